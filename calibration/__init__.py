@@ -1,0 +1,1 @@
+"""Everything offline: features, training, evaluation and the bundles that the server loads."""

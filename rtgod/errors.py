@@ -1,0 +1,36 @@
+"""Errors that a person can act on; the command line prints each as one line and exits with 2.
+
+The class says which side is to blame, the message what to do about it.
+"""
+
+
+class RtgodError(Exception):
+    """Root of every error that rtgod raises on purpose."""
+
+
+class InputError(RtgodError):
+    """A file, folder or table that was given cannot be used as it is."""
+
+
+class MissingDependencyError(RtgodError):
+    """An optional package or program that this command needs is not installed."""
+
+
+class WireError(RtgodError):
+    """Frames that are not a message of this protocol."""
+
+
+class BundleError(RtgodError):
+    """A decoder bundle that is incomplete, altered or of another version."""
+
+
+class JournalError(RtgodError):
+    """A journal that cannot be written or read."""
+
+
+class ServerError(RtgodError):
+    """The server cannot start or cannot be reached."""
+
+
+class RefusedError(RtgodError):
+    """The server answered that it will not take a message."""

@@ -1,0 +1,268 @@
+"""The nouns of rtgod: frozen, slotted values with read-only arrays and units in their names.
+
+Nothing here reads a file, opens a socket or computes: every other module imports this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+Int32Array = npt.NDArray[np.int32]
+
+#: Voxel types that a volume may have on the wire; all little-endian, as scanners and NIfTI files deliver them.
+VOLUME_DTYPES = ("int16", "uint16", "int32", "float32", "float64")
+
+
+def read_only(array: npt.ArrayLike, dtype: npt.DTypeLike = None) -> Array:
+    """A C-contiguous view or copy of `array` that cannot be written to."""
+    frozen = np.ascontiguousarray(array, dtype=dtype).view()
+    frozen.flags.writeable = False
+    return frozen
+
+
+class Reason(StrEnum):
+    """Why a volume was answered without a ranking."""
+
+    WARMING_UP = "warming up"
+    MOTION = "motion"
+    LOST_VOLUME = "lost volume"
+    BETWEEN_TRIALS = "between trials"
+    BAD_VOLUME = "bad volume"
+    NO_DECODER = "no decoder"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One stimulus or imagery period, in seconds from the start of volume 0."""
+
+    onset_s: float
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """What is constant over a run; sent once, before its volumes.
+
+    Attributes
+    ----------
+    run_id : str
+        Identity of the run within a session; volumes carry it.
+    subject : str
+        Subject label without the "sub-" prefix; never a patient's name or hospital number.
+    tr_s : float
+        Repetition time, seconds.
+    shape : tuple of 3 int
+        Voxels along x, y and z of every volume.
+    affine : ndarray of shape (4, 4), float64
+        Voxel indices to scanner millimetres, RAS+ (NIfTI convention).
+    n_volumes : int or None
+        How many volumes the run is planned to have, where that is known.
+    blocks : tuple of Block
+        The run's trials, where they are known; empty for a run that is decoded by a sliding window.
+    """
+
+    run_id: str
+    subject: str
+    tr_s: float
+    shape: tuple[int, int, int]
+    affine: Float64Array
+    n_volumes: int | None = None
+    blocks: tuple[Block, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "affine", read_only(self.affine, np.float64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """One image of a run.
+
+    Attributes
+    ----------
+    run_id : str
+    index : int
+        Position in the run from 0; volume `index` starts `index * tr_s` seconds into the run.
+    acquired_s : float
+        When the scanner says that it was acquired, seconds from the start of the run.
+    data : ndarray of shape (x, y, z), one of `VOLUME_DTYPES`
+    """
+
+    run_id: str
+    index: int
+    acquired_s: float
+    data: Array
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", read_only(self.data))
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """The source has sent the last volume of a run."""
+
+    run_id: str
+    n_volumes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """Head position against the template, and how it was found.
+
+    Attributes
+    ----------
+    translation_mm : tuple of 3 float
+        Along scanner x, y and z (RAS+).
+    rotation_deg : tuple of 3 float
+        About x, y and z through the template's centre of intensity, applied z first.
+    framewise_displacement_mm : float
+        Sum of absolute changes since the previous volume, rotations on a 50 mm sphere (Power et al. 2012).
+    residual : float
+        Root mean square difference to the template after alignment, as a fraction of its mean intensity.
+    n_iterations : int
+    converged : bool
+    """
+
+    translation_mm: tuple[float, float, float]
+    rotation_deg: tuple[float, float, float]
+    framewise_displacement_mm: float
+    residual: float
+    n_iterations: int
+    converged: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pattern:
+    """The decoder's voxels of one volume, detrended and in percent signal change.
+
+    Attributes
+    ----------
+    run_id : str
+    index : int
+    values : ndarray of shape (n_voxels,), float32
+    n_outside : int
+        Voxels that lay outside the field of view; their value is 0, the baseline.
+    motion : Motion
+    censored : bool
+        True when the volume must not enter a window.
+    """
+
+    run_id: str
+    index: int
+    values: Float32Array
+    n_outside: int
+    motion: Motion
+    censored: bool
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", read_only(self.values, np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """Decoded network features of one window.
+
+    Attributes
+    ----------
+    index : int
+        The window's newest volume.
+    layers : mapping of str to ndarray of shape (n_units,), float32
+        In the units of the network's activations.
+    """
+
+    index: int
+    layers: Mapping[str, Float32Array]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """Every candidate category, best first.
+
+    Attributes
+    ----------
+    run_id : str
+    index : int
+        The newest volume that the ranking rests on.
+    n_volumes : int
+        How many volumes were averaged.
+    block : int or None
+        Position in `Run.blocks`; None for a sliding window.
+    final : bool
+        True when no later volume of the block will refine it.
+    top : tuple of str
+        Names of the first categories, best first, for people to read.
+    order : ndarray of shape (n_candidates,), int32
+        Positions in the bundle's candidate list, best first.
+    scores : ndarray of shape (n_candidates,), float32
+        Score of each entry of `order`, descending: mean over layers of the Fisher z of Pearson's r.
+    motion : Motion
+    stage_ms : mapping of str to float
+        Milliseconds spent in each stage, by name, in the order in which they ran.
+    """
+
+    run_id: str
+    index: int
+    n_volumes: int
+    block: int | None
+    final: bool
+    top: tuple[str, ...]
+    order: Int32Array
+    scores: Float32Array
+    motion: Motion
+    stage_ms: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "order", read_only(self.order, np.int32))
+        object.__setattr__(self, "scores", read_only(self.scores, np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """A volume was taken, and why it gives no ranking."""
+
+    run_id: str
+    index: int
+    reason: Reason
+    detail: str = ""
+    motion: Motion | None = None
+    stage_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The server has the message on disk. `index` is None for a `Run` or a `RunEnd`."""
+
+    run_id: str
+    index: int | None
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The server will not take the message, and why."""
+
+    run_id: str
+    index: int | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What the server tells whoever connects: who it is and what it decodes with."""
+
+    server_version: str
+    bundle: str | None
+    n_candidates: int
+    n_voxels: int
+
+
+Answer = Ranking | NotReady
+Message = Run | Volume | RunEnd | Ranking | NotReady | Pattern | Acknowledged | Refused | Hello
