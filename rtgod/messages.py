@@ -5,6 +5,7 @@ Nothing here reads a file, opens a socket or computes: every other module import
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -47,6 +48,10 @@ class Block:
     onset_s: float
     duration_s: float
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.onset_s) and self.onset_s >= 0 and 0 < self.duration_s < math.inf):
+            raise ValueError(f"a block at {self.onset_s} s for {self.duration_s} s: onset >= 0 and duration > 0 needed")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
@@ -80,6 +85,14 @@ class Run:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "affine", read_only(self.affine, np.float64))
+        if not (math.isfinite(self.tr_s) and self.tr_s > 0):
+            raise ValueError(f"tr_s is {self.tr_s}; a repetition time in seconds above 0 is needed")
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise ValueError(f"shape {list(self.shape)} is not three positive numbers of voxels")
+        if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all():
+            raise ValueError("affine is not 4 x 4 finite numbers")
+        if abs(np.linalg.det(self.affine[:3, :3])) < 1e-9 or not np.array_equal(self.affine[3], (0, 0, 0, 1)):
+            raise ValueError("affine does not map voxels to millimetres: singular, or its last row is not 0 0 0 1")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +116,10 @@ class Volume:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", read_only(self.data))
+        if self.data.ndim != 3 or self.data.dtype.name not in VOLUME_DTYPES:
+            raise ValueError(f"data is {self.data.dtype} of shape {self.data.shape}; (x, y, z) of {VOLUME_DTYPES} needed")
+        if self.index < 0:
+            raise ValueError(f"index {self.index} is negative; volumes count from 0")
 
 
 @dataclass(frozen=True, slots=True)
