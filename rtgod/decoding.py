@@ -1,0 +1,130 @@
+"""Pattern to features to scores: two products per layer and one match, memory-bound and exact for any thread count.
+
+The decoder is ridge regression in dual form: a pattern's similarity to every training pattern, times the dual
+coefficients. Each output is one dot product that one thread computes from end to end, so threads change only the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, prange
+
+from rtgod.messages import Array, Features, Float32Array, Int32Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerDecoder:
+    """Dual ridge regression onto one layer's units.
+
+    Attributes
+    ----------
+    dual : ndarray of shape (n_units, n_samples), float32
+        Coefficients in z-scored units.
+    unit_mean, unit_sd : ndarray of shape (n_units,), float32
+        Of the training samples' features, in the network's activations.
+    """
+
+    dual: Float32Array
+    unit_mean: Float32Array
+    unit_sd: Float32Array
+
+
+class Decoder:
+    """Turns a sample's pattern into features.
+
+    Parameters
+    ----------
+    patterns : ndarray of shape (n_samples, n_voxels), float32
+        The training patterns, z-scored.
+    voxel_mean, voxel_sd : ndarray of shape (n_voxels,), float32
+        What they were z-scored with.
+    layers : mapping of str to LayerDecoder
+    """
+
+    def __init__(
+        self,
+        patterns: Float32Array,
+        voxel_mean: Float32Array,
+        voxel_sd: Float32Array,
+        layers: Mapping[str, LayerDecoder],
+    ) -> None:
+        self._patterns = patterns
+        self._voxel_mean = voxel_mean
+        self._voxel_sd = voxel_sd
+        self._layers = dict(layers)
+
+    def decode(self, index: int, values: Float32Array) -> Features:
+        """Predict every layer's units from one pattern `values` of shape (n_voxels,), float32."""
+        z = ((values - self._voxel_mean) / self._voxel_sd).astype(np.float32)
+        similarity = np.empty(self._patterns.shape[0], np.float32)
+        rows_dot(self._patterns, z, similarity)
+        decoded = {}
+        for name, layer in self._layers.items():
+            units = np.empty(layer.dual.shape[0], np.float32)
+            rows_dot(layer.dual, similarity, units)
+            decoded[name] = units * layer.unit_sd + layer.unit_mean
+        return Features(index, decoded)
+
+
+class Matcher:
+    """Scores candidates by the correlation of their category features with decoded ones.
+
+    Both sides are z-scored with the training features' mean and SD first: otherwise the activations' common profile
+    over units would dominate every correlation.
+
+    Parameters
+    ----------
+    candidates : mapping of str to ndarray of shape (n_candidates, n_units), float32
+        Category features per layer.
+    layers : mapping of str to LayerDecoder
+        For their unit means and SDs.
+    """
+
+    def __init__(self, candidates: Mapping[str, Float32Array], layers: Mapping[str, LayerDecoder]) -> None:
+        self._layers = [(name, layers[name]) for name in candidates]
+        self._standardised = [
+            standardise_rows((candidates[name] - layer.unit_mean) / layer.unit_sd) for name, layer in self._layers
+        ]
+        self.n_candidates = self._standardised[0].shape[0]
+
+    def correlations(self, features: Features) -> Float32Array:
+        """Pearson's r of each layer with each candidate, shape (n_layers, n_candidates), float32."""
+        r = np.empty((len(self._layers), self.n_candidates), np.float32)
+        for row, (name, layer), standardised in zip(r, self._layers, self._standardised, strict=True):
+            z = (features.layers[name] - layer.unit_mean) / layer.unit_sd
+            rows_dot(standardised, standardise_rows(z[np.newaxis])[0], row)
+        return r
+
+    def rank(self, features: Features) -> tuple[Int32Array, Float32Array]:
+        """Candidates best first, and their scores: the mean over layers of the Fisher z of the correlations.
+
+        Equal scores keep the candidates' order, so that the ranking is the same everywhere.
+        """
+        # r of exactly ±1 would give an infinite z.
+        fisher = np.arctanh(np.clip(self.correlations(features), -0.999999, 0.999999))
+        scores = fisher.mean(axis=0, dtype=np.float64).astype(np.float32)
+        order = np.argsort(-scores, kind="stable").astype(np.int32)
+        return order, scores[order]
+
+
+def standardise_rows(rows: Array) -> Float32Array:
+    """Rows of mean 0 and length 1, so that their dot products are correlations; a constant row becomes 0."""
+    centred = rows - rows.mean(axis=1, keepdims=True, dtype=np.float64)
+    length = np.sqrt(np.square(centred).sum(axis=1, keepdims=True))
+    return np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-12).astype(np.float32)
+
+
+@njit(cache=True, parallel=True, fastmath=True)
+def rows_dot(matrix: Array, vector: Array, out: Array) -> None:
+    """`out = matrix @ vector` for C-contiguous float32; one thread per row, so the bytes do not depend on threads.
+
+    `fastmath` lets the compiler sum a row in vector lanes; the order is fixed when it compiles.
+    """
+    for row in prange(matrix.shape[0]):
+        total = np.float32(0.0)
+        for column in range(vector.shape[0]):
+            total += matrix[row, column] * vector[column]
+        out[row] = total
