@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtgod.messages import Array, Float32Array, Float64Array
+from rtgod.messages import Float32Array, Float64Array
 from rtgod.settings import BaselineSettings
 
 #: Variance of the level before the first volume, in units of the noise variance: as good as unknown.
@@ -47,9 +47,8 @@ class Baseline:
 
     def predict(self, index: int) -> Float64Array:
         """Baseline of volume `index` from the volumes before it: intensities of shape (n_voxels,)."""
-        transition, _ = self._elapse(index)
-        prediction: Float64Array = transition[0] @ self._state
-        return prediction
+        elapsed, _ = self._elapse(index)
+        return self._state[0] + elapsed * self._state[1]
 
     def change(self, index: int, values: Float32Array) -> Float32Array:
         """Percent signal change of one volume against its predicted baseline, without learning from it.
@@ -73,8 +72,8 @@ class Baseline:
 
     def update(self, index: int, values: Float32Array) -> None:
         """Learn from one clean volume; `values` as in `change`, `index` larger than before."""
-        transition, covariance = self._elapse(index)
-        self._state = transition @ self._state
+        elapsed, covariance = self._elapse(index)
+        self._state[0] += elapsed * self._state[1]
         gain = covariance[:, 0] / (covariance[0, 0] + 1.0)
         innovation = values - self._state[0]
         self._state += np.outer(gain, np.where(np.isfinite(innovation), innovation, 0.0))
@@ -82,12 +81,12 @@ class Baseline:
         self._last_index = index
         self.n_volumes += 1
 
-    def _elapse(self, index: int) -> tuple[Array, Float64Array]:
-        """Transition and predicted covariance from the last volume to `index`; time in units of the memory."""
+    def _elapse(self, index: int) -> tuple[float, Float64Array]:
+        """Time since the last volume in units of the memory, and the covariance predicted for `index`."""
         volumes = index - self._last_index if self.n_volumes else 0
         elapsed = volumes * self._tr_s / self._settings.memory_s
         transition = np.array([[1.0, elapsed], [0.0, 1.0]])
         covariance = transition @ self._covariance @ transition.T
         # With this much wandering per volume the filter's steady gain is about one volume's share of the memory.
         covariance[0, 0] += volumes * (self._tr_s / self._settings.memory_s) ** 2
-        return transition, covariance
+        return elapsed, covariance

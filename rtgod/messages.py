@@ -117,7 +117,9 @@ class Volume:
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", read_only(self.data))
         if self.data.ndim != 3 or self.data.dtype.name not in VOLUME_DTYPES:
-            raise ValueError(f"data is {self.data.dtype} of shape {self.data.shape}; (x, y, z) of {VOLUME_DTYPES} needed")
+            raise ValueError(
+                f"data is {self.data.dtype} of shape {self.data.shape}; (x, y, z) of {VOLUME_DTYPES} needed"
+            )
         if self.index < 0:
             raise ValueError(f"index {self.index} is negative; volumes count from 0")
 

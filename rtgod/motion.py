@@ -8,7 +8,7 @@ realignment does. Sums run over a fixed number of chunks in a fixed order, so th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit, prange
@@ -25,8 +25,7 @@ HEAD_RADIUS_MM = 50.0
 MIN_OVERLAP = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Alignment:
+class Alignment(NamedTuple):
     """One registration: the pose as a matrix, and the same as people read it.
 
     Attributes
@@ -112,7 +111,9 @@ class Registration:
 
     def _select_voxels(self, smoothed: Float32Array, affine: Float64Array) -> None:
         """Keep the head's voxels with the steepest gradient, and the normal matrix over them."""
-        gradient = np.stack(np.gradient(smoothed.astype(np.float64)), axis=-1) @ np.linalg.inv(affine[:3, :3])
+        # einsum, here and below: its order of summation is fixed, that of a threaded matrix product is not.
+        per_voxel = np.stack(np.gradient(smoothed.astype(np.float64)), axis=-1)
+        gradient = np.einsum("xyzi,ij->xyzj", per_voxel, np.linalg.inv(affine[:3, :3]))
         steepness = np.linalg.norm(gradient, axis=-1)
         # Two voxels from the edge of the field of view the smoothed image already lacks neighbours.
         inner = np.zeros(smoothed.shape, bool)
@@ -125,20 +126,18 @@ class Registration:
         steepest = eligible[np.argsort(-steepness.ravel()[eligible], kind="stable")[: self._settings.n_voxels]]
         chosen = np.sort(steepest)
         ijk = np.stack(np.unravel_index(chosen, smoothed.shape), axis=1)
-        self._points_mm = ijk @ affine[:3, :3].T + affine[:3, 3]
+        self._points_mm = np.einsum("pi,ji->pj", ijk, affine[:3, :3]) + affine[:3, 3]
         self._values = smoothed.ravel()[chosen].astype(np.float64)
         self._centre_mm = np.average(self._points_mm, axis=0, weights=self._values)
         slopes = gradient.reshape(-1, 3)[chosen]
         arms = self._points_mm - self._centre_mm
         self._jacobian = np.column_stack([slopes, np.cross(arms, slopes), self._values])
-        self._inverse_normal = np.linalg.inv(self._jacobian.T @ self._jacobian)
+        self._inverse_normal = np.linalg.inv(np.einsum("pi,pj->ij", self._jacobian, self._jacobian))
         self._mean_intensity = float(self._values.mean())
 
     def _gauss_newton_step(self, pose: Float64Array, scale: float) -> tuple[Float64Array, float, float]:
         to_voxel = self._mm_to_voxel @ pose
-        _accumulate(
-            self._smoothed, self._points_mm, self._values, self._jacobian, to_voxel, 1.0 / scale, self._parts
-        )
+        _accumulate(self._smoothed, self._points_mm, self._values, self._jacobian, to_voxel, 1.0 / scale, self._parts)
         total = self._parts.sum(axis=0)
         n_inside = total[8]
         residual = math.sqrt(total[7] / n_inside) / self._mean_intensity if n_inside else math.inf

@@ -69,11 +69,7 @@ def _fields(cls: type[Message]) -> dict[str, dataclasses.Field[Any]]:
 
 _FIELDS = {cls: _fields(cls) for cls in _NAMES}
 _REQUIRED = {
-    cls: {
-        n
-        for n, f in fields.items()
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    }
+    cls: {n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
     for cls, fields in _FIELDS.items()
 }
 

@@ -1,1 +1,84 @@
-"""Where volumes come from: each source gives a `Run` once, then its `Volume`s in acquisition order."""
+"""Where volumes come from: each source gives a `Run` once, then its `Volume`s in acquisition order.
+
+This file owns what all sources share: their interface, the choice among them and what counts as a repetition time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from rtgod.errors import InputError
+from rtgod.messages import Run, Volume
+
+#: Longer is no repetition time of functional MRI but one that was written in the wrong unit, seconds.
+LONGEST_TR_S = 60.0
+
+
+class Source(Protocol):
+    """A run that can be read from its start any number of times."""
+
+    @property
+    def run(self) -> Run:
+        """What is constant over the run."""
+        ...
+
+    def __iter__(self) -> Iterator[Volume]:
+        """Volumes in acquisition order: indices ascend, each comes once, and a lost volume leaves a gap."""
+        ...
+
+
+def open_source(
+    path: Path,
+    *,
+    events: Path | None = None,
+    run_id: str | None = None,
+    subject: str | None = None,
+    tr_s: float | None = None,
+    series: int | None = None,
+) -> Source:
+    """Open a recorded run, whatever it is stored as.
+
+    Parameters
+    ----------
+    path : Path
+        A 4-D NIfTI file (.nii, .nii.gz) or a folder of Siemens mosaic DICOM files.
+    events : Path, optional
+        BIDS events table that gives the run its blocks.
+    run_id, subject : str, optional
+        Instead of what the source derives from its files.
+    tr_s : float, optional
+        Repetition time, seconds, used where the files do not give one.
+    series : int, optional
+        SeriesNumber to read from a DICOM folder that holds several.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    InputError
+        If `path` is neither, or cannot be used as it is.
+    """
+    # Imported here because nibabel and pydicom each take a moment to load, and a run needs only one of them.
+    if path.is_dir():
+        from rtgod.sources.mosaic import MosaicSeries
+
+        return MosaicSeries(path, events=events, run_id=run_id, subject=subject, tr_s=tr_s, series=series)
+    if path.is_file() and path.name.lower().endswith((".nii", ".nii.gz")):
+        from rtgod.sources.nifti import NiftiRun
+
+        if series is not None:
+            raise InputError(f"{path}: a NIfTI file has no DICOM series; leave out --series.")
+        return NiftiRun(path, events=events, run_id=run_id, subject=subject, tr_s=tr_s)
+    what = "is neither" if path.exists() else "does not exist"
+    raise InputError(f"{path} {what}: give a 4-D NIfTI file (.nii, .nii.gz) or a folder of Siemens mosaic DICOM files.")
+
+
+def checked_tr_s(value: object, origin: str) -> float:
+    """`value` as a repetition time in seconds; `origin` names where it was found, for the InputError if it is none."""
+    if isinstance(value, int | float) and 0 < value <= LONGEST_TR_S:
+        return float(value)
+    raise InputError(f"{origin}: {value!r} is not a repetition time in seconds (0 to {LONGEST_TR_S:g}); correct it.")

@@ -1,0 +1,179 @@
+"""How the simulated scanner sees a head: it moves, it breathes, it drifts, and there is noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibration.simulation.head import Head
+from calibration.simulation.settings import MotionSettings, NoiseSettings
+from rtgod.messages import Array, Float32Array, Float64Array, Int32Array
+from rtgod.motion import rotation_matrix
+from rtgod.sampling import sample
+
+#: Thermal noise outside the head, relative to that of grey matter: the magnitude of noise alone is smaller.
+_AIR_NOISE = 0.65
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Movement:
+    """Where the head is in each volume of a run.
+
+    Attributes
+    ----------
+    translation_mm : ndarray of shape (n_volumes, 3), float64
+    rotation_deg : ndarray of shape (n_volumes, 3), float64
+        About x, y and z through the centre of the field of view, z first.
+    """
+
+    translation_mm: Float64Array
+    rotation_deg: Float64Array
+
+    def pose(self, volume: int, centre_mm: Float64Array) -> Float64Array:
+        """Head millimetres to scanner millimetres in one volume, shape (4, 4)."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = rotation_matrix(np.radians(self.rotation_deg[volume]))
+        matrix[:3, 3] = self.translation_mm[volume] + centre_mm - matrix[:3, :3] @ centre_mm
+        return matrix
+
+
+def draw_movement(n_volumes: int, settings: MotionSettings, rng: np.random.Generator) -> Movement:
+    """Draw a run's movement: a position, a slow wander and a few sudden moves that stay."""
+
+    def course(between: float, within: float, jerk: float) -> Float64Array:
+        start = rng.normal(0, between, 3)
+        steps = rng.normal(0, within / np.sqrt(n_volumes), (n_volumes, 3))
+        sudden = rng.poisson(settings.jerks_per_run / n_volumes, (n_volumes, 1)) * rng.normal(0, jerk, (n_volumes, 3))
+        return start + np.cumsum(steps + sudden, axis=0)
+
+    translation = course(settings.between_runs_mm, settings.within_run_mm, settings.jerk_mm)
+    # A millimetre at the head's surface is about a degree of nodding.
+    rotation = course(settings.between_runs_deg, settings.within_run_deg, settings.jerk_mm)
+    return Movement(translation, rotation)
+
+
+def slice_times_s(n_slices: int, tr_s: float) -> Float64Array:
+    """When each slice of a volume is acquired, interleaved as Siemens scanners do: shape (n_slices,)."""
+    first = 1 if n_slices % 2 == 0 else 0
+    order = [*range(first, n_slices, 2), *range(1 - first, n_slices, 2)]
+    times = np.empty(n_slices)
+    times[order] = np.arange(n_slices) * tr_s / n_slices
+    return times
+
+
+class Scanner:
+    """Images one run of one head.
+
+    Parameters
+    ----------
+    head : Head
+    n_volumes : int
+    tr_s : float
+    noise : NoiseSettings
+    movement : Movement
+    rng : numpy.random.Generator
+    """
+
+    def __init__(
+        self, head: Head, n_volumes: int, tr_s: float, noise: NoiseSettings, movement: Movement, rng: np.random.Generator
+    ) -> None:
+        self._head = head
+        self._noise = noise
+        self._movement = movement
+        self._rng = rng
+        self._slice_s = slice_times_s(head.template.shape[2], tr_s)
+        self._tr_s = tr_s
+        self._n_volumes = n_volumes
+        self._points = _around_head(head.template)
+        corner = np.array(head.template.shape) - 1
+        self._centre_mm = (head.affine @ [*(corner / 2), 1])[:3]
+        brightness = float(head.template[head.grey > 0.5].mean())
+        self._noise_sd = np.float32(brightness / noise.tsnr)
+        self._ar = (self._noise_sd * rng.standard_normal(head.template.shape, np.float32)).astype(np.float32)
+        self._drift = [_smooth_field(head.template.shape, rng) * noise.drift_percent for _ in range(3)]
+        self._drift_phase = rng.uniform(0, np.pi, 3)
+        vessels = 0.3 + 2.0 * head.csf
+        self._breath = _smooth_field(head.template.shape, rng) * noise.respiration_percent
+        self._pulse = _smooth_field(head.template.shape, rng) * vessels * noise.cardiac_percent
+        self._rates_hz = noise.respiration_hz * rng.uniform(0.95, 1.05), noise.cardiac_hz * rng.uniform(0.95, 1.05)
+
+    def image(self, volume: int, voxels: Int32Array, change_percent: Float32Array) -> Array:
+        """Acquire one volume; call for volume 0, 1, … in order.
+
+        Parameters
+        ----------
+        volume : int
+        voxels : ndarray of shape (n_voxels, 3), int32
+            Those that respond.
+        change_percent : ndarray of shape (n_voxels,), float32
+            Their signal change.
+
+        Returns
+        -------
+        ndarray of shape (x, y, z), int16
+        """
+        frame = self._head.template.copy()
+        frame[tuple(voxels.T)] *= 1.0 + change_percent / 100.0
+        moved = self._move(frame, volume)
+        moved *= 1.0 + self._percent(volume) / 100.0
+        self._spike(moved)
+        noisy = moved + self._next_noise() * np.where(moved > 0.05 * self._head.template.max(), 1.0, _AIR_NOISE)
+        # Scanners give magnitudes: what noise makes negative is folded back.
+        return np.rint(np.abs(noisy)).clip(0, 32767).astype(np.int16)
+
+    def _move(self, frame: Float32Array, volume: int) -> Float32Array:
+        """Resample the head where it now lies; the scanner's voxels stay."""
+        affine = self._head.affine
+        to_head = np.linalg.inv(affine) @ np.linalg.inv(self._movement.pose(volume, self._centre_mm)) @ affine
+        values = np.empty(len(self._points), np.float32)
+        sample(frame, self._points, to_head, values)
+        moved = np.zeros_like(frame)
+        moved[tuple(self._points.T)] = np.nan_to_num(values)
+        return moved
+
+    def _percent(self, volume: int) -> Float32Array:
+        """Drift and physiology in percent, each slice at its own time."""
+        time_s = volume * self._tr_s + self._slice_s
+        run_s = self._n_volumes * self._tr_s
+        total = np.zeros(self._head.template.shape, np.float32)
+        for k, (field, phase) in enumerate(zip(self._drift, self._drift_phase, strict=True)):
+            total += field * np.cos(np.pi * (k + 1) * time_s / run_s + phase).astype(np.float32)
+        for field, rate_hz in zip((self._breath, self._pulse), self._rates_hz, strict=True):
+            total += field * np.sin(2 * np.pi * rate_hz * time_s).astype(np.float32)
+        return total
+
+    def _spike(self, frame: Float32Array) -> None:
+        if self._rng.random() < self._noise.spike_rate:
+            slice_ = self._rng.integers(frame.shape[2])
+            frame[:, :, slice_] *= 1.0 + self._rng.choice([-1, 1]) * self._noise.spike_percent / 100.0
+
+    def _next_noise(self) -> Float32Array:
+        fresh = self._rng.standard_normal(self._ar.shape, np.float32)
+        fresh *= self._noise_sd * np.float32(np.sqrt(1.0 - self._noise.ar1**2))
+        self._ar *= np.float32(self._noise.ar1)
+        self._ar += fresh
+        return self._ar
+
+
+def _around_head(template: Float32Array) -> Int32Array:
+    """Voxels that the head can reach by moving: where it is, and two voxels around."""
+    reached = template > 0
+    for axis in range(3):
+        for shift in (-2, -1, 1, 2):
+            reached = reached | np.roll(reached, shift, axis)
+    return np.argwhere(reached).astype(np.int32)
+
+
+def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator) -> Float32Array:
+    """A random field of standard deviation about 1 that varies over a quarter of the head."""
+    axes = [np.linspace(0, 1, n) for n in shape]
+    field = np.zeros(shape)
+    for _ in range(6):
+        waves = rng.uniform(-2, 2, 3)
+        phase = rng.uniform(0, 2 * np.pi)
+        angle = 2 * np.pi * (
+            waves[0] * axes[0][:, None, None] + waves[1] * axes[1][None, :, None] + waves[2] * axes[2][None, None, :]
+        )
+        field += np.cos(angle + phase)
+    return (field / np.sqrt(3)).astype(np.float32)

@@ -1,0 +1,92 @@
+"""What a simulated subject is like: every number of the simulation, with defaults typical of 3 T."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StimulusSettings(_Settings):
+    """How many objects there are to see."""
+
+    n_training_categories: Annotated[int, Field(ge=50)] = 50
+    n_images_per_category: Count = 8
+    n_test_categories: Annotated[int, Field(ge=20)] = 50
+    #: Categories that are never shown, to rank the shown ones among.
+    n_other_categories: Annotated[int, Field(ge=0)] = 200
+    #: Images behind each candidate's category features; none of them is shown.
+    n_images_per_candidate: Count = 4
+    size_px: Annotated[int, Field(ge=32)] = 160
+
+
+class ResponseSettings(_Settings):
+    """How visual cortex responds."""
+
+    #: Standard deviation over images of a typical voxel's response, percent signal change.
+    effect_percent: NotNegative = 0.6
+    #: Mean response to any image, percent signal change.
+    evoked_percent: NotNegative = 1.2
+    #: Amplitude of imagery relative to seeing.
+    imagery_gain: NotNegative = 0.5
+    #: In imagery the lowest layer's response starts this much after the highest one's.
+    imagery_lag_s: NotNegative = 4.0
+    #: Peak of the response to a brief event, and of the undershoot that follows.
+    hrf_peak_s: Positive = 5.0
+    hrf_undershoot_s: Positive = 15.0
+    hrf_ratio: NotNegative = 1 / 6
+
+
+class NoiseSettings(_Settings):
+    """What else is in the images."""
+
+    #: Mean over standard deviation of grey matter in time, from AR(1) noise alone.
+    tsnr: Positive = 60.0
+    ar1: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    #: Standard deviations of smooth fields, percent signal change.
+    drift_percent: NotNegative = 0.8
+    respiration_percent: NotNegative = 0.4
+    cardiac_percent: NotNegative = 0.4
+    respiration_hz: Positive = 0.27
+    cardiac_hz: Positive = 1.1
+    #: Share of volumes in which a slice is hit by a spike.
+    spike_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
+    spike_percent: NotNegative = 8.0
+
+
+class MotionSettings(_Settings):
+    """How the head moves."""
+
+    #: Standard deviation of the head's position from run to run.
+    between_runs_mm: NotNegative = 0.5
+    between_runs_deg: NotNegative = 0.4
+    #: Slow wander within a run: standard deviation at the run's end.
+    within_run_mm: NotNegative = 0.4
+    within_run_deg: NotNegative = 0.3
+    #: Sudden moves per run, and their size.
+    jerks_per_run: NotNegative = 1.0
+    jerk_mm: NotNegative = 0.3
+
+
+class SubjectSettings(_Settings):
+    """The whole simulated subject."""
+
+    subject: Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")] = "01"
+    seed: Annotated[int, Field(ge=0)] = 0
+    shape: tuple[Count, Count, Count] = (64, 64, 50)
+    voxel_mm: tuple[Positive, Positive, Positive] = (3.0, 3.0, 3.0)
+    n_test_runs: Annotated[int, Field(ge=0)] = 2
+    n_imagery_runs: Annotated[int, Field(ge=0)] = 2
+    weights: str = "random:0"
+    stimuli: StimulusSettings = StimulusSettings()
+    response: ResponseSettings = ResponseSettings()
+    noise: NoiseSettings = NoiseSettings()
+    motion: MotionSettings = MotionSettings()

@@ -1,0 +1,213 @@
+"""The decoder bundle: all that the server needs to decode, as a folder of one safetensors and one JSON file.
+
+Loading runs no code from the files; `bundle.json` holds the checksum of the arrays and where everything came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from rtgod.decoding import Decoder, LayerDecoder, Matcher
+from rtgod.errors import BundleError
+from rtgod.messages import Array, Float32Array, Run
+from rtgod.pipeline import Pipeline, Reference
+from rtgod.settings import PipelineSettings
+
+FORMAT = 1
+_HEADER, _ARRAYS = "bundle.json", "arrays.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A category that can be ranked: its identifier in the data set, and its name for people."""
+
+    category_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecoderBundle:
+    """A trained decoder with everything it needs to run.
+
+    Attributes
+    ----------
+    reference : Reference
+        Template, its affine, and the decoder's voxels.
+    patterns : ndarray of shape (n_samples, n_voxels), float32
+        Training samples, z-scored with `voxel_mean` and `voxel_sd`.
+    voxel_mean, voxel_sd : ndarray of shape (n_voxels,), float32
+        In percent signal change.
+    layers : mapping of str to LayerDecoder
+    candidates : tuple of Candidate
+    candidate_features : mapping of str to ndarray of shape (n_candidates, n_units), float32
+        Category features per layer, in the network's activations.
+    settings : PipelineSettings
+        Those that the training samples were computed with.
+    provenance : mapping
+        Where it came from: subject, runs with their checksums, network, penalties, versions, accuracies.
+    """
+
+    reference: Reference
+    patterns: Float32Array
+    voxel_mean: Float32Array
+    voxel_sd: Float32Array
+    layers: Mapping[str, LayerDecoder]
+    candidates: tuple[Candidate, ...]
+    candidate_features: Mapping[str, Float32Array]
+    settings: PipelineSettings
+    provenance: Mapping[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """Write the bundle; the folder appears complete or not at all.
+
+        Raises
+        ------
+        BundleError
+            If `folder` exists already or cannot be written.
+        """
+        if folder.exists():
+            raise BundleError(f"bundle {folder}: exists already; choose another --out or remove it")
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        except OSError as error:
+            raise BundleError(f"bundle {folder}: cannot be written ({error})") from error
+        try:
+            save_file(self._arrays(), unfinished / _ARRAYS)
+            header = {
+                "rtgod_bundle": FORMAT,
+                "sha256": sha256_of(unfinished / _ARRAYS),
+                "layers": list(self.layers),
+                "candidates": [[c.category_id, c.name] for c in self.candidates],
+                "settings": self.settings.model_dump(mode="json"),
+                "provenance": dict(self.provenance),
+            }
+            (unfinished / _HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
+            unfinished.chmod(0o755)
+            unfinished.rename(folder)
+        except OSError as error:
+            raise BundleError(f"bundle {folder}: cannot be written ({error})") from error
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    @classmethod
+    def load(cls, folder: Path) -> DecoderBundle:
+        """Read and check a bundle.
+
+        Raises
+        ------
+        BundleError
+            If it is missing, incomplete, altered since it was written, or of another format.
+        """
+        header = _read_header(folder)
+        if (found := sha256_of(folder / _ARRAYS)) != header.get("sha256"):
+            raise BundleError(
+                f"bundle {folder}: checksum of {_ARRAYS} is {found[:12]}…, {_HEADER} says "
+                f"{str(header.get('sha256'))[:12]}…; the file was altered or cut short: copy it again or recalibrate"
+            )
+        try:
+            return cls._assemble(header, load_file(folder / _ARRAYS))
+        except (KeyError, TypeError, ValueError, ValidationError, SafetensorError) as error:
+            raise BundleError(f"bundle {folder}: {_HEADER} and {_ARRAYS} do not fit together ({error})") from error
+
+    def decoder(self) -> Decoder:
+        """The decoder over all of the bundle's layers."""
+        return Decoder(self.patterns, self.voxel_mean, self.voxel_sd, self.layers)
+
+    def matcher(self) -> Matcher:
+        """The matcher over the layers that the settings choose."""
+        names = self.settings.ranking.layers or tuple(self.layers)
+        if unknown := sorted(set(names) - set(self.layers)):
+            raise BundleError(
+                f"settings name layers {unknown}, which the bundle does not have: {', '.join(self.layers)}"
+            )
+        return Matcher({name: self.candidate_features[name] for name in names}, self.layers)
+
+    def pipeline(self, run: Run, decoder: Decoder, matcher: Matcher) -> Pipeline:
+        """A pipeline for one run, around a decoder and matcher that were made once."""
+        names = tuple(c.name for c in self.candidates)
+        return Pipeline(self.reference, decoder, matcher, names, run, self.settings)
+
+    def _arrays(self) -> dict[str, Array]:
+        arrays: dict[str, Array] = {
+            "template": self.reference.template,
+            "affine": self.reference.affine,
+            "voxels": self.reference.voxels,
+            "patterns": self.patterns,
+            "voxel_mean": self.voxel_mean,
+            "voxel_sd": self.voxel_sd,
+        }
+        for name, layer in self.layers.items():
+            arrays[f"{name}/dual"] = layer.dual
+            arrays[f"{name}/unit_mean"] = layer.unit_mean
+            arrays[f"{name}/unit_sd"] = layer.unit_sd
+            arrays[f"{name}/candidates"] = self.candidate_features[name]
+        return {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+
+    @classmethod
+    def _assemble(cls, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> DecoderBundle:
+        layers = {
+            name: LayerDecoder(arrays[f"{name}/dual"], arrays[f"{name}/unit_mean"], arrays[f"{name}/unit_sd"])
+            for name in header["layers"]
+        }
+        bundle = cls(
+            reference=Reference(arrays["template"], arrays["affine"], arrays["voxels"]),
+            patterns=arrays["patterns"],
+            voxel_mean=arrays["voxel_mean"],
+            voxel_sd=arrays["voxel_sd"],
+            layers=layers,
+            candidates=tuple(Candidate(category_id, name) for category_id, name in header["candidates"]),
+            candidate_features={name: arrays[f"{name}/candidates"] for name in layers},
+            settings=PipelineSettings.model_validate(header["settings"]),
+            provenance=header["provenance"],
+        )
+        bundle._check_shapes()
+        return bundle
+
+    def _check_shapes(self) -> None:
+        n_samples, n_voxels = self.patterns.shape
+        if self.reference.voxels.shape != (n_voxels, 3) or self.voxel_mean.shape != (n_voxels,):
+            raise ValueError("numbers of voxels differ")
+        for name, layer in self.layers.items():
+            if layer.dual.shape[1] != n_samples:
+                raise ValueError(f"{name}: numbers of samples differ")
+            if self.candidate_features[name].shape != (len(self.candidates), layer.dual.shape[0]):
+                raise ValueError(f"{name}: candidate features of shape {self.candidate_features[name].shape}")
+
+
+def sha256_of(path: Path) -> str:
+    """Checksum of a file, as hexadecimal digits; `BundleError` if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _read_header(folder: Path) -> dict[str, Any]:
+    path = folder / _HEADER
+    if not folder.is_dir():
+        raise BundleError(f"bundle {folder}: no such folder; `rtgod calibrate` makes one")
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(f"bundle {folder}: {_HEADER} cannot be read ({error.strerror}); is this a bundle?") from error
+    except ValueError as error:
+        raise BundleError(f"bundle {folder}: {_HEADER} is not JSON ({error}); recalibrate") from error
+    if not isinstance(header, dict) or header.get("rtgod_bundle") != FORMAT:
+        raise BundleError(
+            f"bundle {folder}: {_HEADER} is not of format {FORMAT}; recalibrate with this version of rtgod"
+        )
+    return header

@@ -1,0 +1,85 @@
+"""The command `rtgod`: finds the commands, and turns errors that a person can act on into one line and exit code 2.
+
+The commands of calibration and stimulus are found through their entry points, so that nothing here imports them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib.metadata import entry_points
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from rtgod import __version__, commands
+from rtgod.demo import demo
+from rtgod.errors import RtgodError
+
+GROUP = "rtgod.commands"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"rtgod {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log each message and volume.")] = False,
+    version: Annotated[  # noqa: ARG001 # handled by its callback
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Decode what a person sees or imagines, volume by volume, while the scanner runs.
+
+    Calibrate on recorded runs, serve volumes, show the ranking:
+
+        rtgod calibrate BIDS --subject 01 --images IMAGES --out bundle
+
+        rtgod serve bundle
+
+        rtgod display
+
+        rtgod replay RUN --to tcp://127.0.0.1:5555
+
+    `rtgod demo` does all of it with a simulated subject.
+    """
+    handler = RichHandler(console=Console(stderr=True), show_path=False)
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler])
+
+
+def make_app() -> typer.Typer:
+    """The command line with every installed command."""
+    app = typer.Typer(
+        name="rtgod",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    app.command("demo", rich_help_panel="Start here")(demo)
+    installed = {point.name: point for point in entry_points(group=GROUP)}
+    for name, panel in (("simulate", "Offline"), ("calibrate", "Offline"), ("report", "Offline")):
+        if name in installed:
+            app.command(name, rich_help_panel=panel)(installed[name].load())
+    app.command("serve", rich_help_panel="Live")(commands.serve)
+    app.command("replay", rich_help_panel="Live")(commands.replay)
+    if "display" in installed:
+        app.command("display", rich_help_panel="Live")(installed["display"].load())
+    return app
+
+
+def main() -> None:
+    """Run `rtgod`."""
+    try:
+        make_app()()
+    except RtgodError as error:
+        Console(stderr=True).print(f"[bold red]rtgod:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,141 @@
+"""The commands `serve` and `replay`: arguments in, the right parts put together, progress out."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import numba
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rtgod.bundle import DecoderBundle
+from rtgod.client import Sender
+from rtgod.errors import InputError
+from rtgod.journal import JournalWriter
+from rtgod.replay import Sent, send_run
+from rtgod.server import Server
+from rtgod.session import Session
+from rtgod.settings import PipelineSettings
+from rtgod.sources import open_source
+from rtgod.warmup import warm_up
+
+console = Console(stderr=True)
+
+
+def serve(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="Decoder bundle from `rtgod calibrate`; without one, volumes are only aligned.")
+    ] = None,
+    ingest: Annotated[str, typer.Option(help="Where volumes come in; port * takes a free one.")] = "tcp://127.0.0.1:5555",
+    publish: Annotated[str, typer.Option(help="Where rankings go out.")] = "tcp://127.0.0.1:5556",
+    journal: Annotated[Path, typer.Option(help="Folder for the journal of this session.")] = Path("journals"),
+    settings: Annotated[
+        Path | None, typer.Option(help="TOML file with pipeline settings, for a server without a bundle.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads for the kernels; default all cores.")] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="JSON file to write when ready: endpoints and the journal's path.")
+    ] = None,
+    runs: Annotated[int | None, typer.Option(min=1, help="Stop after so many runs; default when interrupted.")] = None,
+) -> None:
+    """Receive volumes, journal them, and publish a ranking for each.
+
+    Every volume is on disk before it is acknowledged. Stop with Ctrl-C or SIGTERM.
+    """
+    if bundle and settings:
+        raise InputError("--settings is for a server without a bundle; a bundle brings the settings it was trained with")
+    if threads:
+        _set_threads(threads)
+    session = Session(
+        DecoderBundle.load(bundle) if bundle else None, PipelineSettings.from_toml(settings) if settings else None
+    )
+    warm_up()
+    stop = _StopFlag(session, runs)
+    path = journal / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.rtgod"
+    with JournalWriter(path) as writer, Server(session, writer, ingest, publish) as server:
+        ready = {"ingest": server.endpoints.ingest, "publish": server.endpoints.publish, "journal": str(path.resolve())}
+        if ready_file:
+            write_whole(ready_file, json.dumps(ready))
+        console.print(
+            f"ready: volumes to [bold]{ready['ingest']}[/], rankings from [bold]{ready['publish']}[/], journal {path}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        server.serve(stop)
+
+
+def replay(
+    run: Annotated[Path, typer.Argument(help="A 4-D NIfTI file, or a folder of DICOM mosaics.")],
+    to: Annotated[str, typer.Option(help="The server's ingest address.")] = "tcp://127.0.0.1:5555",
+    speed: Annotated[float, typer.Option(min=0.01, help="Pace as a multiple of the scanner's.")] = 1.0,
+    full_speed: Annotated[bool, typer.Option("--full-speed", help="As fast as the server takes it.")] = False,
+    events: Annotated[Path | None, typer.Option(help="Trials; default the events.tsv beside the run.")] = None,
+    run_id: Annotated[str | None, typer.Option(help="Name of the run; default from the file.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Subject label; default from the file's name.")] = None,
+    log: Annotated[Path | None, typer.Option(help="TSV file to write: when each volume left and was acknowledged.")] = None,
+) -> None:
+    """Send a recorded run to a server as if it came from the scanner.
+
+    A volume leaves when its acquisition would have ended, and the next one only after the server has it on disk.
+    """
+    source = open_source(run, events=events, run_id=run_id, subject=subject)
+    sent: list[Sent] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Sender(to) as sender, Progress(*columns, console=console) as progress:
+        task = progress.add_task(source.run.run_id, total=source.run.n_volumes)
+        for volume in send_run(source, sender, math.inf if full_speed else speed):
+            sent.append(volume)
+            progress.advance(task)
+    if log:
+        lines = [["index", "sent_utc_s", "acknowledged_utc_s"]]
+        lines += [[str(s.index), f"{s.sent_utc_s:.6f}", f"{s.acknowledged_utc_s:.6f}"] for s in sent]
+        write_whole(log, "".join("\t".join(line) + "\n" for line in lines))
+
+
+class _StopFlag:
+    """Says when to stop serving: after so many runs, or on SIGINT or SIGTERM."""
+
+    def __init__(self, session: Session, n_runs: int | None) -> None:
+        self._session = session
+        self._n_runs = n_runs
+        self._signalled = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def __call__(self) -> bool:
+        return self._signalled or (self._n_runs is not None and self._session.n_runs_ended >= self._n_runs)
+
+    def _on_signal(self, *_: object) -> None:
+        self._signalled = True
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is seen complete or not at all.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+            file.write(text)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _set_threads(threads: int) -> None:
+    most = numba.config.NUMBA_NUM_THREADS
+    if threads > most:
+        raise InputError(f"--threads {threads}: this machine has {most}")
+    numba.set_num_threads(threads)

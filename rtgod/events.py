@@ -1,0 +1,173 @@
+"""Trials of a run from a BIDS `events.tsv`: when something was shown or imagined, and which category it was.
+
+Two layouts are read: that of the Generic Object Decoding data set (`event_type` with `stimulus_name` or
+`category_name`), and plain BIDS (`trial_type`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from rtgod.errors import InputError
+from rtgod.messages import Block
+
+Kind = Literal["stimulus", "imagery"]
+
+#: What plain BIDS files call the time between trials.
+_REST = frozenset({"rest", "fixation", "n/a", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One stimulus or imagery period.
+
+    Attributes
+    ----------
+    onset_s, duration_s : float
+        Seconds; the onset counts from the start of volume 0.
+    kind : {"stimulus", "imagery"}
+    category : str
+        WordNet id such as "n03626115", or whatever the file's `trial_type` says.
+    stimulus : str or None
+        Name of the image, where the file names one.
+    repeat : bool
+        True when the trial directly before showed the same image (the one-back task's target).
+    """
+
+    onset_s: float
+    duration_s: float
+    kind: Kind
+    category: str
+    stimulus: str | None = None
+    repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    path: Path
+    line: int
+    cells: Mapping[str, str]
+
+    def label(self, column: str) -> str:
+        text = self.cells.get(column, "")
+        if text in {"", "n/a"}:
+            raise self._refusal(column, "is empty, and a trial needs it; fill it in")
+        return text
+
+    def seconds(self, column: str) -> float:
+        text = self.cells.get(column, "")
+        try:
+            value = float(text)
+        except ValueError:
+            raise self._refusal(column, f"is {text[:40]!r}; write a number of seconds") from None
+        if not math.isfinite(value):
+            raise self._refusal(column, f"is {text[:40]!r}; write a finite number of seconds")
+        return value
+
+    def duration(self) -> float:
+        value = self.seconds("duration")
+        if value < 0:
+            raise self._refusal("duration", f"is {value:g} s; a trial cannot end before it starts, so correct it")
+        return value
+
+    def _refusal(self, column: str, what: str) -> InputError:
+        return InputError(f"{self.path}, line {self.line}, column {column}: {what}.")
+
+
+def read_trials(path: Path) -> tuple[Trial, ...]:
+    """Trials of an events table, in order of onset.
+
+    Parameters
+    ----------
+    path : Path
+        A tab-separated file with the columns `onset` and `duration` in seconds, and either `event_type` with
+        `stimulus_name` or `category_name`, or `trial_type`. Rest, cue and evaluation rows are no trials.
+
+    Returns
+    -------
+    tuple of Trial
+        At least one.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, lacks a column, has a value that is no time, or holds no trial.
+    """
+    columns, rows = _table(path)
+    for column in ("onset", "duration"):
+        if column not in columns:
+            raise InputError(f"{path}, line 1: no column {column!r}; an events table is tab-separated and has one.")
+    if "event_type" in columns and not columns.isdisjoint({"stimulus_name", "category_name"}):
+        found = [trial for row in rows if (trial := _object_trial(row))]
+    elif "trial_type" in columns:
+        found = [_plain_trial(row) for row in rows if row.cells.get("trial_type", "").casefold() not in _REST]
+    else:
+        raise InputError(
+            f"{path}, line 1: no column says what was shown; add 'trial_type', or 'event_type' with 'stimulus_name' or "
+            "'category_name'."
+        )
+    if not found:
+        raise InputError(f"{path}: no trial in it, only rest or other rows; give the events of a run with trials.")
+    return _with_repeats(sorted(found, key=lambda trial: trial.onset_s))
+
+
+def blocks(trials: Iterable[Trial]) -> tuple[Block, ...]:
+    """When each trial starts and how long it lasts, in the trials' order."""
+    return tuple(Block(trial.onset_s, trial.duration_s) for trial in trials)
+
+
+def _object_trial(row: _Row) -> Trial | None:
+    match row.cells.get("event_type", ""):
+        case "stimulus":
+            name = row.label("stimulus_name")
+            # "n03626115_19498" is image 19498 of synset n03626115; a name without "_" is its own category.
+            category = name.rpartition("_")[0] or name
+            return Trial(row.seconds("onset"), row.duration(), "stimulus", category, name)
+        case "imagery":
+            return Trial(row.seconds("onset"), row.duration(), "imagery", row.label("category_name"))
+    return None
+
+
+def _plain_trial(row: _Row) -> Trial:
+    return Trial(row.seconds("onset"), row.duration(), "stimulus", row.label("trial_type"))
+
+
+def _with_repeats(trials: list[Trial]) -> tuple[Trial, ...]:
+    marked = (
+        replace(trial, repeat=trial.stimulus is not None and trial.stimulus == before.stimulus)
+        for before, trial in pairwise(trials)
+    )
+    return (*trials[:1], *marked)
+
+
+def _table(path: Path) -> tuple[frozenset[str], list[_Row]]:
+    # BIDS tables know no quoting: with it, one stray quotation mark would swallow the rows up to the next one.
+    reader = csv.reader(io.StringIO(_text(path), newline=None), delimiter="\t", quoting=csv.QUOTE_NONE)
+    try:
+        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))]
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: {error}; save it as tab-separated text.") from error
+    if not lines:
+        raise InputError(f"{path}: empty; an events table has a line of column names and a row for each trial.")
+    (_, columns), *rows = lines
+    # Rows may be ragged (some tools end every line with a tab): a cell that is not there is an empty one.
+    return frozenset(columns), [_Row(path, line, dict(zip(columns, cells, strict=False))) for line, cells in rows]
+
+
+def _text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}, line {line}: not UTF-8 text; save the table as UTF-8.") from error

@@ -1,0 +1,138 @@
+"""The journal: every message of a session on disk before it is acknowledged, readable to the last whole record.
+
+A file starts with `MAGIC`; then come records: length of the body and its CRC-32 (two little-endian uint32), then the body:
+number of frames, their lengths (uint32 each), the frames as `rtgod.wire` makes them. A record that was cut short by a
+crash fails its length or checksum and ends the reading.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rtgod import wire
+from rtgod.errors import JournalError
+from rtgod.messages import Message
+
+MAGIC = b"rtgod journal 1\n"
+_HEAD = struct.Struct("<II")
+
+
+class JournalWriter:
+    """Appends messages to a new journal file.
+
+    Parameters
+    ----------
+    path : Path
+        Must not exist: a journal is never overwritten.
+
+    Raises
+    ------
+    JournalError
+        If the file exists or cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("xb", buffering=0)
+        except FileExistsError as error:
+            raise JournalError(f"journal {path}: exists already; a journal is never overwritten") from error
+        except OSError as error:
+            raise JournalError(
+                f"journal {path}: cannot be written ({error.strerror}); choose another --journal"
+            ) from error
+        self._write(MAGIC)
+        self.flush()
+
+    def append(self, message: Message) -> None:
+        """Write one message; it is safe from a crash of this process, and from a power cut after `flush`."""
+        frames = [bytes(frame) for frame in wire.to_frames(message)]
+        body = b"".join([struct.pack(f"<{1 + len(frames)}I", len(frames), *map(len, frames)), *frames])
+        self._write(_HEAD.pack(len(body), zlib.crc32(body)) + body)
+
+    def flush(self) -> None:
+        """Wait until all that was appended is on the disk."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise JournalError(f"journal {self.path}: cannot be flushed ({error.strerror})") from error
+
+    def close(self) -> None:
+        """Flush and close."""
+        if not self._file.closed:
+            self.flush()
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            raise JournalError(
+                f"journal {self.path}: cannot be written ({error.strerror}); is the disk full?"
+            ) from error
+
+
+def read_journal(path: Path) -> Iterator[Message]:
+    """Messages of a journal in the order in which they were written.
+
+    Parameters
+    ----------
+    path : Path
+
+    Yields
+    ------
+    Message
+        Up to the last whole record; a torn tail, which a crash may leave, is not an error.
+
+    Raises
+    ------
+    JournalError
+        If the file cannot be read, is no journal, or has a damaged record before its end.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if file.read(len(MAGIC)) != MAGIC:
+                raise JournalError(f"{path}: not a journal of this version of rtgod")
+            while head := file.read(_HEAD.size):
+                if len(head) < _HEAD.size:
+                    return
+                length, checksum = _HEAD.unpack(head)
+                body = file.read(length)
+                if len(body) < length:
+                    return
+                if zlib.crc32(body) != checksum:
+                    if file.tell() == size:
+                        return
+                    raise JournalError(f"{path}: damaged {file.tell() - length} bytes from its start; restore a copy")
+                yield wire.from_frames(_split(body))
+    except OSError as error:
+        raise JournalError(f"journal {path}: cannot be read ({error.strerror})") from error
+
+
+def _split(body: bytes) -> list[memoryview]:
+    view = memoryview(body)
+    (n_frames,) = struct.unpack_from("<I", view)
+    lengths = struct.unpack_from(f"<{n_frames}I", view, 4)
+    frames, start = [], 4 + 4 * n_frames
+    for length in lengths:
+        frames.append(view[start : start + length])
+        start += length
+    return frames

@@ -1,0 +1,151 @@
+"""What the server does with each message, without sockets, clocks or files.
+
+A journal that is fed to a `Session` gives the answers that the server gave, bit for bit: the server itself does nothing
+but receive, journal, and publish around it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from rtgod.bundle import DecoderBundle
+from rtgod.decoding import Decoder, Matcher
+from rtgod.errors import InputError, RefusedError
+from rtgod.messages import Answer, Message, NotReady, Pattern, Reason, Run, RunEnd, Volume
+from rtgod.pipeline import Pipeline, Reference, check_run
+from rtgod.settings import PipelineSettings
+
+Incoming = Run | Volume | RunEnd
+
+
+class Session:
+    """The state of one server: the current run and what was already taken.
+
+    Parameters
+    ----------
+    bundle : DecoderBundle or None
+        None for alignment only: each run is then aligned to its own first volume.
+    settings : PipelineSettings or None
+        For alignment only; with a bundle, its own settings hold.
+    """
+
+    def __init__(self, bundle: DecoderBundle | None, settings: PipelineSettings | None = None) -> None:
+        self.bundle = bundle
+        self._settings = bundle.settings if bundle else settings or PipelineSettings()
+        self._engine: tuple[Decoder, Matcher] | None = (bundle.decoder(), bundle.matcher()) if bundle else None
+        self._seen: set[tuple[str, int]] = set()
+        self._ended: set[str] = set()
+        self._expected = 0
+        self._pipeline: Pipeline | None = None
+        self.run: Run | None = None
+
+    @property
+    def n_runs_ended(self) -> int:
+        """How many runs have been received to their end."""
+        return len(self._ended)
+
+    def is_duplicate(self, message: Incoming) -> bool:
+        """Whether this message was taken before: it is acknowledged again and otherwise ignored."""
+        match message:
+            case Run():
+                return self.run is not None and self.run.run_id == message.run_id and _same_run(self.run, message)
+            case Volume():
+                return (message.run_id, message.index) in self._seen
+            case RunEnd():
+                return message.run_id in self._ended
+
+    def check(self, message: Incoming) -> None:
+        """Raise `RefusedError` if the message cannot be taken now; the session stays as it was."""
+        if isinstance(message, Run):
+            if message.run_id in self._ended or any(run_id == message.run_id for run_id, _ in self._seen):
+                raise RefusedError(f"run {message.run_id} was already sent to this server; give the new one another id")
+            if self.bundle:
+                try:
+                    check_run(message, self.bundle.reference)
+                except InputError as error:
+                    raise RefusedError(str(error)) from error
+            return
+        if self.run is None or message.run_id != self.run.run_id:
+            current = f"run {self.run.run_id} is" if self.run else "no run is"
+            raise RefusedError(f"run {message.run_id} is not being received ({current}); send its Run first")
+        if isinstance(message, Volume) and message.data.shape != self.run.shape:
+            raise RefusedError(
+                f"volume {message.index} has shape {message.data.shape}, run {self.run.run_id} announced {self.run.shape}"
+            )
+
+    def take(self, message: Incoming) -> Iterator[tuple[Answer, Pattern | None]]:
+        """Take a checked message in.
+
+        Yields
+        ------
+        answer : Ranking or NotReady
+            One for each volume that is missing before this one, then this volume's own.
+        pattern : Pattern or None
+            The volume's pattern, for the record.
+        """
+        match message:
+            case Run():
+                self.run, self._pipeline, self._expected = message, None, 0
+            case RunEnd():
+                self._ended.add(message.run_id)
+                for index in range(self._expected, message.n_volumes):
+                    yield self._lost(message.run_id, index), None
+                self._expected = max(self._expected, message.n_volumes)
+            case Volume():
+                self._seen.add((message.run_id, message.index))
+                if message.index < self._expected:
+                    yield (
+                        NotReady(message.run_id, message.index, Reason.LOST_VOLUME, "it came after later volumes"),
+                        None,
+                    )
+                    return
+                for index in range(self._expected, message.index):
+                    yield self._lost(message.run_id, index), None
+                self._expected = message.index + 1
+                yield self._step(message)
+
+    def _step(self, volume: Volume) -> tuple[Answer, Pattern | None]:
+        if self._pipeline is None:
+            try:
+                self._pipeline = self._make_pipeline(volume)
+            except InputError as error:
+                return NotReady(volume.run_id, volume.index, Reason.BAD_VOLUME, str(error)), None
+        return self._pipeline.step(volume)
+
+    def _make_pipeline(self, volume: Volume) -> Pipeline:
+        if self.run is None:
+            raise AssertionError("a checked volume belongs to the current run")
+        if self.bundle and self._engine:
+            return self.bundle.pipeline(self.run, *self._engine)
+        if not np.isfinite(volume.data).all():
+            raise InputError("the first volume, to which the others would be aligned, is not finite")
+        template = volume.data.astype(np.float32)
+        reference = Reference(template, self.run.affine, np.empty((0, 3), np.int32))
+        return Pipeline(reference, None, None, (), self.run, self._settings)
+
+    @staticmethod
+    def _lost(run_id: str, index: int) -> NotReady:
+        return NotReady(run_id, index, Reason.LOST_VOLUME, "it never arrived")
+
+
+def replay(messages: Iterator[Message], session: Session) -> Iterator[Answer]:
+    """The answers that a journal's volumes give, in order; recorded answers are passed over."""
+    for message in messages:
+        if isinstance(message, Run | Volume | RunEnd):
+            for answer, _ in session.take(message):
+                yield answer
+
+
+def without_timing(answer: Answer) -> Answer:
+    """The answer less the time that it took: what must be the same in every replay."""
+    return dataclasses.replace(answer, stage_ms={})
+
+
+def _same_run(a: Run, b: Run) -> bool:
+    return bool(
+        (a.subject, a.tr_s, a.shape, a.n_volumes, a.blocks) == (b.subject, b.tr_s, b.shape, b.n_volumes, b.blocks)
+        and np.array_equal(a.affine, b.affine)
+    )

@@ -1,0 +1,481 @@
+"""A run from a folder of Siemens mosaic DICOM files: one file a volume, its slices tiled into one picture.
+
+Owns the order and identity of the files, the geometry of a mosaic, and the promise that nothing which identifies a
+person leaves this module: not in the run, not in a volume, not in an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import struct
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import FileDataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID
+
+from rtgod.errors import InputError
+from rtgod.events import blocks, read_trials
+from rtgod.messages import Array, Float64Array, Run, Volume
+from rtgod.sources import checked_tr_s
+
+_DAY_S = 86400.0
+_DICOM_DIRECTORY = "1.2.840.10008.1.3.10"
+_ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
+_MAKERS = {"SIEMENS": "Siemens", "GE ": "GE", "PHILIPS": "Philips", "CANON": "Canon", "TOSHIBA": "Toshiba"}
+_SERIES_TAGS = [
+    "SOPClassUID", "ImageType", "Manufacturer", "SeriesInstanceUID", "SeriesNumber", "NumberOfFrames",
+]  # fmt: skip
+
+
+class MosaicSeries:
+    """A folder of Siemens mosaics as a source.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds the DICOM files of one series, under any names; files that are not DICOM are passed over.
+    events : Path, optional
+        Events table that gives the run its blocks.
+    run_id : str, optional
+        By default "series-<SeriesNumber>-<first 10 hexadecimal digits of the SHA-256 of SeriesInstanceUID>".
+    subject : str, optional
+        By default "unknown": the files' own name and number of the patient are never read.
+    tr_s : float, optional
+        Repetition time, seconds, used where the files do not give one.
+    series : int, optional
+        SeriesNumber to read where the folder holds several.
+
+    Attributes
+    ----------
+    run : Run
+
+    Raises
+    ------
+    InputError
+        If the folder holds no series of Siemens mosaics or several, or a file of it is cut short, is compressed in a
+        way that cannot be read here, contradicts another or lacks what places it in space or in time. While iterating:
+        if the voxels of a file cannot be decoded.
+
+    Notes
+    -----
+    Volumes are of shape (x, y, z): along the mosaic's columns, its rows, and from tile to tile. They keep the files'
+    voxel type, int16 or uint16, unless the files say that it is to be rescaled; then they are float32.
+
+    Only headers are read to begin with; each volume's voxels when it is its turn.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        events: Path | None = None,
+        run_id: str | None = None,
+        subject: str | None = None,
+        tr_s: float | None = None,
+        series: int | None = None,
+    ) -> None:
+        entries = _choose(folder, _survey(folder), series)
+        frames = [_read_frame(entry.path) for entry in entries]
+        grid = _common_grid(frames)
+        if grid.tr_s:
+            tr_s = checked_tr_s(grid.tr_s, f"{folder}, RepetitionTime")
+        elif tr_s is None:
+            raise InputError(f"{folder}: no RepetitionTime in its files; give it with --tr.")
+        else:
+            tr_s = checked_tr_s(tr_s, "--tr")
+        self._frames = _indexed(folder, _without_duplicates(frames), tr_s)
+        self._acquired_s = _acquired_s(self._frames, tr_s)
+        identity = hashlib.sha256(entries[0].uid.encode()).hexdigest()[:10]
+        self.run = Run(
+            run_id=run_id or f"series-{entries[0].number}-{identity}",
+            subject=subject or "unknown",
+            tr_s=tr_s,
+            shape=grid.shape,
+            affine=grid.affine,
+            n_volumes=max(self._frames) + 1,
+            blocks=blocks(read_trials(events)) if events else (),
+        )
+
+    def __iter__(self) -> Iterator[Volume]:
+        """Read the volumes, one file at a time."""
+        for index, frame in self._frames.items():
+            yield Volume(self.run.run_id, index, self._acquired_s[index], _read_voxels(frame))
+
+
+# ---------------------------------------------------------------- which files are the series
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A DICOM file of the folder; `other_kind` says what it is if it is no Siemens mosaic."""
+
+    path: Path
+    uid: str
+    number: int
+    other_kind: str | None
+
+
+def _survey(folder: Path) -> list[_Entry]:
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}).") from error
+    entries = [entry for path in paths if _is_dicom(path) and (entry := _read_entry(path))]
+    if not entries:
+        packed = any(path.suffix == ".gz" for path in paths)
+        advice = "unpack the .gz files first" if packed else "give the folder that directly holds a series' files"
+        raise InputError(f"{folder}: no DICOM files in it; {advice}.")
+    return entries
+
+
+def _is_dicom(path: Path) -> bool:
+    with _reading(path), path.open("rb") as stream:
+        if stream.read(132)[128:] == b"DICM":
+            return True
+    if path.suffix.lower() in {".dcm", ".ima"}:
+        raise InputError(f"{path}: named like a DICOM file but is not one, or only its start is there; copy it again.")
+    return False
+
+
+def _read_entry(path: Path) -> _Entry | None:
+    with _reading(path):
+        dataset, n_left = _read_header(path, specific_tags=_SERIES_TAGS)
+        if dataset.file_meta.get("MediaStorageSOPClassUID") == _DICOM_DIRECTORY:
+            return None
+        if n_left == 0:
+            raise InputError(f"{path}: ends before its voxels, so it is cut short or no image; copy or remove it.")
+        uid, number = str(dataset.get("SeriesInstanceUID", "")), int(dataset.get("SeriesNumber") or 0)
+        return _Entry(path, uid, number, _other_kind(dataset))
+
+
+def _other_kind(dataset: FileDataset) -> str | None:
+    enhanced = dataset.get("SOPClassUID") == _ENHANCED_MR or int(dataset.get("NumberOfFrames") or 1) > 1
+    if "MOSAIC" in _image_type(dataset) and not enhanced:
+        return None
+    named = str(dataset.get("Manufacturer", "")).upper()
+    # One of a fixed list, not what the field says: it is free text.
+    maker = next((name for key, name in _MAKERS.items() if named.startswith(key)), "unrecognised")
+    return f"{maker} {'enhanced multi-frame' if enhanced else 'single-slice'}"
+
+
+def _choose(folder: Path, entries: list[_Entry], series: int | None) -> list[_Entry]:
+    counts = Counter((entry.number, entry.uid) for entry in entries)
+    wanted = [key for key in counts if series is None or key[0] == series]
+    if len(wanted) != 1:
+        listed = ", ".join(f"series {number} ({n} files)" for (number, _), n in sorted(counts.items())[:12])
+        listed += ", …" if len(counts) > 12 else ""
+        if series is None:
+            advice = "choose one with --series N, or give a folder with one series"
+        elif not wanted:
+            advice = f"there is no series {series}"
+        else:
+            advice = f"{len(wanted)} different ones are numbered {series}, so give each a folder of its own"
+        raise InputError(f"{folder} holds {listed}: {advice}.")
+    chosen = [entry for entry in entries if (entry.number, entry.uid) == wanted[0]]
+    for entry in chosen:
+        if entry.other_kind:
+            raise InputError(
+                f"{entry.path}: its kind is {entry.other_kind} DICOM, but only Siemens mosaics are read yet; export "
+                "the series as mosaics or convert it to NIfTI."
+            )
+    return chosen
+
+
+# ---------------------------------------------------------------- what one file says
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """What the files of a series must agree on."""
+
+    rows: int
+    columns: int
+    shape: tuple[int, int, int]
+    affine: Float64Array
+    tr_s: float
+    echo_ms: float
+    rescale: tuple[float, float]
+
+    def differences(self, other: _Grid) -> list[str]:
+        checks = {
+            "matrix": (self.rows, self.columns, self.shape) == (other.rows, other.columns, other.shape),
+            "position": np.allclose(self.affine, other.affine, rtol=0, atol=1e-3),
+            "repetition time": self.tr_s == other.tr_s,
+            "echo time": self.echo_ms == other.echo_ms,
+            "rescaling": self.rescale == other.rescale,
+        }
+        return [what for what, agrees in checks.items() if not agrees]
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """One file: its place in the series and its grid. `clock_s` counts from midnight."""
+
+    path: Path
+    instance: int | None
+    acquisition: int | None
+    clock_s: float | None
+    grid: _Grid
+
+
+def _read_frame(path: Path) -> _Frame:
+    with _reading(path):
+        dataset, n_left = _read_header(path)
+        _check_readable(path, dataset, n_left)
+        if "P" in _image_type(dataset):
+            raise InputError(f"{path}: a phase image; give the folder of the magnitude series.")
+        instance, acquisition = dataset.get("InstanceNumber"), dataset.get("AcquisitionNumber")
+        return _Frame(
+            path=path,
+            instance=None if instance is None else int(instance),
+            acquisition=None if acquisition is None else int(acquisition),
+            clock_s=_seconds_of_day(str(dataset.get("AcquisitionTime") or "")),
+            grid=_read_grid(path, dataset),
+        )
+
+
+def _check_readable(path: Path, dataset: FileDataset, n_left: int) -> None:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_compressed and not _has_decoder(syntax):
+        raise InputError(f"{path}: compressed as {syntax.name}, which cannot be read here; export it uncompressed.")
+    if dataset.BitsAllocated != 16 or dataset.get("SamplesPerPixel", 1) != 1:
+        raise InputError(f"{path}: its voxels are not single 16-bit numbers; export the original series.")
+    # The element's own header is 12 bytes with an explicit VR, 8 without one. Deflated and encapsulated voxels have no
+    # length that is known beforehand.
+    n_expected = (8 if syntax.is_implicit_VR else 12) + 2 * dataset.Rows * dataset.Columns
+    if not (syntax.is_compressed or syntax.is_deflated) and n_left < n_expected:
+        raise InputError(f"{path}: cut short, {n_expected - n_left} bytes of its voxels are missing; copy it again.")
+
+
+def _has_decoder(syntax: UID) -> bool:
+    try:
+        return bool(get_decoder(syntax).is_available)
+    except NotImplementedError:  # pydicom knows none, whatever is installed
+        return False
+
+
+def _read_grid(path: Path, dataset: FileDataset) -> _Grid:
+    csa = _read_csa(dataset)
+    if not csa.get("NumberOfImagesInMosaic") or len(csa.get("SliceNormalVector", ())) != 3:
+        raise InputError(
+            f"{path}: no number and direction of slices, because Siemens's private CSA header (0029,1010) is missing "
+            "or damaged; export with private fields kept."
+        )
+    n_slices = int(csa["NumberOfImagesInMosaic"][0])
+    n_tiles = math.ceil(math.sqrt(n_slices))
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    if n_tiles < 1 or rows % n_tiles or columns % n_tiles:
+        raise InputError(f"{path}: {n_slices} slices cannot tile {columns} × {rows} pixels; export the series again.")
+    shape = (columns // n_tiles, rows // n_tiles, n_slices)
+    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    return _Grid(
+        rows=rows,
+        columns=columns,
+        shape=shape,
+        affine=_mosaic_affine(path, dataset, shape, np.array(csa["SliceNormalVector"])),
+        tr_s=float(dataset.get("RepetitionTime") or 0) / 1000,
+        echo_ms=float(dataset.get("EchoTime") or 0),
+        rescale=(1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)),
+    )
+
+
+def _mosaic_affine(
+    path: Path, dataset: FileDataset, shape: tuple[int, int, int], csa_normal: Float64Array
+) -> Float64Array:
+    """Voxel indices (column, row, tile) to RAS+ millimetres."""
+    # DICOM: the first three cosines run along a row of pixels, that is from column to column; PixelSpacing begins with
+    # the distance between rows.
+    along_x, along_y = np.array(dataset.ImageOrientationPatient, dtype=float).reshape(2, 3)
+    mm_y, mm_x = (float(mm) for mm in dataset.PixelSpacing)
+    mm_z = float(dataset.get("SpacingBetweenSlices") or dataset.SliceThickness)
+    # The cross product is the more exact normal, but only the CSA header knows whether the slices were numbered along
+    # it or against it.
+    along_z = np.cross(along_x, along_y)
+    along_z *= np.sign(along_z @ csa_normal)
+    steps = np.column_stack([along_x * mm_x, along_y * mm_y, along_z * mm_z])
+    # Siemens centres the whole mosaic where the first slice is centred, and gives the corner of the mosaic.
+    n_beyond = np.array([dataset.Columns - shape[0], dataset.Rows - shape[1]]) / 2
+    affine = np.eye(4)
+    affine[:3, :3] = steps
+    affine[:3, 3] = np.array(dataset.ImagePositionPatient, dtype=float) + steps[:, :2] @ n_beyond
+    if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine) < 4:
+        raise InputError(f"{path}: its orientation, position and spacing span no volume; export the series again.")
+    to_ras: Float64Array = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's x and y run to left and posterior
+    return to_ras @ affine
+
+
+def _read_csa(dataset: FileDataset) -> dict[str, list[float]]:
+    """Read two fields of Siemens's private image header (format "SV10"); none where it is missing or damaged.
+
+    Not nibabel's reader: importing that warns that it is experimental.
+    """
+    fields: dict[str, list[float]] = {}
+    try:
+        raw = dataset.private_block(0x0029, "SIEMENS CSA HEADER")[0x10].value
+        if raw[:4] != b"SV10":
+            return {}
+        (n_fields,) = struct.unpack_from("<I", raw, 8)
+        at = 16
+        for _ in range(n_fields):
+            name, n_items = struct.unpack_from("<64s12xi4x", raw, at)
+            at += 84
+            values = []
+            for _ in range(n_items):
+                (n_bytes,) = struct.unpack_from("<4xi8x", raw, at)
+                values.append(raw[at + 16 : at + 16 + n_bytes].partition(b"\0")[0].strip())
+                at += 16 + (n_bytes + 3) // 4 * 4
+            if (key := name.partition(b"\0")[0].decode("latin-1")) in {"NumberOfImagesInMosaic", "SliceNormalVector"}:
+                fields[key] = [float(value) for value in values if value]
+    except (KeyError, TypeError, ValueError, struct.error):
+        return {}
+    return fields
+
+
+def _image_type(dataset: FileDataset) -> Sequence[str]:
+    value = dataset.get("ImageType") or ()
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _seconds_of_day(text: str) -> float | None:
+    found = re.fullmatch(r"(\d\d):?(\d\d):?(\d\d(?:\.\d*)?)\s*", text)
+    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
+
+
+# ---------------------------------------------------------------- order and time
+
+
+def _common_grid(frames: list[_Frame]) -> _Grid:
+    first = frames[0]
+    for frame in frames[1:]:
+        if different := first.grid.differences(frame.grid):
+            raise InputError(
+                f"{frame.path}: its {' and '.join(different)} differs from {first.path.name}; a run has one geometry "
+                "and one timing, so take out the files that are of another."
+            )
+    return first.grid
+
+
+def _without_duplicates(frames: list[_Frame]) -> list[_Frame]:
+    """Drop every file that repeats another.
+
+    A file that was sent twice has the same InstanceNumber and AcquisitionNumber, whatever its name. SOPInstanceUID is
+    no better witness: some anonymisers give each copy a new one, others give all files the same. So the voxels of
+    files with equal numbers decide whether they are copies or contradict each other.
+    """
+    unique: dict[tuple[int | None, int | None], _Frame] = {}
+    for frame in frames:
+        kept = unique.setdefault((frame.instance, frame.acquisition), frame)
+        if kept is not frame and not np.array_equal(_read_voxels(kept), _read_voxels(frame)):
+            raise InputError(
+                f"{kept.path} and {frame.path.name} have the same InstanceNumber and AcquisitionNumber but different "
+                "voxels; keep the one that belongs to the run, or export with these numbers kept."
+            )
+    return list(unique.values())
+
+
+def _indexed(folder: Path, frames: list[_Frame], tr_s: float) -> dict[int, _Frame]:
+    """Volumes by their index in the run, ascending.
+
+    Siemens numbers the volumes of a series from 1 in both InstanceNumber and AcquisitionNumber (all series that this
+    was written against do); file names follow the order of arrival at best. Counting from that 1, not from the first
+    file that is there, keeps every volume at its time in the run also when the first ones are lost. InstanceNumber
+    goes first; AcquisitionNumber serves where InstanceNumber is absent, repeats, or does not step with the clock.
+    """
+    by_instance = _by_number([frame.instance for frame in frames], frames)
+    by_acquisition = _by_number([frame.acquisition for frame in frames], frames)
+    usable = [numbering for numbering in (by_instance, by_acquisition) if numbering]
+    if not usable:
+        raise InputError(f"{folder}: neither InstanceNumber nor AcquisitionNumber tells its files apart; export again.")
+    numbering = next((numbering for numbering in usable if _keeps_time(numbering, tr_s)), usable[0])
+    first = min(1, *numbering)
+    return {number - first: frame for number, frame in numbering.items()}
+
+
+def _by_number(numbers: Sequence[int | None], frames: Sequence[_Frame]) -> dict[int, _Frame]:
+    """Frames in the order of their numbers; none if a number is missing or repeats."""
+    numbered = {number: frame for number, frame in zip(numbers, frames, strict=True) if number is not None}
+    return dict(sorted(numbered.items())) if len(numbered) == len(frames) else {}
+
+
+def _keeps_time(numbering: dict[int, _Frame], tr_s: float) -> bool:
+    elapsed_s = _elapsed_s(list(numbering.values()))
+    return elapsed_s is not None and all(
+        abs(t_after - t_before - (after - before) * tr_s) < (after - before) * tr_s / 2
+        for (before, t_before), (after, t_after) in pairwise(zip(numbering, elapsed_s, strict=True))
+    )
+
+
+def _acquired_s(frames: dict[int, _Frame], tr_s: float) -> dict[int, float]:
+    """Seconds from the nominal start of volume 0, by AcquisitionTime where the files have a usable one."""
+    elapsed_s = _elapsed_s(list(frames.values()))
+    if elapsed_s is None:
+        return {index: index * tr_s for index in frames}
+    start_s = min(frames) * tr_s
+    return {index: start_s + elapsed for index, elapsed in zip(frames, elapsed_s, strict=True)}
+
+
+def _elapsed_s(frames: Sequence[_Frame]) -> list[float] | None:
+    """Seconds from the first frame to each; None unless every file has a time and they ascend (past midnight, too)."""
+    clocks = [frame.clock_s for frame in frames if frame.clock_s is not None]
+    steps = [(after - before) % _DAY_S for before, after in pairwise(clocks)]
+    if len(clocks) < len(frames) or not all(0 < step < _DAY_S / 2 for step in steps):
+        return None
+    # DICOM's times end at the microsecond; more digits are the sum's rounding error.
+    return [round(elapsed, 6) for elapsed in accumulate(steps, initial=0.0)]
+
+
+# ---------------------------------------------------------------- pydicom
+
+
+def _read_voxels(frame: _Frame) -> Array:
+    """Voxels of one file, of shape (x, y, z)."""
+    grid = frame.grid
+    with _reading(frame.path):
+        mosaic = pydicom.dcmread(frame.path).pixel_array
+        if mosaic.shape != (grid.rows, grid.columns):
+            raise InputError(f"{frame.path}: changed while it was being read; start again once the folder is complete.")
+    n_x, n_y, n_z = grid.shape
+    tiles = mosaic.reshape(grid.rows // n_y, n_y, grid.columns // n_x, n_x).swapaxes(1, 2)
+    voxels = tiles.reshape(-1, n_y, n_x)[:n_z].transpose(2, 1, 0)
+    if grid.rescale == (1.0, 0.0):
+        return voxels
+    slope, intercept = grid.rescale
+    return (voxels * slope + intercept).astype(np.float32)
+
+
+def _read_header(path: Path, specific_tags: list[str] | None = None) -> tuple[FileDataset, int]:
+    """Read the elements before the voxels, and count the bytes that follow them."""
+    with path.open("rb") as stream:
+        dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=specific_tags)
+        return dataset, path.stat().st_size - stream.tell()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever pydicom makes of a broken file into one InputError.
+
+    Neither its warnings nor its messages are passed on, nor chained: they quote the file's values, which may be a name.
+    """
+    with warnings.catch_warnings():
+        # Values that break the letter of the standard (too long, odd characters); the ones used here are checked.
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:  # noqa: BLE001 - on broken bytes pydicom raises whatever they lead to
+            # pydicom's own OSErrors have no strerror: only the operating system's are about the file as such.
+            if isinstance(error, OSError) and error.strerror:
+                raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+            raise InputError(f"{path}: a DICOM file that cannot be decoded; copy or export it again.") from None

@@ -1,0 +1,245 @@
+"""A recorded run from a 4-D NIfTI file, with what BIDS keeps beside it: sidecar JSON and events table.
+
+Owns the reading of the voxels: forwards through the file once, one volume in memory at a time.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from rtgod.errors import InputError
+from rtgod.events import blocks, read_trials
+from rtgod.messages import VOLUME_DTYPES, Array, Float64Array, Run, Volume
+from rtgod.sources import checked_tr_s
+
+_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+_MILLIMETRES = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
+
+#: DEFLATE cannot compress further than 1032 : 1.
+_MOST_COMPRESSED = 1032
+
+_DAMAGED = (OSError, EOFError, zlib.error)
+
+
+class NiftiRun:
+    """A 4-D NIfTI file as a source.
+
+    Parameters
+    ----------
+    path : Path
+        A .nii or .nii.gz file of shape (x, y, z, n_volumes).
+    events : Path, optional
+        Events table; by default the one that BIDS places beside the file, if there is one.
+    run_id : str, optional
+        By default the file name without `_bold` and extension.
+    subject : str, optional
+        By default what follows `sub-` in the file name, else "unknown".
+    tr_s : float, optional
+        Repetition time, seconds, used where neither a sidecar JSON nor the header (with its unit) gives one.
+
+    Attributes
+    ----------
+    run : Run
+
+    Raises
+    ------
+    InputError
+        If the file is no 4-D NIfTI file, is shorter than its header says, has no orientation or no repetition time, or
+        if what lies beside it cannot be used. While iterating: if the voxels of a volume cannot be read.
+
+    Notes
+    -----
+    Volumes have the file's voxel type where it is one of `VOLUME_DTYPES` and unscaled, else float32.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        events: Path | None = None,
+        run_id: str | None = None,
+        subject: str | None = None,
+        tr_s: float | None = None,
+    ) -> None:
+        self._path = path
+        self._layout = layout = _read_layout(path)
+        _check_size(path, layout)
+        stem = _stem(path)
+        label = re.search(r"(?:^|_)sub-([0-9A-Za-z]+)", stem)
+        events = events or next(_beside(path, "events.tsv"), None)
+        self.run = Run(
+            run_id=run_id or stem.removesuffix("_bold"),
+            subject=subject or (label[1] if label else "unknown"),
+            tr_s=_find_tr_s(path, layout, tr_s),
+            shape=layout.shape,
+            affine=layout.affine,
+            n_volumes=layout.n_volumes,
+            blocks=blocks(read_trials(events)) if events else (),
+        )
+
+    def __iter__(self) -> Iterator[Volume]:
+        """Read the volumes, one at a time."""
+        layout = self._layout
+        with _open_stream(self._path) as stream:
+            self._take(stream, layout.offset, "header")
+            for index in range(layout.n_volumes):
+                raw = self._take(stream, layout.n_bytes, f"volume {index}")
+                if index == layout.n_volumes - 1:
+                    self._finish(stream)
+                voxels = np.frombuffer(raw, layout.dtype).reshape(layout.shape, order="F")
+                yield Volume(self.run.run_id, index, index * self.run.tr_s, layout.values(voxels))
+
+    def _take(self, stream: IO[bytes], n_bytes: int, what: str) -> bytes:
+        try:
+            raw = stream.read(n_bytes)
+        except _DAMAGED:
+            raw = b""
+        if len(raw) < n_bytes:
+            raise InputError(f"{self._path}: {what} cannot be read, the file is damaged or cut short; copy it again.")
+        return raw
+
+    def _finish(self, stream: IO[bytes]) -> None:
+        """Read on to the end, where gzip keeps the checksum that tells of damage which still decompresses."""
+        try:
+            while stream.read(1 << 20):
+                pass
+        except _DAMAGED:
+            raise InputError(
+                f"{self._path}: the checksum is wrong, so some volume is damaged; copy it again."
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the voxels are in the (decompressed) file, and what they mean."""
+
+    offset: int
+    dtype: np.dtype[np.generic]
+    slope: float
+    inter: float
+    shape: tuple[int, int, int]
+    n_volumes: int
+    affine: Float64Array
+    tr: float
+    tr_unit: str
+
+    @property
+    def n_bytes(self) -> int:
+        return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
+
+    def values(self, voxels: Array) -> Array:
+        if (self.slope, self.inter) != (1.0, 0.0):
+            return (voxels * np.float64(self.slope) + self.inter).astype(np.float32)
+        name = self.dtype.name
+        # By name: that is also what turns big-endian voxels into little-endian ones.
+        return voxels.astype(name if name in VOLUME_DTYPES else np.float32)
+
+
+def _read_layout(path: Path) -> _Layout:
+    try:
+        image: Any = nib.load(path)  # nibabel's annotations know nothing of what a NIfTI image adds
+        header = image.header
+        shape = tuple(int(n) for n in header.get_data_shape())
+        units = header.get_xyzt_units()
+        oriented = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+        affine = np.diag([*3 * [_MILLIMETRES[units[0]]], 1.0]) @ header.get_best_affine()
+        proxy = image.dataobj
+        offset, dtype, slope, inter = int(proxy.offset), proxy.dtype, float(proxy.slope), float(proxy.inter)
+    # What nibabel and its decompressors are seen to raise on bytes that are not a NIfTI header.
+    except (*_DAMAGED, ImageFileError, HeaderDataError, ValueError, KeyError, TypeError, OverflowError, IndexError):
+        raise InputError(f"{path}: not a readable NIfTI file; copy or export it again.") from None
+    shape = shape[:4] + tuple(n for n in shape[4:] if n != 1)
+    if len(shape) != 4 or min(shape) < 1:
+        raise InputError(f"{path}: its shape is {shape}, not (x, y, z, volumes); give the 4-D file of a run.")
+    if dtype.kind not in "iuf":
+        raise InputError(f"{path}: its voxels are complex or colours; give a file with one number in each voxel.")
+    if not oriented:
+        raise InputError(
+            f"{path}: unknown orientation, sform_code and qform_code are both 0 in its header; convert it again from "
+            "DICOM, or set the code once you know that the affine is right."
+        )
+    if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine) < 4:
+        raise InputError(f"{path}: the affine in its header (srow or quatern) maps to no volume; convert it again.")
+    zooms = header.get_zooms()
+    return _Layout(offset, dtype, slope, inter, shape[:3], shape[3], affine, float(zooms[3]), units[1])
+
+
+def _check_size(path: Path, layout: _Layout) -> None:
+    size = path.stat().st_size * (_MOST_COMPRESSED if _is_gzipped(path) else 1)
+    if size < layout.offset + layout.n_bytes * layout.n_volumes:
+        raise InputError(f"{path}: too short for the {layout.n_volumes} volumes in its header; copy it again.")
+
+
+def _find_tr_s(path: Path, layout: _Layout, fallback: float | None) -> float:
+    for sidecar in _beside(path, f"{_stem(path).rpartition('_')[2]}.json"):
+        value = _read_sidecar(sidecar).get("RepetitionTime")
+        if value is not None:
+            return checked_tr_s(value, f"{sidecar}, RepetitionTime")
+    # Without a unit the number is often a library's default (1.0), so it is not believed.
+    if layout.tr_unit in _SECONDS and layout.tr > 0:
+        # Rounded because the header has single precision: 1.97 would become 1.97000002861.
+        return checked_tr_s(round(layout.tr * _SECONDS[layout.tr_unit], 6), f"{path}, pixdim[4]")
+    if fallback is not None:
+        return checked_tr_s(fallback, "--tr")
+    raise InputError(f"{path}: no repetition time in a sidecar JSON or, with a unit, in the header; give it with --tr.")
+
+
+def _read_sidecar(path: Path) -> dict[str, object]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a JSON object; correct the sidecar or remove it.")
+    return content
+
+
+def _beside(path: Path, ending: str) -> Iterator[Path]:
+    """Files to which BIDS's inheritance principle gives a say about `path`: nearest folder first, most specific first.
+
+    Such a file is named `ending`, or has only entities of `path` before `_` and `ending`.
+    """
+    entities = set(_stem(path).split("_"))
+    for folder in _folders_up_to_data_set(path):
+        fitting = [
+            (len(prefix), candidate)
+            for candidate in folder.iterdir()
+            if candidate.name.endswith(ending)
+            and entities.issuperset(prefix := candidate.name.removesuffix(ending).split("_")[:-1])
+            and candidate.name == "_".join([*prefix, ending])
+        ]
+        yield from (candidate for _, candidate in sorted(fitting, reverse=True))
+
+
+def _folders_up_to_data_set(path: Path) -> list[Path]:
+    # Not resolved: in a DataLad data set the file is a link into a store where nothing lies beside it.
+    parents = list(path.absolute().parents)
+    roots = [n for n, folder in enumerate(parents) if (folder / "dataset_description.json").is_file()]
+    return parents[: roots[0] + 1] if roots else parents[:1]
+
+
+def _open_stream(path: Path) -> IO[bytes]:
+    try:
+        return cast("IO[bytes]", gzip.open(path)) if _is_gzipped(path) else path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def _is_gzipped(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+def _stem(path: Path) -> str:
+    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)

@@ -1,0 +1,57 @@
+"""Compiles, or loads from the cache, every kernel that a volume will need, so that the first one is not late."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rtgod.bundle import Candidate, DecoderBundle
+from rtgod.decoding import LayerDecoder
+from rtgod.messages import Float32Array, Run, Volume
+from rtgod.pipeline import Reference
+from rtgod.session import Session
+from rtgod.settings import BaselineSettings, PipelineSettings
+
+_SIZE = 24
+
+
+def warm_up() -> None:
+    """Send a few volumes of a small synthetic head through the whole path; nothing of it remains."""
+    session = Session(_small_bundle())
+    run = Run("warm-up", "none", 1.0, (_SIZE, _SIZE, _SIZE), _affine())
+    answers = list(session.take(run))
+    for index in range(4):
+        answers += session.take(Volume("warm-up", index, float(index), _head()))
+    if not any(hasattr(answer, "scores") for answer, _ in answers):
+        raise AssertionError("the warm-up must reach the ranking, or kernels are left to compile at the first volume")
+
+
+def _small_bundle() -> DecoderBundle:
+    rng = np.random.default_rng(0)
+
+    def noise(*shape: int) -> Float32Array:
+        return rng.standard_normal(shape, np.float32)
+
+    layer = LayerDecoder(noise(4, 3), noise(4), np.ones(4, np.float32))
+    return DecoderBundle(
+        reference=Reference(_head(), _affine(), np.full((5, 3), _SIZE // 2, np.int32)),
+        patterns=noise(3, 5),
+        voxel_mean=noise(5),
+        voxel_sd=np.ones(5, np.float32),
+        layers={"layer": layer},
+        candidates=(Candidate("a", "a"), Candidate("b", "b")),
+        candidate_features={"layer": noise(2, 4)},
+        settings=PipelineSettings(baseline=BaselineSettings(discard_s=0, warm_up_volumes=2)),
+        provenance={},
+    )
+
+
+def _affine() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    return np.diag([3.0, 3.0, 3.0, 1.0])
+
+
+def _head() -> Float32Array:
+    """A ball with a bright spot off its centre, so that every direction has a gradient."""
+    x, y, z = np.indices((_SIZE, _SIZE, _SIZE)) - _SIZE / 2
+    ball = 900.0 / (1.0 + np.exp(np.sqrt(x**2 + 1.2 * y**2 + 1.5 * z**2) - 8.0))
+    spot = 400.0 * np.exp(-((x - 3) ** 2 + (y - 2) ** 2 + (z - 4) ** 2) / 8.0)
+    return (ball + spot).astype(np.float32)

@@ -1,0 +1,126 @@
+"""The command `rtgod display`: chooses a backend, opens it, and hands over to the loop."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rtgod.errors import InputError
+from stimulus import xvfb
+from stimulus.display import Display, Outputs, Window, stopping_on_signals
+
+
+class Backend(StrEnum):
+    """Where the participant's screen is drawn."""
+
+    AUTO = "auto"
+    WINDOW = "window"
+    OFFSCREEN = "offscreen"
+    TERMINAL = "terminal"
+
+
+def display(
+    server: Annotated[
+        str, typer.Option("--from", metavar="ADDRESS", help="Where the server publishes its answers.")
+    ] = "tcp://127.0.0.1:5556",
+    backend: Annotated[
+        Backend,
+        typer.Option(
+            help="window: on a monitor. offscreen: without one, in a private Xvfb, for --screenshot. "
+            "terminal: as text. auto: the first of these that this machine offers."
+        ),
+    ] = Backend.AUTO,
+    full_screen: Annotated[bool, typer.Option(help="Fill the monitor, without a mouse pointer.")] = True,
+    screen: Annotated[int, typer.Option(min=0, metavar="N", help="Which monitor, from 0.")] = 0,
+    screenshot: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Keep a picture of the last final ranking in this file.")
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="TSV", help="Add a line to this table for every answer: received when, shown when."),
+    ] = None,
+    stop_after_runs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Quit once this many runs have ended.")
+    ] = None,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Write this file once the window is open and the server was heard."),
+    ] = None,
+) -> None:
+    """Show the participant the ranked categories as the server decodes them.
+
+    The ten best categories with bars around a fixation point, and beneath
+    them how far the decoding has come. While there is no ranking, a calm line
+    says so; the reason is for the experimenter's monitor. Escape or q quits.
+
+    Needs PsychoPy, which rtgod's extra "display" installs.
+    """
+    chosen, why = choose_backend(backend, os.environ, sys.platform, xvfb_installed=xvfb.installed())
+    if screenshot is not None and chosen is Backend.TERMINAL:
+        raise InputError(f"--screenshot needs a picture, and the terminal backend ({why}) draws none; install Xvfb")
+    typer.echo(f"display: {chosen} ({why})")
+    from rtgod.client import Subscriber
+
+    with ExitStack() as stack:
+        stopped = stack.enter_context(stopping_on_signals())
+        subscriber = stack.enter_context(Subscriber(server))  # first: a wrong address must not cost a full screen
+        window = stack.enter_context(opened(chosen, full_screen=full_screen, screen=screen))
+        outputs = Outputs(screenshot=screenshot, log=log, ready_file=ready_file)
+        loop = stack.enter_context(Display(subscriber, window, outputs, stop_after_runs=stop_after_runs))
+        loop.run(stopped)
+
+
+def choose_backend(
+    wanted: Backend, environment: Mapping[str, str], platform: str, *, xvfb_installed: bool
+) -> tuple[Backend, str]:
+    """Choose where to draw, and say why in a few words.
+
+    Parameters
+    ----------
+    wanted : Backend
+        Taken as it is unless it is `AUTO`.
+    environment : mapping of str to str
+        The process's environment variables.
+    platform : str
+        As `sys.platform`.
+    xvfb_installed : bool
+    """
+    if wanted is not Backend.AUTO:
+        return wanted, "as asked"
+    if platform in ("darwin", "win32"):
+        return Backend.WINDOW, "this system has a desktop"
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        if environment.get(name):
+            return Backend.WINDOW, f"{name} is {environment[name]}"
+    if xvfb_installed:
+        return Backend.OFFSCREEN, "no DISPLAY, but Xvfb is installed"
+    return Backend.TERMINAL, "neither DISPLAY nor Xvfb"
+
+
+@contextmanager
+def opened(backend: Backend, *, full_screen: bool, screen: int) -> Iterator[Window]:
+    """Open a window, and close it in the end together with everything it needed."""
+    with ExitStack() as stack:
+        window = _open(backend, stack, full_screen=full_screen, screen=screen)
+        stack.callback(window.close)
+        yield window
+
+
+def _open(backend: Backend, stack: ExitStack, *, full_screen: bool, screen: int) -> Window:
+    if backend is Backend.TERMINAL:
+        from stimulus.terminal import TerminalWindow
+
+        return TerminalWindow()
+    from stimulus.window import DEFAULT_SIZE_PX, PsychopyWindow
+
+    if backend is Backend.OFFSCREEN:
+        stack.enter_context(xvfb.offscreen(*DEFAULT_SIZE_PX))
+        return PsychopyWindow(DEFAULT_SIZE_PX, wait_blanking=False, framed=False)
+    return PsychopyWindow(full_screen=full_screen, screen=screen)

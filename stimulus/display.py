@@ -1,0 +1,283 @@
+"""The loop of the participant's display: take in what was published, draw it, note when it was seen.
+
+It owns time. What to show is decided in `view`, how in `window` and `terminal`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self, TextIO
+
+from rtgod.errors import InputError
+from rtgod.messages import Message, NotReady, Ranking, Run, RunEnd
+from stimulus.view import DisplayState, Easing, Screen, screen_for
+
+#: The pace of the loop where no monitor sets it.
+FRAME_S = 1 / 60
+#: A picture that does not change is drawn again this often, should the windowing system have lost it.
+REDRAW_S = 0.5
+#: How long the last ranking stays after the last run.
+LINGER_S = 2.0
+#: A flood of messages must not keep a frame from being drawn.
+MAX_MESSAGES_PER_FRAME = 1000
+
+NOT_APPLICABLE = "n/a"  # BIDS's word in tables
+
+
+class Subscriber(Protocol):
+    """Where messages come from."""
+
+    def poll(self) -> Message | None:
+        """Give the next message, or None at once where there is none."""
+
+
+class Window(Protocol):
+    """Where screens are drawn."""
+
+    def draw(self, screen: Screen) -> float:
+        """Show a screen; returns when it was shown, seconds since 1970."""
+
+    def keys_pressed_to_quit(self) -> bool:
+        """Whether somebody asked to quit since the last call."""
+
+    def save_png(self, path: Path, screen: Screen) -> None:
+        """Write the picture of a screen, without showing it."""
+
+    def close(self) -> None:
+        """Give back what was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Files that the display writes; each is left out where it is None.
+
+    Attributes
+    ----------
+    screenshot : Path or None
+        PNG of the last final ranking that was shown, or of the last ranking while none was final.
+    log : Path or None
+        TSV of what was shown when; appended to where it exists, so that a restart in a session loses nothing.
+    ready_file : Path or None
+        Written once the window is open and the server was heard; holds the process id.
+    """
+
+    screenshot: Path | None = None
+    log: Path | None = None
+    ready_file: Path | None = None
+
+
+class Display:
+    """Shows what a server publishes until somebody quits or enough runs have ended.
+
+    Parameters
+    ----------
+    subscriber : Subscriber
+    window : Window
+    outputs : Outputs, optional
+    stop_after_runs : int, optional
+        Stop `LINGER_S` after that many runs have ended; None goes on until somebody quits.
+    clock, utc, sleep : callable, optional
+        Monotonic seconds, seconds since 1970 and waiting.
+
+    Examples
+    --------
+    >>> with Display(subscriber, window) as display:  # doctest: +SKIP
+    ...     display.run()
+    """
+
+    def __init__(
+        self,
+        subscriber: Subscriber,
+        window: Window,
+        outputs: Outputs = Outputs(),
+        *,
+        stop_after_runs: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        utc: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._subscriber, self._window = subscriber, window
+        self._clock, self._utc, self._sleep = clock, utc, sleep
+        self._stop_after_runs = stop_after_runs
+        self._stop_at_s = float("inf")
+        self._state, self._easing = DisplayState(), Easing()
+        self._heard_at_s = clock()
+        self._drawn: Screen | None = None
+        self._drawn_at_s = float("-inf")
+        self._log = ShownLog(outputs.log)
+        self._screenshot = Screenshot(window, outputs.screenshot)
+        self._ready_file = outputs.ready_file
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._log.close()
+
+    def run(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Draw frames until Escape or q is pressed, `stopped()` is true, or enough runs have ended."""
+        while not stopped() and self.frame():
+            pass
+        self._screenshot.save()
+
+    def frame(self) -> bool:
+        """Draw one frame, where there is something to draw, and keep the pace; False when it was the last."""
+        started_s = self._clock()
+        news = self._take_in(started_s)
+        self._easing.aim(screen_for(self._state), started_s)
+        screen = self._easing.at(started_s)
+        if news or screen != self._drawn or started_s - self._drawn_at_s >= REDRAW_S:
+            self._draw(screen, started_s)
+        if self._window.keys_pressed_to_quit() or started_s >= self._stop_at_s:
+            return False
+        self._sleep(max(FRAME_S - (self._clock() - started_s), 0.0))
+        return True
+
+    def _take_in(self, now_s: float) -> bool:
+        """Update the state with everything that has arrived; whether any of it was news."""
+        news = False
+        for _ in range(MAX_MESSAGES_PER_FRAME):
+            message = self._subscriber.poll()
+            if message is None:
+                break
+            self._heard_at_s = now_s
+            if self._state.update(message):
+                self._log.received(message, self._utc())
+                news = True
+        self._state.heard_nothing_s = now_s - self._heard_at_s
+        if self._stop_after_runs is not None and len(self._state.ended_runs) >= self._stop_after_runs:
+            self._stop_at_s = min(self._stop_at_s, now_s + LINGER_S)
+        return news
+
+    def _draw(self, screen: Screen, now_s: float) -> None:
+        self._log.shown(self._window.draw(screen))
+        self._drawn, self._drawn_at_s = screen, now_s
+        if screen.rows and isinstance(self._state.answer, Ranking):
+            self._screenshot.shown(self._easing.target, final=self._state.answer.final)
+        if self._easing.settled(now_s):
+            self._screenshot.save()
+        if self._ready_file is not None and self._state.server is not None:
+            with replacing(self._ready_file) as path:
+                path.write_text(f"{os.getpid()}\n", encoding="ascii")
+            self._ready_file = None
+
+
+class Screenshot:
+    """Keeps a file with the picture of the last final ranking, or of the last ranking while none was final.
+
+    Parameters
+    ----------
+    window : Window
+    path : Path or None
+        None keeps nothing.
+    """
+
+    def __init__(self, window: Window, path: Path | None) -> None:
+        self._window, self._path = window, path
+        self._wanted: Screen | None = None
+        self._saved: Screen | None = None
+        self._seen_final = False
+
+    def shown(self, screen: Screen, *, final: bool) -> None:
+        """Note that a ranking was shown, settled as `screen` is."""
+        if final or not self._seen_final:
+            self._wanted = screen
+            self._seen_final |= final
+
+    def save(self) -> None:
+        """Write the picture, unless the file holds it already; a reader never meets half a file."""
+        if self._path is not None and self._wanted is not None and self._wanted != self._saved:
+            with replacing(self._path) as path:
+                self._window.save_png(path, self._wanted)
+            self._saved = self._wanted
+
+
+class ShownLog:
+    """TSV of every run and answer: when it was received, and when the first picture with it was shown.
+
+    An answer that a newer one replaced before the next picture was never seen; its `flip_utc_s` is n/a.
+
+    Parameters
+    ----------
+    path : Path or None
+        None keeps nothing.
+    """
+
+    COLUMNS = ("received_utc_s", "flip_utc_s", "kind", "run_id", "index", "top1")
+
+    def __init__(self, path: Path | None) -> None:
+        self._file = None if path is None else _opened_for_appending(path)
+        self._pending: list[tuple[float, Run | RunEnd | Ranking | NotReady]] = []
+        if self._file is not None and self._file.tell() == 0:
+            self._write(self.COLUMNS)
+
+    def close(self) -> None:
+        """Write what was received but never shown, and close the file."""
+        self._flush(None)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def received(self, message: Message, utc_s: float) -> None:
+        """Note a message; one of a kind that is not logged is passed over."""
+        if isinstance(message, Run | RunEnd | Ranking | NotReady):
+            self._pending.append((utc_s, message))
+
+    def shown(self, flip_utc_s: float) -> None:
+        """Write everything that was received since the picture before."""
+        self._flush(flip_utc_s)
+
+    def _flush(self, flip_utc_s: float | None) -> None:
+        answers = [message for _, message in self._pending if isinstance(message, Ranking | NotReady)]
+        for received_utc_s, message in self._pending:
+            replaced = isinstance(message, Ranking | NotReady) and message is not answers[-1]
+            flip = NOT_APPLICABLE if replaced or flip_utc_s is None else f"{flip_utc_s:.6f}"
+            index = str(message.index) if isinstance(message, Ranking | NotReady) else NOT_APPLICABLE
+            top1 = message.top[0] if isinstance(message, Ranking) and message.top else NOT_APPLICABLE
+            self._write((f"{received_utc_s:.6f}", flip, type(message).__name__, message.run_id, index, top1))
+        self._pending.clear()
+
+    def _write(self, fields: tuple[str, ...]) -> None:
+        if self._file is not None:
+            self._file.write("\t".join(" ".join(field.split()) for field in fields) + "\n")
+
+
+def _opened_for_appending(path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Line by line, so that what was shown is known even if the process is killed.
+        return path.open("a", encoding="utf-8", buffering=1)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, whose file then takes the place of `path` in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[Callable[[], bool]]:
+    """Turn SIGTERM and Ctrl-C into an answer to "stopped?", so that the loop ends between two frames."""
+    caught: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        signal.signal(number, lambda number, _: caught.append(number))
+    try:
+        yield lambda: bool(caught)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

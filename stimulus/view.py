@@ -1,0 +1,233 @@
+"""What the participant sees, as plain values: which names, how long their bars, which quiet line of text.
+
+Pure: no window, no clock, no socket. `DisplayState` takes in what the server publishes, `screen_for` turns it into a
+`Screen`, and `Easing` moves the bars from one `Screen` to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from rtgod.messages import Answer, Hello, Message, NotReady, Ranking, Reason, Run, RunEnd
+
+#: How many categories are shown: more cannot be read at a glance at a size that a scanner's mirror allows.
+N_ROWS = 10
+#: The server says hello every second; five missed ones mean that it is gone.
+SERVER_LOST_S = 5.0
+#: How long a bar takes to reach its new length.
+EASE_S = 0.3
+#: The lowest score shown still has a bar to see.
+SHORTEST_BAR = 0.1
+
+WAITING = "waiting for the scanner"
+GETTING_READY = "getting ready…"
+ONE_MOMENT = "one moment"
+RUN_OVER = "this run is over"
+
+#: What the participant reads for each reason. Never why: "motion" would make a participant worry about the last minute,
+#: and the experimenter reads the reason on the monitor. Between trials there is nothing to read, only the fixation.
+CALM_MESSAGES = {
+    Reason.WARMING_UP: GETTING_READY,
+    Reason.NO_DECODER: GETTING_READY,
+    Reason.MOTION: ONE_MOMENT,
+    Reason.LOST_VOLUME: ONE_MOMENT,
+    Reason.BAD_VOLUME: ONE_MOMENT,
+    Reason.BETWEEN_TRIALS: "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One category of the ranking.
+
+    Attributes
+    ----------
+    name : str
+    fraction : float
+        Length of its bar, from 0 to 1 (the best of the shown categories).
+    """
+
+    name: str
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """Everything that a backend needs to draw; two equal screens are the same picture.
+
+    Attributes
+    ----------
+    rows : tuple of Row
+        Best first; empty while there is no ranking.
+    caption : str
+        Where in the run this is and how much it rests on; empty while there is no ranking.
+    message : str
+        The calm line beneath the fixation; empty while there is a ranking.
+    show_fixation : bool
+    """
+
+    rows: tuple[Row, ...] = ()
+    caption: str = ""
+    message: str = ""
+    show_fixation: bool = True
+
+
+@dataclass(slots=True)
+class DisplayState:
+    """What is known of the session, from the messages heard so far.
+
+    Attributes
+    ----------
+    server : Hello or None
+        None until the server was heard.
+    run_id : str or None
+        The newest run of which anything was heard.
+    run : Run or None
+        Its header, where that was heard.
+    answer : Ranking, NotReady or None
+        Its newest answer.
+    ended_runs : set of str
+        Runs whose end was heard.
+    heard_nothing_s : float
+        Seconds since the last message; whoever has a clock sets it, and every message sets it back to 0.
+    """
+
+    server: Hello | None = None
+    run_id: str | None = None
+    run: Run | None = None
+    answer: Answer | None = None
+    ended_runs: set[str] = field(default_factory=set)
+    heard_nothing_s: float = 0.0
+
+    def update(self, message: Message) -> bool:
+        """Take in one message.
+
+        Returns
+        -------
+        news : bool
+            False for what changes nothing: heartbeats, kinds of messages that are not shown, and repetitions (the
+            server repeats the run's header and its last answer to everyone whenever somebody connects).
+        """
+        self.heard_nothing_s = 0.0
+        match message:
+            case Hello():
+                self.server = message
+                return False
+            case Run():
+                self._follow(message.run_id)
+                known, self.run = self.run, message
+                return known is None
+            case Ranking() | NotReady():
+                self._follow(message.run_id)
+                known_answer, self.answer = self.answer, message
+                return known_answer is None or known_answer.index != message.index
+            case RunEnd():
+                known_ends = len(self.ended_runs)
+                self.ended_runs.add(message.run_id)
+                return len(self.ended_runs) > known_ends
+            case _:
+                return False
+
+    def _follow(self, run_id: str) -> None:
+        if run_id != self.run_id:
+            self.run_id, self.run, self.answer = run_id, None, None
+
+
+def screen_for(state: DisplayState, n_rows: int = N_ROWS) -> Screen:
+    """Choose the picture for a state.
+
+    Parameters
+    ----------
+    state : DisplayState
+    n_rows : int, default=N_ROWS
+        The largest number of categories to show.
+    """
+    if state.run_id is None or state.heard_nothing_s > SERVER_LOST_S:
+        return Screen(message=WAITING)
+    match state.answer:
+        case Ranking() as ranking:
+            return Screen(rows=_rows(ranking, n_rows), caption=_caption(ranking, state.run))
+        case _ if state.run_id in state.ended_runs:
+            return Screen(message=RUN_OVER)
+        case NotReady(reason=reason):
+            return Screen(message=CALM_MESSAGES[reason])
+        case _:
+            return Screen(message=GETTING_READY)
+
+
+def bar_fractions(scores: Sequence[float]) -> tuple[float, ...]:
+    """Scale the bars to the scores shown: the best is 1, the lowest `SHORTEST_BAR`.
+
+    Scores of neighbouring ranks among thousands of candidates differ little, so a scale that began at 0 would show ten
+    equal bars. Equal scores have equal bars; one that is not finite counts as the lowest.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return (SHORTEST_BAR,) * len(values)
+    low, high = float(finite.min()), float(finite.max())
+    values = np.where(np.isfinite(values), values, low)
+    if high == low:
+        return (1.0,) * len(values)
+    return tuple((SHORTEST_BAR + (1 - SHORTEST_BAR) * (values - low) / (high - low)).tolist())
+
+
+def _rows(ranking: Ranking, n_rows: int) -> tuple[Row, ...]:
+    names = ranking.top[:n_rows]
+    fractions = bar_fractions(ranking.scores[: len(names)].tolist())
+    return tuple(Row(_readable(name), fraction) for name, fraction in zip(names, fractions, strict=False))
+
+
+def _readable(name: str) -> str:
+    """Write a category's name as words on one line: candidate lists often join them with underscores."""
+    return " ".join(name.replace("_", " ").split())
+
+
+def _caption(ranking: Ranking, run: Run | None) -> str:
+    """People count from 1; totals are told where the run's header told them."""
+    parts = []
+    if ranking.block is not None:
+        parts.append(f"block {ranking.block + 1}" + (f" of {len(run.blocks)}" if run and run.blocks else ""))
+    parts.append(f"volume {ranking.index + 1}" + (f" of {run.n_volumes}" if run and run.n_volumes else ""))
+    volumes = "1 volume" if ranking.n_volumes == 1 else f"{ranking.n_volumes} volumes"
+    parts.append(f"{'final' if ranking.final else 'refining'}, from {volumes}")
+    return "  ·  ".join(parts)
+
+
+class Easing:
+    """Moves the bars to their new lengths over `EASE_S`; names and text change at once.
+
+    The same screen aimed at twice moves nothing, so what is on screen changes only when a new answer arrives.
+    """
+
+    def __init__(self) -> None:
+        self.target = Screen(message=WAITING)
+        self._from: tuple[float, ...] = ()
+        self._since_s = float("-inf")
+
+    def aim(self, screen: Screen, now_s: float) -> None:
+        """Head for `screen`, from wherever the bars are at `now_s`."""
+        if screen == self.target:
+            return
+        at_present = tuple(row.fraction for row in self.at(now_s).rows)
+        new_rows = len(screen.rows) - len(at_present)
+        self._from = at_present + (0.0,) * new_rows
+        self.target, self._since_s = screen, now_s
+
+    def settled(self, now_s: float) -> bool:
+        """Whether the bars have arrived."""
+        return not self.target.rows or now_s - self._since_s >= EASE_S
+
+    def at(self, now_s: float) -> Screen:
+        """Give the screen to draw at `now_s`; exactly the target once settled."""
+        if self.settled(now_s):
+            return self.target
+        share = 1 - (1 - max(now_s - self._since_s, 0.0) / EASE_S) ** 3  # fast at first, then gently to rest
+        moved = (
+            replace(row, fraction=start + share * (row.fraction - start))
+            for row, start in zip(self.target.rows, self._from, strict=False)
+        )
+        return replace(self.target, rows=tuple(moved))

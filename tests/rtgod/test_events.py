@@ -1,0 +1,149 @@
+"""Events tables: the real ones, every way in which one can be wrong, and any table at all."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rtgod.errors import InputError
+from rtgod.events import Trial, blocks, read_trials
+from rtgod.messages import Block
+
+PERCEPTION = (
+    "onset\tduration\ttrial_no\tevent_type\tstimulus_name\n"
+    "0\t33\t1\trest\tn/a\n"
+    "33\t9\t2\tstimulus\tn02769748_20423\n"
+    "42\t9\t3\tstimulus\tn04442441_4452\n"
+    "51\t9\t4\tstimulus\tn04442441_4452\n"
+)
+IMAGERY = (
+    "onset\tduration\tevent_type\tcategory_name\n"
+    "33\t3\tcue\tn02950256\n36\t15\timagery\tn02950256\n51\t3\tevaluation\tn02950256\n54\t3\tinter_rest\tn02950256\n"
+    "60\t15\timagery\tn02950256\n"
+)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_table(content: str | bytes) -> Path:
+        path = tmp_path / "run_events.tsv"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write_table
+
+
+def test_perception_gives_stimuli_their_synset_and_marks_the_one_back_repeat(write):
+    first, second, third = read_trials(write(PERCEPTION))
+    assert first == Trial(33.0, 9.0, "stimulus", "n02769748", "n02769748_20423", repeat=False)
+    assert (second.repeat, third.repeat) == (False, True)
+
+
+def test_imagery_is_a_trial_but_its_cue_evaluation_and_rest_are_not(write):
+    trials = read_trials(write(IMAGERY))
+    assert trials == (Trial(36.0, 15.0, "imagery", "n02950256"), Trial(60.0, 15.0, "imagery", "n02950256"))
+    assert blocks(trials) == (Block(36.0, 15.0), Block(60.0, 15.0))
+
+
+def test_plain_bids_takes_every_row_that_is_not_rest(write):
+    # Windows line ends, a byte order mark, a tab at the end of lines and rest without times: all seen in real files.
+    text = "\ufeffonset\tduration\ttrial_type\t\r\n20\t2\thouse\t\r\nn/a\tn/a\tRest\t\r\n\r\n1.5\t2\tface\t\r\n"
+    trials = read_trials(write(text))
+    assert [(trial.onset_s, trial.category, trial.kind) for trial in trials] == [
+        (1.5, "face", "stimulus"),
+        (20.0, "house", "stimulus"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "empty"),
+        ("\n \t\n", "empty"),
+        ("onset\tduration\ttrial_type\n", "no trial"),
+        ("onset\tduration\ttrial_type\n0\t9\trest\n", "no trial"),
+        ("duration\ttrial_type\n9\tface\n", "line 1: no column 'onset'"),
+        ("onset,duration,trial_type\n0,9,face\n", "tab-separated"),
+        ("onset\ttrial_type\n9\tface\n", "line 1: no column 'duration'"),
+        ("onset\tduration\n0\t9\n", "add 'trial_type'"),
+        ("onset\tduration\tevent_type\n0\t9\tstimulus\n", "add 'trial_type'"),
+        ("onset\tduration\ttrial_type\n0\t9\tface\n\nsoon\t9\tface\n", "line 4, column onset: is 'soon'"),
+        ("onset\tduration\ttrial_type\n0\tn/a\tface\n", "line 2, column duration: is 'n/a'"),
+        ("onset\tduration\ttrial_type\nNaN\t9\tface\n", "line 2, column onset: is 'NaN'"),
+        ("onset\tduration\ttrial_type\n0\tinf\tface\n", "line 2, column duration: is 'inf'"),
+        ("onset\tduration\ttrial_type\n0\t-9\tface\n", "line 2, column duration: is -9 s"),
+        ("onset\tduration\ttrial_type\tx\n0\n", "no trial"),
+        ("onset\tduration\tevent_type\tstimulus_name\n0\t9\tstimulus\tn/a\n", "line 2, column stimulus_name: is empty"),
+        (b"onset\tduration\ttrial_type\n0\t9\tcaf\xe9\n", "line 2: not UTF-8"),
+        ("onset\tduration\ttrial_type\n".encode("utf-16"), "line 1: not UTF-8"),
+        ("onset\tduration\ttrial_type\n0\t9\t" + "x" * 200_000, "save it as tab-separated text"),
+    ],
+)
+def test_a_table_that_cannot_be_used_says_where_and_what_to_do(write, content, says):
+    path = write(content)
+    with pytest.raises(InputError) as caught:
+        read_trials(path)
+    assert says in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        read_trials(tmp_path / "absent.tsv")
+
+
+words = st.text(st.characters(categories=["L", "Nd"]), min_size=1, max_size=8).filter(
+    lambda word: word.casefold() not in {"rest", "fixation"}
+)
+rows = st.lists(st.tuples(st.floats(-10, 1e5), st.floats(0, 100), words), min_size=1, max_size=20)
+
+
+@given(rows=rows)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+def test_any_good_table_comes_back_in_order_of_onset(write, rows):
+    lines = ["onset\tduration\ttrial_type", *(f"{onset!r}\t{duration!r}\t{word}" for onset, duration, word in rows)]
+    trials = read_trials(write("\n".join(lines)))
+    assert [(t.onset_s, t.duration_s, t.category) for t in trials] == sorted(rows, key=lambda row: row[0])
+
+
+@given(content=st.binary(max_size=200) | st.text("\t\n\r\"'0.-en/arstimulu_", max_size=200).map(str.encode))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
+def test_no_bytes_raise_anything_but_an_input_error(write, content):
+    for header in (b"", b"onset\tduration\ttrial_type\n", b"onset\tduration\tevent_type\tstimulus_name\n"):
+        with contextlib.suppress(InputError):
+            assert read_trials(write(header + content))
+
+
+def test_the_object_decoding_data_set(shared_data):
+    paths = sorted((shared_data / "ds001246").rglob("*_events.tsv"))
+    assert len(paths) == 79
+    for path in paths:
+        trials = read_trials(path)
+        if "task-imagery" in path.name:
+            assert {(trial.kind, trial.duration_s, trial.stimulus) for trial in trials} == {("imagery", 15.0, None)}
+            assert len(trials) == 25
+        else:
+            assert {(trial.kind, trial.duration_s) for trial in trials} == {("stimulus", 9.0)}
+            # 50 images, five of which are shown twice in a row.
+            assert (len(trials), sum(trial.repeat for trial in trials)) == (55, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_trials", "categories"),
+    [
+        ("siemens-run/events.tsv", 7, {"regulation"}),
+        ("studyforrest-localizer/events.tsv", 192, {"face", "body", "house", "object", "scene", "scramble"}),
+        (
+            "haxby2001/sub001/BOLD/task001_run001/bold_events.tsv",
+            8,
+            {"scissors", "face", "cat", "shoe", "house", "scrambledpix", "bottle", "chair"},
+        ),
+    ],
+)
+def test_plain_bids_files_of_other_studies(shared_data, name, n_trials, categories):
+    trials = read_trials(shared_data / name)
+    assert len(trials) == n_trials
+    assert {trial.category for trial in trials} == categories
