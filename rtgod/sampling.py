@@ -58,6 +58,7 @@ def _weights(f: float) -> tuple[float, float, float, float, float, float]:
 @njit(cache=True, parallel=True, error_model="numpy")
 def _lanczos(volume: Array, voxels: Array, to_volume: Array, out: Array) -> int:
     nx, ny, nz = volume.shape
+    flat = volume.reshape(-1)
     n_outside = 0
     for p in prange(voxels.shape[0]):
         a, b, c = voxels[p, 0], voxels[p, 1], voxels[p, 2]
@@ -71,16 +72,19 @@ def _lanczos(volume: Array, voxels: Array, to_volume: Array, out: Array) -> int:
             continue
         i, j, k = int(math.floor(x)), int(math.floor(y)), int(math.floor(z))
         along_x, along_y, along_z = _weights(x - i), _weights(y - j), _weights(z - k)
+        z0, z1, z2, z3, z4, z5 = along_z
+        # Beyond the edge the outer voxel repeats. Unsigned positions spare a check for negative ones at every tap.
+        k0, k1, k2 = np.uint64(max(k - 2, 0)), np.uint64(max(k - 1, 0)), np.uint64(max(k, 0))
+        k3, k4, k5 = np.uint64(min(k + 1, nz - 1)), np.uint64(min(k + 2, nz - 1)), np.uint64(min(k + 3, nz - 1))
         total = 0.0
         for di in range(6):
             si = min(max(i + di - 2, 0), nx - 1)
             plane = 0.0
             for dj in range(6):
                 sj = min(max(j + dj - 2, 0), ny - 1)
-                row = 0.0
-                for dk in range(6):
-                    row += along_z[dk] * volume[si, sj, min(max(k + dk - 2, 0), nz - 1)]
-                plane += along_y[dj] * row
+                row = np.uint64((si * ny + sj) * nz)
+                near = z0 * flat[row + k0] + z1 * flat[row + k1] + z2 * flat[row + k2]
+                plane += along_y[dj] * (near + z3 * flat[row + k3] + z4 * flat[row + k4] + z5 * flat[row + k5])
             total += along_x[di] * plane
         out[p] = total
     return n_outside

@@ -324,11 +324,10 @@ def _signal_change(job: _Job) -> Float32Array:
     for slice_ in np.unique(job.voxels[:, 2]):
         here = job.voxels[:, 2] == slice_
         time_s = (np.arange(schedule.n_volumes) * TR_S + slice_s[slice_])[:, np.newaxis] - onsets_s
-        evoked = strength[:, np.newaxis] * job.evoked[here]
-        total = block_response(time_s, duration_s, settings) @ evoked
+        course = {delay_s: block_response(time_s - delay_s, duration_s, settings) for delay_s in {0.0, *delays_s}}
+        change[:, here] = course[0.0] @ (strength[:, np.newaxis] * job.evoked[here])
         for delay_s, amplitudes in zip(delays_s, job.amplitudes, strict=True):
-            total += block_response(time_s - delay_s, duration_s, settings) @ amplitudes[:, here]
-        change[:, here] = total
+            change[:, here] += course[delay_s] @ amplitudes[:, here]
     return change
 
 

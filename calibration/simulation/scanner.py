@@ -157,11 +157,10 @@ class Scanner:
 
 
 def _around_head(template: Float32Array) -> Int32Array:
-    """Voxels that the head can reach by moving: where it is, and two voxels around."""
-    reached = template > 0
+    """Voxels that the head can reach by moving: where it is bright, and one voxel around."""
+    reached = template > 0.02 * template.max()
     for axis in range(3):
-        for shift in (-2, -1, 1, 2):
-            reached = reached | np.roll(reached, shift, axis)
+        reached = reached | np.roll(reached, 1, axis) | np.roll(reached, -1, axis)
     return np.argwhere(reached).astype(np.int32)
 
 
