@@ -94,7 +94,9 @@ class FeatureExtractor:
             raise InputError(f"network {network.name}: {error}") from error
         self._units: dict[str, npt.NDArray[np.int64]] = {}
 
-    def extract(self, images: Sequence[Image], progress: Callable[[int], object] = lambda _: None) -> dict[str, Float32Array]:
+    def extract(
+        self, images: Sequence[Image], progress: Callable[[int], object] = lambda _: None
+    ) -> dict[str, Float32Array]:
         """Compute features.
 
         Parameters
@@ -134,7 +136,9 @@ class FeatureExtractor:
         return self._units[layer]
 
 
-def category_means(features: Mapping[str, Float32Array], categories: Sequence[str]) -> tuple[list[str], dict[str, Float32Array]]:
+def category_means(
+    features: Mapping[str, Float32Array], categories: Sequence[str]
+) -> tuple[list[str], dict[str, Float32Array]]:
     """Average features over the images of each category.
 
     Parameters
@@ -234,5 +238,5 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         return state
     except FileNotFoundError as error:
         raise InputError(f"weights {path}: no such file; give default, random:SEED or a file") from error
-    except Exception as error:  # noqa: BLE001 # torch, numpy and safetensors each raise their own for a damaged file
+    except Exception as error:  # torch, numpy and safetensors each raise their own for a damaged file
         raise InputError(f"weights {path}: cannot be read as a state dictionary ({error})") from error

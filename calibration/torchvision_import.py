@@ -1,7 +1,7 @@
 """Imports torchvision beside a torch that cannot load its compiled operators.
 
-torchvision's wheel is built against CUDA; next to a CPU build of torch its extension does not load, and the import stops
-at operators that only detection models call. Declaring those two lets everything else work.
+torchvision's wheel is built against CUDA; next to a CPU build of torch its extension does not load, and the import
+stops at operators that only detection models call. Declaring those two lets everything else work.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Incremental detrending: percent signal change against a baseline that is predicted from the past only.
 
-Each voxel's baseline is a local linear trend (Harvey 1989, ch. 2): a level that wanders slowly plus a slope with a prior
-of zero, followed by a Kalman filter. The model is the same for every voxel, so one 2 × 2 covariance and one gain serve
-all of them. The prior matters early in a run, where a free line would follow the noise.
+Each voxel's baseline is a local linear trend (Harvey 1989, ch. 2): a level that wanders slowly plus a slope with a
+prior of zero, followed by a Kalman filter. The model is the same for every voxel, so one 2 × 2 covariance and one gain
+serve all of them. The prior matters early in a run, where a free line would follow the noise.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Baseline:
         self._settings = settings
         self._tr_s = tr_s
         self._state = np.zeros((2, n_voxels))
+        self._seen = np.zeros(n_voxels, bool)
         self._covariance = np.diag([DIFFUSE, settings.slope_sd**2])
         self._last_index = 0
         self.n_volumes = 0
@@ -76,7 +77,13 @@ class Baseline:
         self._state[0] += elapsed * self._state[1]
         gain = covariance[:, 0] / (covariance[0, 0] + 1.0)
         innovation = values - self._state[0]
-        self._state += np.outer(gain, np.where(np.isfinite(innovation), innovation, 0.0))
+        finite = np.isfinite(innovation)
+        self._state += np.outer(gain, np.where(finite, innovation, 0.0))
+        # A voxel that enters the field of view late starts from its first value: the common gain has fallen by then.
+        first = finite & ~self._seen
+        self._state[0, first] = values[first]
+        self._state[1, first] = 0.0
+        self._seen |= finite
         self._covariance = covariance - np.outer(gain, covariance[0])
         self._last_index = index
         self.n_volumes += 1

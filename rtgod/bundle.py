@@ -57,6 +57,8 @@ class DecoderBundle:
         Those that the training samples were computed with.
     provenance : mapping
         Where it came from: subject, runs with their checksums, network, penalties, versions, accuracies.
+    bundle_id : str
+        Start of the arrays' checksum, for the record; empty before the bundle is saved and loaded.
     """
 
     reference: Reference
@@ -68,6 +70,7 @@ class DecoderBundle:
     candidate_features: Mapping[str, Float32Array]
     settings: PipelineSettings
     provenance: Mapping[str, Any]
+    bundle_id: str = ""
 
     def save(self, folder: Path) -> None:
         """Write the bundle; the folder appears complete or not at all.
@@ -97,7 +100,7 @@ class DecoderBundle:
             (unfinished / _HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
             unfinished.chmod(0o755)
             unfinished.rename(folder)
-        except OSError as error:
+        except (OSError, SafetensorError, TypeError) as error:
             raise BundleError(f"bundle {folder}: cannot be written ({error})") from error
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -168,23 +171,35 @@ class DecoderBundle:
             voxel_mean=arrays["voxel_mean"],
             voxel_sd=arrays["voxel_sd"],
             layers=layers,
-            candidates=tuple(Candidate(category_id, name) for category_id, name in header["candidates"]),
+            candidates=tuple(Candidate(str(category_id), str(name)) for category_id, name in header["candidates"]),
             candidate_features={name: arrays[f"{name}/candidates"] for name in layers},
             settings=PipelineSettings.model_validate(header["settings"]),
-            provenance=header["provenance"],
+            provenance=dict(header["provenance"]),
+            bundle_id=header["sha256"][:12],
         )
         bundle._check_shapes()
         return bundle
 
     def _check_shapes(self) -> None:
         n_samples, n_voxels = self.patterns.shape
-        if self.reference.voxels.shape != (n_voxels, 3) or self.voxel_mean.shape != (n_voxels,):
-            raise ValueError("numbers of voxels differ")
+        n_x, n_y, n_z = self.reference.template.shape
+        shapes: dict[str, tuple[int, ...]] = {
+            "template": (n_x, n_y, n_z),
+            "affine": (4, 4),
+            "voxels": (n_voxels, 3),
+            "patterns": (n_samples, n_voxels),
+            "voxel_mean": (n_voxels,),
+            "voxel_sd": (n_voxels,),
+        }
         for name, layer in self.layers.items():
-            if layer.dual.shape[1] != n_samples:
-                raise ValueError(f"{name}: numbers of samples differ")
-            if self.candidate_features[name].shape != (len(self.candidates), layer.dual.shape[0]):
-                raise ValueError(f"{name}: candidate features of shape {self.candidate_features[name].shape}")
+            n_units = layer.dual.shape[0]
+            shapes |= {f"{name}/dual": (n_units, n_samples), f"{name}/candidates": (len(self.candidates), n_units)}
+            shapes |= {f"{name}/unit_mean": (n_units,), f"{name}/unit_sd": (n_units,)}
+        dtypes = {"affine": "float64", "voxels": "int32"}
+        for key, array in self._arrays().items():
+            dtype = dtypes.get(key, "float32")
+            if array.shape != shapes[key] or array.dtype.name != dtype:
+                raise ValueError(f"{key} is {array.dtype} of shape {array.shape}, not {dtype} of shape {shapes[key]}")
 
 
 def sha256_of(path: Path) -> str:
@@ -204,7 +219,7 @@ def _read_header(folder: Path) -> dict[str, Any]:
         header = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BundleError(f"bundle {folder}: {_HEADER} cannot be read ({error.strerror}); is this a bundle?") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"bundle {folder}: {_HEADER} is not JSON ({error}); recalibrate") from error
     if not isinstance(header, dict) or header.get("rtgod_bundle") != FORMAT:
         raise BundleError(

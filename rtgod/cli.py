@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.text import Text
 
 from rtgod import __version__, commands
 from rtgod.demo import demo
@@ -79,7 +80,7 @@ def main() -> None:
     try:
         make_app()()
     except RtgodError as error:
-        Console(stderr=True).print(f"[bold red]rtgod:[/] {error}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(Text.assemble(("rtgod: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

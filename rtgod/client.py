@@ -51,11 +51,14 @@ class Sender:
         """
         index = message.index if isinstance(message, Volume) else None
         for _ in range(self._n_tries):
-            self._socket.send_multipart(wire.to_frames(message))
             deadline_s = time.monotonic() + self._timeout_s
+            # The socket's queue is full when a server has not been there for long: that wait must end, too.
+            if self._socket.poll(math.ceil(self._timeout_s * 1e3), zmq.POLLOUT):
+                self._socket.send_multipart(wire.to_frames(message))
             while (left_s := deadline_s - time.monotonic()) > 0 and self._socket.poll(math.ceil(left_s * 1e3)):
                 reply = wire.from_frames(self._socket.recv_multipart())
-                if isinstance(reply, Refused):
+                # Only a reply to this message counts: an earlier one that was sent twice is answered twice.
+                if isinstance(reply, Refused) and (reply.run_id, reply.index) in ((message.run_id, index), ("", None)):
                     raise RefusedError(f"the server refused: {reply.why}")
                 if isinstance(reply, Acknowledged) and (reply.run_id, reply.index) == (message.run_id, index):
                     return reply

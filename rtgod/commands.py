@@ -6,7 +6,6 @@ import json
 import math
 import os
 import signal
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rtgod.bundle import DecoderBundle
 from rtgod.client import Sender
 from rtgod.errors import InputError
+from rtgod.files import write_whole
 from rtgod.journal import JournalWriter
 from rtgod.replay import Sent, send_run
 from rtgod.server import Server
@@ -32,9 +32,12 @@ console = Console(stderr=True)
 
 def serve(
     bundle: Annotated[
-        Path | None, typer.Argument(help="Decoder bundle from `rtgod calibrate`; without one, volumes are only aligned.")
+        Path | None,
+        typer.Argument(help="Decoder bundle from `rtgod calibrate`; without one, volumes are only aligned."),
     ] = None,
-    ingest: Annotated[str, typer.Option(help="Where volumes come in; port * takes a free one.")] = "tcp://127.0.0.1:5555",
+    ingest: Annotated[
+        str, typer.Option(help="Where volumes come in; port * takes a free one.")
+    ] = "tcp://127.0.0.1:5555",
     publish: Annotated[str, typer.Option(help="Where rankings go out.")] = "tcp://127.0.0.1:5556",
     journal: Annotated[Path, typer.Option(help="Folder for the journal of this session.")] = Path("journals"),
     settings: Annotated[
@@ -51,7 +54,9 @@ def serve(
     Every volume is on disk before it is acknowledged. Stop with Ctrl-C or SIGTERM.
     """
     if bundle and settings:
-        raise InputError("--settings is for a server without a bundle; a bundle brings the settings it was trained with")
+        raise InputError(
+            "--settings is for a server without a bundle; a bundle brings the settings it was trained with"
+        )
     if threads:
         _set_threads(threads)
     session = Session(
@@ -80,13 +85,17 @@ def replay(
     events: Annotated[Path | None, typer.Option(help="Trials; default the events.tsv beside the run.")] = None,
     run_id: Annotated[str | None, typer.Option(help="Name of the run; default from the file.")] = None,
     subject: Annotated[str | None, typer.Option(help="Subject label; default from the file's name.")] = None,
-    log: Annotated[Path | None, typer.Option(help="TSV file to write: when each volume left and was acknowledged.")] = None,
+    tr: Annotated[float | None, typer.Option(help="Repetition time in seconds, where the files give none.")] = None,
+    series: Annotated[int | None, typer.Option(help="SeriesNumber to take from a folder that holds several.")] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="TSV file to write: when each volume left and was acknowledged.")
+    ] = None,
 ) -> None:
     """Send a recorded run to a server as if it came from the scanner.
 
     A volume leaves when its acquisition would have ended, and the next one only after the server has it on disk.
     """
-    source = open_source(run, events=events, run_id=run_id, subject=subject)
+    source = open_source(run, events=events, run_id=run_id, subject=subject, tr_s=tr, series=series)
     sent: list[Sent] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Sender(to) as sender, Progress(*columns, console=console) as progress:
@@ -115,23 +124,6 @@ class _StopFlag:
 
     def _on_signal(self, *_: object) -> None:
         self._signalled = True
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is seen complete or not at all.
-
-    Raises
-    ------
-    InputError
-        If it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-            file.write(text)
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _set_threads(threads: int) -> None:

@@ -1,26 +1,28 @@
 """The journal: every message of a session on disk before it is acknowledged, readable to the last whole record.
 
-A file starts with `MAGIC`; then come records: length of the body and its CRC-32 (two little-endian uint32), then the body:
-number of frames, their lengths (uint32 each), the frames as `rtgod.wire` makes them. A record that was cut short by a
-crash fails its length or checksum and ends the reading.
+A file starts with `MAGIC`; then come records: `_MARK`, length of the body and its CRC-32 (two little-endian uint32), then
+the body: number of frames, their lengths (uint32 each), the frames as `rtgod.wire` makes them. A record that a crash cut
+short, or left as zeros, fails its mark, length or checksum and ends the reading; one that whole records follow was damaged.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from rtgod import wire
-from rtgod.errors import JournalError
+from rtgod.errors import JournalError, WireError
 from rtgod.messages import Message
 
 MAGIC = b"rtgod journal 1\n"
-_HEAD = struct.Struct("<II")
+_MARK = b"\nrec"
+_HEAD = struct.Struct("<4sII")
 
 
 class JournalWriter:
@@ -42,9 +44,9 @@ class JournalWriter:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("xb", buffering=0)
-        except FileExistsError as error:
-            raise JournalError(f"journal {path}: exists already; a journal is never overwritten") from error
         except OSError as error:
+            if path.is_file():
+                raise JournalError(f"journal {path}: exists already; a journal is never overwritten") from error
             raise JournalError(
                 f"journal {path}: cannot be written ({error.strerror}); choose another --journal"
             ) from error
@@ -55,7 +57,7 @@ class JournalWriter:
         """Write one message; it is safe from a crash of this process, and from a power cut after `flush`."""
         frames = [bytes(frame) for frame in wire.to_frames(message)]
         body = b"".join([struct.pack(f"<{1 + len(frames)}I", len(frames), *map(len, frames)), *frames])
-        self._write(_HEAD.pack(len(body), zlib.crc32(body)) + body)
+        self._write(_HEAD.pack(_MARK, len(body), zlib.crc32(body)) + body)
 
     def flush(self) -> None:
         """Wait until all that was appended is on the disk."""
@@ -108,23 +110,44 @@ def read_journal(path: Path) -> Iterator[Message]:
     """
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
             if file.read(len(MAGIC)) != MAGIC:
                 raise JournalError(f"{path}: not a journal of this version of rtgod")
-            while head := file.read(_HEAD.size):
-                if len(head) < _HEAD.size:
-                    return
-                length, checksum = _HEAD.unpack(head)
-                body = file.read(length)
-                if len(body) < length:
-                    return
-                if zlib.crc32(body) != checksum:
-                    if file.tell() == size:
-                        return
-                    raise JournalError(f"{path}: damaged {file.tell() - length} bytes from its start; restore a copy")
+            size = os.fstat(file.fileno()).st_size
+            start = file.tell()
+            while (body := _read_record(file, size)) is not None:
+                start = file.tell()
                 yield wire.from_frames(_split(body))
+            file.seek(start)
+            if _has_record(file.read()):
+                raise JournalError(f"{path}: damaged {start} bytes from its start; restore a copy")
+    except WireError as error:
+        raise JournalError(f"journal {path}: written by another version of rtgod ({error})") from error
     except OSError as error:
         raise JournalError(f"journal {path}: cannot be read ({error.strerror})") from error
+
+
+def _read_record(file: BinaryIO, size: int) -> bytes | None:
+    """Body of the record at the position of a file of `size` bytes; None if it is not whole, or the file ends."""
+    head = file.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+        return None
+    mark, length, checksum = _HEAD.unpack(head)
+    # A damaged length may ask for gigabytes: no more is read than is there.
+    if mark != _MARK or length > size - file.tell():
+        return None
+    body = file.read(length)
+    return body if zlib.crc32(body) == checksum else None
+
+
+def _has_record(data: bytes) -> bool:
+    """Whether a whole record lies anywhere in `data`."""
+    file, position = io.BytesIO(data), data.find(_MARK)
+    while position >= 0:
+        file.seek(position)
+        if _read_record(file, len(data)) is not None:
+            return True
+        position = data.find(_MARK, position + 1)
+    return False
 
 
 def _split(body: bytes) -> list[memoryview]:

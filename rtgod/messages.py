@@ -21,6 +21,8 @@ Int32Array = npt.NDArray[np.int32]
 
 #: Voxel types that a volume may have on the wire; all little-endian, as scanners and NIfTI files deliver them.
 VOLUME_DTYPES = ("int16", "uint16", "int32", "float32", "float64")
+#: Larger numbers in an affine are no millimetres.
+_LARGEST_MM = 1e6
 
 
 def read_only(array: npt.ArrayLike, dtype: npt.DTypeLike = None) -> Array:
@@ -89,10 +91,12 @@ class Run:
             raise ValueError(f"tr_s is {self.tr_s}; a repetition time in seconds above 0 is needed")
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ValueError(f"shape {list(self.shape)} is not three positive numbers of voxels")
-        if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all():
-            raise ValueError("affine is not 4 x 4 finite numbers")
+        if self.affine.shape != (4, 4) or not (np.abs(self.affine) < _LARGEST_MM).all():
+            raise ValueError(f"affine is not 4 x 4 finite numbers below {_LARGEST_MM:g}")
         if abs(np.linalg.det(self.affine[:3, :3])) < 1e-9 or not np.array_equal(self.affine[3], (0, 0, 0, 1)):
             raise ValueError("affine does not map voxels to millimetres: singular, or its last row is not 0 0 0 1")
+        if self.n_volumes is not None and self.n_volumes < 1:
+            raise ValueError(f"n_volumes is {self.n_volumes}; give None where it is not known")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,13 +119,15 @@ class Volume:
     data: Array
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", read_only(self.data))
-        if self.data.ndim != 3 or self.data.dtype.name not in VOLUME_DTYPES:
-            raise ValueError(
-                f"data is {self.data.dtype} of shape {self.data.shape}; (x, y, z) of {VOLUME_DTYPES} needed"
-            )
+        data = np.asarray(self.data)
+        if data.ndim != 3 or data.size == 0 or data.dtype.name not in VOLUME_DTYPES:
+            raise ValueError(f"data is {data.dtype} of shape {data.shape}; (x, y, z) of {VOLUME_DTYPES} needed")
+        # A dtype's name is silent about its byte order, and NIfTI files may be big-endian.
+        object.__setattr__(self, "data", read_only(data, data.dtype.newbyteorder("=")))
         if self.index < 0:
             raise ValueError(f"index {self.index} is negative; volumes count from 0")
+        if not math.isfinite(self.acquired_s):
+            raise ValueError(f"acquired_s is {self.acquired_s}; seconds from the start of the run are needed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,10 @@ class RunEnd:
 
     run_id: str
     n_volumes: int
+
+    def __post_init__(self) -> None:
+        if self.n_volumes < 0:
+            raise ValueError(f"n_volumes {self.n_volumes} is negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +154,9 @@ class Motion:
         About x, y and z through the template's centre of intensity, applied z first.
     framewise_displacement_mm : float
         Sum of absolute changes since the previous volume, rotations on a 50 mm sphere (Power et al. 2012).
-    residual : float
-        Root mean square difference to the template after alignment, as a fraction of its mean intensity.
+    residual : float or None
+        Root mean square difference to the template after alignment, as a fraction of its mean intensity; None where
+        the two do not overlap, which a caller may also give as infinity (JSON has none).
     n_iterations : int
     converged : bool
     """
@@ -153,9 +164,13 @@ class Motion:
     translation_mm: tuple[float, float, float]
     rotation_deg: tuple[float, float, float]
     framewise_displacement_mm: float
-    residual: float
+    residual: float | None
     n_iterations: int
     converged: bool
+
+    def __post_init__(self) -> None:
+        if self.residual is not None and not math.isfinite(self.residual):
+            object.__setattr__(self, "residual", None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,6 +256,10 @@ class Ranking:
     def __post_init__(self) -> None:
         object.__setattr__(self, "order", read_only(self.order, np.int32))
         object.__setattr__(self, "scores", read_only(self.scores, np.float32))
+        if self.order.ndim != 1 or self.order.shape != self.scores.shape:
+            raise ValueError(
+                f"order {self.order.shape} and scores {self.scores.shape} are not one of each per candidate"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,12 +294,23 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What the server tells whoever connects: who it is and what it decodes with."""
+    """What the server tells whoever connects, and writes at the head of its journal.
+
+    Attributes
+    ----------
+    server_version : str
+    bundle_id : str or None
+        None for a server that only aligns.
+    n_candidates, n_voxels : int
+    settings : mapping
+        The pipeline's.
+    """
 
     server_version: str
-    bundle: str | None
+    bundle_id: str | None
     n_candidates: int
     n_voxels: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 Answer = Ranking | NotReady

@@ -51,6 +51,13 @@ class Registration:
         Voxel to millimetres of the volumes; they have the template's shape.
     settings : MotionSettings
 
+    Attributes
+    ----------
+    points_mm : ndarray of shape (n_points, 3), float64
+        The informative voxels, in the template's world.
+    centre_mm : ndarray of shape (3,), float64
+        Their centre of intensity, about which rotations are described.
+
     Raises
     ------
     InputError
@@ -126,18 +133,18 @@ class Registration:
         steepest = eligible[np.argsort(-steepness.ravel()[eligible], kind="stable")[: self._settings.n_voxels]]
         chosen = np.sort(steepest)
         ijk = np.stack(np.unravel_index(chosen, smoothed.shape), axis=1)
-        self._points_mm = np.einsum("pi,ji->pj", ijk, affine[:3, :3]) + affine[:3, 3]
+        self.points_mm = np.einsum("pi,ji->pj", ijk, affine[:3, :3]) + affine[:3, 3]
         self._values = smoothed.ravel()[chosen].astype(np.float64)
-        self._centre_mm = np.average(self._points_mm, axis=0, weights=self._values)
+        self.centre_mm = np.average(self.points_mm, axis=0, weights=self._values)
         slopes = gradient.reshape(-1, 3)[chosen]
-        arms = self._points_mm - self._centre_mm
+        arms = self.points_mm - self.centre_mm
         self._jacobian = np.column_stack([slopes, np.cross(arms, slopes), self._values])
         self._inverse_normal = np.linalg.inv(np.einsum("pi,pj->ij", self._jacobian, self._jacobian))
         self._mean_intensity = float(self._values.mean())
 
     def _gauss_newton_step(self, pose: Float64Array, scale: float) -> tuple[Float64Array, float, float]:
         to_voxel = self._mm_to_voxel @ pose
-        _accumulate(self._smoothed, self._points_mm, self._values, self._jacobian, to_voxel, 1.0 / scale, self._parts)
+        _accumulate(self._smoothed, self.points_mm, self._values, self._jacobian, to_voxel, 1.0 / scale, self._parts)
         total = self._parts.sum(axis=0)
         n_inside = total[8]
         residual = math.sqrt(total[7] / n_inside) / self._mean_intensity if n_inside else math.inf
@@ -147,11 +154,11 @@ class Registration:
         """Translation and small rotation about the centre as a matrix."""
         matrix = np.eye(4)
         matrix[:3, :3] = rotation_matrix(parameters[3:])
-        matrix[:3, 3] = parameters[:3] + self._centre_mm - matrix[:3, :3] @ self._centre_mm
+        matrix[:3, 3] = parameters[:3] + self.centre_mm - matrix[:3, :3] @ self.centre_mm
         return matrix
 
     def _describe(self, pose: Float64Array, residual: float, n_iterations: int, converged: bool) -> Motion:
-        translation = pose[:3, :3] @ self._centre_mm + pose[:3, 3] - self._centre_mm
+        translation = pose[:3, :3] @ self.centre_mm + pose[:3, 3] - self.centre_mm
         rotation = rotation_angles(pose[:3, :3])
         displacement = 0.0
         if self._last_motion is not None:
@@ -161,6 +168,14 @@ class Registration:
         tx, ty, tz = (float(v) for v in translation)
         rx, ry, rz = (float(v) for v in np.degrees(rotation))
         return Motion((tx, ty, tz), (rx, ry, rz), displacement, float(residual), n_iterations, bool(converged))
+
+
+def pose_of(motion: Motion, centre_mm: Float64Array) -> Float64Array:
+    """The pose that `motion` describes, shape (4, 4): template millimetres to volume millimetres."""
+    pose = np.eye(4)
+    pose[:3, :3] = rotation_matrix(np.radians(motion.rotation_deg))
+    pose[:3, 3] = motion.translation_mm + centre_mm - pose[:3, :3] @ centre_mm
+    return pose
 
 
 def voxel_sizes(affine: Float64Array) -> Float64Array:

@@ -1,8 +1,8 @@
 """One volume in, one answer out: align, sample, detrend, window, decode, rank.
 
-Calibration runs recorded volumes through `Preprocessor`, the front half, and the server through `Pipeline`, which is the
-same front half with a decoder behind it; so what the decoder was trained on and what it meets are computed by the same
-code from the same state. Results depend on the volumes and their order, on nothing else.
+Calibration runs recorded volumes through `Preprocessor`, the front half, and the server through `Pipeline`, which is
+the same front half with a decoder behind it; so what the decoder was trained on and what it meets are computed by the
+same code from the same state. Results depend on the volumes and their order, on nothing else.
 """
 
 from __future__ import annotations

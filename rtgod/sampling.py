@@ -36,7 +36,7 @@ def _weights(f: float) -> tuple[float, float, float, float, float, float]:
     """Lanczos-3 weights sinc(d) sinc(d / 3) of the six neighbours of a point at fraction `f`, normalised to sum 1.
 
     The neighbours' distances are d = f + 2, f + 1, … f − 3. Their sines follow from those of f by angle addition, so a
-    point costs three sines and a cosine per axis instead of twelve. Unnormalised, a constant image would not stay constant.
+    point costs one sine and one cosine per axis instead of twelve. Unnormalised, a constant image would not stay so.
     """
     if f < 1e-6:
         return 0.0, 0.0, 1.0, 0.0, 0.0, 0.0

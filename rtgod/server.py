@@ -9,19 +9,19 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 import zmq
 
-from rtgod import __version__, wire
+from rtgod import wire
 from rtgod.errors import RefusedError, ServerError, WireError
 from rtgod.journal import JournalWriter
-from rtgod.messages import Acknowledged, Answer, Hello, Message, Ranking, Refused, Run, RunEnd, Volume
+from rtgod.messages import Acknowledged, Answer, Message, Ranking, Refused, Run, RunEnd, Volume
 from rtgod.session import Incoming, Session
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,8 @@ class Server:
     def __init__(self, session: Session, journal: JournalWriter, ingest: str, publish: str) -> None:
         self._session = session
         self._journal = journal
+        self._hello = session.hello()
+        self._journal.append(self._hello)
         self._context = zmq.Context()
         try:
             self._ingest = self._bind(zmq.ROUTER, ingest)
@@ -170,15 +172,7 @@ class Server:
             self._send(self._last_answer)
 
     def _send_hello(self) -> None:
-        bundle = self._session.bundle
-        self._send(
-            Hello(
-                server_version=__version__,
-                bundle=str(bundle.provenance.get("bundle_id", "unnamed")) if bundle else None,
-                n_candidates=len(bundle.candidates) if bundle else 0,
-                n_voxels=len(bundle.reference.voxels) if bundle else 0,
-            )
-        )
+        self._send(self._hello)
         self._next_heartbeat_s = time.monotonic() + _HEARTBEAT_S
 
     def _send(self, message: Message) -> None:
@@ -190,9 +184,9 @@ class Server:
         self._ingest.send_multipart([identity, *wire.to_frames(reply)])
 
     def _bind(self, kind: int, address: str) -> zmq.Socket[bytes]:
-        parts = urlsplit(address)
-        host = address.removeprefix("tcp://").rpartition(":")[0]
-        if parts.scheme != "tcp" or not host:
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        well_formed = address.startswith("tcp://") and host and re.fullmatch(r"\*|[0-9]{1,5}", port)
+        if not well_formed or (port != "*" and int(port) > 65535):
             raise ServerError(f"address {address!r}: write tcp://127.0.0.1:PORT, or :* for a free port")
         if host not in _LOOPBACK:
             raise ServerError(
@@ -200,6 +194,7 @@ class Server:
                 "use tcp://127.0.0.1:PORT and an SSH tunnel"
             )
         socket = self._context.socket(kind)
+        socket.setsockopt(zmq.IPV6, int(":" in host))
         try:
             socket.bind(address)
         except zmq.ZMQError as error:

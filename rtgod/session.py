@@ -11,14 +11,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from rtgod import __version__
 from rtgod.bundle import DecoderBundle
 from rtgod.decoding import Decoder, Matcher
 from rtgod.errors import InputError, RefusedError
-from rtgod.messages import Answer, Message, NotReady, Pattern, Reason, Run, RunEnd, Volume
+from rtgod.messages import Answer, Hello, Message, NotReady, Pattern, Reason, Run, RunEnd, Volume
 from rtgod.pipeline import Pipeline, Reference, check_run
 from rtgod.settings import PipelineSettings
 
 Incoming = Run | Volume | RunEnd
+
+#: A source that leaves out more volumes than this at once does not count them as we do.
+MAX_GAP = 1000
 
 
 class Session:
@@ -41,6 +45,16 @@ class Session:
         self._expected = 0
         self._pipeline: Pipeline | None = None
         self.run: Run | None = None
+
+    def hello(self) -> Hello:
+        """Who this is and what it decodes with."""
+        return Hello(
+            server_version=__version__,
+            bundle_id=self.bundle.bundle_id if self.bundle else None,
+            n_candidates=len(self.bundle.candidates) if self.bundle else 0,
+            n_voxels=len(self.bundle.reference.voxels) if self.bundle else 0,
+            settings=self._settings.model_dump(mode="json"),
+        )
 
     @property
     def n_runs_ended(self) -> int:
@@ -71,9 +85,15 @@ class Session:
         if self.run is None or message.run_id != self.run.run_id:
             current = f"run {self.run.run_id} is" if self.run else "no run is"
             raise RefusedError(f"run {message.run_id} is not being received ({current}); send its Run first")
+        n_lost = (message.index if isinstance(message, Volume) else message.n_volumes) - self._expected
+        if n_lost > MAX_GAP:
+            raise RefusedError(
+                f"run {message.run_id}: {n_lost} volumes would be missing after {self._expected}; "
+                "volumes count from 0, one per repetition time"
+            )
         if isinstance(message, Volume) and message.data.shape != self.run.shape:
             raise RefusedError(
-                f"volume {message.index} has shape {message.data.shape}, run {self.run.run_id} announced {self.run.shape}"
+                f"volume {message.index} has shape {message.data.shape}, its run announced {self.run.shape}"
             )
 
     def take(self, message: Incoming) -> Iterator[tuple[Answer, Pattern | None]]:
@@ -124,7 +144,10 @@ class Session:
             raise InputError("the first volume, to which the others would be aligned, is not finite")
         template = volume.data.astype(np.float32)
         reference = Reference(template, self.run.affine, np.empty((0, 3), np.int32))
-        return Pipeline(reference, None, None, (), self.run, self._settings)
+        try:
+            return Pipeline(reference, None, None, (), self.run, self._settings)
+        except ValueError as error:  # too few slices, or no contrast along one direction: LinAlgError
+            raise InputError(f"the others cannot be aligned to the first volume ({error})") from error
 
     @staticmethod
     def _lost(run_id: str, index: int) -> NotReady:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,63 +14,14 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Settings(BaseModel):
+class Settings(BaseModel):
+    """Frozen; refuses names that it does not know."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-class MotionSettings(_Settings):
-    """Rigid registration of each volume to the template."""
-
-    smoothing_fwhm_mm: NotNegative = 5.0
-    n_voxels: Annotated[int, Field(ge=1000)] = 30_000
-    max_iterations: Annotated[int, Field(ge=1)] = 40
-    tolerance_mm: Positive = 0.002
-    #: A volume whose framewise displacement exceeds this enters no window and no baseline.
-    censor_fd_mm: Positive = 1.5
-
-
-class BaselineSettings(_Settings):
-    """Incremental detrending and the baseline for percent signal change."""
-
-    #: Volumes that start earlier are aligned only: magnetisation has not settled (Horikawa & Kamitani drop 9 s).
-    discard_s: NotNegative = 9.0
-    #: Clean volumes that the baseline needs before the first pattern.
-    warm_up_volumes: Annotated[int, Field(ge=2)] = 6
-    #: Time over which the baseline follows slow drift; shorter follows faster and keeps less of a long response.
-    memory_s: Positive = 120.0
-    #: Expected size of a linear drift over one memory, in units of the voxel's noise; 0 leaves only the level.
-    slope_sd: NotNegative = 0.5
-
-
-class WindowSettings(_Settings):
-    """Which volumes are averaged into one sample."""
-
-    #: `auto` follows the blocks of a run that names them, and slides otherwise.
-    mode: Literal["auto", "block", "sliding"] = "auto"
-    #: Delay of the response: a block's volumes are those from onset + shift to offset + shift.
-    hrf_shift_s: NotNegative = 3.0
-    sliding_volumes: Annotated[int, Field(ge=1)] = 3
-
-
-class RankingSettings(_Settings):
-    """How decoded features are matched against the candidates."""
-
-    #: Layers whose scores are averaged; empty means all that the bundle has.
-    layers: tuple[str, ...] = ()
-    n_top: Annotated[int, Field(ge=1)] = 10
-
-
-class PipelineSettings(_Settings):
-    """The whole path from volume to ranking."""
-
-    motion: MotionSettings = MotionSettings()
-    baseline: BaselineSettings = BaselineSettings()
-    window: WindowSettings = WindowSettings()
-    ranking: RankingSettings = RankingSettings()
-
     @classmethod
-    def from_toml(cls, path: Path) -> PipelineSettings:
-        """Read settings from a TOML file with the tables [motion], [baseline], [window] and [ranking].
+    def from_toml(cls, path: Path) -> Self:
+        """Read settings from a TOML file; what it leaves out keeps its default.
 
         Raises
         ------
@@ -86,3 +37,54 @@ class PipelineSettings(_Settings):
         except ValidationError as error:
             first = error.errors()[0]
             raise InputError(f"settings {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+class MotionSettings(Settings):
+    """Rigid registration of each volume to the template."""
+
+    smoothing_fwhm_mm: NotNegative = 5.0
+    n_voxels: Annotated[int, Field(ge=1000)] = 30_000
+    max_iterations: Annotated[int, Field(ge=1)] = 40
+    tolerance_mm: Positive = 0.002
+    #: A volume whose framewise displacement exceeds this enters no window and no baseline.
+    censor_fd_mm: Positive = 1.5
+
+
+class BaselineSettings(Settings):
+    """Incremental detrending and the baseline for percent signal change."""
+
+    #: Volumes that start earlier are aligned only: magnetisation has not settled (Horikawa & Kamitani drop 9 s).
+    discard_s: NotNegative = 9.0
+    #: Clean volumes that the baseline needs before the first pattern.
+    warm_up_volumes: Annotated[int, Field(ge=2)] = 6
+    #: Time over which the baseline follows slow drift; shorter follows faster and keeps less of a long response.
+    memory_s: Positive = 120.0
+    #: Expected size of a linear drift over one memory, in units of the voxel's noise; 0 leaves only the level.
+    slope_sd: NotNegative = 0.5
+
+
+class WindowSettings(Settings):
+    """Which volumes are averaged into one sample."""
+
+    #: `auto` follows the blocks of a run that names them, and slides otherwise.
+    mode: Literal["auto", "block", "sliding"] = "auto"
+    #: Delay of the response: a block's volumes are those from onset + shift to offset + shift.
+    hrf_shift_s: NotNegative = 3.0
+    sliding_volumes: Annotated[int, Field(ge=1)] = 3
+
+
+class RankingSettings(Settings):
+    """How decoded features are matched against the candidates."""
+
+    #: Layers whose scores are averaged; empty means all that the bundle has.
+    layers: tuple[str, ...] = ()
+    n_top: Annotated[int, Field(ge=1)] = 10
+
+
+class PipelineSettings(Settings):
+    """The whole path from volume to ranking."""
+
+    motion: MotionSettings = MotionSettings()
+    baseline: BaselineSettings = BaselineSettings()
+    window: WindowSettings = WindowSettings()
+    ranking: RankingSettings = RankingSettings()

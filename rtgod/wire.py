@@ -5,8 +5,8 @@ A message is one header frame followed by one frame per array. The header is a J
     {"rtgod": 1, "type": "volume", "arrays": [{"field": "data", "dtype": "int16", "shape": [64, 64, 50]}],
      "run_id": "sub-01_run-01", "index": 0, "acquired_s": 0.0}
 
-followed by 409,600 raw little-endian bytes. `docs/wire.md` describes every type. Whatever the bytes, `from_frames` either
-returns a message or raises `WireError` that names what is wrong; nothing in a frame can run code.
+followed by 409,600 raw little-endian bytes. `docs/wire.md` describes every type. Whatever the bytes, `from_frames`
+either returns a message or raises `WireError` that names what is wrong; nothing in a frame can run code.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def from_frames(frames: Sequence[Frame]) -> Message:
     header = _read_header(frames)
     cls = _TYPES[header.pop("type")]
     specs = _read_specs(cls, header.pop("arrays", []))
-    unknown = sorted(header.keys() - _FIELDS[cls].keys())
+    unknown = sorted(header.keys() - (_FIELDS[cls].keys() - {s.field for s in specs}))
     missing = sorted(_REQUIRED[cls] - header.keys() - {s.field for s in specs})
     if unknown or missing:
         raise WireError(
@@ -174,8 +174,11 @@ def _read_specs(cls: type[Message], raw: object) -> list[_ArraySpec]:
             raise WireError(f"{_NAMES[cls]} {spec.field}: dtype {spec.dtype!r} is not one of {', '.join(dtypes)}")
         if spec.order not in ("C", "F"):
             raise WireError(f"{_NAMES[cls]} {spec.field}: order {spec.order!r} is neither C nor F")
-        if len(spec.shape) != n_dimensions or min(spec.shape) < 0:
-            raise WireError(f"{_NAMES[cls]} {spec.field}: shape {list(spec.shape)} needs {n_dimensions} dimensions")
+        # A list may be empty, an image may not.
+        if len(spec.shape) != n_dimensions or min(spec.shape) < (n_dimensions == 3):
+            raise WireError(
+                f"{_NAMES[cls]} {spec.field}: shape {list(spec.shape)} is not {n_dimensions} positive numbers"
+            )
     return specs
 
 
@@ -206,10 +209,11 @@ def _encode_small_array(value: object) -> object:
 def _decode_small_array(kind: type, value: object) -> object:
     """Read an affine from its rows; arrays that came as frames pass through."""
     if isinstance(value, list):
+        # Checked first: numpy would also read "1" and true as numbers.
         try:
-            return np.array(value, dtype=np.float64)
-        except (ValueError, TypeError) as error:
-            raise ValueError("expected rows of numbers") from error
+            return np.array(msgspec.convert(value, list[list[float]]), dtype=np.float64)
+        except ValueError as error:
+            raise ValueError(f"expected rows of numbers ({error})") from error
     if isinstance(value, np.ndarray):
         return value
     raise ValueError(f"expected {kind}, got {type(value).__name__}")

@@ -63,9 +63,12 @@ def display(
     Needs PsychoPy, which rtgod's extra "display" installs.
     """
     chosen, why = choose_backend(backend, os.environ, sys.platform, xvfb_installed=xvfb.installed())
-    if screenshot is not None and chosen is Backend.TERMINAL:
-        raise InputError(f"--screenshot needs a picture, and the terminal backend ({why}) draws none; install Xvfb")
     typer.echo(f"display: {chosen} ({why})")
+    if screenshot is not None and chosen is Backend.TERMINAL:
+        if backend is Backend.TERMINAL:
+            raise InputError("--screenshot needs a picture, and the terminal backend draws none; choose another")
+        typer.echo("display: no screenshot, text has no picture; install Xvfb for one")
+        screenshot = None
     from rtgod.client import Subscriber
 
     with ExitStack() as stack:

@@ -119,7 +119,9 @@ class _Subject:
         training = [shown[start : start + IMAGES_PER_RUN] for start in range(0, len(shown), IMAGES_PER_RUN)]
         test = in_turn(self.test, self.settings.n_test_runs, IMAGES_PER_RUN)
         imagery = in_turn(self.test, self.settings.n_imagery_runs, TRIALS_PER_RUN)
-        runs = [_Run("perceptionTraining01", "perception", k, perception_run(s, rng)) for k, s in enumerate(training, 1)]
+        runs = [
+            _Run("perceptionTraining01", "perception", k, perception_run(s, rng)) for k, s in enumerate(training, 1)
+        ]
         for k, items in enumerate(test, 1):
             stimuli = [Stimulus(category, 0, index, index) for index, category in items]
             runs.append(_Run("perceptionTest01", "perception", k, perception_run(stimuli, rng)))
@@ -152,7 +154,7 @@ class _Subject:
     def _respond(
         self, images: Mapping[str, Sequence[Path]], regions: Sequence[int], rng: np.random.Generator
     ) -> tuple[dict[str, Float32Array], dict[str, Float32Array], Tuning]:
-        """Amplitudes (n_layers, n_voxels) of every shown image, by name, and of every imagined category; the tuning."""
+        """Amplitudes (n_layers, n_voxels) of every shown image and imagined category, by name, and the tuning."""
         n_imagined = len(self.test) * self.settings.stimuli.n_images_per_candidate
         start = len(self.training) * self.settings.stimuli.n_images_per_category
         # What is imagined is no image that was seen, but what the category looks like in general.
@@ -192,9 +194,9 @@ class _Subject:
         }
         _write_json(self.root / "dataset_description.json", description)
         (self.root / "README").write_text(
-            "A simulated subject who sees and imagines drawn objects while being scanned; written by `rtgod simulate`.\n"
-            "No person was measured. derivatives/truth holds what a decoder is to find out, and simulation.json the\n"
-            "settings that give these bytes again.\n",
+            "A simulated subject who sees and imagines drawn objects while being scanned; made by `rtgod simulate`.\n"
+            "No person was measured. derivatives/truth holds what a decoder is to find out, and the settings that\n"
+            "give these bytes again.\n",
             encoding="utf-8",
         )
         _write_tsv(self.root / "participants.tsv", ("participant_id", "species"), [(subject, "simulated")])
@@ -261,14 +263,17 @@ class _Subject:
         for k, run in enumerate(runs):
             amplitudes = np.stack(
                 [
-                    (shown[t.stimulus.name] if t.stimulus else imagined[t.category.category_id]) * np.float32(t.strength)
+                    (shown[t.stimulus.name] if t.stimulus else imagined[t.category.category_id])
+                    * np.float32(t.strength)
                     for t in run.schedule.trials
                 ],
                 axis=1,
             )
             jobs.append(_Job(self.root, self.settings, run, k, head, voxels, amplitudes, tuning.evoked))
         self.report("scanning", 0, len(jobs))
-        with ProcessPoolExecutor(n_workers, get_context("spawn"), initializer=numba.set_num_threads, initargs=(1,)) as pool:
+        with ProcessPoolExecutor(
+            n_workers, get_context("spawn"), initializer=numba.set_num_threads, initargs=(1,)
+        ) as pool:
             for done, future in enumerate(as_completed([pool.submit(_scan, job) for job in jobs]), 1):
                 future.result()
                 self.report("scanning", done, len(jobs))

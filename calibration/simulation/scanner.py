@@ -76,7 +76,13 @@ class Scanner:
     """
 
     def __init__(
-        self, head: Head, n_volumes: int, tr_s: float, noise: NoiseSettings, movement: Movement, rng: np.random.Generator
+        self,
+        head: Head,
+        n_volumes: int,
+        tr_s: float,
+        noise: NoiseSettings,
+        movement: Movement,
+        rng: np.random.Generator,
     ) -> None:
         self._head = head
         self._noise = noise
@@ -171,8 +177,14 @@ def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator) -> Float32Ar
     for _ in range(6):
         waves = rng.uniform(-2, 2, 3)
         phase = rng.uniform(0, 2 * np.pi)
-        angle = 2 * np.pi * (
-            waves[0] * axes[0][:, None, None] + waves[1] * axes[1][None, :, None] + waves[2] * axes[2][None, None, :]
+        angle = (
+            2
+            * np.pi
+            * (
+                waves[0] * axes[0][:, None, None]
+                + waves[1] * axes[1][None, :, None]
+                + waves[2] * axes[2][None, None, :]
+            )
         )
         field += np.cos(angle + phase)
     return (field / np.sqrt(3)).astype(np.float32)

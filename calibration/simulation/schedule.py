@@ -124,7 +124,12 @@ def imagery_run(categories: Sequence[tuple[int, ObjectCategory]], rng: np.random
         pressed = onset + CUE_S + IMAGERY_S + min(rng.gamma(4.0, 0.3), RATING_S)
         labels = (str(category_number), category.category_id, str(category_index), f"{pressed:.6f}", f"{rating:.1f}")
         start = onset
-        for event, duration in (("cue", CUE_S), ("imagery", IMAGERY_S), ("evaluation", RATING_S), ("inter_rest", PAUSE_S)):
+        for event, duration in (
+            ("cue", CUE_S),
+            ("imagery", IMAGERY_S),
+            ("evaluation", RATING_S),
+            ("inter_rest", PAUSE_S),
+        ):
             rows.append((str(start), str(duration), str(number + 2), event, *labels))
             start += duration
         trials.append(Trial(onset + CUE_S, IMAGERY_S, category, None, rating / 4))

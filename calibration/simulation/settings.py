@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from rtgod.settings import NotNegative, Positive, Settings
 
 Count = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StimulusSettings(_Settings):
+class StimulusSettings(Settings):
     """How many objects there are to see."""
 
     n_training_categories: Annotated[int, Field(ge=50)] = 50
@@ -28,7 +24,7 @@ class StimulusSettings(_Settings):
     size_px: Annotated[int, Field(ge=32)] = 160
 
 
-class ResponseSettings(_Settings):
+class ResponseSettings(Settings):
     """How visual cortex responds."""
 
     #: Standard deviation over images of a typical voxel's response, percent signal change.
@@ -36,7 +32,7 @@ class ResponseSettings(_Settings):
     #: Mean response to any image, percent signal change.
     evoked_percent: NotNegative = 1.2
     #: Amplitude of imagery relative to seeing.
-    imagery_gain: NotNegative = 0.5
+    imagery_gain: NotNegative = 0.3
     #: In imagery the lowest layer's response starts this much after the highest one's.
     imagery_lag_s: NotNegative = 4.0
     #: Peak of the response to a brief event, and of the undershoot that follows.
@@ -45,7 +41,7 @@ class ResponseSettings(_Settings):
     hrf_ratio: NotNegative = 1 / 6
 
 
-class NoiseSettings(_Settings):
+class NoiseSettings(Settings):
     """What else is in the images."""
 
     #: Mean over standard deviation of grey matter in time, from AR(1) noise alone.
@@ -62,7 +58,7 @@ class NoiseSettings(_Settings):
     spike_percent: NotNegative = 8.0
 
 
-class MotionSettings(_Settings):
+class MotionSettings(Settings):
     """How the head moves."""
 
     #: Standard deviation of the head's position from run to run.
@@ -76,7 +72,7 @@ class MotionSettings(_Settings):
     jerk_mm: NotNegative = 0.3
 
 
-class SubjectSettings(_Settings):
+class SubjectSettings(Settings):
     """The whole simulated subject."""
 
     subject: Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")] = "01"

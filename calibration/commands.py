@@ -1,0 +1,213 @@
+"""The commands `simulate`, `calibrate` and `report`: arguments in, the right parts put together, tables out.
+
+What takes long to import is imported when a command runs, so that `rtgod --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from rtgod.errors import InputError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from calibration.calibrate import CalibrationReport
+
+console = Console()
+
+
+class Size(StrEnum):
+    """How much a simulated subject is scanned."""
+
+    FULL = "full"
+    SHORT = "short"
+
+
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder to make; must not exist.")],
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    settings: Annotated[Path | None, typer.Option(help="TOML file with the subject's settings.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="What the brain responds to: random:SEED, default (pretrained), or a file.")
+    ] = None,
+    size: Annotated[
+        Size, typer.Option(help="short: one test and one imagery run, fewer other categories.")
+    ] = Size.FULL,
+    show_settings: Annotated[
+        bool, typer.Option("--show-settings", help="Print the settings as JSON and stop.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one per core.")] = None,
+) -> None:
+    """Make a simulated subject: a BIDS data set to rehearse and plan with.
+
+    Training, test and imagery runs in the layout of Horikawa & Kamitani (2017), with drawn objects as images, regions
+    of visual cortex, head motion, drift, physiology and noise typical of 3 T, and the truth behind it all.
+    """
+    with _needs_calibration():
+        from calibration.simulation.dataset import simulate as run_simulation
+        from calibration.simulation.settings import StimulusSettings, SubjectSettings
+    subject = SubjectSettings.from_toml(settings) if settings else SubjectSettings()
+    changes: dict[str, object] = {"seed": seed}
+    if weights:
+        changes["weights"] = weights
+    if size is Size.SHORT:
+        short = StimulusSettings(n_other_categories=100, n_images_per_candidate=3)
+        changes |= {"n_test_runs": 1, "n_imagery_runs": 1, "stimuli": short}
+    subject = subject.model_copy(update=changes)
+    if show_settings:
+        console.print_json(subject.model_dump_json())
+        return
+    with _progress() as report:
+        run_simulation(out, subject, workers or os.cpu_count() or 1, report)
+    console.print(f"[bold]{out}[/]: subject {subject.subject}, seed {subject.seed}, network weights {subject.weights}")
+
+
+def calibrate(
+    dataset: Annotated[Path, typer.Argument(help="Root of a BIDS data set.")],
+    subject: Annotated[str, typer.Option(help="Subject label, without sub-.")],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle to make; must not exist.")],
+    training: Annotated[str, typer.Option(help="Runs to train on: those whose file name contains this.")] = "Training",
+    region: Annotated[str, typer.Option(help="Region whose mask is taken from derivatives/rois.")] = "VC",
+    mask: Annotated[Path | None, typer.Option(help="Mask image to use instead of a region's.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the shown images; default BIDS/stimuli.")] = None,
+    candidates: Annotated[
+        Path | None, typer.Option(help="Folder with a folder of images per candidate; default BIDS/stimuli/candidates.")
+    ] = None,
+    names: Annotated[
+        Path | None, typer.Option(help="Table with category_id and name; default BIDS/stimuli/categories.tsv if there.")
+    ] = None,
+    network: Annotated[str, typer.Option(help="A classification network of torchvision.")] = "alexnet",
+    weights: Annotated[str, typer.Option(help="default (pretrained), a local file, or random:SEED.")] = "default",
+    layer: Annotated[
+        list[str] | None, typer.Option(help="NAME=NODE, repeatable; default AlexNet's eight as cnn1 … cnn8.")
+    ] = None,
+    units: Annotated[int, typer.Option(min=1, help="Units to keep of each layer.")] = 1000,
+    settings: Annotated[Path | None, typer.Option(help="TOML file with pipeline settings.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one per core.")] = None,
+) -> None:
+    """Train a decoder on recorded runs and write its bundle.
+
+    The runs pass through the pipeline that the server runs, volume by volume; the penalty of each layer is chosen by
+    leaving one run out at a time.
+    """
+    with _needs_calibration():
+        from calibration.bids import find_mask, find_runs
+        from calibration.calibrate import Inputs
+        from calibration.calibrate import calibrate as run_calibration
+        from calibration.features import ALEXNET_LAYERS, Network
+    from rtgod.errors import BundleError
+    from rtgod.settings import PipelineSettings
+
+    if out.exists():
+        raise BundleError(f"bundle {out}: exists already; choose another --out or remove it")
+    stimuli = dataset / "stimuli"
+    default_names = stimuli / "categories.tsv"
+    inputs = Inputs(
+        subject=subject,
+        runs=tuple(find_runs(dataset, subject, training)),
+        mask=mask or find_mask(dataset, subject, region),
+        images=images or stimuli,
+        candidates=candidates or stimuli / "candidates",
+        names=names or (default_names if default_names.is_file() else None),
+    )
+    layers = _parse_layers(layer) if layer else dict(ALEXNET_LAYERS)
+    if network != "alexnet" and not layer:
+        raise InputError(f"--network {network}: name the layers to decode with --layer NAME=NODE")
+    chosen = Network(network, weights, layers, units)
+    with _progress() as report:
+        bundle, summary = run_calibration(
+            inputs,
+            PipelineSettings.from_toml(settings) if settings else PipelineSettings(),
+            chosen,
+            workers or os.cpu_count() or 1,
+            report,
+        )
+    bundle.save(out)
+    _print_summary(summary)
+    console.print(f"bundle [bold]{out}[/]: subject {subject}, network {network} with weights {weights}")
+
+
+def report(
+    journal: Annotated[Path, typer.Argument(help="A journal that `rtgod serve` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder for tables and figures; files of the same names are replaced.")],
+    bundle: Annotated[Path | None, typer.Option(help="The session's bundle: names and images of candidates.")] = None,
+    dataset: Annotated[
+        Path | None, typer.Option(help="BIDS data set with the runs' events, for what was true.")
+    ] = None,
+    motion_reference: Annotated[
+        Path | None, typer.Option(help="Motion estimates of the first run by SPM, to draw beside ours.")
+    ] = None,
+) -> None:
+    """Draw and tabulate a session: ranks of the true categories, latency by stage, head motion.
+
+    Ranks need --bundle and --dataset: the server itself never knows what was shown.
+    """
+    with _needs_calibration():
+        from calibration.report import write_report
+    write_report(journal, out, bundle, dataset, motion_reference, console)
+
+
+def _parse_layers(items: list[str]) -> dict[str, str]:
+    pairs = [item.split("=", 1) for item in items]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise InputError(f"--layer {' '.join(items)}: write NAME=NODE, for example cnn1=features.0")
+    return dict(pairs)
+
+
+def _print_summary(summary: CalibrationReport) -> None:
+    table = Table(
+        title=f"Left-out runs: {summary.n_samples} samples of {summary.n_runs} runs, {summary.n_voxels} voxels",
+        title_justify="left",
+    )
+    table.add_column("layer")
+    table.add_column("penalty", justify="right")
+    table.add_column("feature accuracy (r)", justify="right")
+    table.add_column(f"identification among {summary.n_candidates}", justify="right")
+    for name, layer in summary.layers.items():
+        table.add_row(
+            name, f"{layer.penalty:.3g}", f"{layer.feature_accuracy:.3f}", _percent(layer.identification_accuracy)
+        )
+    table.add_row("all", "", "", _percent(summary.identification_accuracy), style="bold")
+    console.print(table)
+    console.print("Chance is r = 0 and 50 %. These categories were trained on, from other runs; new ones are harder.")
+    if summary.n_skipped:
+        console.print(f"{summary.n_skipped} trials had no usable volume and were left out.")
+
+
+def _percent(share: float | None) -> str:
+    return "n/a" if share is None else f"{100 * share:.1f} %"
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar per stage, told as (stage, done, in all)."""
+    columns = (TextColumn("{task.description:<26}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=console) as progress:
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=total)
+            progress.update(tasks[stage], completed=done, total=total)
+
+        yield report
+
+
+@contextmanager
+def _needs_calibration() -> Iterator[None]:
+    """Turn a missing package of the extra into the line that installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"{error.name} is not installed; run: python -m pip install 'rtgod[calibration]'"
+        ) from error

@@ -1,0 +1,135 @@
+"""The figures of a report: each function makes one, from numbers."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from rtgod.messages import Array, Float64Array, Motion
+
+#: Okabe & Ito's colours, told apart by colour-blind readers.
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#777777"
+N_EXAMPLES = 8
+_AXES = ("x", "y", "z")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
+    figure.savefig(path, dpi=150)
+
+
+def latency(stages: Mapping[str, Float64Array], total: Float64Array) -> Figure:
+    """Median and 99th percentile of each stage, milliseconds."""
+    figure = Figure(figsize=(7, 0.42 * (len(stages) + 1) + 1.2), layout="constrained")
+    axes = figure.add_subplot()
+    rows = [*stages.items(), ("total", total)]
+    for y, (name, values) in enumerate(rows):
+        p50, p99 = np.percentile(values, (50, 99))
+        colour = ORANGE if name == "total" else BLUE
+        axes.barh(y, p50, color=colour, height=0.6)
+        axes.plot([p50, p99], [y, y], color=colour, linewidth=1.5)
+        axes.plot(p99, y, "|", color=colour, markersize=9)
+        axes.annotate(f"{p50:.2g} ms", (p99, y), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("milliseconds a volume: median (bar, number) and 99th percentile (line)")
+    _plain(axes)
+    return figure
+
+
+def ranks(by_kind: Mapping[str, Array], n_candidates: int) -> Figure:
+    """Share of blocks whose true category is among the first k, against k."""
+    figure = Figure(figsize=(6, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    k = np.arange(1, n_candidates + 1)
+    for (kind, values), colour in zip(by_kind.items(), (BLUE, ORANGE), strict=False):
+        share = np.searchsorted(np.sort(values), k, side="right") / len(values)
+        axes.step(k, share, where="post", color=colour, linewidth=2, label=f"{kind}, {len(values)} blocks")
+    axes.plot(k, k / n_candidates, color=GREY, linestyle="--", label="chance")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.set_xlim(1, n_candidates)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel(f"rank among {n_candidates} categories")
+    axes.set_ylabel("share of blocks ranked this well or better")
+    axes.legend(frameon=False)
+    _plain(axes)
+    return figure
+
+
+def motion(
+    courses: Sequence[tuple[str, float, Sequence[tuple[int, Motion]]]], reference: Float64Array | None
+) -> Figure:
+    """Head translation and rotation of each run over time, with a reference for the first run where there is one.
+
+    Parameters
+    ----------
+    courses : sequence of (run_id, tr_s, sequence of (index, Motion))
+    reference : ndarray of shape (n_volumes, 6), float64, or None
+        Millimetres and degrees.
+    """
+    figure = Figure(figsize=(max(7.0, 3.6 * len(courses)), 5), layout="constrained")
+    grid = figure.subplots(2, len(courses), sharex="col", sharey="row", squeeze=False)
+    for column, (run_id, tr_s, course) in enumerate(courses):
+        time_s = np.array([index for index, _ in course]) * tr_s
+        for row, values in enumerate(
+            (np.array([m.translation_mm for _, m in course]), np.array([m.rotation_deg for _, m in course]))
+        ):
+            axes = grid[row, column]
+            for axis, colour in enumerate((BLUE, ORANGE, GREEN)):
+                axes.plot(time_s, values[:, axis], color=colour, linewidth=1.4, label=_AXES[axis])
+                if reference is not None and column == 0:
+                    theirs = reference[:, 3 * row + axis]
+                    label = "SPM" if axis == 2 else None
+                    axes.plot(
+                        np.arange(len(theirs)) * tr_s, theirs, color="black", linewidth=0.9, linestyle=":", label=label
+                    )
+            _plain(axes)
+        grid[0, column].set_title(run_id.replace("_task", "\ntask"), fontsize=8)
+        grid[1, column].set_xlabel("time (s)")
+    grid[0, 0].set_ylabel("translation (mm)")
+    grid[1, 0].set_ylabel("rotation (°)")
+    grid[0, 0].legend(frameon=False, ncols=4, fontsize=9)
+    return figure
+
+
+def examples(rows: Sequence[tuple[str, Path, int, Sequence[tuple[str, Path, bool]]]]) -> Figure:
+    """What was seen, and the categories that were ranked first, best first; the true one is framed.
+
+    Parameters
+    ----------
+    rows : sequence of (name, image, rank, sequence of (name, image, is_true))
+    """
+    n_columns = 1 + max(len(pictures) for *_, pictures in rows)
+    figure = Figure(figsize=(1.8 * n_columns, 2.15 * len(rows) + 0.4), layout="constrained")
+    grid = figure.subplots(len(rows), n_columns, squeeze=False)
+    for axes_row, (name, image, rank, pictures) in zip(grid, rows, strict=True):
+        _picture(axes_row[0], image, f"{name}\n(rank {rank})", None)
+        for axes, (candidate, portrait, is_true) in zip(axes_row[1:], pictures, strict=False):
+            _picture(axes, portrait, candidate, GREEN if is_true else None)
+    grid[0, 0].set_title("seen", fontsize=11, fontweight="bold")
+    for position, axes in enumerate(grid[0, 1:], start=1):
+        axes.set_title(f"{position}.", fontsize=11)
+    return figure
+
+
+def _picture(axes: Axes, path: Path, caption: str, frame: str | None) -> None:
+    with Image.open(path) as image:
+        axes.imshow(np.asarray(image.convert("RGB")))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_xlabel("\n".join(textwrap.fill(line, 24) for line in caption.split("\n")), fontsize=7, linespacing=0.95)
+    for spine in axes.spines.values():
+        spine.set(color=frame, linewidth=4, visible=frame is not None)
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,178 @@
+"""The command `demo`: the main job from end to end, each part a process of its own, talking over real sockets."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from rtgod.errors import RtgodError
+from rtgod.files import write_whole
+
+_READY_TIMEOUT_S = 120.0
+_STEP_TIMEOUT_S = 1800.0
+_STOP_TIMEOUT_S = 20.0
+console = Console()
+
+
+class DemoError(RtgodError):
+    """A part of the demo failed; it has said why."""
+
+
+def demo(
+    out: Annotated[Path | None, typer.Option(help="Folder for all that is made; default demo-output/DATE.")] = None,
+    weights: Annotated[
+        str, typer.Option(help="Network weights: random:SEED, default (pretrained; downloaded once), or a file.")
+    ] = "random:0",
+    seed: Annotated[int, typer.Option(min=0, help="Which simulated subject.")] = 0,
+    speed: Annotated[float, typer.Option(min=0.1, help="Pace of the scanner as a multiple of real time.")] = 30.0,
+    backend: Annotated[str, typer.Option(help="Where to draw: auto, window, offscreen or terminal.")] = "auto",
+    json_path: Annotated[Path | None, typer.Option("--json", help="File for the figures, as one flat object.")] = None,
+) -> None:
+    """Simulate a subject, calibrate, then serve and show a test and an imagery run.
+
+    Takes a few minutes on two cores. Nothing is downloaded: the network has seeded random weights unless --weights says
+    otherwise.
+    """
+    started_s = time.monotonic()
+    folder = out or Path("demo-output") / f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    dataset, bundle = folder / "subject", folder / "bundle"
+    origin = "seeded random, nothing is downloaded" if weights.startswith("random:") else "as asked"
+    console.print(
+        f"Everything goes to [bold]{folder}[/]. Network weights: [bold]{weights}[/] ({origin}).", highlight=False
+    )
+
+    _heading("1. A simulated subject is scanned")
+    _step("simulate", str(dataset), "--size", "short", "--seed", str(seed), "--weights", weights)
+    _heading("2. A decoder is calibrated on the training runs")
+    _step("calibrate", str(dataset), "--subject", "01", "--weights", weights, "--out", str(bundle))
+    _heading("3. New runs are decoded live: categories that the decoder was never trained on")
+    runs = sorted((dataset / "sub-01").glob("ses-*Test*/func/*_bold.nii.gz"), key=lambda p: "imagery" in p.name)
+    ready = _live(folder, bundle, runs, speed, backend)
+    _heading("4. What was decoded")
+    results = folder / "results"
+    _step("report", str(ready["journal"]), "--bundle", str(bundle), "--dataset", str(dataset), "--out", str(results))
+
+    figures = json.loads((results / "summary.json").read_text(encoding="utf-8"))
+    figures |= _end_to_end(folder, runs)
+    figures["wall_s"] = time.monotonic() - started_s
+    _print_figures(figures)
+    pictures = sorted([*folder.glob("*.png"), *results.glob("*.png")])
+    console.print("Pictures: " + ", ".join(str(p) for p in pictures), highlight=False, soft_wrap=True)
+    if json_path:
+        write_whole(json_path, json.dumps(figures, indent=1) + "\n")
+
+
+def _live(folder: Path, bundle: Path, runs: list[Path], speed: float, backend: str) -> dict[str, Any]:
+    """Serve, display and replay, each in its own process; give what the server said when it was ready."""
+    server_ready, display_ready = folder / "server.json", folder / "display.ready"
+    serve = ["serve", str(bundle), "--ingest", "tcp://127.0.0.1:*", "--publish", "tcp://127.0.0.1:*"]
+    serve += ["--journal", str(folder / "journal"), "--ready-file", str(server_ready)]
+    with _Part(*serve) as server:
+        server.wait_for(server_ready)
+        ready: dict[str, Any] = json.loads(server_ready.read_text(encoding="utf-8"))
+        display = ["display", "--from", ready["publish"], "--backend", backend, "--no-full-screen"]
+        display += ["--screenshot", str(folder / "display.png"), "--log", str(folder / "display.tsv")]
+        display += ["--ready-file", str(display_ready), "--stop-after-runs", str(len(runs))]
+        with _Part(*display) as screen:
+            screen.wait_for(display_ready)
+            for run in runs:
+                console.print(f"replaying {run.name} at {speed:g} times the scanner's pace", highlight=False)
+                log = folder / f"{run.name.removesuffix('_bold.nii.gz')}_sent.tsv"
+                _step("replay", str(run), "--to", ready["ingest"], "--speed", str(speed), "--log", str(log))
+            screen.wait_end(_STOP_TIMEOUT_S)
+    return ready
+
+
+def _end_to_end(folder: Path, runs: list[Path]) -> dict[str, float | int]:
+    """Volumes sent, and the time from a volume's leaving its source to its answer's frame on the display."""
+    sent = {}
+    for run in runs:
+        run_id = run.name.removesuffix("_bold.nii.gz")
+        for row in _read_tsv(folder / f"{run_id}_sent.tsv"):
+            sent[run_id, row["index"]] = float(row["sent_utc_s"])
+    shown = [
+        1e3 * (float(row["flip_utc_s"]) - sent[row["run_id"], row["index"]])
+        for row in _read_tsv(folder / "display.tsv")
+        if (row["run_id"], row["index"]) in sent and row["flip_utc_s"] != "n/a"
+    ]
+    figures: dict[str, float | int] = {"volumes_sent": len(sent), "volumes_shown": len(shown)}
+    if shown:
+        p50, p99 = np.percentile(shown, (50, 99))
+        figures |= {"sent_to_shown_ms_p50": float(p50), "sent_to_shown_ms_p99": float(p99)}
+    return figures
+
+
+def _print_figures(figures: dict[str, Any]) -> None:
+    table = Table(title="The demo in figures", title_justify="left")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for name, value in figures.items():
+        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+    console.print(table)
+    console.print("Chance: identification accuracy 0.5, median rank (n_candidates + 1) / 2.", highlight=False)
+
+
+def _heading(text: str) -> None:
+    console.rule(f"[bold]{text}", align="left")
+
+
+class _Part:
+    """An rtgod command in a process of its own; as a context manager it is stopped at the end, whatever happens."""
+
+    def __init__(self, command: str, *arguments: str) -> None:
+        self._command = command
+        self._process = subprocess.Popen([sys.executable, "-m", "rtgod", command, *arguments])  # noqa: S603 # ourselves
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def wait_for(self, path: Path) -> None:
+        """Wait until the command writes its ready file."""
+        deadline_s = time.monotonic() + _READY_TIMEOUT_S
+        while not path.exists():
+            if self._process.poll() is not None:
+                raise DemoError(f"`rtgod {self._command}` ended early; its own message is above")
+            if time.monotonic() > deadline_s:
+                raise DemoError(f"`rtgod {self._command}` was not ready within {_READY_TIMEOUT_S:g} s")
+            time.sleep(0.02)
+
+    def wait_end(self, timeout_s: float) -> None:
+        """Wait until the command has done its work."""
+        try:
+            code = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise DemoError(f"`rtgod {self._command}` did not end within {timeout_s:g} s") from error
+        if code:
+            raise DemoError(f"`rtgod {self._command}` failed with code {code}; its own message is above")
+
+
+def _step(*arguments: str) -> None:
+    """Run one rtgod command to its end."""
+    with _Part(*arguments) as part:
+        part.wait_end(_STEP_TIMEOUT_S)
+
+
+def _read_tsv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))

@@ -1,0 +1,149 @@
+"""The obvious, slow way to compute what the signal path computes: what the tests hold it against.
+
+Nothing here shares code with rtgod. Loops are spelled out, matrices are dense, and nothing is computed incrementally.
+"""
+
+import math
+
+import numpy as np
+from scipy import ndimage
+
+# ---------------------------------------------------------------------------------------------------- rigid motion
+
+
+def rigid(translation_mm, rotation_deg, centre_mm):
+    """4 x 4: turn about z, then y, then x through `centre_mm`, then translate; world to world, in mm."""
+    pose = np.eye(4)
+    for axis, angle in zip((2, 1, 0), np.radians(rotation_deg)[::-1], strict=True):
+        turn = np.eye(4)
+        i, j = (axis + 1) % 3, (axis + 2) % 3
+        turn[[i, i, j, j], [i, j, i, j]] = math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle)
+        pose = turn @ pose
+    pose[:3, 3] = np.asarray(centre_mm) - pose[:3, :3] @ centre_mm + translation_mm
+    return pose
+
+
+def moved(image, affine, pose, volume_affine=None):
+    """What the scanner sees of `image` once the head has moved by `pose`: quintic splines (scipy), edges repeated."""
+    volume_affine = affine if volume_affine is None else volume_affine
+    from_volume = np.linalg.inv(affine) @ np.linalg.inv(pose) @ volume_affine
+    ijk = np.indices(image.shape).reshape(3, -1)
+    where = from_volume[:3, :3] @ ijk + from_volume[:3, 3:]
+    return ndimage.map_coordinates(image.astype(float), where, order=5, mode="nearest").reshape(image.shape)
+
+
+def framewise_displacement(before, after):
+    """Power et al. 2012: sum of the absolute differences of six parameters, rotations as arcs on a 50 mm sphere."""
+    total = 0.0
+    for axis in range(3):
+        total += abs(after.translation_mm[axis] - before.translation_mm[axis])
+        total += abs(after.rotation_deg[axis] - before.rotation_deg[axis]) / 360 * 2 * math.pi * 50
+    return total
+
+
+def spm_matrix(translation_mm, rotation_rad):
+    """SPM's `spm_matrix`: T Rx Ry Rz, with SPM's signs."""
+    (cx, cy, cz), (sx, sy, sz) = np.cos(rotation_rad), np.sin(rotation_rad)
+    matrix = np.eye(4)
+    about_x = np.array([[1, 0, 0], [0, cx, sx], [0, -sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cz, sz, 0], [-sz, cz, 0], [0, 0, 1]])
+    matrix[:3, :3] = about_x @ about_y @ about_z
+    matrix[:3, 3] = translation_mm
+    return matrix
+
+
+def mean_displacement(a, b, points_mm):
+    """Mean distance in mm between where two 4 x 4 transforms put the same points (n_points, 3)."""
+    points = np.column_stack([points_mm, np.ones(len(points_mm))])
+    return float(np.linalg.norm((points @ (a - b).T)[:, :3], axis=1).mean())
+
+
+# -------------------------------------------------------------------------------------------------- interpolation
+
+
+def separable_smooth(image, kernels):
+    """Convolve with one odd kernel along each axis; beyond the edge the outer voxel repeats."""
+    out = image.astype(float)
+    for axis, kernel in enumerate(kernels):
+        radius = len(kernel) // 2
+        padded = np.pad(out, [(radius, radius) if a == axis else (0, 0) for a in range(3)], mode="edge")
+        size = image.shape[axis]
+        out = sum(w * np.take(padded, range(tap, tap + size), axis=axis) for tap, w in enumerate(kernel))
+    return out
+
+
+def lanczos(image, point):
+    """Lanczos-3 at one point (3,) in voxels, from the 6 x 6 x 6 neighbours.
+
+    NaN where the point is more than a thousandth of a voxel beyond the outer voxels' centres.
+    """
+    if any(not -1e-3 <= p <= n - 1 + 1e-3 for p, n in zip(point, image.shape, strict=True)):
+        return math.nan
+    indices, weights = [], []
+    for p, n in zip(point, image.shape, strict=True):
+        neighbours = np.arange(math.floor(p) - 2, math.floor(p) + 4)
+        weight = np.sinc(p - neighbours) * np.sinc((p - neighbours) / 3)
+        indices.append(np.clip(neighbours, 0, n - 1))
+        weights.append(weight / weight.sum())
+    return np.einsum("ijk,i,j,k->", image[np.ix_(*indices)].astype(float), *weights)
+
+
+# --------------------------------------------------------------------------------------------------- the baseline
+
+
+def predicted_baseline(index, seen, values, tr_s, memory_s, slope_sd, level_variance=1e8):
+    """Posterior mean of the baseline at `index` given `values` (n_seen, n_voxels) of the volumes `seen`, dense.
+
+    The level is a Gaussian process in units of the noise: an unknown start, a random walk that gains (TR / memory)² of
+    variance with each volume, and a line of unknown slope; time counts from the first volume seen, in memories.
+    """
+    unit = tr_s / memory_s
+
+    def covariance(a, b):
+        s, t = np.subtract.outer(a, [seen[0]]) * unit, np.subtract.outer(b, [seen[0]]).T * unit
+        return level_variance + unit * np.minimum(s, t) + slope_sd**2 * s * t
+
+    known = covariance(seen, seen) + np.eye(len(seen))
+    return (covariance([index], seen) @ np.linalg.solve(known, values))[0]
+
+
+# --------------------------------------------------------------------------------------------------------- windows
+
+
+def block_of(index, run, shift_s):
+    """The block whose span, `shift_s` late, holds the middle of volume `index`; None between blocks."""
+    middle_s = (index + 0.5) * run.tr_s
+    for position, block in enumerate(run.blocks):
+        if block.onset_s + shift_s <= middle_s < block.onset_s + block.duration_s + shift_s:
+            return position
+    return None
+
+
+# -------------------------------------------------------------------------------------------------------- decoding
+
+
+def ridge(X, Y, alpha):
+    """Primal ridge on z-scored X and Y (ddof = 1): weights (n_features, n_targets), solved feature by feature."""
+    Xz, Yz = (X - X.mean(0)) / X.std(0, ddof=1), (Y - Y.mean(0)) / Y.std(0, ddof=1)
+    return np.linalg.solve(Xz.T @ Xz + alpha * np.eye(X.shape[1]), Xz.T @ Yz)
+
+
+def scores(decoded, candidates, layers):
+    """Mean over layers of Fisher's z of Pearson's r over units, of features z-scored by the training moments."""
+    total = np.zeros(len(next(iter(candidates.values()))))
+    for name, features in candidates.items():
+        mean, sd = layers[name].unit_mean.astype(float), layers[name].unit_sd.astype(float)
+        for position, candidate in enumerate(features):
+            r = np.corrcoef((decoded[name] - mean) / sd, (candidate - mean) / sd)[0, 1]
+            total[position] += 0.5 * math.log((1 + r) / (1 - r))
+    return total / len(candidates)
+
+
+def identification_accuracy(candidate_scores, true):
+    """Share of the other candidates that the true one beats; a tie is half a win."""
+    wins = 0.0
+    for other, score in enumerate(candidate_scores):
+        if other != true:
+            wins += 1.0 if score < candidate_scores[true] else 0.5 if score == candidate_scores[true] else 0.0
+    return wins / (len(candidate_scores) - 1)

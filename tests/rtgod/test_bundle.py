@@ -1,0 +1,232 @@
+"""Bundles: back to the last bit, refused when anything is wrong, and complete or not there at all."""
+
+import hashlib
+import json
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from rtgod.bundle import DecoderBundle, sha256_of
+from rtgod.errors import BundleError
+from rtgod.pipeline import Reference
+from rtgod.settings import PipelineSettings, RankingSettings
+from tests import small
+
+
+@pytest.fixture
+def folder(tmp_path):
+    small.bundle().save(tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def edit(folder, header=None, arrays=None):
+    """Change a bundle's files and put the checksum right, as whoever wrote it wrongly would have done."""
+    if arrays is not None:
+        save_file(arrays(load_file(folder / "arrays.safetensors")), folder / "arrays.safetensors")
+    path = folder / "bundle.json"
+    content = json.loads(path.read_text()) | {"sha256": sha256_of(folder / "arrays.safetensors")}
+    path.write_text(json.dumps(header(content) if header else content))
+
+
+def refused(folder):
+    with pytest.raises(BundleError) as caught:
+        DecoderBundle.load(folder)
+    assert str(folder) in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_bundle_comes_back_to_the_last_bit(tmp_path):
+    sent = replace(small.bundle(), provenance={"subject": "S1", "runs": [{"sha256": "ab"}], "penalty": 0.1})
+    sent.save(tmp_path / "new" / "bundle")
+    back = DecoderBundle.load(tmp_path / "new" / "bundle")
+    ours, theirs = back._arrays(), sent._arrays()
+    assert list(ours) == list(theirs)
+    for key, array in theirs.items():
+        assert (ours[key].dtype, ours[key].shape, ours[key].tobytes()) == (array.dtype, array.shape, array.tobytes()), key
+    assert list(back.layers) == ["conv", "fc"]
+    assert (back.candidates, back.settings, back.provenance) == (sent.candidates, sent.settings, sent.provenance)
+    assert hashlib.sha256((tmp_path / "new/bundle/arrays.safetensors").read_bytes()).hexdigest()[:12] == back.bundle_id
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["bundle"]
+
+
+def test_arrays_of_any_layout_are_saved_as_their_values(tmp_path):
+    sent = small.bundle()
+    replace(sent, patterns=np.asfortranarray(sent.patterns)).save(tmp_path / "bundle")
+    np.testing.assert_array_equal(DecoderBundle.load(tmp_path / "bundle").patterns, sent.patterns)
+
+
+@pytest.mark.parametrize("position", [0, 8, 200, -1])
+def test_one_changed_byte_of_the_arrays_is_seen(folder, position):
+    content = bytearray((folder / "arrays.safetensors").read_bytes())
+    content[position] ^= 1
+    (folder / "arrays.safetensors").write_bytes(content)
+    assert "checksum" in refused(folder)
+
+
+def test_arrays_that_were_cut_short_are_seen(folder):
+    content = (folder / "arrays.safetensors").read_bytes()
+    (folder / "arrays.safetensors").write_bytes(content[:-1])
+    assert "cut short" in refused(folder)
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "arrays.safetensors"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    message = refused(folder)
+    assert name in message
+    assert "cannot be read" in message
+
+
+def test_a_missing_folder_says_what_makes_one(tmp_path):
+    assert "rtgod calibrate" in refused(tmp_path / "absent")
+    (tmp_path / "file").touch()
+    assert "no such folder" in refused(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 200_000, "not JSON"),
+        (b"[]", "format"),
+        (b"3", "format"),
+        (b"{}", "format"),
+        (b'{"rtgod_bundle": 2}', "format"),
+        (b'{"rtgod_bundle": 1}', "checksum"),
+        (b'{"rtgod_bundle": 1, "sha256": 7}', "checksum"),
+        (pickle.dumps({"rtgod_bundle": 1}), "not JSON"),
+    ],
+    ids=lambda value: str(value[:20]),
+)
+def test_a_header_that_is_none_is_refused(folder, content, says):
+    (folder / "bundle.json").write_bytes(content)
+    assert says in refused(folder)
+
+
+@pytest.mark.parametrize("key", ["layers", "candidates", "settings", "provenance"])
+@pytest.mark.parametrize("value", [None, 5, "text", ["text"], [[1, 2, 3]], {"unknown": 1}])
+def test_a_header_field_of_another_kind_is_refused(folder, key, value):
+    if key == "provenance" and value == {"unknown": 1}:
+        pytest.skip("anything may be in it")
+    edit(folder, header=lambda header: header | {key: value})
+    assert "do not fit together" in refused(folder)
+
+
+@pytest.mark.parametrize("key", ["layers", "candidates", "settings", "provenance"])
+def test_a_missing_header_field_is_named(folder, key):
+    edit(folder, header=lambda header: {k: v for k, v in header.items() if k != key})
+    assert key in refused(folder)
+
+
+def test_layers_that_the_arrays_do_not_have_are_refused(folder):
+    edit(folder, header=lambda header: header | {"layers": ["conv", "fc", "fc9"]})
+    assert "fc9/dual" in refused(folder)
+
+
+ALL_ARRAYS = sorted(small.bundle()._arrays())
+
+
+@pytest.mark.parametrize("key", ALL_ARRAYS)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda array: np.concatenate([array, array]),
+        lambda array: array[..., :-1].copy(),
+        lambda array: array[np.newaxis],
+        lambda array: array.ravel()[:1].reshape(()),
+        lambda array: array.astype("float16"),
+    ],
+    ids=["longer", "narrower", "deeper", "scalar", "half"],
+)
+def test_an_array_of_another_shape_or_type_is_refused(folder, key, change):
+    if key == "template" and change(np.zeros((2, 2, 2))).ndim == 3 and change(np.zeros(2)).dtype == float:
+        pytest.skip("a template may have any three sizes")
+    edit(folder, arrays=lambda arrays: arrays | {key: np.ascontiguousarray(change(arrays[key]))})
+    assert "do not fit together" in refused(folder)
+
+
+@pytest.mark.parametrize("key", ALL_ARRAYS)
+def test_a_missing_array_is_named(folder, key):
+    edit(folder, arrays=lambda arrays: {k: v for k, v in arrays.items() if k != key})
+    assert key in refused(folder)
+
+
+class Payload:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_loading_runs_no_code_from_the_files(folder, tmp_path):
+    trace = tmp_path / "trace"
+    payload = pickle.dumps(Payload(trace))
+    (folder / "arrays.safetensors").write_bytes(payload)
+    edit(folder)
+    assert "do not fit together" in refused(folder)
+    (folder / "bundle.json").write_bytes(payload)
+    refused(folder)
+    assert not trace.exists()
+    pickle.loads(payload).close()  # noqa: S301 # it would have left its trace
+    assert trace.exists()
+
+
+# ---------------------------------------------------------------- complete or not at all
+
+
+def test_a_folder_that_exists_is_left_as_it_is(folder):
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    with pytest.raises(BundleError, match="exists already"):
+        replace(small.bundle(), provenance={}).save(folder)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(BundleError, match="cannot be written"):
+        small.bundle().save(tmp_path / "file" / "bundle")
+
+
+def test_nothing_half_written_stays_after_a_failure(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    unwritable = replace(small.bundle(), provenance={"when": object()})
+    with pytest.raises(BundleError, match="cannot be written"):
+        unwritable.save(tmp_path / "bundle")
+    assert not list(tmp_path.iterdir())
+    for place in ("rtgod.bundle.save_file", "pathlib.Path.write_text", "pathlib.Path.rename"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, full)
+            with pytest.raises(BundleError, match="No space left"):
+                small.bundle().save(tmp_path / "bundle")
+        assert not list(tmp_path.iterdir()), place
+
+
+# ---------------------------------------------------------------- what is made of it
+
+
+def test_the_settings_choose_the_layers_that_are_ranked():
+    def matcher(*layers):
+        return small.bundle(PipelineSettings(ranking=RankingSettings(layers=layers))).matcher()
+
+    features = small.bundle().decoder().decode(0, np.linspace(-1, 1, small.N_VOXELS, dtype=np.float32))
+    both, conv, fc = (m.correlations(features) for m in (matcher(), matcher("conv"), matcher("fc")))
+    np.testing.assert_array_equal(both, np.concatenate([conv, fc]))
+    with pytest.raises(BundleError, match="fc9"):
+        matcher("conv", "fc9")
+
+
+def test_a_template_may_be_of_any_size(tmp_path):
+    sent = small.bundle()
+    template = np.zeros((3, 4, 5), np.float32)
+    replace(sent, reference=Reference(template, sent.reference.affine, sent.reference.voxels)).save(tmp_path / "b")
+    assert DecoderBundle.load(tmp_path / "b").reference.template.shape == (3, 4, 5)

@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtgod.messages import Block, Motion, Pattern, Run
+from rtgod.settings import WindowSettings
+from rtgod.window import Window
+from tests import naive
+
+STILL = Motion((0, 0, 0), (0, 0, 0), 0, 0, 1, True)
+PERCEPTION = tuple(Block(33 + 9 * n, 9) for n in range(55))  # ds001246: 178 volumes of 3 s
+IMAGERY = tuple(Block(36 + 24 * n, 15) for n in range(25))  # 213 volumes; 15 s after a cue of 3 s
+
+
+def run(blocks=(), tr_s=3.0, n_volumes=None):
+    return Run("run-1", "01", tr_s, (4, 4, 4), np.eye(4), n_volumes, tuple(blocks))
+
+
+def pattern(index, censored=False):
+    values = np.random.default_rng(index).normal(0, 1, 5).astype(np.float32)
+    return Pattern("run-1", index, values, 0, STILL, censored)
+
+
+def samples(window, indices, censored=()):
+    found = {index: window.add(pattern(index, index in censored)) for index in indices}
+    return {index: sample for index, sample in found.items() if sample is not None}
+
+
+def mean_of(indices):
+    return np.mean([pattern(index).values.astype(float) for index in indices], axis=0)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "n_volumes", "first", "length", "period"),
+    [(PERCEPTION, 178, 12, 3, 3), (IMAGERY, 213, 13, 5, 8)],
+    ids=["perception", "imagery"],
+)
+def test_the_blocks_of_the_data_set(blocks, n_volumes, first, length, period):
+    one = run(blocks, n_volumes=n_volumes)
+    found = samples(Window(one, WindowSettings()), range(n_volumes))
+    expected = {
+        first + period * block + k: (block, k) for block in range(len(blocks)) for k in range(length)
+    }
+    assert set(found) == set(expected)
+    for index, (block, k) in expected.items():
+        sample = found[index]
+        assert (sample.index, sample.block, sample.n_volumes, sample.final) == (index, block, k + 1, k == length - 1)
+        np.testing.assert_allclose(sample.values, mean_of(range(index - k, index + 1)), rtol=1e-6)
+
+
+def test_a_run_that_ends_early_ends_its_last_block():
+    found = samples(Window(run([Block(6, 9)], n_volumes=5), WindowSettings()), range(5))
+    assert {index: sample.final for index, sample in found.items()} == {3: False, 4: True}
+    assert not samples(Window(run([Block(60, 9)], n_volumes=5), WindowSettings()), range(5))
+
+
+@given(
+    tr_s=st.sampled_from([0.5, 0.72, 1.0, 1.97, 2.0, 2.5, 3.0]),
+    shift_s=st.sampled_from([0.0, 2.1, 3.0, 5.5]),
+    periods=st.lists(st.tuples(st.floats(0, 12), st.floats(0.3, 20)), min_size=1, max_size=6),
+)
+def test_a_volume_belongs_to_the_one_block_that_holds_its_middle(tr_s, shift_s, periods):
+    blocks, end = [], 0.0
+    for pause, duration in periods:
+        # Rounded, so that no block's edge falls within rounding of a volume's middle.
+        blocks.append(Block(round(end + pause, 1) + 0.0337, round(duration, 1)))
+        end = blocks[-1].onset_s + blocks[-1].duration_s + 1e-6
+    blocks = [block for n, block in enumerate(blocks) if n == 0 or block.onset_s >= blocks[n - 1].onset_s + blocks[n - 1].duration_s - 1e-9]
+    one = run(blocks, tr_s)
+    window = Window(one, WindowSettings(hrf_shift_s=shift_s))
+    last = int((end + shift_s) / tr_s) + 3
+    blocks_of = [naive.block_of(index, one, shift_s) for index in range(last)]
+    assert [window.position(index)[0] for index in range(last)] == blocks_of
+    for block in {b for b in blocks_of if b is not None}:
+        finals = [index for index in range(last) if window.position(index) == (block, True)]
+        assert finals == [max(index for index in range(last) if blocks_of[index] == block)]
+
+
+@pytest.mark.parametrize("tr_s", [0.1, 0.3, 0.7, 3.0])
+def test_an_edge_on_a_volume_s_middle_is_not_lost_to_rounding(tr_s):
+    for n in range(1, 40):
+        window = Window(run([Block((n + 0.5) * tr_s, 3 * tr_s)], tr_s), WindowSettings(hrf_shift_s=0))
+        members = [index for index in range(n + 6) if window.position(index)[0] is not None]
+        assert members == [n, n + 1, n + 2]
+
+
+def test_censored_volumes_do_not_enter():
+    window = Window(run([Block(0, 12)]), WindowSettings(hrf_shift_s=0))
+    found = samples(window, range(4), censored={0, 2})
+    assert {index: sample.n_volumes for index, sample in found.items()} == {1: 1, 2: 1, 3: 2}
+    np.testing.assert_array_equal(found[2].values, found[1].values)
+    np.testing.assert_allclose(found[3].values, mean_of([1, 3]), rtol=1e-6)
+
+
+def test_a_censored_last_volume_still_completes_its_block():
+    found = samples(Window(run([Block(0, 9)]), WindowSettings(hrf_shift_s=0)), range(3), censored={2})
+    assert found[2].final
+    np.testing.assert_allclose(found[2].values, mean_of([0, 1]), rtol=1e-6)
+    assert not samples(Window(run([Block(0, 9)]), WindowSettings(hrf_shift_s=0)), range(3), censored={0, 1, 2})
+
+
+def test_lost_volumes_leave_a_smaller_sample_and_no_trace_in_the_next_block():
+    window = Window(run([Block(0, 9), Block(9, 9)]), WindowSettings(hrf_shift_s=0))
+    found = samples(window, [0, 2, 5])
+    np.testing.assert_allclose(found[2].values, mean_of([0, 2]), rtol=1e-6)
+    assert found[2].final
+    assert (found[5].block, found[5].n_volumes) == (1, 1)
+    np.testing.assert_array_equal(found[5].values, pattern(5).values)
+
+
+@pytest.mark.parametrize("length", [1, 3, 4])
+def test_a_sliding_window_is_the_mean_of_the_clean_volumes_in_reach(length):
+    indices, censored = [0, 1, 2, 3, 7, 8, 9, 10, 11, 12], {2, 10}
+    window = Window(run(), WindowSettings(sliding_volumes=length))
+    found = samples(window, indices, censored)
+    for index in indices:
+        members = [i for i in indices if index - length < i <= index and i not in censored]
+        if not members:
+            assert index not in found
+            continue
+        sample = found[index]
+        assert (sample.block, sample.n_volumes, sample.final) == (None, len(members), len(members) == length)
+        np.testing.assert_allclose(sample.values, mean_of(members), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("mode", "blocks", "answered"),
+    [
+        ("auto", [Block(0, 6)], {0, 1}),
+        ("auto", [], {0, 1, 2, 3}),
+        ("sliding", [Block(0, 6)], {0, 1, 2, 3}),
+        ("block", [], set()),
+    ],
+)
+def test_the_mode_says_whether_blocks_are_followed(mode, blocks, answered):
+    window = Window(run(blocks), WindowSettings(mode=mode, hrf_shift_s=0))
+    assert set(samples(window, range(4))) == answered
+
+
+def test_a_sample_does_not_depend_on_the_volumes_before_its_window():
+    settings = WindowSettings(sliding_volumes=3)
+    long, short = Window(run(), settings), Window(run(), settings)
+    assert samples(long, range(500))[499].values.tobytes() == samples(short, [497, 498, 499])[499].values.tobytes()

@@ -1,0 +1,86 @@
+"""A small head, runs of it and a decoder for it: quick to align, and every part of the path is reached."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rtgod.bundle import Candidate, DecoderBundle
+from rtgod.decoding import LayerDecoder
+from rtgod.messages import Block, Motion, Ranking, Run, RunEnd, Volume
+from rtgod.pipeline import Reference
+from rtgod.settings import BaselineSettings, MotionSettings, PipelineSettings, WindowSettings
+
+SHAPE = (18, 20, 16)  # so that a transposed axis shows
+AFFINE = np.array([[4.0, 0, 0, -34], [0, 4.0, 0, -38], [0, 0, 4.0, -30], [0, 0, 0, 1]])
+TR_S = 2.0
+N_VOXELS, N_SAMPLES, N_CANDIDATES = 40, 12, 7
+SETTINGS = PipelineSettings(
+    motion=MotionSettings(n_voxels=1000),
+    baseline=BaselineSettings(discard_s=2.0, warm_up_volumes=2),
+    window=WindowSettings(hrf_shift_s=0.0),
+)
+
+STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, 0.01, 3, converged=True)
+RANKING = Ranking("run-1", 3, 1, None, False, ("category 0",), np.arange(3), np.zeros(3), STILL)
+
+
+def head(shift_mm=(0.0, 0.0, 0.0)):
+    """Intensities of shape SHAPE, float32: an ellipsoid with bright spots off its centre, moved by `shift_mm`."""
+    x, y, z = (np.indices(SHAPE).T @ np.diag(np.diag(AFFINE)[:3]) + AFFINE[:3, 3] - shift_mm).T
+    ball = 800.0 / (1.0 + np.exp((np.sqrt(x**2 + 0.8 * y**2 + 1.3 * z**2) - 22.0) / 3.0))
+    spots = 400.0 * np.exp(-((x - 9) ** 2 + (y + 6) ** 2 + (z - 5) ** 2) / 90.0)
+    spots += 300.0 * np.exp(-((x + 8) ** 2 + (y - 9) ** 2 + (z + 7) ** 2) / 60.0)
+    return (ball + spots + 20.0).astype(np.float32)
+
+
+def bundle(settings=SETTINGS):
+    """A decoder with two layers and random weights: its rankings mean nothing, but every bit of the volume moves them."""
+    rng = np.random.default_rng(1)
+
+    def noise(*shape):
+        return rng.standard_normal(shape, np.float32)
+
+    bright = np.argwhere(head() > 600).astype(np.int32)
+    voxels = bright[np.linspace(0, len(bright) - 1, N_VOXELS).astype(int)]
+    n_units = {"conv": 9, "fc": 5}
+    layers = {k: LayerDecoder(noise(n, N_SAMPLES), noise(n), 1 + np.abs(noise(n))) for k, n in n_units.items()}
+    return DecoderBundle(
+        reference=Reference(head(), AFFINE, voxels),
+        patterns=noise(N_SAMPLES, N_VOXELS),
+        voxel_mean=0.1 * noise(N_VOXELS),
+        voxel_sd=np.ones(N_VOXELS, np.float32),
+        layers=layers,
+        candidates=tuple(Candidate(f"n{i:08d}", f"category {i}") for i in range(N_CANDIDATES)),
+        candidate_features={k: noise(N_CANDIDATES, n) for k, n in n_units.items()},
+        settings=settings,
+        provenance={"subject": "small"},
+    )
+
+
+def run(run_id="run-1", **changes):
+    """Two blocks in twelve volumes; `changes` replace fields."""
+    blocks = (Block(8.0, 6.0), Block(16.0, 4.0))
+    return replace(Run(run_id, "small", TR_S, SHAPE, AFFINE, n_volumes=12, blocks=blocks), **changes)
+
+
+def volume(index, run_id="run-1", **changes):
+    """A noisy, slightly moving head; the same for the same `index`."""
+    rng = np.random.default_rng(index)
+    data = head((0.02 * index, -0.1 * (index % 3), 0.05)) + rng.normal(0, 4, SHAPE)
+    return replace(Volume(run_id, index, index * TR_S, data.astype(np.int16)), **changes)
+
+
+def messages(run_id="run-1", indices=range(12)):
+    """A whole run as a source sends it."""
+    return [run(run_id), *(volume(index, run_id) for index in indices), RunEnd(run_id, max(indices) + 1)]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A `Source` that is at hand."""
+
+    run: Run
+    volumes: tuple[Volume, ...]
+
+    def __iter__(self):
+        return iter(self.volumes)
