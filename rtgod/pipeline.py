@@ -157,7 +157,9 @@ class Preprocessor:
         """Copy the volume as float32; say what is wrong with it, if anything."""
         if volume.data.shape != self._volume.shape:
             return f"volume of {_times(volume.data.shape)} voxels in a run of {_times(self._volume.shape)}"
-        np.copyto(self._volume, volume.data, casting="same_kind" if volume.data.dtype.kind == "f" else "unsafe")
+        # What does not fit into single precision becomes infinite, and is found below.
+        with np.errstate(over="ignore"):
+            np.copyto(self._volume, volume.data, casting="same_kind" if volume.data.dtype.kind == "f" else "unsafe")
         lowest, highest = float(self._volume.min()), float(self._volume.max())
         if not np.isfinite(lowest) or not np.isfinite(highest):
             return "volume has voxels that are not finite"

@@ -15,7 +15,7 @@ def sample(volume: Float32Array, voxels: Array, to_volume: Float64Array, out: Fl
 
     Parameters
     ----------
-    volume : ndarray of shape (x, y, z), float32
+    volume : ndarray of shape (x, y, z), float32, C-contiguous
     voxels : ndarray of shape (n_voxels, 3), int32
         Indices into the template.
     to_volume : ndarray of shape (4, 4), float64

@@ -21,7 +21,7 @@ class Sample:
     Attributes
     ----------
     index : int
-        The newest volume in it.
+        The volume that completes or refines it; a censored one does not enter the mean.
     values : ndarray of shape (n_voxels,), float32
     n_volumes : int
     block : int or None

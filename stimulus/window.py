@@ -83,6 +83,7 @@ class PsychopyWindow:
         self._pitch_px = 0.082 * height
         self._top_px = 0.045 * height  # the list sits a little above the centre, as the caption is beneath it
         self._drawn = Screen()
+        self._size = 0
 
     def draw(self, screen: Screen) -> float:
         """Show a screen.
@@ -123,8 +124,11 @@ class PsychopyWindow:
             self._message.text = screen.message
         rows = screen.rows[:N_ROWS]
         middle = (len(rows) - 1) / 2
+        # One size for the whole list: names that are larger because they are shorter would look more important.
+        if [row.name for row in rows] != [row.name for row in self._drawn.rows[:N_ROWS]]:
+            self._size = max((drawn.size_for(row.name) for drawn, row in zip(self._rows, rows, strict=False)), default=0)
         for rank, row in enumerate(rows):
-            self._rows[rank].draw(row, self._top_px + (middle - rank) * self._pitch_px)
+            self._rows[rank].draw(row, self._top_px + (middle - rank) * self._pitch_px, self._size)
         for text, stimulus in ((screen.caption, self._caption), (screen.message, self._message)):
             if text:
                 stimulus.draw()
@@ -170,24 +174,29 @@ class _RankedRow:
         self._track = visual.Rect(width=self._bar_width_px, fillColor=TRACK, **bar)
         self._bar = visual.Rect(width=self._bar_width_px, fillColor=BEST_BAR if best else OTHER_BAR, **bar)
         self._shown = Row("", 1.0)
-        self._y: float | None = None
+        self._place: tuple[float, int] | None = None
 
-    def draw(self, row: Row, y: float) -> None:
-        if row.name != self._shown.name or y != self._y:
-            self._set_name(row.name, y)
+    def size_for(self, name: str) -> int:
+        """Position, among the heights of a name, of the one that it needs."""
+        height, _ = typeset(name, self._name_width_px, self._text_heights_px, self._length_px)
+        return self._text_heights_px.index(height)
+
+    def draw(self, row: Row, y: float, size: int) -> None:
+        if row.name != self._shown.name or (y, size) != self._place:
+            self._set_name(row.name, y, size)
         if row.fraction != self._shown.fraction:
             self._bar.width = row.fraction * self._bar_width_px
-        if y != self._y:
+        if self._place is None or y != self._place[0]:
             self._track.pos = self._bar.pos = (self._bar_x, y)
-        self._shown, self._y = row, y
+        self._shown, self._place = row, (y, size)
         for line in self._lines:
             if line.text:
                 line.draw()
         self._track.draw()
         self._bar.draw()
 
-    def _set_name(self, name: str, y: float) -> None:
-        height, texts = typeset(name, self._name_width_px, self._text_heights_px, self._length_px)
+    def _set_name(self, name: str, y: float, size: int) -> None:
+        height, texts = typeset(name, self._name_width_px, self._text_heights_px[size:], self._length_px)
         # Small letters without tails fill only the middle of a line: raised a little, they are level with the bar.
         y += 0.12 * height
         offsets = (0.0, 0.0) if len(texts) == 1 else (0.6 * height, -0.6 * height)
@@ -213,7 +222,7 @@ def typeset(
     width_px : float
         Room for each line.
     heights_px : sequence of int
-        Heights to try, largest first. All are tried for one line, except the last: that is for two lines.
+        Heights to try for one line, largest first; at the last, two lines are set where one is too long.
     length_px : callable
         Length of a text at a height.
 
@@ -222,10 +231,10 @@ def typeset(
     height_px : int
     lines : tuple of one or two str
     """
-    *for_one_line, small = heights_px
-    for height in for_one_line:
+    for height in heights_px:
         if length_px(name, height) <= width_px:
             return height, (name,)
+    small = heights_px[-1]
     return small, _in_two_lines(name, lambda text: length_px(text, small) <= width_px)
 
 

@@ -15,7 +15,9 @@ from calibration.identification import (
 from tests import naive
 
 # Few distinct values, so that ties are common.
-score_tables = arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(2, 7)), elements=st.sampled_from([-1, 0, 0.5, 2]))
+score_tables = arrays(
+    np.float32, st.tuples(st.integers(1, 4), st.integers(2, 7)), elements=st.sampled_from([-1, 0, 0.5, 2])
+)
 
 
 @pytest.mark.parametrize(

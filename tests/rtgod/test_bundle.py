@@ -108,11 +108,15 @@ def test_a_header_that_is_none_is_refused(folder, content, says):
     assert says in refused(folder)
 
 
-@pytest.mark.parametrize("key", ["layers", "candidates", "settings", "provenance"])
-@pytest.mark.parametrize("value", [None, 5, "text", ["text"], [[1, 2, 3]], {"unknown": 1}])
+OTHER_KINDS = [None, 5, "text", ["text"], [[1, 2, 3]], {"unknown": 1}]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(key, value) for key in ("layers", "candidates", "settings") for value in OTHER_KINDS]
+    + [("provenance", value) for value in OTHER_KINDS[:-1]],
+)
 def test_a_header_field_of_another_kind_is_refused(folder, key, value):
-    if key == "provenance" and value == {"unknown": 1}:
-        pytest.skip("anything may be in it")
     edit(folder, header=lambda header: header | {key: value})
     assert "do not fit together" in refused(folder)
 
@@ -131,22 +135,22 @@ def test_layers_that_the_arrays_do_not_have_are_refused(folder):
 ALL_ARRAYS = sorted(small.bundle()._arrays())
 
 
-@pytest.mark.parametrize("key", ALL_ARRAYS)
+CHANGES = {
+    "longer": lambda array: np.concatenate([array, array]),
+    "narrower": lambda array: array[..., :-1],
+    "deeper": lambda array: array[np.newaxis],
+    "scalar": lambda array: array.ravel()[:1].reshape(()),
+    "half": lambda array: array.astype("float16"),
+}
+
+
 @pytest.mark.parametrize(
-    "change",
-    [
-        lambda array: np.concatenate([array, array]),
-        lambda array: array[..., :-1].copy(),
-        lambda array: array[np.newaxis],
-        lambda array: array.ravel()[:1].reshape(()),
-        lambda array: array.astype("float16"),
-    ],
-    ids=["longer", "narrower", "deeper", "scalar", "half"],
+    ("key", "change"),
+    # A template may have any three sizes.
+    [(k, c) for k in ALL_ARRAYS for c in CHANGES if (k, c) not in {("template", "longer"), ("template", "narrower")}],
 )
 def test_an_array_of_another_shape_or_type_is_refused(folder, key, change):
-    if key == "template" and change(np.zeros((2, 2, 2))).ndim == 3 and change(np.zeros(2)).dtype == float:
-        pytest.skip("a template may have any three sizes")
-    edit(folder, arrays=lambda arrays: arrays | {key: np.ascontiguousarray(change(arrays[key]))})
+    edit(folder, arrays=lambda arrays: arrays | {key: np.ascontiguousarray(CHANGES[change](arrays[key]))})
     assert "do not fit together" in refused(folder)
 
 

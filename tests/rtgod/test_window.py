@@ -39,9 +39,7 @@ def mean_of(indices):
 def test_the_blocks_of_the_data_set(blocks, n_volumes, first, length, period):
     one = run(blocks, n_volumes=n_volumes)
     found = samples(Window(one, WindowSettings()), range(n_volumes))
-    expected = {
-        first + period * block + k: (block, k) for block in range(len(blocks)) for k in range(length)
-    }
+    expected = {first + period * block + k: (block, k) for block in range(len(blocks)) for k in range(length)}
     assert set(found) == set(expected)
     for index, (block, k) in expected.items():
         sample = found[index]
@@ -66,7 +64,11 @@ def test_a_volume_belongs_to_the_one_block_that_holds_its_middle(tr_s, shift_s, 
         # Rounded, so that no block's edge falls within rounding of a volume's middle.
         blocks.append(Block(round(end + pause, 1) + 0.0337, round(duration, 1)))
         end = blocks[-1].onset_s + blocks[-1].duration_s + 1e-6
-    blocks = [block for n, block in enumerate(blocks) if n == 0 or block.onset_s >= blocks[n - 1].onset_s + blocks[n - 1].duration_s - 1e-9]
+    blocks = [
+        block
+        for n, block in enumerate(blocks)
+        if n == 0 or block.onset_s >= blocks[n - 1].onset_s + blocks[n - 1].duration_s - 1e-9
+    ]
     one = run(blocks, tr_s)
     window = Window(one, WindowSettings(hrf_shift_s=shift_s))
     last = int((end + shift_s) / tr_s) + 3

@@ -28,7 +28,7 @@ NAMES = (
 
 @pytest.fixture
 def hello() -> Hello:
-    return Hello(server_version="0.1.0", bundle="sub-01", n_candidates=50, n_voxels=4000)
+    return Hello(server_version="0.1.0", bundle_id="3f2a9c1e0b7d", n_candidates=50, n_voxels=4000)
 
 
 @pytest.fixture

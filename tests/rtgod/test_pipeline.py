@@ -1,0 +1,351 @@
+"""The signal path on a small head: what every kind of volume is answered, and that bad ones leave no trace."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+
+from rtgod.errors import InputError
+from rtgod.messages import Motion, NotReady, Ranking, Reason
+from rtgod.motion import Registration
+from rtgod.pipeline import Pipeline, Preprocessor, Reference, Stopwatch, check_run
+from tests import naive, small
+
+ALIGN_ONLY = ["convert", "align"]
+PATTERN = [*ALIGN_ONLY, "sample", "detrend"]
+WINDOW = [*PATTERN, "window"]
+RANKING = [*WINDOW, "decode", "rank"]
+#: Volume 0 is discarded, 1 and 2 teach the baseline; blocks are 4, 5, 6 and 8, 9.
+EXPECTED = [
+    *[(Reason.WARMING_UP, PATTERN)] * 3,
+    (Reason.BETWEEN_TRIALS, WINDOW),
+    *[(0, RANKING)] * 3,
+    (Reason.BETWEEN_TRIALS, WINDOW),
+    *[(1, RANKING)] * 2,
+    *[(Reason.BETWEEN_TRIALS, WINDOW)] * 2,
+]
+
+
+def pipeline(bundle=None, run=None):
+    bundle = bundle or small.bundle()
+    return bundle.pipeline(run or small.run(), bundle.decoder(), bundle.matcher())
+
+
+def answers(volumes, **given):
+    path = pipeline(**given)
+    return {volume.index: path.step(volume) for volume in volumes}
+
+
+def volumes(indices=range(12), **replaced):
+    """The small run's volumes; `v5=data` replaces one's voxels."""
+    return [
+        dataclasses.replace(small.volume(index), data=replaced[f"v{index}"])
+        if f"v{index}" in replaced
+        else small.volume(index)
+        for index in indices
+    ]
+
+
+def kind(answer):
+    return answer.reason if isinstance(answer, NotReady) else answer.block
+
+
+def same(a, b):
+    """Whether two outcomes (answer, pattern) are equal to the last bit, times aside."""
+
+    def plain(outcome):
+        answer, pattern = outcome
+        fields = [getattr(answer, f.name) for f in dataclasses.fields(answer) if f.name != "stage_ms"]
+        values = None if pattern is None else (pattern.values.tobytes(), pattern.motion, pattern.censored)
+        return [field.tobytes() if isinstance(field, np.ndarray) else field for field in fields], values
+
+    return plain(a) == plain(b)
+
+
+def test_every_volume_of_a_run_is_answered_in_its_turn():
+    found = answers(volumes())
+    assert [(kind(answer), list(answer.stage_ms)) for answer, _ in found.values()] == EXPECTED
+    assert all(ms >= 0 for answer, _ in found.values() for ms in answer.stage_ms.values())
+    assert [index for index, (_, pattern) in found.items() if pattern is None] == [0, 1, 2]
+    rankings = {index: answer for index, (answer, _) in found.items() if isinstance(answer, Ranking)}
+    assert {i: (r.index, r.n_volumes, r.final) for i, r in rankings.items()} == {
+        4: (4, 1, False), 5: (5, 2, False), 6: (6, 3, True), 8: (8, 1, False), 9: (9, 2, True),
+    }  # fmt: skip
+
+
+def test_a_ranking_names_every_candidate_once_best_first():
+    bundle = small.bundle(
+        small.SETTINGS.model_copy(update={"ranking": small.SETTINGS.ranking.model_copy(update={"n_top": 3})})
+    )
+    ranking, _ = answers(volumes(), bundle=bundle)[6]
+    assert sorted(ranking.order) == list(range(small.N_CANDIDATES))
+    assert (np.diff(ranking.scores) <= 0).all()
+    assert ranking.top == tuple(f"category {i}" for i in ranking.order[:3])
+
+
+def test_patterns_and_rankings_are_what_the_parts_written_out_give():
+    """Register, interpolate, predict, average, decode and match naively, from the pipeline's own poses only."""
+    bundle, found = small.bundle(), answers(volumes())
+    reference, settings = bundle.reference, bundle.settings
+    registration = Registration(reference.template, reference.affine, small.AFFINE, settings.motion)
+    values, patterns = {}, {}
+    for volume in volumes():
+        pose, motion = registration.align(volume.data.astype(np.float32))
+        to_volume = np.linalg.inv(small.AFFINE) @ pose @ reference.affine
+        points = reference.voxels @ to_volume[:3, :3].T + to_volume[:3, 3]
+        values[volume.index] = np.array([naive.lanczos(volume.data, point) for point in points])
+        _, pattern = found[volume.index]
+        if pattern is None:
+            continue
+        assert pattern.motion == motion
+        seen = list(range(1, volume.index))
+        known = np.array([values[i] for i in seen])
+        baseline = naive.predicted_baseline(
+            volume.index, seen, known, small.TR_S, settings.baseline.memory_s, settings.baseline.slope_sd
+        )
+        patterns[volume.index] = 100 * (values[volume.index] - baseline) / baseline
+        np.testing.assert_allclose(pattern.values, patterns[volume.index], atol=2e-3)
+    ranking, _ = found[6]
+    mean = np.mean([patterns[i] for i in (4, 5, 6)], axis=0)
+    z = (mean - bundle.voxel_mean) / bundle.voxel_sd
+    decoded = {
+        name: layer.dual @ (bundle.patterns @ z) * layer.unit_sd + layer.unit_mean
+        for name, layer in bundle.layers.items()
+    }
+    expected = naive.scores(decoded, bundle.candidate_features, bundle.layers)
+    np.testing.assert_allclose(ranking.scores, expected[ranking.order], atol=5e-3)
+
+
+def test_the_front_half_gives_the_samples_that_are_ranked():
+    bundle = small.bundle()
+    front, whole = Preprocessor(bundle.reference, small.run(), bundle.settings), pipeline(bundle)
+    decoder, matcher = bundle.decoder(), bundle.matcher()
+    for volume in volumes():
+        (pattern, outcome), (answer, theirs) = front.step(volume, Stopwatch()), whole.step(volume)
+        assert (pattern is None) == (theirs is None)
+        if pattern is not None:
+            assert pattern.values.tobytes() == theirs.values.tobytes()
+        if isinstance(answer, Ranking):
+            order, scores = matcher.rank(decoder.decode(outcome.index, outcome.values))
+            assert (order.tobytes(), scores.tobytes()) == (answer.order.tobytes(), answer.scores.tobytes())
+
+
+def test_threads_and_repetition_change_no_byte():
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("needs two threads")
+    previous, found = numba.get_num_threads(), []
+    try:
+        for n_threads in (1, 2, 2):
+            numba.set_num_threads(n_threads)
+            found.append(answers(volumes()))
+    finally:
+        numba.set_num_threads(previous)
+    for other in found[1:]:
+        assert all(same(found[0][index], other[index]) for index in found[0])
+
+
+def bad_voxels():
+    noise = np.abs(np.random.default_rng(0).normal(0, 800, small.SHAPE))
+    nan, inf, huge = small.head(), small.head(), small.head().astype(np.float64)
+    nan[3, 4, 5], inf[3, 4, 5], huge[3, 4, 5] = np.nan, -np.inf, 1e300
+    return {
+        "nan": (nan, Reason.BAD_VOLUME, "not finite"),
+        "infinite": (inf, Reason.BAD_VOLUME, "not finite"),
+        "beyond single precision": (huge, Reason.BAD_VOLUME, "not finite"),
+        "constant": (np.full(small.SHAPE, 7, np.int16), Reason.BAD_VOLUME, "constant"),
+        "zero": (np.zeros(small.SHAPE, np.float32), Reason.BAD_VOLUME, "constant"),
+        "another shape": (small.head()[:-1], Reason.BAD_VOLUME, "17 × 20 × 16"),
+        "noise": (noise.astype(np.float32), Reason.MOTION, "could not be found"),
+    }
+
+
+@pytest.mark.parametrize("fault", bad_voxels())
+@pytest.mark.parametrize("at", [1, 5])
+def test_a_bad_volume_is_answered_and_leaves_no_trace(fault, at):
+    data, reason, detail = bad_voxels()[fault]
+    with_it = answers(volumes(**{f"v{at}": data}))
+    without = answers(volumes([index for index in range(12) if index != at]))
+    answer, pattern = with_it.pop(at)
+    assert pattern is None
+    assert answer.reason == reason
+    assert detail in answer.detail
+    assert "\n" not in answer.detail
+    assert list(answer.stage_ms) == (ALIGN_ONLY if reason == Reason.MOTION else ["convert"])
+    assert all(same(with_it[index], without[index]) for index in without)
+
+
+@pytest.mark.parametrize("at", [3, 5])
+def test_a_jump_is_censored(at):
+    """Between trials it is said; within a block the ranking rests on the volumes before it; the baseline learns neither."""
+    jump = small.head((0.0, 3.0, 0.0)) + np.random.default_rng(0).normal(0, 4, small.SHAPE)
+    found = answers(volumes(**{f"v{at}": jump.astype(np.float32)}))
+    answer, pattern = found[at]
+    assert pattern.censored
+    assert pattern.motion.framewise_displacement_mm > 1.5
+    if at == 3:
+        assert (answer.reason, answer.motion) == (Reason.MOTION, pattern.motion)
+        assert "mm in one volume" in answer.detail
+    else:
+        undisturbed = answers(volumes())
+        assert (answer.n_volumes, answer.final) == (1, False)
+        assert answer.scores.tobytes() == undisturbed[4][0].scores.tobytes()
+        assert found[6][0].n_volumes == 1  # moving back is a jump, too
+    # At the end the baseline has learned from all but the jump and the return.
+    clean = answers(volumes([index for index in range(12) if index not in (at, at + 1)]))
+    np.testing.assert_allclose(found[11][1].values, clean[11][1].values, atol=0.02)
+
+
+def test_voxels_outside_the_field_of_view_have_no_change():
+    bundle = small.bundle()
+    corner = bundle.reference.voxels.copy()
+    corner[:3] = [[8, 19, 8], [8, 0, 8], [9, 19, 9]]
+    bundle = dataclasses.replace(bundle, reference=bundle.reference._replace(voxels=corner))
+    ahead = {f"v{i}": (small.head((0, 0.9, 0)) + np.random.default_rng(i).normal(0, 4, small.SHAPE)).astype(np.float32)
+             for i in range(5, 12)}  # fmt: skip
+    found = answers(volumes(**ahead), bundle=bundle)
+    for index in range(5, 12):
+        answer, pattern = found[index]
+        assert pattern.n_outside == 2
+        assert np.isfinite(pattern.values).all()
+        assert (pattern.values[[0, 2]] == 0).all()
+        assert (pattern.values[3:] != 0).all()
+        if isinstance(answer, Ranking):
+            assert np.isfinite(answer.scores).all()
+
+
+def affine(**changes):
+    changed = small.AFFINE.copy()
+    for name, value in changes.items():
+        axis = "xyz".index(name[-1])
+        changed[(axis, axis) if name.startswith("size") else (axis, 3)] += value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"shape": (18, 20, 15)}, "18 × 20 × 15 voxels do not fit the bundle's template of 18 × 20 × 16"),
+        ({"affine": affine(size_z=0.5)}, "voxels of 4.0 × 4.0 × 4.5 mm do not fit"),
+        ({"affine": affine(shift_y=25.0)}, "25 mm away from the bundle's template"),
+        ({"affine": np.diag([-1, 1, 1, 1]) @ small.AFFINE}, "mm away from the bundle's template"),
+    ],
+)
+def test_a_run_that_does_not_fit_is_refused_in_one_line(changes, says):
+    run, bundle = small.run(**changes), small.bundle()
+    for make in (lambda: check_run(run, bundle.reference), lambda: pipeline(bundle, run)):
+        with pytest.raises(InputError) as caught:
+            make()
+        assert says in str(caught.value)
+        assert "run-1" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_another_field_of_view_gives_the_same_patterns():
+    """A run prescribed 4 mm, one voxel, to the side: the head's voxels are the same, one further along the array."""
+    run = small.run(affine=affine(shift_x=-4.0))
+    rolled = {f"v{i}": np.roll(small.volume(i).data, 1, axis=0) for i in range(12)}
+    found, straight = answers(volumes(**rolled), run=run), answers(volumes())
+    for index in range(3, 12):
+        np.testing.assert_allclose(found[index][1].values, straight[index][1].values, atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint16", "int32", "float32", "float64"])
+def test_the_voxels_type_does_not_matter(dtype):
+    typed = {f"v{i}": small.volume(i).data.clip(0).astype(dtype) for i in range(8)}
+    as_float = {f"v{i}": small.volume(i).data.clip(0).astype(np.float32) for i in range(8)}
+    found, expected = answers(volumes(range(8), **typed)), answers(volumes(range(8), **as_float))
+    assert all(same(found[index], expected[index]) for index in expected)
+
+
+def test_without_a_decoder_motion_is_all():
+    reference = Reference(small.head(), small.AFFINE, np.empty((0, 3), np.int32))
+    path = Pipeline(reference, None, None, (), small.run(), small.SETTINGS)
+    for volume in volumes(range(4)):
+        answer, pattern = path.step(volume)
+        assert (answer.reason, pattern, list(answer.stage_ms)) == (Reason.NO_DECODER, None, ALIGN_ONLY)
+        assert isinstance(answer.motion, Motion)
+
+
+def test_a_stage_that_fails_is_timed_all_the_same():
+    stopwatch = Stopwatch()
+    with pytest.raises(ZeroDivisionError):
+        stopwatch.time("align", lambda: 1 / 0)
+    stopwatch.time("align", lambda: None)
+    assert list(stopwatch.stage_ms) == ["align"]
+
+
+# -------------------------------------------------------------------------------------- compiled and not compiled
+
+_COMPILES_NOTHING = """
+import json, sys
+from pathlib import Path
+from rtgod import decoding, motion, sampling
+from rtgod.bundle import DecoderBundle
+from rtgod.session import Session
+from rtgod.warmup import warm_up
+from rtgod.wire import from_frames, to_frames
+from tests import small
+
+kernels = [motion.smooth, motion._accumulate, sampling._lanczos, decoding.rows_dot]
+count = lambda: [len(kernel.signatures) for kernel in kernels]
+warm_up()
+warm = count()
+session, rankings = Session(DecoderBundle.load(Path(sys.argv[1]))), 0
+for message in small.messages():
+    for answer, _ in session.take(from_frames([bytes(frame) for frame in to_frames(message)])):
+        rankings += hasattr(answer, "scores")
+print(json.dumps({"warm": warm, "after": count(), "rankings": rankings}))
+"""
+
+
+def python(code, *arguments, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**os.environ, **environment}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_after_the_warm_up_a_real_run_compiles_nothing(tmp_path):
+    small.bundle().save(tmp_path / "bundle")
+    found = python(_COMPILES_NOTHING, tmp_path / "bundle")
+    assert found["rankings"] == 5
+    assert found["warm"] == found["after"]
+    assert min(found["warm"]) >= 1
+
+
+_TINY = """
+import json, os
+import numpy as np
+from rtgod import decoding, motion, sampling
+from rtgod.settings import MotionSettings
+from tests import small
+
+assert hasattr(motion.smooth, "signatures") == (os.environ.get("NUMBA_DISABLE_JIT") != "1")
+settings = MotionSettings(n_voxels=1000, max_iterations=3, tolerance_mm=0.05)
+registration = motion.Registration(small.head(), small.AFFINE, small.AFFINE, settings)
+pose, _ = registration.align(np.ascontiguousarray(small.head((0.4, -0.2, 0.3))))
+head = np.ascontiguousarray(small.head())
+values = np.empty(60, np.float32)
+voxels = np.argwhere(head > 300).astype(np.int32)[::7][:60]
+n_outside = sampling.sample(head, voxels, np.linalg.inv(small.AFFINE) @ pose @ small.AFFINE, values)
+values[:4] = np.nan_to_num(values[:4])
+product = np.empty(9, np.float32)
+decoding.rows_dot(np.cos(np.arange(540, dtype=np.float32)).reshape(9, 60), values, product)
+print(json.dumps({"pose": pose.tolist(), "values": values.tolist(), "outside": n_outside, "product": product.tolist()}))
+"""
+
+
+def test_without_compilation_the_results_are_the_same():
+    compiled, plain = python(_TINY), python(_TINY, NUMBA_DISABLE_JIT="1")
+    np.testing.assert_allclose(plain["pose"], compiled["pose"], atol=1e-5)
+    np.testing.assert_allclose(plain["values"], compiled["values"], rtol=1e-5)
+    np.testing.assert_allclose(plain["product"], compiled["product"], rtol=1e-5, atol=1e-5 * 800 * 60**0.5)
+    assert plain["outside"] == compiled["outside"]
+    assert abs(compiled["pose"][0][3] - 0.4) < 0.05
