@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def read_mask(path: Path, run: Run) -> Int32Array:
     try:
         image = nib.load(path)
         mask = np.asarray(image.dataobj)
-    except (OSError, ImageFileError, EOFError) as error:
+    except (OSError, ImageFileError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"mask {path}: cannot be read ({error})") from error
     if mask.shape != run.shape or not np.allclose(image.affine, run.affine, atol=0.01):
         raise InputError(

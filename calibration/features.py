@@ -81,6 +81,8 @@ class FeatureExtractor:
 
         if network.name not in torchvision.models.list_models(torchvision.models):
             raise InputError(f"network {network.name!r} is not a classification network of torchvision")
+        if len(set(network.layers.values())) < max(1, len(network.layers)):
+            raise InputError(f"layers {dict(network.layers)}: name at least one node, and none of them twice")
         published = torchvision.models.get_model_weights(network.name).DEFAULT
         model = _load(torchvision, network, published)
         for module in model.modules():
@@ -172,13 +174,13 @@ def _batches(images: Sequence[Image]) -> Iterator[Sequence[Image]]:
 def _read(image: Image) -> torch.Tensor:
     import torch
     from PIL import Image as PillowImage
-    from PIL import UnidentifiedImageError
 
     if isinstance(image, Path):
         try:
             with PillowImage.open(image) as opened:
                 image = np.asarray(opened.convert("RGB"))
-        except (OSError, UnidentifiedImageError) as error:
+        # Pillow meets damage in many ways: SyntaxError is one of them.
+        except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
             raise InputError(f"image {image}: cannot be read ({error}); replace or remove it") from error
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
@@ -198,9 +200,9 @@ def _load(torchvision: Any, network: Network, published: Any) -> torch.nn.Module
     model = get_model(network.name, weights=None)
     try:
         model.load_state_dict(_read_state(Path(network.weights)))
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise InputError(f"weights {network.weights} are not those of {network.name}: {first}") from error
+        raise InputError(f"weights {network.weights} are not those of {network.name}: {first[:200]}") from error
     return model
 
 
@@ -209,7 +211,7 @@ def _random(get_model: Callable[..., torch.nn.Module], network: Network) -> torc
     import torch
 
     seed = network.weights.removeprefix("random:")
-    if not seed.isdecimal():
+    if not seed.isdecimal() or int(seed) >= 2**63:
         raise InputError(f"weights {network.weights!r}: write random:SEED with a whole number")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed))
@@ -227,7 +229,8 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
 
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
+            # numpy leaves a file open that it cannot read.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return {key: torch.from_numpy(arrays[key].astype(np.float32)) for key in arrays.files}
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -239,4 +242,5 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError as error:
         raise InputError(f"weights {path}: no such file; give default, random:SEED or a file") from error
     except Exception as error:  # torch, numpy and safetensors each raise their own for a damaged file
-        raise InputError(f"weights {path}: cannot be read as a state dictionary ({error})") from error
+        first = str(error).partition("\n")[0][:200] or type(error).__name__
+        raise InputError(f"weights {path}: cannot be read as a state dictionary ({first})") from error

@@ -31,31 +31,36 @@ def sample(volume: Float32Array, voxels: Array, to_volume: Float64Array, out: Fl
     return int(_lanczos(volume, voxels, to_volume, out))
 
 
+def _lanczos_table(n_steps: int) -> Float64Array:
+    """Normalised weights of the six neighbours at fractions 0, 1/n, … 1 of a voxel: shape (n_steps + 1, 6)."""
+    distance = np.linspace(0, 1, n_steps + 1)[:, np.newaxis] - np.arange(-2, 4)
+    weights = np.sinc(distance) * np.sinc(distance / 3) * (np.abs(distance) < 3)
+    # Unnormalised, a constant image would not stay constant.
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+#: Interpolated linearly, 512 steps are within 1e-5 of the exact weights, at a fifth of the time of their sines.
+_STEPS = 512
+_TABLE = _lanczos_table(_STEPS)
+
+
 @njit(cache=True)
-def _weights(f: float) -> tuple[float, float, float, float, float, float]:
-    """Lanczos-3 weights sinc(d) sinc(d / 3) of the six neighbours of a point at fraction `f`, normalised to sum 1.
-
-    The neighbours' distances are d = f + 2, f + 1, … f − 3. Their sines follow from those of f by angle addition, so a
-    point costs one sine and one cosine per axis instead of twelve. Unnormalised, a constant image would not stay so.
-    """
-    if f < 1e-6:
-        return 0.0, 0.0, 1.0, 0.0, 0.0, 0.0
-    if f > 1 - 1e-6:
-        return 0.0, 0.0, 0.0, 1.0, 0.0, 0.0
-    slow_sin, slow_cos = math.sin(math.pi * f / 3), math.cos(math.pi * f / 3)
-    # sin(π (f + m)) is ±sin(π f); the sign and the common factor leave sin(π (f + m) / 3) / (f + m)² to be computed.
-    half_root = math.sqrt(0.75)
-    m2 = (slow_cos * half_root - slow_sin * 0.5) / ((f + 2) * (f + 2))
-    m1 = -(slow_sin * 0.5 + slow_cos * half_root) / ((f + 1) * (f + 1))
-    p0 = slow_sin / (f * f)
-    p1 = -(slow_sin * 0.5 - slow_cos * half_root) / ((f - 1) * (f - 1))
-    p2 = (-slow_sin * 0.5 - slow_cos * half_root) / ((f - 2) * (f - 2))
-    p3 = slow_sin / ((f - 3) * (f - 3))
-    total = m2 + m1 + p0 + p1 + p2 + p3
-    return m2 / total, m1 / total, p0 / total, p1 / total, p2 / total, p3 / total
+def _weights(fraction: float) -> tuple[float, float, float, float, float, float]:
+    position = fraction * _STEPS
+    node = min(int(position), _STEPS - 1)
+    t = position - node
+    low, high = _TABLE[node], _TABLE[node + 1]
+    return (
+        low[0] + t * (high[0] - low[0]),
+        low[1] + t * (high[1] - low[1]),
+        low[2] + t * (high[2] - low[2]),
+        low[3] + t * (high[3] - low[3]),
+        low[4] + t * (high[4] - low[4]),
+        low[5] + t * (high[5] - low[5]),
+    )
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@njit(cache=True, parallel=True, error_model="numpy", fastmath={"contract"})
 def _lanczos(volume: Array, voxels: Array, to_volume: Array, out: Array) -> int:
     nx, ny, nz = volume.shape
     flat = volume.reshape(-1)
@@ -70,21 +75,25 @@ def _lanczos(volume: Array, voxels: Array, to_volume: Array, out: Array) -> int:
             out[p] = np.nan
             n_outside += 1
             continue
-        i, j, k = int(math.floor(x)), int(math.floor(y)), int(math.floor(z))
+        i, j, k = math.floor(x), math.floor(y), math.floor(z)
         along_x, along_y, along_z = _weights(x - i), _weights(y - j), _weights(z - k)
-        z0, z1, z2, z3, z4, z5 = along_z
-        # Beyond the edge the outer voxel repeats. Unsigned positions spare a check for negative ones at every tap.
+        # Beyond the edge the outer voxel repeats. The last axis is summed last, so that each row costs one weight;
+        # unsigned positions spare a check for negative ones at every value.
         k0, k1, k2 = np.uint64(max(k - 2, 0)), np.uint64(max(k - 1, 0)), np.uint64(max(k, 0))
         k3, k4, k5 = np.uint64(min(k + 1, nz - 1)), np.uint64(min(k + 2, nz - 1)), np.uint64(min(k + 3, nz - 1))
-        total = 0.0
+        sum0 = sum1 = sum2 = sum3 = sum4 = sum5 = 0.0
         for di in range(6):
             si = min(max(i + di - 2, 0), nx - 1)
-            plane = 0.0
             for dj in range(6):
                 sj = min(max(j + dj - 2, 0), ny - 1)
+                weight = along_x[di] * along_y[dj]
                 row = np.uint64((si * ny + sj) * nz)
-                near = z0 * flat[row + k0] + z1 * flat[row + k1] + z2 * flat[row + k2]
-                plane += along_y[dj] * (near + z3 * flat[row + k3] + z4 * flat[row + k4] + z5 * flat[row + k5])
-            total += along_x[di] * plane
-        out[p] = total
+                sum0 += weight * flat[row + k0]
+                sum1 += weight * flat[row + k1]
+                sum2 += weight * flat[row + k2]
+                sum3 += weight * flat[row + k3]
+                sum4 += weight * flat[row + k4]
+                sum5 += weight * flat[row + k5]
+        near = along_z[0] * sum0 + along_z[1] * sum1 + along_z[2] * sum2
+        out[p] = near + along_z[3] * sum3 + along_z[4] * sum4 + along_z[5] * sum5
     return n_outside

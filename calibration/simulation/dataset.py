@@ -6,11 +6,12 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import nibabel as nib
 import numba
@@ -20,7 +21,7 @@ from safetensors.numpy import save_file
 
 from calibration.features import FeatureExtractor, Network, category_means
 from calibration.simulation.head import REGIONS, UNIONS, Head, build_head
-from calibration.simulation.objects import draw, object_categories
+from calibration.simulation.objects import ObjectCategory, draw, object_categories
 from calibration.simulation.response import Tuning, block_response, layer_delays_s, make_tuning
 from calibration.simulation.scanner import Scanner, draw_movement, slice_times_s
 from calibration.simulation.schedule import (
@@ -40,9 +41,11 @@ from rtgod.messages import Array, Float32Array, Int32Array
 
 #: Exemplars from this number on stand behind category features and are never shown.
 _UNSHOWN = 1000
+_PICTURES_AT_ONCE = 20
 #: The brain reads other units than those that a decoder is trained on: both are samples of the same layers.
 _TRUTH_UNITS = {"n_units": 200, "units_seed": 1_000_003}
 Report = Callable[[str, int, int], object]
+Job = TypeVar("Job")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +80,16 @@ def simulate(out: Path, settings: SubjectSettings, n_workers: int, report: Repor
     """
     if out.exists():
         raise InputError(f"{out}: exists already; choose another folder or remove it")
-    with _appearing_whole(out) as root:
-        _Subject(root, settings, report).write(n_workers)
+    single = {"initializer": numba.set_num_threads, "initargs": (1,)}
+    with _appearing_whole(out) as root, ProcessPoolExecutor(n_workers, get_context("spawn"), **single) as pool:
+        _Subject(root, settings, report, pool).write()
 
 
 class _Subject:
     """The parts of one simulated subject, written in turn."""
 
-    def __init__(self, root: Path, settings: SubjectSettings, report: Report) -> None:
+    def __init__(self, root: Path, settings: SubjectSettings, report: Report, pool: Executor) -> None:
+        self.pool = pool
         self.root = root
         self.settings = settings
         self.report = report
@@ -100,7 +105,7 @@ class _Subject:
         self.test = categories[stimuli.n_training_categories : n_shown]
         self.other = categories[n_shown:]
 
-    def write(self, n_workers: int) -> None:
+    def write(self) -> None:
         rng = np.random.default_rng([self.settings.seed, 1])
         runs = self._schedule(rng)
         self._write_tables()
@@ -110,7 +115,7 @@ class _Subject:
         shown, imagined, tuning = self._respond(images, head.regions[tuple(voxels.T)], rng)
         self._write_regions(head)
         self._write_truth(tuning, voxels)
-        self._write_runs(runs, head, voxels, shown, imagined, tuning, n_workers)
+        self._write_runs(runs, head, voxels, shown, imagined, tuning)
 
     def _schedule(self, rng: np.random.Generator) -> list[_Run]:
         """Every run shows one image of each training category where their number allows it."""
@@ -140,15 +145,16 @@ class _Subject:
         wanted += [("test", c, 0) for c in self.test]
         wanted += [("candidates", c, e) for c in (*self.training, *self.test, *self.other) for e in unshown]
         files: dict[str, list[Path]] = {"training": [], "test": [], "candidates": []}
-        for done, (kind, category, exemplar) in enumerate(wanted):
+        pictures = []
+        for kind, category, exemplar in wanted:
             folder = self.root / "stimuli" / kind
             if kind == "candidates":
                 folder /= category.category_id
             folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{category.category_id}_{exemplar}.png"
-            Image.fromarray(draw(category, exemplar, stimuli.size_px, self.settings.seed)).save(path, compress_level=1)
-            files[kind].append(path)
-            self.report("drawing images", done + 1, len(wanted))
+            files[kind].append(folder / f"{category.category_id}_{exemplar}.png")
+            pictures.append(_Picture(files[kind][-1], category, exemplar, stimuli.size_px, self.settings.seed))
+        at_once = [pictures[start : start + _PICTURES_AT_ONCE] for start in range(0, len(pictures), _PICTURES_AT_ONCE)]
+        self._do_all("drawing images", _draw_all, at_once)
         return files
 
     def _respond(
@@ -257,7 +263,6 @@ class _Subject:
         shown: Mapping[str, Float32Array],
         imagined: Mapping[str, Float32Array],
         tuning: Tuning,
-        n_workers: int,
     ) -> None:
         jobs = []
         for k, run in enumerate(runs):
@@ -270,13 +275,31 @@ class _Subject:
                 axis=1,
             )
             jobs.append(_Job(self.root, self.settings, run, k, head, voxels, amplitudes, tuning.evoked))
-        self.report("scanning", 0, len(jobs))
-        with ProcessPoolExecutor(
-            n_workers, get_context("spawn"), initializer=numba.set_num_threads, initargs=(1,)
-        ) as pool:
-            for done, future in enumerate(as_completed([pool.submit(_scan, job) for job in jobs]), 1):
-                future.result()
-                self.report("scanning", done, len(jobs))
+        self._do_all("scanning", _scan, jobs)
+
+    def _do_all(self, stage: str, work: Callable[[Job], object], jobs: Sequence[Job]) -> None:
+        """Give the jobs to the workers; the first error ends it."""
+        self.report(stage, 0, len(jobs))
+        for done, future in enumerate(as_completed([self.pool.submit(work, job) for job in jobs]), 1):
+            future.result()
+            self.report(stage, done, len(jobs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """One image to be drawn by a worker."""
+
+    path: Path
+    category: ObjectCategory
+    exemplar: int
+    size_px: int
+    seed: int
+
+
+def _draw_all(pictures: Sequence[_Picture]) -> None:
+    for p in pictures:
+        # Little compression: it takes as long as drawing, and the images are small.
+        Image.fromarray(draw(p.category, p.exemplar, p.size_px, p.seed)).save(p.path, compress_level=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -124,8 +124,8 @@ def block_response(time_s: Float64Array, duration_s: float, settings: ResponseSe
 def _step_response(time_s: Float64Array, settings: ResponseSettings) -> Float64Array:
     """Integral of the double-gamma function up to `time_s`, normalised to end at 1."""
     # Whole-numbered shapes give a gamma distribution in closed form (Erlang); its mode is shape − 1 seconds.
-    peak = _erlang(time_s, round(settings.hrf_peak_s) + 1)
-    undershoot = _erlang(time_s, round(settings.hrf_undershoot_s) + 1)
+    peak = _erlang(time_s, settings.hrf_peak_s + 1)
+    undershoot = _erlang(time_s, settings.hrf_undershoot_s + 1)
     return (peak - settings.hrf_ratio * undershoot) / (1.0 - settings.hrf_ratio)
 
 

@@ -91,7 +91,7 @@ def perception_run(stimuli: Sequence[Stimulus], rng: np.random.Generator) -> Sch
     trials = []
     for number, stimulus in enumerate(shown):
         onset = REST_S + number * BLOCK_S
-        repeat = number > 0 and shown[number - 1] is stimulus
+        repeat = number > 0 and shown[number - 1] == stimulus
         pressed = f"{onset + rng.gamma(9.0, 0.08):.6f}" if repeat and rng.random() < 0.95 else "n/a"
         category_number = int(stimulus.category.category_id[1:])
         rows.append(

@@ -35,10 +35,10 @@ class ResponseSettings(Settings):
     imagery_gain: NotNegative = 0.3
     #: In imagery the lowest layer's response starts this much after the highest one's.
     imagery_lag_s: NotNegative = 4.0
-    #: Peak of the response to a brief event, and of the undershoot that follows.
-    hrf_peak_s: Positive = 5.0
-    hrf_undershoot_s: Positive = 15.0
-    hrf_ratio: NotNegative = 1 / 6
+    #: Peak of the response to a brief event, and of the undershoot that follows; whole seconds.
+    hrf_peak_s: Count = 5
+    hrf_undershoot_s: Count = 15
+    hrf_ratio: Annotated[float, Field(ge=0, lt=1)] = 1 / 6
 
 
 class NoiseSettings(Settings):
