@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     source = open_source(options.run / "dicom")
     figures = compare(source, source.run.affine, np.loadtxt(options.run / "spm_motion.tsv", skiprows=1))
     print(
-        f"{figures['n_volumes']} volumes: mean displacement against SPM12 {figures['spm_median_diff_mm']:.3f} mm in the median, "
-        f"{figures['spm_max_diff_mm']:.3f} mm in the worst volume; {figures['align_ms_median']:.1f} ms a volume"
+        f"{figures['n_volumes']} volumes, mean displacement against SPM12: {figures['spm_median_diff_mm']:.3f} mm "
+        f"in the median, {figures['spm_max_diff_mm']:.3f} mm in the worst; {figures['align_ms_median']:.1f} ms a volume"
     )
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")

@@ -121,6 +121,8 @@ def calibrate(
     InputError
         If anything that is needed is missing or does not fit.
     """
+    # Made first: weights that cannot be loaded should be known before the runs are worked through.
+    extractor = FeatureExtractor(network)
     images = find_images(inputs.images)
     candidate_images = find_candidates(inputs.candidates)
     names = read_names(inputs.names)
@@ -128,7 +130,7 @@ def calibrate(
     reference = make_reference(first, read_mask(inputs.mask, open_source(first).run), settings)
     samples = _all_samples(inputs.runs, reference, settings, n_workers, report)
     shown = _shown_images(samples, images)
-    features, candidate_ids, candidate_features = _features(network, shown, candidate_images, report)
+    features, candidate_ids, candidate_features = _features(extractor, shown, candidate_images, report)
     X = np.concatenate([run.values for run in samples])
     runs = [run.run.run_id for run in samples for _ in run.trials]
     stimuli = [trial.stimulus for run in samples for trial in run.trials]
@@ -188,7 +190,7 @@ def _shown_images(samples: Sequence[RunSamples], images: Mapping[str, Path]) -> 
 
 
 def _features(
-    network: Network, shown: Mapping[str, Path], candidates: Sequence[tuple[str, Path]], report: Report
+    extractor: FeatureExtractor, shown: Mapping[str, Path], candidates: Sequence[tuple[str, Path]], report: Report
 ) -> tuple[dict[str, Float32Array], list[str], dict[str, Float32Array]]:
     """Features of the shown images; the candidates' identifiers and their mean features."""
     files = [*shown.values(), *(path for _, path in candidates)]
@@ -199,7 +201,7 @@ def _features(
         done += n
         report("network features", done, len(files))
 
-    everything = FeatureExtractor(network).extract(files, progress)
+    everything = extractor.extract(files, progress)
     features = {layer: values[: len(shown)] for layer, values in everything.items()}
     rest = {layer: values[len(shown) :] for layer, values in everything.items()}
     ids, means = category_means(rest, [category for category, _ in candidates])

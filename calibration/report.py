@@ -277,8 +277,9 @@ def _motion(
         )
         summary = {"spm_median_diff_mm": float(np.median(apart_mm)), "spm_max_diff_mm": float(apart_mm.max())}
         console.print(
-            f"head motion against SPM's, mean displacement over the brain: [bold]{np.median(apart_mm):.3f} mm[/] in the "
-            f"median of {len(apart_mm)} volumes, [bold]{apart_mm.max():.3f} mm[/] in the worst",
+            "head motion against SPM's, mean displacement over the brain: "
+            f"[bold]{np.median(apart_mm):.3f} mm[/] in the median of {len(apart_mm)} volumes, "
+            f"[bold]{apart_mm.max():.3f} mm[/] in the worst",
             highlight=False,
         )
     figures.save(figures.motion(courses, theirs), out / "motion.png")

@@ -78,7 +78,7 @@ def make_app() -> typer.Typer:
 def main() -> None:
     """Run `rtgod`."""
     try:
-        make_app()()
+        make_app()(prog_name="rtgod")
     except RtgodError as error:
         Console(stderr=True).print(Text.assemble(("rtgod: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(2)

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rtgod.bundle import DecoderBundle
 from rtgod.client import Sender
-from rtgod.errors import InputError
+from rtgod.errors import InputError, ServerError
 from rtgod.files import write_whole
 from rtgod.journal import JournalWriter
 from rtgod.replay import Sent, send_run
@@ -65,16 +65,15 @@ def serve(
     warm_up()
     stop = _StopFlag(session, runs)
     path = journal / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.rtgod"
-    with JournalWriter(path) as writer, Server(session, writer, ingest, publish) as server:
-        ready = {"ingest": server.endpoints.ingest, "publish": server.endpoints.publish, "journal": str(path.resolve())}
-        if ready_file:
-            write_whole(ready_file, json.dumps(ready))
-        console.print(
-            f"ready: volumes to [bold]{ready['ingest']}[/], rankings from [bold]{ready['publish']}[/], journal {path}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        server.serve(stop)
+    with JournalWriter(path) as writer:
+        try:
+            server = Server(session, writer, ingest, publish)
+        except ServerError:
+            path.unlink()  # nothing was received: an empty journal would only puzzle
+            raise
+        with server:
+            _announce(server, path, ready_file)
+            server.serve(stop)
 
 
 def replay(
@@ -107,6 +106,19 @@ def replay(
         lines = [["index", "sent_utc_s", "acknowledged_utc_s"]]
         lines += [[str(s.index), f"{s.sent_utc_s:.6f}", f"{s.acknowledged_utc_s:.6f}"] for s in sent]
         write_whole(log, "".join("\t".join(line) + "\n" for line in lines))
+
+
+def _announce(server: Server, journal: Path, ready_file: Path | None) -> None:
+    """Say where the server listens: to people, and to whoever waits for the ready file."""
+    ingest, publish = server.endpoints.ingest, server.endpoints.publish
+    if ready_file:
+        ready = {"ingest": ingest, "publish": publish, "journal": str(journal.resolve())}
+        write_whole(ready_file, json.dumps(ready))
+    console.print(
+        f"ready: volumes to [bold]{ingest}[/], rankings from [bold]{publish}[/], journal {journal}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 class _StopFlag:

@@ -1,8 +1,9 @@
 """The journal: every message of a session on disk before it is acknowledged, readable to the last whole record.
 
-A file starts with `MAGIC`; then come records: `_MARK`, length of the body and its CRC-32 (two little-endian uint32), then
-the body: number of frames, their lengths (uint32 each), the frames as `rtgod.wire` makes them. A record that a crash cut
-short, or left as zeros, fails its mark, length or checksum and ends the reading; one that whole records follow was damaged.
+A file starts with `MAGIC`; then come records: `_MARK`, length of the body and its CRC-32 (two little-endian uint32),
+then the body: number of frames, their lengths (uint32 each), the frames as `rtgod.wire` makes them. A record that a
+crash cut short, or left as zeros, fails its mark, length or checksum and ends the reading, unless whole records follow:
+then the file was damaged.
 """
 
 from __future__ import annotations
@@ -118,7 +119,8 @@ def read_journal(path: Path) -> Iterator[Message]:
                 start = file.tell()
                 yield wire.from_frames(_split(body))
             file.seek(start)
-            if _has_record(file.read()):
+            # No further than `size`: a server may be writing on.
+            if _has_record(file.read(size - start)):
                 raise JournalError(f"{path}: damaged {start} bytes from its start; restore a copy")
     except WireError as error:
         raise JournalError(f"journal {path}: written by another version of rtgod ({error})") from error

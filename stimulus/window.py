@@ -126,7 +126,9 @@ class PsychopyWindow:
         middle = (len(rows) - 1) / 2
         # One size for the whole list: names that are larger because they are shorter would look more important.
         if [row.name for row in rows] != [row.name for row in self._drawn.rows[:N_ROWS]]:
-            self._size = max((drawn.size_for(row.name) for drawn, row in zip(self._rows, rows, strict=False)), default=0)
+            self._size = max(
+                (drawn.size_for(row.name) for drawn, row in zip(self._rows, rows, strict=False)), default=0
+            )
         for rank, row in enumerate(rows):
             self._rows[rank].draw(row, self._top_px + (middle - rank) * self._pitch_px, self._size)
         for text, stimulus in ((screen.caption, self._caption), (screen.message, self._message)):

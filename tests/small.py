@@ -34,7 +34,7 @@ def head(shift_mm=(0.0, 0.0, 0.0)):
 
 
 def bundle(settings=SETTINGS):
-    """A decoder with two layers and random weights: its rankings mean nothing, but every bit of the volume moves them."""
+    """A decoder with two layers and random weights: its rankings mean nothing, but any voxel moves them."""
     rng = np.random.default_rng(1)
 
     def noise(*shape):

@@ -16,7 +16,9 @@ from rtgod import messages as m
 texts = st.text(max_size=12)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 counts = st.integers(0, 2**63)
-json_values = st.recursive(st.none() | st.booleans() | st.integers(-(2**53), 2**53) | numbers | texts, st.lists, max_leaves=4)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | numbers | texts, st.lists, max_leaves=4
+)
 
 
 def _affine(sizes_mm, origin_mm):
@@ -43,9 +45,14 @@ def _of(kind):
         return st.sampled_from(kind)
     if dataclasses.is_dataclass(kind):
         return _built(kind)
-    return {str: texts, int: counts, float: numbers, bool: st.booleans(), type(None): st.none(), typing.Any: json_values}[
-        kind
-    ]
+    return {
+        str: texts,
+        int: counts,
+        float: numbers,
+        bool: st.booleans(),
+        type(None): st.none(),
+        typing.Any: json_values,
+    }[kind]
 
 
 def _built(cls, **given):
@@ -59,7 +66,9 @@ def _arrays(dtype, shape):
 
 
 blocks = st.builds(m.Block, st.floats(0, 1e6), st.floats(1e-3, 1e6))
-volume_data = st.sampled_from(m.VOLUME_DTYPES).flatmap(lambda dtype: _arrays(dtype, hnp.array_shapes(min_dims=3, max_dims=3)))
+volume_data = st.sampled_from(m.VOLUME_DTYPES).flatmap(
+    lambda dtype: _arrays(dtype, hnp.array_shapes(min_dims=3, max_dims=3))
+)
 runs = _built(
     m.Run,
     tr_s=st.floats(1e-3, 60),

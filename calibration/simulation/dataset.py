@@ -90,6 +90,8 @@ class _Subject:
 
     def __init__(self, root: Path, settings: SubjectSettings, report: Report, pool: Executor) -> None:
         self.pool = pool
+        # Made first: weights that cannot be loaded should be known before anything is drawn.
+        self.extractor = FeatureExtractor(Network(weights=settings.weights, **_TRUTH_UNITS))
         self.root = root
         self.settings = settings
         self.report = report
@@ -168,7 +170,6 @@ class _Subject:
         prototypes = list(images["candidates"][first : first + n_imagined])
         shown = [*images["training"], *images["test"]]
         everything = [*shown, *prototypes]
-        extractor = FeatureExtractor(Network(weights=self.settings.weights, **_TRUTH_UNITS))
         done = 0
 
         def progress(n: int) -> None:
@@ -176,7 +177,7 @@ class _Subject:
             done += n
             self.report("network responses", done, len(everything))
 
-        features = extractor.extract(everything, progress)
+        features = self.extractor.extract(everything, progress)
         training = {layer: values[:start] for layer, values in features.items()}
         tuning = make_tuning(training, regions, self.settings.response, rng)
         seen = tuning.amplitudes({layer: values[: len(shown)] for layer, values in features.items()})

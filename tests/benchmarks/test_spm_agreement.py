@@ -24,7 +24,7 @@ def test_prints_and_writes_its_figures(shared_data, tmp_path, monkeypatch, capsy
     assert list(figures) == ["spm_median_diff_mm", "spm_max_diff_mm", "n_volumes", "align_ms_median"]
     assert figures["n_volumes"] == 5
     assert 0 < figures["spm_median_diff_mm"] <= figures["spm_max_diff_mm"] < 0.2
-    assert f"{figures['spm_max_diff_mm']:.3f} mm in the worst" in capsys.readouterr().out
+    assert f"{figures['spm_max_diff_mm']:.3f} mm in the worst;" in capsys.readouterr().out
 
 
 def test_says_what_is_missing(tmp_path, capsys):

@@ -105,7 +105,7 @@ def test_ready_after_that_many_volumes(warm_up_volumes):
 
 
 @pytest.mark.parametrize(
-    ("tr_s", "discard_s", "first"), [(3.0, 9.0, 3), (2.0, 9.0, 5), (1.97, 9.0, 5), (0.1, 0.3, 3), (3.0, 0.0, 0)]
+    ("tr_s", "discard_s", "first"), [(3.0, 9.0, 3), (2.0, 9.0, 5), (1.97, 9.0, 5), (0.29, 29.0, 100), (3.0, 0.0, 0)]
 )
 def test_volumes_that_start_before_the_magnetisation_settles_are_discarded(tr_s, discard_s, first):
     baseline = Baseline(1, tr_s, BaselineSettings(discard_s=discard_s))

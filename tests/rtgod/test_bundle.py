@@ -45,7 +45,9 @@ def test_a_bundle_comes_back_to_the_last_bit(tmp_path):
     ours, theirs = back._arrays(), sent._arrays()
     assert list(ours) == list(theirs)
     for key, array in theirs.items():
-        assert (ours[key].dtype, ours[key].shape, ours[key].tobytes()) == (array.dtype, array.shape, array.tobytes()), key
+        assert (ours[key].dtype, ours[key].shape, ours[key].tobytes()) == (array.dtype, array.shape, array.tobytes()), (
+            key
+        )
     assert list(back.layers) == ["conv", "fc"]
     assert (back.candidates, back.settings, back.provenance) == (sent.candidates, sent.settings, sent.provenance)
     assert hashlib.sha256((tmp_path / "new/bundle/arrays.safetensors").read_bytes()).hexdigest()[:12] == back.bundle_id

@@ -101,8 +101,12 @@ def test_a_perfect_match_has_a_finite_score(layers, candidates):
     order, scores = Matcher(candidates, layers).rank(features)
     assert order[0] == 4
     assert 6 < scores[0] < 10
-    opposite = {n: 2 * layers[n].unit_mean - rows[4] for n, rows in candidates.items()}
-    assert Matcher(candidates, layers).rank(Features(0, opposite))[0][-1] == 4
+    # Without rounding, r is exactly 1 and -1.
+    exact = np.array([[1, -1, 1, -1], [1, 1, -1, -1], [-1, 1, -1, 1]], np.float32)
+    layer = LayerDecoder(normal(4, 2), np.zeros(4, np.float32), np.ones(4, np.float32))
+    order, scores = Matcher({"l": exact}, {"l": layer}).rank(Features(0, {"l": exact[0]}))
+    assert list(order) == [0, 1, 2]
+    np.testing.assert_allclose(scores, np.arctanh([0.999999, 0, -0.999999]), rtol=1e-3, atol=1e-6)
 
 
 def test_constant_features_match_nothing(layers, candidates):

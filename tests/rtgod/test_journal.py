@@ -82,7 +82,7 @@ def test_a_journal_is_never_overwritten(tmp_path, content):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "journal.rtgod", tmp_path / "file" / "deeper" / "journal.rtgod"):
-        with pytest.raises(JournalError, match="cannot be written .*choose another --journal"):
+        with pytest.raises(JournalError, match=r"cannot be written .*choose another --journal"):
             JournalWriter(path)
     with pytest.raises(JournalError, match="cannot be written"):
         JournalWriter(tmp_path)
@@ -151,7 +151,7 @@ def test_a_volume_that_looks_like_a_record_does_not_make_a_torn_tail_an_error(tm
     content, ends = written
     voxels = np.frombuffer(content[ends[0] : ends[0] + 48].ljust(48, b"\0"), "int16").reshape(2, 3, 4)
     path = tmp_path / "journal.rtgod"
-    before, after = write(path, [Volume("run-1", 0, 0.0, voxels)])
+    _, after = write(path, [Volume("run-1", 0, 0.0, voxels)])
     assert same(list(read_journal(path)), [Volume("run-1", 0, 0.0, voxels)])
     path.write_bytes(path.read_bytes()[: after - 1])
     assert list(read_journal(path)) == []

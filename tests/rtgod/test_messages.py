@@ -10,6 +10,7 @@ from rtgod.messages import VOLUME_DTYPES, Block, NotReady, Pattern, Reason, RunE
 from tests import small
 from tests.small import RANKING, STILL
 
+
 def ramp(*diagonal):
     return np.diag([*diagonal, 1.0])
 

@@ -181,7 +181,7 @@ def test_a_bad_volume_is_answered_and_leaves_no_trace(fault, at):
 
 @pytest.mark.parametrize("at", [3, 5])
 def test_a_jump_is_censored(at):
-    """Between trials it is said; within a block the ranking rests on the volumes before it; the baseline learns neither."""
+    """Between trials it is said, within a block the ranking rests on those before it; the baseline learns nothing."""
     jump = small.head((0.0, 3.0, 0.0)) + np.random.default_rng(0).normal(0, 4, small.SHAPE)
     found = answers(volumes(**{f"v{at}": jump.astype(np.float32)}))
     answer, pattern = found[at]

@@ -1,5 +1,6 @@
 """Sessions: one answer for each volume whatever arrives, and the same bytes in every replay."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def moved(index, shift_mm=(8.0, 0.0, 0.0)):
 def eventful():
     """A session in which everything happens: both kinds of window, motion, bad volumes, gaps, two runs."""
     first = [small.run(), *map(small.volume, range(5)), moved(5), *map(small.volume, (6, 8, 7, 9))]
-    first += [small.volume(10, data=NAN), RunEnd("run-1", 12)]
+    first += [small.volume(10, data=NAN), moved(11), RunEnd("run-1", 12)]
     second = [small.run("run-2", blocks=()), *(small.volume(index, "run-2") for index in range(7)), RunEnd("run-2", 7)]
     return first + second
 
@@ -95,7 +96,7 @@ def test_a_run_without_blocks_is_ranked_by_a_sliding_window(bundle):
 
 def test_duplicates_change_nothing(bundle):
     once, twice = Session(bundle), Session(bundle)
-    messages = small.messages()
+    messages = small.messages(indices=range(7))
     doubled = [message for message in messages for _ in range(2)]
     assert in_bytes(send(twice, *doubled)) == in_bytes(send(once, *messages))
     assert all(twice.is_duplicate(message) for message in messages)
@@ -120,7 +121,7 @@ def test_a_late_volume_is_answered_and_moves_nothing(bundle):
     send(punctual, *before)
     (late,) = send(session, small.volume(3))
     assert (late.index, late.reason, late.detail) == (3, Reason.LOST_VOLUME, "it came after later volumes")
-    after = list(map(small.volume, range(5, 10)))
+    after = list(map(small.volume, (5, 6)))
     assert in_bytes(send(session, *after)) == in_bytes(send(punctual, *after))
 
 
@@ -146,7 +147,10 @@ def test_a_run_of_no_volumes_can_end(bundle):
     [
         (small.volume(0, "run-9"), "run run-9 is not being received (run run-1 is); send its Run first"),
         (RunEnd("run-9", 3), "run run-9 is not being received (run run-1 is); send its Run first"),
-        (Volume("run-1", 3, 6.0, np.zeros((20, 18, 16), "int16")), "shape (20, 18, 16), run run-1 announced (18, 20, 16)"),
+        (
+            Volume("run-1", 3, 6.0, np.zeros((20, 18, 16), "int16")),
+            "shape (20, 18, 16), its run announced (18, 20, 16)",
+        ),
         (small.run("run-2", shape=(18, 20, 15)), "18 × 20 × 15 voxels do not fit"),
         (small.run("run-2", affine=small.AFFINE @ np.diag([1.1, 1, 1, 1])), "do not fit the bundle's template"),
         (small.run("run-2", affine=small.AFFINE + np.eye(4, k=3) * 50), "50 mm away"),
@@ -158,7 +162,7 @@ def test_a_run_of_no_volumes_can_end(bundle):
 )
 def test_what_cannot_be_taken_is_refused_and_leaves_the_session_as_it_was(bundle, message, says):
     session, other = Session(bundle), Session(bundle)
-    begin, rest = small.messages()[:4], small.messages()[4:]
+    begin, rest = small.messages()[:4], small.messages()[4:7]
     send(session, *begin)
     send(other, *begin)
     with pytest.raises(RefusedError) as caught:
@@ -211,11 +215,16 @@ def test_a_bad_volume_is_answered_and_the_next_good_one_works(bundle, data):
     assert good.motion.converged
 
 
-@pytest.mark.parametrize("data", [*BAD.values(), np.arange(18 * 20 * 16).reshape(18, -1, 16) // 320], ids=[*BAD, "ramp"])
+@pytest.mark.parametrize(
+    "data", [*BAD.values(), np.arange(18 * 20 * 16).reshape(18, -1, 16) // 320], ids=[*BAD, "ramp"]
+)
 def test_without_a_bundle_the_first_good_volume_becomes_the_template(data):
     session = Session(None)
     bad, first, second = send(
-        session, small.run(), small.volume(0, data=data.astype(data.dtype.name.replace("64", "32"))), *map(small.volume, (1, 2))
+        session,
+        small.run(),
+        small.volume(0, data=data.astype(data.dtype.name.replace("64", "32"))),
+        *map(small.volume, (1, 2)),
     )
     assert (bad.index, bad.reason) == (0, Reason.BAD_VOLUME)
     assert (first.reason, second.reason) == (Reason.NO_DECODER, Reason.NO_DECODER)
@@ -282,13 +291,14 @@ def test_everything_happens_in_the_session_that_is_replayed(recorded):
     path, answers = recorded
     assert set(reasons(answers)) == {"ranking"} | set(Reason) - {Reason.NO_DECODER}
     assert {type(message) for message in read_journal(path)} >= {Hello, Pattern, Ranking, NotReady, Volume}
-    # Any voxel of any volume would show in the bytes that are compared below.
-    assert len({r.scores.tobytes() for r in answers if isinstance(r, Ranking)}) == sum(
-        isinstance(answer, Ranking) for answer in answers
-    )
+    # A censored volume repeats the ranking before it; otherwise every volume moves the bytes that are compared below.
+    rankings = [answer.scores.tobytes() for answer in answers if isinstance(answer, Ranking)]
+    assert len(rankings) - 2 <= len(set(rankings)) > 5
 
 
-@pytest.mark.parametrize("n_threads", sorted({1, min(2, numba.config.NUMBA_NUM_THREADS), numba.config.NUMBA_NUM_THREADS}))
+@pytest.mark.parametrize(
+    "n_threads", sorted({1, min(2, numba.config.NUMBA_NUM_THREADS), numba.config.NUMBA_NUM_THREADS})
+)
 def test_a_replayed_journal_gives_the_same_bytes_with_any_number_of_threads(recorded, bundle, n_threads):
     path, answers = recorded
     before = numba.get_num_threads()
@@ -321,7 +331,7 @@ for answer in replay(read_journal(Path(journal)), Session(DecoderBundle.load(Pat
 def test_other_processes_replay_the_same_bytes_from_disk_with_one_thread_and_with_two(recorded, bundle, tmp_path):
     path, answers = recorded
     bundle.save(tmp_path / "bundle")
-    digests = {}
+    digests = {"here": [hashlib.sha256(content).hexdigest() for content in in_bytes(answers)]}
     for n_threads in ("1", "2"):
         pools = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         done = subprocess.run(
@@ -335,5 +345,4 @@ def test_other_processes_replay_the_same_bytes_from_disk_with_one_thread_and_wit
         )
         assert done.returncode == 0, done.stderr
         digests[n_threads] = done.stdout.split()
-    assert digests["1"] == digests["2"]
-    assert len(digests["1"]) == len(answers)
+    assert digests["1"] == digests["2"] == digests["here"]

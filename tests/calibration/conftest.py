@@ -1,0 +1,119 @@
+"""One small simulated subject, the decoder it was calibrated with, and the journal of a server that decoded it."""
+
+import io
+import math
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from calibration.bids import find_mask, find_runs
+from calibration.calibrate import CalibrationReport, Inputs, calibrate
+from calibration.features import Network
+from calibration.simulation.dataset import simulate
+from calibration.simulation.settings import ResponseSettings, StimulusSettings, SubjectSettings
+from rtgod.bundle import DecoderBundle
+from rtgod.client import Sender
+from rtgod.journal import JournalWriter
+from rtgod.replay import send_run
+from rtgod.server import Server
+from rtgod.session import Session
+from rtgod.settings import PipelineSettings
+from rtgod.sources import open_source
+
+GRID = {"shape": (32, 32, 25), "voxel_mm": (6.0, 6.0, 6.0)}
+#: A strong response, so that two training runs are enough to decode from.
+SUBJECT = SubjectSettings(
+    **GRID,
+    n_test_runs=1,
+    n_imagery_runs=1,
+    stimuli=StimulusSettings(
+        n_images_per_category=2, n_test_categories=20, n_other_categories=10, n_images_per_candidate=1, size_px=64
+    ),
+    response=ResponseSettings(effect_percent=1.5),
+)
+NETWORK = Network(weights="random:0", layers={"low": "features.3", "high": "features.10"}, n_units=60)
+
+
+@pytest.fixture(scope="session")
+def subject(tmp_path_factory) -> Path:
+    """Data set of `SUBJECT`."""
+    folder = tmp_path_factory.mktemp("subject") / "bids"
+    simulate(folder, SUBJECT, n_workers=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def inputs(subject) -> Inputs:
+    stimuli = subject / "stimuli"
+    return Inputs(
+        subject="01",
+        runs=tuple(find_runs(subject, "01", "Training")),
+        mask=find_mask(subject, "01", "VC"),
+        images=stimuli,
+        candidates=stimuli / "candidates",
+        names=stimuli / "categories.tsv",
+    )
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What a calibration gives, the folder it is saved in, and what it reported on the way."""
+
+    made: DecoderBundle
+    summary: CalibrationReport
+    folder: Path
+    progress: list[tuple[str, int, int]]
+
+
+@pytest.fixture(scope="session")
+def calibrated(inputs, tmp_path_factory) -> Calibrated:
+    progress = []
+    bundle, summary = calibrate(
+        inputs, PipelineSettings(), NETWORK, n_workers=2, report=lambda *step: progress.append(step)
+    )
+    folder = tmp_path_factory.mktemp("calibrated") / "bundle"
+    bundle.save(folder)
+    return Calibrated(bundle, summary, folder, progress)
+
+
+@pytest.fixture(scope="session")
+def bundle(calibrated) -> DecoderBundle:
+    return DecoderBundle.load(calibrated.folder)
+
+
+def serve_runs(session: Session, journal: Path, sources) -> Path:
+    """Send `sources` to a server of `session` over real sockets, as fast as it takes them; give its journal."""
+    stop = threading.Event()
+    with (
+        JournalWriter(journal) as writer,
+        Server(session, writer, "tcp://127.0.0.1:*", "tcp://127.0.0.1:*") as server,
+    ):
+        thread = threading.Thread(target=server.serve, args=(stop.is_set,))
+        thread.start()
+        try:
+            with Sender(server.endpoints.ingest, timeout_s=60) as sender:
+                for source in sources:
+                    for _ in send_run(source, sender, math.inf):
+                        pass
+        finally:
+            stop.set()
+            thread.join(timeout=60)
+        assert not thread.is_alive()
+    return journal
+
+
+@pytest.fixture(scope="session")
+def journal(subject, bundle, tmp_path_factory) -> Path:
+    """Of a server that decoded a training, a test and an imagery run."""
+    runs = [find_runs(subject, "01", name)[0] for name in ("Training", "perceptionTest", "imagery")]
+    path = tmp_path_factory.mktemp("journal") / "session.rtgod"
+    return serve_runs(Session(bundle), path, [open_source(run.bold, events=run.events) for run in runs])
+
+
+@pytest.fixture
+def console() -> Console:
+    """Keeps what is printed: `console.file.getvalue()`."""
+    return Console(file=io.StringIO(), width=120)

@@ -1,0 +1,177 @@
+"""The command line: its help, and one clear line with exit code 2 for whatever a user gets wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import zmq
+
+from rtgod import cli
+
+HEAVY = ("torch", "torchvision", "psychopy", "sklearn", "matplotlib")
+
+
+@pytest.fixture
+def rtgod(monkeypatch, capsys, tmp_path):
+    """Runs a command line in this process, in an empty folder; gives its exit code and what it said on stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rtgod", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return stopped.value.code, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    """A short run of noise, with its events beside it."""
+    path = tmp_path / "sub-01_task-perception_run-01_bold.nii.gz"
+    image = nib.Nifti1Image(np.random.default_rng(0).integers(0, 900, (8, 8, 8, 4), np.int16), np.diag([3, 3, 3, 1.0]))
+    image.header.set_xyzt_units("mm", "sec")
+    image.header.set_zooms((3, 3, 3, 3))
+    nib.save(image, path)
+    (tmp_path / "sub-01_task-perception_run-01_events.tsv").write_text("onset\tduration\ttrial_type\n0\t3\tduck\n")
+    return path
+
+
+def refused(result, *words):
+    code, said = result
+    last = said.strip().splitlines()[-1]
+    assert code == 2
+    assert last.startswith("rtgod: ")
+    assert "Traceback" not in said
+    for word in words:
+        assert word in last
+
+
+@pytest.mark.parametrize(
+    "package", ["rtgod", "rtgod.cli", "rtgod.commands", "calibration.commands", "stimulus.commands"]
+)
+def test_importing_loads_nothing_heavy(package):
+    code = f"import sys, {package}; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["demo", "simulate", "calibrate", "report", "serve", "replay", "display"])
+def test_every_command_has_help(rtgod, capsys, monkeypatch, command):
+    monkeypatch.setattr(sys, "argv", ["rtgod", command, "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 0
+    assert "Usage: rtgod " + command in capsys.readouterr().out
+
+
+def test_serve_without_such_a_bundle(rtgod):
+    refused(rtgod("serve", "nowhere"), "nowhere", "rtgod calibrate")
+
+
+def test_serve_an_altered_bundle(rtgod, tmp_path):
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "bundle.json").write_text(json.dumps({"rtgod_bundle": 1, "sha256": "0" * 64}))
+    (tmp_path / "bundle" / "arrays.safetensors").write_bytes(b"short")
+    refused(rtgod("serve", "bundle"), "checksum", "recalibrate")
+
+
+@pytest.mark.parametrize(
+    ("address", "word"), [("tcp://0.0.0.0:*", "authenticated"), ("tcp://*:5555", "authenticated"), ("5555", "tcp://")]
+)
+def test_serve_only_on_loopback(rtgod, tmp_path, address, word):
+    refused(rtgod("serve", "--ingest", address), address, word)
+    assert not list(tmp_path.rglob("*.rtgod"))
+
+
+def test_serve_on_a_port_in_use_leaves_no_journal(rtgod, tmp_path):
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as other:
+        port = other.bind_to_random_port("tcp://127.0.0.1")
+        refused(rtgod("serve", "--ingest", f"tcp://127.0.0.1:{port}", "--publish", "tcp://127.0.0.1:*"), "in use")
+    assert not list(tmp_path.rglob("*.rtgod"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[window]\nhrf_shift_s = -1\n", ("window.hrf_shift_s",)),
+        ("[windows]\n", ("windows",)),
+        ("window = [", ("TOML",)),
+    ],
+)
+def test_serve_with_impossible_settings(rtgod, tmp_path, text, words):
+    (tmp_path / "settings.toml").write_text(text)
+    refused(rtgod("serve", "--settings", "settings.toml"), "settings.toml", *words)
+
+
+def test_serve_with_more_threads_than_there_are(rtgod):
+    refused(rtgod("serve", "--threads", "9999"), "--threads")
+
+
+def test_replay_a_path_that_is_not_there(rtgod):
+    refused(rtgod("replay", "nowhere.nii.gz"), "nowhere.nii.gz")
+
+
+def test_replay_a_truncated_image(rtgod, run_file):
+    run_file.write_bytes(run_file.read_bytes()[:200])
+    refused(rtgod("replay", run_file), run_file.name)
+
+
+def test_replay_events_without_the_needed_columns(rtgod, run_file, tmp_path):
+    (tmp_path / "events.tsv").write_text("when\tlong\n0\t3\n")
+    refused(rtgod("replay", run_file, "--events", "events.tsv"), "events.tsv", "onset")
+
+
+def test_calibrate_refuses_before_it_works(rtgod, tmp_path):
+    refused(rtgod("calibrate", "nowhere", "--subject", "01", "--out", "bundle"), "nowhere", "BIDS")
+    (tmp_path / "bundle").mkdir()
+    refused(rtgod("calibrate", "nowhere", "--subject", "01", "--out", "bundle"), "bundle", "--out")
+
+
+def test_simulate_keeps_what_is_there(rtgod, tmp_path):
+    (tmp_path / "subject").mkdir()
+    refused(rtgod("simulate", "subject"), "exists")
+
+
+def test_report_on_something_else(rtgod, tmp_path):
+    (tmp_path / "notes.txt").write_text("not a journal")
+    refused(rtgod("report", "notes.txt", "--out", "report"), "notes.txt", "not a journal")
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "extra"),
+    [
+        ("torch", ("simulate", "subject"), "calibration"),
+        ("torchvision", ("simulate", "subject"), "calibration"),
+        ("sklearn", ("calibrate", ".", "--subject", "01", "--out", "bundle"), "calibration"),
+        ("matplotlib", ("report", "journal.rtgod", "--out", "report"), "calibration"),
+        ("psychopy", ("display", "--backend", "window", "--from", "tcp://127.0.0.1:9"), "display"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(tmp_path, missing, arguments, extra):
+    """In a process of its own, from which the package is hidden."""
+    hide = f"""
+import importlib.abc, importlib.util, sys
+class Hidden(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name={missing!r})
+sys.meta_path.insert(0, Hidden())
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name == {missing!r} else find_spec(name, package)
+sys.argv = ["rtgod", *{arguments!r}]
+from rtgod.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", hide], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert f"rtgod[{extra}]" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not [p for p in Path(tmp_path).iterdir() if p.name != "journals"]

@@ -1,0 +1,583 @@
+"""The server with its clients over real sockets: nothing acknowledged that is not on disk, everything answered."""
+
+import contextlib
+import dataclasses
+import math
+import re
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+
+from rtgod import wire
+from rtgod.client import Sender, Subscriber
+from rtgod.errors import JournalError, RefusedError, ServerError
+from rtgod.journal import JournalWriter, read_journal
+from rtgod.messages import (
+    VOLUME_DTYPES,
+    Acknowledged,
+    Block,
+    Hello,
+    Message,
+    Motion,
+    NotReady,
+    Pattern,
+    Ranking,
+    Reason,
+    Refused,
+    Run,
+    RunEnd,
+    Volume,
+)
+from rtgod.replay import send_run
+from rtgod.server import Server
+from rtgod.session import MAX_GAP, Session, without_timing
+from tests import small
+from tests.strategies import equal
+
+FREE = "tcp://127.0.0.1:*"
+PATIENCE_S = 20.0  # how long anything may take before a test fails; nothing waits that long
+
+
+@dataclass
+class Running:
+    server: Server
+    journal: Path
+    errors: list[BaseException]
+    thread: threading.Thread
+
+    @property
+    def ingest(self):
+        return self.server.endpoints.ingest
+
+    @property
+    def publish(self):
+        return self.server.endpoints.publish
+
+    def recorded(self, *types):
+        return [message for message in read_journal(self.journal) if isinstance(message, types or object)]
+
+
+@contextlib.contextmanager
+def running(folder, bundle=None, writer=JournalWriter):
+    """A server in a thread, stopped and closed at the end; `errors` holds what it raised."""
+    stop, errors = threading.Event(), []
+    path = folder / "session.rtgod"
+    with writer(path) as journal, Server(Session(bundle), journal, FREE, FREE) as server:
+
+        def serve():
+            try:
+                server.serve(stop.is_set, idle_s=0.01)
+            except Exception as error:  # noqa: BLE001 # shown to the test, whatever it is
+                errors.append(error)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield Running(server, path, errors, thread)
+        finally:
+            stop.set()
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def aligning(tmp_path):
+    with running(tmp_path) as server:
+        yield server
+        assert server.errors == []
+
+
+@pytest.fixture
+def decoding(tmp_path):
+    with running(tmp_path, small.bundle()) as server:
+        yield server
+        assert server.errors == []
+
+
+@contextlib.contextmanager
+def raw_source(address):
+    """A source that sends what it likes, and a function that sends frames and gives the reply."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        socket.linger = 0
+        socket.connect(address)
+
+        def ask(*frames):
+            socket.send_multipart(frames)
+            assert socket.poll(PATIENCE_S * 1e3), "no reply"
+            return wire.from_frames(socket.recv_multipart())
+
+        yield ask
+
+
+def hear(subscriber, until):
+    """Messages up to the first for which `until` is true."""
+    heard = []
+    deadline_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline_s:
+        message = subscriber.poll(0.1)
+        if message is not None:
+            heard.append(message)
+            if until(message):
+                return heard
+    raise AssertionError(f"not heard; only {heard}")
+
+
+def is_a(*types):
+    return lambda message: isinstance(message, types)
+
+
+def test_every_volume_is_answered_and_what_is_published_is_what_is_journaled(decoding):
+    with Subscriber(decoding.publish) as subscriber, Sender(decoding.ingest) as sender:
+        hear(subscriber, is_a(Hello))
+        replies = [sender.send(message) for message in small.messages(indices=[0, 1, 2, 3, 4, 5, 7, 8])]
+        heard = hear(subscriber, is_a(RunEnd))
+    assert all(equal(reply, Acknowledged("run-1", reply.index)) for reply in replies)
+    assert [reply.index for reply in replies] == [None, 0, 1, 2, 3, 4, 5, 7, 8, None]
+    answers = [message for message in heard if isinstance(message, Ranking | NotReady)]
+    assert [answer.index for answer in answers] == list(range(9))
+    assert any(isinstance(answer, Ranking) for answer in answers)
+    for answer in answers:
+        expected = [] if answer.index == 6 else ["receive", "journal", "convert", "align"]
+        assert list(answer.stage_ms)[:4] == expected
+        assert all(0 <= ms < PATIENCE_S * 1e3 for ms in answer.stage_ms.values())
+    assert sum(isinstance(message, Run) for message in heard) == 1
+    journaled = decoding.recorded(Ranking, NotReady)
+    assert len(journaled) == len(answers)
+    assert all(map(equal, journaled, answers))
+    assert len(decoding.recorded(Pattern)) == len([a for a in answers if {"window"} <= set(a.stage_ms)])
+    incoming = decoding.recorded(Run, Volume, RunEnd)
+    expected = small.messages(indices=[0, 1, 2, 3, 4, 5, 7, 8])
+    assert all(map(equal, incoming, expected))
+    assert len(incoming) == len(expected)
+
+
+def test_the_answers_do_not_depend_on_the_sockets(decoding):
+    with Sender(decoding.ingest) as sender:
+        for message in small.messages():
+            sender.send(message)
+    session = Session(small.bundle())
+    direct = [answer for message in small.messages() for answer, _ in session.take(message)]
+    hear_end = decoding.recorded(Ranking, NotReady)
+    assert all(map(equal, map(without_timing, hear_end), map(without_timing, direct)))
+    assert len(hear_end) == 12
+
+
+# ---------------------------------------------------------------- acknowledged means on disk
+
+
+def test_a_message_is_in_the_journal_and_flushed_before_it_is_acknowledged(tmp_path):
+    flushed = []
+
+    class Watched(JournalWriter):
+        def flush(self):
+            super().flush()
+            flushed.append(len(list(read_journal(self.path))))
+
+    with running(tmp_path, writer=Watched) as server, Sender(server.ingest) as sender:
+        for message in small.messages(indices=range(3)):
+            sender.send(message)
+            on_disk = server.recorded()
+            (position,) = [i for i, m in enumerate(on_disk) if isinstance(m, type(message)) and equal(m, message)]
+            assert max(flushed) > position
+    assert server.errors == []
+
+
+@pytest.mark.parametrize("broken", ["append", "flush"])
+def test_a_message_that_cannot_be_written_is_not_acknowledged_and_stops_the_server(tmp_path, broken):
+    class Full(JournalWriter):
+        is_full = False
+
+        def fail(self, *_):
+            raise JournalError("is the disk full?")
+
+        def append(self, message):
+            (self.fail if self.is_full and broken == "append" else super().append)(message)
+
+        def flush(self):
+            (self.fail if self.is_full and broken == "flush" else super().flush)()
+
+    with running(tmp_path, writer=Full) as server, Sender(server.ingest, timeout_s=0.2, n_tries=2) as sender:
+        sender.send(small.run())
+        Full.is_full = True
+        with pytest.raises(ServerError, match="no acknowledgement"):
+            sender.send(small.volume(0))
+        server.thread.join(PATIENCE_S)
+        assert [str(error) for error in server.errors] == ["is the disk full?"]
+        Full.is_full = False
+
+
+def test_a_duplicate_is_acknowledged_as_one_and_neither_journaled_nor_answered_again(aligning):
+    messages = small.messages(indices=range(3))
+    with Subscriber(aligning.publish) as subscriber, Sender(aligning.ingest) as sender:
+        hear(subscriber, is_a(Hello))
+        for message in messages[:-1]:
+            assert [sender.send(message).duplicate for _ in range(3)] == [False, True, True]
+        assert [sender.send(messages[-1]).duplicate for _ in range(2)] == [False, True]
+        heard = hear(subscriber, is_a(RunEnd))
+    assert [m.index for m in heard if isinstance(m, NotReady)] == [0, 1, 2]
+    assert len(aligning.recorded(Run, Volume, RunEnd)) == len(messages)
+
+
+def test_two_sources_cannot_count_a_volume_twice(aligning):
+    with Sender(aligning.ingest) as one, Sender(aligning.ingest) as other:
+        one.send(small.run())
+        assert not one.send(small.volume(0)).duplicate
+        assert other.send(small.volume(0)).duplicate
+        assert not other.send(small.volume(1)).duplicate
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("frames", "says"),
+    [
+        ([b""], "header is not JSON"),
+        ([b"\x80\x04N."], "header is not JSON"),
+        ([b"[" * 100_000], "header is not JSON"),
+        ([b'{"rtgod":2}'], "speaks version 1"),
+        ([b'{"rtgod":1,"type":"volume"}'], "arrays must be exactly"),
+        ([b"", *map(bytes, wire.to_frames(small.run()))], "header is not JSON"),
+        ([*map(bytes, wire.to_frames(small.run())), b"more"], "1 came"),
+        (list(map(bytes, wire.to_frames(Hello("1", None, 0, 0)))), "takes run, volume and run-end, not Hello"),
+        (list(map(bytes, wire.to_frames(small.RANKING))), "takes run, volume and run-end, not Ranking"),
+    ],
+    ids=str,
+)
+def test_frames_that_are_no_message_for_a_server_are_refused_by_name_and_it_goes_on(aligning, frames, says):
+    with raw_source(aligning.ingest) as ask:
+        reply = ask(*frames)
+        assert isinstance(reply, Refused)
+        assert (reply.run_id, reply.index) == ("", None)
+        assert says in reply.why
+        assert equal(ask(*map(bytes, wire.to_frames(small.run()))), Acknowledged("run-1", None))
+    assert len(aligning.recorded(Run)) == 1
+
+
+def test_a_volume_that_is_refused_is_not_journaled_and_the_next_is_taken(aligning):
+    with Sender(aligning.ingest) as sender:
+        with pytest.raises(RefusedError, match=r"the server refused: .*send its Run first"):
+            sender.send(small.volume(0))
+        sender.send(small.run())
+        with pytest.raises(RefusedError, match="run-2 is not being received"):
+            sender.send(small.volume(0, "run-2"))
+        assert sender.send(small.volume(0)).index == 0
+    assert [volume.run_id for volume in aligning.recorded(Volume)] == ["run-1"]
+
+
+def test_a_refusal_of_an_earlier_message_does_not_refuse_the_next():
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
+        router.linger = 0
+        port = router.bind_to_random_port("tcp://127.0.0.1")
+
+        def serve():
+            for _ in range(2):
+                assert router.poll(PATIENCE_S * 1e3)
+                identity, *frames = router.recv_multipart()
+                message = wire.from_frames(frames)
+                if message.index == 0:
+                    for _ in range(2):  # as to a message that was sent again because the first reply was slow
+                        router.send_multipart([identity, *wire.to_frames(Refused("run-1", 0, "no"))])
+                else:
+                    router.send_multipart([identity, *wire.to_frames(Acknowledged("run-1", message.index))])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with Sender(f"tcp://127.0.0.1:{port}", timeout_s=PATIENCE_S) as sender:
+            with pytest.raises(RefusedError):
+                sender.send(small.volume(0))
+            assert sender.send(small.volume(1)).index == 1
+        thread.join(PATIENCE_S)
+
+
+@pytest.mark.parametrize("place", ["ingest", "publish"])
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("tcp://*:*", "beyond loopback"),
+        ("tcp://0.0.0.0:5555", "beyond loopback"),
+        ("tcp://192.168.1.5:5555", "beyond loopback"),
+        ("tcp://eth0:*", "beyond loopback"),
+        ("tcp://[::]:*", "beyond loopback"),
+        ("tcp://127.0.0.1.example.org:5555", "beyond loopback"),
+        ("127.0.0.1:5555", "write tcp://127.0.0.1:PORT"),
+        ("ipc:///tmp/server", "write tcp://127.0.0.1:PORT"),
+        ("tcp://127.0.0.1", "write tcp://127.0.0.1:PORT"),
+        ("tcp://127.0.0.1:http", "write tcp://127.0.0.1:PORT"),
+        ("tcp://127.0.0.1:70000", "write tcp://127.0.0.1:PORT"),
+        ("tcp://[::1", "beyond loopback"),
+        ("", "write tcp://127.0.0.1:PORT"),
+    ],
+)
+def test_an_address_that_cannot_be_served_is_a_server_error(tmp_path, place, address, says):
+    addresses = {"ingest": FREE, "publish": FREE} | {place: address}
+    with JournalWriter(tmp_path / "journal.rtgod") as journal, pytest.raises(ServerError) as caught:
+        Server(Session(None), journal, **addresses)
+    assert says in str(caught.value)
+    assert address in str(caught.value)
+
+
+def test_a_port_in_use_is_a_server_error_and_frees_the_other(aligning, tmp_path):
+    with JournalWriter(tmp_path / "second.rtgod") as journal:
+        for taken in (aligning.ingest, aligning.publish):
+            with pytest.raises(ServerError, match=f"{re.escape(taken)} is in use: is another server running"):
+                Server(Session(None), journal, FREE, taken)
+        with Server(Session(None), journal, FREE, FREE) as server:
+            assert server.endpoints.ingest.startswith("tcp://127.0.0.1:")
+
+
+def test_ports_are_free_again_after_closing(tmp_path):
+    with JournalWriter(tmp_path / "journal.rtgod") as journal:
+        with Server(Session(None), journal, FREE, FREE) as server:
+            endpoints = server.endpoints
+        with Server(Session(None), journal, endpoints.ingest, endpoints.publish) as server:
+            assert server.endpoints == endpoints
+
+
+# ---------------------------------------------------------------- subscribers
+
+
+def test_a_late_subscriber_is_told_where_things_stand(decoding):
+    with Sender(decoding.ingest) as sender:
+        for message in small.messages()[:7]:
+            sender.send(message)
+        with Subscriber(decoding.publish) as early:
+            hear(early, lambda message: getattr(message, "index", None) == 5)
+        with Subscriber(decoding.publish) as late:
+            hello, run, answer = hear(late, is_a(Ranking))[:3]
+    assert hello == Session(small.bundle()).hello()
+    assert equal(run, small.run())
+    assert (type(answer), answer.index) == (Ranking, 5)
+    assert equal(answer, decoding.recorded(Ranking, NotReady)[-1])
+
+
+def test_a_new_run_makes_the_last_answer_of_the_old_one_history(aligning):
+    with Sender(aligning.ingest) as sender:
+        for message in [*small.messages(indices=range(2)), small.run("run-2")]:
+            sender.send(message)
+        with Subscriber(aligning.publish) as late:
+            heard = hear(late, is_a(Run))
+            for _ in range(2):  # its welcome, if the run was heard as it came, and a heartbeat: it was told all by then
+                heard += hear(late, is_a(Hello))
+    assert {m.run_id for m in heard if isinstance(m, Run)} == {"run-2"}
+    assert not [m for m in heard if isinstance(m, Ranking | NotReady)]
+
+
+def test_an_idle_server_says_hello_about_each_second(aligning):
+    with Subscriber(aligning.publish) as subscriber:
+        hear(subscriber, is_a(Hello))
+        hear(subscriber, is_a(Hello))
+        start_s = time.monotonic()
+        hear(subscriber, is_a(Hello))
+        assert 0.7 < time.monotonic() - start_s < 5.0
+
+
+def test_a_subscriber_waits_no_longer_than_it_is_told_to():
+    with zmq.Context() as context, context.socket(zmq.PUB) as silent:
+        port = silent.bind_to_random_port("tcp://127.0.0.1")
+        with Subscriber(f"tcp://127.0.0.1:{port}") as subscriber:
+            start_s = time.monotonic()
+            assert subscriber.poll() is None
+            assert subscriber.poll(0.05) is None
+            assert 0.04 < time.monotonic() - start_s < 5.0
+
+
+# ---------------------------------------------------------------- senders
+
+
+@pytest.fixture
+def nobody():
+    """An address at which nobody listens."""
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+    return f"tcp://127.0.0.1:{port}"
+
+
+def test_a_sender_without_a_server_gives_up_in_the_time_that_it_was_given(nobody):
+    with Sender(nobody, timeout_s=0.05, n_tries=3) as sender:
+        start_s = time.monotonic()
+        with pytest.raises(ServerError, match=r"no acknowledgement from .* within 0\.15 s; is `rtgod serve` running"):
+            sender.send(small.run())
+        assert 0.14 < time.monotonic() - start_s < 5.0
+
+
+def test_a_sender_gives_up_even_when_its_queue_is_full(nobody):
+    start_s = time.monotonic()
+    with Sender(nobody, timeout_s=0.001, n_tries=1100) as sender, pytest.raises(ServerError):
+        sender.send(RunEnd("run-1", 0))
+    assert time.monotonic() - start_s < PATIENCE_S
+
+
+@pytest.mark.parametrize("end", [Sender, Subscriber])
+@pytest.mark.parametrize("address", ["", "127.0.0.1:5555", "tcp://127.0.0.1", "http://127.0.0.1:5555"])
+def test_an_address_that_is_none_is_a_server_error(end, address):
+    with pytest.raises(ServerError, match="write tcp://HOST:PORT"):
+        end(address)
+
+
+def test_what_was_not_acknowledged_is_sent_again_and_counts_once(aligning):
+    """A proxy loses the first of every message, and the first acknowledgement of all but volumes 0 and 2."""
+    stop = threading.Event()
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as front, context.socket(zmq.DEALER) as back:
+        front.linger = back.linger = 0
+        port = front.bind_to_random_port("tcp://127.0.0.1")
+        back.connect(aligning.ingest)
+
+        def lossy():
+            identity, seen = b"", set()
+            poller = zmq.Poller()
+            poller.register(front, zmq.POLLIN)
+            poller.register(back, zmq.POLLIN)
+            while not stop.is_set():
+                ready = dict(poller.poll(20))
+                if front in ready:
+                    identity, *frames = front.recv_multipart()
+                    if frames[0] in seen:
+                        back.send_multipart(frames)
+                    seen.add(frames[0])
+                if back in ready:
+                    (reply,) = back.recv_multipart()
+                    acknowledged = wire.from_frames([reply])
+                    if acknowledged.duplicate or acknowledged.index in (0, 2):
+                        front.send_multipart([identity, reply])
+
+        thread = threading.Thread(target=lossy)
+        thread.start()
+        with Sender(f"tcp://127.0.0.1:{port}", timeout_s=0.1, n_tries=50) as sender:
+            replies = [sender.send(message) for message in small.messages(indices=range(3))]
+        stop.set()
+        thread.join(PATIENCE_S)
+    assert [reply.duplicate for reply in replies] == [True, False, True, False, True]
+    assert [v.index for v in aligning.recorded(Volume)] == [0, 1, 2]
+    assert [a.index for a in aligning.recorded(NotReady)] == [0, 1, 2]
+
+
+# ---------------------------------------------------------------- a recorded run
+
+
+class Clock:
+    """Time that passes only while somebody waits."""
+
+    def __init__(self):
+        self.now_s = 1000.0
+        self.waits_s = []
+
+    def monotonic(self):
+        return self.now_s
+
+    def wait(self, seconds):
+        self.waits_s.append(seconds)
+        self.now_s += seconds
+
+
+class Listed:
+    """Takes messages like a `Sender`; taking one lasts `takes_s`."""
+
+    def __init__(self, clock, takes_s):
+        self.clock, self.takes_s, self.sent = clock, takes_s, []
+
+    def send(self, message):
+        self.sent.append((self.clock.now_s - 1000.0, message))
+        self.clock.now_s += self.takes_s
+
+
+@pytest.mark.parametrize(
+    ("speed", "takes_s", "leave_s"),
+    [
+        (1.0, 0.0, [2.0, 4.0, 8.0]),
+        (4.0, 0.0, [0.5, 1.0, 2.0]),
+        (0.5, 0.0, [4.0, 8.0, 16.0]),
+        (1.0, 0.25, [2.25, 4.25, 8.25]),  # the run's clock starts when the server has the run
+        (1.0, 3.0, [5.0, 8.0, 11.0]),  # too slow a server: as fast as it takes them
+        (math.inf, 0.0, [0.0, 0.0, 0.0]),
+    ],
+)
+def test_volumes_leave_when_their_acquisition_ends(monkeypatch, speed, takes_s, leave_s):
+    clock = Clock()
+    monkeypatch.setattr("rtgod.replay.time.monotonic", clock.monotonic)
+    source = small.Recorded(small.run(), tuple(map(small.volume, (0, 1, 3))))
+    sender = Listed(clock, takes_s)
+    sent = list(send_run(source, sender, speed, clock.wait))
+    assert [type(message) for _, message in sender.sent] == [Run, Volume, Volume, Volume, RunEnd]
+    assert [t for t, _ in sender.sent[1:4]] == pytest.approx(leave_s)
+    assert [s.index for s in sent] == [0, 1, 3]
+    assert sender.sent[-1][1] == RunEnd("run-1", 4)
+    assert all(seconds > 0 for seconds in clock.waits_s)
+    assert math.isfinite(speed) or not clock.waits_s
+
+
+def test_a_recorded_run_reaches_the_server_whole(aligning):
+    source = small.Recorded(small.run(), tuple(map(small.volume, range(5))))
+    before_s = time.time()
+    with Sender(aligning.ingest) as sender:
+        sent = list(send_run(source, sender, 1000.0))
+    assert [volume.index for volume in aligning.recorded(Volume)] == list(range(5))
+    assert equal(aligning.recorded(RunEnd)[0], RunEnd("run-1", 5))
+    times_s = [t for s in sent for t in (s.sent_utc_s, s.acknowledged_utc_s)]
+    assert times_s == sorted(times_s)
+    assert before_s <= times_s[0] <= times_s[-1] <= time.time()
+
+
+# ---------------------------------------------------------------- docs/wire.md
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "wire.md").read_text(encoding="utf-8")
+EXAMPLE, HEADER, VOXELS = re.findall(r"^```(?:python)?\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
+
+
+def test_the_documented_source_sends_a_run(aligning):
+    names = {"INGEST": aligning.ingest}
+    try:
+        exec(EXAMPLE, names)  # noqa: S102 # what the document says is what is tested
+    finally:
+        names["socket"].close(linger=0)
+        zmq.Context.instance().term()
+    run, *volumes, end = aligning.recorded(Run, Volume, RunEnd)
+    assert (run.run_id, run.shape, run.affine[0, 3]) == ("my-run", (24, 26, 20), -34)
+    assert [volume.index for volume in volumes] == [0, 1, 2]
+    for volume in volumes:
+        expected = np.random.default_rng(volume.index).integers(0, 1000, (24, 26, 20))
+        np.testing.assert_array_equal(volume.data, expected)
+    assert end.n_volumes == 3
+
+
+def test_the_documented_source_stops_when_it_is_refused(aligning):
+    names = {"INGEST": aligning.ingest}
+    try:
+        with pytest.raises(SystemExit, match="send its Run first"):
+            exec(EXAMPLE.replace('send({"type": "run",', '({"type": "run",'), names)  # noqa: S102 # as above
+    finally:
+        names["socket"].close(linger=0)
+        zmq.Context.instance().term()
+
+
+def test_the_document_knows_every_message_field_reason_type_and_limit():
+    for cls in Message.__args__:
+        for field in dataclasses.fields(cls):
+            assert f"`{field.name}`" in DOCUMENT, (cls, field.name)
+    for cls in (Block, Motion):
+        for field in dataclasses.fields(cls):
+            assert field.name in DOCUMENT, (cls, field.name)
+    for name in (*wire._TYPES, *Reason, *VOLUME_DTYPES):
+        assert f"`{name}`" in DOCUMENT, name
+    limits = dict(
+        re.findall(r"^\| (header|each array|volumes missing at once|numbers in an affine) \| (.*) \|$", DOCUMENT, re.M)
+    )
+    assert limits == {
+        "header": f"{wire.MAX_HEADER_BYTES >> 20} MiB",
+        "each array": f"{wire.MAX_ARRAY_BYTES >> 30} GiB",
+        "volumes missing at once": f"{MAX_GAP}",
+        "numbers in an affine": "below 1,000,000",
+    }
+
+
+def test_the_documented_bytes_are_the_message():
+    (n_header, n_voxels) = map(int, re.search(r"of (\d+) and (\d+) bytes", DOCUMENT).groups())
+    frames = [HEADER.strip().encode(), bytes.fromhex(VOXELS)]
+    assert [len(frame) for frame in frames] == [n_header, n_voxels]
+    volume = Volume("r", 7, 14.0, np.array([[[1, 2]], [[-1, 256]]], "int16"))
+    assert [bytes(frame) for frame in wire.to_frames(volume)] == frames
