@@ -59,6 +59,9 @@ def serve(
         )
     if threads:
         _set_threads(threads)
+    # Read when the first kernel starts OpenMP: threads that spin while they wait would take the cores from the display
+    # and the source, and be taken off them in turn, which made volumes several times later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     session = Session(
         DecoderBundle.load(bundle) if bundle else None, PipelineSettings.from_toml(settings) if settings else None
     )

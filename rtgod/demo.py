@@ -83,7 +83,9 @@ def _live(folder: Path, bundle: Path, runs: list[Path], speed: float, backend: s
         server.wait_for(server_ready)
         ready: dict[str, Any] = json.loads(server_ready.read_text(encoding="utf-8"))
         display = ["display", "--from", ready["publish"], "--backend", backend, "--no-full-screen"]
-        display += ["--screenshot", str(folder / "display.png"), "--log", str(folder / "display.tsv")]
+        display += ["--log", str(folder / "display.tsv")]
+        if backend != "terminal":
+            display += ["--screenshot", str(folder / "display.png")]
         display += ["--ready-file", str(display_ready), "--stop-after-runs", str(len(runs))]
         with _Part(*display) as screen:
             screen.wait_for(display_ready)

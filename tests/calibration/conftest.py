@@ -5,13 +5,15 @@ import math
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from calibration.bids import find_mask, find_runs
 from calibration.calibrate import CalibrationReport, Inputs, calibrate
-from calibration.features import Network
+from calibration.features import FeatureExtractor, Network
 from calibration.simulation.dataset import simulate
 from calibration.simulation.settings import ResponseSettings, StimulusSettings, SubjectSettings
 from rtgod.bundle import DecoderBundle
@@ -35,6 +37,27 @@ SUBJECT = SubjectSettings(
     response=ResponseSettings(effect_percent=1.5),
 )
 NETWORK = Network(weights="random:0", layers={"low": "features.3", "high": "features.10"}, n_units=60)
+
+
+class RememberingExtractor:
+    """A `FeatureExtractor` that computes the features of each image once."""
+
+    known: ClassVar[dict[Path, dict]] = {}
+
+    def __init__(self, network):
+        assert network == NETWORK
+        self._network = network
+
+    def extract(self, images, progress):
+        if new := [path for path in images if path not in self.known]:
+            computed = FeatureExtractor(self._network).extract(new, progress)
+            self.known.update({p: {layer: v[i] for layer, v in computed.items()} for i, p in enumerate(new)})
+        return {layer: np.stack([self.known[path][layer] for path in images]) for layer in self._network.layers}
+
+
+@pytest.fixture(scope="session")
+def network() -> Network:
+    return NETWORK
 
 
 @pytest.fixture(scope="session")
@@ -71,12 +94,21 @@ class Calibrated:
 @pytest.fixture(scope="session")
 def calibrated(inputs, tmp_path_factory) -> Calibrated:
     progress = []
-    bundle, summary = calibrate(
-        inputs, PipelineSettings(), NETWORK, n_workers=2, report=lambda *step: progress.append(step)
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("calibration.calibrate.FeatureExtractor", RememberingExtractor)
+        bundle, summary = calibrate(
+            inputs, PipelineSettings(), NETWORK, n_workers=2, report=lambda *step: progress.append(step)
+        )
     folder = tmp_path_factory.mktemp("calibrated") / "bundle"
     bundle.save(folder)
     return Calibrated(bundle, summary, folder, progress)
+
+
+@pytest.fixture
+def known_features(monkeypatch, calibrated):
+    """Makes calibration use what the first one computed; gives the features of images by their paths."""
+    monkeypatch.setattr("calibration.calibrate.FeatureExtractor", RememberingExtractor)
+    return RememberingExtractor(NETWORK)
 
 
 @pytest.fixture(scope="session")

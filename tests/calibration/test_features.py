@@ -97,17 +97,18 @@ def test_a_layer_with_fewer_units_keeps_them_all():
     assert {k: v.shape for k, v in found.extract(images(1)).items()} == {"low": (1, 2000), "out": (1, 1000)}
 
 
-def test_order_batches_and_files_make_no_difference(extractor, tmp_path):
-    pictures = images(35)  # more than a batch
-    paths = [tmp_path / f"{i}.png" for i in range(35)]
+def test_order_batches_and_files_make_no_difference(extractor, tmp_path, monkeypatch):
+    monkeypatch.setattr("calibration.features._BATCH", 4)
+    pictures = images(7)
+    paths = [tmp_path / f"{i}.png" for i in range(7)]
     for path, picture in zip(paths, pictures, strict=True):
         path.write_bytes(png(picture))
     done = []
     found = extractor.extract(paths, done.append)
-    assert done == [32, 3]
+    assert done == [4, 3]
     backwards = extractor.extract(pictures[::-1])
     for layer, values in found.items():
-        assert values.shape == (35, 50)
+        assert values.shape == (7, 50)
         assert values.dtype == np.float32
         np.testing.assert_allclose(values, backwards[layer][::-1], rtol=1e-4, atol=1e-5)
 

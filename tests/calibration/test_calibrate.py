@@ -1,0 +1,166 @@
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from importlib.metadata import version
+
+import numpy as np
+import pytest
+
+from calibration import calibrate as module
+from calibration.bids import RunFiles, find_runs
+from calibration.calibrate import calibrate
+from calibration.features import FeatureExtractor
+from calibration.samples import run_samples
+from rtgod.errors import InputError
+from rtgod.settings import PipelineSettings
+from tests import naive
+
+N_CANDIDATES, N_SAMPLES = 80, 100
+
+
+def quiet(*_):
+    pass
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_left_out_runs_are_decoded_above_chance(calibrated):
+    summary = calibrated.summary
+    assert (summary.n_samples, summary.n_runs, summary.n_candidates, summary.n_skipped) == (100, 2, N_CANDIDATES, 0)
+    assert summary.n_voxels == len(calibrated.made.reference.voxels)
+    assert summary.identification_accuracy > 0.65
+    for layer in summary.layers.values():
+        assert layer.feature_accuracy > 0.1
+        assert layer.identification_accuracy > 0.6
+
+
+def test_new_categories_are_decoded_above_chance(bundle, subject):
+    """Of the test run: none of these categories was trained on."""
+    run = find_runs(subject, "01", "perceptionTest")[0]
+    samples = run_samples(run.bold, run.events, bundle.reference, bundle.settings)
+    decoder, matcher = bundle.decoder(), bundle.matcher()
+    position = {candidate.category_id: i for i, candidate in enumerate(bundle.candidates)}
+    accuracies = []
+    for i, (trial, values) in enumerate(zip(samples.trials, samples.values, strict=True)):
+        order, scores = matcher.rank(decoder.decode(i, values))
+        accuracies.append(naive.identification_accuracy(scores[np.argsort(order)], position[trial.category]))
+    assert np.mean(accuracies) > 0.6
+
+
+def test_the_saved_bundle_decodes_as_ridge_on_the_training_samples_does(bundle, calibrated, inputs, known_features):
+    runs = [run_samples(run.bold, run.events, bundle.reference, bundle.settings) for run in inputs.runs]
+    X = np.concatenate([run.values for run in runs]).astype(float)
+    names = [trial.stimulus for run in runs for trial in run.trials]
+    Y = known_features.extract([inputs.images / "training" / f"{name}.png" for name in names], quiet)
+    new = X[7]
+    decoded = bundle.decoder().decode(0, new.astype(np.float32)).layers
+    for layer, targets in Y.items():
+        weights = naive.ridge(X, targets.astype(float), calibrated.summary.layers[layer].penalty)
+        z = (new - X.mean(0)) / X.std(0, ddof=1)
+        expected = z @ weights * targets.std(0, ddof=1) + targets.mean(0)
+        np.testing.assert_allclose(decoded[layer], expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_candidates_are_the_data_set_s_categories_with_their_names_and_mean_features(bundle, inputs, network):
+    rows = [line.split("\t") for line in inputs.names.read_text().splitlines()[1:]]
+    assert {(c.category_id, c.name) for c in bundle.candidates} == {(row[0], row[1]) for row in rows}
+    some = bundle.candidates[::20]
+    # One image stands behind each.
+    paths = [next((inputs.candidates / candidate.category_id).iterdir()) for candidate in some]
+    for layer, values in FeatureExtractor(network).extract(paths).items():
+        assert values.shape[1] == bundle.layers[layer].dual.shape[0] == 60
+        np.testing.assert_allclose(bundle.candidate_features[layer][::20], values, rtol=1e-4, atol=1e-4)
+
+
+def test_provenance_names_everything_it_was_made_from(calibrated, inputs, network):
+    header = json.loads((calibrated.folder / "bundle.json").read_text())
+    provenance = header["provenance"]
+    assert header["sha256"] == digest(calibrated.folder / "arrays.safetensors")
+    assert provenance["subject"] == "01"
+    assert provenance["runs"] == {
+        run.bold.name: {"sha256": digest(run.bold), "events_sha256": digest(run.events)} for run in inputs.runs
+    }
+    assert provenance["mask"] == {inputs.mask.name: digest(inputs.mask)}
+    assert provenance["network"]["layers"] == dict(network.layers)
+    assert (provenance["network"]["weights"], provenance["network"]["n_units"]) == ("random:0", 60)
+    assert provenance["packages"]["torch"] == version("torch")
+    accuracy = provenance["cross_validation"]["identification_accuracy"]
+    assert accuracy == calibrated.summary.identification_accuracy
+
+
+def test_progress_comes_to_its_end_in_every_stage(calibrated):
+    last = {stage: (done, total) for stage, done, total in calibrated.progress}
+    assert set(last) == {"runs through the pipeline", "network features", "fitting"}
+    assert last["network features"] == (N_SAMPLES + N_CANDIDATES,) * 2
+    assert all(done == total for done, total in last.values())
+
+
+@pytest.mark.usefixtures("known_features")
+def test_the_number_of_workers_changes_no_byte(calibrated, inputs, network):
+    alone, summary = calibrate(inputs, PipelineSettings(), network, n_workers=1, report=quiet)
+    arrays, expected = alone._arrays(), calibrated.made._arrays()
+    assert arrays.keys() == expected.keys()
+    for key, values in arrays.items():
+        assert values.tobytes() == expected[key].tobytes(), key
+    assert summary == calibrated.summary
+
+
+@pytest.mark.usefixtures("known_features")
+def test_shuffled_labels_are_decoded_at_chance(inputs, network, tmp_path):
+    """A held-out run that leaked into training would be decoded even so."""
+    rng = np.random.default_rng(0)
+    accuracies, feature_accuracies = [], []
+    for shuffle in range(2):
+        runs = []
+        for run in inputs.runs:
+            header, *rows = [line.split("\t") for line in run.events.read_text().splitlines()]
+            shown = [row[5] for row in rows if row[3] == "stimulus"]
+            names = dict(zip(dict.fromkeys(shown), rng.permutation(list(dict.fromkeys(shown))), strict=True))
+            for row in rows:
+                row[5] = str(names.get(row[5], row[5]))
+            shuffled = tmp_path / f"{shuffle}_{run.events.name}"
+            shuffled.write_text("".join("\t".join(row) + "\n" for row in [header, *rows]))
+            runs.append(RunFiles(run.bold, shuffled))
+        _, summary = calibrate(replace(inputs, runs=tuple(runs)), PipelineSettings(), network, 2, quiet)
+        accuracies.append(summary.identification_accuracy)
+        feature_accuracies += [layer.feature_accuracy for layer in summary.layers.values()]
+    assert np.mean(accuracies) == pytest.approx(0.5, abs=0.08)
+    assert np.abs(feature_accuracies).max() < 0.12
+
+
+# ---------------------------------------------------------------- what cannot be calibrated on
+
+
+def test_runs_without_shown_images_are_refused(inputs, subject, network):
+    imagery = replace(inputs, runs=tuple(find_runs(subject, "01", "imagery")))
+    with pytest.raises(InputError, match="trials name no image; calibrate on runs in which images were shown"):
+        calibrate(imagery, PipelineSettings(), network, 1, quiet)
+
+
+def test_a_shown_image_without_a_file_is_named(inputs, network, tmp_path):
+    shutil.copytree(inputs.images / "training", tmp_path / "images")
+    gone = sorted((tmp_path / "images").iterdir())[3]
+    gone.unlink()
+    with pytest.raises(InputError, match=f"shows {gone.stem}, of which there is no image file; .*--images"):
+        calibrate(replace(inputs, images=tmp_path / "images"), PipelineSettings(), network, 1, quiet)
+
+
+@pytest.mark.usefixtures("known_features")
+def test_one_run_is_too_few_to_leave_one_out(inputs, network):
+    with pytest.raises(InputError, match="at least two runs"):
+        calibrate(replace(inputs, runs=inputs.runs[:1]), PipelineSettings(), network, 1, quiet)
+
+
+def test_what_is_shown_need_not_be_a_candidate(bundle, inputs):
+    """Accuracy of identification is then unknown, that of features is not."""
+    runs = [run_samples(run.bold, run.events, bundle.reference, bundle.settings) for run in inputs.runs]
+    held_out = {layer: np.tile(model.unit_mean, (N_SAMPLES, 1)) for layer, model in bundle.layers.items()}
+    summary = module._summarise(
+        bundle.layers, dict.fromkeys(bundle.layers, 1.0), held_out, held_out, bundle.candidate_features,
+        [f"other{i}" for i in range(N_CANDIDATES)], ["unknown"] * N_SAMPLES, runs,
+    )  # fmt: skip
+    assert summary.identification_accuracy is None
+    assert {layer.identification_accuracy for layer in summary.layers.values()} == {None}
