@@ -145,7 +145,7 @@ def read_spm_motion(path: Path, n_volumes: int) -> list[Float64Array]:
     """
     try:
         first = path.read_text(encoding="utf-8").split(maxsplit=1)[0]
-        table = np.loadtxt(path, ndmin=2, skiprows=0 if first.lstrip("+-").replace(".", "").isdigit() else 1)
+        table = np.loadtxt(path, ndmin=2, skiprows=0 if _is_number(first) else 1)
     except (OSError, ValueError, IndexError) as error:
         raise InputError(f"motion {path}: cannot be read as a table of numbers ({error})") from error
     if table.shape != (n_volumes, 6):
@@ -162,6 +162,14 @@ def read_spm_motion(path: Path, n_volumes: int) -> list[Float64Array]:
         matrix[:3, 3] = x, y, z
         poses.append(np.linalg.inv(matrix))
     return poses
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _count(runs: Sequence[RunRecord]) -> dict[str, float | int]:

@@ -21,7 +21,8 @@ from safetensors.numpy import save_file
 
 from calibration.features import FeatureExtractor, Network, category_means
 from calibration.simulation.head import REGIONS, UNIONS, Head, build_head
-from calibration.simulation.objects import ObjectCategory, draw, object_categories
+from calibration.simulation.objects import ObjectCategory, object_categories
+from calibration.simulation.photograph import draw
 from calibration.simulation.response import Tuning, block_response, layer_delays_s, make_tuning
 from calibration.simulation.scanner import Scanner, draw_movement, slice_times_s
 from calibration.simulation.schedule import (

@@ -16,7 +16,11 @@ STEM = "sub-01_ses-{}_task-perception_run-{}"
 @pytest.fixture
 def dataset(tmp_path):
     """Two training runs and a test run of subject 01, a run of subject 02, a region, images and candidates."""
-    for session, number, suffix in (("training", "02", ".nii.gz"), ("training", "01", ".nii"), ("test", "01", ".nii.gz")):
+    for session, number, suffix in (
+        ("training", "02", ".nii.gz"),
+        ("training", "01", ".nii"),
+        ("test", "01", ".nii.gz"),
+    ):
         folder = tmp_path / "sub-01" / f"ses-{session}" / "func"
         folder.mkdir(parents=True, exist_ok=True)
         stem = STEM.format(session, number)
@@ -27,7 +31,13 @@ def dataset(tmp_path):
     rois.mkdir(parents=True)
     for region in ("V1", "VC"):
         (rois / f"sub-01_space-bold_label-{region}_mask.nii.gz").touch()
-    for name in ("shown/a_1.JPEG", "shown/b_2.png", "candidates/a/a_9.png", "candidates/b/b_9.jpg", "candidates/b/x.txt"):
+    for name in (
+        "shown/a_1.JPEG",
+        "shown/b_2.png",
+        "candidates/a/a_9.png",
+        "candidates/b/b_9.jpg",
+        "candidates/b/x.txt",
+    ):
         (tmp_path / "stimuli" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "stimuli" / name).touch()
     return tmp_path

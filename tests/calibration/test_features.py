@@ -244,7 +244,7 @@ def test_weights_that_cannot_be_downloaded_say_what_to_do_instead(monkeypatch, t
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", offline)
-    with pytest.raises(InputError, match="cannot be downloaded.*--weights a local file, or random:0"):
+    with pytest.raises(InputError, match=r"cannot be downloaded.*--weights a local file, or random:0"):
         FeatureExtractor(network("default"))
 
 

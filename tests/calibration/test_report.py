@@ -41,7 +41,9 @@ def blocks(journal, bundle, subject):
         if isinstance(message, Ranking):
             latest[message.run_id, message.block] = message
     found = []
-    for (run_id, block), ranking in sorted(latest.items(), key=lambda item: ("imagery" in item[0][0], item[0][0], item[0][1])):
+    for (run_id, block), ranking in sorted(
+        latest.items(), key=lambda item: ("imagery" in item[0][0], item[0][0], item[0][1])
+    ):
         trial = read_trials(next(subject.rglob(f"{run_id}_events.tsv")))[block]
         if not trial.repeat:
             found.append((trial, ranking, ranking.scores[np.argsort(ranking.order)], position[trial.category]))

@@ -87,7 +87,7 @@ def test_partial_samples_come_before_the_whole_one(training, bundle):
 def test_events_of_another_time_are_refused(training, bundle, tmp_path):
     late = tmp_path / "late_events.tsv"
     late.write_text("onset\tduration\ttrial_type\n5000\t9\tface\n")
-    with pytest.raises(InputError, match="no trial of late_events.tsv has a usable volume"):
+    with pytest.raises(InputError, match=r"no trial of late_events\.tsv has a usable volume"):
         run_samples(training.bold, late, bundle.reference, bundle.settings)
 
 

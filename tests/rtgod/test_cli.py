@@ -64,7 +64,9 @@ def test_importing_loads_nothing_heavy(package):
 
 
 @pytest.mark.parametrize("command", ["demo", "simulate", "calibrate", "report", "serve", "replay", "display"])
-def test_every_command_has_help(rtgod, capsys, monkeypatch, command):
+def test_every_command_has_help(capsys, monkeypatch, command):
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setattr(sys, "argv", ["rtgod", command, "--help"])
     with pytest.raises(SystemExit) as stopped:
         cli.main()

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.simulation import objects
-from calibration.simulation.objects import draw, object_categories
+from calibration.simulation import objects, photograph
+from calibration.simulation.objects import object_categories
+from calibration.simulation.photograph import draw
 from rtgod.errors import InputError
 
 MANY = object_categories(5000, seed=3)
@@ -21,7 +22,7 @@ def appearance(image):
 
 
 def opacity(category, exemplar, size_px=64):
-    return objects._photograph(category, exemplar, size_px, 0)[1]
+    return photograph._photograph(category, exemplar, size_px, 0)[1]
 
 
 def test_names_and_ids_are_unique():
@@ -95,7 +96,7 @@ def test_drawing_stays_in_single_precision():
     # A double among the fields would halve the speed, and nothing else would tell.
     assert {opacity(c, 0, 32).dtype for c in SOME} == {np.dtype(np.float32)}
     x = np.linspace(-1, 1, 9, dtype=np.float32)
-    pattern = objects._Pattern(x, x, x, x, x, 2.0)
+    pattern = objects.Pattern(x, x, x, x, x, 2.0)
     assert {t(pattern).dtype for t in objects.TEXTURES.values()} == {np.dtype(np.float32)}
 
 
