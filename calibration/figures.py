@@ -35,12 +35,13 @@ def latency(stages: Mapping[str, Float64Array], total: Float64Array) -> Figure:
         axes.barh(y, p50, color=colour, height=0.6)
         axes.plot([p50, p99], [y, y], color=colour, linewidth=1.5)
         axes.plot(p99, y, "|", color=colour, markersize=9)
-        axes.annotate(f"{p50:.2g} ms", (p99, y), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
+        label = f"{_rounded(p50)} | {_rounded(p99)}"
+        axes.annotate(label, (p99, y), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.invert_yaxis()
     axes.margins(x=0.15)
     axes.set_xlim(left=0)
-    axes.set_xlabel("milliseconds a volume: median (bar, number) and 99th percentile (line)")
+    axes.set_xlabel("milliseconds a volume: median (bar, first number) | 99th percentile (line, second number)")
     _plain(axes)
     return figure
 
@@ -129,6 +130,10 @@ def _picture(axes: Axes, path: Path, caption: str, frame: str | None) -> None:
     axes.set_xlabel("\n".join(textwrap.fill(line, 24) for line in caption.split("\n")), fontsize=7, linespacing=0.95)
     for spine in axes.spines.values():
         spine.set(color=frame, linewidth=4, visible=frame is not None)
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _plain(axes: Axes) -> None:

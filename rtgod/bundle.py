@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from rtgod.decoding import Decoder, LayerDecoder, Matcher
 from rtgod.errors import BundleError
+from rtgod.files import appearing_whole
 from rtgod.messages import Array, Float32Array, Run
 from rtgod.pipeline import Pipeline, Reference
 from rtgod.settings import PipelineSettings
@@ -83,27 +82,19 @@ class DecoderBundle:
         if folder.exists():
             raise BundleError(f"bundle {folder}: exists already; choose another --out or remove it")
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        except OSError as error:
-            raise BundleError(f"bundle {folder}: cannot be written ({error})") from error
-        try:
-            save_file(self._arrays(), unfinished / _ARRAYS)
-            header = {
-                "rtgod_bundle": FORMAT,
-                "sha256": sha256_of(unfinished / _ARRAYS),
-                "layers": list(self.layers),
-                "candidates": [[c.category_id, c.name] for c in self.candidates],
-                "settings": self.settings.model_dump(mode="json"),
-                "provenance": dict(self.provenance),
-            }
-            (unfinished / _HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
-            unfinished.chmod(0o755)
-            unfinished.rename(folder)
+            with appearing_whole(folder) as unfinished:
+                save_file(self._arrays(), unfinished / _ARRAYS)
+                header = {
+                    "rtgod_bundle": FORMAT,
+                    "sha256": sha256_of(unfinished / _ARRAYS),
+                    "layers": list(self.layers),
+                    "candidates": [[c.category_id, c.name] for c in self.candidates],
+                    "settings": self.settings.model_dump(mode="json"),
+                    "provenance": dict(self.provenance),
+                }
+                (unfinished / _HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
         except (OSError, SafetensorError, TypeError) as error:
             raise BundleError(f"bundle {folder}: cannot be written ({error})") from error
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
 
     @classmethod
     def load(cls, folder: Path) -> DecoderBundle:

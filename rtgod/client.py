@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from types import TracebackType
-from typing import Self
 
 import zmq
 
 from rtgod import wire
 from rtgod.errors import RefusedError, ServerError
+from rtgod.files import Closing
 from rtgod.messages import Acknowledged, Message, Refused, Run, RunEnd, Volume
 
 
-class Sender:
+class Sender(Closing):
     """Sends a run's messages and waits until each is on the server's disk.
 
     Parameters
@@ -71,16 +70,8 @@ class Sender:
         """Close; what was not acknowledged is dropped."""
         self._context.destroy(linger=0)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class Subscriber:
+class Subscriber(Closing):
     """Hears everything that a server publishes: Hello, Run, answers, RunEnd.
 
     Parameters
@@ -114,14 +105,6 @@ class Subscriber:
     def close(self) -> None:
         """Close the connection."""
         self._context.destroy(linger=0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _connect(context: zmq.Context[zmq.Socket[bytes]], kind: int, address: str) -> zmq.Socket[bytes]:

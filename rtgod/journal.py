@@ -14,11 +14,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 from rtgod import wire
 from rtgod.errors import JournalError, WireError
+from rtgod.files import Closing
 from rtgod.messages import Message
 
 MAGIC = b"rtgod journal 1\n"
@@ -26,7 +26,7 @@ _MARK = b"\nrec"
 _HEAD = struct.Struct("<4sII")
 
 
-class JournalWriter:
+class JournalWriter(Closing):
     """Appends messages to a new journal file.
 
     Parameters
@@ -72,14 +72,6 @@ class JournalWriter:
         if not self._file.closed:
             self.flush()
             self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)

@@ -13,13 +13,12 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import zmq
 
 from rtgod import wire
 from rtgod.errors import RefusedError, ServerError, WireError
+from rtgod.files import Closing
 from rtgod.journal import JournalWriter
 from rtgod.messages import Acknowledged, Answer, Message, Ranking, Refused, Run, RunEnd, Volume
 from rtgod.session import Incoming, Session
@@ -46,7 +45,7 @@ class Endpoints:
     publish: str
 
 
-class Server:
+class Server(Closing):
     """Binds the sockets; `serve` runs until told to stop.
 
     Parameters
@@ -105,14 +104,6 @@ class Server:
     def close(self) -> None:
         """Close the sockets; what was published and acknowledged still leaves within a second."""
         self._context.destroy(linger=1000)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _receive(self, identity: bytes, frames: list[memoryview]) -> None:
         start = time.perf_counter_ns()

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -38,6 +35,7 @@ from calibration.simulation.schedule import (
 from calibration.simulation.settings import SubjectSettings
 from rtgod import __version__
 from rtgod.errors import InputError
+from rtgod.files import appearing_whole
 from rtgod.messages import Array, Float32Array, Int32Array
 
 #: Exemplars from this number on stand behind category features and are never shown.
@@ -82,8 +80,11 @@ def simulate(out: Path, settings: SubjectSettings, n_workers: int, report: Repor
     if out.exists():
         raise InputError(f"{out}: exists already; choose another folder or remove it")
     single = {"initializer": numba.set_num_threads, "initargs": (1,)}
-    with _appearing_whole(out) as root, ProcessPoolExecutor(n_workers, get_context("spawn"), **single) as pool:
-        _Subject(root, settings, report, pool).write()
+    try:
+        with appearing_whole(out) as root, ProcessPoolExecutor(n_workers, get_context("spawn"), **single) as pool:
+            _Subject(root, settings, report, pool).write()
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error})") from error
 
 
 class _Subject:
@@ -359,24 +360,6 @@ def _signal_change(job: _Job) -> Float32Array:
         for delay_s, amplitudes in zip(delays_s, job.amplitudes, strict=True):
             change[:, here] += course[delay_s] @ amplitudes[:, here]
     return change
-
-
-@contextmanager
-def _appearing_whole(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its name when all went well, and is removed otherwise."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
-    try:
-        yield unfinished
-        unfinished.chmod(0o755)
-        unfinished.rename(out)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error})") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _save_nifti(path: Path, data: Array, affine: Array, tr_s: float | None = None) -> None:

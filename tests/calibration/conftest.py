@@ -105,7 +105,7 @@ def calibrated(inputs, tmp_path_factory) -> Calibrated:
 
 
 @pytest.fixture
-def known_features(monkeypatch, calibrated):
+def known_features(monkeypatch, calibrated):  # noqa: ARG001 # it is what computes them
     """Makes calibration use what the first one computed; gives the features of images by their paths."""
     monkeypatch.setattr("calibration.calibrate.FeatureExtractor", RememberingExtractor)
     return RememberingExtractor(NETWORK)
