@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numba
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from calibration.bids import find_mask, find_runs
@@ -53,6 +55,17 @@ class RememberingExtractor:
             computed = FeatureExtractor(self._network).extract(new, progress)
             self.known.update({p: {layer: v[i] for layer, v in computed.items()} for i, p in enumerate(new)})
         return {layer: np.stack([self.known[path][layer] for path in images]) for layer in self._network.layers}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Threads of torch and numba that wait for each other take several times as long on a busy machine."""
+    before = numba.get_num_threads(), torch.get_num_threads()
+    numba.set_num_threads(1)
+    torch.set_num_threads(1)
+    yield
+    numba.set_num_threads(before[0])
+    torch.set_num_threads(before[1])
 
 
 @pytest.fixture(scope="session")

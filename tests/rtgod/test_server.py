@@ -6,7 +6,6 @@ import math
 import re
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,52 +36,8 @@ from rtgod.replay import send_run
 from rtgod.server import Server
 from rtgod.session import MAX_GAP, Session, without_timing
 from tests import small
+from tests.serving import FREE, PATIENCE_S, running
 from tests.strategies import equal
-
-FREE = "tcp://127.0.0.1:*"
-PATIENCE_S = 20.0  # how long anything may take before a test fails; nothing waits that long
-
-
-@dataclass
-class Running:
-    server: Server
-    journal: Path
-    errors: list[BaseException]
-    thread: threading.Thread
-
-    @property
-    def ingest(self):
-        return self.server.endpoints.ingest
-
-    @property
-    def publish(self):
-        return self.server.endpoints.publish
-
-    def recorded(self, *types):
-        return [message for message in read_journal(self.journal) if isinstance(message, types or object)]
-
-
-@contextlib.contextmanager
-def running(folder, bundle=None, writer=JournalWriter):
-    """A server in a thread, stopped and closed at the end; `errors` holds what it raised."""
-    stop, errors = threading.Event(), []
-    path = folder / "session.rtgod"
-    with writer(path) as journal, Server(Session(bundle), journal, FREE, FREE) as server:
-
-        def serve():
-            try:
-                server.serve(stop.is_set, idle_s=0.01)
-            except Exception as error:  # noqa: BLE001 # shown to the test, whatever it is
-                errors.append(error)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield Running(server, path, errors, thread)
-        finally:
-            stop.set()
-            thread.join(PATIENCE_S)
-            assert not thread.is_alive()
 
 
 @pytest.fixture

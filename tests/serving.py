@@ -1,0 +1,55 @@
+"""A server in a thread, over real sockets on free ports, for tests that talk to one."""
+
+import contextlib
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtgod.journal import JournalWriter, read_journal
+from rtgod.server import Server
+from rtgod.session import Session
+
+FREE = "tcp://127.0.0.1:*"
+PATIENCE_S = 20.0  # how long anything may take before a test fails; nothing waits that long
+
+
+@dataclass
+class Running:
+    server: Server
+    journal: Path
+    errors: list[BaseException]
+    thread: threading.Thread
+
+    @property
+    def ingest(self):
+        return self.server.endpoints.ingest
+
+    @property
+    def publish(self):
+        return self.server.endpoints.publish
+
+    def recorded(self, *types):
+        return [message for message in read_journal(self.journal) if isinstance(message, types or object)]
+
+
+@contextlib.contextmanager
+def running(folder, bundle=None, writer=JournalWriter):
+    """A server in a thread, stopped and closed at the end; `errors` holds what it raised."""
+    stop, errors = threading.Event(), []
+    path = folder / "session.rtgod"
+    with writer(path) as journal, Server(Session(bundle), journal, FREE, FREE) as server:
+
+        def serve():
+            try:
+                server.serve(stop.is_set, idle_s=0.01)
+            except Exception as error:  # noqa: BLE001 # shown to the test, whatever it is
+                errors.append(error)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield Running(server, path, errors, thread)
+        finally:
+            stop.set()
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
