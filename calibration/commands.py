@@ -92,6 +92,9 @@ def calibrate(
     ] = None,
     units: Annotated[int, typer.Option(min=1, help="Units to keep of each layer.")] = 1000,
     settings: Annotated[Path | None, typer.Option(help="TOML file with pipeline settings.")] = None,
+    show_settings: Annotated[
+        bool, typer.Option("--show-settings", help="Print the settings as JSON and stop.")
+    ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one per core.")] = None,
 ) -> None:
     """Train a decoder on recorded runs and write its bundle.
@@ -107,6 +110,10 @@ def calibrate(
     from rtgod.errors import BundleError
     from rtgod.settings import PipelineSettings
 
+    pipeline = PipelineSettings.from_toml(settings) if settings else PipelineSettings()
+    if show_settings:
+        console.print_json(pipeline.model_dump_json())
+        return
     if out.exists():
         raise BundleError(f"bundle {out}: exists already; choose another --out or remove it")
     stimuli = dataset / "stimuli"
@@ -124,13 +131,7 @@ def calibrate(
         raise InputError(f"--network {network}: name the layers to decode with --layer NAME=NODE")
     chosen = Network(network, weights, layers, units)
     with _progress() as report:
-        bundle, summary = run_calibration(
-            inputs,
-            PipelineSettings.from_toml(settings) if settings else PipelineSettings(),
-            chosen,
-            workers or os.cpu_count() or 1,
-            report,
-        )
+        bundle, summary = run_calibration(inputs, pipeline, chosen, workers or os.cpu_count() or 1, report)
     bundle.save(out)
     _print_summary(summary)
     console.print(f"bundle [bold]{out}[/]: subject {subject}, network {network} with weights {weights}")
