@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,14 +122,27 @@ class FeatureExtractor:
         import torch
 
         collected: dict[str, list[Float32Array]] = {name: [] for name in self.network.layers}
-        with torch.inference_mode():
-            for batch in _batches(images):
-                stacked = torch.stack([self._preprocess(_read(image)) for image in batch])
-                for name, activation in self._model(stacked).items():
-                    flat = activation.flatten(1).numpy()
-                    collected[name].append(flat[:, self._chosen(name, flat.shape[1])])
-                progress(len(batch))
+        threads_before = torch.get_num_threads()
+        # Batches run side by side, each on one thread from end to end: torch's own threads split sums differently on
+        # another number of cores, and the features would not be the same to the last bit.
+        with ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            try:
+                for batch, features in zip(_batches(images), pool.map(self._compute, _batches(images)), strict=True):
+                    for name, values in features.items():
+                        collected[name].append(values)
+                    progress(len(batch))
+            finally:
+                pool.shutdown(cancel_futures=True)
+                torch.set_num_threads(threads_before)
         return {name: np.concatenate(parts) for name, parts in collected.items()}
+
+    def _compute(self, batch: Sequence[Image]) -> dict[str, Float32Array]:
+        import torch
+
+        with torch.inference_mode():
+            activations = self._model(torch.stack([self._preprocess(_read(image)) for image in batch]))
+        flat = {name: activation.flatten(1).numpy() for name, activation in activations.items()}
+        return {name: values[:, self._chosen(name, values.shape[1])] for name, values in flat.items()}
 
     def _chosen(self, layer: str, n_available: int) -> npt.NDArray[np.int64]:
         """One permutation per layer, so that the units of a layer do not depend on which others are asked for."""

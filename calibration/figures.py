@@ -51,9 +51,11 @@ def ranks(by_kind: Mapping[str, Array], n_candidates: int) -> Figure:
     figure = Figure(figsize=(6, 4.2), layout="constrained")
     axes = figure.add_subplot()
     k = np.arange(1, n_candidates + 1)
-    for (kind, values), colour in zip(by_kind.items(), (BLUE, ORANGE), strict=False):
+    for (kind, values), colour in zip(by_kind.items(), (BLUE, ORANGE, GREEN), strict=False):
         share = np.searchsorted(np.sort(values), k, side="right") / len(values)
-        axes.step(k, share, where="post", color=colour, linewidth=2, label=f"{kind}, {len(values)} blocks")
+        axes.step(
+            k, share, where="post", color=colour, linewidth=2, label=f"{kind.replace('_', ' ')}, {len(values)} blocks"
+        )
     axes.plot(k, k / n_candidates, color=GREY, linestyle="--", label="chance")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:.0f}")

@@ -49,17 +49,25 @@ class DecodedBlock:
         In the order of the bundle's candidates.
     true : int
         Position of the true category among them.
+    trained_on : bool
+        Whether the decoder was trained on this run: then its ranks say nothing of new ones.
     """
 
     trial: Trial
     ranking: Ranking
     scores: Float32Array
     true: int
+    trained_on: bool
 
     @property
     def rank(self) -> int:
         """Rank of the true category, from 1."""
         return rank_of(self.scores, self.true)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the other candidates that score lower."""
+        return identification_accuracy(self.scores, self.true)
 
 
 def write_report(
@@ -122,13 +130,14 @@ def decoded_blocks(runs: Sequence[RunRecord], bundle: DecoderBundle, dataset: Pa
         if not found:
             raise InputError(f"{dataset}: no {record.run.run_id}_events.tsv; give the data set that was replayed")
         trials = read_trials(found[0])
+        trained_on = any(name.startswith(f"{record.run.run_id}_bold.") for name in bundle.provenance.get("runs", ()))
         latest = {a.block: a for a in record.answers if isinstance(a, Ranking) and a.block is not None}
         for block, ranking in sorted(latest.items()):
             trial = trials[block]
             if not trial.repeat and trial.category in position:
                 scores = np.empty_like(ranking.scores)
                 scores[ranking.order] = ranking.scores
-                blocks.append(DecodedBlock(trial, ranking, scores, position[trial.category]))
+                blocks.append(DecodedBlock(trial, ranking, scores, position[trial.category], trained_on))
     return blocks
 
 
@@ -205,39 +214,22 @@ def _latency(runs: Sequence[RunRecord], out: Path, console: Console) -> dict[str
 def _ranks(
     blocks: Sequence[DecodedBlock], bundle: DecoderBundle, dataset: Path, out: Path, console: Console
 ) -> dict[str, float | int]:
-    summary: dict[str, float | int] = {"n_candidates": len(bundle.candidates)}
-    groups = {"seen": [b for b in blocks if b.trial.kind == "stimulus"],
-              "imagined": [b for b in blocks if b.trial.kind == "imagery"]}  # fmt: skip
+    new = [b for b in blocks if not b.trained_on]
+    groups = {
+        "seen": [b for b in new if b.trial.kind == "stimulus"],
+        "imagined": [b for b in new if b.trial.kind == "imagery"],
+        "trained_on": [b for b in blocks if b.trained_on],
+    }
     groups = {kind: groups[kind] for kind in groups if groups[kind]}
+    summary: dict[str, float | int] = {"n_candidates": len(bundle.candidates)}
     lines = ["kind\tonset_s\tcategory_id\tcategory\tfirst\trank\tidentification_accuracy\tn_volumes"]
     for kind, members in groups.items():
-        table = Table(
-            title=f"{kind.capitalize()}: rank among {len(bundle.candidates)} categories", title_justify="left"
-        )
-        for column in (kind, "ranked first", "rank"):
-            table.add_column(column, justify="right" if column == "rank" else "left")
-        accuracies = []
-        for b in members:
-            name = bundle.candidates[b.true].name
-            accuracies.append(identification_accuracy(b.scores, b.true))
-            table.add_row(name, b.ranking.top[0], str(b.rank), style="bold" if b.rank <= 10 else "")
-            lines.append(
-                f"{kind}\t{b.trial.onset_s:g}\t{b.trial.category}\t{name}\t{b.ranking.top[0]}\t{b.rank}\t"
-                f"{accuracies[-1]:.6f}\t{b.ranking.n_volumes}"
-            )
-        p_value = permutation_p(np.stack([b.scores for b in members]), [b.true for b in members])
-        summary[f"{kind}_identification_accuracy"] = float(np.mean(accuracies))
-        summary[f"{kind}_p_value"] = p_value
-        summary[f"{kind}_median_rank"] = float(np.median([b.rank for b in members]))
-        summary[f"{kind}_top10"] = float(np.mean([b.rank <= 10 for b in members]))
-        summary[f"{kind}_blocks"] = len(members)
-        console.print(table)
-        console.print(
-            f"{kind}: identification accuracy [bold]{100 * np.mean(accuracies):.1f} %[/] of {len(members)} blocks "
-            f"(chance 50 %, permutation p = {p_value:.4f}), median rank {np.median([b.rank for b in members]):g} "
-            f"of {len(bundle.candidates)} (chance {(len(bundle.candidates) + 1) / 2:g})\n",
-            highlight=False,
-        )
+        summary |= _print_ranks(kind, members, bundle, console)
+        lines += [
+            f"{kind}\t{b.trial.onset_s:g}\t{b.trial.category}\t{bundle.candidates[b.true].name}\t{b.ranking.top[0]}\t"
+            f"{b.rank}\t{b.accuracy:.6f}\t{b.ranking.n_volumes}"
+            for b in members
+        ]
     (out / "ranks.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     if groups:
         ranks = {kind: np.array([b.rank for b in members]) for kind, members in groups.items()}
@@ -245,6 +237,35 @@ def _ranks(
     if "seen" in groups:
         _examples(groups["seen"], bundle, dataset, out)
     return summary
+
+
+def _print_ranks(
+    kind: str, blocks: Sequence[DecodedBlock], bundle: DecoderBundle, console: Console
+) -> dict[str, float | int]:
+    """Print the rank of every block's true category; give the figures that sum them up."""
+    n_candidates, label = len(bundle.candidates), kind.replace("_", " ")
+    table = Table(title=f"{label.capitalize()}: rank among {n_candidates} categories", title_justify="left")
+    for column in (label, "ranked first", "rank"):
+        table.add_column(column, justify="right" if column == "rank" else "left")
+    for b in blocks:
+        style = "bold" if b.rank <= 10 else ""
+        table.add_row(bundle.candidates[b.true].name, b.ranking.top[0], str(b.rank), style=style)
+    accuracy, median_rank = float(np.mean([b.accuracy for b in blocks])), float(np.median([b.rank for b in blocks]))
+    p_value = permutation_p(np.stack([b.scores for b in blocks]), [b.true for b in blocks])
+    console.print(table)
+    console.print(
+        f"{label}: identification accuracy [bold]{100 * accuracy:.1f} %[/] of {len(blocks)} blocks (chance 50 %, "
+        f"permutation p = {p_value:.4f}), median rank {median_rank:g} of {n_candidates} "
+        f"(chance {(n_candidates + 1) / 2:g})\n",
+        highlight=False,
+    )
+    return {
+        f"{kind}_identification_accuracy": accuracy,
+        f"{kind}_p_value": p_value,
+        f"{kind}_median_rank": median_rank,
+        f"{kind}_top10": float(np.mean([b.rank <= 10 for b in blocks])),
+        f"{kind}_blocks": len(blocks),
+    }
 
 
 def _examples(blocks: Sequence[DecodedBlock], bundle: DecoderBundle, dataset: Path, out: Path) -> None:

@@ -39,7 +39,9 @@ from rtgod.files import appearing_whole
 from rtgod.messages import Array, Float32Array, Int32Array
 
 #: Exemplars from this number on stand behind category features and are never shown.
-_UNSHOWN = 1000
+_CANDIDATES = 1000
+#: Exemplars from this number on are what comes to the subject's mind: neither shown nor behind the candidates.
+_IMAGINED = 2000
 _PICTURES_AT_ONCE = 20
 #: The brain reads other units than those that a decoder is trained on: both are samples of the same layers.
 _TRUTH_UNITS = {"n_units": 200, "units_seed": 1_000_003}
@@ -142,17 +144,18 @@ class _Subject:
         return Stimulus(self.training[category], exemplar, category + 1, image_index)
 
     def _write_images(self) -> dict[str, list[Path]]:
-        """Draw what is shown, and what stands behind the candidates; give the files by category."""
+        """Draw what is shown, what stands behind the candidates and what is imagined; give the files of each kind."""
         stimuli = self.settings.stimuli
-        unshown = range(_UNSHOWN, _UNSHOWN + stimuli.n_images_per_candidate)
+        each = range(stimuli.n_images_per_candidate)
         wanted = [("training", c, e) for c in self.training for e in range(stimuli.n_images_per_category)]
         wanted += [("test", c, 0) for c in self.test]
-        wanted += [("candidates", c, e) for c in (*self.training, *self.test, *self.other) for e in unshown]
-        files: dict[str, list[Path]] = {"training": [], "test": [], "candidates": []}
+        wanted += [("candidates", c, _CANDIDATES + e) for c in (*self.training, *self.test, *self.other) for e in each]
+        wanted += [("imagined", c, _IMAGINED + e) for c in self.test for e in each]
+        files: dict[str, list[Path]] = {"training": [], "test": [], "candidates": [], "imagined": []}
         pictures = []
         for kind, category, exemplar in wanted:
-            folder = self.root / "stimuli" / kind
-            if kind == "candidates":
+            folder = self.root / ("derivatives/truth" if kind == "imagined" else "stimuli") / kind
+            if kind in ("candidates", "imagined"):
                 folder /= category.category_id
             folder.mkdir(parents=True, exist_ok=True)
             files[kind].append(folder / f"{category.category_id}_{exemplar}.png")
@@ -165,13 +168,9 @@ class _Subject:
         self, images: Mapping[str, Sequence[Path]], regions: Sequence[int], rng: np.random.Generator
     ) -> tuple[dict[str, Float32Array], dict[str, Float32Array], Tuning]:
         """Amplitudes (n_layers, n_voxels) of every shown image and imagined category, by name, and the tuning."""
-        n_imagined = len(self.test) * self.settings.stimuli.n_images_per_candidate
-        start = len(self.training) * self.settings.stimuli.n_images_per_category
-        # What is imagined is no image that was seen, but what the category looks like in general.
-        first = len(self.training) * self.settings.stimuli.n_images_per_candidate
-        prototypes = list(images["candidates"][first : first + n_imagined])
+        n_training = len(images["training"])
         shown = [*images["training"], *images["test"]]
-        everything = [*shown, *prototypes]
+        everything = [*shown, *images["imagined"]]
         done = 0
 
         def progress(n: int) -> None:
@@ -180,10 +179,11 @@ class _Subject:
             self.report("network responses", done, len(everything))
 
         features = self.extractor.extract(everything, progress)
-        training = {layer: values[:start] for layer, values in features.items()}
+        training = {layer: values[:n_training] for layer, values in features.items()}
         tuning = make_tuning(training, regions, self.settings.response, rng)
         seen = tuning.amplitudes({layer: values[: len(shown)] for layer, values in features.items()})
-        labels = [path.parent.name for path in prototypes]
+        # What comes to mind is no single image, but what the category looks like in general.
+        labels = [path.parent.name for path in images["imagined"]]
         imagined_ids, means = category_means({k: v[len(shown) :] for k, v in features.items()}, labels)
         imagined = tuning.amplitudes(means) * np.float32(self.settings.response.imagery_gain)
         return (
