@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,23 +24,18 @@ if TYPE_CHECKING:
 console = Console()
 
 
-class Size(StrEnum):
-    """How much a simulated subject is scanned."""
-
-    FULL = "full"
-    SHORT = "short"
-
-
 def simulate(
     out: Annotated[Path, typer.Argument(help="Folder to make; must not exist.")],
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same bytes; default 0.")] = None,
     settings: Annotated[Path | None, typer.Option(help="TOML file with the subject's settings.")] = None,
     weights: Annotated[
         str | None, typer.Option(help="What the brain responds to: random:SEED, default (pretrained), or a file.")
     ] = None,
-    size: Annotated[
-        Size, typer.Option(help="short: one test and one imagery run, fewer other categories.")
-    ] = Size.FULL,
+    test_runs: Annotated[int | None, typer.Option(min=0, help="How many; default 2.")] = None,
+    imagery_runs: Annotated[int | None, typer.Option(min=0, help="How many; default 2.")] = None,
+    other_categories: Annotated[
+        int | None, typer.Option(min=0, help="Candidates that are never shown; default 200.")
+    ] = None,
     show_settings: Annotated[
         bool, typer.Option("--show-settings", help="Print the settings as JSON and stop.")
     ] = False,
@@ -54,15 +48,12 @@ def simulate(
     """
     with _needs_calibration():
         from calibration.simulation.dataset import simulate as run_simulation
-        from calibration.simulation.settings import StimulusSettings, SubjectSettings
+        from calibration.simulation.settings import SubjectSettings
     subject = SubjectSettings.from_toml(settings) if settings else SubjectSettings()
-    changes: dict[str, object] = {"seed": seed}
-    if weights:
-        changes["weights"] = weights
-    if size is Size.SHORT:
-        short = StimulusSettings(n_other_categories=100, n_images_per_candidate=3)
-        changes |= {"n_test_runs": 1, "n_imagery_runs": 1, "stimuli": short}
-    subject = subject.model_copy(update=changes)
+    asked = {"seed": seed, "weights": weights, "n_test_runs": test_runs, "n_imagery_runs": imagery_runs}
+    if other_categories is not None:
+        asked["stimuli"] = subject.stimuli.model_copy(update={"n_other_categories": other_categories})
+    subject = subject.model_copy(update={name: value for name, value in asked.items() if value is not None})
     if show_settings:
         console.print_json(subject.model_dump_json())
         return

@@ -15,13 +15,13 @@ from rtgod.messages import Array, Float64Array, Motion
 
 #: Okabe & Ito's colours, told apart by colour-blind readers.
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#777777"
-N_EXAMPLES = 8
+N_EXAMPLES = 6
 _AXES = ("x", "y", "z")
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG."""
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=120)
 
 
 def latency(stages: Mapping[str, Float64Array], total: Float64Array) -> Figure:

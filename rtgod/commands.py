@@ -1,4 +1,7 @@
-"""The commands `serve` and `replay`: arguments in, the right parts put together, progress out."""
+"""The commands `serve` and `replay`: arguments in, the right parts put together, progress out.
+
+What takes long to import is imported when a command runs, so that the others start quickly.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,18 @@ import os
 import signal
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numba
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rtgod.bundle import DecoderBundle
-from rtgod.client import Sender
 from rtgod.errors import InputError, ServerError
 from rtgod.files import write_whole
-from rtgod.journal import JournalWriter
-from rtgod.replay import Sent, send_run
-from rtgod.server import Server
-from rtgod.session import Session
-from rtgod.settings import PipelineSettings
-from rtgod.sources import open_source
-from rtgod.warmup import warm_up
+
+if TYPE_CHECKING:
+    from rtgod.server import Server
+    from rtgod.session import Session
 
 console = Console(stderr=True)
 
@@ -53,6 +50,13 @@ def serve(
 
     Every volume is on disk before it is acknowledged. Stop with Ctrl-C or SIGTERM.
     """
+    from rtgod.bundle import DecoderBundle
+    from rtgod.journal import JournalWriter
+    from rtgod.server import Server
+    from rtgod.session import Session
+    from rtgod.settings import PipelineSettings
+    from rtgod.warmup import warm_up
+
     if bundle and settings:
         raise InputError(
             "--settings is for a server without a bundle; a bundle brings the settings it was trained with"
@@ -97,6 +101,10 @@ def replay(
 
     A volume leaves when its acquisition would have ended, and the next one only after the server has it on disk.
     """
+    from rtgod.client import Sender
+    from rtgod.replay import Sent, send_run
+    from rtgod.sources import open_source
+
     source = open_source(run, events=events, run_id=run_id, subject=subject, tr_s=tr, series=series)
     sent: list[Sent] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -142,6 +150,8 @@ class _StopFlag:
 
 
 def _set_threads(threads: int) -> None:
+    import numba
+
     most = numba.config.NUMBA_NUM_THREADS
     if threads > most:
         raise InputError(f"--threads {threads}: this machine has {most}")

@@ -36,14 +36,17 @@ def demo(
         str, typer.Option(help="Network weights: random:SEED, default (pretrained; downloaded once), or a file.")
     ] = "random:0",
     seed: Annotated[int, typer.Option(min=0, help="Which simulated subject.")] = 0,
-    speed: Annotated[float, typer.Option(min=0.1, help="Pace of the scanner as a multiple of real time.")] = 30.0,
+    speed: Annotated[float, typer.Option(min=0.1, help="Pace of the scanner as a multiple of real time.")] = 50.0,
+    imagery: Annotated[
+        bool, typer.Option("--imagery", help="Decode an imagery run as well, after the test run.")
+    ] = False,
     backend: Annotated[str, typer.Option(help="Where to draw: auto, window, offscreen or terminal.")] = "auto",
     json_path: Annotated[Path | None, typer.Option("--json", help="File for the figures, as one flat object.")] = None,
 ) -> None:
-    """Simulate a subject, calibrate, then serve and show a test and an imagery run.
+    """Simulate a subject, calibrate, then serve and show a test run of new categories.
 
-    Takes a few minutes on two cores. Nothing is downloaded: the network has seeded random weights unless --weights says
-    otherwise.
+    Takes two to four minutes on two cores. Nothing is downloaded: the network has seeded random weights unless
+    --weights says otherwise.
     """
     started_s = time.monotonic()
     folder = out or Path("demo-output") / f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
@@ -54,10 +57,11 @@ def demo(
     )
 
     _heading("1. A simulated subject is scanned")
-    _step("simulate", str(dataset), "--size", "short", "--seed", str(seed), "--weights", weights)
+    amount = ("--test-runs", "1", "--imagery-runs", str(int(imagery)), "--other-categories", "100")
+    _step("simulate", str(dataset), "--seed", str(seed), "--weights", weights, *amount)
     _heading("2. A decoder is calibrated on the training runs")
     _step("calibrate", str(dataset), "--subject", "01", "--weights", weights, "--out", str(bundle))
-    _heading("3. New runs are decoded live: categories that the decoder was never trained on")
+    _heading("3. A new run is decoded live: categories that the decoder was never trained on")
     runs = sorted((dataset / "sub-01").glob("ses-*Test*/func/*_bold.nii.gz"), key=lambda p: "imagery" in p.name)
     ready = _live(folder, bundle, runs, speed, backend)
     _heading("4. What was decoded")

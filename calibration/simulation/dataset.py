@@ -150,7 +150,8 @@ class _Subject:
         wanted = [("training", c, e) for c in self.training for e in range(stimuli.n_images_per_category)]
         wanted += [("test", c, 0) for c in self.test]
         wanted += [("candidates", c, _CANDIDATES + e) for c in (*self.training, *self.test, *self.other) for e in each]
-        wanted += [("imagined", c, _IMAGINED + e) for c in self.test for e in each]
+        if self.settings.n_imagery_runs:
+            wanted += [("imagined", c, _IMAGINED + e) for c in self.test for e in each]
         files: dict[str, list[Path]] = {"training": [], "test": [], "candidates": [], "imagined": []}
         pictures = []
         for kind, category, exemplar in wanted:
@@ -182,6 +183,8 @@ class _Subject:
         training = {layer: values[:n_training] for layer, values in features.items()}
         tuning = make_tuning(training, regions, self.settings.response, rng)
         seen = tuning.amplitudes({layer: values[: len(shown)] for layer, values in features.items()})
+        if not images["imagined"]:
+            return {path.stem: seen[:, i] for i, path in enumerate(shown)}, {}, tuning
         # What comes to mind is no single image, but what the category looks like in general.
         labels = [path.parent.name for path in images["imagined"]]
         imagined_ids, means = category_means({k: v[len(shown) :] for k, v in features.items()}, labels)

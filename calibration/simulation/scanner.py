@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.simulation.head import Head
+from calibration.simulation.resample import resample
 from calibration.simulation.settings import MotionSettings, NoiseSettings
 from rtgod.messages import Array, Float32Array, Float64Array, Int32Array
 from rtgod.motion import rotation_matrix
-from rtgod.sampling import sample
 
 #: Thermal noise outside the head, relative to that of grey matter: the magnitude of noise alone is smaller.
 _AIR_NOISE = 0.65
@@ -91,7 +91,6 @@ class Scanner:
         self._slice_s = slice_times_s(head.template.shape[2], tr_s)
         self._tr_s = tr_s
         self._n_volumes = n_volumes
-        self._points = _around_head(head.template)
         corner = np.array(head.template.shape) - 1
         self._centre_mm = (head.affine @ [*(corner / 2), 1])[:3]
         brightness = float(head.template[head.grey > 0.5].mean())
@@ -131,12 +130,8 @@ class Scanner:
     def _move(self, frame: Float32Array, volume: int) -> Float32Array:
         """Resample the head where it now lies; the scanner's voxels stay."""
         affine = self._head.affine
-        to_head = np.linalg.inv(affine) @ np.linalg.inv(self._movement.pose(volume, self._centre_mm)) @ affine
-        values = np.empty(len(self._points), np.float32)
-        sample(frame, self._points, to_head, values)
-        moved = np.zeros_like(frame)
-        moved[tuple(self._points.T)] = np.nan_to_num(values)
-        return moved
+        pose = self._movement.pose(volume, self._centre_mm)
+        return resample(frame, np.linalg.inv(affine) @ np.linalg.inv(pose) @ affine)
 
     def _percent(self, volume: int) -> Float32Array:
         """Drift and physiology in percent, each slice at its own time."""
@@ -160,14 +155,6 @@ class Scanner:
         self._ar *= np.float32(self._noise.ar1)
         self._ar += fresh
         return self._ar
-
-
-def _around_head(template: Float32Array) -> Int32Array:
-    """Voxels that the head can reach by moving: where it is bright, and one voxel around."""
-    reached = template > 0.02 * template.max()
-    for axis in range(3):
-        reached = reached | np.roll(reached, 1, axis) | np.roll(reached, -1, axis)
-    return np.argwhere(reached).astype(np.int32)
 
 
 def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator) -> Float32Array:

@@ -20,7 +20,7 @@ class StimulusSettings(Settings):
     #: Categories that are never shown, to rank the shown ones among.
     n_other_categories: Annotated[int, Field(ge=0)] = 200
     #: Images behind each candidate's category features; none of them is shown.
-    n_images_per_candidate: Count = 4
+    n_images_per_candidate: Count = 3
     size_px: Annotated[int, Field(ge=32)] = 160
 
 
