@@ -21,7 +21,7 @@ _AXES = ("x", "y", "z")
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG."""
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=150)
 
 
 def latency(stages: Mapping[str, Float64Array], total: Float64Array) -> Figure:
@@ -112,7 +112,7 @@ def examples(rows: Sequence[tuple[str, Path, int, Sequence[tuple[str, Path, bool
     rows : sequence of (name, image, rank, sequence of (name, image, is_true))
     """
     n_columns = 1 + max(len(pictures) for *_, pictures in rows)
-    figure = Figure(figsize=(1.8 * n_columns, 2.15 * len(rows) + 0.4), layout="constrained")
+    figure = Figure(figsize=(1.5 * n_columns, 1.85 * len(rows) + 0.4), layout="constrained")
     grid = figure.subplots(len(rows), n_columns, squeeze=False)
     for axes_row, (name, image, rank, pictures) in zip(grid, rows, strict=True):
         _picture(axes_row[0], image, f"{name}\n(rank {rank})", None)
@@ -129,7 +129,7 @@ def _picture(axes: Axes, path: Path, caption: str, frame: str | None) -> None:
         axes.imshow(np.asarray(image.convert("RGB")))
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_xlabel("\n".join(textwrap.fill(line, 24) for line in caption.split("\n")), fontsize=7, linespacing=0.95)
+    axes.set_xlabel("\n".join(textwrap.fill(line, 22) for line in caption.split("\n")), fontsize=6.5, linespacing=0.95)
     for spine in axes.spines.values():
         spine.set(color=frame, linewidth=4, visible=frame is not None)
 

@@ -11,7 +11,7 @@ import os
 import signal
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 from rich.console import Console
@@ -70,9 +70,8 @@ def serve(
         DecoderBundle.load(bundle) if bundle else None, PipelineSettings.from_toml(settings) if settings else None
     )
     warm_up()
-    stop = _StopFlag(session, runs)
     path = journal / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.rtgod"
-    with JournalWriter(path) as writer:
+    with _StopFlag(session, runs) as stop, JournalWriter(path) as writer:
         try:
             server = Server(session, writer, ingest, publish)
         except ServerError:
@@ -133,14 +132,20 @@ def _announce(server: Server, journal: Path, ready_file: Path | None) -> None:
 
 
 class _StopFlag:
-    """Says when to stop serving: after so many runs, or on SIGINT or SIGTERM."""
+    """Says when to stop serving: after so many runs, or on SIGINT or SIGTERM while in its `with` block."""
 
     def __init__(self, session: Session, n_runs: int | None) -> None:
         self._session = session
         self._n_runs = n_runs
         self._signalled = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def __call__(self) -> bool:
         return self._signalled or (self._n_runs is not None and self._session.n_runs_ended >= self._n_runs)
