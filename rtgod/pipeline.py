@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -251,5 +251,5 @@ class Pipeline:
         return ranking, pattern
 
 
-def _times(numbers: object) -> str:
-    return " × ".join(str(n) for n in numbers)  # type: ignore[attr-defined] # any array, tuple or list of numbers
+def _times(numbers: Iterable[object]) -> str:
+    return " × ".join(map(str, numbers))

@@ -65,7 +65,8 @@ class Session:
         """Whether this message was taken before: it is acknowledged again and otherwise ignored."""
         match message:
             case Run():
-                return self.run is not None and self.run.run_id == message.run_id and _same_run(self.run, message)
+                # After its end it is no repetition but a second run of the same name, which `check` refuses.
+                return self.run is not None and message.run_id not in self._ended and _same_run(self.run, message)
             case Volume():
                 return (message.run_id, message.index) in self._seen
             case RunEnd():
@@ -108,7 +109,9 @@ class Session:
         """
         match message:
             case Run():
-                self.run, self._pipeline, self._expected = message, None, 0
+                self.run, self._expected = message, 0
+                # Made now, so that the first volume does not wait for it.
+                self._pipeline = self.bundle.pipeline(message, *self._engine) if self.bundle and self._engine else None
             case RunEnd():
                 self._ended.add(message.run_id)
                 for index in range(self._expected, message.n_volumes):
@@ -130,16 +133,15 @@ class Session:
     def _step(self, volume: Volume) -> tuple[Answer, Pattern | None]:
         if self._pipeline is None:
             try:
-                self._pipeline = self._make_pipeline(volume)
+                self._pipeline = self._align_to(volume)
             except InputError as error:
                 return NotReady(volume.run_id, volume.index, Reason.BAD_VOLUME, str(error)), None
         return self._pipeline.step(volume)
 
-    def _make_pipeline(self, volume: Volume) -> Pipeline:
+    def _align_to(self, volume: Volume) -> Pipeline:
+        """The pipeline of a server without a bundle, with this volume as its template."""
         if self.run is None:
             raise AssertionError("a checked volume belongs to the current run")
-        if self.bundle and self._engine:
-            return self.bundle.pipeline(self.run, *self._engine)
         if not np.isfinite(volume.data).all():
             raise InputError("the first volume, to which the others would be aligned, is not finite")
         template = volume.data.astype(np.float32)
@@ -169,6 +171,7 @@ def without_timing(answer: Answer) -> Answer:
 
 def _same_run(a: Run, b: Run) -> bool:
     return bool(
-        (a.subject, a.tr_s, a.shape, a.n_volumes, a.blocks) == (b.subject, b.tr_s, b.shape, b.n_volumes, b.blocks)
+        (a.run_id, a.subject, a.tr_s, a.shape, a.n_volumes, a.blocks)
+        == (b.run_id, b.subject, b.tr_s, b.shape, b.n_volumes, b.blocks)
         and np.array_equal(a.affine, b.affine)
     )
