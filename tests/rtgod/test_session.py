@@ -99,7 +99,11 @@ def test_duplicates_change_nothing(bundle):
     messages = small.messages(indices=range(7))
     doubled = [message for message in messages for _ in range(2)]
     assert in_bytes(send(twice, *doubled)) == in_bytes(send(once, *messages))
-    assert all(twice.is_duplicate(message) for message in messages)
+    assert all(twice.is_duplicate(message) for message in messages[1:])
+    # The same header after the run's end is somebody sending the run once more: told, not swallowed.
+    assert not twice.is_duplicate(messages[0])
+    with pytest.raises(RefusedError, match="already sent"):
+        twice.check(messages[0])
     # A volume is known by its run and index: what a source reads from the scanner again need not have equal bytes.
     assert twice.is_duplicate(moved(3))
     assert not twice.is_duplicate(small.volume(12))
