@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 
 from calibration.bids import RunFiles, find_candidates, find_images, read_mask, read_names
@@ -20,6 +18,7 @@ from calibration.features import FeatureExtractor, Network, category_means
 from calibration.identification import identification_accuracy
 from calibration.ridge import PENALTIES_PER_VOXEL, DualRidge, LeaveOneRunOut, profile_correlation
 from calibration.samples import RunSamples, make_reference, run_samples
+from calibration.workers import workers
 from rtgod.bundle import Candidate, DecoderBundle, sha256_of
 from rtgod.decoding import LayerDecoder, Matcher
 from rtgod.errors import InputError
@@ -121,14 +120,17 @@ def calibrate(
     InputError
         If anything that is needed is missing or does not fit.
     """
-    # Made first: weights that cannot be loaded should be known before the runs are worked through.
-    extractor = FeatureExtractor(network)
     images = find_images(inputs.images)
     candidate_images = find_candidates(inputs.candidates)
     names = read_names(inputs.names)
     first = inputs.runs[0].bold
-    reference = make_reference(first, read_mask(inputs.mask, open_source(first).run), settings)
-    samples = _all_samples(inputs.runs, reference, settings, n_workers, report)
+    voxels = read_mask(inputs.mask, open_source(first).run)
+    with workers(n_workers) as pool:
+        averaging = pool.submit(make_reference, first, voxels, settings)
+        # Meanwhile; weights that cannot be loaded should be known before the runs are worked through.
+        extractor = FeatureExtractor(network)
+        reference = averaging.result()
+        samples = _all_samples(inputs.runs, reference, settings, pool, report)
     shown = _shown_images(samples, images)
     features, candidate_ids, candidate_features = _features(extractor, shown, candidate_images, report)
     X = np.concatenate([run.values for run in samples])
@@ -159,15 +161,14 @@ def calibrate(
 
 
 def _all_samples(
-    runs: Sequence[RunFiles], reference: Reference, settings: PipelineSettings, n_workers: int, report: Report
+    runs: Sequence[RunFiles], reference: Reference, settings: PipelineSettings, pool: Executor, report: Report
 ) -> list[RunSamples]:
     report("runs through the pipeline", 0, len(runs))
+    jobs = [pool.submit(run_samples, run.bold, run.events, reference, settings) for run in runs]
     found = []
-    with ProcessPoolExecutor(n_workers, get_context("spawn"), initializer=numba.set_num_threads, initargs=(1,)) as pool:
-        jobs = [pool.submit(run_samples, run.bold, run.events, reference, settings) for run in runs]
-        for done, job in enumerate(jobs, 1):
-            found.append(job.result())
-            report("runs through the pipeline", done, len(runs))
+    for done, job in enumerate(jobs, 1):
+        found.append(job.result())
+        report("runs through the pipeline", done, len(runs))
     return found
 
 

@@ -112,8 +112,11 @@ def examples(rows: Sequence[tuple[str, Path, int, Sequence[tuple[str, Path, bool
     rows : sequence of (name, image, rank, sequence of (name, image, is_true))
     """
     n_columns = 1 + max(len(pictures) for *_, pictures in rows)
-    figure = Figure(figsize=(1.5 * n_columns, 1.85 * len(rows) + 0.4), layout="constrained")
-    grid = figure.subplots(len(rows), n_columns, squeeze=False)
+    height = 2.05 * len(rows) + 0.3
+    figure = Figure(figsize=(1.5 * n_columns, height))
+    # Fixed margins: fitting so many captions takes seconds.
+    margins = {"left": 0.01, "right": 0.99, "top": 1 - 0.27 / height, "bottom": 0.6 / height}
+    grid = figure.subplots(len(rows), n_columns, squeeze=False, gridspec_kw=margins | {"hspace": 0.45, "wspace": 0.06})
     for axes_row, (name, image, rank, pictures) in zip(grid, rows, strict=True):
         _picture(axes_row[0], image, f"{name}\n(rank {rank})", None)
         for axes, (candidate, portrait, is_true) in zip(axes_row[1:], pictures, strict=False):

@@ -36,7 +36,7 @@ def demo(
         str, typer.Option(help="Network weights: random:SEED, default (pretrained; downloaded once), or a file.")
     ] = "random:0",
     seed: Annotated[int, typer.Option(min=0, help="Which simulated subject.")] = 0,
-    speed: Annotated[float, typer.Option(min=0.1, help="Pace of the scanner as a multiple of real time.")] = 50.0,
+    speed: Annotated[float, typer.Option(min=0.1, help="Pace of the scanner as a multiple of real time.")] = 60.0,
     imagery: Annotated[
         bool, typer.Option("--imagery", help="Decode an imagery run as well, after the test run.")
     ] = False,

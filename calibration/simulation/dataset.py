@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
 
 import nibabel as nib
-import numba
 import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
@@ -33,6 +30,7 @@ from calibration.simulation.schedule import (
     perception_run,
 )
 from calibration.simulation.settings import SubjectSettings
+from calibration.workers import workers
 from rtgod import __version__
 from rtgod.errors import InputError
 from rtgod.files import appearing_whole
@@ -46,7 +44,6 @@ _PICTURES_AT_ONCE = 20
 #: The brain reads other units than those that a decoder is trained on: both are samples of the same layers.
 _TRUTH_UNITS = {"n_units": 200, "units_seed": 1_000_003}
 Report = Callable[[str, int, int], object]
-Job = TypeVar("Job")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +78,8 @@ def simulate(out: Path, settings: SubjectSettings, n_workers: int, report: Repor
     """
     if out.exists():
         raise InputError(f"{out}: exists already; choose another folder or remove it")
-    single = {"initializer": numba.set_num_threads, "initargs": (1,)}
     try:
-        with appearing_whole(out) as root, ProcessPoolExecutor(n_workers, get_context("spawn"), **single) as pool:
+        with appearing_whole(out) as root, workers(n_workers) as pool:
             _Subject(root, settings, report, pool).write()
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error})") from error
@@ -94,8 +90,6 @@ class _Subject:
 
     def __init__(self, root: Path, settings: SubjectSettings, report: Report, pool: Executor) -> None:
         self.pool = pool
-        # Made first: weights that cannot be loaded should be known before anything is drawn.
-        self.extractor = FeatureExtractor(Network(weights=settings.weights, **_TRUTH_UNITS))
         self.root = root
         self.settings = settings
         self.report = report
@@ -115,10 +109,13 @@ class _Subject:
         rng = np.random.default_rng([self.settings.seed, 1])
         runs = self._schedule(rng)
         self._write_tables()
-        images = self._write_images()
+        images, drawing = self._begin_images()
+        # Meanwhile, what takes as long as drawing.
+        extractor = FeatureExtractor(Network(weights=self.settings.weights, **_TRUTH_UNITS))
         head = build_head(self.settings.shape, self.settings.voxel_mm, self.settings.seed)
         voxels = np.argwhere(head.regions > 0).astype(np.int32)
-        shown, imagined, tuning = self._respond(images, head.regions[tuple(voxels.T)], rng)
+        self._finish("drawing images", drawing)
+        shown, imagined, tuning = self._respond(extractor, images, head.regions[tuple(voxels.T)], rng)
         self._write_regions(head)
         self._write_truth(tuning, voxels)
         self._write_runs(runs, head, voxels, shown, imagined, tuning)
@@ -143,8 +140,8 @@ class _Subject:
         image_index = category * self.settings.stimuli.n_images_per_category + exemplar + 1
         return Stimulus(self.training[category], exemplar, category + 1, image_index)
 
-    def _write_images(self) -> dict[str, list[Path]]:
-        """Draw what is shown, what stands behind the candidates and what is imagined; give the files of each kind."""
+    def _begin_images(self) -> tuple[dict[str, list[Path]], list[Future[None]]]:
+        """Have drawn what is shown, what stands behind the candidates and what is imagined: the files of each kind."""
         stimuli = self.settings.stimuli
         each = range(stimuli.n_images_per_candidate)
         wanted = [("training", c, e) for c in self.training for e in range(stimuli.n_images_per_category)]
@@ -162,11 +159,14 @@ class _Subject:
             files[kind].append(folder / f"{category.category_id}_{exemplar}.png")
             pictures.append(_Picture(files[kind][-1], category, exemplar, stimuli.size_px, self.settings.seed))
         at_once = [pictures[start : start + _PICTURES_AT_ONCE] for start in range(0, len(pictures), _PICTURES_AT_ONCE)]
-        self._do_all("drawing images", _draw_all, at_once)
-        return files
+        return files, [self.pool.submit(_draw_all, some) for some in at_once]
 
     def _respond(
-        self, images: Mapping[str, Sequence[Path]], regions: Sequence[int], rng: np.random.Generator
+        self,
+        extractor: FeatureExtractor,
+        images: Mapping[str, Sequence[Path]],
+        regions: Sequence[int],
+        rng: np.random.Generator,
     ) -> tuple[dict[str, Float32Array], dict[str, Float32Array], Tuning]:
         """Amplitudes (n_layers, n_voxels) of every shown image and imagined category, by name, and the tuning."""
         n_training = len(images["training"])
@@ -179,7 +179,7 @@ class _Subject:
             done += n
             self.report("network responses", done, len(everything))
 
-        features = self.extractor.extract(everything, progress)
+        features = extractor.extract(everything, progress)
         training = {layer: values[:n_training] for layer, values in features.items()}
         tuning = make_tuning(training, regions, self.settings.response, rng)
         seen = tuning.amplitudes({layer: values[: len(shown)] for layer, values in features.items()})
@@ -281,13 +281,13 @@ class _Subject:
                 axis=1,
             )
             jobs.append(_Job(self.root, self.settings, run, k, head, voxels, amplitudes, tuning.evoked))
-        self._do_all("scanning", _scan, jobs)
+        self._finish("scanning", [self.pool.submit(_scan, job) for job in jobs])
 
-    def _do_all(self, stage: str, work: Callable[[Job], object], jobs: Sequence[Job]) -> None:
-        """Give the jobs to the workers; the first error ends it."""
+    def _finish(self, stage: str, jobs: Sequence[Future[None]]) -> None:
+        """Wait for the workers; the first error ends it."""
         self.report(stage, 0, len(jobs))
-        for done, future in enumerate(as_completed([self.pool.submit(work, job) for job in jobs]), 1):
-            future.result()
+        for done, job in enumerate(as_completed(jobs), 1):
+            job.result()
             self.report(stage, done, len(jobs))
 
 

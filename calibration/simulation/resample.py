@@ -64,6 +64,10 @@ def _lanczos_lines(lines: Array, coefficients: Array, out: Array) -> None:
     ni, nj, nk = lines.shape
     for i in range(ni):
         for j in range(nj):
+            if not lines[i, j].any():
+                # Air, a third of all lines.
+                out[i, j] = 0.0
+                continue
             start = coefficients[0] * i + coefficients[1] * j + coefficients[3]
             for k in range(nk):
                 position = start + coefficients[2] * k
