@@ -16,7 +16,7 @@ import numpy as np
 from calibration.bids import RunFiles, find_candidates, find_images, read_mask, read_names
 from calibration.features import FeatureExtractor, Network, category_means
 from calibration.identification import identification_accuracy
-from calibration.ridge import PENALTIES_PER_VOXEL, DualRidge, LeaveOneRunOut, profile_correlation
+from calibration.ridge import PENALTIES_PER_VOXEL, DualRidge, LeaveOneRunOut, fit_layers, profile_correlation
 from calibration.samples import RunSamples, make_reference, run_samples
 from calibration.workers import workers
 from rtgod.bundle import Candidate, DecoderBundle, sha256_of
@@ -141,7 +141,7 @@ def calibrate(
     Y = {layer: values[rows] for layer, values in features.items()}
     report("fitting", 0, len(Y))
     penalties, held_out = _cross_validate(X, Y, runs, report)
-    models = {layer: DualRidge(penalties[layer]).fit(X.astype(np.float64), values) for layer, values in Y.items()}
+    models = fit_layers(X.astype(np.float64), Y, penalties)
     layers = {layer: _layer_decoder(model) for layer, model in models.items()}
     categories = [trial.category for run in samples for trial in run.trials]
     summary = _summarise(layers, penalties, held_out, Y, candidate_features, candidate_ids, categories, samples)

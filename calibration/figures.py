@@ -14,7 +14,7 @@ from PIL import Image
 from rtgod.messages import Array, Float64Array, Motion
 
 #: Okabe & Ito's colours, told apart by colour-blind readers.
-BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#777777"
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 N_EXAMPLES = 6
 _AXES = ("x", "y", "z")
 

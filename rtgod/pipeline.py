@@ -111,7 +111,6 @@ class Preprocessor:
 
     def __init__(self, reference: Reference, run: Run, settings: PipelineSettings) -> None:
         check_run(run, reference)
-        self._run = run
         self._settings = settings
         self._reference = reference
         self._registration = Registration(reference.template, reference.affine, run.affine, settings.motion)
