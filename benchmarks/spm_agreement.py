@@ -68,17 +68,17 @@ def compare(volumes: Iterable[Volume], affine: Float64Array, spm: Array) -> dict
     for volume, parameters in zip(volumes, spm, strict=True):
         image = np.ascontiguousarray(volume.data, np.float32)
         if registration is None:
-            registration = Registration(image, affine, affine, MotionSettings())
+            registration = Registration(image, affine, image.shape, affine, MotionSettings())
             brain = np.argwhere(image > _BRAIN * np.percentile(image, 98))
             points = np.column_stack([brain, np.ones(len(brain))]) @ affine.T
             registration.align(image)  # compiles
         start = time.perf_counter()
-        pose, motion = registration.align(image)
+        alignment = registration.align(image)
         times_ms.append(1e3 * (time.perf_counter() - start))
-        if not motion.converged:
+        if alignment.problem:
             raise AssertionError(f"volume {volume.index} could not be aligned")
         # SPM's matrix takes the volume's world to the template's, ours the other way round.
-        apart = points @ (pose - np.linalg.inv(spm_matrix(parameters))).T
+        apart = points @ (alignment.pose - np.linalg.inv(spm_matrix(parameters))).T
         differences.append(np.linalg.norm(apart[:, :3], axis=1).mean())
     return {
         "spm_median_diff_mm": round(float(np.median(differences)), 4),

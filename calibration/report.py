@@ -17,9 +17,10 @@ from calibration.identification import identification_accuracy, permutation_p, r
 from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
 from rtgod.events import Trial, read_trials
+from rtgod.geometry import pose_of, rotation_angles, translation_of
 from rtgod.journal import read_journal
 from rtgod.messages import Answer, Float32Array, Float64Array, Hello, Motion, NotReady, Ranking, Run, Volume
-from rtgod.motion import Registration, pose_of, rotation_angles
+from rtgod.motion import Registration
 from rtgod.settings import MotionSettings
 
 
@@ -320,12 +321,11 @@ def _registration(record: RunRecord) -> Registration:
     if record.first_volume is None:
         raise InputError(f"run {record.run.run_id}: no volumes to compare the motion of")
     affine = record.run.affine
-    return Registration(record.first_volume.data.astype(np.float32), affine, affine, MotionSettings())
+    return Registration(record.first_volume.data.astype(np.float32), affine, record.run.shape, affine, MotionSettings())
 
 
 def _as_people_read_it(pose: Float64Array, centre_mm: Float64Array) -> Float64Array:
-    translation = pose[:3, :3] @ centre_mm + pose[:3, 3] - centre_mm
-    return np.concatenate([translation, np.degrees(rotation_angles(pose[:3, :3]))])
+    return np.concatenate([translation_of(pose, centre_mm), np.degrees(rotation_angles(pose[:3, :3]))])
 
 
 def _mean_displacement_mm(a: Float64Array, b: Float64Array, points_mm: Float64Array) -> float:

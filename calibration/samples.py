@@ -14,7 +14,7 @@ from rtgod.events import Trial, read_trials
 from rtgod.messages import Float32Array, Int32Array, Run
 from rtgod.motion import Registration
 from rtgod.pipeline import Preprocessor, Reference, Stopwatch
-from rtgod.sampling import sample
+from rtgod.sampling import Sampler
 from rtgod.settings import PipelineSettings
 from rtgod.sources import Source, open_source
 from rtgod.window import Sample
@@ -111,14 +111,14 @@ def make_reference(path: Path, voxels: Int32Array, settings: PipelineSettings) -
     volumes = [v.data.astype(np.float32) for v in islice(iter(source), n_discarded, n_discarded + _TEMPLATE_VOLUMES)]
     if not volumes:
         raise InputError(f"{path}: no volume after the first {settings.baseline.discard_s:g} s, which are discarded")
-    registration = Registration(volumes[0], run.affine, run.affine, settings.motion)
+    registration = Registration(volumes[0], run.affine, run.shape, run.affine, settings.motion)
     everywhere = np.argwhere(np.ones(run.shape, bool)).astype(np.int32)
+    sampler = Sampler(everywhere, run.shape, settings.sampling)
     total, count = np.zeros(len(everywhere)), np.zeros(len(everywhere))
-    values = np.empty(len(everywhere), np.float32)
     for volume in volumes:
-        pose, motion = registration.align(volume)
-        if motion.converged:
-            sample(volume, everywhere, np.linalg.inv(run.affine) @ pose @ run.affine, values)
+        alignment = registration.align(volume)
+        if not alignment.problem:
+            values, _ = sampler.sample(volume, np.linalg.inv(run.affine) @ alignment.pose @ run.affine)
             inside = np.isfinite(values)
             total[inside] += values[inside]
             count += inside

@@ -1,8 +1,10 @@
 """Rigid head motion: where the template's head lies in a volume.
 
-Inverse-compositional Gauss-Newton (Baker & Matthews 2004) on a fixed set of informative template voxels: the gradient,
-and with it the normal matrix, is that of the template and is computed once. Both images are smoothed first, as SPM's
-realignment does. Sums run over a fixed number of chunks in a fixed order, so the result does not depend on the threads.
+Inverse-compositional Gauss-Newton (Baker & Matthews 2004) on a fixed set of informative template points: the gradient
+is that of the template and is computed once. Both images are smoothed first, as SPM's realignment does (Friston et al.
+1995), and read between their voxels by cubic B-splines. Voxels that do not fit, from a spike, a lost signal or a
+neighbour that moves otherwise, lose their weight. Every point's residual is computed by one thread, and sums run over a
+fixed number of chunks in a fixed order, so the result does not depend on the threads.
 """
 
 from __future__ import annotations
@@ -14,15 +16,30 @@ import numpy as np
 from numba import njit, prange
 
 from rtgod.errors import InputError
+from rtgod.geometry import HEAD_RADIUS_MM, displacement_mm, rigid, rotation_angles, translation_of, voxel_sizes
 from rtgod.messages import Array, Float32Array, Float64Array, Motion
 from rtgod.settings import MotionSettings
+from rtgod.spline import FAST, basis, basis_slope, convolve, evaluate, smoothing_kernel
 
 #: Sums are split into this many parts whatever the number of threads.
-N_CHUNKS = 64
-#: Rotations are turned into millimetres on a sphere of this radius (Power et al. 2012).
-HEAD_RADIUS_MM = 50.0
-#: Least share of the template's voxels that must lie inside the volume.
-MIN_OVERLAP = 0.5
+_N_CHUNKS = 64
+#: The first steps are taken on every eighth point, down to steps of this length.
+_STRIDE, _STRIDE_TOLERANCE_MM = 8, 0.02
+#: Where there is no last pose: voxels are averaged up to about this size, and smoothed over this many of them.
+_COARSE_MM, _COARSE_FWHM_VOXELS, _COARSE_POINTS, _COARSE_TOLERANCE_MM = 8.0, 2.5, 4000, 0.1
+#: Along each axis: as many as a spline needs.
+FEWEST_VOXELS = 4
+#: Least number of points, and least share of them that must be inside the volume and fit.
+_LEAST_POINTS, _LEAST_OVERLAP = 200, 0.5
+#: A residual counts fully up to half of this many standard deviations, and not at all beyond.
+_OUTLIER_SDS = 12.0
+#: Smallest standard deviation of residuals, as a share of the mean intensity: two equal images have none at all.
+_LEAST_SD = 1e-3
+#: Brightness against the template beyond which it is not the same kind of image.
+_LEAST_GAIN, _MOST_GAIN = 0.2, 5.0
+#: Sums of the normal equations: upper triangle, right-hand side; squares, 1, values and squared values, all weighted.
+_TRIANGLE = np.triu_indices(7)
+_N_SUMS = 28 + 7 + 4
 
 
 class Alignment(NamedTuple):
@@ -33,10 +50,16 @@ class Alignment(NamedTuple):
     pose : ndarray of shape (4, 4), float64
         Millimetres in the template's world to millimetres in the volume's world.
     motion : Motion
+    gain : float
+        Brightness of the volume's head as a share of the template's.
+    problem : str
+        Why the pose must not be used; empty when it may.
     """
 
     pose: Float64Array
     motion: Motion
+    gain: float
+    problem: str
 
 
 class Registration:
@@ -47,14 +70,16 @@ class Registration:
     template : ndarray of shape (x, y, z), float32
     affine : ndarray of shape (4, 4), float64
         Voxel to millimetres of the template.
+    volume_shape : tuple of 3 int
     volume_affine : ndarray of shape (4, 4), float64
-        Voxel to millimetres of the volumes; they have the template's shape.
+        Voxel to millimetres of the volumes. They may be prescribed otherwise than the template: at another angle, with
+        voxels of another size, with flipped axes.
     settings : MotionSettings
 
     Attributes
     ----------
     points_mm : ndarray of shape (n_points, 3), float64
-        The informative voxels, in the template's world.
+        Informative points of the head, in the template's world.
     centre_mm : ndarray of shape (3,), float64
         Their centre of intensity, about which rotations are described.
 
@@ -65,28 +90,27 @@ class Registration:
     """
 
     def __init__(
-        self, template: Float32Array, affine: Float64Array, volume_affine: Float64Array, settings: MotionSettings
+        self,
+        template: Float32Array,
+        affine: Float64Array,
+        volume_shape: tuple[int, int, int],
+        volume_affine: Float64Array,
+        settings: MotionSettings,
     ) -> None:
         self._settings = settings
-        self._kernels = [gaussian_kernel(settings.smoothing_fwhm_mm / mm) for mm in voxel_sizes(volume_affine)]
-        self._smoothed = np.empty(template.shape, np.float32)
-        self._scratch = np.empty(template.shape, np.float32)
-        smoothed = np.empty(template.shape, np.float32)
-        kernels = [gaussian_kernel(settings.smoothing_fwhm_mm / mm) for mm in voxel_sizes(affine)]
-        smooth(np.ascontiguousarray(template, np.float32), *kernels, self._scratch, smoothed)
-        self._select_voxels(smoothed, affine)
-        self._mm_to_voxel = np.linalg.inv(volume_affine)
-        self._parts = np.empty((N_CHUNKS, 9))
+        fwhm_mm = settings.smoothing_fwhm_mm
+        self._fine = _Level(template, affine, volume_shape, volume_affine, 0.0, fwhm_mm, settings.n_points)
+        self._coarse = _coarse_level(template, affine, volume_shape, volume_affine)
+        self.points_mm, self.centre_mm = self._fine.points_mm, self._fine.centre_mm
         self.reset()
 
     def reset(self) -> None:
-        """Forget the last pose: the next volume starts from the template's position."""
-        self._pose = np.eye(4)
-        self._scale = 1.0
+        """Forget the last pose: the next volume is searched for around the template's position."""
+        self._last = _START
         self._last_motion: Motion | None = None
 
     def align(self, volume: Float32Array) -> Alignment:
-        """Estimate the pose of one volume, starting from the last one that converged.
+        """Estimate the pose of one volume, starting from the last one that could be used.
 
         Parameters
         ----------
@@ -99,177 +123,314 @@ class Registration:
             With `motion.converged` False when the estimate must not be used; the next call then starts afresh from
             the last good pose.
         """
-        smooth(volume, *self._kernels, self._scratch, self._smoothed)
-        pose, scale = self._pose.copy(), self._scale
-        step_mm, n_iterations, residual, overlap = math.inf, 0, math.inf, 0.0
-        while n_iterations < self._settings.max_iterations and step_mm > self._settings.tolerance_mm:
-            delta, residual, overlap = self._gauss_newton_step(pose, scale)
-            if overlap < MIN_OVERLAP or not np.isfinite(delta).all():
-                break
-            pose = pose @ np.linalg.inv(self._rigid(delta[:6]))
-            scale *= 1.0 + delta[6]
-            step_mm = float(np.abs(delta[:3]).sum() + HEAD_RADIUS_MM * np.abs(delta[3:6]).sum())
-            n_iterations += 1
-        converged = step_mm <= self._settings.tolerance_mm and overlap >= MIN_OVERLAP and 0.2 < scale < 5.0
-        motion = self._describe(pose, residual, n_iterations, converged)
-        if converged:
-            self._pose, self._scale, self._last_motion = pose, scale, motion
-        return Alignment(pose, motion)
+        self._fine.load(volume)
+        fit = self._refine(self._last)
+        if self._problem_of(fit):
+            searched = self._refine(self._search(volume))
+            fit = searched._replace(n_iterations=fit.n_iterations + searched.n_iterations)
+        problem = self._problem_of(fit)
+        motion = self._describe(fit, converged=not problem)
+        if not problem:
+            self._last, self._last_motion = fit._replace(n_iterations=0), motion
+        return Alignment(fit.pose, motion, fit.gain, problem)
 
-    def _select_voxels(self, smoothed: Float32Array, affine: Float64Array) -> None:
-        """Keep the head's voxels with the steepest gradient, and the normal matrix over them."""
-        # einsum, here and below: its order of summation is fixed, that of a threaded matrix product is not.
-        per_voxel = np.stack(np.gradient(smoothed.astype(np.float64)), axis=-1)
-        gradient = np.einsum("xyzi,ij->xyzj", per_voxel, np.linalg.inv(affine[:3, :3]))
-        steepness = np.linalg.norm(gradient, axis=-1)
-        # Two voxels from the edge of the field of view the smoothed image already lacks neighbours.
-        inner = np.zeros(smoothed.shape, bool)
-        inner[2:-2, 2:-2, 2:-2] = True
-        bright = float(np.percentile(smoothed, 98))
-        eligible = np.flatnonzero(inner & (smoothed > 0.1 * bright) & (steepness > 0))
-        if bright <= 0 or eligible.size < 500:
-            raise InputError("template has no contrast to align to: is it a volume of a head?")
-        # A stable sort: among equally steep voxels the choice must not depend on the platform's sorting.
-        steepest = eligible[np.argsort(-steepness.ravel()[eligible], kind="stable")[: self._settings.n_voxels]]
-        chosen = np.sort(steepest)
-        ijk = np.stack(np.unravel_index(chosen, smoothed.shape), axis=1)
-        self.points_mm = np.einsum("pi,ji->pj", ijk, affine[:3, :3]) + affine[:3, 3]
-        self._values = smoothed.ravel()[chosen].astype(np.float64)
-        self.centre_mm = np.average(self.points_mm, axis=0, weights=self._values)
-        slopes = gradient.reshape(-1, 3)[chosen]
-        arms = self.points_mm - self.centre_mm
-        self._jacobian = np.column_stack([slopes, np.cross(arms, slopes), self._values])
-        self._inverse_normal = np.linalg.inv(np.einsum("pi,pj->ij", self._jacobian, self._jacobian))
-        self._mean_intensity = float(self._values.mean())
+    def _search(self, volume: Float32Array) -> _Fit:
+        """Look for the head from afar: around its last pose, as prescribed, and at the volume's centre of intensity."""
+        if self._coarse is None:
+            return _START
+        self._coarse.load(volume)
+        shifted = np.eye(4)
+        shifted[:3, 3] = self._coarse.centre_of_volume_mm() - self._coarse.centre_of_template_mm
+        fits = [
+            self._coarse.fit(start, 1, _COARSE_TOLERANCE_MM, self._settings.max_iterations)
+            for start in (self._last, _START, _START._replace(pose=shifted))
+        ]
+        found = max(fits, key=lambda fit: fit.explained)
+        return found._replace(n_iterations=sum(fit.n_iterations for fit in fits))
 
-    def _gauss_newton_step(self, pose: Float64Array, scale: float) -> tuple[Float64Array, float, float]:
-        to_voxel = self._mm_to_voxel @ pose
-        _accumulate(self._smoothed, self.points_mm, self._values, self._jacobian, to_voxel, 1.0 / scale, self._parts)
-        total = self._parts.sum(axis=0)
-        n_inside = total[8]
-        residual = math.sqrt(total[7] / n_inside) / self._mean_intensity if n_inside else math.inf
-        return self._inverse_normal @ total[:7], residual, n_inside / self._values.size
+    def _refine(self, start: _Fit) -> _Fit:
+        settings = self._settings
+        near = self._fine.fit(start, _STRIDE, max(_STRIDE_TOLERANCE_MM, settings.tolerance_mm), settings.max_iterations)
+        found = self._fine.fit(near, 1, settings.tolerance_mm, settings.max_iterations)
+        return found._replace(n_iterations=start.n_iterations + near.n_iterations + found.n_iterations)
 
-    def _rigid(self, parameters: Float64Array) -> Float64Array:
-        """Translation and small rotation about the centre as a matrix."""
-        matrix = np.eye(4)
-        matrix[:3, :3] = rotation_matrix(parameters[3:])
-        matrix[:3, 3] = parameters[:3] + self.centre_mm - matrix[:3, :3] @ self.centre_mm
-        return matrix
+    def _problem_of(self, fit: _Fit) -> str:
+        if fit.overlap < _LEAST_OVERLAP:
+            return "half of the head is out of the field of view, or its signal is lost"
+        if fit.step_mm > self._settings.tolerance_mm or not _LEAST_GAIN < fit.gain < _MOST_GAIN:
+            return "the head could not be found in this volume"
+        if fit.explained < self._settings.least_explained:
+            return f"this is not the template's head, or it is distorted: {100 * max(fit.explained, 0):.0f} % explained"
+        return ""
 
-    def _describe(self, pose: Float64Array, residual: float, n_iterations: int, converged: bool) -> Motion:
-        translation = pose[:3, :3] @ self.centre_mm + pose[:3, 3] - self.centre_mm
-        rotation = rotation_angles(pose[:3, :3])
+    def _describe(self, fit: _Fit, converged: bool) -> Motion:
+        translation = translation_of(fit.pose, self.centre_mm)
+        rotation = rotation_angles(fit.pose[:3, :3])
         displacement = 0.0
         if self._last_motion is not None:
-            moved = np.abs(translation - np.array(self._last_motion.translation_mm)).sum()
-            turned = np.abs(rotation - np.radians(self._last_motion.rotation_deg)).sum()
-            displacement = float(moved + HEAD_RADIUS_MM * turned)
+            moved = translation - np.array(self._last_motion.translation_mm)
+            displacement = displacement_mm(moved, rotation - np.radians(self._last_motion.rotation_deg))
         tx, ty, tz = (float(v) for v in translation)
         rx, ry, rz = (float(v) for v in np.degrees(rotation))
-        return Motion((tx, ty, tz), (rx, ry, rz), displacement, float(residual), n_iterations, bool(converged))
+        return Motion((tx, ty, tz), (rx, ry, rz), displacement, fit.residual, fit.n_iterations, converged)
 
 
-def pose_of(motion: Motion, centre_mm: Float64Array) -> Float64Array:
-    """The pose that `motion` describes, shape (4, 4): template millimetres to volume millimetres."""
-    pose = np.eye(4)
-    pose[:3, :3] = rotation_matrix(np.radians(motion.rotation_deg))
-    pose[:3, 3] = motion.translation_mm + centre_mm - pose[:3, :3] @ centre_mm
-    return pose
+class _Fit(NamedTuple):
+    """Where the iterations ended.
+
+    `step_mm` is the length of the last step, `explained` the share of the template's variance that the volume explains,
+    and `overlap` the share of points that fit.
+    """
+
+    pose: Float64Array
+    gain: float
+    step_mm: float
+    residual: float
+    explained: float
+    overlap: float
+    n_iterations: int
 
 
-def voxel_sizes(affine: Float64Array) -> Float64Array:
-    """Length in mm of a voxel along each axis of the array, shape (3,)."""
-    return np.linalg.norm(affine[:3, :3], axis=0)
+#: As prescribed: the head has not moved.
+_START = _Fit(np.eye(4), 1.0, math.inf, math.inf, -math.inf, 0.0, 0)
 
 
-def rotation_matrix(angles: Float64Array) -> Float64Array:
-    """Rotation by `angles` (3,) in radians about x, y and z, right-handed, z applied first."""
-    (ca, cb, cc), (sa, sb, sc) = np.cos(angles), np.sin(angles)
-    about_x = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])
-    about_y = np.array([[cb, 0, sb], [0, 1, 0], [-sb, 0, cb]])
-    about_z = np.array([[cc, -sc, 0], [sc, cc, 0], [0, 0, 1]])
-    return about_x @ about_y @ about_z
+class _Level:
+    """Template points at one resolution, and the buffers that a volume is prepared in.
+
+    Parameters
+    ----------
+    template, affine, volume_shape, volume_affine
+        As in `Registration`.
+    block_mm : float
+        Size that voxels are averaged up to first; 0 leaves them.
+    fwhm_mm : float
+        Gaussian smoothing of both images.
+    n_points : int
+        Most points that are used.
+    """
+
+    def __init__(
+        self,
+        template: Float32Array,
+        affine: Float64Array,
+        volume_shape: tuple[int, int, int],
+        volume_affine: Float64Array,
+        block_mm: float,
+        fwhm_mm: float,
+        n_points: int,
+    ) -> None:
+        self._factors = _block_factors(volume_affine, block_mm)
+        self._affine = _block_affine(volume_affine, self._factors)
+        self._mm_to_voxel = np.linalg.inv(self._affine)
+        shape = tuple(n // f for n, f in zip(volume_shape, self._factors, strict=True))
+        if min(shape) < FEWEST_VOXELS:
+            raise InputError(f"too few slices or voxels to align: at least {FEWEST_VOXELS} along each axis are needed")
+        self._kernels = [smoothing_kernel(fwhm_mm / mm) for mm in voxel_sizes(self._affine)]
+        self._coefficients = np.empty(shape, np.float32)
+
+        factors = _block_factors(affine, block_mm)
+        blocks = _block_means(template, factors)
+        affine = _block_affine(affine, factors)
+        coefficients = np.empty_like(blocks)
+        kernels = [smoothing_kernel(fwhm_mm / mm) for mm in voxel_sizes(affine)]
+        convolve(blocks, *kernels, coefficients)
+        self.centre_of_template_mm = _centre_of_intensity(coefficients, affine)
+        self._choose_points(coefficients, affine, n_points)
+        self._residuals = np.empty(len(self.points_mm), np.float32)
+        self._sums = np.empty((_N_CHUNKS, _N_SUMS))
+
+    def load(self, volume: Float32Array) -> None:
+        """Prepare the volume that the next fits are made to."""
+        convolve(_block_means(volume, self._factors), *self._kernels, self._coefficients)
+
+    def centre_of_volume_mm(self) -> Float64Array:
+        """Centre of intensity of the volume that was loaded, shape (3,)."""
+        return _centre_of_intensity(self._coefficients, self._affine)
+
+    def fit(self, start: _Fit, stride: int, tolerance_mm: float, max_iterations: int) -> _Fit:
+        """Iterate from a start on every `stride`-th point, until a step is shorter than `tolerance_mm`."""
+        fit = start._replace(step_mm=math.inf, n_iterations=0)
+        while fit.step_mm > tolerance_mm and fit.n_iterations < max_iterations and 1e-3 < fit.gain < 1e3:
+            fit = self._step(fit, stride)
+            if fit.overlap < _LEAST_OVERLAP or not math.isfinite(fit.step_mm):
+                break
+        return fit
+
+    def _step(self, fit: _Fit, stride: int) -> _Fit:
+        """One Gauss-Newton step; the quality of the fit is that before it."""
+        residuals = self._residuals[: len(self.points_mm) // stride]
+        to_voxel = self._mm_to_voxel @ fit.pose
+        _compute_residuals(
+            self._coefficients, self.points_mm, self._values, to_voxel, 1.0 / fit.gain, stride, residuals
+        )
+        cut = _OUTLIER_SDS * max(_robust_sd(residuals[:: _STRIDE // stride]), _LEAST_SD * self._mean_intensity)
+        _accumulate(residuals, self._values, self._jacobian, stride, cut, self._sums)
+        total = self._sums.sum(axis=0)
+        squares, weight, weighted, weighted_squares = total[35:]
+        fit = fit._replace(overlap=weight / residuals.size, n_iterations=fit.n_iterations + 1)
+        if weight <= 0:
+            return fit._replace(step_mm=math.inf)
+        variance = weighted_squares - weighted**2 / weight
+        fit = fit._replace(
+            residual=float(math.sqrt(squares / weight) / self._mean_intensity),
+            explained=float(1 - squares / variance) if variance > 0 else -math.inf,
+        )
+        normal = np.zeros((7, 7))
+        normal[_TRIANGLE] = total[:28]
+        normal.T[_TRIANGLE] = total[:28]
+        try:
+            step = np.linalg.solve(normal, total[28:35])
+        except np.linalg.LinAlgError:
+            return fit._replace(step_mm=math.inf)
+        if not np.isfinite(step).all():
+            return fit._replace(step_mm=math.inf)
+        pose = fit.pose @ np.linalg.inv(rigid(step[:3], step[3:6], self.centre_mm))
+        return fit._replace(
+            pose=pose, gain=fit.gain * (1.0 + float(step[6])), step_mm=displacement_mm(step[:3], step[3:6])
+        )
+
+    def _choose_points(self, coefficients: Float32Array, affine: Float64Array, n_points: int) -> None:
+        """Keep the head's points with the steepest gradient, and what a small motion changes there."""
+        nx, ny, nz = coefficients.shape
+        # Two voxels from the edge of the field of view the smoothed image lacks neighbours. Points lie at random
+        # between voxels, as they will in the volumes: else the template would be sharper than any of them.
+        inner = np.indices((nx - 4, ny - 4, nz - 4) if min(nx, ny, nz) > 4 else (0, 0, 0)).reshape(3, -1).T + 2.0
+        inner += np.random.default_rng(0).uniform(-0.5, 0.5, inner.shape)
+        values, slopes = np.empty(len(inner), np.float32), np.empty((len(inner), 3))
+        _evaluate_slopes(coefficients, inner, values, slopes)
+        # einsum, here and below: its order of summation is fixed, that of a threaded matrix product is not.
+        slopes = np.einsum("pi,ij->pj", slopes, np.linalg.inv(affine[:3, :3]))
+        steepness = np.linalg.norm(slopes, axis=1)
+        bright = float(np.percentile(values, 98)) if len(values) else 0.0
+        eligible = np.flatnonzero((values > 0.1 * bright) & (steepness > 1e-6 * bright))
+        if bright <= 0 or eligible.size < _LEAST_POINTS:
+            raise InputError("template has no contrast to align to: is it a volume of a head?")
+        # A stable sort: among equally steep points the choice must not depend on the platform's sorting.
+        steepest = eligible[np.argsort(-steepness[eligible], kind="stable")[:n_points]]
+        chosen = np.sort(steepest)
+        self.points_mm = np.einsum("pi,ji->pj", inner[chosen], affine[:3, :3]) + affine[:3, 3]
+        self._values = values[chosen]
+        self.centre_mm = np.average(self.points_mm, axis=0, weights=self._values)
+        arms = self.points_mm - self.centre_mm
+        columns = [slopes[chosen], np.cross(arms, slopes[chosen]), self._values]
+        self._jacobian = np.column_stack(columns).astype(np.float32)
+        normal = np.einsum("pi,pj->ij", self._jacobian, self._jacobian, dtype=np.float64)
+        # In millimetres all round; a head's weakest direction has some hundredths of the strongest one's.
+        in_mm = np.array([1, 1, 1, HEAD_RADIUS_MM, HEAD_RADIUS_MM, HEAD_RADIUS_MM])
+        weakest, *_, strongest = np.linalg.eigvalsh(normal[:6, :6] / np.outer(in_mm, in_mm))
+        if weakest < 1e-5 * strongest:
+            raise InputError("template has no contrast along some direction: is it a volume of a head?")
+        self._mean_intensity = float(self._values.mean())
 
 
-def rotation_angles(matrix: Float64Array) -> Float64Array:
-    """Angles (3,) in radians that `rotation_matrix` turns into `matrix` (3, 3)."""
-    return np.array(
-        [
-            math.atan2(-matrix[1, 2], matrix[2, 2]),
-            math.asin(min(1.0, max(-1.0, matrix[0, 2]))),
-            math.atan2(-matrix[0, 1], matrix[0, 0]),
-        ]
-    )
+def _coarse_level(
+    template: Float32Array, affine: Float64Array, volume_shape: tuple[int, int, int], volume_affine: Float64Array
+) -> _Level | None:
+    """The level at which a head is looked for from afar; None for a slab of too few slices to average."""
+    fwhm_mm = _COARSE_MM * _COARSE_FWHM_VOXELS
+    try:
+        return _Level(template, affine, volume_shape, volume_affine, _COARSE_MM, fwhm_mm, _COARSE_POINTS)
+    except InputError:
+        return None
 
 
-def gaussian_kernel(fwhm_voxels: float) -> Float32Array:
-    """Normalised Gaussian of odd length, cut at three standard deviations; a single 1 for no smoothing."""
-    sigma = fwhm_voxels / math.sqrt(8 * math.log(2))
-    radius = math.ceil(3 * sigma)
-    if radius == 0:
-        return np.ones(1, np.float32)
-    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    return (weights / weights.sum()).astype(np.float32)
+def _block_factors(affine: Float64Array, block_mm: float) -> tuple[int, int, int]:
+    x, y, z = (max(1, round(block_mm / mm)) for mm in voxel_sizes(affine))
+    return x, y, z
+
+
+def _block_affine(affine: Float64Array, factors: tuple[int, int, int]) -> Float64Array:
+    scale = np.diag([*map(float, factors), 1.0])
+    scale[:3, 3] = (np.array(factors) - 1) / 2
+    return affine @ scale
+
+
+def _block_means(volume: Float32Array, factors: tuple[int, int, int]) -> Float32Array:
+    if factors == (1, 1, 1):
+        return np.ascontiguousarray(volume, np.float32)
+    counts = [n // f for n, f in zip(volume.shape, factors, strict=True)]
+    whole = volume[tuple(slice(n * f) for n, f in zip(counts, factors, strict=True))]
+    (nx, ny, nz), (fx, fy, fz) = counts, factors
+    return np.ascontiguousarray(whole.reshape(nx, fx, ny, fy, nz, fz).mean(axis=(1, 3, 5), dtype=np.float32))
+
+
+def _centre_of_intensity(image: Float32Array, affine: Float64Array) -> Float64Array:
+    """Centre in mm, shape (3,), of what is brighter than a tenth of the bright end; of the grid if nothing is."""
+    ijk = np.argwhere(image > 0.1 * max(float(np.percentile(image, 98)), 0.0))
+    centre = ijk.mean(axis=0) if len(ijk) else (np.array(image.shape) - 1) / 2
+    return affine[:3, :3] @ centre + affine[:3, 3]
+
+
+def _robust_sd(residuals: Float32Array) -> float:
+    """Standard deviation from the median absolute residual, as of a Gaussian; NaN are left out."""
+    size = np.abs(residuals[np.isfinite(residuals)])
+    return float(np.partition(size, size.size // 2)[size.size // 2]) / 0.6745 if size.size else 0.0
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def smooth(volume: Array, kernel_x: Array, kernel_y: Array, kernel_z: Array, scratch: Array, out: Array) -> None:
-    """Separable smoothing into `out`; edges repeat. All arrays are C-contiguous float32 of one shape."""
-    nx, ny, nz = volume.shape
-    rx, ry, rz = kernel_x.size // 2, kernel_y.size // 2, kernel_z.size // 2
-    for x in prange(nx):
-        for y in range(ny):
-            for z in range(nz):
-                scratch[x, y, z] = 0.0
-            for tap in range(kernel_x.size):
-                source = min(max(x + tap - rx, 0), nx - 1)
-                weight = kernel_x[tap]
-                for z in range(nz):
-                    scratch[x, y, z] += weight * volume[source, y, z]
-    for x in prange(nx):
-        line = np.empty(nz, np.float32)
-        for y in range(ny):
-            for z in range(nz):
-                line[z] = 0.0
-            for tap in range(kernel_y.size):
-                source = min(max(y + tap - ry, 0), ny - 1)
-                weight = kernel_y[tap]
-                for z in range(nz):
-                    line[z] += weight * scratch[x, source, z]
-            for z in range(nz):
-                value = np.float32(0.0)
-                for tap in range(kernel_z.size):
-                    value += kernel_z[tap] * line[min(max(z + tap - rz, 0), nz - 1)]
-                out[x, y, z] = value
+def _evaluate_slopes(coefficients: Array, ijk: Array, values: Array, slopes: Array) -> None:
+    """Spline and its derivatives per voxel at points `ijk` (n, 3) that are at least a voxel inside."""
+    _, ny, nz = coefficients.shape
+    flat = coefficients.reshape(-1)
+    for p in prange(ijk.shape[0]):
+        x, y, z = ijk[p, 0], ijk[p, 1], ijk[p, 2]
+        i, j, k = int(x), int(y), int(z)
+        wx, wy, wz = basis(x - i), basis(y - j), basis(z - k)
+        sx, sy, sz = basis_slope(x - i), basis_slope(y - j), basis_slope(z - k)
+        values[p] = evaluate(flat, ny, nz, i - 1, j - 1, k - 1, wx, wy, wz)
+        slopes[p, 0] = evaluate(flat, ny, nz, i - 1, j - 1, k - 1, sx, wy, wz)
+        slopes[p, 1] = evaluate(flat, ny, nz, i - 1, j - 1, k - 1, wx, sy, wz)
+        slopes[p, 2] = evaluate(flat, ny, nz, i - 1, j - 1, k - 1, wx, wy, sz)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
-def _accumulate(
-    volume: Array, points_mm: Array, values: Array, jacobian: Array, to_voxel: Array, gain: float, parts: Array
+@njit(cache=True, parallel=True, fastmath=FAST, error_model="numpy")
+def _compute_residuals(
+    coefficients: Array, points_mm: Array, values: Array, to_voxel: Array, gain: float, stride: int, out: Array
 ) -> None:
-    """Add up Jᵀe (7), e·e and the number of voxels inside, one row of `parts` per chunk; trilinear sampling."""
-    n_points = points_mm.shape[0]
-    nx, ny, nz = volume.shape
-    for chunk in prange(N_CHUNKS):
-        for k in range(9):
-            parts[chunk, k] = 0.0
-        for p in range(chunk * n_points // N_CHUNKS, (chunk + 1) * n_points // N_CHUNKS):
-            mx, my, mz = points_mm[p, 0], points_mm[p, 1], points_mm[p, 2]
-            x = to_voxel[0, 0] * mx + to_voxel[0, 1] * my + to_voxel[0, 2] * mz + to_voxel[0, 3]
-            y = to_voxel[1, 0] * mx + to_voxel[1, 1] * my + to_voxel[1, 2] * mz + to_voxel[1, 3]
-            z = to_voxel[2, 0] * mx + to_voxel[2, 1] * my + to_voxel[2, 2] * mz + to_voxel[2, 3]
-            if not (0.0 <= x < nx - 1 and 0.0 <= y < ny - 1 and 0.0 <= z < nz - 1):
+    """Volume times `gain` less template at every `stride`-th point; NaN outside the volume."""
+    nx, ny, nz = coefficients.shape
+    flat = coefficients.reshape(-1)
+    brightness = np.float32(gain)
+    for q in prange(out.size):
+        p = q * stride
+        mx, my, mz = points_mm[p, 0], points_mm[p, 1], points_mm[p, 2]
+        x = to_voxel[0, 0] * mx + to_voxel[0, 1] * my + to_voxel[0, 2] * mz + to_voxel[0, 3]
+        y = to_voxel[1, 0] * mx + to_voxel[1, 1] * my + to_voxel[1, 2] * mz + to_voxel[1, 3]
+        z = to_voxel[2, 0] * mx + to_voxel[2, 1] * my + to_voxel[2, 2] * mz + to_voxel[2, 3]
+        if not (1.0 <= x < nx - 2 and 1.0 <= y < ny - 2 and 1.0 <= z < nz - 2):
+            out[q] = np.nan
+            continue
+        i, j, k = int(x), int(y), int(z)
+        value = evaluate(flat, ny, nz, i - 1, j - 1, k - 1, basis(x - i), basis(y - j), basis(z - k))
+        out[q] = value * brightness - values[p]
+
+
+@njit(cache=True, parallel=True, fastmath=FAST, error_model="numpy")
+def _accumulate(residuals: Array, values: Array, jacobian: Array, stride: int, cut: float, sums: Array) -> None:
+    """Sum up the weighted normal equations, one row of `sums` per chunk; see `_N_SUMS` for what the columns are."""
+    n = residuals.size
+    for chunk in prange(_N_CHUNKS):
+        row = sums[chunk]
+        row[:] = 0.0
+        for q in range(chunk * n // _N_CHUNKS, (chunk + 1) * n // _N_CHUNKS):
+            residual = residuals[q]
+            if np.isnan(residual):
                 continue
-            i, j, k = int(x), int(y), int(z)
-            u, v, w = x - i, y - j, z - k
-            c00 = volume[i, j, k] * (1 - w) + volume[i, j, k + 1] * w
-            c01 = volume[i, j + 1, k] * (1 - w) + volume[i, j + 1, k + 1] * w
-            c10 = volume[i + 1, j, k] * (1 - w) + volume[i + 1, j, k + 1] * w
-            c11 = volume[i + 1, j + 1, k] * (1 - w) + volume[i + 1, j + 1, k + 1] * w
-            sample = (c00 * (1 - v) + c01 * v) * (1 - u) + (c10 * (1 - v) + c11 * v) * u
-            error = sample * gain - values[p]
-            for q in range(7):
-                parts[chunk, q] += jacobian[p, q] * error
-            parts[chunk, 7] += error * error
-            parts[chunk, 8] += 1.0
+            # Tukey's biweight with a flat top.
+            excess = max(2.0 * abs(residual) / cut - 1.0, 0.0)
+            if excess >= 1.0:
+                continue
+            weight = (1.0 - excess * excess) ** 2
+            p = q * stride
+            row[35] += weight * residual * residual
+            row[36] += weight
+            row[37] += weight * values[p]
+            row[38] += weight * values[p] * values[p]
+            column = 0
+            for a in range(7):
+                weighted = weight * jacobian[p, a]
+                row[28 + a] += weighted * residual
+                for b in range(a, 7):
+                    row[column] += weighted * jacobian[p, b]
+                    column += 1

@@ -17,6 +17,7 @@ import numpy as np
 from rtgod.baseline import Baseline
 from rtgod.decoding import Decoder, Matcher
 from rtgod.errors import InputError
+from rtgod.geometry import voxel_sizes
 from rtgod.messages import (
     Answer,
     Float32Array,
@@ -30,13 +31,13 @@ from rtgod.messages import (
     Run,
     Volume,
 )
-from rtgod.motion import Registration, voxel_sizes
-from rtgod.sampling import sample
+from rtgod.motion import FEWEST_VOXELS, Registration
+from rtgod.sampling import Sampler
 from rtgod.settings import PipelineSettings
 from rtgod.window import Sample, Window
 
-#: A run may be prescribed this much away from the template's field of view; motion estimation must bridge it.
-_MAX_SHIFT_MM = 20.0
+#: A head that lies this much outside the field of view by the run's affine can still be found in it.
+_REACH_MM = 20.0
 _T = TypeVar("_T")
 
 
@@ -73,24 +74,39 @@ class Stopwatch:
 
 
 def check_run(run: Run, reference: Reference) -> None:
-    """Raise `InputError` if the run's volumes cannot be brought into the reference's space."""
-    if run.shape != reference.template.shape:
+    """Raise `InputError` if the run cannot be aligned, or holds less than half of what is to be decoded."""
+    if min(run.shape) < FEWEST_VOXELS:
         raise InputError(
-            f"run {run.run_id}: volumes of {_times(run.shape)} voxels do not fit the bundle's template of "
-            f"{_times(reference.template.shape)}; calibrate on runs of this protocol"
+            f"run {run.run_id}: volumes of {_times(run.shape)} voxels cannot be aligned; at least "
+            f"{FEWEST_VOXELS} slices, rows and columns are needed"
         )
-    theirs, ours = voxel_sizes(run.affine), voxel_sizes(reference.affine)
-    if not np.allclose(theirs, ours, rtol=0.01):
+    corners = np.argwhere(np.ones((2, 2, 2), bool)) * (np.array(reference.template.shape) - 1)
+    voxels = reference.voxels if len(reference.voxels) else corners
+    to_run = np.linalg.inv(run.affine) @ reference.affine
+    positions = voxels @ to_run[:3, :3].T + to_run[:3, 3]
+    reach = _REACH_MM / voxel_sizes(run.affine)
+    inside = ((positions > -reach) & (positions < np.array(run.shape) - 1 + reach)).all(axis=1).mean()
+    if inside < 0.5:
         raise InputError(
-            f"run {run.run_id}: voxels of {_times(theirs.round(3))} mm do not fit the bundle's template of "
-            f"{_times(ours.round(3))} mm; calibrate on runs of this protocol"
+            f"run {run.run_id}: by its affine, the {_times(run.shape)} voxels hold {100 * inside:.0f} % "
+            "of the bundle's; prescribe the slices so that they cover what was calibrated"
         )
-    corners = np.array([[0, 0, 0, 1], [*(n - 1 for n in run.shape), 1]], float)
-    shift_mm = np.abs(corners @ (run.affine - reference.affine).T).max()
-    if shift_mm > _MAX_SHIFT_MM:
+
+
+def check_reference(reference: Reference, settings: PipelineSettings) -> None:
+    """Raise `InputError` if no run can be aligned to the template, or most of its voxels lie outside the head."""
+    template, affine, voxels = reference
+    x, y, z = template.shape
+    Registration(template, affine, (x, y, z), affine, settings.motion)
+    if not len(voxels):
+        return
+    if (voxels < 0).any() or (voxels >= template.shape).any():
+        raise InputError("decoder's voxels lie outside the template; take mask and template from the same images")
+    in_head = (template[tuple(voxels.T)] > 0.1 * np.percentile(template, 98)).mean()
+    if in_head < 0.5:
         raise InputError(
-            f"run {run.run_id}: its affine puts the field of view {shift_mm:.0f} mm away from the bundle's template; "
-            f"at most {_MAX_SHIFT_MM:.0f} mm can be aligned: prescribe the slices as in calibration"
+            f"only {100 * in_head:.0f} % of the decoder's voxels lie in the head; "
+            "is the mask in the functional images' space?"
         )
 
 
@@ -113,7 +129,8 @@ class Preprocessor:
         check_run(run, reference)
         self._settings = settings
         self._reference = reference
-        self._registration = Registration(reference.template, reference.affine, run.affine, settings.motion)
+        self._registration = Registration(reference.template, reference.affine, run.shape, run.affine, settings.motion)
+        self._sampler = Sampler(reference.voxels, run.shape, settings.sampling)
         self._mm_to_voxel = np.linalg.inv(run.affine)
         self._baseline = Baseline(len(reference.voxels), run.tr_s, settings.baseline)
         self._window = Window(run, settings.window)
@@ -132,16 +149,17 @@ class Preprocessor:
         fault = stopwatch.time("convert", lambda: self._convert(volume))
         if fault:
             return None, NotReady(volume.run_id, volume.index, Reason.BAD_VOLUME, fault)
-        pose, motion = stopwatch.time("align", lambda: self._registration.align(self._volume))
+        alignment = stopwatch.time("align", lambda: self._registration.align(self._volume))
+        motion = alignment.motion
 
         def not_ready(reason: Reason, detail: str = "") -> NotReady:
             return NotReady(volume.run_id, volume.index, reason, detail, motion)
 
-        if not motion.converged:
-            return None, not_ready(Reason.MOTION, "the head could not be found in this volume")
+        if alignment.problem:
+            return None, not_ready(Reason.MOTION, alignment.problem)
         if not len(self._reference.voxels):
             return None, not_ready(Reason.NO_DECODER, "no bundle is loaded")
-        values, n_outside = stopwatch.time("sample", lambda: self._sample(pose))
+        values, n_outside = stopwatch.time("sample", lambda: self._sample(alignment.pose))
         pattern = stopwatch.time("detrend", lambda: self._detrend(volume, values, n_outside, motion))
         if pattern is None:
             return None, not_ready(Reason.WARMING_UP, "the baseline is being learned")
@@ -165,9 +183,7 @@ class Preprocessor:
         return "volume is constant" if lowest == highest else ""
 
     def _sample(self, pose: Float64Array) -> tuple[Float32Array, int]:
-        values = np.empty(len(self._reference.voxels), np.float32)
-        to_volume = self._mm_to_voxel @ pose @ self._reference.affine
-        return values, sample(self._volume, self._reference.voxels, to_volume, values)
+        return self._sampler.sample(self._volume, self._mm_to_voxel @ pose @ self._reference.affine)
 
     def _detrend(self, volume: Volume, values: Float32Array, n_outside: int, motion: Motion) -> Pattern | None:
         if not self._baseline.settled(volume.index):

@@ -16,7 +16,7 @@ from rtgod.bundle import DecoderBundle
 from rtgod.decoding import Decoder, Matcher
 from rtgod.errors import InputError, RefusedError
 from rtgod.messages import Answer, Hello, Message, NotReady, Pattern, Reason, Run, RunEnd, Volume
-from rtgod.pipeline import Pipeline, Reference, check_run
+from rtgod.pipeline import Pipeline, Reference, check_reference, check_run
 from rtgod.settings import PipelineSettings
 
 Incoming = Run | Volume | RunEnd
@@ -34,11 +34,18 @@ class Session:
         None for alignment only: each run is then aligned to its own first volume.
     settings : PipelineSettings or None
         For alignment only; with a bundle, its own settings hold.
+
+    Raises
+    ------
+    InputError
+        If nothing can be aligned to the bundle's template, or its voxels lie outside the head.
     """
 
     def __init__(self, bundle: DecoderBundle | None, settings: PipelineSettings | None = None) -> None:
         self.bundle = bundle
         self._settings = bundle.settings if bundle else settings or PipelineSettings()
+        if bundle:
+            check_reference(bundle.reference, self._settings)
         self._engine: tuple[Decoder, Matcher] | None = (bundle.decoder(), bundle.matcher()) if bundle else None
         self._seen: set[tuple[str, int]] = set()
         self._ended: set[str] = set()

@@ -42,12 +42,24 @@ class Settings(BaseModel):
 class MotionSettings(Settings):
     """Rigid registration of each volume to the template."""
 
-    smoothing_fwhm_mm: NotNegative = 5.0
-    n_voxels: Annotated[int, Field(ge=1000)] = 30_000
+    #: Of both images before they are compared.
+    smoothing_fwhm_mm: NotNegative = 8.0
+    #: Most points of the head that are compared.
+    n_points: Annotated[int, Field(ge=1000)] = 30_000
     max_iterations: Annotated[int, Field(ge=1)] = 40
+    #: The search ends with a step shorter than this.
     tolerance_mm: Positive = 0.002
+    #: Least share of the template's variance that a volume must explain to be taken for the same head.
+    least_explained: Annotated[float, Field(ge=0, le=1)] = 0.9
     #: A volume whose framewise displacement exceeds this enters no window and no baseline.
     censor_fd_mm: Positive = 1.5
+
+
+class SamplingSettings(Settings):
+    """How a volume is read between its voxels."""
+
+    #: Cubic B-splines or straight lines.
+    interpolation: Literal["cubic", "linear"] = "cubic"
 
 
 class BaselineSettings(Settings):
@@ -85,6 +97,7 @@ class PipelineSettings(Settings):
     """The whole path from volume to ranking."""
 
     motion: MotionSettings = MotionSettings()
+    sampling: SamplingSettings = SamplingSettings()
     baseline: BaselineSettings = BaselineSettings()
     window: WindowSettings = WindowSettings()
     ranking: RankingSettings = RankingSettings()

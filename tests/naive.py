@@ -23,13 +23,32 @@ def rigid(translation_mm, rotation_deg, centre_mm):
     return pose
 
 
-def moved(image, affine, pose, volume_affine=None):
+def moved(image, affine, pose, volume_affine=None, volume_shape=None):
     """What the scanner sees of `image` once the head has moved by `pose`: quintic splines (scipy), edges repeated."""
     volume_affine = affine if volume_affine is None else volume_affine
+    volume_shape = image.shape if volume_shape is None else volume_shape
     from_volume = np.linalg.inv(affine) @ np.linalg.inv(pose) @ volume_affine
-    ijk = np.indices(image.shape).reshape(3, -1)
+    ijk = np.indices(volume_shape).reshape(3, -1)
     where = from_volume[:3, :3] @ ijk + from_volume[:3, 3:]
-    return ndimage.map_coordinates(image.astype(float), where, order=5, mode="nearest").reshape(image.shape)
+    return ndimage.map_coordinates(image.astype(float), where, order=5, mode="nearest").reshape(volume_shape)
+
+
+def moved_by_sinc(image, affine, pose, radius=5):
+    """The same by a sinc under a Hann window of that many voxels, edges repeated."""
+    from_volume = np.linalg.inv(affine) @ np.linalg.inv(pose) @ affine
+    where = (from_volume[:3, :3] @ np.indices(image.shape).reshape(3, -1) + from_volume[:3, 3:]).T
+    taps = np.arange(1 - radius, radius + 1)
+    neighbours = np.floor(where).astype(int)[:, :, np.newaxis] + taps
+    distance = where[:, :, np.newaxis] - neighbours
+    weights = np.sinc(distance) * np.cos(np.pi * distance / (2 * radius)) ** 2 * (np.abs(distance) < radius)
+    weights /= weights.sum(axis=2, keepdims=True)
+    i, j, k = (np.clip(neighbours[:, a], 0, n - 1) for a, n in enumerate(image.shape))
+    total = np.zeros(len(where))
+    for a in range(taps.size):
+        for b in range(taps.size):
+            row = image[i[:, a, np.newaxis], j[:, b, np.newaxis], k]
+            total += weights[:, 0, a] * weights[:, 1, b] * (row * weights[:, 2]).sum(axis=1)
+    return total.reshape(image.shape)
 
 
 def framewise_displacement(before, after):
@@ -71,22 +90,6 @@ def separable_smooth(image, kernels):
         size = image.shape[axis]
         out = sum(w * np.take(padded, range(tap, tap + size), axis=axis) for tap, w in enumerate(kernel))
     return out
-
-
-def lanczos(image, point):
-    """Lanczos-3 at one point (3,) in voxels, from the 6 x 6 x 6 neighbours.
-
-    NaN where the point is more than a thousandth of a voxel beyond the outer voxels' centres.
-    """
-    if any(not -1e-3 <= p <= n - 1 + 1e-3 for p, n in zip(point, image.shape, strict=True)):
-        return math.nan
-    indices, weights = [], []
-    for p, n in zip(point, image.shape, strict=True):
-        neighbours = np.arange(math.floor(p) - 2, math.floor(p) + 4)
-        weight = np.sinc(p - neighbours) * np.sinc((p - neighbours) / 3)
-        indices.append(np.clip(neighbours, 0, n - 1))
-        weights.append(weight / weight.sum())
-    return np.einsum("ijk,i,j,k->", image[np.ix_(*indices)].astype(float), *weights)
 
 
 # --------------------------------------------------------------------------------------------------- the baseline

@@ -15,7 +15,7 @@ AFFINE = np.array([[4.0, 0, 0, -34], [0, 4.0, 0, -38], [0, 0, 4.0, -30], [0, 0, 
 TR_S = 2.0
 N_VOXELS, N_SAMPLES, N_CANDIDATES = 40, 12, 7
 SETTINGS = PipelineSettings(
-    motion=MotionSettings(n_voxels=1000),
+    motion=MotionSettings(n_points=1000),
     baseline=BaselineSettings(discard_s=2.0, warm_up_volumes=2),
     window=WindowSettings(hrf_shift_s=0.0),
 )

@@ -11,7 +11,6 @@ import numpy as np
 from numba import njit
 
 from rtgod.messages import Array, Float32Array, Float64Array
-from rtgod.sampling import lanczos_weights
 
 
 def resample(volume: Float32Array, mapping: Float64Array) -> Float32Array:
@@ -58,6 +57,36 @@ def _pass(lines: Float32Array, coefficients: Float64Array) -> Float32Array:
     return out
 
 
+def _lanczos_table(n_steps: int) -> Float32Array:
+    """Normalised weights of the six neighbours at fractions 0, 1/n, … 1 of a voxel: shape (n_steps + 1, 6)."""
+    distance = np.linspace(0, 1, n_steps + 1)[:, np.newaxis] - np.arange(-2, 4)
+    weights = np.sinc(distance) * np.sinc(distance / 3) * (np.abs(distance) < 3)
+    # Unnormalised, a constant image would not stay constant.
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+#: Interpolated linearly, 512 steps are within 1e-5 of the exact weights, at a fifth of the time of their sines.
+_STEPS = 512
+_TABLE = _lanczos_table(_STEPS)
+
+
+@njit(cache=True)
+def _lanczos_weights(fraction: float) -> tuple[float, float, float, float, float, float]:
+    """Weights, float32, of the neighbours at −2 … 3 of a point at `fraction` (0 … 1) of a voxel."""
+    position = fraction * _STEPS
+    node = min(int(position), _STEPS - 1)
+    t = np.float32(position - node)
+    low, high = _TABLE[node], _TABLE[node + 1]
+    return (
+        low[0] + t * (high[0] - low[0]),
+        low[1] + t * (high[1] - low[1]),
+        low[2] + t * (high[2] - low[2]),
+        low[3] + t * (high[3] - low[3]),
+        low[4] + t * (high[4] - low[4]),
+        low[5] + t * (high[5] - low[5]),
+    )
+
+
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
 def _lanczos_lines(lines: Array, coefficients: Array, out: Array) -> None:
     """Lanczos-3 along the last axis, at position c₀ i + c₁ j + c₂ k + c₃ for output (i, j, k)."""
@@ -75,7 +104,7 @@ def _lanczos_lines(lines: Array, coefficients: Array, out: Array) -> None:
                     out[i, j, k] = 0.0
                     continue
                 node = int(position)
-                weights = lanczos_weights(position - node)
+                weights = _lanczos_weights(position - node)
                 total = np.float32(0.0)
                 if 2 <= node < nk - 3:
                     for tap in range(6):

@@ -9,8 +9,8 @@ import numpy as np
 from calibration.simulation.head import Head
 from calibration.simulation.resample import resample
 from calibration.simulation.settings import MotionSettings, NoiseSettings
+from rtgod.geometry import rigid
 from rtgod.messages import Array, Float32Array, Float64Array, Int32Array
-from rtgod.motion import rotation_matrix
 
 #: Thermal noise outside the head, relative to that of grey matter: the magnitude of noise alone is smaller.
 _AIR_NOISE = 0.65
@@ -32,10 +32,7 @@ class Movement:
 
     def pose(self, volume: int, centre_mm: Float64Array) -> Float64Array:
         """Head millimetres to scanner millimetres in one volume, shape (4, 4)."""
-        matrix = np.eye(4)
-        matrix[:3, :3] = rotation_matrix(np.radians(self.rotation_deg[volume]))
-        matrix[:3, 3] = self.translation_mm[volume] + centre_mm - matrix[:3, :3] @ centre_mm
-        return matrix
+        return rigid(self.translation_mm[volume], np.radians(self.rotation_deg[volume]), centre_mm)
 
 
 def draw_movement(n_volumes: int, settings: MotionSettings, rng: np.random.Generator) -> Movement:

@@ -71,7 +71,7 @@ def test_one_back_repeats_are_no_samples(training, bundle):
 
 
 def test_trials_without_a_clean_volume_are_counted_not_made_up(training, bundle):
-    strict = PipelineSettings(motion=MotionSettings(censor_fd_mm=0.15))
+    strict = PipelineSettings(motion=MotionSettings(censor_fd_mm=0.08))
     samples = run_samples(training.bold, training.events, bundle.reference, strict)
     assert samples.n_skipped > 0
     assert len(samples.trials) == len(samples.values) == 50 - samples.n_skipped
@@ -109,7 +109,9 @@ def test_a_run_that_ends_before_it_settled_makes_no_template(training, tmp_path)
         make_reference(tmp_path / "short_bold.nii.gz", np.zeros((1, 3), np.int32), PipelineSettings())
 
 
-def test_a_run_of_another_protocol_is_refused(training, bundle):
-    other = bundle.reference._replace(template=np.zeros((30, 32, 25), np.float32))
-    with pytest.raises(InputError, match="do not fit the bundle's template"):
+def test_a_run_that_looks_elsewhere_is_refused(training, bundle):
+    elsewhere = bundle.reference.affine.copy()
+    elsewhere[2, 3] += 300
+    other = bundle.reference._replace(affine=elsewhere)
+    with pytest.raises(InputError, match="hold 0 % of the bundle's"):
         run_samples(training.bold, training.events, other, bundle.settings)

@@ -3,19 +3,12 @@ from functools import cache
 import numba
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import ndimage
 
 from calibration.simulation.head import build_head
 from rtgod.errors import InputError
-from rtgod.motion import (
-    Registration,
-    gaussian_kernel,
-    rotation_angles,
-    rotation_matrix,
-    smooth,
-)
+from rtgod.geometry import rigid, rotation_angles, translation_of
+from rtgod.motion import Registration
 from rtgod.settings import MotionSettings
 from rtgod.sources import open_source
 from tests import naive
@@ -35,10 +28,17 @@ def head():
     return build_head(SHAPE, (VOXEL_MM,) * 3)
 
 
-def registration(volume_affine=None, **settings):
+def registration(volume_affine=None, volume_shape=SHAPE, **settings):
     affine = head().affine
     volume_affine = affine if volume_affine is None else volume_affine
-    return Registration(head().template, affine, volume_affine, MotionSettings(**settings))
+    return Registration(head().template, affine, volume_shape, volume_affine, MotionSettings(**settings))
+
+
+def errors(found, true, centre_mm):
+    """Largest difference of two poses in mm, at the centre, and in degrees."""
+    apart = np.linalg.inv(true) @ found
+    degrees = np.degrees(rotation_angles(apart[:3, :3]))
+    return np.abs(translation_of(apart, centre_mm)).max(), np.abs(degrees).max()
 
 
 @cache
@@ -69,9 +69,10 @@ def test_a_known_motion_is_recovered_at_any_brightness(translation_mm, rotation_
     pose, volume = scan(translation_mm, rotation_deg, gain)
     found = registration().align(volume)
     assert found.motion.converged
-    np.testing.assert_allclose(found.motion.translation_mm, translation_mm, atol=0.1)
-    np.testing.assert_allclose(found.motion.rotation_deg, rotation_deg, atol=0.1)
-    assert naive.mean_displacement(found.pose, pose, brain_mm()) < 0.1
+    np.testing.assert_allclose(found.motion.translation_mm, translation_mm, atol=0.01)
+    np.testing.assert_allclose(found.motion.rotation_deg, rotation_deg, atol=0.01)
+    assert naive.mean_displacement(found.pose, pose, brain_mm()) < 0.01
+    assert found.gain == pytest.approx(gain, abs=1e-3)
 
 
 def test_brightness_alone_is_no_motion():
@@ -82,17 +83,19 @@ def test_brightness_alone_is_no_motion():
 
 
 def test_the_template_itself_has_not_moved():
-    pose, motion = registration().align(np.array(head().template))
+    pose, motion, gain, problem = registration().align(np.array(head().template))
     np.testing.assert_allclose(pose, np.eye(4), atol=1e-9)
     assert motion.converged
+    assert not problem
     assert motion.residual < 1e-6
+    assert gain == pytest.approx(1, abs=1e-6)
 
 
 def test_the_residual_is_the_noise_after_smoothing_and_larger_for_another_head():
     _, noisy = scan(noise=0.05)
     ours = registration().align(noisy).motion.residual
     other = build_head(SHAPE, (VOXEL_MM,) * 3, seed=1).template
-    assert 0.005 < ours < 0.05
+    assert 0.002 < ours < 0.05
     assert registration().align(np.array(other)).motion.residual > 3 * ours
 
 
@@ -102,8 +105,8 @@ def test_a_long_movement_is_tracked_and_framewise_displacement_is_that_of_power(
         translation_mm, rotation_deg = fraction * np.array([9, -6, 7.0]), fraction * np.array([6, -5, 8.0])
         _, volume = scan(translation_mm, rotation_deg, seed=step)
         motion = follow.align(volume).motion
-        np.testing.assert_allclose(motion.translation_mm, translation_mm, atol=0.15)
-        np.testing.assert_allclose(motion.rotation_deg, rotation_deg, atol=0.15)
+        np.testing.assert_allclose(motion.translation_mm, translation_mm, atol=0.01)
+        np.testing.assert_allclose(motion.rotation_deg, rotation_deg, atol=0.01)
         expected = naive.framewise_displacement(before, motion) if before else 0.0
         assert motion.framewise_displacement_mm == pytest.approx(expected, abs=1e-9)
         before = motion
@@ -113,7 +116,7 @@ def test_framewise_displacement_of_a_known_step():
     follow = registration()
     follow.align(scan()[1])
     motion = follow.align(scan((1.0, -0.5, 0.25), (0.5, 0.0, -1.0))[1]).motion
-    assert motion.framewise_displacement_mm == pytest.approx(1.75 + 50 * np.radians(1.5), abs=0.25)
+    assert motion.framewise_displacement_mm == pytest.approx(1.75 + 50 * np.radians(1.5), abs=0.02)
 
 
 @cache
@@ -150,12 +153,117 @@ def test_what_cannot_be_aligned_is_said_and_leaves_no_trace(kind):
     assert after.motion == expected.motion
 
 
-def test_no_overlap_is_said():
-    far = head().affine.copy()
-    far[:3, 3] += 300
-    motion = registration(far).align(np.array(head().template)).motion
-    assert not motion.converged
-    assert motion.residual is None
+@pytest.mark.parametrize("offset_mm", [(300, 0, 0), (-40, 60, 25)])
+def test_a_head_that_lies_elsewhere_by_the_header_is_found(offset_mm):
+    """As after the participant was out of the scanner: the affines of two sessions do not know of each other."""
+    elsewhere = head().affine.copy()
+    elsewhere[:3, 3] += offset_mm
+    expected = np.eye(4)
+    expected[:3, 3] = offset_mm
+    found = registration(elsewhere).align(scan()[1])
+    assert not found.problem
+    assert naive.mean_displacement(found.pose, expected, brain_mm()) < 0.01
+
+
+@cache
+def fine_head():
+    return build_head((64, 64, 50), (3.0, 3.0, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("reach", "noise", "bound"), [(2.0, 0.01, 0.005), (5.0, 0.02, 0.02)], ids=["±2 mm, ±1.5°", "±5 mm, ±5°"]
+)
+def test_the_paper_s_volumes_are_aligned_to_microns(reach, noise, bound):
+    """64 × 64 × 50 voxels of 3 mm; the template is the mean of ten volumes, as in calibration."""
+    rng = np.random.default_rng(3)
+
+    def noisy(image, n_averaged=1):
+        return (image + rng.normal(0, noise * 800 / np.sqrt(n_averaged), image.shape)).astype(np.float32)
+
+    affine, template = fine_head().affine, fine_head().template
+    follow = Registration(noisy(template, 10), affine, template.shape, affine, MotionSettings())
+    for _ in range(4):
+        turn = rng.uniform(-1, 1, 3) * (1.5 if reach == 2.0 else reach)
+        pose = rigid(rng.uniform(-reach, reach, 3), np.radians(turn), follow.centre_mm)
+        found = follow.align(noisy(naive.moved(template, affine, pose)))
+        assert not found.problem
+        assert max(errors(found.pose, pose, follow.centre_mm)) < bound
+
+
+@pytest.mark.parametrize("far", [10.0, 15.0])
+def test_a_head_far_away_is_found_from_a_cold_start(far):
+    rng = np.random.default_rng(int(far))
+    for _ in range(4):
+        shift, turn = (rng.normal(size=3) for _ in range(2))
+        shift, turn = far * shift / np.linalg.norm(shift), far * turn / np.linalg.norm(turn)
+        pose, volume = scan(shift, turn)
+        found = registration().align(volume)
+        assert not found.problem
+        assert max(errors(found.pose, pose, centre_mm())) < 0.02
+
+
+def with_fault(volume, kind):
+    faulty = volume.copy()
+    match kind:
+        case "a slice 8 % brighter":
+            faulty[:, :, 15] *= 1.08
+        case "a slice three times as bright":
+            faulty[:, :, 15] *= 3
+        case "a slice lost":
+            faulty[:, :, 15] = 0
+        case "a region lost":
+            faulty[20:32, 20:32, 10:24] *= 0.1
+        case "the left fifth lost":
+            faulty[:14] = 0
+    return faulty
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["a slice 8 % brighter", "a slice three times as bright", "a slice lost", "a region lost", "the left fifth lost"],
+)
+def test_spikes_and_lost_signal_hardly_move_the_pose(kind):
+    pose, volume = scan((0.4, -0.3, 0.5), (0.3, 0.4, -0.2))
+    found = registration().align(with_fault(volume, kind))
+    assert not found.problem
+    assert max(errors(found.pose, pose, centre_mm())) < 0.03
+
+
+def prescribed(kind):
+    """Shape and affine of the same field of view, prescribed in another way than the template's."""
+    middle = (head().affine @ [*(np.array(SHAPE) - 1) / 2, 1])[:3]
+    shape, axes = SHAPE, head().affine[:3, :3]
+    match kind:
+        case "another angle and offset":
+            axes = naive.rigid((0, 0, 0), (9, -4, 3), (0, 0, 0))[:3, :3] @ axes
+            middle = middle + np.array([4, -6, 3])
+        case "smaller voxels":
+            shape, axes = (64, 64, 50), axes * 0.75
+        case "flipped axes":
+            axes = axes @ np.diag([-1, 1, -1])
+        case "sagittal slices":
+            shape, axes = (SHAPE[2], SHAPE[0], SHAPE[1]), axes[:, [2, 0, 1]]
+    affine = np.eye(4)
+    affine[:3, :3] = axes
+    affine[:3, 3] = middle - axes @ ((np.array(shape) - 1) / 2)
+    return shape, affine
+
+
+@pytest.mark.parametrize("kind", ["another angle and offset", "smaller voxels", "flipped axes", "sagittal slices"])
+def test_a_run_prescribed_otherwise_is_aligned(kind):
+    shape, affine = prescribed(kind)
+    for motion in (((0.5, -0.3, 0.2), (0.4, 0.2, -0.5)), ((6.0, 5.0, -4.0), (5.0, -6.0, 4.0))):
+        pose = naive.rigid(*motion, centre_mm())
+        volume = naive.moved(head().template, head().affine, pose, affine, shape)
+        found = registration(affine, shape).align(volume.astype(np.float32))
+        assert not found.problem
+        assert max(errors(found.pose, pose, centre_mm())) < 0.02
+
+
+def test_a_slab_too_thin_to_align_is_refused():
+    template = np.random.default_rng(0).normal(500, 100, (40, 40, 3)).astype(np.float32)
+    with pytest.raises(InputError, match="at least 4 along each axis"):
+        Registration(template, np.eye(4), template.shape, np.eye(4), MotionSettings())
 
 
 def test_too_few_iterations_are_said():
@@ -217,44 +325,35 @@ def test_the_run_s_affine_is_followed_in_the_world(kind):
     ids=["zero", "constant", "tiny", "negative"],
 )
 def test_a_template_without_contrast_is_refused(template):
-    with pytest.raises(InputError, match="no contrast"):
-        Registration(template.astype(np.float32), np.eye(4), np.eye(4), MotionSettings())
+    with pytest.raises(InputError, match=r"contrast|too few slices"):
+        Registration(template.astype(np.float32), np.eye(4), template.shape, np.eye(4), MotionSettings())
 
 
-angles = st.floats(-1.5, 1.5)
+@pytest.mark.parametrize("run", ["siemens-run", "studyforrest-localizer"])
+def test_a_real_head_moved_by_known_motion_is_aligned(shared_data, run):
+    """Moved by a windowed sinc, which shares nothing with our splines."""
+    path = shared_data / run
+    path = path / "dicom" if run == "siemens-run" else next(path.glob("*_bold.nii.gz"))
+    source = open_source(path)
+    affine, image = source.run.affine, next(iter(source)).data.astype(np.float32)
+    follow = Registration(image, affine, image.shape, affine, MotionSettings())
+    rng = np.random.default_rng(5)
+    for _ in range(2):
+        pose = rigid(rng.uniform(-2, 2, 3), np.radians(rng.uniform(-1.5, 1.5, 3)), follow.centre_mm)
+        found = follow.align(naive.moved_by_sinc(image, affine, pose).astype(np.float32))
+        assert not found.problem
+        assert max(errors(found.pose, pose, follow.centre_mm)) < 0.01
 
 
-@given(st.tuples(angles, angles, angles))
-def test_angles_and_matrices_are_each_other_s_inverse(radians):
-    matrix = rotation_matrix(np.array(radians))
-    np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-12)
-    assert np.linalg.det(matrix) == pytest.approx(1)
-    np.testing.assert_allclose(rotation_angles(matrix), radians, atol=1e-9)
-    np.testing.assert_allclose(matrix, naive.rigid((0, 0, 0), np.degrees(radians), (0, 0, 0))[:3, :3], atol=1e-12)
-
-
-@pytest.mark.parametrize("fwhm_voxels", [0.0, 0.5, 5 / 3, 3.1])
-def test_the_kernel_is_a_normalised_gaussian_of_that_width(fwhm_voxels):
-    kernel = gaussian_kernel(fwhm_voxels)
-    assert kernel.size % 2 == 1
-    assert kernel.sum() == pytest.approx(1, abs=1e-6)
-    np.testing.assert_array_equal(kernel, kernel[::-1])
-    if kernel.size > 1:
-        offset = np.arange(kernel.size) - kernel.size // 2
-        np.testing.assert_allclose(kernel / kernel.max(), 0.5 ** (2 * offset / fwhm_voxels) ** 2, rtol=1e-5)
-
-
-@pytest.mark.parametrize("shape", [(12, 9, 7), (3, 20, 5), (1, 4, 2)])
-def test_smoothing_is_separable_convolution_with_repeated_edges(shape):
-    image = np.random.default_rng(0).normal(500, 200, shape).astype(np.float32)
-    kernels = [gaussian_kernel(fwhm) for fwhm in (1.7, 2.5, 0.0)]
-    out = np.empty_like(image)
-    smooth(image, *kernels, np.empty_like(image), out)
-    np.testing.assert_allclose(out, naive.separable_smooth(image, kernels), rtol=1e-5)
-    by_scipy = image.astype(float)
-    for axis, kernel in enumerate(kernels):
-        by_scipy = ndimage.correlate1d(by_scipy, kernel, axis, mode="nearest")
-    np.testing.assert_allclose(out, by_scipy, rtol=1e-5)
+def test_a_mirrored_or_another_head_is_not_taken_for_the_template_s(shared_data):
+    run = open_source(shared_data / "siemens-run" / "dicom")
+    other = open_source(next((shared_data / "studyforrest-localizer").glob("*_bold.nii.gz")))
+    image, stranger = (next(iter(source)).data.astype(np.float32) for source in (run, other))
+    affine = run.run.affine
+    mirrored = Registration(image, affine, image.shape, affine, MotionSettings()).align(image[::-1].copy())
+    assert "not the template's head" in mirrored.problem
+    assert not mirrored.motion.converged
+    assert Registration(image, affine, other.run.shape, other.run.affine, MotionSettings()).align(stranger).problem
 
 
 def test_a_real_run_agrees_with_spm12_in_every_volume(shared_data):
@@ -265,14 +364,14 @@ def test_a_real_run_agrees_with_spm12_in_every_volume(shared_data):
     for volume, parameters in zip(source, spm, strict=True):
         image = volume.data.astype(np.float32)
         if follow is None:
-            follow = Registration(image, affine, affine, MotionSettings())
+            follow = Registration(image, affine, image.shape, affine, MotionSettings())
             inside = np.argwhere(image > 0.3 * np.percentile(image, 98))
             points = inside[::20] @ affine[:3, :3].T + affine[:3, 3]
-        pose, motion = follow.align(image)
-        assert motion.converged
+        pose, _, _, problem = follow.align(image)
+        assert not problem
         # SPM maps the volume's world to the template's, and we the other way round.
         spm_pose = np.linalg.inv(naive.spm_matrix(parameters[:3], parameters[3:]))
         differences.append(naive.mean_displacement(pose, spm_pose, points))
     assert len(differences) == 155
-    assert max(differences) < 0.2
-    assert np.median(differences) < 0.06
+    assert max(differences) < 0.1
+    assert np.median(differences) < 0.03

@@ -9,11 +9,13 @@ import sys
 import numba
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from rtgod.errors import InputError
 from rtgod.messages import Motion, NotReady, Ranking, Reason
 from rtgod.motion import Registration
-from rtgod.pipeline import Pipeline, Preprocessor, Reference, Stopwatch, check_run
+from rtgod.pipeline import Pipeline, Preprocessor, Reference, Stopwatch, check_reference, check_run
+from rtgod.session import Session
 from tests import naive, small
 
 ALIGN_ONLY = ["convert", "align"]
@@ -92,13 +94,13 @@ def test_patterns_and_rankings_are_what_the_parts_written_out_give():
     """Register, interpolate, predict, average, decode and match naively, from the pipeline's own poses only."""
     bundle, found = small.bundle(), answers(volumes())
     reference, settings = bundle.reference, bundle.settings
-    registration = Registration(reference.template, reference.affine, small.AFFINE, settings.motion)
+    registration = Registration(reference.template, reference.affine, small.SHAPE, small.AFFINE, settings.motion)
     values, patterns = {}, {}
     for volume in volumes():
-        pose, motion = registration.align(volume.data.astype(np.float32))
+        pose, motion, *_ = registration.align(volume.data.astype(np.float32))
         to_volume = np.linalg.inv(small.AFFINE) @ pose @ reference.affine
         points = reference.voxels @ to_volume[:3, :3].T + to_volume[:3, 3]
-        values[volume.index] = np.array([naive.lanczos(volume.data, point) for point in points])
+        values[volume.index] = ndimage.map_coordinates(volume.data.astype(float), points.T, order=3, mode="mirror")
         _, pattern = found[volume.index]
         if pattern is None:
             continue
@@ -227,22 +229,54 @@ def affine(**changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"shape": (18, 20, 15)}, "18 × 20 × 15 voxels do not fit the bundle's template of 18 × 20 × 16"),
-        ({"affine": affine(size_z=0.5)}, "voxels of 4.0 × 4.0 × 4.5 mm do not fit"),
-        ({"affine": affine(shift_y=25.0)}, "25 mm away from the bundle's template"),
-        ({"affine": np.diag([-1, 1, 1, 1]) @ small.AFFINE}, "mm away from the bundle's template"),
-    ],
+    "changes", [{"affine": affine(shift_y=120.0)}, {"shape": (18, 20, 9), "affine": affine(shift_z=90.0)}]
 )
-def test_a_run_that_does_not_fit_is_refused_in_one_line(changes, says):
+def test_a_run_that_does_not_hold_the_decoder_s_voxels_is_refused_in_one_line(changes):
     run, bundle = small.run(**changes), small.bundle()
     for make in (lambda: check_run(run, bundle.reference), lambda: pipeline(bundle, run)):
         with pytest.raises(InputError) as caught:
             make()
-        assert says in str(caught.value)
+        assert "hold 0 % of the bundle's" in str(caught.value)
         assert "run-1" in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_a_run_with_other_voxels_and_flipped_axes_gives_the_same_patterns():
+    """Half the voxel size along z and x running the other way: the same head, prescribed otherwise."""
+    shape, changed = (small.SHAPE[0], small.SHAPE[1], 2 * small.SHAPE[2]), small.AFFINE.copy()
+    changed[0, 0], changed[0, 3] = -4.0, 34.0
+    changed[2, 2], changed[2, 3] = 2.0, small.AFFINE[2, 3] - 1.0
+    to_usual = np.linalg.inv(small.AFFINE) @ changed
+    where = to_usual[:3, :3] @ np.indices(shape).reshape(3, -1) + to_usual[:3, 3:]
+
+    def prescribed(index):
+        usual = small.volume(index)
+        data = ndimage.map_coordinates(usual.data.astype(float), where, order=3, mode="nearest").reshape(shape)
+        return dataclasses.replace(usual, data=data.astype(np.float32))
+
+    path, straight = pipeline(run=small.run(shape=shape, affine=changed)), answers(volumes())
+    for index in range(12):
+        _, pattern = path.step(prescribed(index))
+        if pattern is not None:
+            assert np.corrcoef(pattern.values, straight[index][1].values)[0, 1] > 0.95
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"template": np.full(small.SHAPE, 7, np.float32)}, "no contrast"),
+        ({"template": np.zeros(small.SHAPE, np.float32)}, "no contrast"),
+        ({"voxels": np.argwhere(small.head() < 30)[:40].astype(np.int32)}, "only 0 % of the decoder's voxels lie in"),
+        ({"voxels": np.array([[0, 0, 99]], np.int32)}, "outside the template"),
+    ],
+)
+def test_a_bundle_that_nothing_can_be_aligned_to_or_decoded_with_is_refused(change, says):
+    bundle = small.bundle()
+    bad = bundle.reference._replace(**change)
+    with pytest.raises(InputError, match=says):
+        check_reference(bad, bundle.settings)
+    with pytest.raises(InputError, match=says):
+        Session(dataclasses.replace(bundle, reference=bad))
 
 
 def test_another_field_of_view_gives_the_same_patterns():
@@ -284,14 +318,14 @@ def test_a_stage_that_fails_is_timed_all_the_same():
 _COMPILES_NOTHING = """
 import json, sys
 from pathlib import Path
-from rtgod import decoding, motion, sampling
+from rtgod import decoding, motion, sampling, spline
 from rtgod.bundle import DecoderBundle
 from rtgod.session import Session
 from rtgod.warmup import warm_up
 from rtgod.wire import from_frames, to_frames
 from tests import small
 
-kernels = [motion.smooth, motion._accumulate, sampling._lanczos, decoding.rows_dot]
+kernels = [spline.convolve, motion._accumulate, sampling._cubic, decoding.rows_dot]
 count = lambda: [len(kernel.signatures) for kernel in kernels]
 warm_up()
 warm = count()
@@ -323,18 +357,19 @@ def test_after_the_warm_up_a_real_run_compiles_nothing(tmp_path):
 _TINY = """
 import json, os
 import numpy as np
-from rtgod import decoding, motion, sampling
-from rtgod.settings import MotionSettings
+from rtgod import decoding, motion
+from rtgod.sampling import Sampler
+from rtgod.settings import MotionSettings, SamplingSettings
 from tests import small
 
-assert hasattr(motion.smooth, "signatures") == (os.environ.get("NUMBA_DISABLE_JIT") != "1")
-settings = MotionSettings(n_voxels=1000, max_iterations=3, tolerance_mm=0.05)
-registration = motion.Registration(small.head(), small.AFFINE, small.AFFINE, settings)
-pose, _ = registration.align(np.ascontiguousarray(small.head((0.4, -0.2, 0.3))))
+assert hasattr(decoding.rows_dot, "signatures") == (os.environ.get("NUMBA_DISABLE_JIT") != "1")
+settings = MotionSettings(n_points=1000, tolerance_mm=0.02)
+registration = motion.Registration(small.head(), small.AFFINE, small.SHAPE, small.AFFINE, settings)
+pose, *_ = registration.align(np.ascontiguousarray(small.head((0.4, -0.2, 0.3))))
 head = np.ascontiguousarray(small.head())
-values = np.empty(60, np.float32)
 voxels = np.argwhere(head > 300).astype(np.int32)[::7][:60]
-n_outside = sampling.sample(head, voxels, np.linalg.inv(small.AFFINE) @ pose @ small.AFFINE, values)
+sampler = Sampler(voxels, small.SHAPE, SamplingSettings())
+values, n_outside = sampler.sample(head, np.linalg.inv(small.AFFINE) @ pose @ small.AFFINE)
 values[:4] = np.nan_to_num(values[:4])
 product = np.empty(9, np.float32)
 decoding.rows_dot(np.cos(np.arange(540, dtype=np.float32)).reshape(9, 60), values, product)

@@ -1,0 +1,188 @@
+"""Cubic B-splines on a voxel grid (Unser et al. 1993): their coefficients, for interpolation and for smoothing.
+
+A volume at any point is the sum of coefficients times the B-spline around each voxel. For interpolation the
+coefficients undo the B-spline's own blur at the voxels; for smoothing, that blur is part of what is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+from rtgod.messages import Array, Float32Array
+
+#: The compiler may reorder sums, once and for all threads alike; it may not assume that there are no NaN.
+FAST = {"contract", "reassoc", "nsz"}
+Weights = tuple[np.float32, np.float32, np.float32, np.float32]
+_POLE = math.sqrt(3) - 2
+_GAIN = (1 - _POLE) * (1 - 1 / _POLE)
+#: So many voxels away, what the recursion starts from has faded to below 1e-9.
+_REACH = 16
+#: Kernel weights below this are cut off.
+_NEGLIGIBLE = 1e-4
+
+
+def smoothing_kernel(fwhm_voxels: float) -> Float32Array:
+    """Weights that turn voxels into the coefficients of their Gaussian smoothing; odd length, sum 1.
+
+    In the frequency domain: the Gaussian, over what the B-spline does at the voxels. For no smoothing the coefficients
+    are those of the interpolation.
+    """
+    variance = fwhm_voxels**2 / (8 * math.log(2))
+    size = 2 * math.ceil(5 * math.sqrt(variance) + 20)
+    cosine = np.cos(2 * np.pi * np.fft.fftfreq(size))
+    # The frequency squared, up to its eighth power; unlike it without a kink where the spectrum repeats, which would
+    # make a long kernel.
+    u = 1 - cosine
+    squared = u * (2 + u * (1 / 3 + u * 4 / 45))
+    weights = np.fft.ifft(np.exp(-variance * squared / 2) / ((2 + cosine) / 3)).real
+    radius = int(np.flatnonzero(np.abs(weights[: size // 2]) > _NEGLIGIBLE)[-1])
+    kernel = np.concatenate([weights[size - radius :], weights[: radius + 1]])
+    return (kernel / kernel.sum()).astype(np.float32)
+
+
+@njit(cache=True, parallel=True, fastmath=FAST, error_model="numpy")
+def convolve(volume: Array, kernel_x: Array, kernel_y: Array, kernel_z: Array, out: Array) -> None:
+    """Convolve with an odd, symmetric kernel along each axis into `out`; edges repeat. All are C-contiguous float32."""
+    nx, ny, nz = volume.shape
+    rx, ry, rz = kernel_x.size // 2, kernel_y.size // 2, kernel_z.size // 2
+    planes = volume.reshape(nx, ny * nz)
+    for x in prange(nx):
+        # One plane at a time, and both neighbours of a distance at once: long loops over what the cache holds. Slices
+        # start at 0, so that no loop has to look out for negative positions.
+        padded, plane = np.empty((ny + 2 * ry) * nz, np.float32), np.empty(ny * nz, np.float32)
+        along_x = padded[ry * nz : (ry + ny) * nz]
+        _scale(planes[x], kernel_x[rx], along_x)
+        for t in range(1, rx + 1):
+            _add_both(planes[max(x - t, 0)], planes[min(x + t, nx - 1)], kernel_x[rx + t], along_x)
+        for y in range(ry):
+            padded[y * nz : (y + 1) * nz] = along_x[:nz]
+            padded[(ry + ny + y) * nz : (ry + ny + y + 1) * nz] = along_x[(ny - 1) * nz :]
+        _scale(along_x, kernel_y[ry], plane)
+        for t in range(1, ry + 1):
+            _add_both(padded[(ry - t) * nz :], padded[(ry + t) * nz :], kernel_y[ry + t], plane)
+        line = np.empty(nz + 2 * rz, np.float32)
+        for y in range(ny):
+            line[rz : rz + nz] = plane[y * nz : (y + 1) * nz]
+            line[:rz] = line[rz]
+            line[rz + nz :] = line[rz + nz - 1]
+            _scale(line[rz:], kernel_z[rz], out[x, y])
+            for t in range(1, rz + 1):
+                _add_both(line[rz - t :], line[rz + t :], kernel_z[rz + t], out[x, y])
+
+
+@njit(cache=True)
+def _scale(values: Array, weight: float, out: Array) -> None:
+    for p in range(out.size):
+        out[p] = weight * values[p]
+
+
+@njit(cache=True, fastmath=FAST)
+def _add_both(before: Array, after: Array, weight: float, out: Array) -> None:
+    for p in range(out.size):
+        out[p] += weight * (before[p] + after[p])
+
+
+@njit(cache=True, parallel=True, fastmath=FAST, error_model="numpy")
+def interpolation_coefficients(volume: Array, out: Array) -> None:
+    """Coefficients of the spline through the voxels of `volume` into `out`; both float32, mirrored at the edges."""
+    nx, ny, nz = volume.shape
+    for y in prange(ny):
+        lines = np.empty((nx, nz), np.float32)
+        for x in range(nx):
+            for z in range(nz):
+                lines[x, z] = volume[x, y, z]
+        _filter_down(lines)
+        for x in range(nx):
+            for z in range(nz):
+                out[x, y, z] = lines[x, z]
+    for x in prange(nx):
+        lines = np.empty((ny, nz), np.float32)
+        turned = np.empty((nz, ny), np.float32)
+        for y in range(ny):
+            for z in range(nz):
+                lines[y, z] = out[x, y, z]
+        _filter_down(lines)
+        for y in range(ny):
+            for z in range(nz):
+                turned[z, y] = lines[y, z]
+        _filter_down(turned)
+        for y in range(ny):
+            for z in range(nz):
+                out[x, y, z] = turned[z, y]
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _filter_down(lines: Array) -> None:
+    """The recursive filter down the columns of `lines` (n, m), in place; all columns at once, row by row."""
+    n, m = lines.shape
+    if n == 1:
+        return
+    pole, gain = np.float32(_POLE), np.float32(_GAIN)
+    for k in range(n):
+        for j in range(m):
+            lines[k, j] *= gain
+    # The causal pass starts from the sum over the mirrored signal, as far as it counts.
+    power, period = np.float32(1.0), 2 * n - 2
+    start = lines[0].copy()
+    for step in range(1, _REACH):
+        power *= pole
+        k = step % period
+        k = k if k < n else period - k
+        for j in range(m):
+            start[j] += power * lines[k, j]
+    for j in range(m):
+        lines[0, j] = start[j]
+    for k in range(1, n):
+        for j in range(m):
+            lines[k, j] += pole * lines[k - 1, j]
+    end = np.float32(_POLE / (_POLE * _POLE - 1.0))
+    for j in range(m):
+        lines[n - 1, j] = end * (lines[n - 1, j] + pole * lines[n - 2, j])
+    for k in range(n - 2, -1, -1):
+        for j in range(m):
+            lines[k, j] = pole * (lines[k + 1, j] - lines[k, j])
+
+
+@njit(cache=True, fastmath=FAST)
+def basis(fraction: float) -> Weights:
+    """Weights of the coefficients at −1, 0, 1 and 2 of a point at `fraction` (0 … 1), float32; for use in kernels."""
+    f = np.float32(fraction)
+    g = np.float32(1.0) - f
+    sixth, two_thirds, half = np.float32(1 / 6), np.float32(2 / 3), np.float32(0.5)
+    return (
+        sixth * g * g * g,
+        two_thirds - f * f * (np.float32(1.0) - half * f),
+        two_thirds - g * g * (np.float32(1.0) - half * g),
+        sixth * f * f * f,
+    )
+
+
+@njit(cache=True)
+def basis_slope(fraction: float) -> Weights:
+    """Derivatives of `basis` per voxel."""
+    f = np.float32(fraction)
+    g = np.float32(1.0) - f
+    half, three_halves, two = np.float32(0.5), np.float32(1.5), np.float32(2.0)
+    return -half * g * g, f * (three_halves * f - two), g * (two - three_halves * g), half * f * f
+
+
+@njit(cache=True, fastmath=FAST)
+def evaluate(
+    flat: Array, ny: int, nz: int, i: int, j: int, k: int, wx: Weights, wy: Weights, wz: Weights
+) -> np.float32:
+    """Sum of the 64 coefficients from (i, j, k) on, weighted along each axis; `flat` is (x, y, z), flattened."""
+    # The last axis is summed last, so that each row costs one weight; unsigned positions spare a check for negative
+    # ones at every value, and single precision the conversion of each.
+    sum0 = sum1 = sum2 = sum3 = np.float32(0.0)
+    for a in range(4):
+        for b in range(4):
+            weight = wx[a] * wy[b]
+            row = np.uint64(((i + a) * ny + j + b) * nz + k)
+            sum0 += weight * flat[row]
+            sum1 += weight * flat[row + np.uint64(1)]
+            sum2 += weight * flat[row + np.uint64(2)]
+            sum3 += weight * flat[row + np.uint64(3)]
+    return wz[0] * sum0 + wz[1] * sum1 + wz[2] * sum2 + wz[3] * sum3
