@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,21 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from calibration.bids import RunFiles, find_candidates, find_images, read_mask, read_names
-from calibration.features import FeatureExtractor, Network, category_means
+from calibration.bids import RunFiles, read_mask, read_names
+from calibration.features import FeatureExtractor, Network
 from calibration.identification import identification_accuracy
-from calibration.ridge import PENALTIES_PER_VOXEL, DualRidge, LeaveOneRunOut, fit_layers, profile_correlation
-from calibration.samples import RunSamples, make_reference, run_samples
+from calibration.preparation import Report, align_runs, denoise_runs, noise_to_read
+from calibration.ridge import profile_correlation
+from calibration.samples import RunSamples, make_reference
+from calibration.stimuli import Stimuli, StimulusFiles
+from calibration.training import Trained, train
 from calibration.workers import workers
 from rtgod.bundle import Candidate, DecoderBundle, sha256_of
-from rtgod.decoding import LayerDecoder, Matcher
-from rtgod.errors import InputError
-from rtgod.messages import Features, Float32Array, Float64Array
-from rtgod.pipeline import Reference
+from rtgod.decoding import Matcher
+from rtgod.messages import Features, Float32Array
 from rtgod.settings import PipelineSettings
 from rtgod.sources import open_source
-
-Report = Callable[[str, int, int], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,8 @@ class Inputs:
         Folder with a folder of images for each candidate category.
     names : Path or None
         Table of category names.
+    noise_mask : Path or None
+        Voxels without the signal of interest, which noise components are read from; by default the noisiest.
     """
 
     subject: str
@@ -54,6 +54,7 @@ class Inputs:
     images: Path
     candidates: Path
     names: Path | None
+    noise_mask: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +121,7 @@ def calibrate(
     InputError
         If anything that is needed is missing or does not fit.
     """
-    images = find_images(inputs.images)
-    candidate_images = find_candidates(inputs.candidates)
+    stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
     names = read_names(inputs.names)
     first = inputs.runs[0].bold
     voxels = read_mask(inputs.mask, open_source(first).run)
@@ -130,136 +130,50 @@ def calibrate(
         # Meanwhile; weights that cannot be loaded should be known before the runs are worked through.
         extractor = FeatureExtractor(network)
         reference = averaging.result()
-        samples = _all_samples(inputs.runs, reference, settings, pool, report)
-    shown = _shown_images(samples, images)
-    features, candidate_ids, candidate_features = _features(extractor, shown, candidate_images, report)
-    X = np.concatenate([run.values for run in samples])
-    runs = [run.run.run_id for run in samples for _ in run.trials]
-    stimuli = [trial.stimulus for run in samples for trial in run.trials]
-    position = {name: i for i, name in enumerate(shown)}
-    rows = [position[stimulus] for stimulus in stimuli if stimulus]
-    Y = {layer: values[rows] for layer, values in features.items()}
-    report("fitting", 0, len(Y))
-    penalties, held_out = _cross_validate(X, Y, runs, report)
-    models = fit_layers(X.astype(np.float64), Y, penalties)
-    layers = {layer: _layer_decoder(model) for layer, model in models.items()}
-    categories = [trial.category for run in samples for trial in run.trials]
-    summary = _summarise(layers, penalties, held_out, Y, candidate_features, candidate_ids, categories, samples)
-    some = next(iter(models.values()))
+        noise = noise_to_read(first, inputs.noise_mask, reference, settings)
+        aligned = align_runs(inputs.runs, reference, noise, settings, pool, report)
+        samples, noise = denoise_runs(aligned, reference, noise, settings, pool, report)
+    stimuli = stimulus_files.features(samples, extractor, report)
+    trials = [trial for run in samples for trial in run.trials]
+    Y = stimuli.of(trials)
+    trained = train(samples, Y, report)
+    summary = _summarise(trained, Y, stimuli, samples)
     bundle = DecoderBundle(
         reference=reference,
-        patterns=some.X_fit_.astype(np.float32),
-        voxel_mean=some.x_mean_.astype(np.float32),
-        voxel_sd=some.x_scale_.astype(np.float32),
-        layers=layers,
-        candidates=tuple(Candidate(c, names.get(c, c)) for c in candidate_ids),
-        candidate_features=candidate_features,
+        patterns=trained.patterns,
+        voxel_mean=trained.voxel_mean,
+        voxel_sd=trained.voxel_sd,
+        layers=trained.layers,
+        candidates=tuple(Candidate(c, names.get(c, c)) for c in stimuli.candidate_ids),
+        candidate_features=stimuli.candidates,
+        noise=noise,
         settings=settings,
         provenance=_provenance(inputs, network, summary),
     )
     return bundle, summary
 
 
-def _all_samples(
-    runs: Sequence[RunFiles], reference: Reference, settings: PipelineSettings, pool: Executor, report: Report
-) -> list[RunSamples]:
-    report("runs through the pipeline", 0, len(runs))
-    jobs = [pool.submit(run_samples, run.bold, run.events, reference, settings) for run in runs]
-    found = []
-    for done, job in enumerate(jobs, 1):
-        found.append(job.result())
-        report("runs through the pipeline", done, len(runs))
-    return found
-
-
-def _shown_images(samples: Sequence[RunSamples], images: Mapping[str, Path]) -> dict[str, Path]:
-    """The file of every image that was shown, each once."""
-    shown: dict[str, Path] = {}
-    for run in samples:
-        for trial in run.trials:
-            if trial.stimulus is None:
-                raise InputError(
-                    f"run {run.run.run_id}: trials name no image; calibrate on runs in which images were shown"
-                )
-            if trial.stimulus not in images:
-                raise InputError(
-                    f"run {run.run.run_id} shows {trial.stimulus}, of which there is no image file; "
-                    "give the folder of the shown images with --images"
-                )
-            shown[trial.stimulus] = images[trial.stimulus]
-    return shown
-
-
-def _features(
-    extractor: FeatureExtractor, shown: Mapping[str, Path], candidates: Sequence[tuple[str, Path]], report: Report
-) -> tuple[dict[str, Float32Array], list[str], dict[str, Float32Array]]:
-    """Features of the shown images; the candidates' identifiers and their mean features."""
-    files = [*shown.values(), *(path for _, path in candidates)]
-    done = 0
-
-    def progress(n: int) -> None:
-        nonlocal done
-        done += n
-        report("network features", done, len(files))
-
-    everything = extractor.extract(files, progress)
-    features = {layer: values[: len(shown)] for layer, values in everything.items()}
-    rest = {layer: values[len(shown) :] for layer, values in everything.items()}
-    ids, means = category_means(rest, [category for category, _ in candidates])
-    return features, ids, means
-
-
-def _cross_validate(
-    X: Float32Array, Y: Mapping[str, Float32Array], runs: Sequence[str], report: Report
-) -> tuple[dict[str, float], dict[str, Float64Array]]:
-    """The best penalty of each layer, and each sample's prediction from the runs that it is not part of."""
-    folds = LeaveOneRunOut(X.astype(np.float64), runs)
-    grid = [penalty * X.shape[1] for penalty in PENALTIES_PER_VOXEL]
-    penalties, held_out = {}, {}
-    for done, (layer, values) in enumerate(Y.items(), 1):
-        penalties[layer], _ = folds.choose(values, grid)
-        held_out[layer] = folds.predict(values, penalties[layer])
-        report("fitting", done, len(Y))
-    return penalties, held_out
-
-
-def _layer_decoder(model: DualRidge) -> LayerDecoder:
-    return LayerDecoder(
-        dual=np.ascontiguousarray(model.dual_coef_.T, np.float32),
-        unit_mean=model.y_mean_.astype(np.float32),
-        unit_sd=model.y_scale_.astype(np.float32),
-    )
-
-
 def _summarise(
-    layers: Mapping[str, LayerDecoder],
-    penalties: Mapping[str, float],
-    held_out: Mapping[str, Float64Array],
-    Y: Mapping[str, Float32Array],
-    candidate_features: Mapping[str, Float32Array],
-    candidate_ids: Sequence[str],
-    categories: Sequence[str],
-    samples: Sequence[RunSamples],
+    trained: Trained, Y: Mapping[str, Float32Array], stimuli: Stimuli, samples: Sequence[RunSamples]
 ) -> CalibrationReport:
-    matcher = Matcher(candidate_features, layers)
-    position = {category: i for i, category in enumerate(candidate_ids)}
+    layers = trained.layers
+    matcher = Matcher(stimuli.candidates, layers)
+    position = {category: i for i, category in enumerate(stimuli.candidate_ids)}
+    categories = [trial.category for run in samples for trial in run.trials]
     each: dict[str, list[float]] = {layer: [] for layer in layers}
     together: list[float] = []
     for i, category in enumerate(categories):
         if category not in position:
             continue
-        predicted = Features(i, {layer: values[i].astype(np.float32) for layer, values in held_out.items()})
-        order, scores = matcher.rank(predicted)
-        unordered = np.empty_like(scores)
-        unordered[order] = scores
-        together.append(identification_accuracy(unordered, position[category]))
+        predicted = Features(i, {layer: values[i].astype(np.float32) for layer, values in trained.held_out.items()})
+        together.append(identification_accuracy(matcher.scores(predicted), position[category]))
         for layer, correlations in zip(layers, matcher.correlations(predicted), strict=True):
             each[layer].append(identification_accuracy(correlations, position[category]))
     return CalibrationReport(
         layers={
             layer: LayerReport(
-                penalty=penalties[layer],
-                feature_accuracy=float(profile_correlation(held_out[layer], Y[layer]).mean()),
+                penalty=trained.penalties[layer],
+                feature_accuracy=float(profile_correlation(trained.held_out[layer], Y[layer]).mean()),
                 identification_accuracy=float(np.mean(each[layer])) if each[layer] else None,
             )
             for layer in layers
@@ -268,7 +182,7 @@ def _summarise(
         n_samples=len(categories),
         n_voxels=samples[0].values.shape[1],
         n_runs=len(samples),
-        n_candidates=len(candidate_ids),
+        n_candidates=len(stimuli.candidate_ids),
         n_skipped=sum(run.n_skipped for run in samples),
     )
 
@@ -285,6 +199,7 @@ def _provenance(inputs: Inputs, network: Network, summary: CalibrationReport) ->
             for run in inputs.runs
         },
         "mask": {inputs.mask.name: sha256_of(inputs.mask)},
+        "noise_mask": {inputs.noise_mask.name: sha256_of(inputs.noise_mask)} if inputs.noise_mask else None,
         "network": asdict(network),
         "cross_validation": asdict(summary),
     }

@@ -19,9 +19,14 @@ from rich.table import Table
 from rtgod.errors import InputError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from calibration.calibrate import CalibrationReport
+    from calibration.calibrate import CalibrationReport, Inputs
+    from calibration.features import Network
 
 console = Console()
+NoiseMask = Annotated[
+    Path | None,
+    typer.Option(help="Mask of voxels to read noise components from, if settings ask for any; default the noisiest."),
+]
 
 
 def simulate(
@@ -73,6 +78,7 @@ def calibrate(
     candidates: Annotated[
         Path | None, typer.Option(help="Folder with a folder of images per candidate; default BIDS/stimuli/candidates.")
     ] = None,
+    noise_mask: NoiseMask = None,
     names: Annotated[
         Path | None, typer.Option(help="Table with category_id and name; default BIDS/stimuli/categories.tsv if there.")
     ] = None,
@@ -94,10 +100,7 @@ def calibrate(
     leaving one run out at a time.
     """
     with _needs_calibration():
-        from calibration.bids import find_mask, find_runs
-        from calibration.calibrate import Inputs
         from calibration.calibrate import calibrate as run_calibration
-        from calibration.features import ALEXNET_LAYERS, Network
     from rtgod.errors import BundleError
     from rtgod.settings import PipelineSettings
 
@@ -107,25 +110,60 @@ def calibrate(
         return
     if out.exists():
         raise BundleError(f"bundle {out}: exists already; choose another --out or remove it")
-    stimuli = dataset / "stimuli"
-    default_names = stimuli / "categories.tsv"
-    inputs = Inputs(
-        subject=subject,
-        runs=tuple(find_runs(dataset, subject, training)),
-        mask=mask or find_mask(dataset, subject, region),
-        images=images or stimuli,
-        candidates=candidates or stimuli / "candidates",
-        names=names or (default_names if default_names.is_file() else None),
-    )
-    layers = _parse_layers(layer) if layer else dict(ALEXNET_LAYERS)
-    if network != "alexnet" and not layer:
-        raise InputError(f"--network {network}: name the layers to decode with --layer NAME=NODE")
-    chosen = Network(network, weights, layers, units)
+    inputs = _inputs(dataset, subject, training, region, mask, noise_mask, images, candidates, names)
+    chosen = _network(network, weights, layer, units)
     with _progress() as report:
         bundle, summary = run_calibration(inputs, pipeline, chosen, workers or os.cpu_count() or 1, report)
     bundle.save(out)
     _print_summary(summary)
     console.print(f"bundle [bold]{out}[/]: subject {subject}, network {network} with weights {weights}")
+
+
+def evaluate(
+    dataset: Annotated[Path, typer.Argument(help="Root of a BIDS data set.")],
+    subject: Annotated[str, typer.Option(help="Subject label, without sub-.")],
+    out: Annotated[Path, typer.Option(help="Folder for tables and figures; files of the same names are replaced.")],
+    ablate: Annotated[str, typer.Option(help="What to take apart step by step: preprocessing.")],
+    training: Annotated[str, typer.Option(help="Runs to train on: those whose file name contains this.")] = "Training",
+    test: Annotated[str, typer.Option(help="Runs to test on: those whose file name contains this.")] = "Test",
+    region: Annotated[str, typer.Option(help="Region whose mask is taken from derivatives/rois.")] = "VC",
+    mask: Annotated[Path | None, typer.Option(help="Mask image to use instead of a region's.")] = None,
+    noise_mask: NoiseMask = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the shown images; default BIDS/stimuli.")] = None,
+    candidates: Annotated[
+        Path | None, typer.Option(help="Folder with a folder of images per candidate; default BIDS/stimuli/candidates.")
+    ] = None,
+    network: Annotated[str, typer.Option(help="A classification network of torchvision.")] = "alexnet",
+    weights: Annotated[str, typer.Option(help="default (pretrained), a local file, or random:SEED.")] = "default",
+    layer: Annotated[
+        list[str] | None, typer.Option(help="NAME=NODE, repeatable; default AlexNet's eight as cnn1 … cnn8.")
+    ] = None,
+    units: Annotated[int, typer.Option(min=1, help="Units to keep of each layer.")] = 1000,
+    settings: Annotated[Path | None, typer.Option(help="TOML file with pipeline settings.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one per core.")] = None,
+) -> None:
+    """Find out on new runs what each step of preprocessing is worth.
+
+    Trains on some runs and tests on others, once with the settings as they are and once with each step changed; writes
+    the identification accuracies as a table and a figure.
+    """
+    with _needs_calibration():
+        from calibration.ablation import ablate_preprocessing, write_ablation
+        from calibration.bids import find_runs
+    from rtgod.settings import PipelineSettings
+
+    if ablate != "preprocessing":
+        raise InputError(f"--ablate {ablate}: what can be taken apart is preprocessing")
+    inputs = _inputs(dataset, subject, training, region, mask, noise_mask, images, candidates, None)
+    new_runs = find_runs(dataset, subject, test)
+    if shared := {run.bold for run in inputs.runs} & {run.bold for run in new_runs}:
+        raise InputError(f"--training and --test share {len(shared)} runs; test on runs that nothing was trained on")
+    chosen = _network(network, weights, layer, units)
+    pipeline = PipelineSettings.from_toml(settings) if settings else PipelineSettings()
+    with _progress() as told:
+        steps = ablate_preprocessing(inputs, new_runs, pipeline, chosen, workers or os.cpu_count() or 1, told)
+    write_ablation(steps, out, console)
+    console.print(f"written to [bold]{out}[/]: ablation.tsv, ablation.png", highlight=False)
 
 
 def report(
@@ -146,6 +184,42 @@ def report(
     with _needs_calibration():
         from calibration.report import write_report
     write_report(journal, out, bundle, dataset, motion_reference, console)
+
+
+def _inputs(
+    dataset: Path,
+    subject: str,
+    training: str,
+    region: str,
+    mask: Path | None,
+    noise_mask: Path | None,
+    images: Path | None,
+    candidates: Path | None,
+    names: Path | None,
+) -> Inputs:
+    """What is to be trained on, with a BIDS data set's usual places for what was not given."""
+    from calibration.bids import find_mask, find_runs
+    from calibration.calibrate import Inputs
+
+    stimuli = dataset / "stimuli"
+    default_names = stimuli / "categories.tsv"
+    return Inputs(
+        subject=subject,
+        runs=tuple(find_runs(dataset, subject, training)),
+        mask=mask or find_mask(dataset, subject, region),
+        noise_mask=noise_mask,
+        images=images or stimuli,
+        candidates=candidates or stimuli / "candidates",
+        names=names or (default_names if default_names.is_file() else None),
+    )
+
+
+def _network(name: str, weights: str, layer: list[str] | None, n_units: int) -> Network:
+    from calibration.features import ALEXNET_LAYERS, Network
+
+    if name != "alexnet" and not layer:
+        raise InputError(f"--network {name}: name the layers to decode with --layer NAME=NODE")
+    return Network(name, weights, _parse_layers(layer) if layer else dict(ALEXNET_LAYERS), n_units)
 
 
 def _parse_layers(items: list[str]) -> dict[str, str]:

@@ -46,6 +46,34 @@ def latency(stages: Mapping[str, Float64Array], total: Float64Array) -> Figure:
     return figure
 
 
+def ablation(names: Sequence[str], kinds: Mapping[str, Sequence[tuple[float, float, float]]]) -> Figure:
+    """Accuracy with each step changed, beside the settings as they are; bars are 95 % intervals of the difference.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the steps; the first is the settings as they are.
+    kinds : mapping of str to sequence of (accuracy, difference, standard error)
+        A panel for each.
+    """
+    figure = Figure(figsize=(3.2 + 3.2 * len(kinds), 0.3 * len(names) + 1.4), layout="constrained")
+    panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+    for axes, (kind, values) in zip(panels, kinds.items(), strict=True):
+        usual = values[0][0]
+        axes.axvline(100 * usual, color=GREY, linewidth=1)
+        for y, (accuracy, _, error) in enumerate(values):
+            colour = GREY if y == 0 else ORANGE if accuracy < usual else BLUE
+            axes.errorbar(
+                100 * accuracy, y, xerr=None if y == 0 else 196 * error, fmt="o", color=colour, capsize=2, markersize=5
+            )
+        axes.set_title(kind, fontsize=11)
+        axes.set_xlabel("identification accuracy, %")
+        _plain(axes)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].invert_yaxis()
+    return figure
+
+
 def ranks(by_kind: Mapping[str, Array], n_candidates: int) -> Figure:
     """Share of blocks whose true category is among the first k, against k."""
     figure = Figure(figsize=(6, 4.2), layout="constrained")

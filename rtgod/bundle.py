@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,18 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from rtgod.alignment import Reference
 from rtgod.decoding import Decoder, LayerDecoder, Matcher
 from rtgod.errors import BundleError
 from rtgod.files import appearing_whole
 from rtgod.messages import Array, Float32Array, Run
-from rtgod.pipeline import Pipeline, Reference
+from rtgod.noise import NoiseCourses, NoiseShape
+from rtgod.pipeline import Pipeline
+from rtgod.preprocessing import Noise
 from rtgod.settings import PipelineSettings
+from rtgod.window import Repeats
 
-FORMAT = 1
+FORMAT = 2
 _HEADER, _ARRAYS = "bundle.json", "arrays.safetensors"
 
 
@@ -52,6 +56,7 @@ class DecoderBundle:
     candidates : tuple of Candidate
     candidate_features : mapping of str to ndarray of shape (n_candidates, n_units), float32
         Category features per layer, in the network's activations.
+    noise : Noise
     settings : PipelineSettings
         Those that the training samples were computed with.
     provenance : mapping
@@ -67,6 +72,7 @@ class DecoderBundle:
     layers: Mapping[str, LayerDecoder]
     candidates: tuple[Candidate, ...]
     candidate_features: Mapping[str, Float32Array]
+    noise: Noise
     settings: PipelineSettings
     provenance: Mapping[str, Any]
     bundle_id: str = ""
@@ -88,6 +94,7 @@ class DecoderBundle:
                     "rtgod_bundle": FORMAT,
                     "sha256": sha256_of(unfinished / _ARRAYS),
                     "layers": list(self.layers),
+                    "noise": [part for part in ("shape", "courses") if getattr(self.noise, part)],
                     "candidates": [[c.category_id, c.name] for c in self.candidates],
                     "settings": self.settings.model_dump(mode="json"),
                     "provenance": dict(self.provenance),
@@ -129,10 +136,10 @@ class DecoderBundle:
             )
         return Matcher({name: self.candidate_features[name] for name in names}, self.layers)
 
-    def pipeline(self, run: Run, decoder: Decoder, matcher: Matcher) -> Pipeline:
+    def pipeline(self, run: Run, decoder: Decoder, matcher: Matcher, repeats: Repeats) -> Pipeline:
         """A pipeline for one run, around a decoder and matcher that were made once."""
         names = tuple(c.name for c in self.candidates)
-        return Pipeline(self.reference, decoder, matcher, names, run, self.settings)
+        return Pipeline(self.reference, self.noise, decoder, matcher, names, run, self.settings, repeats)
 
     def _arrays(self) -> dict[str, Array]:
         arrays: dict[str, Array] = {
@@ -148,6 +155,11 @@ class DecoderBundle:
             arrays[f"{name}/unit_mean"] = layer.unit_mean
             arrays[f"{name}/unit_sd"] = layer.unit_sd
             arrays[f"{name}/candidates"] = self.candidate_features[name]
+        if shape := self.noise.shape:
+            arrays["noise/sd"], arrays["noise/components"] = shape.sd, shape.components
+            arrays["noise/shrinkage"] = shape.shrinkage
+        if courses := self.noise.courses:
+            arrays["noise/voxels"], arrays["noise/loadings"] = courses.voxels, courses.loadings
         return {key: np.ascontiguousarray(array) for key, array in arrays.items()}
 
     @classmethod
@@ -164,6 +176,7 @@ class DecoderBundle:
             layers=layers,
             candidates=tuple(Candidate(str(category_id), str(name)) for category_id, name in header["candidates"]),
             candidate_features={name: arrays[f"{name}/candidates"] for name in layers},
+            noise=_noise_of(header["noise"], arrays),
             settings=PipelineSettings.model_validate(header["settings"]),
             provenance=dict(header["provenance"]),
             bundle_id=header["sha256"][:12],
@@ -186,7 +199,17 @@ class DecoderBundle:
             n_units = layer.dual.shape[0]
             shapes |= {f"{name}/dual": (n_units, n_samples), f"{name}/candidates": (len(self.candidates), n_units)}
             shapes |= {f"{name}/unit_mean": (n_units,), f"{name}/unit_sd": (n_units,)}
-        dtypes = {"affine": "float64", "voxels": "int32"}
+        if noise := self.noise.shape:
+            n_components = len(noise.components)
+            shapes |= {"noise/sd": (n_voxels,), "noise/components": (n_components, n_voxels)}
+            shapes["noise/shrinkage"] = (n_components,)
+        n_components = self.settings.nuisance.n_components
+        if courses := self.noise.courses:
+            n_noise_voxels = len(courses.voxels)
+            shapes |= {"noise/voxels": (n_noise_voxels, 3), "noise/loadings": (n_components, n_noise_voxels)}
+        elif n_components:
+            raise ValueError(f"settings ask for {n_components} noise components, and there are none")
+        dtypes = {"affine": "float64", "voxels": "int32", "noise/voxels": "int32"}
         for key, array in self._arrays().items():
             dtype = dtypes.get(key, "float32")
             if array.shape != shapes[key] or array.dtype.name != dtype:
@@ -200,6 +223,15 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _noise_of(parts: Sequence[str], arrays: Mapping[str, Array]) -> Noise:
+    shape = courses = None
+    if "shape" in parts:
+        shape = NoiseShape(arrays["noise/sd"], arrays["noise/components"], arrays["noise/shrinkage"])
+    if "courses" in parts:
+        courses = NoiseCourses(arrays["noise/voxels"], arrays["noise/loadings"])
+    return Noise(shape, courses)
 
 
 def _read_header(folder: Path) -> dict[str, Any]:

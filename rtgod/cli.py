@@ -65,7 +65,7 @@ def make_app() -> typer.Typer:
     app.callback()(_root)
     app.command("demo", rich_help_panel="Start here")(demo)
     installed = {point.name: point for point in entry_points(group=GROUP)}
-    for name, panel in (("simulate", "Offline"), ("calibrate", "Offline"), ("report", "Offline")):
+    for name, panel in [(name, "Offline") for name in ("simulate", "calibrate", "evaluate", "report")]:
         if name in installed:
             app.command(name, rich_help_panel=panel)(installed[name].load())
     app.command("serve", rich_help_panel="Live")(commands.serve)

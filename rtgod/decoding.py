@@ -68,6 +68,21 @@ class Decoder:
             decoded[name] = units * layer.unit_sd + layer.unit_mean
         return Features(index, decoded)
 
+    @property
+    def n_voxels(self) -> int:
+        """Length of the patterns that are decoded."""
+        return self._patterns.shape[1]
+
+    @property
+    def n_units(self) -> int:
+        """Units of all layers."""
+        return sum(layer.dual.shape[0] for layer in self._layers.values())
+
+    def by_layer(self, index: int, units: Float32Array) -> Features:
+        """All layers' units, shape (n_units,), one layer after the other, as `Features`."""
+        ends = np.cumsum([layer.dual.shape[0] for layer in self._layers.values()])[:-1]
+        return Features(index, dict(zip(self._layers, np.split(units, ends), strict=True)))
+
 
 class Matcher:
     """Scores candidates by the correlation of their category features with decoded ones.
@@ -98,14 +113,18 @@ class Matcher:
             rows_dot(standardised, standardise_rows(z[np.newaxis])[0], row)
         return r
 
+    def scores(self, features: Features) -> Float32Array:
+        """Mean over layers of the Fisher z of the correlations with each candidate, shape (n_candidates,), float32."""
+        # r of exactly ±1 would give an infinite z.
+        fisher = np.arctanh(np.clip(self.correlations(features), -0.999999, 0.999999))
+        return fisher.mean(axis=0, dtype=np.float64).astype(np.float32)
+
     def rank(self, features: Features) -> tuple[Int32Array, Float32Array]:
-        """Candidates best first, and their scores: the mean over layers of the Fisher z of the correlations.
+        """Candidates best first, and their scores.
 
         Equal scores keep the candidates' order, so that the ranking is the same everywhere.
         """
-        # r of exactly ±1 would give an infinite z.
-        fisher = np.arctanh(np.clip(self.correlations(features), -0.999999, 0.999999))
-        scores = fisher.mean(axis=0, dtype=np.float64).astype(np.float32)
+        scores = self.scores(features)
         order = np.argsort(-scores, kind="stable").astype(np.int32)
         return order, scores[order]
 

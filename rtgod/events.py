@@ -7,6 +7,7 @@ Two layouts are read: that of the Generic Object Decoding data set (`event_type`
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import math
 from collections.abc import Iterable, Mapping
@@ -119,8 +120,14 @@ def read_trials(path: Path) -> tuple[Trial, ...]:
 
 
 def blocks(trials: Iterable[Trial]) -> tuple[Block, ...]:
-    """When each trial starts and how long it lasts, in the trials' order."""
-    return tuple(Block(trial.onset_s, trial.duration_s) for trial in trials)
+    """When each trial starts and how long it lasts, in the trials' order.
+
+    Trials of one category have one label. It is a digest, so that nobody reads in passing what is to come.
+    """
+    return tuple(
+        Block(trial.onset_s, trial.duration_s, hashlib.sha256(trial.category.encode()).hexdigest()[:8])
+        for trial in trials
+    )
 
 
 def _object_trial(row: _Row) -> Trial | None:

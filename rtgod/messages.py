@@ -17,12 +17,13 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 Int32Array = npt.NDArray[np.int32]
 
 #: Voxel types that a volume may have on the wire; all little-endian, as scanners and NIfTI files deliver them.
 VOLUME_DTYPES = ("int16", "uint16", "int32", "float32", "float64")
 #: Larger numbers in an affine are no millimetres.
-_LARGEST_MM = 1e6
+LARGEST_MM = 1e6
 
 
 def read_only(array: npt.ArrayLike, dtype: npt.DTypeLike = None) -> Array:
@@ -45,10 +46,19 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One stimulus or imagery period, in seconds from the start of volume 0."""
+    """One stimulus or imagery period.
+
+    Attributes
+    ----------
+    onset_s, duration_s : float
+        Seconds; the onset counts from the start of volume 0.
+    label : str
+        The same for all that show or imagine the same thing, over runs; it need not say what. Empty where none repeats.
+    """
 
     onset_s: float
     duration_s: float
+    label: str = ""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.onset_s) and self.onset_s >= 0 and 0 < self.duration_s < math.inf):
@@ -91,8 +101,8 @@ class Run:
             raise ValueError(f"tr_s is {self.tr_s}; a repetition time in seconds above 0 is needed")
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ValueError(f"shape {list(self.shape)} is not three positive numbers of voxels")
-        if self.affine.shape != (4, 4) or not (np.abs(self.affine) < _LARGEST_MM).all():
-            raise ValueError(f"affine is not 4 x 4 finite numbers below {_LARGEST_MM:g}")
+        if self.affine.shape != (4, 4) or not (np.abs(self.affine) < LARGEST_MM).all():
+            raise ValueError(f"affine is not 4 x 4 finite numbers below {LARGEST_MM:g}")
         if abs(np.linalg.det(self.affine[:3, :3])) < 1e-9 or not np.array_equal(self.affine[3], (0, 0, 0, 1)):
             raise ValueError("affine does not map voxels to millimetres: singular, or its last row is not 0 0 0 1")
         if self.n_volumes is not None and self.n_volumes < 1:
@@ -226,7 +236,7 @@ class Ranking:
     index : int
         The newest volume that the ranking rests on.
     n_volumes : int
-        How many volumes were averaged.
+        How many clean volumes it rests on.
     block : int or None
         Position in `Run.blocks`; None for a sliding window.
     final : bool
@@ -240,6 +250,8 @@ class Ranking:
     motion : Motion
     stage_ms : mapping of str to float
         Milliseconds spent in each stage, by name, in the order in which they ran.
+    n_blocks : int
+        How many trials it is averaged over.
     """
 
     run_id: str
@@ -252,6 +264,7 @@ class Ranking:
     scores: Float32Array
     motion: Motion
     stage_ms: Mapping[str, float] = field(default_factory=dict)
+    n_blocks: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "order", read_only(self.order, np.int32))

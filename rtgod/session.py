@@ -12,12 +12,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from rtgod import __version__
+from rtgod.alignment import Reference, check_reference, check_run
 from rtgod.bundle import DecoderBundle
 from rtgod.decoding import Decoder, Matcher
 from rtgod.errors import InputError, RefusedError
 from rtgod.messages import Answer, Hello, Message, NotReady, Pattern, Reason, Run, RunEnd, Volume
-from rtgod.pipeline import Pipeline, Reference, check_reference, check_run
+from rtgod.pipeline import Pipeline
+from rtgod.preprocessing import Noise
 from rtgod.settings import PipelineSettings
+from rtgod.window import Repeats
 
 Incoming = Run | Volume | RunEnd
 
@@ -47,6 +50,7 @@ class Session:
         if bundle:
             check_reference(bundle.reference, self._settings)
         self._engine: tuple[Decoder, Matcher] | None = (bundle.decoder(), bundle.matcher()) if bundle else None
+        self._repeats = Repeats()
         self._seen: set[tuple[str, int]] = set()
         self._ended: set[str] = set()
         self._expected = 0
@@ -118,7 +122,9 @@ class Session:
             case Run():
                 self.run, self._expected = message, 0
                 # Made now, so that the first volume does not wait for it.
-                self._pipeline = self.bundle.pipeline(message, *self._engine) if self.bundle and self._engine else None
+                self._pipeline = None
+                if self.bundle and self._engine:
+                    self._pipeline = self.bundle.pipeline(message, *self._engine, self._repeats)
             case RunEnd():
                 self._ended.add(message.run_id)
                 for index in range(self._expected, message.n_volumes):
@@ -154,7 +160,7 @@ class Session:
         template = volume.data.astype(np.float32)
         reference = Reference(template, self.run.affine, np.empty((0, 3), np.int32))
         try:
-            return Pipeline(reference, None, None, (), self.run, self._settings)
+            return Pipeline(reference, Noise(), None, None, (), self.run, self._settings, Repeats())
         except ValueError as error:  # too few slices, or no contrast along one direction: LinAlgError
             raise InputError(f"the others cannot be aligned to the first volume ({error})") from error
 

@@ -6,12 +6,14 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rtgod.errors import InputError
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseModel):
@@ -42,17 +44,17 @@ class Settings(BaseModel):
 class MotionSettings(Settings):
     """Rigid registration of each volume to the template."""
 
+    #: Off for series that the scanner has aligned already: motion is then reported, and not undone.
+    correct: bool = True
     #: Of both images before they are compared.
     smoothing_fwhm_mm: NotNegative = 8.0
     #: Most points of the head that are compared.
     n_points: Annotated[int, Field(ge=1000)] = 30_000
-    max_iterations: Annotated[int, Field(ge=1)] = 40
+    max_iterations: AtLeastOne = 40
     #: The search ends with a step shorter than this.
     tolerance_mm: Positive = 0.002
     #: Least share of the template's variance that a volume must explain to be taken for the same head.
     least_explained: Annotated[float, Field(ge=0, le=1)] = 0.9
-    #: A volume whose framewise displacement exceeds this enters no window and no baseline.
-    censor_fd_mm: Positive = 1.5
 
 
 class SamplingSettings(Settings):
@@ -62,27 +64,95 @@ class SamplingSettings(Settings):
     interpolation: Literal["cubic", "linear"] = "cubic"
 
 
-class BaselineSettings(Settings):
-    """Incremental detrending and the baseline for percent signal change."""
+class CensoringSettings(Settings):
+    """Volumes and values that are not to be believed."""
+
+    #: A volume whose framewise displacement exceeds this enters no window and teaches nothing.
+    fd_mm: Positive = 1.5
+    #: The same for one that differs from the volume before by so many times what is usual (DVARS over its median).
+    dvars_ratio: Annotated[float, Field(gt=1)] = 2.5
+    #: A voxel's value is clipped this many standard deviations from what was expected; 0 clips none.
+    clip_sd: NotNegative = 3.0
+
+
+class NuisanceSettings(Settings):
+    """What every voxel's course is freed from: regressors, fitted to the volumes so far by recursive least squares.
+
+    Each `_sd` says how large an effect is expected before anything is known, in units of the voxel's noise. That is
+    what holds the fit while volumes are few.
+    """
 
     #: Volumes that start earlier are aligned only: magnetisation has not settled (Horikawa & Kamitani drop 9 s).
     discard_s: NotNegative = 9.0
-    #: Clean volumes that the baseline needs before the first pattern.
+    #: Clean volumes that are needed before the first pattern.
     warm_up_volumes: Annotated[int, Field(ge=2)] = 6
-    #: Time over which the baseline follows slow drift; shorter follows faster and keeps less of a long response.
-    memory_s: Positive = 120.0
-    #: Expected size of a linear drift over one memory, in units of the voxel's noise; 0 leaves only the level.
-    slope_sd: NotNegative = 0.5
+    #: A line and cosines down to this period; 0 leaves the constant alone.
+    drift_cutoff_s: NotNegative = 128.0
+    drift_sd: NotNegative = 0.2
+    #: None, the six of a rigid motion, these and their changes, or these twelve and their squares.
+    motion_parameters: Literal[0, 6, 12, 24] = 0
+    #: For each mm, rotations as arcs on a sphere of 50 mm.
+    motion_sd: Positive = 1.0
+    #: Courses of noise components, learned in calibration from voxels without the signal of interest.
+    n_components: Count = 0
+    component_sd: Positive = 1.0
+    #: The head's overall brightness.
+    global_signal: bool = False
+    global_sd: Positive = 1.0
+    #: Whether voxels are freed from it, or the features that are decoded from them (Lee, Jang & Park 2015).
+    of: Literal["voxels", "features"] = "voxels"
+
+    @model_validator(mode="after")
+    def _features_have_no_voxels(self) -> Self:
+        if self.of == "features" and (self.n_components or self.global_signal):
+            raise ValueError('with of = "features", drift and motion are the only regressors there can be')
+        return self
+
+
+class ResponseSettings(Settings):
+    """The expected response to a trial: the double-gamma function (Friston et al. 1998; Glover 1999) while it lasts."""
+
+    #: Peak of the response to a brief event, and of the undershoot that follows; whole seconds.
+    peak_s: AtLeastOne = 5
+    undershoot_s: AtLeastOne = 15
+    undershoot_ratio: Annotated[float, Field(ge=0, lt=1)] = 1 / 6
+    #: How large a trial's response is expected to be, in units of the voxel's noise.
+    sd: Positive = 1.0
+
+
+class ScalingSettings(Settings):
+    """What a pattern's numbers mean."""
+
+    #: Percent of the baseline, or standard deviations of the voxel's noise.
+    unit: Literal["percent", "zscore"] = "percent"
+    #: Baseline and noise as estimated from all volumes so far, or as they were when the first trial began.
+    baseline: Literal["running", "frozen"] = "running"
+    #: Smoothing among the decoder's voxels; 0 for none.
+    smoothing_fwhm_mm: NotNegative = 0.0
+    #: Whether each pattern's mean over voxels is taken away.
+    demean: bool = False
+
+
+class NoiseSettings(Settings):
+    """The spatial shape of noise, learned in calibration: patterns are whitened with it."""
+
+    #: Principal components of the noise that patterns are shrunk along; 0 leaves patterns as they are.
+    n_components: Count = 100
+    #: Added to the variance in every direction, in units of what the components leave: holds the shrinkage back.
+    ridge: NotNegative = 1.0
 
 
 class WindowSettings(Settings):
-    """Which volumes are averaged into one sample."""
+    """Which volumes make a sample, and how."""
 
-    #: `auto` follows the blocks of a run that names them, and slides otherwise.
-    mode: Literal["auto", "block", "sliding"] = "auto"
-    #: Delay of the response: a block's volumes are those from onset + shift to offset + shift.
+    #: `auto` follows the trials of a run that names them, and slides otherwise; `repeats` averages a trial with the
+    #: earlier ones of the same label.
+    mode: Literal["auto", "block", "sliding", "repeats"] = "auto"
+    #: For a trial: its estimated response, or the mean of its volumes.
+    estimate: Literal["response", "mean"] = "response"
+    #: Delay of the response: a trial is ranked from onset + shift to offset + shift.
     hrf_shift_s: NotNegative = 3.0
-    sliding_volumes: Annotated[int, Field(ge=1)] = 3
+    sliding_volumes: AtLeastOne = 3
 
 
 class RankingSettings(Settings):
@@ -90,7 +160,7 @@ class RankingSettings(Settings):
 
     #: Layers whose scores are averaged; empty means all that the bundle has.
     layers: tuple[str, ...] = ()
-    n_top: Annotated[int, Field(ge=1)] = 10
+    n_top: AtLeastOne = 10
 
 
 class PipelineSettings(Settings):
@@ -98,6 +168,10 @@ class PipelineSettings(Settings):
 
     motion: MotionSettings = MotionSettings()
     sampling: SamplingSettings = SamplingSettings()
-    baseline: BaselineSettings = BaselineSettings()
+    censoring: CensoringSettings = CensoringSettings()
+    nuisance: NuisanceSettings = NuisanceSettings()
+    response: ResponseSettings = ResponseSettings()
+    scaling: ScalingSettings = ScalingSettings()
+    noise: NoiseSettings = NoiseSettings()
     window: WindowSettings = WindowSettings()
     ranking: RankingSettings = RankingSettings()

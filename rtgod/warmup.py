@@ -2,45 +2,58 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 
+from rtgod.alignment import Reference
 from rtgod.bundle import Candidate, DecoderBundle
 from rtgod.decoding import LayerDecoder
-from rtgod.messages import Float32Array, Run, Volume
-from rtgod.pipeline import Reference
+from rtgod.messages import Float32Array, Ranking, Run, Volume
+from rtgod.noise import NoiseCourses, NoiseShape
+from rtgod.preprocessing import Noise
 from rtgod.session import Session
-from rtgod.settings import BaselineSettings, PipelineSettings
+from rtgod.settings import NuisanceSettings, PipelineSettings, SamplingSettings, ScalingSettings
 
 _SIZE = 24
 
 
 def warm_up() -> None:
     """Send a few volumes of a small synthetic head through the whole path; nothing of it remains."""
-    session = Session(_small_bundle())
-    run = Run("warm-up", "none", 1.0, (_SIZE, _SIZE, _SIZE), _affine())
-    answers = list(session.take(run))
-    for index in range(4):
-        answers += session.take(Volume("warm-up", index, float(index), _head()))
-    if not any(hasattr(answer, "scores") for answer, _ in answers):
-        raise AssertionError("the warm-up must reach the ranking, or kernels are left to compile at the first volume")
+    for interpolation in get_args(SamplingSettings.model_fields["interpolation"].annotation):
+        session = Session(_small_bundle(SamplingSettings(interpolation=interpolation)))
+        answers = list(session.take(Run("warm-up", "none", 1.0, (_SIZE, _SIZE, _SIZE), _affine())))
+        for index in range(4):
+            answers += session.take(Volume("warm-up", index, float(index), _head()))
+        if not any(isinstance(answer, Ranking) for answer, _ in answers):
+            raise AssertionError("the warm-up must reach the ranking, or kernels are left to compile at a volume")
 
 
-def _small_bundle() -> DecoderBundle:
+def _small_bundle(sampling: SamplingSettings) -> DecoderBundle:
+    """With everything on that has a kernel."""
     rng = np.random.default_rng(0)
 
     def noise(*shape: int) -> Float32Array:
         return rng.standard_normal(shape, np.float32)
 
+    voxels = np.full((5, 3), _SIZE // 2, np.int32) + np.arange(5, dtype=np.int32)[:, np.newaxis]
     layer = LayerDecoder(noise(4, 3), noise(4), np.ones(4, np.float32))
     return DecoderBundle(
-        reference=Reference(_head(), _affine(), np.full((5, 3), _SIZE // 2, np.int32)),
+        reference=Reference(_head(), _affine(), voxels),
         patterns=noise(3, 5),
         voxel_mean=noise(5),
         voxel_sd=np.ones(5, np.float32),
         layers={"layer": layer},
         candidates=(Candidate("a", "a"), Candidate("b", "b")),
         candidate_features={"layer": noise(2, 4)},
-        settings=PipelineSettings(baseline=BaselineSettings(discard_s=0, warm_up_volumes=2)),
+        noise=Noise(
+            NoiseShape(np.ones(5, np.float32), noise(1, 5), np.ones(1, np.float32)), NoiseCourses(voxels, noise(1, 5))
+        ),
+        settings=PipelineSettings(
+            sampling=sampling,
+            nuisance=NuisanceSettings(discard_s=0, warm_up_volumes=2, n_components=1),
+            scaling=ScalingSettings(smoothing_fwhm_mm=4),
+        ),
         provenance={},
     )
 

@@ -1,4 +1,4 @@
-"""Which volumes make a sample: the blocks of a run, shifted by the response's delay, or the last few volumes.
+"""Which volumes make a sample: a trial's, shifted by the response's delay, or the last few.
 
 Membership depends on a volume's index alone, never on when it arrived.
 """
@@ -6,28 +6,31 @@ Membership depends on a volume's index alone, never on when it arrived.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rtgod.messages import Float32Array, Pattern, Run
+from rtgod.messages import Float32Array, Float64Array, Pattern, Run
 from rtgod.settings import WindowSettings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """The mean of a window's patterns so far.
+    """A window's pattern so far.
 
     Attributes
     ----------
     index : int
-        The volume that completes or refines it; a censored one does not enter the mean.
+        The volume that completes or refines it; a censored one does not enter it.
     values : ndarray of shape (n_voxels,), float32
     n_volumes : int
+        Clean volumes that it rests on.
     block : int or None
         Position in `Run.blocks`; None for a sliding window.
     final : bool
         Whether the window is complete.
+    n_blocks : int
+        Trials that it is averaged over.
     """
 
     index: int
@@ -35,6 +38,7 @@ class Sample:
     n_volumes: int
     block: int | None
     final: bool
+    n_blocks: int = 1
 
 
 class Window:
@@ -47,21 +51,31 @@ class Window:
     """
 
     def __init__(self, run: Run, settings: WindowSettings) -> None:
-        self._blocks = _volumes_of_blocks(run, settings) if settings.mode != "sliding" else []
-        self._follows_blocks = settings.mode == "block" or (settings.mode == "auto" and bool(run.blocks))
+        self.follows_blocks = settings.mode in ("block", "repeats") or (settings.mode == "auto" and bool(run.blocks))
+        self._tr_s = run.tr_s
+        self._spans_s = [
+            (block.onset_s + settings.hrf_shift_s, block.onset_s + block.duration_s + settings.hrf_shift_s)
+            for block in run.blocks
+        ]
+        self._volumes = [_volumes_in(span_s, run) for span_s in self._spans_s] if self.follows_blocks else []
         self._length = settings.sliding_volumes
-        self._patterns: deque[Pattern] = deque()
+        self._members: deque[tuple[Pattern, float]] = deque()
+        self._before: Pattern | None = None
         self._block: int | None = None
 
     def position(self, index: int) -> tuple[int | None, bool]:
         """The block that volume `index` belongs to, None where there is none, and whether it is that block's last."""
-        for block, volumes in enumerate(self._blocks):
+        for block, volumes in enumerate(self._volumes):
             if index in volumes:
                 return block, index == volumes[-1]
         return None, False
 
     def add(self, pattern: Pattern) -> Sample | None:
         """Take the next pattern in.
+
+        A trial's sample is the mean of its volumes, weighted by the share of each that lies within the shifted trial:
+        where onset and delay are no whole number of TRs, the first volume counts in part. A volume belongs to the
+        trial that holds its middle.
 
         Parameters
         ----------
@@ -71,41 +85,96 @@ class Window:
         Returns
         -------
         Sample or None
-            None between blocks, and while there is no clean volume in the window.
+            None between trials, and while there is no clean volume in the window.
         """
-        block, final = self.position(pattern.index) if self._follows_blocks else (None, False)
-        if self._follows_blocks and (block is None or block != self._block):
-            self._patterns.clear()
+        if self.follows_blocks:
+            block, final = self.position(pattern.index)
+            self._follow(block, pattern)
+        else:
+            block, final = None, self._slide(pattern)
+        if (self.follows_blocks and block is None) or not self._members:
+            return None
+        members, weights = zip(*self._members, strict=True)
+        return Sample(pattern.index, _mean(members, weights), len(members), block, final)
+
+    def _follow(self, block: int | None, pattern: Pattern) -> None:
+        before, self._before = self._before, pattern
+        if block is None:
+            self._members.clear()
+        elif block != self._block:
+            self._members.clear()
+            # Its middle lies before the trial, its end may not.
+            if before is not None and not before.censored and self._share(before.index, block) > 0:
+                self._members.append((before, self._share(before.index, block)))
         self._block = block
-        if self._follows_blocks and block is None:
-            return None
+        if block is not None and not pattern.censored:
+            self._members.append((pattern, self._share(pattern.index, block)))
+
+    def _slide(self, pattern: Pattern) -> bool:
         if not pattern.censored:
-            self._patterns.append(pattern)
-        if not self._follows_blocks:
-            oldest = pattern.index - self._length + 1
-            while self._patterns and self._patterns[0].index < oldest:
-                self._patterns.popleft()
-            final = len(self._patterns) == self._length
-        if not self._patterns:
-            return None
-        # Summed anew each time, in order: a running sum would carry rounding from one window to the next.
-        total = np.zeros(pattern.values.shape)
-        for member in self._patterns:
-            total += member.values
-        mean = (total / len(self._patterns)).astype(np.float32)
-        return Sample(pattern.index, mean, len(self._patterns), block, final)
+            self._members.append((pattern, 1.0))
+        while self._members and self._members[0][0].index <= pattern.index - self._length:
+            self._members.popleft()
+        return len(self._members) == self._length
+
+    def _share(self, index: int, block: int) -> float:
+        """Share of a volume's time that lies within a block's shifted span; what rounding leaves of it is none."""
+        start_s, stop_s = self._spans_s[block]
+        overlap_s = min((index + 1) * self._tr_s, stop_s) - max(index * self._tr_s, start_s)
+        share = overlap_s / self._tr_s
+        return share if share > 1e-6 else 0.0
 
 
-def _volumes_of_blocks(run: Run, settings: WindowSettings) -> list[range]:
-    """Volumes whose middle falls within each block's shifted span."""
-    spans = []
-    for block in run.blocks:
-        start = _first_volume_after(block.onset_s + settings.hrf_shift_s, run.tr_s)
-        stop = _first_volume_after(block.onset_s + block.duration_s + settings.hrf_shift_s, run.tr_s)
-        if run.n_volumes is not None:
-            stop = min(stop, run.n_volumes)
-        spans.append(range(start, max(stop, start)))
-    return spans
+class Repeats:
+    """Evidence from earlier trials of the same label; it lasts for a session, over runs."""
+
+    def __init__(self) -> None:
+        self._finished: dict[str, tuple[Float64Array, int, int]] = {}
+        self._unfinished: tuple[str, Sample] | None = None
+
+    def averaged(self, sample: Sample, label: str) -> Sample:
+        """The mean of a sample and of the earlier trials of its label; it joins them when its trial is over.
+
+        A trial without a label stands alone.
+        """
+        if self._unfinished and (self._unfinished[0], self._unfinished[1].block) != (label, sample.block):
+            self.finish()
+        if not label:
+            return sample
+        total, n_blocks, n_volumes = self._finished.get(label, (np.zeros(sample.values.shape), 0, 0))
+        self._unfinished = label, sample
+        if sample.final:
+            self.finish()
+        return replace(
+            sample,
+            values=((total + sample.values) / (n_blocks + 1)).astype(np.float32),
+            n_volumes=n_volumes + sample.n_volumes,
+            n_blocks=n_blocks + 1,
+        )
+
+    def finish(self) -> None:
+        """The trial that was last seen is over, be it that its last volume was lost or that its run has ended."""
+        if self._unfinished:
+            label, sample = self._unfinished
+            total, n_blocks, n_volumes = self._finished.get(label, (np.zeros(sample.values.shape), 0, 0))
+            self._finished[label] = total + sample.values, n_blocks + 1, n_volumes + sample.n_volumes
+            self._unfinished = None
+
+
+def _mean(patterns: tuple[Pattern, ...], weights: tuple[float, ...]) -> Float32Array:
+    # Summed anew each time, in order: a running sum would carry rounding from one window to the next.
+    total: Float64Array = np.zeros(patterns[0].values.shape)
+    for pattern, weight in zip(patterns, weights, strict=True):
+        total += weight * pattern.values
+    return (total / sum(weights)).astype(np.float32)
+
+
+def _volumes_in(span_s: tuple[float, float], run: Run) -> range:
+    """Volumes whose middle falls within a span."""
+    start, stop = (_first_volume_after(time_s, run.tr_s) for time_s in span_s)
+    if run.n_volumes is not None:
+        stop = min(stop, run.n_volumes)
+    return range(start, max(stop, start))
 
 
 def _first_volume_after(time_s: float, tr_s: float) -> int:

@@ -6,7 +6,7 @@ Nothing here shares code with rtgod. Loops are spelled out, matrices are dense, 
 import math
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, stats
 
 # ---------------------------------------------------------------------------------------------------- rigid motion
 
@@ -92,23 +92,51 @@ def separable_smooth(image, kernels):
     return out
 
 
-# --------------------------------------------------------------------------------------------------- the baseline
+# ------------------------------------------------------------------------------------------------------ denoising
 
 
-def predicted_baseline(index, seen, values, tr_s, memory_s, slope_sd, level_variance=1e8):
-    """Posterior mean of the baseline at `index` given `values` (n_seen, n_voxels) of the volumes `seen`, dense.
+def drift_columns(n_volumes, cutoff_s, tr_s):
+    """Constant, line and cosines of SPM's discrete cosine set down to a period of `cutoff_s`: (n_volumes, n)."""
+    columns = [np.ones(n_volumes), np.array([(2 * t + 1) / n_volumes - 1 for t in range(n_volumes)])]
+    order = 1
+    while order <= 2 * n_volumes * tr_s / cutoff_s:
+        columns.append([math.cos(math.pi * order * (2 * t + 1) / (2 * n_volumes)) for t in range(n_volumes)])
+        order += 1
+    return np.column_stack(columns)
 
-    The level is a Gaussian process in units of the noise: an unknown start, a random walk that gains (TR / memory)² of
-    variance with each volume, and a line of unknown slope; time counts from the first volume seen, in memories.
-    """
-    unit = tr_s / memory_s
 
-    def covariance(a, b):
-        s, t = np.subtract.outer(a, [seen[0]]) * unit, np.subtract.outer(b, [seen[0]]).T * unit
-        return level_variance + unit * np.minimum(s, t) + slope_sd**2 * s * t
+def response(time_s, duration_s, peak_s=5, undershoot_s=15, ratio=1 / 6, step_s=0.001):
+    """Double-gamma response to a block, its two densities from scipy, integrated by the midpoint rule."""
+    back_s = np.arange(step_s / 2, 60, step_s)
+    density = stats.gamma.pdf(back_s, peak_s + 1) - ratio * stats.gamma.pdf(back_s, undershoot_s + 1)
+    answered = (time_s - back_s >= 0) & (time_s - back_s < duration_s)
+    return float((density * answered).sum() * step_s / (1 - ratio))
 
-    known = covariance(seen, seen) + np.eye(len(seen))
-    return (covariance([index], seen) @ np.linalg.solve(known, values))[0]
+
+def least_squares(Z, Y, prior_sd):
+    """Coefficients (n_regressors, n_series) of batch least squares; a prior is one more observation of zero."""
+    extra = np.diag(1 / np.asarray(prior_sd, float))
+    rows, values = np.vstack([Z, extra]), np.vstack([Y, np.zeros((len(extra), Y.shape[1]))])
+    return np.linalg.lstsq(rows, values, rcond=None)[0]
+
+
+def whiten(values, sd, components, shrinkage):
+    """Shrink a pattern along orthonormal directions, in units of `sd`."""
+    z = values / sd
+    for direction, share in zip(components.astype(float), shrinkage, strict=True):
+        z = z + (share - 1) * (z @ direction) * direction
+    return z * sd
+
+
+def smooth_among(values, positions_mm, fwhm_mm):
+    """Gaussian mean over the voxels that there are, within three standard deviations."""
+    sd_mm = fwhm_mm / math.sqrt(8 * math.log(2))
+    out = []
+    for here in positions_mm:
+        distance = np.linalg.norm(positions_mm - here, axis=1)
+        weights = np.exp(-0.5 * (distance / sd_mm) ** 2) * (distance <= 3 * sd_mm + 1e-9)
+        out.append((weights * values).sum() / weights.sum())
+    return np.array(out)
 
 
 # --------------------------------------------------------------------------------------------------------- windows

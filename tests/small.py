@@ -4,11 +4,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rtgod.alignment import Reference
 from rtgod.bundle import Candidate, DecoderBundle
 from rtgod.decoding import LayerDecoder
 from rtgod.messages import Block, Motion, Ranking, Run, RunEnd, Volume
-from rtgod.pipeline import Reference
-from rtgod.settings import BaselineSettings, MotionSettings, PipelineSettings, WindowSettings
+from rtgod.noise import NoiseShape
+from rtgod.preprocessing import Noise
+from rtgod.settings import MotionSettings, NoiseSettings, NuisanceSettings, PipelineSettings, WindowSettings
 
 SHAPE = (18, 20, 16)  # so that a transposed axis shows
 AFFINE = np.array([[4.0, 0, 0, -34], [0, 4.0, 0, -38], [0, 0, 4.0, -30], [0, 0, 0, 1]])
@@ -16,8 +18,9 @@ TR_S = 2.0
 N_VOXELS, N_SAMPLES, N_CANDIDATES = 40, 12, 7
 SETTINGS = PipelineSettings(
     motion=MotionSettings(n_points=1000),
-    baseline=BaselineSettings(discard_s=2.0, warm_up_volumes=2),
-    window=WindowSettings(hrf_shift_s=0.0),
+    nuisance=NuisanceSettings(discard_s=2.0, warm_up_volumes=2),
+    noise=NoiseSettings(n_components=3),
+    window=WindowSettings(hrf_shift_s=2.0),
 )
 
 STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, 0.01, 3, converged=True)
@@ -31,6 +34,15 @@ def head(shift_mm=(0.0, 0.0, 0.0)):
     spots = 400.0 * np.exp(-((x - 9) ** 2 + (y + 6) ** 2 + (z - 5) ** 2) / 90.0)
     spots += 300.0 * np.exp(-((x + 8) ** 2 + (y - 9) ** 2 + (z + 7) ** 2) / 60.0)
     return (ball + spots + 20.0).astype(np.float32)
+
+
+def orthonormal(n_rows, n_columns):
+    """Directions of noise that mean nothing."""
+    drawn = np.random.default_rng(2).standard_normal((n_columns, n_rows))
+    return np.ascontiguousarray(np.linalg.qr(drawn)[0].T, np.float32)
+
+
+NOISE = NoiseShape(np.full(N_VOXELS, 0.5, np.float32), orthonormal(3, N_VOXELS), np.array([0.2, 0.5, 0.9], np.float32))
 
 
 def bundle(settings=SETTINGS):
@@ -52,14 +64,15 @@ def bundle(settings=SETTINGS):
         layers=layers,
         candidates=tuple(Candidate(f"n{i:08d}", f"category {i}") for i in range(N_CANDIDATES)),
         candidate_features={k: noise(N_CANDIDATES, n) for k, n in n_units.items()},
+        noise=Noise(shape=NOISE),
         settings=settings,
         provenance={"subject": "small"},
     )
 
 
 def run(run_id="run-1", **changes):
-    """Two blocks in twelve volumes; `changes` replace fields."""
-    blocks = (Block(8.0, 6.0), Block(16.0, 4.0))
+    """Two blocks in twelve volumes, answered by volumes 4, 5, 6 and 8, 9; `changes` replace fields."""
+    blocks = (Block(6.0, 6.0), Block(14.0, 4.0))
     return replace(Run(run_id, "small", TR_S, SHAPE, AFFINE, n_volumes=12, blocks=blocks), **changes)
 
 

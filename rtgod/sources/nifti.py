@@ -21,7 +21,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from rtgod.errors import InputError
 from rtgod.events import blocks, read_trials
-from rtgod.messages import VOLUME_DTYPES, Array, Float64Array, Run, Volume
+from rtgod.messages import LARGEST_MM, VOLUME_DTYPES, Array, Float64Array, Run, Volume
 from rtgod.sources import checked_tr_s
 
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
@@ -170,7 +170,7 @@ def _read_layout(path: Path) -> _Layout:
             f"{path}: unknown orientation, sform_code and qform_code are both 0 in its header; convert it again from "
             "DICOM, or set the code once you know that the affine is right."
         )
-    if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine) < 4:
+    if not (np.abs(affine) < LARGEST_MM).all() or np.linalg.matrix_rank(affine) < 4:
         raise InputError(f"{path}: the affine in its header (srow or quatern) maps to no volume; convert it again.")
     zooms = header.get_zooms()
     return _Layout(offset, dtype, slope, inter, shape[:3], shape[3], affine, float(zooms[3]), units[1])

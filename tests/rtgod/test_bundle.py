@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from rtgod.alignment import Reference
 from rtgod.bundle import DecoderBundle, sha256_of
 from rtgod.errors import BundleError
-from rtgod.pipeline import Reference
+from rtgod.noise import NoiseCourses
+from rtgod.preprocessing import Noise
 from rtgod.settings import PipelineSettings, RankingSettings
 from tests import small
 
@@ -98,10 +100,10 @@ def test_a_missing_folder_says_what_makes_one(tmp_path):
         (b"[]", "format"),
         (b"3", "format"),
         (b"{}", "format"),
-        (b'{"rtgod_bundle": 2}', "format"),
-        (b'{"rtgod_bundle": 1}', "checksum"),
-        (b'{"rtgod_bundle": 1, "sha256": 7}', "checksum"),
-        (pickle.dumps({"rtgod_bundle": 1}), "not JSON"),
+        (b'{"rtgod_bundle": 1}', "format"),
+        (b'{"rtgod_bundle": 2}', "checksum"),
+        (b'{"rtgod_bundle": 2, "sha256": 7}', "checksum"),
+        (pickle.dumps({"rtgod_bundle": 2}), "not JSON"),
     ],
     ids=lambda value: str(value[:20]),
 )
@@ -236,3 +238,35 @@ def test_a_template_may_be_of_any_size(tmp_path):
     template = np.zeros((3, 4, 5), np.float32)
     replace(sent, reference=Reference(template, sent.reference.affine, sent.reference.voxels)).save(tmp_path / "b")
     assert DecoderBundle.load(tmp_path / "b").reference.template.shape == (3, 4, 5)
+
+
+def with_courses():
+    """A bundle that reads two noise components from five voxels."""
+    courses = NoiseCourses(np.arange(15, dtype=np.int32).reshape(5, 3), np.ones((2, 5), np.float32))
+    settings = variant(small.SETTINGS, n_components=2)
+    return replace(small.bundle(settings), noise=Noise(small.NOISE, courses))
+
+
+def variant(settings, **nuisance):
+    return settings.model_copy(update={"nuisance": settings.nuisance.model_copy(update=nuisance)})
+
+
+@pytest.mark.parametrize(
+    "noise", [Noise(), Noise(shape=small.NOISE), with_courses().noise], ids=["none", "shape", "both"]
+)
+def test_what_is_known_of_the_noise_comes_back(tmp_path, noise):
+    settings = variant(small.SETTINGS, n_components=2 if noise.courses else 0)
+    replace(small.bundle(settings), noise=noise).save(tmp_path / "bundle")
+    back = DecoderBundle.load(tmp_path / "bundle").noise
+    for part in ("shape", "courses"):
+        ours, theirs = getattr(back, part), getattr(noise, part)
+        assert (ours is None) == (theirs is None)
+        for name in getattr(theirs, "__slots__", ()):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+
+
+def test_components_that_the_settings_ask_for_must_be_there(tmp_path):
+    small.bundle(variant(small.SETTINGS, n_components=2)).save(tmp_path / "none")
+    assert "ask for 2 noise components, and there are none" in refused(tmp_path / "none")
+    replace(with_courses(), settings=variant(small.SETTINGS, n_components=3)).save(tmp_path / "others")
+    assert "noise/loadings" in refused(tmp_path / "others")

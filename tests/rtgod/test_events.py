@@ -44,7 +44,17 @@ def test_perception_gives_stimuli_their_synset_and_marks_the_one_back_repeat(wri
 def test_imagery_is_a_trial_but_its_cue_evaluation_and_rest_are_not(write):
     trials = read_trials(write(IMAGERY))
     assert trials == (Trial(36.0, 15.0, "imagery", "n02950256"), Trial(60.0, 15.0, "imagery", "n02950256"))
-    assert blocks(trials) == (Block(36.0, 15.0), Block(60.0, 15.0))
+    once, again = blocks(trials)
+    assert (once, again) == (Block(36.0, 15.0, once.label), Block(60.0, 15.0, once.label))
+
+
+def test_trials_of_one_category_have_one_label_that_does_not_name_it():
+    categories = {0: "face", 20: "face", 40: "house"}
+    trials = [Trial(onset_s, 9.0, "stimulus", category) for onset_s, category in categories.items()]
+    first, second, other = (block.label for block in blocks(trials))
+    assert first == second != other
+    assert "face" not in first
+    assert len(first) == 8
 
 
 def test_plain_bids_takes_every_row_that_is_not_rest(write):

@@ -11,20 +11,27 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from rtgod.alignment import Reference, Stopwatch, check_reference, check_run
 from rtgod.errors import InputError
-from rtgod.messages import Motion, NotReady, Ranking, Reason
+from rtgod.messages import Block, Motion, NotReady, Ranking, Reason, RunEnd
 from rtgod.motion import Registration
-from rtgod.pipeline import Pipeline, Preprocessor, Reference, Stopwatch, check_reference, check_run
+from rtgod.noise import NoiseCourses
+from rtgod.pipeline import Pipeline
+from rtgod.preprocessing import Noise, Preprocessor
 from rtgod.session import Session
+from rtgod.settings import PipelineSettings
+from rtgod.window import Repeats
 from tests import naive, small
 
 ALIGN_ONLY = ["convert", "align"]
-PATTERN = [*ALIGN_ONLY, "sample", "detrend"]
+DISCARDED = [*ALIGN_ONLY, "sample"]
+PATTERN = [*DISCARDED, "denoise"]
 WINDOW = [*PATTERN, "window"]
-RANKING = [*WINDOW, "decode", "rank"]
+RANKING = [*WINDOW, "whiten", "decode", "rank"]
 #: Volume 0 is discarded, 1 and 2 teach the baseline; blocks are 4, 5, 6 and 8, 9.
 EXPECTED = [
-    *[(Reason.WARMING_UP, PATTERN)] * 3,
+    (Reason.WARMING_UP, DISCARDED),
+    *[(Reason.WARMING_UP, PATTERN)] * 2,
     (Reason.BETWEEN_TRIALS, WINDOW),
     *[(0, RANKING)] * 3,
     (Reason.BETWEEN_TRIALS, WINDOW),
@@ -35,7 +42,7 @@ EXPECTED = [
 
 def pipeline(bundle=None, run=None):
     bundle = bundle or small.bundle()
-    return bundle.pipeline(run or small.run(), bundle.decoder(), bundle.matcher())
+    return bundle.pipeline(run or small.run(), bundle.decoder(), bundle.matcher(), Repeats())
 
 
 def answers(volumes, **given):
@@ -95,7 +102,12 @@ def test_patterns_and_rankings_are_what_the_parts_written_out_give():
     bundle, found = small.bundle(), answers(volumes())
     reference, settings = bundle.reference, bundle.settings
     registration = Registration(reference.template, reference.affine, small.SHAPE, small.AFFINE, settings.motion)
-    values, patterns = {}, {}
+    values = {}
+    middles_s = (np.arange(12) + 0.5) * small.TR_S
+    drift = naive.drift_columns(12, settings.nuisance.drift_cutoff_s, small.TR_S)
+    trials = [[naive.response(t - b.onset_s, b.duration_s) for t in middles_s] for b in small.run().blocks]
+    Z, n_nuisance = np.column_stack([drift, *trials]), drift.shape[1]
+    sds = np.array([1e4, *[settings.nuisance.drift_sd] * (n_nuisance - 1), *[settings.response.sd] * len(trials)])
     for volume in volumes():
         pose, motion, *_ = registration.align(volume.data.astype(np.float32))
         to_volume = np.linalg.inv(small.AFFINE) @ pose @ reference.affine
@@ -106,15 +118,16 @@ def test_patterns_and_rankings_are_what_the_parts_written_out_give():
             continue
         assert pattern.motion == motion
         seen = list(range(1, volume.index))
-        known = np.array([values[i] for i in seen])
-        baseline = naive.predicted_baseline(
-            volume.index, seen, known, small.TR_S, settings.baseline.memory_s, settings.baseline.slope_sd
-        )
-        patterns[volume.index] = 100 * (values[volume.index] - baseline) / baseline
-        np.testing.assert_allclose(pattern.values, patterns[volume.index], atol=2e-3)
+        fit = naive.least_squares(Z[seen], np.array([values[i] for i in seen]), sds)
+        baseline = Z[volume.index, :n_nuisance] @ fit[:n_nuisance]
+        np.testing.assert_allclose(pattern.values, 100 * (values[volume.index] - baseline) / fit[0], atol=2e-3)
     ranking, _ = found[6]
-    mean = np.mean([patterns[i] for i in (4, 5, 6)], axis=0)
-    z = (mean - bundle.voxel_mean) / bundle.voxel_sd
+    fit = naive.least_squares(Z[1:7], np.array([values[i] for i in range(1, 7)]), sds)
+    covariance = np.linalg.inv(Z[1:7].T @ Z[1:7] + np.diag(1 / sds**2))
+    response = 100 * fit[n_nuisance] / fit[0] / (1 - covariance[n_nuisance, n_nuisance] / settings.response.sd**2)
+    noise = bundle.noise.shape
+    sample = naive.whiten(response, noise.sd, noise.components, noise.shrinkage)
+    z = (sample - bundle.voxel_mean) / bundle.voxel_sd
     decoded = {
         name: layer.dual @ (bundle.patterns @ z) * layer.unit_sd + layer.unit_mean
         for name, layer in bundle.layers.items()
@@ -125,7 +138,8 @@ def test_patterns_and_rankings_are_what_the_parts_written_out_give():
 
 def test_the_front_half_gives_the_samples_that_are_ranked():
     bundle = small.bundle()
-    front, whole = Preprocessor(bundle.reference, small.run(), bundle.settings), pipeline(bundle)
+    whole = pipeline(bundle)
+    front = Preprocessor(bundle.reference, small.run(), bundle.settings, bundle.noise, Repeats())
     decoder, matcher = bundle.decoder(), bundle.matcher()
     for volume in volumes():
         (pattern, outcome), (answer, theirs) = front.step(volume, Stopwatch()), whole.step(volume)
@@ -298,7 +312,7 @@ def test_the_voxels_type_does_not_matter(dtype):
 
 def test_without_a_decoder_motion_is_all():
     reference = Reference(small.head(), small.AFFINE, np.empty((0, 3), np.int32))
-    path = Pipeline(reference, None, None, (), small.run(), small.SETTINGS)
+    path = Pipeline(reference, Noise(), None, None, (), small.run(), small.SETTINGS, Repeats())
     for volume in volumes(range(4)):
         answer, pattern = path.step(volume)
         assert (answer.reason, pattern, list(answer.stage_ms)) == (Reason.NO_DECODER, None, ALIGN_ONLY)
@@ -313,6 +327,123 @@ def test_a_stage_that_fails_is_timed_all_the_same():
     assert list(stopwatch.stage_ms) == ["align"]
 
 
+# ------------------------------------------------------------------------------------------------ other settings
+
+
+def with_settings(**parts):
+    """The small bundle with some settings changed, by part."""
+    values = small.SETTINGS.model_dump()
+    for part, some in parts.items():
+        values[part] |= some
+    return small.bundle(PipelineSettings.model_validate(values))
+
+
+def rankings(bundle, run=None, indices=range(12)):
+    found = answers(volumes(indices), bundle=bundle, run=run)
+    return {index: answer for index, (answer, _) in found.items() if isinstance(answer, Ranking)}
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"window": {"estimate": "mean"}},
+        {"scaling": {"unit": "zscore"}},
+        {"scaling": {"baseline": "frozen"}},
+        {"scaling": {"smoothing_fwhm_mm": 9.0}},
+        {"scaling": {"demean": True}},
+        {"nuisance": {"motion_parameters": 24}},
+        {"nuisance": {"drift_sd": 0.0}},
+        {"nuisance": {"global_signal": True}},
+        {"nuisance": {"of": "features"}},
+        {"sampling": {"interpolation": "linear"}},
+        {"motion": {"correct": False}},
+        {"response": {"peak_s": 6}},
+    ],
+    ids=str,
+)
+def test_every_setting_is_heeded_and_answers_the_same_volumes(parts):
+    usual, changed = rankings(small.bundle()), rankings(with_settings(**parts))
+    assert list(usual) == [4, 5, 6, 8, 9]
+    if parts == {"nuisance": {"of": "features"}}:
+        usual.pop(4)  # what is decoded needs a baseline of its own
+    assert list(changed) == list(usual)
+    if parts == {"scaling": {"baseline": "frozen"}}:
+        usual = {9: usual[9]}  # only later does it differ from a running one
+    assert all((changed[i].scores != usual[i].scores).any() for i in usual)
+
+
+def test_motion_that_is_not_corrected_is_reported_all_the_same():
+    found = answers(volumes(), bundle=with_settings(motion={"correct": False}))
+    usual = answers(volumes())
+    assert all(found[i][0].motion == usual[i][0].motion for i in range(12))
+
+
+def test_features_cannot_be_freed_from_noise_components():
+    with pytest.raises(ValueError, match="drift and motion"):
+        with_settings(nuisance={"of": "features", "n_components": 2})
+
+
+def test_noise_components_are_read_from_their_voxels():
+    voxels = np.argwhere(small.head() > 900).astype(np.int32)[:30]
+    with_one = with_settings(nuisance={"n_components": 1})
+    found = []
+    for weight in (0.0, 0.3):
+        courses = NoiseCourses(voxels, np.full((1, 30), weight / 30, np.float32))
+        found.append(rankings(dataclasses.replace(with_one, noise=Noise(small.NOISE, courses))))
+    nothing, something = found
+    usual = rankings(small.bundle())
+    assert all(nothing[i].scores.tobytes() == usual[i].scores.tobytes() for i in usual)
+    assert all((something[i].scores != usual[i].scores).any() for i in usual)
+
+
+def labelled(run_id, labels=("dog", "dog")):
+    run = small.run(run_id)
+    blocks = tuple(dataclasses.replace(b, label=label) for b, label in zip(run.blocks, labels, strict=True))
+    return dataclasses.replace(run, blocks=blocks)
+
+
+def test_repeats_are_averaged_over_a_session_s_runs():
+    bundle = with_settings(window={"mode": "repeats"})
+    session, found = Session(bundle), []
+    for run_id in ("run-1", "run-2"):
+        for message in (labelled(run_id), *(small.volume(i, run_id) for i in range(12)), RunEnd(run_id, 12)):
+            found += [answer for answer, _ in session.take(message) if isinstance(answer, Ranking) and answer.final]
+    assert [(a.block, a.n_blocks, a.n_volumes) for a in found] == [(0, 1, 3), (1, 2, 5), (0, 3, 8), (1, 4, 10)]
+    alone = rankings(small.bundle())
+    assert found[0].scores.tobytes() == alone[6].scores.tobytes()
+    # Decoding is affine: what is decoded from a mean is the mean of what is decoded.
+    front = Preprocessor(bundle.reference, small.run(), small.SETTINGS, bundle.noise, Repeats())
+    samples = {}
+    for volume in volumes():
+        _, outcome = front.step(volume, Stopwatch())
+        if not isinstance(outcome, NotReady):
+            samples[outcome.block] = outcome.values
+    mean = ((samples[0].astype(float) + samples[1]) / 2).astype(np.float32)
+    np.testing.assert_allclose(
+        found[1].scores, bundle.matcher().rank(bundle.decoder().decode(0, mean))[1], rtol=1e-3, atol=1e-4
+    )
+
+
+def test_trials_without_labels_are_not_averaged():
+    assert {r.n_blocks for r in rankings(with_settings(window={"mode": "repeats"})).values()} == {1}
+
+
+def test_a_volume_in_a_trial_of_which_nothing_can_be_seen_yet_says_so():
+    bundle, run = with_settings(window={"hrf_shift_s": 0.0}), small.run(blocks=(Block(8.0, 4.0),))
+    found = answers(volumes(), bundle=bundle, run=run)
+    assert (found[4][0].reason, found[4][0].detail) == (Reason.WARMING_UP, "nothing of the response can be seen yet")
+    assert isinstance(found[5][0], Ranking)
+
+
+def test_a_volume_that_flickers_is_censored_by_dvars():
+    rng = np.random.default_rng(0)
+    flicker = (small.volume(9).data * rng.uniform(0.93, 1.07, small.SHAPE)).astype(np.float32)
+    found = answers(volumes(v9=flicker))
+    answer, pattern = found[9]
+    assert pattern.censored
+    assert (answer.n_volumes, answer.final) == (1, True)
+
+
 # -------------------------------------------------------------------------------------- compiled and not compiled
 
 _COMPILES_NOTHING = """
@@ -321,6 +452,7 @@ from pathlib import Path
 from rtgod import decoding, motion, sampling, spline
 from rtgod.bundle import DecoderBundle
 from rtgod.session import Session
+from rtgod.settings import PipelineSettings
 from rtgod.warmup import warm_up
 from rtgod.wire import from_frames, to_frames
 from tests import small

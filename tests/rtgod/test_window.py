@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from rtgod.messages import Block, Motion, Pattern, Run
 from rtgod.settings import WindowSettings
-from rtgod.window import Window
+from rtgod.window import Repeats, Sample, Window
 from tests import naive
 
 STILL = Motion((0, 0, 0), (0, 0, 0), 0, 0, 1, True)
@@ -140,3 +140,69 @@ def test_a_sample_does_not_depend_on_the_volumes_before_its_window():
     settings = WindowSettings(sliding_volumes=3)
     long, short = Window(run(), settings), Window(run(), settings)
     assert samples(long, range(500))[499].values.tobytes() == samples(short, [497, 498, 499])[499].values.tobytes()
+
+
+# ------------------------------------------------------------------------------------ onsets between two volumes
+
+
+@pytest.mark.parametrize(
+    ("shift_s", "shares"),
+    [
+        (0.0, {3: 1.0, 4: 1.0, 5: 1.0}),  # 9 to 18 s
+        (1.0, {3: 2 / 3, 4: 1.0, 5: 1.0}),  # 10 to 19 s; volume 6 comes too late for its third to count
+        (2.0, {3: 1 / 3, 4: 1.0, 5: 1.0, 6: 2 / 3}),  # 11 to 20 s; the middle of volume 3 lies before
+        (1.5, {3: 0.5, 4: 1.0, 5: 1.0}),
+    ],
+)
+def test_a_volume_counts_by_its_share_of_the_trial(shift_s, shares):
+    window = Window(run([Block(9, 9)]), WindowSettings(hrf_shift_s=shift_s))
+    found = samples(window, range(8))
+    last = found[max(found)]
+    weights = np.array(list(shares.values()))
+    expected = weights @ np.array([pattern(i).values.astype(float) for i in shares]) / weights.sum()
+    np.testing.assert_allclose(last.values, expected, rtol=1e-6)
+    assert (last.n_volumes, last.final) == (len(shares), True)
+
+
+def test_a_censored_volume_before_the_trial_gives_no_share():
+    window = Window(run([Block(9, 9)]), WindowSettings(hrf_shift_s=2.0))
+    assert samples(window, range(8), censored={3})[6].n_volumes == 3
+
+
+# -------------------------------------------------------------------------------------------------------- repeats
+
+
+def sample(value, block=0, final=True, n_volumes=3):
+    return Sample(5, np.full(4, value, np.float32), n_volumes, block, final)
+
+
+def test_evidence_is_the_mean_of_the_trials_of_a_label():
+    repeats = Repeats()
+    first = repeats.averaged(sample(1.0), "dog")
+    other = repeats.averaged(sample(10.0, block=1), "cat")
+    partial = repeats.averaged(sample(4.0, block=2, final=False, n_volumes=1), "dog")
+    whole = repeats.averaged(sample(3.0, block=2), "dog")
+    last = repeats.averaged(sample(5.0, block=3), "dog")
+    found = [(s.values[0], s.n_blocks, s.n_volumes) for s in (first, other, partial, whole, last)]
+    assert found == [(1, 1, 3), (10, 1, 3), (2.5, 2, 4), (2, 2, 6), (3, 3, 9)]
+
+
+def test_a_trial_without_a_label_stands_alone():
+    repeats = Repeats()
+    assert [repeats.averaged(sample(v), "").n_blocks for v in (1.0, 2.0)] == [1, 1]
+
+
+def test_a_trial_whose_last_volume_was_lost_counts_once_the_next_begins():
+    repeats = Repeats()
+    repeats.averaged(sample(1.0, final=False), "dog")
+    repeats.averaged(sample(2.0, final=False), "dog")  # refines it
+    again = repeats.averaged(sample(4.0, block=1), "dog")
+    assert (again.values[0], again.n_blocks) == (3.0, 2)
+    repeats.averaged(sample(9.0, block=2, final=False), "cat")
+    repeats.finish()  # the run has ended
+    assert repeats.averaged(sample(1.0, block=2), "cat").values[0] == 5.0
+
+
+def test_repeats_is_a_way_of_following_trials():
+    window = Window(run([Block(0, 6)]), WindowSettings(mode="repeats", hrf_shift_s=0))
+    assert set(samples(window, range(4))) == {0, 1}

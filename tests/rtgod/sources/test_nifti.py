@@ -126,10 +126,12 @@ def test_the_nearest_and_most_specific_sidecar_wins(bids):
 def test_events_beside_the_file_become_blocks_unless_others_are_given(bids, tmp_path):
     (bids.parent / "sub-03_ses-a_task-imagery_run-02_events.tsv").write_text("not this run's")
     (bids.parent / "sub-03_ses-a_task-imagery_run-01_events.tsv").write_text(EVENTS)
-    assert NiftiRun(bids).run.blocks == (Block(6.0, 9.0),)
+    face = NiftiRun(bids).run.blocks[0].label
+    assert face
+    assert NiftiRun(bids).run.blocks == (Block(6.0, 9.0, face),)
     other = tmp_path / "other.tsv"
     other.write_text(EVENTS.replace("6\t9", "12\t3"))
-    assert NiftiRun(bids, events=other).run.blocks == (Block(12.0, 3.0),)
+    assert NiftiRun(bids, events=other).run.blocks == (Block(12.0, 3.0, face),)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"RepetitionTime": "3"}', '{"RepetitionTime": 2000}', "\xff"])

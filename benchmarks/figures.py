@@ -1,0 +1,18 @@
+"""What all benchmarks share: where the real data are, and how figures are written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def shared_data() -> Path:
+    """Folder of the real data: `RTGOD_SHARED_DATA`, or `shared/data` beside the project."""
+    return Path(os.environ.get("RTGOD_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def write_json(path: Path, figures: Mapping[str, float | int]) -> None:
+    """Write figures as one flat object."""
+    path.write_text(json.dumps(dict(figures), indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,161 @@
+"""What each step of preprocessing is worth: identification accuracy on new runs with that step alone changed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from calibration import figures
+from calibration.bids import RunFiles, read_mask
+from calibration.calibrate import Inputs
+from calibration.evaluation import RankedTrial, by_kind, paired_difference, rank_trials
+from calibration.features import FeatureExtractor, Network
+from calibration.preparation import Report, align_runs, denoise_runs, noise_to_read
+from calibration.samples import AlignedRun, make_reference
+from calibration.stimuli import StimulusFiles
+from calibration.training import train
+from calibration.workers import workers
+from rtgod.preprocessing import Noise
+from rtgod.settings import PipelineSettings
+from rtgod.sources import open_source
+
+#: What is changed, by the name that people read: settings by part.
+STEPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "as set": {},
+    "motion not corrected": {"motion": {"correct": False}},
+    "linear interpolation": {"sampling": {"interpolation": "linear"}},
+    "nothing censored": {"censoring": {"fd_mm": 1e6, "dvars_ratio": 1e6}},
+    "nothing clipped": {"censoring": {"clip_sd": 0.0}},
+    "no drift regressors": {"nuisance": {"drift_sd": 0.0}},
+    "drift hardly held": {"nuisance": {"drift_sd": 10.0}},
+    "6 motion regressors": {"nuisance": {"motion_parameters": 6}},
+    "12 motion regressors": {"nuisance": {"motion_parameters": 12}},
+    "24 motion regressors": {"nuisance": {"motion_parameters": 24}},
+    "5 noise components": {"nuisance": {"n_components": 5}},
+    "global signal": {"nuisance": {"global_signal": True}},
+    "features freed, not voxels": {"nuisance": {"of": "features", "n_components": 0, "global_signal": False}},
+    "mean of volumes": {"window": {"estimate": "mean"}},
+    "z-score": {"scaling": {"unit": "zscore"}},
+    "baseline frozen": {"scaling": {"baseline": "frozen"}},
+    "patterns demeaned": {"scaling": {"demean": True}},
+    "smoothed by 5 mm": {"scaling": {"smoothing_fwhm_mm": 5.0}},
+    "not whitened": {"noise": {"n_components": 0}},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The trials of new runs with one step changed."""
+
+    name: str
+    ranked: Sequence[RankedTrial]
+
+
+def ablate_preprocessing(
+    inputs: Inputs,
+    new_runs: Sequence[RunFiles],
+    settings: PipelineSettings,
+    network: Network,
+    n_workers: int,
+    report: Report,
+) -> list[Step]:
+    """Train and test once with the settings as they are, and once with each step of `STEPS` changed.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        What is trained on.
+    new_runs : sequence of RunFiles
+        What is tested on.
+    settings : PipelineSettings
+    network : Network
+    n_workers : int
+    report : callable
+        Told (stage, steps done, steps in all).
+
+    Returns
+    -------
+    list of Step
+        The first is the settings as they are; steps that change nothing of them are left out.
+
+    Raises
+    ------
+    InputError
+        If anything that is needed is missing or does not fit.
+    """
+    stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
+    first = inputs.runs[0].bold
+    voxels = read_mask(inputs.mask, open_source(first).run)
+    extractor = FeatureExtractor(network)
+    steps, stimuli = [], None
+    with workers(n_workers) as pool:
+        reference = pool.submit(make_reference, first, voxels, settings).result()
+        # Most steps come after alignment, which takes the longest.
+        cache: dict[str, tuple[Noise, list[AlignedRun], list[AlignedRun]]] = {}
+        variants = {name: variant_of(settings, changes) for name, changes in STEPS.items()}
+        variants = {name: v for name, v in variants.items() if name == "as set" or v != settings}
+
+        def quiet(stage: str, done: int, total: int) -> None:
+            """Each step's own stages would only flicker."""
+
+        for done, (name, changed) in enumerate(variants.items(), 1):
+            key = f"{changed.motion!r} {changed.sampling!r} {bool(changed.nuisance.n_components)}"
+            if key not in cache:
+                noise = noise_to_read(first, inputs.noise_mask, reference, changed)
+                runs = align_runs([*inputs.runs, *new_runs], reference, noise, changed, pool, quiet)
+                cache[key] = noise, runs[: len(inputs.runs)], runs[len(inputs.runs) :]
+            noise, old, new = cache[key]
+            samples, noise = denoise_runs(old, reference, noise, changed, pool, quiet)
+            # The shown images do not depend on the step, unless it censors a trial that alone showed one.
+            if stimuli is None or any(t.stimulus not in stimuli.rows for run in samples for t in run.trials):
+                stimuli = stimulus_files.features(samples, extractor, report)
+            trained = train(samples, stimuli.of([trial for run in samples for trial in run.trials]), quiet)
+            ranked = rank_trials(new, reference, changed, noise, trained, stimuli, pool, quiet)
+            steps.append(Step(name, ranked))
+            report("steps of preprocessing", done, len(variants))
+    return steps
+
+
+def variant_of(settings: PipelineSettings, changes: Mapping[str, Mapping[str, Any]]) -> PipelineSettings:
+    """The settings with some of their parts' values replaced, checked anew."""
+    values = settings.model_dump()
+    for part, some in changes.items():
+        values[part] |= some
+    return PipelineSettings.model_validate(values)
+
+
+def write_ablation(steps: Sequence[Step], out: Path, console: Console) -> None:
+    """Print the steps, write them as `ablation.tsv` and draw them as `ablation.png`."""
+    out.mkdir(parents=True, exist_ok=True)
+    kinds = list(by_kind(steps[0].ranked))
+    header = ["step"]
+    for kind in kinds:
+        header += [f"{kind}_accuracy", f"{kind}_difference", f"{kind}_standard_error", f"{kind}_blocks"]
+    table = Table(title="Identification accuracy of new runs", title_justify="left")
+    table.add_column("step")
+    for kind in kinds:
+        table.add_column(f"{kind}, %", justify="right")
+        table.add_column("difference ± SE", justify="right")
+    rows, drawn = [], {}
+    for step in steps:
+        cells, texts = [step.name], [step.name]
+        for kind, trials in by_kind(step.ranked).items():
+            accuracy = sum(t.accuracy for t in trials) / len(trials)
+            difference, error = paired_difference(trials, by_kind(steps[0].ranked)[kind])
+            cells += [f"{accuracy:.6f}", f"{difference:.6f}", f"{error:.6f}", str(len(trials))]
+            change = "" if step is steps[0] else f"{100 * difference:+.1f} ± {100 * error:.1f}"
+            texts += [f"{100 * accuracy:.1f}", change]
+            drawn.setdefault(kind, []).append((accuracy, difference, error))
+        rows.append(cells)
+        table.add_row(*texts, style="bold" if step is steps[0] else "")
+    console.print(table)
+    console.print("Differences are paired over trials; chance is 50 %.", highlight=False)
+    with (out / "ablation.tsv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter="\t", lineterminator="\n").writerows([header, *rows])
+    figures.save(figures.ablation([step.name for step in steps], drawn), out / "ablation.png")

@@ -1,0 +1,101 @@
+"""Recorded runs to samples: every run through the pipeline's front half, and the noise that is learned on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from calibration.bids import RunFiles, read_mask
+from calibration.noise import learn_courses, learn_shape, noisiest_voxels
+from calibration.samples import AlignedRun, RunSamples, align_run, noise_residuals, run_samples
+from rtgod.alignment import Reference
+from rtgod.noise import NoiseCourses
+from rtgod.preprocessing import Noise, with_noise_voxels
+from rtgod.settings import PipelineSettings
+from rtgod.sources import open_source
+
+Report = Callable[[str, int, int], object]
+_T = TypeVar("_T")
+
+
+def align_runs(
+    runs: Sequence[RunFiles],
+    reference: Reference,
+    noise: Noise,
+    settings: PipelineSettings,
+    pool: Executor,
+    report: Report,
+) -> list[AlignedRun]:
+    """Bring runs into the template's space; the voxels of the reference and of the noise are read."""
+    read = with_noise_voxels(reference, noise)
+    return in_pool(pool, "aligning runs", report, align_run, [(r.bold, r.events, read, settings) for r in runs])
+
+
+def noise_to_read(first: Path, mask: Path | None, reference: Reference, settings: PipelineSettings) -> Noise:
+    """The voxels that noise components are read from, as yet without loadings; none where none are asked for.
+
+    Parameters
+    ----------
+    first : Path
+        The run whose noisiest voxels are taken if there is no mask.
+    mask : Path or None
+        In the space of that run.
+    reference : Reference
+    settings : PipelineSettings
+    """
+    if not settings.nuisance.n_components:
+        return Noise()
+    voxels = read_mask(mask, open_source(first).run) if mask else noisiest_voxels(first, reference, settings)
+    return Noise(courses=NoiseCourses(voxels, np.empty((0, len(voxels)), np.float32)))
+
+
+def denoise_runs(
+    aligned: Sequence[AlignedRun],
+    reference: Reference,
+    noise: Noise,
+    settings: PipelineSettings,
+    pool: Executor,
+    report: Report,
+) -> tuple[list[RunSamples], Noise]:
+    """Samples of the runs to be trained on, and the noise that was learned from them.
+
+    Parameters
+    ----------
+    aligned : sequence of AlignedRun
+    reference : Reference
+    noise : Noise
+        From `noise_to_read`.
+    settings : PipelineSettings
+    pool : Executor
+    report : callable
+        Told (stage, steps done, steps in all).
+    """
+    if noise.courses:
+        residuals = [noise_residuals(run, reference, noise.courses, settings) for run in aligned]
+        noise = Noise(courses=learn_courses(noise.courses.voxels, residuals, settings.nuisance.n_components))
+    arguments = [(run, reference, settings, noise) for run in aligned]
+    samples = in_pool(pool, "denoising runs", report, run_samples, arguments)
+    if settings.noise.n_components:
+        shape = learn_shape([run.noise for run in samples], settings.noise)
+        noise = Noise(shape, noise.courses)
+        # Whitening is the last step: what it is learned from need not be computed again.
+        samples = [replace(run, values=np.stack([shape.whiten(one) for one in run.values])) for run in samples]
+    return samples, noise
+
+
+def in_pool(
+    pool: Executor, stage: str, report: Report, work: Callable[..., _T], arguments: Sequence[tuple[Any, ...]]
+) -> list[_T]:
+    """Results of `work`, in the order of its arguments, computed by the pool's processes."""
+    report(stage, 0, len(arguments))
+    jobs = [pool.submit(work, *one) for one in arguments]
+    found = []
+    for done, job in enumerate(jobs, 1):
+        found.append(job.result())
+        report(stage, done, len(jobs))
+    return found

@@ -1,0 +1,172 @@
+"""A volume's values at the template's voxels: checked, converted, aligned and sampled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from rtgod.errors import InputError
+from rtgod.geometry import voxel_sizes
+from rtgod.messages import Float32Array, Float64Array, Int32Array, Motion, NotReady, Reason, Run, Volume
+from rtgod.motion import FEWEST_VOXELS, Registration
+from rtgod.sampling import Sampler
+from rtgod.settings import PipelineSettings
+
+#: A head that lies this much outside the field of view by the run's affine can still be found in it.
+_REACH_MM = 20.0
+_T = TypeVar("_T")
+
+
+class Reference(NamedTuple):
+    """The space that volumes are brought into.
+
+    Attributes
+    ----------
+    template : ndarray of shape (x, y, z), float32
+    affine : ndarray of shape (4, 4), float64
+        Voxel to millimetres.
+    voxels : ndarray of shape (n_voxels, 3), int32
+        The decoder's voxels, as indices into the template; may be empty.
+    """
+
+    template: Float32Array
+    affine: Float64Array
+    voxels: Int32Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Aligned:
+    """One volume in the template's space.
+
+    Attributes
+    ----------
+    run_id : str
+    index : int
+    values : ndarray of shape (n_voxels,), float32
+        Intensities at the voxels that were asked for; NaN outside the field of view.
+    n_outside : int
+        How many are NaN.
+    motion : Motion
+    gain : float
+        Brightness of the head as a share of the template's.
+    """
+
+    run_id: str
+    index: int
+    values: Float32Array
+    n_outside: int
+    motion: Motion
+    gain: float
+
+
+class Stopwatch:
+    """Collects the milliseconds of each stage, in the order in which they run."""
+
+    def __init__(self) -> None:
+        self.stage_ms: dict[str, float] = {}
+
+    def time(self, stage: str, work: Callable[[], _T]) -> _T:
+        """Run `work` and add its time to `stage`."""
+        start = time.perf_counter_ns()
+        try:
+            return work()
+        finally:
+            self.stage_ms[stage] = self.stage_ms.get(stage, 0.0) + (time.perf_counter_ns() - start) / 1e6
+
+
+class Aligner:
+    """Brings the volumes of one run into the template's space.
+
+    Parameters
+    ----------
+    reference : Reference
+        Its voxels are read.
+    run : Run
+    settings : PipelineSettings
+
+    Raises
+    ------
+    InputError
+        If the run does not fit the reference.
+    """
+
+    def __init__(self, reference: Reference, run: Run, settings: PipelineSettings) -> None:
+        check_run(run, reference)
+        self._reference = reference
+        self._registration = Registration(reference.template, reference.affine, run.shape, run.affine, settings.motion)
+        self._sampler = Sampler(reference.voxels, run.shape, settings.sampling)
+        self._corrects = settings.motion.correct
+        self._mm_to_voxel = np.linalg.inv(run.affine)
+        self._volume = np.empty(run.shape, np.float32)
+
+    def align(self, volume: Volume, stopwatch: Stopwatch) -> Aligned | NotReady:
+        """Bring one volume into the template's space, or say why that cannot be done."""
+        fault = stopwatch.time("convert", lambda: self._convert(volume))
+        if fault:
+            return NotReady(volume.run_id, volume.index, Reason.BAD_VOLUME, fault)
+        found = stopwatch.time("align", lambda: self._registration.align(self._volume))
+        if found.problem:
+            return NotReady(volume.run_id, volume.index, Reason.MOTION, found.problem, found.motion)
+        if not len(self._reference.voxels):
+            return NotReady(volume.run_id, volume.index, Reason.NO_DECODER, "no bundle is loaded", found.motion)
+        pose = found.pose if self._corrects else np.eye(4)
+        to_volume = self._mm_to_voxel @ pose @ self._reference.affine
+        values, n_outside = stopwatch.time("sample", lambda: self._sampler.sample(self._volume, to_volume))
+        return Aligned(volume.run_id, volume.index, values, n_outside, found.motion, found.gain)
+
+    def _convert(self, volume: Volume) -> str:
+        """Copy the volume as float32; say what is wrong with it, if anything."""
+        if volume.data.shape != self._volume.shape:
+            return f"volume of {_times(volume.data.shape)} voxels in a run of {_times(self._volume.shape)}"
+        # What does not fit into single precision becomes infinite, and is found below.
+        with np.errstate(over="ignore"):
+            np.copyto(self._volume, volume.data, casting="same_kind" if volume.data.dtype.kind == "f" else "unsafe")
+        lowest, highest = float(self._volume.min()), float(self._volume.max())
+        if not np.isfinite(lowest) or not np.isfinite(highest):
+            return "volume has voxels that are not finite"
+        return "volume is constant" if lowest == highest else ""
+
+
+def check_run(run: Run, reference: Reference) -> None:
+    """Raise `InputError` if the run cannot be aligned, or holds less than half of what is to be decoded."""
+    if min(run.shape) < FEWEST_VOXELS:
+        raise InputError(
+            f"run {run.run_id}: volumes of {_times(run.shape)} voxels cannot be aligned; at least "
+            f"{FEWEST_VOXELS} slices, rows and columns are needed"
+        )
+    corners = np.argwhere(np.ones((2, 2, 2), bool)) * (np.array(reference.template.shape) - 1)
+    voxels = reference.voxels if len(reference.voxels) else corners
+    to_run = np.linalg.inv(run.affine) @ reference.affine
+    positions = voxels @ to_run[:3, :3].T + to_run[:3, 3]
+    reach = _REACH_MM / voxel_sizes(run.affine)
+    inside = ((positions > -reach) & (positions < np.array(run.shape) - 1 + reach)).all(axis=1).mean()
+    if inside < 0.5:
+        raise InputError(
+            f"run {run.run_id}: by its affine, the {_times(run.shape)} voxels hold {100 * inside:.0f} % "
+            "of the bundle's; prescribe the slices so that they cover what was calibrated"
+        )
+
+
+def check_reference(reference: Reference, settings: PipelineSettings) -> None:
+    """Raise `InputError` if no run can be aligned to the template, or most of its voxels lie outside the head."""
+    template, affine, voxels = reference
+    x, y, z = template.shape
+    Registration(template, affine, (x, y, z), affine, settings.motion)
+    if not len(voxels):
+        return
+    if (voxels < 0).any() or (voxels >= template.shape).any():
+        raise InputError("decoder's voxels lie outside the template; take mask and template from the same images")
+    in_head = (template[tuple(voxels.T)] > 0.1 * np.percentile(template, 98)).mean()
+    if in_head < 0.5:
+        raise InputError(
+            f"only {100 * in_head:.0f} % of the decoder's voxels lie in the head; "
+            "is the mask in the functional images' space?"
+        )
+
+
+def _times(numbers: Iterable[object]) -> str:
+    return " × ".join(map(str, numbers))

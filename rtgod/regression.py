@@ -1,0 +1,82 @@
+"""Recursive least squares for many series that share their regressors.
+
+With a common design all series have the same covariance and gain, in units of their own noise: one small matrix serves
+thousands of voxels. After every volume the coefficients are those of batch least squares on all volumes so far, with
+each regressor's prior as one more observation of zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from rtgod.messages import Array, Float64Array
+
+
+class RecursiveLeastSquares:
+    """Coefficients of `n_series` series on common regressors.
+
+    Parameters
+    ----------
+    n_series : int
+    prior_sd : ndarray of shape (n_regressors,)
+        Standard deviation of each coefficient before any observation, in units of the series' noise.
+
+    Attributes
+    ----------
+    coefficients : ndarray of shape (n_series, n_regressors), float64
+    covariance : ndarray of shape (n_regressors, n_regressors), float64
+        Of the coefficients, over the noise variance.
+    """
+
+    def __init__(self, n_series: int, prior_sd: Float64Array) -> None:
+        self.coefficients = np.zeros((n_series, len(prior_sd)))
+        self.covariance = np.diag(np.square(np.asarray(prior_sd, np.float64)))
+
+    def predict(self, row: Float64Array) -> Float64Array:
+        """Value of every series for regressors `row` of shape (n_regressors,): shape (n_series,), float64."""
+        out = np.empty(len(self.coefficients))
+        _predict(self.coefficients, row, out)
+        return out
+
+    def variance(self, row: Float64Array) -> float:
+        """Variance of a prediction's error, over the noise variance: 1 for known coefficients."""
+        return 1.0 + float(np.einsum("i,ij,j->", row, self.covariance, row))
+
+    def update(self, row: Float64Array, innovation: Float64Array) -> None:
+        """Learn from one observation.
+
+        Parameters
+        ----------
+        row : ndarray of shape (n_regressors,)
+        innovation : ndarray of shape (n_series,), float64
+            Observed less predicted value; 0 leaves a series as it is.
+        """
+        # einsum: its order of summation is fixed, that of a threaded matrix product is not.
+        projected = np.einsum("ij,j->i", self.covariance, row)
+        variance = 1.0 + float(np.einsum("i,i->", row, projected))
+        _learn(self.coefficients, projected / variance, innovation)
+        self.covariance -= np.outer(projected, projected) / variance
+
+    def restart(self, regressor: int, prior_sd: float) -> None:
+        """Forget one regressor's coefficients: it now stands for something new."""
+        self.coefficients[:, regressor] = 0.0
+        self.covariance[regressor, :] = 0.0
+        self.covariance[:, regressor] = 0.0
+        self.covariance[regressor, regressor] = prior_sd**2
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def _predict(coefficients: Array, row: Array, out: Array) -> None:
+    for s in prange(coefficients.shape[0]):
+        total = 0.0
+        for r in range(row.size):
+            total += coefficients[s, r] * row[r]
+        out[s] = total
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def _learn(coefficients: Array, gain: Array, innovation: Array) -> None:
+    for s in prange(coefficients.shape[0]):
+        for r in range(gain.size):
+            coefficients[s, r] += gain[r] * innovation[s]

@@ -1,0 +1,47 @@
+"""The course of the response to a trial."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from rtgod.messages import Float64Array
+
+#: So long after a trial's end its response is over: less than a thousandth is left of it.
+LASTS_S = 32.0
+
+
+def block_response(
+    time_s: Float64Array, duration_s: float, peak_s: int, undershoot_s: int, undershoot_ratio: float
+) -> Float64Array:
+    """Response to a block that starts at 0, where a lasting one would reach 1.
+
+    The double-gamma function (Friston et al. 1998; Glover 1999) integrated over the block, in closed form.
+
+    Parameters
+    ----------
+    time_s : ndarray of any shape
+    duration_s : float
+    peak_s, undershoot_s : int
+        Modes of the two gamma functions.
+    undershoot_ratio : float
+        Area of the second, as a share of the first.
+
+    Returns
+    -------
+    ndarray of the same shape, float64
+    """
+
+    def step(since_s: Float64Array) -> Float64Array:
+        # Whole-numbered shapes give a gamma distribution in closed form (Erlang); its mode is shape − 1 seconds.
+        response = _erlang(since_s, peak_s + 1) - undershoot_ratio * _erlang(since_s, undershoot_s + 1)
+        return response / (1.0 - undershoot_ratio)
+
+    return step(time_s) - step(time_s - duration_s)
+
+
+def _erlang(time_s: Float64Array, shape: int) -> Float64Array:
+    t = np.maximum(time_s, 0.0)
+    terms = sum(t**k / math.factorial(k) for k in range(shape))
+    return 1.0 - np.exp(-t) * terms
