@@ -17,7 +17,7 @@ from calibration.features import FeatureExtractor, Network, category_means
 from calibration.simulation.head import REGIONS, UNIONS, Head, build_head
 from calibration.simulation.objects import ObjectCategory, object_categories
 from calibration.simulation.photograph import draw
-from calibration.simulation.response import Tuning, block_response, layer_delays_s, make_tuning
+from calibration.simulation.response import Tuning, layer_delays_s, make_tuning
 from calibration.simulation.scanner import Scanner, draw_movement, slice_times_s
 from calibration.simulation.schedule import (
     IMAGES_PER_RUN,
@@ -35,6 +35,7 @@ from rtgod import __version__
 from rtgod.errors import InputError
 from rtgod.files import appearing_whole
 from rtgod.messages import Array, Float32Array, Int32Array
+from rtgod.response import block_response
 
 #: Exemplars from this number on stand behind category features and are never shown.
 _CANDIDATES = 1000
@@ -358,7 +359,8 @@ def _signal_change(job: _Job) -> Float32Array:
     for slice_ in np.unique(job.voxels[:, 2]):
         here = job.voxels[:, 2] == slice_
         time_s = (np.arange(schedule.n_volumes) * TR_S + slice_s[slice_])[:, np.newaxis] - onsets_s
-        course = {delay_s: block_response(time_s - delay_s, duration_s, settings) for delay_s in {0.0, *delays_s}}
+        shape = settings.hrf_peak_s, settings.hrf_undershoot_s, settings.hrf_ratio
+        course = {delay_s: block_response(time_s - delay_s, duration_s, *shape) for delay_s in {0.0, *delays_s}}
         change[:, here] = course[0.0] @ (strength[:, np.newaxis] * job.evoked[here])
         for delay_s, amplitudes in zip(delays_s, job.amplitudes, strict=True):
             change[:, here] += course[delay_s] @ amplitudes[:, here]

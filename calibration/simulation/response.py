@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -101,38 +100,6 @@ def make_tuning(
 def layer_delays_s(n_layers: int, lag_s: float) -> Float64Array:
     """Start of each layer's response, low to high: the highest leads, the lowest comes `lag_s` later."""
     return np.linspace(lag_s, 0.0, n_layers)
-
-
-def block_response(time_s: Float64Array, duration_s: float, settings: ResponseSettings) -> Float64Array:
-    """Response to a block that starts at 0, where a lasting one would reach 1.
-
-    The double-gamma function (Friston et al. 1998; Glover 1999) integrated over the block, in closed form.
-
-    Parameters
-    ----------
-    time_s : ndarray of any shape
-    duration_s : float
-    settings : ResponseSettings
-
-    Returns
-    -------
-    ndarray of the same shape, float64
-    """
-    return _step_response(time_s, settings) - _step_response(time_s - duration_s, settings)
-
-
-def _step_response(time_s: Float64Array, settings: ResponseSettings) -> Float64Array:
-    """Integral of the double-gamma function up to `time_s`, normalised to end at 1."""
-    # Whole-numbered shapes give a gamma distribution in closed form (Erlang); its mode is shape − 1 seconds.
-    peak = _erlang(time_s, settings.hrf_peak_s + 1)
-    undershoot = _erlang(time_s, settings.hrf_undershoot_s + 1)
-    return (peak - settings.hrf_ratio * undershoot) / (1.0 - settings.hrf_ratio)
-
-
-def _erlang(time_s: Float64Array, shape: int) -> Float64Array:
-    t = np.maximum(time_s, 0.0)
-    terms = sum(t**k / math.factorial(k) for k in range(shape))
-    return 1.0 - np.exp(-t) * terms
 
 
 def _without_zeros(values: Float32Array) -> Float32Array:

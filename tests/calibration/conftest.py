@@ -16,11 +16,13 @@ from rich.console import Console
 from calibration.bids import find_mask, find_runs
 from calibration.calibrate import CalibrationReport, Inputs, calibrate
 from calibration.features import FeatureExtractor, Network
+from calibration.samples import align_run, run_samples
 from calibration.simulation.dataset import simulate
 from calibration.simulation.settings import ResponseSettings, StimulusSettings, SubjectSettings
 from rtgod.bundle import DecoderBundle
 from rtgod.client import Sender
 from rtgod.journal import JournalWriter
+from rtgod.preprocessing import with_noise_voxels
 from rtgod.replay import send_run
 from rtgod.server import Server
 from rtgod.session import Session
@@ -31,6 +33,7 @@ GRID = {"shape": (32, 32, 25), "voxel_mm": (6.0, 6.0, 6.0)}
 #: A strong response, so that two training runs are enough to decode from.
 SUBJECT = SubjectSettings(
     **GRID,
+    seed=1,
     n_test_runs=1,
     n_imagery_runs=1,
     stimuli=StimulusSettings(
@@ -122,6 +125,14 @@ def known_features(monkeypatch, calibrated):  # noqa: ARG001 # it is what comput
     """Makes calibration use what the first one computed; gives the features of images by their paths."""
     monkeypatch.setattr("calibration.calibrate.FeatureExtractor", RememberingExtractor)
     return RememberingExtractor(NETWORK)
+
+
+def samples_of(runs, bundle, settings=None):
+    """Samples of runs (`RunFiles`) as the bundle's decoder is given them."""
+    settings = settings or bundle.settings
+    read = with_noise_voxels(bundle.reference, bundle.noise)
+    aligned = [align_run(run.bold, run.events, read, settings) for run in runs]
+    return [run_samples(run, bundle.reference, settings, bundle.noise) for run in aligned]
 
 
 @pytest.fixture(scope="session")

@@ -2,19 +2,22 @@ import hashlib
 import json
 from dataclasses import replace
 from importlib.metadata import version
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from calibration import calibrate as module
-from calibration.bids import RunFiles, find_images, find_runs
+from calibration.bids import RunFiles, find_runs
 from calibration.calibrate import calibrate
 from calibration.features import FeatureExtractor
-from calibration.samples import run_samples
+from calibration.samples import RunSamples
+from calibration.stimuli import Stimuli, StimulusFiles
+from calibration.training import Trained
 from rtgod.errors import InputError
+from rtgod.events import Trial
 from rtgod.settings import PipelineSettings
 from tests import naive
+from tests.calibration.conftest import samples_of
 
 N_CANDIDATES, N_SAMPLES = 80, 100
 
@@ -40,7 +43,7 @@ def test_left_out_runs_are_decoded_above_chance(calibrated):
 def test_new_categories_are_decoded_above_chance(bundle, subject):
     """Of the test run: none of these categories was trained on."""
     run = find_runs(subject, "01", "perceptionTest")[0]
-    samples = run_samples(run.bold, run.events, bundle.reference, bundle.settings)
+    (samples,) = samples_of([run], bundle)
     decoder, matcher = bundle.decoder(), bundle.matcher()
     position = {candidate.category_id: i for i, candidate in enumerate(bundle.candidates)}
     accuracies = []
@@ -93,7 +96,7 @@ def test_provenance_names_everything_it_was_made_from(calibrated, inputs, networ
 
 def test_progress_comes_to_its_end_in_every_stage(calibrated):
     last = {stage: (done, total) for stage, done, total in calibrated.progress}
-    assert set(last) == {"runs through the pipeline", "network features", "fitting"}
+    assert set(last) == {"aligning runs", "denoising runs", "network features", "fitting"}
     assert last["network features"] == (N_SAMPLES + N_CANDIDATES,) * 2
     assert all(done == total for done, total in last.values())
 
@@ -130,32 +133,30 @@ def test_shuffled_labels_are_decoded_at_chance(inputs, network, tmp_path):
 # ---------------------------------------------------------------- what cannot be calibrated on
 
 
-def samples_of(runs, bundle):
-    return [run_samples(run.bold, run.events, bundle.reference, bundle.settings) for run in runs]
-
-
-def test_runs_without_shown_images_are_refused(bundle, subject):
+def test_runs_without_shown_images_are_refused(bundle, subject, inputs):
     imagery = samples_of(find_runs(subject, "01", "imagery"), bundle)
     with pytest.raises(InputError, match="trials name no image; calibrate on runs in which images were shown"):
-        module._shown_images(imagery, {})
+        StimulusFiles(inputs.images, inputs.candidates).features(imagery, None, quiet)
 
 
 def test_a_shown_image_without_a_file_is_named(bundle, inputs):
     training = samples_of(inputs.runs, bundle)
-    files = find_images(inputs.images)
-    gone = training[0].trials[3].stimulus
-    del files[gone]
-    with pytest.raises(InputError, match=f"shows {gone}, of which there is no image file; .*--images"):
-        module._shown_images(training, files)
+    missing = replace(training[0].trials[3], stimulus="n00000000_1")
+    training[0] = replace(training[0], trials=(*training[0].trials[:3], missing, *training[0].trials[4:]))
+    with pytest.raises(InputError, match=r"shows n00000000_1, of which there is no image file; .*--images"):
+        StimulusFiles(inputs.images, inputs.candidates).features(training, None, quiet)
 
 
 def test_what_is_shown_need_not_be_a_candidate(bundle):
     """Accuracy of identification is then unknown, that of features is not."""
-    held_out = {layer: np.tile(model.unit_mean, (N_SAMPLES, 1)) for layer, model in bundle.layers.items()}
-    summary = module._summarise(
-        bundle.layers, dict.fromkeys(bundle.layers, 1.0), held_out, held_out, bundle.candidate_features,
-        [f"other{i}" for i in range(N_CANDIDATES)], ["unknown"] * N_SAMPLES,
-        [SimpleNamespace(values=np.zeros((N_SAMPLES, 5)), n_skipped=0)],
-    )  # fmt: skip
+    held_out = {layer: np.tile(model.unit_mean, (3, 1)) for layer, model in bundle.layers.items()}
+    trained = Trained(
+        bundle.patterns, bundle.voxel_mean, bundle.voxel_sd, bundle.layers, dict.fromkeys(bundle.layers, 1.0), held_out
+    )
+    others = tuple(f"other{i}" for i in range(N_CANDIDATES))
+    stimuli = Stimuli({}, {}, others, bundle.candidate_features)
+    trials = tuple(Trial(9.0 * i, 9.0, "stimulus", "unknown", f"image{i}") for i in range(3))
+    run = RunSamples(None, trials, np.zeros((3, 5), np.float32), np.zeros((0, 5), np.float32), 0)
+    summary = module._summarise(trained, held_out, stimuli, [run])
     assert summary.identification_accuracy is None
     assert {layer.identification_accuracy for layer in summary.layers.values()} == {None}

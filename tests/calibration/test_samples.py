@@ -1,57 +1,76 @@
 """The rule that everything else rests on: calibration sees exactly what the server computes."""
 
-from itertools import islice
-
 import nibabel as nib
 import numpy as np
 import pytest
 
-from calibration.bids import find_runs
-from calibration.samples import make_reference, run_samples, window_samples
+from calibration.ablation import variant_of
+from calibration.bids import RunFiles, find_runs
+from calibration.samples import align_run, make_reference, run_samples
+from rtgod.alignment import Stopwatch
 from rtgod.errors import InputError
 from rtgod.events import read_trials
 from rtgod.journal import read_journal
-from rtgod.messages import Pattern, Run
-from rtgod.settings import MotionSettings, PipelineSettings
+from rtgod.messages import Pattern, Ranking, Run
+from rtgod.preprocessing import Cleaner, Noise
+from rtgod.settings import PipelineSettings
 from rtgod.sources import open_source
-from rtgod.window import Window
+from rtgod.window import Repeats
+from tests.calibration.conftest import samples_of
 
 RUNS = ("Training", "perceptionTest", "imagery")
 
 
-def patterns_of(journal):
-    """Per run: the run, and the patterns that the server journaled."""
+def answers_of(journal):
+    """Per run: the patterns that the server journaled, by volume, and its last ranking of each trial."""
     found = {}
     for message in read_journal(journal):
         if isinstance(message, Run):
-            found[message.run_id] = (message, [])
+            found[message.run_id] = ({}, {})
         elif isinstance(message, Pattern):
-            found[message.run_id][1].append(message)
-    return list(found.values())
+            found[message.run_id][0][message.index] = message
+        elif isinstance(message, Ranking):
+            found[message.run_id][1][message.block] = message
+    return found
 
 
-@pytest.mark.parametrize("position", range(3), ids=RUNS)
-def test_samples_are_those_of_the_server_bit_for_bit(journal, bundle, subject, position):
-    run, patterns = patterns_of(journal)[position]
-    window, latest = Window(run, bundle.settings.window), {}
-    for pattern in patterns:
-        sample = window.add(pattern)
-        if sample is not None:
-            latest[sample.block] = sample.values
-    files = find_runs(subject, "01", RUNS[position])[0]
-    ours = run_samples(files.bold, files.events, bundle.reference, bundle.settings)
+@pytest.mark.parametrize("name", RUNS)
+def test_samples_are_those_of_the_server_bit_for_bit(journal, bundle, subject, name):
+    """What the server ranked, decoded and matched again from calibration's samples: the same bytes."""
+    files = find_runs(subject, "01", name)[0]
+    (ours,) = samples_of([files], bundle)
+    _, rankings = answers_of(journal)[ours.run.run_id]
     fresh = [block for block, trial in enumerate(read_trials(files.events)) if not trial.repeat]
-    assert ours.values.tobytes() == np.stack([latest[block] for block in fresh]).tobytes()
     assert len(ours.values) == len(ours.trials) == len(fresh)
-    assert ours.run.run_id == run.run_id
+    decoder, matcher = bundle.decoder(), bundle.matcher()
+    for block, values in zip(fresh, ours.values, strict=True):
+        order, scores = matcher.rank(decoder.decode(0, values))
+        assert (order.tobytes(), scores.tobytes()) == (
+            rankings[block].order.tobytes(),
+            rankings[block].scores.tobytes(),
+        )
     # Samples that were all the same, or all zero, would agree as well.
     assert len({row.tobytes() for row in ours.values}) == len(ours.values)
 
 
+def test_patterns_are_those_of_the_server_bit_for_bit(journal, bundle, subject):
+    files = find_runs(subject, "01", "perceptionTest")[0]
+    aligned = align_run(files.bold, files.events, bundle.reference, bundle.settings)
+    patterns, _ = answers_of(journal)[aligned.run.run_id]
+    cleaner = Cleaner(bundle.reference, aligned.run, bundle.settings, bundle.noise, Repeats())
+    n_compared = 0
+    for volume in aligned.volumes:
+        pattern, *_ = cleaner.clean(volume, Stopwatch())
+        if pattern is not None:
+            theirs = patterns[pattern.index]
+            assert pattern.values.tobytes() == theirs.values.tobytes()
+            assert (pattern.motion, pattern.censored) == (theirs.motion, theirs.censored)
+            n_compared += 1
+    assert n_compared == len(patterns) > 150
+
+
 def test_the_decoder_s_patterns_are_the_z_scored_samples(inputs, bundle):
-    values = np.concatenate(
-        [run_samples(run.bold, run.events, bundle.reference, bundle.settings).values for run in inputs.runs]
-    ).astype(np.float64)
+    values = np.concatenate([run.values for run in samples_of(inputs.runs, bundle)]).astype(np.float64)
     mean, sd = values.mean(axis=0), values.std(axis=0, ddof=1)
     np.testing.assert_allclose(bundle.voxel_mean, mean, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(bundle.voxel_sd, sd, rtol=1e-6)
@@ -64,31 +83,44 @@ def training(inputs):
 
 
 def test_one_back_repeats_are_no_samples(training, bundle):
-    samples = run_samples(training.bold, training.events, bundle.reference, bundle.settings)
+    (samples,) = samples_of([training], bundle)
     assert not any(trial.repeat for trial in samples.trials)
     assert len({trial.stimulus for trial in samples.trials}) == 50
     assert samples.n_skipped == 0
 
 
 def test_trials_without_a_clean_volume_are_counted_not_made_up(training, bundle):
-    strict = PipelineSettings(motion=MotionSettings(censor_fd_mm=0.08))
-    samples = run_samples(training.bold, training.events, bundle.reference, strict)
+    strict = variant_of(bundle.settings, {"censoring": {"fd_mm": 0.08}})
+    (samples,) = samples_of([training], bundle, strict)
     assert samples.n_skipped > 0
     assert len(samples.trials) == len(samples.values) == 50 - samples.n_skipped
 
 
-def test_partial_samples_come_before_the_whole_one(training, bundle):
-    source = open_source(training.bold, events=training.events)
-    first = list(islice(window_samples(source, bundle.reference, bundle.settings), 3))
-    assert [(s.n_volumes, s.final) for s in first] == [(1, False), (2, False), (3, True)]
-    assert first[0].index == 12  # 33 s of rest, 3 s of delay
+def test_noise_is_what_is_left_without_the_responses(training, bundle):
+    """Most of a simulated voxel's course is noise; what its trials add is not in it."""
+    plain = variant_of(bundle.settings, {"noise": {"n_components": 0}})
+    aligned = align_run(training.bold, training.events, bundle.reference, plain)
+    samples = run_samples(aligned, bundle.reference, plain, Noise())
+    cleaner = Cleaner(bundle.reference, aligned.run, plain, Noise(), Repeats())
+    patterns = [p for v in aligned.volumes for p in [cleaner.clean(v, Stopwatch()).pattern] if p is not None]
+    clean = np.stack([p.values for p in patterns if not p.censored])
+    assert samples.noise.shape == clean.shape
+    assert samples.noise.std() < 0.97 * clean.std()
+    evoked = clean.mean(axis=1)  # all voxels respond to any image
+    assert samples.noise.mean(axis=1).std() < 0.6 * evoked.std()
+
+
+def test_training_is_on_single_trials_even_where_repeats_are_averaged(training, bundle):
+    repeats = variant_of(bundle.settings, {"window": {"mode": "repeats"}})
+    (single,), (same,) = samples_of([training], bundle), samples_of([training], bundle, repeats)
+    assert single.values.tobytes() == same.values.tobytes()
 
 
 def test_events_of_another_time_are_refused(training, bundle, tmp_path):
     late = tmp_path / "late_events.tsv"
     late.write_text("onset\tduration\ttrial_type\n5000\t9\tface\n")
     with pytest.raises(InputError, match=r"no trial of late_events\.tsv has a usable volume"):
-        run_samples(training.bold, late, bundle.reference, bundle.settings)
+        samples_of([RunFiles(training.bold, late)], bundle)
 
 
 def test_the_template_is_the_mean_of_volumes_aligned_to_the_first_settled_one(training, bundle):
@@ -114,4 +146,10 @@ def test_a_run_that_looks_elsewhere_is_refused(training, bundle):
     elsewhere[2, 3] += 300
     other = bundle.reference._replace(affine=elsewhere)
     with pytest.raises(InputError, match="hold 0 % of the bundle's"):
-        run_samples(training.bold, training.events, other, bundle.settings)
+        align_run(training.bold, training.events, other, bundle.settings)
+
+
+def test_a_mask_outside_the_head_makes_no_reference(training):
+    corner = np.argwhere(np.ones((3, 3, 3), bool)).astype(np.int32)
+    with pytest.raises(InputError, match="only 0 % of the decoder's voxels lie in the head"):
+        make_reference(training.bold, corner, PipelineSettings())

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from scipy import signal, stats
 
 from calibration.simulation.head import REGIONS
-from calibration.simulation.response import HIERARCHY, block_response, layer_delays_s, make_tuning
+from calibration.simulation.response import HIERARCHY, layer_delays_s, make_tuning
 from calibration.simulation.settings import ResponseSettings
+from rtgod.response import block_response
 
 LAYERS = [f"cnn{i}" for i in range(1, 9)]
 PER_REGION = 60
@@ -25,27 +25,6 @@ def features():
 
 def tuning_of(features, settings=None, seed=1):
     return make_tuning(features, VOXEL_REGIONS, settings or ResponseSettings(), np.random.default_rng(seed))
-
-
-@pytest.mark.parametrize("duration_s", [3.0, 9.0, 15.0])
-@pytest.mark.parametrize(("peak_s", "undershoot_s", "ratio"), [(5, 15, 1 / 6), (6, 12, 0.35), (4, 15, 0.0)])
-def test_block_response_is_the_convolution_of_the_block_with_the_double_gamma(duration_s, peak_s, undershoot_s, ratio):
-    settings = ResponseSettings(hrf_peak_s=peak_s, hrf_undershoot_s=undershoot_s, hrf_ratio=ratio)
-    step_s = 0.01
-    time_s = np.arange(0, 60, step_s)
-    middle_s = time_s + step_s / 2
-    hrf = stats.gamma.pdf(middle_s, peak_s + 1) - ratio * stats.gamma.pdf(middle_s, undershoot_s + 1)
-    assert middle_s[hrf.argmax()] == pytest.approx(peak_s, abs=0.2)
-    hrf /= hrf.sum() * step_s
-    block = (time_s < duration_s - step_s / 2).astype(float)
-    convolved = signal.fftconvolve(block, hrf)[: len(time_s)] * step_s
-    response = block_response(time_s, duration_s, settings)
-    np.testing.assert_allclose(response[1:], convolved[:-1], atol=1e-4)
-    assert (block_response(-time_s, duration_s, settings) == 0).all()
-
-
-def test_a_block_that_lasts_reaches_one():
-    assert block_response(np.array([99.0]), 100.0, ResponseSettings()) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("setting", [{"hrf_peak_s": 5.5}, {"hrf_ratio": 1.0}, {"hrf_undershoot_s": 0}])
@@ -97,7 +76,7 @@ def test_tuning_is_the_seed_s(features):
 def test_in_imagery_high_layers_peak_before_low_ones():
     time_s = np.arange(0, 50, 0.1)
     delays_s = layer_delays_s(8, 4.0)
-    peaks_s = [time_s[block_response(time_s - delay_s, 15.0, ResponseSettings()).argmax()] for delay_s in delays_s]
+    peaks_s = [time_s[block_response(time_s - delay_s, 15.0, 5, 15, 1 / 6).argmax()] for delay_s in delays_s]
     assert (np.diff(peaks_s) < -0.4).all()
     assert peaks_s[0] - peaks_s[-1] == pytest.approx(4.0, abs=0.15)
     assert not layer_delays_s(8, 0.0).any()
