@@ -9,8 +9,6 @@ distance over the brain between where the two put the head, median and worst ove
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -18,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.figures import shared_data, write_json
 from rtgod.messages import Array, Float64Array, Volume
 from rtgod.motion import Registration
 from rtgod.settings import MotionSettings
@@ -29,12 +28,11 @@ _BRAIN = 0.3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures, and write them as JSON if asked to."""
-    shared = Path(os.environ.get("RTGOD_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
     parser = argparse.ArgumentParser(prog="python -m benchmarks.spm_agreement", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--run",
         type=Path,
-        default=shared / "siemens-run",
+        default=shared_data() / "siemens-run",
         help="folder with dicom/ and spm_motion.tsv (default: %(default)s)",
     )
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
@@ -49,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"in the median, {figures['spm_max_diff_mm']:.3f} mm in the worst; {figures['align_ms_median']:.1f} ms a volume"
     )
     if options.json:
-        options.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        write_json(options.json, figures)
     return 0
 
 
@@ -69,8 +67,7 @@ def compare(volumes: Iterable[Volume], affine: Float64Array, spm: Array) -> dict
         image = np.ascontiguousarray(volume.data, np.float32)
         if registration is None:
             registration = Registration(image, affine, image.shape, affine, MotionSettings())
-            brain = np.argwhere(image > _BRAIN * np.percentile(image, 98))
-            points = np.column_stack([brain, np.ones(len(brain))]) @ affine.T
+            points = brain_points(image, affine)
             registration.align(image)  # compiles
         start = time.perf_counter()
         alignment = registration.align(image)
@@ -86,6 +83,12 @@ def compare(volumes: Iterable[Volume], affine: Float64Array, spm: Array) -> dict
         "n_volumes": len(differences),
         "align_ms_median": round(float(np.median(times_ms)), 2),
     }
+
+
+def brain_points(image: Array, affine: Float64Array) -> Float64Array:
+    """Positions of the brain's voxels in mm, with a 1 appended: shape (n_voxels, 4)."""
+    brain = np.argwhere(image > _BRAIN * np.percentile(image, 98))
+    return np.column_stack([brain, np.ones(len(brain))]) @ affine.T
 
 
 def spm_matrix(parameters: Array) -> Float64Array:

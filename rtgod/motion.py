@@ -35,6 +35,8 @@ _LEAST_POINTS, _LEAST_OVERLAP = 200, 0.5
 _OUTLIER_SDS = 12.0
 #: Smallest standard deviation of residuals, as a share of the mean intensity: two equal images have none at all.
 _LEAST_SD = 1e-3
+#: No ratio of one step to the next is believed to be smaller.
+_LEAST_CONTRACTION = 0.1
 #: Brightness against the template beyond which it is not the same kind of image.
 _LEAST_GAIN, _MOST_GAIN = 0.2, 5.0
 #: Sums of the normal equations: upper triangle, right-hand side; squares, 1, values and squared values, all weighted.
@@ -157,7 +159,7 @@ class Registration:
     def _problem_of(self, fit: _Fit) -> str:
         if fit.overlap < _LEAST_OVERLAP:
             return "half of the head is out of the field of view, or its signal is lost"
-        if fit.step_mm > self._settings.tolerance_mm or not _LEAST_GAIN < fit.gain < _MOST_GAIN:
+        if fit.left_mm > self._settings.tolerance_mm or not _LEAST_GAIN < fit.gain < _MOST_GAIN:
             return "the head could not be found in this volume"
         if fit.explained < self._settings.least_explained:
             return f"this is not the template's head, or it is distorted: {100 * max(fit.explained, 0):.0f} % explained"
@@ -178,8 +180,8 @@ class Registration:
 class _Fit(NamedTuple):
     """Where the iterations ended.
 
-    `step_mm` is the length of the last step, `explained` the share of the template's variance that the volume explains,
-    and `overlap` the share of points that fit.
+    `step_mm` is the length of the last step and `contraction` its ratio to the one before; `explained` is the share of
+    the template's variance that the volume explains, and `overlap` the share of points that fit.
     """
 
     pose: Float64Array
@@ -189,6 +191,12 @@ class _Fit(NamedTuple):
     explained: float
     overlap: float
     n_iterations: int
+    contraction: float = 1.0
+
+    @property
+    def left_mm(self) -> float:
+        """Length that the next step should have: steps shrink by much the same ratio, whatever points are used."""
+        return self.step_mm * self.contraction
 
 
 #: As prescribed: the head has not moved.
@@ -249,12 +257,14 @@ class _Level:
         return _centre_of_intensity(self._coefficients, self._affine)
 
     def fit(self, start: _Fit, stride: int, tolerance_mm: float, max_iterations: int) -> _Fit:
-        """Iterate from a start on every `stride`-th point, until a step is shorter than `tolerance_mm`."""
+        """Iterate from a start on every `stride`-th point, until less than `tolerance_mm` should be left to go."""
         fit = start._replace(step_mm=math.inf, n_iterations=0)
-        while fit.step_mm > tolerance_mm and fit.n_iterations < max_iterations and 1e-3 < fit.gain < 1e3:
-            fit = self._step(fit, stride)
+        while fit.left_mm > tolerance_mm and fit.n_iterations < max_iterations and 1e-3 < fit.gain < 1e3:
+            before_mm, fit = fit.step_mm, self._step(fit, stride)
             if fit.overlap < _LEAST_OVERLAP or not math.isfinite(fit.step_mm):
                 break
+            if math.isfinite(before_mm):
+                fit = fit._replace(contraction=min(1.0, max(_LEAST_CONTRACTION, fit.step_mm / before_mm)))
         return fit
 
     def _step(self, fit: _Fit, stride: int) -> _Fit:
