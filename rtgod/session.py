@@ -51,7 +51,7 @@ class Session:
             check_reference(bundle.reference, self._settings)
         self._engine: tuple[Decoder, Matcher] | None = (bundle.decoder(), bundle.matcher()) if bundle else None
         self._repeats = Repeats()
-        self._seen: set[tuple[str, int]] = set()
+        self._seen: dict[str, set[int]] = {}
         self._ended: set[str] = set()
         self._expected = 0
         self._pipeline: Pipeline | None = None
@@ -79,14 +79,14 @@ class Session:
                 # After its end it is no repetition but a second run of the same name, which `check` refuses.
                 return self.run is not None and message.run_id not in self._ended and _same_run(self.run, message)
             case Volume():
-                return (message.run_id, message.index) in self._seen
+                return message.index in self._seen.get(message.run_id, ())
             case RunEnd():
                 return message.run_id in self._ended
 
     def check(self, message: Incoming) -> None:
         """Raise `RefusedError` if the message cannot be taken now; the session stays as it was."""
         if isinstance(message, Run):
-            if message.run_id in self._ended or any(run_id == message.run_id for run_id, _ in self._seen):
+            if message.run_id in self._ended or message.run_id in self._seen:
                 raise RefusedError(f"run {message.run_id} was already sent to this server; give the new one another id")
             if self.bundle:
                 try:
@@ -131,7 +131,7 @@ class Session:
                     yield self._lost(message.run_id, index), None
                 self._expected = max(self._expected, message.n_volumes)
             case Volume():
-                self._seen.add((message.run_id, message.index))
+                self._seen.setdefault(message.run_id, set()).add(message.index)
                 if message.index < self._expected:
                     yield (
                         NotReady(message.run_id, message.index, Reason.LOST_VOLUME, "it came after later volumes"),

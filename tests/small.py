@@ -1,6 +1,7 @@
 """A small head, runs of it and a decoder for it: quick to align, and every part of the path is reached."""
 
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def orthonormal(n_rows, n_columns):
 NOISE = NoiseShape(np.full(N_VOXELS, 0.5, np.float32), orthonormal(3, N_VOXELS), np.array([0.2, 0.5, 0.9], np.float32))
 
 
-def bundle(settings=SETTINGS):
+def bundle(settings=SETTINGS, n_units=MappingProxyType({"conv": 9, "fc": 5})):
     """A decoder with two layers and random weights: its rankings mean nothing, but any voxel moves them."""
     rng = np.random.default_rng(1)
 
@@ -54,7 +55,6 @@ def bundle(settings=SETTINGS):
 
     bright = np.argwhere(head() > 600).astype(np.int32)
     voxels = bright[np.linspace(0, len(bright) - 1, N_VOXELS).astype(int)]
-    n_units = {"conv": 9, "fc": 5}
     layers = {k: LayerDecoder(noise(n, N_SAMPLES), noise(n), 1 + np.abs(noise(n))) for k, n in n_units.items()}
     return DecoderBundle(
         reference=Reference(head(), AFFINE, voxels),
