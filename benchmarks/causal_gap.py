@@ -15,10 +15,11 @@ import math
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -37,19 +38,30 @@ from calibration.simulation.settings import SubjectSettings
 from calibration.stimuli import StimulusFiles
 from calibration.training import train
 from calibration.workers import workers
-from rtgod.alignment import Aligned, Reference
+from rtgod.alignment import Aligned, Reference, Stopwatch
 from rtgod.decoding import Matcher
 from rtgod.events import Trial, blocks
-from rtgod.messages import Array, Float32Array, Float64Array, Motion, Run
-from rtgod.preprocessing import Noise, is_settled
+from rtgod.messages import Array, Features, Float32Array, Float64Array, Motion, Run
+from rtgod.preprocessing import Cleaner, Noise, is_settled
 from rtgod.settings import NoiseSettings, PipelineSettings
 from rtgod.sources import open_source
-from rtgod.window import Window
+from rtgod.units import UnitCourses
+from rtgod.window import Repeats, Window
 
 SHIFT_S = 5.0
 ALPHA = 1000.0
 #: What the settings are chosen from, within the training runs.
 GRID = {"drift_sd": (0.1, 0.2, 0.4), "response_sd": (0.5, 1.0), "n_components": (20, 50, 100)}
+#: What is compared on the real data.
+WAYS = {
+    "offline": "whole run centred and scaled",
+    "offline_whitened": "the same, whitened as below",
+    "causal": "causal, settings chosen in training runs",
+    "causal_default": "causal, default settings",
+    "causal_unwhitened": "causal, not whitened",
+    "causal_demeaned": "causal, patterns demeaned",
+    "causal_features": "causal, features freed in place of voxels",
+}
 _STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, None, 0, converged=True)
 _WEIGHTS = "random:0"
 
@@ -114,67 +126,96 @@ def read_runs(folder: Path) -> list[AlignedRun]:
 
 
 def real_gap(runs: Sequence[AlignedRun]) -> dict[str, float]:
-    """Accuracy offline, causally with settings chosen in training runs, and causally with the defaults."""
-    offline = [offline_samples(run) for run in runs]
+    """Accuracy of every way: see `WAYS`."""
     by_settings = {
         (drift, response): [causal_samples(run, settings_for(drift, response)) for run in runs]
         for drift, response in product(GRID["drift_sd"], GRID["response_sd"])
     }
-    defaults = PipelineSettings()
+    offline = [offline_samples(run) for run in runs]
     default = [causal_samples(run, settings_for()) for run in runs]
-    n_blocks = sum(len(run.categories) for run in offline)
-    right, right_by_default, right_offline, chosen = 0, 0, 0, Counter()
+    demeaned = [causal_samples(run, settings_for(demean=True)) for run in runs]
+    of_features = [causal_samples(run, settings_for(of_features=True)) for run in runs]
+    noise, right, chosen = PipelineSettings().noise, Counter(), Counter()
     for left_out in range(len(runs)):
-        right_offline += n_right(offline, left_out)
-        right_by_default += n_right(whitened(default, left_out, defaults.noise), left_out)
-        best, fold = max(
-            (
-                (inner_accuracy(found, left_out), -i, (drift, response, n), found)
-                for i, ((drift, response), n) in enumerate(product(by_settings, GRID["n_components"]))
-                for found in [whitened(by_settings[drift, response], left_out, NoiseSettings(n_components=n))]
-            ),
-            key=lambda one: one[:2],
-        )[2:]
+        best, fold = choose(by_settings, left_out)
         chosen[best] += 1
-        right += n_right(fold, left_out)
+        right["causal"] += n_right(fold, left_out)
+        right["offline"] += n_right(offline, left_out)
+        right["offline_whitened"] += n_right(whitened(offline, left_out, noise), left_out)
+        right["causal_default"] += n_right(whitened(default, left_out, noise), left_out)
+        right["causal_unwhitened"] += n_right(default, left_out)
+        right["causal_demeaned"] += n_right(whitened(demeaned, left_out, noise), left_out)
+        right["causal_features"] += n_right_of_features(of_features, runs[left_out], left_out, noise)
+    n_blocks = sum(len(run.categories) for run in offline)
     figures: dict[str, float] = {"n_blocks": n_blocks}
-    for name, n in (("offline", right_offline), ("causal", right), ("causal_default", right_by_default)):
-        low, high = wilson(n, n_blocks)
-        figures |= {f"{name}_accuracy": n / n_blocks, f"{name}_low": low, f"{name}_high": high}
+    for way in WAYS:
+        low, high = wilson(right[way], n_blocks)
+        figures |= {f"{way}_accuracy": right[way] / n_blocks, f"{way}_low": low, f"{way}_high": high}
     print("settings chosen (drift_sd, response.sd, noise components):", dict(chosen))
     return figures
 
 
-def settings_for(drift_sd: float | None = None, response_sd: float | None = None) -> PipelineSettings:
+def choose(
+    by_settings: Mapping[tuple[float, float], Sequence[Labelled]], left_out: int
+) -> tuple[tuple[float, float, int], list[Labelled]]:
+    """The settings that are best within the training runs, and all runs' samples with them."""
+    found = {
+        (*settings, n): whitened(runs, left_out, NoiseSettings(n_components=n))
+        for (settings, runs), n in product(by_settings.items(), GRID["n_components"])
+    }
+    return max(found.items(), key=lambda one: inner_accuracy(one[1], left_out))
+
+
+def settings_for(
+    drift_sd: float | None = None, response_sd: float | None = None, demean: bool = False, of_features: bool = False
+) -> PipelineSettings:
     """The defaults, for data whose first volumes were dropped and whose blocks are read 5 s late."""
-    changes = {"nuisance": {"discard_s": 0.0}, "window": {"hrf_shift_s": SHIFT_S}, "noise": {"n_components": 0}}
-    if drift_sd is not None and response_sd is not None:
+    changes: dict[str, dict[str, Any]] = {
+        "nuisance": {"discard_s": 0.0, "of": "features" if of_features else "voxels"},
+        "window": {"hrf_shift_s": SHIFT_S},
+        "noise": {"n_components": 0},
+        "scaling": {"demean": demean},
+    }
+    if drift_sd is not None:
         changes["nuisance"]["drift_sd"] = drift_sd
+    if response_sd is not None:
         changes["response"] = {"sd": response_sd}
     return variant_of(PipelineSettings(), changes)
 
 
 def causal_samples(run: AlignedRun, settings: PipelineSettings) -> Labelled:
     """The pipeline's samples, as yet not whitened."""
+    found = run_samples(run, reference_of(run), settings, Noise())
+    return Labelled(found.values, tuple(trial.category for trial in found.trials), found.noise)
+
+
+def reference_of(run: AlignedRun) -> Reference:
+    """The slice's voxels; where they lie does not matter here."""
     n_voxels = len(run.volumes[0].values)
     voxels = np.column_stack([np.arange(n_voxels), np.zeros((n_voxels, 2))]).astype(np.int32)
-    reference = Reference(np.zeros((1, 1, 1), np.float32), np.eye(4), voxels)
-    found = run_samples(run, reference, settings, Noise())
-    return Labelled(found.values, tuple(trial.category for trial in found.trials), found.noise)
+    return Reference(np.zeros((1, 1, 1), np.float32), np.eye(4), voxels)
 
 
 def offline_samples(run: AlignedRun) -> Labelled:
     """Means over blocks of the run centred and scaled as a whole."""
     courses = np.array([volume.values for volume in run.volumes], np.float64)
     courses = (courses - courses.mean(axis=0)) / np.where(courses.std(axis=0) > 0, courses.std(axis=0), 1)
-    return Labelled(block_means(courses, run.run), tuple(t.category for t in run.trials), np.empty((0, 0), np.float32))
+    means, block_of, noise = block_means(courses, run.run), positions(run.run, len(courses)), courses.copy()
+    for block, mean in enumerate(means):
+        noise[block_of == block] -= mean
+    return Labelled(means, tuple(trial.category for trial in run.trials), noise.astype(np.float32))
 
 
 def block_means(courses: Float64Array, run: Run, settings: PipelineSettings | None = None) -> Float64Array:
     """Mean over each block's volumes, (n_blocks, n_voxels)."""
+    block_of = positions(run, len(courses), settings)
+    return np.array([courses[block_of == block].mean(axis=0) for block in range(len(run.blocks))])
+
+
+def positions(run: Run, n_volumes: int, settings: PipelineSettings | None = None) -> Array:
+    """The block that each volume belongs to, −1 between blocks."""
     window = Window(run, (settings or settings_for()).window)
-    positions = np.array([-1 if (p := window.position(i)[0]) is None else p for i in range(len(courses))])
-    return np.array([courses[positions == block].mean(axis=0) for block in range(len(run.blocks))])
+    return np.array([-1 if (block := window.position(i)[0]) is None else block for i in range(n_volumes)])
 
 
 def whitened(runs: Sequence[Labelled], left_out: int, settings: NoiseSettings) -> list[Labelled]:
@@ -193,6 +234,41 @@ def n_right(runs: Sequence[Labelled], left_out: int) -> int:
     classifier = RidgeClassifier(ALPHA).fit((X - mean) / sd, y)
     predicted = classifier.predict((runs[left_out].samples - mean) / sd)
     return int((predicted == np.array(runs[left_out].categories)).sum())
+
+
+class ClassifierAsDecoder:
+    """Gives a classifier's scores as features, one unit a category, so that their course can be freed from drift."""
+
+    def __init__(self, runs: Sequence[Labelled], left_out: int) -> None:
+        training = [run for k, run in enumerate(runs) if k != left_out]
+        X = np.concatenate([run.samples for run in training])
+        self.mean, self.sd = X.mean(axis=0), X.std(axis=0)
+        self.sd[self.sd == 0] = 1
+        y = np.concatenate([run.categories for run in training])
+        self.classifier = RidgeClassifier(ALPHA).fit((X - self.mean) / self.sd, y)
+        self.n_voxels, self.n_units = X.shape[1], len(self.classifier.classes_)
+
+    def decode(self, index: int, values: Float32Array) -> Features:
+        """Scores of one pattern."""
+        scores = self.classifier.decision_function([(values - self.mean) / self.sd])[0]
+        return Features(index, {"scores": scores.astype(np.float32)})
+
+
+def n_right_of_features(runs: Sequence[Labelled], aligned: AlignedRun, left_out: int, settings: NoiseSettings) -> int:
+    """Blocks of one run that are right when what is decoded is freed from drift, not the voxels."""
+    shape = learn_shape([run.noise for k, run in enumerate(runs) if k != left_out], settings)
+    whitened_runs = [replace(run, samples=np.array([shape.whiten(one) for one in run.samples])) for run in runs]
+    decoder = ClassifierAsDecoder(whitened_runs, left_out)
+    pipeline = settings_for(of_features=True)
+    cleaner = Cleaner(reference_of(aligned), aligned.run, pipeline, Noise(shape), Repeats())
+    units = UnitCourses(decoder, aligned.run, pipeline, Repeats())
+    latest: dict[int, Float32Array] = {}
+    for volume in aligned.volumes:
+        pattern = cleaner.clean(volume, Stopwatch()).pattern
+        if pattern is not None and (sample := units.step(pattern, cleaner.whitened(pattern.values), Stopwatch())):
+            latest[sample.block] = sample.values
+    categories = decoder.classifier.classes_
+    return sum(categories[scores.argmax()] == aligned.trials[block].category for block, scores in latest.items())
 
 
 def inner_accuracy(runs: Sequence[Labelled], left_out: int) -> float:
@@ -265,12 +341,7 @@ def _silent(_: str, __: int, ___: int) -> None:
 
 def _print(figures: dict[str, float]) -> None:
     print(f"real data, {figures['n_blocks']} blocks of eight categories, chance 0.125:")
-    labels = {
-        "offline": "whole run centred and scaled",
-        "causal": "causal, settings chosen in training runs",
-        "causal_default": "causal, default settings",
-    }
-    for name, label in labels.items():
+    for name, label in WAYS.items():
         low, high = figures[f"{name}_low"], figures[f"{name}_high"]
         print(f"  {label:<42} {figures[f'{name}_accuracy']:.3f}  (95 % interval {low:.3f} to {high:.3f})")
     print(f"simulated subject, {figures['simulated_n_blocks']} blocks of test categories, chance 0.5:")

@@ -69,6 +69,8 @@ def ablation(names: Sequence[str], kinds: Mapping[str, Sequence[tuple[float, flo
         axes.set_title(kind, fontsize=11)
         axes.set_xlabel("identification accuracy, %")
         _plain(axes)
+    note = "bars: 95 % interval of the difference from the settings as they are, paired over trials"
+    figure.supxlabel(note, fontsize=9)
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()
     return figure

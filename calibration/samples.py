@@ -170,10 +170,13 @@ def noise_residuals(
 
 
 def _trial_by_trial(settings: PipelineSettings) -> PipelineSettings:
-    """Decoders are trained on single trials, whatever is averaged when they are used."""
-    if settings.window.mode != "repeats":
-        return settings
-    return settings.model_copy(update={"window": settings.window.model_copy(update={"mode": "block"})})
+    """Decoders are trained on single trials, whatever is averaged or slid over when they are used."""
+    changes = {
+        "repeats": {"mode": "block"},
+        # A window that slides knows of no trials, and takes the mean of its volumes.
+        "sliding": {"mode": "block", "estimate": "mean"},
+    }.get(settings.window.mode, {})
+    return settings.model_copy(update={"window": settings.window.model_copy(update=changes)})
 
 
 def make_reference(path: Path, voxels: Int32Array, settings: PipelineSettings) -> Reference:

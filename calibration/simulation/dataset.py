@@ -42,6 +42,8 @@ _CANDIDATES = 1000
 #: Exemplars from this number on are what comes to the subject's mind: neither shown nor behind the candidates.
 _IMAGINED = 2000
 _PICTURES_AT_ONCE = 20
+#: A voxel with more than this share of white matter or fluid is nothing else.
+_PURE_TISSUE = 0.95
 #: The brain reads other units than those that a decoder is trained on: both are samples of the same layers.
 _TRUTH_UNITS = {"n_units": 200, "units_seed": 1_000_003}
 Report = Callable[[str, int, int], object]
@@ -250,6 +252,10 @@ class _Subject:
         _write_tsv(folder / f"{subject}_space-bold_desc-visual_dseg.tsv", ("index", "name"), labels)
         for name in (*REGIONS, *UNIONS):
             mask = head.mask(name).astype(np.uint8)
+            _save_nifti(folder / f"{subject}_space-bold_label-{name}_mask.nii.gz", mask, head.affine)
+        # Where no signal of interest is: noise components can be read from there.
+        for name, part in (("WM", head.white), ("CSF", head.csf)):
+            mask = (part > _PURE_TISSUE).astype(np.uint8)
             _save_nifti(folder / f"{subject}_space-bold_label-{name}_mask.nii.gz", mask, head.affine)
         _save_nifti(folder / f"{subject}_space-bold_boldref.nii.gz", head.template, head.affine)
 

@@ -2,7 +2,9 @@ import hashlib
 import json
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import islice
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -13,9 +15,13 @@ from calibration.features import FeatureExtractor
 from calibration.samples import RunSamples
 from calibration.stimuli import Stimuli, StimulusFiles
 from calibration.training import Trained
+from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
 from rtgod.events import Trial
-from rtgod.settings import PipelineSettings
+from rtgod.messages import Ranking
+from rtgod.session import Session
+from rtgod.settings import NuisanceSettings, PipelineSettings
+from rtgod.sources import open_source
 from tests import naive
 from tests.calibration.conftest import samples_of
 
@@ -109,6 +115,34 @@ def test_the_number_of_workers_changes_no_byte(calibrated, inputs, network):
     for key, values in arrays.items():
         assert values.tobytes() == expected[key].tobytes(), key
     assert summary == calibrated.summary
+
+
+@pytest.mark.usefixtures("known_features")
+@pytest.mark.parametrize("masked", [True, False], ids=["white matter", "noisiest voxels"])
+def test_noise_components_are_learned_saved_and_used(inputs, network, tmp_path, masked):
+    """Their voxels are read with the decoder's; a session with the bundle decodes with them."""
+    mask = inputs.mask.with_name("sub-01_space-bold_label-WM_mask.nii.gz")
+    settings = PipelineSettings(nuisance=NuisanceSettings(n_components=3))
+    bundle, summary = calibrate(
+        replace(inputs, noise_mask=mask if masked else None), settings, network, n_workers=1, report=quiet
+    )
+    assert bundle.noise.courses.loadings.shape == (3, len(bundle.noise.courses.voxels))
+    if masked:
+        voxels = np.argwhere(np.asarray(nib.load(mask).dataobj) > 0)
+        np.testing.assert_array_equal(bundle.noise.courses.voxels, voxels)
+    assert summary.identification_accuracy > 0.6
+    bundle.save(tmp_path / "bundle")
+    session = Session(DecoderBundle.load(tmp_path / "bundle"))
+    source = open_source(inputs.runs[0].bold, events=inputs.runs[0].events)
+    (ours,) = samples_of(inputs.runs[:1], bundle)
+    rankings = {}
+    for message in (source.run, *islice(source, 20)):
+        for answer, _ in session.take(message):
+            if isinstance(answer, Ranking) and answer.final:
+                rankings[answer.block] = answer
+    assert len(rankings) == 2
+    order, scores = bundle.matcher().rank(bundle.decoder().decode(0, ours.values[0]))
+    assert (rankings[0].order.tobytes(), rankings[0].scores.tobytes()) == (order.tobytes(), scores.tobytes())
 
 
 @pytest.mark.usefixtures("known_features")

@@ -116,6 +116,13 @@ def test_training_is_on_single_trials_even_where_repeats_are_averaged(training, 
     assert single.values.tobytes() == same.values.tobytes()
 
 
+def test_training_for_a_sliding_window_is_on_means_of_trials(training, bundle):
+    sliding = variant_of(bundle.settings, {"window": {"mode": "sliding"}})
+    means = variant_of(bundle.settings, {"window": {"mode": "block", "estimate": "mean"}})
+    (ours,), (expected,) = samples_of([training], bundle, sliding), samples_of([training], bundle, means)
+    assert ours.values.tobytes() == expected.values.tobytes()
+
+
 def test_events_of_another_time_are_refused(training, bundle, tmp_path):
     late = tmp_path / "late_events.tsv"
     late.write_text("onset\tduration\ttrial_type\n5000\t9\tface\n")

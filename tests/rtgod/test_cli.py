@@ -63,7 +63,10 @@ def test_importing_loads_nothing_heavy(package):
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("command", ["demo", "simulate", "calibrate", "report", "serve", "replay", "display"])
+COMMANDS = ["demo", "simulate", "calibrate", "evaluate", "report", "serve", "replay", "display"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(capsys, monkeypatch, command):
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
@@ -135,6 +138,18 @@ def test_calibrate_refuses_before_it_works(rtgod, tmp_path):
     refused(rtgod("calibrate", "nowhere", "--subject", "01", "--out", "bundle"), "nowhere", "BIDS")
     (tmp_path / "bundle").mkdir()
     refused(rtgod("calibrate", "nowhere", "--subject", "01", "--out", "bundle"), "bundle", "--out")
+
+
+def test_evaluate_refuses_before_it_works(rtgod, tmp_path):
+    common = ("--subject", "01", "--out", "out")
+    refused(rtgod("evaluate", "nowhere", *common, "--ablate", "preprocessing"), "nowhere", "BIDS")
+    refused(rtgod("evaluate", "nowhere", *common, "--ablate", "decoding"), "--ablate decoding", "preprocessing")
+    func = tmp_path / "bids" / "sub-01" / "func"
+    func.mkdir(parents=True)
+    for name in ("bold.nii.gz", "events.tsv"):
+        (func / f"sub-01_task-Training_run-01_{name}").touch()
+    mask = ("--mask", "mask.nii.gz", "--test", "Training")
+    refused(rtgod("evaluate", "bids", *common, "--ablate", "preprocessing", *mask), "share 1 runs", "--test")
 
 
 def test_simulate_keeps_what_is_there(rtgod, tmp_path):

@@ -183,6 +183,17 @@ def test_every_training_image_is_shown_in_one_run_only(subject):
     assert sorted(names) == sorted(path.stem for path in (subject / "stimuli" / "training").glob("*.png"))
 
 
+@pytest.mark.parametrize("tissue", ["WM", "CSF"])
+def test_masks_of_tissues_hold_no_cortex(subject, tissue):
+    folder = subject / "derivatives" / "rois" / "sub-01" / "anat"
+    mask, cortex = (
+        np.asarray(nib.load(folder / f"sub-01_space-bold_label-{name}_mask.nii.gz").dataobj) > 0
+        for name in (tissue, "VC")
+    )
+    assert 10 < mask.sum() < 0.3 * mask.size
+    assert not (mask & cortex).any()
+
+
 def test_masks_of_unions_are_the_union_of_their_regions(subject):
     folder = subject / "derivatives" / "rois" / "sub-01" / "anat"
     run = nib.load(next(subject.glob("sub-01/**/*_bold.nii.gz")))
