@@ -13,6 +13,13 @@ def shared_data() -> Path:
     return Path(os.environ.get("RTGOD_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
+def print_all(figures: Mapping[str, float | int]) -> None:
+    """Print figures in a column."""
+    width = max(map(len, figures))
+    for name, value in figures.items():
+        print(f"{name:<{width}}  {value:.5g}")
+
+
 def write_json(path: Path, figures: Mapping[str, float | int]) -> None:
     """Write figures as one flat object."""
     path.write_text(json.dumps(dict(figures), indent=1) + "\n", encoding="utf-8")

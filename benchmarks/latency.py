@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 
-from benchmarks.figures import write_json
+from benchmarks.figures import print_all, write_json
 from calibration.simulation.head import build_head
 from calibration.simulation.resample import resample
 from rtgod.alignment import Reference
@@ -58,9 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         paper = name == "64x64x50"
         measured = measure(shape, voxel_mm, options.volumes if paper else min(options.volumes, 400))
         figures |= {key if paper else f"{key}_{name}": value for key, value in measured.items()}
-    width = max(map(len, figures))
-    for key, value in figures.items():
-        print(f"{key:<{width}}  {value:.4g}")
+    print_all(figures)
     if options.json:
         write_json(options.json, figures)
     return 0

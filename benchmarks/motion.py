@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.figures import shared_data, write_json
+from benchmarks.figures import print_all, shared_data, write_json
 from benchmarks.heads import HeadScanner, errors, with_noise
 from benchmarks.peers import Rtspm, SimpleItk
 from benchmarks.spm_agreement import brain_points, compare
@@ -52,9 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures |= real_figures(options.data)
     else:
         print(f"{options.data}: no siemens-run in it; nothing is compared on real data", file=sys.stderr)
-    width = max(map(len, figures))
-    for name, value in figures.items():
-        print(f"{name:<{width}}  {value:.5g}")
+    print_all(figures)
     if options.json:
         write_json(options.json, figures)
     return 0

@@ -23,10 +23,29 @@ if TYPE_CHECKING:
     from calibration.features import Network
 
 console = Console()
+# What several commands ask for, in the same words.
+Dataset = Annotated[Path, typer.Argument(help="Root of a BIDS data set.")]
+Subject = Annotated[str, typer.Option(help="Subject label, without sub-.")]
+Training = Annotated[str, typer.Option(help="Runs to train on: those whose file name contains this.")]
+Region = Annotated[str, typer.Option(help="Region whose mask is taken from derivatives/rois.")]
+Mask = Annotated[Path | None, typer.Option(help="Mask image to use instead of a region's.")]
 NoiseMask = Annotated[
     Path | None,
     typer.Option(help="Mask of voxels to read noise components from, if settings ask for any; default the noisiest."),
 ]
+Images = Annotated[Path | None, typer.Option(help="Folder of the shown images; default BIDS/stimuli.")]
+Candidates = Annotated[
+    Path | None, typer.Option(help="Folder with a folder of images per candidate; default BIDS/stimuli/candidates.")
+]
+NetworkName = Annotated[str, typer.Option("--network", help="A classification network of torchvision.")]
+Weights = Annotated[str, typer.Option(help="default (pretrained), a local file, or random:SEED.")]
+Layers = Annotated[
+    list[str] | None, typer.Option(help="NAME=NODE, repeatable; default AlexNet's eight as cnn1 … cnn8.")
+]
+Units = Annotated[int, typer.Option(min=1, help="Units to keep of each layer.")]
+SettingsFile = Annotated[Path | None, typer.Option(help="TOML file with pipeline settings.")]
+ShowSettings = Annotated[bool, typer.Option("--show-settings", help="Print the settings as JSON and stop.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default one per core.")]
 
 
 def simulate(
@@ -41,10 +60,8 @@ def simulate(
     other_categories: Annotated[
         int | None, typer.Option(min=0, help="Candidates that are never shown; default 200.")
     ] = None,
-    show_settings: Annotated[
-        bool, typer.Option("--show-settings", help="Print the settings as JSON and stop.")
-    ] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one per core.")] = None,
+    show_settings: ShowSettings = False,
+    workers: Workers = None,
 ) -> None:
     """Make a simulated subject: a BIDS data set to rehearse and plan with.
 
@@ -68,31 +85,25 @@ def simulate(
 
 
 def calibrate(
-    dataset: Annotated[Path, typer.Argument(help="Root of a BIDS data set.")],
-    subject: Annotated[str, typer.Option(help="Subject label, without sub-.")],
+    dataset: Dataset,
+    subject: Subject,
     out: Annotated[Path, typer.Option(help="Folder of the bundle to make; must not exist.")],
-    training: Annotated[str, typer.Option(help="Runs to train on: those whose file name contains this.")] = "Training",
-    region: Annotated[str, typer.Option(help="Region whose mask is taken from derivatives/rois.")] = "VC",
-    mask: Annotated[Path | None, typer.Option(help="Mask image to use instead of a region's.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of the shown images; default BIDS/stimuli.")] = None,
-    candidates: Annotated[
-        Path | None, typer.Option(help="Folder with a folder of images per candidate; default BIDS/stimuli/candidates.")
-    ] = None,
+    training: Training = "Training",
+    region: Region = "VC",
+    mask: Mask = None,
+    images: Images = None,
+    candidates: Candidates = None,
     noise_mask: NoiseMask = None,
     names: Annotated[
         Path | None, typer.Option(help="Table with category_id and name; default BIDS/stimuli/categories.tsv if there.")
     ] = None,
-    network: Annotated[str, typer.Option(help="A classification network of torchvision.")] = "alexnet",
-    weights: Annotated[str, typer.Option(help="default (pretrained), a local file, or random:SEED.")] = "default",
-    layer: Annotated[
-        list[str] | None, typer.Option(help="NAME=NODE, repeatable; default AlexNet's eight as cnn1 … cnn8.")
-    ] = None,
-    units: Annotated[int, typer.Option(min=1, help="Units to keep of each layer.")] = 1000,
-    settings: Annotated[Path | None, typer.Option(help="TOML file with pipeline settings.")] = None,
-    show_settings: Annotated[
-        bool, typer.Option("--show-settings", help="Print the settings as JSON and stop.")
-    ] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one per core.")] = None,
+    network: NetworkName = "alexnet",
+    weights: Weights = "default",
+    layer: Layers = None,
+    units: Units = 1000,
+    settings: SettingsFile = None,
+    show_settings: ShowSettings = False,
+    workers: Workers = None,
 ) -> None:
     """Train a decoder on recorded runs and write its bundle.
 
@@ -120,27 +131,23 @@ def calibrate(
 
 
 def evaluate(
-    dataset: Annotated[Path, typer.Argument(help="Root of a BIDS data set.")],
-    subject: Annotated[str, typer.Option(help="Subject label, without sub-.")],
+    dataset: Dataset,
+    subject: Subject,
     out: Annotated[Path, typer.Option(help="Folder for tables and figures; files of the same names are replaced.")],
     ablate: Annotated[str, typer.Option(help="What to take apart step by step: preprocessing.")],
-    training: Annotated[str, typer.Option(help="Runs to train on: those whose file name contains this.")] = "Training",
+    training: Training = "Training",
     test: Annotated[str, typer.Option(help="Runs to test on: those whose file name contains this.")] = "Test",
-    region: Annotated[str, typer.Option(help="Region whose mask is taken from derivatives/rois.")] = "VC",
-    mask: Annotated[Path | None, typer.Option(help="Mask image to use instead of a region's.")] = None,
+    region: Region = "VC",
+    mask: Mask = None,
     noise_mask: NoiseMask = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of the shown images; default BIDS/stimuli.")] = None,
-    candidates: Annotated[
-        Path | None, typer.Option(help="Folder with a folder of images per candidate; default BIDS/stimuli/candidates.")
-    ] = None,
-    network: Annotated[str, typer.Option(help="A classification network of torchvision.")] = "alexnet",
-    weights: Annotated[str, typer.Option(help="default (pretrained), a local file, or random:SEED.")] = "default",
-    layer: Annotated[
-        list[str] | None, typer.Option(help="NAME=NODE, repeatable; default AlexNet's eight as cnn1 … cnn8.")
-    ] = None,
-    units: Annotated[int, typer.Option(min=1, help="Units to keep of each layer.")] = 1000,
-    settings: Annotated[Path | None, typer.Option(help="TOML file with pipeline settings.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one per core.")] = None,
+    images: Images = None,
+    candidates: Candidates = None,
+    network: NetworkName = "alexnet",
+    weights: Weights = "default",
+    layer: Layers = None,
+    units: Units = 1000,
+    settings: SettingsFile = None,
+    workers: Workers = None,
 ) -> None:
     """Find out on new runs what each step of preprocessing is worth.
 

@@ -136,13 +136,15 @@ class Denoiser:
         for column in self._design.starting(index):
             self._fit.restart(column, self._settings.response.sd)
         row = self._design.row(index, motion, gain, components)
-        self._start_late_series(values)
+        if not censored:
+            self._start_late_series(values)
+        known = np.isfinite(values) & self._seen
         nuisance_row = row.copy()
         nuisance_row[self._design.n_nuisance :] = 0.0
         predicted, baseline, variance = self._fit.predict(row), self._fit.predict(nuisance_row), self._fit.variance(row)
-        innovation = np.where(np.isfinite(values), values - predicted, 0.0)
+        innovation = np.where(known, values - predicted, 0.0)
         clipped = self._clip(innovation, variance)
-        found = self._scaled(index, values, predicted - baseline, clipped, variance) if self.ready else None
+        found = self._scaled(index, known, predicted - baseline, clipped, variance) if self.ready else None
         if not censored:
             self._learn(row, clipped, variance)
         return found
@@ -189,17 +191,16 @@ class Denoiser:
             self._n_squares += 1
 
     def _scaled(
-        self, index: int, values: Float32Array, responses: Float64Array, innovation: Float64Array, variance: float
+        self, index: int, known: BoolArray, responses: Float64Array, innovation: Float64Array, variance: float
     ) -> Denoised:
         level, sd = self._reference()
         freezes = self._settings.scaling.baseline == "frozen" and self._frozen is None
         if freezes and self._design.baseline_is_over(index):
             self._frozen = level, sd = level.copy(), sd.copy()
         moved = self._fit.coefficients[:, 0] - level  # nothing, unless the baseline is frozen
-        usable = np.isfinite(values)
         return Denoised(
-            self._in_unit(moved + responses + innovation, level, sd, usable),
-            self._in_unit(innovation / np.sqrt(variance), level, sd, usable),
+            self._in_unit(moved + responses + innovation, level, sd, known),
+            self._in_unit(innovation / np.sqrt(variance), level, sd, known),
         )
 
     def _reference(self) -> tuple[Float64Array, Float64Array]:

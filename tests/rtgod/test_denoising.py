@@ -215,6 +215,15 @@ def test_a_voxel_that_enters_the_field_of_view_late_is_not_a_response(first):
     assert max(abs(found[i].values[3]) for i in range(first + 1, 60)) < 8  # the noise is 1.1 %
 
 
+def test_a_voxel_does_not_start_from_a_censored_volume():
+    values = intensities()
+    values[:20, 3] = np.nan
+    values[20, 3] *= 1.5
+    _, found = fed(values, censored={20})
+    assert found[20].values[3] == 0
+    assert max(abs(found[i].values[3]) for i in range(21, 60)) < 8
+
+
 def test_voxels_without_signal_have_no_change():
     values = np.column_stack([intensities(), np.full(60, 0.5), np.zeros(60), np.full(60, -3.0)]).astype(np.float32)
     values[59] += 10
