@@ -120,7 +120,7 @@ def read_runs(folder: Path) -> list[AlignedRun]:
         courses = image.get_fdata(dtype=np.float32)[head].T
         trials = tuple(sorted(events[name], key=lambda trial: trial.onset_s))
         run = Run(name, "001", 2.5, image.shape[:3], image.affine, len(courses), blocks(trials))
-        volumes = tuple(Aligned(name, i, values, 0, _STILL, 1.0) for i, values in enumerate(courses))
+        volumes = tuple(Aligned(name, i, values, _STILL, 1.0) for i, values in enumerate(courses))
         runs.append(AlignedRun(folder, folder, run, trials, volumes))
     return runs
 

@@ -48,8 +48,6 @@ class Aligned:
     index : int
     values : ndarray of shape (n_voxels,), float32
         Intensities at the voxels that were asked for; NaN outside the field of view.
-    n_outside : int
-        How many are NaN.
     motion : Motion
     gain : float
         Brightness of the head as a share of the template's.
@@ -58,7 +56,6 @@ class Aligned:
     run_id: str
     index: int
     values: Float32Array
-    n_outside: int
     motion: Motion
     gain: float
 
@@ -115,8 +112,8 @@ class Aligner:
             return NotReady(volume.run_id, volume.index, Reason.NO_DECODER, "no bundle is loaded", found.motion)
         pose = found.pose if self._corrects else np.eye(4)
         to_volume = self._mm_to_voxel @ pose @ self._reference.affine
-        values, n_outside = stopwatch.time("sample", lambda: self._sampler.sample(self._volume, to_volume))
-        return Aligned(volume.run_id, volume.index, values, n_outside, found.motion, found.gain)
+        values, _ = stopwatch.time("sample", lambda: self._sampler.sample(self._volume, to_volume))
+        return Aligned(volume.run_id, volume.index, values, found.motion, found.gain)
 
     def _convert(self, volume: Volume) -> str:
         """Copy the volume as float32; say what is wrong with it, if anything."""

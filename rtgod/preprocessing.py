@@ -149,9 +149,8 @@ class Cleaner:
         denoised = stopwatch.time("denoise", lambda: self._denoise(aligned, bool(problem)))
         if denoised is None:
             return Cleaned(None, None, problem)
-        pattern = Pattern(
-            aligned.run_id, aligned.index, denoised.values, aligned.n_outside, aligned.motion, bool(problem)
-        )
+        n_outside = int(np.isnan(values).sum())
+        pattern = Pattern(aligned.run_id, aligned.index, denoised.values, n_outside, aligned.motion, bool(problem))
         sample = stopwatch.time("window", lambda: self._estimator.step(pattern, self.denoiser))
         if sample is None:
             return Cleaned(pattern, None, problem)
