@@ -39,8 +39,8 @@ from calibration.stimuli import StimulusFiles
 from calibration.training import train
 from calibration.workers import workers
 from rtgod.alignment import Aligned, Reference, Stopwatch
-from rtgod.decoding import Matcher
 from rtgod.events import Trial, blocks
+from rtgod.matching import Matcher
 from rtgod.messages import Array, Features, Float32Array, Float64Array, Motion, Run
 from rtgod.preprocessing import Cleaner, Noise, is_settled
 from rtgod.settings import NoiseSettings, PipelineSettings

@@ -22,7 +22,7 @@ from calibration.stimuli import Stimuli, StimulusFiles
 from calibration.training import Trained, train
 from calibration.workers import workers
 from rtgod.bundle import Candidate, DecoderBundle, sha256_of
-from rtgod.decoding import Matcher
+from rtgod.matching import Matcher
 from rtgod.messages import Features, Float32Array
 from rtgod.settings import PipelineSettings
 from rtgod.sources import open_source

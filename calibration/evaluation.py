@@ -14,7 +14,8 @@ from calibration.samples import AlignedRun
 from calibration.stimuli import Stimuli
 from calibration.training import Trained
 from rtgod.alignment import Reference, Stopwatch
-from rtgod.decoding import Decoder, Matcher
+from rtgod.decoding import Decoder
+from rtgod.matching import Matcher
 from rtgod.messages import Features, Float64Array
 from rtgod.preprocessing import Cleaner, Noise
 from rtgod.settings import PipelineSettings

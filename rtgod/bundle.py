@@ -18,9 +18,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from rtgod.alignment import Reference
-from rtgod.decoding import Decoder, LayerDecoder, Matcher
+from rtgod.decoding import Decoder, LayerDecoder
 from rtgod.errors import BundleError
 from rtgod.files import appearing_whole
+from rtgod.matching import Matcher
 from rtgod.messages import Array, Float32Array, Run
 from rtgod.noise import NoiseCourses, NoiseShape
 from rtgod.pipeline import Pipeline

@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 
 from rtgod.alignment import Reference, Stopwatch
-from rtgod.decoding import Decoder, Matcher
+from rtgod.decoding import Decoder
+from rtgod.matching import Matcher
 from rtgod.messages import Answer, NotReady, Pattern, Ranking, Reason, Run, Volume
 from rtgod.preprocessing import Noise, Preprocessor
 from rtgod.settings import PipelineSettings

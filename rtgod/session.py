@@ -14,8 +14,9 @@ import numpy as np
 from rtgod import __version__
 from rtgod.alignment import Reference, check_reference, check_run
 from rtgod.bundle import DecoderBundle
-from rtgod.decoding import Decoder, Matcher
+from rtgod.decoding import Decoder
 from rtgod.errors import InputError, RefusedError
+from rtgod.matching import Matcher
 from rtgod.messages import Answer, Hello, Message, NotReady, Pattern, Reason, Run, RunEnd, Volume
 from rtgod.pipeline import Pipeline
 from rtgod.preprocessing import Noise

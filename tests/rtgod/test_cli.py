@@ -55,7 +55,15 @@ def refused(result, *words):
 
 
 @pytest.mark.parametrize(
-    "package", ["rtgod", "rtgod.cli", "rtgod.commands", "calibration.commands", "stimulus.commands"]
+    "package",
+    [
+        "rtgod",
+        "rtgod.cli",
+        "rtgod.commands",
+        "calibration.commands.calibrate",
+        "calibration.commands.evaluate",
+        "stimulus.commands",
+    ],
 )
 def test_importing_loads_nothing_heavy(package):
     code = f"import sys, {package}; print([m for m in {HEAVY!r} if m in sys.modules])"

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from rtgod.decoding import Decoder, LayerDecoder, Matcher, rows_dot, standardise_rows
+from rtgod.decoding import Decoder, LayerDecoder, rows_dot
+from rtgod.matching import Matcher, standardise_rows
 from rtgod.messages import Features
 from tests import naive
 

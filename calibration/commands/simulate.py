@@ -1,0 +1,47 @@
+"""`rtgod simulate`: a simulated subject to rehearse with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from calibration.commands.options import ShowSettings, Workers, console, needs_calibration, progress
+
+
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder to make; must not exist.")],
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same bytes; default 0.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML file with the subject's settings.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="What the brain responds to: random:SEED, default (pretrained), or a file.")
+    ] = None,
+    test_runs: Annotated[int | None, typer.Option(min=0, help="How many; default 2.")] = None,
+    imagery_runs: Annotated[int | None, typer.Option(min=0, help="How many; default 2.")] = None,
+    other_categories: Annotated[
+        int | None, typer.Option(min=0, help="Candidates that are never shown; default 200.")
+    ] = None,
+    show_settings: ShowSettings = False,
+    workers: Workers = None,
+) -> None:
+    """Make a simulated subject: a BIDS data set to rehearse and plan with.
+
+    Training, test and imagery runs in the layout of Horikawa & Kamitani (2017), with drawn objects as images, regions
+    of visual cortex, head motion, drift, physiology and noise typical of 3 T, and the truth behind it all.
+    """
+    with needs_calibration():
+        from calibration.simulation.dataset import simulate as run_simulation
+        from calibration.simulation.settings import SubjectSettings
+    subject = SubjectSettings.from_toml(settings) if settings else SubjectSettings()
+    asked = {"seed": seed, "weights": weights, "n_test_runs": test_runs, "n_imagery_runs": imagery_runs}
+    if other_categories is not None:
+        asked["stimuli"] = subject.stimuli.model_copy(update={"n_other_categories": other_categories})
+    subject = subject.model_copy(update={name: value for name, value in asked.items() if value is not None})
+    if show_settings:
+        console.print_json(subject.model_dump_json())
+        return
+    with progress() as report:
+        run_simulation(out, subject, workers or os.cpu_count() or 1, report)
+    console.print(f"[bold]{out}[/]: subject {subject.subject}, seed {subject.seed}, network weights {subject.weights}")
