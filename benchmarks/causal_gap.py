@@ -28,6 +28,7 @@ from sklearn.linear_model import RidgeClassifier
 from benchmarks.figures import shared_data, write_json
 from calibration.ablation import variant_of
 from calibration.bids import find_mask, find_runs, read_mask
+from calibration.decoders.settings import DecoderSettings
 from calibration.evaluation import rank_features, rank_trials
 from calibration.features import FeatureExtractor, Network
 from calibration.noise import learn_shape
@@ -36,7 +37,7 @@ from calibration.samples import AlignedRun, RunSamples, make_reference, run_samp
 from calibration.simulation.dataset import simulate
 from calibration.simulation.settings import SubjectSettings
 from calibration.stimuli import StimulusFiles
-from calibration.training import train
+from calibration.training import stacked, train
 from calibration.workers import workers
 from rtgod.alignment import Aligned, Reference, Stopwatch
 from rtgod.events import Trial, blocks
@@ -300,11 +301,12 @@ def simulated_gap(subject: Path) -> dict[str, float]:
         samples, noise = denoise_runs(trained_on, reference, Noise(), settings, pool, _silent)
         files = StimulusFiles(subject / "stimuli", subject / "stimuli" / "candidates")
         stimuli = files.features(samples, FeatureExtractor(Network(weights=_WEIGHTS)), _silent)
-        trained = train(samples, stimuli.of(_trials_of(samples)), _silent)
+        trained = train(*stacked(samples), stimuli.of(_trials_of(samples)), DecoderSettings(), _silent)
         causal = rank_trials(tested_on, reference, settings, noise, trained, stimuli, pool, _silent)
     with_hindsight = [offline_run(run, settings) for run in aligned]
     hindsight_training = with_hindsight[: len(old)]
-    trained = train(hindsight_training, stimuli.of(_trials_of(hindsight_training)), _silent)
+    Y = stimuli.of(_trials_of(hindsight_training))
+    trained = train(*stacked(hindsight_training), Y, DecoderSettings(), _silent)
     decoder, matcher = trained.decoder(), Matcher(stimuli.candidates, trained.layers)
     offline = []
     for run, found in zip(tested_on, with_hindsight[len(old) :], strict=True):
@@ -328,7 +330,9 @@ def offline_run(run: AlignedRun, settings: PipelineSettings) -> RunSamples:
     courses = np.nan_to_num((courses - np.nanmean(courses, axis=0)) / np.where(sd > 0, sd, 1))
     wanted = [block for block, trial in enumerate(run.trials) if not trial.repeat]
     values = block_means(courses, run.run, settings)[wanted].astype(np.float32)
-    return RunSamples(run.run, tuple(run.trials[block] for block in wanted), values, np.empty((0, 0), np.float32), 0)
+    return RunSamples(
+        run.run, tuple(run.trials[block] for block in wanted), values, (), np.empty((0, 0), np.float32), 0
+    )
 
 
 def _trials_of(samples: Sequence[RunSamples]) -> list[Trial]:

@@ -14,7 +14,7 @@ from calibration.bids import RunFiles, read_mask
 from calibration.noise import learn_courses, learn_shape, noisiest_voxels
 from calibration.samples import AlignedRun, RunSamples, align_run, noise_residuals, run_samples
 from rtgod.alignment import Reference
-from rtgod.noise import NoiseCourses
+from rtgod.noise import NoiseCourses, NoiseShape
 from rtgod.preprocessing import Noise, with_noise_voxels
 from rtgod.settings import PipelineSettings
 from rtgod.sources import open_source
@@ -75,17 +75,32 @@ def denoise_runs(
     report : callable
         Told (stage, steps done, steps in all).
     """
-    if noise.courses:
-        residuals = [noise_residuals(run, reference, noise.courses, settings) for run in aligned]
-        noise = Noise(courses=learn_courses(noise.courses.voxels, residuals, settings.nuisance.n_components))
+    noise = with_courses(aligned, reference, noise, settings)
     arguments = [(run, reference, settings, noise) for run in aligned]
     samples = in_pool(pool, "denoising runs", report, run_samples, arguments)
     if settings.noise.n_components:
         shape = learn_shape([run.noise for run in samples], settings.noise)
         noise = Noise(shape, noise.courses)
         # Whitening is the last step: what it is learned from need not be computed again.
-        samples = [replace(run, values=np.stack([shape.whiten(one) for one in run.values])) for run in samples]
+        samples = [_whitened(run, shape) for run in samples]
     return samples, noise
+
+
+def with_courses(
+    aligned: Sequence[AlignedRun], reference: Reference, noise: Noise, settings: PipelineSettings
+) -> Noise:
+    """The noise of `noise_to_read` with loadings that the runs taught; as it is where no components are asked for."""
+    if not noise.courses:
+        return noise
+    residuals = [noise_residuals(run, reference, noise.courses, settings) for run in aligned]
+    return Noise(courses=learn_courses(noise.courses.voxels, residuals, settings.nuisance.n_components))
+
+
+def _whitened(run: RunSamples, shape: NoiseShape) -> RunSamples:
+    windows = tuple(
+        tuple(replace(sample, values=shape.whiten(sample.values)) for sample in grown) for grown in run.windows
+    )
+    return replace(run, windows=windows, values=np.stack([grown[-1].values for grown in windows]))
 
 
 def in_pool(

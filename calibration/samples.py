@@ -13,7 +13,7 @@ from rtgod.alignment import Aligned, Aligner, Reference, Stopwatch, check_refere
 from rtgod.denoising import Censor
 from rtgod.errors import InputError
 from rtgod.events import Trial, read_trials
-from rtgod.messages import Float32Array, Int32Array, Run
+from rtgod.messages import Float32Array, Int32Array, Pattern, Run
 from rtgod.motion import Registration
 from rtgod.noise import NoiseCourses
 from rtgod.preprocessing import Cleaner, Noise, NoiseReader, is_settled
@@ -48,6 +48,41 @@ class AlignedRun:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class CleanedRun:
+    """One run after the pipeline's front half.
+
+    Attributes
+    ----------
+    path : Path
+    run : Run
+    trials : tuple of Trial
+        One for each of the run's blocks.
+    windows : mapping of int to tuple of Sample
+        Of each trial, by its position: its sample after each of its volumes. Trials without a clean volume have none.
+    patterns : tuple of Pattern
+        Of every volume that has one.
+    noise : ndarray of shape (n_clean, n_voxels), float32
+        What is left of the clean volumes' patterns without the responses to trials, as these were estimated in the end.
+        Unlike online, hindsight is allowed here: what could not be foretold of a response is no noise.
+    answers : tuple of frozenset of int
+        The trials that each row of `noise` answers.
+    """
+
+    path: Path
+    run: Run
+    trials: tuple[Trial, ...]
+    windows: Mapping[int, tuple[Sample, ...]]
+    patterns: tuple[Pattern, ...]
+    noise: Float32Array
+    answers: tuple[frozenset[int], ...]
+
+    @property
+    def wanted(self) -> list[int]:
+        """Positions of trials that are no one-back repeats: a second look at an image is another state of mind."""
+        return [block for block, trial in enumerate(self.trials) if not trial.repeat]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class RunSamples:
     """The samples of one run.
 
@@ -55,12 +90,13 @@ class RunSamples:
     ----------
     run : Run
     trials : tuple of Trial
-        One per sample.
+        One per sample; one-back repeats are left out.
     values : ndarray of shape (n_samples, n_voxels), float32
         In the settings' unit: each trial's sample once it was complete.
+    windows : tuple of tuple of Sample
+        Each trial's sample after each of its volumes; the last holds `values`.
     noise : ndarray of shape (n_volumes, n_voxels), float32
-        What is left of the clean volumes' patterns without the responses to trials, as these were estimated in the end.
-        Unlike online, hindsight is allowed here: what could not be foretold of a response is no noise.
+        As in `CleanedRun`.
     n_skipped : int
         Trials without a clean volume.
     """
@@ -68,6 +104,7 @@ class RunSamples:
     run: Run
     trials: tuple[Trial, ...]
     values: Float32Array
+    windows: tuple[tuple[Sample, ...], ...]
     noise: Float32Array
     n_skipped: int
 
@@ -97,7 +134,7 @@ def align_run(path: Path, events: Path, reference: Reference, settings: Pipeline
     return AlignedRun(path, events, source.run, read_trials(events), volumes)
 
 
-def run_samples(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> RunSamples:
+def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> CleanedRun:
     """Take an aligned run through the rest of the pipeline's front half.
 
     Parameters
@@ -106,12 +143,8 @@ def run_samples(aligned: AlignedRun, reference: Reference, settings: PipelineSet
     reference : Reference
         The decoder's voxels; those of `noise` were read after them.
     settings : PipelineSettings
+        Trials stand alone, whatever is averaged or slid over when a decoder is used.
     noise : Noise
-
-    Returns
-    -------
-    RunSamples
-        One-back repeats are left out: the second look at an image is another state of mind.
 
     Raises
     ------
@@ -119,29 +152,46 @@ def run_samples(aligned: AlignedRun, reference: Reference, settings: PipelineSet
         If no trial has a usable volume.
     """
     cleaner = Cleaner(reference, aligned.run, _trial_by_trial(settings), noise, Repeats())
-    latest: dict[int, Sample] = {}
-    patterns: list[tuple[Float32Array, dict[int, float]]] = []
+    windows: dict[int, list[Sample]] = {}
+    patterns: list[Pattern] = []
+    clean: list[tuple[Float32Array, dict[int, float]]] = []
     responses: dict[int, Float32Array] = {}
     for volume in aligned.volumes:
         pattern, sample, problem = cleaner.clean(volume, Stopwatch())
         if sample is not None and sample.block is not None:
-            latest[sample.block] = sample
+            windows.setdefault(sample.block, []).append(sample)
         answered = cleaner.denoiser.answered(volume.index)
         responses |= {trial: found for trial in answered if (found := cleaner.denoiser.response(trial)) is not None}
-        if pattern is not None and not problem:
-            patterns.append((pattern.values, answered))
-    wanted = [block for block, trial in enumerate(aligned.trials) if not trial.repeat]
-    found = [block for block in wanted if block in latest]
-    if not found:
+        if pattern is not None:
+            patterns.append(pattern)
+            if not problem:
+                clean.append((pattern.values, answered))
+    if not any(block in windows for block, trial in enumerate(aligned.trials) if not trial.repeat):
         raise InputError(
             f"{aligned.path}: no trial of {aligned.events.name} has a usable volume; do the events belong to this run?"
         )
-    return RunSamples(
+    return CleanedRun(
+        path=aligned.path,
         run=aligned.run,
-        trials=tuple(aligned.trials[block] for block in found),
-        values=np.stack([latest[block].values for block in found]),
-        noise=np.stack([cleaner.unwhitened(_without(values, of, responses)) for values, of in patterns]),
-        n_skipped=len(wanted) - len(found),
+        trials=aligned.trials,
+        windows={block: tuple(grown) for block, grown in windows.items()},
+        patterns=tuple(patterns),
+        noise=np.stack([cleaner.unwhitened(_without(values, of, responses)) for values, of in clean]),
+        answers=tuple(frozenset(of) for _, of in clean),
+    )
+
+
+def run_samples(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> RunSamples:
+    """The samples of an aligned run, for a decoder to be trained on; parameters and errors as of `clean_run`."""
+    cleaned = clean_run(aligned, reference, settings, noise)
+    found = [block for block in cleaned.wanted if block in cleaned.windows]
+    return RunSamples(
+        run=cleaned.run,
+        trials=tuple(cleaned.trials[block] for block in found),
+        values=np.stack([cleaned.windows[block][-1].values for block in found]),
+        windows=tuple(cleaned.windows[block] for block in found),
+        noise=cleaned.noise,
+        n_skipped=len(cleaned.wanted) - len(found),
     )
 
 
