@@ -14,12 +14,13 @@ from rich.table import Table
 from calibration import figures
 from calibration.bids import RunFiles, read_mask
 from calibration.calibrate import Inputs
+from calibration.decoders.settings import DecoderSettings
 from calibration.evaluation import RankedTrial, by_kind, paired_difference, rank_trials
 from calibration.features import FeatureExtractor, Network
 from calibration.preparation import Report, align_runs, denoise_runs, noise_to_read
 from calibration.samples import AlignedRun, make_reference
 from calibration.stimuli import StimulusFiles
-from calibration.training import train
+from calibration.training import stacked, train
 from calibration.workers import workers
 from rtgod.preprocessing import Noise
 from rtgod.settings import PipelineSettings
@@ -115,7 +116,8 @@ def ablate_preprocessing(
             # The shown images do not depend on the step, unless it censors a trial that alone showed one.
             if stimuli is None or any(t.stimulus not in stimuli.rows for run in samples for t in run.trials):
                 stimuli = stimulus_files.features(samples, extractor, report)
-            trained = train(samples, stimuli.of([trial for run in samples for trial in run.trials]), quiet)
+            Y = stimuli.of([trial for run in samples for trial in run.trials])
+            trained = train(*stacked(samples), Y, DecoderSettings(), quiet)
             ranked = rank_trials(new, reference, changed, noise, trained, stimuli, pool, quiet)
             steps.append(Step(name, ranked))
             report("steps of preprocessing", done, len(variants))

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from calibration.bids import RunFiles, read_mask, read_names
+from calibration.decoders.columns import profile_correlation
+from calibration.decoders.settings import DecoderSettings
 from calibration.features import FeatureExtractor, Network
 from calibration.identification import identification_accuracy
 from calibration.preparation import Report, align_runs, denoise_runs, noise_to_read
-from calibration.ridge import profile_correlation
 from calibration.samples import RunSamples, make_reference
 from calibration.stimuli import Stimuli, StimulusFiles
-from calibration.training import Trained, train
+from calibration.training import Trained, stacked, train
 from calibration.workers import workers
 from rtgod.bundle import Candidate, DecoderBundle, sha256_of
 from rtgod.matching import Matcher
@@ -136,7 +137,7 @@ def calibrate(
     stimuli = stimulus_files.features(samples, extractor, report)
     trials = [trial for run in samples for trial in run.trials]
     Y = stimuli.of(trials)
-    trained = train(samples, Y, report)
+    trained = train(*stacked(samples), Y, DecoderSettings(), report)
     summary = _summarise(trained, Y, stimuli, samples)
     bundle = DecoderBundle(
         reference=reference,

@@ -3,14 +3,8 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from calibration.ridge import (
-    PENALTIES_PER_VOXEL,
-    DualRidge,
-    LeaveOneRunOut,
-    column_moments,
-    fit_layers,
-    profile_correlation,
-)
+from calibration.decoders.columns import column_moments, profile_correlation
+from calibration.decoders.ridge import PENALTIES_PER_VOXEL, DualRidge, LeaveOneRunOut, fit_layers
 from rtgod.errors import InputError
 from tests import naive
 

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.model_selection import LeaveOneGroupOut
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from calibration.decoders.columns import column_moments, profile_correlation
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float32Array, Float64Array
 
@@ -123,29 +124,6 @@ class LeaveOneRunOut:
                 # A kernel of centred samples has one eigenvalue of zero, give or take rounding.
                 predicted[test] = (projected / (np.maximum(values, 0) + penalty)) @ targets * scale + mean
             yield predicted
-
-
-def column_moments(X: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation (ddof = 1) of each column, in `X`'s precision; a constant column's deviation is 1."""
-    # In double precision: rounding of the mean in single would give a constant column a deviation to be divided by.
-    mean, deviation = X.mean(axis=0, dtype=np.float64), X.std(axis=0, ddof=1, dtype=np.float64)
-    scale = np.where(deviation > 1e-12 * np.maximum(np.abs(mean), 1), deviation, 1.0)
-    precision = X.dtype if X.dtype.kind == "f" else np.float64
-    return mean.astype(precision), scale.astype(precision)
-
-
-def profile_correlation(predicted: Array, true: Array) -> Float64Array:
-    """Pearson's r over samples, of each unit: shape (n_units,); 0 for a unit that does not vary.
-
-    Parameters
-    ----------
-    predicted, true : ndarray of shape (n_samples, n_units)
-    """
-    z = []
-    for values in (np.asarray(predicted, np.float64), np.asarray(true, np.float64)):
-        mean, scale = column_moments(values)
-        z.append((values - mean) / scale)
-    return np.einsum("ij,ij->j", *z) / (len(true) - 1)
 
 
 def fit_layers(

@@ -1,0 +1,30 @@
+"""Means, deviations and correlations of the columns of samples and targets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rtgod.messages import Array, Float64Array
+
+
+def column_moments(X: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation (ddof = 1) of each column, in `X`'s precision; a constant column's deviation is 1."""
+    # In double precision: rounding of the mean in single would give a constant column a deviation to be divided by.
+    mean, deviation = X.mean(axis=0, dtype=np.float64), X.std(axis=0, ddof=1, dtype=np.float64)
+    scale = np.where(deviation > 1e-12 * np.maximum(np.abs(mean), 1), deviation, 1.0)
+    precision = X.dtype if X.dtype.kind == "f" else np.float64
+    return mean.astype(precision), scale.astype(precision)
+
+
+def profile_correlation(predicted: Array, true: Array) -> Float64Array:
+    """Pearson's r over samples, of each unit: shape (n_units,); 0 for a unit that does not vary.
+
+    Parameters
+    ----------
+    predicted, true : ndarray of shape (n_samples, n_units)
+    """
+    z = []
+    for values in (np.asarray(predicted, np.float64), np.asarray(true, np.float64)):
+        mean, scale = column_moments(values)
+        z.append((values - mean) / scale)
+    return np.einsum("ij,ij->j", *z) / (len(true) - 1)

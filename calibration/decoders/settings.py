@@ -1,0 +1,23 @@
+"""What a lab may choose about its decoder."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rtgod.settings import AtLeastOne, Positive, Settings
+
+
+class DecoderSettings(Settings):
+    """Which decoder is trained, and how."""
+
+    name: Literal["ridge", "ridge-select", "slr"] = "ridge"
+    #: Voxels that each unit is decoded from, those of largest |r| with it; `ridge` takes them all. The study took 500
+    #: in a single area and 1,000 in LVC, HVC and VC.
+    n_voxels: AtLeastOne = 500
+    #: Penalty of `ridge-select`; `ridge` chooses one for each layer, and `slr` learns one for each voxel.
+    alpha: Positive = 100.0
+    #: Of `slr`.
+    max_iterations: AtLeastOne = 2000
+    #: Most groups of runs that are left out in turn to see how well runs are decoded that were not trained on; `ridge`
+    #: leaves out one run at a time.
+    n_folds: AtLeastOne = 6
