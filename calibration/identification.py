@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from calibration.statistics import N_PERMUTATIONS, share_at_least
 from rtgod.messages import Array, Float32Array, Float64Array
-
-N_PERMUTATIONS = 2000
 
 
 def identification_accuracy(scores: Float32Array, true: int) -> float:
@@ -75,5 +74,4 @@ def permutation_p(scores: Array, true: Sequence[int], seed: int = 0) -> float:
     observed = accuracies[blocks, labels].mean()
     rng = np.random.default_rng(seed)
     shuffled = np.array([accuracies[blocks, rng.permutation(shown)[position]].mean() for _ in range(N_PERMUTATIONS)])
-    # Rounding must not let a shuffle that changes nothing count as worse.
-    return float((1 + (shuffled >= observed - 1e-12).sum()) / (1 + N_PERMUTATIONS))
+    return share_at_least(observed, shuffled)
