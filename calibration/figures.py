@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
 
 from rtgod.messages import Array, Float64Array, Motion
 
 #: Okabe & Ito's colours, told apart by colour-blind readers.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
+_KIND_COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7")
+_KIND_MARKERS = ("o", "s", "^", "D")
+#: Low to high layers: even steps of lightness, without the yellow that white paper swallows.
+_LAYER_COLOURS = colormaps["viridis"]
+#: Figures are as wide as a column of a journal, or two, in inches; text in points is then as large as it is printed.
+_COLUMN, _PAGE = 3.5, 7.1
+_SMALL, _TEXT = 7, 8
 N_EXAMPLES = 6
 _AXES = ("x", "y", "z")
 
@@ -157,6 +168,307 @@ def examples(rows: Sequence[tuple[str, Path, int, Sequence[tuple[str, Path, bool
     return figure
 
 
+def homology(
+    accuracy: Float64Array,
+    regions: Sequence[str],
+    layers: Sequence[str],
+    low: Float64Array | None = None,
+    high: Float64Array | None = None,
+) -> Figure:
+    """Feature accuracy of each region and layer; the best region of each layer is framed.
+
+    Parameters
+    ----------
+    accuracy : ndarray of shape (n_regions, n_layers)
+        Profile correlation; nan where there is none.
+    regions, layers : sequence of str
+        From low to high.
+    low, high : ndarray of the same shape, optional
+        Bounds of an interval, printed below the value.
+    """
+    width = 0.62 * len(layers) + 1.5
+    figure = Figure(figsize=(max(width, _COLUMN), 0.42 * len(regions) + 1.0), layout="constrained")
+    axes = figure.add_subplot()
+    colours = colormaps["cividis"].with_extremes(bad="#DDDDDD")
+    image = axes.imshow(np.ma.masked_invalid(accuracy), cmap=colours, aspect="auto")
+    for (row, column), value in np.ndenumerate(accuracy):
+        if np.isnan(value):
+            continue
+        dark = image.norm(value) < 0.55
+        text = f"{value:.2f}"
+        bounds = "" if low is None or high is None else f"{low[row, column]:.2f} – {high[row, column]:.2f}"
+        ink = "white" if dark else "black"
+        axes.text(column, row - 0.14 * bool(bounds), text, ha="center", va="center", color=ink, fontsize=_TEXT)
+        axes.text(column, row + 0.24, bounds, ha="center", va="center", color=ink, fontsize=5)
+    for column in np.flatnonzero(~np.isnan(accuracy).all(axis=0)):
+        best = int(np.nanargmax(accuracy[:, column]))
+        axes.add_patch(Rectangle((column - 0.46, best - 0.44), 0.92, 0.88, fill=False, color=ORANGE, linewidth=2))
+    axes.set_xticks(range(len(layers)), layers)
+    axes.set_yticks(range(len(regions)), regions)
+    axes.set_xlabel("layer, low to high")
+    bar = figure.colorbar(image, ax=axes, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.set_label("feature accuracy (r)", fontsize=_TEXT)
+    bar.ax.tick_params(labelsize=_SMALL, length=2)
+    _panel(axes)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def time_course(
+    times_s: Float64Array,
+    accuracy: Float64Array,
+    half_width: Float64Array,
+    layers: Sequence[str],
+    peaks_s: Float64Array,
+    cue_s: float,
+) -> Figure:
+    """Accuracy of decoded features over time: all layers together, when each peaks, and each with its interval.
+
+    Parameters
+    ----------
+    times_s : ndarray of shape (n_times,)
+        After the onset of imagery.
+    accuracy, half_width : ndarray of shape (n_layers, n_times)
+        Feature accuracy and half the width of its 90 % interval.
+    layers : sequence of str
+        From low to high.
+    peaks_s : ndarray of shape (n_layers,)
+        Time of each layer's peak; nan for a layer without one.
+    cue_s : float
+        Onset of the cue, before that of imagery at 0.
+    """
+    n_rows = -(-len(layers) // 4)
+    figure = Figure(figsize=(_PAGE, 2.6 + 1.25 * n_rows), layout="constrained")
+    grid = figure.add_gridspec(1 + n_rows, 12, height_ratios=[2.1] + [1] * n_rows)
+    together, peaks = figure.add_subplot(grid[0, :8]), figure.add_subplot(grid[0, 8:])
+    colours = _LAYER_COLOURS(np.linspace(0, 0.88, len(layers)))
+    _onsets(together, cue_s)
+    for name, values, peak_s, colour in zip(layers, accuracy, peaks_s, colours, strict=True):
+        together.plot(times_s, values, color=colour, linewidth=1.4, label=name)
+        together.plot(
+            peak_s,
+            np.interp(peak_s, times_s, values),
+            "v",
+            color=colour,
+            markersize=6,
+            markeredgecolor="black",
+            markeredgewidth=0.5,
+        )
+    together.set_xlabel("time after imagery onset (s)")
+    together.set_ylabel("feature accuracy (r)")
+    together.legend(frameon=False, fontsize=_SMALL, ncols=2, handlelength=1.2, columnspacing=0.9)
+    _panel(together)
+    for y, (peak_s, colour) in enumerate(zip(peaks_s, colours, strict=True)):
+        peaks.plot([0, peak_s], [y, y], color=colour, linewidth=0.8)
+        peaks.plot(peak_s, y, "v", color=colour, markersize=6, markeredgecolor="black", markeredgewidth=0.5)
+    peaks.set_yticks(range(len(layers)), layers)
+    peaks.set_xlabel("time of peak (s)")
+    peaks.set_xlim(left=0)
+    peaks.margins(x=0.15, y=0.1)
+    _panel(peaks)
+    first = None
+    for i, (name, values, half, colour) in enumerate(zip(layers, accuracy, half_width, colours, strict=True)):
+        row, column = divmod(i, 4)
+        axes = figure.add_subplot(grid[1 + row, 3 * column : 3 * column + 3], sharex=together, sharey=first)
+        first = first or axes
+        _onsets(axes, cue_s)
+        axes.fill_between(times_s, values - half, values + half, color=colour, alpha=0.3, linewidth=0)
+        axes.plot(times_s, values, color=colour, linewidth=1.2)
+        axes.axvline(peaks_s[i], color=colour, linestyle=":", linewidth=1)
+        axes.set_title(name, fontsize=_TEXT, pad=2)
+        _panel(axes)
+        axes.tick_params(labelleft=column == 0, labelbottom=i + 4 >= len(layers))
+    figure.supxlabel("below: each layer, mean and 90 % interval, dotted at its peak; grey: the cue", fontsize=_SMALL)
+    return figure
+
+
+def aggregation(groups: Mapping[str, Mapping[str, tuple[float, float, float, int]]]) -> Figure:
+    """Identification accuracy by what is averaged.
+
+    Parameters
+    ----------
+    groups : mapping of kind to mapping of what is averaged to (mean, low, high, n)
+        Accuracies are shares; n is the number of samples that the mean is over.
+    """
+    names = list(dict.fromkeys(name for by_name in groups.values() for name in by_name))
+    figure = Figure(figsize=(max(_COLUMN, 1.15 * len(names) + 0.6), 2.9), layout="constrained")
+    axes = figure.add_subplot()
+    _chance(axes, 50)
+    counts = {name: [] for name in names}
+    for (kind, by_name), colour, marker, shift in _dodged(groups):
+        for name, (mean, low, high, n) in by_name.items():
+            x = names.index(name) + shift
+            _interval(
+                axes,
+                x,
+                100 * np.array([mean, low, high]),
+                colour,
+                marker,
+                kind if name == next(iter(by_name)) else None,
+            )
+            axes.annotate(
+                f"{100 * mean:.1f}",
+                (x, 100 * mean),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=_SMALL,
+                color=colour,
+            )
+            counts[name].append(f"{n:,} {kind}")
+    ticks = ["\n".join([textwrap.fill(name, 14), *counts[name]]) for name in names]
+    axes.set_xticks(range(len(names)), ticks)
+    axes.set_xlim(-0.5, len(names) - 0.4)
+    axes.set_ylabel("identification accuracy (%)")
+    axes.legend(frameon=False, fontsize=_SMALL, loc="upper left")
+    _panel(axes)
+    return figure
+
+
+def against_candidates(n_candidates: Sequence[int], curves: Mapping[str, Mapping[int, Sequence[float]]]) -> Figure:
+    """Share of samples whose true category is among the first k, against the number of candidates.
+
+    Parameters
+    ----------
+    n_candidates : sequence of int
+    curves : mapping of kind to mapping of k to shares, one for each number of candidates
+    """
+    n = np.asarray(n_candidates)
+    ks = sorted({k for by_k in curves.values() for k in by_k})
+    figure = Figure(figsize=(max(_COLUMN, 2.6 * len(ks) + 0.5), 2.7), layout="constrained")
+    panels = figure.subplots(1, len(ks), sharey=True, squeeze=False)[0]
+    for axes, k in zip(panels, ks, strict=True):
+        chance = 100 * np.minimum(k / n, 1)
+        axes.plot(n, chance, color=GREY, linestyle="--", linewidth=1, label="chance")
+        for (kind, by_k), colour, marker in zip(curves.items(), _KIND_COLOURS, _KIND_MARKERS, strict=False):
+            share = 100 * np.asarray(by_k[k])
+            axes.plot(
+                n,
+                np.where(share > 0, share, np.nan),
+                color=colour,
+                marker=marker,
+                markersize=3.5,
+                linewidth=1.4,
+                label=kind,
+            )
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_title(f"top {k}", fontsize=_TEXT)
+        axes.set_xlabel("number of candidates")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        _panel(axes)
+    panels[0].set_ylabel("true category among the first (%)")
+    panels[0].legend(frameon=False, fontsize=_SMALL, loc="lower left")
+    return figure
+
+
+def against_runs(n_runs: Sequence[int], curves: Mapping[str, Sequence[tuple[float, float, float]]]) -> Figure:
+    """Identification accuracy against the number of training runs.
+
+    Parameters
+    ----------
+    n_runs : sequence of int
+    curves : mapping of kind to (mean, low, high), one for each number of runs
+    """
+    figure = Figure(figsize=(_COLUMN, 2.6), layout="constrained")
+    axes = figure.add_subplot()
+    _chance(axes, 50)
+    for (kind, values), colour, marker in zip(curves.items(), _KIND_COLOURS, _KIND_MARKERS, strict=False):
+        mean, low, high = 100 * np.asarray(values).T
+        axes.fill_between(n_runs, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.plot(n_runs, mean, color=colour, marker=marker, markersize=4, linewidth=1.4, label=kind)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("training runs")
+    axes.set_ylabel("identification accuracy (%)")
+    axes.legend(frameon=False, fontsize=_SMALL, loc="best")
+    _panel(axes)
+    return figure
+
+
+def reliability(panels: Mapping[str, Sequence[tuple[float, float, int]]]) -> Figure:
+    """How often the true category was among the first, against how probable that was said to be.
+
+    Parameters
+    ----------
+    panels : mapping of title to sequence of (mean predicted probability, observed share, number of samples)
+        A panel for each, with a bin for each entry.
+    """
+    figure = Figure(figsize=(2.3 * len(panels) + 0.3, 3.1), layout="constrained")
+    grid = figure.subplots(2, len(panels), squeeze=False, sharex="col", gridspec_kw={"height_ratios": [3.2, 1]})
+    for (axes, bars), (title, bins) in zip(grid.T, panels.items(), strict=True):
+        predicted, observed, count = np.array(bins, float).reshape(-1, 3).T
+        limit = min(1.0, 1.1 * max([*predicted, *observed, 0.09]))
+        axes.plot([0, limit], [0, limit], color=GREY, linestyle="--", linewidth=1)
+        axes.plot(predicted, observed, color=BLUE, marker="o", markersize=4.5, linewidth=1.2)
+        bars.bar(predicted, count, width=0.035 * limit, color=BLUE)
+        axes.set_title(f"{title} (n = {count.sum():,.0f})", fontsize=_TEXT)
+        axes.set_xlim(-0.03 * limit, 1.03 * limit)
+        axes.set_ylim(-0.03 * limit, 1.03 * limit)
+        axes.set_box_aspect(1)
+        bars.set_xlabel("predicted probability")
+        bars.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+        _panel(axes)
+        _panel(bars)
+    grid[0, 0].set_ylabel("observed share")
+    grid[1, 0].set_ylabel("samples")
+    return figure
+
+
+def semantic(observed: float, null: Float64Array) -> Figure:
+    """Mean distance of errors to the truth, beside its distribution over shuffled labels."""
+    figure = Figure(figsize=(_COLUMN, 2.3), layout="constrained")
+    axes = figure.add_subplot()
+    axes.hist(null, bins=30, color=GREY, alpha=0.6)
+    axes.axvline(observed, color=ORANGE, linewidth=2)
+    axes.margins(x=0.12)
+    axes.annotate(
+        "observed",
+        (observed, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(4, -2),
+        textcoords="offset points",
+        va="top",
+        fontsize=_SMALL,
+        color=ORANGE,
+    )
+    axes.set_xlabel("mean distance of errors to the truth (is-a links)")
+    axes.set_ylabel(f"shuffles, of {len(null):,}")
+    _panel(axes)
+    return figure
+
+
+def feature_accuracy(
+    layers: Sequence[str], kinds: Mapping[str, Mapping[str, Sequence[tuple[float, float, float]]]]
+) -> Figure:
+    """Profile and pattern correlation of each layer.
+
+    Parameters
+    ----------
+    layers : sequence of str
+        From low to high.
+    kinds : mapping of kind to mapping of "profile" and "pattern" to (mean, low, high), one for each layer
+    """
+    measures = list(dict.fromkeys(name for by_measure in kinds.values() for name in by_measure))
+    figure = Figure(figsize=(max(_COLUMN, 0.28 * len(layers) * len(measures) + 2), 2.5), layout="constrained")
+    panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+    for axes, measure in zip(panels, measures, strict=True):
+        _chance(axes, 0)
+        for (kind, by_measure), colour, marker, shift in _dodged(kinds):
+            for x, values in enumerate(by_measure[measure]):
+                _interval(axes, x + shift, np.array(values), colour, marker, kind if x == 0 else None)
+        axes.set_title(f"{measure} correlation", fontsize=_TEXT)
+        axes.set_xticks(range(len(layers)), layers)
+        axes.set_xlabel("layer, low to high")
+        _panel(axes)
+    panels[0].set_ylabel("feature accuracy (r)")
+    panels[0].legend(frameon=False, fontsize=_SMALL, loc="best")
+    return figure
+
+
 def _picture(axes: Axes, path: Path, caption: str, frame: str | None) -> None:
     with Image.open(path) as image:
         axes.imshow(np.asarray(image.convert("RGB")))
@@ -173,3 +485,34 @@ def _rounded(value: float) -> str:
 
 def _plain(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _interval(axes: Axes, x: float, values: Float64Array, colour: str, marker: str, label: str | None) -> None:
+    """A mean with the bounds around it; without bounds where they are nan."""
+    mean, low, high = values
+    axes.plot([x, x], [low, high], color=colour, linewidth=1.4, solid_capstyle="butt")
+    axes.plot(x, mean, marker, color=colour, markersize=4.5, label=label)
+
+
+def _dodged(kinds: Mapping[str, Any]) -> Iterator[tuple[tuple[str, Any], str, str, float]]:
+    """Each kind with a colour, a marker and a shift along x, so that intervals of several stand side by side."""
+    for i, item in enumerate(kinds.items()):
+        yield item, _KIND_COLOURS[i], _KIND_MARKERS[i], 0.22 * (i - (len(kinds) - 1) / 2)
+
+
+def _chance(axes: Axes, level: float) -> None:
+    axes.axhline(level, color=GREY, linestyle="--", linewidth=1, label="chance", zorder=0)
+
+
+def _onsets(axes: Axes, cue_s: float) -> None:
+    """Grey from the cue to the onset of imagery, and a line of no accuracy."""
+    axes.axvspan(cue_s, 0, color="#DDDDDD", linewidth=0, zorder=0)
+    axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
+
+
+def _panel(axes: Axes) -> None:
+    """The look of figures that are as wide as they are printed."""
+    axes.tick_params(labelsize=_SMALL, length=2.5)
+    axes.xaxis.label.set_size(_TEXT)
+    axes.yaxis.label.set_size(_TEXT)
+    _plain(axes)

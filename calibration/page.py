@@ -1,0 +1,97 @@
+"""A report as one HTML file that needs nothing beside it: text, tables, and figures drawn into the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from rtgod.files import write_whole
+
+#: A cell that reads as a number: digits with what people write around them, such as "0.61 (0.58–0.64)" or "< 0.001".
+_NUMBER = re.compile(r"(?=.*\d)[\d\s.,:;%±×()<>=≤≥+−–/e-]+|n/a|nan|–")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of a report; columns of numbers are aligned right.
+
+    Attributes
+    ----------
+    header : sequence of str
+    rows : sequence of sequence
+        Text or numbers; floats are shown with three significant digits.
+    caption : str
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a report under its own heading.
+
+    Attributes
+    ----------
+    title : str
+    text : str
+        Blank lines part paragraphs.
+    figures : sequence of (Figure, caption)
+        The caption also stands in for the figure where that cannot be seen.
+    tables : sequence of Table
+    """
+
+    title: str
+    text: str
+    figures: Sequence[tuple[Figure, str]] = ()
+    tables: Sequence[Table] = ()
+
+
+def write_page(path: Path, title: str, intro: str, sections: Sequence[Section]) -> None:
+    """Write a report; all text is escaped.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    environment = Environment(
+        loader=PackageLoader("calibration", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"paragraphs": _paragraphs, "picture": _picture, "cell": _cell, "numeric": _numeric_columns}
+    page = environment.get_template("page.html.jinja").render(title=title, intro=intro, sections=sections)
+    write_whole(path, page)
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [paragraph for paragraph in re.split(r"\n\s*\n", text.strip()) if paragraph]
+
+
+def _picture(figure: Figure) -> str:
+    """The figure as a `data:` address: an image of its own, so that names inside figures cannot clash."""
+    drawn = io.BytesIO()
+    # Without a date and with a fixed salt, the same numbers give the same bytes.
+    with matplotlib.rc_context({"svg.hashsalt": "rtgod"}):
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return f"data:image/svg+xml;base64,{base64.b64encode(drawn.getvalue()).decode('ascii')}"
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _numeric_columns(table: Table) -> list[bool]:
+    return [all(_NUMBER.fullmatch(_cell(row[i])) for row in table.rows) for i in range(len(table.header))]
