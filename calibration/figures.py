@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from matplotlib import colormaps
@@ -17,6 +17,8 @@ from PIL import Image
 
 from rtgod.messages import Array, Float64Array, Motion
 
+_T = TypeVar("_T")
+
 #: Okabe & Ito's colours, told apart by colour-blind readers.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 _KIND_COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7")
@@ -26,6 +28,7 @@ _LAYER_COLOURS = colormaps["viridis"]
 #: Figures are as wide as a column of a journal, or two, in inches; text in points is then as large as it is printed.
 _COLUMN, _PAGE = 3.5, 7.1
 _SMALL, _TEXT = 7, 8
+_PEAK = {"marker": "v", "markersize": 6, "markeredgecolor": "black", "markeredgewidth": 0.5}
 N_EXAMPLES = 6
 _AXES = ("x", "y", "z")
 
@@ -194,18 +197,16 @@ def homology(
     for (row, column), value in np.ndenumerate(accuracy):
         if np.isnan(value):
             continue
-        dark = image.norm(value) < 0.55
-        text = f"{value:.2f}"
         bounds = "" if low is None or high is None else f"{low[row, column]:.2f} – {high[row, column]:.2f}"
-        ink = "white" if dark else "black"
-        axes.text(column, row - 0.14 * bool(bounds), text, ha="center", va="center", color=ink, fontsize=_TEXT)
-        axes.text(column, row + 0.24, bounds, ha="center", va="center", color=ink, fontsize=5)
+        # Cividis is a scale of lightness: white can be read on its lower half, black on its upper.
+        style = {"ha": "center", "va": "center", "color": "white" if image.norm(value) < 0.5 else "black"}
+        axes.text(column, row - 0.14 * bool(bounds), f"{value:.2f}", fontsize=_TEXT, **style)
+        axes.text(column, row + 0.24, bounds, fontsize=5, **style)
     for column in np.flatnonzero(~np.isnan(accuracy).all(axis=0)):
         best = int(np.nanargmax(accuracy[:, column]))
         axes.add_patch(Rectangle((column - 0.46, best - 0.44), 0.92, 0.88, fill=False, color=ORANGE, linewidth=2))
-    axes.set_xticks(range(len(layers)), layers)
     axes.set_yticks(range(len(regions)), regions)
-    axes.set_xlabel("layer, low to high")
+    _layer_ticks(axes, layers, 0.62)
     bar = figure.colorbar(image, ax=axes, pad=0.02)
     bar.outline.set_visible(False)
     bar.set_label("feature accuracy (r)", fontsize=_TEXT)
@@ -239,48 +240,46 @@ def time_course(
     cue_s : float
         Onset of the cue, before that of imagery at 0.
     """
-    n_rows = -(-len(layers) // 4)
-    figure = Figure(figsize=(_PAGE, 2.6 + 1.25 * n_rows), layout="constrained")
-    grid = figure.add_gridspec(1 + n_rows, 12, height_ratios=[2.1] + [1] * n_rows)
-    together, peaks = figure.add_subplot(grid[0, :8]), figure.add_subplot(grid[0, 8:])
+    n_columns = min(4, len(layers))
+    n_rows = -(-len(layers) // n_columns)
+    figure = Figure(figsize=(_PAGE, 2.8 + 1.3 * n_rows), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[2.2, 0.6 + 1.3 * n_rows])
+    together, peaks = above.subplots(1, 2, width_ratios=[2, 1])
+    grid = below.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
     colours = _LAYER_COLOURS(np.linspace(0, 0.88, len(layers)))
     _onsets(together, cue_s)
     for name, values, peak_s, colour in zip(layers, accuracy, peaks_s, colours, strict=True):
         together.plot(times_s, values, color=colour, linewidth=1.4, label=name)
-        together.plot(
-            peak_s,
-            np.interp(peak_s, times_s, values),
-            "v",
-            color=colour,
-            markersize=6,
-            markeredgecolor="black",
-            markeredgewidth=0.5,
-        )
+        together.plot(peak_s, np.interp(peak_s, times_s, values), **_PEAK, color=colour)
     together.set_xlabel("time after imagery onset (s)")
     together.set_ylabel("feature accuracy (r)")
     together.legend(frameon=False, fontsize=_SMALL, ncols=2, handlelength=1.2, columnspacing=0.9)
     _panel(together)
     for y, (peak_s, colour) in enumerate(zip(peaks_s, colours, strict=True)):
         peaks.plot([0, peak_s], [y, y], color=colour, linewidth=0.8)
-        peaks.plot(peak_s, y, "v", color=colour, markersize=6, markeredgecolor="black", markeredgewidth=0.5)
+        peaks.plot(peak_s, y, **_PEAK, color=colour)
     peaks.set_yticks(range(len(layers)), layers)
     peaks.set_xlabel("time of peak (s)")
-    peaks.set_xlim(left=0)
-    peaks.margins(x=0.15, y=0.1)
+    peaks.margins(x=0.08, y=0.1)
     _panel(peaks)
-    first = None
-    for i, (name, values, half, colour) in enumerate(zip(layers, accuracy, half_width, colours, strict=True)):
-        row, column = divmod(i, 4)
-        axes = figure.add_subplot(grid[1 + row, 3 * column : 3 * column + 3], sharex=together, sharey=first)
-        first = first or axes
+    for axes in grid.flat[len(layers) :]:
+        axes.remove()
+    panels = grid.flat[: len(layers)]
+    for axes, name, values, half, peak_s, colour in zip(
+        panels, layers, accuracy, half_width, peaks_s, colours, strict=True
+    ):
         _onsets(axes, cue_s)
         axes.fill_between(times_s, values - half, values + half, color=colour, alpha=0.3, linewidth=0)
         axes.plot(times_s, values, color=colour, linewidth=1.2)
-        axes.axvline(peaks_s[i], color=colour, linestyle=":", linewidth=1)
+        axes.axvline(peak_s, color=colour, linestyle=":", linewidth=1)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_title(name, fontsize=_TEXT, pad=2)
         _panel(axes)
-        axes.tick_params(labelleft=column == 0, labelbottom=i + 4 >= len(layers))
-    figure.supxlabel("below: each layer, mean and 90 % interval, dotted at its peak; grey: the cue", fontsize=_SMALL)
+    for axes in panels[-n_columns:]:
+        axes.tick_params(labelbottom=True)
+    below.suptitle("each layer: mean and 90 % interval; dotted: its peak; grey: from cue to onset", fontsize=_SMALL)
+    below.supxlabel("time after imagery onset (s)", fontsize=_TEXT)
+    below.supylabel("feature accuracy (r)", fontsize=_TEXT)
     return figure
 
 
@@ -296,31 +295,20 @@ def aggregation(groups: Mapping[str, Mapping[str, tuple[float, float, float, int
     figure = Figure(figsize=(max(_COLUMN, 1.15 * len(names) + 0.6), 2.9), layout="constrained")
     axes = figure.add_subplot()
     _chance(axes, 50)
-    counts = {name: [] for name in names}
-    for (kind, by_name), colour, marker, shift in _dodged(groups):
-        for name, (mean, low, high, n) in by_name.items():
+    counts: dict[str, list[str]] = {name: [] for name in names}
+    for kind, by_name, colour, marker, shift in _styled(groups):
+        for name, (*values, n) in by_name.items():
+            mean, _, high = percent = 100 * np.array(values)
             x = names.index(name) + shift
-            _interval(
-                axes,
-                x,
-                100 * np.array([mean, low, high]),
-                colour,
-                marker,
-                kind if name == next(iter(by_name)) else None,
-            )
-            axes.annotate(
-                f"{100 * mean:.1f}",
-                (x, 100 * mean),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=_SMALL,
-                color=colour,
-            )
+            _interval(axes, x, percent, colour, marker, kind if name == next(iter(by_name)) else None)
+            above = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+            top = mean if np.isnan(high) else high
+            axes.annotate(f"{mean:.1f}", (x, top), fontsize=_SMALL, color=colour, **above)
             counts[name].append(f"{n:,} {kind}")
     ticks = ["\n".join([textwrap.fill(name, 14), *counts[name]]) for name in names]
     axes.set_xticks(range(len(names)), ticks)
-    axes.set_xlim(-0.5, len(names) - 0.4)
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.margins(y=0.12)
     axes.set_ylabel("identification accuracy (%)")
     axes.legend(frameon=False, fontsize=_SMALL, loc="upper left")
     _panel(axes)
@@ -342,17 +330,10 @@ def against_candidates(n_candidates: Sequence[int], curves: Mapping[str, Mapping
     for axes, k in zip(panels, ks, strict=True):
         chance = 100 * np.minimum(k / n, 1)
         axes.plot(n, chance, color=GREY, linestyle="--", linewidth=1, label="chance")
-        for (kind, by_k), colour, marker in zip(curves.items(), _KIND_COLOURS, _KIND_MARKERS, strict=False):
-            share = 100 * np.asarray(by_k[k])
-            axes.plot(
-                n,
-                np.where(share > 0, share, np.nan),
-                color=colour,
-                marker=marker,
-                markersize=3.5,
-                linewidth=1.4,
-                label=kind,
-            )
+        for kind, by_k, colour, marker, _ in _styled(curves):
+            share = 100 * np.asarray(by_k[k], np.float64)
+            share[share == 0] = np.nan  # has no place on a logarithmic axis
+            axes.plot(n, share, color=colour, marker=marker, markersize=3.5, linewidth=1.4, label=kind)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_title(f"top {k}", fontsize=_TEXT)
@@ -376,7 +357,7 @@ def against_runs(n_runs: Sequence[int], curves: Mapping[str, Sequence[tuple[floa
     figure = Figure(figsize=(_COLUMN, 2.6), layout="constrained")
     axes = figure.add_subplot()
     _chance(axes, 50)
-    for (kind, values), colour, marker in zip(curves.items(), _KIND_COLOURS, _KIND_MARKERS, strict=False):
+    for kind, values, colour, marker, _ in _styled(curves):
         mean, low, high = 100 * np.asarray(values).T
         axes.fill_between(n_runs, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.plot(n_runs, mean, color=colour, marker=marker, markersize=4, linewidth=1.4, label=kind)
@@ -398,7 +379,7 @@ def reliability(panels: Mapping[str, Sequence[tuple[float, float, int]]]) -> Fig
         A panel for each, with a bin for each entry.
     """
     figure = Figure(figsize=(2.3 * len(panels) + 0.3, 3.1), layout="constrained")
-    grid = figure.subplots(2, len(panels), squeeze=False, sharex="col", gridspec_kw={"height_ratios": [3.2, 1]})
+    grid = figure.subplots(2, len(panels), squeeze=False, sharex="col", gridspec_kw={"height_ratios": [1, 0.3]})
     for (axes, bars), (title, bins) in zip(grid.T, panels.items(), strict=True):
         predicted, observed, count = np.array(bins, float).reshape(-1, 3).T
         limit = min(1.0, 1.1 * max([*predicted, *observed, 0.09]))
@@ -408,7 +389,10 @@ def reliability(panels: Mapping[str, Sequence[tuple[float, float, int]]]) -> Fig
         axes.set_title(f"{title} (n = {count.sum():,.0f})", fontsize=_TEXT)
         axes.set_xlim(-0.03 * limit, 1.03 * limit)
         axes.set_ylim(-0.03 * limit, 1.03 * limit)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.set_box_aspect(1)
+        bars.set_box_aspect(0.3)
         bars.set_xlabel("predicted probability")
         bars.yaxis.set_major_locator(MaxNLocator(2, integer=True))
         _panel(axes)
@@ -457,14 +441,13 @@ def feature_accuracy(
     panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     for axes, measure in zip(panels, measures, strict=True):
         _chance(axes, 0)
-        for (kind, by_measure), colour, marker, shift in _dodged(kinds):
+        for kind, by_measure, colour, marker, shift in _styled(kinds):
             for x, values in enumerate(by_measure[measure]):
                 _interval(axes, x + shift, np.array(values), colour, marker, kind if x == 0 else None)
         axes.set_title(f"{measure} correlation", fontsize=_TEXT)
-        axes.set_xticks(range(len(layers)), layers)
-        axes.set_xlabel("layer, low to high")
+        _layer_ticks(axes, layers, 0.28)
         _panel(axes)
-    panels[0].set_ylabel("feature accuracy (r)")
+    panels[0].set_ylabel("correlation (r)")
     panels[0].legend(frameon=False, fontsize=_SMALL, loc="best")
     return figure
 
@@ -494,10 +477,20 @@ def _interval(axes: Axes, x: float, values: Float64Array, colour: str, marker: s
     axes.plot(x, mean, marker, color=colour, markersize=4.5, label=label)
 
 
-def _dodged(kinds: Mapping[str, Any]) -> Iterator[tuple[tuple[str, Any], str, str, float]]:
-    """Each kind with a colour, a marker and a shift along x, so that intervals of several stand side by side."""
-    for i, item in enumerate(kinds.items()):
-        yield item, _KIND_COLOURS[i], _KIND_MARKERS[i], 0.22 * (i - (len(kinds) - 1) / 2)
+def _styled(kinds: Mapping[str, _T]) -> Iterator[tuple[str, _T, str, str, float]]:
+    """Each kind with a colour, a marker, and a shift along x for intervals of several to stand side by side."""
+    for i, (kind, values) in enumerate(kinds.items()):
+        style = i % len(_KIND_COLOURS)
+        yield kind, values, _KIND_COLOURS[style], _KIND_MARKERS[style], 0.24 * (i - (len(kinds) - 1) / 2)
+
+
+def _layer_ticks(axes: Axes, layers: Sequence[str], space_in: float) -> None:
+    """Names of layers along x, at a slant where they are longer than the inches from one to the next."""
+    axes.set_xticks(range(len(layers)), layers)
+    axes.set_xlabel("layer, low to high")
+    if 0.6 * _SMALL / 72 * max(map(len, layers)) > space_in:
+        for label in axes.get_xticklabels():
+            label.set(rotation=40, horizontalalignment="right", rotation_mode="anchor")
 
 
 def _chance(axes: Axes, level: float) -> None:
