@@ -12,12 +12,15 @@ import numpy as np
 from rtgod.errors import InputError
 from rtgod.geometry import voxel_sizes
 from rtgod.messages import Float32Array, Float64Array, Int32Array, Motion, NotReady, Reason, Run, Volume
-from rtgod.motion import FEWEST_VOXELS, Registration
+from rtgod.motion import FEWEST_VOXELS, Alignment, Registration
 from rtgod.sampling import Sampler
-from rtgod.settings import PipelineSettings
+from rtgod.settings import MotionSettings, PipelineSettings
 
 #: A head that lies this much outside the field of view by the run's affine can still be found in it.
 _REACH_MM = 20.0
+#: Affines that differ by less than this differ by the rounding of headers.
+_SAME_MM = 0.01
+_STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, None, 0, converged=True)
 _T = TypeVar("_T")
 
 
@@ -75,6 +78,38 @@ class Stopwatch:
             self.stage_ms[stage] = self.stage_ms.get(stage, 0.0) + (time.perf_counter_ns() - start) / 1e6
 
 
+class Unmoved:
+    """In place of a `Registration` where none can be made: every volume lies where the template does.
+
+    Parameters
+    ----------
+    template : ndarray of shape (x, y, z), float32
+    """
+
+    def __init__(self, template: Float32Array) -> None:
+        self._weights = template / np.square(template, dtype=np.float64).sum()
+
+    def align(self, volume: Float32Array) -> Alignment:
+        """The identity, no motion, and the brightness with which the template fits the volume best."""
+        # Not a dot product by BLAS, whose last digits depend on the number of threads.
+        return Alignment(np.eye(4), _STILL, float((self._weights * volume).sum()), "")
+
+
+def registration_to(
+    template: Float32Array, affine: Float64Array, run: Run, settings: MotionSettings
+) -> Registration | Unmoved:
+    """What finds the template's head in the volumes of a run.
+
+    Raises
+    ------
+    InputError
+        If the template has no contrast to align to.
+    """
+    if settings.estimate:
+        return Registration(template, affine, run.shape, run.affine, settings)
+    return Unmoved(template)
+
+
 class Aligner:
     """Brings the volumes of one run into the template's space.
 
@@ -92,11 +127,11 @@ class Aligner:
     """
 
     def __init__(self, reference: Reference, run: Run, settings: PipelineSettings) -> None:
-        check_run(run, reference)
+        check_run(run, reference, settings.motion)
         self._reference = reference
-        self._registration = Registration(reference.template, reference.affine, run.shape, run.affine, settings.motion)
+        self._registration = registration_to(reference.template, reference.affine, run, settings.motion)
         self._sampler = Sampler(reference.voxels, run.shape, settings.sampling)
-        self._corrects = settings.motion.correct
+        self._settings = settings.motion
         self._mm_to_voxel = np.linalg.inv(run.affine)
         self._volume = np.empty(run.shape, np.float32)
 
@@ -110,10 +145,15 @@ class Aligner:
             return NotReady(volume.run_id, volume.index, Reason.MOTION, found.problem, found.motion)
         if not len(self._reference.voxels):
             return NotReady(volume.run_id, volume.index, Reason.NO_DECODER, "no bundle is loaded", found.motion)
-        pose = found.pose if self._corrects else np.eye(4)
-        to_volume = self._mm_to_voxel @ pose @ self._reference.affine
-        values, _ = stopwatch.time("sample", lambda: self._sampler.sample(self._volume, to_volume))
+        values = stopwatch.time("sample", lambda: self._sample(found.pose))
         return Aligned(volume.run_id, volume.index, values, found.motion, found.gain)
+
+    def _sample(self, pose: Float64Array) -> Float32Array:
+        """Intensities at the reference's voxels."""
+        if not self._settings.estimate:
+            return self._volume[tuple(self._reference.voxels.T)]
+        to_volume = self._mm_to_voxel @ (pose if self._settings.correct else np.eye(4)) @ self._reference.affine
+        return self._sampler.sample(self._volume, to_volume)[0]
 
     def _convert(self, volume: Volume) -> str:
         """Copy the volume as float32; say what is wrong with it, if anything."""
@@ -128,12 +168,19 @@ class Aligner:
         return "volume is constant" if lowest == highest else ""
 
 
-def check_run(run: Run, reference: Reference) -> None:
+def check_run(run: Run, reference: Reference, settings: MotionSettings) -> None:
     """Raise `InputError` if the run cannot be aligned, or holds less than half of what is to be decoded."""
+    if not settings.estimate:
+        if run.shape != reference.template.shape or not np.allclose(run.affine, reference.affine, atol=_SAME_MM):
+            raise InputError(
+                f"run {run.run_id}: its {_times(run.shape)} voxels or its affine are not the template's, and with "
+                "motion.estimate = false nothing is aligned; resample the run, or let motion be estimated"
+            )
+        return
     if min(run.shape) < FEWEST_VOXELS:
         raise InputError(
             f"run {run.run_id}: volumes of {_times(run.shape)} voxels cannot be aligned; at least "
-            f"{FEWEST_VOXELS} slices, rows and columns are needed"
+            f"{FEWEST_VOXELS} slices, rows and columns are needed, or motion.estimate = false in the settings"
         )
     corners = np.argwhere(np.ones((2, 2, 2), bool)) * (np.array(reference.template.shape) - 1)
     voxels = reference.voxels if len(reference.voxels) else corners
@@ -151,8 +198,9 @@ def check_run(run: Run, reference: Reference) -> None:
 def check_reference(reference: Reference, settings: PipelineSettings) -> None:
     """Raise `InputError` if no run can be aligned to the template, or most of its voxels lie outside the head."""
     template, affine, voxels = reference
-    x, y, z = template.shape
-    Registration(template, affine, (x, y, z), affine, settings.motion)
+    if settings.motion.estimate:
+        x, y, z = template.shape
+        Registration(template, affine, (x, y, z), affine, settings.motion)
     if not len(voxels):
         return
     if (voxels < 0).any() or (voxels >= template.shape).any():

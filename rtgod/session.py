@@ -91,7 +91,7 @@ class Session:
                 raise RefusedError(f"run {message.run_id} was already sent to this server; give the new one another id")
             if self.bundle:
                 try:
-                    check_run(message, self.bundle.reference)
+                    check_run(message, self.bundle.reference, self._settings.motion)
                 except InputError as error:
                     raise RefusedError(str(error)) from error
             return

@@ -41,9 +41,19 @@ class Settings(BaseModel):
             raise InputError(f"settings {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
+class EventsSettings(Settings):
+    """How the rows of an events table become trials."""
+
+    #: Rows of one label are one trial if at most so long a gap lies between each and the next, as where every image of
+    #: a block has a row of its own; 0 makes each row a trial.
+    merge_gap_s: NotNegative = 0.0
+
+
 class MotionSettings(Settings):
     """Rigid registration of each volume to the template."""
 
+    #: Off for what cannot be registered, such as a single slice: volumes are taken to lie where the template does.
+    estimate: bool = True
     #: Off for series that the scanner has aligned already: motion is then reported, and not undone.
     correct: bool = True
     #: Of both images before they are compared.
@@ -166,6 +176,7 @@ class RankingSettings(Settings):
 class PipelineSettings(Settings):
     """The whole path from volume to ranking."""
 
+    events: EventsSettings = EventsSettings()
     motion: MotionSettings = MotionSettings()
     sampling: SamplingSettings = SamplingSettings()
     censoring: CensoringSettings = CensoringSettings()

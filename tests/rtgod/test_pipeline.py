@@ -247,7 +247,7 @@ def affine(**changes):
 )
 def test_a_run_that_does_not_hold_the_decoder_s_voxels_is_refused_in_one_line(changes):
     run, bundle = small.run(**changes), small.bundle()
-    for make in (lambda: check_run(run, bundle.reference), lambda: pipeline(bundle, run)):
+    for make in (lambda: check_run(run, bundle.reference, bundle.settings.motion), lambda: pipeline(bundle, run)):
         with pytest.raises(InputError) as caught:
             make()
         assert "hold 0 % of the bundle's" in str(caught.value)
