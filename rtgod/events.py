@@ -1,7 +1,7 @@
 """Trials of a run from a BIDS `events.tsv`: when something was shown or imagined, and which category it was.
 
 Two layouts are read: that of the Generic Object Decoding data set (`event_type` with `stimulus_name` or
-`category_name`), and plain BIDS (`trial_type`).
+`category_name`), and plain BIDS (`trial_type`, and `stim_file` where there is one).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from rtgod.errors import InputError
@@ -21,8 +21,9 @@ from rtgod.messages import Block
 
 Kind = Literal["stimulus", "imagery"]
 
+_NOTHING = frozenset({"n/a", ""})
 #: What plain BIDS files call the time between trials.
-_REST = frozenset({"rest", "fixation", "n/a", ""})
+_REST = _NOTHING | {"rest", "fixation"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,13 @@ class _Row:
     line: int
     cells: Mapping[str, str]
 
+    def has(self, column: str) -> bool:
+        return self.cells.get(column, "") not in _NOTHING
+
     def label(self, column: str) -> str:
-        text = self.cells.get(column, "")
-        if text in {"", "n/a"}:
+        if not self.has(column):
             raise self._refusal(column, "is empty, and a trial needs it; fill it in")
-        return text
+        return self.cells[column]
 
     def seconds(self, column: str) -> float:
         text = self.cells.get(column, "")
@@ -82,7 +85,7 @@ class _Row:
         return InputError(f"{self.path}, line {self.line}, column {column}: {what}.")
 
 
-def read_trials(path: Path) -> tuple[Trial, ...]:
+def read_trials(path: Path, merge_gap_s: float = 0.0) -> tuple[Trial, ...]:
     """Trials of an events table, in order of onset.
 
     Parameters
@@ -90,6 +93,9 @@ def read_trials(path: Path) -> tuple[Trial, ...]:
     path : Path
         A tab-separated file with the columns `onset` and `duration` in seconds, and either `event_type` with
         `stimulus_name` or `category_name`, or `trial_type`. Rest, cue and evaluation rows are no trials.
+    merge_gap_s : float
+        Rows of one category are one trial if at most so many seconds lie between each and the next; 0 merges none, not
+        even those that follow each other at once.
 
     Returns
     -------
@@ -116,7 +122,8 @@ def read_trials(path: Path) -> tuple[Trial, ...]:
         )
     if not found:
         raise InputError(f"{path}: no trial in it, only rest or other rows; give the events of a run with trials.")
-    return _with_repeats(sorted(found, key=lambda trial: trial.onset_s))
+    found.sort(key=lambda trial: trial.onset_s)
+    return _with_repeats(_merged(found, merge_gap_s) if merge_gap_s else found)
 
 
 def blocks(trials: Iterable[Trial]) -> tuple[Block, ...]:
@@ -132,6 +139,8 @@ def blocks(trials: Iterable[Trial]) -> tuple[Block, ...]:
 
 def _object_trial(row: _Row) -> Trial | None:
     match row.cells.get("event_type", ""):
+        case "stimulus" if row.has("category_name") and not row.has("stimulus_name"):
+            return Trial(row.seconds("onset"), row.duration(), "stimulus", row.label("category_name"))
         case "stimulus":
             name = row.label("stimulus_name")
             # "n03626115_19498" is image 19498 of synset n03626115; a name without "_" is its own category.
@@ -143,7 +152,26 @@ def _object_trial(row: _Row) -> Trial | None:
 
 
 def _plain_trial(row: _Row) -> Trial:
-    return Trial(row.seconds("onset"), row.duration(), "stimulus", row.label("trial_type"))
+    stimulus = PurePosixPath(row.label("stim_file")).stem if row.has("stim_file") else None
+    return Trial(row.seconds("onset"), row.duration(), "stimulus", row.label("trial_type"), stimulus)
+
+
+def _merged(trials: Iterable[Trial], gap_s: float) -> list[Trial]:
+    """Trials without the gaps of at most `gap_s` within one category; one that showed several images names none."""
+    merged: list[Trial] = []
+    for trial in trials:
+        last = merged[-1] if merged else None
+        if last is None or (last.kind, last.category) != (trial.kind, trial.category) or _gap_s(last, trial) > gap_s:
+            merged.append(trial)
+            continue
+        duration_s = max(last.duration_s, trial.onset_s + trial.duration_s - last.onset_s)
+        stimulus = last.stimulus if last.stimulus == trial.stimulus else None
+        merged[-1] = replace(last, duration_s=duration_s, stimulus=stimulus)
+    return merged
+
+
+def _gap_s(before: Trial, after: Trial) -> float:
+    return after.onset_s - (before.onset_s + before.duration_s)
 
 
 def _with_repeats(trials: list[Trial]) -> tuple[Trial, ...]:

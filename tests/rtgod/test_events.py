@@ -1,6 +1,7 @@
 """Events tables: the real ones, every way in which one can be wrong, and any table at all."""
 
 import contextlib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,41 @@ def test_plain_bids_takes_every_row_that_is_not_rest(write):
     ]
 
 
+def test_a_stimulus_without_a_name_is_known_by_its_category(write):
+    header = "onset\tduration\tevent_type\tcategory_name\tstimulus_name\n"
+    trials = read_trials(write(header + "0\t9\tstimulus\tn1\tn/a\n9\t9\tstimulus\tn1\tn2_3\n"))
+    assert trials == (Trial(0.0, 9.0, "stimulus", "n1"), Trial(9.0, 9.0, "stimulus", "n2", "n2_3"))
+    without = "onset\tduration\tevent_type\tcategory_name\n0\t9\tstimulus\tn1\n"
+    assert read_trials(write(without)) == (Trial(0.0, 9.0, "stimulus", "n1"),)
+
+
+def test_a_plain_table_may_name_the_image_files(write):
+    header = "onset\tduration\ttrial_type\tstim_file\n"
+    trials = read_trials(write(header + "0\t1\tface\timages/f_1.png\n1\t1\tface\timages/f_1.png\n2\t1\tcat\tn/a\n"))
+    assert [(trial.stimulus, trial.repeat) for trial in trials] == [("f_1", False), ("f_1", True), (None, False)]
+
+
+def rows_of(*rows):
+    return "onset\tduration\ttrial_type\tstim_file\n" + "".join("\t".join(map(str, row)) + "\n" for row in rows)
+
+
+def test_rows_of_one_category_are_merged_over_small_gaps_only(write):
+    path = write(rows_of((0, 1, "a", "x.png"), (1.5, 1, "a", "x.png"), (3, 1, "b", "y.png"), (4.5, 1, "b", "z.png"),
+                         (20, 1, "b", "z.png")))  # fmt: skip
+    merged = read_trials(path, merge_gap_s=0.5)
+    assert merged == (
+        Trial(0.0, 2.5, "stimulus", "a", "x"),
+        Trial(3.0, 2.5, "stimulus", "b", None),  # two images
+        Trial(20.0, 1.0, "stimulus", "b", "z"),
+    )
+    assert len(read_trials(path, merge_gap_s=0.4)) == len(read_trials(path)) == 5
+
+
+def test_rows_that_overlap_or_lie_within_others_are_merged_to_the_last_end(write):
+    path = write(rows_of((0, 10, "a", "n/a"), (2, 3, "a", "n/a"), (9, 5, "a", "n/a")))
+    assert read_trials(path, merge_gap_s=0.1) == (Trial(0.0, 14.0, "stimulus", "a"),)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -119,6 +155,24 @@ def test_any_good_table_comes_back_in_order_of_onset(write, rows):
     assert [(t.onset_s, t.duration_s, t.category) for t in trials] == sorted(rows, key=lambda row: row[0])
 
 
+@given(rows=rows.filter(lambda rows: len({row[0] for row in rows}) == len(rows)), gap_s=st.floats(0.1, 1e4))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+def test_merged_trials_cover_what_the_rows_covered(write, rows, gap_s):
+    path = write(rows_of(*((f"{onset!r}", f"{length!r}", word[0], "n/a") for onset, length, word in rows)))
+    single, merged = read_trials(path), read_trials(path, merge_gap_s=gap_s)
+    assert {t.onset_s for t in merged} <= {t.onset_s for t in single}
+    for trial, following in pairwise(merged):
+        gap = following.onset_s - trial.onset_s - trial.duration_s
+        assert trial.category != following.category or gap > gap_s
+    for trial in single:
+        assert any(
+            m.category == trial.category
+            and m.onset_s <= trial.onset_s
+            and trial.onset_s + trial.duration_s <= m.onset_s + m.duration_s + 1e-6
+            for m in merged
+        )
+
+
 @given(content=st.binary(max_size=200) | st.text("\t\n\r\"'0.-en/arstimulu_", max_size=200).map(str.encode))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
 def test_no_bytes_raise_anything_but_an_input_error(write, content):
@@ -157,3 +211,13 @@ def test_plain_bids_files_of_other_studies(shared_data, name, n_trials, categori
     trials = read_trials(shared_data / name)
     assert len(trials) == n_trials
     assert {trial.category for trial in trials} == categories
+
+
+@pytest.mark.parametrize("gap_s", [0.2, 2.0, 8.0])
+def test_the_images_of_a_real_localizer_are_twelve_blocks_two_of_them_neighbours(shared_data, gap_s):
+    """Images follow each other after 0.02 to 0.15 s; blocks of 16 of them after 8.08 s or more."""
+    blocks = read_trials(shared_data / "studyforrest-localizer/events.tsv", merge_gap_s=gap_s)
+    assert [block.category for block in blocks] == [
+        "face", "scene", "body", "house", "object", "scramble", "scramble", "body", "object", "face", "house", "scene",
+    ]  # fmt: skip
+    assert all(15.8 < block.duration_s < 16.1 and block.stimulus is None for block in blocks)
