@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,11 @@ from calibration.features import FeatureExtractor, Network
 from calibration.preparation import Report, align_runs, denoise_runs, noise_to_read
 from calibration.samples import AlignedRun, make_reference
 from calibration.stimuli import StimulusFiles
+from calibration.tables import write_tsv
 from calibration.training import stacked, train
 from calibration.workers import workers
 from rtgod.preprocessing import Noise
 from rtgod.settings import PipelineSettings
-from rtgod.sources import open_source
 
 #: What is changed, by the name that people read: settings by part.
 STEPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -91,8 +90,8 @@ def ablate_preprocessing(
         If anything that is needed is missing or does not fit.
     """
     stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
-    first = inputs.runs[0].bold
-    voxels = read_mask(inputs.mask, open_source(first).run)
+    first = inputs.runs[0]
+    voxels = read_mask(inputs.mask, first.open().run)
     extractor = FeatureExtractor(network)
     steps, stimuli = [], None
     with workers(n_workers) as pool:
@@ -150,7 +149,7 @@ def write_ablation(steps: Sequence[Step], out: Path, console: Console) -> None:
         for kind, trials in by_kind(step.ranked).items():
             accuracy = sum(t.accuracy for t in trials) / len(trials)
             difference, error = paired_difference(trials, by_kind(steps[0].ranked)[kind])
-            cells += [f"{accuracy:.6f}", f"{difference:.6f}", f"{error:.6f}", str(len(trials))]
+            cells += [accuracy, difference, error, len(trials)]
             change = "" if step is steps[0] else f"{100 * difference:+.1f} ± {100 * error:.1f}"
             texts += [f"{100 * accuracy:.1f}", change]
             drawn.setdefault(kind, []).append((accuracy, difference, error))
@@ -158,6 +157,5 @@ def write_ablation(steps: Sequence[Step], out: Path, console: Console) -> None:
         table.add_row(*texts, style="bold" if step is steps[0] else "")
     console.print(table)
     console.print("Differences are paired over trials; chance is 50 %.", highlight=False)
-    with (out / "ablation.tsv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, delimiter="\t", lineterminator="\n").writerows([header, *rows])
+    write_tsv(out / "ablation.tsv", header, rows)
     figures.save(figures.ablation([step.name for step in steps], drawn), out / "ablation.png")

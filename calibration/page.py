@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 from rtgod.files import write_whole
 
 #: A cell that reads as a number: digits with what people write around them, such as "0.61 (0.58–0.64)" or "< 0.001".
-_NUMBER = re.compile(r"(?=.*\d)[\d\s.,:;%±×()<>=≤≥+−–/e-]+|n/a|nan|–")
+_NUMBER = re.compile(r"(?=.*\d)[\d\s.,:;%±×()<>=≤≥+−–/e-]+|n/a|–")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Table:
     ----------
     header : sequence of str
     rows : sequence of sequence
-        Text or numbers; floats are shown with three significant digits.
+        Text or numbers; floats are shown with three significant digits, nan and None as a dash.
     caption : str
     """
 
@@ -81,15 +82,25 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _picture(figure: Figure) -> str:
-    """The figure as a `data:` address: an image of its own, so that names inside figures cannot clash."""
+    """The figure as a `data:` address: an image of its own, so that names inside figures cannot clash.
+
+    Drawings scale as SVG; photographs are hundreds of kilobytes each unless they are compressed as such.
+    """
     drawn = io.BytesIO()
-    # Without a date and with a fixed salt, the same numbers give the same bytes.
-    with matplotlib.rc_context({"svg.hashsalt": "rtgod"}):
-        figure.savefig(drawn, format="svg", metadata={"Date": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(drawn.getvalue()).decode('ascii')}"
+    if any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.images):
+        kind = "jpeg"
+        figure.savefig(drawn, format=kind, dpi=130, pil_kwargs={"quality": 88})
+    else:
+        kind = "svg+xml"
+        # Without a date and with a fixed salt, the same numbers give the same bytes.
+        with matplotlib.rc_context({"svg.hashsalt": "rtgod"}):
+            figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return f"data:image/{kind};base64,{base64.b64encode(drawn.getvalue()).decode('ascii')}"
 
 
 def _cell(value: object) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from calibration import figures
 from calibration.bids import find_candidates
 from calibration.identification import identification_accuracy, permutation_p, rank_of
+from calibration.tables import write_tsv
 from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
 from rtgod.events import Trial, read_trials
@@ -223,15 +224,14 @@ def _ranks(
     }
     groups = {kind: groups[kind] for kind in groups if groups[kind]}
     summary: dict[str, float | int] = {"n_candidates": len(bundle.candidates)}
-    lines = ["kind\tonset_s\tcategory_id\tcategory\tfirst\trank\tidentification_accuracy\tn_volumes"]
+    columns = ("kind", "onset_s", "category_id", "category", "first", "rank", "identification_accuracy", "n_volumes")
+    rows: list[tuple[object, ...]] = []
     for kind, members in groups.items():
         summary |= _print_ranks(kind, members, bundle, console)
-        lines += [
-            f"{kind}\t{b.trial.onset_s:g}\t{b.trial.category}\t{bundle.candidates[b.true].name}\t{b.ranking.top[0]}\t"
-            f"{b.rank}\t{b.accuracy:.6f}\t{b.ranking.n_volumes}"
-            for b in members
-        ]
-    (out / "ranks.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        for b in members:
+            of_trial = (kind, b.trial.onset_s, b.trial.category, bundle.candidates[b.true].name)
+            rows.append((*of_trial, b.ranking.top[0], b.rank, round(b.accuracy, 6), b.ranking.n_volumes))
+    write_tsv(out / "ranks.tsv", columns, rows)
     if groups:
         ranks = {kind: np.array([b.rank for b in members]) for kind, members in groups.items()}
         figures.save(figures.ranks(ranks, len(bundle.candidates)), out / "ranks.png")

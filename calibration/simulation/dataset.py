@@ -30,6 +30,7 @@ from calibration.simulation.schedule import (
     perception_run,
 )
 from calibration.simulation.settings import SubjectSettings
+from calibration.tables import write_tsv
 from calibration.workers import workers
 from rtgod import __version__
 from rtgod.errors import InputError
@@ -214,7 +215,7 @@ class _Subject:
             "give these bytes again.\n",
             encoding="utf-8",
         )
-        _write_tsv(self.root / "participants.tsv", ("participant_id", "species"), [(subject, "simulated")])
+        write_tsv(self.root / "participants.tsv", ("participant_id", "species"), [(subject, "simulated")])
         for task in ("perception", "imagery"):
             sidecar = {
                 "TaskName": task,
@@ -233,7 +234,7 @@ class _Subject:
             for c in group
         ]
         (self.root / "stimuli").mkdir()
-        _write_tsv(self.root / "stimuli" / "categories.tsv", ("category_id", "name", "shown_in"), rows)
+        write_tsv(self.root / "stimuli" / "categories.tsv", ("category_id", "name", "shown_in"), rows)
         (self.root / "derivatives" / "truth").mkdir(parents=True)
         _write_json(self.root / "derivatives" / "truth" / "simulation.json", self.settings.model_dump(mode="json"))
 
@@ -249,7 +250,7 @@ class _Subject:
         )  # fmt: skip
         _save_nifti(folder / f"{subject}_space-bold_desc-visual_dseg.nii.gz", head.regions, head.affine)
         labels = [(str(i), name) for i, name in enumerate(REGIONS, start=1)]
-        _write_tsv(folder / f"{subject}_space-bold_desc-visual_dseg.tsv", ("index", "name"), labels)
+        write_tsv(folder / f"{subject}_space-bold_desc-visual_dseg.tsv", ("index", "name"), labels)
         for name in (*REGIONS, *UNIONS):
             mask = head.mask(name).astype(np.uint8)
             _save_nifti(folder / f"{subject}_space-bold_label-{name}_mask.nii.gz", mask, head.affine)
@@ -343,12 +344,12 @@ def _scan(job: _Job) -> None:
     folder = job.root / subject / f"ses-{job.run.session}" / "func"
     folder.mkdir(parents=True, exist_ok=True)
     _save_nifti(folder / f"{subject}_{job.run.stem}_bold.nii.gz", data, job.head.affine, TR_S)
-    _write_tsv(folder / f"{subject}_{job.run.stem}_events.tsv", schedule.columns, schedule.rows)
+    write_tsv(folder / f"{subject}_{job.run.stem}_events.tsv", schedule.columns, schedule.rows)
     truth = job.root / "derivatives" / "truth" / subject
     truth.mkdir(parents=True, exist_ok=True)
     columns = ("trans_x_mm", "trans_y_mm", "trans_z_mm", "rot_x_deg", "rot_y_deg", "rot_z_deg")
     rows = np.hstack([movement.translation_mm, movement.rotation_deg])
-    _write_tsv(truth / f"{subject}_{job.run.stem}_motion.tsv", columns, [[f"{v:.6f}" for v in row] for row in rows])
+    write_tsv(truth / f"{subject}_{job.run.stem}_motion.tsv", columns, [[f"{v:.6f}" for v in row] for row in rows])
 
 
 def _signal_change(job: _Job) -> Float32Array:
@@ -381,10 +382,6 @@ def _save_nifti(path: Path, data: Array, affine: Array, tr_s: float | None = Non
     if tr_s:
         image.header.set_zooms((*image.header.get_zooms()[:3], tr_s))
     nib.save(image, path)
-
-
-def _write_tsv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    path.write_text("".join("\t".join(row) + "\n" for row in [columns, *rows]), encoding="utf-8")
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:
