@@ -64,14 +64,19 @@ def make_app() -> typer.Typer:
     )
     app.callback()(_root)
     app.command("demo", rich_help_panel="Start here")(demo)
-    installed = {point.name: point for point in entry_points(group=GROUP)}
-    for name, panel in [(name, "Offline") for name in ("simulate", "calibrate", "evaluate", "report")]:
-        if name in installed:
-            app.command(name, rich_help_panel=panel)(installed[name].load())
+    installed = {point.name: point.load() for point in entry_points(group=GROUP)}
+    for name in ("simulate", "features", "categories", "calibrate", "evaluate", "report"):
+        match installed.get(name):
+            case None:
+                pass
+            case typer.Typer() as group:
+                app.add_typer(group, name=name, rich_help_panel="Offline")
+            case command:
+                app.command(name, rich_help_panel="Offline")(command)
     app.command("serve", rich_help_panel="Live")(commands.serve)
     app.command("replay", rich_help_panel="Live")(commands.replay)
     if "display" in installed:
-        app.command("display", rich_help_panel="Live")(installed["display"].load())
+        app.command("display", rich_help_panel="Live")(installed["display"])
     return app
 
 
