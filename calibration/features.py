@@ -4,69 +4,64 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from calibration.images import read_image
+from calibration.network import Network, Preprocessing
 from calibration.torchvision_import import import_torchvision
+from calibration.weights import checksum, load_model, published_preprocessing
 from rtgod.errors import InputError
 from rtgod.messages import Float32Array
 
 if TYPE_CHECKING:
     import torch
 
-#: AlexNet's eight layers before rectification, under the names of Horikawa & Kamitani (2017).
-ALEXNET_LAYERS: Mapping[str, str] = {
-    "cnn1": "features.0",
-    "cnn2": "features.3",
-    "cnn3": "features.6",
-    "cnn4": "features.8",
-    "cnn5": "features.10",
-    "cnn6": "classifier.1",
-    "cnn7": "classifier.4",
-    "cnn8": "classifier.6",
-}
-_BATCH = 32
+#: Images that pass through the network together.
+_PASS = 32
 Image = Path | npt.NDArray[np.uint8]
+UnitIndices = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
-    """Which features to compute.
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchFeatures:
+    """Features of some images, and what was wrong with those that have none.
 
     Attributes
     ----------
-    name : str
-        A classification network of torchvision.
-    weights : str
-        "default" for torchvision's pretrained ones (downloaded once), "random:SEED" for seeded random ones, or the path
-        of a local file with a state dictionary (.pt, .pth, .safetensors or .npz).
-    layers : mapping of str to str
-        Our name of a layer to the network's node.
-    n_units : int
-        How many units to keep of each layer; a smaller layer keeps all.
-    units_seed : int
-        Seed of the permutation that chooses them.
+    values : mapping of str to ndarray of shape (n_images, n_units), float32
+        Per layer; NaN where an image could not be read.
+    problems : tuple of str
+        For each image why it could not be read; empty if it could.
     """
 
-    name: str = "alexnet"
-    weights: str = "default"
-    layers: Mapping[str, str] = field(default_factory=lambda: dict(ALEXNET_LAYERS))
-    n_units: int = 1000
-    units_seed: int = 0
+    values: Mapping[str, Float32Array]
+    problems: tuple[str, ...]
 
 
 class FeatureExtractor:
-    """Computes the chosen units of images.
+    """Computes the chosen units of images: on a GPU in mixed precision if there is one, else in float32.
 
     Parameters
     ----------
     network : Network
+
+    Attributes
+    ----------
+    network : Network
+        Completed by the weights' checksum and by the published preprocessing where nothing else was asked for.
+    units : dict of str to ndarray of shape (n_units,), int64
+        Per layer, which units of the flattened layer are kept, in the order in which they are given.
+    precision : str
 
     Raises
     ------
@@ -77,26 +72,30 @@ class FeatureExtractor:
     """
 
     def __init__(self, network: Network) -> None:
-        self.network = network
-        torchvision = import_torchvision()
+        import_torchvision()
+        import torch
         from torchvision.models.feature_extraction import create_feature_extractor
 
-        if network.name not in torchvision.models.list_models(torchvision.models):
-            raise InputError(f"network {network.name!r} is not a classification network of torchvision")
+        preprocessing = published_preprocessing(network)
         if len(set(network.layers.values())) < max(1, len(network.layers)):
-            raise InputError(f"layers {dict(network.layers)}: name at least one node, and none of them twice")
-        published = torchvision.models.get_model_weights(network.name).DEFAULT
-        model = _load(torchvision, network, published)
-        for module in model.modules():
-            # An in-place rectification would overwrite the layer before it, whose values are asked for.
-            if hasattr(module, "inplace"):
-                module.inplace = False
-        self._preprocess: Callable[[torch.Tensor], torch.Tensor] = published.transforms(antialias=True)
+            raise InputError(f"layers {network.layers}: name at least one node, and none of them twice")
+        model = load_model(network)
+        self.network = network.model_copy(update={"weights_sha256": checksum(model), "preprocessing": preprocessing})
+        self._preprocess = make_preprocess(preprocessing)
         try:
-            self._model = create_feature_extractor(model, {node: name for name, node in network.layers.items()}).eval()
+            whole = create_feature_extractor(model, {node: layer for layer, node in network.layers.items()}).eval()
         except ValueError as error:
             raise InputError(f"network {network.name}: {error}") from error
-        self._units: dict[str, npt.NDArray[np.int64]] = {}
+        blank = np.zeros((preprocessing.resize_px, preprocessing.resize_px, 3), np.uint8)
+        with torch.inference_mode():
+            activations = whole(self._preprocess(blank)[None])
+        self.units = {
+            layer: _choose_units(network, layer, activation[0].numel()) for layer, activation in activations.items()
+        }
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._mixed = self._device.type == "cuda"
+        self.precision = "mixed float16" if self._mixed else "float32"
+        self._model = _choosing(whole, self.units).to(self._device)
 
     def extract(
         self, images: Sequence[Image], progress: Callable[[int], object] = lambda _: None
@@ -119,38 +118,116 @@ class FeatureExtractor:
         InputError
             If an image cannot be read.
         """
-        import torch
-
         collected: dict[str, list[Float32Array]] = {name: [] for name in self.network.layers}
-        threads_before = torch.get_num_threads()
-        # Batches run side by side, each on one thread from end to end: torch's own threads split sums differently on
-        # another number of cores, and the features would not be the same to the last bit.
-        with ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            try:
-                for batch, features in zip(_batches(images), pool.map(self._compute, _batches(images)), strict=True):
-                    for name, values in features.items():
-                        collected[name].append(values)
-                    progress(len(batch))
-            finally:
-                pool.shutdown(cancel_futures=True)
-                torch.set_num_threads(threads_before)
+        with single_threads() as pool:
+            batches = list(_passes(images))
+            for batch, features in zip(batches, pool.map(self._read_and_compute, batches), strict=True):
+                for name, values in features.items():
+                    collected[name].append(values)
+                progress(len(batch))
         return {name: np.concatenate(parts) for name, parts in collected.items()}
 
-    def _compute(self, batch: Sequence[Image]) -> dict[str, Float32Array]:
+    def compute(self, images: Sequence[Path]) -> BatchFeatures:
+        """Compute features of the images that can be read, on one thread."""
+        values = {layer: np.full((len(images), len(units)), np.nan, np.float32) for layer, units in self.units.items()}
+        inputs, problems = [], []
+        for image in images:
+            try:
+                inputs.append(self._preprocess(read_image(image)))
+                problems.append("")
+            except InputError as error:
+                problems.append(str(error))
+        rows = [row for row, problem in enumerate(problems) if not problem]
+        for some, readable in zip(_passes(rows), _passes(inputs), strict=True):
+            for layer, found in self._features(readable).items():
+                values[layer][some] = found
+        return BatchFeatures(values, tuple(problems))
+
+    def _read_and_compute(self, images: Sequence[Image]) -> dict[str, Float32Array]:
+        pixels = (read_image(image) if isinstance(image, Path) else image for image in images)
+        return self._features([self._preprocess(one) for one in pixels])
+
+    def _features(self, inputs: Sequence[torch.Tensor]) -> dict[str, Float32Array]:
         import torch
 
-        with torch.inference_mode():
-            activations = self._model(torch.stack([self._preprocess(_read(image)) for image in batch]))
-        flat = {name: activation.flatten(1).numpy() for name, activation in activations.items()}
-        return {name: values[:, self._chosen(name, values.shape[1])] for name, values in flat.items()}
+        batch = torch.stack(list(inputs)).to(self._device)
+        with torch.inference_mode(), torch.autocast("cuda", torch.float16) if self._mixed else nullcontext():
+            chosen = self._model(batch)
+        return {layer: values.float().cpu().numpy() for layer, values in chosen.items()}
 
-    def _chosen(self, layer: str, n_available: int) -> npt.NDArray[np.int64]:
-        """One permutation per layer, so that the units of a layer do not depend on which others are asked for."""
-        if layer not in self._units:
-            key = int.from_bytes(hashlib.sha256(self.network.layers[layer].encode()).digest()[:8], "big")
-            rng = np.random.default_rng([self.network.units_seed, key])
-            self._units[layer] = rng.permutation(n_available)[: self.network.n_units]
-        return self._units[layer]
+
+def compute(network: Network, images: Sequence[Path]) -> BatchFeatures:
+    """Compute features of a batch of images wherever this is called: everything about it can be sent elsewhere.
+
+    The network is loaded once in a process, which from then on computes on one thread, so that the result is the same
+    everywhere.
+
+    Parameters
+    ----------
+    network : Network
+        With the checksum of its weights, so that no worker computes with others.
+    images : sequence of Path
+
+    Raises
+    ------
+    InputError
+        If the network or its weights cannot be had here.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    with _LOADING:
+        extractor = _loaded(network)
+    return extractor.compute(images)
+
+
+#: Threads of one worker wait for the first that loads a network.
+_LOADING = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _loaded(network: Network) -> FeatureExtractor:
+    return FeatureExtractor(network)
+
+
+@contextmanager
+def single_threads() -> Iterator[Executor]:
+    """A pool of threads, one per core, each of which computes on itself alone.
+
+    Batches run side by side, each on one thread from end to end: torch's own threads split sums differently on another
+    number of cores, and the features would not be the same to the last bit.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(before)
+
+
+def make_preprocess(preprocessing: Preprocessing) -> Callable[[npt.NDArray[np.uint8]], torch.Tensor]:
+    """A function from pixels of shape (height, width, 3), uint8, to the network's input (3, crop, crop), float32."""
+    import_torchvision()
+    import torch
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms import functional as F  # noqa: N812 # as torchvision's own documentation has it
+
+    interpolation = InterpolationMode(preprocessing.interpolation)
+
+    def preprocess(pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
+        image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        image = F.resize(image, preprocessing.resize_px, interpolation, antialias=True)
+        image = F.center_crop(image, preprocessing.crop_px).float()
+        if preprocessing.channels == "BGR":
+            image = image.flip(0)
+        if preprocessing.brightest == 1:
+            image = image / 255
+        return F.normalize(image, preprocessing.mean, preprocessing.sd)
+
+    return preprocess
 
 
 def category_means(
@@ -181,81 +258,35 @@ def category_means(
     return names, means
 
 
-def _batches(images: Sequence[Image]) -> Iterator[Sequence[Image]]:
-    for start in range(0, len(images), _BATCH):
-        yield images[start : start + _BATCH]
+def _choose_units(network: Network, layer: str, n_available: int) -> UnitIndices:
+    """One permutation per layer, so that the units of a layer do not depend on which others are asked for."""
+    key = int.from_bytes(hashlib.sha256(network.layers[layer].encode()).digest()[:8], "big")
+    return np.random.default_rng([network.units_seed, key]).permutation(n_available)[: network.n_units]
 
 
-def _read(image: Image) -> torch.Tensor:
-    import torch
-    from PIL import Image as PillowImage
+def _choosing(extractor: torch.fx.GraphModule, units: Mapping[str, UnitIndices]) -> torch.fx.GraphModule:
+    """The extractor with the choice of units in its graph.
 
-    if isinstance(image, Path):
-        try:
-            with PillowImage.open(image) as opened:
-                image = np.asarray(opened.convert("RGB"))
-        # Pillow meets damage in many ways: SyntaxError is one of them.
-        except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
-            raise InputError(f"image {image}: cannot be read ({error}); replace or remove it") from error
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-
-
-def _load(torchvision: Any, network: Network, published: Any) -> torch.nn.Module:
-    get_model = torchvision.models.get_model
-    if network.weights == "default":
-        try:
-            model: torch.nn.Module = get_model(network.name, weights=published)
-        except OSError as error:
-            raise InputError(
-                f"weights of {network.name} cannot be downloaded ({error}); give --weights a local file, or random:0"
-            ) from error
-        return model
-    if network.weights.startswith("random:"):
-        return _random(get_model, network)
-    model = get_model(network.name, weights=None)
-    try:
-        model.load_state_dict(_read_state(Path(network.weights)))
-    except (RuntimeError, TypeError) as error:
-        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise InputError(f"weights {network.weights} are not those of {network.name}: {first[:200]}") from error
-    return model
-
-
-def _random(get_model: Callable[..., torch.nn.Module], network: Network) -> torch.nn.Module:
-    """He initialisation, which keeps the variance of the activations from layer to layer (He et al. 2015)."""
+    A layer is then let go of as soon as its units are copied; and no in-place rectification after it, which would
+    overwrite it, comes before that.
+    """
     import torch
 
-    seed = network.weights.removeprefix("random:")
-    if not seed.isdecimal() or int(seed) >= 2**63:
-        raise InputError(f"weights {network.weights!r}: write random:SEED with a whole number")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seed))
-        model = get_model(network.name, weights=None)
-        for module in model.modules():
-            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
-                torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                if module.bias is not None:
-                    torch.nn.init.zeros_(module.bias)
-    return model
+    graph = extractor.graph
+    (output,) = (node for node in graph.nodes if node.op == "output")
+    chosen = {}
+    for i, (layer, node) in enumerate(output.args[0].items()):
+        extractor.register_buffer(f"units_{i}", torch.from_numpy(units[layer]))
+        with graph.inserting_after(node):
+            flat = graph.call_function(torch.flatten, (node, 1))
+        with graph.inserting_after(flat):
+            indices = graph.get_attr(f"units_{i}")
+        with graph.inserting_after(indices):
+            chosen[layer] = graph.call_function(torch.index_select, (flat, 1, indices))
+    output.args = (chosen,)
+    return torch.fx.GraphModule(extractor, graph)
 
 
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    import torch
-
-    try:
-        if path.suffix == ".npz":
-            # numpy leaves a file open that it cannot read.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return {key: torch.from_numpy(arrays[key].astype(np.float32)) for key in arrays.files}
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        # weights_only: a pickle that could run code is refused.
-        state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        return state
-    except FileNotFoundError as error:
-        raise InputError(f"weights {path}: no such file; give default, random:SEED or a file") from error
-    except Exception as error:  # torch, numpy and safetensors each raise their own for a damaged file
-        first = str(error).partition("\n")[0][:200] or type(error).__name__
-        raise InputError(f"weights {path}: cannot be read as a state dictionary ({first})") from error
+def _passes(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), _PASS):
+        yield items[start : start + _PASS]

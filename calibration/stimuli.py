@@ -1,15 +1,17 @@
-"""What was shown and what can be ranked, as network features."""
+"""What was shown and what can be ranked, as network features: of image files, or from stores of features."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from filecmp import cmp
 from pathlib import Path
 
-from calibration.bids import find_candidates, find_images
 from calibration.features import FeatureExtractor, category_means
+from calibration.images import find_images, first_few, list_categories
 from calibration.preparation import Report
 from calibration.samples import RunSamples
+from calibration.store import FeatureStore, is_store
 from rtgod.errors import InputError
 from rtgod.events import Trial
 from rtgod.messages import Float32Array
@@ -42,35 +44,73 @@ class Stimuli:
 
 
 class StimulusFiles:
-    """The image files that a calibration needs.
+    """The images that a calibration needs, or stores of their features.
 
     Parameters
     ----------
     images : Path
-        Folder with the shown images.
+        Folder with the shown images, or a store of their features.
     candidates : Path
-        Folder with a folder of images for each candidate category.
+        Folder with a folder of images for each candidate category, or a store with categories.
 
     Raises
     ------
     InputError
-        If there are none.
+        If there are none, or two stores' features differ in more than their images.
     """
 
     def __init__(self, images: Path, candidates: Path) -> None:
-        self._images = find_images(images)
-        self._candidates = find_candidates(candidates)
+        self._images = FeatureStore(images) if is_store(images) else find_images(images)
+        self._candidates = FeatureStore(candidates) if is_store(candidates) else list_categories(candidates)
+        self._stores = [source for source in (self._images, self._candidates) if isinstance(source, FeatureStore)]
+        for store in self._stores:
+            store.check_finished()
+            store.check_network(self._stores[0].network)
 
-    def features(self, samples: Sequence[RunSamples], extractor: FeatureExtractor, report: Report) -> Stimuli:
-        """Compute the features of all images that the samples' trials showed, and of the candidates.
+    @property
+    def need_network(self) -> bool:
+        """Whether anything is to be computed; two stores have it all."""
+        return len(self._stores) < 2
+
+    def features(self, samples: Sequence[RunSamples], extractor: FeatureExtractor | None, report: Report) -> Stimuli:
+        """Features of all images that the samples' trials showed, and of the candidates.
+
+        Parameters
+        ----------
+        samples : sequence of RunSamples
+        extractor : FeatureExtractor or None
+            For what no store has.
+        report : callable
+            Told (stage, steps done, steps in all).
 
         Raises
         ------
         InputError
-            If a trial names no image, there is no such image, or it cannot be read.
+            If a trial names no image, there is no such image, or it cannot be read; or if a store is damaged, or made
+            with another network than the extractor's.
         """
-        shown = self._shown(samples)
-        files = [*shown.values(), *(path for _, path in self._candidates)]
+        shown = _shown(samples)
+        files = [] if isinstance(self._images, FeatureStore) else _files_of(shown, self._images)
+        others: list[Path] = [] if isinstance(self._candidates, FeatureStore) else self._candidates.files
+        computed = self._compute([*files, *others], extractor, report)
+        if isinstance(self._images, FeatureStore):
+            of_shown = self._images.features_of(shown)
+        else:
+            of_shown = {layer: values[: len(files)] for layer, values in computed.items()}
+        if isinstance(self._candidates, FeatureStore):
+            ids, means = self._candidates.means()
+        else:
+            rest = {layer: values[len(files) :] for layer, values in computed.items()}
+            ids, means = category_means(rest, self._candidates.categories)
+        return Stimuli({name: row for row, name in enumerate(shown)}, of_shown, tuple(ids), means)
+
+    def _compute(
+        self, files: Sequence[Path], extractor: FeatureExtractor | None, report: Report
+    ) -> dict[str, Float32Array]:
+        if extractor is None or not files:
+            return {}
+        for store in self._stores:
+            store.check_network(extractor.network)
         done = 0
 
         def progress(n: int) -> None:
@@ -78,29 +118,31 @@ class StimulusFiles:
             done += n
             report("network features", done, len(files))
 
-        everything = extractor.extract(files, progress)
-        rest = {layer: values[len(shown) :] for layer, values in everything.items()}
-        ids, means = category_means(rest, [category for category, _ in self._candidates])
-        return Stimuli(
-            rows={name: row for row, name in enumerate(shown)},
-            shown={layer: values[: len(shown)] for layer, values in everything.items()},
-            candidate_ids=tuple(ids),
-            candidates=means,
-        )
+        return extractor.extract(files, progress)
 
-    def _shown(self, samples: Sequence[RunSamples]) -> dict[str, Path]:
-        """The file of every image that was shown, each once."""
-        shown: dict[str, Path] = {}
-        for run in samples:
-            for trial in run.trials:
-                if trial.stimulus is None:
-                    raise InputError(
-                        f"run {run.run.run_id}: trials name no image; calibrate on runs in which images were shown"
-                    )
-                if trial.stimulus not in self._images:
-                    raise InputError(
-                        f"run {run.run.run_id} shows {trial.stimulus}, of which there is no image file; "
-                        "give the folder of the shown images with --images"
-                    )
-                shown[trial.stimulus] = self._images[trial.stimulus]
-        return shown
+
+def _shown(samples: Sequence[RunSamples]) -> list[str]:
+    """Every image that was shown, each once."""
+    for run in samples:
+        if any(trial.stimulus is None for trial in run.trials):
+            raise InputError(
+                f"run {run.run.run_id}: trials name no image; calibrate on runs in which images were shown"
+            )
+    return list(dict.fromkeys(trial.stimulus for run in samples for trial in run.trials if trial.stimulus))
+
+
+def _files_of(shown: Sequence[str], images: Mapping[str, Sequence[Path]]) -> list[Path]:
+    """The file of each shown image; copies of one image count as one."""
+    if missing := [name for name in shown if name not in images]:
+        raise InputError(
+            f"the runs show {first_few(missing)}, of which there is no image file; give the folder of the shown images "
+            "with --images"
+        )
+    for name in shown:
+        first, *others = images[name]
+        if different := [path for path in others if not cmp(first, path, shallow=False)]:
+            raise InputError(
+                f"the runs show {name}, and there are different images of that name: {first}, {different[0]}; give a "
+                "folder with --images in which there is one"
+            )
+    return [images[name][0] for name in shown]

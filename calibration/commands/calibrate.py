@@ -17,6 +17,7 @@ from calibration.commands.options import (
     Mask,
     NetworkName,
     NoiseMask,
+    PreprocessingFile,
     Region,
     SettingsFile,
     ShowSettings,
@@ -49,10 +50,11 @@ def calibrate(
     names: Annotated[
         Path | None, typer.Option(help="Table with category_id and name; default BIDS/stimuli/categories.tsv if there.")
     ] = None,
-    network: NetworkName = "alexnet",
-    weights: Weights = "default",
+    network: NetworkName = None,
+    weights: Weights = None,
     layer: Layers = None,
-    units: Units = 1000,
+    units: Units = None,
+    preprocessing: PreprocessingFile = None,
     settings: SettingsFile = None,
     show_settings: ShowSettings = False,
     workers: Workers = None,
@@ -74,12 +76,12 @@ def calibrate(
     if out.exists():
         raise BundleError(f"bundle {out}: exists already; choose another --out or remove it")
     inputs = inputs_from(dataset, subject, training, region, mask, noise_mask, images, candidates, names)
-    chosen = network_from(network, weights, layer, units)
+    chosen = network_from(network, weights, layer, units, preprocessing, (inputs.images, inputs.candidates))
     with progress() as report:
         bundle, summary = run_calibration(inputs, pipeline, chosen, workers or os.cpu_count() or 1, report)
     bundle.save(out)
     _print_summary(summary)
-    console.print(f"bundle [bold]{out}[/]: subject {subject}, network {network} with weights {weights}")
+    console.print(f"bundle [bold]{out}[/]: subject {subject}, network {chosen.name} with weights {chosen.weights}")
 
 
 def _print_summary(summary: CalibrationReport) -> None:

@@ -16,6 +16,7 @@ from calibration.commands.options import (
     Mask,
     NetworkName,
     NoiseMask,
+    PreprocessingFile,
     Region,
     SettingsFile,
     Subject,
@@ -44,10 +45,11 @@ def evaluate(
     noise_mask: NoiseMask = None,
     images: Images = None,
     candidates: Candidates = None,
-    network: NetworkName = "alexnet",
-    weights: Weights = "default",
+    network: NetworkName = None,
+    weights: Weights = None,
     layer: Layers = None,
-    units: Units = 1000,
+    units: Units = None,
+    preprocessing: PreprocessingFile = None,
     settings: SettingsFile = None,
     workers: Workers = None,
 ) -> None:
@@ -67,7 +69,7 @@ def evaluate(
     new_runs = find_runs(dataset, subject, test)
     if shared := {run.bold for run in inputs.runs} & {run.bold for run in new_runs}:
         raise InputError(f"--training and --test share {len(shared)} runs; test on runs that nothing was trained on")
-    chosen = network_from(network, weights, layer, units)
+    chosen = network_from(network, weights, layer, units, preprocessing, (inputs.images, inputs.candidates))
     pipeline = PipelineSettings.from_toml(settings) if settings else PipelineSettings()
     with progress() as told:
         steps = ablate_preprocessing(inputs, new_runs, pipeline, chosen, workers or os.cpu_count() or 1, told)

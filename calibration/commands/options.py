@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from rtgod.errors import InputError, MissingDependencyError
 
 if TYPE_CHECKING:
     from calibration.calibrate import Inputs
-    from calibration.features import Network
+    from calibration.network import Network
+    from calibration.store import FeatureStore
 
 console = Console()
 Dataset = Annotated[Path, typer.Argument(help="Root of a BIDS data set.")]
@@ -27,16 +36,41 @@ NoiseMask = Annotated[
     Path | None,
     typer.Option(help="Mask of voxels to read noise components from, if settings ask for any; default the noisiest."),
 ]
-Images = Annotated[Path | None, typer.Option(help="Folder of the shown images; default BIDS/stimuli.")]
+Images = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the shown images, or their feature store (`rtgod features`); default BIDS/stimuli."),
+]
 Candidates = Annotated[
-    Path | None, typer.Option(help="Folder with a folder of images per candidate; default BIDS/stimuli/candidates.")
+    Path | None,
+    typer.Option(
+        help="Folder with a folder of images per candidate, or their feature store (`rtgod categories build`); default "
+        "BIDS/stimuli/candidates."
+    ),
 ]
-NetworkName = Annotated[str, typer.Option("--network", help="A classification network of torchvision.")]
-Weights = Annotated[str, typer.Option(help="default (pretrained), a local file, or random:SEED.")]
+NetworkName = Annotated[
+    str | None,
+    typer.Option("--network", help="A classification network of torchvision; default alexnet, or a feature store's."),
+]
+Weights = Annotated[
+    str | None, typer.Option(help="default (pretrained), a local file, or random:SEED; default, or a feature store's.")
+]
 Layers = Annotated[
-    list[str] | None, typer.Option(help="NAME=NODE, repeatable; default AlexNet's eight as cnn1 … cnn8.")
+    list[str] | None,
+    typer.Option(
+        help="NAME=NODE, repeatable; by default usual layers of alexnet (cnn1 … cnn8), squeezenet1_1, vgg19 and "
+        "resnet18 … 152."
+    ),
 ]
-Units = Annotated[int, typer.Option(min=1, help="Units to keep of each layer.")]
+Units = Annotated[int | None, typer.Option(min=1, help="Units to keep of each layer; default 1000.")]
+PreprocessingFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--preprocessing",
+        help="TOML file with what is done to an image, if not as torchvision publishes it for the network: any of "
+        "resize_px, crop_px, interpolation (bilinear, bicubic), channels (RGB, BGR), brightest (1, 255: a pixel's "
+        "range), mean and sd (three each, in the order and range of the channels).",
+    ),
+]
 SettingsFile = Annotated[Path | None, typer.Option(help="TOML file with pipeline settings.")]
 ShowSettings = Annotated[bool, typer.Option("--show-settings", help="Print the settings as JSON and stop.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default one per core.")]
@@ -70,13 +104,68 @@ def inputs_from(
     )
 
 
-def network_from(name: str, weights: str, layer: list[str] | None, n_units: int) -> Network:
-    """The network that the options name; AlexNet's usual layers where none are given."""
-    from calibration.features import ALEXNET_LAYERS, Network
+def network_from(
+    name: str | None,
+    weights: str | None,
+    layer: list[str] | None,
+    n_units: int | None,
+    preprocessing: Path | None = None,
+    sources: Iterable[Path | None] = (),
+) -> Network:
+    """The network that the options name; what they leave out is as in the feature stores, or else the usual.
 
-    if name != "alexnet" and not layer:
-        raise InputError(f"--network {name}: name the layers to decode with --layer NAME=NODE")
-    return Network(name, weights, _parse_layers(layer) if layer else dict(ALEXNET_LAYERS), n_units)
+    Parameters
+    ----------
+    name, weights, layer, n_units, preprocessing
+        Options; None where they are left out.
+    sources : iterable of Path or None
+        Where images, or features of them, come from.
+
+    Raises
+    ------
+    InputError
+        If an option is not to be understood, or contradicts a feature store.
+    """
+    from pydantic import ValidationError
+
+    from calibration.network import LAYERS, Network, Preprocessing
+    from calibration.store import FeatureStore, is_store
+
+    given: dict[str, Any] = {"name": name, "weights": weights, "n_units": n_units}
+    given = {key: value for key, value in given.items() if value is not None}
+    if layer:
+        given["layers"] = _parse_layers(layer)
+    stores = [FeatureStore(source) for source in sources if source is not None and is_store(source)]
+    if preprocessing:
+        given["preprocessing"] = Preprocessing.from_toml(preprocessing)
+    if stores:
+        return _agreeing(given, stores)
+    if "layers" not in given:
+        if (known := LAYERS.get(name or "alexnet")) is None:
+            raise InputError(f"--network {name}: name the layers to decode with --layer NAME=NODE")
+        given["layers"] = dict(known)
+    try:
+        return Network(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"network {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _agreeing(given: dict[str, Any], stores: list[FeatureStore]) -> Network:
+    """The stores' network, if all that was given is as there; given weights are read to compare them."""
+    from calibration.weights import checksum, load_model
+
+    stored = stores[0].network
+    if "preprocessing" in given:
+        asked = given["preprocessing"].model_dump(exclude_unset=True)
+        given["preprocessing"] = stored.preprocessing.model_copy(update=asked)
+    network = stored.model_copy(update=given)
+    if "weights" in given:
+        unchecked = network.model_copy(update={"weights_sha256": None})
+        network = network.model_copy(update={"weights_sha256": checksum(load_model(unchecked))})
+    for store in stores:
+        store.check_network(network)
+    return network
 
 
 def _parse_layers(items: list[str]) -> dict[str, str]:
@@ -88,14 +177,22 @@ def _parse_layers(items: list[str]) -> dict[str, str]:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar per stage, told as (stage, done, in all)."""
-    columns = (TextColumn("{task.description:<26}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    """A progress bar per stage with the time it may still take, told as (stage, done, in all)."""
+    columns = (
+        TextColumn("{task.description:<26}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=console) as progress:
 
         def report(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = progress.add_task(stage, total=total)
+                # What is done when it is first heard of was not done in no time.
+                tasks[stage] = progress.add_task(stage, total=total, completed=done)
             progress.update(tasks[stage], completed=done, total=total)
 
         yield report

@@ -6,8 +6,10 @@ import torch
 from PIL import Image
 
 from calibration import torchvision_import
-from calibration.features import ALEXNET_LAYERS, FeatureExtractor, Network, category_means
+from calibration.features import FeatureExtractor, category_means
+from calibration.network import ALEXNET_LAYERS, Network
 from calibration.torchvision_import import import_torchvision
+from calibration.weights import load_model
 from rtgod.errors import InputError, MissingDependencyError
 
 SMALL = "squeezenet1_1"
@@ -29,7 +31,7 @@ def png(image, mode="RGB", fmt="PNG"):
 
 
 def network(weights="random:0", layers=None, n_units=50, **changes):
-    return Network(SMALL, weights, layers or NODES, n_units, **changes)
+    return Network(name=SMALL, weights=weights, layers=layers or NODES, n_units=n_units, **changes)
 
 
 def hooked(model, nodes, pictures, transforms):
@@ -54,13 +56,13 @@ def extractor():
 
 def test_alexnet_s_layers_are_what_hooks_see_before_rectification():
     torchvision = import_torchvision()
-    ours = FeatureExtractor(Network(weights="random:0", n_units=ALL))
+    every = Network(weights="random:0", n_units=ALL)
     plain = torchvision.models.alexnet()  # with its in-place rectifications
-    plain.load_state_dict(ours._model.state_dict())
+    plain.load_state_dict(load_model(every).state_dict())
     transforms = torchvision.models.AlexNet_Weights.DEFAULT.transforms(antialias=True)
     pictures = images(2)
     expected = hooked(plain, ALEXNET_LAYERS.values(), pictures, transforms)
-    found = ours.extract(pictures)
+    found = FeatureExtractor(every).extract(pictures)
     assert [values.shape[1] for values in found.values()] == [
         64 * 55 * 55, 192 * 27 * 27, 384 * 13 * 13, 256 * 13 * 13, 256 * 13 * 13, 4096, 4096, 1000,
     ]  # fmt: skip
@@ -93,12 +95,12 @@ def test_another_seed_chooses_other_units(extractor):
 
 
 def test_a_layer_with_fewer_units_keeps_them_all():
-    found = FeatureExtractor(Network(SMALL, "random:0", {"low": "features.3.squeeze", "out": "flatten"}, 2000))
+    found = FeatureExtractor(network(layers={"low": "features.3.squeeze", "out": "flatten"}, n_units=2000))
     assert {k: v.shape for k, v in found.extract(images(1)).items()} == {"low": (1, 2000), "out": (1, 1000)}
 
 
 def test_order_batches_and_files_make_no_difference(extractor, tmp_path, monkeypatch):
-    monkeypatch.setattr("calibration.features._BATCH", 4)
+    monkeypatch.setattr("calibration.features._PASS", 4)
     pictures = images(7)
     paths = [tmp_path / f"{i}.png" for i in range(7)]
     for path, picture in zip(paths, pictures, strict=True):
@@ -220,11 +222,11 @@ def test_a_truncated_weights_file_is_refused(shared_data, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "what"),
     [
-        (Network("nonet", "random:0"), "network 'nonet' is not a classification network"),
-        (Network("fcn_resnet50", "random:0"), "network 'fcn_resnet50' is not a classification network"),
+        (Network(name="nonet", weights="random:0"), "network 'nonet' is not a classification network"),
+        (Network(name="fcn_resnet50", weights="random:0"), "network 'fcn_resnet50' is not a classification network"),
         (network(layers={"a": "features.99"}), "'features.99' is not present"),
         (network(layers={"a": "features.0", "b": "features.0"}), "none of them twice"),
-        (Network(SMALL, "random:0", {}), "name at least one node"),
+        (Network(name=SMALL, weights="random:0", layers={}), "name at least one node"),
         (network("random:x"), "write random:SEED"),
         (network("random:-1"), "write random:SEED"),
         (network(f"random:{2**70}"), "write random:SEED"),

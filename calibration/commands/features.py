@@ -1,0 +1,112 @@
+"""`rtgod features` and `rtgod categories build`: network features of any number of images, in a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from calibration.commands.options import (
+    Layers,
+    NetworkName,
+    PreprocessingFile,
+    Units,
+    Weights,
+    console,
+    needs_calibration,
+    network_from,
+    progress,
+)
+
+if TYPE_CHECKING:
+    from calibration.images import ImageList
+    from calibration.network import Network
+    from calibration.store import FeatureStore
+
+Out = Annotated[
+    Path, typer.Option(help="The store, a Zarr group; started again with the same settings, it is gone on with.")
+]
+
+categories = typer.Typer(help="Categories that can be ranked, as mean network features.", no_args_is_help=True)
+
+
+def features(
+    images: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of images, with the folders in it; or a table with the column path, relative to the table, "
+            "and optionally image_id, category_id and name."
+        ),
+    ],
+    out: Out,
+    network: NetworkName = None,
+    weights: Weights = None,
+    layer: Layers = None,
+    units: Units = None,
+    preprocessing: PreprocessingFile = None,
+) -> None:
+    """Compute network features of images into a store.
+
+    An image is called as its file without suffix. What cannot be read is listed and skipped. `rtgod calibrate --images`
+    takes the store in place of the images.
+    """
+    with needs_calibration():
+        from calibration.images import list_images
+    _extract(list_images(images), network_from(network, weights, layer, units, preprocessing), out)
+
+
+@categories.command()
+def build(
+    images: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder with a folder of images for each category; or a table with the columns category_id and path, "
+            "and optionally image_id and name."
+        ),
+    ],
+    out: Out,
+    network: NetworkName = None,
+    weights: Weights = None,
+    layer: Layers = None,
+    units: Units = None,
+    preprocessing: PreprocessingFile = None,
+) -> None:
+    """Compute the mean network features of categories of images into a store.
+
+    What cannot be read is listed and skipped. `rtgod calibrate --candidates` takes the store in place of the images.
+    """
+    with needs_calibration():
+        from calibration.images import list_categories
+    _extract(list_categories(images), network_from(network, weights, layer, units, preprocessing), out)
+
+
+def _extract(images: ImageList, network: Network, out: Path) -> None:
+    with needs_calibration():
+        from calibration.extraction import extract_to_store
+    with progress() as report:
+        store = extract_to_store(images, network, out, report)
+    _print_summary(store)
+
+
+def _print_summary(store: FeatureStore) -> None:
+    from calibration.images import first_few
+
+    problems = [problem for problem in store.problems.tolist() if problem]
+    if problems:
+        console.print(f"[bold]{len(problems)} of {store.n_images} images could not be read and were skipped:[/]")
+        for problem in problems[:5]:
+            console.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"All are listed in {store.path}/problem.", highlight=False, soft_wrap=True)
+    if store.n_categories:
+        readable = store.n_readable()
+        if empty := [name for name, n in zip(store.category_ids, readable, strict=True) if not n]:
+            console.print(f"Categories without an image, which are left out: {first_few(empty)}", markup=False)
+    n_units = ", ".join(f"{layer} {store.n_units(layer)}" for layer in store.network.layers)
+    of_categories = f" of {store.n_categories} categories" if store.n_categories else ""
+    console.print(
+        f"[bold]{store.path}[/]: {store.n_images - len(problems)} images{of_categories}, {store.network.name} in "
+        f"{store.precision}, units: {n_units}",
+        highlight=False,
+        soft_wrap=True,
+    )
