@@ -86,20 +86,16 @@ def profile_permutation_p(predicted: Array, true: Array, seed: int = 0, n: int =
         Of the shuffles.
     """
     categories, of_sample = np.unique(np.asarray(true, np.float64), axis=0, return_inverse=True)
-    predicted = np.asarray(predicted, np.float64)
-    n_categories = len(categories)
-    z = []
-    for values in (predicted, categories):
-        mean, scale = column_moments(values)
-        z.append((values - mean) / scale)
+    if len(categories) < 2:
+        return 1.0
     summed = np.zeros(categories.shape)
-    np.add.at(summed, of_sample, z[0])
+    np.add.at(summed, of_sample, _standardised(np.asarray(predicted, np.float64)))
     # Entry (i, j): what the samples of category i add if category j is taken for their truth.
-    agreement = summed @ z[1].T
+    agreement = summed @ _standardised(categories).T
     rng = np.random.default_rng(seed)
-    labels = np.arange(n_categories)
-    shuffled = [agreement[labels, rng.permutation(n_categories)].sum() for _ in range(n)]
-    return share_at_least(np.trace(agreement), np.array(shuffled))
+    labels = np.arange(len(categories))
+    shuffled = np.array([agreement[labels, rng.permutation(labels)].sum() for _ in range(n)])
+    return share_at_least(np.trace(agreement), shuffled)
 
 
 def share_at_least(observed: float, shuffled: Float64Array) -> float:
@@ -107,3 +103,8 @@ def share_at_least(observed: float, shuffled: Float64Array) -> float:
     # Rounding must not let a shuffle that changes nothing count as lower.
     tolerance = 1e-12 * max(1.0, abs(observed))
     return float((1 + (shuffled >= observed - tolerance).sum()) / (1 + len(shuffled)))
+
+
+def _standardised(values: Float64Array) -> Float64Array:
+    mean, scale = column_moments(values)
+    return (values - mean) / scale

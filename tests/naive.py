@@ -178,3 +178,19 @@ def identification_accuracy(candidate_scores, true):
         if other != true:
             wins += 1.0 if score < candidate_scores[true] else 0.5 if score == candidate_scores[true] else 0.0
     return wins / (len(candidate_scores) - 1)
+
+
+def links_from(pairs, category):
+    """Links to every category through `parent child` pairs, walked either way; those without a parent share one."""
+    tops = {parent for parent, _ in pairs} - {child for _, child in pairs}
+    neighbours = {}
+    for one, other in [*pairs, *((None, top) for top in tops)]:
+        neighbours.setdefault(one, []).append(other)
+        neighbours.setdefault(other, []).append(one)
+    steps, queue = {category: 0}, [category]
+    for node in queue:
+        for other in neighbours[node]:
+            if other not in steps:
+                steps[other] = steps[node] + 1
+                queue.append(other)
+    return steps
