@@ -27,7 +27,7 @@ from sklearn.linear_model import RidgeClassifier
 
 from benchmarks.figures import shared_data, write_json
 from calibration.ablation import variant_of
-from calibration.bids import find_mask, find_runs, read_mask
+from calibration.bids import find_region, find_runs
 from calibration.decoders.settings import DecoderSettings
 from calibration.evaluation import rank_features, rank_trials
 from calibration.features import FeatureExtractor, Network
@@ -41,11 +41,10 @@ from calibration.training import stacked, train
 from calibration.workers import workers
 from rtgod.alignment import Aligned, Reference, Stopwatch
 from rtgod.events import Trial, blocks
-from rtgod.matching import Matcher
+from rtgod.matching import CategoryIndex
 from rtgod.messages import Array, Features, Float32Array, Float64Array, Motion, Run
 from rtgod.preprocessing import Cleaner, Noise, is_settled
 from rtgod.settings import NoiseSettings, PipelineSettings
-from rtgod.sources import open_source
 from rtgod.units import UnitCourses
 from rtgod.window import Repeats, Window
 
@@ -293,9 +292,9 @@ def simulated_gap(subject: Path) -> dict[str, float]:
     """Identification accuracy of seen test categories, offline and causally."""
     settings = PipelineSettings()
     old, new = (find_runs(subject, "01", name) for name in ("Training", "perceptionTest"))
-    voxels = read_mask(find_mask(subject, "01", "VC"), open_source(old[0].bold).run)
+    voxels = find_region(subject, "01", "VC").voxels(old[0].open().run)
     with workers(2) as pool:
-        reference = pool.submit(make_reference, old[0].bold, voxels, settings).result()
+        reference = pool.submit(make_reference, old[0], voxels, settings).result()
         aligned = align_runs([*old, *new], reference, Noise(), settings, pool, _silent)
         trained_on, tested_on = aligned[: len(old)], aligned[len(old) :]
         samples, noise = denoise_runs(trained_on, reference, Noise(), settings, pool, _silent)
@@ -307,11 +306,11 @@ def simulated_gap(subject: Path) -> dict[str, float]:
     hindsight_training = with_hindsight[: len(old)]
     Y = stimuli.of(_trials_of(hindsight_training))
     trained = train(*stacked(hindsight_training), Y, DecoderSettings(), _silent)
-    decoder, matcher = trained.decoder(), Matcher(stimuli.candidates, trained.layers)
+    decoder, category_index = trained.decoder(), CategoryIndex(stimuli.candidates, trained.layers)
     offline = []
     for run, found in zip(tested_on, with_hindsight[len(old) :], strict=True):
         features = {run.trials.index(t): decoder.decode(0, v) for t, v in zip(found.trials, found.values, strict=True)}
-        offline += rank_features(run, features, matcher, stimuli.candidate_ids)
+        offline += rank_features(run, features, category_index, stimuli.candidate_ids)
     return {
         "simulated_n_blocks": len(causal),
         "simulated_offline": float(np.mean([trial.accuracy for trial in offline])),

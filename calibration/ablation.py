@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from calibration import figures
-from calibration.bids import RunFiles, read_mask
-from calibration.calibrate import Inputs
 from calibration.decoders.settings import DecoderSettings
 from calibration.evaluation import RankedTrial, by_kind, paired_difference, rank_trials
 from calibration.features import FeatureExtractor, Network
+from calibration.inputs import Inputs
 from calibration.preparation import Report, align_runs, denoise_runs, noise_to_read
+from calibration.runs import RunFiles
 from calibration.samples import AlignedRun, make_reference
 from calibration.stimuli import StimulusFiles
 from calibration.tables import write_tsv
@@ -91,8 +91,8 @@ def ablate_preprocessing(
     """
     stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
     first = inputs.runs[0]
-    voxels = read_mask(inputs.mask, first.open().run)
-    extractor = FeatureExtractor(network)
+    voxels = inputs.mask and inputs.mask.voxels(first.open().run)
+    extractor = FeatureExtractor(network) if stimulus_files.need_network else None
     steps, stimuli = [], None
     with workers(n_workers) as pool:
         reference = pool.submit(make_reference, first, voxels, settings).result()

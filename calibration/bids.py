@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
-from nibabel.filebasedimages import ImageFileError
-
+from calibration.images import first_few
+from calibration.masks import Region
+from calibration.regions import find_name, names_in
+from calibration.runs import FoundRuns, RunFiles
 from rtgod.errors import InputError
-from rtgod.messages import Int32Array, Run
+from rtgod.sources.nifti import find_events
+
+_RUN = re.compile(r"(.*_run-)(\d+)(.*)")
+_LABELLED = re.compile(r"sub-[^_]+_(?P<before>.*_)?label-(?P<name>[^_]+)_(.*_)?mask\.nii(\.gz)?")
+_SOURCE = re.compile(r"sub-[^_]+_mask_(?P<before>[LR]H_)?(?P<name>.+?)\.nii(\.gz)?")
+_SIDE = re.compile(r"(?:^|_)(?:hemi-)?([LR])H?_")
+#: What the paper's larger areas consist of: early visual cortex, and all of the visual cortex that was decoded from.
+_COMPOSED = {"LVC": ("V1", "V2", "V3"), "VC": ("V1", "V2", "V3", "V4", "HVC")}
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 
-@dataclass(frozen=True, slots=True)
-class RunFiles:
-    """A recorded run and the table of its events."""
-
-    bold: Path
-    events: Path
+def is_data_set(folder: Path) -> bool:
+    """Whether a folder looks like the root of a BIDS data set."""
+    return (folder / "dataset_description.json").is_file() or any(p.is_dir() for p in folder.glob("sub-*"))
 
 
 def find_runs(dataset: Path, subject: str, pattern: str) -> list[RunFiles]:
-    """Runs of one subject whose file name contains `pattern`, in the order of their names.
+    """Runs of one subject whose file name contains `pattern`, in the order of their names; see `search_runs`."""
+    return list(search_runs(dataset, subject, pattern).runs)
+
+
+def search_runs(dataset: Path, subject: str, pattern: str) -> FoundRuns:
+    """Runs of one subject whose file name contains `pattern`, in the order of their names, and what is missing of them.
 
     Raises
     ------
     InputError
-        If the folder, the subject or the runs are not there, or a run has no events.
+        If the folder or the subject is not there, or no run has both images and events.
     """
     if not dataset.is_dir():
         raise InputError(f"{dataset}: no such folder; give the root of a BIDS data set")
@@ -38,59 +47,95 @@ def find_runs(dataset: Path, subject: str, pattern: str) -> list[RunFiles]:
     if not folder.is_dir():
         there = ", ".join(sorted(p.name.removeprefix("sub-") for p in dataset.glob("sub-*") if p.is_dir())) or "none"
         raise InputError(f"{dataset}: no subject {subject!r}; subjects found: {there}")
-    bold = sorted(p for p in folder.rglob("*_bold.nii*") if pattern in p.name and p.suffix in (".gz", ".nii"))
-    if not bold:
-        raise InputError(f"{folder}: no *_bold.nii.gz whose name contains {pattern!r}; choose runs with --training")
-    runs = [RunFiles(path, path.with_name(path.name.split("_bold.nii")[0] + "_events.tsv")) for path in bold]
-    if missing := [run.events.name for run in runs if not run.events.is_file()]:
+    bold = {_stem(p): p for p in sorted(folder.rglob("*_bold.nii*")) if p.name.endswith((".nii", ".nii.gz"))}
+    tables = {_stem(path): path for path in sorted(folder.rglob("*_events.tsv"))}
+    stems = sorted(stem for stem in bold.keys() | tables.keys() if pattern in stem.name)
+    runs, missing = [], []
+    for stem in stems:
+        image = bold.get(stem)
+        events = tables.get(stem) or (image and find_events(image))
+        if image is None:
+            missing.append(f"{stem.name}: events, but no images")
+        elif not image.is_file():
+            missing.append(f"{stem.name}: images are a link to nothing; download them (datalad get)")
+        elif events is None:
+            missing.append(f"{stem.name}: images, but no events")
+        else:
+            runs.append(RunFiles(image, events))
+    missing += [f"{name}: neither images nor events" for name in _gaps(stems)]
+    if not runs:
+        why = f" ({first_few(missing)})" if missing else ""
         raise InputError(
-            f"{folder}: runs without events: {', '.join(missing)}; add them or choose runs with --training"
+            f"{folder}: no *_bold.nii.gz with events whose name contains {pattern!r}{why}; choose runs with --training"
         )
-    return runs
+    return FoundRuns(tuple(runs), tuple(sorted(missing)))
 
 
-def find_mask(dataset: Path, subject: str, region: str) -> Path:
-    """The mask of a region under derivatives/rois.
+def _stem(path: Path) -> Path:
+    """Where a file of a run is and what it is called, without the suffix that tells images from events."""
+    return path.with_name(re.sub(r"_(bold\.nii(\.gz)?|events\.tsv)$", "", path.name))
+
+
+def _gaps(stems: Sequence[Path]) -> list[str]:
+    """Names of runs that are not there while ones of a lower and of a higher number are."""
+    numbers: dict[tuple[str, str], dict[int, int]] = {}
+    for stem in stems:
+        if found := _RUN.fullmatch(stem.name):
+            before, number, after = found.groups()
+            numbers.setdefault((before, after), {})[int(number)] = len(number)
+    return [
+        f"{before}{number:0{max(found.values())}d}{after}"
+        for (before, after), found in numbers.items()
+        for number in range(min(found), max(found))
+        if number not in found
+    ]
+
+
+def find_region(dataset: Path, subject: str, expression: str) -> Region:
+    """A region by an expression over the names of `find_masks`.
 
     Raises
     ------
     InputError
-        If there is none, naming those there are.
+        If the expression is none, or it names what is not there.
     """
-    folder = dataset / "derivatives" / "rois"
-    found = sorted(folder.rglob(f"sub-{subject}_*label-{region}_mask.nii*"))
-    if not found:
-        names = {p.name.split("label-")[1].split("_")[0] for p in folder.rglob(f"sub-{subject}_*label-*_mask.nii*")}
-        there = ", ".join(sorted(names)) or "none"
-        raise InputError(
-            f"{folder}: no mask of region {region!r} for subject {subject}; there: {there}; "
-            "choose one with --region, or give a mask image with --mask"
-        )
-    return found[0]
-
-
-def read_mask(path: Path, run: Run) -> Int32Array:
-    """Voxels of a mask in the space of a run, shape (n_voxels, 3), int32.
-
-    Raises
-    ------
-    InputError
-        If the image cannot be read, is empty, or lies in another space.
-    """
+    masks = find_masks(dataset, subject)
     try:
-        image = nib.load(path)
-        mask = np.asarray(image.dataobj)
-    except (OSError, ImageFileError, EOFError, ValueError, zlib.error) as error:
-        raise InputError(f"mask {path}: cannot be read ({error})") from error
-    if mask.shape != run.shape or not np.allclose(image.affine, run.affine, atol=0.01):
-        raise InputError(
-            f"mask {path}: shape {mask.shape} or affine differ from those of run {run.run_id} {run.shape}; "
-            "resample it to the functional images"
-        )
-    voxels = np.argwhere(mask > 0).astype(np.int32)
-    if not len(voxels):
-        raise InputError(f"mask {path}: no voxel above 0")
-    return voxels
+        return Region(expression, {name: masks[find_name(name, masks)] for name in names_in(expression)})
+    except InputError as error:
+        raise InputError(f"{dataset}, subject {subject}: {error}, or give a mask image with --mask") from error
+
+
+def find_masks(dataset: Path, subject: str) -> dict[str, tuple[Path, ...]]:
+    """Mask images of a subject's regions, in derivatives and sourcedata.
+
+    They are called as BIDS says (`sub-01_label-V1_mask.nii.gz`, perhaps with `hemi-L`) or as in ds001246
+    (`sub-01_mask_LH_V1d.nii.gz`).
+
+    Returns
+    -------
+    dict of str to tuple of Path
+        By region. The hemispheres of a region are united, and are there as LH_ and RH_, too; dorsal and ventral parts
+        (V1d, V1v) are united to V1; LVC and VC are composed as in Horikawa & Kamitani (2017) where they have no image.
+    """
+    sides: dict[str, dict[str, Path]] = {}
+    for folder in ("derivatives", "sourcedata"):
+        for path in sorted((dataset / folder).rglob(f"sub-{subject}_*mask*.nii*")):
+            if found := _LABELLED.fullmatch(path.name) or _SOURCE.fullmatch(path.name):
+                side = _SIDE.search(found["before"] or "")
+                # Where a region has several images, as in several spaces, the first is taken.
+                sides.setdefault(found["name"], {}).setdefault(side[1] if side else "", path)
+    masks: dict[str, tuple[Path, ...]] = {}
+    for name, by_side in sides.items():
+        masks[name] = (by_side[""],) if "" in by_side else tuple(by_side.values())
+        masks |= {f"{side}H_{name}": (path,) for side, path in by_side.items() if side}
+    for name in list(masks):
+        if name.endswith("d") and (other := f"{name[:-1]}v") in masks:
+            masks.setdefault(name[:-1], masks[name] + masks[other])
+    for name, parts in _COMPOSED.items():
+        if name not in masks and masks.keys() >= set(parts):
+            masks[name] = tuple(path for part in parts for path in masks[part])
+    return masks
 
 
 def find_images(folder: Path) -> dict[str, Path]:

@@ -7,55 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from calibration.bids import RunFiles, read_mask, read_names
+from calibration.bids import read_names
 from calibration.decoders.columns import profile_correlation
 from calibration.decoders.settings import DecoderSettings
 from calibration.features import FeatureExtractor, Network
 from calibration.identification import identification_accuracy
+from calibration.inputs import Inputs
 from calibration.preparation import Report, align_runs, denoise_runs, noise_to_read
 from calibration.samples import RunSamples, make_reference
 from calibration.stimuli import Stimuli, StimulusFiles
 from calibration.training import Trained, stacked, train
 from calibration.workers import workers
 from rtgod.bundle import Candidate, DecoderBundle, sha256_of
-from rtgod.matching import Matcher
+from rtgod.matching import CategoryIndex
 from rtgod.messages import Features, Float32Array
 from rtgod.settings import PipelineSettings
-from rtgod.sources import open_source
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What a calibration is made from.
-
-    Attributes
-    ----------
-    subject : str
-    runs : tuple of RunFiles
-    mask : Path
-        Voxels to decode from, in the space of the first run.
-    images : Path
-        Folder with the shown images.
-    candidates : Path
-        Folder with a folder of images for each candidate category.
-    names : Path or None
-        Table of category names.
-    noise_mask : Path or None
-        Voxels without the signal of interest, which noise components are read from; by default the noisiest.
-    """
-
-    subject: str
-    runs: tuple[RunFiles, ...]
-    mask: Path
-    images: Path
-    candidates: Path
-    names: Path | None
-    noise_mask: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +94,12 @@ def calibrate(
     """
     stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
     names = read_names(inputs.names)
-    first = inputs.runs[0].bold
-    voxels = read_mask(inputs.mask, open_source(first).run)
+    first = inputs.runs[0]
+    voxels = inputs.mask and inputs.mask.voxels(first.open().run)
     with workers(n_workers) as pool:
         averaging = pool.submit(make_reference, first, voxels, settings)
         # Meanwhile; weights that cannot be loaded should be known before the runs are worked through.
-        extractor = FeatureExtractor(network)
+        extractor = FeatureExtractor(network) if stimulus_files.need_network else None
         reference = averaging.result()
         noise = noise_to_read(first, inputs.noise_mask, reference, settings)
         aligned = align_runs(inputs.runs, reference, noise, settings, pool, report)
@@ -158,7 +128,7 @@ def _summarise(
     trained: Trained, Y: Mapping[str, Float32Array], stimuli: Stimuli, samples: Sequence[RunSamples]
 ) -> CalibrationReport:
     layers = trained.layers
-    matcher = Matcher(stimuli.candidates, layers)
+    category_index = CategoryIndex(stimuli.candidates, layers)
     position = {category: i for i, category in enumerate(stimuli.candidate_ids)}
     categories = [trial.category for run in samples for trial in run.trials]
     each: dict[str, list[float]] = {layer: [] for layer in layers}
@@ -167,8 +137,8 @@ def _summarise(
         if category not in position:
             continue
         predicted = Features(i, {layer: values[i].astype(np.float32) for layer, values in trained.held_out.items()})
-        together.append(identification_accuracy(matcher.scores(predicted), position[category]))
-        for layer, correlations in zip(layers, matcher.correlations(predicted), strict=True):
+        together.append(identification_accuracy(category_index.scores(predicted), position[category]))
+        for layer, correlations in zip(layers, category_index.correlations(predicted), strict=True):
             each[layer].append(identification_accuracy(correlations, position[category]))
     return CalibrationReport(
         layers={
@@ -196,11 +166,11 @@ def _provenance(inputs: Inputs, network: Network, summary: CalibrationReport) ->
         "packages": {name: version(name) for name in ("numpy", "numba", "scikit-learn", "torch", "torchvision")},
         "subject": inputs.subject,
         "runs": {
-            run.bold.name: {"sha256": sha256_of(run.bold), "events_sha256": sha256_of(run.events)}
-            for run in inputs.runs
+            run.name: {"sha256": sha256_of(run.bold), "events_sha256": sha256_of(run.events)} for run in inputs.runs
         },
-        "mask": {inputs.mask.name: sha256_of(inputs.mask)},
+        "region": inputs.mask.expression if inputs.mask else "head",
+        "masks": {path.name: sha256_of(path) for path in inputs.mask.files} if inputs.mask else {},
         "noise_mask": {inputs.noise_mask.name: sha256_of(inputs.noise_mask)} if inputs.noise_mask else None,
-        "network": asdict(network),
+        "network": network.model_dump(mode="json"),
         "cross_validation": asdict(summary),
     }

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 from sklearn.utils.extmath import randomized_svd
 
+from calibration.masks import in_head
+from calibration.runs import RunFiles
 from rtgod.alignment import Aligned, Aligner, Reference, Stopwatch
 from rtgod.errors import InputError
 from rtgod.messages import Float32Array, Float64Array, Int32Array
 from rtgod.noise import NoiseCourses, NoiseShape
 from rtgod.settings import NoiseSettings, PipelineSettings
-from rtgod.sources import open_source
 
 #: Volumes of a run that voxels' noise is judged from, and the share of the brain's voxels that are the noisiest.
 _JUDGED_VOLUMES = 60
@@ -75,13 +75,12 @@ def learn_courses(voxels: Int32Array, residuals: Sequence[Float32Array], n_compo
     return NoiseCourses(voxels, loadings.astype(np.float32))
 
 
-def noisiest_voxels(path: Path, reference: Reference, settings: PipelineSettings) -> Int32Array:
+def noisiest_voxels(files: RunFiles, reference: Reference, settings: PipelineSettings) -> Int32Array:
     """The brain's voxels whose signal varies most from volume to volume, decoder's voxels aside (tCompCor).
 
     Parameters
     ----------
-    path : Path
-        A run.
+    files : RunFiles
     reference : Reference
     settings : PipelineSettings
 
@@ -89,11 +88,10 @@ def noisiest_voxels(path: Path, reference: Reference, settings: PipelineSettings
     -------
     ndarray of shape (n_noise_voxels, 3), int32
     """
-    source = open_source(path)
-    bright = float(np.percentile(reference.template, 98))
-    in_brain = reference.template > 0.3 * bright
-    in_brain[tuple(reference.voxels.T)] = False
-    voxels = np.argwhere(in_brain).astype(np.int32)
+    source = files.open()
+    outside_decoder = in_head(reference.template)
+    outside_decoder[tuple(reference.voxels.T)] = False
+    voxels = np.argwhere(outside_decoder).astype(np.int32)
     aligner = Aligner(reference._replace(voxels=voxels), source.run, settings)
     n_discarded = int(np.ceil(settings.nuisance.discard_s / source.run.tr_s))
     steps = (
@@ -101,7 +99,7 @@ def noisiest_voxels(path: Path, reference: Reference, settings: PipelineSettings
     )
     values = np.array([aligned.values for aligned in steps if isinstance(aligned, Aligned)])
     if len(values) < 3:
-        raise InputError(f"{path}: too few volumes to find its noisiest voxels; give them with --noise-mask")
+        raise InputError(f"{files.bold}: too few volumes to find its noisiest voxels; give them with --noise-mask")
     change = np.diff(values, axis=0) / reference.template[tuple(voxels.T)]
     spread = np.nan_to_num(change).std(axis=0)
     n_noisiest = max(1, round(_NOISIEST * len(voxels)))

@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from calibration.bids import RunFiles, read_mask
+from calibration.masks import read_mask
 from calibration.noise import learn_courses, learn_shape, noisiest_voxels
+from calibration.runs import RunFiles
 from calibration.samples import AlignedRun, RunSamples, align_run, noise_residuals, run_samples
 from rtgod.alignment import Reference
 from rtgod.noise import NoiseCourses, NoiseShape
 from rtgod.preprocessing import Noise, with_noise_voxels
 from rtgod.settings import PipelineSettings
-from rtgod.sources import open_source
 
 Report = Callable[[str, int, int], object]
 _T = TypeVar("_T")
@@ -33,15 +33,15 @@ def align_runs(
 ) -> list[AlignedRun]:
     """Bring runs into the template's space; the voxels of the reference and of the noise are read."""
     read = with_noise_voxels(reference, noise)
-    return in_pool(pool, "aligning runs", report, align_run, [(r.bold, r.events, read, settings) for r in runs])
+    return in_pool(pool, "aligning runs", report, align_run, [(files, read, settings) for files in runs])
 
 
-def noise_to_read(first: Path, mask: Path | None, reference: Reference, settings: PipelineSettings) -> Noise:
+def noise_to_read(first: RunFiles, mask: Path | None, reference: Reference, settings: PipelineSettings) -> Noise:
     """The voxels that noise components are read from, as yet without loadings; none where none are asked for.
 
     Parameters
     ----------
-    first : Path
+    first : RunFiles
         The run whose noisiest voxels are taken if there is no mask.
     mask : Path or None
         In the space of that run.
@@ -50,7 +50,7 @@ def noise_to_read(first: Path, mask: Path | None, reference: Reference, settings
     """
     if not settings.nuisance.n_components:
         return Noise()
-    voxels = read_mask(mask, open_source(first).run) if mask else noisiest_voxels(first, reference, settings)
+    voxels = read_mask(mask, first.open().run) if mask else noisiest_voxels(first, reference, settings)
     return Noise(courses=NoiseCourses(voxels, np.empty((0, len(voxels)), np.float32)))
 
 

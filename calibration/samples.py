@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from rtgod.alignment import Aligned, Aligner, Reference, Stopwatch, check_reference
+from calibration.masks import in_head
+from calibration.runs import RunFiles
+from rtgod.alignment import Aligned, Aligner, Reference, Stopwatch, check_reference, registration_to
 from rtgod.denoising import Censor
 from rtgod.errors import InputError
-from rtgod.events import Trial, read_trials
+from rtgod.events import Trial, blocks
 from rtgod.messages import Float32Array, Int32Array, Pattern, Run
-from rtgod.motion import Registration
 from rtgod.noise import NoiseCourses
 from rtgod.preprocessing import Cleaner, Noise, NoiseReader, is_settled
 from rtgod.sampling import Sampler
 from rtgod.settings import PipelineSettings
-from rtgod.sources import open_source
 from rtgod.window import Repeats, Sample
 
 #: Volumes that are averaged into the template.
@@ -109,15 +109,12 @@ class RunSamples:
     n_skipped: int
 
 
-def align_run(path: Path, events: Path, reference: Reference, settings: PipelineSettings) -> AlignedRun:
+def align_run(files: RunFiles, reference: Reference, settings: PipelineSettings) -> AlignedRun:
     """Bring a recorded run into the template's space, volume by volume.
 
     Parameters
     ----------
-    path : Path
-        NIfTI file or folder of mosaics.
-    events : Path
-        Its trials.
+    files : RunFiles
     reference : Reference
         Its voxels are read.
     settings : PipelineSettings
@@ -127,11 +124,12 @@ def align_run(path: Path, events: Path, reference: Reference, settings: Pipeline
     InputError
         If the run or its events cannot be used.
     """
-    source = open_source(path, events=events)
-    aligner = Aligner(reference, source.run, settings)
+    source, trials = files.open(), files.trials(settings.events)
+    run = replace(source.run, blocks=blocks(trials))
+    aligner = Aligner(reference, run, settings)
     steps = (aligner.align(volume, Stopwatch()) for volume in source)
     volumes = tuple(aligned for aligned in steps if isinstance(aligned, Aligned))
-    return AlignedRun(path, events, source.run, read_trials(events), volumes)
+    return AlignedRun(files.bold, files.events, run, trials, volumes)
 
 
 def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> CleanedRun:
@@ -229,15 +227,14 @@ def _trial_by_trial(settings: PipelineSettings) -> PipelineSettings:
     return settings.model_copy(update={"window": settings.window.model_copy(update=changes)})
 
 
-def make_reference(path: Path, voxels: Int32Array, settings: PipelineSettings) -> Reference:
+def make_reference(files: RunFiles, voxels: Int32Array | None, settings: PipelineSettings) -> Reference:
     """Average a run's first settled volumes, aligned to the first of them, into the template.
 
     Parameters
     ----------
-    path : Path
-        The run.
-    voxels : ndarray of shape (n_voxels, 3), int32
-        The decoder's.
+    files : RunFiles
+    voxels : ndarray of shape (n_voxels, 3), int32, or None
+        The decoder's; None takes those of the head.
     settings : PipelineSettings
 
     Raises
@@ -245,13 +242,15 @@ def make_reference(path: Path, voxels: Int32Array, settings: PipelineSettings) -
     InputError
         If the run is too short or has no contrast, or the voxels lie outside the head.
     """
-    source = open_source(path)
+    source = files.open()
     run = source.run
     n_discarded = int(np.ceil(settings.nuisance.discard_s / run.tr_s))
     volumes = [v.data.astype(np.float32) for v in islice(iter(source), n_discarded, n_discarded + _TEMPLATE_VOLUMES)]
     if not volumes:
-        raise InputError(f"{path}: no volume after the first {settings.nuisance.discard_s:g} s, which are discarded")
-    registration = Registration(volumes[0], run.affine, run.shape, run.affine, settings.motion)
+        raise InputError(
+            f"{files.bold}: no volume after the first {settings.nuisance.discard_s:g} s, which are discarded"
+        )
+    registration = registration_to(volumes[0], run.affine, run, settings.motion)
     everywhere = np.argwhere(np.ones(run.shape, bool)).astype(np.int32)
     sampler = Sampler(everywhere, run.shape, settings.sampling)
     total, count = np.zeros(len(everywhere)), np.zeros(len(everywhere))
@@ -263,6 +262,9 @@ def make_reference(path: Path, voxels: Int32Array, settings: PipelineSettings) -
             total[inside] += values[inside]
             count += inside
     template = np.divide(total, count, out=np.zeros_like(total), where=count > 0).reshape(run.shape)
-    reference = Reference(template.astype(np.float32), run.affine, voxels)
+    template = template.astype(np.float32)
+    if voxels is None:
+        voxels = np.argwhere(in_head(template)).astype(np.int32)
+    reference = Reference(template, run.affine, voxels)
     check_reference(reference, settings)
     return reference

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,7 +23,7 @@ from rich.progress import (
 from rtgod.errors import InputError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from calibration.calibrate import Inputs
+    from calibration.inputs import Inputs
     from calibration.network import Network
     from calibration.store import FeatureStore
 
@@ -80,28 +81,25 @@ def inputs_from(
     dataset: Path,
     subject: str,
     training: str,
-    region: str,
+    region: str | None,
     mask: Path | None,
     noise_mask: Path | None,
     images: Path | None,
     candidates: Path | None,
     names: Path | None,
 ) -> Inputs:
-    """What is to be trained on, with a BIDS data set's usual places for what was not given."""
-    from calibration.bids import find_mask, find_runs
-    from calibration.calibrate import Inputs
+    """What is to be trained on; runs that are left out are named."""
+    from calibration.inputs import find_inputs
 
-    stimuli = dataset / "stimuli"
-    default_names = stimuli / "categories.tsv"
-    return Inputs(
-        subject=subject,
-        runs=tuple(find_runs(dataset, subject, training)),
-        mask=mask or find_mask(dataset, subject, region),
-        noise_mask=noise_mask,
-        images=images or stimuli,
-        candidates=candidates or stimuli / "candidates",
-        names=names or (default_names if default_names.is_file() else None),
-    )
+    inputs = find_inputs([dataset], subject, training, region, mask, images, candidates, names, noise_mask)
+    tell_missing(inputs.missing)
+    return inputs
+
+
+def tell_missing(missing: Iterable[str]) -> None:
+    """Name the runs that are left out."""
+    for name in missing:
+        console.print(f"[yellow]left out[/] {escape(name)}", highlight=False)
 
 
 def network_from(

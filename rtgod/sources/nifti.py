@@ -78,7 +78,7 @@ class NiftiRun:
         _check_size(path, layout)
         stem = _stem(path)
         label = re.search(r"(?:^|_)sub-([0-9A-Za-z]+)", stem)
-        events = events or next(_beside(path, "events.tsv"), None)
+        events = events or find_events(path)
         self.run = Run(
             run_id=run_id or stem.removesuffix("_bold"),
             subject=subject or (label[1] if label else "unknown"),
@@ -119,6 +119,11 @@ class NiftiRun:
             raise InputError(
                 f"{self._path}: the checksum is wrong, so some volume is damaged; copy it again."
             ) from None
+
+
+def find_events(path: Path) -> Path | None:
+    """The events table that BIDS places beside a run or above it, if there is one."""
+    return next(_beside(path, "events.tsv"), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from calibration.bids import find_mask, find_runs
-from calibration.calibrate import CalibrationReport, Inputs, calibrate
+from calibration.bids import find_region, find_runs
+from calibration.calibrate import CalibrationReport, calibrate
 from calibration.features import FeatureExtractor, Network
+from calibration.inputs import Inputs
 from calibration.samples import align_run, run_samples
 from calibration.simulation.dataset import simulate
 from calibration.simulation.settings import ResponseSettings, StimulusSettings, SubjectSettings
@@ -90,7 +91,7 @@ def inputs(subject) -> Inputs:
     return Inputs(
         subject="01",
         runs=tuple(find_runs(subject, "01", "Training")),
-        mask=find_mask(subject, "01", "VC"),
+        mask=find_region(subject, "01", "VC"),
         images=stimuli,
         candidates=stimuli / "candidates",
         names=stimuli / "categories.tsv",
@@ -131,7 +132,7 @@ def samples_of(runs, bundle, settings=None):
     """Samples of runs (`RunFiles`) as the bundle's decoder is given them."""
     settings = settings or bundle.settings
     read = with_noise_voxels(bundle.reference, bundle.noise)
-    aligned = [align_run(run.bold, run.events, read, settings) for run in runs]
+    aligned = [align_run(run, read, settings) for run in runs]
     return [run_samples(run, bundle.reference, settings, bundle.noise) for run in aligned]
 
 

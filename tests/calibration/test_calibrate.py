@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from calibration import calibrate as module
-from calibration.bids import RunFiles, find_runs
+from calibration.bids import find_runs
 from calibration.calibrate import calibrate
 from calibration.features import FeatureExtractor
+from calibration.runs import RunFiles
 from calibration.samples import RunSamples
 from calibration.stimuli import Stimuli, StimulusFiles
 from calibration.training import Trained
@@ -50,11 +51,11 @@ def test_new_categories_are_decoded_above_chance(bundle, subject):
     """Of the test run: none of these categories was trained on."""
     run = find_runs(subject, "01", "perceptionTest")[0]
     (samples,) = samples_of([run], bundle)
-    decoder, matcher = bundle.decoder(), bundle.matcher()
+    decoder, category_index = bundle.decoder(), bundle.category_index()
     position = {candidate.category_id: i for i, candidate in enumerate(bundle.candidates)}
     accuracies = []
     for i, (trial, values) in enumerate(zip(samples.trials, samples.values, strict=True)):
-        order, scores = matcher.rank(decoder.decode(i, values))
+        order, scores = category_index.rank(decoder.decode(i, values))
         accuracies.append(naive.identification_accuracy(scores[np.argsort(order)], position[trial.category]))
     assert np.mean(accuracies) > 0.6
 
@@ -92,7 +93,8 @@ def test_provenance_names_everything_it_was_made_from(calibrated, inputs, networ
     assert provenance["runs"] == {
         run.bold.name: {"sha256": digest(run.bold), "events_sha256": digest(run.events)} for run in inputs.runs
     }
-    assert provenance["mask"] == {inputs.mask.name: digest(inputs.mask)}
+    assert provenance["region"] == "VC"
+    assert provenance["masks"] == {path.name: digest(path) for path in inputs.mask.files}
     assert provenance["network"]["layers"] == dict(network.layers)
     assert (provenance["network"]["weights"], provenance["network"]["n_units"]) == ("random:0", 60)
     assert provenance["packages"]["torch"] == version("torch")
@@ -141,7 +143,7 @@ def test_noise_components_are_learned_saved_and_used(inputs, network, tmp_path, 
             if isinstance(answer, Ranking) and answer.final:
                 rankings[answer.block] = answer
     assert len(rankings) == 2
-    order, scores = bundle.matcher().rank(bundle.decoder().decode(0, ours.values[0]))
+    order, scores = bundle.category_index().rank(bundle.decoder().decode(0, ours.values[0]))
     assert (rankings[0].order.tobytes(), rankings[0].scores.tobytes()) == (order.tobytes(), scores.tobytes())
 
 

@@ -21,7 +21,7 @@ def quiet(*_):
 @pytest.fixture(scope="module")
 def new_runs(subject, bundle):
     files = [find_runs(subject, "01", name)[0] for name in ("perceptionTest", "imagery")]
-    return [align_run(run.bold, run.events, bundle.reference, bundle.settings) for run in files]
+    return [align_run(run, bundle.reference, bundle.settings) for run in files]
 
 
 def rank(new_runs, bundle, settings=None):

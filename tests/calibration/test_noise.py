@@ -83,7 +83,7 @@ def test_more_components_than_noise_voxels_are_refused():
 
 
 def test_the_noisiest_voxels_of_a_run_vary_more_than_others(inputs, bundle):
-    found = noisiest_voxels(inputs.runs[0].bold, bundle.reference, PipelineSettings())
+    found = noisiest_voxels(inputs.runs[0], bundle.reference, PipelineSettings())
     template, decoded = bundle.reference.template, {tuple(v) for v in bundle.reference.voxels}
     assert 10 < len(found) < 0.05 * (template > 0).sum()
     assert not decoded & {tuple(v) for v in found}

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from calibration.ablation import variant_of
-from calibration.bids import RunFiles, find_runs
+from calibration.bids import find_runs
+from calibration.runs import RunFiles
 from calibration.samples import align_run, make_reference, run_samples
 from rtgod.alignment import Stopwatch
 from rtgod.errors import InputError
@@ -42,9 +43,9 @@ def test_samples_are_those_of_the_server_bit_for_bit(journal, bundle, subject, n
     _, rankings = answers_of(journal)[ours.run.run_id]
     fresh = [block for block, trial in enumerate(read_trials(files.events)) if not trial.repeat]
     assert len(ours.values) == len(ours.trials) == len(fresh)
-    decoder, matcher = bundle.decoder(), bundle.matcher()
+    decoder, category_index = bundle.decoder(), bundle.category_index()
     for block, values in zip(fresh, ours.values, strict=True):
-        order, scores = matcher.rank(decoder.decode(0, values))
+        order, scores = category_index.rank(decoder.decode(0, values))
         assert (order.tobytes(), scores.tobytes()) == (
             rankings[block].order.tobytes(),
             rankings[block].scores.tobytes(),
@@ -55,7 +56,7 @@ def test_samples_are_those_of_the_server_bit_for_bit(journal, bundle, subject, n
 
 def test_patterns_are_those_of_the_server_bit_for_bit(journal, bundle, subject):
     files = find_runs(subject, "01", "perceptionTest")[0]
-    aligned = align_run(files.bold, files.events, bundle.reference, bundle.settings)
+    aligned = align_run(files, bundle.reference, bundle.settings)
     patterns, _ = answers_of(journal)[aligned.run.run_id]
     cleaner = Cleaner(bundle.reference, aligned.run, bundle.settings, bundle.noise, Repeats())
     n_compared = 0
@@ -99,7 +100,7 @@ def test_trials_without_a_clean_volume_are_counted_not_made_up(training, bundle)
 def test_noise_is_what_is_left_without_the_responses(training, bundle):
     """Most of a simulated voxel's course is noise; what its trials add is not in it."""
     plain = variant_of(bundle.settings, {"noise": {"n_components": 0}})
-    aligned = align_run(training.bold, training.events, bundle.reference, plain)
+    aligned = align_run(training, bundle.reference, plain)
     samples = run_samples(aligned, bundle.reference, plain, Noise())
     cleaner = Cleaner(bundle.reference, aligned.run, plain, Noise(), Repeats())
     patterns = [p for v in aligned.volumes for p in [cleaner.clean(v, Stopwatch()).pattern] if p is not None]
@@ -145,7 +146,9 @@ def test_a_run_that_ends_before_it_settled_makes_no_template(training, tmp_path)
     short = nib.Nifti1Image(np.asarray(image.dataobj)[..., :3], image.affine, image.header)
     nib.save(short, tmp_path / "short_bold.nii.gz")
     with pytest.raises(InputError, match="no volume after the first 9 s"):
-        make_reference(tmp_path / "short_bold.nii.gz", np.zeros((1, 3), np.int32), PipelineSettings())
+        make_reference(
+            RunFiles(tmp_path / "short_bold.nii.gz", training.events), np.zeros((1, 3), np.int32), PipelineSettings()
+        )
 
 
 def test_a_run_that_looks_elsewhere_is_refused(training, bundle):
@@ -153,10 +156,10 @@ def test_a_run_that_looks_elsewhere_is_refused(training, bundle):
     elsewhere[2, 3] += 300
     other = bundle.reference._replace(affine=elsewhere)
     with pytest.raises(InputError, match="hold 0 % of the bundle's"):
-        align_run(training.bold, training.events, other, bundle.settings)
+        align_run(training, other, bundle.settings)
 
 
 def test_a_mask_outside_the_head_makes_no_reference(training):
     corner = np.argwhere(np.ones((3, 3, 3), bool)).astype(np.int32)
     with pytest.raises(InputError, match="only 0 % of the decoder's voxels lie in the head"):
-        make_reference(training.bold, corner, PipelineSettings())
+        make_reference(training, corner, PipelineSettings())

@@ -1,0 +1,108 @@
+"""Region expressions as in the lab's toolbox: unions, differences and intersections of regions that have names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from rtgod.errors import InputError
+
+#: Indices of voxels, or of columns: sorted, each once.
+IndexArray = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+_OPERATORS: Mapping[str, Callable[[Any, Any], IndexArray]] = {
+    "+": np.union1d,
+    "|": np.union1d,
+    "-": np.setdiff1d,
+    "&": np.intersect1d,
+}
+#: A name may be quoted, and "= 1", by which the toolbox says that a flag is set, may follow it.
+_TOKEN = re.compile(r'\s*(?:(?:"(?P<quoted>[^"]+)"|(?P<bare>[\w.]+))(?:\s*=\s*1\b)?|(?P<sign>[-+|&()]))\s*')
+_PREFIX = "ROI_"
+
+
+def select_region(expression: str, regions: Mapping[str, IndexArray]) -> IndexArray:
+    """What an expression says, such as `ROI_V1 + ROI_V2`, `VC - V1` or `(FFA + PPA) & VC`.
+
+    Parameters
+    ----------
+    expression : str
+        Names joined by `+` or `|` (union), `-` (difference) and `&` (intersection). As in BrainDecoderToolbox2 and bdpy
+        none binds closer than another: they are taken from left to right, and parentheses come first.
+    regions : mapping of str to ndarray of shape (n,), int64
+        Indices of each region, sorted. A name is found with and without `ROI_` before it.
+
+    Returns
+    -------
+    ndarray of shape (n_selected,), int64
+        Sorted; may be empty.
+
+    Raises
+    ------
+    InputError
+        If the expression is none, or names a region that is not there.
+    """
+    values: list[IndexArray] = []
+    pending: list[str] = []
+    operand_next = True
+    for sign, name in _tokens(expression):
+        if operand_next != (bool(name) or sign == "("):
+            raise InputError(f"region {expression!r}: {name or sign!r} is not expected there; {_HOW}")
+        if sign == "(" or sign in _OPERATORS:
+            pending.append(sign)
+            operand_next = True
+            continue
+        if name:
+            values.append(regions[find_name(name, regions)])
+        elif not pending or pending.pop() != "(":
+            raise InputError(f"region {expression!r}: a parenthesis closes that was not opened; {_HOW}")
+        operand_next = False
+        if pending and pending[-1] in _OPERATORS:
+            right = values.pop()
+            values.append(_OPERATORS[pending.pop()](values.pop(), right))
+    if operand_next or pending:
+        raise InputError(f"region {expression!r}: ends before it is complete; {_HOW}")
+    return values.pop()
+
+
+def names_in(expression: str) -> tuple[str, ...]:
+    """Names that an expression holds, each once, in order.
+
+    Raises
+    ------
+    InputError
+        If there is something in it that is neither a name nor a sign.
+    """
+    return tuple(dict.fromkeys(name for _, name in _tokens(expression) if name))
+
+
+def find_name(name: str, regions: Iterable[str]) -> str:
+    """The region that a name means, with or without `ROI_` before it.
+
+    Raises
+    ------
+    InputError
+        If there is none, naming those there are.
+    """
+    there = sorted(regions)
+    for variant in (name, name.removeprefix(_PREFIX), _PREFIX + name):
+        if variant in there:
+            return variant
+    raise InputError(f"no region {name!r}; there: {', '.join(there) or 'none'}; choose from these with --region")
+
+
+_HOW = "write names joined by +, - or &, such as 'V1 + V2' or '(FFA + PPA) - V1'"
+
+
+def _tokens(expression: str) -> Iterator[tuple[str, str]]:
+    """Each sign as (sign, ""), each name as ("", name)."""
+    position = 0
+    while position < len(expression):
+        found = _TOKEN.match(expression, position)
+        if not found:
+            raise InputError(f"region {expression!r}: cannot be read from {expression[position:][:20]!r} on; {_HOW}")
+        yield found["sign"] or "", found["quoted"] or found["bare"] or ""
+        position = found.end()
