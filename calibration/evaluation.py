@@ -15,7 +15,7 @@ from calibration.stimuli import Stimuli
 from calibration.training import Trained
 from rtgod.alignment import Reference, Stopwatch
 from rtgod.decoding import Decoder
-from rtgod.matching import Matcher
+from rtgod.matching import CategoryIndex
 from rtgod.messages import Features, Float64Array
 from rtgod.preprocessing import Cleaner, Noise
 from rtgod.settings import PipelineSettings
@@ -60,16 +60,16 @@ def rank_trials(
     """
     arguments = [(run, reference, settings, noise, trained.decoder()) for run in aligned]
     decoded = in_pool(pool, "decoding new runs", report, decode_run, arguments)
-    matcher = Matcher(stimuli.candidates, trained.layers)
+    category_index = CategoryIndex(stimuli.candidates, trained.layers)
     return [
         ranked
         for run, features in zip(aligned, decoded, strict=True)
-        for ranked in rank_features(run, features, matcher, stimuli.candidate_ids)
+        for ranked in rank_features(run, features, category_index, stimuli.candidate_ids)
     ]
 
 
 def rank_features(
-    run: AlignedRun, features: Mapping[int, Features], matcher: Matcher, candidate_ids: Sequence[str]
+    run: AlignedRun, features: Mapping[int, Features], category_index: CategoryIndex, candidate_ids: Sequence[str]
 ) -> list[RankedTrial]:
     """Rank the candidates by the features of each trial of a run, given by the trial's position."""
     position = {category: i for i, category in enumerate(candidate_ids)}
@@ -77,7 +77,7 @@ def rank_features(
     for block, found in sorted(features.items()):
         trial = run.trials[block]
         if not trial.repeat and trial.category in position:
-            scores, true = matcher.scores(found), position[trial.category]
+            scores, true = category_index.scores(found), position[trial.category]
             accuracy = identification_accuracy(scores, true)
             ranked.append(RankedTrial((run.run.run_id, block), trial.kind, accuracy, rank_of(scores, true)))
     return ranked

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from rtgod.alignment import Reference
 from rtgod.decoding import Decoder, LayerDecoder
 from rtgod.errors import BundleError
 from rtgod.files import appearing_whole
-from rtgod.matching import Matcher
+from rtgod.matching import CategoryIndex, index_categories
 from rtgod.messages import Array, Float32Array, Run
 from rtgod.noise import NoiseCourses, NoiseShape
 from rtgod.pipeline import Pipeline
@@ -62,6 +63,8 @@ class DecoderBundle:
         Those that the training samples were computed with.
     provenance : mapping
         Where it came from: subject, runs with their checksums, network, penalties, versions, accuracies.
+    layer_weights : mapping of str to float or None
+        How much each layer counts where the settings ask for a weighted ranking; None where none were learned.
     bundle_id : str
         Start of the arrays' checksum, for the record; empty before the bundle is saved and loaded.
     """
@@ -76,6 +79,7 @@ class DecoderBundle:
     noise: Noise
     settings: PipelineSettings
     provenance: Mapping[str, Any]
+    layer_weights: Mapping[str, float] | None = None
     bundle_id: str = ""
 
     def save(self, folder: Path) -> None:
@@ -97,6 +101,7 @@ class DecoderBundle:
                     "layers": list(self.layers),
                     "noise": [part for part in ("shape", "courses") if getattr(self.noise, part)],
                     "candidates": [[c.category_id, c.name] for c in self.candidates],
+                    "layer_weights": self.layer_weights and dict(self.layer_weights),
                     "settings": self.settings.model_dump(mode="json"),
                     "provenance": dict(self.provenance),
                 }
@@ -128,19 +133,15 @@ class DecoderBundle:
         """The decoder over all of the bundle's layers."""
         return Decoder(self.patterns, self.voxel_mean, self.voxel_sd, self.layers)
 
-    def matcher(self) -> Matcher:
-        """The matcher over the layers that the settings choose."""
-        names = self.settings.ranking.layers or tuple(self.layers)
-        if unknown := sorted(set(names) - set(self.layers)):
-            raise BundleError(
-                f"settings name layers {unknown}, which the bundle does not have: {', '.join(self.layers)}"
-            )
-        return Matcher({name: self.candidate_features[name] for name in names}, self.layers)
+    def category_index(self) -> CategoryIndex:
+        """The candidates, as the settings say that they are matched."""
+        ids = [candidate.category_id for candidate in self.candidates]
+        return index_categories(self.settings.ranking, self.layers, ids, self.candidate_features, self.layer_weights)
 
-    def pipeline(self, run: Run, decoder: Decoder, matcher: Matcher, repeats: Repeats) -> Pipeline:
-        """A pipeline for one run, around a decoder and matcher that were made once."""
+    def pipeline(self, run: Run, decoder: Decoder, category_index: CategoryIndex, repeats: Repeats) -> Pipeline:
+        """A pipeline for one run, around a decoder and an index that were made once."""
         names = tuple(c.name for c in self.candidates)
-        return Pipeline(self.reference, self.noise, decoder, matcher, names, run, self.settings, repeats)
+        return Pipeline(self.reference, self.noise, decoder, category_index, names, run, self.settings, repeats)
 
     def _arrays(self) -> dict[str, Array]:
         arrays: dict[str, Array] = {
@@ -180,6 +181,7 @@ class DecoderBundle:
             noise=_noise_of(header["noise"], arrays),
             settings=PipelineSettings.model_validate(header["settings"]),
             provenance=dict(header["provenance"]),
+            layer_weights=_weights_of(header.get("layer_weights"), layers),
             bundle_id=header["sha256"][:12],
         )
         bundle._check_shapes()
@@ -224,6 +226,15 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _weights_of(weights: Mapping[str, Any] | None, layers: Mapping[str, LayerDecoder]) -> dict[str, float] | None:
+    if weights is None:
+        return None
+    found = {name: float(weights[name]) for name in layers}
+    if not all(0 <= weight < math.inf for weight in found.values()):
+        raise ValueError(f"layer_weights {found} are not all finite and at least 0")
+    return found
 
 
 def _noise_of(parts: Sequence[str], arrays: Mapping[str, Array]) -> Noise:

@@ -9,7 +9,7 @@ import dataclasses
 
 from rtgod.alignment import Reference, Stopwatch
 from rtgod.decoding import Decoder
-from rtgod.matching import Matcher
+from rtgod.matching import CategoryIndex
 from rtgod.messages import Answer, NotReady, Pattern, Ranking, Reason, Run, Volume
 from rtgod.preprocessing import Noise, Preprocessor
 from rtgod.settings import PipelineSettings
@@ -26,7 +26,7 @@ class Pipeline:
     noise : Noise
     decoder : Decoder or None
         None for alignment only: every answer is then a `NotReady` with the head's motion.
-    matcher : Matcher or None
+    category_index : CategoryIndex or None
     names : tuple of str
         The candidates' names, for the top of the ranking.
     run : Run
@@ -45,7 +45,7 @@ class Pipeline:
         reference: Reference,
         noise: Noise,
         decoder: Decoder | None,
-        matcher: Matcher | None,
+        category_index: CategoryIndex | None,
         names: tuple[str, ...],
         run: Run,
         settings: PipelineSettings,
@@ -53,7 +53,7 @@ class Pipeline:
     ) -> None:
         self._front = Preprocessor(reference, run, settings, noise, repeats)
         self._decoder = decoder
-        self._matcher = matcher
+        self._category_index = category_index
         self._names = names
         self._n_top = settings.ranking.n_top
         self._units = None
@@ -78,14 +78,14 @@ class Pipeline:
                 outcome = found or NotReady(volume.run_id, volume.index, Reason.WARMING_UP, why, pattern.motion)
         if isinstance(outcome, NotReady):
             return dataclasses.replace(outcome, stage_ms=stopwatch.stage_ms), pattern
-        decoder, matcher, sample = self._decoder, self._matcher, outcome
-        if pattern is None or decoder is None or matcher is None:
+        decoder, category_index, sample = self._decoder, self._category_index, outcome
+        if pattern is None or decoder is None or category_index is None:
             raise AssertionError("a sample comes from a pattern, and patterns from a bundle's voxels")
         if self._units:
             features = decoder.by_layer(sample.index, sample.values)
         else:
             features = stopwatch.time("decode", lambda: decoder.decode(sample.index, sample.values))
-        order, scores = stopwatch.time("rank", lambda: matcher.rank(features))
+        order, scores = stopwatch.time("rank", lambda: category_index.rank(features))
         ranking = Ranking(
             run_id=volume.run_id,
             index=volume.index,

@@ -16,7 +16,7 @@ from rtgod.alignment import Reference, check_reference, check_run
 from rtgod.bundle import DecoderBundle
 from rtgod.decoding import Decoder
 from rtgod.errors import InputError, RefusedError
-from rtgod.matching import Matcher
+from rtgod.matching import CategoryIndex
 from rtgod.messages import Answer, Hello, Message, NotReady, Pattern, Reason, Run, RunEnd, Volume
 from rtgod.pipeline import Pipeline
 from rtgod.preprocessing import Noise
@@ -50,7 +50,9 @@ class Session:
         self._settings = bundle.settings if bundle else settings or PipelineSettings()
         if bundle:
             check_reference(bundle.reference, self._settings)
-        self._engine: tuple[Decoder, Matcher] | None = (bundle.decoder(), bundle.matcher()) if bundle else None
+        self._engine: tuple[Decoder, CategoryIndex] | None = None
+        if bundle:
+            self._engine = bundle.decoder(), bundle.category_index()
         self._repeats = Repeats()
         self._seen: dict[str, set[int]] = {}
         self._ended: set[str] = set()
@@ -63,7 +65,7 @@ class Session:
         return Hello(
             server_version=__version__,
             bundle_id=self.bundle.bundle_id if self.bundle else None,
-            n_candidates=len(self.bundle.candidates) if self.bundle else 0,
+            n_candidates=self._engine[1].n_candidates if self._engine else 0,
             n_voxels=len(self.bundle.reference.voxels) if self.bundle else 0,
             settings=self._settings.model_dump(mode="json"),
         )

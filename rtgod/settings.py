@@ -14,6 +14,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
+Combination = Literal["fisher", "concatenated", "weighted"]
 
 
 class Settings(BaseModel):
@@ -168,8 +169,13 @@ class WindowSettings(Settings):
 class RankingSettings(Settings):
     """How decoded features are matched against the candidates."""
 
-    #: Layers whose scores are averaged; empty means all that the bundle has.
+    #: Layers that are matched; empty means all that the bundle has.
     layers: tuple[str, ...] = ()
+    #: A candidate's score: the mean over layers of Fisher's z, that of one correlation over all layers' units, or the
+    #: mean over layers weighted as cross-validation found best.
+    combine: Combination = "fisher"
+    #: Ids of the candidates that are ranked; empty means all that the bundle has.
+    candidates: tuple[str, ...] = ()
     n_top: AtLeastOne = 10
 
 

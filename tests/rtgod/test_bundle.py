@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from rtgod.alignment import Reference
 from rtgod.bundle import DecoderBundle, sha256_of
-from rtgod.errors import BundleError
+from rtgod.errors import BundleError, InputError
 from rtgod.noise import NoiseCourses
 from rtgod.preprocessing import Noise
 from rtgod.settings import PipelineSettings, RankingSettings
@@ -222,15 +222,17 @@ def test_nothing_half_written_stays_after_a_failure(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- what is made of it
 
 
-def test_the_settings_choose_the_layers_that_are_ranked():
-    def matcher(*layers):
-        return small.bundle(PipelineSettings(ranking=RankingSettings(layers=layers))).matcher()
+def indexed(**ranking):
+    return small.bundle(PipelineSettings(ranking=RankingSettings(**ranking))).category_index()
 
+
+def test_the_settings_choose_the_layers_that_are_ranked():
     features = small.bundle().decoder().decode(0, np.linspace(-1, 1, small.N_VOXELS, dtype=np.float32))
-    both, conv, fc = (m.correlations(features) for m in (matcher(), matcher("conv"), matcher("fc")))
+    chosen = [(), ("conv",), ("fc",)]
+    both, conv, fc = (indexed(layers=layers).correlations(features) for layers in chosen)
     np.testing.assert_array_equal(both, np.concatenate([conv, fc]))
-    with pytest.raises(BundleError, match="fc9"):
-        matcher("conv", "fc9")
+    with pytest.raises(InputError, match="fc9"):
+        indexed(layers=("conv", "fc9"))
 
 
 def test_a_template_may_be_of_any_size(tmp_path):

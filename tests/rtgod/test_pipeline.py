@@ -42,7 +42,7 @@ EXPECTED = [
 
 def pipeline(bundle=None, run=None):
     bundle = bundle or small.bundle()
-    return bundle.pipeline(run or small.run(), bundle.decoder(), bundle.matcher(), Repeats())
+    return bundle.pipeline(run or small.run(), bundle.decoder(), bundle.category_index(), Repeats())
 
 
 def answers(volumes, **given):
@@ -140,14 +140,14 @@ def test_the_front_half_gives_the_samples_that_are_ranked():
     bundle = small.bundle()
     whole = pipeline(bundle)
     front = Preprocessor(bundle.reference, small.run(), bundle.settings, bundle.noise, Repeats())
-    decoder, matcher = bundle.decoder(), bundle.matcher()
+    decoder, category_index = bundle.decoder(), bundle.category_index()
     for volume in volumes():
         (pattern, outcome), (answer, theirs) = front.step(volume, Stopwatch()), whole.step(volume)
         assert (pattern is None) == (theirs is None)
         if pattern is not None:
             assert pattern.values.tobytes() == theirs.values.tobytes()
         if isinstance(answer, Ranking):
-            order, scores = matcher.rank(decoder.decode(outcome.index, outcome.values))
+            order, scores = category_index.rank(decoder.decode(outcome.index, outcome.values))
             assert (order.tobytes(), scores.tobytes()) == (answer.order.tobytes(), answer.scores.tobytes())
 
 
@@ -420,7 +420,7 @@ def test_repeats_are_averaged_over_a_session_s_runs():
             samples[outcome.block] = outcome.values
     mean = ((samples[0].astype(float) + samples[1]) / 2).astype(np.float32)
     np.testing.assert_allclose(
-        found[1].scores, bundle.matcher().rank(bundle.decoder().decode(0, mean))[1], rtol=1e-3, atol=1e-4
+        found[1].scores, bundle.category_index().rank(bundle.decoder().decode(0, mean))[1], rtol=1e-3, atol=1e-4
     )
 
 
