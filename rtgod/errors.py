@@ -16,6 +16,10 @@ class MissingDependencyError(RtgodError):
     """An optional package or program that this command needs is not installed."""
 
 
+class WorkerError(RtgodError):
+    """The processes that share the work died of it, or are out of reach."""
+
+
 class WireError(RtgodError):
     """Frames that are not a message of this protocol."""
 
