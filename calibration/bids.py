@@ -1,4 +1,4 @@
-"""Finds what calibration needs in a BIDS data set: runs with their events, regions, images."""
+"""Finds what calibration needs in a BIDS data set: runs with their events, regions, names."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ _SOURCE = re.compile(r"sub-[^_]+_mask_(?P<before>[LR]H_)?(?P<name>.+?)\.nii(\.gz
 _SIDE = re.compile(r"(?:^|_)(?:hemi-)?([LR])H?_")
 #: What the paper's larger areas consist of: early visual cortex, and all of the visual cortex that was decoded from.
 _COMPOSED = {"LVC": ("V1", "V2", "V3"), "VC": ("V1", "V2", "V3", "V4", "HVC")}
-
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 
 def is_data_set(folder: Path) -> bool:
@@ -136,33 +134,6 @@ def find_masks(dataset: Path, subject: str) -> dict[str, tuple[Path, ...]]:
         if name not in masks and masks.keys() >= set(parts):
             masks[name] = tuple(path for part in parts for path in masks[part])
     return masks
-
-
-def find_images(folder: Path) -> dict[str, Path]:
-    """Image files below a folder by their name without suffix; `InputError` if there are none."""
-    images = {p.stem: p for p in sorted(folder.rglob("*")) if p.suffix.lower() in _IMAGE_SUFFIXES}
-    if not images:
-        raise InputError(f"{folder}: no images; give the folder of the shown images with --images")
-    return images
-
-
-def find_candidates(folder: Path) -> list[tuple[str, Path]]:
-    """Candidate images as (category_id, file), from a folder with one folder per category.
-
-    Raises
-    ------
-    InputError
-        If there are no categories with images.
-    """
-    found = [
-        (category.name, image)
-        for category in (sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else [])
-        for image in sorted(category.iterdir())
-        if image.suffix.lower() in _IMAGE_SUFFIXES
-    ]
-    if len({category for category, _ in found}) < 2:
-        raise InputError(f"{folder}: needs a folder of images for each of at least two categories; see --candidates")
-    return found
 
 
 def read_names(path: Path | None) -> dict[str, str]:

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from calibration import figures
-from calibration.bids import find_candidates
 from calibration.identification import identification_accuracy, permutation_p, rank_of
+from calibration.images import list_categories
 from calibration.tables import write_tsv
 from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
@@ -275,7 +275,8 @@ def _examples(blocks: Sequence[DecodedBlock], bundle: DecoderBundle, dataset: Pa
     shown = {p.stem: p for p in stimuli.rglob("*.png")} if stimuli.is_dir() else {}
     if not (stimuli / "candidates").is_dir():
         return
-    portraits = dict(reversed(find_candidates(stimuli / "candidates")))
+    candidates = list_categories(stimuli / "candidates")
+    portraits = dict(zip(reversed(candidates.categories), reversed(candidates.files), strict=True))
     rows = []
     for block in blocks:
         image = shown.get(block.trial.stimulus or "")

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 #: Images of a batch, categories of a block.
-BATCH = 128
+BATCH = 64
 _STRINGS_AT_ONCE = 65_536
 _AGAIN = (
     "start `rtgod features` or `rtgod categories build` again as it was started: it computes what is missing "
@@ -87,6 +87,9 @@ class FeatureStore:
         self.path = path
         if not is_store(path):
             raise InputError(f"{path}: no feature store; `rtgod features` and `rtgod categories build` make one")
+        if writable:
+            for half_written in path.rglob("*.partial"):  # by a process that was killed
+                half_written.unlink()
         with self._checked("zarr.json"), zarr.config.set(_WRITING):
             self._group = zarr.open_group(path, mode="r+" if writable else "r", zarr_format=3)
             about: Mapping[str, Any] = self._group.attrs
