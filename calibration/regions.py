@@ -74,9 +74,11 @@ def names_in(expression: str) -> tuple[str, ...]:
     Raises
     ------
     InputError
-        If there is something in it that is neither a name nor a sign.
+        If it is no expression.
     """
-    return tuple(dict.fromkeys(name for _, name in _tokens(expression) if name))
+    names = tuple(dict.fromkeys(name for _, name in _tokens(expression) if name))
+    select_region(expression, dict.fromkeys(names, np.empty(0, np.int64)))
+    return names
 
 
 def find_name(name: str, regions: Iterable[str]) -> str:

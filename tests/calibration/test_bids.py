@@ -1,21 +1,19 @@
-import gzip
+import os
+import shutil
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from calibration.bids import find_candidates, find_images, find_mask, find_runs, read_mask, read_names
+from calibration.bids import find_masks, find_region, find_runs, read_names, search_runs
 from rtgod.errors import InputError
-from rtgod.messages import Run
 
-AFFINE = np.array([[3.0, 0, 0, -9], [0, 3, 0, -12], [0, 0, 4, 5], [0, 0, 0, 1]])
-RUN = Run("run-1", "01", 2.0, (4, 5, 6), AFFINE)
 STEM = "sub-01_ses-{}_task-perception_run-{}"
 
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Two training runs and a test run of subject 01, a run of subject 02, a region, images and candidates."""
+    """Two training runs and a test run of subject 01, a run of subject 02, regions, images and candidates."""
     for session, number, suffix in (
         ("training", "02", ".nii.gz"),
         ("training", "01", ".nii"),
@@ -31,22 +29,7 @@ def dataset(tmp_path):
     rois.mkdir(parents=True)
     for region in ("V1", "VC"):
         (rois / f"sub-01_space-bold_label-{region}_mask.nii.gz").touch()
-    for name in (
-        "shown/a_1.JPEG",
-        "shown/b_2.png",
-        "candidates/a/a_9.png",
-        "candidates/b/b_9.jpg",
-        "candidates/b/x.txt",
-    ):
-        (tmp_path / "stimuli" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "stimuli" / name).touch()
     return tmp_path
-
-
-def mask_image(folder, data=None, affine=AFFINE, name="mask.nii.gz"):
-    data = np.ones(RUN.shape, np.uint8) if data is None else data
-    nib.save(nib.Nifti1Image(data, affine), folder / name)
-    return folder / name
 
 
 # ---------------------------------------------------------------- what is found
@@ -60,28 +43,124 @@ def test_runs_are_found_in_order_with_their_events(dataset):
     assert len(find_runs(dataset, "01", "")) == 3
 
 
-def test_masks_images_and_candidates_are_found(dataset):
-    assert find_mask(dataset, "01", "V1").name == "sub-01_space-bold_label-V1_mask.nii.gz"
-    assert {"a_1", "b_2"} <= set(find_images(dataset / "stimuli"))
-    assert [(c, p.name) for c, p in find_candidates(dataset / "stimuli" / "candidates")] == [
-        ("a", "a_9.png"), ("b", "b_9.jpg"),
+def test_events_of_a_task_may_lie_above_its_runs(dataset):
+    (dataset / "dataset_description.json").touch()
+    (dataset / "task-perception_events.tsv").touch()
+    next(dataset.rglob("*training*01_events.tsv")).unlink()
+    first, second = find_runs(dataset, "01", "training")
+    assert first.events == dataset / "task-perception_events.tsv"
+    assert second.events.parent == second.bold.parent
+
+
+def test_what_is_missing_of_a_run_is_named_and_the_others_are_found(dataset):
+    folder = dataset / "sub-01" / "ses-training" / "func"
+    for number in ("04", "05", "06"):
+        (folder / f"{STEM.format('training', number)}_bold.nii.gz").touch()
+        (folder / f"{STEM.format('training', number)}_events.tsv").touch()
+    (folder / f"{STEM.format('training', '02')}_events.tsv").unlink()
+    (folder / f"{STEM.format('training', '04')}_bold.nii.gz").unlink()
+    link = folder / f"{STEM.format('training', '05')}_bold.nii.gz"
+    link.unlink()
+    link.symlink_to("../../.git/annex/objects/absent")
+    found = search_runs(dataset, "01", "training")
+    assert [run.events.name for run in found.runs] == [
+        STEM.format("training", number) + "_events.tsv" for number in ("01", "06")
+    ]
+    assert found.missing == (
+        STEM.format("training", "02") + ": images, but no events",
+        STEM.format("training", "03") + ": neither images nor events",
+        STEM.format("training", "04") + ": events, but no images",
+        STEM.format("training", "05") + ": images are a link to nothing; download them (datalad get)",
+    )
+
+
+def test_regions_are_found_wherever_they_lie(tmp_path):
+    """By BIDS's names, and by those of ds001246, in which areas have hemispheres and dorsal and ventral parts."""
+    names = {
+        "derivatives/rois/sub-01/anat": ["hemi-L_space-bold_label-FFA_mask", "hemi-R_space-bold_label-FFA_mask",
+                                         "space-bold_label-PPA_mask", "space-T1w_label-PPA_mask"],
+        "derivatives/fmriprep/sub-01/func": ["task-x_desc-brain_mask"],
+        "sourcedata/sub-01/anat": [f"mask_{side}_{area}" for side in ("LH", "RH")
+                                   for area in ("V1d", "V1v", "V2d", "V2v", "V3d", "V3v", "V4", "HVC")],
+    }  # fmt: skip
+    for folder, files in names.items():
+        (tmp_path / folder).mkdir(parents=True)
+        for name in files:
+            (tmp_path / folder / f"sub-01_{name}.nii.gz").touch()
+    found = find_masks(tmp_path, "01")
+    by_name = {name: [path.name.removeprefix("sub-01_") for path in files] for name, files in found.items()}
+    assert by_name["FFA"] == ["hemi-L_space-bold_label-FFA_mask.nii.gz", "hemi-R_space-bold_label-FFA_mask.nii.gz"]
+    assert by_name["LH_FFA"] == by_name["FFA"][:1]
+    assert by_name["PPA"] == ["space-T1w_label-PPA_mask.nii.gz"]
+    assert by_name["RH_V1"] == ["mask_RH_V1d.nii.gz", "mask_RH_V1v.nii.gz"]
+    assert sorted(by_name["V1"]) == [f"mask_{side}H_V1{part}.nii.gz" for side in "LR" for part in "dv"]
+    assert set(by_name["LVC"]) == {f"mask_{side}H_V{n}{part}.nii.gz" for side in "LR" for n in "123" for part in "dv"}
+    assert set(by_name["VC"]) == {f"{name}.nii.gz" for name in names["sourcedata/sub-01/anat"]}
+    assert find_masks(tmp_path, "02") == {}
+
+
+def test_a_region_that_has_an_image_is_not_composed(dataset):
+    for area in ("V2", "V3", "V4", "HVC"):
+        (dataset / f"derivatives/rois/sub-01/anat/sub-01_label-{area}_mask.nii").touch()
+    masks = find_masks(dataset, "01")
+    assert [path.name for path in masks["VC"]] == ["sub-01_space-bold_label-VC_mask.nii.gz"]
+    assert len(masks["LVC"]) == 3
+
+
+def test_an_expression_names_the_images_it_needs(dataset):
+    region = find_region(dataset, "01", "VC - ROI_V1")
+    assert region.expression == "VC - ROI_V1"
+    assert [path.name for path in region.files] == [
+        "sub-01_space-bold_label-VC_mask.nii.gz", "sub-01_space-bold_label-V1_mask.nii.gz",
     ]  # fmt: skip
-
-
-def test_a_mask_is_its_voxels(tmp_path):
-    data = np.zeros(RUN.shape, np.float32)
-    data[3, 4, 5], data[1, 0, 2], data[0, 0, 0] = 0.5, 1, -1
-    voxels = read_mask(mask_image(tmp_path, data), RUN)
-    assert voxels.tolist() == [[1, 0, 2], [3, 4, 5]]
-    assert voxels.dtype == np.int32
-    rounded = AFFINE + np.array([0.004, 0, 0, 0])  # as headers round
-    assert len(read_mask(mask_image(tmp_path, data, rounded), RUN)) == 2
 
 
 def test_names_are_found_whatever_the_columns_beside_them(tmp_path):
     (tmp_path / "names.tsv").write_text("shown_in\tname\tcategory_id\ntest\tgreen owl\tn1\n\nother\tcafé\tn2\textra\n")
     assert read_names(tmp_path / "names.tsv") == {"n1": "green owl", "n2": "café"}
     assert read_names(None) == {}
+
+
+# ---------------------------------------------------------------- the published data set, with the images made here
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory, shared_data):
+    """The real tables of ds001246's first subject, and small images in place of those that were recorded."""
+    root = tmp_path_factory.mktemp("published") / "ds001246"
+    shutil.copytree(shared_data / "ds001246", root)
+    image = nib.Nifti1Image(np.zeros((4, 4, 4, 2), np.int16), np.diag([3.0, 3, 3, 1]))
+    image.to_filename(first := root / "bold.nii.gz")
+    for table in root.rglob("*_events.tsv"):
+        os.link(first, str(table).replace("_events.tsv", "_bold.nii.gz"))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("pattern", "n_sessions", "n_runs", "n_volumes"),
+    [("perceptionTraining", 3, 24, 178), ("perceptionTest", 4, 35, 178), ("imageryTest", 3, 20, 213)],
+)
+def test_every_run_of_the_published_data_set(published, pattern, n_sessions, n_runs, n_volumes):
+    found = search_runs(published, "01", pattern)
+    assert found.missing == ()
+    assert len(found.runs) == n_runs
+    assert len({run.bold.parent for run in found.runs}) == n_sessions
+    headers = [files.open().run for files in found.runs]
+    assert {run.tr_s for run in headers} == {3.0}  # from the sidecar of the task, at the root
+    assert len({run.run_id for run in headers}) == n_runs
+    ends = {max(block.onset_s + block.duration_s for block in run.blocks) for run in headers}
+    assert all(0 <= 3.0 * n_volumes - end <= 15 for end in ends)
+
+
+def test_a_run_of_the_published_data_set_that_was_not_downloaded_is_named(published):
+    lost = next(published.rglob("*Training02*run-05_bold.nii.gz"))
+    lost.rename(lost.with_suffix(".away"))
+    try:
+        found = search_runs(published, "01", "Training")
+    finally:
+        lost.with_suffix(".away").rename(lost)
+    assert len(found.runs) == 23
+    assert found.missing == ("sub-01_ses-perceptionTraining02_task-perception_run-05: events, but no images",)
 
 
 # ---------------------------------------------------------------- what is missing
@@ -101,18 +180,14 @@ def without(*patterns):
     [
         (None, lambda d: find_runs(d / "nowhere", "01", ""), "nowhere: no such folder; give the root of a BIDS"),
         (None, lambda d: find_runs(d, "03", ""), "no subject '03'; subjects found: 01, 02"),
-        (None, lambda d: find_runs(d / "stimuli", "01", ""), "no subject '01'; subjects found: none"),
+        (None, lambda d: find_runs(d / "derivatives", "01", ""), "no subject '01'; subjects found: none"),
         (None, lambda d: find_runs(d, "01", "Rest"), "contains 'Rest'; choose runs with --training"),
-        (None, lambda d: find_runs(d, "02", ""), "no .*_bold.nii.gz whose name"),
-        (without("*training*02_events.tsv"), lambda d: find_runs(d, "01", ""),
-         "runs without events: sub-01_ses-training_task-perception_run-02_events.tsv; add them or"),
-        (None, lambda d: find_mask(d, "01", "FFA"), "no mask of region 'FFA' for subject 01; there: V1, VC; .*--mask"),
-        (None, lambda d: find_mask(d, "02", "V1"), "there: none"),
-        (None, lambda d: find_images(d / "sub-01"), "no images; give the folder of the shown images with --images"),
-        (None, lambda d: find_images(d / "nowhere"), "no images"),
-        (None, lambda d: find_candidates(d / "nowhere"), "at least two categories; see --candidates"),
-        (None, lambda d: find_candidates(d / "stimuli" / "shown"), "at least two categories"),
-        (without("b_9.jpg"), lambda d: find_candidates(d / "stimuli" / "candidates"), "at least two categories"),
+        (None, lambda d: find_runs(d, "02", ""), "no .*_bold.nii.gz with events whose name"),
+        (without("*_events.tsv"), lambda d: find_runs(d, "01", "training"),
+         "contains 'training' .*_run-01: images, but no events, .*_run-02: images, but no events.*; choose runs with"),
+        (None, lambda d: find_region(d, "01", "V1 + FFA"), "no region 'FFA'; there: V1, VC; .*--region, or .*--mask"),
+        (None, lambda d: find_region(d, "02", "V1"), "there: none"),
+        (None, lambda d: find_region(d, "01", "V1 +"), "ends before it is complete"),
     ],
 )  # fmt: skip
 def test_what_is_missing_is_named_and_what_to_do(dataset, change, find, what):
@@ -121,47 +196,6 @@ def test_what_is_missing_is_named_and_what_to_do(dataset, change, find, what):
     with pytest.raises(InputError, match=what) as refused:
         find(dataset)
     assert str(dataset) in str(refused.value)
-
-
-def cut(folder):
-    rng = np.random.default_rng(0)
-    path = mask_image(folder, rng.integers(0, 2, RUN.shape).astype(np.float64))
-    path.write_bytes(path.read_bytes()[:-60])
-    return path
-
-
-def damaged(folder):
-    path = mask_image(folder, np.random.default_rng(0).random(RUN.shape))
-    content = bytearray(path.read_bytes())
-    content[12:40] = bytes([255]) * 28
-    path.write_bytes(content)
-    return path
-
-
-def text(folder):
-    (folder / "mask.nii.gz").write_bytes(gzip.compress(b"no image"))
-    return folder / "mask.nii.gz"
-
-
-@pytest.mark.parametrize(
-    ("make", "what"),
-    [
-        (lambda d: mask_image(d, np.ones((4, 5, 7), np.uint8)), "differ from those of run run-1 .*; resample it"),
-        (lambda d: mask_image(d, np.ones((*RUN.shape, 1), np.uint8)), "resample it"),
-        (lambda d: mask_image(d, affine=AFFINE + np.eye(4) * [1, 0, 0, 0]), "resample it"),
-        (lambda d: mask_image(d, np.zeros(RUN.shape, np.uint8)), "no voxel above 0"),
-        (lambda d: d / "none.nii.gz", "cannot be read"),
-        (cut, "cannot be read"),
-        (damaged, "cannot be read"),
-        (text, "cannot be read"),
-    ],
-    ids=["shape", "four axes", "affine", "empty", "missing", "cut short", "damaged", "no image"],
-)
-def test_a_mask_that_does_not_fit_is_refused(tmp_path, make, what):
-    path = make(tmp_path)
-    with pytest.raises(InputError, match=what) as refused:
-        read_mask(path, RUN)
-    assert str(path) in str(refused.value)
 
 
 @pytest.mark.parametrize(
