@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,8 @@ from rtgod.messages import Float32Array
 if TYPE_CHECKING:
     from calibration.preparation import Report
 
-Compute = Callable[[list[Path]], BatchFeatures]
+#: Batches that are handed over at a time for each thread.
+_AHEAD = 2
 
 
 def extract_to_store(
@@ -32,7 +34,6 @@ def extract_to_store(
     out: Path,
     report: Report,
     pool: Executor | None = None,
-    n_ahead: int = 2 * (os.cpu_count() or 1),
     batch: int = BATCH,
 ) -> FeatureStore:
     """Compute what a store of these images still lacks, and the means over categories if they have any.
@@ -50,10 +51,8 @@ def extract_to_store(
     report : callable
         Told (stage, steps done, steps in all).
     pool : executor, optional
-        Whatever has `submit` as `concurrent.futures.Executor` has it, for example a Dask client's `get_executor()`; by
-        default a thread on each core.
-    n_ahead : int
-        Batches that are asked for before the first of them is written.
+        Of `calibration.workers.workers`; its `map` runs no further ahead than it must. By default a thread on each core
+        of this process.
     batch : int
         Images of a batch of a new store.
 
@@ -71,10 +70,10 @@ def extract_to_store(
     if missing := _unfinished_batches(store, images, report):
         store.forget_means()
         if pool:
-            _compute_batches(store, images, missing, partial(compute, extractor.network), pool, n_ahead, report)
+            _compute_batches(store, images, missing, partial(pool.map, partial(compute, extractor.network)), report)
         else:
             with single_threads() as threads:
-                _compute_batches(store, images, missing, extractor.compute, threads, n_ahead, report)
+                _compute_batches(store, images, missing, partial(_in_order, threads, extractor.compute), report)
     _average_categories(store, report)
     return store
 
@@ -110,34 +109,28 @@ def _compute_batches(
     store: FeatureStore,
     images: ImageList,
     batches: list[int],
-    work: Compute,
-    pool: Executor,
-    n_ahead: int,
+    compute_each: Callable[[Iterable[list[Path]]], Iterator[BatchFeatures]],
     report: Report,
 ) -> None:
     rows = {batch: store.rows_of(batch) for batch in batches}
     n_done = store.n_images - sum(some.stop - some.start for some in rows.values())
     report("network features", n_done, store.n_images)
     jobs = ([images.root / path for path in images.paths[rows[batch]]] for batch in batches)
-    for batch, computed in zip(batches, _in_order(pool, work, jobs, n_ahead), strict=True):
+    for batch, computed in zip(batches, compute_each(jobs), strict=True):
         store.write(batch, computed)
         n_done += len(computed.problems)
         report("network features", n_done, store.n_images)
 
 
-def _in_order(pool: Executor, work: Compute, jobs: Iterable[list[Path]], n_ahead: int) -> Iterator[BatchFeatures]:
-    """Results in the order of the jobs, of which no more than `n_ahead` are waiting or done at a time."""
-    waiting: deque[Future[BatchFeatures]] = deque()
-    try:
-        for job in jobs:
-            if len(waiting) == n_ahead:
-                yield waiting.popleft().result()
-            waiting.append(pool.submit(work, job))
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
+def _in_order(
+    pool: Executor, work: Callable[[list[Path]], BatchFeatures], jobs: Iterable[list[Path]]
+) -> Iterator[BatchFeatures]:
+    """Results in the order of the jobs, of which a few are handed over at a time: all would not fit into memory."""
+    jobs = iter(jobs)
+    waiting = deque(pool.submit(work, job) for job in islice(jobs, _AHEAD * (os.cpu_count() or 1)))
+    while waiting:
+        yield waiting.popleft().result()
+        waiting.extend(pool.submit(work, job) for job in islice(jobs, 1))
 
 
 def _average_categories(store: FeatureStore, report: Report) -> None:

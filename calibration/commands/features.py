@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from calibration.commands.options import (
     Layers,
     NetworkName,
     PreprocessingFile,
+    Scheduler,
     Units,
     Weights,
     console,
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 Out = Annotated[
     Path, typer.Option(help="The store, a Zarr group; started again with the same settings, it is gone on with.")
+]
+FeatureWorkers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Processes; default one, with a thread per core.")
 ]
 
 categories = typer.Typer(help="Categories that can be ranked, as mean network features.", no_args_is_help=True)
@@ -45,6 +50,8 @@ def features(
     layer: Layers = None,
     units: Units = None,
     preprocessing: PreprocessingFile = None,
+    workers: FeatureWorkers = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Compute network features of images into a store.
 
@@ -53,7 +60,7 @@ def features(
     """
     with needs_calibration():
         from calibration.images import list_images
-    _extract(list_images(images), network_from(network, weights, layer, units, preprocessing), out)
+    _extract(list_images(images), network_from(network, weights, layer, units, preprocessing), out, workers, scheduler)
 
 
 @categories.command()
@@ -71,6 +78,8 @@ def build(
     layer: Layers = None,
     units: Units = None,
     preprocessing: PreprocessingFile = None,
+    workers: FeatureWorkers = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Compute the mean network features of categories of images into a store.
 
@@ -78,14 +87,18 @@ def build(
     """
     with needs_calibration():
         from calibration.images import list_categories
-    _extract(list_categories(images), network_from(network, weights, layer, units, preprocessing), out)
+    _extract(
+        list_categories(images), network_from(network, weights, layer, units, preprocessing), out, workers, scheduler
+    )
 
 
-def _extract(images: ImageList, network: Network, out: Path) -> None:
+def _extract(images: ImageList, network: Network, out: Path, n_workers: int | None, scheduler: str | None) -> None:
     with needs_calibration():
         from calibration.extraction import extract_to_store
-    with progress() as report:
-        store = extract_to_store(images, network, out, report)
+        from calibration.workers import workers
+    spread = n_workers is not None or scheduler is not None
+    with workers(n_workers, scheduler) if spread else nullcontext() as pool, progress() as report:
+        store = extract_to_store(images, network, out, report, pool)
     _print_summary(store)
 
 

@@ -74,6 +74,9 @@ PreprocessingFile = Annotated[
 ]
 SettingsFile = Annotated[Path | None, typer.Option(help="TOML file with pipeline settings.")]
 ShowSettings = Annotated[bool, typer.Option("--show-settings", help="Print the settings as JSON and stop.")]
+Scheduler = Annotated[
+    str | None, typer.Option(help="Address of a Dask scheduler (tcp://HOST:8786) whose workers do the work.")
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default one per core.")]
 
 
