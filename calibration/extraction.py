@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +70,7 @@ def extract_to_store(
     if missing := _unfinished_batches(store, images, report):
         store.forget_means()
         if pool:
-            _compute_batches(store, images, missing, partial(pool.map, partial(compute, extractor.network)), report)
+            _compute_batches(store, images, missing, partial(pool.map, compute, repeat(extractor.network)), report)
         else:
             with single_threads() as threads:
                 _compute_batches(store, images, missing, partial(_in_order, threads, extractor.compute), report)
