@@ -12,7 +12,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 
 from rtgod.messages import Array, Float64Array, Motion
@@ -310,7 +310,7 @@ def aggregation(groups: Mapping[str, Mapping[str, tuple[float, float, float, int
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.margins(y=0.12)
     axes.set_ylabel("identification accuracy (%)")
-    axes.legend(frameon=False, fontsize=_SMALL, loc="upper left")
+    axes.legend(frameon=False, fontsize=_SMALL, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
     _panel(axes)
     return figure
 
@@ -336,10 +336,14 @@ def against_candidates(n_candidates: Sequence[int], curves: Mapping[str, Mapping
             axes.plot(n, share, color=colour, marker=marker, markersize=3.5, linewidth=1.4, label=kind)
         axes.set_xscale("log")
         axes.set_yscale("log")
+        if n.max() < 100:  # between the powers of ten, too
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axis.set_minor_formatter(NullFormatter())
         axes.set_title(f"top {k}", fontsize=_TEXT)
         axes.set_xlabel("number of candidates")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_major_formatter("{x:g}")
         _panel(axes)
     panels[0].set_ylabel("true category among the first (%)")
     panels[0].legend(frameon=False, fontsize=_SMALL, loc="lower left")

@@ -1,0 +1,201 @@
+"""Figures say what the numbers are, and no two of their labels meet."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+
+from calibration import figures
+
+LAYERS = [f"cnn{i}" for i in range(1, 9)]
+LONG_LAYERS = ["features.3", "features.6", "features.8", "classifier.1"]
+REGIONS = ["V1", "V2", "V3", "V4", "LOC", "FFA", "PPA"]
+TIMES_S = np.arange(-9.0, 25.0, 3.0)
+
+
+def homology(layers=LAYERS, bounds=False):
+    accuracy = np.random.default_rng(0).uniform(-0.1, 0.6, (len(REGIONS), len(layers)))
+    around = (accuracy - 0.05, accuracy + 0.05) if bounds else ()
+    return figures.homology(accuracy, REGIONS, layers, *around)
+
+
+def time_course(layers=LAYERS, peaks_s=None):
+    peaks_s = np.linspace(12, 8, len(layers)) if peaks_s is None else peaks_s
+    accuracy = 0.3 * np.exp(-(((TIMES_S - np.nan_to_num(peaks_s)[:, np.newaxis]) / 4.5) ** 2))
+    return figures.time_course(TIMES_S, accuracy, np.full(accuracy.shape, 0.03), layers, peaks_s, -3.0)
+
+
+def aggregation(seen=(0.71, 0.78, 0.92), imagined=(0.7, 0.78, 0.95)):
+    names = ("single volume", "single block", "average of repeats")
+    counts = {"seen": (5250, 1750, 50), "imagined": (2500, 500, 50)}
+    return figures.aggregation(
+        {
+            kind: {names[i]: (mean, mean - 0.03, mean + 0.03, counts[kind][i]) for i, mean in enumerate(means)}
+            for kind, means in (("seen", seen), ("imagined", imagined))
+        }
+    )
+
+
+def against_candidates(share=2.0, n=(2, 10, 100, 1000, 15372)):
+    n = np.array(n)
+    shares = {k: np.minimum(1, share * k / n) for k in (1, 5)}
+    return figures.against_candidates(n, {"seen": shares, "imagined": shares})
+
+
+def against_runs():
+    curve = [(0.6 + 0.01 * n, 0.55 + 0.01 * n, 0.65 + 0.01 * n) for n in (1, 4, 12, 24)]
+    return figures.against_runs([1, 4, 12, 24], {"seen": curve, "imagined": curve})
+
+
+def reliability():
+    bins = [(0.02, 0.01, 900), (0.06, 0.08, 300), (0.14, 0.2, 50)]
+    return figures.reliability(
+        {"first": bins, "first five": [(3 * p, 3 * s, n) for p, s, n in bins], "first ten": bins}
+    )
+
+
+def feature_accuracy(layers=LAYERS):
+    of_layers = [(0.2, 0.1, 0.3)] * len(layers)
+    measures = {"profile": of_layers, "pattern": of_layers}
+    return figures.feature_accuracy(layers, {"seen": measures, "imagined": measures})
+
+
+NULL = np.random.default_rng(0).normal(13.4, 0.4, 2000)
+DRAWN = {
+    "homology": homology,
+    "homology with bounds": lambda: homology(bounds=True),
+    "homology, long names": lambda: homology(LONG_LAYERS),
+    "time course": time_course,
+    "time course, three layers": lambda: time_course(LONG_LAYERS[:3]),
+    "time course, five layers": lambda: time_course(LAYERS[:5]),
+    "time course without a peak": lambda: time_course(LAYERS, np.array([9, np.nan, -2, 20, 3, 3, 3, 3])),
+    "aggregation": aggregation,
+    "aggregation, alike": lambda: aggregation(imagined=(0.71, 0.78, 0.92)),
+    "aggregation at chance": lambda: aggregation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "against candidates": against_candidates,
+    "against candidates, never first": lambda: against_candidates(0.0),
+    "against candidates, few": lambda: against_candidates(1.2, (2, 3, 4, 6)),
+    "against runs": against_runs,
+    "reliability": reliability,
+    "semantic": lambda: figures.semantic(11.2, NULL),
+    "semantic, at chance": lambda: figures.semantic(13.5, NULL),
+    "semantic, one shuffle": lambda: figures.semantic(2.0, np.full(10, 2.0)),
+    "feature accuracy": feature_accuracy,
+    "feature accuracy, long names": lambda: feature_accuracy(LONG_LAYERS),
+}
+
+
+def texts(figure):
+    """Every text that is drawn, with its box in pixels."""
+    found = []
+
+    def draw(text, renderer):
+        if text.get_visible() and text.get_text().strip():
+            found.append((text, text.get_window_extent(renderer)))
+
+    canvas = FigureCanvasAgg(figure)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Text, "draw", draw)
+        canvas.draw()
+    return found
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_label_can_be_read(name):
+    figure = DRAWN[name]()
+    found = texts(figure)
+    width, height = figure.get_size_inches() * figure.dpi
+    for text, box in found:
+        assert text.get_fontsize() >= 5
+        assert -1 < box.x0 < box.x1 < width + 1, text
+        assert -1 < box.y0 < box.y1 < height + 1, text
+    # The box of a slanted text is mostly empty.
+    upright = [(text, box) for text, box in found if text.get_rotation() % 90 == 0]
+    for (one, a), (other, b) in combinations(upright, 2):
+        apart = min(a.x1, b.x1) - max(a.x0, b.x0) <= 1 or min(a.y1, b.y1) - max(a.y0, b.y0) <= 1
+        assert apart, (one, other)
+    words = " ".join(text.get_text() for text, _ in found)
+    assert any(unit in words for unit in ("(r)", "(%)", "probability", "links"))
+
+
+def labels(figure):
+    return [text.get_text() for text, _ in texts(figure)]
+
+
+def test_homology_prints_every_value_and_frames_the_best_region_of_each_layer():
+    accuracy = np.array([[0.5, 0.1, np.nan], [0.2, 0.4, np.nan]])
+    figure = figures.homology(accuracy, ["V1", "HVC"], ["low", "high", "none"], accuracy - 0.1, accuracy + 0.1)
+    found = labels(figure)
+    for text in ("0.50", "0.10", "0.20", "0.40", "0.40 – 0.60", "V1", "HVC", "low", "high", "none"):
+        assert text in found
+    frames = [p for p in figure.axes[0].patches if isinstance(p, Rectangle)]
+    centres = [tuple(np.round(f.get_bbox().get_points().mean(axis=0))) for f in frames]
+    assert centres == [(0, 0), (1, 1)]
+
+
+def test_printed_values_stand_out_from_their_cells():
+    figure = homology()
+    axes = figure.axes[0]
+    image = axes.images[0]
+    for text in axes.texts:
+        column, row = (round(v) for v in text.get_position())
+        if text.get_text():
+            cell = image.cmap(image.norm(image.get_array()[row, column]))
+            assert _contrast(cell, text.get_color()) > 4.0
+
+
+def _contrast(cell, ink):
+    """Contrast ratio of the Web Content Accessibility Guidelines 2."""
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in cell[:3]]
+    brightness = float(np.dot([0.2126, 0.7152, 0.0722], linear))
+    return (1.05 / (brightness + 0.05)) if ink == "white" else ((brightness + 0.05) / 0.05)
+
+
+def test_time_courses_are_marked_at_their_peaks():
+    peaks_s = np.array([12.0, np.nan, 8.0])
+    figure = time_course(LONG_LAYERS[:3], peaks_s)
+    together, peaks = figure.axes[:2]
+    for axes in (together, peaks):
+        marks = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "v"]
+        np.testing.assert_array_equal(marks, peaks_s)
+    assert [axes.get_title() for axes in figure.axes[2:]] == LONG_LAYERS[:3]
+    lightness = [np.dot([0.3, 0.6, 0.1], line.get_color()[:3]) for line in peaks.lines if line.get_marker() == "v"]
+    assert lightness == sorted(lightness)
+
+
+def test_numbers_of_samples_are_stated():
+    assert "single volume\n5,250 seen\n2,500 imagined" in labels(aggregation())
+    assert "first (n = 1,250)" in labels(reliability())
+    assert "shuffles, of 2,000" in labels(figures.semantic(11.2, NULL))
+
+
+@pytest.mark.parametrize("drawn", [aggregation, against_candidates, against_runs, feature_accuracy])
+def test_kinds_have_a_legend_and_a_line_of_chance(drawn):
+    legend = drawn().axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["chance", "seen", "imagined"]
+
+
+def test_chance_falls_with_the_number_of_candidates():
+    for axes, k in zip(against_candidates().axes, (1, 5), strict=True):
+        assert axes.get_title() == f"top {k}"
+        chance = axes.lines[0]
+        np.testing.assert_allclose(chance.get_ydata(), 100 * np.minimum(k / chance.get_xdata(), 1))
+
+
+def test_few_candidates_have_numbers_on_their_axis():
+    assert {"2", "5", "20", "50", "100"} <= set(labels(against_candidates(1.2, (2, 3, 4, 6))))
+
+
+def test_a_mean_without_bounds_is_drawn_without():
+    nan = float("nan")
+    figure = figures.aggregation({"seen": {"single block": (0.8, nan, nan, 1)}})
+    assert "80.0" in labels(figure)
+    texts(figures.feature_accuracy(["low"], {"seen": {"profile": [(0.2, nan, nan)]}}))
+
+
+def test_more_kinds_than_colours_are_all_drawn():
+    figure = figures.against_runs([1, 2], {f"kind {i}": [(0.6, 0.5, 0.7)] * 2 for i in range(6)})
+    assert len(figure.axes[0].get_legend().get_texts()) == 7
