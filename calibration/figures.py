@@ -510,6 +510,6 @@ def _onsets(axes: Axes, cue_s: float) -> None:
 def _panel(axes: Axes) -> None:
     """The look of figures that are as wide as they are printed."""
     axes.tick_params(labelsize=_SMALL, length=2.5)
-    axes.xaxis.label.set_size(_TEXT)
-    axes.yaxis.label.set_size(_TEXT)
+    axes.xaxis.label.set_fontsize(_TEXT)
+    axes.yaxis.label.set_fontsize(_TEXT)
     _plain(axes)

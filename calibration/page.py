@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from rtgod.files import write_whole
 
-#: A cell that reads as a number: digits with what people write around them, such as "0.61 (0.58–0.64)" or "< 0.001".
-_NUMBER = re.compile(r"(?=.*\d)[\d\s.,:;%±×()<>=≤≥+−–/e-]+|n/a|–")
+#: A cell that reads as a number: digits with what people write around them, such as "0.58 to 0.64" or "< 0.001".
+_NUMBER = re.compile(r"(?=.*\d)(?:[\d\s.,:;%±×()<>=≤≥+−–/e-]|\bto\b)+|n/a|–")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def _picture(figure: Figure) -> str:
     Drawings scale as SVG; photographs are hundreds of kilobytes each unless they are compressed as such.
     """
     drawn = io.BytesIO()
-    if any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.images):
+    if any(np.ndim(image.get_array()) == 3 for axes in figure.axes for image in axes.images):
         kind = "jpeg"
         figure.savefig(drawn, format=kind, dpi=130, pil_kwargs={"quality": 88})
     else:

@@ -168,7 +168,7 @@ def semantic_errors(
     labels, of_label = np.unique([pair[1] for pair in errors], return_inverse=True)
     # Row i, column j: links, and blocks that are errors, if category j is taken for the truth of the blocks of i.
     links, counts = np.zeros((2, len(labels), len(labels)))
-    np.add.at(links, of_label, hypernyms.distances(chosen, labels)[of_chosen])
+    np.add.at(links, of_label, hypernyms.distances(chosen.tolist(), labels.tolist())[of_chosen])
     np.add.at(counts, of_label, (chosen[:, np.newaxis] != labels)[of_chosen])
     rng = np.random.default_rng(seed)
     rows = np.arange(len(labels))

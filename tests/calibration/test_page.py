@@ -60,7 +60,7 @@ HOSTILE = "<script>alert('1')</script> & \"it\" ünïcode ≥"
 TABLE = Table(
     ["region", "accuracy", "interval", "p", "first choices", "n"],
     [
-        ["V1", 0.61234, "0.58 – 0.64", "< 0.001", "goose, duck", 50],
+        ["V1", 0.61234, "0.58 to 0.64", "< 0.001", "goose, duck", 50],
         ["V2", float("nan"), "–", "0.02", "12 monkeys", "15,372"],
         ["V3", np.float64(12.0), "−0.1 (−0.2–0.0)", None, "3", 7],
     ],
@@ -114,7 +114,7 @@ def test_columns_of_numbers_are_aligned_right(page):
     assert heads == [None, "number", "number", "number", None, "number"]
     assert [attributes.get("class") for attributes in page.all("td")] == heads * 3
     assert page.text("td") == [
-        "V1", "0.612", "0.58 – 0.64", "< 0.001", "goose, duck", "50",
+        "V1", "0.612", "0.58 to 0.64", "< 0.001", "goose, duck", "50",
         "V2", "–", "–", "0.02", "12 monkeys", "15,372",
         "V3", "12", "−0.1 (−0.2–0.0)", "–", "3", "7",
     ]  # fmt: skip
