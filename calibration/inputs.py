@@ -105,7 +105,14 @@ def find_inputs(
         if images is None or candidates is None:
             raise InputError("runs outside of a BIDS data set: give --images and --candidates")
         return Inputs(
-            subject, found.runs, mask and single_mask(mask), images, candidates, names, noise_mask, found.missing
+            subject,
+            found.runs,
+            single_mask(mask) if mask else None,
+            images,
+            candidates,
+            names,
+            noise_mask,
+            found.missing,
         )
     stimuli = root / "stimuli"
     default_names = stimuli / "categories.tsv"

@@ -94,14 +94,18 @@ def find_plain_runs(
     InputError
         If there are none, a file that is given is missing or has no events, or one is given twice.
     """
-    files, missing = [], []
+    files: list[Path] = []
+    missing: list[str] = []
     for path in paths:
         if not path.is_dir():
             files.append(path)
             continue
         inside = [p for p in sorted(path.rglob("*bold*")) if p.name.endswith(_SUFFIXES) and pattern in p.name]
-        files += [p for p in inside if find_events(p)]
-        missing += [f"{p.relative_to(path)}: images, but no events" for p in inside if not find_events(p)]
+        for image in inside:
+            if find_events(image):
+                files.append(image)
+            else:
+                missing.append(f"{image.relative_to(path)}: images, but no events")
     if not files:
         where = ", ".join(map(str, paths)) or "no path"
         why = f" ({first_few(missing)})" if missing else f" with {pattern!r} in its name" if pattern else ""
@@ -112,7 +116,7 @@ def find_plain_runs(
         raise InputError(f"{repeated[0]}: given twice; give each run once")
     if events and len(events) != len(files):
         raise InputError(f"{len(events)} tables of events for {len(files)} runs; give --events once for each, in order")
-    tables = events or [find_events(path) for path in files]
+    tables: Sequence[Path | None] = events or [find_events(path) for path in files]
     if without := [path for path, table in zip(files, tables, strict=True) if table is None]:
         raise InputError(
             f"{without[0]}: no events beside it; put a table there, or give one for each run with --events"

@@ -137,15 +137,18 @@ def blocks(trials: Iterable[Trial]) -> tuple[Block, ...]:
     )
 
 
+def category_of(stimulus: str) -> str:
+    """Category of an image by its name: n03626115 of "n03626115_19498"; without "_" it is a category of its own."""
+    return stimulus.rpartition("_")[0] or stimulus
+
+
 def _object_trial(row: _Row) -> Trial | None:
     match row.cells.get("event_type", ""):
         case "stimulus" if row.has("category_name") and not row.has("stimulus_name"):
             return Trial(row.seconds("onset"), row.duration(), "stimulus", row.label("category_name"))
         case "stimulus":
             name = row.label("stimulus_name")
-            # "n03626115_19498" is image 19498 of synset n03626115; a name without "_" is its own category.
-            category = name.rpartition("_")[0] or name
-            return Trial(row.seconds("onset"), row.duration(), "stimulus", category, name)
+            return Trial(row.seconds("onset"), row.duration(), "stimulus", category_of(name), name)
         case "imagery":
             return Trial(row.seconds("onset"), row.duration(), "imagery", row.label("category_name"))
     return None
