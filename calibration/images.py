@@ -179,12 +179,14 @@ def _rows(path: Path) -> list[Mapping[str, str]]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: neither a folder of images nor a table that can be read ({error})") from error
-    header = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text, newline=None), delimiter="\t" if "\t" in header else ",", strict=True)
+    tabs = "\t" in text.partition("\n")[0]
+    # Between tabs there is no quoting, as in BIDS.
+    delimiter, quoting = ("\t", csv.QUOTE_NONE) if tabs else (",", csv.QUOTE_MINIMAL)
+    reader = csv.DictReader(io.StringIO(text, newline=None), delimiter=delimiter, quoting=quoting, strict=True)
     try:
         rows: list[Mapping[str, str]] = list(reader)
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: {error}; save it as a table of columns") from error
+        raise InputError(f"{path}, after line {reader.line_num}: {error}; save it as a table of columns") from error
     columns = list(reader.fieldnames or ())
     if "path" not in columns:
         raise InputError(f"{path}, line 1: needs a column path, has {', '.join(columns) or 'none'}")

@@ -1,16 +1,17 @@
 import io
+import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from calibration import torchvision_import
-from calibration.features import FeatureExtractor, category_means
-from calibration.network import ALEXNET_LAYERS, Network
+from calibration.features import FeatureExtractor, category_means, compute, make_preprocess
+from calibration.network import ALEXNET_LAYERS, Network, Preprocessing
 from calibration.torchvision_import import import_torchvision
-from calibration.weights import load_model
-from rtgod.errors import InputError, MissingDependencyError
+from calibration.weights import checksum, load_model, published_preprocessing
+from rtgod.errors import InputError
 
 SMALL = "squeezenet1_1"
 NODES = {"early": "features.0", "middle": "features.6", "late": "classifier.1"}
@@ -57,8 +58,9 @@ def extractor():
 def test_alexnet_s_layers_are_what_hooks_see_before_rectification():
     torchvision = import_torchvision()
     every = Network(weights="random:0", n_units=ALL)
-    plain = torchvision.models.alexnet()  # with its in-place rectifications
-    plain.load_state_dict(load_model(every).state_dict())
+    with torch.device("meta"):
+        plain = torchvision.models.alexnet()  # with its in-place rectifications
+    plain.load_state_dict(load_model(every).state_dict(), assign=True)
     transforms = torchvision.models.AlexNet_Weights.DEFAULT.transforms(antialias=True)
     pictures = images(2)
     expected = hooked(plain, ALEXNET_LAYERS.values(), pictures, transforms)
@@ -125,129 +127,111 @@ def test_other_kinds_of_pictures_are_read_as_colours(extractor, tmp_path, mode):
         np.testing.assert_array_equal(values, expected[layer])
 
 
-# ---------------------------------------------------------------- weights
-
-
-def test_random_weights_are_the_seed_s_and_leave_torch_s_own_state_alone(extractor):
-    before = torch.random.get_rng_state()
+def test_random_weights_neither_fade_nor_explode_on_the_way_up(extractor):
     again, other = (FeatureExtractor(network(weights)).extract(images()) for weights in ("random:0", "random:1"))
-    assert torch.equal(torch.random.get_rng_state(), before)
     for layer, values in extractor.extract(images()).items():
         assert again[layer].tobytes() == values.tobytes() != other[layer].tobytes()
         assert np.isfinite(values).all()
-        assert 0.01 < values.std() < 100  # neither fades nor explodes on the way up
-
-
-def test_real_pretrained_weights_load_from_a_local_file(shared_data):
-    path = shared_data / "networks" / "squeezenet1_1_torchvision_keys.npz"
-    found = FeatureExtractor(network(str(path), n_units=ALL)).extract(images())
-    torchvision = import_torchvision()
-    plain = torchvision.models.squeezenet1_1()
-    with np.load(path) as arrays:
-        plain.load_state_dict({key: torch.from_numpy(arrays[key].astype(np.float32)) for key in arrays.files})
-    transforms = torchvision.models.SqueezeNet1_1_Weights.DEFAULT.transforms(antialias=True)
-    for node, values in hooked(plain, NODES.values(), images(), transforms).items():
-        layer = next(name for name in NODES if NODES[name] == node)
-        np.testing.assert_allclose(np.sort(found[layer]), np.sort(values), rtol=1e-4, atol=1e-3)
-
-
-@pytest.fixture(scope="module")
-def state():
-    with torch.random.fork_rng(devices=[]):
-        return import_torchvision().models.squeezenet1_1().state_dict()
-
-
-@pytest.mark.parametrize("suffix", ["pt", "pth", "safetensors", "npz"])
-def test_every_kind_of_weights_file_gives_the_same_features(state, tmp_path, suffix):
-    from safetensors.torch import save_file
-
-    torch.save(state, tmp_path / "reference.pt")
-    path = tmp_path / f"weights.{suffix}"
-    match suffix:
-        case "npz":
-            np.savez(path, **{key: tensor.numpy() for key, tensor in state.items()})
-        case "safetensors":
-            save_file(state, path)
-        case _:
-            torch.save(state, path)
-    expected = FeatureExtractor(network(str(tmp_path / "reference.pt"))).extract(images(1))
-    for layer, values in FeatureExtractor(network(str(path))).extract(images(1)).items():
-        np.testing.assert_array_equal(values, expected[layer])
-
-
-class RunsCode:
-    def __reduce__(self):
-        return (print, ("code from a weights file ran",))
-
-
-def other_network(path, state):
-    torch.save({"conv.weight": torch.zeros(3)} | {k: v for k, v in state.items() if "3" in k}, path)
-
-
-BROKEN = {
-    "garbage.pt": (lambda path, _: path.write_bytes(b"garbage" * 99), "cannot be read as a state dictionary"),
-    "garbage.npz": (lambda path, _: path.write_bytes(b"garbage" * 99), "cannot be read as a state dictionary"),
-    "garbage.safetensors": (lambda path, _: path.write_bytes(b"garbage" * 99), "cannot be read as a state dictionary"),
-    "empty.pt": (lambda path, _: path.touch(), "cannot be read as a state dictionary"),
-    "folder.pt": (lambda path, _: path.mkdir(), "cannot be read as a state dictionary"),
-    "code.pt": (lambda path, _: torch.save({"a": RunsCode()}, path), "cannot be read as a state dictionary"),
-    "objects.npz": (lambda path, _: np.savez(path, a=np.array([{}])), "cannot be read as a state dictionary"),
-    "tensor.pt": (lambda path, _: torch.save(torch.zeros(3), path), "not those of squeezenet1_1"),
-    "other.pt": (other_network, "not those of squeezenet1_1"),
-    "nested.pt": (lambda path, state: torch.save({"state_dict": state}, path), "not those of squeezenet1_1"),
-    "missing.pt": (lambda *_: None, "no such file; give default, random:SEED or a file"),
-}
-
-
-@pytest.mark.parametrize("name", BROKEN)
-def test_weights_that_cannot_be_used_are_refused_in_one_line(name, state, tmp_path, capsys):
-    write, what = BROKEN[name]
-    write(tmp_path / name, state)
-    with pytest.raises(InputError, match=what) as refused:
-        FeatureExtractor(network(str(tmp_path / name)))
-    message = str(refused.value)
-    assert name in message
-    assert "\n" not in message
-    assert len(message) < 300 + len(str(tmp_path))
-    assert "code" not in capsys.readouterr().out
-
-
-def test_a_truncated_weights_file_is_refused(shared_data, tmp_path):
-    whole = (shared_data / "networks" / "squeezenet1_1_torchvision_keys.npz").read_bytes()
-    (tmp_path / "short.npz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="cannot be read as a state dictionary"):
-        FeatureExtractor(network(str(tmp_path / "short.npz")))
+        assert 0.01 < values.std() < 100
 
 
 @pytest.mark.parametrize(
     ("wrong", "what"),
     [
-        (Network(name="nonet", weights="random:0"), "network 'nonet' is not a classification network"),
-        (Network(name="fcn_resnet50", weights="random:0"), "network 'fcn_resnet50' is not a classification network"),
         (network(layers={"a": "features.99"}), "'features.99' is not present"),
         (network(layers={"a": "features.0", "b": "features.0"}), "none of them twice"),
         (Network(name=SMALL, weights="random:0", layers={}), "name at least one node"),
-        (network("random:x"), "write random:SEED"),
-        (network("random:-1"), "write random:SEED"),
-        (network(f"random:{2**70}"), "write random:SEED"),
     ],
-)  # fmt: skip
-def test_networks_nodes_and_seeds_that_are_not_there_are_refused(wrong, what):
+)
+def test_nodes_that_are_not_there_are_refused(wrong, what):
     with pytest.raises(InputError, match=what) as refused:
         FeatureExtractor(wrong)
     assert "\n" not in str(refused.value)
 
 
-def test_weights_that_cannot_be_downloaded_say_what_to_do_instead(monkeypatch, tmp_path):
-    from urllib.error import URLError
+def test_the_extractor_says_what_it_computes(extractor):
+    assert extractor.precision == "float32"
+    assert extractor.network.weights_sha256 == checksum(load_model(network()))
+    assert {layer: len(set(units)) for layer, units in extractor.units.items()} == dict.fromkeys(NODES, 50)
+    every = FeatureExtractor(network(n_units=ALL))
+    whole, some = every.extract(images(1)), extractor.extract(images(1))
+    for layer, units in extractor.units.items():
+        in_order = np.empty_like(whole[layer])
+        in_order[:, every.units[layer]] = whole[layer]
+        np.testing.assert_array_equal(some[layer], in_order[:, units])
 
-    def offline(*_, **__):
-        raise URLError("offline")
 
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("torch.hub.urlopen", offline)
-    with pytest.raises(InputError, match=r"cannot be downloaded.*--weights a local file, or random:0"):
-        FeatureExtractor(network("default"))
+# ---------------------------------------------------------------- preprocessing
+
+
+def test_published_preprocessing_is_torchvision_s_own():
+    weights = import_torchvision().models.Swin_T_Weights.DEFAULT  # of its own size, and bicubic
+    (picture,) = images(1, size=300)
+    ours = make_preprocess(published_preprocessing(Network(name="swin_t")))(picture)
+    theirs = weights.transforms(antialias=True)(torch.from_numpy(picture.transpose(2, 0, 1).copy()))
+    assert torch.equal(ours, theirs)
+
+
+def test_preprocessing_as_published_for_caffe():
+    """Blue first, from 0 to 255, less the mean of each channel: written out in numpy."""
+    settings = Preprocessing(
+        resize_px=48, crop_px=20, channels="BGR", brightest=255, mean=(104, 117, 123), sd=(1, 1, 2)
+    )
+    (picture,) = images(1)
+    middle = picture[14:34, 14:34, ::-1].transpose(2, 0, 1).astype(np.float32)
+    expected = (middle - np.array([104, 117, 123])[:, None, None]) / np.array([1, 1, 2])[:, None, None]
+    np.testing.assert_array_equal(make_preprocess(settings)(picture).numpy(), expected.astype(np.float32))
+
+
+# ---------------------------------------------------------------- batches
+
+
+def sent(what):
+    return pickle.loads(pickle.dumps(what))  # noqa: S301 # our own
+
+
+def test_a_batch_computed_elsewhere_is_as_computed_here(extractor, tmp_path):
+    """Sent as it would be to another process; what cannot be read is said, and the rest is as without it."""
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path, picture in zip(paths, images(3), strict=True):
+        path.write_bytes(png(picture))
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"not a picture")
+    work, *arguments = sent((compute, extractor.network, [*paths[:2], broken, paths[2]]))
+    found = sent(work(*arguments))
+    assert [bool(problem) for problem in found.problems] == [False, False, True, False]
+    assert "broken.png: cannot be read" in found.problems[2]
+    for layer, values in extractor.extract(paths).items():
+        assert np.isnan(found.values[layer][2]).all()
+        assert found.values[layer][[0, 1, 3]].tobytes() == values.tobytes()
+
+
+def test_a_batch_of_images_that_cannot_be_read_is_nothing_but_nan(extractor, tmp_path):
+    found = extractor.compute([tmp_path / "a.png", tmp_path / "b.png"])
+    assert all(found.problems)
+    assert all(values.shape == (2, 50) and np.isnan(values).all() for values in found.values.values())
+
+
+def test_a_process_with_other_weights_is_refused(extractor):
+    with pytest.raises(InputError, match="have the checksum"):
+        compute(extractor.network.model_copy(update={"weights": "random:1"}), [])
+
+
+def test_on_a_gpu_the_network_computes_in_mixed_precision(monkeypatch):
+    """There is none here: what would be sent to it stays on the CPU, in its own reduced precision."""
+    on_cpu = FeatureExtractor(network()).extract(images())
+    autocast = torch.autocast
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.device", lambda kind: SimpleNamespace(type=kind))
+    monkeypatch.setattr("torch.nn.Module.to", lambda module, _: module)
+    monkeypatch.setattr("torch.Tensor.to", lambda tensor, _: tensor)
+    monkeypatch.setattr("torch.autocast", lambda *_: autocast("cpu", torch.bfloat16))
+    mixed = FeatureExtractor(network())
+    assert mixed.precision == "mixed float16"
+    for layer, values in mixed.extract(images()).items():
+        assert values.dtype == np.float32
+        assert not np.array_equal(values, on_cpu[layer])
+        np.testing.assert_allclose(values, on_cpu[layer], atol=0.05 * np.abs(on_cpu[layer]).max())
 
 
 # ---------------------------------------------------------------- images
@@ -298,57 +282,3 @@ def test_category_means_are_the_means_of_their_images():
             np.testing.assert_allclose(
                 mean, np.mean([v for v, k in zip(values, labels, strict=True) if k == name], 0), rtol=1e-6
             )
-
-
-# ---------------------------------------------------------------- torchvision's compiled operators
-
-
-@pytest.fixture
-def declared(monkeypatch):
-    """Records what is declared, and what is loaded, instead of doing it."""
-    calls = []
-
-    class Library:
-        def __init__(self, *_):
-            pass
-
-        def define(self, schema):
-            calls.append(schema.partition("(")[0])
-
-    monkeypatch.setattr(torch.library, "Library", Library)
-    monkeypatch.setattr(torchvision_import, "_declared", [])
-    return calls
-
-
-def operators(monkeypatch, **there):
-    monkeypatch.setattr(torch.ops, "torchvision", type("Operators", (), there)())
-
-
-def test_operators_that_are_there_are_left_alone(monkeypatch, declared):
-    operators(monkeypatch, nms=None)
-    monkeypatch.setattr(torch.ops, "load_library", lambda path: declared.append(path))
-    import_torchvision()
-    assert declared == []
-
-
-def test_operators_that_load_are_not_declared(monkeypatch, declared):
-    operators(monkeypatch)
-    monkeypatch.setattr(torch.ops, "load_library", lambda _: None)
-    import_torchvision()
-    assert declared == []
-
-
-def test_operators_that_cannot_be_loaded_are_declared(monkeypatch, declared):
-    def refuse(_):
-        raise OSError("libtorch_cuda.so: cannot open shared object file")
-
-    operators(monkeypatch)
-    monkeypatch.setattr(torch.ops, "load_library", refuse)
-    import_torchvision()
-    assert declared == ["nms", "qnms"]
-
-
-def test_without_torchvision_the_line_that_installs_it_is_given(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(MissingDependencyError, match=r"torchvision is not installed; run: .*rtgod\[calibration\]"):
-        import_torchvision()
