@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from rtgod.alignment import Reference
+from rtgod.confidence import Confidence
 from rtgod.decoding import Decoder, LayerDecoder
 from rtgod.errors import BundleError
 from rtgod.files import appearing_whole
@@ -27,7 +27,7 @@ from rtgod.messages import Array, Float32Array, Run
 from rtgod.noise import NoiseCourses, NoiseShape
 from rtgod.pipeline import Pipeline
 from rtgod.preprocessing import Noise
-from rtgod.settings import PipelineSettings
+from rtgod.settings import NotNegative, PipelineSettings
 from rtgod.window import Repeats
 
 FORMAT = 2
@@ -64,7 +64,10 @@ class DecoderBundle:
     provenance : mapping
         Where it came from: subject, runs with their checksums, network, penalties, versions, accuracies.
     layer_weights : mapping of str to float or None
-        How much each layer counts where the settings ask for a weighted ranking; None where none were learned.
+        How much each layer counts where the settings ask for a weighted ranking, one that is left out not at all; None
+        where none were learned.
+    confidence : Confidence or None
+        How sure a ranking may be; None where that was not learned.
     bundle_id : str
         Start of the arrays' checksum, for the record; empty before the bundle is saved and loaded.
     """
@@ -80,6 +83,7 @@ class DecoderBundle:
     settings: PipelineSettings
     provenance: Mapping[str, Any]
     layer_weights: Mapping[str, float] | None = None
+    confidence: Confidence | None = None
     bundle_id: str = ""
 
     def save(self, folder: Path) -> None:
@@ -102,6 +106,7 @@ class DecoderBundle:
                     "noise": [part for part in ("shape", "courses") if getattr(self.noise, part)],
                     "candidates": [[c.category_id, c.name] for c in self.candidates],
                     "layer_weights": self.layer_weights and dict(self.layer_weights),
+                    "confidence": self.confidence and asdict(self.confidence),
                     "settings": self.settings.model_dump(mode="json"),
                     "provenance": dict(self.provenance),
                 }
@@ -141,7 +146,10 @@ class DecoderBundle:
     def pipeline(self, run: Run, decoder: Decoder, category_index: CategoryIndex, repeats: Repeats) -> Pipeline:
         """A pipeline for one run, around a decoder and an index that were made once."""
         names = tuple(c.name for c in self.candidates)
-        return Pipeline(self.reference, self.noise, decoder, category_index, names, run, self.settings, repeats)
+        confidence = self.confidence
+        return Pipeline(
+            self.reference, self.noise, decoder, category_index, names, run, self.settings, repeats, confidence
+        )
 
     def _arrays(self) -> dict[str, Array]:
         arrays: dict[str, Array] = {
@@ -181,7 +189,8 @@ class DecoderBundle:
             noise=_noise_of(header["noise"], arrays),
             settings=PipelineSettings.model_validate(header["settings"]),
             provenance=dict(header["provenance"]),
-            layer_weights=_weights_of(header.get("layer_weights"), layers),
+            layer_weights=TypeAdapter(dict[str, NotNegative] | None).validate_python(header.get("layer_weights")),
+            confidence=TypeAdapter(Confidence | None).validate_python(header.get("confidence")),
             bundle_id=header["sha256"][:12],
         )
         bundle._check_shapes()
@@ -212,6 +221,8 @@ class DecoderBundle:
             shapes |= {"noise/voxels": (n_noise_voxels, 3), "noise/loadings": (n_components, n_noise_voxels)}
         elif n_components:
             raise ValueError(f"settings ask for {n_components} noise components, and there are none")
+        if unknown := sorted(set(self.layer_weights or ()) - set(self.layers)):
+            raise ValueError(f"layer_weights are of {unknown}, and the layers are {list(self.layers)}")
         dtypes = {"affine": "float64", "voxels": "int32", "noise/voxels": "int32"}
         for key, array in self._arrays().items():
             dtype = dtypes.get(key, "float32")
@@ -226,15 +237,6 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def _weights_of(weights: Mapping[str, Any] | None, layers: Mapping[str, LayerDecoder]) -> dict[str, float] | None:
-    if weights is None:
-        return None
-    found = {name: float(weights[name]) for name in layers}
-    if not all(0 <= weight < math.inf for weight in found.values()):
-        raise ValueError(f"layer_weights {found} are not all finite and at least 0")
-    return found
 
 
 def _noise_of(parts: Sequence[str], arrays: Mapping[str, Array]) -> Noise:

@@ -42,7 +42,7 @@ class CategoryIndex:
         What a candidate's score is: the mean of its layers' Fisher z, the Fisher z of one correlation over the units of
         all layers, or the mean weighted by `weights`.
     weights : mapping of str to float or None
-        For each layer, not negative; only for "weighted".
+        For each layer, not negative, 0 for one that is left out; only for "weighted".
     positions : ndarray of shape (n_candidates,), int32, or None
         Which rows of `candidates` are ranked; by default all.
 
@@ -73,7 +73,7 @@ class CategoryIndex:
         self.positions = np.arange(n_all, dtype=np.int32) if positions is None else positions
         self.n_candidates = len(self.positions)
         self._ends = np.cumsum([features.shape[1] for features in candidates.values()])
-        self._weights = np.array([weights[name] if weights else 1.0 for name in candidates])
+        self._weights = np.array([1.0 if weights is None else weights.get(name, 0.0) for name in candidates])
         # One array, a row for each candidate: it is read from end to end for every ranking, at the memory's pace.
         self._rows = np.empty((self.n_candidates, self._ends[-1]), np.float32)
         self._profiles = np.empty((self.n_candidates, 2, len(self._layers))) if combine == "concatenated" else None
@@ -201,7 +201,7 @@ def index_categories(
         )
     if settings.combine != "weighted":
         weights = None
-    elif weights is None or not any(weights[name] for name in names):
+    elif weights is None or not any(weights.get(name) for name in names):
         raise InputError(
             f'settings [ranking] combine = "weighted", and no weights were learned for {", ".join(names)}; '
             'calibrate with that setting, or choose "fisher"'

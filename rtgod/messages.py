@@ -228,7 +228,7 @@ class Features:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """Every candidate category, best first.
+    """The candidate categories, best first.
 
     Attributes
     ----------
@@ -243,15 +243,20 @@ class Ranking:
         True when no later volume of the block will refine it.
     top : tuple of str
         Names of the first categories, best first, for people to read.
-    order : ndarray of shape (n_candidates,), int32
-        Positions in the bundle's candidate list, best first.
-    scores : ndarray of shape (n_candidates,), float32
-        Score of each entry of `order`, descending: mean over layers of the Fisher z of Pearson's r.
+    order : ndarray of shape (n_ranked,), int32
+        Positions in the bundle's candidate list, best first: of all candidates that the settings choose, or of the best
+        1,000 where there are more than 100,000.
+    scores : ndarray of shape (n_ranked,), float32
+        Score of each entry of `order`, descending: mean over layers of the Fisher z of Pearson's r, or as the settings
+        combine layers.
     motion : Motion
     stage_ms : mapping of str to float
         Milliseconds spent in each stage, by name, in the order in which they ran.
     n_blocks : int
         How many trials it is averaged over.
+    probability : tuple of 3 float or None
+        Chances that the true category is first, in the first five and in the first ten, as calibrated on held-out
+        trials; None where the bundle has no such calibration.
     """
 
     run_id: str
@@ -265,6 +270,7 @@ class Ranking:
     motion: Motion
     stage_ms: Mapping[str, float] = field(default_factory=dict)
     n_blocks: int = 1
+    probability: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "order", read_only(self.order, np.int32))
@@ -273,6 +279,8 @@ class Ranking:
             raise ValueError(
                 f"order {self.order.shape} and scores {self.scores.shape} are not one of each per candidate"
             )
+        if self.probability and not 0 <= self.probability[0] <= self.probability[1] <= self.probability[2] <= 1:
+            raise ValueError(f"probability {self.probability} is not three chances that ascend from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from rtgod.alignment import Reference, Stopwatch
+from rtgod.confidence import Confidence, describe
 from rtgod.decoding import Decoder
 from rtgod.matching import CategoryIndex
 from rtgod.messages import Answer, NotReady, Pattern, Ranking, Reason, Run, Volume
@@ -33,6 +34,7 @@ class Pipeline:
     settings : PipelineSettings
     repeats : Repeats
         The session's evidence so far.
+    confidence : Confidence or None
 
     Raises
     ------
@@ -50,10 +52,12 @@ class Pipeline:
         run: Run,
         settings: PipelineSettings,
         repeats: Repeats,
+        confidence: Confidence | None = None,
     ) -> None:
         self._front = Preprocessor(reference, run, settings, noise, repeats)
         self._decoder = decoder
         self._category_index = category_index
+        self._confidence = confidence
         self._names = names
         self._n_top = settings.ranking.n_top
         self._units = None
@@ -86,6 +90,11 @@ class Pipeline:
         else:
             features = stopwatch.time("decode", lambda: decoder.decode(sample.index, sample.values))
         order, scores = stopwatch.time("rank", lambda: category_index.rank(features))
+        probability = None
+        if self._confidence:
+            n_candidates = category_index.n_candidates
+            clues = describe(scores, n_candidates, sample.n_volumes, sample.n_blocks)
+            probability = self._confidence.probabilities(clues)
         ranking = Ranking(
             run_id=volume.run_id,
             index=volume.index,
@@ -98,5 +107,6 @@ class Pipeline:
             scores=scores,
             motion=pattern.motion,
             stage_ms=stopwatch.stage_ms,
+            probability=probability,
         )
         return ranking, pattern

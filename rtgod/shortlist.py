@@ -19,6 +19,8 @@ _COLUMNS_PER_CODE = 4
 _N_BITS = 4
 #: Parts that are scanned at the same time. Their number is fixed, so that cores change only the time.
 _N_PARTS = 8
+#: Of k-means; more find no better codes.
+_N_ITERATIONS = 10
 #: Rows that the codes are learned from, and rows that are coded at a time.
 _PIECE = 20_000
 
@@ -46,6 +48,7 @@ class Shortlist:
         self._n_padding = -sample.shape[1] % _COLUMNS_PER_CODE
         width = sample.shape[1] + self._n_padding
         codes = faiss.IndexPQFastScan(width, width // _COLUMNS_PER_CODE, _N_BITS, faiss.METRIC_INNER_PRODUCT)
+        codes.pq.cp.niter = _N_ITERATIONS
         codes.train(self._padded(sample))
         self._index = faiss.IndexShards(width, True, True)  # threaded; rows are numbered through
         for positions in np.array_split(np.arange(n_rows, dtype=np.int32), _N_PARTS):
@@ -70,7 +73,7 @@ def _faiss() -> ModuleType:
         import faiss
     except ImportError as error:
         raise MissingDependencyError(
-            'so many candidates are searched with FAISS, which is not installed; python -m pip install "rtgod[large]", '
-            "or rank fewer: `candidates` in the settings' [ranking]"
+            "so many candidates are searched with FAISS, which is not installed; run: python -m pip install "
+            "'rtgod[large]' (or rank fewer: settings [ranking] candidates)"
         ) from error
     return faiss

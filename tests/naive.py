@@ -171,6 +171,14 @@ def scores(decoded, candidates, layers):
     return total / len(candidates)
 
 
+def concatenated_scores(decoded, candidates, layers):
+    """Fisher's z of one r over the z-scored units of all layers."""
+    z = np.concatenate([(decoded[n] - layers[n].unit_mean.astype(float)) / layers[n].unit_sd for n in candidates])
+    rows = [(candidates[n] - layers[n].unit_mean.astype(float)) / layers[n].unit_sd for n in candidates]
+    r = np.array([np.corrcoef(z, row)[0, 1] for row in np.concatenate(rows, axis=1)])
+    return 0.5 * np.log((1 + r) / (1 - r))
+
+
 def identification_accuracy(candidate_scores, true):
     """Share of the other candidates that the true one beats; a tie is half a win."""
     wins = 0.0

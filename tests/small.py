@@ -7,6 +7,7 @@ import numpy as np
 
 from rtgod.alignment import Reference
 from rtgod.bundle import Candidate, DecoderBundle
+from rtgod.confidence import Confidence
 from rtgod.decoding import LayerDecoder
 from rtgod.messages import Block, Motion, Ranking, Run, RunEnd, Volume
 from rtgod.noise import NoiseShape
@@ -43,6 +44,15 @@ def orthonormal(n_rows, n_columns):
     return np.ascontiguousarray(np.linalg.qr(drawn)[0].T, np.float32)
 
 
+#: Surer of rankings that rest on more volumes.
+CONFIDENCE = Confidence(
+    mean=(0.0,) * 7,
+    sd=(1.0,) * 7,
+    lowest=(0.0,) * 7,
+    highest=(9.0,) * 7,
+    coefficients=((0.5, 0, 0, 0, 0, 1.0, 0), (0, 0.5, 0, 0, 0, 1.0, 0), (0, 0, 0.5, 0, 0, 1.0, 0)),
+    intercepts=(-3.0, -2.0, -1.0),
+)
 NOISE = NoiseShape(np.full(N_VOXELS, 0.5, np.float32), orthonormal(3, N_VOXELS), np.array([0.2, 0.5, 0.9], np.float32))
 
 

@@ -79,8 +79,11 @@ runs = _built(
 )
 volumes = _built(m.Volume, data=volume_data)
 patterns = _built(m.Pattern, values=_arrays("float32", st.integers(0, 20)))
+chances = st.tuples(*[st.floats(0, 1)] * 3).map(lambda p: tuple(sorted(p)))
 rankings = st.integers(0, 20).flatmap(
-    lambda n: _built(m.Ranking, order=_arrays("int32", n), scores=_arrays("float32", n))
+    lambda n: _built(
+        m.Ranking, order=_arrays("int32", n), scores=_arrays("float32", n), probability=st.none() | chances
+    )
 )
 #: One strategy for each type of message, by the type.
 MESSAGES = {

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -233,6 +233,65 @@ def test_the_settings_choose_the_layers_that_are_ranked():
     np.testing.assert_array_equal(both, np.concatenate([conv, fc]))
     with pytest.raises(InputError, match="fc9"):
         indexed(layers=("conv", "fc9"))
+
+
+def test_the_settings_choose_the_candidates_that_are_ranked():
+    """By their ids; the order still names their positions among all."""
+    features = small.bundle().decoder().decode(0, np.linspace(-1, 1, small.N_VOXELS, dtype=np.float32))
+    everything, some = indexed(), indexed(candidates=("n00000005", "n00000001", "n00000004"))
+    assert (some.n_candidates, list(some.positions)) == (3, [1, 4, 5])
+    order, scores = everything.rank(features)
+    among = np.isin(order, [1, 4, 5])
+    for ours, theirs in zip(some.rank(features), (order[among], scores[among]), strict=True):
+        assert (ours.dtype, ours.tobytes()) == (theirs.dtype, theirs.tobytes())
+    with pytest.raises(InputError, match="candidates: n7, n8 not among the 7 candidates"):
+        indexed(candidates=("n00000001", "n8", "n7"))
+    with pytest.raises(InputError, match="and 90 more"):
+        indexed(candidates=tuple(map(str, range(100))))
+
+
+def test_weights_of_layers_come_from_the_bundle(tmp_path):
+    settings = PipelineSettings(ranking=RankingSettings(combine="weighted"))
+    sent = replace(small.bundle(settings), layer_weights={"fc": 0.75, "conv": 0.25})
+    sent.save(tmp_path / "bundle")
+    back = DecoderBundle.load(tmp_path / "bundle")
+    assert back.layer_weights == sent.layer_weights
+    features = back.decoder().decode(0, np.linspace(-1, 1, small.N_VOXELS, dtype=np.float32))
+    z = np.arctanh(back.category_index().correlations(features))
+    np.testing.assert_allclose(back.category_index().scores(features), 0.25 * z[0] + 0.75 * z[1], rtol=1e-5)
+    only_fc = replace(back, layer_weights={"fc": 1.0}).category_index()
+    np.testing.assert_allclose(only_fc.scores(features), z[1], rtol=1e-5)
+    for weights in (None, {}, {"conv": 0.0}):
+        with pytest.raises(InputError, match="no weights were learned"):
+            replace(back, layer_weights=weights).category_index()
+
+
+def test_a_confidence_comes_back(tmp_path):
+    replace(small.bundle(), confidence=small.CONFIDENCE).save(tmp_path / "bundle")
+    assert DecoderBundle.load(tmp_path / "bundle").confidence == small.CONFIDENCE
+
+
+def test_a_bundle_from_before_weights_and_confidence_can_be_read(folder):
+    edit(folder, header=lambda header: {k: header[k] for k in header if k not in ("layer_weights", "confidence")})
+    bundle = DecoderBundle.load(folder)
+    assert (bundle.layer_weights, bundle.confidence) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layer_weights": {"fc9": 1.0}},
+        {"layer_weights": {"fc": -1.0}},
+        {"layer_weights": [1.0, 0.0]},
+        {"confidence": {"mean": [0.0]}},
+        {"confidence": asdict(small.CONFIDENCE) | {"intercepts": [0, 0]}},
+        {"confidence": asdict(small.CONFIDENCE) | {"sd": [0.0]}},
+        {"confidence": 3},
+    ],
+)
+def test_weights_and_confidences_that_are_none_are_refused(folder, change):
+    edit(folder, header=lambda header: header | change)
+    assert "do not fit together" in refused(folder)
 
 
 def test_a_template_may_be_of_any_size(tmp_path):

@@ -1,12 +1,17 @@
 """Matching: Pearson's r as others compute it, combined as asked, and what is found among many is what is there."""
 
+import builtins
+
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from rtgod import matching
 from rtgod.decoding import LayerDecoder
+from rtgod.errors import MissingDependencyError
 from rtgod.matching import CategoryIndex, standardise_rows
 from rtgod.messages import Features
 from tests import naive
@@ -102,3 +107,164 @@ def test_standardised_rows_have_mean_0_and_length_1():
     out = standardise_rows(rows)
     np.testing.assert_allclose(out.mean(axis=1), 0, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(out, axis=1), [1, 1, 1, 1, 0, 1], atol=1e-6)
+
+
+# ---------------------------------------------------------------- layers combined in other ways
+
+
+@pytest.fixture
+def uneven(layers, candidates, features):
+    """Layers whose units are lifted and stretched differently, so that it matters how they are put together."""
+    for factor, (name, layer) in enumerate(layers.items(), 1):
+        lift = factor * (1 + normal(N_CANDIDATES, 1, seed=factor))
+        candidates[name] = candidates[name] + layer.unit_sd * (lift + factor * normal(*candidates[name].shape, seed=3))
+        features.layers[name][:] += factor * layer.unit_sd
+    return candidates, features
+
+
+def test_concatenated_layers_have_one_correlation_over_all_units(layers, uneven):
+    candidates, features = uneven
+    index = CategoryIndex(candidates, layers, "concatenated")
+    expected = naive.concatenated_scores(features.layers, candidates, layers)
+    np.testing.assert_allclose(index.scores(features), expected, atol=1e-5)
+    assert np.corrcoef(expected, naive.scores(features.layers, candidates, layers))[0, 1] < 0.95
+    # What each layer says is still told.
+    np.testing.assert_array_equal(
+        index.correlations(features), CategoryIndex(candidates, layers).correlations(features)
+    )
+
+
+def test_concatenating_one_layer_is_that_layer(layers, candidates, features):
+    one = {"conv5": candidates["conv5"]}
+    together, alone = (CategoryIndex(one, layers, combine).scores(features) for combine in ("concatenated", "fisher"))
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_constant_features_match_nothing_when_concatenated_either(layers, candidates):
+    index = CategoryIndex(candidates, layers, "concatenated")
+    means = {name: layer.unit_mean for name, layer in layers.items()}
+    np.testing.assert_array_equal(index.scores(Features(0, means)), 0)
+
+
+def test_weights_say_how_much_each_layer_counts(layers, candidates, features):
+    weights = {"fc8": 0.5, "conv1": 0.0, "conv5": 1.5}
+    scores = CategoryIndex(candidates, layers, "weighted", weights).scores(features)
+    z = {n: naive.scores(features.layers, {n: candidates[n]}, layers) for n in layers}
+    np.testing.assert_allclose(scores, (0.5 * z["fc8"] + 1.5 * z["conv5"]) / 2, atol=1e-5)
+    equal = CategoryIndex(candidates, layers, "weighted", dict.fromkeys(layers, 1.0)).scores(features)
+    assert equal.tobytes() == CategoryIndex(candidates, layers).scores(features).tobytes()
+
+
+# ---------------------------------------------------------------- some candidates, many candidates
+
+
+def test_a_subset_is_ranked_as_it_is_among_all(layers, candidates, features):
+    some = np.array([2, 3, 11], np.int32)
+    index = CategoryIndex(candidates, layers, positions=some)
+    everything = CategoryIndex(candidates, layers)
+    order, scores = everything.rank(features)
+    among = np.isin(order, some)
+    np.testing.assert_array_equal(index.rank(features)[0], order[among])
+    np.testing.assert_array_equal(index.rank(features)[1], scores[among])
+    np.testing.assert_array_equal(index.scores(features), everything.scores(features)[some])
+
+
+def test_the_first_few_are_the_beginning_of_the_ranking(layers, candidates, features):
+    index = CategoryIndex(candidates, layers)
+    for first, all_of_it in zip(index.top(features, 4), index.rank(features), strict=True):
+        np.testing.assert_array_equal(first, all_of_it[:4])
+
+
+N_MANY = 20_000
+
+
+@pytest.fixture
+def few_are_many(monkeypatch):
+    """Shortlists as for a million candidates, at a size that is built in a second."""
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(matching, "EXACT_UP_TO", N_MANY - 1)
+
+
+def many(n_queries=20):
+    """Images of 500 categories in two layers, and queries that are about as like theirs as decoded features are."""
+    layers = {
+        name: LayerDecoder(normal(n, 1), normal(n), np.full(n, 2, np.float32)) for name, n in (("a", 30), ("b", 47))
+    }
+    rng = np.random.default_rng(5)
+    candidates, queries = {}, [{} for _ in range(n_queries)]
+    for name, layer in layers.items():
+        n_units = layer.unit_mean.size
+        means = rng.standard_normal((500, n_units))
+        images = np.repeat(means, N_MANY // 500, axis=0) + rng.standard_normal((N_MANY, n_units))
+        candidates[name] = (layer.unit_mean + layer.unit_sd * images).astype(np.float32)
+        for query, mean in zip(queries, means, strict=False):
+            query[name] = (layer.unit_mean + layer.unit_sd * (mean + 3 * rng.standard_normal(n_units))).astype(
+                np.float32
+            )
+    return layers, candidates, [Features(i, query) for i, query in enumerate(queries)]
+
+
+@pytest.mark.usefixtures("few_are_many")
+@pytest.mark.parametrize("combine", ["fisher", "concatenated", "weighted"])
+def test_a_shortlist_finds_the_best_of_many_with_their_exact_scores(combine):
+    layers, candidates, queries = many()
+    index = CategoryIndex(candidates, layers, combine, {"a": 0.9, "b": 0.1})
+    assert (index.n_candidates, index.n_ranked) == (N_MANY, matching.N_RANKED)
+    found = 0
+    for features in queries:
+        every_score = index.scores(features)
+        order, scores = index.rank(features)
+        assert (order.shape, order.dtype, scores.dtype) == ((index.n_ranked,), np.int32, np.float32)
+        assert scores.tobytes() == every_score[order].tobytes()
+        assert (np.diff(scores) <= 0).all()
+        assert np.unique(order).size == order.size
+        found += np.isin(np.argsort(-every_score, kind="stable")[:10], index.top(features, 10)[0]).sum()
+        # More than a shortlist is good for is sought among all.
+        np.testing.assert_array_equal(index.top(features, N_MANY)[0], np.argsort(-every_score, kind="stable"))
+    assert found / (10 * len(queries)) >= 0.99
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_threads_change_no_byte_of_a_shortlist_s_ranking():
+    import faiss
+
+    layers, candidates, queries = many(5)
+    numba_threads, faiss_threads = numba.get_num_threads(), faiss.omp_get_max_threads()
+    results = []
+    try:
+        for n_threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
+            numba.set_num_threads(n_threads)
+            faiss.omp_set_num_threads(n_threads)
+            index = CategoryIndex(candidates, layers)
+            results.append([part.tobytes() for features in queries for part in index.rank(features)])
+    finally:
+        numba.set_num_threads(numba_threads)
+        faiss.omp_set_num_threads(faiss_threads)
+    assert results[0] == results[1]
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_equal_candidates_of_a_shortlist_keep_their_order():
+    layers, candidates, _ = many(1)
+    for features in candidates.values():
+        features[[700, 9000, 15_000]] = features[3]
+    index = CategoryIndex(candidates, layers, positions=np.arange(N_MANY, dtype=np.int32))
+    order, _ = index.rank(Features(0, {name: features[3] for name, features in candidates.items()}))
+    assert list(order[:4]) == [3, 700, 9000, 15_000]
+
+
+def test_without_faiss_few_candidates_are_ranked_and_many_say_what_is_missing(
+    monkeypatch, layers, candidates, features
+):
+    importing = builtins.__import__
+
+    def without_faiss(name, *arguments, **keywords):
+        if name == "faiss":
+            raise ImportError("no faiss")
+        return importing(name, *arguments, **keywords)
+
+    monkeypatch.setattr(builtins, "__import__", without_faiss)
+    assert CategoryIndex(candidates, layers).rank(features)[0].size == N_CANDIDATES
+    monkeypatch.setattr(matching, "EXACT_UP_TO", N_CANDIDATES - 1)
+    with pytest.raises(MissingDependencyError, match=r"pip install .rtgod\[large\]"):
+        CategoryIndex(candidates, layers)

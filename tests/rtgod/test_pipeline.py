@@ -12,6 +12,7 @@ import pytest
 from scipy import ndimage
 
 from rtgod.alignment import Reference, Stopwatch, check_reference, check_run
+from rtgod.confidence import describe
 from rtgod.errors import InputError
 from rtgod.messages import Block, Motion, NotReady, Ranking, Reason, RunEnd
 from rtgod.motion import Registration
@@ -95,6 +96,20 @@ def test_a_ranking_names_every_candidate_once_best_first():
     assert sorted(ranking.order) == list(range(small.N_CANDIDATES))
     assert (np.diff(ranking.scores) <= 0).all()
     assert ranking.top == tuple(f"category {i}" for i in ranking.order[:3])
+
+
+def test_a_ranking_is_as_sure_as_the_bundle_has_learned():
+    bundle = dataclasses.replace(small.bundle(), confidence=small.CONFIDENCE)
+    sure, unsure = (
+        [answer for answer, _ in found.values() if isinstance(answer, Ranking)]
+        for found in (answers(volumes(), bundle=bundle), answers(volumes()))
+    )
+    for ours, theirs in zip(sure, unsure, strict=True):
+        clues = describe(ours.scores, small.N_CANDIDATES, ours.n_volumes, ours.n_blocks)
+        assert ours.probability == small.CONFIDENCE.probabilities(clues)
+        assert theirs.probability is None
+        assert ours.scores.tobytes() == theirs.scores.tobytes()
+    assert sure[2].probability > sure[0].probability
 
 
 def test_patterns_and_rankings_are_what_the_parts_written_out_give():

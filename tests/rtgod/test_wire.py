@@ -254,6 +254,16 @@ def test_no_damage_to_the_frames_raises_anything_but_a_wire_error(message, drawn
     message_or_wire_error([bytes(frame) for frame in drawn.draw(st.permutations(frames))])
 
 
+def test_a_ranking_without_a_probability_is_read_and_one_that_is_none_is_refused():
+    header, *arrays = wire.to_frames(replace(RANKING, probability=(0.1, 0.2, 0.5)))
+    assert wire.from_frames([header, *arrays]).probability == (0.1, 0.2, 0.5)
+    before = {k: v for k, v in json.loads(header).items() if k != "probability"}
+    assert wire.from_frames([encode(before), *arrays]).probability is None
+    for wrong in ([0.2, 0.1, 0.5], [0.1, 0.2, 1.5], [-0.1, 0.2, 0.5], [0.1, 0.2], "0.1", [0.1, 0.2, None]):
+        with pytest.raises(WireError, match="probability"):
+            wire.from_frames([encode(before | {"probability": wrong}), *arrays])
+
+
 def test_a_ranking_of_unequal_arrays_is_refused():
     header, order, scores = wire.to_frames(RANKING)
     with pytest.raises(WireError, match="one of each"):
