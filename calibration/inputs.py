@@ -11,8 +11,8 @@ from calibration.masks import Region, single_mask
 from calibration.runs import FoundRuns, RunFiles, find_plain_runs
 from rtgod.errors import InputError
 
-#: The region of a BIDS data set that is decoded from unless another is asked for: all of visual cortex.
-_REGION = "VC"
+#: What is taken of a BIDS data set unless something else is asked for: training runs, and all of visual cortex.
+_TRAINING, _REGION = "Training", "VC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,11 @@ class Inputs:
 
 
 def find_any_runs(
-    paths: Sequence[Path], subject: str, pattern: str, events: Sequence[Path] = (), tr_s: float | None = None
+    paths: Sequence[Path],
+    subject: str,
+    pattern: str | None,
+    events: Sequence[Path] = (),
+    tr_s: float | None = None,
 ) -> FoundRuns:
     """Runs of a BIDS data set, or files and folders of runs without one.
 
@@ -58,8 +62,9 @@ def find_any_runs(
         The root of a BIDS data set, or what `find_plain_runs` takes.
     subject : str
         Which is looked for in a data set.
-    pattern : str
-        Only runs whose name contains it; those that are given as files are all taken.
+    pattern : str or None
+        Only runs whose name contains it; those that are given as files are all taken. None takes a data set's training
+        runs, and all of a folder's.
     events : sequence of Path
         For runs that are given as files: the table of each, where it does not lie beside.
     tr_s : float or None
@@ -70,17 +75,23 @@ def find_any_runs(
     InputError
         If there are none, or options that go with files only come with a data set.
     """
-    if len(paths) != 1 or not paths[0].is_dir() or not is_data_set(paths[0]):
-        return find_plain_runs(paths, events, pattern, tr_s)
+    root = data_set_in(paths)
+    if root is None:
+        return find_plain_runs(paths, events, pattern or "", tr_s)
     if events or tr_s is not None:
-        raise InputError(f"{paths[0]}: a BIDS data set says which events and TR are whose; leave out --events and --tr")
-    return search_runs(paths[0], subject, pattern)
+        raise InputError(f"{root}: a BIDS data set says which events and TR are whose; leave out --events and --tr")
+    return search_runs(root, subject, _TRAINING if pattern is None else pattern)
+
+
+def data_set_in(paths: Sequence[Path]) -> Path | None:
+    """The BIDS data set that is meant, if not runs without one."""
+    return paths[0] if len(paths) == 1 and is_data_set(paths[0]) else None
 
 
 def find_inputs(
     paths: Sequence[Path],
     subject: str,
-    training: str,
+    training: str | None,
     region: str | None,
     mask: Path | None,
     images: Path | None,
@@ -98,7 +109,7 @@ def find_inputs(
         If something is neither given nor found.
     """
     found = find_any_runs(paths, subject, training, events, tr_s)
-    root = paths[0] if len(paths) == 1 and paths[0].is_dir() and is_data_set(paths[0]) else None
+    root = data_set_in(paths)
     if root is None:
         if region is not None:
             raise InputError(f"--region {region}: regions are those of a BIDS data set; give a mask image with --mask")

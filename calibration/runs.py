@@ -111,7 +111,9 @@ def find_plain_runs(
         why = f" ({first_few(missing)})" if missing else f" with {pattern!r} in its name" if pattern else ""
         raise InputError(f"{where}: no run{why}; give the root of a BIDS data set, or NIfTI files with their events")
     if absent := [path for path in files if not path.is_file()]:
-        raise InputError(f"{absent[0]}: no such file; give the NIfTI file of a run")
+        raise InputError(
+            f"{absent[0]}: no such file or folder; give the root of a BIDS data set, or NIfTI files with their events"
+        )
     if repeated := [path for path, n in Counter(path.resolve() for path in files).items() if n > 1]:
         raise InputError(f"{repeated[0]}: given twice; give each run once")
     if events and len(events) != len(files):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ from rich.table import Table
 
 from calibration.commands.options import (
     Candidates,
-    Dataset,
+    Events,
     Images,
     Layers,
     Mask,
@@ -19,9 +18,12 @@ from calibration.commands.options import (
     NoiseMask,
     PreprocessingFile,
     Region,
+    Runs,
+    Scheduler,
     SettingsFile,
     ShowSettings,
     Subject,
+    Tr,
     Training,
     Units,
     Weights,
@@ -38,11 +40,13 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    dataset: Dataset,
+    runs: Runs,
     subject: Subject,
     out: Annotated[Path, typer.Option(help="Folder of the bundle to make; must not exist.")],
-    training: Training = "Training",
-    region: Region = "VC",
+    training: Training = None,
+    events: Events = None,
+    tr: Tr = None,
+    region: Region = None,
     mask: Mask = None,
     images: Images = None,
     candidates: Candidates = None,
@@ -57,7 +61,11 @@ def calibrate(
     preprocessing: PreprocessingFile = None,
     settings: SettingsFile = None,
     show_settings: ShowSettings = False,
-    workers: Workers = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what will be used and what is missing, and stop.")
+    ] = False,
+    n_workers: Workers = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Train a decoder on recorded runs and write its bundle.
 
@@ -66,6 +74,8 @@ def calibrate(
     """
     with needs_calibration():
         from calibration.calibrate import calibrate as run_calibration
+        from calibration.plan import plan_calibration, print_plan
+        from calibration.workers import workers
     from rtgod.errors import BundleError
     from rtgod.settings import PipelineSettings
 
@@ -75,10 +85,16 @@ def calibrate(
         return
     if out.exists():
         raise BundleError(f"bundle {out}: exists already; choose another --out or remove it")
-    inputs = inputs_from(dataset, subject, training, region, mask, noise_mask, images, candidates, names)
+    inputs = inputs_from(runs, subject, training, region, mask, noise_mask, images, candidates, names, events, tr)
+    plan = plan_calibration(inputs, pipeline)
+    if dry_run:
+        print_plan(plan, console)
+    plan.check()
+    if dry_run:
+        return
     chosen = network_from(network, weights, layer, units, preprocessing, (inputs.images, inputs.candidates))
-    with progress() as report:
-        bundle, summary = run_calibration(inputs, pipeline, chosen, workers or os.cpu_count() or 1, report)
+    with progress() as report, workers(n_workers, scheduler) as pool:
+        bundle, summary = run_calibration(inputs, pipeline, chosen, pool, report)
     bundle.save(out)
     _print_summary(summary)
     console.print(f"bundle [bold]{out}[/]: subject {subject}, network {chosen.name} with weights {chosen.weights}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from calibration.commands.options import (
     NoiseMask,
     PreprocessingFile,
     Region,
+    Scheduler,
     SettingsFile,
     Subject,
     Training,
@@ -51,7 +51,8 @@ def evaluate(
     units: Units = None,
     preprocessing: PreprocessingFile = None,
     settings: SettingsFile = None,
-    workers: Workers = None,
+    n_workers: Workers = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Find out on new runs what each step of preprocessing is worth.
 
@@ -61,17 +62,18 @@ def evaluate(
     with needs_calibration():
         from calibration.ablation import ablate_preprocessing, write_ablation
         from calibration.bids import find_runs
+        from calibration.workers import workers
     from rtgod.settings import PipelineSettings
 
     if ablate != "preprocessing":
         raise InputError(f"--ablate {ablate}: what can be taken apart is preprocessing")
-    inputs = inputs_from(dataset, subject, training, region, mask, noise_mask, images, candidates, None)
+    inputs = inputs_from([dataset], subject, training, region, mask, noise_mask, images, candidates, None)
     new_runs = find_runs(dataset, subject, test)
     if shared := {run.bold for run in inputs.runs} & {run.bold for run in new_runs}:
         raise InputError(f"--training and --test share {len(shared)} runs; test on runs that nothing was trained on")
     chosen = network_from(network, weights, layer, units, preprocessing, (inputs.images, inputs.candidates))
     pipeline = PipelineSettings.from_toml(settings) if settings else PipelineSettings()
-    with progress() as told:
-        steps = ablate_preprocessing(inputs, new_runs, pipeline, chosen, workers or os.cpu_count() or 1, told)
+    with progress() as told, workers(n_workers, scheduler) as pool:
+        steps = ablate_preprocessing(inputs, new_runs, pipeline, chosen, pool, told)
     write_ablation(steps, out, console)
     console.print(f"written to [bold]{out}[/]: ablation.tsv, ablation.png", highlight=False)

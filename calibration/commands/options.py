@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,10 +29,27 @@ if TYPE_CHECKING:
 
 console = Console()
 Dataset = Annotated[Path, typer.Argument(help="Root of a BIDS data set.")]
+Runs = Annotated[
+    list[Path],
+    typer.Argument(help="Root of a BIDS data set; or runs: NIfTI files, or folders of them, with their events beside."),
+]
+Events = Annotated[
+    list[Path] | None, typer.Option(help="Events table of a run without BIDS, if it lies elsewhere; once for each run.")
+]
+Tr = Annotated[float | None, typer.Option("--tr", help="Repetition time of runs whose files give none, seconds.")]
 Subject = Annotated[str, typer.Option(help="Subject label, without sub-.")]
-Training = Annotated[str, typer.Option(help="Runs to train on: those whose file name contains this.")]
-Region = Annotated[str, typer.Option(help="Region whose mask is taken from derivatives/rois.")]
-Mask = Annotated[Path | None, typer.Option(help="Mask image to use instead of a region's.")]
+Training = Annotated[
+    str | None, typer.Option(help="Runs to train on: those whose file name contains this; default Training, for BIDS.")
+]
+Region = Annotated[
+    str | None,
+    typer.Option(
+        help="Region with mask images in a BIDS data set, or an expression: 'V1 + V2', 'VC - V1'; default VC."
+    ),
+]
+Mask = Annotated[
+    Path | None, typer.Option(help="Mask image instead of a region's; without BIDS, the default is the whole head.")
+]
 NoiseMask = Annotated[
     Path | None,
     typer.Option(help="Mask of voxels to read noise components from, if settings ask for any; default the noisiest."),
@@ -77,32 +94,38 @@ ShowSettings = Annotated[bool, typer.Option("--show-settings", help="Print the s
 Scheduler = Annotated[
     str | None, typer.Option(help="Address of a Dask scheduler (tcp://HOST:8786) whose workers do the work.")
 ]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default one per core.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default one per core.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of a Dask scheduler, such as tcp://HOST:8786, whose workers do the work instead: of one thread "
+        "each, with the same packages, and the same files under the same paths."
+    ),
+]
 
 
 def inputs_from(
-    dataset: Path,
+    paths: Sequence[Path],
     subject: str,
-    training: str,
+    training: str | None,
     region: str | None,
     mask: Path | None,
     noise_mask: Path | None,
     images: Path | None,
     candidates: Path | None,
     names: Path | None,
+    events: Sequence[Path] | None = None,
+    tr_s: float | None = None,
 ) -> Inputs:
     """What is to be trained on; runs that are left out are named."""
     from calibration.inputs import find_inputs
 
-    inputs = find_inputs([dataset], subject, training, region, mask, images, candidates, names, noise_mask)
-    tell_missing(inputs.missing)
+    inputs = find_inputs(
+        paths, subject, training, region, mask, images, candidates, names, noise_mask, events or (), tr_s
+    )
+    for name in inputs.missing:
+        console.print(f"[yellow]left out[/] {escape(name)}", highlight=False, soft_wrap=True)
     return inputs
-
-
-def tell_missing(missing: Iterable[str]) -> None:
-    """Name the runs that are left out."""
-    for name in missing:
-        console.print(f"[yellow]left out[/] {escape(name)}", highlight=False)
 
 
 def network_from(

@@ -1,0 +1,244 @@
+"""A calibration before it is made: what will be used, what is missing, and whether it can be made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from calibration.images import find_images, first_few, list_categories
+from calibration.inputs import Inputs
+from calibration.masks import Region
+from calibration.store import FeatureStore, is_store
+from rtgod.alignment import Reference, check_run
+from rtgod.errors import InputError
+from rtgod.events import Trial
+from rtgod.messages import Run
+from rtgod.settings import PipelineSettings
+
+_FEWEST_RUNS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """A run that will be used.
+
+    Attributes
+    ----------
+    run : Run
+    trials : tuple of Trial
+    """
+
+    run: Run
+    trials: tuple[Trial, ...]
+
+    @property
+    def trained_on(self) -> tuple[Trial, ...]:
+        """Its trials without one-back repeats."""
+        return tuple(trial for trial in self.trials if not trial.repeat)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a calibration will be made from.
+
+    Attributes
+    ----------
+    runs : tuple of PlannedRun
+    region : str
+    n_voxels : mapping of str to int
+        Of each region that is named, and of the whole; empty where the template will tell.
+    shown, without_image : tuple of str
+        Images that the runs show, and those of them of which there is no file.
+    n_not_shown : int
+        Images that no run shows.
+    candidates : mapping of str to int
+        Images of each candidate category; 0 where they are in a store.
+    not_ranked : tuple of str
+        Categories that are shown and are no candidates.
+    problems : tuple of str
+        Why the calibration cannot be made, each with what to do.
+    """
+
+    runs: tuple[PlannedRun, ...]
+    region: str
+    n_voxels: Mapping[str, int]
+    shown: tuple[str, ...]
+    without_image: tuple[str, ...]
+    n_not_shown: int
+    candidates: Mapping[str, int]
+    not_ranked: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    def check(self) -> None:
+        """Raise `InputError` with every problem there is."""
+        if self.problems:
+            raise InputError("; and ".join(self.problems))
+
+
+@dataclass(slots=True)
+class _Problems:
+    """Collects what is wrong, so that all of it can be told at once."""
+
+    found: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        if isinstance(error, InputError):
+            self.found.append(str(error))
+        return isinstance(error, InputError)
+
+
+def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
+    """Look at everything that a calibration needs, without reading a volume or an image.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    settings : PipelineSettings
+    """
+    problems = _Problems()
+    runs: list[PlannedRun] = []
+    for files in inputs.runs:
+        with problems:
+            runs.append(PlannedRun(files.open().run, files.trials(settings.events)))
+    for check in (_enough, _alike, _named):
+        with problems:
+            check(runs)
+    n_voxels: dict[str, int] = {}
+    if runs:
+        with problems:
+            n_voxels = _count_voxels(inputs.mask, runs[0].run)
+        for planned in runs:
+            with problems:
+                check_run(planned.run, _reference_of(runs[0].run), settings.motion)
+    trials = [trial for planned in runs for trial in planned.trained_on]
+    shown = tuple(dict.fromkeys(trial.stimulus for trial in trials if trial.stimulus))
+    images: frozenset[str] = frozenset()
+    without_image: tuple[str, ...] = ()
+    with problems:
+        images = _image_names(inputs.images)
+        without_image = tuple(name for name in shown if name not in images)
+        if without_image:
+            raise InputError(
+                f"{inputs.images}: no file of {len(without_image)} of the {len(shown)} images that are shown: "
+                f"{first_few(without_image)}; add them or give another folder with --images"
+            )
+    candidates: dict[str, int] = {}
+    with problems:
+        candidates = _candidates(inputs.candidates)
+    categories = dict.fromkeys(trial.category for trial in trials)
+    return Plan(
+        runs=tuple(runs),
+        region=inputs.mask.expression if inputs.mask else "head",
+        n_voxels=n_voxels,
+        shown=shown,
+        without_image=without_image,
+        n_not_shown=len(images.difference(shown)),
+        candidates=candidates,
+        not_ranked=tuple(category for category in categories if category not in candidates),
+        problems=tuple(problems.found),
+    )
+
+
+def _enough(runs: Sequence[PlannedRun]) -> None:
+    if len(runs) < _FEWEST_RUNS:
+        raise InputError("fewer than two runs, and penalties are chosen by leaving one out; add runs")
+
+
+def _alike(runs: Sequence[PlannedRun]) -> None:
+    by_tr: dict[float, list[str]] = {}
+    for planned in runs:
+        by_tr.setdefault(planned.run.tr_s, []).append(planned.run.run_id)
+    if len(by_tr) > 1:
+        listed = "; ".join(f"{tr_s:g} s in {first_few(names, 2)}" for tr_s, names in by_tr.items())
+        raise InputError(f"runs of different repetition times ({listed}); choose runs of one with --training")
+
+
+def _named(runs: Sequence[PlannedRun]) -> None:
+    unnamed = [planned.run.run_id for planned in runs if any(trial.stimulus is None for trial in planned.trained_on)]
+    if unnamed:
+        raise InputError(
+            f"trials of {first_few(unnamed, 2)} name no image; calibrate on runs in which images were shown"
+        )
+
+
+def _count_voxels(region: Region | None, run: Run) -> dict[str, int]:
+    if region is None:
+        return {}
+    parts = {name: Region(f'"{name}"', {name: files}) for name, files in region.masks.items()}
+    counted = {region.expression: region} | {name: part for name, part in parts.items() if len(parts) > 1}
+    return {name: len(one.voxels(run)) for name, one in counted.items()}
+
+
+def _reference_of(run: Run) -> Reference:
+    """The space of a run, of which nothing has been read yet."""
+    return Reference(np.broadcast_to(np.float32(0), run.shape), run.affine, np.empty((0, 3), np.int32))
+
+
+def _image_names(images: Path) -> frozenset[str]:
+    return frozenset(FeatureStore(images).image_ids.tolist() if is_store(images) else find_images(images))
+
+
+def _candidates(candidates: Path) -> dict[str, int]:
+    if is_store(candidates):
+        return dict.fromkeys(FeatureStore(candidates).category_ids, 0)
+    counts: dict[str, int] = {}
+    for category in list_categories(candidates).categories:
+        counts[category] = counts.get(category, 0) + 1
+    return counts
+
+
+def print_plan(plan: Plan, console: Console) -> None:
+    """Tables of what will be used; what is missing is said by `Plan.check`."""
+    console.print(_table_of_runs(plan), _table_of_the_rest(plan))
+
+
+def _table_of_runs(plan: Plan) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("run", overflow="fold")
+    for column in ("volumes", "trials", "repeats"):
+        table.add_column(column, justify="right")
+    for planned in plan.runs:
+        run, n_trials = planned.run, len(planned.trained_on)
+        table.add_row(
+            escape(run.run_id.removeprefix(f"sub-{run.subject}_")),
+            "?" if run.n_volumes is None else str(run.n_volumes),
+            str(n_trials),
+            str(len(planned.trials) - n_trials),
+        )
+    return table
+
+
+def _table_of_the_rest(plan: Plan) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_header=False)
+    table.add_column("what")
+    table.add_column("how much", justify="right")
+    table.add_column("remarks")
+    grids = Counter((planned.run.shape, planned.run.tr_s) for planned in plan.runs)
+    for (shape, tr_s), n_runs in grids.items():
+        table.add_row("runs", str(n_runs), f"{' × '.join(map(str, shape))} voxels, TR {tr_s:g} s")
+    trials = [trial for planned in plan.runs for trial in planned.trained_on]
+    table.add_row("trials", str(len(trials)), f"of {len({trial.category for trial in trials})} categories")
+    n_found = len(plan.shown) - len(plan.without_image)
+    table.add_row("images shown", str(len(plan.shown)), f"{n_found} with a file, {len(plan.without_image)} without")
+    if plan.n_not_shown:
+        table.add_row("other images", str(plan.n_not_shown), "not shown in these runs")
+    for name, n_voxels in plan.n_voxels.items():
+        table.add_row("voxels" if name == plan.region else "voxels of part", str(n_voxels), escape(name))
+    if not plan.n_voxels:
+        table.add_row("voxels", "?", "the head's, by the brightness of the template" if plan.region == "head" else "")
+    n_images = sum(plan.candidates.values())
+    table.add_row("candidates", str(len(plan.candidates)), f"{n_images} images" if n_images else "")
+    if plan.candidates and plan.not_ranked:
+        table.add_row("not candidates", str(len(plan.not_ranked)), f"trained on only: {first_few(plan.not_ranked, 3)}")
+    return table
