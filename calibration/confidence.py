@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold
 
+from calibration.folds import N_FOLDS, leave_groups_out
 from calibration.identification import rank_of
 from rtgod.confidence import CLUES, FIRST, Confidence, describe
 from rtgod.errors import InputError
@@ -16,9 +16,8 @@ from rtgod.messages import Array, BoolArray, Float64Array
 
 #: Inverse penalties that are tried; the first hardly lets the clues speak.
 _INVERSE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-_N_FOLDS = 5
 #: Fewer tell nothing about what makes a hit.
-_FEWEST = {"hits": 10, "misses": 10, "categories": _N_FOLDS}
+_FEWEST = {"hits": 10, "misses": 10, "categories": N_FOLDS}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +79,7 @@ def fit_confidence(
     hit = ranks[:, np.newaxis] <= np.array(FIRST)
     labels = np.unique(np.asarray(groups), return_inverse=True)[1]
     held_out = np.empty(hit.shape)
-    for kept, left_out in _folds(labels):
+    for kept, left_out in leave_groups_out(labels):
         confidence = _fit(X[kept], hit[kept], labels[kept])
         held_out[left_out] = [confidence.probabilities(clues) for clues in X[left_out]]
     notes = [
@@ -152,7 +151,7 @@ def _logistic(Z: Float64Array, hit: BoolArray, labels: Array) -> tuple[Float64Ar
 def _held_out_loss(Z: Float64Array, hit: BoolArray, labels: Array, inverse_penalty: float) -> float:
     """Mean of the negative log-likelihood, each category predicted from the others."""
     loss = 0.0
-    for kept, left_out in _folds(labels):
+    for kept, left_out in leave_groups_out(labels):
         coefficients, intercept = _regress(Z[kept], hit[kept], inverse_penalty)
         signed = np.where(hit[left_out], -1, 1) * (Z[left_out] @ coefficients + intercept)
         loss += np.logaddexp(0, signed).sum()
@@ -177,12 +176,3 @@ def _lacking(hit: BoolArray, labels: Array) -> str:
     """What there is too little of to fit; empty if nothing."""
     counts = {"hits": hit.sum(), "misses": (~hit).sum(), "categories": np.unique(labels).size}
     return ", ".join(f"{name} ({n})" for name, n in counts.items() if n < _FEWEST[name])
-
-
-def _folds(labels: Array) -> list[tuple[Array, Array]]:
-    """Positions that are kept and left out, by categories; all are both where there is one category only."""
-    n_groups = np.unique(labels).size
-    if n_groups < 2:
-        everything = np.arange(len(labels))
-        return [(everything, everything)]
-    return list(GroupKFold(min(_N_FOLDS, n_groups)).split(labels, groups=labels))

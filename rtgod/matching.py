@@ -48,6 +48,8 @@ class CategoryIndex:
 
     Attributes
     ----------
+    layers : tuple of str
+        Those of `candidates`, in their order.
     n_candidates : int
     n_ranked : int
         How many of them a ranking holds: all, or the first `N_RANKED` of more than `EXACT_UP_TO`.
@@ -68,15 +70,16 @@ class CategoryIndex:
         weights: Mapping[str, float] | None = None,
         positions: Int32Array | None = None,
     ) -> None:
-        self._layers = [(name, layers[name]) for name in candidates]
+        self._moments = [layers[name] for name in candidates]
         n_all = len(next(iter(candidates.values())))
+        self.layers = tuple(candidates)
         self.positions = np.arange(n_all, dtype=np.int32) if positions is None else positions
         self.n_candidates = len(self.positions)
         self._ends = np.cumsum([features.shape[1] for features in candidates.values()])
         self._weights = np.array([1.0 if weights is None else weights.get(name, 0.0) for name in candidates])
         # One array, a row for each candidate: it is read from end to end for every ranking, at the memory's pace.
         self._rows = np.empty((self.n_candidates, self._ends[-1]), np.float32)
-        self._profiles = np.empty((self.n_candidates, 2, len(self._layers))) if combine == "concatenated" else None
+        self._profiles = np.empty((self.n_candidates, 2, len(self.layers))) if combine == "concatenated" else None
         for start in range(0, self.n_candidates, _PIECE):
             piece = slice(start, start + _PIECE)
             z = self._z_scored({name: features[self.positions[piece]] for name, features in candidates.items()})
@@ -119,7 +122,9 @@ class CategoryIndex:
         return self.positions[rows[best]], scores[best]
 
     def _z_scored(self, features: Mapping[str, Array]) -> list[Array]:
-        return [(features[name] - of.unit_mean) / of.unit_sd for name, of in self._layers]
+        return [
+            (features[name] - of.unit_mean) / of.unit_sd for name, of in zip(self.layers, self._moments, strict=True)
+        ]
 
     def _query(self, features: Features) -> _Query:
         z = [of_layer[np.newaxis] for of_layer in self._z_scored(features.layers)]
