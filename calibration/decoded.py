@@ -1,0 +1,216 @@
+"""A study's test samples, decoded and ranked by the decoder that its training samples made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibration.decoders.settings import DecoderSettings
+from calibration.noise import learn_shape
+from calibration.study import Candidates, Course, Fold, Samples, averaged_by
+from calibration.training import Trained, train
+from rtgod.matching import CategoryIndex
+from rtgod.messages import Array, Features, Float32Array, Int32Array
+from rtgod.noise import NoiseShape
+from rtgod.settings import NoiseSettings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """Scores of the candidates for some samples of one kind.
+
+    Attributes
+    ----------
+    scores : ndarray of shape (n_samples, n_candidates), float32
+    true : ndarray of shape (n_samples,), int32
+        Position of the true category among the candidates.
+    n_volumes : ndarray of shape (n_samples,), int32
+        Clean volumes that each rests on; 0 where that is not known.
+    n_blocks : ndarray of shape (n_samples,), int32
+    """
+
+    scores: Float32Array
+    true: Int32Array
+    n_volumes: Int32Array
+    n_blocks: Int32Array
+
+    def chosen(self, rows: Array) -> Ranked:
+        """Some of the samples."""
+        return Ranked(self.scores[rows], self.true[rows], self.n_volumes[rows], self.n_blocks[rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedKind:
+    """Everything decoded of one kind of trials, "seen" or "imagined".
+
+    Attributes
+    ----------
+    categories : tuple of str
+        Of each sample.
+    predicted, true : mapping of str to ndarray of shape (n_samples, n_units), float32
+        Features per layer.
+    blocks : Ranked
+        Of single trials, each complete.
+    by_layer : mapping of str to ndarray of shape (n_samples, n_candidates), float32
+        Correlations with each layer's features alone.
+    windows : Ranked or None
+        Of the trials as they grew, volume by volume.
+    averages : Ranked or None
+        Of the mean over the repeats of each category; None where none repeats.
+    """
+
+    categories: tuple[str, ...]
+    predicted: Mapping[str, Float32Array]
+    true: Mapping[str, Float32Array]
+    blocks: Ranked
+    by_layer: Mapping[str, Float32Array]
+    windows: Ranked | None
+    averages: Ranked | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedFold:
+    """The decoder of one fold, and how patterns reach it.
+
+    Attributes
+    ----------
+    trained : Trained
+    shape : NoiseShape or None
+        Whitens patterns.
+    """
+
+    trained: Trained
+    shape: NoiseShape | None
+
+    def decode(self, X: Float32Array) -> dict[str, Float32Array]:
+        """Features of samples (n_samples, n_voxels), per layer (n_samples, n_units), by the code that the server runs."""
+        decoder = self.trained.decoder()
+        rows = [decoder.decode(i, values).layers for i, values in enumerate(whitened(X, self.shape))]
+        return {layer: np.stack([row[layer] for row in rows]) for layer in rows[0]}
+
+
+def fit_fold(fold: Fold, noise: NoiseSettings, decoder: DecoderSettings) -> FittedFold:
+    """Learn the noise's shape and the decoder from a fold's training samples.
+
+    Raises
+    ------
+    InputError
+        If there are too few samples or runs, or values that are not finite.
+    """
+    shape = None
+    if fold.noise and noise.n_components:
+        shape = learn_shape(list(fold.noise.values()), noise)
+    X = whitened(fold.training.X, shape)
+    return FittedFold(train(X, fold.training.runs, fold.training.Y, decoder, _quiet), shape)
+
+
+def whitened(X: Float32Array, shape: NoiseShape | None) -> Float32Array:
+    """Samples (n_samples, n_voxels) as a decoder is given them."""
+    return X if shape is None else np.stack([shape.whiten(row) for row in X])
+
+
+def decode_kind(samples: Samples, fitted: FittedFold, index: CategoryIndex, candidates: Candidates) -> DecodedKind:
+    """Decode and rank the test samples of one kind; those whose category is no candidate are left out."""
+    position = candidates.positions(samples.categories)
+    samples = samples.chosen(position >= 0)
+    position = position[position >= 0]
+    predicted = fitted.decode(samples.X)
+    blocks = _ranked(index, predicted, position, _complete_volumes(samples), np.ones(len(position), np.int32))
+    correlations = [index.correlations(features) for features in _rows(predicted)]
+    windows = averages = None
+    if samples.windows:
+        of = samples.windows.of
+        ones = np.ones(len(of), np.int32)
+        windows = _ranked(index, fitted.decode(samples.windows.X), position[of], samples.windows.n_volumes, ones)
+    if len(set(samples.categories)) < len(samples):
+        averages = _averages(samples, predicted, index, candidates)
+    return DecodedKind(
+        categories=samples.categories,
+        predicted=predicted,
+        true=samples.Y,
+        blocks=blocks,
+        by_layer={layer: np.stack([c[i] for c in correlations]) for i, layer in enumerate(predicted)},
+        windows=windows,
+        averages=averages,
+    )
+
+
+def decode_course(course: Course, fitted: FittedFold) -> dict[str, Float32Array]:
+    """Features of every clean volume: per layer, (n_trials, n_times, n_units), NaN where there is none."""
+    n_trials, n_times, n_voxels = course.X.shape
+    flat = course.X.reshape(-1, n_voxels)
+    clean = np.isfinite(flat).all(axis=1)
+    decoded = fitted.decode(flat[clean])
+    features = {}
+    for layer, values in decoded.items():
+        everything = np.full((len(flat), values.shape[1]), np.nan, np.float32)
+        everything[clean] = values
+        features[layer] = everything.reshape(n_trials, n_times, -1)
+    return features
+
+
+def joined(parts: Sequence[DecodedKind]) -> DecodedKind:
+    """The same kind of several folds as one. Averages are those within folds: each has a decoder of its own."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def layers(of: Sequence[Mapping[str, Float32Array]]) -> dict[str, Float32Array]:
+        return {layer: np.concatenate([one[layer] for one in of]) for layer in of[0]}
+
+    return DecodedKind(
+        categories=tuple(category for part in parts for category in part.categories),
+        predicted=layers([part.predicted for part in parts]),
+        true=layers([part.true for part in parts]),
+        blocks=_joined([part.blocks for part in parts]),
+        by_layer=layers([part.by_layer for part in parts]),
+        windows=_joined([part.windows for part in parts if part.windows]),
+        averages=_joined([part.averages for part in parts if part.averages]),
+    )
+
+
+def _averages(
+    samples: Samples, predicted: Mapping[str, Float32Array], index: CategoryIndex, candidates: Candidates
+) -> Ranked:
+    # The decoder is linear: the mean of what is decoded is what is decoded of the mean.
+    means = {layer: averaged_by(samples.categories, values) for layer, values in predicted.items()}
+    names = next(iter(means.values()))[0]
+    counts = np.array([samples.categories.count(name) for name in names], np.int32)
+    _, volumes = averaged_by(samples.categories, _complete_volumes(samples).astype(np.float64))
+    features = {layer: values.astype(np.float32) for layer, (_, values) in means.items()}
+    return _ranked(index, features, candidates.positions(names), (volumes * counts).round().astype(np.int32), counts)
+
+
+def _complete_volumes(samples: Samples) -> Int32Array:
+    """Clean volumes that each complete sample rests on; 0 where that is not known."""
+    volumes = np.zeros(len(samples), np.int32)
+    if samples.windows:
+        np.maximum.at(volumes, samples.windows.of, samples.windows.n_volumes)
+    return volumes
+
+
+def _rows(features: Mapping[str, Float32Array]) -> list[Features]:
+    n = len(next(iter(features.values())))
+    return [Features(i, {layer: values[i] for layer, values in features.items()}) for i in range(n)]
+
+
+def _ranked(
+    index: CategoryIndex,
+    features: Mapping[str, Float32Array],
+    true: Int32Array,
+    n_volumes: Int32Array,
+    n_blocks: Int32Array,
+) -> Ranked:
+    return Ranked(np.stack([index.scores(row) for row in _rows(features)]), true, n_volumes, n_blocks)
+
+
+def _joined(parts: Sequence[Ranked]) -> Ranked | None:
+    if not parts:
+        return None
+    fields = [[getattr(part, name) for part in parts] for name in ("scores", "true", "n_volumes", "n_blocks")]
+    return Ranked(*map(np.concatenate, fields))
+
+
+def _quiet(_: str, __: int, ___: int) -> None:
+    """The stages of a single fit would only flicker."""

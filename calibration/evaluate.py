@@ -1,0 +1,253 @@
+"""Evaluates a study: trains on its training samples, decodes its test samples, and puts the accuracies together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibration.accuracy import (
+    FeatureAccuracy,
+    Identification,
+    TimeCourse,
+    accuracies_of,
+    feature_accuracy,
+    identification,
+    interval_over,
+    time_course,
+)
+from calibration.decoded import DecodedKind, FittedFold, decode_course, decode_kind, fit_fold, joined
+from calibration.decoders.columns import profile_correlation
+from calibration.decoders.settings import DecoderSettings
+from calibration.preparation import Report, in_pool
+from calibration.semantics import Hypernyms, SemanticErrors, semantic_errors
+from calibration.study import Candidates, Fold, Study, averaged_by
+from rtgod.matching import CategoryIndex
+from rtgod.messages import Float32Array, Float64Array, Int32Array
+from rtgod.settings import NoiseSettings
+
+#: How often runs are drawn for each number of training runs.
+_DRAWS = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """Everything that a report says.
+
+    Attributes
+    ----------
+    candidates : Candidates
+    layers, regions : tuple of str
+        From low to high; regions as they were given.
+    areas : tuple of str
+        The regions that hold no other region.
+    decoded : mapping of str to DecodedKind
+        By kind, from the main region.
+    identification : tuple of Identification
+    features : tuple of FeatureAccuracy
+    by_region : mapping of str to ndarray of shape (n_regions, n_layers)
+        Feature accuracy of each kind, repeats averaged.
+    course : TimeCourse or None
+        Of imagery.
+    n_runs : tuple of int
+        Numbers of training runs that accuracies were found for.
+    by_runs : mapping of str to tuple of (mean, low, high)
+        Identification accuracy of each kind's single blocks, for each of `n_runs`.
+    semantic : mapping of str to SemanticErrors
+        By kind; empty without a table of hypernyms.
+    """
+
+    candidates: Candidates
+    layers: tuple[str, ...]
+    regions: tuple[str, ...]
+    areas: tuple[str, ...]
+    decoded: Mapping[str, DecodedKind]
+    identification: tuple[Identification, ...]
+    features: tuple[FeatureAccuracy, ...]
+    by_region: Mapping[str, Float64Array]
+    course: TimeCourse | None
+    n_runs: tuple[int, ...]
+    by_runs: Mapping[str, tuple[tuple[float, float, float], ...]]
+    semantic: Mapping[str, SemanticErrors]
+
+
+def evaluate(
+    study: Study,
+    noise: NoiseSettings,
+    decoder: DecoderSettings,
+    hypernyms: Hypernyms | None,
+    pool: Executor,
+    report: Report,
+) -> Evaluation:
+    """Train, decode and sum up.
+
+    Parameters
+    ----------
+    study : Study
+    noise : NoiseSettings
+        How patterns are whitened, with the noise of the voxels that are decoded from.
+    decoder : DecoderSettings
+    hypernyms : Hypernyms or None
+        For the semantic distance of errors.
+    pool : Executor
+        Fits decoders side by side.
+    report : callable
+        Told (stage, steps done, steps in all).
+
+    Raises
+    ------
+    InputError
+        If there is too little to train on.
+    """
+    folds = [fold.at(study.regions[study.main_region]) for fold in study.folds]
+    by_region = _by_region(study, noise, decoder, pool, report)
+    n_runs, by_runs = _against_runs(folds, study.candidates, noise, decoder, pool, report)
+    arguments = [(fold.complete_only(), noise, decoder) for fold in folds]
+    fitted = in_pool(pool, "training", report, fit_fold, arguments)
+    decoded = {}
+    for kind in folds[0].tests:
+        parts = []
+        for done, (fold, fit) in enumerate(zip(folds, fitted, strict=True)):
+            report(f"decoding, {kind}", done, len(folds))
+            parts.append(decode_kind(fold.tests[kind], fit, index_of(study.candidates, fit), study.candidates))
+        decoded[kind] = joined(parts)
+        report(f"decoding, {kind}", len(folds), len(folds))
+    return Evaluation(
+        candidates=study.candidates,
+        layers=tuple(study.candidates.features),
+        regions=tuple(study.regions),
+        areas=areas_of(study.regions),
+        decoded=decoded,
+        identification=tuple(one for kind, found in decoded.items() for one in identification(kind, found)),
+        features=tuple(one for kind, found in decoded.items() for one in feature_accuracy(kind, found)),
+        by_region=by_region,
+        course=_course(study, by_region, noise, decoder, pool, report),
+        n_runs=n_runs,
+        by_runs=by_runs,
+        semantic=_semantic(decoded, study.candidates, hypernyms) if hypernyms else {},
+    )
+
+
+def index_of(candidates: Candidates, fitted: FittedFold) -> CategoryIndex:
+    """The index that matches what a fold's decoder predicts."""
+    return CategoryIndex(candidates.features, fitted.trained.layers)
+
+
+def _by_region(
+    study: Study, noise: NoiseSettings, decoder: DecoderSettings, pool: Executor, report: Report
+) -> dict[str, Float64Array]:
+    """Feature accuracy of every region and layer, (n_regions, n_layers), for each kind; repeats averaged."""
+    complete = [fold.complete_only() for fold in study.folds]
+    arguments = [([fold.at(columns) for fold in complete], noise, decoder) for columns in study.regions.values()]
+    found = in_pool(pool, "regions", report, _region_accuracy, arguments)
+    return {kind: np.stack([one[kind] for one in found]) for kind in found[0]}
+
+
+def _region_accuracy(folds: Sequence[Fold], noise: NoiseSettings, decoder: DecoderSettings) -> dict[str, Float64Array]:
+    """Feature accuracy of each kind, (n_layers,), over all folds."""
+    fits = [fit_fold(fold, noise, decoder) for fold in folds]
+    accuracy = {}
+    for kind in folds[0].tests:
+        tests = [fold.tests[kind] for fold in folds]
+        categories = [category for test in tests for category in test.categories]
+        parts = [fit.decode(test.X) for fit, test in zip(fits, tests, strict=True)]
+        accuracy[kind] = np.array(
+            [
+                profile_correlation(
+                    averaged_by(categories, np.concatenate([part[layer] for part in parts]))[1],
+                    averaged_by(categories, np.concatenate([test.Y[layer] for test in tests]))[1],
+                ).mean()
+                for layer in parts[0]
+            ]
+        )
+    return accuracy
+
+
+def areas_of(regions: Mapping[str, Int32Array]) -> tuple[str, ...]:
+    """The regions that hold no other region: areas, not unions of them."""
+    voxels = {name: set(columns.tolist()) for name, columns in regions.items()}
+    return tuple(name for name, own in voxels.items() if not any(other < own for other in voxels.values()))
+
+
+def _course(
+    study: Study,
+    by_region: Mapping[str, Float64Array],
+    noise: NoiseSettings,
+    decoder: DecoderSettings,
+    pool: Executor,
+    report: Report,
+) -> TimeCourse | None:
+    """The course of imagery, each layer decoded from the area that predicts it best of what was seen.
+
+    From all voxels together, a low layer would be decoded from high areas as well, whose course is their own.
+    """
+    fold = study.folds[0]
+    if "imagined" not in fold.courses:
+        return None
+    layers, regions = list(study.candidates.features), list(study.regions)
+    areas = areas_of(study.regions)
+    accuracy = by_region.get("seen", by_region["imagined"])[[regions.index(area) for area in areas]]
+    best = {layer: areas[i] for layer, i in zip(layers, accuracy.argmax(axis=0), strict=True)}
+    needed = list(dict.fromkeys(best.values()))
+    arguments = [(fold.at(study.regions[area]), noise, decoder) for area in needed]
+    decoded = dict(zip(needed, in_pool(pool, "time course", report, _decoded_course, arguments), strict=True))
+    return time_course(fold.courses["imagined"], {k: decoded[best[k]][k] for k in layers}, list(best.values()))
+
+
+def _decoded_course(fold: Fold, noise: NoiseSettings, decoder: DecoderSettings) -> dict[str, Float32Array]:
+    return decode_course(fold.courses["imagined"], fit_fold(fold, noise, decoder))
+
+
+def _against_runs(
+    folds: Sequence[Fold],
+    candidates: Candidates,
+    noise: NoiseSettings,
+    decoder: DecoderSettings,
+    pool: Executor,
+    report: Report,
+) -> tuple[tuple[int, ...], dict[str, tuple[tuple[float, float, float], ...]]]:
+    """Accuracy of single blocks with fewer training runs, drawn at random a few times for each number."""
+    runs = sorted(set(folds[0].training.runs))
+    if len(folds) > 1 or len(runs) < 3:
+        return (), {}
+    sizes = tuple(sorted({2**k for k in range(1, 10) if 2**k < len(runs)} | {len(runs)}))
+    rng = np.random.default_rng(0)
+    whole = folds[0].complete_only()
+    drawn = [
+        (size, rng.permutation(runs)[:size].tolist())
+        for size in sizes
+        for _ in range(_DRAWS if size < len(runs) else 1)
+    ]
+    arguments = [(whole.with_runs(some), candidates, noise, decoder) for _, some in drawn]
+    found = in_pool(pool, "fewer training runs", report, _block_accuracies, arguments)
+    by_runs = {}
+    for kind in whole.tests:
+        by_size = [[one[kind] for (n, _), one in zip(drawn, found, strict=True) if n == size] for size in sizes]
+        by_runs[kind] = tuple(
+            interval_over([label for _, labels in draws for label in labels], np.concatenate([a for a, _ in draws]))
+            for draws in by_size
+        )
+    return sizes, by_runs
+
+
+def _block_accuracies(
+    fold: Fold, candidates: Candidates, noise: NoiseSettings, decoder: DecoderSettings
+) -> dict[str, tuple[Float64Array, list[int]]]:
+    """Identification accuracy of each kind's single blocks, and their true positions."""
+    fit = fit_fold(fold, noise, decoder)
+    index = index_of(candidates, fit)
+    blocks = {kind: decode_kind(test, fit, index, candidates).blocks for kind, test in fold.tests.items()}
+    return {kind: (accuracies_of(ranked), ranked.true.tolist()) for kind, ranked in blocks.items()}
+
+
+def _semantic(
+    decoded: Mapping[str, DecodedKind], candidates: Candidates, hypernyms: Hypernyms
+) -> dict[str, SemanticErrors]:
+    found = {}
+    for kind, of in decoded.items():
+        first = [candidates.ids[i] for i in of.blocks.scores.argmax(axis=1)]
+        true = [candidates.ids[i] for i in of.blocks.true]
+        found[kind] = semantic_errors(first, true, hypernyms)
+    return found

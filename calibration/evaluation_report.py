@@ -1,0 +1,392 @@
+"""An evaluation as one HTML page for people and as tables of numbers beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, fields
+from pathlib import Path
+
+import numpy as np
+
+from calibration import figures
+from calibration.accuracy import (
+    FeatureAccuracy,
+    Identification,
+    accuracies_of,
+    against_candidates,
+    aggregated,
+    ranks_of,
+)
+from calibration.decoded import DecodedKind
+from calibration.evaluate import Evaluation
+from calibration.page import Section, Table, write_page
+from calibration.tables import write_tsv
+from rtgod.errors import InputError
+
+#: Places in a ranking whose share of hits is drawn against the number of candidates.
+_TOP = (1, 5)
+_N_EXAMPLES, _N_FIRST = 8, 5
+#: The cue comes so long before imagery.
+_CUE_S = -3.0
+PAGE = "report.html"
+
+
+def write_evaluation(
+    evaluation: Evaluation,
+    out: Path,
+    title: str,
+    about: str,
+    notes: Sequence[Table],
+    pictures: Mapping[str, Path],
+) -> list[Path]:
+    """Write `report.html` and the tables into a folder; files of the same names are replaced.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    out : Path
+    title, about : str
+        Heading of the page, and what was evaluated.
+    notes : sequence of Table
+        What the figures rest on: inputs, settings, times.
+    pictures : mapping of str to Path
+        A picture of each category, where there is one.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    InputError
+        If something cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
+    tables = _tables(evaluation)
+    for name, (header, rows) in tables.items():
+        write_tsv(out / name, header, rows)
+    sections = [
+        _identification(evaluation),
+        *_examples(evaluation, pictures),
+        _features(evaluation),
+        *_homology(evaluation),
+        *_time_course(evaluation),
+        _against_candidates(evaluation),
+        *_against_runs(evaluation),
+        *_confidence(evaluation),
+        *_semantic(evaluation),
+        Section("What this rests on", "", tables=notes),
+    ]
+    write_page(out / PAGE, title, about, sections)
+    return [out / PAGE, *(out / name for name in tables)]
+
+
+def _identification(evaluation: Evaluation) -> Section:
+    groups: dict[str, dict[str, tuple[float, float, float, int]]] = {}
+    for one in evaluation.identification:
+        groups.setdefault(one.kind, {})[one.aggregation] = (one.accuracy, one.low, one.high, one.n_samples)
+    text = (
+        "Identification accuracy is the share of the other candidates whose features fit the decoded ones less "
+        "well than those of the true category; ties count half, and chance is 50 %. A single volume is the first one "
+        "that can be ranked; a block is a whole trial; averages are over all repeats of a category. Intervals are "
+        "two-sided 90 % t intervals over categories, p values from exchanging the categories' labels."
+    )
+    table = Table(
+        (
+            "",
+            "evidence",
+            "accuracy, %",
+            "90 % interval",
+            "p",
+            "first, %",
+            "first 5, %",
+            "first 10, %",
+            "median rank",
+            "n",
+        ),
+        [_identification_row(one) for one in evaluation.identification],
+        f"Rank of the true category among {len(evaluation.candidates.ids):,} candidates",
+    )
+    caption = "Identification accuracy by the evidence that is put together. Bars: 90 % intervals over categories."
+    return Section("Identification", text, [(figures.aggregation(groups), caption)], [table])
+
+
+def _identification_row(one: Identification) -> tuple[str, ...]:
+    return (
+        one.kind,
+        one.aggregation,
+        f"{100 * one.accuracy:.1f}",
+        "–" if np.isnan(one.low) else f"{100 * one.low:.1f}–{100 * one.high:.1f}",
+        f"{one.p_value:.4f}",
+        f"{100 * one.top1:.1f}",
+        f"{100 * one.top5:.1f}",
+        f"{100 * one.top10:.1f}",
+        f"{one.median_rank:g} of {one.n_candidates:,}",
+        f"{one.n_samples}",
+    )
+
+
+def _examples(evaluation: Evaluation, pictures: Mapping[str, Path]) -> list[Section]:
+    """Rankings of every kind, from the best of them to the worst in equal steps."""
+    sections = []
+    names, ids = evaluation.candidates.names, evaluation.candidates.ids
+    for kind, decoded in evaluation.decoded.items():
+        best = decoded.averages or decoded.blocks
+        ranks = ranks_of(best)
+        order = np.argsort(ranks, kind="stable")
+        chosen = order[np.unique(np.linspace(0, len(order) - 1, _N_EXAMPLES).round().astype(int))]
+        first = {int(row): np.argsort(-best.scores[row], kind="stable")[:10] for row in chosen}
+        table = Table(
+            (kind, "rank", "the first ten"),
+            [(names[best.true[row]], int(ranks[row]), ", ".join(names[i] for i in top)) for row, top in first.items()],
+            f"{kind.capitalize()}: what was ranked first, from the best ranking to the worst in equal steps",
+        )
+        drawn = []
+        if all(ids[i] in pictures for row, top in first.items() for i in (*top[:_N_FIRST], best.true[row])):
+            rows = [
+                (
+                    names[best.true[row]],
+                    pictures[ids[best.true[row]]],
+                    int(ranks[row]),
+                    [(names[i], pictures[ids[i]], bool(i == best.true[row])) for i in top[:_N_FIRST]],
+                )
+                for row, top in first.items()
+            ]
+            drawn = [(figures.examples(rows), "A picture of the true category, and of those that were ranked first.")]
+        sections.append(Section(f"Rankings of what was {kind}", "", drawn, [table]))
+    return sections
+
+
+def _features(evaluation: Evaluation) -> Section:
+    kinds: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
+    for one in evaluation.features:
+        if one.aggregation == _best_aggregation(evaluation, one.kind):
+            measures = kinds.setdefault(one.kind, {"profile": [], "pattern": []})
+            measures["profile"].append((one.profile, one.profile_low, one.profile_high))
+            measures["pattern"].append((one.pattern, one.pattern_low, one.pattern_high))
+    text = (
+        "Profile correlation: of the decoded and the true values of a unit over samples, mean over units. Pattern "
+        "correlation: of a sample over units, each unit in its own standard deviations. The table has both for single "
+        "blocks and for the mean over repeats; the figure is drawn for the latter where there are repeats."
+    )
+    table = Table(
+        ("", "evidence", "layer", "profile r", "90 % interval", "p", "pattern r", "90 % interval", "identified, %"),
+        [
+            (
+                one.kind,
+                one.aggregation,
+                one.layer,
+                f"{one.profile:.3f}",
+                _interval(one.profile_low, one.profile_high),
+                f"{one.p_value:.4f}",
+                f"{one.pattern:.3f}",
+                _interval(one.pattern_low, one.pattern_high),
+                "–" if np.isnan(one.identification) else f"{100 * one.identification:.1f}",
+            )
+            for one in evaluation.features
+        ],
+        "Feature accuracy of each layer; identification accuracy of single blocks from that layer alone",
+    )
+    caption = "Feature accuracy of each layer. Bars: 90 % intervals over categories."
+    return Section("Features", text, [(figures.feature_accuracy(evaluation.layers, kinds), caption)], [table])
+
+
+def _interval(low: float, high: float) -> str:
+    return "–" if np.isnan(low) else f"{low:.3f} to {high:.3f}"
+
+
+def _best_aggregation(evaluation: Evaluation, kind: str) -> str:
+    return "single block" if evaluation.decoded[kind].averages is None else "average of repeats"
+
+
+def _homology(evaluation: Evaluation) -> list[Section]:
+    if len(evaluation.areas) < 2 or len(evaluation.layers) < 2:
+        return []
+    rows = [evaluation.regions.index(area) for area in evaluation.areas]
+    drawn = [
+        (
+            figures.homology(accuracy[rows], evaluation.areas, evaluation.layers),
+            f"{kind.capitalize()}: feature accuracy by area and layer, repeats averaged. Framed: each layer's best.",
+        )
+        for kind, accuracy in evaluation.by_region.items()
+    ]
+    tables = [
+        Table(
+            ("region", *evaluation.layers),
+            [(region, *(f"{r:.3f}" for r in row)) for region, row in zip(evaluation.regions, accuracy, strict=True)],
+            f"{kind.capitalize()}: feature accuracy of all regions",
+        )
+        for kind, accuracy in evaluation.by_region.items()
+    ]
+    text = (
+        "Decoders were trained anew on each region's voxels alone, with the noise of these voxels. In visual cortex, "
+        "low areas are expected to be best for low layers, and high areas for high layers."
+    )
+    return [Section("Areas and layers", text, drawn, tables)]
+
+
+def _time_course(evaluation: Evaluation) -> list[Section]:
+    course = evaluation.course
+    if course is None:
+        return []
+    figure = figures.time_course(
+        course.times_s, course.accuracy, course.half_width, evaluation.layers, course.peaks_s, _CUE_S
+    )
+    table = Table(
+        ("layer", "area", "peak, s", "90 % interval"),
+        [
+            (layer, area, f"{peak:.1f}", _seconds(*bounds))
+            for layer, area, peak, bounds in zip(
+                evaluation.layers, course.areas, course.peaks_s, course.peak_bounds_s, strict=True
+            )
+        ],
+        "When each layer's accuracy peaks, from the onset of imagery",
+    )
+    shift_s, low_s, high_s = course.shift_s
+    text = (
+        f"Single volumes were decoded around the {course.duration_s:g} s of imagery, each layer from the area that "
+        "predicts it best of what was seen, and those of a category averaged at each time. The peak is the centre of "
+        "what lies above half of the maximum; intervals come from leaving out one category at a time. From the lowest "
+        f"to the highest layer it moves by {shift_s:+.1f} s (90 % interval {low_s:+.1f} to {high_s:+.1f} s, along a "
+        "straight line over layers): below zero, high layers come first."
+    )
+    return [Section("Time course of imagery", text, [(figure, "Feature accuracy over time.")], [table])]
+
+
+def _seconds(low: float, high: float) -> str:
+    return "–" if np.isnan(low) else f"{low:.1f} to {high:.1f}"
+
+
+def _against_candidates(evaluation: Evaluation) -> Section:
+    curves, sizes = {}, np.empty(0, np.int32)
+    for kind, decoded in evaluation.decoded.items():
+        found = {k: against_candidates(decoded.averages or decoded.blocks, k) for k in _TOP}
+        sizes = found[_TOP[0]][0]
+        curves[kind] = {k: values for k, (_, values) in found.items()}
+    text = (
+        "The share of categories that are ranked first, or among the first five, when the other candidates are drawn "
+        "at random: the mean over all draws, in closed form. Repeats are averaged where there are any."
+    )
+    figure = figures.against_candidates(sizes.tolist(), curves)
+    return Section("Number of candidates", text, [(figure, "Identification against the number of candidates.")])
+
+
+def _against_runs(evaluation: Evaluation) -> list[Section]:
+    if not evaluation.n_runs:
+        return []
+    figure = figures.against_runs(evaluation.n_runs, evaluation.by_runs)
+    text = (
+        "How much of a scanning session is worth spending on training: single blocks, identified by decoders that were "
+        "trained on fewer runs, drawn at random three times for each number."
+    )
+    caption = "Identification accuracy against the number of training runs. Bars: 90 % intervals over categories."
+    return [Section("Number of training runs", text, [(figure, caption)])]
+
+
+def _semantic(evaluation: Evaluation) -> list[Section]:
+    if not evaluation.semantic:
+        return []
+    found = evaluation.semantic
+    drawn = [
+        (figures.semantic(errors.observed, errors.null), f"{kind.capitalize()}: distance of errors, and by chance.")
+        for kind, errors in found.items()
+        if errors.n_errors
+    ]
+    table = Table(
+        ("", "errors", "links to the truth", "shuffled", "p", "not in the table"),
+        [
+            (kind, e.n_errors, f"{e.observed:.2f}", f"{e.shuffled:.2f}", f"{e.p_value:.4f}", len(e.missing))
+            for kind, e in found.items()
+        ],
+        "Mean number of is-a links from a wrong first choice to the true category",
+    )
+    text = "A wrong first choice for a duck is a bird: how near in meaning the errors are, against shuffled labels."
+    return [Section("Meaning of errors", text, drawn, [table])]
+
+
+def _confidence(evaluation: Evaluation) -> list[Section]:
+    return []
+
+
+def _tables(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Sequence[object]]]]:
+    """All numbers, by the name of their file: header and rows."""
+    tables: dict[str, tuple[Sequence[str], list[Sequence[object]]]] = {
+        "identification.tsv": (_names(Identification), [astuple(one) for one in evaluation.identification]),
+        "features.tsv": (_names(FeatureAccuracy), [astuple(one) for one in evaluation.features]),
+        "blocks.tsv": (
+            ("kind", "category_id", "category", "first", "rank", "identification_accuracy", "n_volumes"),
+            [row for kind, decoded in evaluation.decoded.items() for row in _block_rows(evaluation, kind, decoded)],
+        ),
+        "regions.tsv": (
+            ("kind", "region", "layer", "feature_accuracy"),
+            [
+                (kind, region, layer, float(accuracy[i, j]))
+                for kind, accuracy in evaluation.by_region.items()
+                for i, region in enumerate(evaluation.regions)
+                for j, layer in enumerate(evaluation.layers)
+            ],
+        ),
+        "candidates.tsv": (
+            ("kind", "evidence", "n_candidates", "first", "share"),
+            [
+                (kind, evidence, int(n), k, float(share))
+                for kind, decoded in evaluation.decoded.items()
+                for evidence, ranked in aggregated(decoded).items()
+                for k in _TOP
+                for n, share in zip(*against_candidates(ranked, k), strict=True)
+            ],
+        ),
+    }
+    if evaluation.n_runs:
+        tables["runs.tsv"] = (
+            ("kind", "n_runs", "accuracy", "low", "high"),
+            [
+                (kind, n, *values)
+                for kind, by_size in evaluation.by_runs.items()
+                for n, values in zip(evaluation.n_runs, by_size, strict=True)
+            ],
+        )
+    if course := evaluation.course:
+        tables["time_course.tsv"] = (
+            ("layer", "time_s", "feature_accuracy", "half_width"),
+            [
+                (layer, float(t), float(course.accuracy[i, j]), float(course.half_width[i, j]))
+                for i, layer in enumerate(evaluation.layers)
+                for j, t in enumerate(course.times_s)
+            ],
+        )
+        tables["peaks.tsv"] = (
+            ("layer", "peak_s", "low_s", "high_s"),
+            [
+                (layer, float(peak), *map(float, bounds))
+                for layer, peak, bounds in zip(evaluation.layers, course.peaks_s, course.peak_bounds_s, strict=True)
+            ],
+        )
+    if evaluation.semantic:
+        tables["semantic.tsv"] = (
+            ("kind", "n_errors", "distance", "shuffled_distance", "p_value", "n_missing"),
+            [
+                (kind, e.n_errors, e.observed, e.shuffled, e.p_value, len(e.missing))
+                for kind, e in evaluation.semantic.items()
+            ],
+        )
+    return tables
+
+
+def _names(of: type[Identification] | type[FeatureAccuracy]) -> list[str]:
+    return [field.name for field in fields(of)]
+
+
+def _block_rows(evaluation: Evaluation, kind: str, decoded: DecodedKind) -> list[Sequence[object]]:
+    ids, names, ranked = evaluation.candidates.ids, evaluation.candidates.names, decoded.blocks
+    first, ranks, accuracies = ranked.scores.argmax(axis=1), ranks_of(ranked), accuracies_of(ranked)
+    return [
+        (kind, ids[true], names[true], names[best], int(rank), float(accuracy), int(n_volumes))
+        for true, best, rank, accuracy, n_volumes in zip(
+            ranked.true, first, ranks, accuracies, ranked.n_volumes, strict=True
+        )
+    ]

@@ -1,0 +1,187 @@
+"""Recorded runs to a study: every run through the pipeline's front half, then samples beside the features shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from calibration.bids import RunFiles
+from calibration.preparation import Report, align_runs, in_pool, noise_to_read, with_courses
+from calibration.samples import CleanedRun, clean_run, make_reference
+from calibration.study import Course, Fold, Samples, Windows, first_half, leave_one_run_out
+from rtgod.errors import InputError
+from rtgod.events import Trial
+from rtgod.messages import Float32Array, Int32Array
+from rtgod.settings import PipelineSettings
+
+#: Features of what trials showed or asked to imagine: per layer, (n_trials, n_units).
+Targets = Callable[[Sequence[Trial]], Mapping[str, Float32Array]]
+#: The kinds of trials, by the names that people call them.
+KINDS = {"seen": "stimulus", "imagined": "imagery"}
+#: Volumes before a trial's onset, and after its end, that its course is drawn over.
+_BEFORE_S, _AFTER_S = 3.0, 12.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GatheredRuns:
+    """Runs after the pipeline's front half; not whitened.
+
+    Attributes
+    ----------
+    training, test : tuple of CleanedRun
+    """
+
+    training: tuple[CleanedRun, ...]
+    test: tuple[CleanedRun, ...]
+
+
+def gather_runs(
+    training: Sequence[RunFiles],
+    test: Sequence[RunFiles],
+    voxels: Int32Array,
+    noise_mask: Path | None,
+    settings: PipelineSettings,
+    pool: Executor,
+    report: Report,
+) -> GatheredRuns:
+    """Align and denoise runs as the server would have.
+
+    Parameters
+    ----------
+    training, test : sequence of RunFiles
+        The first training run's volumes make the template, and noise components are learned from the training runs.
+    voxels : ndarray of shape (n_voxels, 3), int32
+    noise_mask : Path or None
+    settings : PipelineSettings
+    pool : Executor
+    report : callable
+        Told (stage, steps done, steps in all).
+
+    Raises
+    ------
+    InputError
+        If a run cannot be used.
+    """
+    first = training[0]
+    reference = pool.submit(make_reference, first, voxels, settings).result()
+    noise = noise_to_read(first, noise_mask, reference, settings)
+    aligned = align_runs([*training, *test], reference, noise, settings, pool, report)
+    noise = with_courses(aligned[: len(training)], reference, noise, settings)
+    arguments = [(run, reference, settings, noise) for run in aligned]
+    cleaned = in_pool(pool, "denoising runs", report, clean_run, arguments)
+    return GatheredRuns(tuple(cleaned[: len(training)]), tuple(cleaned[len(training) :]))
+
+
+def folds_of(gathered: GatheredRuns, targets: Targets, split: str) -> tuple[Fold, ...]:
+    """What is trained on and what is tested on.
+
+    Parameters
+    ----------
+    gathered : GatheredRuns
+    targets : callable
+    split : {"runs", "leave-one-run-out", "halves"}
+        Training runs against test runs; or the training runs alone, one left out at a time; or in each of these, of
+        every category the first blocks against the second ones.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to test on.
+    """
+    training = samples_of(gathered.training, targets, KINDS["seen"])
+    if training is None:
+        raise InputError("no trial of the training runs shows anything; choose other runs with --training")
+    noise = {run.run.run_id: run.noise for run in gathered.training}
+    if split == "leave-one-run-out":
+        if len(noise) < 2:
+            raise InputError("leaving one run out needs at least two runs; with one, split it with --split halves")
+        return leave_one_run_out(training, noise)
+    if split == "halves":
+        return (_halves(gathered.training, training),)
+    tests, courses = {}, {}
+    for name, kind in KINDS.items():
+        if (found := samples_of(gathered.test, targets, kind)) is not None:
+            tests[name] = found
+    if not tests:
+        raise InputError("no trial of the test runs can be decoded; choose other runs with --test")
+    if "imagined" in tests:
+        courses["imagined"] = course_of(gathered.test, targets, KINDS["imagined"])
+    return (Fold(training, noise, tests, courses),)
+
+
+def samples_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Samples | None:
+    """The samples of all trials of a kind that are no one-back repeats, each with its windows; None without any."""
+    found = _found(runs, kind)
+    if not found:
+        return None
+    grown = [run.windows[block] for run, block in found]
+    of = np.repeat(np.arange(len(grown), dtype=np.int32), [len(windows) for windows in grown])
+    everything = [sample for windows in grown for sample in windows]
+    trials = [run.trials[block] for run, block in found]
+    return Samples(
+        X=np.stack([windows[-1].values for windows in grown]),
+        runs=tuple(run.run.run_id for run, _ in found),
+        categories=tuple(trial.category for trial in trials),
+        Y=targets(trials),
+        windows=Windows(
+            of, np.array([s.n_volumes for s in everything], np.int32), np.stack([s.values for s in everything])
+        ),
+    )
+
+
+def course_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Course:
+    """Single volumes from a little before the onset of each trial of a kind to a little after its end.
+
+    Raises
+    ------
+    InputError
+        If the runs differ in repetition time or their trials in length.
+    """
+    trials = [(run, run.trials[block]) for run, block in _found(runs, kind)]
+    tr_s, duration_s = trials[0][0].run.tr_s, trials[0][1].duration_s
+    if any(run.run.tr_s != tr_s or abs(trial.duration_s - duration_s) > tr_s / 2 for run, trial in trials):
+        raise InputError("trials of different lengths or repetition times have no common course; evaluate them apart")
+    steps = np.arange(-round(_BEFORE_S / tr_s), round((duration_s + _AFTER_S) / tr_s))
+    X = np.full((len(trials), len(steps), runs[0].noise.shape[1]), np.nan, np.float32)
+    clean = {run.run.run_id: {p.index: p.values for p in run.patterns if not p.censored} for run in runs}
+    for row, (run, trial) in enumerate(trials):
+        first = round(trial.onset_s / tr_s)
+        for column, step in enumerate(steps):
+            values = clean[run.run.run_id].get(first + int(step))
+            if values is not None:
+                X[row, column] = values
+    return Course(
+        times_s=(steps + 0.5) * tr_s,
+        duration_s=duration_s,
+        X=X,
+        categories=tuple(trial.category for _, trial in trials),
+        Y=targets([trial for _, trial in trials]),
+    )
+
+
+def _found(runs: Sequence[CleanedRun], kind: str) -> list[tuple[CleanedRun, int]]:
+    """Trials of a kind that have a sample and are no one-back repeats, as (run, position)."""
+    return [
+        (run, block) for run in runs for block in run.wanted if run.trials[block].kind == kind and block in run.windows
+    ]
+
+
+def _halves(runs: Sequence[CleanedRun], samples: Samples) -> Fold:
+    first = first_half(samples.categories, samples.runs)
+    if first.all():
+        raise InputError("no category has two blocks in a run; leave a run out instead, with --split leave-one-run-out")
+    found = _found(runs, KINDS["seen"])
+    noise = {}
+    for run in runs:
+        held_back = frozenset(block for (of, block), early in zip(found, first, strict=True) if of is run and not early)
+        # What answers a block that is tested on must not teach what the noise looks like.
+        noise[run.run.run_id] = run.noise[[not answers & held_back for answers in run.answers]]
+    training = samples.chosen(first)
+    if len(runs) == 1:
+        # A penalty is chosen by leaving out what belongs together: within one run, that is a block.
+        training = replace(training, runs=tuple(f"{run} block {i}" for i, run in enumerate(training.runs)))
+    return Fold(training, noise, {"seen": samples.chosen(~first)}, {})
