@@ -16,7 +16,7 @@ from rtgod.messages import Array, Features, Float32Array, Float64Array
 #: Candidates that each sample's true category is compared with, drawn once.
 _N_OTHERS = 64
 #: How strongly weights are held together, from equal ones down.
-_PENALTIES = (np.inf, 10.0, 1.0, 0.1)
+_PENALTIES = (np.inf, 1.0, 0.1, 0.01)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
