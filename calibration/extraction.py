@@ -81,20 +81,18 @@ def extract_to_store(
 def _unfinished_batches(store: FeatureStore, images: ImageList, report: Report) -> list[int]:
     """Batches that are not done, can no longer be read, or could now be computed without an image's lacking."""
     done = store.done
-    problems = store.problems
-    unfinished = []
-    n_done, n_looked_at = int(done.sum()), 0
-    for batch in range(store.n_batches):
-        if not done[batch]:
+    unfinished = np.flatnonzero(~done).tolist()
+    for n_looked_at, batch in enumerate(np.flatnonzero(done).tolist(), 1):
+        if not store.is_intact(batch) or any(map(_can_be_read, _lacking(store, images, batch))):
             unfinished.append(batch)
-            continue
-        rows = store.rows_of(batch)
-        lacking = [images.root / images.paths[row] for row in range(*rows.indices(rows.stop)) if problems[row]]
-        if not store.is_intact(batch) or any(_can_be_read(path) for path in lacking):
-            unfinished.append(batch)
-        n_looked_at += 1
-        report("checking what is there", n_looked_at, n_done)
-    return unfinished
+        report("checking what is there", n_looked_at, int(done.sum()))
+    return sorted(unfinished)
+
+
+def _lacking(store: FeatureStore, images: ImageList, batch: int) -> list[Path]:
+    """The files of a batch that could not be read."""
+    paths = images.paths[store.rows_of(batch)]
+    return [images.root / path for path, problem in zip(paths, store.problems_of(batch), strict=True) if problem]
 
 
 def _can_be_read(path: Path) -> bool:

@@ -126,4 +126,4 @@ def _described(network: Network) -> dict[str, object]:
 
 def _short(value: object) -> str:
     text = ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
-    return text if len(text) <= 64 else f"{text[:63]}…"
+    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -101,11 +101,11 @@ class FeatureStore:
             self._arrays: dict[str, Any] = {
                 key: self._group[key] for key in _keys(self.network, "category_id" in self._group)
             }
-        self._batch: int = self._arrays["problem"].chunks[0]
-        self.n_images, self.n_batches, self.n_categories, self.n_blocks = (
-            self._arrays[key].shape[0] if key in self._arrays else 0
-            for key in ("image_id", "done", "category_id", "means_done")
-        )
+            self._batch: int = self._arrays["problem"].chunks[0]
+            self.n_images: int = self._arrays["image_id"].shape[0]
+            self.n_categories: int = self._arrays["category_id"].shape[0] if "category_id" in self._arrays else 0
+            self.n_batches, self.n_blocks = (-(-n // self._batch) for n in (self.n_images, self.n_categories))
+            self._check_shapes()
 
     @classmethod
     def create(cls, path: Path, images: ImageList, extractor: FeatureExtractor, batch: int = BATCH) -> FeatureStore:
@@ -157,8 +157,12 @@ class FeatureStore:
 
     @property
     def problems(self) -> npt.NDArray[np.str_]:
-        """Why each image could not be read, shape (n_images,); empty if it could."""
+        """Why each image of a finished store could not be read, shape (n_images,); empty if it could."""
         return self._read("problem")
+
+    def problems_of(self, batch: int) -> list[str]:
+        """Why each image of a batch could not be read; empty if it could."""
+        return self._read("problem", self.rows_of(batch)).tolist()
 
     @property
     def done(self) -> npt.NDArray[np.bool_]:
@@ -200,7 +204,7 @@ class FeatureStore:
         InputError
             If they are missing or damaged.
         """
-        return self._read_chunk(f"layers/{layer}/features", batch, self.rows_of(batch))
+        return self._read(f"layers/{layer}/features", self.rows_of(batch))
 
     def write(self, batch: int, computed: BatchFeatures) -> None:
         """Write a batch of images, and then that it is done."""
@@ -222,12 +226,13 @@ class FeatureStore:
             self._arrays["means_done"][:] = False
 
     def is_intact(self, batch: int) -> bool:
-        """Whether all layers of a batch of images can be read."""
-        return self._is_intact("features", batch, self.rows_of(batch))
+        """Whether everything about a batch of images can be read."""
+        keys = ["problem", *(f"layers/{layer}/features" for layer in self.network.layers)]
+        return self._can_be_read(keys, self.rows_of(batch))
 
     def is_block_intact(self, block: int) -> bool:
         """Whether the means of a block of categories can be read."""
-        return self._is_intact("means", block, self.block_of(block))
+        return self._can_be_read([f"layers/{layer}/means" for layer in self.network.layers], self.block_of(block))
 
     def check_finished(self) -> None:
         """Refuse a store in which something is still to be computed.
@@ -301,15 +306,22 @@ class FeatureStore:
         chosen = [category_ids[i] for i in kept]
         means = {}
         for layer in self.network.layers:
-            key = f"layers/{layer}/means"
-            blocks = [self._read_chunk(key, block, self.block_of(block)) for block in range(self.n_blocks)]
-            means[layer] = np.concatenate(blocks)[kept]
+            means[layer] = self._read(f"layers/{layer}/means")[kept]
         self._check_finite(means, chosen)
         return chosen, means
 
     def n_readable(self) -> npt.NDArray[np.int64]:
         """How many images of each category could be read, shape (n_categories,)."""
         return np.bincount(self.category_of[self.problems == ""], minlength=self.n_categories)
+
+    def _check_shapes(self) -> None:
+        n_rows = dict.fromkeys(("path", "problem", "category", "features"), self.n_images)
+        n_rows |= dict.fromkeys(("category_name", "means"), self.n_categories)
+        n_rows |= {"done": self.n_batches, "means_done": self.n_blocks}
+        for key, array in self._arrays.items():
+            found = array.shape[0]
+            if (expected := n_rows.get(key.rpartition("/")[2], found)) != found:
+                raise ValueError(f"{key} has {found} rows, not {expected}")
 
     def _gather(self, layer: str, rows: Rows) -> Float32Array:
         """Rows of a layer, each batch read once."""
@@ -328,23 +340,24 @@ class FeatureStore:
                     "these images and the network's preprocessing, and make the store again"
                 )
 
-    def _is_intact(self, kind: str, chunk: int, rows: slice) -> bool:
+    def _can_be_read(self, keys: Sequence[str], rows: slice) -> bool:
         try:
-            for layer in self.network.layers:
-                self._read_chunk(f"layers/{layer}/{kind}", chunk, rows)
+            for key in keys:
+                self._read(key, rows)
         except InputError:
             return False
         return True
 
-    def _read_chunk(self, key: str, chunk: int, rows: slice) -> Float32Array:
-        # Zarr takes a chunk that is not there for one of fill values.
-        if not (self.path / key / f"c.{chunk}.0").is_file():
-            raise InputError(f"feature store {self.path}: {key}/c.{chunk}.0 is missing; {_AGAIN}")
-        return self._read(key, rows)
-
     def _read(self, key: str, rows: slice = slice(None)) -> Any:
+        array = self._arrays[key]
+        start, stop, _ = rows.indices(array.shape[0])
+        # Zarr takes a chunk that is not there for one of fill values.
+        for chunk in range(start // array.chunks[0], -(-stop // array.chunks[0])):
+            name = f"{key}/c.{chunk}{'.0' * (array.ndim - 1)}"
+            if not (self.path / name).is_file():
+                raise InputError(f"feature store {self.path}: {name} is missing; {_AGAIN}")
         with self._checked(key):
-            return self._arrays[key][rows]
+            return array[rows]
 
     @contextmanager
     def _checked(self, what: str) -> Iterator[None]:

@@ -22,7 +22,7 @@ class PretendedExtractor:
 
     def compute(self, images):
         self.n_computed += len(images)
-        problems = tuple(f"image {path}: cannot be read" if "broken" in path.name else "" for path in images)
+        problems = tuple(f"image {path}: cannot be read" if self.is_broken(path) else "" for path in images)
         values = {
             layer: np.stack([self.features_of(path, layer) for path in images]).astype(np.float32)
             for layer in self.network.layers
@@ -31,8 +31,11 @@ class PretendedExtractor:
             layer[[bool(problem) for problem in problems]] = np.nan
         return BatchFeatures(values, problems)
 
+    def is_broken(self, path):
+        return "broken" in path.name
+
     def features_of(self, path, layer):
-        seed = int.from_bytes(hashlib.sha256(f"{path.name} {layer}".encode()).digest()[:8], "big")
+        seed = int.from_bytes(hashlib.sha256(f"{path.parent.name}/{path.name} {layer}".encode()).digest()[:8], "big")
         return np.random.default_rng(seed).normal(size=self.network.n_units).astype(np.float32)
 
     def extract(self, images, progress):
