@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from calibration.samples import AlignedRun, make_reference
 from calibration.stimuli import StimulusFiles
 from calibration.tables import write_tsv
 from calibration.training import stacked, train
-from calibration.workers import workers
 from rtgod.preprocessing import Noise
 from rtgod.settings import PipelineSettings
 
@@ -62,7 +62,7 @@ def ablate_preprocessing(
     new_runs: Sequence[RunFiles],
     settings: PipelineSettings,
     network: Network,
-    n_workers: int,
+    pool: Executor,
     report: Report,
 ) -> list[Step]:
     """Train and test once with the settings as they are, and once with each step of `STEPS` changed.
@@ -75,7 +75,7 @@ def ablate_preprocessing(
         What is tested on.
     settings : PipelineSettings
     network : Network
-    n_workers : int
+    pool : Executor
     report : callable
         Told (stage, steps done, steps in all).
 
@@ -94,32 +94,31 @@ def ablate_preprocessing(
     voxels = inputs.mask and inputs.mask.voxels(first.open().run)
     extractor = FeatureExtractor(network) if stimulus_files.need_network else None
     steps, stimuli = [], None
-    with workers(n_workers) as pool:
-        reference = pool.submit(make_reference, first, voxels, settings).result()
-        # Most steps come after alignment, which takes the longest.
-        cache: dict[str, tuple[Noise, list[AlignedRun], list[AlignedRun]]] = {}
-        variants = {name: variant_of(settings, changes) for name, changes in STEPS.items()}
-        variants = {name: v for name, v in variants.items() if name == "as set" or v != settings}
+    reference = pool.submit(make_reference, first, voxels, settings).result()
+    # Most steps come after alignment, which takes the longest.
+    cache: dict[str, tuple[Noise, list[AlignedRun], list[AlignedRun]]] = {}
+    variants = {name: variant_of(settings, changes) for name, changes in STEPS.items()}
+    variants = {name: v for name, v in variants.items() if name == "as set" or v != settings}
 
-        def quiet(stage: str, done: int, total: int) -> None:
-            """Each step's own stages would only flicker."""
+    def quiet(stage: str, done: int, total: int) -> None:
+        """Each step's own stages would only flicker."""
 
-        for done, (name, changed) in enumerate(variants.items(), 1):
-            key = f"{changed.motion!r} {changed.sampling!r} {bool(changed.nuisance.n_components)}"
-            if key not in cache:
-                noise = noise_to_read(first, inputs.noise_mask, reference, changed)
-                runs = align_runs([*inputs.runs, *new_runs], reference, noise, changed, pool, quiet)
-                cache[key] = noise, runs[: len(inputs.runs)], runs[len(inputs.runs) :]
-            noise, old, new = cache[key]
-            samples, noise = denoise_runs(old, reference, noise, changed, pool, quiet)
-            # The shown images do not depend on the step, unless it censors a trial that alone showed one.
-            if stimuli is None or any(t.stimulus not in stimuli.rows for run in samples for t in run.trials):
-                stimuli = stimulus_files.features(samples, extractor, report)
-            Y = stimuli.of([trial for run in samples for trial in run.trials])
-            trained = train(*stacked(samples), Y, DecoderSettings(), quiet)
-            ranked = rank_trials(new, reference, changed, noise, trained, stimuli, pool, quiet)
-            steps.append(Step(name, ranked))
-            report("steps of preprocessing", done, len(variants))
+    for done, (name, changed) in enumerate(variants.items(), 1):
+        key = f"{changed.motion!r} {changed.sampling!r} {bool(changed.nuisance.n_components)}"
+        if key not in cache:
+            noise = noise_to_read(first, inputs.noise_mask, reference, changed)
+            runs = align_runs([*inputs.runs, *new_runs], reference, noise, changed, pool, quiet)
+            cache[key] = noise, runs[: len(inputs.runs)], runs[len(inputs.runs) :]
+        noise, old, new = cache[key]
+        samples, noise = denoise_runs(old, reference, noise, changed, pool, quiet)
+        # The shown images do not depend on the step, unless it censors a trial that alone showed one.
+        if stimuli is None or any(t.stimulus not in stimuli.rows for run in samples for t in run.trials):
+            stimuli = stimulus_files.features(samples, extractor, report)
+        Y = stimuli.of([trial for run in samples for trial in run.trials])
+        trained = train(*stacked(samples), Y, DecoderSettings(), quiet)
+        ranked = rank_trials(new, reference, changed, noise, trained, stimuli, pool, quiet)
+        steps.append(Step(name, ranked))
+        report("steps of preprocessing", done, len(variants))
     return steps
 
 

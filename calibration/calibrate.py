@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,7 +22,6 @@ from calibration.preparation import Report, align_runs, denoise_runs, noise_to_r
 from calibration.samples import RunSamples, make_reference
 from calibration.stimuli import Stimuli, StimulusFiles
 from calibration.training import Trained, stacked, train
-from calibration.workers import workers
 from rtgod.bundle import Candidate, DecoderBundle, sha256_of
 from rtgod.matching import CategoryIndex
 from rtgod.messages import Features, Float32Array
@@ -68,7 +68,7 @@ class CalibrationReport:
 
 
 def calibrate(
-    inputs: Inputs, settings: PipelineSettings, network: Network, n_workers: int, report: Report
+    inputs: Inputs, settings: PipelineSettings, network: Network, pool: Executor, report: Report
 ) -> tuple[DecoderBundle, CalibrationReport]:
     """Train a decoder.
 
@@ -77,8 +77,8 @@ def calibrate(
     inputs : Inputs
     settings : PipelineSettings
     network : Network
-    n_workers : int
-        Processes that work through runs; the result does not depend on it.
+    pool : Executor
+        From `workers`; the result does not depend on it.
     report : callable
         Told (stage, steps done, steps in all).
 
@@ -96,14 +96,13 @@ def calibrate(
     names = read_names(inputs.names)
     first = inputs.runs[0]
     voxels = inputs.mask and inputs.mask.voxels(first.open().run)
-    with workers(n_workers) as pool:
-        averaging = pool.submit(make_reference, first, voxels, settings)
-        # Meanwhile; weights that cannot be loaded should be known before the runs are worked through.
-        extractor = FeatureExtractor(network) if stimulus_files.need_network else None
-        reference = averaging.result()
-        noise = noise_to_read(first, inputs.noise_mask, reference, settings)
-        aligned = align_runs(inputs.runs, reference, noise, settings, pool, report)
-        samples, noise = denoise_runs(aligned, reference, noise, settings, pool, report)
+    averaging = pool.submit(make_reference, first, voxels, settings)
+    # Meanwhile; weights that cannot be loaded should be known before the runs are worked through.
+    extractor = FeatureExtractor(network) if stimulus_files.need_network else None
+    reference = averaging.result()
+    noise = noise_to_read(first, inputs.noise_mask, reference, settings)
+    aligned = align_runs(inputs.runs, reference, noise, settings, pool, report)
+    samples, noise = denoise_runs(aligned, reference, noise, settings, pool, report)
     stimuli = stimulus_files.features(samples, extractor, report)
     trials = [trial for run in samples for trial in run.trials]
     Y = stimuli.of(trials)

@@ -108,9 +108,8 @@ def in_pool(
 ) -> list[_T]:
     """Results of `work`, in the order of its arguments, computed by the pool's processes."""
     report(stage, 0, len(arguments))
-    jobs = [pool.submit(work, *one) for one in arguments]
     found = []
-    for done, job in enumerate(jobs, 1):
-        found.append(job.result())
-        report(stage, done, len(jobs))
+    for result in pool.map(work, *zip(*arguments, strict=True)):
+        found.append(result)
+        report(stage, len(found), len(arguments))
     return found

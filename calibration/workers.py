@@ -17,14 +17,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
 from itertools import count, islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
-from rtgod.errors import InputError, WorkerError
+import dask
+import numba
+from distributed import Client, KilledWorker, LocalCluster, Security
+from distributed import Future as Task
+from distributed.comm import connect
+from distributed.scheduler import NoWorkerError
+from distributed.utils import silence_logging_cmgr
+from threadpoolctl import threadpool_limits
 
-if TYPE_CHECKING:
-    from distributed import Client
-    from distributed import Future as Task
+from rtgod.errors import InputError, WorkerError
 
 _T = TypeVar("_T")
 _CONNECT_TIMEOUT_S = 10
@@ -131,9 +136,6 @@ class _Cluster(_Pool):
 
 def _settle(outcome: Future[Any], task: Task, name: str) -> None:
     """Give the outcome of one task to whoever waits for it."""
-    from distributed import KilledWorker
-    from distributed.scheduler import NoWorkerError
-
     try:
         outcome.set_result(task.result())
     except KilledWorker as error:
@@ -154,9 +156,6 @@ def _call(pickled: bytes) -> Any:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    import numba
-    from threadpoolctl import threadpool_limits
-
     before = numba.get_num_threads()
     numba.set_num_threads(1)
     try:
@@ -169,15 +168,15 @@ def _one_thread() -> Iterator[None]:
 @contextmanager
 def _started(n: int) -> Iterator[Client]:
     """A cluster on this machine; its processes are still starting when the block begins."""
-    from distributed import Client, LocalCluster
-
     with (
         _set_up(),
         LocalCluster(
             n_workers=0,
             threads_per_worker=1,
             memory_limit=None,
-            dashboard_address=None,
+            # None would bind port 8787, dashboard or not.
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
             silence_logs=logging.CRITICAL,  # of the workers
             env=_ONE_THREAD,
         ) as cluster,
@@ -198,8 +197,6 @@ def _started(n: int) -> Iterator[Client]:
 @contextmanager
 def _connected(address: str) -> Iterator[Client]:
     """A cluster that somebody else runs."""
-    from distributed import Client
-
     with _set_up():
         try:
             asyncio.run(asyncio.wait_for(_greet(address), 2 * _CONNECT_TIMEOUT_S))
@@ -217,9 +214,6 @@ def _connected(address: str) -> Iterator[Client]:
 
 async def _greet(address: str) -> None:
     """Connect and leave again: a `Client` would wait forever for the greeting of what is no scheduler."""
-    from distributed import Security
-    from distributed.comm import connect
-
     comm = await connect(address, timeout=_CONNECT_TIMEOUT_S, **Security().get_connection_args("client"))
     await comm.close()
 
@@ -227,9 +221,6 @@ async def _greet(address: str) -> None:
 @contextmanager
 def _set_up() -> Iterator[None]:
     """Our settings of Dask, and silence: what goes wrong is said by errors."""
-    import dask
-    from distributed.utils import silence_logging_cmgr
-
     with dask.config.set(_DASK), silence_logging_cmgr(logging.CRITICAL):
         yield
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from calibration.commands.options import ShowSettings, Workers, console, needs_calibration, progress
+from calibration.commands.options import Scheduler, ShowSettings, Workers, console, needs_calibration, progress
 
 
 def simulate(
@@ -24,7 +23,8 @@ def simulate(
         int | None, typer.Option(min=0, help="Candidates that are never shown; default 200.")
     ] = None,
     show_settings: ShowSettings = False,
-    workers: Workers = None,
+    n_workers: Workers = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Make a simulated subject: a BIDS data set to rehearse and plan with.
 
@@ -43,5 +43,5 @@ def simulate(
         console.print_json(subject.model_dump_json())
         return
     with progress() as report:
-        run_simulation(out, subject, workers or os.cpu_count() or 1, report)
+        run_simulation(out, subject, n_workers, report, scheduler)
     console.print(f"[bold]{out}[/]: subject {subject.subject}, seed {subject.seed}, network weights {subject.weights}")

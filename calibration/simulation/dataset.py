@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future, as_completed
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +62,13 @@ class _Run:
         return f"ses-{self.session}_task-{self.task}_run-{self.number:02d}"
 
 
-def simulate(out: Path, settings: SubjectSettings, n_workers: int, report: Report = lambda *_: None) -> None:
+def simulate(
+    out: Path,
+    settings: SubjectSettings,
+    n_workers: int | None = None,
+    report: Report = lambda *_: None,
+    scheduler: str | None = None,
+) -> None:
     """Write the data set; the same settings give the same bytes, whatever the number of workers.
 
     Parameters
@@ -70,10 +76,12 @@ def simulate(out: Path, settings: SubjectSettings, n_workers: int, report: Repor
     out : Path
         Appears complete or not at all.
     settings : SubjectSettings
-    n_workers : int
-        Processes that compute runs.
+    n_workers : int, optional
+        Processes that draw and scan, by default one for each core.
     report : callable
         Told (stage, steps done, steps in all) as the work goes on.
+    scheduler : str, optional
+        Address of a Dask cluster that draws and scans instead.
 
     Raises
     ------
@@ -83,7 +91,7 @@ def simulate(out: Path, settings: SubjectSettings, n_workers: int, report: Repor
     if out.exists():
         raise InputError(f"{out}: exists already; choose another folder or remove it")
     try:
-        with appearing_whole(out) as root, workers(n_workers) as pool:
+        with appearing_whole(out) as root, workers(n_workers, scheduler) as pool:
             _Subject(root, settings, report, pool).write()
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error})") from error
@@ -118,7 +126,7 @@ class _Subject:
         extractor = FeatureExtractor(Network(weights=self.settings.weights, **_TRUTH_UNITS))
         head = build_head(self.settings.shape, self.settings.voxel_mm, self.settings.seed)
         voxels = np.argwhere(head.regions > 0).astype(np.int32)
-        self._finish("drawing images", drawing)
+        self._finish("drawing images", len(drawing), (job.result() for job in drawing))
         shown, imagined, tuning = self._respond(extractor, images, head.regions[tuple(voxels.T)], rng)
         self._write_regions(head)
         self._write_truth(tuning, voxels)
@@ -289,14 +297,17 @@ class _Subject:
                 axis=1,
             )
             jobs.append(_Job(self.root, self.settings, run, k, head, voxels, amplitudes, tuning.evoked))
-        self._finish("scanning", [self.pool.submit(_scan, job) for job in jobs])
+        for job in jobs:
+            for folder in (job.runs_folder, job.truth_folder):
+                # Not by the workers: one that is late, when the whole has failed, must not make it anew.
+                folder.mkdir(parents=True, exist_ok=True)
+        self._finish("scanning", len(jobs), self.pool.map(_scan, jobs))
 
-    def _finish(self, stage: str, jobs: Sequence[Future[None]]) -> None:
+    def _finish(self, stage: str, n_jobs: int, results: Iterable[None]) -> None:
         """Wait for the workers; the first error ends it."""
-        self.report(stage, 0, len(jobs))
-        for done, job in enumerate(as_completed(jobs), 1):
-            job.result()
-            self.report(stage, done, len(jobs))
+        self.report(stage, 0, n_jobs)
+        for done, _ in enumerate(results, 1):
+            self.report(stage, done, n_jobs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +340,14 @@ class _Job:
     amplitudes: Float32Array
     evoked: Float32Array
 
+    @property
+    def runs_folder(self) -> Path:
+        return self.root / f"sub-{self.settings.subject}" / f"ses-{self.run.session}" / "func"
+
+    @property
+    def truth_folder(self) -> Path:
+        return self.root / "derivatives" / "truth" / f"sub-{self.settings.subject}"
+
 
 def _scan(job: _Job) -> None:
     """Scan one run and write it with its events and its true movement."""
@@ -341,15 +360,12 @@ def _scan(job: _Job) -> None:
     for volume in range(schedule.n_volumes):
         data[..., volume] = scanner.image(volume, job.voxels, change[volume])
     subject = f"sub-{settings.subject}"
-    folder = job.root / subject / f"ses-{job.run.session}" / "func"
-    folder.mkdir(parents=True, exist_ok=True)
-    _save_nifti(folder / f"{subject}_{job.run.stem}_bold.nii.gz", data, job.head.affine, TR_S)
-    write_tsv(folder / f"{subject}_{job.run.stem}_events.tsv", schedule.columns, schedule.rows)
-    truth = job.root / "derivatives" / "truth" / subject
-    truth.mkdir(parents=True, exist_ok=True)
+    _save_nifti(job.runs_folder / f"{subject}_{job.run.stem}_bold.nii.gz", data, job.head.affine, TR_S)
+    write_tsv(job.runs_folder / f"{subject}_{job.run.stem}_events.tsv", schedule.columns, schedule.rows)
     columns = ("trans_x_mm", "trans_y_mm", "trans_z_mm", "rot_x_deg", "rot_y_deg", "rot_z_deg")
     rows = np.hstack([movement.translation_mm, movement.rotation_deg])
-    write_tsv(truth / f"{subject}_{job.run.stem}_motion.tsv", columns, [[f"{v:.6f}" for v in row] for row in rows])
+    path = job.truth_folder / f"{subject}_{job.run.stem}_motion.tsv"
+    write_tsv(path, columns, [[f"{v:.6f}" for v in row] for row in rows])
 
 
 def _signal_change(job: _Job) -> Float32Array:

@@ -3,6 +3,8 @@
 import io
 import math
 import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -20,6 +22,7 @@ from calibration.inputs import Inputs
 from calibration.samples import align_run, run_samples
 from calibration.simulation.dataset import simulate
 from calibration.simulation.settings import ResponseSettings, StimulusSettings, SubjectSettings
+from calibration.workers import workers
 from rtgod.bundle import DecoderBundle
 from rtgod.client import Sender
 from rtgod.journal import JournalWriter
@@ -78,6 +81,13 @@ def network() -> Network:
 
 
 @pytest.fixture(scope="session")
+def pool() -> Iterator[Executor]:
+    """Two processes that share work."""
+    with workers(2) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="session")
 def subject(tmp_path_factory) -> Path:
     """Data set of `SUBJECT`."""
     folder = tmp_path_factory.mktemp("subject") / "bids"
@@ -109,12 +119,12 @@ class Calibrated:
 
 
 @pytest.fixture(scope="session")
-def calibrated(inputs, tmp_path_factory) -> Calibrated:
+def calibrated(inputs, pool, tmp_path_factory) -> Calibrated:
     progress = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("calibration.calibrate.FeatureExtractor", RememberingExtractor)
         bundle, summary = calibrate(
-            inputs, PipelineSettings(), NETWORK, n_workers=2, report=lambda *step: progress.append(step)
+            inputs, PipelineSettings(), NETWORK, pool, report=lambda *step: progress.append(step)
         )
     folder = tmp_path_factory.mktemp("calibrated") / "bundle"
     bundle.save(folder)

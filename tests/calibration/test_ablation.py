@@ -26,12 +26,12 @@ def test_a_change_that_cannot_be_is_refused():
 
 
 @pytest.fixture(scope="module")
-def steps(inputs, subject, network, calibrated):  # noqa: ARG001 # features are computed by then
+def steps(inputs, subject, network, pool, calibrated):  # noqa: ARG001 # features are computed by then
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("calibration.ablation.FeatureExtractor", RememberingExtractor)
         patch.setattr("calibration.ablation.STEPS", {name: STEPS[name] for name in FEW})
         runs = find_runs(subject, "01", "perceptionTest")
-        return ablate_preprocessing(inputs, runs, PipelineSettings(), network, 2, lambda *_: None)
+        return ablate_preprocessing(inputs, runs, PipelineSettings(), network, pool, lambda *_: None)
 
 
 def test_every_step_is_tested_on_the_same_trials(steps):

@@ -16,6 +16,7 @@ from calibration.runs import RunFiles
 from calibration.samples import RunSamples
 from calibration.stimuli import Stimuli, StimulusFiles
 from calibration.training import Trained
+from calibration.workers import workers
 from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
 from rtgod.events import Trial
@@ -111,7 +112,8 @@ def test_progress_comes_to_its_end_in_every_stage(calibrated):
 
 @pytest.mark.usefixtures("known_features")
 def test_the_number_of_workers_changes_no_byte(calibrated, inputs, network):
-    alone, summary = calibrate(inputs, PipelineSettings(), network, n_workers=1, report=quiet)
+    with workers(1) as this_process:
+        alone, summary = calibrate(inputs, PipelineSettings(), network, this_process, quiet)
     arrays, expected = alone._arrays(), calibrated.made._arrays()
     assert arrays.keys() == expected.keys()
     for key, values in arrays.items():
@@ -121,12 +123,12 @@ def test_the_number_of_workers_changes_no_byte(calibrated, inputs, network):
 
 @pytest.mark.usefixtures("known_features")
 @pytest.mark.parametrize("masked", [True, False], ids=["white matter", "noisiest voxels"])
-def test_noise_components_are_learned_saved_and_used(inputs, network, tmp_path, masked):
+def test_noise_components_are_learned_saved_and_used(inputs, network, pool, tmp_path, masked):
     """Their voxels are read with the decoder's; a session with the bundle decodes with them."""
     mask = inputs.mask.with_name("sub-01_space-bold_label-WM_mask.nii.gz")
     settings = PipelineSettings(nuisance=NuisanceSettings(n_components=3))
     bundle, summary = calibrate(
-        replace(inputs, noise_mask=mask if masked else None), settings, network, n_workers=1, report=quiet
+        replace(inputs, noise_mask=mask if masked else None), settings, network, pool, report=quiet
     )
     assert bundle.noise.courses.loadings.shape == (3, len(bundle.noise.courses.voxels))
     if masked:
