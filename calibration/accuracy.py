@@ -85,10 +85,8 @@ class FeatureAccuracy:
 def aggregated(decoded: DecodedKind) -> dict[str, Ranked]:
     """Rankings of each of `AGGREGATIONS` that there is."""
     found: dict[str, Ranked] = {}
-    if decoded.windows is not None:
-        single = decoded.windows.n_volumes == 1
-        if single.any():
-            found["single volume"] = decoded.windows.chosen(single)
+    if decoded.earliest is not None:
+        found["single volume"] = decoded.earliest
     found["single block"] = decoded.blocks
     if decoded.averages is not None:
         found["average of repeats"] = decoded.averages

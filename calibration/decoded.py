@@ -57,6 +57,8 @@ class DecodedKind:
         Correlations with each layer's features alone.
     windows : Ranked or None
         Of the trials as they grew, volume by volume.
+    earliest : Ranked or None
+        The first of each trial's windows: of a single volume, or two where the trial's response begins within one.
     averages : Ranked or None
         Of the mean over the repeats of each category; None where none repeats.
     """
@@ -67,6 +69,7 @@ class DecodedKind:
     blocks: Ranked
     by_layer: Mapping[str, Float32Array]
     windows: Ranked | None
+    earliest: Ranked | None
     averages: Ranked | None
 
 
@@ -119,11 +122,12 @@ def decode_kind(samples: Samples, fitted: FittedFold, index: CategoryIndex, cand
     predicted = fitted.decode(samples.X)
     blocks = _ranked(index, predicted, position, _complete_volumes(samples), np.ones(len(position), np.int32))
     correlations = [index.correlations(features) for features in _rows(predicted)]
-    windows = averages = None
+    windows = earliest = averages = None
     if samples.windows:
         of = samples.windows.of
         ones = np.ones(len(of), np.int32)
         windows = _ranked(index, fitted.decode(samples.windows.X), position[of], samples.windows.n_volumes, ones)
+        earliest = windows.chosen(np.unique(of, return_index=True)[1])
     if len(set(samples.categories)) < len(samples):
         averages = _averages(samples, predicted, index, candidates)
     return DecodedKind(
@@ -133,6 +137,7 @@ def decode_kind(samples: Samples, fitted: FittedFold, index: CategoryIndex, cand
         blocks=blocks,
         by_layer={layer: np.stack([c[i] for c in correlations]) for i, layer in enumerate(predicted)},
         windows=windows,
+        earliest=earliest,
         averages=averages,
     )
 
@@ -166,6 +171,7 @@ def joined(parts: Sequence[DecodedKind]) -> DecodedKind:
         blocks=_joined([part.blocks for part in parts]),
         by_layer=layers([part.by_layer for part in parts]),
         windows=_joined([part.windows for part in parts if part.windows]),
+        earliest=_joined([part.earliest for part in parts if part.earliest]),
         averages=_joined([part.averages for part in parts if part.averages]),
     )
 

@@ -23,7 +23,7 @@ from calibration.decoders.columns import profile_correlation
 from calibration.decoders.settings import DecoderSettings
 from calibration.preparation import Report, in_pool
 from calibration.semantics import Hypernyms, SemanticErrors, semantic_errors
-from calibration.study import Candidates, Fold, Study, averaged_by
+from calibration.study import Candidates, Fold, Samples, Study, averaged_by
 from rtgod.matching import CategoryIndex
 from rtgod.messages import Float32Array, Float64Array, Int32Array
 from rtgod.settings import NoiseSettings
@@ -108,12 +108,8 @@ def evaluate(
     fitted = in_pool(pool, "training", report, fit_fold, arguments)
     decoded = {}
     for kind in folds[0].tests:
-        parts = []
-        for done, (fold, fit) in enumerate(zip(folds, fitted, strict=True)):
-            report(f"decoding, {kind}", done, len(folds))
-            parts.append(decode_kind(fold.tests[kind], fit, index_of(study.candidates, fit), study.candidates))
-        decoded[kind] = joined(parts)
-        report(f"decoding, {kind}", len(folds), len(folds))
+        pairs = [(fold.tests[kind], fit, study.candidates) for fold, fit in zip(folds, fitted, strict=True)]
+        decoded[kind] = joined(in_pool(pool, f"decoding what was {kind}", report, _decode, pairs))
     return Evaluation(
         candidates=study.candidates,
         layers=tuple(study.candidates.features),
@@ -133,6 +129,10 @@ def evaluate(
 def index_of(candidates: Candidates, fitted: FittedFold) -> CategoryIndex:
     """The index that matches what a fold's decoder predicts."""
     return CategoryIndex(candidates.features, fitted.trained.layers)
+
+
+def _decode(samples: Samples, fitted: FittedFold, candidates: Candidates) -> DecodedKind:
+    return decode_kind(samples, fitted, index_of(candidates, fitted), candidates)
 
 
 def _by_region(
@@ -237,8 +237,7 @@ def _block_accuracies(
 ) -> dict[str, tuple[Float64Array, list[int]]]:
     """Identification accuracy of each kind's single blocks, and their true positions."""
     fit = fit_fold(fold, noise, decoder)
-    index = index_of(candidates, fit)
-    blocks = {kind: decode_kind(test, fit, index, candidates).blocks for kind, test in fold.tests.items()}
+    blocks = {kind: _decode(test, fit, candidates).blocks for kind, test in fold.tests.items()}
     return {kind: (accuracies_of(ranked), ranked.true.tolist()) for kind, ranked in blocks.items()}
 
 

@@ -7,6 +7,8 @@ from dataclasses import astuple, fields
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table as RichTable
 
 from calibration import figures
 from calibration.accuracy import (
@@ -29,33 +31,32 @@ _N_EXAMPLES, _N_FIRST = 8, 5
 #: The cue comes so long before imagery.
 _CUE_S = -3.0
 PAGE = "report.html"
+_IDENTIFICATION = (
+    "", "evidence", "accuracy, %", "90 % interval", "p", "first, %", "first 5, %", "first 10, %", "median rank", "n"
+)  # fmt: skip
 
 
 def write_evaluation(
     evaluation: Evaluation,
     out: Path,
     title: str,
-    about: str,
     notes: Sequence[Table],
+    seconds: Mapping[str, float],
     pictures: Mapping[str, Path],
-) -> list[Path]:
+) -> None:
     """Write `report.html` and the tables into a folder; files of the same names are replaced.
 
     Parameters
     ----------
     evaluation : Evaluation
     out : Path
-    title, about : str
-        Heading of the page, and what was evaluated.
+    title : str
     notes : sequence of Table
-        What the figures rest on: inputs, settings, times.
+        What the figures rest on.
+    seconds : mapping of str to float
+        How long each stage took.
     pictures : mapping of str to Path
         A picture of each category, where there is one.
-
-    Returns
-    -------
-    list of Path
-        What was written.
 
     Raises
     ------
@@ -69,9 +70,9 @@ def write_evaluation(
     tables = _tables(evaluation)
     for name, (header, rows) in tables.items():
         write_tsv(out / name, header, rows)
+    took = [(stage, f"{of_stage:.1f}") for stage, of_stage in seconds.items()]
     sections = [
         _identification(evaluation),
-        *_examples(evaluation, pictures),
         _features(evaluation),
         *_homology(evaluation),
         *_time_course(evaluation),
@@ -79,10 +80,34 @@ def write_evaluation(
         *_against_runs(evaluation),
         *_confidence(evaluation),
         *_semantic(evaluation),
-        Section("What this rests on", "", tables=notes),
+        *_examples(evaluation, pictures),
+        Section("What this rests on", "", tables=[*notes, Table(("stage", "seconds"), took, "Times on the clock")]),
     ]
-    write_page(out / PAGE, title, about, sections)
-    return [out / PAGE, *(out / name for name in tables)]
+    write_page(out / PAGE, title, _in_short(evaluation), sections)
+
+
+def print_evaluation(evaluation: Evaluation, console: Console) -> None:
+    """Print how well categories are identified."""
+    n_candidates = len(evaluation.candidates.ids)
+    table = RichTable(title=f"Rank of the true category among {n_candidates:,}", title_justify="left")
+    for name in ("", "evidence", "accuracy", "90 % interval", "p", "median rank", "n"):
+        table.add_column(name, justify="left" if name in ("", "evidence") else "right")
+    for one in evaluation.identification:
+        kind, evidence, accuracy, interval, p_value, *_, median_rank, n = _identification_row(one)
+        table.add_row(kind, evidence, f"{accuracy} %", interval, p_value, median_rank, n)
+    console.print(table)
+    console.print("Chance is 50 %; intervals are over categories.", highlight=False)
+
+
+def _in_short(evaluation: Evaluation) -> str:
+    """The best figure of each kind, in a sentence."""
+    best = {one.kind: one for one in evaluation.identification}
+    return " ".join(
+        f"Of what was {kind}, the true category scored higher than {100 * one.accuracy:.1f} % of the others "
+        f"({one.aggregation}, chance 50 %, p = {one.p_value:.4f}); its median rank was {one.median_rank:g} of "
+        f"{one.n_candidates:,}."
+        for kind, one in best.items()
+    )
 
 
 def _identification(evaluation: Evaluation) -> Section:
@@ -91,8 +116,8 @@ def _identification(evaluation: Evaluation) -> Section:
         groups.setdefault(one.kind, {})[one.aggregation] = (one.accuracy, one.low, one.high, one.n_samples)
     text = (
         "Identification accuracy is the share of the other candidates whose features fit the decoded ones less "
-        "well than those of the true category; ties count half, and chance is 50 %. A single volume is the first one "
-        "that can be ranked; a block is a whole trial; averages are over all repeats of a category. Intervals are "
+        "well than those of the true category; ties count half, and chance is 50 %. A single volume is the first of "
+        "a trial (the first two, where its response begins within one); a block is a whole trial; averages are over all repeats of a category. Intervals are "
         "two-sided 90 % t intervals over categories, p values from exchanging the categories' labels."
     )
     table = Table(
@@ -125,7 +150,7 @@ def _identification_row(one: Identification) -> tuple[str, ...]:
         f"{100 * one.top1:.1f}",
         f"{100 * one.top5:.1f}",
         f"{100 * one.top10:.1f}",
-        f"{one.median_rank:g} of {one.n_candidates:,}",
+        f"{one.median_rank:g}",
         f"{one.n_samples}",
     )
 
@@ -156,7 +181,9 @@ def _examples(evaluation: Evaluation, pictures: Mapping[str, Path]) -> list[Sect
                 )
                 for row, top in first.items()
             ]
-            drawn = [(figures.examples(rows), "A picture of the true category, and of those that were ranked first.")]
+            drawn = [
+                (figures.examples(rows, kind), "A picture of the true category, and of those that were ranked first.")
+            ]
         sections.append(Section(f"Rankings of what was {kind}", "", drawn, [table]))
     return sections
 
@@ -187,7 +214,9 @@ def _features(evaluation: Evaluation) -> Section:
                 _interval(one.pattern_low, one.pattern_high),
                 "–" if np.isnan(one.identification) else f"{100 * one.identification:.1f}",
             )
-            for one in evaluation.features
+            for one in sorted(
+                evaluation.features, key=lambda one: (one.kind != "seen", one.aggregation != "single block")
+            )
         ],
         "Feature accuracy of each layer; identification accuracy of single blocks from that layer alone",
     )

@@ -148,12 +148,14 @@ def motion(
     return figure
 
 
-def examples(rows: Sequence[tuple[str, Path, int, Sequence[tuple[str, Path, bool]]]]) -> Figure:
-    """What was seen, and the categories that were ranked first, best first; the true one is framed.
+def examples(rows: Sequence[tuple[str, Path, int, Sequence[tuple[str, Path, bool]]]], kind: str = "seen") -> Figure:
+    """What was seen or imagined, and the categories that were ranked first, best first; the true one is framed.
 
     Parameters
     ----------
     rows : sequence of (name, image, rank, sequence of (name, image, is_true))
+    kind : str
+        Heading of the first column.
     """
     n_columns = 1 + max(len(pictures) for *_, pictures in rows)
     height = 2.05 * len(rows) + 0.3
@@ -165,7 +167,7 @@ def examples(rows: Sequence[tuple[str, Path, int, Sequence[tuple[str, Path, bool
         _picture(axes_row[0], image, f"{name}\n(rank {rank})", None)
         for axes, (candidate, portrait, is_true) in zip(axes_row[1:], pictures, strict=False):
             _picture(axes, portrait, candidate, GREEN if is_true else None)
-    grid[0, 0].set_title("seen", fontsize=11, fontweight="bold")
+    grid[0, 0].set_title(kind, fontsize=11, fontweight="bold")
     for position, axes in enumerate(grid[0, 1:], start=1):
         axes.set_title(f"{position}.", fontsize=11)
     return figure

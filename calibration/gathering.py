@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from calibration.bids import RunFiles
+from calibration.bids import read_names
+from calibration.features import FeatureExtractor
+from calibration.images import first_few
+from calibration.network import Network
 from calibration.preparation import Report, align_runs, in_pool, noise_to_read, with_courses
 from calibration.samples import CleanedRun, clean_run, make_reference
-from calibration.study import Course, Fold, Samples, Windows, first_half, leave_one_run_out
+from calibration.stimuli import StimulusFiles
+from calibration.study import Candidates, Course, Fold, Samples, Study, Windows, first_half, leave_one_run_out
+from calibration.study_inputs import HEAD, StudyInputs
+from rtgod.alignment import Reference
 from rtgod.errors import InputError
 from rtgod.events import Trial
 from rtgod.messages import Float32Array, Int32Array
@@ -22,6 +27,8 @@ from rtgod.settings import PipelineSettings
 Targets = Callable[[Sequence[Trial]], Mapping[str, Float32Array]]
 #: The kinds of trials, by the names that people call them.
 KINDS = {"seen": "stimulus", "imagined": "imagery"}
+#: The layer of categories as units.
+CATEGORIES = "category"
 #: Volumes before a trial's onset, and after its end, that its course is drawn over.
 _BEFORE_S, _AFTER_S = 3.0, 12.0
 
@@ -33,29 +40,71 @@ class GatheredRuns:
     Attributes
     ----------
     training, test : tuple of CleanedRun
+    reference : Reference
+        The template that they were brought into, and the voxels that were read.
     """
 
     training: tuple[CleanedRun, ...]
     test: tuple[CleanedRun, ...]
+    reference: Reference
+
+
+def gather_study(
+    inputs: StudyInputs, settings: PipelineSettings, network: Network | None, pool: Executor, report: Report
+) -> Study:
+    """Take all runs through the pipeline and lay them beside what was shown.
+
+    Parameters
+    ----------
+    inputs : StudyInputs
+    settings : PipelineSettings
+    network : Network or None
+        None where no features are asked for: then each category is a unit, and these are decoded.
+    pool : Executor
+    report : callable
+        Told (stage, steps done, steps in all).
+
+    Raises
+    ------
+    InputError
+        If anything that is needed is missing or does not fit.
+    """
+    if settings.nuisance.of == "features":
+        raise InputError(
+            'nuisance.of = "features" cleans what one decoder decodes, and an evaluation compares many; evaluate with '
+            '"voxels", and compare the two by --ablate preprocessing'
+        )
+    first = inputs.training[0].open().run
+    by_region = {name: region.voxels(first) for name, region in inputs.regions.items()}
+    voxels = np.unique(np.concatenate(list(by_region.values())), axis=0) if by_region else None
+    stimulus_files = None
+    if network is not None and inputs.images is not None and inputs.candidates is not None:
+        stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
+    gathered = gather_runs(inputs, voxels, settings, pool, report)
+    names = read_names(inputs.names)
+    if stimulus_files is None or network is None:
+        targets, candidates = _categories_as_units(gathered, names)
+    else:
+        targets, candidates = _network_features(gathered, stimulus_files, network, names, report)
+    position = {tuple(voxel): column for column, voxel in enumerate(gathered.reference.voxels.tolist())}
+    regions = {
+        name: np.array([position[tuple(voxel)] for voxel in of.tolist()], np.int32) for name, of in by_region.items()
+    }
+    everywhere = {HEAD: np.arange(len(position), dtype=np.int32)}
+    return Study(folds_of(gathered, targets, inputs.split), regions or everywhere, candidates)
 
 
 def gather_runs(
-    training: Sequence[RunFiles],
-    test: Sequence[RunFiles],
-    voxels: Int32Array,
-    noise_mask: Path | None,
-    settings: PipelineSettings,
-    pool: Executor,
-    report: Report,
+    inputs: StudyInputs, voxels: Int32Array | None, settings: PipelineSettings, pool: Executor, report: Report
 ) -> GatheredRuns:
     """Align and denoise runs as the server would have.
 
     Parameters
     ----------
-    training, test : sequence of RunFiles
+    inputs : StudyInputs
         The first training run's volumes make the template, and noise components are learned from the training runs.
-    voxels : ndarray of shape (n_voxels, 3), int32
-    noise_mask : Path or None
+    voxels : ndarray of shape (n_voxels, 3), int32, or None
+        None takes the head's.
     settings : PipelineSettings
     pool : Executor
     report : callable
@@ -66,14 +115,54 @@ def gather_runs(
     InputError
         If a run cannot be used.
     """
-    first = training[0]
+    first, n_training = inputs.training[0], len(inputs.training)
     reference = pool.submit(make_reference, first, voxels, settings).result()
-    noise = noise_to_read(first, noise_mask, reference, settings)
-    aligned = align_runs([*training, *test], reference, noise, settings, pool, report)
-    noise = with_courses(aligned[: len(training)], reference, noise, settings)
+    noise = noise_to_read(first, inputs.noise_mask, reference, settings)
+    aligned = align_runs([*inputs.training, *inputs.test], reference, noise, settings, pool, report)
+    noise = with_courses(aligned[:n_training], reference, noise, settings)
     arguments = [(run, reference, settings, noise) for run in aligned]
     cleaned = in_pool(pool, "denoising runs", report, clean_run, arguments)
-    return GatheredRuns(tuple(cleaned[: len(training)]), tuple(cleaned[len(training) :]))
+    return GatheredRuns(tuple(cleaned[:n_training]), tuple(cleaned[n_training:]), reference)
+
+
+def _categories_as_units(gathered: GatheredRuns, names: Mapping[str, str]) -> tuple[Targets, Candidates]:
+    """One layer, with a unit for each category that is 1 where it was shown: a classifier of categories."""
+    runs = (*gathered.training, *gathered.test)
+    ids = tuple(sorted({trial.category for run in runs for trial in run.trials}))
+    if len(ids) < 2:
+        raise InputError(f"the runs have {len(ids)} category; there is nothing to tell apart among fewer than two")
+    units = np.eye(len(ids), dtype=np.float32)
+    position = {category: i for i, category in enumerate(ids)}
+
+    def targets(trials: Sequence[Trial]) -> dict[str, Float32Array]:
+        return {CATEGORIES: units[[position[trial.category] for trial in trials]]}
+
+    return targets, Candidates(ids, tuple(names.get(one, one) for one in ids), {CATEGORIES: units})
+
+
+def _network_features(
+    gathered: GatheredRuns, files: StimulusFiles, network: Network, names: Mapping[str, str], report: Report
+) -> tuple[Targets, Candidates]:
+    """Features of the images that were shown, and of the categories that were to be imagined."""
+    runs = [
+        run for run in (*gathered.training, *gathered.test) if any(trial.kind == KINDS["seen"] for trial in run.trials)
+    ]
+    stimuli = files.features(runs, FeatureExtractor(network) if files.need_network else None, report)
+    position = {category: i for i, category in enumerate(stimuli.candidate_ids)}
+
+    def targets(trials: Sequence[Trial]) -> dict[str, Float32Array]:
+        if all(trial.kind == KINDS["seen"] for trial in trials):
+            return stimuli.of(trials)
+        if absent := sorted({trial.category for trial in trials if trial.category not in position}):
+            raise InputError(
+                f"imagined categories {first_few(absent)} are no candidates, so there are no features of them; add "
+                "them to --candidates"
+            )
+        rows = [position[trial.category] for trial in trials]
+        return {layer: values[rows] for layer, values in stimuli.candidates.items()}
+
+    ids = stimuli.candidate_ids
+    return targets, Candidates(ids, tuple(names.get(one, one) for one in ids), stimuli.candidates)
 
 
 def folds_of(gathered: GatheredRuns, targets: Targets, split: str) -> tuple[Fold, ...]:

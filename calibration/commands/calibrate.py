@@ -14,6 +14,7 @@ from calibration.commands.options import (
     Images,
     Layers,
     Mask,
+    Names,
     NetworkName,
     NoiseMask,
     PreprocessingFile,
@@ -51,9 +52,7 @@ def calibrate(
     images: Images = None,
     candidates: Candidates = None,
     noise_mask: NoiseMask = None,
-    names: Annotated[
-        Path | None, typer.Option(help="Table with category_id and name; default BIDS/stimuli/categories.tsv if there.")
-    ] = None,
+    names: Names = None,
     network: NetworkName = None,
     weights: Weights = None,
     layer: Layers = None,

@@ -65,6 +65,9 @@ Candidates = Annotated[
         "BIDS/stimuli/candidates."
     ),
 ]
+Names = Annotated[
+    Path | None, typer.Option(help="Table with category_id and name; default BIDS/stimuli/categories.tsv if there.")
+]
 NetworkName = Annotated[
     str | None,
     typer.Option("--network", help="A classification network of torchvision; default alexnet, or a feature store's."),
@@ -91,9 +94,6 @@ PreprocessingFile = Annotated[
 ]
 SettingsFile = Annotated[Path | None, typer.Option(help="TOML file with pipeline settings.")]
 ShowSettings = Annotated[bool, typer.Option("--show-settings", help="Print the settings as JSON and stop.")]
-Scheduler = Annotated[
-    str | None, typer.Option(help="Address of a Dask scheduler (tcp://HOST:8786) whose workers do the work.")
-]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default one per core.")]
 Scheduler = Annotated[
     str | None,
@@ -123,9 +123,14 @@ def inputs_from(
     inputs = find_inputs(
         paths, subject, training, region, mask, images, candidates, names, noise_mask, events or (), tr_s
     )
-    for name in inputs.missing:
-        console.print(f"[yellow]left out[/] {escape(name)}", highlight=False, soft_wrap=True)
+    say_missing(inputs.missing)
     return inputs
+
+
+def say_missing(missing: Iterable[str]) -> None:
+    """Print which runs were left out, and why."""
+    for name in missing:
+        console.print(f"[yellow]left out[/] {escape(name)}", highlight=False, soft_wrap=True)
 
 
 def network_from(

@@ -1,0 +1,57 @@
+"""What the figures of an evaluation rest on, said in tables: inputs, network, settings, versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from calibration.images import list_categories
+from calibration.network import Network
+from calibration.page import Table
+from calibration.store import is_store
+from calibration.study_inputs import StudyInputs
+from rtgod.settings import PipelineSettings
+
+
+def notes_on_runs(inputs: StudyInputs, settings: PipelineSettings, network: Network | None) -> list[Table]:
+    """Tables about an evaluation of recorded runs."""
+    rows = [
+        ("trained on", ", ".join(run.name for run in inputs.training)),
+        ("tested on", ", ".join(run.name for run in inputs.test) or f"the same runs, split by {inputs.split}"),
+        ("left out", "; ".join(inputs.missing) or "no run"),
+        ("regions", ", ".join(inputs.regions) or "the head, by its brightness"),
+        ("features", "none: the categories themselves are decoded"),
+        ("rtgod", version("rtgod")),
+    ]
+    if network is not None:
+        layers = ", ".join(f"{name} = {node}" for name, node in network.layers.items())
+        rows[4] = ("features", f"{network.name}, weights {network.weights}, {network.n_units} units of each: {layers}")
+    changed = list(_differences(settings.model_dump(), PipelineSettings().model_dump()))
+    return [
+        Table(("what", "which"), rows, "Inputs"),
+        Table(("setting", "value"), changed or [("all", "as usual")], "Settings of the pipeline, where not the usual"),
+    ]
+
+
+def notes_on_published(samples: Path, features: Path | None) -> list[Table]:
+    """Tables about an evaluation of published samples and features."""
+    rows = [("samples", samples.name), ("features", features.name if features else ""), ("rtgod", version("rtgod"))]
+    return [Table(("what", "which"), rows, "Inputs")]
+
+
+def pictures_of(candidates: Path | None) -> dict[str, Path]:
+    """The first image of each candidate category; none where these are features only."""
+    if candidates is None or is_store(candidates):
+        return {}
+    images = list_categories(candidates)
+    return dict(reversed(list(zip(images.categories, images.files, strict=True))))
+
+
+def _differences(values: Mapping[str, Any], usual: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _differences(value, usual[name], f"{before}{name}.")
+        elif value != usual[name]:
+            yield f"{before}{name}", f"{value}"

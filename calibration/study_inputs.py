@@ -1,0 +1,144 @@
+"""Everything that an evaluation is made from, found where it usually lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from calibration.bids import find_masks, find_region
+from calibration.inputs import data_set_in, find_any_runs
+from calibration.masks import Region, single_mask
+from calibration.runs import RunFiles
+from rtgod.errors import InputError
+
+Split = Literal["runs", "leave-one-run-out", "halves"]
+#: What is taken of a BIDS data set unless something else is asked for.
+_TEST, _REGION = "Test", "VC"
+#: The study's areas from low to high, and the larger ones that they make up.
+REGIONS = ("V1", "V2", "V3", "V4", "LOC", "FFA", "PPA", "LVC", "HVC", "VC")
+#: A head that there is no mask for.
+HEAD = "head"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyInputs:
+    """What an evaluation is made from.
+
+    Attributes
+    ----------
+    subject : str
+    training, test : tuple of RunFiles
+        No test runs where the training runs are split.
+    split : {"runs", "leave-one-run-out", "halves"}
+        See `calibration.gathering.folds_of`.
+    regions : mapping of str to Region
+        The first is the one that is decoded from, the others are compared with it; none takes the head's voxels.
+    images, candidates : Path or None
+        As for a calibration; without images, the categories themselves are decoded.
+    names : Path or None
+    noise_mask : Path or None
+    missing : tuple of str
+        Runs that were left out, each with its reason.
+    """
+
+    subject: str
+    training: tuple[RunFiles, ...]
+    test: tuple[RunFiles, ...]
+    split: Split
+    regions: Mapping[str, Region]
+    images: Path | None
+    candidates: Path | None
+    names: Path | None
+    noise_mask: Path | None
+    missing: tuple[str, ...]
+
+
+def find_study_inputs(
+    paths: Sequence[Path],
+    subject: str,
+    training: str | None,
+    test: str | None,
+    split: Split,
+    region: str | None,
+    areas: Sequence[str],
+    mask: Path | None,
+    images: Path | None,
+    candidates: Path | None,
+    names: Path | None = None,
+    noise_mask: Path | None = None,
+    events: Sequence[Path] = (),
+    tr_s: float | None = None,
+) -> StudyInputs:
+    """What is trained on and tested on, with a BIDS data set's usual places for what was not given.
+
+    Parameters
+    ----------
+    paths, subject, training, events, tr_s
+        As in `calibration.inputs.find_any_runs`.
+    test : str or None
+        Only runs whose name contains it are tested on.
+    split : {"runs", "leave-one-run-out", "halves"}
+    region, mask, images, candidates, names, noise_mask
+        As in `calibration.inputs.find_inputs`.
+    areas : sequence of str
+        Regions that are compared, or expressions over them; without any, those of the study that are there.
+
+    Raises
+    ------
+    InputError
+        If something is neither given nor found, or runs would be trained and tested on.
+    """
+    root = data_set_in(paths)
+    found = find_any_runs(paths, subject, training, events, tr_s)
+    test_runs: tuple[RunFiles, ...] = ()
+    if split != "runs":
+        if test is not None:
+            raise InputError(f"--split {split} tests on the training runs themselves; leave out --test {test}")
+    elif root is None and (training is None or test is None):
+        raise InputError(
+            "runs outside of a BIDS data set: say which to train on and which to test on, by --training and --test "
+            "(parts of their names), or split them by --split leave-one-run-out or --split halves"
+        )
+    else:
+        tested = find_any_runs(paths, subject, _TEST if test is None else test, events, tr_s)
+        if shared := {run.bold for run in found.runs} & {run.bold for run in tested.runs}:
+            raise InputError(
+                f"--training and --test share {len(shared)} runs; test on runs that nothing was trained on"
+            )
+        test_runs = tested.runs
+        found = type(found)(found.runs, (*found.missing, *tested.missing))
+    if (images is None) != (candidates is None) and root is None:
+        raise InputError("give both --images and --candidates, or neither: then the categories themselves are decoded")
+    stimuli = root / "stimuli" if root and (root / "stimuli").is_dir() else None
+    default_names = stimuli / "categories.tsv" if stimuli else None
+    return StudyInputs(
+        subject=subject,
+        training=found.runs,
+        test=test_runs,
+        split=split,
+        regions=_regions(root, subject, region, areas, mask),
+        images=images or stimuli,
+        candidates=candidates or (stimuli / "candidates" if stimuli else None),
+        names=names or (default_names if default_names and default_names.is_file() else None),
+        noise_mask=noise_mask,
+        missing=found.missing,
+    )
+
+
+def _regions(
+    root: Path | None, subject: str, region: str | None, areas: Sequence[str], mask: Path | None
+) -> dict[str, Region]:
+    if root is None:
+        if region is not None or areas:
+            raise InputError("regions are those of a BIDS data set; give a mask image with --mask")
+        return {"mask": single_mask(mask)} if mask else {}
+    if mask is not None:
+        if region is not None or areas:
+            raise InputError("--mask says which voxels are decoded from; leave out --region and --area")
+        return {"mask": single_mask(mask)}
+    main = region or _REGION
+    there = find_masks(root, subject)
+    chosen = [main, *(areas or [name for name in REGIONS if name in there])]
+    return {name: find_region(root, subject, name) for name in dict.fromkeys(chosen)}
