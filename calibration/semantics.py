@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import numpy as np
 
 from calibration.statistics import N_PERMUTATIONS, share_at_least
 from rtgod.errors import InputError
-from rtgod.messages import Array, Float64Array, Int32Array
+from rtgod.messages import Float64Array, Int32Array
 
-#: Searches that run side by side, a bit for each: memory stays at 10 MB for each thousand and 75,000 synsets.
-_BATCH = 1024
+#: Parent of the categories without one: no category of a table has an empty name.
+_ROOT = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hypernyms:
-    """The is-a graph: an edge between every category and each category that it is a kind of, to be walked either way.
+    """The is-a graph: what every category is a kind of.
 
-    Categories without a parent hang below one root that the table does not name, as WordNet::Similarity and NLTK do it
-    (`simulate_root`): ImageNet's table has a dozen such, and so any two categories have a distance.
+    Categories without a parent hang below one root that the table does not name, as in WordNet::Similarity (Pedersen
+    et al. 2004): ImageNet's table has a dozen such, and so any two categories have an ancestor in common.
 
     Attributes
     ----------
-    position : dict of str to int
-        Node of each category; the root comes after the last.
-    starts : ndarray of shape (n_nodes + 1,), int64
-    neighbours : ndarray of shape (n_edges,), int32
-        Those of node i are ``neighbours[starts[i]:starts[i + 1]]``.
+    parents : dict of str to list of str
+        Of each category.
     """
 
-    position: dict[str, int]
-    starts: Array
-    neighbours: Int32Array
+    parents: dict[str, list[str]]
 
     @classmethod
     def read(cls, path: Path) -> Hypernyms:
@@ -49,30 +46,30 @@ class Hypernyms:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"hypernyms {path}: cannot be read as text ({error})") from error
-        position: dict[str, int] = {}
-        pairs = []
+        parents: dict[str, list[str]] = {}
         for number, line in enumerate(lines, start=1):
             words = line.split()
             if not words:
                 continue
             if len(words) != 2 or words[0] == words[1]:
                 raise InputError(f"hypernyms {path}, line {number}: {line!r} is not two categories, `parent child`")
-            pairs.append([position.setdefault(word, len(position)) for word in words])
-        if not pairs:
+            parent, child = words
+            parents.setdefault(parent, [])
+            parents.setdefault(child, []).append(parent)
+        if not parents:
             raise InputError(f"hypernyms {path}: empty; it needs a `parent child` line for each link")
-        parents, children = np.unique(np.array(pairs), axis=0).T
-        root = len(position)
-        tops = np.setdiff1d(np.arange(root), children)
-        parents, children = np.append(parents, np.full(len(tops), root)), np.append(children, tops)
-        graph = cls(position, *_adjacency(np.append(parents, children), np.append(children, parents), root + 1))
-        _refuse_circles(path, graph, parents, children)
-        return graph
+        try:
+            TopologicalSorter(parents).prepare()
+        except CycleError as error:
+            circle = " > ".join(error.args[1])
+            raise InputError(f"hypernyms {path}: {circle} is a circle of kinds; take one link out") from error
+        return cls({category: above or [_ROOT] for category, above in parents.items()})
 
     def __contains__(self, category: str) -> bool:
-        return category in self.position
+        return category in self.parents
 
     def distance(self, a: str, b: str) -> int:
-        """Links on the shortest way from one category to another.
+        """Links on the shortest way from one category up to a common ancestor and down to the other.
 
         Raises
         ------
@@ -82,7 +79,10 @@ class Hypernyms:
         return int(self.distances([a], [b])[0, 0])
 
     def distances(self, a: Sequence[str], b: Sequence[str]) -> Int32Array:
-        """Links on the shortest way from each of `a` to each of `b`: shape (n_a, n_b), int32.
+        """WordNet's path distance, in links, from each of `a` to each of `b`: shape (n_a, n_b), int32.
+
+        The shortest way through a common ancestor, which may be one of the two (Rada et al. 1989). There is no way by a
+        common descendant: a steeplechaser is a horse and a racer, but that brings a horse no nearer to a greyhound.
 
         Raises
         ------
@@ -92,28 +92,26 @@ class Hypernyms:
         if unknown := sorted({category for category in (*a, *b) if category not in self}):
             some = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
             raise InputError(f"categories that the table of hypernyms does not have: {some}")
-        sources = np.array([self.position[category] for category in a], dtype=np.intp)
-        targets = np.array([self.position[category] for category in b], dtype=np.intp)
-        batches = [self._search(sources[i : i + _BATCH], targets) for i in range(0, len(sources), _BATCH)]
-        return np.concatenate([np.empty((0, len(targets)), np.int32), *batches])
+        up, down = self._below_ancestors(a), self._below_ancestors(b)
+        found = np.full((len(a), len(b)), np.iinfo(np.int32).max, np.int32)
+        for ancestor in up.keys() & down.keys():
+            (rows, links_up), (columns, links_down) = np.transpose(up[ancestor]), np.transpose(down[ancestor])
+            pairs = np.ix_(rows, columns)
+            found[pairs] = np.minimum(found[pairs], np.add.outer(links_up, links_down))
+        return found
 
-    def _search(self, sources: Array, targets: Array) -> Int32Array:
-        """Breadth-first from all sources at once, a bit for each (Then et al. 2014)."""
-        bits = np.packbits(np.eye(len(sources), -(-len(sources) // 64) * 64, dtype=bool), axis=1).view(np.uint64)
-        frontier = np.zeros((len(self.starts) - 1, bits.shape[1]), np.uint64)
-        np.bitwise_or.at(frontier, sources, bits)
-        unseen = ~frontier
-        found = np.empty((len(targets), len(sources)), np.int32)
-        n_left, steps = found.size, 0
-        while True:
-            reached = np.unpackbits(frontier[targets].view(np.uint8), axis=1, count=len(sources)).view(bool)
-            found[reached] = steps
-            n_left -= int(reached.sum())
-            if n_left == 0:
-                return found.T
-            frontier = np.bitwise_or.reduceat(frontier[self.neighbours], self.starts[:-1], axis=0) & unseen
-            unseen &= ~frontier
-            steps += 1
+    def _below_ancestors(self, categories: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
+        """For each ancestor, categories themselves and the root included: index of each one below, and links to it."""
+        below = defaultdict(list)
+        for index, category in enumerate(categories):
+            level, seen, links = {category}, set[str](), 0
+            while level:
+                for ancestor in level:
+                    below[ancestor].append((index, links))
+                seen |= level
+                level = {parent for child in level for parent in self.parents.get(child, ())} - seen
+                links += 1
+        return below
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,20 +176,3 @@ def semantic_errors(
     observed = float(np.trace(links) / np.trace(counts))
     p_value = share_at_least(-observed, -null)
     return SemanticErrors(observed, float(null.mean()) if len(null) else np.nan, null, p_value, len(errors), missing)
-
-
-def _adjacency(sources: Array, targets: Array, n_nodes: int) -> tuple[Array, Int32Array]:
-    """Where each node's neighbours start, and the neighbours."""
-    order = np.argsort(sources, kind="stable")
-    return np.searchsorted(sources[order], np.arange(n_nodes + 1)), targets[order].astype(np.int32)
-
-
-def _refuse_circles(path: Path, graph: Hypernyms, parents: Array, children: Array) -> None:
-    """Every category must hang below the root: a circle of kinds that nothing is above does not."""
-    below = np.zeros(len(graph.starts) - 1, dtype=bool)
-    below[-1] = True
-    while (found := children[below[parents] & ~below[children]]).size:
-        below[found] = True
-    if not below.all():
-        category = list(graph.position)[int(below.argmin())]
-        raise InputError(f"hypernyms {path}: {category} is a kind of itself by way of others; take one link out")

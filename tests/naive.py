@@ -188,17 +188,20 @@ def identification_accuracy(candidate_scores, true):
     return wins / (len(candidate_scores) - 1)
 
 
-def links_from(pairs, category):
-    """Links to every category through `parent child` pairs, walked either way; those without a parent share one."""
-    tops = {parent for parent, _ in pairs} - {child for _, child in pairs}
-    neighbours = {}
-    for one, other in [*pairs, *((None, top) for top in tops)]:
-        neighbours.setdefault(one, []).append(other)
-        neighbours.setdefault(other, []).append(one)
-    steps, queue = {category: 0}, [category]
-    for node in queue:
-        for other in neighbours[node]:
-            if other not in steps:
-                steps[other] = steps[node] + 1
-                queue.append(other)
-    return steps
+def path_distances(pairs, a, b):
+    """Fewest links up `parent child` pairs to a common ancestor and down; those without a parent share one, None."""
+    parents = {}
+    for parent, child in pairs:
+        parents.setdefault(child, []).append(parent)
+
+    def links_up(category):
+        """To each ancestor: every way up is walked to its end."""
+        links, ways = {}, [(category, 0)]
+        for node, n in ways:
+            links[node] = min(n, links.get(node, n))
+            if node is not None:
+                ways += [(parent, n + 1) for parent in parents.get(node, [None])]
+        return links
+
+    up, down = [links_up(category) for category in a], [links_up(category) for category in b]
+    return [[min(u[node] + d[node] for node in u if node in d) for d in down] for u in up]
