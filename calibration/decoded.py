@@ -88,7 +88,7 @@ class FittedFold:
     shape: NoiseShape | None
 
     def decode(self, X: Float32Array) -> dict[str, Float32Array]:
-        """Features of samples (n_samples, n_voxels), per layer (n_samples, n_units), by the code that the server runs."""
+        """Features of samples (n_samples, n_voxels) by the server's code: per layer, (n_samples, n_units)."""
         decoder = self.trained.decoder()
         rows = [decoder.decode(i, values).layers for i, values in enumerate(whitened(X, self.shape))]
         return {layer: np.stack([row[layer] for row in rows]) for layer in rows[0]}

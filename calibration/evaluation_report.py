@@ -31,9 +31,6 @@ _N_EXAMPLES, _N_FIRST = 8, 5
 #: The cue comes so long before imagery.
 _CUE_S = -3.0
 PAGE = "report.html"
-_IDENTIFICATION = (
-    "", "evidence", "accuracy, %", "90 % interval", "p", "first, %", "first 5, %", "first 10, %", "median rank", "n"
-)  # fmt: skip
 
 
 def write_evaluation(
@@ -116,23 +113,13 @@ def _identification(evaluation: Evaluation) -> Section:
         groups.setdefault(one.kind, {})[one.aggregation] = (one.accuracy, one.low, one.high, one.n_samples)
     text = (
         "Identification accuracy is the share of the other candidates whose features fit the decoded ones less "
-        "well than those of the true category; ties count half, and chance is 50 %. A single volume is the first of "
-        "a trial (the first two, where its response begins within one); a block is a whole trial; averages are over all repeats of a category. Intervals are "
-        "two-sided 90 % t intervals over categories, p values from exchanging the categories' labels."
+        "well than those of the true category; ties count half, and chance is 50 %. A single volume is the first of a "
+        "trial (the first two, where its response begins within one); a block is a whole trial; averages are over all "
+        "repeats of a category. Intervals are two-sided 90 % t intervals over categories, p values from exchanging the "
+        "categories' labels."
     )
     table = Table(
-        (
-            "",
-            "evidence",
-            "accuracy, %",
-            "90 % interval",
-            "p",
-            "first, %",
-            "first 5, %",
-            "first 10, %",
-            "median rank",
-            "n",
-        ),
+        ("", "evidence", "accuracy, %", "90 % interval", "p", "first, %", "first 5", "first 10", "median rank", "n"),
         [_identification_row(one) for one in evaluation.identification],
         f"Rank of the true category among {len(evaluation.candidates.ids):,} candidates",
     )

@@ -38,6 +38,8 @@ class AlignedRun:
         One for each of the run's blocks.
     volumes : tuple of Aligned
         Those that could be aligned.
+    stage_ms : mapping of str to float
+        Milliseconds of work that each stage took: "read", "align" and so on.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class AlignedRun:
     run: Run
     trials: tuple[Trial, ...]
     volumes: tuple[Aligned, ...]
+    stage_ms: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +69,8 @@ class CleanedRun:
         Unlike online, hindsight is allowed here: what could not be foretold of a response is no noise.
     answers : tuple of frozenset of int
         The trials that each row of `noise` answers.
+    stage_ms : mapping of str to float
+        Milliseconds of work that each stage took, those of aligning among them.
     """
 
     path: Path
@@ -75,6 +80,7 @@ class CleanedRun:
     patterns: tuple[Pattern, ...]
     noise: Float32Array
     answers: tuple[frozenset[int], ...]
+    stage_ms: Mapping[str, float]
 
     @property
     def wanted(self) -> list[int]:
@@ -99,6 +105,8 @@ class RunSamples:
         As in `CleanedRun`.
     n_skipped : int
         Trials without a clean volume.
+    stage_ms : mapping of str to float
+        As in `CleanedRun`.
     """
 
     run: Run
@@ -107,6 +115,7 @@ class RunSamples:
     windows: tuple[tuple[Sample, ...], ...]
     noise: Float32Array
     n_skipped: int
+    stage_ms: Mapping[str, float]
 
 
 def align_run(files: RunFiles, reference: Reference, settings: PipelineSettings) -> AlignedRun:
@@ -127,9 +136,12 @@ def align_run(files: RunFiles, reference: Reference, settings: PipelineSettings)
     source, trials = files.open(), files.trials(settings.events)
     run = replace(source.run, blocks=blocks(trials))
     aligner = Aligner(reference, run, settings)
-    steps = (aligner.align(volume, Stopwatch()) for volume in source)
-    volumes = tuple(aligned for aligned in steps if isinstance(aligned, Aligned))
-    return AlignedRun(files.bold, files.events, run, trials, volumes)
+    stopwatch, volumes, found = Stopwatch(), iter(source), []
+    while (volume := stopwatch.time("read", lambda: next(volumes, None))) is not None:
+        aligned = aligner.align(volume, stopwatch)
+        if isinstance(aligned, Aligned):
+            found.append(aligned)
+    return AlignedRun(files.bold, files.events, run, trials, tuple(found), stopwatch.stage_ms)
 
 
 def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> CleanedRun:
@@ -152,10 +164,11 @@ def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSetti
     cleaner = Cleaner(reference, aligned.run, _trial_by_trial(settings), noise, Repeats())
     windows: dict[int, list[Sample]] = {}
     patterns: list[Pattern] = []
+    stopwatch = Stopwatch()
     clean: list[tuple[Float32Array, dict[int, float]]] = []
     responses: dict[int, Float32Array] = {}
     for volume in aligned.volumes:
-        pattern, sample, problem = cleaner.clean(volume, Stopwatch())
+        pattern, sample, problem = cleaner.clean(volume, stopwatch)
         if sample is not None and sample.block is not None:
             windows.setdefault(sample.block, []).append(sample)
         answered = cleaner.denoiser.answered(volume.index)
@@ -176,6 +189,7 @@ def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSetti
         patterns=tuple(patterns),
         noise=np.stack([cleaner.unwhitened(_without(values, of, responses)) for values, of in clean]),
         answers=tuple(frozenset(of) for _, of in clean),
+        stage_ms={**aligned.stage_ms, **stopwatch.stage_ms},
     )
 
 
@@ -190,6 +204,7 @@ def run_samples(aligned: AlignedRun, reference: Reference, settings: PipelineSet
         windows=tuple(cleaned.windows[block] for block in found),
         noise=cleaned.noise,
         n_skipped=len(cleaned.wanted) - len(found),
+        stage_ms=cleaned.stage_ms,
     )
 
 

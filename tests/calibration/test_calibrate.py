@@ -194,7 +194,7 @@ def test_what_is_shown_need_not_be_a_candidate(bundle):
     others = tuple(f"other{i}" for i in range(N_CANDIDATES))
     stimuli = Stimuli({}, {}, others, bundle.candidate_features)
     trials = tuple(Trial(9.0 * i, 9.0, "stimulus", "unknown", f"image{i}") for i in range(3))
-    run = RunSamples(None, trials, np.zeros((3, 5), np.float32), (), np.zeros((0, 5), np.float32), 0)
+    run = RunSamples(None, trials, np.zeros((3, 5), np.float32), (), np.zeros((0, 5), np.float32), 0, {})
     summary = module._summarise(trained, held_out, stimuli, [run])
     assert summary.identification_accuracy is None
     assert {layer.identification_accuracy for layer in summary.layers.values()} == {None}
