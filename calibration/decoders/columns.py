@@ -7,10 +7,20 @@ import numpy as np
 from rtgod.messages import Array, Float64Array
 
 
+def standardised(X: Array) -> tuple[Array, Array, Array]:
+    """Columns less their mean, over their standard deviation (ddof = 1); these two as in `column_moments`."""
+    mean, scale = column_moments(X)
+    z = X - mean
+    z /= scale
+    return z, mean, scale
+
+
 def column_moments(X: Array) -> tuple[Array, Array]:
     """Mean and standard deviation (ddof = 1) of each column, in `X`'s precision; a constant column's deviation is 1."""
     # In double precision: rounding of the mean in single would give a constant column a deviation to be divided by.
-    mean, deviation = X.mean(axis=0, dtype=np.float64), X.std(axis=0, ddof=1, dtype=np.float64)
+    mean = X.mean(axis=0, dtype=np.float64)
+    centred = X - mean
+    deviation = np.sqrt(np.einsum("ij,ij->j", centred, centred) / (len(X) - 1))
     scale = np.where(deviation > 1e-12 * np.maximum(np.abs(mean), 1), deviation, 1.0)
     precision = X.dtype if X.dtype.kind == "f" else np.float64
     return mean.astype(precision), scale.astype(precision)

@@ -1,0 +1,137 @@
+"""Cholesky factors of many small positive definite matrices, one matrix a thread, with nothing allocated on the way.
+
+Only the upper triangle of S = UᵀU is kept, by block columns: `columns[j]` of shape (n, BLOCK) holds columns j·BLOCK to
+(j + 1)·BLOCK, and n is a multiple of BLOCK (`n_padded`; pad with ones on the diagonal). So every product is one of
+contiguous arrays, which numba hands to BLAS. Hold BLAS to one thread: the others are at work on other matrices.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from rtgod.messages import Array
+
+#: Large enough for BLAS to be at full speed, small enough for what is left to plain loops not to count.
+BLOCK = 32
+
+
+def n_padded(n: int) -> int:
+    """`n` rounded up to whole blocks."""
+    return -(-n // BLOCK) * BLOCK
+
+
+@njit(cache=True)
+def factorise(columns: Array, inverses: Array, spare: Array) -> None:
+    """Replace S by its factor U, in place.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (n_blocks, n, BLOCK)
+        What lies below the diagonal is neither read nor meant.
+    inverses : ndarray of shape (n_blocks, BLOCK, BLOCK)
+        Filled with the inverses of U's diagonal blocks.
+    spare : ndarray of shape (BLOCK, BLOCK)
+    """
+    for j in range(columns.shape[0]):
+        for i in range(j + 1):
+            block = columns[j, i * BLOCK : (i + 1) * BLOCK]
+            if i > 0:
+                np.dot(columns[i, : i * BLOCK].T, columns[j, : i * BLOCK], out=spare)
+                _subtract(block, spare)
+            if i < j:
+                np.dot(inverses[i].T, block, out=spare)
+                block[:] = spare
+            else:
+                _factorise_block(block, inverses[j])
+
+
+@njit(cache=True)
+def solve(columns: Array, inverses: Array, b: Array, spare: Array) -> None:
+    """Replace `b` by S⁻¹b, given what `factorise` made of S.
+
+    Parameters
+    ----------
+    columns, inverses : ndarray
+    b, spare : ndarray of shape (n,)
+    """
+    n_blocks = columns.shape[0]
+    for j in range(n_blocks):
+        start = j * BLOCK
+        part, product = b[start : start + BLOCK], spare[start : start + BLOCK]
+        np.dot(b[:start], columns[j, :start], out=product)
+        part -= product
+        np.dot(part, inverses[j], out=product)
+        part[:] = product
+    for j in range(n_blocks - 1, -1, -1):
+        start = j * BLOCK
+        part = b[start : start + BLOCK]
+        np.dot(inverses[j], part, out=spare[:BLOCK])
+        part[:] = spare[:BLOCK]
+        np.dot(columns[j, :start], part, out=spare[:start])
+        b[:start] -= spare[:start]
+
+
+@njit(cache=True)
+def invert(columns: Array, inverses: Array, rows: Array, spare: Array, out: Array) -> None:
+    """Write S⁻¹ = U⁻¹U⁻ᵀ to `out`, given what `factorise` made of S.
+
+    Parameters
+    ----------
+    columns, inverses : ndarray
+    rows : ndarray of shape (n_blocks, n, BLOCK)
+        Filled with U⁻¹ by block rows, each transposed: `rows[i, k·BLOCK:]` begins with the transpose of block (i, k).
+    spare : ndarray of shape (BLOCK, BLOCK)
+    out : ndarray of shape (≥ n, ≥ n)
+    """
+    n_blocks, n, _ = columns.shape
+    for j in range(n_blocks):
+        here = slice(j * BLOCK, (j + 1) * BLOCK)
+        rows[j, here] = inverses[j].T
+        # U's block column times the inverse of its diagonal block, in place: U itself is not needed any more.
+        for k in range(j):
+            block = columns[j, k * BLOCK : (k + 1) * BLOCK]
+            np.dot(block, inverses[j], out=spare)
+            block[:] = spare
+        for i in range(j):
+            np.dot(rows[i, i * BLOCK : j * BLOCK].T, columns[j, i * BLOCK : j * BLOCK], out=spare)
+            rows[i, here] = -spare.T
+    for i in range(n_blocks):
+        for j in range(i, n_blocks):
+            np.dot(rows[i, j * BLOCK : n].T, rows[j, j * BLOCK : n], out=spare)
+            out[i * BLOCK : (i + 1) * BLOCK, j * BLOCK : (j + 1) * BLOCK] = spare
+            if i < j:
+                out[j * BLOCK : (j + 1) * BLOCK, i * BLOCK : (i + 1) * BLOCK] = spare.T
+
+
+@njit(cache=True, fastmath={"contract", "nsz"})
+def _factorise_block(S: Array, inverse: Array) -> None:
+    """Upper factor of one block in place, and its inverse; whole rows, so that the compiler makes vectors of them."""
+    n = S.shape[0]
+    for p in range(n):
+        scale, row = 1.0 / math.sqrt(S[p, p]), S[p]
+        for j in range(n):
+            row[j] *= scale
+        for i in range(p + 1, n):
+            factor, below = row[i], S[i]
+            for j in range(n):
+                below[j] -= factor * row[j]
+    for i in range(n - 1, -1, -1):
+        row = inverse[i]
+        row[:] = 0.0
+        row[i] = 1.0
+        for k in range(i + 1, n):
+            factor, later = S[i, k], inverse[k]
+            for j in range(n):
+                row[j] -= factor * later[j]
+        row /= S[i, i]
+
+
+@njit(cache=True, fastmath={"contract", "nsz"})
+def _subtract(block: Array, spare: Array) -> None:
+    for i in range(block.shape[0]):
+        row, other = block[i], spare[i]
+        for j in range(row.size):
+            row[j] -= other[j]

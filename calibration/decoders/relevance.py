@@ -1,0 +1,291 @@
+"""Automatic relevance determination of one unit: the steps of sparse linear regression, at the pace of its changes.
+
+For z-scored voxels X (n_voxels, n_samples), a z-scored unit y (n_samples,) and prior variances A in units of the
+noise's, a step is (Horikawa & Kamitani 2017)
+
+    S = XXᵀ + diag(1/A),  W = S⁻¹Xy,  G = diag(XXᵀS⁻¹) = 1 − diag(S⁻¹)/A,
+    σ² = (y·y − W·Xy) / n_samples,  A ← √(A · (W²/σ²) / G),
+
+and a voxel is pruned once A/max A ≤ 1e-10. While there are more voxels than samples, S⁻¹ is got by way of
+C = XᵀAX + 1 (n_samples, n_samples). After that no step needs the samples, and few need an inverse of their own: of S,
+its diagonal alone changes. So the inverse P of an earlier S, with `base` in place of A, is kept. Voxels that have moved
+since are brought up to date by rank-one changes of P; what the others have moved counts to first order.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from calibration.decoders.cholesky import BLOCK, factorise, invert
+from rtgod.messages import Array
+
+_PRUNED = 1e-10
+#: Relative change of every prior variance in a step below which no step would change anything that matters.
+_SETTLED = 1e-10
+#: Share of noise below which the fit is exact: there is nothing left to determine relevance by.
+_EXACT = 1e-10
+#: Relative change of a voxel's posterior variance, times its correlation with all others', up to which first order
+#: will do: predictions then differ from those of exact steps by less than 1e-6 of a unit's standard deviation.
+_FIRST_ORDER = 3e-3
+#: A new inverse is quicker than bringing more than this share of the voxels up to date.
+_RENEWED = 0.2
+#: Steps after which the inverse is made anew whatever happened, so that rounding does not add up.
+_RENEWED_AFTER = 200
+_TINY = 1e-300
+
+
+@njit(cache=True)
+def sparse_weights(gram: Array, X: Array, y: Array, right: Array, voxels: Array, n_steps: int, weights: Array) -> None:
+    """Weights of a unit's voxels, 0 for those that are pruned.
+
+    Parameters
+    ----------
+    gram : ndarray of shape (n_all, n_all), float64
+        XXᵀ of all voxels.
+    X : ndarray of shape (n_all, n_samples), float64
+    y : ndarray of shape (n_samples,), float64
+    right : ndarray of shape (n_all,), float64
+        Xy.
+    voxels : ndarray of shape (n_voxels,), int
+        Those to begin with.
+    n_steps : int
+        At most.
+    weights : ndarray of shape (n_voxels,), float64
+        Filled.
+    """
+    weights[:] = 0.0
+    power = np.dot(y, y)
+    # Positions of the survivors among `voxels`; a constant voxel is none.
+    alive = np.empty(voxels.size, np.int64)
+    n = 0
+    for position in range(voxels.size):
+        if gram[voxels[position], voxels[position]] > 0.0:
+            alive[n] = position
+            n += 1
+    if n == 0 or power == 0.0:
+        return
+    A, W = np.ones(n), np.zeros(n)
+    taken = 0
+    if n > y.size:
+        n, taken = _among_samples(X, y, right, voxels, power, n_steps, alive, A, W)
+    if n <= y.size and taken < n_steps:
+        n = _among_voxels(gram, right, voxels, power, y.size, n_steps - taken, alive, A, W, n)
+    for i in range(n):
+        weights[alive[i]] = W[i]
+
+
+@njit(cache=True)
+def _among_samples(
+    X: Array, y: Array, right: Array, voxels: Array, power: float, n_steps: int, alive: Array, A: Array, W: Array
+) -> tuple[int, int]:
+    """Steps while there are more voxels than samples; survivors, and steps taken (all, if the fit is exact)."""
+    n, n_samples = A.size, y.size
+    n_blocks = -(-n_samples // BLOCK)
+    size = n_blocks * BLOCK
+    scaled, inverted, C, P = np.zeros((n, size)), np.empty((n, size)), np.empty((size, size)), np.empty((size, size))
+    columns, rows = np.empty((n_blocks, size, BLOCK)), np.empty((n_blocks, size, BLOCK))
+    inverses, spare = np.empty((n_blocks, BLOCK, BLOCK)), np.empty((BLOCK, BLOCK))
+    G, b = np.empty(n), np.empty(n)
+    for step in range(n_steps):
+        for i in range(n):
+            voxel = voxels[alive[i]]
+            scaled[i, :n_samples] = math.sqrt(A[i]) * X[voxel]
+            b[i] = right[voxel]
+        np.dot(scaled[:n].T, scaled[:n], out=C)
+        for j in range(n_blocks):
+            columns[j] = C[:, j * BLOCK : (j + 1) * BLOCK]
+        for i in range(size):
+            columns[i // BLOCK, i, i % BLOCK] += 1.0
+        factorise(columns, inverses, spare)
+        invert(columns, inverses, rows, spare, P)
+        np.dot(scaled[:n], P, out=inverted[:n])
+        for i in range(n):
+            W[i] = math.sqrt(A[i]) * np.dot(inverted[i, :n_samples], y)
+            G[i] = np.dot(inverted[i], scaled[i])
+        largest, _ = _update(A, W, G, b, power, n_samples, n)
+        if largest == 0.0:
+            return n, n_steps
+        survivors = 0
+        for i in range(n):
+            if A[i] > _PRUNED * largest:
+                alive[survivors], A[survivors], W[survivors] = alive[i], A[i], W[i]
+                survivors += 1
+        n = survivors
+        if n <= n_samples:
+            return n, step + 1
+    return n, n_steps
+
+
+@njit(cache=True)
+def _among_voxels(
+    gram: Array,
+    right: Array,
+    voxels: Array,
+    power: float,
+    n_samples: int,
+    n_steps: int,
+    alive: Array,
+    A: Array,
+    W: Array,
+    n: int,
+) -> int:
+    """Steps once there are no more voxels than samples; survivors."""
+    n_blocks = -(-n // BLOCK)
+    K, b, P = np.empty((n, n)), np.empty(n), np.empty((n_blocks * BLOCK, n_blocks * BLOCK))
+    columns, rows = np.empty(P.size), np.empty(P.size)
+    inverses, spare = np.empty((n_blocks, BLOCK, BLOCK)), np.empty((BLOCK, BLOCK))
+    for i in range(n):
+        row = gram[voxels[alive[i]]]
+        b[i] = right[voxels[alive[i]]]
+        for j in range(n):
+            K[i, j] = row[voxels[alive[j]]]
+    # `change` is that of 1/A since `base`; `at_base` is W with `base` in place of A.
+    base, change, at_base, V, G = np.ones(n), np.zeros(n), np.empty(n), np.empty(n), np.empty(n)
+    moved, vectors, factors = np.empty(n, np.int64), np.zeros((4, n)), np.zeros(4)
+    since = _RENEWED_AFTER
+    for step in range(n_steps):
+        n_moved = 0
+        for i in range(n):
+            change[i] = 1.0 / A[i] - 1.0 / base[i]
+            relative = change[i] * P[i, i] / (1.0 + change[i] * P[i, i])
+            if since < _RENEWED_AFTER and abs(relative) * _correlation(K[i, i], base[i], P[i, i]) > _FIRST_ORDER:
+                moved[n_moved] = i
+                n_moved += 1
+        if since >= _RENEWED_AFTER or n_moved > _RENEWED * n or step == n_steps - 1:
+            _renew(K, A, n, columns, inverses, rows, spare, P)
+            _product(P, b, n, at_base)
+            base[:n], change[:n], since = A[:n], 0.0, 0
+        else:
+            _bring_up_to_date(P, at_base, change, moved[:n_moved], n, vectors, factors)
+            for i in moved[:n_moved]:
+                base[i], change[i] = A[i], 0.0
+            since += 1
+        _to_first_order(P, at_base, change, n, W, V)
+        for i in range(n):
+            G[i] = max(1.0 - V[i] / A[i], _TINY)
+        largest, relative = _update(A, W, G, b, power, n_samples, n)
+        if largest == 0.0:
+            return n
+        i = 0
+        while i < n:
+            if A[i] > _PRUNED * largest:
+                i += 1
+                continue
+            if _correlation(K[i, i], base[i], P[i, i]) > _FIRST_ORDER:
+                since = _RENEWED_AFTER
+            n -= 1
+            for matrix in (K, P):
+                matrix[i, : n + 1] = matrix[n, : n + 1]
+                matrix[: n + 1, i] = matrix[: n + 1, n]
+            for vector in (b, A, W, base, at_base):
+                vector[i] = vector[n]
+            alive[i] = alive[n]
+        if relative < _SETTLED:
+            if since == 0:
+                return n
+            since = _RENEWED_AFTER
+    return n
+
+
+@njit(cache=True)
+def _update(A: Array, W: Array, G: Array, b: Array, power: float, n_samples: int, n: int) -> tuple[float, float]:
+    """New prior variances, in place: the largest, and the largest relative change; 0 and 0 if the fit is exact."""
+    explained = 0.0
+    for i in range(n):
+        explained += W[i] * b[i]
+    noise = (power - explained) / n_samples
+    if not noise > _EXACT * power / n_samples:
+        return 0.0, 0.0
+    largest = relative = 0.0
+    for i in range(n):
+        new = math.sqrt(A[i] * (W[i] * W[i] / noise) / G[i])
+        relative = max(relative, abs(new - A[i]) / A[i])
+        largest = max(largest, new)
+        A[i] = new
+    return largest, relative
+
+
+@njit(cache=True)
+def _correlation(power: float, base: float, variance: float) -> float:
+    """Multiple correlation of a voxel's weight with all others' under the posterior, whose covariance is σ²P."""
+    return math.sqrt(max(1.0 - 1.0 / (variance * (power + 1.0 / base)), 0.0))
+
+
+@njit(cache=True)
+def _renew(K: Array, A: Array, n: int, columns: Array, inverses: Array, rows: Array, spare: Array, P: Array) -> None:
+    """The inverse of K + diag(1/A), into `P`; `columns` and `rows` are flat, for they shrink with `n`."""
+    n_blocks = -(-n // BLOCK)
+    size = n_blocks * BLOCK
+    S = columns[: size * size].reshape(n_blocks, size, BLOCK)
+    for j in range(n_blocks):
+        width = min(BLOCK, n - j * BLOCK)
+        for i in range(min((j + 1) * BLOCK, n)):
+            S[j, i, :width] = K[i, j * BLOCK : j * BLOCK + width]
+            S[j, i, width:] = 0.0
+    S[n_blocks - 1, n:] = 0.0
+    for i in range(size):
+        S[i // BLOCK, i, i % BLOCK] += 1.0 / A[i] if i < n else 1.0
+    factorise(S, inverses, spare)
+    invert(S, inverses, rows[: size * size].reshape(n_blocks, size, BLOCK), spare, P)
+
+
+@njit(cache=True, fastmath={"contract", "nsz"})
+def _bring_up_to_date(
+    P: Array, at_base: Array, change: Array, moved: Array, n: int, vectors: Array, factors: Array
+) -> None:
+    """P with `change` added to S's diagonal at the voxels that moved (Sherman & Morrison 1950), four at a time."""
+    for first in range(0, moved.size, 4):
+        factors[:] = 0.0
+        for k in range(min(4, moved.size - first)):
+            j = moved[first + k]
+            vector = vectors[k]
+            vector[:n] = P[j, :n]
+            for earlier in range(k):
+                _subtract(vector[:n], factors[earlier] * vectors[earlier, j], vectors[earlier, :n])
+            factors[k] = change[j] / (1.0 + change[j] * vector[j])
+            _subtract(at_base[:n], factors[k] * at_base[j], vector[:n])
+        a, b, c, d = vectors[0, :n], vectors[1, :n], vectors[2, :n], vectors[3, :n]
+        for i in range(n):
+            row = P[i, :n]
+            of_a, of_b, of_c, of_d = factors[0] * a[i], factors[1] * b[i], factors[2] * c[i], factors[3] * d[i]
+            for j in range(n):
+                row[j] -= (of_a * a[j] + of_b * b[j]) + (of_c * c[j] + of_d * d[j])
+
+
+@njit(cache=True, fastmath={"contract", "nsz"})
+def _subtract(vector: Array, factor: float, other: Array) -> None:
+    for j in range(vector.size):
+        vector[j] -= factor * other[j]
+
+
+@njit(cache=True, fastmath={"contract", "nsz", "reassoc"})
+def _product(P: Array, b: Array, n: int, out: Array) -> None:
+    for i in range(n):
+        row, total = P[i, :n], 0.0
+        for j in range(n):
+            total += row[j] * b[j]
+        out[i] = total
+
+
+@njit(cache=True, fastmath={"contract", "nsz", "reassoc"})
+def _to_first_order(P: Array, at_base: Array, change: Array, n: int, W: Array, V: Array) -> None:
+    """Weights and diagonal of the inverse with `change` added to the diagonal of S.
+
+    Each voxel's own change is exact, that of any other to first order.
+    """
+    of_variance, of_weight = np.empty(n), np.empty(n)
+    for j in range(n):
+        of_variance[j] = change[j] / (1.0 + change[j] * P[j, j])
+        of_weight[j] = of_variance[j] * at_base[j]
+    for i in range(n):
+        row, weight, variance, own = P[i, :n], 0.0, 0.0, P[i, i]
+        for j in range(n):
+            weight += row[j] * of_weight[j]
+            variance += row[j] * row[j] * of_variance[j]
+        weight = at_base[i] - (weight - own * of_weight[i])
+        variance = own - (variance - own * own * of_variance[i])
+        W[i] = weight / (1.0 + change[i] * own)
+        V[i] = variance / (1.0 + change[i] * variance)

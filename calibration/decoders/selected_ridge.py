@@ -1,0 +1,79 @@
+"""Ridge regression on the voxels that correlate most with each unit, as the lab's later work decodes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from calibration.decoders.cholesky import BLOCK, factorise, solve
+from calibration.decoders.sparse import Equations, SparseDecoder
+from rtgod.messages import Array
+
+#: Units that a thread solves with one set of arrays to work in.
+_BATCH = 8
+
+
+class SelectedRidge(SparseDecoder):
+    """Ridge regression on a selection of features, another for each target.
+
+    It minimises ‖yz − Xz w‖² + alpha ‖w‖² over the weights of the selected features. It equals fastl2lir on data that
+    are z-scored beforehand; otherwise that package penalises the intercept, too.
+
+    Parameters
+    ----------
+    n_voxels : int
+        Features that a target is predicted from, those of largest |r| with it; at most all.
+    alpha : float
+        Penalty.
+    """
+
+    def __init__(self, n_voxels: int = 500, alpha: float = 100.0) -> None:
+        super().__init__(n_voxels)
+        self.alpha = alpha
+
+    def _weights(self, equations: Equations) -> Array:
+        gram, right, selected = equations.gram, equations.right, equations.selected
+        weights = np.empty(selected.shape, gram.dtype)
+        _solve_each(gram, right, selected, gram.dtype.type(self.alpha), weights)
+        return weights
+
+
+@njit(cache=True, parallel=True)
+def _solve_each(gram: Array, right: Array, selected: Array, alpha: float, weights: Array) -> None:
+    for batch in prange(-(-len(selected) // _BATCH)):
+        some = slice(batch * _BATCH, (batch + 1) * _BATCH)
+        _solve_batch(gram, right[some], selected[some], alpha, weights[some])
+
+
+@njit(cache=True)
+def _solve_batch(gram: Array, right: Array, selected: Array, alpha: float, weights: Array) -> None:
+    """Weights of each unit, from the block of the Gram matrix that its voxels select."""
+    n_selected = selected.shape[1]
+    n_blocks = -(-n_selected // BLOCK)
+    columns = np.empty((n_blocks, n_blocks * BLOCK, BLOCK), gram.dtype)
+    inverses, spare = np.empty((n_blocks, BLOCK, BLOCK), gram.dtype), np.empty((BLOCK, BLOCK), gram.dtype)
+    b, other = np.empty(n_blocks * BLOCK, gram.dtype), np.empty(n_blocks * BLOCK, gram.dtype)
+    for unit in range(len(selected)):
+        voxels = selected[unit]
+        _gather(gram, voxels, alpha, columns)
+        for i in range(n_selected):
+            b[i] = right[unit, voxels[i]]
+        b[n_selected:] = 0.0
+        factorise(columns, inverses, spare)
+        solve(columns, inverses, b, other)
+        weights[unit] = b[:n_selected]
+
+
+@njit(cache=True)
+def _gather(gram: Array, voxels: Array, alpha: float, columns: Array) -> None:
+    """The upper triangle of a block of the Gram matrix plus the penalty, by block columns; ones where it is padded."""
+    n_blocks, size, _ = columns.shape
+    for i in range(size):
+        for j in range(i // BLOCK, n_blocks):
+            out, part = columns[j, i], voxels[j * BLOCK : (j + 1) * BLOCK]
+            out[:] = 0.0
+            if i < voxels.size:
+                row = gram[voxels[i]]
+                for k in range(part.size):
+                    out[k] = row[part[k]]
+        columns[i // BLOCK, i, i % BLOCK] += alpha if i < voxels.size else 1.0

@@ -1,0 +1,121 @@
+"""What the decoders that read few voxels for each unit share: z-scores, selection, prediction."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import NamedTuple, Self
+
+import numba
+import numpy as np
+from numba import njit, prange
+from scipy.sparse import csr_array
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits
+
+from calibration.decoders.columns import standardised
+from rtgod.messages import Array, Int32Array
+
+
+class Equations(NamedTuple):
+    """What weights are solved from, all z-scored.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_samples, n_used)
+    Y : ndarray of shape (n_samples, n_targets)
+    gram : ndarray of shape (n_used, n_used)
+        XᵀX.
+    right : ndarray of shape (n_targets, n_used)
+        YᵀX.
+    selected : ndarray of shape (n_targets, n_selected), int32
+        Each target's features, ascending.
+    """
+
+    X: Array
+    Y: Array
+    gram: Array
+    right: Array
+    selected: Int32Array
+
+
+class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
+    """Linear regression of z-scored targets on a selection of z-scored samples' features, another for each target.
+
+    Parameters
+    ----------
+    n_voxels : int
+        Features that a target is predicted from, those of largest |r| with it; at most all.
+
+    Attributes
+    ----------
+    coef_ : csr_array of shape (n_targets, n_features)
+        Weights, all z-scored.
+    x_mean_, x_scale_ : ndarray of shape (n_features,)
+    y_mean_, y_scale_ : ndarray of shape (n_targets,)
+        Means and standard deviations (ddof = 1); a constant column has scale 1.
+    """
+
+    def __init__(self, n_voxels: int = 500) -> None:
+        self.n_voxels = n_voxels
+
+    def fit(self, X: Array, y: Array) -> Self:
+        """Fit to `X` of shape (n_samples, n_features) and `y` of shape (n_samples,) or (n_samples, n_targets)."""
+        X, y = validate_data(
+            self, X, y, multi_output=True, y_numeric=True, dtype=(np.float64, np.float32), ensure_min_samples=2
+        )
+        self._flat = y.ndim == 1
+        targets = y.reshape(len(y), -1)
+        Xz, self.x_mean_, self.x_scale_ = standardised(X)
+        Yz, self.y_mean_, self.y_scale_ = standardised(targets.astype(X.dtype))
+        right = Yz.T @ Xz
+        selected = largest(np.abs(right), min(self.n_voxels, X.shape[1]))
+        # What no target selects enters no system of equations; what many select lies close together in memory.
+        counts = np.bincount(selected.ravel(), minlength=X.shape[1])
+        used = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+        position = np.empty(X.shape[1], np.int32)
+        position[used] = np.arange(len(used))
+        Xz, selected = Xz[:, used], np.sort(position[selected], axis=1)
+        equations = Equations(Xz, Yz, Xz.T @ Xz, right[:, used], selected)
+        # Each thread works on matrices of its own, and units differ in the time that they take.
+        with threadpool_limits(1, user_api="blas"), numba.parallel_chunksize(1):
+            weights = self._weights(equations)
+        starts = np.arange(len(selected) + 1) * selected.shape[1]
+        self.coef_ = csr_array((weights.ravel(), used[selected.ravel()], starts), (len(selected), X.shape[1]))
+        self.coef_.sort_indices()
+        self.coef_.eliminate_zeros()
+        return self
+
+    def predict(self, X: Array) -> Array:
+        """Predict targets for `X` of shape (n_samples, n_features)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
+        z = (self.coef_ @ ((X - self.x_mean_) / self.x_scale_).T).T
+        predicted = z * self.y_scale_ + self.y_mean_
+        return predicted[:, 0] if self._flat else predicted
+
+    @abstractmethod
+    def _weights(self, equations: Equations) -> Array:
+        """Weights (n_targets, n_selected) of each target's features; 0 where a feature is not used after all."""
+
+
+def largest(magnitude: Array, n: int) -> Int32Array:
+    """Columns of the `n` largest values of each row, ascending: (n_rows, n), int32; of equal ones the first."""
+    selected = np.empty((len(magnitude), n), np.int32)
+    _collect(magnitude, np.partition(magnitude, -n, axis=1)[:, -n], selected)
+    return selected
+
+
+@njit(cache=True, parallel=True)
+def _collect(magnitude: Array, threshold: Array, selected: Array) -> None:
+    for row in prange(selected.shape[0]):
+        of, least, out = magnitude[row], threshold[row], selected[row]
+        equal = out.size
+        for column in range(of.size):
+            equal -= of[column] > least
+        found = 0
+        for column in range(of.size):
+            if of[column] > least or (of[column] == least and equal > 0):
+                equal -= of[column] == least
+                out[found] = column
+                found += 1
