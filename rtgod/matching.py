@@ -117,9 +117,16 @@ class CategoryIndex:
         query = self._query(features)
         rows = self._shortlist.search(self._vector(query))
         found = None if self._profiles is None else self._profiles[rows]
-        scores = self._combined(_correlate(self._rows[rows], query.units, self._ends), query, found)
+        correlations = np.empty((rows.size, len(self._ends)), np.float32)
+        _segment_dots_at(self._rows, rows, query.units, self._ends, correlations)
+        scores = self._combined(correlations, query, found)
         best = np.argsort(-scores, kind="stable")[:n]
         return self.positions[rows[best]], scores[best]
+
+    @property
+    def shortlist_mb(self) -> float:
+        """Memory of the codes that a shortlist is drawn up from; 0 without."""
+        return self._shortlist.n_bytes / 2**20 if self._shortlist else 0.0
 
     def _z_scored(self, features: Mapping[str, Array]) -> list[Array]:
         return [
@@ -269,15 +276,27 @@ def _correlate(rows: Float32Array, query: Float32Array, ends: Array) -> Float32A
 def _segment_dots(matrix: Array, vector: Array, ends: Array, out: Array) -> None:
     """Dot products of each row and `vector` from one of `ends` to the next; into `out` (n_rows, n_segments)."""
     for row in prange(matrix.shape[0]):
-        start = 0
-        for segment in range(ends.size):
-            # Slices start at 0, so that the loop need not look out for negative positions.
-            part, weights = matrix[row, start : ends[segment]], vector[start : ends[segment]]
-            total = np.float32(0.0)
-            for column in range(part.size):
-                total += part[column] * weights[column]
-            out[row, segment] = total
-            start = ends[segment]
+        _segment_dots_of_row(matrix, row, vector, ends, out[row])
+
+
+@njit(cache=True, parallel=True, fastmath=True)
+def _segment_dots_at(matrix: Array, rows: Array, vector: Array, ends: Array, out: Array) -> None:
+    """The same, to the last bit, for some `rows`; into `out` (rows.size, n_segments)."""
+    for position in prange(rows.size):
+        _segment_dots_of_row(matrix, rows[position], vector, ends, out[position])
+
+
+@njit(cache=True, fastmath=True)
+def _segment_dots_of_row(matrix: Array, row: int, vector: Array, ends: Array, out: Array) -> None:
+    start = 0
+    for segment in range(ends.size):
+        # Slices start at 0, so that the loop need not look out for negative positions.
+        part, weights = matrix[row, start : ends[segment]], vector[start : ends[segment]]
+        total = np.float32(0.0)
+        for column in range(part.size):
+            total += part[column] * weights[column]
+        out[segment] = total
+        start = ends[segment]
 
 
 @njit(cache=True, parallel=True)

@@ -7,6 +7,7 @@ scan is as much shorter. What it finds is to be scored exactly by whoever asked.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
 import numpy as np
@@ -34,7 +35,7 @@ class Shortlist:
     rows_at : callable
         Rows at positions, shape (n_positions, n_columns), float32; read in pieces here, and not kept.
     size : int
-        How many rows a search gives.
+        About how many rows a search gives: as many of each of eight parts.
 
     Raises
     ------
@@ -50,19 +51,24 @@ class Shortlist:
         codes = faiss.IndexPQFastScan(width, width // _COLUMNS_PER_CODE, _N_BITS, faiss.METRIC_INNER_PRODUCT)
         codes.pq.cp.niter = _N_ITERATIONS
         codes.train(self._padded(sample))
-        self._index = faiss.IndexShards(width, True, True)  # threaded; rows are numbered through
-        for positions in np.array_split(np.arange(n_rows, dtype=np.int32), _N_PARTS):
-            part = faiss.clone_index(codes)
+        self._parts = [faiss.clone_index(codes) for _ in range(_N_PARTS)]
+        for number, part in enumerate(self._parts):
+            # Rows are dealt out in turn, so that like ones, which are often neighbours, are spread over the parts.
+            positions = np.arange(number, n_rows, _N_PARTS, dtype=np.int32)
             for start in range(0, len(positions), _PIECE):
                 part.add(self._padded(rows_at(positions[start : start + _PIECE])))
-            self._index.add_shard(part)
-        self._size = min(size, n_rows)
+        self._threads = ThreadPoolExecutor(_N_PARTS)
+        self._per_part = -(-size // _N_PARTS)
         self.n_bytes = n_rows * width // _COLUMNS_PER_CODE * _N_BITS // 8
 
     def search(self, query: Float32Array) -> Int32Array:
         """Positions of the rows whose dot product with `query`, shape (n_columns,), is about the largest; ascending."""
-        _, found = self._index.search(self._padded(query[np.newaxis]), self._size)
-        return np.sort(found[0][found[0] >= 0]).astype(np.int32)
+        padded = self._padded(query[np.newaxis])
+        # FAISS lets go of the interpreter while it searches.
+        found = self._threads.map(lambda part: part.search(padded, self._per_part)[1][0], self._parts)
+        # A part of fewer rows than asked for is filled up with -1.
+        rows = [of_part[of_part >= 0] * _N_PARTS + number for number, of_part in enumerate(found)]
+        return np.sort(np.concatenate(rows)).astype(np.int32)
 
     def _padded(self, rows: Array) -> Float32Array:
         return np.pad(np.ascontiguousarray(rows, np.float32), ((0, 0), (0, self._n_padding)))
