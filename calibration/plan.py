@@ -110,7 +110,7 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
     runs: list[PlannedRun] = []
     for files in inputs.runs:
         with problems:
-            runs.append(PlannedRun(files.open().run, files.trials(settings.events)))
+            runs.append(PlannedRun(files.open(settings.events).run, files.trials(settings.events)))
     for check in (_enough, _alike, _named):
         with problems:
             check(runs)

@@ -131,7 +131,7 @@ def decoded_blocks(runs: Sequence[RunRecord], bundle: DecoderBundle, dataset: Pa
         found = sorted(dataset.rglob(f"{record.run.run_id}_events.tsv"))
         if not found:
             raise InputError(f"{dataset}: no {record.run.run_id}_events.tsv; give the data set that was replayed")
-        trials = read_trials(found[0])
+        trials = read_trials(found[0], bundle.settings.events.merge_gap_s)
         trained_on = any(name.startswith(f"{record.run.run_id}_bold.") for name in bundle.provenance.get("runs", ()))
         latest = {a.block: a for a in record.answers if isinstance(a, Ranking) and a.block is not None}
         for block, ranking in sorted(latest.items()):

@@ -42,9 +42,10 @@ class RunFiles:
         """What tells it from other runs."""
         return self.run_id or self.bold.name
 
-    def open(self) -> Source:
-        """The run and its volumes; its blocks are the rows of the events table."""
-        return open_source(self.bold, events=self.events, run_id=self.run_id, tr_s=self.tr_s)
+    def open(self, settings: EventsSettings | None = None) -> Source:
+        """The run and its volumes; its blocks are its trials."""
+        gap_s = (settings or EventsSettings()).merge_gap_s
+        return open_source(self.bold, events=self.events, merge_gap_s=gap_s, run_id=self.run_id, tr_s=self.tr_s)
 
     def trials(self, settings: EventsSettings) -> tuple[Trial, ...]:
         """What was shown or imagined."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from calibration.runs import RunFiles
 from rtgod.alignment import Aligned, Aligner, Reference, Stopwatch, check_reference, registration_to
 from rtgod.denoising import Censor
 from rtgod.errors import InputError
-from rtgod.events import Trial, blocks
+from rtgod.events import Trial
 from rtgod.messages import Float32Array, Int32Array, Pattern, Run
 from rtgod.noise import NoiseCourses
 from rtgod.preprocessing import Cleaner, Noise, NoiseReader, is_settled
@@ -133,15 +133,14 @@ def align_run(files: RunFiles, reference: Reference, settings: PipelineSettings)
     InputError
         If the run or its events cannot be used.
     """
-    source, trials = files.open(), files.trials(settings.events)
-    run = replace(source.run, blocks=blocks(trials))
-    aligner = Aligner(reference, run, settings)
+    source, trials = files.open(settings.events), files.trials(settings.events)
+    aligner = Aligner(reference, source.run, settings)
     stopwatch, volumes, found = Stopwatch(), iter(source), []
     while (volume := stopwatch.time("read", lambda: next(volumes, None))) is not None:
         aligned = aligner.align(volume, stopwatch)
         if isinstance(aligned, Aligned):
             found.append(aligned)
-    return AlignedRun(files.bold, files.events, run, trials, tuple(found), stopwatch.stage_ms)
+    return AlignedRun(files.bold, files.events, source.run, trials, tuple(found), stopwatch.stage_ms)
 
 
 def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> CleanedRun:

@@ -88,6 +88,9 @@ def replay(
     speed: Annotated[float, typer.Option(min=0.01, help="Pace as a multiple of the scanner's.")] = 1.0,
     full_speed: Annotated[bool, typer.Option("--full-speed", help="As fast as the server takes it.")] = False,
     events: Annotated[Path | None, typer.Option(help="Trials; default the events.tsv beside the run.")] = None,
+    merge_gap: Annotated[
+        float, typer.Option(min=0, help="Rows of one label so many seconds apart are one trial, as in calibration.")
+    ] = 0.0,
     run_id: Annotated[str | None, typer.Option(help="Name of the run; default from the file.")] = None,
     subject: Annotated[str | None, typer.Option(help="Subject label; default from the file's name.")] = None,
     tr: Annotated[float | None, typer.Option(help="Repetition time in seconds, where the files give none.")] = None,
@@ -104,7 +107,9 @@ def replay(
     from rtgod.replay import Sent, send_run
     from rtgod.sources import open_source
 
-    source = open_source(run, events=events, run_id=run_id, subject=subject, tr_s=tr, series=series)
+    source = open_source(
+        run, events=events, merge_gap_s=merge_gap, run_id=run_id, subject=subject, tr_s=tr, series=series
+    )
     sent: list[Sent] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Sender(to) as sender, Progress(*columns, console=console) as progress:

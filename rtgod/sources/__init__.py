@@ -33,6 +33,7 @@ def open_source(
     path: Path,
     *,
     events: Path | None = None,
+    merge_gap_s: float = 0.0,
     run_id: str | None = None,
     subject: str | None = None,
     tr_s: float | None = None,
@@ -46,6 +47,8 @@ def open_source(
         A 4-D NIfTI file (.nii, .nii.gz) or a folder of Siemens mosaic DICOM files.
     events : Path, optional
         BIDS events table that gives the run its blocks.
+    merge_gap_s : float
+        Rows of the events table that are one trial; see `rtgod.events.read_trials`.
     run_id, subject : str, optional
         Instead of what the source derives from its files.
     tr_s : float, optional
@@ -66,13 +69,15 @@ def open_source(
     if path.is_dir():
         from rtgod.sources.mosaic import MosaicSeries
 
-        return MosaicSeries(path, events=events, run_id=run_id, subject=subject, tr_s=tr_s, series=series)
+        return MosaicSeries(
+            path, events=events, merge_gap_s=merge_gap_s, run_id=run_id, subject=subject, tr_s=tr_s, series=series
+        )
     if path.is_file() and path.name.lower().endswith((".nii", ".nii.gz")):
         from rtgod.sources.nifti import NiftiRun
 
         if series is not None:
             raise InputError(f"{path}: a NIfTI file has no DICOM series; leave out --series.")
-        return NiftiRun(path, events=events, run_id=run_id, subject=subject, tr_s=tr_s)
+        return NiftiRun(path, events=events, merge_gap_s=merge_gap_s, run_id=run_id, subject=subject, tr_s=tr_s)
     what = "is neither" if path.exists() else "does not exist"
     raise InputError(f"{path} {what}: give a 4-D NIfTI file (.nii, .nii.gz) or a folder of Siemens mosaic DICOM files.")
 

@@ -47,6 +47,8 @@ class MosaicSeries:
         Holds the DICOM files of one series, under any names; files that are not DICOM are passed over.
     events : Path, optional
         Events table that gives the run its blocks.
+    merge_gap_s : float
+        Rows of the events table that are one trial; see `rtgod.events.read_trials`.
     run_id : str, optional
         By default "series-<SeriesNumber>-<first 10 hexadecimal digits of the SHA-256 of SeriesInstanceUID>".
     subject : str, optional
@@ -80,6 +82,7 @@ class MosaicSeries:
         folder: Path,
         *,
         events: Path | None = None,
+        merge_gap_s: float = 0.0,
         run_id: str | None = None,
         subject: str | None = None,
         tr_s: float | None = None,
@@ -104,7 +107,7 @@ class MosaicSeries:
             shape=grid.shape,
             affine=grid.affine,
             n_volumes=max(self._frames) + 1,
-            blocks=blocks(read_trials(events)) if events else (),
+            blocks=blocks(read_trials(events, merge_gap_s)) if events else (),
         )
 
     def __iter__(self) -> Iterator[Volume]:

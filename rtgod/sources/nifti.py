@@ -42,6 +42,8 @@ class NiftiRun:
         A .nii or .nii.gz file of shape (x, y, z, n_volumes).
     events : Path, optional
         Events table; by default the one that BIDS places beside the file, if there is one.
+    merge_gap_s : float
+        Rows of the events table that are one trial; see `rtgod.events.read_trials`.
     run_id : str, optional
         By default the file name without `_bold` and extension.
     subject : str, optional
@@ -69,6 +71,7 @@ class NiftiRun:
         path: Path,
         *,
         events: Path | None = None,
+        merge_gap_s: float = 0.0,
         run_id: str | None = None,
         subject: str | None = None,
         tr_s: float | None = None,
@@ -86,7 +89,7 @@ class NiftiRun:
             shape=layout.shape,
             affine=layout.affine,
             n_volumes=layout.n_volumes,
-            blocks=blocks(read_trials(events)) if events else (),
+            blocks=blocks(read_trials(events, merge_gap_s)) if events else (),
         )
 
     def __iter__(self) -> Iterator[Volume]:

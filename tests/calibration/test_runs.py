@@ -72,7 +72,8 @@ def test_a_repetition_time_may_be_given_where_the_file_has_none(tmp_path):
     files = find_plain_runs([tmp_path], tr_s=1.5).runs[0]
     assert (files.open().run.run_id, files.open().run.tr_s) == ("x", 1.5)
     assert len(files.trials(EventsSettings())) == 2
-    assert len(files.trials(EventsSettings(merge_gap_s=1))) == 1
+    merged = EventsSettings(merge_gap_s=1)
+    assert len(files.trials(merged)) == len(files.open(merged).run.blocks) == 1
 
 
 # ---------------------------------------------------------------- real data, with nothing but settings

@@ -92,6 +92,13 @@ def bids(tmp_path):
     return make_nifti(tmp_path / "sub-03/ses-a/func/sub-03_ses-a_task-imagery_run-01_bold.nii.gz")
 
 
+def test_rows_of_its_events_may_be_one_block(bids):
+    rows = "onset\tduration\ttrial_type\n0\t1\tface\n1.1\t1\tface\n4\t1\tface\n"
+    bids.with_name("sub-03_ses-a_task-imagery_run-01_events.tsv").write_text(rows)
+    assert [block.duration_s for block in open_source(bids).run.blocks] == [1, 1, 1]
+    assert [block.duration_s for block in open_source(bids, merge_gap_s=0.5).run.blocks] == [2.1, 1]
+
+
 def test_names_come_from_bids(bids):
     run = open_source(bids).run
     assert (run.run_id, run.subject, run.blocks) == ("sub-03_ses-a_task-imagery_run-01", "03", ())
