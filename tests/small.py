@@ -18,6 +18,7 @@ SHAPE = (18, 20, 16)  # so that a transposed axis shows
 AFFINE = np.array([[4.0, 0, 0, -34], [0, 4.0, 0, -38], [0, 0, 4.0, -30], [0, 0, 0, 1]])
 TR_S = 2.0
 N_VOXELS, N_SAMPLES, N_CANDIDATES = 40, 12, 7
+N_DECODER_SAMPLES = 30
 SETTINGS = PipelineSettings(
     motion=MotionSettings(n_points=1000),
     nuisance=NuisanceSettings(discard_s=2.0, warm_up_volumes=2),
@@ -78,6 +79,21 @@ def bundle(settings=SETTINGS, n_units=MappingProxyType({"conv": 9, "fc": 5})):
         settings=settings,
         provenance={"subject": "small"},
     )
+
+
+def normal(*shape, seed=0):
+    """Unit normal numbers, float32."""
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def layer_decoders(n_units=MappingProxyType({"conv1": 21, "conv5": 40, "fc8": 5})):
+    """Layers with random weights on `N_DECODER_SAMPLES` patterns, and units of unlike means and SDs."""
+    return {
+        name: LayerDecoder(
+            normal(n, N_DECODER_SAMPLES, seed=n), 10 + 5 * normal(n, seed=n + 1), 1 + normal(n, seed=n + 2) ** 2
+        )
+        for name, n in n_units.items()
+    }
 
 
 def run(run_id="run-1", **changes):

@@ -1,28 +1,27 @@
+"""Decoding: dense algebra in the network's units, whatever the number of threads."""
+
 import numba
 import numpy as np
 import pytest
 
-from rtgod.decoding import Decoder, LayerDecoder, rows_dot
+from rtgod.decoding import Decoder, rows_dot
+from tests import small
+from tests.small import normal
 
-N_SAMPLES, N_VOXELS = 30, 83
-N_UNITS = {"conv1": 21, "conv5": 40, "fc8": 5}
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+N_VOXELS = 83
 
 
 @pytest.fixture
 def layers():
-    return {
-        name: LayerDecoder(normal(n, N_SAMPLES, seed=n), 10 + 5 * normal(n, seed=n + 1), 1 + normal(n, seed=n + 2) ** 2)
-        for name, n in N_UNITS.items()
-    }
+    return small.layer_decoders()
 
 
-@pytest.fixture
 def test_decoded_features_are_dense_algebra_in_natural_units(layers):
-    patterns, mean, sd = normal(N_SAMPLES, N_VOXELS), normal(N_VOXELS, seed=1), 1 + normal(N_VOXELS, seed=2) ** 2
+    patterns, mean, sd = (
+        normal(small.N_DECODER_SAMPLES, N_VOXELS),
+        normal(N_VOXELS, seed=1),
+        1 + normal(N_VOXELS, seed=2) ** 2,
+    )
     values = 3 * normal(N_VOXELS, seed=3)
     decoded = Decoder(patterns, mean, sd, layers).decode(12, values)
     assert decoded.index == 12
@@ -37,7 +36,9 @@ def test_decoded_features_are_dense_algebra_in_natural_units(layers):
 
 def test_the_mean_pattern_decodes_to_the_mean_features(layers):
     mean = normal(N_VOXELS, seed=1)
-    decoded = Decoder(normal(N_SAMPLES, N_VOXELS), mean, np.ones(N_VOXELS, np.float32), layers).decode(0, mean)
+    decoded = Decoder(normal(small.N_DECODER_SAMPLES, N_VOXELS), mean, np.ones(N_VOXELS, np.float32), layers).decode(
+        0, mean
+    )
     for name, layer in layers.items():
         np.testing.assert_array_equal(decoded.layers[name], layer.unit_mean)
 

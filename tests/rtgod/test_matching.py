@@ -14,22 +14,15 @@ from rtgod.decoding import LayerDecoder
 from rtgod.errors import MissingDependencyError
 from rtgod.matching import CategoryIndex, standardise_rows
 from rtgod.messages import Features
-from tests import naive
+from tests import naive, small
+from tests.small import normal
 
-N_SAMPLES, N_CANDIDATES = 30, 17
-N_UNITS = {"conv1": 21, "conv5": 40, "fc8": 5}
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+N_CANDIDATES = 17
 
 
 @pytest.fixture
 def layers():
-    return {
-        name: LayerDecoder(normal(n, N_SAMPLES, seed=n), 10 + 5 * normal(n, seed=n + 1), 1 + normal(n, seed=n + 2) ** 2)
-        for name, n in N_UNITS.items()
-    }
+    return small.layer_decoders()
 
 
 @pytest.fixture
