@@ -90,6 +90,8 @@ class CategoryIndex:
         if self.n_candidates > EXACT_UP_TO:
             self.n_ranked = min(N_RANKED, self.n_candidates)
             self._shortlist = Shortlist(self.n_candidates, self._vectors, N_SHORTLISTED)
+            # Compiles what only a shortlist needs, so that the first volume does not wait for it.
+            self.top(Features(0, {name: layers[name].unit_mean for name in candidates}), 1)
 
     def correlations(self, features: Features) -> Float32Array:
         """Pearson's r of each layer with each candidate, shape (n_layers, n_candidates), float32."""

@@ -15,12 +15,12 @@ import numpy as np
 from rtgod.errors import MissingDependencyError
 from rtgod.messages import Array, Float32Array, Int32Array
 
-#: Four bits for so many columns (André et al. 2021, quick ADC).
+#: Four bits for so many columns ("Quicker ADC", André et al. 2021).
 _COLUMNS_PER_CODE = 4
 _N_BITS = 4
 #: Parts that are scanned at the same time. Their number is fixed, so that cores change only the time.
 _N_PARTS = 8
-#: Of k-means; more find no better codes.
+#: Of the k-means that learns the codes.
 _N_ITERATIONS = 10
 #: Rows that the codes are learned from, and rows that are coded at a time.
 _PIECE = 20_000
