@@ -61,8 +61,9 @@ def solve(columns: Array, inverses: Array, b: Array, spare: Array) -> None:
     for j in range(n_blocks):
         start = j * BLOCK
         part, product = b[start : start + BLOCK], spare[start : start + BLOCK]
-        np.dot(b[:start], columns[j, :start], out=product)
-        part -= product
+        if j > 0:
+            np.dot(b[:start], columns[j, :start], out=product)
+            part -= product
         np.dot(part, inverses[j], out=product)
         part[:] = product
     for j in range(n_blocks - 1, -1, -1):
@@ -70,8 +71,9 @@ def solve(columns: Array, inverses: Array, b: Array, spare: Array) -> None:
         part = b[start : start + BLOCK]
         np.dot(inverses[j], part, out=spare[:BLOCK])
         part[:] = spare[:BLOCK]
-        np.dot(columns[j, :start], part, out=spare[:start])
-        b[:start] -= spare[:start]
+        if j > 0:
+            np.dot(columns[j, :start], part, out=spare[:start])
+            b[:start] -= spare[:start]
 
 
 @njit(cache=True)

@@ -3,13 +3,16 @@
 For z-scored voxels X (n_voxels, n_samples), a z-scored unit y (n_samples,) and prior variances A in units of the
 noise's, a step is (Horikawa & Kamitani 2017)
 
-    S = XXᵀ + diag(1/A),  W = S⁻¹Xy,  G = diag(XXᵀS⁻¹) = 1 − diag(S⁻¹)/A,
+    S = XXᵀ + diag(1/A),  W = S⁻¹Xy,  G = diag(XXᵀS⁻¹),
     σ² = (y·y − W·Xy) / n_samples,  A ← √(A · (W²/σ²) / G),
 
 and a voxel is pruned once A/max A ≤ 1e-10. While there are more voxels than samples, S⁻¹ is got by way of
 C = XᵀAX + 1 (n_samples, n_samples). After that no step needs the samples, and few need an inverse of their own: of S,
 its diagonal alone changes. So the inverse P of an earlier S, with `base` in place of A, is kept. Voxels that have moved
 since are brought up to date by rank-one changes of P; what the others have moved counts to first order.
+
+A voxel's own A is kept apart: with the precision H that the data give its weight when the other voxels are in the
+model, diag(S⁻¹) = 1/(1/A + H) and G = AH/(1 + AH), which loses no digits as A vanishes.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ _PRUNED = 1e-10
 _SETTLED = 1e-10
 #: Share of noise below which the fit is exact: there is nothing left to determine relevance by.
 _EXACT = 1e-10
+#: Largest prior variance at which no voxel is relevant: on its way to 0, it would run out of digits.
+_IRRELEVANT = 1e-30
 #: Relative change of a voxel's posterior variance, times its correlation with all others', up to which first order
 #: will do: predictions then differ from those of exact steps by less than 1e-6 of a unit's standard deviation.
 _FIRST_ORDER = 3e-3
@@ -34,7 +39,6 @@ _FIRST_ORDER = 3e-3
 _RENEWED = 0.2
 #: Steps after which the inverse is made anew whatever happened, so that rounding does not add up.
 _RENEWED_AFTER = 200
-_TINY = 1e-300
 
 
 @njit(cache=True)
@@ -106,7 +110,7 @@ def _among_samples(
             W[i] = math.sqrt(A[i]) * np.dot(inverted[i, :n_samples], y)
             G[i] = np.dot(inverted[i], scaled[i])
         largest, _ = _update(A, W, G, b, power, n_samples, n)
-        if largest == 0.0:
+        if largest < _IRRELEVANT:
             return n, n_steps
         survivors = 0
         for i in range(n):
@@ -143,44 +147,41 @@ def _among_voxels(
         for j in range(n):
             K[i, j] = row[voxels[alive[j]]]
     # `change` is that of 1/A since `base`; `at_base` is W with `base` in place of A.
-    base, change, at_base, V, G = np.ones(n), np.zeros(n), np.empty(n), np.empty(n), np.empty(n)
+    base, change, at_base, H, G = np.ones(n), np.zeros(n), np.empty(n), np.empty(n), np.empty(n)
     moved, vectors, factors = np.empty(n, np.int64), np.zeros((4, n)), np.zeros(4)
     since = _RENEWED_AFTER
     for step in range(n_steps):
         n_moved = 0
-        for i in range(n):
-            change[i] = 1.0 / A[i] - 1.0 / base[i]
-            relative = change[i] * P[i, i] / (1.0 + change[i] * P[i, i])
-            if since < _RENEWED_AFTER and abs(relative) * _correlation(K[i, i], base[i], P[i, i]) > _FIRST_ORDER:
-                moved[n_moved] = i
-                n_moved += 1
+        if since < _RENEWED_AFTER:
+            for i in range(n):
+                change[i] = 1.0 / A[i] - 1.0 / base[i]
+                relative = change[i] / (1.0 / A[i] + H[i])
+                if abs(relative) * _correlation(K[i, i], base[i], H[i]) > _FIRST_ORDER:
+                    moved[n_moved] = i
+                    n_moved += 1
         if since >= _RENEWED_AFTER or n_moved > _RENEWED * n or step == n_steps - 1:
-            _renew(K, A, n, columns, inverses, rows, spare, P)
-            _product(P, b, n, at_base)
             base[:n], change[:n], since = A[:n], 0.0, 0
+            _renew(K, b, base, n, columns, inverses, rows, spare, P, at_base, H)
         else:
-            _bring_up_to_date(P, at_base, change, moved[:n_moved], n, vectors, factors)
-            for i in moved[:n_moved]:
-                base[i], change[i] = A[i], 0.0
+            _bring_up_to_date(P, at_base, H, base, change, moved[:n_moved], n, vectors, factors)
             since += 1
-        _to_first_order(P, at_base, change, n, W, V)
-        for i in range(n):
-            G[i] = max(1.0 - V[i] / A[i], _TINY)
+        _to_first_order(P, at_base, H, A, change, n, W, G)
         largest, relative = _update(A, W, G, b, power, n_samples, n)
-        if largest == 0.0:
+        if largest < _IRRELEVANT:
             return n
         i = 0
         while i < n:
             if A[i] > _PRUNED * largest:
                 i += 1
                 continue
-            if _correlation(K[i, i], base[i], P[i, i]) > _FIRST_ORDER:
+            if _correlation(K[i, i], base[i], H[i]) > _FIRST_ORDER:
                 since = _RENEWED_AFTER
+            # The last voxel takes the place of the one that is pruned.
             n -= 1
             for matrix in (K, P):
                 matrix[i, : n + 1] = matrix[n, : n + 1]
                 matrix[: n + 1, i] = matrix[: n + 1, n]
-            for vector in (b, A, W, base, at_base):
+            for vector in (b, A, W, base, at_base, H):
                 vector[i] = vector[n]
             alive[i] = alive[n]
         if relative < _SETTLED:
@@ -209,14 +210,26 @@ def _update(A: Array, W: Array, G: Array, b: Array, power: float, n_samples: int
 
 
 @njit(cache=True)
-def _correlation(power: float, base: float, variance: float) -> float:
+def _correlation(power: float, base: float, precision: float) -> float:
     """Multiple correlation of a voxel's weight with all others' under the posterior, whose covariance is σ²P."""
-    return math.sqrt(max(1.0 - 1.0 / (variance * (power + 1.0 / base)), 0.0))
+    return math.sqrt(max(base * (power - precision) / (1.0 + base * power), 0.0))
 
 
 @njit(cache=True)
-def _renew(K: Array, A: Array, n: int, columns: Array, inverses: Array, rows: Array, spare: Array, P: Array) -> None:
-    """The inverse of K + diag(1/A), into `P`; `columns` and `rows` are flat, for they shrink with `n`."""
+def _renew(
+    K: Array,
+    b: Array,
+    A: Array,
+    n: int,
+    columns: Array,
+    inverses: Array,
+    rows: Array,
+    spare: Array,
+    P: Array,
+    W: Array,
+    H: Array,
+) -> None:
+    """P, W and H with this A, from the start; `columns` and `rows` are flat, for they shrink with `n`."""
     n_blocks = -(-n // BLOCK)
     size = n_blocks * BLOCK
     S = columns[: size * size].reshape(n_blocks, size, BLOCK)
@@ -230,13 +243,24 @@ def _renew(K: Array, A: Array, n: int, columns: Array, inverses: Array, rows: Ar
         S[i // BLOCK, i, i % BLOCK] += 1.0 / A[i] if i < n else 1.0
     factorise(S, inverses, spare)
     invert(S, inverses, rows[: size * size].reshape(n_blocks, size, BLOCK), spare, P)
+    for i in range(n):
+        W[i] = np.dot(P[i, :n], b[:n])
+        H[i] = np.dot(P[i, :n], K[i, :n]) / P[i, i]
 
 
 @njit(cache=True, fastmath={"contract", "nsz"})
 def _bring_up_to_date(
-    P: Array, at_base: Array, change: Array, moved: Array, n: int, vectors: Array, factors: Array
+    P: Array,
+    W: Array,
+    H: Array,
+    base: Array,
+    change: Array,
+    moved: Array,
+    n: int,
+    vectors: Array,
+    factors: Array,
 ) -> None:
-    """P with `change` added to S's diagonal at the voxels that moved (Sherman & Morrison 1950), four at a time."""
+    """Make the change of the voxels that moved, by rank-one changes of P (Sherman & Morrison 1950), four at a time."""
     for first in range(0, moved.size, 4):
         factors[:] = 0.0
         for k in range(min(4, moved.size - first)):
@@ -246,7 +270,14 @@ def _bring_up_to_date(
             for earlier in range(k):
                 _subtract(vector[:n], factors[earlier] * vectors[earlier, j], vectors[earlier, :n])
             factors[k] = change[j] / (1.0 + change[j] * vector[j])
-            _subtract(at_base[:n], factors[k] * at_base[j], vector[:n])
+            _subtract(W[:n], factors[k] * W[j], vector[:n])
+            own = H[j]
+            for i in range(n):
+                variance, less = 1.0 / (1.0 / base[i] + H[i]), factors[k] * vector[i] * vector[i]
+                H[i] += less / (variance * (variance - less))
+            H[j] = own
+            base[j] = 1.0 / (1.0 / base[j] + change[j])
+            change[j] = 0.0
         a, b, c, d = vectors[0, :n], vectors[1, :n], vectors[2, :n], vectors[3, :n]
         for i in range(n):
             row = P[i, :n]
@@ -262,30 +293,19 @@ def _subtract(vector: Array, factor: float, other: Array) -> None:
 
 
 @njit(cache=True, fastmath={"contract", "nsz", "reassoc"})
-def _product(P: Array, b: Array, n: int, out: Array) -> None:
-    for i in range(n):
-        row, total = P[i, :n], 0.0
-        for j in range(n):
-            total += row[j] * b[j]
-        out[i] = total
-
-
-@njit(cache=True, fastmath={"contract", "nsz", "reassoc"})
-def _to_first_order(P: Array, at_base: Array, change: Array, n: int, W: Array, V: Array) -> None:
-    """Weights and diagonal of the inverse with `change` added to the diagonal of S.
-
-    Each voxel's own change is exact, that of any other to first order.
-    """
+def _to_first_order(P: Array, at_base: Array, H: Array, A: Array, change: Array, n: int, W: Array, G: Array) -> None:
+    """W and G with `change` made: each voxel's own exactly, those of the others to first order."""
     of_variance, of_weight = np.empty(n), np.empty(n)
     for j in range(n):
         of_variance[j] = change[j] / (1.0 + change[j] * P[j, j])
         of_weight[j] = of_variance[j] * at_base[j]
     for i in range(n):
-        row, weight, variance, own = P[i, :n], 0.0, 0.0, P[i, i]
+        row, weight, less, own = P[i, :n], 0.0, 0.0, P[i, i]
         for j in range(n):
             weight += row[j] * of_weight[j]
-            variance += row[j] * row[j] * of_variance[j]
+            less += row[j] * row[j] * of_variance[j]
         weight = at_base[i] - (weight - own * of_weight[i])
-        variance = own - (variance - own * own * of_variance[i])
+        less -= own * own * of_variance[i]
         W[i] = weight / (1.0 + change[i] * own)
-        V[i] = variance / (1.0 + change[i] * variance)
+        informed = A[i] * (H[i] + less / (own * (own - less)))
+        G[i] = informed / (1.0 + informed)
