@@ -66,6 +66,8 @@ class StimulusFiles:
         for store in self._stores:
             store.check_finished()
             store.check_network(self._stores[0].network)
+        # Read at once: what is wrong with them should be known before runs are worked through.
+        self._ranked = self._candidates.means() if isinstance(self._candidates, FeatureStore) else None
 
     @property
     def need_network(self) -> bool:
@@ -97,8 +99,8 @@ class StimulusFiles:
             of_shown = self._images.features_of(shown)
         else:
             of_shown = {layer: values[: len(files)] for layer, values in computed.items()}
-        if isinstance(self._candidates, FeatureStore):
-            ids, means = self._candidates.means()
+        if self._ranked:
+            ids, means = self._ranked
         else:
             rest = {layer: values[len(files) :] for layer, values in computed.items()}
             ids, means = category_means(rest, self._candidates.categories)

@@ -178,6 +178,10 @@ class FeatureStore:
         """The rows of a batch of images."""
         return slice(batch * self._batch, min((batch + 1) * self._batch, self.n_images))
 
+    def batches_of(self, rows: slice) -> range:
+        """The batches that some rows lie in."""
+        return range(rows.start // self._batch, -(-rows.stop // self._batch))
+
     def block_of(self, block: int) -> slice:
         """The categories of a block."""
         return slice(block * self._batch, min((block + 1) * self._batch, self.n_categories))
