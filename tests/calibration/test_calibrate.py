@@ -181,7 +181,7 @@ def test_a_shown_image_without_a_file_is_named(bundle, inputs):
     training = samples_of(inputs.runs, bundle)
     missing = replace(training[0].trials[3], stimulus="n00000000_1")
     training[0] = replace(training[0], trials=(*training[0].trials[:3], missing, *training[0].trials[4:]))
-    with pytest.raises(InputError, match=r"shows n00000000_1, of which there is no image file; .*--images"):
+    with pytest.raises(InputError, match=r"show n00000000_1, of which there is no image file; .*--images"):
         StimulusFiles(inputs.images, inputs.candidates).features(training, None, quiet)
 
 
