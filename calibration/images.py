@@ -173,16 +173,20 @@ def _tabled(path: Path) -> ImageList:
     )
 
 
+class _TabSeparated(csv.excel_tab):
+    """As in BIDS, nothing is quoted."""
+
+    quoting = csv.QUOTE_NONE
+
+
 def _rows(path: Path) -> list[Mapping[str, str]]:
     """The table's rows, each with what it needs."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: neither a folder of images nor a table that can be read ({error})") from error
-    tabs = "\t" in text.partition("\n")[0]
-    # Between tabs there is no quoting, as in BIDS.
-    delimiter, quoting = ("\t", csv.QUOTE_NONE) if tabs else (",", csv.QUOTE_MINIMAL)
-    reader = csv.DictReader(io.StringIO(text, newline=None), delimiter=delimiter, quoting=quoting, strict=True)
+    dialect = _TabSeparated if "\t" in text.partition("\n")[0] else csv.excel
+    reader = csv.DictReader(io.StringIO(text, newline=None), dialect=dialect, strict=True)
     try:
         rows: list[Mapping[str, str]] = list(reader)
     except csv.Error as error:

@@ -8,7 +8,7 @@ from filecmp import cmp
 from pathlib import Path
 
 from calibration.features import FeatureExtractor, category_means
-from calibration.images import find_images, first_few, list_categories
+from calibration.images import ImageList, find_images, first_few, list_categories
 from calibration.preparation import Report
 from calibration.samples import RunSamples
 from calibration.store import FeatureStore, is_store
@@ -61,13 +61,13 @@ class StimulusFiles:
 
     def __init__(self, images: Path, candidates: Path) -> None:
         self._images = FeatureStore(images) if is_store(images) else find_images(images)
-        self._candidates = FeatureStore(candidates) if is_store(candidates) else list_categories(candidates)
-        self._stores = [source for source in (self._images, self._candidates) if isinstance(source, FeatureStore)]
+        ranked = FeatureStore(candidates) if is_store(candidates) else list_categories(candidates)
+        self._stores = [source for source in (self._images, ranked) if isinstance(source, FeatureStore)]
         for store in self._stores:
             store.check_finished()
             store.check_network(self._stores[0].network)
         # Read at once: what is wrong with them should be known before runs are worked through.
-        self._ranked = self._candidates.means() if isinstance(self._candidates, FeatureStore) else None
+        self._candidates = ranked.means() if isinstance(ranked, FeatureStore) else ranked
 
     @property
     def need_network(self) -> bool:
@@ -93,17 +93,17 @@ class StimulusFiles:
         """
         shown = _shown(samples)
         files = [] if isinstance(self._images, FeatureStore) else _files_of(shown, self._images)
-        others: list[Path] = [] if isinstance(self._candidates, FeatureStore) else self._candidates.files
+        others = self._candidates.files if isinstance(self._candidates, ImageList) else []
         computed = self._compute([*files, *others], extractor, report)
         if isinstance(self._images, FeatureStore):
             of_shown = self._images.features_of(shown)
         else:
             of_shown = {layer: values[: len(files)] for layer, values in computed.items()}
-        if self._ranked:
-            ids, means = self._ranked
-        else:
+        if isinstance(self._candidates, ImageList):
             rest = {layer: values[len(files) :] for layer, values in computed.items()}
             ids, means = category_means(rest, self._candidates.categories)
+        else:
+            ids, means = self._candidates
         return Stimuli({name: row for row, name in enumerate(shown)}, of_shown, tuple(ids), means)
 
     def _compute(
