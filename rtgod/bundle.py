@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from rtgod.alignment import Reference
 from rtgod.confidence import Confidence
-from rtgod.decoding import Decoder, LayerDecoder
+from rtgod.decoding import AnyLayerDecoder, Decoder, LayerDecoder, SparseLayerDecoder
 from rtgod.errors import BundleError
 from rtgod.files import appearing_whole
 from rtgod.matching import CategoryIndex, index_categories
@@ -30,7 +30,7 @@ from rtgod.preprocessing import Noise
 from rtgod.settings import NotNegative, PipelineSettings
 from rtgod.window import Repeats
 
-FORMAT = 2
+FORMAT = 3
 _HEADER, _ARRAYS = "bundle.json", "arrays.safetensors"
 
 
@@ -51,10 +51,10 @@ class DecoderBundle:
     reference : Reference
         Template, its affine, and the decoder's voxels.
     patterns : ndarray of shape (n_samples, n_voxels), float32
-        Training samples, z-scored with `voxel_mean` and `voxel_sd`.
+        Training samples, z-scored with `voxel_mean` and `voxel_sd`; none if every layer is sparse.
     voxel_mean, voxel_sd : ndarray of shape (n_voxels,), float32
         In percent signal change.
-    layers : mapping of str to LayerDecoder
+    layers : mapping of str to LayerDecoder or SparseLayerDecoder
     candidates : tuple of Candidate
     candidate_features : mapping of str to ndarray of shape (n_candidates, n_units), float32
         Category features per layer, in the network's activations.
@@ -76,7 +76,7 @@ class DecoderBundle:
     patterns: Float32Array
     voxel_mean: Float32Array
     voxel_sd: Float32Array
-    layers: Mapping[str, LayerDecoder]
+    layers: Mapping[str, AnyLayerDecoder]
     candidates: tuple[Candidate, ...]
     candidate_features: Mapping[str, Float32Array]
     noise: Noise
@@ -103,6 +103,7 @@ class DecoderBundle:
                     "rtgod_bundle": FORMAT,
                     "sha256": sha256_of(unfinished / _ARRAYS),
                     "layers": list(self.layers),
+                    "sparse": [name for name, layer in self.layers.items() if isinstance(layer, SparseLayerDecoder)],
                     "noise": [part for part in ("shape", "courses") if getattr(self.noise, part)],
                     "candidates": [[c.category_id, c.name] for c in self.candidates],
                     "layer_weights": self.layer_weights and dict(self.layer_weights),
@@ -161,9 +162,7 @@ class DecoderBundle:
             "voxel_sd": self.voxel_sd,
         }
         for name, layer in self.layers.items():
-            arrays[f"{name}/dual"] = layer.dual
-            arrays[f"{name}/unit_mean"] = layer.unit_mean
-            arrays[f"{name}/unit_sd"] = layer.unit_sd
+            arrays |= {f"{name}/{field.name}": getattr(layer, field.name) for field in fields(layer)}
             arrays[f"{name}/candidates"] = self.candidate_features[name]
         if shape := self.noise.shape:
             arrays["noise/sd"], arrays["noise/components"] = shape.sd, shape.components
@@ -174,10 +173,7 @@ class DecoderBundle:
 
     @classmethod
     def _assemble(cls, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> DecoderBundle:
-        layers = {
-            name: LayerDecoder(arrays[f"{name}/dual"], arrays[f"{name}/unit_mean"], arrays[f"{name}/unit_sd"])
-            for name in header["layers"]
-        }
+        layers = {name: _layer_of(name, name in header["sparse"], arrays) for name in header["layers"]}
         bundle = cls(
             reference=Reference(arrays["template"], arrays["affine"], arrays["voxels"]),
             patterns=arrays["patterns"],
@@ -207,10 +203,19 @@ class DecoderBundle:
             "voxel_mean": (n_voxels,),
             "voxel_sd": (n_voxels,),
         }
+        dtypes = {"affine": "float64", "voxels": "int32", "noise/voxels": "int32"}
         for name, layer in self.layers.items():
-            n_units = layer.dual.shape[0]
-            shapes |= {f"{name}/dual": (n_units, n_samples), f"{name}/candidates": (len(self.candidates), n_units)}
+            n_units = layer.n_units
+            if isinstance(layer, SparseLayerDecoder):
+                _check_places(name, layer, n_voxels)
+                n_weights = len(layer.weights)
+                shapes |= {f"{name}/starts": (n_units + 1,), f"{name}/voxels": (n_weights,)}
+                shapes[f"{name}/weights"] = (n_weights,)
+                dtypes |= {f"{name}/starts": "int32", f"{name}/voxels": "int32"}
+            else:
+                shapes[f"{name}/dual"] = (n_units, n_samples)
             shapes |= {f"{name}/unit_mean": (n_units,), f"{name}/unit_sd": (n_units,)}
+            shapes[f"{name}/candidates"] = (len(self.candidates), n_units)
         if noise := self.noise.shape:
             n_components = len(noise.components)
             shapes |= {"noise/sd": (n_voxels,), "noise/components": (n_components, n_voxels)}
@@ -223,7 +228,6 @@ class DecoderBundle:
             raise ValueError(f"settings ask for {n_components} noise components, and there are none")
         if unknown := sorted(set(self.layer_weights or ()) - set(self.layers)):
             raise ValueError(f"layer_weights are of {unknown}, and the layers are {list(self.layers)}")
-        dtypes = {"affine": "float64", "voxels": "int32", "noise/voxels": "int32"}
         for key, array in self._arrays().items():
             dtype = dtypes.get(key, "float32")
             if array.shape != shapes[key] or array.dtype.name != dtype:
@@ -237,6 +241,20 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _layer_of(name: str, sparse: bool, arrays: Mapping[str, Array]) -> AnyLayerDecoder:
+    kind = SparseLayerDecoder if sparse else LayerDecoder
+    return kind(**{field.name: arrays[f"{name}/{field.name}"] for field in fields(kind)})
+
+
+def _check_places(name: str, layer: SparseLayerDecoder, n_voxels: int) -> None:
+    """Where the kernel reads; it does not look out for what lies outside."""
+    starts, voxels = layer.starts, layer.voxels
+    if len(starts) == 0 or starts[0] != 0 or starts[-1] != len(voxels) or (np.diff(starts) < 0).any():
+        raise ValueError(f"{name}/starts does not divide {len(voxels)} weights among units")
+    if len(voxels) and not (voxels.min() >= 0 and voxels.max() < n_voxels):
+        raise ValueError(f"{name}/voxels names voxels beyond the {n_voxels} that there are")
 
 
 def _noise_of(parts: Sequence[str], arrays: Mapping[str, Array]) -> Noise:

@@ -1,7 +1,8 @@
-"""Pattern to features: two products per layer, memory-bound and exact for any thread count.
+"""Pattern to features: a product or two per layer, memory-bound and exact for any thread count.
 
-The decoder is ridge regression in dual form: a pattern's similarity to every training pattern, times the dual
-coefficients. Each output is one dot product that one thread computes from end to end, so threads change only the time.
+A layer's decoder is linear, and comes in one of two forms. In dual form it is a pattern's similarity to every training
+pattern, times dual coefficients; in sparse form each unit has weights for a few voxels of its own. Each output is one
+dot product that one thread computes from end to end, so threads change only the time.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 
-from rtgod.messages import Array, Features, Float32Array
+from rtgod.messages import Array, Features, Float32Array, Int32Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +32,42 @@ class LayerDecoder:
     unit_mean: Float32Array
     unit_sd: Float32Array
 
+    @property
+    def n_units(self) -> int:
+        """Units that are decoded."""
+        return self.dual.shape[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SparseLayerDecoder:
+    """Linear regression onto one layer's units, each from some of the voxels.
+
+    Attributes
+    ----------
+    starts : ndarray of shape (n_units + 1,), int32
+        Where each unit's weights begin; the last is where they end.
+    voxels : ndarray of shape (n_weights,), int32
+        Position of the voxel that each weight is for.
+    weights : ndarray of shape (n_weights,), float32
+        In z-scored units.
+    unit_mean, unit_sd : ndarray of shape (n_units,), float32
+        Of the training samples' features, in the network's activations.
+    """
+
+    starts: Int32Array
+    voxels: Int32Array
+    weights: Float32Array
+    unit_mean: Float32Array
+    unit_sd: Float32Array
+
+    @property
+    def n_units(self) -> int:
+        """Units that are decoded."""
+        return self.unit_mean.shape[0]
+
+
+AnyLayerDecoder = LayerDecoder | SparseLayerDecoder
+
 
 class Decoder:
     """Turns a sample's pattern into features.
@@ -38,10 +75,10 @@ class Decoder:
     Parameters
     ----------
     patterns : ndarray of shape (n_samples, n_voxels), float32
-        The training patterns, z-scored.
+        The training patterns, z-scored; none are needed if every layer is sparse.
     voxel_mean, voxel_sd : ndarray of shape (n_voxels,), float32
         What they were z-scored with.
-    layers : mapping of str to LayerDecoder
+    layers : mapping of str to LayerDecoder or SparseLayerDecoder
     """
 
     def __init__(
@@ -49,7 +86,7 @@ class Decoder:
         patterns: Float32Array,
         voxel_mean: Float32Array,
         voxel_sd: Float32Array,
-        layers: Mapping[str, LayerDecoder],
+        layers: Mapping[str, AnyLayerDecoder],
     ) -> None:
         self._patterns = patterns
         self._voxel_mean = voxel_mean
@@ -63,8 +100,11 @@ class Decoder:
         rows_dot(self._patterns, z, similarity)
         decoded = {}
         for name, layer in self._layers.items():
-            units = np.empty(layer.dual.shape[0], np.float32)
-            rows_dot(layer.dual, similarity, units)
+            units = np.empty(layer.n_units, np.float32)
+            if isinstance(layer, SparseLayerDecoder):
+                sparse_rows_dot(layer.starts, layer.voxels, layer.weights, z, units)
+            else:
+                rows_dot(layer.dual, similarity, units)
             decoded[name] = units * layer.unit_sd + layer.unit_mean
         return Features(index, decoded)
 
@@ -76,11 +116,11 @@ class Decoder:
     @property
     def n_units(self) -> int:
         """Units of all layers."""
-        return sum(layer.dual.shape[0] for layer in self._layers.values())
+        return sum(layer.n_units for layer in self._layers.values())
 
     def by_layer(self, index: int, units: Float32Array) -> Features:
         """All layers' units, shape (n_units,), one layer after the other, as `Features`."""
-        ends = np.cumsum([layer.dual.shape[0] for layer in self._layers.values()])[:-1]
+        ends = np.cumsum([layer.n_units for layer in self._layers.values()])[:-1]
         return Features(index, dict(zip(self._layers, np.split(units, ends), strict=True)))
 
 
@@ -94,4 +134,15 @@ def rows_dot(matrix: Array, vector: Array, out: Array) -> None:
         total = np.float32(0.0)
         for column in range(vector.shape[0]):
             total += matrix[row, column] * vector[column]
+        out[row] = total
+
+
+@njit(cache=True, parallel=True, fastmath=True)
+def sparse_rows_dot(starts: Array, columns: Array, values: Array, vector: Array, out: Array) -> None:
+    """`out = matrix @ vector` for a matrix of float32 whose rows hold some columns only; one thread per row."""
+    for row in prange(out.size):
+        some, weights = columns[starts[row] : starts[row + 1]], values[starts[row] : starts[row + 1]]
+        total = np.float32(0.0)
+        for position in range(some.size):
+            total += weights[position] * vector[some[position]]
         out[row] = total

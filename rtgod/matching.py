@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 
-from rtgod.decoding import LayerDecoder
+from rtgod.decoding import AnyLayerDecoder
 from rtgod.errors import InputError
 from rtgod.messages import Array, Features, Float32Array, Float64Array, Int32Array
 from rtgod.settings import Combination, RankingSettings
@@ -36,7 +36,7 @@ class CategoryIndex:
     ----------
     candidates : mapping of str to ndarray of shape (n_all, n_units), float32
         Category features per layer.
-    layers : mapping of str to LayerDecoder
+    layers : mapping of str to LayerDecoder or SparseLayerDecoder
         For their unit means and SDs.
     combine : {"fisher", "concatenated", "weighted"}
         What a candidate's score is: the mean of its layers' Fisher z, the Fisher z of one correlation over the units of
@@ -65,7 +65,7 @@ class CategoryIndex:
     def __init__(
         self,
         candidates: Mapping[str, Float32Array],
-        layers: Mapping[str, LayerDecoder],
+        layers: Mapping[str, AnyLayerDecoder],
         combine: Combination = "fisher",
         weights: Mapping[str, float] | None = None,
         positions: Int32Array | None = None,
@@ -184,7 +184,7 @@ class _Query:
 
 def index_categories(
     settings: RankingSettings,
-    layers: Mapping[str, LayerDecoder],
+    layers: Mapping[str, AnyLayerDecoder],
     candidate_ids: Sequence[str],
     candidates: Mapping[str, Float32Array],
     weights: Mapping[str, float] | None,
@@ -194,7 +194,7 @@ def index_categories(
     Parameters
     ----------
     settings : RankingSettings
-    layers : mapping of str to LayerDecoder
+    layers : mapping of str to LayerDecoder or SparseLayerDecoder
     candidate_ids : sequence of str
     candidates : mapping of str to ndarray of shape (n_all, n_units), float32
         Category features per layer, a row for each of `candidate_ids`.

@@ -8,7 +8,7 @@ import numpy as np
 
 from rtgod.alignment import Reference
 from rtgod.bundle import Candidate, DecoderBundle
-from rtgod.decoding import LayerDecoder
+from rtgod.decoding import LayerDecoder, SparseLayerDecoder
 from rtgod.messages import Float32Array, Ranking, Run, Volume
 from rtgod.noise import NoiseCourses, NoiseShape
 from rtgod.preprocessing import Noise
@@ -37,15 +37,18 @@ def _small_bundle(sampling: SamplingSettings) -> DecoderBundle:
         return rng.standard_normal(shape, np.float32)
 
     voxels = np.full((5, 3), _SIZE // 2, np.int32) + np.arange(5, dtype=np.int32)[:, np.newaxis]
-    layer = LayerDecoder(noise(4, 3), noise(4), np.ones(4, np.float32))
+    dual = LayerDecoder(noise(4, 3), noise(4), np.ones(4, np.float32))
+    sparse = SparseLayerDecoder(
+        np.arange(5, dtype=np.int32), np.arange(4, dtype=np.int32), noise(4), noise(4), np.ones(4, np.float32)
+    )
     return DecoderBundle(
         reference=Reference(_head(), _affine(), voxels),
         patterns=noise(3, 5),
         voxel_mean=noise(5),
         voxel_sd=np.ones(5, np.float32),
-        layers={"layer": layer},
+        layers={"dual": dual, "sparse": sparse},
         candidates=(Candidate("a", "a"), Candidate("b", "b")),
-        candidate_features={"layer": noise(2, 4)},
+        candidate_features={"dual": noise(2, 4), "sparse": noise(2, 4)},
         noise=Noise(
             NoiseShape(np.ones(5, np.float32), noise(1, 5), np.ones(1, np.float32)), NoiseCourses(voxels, noise(1, 5))
         ),

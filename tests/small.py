@@ -8,7 +8,7 @@ import numpy as np
 from rtgod.alignment import Reference
 from rtgod.bundle import Candidate, DecoderBundle
 from rtgod.confidence import Confidence
-from rtgod.decoding import LayerDecoder
+from rtgod.decoding import LayerDecoder, SparseLayerDecoder
 from rtgod.messages import Block, Motion, Ranking, Run, RunEnd, Volume
 from rtgod.noise import NoiseShape
 from rtgod.preprocessing import Noise
@@ -123,3 +123,13 @@ class Recorded:
 
     def __iter__(self):
         return iter(self.volumes)
+
+
+def sparse_layer_decoder(n_units, n_voxels, seed=0):
+    """A layer whose units have weights for a few voxels each, the first unit for none."""
+    rng = np.random.default_rng(seed)
+    each = [np.sort(rng.permutation(n_voxels)[: unit % (n_voxels + 1)]) for unit in range(n_units)]
+    voxels = np.concatenate(each).astype(np.int32)
+    starts = np.cumsum([0, *map(len, each)], dtype=np.int32)
+    moments = 10 + 5 * normal(n_units, seed=seed + 1), 1 + normal(n_units, seed=seed + 2) ** 2
+    return SparseLayerDecoder(starts, voxels, normal(len(voxels), seed=seed), *moments)

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from rtgod.alignment import Reference
 from rtgod.bundle import DecoderBundle, sha256_of
+from rtgod.decoding import LayerDecoder, SparseLayerDecoder
 from rtgod.errors import BundleError, InputError
 from rtgod.noise import NoiseCourses
 from rtgod.preprocessing import Noise
@@ -18,9 +19,19 @@ from rtgod.settings import PipelineSettings, RankingSettings
 from tests import small
 
 
+def mixed():
+    """A bundle with layers of either form."""
+    made, sparse = small.bundle(), small.sparse_layer_decoder(6, small.N_VOXELS)
+    return replace(
+        made,
+        layers={**made.layers, "sparse": sparse},
+        candidate_features={**made.candidate_features, "sparse": small.normal(small.N_CANDIDATES, 6)},
+    )
+
+
 @pytest.fixture
 def folder(tmp_path):
-    small.bundle().save(tmp_path / "bundle")
+    mixed().save(tmp_path / "bundle")
     return tmp_path / "bundle"
 
 
@@ -41,7 +52,7 @@ def refused(folder):
 
 
 def test_a_bundle_comes_back_to_the_last_bit(tmp_path):
-    sent = replace(small.bundle(), provenance={"subject": "S1", "runs": [{"sha256": "ab"}], "penalty": 0.1})
+    sent = replace(mixed(), provenance={"subject": "S1", "runs": [{"sha256": "ab"}], "penalty": 0.1})
     sent.save(tmp_path / "new" / "bundle")
     back = DecoderBundle.load(tmp_path / "new" / "bundle")
     ours, theirs = back._arrays(), sent._arrays()
@@ -50,7 +61,11 @@ def test_a_bundle_comes_back_to_the_last_bit(tmp_path):
         assert (ours[key].dtype, ours[key].shape, ours[key].tobytes()) == (array.dtype, array.shape, array.tobytes()), (
             key
         )
-    assert list(back.layers) == ["conv", "fc"]
+    assert [(name, type(layer)) for name, layer in back.layers.items()] == [
+        ("conv", LayerDecoder),
+        ("fc", LayerDecoder),
+        ("sparse", SparseLayerDecoder),
+    ]
     assert (back.candidates, back.settings, back.provenance) == (sent.candidates, sent.settings, sent.provenance)
     assert hashlib.sha256((tmp_path / "new/bundle/arrays.safetensors").read_bytes()).hexdigest()[:12] == back.bundle_id
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["bundle"]
@@ -101,9 +116,9 @@ def test_a_missing_folder_says_what_makes_one(tmp_path):
         (b"3", "format"),
         (b"{}", "format"),
         (b'{"rtgod_bundle": 1}', "format"),
-        (b'{"rtgod_bundle": 2}', "checksum"),
-        (b'{"rtgod_bundle": 2, "sha256": 7}', "checksum"),
-        (pickle.dumps({"rtgod_bundle": 2}), "not JSON"),
+        (b'{"rtgod_bundle": 3}', "checksum"),
+        (b'{"rtgod_bundle": 3, "sha256": 7}', "checksum"),
+        (pickle.dumps({"rtgod_bundle": 3}), "not JSON"),
     ],
     ids=lambda value: str(value[:20]),
 )
@@ -117,7 +132,7 @@ OTHER_KINDS = [None, 5, "text", ["text"], [[1, 2, 3]], {"unknown": 1}]
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [(key, value) for key in ("layers", "candidates", "settings") for value in OTHER_KINDS]
+    [(key, value) for key in ("layers", "sparse", "candidates", "settings") for value in OTHER_KINDS]
     + [("provenance", value) for value in OTHER_KINDS[:-1]],
 )
 def test_a_header_field_of_another_kind_is_refused(folder, key, value):
@@ -125,7 +140,7 @@ def test_a_header_field_of_another_kind_is_refused(folder, key, value):
     assert "do not fit together" in refused(folder)
 
 
-@pytest.mark.parametrize("key", ["layers", "candidates", "settings", "provenance"])
+@pytest.mark.parametrize("key", ["layers", "sparse", "candidates", "settings", "provenance"])
 def test_a_missing_header_field_is_named(folder, key):
     edit(folder, header=lambda header: {k: v for k, v in header.items() if k != key})
     assert key in refused(folder)
@@ -136,7 +151,7 @@ def test_layers_that_the_arrays_do_not_have_are_refused(folder):
     assert "fc9/dual" in refused(folder)
 
 
-ALL_ARRAYS = sorted(small.bundle()._arrays())
+ALL_ARRAYS = sorted(mixed()._arrays())
 
 
 CHANGES = {
@@ -162,6 +177,36 @@ def test_an_array_of_another_shape_or_type_is_refused(folder, key, change):
 def test_a_missing_array_is_named(folder, key):
     edit(folder, arrays=lambda arrays: {k: v for k, v in arrays.items() if k != key})
     assert key in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("starts", lambda starts: starts[::-1]),
+        ("starts", lambda starts: starts + 1),
+        ("starts", lambda starts: np.where(starts == starts[2], -1, starts)),
+        ("starts", lambda starts: np.minimum(starts, starts[-2])),
+        ("voxels", lambda voxels: voxels + small.N_VOXELS),
+        ("voxels", lambda voxels: voxels - small.N_VOXELS),
+    ],
+)
+def test_weights_of_voxels_that_there_are_not_are_refused(folder, key, values):
+    """The kernel would read whatever lies there."""
+    edit(folder, arrays=lambda a: a | {f"sparse/{key}": np.ascontiguousarray(values(a[f"sparse/{key}"]), np.int32)})
+    assert f"sparse/{key}" in refused(folder)
+
+
+def test_a_bundle_of_sparse_layers_alone_needs_no_patterns(tmp_path):
+    made = mixed()
+    replace(
+        made,
+        patterns=np.empty((0, small.N_VOXELS), np.float32),
+        layers={"sparse": made.layers["sparse"]},
+        candidate_features={"sparse": made.candidate_features["sparse"]},
+    ).save(tmp_path / "bundle")
+    pattern = small.normal(small.N_VOXELS)
+    alone, beside_others = (b.decoder().decode(0, pattern) for b in (DecoderBundle.load(tmp_path / "bundle"), made))
+    assert alone.layers["sparse"].tobytes() == beside_others.layers["sparse"].tobytes()
 
 
 class Payload:

@@ -91,7 +91,7 @@ def test_serve_without_such_a_bundle(rtgod):
 
 def test_serve_an_altered_bundle(rtgod, tmp_path):
     (tmp_path / "bundle").mkdir()
-    (tmp_path / "bundle" / "bundle.json").write_text(json.dumps({"rtgod_bundle": 2, "sha256": "0" * 64}))
+    (tmp_path / "bundle" / "bundle.json").write_text(json.dumps({"rtgod_bundle": 3, "sha256": "0" * 64}))
     (tmp_path / "bundle" / "arrays.safetensors").write_bytes(b"short")
     refused(rtgod("serve", "bundle"), "checksum", "recalibrate")
 
