@@ -106,7 +106,7 @@ def find_inputs(
     Raises
     ------
     InputError
-        If something is neither given nor found.
+        If something is neither given nor found, or voxels are given twice.
     """
     found = find_any_runs(paths, subject, training, events, tr_s)
     root = data_set_in(paths)
@@ -125,6 +125,8 @@ def find_inputs(
             noise_mask,
             found.missing,
         )
+    if mask is not None and region is not None:
+        raise InputError(f"--mask says which voxels are decoded from; leave out --region {region}")
     stimuli = root / "stimuli"
     default_names = stimuli / "categories.tsv"
     return Inputs(

@@ -198,6 +198,13 @@ def test_runs_without_bids_need_what_a_data_set_has(shared_data, options, says):
         dry_run(shared_data / "studyforrest-localizer", **options)
 
 
-def test_a_data_set_says_which_events_are_whose(published):
-    with pytest.raises(InputError, match="a BIDS data set says which events and TR are whose; leave out"):
-        dry_run(published, tr=2.0)
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"tr": 2.0}, "a BIDS data set says which events and TR are whose; leave out"),
+        ({"mask": "mask.nii", "region": "V1"}, "--mask says which voxels are decoded from; leave out --region V1"),
+    ],
+)
+def test_nothing_is_said_twice(published, options, says):
+    with pytest.raises(InputError, match=says):
+        dry_run(published, **options)
