@@ -42,7 +42,7 @@ def published_study(
         If samples or features of something are missing.
     """
     main = region or "VC"
-    chosen = dict.fromkeys([main, *(areas or [name for name in REGIONS if name in samples.regions])])
+    chosen = dict.fromkeys([main, *(areas or [name for name in REGIONS if len(samples.regions.get(name, ()))])])
     by_kind = {kind: _samples_of(samples, kind, features) for kind in dict.fromkeys(samples.kinds)}
     training = by_kind.pop("training", None)
     if training is None or not by_kind:

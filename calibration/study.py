@@ -78,8 +78,9 @@ class Samples:
 
     def at(self, columns: Int32Array) -> Samples:
         """All samples at some of the voxels."""
-        windows = self.windows and replace(self.windows, X=self.windows.X[:, columns])
-        return replace(self, X=self.X[:, columns], windows=windows)
+        # Taken, not indexed: rows must lie in one piece of memory, or sums over them would differ from the server's.
+        windows = self.windows and replace(self.windows, X=self.windows.X.take(columns, axis=1))
+        return replace(self, X=self.X.take(columns, axis=1), windows=windows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,9 +130,9 @@ class Fold:
         """The same at some of the voxels."""
         return Fold(
             self.training.at(columns),
-            {run: values[:, columns] for run, values in self.noise.items()},
+            {run: values.take(columns, axis=1) for run, values in self.noise.items()},
             {kind: samples.at(columns) for kind, samples in self.tests.items()},
-            {kind: replace(course, X=course.X[..., columns]) for kind, course in self.courses.items()},
+            {kind: replace(course, X=course.X.take(columns, axis=2)) for kind, course in self.courses.items()},
         )
 
     def complete_only(self) -> Fold:
