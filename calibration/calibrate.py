@@ -23,6 +23,7 @@ from calibration.samples import RunSamples, make_reference
 from calibration.stimuli import Stimuli, StimulusFiles
 from calibration.training import Trained, stacked, train
 from rtgod.bundle import Candidate, DecoderBundle, sha256_of
+from rtgod.errors import InputError
 from rtgod.matching import CategoryIndex
 from rtgod.messages import Features, Float32Array
 from rtgod.settings import PipelineSettings
@@ -34,14 +35,15 @@ class LayerReport:
 
     Attributes
     ----------
-    penalty : float
+    penalty : float or None
+        None where each voxel has its own.
     feature_accuracy : float
         Correlation of decoded and true units over samples, averaged over units.
     identification_accuracy : float or None
         From this layer alone; None where no shown category is among the candidates.
     """
 
-    penalty: float
+    penalty: float | None
     feature_accuracy: float
     identification_accuracy: float | None
 
@@ -68,7 +70,12 @@ class CalibrationReport:
 
 
 def calibrate(
-    inputs: Inputs, settings: PipelineSettings, network: Network, pool: Executor, report: Report
+    inputs: Inputs,
+    settings: PipelineSettings,
+    network: Network,
+    decoder: DecoderSettings,
+    pool: Executor,
+    report: Report,
 ) -> tuple[DecoderBundle, CalibrationReport]:
     """Train a decoder.
 
@@ -77,6 +84,8 @@ def calibrate(
     inputs : Inputs
     settings : PipelineSettings
     network : Network
+    decoder : DecoderSettings
+        Must leave out runs, for the report.
     pool : Executor
         From `workers`; the result does not depend on it.
     report : callable
@@ -92,6 +101,8 @@ def calibrate(
     InputError
         If anything that is needed is missing or does not fit.
     """
+    if decoder.name != "ridge" and not decoder.n_folds:
+        raise InputError("n_folds = 0 leaves no run out, and accuracy is reported of runs that are; choose 2 or more")
     stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
     names = read_names(inputs.names)
     first = inputs.runs[0]
@@ -106,7 +117,7 @@ def calibrate(
     stimuli = stimulus_files.features(samples, extractor, report)
     trials = [trial for run in samples for trial in run.trials]
     Y = stimuli.of(trials)
-    trained = train(*stacked(samples), Y, DecoderSettings(), report)
+    trained = train(*stacked(samples), Y, decoder, report)
     summary = _summarise(trained, Y, stimuli, samples)
     bundle = DecoderBundle(
         reference=reference,
@@ -118,7 +129,7 @@ def calibrate(
         candidate_features=stimuli.candidates,
         noise=noise,
         settings=settings,
-        provenance=_provenance(inputs, network, summary),
+        provenance=_provenance(inputs, network, decoder, summary),
     )
     return bundle, summary
 
@@ -157,7 +168,9 @@ def _summarise(
     )
 
 
-def _provenance(inputs: Inputs, network: Network, summary: CalibrationReport) -> dict[str, Any]:
+def _provenance(
+    inputs: Inputs, network: Network, decoder: DecoderSettings, summary: CalibrationReport
+) -> dict[str, Any]:
     return {
         "made_by": f"rtgod {version('rtgod')}",
         "made_utc": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -170,6 +183,7 @@ def _provenance(inputs: Inputs, network: Network, summary: CalibrationReport) ->
         "region": inputs.mask.expression if inputs.mask else "head",
         "masks": {path.name: sha256_of(path) for path in inputs.mask.files} if inputs.mask else {},
         "noise_mask": {inputs.noise_mask.name: sha256_of(inputs.noise_mask)} if inputs.noise_mask else None,
+        "decoder": decoder.model_dump(mode="json"),
         "network": network.model_dump(mode="json"),
         "cross_validation": asdict(summary),
     }

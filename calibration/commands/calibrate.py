@@ -10,6 +10,8 @@ from rich.table import Table
 
 from calibration.commands.options import (
     Candidates,
+    DecoderFile,
+    DecoderName,
     Events,
     Images,
     Layers,
@@ -30,6 +32,7 @@ from calibration.commands.options import (
     Weights,
     Workers,
     console,
+    decoder_from,
     inputs_from,
     needs_calibration,
     network_from,
@@ -58,6 +61,8 @@ def calibrate(
     layer: Layers = None,
     units: Units = None,
     preprocessing: PreprocessingFile = None,
+    decoder: DecoderName = None,
+    decoder_settings: DecoderFile = None,
     settings: SettingsFile = None,
     show_settings: ShowSettings = False,
     dry_run: Annotated[
@@ -68,8 +73,8 @@ def calibrate(
 ) -> None:
     """Train a decoder on recorded runs and write its bundle.
 
-    The runs pass through the pipeline that the server runs, volume by volume; the penalty of each layer is chosen by
-    leaving one run out at a time.
+    The runs pass through the pipeline that the server runs, volume by volume; the accuracy that is printed is that
+    on runs that were left out in turn.
     """
     with needs_calibration():
         from calibration.calibrate import calibrate as run_calibration
@@ -79,6 +84,7 @@ def calibrate(
     from rtgod.settings import PipelineSettings
 
     pipeline = PipelineSettings.from_toml(settings) if settings else PipelineSettings()
+    trained = decoder_from(decoder, decoder_settings)
     if show_settings:
         console.print_json(pipeline.model_dump_json())
         return
@@ -93,7 +99,7 @@ def calibrate(
         return
     chosen = network_from(network, weights, layer, units, preprocessing, (inputs.images, inputs.candidates))
     with progress() as report, workers(n_workers, scheduler) as pool:
-        bundle, summary = run_calibration(inputs, pipeline, chosen, pool, report)
+        bundle, summary = run_calibration(inputs, pipeline, chosen, trained, pool, report)
     bundle.save(out)
     _print_summary(summary)
     console.print(f"bundle [bold]{out}[/]: subject {subject}, network {chosen.name} with weights {chosen.weights}")
@@ -110,7 +116,10 @@ def _print_summary(summary: CalibrationReport) -> None:
     table.add_column(f"identification among {summary.n_candidates}", justify="right")
     for name, layer in summary.layers.items():
         table.add_row(
-            name, f"{layer.penalty:.3g}", f"{layer.feature_accuracy:.3f}", _percent(layer.identification_accuracy)
+            name,
+            "each voxel's" if layer.penalty is None else f"{layer.penalty:.3g}",
+            f"{layer.feature_accuracy:.3f}",
+            _percent(layer.identification_accuracy),
         )
     table.add_row("all", "", "", _percent(summary.identification_accuracy), style="bold")
     console.print(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -23,6 +23,7 @@ from rich.progress import (
 from rtgod.errors import InputError, MissingDependencyError
 
 if TYPE_CHECKING:
+    from calibration.decoders.settings import DecoderSettings
     from calibration.inputs import Inputs
     from calibration.network import Network
     from calibration.store import FeatureStore
@@ -92,6 +93,18 @@ PreprocessingFile = Annotated[
         "range), mean and sd (three each, in the order and range of the channels).",
     ),
 ]
+DecoderName = Annotated[
+    str | None,
+    typer.Option(
+        "--decoder",
+        help="ridge (all voxels), ridge-select (for each unit, the voxels that correlate most with it) or slr (sparse "
+        "linear regression, the study's); default ridge.",
+    ),
+]
+DecoderFile = Annotated[
+    Path | None,
+    typer.Option("--decoder-settings", help="TOML file with the decoder's n_voxels, alpha, max_iterations, n_folds."),
+]
 SettingsFile = Annotated[Path | None, typer.Option(help="TOML file with pipeline settings.")]
 ShowSettings = Annotated[bool, typer.Option("--show-settings", help="Print the settings as JSON and stop.")]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default one per core.")]
@@ -117,13 +130,15 @@ def inputs_from(
     events: Sequence[Path] | None = None,
     tr_s: float | None = None,
 ) -> Inputs:
-    """What is to be trained on; runs that are left out are named."""
+    """What is to be trained on; prints which runs are left out, and that voxels are the head's where no mask is given."""
     from calibration.inputs import find_inputs
 
     inputs = find_inputs(
         paths, subject, training, region, mask, images, candidates, names, noise_mask, events or (), tr_s
     )
     say_missing(inputs.missing)
+    if inputs.mask is None:
+        console.print("[yellow]no mask[/] so the voxels are the head's, by the brightness of the template")
     return inputs
 
 
@@ -202,6 +217,17 @@ def _parse_layers(items: list[str]) -> dict[str, str]:
     if any(len(pair) != 2 or not all(pair) for pair in pairs):
         raise InputError(f"--layer {' '.join(items)}: write NAME=NODE, for example cnn1=features.0")
     return dict(pairs)
+
+
+def decoder_from(name: str | None, file: Path | None) -> DecoderSettings:
+    """The decoder that the options name, set as the file says."""
+    from calibration.decoders.settings import DecoderSettings
+
+    settings = DecoderSettings.from_toml(file) if file else DecoderSettings()
+    names = get_args(DecoderSettings.model_fields["name"].annotation)
+    if name is not None and name not in names:
+        raise InputError(f"--decoder {name}: choose {', '.join(names)}")
+    return settings.model_copy(update={"name": name or settings.name})
 
 
 @contextmanager

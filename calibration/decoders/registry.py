@@ -1,9 +1,10 @@
-"""The decoders by name."""
+"""The decoders by name, and how settings make one."""
 
 from __future__ import annotations
 
 from calibration.decoders.ridge import DualRidge
 from calibration.decoders.selected_ridge import SelectedRidge
+from calibration.decoders.settings import DecoderSettings
 from calibration.decoders.slr import SparseRegression
 
 DECODERS: dict[str, type[DualRidge | SelectedRidge | SparseRegression]] = {
@@ -11,3 +12,9 @@ DECODERS: dict[str, type[DualRidge | SelectedRidge | SparseRegression]] = {
     "ridge-select": SelectedRidge,
     "slr": SparseRegression,
 }
+
+
+def make_decoder(settings: DecoderSettings) -> DualRidge | SelectedRidge | SparseRegression:
+    """The estimator, not yet fitted; its parameters are called what the settings call them."""
+    chosen = DECODERS[settings.name]
+    return chosen(**settings.model_dump(include=set(chosen().get_params())))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
 
 from rtgod.settings import AtLeastOne, Positive, Settings
 
@@ -18,6 +20,13 @@ class DecoderSettings(Settings):
     alpha: Positive = 100.0
     #: Of `slr`.
     max_iterations: AtLeastOne = 2000
-    #: Most groups of runs that are left out in turn to see how well runs are decoded that were not trained on; `ridge`
-    #: leaves out one run at a time.
-    n_folds: AtLeastOne = 6
+    #: Most groups of runs that are left out in turn, to see how well runs are decoded that were not trained on; `ridge`
+    #: leaves out one run at a time. With 0, `ridge-select` and `slr` leave out none and are quicker by that factor.
+    n_folds: Annotated[int, Field(ge=0)] = 6
+
+    @field_validator("n_folds")
+    @classmethod
+    def _one_fold_leaves_nothing(cls, n_folds: int) -> int:
+        if n_folds == 1:
+            raise ValueError("one fold would leave no run to train on; choose 0, or 2 or more")
+        return n_folds

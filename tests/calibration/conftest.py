@@ -17,6 +17,7 @@ from rich.console import Console
 
 from calibration.bids import find_region, find_runs
 from calibration.calibrate import CalibrationReport, calibrate
+from calibration.decoders.settings import DecoderSettings
 from calibration.features import FeatureExtractor, Network
 from calibration.inputs import Inputs
 from calibration.samples import align_run, run_samples
@@ -124,7 +125,7 @@ def calibrated(inputs, pool, tmp_path_factory) -> Calibrated:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("calibration.calibrate.FeatureExtractor", RememberingExtractor)
         bundle, summary = calibrate(
-            inputs, PipelineSettings(), NETWORK, pool, report=lambda *step: progress.append(step)
+            inputs, PipelineSettings(), NETWORK, DecoderSettings(), pool, report=lambda *step: progress.append(step)
         )
     folder = tmp_path_factory.mktemp("calibrated") / "bundle"
     bundle.save(folder)

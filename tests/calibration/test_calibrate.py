@@ -11,6 +11,7 @@ import pytest
 from calibration import calibrate as module
 from calibration.bids import find_runs
 from calibration.calibrate import calibrate
+from calibration.decoders.settings import DecoderSettings
 from calibration.features import FeatureExtractor
 from calibration.runs import RunFiles
 from calibration.samples import RunSamples
@@ -113,7 +114,7 @@ def test_progress_comes_to_its_end_in_every_stage(calibrated):
 @pytest.mark.usefixtures("known_features")
 def test_the_number_of_workers_changes_no_byte(calibrated, inputs, network):
     with workers(1) as this_process:
-        alone, summary = calibrate(inputs, PipelineSettings(), network, this_process, quiet)
+        alone, summary = calibrate(inputs, PipelineSettings(), network, DecoderSettings(), this_process, quiet)
     arrays, expected = alone._arrays(), calibrated.made._arrays()
     assert arrays.keys() == expected.keys()
     for key, values in arrays.items():
@@ -128,7 +129,7 @@ def test_noise_components_are_learned_saved_and_used(inputs, network, pool, tmp_
     mask = inputs.mask.with_name("sub-01_space-bold_label-WM_mask.nii.gz")
     settings = PipelineSettings(nuisance=NuisanceSettings(n_components=3))
     bundle, summary = calibrate(
-        replace(inputs, noise_mask=mask if masked else None), settings, network, pool, report=quiet
+        replace(inputs, noise_mask=mask if masked else None), settings, network, DecoderSettings(), pool, report=quiet
     )
     assert bundle.noise.courses.loadings.shape == (3, len(bundle.noise.courses.voxels))
     if masked:
@@ -163,7 +164,7 @@ def test_shuffled_labels_are_decoded_at_chance(inputs, network, tmp_path):
         shuffled = tmp_path / run.events.name
         shuffled.write_text("".join("\t".join(row) + "\n" for row in [header, *rows]))
         runs.append(RunFiles(run.bold, shuffled))
-    _, summary = calibrate(replace(inputs, runs=tuple(runs)), PipelineSettings(), network, 2, quiet)
+    _, summary = calibrate(replace(inputs, runs=tuple(runs)), PipelineSettings(), network, DecoderSettings(), 2, quiet)
     assert summary.identification_accuracy == pytest.approx(0.5, abs=0.08)
     assert max(abs(layer.feature_accuracy) for layer in summary.layers.values()) < 0.1
 
