@@ -21,7 +21,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from sklearn.linear_model import RidgeClassifier
 
@@ -33,18 +32,19 @@ from calibration.evaluation import rank_features, rank_trials
 from calibration.features import FeatureExtractor, Network
 from calibration.noise import learn_shape
 from calibration.preparation import align_runs, denoise_runs
-from calibration.samples import AlignedRun, RunSamples, make_reference, run_samples
+from calibration.runs import find_plain_runs
+from calibration.samples import AlignedRun, RunSamples, align_run, make_reference, run_samples
 from calibration.simulation.dataset import simulate
 from calibration.simulation.settings import SubjectSettings
 from calibration.stimuli import StimulusFiles
 from calibration.training import stacked, train
 from calibration.workers import workers
-from rtgod.alignment import Aligned, Reference, Stopwatch
-from rtgod.events import Trial, blocks
+from rtgod.alignment import Reference, Stopwatch
+from rtgod.events import Trial
 from rtgod.matching import CategoryIndex
-from rtgod.messages import Array, Features, Float32Array, Float64Array, Motion, Run
+from rtgod.messages import Array, Features, Float32Array, Float64Array, Run
 from rtgod.preprocessing import Cleaner, Noise, is_settled
-from rtgod.settings import NoiseSettings, PipelineSettings
+from rtgod.settings import MotionSettings, NoiseSettings, PipelineSettings
 from rtgod.units import UnitCourses
 from rtgod.window import Repeats, Window
 
@@ -62,7 +62,6 @@ WAYS = {
     "causal_demeaned": "causal, patterns demeaned",
     "causal_features": "causal, features freed in place of voxels",
 }
-_STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, None, 0, converged=True)
 _WEIGHTS = "random:0"
 
 
@@ -103,26 +102,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_runs(folder: Path) -> list[AlignedRun]:
-    """The slice's runs as if aligned: there is nothing to align a single slice to. Voxels are those of the head."""
-    events = {}
-    names = dict(
-        line.split()[1:] for line in (folder / "models/model001/condition_key.txt").read_text().splitlines() if line
-    )
-    for path in sorted((folder / "sub001/model/model001/onsets").glob("*/cond*.txt")):
-        onsets = [tuple(map(float, line.split()[:2])) for line in path.read_text().splitlines() if line.strip()]
-        category = names[path.stem]
-        events.setdefault(path.parent.name, []).extend(Trial(o, d, "stimulus", category) for o, d in onsets)
-    images = {name: nib.load(folder / "sub001/BOLD" / name / "bold_1slice.nii.gz") for name in events}
-    mean = np.mean([image.get_fdata().mean(axis=3) for image in images.values()], axis=0)
+    """The slice's runs, as they are: there is nothing to align a single slice to. Voxels are those of the head."""
+    files = find_plain_runs([folder / "sub001" / "BOLD"], pattern="1slice").runs
+    first = files[0].open().run
+    everywhere = np.argwhere(np.ones(first.shape, bool)).astype(np.int32)
+    reference = Reference(np.ones(first.shape, np.float32), first.affine, everywhere)
+    settings = PipelineSettings(motion=MotionSettings(estimate=False))
+    runs = [align_run(one, reference, settings) for one in files]
+    mean = np.mean([np.mean([v.values for v in run.volumes], axis=0, dtype=np.float64) for run in runs], axis=0)
     head = mean > 0.3 * mean.max()
-    runs = []
-    for name, image in images.items():
-        courses = image.get_fdata(dtype=np.float32)[head].T
-        trials = tuple(sorted(events[name], key=lambda trial: trial.onset_s))
-        run = Run(name, "001", 2.5, image.shape[:3], image.affine, len(courses), blocks(trials))
-        volumes = tuple(Aligned(name, i, values, _STILL, 1.0) for i, values in enumerate(courses))
-        runs.append(AlignedRun(folder, folder, run, trials, volumes))
-    return runs
+    return [replace(run, volumes=tuple(replace(v, values=v.values[head]) for v in run.volumes)) for run in runs]
 
 
 def real_gap(runs: Sequence[AlignedRun]) -> dict[str, float]:
@@ -330,7 +319,7 @@ def offline_run(run: AlignedRun, settings: PipelineSettings) -> RunSamples:
     wanted = [block for block, trial in enumerate(run.trials) if not trial.repeat]
     values = block_means(courses, run.run, settings)[wanted].astype(np.float32)
     return RunSamples(
-        run.run, tuple(run.trials[block] for block in wanted), values, (), np.empty((0, 0), np.float32), 0
+        run.run, tuple(run.trials[block] for block in wanted), values, (), np.empty((0, 0), np.float32), 0, {}
     )
 
 
