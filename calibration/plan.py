@@ -236,7 +236,7 @@ def _table_of_the_rest(plan: Plan) -> Table:
     for name, n_voxels in plan.n_voxels.items():
         table.add_row("voxels" if name == plan.region else "voxels of part", str(n_voxels), escape(name))
     if not plan.n_voxels:
-        table.add_row("voxels", "?", "the head's, by the brightness of the template" if plan.region == "head" else "")
+        table.add_row("voxels", "?", "the head's" if plan.region == "head" else "")
     n_images = sum(plan.candidates.values())
     table.add_row("candidates", str(len(plan.candidates)), f"{n_images} images" if n_images else "")
     if plan.candidates and plan.not_ranked:

@@ -130,7 +130,7 @@ def inputs_from(
     events: Sequence[Path] | None = None,
     tr_s: float | None = None,
 ) -> Inputs:
-    """What is to be trained on; prints which runs are left out, and that voxels are the head's where no mask is given."""
+    """What is to be trained on; says which runs are left out, and where no mask is given."""
     from calibration.inputs import find_inputs
 
     inputs = find_inputs(

@@ -183,7 +183,7 @@ def test_a_dry_run_of_runs_without_bids(shared_data, published, capsys):
         dry_run(shared_data / "studyforrest-localizer", **stimuli)
     printed = " ".join(capsys.readouterr().out.split())
     assert "task-oneback_run-1 156 192 0" in printed
-    assert "the head's, by the brightness of the template" in printed
+    assert "no mask so the voxels are the head's" in printed
 
 
 @pytest.mark.parametrize(
