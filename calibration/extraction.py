@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from functools import partial
-from itertools import islice, repeat
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from calibration.features import BatchFeatures, FeatureExtractor, compute, singl
 from calibration.images import ImageList, read_image
 from calibration.network import Network
 from calibration.store import BATCH, FeatureStore
+from calibration.workers import in_order
 from rtgod.errors import InputError
 from rtgod.messages import Float32Array
 
@@ -73,7 +73,9 @@ def extract_to_store(
             _compute_batches(store, images, missing, partial(pool.map, compute, repeat(extractor.network)), report)
         else:
             with single_threads() as threads:
-                _compute_batches(store, images, missing, partial(_in_order, threads, extractor.compute), report)
+                n_ahead = _AHEAD * (os.cpu_count() or 1)
+                compute_each = partial(in_order, threads, n_ahead, extractor.compute)
+                _compute_batches(store, images, missing, compute_each, report)
     _average_categories(store, report)
     return store
 
@@ -120,17 +122,6 @@ def _compute_batches(
         report("network features", n_done, store.n_images)
 
 
-def _in_order(
-    pool: Executor, work: Callable[[list[Path]], BatchFeatures], jobs: Iterable[list[Path]]
-) -> Iterator[BatchFeatures]:
-    """Results in the order of the jobs, of which a few are handed over at a time: all would not fit into memory."""
-    jobs = iter(jobs)
-    waiting = deque(pool.submit(work, job) for job in islice(jobs, _AHEAD * (os.cpu_count() or 1)))
-    while waiting:
-        yield waiting.popleft().result()
-        waiting.extend(pool.submit(work, job) for job in islice(jobs, 1))
-
-
 def _average_categories(store: FeatureStore, report: Report) -> None:
     """Mean over each category's images, a block of categories at a time and a batch of images at a time."""
     if not store.n_categories:
@@ -156,10 +147,8 @@ def _means(
     first, stop = np.searchsorted(category, (wanted.start, wanted.stop))
     n_wanted = wanted.stop - wanted.start
     total = np.zeros((n_wanted, store.n_units(layer)))
-    for batch in range(store.n_batches):
+    for batch in store.batches_of(slice(first, stop)):
         rows = store.rows_of(batch)
-        if rows.stop <= first or rows.start >= stop:
-            continue
         here = np.arange(max(rows.start, first), min(rows.stop, stop))
         here = here[readable[here]]
         np.add.at(total, category[here] - wanted.start, store.features(layer, batch)[here - rows.start])

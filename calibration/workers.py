@@ -15,13 +15,15 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count, islice
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 from uuid import uuid4
 
 import dask
 import numba
+from dask.utils import funcname
 from distributed import Client, KilledWorker, LocalCluster, Security
 from distributed import Future as Task
 from distributed.comm import connect
@@ -44,6 +46,10 @@ _DASK = {
     "distributed.admin.large-graph-warning-threshold": "1 PB",
     # Dask would set the number of threads of this process, too, not only of its workers.
     "distributed.nanny.pre-spawn-environ": {},
+    # How long a result is looked for at a worker that has just died.
+    "distributed.comm.timeouts.connect": f"{_CONNECT_TIMEOUT_S} s",
+    # Dask would not start a worker again that was slow to return after its death.
+    "distributed.deploy.lost-worker-timeout": "1 day",
     "distributed.scheduler.no-workers-timeout": "5 minutes",
 }
 
@@ -81,6 +87,32 @@ def workers(n: int | None = None, scheduler: str | None = None) -> Iterator[Exec
             yield _Cluster(client, n)
 
 
+def in_order(
+    pool: Executor,
+    n_ahead: int,
+    fn: Callable[..., _T],
+    *iterables: Iterable[Any],
+    timeout: float | None = None,
+) -> Iterator[_T]:
+    """Results of calls in their order; never are more than `n_ahead` calls handed over whose results are not taken.
+
+    Parameters
+    ----------
+    pool : Executor
+    n_ahead : int
+    fn : callable
+    *iterables : iterable
+        One for each argument.
+    timeout : float, optional
+        The longest that one result is waited for, seconds.
+    """
+    calls = zip(*iterables, strict=False)
+    waiting = deque(pool.submit(fn, *one) for one in islice(calls, n_ahead))
+    while waiting:
+        yield waiting.popleft().result(timeout)
+        waiting.extend(pool.submit(fn, *one) for one in islice(calls, 1))
+
+
 class _Pool(Executor):
     """Adds a `map` that runs no further ahead than it must; `ahead` is how many calls are handed over at a time."""
 
@@ -94,11 +126,7 @@ class _Pool(Executor):
         chunksize: int = 1,  # noqa: ARG002 # one by one, as `ThreadPoolExecutor` does
     ) -> Iterator[_T]:
         """Results in order, each waited for by `timeout` seconds at most."""
-        calls = zip(*iterables, strict=False)
-        waiting = deque(self.submit(fn, *one) for one in islice(calls, self.ahead))
-        while waiting:
-            yield waiting.popleft().result(timeout)
-            waiting.extend(self.submit(fn, *one) for one in islice(calls, 1))
+        return in_order(self, self.ahead, fn, *iterables, timeout=timeout)
 
 
 class _Here(_Pool):
@@ -125,19 +153,19 @@ class _Cluster(_Pool):
 
     def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
         # One group of keys for each function: Dask then gives out tasks as workers come free.
-        key = (f"{fn.__qualname__}-{self._session}", next(self._number))
+        key = (f"{funcname(fn)}-{self._session}", next(self._number))
         # Pickled, so that Dask does not look through the arguments for tasks, nor the scheduler unpack them.
         task = self._client.submit(_call, pickle.dumps((fn, args, kwargs), protocol=5), key=key)
         outcome: Future[_T] = Future()
         outcome.set_running_or_notify_cancel()
-        task.add_done_callback(lambda done: _settle(outcome, done, fn.__qualname__))
+        self._client.loop.add_callback(_settle, outcome, self._client, task, funcname(fn))
         return outcome
 
 
-def _settle(outcome: Future[Any], task: Task, name: str) -> None:
+async def _settle(outcome: Future[Any], client: Client, task: Task, name: str) -> None:
     """Give the outcome of one task to whoever waits for it."""
     try:
-        outcome.set_result(task.result())
+        outcome.set_result(await client.gather(task, asynchronous=True))
     except KilledWorker as error:
         problem = f"{name}: {error.allowed_failures + 1} processes died of it in turn, perhaps for want of memory"
         outcome.set_exception(WorkerError(f"{problem}; use fewer --workers, or workers with more of it"))
@@ -180,8 +208,9 @@ def _started(n: int) -> Iterator[Client]:
             silence_logs=logging.CRITICAL,  # of the workers
             env=_ONE_THREAD,
         ) as cluster,
-        Client(cluster, set_as_default=False, direct_to_workers=True) as client,
+        Client(cluster, set_as_default=False) as client,
     ):
+        cluster.loop.add_callback(_block_interrupts)
         cluster.scale(n)
         try:
             yield client
@@ -189,9 +218,16 @@ def _started(n: int) -> Iterator[Client]:
             # Dask would wait for what they are doing.
             for nanny in cluster.workers.values():
                 nanny.close_gracefully()
-                if nanny.pid:
-                    os.kill(nanny.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    if pid := nanny.pid:
+                        os.kill(pid, signal.SIGKILL)
             raise
+
+
+def _block_interrupts() -> None:
+    """Processes that this thread starts inherit it: Ctrl-C in a terminal reaches them all, but is for one to handle."""
+    resource_tracker.ensure_running()  # unblocks them where it is first needed
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 @contextmanager
