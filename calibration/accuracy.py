@@ -12,7 +12,8 @@ from calibration.decoders.columns import profile_correlation
 from calibration.identification import identification_accuracy, permutation_p, rank_of
 from calibration.statistics import pattern_correlation, profile_permutation_p, t_interval, top_k_probability
 from calibration.study import Course, averaged_by
-from rtgod.messages import Array, Float32Array, Float64Array, Int32Array
+from rtgod.confidence import FIRST, Confidence, describe
+from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Array
 
 #: How evidence is put together before it is ranked, from the least of it to the most.
 AGGREGATIONS = ("single volume", "single block", "average of repeats")
@@ -106,6 +107,38 @@ def accuracies_of(ranked: Ranked) -> Float64Array:
 def ranks_of(ranked: Ranked) -> Int32Array:
     """Rank of the true category of each sample, from 1."""
     return np.array([rank_of(s, int(t)) for s, t in zip(ranked.scores, ranked.true, strict=True)], np.int32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Confidences:
+    """How sure rankings were said to be, and how they turned out.
+
+    Attributes
+    ----------
+    probability : ndarray of shape (n_rankings, 3), float64
+        That the true category is first, in the first five, in the first ten.
+    hit : ndarray of shape (n_rankings, 3), bool
+        Whether it was.
+    """
+
+    probability: Float64Array
+    hit: BoolArray
+
+
+def probabilities_of(ranked: Ranked, confidence: Confidence) -> Float64Array:
+    """What a confidence says of rankings, shape (n_rankings, 3)."""
+    rows = zip(ranked.scores, ranked.n_volumes, ranked.n_blocks, strict=True)
+    return np.array(
+        [
+            confidence.probabilities(describe(-np.sort(-scores), len(scores), int(n_volumes), int(n_blocks)))
+            for scores, n_volumes, n_blocks in rows
+        ]
+    )
+
+
+def hits_of(ranked: Ranked) -> BoolArray:
+    """Whether the true category is first, in the first five, in the first ten: shape (n_rankings, 3)."""
+    return ranks_of(ranked)[:, np.newaxis] <= np.array(FIRST)
 
 
 def interval_over(labels: Sequence[object], values: Float64Array) -> tuple[float, float, float]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -13,20 +14,33 @@ from typing import Any
 import numpy as np
 
 from calibration.bids import read_names
+from calibration.crossvalidation import Learned, learn_from_rankings
 from calibration.decoders.columns import profile_correlation
 from calibration.decoders.settings import DecoderSettings
 from calibration.features import FeatureExtractor, Network
 from calibration.identification import identification_accuracy
 from calibration.inputs import Inputs
-from calibration.preparation import Report, align_runs, denoise_runs, noise_to_read
+from calibration.preparation import Report, align_runs, denoise_runs, in_pool, noise_to_read
 from calibration.samples import RunSamples, make_reference
 from calibration.stimuli import Stimuli, StimulusFiles
+from calibration.study import Candidates, Samples
 from calibration.training import Trained, stacked, train
 from rtgod.bundle import Candidate, DecoderBundle, sha256_of
 from rtgod.errors import InputError
 from rtgod.matching import CategoryIndex
 from rtgod.messages import Features, Float32Array
 from rtgod.settings import PipelineSettings
+
+#: What people call the stages of a run's preparation.
+_STAGES = {
+    "read": "reading the files",
+    "convert": "alignment",
+    "align": "alignment",
+    "sample": "alignment",
+    "denoise": "denoising",
+    "window": "denoising",
+    "whiten": "denoising",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +72,10 @@ class CalibrationReport:
     identification_accuracy : float or None
         All layers together.
     n_samples, n_voxels, n_runs, n_candidates, n_skipped : int
+    notes : tuple of str
+        What could not be learned, and why.
+    seconds : mapping of str to float
+        Of work, by stage; several processes' work counts as much as one's.
     """
 
     layers: Mapping[str, LayerReport]
@@ -67,6 +85,8 @@ class CalibrationReport:
     n_runs: int
     n_candidates: int
     n_skipped: int
+    notes: tuple[str, ...]
+    seconds: Mapping[str, float] = field(compare=False)
 
 
 def calibrate(
@@ -114,28 +134,62 @@ def calibrate(
     noise = noise_to_read(first, inputs.noise_mask, reference, settings)
     aligned = align_runs(inputs.runs, reference, noise, settings, pool, report)
     samples, noise = denoise_runs(aligned, reference, noise, settings, pool, report)
+    began = time.perf_counter()
     stimuli = stimulus_files.features(samples, extractor, report)
     trials = [trial for run in samples for trial in run.trials]
     Y = stimuli.of(trials)
+    have_features = time.perf_counter()
     trained = train(*stacked(samples), Y, decoder, report)
-    summary = _summarise(trained, Y, stimuli, samples)
+    candidates = Candidates(
+        stimuli.candidate_ids, tuple(names.get(one, one) for one in stimuli.candidate_ids), stimuli.candidates
+    )
+    task = _labelled(samples, Y), trained, decoder, candidates, settings.ranking
+    [learned] = in_pool(pool, "confidence", report, learn_from_rankings, [task])
+    seconds = _work_s(samples) | {"features": have_features - began, "fits": time.perf_counter() - have_features}
+    summary = _summarise(trained, Y, stimuli, samples, learned, seconds)
     bundle = DecoderBundle(
         reference=reference,
         patterns=trained.patterns,
         voxel_mean=trained.voxel_mean,
         voxel_sd=trained.voxel_sd,
         layers=trained.layers,
-        candidates=tuple(Candidate(c, names.get(c, c)) for c in stimuli.candidate_ids),
-        candidate_features=stimuli.candidates,
+        candidates=tuple(map(Candidate, candidates.ids, candidates.names)),
+        candidate_features=candidates.features,
         noise=noise,
         settings=settings,
         provenance=_provenance(inputs, network, decoder, summary),
+        layer_weights=learned.layer_weights.weights if learned else None,
+        confidence=learned.confidence.confidence if learned else None,
     )
     return bundle, summary
 
 
+def _labelled(samples: Sequence[RunSamples], Y: Mapping[str, Float32Array]) -> Samples:
+    """All runs' samples with their windows."""
+    return Samples.grown(
+        [windows for run in samples for windows in run.windows],
+        [run.run.run_id for run in samples for _ in run.trials],
+        [trial.category for run in samples for trial in run.trials],
+        Y,
+    )
+
+
+def _work_s(samples: Sequence[RunSamples]) -> dict[str, float]:
+    """Seconds that all runs' stages took together, in the order in which they run."""
+    seconds = dict.fromkeys(_STAGES.values(), 0.0)
+    for run in samples:
+        for stage, took_ms in run.stage_ms.items():
+            seconds[_STAGES[stage]] += took_ms / 1000
+    return seconds
+
+
 def _summarise(
-    trained: Trained, Y: Mapping[str, Float32Array], stimuli: Stimuli, samples: Sequence[RunSamples]
+    trained: Trained,
+    Y: Mapping[str, Float32Array],
+    stimuli: Stimuli,
+    samples: Sequence[RunSamples],
+    learned: Learned | None,
+    seconds: Mapping[str, float],
 ) -> CalibrationReport:
     layers = trained.layers
     category_index = CategoryIndex(stimuli.candidates, layers)
@@ -165,6 +219,8 @@ def _summarise(
         n_runs=len(samples),
         n_candidates=len(stimuli.candidate_ids),
         n_skipped=sum(run.n_skipped for run in samples),
+        notes=learned.confidence.notes if learned else ("fewer than three categories: no confidence was learned",),
+        seconds=seconds,
     )
 
 
@@ -185,5 +241,6 @@ def _provenance(
         "noise_mask": {inputs.noise_mask.name: sha256_of(inputs.noise_mask)} if inputs.noise_mask else None,
         "decoder": decoder.model_dump(mode="json"),
         "network": network.model_dump(mode="json"),
-        "cross_validation": asdict(summary),
+        # What took how long is no property of what was made.
+        "cross_validation": {name: value for name, value in asdict(summary).items() if name != "seconds"},
     }

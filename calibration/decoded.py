@@ -89,8 +89,8 @@ class FittedFold:
 
     def decode(self, X: Float32Array) -> dict[str, Float32Array]:
         """Features of samples (n_samples, n_voxels) by the server's code: per layer, (n_samples, n_units)."""
-        decoder = self.trained.decoder()
-        rows = [decoder.decode(i, values).layers for i, values in enumerate(whitened(X, self.shape))]
+        decoder, shape = self.trained.decoder(), self.shape
+        rows = [decoder.decode(i, x if shape is None else shape.whiten(x)).layers for i, x in enumerate(X)]
         return {layer: np.stack([row[layer] for row in rows]) for layer in rows[0]}
 
 
@@ -105,13 +105,10 @@ def fit_fold(fold: Fold, noise: NoiseSettings, decoder: DecoderSettings) -> Fitt
     shape = None
     if fold.noise and noise.n_components:
         shape = learn_shape(list(fold.noise.values()), noise)
-    X = whitened(fold.training.X, shape)
-    return FittedFold(train(X, fold.training.runs, fold.training.Y, decoder, _quiet), shape)
-
-
-def whitened(X: Float32Array, shape: NoiseShape | None) -> Float32Array:
-    """Samples (n_samples, n_voxels) as a decoder is given them."""
-    return X if shape is None else np.stack([shape.whiten(row) for row in X])
+    training = fold.training.whitened(shape)
+    # A penalty is chosen by leaving out in turn what belongs together: within one run, that is a block.
+    groups = training.runs if len(set(training.runs)) > 1 else range(len(training))
+    return FittedFold(train(training.X, groups, training.Y, decoder, _quiet), shape)
 
 
 def decode_kind(samples: Samples, fitted: FittedFold, index: CategoryIndex, candidates: Candidates) -> DecodedKind:

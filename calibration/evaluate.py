@@ -9,24 +9,28 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.accuracy import (
+    Confidences,
     FeatureAccuracy,
     Identification,
     TimeCourse,
     accuracies_of,
     feature_accuracy,
+    hits_of,
     identification,
     interval_over,
+    probabilities_of,
     time_course,
 )
+from calibration.crossvalidation import Learned, learn_from_rankings
 from calibration.decoded import DecodedKind, FittedFold, decode_course, decode_kind, fit_fold, joined
 from calibration.decoders.columns import profile_correlation
 from calibration.decoders.settings import DecoderSettings
 from calibration.preparation import Report, in_pool
 from calibration.semantics import Hypernyms, SemanticErrors, semantic_errors
 from calibration.study import Candidates, Fold, Samples, Study, averaged_by
-from rtgod.matching import CategoryIndex
+from rtgod.matching import CategoryIndex, index_categories
 from rtgod.messages import Float32Array, Float64Array, Int32Array
-from rtgod.settings import NoiseSettings
+from rtgod.settings import NoiseSettings, PipelineSettings, RankingSettings
 
 #: How often runs are drawn for each number of training runs.
 _DRAWS = 3
@@ -57,6 +61,10 @@ class Evaluation:
         Identification accuracy of each kind's single blocks, for each of `n_runs`.
     semantic : mapping of str to SemanticErrors
         By kind; empty without a table of hypernyms.
+    learned : Learned or None
+        Confidence and weights of layers from the training samples; None where these were split into several folds.
+    confidence : mapping of str to Confidences
+        Of the tests, by kind.
     """
 
     candidates: Candidates
@@ -71,11 +79,13 @@ class Evaluation:
     n_runs: tuple[int, ...]
     by_runs: Mapping[str, tuple[tuple[float, float, float], ...]]
     semantic: Mapping[str, SemanticErrors]
+    learned: Learned | None
+    confidence: Mapping[str, Confidences]
 
 
 def evaluate(
     study: Study,
-    noise: NoiseSettings,
+    settings: PipelineSettings,
     decoder: DecoderSettings,
     hypernyms: Hypernyms | None,
     pool: Executor,
@@ -86,8 +96,8 @@ def evaluate(
     Parameters
     ----------
     study : Study
-    noise : NoiseSettings
-        How patterns are whitened, with the noise of the voxels that are decoded from.
+    settings : PipelineSettings
+        How patterns are whitened, with the noise of the voxels that are decoded from, and how candidates are ranked.
     decoder : DecoderSettings
     hypernyms : Hypernyms or None
         For the semantic distance of errors.
@@ -101,17 +111,24 @@ def evaluate(
     InputError
         If there is too little to train on.
     """
+    noise, candidates = settings.noise, study.candidates.chosen(settings.ranking.candidates)
     folds = [fold.at(study.regions[study.main_region]) for fold in study.folds]
     by_region = _by_region(study, noise, decoder, pool, report)
-    n_runs, by_runs = _against_runs(folds, study.candidates, noise, decoder, pool, report)
+    n_runs, by_runs = _against_runs(folds, candidates, settings, decoder, pool, report)
     arguments = [(fold.complete_only(), noise, decoder) for fold in folds]
     fitted = in_pool(pool, "training", report, fit_fold, arguments)
+    learned = None
+    if len(folds) == 1 and folds[0].training.windows is not None:
+        task = folds[0].training, fitted[0], decoder, candidates, settings.ranking
+        [learned] = in_pool(pool, "confidence", report, _learn, [task])
     decoded = {}
     for kind in folds[0].tests:
-        pairs = [(fold.tests[kind], fit, study.candidates) for fold, fit in zip(folds, fitted, strict=True)]
-        decoded[kind] = joined(in_pool(pool, f"decoding what was {kind}", report, _decode, pairs))
+        tests = [
+            (fold.tests[kind], fit, candidates, settings, learned) for fold, fit in zip(folds, fitted, strict=True)
+        ]
+        decoded[kind] = joined(in_pool(pool, f"decoding what was {kind}", report, _decode, tests))
     return Evaluation(
-        candidates=study.candidates,
+        candidates=candidates,
         layers=tuple(study.candidates.features),
         regions=tuple(study.regions),
         areas=areas_of(study.regions),
@@ -122,17 +139,37 @@ def evaluate(
         course=_course(study, by_region, noise, decoder, pool, report),
         n_runs=n_runs,
         by_runs=by_runs,
-        semantic=_semantic(decoded, study.candidates, hypernyms) if hypernyms else {},
+        semantic=_semantic(decoded, candidates, hypernyms) if hypernyms else {},
+        learned=learned,
+        confidence={kind: _confidence(of, learned) for kind, of in decoded.items()} if learned else {},
     )
 
 
-def index_of(candidates: Candidates, fitted: FittedFold) -> CategoryIndex:
+def index_of(
+    candidates: Candidates, fitted: FittedFold, ranking: RankingSettings, learned: Learned | None = None
+) -> CategoryIndex:
     """The index that matches what a fold's decoder predicts."""
-    return CategoryIndex(candidates.features, fitted.trained.layers)
+    weights = learned.layer_weights.weights if learned else None
+    ranking = ranking.model_copy(update={"candidates": ()})
+    return index_categories(ranking, fitted.trained.layers, candidates.ids, candidates.features, weights)
 
 
-def _decode(samples: Samples, fitted: FittedFold, candidates: Candidates) -> DecodedKind:
-    return decode_kind(samples, fitted, index_of(candidates, fitted), candidates)
+def _learn(
+    training: Samples, fitted: FittedFold, decoder: DecoderSettings, candidates: Candidates, ranking: RankingSettings
+) -> Learned | None:
+    return learn_from_rankings(training.whitened(fitted.shape), fitted.trained, decoder, candidates, ranking)
+
+
+def _decode(
+    samples: Samples, fitted: FittedFold, candidates: Candidates, settings: PipelineSettings, learned: Learned | None
+) -> DecodedKind:
+    return decode_kind(samples, fitted, index_of(candidates, fitted, settings.ranking, learned), candidates)
+
+
+def _confidence(decoded: DecodedKind, learned: Learned) -> Confidences:
+    """Probabilities and hits of every ranking of one kind: of trials as they grew, where these are known."""
+    rankings = decoded.windows or decoded.blocks
+    return Confidences(probabilities_of(rankings, learned.confidence.confidence), hits_of(rankings))
 
 
 def _by_region(
@@ -203,7 +240,7 @@ def _decoded_course(fold: Fold, noise: NoiseSettings, decoder: DecoderSettings) 
 def _against_runs(
     folds: Sequence[Fold],
     candidates: Candidates,
-    noise: NoiseSettings,
+    settings: PipelineSettings,
     decoder: DecoderSettings,
     pool: Executor,
     report: Report,
@@ -220,7 +257,7 @@ def _against_runs(
         for size in sizes
         for _ in range(_DRAWS if size < len(runs) else 1)
     ]
-    arguments = [(whole.with_runs(some), candidates, noise, decoder) for _, some in drawn]
+    arguments = [(whole.with_runs(some), candidates, settings, decoder) for _, some in drawn]
     found = in_pool(pool, "fewer training runs", report, _block_accuracies, arguments)
     by_runs = {}
     for kind in whole.tests:
@@ -233,12 +270,18 @@ def _against_runs(
 
 
 def _block_accuracies(
-    fold: Fold, candidates: Candidates, noise: NoiseSettings, decoder: DecoderSettings
+    fold: Fold, candidates: Candidates, settings: PipelineSettings, decoder: DecoderSettings
 ) -> dict[str, tuple[Float64Array, list[int]]]:
     """Identification accuracy of each kind's single blocks, and their true positions."""
-    fit = fit_fold(fold, noise, decoder)
-    blocks = {kind: _decode(test, fit, candidates).blocks for kind, test in fold.tests.items()}
+    fit = fit_fold(fold, settings.noise, decoder)
+    index = index_of(candidates, fit, _unweighted(settings.ranking))
+    blocks = {kind: decode_kind(test, fit, index, candidates).blocks for kind, test in fold.tests.items()}
     return {kind: (accuracies_of(ranked), ranked.true.tolist()) for kind, ranked in blocks.items()}
+
+
+def _unweighted(ranking: RankingSettings) -> RankingSettings:
+    """Few runs are too little to learn the layers' weights from."""
+    return ranking.model_copy(update={"combine": "fisher"}) if ranking.combine == "weighted" else ranking
 
 
 def _semantic(

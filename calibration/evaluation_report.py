@@ -12,6 +12,7 @@ from rich.table import Table as RichTable
 
 from calibration import figures
 from calibration.accuracy import (
+    Confidences,
     FeatureAccuracy,
     Identification,
     accuracies_of,
@@ -19,6 +20,7 @@ from calibration.accuracy import (
     aggregated,
     ranks_of,
 )
+from calibration.confidence import brier_score, calibration_error, reliability_bins
 from calibration.decoded import DecodedKind
 from calibration.evaluate import Evaluation
 from calibration.page import Section, Table, write_page
@@ -27,6 +29,7 @@ from rtgod.errors import InputError
 
 #: Places in a ranking whose share of hits is drawn against the number of candidates.
 _TOP = (1, 5)
+_FIRST = ("first", "first five", "first ten")
 _N_EXAMPLES, _N_FIRST = 8, 5
 #: The cue comes so long before imagery.
 _CUE_S = -3.0
@@ -325,7 +328,49 @@ def _semantic(evaluation: Evaluation) -> list[Section]:
 
 
 def _confidence(evaluation: Evaluation) -> list[Section]:
-    return []
+    if evaluation.learned is None:
+        return []
+    drawn = [
+        (
+            figures.reliability({title: _bins(of, i) for i, title in enumerate(_FIRST)}),
+            f"{kind.capitalize()}: how often the true category was there, against how probable that was said to be.",
+        )
+        for kind, of in evaluation.confidence.items()
+    ]
+    table = Table(
+        ("", "true category", "predicted, %", "observed, %", "Brier score", "calibration error", "n"),
+        [
+            (
+                kind,
+                title,
+                f"{100 * of.probability[:, i].mean():.1f}",
+                f"{100 * of.hit[:, i].mean():.1f}",
+                f"{brier_score(of.probability[:, i], of.hit[:, i]):.4f}",
+                f"{calibration_error(of.probability[:, i], of.hit[:, i]):.4f}",
+                str(len(of.hit)),
+            )
+            for kind, of in evaluation.confidence.items()
+            for i, title in enumerate(_FIRST)
+        ],
+        "Every ranking of the tests, volume by volume",
+    )
+    weights = evaluation.learned.layer_weights
+    text = (
+        "How probable it is that the true category is first, among the first five and among the first ten, was learned "
+        "from the training runs, by decoders that had seen nothing of the ranked categories; a ranking says it online. "
+        "On the diagonal, it is as probable as was said. "
+        + " ".join(f"{note[0].upper()}{note[1:]}." for note in evaluation.learned.confidence.notes)
+        + "\n\nWeights of layers, learned from the same rankings: "
+        + ", ".join(f"{layer} {weight:.2f}" for layer, weight in weights.weights.items())
+        + f". With them {100 * weights.accuracy:.1f} % of others are beaten in the training runs, with equal weights "
+        f'{100 * weights.equal_accuracy:.1f} %; they count with `combine = "weighted"` in [ranking].'
+    )
+    return [Section("Confidence", text, drawn, [table])]
+
+
+def _bins(of: Confidences, i: int) -> list[tuple[float, float, int]]:
+    bins = reliability_bins(of.probability[:, i], of.hit[:, i])
+    return [(float(said), float(share), int(n)) for said, share, n in zip(*bins, strict=True)]
 
 
 def _tables(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Sequence[object]]]]:
@@ -380,6 +425,16 @@ def _tables(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Seque
             [
                 (layer, float(peak), *map(float, bounds))
                 for layer, peak, bounds in zip(evaluation.layers, course.peaks_s, course.peak_bounds_s, strict=True)
+            ],
+        )
+    if evaluation.confidence:
+        tables["reliability.tsv"] = (
+            ("kind", "true_category", "predicted", "observed", "n_rankings"),
+            [
+                (kind, title, *one)
+                for kind, of in evaluation.confidence.items()
+                for i, title in enumerate(_FIRST)
+                for one in _bins(of, i)
             ],
         )
     if evaluation.semantic:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from calibration.network import Network
 from calibration.preparation import Report, align_runs, in_pool, noise_to_read, with_courses
 from calibration.samples import CleanedRun, clean_run, make_reference
 from calibration.stimuli import StimulusFiles
-from calibration.study import Candidates, Course, Fold, Samples, Study, Windows, first_half, leave_one_run_out
+from calibration.study import Candidates, Course, Fold, Samples, Study, first_half, leave_one_run_out
 from calibration.study_inputs import HEAD, StudyInputs
 from rtgod.alignment import Reference
 from rtgod.errors import InputError
@@ -207,18 +207,12 @@ def samples_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Sampl
     found = _found(runs, kind)
     if not found:
         return None
-    grown = [run.windows[block] for run, block in found]
-    of = np.repeat(np.arange(len(grown), dtype=np.int32), [len(windows) for windows in grown])
-    everything = [sample for windows in grown for sample in windows]
     trials = [run.trials[block] for run, block in found]
-    return Samples(
-        X=np.stack([windows[-1].values for windows in grown]),
-        runs=tuple(run.run.run_id for run, _ in found),
-        categories=tuple(trial.category for trial in trials),
-        Y=targets(trials),
-        windows=Windows(
-            of, np.array([s.n_volumes for s in everything], np.int32), np.stack([s.values for s in everything])
-        ),
+    return Samples.grown(
+        [run.windows[block] for run, block in found],
+        [run.run.run_id for run, _ in found],
+        [trial.category for trial in trials],
+        targets(trials),
     )
 
 
@@ -269,8 +263,4 @@ def _halves(runs: Sequence[CleanedRun], samples: Samples) -> Fold:
         held_back = frozenset(block for (of, block), early in zip(found, first, strict=True) if of is run and not early)
         # What answers a block that is tested on must not teach what the noise looks like.
         noise[run.run.run_id] = run.noise[[not answers & held_back for answers in run.answers]]
-    training = samples.chosen(first)
-    if len(runs) == 1:
-        # A penalty is chosen by leaving out what belongs together: within one run, that is a block.
-        training = replace(training, runs=tuple(f"{run} block {i}" for i, run in enumerate(training.runs)))
-    return Fold(training, noise, {"seen": samples.chosen(~first)}, {})
+    return Fold(samples.chosen(first), noise, {"seen": samples.chosen(~first)}, {})

@@ -10,7 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rtgod.matching import positions_of
 from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Array
+from rtgod.noise import NoiseShape
+from rtgod.window import Sample
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +64,28 @@ class Samples:
     Y: Mapping[str, Float32Array]
     windows: Windows | None = None
 
+    @classmethod
+    def grown(
+        cls,
+        windows: Sequence[Sequence[Sample]],
+        runs: Sequence[str],
+        categories: Sequence[str],
+        Y: Mapping[str, Float32Array],
+    ) -> Samples:
+        """Samples from each trial's windows, of which the last is complete."""
+        everything = [sample for of_trial in windows for sample in of_trial]
+        return cls(
+            X=np.stack([of_trial[-1].values for of_trial in windows]),
+            runs=tuple(runs),
+            categories=tuple(categories),
+            Y=Y,
+            windows=Windows(
+                of=np.repeat(np.arange(len(windows), dtype=np.int32), [len(of_trial) for of_trial in windows]),
+                n_volumes=np.array([sample.n_volumes for sample in everything], np.int32),
+                X=np.stack([sample.values for sample in everything]),
+            ),
+        )
+
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.runs)
@@ -75,6 +100,13 @@ class Samples:
             {layer: values[rows] for layer, values in self.Y.items()},
             None if self.windows is None else self.windows.chosen(rows),
         )
+
+    def whitened(self, shape: NoiseShape | None) -> Samples:
+        """All samples as a decoder is given them; as they are without a shape."""
+        if shape is None:
+            return self
+        windows = self.windows and replace(self.windows, X=_rows_whitened(self.windows.X, shape))
+        return replace(self, X=_rows_whitened(self.X, shape), windows=windows)
 
     def at(self, columns: Int32Array) -> Samples:
         """All samples at some of the voxels."""
@@ -168,6 +200,15 @@ class Candidates:
     names: tuple[str, ...]
     features: Mapping[str, Float32Array]
 
+    def chosen(self, ids: Sequence[str]) -> Candidates:
+        """Some of them, in their own order; all if none is named."""
+        rows = positions_of(ids, self.ids) if ids else np.arange(len(self.ids), dtype=np.int32)
+        return Candidates(
+            tuple(self.ids[row] for row in rows),
+            tuple(self.names[row] for row in rows),
+            {layer: values[rows] for layer, values in self.features.items()},
+        )
+
     def positions(self, categories: Sequence[str]) -> Int32Array:
         """Position of each category among the candidates, −1 for one that is none."""
         position = {category: i for i, category in enumerate(self.ids)}
@@ -234,3 +275,7 @@ def averaged_by(labels: Sequence[str], values: Array) -> tuple[list[str], Array]
     names = list(dict.fromkeys(labels))
     which = np.array([names.index(label) for label in labels])
     return names, np.stack([values[which == i].mean(axis=0) for i in range(len(names))])
+
+
+def _rows_whitened(X: Float32Array, shape: NoiseShape) -> Float32Array:
+    return np.stack([shape.whiten(row) for row in X])

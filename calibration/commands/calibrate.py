@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from calibration.commands.options import (
@@ -98,10 +101,12 @@ def calibrate(
     if dry_run:
         return
     chosen = network_from(network, weights, layer, units, preprocessing, (inputs.images, inputs.candidates))
+    began = time.perf_counter()
     with progress() as report, workers(n_workers, scheduler) as pool:
         bundle, summary = run_calibration(inputs, pipeline, chosen, trained, pool, report)
     bundle.save(out)
     _print_summary(summary)
+    _print_times(summary.seconds, time.perf_counter() - began)
     console.print(f"bundle [bold]{out}[/]: subject {subject}, network {chosen.name} with weights {chosen.weights}")
 
 
@@ -126,6 +131,18 @@ def _print_summary(summary: CalibrationReport) -> None:
     console.print("Chance is r = 0 and 50 %. These categories were trained on, from other runs; new ones are harder.")
     if summary.n_skipped:
         console.print(f"{summary.n_skipped} trials had no usable volume and were left out.")
+    for note in summary.notes:
+        console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+
+
+def _print_times(seconds: Mapping[str, float], on_the_clock: float) -> None:
+    table = Table(title="Where the time went", title_justify="left")
+    table.add_column("stage")
+    table.add_column("seconds of work", justify="right")
+    for stage, took in seconds.items():
+        table.add_row(stage, f"{took:.1f}")
+    table.add_row("all, on the clock", f"{on_the_clock:.1f}", style="bold")
+    console.print(table)
 
 
 def _percent(share: float | None) -> str:

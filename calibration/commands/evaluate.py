@@ -12,6 +12,8 @@ import typer
 
 from calibration.commands.options import (
     Candidates,
+    DecoderFile,
+    DecoderName,
     Events,
     Images,
     Layers,
@@ -31,6 +33,7 @@ from calibration.commands.options import (
     Weights,
     Workers,
     console,
+    decoder_from,
     inputs_from,
     needs_calibration,
     network_from,
@@ -93,6 +96,8 @@ def evaluate(
     layer: Layers = None,
     units: Units = None,
     preprocessing: PreprocessingFile = None,
+    decoder: DecoderName = None,
+    decoder_settings: DecoderFile = None,
     settings: SettingsFile = None,
     ablate: Annotated[
         str | None, typer.Option(help="Take something apart step by step instead: preprocessing.")
@@ -111,7 +116,6 @@ def evaluate(
     """
     with needs_calibration():
         from calibration.bids import read_names
-        from calibration.decoders.settings import DecoderSettings
         from calibration.evaluate import evaluate as run_evaluation
         from calibration.evaluation_report import PAGE, print_evaluation, write_evaluation
         from calibration.gathering import gather_study
@@ -125,6 +129,7 @@ def evaluate(
     if ablate not in (None, "preprocessing"):
         raise InputError(f"--ablate {ablate}: what can be taken apart is preprocessing")
     pipeline = PipelineSettings.from_toml(settings) if settings else PipelineSettings()
+    trained_by = decoder_from(decoder, decoder_settings)
     chosen = (network, weights, layer, units, preprocessing)
     if ablate:
         inputs = inputs_from(runs, subject, training, region, mask, noise_mask, images, candidates, names, events, tr)
@@ -147,7 +152,7 @@ def evaluate(
         times = StageTimes(told)
         if not is_published:
             study = gather_study(asked, pipeline, found, pool, times)
-        evaluation = run_evaluation(study, pipeline.noise, DecoderSettings(), links, pool, times)
+        evaluation = run_evaluation(study, pipeline, trained_by, links, pool, times)
     write_evaluation(evaluation, out, f"Evaluation of subject {subject}", notes, times.seconds, pictures)
     print_evaluation(evaluation, console)
     console.print(f"written to [bold]{out}[/]: {PAGE} and its tables", highlight=False)

@@ -106,7 +106,7 @@ def test_provenance_names_everything_it_was_made_from(calibrated, inputs, networ
 
 def test_progress_comes_to_its_end_in_every_stage(calibrated):
     last = {stage: (done, total) for stage, done, total in calibrated.progress}
-    assert set(last) == {"aligning runs", "denoising runs", "network features", "fitting"}
+    assert set(last) == {"aligning runs", "denoising runs", "network features", "fitting", "confidence"}
     assert last["network features"] == (N_SAMPLES + N_CANDIDATES,) * 2
     assert all(done == total for done, total in last.values())
 
@@ -126,7 +126,7 @@ def test_the_number_of_workers_changes_no_byte(calibrated, inputs, network):
 @pytest.mark.parametrize("masked", [True, False], ids=["white matter", "noisiest voxels"])
 def test_noise_components_are_learned_saved_and_used(inputs, network, pool, tmp_path, masked):
     """Their voxels are read with the decoder's; a session with the bundle decodes with them."""
-    mask = inputs.mask.with_name("sub-01_space-bold_label-WM_mask.nii.gz")
+    mask = inputs.mask.files[0].with_name("sub-01_space-bold_label-WM_mask.nii.gz")
     settings = PipelineSettings(nuisance=NuisanceSettings(n_components=3))
     bundle, summary = calibrate(
         replace(inputs, noise_mask=mask if masked else None), settings, network, DecoderSettings(), pool, report=quiet
@@ -151,7 +151,7 @@ def test_noise_components_are_learned_saved_and_used(inputs, network, pool, tmp_
 
 
 @pytest.mark.usefixtures("known_features")
-def test_shuffled_labels_are_decoded_at_chance(inputs, network, tmp_path):
+def test_shuffled_labels_are_decoded_at_chance(inputs, network, pool, tmp_path):
     """A held-out run that leaked into training would be decoded even so."""
     rng = np.random.default_rng(0)
     runs = []
@@ -164,7 +164,8 @@ def test_shuffled_labels_are_decoded_at_chance(inputs, network, tmp_path):
         shuffled = tmp_path / run.events.name
         shuffled.write_text("".join("\t".join(row) + "\n" for row in [header, *rows]))
         runs.append(RunFiles(run.bold, shuffled))
-    _, summary = calibrate(replace(inputs, runs=tuple(runs)), PipelineSettings(), network, DecoderSettings(), 2, quiet)
+    shuffled = replace(inputs, runs=tuple(runs))
+    _, summary = calibrate(shuffled, PipelineSettings(), network, DecoderSettings(), pool, quiet)
     assert summary.identification_accuracy == pytest.approx(0.5, abs=0.08)
     assert max(abs(layer.feature_accuracy) for layer in summary.layers.values()) < 0.1
 
@@ -196,6 +197,7 @@ def test_what_is_shown_need_not_be_a_candidate(bundle):
     stimuli = Stimuli({}, {}, others, bundle.candidate_features)
     trials = tuple(Trial(9.0 * i, 9.0, "stimulus", "unknown", f"image{i}") for i in range(3))
     run = RunSamples(None, trials, np.zeros((3, 5), np.float32), (), np.zeros((0, 5), np.float32), 0, {})
-    summary = module._summarise(trained, held_out, stimuli, [run])
+    summary = module._summarise(trained, held_out, stimuli, [run], None, {})
     assert summary.identification_accuracy is None
+    assert "no confidence was learned" in summary.notes[0]
     assert {layer.identification_accuracy for layer in summary.layers.values()} == {None}

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration.commands.options import console as console_of_commands
 from calibration.decoded import decode_kind, fit_fold
 from calibration.decoders.settings import DecoderSettings
 from calibration.evaluate import areas_of, evaluate, index_of
@@ -54,7 +53,7 @@ def hypernyms(study, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def evaluation(study, hypernyms, pool):
-    return evaluate(study, SETTINGS.noise, DecoderSettings(), hypernyms, pool, quiet)
+    return evaluate(study, SETTINGS, DecoderSettings(), hypernyms, pool, quiet)
 
 
 def test_the_decoder_is_that_of_calibration(study, bundle):
@@ -99,7 +98,7 @@ def test_every_region_is_decoded_by_a_decoder_of_its_own(study, evaluation):
     fold = study.folds[0].at(study.regions["V4"])
     fitted = fit_fold(fold, SETTINGS.noise, DecoderSettings())
     whole = replace(fold.tests["seen"], windows=None)
-    decoded = decode_kind(whole, fitted, index_of(study.candidates, fitted), study.candidates)
+    decoded = decode_kind(whole, fitted, index_of(study.candidates, fitted, SETTINGS.ranking), study.candidates)
     from calibration.accuracy import feature_accuracy
 
     averages = [one for one in feature_accuracy("seen", decoded) if one.aggregation == "average of repeats"]
@@ -119,6 +118,26 @@ def test_the_time_course_is_of_each_layers_best_area(evaluation):
     assert course.areas == tuple(AREAS[i] for i in best)
     assert course.times_s[0] < 0 < course.times_s[-1]
     assert course.accuracy.shape == (2, len(course.times_s))
+
+
+def test_confidence_is_learned_and_tested(evaluation, bundle):
+    """What calibration learns is what evaluation tests: probabilities of every ranking that the tests gave."""
+    confidence = evaluation.learned.confidence.confidence
+    assert confidence == bundle.confidence
+    assert evaluation.learned.layer_weights.weights == bundle.layer_weights
+    assert sum(bundle.layer_weights.values()) == pytest.approx(1)
+    for kind, of in evaluation.confidence.items():
+        assert of.probability.shape == of.hit.shape == (len(evaluation.decoded[kind].windows.true), 3)
+        assert (np.diff(of.probability, axis=1) >= 0).all()
+        assert (np.diff(of.hit.astype(int), axis=1) >= 0).all()
+    seen = evaluation.confidence["seen"]
+    assert seen.probability[:, 2].mean() == pytest.approx(seen.hit[:, 2].mean(), abs=0.2)
+
+
+def test_rankings_that_were_learned_from_are_of_categories_not_trained_on(evaluation):
+    """Held-out rankings of shown categories must not be better than those of new ones."""
+    held_out = evaluation.learned.confidence.hit[:, 2].mean()
+    assert held_out < 0.6
 
 
 def test_semantic_errors_are_found(evaluation):
@@ -146,7 +165,7 @@ def test_the_report_says_what_the_tables_say(subject, evaluation, tmp_path, cons
     )
     assert all(f"{100 * one.accuracy:.1f}" in page for one in evaluation.identification)
     for name, n_rows in {
-        "blocks.tsv": 75,
+        "blocks.tsv": sum(len(of.categories) for of in evaluation.decoded.values()),
         "regions.tsv": 16,
         "semantic.tsv": 2,
         "peaks.tsv": 2,
@@ -165,7 +184,7 @@ def test_without_images_the_categories_are_decoded(subject, pool):
     assert len(study.folds) == 2
     n_categories = len(study.candidates.ids)
     np.testing.assert_array_equal(study.candidates.features["category"], np.eye(n_categories))
-    found = evaluate(study, SETTINGS.noise, DecoderSettings(), None, pool, quiet)
+    found = evaluate(study, SETTINGS, DecoderSettings(), None, pool, quiet)
     block = next(one for one in found.identification if one.aggregation == "single block")
     assert block.n_samples == 100
     assert block.accuracy > 0.6
@@ -203,4 +222,3 @@ def test_runs_without_a_data_set_need_to_be_told_apart(subject):
     run = next(subject.rglob("*Training*run-01_bold.nii.gz"))
     with pytest.raises(InputError, match="--split"):
         find_study_inputs([run], "01", None, None, "runs", None, (), None, None, None)
-    assert console_of_commands is not None

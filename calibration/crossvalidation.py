@@ -1,0 +1,121 @@
+"""How sure rankings of categories that were not trained on may be, learned from training samples alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibration.confidence import FittedConfidence, fit_confidence
+from calibration.decoders.registry import make_decoder
+from calibration.decoders.ridge import LeaveOneRunOut
+from calibration.decoders.settings import DecoderSettings
+from calibration.folds import leave_groups_out
+from calibration.layer_weights import LayerWeights, learn_layer_weights
+from calibration.study import Candidates, Samples, averaged_by
+from calibration.training import Trained
+from rtgod.errors import InputError
+from rtgod.matching import index_categories
+from rtgod.messages import Array, Features
+from rtgod.settings import RankingSettings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """What is learned from rankings of categories that a decoder had not seen.
+
+    Attributes
+    ----------
+    confidence : FittedConfidence
+    layer_weights : LayerWeights
+    """
+
+    confidence: FittedConfidence
+    layer_weights: LayerWeights
+
+
+def learn_from_rankings(
+    samples: Samples, trained: Trained, decoder: DecoderSettings, candidates: Candidates, ranking: RankingSettings
+) -> Learned | None:
+    """Rank training trials by decoders that saw nothing of their categories, as online, and learn from the rankings.
+
+    Parameters
+    ----------
+    samples : Samples
+        Training samples with their windows, as the decoder is given them.
+    trained : Trained
+        The decoder of all of them: the others are made with its penalties.
+    decoder : DecoderSettings
+    candidates : Candidates
+        Trained categories that are none of them are ranked as well, by the mean features of what was shown.
+    ranking : RankingSettings
+        How layers are put together.
+
+    Returns
+    -------
+    Learned or None
+        None with fewer than three categories: then there is nothing to train on without one.
+    """
+    if samples.windows is None:
+        raise InputError("samples without their windows say nothing about how sure a ranking is")
+    if len(set(samples.categories)) < 3:
+        return None
+    predicted = _predict_left_out(samples, trained, decoder)
+    everything = _with_trained_categories(candidates, samples)
+    of, true = samples.windows.of, everything.positions(samples.categories)
+    complete = np.searchsorted(of, np.arange(len(samples)), side="right") - 1
+    # Among all that there are, be it that fewer are ranked: a probability is for a number of candidates.
+    ranking = ranking.model_copy(update={"candidates": ()})
+    plain = ranking.model_copy(update={"combine": "fisher"})
+    layers = plain.layers or tuple(trained.layers)
+    weights = learn_layer_weights(
+        index_categories(plain, trained.layers, everything.ids, everything.features, None),
+        {layer: predicted[layer][complete] for layer in layers},
+        true.tolist(),
+        samples.categories,
+    )
+    index = index_categories(ranking, trained.layers, everything.ids, everything.features, weights.weights)
+    scores = [
+        index.scores(Features(i, {layer: values[i].astype(np.float32) for layer, values in predicted.items()}))
+        for i in range(len(of))
+    ]
+    groups = [samples.categories[row] for row in of]
+    volumes = samples.windows.n_volumes.tolist()
+    return Learned(fit_confidence(scores, true[of].tolist(), volumes, [1] * len(of), groups), weights)
+
+
+def _predict_left_out(samples: Samples, trained: Trained, decoder: DecoderSettings) -> dict[str, Array]:
+    """Features of every window, from samples of other categories: per layer, (n_windows, n_units)."""
+    windows = samples.windows
+    assert windows is not None, "checked by the caller"  # noqa: S101
+    folds = leave_groups_out(samples.categories)
+    if decoder.name == "ridge":
+        fold_of = np.empty(len(samples), np.int64)
+        for number, (_, left_out) in enumerate(folds):
+            fold_of[left_out] = number
+        X, Z = samples.X.astype(np.float64), windows.X.astype(np.float64)
+        each = LeaveOneRunOut(X, fold_of.tolist(), (Z, fold_of[windows.of].tolist()))
+        return {layer: each.predict(Y, trained.penalties[layer]) for layer, Y in samples.Y.items()}
+    predicted = {layer: np.empty((len(windows.of), Y.shape[1])) for layer, Y in samples.Y.items()}
+    model = make_decoder(decoder)
+    for kept, left_out in folds:
+        rows = np.isin(windows.of, left_out)
+        for layer, Y in samples.Y.items():
+            predicted[layer][rows] = model.fit(samples.X[kept], Y[kept]).predict(windows.X[rows])
+    return predicted
+
+
+def _with_trained_categories(candidates: Candidates, samples: Samples) -> Candidates:
+    """The candidates, and after them the trained categories that are not among them."""
+    new = [category for category in dict.fromkeys(samples.categories) if category not in set(candidates.ids)]
+    if not new:
+        return candidates
+    keep = np.isin(samples.categories, new)
+    labels = [category for category in samples.categories if category in set(new)]
+    added: Mapping[str, Array] = {layer: averaged_by(labels, Y[keep])[1] for layer, Y in samples.Y.items()}
+    return Candidates(
+        (*candidates.ids, *new),
+        (*candidates.names, *new),
+        {layer: np.concatenate([of, added[layer]]) for layer, of in candidates.features.items()},
+    )
