@@ -123,8 +123,9 @@ def test_the_time_course_is_of_each_layers_best_area(evaluation):
 def test_confidence_is_learned_and_tested(evaluation, bundle):
     """What calibration learns is what evaluation tests: probabilities of every ranking that the tests gave."""
     confidence = evaluation.learned.confidence.confidence
-    assert confidence == bundle.confidence
-    assert evaluation.learned.layer_weights.weights == bundle.layer_weights
+    np.testing.assert_allclose(confidence.coefficients, bundle.confidence.coefficients, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(confidence.intercepts, bundle.confidence.intercepts, rtol=1e-6)
+    assert evaluation.learned.layer_weights.weights == pytest.approx(bundle.layer_weights, rel=1e-6)
     assert sum(bundle.layer_weights.values()) == pytest.approx(1)
     for kind, of in evaluation.confidence.items():
         assert of.probability.shape == of.hit.shape == (len(evaluation.decoded[kind].windows.true), 3)
