@@ -20,7 +20,8 @@ from rtgod.errors import InputError
 from rtgod.events import Trial, read_trials
 from rtgod.geometry import pose_of, rotation_angles, translation_of
 from rtgod.journal import read_journal
-from rtgod.messages import Answer, Float32Array, Float64Array, Hello, Motion, NotReady, Ranking, Run, Volume
+from rtgod.matching import positions_of
+from rtgod.messages import Answer, Float32Array, Float64Array, Hello, Int32Array, Motion, NotReady, Ranking, Run, Volume
 from rtgod.motion import Registration
 from rtgod.settings import MotionSettings
 
@@ -47,8 +48,10 @@ class DecodedBlock:
     ----------
     trial : Trial
     ranking : Ranking
-    scores : ndarray of shape (n_candidates,), float32
-        In the order of the bundle's candidates.
+    name : str
+        Of the true category.
+    scores : ndarray of shape (n_ranked,), float32
+        In the order of the candidates that the bundle's settings rank; −inf for what a shortlist left out.
     true : int
         Position of the true category among them.
     trained_on : bool
@@ -57,6 +60,7 @@ class DecodedBlock:
 
     trial: Trial
     ranking: Ranking
+    name: str
     scores: Float32Array
     true: int
     trained_on: bool
@@ -125,7 +129,8 @@ def decoded_blocks(runs: Sequence[RunRecord], bundle: DecoderBundle, dataset: Pa
     InputError
         If a run's events are not in the data set.
     """
-    position = {candidate.category_id: i for i, candidate in enumerate(bundle.candidates)}
+    ranked = _ranked(bundle)
+    row = {bundle.candidates[position].category_id: i for i, position in enumerate(ranked)}
     blocks = []
     for record in runs:
         found = sorted(dataset.rglob(f"{record.run.run_id}_events.tsv"))
@@ -136,11 +141,19 @@ def decoded_blocks(runs: Sequence[RunRecord], bundle: DecoderBundle, dataset: Pa
         latest = {a.block: a for a in record.answers if isinstance(a, Ranking) and a.block is not None}
         for block, ranking in sorted(latest.items()):
             trial = trials[block]
-            if not trial.repeat and trial.category in position:
-                scores = np.empty_like(ranking.scores)
-                scores[ranking.order] = ranking.scores
-                blocks.append(DecodedBlock(trial, ranking, scores, position[trial.category], trained_on))
+            if not trial.repeat and trial.category in row:
+                scores = np.full(len(ranked), -np.inf, np.float32)
+                scores[np.searchsorted(ranked, ranking.order)] = ranking.scores
+                true = row[trial.category]
+                name = bundle.candidates[ranked[true]].name
+                blocks.append(DecodedBlock(trial, ranking, name, scores, true, trained_on))
     return blocks
+
+
+def _ranked(bundle: DecoderBundle) -> Int32Array:
+    """Positions of the candidates that the bundle's settings rank, ascending."""
+    ids = [candidate.category_id for candidate in bundle.candidates]
+    return positions_of(bundle.settings.ranking.candidates or ids, ids)
 
 
 def read_spm_motion(path: Path, n_volumes: int) -> list[Float64Array]:
@@ -223,34 +236,35 @@ def _ranks(
         "trained_on": [b for b in blocks if b.trained_on],
     }
     groups = {kind: groups[kind] for kind in groups if groups[kind]}
-    summary: dict[str, float | int] = {"n_candidates": len(bundle.candidates)}
+    n_candidates = len(_ranked(bundle))
+    summary: dict[str, float | int] = {"n_candidates": n_candidates}
     columns = ("kind", "onset_s", "category_id", "category", "first", "rank", "identification_accuracy", "n_volumes")
     rows: list[tuple[object, ...]] = []
     for kind, members in groups.items():
-        summary |= _print_ranks(kind, members, bundle, console)
+        summary |= _print_ranks(kind, members, n_candidates, console)
         for b in members:
-            of_trial = (kind, b.trial.onset_s, b.trial.category, bundle.candidates[b.true].name)
+            of_trial = (kind, b.trial.onset_s, b.trial.category, b.name)
             rows.append((*of_trial, b.ranking.top[0], b.rank, round(b.accuracy, 6), b.ranking.n_volumes))
     write_tsv(out / "ranks.tsv", columns, rows)
     if groups:
         ranks = {kind: np.array([b.rank for b in members]) for kind, members in groups.items()}
-        figures.save(figures.ranks(ranks, len(bundle.candidates)), out / "ranks.png")
+        figures.save(figures.ranks(ranks, n_candidates), out / "ranks.png")
     if "seen" in groups:
         _examples(groups["seen"], bundle, dataset, out)
     return summary
 
 
 def _print_ranks(
-    kind: str, blocks: Sequence[DecodedBlock], bundle: DecoderBundle, console: Console
+    kind: str, blocks: Sequence[DecodedBlock], n_candidates: int, console: Console
 ) -> dict[str, float | int]:
     """Print the rank of every block's true category; give the figures that sum them up."""
-    n_candidates, label = len(bundle.candidates), kind.replace("_", " ")
+    label = kind.replace("_", " ")
     table = Table(title=f"{label.capitalize()}: rank among {n_candidates} categories", title_justify="left")
     for column in (label, "ranked first", "rank"):
         table.add_column(column, justify="right" if column == "rank" else "left")
     for b in blocks:
         style = "bold" if b.rank <= 10 else ""
-        table.add_row(bundle.candidates[b.true].name, b.ranking.top[0], str(b.rank), style=style)
+        table.add_row(b.name, b.ranking.top[0], str(b.rank), style=style)
     accuracy, median_rank = float(np.mean([b.accuracy for b in blocks])), float(np.median([b.rank for b in blocks]))
     p_value = permutation_p(np.stack([b.scores for b in blocks]), [b.true for b in blocks])
     console.print(table)
@@ -284,7 +298,7 @@ def _examples(blocks: Sequence[DecodedBlock], bundle: DecoderBundle, dataset: Pa
         if image is not None and all(c.category_id in portraits for c in first):
             is_true = [c.category_id == block.trial.category for c in first]
             pictures = [(c.name, portraits[c.category_id], true) for c, true in zip(first, is_true, strict=True)]
-            rows.append((bundle.candidates[block.true].name, image, block.rank, pictures))
+            rows.append((block.name, image, block.rank, pictures))
     if rows:
         figures.save(figures.examples(rows[: figures.N_EXAMPLES]), out / "decoded.png")
 

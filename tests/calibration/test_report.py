@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from calibration.bids import find_runs
 from calibration.identification import permutation_p
 from calibration.report import read_runs, read_spm_motion, write_report
+from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
 from rtgod.events import read_trials
 from rtgod.journal import JournalWriter, read_journal
@@ -229,3 +231,21 @@ def test_a_motion_table_that_cannot_be_used_is_refused(tmp_path, content, what):
         (tmp_path / "rp.txt").write_text(content)
     with pytest.raises(InputError, match=what):
         read_spm_motion(tmp_path / "rp.txt", 3)
+
+
+def test_a_session_that_ranked_some_candidates_is_reported_among_these(bundle, subject, tmp_path, console):
+    ids = [candidate.category_id for candidate in bundle.candidates]
+    run = find_runs(subject, "01", "perceptionTest")[0]
+    shown = {trial.category for trial in run.trials(bundle.settings.events)}
+    chosen = tuple(sorted(shown))[:7]
+    ranking = bundle.settings.ranking.model_copy(update={"candidates": chosen})
+    few = replace(bundle, settings=bundle.settings.model_copy(update={"ranking": ranking}))
+    few.save(tmp_path / "few")
+    journal = serve_runs(Session(DecoderBundle.load(tmp_path / "few")), tmp_path / "s.rtgod", [run.open()])
+    write_report(journal, tmp_path / "out", tmp_path / "few", subject, None, console)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["n_candidates"] == 7 < len(ids)
+    assert 0.5 < summary["seen_identification_accuracy"] <= 1
+    ranks = [line.split("\t") for line in (tmp_path / "out" / "ranks.tsv").read_text().splitlines()[1:]]
+    assert {row[2] for row in ranks} == set(chosen)
+    assert max(int(row[5]) for row in ranks) <= 7
