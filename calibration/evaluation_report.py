@@ -302,7 +302,7 @@ def _against_runs(evaluation: Evaluation) -> list[Section]:
         "How much of a scanning session is worth spending on training: single blocks, identified by decoders that were "
         "trained on fewer runs, drawn at random three times for each number."
     )
-    caption = "Identification accuracy against the number of training runs. Bars: 90 % intervals over categories."
+    caption = "Identification accuracy against the number of training runs. Bands: 90 % intervals over categories."
     return [Section("Number of training runs", text, [(figure, caption)])]
 
 
