@@ -28,7 +28,6 @@ from distributed import Client, KilledWorker, LocalCluster, Security
 from distributed import Future as Task
 from distributed.comm import connect
 from distributed.scheduler import NoWorkerError
-from distributed.utils import silence_logging_cmgr
 from threadpoolctl import threadpool_limits
 
 from rtgod.errors import InputError, WorkerError
@@ -257,8 +256,22 @@ async def _greet(address: str) -> None:
 @contextmanager
 def _set_up() -> Iterator[None]:
     """Our settings of Dask, and silence: what goes wrong is said by errors."""
-    with dask.config.set(_DASK), silence_logging_cmgr(logging.CRITICAL):
+    with dask.config.set(_DASK), _silent("distributed"):
         yield
+
+
+@contextmanager
+def _silent(package: str) -> Iterator[None]:
+    """Nothing but disasters is logged by a package; its loggers would hand everything to this process's handlers."""
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == package]
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _check(client: Client, address: str) -> None:
