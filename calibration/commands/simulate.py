@@ -20,7 +20,7 @@ def simulate(
     test_runs: Annotated[int | None, typer.Option(min=0, help="How many; default 2.")] = None,
     imagery_runs: Annotated[int | None, typer.Option(min=0, help="How many; default 2.")] = None,
     other_categories: Annotated[
-        int | None, typer.Option(min=0, help="Candidates that are never shown; default 200.")
+        int | None, typer.Option(min=0, help="Candidates that are never shown; default 900.")
     ] = None,
     show_settings: ShowSettings = False,
     n_workers: Workers = None,

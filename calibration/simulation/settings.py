@@ -18,7 +18,7 @@ class StimulusSettings(Settings):
     n_images_per_category: Count = 8
     n_test_categories: Annotated[int, Field(ge=20)] = 50
     #: Categories that are never shown, to rank the shown ones among.
-    n_other_categories: Annotated[int, Field(ge=0)] = 200
+    n_other_categories: Annotated[int, Field(ge=0)] = 900
     #: Images behind each candidate's category features; none of them is shown.
     n_images_per_candidate: Count = 3
     size_px: Annotated[int, Field(ge=32)] = 160
