@@ -139,7 +139,7 @@ def calibrate(
     trials = [trial for run in samples for trial in run.trials]
     Y = stimuli.of(trials)
     have_features = time.perf_counter()
-    trained = train(*stacked(samples), Y, decoder, report)
+    trained = train(*stacked(samples), Y, decoder, report, pool)
     candidates = Candidates(
         stimuli.candidate_ids, tuple(names.get(one, one) for one in stimuli.candidate_ids), stimuli.candidates
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.model_selection import GroupKFold
 
 from calibration.decoders.columns import column_moments
@@ -54,6 +57,7 @@ def train(
     Y: Mapping[str, Float32Array],
     decoder: DecoderSettings,
     report: Report,
+    pool: Executor | None = None,
 ) -> Trained:
     """Fit each layer's decoder to all samples, and predict each run from others.
 
@@ -67,6 +71,8 @@ def train(
     decoder : DecoderSettings
     report : callable
         Told (stage, steps done, steps in all).
+    pool : Executor, optional
+        From `workers`: fits the decoders that take long, by default this process. `ridge` is done sooner than sent.
 
     Raises
     ------
@@ -74,8 +80,9 @@ def train(
         With fewer than two runs, or values that are not finite.
     """
     _check(X, runs, Y)
-    way = _train_ridge if decoder.name == "ridge" else _train_sparse
-    return way(X.astype(np.float64), runs, Y, decoder, report)
+    if decoder.name == "ridge":
+        return _train_ridge(X.astype(np.float64), runs, Y, report)
+    return _train_sparse(X, runs, Y, decoder, report, pool.map if pool else map)
 
 
 def stacked(samples: Sequence[RunSamples]) -> tuple[Float32Array, list[str]]:
@@ -96,9 +103,7 @@ def _check(X: Float32Array, runs: Sequence[Hashable], Y: Mapping[str, Float32Arr
             raise InputError(f"{name}: {n_bad} of {values.size} values are not finite; leave out what they come from")
 
 
-def _train_ridge(
-    X: Float64Array, runs: Sequence[Hashable], Y: Mapping[str, Float32Array], _: DecoderSettings, report: Report
-) -> Trained:
+def _train_ridge(X: Float64Array, runs: Sequence[Hashable], Y: Mapping[str, Float32Array], report: Report) -> Trained:
     """Choose each layer's penalty by leaving one run out at a time, in closed form."""
     report("fitting", 0, len(Y))
     folds = LeaveOneRunOut(X, runs)
@@ -121,36 +126,46 @@ def _train_ridge(
 
 
 def _train_sparse(
-    X: Float64Array,
+    X: Float32Array,
     runs: Sequence[Hashable],
     Y: Mapping[str, Float32Array],
     decoder: DecoderSettings,
     report: Report,
+    each: Callable[..., Iterator[tuple[SparseLayerDecoder, Float64Array]]],
 ) -> Trained:
-    """Leave out groups of runs in turn, then fit to all of them."""
+    """Leave out groups of runs in turn, and none in the end; `each` is called as `map` is."""
     n_folds = min(decoder.n_folds, len(set(runs)))
-    folds = list(GroupKFold(n_folds).split(X, groups=_numbered(runs))) if n_folds else []
-    n_fits = len(Y) * (n_folds + 1)
-    report("fitting", 0, n_fits)
-    model, done = make_decoder(decoder), 0
-    layers, held_out = {}, {}
-    for layer, values in Y.items():
-        if folds:
-            held_out[layer] = np.empty(values.shape)
-        for kept, left_out in folds:
-            held_out[layer][left_out] = model.fit(X[kept], values[kept]).predict(X[left_out])
-            report("fitting", done := done + 1, n_fits)
-        layers[layer] = _sparse_layer(model.fit(X, values))
-        report("fitting", done := done + 1, n_fits)
-    voxel_mean, voxel_sd = column_moments(X)
+    left_out = [rows for _, rows in GroupKFold(n_folds).split(X, groups=_numbered(runs))] if n_folds else []
+    fits = [(layer, rows) for layer in Y for rows in (*left_out, np.empty(0, np.int64))]
+    layers, held_out = {}, {layer: np.empty(values.shape) for layer, values in Y.items() if n_folds}
+    fitted = each(_fit_sparse, repeat(decoder), repeat(X), (Y[layer] for layer, _ in fits), (rows for _, rows in fits))
+    report("fitting", 0, len(fits))
+    for done, ((layer, rows), (model, predicted)) in enumerate(zip(fits, fitted, strict=True), 1):
+        if len(rows):
+            held_out[layer][rows] = predicted
+        else:
+            layers[layer] = model
+        report("fitting", done, len(fits))
+    voxel_mean, voxel_sd = column_moments(X.astype(np.float64))
     return Trained(
         patterns=np.empty((0, X.shape[1]), np.float32),
         voxel_mean=voxel_mean.astype(np.float32),
         voxel_sd=voxel_sd.astype(np.float32),
         layers=layers,
-        penalties=dict.fromkeys(Y, model.get_params().get("alpha")),
+        penalties=dict.fromkeys(Y, make_decoder(decoder).get_params().get("alpha")),
         held_out=held_out,
     )
+
+
+def _fit_sparse(
+    decoder: DecoderSettings, X: Float32Array, Y: Float32Array, left_out: npt.NDArray[np.int64]
+) -> tuple[SparseLayerDecoder, Float64Array]:
+    """A layer's decoder without some of the samples, and what it predicts for these."""
+    X = X.astype(np.float64)
+    kept = np.setdiff1d(np.arange(len(X)), left_out)
+    model = make_decoder(decoder).fit(X[kept], Y[kept])
+    predicted = model.predict(X[left_out]) if len(left_out) else np.empty((0, Y.shape[1]))
+    return _sparse_layer(model), predicted
 
 
 def _numbered(runs: Sequence[Hashable]) -> list[int]:
