@@ -1,0 +1,139 @@
+"""`rtgod evaluate` on what is no simulated BIDS data set: real runs without one, and the study's published files."""
+
+import csv
+
+import bdpy
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from rtgod.cli import make_app
+from rtgod.errors import InputError
+
+REGIONS = {"V1": range(20), "HVC": range(20, 50), "VC": range(50)}
+N_UNITS = {"cnn1": 30, "cnn8": 20}
+
+
+def run(*arguments):
+    result = CliRunner().invoke(make_app(), ["evaluate", *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def read(path):
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_a_real_localizer_is_evaluated_on_its_second_blocks(shared_data, tmp_path):
+    (tmp_path / "s.toml").write_text("[events]\nmerge_gap_s = 3.0\n")
+    folder = shared_data / "studyforrest-localizer"
+    options = ("--split", "halves", "--settings", tmp_path / "s.toml", "--out", tmp_path / "out", "--workers", 1)
+    printed = run(folder, "--subject", "02", *options)
+    assert "among 6" in printed
+    blocks = read(tmp_path / "out" / "blocks.tsv")
+    categories = ["scramble", "body", "object", "face", "house", "scene"]
+    assert [row["category"] for row in blocks] == categories
+    first = {row["category"]: row["first"] for row in blocks}
+    assert first["scramble"] == "scramble"
+    assert first["house"] == "house"
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "events.merge_gap_s" in page
+    assert "the categories themselves are decoded" in page
+
+
+def test_real_runs_are_evaluated_one_left_out_at_a_time(shared_data, tmp_path):
+    settings = "[motion]\nestimate = false\n[nuisance]\ndiscard_s = 0\n[window]\nhrf_shift_s = 5\n"
+    (tmp_path / "s.toml").write_text(settings)
+    folder = shared_data / "haxby2001" / "sub001" / "BOLD"
+    options = ("--training", "1slice", "--split", "leave-one-run-out", "--settings", tmp_path / "s.toml")
+    run(folder, "--subject", "001", *options, "--out", tmp_path / "out", "--workers", 1)
+    _, block = read(tmp_path / "out" / "identification.tsv")
+    assert block["n_samples"] == "96"
+    assert float(block["top1"]) > 0.6  # chance 0.125; the same blocks with hindsight 0.64
+    assert float(block["accuracy"]) > 0.85
+    assert float(block["p_value"]) < 0.01
+
+
+@pytest.fixture
+def published(tmp_path):
+    """Files like the study's: voxels that respond to features, low areas to low layers and high ones to high."""
+    rng = np.random.default_rng(5)
+    training = [1518878 + 1000 * i + 1e-6 * (i + 1) for i in range(30)]
+    test = [1443537 + 1000 * i + 1e-6 * (i + 1) for i in range(12)]
+    others = [12000000 + i for i in range(20)]
+    ids = [*training, *test]
+    features = {layer: rng.normal(size=(len(ids), n)) for layer, n in N_UNITS.items()}
+    weights = {layer: rng.normal(size=(n, 50)) / np.sqrt(n) for layer, n in N_UNITS.items()}
+    weights["cnn1"][:, 20:] *= 0.2
+    weights["cnn8"][:, :20] *= 0.2
+
+    def respond(rows, gain):
+        voxels = sum(features[layer][rows] @ weights[layer] for layer in N_UNITS)
+        return gain * voxels + rng.normal(0, 0.5, (len(rows), 50))
+
+    n = len(training)
+    shown = [*range(n), *range(n, n + 12), *range(n, n + 12), *range(n, n + 12)]
+    kinds = [1] * n + [2] * 24 + [3] * 12
+    brain = bdpy.BData()
+    brain.add(
+        np.concatenate([respond(np.array(shown[: n + 24]), 1.0), respond(np.array(shown[n + 24 :]), 0.6)]), "VoxelData"
+    )
+    brain.add(np.array(kinds, float), "DataType")
+    brain.add(np.array([1 + i % 3 for i in range(len(shown))], float), "Run")
+    brain.add(np.array([ids[row] for row in shown]), "stimulus_id")
+    for name, columns in REGIONS.items():
+        brain.add_metadata(f"ROI_{name}", np.isin(np.arange(50), columns) * 1.0, name, where="VoxelData")
+    brain.save(str(tmp_path / "Subject1.h5"))
+    images = bdpy.BData()
+    n_means = len(test) + len(others)
+    images.add(np.array([1.0] * n + [2] * 12 + [3] * 12 + [4] * 20), "FeatureType")
+    images.add(np.array([int(one) for one in ids] + [int(one) for one in test] + others, float), "CatID")
+    for layer, values in features.items():
+        images.add(np.concatenate([values, values[n:], rng.normal(size=(20, values.shape[1]))]), layer)
+    images.add(np.array([*ids, *[np.nan] * n_means]), "ImageID")
+    images.save(str(tmp_path / "ImageFeatures.h5"))
+    return tmp_path
+
+
+def test_the_published_files_are_evaluated(published, tmp_path):
+    options = ("--images", published / "ImageFeatures.h5", "--workers", 1)
+    run(published / "Subject1.h5", "--subject", "S1", *options, "--out", tmp_path / "out")
+    found = {(row["kind"], row["aggregation"]): row for row in read(tmp_path / "out" / "identification.tsv")}
+    assert set(found) == {("seen", "single block"), ("seen", "average of repeats"), ("imagined", "single block")}
+    assert float(found["seen", "single block"]["accuracy"]) > 0.8
+    assert float(found["imagined", "single block"]["accuracy"]) > 0.6
+    assert found["seen", "average of repeats"]["n_candidates"] == "32"
+    regions = [row for row in read(tmp_path / "out" / "regions.tsv") if row["kind"] == "seen"]
+    accuracy = {(row["region"], row["layer"]): float(row["feature_accuracy"]) for row in regions}
+    assert accuracy["V1", "cnn1"] > accuracy["HVC", "cnn1"]
+    assert accuracy["HVC", "cnn8"] > accuracy["V1", "cnn8"]
+
+
+def test_a_region_expression_of_the_published_files(published, tmp_path):
+    options = (
+        "--region",
+        "ROI_VC - ROI_V1",
+        "--area",
+        "V1",
+        "--images",
+        published / "ImageFeatures.h5",
+        "--workers",
+        1,
+    )
+    run(published / "Subject1.h5", "--subject", "S1", *options, "--out", tmp_path / "out")
+    assert {row["region"] for row in read(tmp_path / "out" / "regions.tsv")} == {"ROI_VC - ROI_V1", "V1"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("Subject1.h5",), "ImageFeatures.h5 with --images"),
+        (("Subject1.h5", "--ablate", "everything"), "what can be taken apart is preprocessing"),
+        (("Subject1.h5", "--hypernyms", "nothing.txt"), "nothing.txt"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(published, tmp_path, arguments, message):
+    file, *options = arguments
+    with pytest.raises(InputError, match=message):
+        run(published / file, *options, "--subject", "S1", "--out", tmp_path / "out")
