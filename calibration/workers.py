@@ -38,7 +38,7 @@ _FIRST_WORKER_TIMEOUT_S = 30
 #: Pieces handed over at a time for each process: enough that none waits for work, and few enough to hold in memory.
 _AHEAD = 4
 #: What the numbers come from; with another version of one they may differ.
-_COMPUTING = ("rtgod", "numpy", "numba", "nibabel", "pillow", "scikit-learn", "torch", "torchvision")
+_COMPUTING = ("rtgod", "numpy", "numba", "nibabel", "pillow", "scikit-learn", "scipy", "torch", "torchvision")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _DASK = {
     # Dask warns that large arguments should be stored on a worker first; but there they are lost when it dies.
