@@ -9,7 +9,7 @@ noise's, a step is (Horikawa & Kamitani 2017)
 and a voxel is pruned once A/max A ≤ 1e-10. While there are more voxels than samples, S⁻¹ is got by way of
 C = XᵀAX + 1 (n_samples, n_samples). After that no step needs the samples, and few need an inverse of their own: of S,
 its diagonal alone changes. So the inverse P of an earlier S, with `base` in place of A, is kept. Voxels that have moved
-since are brought up to date by rank-one changes of P; what the others have moved counts to first order.
+since are brought up to date by rank-one changes of P; what the others have moved counts to the lowest orders.
 
 A voxel's own A is kept apart: with the precision H that the data give its weight when the other voxels are in the
 model, diag(S⁻¹) = 1/(1/A + H) and G = AH/(1 + AH), which loses no digits as A vanishes.
@@ -32,29 +32,29 @@ _SETTLED = 1e-10
 _EXACT = 1e-10
 #: Largest prior variance at which no voxel is relevant: on its way to 0, it would run out of digits.
 _IRRELEVANT = 1e-30
-#: Relative change of a voxel's posterior variance, times its correlation with all others', up to which first order
-#: will do: predictions then differ from those of exact steps by less than 1e-6 of a unit's standard deviation.
-_FIRST_ORDER = 3e-3
+#: Relative change of a voxel's posterior variance, times its correlation with all others', up to which it counts as
+#: hardly moved: predictions then differ from those of exact steps by less than 1e-6 of a unit's standard deviation.
+_HARDLY = 4e-3
 #: A new inverse is quicker than bringing more than this share of the voxels up to date.
-_RENEWED = 0.2
+_RENEWED = 0.3
 #: Steps after which the inverse is made anew whatever happened, so that rounding does not add up.
 _RENEWED_AFTER = 200
 
 
 @njit(cache=True)
-def sparse_weights(gram: Array, X: Array, y: Array, right: Array, voxels: Array, n_steps: int, weights: Array) -> None:
+def sparse_weights(gram: Array, X: Array, y: Array, voxels: Array, right: Array, n_steps: int, weights: Array) -> None:
     """Weights of a unit's voxels, 0 for those that are pruned.
 
     Parameters
     ----------
     gram : ndarray of shape (n_all, n_all), float64
-        XXᵀ of all voxels.
+        The upper triangle of XXᵀ.
     X : ndarray of shape (n_all, n_samples), float64
     y : ndarray of shape (n_samples,), float64
-    right : ndarray of shape (n_all,), float64
-        Xy.
     voxels : ndarray of shape (n_voxels,), int
-        Those to begin with.
+        Those to begin with, ascending.
+    right : ndarray of shape (n_voxels,), float64
+        Xy of these.
     n_steps : int
         At most.
     weights : ndarray of shape (n_voxels,), float64
@@ -74,16 +74,16 @@ def sparse_weights(gram: Array, X: Array, y: Array, right: Array, voxels: Array,
     A, W = np.ones(n), np.zeros(n)
     taken = 0
     if n > y.size:
-        n, taken = _among_samples(X, y, right, voxels, power, n_steps, alive, A, W)
+        n, taken = _among_samples(X, y, voxels, right, power, n_steps, alive, A, W)
     if n <= y.size and taken < n_steps:
-        n = _among_voxels(gram, right, voxels, power, y.size, n_steps - taken, alive, A, W, n)
+        n = _among_voxels(gram, voxels, right, power, y.size, n_steps - taken, alive, A, W, n)
     for i in range(n):
         weights[alive[i]] = W[i]
 
 
 @njit(cache=True)
 def _among_samples(
-    X: Array, y: Array, right: Array, voxels: Array, power: float, n_steps: int, alive: Array, A: Array, W: Array
+    X: Array, y: Array, voxels: Array, right: Array, power: float, n_steps: int, alive: Array, A: Array, W: Array
 ) -> tuple[int, int]:
     """Steps while there are more voxels than samples; survivors, and steps taken (all, if the fit is exact)."""
     n, n_samples = A.size, y.size
@@ -95,9 +95,8 @@ def _among_samples(
     G, b = np.empty(n), np.empty(n)
     for step in range(n_steps):
         for i in range(n):
-            voxel = voxels[alive[i]]
-            scaled[i, :n_samples] = math.sqrt(A[i]) * X[voxel]
-            b[i] = right[voxel]
+            scaled[i, :n_samples] = math.sqrt(A[i]) * X[voxels[alive[i]]]
+            b[i] = right[alive[i]]
         np.dot(scaled[:n].T, scaled[:n], out=C)
         for j in range(n_blocks):
             columns[j] = C[:, j * BLOCK : (j + 1) * BLOCK]
@@ -126,8 +125,8 @@ def _among_samples(
 @njit(cache=True)
 def _among_voxels(
     gram: Array,
-    right: Array,
     voxels: Array,
+    right: Array,
     power: float,
     n_samples: int,
     n_steps: int,
@@ -143,9 +142,9 @@ def _among_voxels(
     inverses, spare = np.empty((n_blocks, BLOCK, BLOCK)), np.empty((BLOCK, BLOCK))
     for i in range(n):
         row = gram[voxels[alive[i]]]
-        b[i] = right[voxels[alive[i]]]
-        for j in range(n):
-            K[i, j] = row[voxels[alive[j]]]
+        b[i] = right[alive[i]]
+        for j in range(i, n):
+            K[i, j] = K[j, i] = row[voxels[alive[j]]]
     # `change` is that of 1/A since `base`; `at_base` is W with `base` in place of A.
     base, change, at_base, H, G = np.ones(n), np.zeros(n), np.empty(n), np.empty(n), np.empty(n)
     moved, vectors, factors = np.empty(n, np.int64), np.zeros((4, n)), np.zeros(4)
@@ -156,7 +155,7 @@ def _among_voxels(
             for i in range(n):
                 change[i] = 1.0 / A[i] - 1.0 / base[i]
                 relative = change[i] / (1.0 / A[i] + H[i])
-                if abs(relative) * _correlation(K[i, i], base[i], H[i]) > _FIRST_ORDER:
+                if abs(relative) * _correlation(K[i, i], base[i], H[i]) > _HARDLY:
                     moved[n_moved] = i
                     n_moved += 1
         if since >= _RENEWED_AFTER or n_moved > _RENEWED * n or step == n_steps - 1:
@@ -165,7 +164,7 @@ def _among_voxels(
         else:
             _bring_up_to_date(P, at_base, H, base, change, moved[:n_moved], n, vectors, factors)
             since += 1
-        _to_first_order(P, at_base, H, A, change, n, W, G)
+        _account_for(P, at_base, H, A, change, n, W, G)
         largest, relative = _update(A, W, G, b, power, n_samples, n)
         if largest < _IRRELEVANT:
             return n
@@ -174,7 +173,7 @@ def _among_voxels(
             if A[i] > _PRUNED * largest:
                 i += 1
                 continue
-            if _correlation(K[i, i], base[i], H[i]) > _FIRST_ORDER:
+            if _correlation(K[i, i], base[i], H[i]) > _HARDLY:
                 since = _RENEWED_AFTER
             # The last voxel takes the place of the one that is pruned.
             n -= 1
@@ -293,8 +292,8 @@ def _subtract(vector: Array, factor: float, other: Array) -> None:
 
 
 @njit(cache=True, fastmath={"contract", "nsz", "reassoc"})
-def _to_first_order(P: Array, at_base: Array, H: Array, A: Array, change: Array, n: int, W: Array, G: Array) -> None:
-    """W and G with `change` made: each voxel's own exactly, those of the others to first order."""
+def _account_for(P: Array, at_base: Array, H: Array, A: Array, change: Array, n: int, W: Array, G: Array) -> None:
+    """W and G with `change` made: each voxel's own exactly, those of the others to second and to first order."""
     of_variance, of_weight = np.empty(n), np.empty(n)
     for j in range(n):
         of_variance[j] = change[j] / (1.0 + change[j] * P[j, j])
@@ -304,8 +303,16 @@ def _to_first_order(P: Array, at_base: Array, H: Array, A: Array, change: Array,
         for j in range(n):
             weight += row[j] * of_weight[j]
             less += row[j] * row[j] * of_variance[j]
-        weight = at_base[i] - (weight - own * of_weight[i])
+        weight -= own * of_weight[i]
         less -= own * own * of_variance[i]
-        W[i] = weight / (1.0 + change[i] * own)
+        W[i] = (at_base[i] - weight) / (1.0 + change[i] * own)
         informed = A[i] * (H[i] + less / (own * (own - less)))
         G[i] = informed / (1.0 + informed)
+    for j in range(n):
+        of_weight[j] = change[j] * W[j]
+    for i in range(n):
+        row, weight, own = P[i, :n], 0.0, P[i, i]
+        for j in range(n):
+            weight += row[j] * of_weight[j]
+        weight -= own * of_weight[i]
+        W[i] = (at_base[i] - weight) / (1.0 + change[i] * own)

@@ -56,9 +56,7 @@ def _solve_batch(gram: Array, right: Array, selected: Array, alpha: float, weigh
     for unit in range(len(selected)):
         voxels = selected[unit]
         _gather(gram, voxels, alpha, columns)
-        for i in range(n_selected):
-            b[i] = right[unit, voxels[i]]
-        b[n_selected:] = 0.0
+        b[:n_selected], b[n_selected:] = right[unit], 0.0
         factorise(columns, inverses, spare)
         solve(columns, inverses, b, other)
         weights[unit] = b[:n_selected]

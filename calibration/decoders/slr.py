@@ -25,17 +25,17 @@ class SparseRegression(SparseDecoder):
         self.max_iterations = max_iterations
 
     def _weights(self, equations: Equations) -> Array:
-        X, Y, gram, right, selected = equations
+        X, Y, gram, selected, right = equations
         weights = np.empty(selected.shape)
-        arrays = (np.ascontiguousarray(array, np.float64) for array in (gram, X.T, Y.T, right))
-        _fit_each(*arrays, selected, self.max_iterations, weights)
+        gram, X_rows, Y_rows, right = (np.ascontiguousarray(a, np.float64) for a in (gram, X.T, Y.T, right))
+        _fit_each(gram, X_rows, Y_rows, selected, right, self.max_iterations, weights)
         return weights.astype(X.dtype)
 
 
 @njit(cache=True, parallel=True)
 def _fit_each(
-    gram: Array, X: Array, Y: Array, right: Array, selected: Array, max_iterations: int, weights: Array
+    gram: Array, X: Array, Y: Array, selected: Array, right: Array, max_iterations: int, weights: Array
 ) -> None:
-    """Weights of each unit; one row of `X` for each voxel, of `Y`, `right`, `selected` and `weights` for each unit."""
+    """Weights of each unit; one row of `X` for each voxel, of `Y` and of what follows for each unit."""
     for unit in prange(selected.shape[0]):
-        sparse_weights(gram, X, Y[unit], right[unit], selected[unit], max_iterations, weights[unit])
+        sparse_weights(gram, X, Y[unit], selected[unit], right[unit], max_iterations, weights[unit])

@@ -8,6 +8,7 @@ from typing import NamedTuple, Self
 import numba
 import numpy as np
 from numba import njit, prange
+from scipy.linalg import get_blas_funcs
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -25,18 +26,18 @@ class Equations(NamedTuple):
     X : ndarray of shape (n_samples, n_used)
     Y : ndarray of shape (n_samples, n_targets)
     gram : ndarray of shape (n_used, n_used)
-        XᵀX.
-    right : ndarray of shape (n_targets, n_used)
-        YᵀX.
+        The upper triangle of XᵀX.
     selected : ndarray of shape (n_targets, n_selected), int32
         Each target's features, ascending.
+    right : ndarray of shape (n_targets, n_selected)
+        YᵀX of these.
     """
 
     X: Array
     Y: Array
     gram: Array
-    right: Array
     selected: Int32Array
+    right: Array
 
 
 class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -75,13 +76,15 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         used = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
         position = np.empty(X.shape[1], np.int32)
         position[used] = np.arange(len(used))
-        Xz, selected = Xz[:, used], np.sort(position[selected], axis=1)
-        equations = Equations(Xz, Yz, Xz.T @ Xz, right[:, used], selected)
+        positions = np.sort(position[selected], axis=1)
+        selected = used[positions]
+        Xz = np.take(Xz, used, axis=1)
+        equations = Equations(Xz, Yz, upper_products(Xz), positions, np.take_along_axis(right, selected, axis=1))
         # Each thread works on matrices of its own, and units differ in the time that they take.
         with threadpool_limits(1, user_api="blas"), numba.parallel_chunksize(1):
             weights = self._weights(equations)
         starts = np.arange(len(selected) + 1) * selected.shape[1]
-        self.coef_ = csr_array((weights.ravel(), used[selected.ravel()], starts), (len(selected), X.shape[1]))
+        self.coef_ = csr_array((weights.ravel(), selected.ravel(), starts), (len(selected), X.shape[1]))
         self.coef_.sort_indices()
         self.coef_.eliminate_zeros()
         return self
@@ -97,6 +100,12 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
     @abstractmethod
     def _weights(self, equations: Equations) -> Array:
         """Weights (n_targets, n_selected) of each target's features; 0 where a feature is not used after all."""
+
+
+def upper_products(X: Array) -> Array:
+    """Upper triangle of XᵀX, zeros below, for C-contiguous `X` of shape (n_samples, n)."""
+    (syrk,) = get_blas_funcs(("syrk",), (X,))
+    return syrk(1.0, X.T, lower=1).T
 
 
 def largest(magnitude: Array, n: int) -> Int32Array:
