@@ -20,7 +20,7 @@ from calibration.decoders.settings import DecoderSettings
 from calibration.features import FeatureExtractor, Network
 from calibration.identification import identification_accuracy
 from calibration.inputs import Inputs
-from calibration.preparation import Report, align_runs, denoise_runs, in_pool, noise_to_read
+from calibration.preparation import Report, align_runs, denoise_runs, noise_to_read
 from calibration.samples import RunSamples, make_reference
 from calibration.stimuli import Stimuli, StimulusFiles
 from calibration.study import Candidates, Samples
@@ -143,8 +143,9 @@ def calibrate(
     candidates = Candidates(
         stimuli.candidate_ids, tuple(names.get(one, one) for one in stimuli.candidate_ids), stimuli.candidates
     )
-    task = _labelled(samples, Y), trained, decoder, candidates, settings.ranking
-    [learned] = in_pool(pool, "confidence", report, learn_from_rankings, [task])
+    report("confidence", 0, 1)
+    learned = learn_from_rankings(_labelled(samples, Y), trained, decoder, candidates, settings.ranking)
+    report("confidence", 1, 1)
     seconds = _work_s(samples) | {"features": have_features - began, "fits": time.perf_counter() - have_features}
     summary = _summarise(trained, Y, stimuli, samples, learned, seconds)
     bundle = DecoderBundle(

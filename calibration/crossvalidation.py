@@ -9,7 +9,7 @@ import numpy as np
 
 from calibration.confidence import FittedConfidence, fit_confidence
 from calibration.decoders.registry import make_decoder
-from calibration.decoders.ridge import LeaveOneRunOut
+from calibration.decoders.ridge import fit_layers, predict_layers
 from calibration.decoders.settings import DecoderSettings
 from calibration.folds import leave_groups_out
 from calibration.layer_weights import LayerWeights, learn_layer_weights
@@ -19,6 +19,9 @@ from rtgod.errors import InputError
 from rtgod.matching import index_categories
 from rtgod.messages import Array, Features
 from rtgod.settings import RankingSettings
+
+#: So many rankings, evenly taken, tell how sure they may be; ranking all would take minutes where candidates are many.
+_MOST_RANKINGS = 2000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,33 +79,31 @@ def learn_from_rankings(
         samples.categories,
     )
     index = index_categories(ranking, trained.layers, everything.ids, everything.features, weights.weights)
+    judged = np.unique(np.linspace(0, len(of) - 1, _MOST_RANKINGS).round().astype(int))
     scores = [
-        index.scores(Features(i, {layer: values[i].astype(np.float32) for layer, values in predicted.items()}))
-        for i in range(len(of))
+        index.scores(Features(int(i), {layer: values[i].astype(np.float32) for layer, values in predicted.items()}))
+        for i in judged
     ]
-    groups = [samples.categories[row] for row in of]
-    volumes = samples.windows.n_volumes.tolist()
-    return Learned(fit_confidence(scores, true[of].tolist(), volumes, [1] * len(of), groups), weights)
+    groups = [samples.categories[row] for row in of[judged]]
+    volumes = samples.windows.n_volumes[judged].tolist()
+    return Learned(fit_confidence(scores, true[of[judged]].tolist(), volumes, [1] * len(judged), groups), weights)
 
 
 def _predict_left_out(samples: Samples, trained: Trained, decoder: DecoderSettings) -> dict[str, Array]:
     """Features of every window, from samples of other categories: per layer, (n_windows, n_units)."""
     windows = samples.windows
     assert windows is not None, "checked by the caller"  # noqa: S101
-    folds = leave_groups_out(samples.categories)
-    if decoder.name == "ridge":
-        fold_of = np.empty(len(samples), np.int64)
-        for number, (_, left_out) in enumerate(folds):
-            fold_of[left_out] = number
-        X, Z = samples.X.astype(np.float64), windows.X.astype(np.float64)
-        each = LeaveOneRunOut(X, fold_of.tolist(), (Z, fold_of[windows.of].tolist()))
-        return {layer: each.predict(Y, trained.penalties[layer]) for layer, Y in samples.Y.items()}
     predicted = {layer: np.empty((len(windows.of), Y.shape[1])) for layer, Y in samples.Y.items()}
-    model = make_decoder(decoder)
-    for kept, left_out in folds:
+    for kept, left_out in leave_groups_out(samples.categories):
         rows = np.isin(windows.of, left_out)
-        for layer, Y in samples.Y.items():
-            predicted[layer][rows] = model.fit(samples.X[kept], Y[kept]).predict(windows.X[rows])
+        some = {layer: Y[kept] for layer, Y in samples.Y.items()}
+        if decoder.name == "ridge":
+            found = predict_layers(fit_layers(samples.X[kept], some, trained.penalties), windows.X[rows])
+        else:
+            model = make_decoder(decoder)
+            found = {layer: model.fit(samples.X[kept], Y).predict(windows.X[rows]) for layer, Y in some.items()}
+        for layer, values in found.items():
+            predicted[layer][rows] = values
     return predicted
 
 

@@ -119,8 +119,10 @@ def evaluate(
     fitted = in_pool(pool, "training", report, fit_fold, arguments)
     learned = None
     if len(folds) == 1 and folds[0].training.windows is not None:
-        task = folds[0].training, fitted[0], decoder, candidates, settings.ranking
-        [learned] = in_pool(pool, "confidence", report, _learn, [task])
+        report("confidence", 0, 1)
+        training = folds[0].training.whitened(fitted[0].shape)
+        learned = learn_from_rankings(training, fitted[0].trained, decoder, candidates, settings.ranking)
+        report("confidence", 1, 1)
     decoded = {}
     for kind in folds[0].tests:
         tests = [
@@ -152,12 +154,6 @@ def index_of(
     weights = learned.layer_weights.weights if learned else None
     ranking = ranking.model_copy(update={"candidates": ()})
     return index_categories(ranking, fitted.trained.layers, candidates.ids, candidates.features, weights)
-
-
-def _learn(
-    training: Samples, fitted: FittedFold, decoder: DecoderSettings, candidates: Candidates, ranking: RankingSettings
-) -> Learned | None:
-    return learn_from_rankings(training.whitened(fitted.shape), fitted.trained, decoder, candidates, ranking)
 
 
 def _decode(

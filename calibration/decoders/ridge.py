@@ -6,19 +6,21 @@ weights factorise into training patterns and dual coefficients, which is also ho
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from calibration.decoders.columns import column_moments, profile_correlation, standardised
+from calibration.decoders.columns import profile_correlation, standardised
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float32Array, Float64Array
 
 #: Penalties that are tried, per voxel: the kernel of z-scored patterns has the number of voxels on its diagonal.
 PENALTIES_PER_VOXEL = tuple(float(p) for p in np.logspace(-3, 1, 9))
+#: So many units tell which penalty is best as well as a thousand do.
+JUDGED_UNITS = 250
 
 
 class Similarity(NamedTuple):
@@ -95,15 +97,18 @@ class DualRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
 
 class LeaveOneRunOut:
-    """Predictions of each run from all others, for any penalty, from one decomposition per run.
+    """Predictions of each run from all others, for any penalty, from one decomposition of all runs.
+
+    What is left of a run's samples when the others predict them is (I − H)⁻¹ times what is left of them in the fit to
+    all runs, where H is the run's own block of the matrix that takes targets to that fit: true of any fit by least
+    squares with a quadratic penalty (Hoaglin & Welsch 1978), the unpenalised intercept included. Voxels keep the scale
+    that they have over all runs.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_voxels)
     runs : sequence of length n_samples
         Which run, or other group, each sample comes from.
-    predicted : tuple of ndarray of shape (n_predicted, n_voxels) and sequence of length n_predicted, optional
-        What is predicted, and of which run it is; by default the samples themselves.
 
     Raises
     ------
@@ -111,33 +116,28 @@ class LeaveOneRunOut:
         With fewer than two runs.
     """
 
-    def __init__(
-        self, X: Array, runs: Sequence[Hashable], predicted: tuple[Array, Sequence[Hashable]] | None = None
-    ) -> None:
+    def __init__(self, X: Array, runs: Sequence[Hashable]) -> None:
         if len(set(runs)) < 2:
             raise InputError("choosing a penalty leaves one run out at a time, which needs at least two runs")
-        Z, runs_of_Z = predicted or (X, runs)
-        number = {run: i for i, run in enumerate(dict.fromkeys(runs))}
-        of_X, of_Z = (np.array([number[run] for run in each]) for each in (runs, runs_of_Z))
-        self._n_predicted = len(Z)
-        self._folds = []
-        for run in number.values():
-            train, test = np.flatnonzero(of_X != run), np.flatnonzero(of_Z == run)
-            mean, scale = column_moments(X[train])
-            fitted, held_out = (X[train] - mean) / scale, (Z[test] - mean) / scale
-            values, vectors = np.linalg.eigh((fitted @ fitted.T).astype(np.float64))
-            self._folds.append((train, test, values, vectors, held_out @ fitted.T @ vectors))
+        rows: dict[Hashable, list[int]] = {}
+        for row, run in enumerate(runs):
+            rows.setdefault(run, []).append(row)
+        self._runs = [np.array(of_run) for of_run in rows.values()]
+        values, self._vectors = np.linalg.eigh(Similarity.of(X).kernel.astype(np.float64))
+        # A kernel of centred samples has one eigenvalue of zero, give or take rounding.
+        self._values = np.maximum(values, 0)
 
     def predict(self, Y: Array, penalty: float) -> Float64Array:
-        """Predictions (n_predicted, n_units), each from the runs it is not part of; `Y` is (n_samples, n_units)."""
+        """Predictions of `Y` (n_samples, n_units), each sample's from the runs it is not part of."""
         return next(self._predictions(Y, [penalty]))
 
     def choose(self, Y: Array, penalties: Sequence[float]) -> tuple[float, Float64Array]:
-        """Choose the penalty with the highest feature accuracy of the samples themselves.
+        """Choose the penalty with the highest feature accuracy, judged by no more than `JUDGED_UNITS` units.
 
         Parameters
         ----------
         Y : ndarray of shape (n_samples, n_units)
+            In no order: the first units are judged.
         penalties : sequence of float
 
         Returns
@@ -146,20 +146,21 @@ class LeaveOneRunOut:
         accuracy : ndarray of shape (n_penalties,), float64
             Correlation of prediction and truth over samples, averaged over units.
         """
+        Y = Y[:, :JUDGED_UNITS]
         accuracy = np.array([profile_correlation(p, Y).mean() for p in self._predictions(Y, penalties)])
         return penalties[int(accuracy.argmax())], accuracy
 
-    def _predictions(self, Y: Array, penalties: Sequence[float]):  # type: ignore[no-untyped-def] # an iterator of arrays
-        rotated = []
-        for train, *_, vectors, _ in self._folds:
-            mean, scale = column_moments(Y[train])
-            rotated.append((mean, scale, vectors.T @ ((Y[train] - mean) / scale)))
+    def _predictions(self, Y: Array, penalties: Sequence[float]) -> Iterator[Float64Array]:
+        Y = Y.astype(np.float64)
+        mean = Y.mean(axis=0)
+        rotated = self._vectors.T @ (Y - mean)
         for penalty in penalties:
-            predicted = np.empty((self._n_predicted, Y.shape[1]))
-            for (_, test, values, _, projected), (mean, scale, targets) in zip(self._folds, rotated, strict=True):
-                # A kernel of centred samples has one eigenvalue of zero, give or take rounding.
-                predicted[test] = (projected / (np.maximum(values, 0) + penalty)) @ targets * scale + mean
-            yield predicted
+            share = self._values / (self._values + penalty)
+            left = Y - mean - self._vectors @ (share[:, np.newaxis] * rotated)
+            for rows in self._runs:
+                block = (self._vectors[rows] * share) @ self._vectors[rows].T + 1 / len(Y)
+                left[rows] = np.linalg.solve(np.eye(len(rows)) - block, left[rows])
+            yield Y - left
 
 
 def fit_layers(
@@ -168,3 +169,10 @@ def fit_layers(
     """Fit one `DualRidge` per layer, each with its own penalty, to samples that are compared once."""
     samples = Similarity.of(X)
     return {name: DualRidge(penalties[name]).fit_to(samples, Y) for name, Y in layers.items()}
+
+
+def predict_layers(models: Mapping[str, DualRidge], X: Array) -> dict[str, Array]:
+    """Predictions of models from `fit_layers`, (n_samples, n_units) each, for samples that are compared once, too."""
+    some = next(iter(models.values()))
+    similarity = ((X - some.x_mean_) / some.x_scale_) @ some.X_fit_.T
+    return {name: similarity @ model.dual_coef_ * model.y_scale_ + model.y_mean_ for name, model in models.items()}
