@@ -160,6 +160,42 @@ def ridge(X, Y, alpha):
     return np.linalg.solve(Xz.T @ Xz + alpha * np.eye(X.shape[1]), Xz.T @ Yz)
 
 
+def selected_ridge(X, y, n_voxels, alpha):
+    """Ridge on the voxels of largest |r| with one unit, all z-scored: weights (n_voxels,), 0 elsewhere."""
+    r = [np.corrcoef(x, y)[0, 1] for x in X.T]
+    selected = np.argsort(-np.abs(r))[:n_voxels]
+    weights = np.zeros(X.shape[1])
+    weights[selected] = ridge(X[:, selected], y[:, np.newaxis], alpha)[:, 0]
+    return weights
+
+
+def sparse_regression(X, y, n_steps=2000):
+    """Sparse linear regression of one unit, step by step as written down: weights (n_voxels,), 0 where pruned.
+
+    `X` (n_samples, n_voxels) and `y` (n_samples,) are z-scored.
+    """
+    x, alive, A, W = X.T, np.arange(X.shape[1]), np.ones(X.shape[1]), np.zeros(X.shape[1])
+    n_samples = len(y)
+    for _ in range(n_steps):
+        if n_samples >= len(x):
+            gram = x @ x.T
+            inverse = np.linalg.inv(gram + np.diag(1 / A))
+            W = y @ x.T @ inverse
+            G = np.diag(gram @ inverse)
+        else:
+            C = (x.T * A) @ x + np.eye(n_samples)
+            inverse = np.linalg.inv(C)
+            W = A * (x @ inverse @ y)
+            G = A * np.array([voxel @ inverse @ voxel for voxel in x])
+        noise = (y @ y - W @ (x @ y)) / n_samples
+        A = np.sqrt(A * (W**2 / noise) / G)
+        kept = A / A.max() > 1e-10
+        x, alive, A, W = x[kept], alive[kept], A[kept], W[kept]
+    weights = np.zeros(X.shape[1])
+    weights[alive] = W
+    return weights
+
+
 def scores(decoded, candidates, layers):
     """Mean over layers of Fisher's z of Pearson's r over units, of features z-scored by the training moments."""
     total = np.zeros(len(next(iter(candidates.values()))))

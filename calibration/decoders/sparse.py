@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Self
 
 import numba
 import numpy as np
 from numba import njit, prange
-from scipy.linalg import get_blas_funcs
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -16,6 +16,9 @@ from threadpoolctl import threadpool_limits
 
 from calibration.decoders.columns import standardised
 from rtgod.messages import Array, Int32Array
+
+#: Columns that a thread multiplies at a time.
+_COLUMNS = 256
 
 
 class Equations(NamedTuple):
@@ -26,7 +29,7 @@ class Equations(NamedTuple):
     X : ndarray of shape (n_samples, n_used)
     Y : ndarray of shape (n_samples, n_targets)
     gram : ndarray of shape (n_used, n_used)
-        The upper triangle of XᵀX.
+        XᵀX, whose upper triangle alone counts.
     selected : ndarray of shape (n_targets, n_selected), int32
         Each target's features, ascending.
     right : ndarray of shape (n_targets, n_selected)
@@ -69,7 +72,7 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         targets = y.reshape(len(y), -1)
         Xz, self.x_mean_, self.x_scale_ = standardised(X)
         Yz, self.y_mean_, self.y_scale_ = standardised(targets.astype(X.dtype))
-        right = Yz.T @ Xz
+        right = products(Yz, Xz)
         selected = largest(np.abs(right), min(self.n_voxels, X.shape[1]))
         # What no target selects enters no system of equations; what many select lies close together in memory.
         counts = np.bincount(selected.ravel(), minlength=X.shape[1])
@@ -79,13 +82,14 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         positions = np.sort(position[selected], axis=1)
         selected = used[positions]
         Xz = np.take(Xz, used, axis=1)
-        equations = Equations(Xz, Yz, upper_products(Xz), positions, np.take_along_axis(right, selected, axis=1))
+        equations = Equations(
+            Xz, Yz, products(Xz, Xz, upper=True), positions, np.take_along_axis(right, selected, axis=1)
+        )
         # Each thread works on matrices of its own, and units differ in the time that they take.
         with threadpool_limits(1, user_api="blas"), numba.parallel_chunksize(1):
             weights = self._weights(equations)
         starts = np.arange(len(selected) + 1) * selected.shape[1]
         self.coef_ = csr_array((weights.ravel(), selected.ravel(), starts), (len(selected), X.shape[1]))
-        self.coef_.sort_indices()
         self.coef_.eliminate_zeros()
         return self
 
@@ -102,10 +106,27 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """Weights (n_targets, n_selected) of each target's features; 0 where a feature is not used after all."""
 
 
-def upper_products(X: Array) -> Array:
-    """Upper triangle of XᵀX, zeros below, for C-contiguous `X` of shape (n_samples, n)."""
-    (syrk,) = get_blas_funcs(("syrk",), (X,))
-    return syrk(1.0, X.T, lower=1).T
+def products(A: Array, B: Array, *, upper: bool = False) -> Array:
+    """AᵀB, the same bytes whatever the number of threads: left to itself, BLAS rounds as its threads share the work.
+
+    Parameters
+    ----------
+    A : ndarray of shape (n_samples, n_rows)
+    B : ndarray of shape (n_samples, n_columns)
+    upper : bool
+        Whether what lies far below the diagonal may be left 0.
+    """
+    out = np.zeros((A.shape[1], B.shape[1]), A.dtype)
+
+    def fill(start: int) -> None:
+        end = start + _COLUMNS
+        rows = slice(end if upper else None)
+        out[rows, start:end] = A[:, rows].T @ B[:, start:end]
+
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        # The longest first; what goes wrong in a thread is raised here.
+        list(pool.map(fill, reversed(range(0, B.shape[1], _COLUMNS))))
+    return out
 
 
 def largest(magnitude: Array, n: int) -> Int32Array:
