@@ -27,7 +27,7 @@ from calibration.decoders.columns import profile_correlation
 from calibration.decoders.settings import DecoderSettings
 from calibration.preparation import Report, in_pool
 from calibration.semantics import Hypernyms, SemanticErrors, semantic_errors
-from calibration.study import Candidates, Fold, Samples, Study, averaged_by
+from calibration.study import CATEGORIES, Candidates, Fold, Samples, Study, averaged_by
 from rtgod.matching import CategoryIndex, index_categories
 from rtgod.messages import Float32Array, Float64Array, Int32Array
 from rtgod.settings import NoiseSettings, PipelineSettings, RankingSettings
@@ -118,7 +118,8 @@ def evaluate(
     arguments = [(fold.complete_only(), noise, decoder) for fold in folds]
     fitted = in_pool(pool, "training", report, fit_fold, arguments)
     learned = None
-    if len(folds) == 1 and folds[0].training.windows is not None:
+    # Of categories that are units themselves, one that was left out cannot be decoded.
+    if len(folds) == 1 and folds[0].training.windows is not None and CATEGORIES not in candidates.features:
         report("confidence", 0, 1)
         training = folds[0].training.whitened(fitted[0].shape)
         learned = learn_from_rankings(training, fitted[0].trained, decoder, candidates, settings.ranking)

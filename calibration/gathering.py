@@ -15,7 +15,7 @@ from calibration.network import Network
 from calibration.preparation import Report, align_runs, in_pool, noise_to_read, with_courses
 from calibration.samples import CleanedRun, clean_run, make_reference
 from calibration.stimuli import StimulusFiles
-from calibration.study import Candidates, Course, Fold, Samples, Study, first_half, leave_one_run_out
+from calibration.study import CATEGORIES, Candidates, Course, Fold, Samples, Study, first_half, leave_one_run_out
 from calibration.study_inputs import HEAD, StudyInputs
 from rtgod.alignment import Reference
 from rtgod.errors import InputError
@@ -27,8 +27,6 @@ from rtgod.settings import PipelineSettings
 Targets = Callable[[Sequence[Trial]], Mapping[str, Float32Array]]
 #: The kinds of trials, by the names that people call them.
 KINDS = {"seen": "stimulus", "imagined": "imagery"}
-#: The layer of categories as units.
-CATEGORIES = "category"
 #: Volumes before a trial's onset, and after its end, that its course is drawn over.
 _BEFORE_S, _AFTER_S = 3.0, 12.0
 

@@ -15,6 +15,9 @@ from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Ar
 from rtgod.noise import NoiseShape
 from rtgod.window import Sample
 
+#: The layer whose units are the categories themselves.
+CATEGORIES = "category"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:

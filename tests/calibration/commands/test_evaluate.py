@@ -40,6 +40,7 @@ def test_a_real_localizer_is_evaluated_on_its_second_blocks(shared_data, tmp_pat
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "events.merge_gap_s" in page
     assert "the categories themselves are decoded" in page
+    assert "Confidence" not in page  # a category that was never shown cannot be decoded as a unit
 
 
 def test_real_runs_are_evaluated_one_left_out_at_a_time(shared_data, tmp_path):
