@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
 from calibration.decoders.cholesky import BLOCK, factorise, invert
 from rtgod.messages import Array
@@ -34,15 +34,22 @@ _EXACT = 1e-10
 _IRRELEVANT = 1e-30
 #: Relative change of a voxel's posterior variance, times its correlation with all others', up to which it counts as
 #: hardly moved: predictions then differ from those of exact steps by less than 1e-6 of a unit's standard deviation.
-_HARDLY = 4e-3
+_HARDLY = 2e-3
 #: A new inverse is quicker than bringing more than this share of the voxels up to date.
 _RENEWED = 0.3
 #: Steps after which the inverse is made anew whatever happened, so that rounding does not add up.
 _RENEWED_AFTER = 200
 
 
+@njit(cache=True, parallel=True)
+def fit_each(gram: Array, X: Array, Y: Array, selected: Array, right: Array, n_steps: int, weights: Array) -> None:
+    """Fit units, one a thread: arrays as for `fit_unit`, with a row of `Y` and of what follows for each unit."""
+    for unit in prange(len(selected)):
+        fit_unit(gram, X, Y[unit], selected[unit], right[unit], n_steps, weights[unit])
+
+
 @njit(cache=True)
-def sparse_weights(gram: Array, X: Array, y: Array, voxels: Array, right: Array, n_steps: int, weights: Array) -> None:
+def fit_unit(gram: Array, X: Array, y: Array, voxels: Array, right: Array, n_steps: int, weights: Array) -> None:
     """Weights of a unit's voxels, 0 for those that are pruned.
 
     Parameters
@@ -108,7 +115,7 @@ def _among_samples(
         for i in range(n):
             W[i] = math.sqrt(A[i]) * np.dot(inverted[i, :n_samples], y)
             G[i] = np.dot(inverted[i], scaled[i])
-        largest, _ = _update(A, W, G, b, power, n_samples, n)
+        largest, _ = _update(A, W, G, power, np.dot(W[:n], b[:n]), n_samples, n)
         if largest < _IRRELEVANT:
             return n, n_steps
         survivors = 0
@@ -165,7 +172,11 @@ def _among_voxels(
             _bring_up_to_date(P, at_base, H, base, change, moved[:n_moved], n, vectors, factors)
             since += 1
         _account_for(P, at_base, H, A, change, n, W, G)
-        largest, relative = _update(A, W, G, b, power, n_samples, n)
+        # W·Xy so that what W is off by counts in proportion to `change` only: little may be left of the unit's power.
+        explained = np.dot(at_base[:n], b[:n])
+        for i in range(n):
+            explained -= at_base[i] * change[i] * W[i]
+        largest, relative = _update(A, W, G, power, explained, n_samples, n)
         if largest < _IRRELEVANT:
             return n
         i = 0
@@ -191,11 +202,10 @@ def _among_voxels(
 
 
 @njit(cache=True)
-def _update(A: Array, W: Array, G: Array, b: Array, power: float, n_samples: int, n: int) -> tuple[float, float]:
+def _update(
+    A: Array, W: Array, G: Array, power: float, explained: float, n_samples: int, n: int
+) -> tuple[float, float]:
     """New prior variances, in place: the largest, and the largest relative change; 0 and 0 if the fit is exact."""
-    explained = 0.0
-    for i in range(n):
-        explained += W[i] * b[i]
     noise = (power - explained) / n_samples
     if not noise > _EXACT * power / n_samples:
         return 0.0, 0.0

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
 
-from calibration.decoders.relevance import sparse_weights
+from calibration.decoders.relevance import fit_each
 from calibration.decoders.sparse import Equations, SparseDecoder
 from rtgod.messages import Array
 
@@ -28,14 +27,5 @@ class SparseRegression(SparseDecoder):
         X, Y, gram, selected, right = equations
         weights = np.empty(selected.shape)
         gram, X_rows, Y_rows, right = (np.ascontiguousarray(a, np.float64) for a in (gram, X.T, Y.T, right))
-        _fit_each(gram, X_rows, Y_rows, selected, right, self.max_iterations, weights)
+        fit_each(gram, X_rows, Y_rows, selected, right, self.max_iterations, weights)
         return weights.astype(X.dtype)
-
-
-@njit(cache=True, parallel=True)
-def _fit_each(
-    gram: Array, X: Array, Y: Array, selected: Array, right: Array, max_iterations: int, weights: Array
-) -> None:
-    """Weights of each unit; one row of `X` for each voxel, of `Y` and of what follows for each unit."""
-    for unit in prange(selected.shape[0]):
-        sparse_weights(gram, X, Y[unit], selected[unit], right[unit], max_iterations, weights[unit])
