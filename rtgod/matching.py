@@ -21,7 +21,7 @@ from rtgod.shortlist import Shortlist
 #: More candidates than this are searched by a shortlist.
 EXACT_UP_TO = 100_000
 #: How many of them are then scored, and how many of those are ranked: of the others, too many were never seen.
-N_SHORTLISTED, N_RANKED = 4096, 1000
+N_SHORTLISTED, N_RANKED = 3072, 1000
 #: Candidates that are standardised at a time.
 _PIECE = 20_000
 
