@@ -34,6 +34,8 @@ N_COMPONENTS = 60
 ALPHA = 100.0
 #: Units of sparse regression, ours and in plain NumPy, and of fastl2lir beside eight layers of ridge.
 N_SPARSE, N_PLAIN, N_FEW = 100, 2, 100
+#: Others may use the machine.
+N_TURNS = 3
 _T = TypeVar("_T")
 
 
@@ -71,15 +73,18 @@ def compile_all(X: Float64Array, Y: Float64Array) -> None:
 
 
 def selected_ridge(X: Float64Array, Y: Float64Array) -> dict[str, float]:
-    """Ridge on selected voxels and fastl2lir, on all units, and how far their predictions are apart."""
-    ours, ours_s = timed(lambda: SelectedRidge(N_SELECTED, ALPHA).fit(X, Y))
-    theirs, theirs_s = timed(lambda: FastL2LiR().fit(X, Y, alpha=ALPHA, n_feat=N_SELECTED))
-    _, again_s = timed(lambda: SelectedRidge(N_SELECTED, ALPHA).fit(X, Y))
+    """Ridge on selected voxels and fastl2lir, on all units: the best time of each in a few turns, and the difference."""
+    ours_s, theirs_s = [], []
+    for _ in range(N_TURNS):
+        ours, taken_s = timed(lambda: SelectedRidge(N_SELECTED, ALPHA).fit(X, Y))
+        ours_s.append(taken_s)
+        theirs, taken_s = timed(lambda: FastL2LiR().fit(X, Y, alpha=ALPHA, n_feat=N_SELECTED))
+        theirs_s.append(taken_s)
     return {
-        "ridge_select_speedup_vs_fastl2lir": theirs_s / min(ours_s, again_s),
+        "ridge_select_speedup_vs_fastl2lir": min(theirs_s) / min(ours_s),
         "ridge_select_max_abs_diff": float(np.abs(ours.predict(X) - theirs.predict(X)).max()),
-        "ridge_select_s": min(ours_s, again_s),
-        "fastl2lir_s": theirs_s,
+        "ridge_select_s": min(ours_s),
+        "fastl2lir_s": min(theirs_s),
         "n_units": float(Y.shape[1]),
     }
 

@@ -40,12 +40,14 @@ def factorise(columns: Array, inverses: Array, spare: Array) -> None:
             block = columns[j, i * BLOCK : (i + 1) * BLOCK]
             if i > 0:
                 np.dot(columns[i, : i * BLOCK].T, columns[j, : i * BLOCK], out=spare)
-                _subtract(block, spare)
-            if i < j:
-                np.dot(inverses[i].T, block, out=spare)
-                block[:] = spare
+                _subtract_from(block, spare)
             else:
-                _factorise_block(block, inverses[j])
+                spare[:] = block
+            if i < j:
+                np.dot(inverses[i].T, spare, out=block)
+            else:
+                _factorise_block(spare, inverses[j])
+                block[:] = spare
 
 
 @njit(cache=True)
@@ -111,29 +113,29 @@ def invert(columns: Array, inverses: Array, rows: Array, spare: Array, out: Arra
 @njit(cache=True, fastmath={"contract", "nsz"})
 def _factorise_block(S: Array, inverse: Array) -> None:
     """Upper factor of one block in place, and its inverse; whole rows, so that the compiler makes vectors of them."""
-    n = S.shape[0]
-    for p in range(n):
+    for p in range(BLOCK):
         scale, row = 1.0 / math.sqrt(S[p, p]), S[p]
-        for j in range(n):
+        for j in range(BLOCK):
             row[j] *= scale
-        for i in range(p + 1, n):
+        for i in range(p + 1, BLOCK):
             factor, below = row[i], S[i]
-            for j in range(n):
+            for j in range(BLOCK):
                 below[j] -= factor * row[j]
-    for i in range(n - 1, -1, -1):
+    for i in range(BLOCK - 1, -1, -1):
         row = inverse[i]
         row[:] = 0.0
         row[i] = 1.0
-        for k in range(i + 1, n):
+        for k in range(i + 1, BLOCK):
             factor, later = S[i, k], inverse[k]
-            for j in range(n):
+            for j in range(BLOCK):
                 row[j] -= factor * later[j]
         row /= S[i, i]
 
 
 @njit(cache=True, fastmath={"contract", "nsz"})
-def _subtract(block: Array, spare: Array) -> None:
-    for i in range(block.shape[0]):
-        row, other = block[i], spare[i]
-        for j in range(row.size):
-            row[j] -= other[j]
+def _subtract_from(block: Array, other: Array) -> None:
+    """`other` becomes what is left of `block` without it."""
+    for i in range(BLOCK):
+        row, taken = block[i], other[i]
+        for j in range(BLOCK):
+            taken[j] = row[j] - taken[j]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Self
 
@@ -17,8 +18,8 @@ from threadpoolctl import threadpool_limits
 from calibration.decoders.columns import standardised
 from rtgod.messages import Array, Int32Array
 
-#: Columns that a thread multiplies at a time.
-_COLUMNS = 256
+#: Rows of a result that a thread works on at a time.
+_ROWS = 256
 
 
 class Equations(NamedTuple):
@@ -30,8 +31,8 @@ class Equations(NamedTuple):
     Y : ndarray of shape (n_samples, n_targets)
     gram : ndarray of shape (n_used, n_used)
         XᵀX, whose upper triangle alone counts.
-    selected : ndarray of shape (n_targets, n_selected), int32
-        Each target's features, ascending.
+    selected : ndarray of shape (n_targets, n_selected), uint32
+        Each target's features, ascending; without a sign, kernels need not look out for negative positions.
     right : ndarray of shape (n_targets, n_selected)
         YᵀX of these.
     """
@@ -39,7 +40,7 @@ class Equations(NamedTuple):
     X: Array
     Y: Array
     gram: Array
-    selected: Int32Array
+    selected: Array
     right: Array
 
 
@@ -73,11 +74,11 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Xz, self.x_mean_, self.x_scale_ = standardised(X)
         Yz, self.y_mean_, self.y_scale_ = standardised(targets.astype(X.dtype))
         right = products(Yz, Xz)
-        selected = largest(np.abs(right), min(self.n_voxels, X.shape[1]))
+        selected = largest(right, min(self.n_voxels, X.shape[1]))
         # What no target selects enters no system of equations; what many select lies close together in memory.
         counts = np.bincount(selected.ravel(), minlength=X.shape[1])
         used = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
-        position = np.empty(X.shape[1], np.int32)
+        position = np.empty(X.shape[1], np.uint32)
         position[used] = np.arange(len(used))
         positions = np.sort(position[selected], axis=1)
         selected = used[positions]
@@ -114,38 +115,51 @@ def products(A: Array, B: Array, *, upper: bool = False) -> Array:
     A : ndarray of shape (n_samples, n_rows)
     B : ndarray of shape (n_samples, n_columns)
     upper : bool
-        Whether what lies far below the diagonal may be left 0.
+        Whether the upper triangle is all that is needed; what lies below is then not set.
     """
-    out = np.zeros((A.shape[1], B.shape[1]), A.dtype)
+    out = np.empty((A.shape[1], B.shape[1]), A.dtype)
 
-    def fill(start: int) -> None:
-        end = start + _COLUMNS
-        rows = slice(end if upper else None)
-        out[rows, start:end] = A[:, rows].T @ B[:, start:end]
+    def multiply(rows: slice) -> None:
+        columns = slice(rows.start if upper else None, None)
+        np.matmul(A[:, rows].T, B[:, columns], out=out[rows, columns])
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        # The longest first; what goes wrong in a thread is raised here.
-        list(pool.map(fill, reversed(range(0, B.shape[1], _COLUMNS))))
+    with threadpool_limits(1, user_api="blas"):
+        _in_threads(multiply, len(out))
     return out
 
 
-def largest(magnitude: Array, n: int) -> Int32Array:
-    """Columns of the `n` largest values of each row, ascending: (n_rows, n), int32; of equal ones the first."""
-    selected = np.empty((len(magnitude), n), np.int32)
-    _collect(magnitude, np.partition(magnitude, -n, axis=1)[:, -n], selected)
+def largest(values: Array, n: int) -> Int32Array:
+    """Columns of the `n` largest magnitudes of each row, ascending: (n_rows, n), int32; of equal ones the first."""
+    selected, threshold = np.empty((len(values), n), np.int32), np.empty(len(values), values.dtype)
+
+    def partition(rows: slice) -> None:
+        magnitude = np.abs(values[rows])
+        magnitude.partition(-n, axis=1)
+        threshold[rows] = magnitude[:, -n]
+
+    _in_threads(partition, len(values))
+    _collect(values, threshold, selected)
     return selected
 
 
+def _in_threads(work: Callable[[slice], None], n_rows: int) -> None:
+    """Do `work` on some rows at a time, as many at once as numba has threads."""
+    parts = [slice(start, start + _ROWS) for start in range(0, n_rows, _ROWS)]
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        # What goes wrong in a thread is raised here.
+        list(pool.map(work, parts))
+
+
 @njit(cache=True, parallel=True)
-def _collect(magnitude: Array, threshold: Array, selected: Array) -> None:
+def _collect(values: Array, threshold: Array, selected: Array) -> None:
     for row in prange(selected.shape[0]):
-        of, least, out = magnitude[row], threshold[row], selected[row]
+        of, least, out = values[row], threshold[row], selected[row]
         equal = out.size
         for column in range(of.size):
-            equal -= of[column] > least
+            equal -= abs(of[column]) > least
         found = 0
         for column in range(of.size):
-            if of[column] > least or (of[column] == least and equal > 0):
-                equal -= of[column] == least
+            if abs(of[column]) > least or (abs(of[column]) == least and equal > 0):
+                equal -= abs(of[column]) == least
                 out[found] = column
                 found += 1
