@@ -73,7 +73,7 @@ def compile_all(X: Float64Array, Y: Float64Array) -> None:
 
 
 def selected_ridge(X: Float64Array, Y: Float64Array) -> dict[str, float]:
-    """Ridge on selected voxels and fastl2lir, on all units: the best time of each in a few turns, and the difference."""
+    """Ridge on selected voxels and fastl2lir, on all units: each one's best time in a few turns, and the difference."""
     ours_s, theirs_s = [], []
     for _ in range(N_TURNS):
         ours, taken_s = timed(lambda: SelectedRidge(N_SELECTED, ALPHA).fit(X, Y))

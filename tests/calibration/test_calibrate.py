@@ -136,8 +136,29 @@ def test_noise_components_are_learned_saved_and_used(inputs, network, pool, tmp_
         voxels = np.argwhere(np.asarray(nib.load(mask).dataobj) > 0)
         np.testing.assert_array_equal(bundle.noise.courses.voxels, voxels)
     assert summary.identification_accuracy > 0.6
-    bundle.save(tmp_path / "bundle")
-    session = Session(DecoderBundle.load(tmp_path / "bundle"))
+    assert_served(bundle, inputs, tmp_path / "bundle")
+
+
+@pytest.mark.usefixtures("known_features")
+def test_sparse_decoders_are_learned_saved_and_used(inputs, network, pool, tmp_path):
+    decoder = DecoderSettings(name="slr", n_voxels=100, max_iterations=200, n_folds=2)
+    bundle, summary = calibrate(inputs, PipelineSettings(), network, decoder, pool, report=quiet)
+    assert bundle.patterns.shape == (0, len(bundle.reference.voxels))
+    assert bundle.provenance["decoder"] == decoder.model_dump()
+    assert {layer.penalty for layer in summary.layers.values()} == {None}
+    assert summary.identification_accuracy > 0.55
+    assert_served(bundle, inputs, tmp_path / "bundle")
+
+
+def test_accuracy_is_of_runs_that_were_left_out(inputs, network, pool):
+    with pytest.raises(InputError, match="n_folds = 0 leaves no run out"):
+        calibrate(inputs, PipelineSettings(), network, DecoderSettings(name="slr", n_folds=0), pool, report=quiet)
+
+
+def assert_served(bundle, inputs, folder):
+    """A session with the saved bundle ranks the first trials of a run, as the bundle does their samples."""
+    bundle.save(folder)
+    session = Session(DecoderBundle.load(folder))
     source = open_source(inputs.runs[0].bold, events=inputs.runs[0].events)
     (ours,) = samples_of(inputs.runs[:1], bundle)
     rankings = {}
