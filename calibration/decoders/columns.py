@@ -9,21 +9,29 @@ from rtgod.messages import Array, Float64Array
 
 def standardised(X: Array) -> tuple[Array, Array, Array]:
     """Columns less their mean, over their standard deviation (ddof = 1); these two as in `column_moments`."""
-    mean, scale = column_moments(X)
-    z = X - mean
-    z /= scale
-    return z, mean, scale
+    mean, scale, centred = _moments(X)
+    centred /= scale
+    return _in_precision_of(X, centred, mean, scale)
 
 
 def column_moments(X: Array) -> tuple[Array, Array]:
     """Mean and standard deviation (ddof = 1) of each column, in `X`'s precision; a constant column's deviation is 1."""
+    mean, scale, _ = _moments(X)
+    return _in_precision_of(X, mean, scale)
+
+
+def _moments(X: Array) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Means, deviations, and columns less their means."""
     # In double precision: rounding of the mean in single would give a constant column a deviation to be divided by.
     mean = X.mean(axis=0, dtype=np.float64)
     centred = X - mean
     deviation = np.sqrt(np.einsum("ij,ij->j", centred, centred) / (len(X) - 1))
-    scale = np.where(deviation > 1e-12 * np.maximum(np.abs(mean), 1), deviation, 1.0)
+    return mean, np.where(deviation > 1e-12 * np.maximum(np.abs(mean), 1), deviation, 1.0), centred
+
+
+def _in_precision_of(X: Array, *arrays: Array) -> tuple[Array, ...]:
     precision = X.dtype if X.dtype.kind == "f" else np.float64
-    return mean.astype(precision), scale.astype(precision)
+    return tuple(array.astype(precision, copy=False) for array in arrays)
 
 
 def profile_correlation(predicted: Array, true: Array) -> Float64Array:
