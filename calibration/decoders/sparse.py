@@ -115,9 +115,10 @@ def products(A: Array, B: Array, *, upper: bool = False) -> Array:
     A : ndarray of shape (n_samples, n_rows)
     B : ndarray of shape (n_samples, n_columns)
     upper : bool
-        Whether the upper triangle is all that is needed; what lies below is then not set.
+        Whether the upper triangle is all that is needed; what lies below may then be zeros.
     """
-    out = np.empty((A.shape[1], B.shape[1]), A.dtype)
+    # Zeros, for whoever converts all of it: what memory happens to hold may be no number at all.
+    out = np.zeros((A.shape[1], B.shape[1]), A.dtype)
 
     def multiply(rows: slice) -> None:
         columns = slice(rows.start if upper else None, None)
