@@ -92,12 +92,13 @@ def selected_ridge(X: Float64Array, Y: Float64Array) -> dict[str, float]:
 
 def sparse_regression(X: Float64Array, Y: Float64Array) -> dict[str, float]:
     """Sparse regression of some units, and of a few of them as the equations are written."""
-    ours, ours_s = timed(lambda: SparseRegression(N_SELECTED).fit(X, Y[:, :N_SPARSE]))
+    ours, before_s = timed(lambda: SparseRegression(N_SELECTED).fit(X, Y[:, :N_SPARSE]))
     weights, plain_s = timed(lambda: plain_sparse_regression(X, Y[:, :N_PLAIN]))
     with threadpool_limits(1, user_api="blas"):
         _, alone_s = timed(lambda: plain_sparse_regression(X, Y[:, :N_PLAIN]))
+    _, after_s = timed(lambda: SparseRegression(N_SELECTED).fit(X, Y[:, :N_SPARSE]))
     difference = X @ weights - ours.predict(X)[:, :N_PLAIN]
-    ours_unit_s, plain_unit_s = ours_s / len(ours.y_mean_), min(plain_s, alone_s) / N_PLAIN
+    ours_unit_s, plain_unit_s = min(before_s, after_s) / len(ours.y_mean_), min(plain_s, alone_s) / N_PLAIN
     return {
         "slr_speedup_vs_numpy": plain_unit_s / ours_unit_s,
         "slr_max_abs_diff": float(np.abs(difference).max()),
