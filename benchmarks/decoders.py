@@ -36,7 +36,7 @@ ALPHA = 100.0
 #: Units of sparse regression, ours and in plain NumPy, and of fastl2lir beside eight layers of ridge.
 N_SPARSE, N_PLAIN, N_FEW = 100, 2, 100
 #: Others may use the machine.
-N_TURNS = 3
+N_TURNS = 4
 _T = TypeVar("_T")
 
 

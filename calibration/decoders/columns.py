@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from calibration.decoders.threads import in_threads
 from rtgod.messages import Array, Float64Array
 
 
 def standardised(X: Array) -> tuple[Array, Array, Array]:
     """Columns less their mean, over their standard deviation (ddof = 1); these two as in `column_moments`."""
-    mean, scale, centred = _moments(X)
-    centred /= scale
-    return _in_precision_of(X, centred, mean, scale)
+    z, (mean, scale) = np.empty(X.shape, _precision(X)), np.empty((2, X.shape[1]), _precision(X))
+
+    def standardise(columns: slice) -> None:
+        mean[columns], scale[columns], centred = _moments(X[:, columns])
+        np.divide(centred, scale[columns], out=z[:, columns], casting="same_kind")
+
+    in_threads(standardise, X.shape[1])
+    return z, mean, scale
 
 
 def column_moments(X: Array) -> tuple[Array, Array]:
     """Mean and standard deviation (ddof = 1) of each column, in `X`'s precision; a constant column's deviation is 1."""
     mean, scale, _ = _moments(X)
-    return _in_precision_of(X, mean, scale)
+    return mean.astype(_precision(X)), scale.astype(_precision(X))
 
 
 def _moments(X: Array) -> tuple[Float64Array, Float64Array, Float64Array]:
@@ -29,9 +37,8 @@ def _moments(X: Array) -> tuple[Float64Array, Float64Array, Float64Array]:
     return mean, np.where(deviation > 1e-12 * np.maximum(np.abs(mean), 1), deviation, 1.0), centred
 
 
-def _in_precision_of(X: Array, *arrays: Array) -> tuple[Array, ...]:
-    precision = X.dtype if X.dtype.kind == "f" else np.float64
-    return tuple(array.astype(precision, copy=False) for array in arrays)
+def _precision(X: Array) -> np.dtype[Any]:
+    return X.dtype if X.dtype.kind == "f" else np.dtype(np.float64)
 
 
 def profile_correlation(predicted: Array, true: Array) -> Float64Array:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Self
 
 import numba
@@ -16,10 +14,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from calibration.decoders.columns import standardised
+from calibration.decoders.threads import in_threads
 from rtgod.messages import Array, Int32Array
-
-#: Rows of a result that a thread works on at a time.
-_ROWS = 256
 
 
 class Equations(NamedTuple):
@@ -125,7 +121,7 @@ def products(A: Array, B: Array, *, upper: bool = False) -> Array:
         np.matmul(A[:, rows].T, B[:, columns], out=out[rows, columns])
 
     with threadpool_limits(1, user_api="blas"):
-        _in_threads(multiply, len(out))
+        in_threads(multiply, len(out))
     return out
 
 
@@ -138,17 +134,9 @@ def largest(values: Array, n: int) -> Int32Array:
         magnitude.partition(-n, axis=1)
         threshold[rows] = magnitude[:, -n]
 
-    _in_threads(partition, len(values))
+    in_threads(partition, len(values))
     _collect(values, threshold, selected)
     return selected
-
-
-def _in_threads(work: Callable[[slice], None], n_rows: int) -> None:
-    """Do `work` on some rows at a time, as many at once as numba has threads."""
-    parts = [slice(start, start + _ROWS) for start in range(0, n_rows, _ROWS)]
-    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        # What goes wrong in a thread is raised here.
-        list(pool.map(work, parts))
 
 
 @njit(cache=True, parallel=True)
