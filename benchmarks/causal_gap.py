@@ -31,7 +31,7 @@ from calibration.decoders.settings import DecoderSettings
 from calibration.evaluation import rank_features, rank_trials
 from calibration.features import FeatureExtractor, Network
 from calibration.noise import learn_shape
-from calibration.preparation import align_runs, denoise_runs
+from calibration.preparation import align_runs, denoise_runs, quiet
 from calibration.runs import find_plain_runs
 from calibration.samples import AlignedRun, RunSamples, align_run, make_reference, run_samples
 from calibration.simulation.dataset import simulate
@@ -284,17 +284,17 @@ def simulated_gap(subject: Path) -> dict[str, float]:
     voxels = find_region(subject, "01", "VC").voxels(old[0].open().run)
     with workers(2) as pool:
         reference = pool.submit(make_reference, old[0], voxels, settings).result()
-        aligned = align_runs([*old, *new], reference, Noise(), settings, pool, _silent)
+        aligned = align_runs([*old, *new], reference, Noise(), settings, pool, quiet)
         trained_on, tested_on = aligned[: len(old)], aligned[len(old) :]
-        samples, noise = denoise_runs(trained_on, reference, Noise(), settings, pool, _silent)
+        samples, noise = denoise_runs(trained_on, reference, Noise(), settings, pool, quiet)
         files = StimulusFiles(subject / "stimuli", subject / "stimuli" / "candidates")
-        stimuli = files.features(samples, FeatureExtractor(Network(weights=_WEIGHTS)), _silent)
-        trained = train(*stacked(samples), stimuli.of(_trials_of(samples)), DecoderSettings(), _silent)
-        causal = rank_trials(tested_on, reference, settings, noise, trained, stimuli, pool, _silent)
+        stimuli = files.features(samples, FeatureExtractor(Network(weights=_WEIGHTS)), quiet)
+        trained = train(*stacked(samples), stimuli.of(_trials_of(samples)), DecoderSettings(), quiet)
+        causal = rank_trials(tested_on, reference, settings, noise, trained, stimuli, pool, quiet)
     with_hindsight = [offline_run(run, settings) for run in aligned]
     hindsight_training = with_hindsight[: len(old)]
     Y = stimuli.of(_trials_of(hindsight_training))
-    trained = train(*stacked(hindsight_training), Y, DecoderSettings(), _silent)
+    trained = train(*stacked(hindsight_training), Y, DecoderSettings(), quiet)
     decoder, category_index = trained.decoder(), CategoryIndex(stimuli.candidates, trained.layers)
     offline = []
     for run, found in zip(tested_on, with_hindsight[len(old) :], strict=True):
@@ -325,10 +325,6 @@ def offline_run(run: AlignedRun, settings: PipelineSettings) -> RunSamples:
 
 def _trials_of(samples: Sequence[RunSamples]) -> list[Trial]:
     return [trial for run in samples for trial in run.trials]
-
-
-def _silent(_: str, __: int, ___: int) -> None:
-    """Tell nobody."""
 
 
 def _print(figures: dict[str, float]) -> None:

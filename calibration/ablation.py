@@ -16,7 +16,7 @@ from calibration.decoders.settings import DecoderSettings
 from calibration.evaluation import RankedTrial, by_kind, paired_difference, rank_trials
 from calibration.features import FeatureExtractor, Network
 from calibration.inputs import Inputs
-from calibration.preparation import Report, align_runs, denoise_runs, noise_to_read
+from calibration.preparation import Report, align_runs, denoise_runs, noise_to_read, quiet
 from calibration.runs import RunFiles
 from calibration.samples import AlignedRun, make_reference
 from calibration.stimuli import StimulusFiles
@@ -100,9 +100,7 @@ def ablate_preprocessing(
     variants = {name: variant_of(settings, changes) for name, changes in STEPS.items()}
     variants = {name: v for name, v in variants.items() if name == "as set" or v != settings}
 
-    def quiet(stage: str, done: int, total: int) -> None:
-        """Each step's own stages would only flicker."""
-
+    # Each step's own stages would only flicker.
     for done, (name, changed) in enumerate(variants.items(), 1):
         key = f"{changed.motion!r} {changed.sampling!r} {bool(changed.nuisance.n_components)}"
         if key not in cache:

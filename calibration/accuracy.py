@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,7 +67,7 @@ class FeatureAccuracy:
     pattern, pattern_low, pattern_high : float
         Correlation over units, in units of their SD over samples, mean over samples; 90 % t interval over categories.
     identification : float
-        Identification accuracy from this layer alone; of single blocks, nan for averages.
+        Identification accuracy from this layer alone; of single blocks, nan for averages and layers not ranked by.
     """
 
     kind: str
@@ -85,13 +85,8 @@ class FeatureAccuracy:
 
 def aggregated(decoded: DecodedKind) -> dict[str, Ranked]:
     """Rankings of each of `AGGREGATIONS` that there is."""
-    found: dict[str, Ranked] = {}
-    if decoded.earliest is not None:
-        found["single volume"] = decoded.earliest
-    found["single block"] = decoded.blocks
-    if decoded.averages is not None:
-        found["average of repeats"] = decoded.averages
-    return found
+    levels = zip(AGGREGATIONS, (decoded.earliest, decoded.blocks, decoded.averages), strict=True)
+    return {name: ranked for name, ranked in levels if ranked is not None}
 
 
 def identification(kind: str, decoded: DecodedKind) -> list[Identification]:
@@ -172,19 +167,17 @@ def feature_accuracy(kind: str, decoded: DecodedKind) -> list[FeatureAccuracy]:
     """Feature accuracy of every layer, of single blocks and of the mean over repeats where there are any."""
     found = []
     for layer, predicted in decoded.predicted.items():
-        alone = accuracies_of(Ranked(decoded.by_layer[layer], *_labels(decoded.blocks)))
+        alone = float("nan")
+        if layer in decoded.by_layer:
+            alone = float(accuracies_of(replace(decoded.blocks, scores=decoded.by_layer[layer])).mean())
         single = _feature_accuracy(decoded.categories, predicted, decoded.true[layer])
-        found.append(FeatureAccuracy(kind, "single block", layer, *single, float(alone.mean())))
+        found.append(FeatureAccuracy(kind, "single block", layer, *single, alone))
         if decoded.averages is not None:
             names, mean = averaged_by(decoded.categories, predicted)
             _, true = averaged_by(decoded.categories, decoded.true[layer])
             averaged = _feature_accuracy(names, mean, true)
             found.append(FeatureAccuracy(kind, "average of repeats", layer, *averaged, float("nan")))
     return found
-
-
-def _labels(ranked: Ranked) -> tuple[Int32Array, Int32Array, Int32Array]:
-    return ranked.true, ranked.n_volumes, ranked.n_blocks
 
 
 def _feature_accuracy(categories: Sequence[str], predicted: Float32Array, true: Float32Array) -> tuple[float, ...]:
@@ -250,6 +243,8 @@ class TimeCourse:
         By how much the peak moves from the lowest to the highest layer, along a straight line over layers.
     duration_s : float
         Of a trial.
+    cue_lead_s : float or None
+        How long before a trial its cue comes.
     areas : tuple of str
         What each layer was decoded from.
     """
@@ -261,6 +256,7 @@ class TimeCourse:
     peak_bounds_s: Float64Array
     shift_s: tuple[float, float, float]
     duration_s: float
+    cue_lead_s: float | None
     areas: tuple[str, ...]
 
 
@@ -297,6 +293,7 @@ def time_course(course: Course, decoded: Mapping[str, Float32Array], areas: Sequ
         peak_bounds_s=np.array([jackknife_interval(p, w) for p, w in zip(peaks_s, peaks_without.T, strict=True)]),
         shift_s=(shift, *jackknife_interval(shift, np.array([_shift(one) for one in peaks_without]))),
         duration_s=course.duration_s,
+        cue_lead_s=course.cue_lead_s,
         areas=tuple(areas),
     )
 

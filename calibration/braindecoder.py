@@ -18,6 +18,7 @@ import numpy as np
 
 from calibration.images import first_few
 from calibration.regions import IndexArray, select_region
+from calibration.stimuli import Stimuli
 from rtgod.errors import InputError
 from rtgod.events import category_of
 from rtgod.messages import Array, BoolArray, Float32Array, Float64Array
@@ -72,57 +73,16 @@ class BrainSamples:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ImageFeatures:
-    """Network features of the shown images, and of the categories that are ranked.
+class ImageFeatures(Stimuli):
+    """Network features as the lab published them: the test's categories are the first candidates.
 
     Attributes
     ----------
-    rows : mapping of str to int
-        Each image's row in `images`.
-    images : mapping of str to ndarray of shape (n_images, n_units), float32
-        Per layer.
-    candidate_ids : tuple of str
-        The test's categories, then the others.
-    candidates : mapping of str to ndarray of shape (n_candidates, n_units), float32
-        Mean over each category's images, per layer.
     n_test : int
         How many of the candidates are the test's.
     """
 
-    rows: Mapping[str, int]
-    images: Mapping[str, Float32Array]
-    candidate_ids: tuple[str, ...]
-    candidates: Mapping[str, Float32Array]
     n_test: int
-
-    def of_images(self, names: Sequence[str | None]) -> dict[str, Float32Array]:
-        """Features of images by their names: per layer, (n_names, n_units).
-
-        Raises
-        ------
-        InputError
-            If there are none of some.
-        """
-        if absent := list(dict.fromkeys(str(name) for name in names if name not in self.rows)):
-            raise InputError(
-                f"no features of images {first_few(absent)}; samples and features are of different studies"
-            )
-        rows = [self.rows[name] for name in names if name is not None]
-        return {layer: values[rows] for layer, values in self.images.items()}
-
-    def of_categories(self, ids: Sequence[str]) -> dict[str, Float32Array]:
-        """Mean features of categories by their ids: per layer, (n_ids, n_units).
-
-        Raises
-        ------
-        InputError
-            If some are no candidates.
-        """
-        position = {category: row for row, category in enumerate(self.candidate_ids)}
-        if absent := list(dict.fromkeys(category for category in ids if category not in position)):
-            raise InputError(f"no features of categories {first_few(absent)}; they cannot be ranked")
-        rows = [position[category] for category in ids]
-        return {layer: values[rows] for layer, values in self.candidates.items()}
 
 
 def read_brain_samples(path: Path) -> BrainSamples:
@@ -190,7 +150,7 @@ def read_image_features(path: Path, layers: Sequence[str] | None = None) -> Imag
         ids = np.concatenate([categories[is_test], categories[is_other]])
         return ImageFeatures(
             rows={stimulus_name(number): row for row, number in enumerate(images[is_image])},
-            images=shown,
+            shown=shown,
             candidate_ids=tuple(category_name(number) for number in ids),
             candidates=means,
             n_test=int(is_test.sum()),

@@ -24,7 +24,7 @@ from calibration.preparation import Report, align_runs, denoise_runs, noise_to_r
 from calibration.samples import RunSamples, make_reference
 from calibration.stimuli import Stimuli, StimulusFiles
 from calibration.study import Candidates, Samples
-from calibration.training import Trained, stacked, train
+from calibration.training import Trained, train
 from rtgod.bundle import Candidate, DecoderBundle, sha256_of
 from rtgod.errors import InputError
 from rtgod.matching import CategoryIndex
@@ -139,12 +139,11 @@ def calibrate(
     trials = [trial for run in samples for trial in run.trials]
     Y = stimuli.of(trials)
     have_features = time.perf_counter()
-    trained = train(*stacked(samples), Y, decoder, report, pool)
-    candidates = Candidates(
-        stimuli.candidate_ids, tuple(names.get(one, one) for one in stimuli.candidate_ids), stimuli.candidates
-    )
+    labelled = _labelled(samples, Y)
+    trained = train(labelled.X, labelled.runs, Y, decoder, report, pool)
+    candidates = Candidates.named(stimuli.candidate_ids, stimuli.candidates, names)
     report("confidence", 0, 1)
-    learned = learn_from_rankings(_labelled(samples, Y), trained, decoder, candidates, settings.ranking)
+    learned = learn_from_rankings(labelled, trained, decoder, candidates, settings.ranking)
     report("confidence", 1, 1)
     seconds = _work_s(samples) | {"features": have_features - began, "fits": time.perf_counter() - have_features}
     summary = _summarise(trained, Y, stimuli, samples, learned, seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ from calibration.decoders.ridge import fit_layers, predict_layers
 from calibration.decoders.settings import DecoderSettings
 from calibration.folds import leave_groups_out
 from calibration.layer_weights import LayerWeights, learn_layer_weights
-from calibration.study import Candidates, Samples, averaged_by
+from calibration.study import Candidates, Samples, Windows, averaged_by
 from calibration.training import Trained
 from rtgod.errors import InputError
 from rtgod.matching import index_categories
@@ -64,17 +63,16 @@ def learn_from_rankings(
         raise InputError("samples without their windows say nothing about how sure a ranking is")
     if len(set(samples.categories)) < 3:
         return None
-    predicted = _predict_left_out(samples, trained, decoder)
+    predicted = _predict_left_out(samples, samples.windows, trained, decoder)
     everything = _with_trained_categories(candidates, samples)
     of, true = samples.windows.of, everything.positions(samples.categories)
-    complete = np.searchsorted(of, np.arange(len(samples)), side="right") - 1
     # Among all that there are, be it that fewer are ranked: a probability is for a number of candidates.
     ranking = ranking.model_copy(update={"candidates": ()})
     plain = ranking.model_copy(update={"combine": "fisher"})
     layers = plain.layers or tuple(trained.layers)
     weights = learn_layer_weights(
         index_categories(plain, trained.layers, everything.ids, everything.features, None),
-        {layer: predicted[layer][complete] for layer in layers},
+        {layer: predicted[layer][samples.windows.last] for layer in layers},
         true.tolist(),
         samples.categories,
     )
@@ -89,10 +87,10 @@ def learn_from_rankings(
     return Learned(fit_confidence(scores, true[of[judged]].tolist(), volumes, [1] * len(judged), groups), weights)
 
 
-def _predict_left_out(samples: Samples, trained: Trained, decoder: DecoderSettings) -> dict[str, Array]:
+def _predict_left_out(
+    samples: Samples, windows: Windows, trained: Trained, decoder: DecoderSettings
+) -> dict[str, Array]:
     """Features of every window, from samples of other categories: per layer, (n_windows, n_units)."""
-    windows = samples.windows
-    assert windows is not None, "checked by the caller"  # noqa: S101
     predicted = {layer: np.empty((len(windows.of), Y.shape[1])) for layer, Y in samples.Y.items()}
     for kept, left_out in leave_groups_out(samples.categories):
         rows = np.isin(windows.of, left_out)
@@ -109,14 +107,14 @@ def _predict_left_out(samples: Samples, trained: Trained, decoder: DecoderSettin
 
 def _with_trained_categories(candidates: Candidates, samples: Samples) -> Candidates:
     """The candidates, and after them the trained categories that are not among them."""
-    new = [category for category in dict.fromkeys(samples.categories) if category not in set(candidates.ids)]
-    if not new:
+    is_new = candidates.positions(samples.categories) < 0
+    labels = [category for category, new in zip(samples.categories, is_new, strict=True) if new]
+    if not labels:
         return candidates
-    keep = np.isin(samples.categories, new)
-    labels = [category for category in samples.categories if category in set(new)]
-    added: Mapping[str, Array] = {layer: averaged_by(labels, Y[keep])[1] for layer, Y in samples.Y.items()}
+    added = {layer: averaged_by(labels, Y[is_new])[1].astype(np.float32) for layer, Y in samples.Y.items()}
+    ids = tuple(dict.fromkeys(labels))
     return Candidates(
-        (*candidates.ids, *new),
-        (*candidates.names, *new),
+        (*candidates.ids, *ids),
+        (*candidates.names, *ids),
         {layer: np.concatenate([of, added[layer]]) for layer, of in candidates.features.items()},
     )

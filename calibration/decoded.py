@@ -9,6 +9,7 @@ import numpy as np
 
 from calibration.decoders.settings import DecoderSettings
 from calibration.noise import learn_shape
+from calibration.preparation import quiet
 from calibration.study import Candidates, Course, Fold, Samples, averaged_by
 from calibration.training import Trained, train
 from rtgod.matching import CategoryIndex
@@ -54,7 +55,7 @@ class DecodedKind:
     blocks : Ranked
         Of single trials, each complete.
     by_layer : mapping of str to ndarray of shape (n_samples, n_candidates), float32
-        Correlations with each layer's features alone.
+        Correlations with each layer's features alone; of the layers that are ranked by.
     windows : Ranked or None
         Of the trials as they grew, volume by volume.
     earliest : Ranked or None
@@ -108,31 +109,34 @@ def fit_fold(fold: Fold, noise: NoiseSettings, decoder: DecoderSettings) -> Fitt
     training = fold.training.whitened(shape)
     # A penalty is chosen by leaving out in turn what belongs together: within one run, that is a block.
     groups = training.runs if len(set(training.runs)) > 1 else range(len(training))
-    return FittedFold(train(training.X, groups, training.Y, decoder, _quiet), shape)
+    return FittedFold(train(training.X, groups, training.Y, decoder, quiet), shape)
 
 
 def decode_kind(samples: Samples, fitted: FittedFold, index: CategoryIndex, candidates: Candidates) -> DecodedKind:
     """Decode and rank the test samples of one kind; those whose category is no candidate are left out."""
     position = candidates.positions(samples.categories)
     samples = samples.chosen(position >= 0)
-    position = position[position >= 0]
-    predicted = fitted.decode(samples.X)
-    blocks = _ranked(index, predicted, position, _complete_volumes(samples), np.ones(len(position), np.int32))
-    correlations = [index.correlations(features) for features in _rows(predicted)]
+    true = position[position >= 0]
     windows = earliest = averages = None
     if samples.windows:
-        of = samples.windows.of
-        ones = np.ones(len(of), np.int32)
-        windows = _ranked(index, fitted.decode(samples.windows.X), position[of], samples.windows.n_volumes, ones)
-        earliest = windows.chosen(np.unique(of, return_index=True)[1])
+        of, last = samples.windows.of, samples.windows.last
+        on_the_way = fitted.decode(samples.windows.X)
+        windows = _ranked(index, on_the_way, true[of], samples.windows.n_volumes, np.ones(len(of), np.int32))
+        earliest, blocks = windows.chosen(samples.windows.first), windows.chosen(last)
+        predicted = {layer: values[last] for layer, values in on_the_way.items()}
+    else:
+        predicted = fitted.decode(samples.X)
+        unknown, single = np.zeros(len(true), np.int32), np.ones(len(true), np.int32)
+        blocks = _ranked(index, predicted, true, unknown, single)
     if len(set(samples.categories)) < len(samples):
-        averages = _averages(samples, predicted, index, candidates)
+        averages = _averages(samples.categories, predicted, blocks, index)
+    correlations = np.stack([index.correlations(features) for features in _rows(predicted)], axis=1)
     return DecodedKind(
         categories=samples.categories,
         predicted=predicted,
         true=samples.Y,
         blocks=blocks,
-        by_layer={layer: np.stack([c[i] for c in correlations]) for i, layer in enumerate(predicted)},
+        by_layer=dict(zip(index.layers, correlations, strict=True)),
         windows=windows,
         earliest=earliest,
         averages=averages,
@@ -174,23 +178,15 @@ def joined(parts: Sequence[DecodedKind]) -> DecodedKind:
 
 
 def _averages(
-    samples: Samples, predicted: Mapping[str, Float32Array], index: CategoryIndex, candidates: Candidates
+    categories: Sequence[str], predicted: Mapping[str, Float32Array], blocks: Ranked, index: CategoryIndex
 ) -> Ranked:
     # The decoder is linear: the mean of what is decoded is what is decoded of the mean.
-    means = {layer: averaged_by(samples.categories, values) for layer, values in predicted.items()}
-    names = next(iter(means.values()))[0]
-    counts = np.array([samples.categories.count(name) for name in names], np.int32)
-    _, volumes = averaged_by(samples.categories, _complete_volumes(samples).astype(np.float64))
-    features = {layer: values.astype(np.float32) for layer, (_, values) in means.items()}
-    return _ranked(index, features, candidates.positions(names), (volumes * counts).round().astype(np.int32), counts)
-
-
-def _complete_volumes(samples: Samples) -> Int32Array:
-    """Clean volumes that each complete sample rests on; 0 where that is not known."""
-    volumes = np.zeros(len(samples), np.int32)
-    if samples.windows:
-        np.maximum.at(volumes, samples.windows.of, samples.windows.n_volumes)
-    return volumes
+    features = {layer: averaged_by(categories, values)[1].astype(np.float32) for layer, values in predicted.items()}
+    names = list(dict.fromkeys(categories))
+    rows = [np.flatnonzero(np.array(categories) == name) for name in names]
+    true = np.array([blocks.true[of[0]] for of in rows], np.int32)
+    n_volumes = np.array([blocks.n_volumes[of].sum() for of in rows], np.int32)
+    return _ranked(index, features, true, n_volumes, np.array([len(of) for of in rows], np.int32))
 
 
 def _rows(features: Mapping[str, Float32Array]) -> list[Features]:
@@ -213,7 +209,3 @@ def _joined(parts: Sequence[Ranked]) -> Ranked | None:
         return None
     fields = [[getattr(part, name) for part in parts] for name in ("scores", "true", "n_volumes", "n_blocks")]
     return Ranked(*map(np.concatenate, fields))
-
-
-def _quiet(_: str, __: int, ___: int) -> None:
-    """The stages of a single fit would only flicker."""

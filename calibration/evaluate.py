@@ -29,7 +29,7 @@ from calibration.preparation import Report, in_pool
 from calibration.semantics import Hypernyms, SemanticErrors, semantic_errors
 from calibration.study import CATEGORIES, Candidates, Fold, Samples, Study, averaged_by
 from rtgod.matching import CategoryIndex, index_categories
-from rtgod.messages import Float32Array, Float64Array, Int32Array
+from rtgod.messages import Float64Array, Int32Array
 from rtgod.settings import NoiseSettings, PipelineSettings, RankingSettings
 
 #: How often runs are drawn for each number of training runs.
@@ -111,12 +111,12 @@ def evaluate(
     InputError
         If there is too little to train on.
     """
-    noise, candidates = settings.noise, study.candidates.chosen(settings.ranking.candidates)
+    candidates = study.candidates.chosen(settings.ranking.candidates)
+    fits = _fit_regions(study, settings.noise, decoder, pool, report)
+    by_region = _by_region(study, fits, pool, report)
     folds = [fold.at(study.regions[study.main_region]) for fold in study.folds]
-    by_region = _by_region(study, noise, decoder, pool, report)
+    fitted = fits[study.main_region]
     n_runs, by_runs = _against_runs(folds, candidates, settings, decoder, pool, report)
-    arguments = [(fold.complete_only(), noise, decoder) for fold in folds]
-    fitted = in_pool(pool, "training", report, fit_fold, arguments)
     learned = None
     # Of categories that are units themselves, one that was left out cannot be decoded.
     if len(folds) == 1 and folds[0].training.windows is not None and CATEGORIES not in candidates.features:
@@ -139,7 +139,7 @@ def evaluate(
         identification=tuple(one for kind, found in decoded.items() for one in identification(kind, found)),
         features=tuple(one for kind, found in decoded.items() for one in feature_accuracy(kind, found)),
         by_region=by_region,
-        course=_course(study, by_region, noise, decoder, pool, report),
+        course=_course(study, by_region, fits, pool, report),
         n_runs=n_runs,
         by_runs=by_runs,
         semantic=_semantic(decoded, candidates, hypernyms) if hypernyms else {},
@@ -169,19 +169,28 @@ def _confidence(decoded: DecodedKind, learned: Learned) -> Confidences:
     return Confidences(probabilities_of(rankings, learned.confidence.confidence), hits_of(rankings))
 
 
-def _by_region(
+def _fit_regions(
     study: Study, noise: NoiseSettings, decoder: DecoderSettings, pool: Executor, report: Report
+) -> dict[str, list[FittedFold]]:
+    """The decoders of every region, one for each fold."""
+    complete = [fold.complete_only() for fold in study.folds]
+    arguments = [(fold.at(columns), noise, decoder) for columns in study.regions.values() for fold in complete]
+    fits = iter(in_pool(pool, "training", report, fit_fold, arguments))
+    return {region: [next(fits) for _ in complete] for region in study.regions}
+
+
+def _by_region(
+    study: Study, fits: Mapping[str, Sequence[FittedFold]], pool: Executor, report: Report
 ) -> dict[str, Float64Array]:
     """Feature accuracy of every region and layer, (n_regions, n_layers), for each kind; repeats averaged."""
     complete = [fold.complete_only() for fold in study.folds]
-    arguments = [([fold.at(columns) for fold in complete], noise, decoder) for columns in study.regions.values()]
+    arguments = [([fold.at(columns) for fold in complete], fits[region]) for region, columns in study.regions.items()]
     found = in_pool(pool, "regions", report, _region_accuracy, arguments)
     return {kind: np.stack([one[kind] for one in found]) for kind in found[0]}
 
 
-def _region_accuracy(folds: Sequence[Fold], noise: NoiseSettings, decoder: DecoderSettings) -> dict[str, Float64Array]:
+def _region_accuracy(folds: Sequence[Fold], fits: Sequence[FittedFold]) -> dict[str, Float64Array]:
     """Feature accuracy of each kind, (n_layers,), over all folds."""
-    fits = [fit_fold(fold, noise, decoder) for fold in folds]
     accuracy = {}
     for kind in folds[0].tests:
         tests = [fold.tests[kind] for fold in folds]
@@ -208,8 +217,7 @@ def areas_of(regions: Mapping[str, Int32Array]) -> tuple[str, ...]:
 def _course(
     study: Study,
     by_region: Mapping[str, Float64Array],
-    noise: NoiseSettings,
-    decoder: DecoderSettings,
+    fits: Mapping[str, Sequence[FittedFold]],
     pool: Executor,
     report: Report,
 ) -> TimeCourse | None:
@@ -217,21 +225,17 @@ def _course(
 
     From all voxels together, a low layer would be decoded from high areas as well, whose course is their own.
     """
-    fold = study.folds[0]
-    if "imagined" not in fold.courses:
+    course = study.folds[0].courses.get("imagined")
+    if course is None:
         return None
     layers, regions = list(study.candidates.features), list(study.regions)
     areas = areas_of(study.regions)
     accuracy = by_region.get("seen", by_region["imagined"])[[regions.index(area) for area in areas]]
     best = {layer: areas[i] for layer, i in zip(layers, accuracy.argmax(axis=0), strict=True)}
     needed = list(dict.fromkeys(best.values()))
-    arguments = [(fold.at(study.regions[area]), noise, decoder) for area in needed]
-    decoded = dict(zip(needed, in_pool(pool, "time course", report, _decoded_course, arguments), strict=True))
-    return time_course(fold.courses["imagined"], {k: decoded[best[k]][k] for k in layers}, list(best.values()))
-
-
-def _decoded_course(fold: Fold, noise: NoiseSettings, decoder: DecoderSettings) -> dict[str, Float32Array]:
-    return decode_course(fold.courses["imagined"], fit_fold(fold, noise, decoder))
+    arguments = [(course.at(study.regions[area]), fits[area][0]) for area in needed]
+    decoded = dict(zip(needed, in_pool(pool, "time course", report, decode_course, arguments), strict=True))
+    return time_course(course, {k: decoded[best[k]][k] for k in layers}, list(best.values()))
 
 
 def _against_runs(

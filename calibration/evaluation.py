@@ -12,6 +12,7 @@ from calibration.identification import identification_accuracy, rank_of
 from calibration.preparation import Report, in_pool
 from calibration.samples import AlignedRun
 from calibration.stimuli import Stimuli
+from calibration.study import KINDS
 from calibration.training import Trained
 from rtgod.alignment import Reference, Stopwatch
 from rtgod.decoding import Decoder
@@ -104,8 +105,7 @@ def decode_run(
 
 def by_kind(ranked: Sequence[RankedTrial]) -> dict[str, list[RankedTrial]]:
     """Trials as people call them: seen and imagined; a kind that there is none of is left out."""
-    groups = {"seen": "stimulus", "imagined": "imagery"}
-    found = {name: [r for r in ranked if r.kind == kind] for name, kind in groups.items()}
+    found = {name: [r for r in ranked if r.kind == kind] for name, kind in KINDS.items()}
     return {name: trials for name, trials in found.items() if trials}
 
 

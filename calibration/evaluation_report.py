@@ -31,8 +31,6 @@ from rtgod.errors import InputError
 _TOP = (1, 5)
 _FIRST = ("first", "first five", "first ten")
 _N_EXAMPLES, _N_FIRST = 8, 5
-#: The cue comes so long before imagery.
-_CUE_S = -3.0
 PAGE = "report.html"
 
 
@@ -214,8 +212,8 @@ def _features(evaluation: Evaluation) -> Section:
     return Section("Features", text, [(figures.feature_accuracy(evaluation.layers, kinds), caption)], [table])
 
 
-def _interval(low: float, high: float) -> str:
-    return "–" if np.isnan(low) else f"{low:.3f} to {high:.3f}"
+def _interval(low: float, high: float, n_digits: int = 3) -> str:
+    return "–" if np.isnan(low) else f"{low:.{n_digits}f} to {high:.{n_digits}f}"
 
 
 def _best_aggregation(evaluation: Evaluation, kind: str) -> str:
@@ -252,13 +250,14 @@ def _time_course(evaluation: Evaluation) -> list[Section]:
     course = evaluation.course
     if course is None:
         return []
+    cue_s = None if course.cue_lead_s is None else -course.cue_lead_s
     figure = figures.time_course(
-        course.times_s, course.accuracy, course.half_width, evaluation.layers, course.peaks_s, _CUE_S
+        course.times_s, course.accuracy, course.half_width, evaluation.layers, course.peaks_s, cue_s
     )
     table = Table(
         ("layer", "area", "peak, s", "90 % interval"),
         [
-            (layer, area, f"{peak:.1f}", _seconds(*bounds))
+            (layer, area, f"{peak:.1f}", _interval(*bounds, 1))
             for layer, area, peak, bounds in zip(
                 evaluation.layers, course.areas, course.peaks_s, course.peak_bounds_s, strict=True
             )
@@ -274,10 +273,6 @@ def _time_course(evaluation: Evaluation) -> list[Section]:
         "straight line over layers): below zero, high layers come first."
     )
     return [Section("Time course of imagery", text, [(figure, "Feature accuracy over time.")], [table])]
-
-
-def _seconds(low: float, high: float) -> str:
-    return "–" if np.isnan(low) else f"{low:.1f} to {high:.1f}"
 
 
 def _against_candidates(evaluation: Evaluation) -> Section:

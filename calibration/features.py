@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from calibration.images import read_image
 from calibration.network import Network, Preprocessing
+from calibration.study import averaged_by
 from calibration.torchvision_import import import_torchvision
 from calibration.weights import checksum, load_model, published_preprocessing
 from rtgod.errors import InputError
@@ -247,15 +248,8 @@ def category_means(
         The categories in order of first appearance.
     means : dict of str to ndarray of shape (n_categories, n_units), float32
     """
-    names = list(dict.fromkeys(categories))
-    position = {name: i for i, name in enumerate(names)}
-    labels = np.array([position[category] for category in categories])
-    means = {}
-    for layer, values in features.items():
-        total = np.zeros((len(names), values.shape[1]))
-        np.add.at(total, labels, values)
-        means[layer] = (total / np.bincount(labels)[:, np.newaxis]).astype(np.float32)
-    return names, means
+    means = {layer: averaged_by(categories, values)[1].astype(np.float32) for layer, values in features.items()}
+    return list(dict.fromkeys(categories)), means
 
 
 def _choose_units(network: Network, layer: str, n_available: int) -> UnitIndices:

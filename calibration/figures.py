@@ -225,7 +225,7 @@ def time_course(
     half_width: Float64Array,
     layers: Sequence[str],
     peaks_s: Float64Array,
-    cue_s: float,
+    cue_s: float | None,
 ) -> Figure:
     """Accuracy of decoded features over time: all layers together, when each peaks, and each with its interval.
 
@@ -239,8 +239,8 @@ def time_course(
         From low to high.
     peaks_s : ndarray of shape (n_layers,)
         Time of each layer's peak; nan for a layer without one.
-    cue_s : float
-        Onset of the cue, before that of imagery at 0.
+    cue_s : float or None
+        Onset of the cue, before that of imagery at 0; None where there is none.
     """
     n_columns = min(4, len(layers))
     n_rows = -(-len(layers) // n_columns)
@@ -279,7 +279,8 @@ def time_course(
         _panel(axes)
     for axes in panels[-n_columns:]:
         axes.tick_params(labelbottom=True)
-    below.suptitle("each layer: mean and 90 % interval; dotted: its peak; grey: from cue to onset", fontsize=_SMALL)
+    cue = "" if cue_s is None else "; grey: from cue to onset"
+    below.suptitle(f"each layer: mean and 90 % interval; dotted: its peak{cue}", fontsize=_SMALL)
     below.supxlabel("time after imagery onset (s)", fontsize=_TEXT)
     below.supylabel("feature accuracy (r)", fontsize=_TEXT)
     return figure
@@ -503,9 +504,10 @@ def _chance(axes: Axes, level: float) -> None:
     axes.axhline(level, color=GREY, linestyle="--", linewidth=1, label="chance", zorder=0)
 
 
-def _onsets(axes: Axes, cue_s: float) -> None:
+def _onsets(axes: Axes, cue_s: float | None) -> None:
     """Grey from the cue to the onset of imagery, and a line of no accuracy."""
-    axes.axvspan(cue_s, 0, color="#DDDDDD", linewidth=0, zorder=0)
+    if cue_s is not None:
+        axes.axvspan(cue_s, 0, color="#DDDDDD", linewidth=0, zorder=0)
     axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
 
 

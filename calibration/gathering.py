@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from calibration.bids import read_names
 from calibration.features import FeatureExtractor
-from calibration.images import first_few
 from calibration.network import Network
 from calibration.preparation import Report, align_runs, in_pool, noise_to_read, with_courses
 from calibration.samples import CleanedRun, clean_run, make_reference
 from calibration.stimuli import StimulusFiles
-from calibration.study import CATEGORIES, Candidates, Course, Fold, Samples, Study, first_half, leave_one_run_out
+from calibration.study import CATEGORIES, KINDS, Candidates, Course, Fold, Samples, Study, first_half, leave_one_run_out
 from calibration.study_inputs import HEAD, StudyInputs
 from rtgod.alignment import Reference
 from rtgod.errors import InputError
-from rtgod.events import Trial
+from rtgod.events import Trial, cue_lead_s
 from rtgod.messages import Float32Array, Int32Array
 from rtgod.settings import PipelineSettings
 
 #: Features of what trials showed or asked to imagine: per layer, (n_trials, n_units).
 Targets = Callable[[Sequence[Trial]], Mapping[str, Float32Array]]
-#: The kinds of trials, by the names that people call them.
-KINDS = {"seen": "stimulus", "imagined": "imagery"}
 #: Volumes before a trial's onset, and after its end, that its course is drawn over.
 _BEFORE_S, _AFTER_S = 3.0, 12.0
 
@@ -40,11 +37,14 @@ class GatheredRuns:
     training, test : tuple of CleanedRun
     reference : Reference
         The template that they were brought into, and the voxels that were read.
+    cue_lead_s : float or None
+        How long before imagery its cue comes in the test runs; None where there is none.
     """
 
     training: tuple[CleanedRun, ...]
     test: tuple[CleanedRun, ...]
     reference: Reference
+    cue_lead_s: float | None
 
 
 def gather_study(
@@ -120,7 +120,9 @@ def gather_runs(
     noise = with_courses(aligned[:n_training], reference, noise, settings)
     arguments = [(run, reference, settings, noise) for run in aligned]
     cleaned = in_pool(pool, "denoising runs", report, clean_run, arguments)
-    return GatheredRuns(tuple(cleaned[:n_training]), tuple(cleaned[n_training:]), reference)
+    leads_s = [lead_s for files in inputs.test if (lead_s := cue_lead_s(files.events)) is not None]
+    cue_s = max(leads_s, default=None)
+    return GatheredRuns(tuple(cleaned[:n_training]), tuple(cleaned[n_training:]), reference, cue_s)
 
 
 def _categories_as_units(gathered: GatheredRuns, names: Mapping[str, str]) -> tuple[Targets, Candidates]:
@@ -135,7 +137,7 @@ def _categories_as_units(gathered: GatheredRuns, names: Mapping[str, str]) -> tu
     def targets(trials: Sequence[Trial]) -> dict[str, Float32Array]:
         return {CATEGORIES: units[[position[trial.category] for trial in trials]]}
 
-    return targets, Candidates(ids, tuple(names.get(one, one) for one in ids), {CATEGORIES: units})
+    return targets, Candidates.named(ids, {CATEGORIES: units}, names)
 
 
 def _network_features(
@@ -146,21 +148,13 @@ def _network_features(
         run for run in (*gathered.training, *gathered.test) if any(trial.kind == KINDS["seen"] for trial in run.trials)
     ]
     stimuli = files.features(runs, FeatureExtractor(network) if files.need_network else None, report)
-    position = {category: i for i, category in enumerate(stimuli.candidate_ids)}
 
     def targets(trials: Sequence[Trial]) -> dict[str, Float32Array]:
         if all(trial.kind == KINDS["seen"] for trial in trials):
             return stimuli.of(trials)
-        if absent := sorted({trial.category for trial in trials if trial.category not in position}):
-            raise InputError(
-                f"imagined categories {first_few(absent)} are no candidates, so there are no features of them; add "
-                "them to --candidates"
-            )
-        rows = [position[trial.category] for trial in trials]
-        return {layer: values[rows] for layer, values in stimuli.candidates.items()}
+        return stimuli.of_categories([trial.category for trial in trials])
 
-    ids = stimuli.candidate_ids
-    return targets, Candidates(ids, tuple(names.get(one, one) for one in ids), stimuli.candidates)
+    return targets, Candidates.named(stimuli.candidate_ids, stimuli.candidates, names)
 
 
 def folds_of(gathered: GatheredRuns, targets: Targets, split: str) -> tuple[Fold, ...]:
@@ -196,7 +190,8 @@ def folds_of(gathered: GatheredRuns, targets: Targets, split: str) -> tuple[Fold
     if not tests:
         raise InputError("no trial of the test runs can be decoded; choose other runs with --test")
     if "imagined" in tests:
-        courses["imagined"] = course_of(gathered.test, targets, KINDS["imagined"])
+        course = course_of(gathered.test, targets, KINDS["imagined"])
+        courses["imagined"] = replace(course, cue_lead_s=gathered.cue_lead_s)
     return (Fold(training, noise, tests, courses),)
 
 

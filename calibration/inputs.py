@@ -12,7 +12,7 @@ from calibration.runs import FoundRuns, RunFiles, find_plain_runs
 from rtgod.errors import InputError
 
 #: What is taken of a BIDS data set unless something else is asked for: training runs, and all of visual cortex.
-_TRAINING, _REGION = "Training", "VC"
+_TRAINING, REGION = "Training", "VC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def find_inputs(
     return Inputs(
         subject=subject,
         runs=found.runs,
-        mask=single_mask(mask) if mask else find_region(root, subject, region or _REGION),
+        mask=single_mask(mask) if mask else find_region(root, subject, region or REGION),
         images=images or stimuli,
         candidates=candidates or stimuli / "candidates",
         names=names or (default_names if default_names.is_file() else None),

@@ -7,10 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from calibration.images import list_categories
 from calibration.network import Network
 from calibration.page import Table
-from calibration.store import is_store
 from calibration.study_inputs import StudyInputs
 from rtgod.settings import PipelineSettings
 
@@ -39,14 +37,6 @@ def notes_on_published(samples: Path, features: Path | None) -> list[Table]:
     """Tables about an evaluation of published samples and features."""
     rows = [("samples", samples.name), ("features", features.name if features else ""), ("rtgod", version("rtgod"))]
     return [Table(("what", "which"), rows, "Inputs")]
-
-
-def pictures_of(candidates: Path | None) -> dict[str, Path]:
-    """The first image of each candidate category; none where these are features only."""
-    if candidates is None or is_store(candidates):
-        return {}
-    images = list_categories(candidates)
-    return dict(reversed(list(zip(images.categories, images.files, strict=True))))
 
 
 def _differences(values: Mapping[str, Any], usual: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:

@@ -23,6 +23,10 @@ Report = Callable[[str, int, int], object]
 _T = TypeVar("_T")
 
 
+def quiet(stage: str, done: int, total: int) -> None:
+    """A `Report` that tells nobody."""
+
+
 def align_runs(
     runs: Sequence[RunFiles],
     reference: Reference,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from calibration.braindecoder import BrainSamples, ImageFeatures
+from calibration.inputs import REGION
 from calibration.study import Candidates, Fold, Samples, Study
 from calibration.study_inputs import REGIONS
 from rtgod.errors import InputError
@@ -41,7 +42,7 @@ def published_study(
     InputError
         If samples or features of something are missing.
     """
-    main = region or "VC"
+    main = region or REGION
     chosen = dict.fromkeys([main, *(areas or [name for name in REGIONS if len(samples.regions.get(name, ()))])])
     by_kind = {kind: _samples_of(samples, kind, features) for kind in dict.fromkeys(samples.kinds)}
     training = by_kind.pop("training", None)
@@ -50,11 +51,10 @@ def published_study(
             f"the file has samples of {', '.join(dict.fromkeys(samples.kinds))} only; an evaluation needs training "
             "samples and seen or imagined ones"
         )
-    ids = features.candidate_ids
     return Study(
         folds=(Fold(training, {}, by_kind, {}),),
         regions={name: samples.columns(name).astype(np.int32) for name in chosen},
-        candidates=Candidates(ids, tuple(names.get(one, one) for one in ids), features.candidates),
+        candidates=Candidates.named(features.candidate_ids, features.candidates, names),
     )
 
 

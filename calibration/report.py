@@ -13,7 +13,8 @@ from rich.table import Table
 
 from calibration import figures
 from calibration.identification import identification_accuracy, permutation_p, rank_of
-from calibration.images import list_categories
+from calibration.stimuli import pictures_of
+from calibration.study import KINDS
 from calibration.tables import write_tsv
 from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
@@ -137,7 +138,11 @@ def decoded_blocks(runs: Sequence[RunRecord], bundle: DecoderBundle, dataset: Pa
         if not found:
             raise InputError(f"{dataset}: no {record.run.run_id}_events.tsv; give the data set that was replayed")
         trials = read_trials(found[0], bundle.settings.events.merge_gap_s)
-        trained_on = any(name.startswith(f"{record.run.run_id}_bold.") for name in bundle.provenance.get("runs", ()))
+        # Runs are recorded by their file's name, or by their own where files are called alike.
+        trained_on = any(
+            name == record.run.run_id or name.startswith(f"{record.run.run_id}_bold.")
+            for name in bundle.provenance.get("runs", ())
+        )
         latest = {a.block: a for a in record.answers if isinstance(a, Ranking) and a.block is not None}
         for block, ranking in sorted(latest.items()):
             trial = trials[block]
@@ -230,11 +235,8 @@ def _ranks(
     blocks: Sequence[DecodedBlock], bundle: DecoderBundle, dataset: Path, out: Path, console: Console
 ) -> dict[str, float | int]:
     new = [b for b in blocks if not b.trained_on]
-    groups = {
-        "seen": [b for b in new if b.trial.kind == "stimulus"],
-        "imagined": [b for b in new if b.trial.kind == "imagery"],
-        "trained_on": [b for b in blocks if b.trained_on],
-    }
+    groups = {name: [b for b in new if b.trial.kind == kind] for name, kind in KINDS.items()}
+    groups["trained_on"] = [b for b in blocks if b.trained_on]
     groups = {kind: groups[kind] for kind in groups if groups[kind]}
     n_candidates = len(_ranked(bundle))
     summary: dict[str, float | int] = {"n_candidates": n_candidates}
@@ -289,8 +291,7 @@ def _examples(blocks: Sequence[DecodedBlock], bundle: DecoderBundle, dataset: Pa
     shown = {p.stem: p for p in stimuli.rglob("*.png")} if stimuli.is_dir() else {}
     if not (stimuli / "candidates").is_dir():
         return
-    candidates = list_categories(stimuli / "candidates")
-    portraits = dict(zip(reversed(candidates.categories), reversed(candidates.files), strict=True))
+    portraits = pictures_of(stimuli / "candidates")
     rows = []
     for block in blocks:
         image = shown.get(block.trial.stimulus or "")

@@ -39,8 +39,38 @@ class Stimuli:
 
     def of(self, trials: Sequence[Trial]) -> dict[str, Float32Array]:
         """Features of the image that each trial showed: per layer, (n_trials, n_units)."""
-        rows = [self.rows[trial.stimulus] for trial in trials if trial.stimulus]
+        return self.of_images([trial.stimulus for trial in trials])
+
+    def of_images(self, names: Sequence[str | None]) -> dict[str, Float32Array]:
+        """Features of images by their names: per layer, (n_names, n_units).
+
+        Raises
+        ------
+        InputError
+            If there are none of some.
+        """
+        if absent := list(dict.fromkeys(str(name) for name in names if name not in self.rows)):
+            raise InputError(
+                f"no features of images {first_few(absent)}; samples and features are of different studies"
+            )
+        rows = [self.rows[name] for name in names if name is not None]
         return {layer: values[rows] for layer, values in self.shown.items()}
+
+    def of_categories(self, ids: Sequence[str]) -> dict[str, Float32Array]:
+        """Mean features of categories by their ids: per layer, (n_ids, n_units).
+
+        Raises
+        ------
+        InputError
+            If some are no candidates.
+        """
+        position = {category: row for row, category in enumerate(self.candidate_ids)}
+        if absent := list(dict.fromkeys(category for category in ids if category not in position)):
+            raise InputError(
+                f"no features of categories {first_few(absent)}; they cannot be ranked: add them to the candidates"
+            )
+        rows = [position[category] for category in ids]
+        return {layer: values[rows] for layer, values in self.candidates.items()}
 
 
 class StimulusFiles:
@@ -148,3 +178,11 @@ def _files_of(shown: Sequence[str], images: Mapping[str, Sequence[Path]]) -> lis
                 "folder with --images in which there is one"
             )
     return [images[name][0] for name in shown]
+
+
+def pictures_of(candidates: Path | None) -> dict[str, Path]:
+    """The first image of each candidate category; none where these are features only."""
+    if candidates is None or is_store(candidates):
+        return {}
+    images = list_categories(candidates)
+    return dict(reversed(list(zip(images.categories, images.files, strict=True))))

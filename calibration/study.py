@@ -15,6 +15,8 @@ from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Ar
 from rtgod.noise import NoiseShape
 from rtgod.window import Sample
 
+#: The kinds of trials, by the names that people call them.
+KINDS = {"seen": "stimulus", "imagined": "imagery"}
 #: The layer whose units are the categories themselves.
 CATEGORIES = "category"
 
@@ -35,6 +37,16 @@ class Windows:
     of: Int32Array
     n_volumes: Int32Array
     X: Float32Array
+
+    @property
+    def first(self) -> Array:
+        """Each sample's first window, (n_samples,)."""
+        return np.unique(self.of, return_index=True)[1]
+
+    @property
+    def last(self) -> Array:
+        """Each sample's last window, that of the complete sample, (n_samples,)."""
+        return len(self.of) - 1 - np.unique(self.of[::-1], return_index=True)[1]
 
     def chosen(self, rows: Int32Array) -> Windows:
         """Those of some of the samples, counted anew."""
@@ -132,6 +144,8 @@ class Course:
         NaN where there is no clean volume.
     categories : tuple of str
     Y : mapping of str to ndarray of shape (n_trials, n_units), float32
+    cue_lead_s : float or None
+        How long before a trial its cue comes; None where there is none.
     """
 
     times_s: Float64Array
@@ -139,6 +153,11 @@ class Course:
     X: Float32Array
     categories: tuple[str, ...]
     Y: Mapping[str, Float32Array]
+    cue_lead_s: float | None = None
+
+    def at(self, columns: Int32Array) -> Course:
+        """The same at some of the voxels."""
+        return replace(self, X=self.X.take(columns, axis=2))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,7 +186,7 @@ class Fold:
             self.training.at(columns),
             {run: values.take(columns, axis=1) for run, values in self.noise.items()},
             {kind: samples.at(columns) for kind, samples in self.tests.items()},
-            {kind: replace(course, X=course.X.take(columns, axis=2)) for kind, course in self.courses.items()},
+            {kind: course.at(columns) for kind, course in self.courses.items()},
         )
 
     def complete_only(self) -> Fold:
@@ -202,6 +221,11 @@ class Candidates:
     ids: tuple[str, ...]
     names: tuple[str, ...]
     features: Mapping[str, Float32Array]
+
+    @classmethod
+    def named(cls, ids: Sequence[str], features: Mapping[str, Float32Array], names: Mapping[str, str]) -> Candidates:
+        """Candidates called by the names that are known, and by their ids otherwise."""
+        return cls(tuple(ids), tuple(names.get(one, one) for one in ids), features)
 
     def chosen(self, ids: Sequence[str]) -> Candidates:
         """Some of them, in their own order; all if none is named."""
@@ -273,11 +297,14 @@ def first_half(categories: Sequence[str], runs: Sequence[str]) -> BoolArray:
     return np.array(first, bool)
 
 
-def averaged_by(labels: Sequence[str], values: Array) -> tuple[list[str], Array]:
+def averaged_by(labels: Sequence[str], values: Array) -> tuple[list[str], Float64Array]:
     """The labels, each once in order of appearance, and the mean of the rows of `values` that have it."""
     names = list(dict.fromkeys(labels))
-    which = np.array([names.index(label) for label in labels])
-    return names, np.stack([values[which == i].mean(axis=0) for i in range(len(names))])
+    position = {name: i for i, name in enumerate(names)}
+    which = np.array([position[label] for label in labels])
+    total = np.zeros((len(names), *values.shape[1:]))
+    np.add.at(total, which, values)
+    return names, (total.T / np.bincount(which)).T
 
 
 def _rows_whitened(X: Float32Array, shape: NoiseShape) -> Float32Array:

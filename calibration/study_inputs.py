@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from calibration.bids import find_masks, find_region
-from calibration.inputs import data_set_in, find_any_runs
+from calibration.inputs import REGION, data_set_in, find_any_runs
 from calibration.masks import Region, single_mask
 from calibration.runs import RunFiles
 from rtgod.errors import InputError
 
 Split = Literal["runs", "leave-one-run-out", "halves"]
-#: What is taken of a BIDS data set unless something else is asked for.
-_TEST, _REGION = "Test", "VC"
+#: What is tested on of a BIDS data set unless something else is asked for.
+_TEST = "Test"
 #: The study's areas from low to high, and the larger ones that they make up.
 REGIONS = ("V1", "V2", "V3", "V4", "LOC", "FFA", "PPA", "LVC", "HVC", "VC")
 #: A head that there is no mask for.
@@ -138,7 +138,7 @@ def _regions(
         if region is not None or areas:
             raise InputError("--mask says which voxels are decoded from; leave out --region and --area")
         return {"mask": single_mask(mask)}
-    main = region or _REGION
+    main = region or REGION
     there = find_masks(root, subject)
     chosen = [main, *(areas or [name for name in REGIONS if name in there])]
     return {name: find_region(root, subject, name) for name in dict.fromkeys(chosen)}

@@ -126,6 +126,23 @@ def read_trials(path: Path, merge_gap_s: float = 0.0) -> tuple[Trial, ...]:
     return _with_repeats(_merged(found, merge_gap_s) if merge_gap_s else found)
 
 
+def cue_lead_s(path: Path) -> float | None:
+    """How long before imagery its cue comes in an events table, seconds; None where no cue precedes imagery.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or an onset is no time.
+    """
+    _, rows = _table(path)
+    leads_s = [
+        imagery.seconds("onset") - cue.seconds("onset")
+        for cue, imagery in pairwise(rows)
+        if (cue.cells.get("event_type"), imagery.cells.get("event_type")) == ("cue", "imagery")
+    ]
+    return max(leads_s, default=None)
+
+
 def blocks(trials: Iterable[Trial]) -> tuple[Block, ...]:
     """When each trial starts and how long it lasts, in the trials' order.
 

@@ -119,8 +119,9 @@ def evaluate(
         from calibration.evaluate import evaluate as run_evaluation
         from calibration.evaluation_report import PAGE, print_evaluation, write_evaluation
         from calibration.gathering import gather_study
-        from calibration.notes import notes_on_published, notes_on_runs, pictures_of
+        from calibration.notes import notes_on_published, notes_on_runs
         from calibration.semantics import Hypernyms
+        from calibration.stimuli import pictures_of
         from calibration.study_inputs import find_study_inputs
         from calibration.timing import StageTimes
         from calibration.workers import workers

@@ -1,7 +1,7 @@
 """Cholesky factors of many small positive definite matrices, one matrix a thread, with nothing allocated on the way.
 
 Only the upper triangle of S = UᵀU is kept, by block columns: `columns[j]` of shape (n, BLOCK) holds columns j·BLOCK to
-(j + 1)·BLOCK, and n is a multiple of BLOCK (`n_padded`; pad with ones on the diagonal). So every product is one of
+(j + 1)·BLOCK, and n is a multiple of BLOCK (pad with ones on the diagonal). So every product is one of
 contiguous arrays, which numba hands to BLAS. Hold BLAS to one thread: the others are at work on other matrices.
 """
 
@@ -16,11 +16,6 @@ from rtgod.messages import Array
 
 #: Large enough for BLAS to be at full speed, small enough for what is left to plain loops not to count.
 BLOCK = 32
-
-
-def n_padded(n: int) -> int:
-    """`n` rounded up to whole blocks."""
-    return -(-n // BLOCK) * BLOCK
 
 
 @njit(cache=True)

@@ -105,17 +105,17 @@ def test_features_of_images_and_candidates(features, layout, block_bytes, monkey
     monkeypatch.setattr(braindecoder, "_BLOCK_BYTES", block_bytes)
     path, values = features
     found = read_image_features(layout(path))
-    assert tuple(found.images) == tuple(LAYERS)
+    assert tuple(found.shown) == tuple(LAYERS)
     n_images = len(TRAINING) + len(TEST)
     for layer, one in values.items():
-        np.testing.assert_array_equal(found.images[layer], one[:n_images].astype(np.float32))
+        np.testing.assert_array_equal(found.shown[layer], one[:n_images].astype(np.float32))
         np.testing.assert_array_equal(found.candidates[layer], one[n_images:].astype(np.float32))
     assert list(found.rows) == [stimulus_name(number) for number in [*TRAINING, *TEST]]
     assert found.candidate_ids == ("n01443537", "n01677366", "n01443538", "n01443539", "n12000000")
     assert found.n_test == 2
-    np.testing.assert_array_equal(found.of_images(["n01621127_19020"])["gist"][0], found.images["gist"][2])
+    np.testing.assert_array_equal(found.of_images(["n01621127_19020"])["gist"][0], found.shown["gist"][2])
     np.testing.assert_array_equal(found.of_categories(["n01443538"])["cnn8"][0], found.candidates["cnn8"][2])
-    assert tuple(read_image_features(path, ["gist", "cnn1"]).images) == ("gist", "cnn1")
+    assert tuple(read_image_features(path, ["gist", "cnn1"]).shown) == ("gist", "cnn1")
 
 
 def test_features_follow_the_samples_labels_as_in_the_published_analysis(subject, features):

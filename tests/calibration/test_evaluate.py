@@ -12,8 +12,9 @@ from calibration.decoders.settings import DecoderSettings
 from calibration.evaluate import areas_of, evaluate, index_of
 from calibration.evaluation_report import print_evaluation, write_evaluation
 from calibration.gathering import folds_of, gather_runs, gather_study
-from calibration.notes import notes_on_runs, pictures_of
+from calibration.notes import notes_on_runs
 from calibration.semantics import Hypernyms
+from calibration.stimuli import pictures_of
 from calibration.study_inputs import find_study_inputs
 from rtgod.errors import InputError
 from rtgod.journal import read_journal
@@ -139,6 +140,22 @@ def test_rankings_that_were_learned_from_are_of_categories_not_trained_on(evalua
     """Held-out rankings of shown categories must not be better than those of new ones."""
     held_out = evaluation.learned.confidence.hit[:, 2].mean()
     assert held_out < 0.6
+
+
+def test_the_cue_is_where_the_events_have_it(evaluation, study):
+    assert evaluation.course.cue_lead_s == 3.0
+    assert "seen" not in study.folds[0].courses
+
+
+def test_layers_that_are_not_ranked_by_are_predicted_all_the_same(study, pool, hypernyms):
+    ranking = SETTINGS.ranking.model_copy(update={"layers": ("high",)})
+    settings = SETTINGS.model_copy(update={"ranking": ranking})
+    found = evaluate(study, settings, DecoderSettings(), hypernyms, pool, quiet)
+    alone = {one.layer: one for one in found.features if (one.kind, one.aggregation) == ("seen", "single block")}
+    assert np.isnan(alone["low"].identification)
+    block = next(one for one in found.identification if (one.kind, one.aggregation) == ("seen", "single block"))
+    assert alone["high"].identification == pytest.approx(block.accuracy)
+    assert alone["low"].profile > 0
 
 
 def test_semantic_errors_are_found(evaluation):

@@ -8,7 +8,7 @@ from matplotlib.image import imread
 
 from calibration.bids import find_runs
 from calibration.identification import permutation_p
-from calibration.report import read_runs, read_spm_motion, write_report
+from calibration.report import decoded_blocks, read_runs, read_spm_motion, write_report
 from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
 from rtgod.events import read_trials
@@ -249,3 +249,14 @@ def test_a_session_that_ranked_some_candidates_is_reported_among_these(bundle, s
     ranks = [line.split("\t") for line in (tmp_path / "out" / "ranks.tsv").read_text().splitlines()[1:]]
     assert {row[2] for row in ranks} == set(chosen)
     assert max(int(row[5]) for row in ranks) <= 7
+
+
+@pytest.mark.parametrize("name", ["{}", "{}_bold.nii.gz"])
+def test_runs_that_were_trained_on_are_known_by_either_name(bundle, journal, subject, name):
+    """By that of their file, or by their own where files are called alike."""
+    _, records = read_runs(journal)
+    run_id = records[1].run.run_id
+    trained = replace(bundle, provenance={"runs": {name.format(run_id): {}}})
+    for record in records:
+        blocks = decoded_blocks([record], trained, subject)
+        assert {block.trained_on for block in blocks} == {record.run.run_id == run_id}

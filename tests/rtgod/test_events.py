@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rtgod.errors import InputError
-from rtgod.events import Trial, blocks, read_trials
+from rtgod.events import Trial, blocks, cue_lead_s, read_trials
 from rtgod.messages import Block
 
 PERCEPTION = (
@@ -40,6 +40,12 @@ def test_perception_gives_stimuli_their_synset_and_marks_the_one_back_repeat(wri
     first, second, third = read_trials(write(PERCEPTION))
     assert first == Trial(33.0, 9.0, "stimulus", "n02769748", "n02769748_20423", repeat=False)
     assert (second.repeat, third.repeat) == (False, True)
+
+
+def test_the_lead_of_a_cue_is_read_from_the_table(write):
+    assert cue_lead_s(write(IMAGERY)) == 3.0
+    assert cue_lead_s(write(PERCEPTION)) is None
+    assert cue_lead_s(write("onset\tduration\ttrial_type\n0\t9\thouse\n")) is None
 
 
 def test_imagery_is_a_trial_but_its_cue_evaluation_and_rest_are_not(write):

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from calibration.decoders.cholesky import BLOCK, factorise, invert, n_padded, solve
+from calibration.decoders.cholesky import BLOCK, factorise, invert, solve
+
+
+def n_padded(n):
+    """`n` rounded up to whole blocks."""
+    return -(-n // BLOCK) * BLOCK
 
 
 def by_columns(S, below=0.0):
