@@ -245,7 +245,6 @@ class _Level:
         convolve(blocks, *kernels, coefficients)
         self.centre_of_template_mm = _centre_of_intensity(coefficients, affine)
         self._choose_points(coefficients, affine, n_points)
-        self._residuals = np.empty(len(self.points_mm), np.float32)
         self._sums = np.empty((_N_CHUNKS, _N_SUMS))
 
     def load(self, volume: Float32Array) -> None:
@@ -269,16 +268,14 @@ class _Level:
 
     def _step(self, fit: _Fit, stride: int) -> _Fit:
         """One Gauss-Newton step; the quality of the fit is that before it."""
-        residuals = self._residuals[: len(self.points_mm) // stride]
+        points = self._points[stride]
         to_voxel = self._mm_to_voxel @ fit.pose
-        _compute_residuals(
-            self._coefficients, self.points_mm, self._values, to_voxel, 1.0 / fit.gain, stride, residuals
-        )
-        cut = _OUTLIER_SDS * max(_robust_sd(residuals[:: _STRIDE // stride]), _LEAST_SD * self._mean_intensity)
-        _accumulate(residuals, self._values, self._jacobian, stride, cut, self._sums)
+        _compute_residuals(self._coefficients, points.mm, points.values, to_voxel, 1.0 / fit.gain, points.residuals)
+        sd = max(_robust_sd(points.residuals[:: _STRIDE // stride]), _LEAST_SD * self._mean_intensity)
+        _accumulate(points.residuals, points.values, points.jacobian, _OUTLIER_SDS * sd, points.weights, self._sums)
         total = self._sums.sum(axis=0)
         squares, weight, weighted, weighted_squares = total[35:]
-        fit = fit._replace(overlap=weight / residuals.size, n_iterations=fit.n_iterations + 1)
+        fit = fit._replace(overlap=weight / points.residuals.size, n_iterations=fit.n_iterations + 1)
         if weight <= 0:
             return fit._replace(step_mm=math.inf)
         variance = weighted_squares - weighted**2 / weight
@@ -320,18 +317,45 @@ class _Level:
         steepest = eligible[np.argsort(-steepness[eligible], kind="stable")[:n_points]]
         chosen = np.sort(steepest)
         self.points_mm = np.einsum("pi,ji->pj", inner[chosen], affine[:3, :3]) + affine[:3, 3]
-        self._values = values[chosen]
-        self.centre_mm = np.average(self.points_mm, axis=0, weights=self._values)
+        values = values[chosen]
+        self.centre_mm = np.average(self.points_mm, axis=0, weights=values)
         arms = self.points_mm - self.centre_mm
-        columns = [slopes[chosen], np.cross(arms, slopes[chosen]), self._values]
-        self._jacobian = np.column_stack(columns).astype(np.float32)
-        normal = np.einsum("pi,pj->ij", self._jacobian, self._jacobian, dtype=np.float64)
+        jacobian = np.column_stack([slopes[chosen], np.cross(arms, slopes[chosen]), values]).astype(np.float32)
+        self._points = {stride: _Points.every(stride, self.points_mm, values, jacobian) for stride in (_STRIDE, 1)}
+        normal = np.einsum("pi,pj->ij", jacobian, jacobian, dtype=np.float64)
         # In millimetres all round; a head's weakest direction has some hundredths of the strongest one's.
         in_mm = np.array([1, 1, 1, HEAD_RADIUS_MM, HEAD_RADIUS_MM, HEAD_RADIUS_MM])
         weakest, *_, strongest = np.linalg.eigvalsh(normal[:6, :6] / np.outer(in_mm, in_mm))
         if weakest < 1e-5 * strongest:
             raise InputError("template has no contrast along some direction: is it a volume of a head?")
-        self._mean_intensity = float(self._values.mean())
+        self._mean_intensity = float(values.mean())
+
+
+class _Points(NamedTuple):
+    """Template points, and the buffers for what a volume has there.
+
+    Attributes
+    ----------
+    mm : ndarray of shape (n_points, 3), float64
+    values : ndarray of shape (n_points,), float32
+        The template's.
+    jacobian : ndarray of shape (7, n_points), float32
+        What three translations, three rotations and the brightness change.
+    residuals, weights : ndarray of shape (n_points,), float32
+    """
+
+    mm: Float64Array
+    values: Float32Array
+    jacobian: Float32Array
+    residuals: Float32Array
+    weights: Float32Array
+
+    @classmethod
+    def every(cls, stride: int, mm: Float64Array, values: Float32Array, jacobian: Float32Array) -> _Points:
+        """Every `stride`-th of all points; `jacobian` has a row for each."""
+        mm, values = np.ascontiguousarray(mm[::stride]), np.ascontiguousarray(values[::stride])
+        by_column = np.ascontiguousarray(jacobian[::stride].T)
+        return cls(mm, values, by_column, np.empty_like(values), np.empty_like(values))
 
 
 def _coarse_level(
@@ -396,51 +420,60 @@ def _evaluate_slopes(coefficients: Array, ijk: Array, values: Array, slopes: Arr
 
 @njit(cache=True, parallel=True, fastmath=FAST, error_model="numpy")
 def _compute_residuals(
-    coefficients: Array, points_mm: Array, values: Array, to_voxel: Array, gain: float, stride: int, out: Array
+    coefficients: Array, points_mm: Array, values: Array, to_voxel: Array, gain: float, out: Array
 ) -> None:
-    """Volume times `gain` less template at every `stride`-th point; NaN outside the volume."""
+    """Volume times `gain` less template at each point; NaN outside the volume."""
     nx, ny, nz = coefficients.shape
     flat = coefficients.reshape(-1)
     brightness = np.float32(gain)
-    for q in prange(out.size):
-        p = q * stride
+    for p in prange(out.size):
         mx, my, mz = points_mm[p, 0], points_mm[p, 1], points_mm[p, 2]
         x = to_voxel[0, 0] * mx + to_voxel[0, 1] * my + to_voxel[0, 2] * mz + to_voxel[0, 3]
         y = to_voxel[1, 0] * mx + to_voxel[1, 1] * my + to_voxel[1, 2] * mz + to_voxel[1, 3]
         z = to_voxel[2, 0] * mx + to_voxel[2, 1] * my + to_voxel[2, 2] * mz + to_voxel[2, 3]
         if not (1.0 <= x < nx - 2 and 1.0 <= y < ny - 2 and 1.0 <= z < nz - 2):
-            out[q] = np.nan
+            out[p] = np.nan
             continue
         i, j, k = int(x), int(y), int(z)
         value = evaluate(flat, ny, nz, i - 1, j - 1, k - 1, basis(x - i), basis(y - j), basis(z - k))
-        out[q] = value * brightness - values[p]
+        out[p] = value * brightness - values[p]
 
 
 @njit(cache=True, parallel=True, fastmath=FAST, error_model="numpy")
-def _accumulate(residuals: Array, values: Array, jacobian: Array, stride: int, cut: float, sums: Array) -> None:
-    """Sum up the weighted normal equations, one row of `sums` per chunk; see `_N_SUMS` for what the columns are."""
+def _accumulate(residuals: Array, values: Array, jacobian: Array, cut: float, weights: Array, sums: Array) -> None:
+    """Sum up the weighted normal equations, one row of `sums` per chunk; see `_N_SUMS` for what the columns are.
+
+    Residuals that are NaN become 0, with no weight.
+    """
     n = residuals.size
+    scale, zero, one = np.float32(2.0 / cut), np.float32(0.0), np.float32(1.0)
     for chunk in prange(_N_CHUNKS):
-        row = sums[chunk]
-        row[:] = 0.0
-        for q in range(chunk * n // _N_CHUNKS, (chunk + 1) * n // _N_CHUNKS):
-            residual = residuals[q]
-            if np.isnan(residual):
-                continue
+        part = slice(chunk * n // _N_CHUNKS, (chunk + 1) * n // _N_CHUNKS)
+        residual, value, weight, row = residuals[part], values[part], weights[part], sums[chunk]
+        total = weighted = zero
+        for p in range(residual.size):
+            outside = np.isnan(residual[p])
+            residual[p] = zero if outside else residual[p]
             # Tukey's biweight with a flat top.
-            excess = max(2.0 * abs(residual) / cut - 1.0, 0.0)
-            if excess >= 1.0:
-                continue
-            weight = (1.0 - excess * excess) ** 2
-            p = q * stride
-            row[35] += weight * residual * residual
-            row[36] += weight
-            row[37] += weight * values[p]
-            row[38] += weight * values[p] * values[p]
-            column = 0
-            for a in range(7):
-                weighted = weight * jacobian[p, a]
-                row[28 + a] += weighted * residual
-                for b in range(a, 7):
-                    row[column] += weighted * jacobian[p, b]
-                    column += 1
+            excess = min(max(scale * abs(residual[p]) - one, zero), one)
+            inlying = one - excess * excess
+            weight[p] = zero if outside else inlying * inlying
+            total += weight[p]
+            weighted += weight[p] * value[p]
+        row[35], row[36] = _dot(weight, residual, residual), total
+        row[37], row[38] = weighted, _dot(weight, value, value)
+        column = 0
+        for a in range(7):
+            row[28 + a] = _dot(weight, jacobian[a, part], residual)
+            for b in range(a, 7):
+                row[column] = _dot(weight, jacobian[a, part], jacobian[b, part])
+                column += 1
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _dot(weights: Array, a: Array, b: Array) -> np.float32:
+    """Weighted product of two columns of some hundred points, for which single precision will do."""
+    total = np.float32(0.0)
+    for p in range(weights.size):
+        total += weights[p] * a[p] * b[p]
+    return total
