@@ -283,7 +283,7 @@ def simulated_gap(subject: Path) -> dict[str, float]:
     old, new = (find_runs(subject, "01", name) for name in ("Training", "perceptionTest"))
     voxels = find_region(subject, "01", "VC").voxels(old[0].open().run)
     with workers(2) as pool:
-        reference = pool.submit(make_reference, old[0], voxels, settings).result()
+        reference = make_reference(old[0], voxels, settings)
         aligned = align_runs([*old, *new], reference, Noise(), settings, pool, quiet)
         trained_on, tested_on = aligned[: len(old)], aligned[len(old) :]
         samples, noise = denoise_runs(trained_on, reference, Noise(), settings, pool, quiet)

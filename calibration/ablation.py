@@ -94,7 +94,7 @@ def ablate_preprocessing(
     voxels = inputs.mask and inputs.mask.voxels(first.open().run)
     extractor = FeatureExtractor(network) if stimulus_files.need_network else None
     steps, stimuli = [], None
-    reference = pool.submit(make_reference, first, voxels, settings).result()
+    reference = make_reference(first, voxels, settings)
     # Most steps come after alignment, which takes the longest.
     cache: dict[str, tuple[Noise, list[AlignedRun], list[AlignedRun]]] = {}
     variants = {name: variant_of(settings, changes) for name, changes in STEPS.items()}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -86,7 +86,7 @@ class CalibrationReport:
     n_candidates: int
     n_skipped: int
     notes: tuple[str, ...]
-    seconds: Mapping[str, float] = field(compare=False)
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 def calibrate(
@@ -127,10 +127,10 @@ def calibrate(
     names = read_names(inputs.names)
     first = inputs.runs[0]
     voxels = inputs.mask and inputs.mask.voxels(first.open().run)
-    averaging = pool.submit(make_reference, first, voxels, settings)
-    # Meanwhile; weights that cannot be loaded should be known before the runs are worked through.
+    # First; weights that cannot be loaded should be known before the runs are worked through.
     extractor = FeatureExtractor(network) if stimulus_files.need_network else None
-    reference = averaging.result()
+    # Here, while the pool's processes are starting.
+    reference = make_reference(first, voxels, settings)
     noise = noise_to_read(first, inputs.noise_mask, reference, settings)
     aligned = align_runs(inputs.runs, reference, noise, settings, pool, report)
     samples, noise = denoise_runs(aligned, reference, noise, settings, pool, report)
@@ -140,13 +140,16 @@ def calibrate(
     Y = stimuli.of(trials)
     have_features = time.perf_counter()
     labelled = _labelled(samples, Y)
-    trained = train(labelled.X, labelled.runs, Y, decoder, report, pool)
-    candidates = Candidates.named(stimuli.candidate_ids, stimuli.candidates, names)
-    report("confidence", 0, 1)
-    learned = learn_from_rankings(labelled, trained, decoder, candidates, settings.ranking)
-    report("confidence", 1, 1)
+    with ThreadPoolExecutor(1) as beside:
+        checksums = beside.submit(_checksums, inputs)
+        trained = train(labelled.X, labelled.runs, Y, decoder, report, pool)
+        candidates = Candidates.named(stimuli.candidate_ids, stimuli.candidates, names)
+        report("confidence", 0, 1)
+        learned = learn_from_rankings(labelled, trained, decoder, candidates, settings.ranking)
+        report("confidence", 1, 1)
+        summary = _summarise(trained, Y, stimuli, samples, learned)
     seconds = _work_s(samples) | {"features": have_features - began, "fits": time.perf_counter() - have_features}
-    summary = _summarise(trained, Y, stimuli, samples, learned, seconds)
+    summary = replace(summary, seconds=seconds)
     bundle = DecoderBundle(
         reference=reference,
         patterns=trained.patterns,
@@ -157,7 +160,7 @@ def calibrate(
         candidate_features=candidates.features,
         noise=noise,
         settings=settings,
-        provenance=_provenance(inputs, network, decoder, summary),
+        provenance=_provenance(inputs, network, decoder, summary) | checksums.result(),
         layer_weights=learned.layer_weights.weights if learned else None,
         confidence=learned.confidence.confidence if learned else None,
     )
@@ -189,7 +192,6 @@ def _summarise(
     stimuli: Stimuli,
     samples: Sequence[RunSamples],
     learned: Learned | None,
-    seconds: Mapping[str, float],
 ) -> CalibrationReport:
     layers = trained.layers
     category_index = CategoryIndex(stimuli.candidates, layers)
@@ -220,7 +222,6 @@ def _summarise(
         n_candidates=len(stimuli.candidate_ids),
         n_skipped=sum(run.n_skipped for run in samples),
         notes=learned.confidence.notes if learned else ("fewer than three categories: no confidence was learned",),
-        seconds=seconds,
     )
 
 
@@ -233,14 +234,20 @@ def _provenance(
         "python": platform.python_version(),
         "packages": {name: version(name) for name in ("numpy", "numba", "scikit-learn", "torch", "torchvision")},
         "subject": inputs.subject,
-        "runs": {
-            run.name: {"sha256": sha256_of(run.bold), "events_sha256": sha256_of(run.events)} for run in inputs.runs
-        },
         "region": inputs.mask.expression if inputs.mask else "head",
-        "masks": {path.name: sha256_of(path) for path in inputs.mask.files} if inputs.mask else {},
-        "noise_mask": {inputs.noise_mask.name: sha256_of(inputs.noise_mask)} if inputs.noise_mask else None,
         "decoder": decoder.model_dump(mode="json"),
         "network": network.model_dump(mode="json"),
         # What took how long is no property of what was made.
         "cross_validation": {name: value for name, value in asdict(summary).items() if name != "seconds"},
+    }
+
+
+def _checksums(inputs: Inputs) -> dict[str, Any]:
+    """Of the files that the bundle is made from, for its provenance."""
+    return {
+        "runs": {
+            run.name: {"sha256": sha256_of(run.bold), "events_sha256": sha256_of(run.events)} for run in inputs.runs
+        },
+        "masks": {path.name: sha256_of(path) for path in inputs.mask.files} if inputs.mask else {},
+        "noise_mask": {inputs.noise_mask.name: sha256_of(inputs.noise_mask)} if inputs.noise_mask else None,
     }

@@ -114,7 +114,7 @@ def gather_runs(
         If a run cannot be used.
     """
     first, n_training = inputs.training[0], len(inputs.training)
-    reference = pool.submit(make_reference, first, voxels, settings).result()
+    reference = make_reference(first, voxels, settings)  # while the pool's processes are starting
     noise = noise_to_read(first, inputs.noise_mask, reference, settings)
     aligned = align_runs([*inputs.training, *inputs.test], reference, noise, settings, pool, report)
     noise = with_courses(aligned[:n_training], reference, noise, settings)

@@ -218,7 +218,7 @@ def test_what_is_shown_need_not_be_a_candidate(bundle):
     stimuli = Stimuli({}, {}, others, bundle.candidate_features)
     trials = tuple(Trial(9.0 * i, 9.0, "stimulus", "unknown", f"image{i}") for i in range(3))
     run = RunSamples(None, trials, np.zeros((3, 5), np.float32), (), np.zeros((0, 5), np.float32), 0, {})
-    summary = module._summarise(trained, held_out, stimuli, [run], None, {})
+    summary = module._summarise(trained, held_out, stimuli, [run], None)
     assert summary.identification_accuracy is None
     assert "no confidence was learned" in summary.notes[0]
     assert {layer.identification_accuracy for layer in summary.layers.values()} == {None}
