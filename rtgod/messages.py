@@ -24,6 +24,8 @@ Int32Array = npt.NDArray[np.int32]
 VOLUME_DTYPES = ("int16", "uint16", "int32", "float32", "float64")
 #: Larger numbers in an affine are no millimetres.
 LARGEST_MM = 1e6
+#: Characters of a client's name.
+LONGEST_CLIENT = 100
 
 
 def read_only(array: npt.ArrayLike, dtype: npt.DTypeLike = None) -> Array:
@@ -42,6 +44,7 @@ class Reason(StrEnum):
     BETWEEN_TRIALS = "between trials"
     BAD_VOLUME = "bad volume"
     NO_DECODER = "no decoder"
+    BEHIND = "behind"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,9 @@ class Run:
         How many volumes the run is planned to have, where that is known.
     blocks : tuple of Block
         The run's trials, where they are known; empty for a run that is decoded by a sliding window.
+    acquisition : str
+        Tells this acquisition from another of the same name, as when a run is stopped at the scanner and started again;
+        the same however often this one is sent. Empty where the source cannot tell.
     """
 
     run_id: str
@@ -94,6 +100,7 @@ class Run:
     affine: Float64Array
     n_volumes: int | None = None
     blocks: tuple[Block, ...] = ()
+    acquisition: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "affine", read_only(self.affine, np.float64))
@@ -121,12 +128,18 @@ class Volume:
     acquired_s : float
         When the scanner says that it was acquired, seconds from the start of the run.
     data : ndarray of shape (x, y, z), one of `VOLUME_DTYPES`
+    held_s : float
+        How long the source had it before it was sent, seconds.
+    n_waiting : int
+        How many later volumes the source holds already.
     """
 
     run_id: str
     index: int
     acquired_s: float
     data: Array
+    held_s: float = 0.0
+    n_waiting: int = 0
 
     def __post_init__(self) -> None:
         data = np.asarray(self.data)
@@ -138,6 +151,8 @@ class Volume:
             raise ValueError(f"index {self.index} is negative; volumes count from 0")
         if not math.isfinite(self.acquired_s):
             raise ValueError(f"acquired_s is {self.acquired_s}; seconds from the start of the run are needed")
+        if not (0 <= self.held_s < math.inf) or self.n_waiting < 0:
+            raise ValueError(f"held_s is {self.held_s}, n_waiting {self.n_waiting}; neither can be negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +272,8 @@ class Ranking:
     probability : tuple of 3 float or None
         Chances that the true category is first, in the first five and in the first ten, as calibrated on held-out
         trials; None where the bundle has no such calibration.
+    age_s : float or None
+        Seconds from when the source had the volume until the ranking left; None outside a server.
     """
 
     run_id: str
@@ -271,6 +288,7 @@ class Ranking:
     stage_ms: Mapping[str, float] = field(default_factory=dict)
     n_blocks: int = 1
     probability: tuple[float, float, float] | None = None
+    age_s: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "order", read_only(self.order, np.int32))
@@ -297,11 +315,25 @@ class NotReady:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The server has the message on disk. `index` is None for a `Run` or a `RunEnd`."""
+    """The server has the message on disk.
+
+    Attributes
+    ----------
+    run_id : str
+        Of the message; of an `Event`, its client.
+    index : int or None
+        Of the volume, or the number of the event; None for a `Run` or a `RunEnd`.
+    duplicate : bool
+        It had been taken before, and nothing was done now.
+    taken_as : str
+        Of a `Run`: the name that its volumes and its end must carry. It is `run_id` with a number after it where
+        another acquisition of that name came first.
+    """
 
     run_id: str
     index: int | None
     duplicate: bool = False
+    taken_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +343,147 @@ class Refused:
     run_id: str
     index: int | None
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """The server cannot take the message now, and why; the same, sent again later, may be taken."""
+
+    run_id: str
+    index: int | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """A client is there, and asks for the time.
+
+    Attributes
+    ----------
+    client : str
+        Its name, another for each that is connected.
+    kind : str
+        What it is, for people: "source", "display".
+    sent_s : float
+        Of the client's clock, seconds.
+    """
+
+    client: str
+    kind: str
+    sent_s: float
+
+    def __post_init__(self) -> None:
+        _check_client(self.client)
+        _check_finite(sent_s=self.sent_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The server's reply to a `Ping`: `sent_s` as it came, and the server's clock, seconds since 1970 (UTC)."""
+
+    client: str
+    sent_s: float
+    server_utc_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened at a client: a trial began, a picture was shown, a button was pressed, a rating was given.
+
+    Attributes
+    ----------
+    client : str
+    number : int
+        Counts the client's events from 0.
+    kind : str
+    at_s : float
+        Of the client's clock, seconds.
+    offset_s : float or None
+        What must be added to that clock for the server's, as measured by pings; None while it was not.
+    offset_error_s : float or None
+        No more than this can it be wrong: half of the fastest reply's way there and back.
+    run_id : str
+        Empty between runs.
+    value : str
+    received_utc_s : float or None
+        Of the server's clock, seconds since 1970 (UTC); filled in by the server.
+    """
+
+    client: str
+    number: int
+    kind: str
+    at_s: float
+    offset_s: float | None = None
+    offset_error_s: float | None = None
+    run_id: str = ""
+    value: str = ""
+    received_utc_s: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_client(self.client)
+        if self.number < 0 or not self.kind:
+            raise ValueError(f"number is {self.number}, kind {self.kind!r}; events count from 0 and say what they are")
+        _check_finite(at_s=self.at_s, offset_s=self.offset_s, offset_error_s=self.offset_error_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A client that was heard.
+
+    Attributes
+    ----------
+    client, kind : str
+    heard_s : float
+        How long ago, seconds.
+    """
+
+    client: str
+    kind: str
+    heard_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a server is, about each second.
+
+    Attributes
+    ----------
+    utc_s : float
+        The server's clock, seconds since 1970.
+    uptime_s : float
+    journal : str
+        Name of the session's journal.
+    disk_free_bytes : int
+        Where the journal is.
+    problem : str
+        What keeps volumes from being taken, and what to do; empty if nothing does.
+    run_id : str or None
+    n_taken : int
+        Volumes of this run that were taken.
+    last_index : int or None
+        The newest of them.
+    latency_ms : tuple of 3 float or None
+        From a volume's arrival to its answer: the median, the 99th percentile and the longest of the last 1,000.
+    clients : tuple of Connected
+    """
+
+    utc_s: float
+    uptime_s: float
+    journal: str
+    disk_free_bytes: int
+    problem: str = ""
+    run_id: str | None = None
+    n_taken: int = 0
+    last_index: int | None = None
+    latency_ms: tuple[float, float, float] | None = None
+    clients: tuple[Connected, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """The server was stopped by someone; its journal is complete."""
+
+    utc_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,5 +507,20 @@ class Hello:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _check_client(name: str) -> None:
+    if not 1 <= len(name) <= LONGEST_CLIENT:
+        raise ValueError(f"client is {name[:LONGEST_CLIENT]!r}; a name of 1 to {LONGEST_CLIENT} characters is needed")
+
+
+def _check_finite(**seconds: float | None) -> None:
+    for name, value in seconds.items():
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"{name} is {value}; seconds are needed")
+
+
 Answer = Ranking | NotReady
-Message = Run | Volume | RunEnd | Ranking | NotReady | Pattern | Acknowledged | Refused | Hello
+Message = (
+    Run | Volume | RunEnd | Event | Ping
+    | Ranking | NotReady | Pattern | Hello | Status | SessionEnd
+    | Acknowledged | Refused | Deferred | Pong
+)  # fmt: skip

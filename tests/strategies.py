@@ -77,7 +77,7 @@ runs = _built(
     n_volumes=st.none() | st.integers(1, 10**6),
     blocks=st.lists(blocks, max_size=3).map(tuple),
 )
-volumes = _built(m.Volume, data=volume_data)
+volumes = _built(m.Volume, data=volume_data, held_s=st.floats(0, 1e6))
 patterns = _built(m.Pattern, values=_arrays("float32", st.integers(0, 20)))
 chances = st.tuples(*[st.floats(0, 1)] * 3).map(lambda p: tuple(sorted(p)))
 rankings = st.integers(0, 20).flatmap(
@@ -85,13 +85,31 @@ rankings = st.integers(0, 20).flatmap(
         m.Ranking, order=_arrays("int32", n), scores=_arrays("float32", n), probability=st.none() | chances
     )
 )
+names = st.text(min_size=1, max_size=12)
+events = _built(m.Event, client=names, kind=names)
+pings = _built(m.Ping, client=names)
 #: One strategy for each type of message, by the type.
 MESSAGES = {
     m.Run: runs,
     m.Volume: volumes,
     m.Pattern: patterns,
     m.Ranking: rankings,
-    **{cls: _built(cls) for cls in (m.RunEnd, m.NotReady, m.Acknowledged, m.Refused, m.Hello)},
+    m.Event: events,
+    m.Ping: pings,
+    **{
+        cls: _built(cls)
+        for cls in (
+            m.RunEnd,
+            m.NotReady,
+            m.Hello,
+            m.Status,
+            m.SessionEnd,
+            m.Acknowledged,
+            m.Refused,
+            m.Deferred,
+            m.Pong,
+        )
+    },
 }
 
 
