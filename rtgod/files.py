@@ -46,8 +46,8 @@ def appearing_whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is seen complete or not at all.
+def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file so that it is seen complete or not at all, and never by others than `mode` allows.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def write_whole(path: Path, text: str) -> None:
             "w", dir=path.parent, prefix=f".{path.name}-", delete=False, encoding="utf-8"
         ) as file:
             file.write(text)
-        Path(file.name).chmod(0o644)
+        Path(file.name).chmod(mode)
         Path(file.name).replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
