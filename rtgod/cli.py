@@ -48,8 +48,9 @@ def _root(
 
     `rtgod demo` does all of it with a simulated subject.
     """
-    handler = RichHandler(console=Console(stderr=True), show_path=False)
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler])
+    level = logging.INFO if verbose else logging.WARNING
+    handler = RichHandler(level, console=Console(stderr=True), show_path=False)
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
 
 
 def make_app() -> typer.Typer:
@@ -75,6 +76,7 @@ def make_app() -> typer.Typer:
                 app.command(name, rich_help_panel="Offline")(command)
     app.command("serve", rich_help_panel="Live")(commands.serve)
     app.command("replay", rich_help_panel="Live")(commands.replay)
+    app.command("status", rich_help_panel="Live")(commands.status)
     if "display" in installed:
         app.command("display", rich_help_panel="Live")(installed["display"])
     return app

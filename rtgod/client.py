@@ -1,20 +1,48 @@
-"""The two ends that talk to a server: a sender of volumes and a subscriber to answers."""
+"""The ends that talk to a server: a sender of volumes, a subscriber to answers, a reporter of events."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import os
+import socket as host
 import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 
 import zmq
 
 from rtgod import wire
-from rtgod.errors import RefusedError, ServerError
+from rtgod.errors import RefusedError, ServerError, WireError
 from rtgod.files import Closing
-from rtgod.messages import Acknowledged, Message, Refused, Run, RunEnd, Volume
+from rtgod.messages import (
+    LONGEST_CLIENT,
+    Acknowledged,
+    Deferred,
+    Event,
+    Message,
+    Ping,
+    Pong,
+    Refused,
+    Run,
+    RunEnd,
+    Volume,
+)
+
+#: A message that the server could not take is sent again after so long.
+_DEFERRED_S = 1.0
+#: A client says so often that it is there.
+_PING_S = 1.0
+#: A peer from whom nothing was heard for so long is gone, as when a cable was cut; then the connection is made anew.
+_HEARTBEAT_MS, _HEARTBEAT_TIMEOUT_MS = 1000, 5000
+#: Offsets of the two clocks are measured by so many pings; the fastest counts.
+_N_OFFSETS = 32
 
 
 class Sender(Closing):
-    """Sends a run's messages and waits until each is on the server's disk.
+    """Sends runs' messages and waits until each is on the server's disk.
 
     Parameters
     ----------
@@ -22,8 +50,10 @@ class Sender(Closing):
         The server's ingest address, such as tcp://127.0.0.1:5555.
     timeout_s : float
         How long to wait for an acknowledgement before sending again.
-    n_tries : int
-        How often to send before giving up.
+    patience_s : float
+        How long to keep trying before giving up; what was not acknowledged is lost then.
+    waiting : callable, optional
+        Told, after each try in vain, why.
 
     Raises
     ------
@@ -31,15 +61,26 @@ class Sender(Closing):
         If the address is malformed.
     """
 
-    def __init__(self, address: str, timeout_s: float = 5.0, n_tries: int = 3) -> None:
+    def __init__(
+        self,
+        address: str,
+        timeout_s: float = 5.0,
+        patience_s: float = 15.0,
+        waiting: Callable[[str], object] = lambda why: None,  # noqa: ARG005 # nobody is told
+    ) -> None:
         self._address = address
-        self._timeout_s = timeout_s
-        self._n_tries = n_tries
+        self._timeout_s, self._patience_s = timeout_s, patience_s
+        self._waiting = waiting
+        self._name = new_client_name("source")
+        self._pinged_s = -math.inf
+        self._taken_as: dict[str, str] = {}
         self._context = zmq.Context()
         self._socket = _connect(self._context, zmq.DEALER, address)
 
     def send(self, message: Run | Volume | RunEnd) -> Acknowledged:
         """Deliver one message; it is sent again until it is acknowledged, and the server drops duplicates.
+
+        A run that the server takes under another name keeps it: later volumes, and the end, are sent under that name.
 
         Raises
         ------
@@ -48,31 +89,147 @@ class Sender(Closing):
         ServerError
             If no acknowledgement came in time.
         """
-        index = message.index if isinstance(message, Volume) else None
-        for _ in range(self._n_tries):
-            deadline_s = time.monotonic() + self._timeout_s
-            # The socket's queue is full when a server has not been there for long: that wait must end, too.
-            if self._socket.poll(math.ceil(self._timeout_s * 1e3), zmq.POLLOUT):
-                self._socket.send_multipart(wire.to_frames(message))
-            while (left_s := deadline_s - time.monotonic()) > 0 and self._socket.poll(math.ceil(left_s * 1e3)):
-                reply = wire.from_frames(self._socket.recv_multipart())
-                # Only a reply to this message counts: an earlier one that was sent twice is answered twice.
-                if isinstance(reply, Refused) and (reply.run_id, reply.index) in ((message.run_id, index), ("", None)):
-                    raise RefusedError(f"the server refused: {reply.why}")
-                if isinstance(reply, Acknowledged) and (reply.run_id, reply.index) == (message.run_id, index):
-                    return reply
-        waited_s = self._n_tries * self._timeout_s
-        raise ServerError(
-            f"no acknowledgement from {self._address} within {waited_s:g} s; is `rtgod serve` running there?"
-        )
+        run_id, index = message.run_id, message.index if isinstance(message, Volume) else None
+        if not isinstance(message, Run):
+            message = dataclasses.replace(message, run_id=self._taken_as.get(run_id, run_id))
+        give_up_s = time.monotonic() + self._patience_s
+        while True:
+            reply = self._ask(message, index, min(self._timeout_s, give_up_s - time.monotonic()))
+            if isinstance(reply, Refused):
+                raise RefusedError(f"the server refused: {reply.why}")
+            if isinstance(reply, Acknowledged):
+                if isinstance(message, Run) and reply.taken_as:
+                    self._taken_as[run_id] = reply.taken_as
+                return reply
+            why = reply.why if reply else f"no answer from {self._address}; is `rtgod serve` running there?"
+            if (left_s := give_up_s - time.monotonic()) <= 0:
+                raise ServerError(f"no acknowledgement within {self._patience_s:g} s: {why}")
+            self._waiting(why)
+            if reply:
+                self._reply_to(message, index, min(_DEFERRED_S, left_s))
 
     def close(self) -> None:
         """Close; what was not acknowledged is dropped."""
         self._context.destroy(linger=0)
 
+    def _ask(
+        self, message: Run | Volume | RunEnd, index: int | None, timeout_s: float
+    ) -> Acknowledged | Refused | Deferred | None:
+        deadline_s = time.monotonic() + timeout_s
+        # While there is no connection nothing can be sent: that wait must end, too.
+        if not self._socket.poll(_ms(timeout_s), zmq.POLLOUT):
+            return None
+        if time.monotonic() >= self._pinged_s + _PING_S:
+            self._pinged_s = time.monotonic()
+            with suppress(zmq.Again):
+                self._socket.send_multipart(wire.to_frames(Ping(self._name, "source", self._pinged_s)))
+        with suppress(zmq.Again):  # the connection was lost just now
+            self._socket.send_multipart(wire.to_frames(message))
+        return self._reply_to(message, index, deadline_s - time.monotonic())
+
+    def _reply_to(
+        self, message: Run | Volume | RunEnd, index: int | None, timeout_s: float
+    ) -> Acknowledged | Refused | Deferred | None:
+        """The reply to this message: to an earlier one that was sent twice there may be two."""
+        deadline_s = time.monotonic() + timeout_s
+        while (left_s := deadline_s - time.monotonic()) > 0 and self._socket.poll(_ms(left_s)):
+            reply = wire.from_frames(self._socket.recv_multipart())
+            own = [(message.run_id, index)]
+            if isinstance(reply, Refused):
+                own.append(("", None))
+            if isinstance(reply, Acknowledged | Refused | Deferred) and (reply.run_id, reply.index) in own:
+                return reply
+        return None
+
+
+class Reporter(Closing):
+    """Reports a client's events to a server, without ever waiting; measures how far apart the two clocks are.
+
+    Events are kept, and sent again, until they are acknowledged.
+
+    Parameters
+    ----------
+    address : str
+        The server's ingest address.
+    kind : str
+        What reports, for people: "display".
+    clock : callable, optional
+        Seconds; what events are timed by.
+
+    Raises
+    ------
+    ServerError
+        If the address is malformed.
+    """
+
+    def __init__(self, address: str, kind: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.name = new_client_name(kind)
+        self._kind, self._clock = kind, clock
+        self._unacknowledged: dict[int, Event] = {}
+        self._number = 0
+        self._offsets: deque[tuple[float, float]] = deque(maxlen=_N_OFFSETS)
+        self._pinged_s = self._sent_s = -math.inf
+        self.refused = ""
+        self._context = zmq.Context()
+        self._socket = _connect(self._context, zmq.DEALER, address)
+
+    @property
+    def offset_s(self) -> float | None:
+        """What to add to the clock here for the server's (UTC), by the fastest of the last pings; None before any."""
+        return min(self._offsets)[1] if self._offsets else None
+
+    @property
+    def offset_error_s(self) -> float | None:
+        """No more than this can it be wrong, seconds."""
+        return min(self._offsets)[0] if self._offsets else None
+
+    @property
+    def n_unacknowledged(self) -> int:
+        """Events that the server has not confirmed yet."""
+        return len(self._unacknowledged)
+
+    def report(self, kind: str, at_s: float, run_id: str = "", value: str = "") -> None:
+        """Report what happened at `at_s` of the clock here."""
+        event = Event(self.name, self._number, kind, at_s, self.offset_s, self.offset_error_s, run_id, value)
+        self._number += 1
+        self._unacknowledged[event.number] = event
+        self._send(event)
+
+    def poll(self) -> None:
+        """Take replies in, and send what is due; call it as often as a frame is drawn."""
+        while self._socket.poll(0):
+            received_s = self._clock()
+            try:
+                reply = wire.from_frames(self._socket.recv_multipart())
+            except WireError:
+                continue  # from a server of another version: it will refuse the ping, too
+            match reply:
+                case Pong() if reply.client == self.name:
+                    half_s = (received_s - reply.sent_s) / 2
+                    self._offsets.append((half_s, reply.server_utc_s - reply.sent_s - half_s))
+                case Acknowledged() if reply.run_id == self.name and reply.index is not None:
+                    self._unacknowledged.pop(reply.index, None)
+                case Refused():
+                    self.refused = reply.why
+        now_s = time.monotonic()
+        if now_s >= self._pinged_s + _PING_S:
+            self._pinged_s = now_s
+            self._send(Ping(self.name, self._kind, self._clock()))
+            for event in list(self._unacknowledged.values()):
+                self._send(event)
+
+    def close(self) -> None:
+        """Close; what was not acknowledged is dropped."""
+        self._context.destroy(linger=0)
+
+    def _send(self, message: Event | Ping) -> None:
+        # Not to wait is all that counts here: what does not leave now is sent again with the next ping.
+        with suppress(zmq.Again):
+            self._socket.send_multipart(wire.to_frames(message), zmq.NOBLOCK)
+
 
 class Subscriber(Closing):
-    """Hears everything that a server publishes: Hello, Run, answers, RunEnd.
+    """Hears everything that a server publishes: Hello, Status, Run, answers, RunEnd, SessionEnd.
 
     Parameters
     ----------
@@ -98,7 +255,7 @@ class Subscriber(Closing):
         WireError
             If what was published is not of this protocol.
         """
-        if not self._socket.poll(math.ceil(timeout_s * 1e3)):
+        if not self._socket.poll(_ms(timeout_s)):
             return None
         return wire.from_frames(self._socket.recv_multipart())
 
@@ -107,8 +264,23 @@ class Subscriber(Closing):
         self._context.destroy(linger=0)
 
 
+def new_client_name(kind: str) -> str:
+    """A name that no other client has: what it is, where, and chance."""
+    return f"{kind}-{host.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"[-LONGEST_CLIENT:]
+
+
+def _ms(seconds: float) -> int:
+    return max(0, math.ceil(seconds * 1e3))
+
+
 def _connect(context: zmq.Context[zmq.Socket[bytes]], kind: int, address: str) -> zmq.Socket[bytes]:
     socket = context.socket(kind)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, _HEARTBEAT_MS)
+    socket.setsockopt(zmq.SNDTIMEO, _HEARTBEAT_MS)
+    # Nothing is queued for a server that is not there: it is sent again anyway.
+    socket.setsockopt(zmq.IMMEDIATE, 1)
     try:
         socket.connect(address)
     except zmq.ZMQError as error:

@@ -5,22 +5,30 @@ What takes long to import is imported when a command runs, so that the others st
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
 import signal
-from datetime import UTC, datetime
+import time
+import uuid
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from rtgod.errors import InputError, ServerError
 from rtgod.files import write_whole
 
 if TYPE_CHECKING:
+    from rtgod.messages import Status
     from rtgod.server import Server
     from rtgod.session import Session
 
@@ -37,6 +45,9 @@ def serve(
     ] = "tcp://127.0.0.1:5555",
     publish: Annotated[str, typer.Option(help="Where rankings go out.")] = "tcp://127.0.0.1:5556",
     journal: Annotated[Path, typer.Option(help="Folder for the journal of this session.")] = Path("journals"),
+    new: Annotated[
+        bool, typer.Option("--new", help="Begin a new session, though the last one in the folder was not ended.")
+    ] = False,
     settings: Annotated[
         Path | None, typer.Option(help="TOML file with pipeline settings, for a server without a bundle.")
     ] = None,
@@ -45,15 +56,18 @@ def serve(
         Path | None, typer.Option(help="JSON file to write when ready: endpoints and the journal's path.")
     ] = None,
     runs: Annotated[int | None, typer.Option(min=1, help="Stop after so many runs; default when interrupted.")] = None,
+    log: Annotated[Path | None, typer.Option(help="File to add a line of JSON to for all that happens.")] = None,
 ) -> None:
     """Receive volumes, journal them, and publish a ranking for each.
 
-    Every volume is on disk before it is acknowledged. Stop with Ctrl-C or SIGTERM.
+    Every volume is on disk before it is acknowledged. Stop with Ctrl-C or SIGTERM. A server that was not stopped but
+    died goes on where it was when it is started again with the same bundle and journal folder.
     """
     from rtgod.bundle import DecoderBundle
-    from rtgod.journal import JournalWriter
+    from rtgod.journal import JournalWriter, read_journal, unfinished
+    from rtgod.logs import log_to
     from rtgod.server import Server
-    from rtgod.session import Session
+    from rtgod.session import Session, resume
     from rtgod.settings import PipelineSettings
     from rtgod.warmup import warm_up
 
@@ -70,16 +84,73 @@ def serve(
         DecoderBundle.load(bundle) if bundle else None, PipelineSettings.from_toml(settings) if settings else None
     )
     warm_up()
-    path = journal / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.rtgod"
-    with _StopFlag(session, runs) as stop, JournalWriter(path) as writer:
-        try:
-            server = Server(session, writer, ingest, publish)
-        except ServerError:
-            path.unlink()  # nothing was received: an empty journal would only puzzle
-            raise
-        with server:
-            _announce(server, path, ready_file)
-            server.serve(stop)
+    path = None if new else unfinished(journal, session.hello().bundle_id)
+    with ExitStack() as stack:
+        stop = stack.enter_context(_StopFlag(session, runs))
+        if log:
+            stack.enter_context(log_to(log))
+        if path:
+            writer = stack.enter_context(JournalWriter.resume(path))
+            resumed = resume(read_journal(path), session)
+            console.print(f"going on with {path}: {session.n_runs_ended} runs ended", highlight=False, soft_wrap=True)
+            server = stack.enter_context(Server(session, writer, ingest, publish, resumed))
+        else:
+            path = journal / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.rtgod"
+            writer = stack.enter_context(JournalWriter(path))
+            try:
+                server = stack.enter_context(Server(session, writer, ingest, publish))
+            except ServerError:
+                path.unlink()  # nothing was received: an empty journal would only puzzle
+                raise
+        _announce(server, path, ready_file)
+        server.serve(stop)
+
+
+def status(
+    server: Annotated[
+        str, typer.Option("--from", metavar="ADDRESS", help="Where the server publishes.")
+    ] = "tcp://127.0.0.1:5556",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    wait: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the server.")] = 5.0,
+) -> None:
+    """Say how a server is: who is connected, what runs, how fast it answers, how much room is left.
+
+    The exit code is 1 if something keeps it from taking volumes, and 2 if it does not answer.
+    """
+    from rtgod.client import Subscriber
+    from rtgod.messages import Status
+
+    deadline_s = time.monotonic() + wait
+    with Subscriber(server) as subscriber:
+        while not isinstance(message := subscriber.poll(max(0.0, deadline_s - time.monotonic())), Status):
+            if time.monotonic() >= deadline_s:
+                raise ServerError(f"nothing was heard from {server} within {wait:g} s; is `rtgod serve` running there?")
+    if as_json:
+        print(json.dumps(dataclasses.asdict(message)))
+    else:
+        Console().print(_table_of(message))
+    if message.problem:
+        raise typer.Exit(1)
+
+
+def _table_of(status: Status) -> Table:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("state", Text(status.problem, style="bold red") if status.problem else "takes volumes")
+    table.add_row("up since", f"{timedelta(seconds=round(status.uptime_s))}")
+    table.add_row("run", status.run_id or "none yet")
+    if status.run_id:
+        last = "none yet" if status.last_index is None else f"index {status.last_index}"
+        table.add_row("volumes", f"{status.n_taken} taken, the last: {last}")
+    if status.latency_ms:
+        median, late, longest = status.latency_ms
+        table.add_row("answered in", f"{median:.1f} ms (99th percentile {late:.1f}, longest {longest:.1f})")
+    table.add_row("journal", f"{status.journal}, {status.disk_free_bytes / 1e9:.1f} GB left on its disk")
+    clients = [f"{one.client}, heard {one.heard_s:.1f} s ago" for one in status.clients] or ["nobody has said so"]
+    for label, client in zip_longest(["connected"], clients, fillvalue=""):
+        table.add_row(label, client)
+    return table
 
 
 def replay(
@@ -95,13 +166,20 @@ def replay(
     subject: Annotated[str | None, typer.Option(help="Subject label; default from the file's name.")] = None,
     tr: Annotated[float | None, typer.Option(help="Repetition time in seconds, where the files give none.")] = None,
     series: Annotated[int | None, typer.Option(help="SeriesNumber to take from a folder that holds several.")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="As another acquisition, though this server may have this run already.")
+    ] = False,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds to go on trying when the server does not answer.")
+    ] = 600.0,
     log: Annotated[
         Path | None, typer.Option(help="TSV file to write: when each volume left and was acknowledged.")
     ] = None,
 ) -> None:
     """Send a recorded run to a server as if it came from the scanner.
 
-    A volume leaves when its acquisition would have ended, and the next one only after the server has it on disk.
+    A volume leaves when its acquisition would have ended, and the next one only after the server has it on disk. What
+    the server has already is not counted twice: an interrupted replay, started again, goes on where it was.
     """
     from rtgod.client import Sender
     from rtgod.replay import Sent, send_run
@@ -112,9 +190,10 @@ def replay(
     )
     sent: list[Sent] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Sender(to) as sender, Progress(*columns, console=console) as progress:
+    acquisition = uuid.uuid4().hex if again else source.acquisition()
+    with Progress(*columns, console=console) as progress, Sender(to, 5.0, patience, progress.console.print) as sender:
         task = progress.add_task(source.run.run_id, total=source.run.n_volumes)
-        for volume in send_run(source, sender, math.inf if full_speed else speed):
+        for volume in send_run(source, sender, math.inf if full_speed else speed, acquisition=acquisition):
             sent.append(volume)
             progress.advance(task)
     if log:

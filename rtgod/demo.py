@@ -86,8 +86,8 @@ def _live(folder: Path, bundle: Path, runs: list[Path], speed: float, backend: s
     with _Part(*serve) as server:
         server.wait_for(server_ready)
         ready: dict[str, Any] = json.loads(server_ready.read_text(encoding="utf-8"))
-        display = ["display", "--from", ready["publish"], "--backend", backend, "--no-full-screen"]
-        display += ["--log", str(folder / "display.tsv")]
+        display = ["display", "--from", ready["publish"], "--to", ready["ingest"], "--backend", backend]
+        display += ["--no-full-screen", "--log", str(folder / "display.tsv")]
         if backend != "terminal":
             display += ["--screenshot", str(folder / "display.png")]
         display += ["--ready-file", str(display_ready), "--stop-after-runs", str(len(runs))]

@@ -64,8 +64,15 @@ class Pipeline:
         if decoder is not None and settings.nuisance.of == "features":
             self._units = UnitCourses(decoder, run, settings, repeats)
 
-    def step(self, volume: Volume) -> tuple[Answer, Pattern | None]:
+    def step(self, volume: Volume, *, rank: bool = True) -> tuple[Answer, Pattern | None]:
         """Take the run's next volume.
+
+        Parameters
+        ----------
+        volume : Volume
+        rank : bool
+            False only updates the state, which is all that later volumes depend on; but the last ranking of a block is
+            made none the less.
 
         Returns
         -------
@@ -85,6 +92,10 @@ class Pipeline:
         decoder, category_index, sample = self._decoder, self._category_index, outcome
         if pattern is None or decoder is None or category_index is None:
             raise AssertionError("a sample comes from a pattern, and patterns from a bundle's voxels")
+        if not rank and not (sample.final and sample.block is not None):
+            why = "later volumes are waiting"
+            behind = NotReady(volume.run_id, volume.index, Reason.BEHIND, why, pattern.motion, stopwatch.stage_ms)
+            return behind, pattern
         if self._units:
             features = decoder.by_layer(sample.index, sample.values)
         else:

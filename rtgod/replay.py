@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rtgod.client import Sender
 from rtgod.messages import RunEnd
@@ -23,7 +23,11 @@ class Sent:
 
 
 def send_run(
-    source: Source, sender: Sender, speed: float, wait: Callable[[float], object] | None = None
+    source: Source,
+    sender: Sender,
+    speed: float,
+    wait: Callable[[float], object] | None = None,
+    acquisition: str = "",
 ) -> Iterator[Sent]:
     """Send a run, its volumes and its end.
 
@@ -35,6 +39,8 @@ def send_run(
         1 is the scanner's pace: a volume leaves when its acquisition ends. `math.inf` does not wait.
     wait : callable, optional
         Waits for so many seconds; replaced in tests.
+    acquisition : str, optional
+        Tells the server this run from another of its name, as `Source.acquisition` does.
 
     Yields
     ------
@@ -42,16 +48,20 @@ def send_run(
         As each volume is acknowledged.
     """
     wait = wait or threading.Event().wait
-    sender.send(source.run)
-    started_s = time.monotonic()
+    tr_s = source.run.tr_s / speed if math.isfinite(speed) else 0.0
+    known = sender.send(replace(source.run, acquisition=acquisition)).duplicate
+    # A run that was interrupted goes on where it was: what the server has takes no time.
+    started_s = time.monotonic() - (tr_s if known else 0.0)
     n_volumes = 0
     for volume in source:
-        if math.isfinite(speed):
-            due_s = started_s + (volume.index + 1) * source.run.tr_s / speed
-            if (left_s := due_s - time.monotonic()) > 0:
-                wait(left_s)
+        due_s = started_s + (volume.index + 1) * tr_s
+        if (late_s := time.monotonic() - due_s) < 0:
+            wait(-late_s)
+        late_s = max(0.0, time.monotonic() - due_s) if tr_s else 0.0
         sent_s = time.time()
-        sender.send(volume)
+        reply = sender.send(replace(volume, held_s=late_s, n_waiting=int(late_s // tr_s) if tr_s else 0))
+        if reply.duplicate:
+            started_s = time.monotonic() - (volume.index + 2) * tr_s
         n_volumes = volume.index + 1
         yield Sent(volume.index, sent_s, time.time())
     sender.send(RunEnd(source.run.run_id, n_volumes))

@@ -17,16 +17,38 @@ from dataclasses import dataclass
 import zmq
 
 from rtgod import wire
+from rtgod.attendance import Attendance
 from rtgod.errors import RefusedError, ServerError, WireError
 from rtgod.files import Closing
 from rtgod.journal import JournalWriter
-from rtgod.messages import Acknowledged, Answer, Message, Ranking, Refused, Run, RunEnd, Volume
-from rtgod.session import Incoming, Session
+from rtgod.messages import (
+    Acknowledged,
+    Answer,
+    Deferred,
+    Event,
+    Message,
+    Pattern,
+    Ping,
+    Pong,
+    Ranking,
+    Refused,
+    Run,
+    RunEnd,
+    SessionEnd,
+    Volume,
+)
+from rtgod.record import Record
+from rtgod.session import Incoming, Resumed, Session
 
 log = logging.getLogger(__name__)
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 _HEARTBEAT_S = 1.0
+#: Messages that wait for each peer: in, and out. Then it is the peer who waits, or who misses some.
+_MOST_WAITING, _MOST_UNSENT = 8, 100
+_LONGEST_SUBSCRIPTION = 1024
+#: A peer from whom nothing was heard for so long is gone.
+_SILENT_MS = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +76,8 @@ class Server(Closing):
     journal : JournalWriter
     ingest, publish : str
         Addresses such as tcp://127.0.0.1:5555; port * takes a free one.
+    resumed : Resumed, optional
+        Where the journal ends, if the session goes on from there.
 
     Raises
     ------
@@ -61,11 +85,13 @@ class Server(Closing):
         If an address is beyond loopback, malformed, or in use.
     """
 
-    def __init__(self, session: Session, journal: JournalWriter, ingest: str, publish: str) -> None:
+    def __init__(
+        self, session: Session, journal: JournalWriter, ingest: str, publish: str, resumed: Resumed | None = None
+    ) -> None:
         self._session = session
-        self._journal = journal
+        self._record = Record(journal)
         self._hello = session.hello()
-        self._journal.append(self._hello)
+        self._attendance = Attendance(journal.path.name)
         self._context = zmq.Context()
         try:
             self._ingest = self._bind(zmq.ROUTER, ingest)
@@ -75,21 +101,19 @@ class Server(Closing):
             raise
         # Subscribers that come late are told where things stand; a repeated subscription asks again.
         self._publish.setsockopt(zmq.XPUB_VERBOSE, 1)
-        self._last_answer: Answer | None = None
+        self._last_answer = resumed.last if resumed else None
+        self._unrecorded = resumed.unrecorded if resumed else []
         self._next_heartbeat_s = 0.0
         self.endpoints = Endpoints(_endpoint(self._ingest), _endpoint(self._publish))
 
     def serve(self, should_stop: Callable[[], bool], idle_s: float = 0.1) -> None:
-        """Handle messages until `should_stop()`, which is asked after each message and every `idle_s` seconds.
-
-        Raises
-        ------
-        JournalError
-            If a message cannot be written; it is then not acknowledged.
-        """
+        """Handle messages until `should_stop()`, which is asked after each message and every `idle_s` seconds."""
         poller = zmq.Poller()
         poller.register(self._ingest, zmq.POLLIN)
         poller.register(self._publish, zmq.POLLIN)
+        self._record.add(self._hello)
+        for answer, pattern in self._unrecorded:
+            self._tell(answer, pattern)
         while not should_stop():
             ready = dict(poller.poll(math.ceil(idle_s * 1e3)))
             if self._publish in ready:
@@ -99,41 +123,58 @@ class Server(Closing):
                 identity, *frames = self._ingest.recv_multipart(copy=False)
                 self._receive(identity.bytes, [frame.buffer for frame in frames])
             if time.monotonic() >= self._next_heartbeat_s:
-                self._send_hello()
+                self._beat()
+        self._end()
 
     def close(self) -> None:
         """Close the sockets; what was published and acknowledged still leaves within a second."""
         self._context.destroy(linger=1000)
 
     def _receive(self, identity: bytes, frames: list[memoryview]) -> None:
-        start = time.perf_counter_ns()
+        arrived_s = time.perf_counter()
         try:
             message = wire.from_frames(frames)
         except WireError as error:
             log.warning("refused a malformed message: %s", error)
             self._reply(identity, Refused("", None, str(error)))
             return
-        if not isinstance(message, Run | Volume | RunEnd):
-            self._reply(
-                identity, Refused("", None, f"a server takes run, volume and run-end, not {type(message).__name__}")
-            )
-            return
-        index = message.index if isinstance(message, Volume) else None
+        match message:
+            case Ping():
+                self._attendance.heard(message)
+                self._reply(identity, Pong(message.client, message.sent_s, time.time()))
+            case Run() | Volume() | RunEnd() | Event():
+                self._take(identity, message, arrived_s)
+            case _:
+                kinds = "a server takes run, volume, run-end, event and ping"
+                self._reply(identity, Refused("", None, f"{kinds}, not {type(message).__name__}"))
+
+    def _take(self, identity: bytes, message: Incoming, arrived_s: float) -> None:
+        name, index = _address_of(message)
+        taken_as = ""
+        if isinstance(message, Run):
+            message = self._session.named(message)
+            taken_as = message.run_id
         if self._session.is_duplicate(message):
-            self._reply(identity, Acknowledged(message.run_id, index, duplicate=True))
+            self._reply(identity, Acknowledged(name, index, duplicate=True, taken_as=taken_as))
             return
         try:
             self._session.check(message)
         except RefusedError as error:
             log.warning("refused: %s", error)
-            self._reply(identity, Refused(message.run_id, index, str(error)))
+            self._reply(identity, Refused(name, index, str(error)))
             return
-        received_ms = (time.perf_counter_ns() - start) / 1e6
-        start = time.perf_counter_ns()
-        self._journal.append(message)
-        self._journal.flush()
-        self._reply(identity, Acknowledged(message.run_id, index))
-        self._answer(message, {"receive": received_ms, "journal": (time.perf_counter_ns() - start) / 1e6})
+        if isinstance(message, Event):
+            message = dataclasses.replace(message, received_utc_s=time.time())
+        receive_s = time.perf_counter() - arrived_s
+        if not self._record.keep(message):
+            self._reply(identity, Deferred(name, index, self._record.problem))
+            self._beat()
+            return
+        self._reply(identity, Acknowledged(name, index, taken_as=taken_as))
+        journal_s = time.perf_counter() - arrived_s - receive_s
+        self._answer(message, {"receive": receive_s * 1e3, "journal": journal_s * 1e3})
+        if isinstance(message, Volume):
+            self._attendance.answered(message.index, time.perf_counter() - arrived_s)
 
     def _answer(self, message: Incoming, stage_ms: dict[str, float]) -> None:
         if isinstance(message, Run):
@@ -141,36 +182,61 @@ class Server(Closing):
                 "run %s: %s volumes, TR %g s", message.run_id, message.n_volumes or "unknown number of", message.tr_s
             )
             self._last_answer = None
+            self._attendance.new_run()
             self._send(message)
-        for answer, pattern in self._session.take(message):
+        arrived_s = time.perf_counter() - sum(stage_ms.values()) / 1e3
+        for answer, pattern in self._session.take(message, rank=not self._is_behind(message)):
             if isinstance(message, Volume) and answer.index == message.index:
                 answer = dataclasses.replace(answer, stage_ms={**stage_ms, **answer.stage_ms})
-            self._send(answer)
-            self._last_answer = answer
-            if pattern is not None:
-                self._journal.append(pattern)
-            self._journal.append(answer)
-            log.info("%s", _one_line(answer))
+                if isinstance(answer, Ranking):
+                    age_s = message.held_s + time.perf_counter() - arrived_s
+                    answer = dataclasses.replace(answer, age_s=age_s)
+            self._tell(answer, pattern)
         if isinstance(message, RunEnd):
             self._send(message)
             log.info("run %s: ended after %d volumes", message.run_id, message.n_volumes)
+        if isinstance(message, Event):
+            log.info("%s: %s %s", message.client, message.kind, message.value)
+
+    def _is_behind(self, message: Incoming) -> bool:
+        """Whether what the source holds cannot be worked off before its next volume comes."""
+        if not isinstance(message, Volume) or not message.n_waiting or self._session.run is None:
+            return False
+        return message.n_waiting * self._attendance.usual_latency_s > self._session.run.tr_s
+
+    def _tell(self, answer: Answer, pattern: Pattern | None) -> None:
+        self._send(answer)
+        self._last_answer = answer
+        if pattern is not None:
+            self._record.add(pattern)
+        self._record.add(answer)
+        log.info("%s", _one_line(answer), extra={"fields": _fields_of(answer)})
 
     def _welcome(self) -> None:
-        self._send_hello()
+        self._beat()
         if self._session.run is not None:
             self._send(self._session.run)
         if self._last_answer is not None:
             self._send(self._last_answer)
 
-    def _send_hello(self) -> None:
+    def _beat(self) -> None:
         self._send(self._hello)
+        self._send(self._attendance.status(self._record, self._session))
         self._next_heartbeat_s = time.monotonic() + _HEARTBEAT_S
+
+    def _end(self) -> None:
+        """Tell everybody, and the journal, that this was no crash."""
+        end = SessionEnd(time.time())
+        if self._record.keep(end):
+            self._send(end)
+        else:
+            log.error("the journal's end could not be written: %s", self._record.problem)
 
     def _send(self, message: Message) -> None:
         # A PUB socket never blocks: it drops for a subscriber that is too slow.
         self._publish.send_multipart(wire.to_frames(message))
 
-    def _reply(self, identity: bytes, reply: Acknowledged | Refused) -> None:
+    def _reply(self, identity: bytes, reply: Acknowledged | Refused | Deferred | Pong) -> None:
         # A ROUTER drops what it cannot deliver; the source asks again.
         self._ingest.send_multipart([identity, *wire.to_frames(reply)])
 
@@ -186,6 +252,12 @@ class Server(Closing):
             )
         socket = self._context.socket(kind)
         socket.setsockopt(zmq.IPV6, int(":" in host))
+        # Nobody can make the server hold more than this: sources wait for replies, and subscribers only subscribe.
+        socket.setsockopt(zmq.RCVHWM, _MOST_WAITING)
+        socket.setsockopt(zmq.SNDHWM, _MOST_UNSENT)
+        socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_ARRAY_BYTES if kind == zmq.ROUTER else _LONGEST_SUBSCRIPTION)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, _SILENT_MS // 5)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _SILENT_MS)
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
@@ -198,8 +270,26 @@ class Server(Closing):
         return socket
 
 
+def _address_of(message: Incoming) -> tuple[str, int | None]:
+    """What a reply names the message by."""
+    match message:
+        case Event():
+            return message.client, message.number
+        case Volume():
+            return message.run_id, message.index
+        case _:
+            return message.run_id, None
+
+
 def _endpoint(socket: zmq.Socket[bytes]) -> str:
     return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def _fields_of(answer: Answer) -> dict[str, object]:
+    fields: dict[str, object] = {"run_id": answer.run_id, "index": answer.index, "stage_ms": dict(answer.stage_ms)}
+    if isinstance(answer, Ranking):
+        return fields | {"top": answer.top[:3], "n_volumes": answer.n_volumes, "age_s": answer.age_s}
+    return fields | {"reason": answer.reason}
 
 
 def _one_line(answer: Answer) -> str:

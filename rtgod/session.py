@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,13 +18,13 @@ from rtgod.bundle import DecoderBundle
 from rtgod.decoding import Decoder
 from rtgod.errors import InputError, RefusedError
 from rtgod.matching import CategoryIndex
-from rtgod.messages import Answer, Hello, Message, NotReady, Pattern, Reason, Run, RunEnd, Volume
+from rtgod.messages import Answer, Event, Hello, Message, NotReady, Pattern, Ranking, Reason, Run, RunEnd, Volume
 from rtgod.pipeline import Pipeline
 from rtgod.preprocessing import Noise
 from rtgod.settings import PipelineSettings
 from rtgod.window import Repeats
 
-Incoming = Run | Volume | RunEnd
+Incoming = Run | Volume | RunEnd | Event
 
 #: A source that leaves out more volumes than this at once does not count them as we do.
 MAX_GAP = 1000
@@ -55,6 +56,8 @@ class Session:
             self._engine = bundle.decoder(), bundle.category_index()
         self._repeats = Repeats()
         self._seen: dict[str, set[int]] = {}
+        self._names: dict[str, str] = {}
+        self._events: dict[str, set[int]] = {}
         self._ended: set[str] = set()
         self._expected = 0
         self._pipeline: Pipeline | None = None
@@ -75,9 +78,32 @@ class Session:
         """How many runs have been received to their end."""
         return len(self._ended)
 
+    @property
+    def n_taken(self) -> int:
+        """How many volumes of the current run were taken."""
+        return len(self._seen[self.run.run_id]) if self.run else 0
+
+    def named(self, run: Run) -> Run:
+        """The run under the name that it has in this session, or would get.
+
+        The first acquisition of a name keeps it; another has a number after it, as when a run was stopped at the
+        scanner and started again.
+        """
+        if not run.acquisition:
+            return run
+        name, number = self._names.get(run.acquisition, run.run_id), 1
+        while run.acquisition not in self._names and name in self._seen:
+            number += 1
+            name = f"{run.run_id}~{number}"
+        return dataclasses.replace(run, run_id=name)
+
     def is_duplicate(self, message: Incoming) -> bool:
         """Whether this message was taken before: it is acknowledged again and otherwise ignored."""
         match message:
+            case Event():
+                return message.number in self._events.get(message.client, ())
+            case Run() if message.acquisition:
+                return message.acquisition in self._names
             case Run():
                 # After its end it is no repetition but a second run of the same name, which `check` refuses.
                 return self.run is not None and message.run_id not in self._ended and _same_run(self.run, message)
@@ -88,8 +114,10 @@ class Session:
 
     def check(self, message: Incoming) -> None:
         """Raise `RefusedError` if the message cannot be taken now; the session stays as it was."""
+        if isinstance(message, Event):
+            return
         if isinstance(message, Run):
-            if message.run_id in self._ended or message.run_id in self._seen:
+            if message.run_id in self._seen:
                 raise RefusedError(f"run {message.run_id} was already sent to this server; give the new one another id")
             if self.bundle:
                 try:
@@ -111,8 +139,14 @@ class Session:
                 f"volume {message.index} has shape {message.data.shape}, its run announced {self.run.shape}"
             )
 
-    def take(self, message: Incoming) -> Iterator[tuple[Answer, Pattern | None]]:
+    def take(self, message: Incoming, *, rank: bool = True) -> Iterator[tuple[Answer, Pattern | None]]:
         """Take a checked message in.
+
+        Parameters
+        ----------
+        message : Run, Volume, RunEnd or Event
+        rank : bool
+            False only updates the state; see `Pipeline.step`.
 
         Yields
         ------
@@ -122,8 +156,13 @@ class Session:
             The volume's pattern, for the record.
         """
         match message:
+            case Event():
+                self._events.setdefault(message.client, set()).add(message.number)
             case Run():
                 self.run, self._expected = message, 0
+                self._seen.setdefault(message.run_id, set())
+                if message.acquisition:
+                    self._names[message.acquisition] = message.run_id
                 # Made now, so that the first volume does not wait for it.
                 self._pipeline = None
                 if self.bundle and self._engine:
@@ -134,7 +173,7 @@ class Session:
                     yield self._lost(message.run_id, index), None
                 self._expected = max(self._expected, message.n_volumes)
             case Volume():
-                self._seen.setdefault(message.run_id, set()).add(message.index)
+                self._seen[message.run_id].add(message.index)
                 if message.index < self._expected:
                     yield (
                         NotReady(message.run_id, message.index, Reason.LOST_VOLUME, "it came after later volumes"),
@@ -144,15 +183,15 @@ class Session:
                 for index in range(self._expected, message.index):
                     yield self._lost(message.run_id, index), None
                 self._expected = message.index + 1
-                yield self._step(message)
+                yield self._step(message, rank)
 
-    def _step(self, volume: Volume) -> tuple[Answer, Pattern | None]:
+    def _step(self, volume: Volume, rank: bool) -> tuple[Answer, Pattern | None]:
         if self._pipeline is None:
             try:
                 self._pipeline = self._align_to(volume)
             except InputError as error:
                 return NotReady(volume.run_id, volume.index, Reason.BAD_VOLUME, str(error)), None
-        return self._pipeline.step(volume)
+        return self._pipeline.step(volume, rank=rank)
 
     def _align_to(self, volume: Volume) -> Pipeline:
         """The pipeline of a server without a bundle, with this volume as its template."""
@@ -173,16 +212,71 @@ class Session:
 
 
 def replay(messages: Iterator[Message], session: Session) -> Iterator[Answer]:
-    """The answers that a journal's volumes give, in order; recorded answers are passed over."""
-    for message in messages:
-        if isinstance(message, Run | Volume | RunEnd):
-            for answer, _ in session.take(message):
-                yield answer
+    """The answers that a journal's volumes give, in order; recorded answers only tell what was not ranked."""
+    for message, recorded in _with_answers(messages):
+        behind = any(isinstance(answer, NotReady) and answer.reason is Reason.BEHIND for answer in recorded)
+        for answer, _ in session.take(message, rank=not behind):
+            yield answer
+
+
+class Resumed(NamedTuple):
+    """What a journal holds, and what it lacks.
+
+    Attributes
+    ----------
+    last : Ranking, NotReady or None
+        The last answer of the current run that is recorded.
+    unrecorded : list of tuple of Answer and Pattern or None
+        What the server would have answered next.
+    """
+
+    last: Answer | None
+    unrecorded: list[tuple[Answer, Pattern | None]]
+
+
+def resume(messages: Iterator[Message], session: Session) -> Resumed:
+    """Bring a new session to where a journal ends. What was answered is not ranked again.
+
+    Parameters
+    ----------
+    messages : iterator of Message
+        Of the journal.
+    session : Session
+        With the journal's bundle.
+    """
+    last: Answer | None = None
+    unrecorded: list[tuple[Answer, Pattern | None]] = []
+    for message, recorded in _with_answers(messages):
+        if isinstance(message, Run):
+            last = None
+        known = {(answer.run_id, answer.index) for answer in recorded}
+        answered = isinstance(message, Volume) and (message.run_id, message.index) in known
+        found = session.take(message, rank=not answered)
+        unrecorded += [(answer, pattern) for answer, pattern in found if (answer.run_id, answer.index) not in known]
+        last = recorded[-1] if recorded else last
+    return Resumed(last, unrecorded)
 
 
 def without_timing(answer: Answer) -> Answer:
-    """The answer less the time that it took: what must be the same in every replay."""
+    """The answer less what time tells: what must be the same in every replay."""
+    if isinstance(answer, Ranking):
+        return dataclasses.replace(answer, stage_ms={}, age_s=None)
     return dataclasses.replace(answer, stage_ms={})
+
+
+def _with_answers(messages: Iterator[Message]) -> Iterator[tuple[Incoming, list[Answer]]]:
+    """What came in, each with the answers that were recorded before the next."""
+    message: Incoming | None = None
+    answers: list[Answer] = []
+    for recorded in messages:
+        if isinstance(recorded, Ranking | NotReady):
+            answers.append(recorded)
+        elif isinstance(recorded, Run | Volume | RunEnd | Event):
+            if message is not None:
+                yield message, answers
+            message, answers = recorded, []
+    if message is not None:
+        yield message, answers
 
 
 def _same_run(a: Run, b: Run) -> bool:

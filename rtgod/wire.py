@@ -44,7 +44,7 @@ from rtgod.messages import (
 
 VERSION = 1
 MAX_HEADER_BYTES = 1 << 20
-MAX_ARRAY_BYTES = 1 << 30
+MAX_ARRAY_BYTES = 1 << 28
 
 Frame = bytes | memoryview
 

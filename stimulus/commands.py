@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
@@ -30,6 +31,9 @@ def display(
     server: Annotated[
         str, typer.Option("--from", metavar="ADDRESS", help="Where the server publishes its answers.")
     ] = "tcp://127.0.0.1:5556",
+    report_to: Annotated[
+        str, typer.Option("--to", metavar="ADDRESS", help="Where the server takes in what was shown when.")
+    ] = "tcp://127.0.0.1:5555",
     backend: Annotated[
         Backend,
         typer.Option(
@@ -69,14 +73,17 @@ def display(
             raise InputError("--screenshot needs a picture, and the terminal backend draws none; choose another")
         typer.echo("display: no screenshot, text has no picture; install Xvfb for one")
         screenshot = None
-    from rtgod.client import Subscriber
+    from rtgod.client import Reporter, Subscriber
 
     with ExitStack() as stack:
         stopped = stack.enter_context(stopping_on_signals())
         subscriber = stack.enter_context(Subscriber(server))  # first: a wrong address must not cost a full screen
+        reporter = stack.enter_context(Reporter(report_to, "display", time.time))
         window = stack.enter_context(opened(chosen, full_screen=full_screen, screen=screen))
         outputs = Outputs(screenshot=screenshot, log=log, ready_file=ready_file)
-        loop = stack.enter_context(Display(subscriber, window, outputs, stop_after_runs=stop_after_runs))
+        loop = stack.enter_context(
+            Display(subscriber, window, outputs, reporter=reporter, stop_after_runs=stop_after_runs)
+        )
         loop.run(stopped)
 
 

@@ -37,6 +37,16 @@ class Subscriber(Protocol):
         """Give the next message, or None at once where there is none."""
 
 
+class Reporter(Protocol):
+    """Where the server is told what happened here."""
+
+    def report(self, kind: str, at_s: float, run_id: str = "", value: str = "") -> None:
+        """Report something that happened at `at_s`, seconds since 1970; never waits."""
+
+    def poll(self) -> None:
+        """Take replies in, and send what is due; never waits."""
+
+
 class Window(Protocol):
     """Where screens are drawn."""
 
@@ -80,6 +90,8 @@ class Display:
     subscriber : Subscriber
     window : Window
     outputs : Outputs, optional
+    reporter : Reporter, optional
+        Told when each answer was shown.
     stop_after_runs : int, optional
         Stop `LINGER_S` after that many runs have ended; None goes on until somebody quits.
     clock, utc, sleep : callable, optional
@@ -97,18 +109,20 @@ class Display:
         window: Window,
         outputs: Outputs = Outputs(),
         *,
+        reporter: Reporter | None = None,
         stop_after_runs: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         utc: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._subscriber, self._window = subscriber, window
+        self._subscriber, self._window, self._reporter = subscriber, window, reporter
         self._clock, self._utc, self._sleep = clock, utc, sleep
         self._stop_after_runs = stop_after_runs
         self._stop_at_s = float("inf")
         self._state, self._easing = DisplayState(), Easing()
         self._heard_at_s = clock()
         self._drawn: Screen | None = None
+        self._reported: tuple[str, int] | None = None
         self._drawn_at_s = float("-inf")
         self._log = ShownLog(outputs.log)
         self._screenshot = Screenshot(window, outputs.screenshot)
@@ -129,6 +143,8 @@ class Display:
     def frame(self) -> bool:
         """Draw one frame, where there is something to draw, and keep the pace; False when it was the last."""
         started_s = self._clock()
+        if self._reporter is not None:
+            self._reporter.poll()
         news = self._take_in(started_s)
         self._easing.aim(screen_for(self._state), started_s)
         screen = self._easing.at(started_s)
@@ -156,7 +172,9 @@ class Display:
         return news
 
     def _draw(self, screen: Screen, now_s: float) -> None:
-        self._log.shown(self._window.draw(screen))
+        flip_utc_s = self._window.draw(screen)
+        self._log.shown(flip_utc_s)
+        self._report(flip_utc_s)
         self._drawn, self._drawn_at_s = screen, now_s
         if screen.rows and isinstance(self._state.answer, Ranking):
             self._screenshot.shown(self._easing.target, final=self._state.answer.final)
@@ -166,6 +184,14 @@ class Display:
             with replacing(self._ready_file) as path:
                 path.write_text(f"{os.getpid()}\n", encoding="ascii")
             self._ready_file = None
+
+
+    def _report(self, flip_utc_s: float) -> None:
+        """Tell the server when an answer was shown for the first time."""
+        answer = self._state.answer
+        if self._reporter is not None and answer is not None and self._reported != (answer.run_id, answer.index):
+            self._reported = answer.run_id, answer.index
+            self._reporter.report("shown", flip_utc_s, answer.run_id, str(answer.index))
 
 
 class Screenshot:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rtgod.journal import JournalWriter, read_journal
 from rtgod.server import Server
-from rtgod.session import Session
+from rtgod.session import Session, resume
 
 FREE = "tcp://127.0.0.1:*"
 PATIENCE_S = 20.0  # how long anything may take before a test fails; nothing waits that long
@@ -35,21 +35,38 @@ class Running:
 @contextlib.contextmanager
 def running(folder, bundle=None, writer=JournalWriter):
     """A server in a thread, stopped and closed at the end; `errors` holds what it raised."""
-    stop, errors = threading.Event(), []
     path = folder / "session.rtgod"
-    with writer(path) as journal, Server(Session(bundle), journal, FREE, FREE) as server:
+    with writer(path) as journal, Server(Session(bundle), journal, FREE, FREE) as server, _serving(server, path) as it:
+        yield it
 
-        def serve():
-            try:
-                server.serve(stop.is_set, idle_s=0.01)
-            except Exception as error:  # noqa: BLE001 # shown to the test, whatever it is
-                errors.append(error)
 
-        thread = threading.Thread(target=serve)
-        thread.start()
+@contextlib.contextmanager
+def resumed(folder, bundle=None):
+    """The server of `running`, started again after it died."""
+    path, session = folder / "session.rtgod", Session(bundle)
+    with (
+        JournalWriter.resume(path) as journal,
+        Server(session, journal, FREE, FREE, resume(read_journal(path), session)) as server,
+        _serving(server, path) as it,
+    ):
+        yield it
+
+
+@contextlib.contextmanager
+def _serving(server, path):
+    stop, errors = threading.Event(), []
+
+    def serve():
         try:
-            yield Running(server, path, errors, thread)
-        finally:
-            stop.set()
-            thread.join(PATIENCE_S)
-            assert not thread.is_alive()
+            server.serve(stop.is_set, idle_s=0.01)
+        except Exception as error:  # noqa: BLE001 # shown to the test, whatever it is
+            errors.append(error)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield Running(server, path, errors, thread)
+    finally:
+        stop.set()
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()

@@ -5,6 +5,7 @@ This file owns what all sources share: their interface, the choice among them an
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +23,10 @@ class Source(Protocol):
     @property
     def run(self) -> Run:
         """What is constant over the run."""
+        ...
+
+    def acquisition(self) -> str:
+        """Tells this run from any other, of the same name, too; the same whenever it is opened."""
         ...
 
     def __iter__(self) -> Iterator[Volume]:
@@ -80,6 +85,11 @@ def open_source(
         return NiftiRun(path, events=events, merge_gap_s=merge_gap_s, run_id=run_id, subject=subject, tr_s=tr_s)
     what = "is neither" if path.exists() else "does not exist"
     raise InputError(f"{path} {what}: give a 4-D NIfTI file (.nii, .nii.gz) or a folder of Siemens mosaic DICOM files.")
+
+
+def acquisition_id(run_id: str, content: str) -> str:
+    """Short identity of a run, by its name and what it holds, which cannot be read from it."""
+    return hashlib.sha256(f"{run_id} {content}".encode()).hexdigest()[:16]
 
 
 def checked_tr_s(value: object, origin: str) -> float:

@@ -27,7 +27,7 @@ from pydicom.uid import UID
 from rtgod.errors import InputError
 from rtgod.events import blocks, read_trials
 from rtgod.messages import Array, Float64Array, Run, Volume
-from rtgod.sources import checked_tr_s
+from rtgod.sources import acquisition_id, checked_tr_s
 
 _DAY_S = 86400.0
 _DICOM_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -99,7 +99,8 @@ class MosaicSeries:
             tr_s = checked_tr_s(tr_s, "--tr")
         self._frames = _indexed(folder, _without_duplicates(frames), tr_s)
         self._acquired_s = _acquired_s(self._frames, tr_s)
-        identity = hashlib.sha256(entries[0].uid.encode()).hexdigest()[:10]
+        self._uid = entries[0].uid
+        identity = hashlib.sha256(self._uid.encode()).hexdigest()[:10]
         self.run = Run(
             run_id=run_id or f"series-{entries[0].number}-{identity}",
             subject=subject or "unknown",
@@ -109,6 +110,10 @@ class MosaicSeries:
             n_volumes=max(self._frames) + 1,
             blocks=blocks(read_trials(events, merge_gap_s)) if events else (),
         )
+
+    def acquisition(self) -> str:
+        """Identity of the run: the scanner's for the series, and the run's name."""
+        return acquisition_id(self.run.run_id, self._uid)
 
     def __iter__(self) -> Iterator[Volume]:
         """Read the volumes, one file at a time."""

@@ -6,6 +6,7 @@ Owns the reading of the voxels: forwards through the file once, one volume in me
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import re
 import zlib
@@ -22,7 +23,7 @@ from nibabel.spatialimages import HeaderDataError
 from rtgod.errors import InputError
 from rtgod.events import blocks, read_trials
 from rtgod.messages import LARGEST_MM, VOLUME_DTYPES, Array, Float64Array, Run, Volume
-from rtgod.sources import checked_tr_s
+from rtgod.sources import acquisition_id, checked_tr_s
 
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _MILLIMETRES = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
@@ -103,6 +104,14 @@ class NiftiRun:
                     self._finish(stream)
                 voxels = np.frombuffer(raw, layout.dtype).reshape(layout.shape, order="F")
                 yield Volume(self.run.run_id, index, index * self.run.tr_s, layout.values(voxels))
+
+    def acquisition(self) -> str:
+        """Identity of the run: the file's content and the run's name."""
+        try:
+            with self._path.open("rb") as file:
+                return acquisition_id(self.run.run_id, hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            raise InputError(f"{self._path}: cannot be read ({error.strerror}).") from error
 
     def _take(self, stream: IO[bytes], n_bytes: int, what: str) -> bytes:
         try:

@@ -59,6 +59,10 @@ def moved(index, shift_mm=(8.0, 0.0, 0.0)):
     return small.volume(index, data=small.head(shift_mm))
 
 
+#: A volume that is not ranked, as if later ones were waiting.
+BEHIND = ("run-2", 5)
+
+
 def eventful():
     """A session in which everything happens: both kinds of window, motion, bad volumes, gaps, two runs."""
     first = [small.run(), *map(small.volume, range(5)), moved(5), *map(small.volume, (6, 8, 7, 9))]
@@ -282,7 +286,8 @@ def recorded(bundle, tmp_path_factory):
         for message in eventful():
             session.check(message)
             writer.append(message)
-            for answer, pattern in session.take(message):
+            waits = isinstance(message, Volume) and (message.run_id, message.index) == BEHIND
+            for answer, pattern in session.take(message, rank=not waits):
                 if pattern is not None:
                     writer.append(pattern)
                 writer.append(answer)

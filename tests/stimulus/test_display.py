@@ -68,6 +68,18 @@ class FakeWindow:
         pass
 
 
+@dataclass
+class FakeReporter:
+    reports: list = field(default_factory=list)
+    n_polls: int = 0
+
+    def report(self, kind, at_s, run_id="", value=""):
+        self.reports.append((kind, at_s, run_id, value))
+
+    def poll(self):
+        self.n_polls += 1
+
+
 class Session:
     """A display at second 0, fed with messages at given seconds."""
 
@@ -233,3 +245,22 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         beside.write_bytes("half of a picture")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_server_is_told_once_when_each_answer_was_shown(hello, run, ranking, not_ready):
+    reporter = FakeReporter()
+    due = [
+        (0.0, hello),
+        (0.5, run),
+        (1.0, not_ready()),
+        (2.0, ranking(12)),
+        (2.5, ranking(12)),
+        (3.0, RunEnd("run-1", 30)),
+    ]
+    session = Session(*due, quit_at_s=4.0, reporter=reporter).run()
+    assert [(kind, run_id, value) for kind, _, run_id, value in reporter.reports] == [
+        ("shown", "run-1", "0"),
+        ("shown", "run-1", "12"),
+    ]
+    assert [at_s - UTC_S for _, at_s, _, _ in reporter.reports] == pytest.approx([1.0, 2.0], abs=2 * FRAME_S)
+    assert reporter.n_polls >= session.clock.now_s / FRAME_S - 2
