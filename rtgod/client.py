@@ -279,8 +279,9 @@ def _connect(context: zmq.Context[zmq.Socket[bytes]], kind: int, address: str) -
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, _HEARTBEAT_MS)
     socket.setsockopt(zmq.SNDTIMEO, _HEARTBEAT_MS)
-    # Nothing is queued for a server that is not there: it is sent again anyway.
-    socket.setsockopt(zmq.IMMEDIATE, 1)
+    # Nothing is queued for a server that is not there: it is sent again anyway. A subscriber would lose what it has
+    # received and not yet read when the server goes.
+    socket.setsockopt(zmq.IMMEDIATE, int(kind == zmq.DEALER))
     try:
         socket.connect(address)
     except zmq.ZMQError as error:
