@@ -185,7 +185,6 @@ class Display:
                 path.write_text(f"{os.getpid()}\n", encoding="ascii")
             self._ready_file = None
 
-
     def _report(self, flip_utc_s: float) -> None:
         """Tell the server when an answer was shown for the first time."""
         answer = self._state.answer
