@@ -1,0 +1,226 @@
+"""Who gets in: CURVE encryption of sockets, the server's door, and what a client hears when it is turned away.
+
+CurveZMQ (RFC 26) proves both sides' keys before a message passes. Its server asks a ZAP handler (RFC 27) about each
+client's key, here pyzmq's, which knows the clients of a folder of keys. What a client may send is asked per message.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import math
+import re
+import time
+
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils.monitor import recv_monitor_message
+
+from rtgod.errors import ServerError
+from rtgod.files import Closing
+from rtgod.keys import ClientKey, Role, ServerKeys
+from rtgod.messages import Event, Message, Ping, Run, RunEnd, Volume
+
+log = logging.getLogger(__name__)
+
+_ADDRESS = re.compile(r"tcp://(\S+):(?:\*|[0-9]{1,5})")
+_DOMAIN = "rtgod"
+_MAY_SEND: dict[Role, tuple[type[Message], ...]] = {
+    Role.SOURCE: (Run, Volume, RunEnd, Event, Ping),
+    Role.DISPLAY: (Event, Ping),
+    Role.WATCH: (Ping,),
+}
+_GET_A_KEY = "`rtgod keys new NAME` makes it where the server is, then give it with --key FILE"
+#: A handshake that breaks off may have lost its server; so many in a row are told of.
+_N_BREAKS = 3
+#: A client that was turned away tries again after so long.
+_AGAIN_S = 2.0
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address such as tcp://127.0.0.1:5555 stays on this machine.
+
+    Raises
+    ------
+    ValueError
+        If it is not of that form.
+    """
+    form = _ADDRESS.fullmatch(address)
+    if form is None:
+        raise ValueError("not of that form")
+    host = form[1].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
+
+
+def may_send(role: Role, message: Message) -> bool:
+    """Whether a client of this role may send this message to a server."""
+    return isinstance(message, _MAY_SEND[role])
+
+
+class Gatekeeper(Closing):
+    """Lets registered clients in to a server's sockets, and knows what each may send.
+
+    It answers in a thread of its own, so that a server that is busy keeps nobody at the door. While there is none,
+    nobody gets in to the sockets that it secured.
+
+    Parameters
+    ----------
+    context : zmq.Context
+        Of the sockets; to be closed before it is.
+    keys : ServerKeys
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], keys: ServerKeys) -> None:
+        self._keys = keys
+        self._last_stranger = ""
+        self._authenticator = ThreadAuthenticator(context)
+        self._authenticator.configure_curve_callback(_DOMAIN, self)
+        self._authenticator.start()
+
+    def secure(self, socket: zmq.Socket[bytes]) -> None:
+        """Make a socket, before it is bound, speak to registered clients only."""
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt_string(zmq.CURVE_SECRETKEY, self._keys.own.secret)
+        socket.setsockopt_string(zmq.ZAP_DOMAIN, _DOMAIN)
+        # Without this, libzmq lets everyone in when no handler answers.
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+
+    def refusal(self, frame: zmq.Frame, message: Message) -> str:
+        """Why the sender of a message may not send it; empty if it may.
+
+        Parameters
+        ----------
+        frame : zmq.Frame
+            Of the message, received with `copy=False` from a socket that was secured here.
+        message : Message
+        """
+        # The authenticator makes the public key the connection's user id.
+        sender = self._keys.clients[str(frame.get("User-Id"))]
+        if may_send(sender.role, message):
+            return ""
+        return f"the role of {sender.name!r} is {sender.role}, which may not send {type(message).__name__}"
+
+    def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002 # pyzmq's name and arguments
+        """Whether a public key is a registered client's; asked by the authenticator."""
+        public = key.decode()
+        known = public in self._keys.clients
+        if not known and public != self._last_stranger:
+            self._last_stranger = public
+            log.warning("turned away: a client whose key is not registered here (public key %s)", public)
+        return known
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        self._authenticator.stop()
+
+
+class Entrance:
+    """A client's way in: connects a socket, and says so when the server turns it away.
+
+    libzmq tells of failed handshakes to monitors only. It gives up a connection that was refused outright; here it is
+    made anew, because the server may be started again with the right keys.
+
+    Parameters
+    ----------
+    socket : zmq.Socket
+        Not yet connected.
+    address : str
+    key : ClientKey or None
+        None for a server on this machine that asks for none.
+
+    Attributes
+    ----------
+    why_not : str
+        Why the server does not let it in; empty if it does, or that is not known yet.
+
+    Raises
+    ------
+    ServerError
+        If the address is malformed, or beyond loopback where there is no key.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], address: str, key: ClientKey | None = None) -> None:
+        self.why_not = ""
+        self._socket, self._address, self._key = socket, address, key
+        self._was_in = False
+        self._n_breaks = 0
+        self._again_s = math.inf
+        if key is not None:
+            socket.setsockopt_string(zmq.CURVE_SERVERKEY, key.server)
+            socket.setsockopt_string(zmq.CURVE_PUBLICKEY, key.public)
+            socket.setsockopt_string(zmq.CURVE_SECRETKEY, key.secret)
+        self._monitor = socket.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_SUCCEEDED
+            | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+            | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        )
+        try:
+            if key is None and not is_loopback(address):
+                raise ServerError(f"address {address}: beyond this machine a key is needed; {_GET_A_KEY}")
+            socket.connect(address)
+        except (ValueError, zmq.ZMQError) as error:
+            raise ServerError(f"address {address!r}: write tcp://HOST:PORT ({error})") from error
+
+    def poll(self, timeout_s: float, flags: int = zmq.POLLIN) -> bool:
+        """Wait until the socket is ready for `flags`, at most `timeout_s`.
+
+        Raises
+        ------
+        ServerError
+            If the server refuses the client outright, and never let it in before. One that was in waits on, with
+            `why_not` set: what it holds must not be lost because its server was started with other keys.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        poller = zmq.Poller()
+        poller.register(self._socket, flags)
+        poller.register(self._monitor, zmq.POLLIN)
+        while True:
+            if time.monotonic() >= self._again_s:
+                self._again_s = math.inf
+                self._socket.connect(self._address)
+            wait_s = min(deadline_s, self._again_s) - time.monotonic()
+            ready = dict(poller.poll(max(0, math.ceil(wait_s * 1e3))))
+            while self._monitor.poll(0):
+                heard = recv_monitor_message(self._monitor)
+                self._hear(heard["event"], int(heard["value"]))
+            if self._socket in ready:
+                return True
+            if self._again_s < math.inf and not self._was_in:
+                raise ServerError(f"{self._address}: {self.why_not}")
+            if time.monotonic() >= deadline_s:
+                return False
+
+    def _hear(self, handshake: int, value: int) -> None:
+        """Take in how a handshake went."""
+        if handshake == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._was_in, self._n_breaks, self.why_not = True, 0, ""
+            return
+        if handshake == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+            self._n_breaks += 1
+            if self._n_breaks < _N_BREAKS:
+                return
+        else:
+            self._again_s = time.monotonic() + _AGAIN_S
+        self.why_not = _why_not(handshake, value, self._key)
+
+
+def _why_not(handshake: int, value: int, key: ClientKey | None) -> str:
+    """What a failed handshake means to a client, and what to do."""
+    if handshake == zmq.EVENT_HANDSHAKE_FAILED_AUTH and key is not None:
+        return (
+            f"the server does not know the key of {key.name!r}; make it with `rtgod keys new` in the folder that the "
+            "server is started with, and start it again"
+        )
+    if value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+        return (
+            f"the server asks for a key; {_GET_A_KEY}"
+            if key is None
+            else "the server runs without keys; start it with --keys FOLDER, or come without --key"
+        )
+    return "the connection breaks off before it is made: either nothing answers behind that address, or the server " + (
+        "asks for a key (--key FILE)" if key is None else f"is not the one that {key.name!r} has a key to"
+    )
