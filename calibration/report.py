@@ -134,13 +134,13 @@ def decoded_blocks(runs: Sequence[RunRecord], bundle: DecoderBundle, dataset: Pa
     row = {bundle.candidates[position].category_id: i for i, position in enumerate(ranked)}
     blocks = []
     for record in runs:
-        found = sorted(dataset.rglob(f"{record.run.run_id}_events.tsv"))
+        found = sorted(dataset.rglob(f"{record.run.name}_events.tsv"))
         if not found:
-            raise InputError(f"{dataset}: no {record.run.run_id}_events.tsv; give the data set that was replayed")
+            raise InputError(f"{dataset}: no {record.run.name}_events.tsv; give the data set that was replayed")
         trials = read_trials(found[0], bundle.settings.events.merge_gap_s)
         # Runs are recorded by their file's name, or by their own where files are called alike.
         trained_on = any(
-            name == record.run.run_id or name.startswith(f"{record.run.run_id}_bold.")
+            name == record.run.name or name.startswith(f"{record.run.name}_bold.")
             for name in bundle.provenance.get("runs", ())
         )
         latest = {a.block: a for a in record.answers if isinstance(a, Ranking) and a.block is not None}

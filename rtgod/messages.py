@@ -24,6 +24,8 @@ Int32Array = npt.NDArray[np.int32]
 VOLUME_DTYPES = ("int16", "uint16", "int32", "float32", "float64")
 #: Larger numbers in an affine are no millimetres.
 LARGEST_MM = 1e6
+#: Between a run's name and the number that tells its second acquisition from the first.
+AGAIN = "~"
 #: Characters of a client's name.
 LONGEST_CLIENT = 100
 
@@ -114,6 +116,12 @@ class Run:
             raise ValueError("affine does not map voxels to millimetres: singular, or its last row is not 0 0 0 1")
         if self.n_volumes is not None and self.n_volumes < 1:
             raise ValueError(f"n_volumes is {self.n_volumes}; give None where it is not known")
+
+    @property
+    def name(self) -> str:
+        """The run's name, the same for all its acquisitions in a session."""
+        name, again, number = self.run_id.rpartition(AGAIN)
+        return name if again and number.isdecimal() else self.run_id
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,7 @@ from rtgod.bundle import DecoderBundle
 from rtgod.decoding import Decoder
 from rtgod.errors import InputError, RefusedError
 from rtgod.matching import CategoryIndex
-from rtgod.messages import Answer, Event, Hello, Message, NotReady, Pattern, Ranking, Reason, Run, RunEnd, Volume
+from rtgod.messages import AGAIN, Answer, Event, Hello, Message, NotReady, Pattern, Ranking, Reason, Run, RunEnd, Volume
 from rtgod.pipeline import Pipeline
 from rtgod.preprocessing import Noise
 from rtgod.settings import PipelineSettings
@@ -94,7 +94,7 @@ class Session:
         name, number = self._names.get(run.acquisition, run.run_id), 1
         while run.acquisition not in self._names and name in self._seen:
             number += 1
-            name = f"{run.run_id}~{number}"
+            name = f"{run.run_id}{AGAIN}{number}"
         return dataclasses.replace(run, run_id=name)
 
     def is_duplicate(self, message: Incoming) -> bool:

@@ -127,3 +127,11 @@ def test_read_only_leaves_the_caller_its_own_array_to_write_to():
 
 def test_reasons_read_as_words():
     assert f"{NotReady('run-1', 0, Reason.LOST_VOLUME).reason}" == "lost volume"
+
+
+@pytest.mark.parametrize(
+    ("run_id", "name"),
+    [("run-1", "run-1"), ("run-1~2", "run-1"), ("run-1~2~13", "run-1~2"), ("run~x", "run~x"), ("~", "~"), ("", "")],
+)
+def test_a_run_has_one_name_for_all_its_acquisitions(run_id, name):
+    assert small.run(run_id).name == name
