@@ -15,8 +15,10 @@ from contextlib import suppress
 import zmq
 
 from rtgod import wire
+from rtgod.curve import Entrance
 from rtgod.errors import RefusedError, ServerError, WireError
 from rtgod.files import Closing
+from rtgod.keys import ClientKey
 from rtgod.messages import (
     LONGEST_CLIENT,
     Acknowledged,
@@ -54,6 +56,8 @@ class Sender(Closing):
         How long to keep trying before giving up; what was not acknowledged is lost then.
     waiting : callable, optional
         Told, after each try in vain, why.
+    key : ClientKey, optional
+        For a server that asks for one.
 
     Raises
     ------
@@ -67,6 +71,7 @@ class Sender(Closing):
         timeout_s: float = 5.0,
         patience_s: float = 15.0,
         waiting: Callable[[str], object] = lambda why: None,  # noqa: ARG005 # nobody is told
+        key: ClientKey | None = None,
     ) -> None:
         self._address = address
         self._timeout_s, self._patience_s = timeout_s, patience_s
@@ -75,7 +80,7 @@ class Sender(Closing):
         self._pinged_s = -math.inf
         self._taken_as: dict[str, str] = {}
         self._context = zmq.Context()
-        self._socket = _connect(self._context, zmq.DEALER, address)
+        self._socket, self._entrance = _connect(self._context, zmq.DEALER, address, key)
 
     def send(self, message: Run | Volume | RunEnd) -> Acknowledged:
         """Deliver one message; it is sent again until it is acknowledged, and the server drops duplicates.
@@ -101,7 +106,8 @@ class Sender(Closing):
                 if isinstance(message, Run) and reply.taken_as:
                     self._taken_as[run_id] = reply.taken_as
                 return reply
-            why = reply.why if reply else f"no answer from {self._address}; is `rtgod serve` running there?"
+            why = self._entrance.why_not or f"no answer from {self._address}; is `rtgod serve` running there?"
+            why = reply.why if reply else why
             if (left_s := give_up_s - time.monotonic()) <= 0:
                 raise ServerError(f"no acknowledgement within {self._patience_s:g} s: {why}")
             self._waiting(why)
@@ -117,7 +123,7 @@ class Sender(Closing):
     ) -> Acknowledged | Refused | Deferred | None:
         deadline_s = time.monotonic() + timeout_s
         # While there is no connection nothing can be sent: that wait must end, too.
-        if not self._socket.poll(_ms(timeout_s), zmq.POLLOUT):
+        if not self._entrance.poll(timeout_s, zmq.POLLOUT):
             return None
         if time.monotonic() >= self._pinged_s + _PING_S:
             self._pinged_s = time.monotonic()
@@ -132,7 +138,7 @@ class Sender(Closing):
     ) -> Acknowledged | Refused | Deferred | None:
         """The reply to this message: to an earlier one that was sent twice there may be two."""
         deadline_s = time.monotonic() + timeout_s
-        while (left_s := deadline_s - time.monotonic()) > 0 and self._socket.poll(_ms(left_s)):
+        while (left_s := deadline_s - time.monotonic()) > 0 and self._entrance.poll(left_s):
             reply = wire.from_frames(self._socket.recv_multipart())
             own = [(message.run_id, index)]
             if isinstance(reply, Refused):
@@ -155,6 +161,8 @@ class Reporter(Closing):
         What reports, for people: "display".
     clock : callable, optional
         Seconds; what events are timed by.
+    key : ClientKey, optional
+        For a server that asks for one.
 
     Raises
     ------
@@ -162,7 +170,9 @@ class Reporter(Closing):
         If the address is malformed.
     """
 
-    def __init__(self, address: str, kind: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, address: str, kind: str, clock: Callable[[], float] = time.monotonic, key: ClientKey | None = None
+    ) -> None:
         self.name = new_client_name(kind)
         self._kind, self._clock = kind, clock
         self._unacknowledged: dict[int, Event] = {}
@@ -171,7 +181,7 @@ class Reporter(Closing):
         self._pinged_s = self._sent_s = -math.inf
         self.refused = ""
         self._context = zmq.Context()
-        self._socket = _connect(self._context, zmq.DEALER, address)
+        self._socket, self._entrance = _connect(self._context, zmq.DEALER, address, key)
 
     @property
     def offset_s(self) -> float | None:
@@ -197,7 +207,7 @@ class Reporter(Closing):
 
     def poll(self) -> None:
         """Take replies in, and send what is due; call it as often as a frame is drawn."""
-        while self._socket.poll(0):
+        while self._entrance.poll(0):
             received_s = self._clock()
             try:
                 reply = wire.from_frames(self._socket.recv_multipart())
@@ -235,16 +245,18 @@ class Subscriber(Closing):
     ----------
     address : str
         The server's publish address, such as tcp://127.0.0.1:5556.
+    key : ClientKey, optional
+        For a server that asks for one.
 
     Raises
     ------
     ServerError
-        If the address is malformed.
+        If the address is malformed, or beyond loopback without a key.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, key: ClientKey | None = None) -> None:
         self._context = zmq.Context()
-        self._socket = _connect(self._context, zmq.SUB, address)
+        self._socket, self._entrance = _connect(self._context, zmq.SUB, address, key)
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
 
     def poll(self, timeout_s: float = 0.0) -> Message | None:
@@ -254,8 +266,10 @@ class Subscriber(Closing):
         ------
         WireError
             If what was published is not of this protocol.
+        ServerError
+            If the server turns this client away.
         """
-        if not self._socket.poll(_ms(timeout_s)):
+        if not self._entrance.poll(timeout_s):
             return None
         return wire.from_frames(self._socket.recv_multipart())
 
@@ -269,11 +283,9 @@ def new_client_name(kind: str) -> str:
     return f"{kind}-{host.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"[-LONGEST_CLIENT:]
 
 
-def _ms(seconds: float) -> int:
-    return max(0, math.ceil(seconds * 1e3))
-
-
-def _connect(context: zmq.Context[zmq.Socket[bytes]], kind: int, address: str) -> zmq.Socket[bytes]:
+def _connect(
+    context: zmq.Context[zmq.Socket[bytes]], kind: int, address: str, key: ClientKey | None
+) -> tuple[zmq.Socket[bytes], Entrance]:
     socket = context.socket(kind)
     socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
@@ -283,8 +295,7 @@ def _connect(context: zmq.Context[zmq.Socket[bytes]], kind: int, address: str) -
     # received and not yet read when the server goes.
     socket.setsockopt(zmq.IMMEDIATE, int(kind == zmq.DEALER))
     try:
-        socket.connect(address)
-    except zmq.ZMQError as error:
+        return socket, Entrance(socket, address, key)
+    except ServerError:
         context.destroy(linger=0)
-        raise ServerError(f"address {address!r}: write tcp://HOST:PORT ({error})") from error
-    return socket
+        raise

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 console = Console(stderr=True)
 
+Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Key to connect with, where one is asked for.")]
+
 
 def serve(
     bundle: Annotated[
@@ -48,6 +50,10 @@ def serve(
     new: Annotated[
         bool, typer.Option("--new", help="Begin a new session, though the last one in the folder was not ended.")
     ] = False,
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="Folder of keys (rtgod keys new): its clients alone get in. Needed beyond this machine."),
+    ] = None,
     settings: Annotated[
         Path | None, typer.Option(help="TOML file with pipeline settings, for a server without a bundle.")
     ] = None,
@@ -65,6 +71,7 @@ def serve(
     """
     from rtgod.bundle import DecoderBundle
     from rtgod.journal import JournalWriter, read_journal, unfinished
+    from rtgod.keys import read_server_keys
     from rtgod.logs import log_to
     from rtgod.server import Server
     from rtgod.session import Session, resume
@@ -83,6 +90,7 @@ def serve(
     session = Session(
         DecoderBundle.load(bundle) if bundle else None, PipelineSettings.from_toml(settings) if settings else None
     )
+    known = read_server_keys(keys) if keys else None
     warm_up()
     path = None if new else unfinished(journal, session.hello().bundle_id)
     with ExitStack() as stack:
@@ -93,12 +101,12 @@ def serve(
             writer = stack.enter_context(JournalWriter.resume(path))
             resumed = resume(read_journal(path), session)
             console.print(f"going on with {path}: {session.n_runs_ended} runs ended", highlight=False, soft_wrap=True)
-            server = stack.enter_context(Server(session, writer, ingest, publish, resumed))
+            server = stack.enter_context(Server(session, writer, ingest, publish, resumed, known))
         else:
             path = journal / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.rtgod"
             writer = stack.enter_context(JournalWriter(path))
             try:
-                server = stack.enter_context(Server(session, writer, ingest, publish))
+                server = stack.enter_context(Server(session, writer, ingest, publish, keys=known))
             except ServerError:
                 path.unlink()  # nothing was received: an empty journal would only puzzle
                 raise
@@ -110,6 +118,7 @@ def status(
     server: Annotated[
         str, typer.Option("--from", metavar="ADDRESS", help="Where the server publishes.")
     ] = "tcp://127.0.0.1:5556",
+    key: Key = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
     wait: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the server.")] = 5.0,
 ) -> None:
@@ -118,10 +127,11 @@ def status(
     The exit code is 1 if something keeps it from taking volumes, and 2 if it does not answer.
     """
     from rtgod.client import Subscriber
+    from rtgod.keys import read_client_key
     from rtgod.messages import Status
 
     deadline_s = time.monotonic() + wait
-    with Subscriber(server) as subscriber:
+    with Subscriber(server, read_client_key(key) if key else None) as subscriber:
         while not isinstance(message := subscriber.poll(max(0.0, deadline_s - time.monotonic())), Status):
             if time.monotonic() >= deadline_s:
                 raise ServerError(f"nothing was heard from {server} within {wait:g} s; is `rtgod serve` running there?")
@@ -166,6 +176,7 @@ def replay(
     subject: Annotated[str | None, typer.Option(help="Subject label; default from the file's name.")] = None,
     tr: Annotated[float | None, typer.Option(help="Repetition time in seconds, where the files give none.")] = None,
     series: Annotated[int | None, typer.Option(help="SeriesNumber to take from a folder that holds several.")] = None,
+    key: Key = None,
     again: Annotated[
         bool, typer.Option("--again", help="As another acquisition, though this server may have this run already.")
     ] = False,
@@ -182,6 +193,7 @@ def replay(
     the server has already is not counted twice: an interrupted replay, started again, goes on where it was.
     """
     from rtgod.client import Sender
+    from rtgod.keys import read_client_key
     from rtgod.replay import Sent, send_run
     from rtgod.sources import open_source
 
@@ -191,7 +203,11 @@ def replay(
     sent: list[Sent] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     acquisition = uuid.uuid4().hex if again else source.acquisition()
-    with Progress(*columns, console=console) as progress, Sender(to, 5.0, patience, progress.console.print) as sender:
+    own_key = read_client_key(key) if key else None
+    with (
+        Progress(*columns, console=console) as progress,
+        Sender(to, patience_s=patience, waiting=progress.console.print, key=own_key) as sender,
+    ):
         task = progress.add_task(source.run.run_id, total=source.run.n_volumes)
         for volume in send_run(source, sender, math.inf if full_speed else speed, acquisition=acquisition):
             sent.append(volume)

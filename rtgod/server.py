@@ -18,9 +18,11 @@ import zmq
 
 from rtgod import wire
 from rtgod.attendance import Attendance
+from rtgod.curve import Gatekeeper, is_loopback
 from rtgod.errors import RefusedError, ServerError, WireError
 from rtgod.files import Closing
 from rtgod.journal import JournalWriter
+from rtgod.keys import ServerKeys
 from rtgod.messages import (
     Acknowledged,
     Answer,
@@ -42,7 +44,6 @@ from rtgod.session import Incoming, Resumed, Session
 
 log = logging.getLogger(__name__)
 
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 _HEARTBEAT_S = 1.0
 #: Messages that wait for each peer: in, and out. Then it is the peer who waits, or who misses some.
 _MOST_WAITING, _MOST_UNSENT = 8, 100
@@ -78,26 +79,35 @@ class Server(Closing):
         Addresses such as tcp://127.0.0.1:5555; port * takes a free one.
     resumed : Resumed, optional
         Where the journal ends, if the session goes on from there.
+    keys : ServerKeys, optional
+        Then its clients alone get in, and each sends what its role may send.
 
     Raises
     ------
     ServerError
-        If an address is beyond loopback, malformed, or in use.
+        If an address is malformed, in use, or beyond loopback without keys.
     """
 
     def __init__(
-        self, session: Session, journal: JournalWriter, ingest: str, publish: str, resumed: Resumed | None = None
+        self,
+        session: Session,
+        journal: JournalWriter,
+        ingest: str,
+        publish: str,
+        resumed: Resumed | None = None,
+        keys: ServerKeys | None = None,
     ) -> None:
         self._session = session
         self._record = Record(journal)
         self._hello = session.hello()
         self._attendance = Attendance(journal.path.name)
         self._context = zmq.Context()
+        self._gatekeeper = Gatekeeper(self._context, keys) if keys else None
         try:
             self._ingest = self._bind(zmq.ROUTER, ingest)
             self._publish = self._bind(zmq.XPUB, publish)
         except ServerError:
-            self._context.destroy(linger=0)
+            self._close(linger_ms=0)
             raise
         # Subscribers that come late are told where things stand; a repeated subscription asks again.
         self._publish.setsockopt(zmq.XPUB_VERBOSE, 1)
@@ -121,22 +131,31 @@ class Server(Closing):
                 self._welcome()
             if self._ingest in ready:
                 identity, *frames = self._ingest.recv_multipart(copy=False)
-                self._receive(identity.bytes, [frame.buffer for frame in frames])
+                self._receive(identity.bytes, frames)
             if time.monotonic() >= self._next_heartbeat_s:
                 self._beat()
         self._end()
 
     def close(self) -> None:
         """Close the sockets; what was published and acknowledged still leaves within a second."""
-        self._context.destroy(linger=1000)
+        self._close(linger_ms=1000)
 
-    def _receive(self, identity: bytes, frames: list[memoryview]) -> None:
+    def _close(self, linger_ms: int) -> None:
+        if self._gatekeeper:
+            self._gatekeeper.close()
+        self._context.destroy(linger=linger_ms)
+
+    def _receive(self, identity: bytes, frames: list[zmq.Frame]) -> None:
         arrived_s = time.perf_counter()
         try:
-            message = wire.from_frames(frames)
+            message = wire.from_frames([frame.buffer for frame in frames])
         except WireError as error:
             log.warning("refused a malformed message: %s", error)
             self._reply(identity, Refused("", None, str(error)))
+            return
+        if self._gatekeeper and (why := self._gatekeeper.refusal(frames[0], message)):
+            log.warning("refused: %s", why)
+            self._reply(identity, Refused("", None, why))
             return
         match message:
             case Ping():
@@ -245,12 +264,14 @@ class Server(Closing):
         well_formed = address.startswith("tcp://") and host and re.fullmatch(r"\*|[0-9]{1,5}", port)
         if not well_formed or (port != "*" and int(port) > 65535):
             raise ServerError(f"address {address!r}: write tcp://127.0.0.1:PORT, or :* for a free port")
-        if host not in _LOOPBACK:
+        if not self._gatekeeper and not is_loopback(address):
             raise ServerError(
-                f"address {address}: beyond loopback a server must be authenticated, which this version cannot do yet; "
-                "use tcp://127.0.0.1:PORT and an SSH tunnel"
+                f"address {address}: beyond loopback whoever connects must have a key; make some with "
+                "`rtgod keys new NAME --role source --keys FOLDER` and serve with --keys FOLDER"
             )
         socket = self._context.socket(kind)
+        if self._gatekeeper:
+            self._gatekeeper.secure(socket)
         socket.setsockopt(zmq.IPV6, int(":" in host))
         # Nobody can make the server hold more than this: sources wait for replies, and subscribers only subscribe.
         socket.setsockopt(zmq.RCVHWM, _MOST_WAITING)

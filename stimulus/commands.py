@@ -34,6 +34,9 @@ def display(
     report_to: Annotated[
         str, typer.Option("--to", metavar="ADDRESS", help="Where the server takes in what was shown when.")
     ] = "tcp://127.0.0.1:5555",
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Key to connect with, where one is asked for.")
+    ] = None,
     backend: Annotated[
         Backend,
         typer.Option(
@@ -74,11 +77,15 @@ def display(
         typer.echo("display: no screenshot, text has no picture; install Xvfb for one")
         screenshot = None
     from rtgod.client import Reporter, Subscriber
+    from rtgod.keys import read_client_key
 
     with ExitStack() as stack:
         stopped = stack.enter_context(stopping_on_signals())
-        subscriber = stack.enter_context(Subscriber(server))  # first: a wrong address must not cost a full screen
-        reporter = stack.enter_context(Reporter(report_to, "display", time.time))
+        own_key = read_client_key(key) if key else None
+        subscriber = stack.enter_context(
+            Subscriber(server, own_key)
+        )  # first: a wrong address must not cost a full screen
+        reporter = stack.enter_context(Reporter(report_to, "display", time.time, own_key))
         window = stack.enter_context(opened(chosen, full_screen=full_screen, screen=screen))
         outputs = Outputs(screenshot=screenshot, log=log, ready_file=ready_file)
         loop = stack.enter_context(
