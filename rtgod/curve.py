@@ -23,7 +23,7 @@ from rtgod.messages import Event, Message, Ping, Run, RunEnd, Volume
 
 log = logging.getLogger(__name__)
 
-_ADDRESS = re.compile(r"tcp://(\S+):(?:\*|[0-9]{1,5})")
+_ADDRESS = re.compile(r"tcp://(\S+):(\*|[0-9]{1,5})")
 _DOMAIN = "rtgod"
 _MAY_SEND: dict[Role, tuple[type[Message], ...]] = {
     Role.SOURCE: (Run, Volume, RunEnd, Event, Ping),
@@ -46,11 +46,10 @@ def is_loopback(address: str) -> bool:
         If it is not of that form.
     """
     form = _ADDRESS.fullmatch(address)
-    if form is None:
+    if form is None or (form[2] != "*" and int(form[2]) > 65535):
         raise ValueError("not of that form")
-    host = form[1].strip("[]")
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return form[1] == "localhost" or ipaddress.ip_address(form[1].strip("[]")).is_loopback
     except ValueError:  # a name
         return False
 
@@ -148,6 +147,8 @@ class Entrance:
         self._was_in = False
         self._n_breaks = 0
         self._again_s = math.inf
+        # Nothing is queued for a server that is not there, and `poll` for sending tells that one is.
+        socket.setsockopt(zmq.IMMEDIATE, 1)
         if key is not None:
             socket.setsockopt_string(zmq.CURVE_SERVERKEY, key.server)
             socket.setsockopt_string(zmq.CURVE_PUBLICKEY, key.public)
@@ -159,7 +160,7 @@ class Entrance:
             | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
         )
         try:
-            if key is None and not is_loopback(address):
+            if not is_loopback(address) and key is None:
                 raise ServerError(f"address {address}: beyond this machine a key is needed; {_GET_A_KEY}")
             socket.connect(address)
         except (ValueError, zmq.ZMQError) as error:
@@ -181,6 +182,8 @@ class Entrance:
         while True:
             if time.monotonic() >= self._again_s:
                 self._again_s = math.inf
+                # Without the first, libzmq takes the second for a connection that it has already.
+                self._socket.disconnect(self._address)
                 self._socket.connect(self._address)
             wait_s = min(deadline_s, self._again_s) - time.monotonic()
             ready = dict(poller.poll(max(0, math.ceil(wait_s * 1e3))))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from rtgod.keys import Role, add_client, read_clients, revoke_client
 
@@ -17,7 +16,6 @@ Folder = Annotated[
     Path, typer.Option("--keys", help="The server's folder of keys, as for `rtgod serve --keys`; made if need be.")
 ]
 _KEYS = Path("keys")
-_CONSOLE = Console(soft_wrap=True, highlight=False, markup=False)
 
 
 @keys.command("new")
@@ -31,7 +29,7 @@ def new(
 ) -> None:
     """Make a client's key, where the server is; the first time, the server's own too."""
     path = add_client(folder, name, role)
-    _CONSOLE.print(
+    print(
         f"{path}: move it to the machine of {name!r}, over a way that you trust, and give it there with --key\n"
         f"rtgod serve --keys {folder} lets it in once it is started again"
     )
@@ -41,11 +39,11 @@ def new(
 def ls(folder: Folder = _KEYS) -> None:
     """List who may connect: name, role and public key."""
     for client in read_clients(folder):
-        _CONSOLE.print(f"{client.name}\t{client.role}\t{client.public}")
+        print(f"{client.name}\t{client.role}\t{client.public}")
 
 
 @keys.command("revoke")
 def revoke(name: Name, folder: Folder = _KEYS) -> None:
     """Take a client's access away; it ends when the server is started again."""
     revoke_client(folder, name)
-    _CONSOLE.print(f"{name} is out once `rtgod serve --keys {folder}` is started again")
+    print(f"{name} is out once `rtgod serve --keys {folder}` is started again")
