@@ -147,8 +147,6 @@ class Entrance:
         self._was_in = False
         self._n_breaks = 0
         self._again_s = math.inf
-        # Nothing is queued for a server that is not there, and `poll` for sending tells that one is.
-        socket.setsockopt(zmq.IMMEDIATE, 1)
         if key is not None:
             socket.setsockopt_string(zmq.CURVE_SERVERKEY, key.server)
             socket.setsockopt_string(zmq.CURVE_PUBLICKEY, key.public)

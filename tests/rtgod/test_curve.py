@@ -70,6 +70,7 @@ def client(address, key, kind=zmq.DEALER):
     context = zmq.Context()
     try:
         socket = context.socket(kind)
+        socket.setsockopt(zmq.IMMEDIATE, int(kind == zmq.DEALER))
         socket.setsockopt(zmq.SNDTIMEO, 0)
         if kind == zmq.SUB:
             socket.subscribe(b"")
