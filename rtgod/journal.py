@@ -8,13 +8,14 @@ then the file was damaged.
 
 from __future__ import annotations
 
-import io
+import errno
+import logging
 import os
 import shutil
 import struct
 import zlib
-from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -29,46 +30,55 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+log = logging.getLogger(__name__)
+
 MAGIC = b"rtgod journal 1\n"
+SUFFIX = ".rtgod"
 _MARK = b"\nrec"
 _HEAD = struct.Struct("<4sII")
+#: A body's beginning: number of frames and length of the first, the header.
+_FIRST_FRAME = struct.Struct("<II")
+#: What is damaged is searched in pieces of so many bytes, for it may be most of a session.
+_PIECE = 1 << 20
+#: What a file system says that knows no locks, or no flushing of folders.
+_NOT_KNOWN = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class JournalWriter(Closing):
-    """Appends messages to a new journal file, which no other process can write to meanwhile.
+    """Appends messages to a journal file, which no other process can write to meanwhile.
 
     When the disk is full, or refuses otherwise, what was asked for raises; the next call first brings the file back to
-    what it was, so that no part of a record ever stays between whole ones.
+    what was appended before, so that no part of a record ever stays between whole ones.
 
     Parameters
     ----------
     path : Path
-        Must not exist: a journal is never overwritten.
+        A new file, as a journal is never overwritten; or the one to append to.
+    new : bool
 
     Raises
     ------
     JournalError
-        If the file exists or cannot be made.
+        If the file exists or cannot be made; see also `resume`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, new: bool = True) -> None:
+        self.path = path
+        self._file = _create(path) if new else _open_again(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("xb", buffering=0)
-        except OSError as error:
-            if path.is_file():
-                raise JournalError(f"journal {path}: exists already; a journal is never overwritten") from error
-            raise JournalError(
-                f"journal {path}: cannot be written ({error.strerror}); choose another --journal"
-            ) from error
-        self._open(path, file, 0)
-        try:
-            self._append(MAGIC)
+            _lock(path, self._file)
+            # Nothing behind these bytes is trusted: the records after them are kept here, too, and written again.
+            self._flushed = 0 if new else _end_of_records(path)
+            self._unflushed = [MAGIC] if new else []
+            self._torn = True
             self.flush()
-            _flush_folder(path.parent)
+            if new:
+                with self._changing():
+                    _flush_folder(path.parent)
         except JournalError:
-            file.close()
-            path.unlink()
+            self._file.close()
+            if new:
+                path.unlink()
             raise
 
     @classmethod
@@ -81,18 +91,7 @@ class JournalWriter(Closing):
             If it cannot be written, another process writes to it, it is no journal, or has a damaged record before its
             end.
         """
-        try:
-            file = path.open("r+b", buffering=0)
-        except OSError as error:
-            raise JournalError(f"journal {path}: cannot be written ({error.strerror})") from error
-        writer = cls.__new__(cls)
-        try:
-            writer._open(path, file, _end_of_records(path))
-            writer._mend()
-        except JournalError:
-            file.close()
-            raise
-        return writer
+        return cls(path, new=False)
 
     def append(self, message: Message) -> None:
         """Write one message; it is safe from a crash of this process, and from a power cut after `flush`.
@@ -100,9 +99,13 @@ class JournalWriter(Closing):
         Raises
         ------
         JournalError
-            If it cannot be written; then no trace of it stays.
+            If it cannot be written; then no trace of it stays after the next call.
         """
-        self._append(_record_of(message))
+        record = _record_of(message)
+        self._mend()
+        with self._changing():
+            _write_all(self._file, record)
+            self._unflushed.append(record)
 
     def keep(self, message: Message) -> None:
         """Write one message, and wait until it, and all before it, is on the disk.
@@ -110,7 +113,7 @@ class JournalWriter(Closing):
         Raises
         ------
         JournalError
-            If it cannot be; then no trace of it stays.
+            If it cannot be; then no trace of it stays after the next call.
         """
         self.append(message)
         try:
@@ -128,16 +131,17 @@ class JournalWriter(Closing):
             If it cannot be; it is written again by the next call.
         """
         self._mend()
-        try:
+        with self._changing():
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise self._failed(error) from error
         self._flushed += sum(map(len, self._unflushed))
         self._unflushed.clear()
 
     def free_bytes(self) -> int:
-        """Room that is left on the disk."""
-        return shutil.disk_usage(self.path.parent).free
+        """Room that is left on the disk; none where it is gone."""
+        try:
+            return shutil.disk_usage(self.path.parent).free
+        except OSError:
+            return 0
 
     def close(self) -> None:
         """Flush and close."""
@@ -147,38 +151,29 @@ class JournalWriter(Closing):
             finally:
                 self._file.close()
 
-    def _open(self, path: Path, file: FileIO, flushed: int) -> None:
-        self.path, self._file = path, file
-        #: Bytes that are known to be on the disk, and the records after them.
-        self._flushed = flushed
-        self._unflushed: list[bytes] = []
-        self._damaged = True  # so far nobody has said where the file ends
-        _lock(path, file)
-
-    def _append(self, record: bytes) -> None:
-        self._mend()
-        try:
-            _write_all(self._file, record)
-        except OSError as error:
-            raise self._failed(error) from error
-        self._unflushed.append(record)
-
     def _mend(self) -> None:
-        """After a failure, go back to what is known to be on the disk: what was written since may be lost by now."""
-        if not self._damaged:
-            return
-        try:
-            self._file.truncate(self._flushed)
-            self._file.seek(self._flushed)
-            _write_all(self._file, b"".join(self._unflushed))
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise self._failed(error) from error
-        self._damaged = False
+        """After a failure, write again what may be lost by now, and cut off what is behind it.
 
-    def _failed(self, error: OSError) -> JournalError:
-        self._damaged = True
-        return JournalError(f"journal {self.path}: cannot be written ({error.strerror}); is the disk full?")
+        A flush that failed may have thrown away what it could not write (fsync(2)), so all since the last that did not
+        fail is written; over itself, so that a crash now loses nothing either.
+        """
+        if self._torn:
+            with self._changing():
+                self._file.seek(self._flushed)
+                _write_all(self._file, b"".join(self._unflushed))
+                self._file.truncate()
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Unless the block ends well, the file needs mending."""
+        self._torn = True
+        try:
+            yield
+        except OSError as error:
+            raise JournalError(
+                f"journal {self.path}: cannot be written ({error.strerror}); make room on its disk, or allow writing"
+            ) from error
+        self._torn = False
 
 
 def unfinished(folder: Path, bundle_id: str | None) -> Path | None:
@@ -188,22 +183,39 @@ def unfinished(folder: Path, bundle_id: str | None) -> Path | None:
     ----------
     folder : Path
     bundle_id : str or None
-        A journal that was made with another bundle is passed over, as is one without a whole record.
+        A journal that was made with another bundle is passed over, as is one without a whole record at its beginning:
+        nothing in it was acknowledged, or nobody can tell whose it is.
 
     Raises
     ------
     JournalError
-        If a journal cannot be read.
+        If the folder cannot be read.
+    """
+    for path in reversed(journals(folder)):
+        try:
+            first, last = _ends(path)
+        except JournalError as error:
+            # A session must begin even where a stranger's file lies.
+            log.warning("passed over: %s", error)
+            continue
+        if isinstance(first, Hello) and first.bundle_id == bundle_id:
+            return None if isinstance(last, SessionEnd) else path
+    return None
+
+
+def journals(folder: Path) -> list[Path]:
+    """The journals of a folder, the one that was written to last at the end; none if there is no folder.
+
+    Raises
+    ------
+    JournalError
+        If the folder cannot be read.
     """
     try:
-        newest_first = sorted(folder.glob("*.rtgod"), key=lambda path: (path.stat().st_mtime_ns, path), reverse=True)
-        for path in newest_first:
-            first, last = _ends(path)
-            if isinstance(first, Hello) and first.bundle_id == bundle_id:
-                return None if isinstance(last, SessionEnd) else path
+        found = [path for path in folder.glob(f"*{SUFFIX}") if path.is_file()]
+        return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path))
     except OSError as error:
         raise JournalError(f"journals in {folder}: cannot be read ({error.strerror})") from error
-    return None
 
 
 def read_journal(path: Path) -> Iterator[Message]:
@@ -223,42 +235,85 @@ def read_journal(path: Path) -> Iterator[Message]:
     JournalError
         If the file cannot be read, is no journal, or has a damaged record before its end.
     """
-    try:
-        for body in _bodies(path):
-            yield wire.from_frames(_split(body))
-    except WireError as error:
-        raise JournalError(f"journal {path}: written by another version of rtgod ({error})") from error
+    for message, _ in read_records(path):
+        yield message
 
 
-def _bodies(path: Path) -> Iterator[bytes]:
-    """Bodies of all records up to the last whole one."""
+def read_records(path: Path) -> Iterator[tuple[Message, int]]:
+    """What `read_journal` gives, each message with the number of bytes up to the end of its record."""
+    with _reading(path) as (file, size):
+        end = len(MAGIC)
+        while (body := _read_record(file, size)) is not None:
+            end = file.tell()
+            yield _message_of(body), end
+        if _has_record(file, end, size):
+            raise JournalError(f"{path}: damaged {end} bytes from its start; restore a copy")
+
+
+def read_headers(path: Path) -> Iterator[bytes]:
+    """JSON headers of a journal's messages, without their arrays.
+
+    Quick, because most of the file is passed over; so no checksum is compared, and the last may be no header.
+
+    Raises
+    ------
+    JournalError
+        If the file cannot be read or is no journal.
+    """
+    with _reading(path) as (file, size):
+        for start in _starts(file, size):
+            file.seek(start + _HEAD.size)
+            n_frames, length = _FIRST_FRAME.unpack(file.read(_FIRST_FRAME.size).ljust(_FIRST_FRAME.size, b"\0"))
+            file.seek(4 * (n_frames - 1), os.SEEK_CUR)
+            yield file.read(min(length, wire.MAX_HEADER_BYTES))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """A journal at its first record, and its size for now: a server may be writing on."""
     try:
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
                 raise JournalError(f"{path}: not a journal of this version of rtgod")
-            size = os.fstat(file.fileno()).st_size
-            start = file.tell()
-            while (body := _read_record(file, size)) is not None:
-                start = file.tell()
-                yield body
-            file.seek(start)
-            # No further than `size`: a server may be writing on.
-            if _has_record(file.read(size - start)):
-                raise JournalError(f"{path}: damaged {start} bytes from its start; restore a copy")
+            yield file, os.fstat(file.fileno()).st_size
+    except WireError as error:
+        raise JournalError(f"journal {path}: written by another version of rtgod ({error})") from error
     except OSError as error:
         raise JournalError(f"journal {path}: cannot be read ({error.strerror})") from error
 
 
-def _record_of(message: Message) -> bytes:
-    frames = [bytes(frame) for frame in wire.to_frames(message)]
-    body = b"".join([struct.pack(f"<{1 + len(frames)}I", len(frames), *map(len, frames)), *frames])
-    return _HEAD.pack(_MARK, len(body), zlib.crc32(body)) + body
+def _create(path: Path) -> FileIO:
+    try:
+        made = [folder for folder in path.parents if not folder.exists()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in made:
+            _flush_folder(folder.parent)
+        return path.open("xb", buffering=0)
+    except OSError as error:
+        if path.is_file():
+            raise JournalError(f"journal {path}: exists already; a journal is never overwritten") from error
+        raise JournalError(f"journal {path}: cannot be written ({error.strerror}); choose another --journal") from error
 
 
-def _write_all(file: FileIO, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
+def _flush_folder(folder: Path) -> None:
+    """Wait until the names of a folder's files are on the disk."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_KNOWN:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _open_again(path: Path) -> FileIO:
+    try:
+        return path.open("r+b", buffering=0)
+    except OSError as error:
+        raise JournalError(f"journal {path}: cannot be written ({error.strerror})") from error
 
 
 def _lock(path: Path, file: FileIO) -> None:
@@ -267,48 +322,56 @@ def _lock(path: Path, file: FileIO) -> None:
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise JournalError(
+            f"journal {path}: another process writes to it; is another server running? Stop it, or begin a session of "
+            "its own with --new"
+        ) from error
     except OSError as error:
-        raise JournalError(f"journal {path}: another process writes to it; is another server running?") from error
-
-
-def _flush_folder(folder: Path) -> None:
-    """Wait until the names of a folder's files are on the disk, too."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        if error.errno not in _NOT_KNOWN:
+            raise JournalError(f"journal {path}: cannot be locked ({error.strerror})") from error
 
 
 def _end_of_records(path: Path) -> int:
     """Bytes up to the end of the last whole record."""
-    end = len(MAGIC)
-    for body in _bodies(path):
-        end += _HEAD.size + len(body)
-    return end
+    return max((end for _, end in read_records(path)), default=len(MAGIC))
+
+
+def _record_of(message: Message) -> bytes:
+    frames = wire.to_frames(message)
+    parts = [struct.pack(f"<{1 + len(frames)}I", len(frames), *map(len, frames)), *frames]
+    checksum = 0
+    for part in parts:
+        checksum = zlib.crc32(part, checksum)
+    return b"".join([_HEAD.pack(_MARK, sum(map(len, parts)), checksum), *parts])
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
 
 
 def _ends(path: Path) -> tuple[Message | None, Message | None]:
-    """The first and the last whole record of a journal, without reading those between."""
-    with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            return None, None
-        size, first = os.fstat(file.fileno()).st_size, file.tell()
-        starts: deque[int] = deque(maxlen=2)
-        while len(head := file.read(_HEAD.size)) == _HEAD.size:
-            mark, length, _ = _HEAD.unpack(head)
-            if mark != _MARK or file.tell() + length > size:
-                break
-            starts.append(file.tell() - _HEAD.size)
-            file.seek(length, os.SEEK_CUR)
-        found: list[Message | None] = []
-        for start in (first, *reversed(starts)):
+    """The first record of a journal and the last that has a head, without reading those between; None if not whole."""
+    with _reading(path) as (file, size):
+        bodies = []
+        for start in (len(MAGIC), max(_starts(file, size), default=len(MAGIC))):
             file.seek(start)
-            body = _read_record(file, size)
-            found.append(wire.from_frames(_split(body)) if body is not None else None)
-    # The last may have its length but not its content.
-    return found[0], next((message for message in found[1:] if message is not None), None)
+            bodies.append(_read_record(file, size))
+        first, last = (None if body is None else _message_of(body) for body in bodies)
+        return first, last
+
+
+def _starts(file: BinaryIO, size: int) -> Iterator[int]:
+    """Where the records start whose heads are whole and announce no more than is there."""
+    start = len(MAGIC)
+    while file.seek(start) == start and len(head := file.read(_HEAD.size)) == _HEAD.size:
+        mark, length, _ = _HEAD.unpack(head)
+        if mark != _MARK or start + _HEAD.size + length > size:
+            return
+        yield start
+        start += _HEAD.size + length
 
 
 def _read_record(file: BinaryIO, size: int) -> bytes | None:
@@ -324,23 +387,29 @@ def _read_record(file: BinaryIO, size: int) -> bytes | None:
     return body if zlib.crc32(body) == checksum else None
 
 
-def _has_record(data: bytes) -> bool:
-    """Whether a whole record lies anywhere in `data`."""
-    file, position = io.BytesIO(data), data.find(_MARK)
-    while position >= 0:
-        file.seek(position)
-        if _read_record(file, len(data)) is not None:
-            return True
-        position = data.find(_MARK, position + 1)
+def _has_record(file: BinaryIO, start: int, size: int) -> bool:
+    """Whether a whole record lies anywhere from `start` on in a file of `size` bytes."""
+    for offset in range(start, size, _PIECE):
+        file.seek(offset)
+        # A mark may lie across two pieces.
+        piece = file.read(min(_PIECE + len(_MARK) - 1, size - offset))
+        position = piece.find(_MARK)
+        while position >= 0:
+            file.seek(offset + position)
+            if _read_record(file, size) is not None:
+                return True
+            position = piece.find(_MARK, position + 1)
     return False
 
 
-def _split(body: bytes) -> list[memoryview]:
-    view = memoryview(body)
-    (n_frames,) = struct.unpack_from("<I", view)
-    lengths = struct.unpack_from(f"<{n_frames}I", view, 4)
-    frames, start = [], 4 + 4 * n_frames
+def _message_of(body: bytes) -> Message:
+    try:
+        (n_frames,) = struct.unpack_from("<I", body)
+        lengths = struct.unpack_from(f"<{n_frames}I", body, 4)
+    except struct.error as error:
+        raise WireError(f"a record without its frames: {error}") from error
+    view, frames, start = memoryview(body), [], 4 + 4 * n_frames
     for length in lengths:
         frames.append(view[start : start + length])
         start += length
-    return frames
+    return wire.from_frames(frames)
