@@ -68,7 +68,7 @@ class JournalWriter(Closing):
         try:
             _lock(path, self._file)
             # Nothing behind these bytes is trusted: the records after them are kept here, too, and written again.
-            self._flushed = 0 if new else _end_of_records(path)
+            self._flushed = 0 if new else end_of_records(path)
             self._unflushed = [MAGIC] if new else []
             self._torn = True
             self.flush()
@@ -235,19 +235,19 @@ def read_journal(path: Path) -> Iterator[Message]:
     JournalError
         If the file cannot be read, is no journal, or has a damaged record before its end.
     """
-    for message, _ in read_records(path):
+    for message, _ in _read_records(path):
         yield message
 
 
-def read_records(path: Path) -> Iterator[tuple[Message, int]]:
-    """What `read_journal` gives, each message with the number of bytes up to the end of its record."""
-    with _reading(path) as (file, size):
-        end = len(MAGIC)
-        while (body := _read_record(file, size)) is not None:
-            end = file.tell()
-            yield _message_of(body), end
-        if _has_record(file, end, size):
-            raise JournalError(f"{path}: damaged {end} bytes from its start; restore a copy")
+def end_of_records(path: Path) -> int:
+    """Bytes up to the end of the last whole record, all of which is compared with its checksums.
+
+    Raises
+    ------
+    JournalError
+        As `read_journal` does.
+    """
+    return max((end for _, end in _read_records(path)), default=len(MAGIC))
 
 
 def read_headers(path: Path) -> Iterator[bytes]:
@@ -266,6 +266,17 @@ def read_headers(path: Path) -> Iterator[bytes]:
             n_frames, length = _FIRST_FRAME.unpack(file.read(_FIRST_FRAME.size).ljust(_FIRST_FRAME.size, b"\0"))
             file.seek(4 * (n_frames - 1), os.SEEK_CUR)
             yield file.read(min(length, wire.MAX_HEADER_BYTES))
+
+
+def _read_records(path: Path) -> Iterator[tuple[Message, int]]:
+    """Each message with the number of bytes up to the end of its record."""
+    with _reading(path) as (file, size):
+        end = len(MAGIC)
+        while (body := _read_record(file, size)) is not None:
+            end = file.tell()
+            yield _message_of(body), end
+        if _has_record(file, end, size):
+            raise JournalError(f"{path}: damaged {end} bytes from its start; restore a copy")
 
 
 @contextmanager
@@ -330,11 +341,6 @@ def _lock(path: Path, file: FileIO) -> None:
     except OSError as error:
         if error.errno not in _NOT_KNOWN:
             raise JournalError(f"journal {path}: cannot be locked ({error.strerror})") from error
-
-
-def _end_of_records(path: Path) -> int:
-    """Bytes up to the end of the last whole record."""
-    return max((end for _, end in read_records(path)), default=len(MAGIC))
 
 
 def _record_of(message: Message) -> bytes:

@@ -1,0 +1,245 @@
+"""A journal as files that other programs read: NIfTI for the volumes, tables for what was answered and what happened.
+
+The journal is read once, in its order, and a run's volumes wait on the disk until it is over: how many there are, and
+of which number type, is only known then.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import IO, Any
+
+import nibabel as nib
+import numpy as np
+
+from rtgod.errors import InputError
+from rtgod.files import appearing_whole
+from rtgod.journal import read_journal
+from rtgod.messages import Answer, Block, Event, Message, Motion, NotReady, Ranking, Run, RunEnd, Volume
+
+_ANSWER_COLUMNS = (
+    *("index", "kind", "reason", "detail", "top1", "n_volumes", "n_blocks", "block", "final"),
+    *("probability_top1", "probability_top5", "probability_top10", "age_s", "latency_ms"),
+)
+#: fMRIPrep's names for confounds: mm and radians.
+_MOTION_COLUMNS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z", "framewise_displacement")
+_EVENT_COLUMNS = (
+    *("received_utc_s", "server_utc_s", "client_s", "offset_s", "offset_error_s"),
+    *("client", "number", "run_id", "kind", "value"),
+)
+#: More along one dimension needs NIfTI-2.
+_MOST_NIFTI1 = 2**15 - 1
+_LONGEST_NAME = 100
+
+Cell = str | float | None
+Row = Callable[[Iterable[Cell]], None]
+
+
+def export_journal(journal: Path, out: Path) -> list[str]:
+    """Write the runs and events of a journal into a new folder.
+
+    Parameters
+    ----------
+    journal : Path
+        Up to its last whole record; a server may be writing to it.
+    out : Path
+        Must not exist. Each run gets NAME_bold.nii.gz with a sidecar NAME_bold.json that lists the lost volumes, which
+        are zeros; NAME_events.tsv, its trials; NAME_answers.tsv, a row for each answer; NAME_motion.tsv, a row for each
+        volume. The clients' events of all runs are in client_events.tsv.
+
+    Returns
+    -------
+    list of str
+        NAME of each run: its own, less what file names cannot have.
+
+    Raises
+    ------
+    JournalError
+        If the journal cannot be read.
+    InputError
+        If the folder exists or cannot be written.
+    """
+    if out.exists():
+        raise InputError(f"{out}: exists already; give a folder that does not")
+    try:
+        # "events.tsv" alone would be taken for the trials of every run beside it (BIDS's inheritance principle).
+        with appearing_whole(out) as folder, _table(folder / "client_events.tsv", _EVENT_COLUMNS) as write_event:
+            names = ["client"]
+            for run, messages in _by_run(_without_events(read_journal(journal), write_event)):
+                names.append(_file_name(run.run_id, names))
+                _write_run(run, messages, folder, names[-1])
+            return names[1:]
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
+
+
+def _without_events(messages: Iterable[Message], write: Row) -> Iterator[Message]:
+    for message in messages:
+        if isinstance(message, Event):
+            write(_event_row(message))
+        else:
+            yield message
+
+
+def _by_run(messages: Iterable[Message]) -> Iterator[tuple[Run, Iterator[Message]]]:
+    """Each run, and all from it to the next."""
+    current: Run | None = None
+
+    def run_of(message: Message) -> Run | None:
+        nonlocal current
+        if isinstance(message, Run):
+            current = message
+        return current
+
+    for run, part in groupby(messages, run_of):
+        if run is not None:
+            yield run, part
+
+
+def _write_run(run: Run, messages: Iterable[Message], folder: Path, name: str) -> None:
+    places: dict[int, tuple[int, np.dtype[Any]]] = {}
+    motion: dict[int, Motion] = {}
+    n_volumes = 0
+    if run.blocks:
+        with _table(folder / f"{name}_events.tsv", ("onset", "duration", "trial_type")) as write:
+            for row in _block_rows(run.blocks):
+                write(row)
+    with tempfile.TemporaryFile(dir=folder) as voxels:
+        with _table(folder / f"{name}_answers.tsv", _ANSWER_COLUMNS) as write:
+            for message in messages:
+                match message:
+                    case Volume():
+                        places[message.index] = voxels.tell(), message.data.dtype
+                        voxels.write(message.data.tobytes(order="F"))
+                        n_volumes = max(n_volumes, message.index + 1)
+                    case Ranking() | NotReady():
+                        write(_answer_row(message))
+                        if message.motion:
+                            motion[message.index] = message.motion
+                        n_volumes = max(n_volumes, message.index + 1)
+                    case RunEnd():
+                        n_volumes = max(n_volumes, message.n_volumes)
+        if places:
+            _write_bold(folder / f"{name}_bold.nii.gz", run, n_volumes, places, voxels)
+    with _table(folder / f"{name}_motion.tsv", _MOTION_COLUMNS) as write:
+        for index in range(n_volumes):
+            write(_motion_row(motion.get(index)))
+    sidecar = {
+        "RepetitionTime": run.tr_s,
+        "RunId": run.run_id,
+        "Subject": run.subject,
+        "LostVolumes": [index for index in range(n_volumes) if index not in places],
+    }
+    (folder / f"{name}_bold.json").write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_bold(
+    path: Path, run: Run, n_volumes: int, places: Mapping[int, tuple[int, np.dtype[Any]]], voxels: IO[bytes]
+) -> None:
+    """Write a run's volumes, of which one may be in memory at a time.
+
+    Parameters
+    ----------
+    path : Path
+    run : Run
+    n_volumes : int
+    places : mapping of int to tuple of int and dtype
+        Where each volume that came begins in `voxels`, and its number type.
+    voxels : binary file
+    """
+    # Sources that scale their volumes may give one of them another type than the next.
+    dtype = np.result_type(*(dtype for _, dtype in places.values())).newbyteorder("<")
+    n_voxels = math.prod(run.shape)
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", 1, raw, mtime=0) as file:
+        _header(run, n_volumes, dtype).write_to(file)
+        for index in range(n_volumes):
+            volume = np.zeros(n_voxels, dtype)
+            if index in places:
+                position, own = places[index]
+                voxels.seek(position)
+                volume[:] = np.frombuffer(voxels.read(n_voxels * own.itemsize), own)
+            file.write(volume.data)
+
+
+def _header(run: Run, n_volumes: int, dtype: np.dtype[Any]) -> Any:
+    fits = max(*run.shape, n_volumes) <= _MOST_NIFTI1
+    header = (nib.Nifti1Header if fits else nib.Nifti2Header)(endianness="<")
+    header.set_data_dtype(dtype)
+    header.set_data_shape((*run.shape, n_volumes))
+    header.set_slope_inter(1, 0)
+    header.set_sform(run.affine, "scanner")
+    header.set_qform(run.affine, "scanner")
+    header.set_zooms((*header.get_zooms()[:3], run.tr_s))
+    header.set_xyzt_units("mm", "sec")
+    return header
+
+
+def _block_rows(blocks: Iterable[Block]) -> Iterator[tuple[Cell, ...]]:
+    for number, block in enumerate(blocks):
+        # Without a label it is like no other: "n/a" would make it rest.
+        yield block.onset_s, block.duration_s, block.label or f"block {number}"
+
+
+def _answer_row(answer: Answer) -> tuple[Cell, ...]:
+    latency_ms = sum(answer.stage_ms.values()) if answer.stage_ms else None
+    if isinstance(answer, NotReady):
+        return answer.index, "not ready", answer.reason, answer.detail, *[None] * 9, latency_ms
+    return (
+        *(answer.index, "ranking", None, None, answer.top[0] if answer.top else None),
+        *(answer.n_volumes, answer.n_blocks, answer.block, "true" if answer.final else "false"),
+        *(answer.probability or [None] * 3),
+        *(answer.age_s, latency_ms),
+    )
+
+
+def _motion_row(motion: Motion | None) -> tuple[Cell, ...]:
+    if motion is None:
+        return (None,) * len(_MOTION_COLUMNS)
+    return *motion.translation_mm, *map(math.radians, motion.rotation_deg), motion.framewise_displacement_mm
+
+
+def _event_row(event: Event) -> tuple[Cell, ...]:
+    server_utc_s = None if event.offset_s is None else event.at_s + event.offset_s
+    return (
+        *(event.received_utc_s, server_utc_s, event.at_s, event.offset_s, event.offset_error_s),
+        *(event.client, event.number, event.run_id, event.kind, event.value),
+    )
+
+
+def _file_name(run_id: str, taken: Iterable[str]) -> str:
+    """What a run's files are called: never hidden, never in another folder, never like another's."""
+    wanted = re.sub(r"[^\w.+~-]", "-", run_id, flags=re.ASCII).lstrip(".")[:_LONGEST_NAME] or "run"
+    # Some file systems take capitals for small letters.
+    known = {name.casefold() for name in taken}
+    name, number = wanted, 1
+    while name.casefold() in known:
+        number += 1
+        name = f"{wanted}+{number}"
+    return name
+
+
+@contextmanager
+def _table(path: Path, columns: Iterable[str]) -> Iterator[Row]:
+    """A new table as BIDS has them; gives what writes a row."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+
+        def write(cells: Iterable[Cell]) -> None:
+            file.write("\t".join(map(_text, cells)) + "\n")
+
+        write(columns)
+        yield write
+
+
+def _text(cell: Cell) -> str:
+    if cell is None or cell == "":
+        return "n/a"
+    # BIDS tables know no quoting: what would end a cell, or a line, is written as Python writes it.
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(cell))

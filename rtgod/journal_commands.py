@@ -1,0 +1,102 @@
+"""The commands `rtgod journal ls`, `verify` and `export`: what was recorded, whether it is whole, and for others.
+
+What takes long to import is imported when a command runs, so that the others start quickly.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rtgod.errors import JournalError
+
+if TYPE_CHECKING:
+    from rtgod.account import Account, RunAccount
+
+journal = typer.Typer(help="Journals of sessions: all that came in, and what was answered.", no_args_is_help=True)
+
+File = Annotated[Path, typer.Argument(help="A journal (.rtgod).")]
+
+_SESSION_COLUMNS = ("journal", "written", "MB", "session", "events", "subject")
+_RUN_COLUMNS = ("run", "taken", "answered", "lost", "rankings", "end")
+
+
+@journal.command("ls")
+def ls(folder: Annotated[Path, typer.Argument(help="As for `rtgod serve --journal`.")] = Path("journals")) -> None:
+    """List the journals of a folder, the newest last, with a line for each run. No checksum is compared."""
+    from rtgod.account import account
+    from rtgod.journal import journals, read_headers
+
+    table = Table(*_SESSION_COLUMNS, *_RUN_COLUMNS, box=None, padding=(0, 2, 0, 0))
+    for path in journals(folder):
+        try:
+            found = account(read_headers(path))
+        except JournalError as error:
+            print(error, file=sys.stderr)
+            continue
+        session = _session_cells(path, found)
+        for run in [_run_cells(run) for run in found.runs.values()] or [["none"]]:
+            table.add_row(*map(Text, [*session, *run]))
+            session = [""] * len(session)
+    # As wide as it is where no screen limits it: programs read lines.
+    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+
+
+@journal.command("verify")
+def verify(path: File) -> None:
+    """Compare every checksum, and look for volumes that were not answered exactly once.
+
+    The exit code is 2 if something is wrong. A torn tail is not: the server cuts it off when it goes on.
+    """
+    from rtgod.account import account, spans
+    from rtgod.journal import end_of_records, read_headers
+
+    # Before the rest is read, as a server may be writing on.
+    size = path.stat().st_size if path.is_file() else 0
+    end = end_of_records(path)
+    found = account(read_headers(path))
+    print(f"{path}: {end / 1e6:.1f} MB, every checksum is right; {_state(found)}")
+    if size > end:
+        print(f"torn tail of {size - end} bytes: a record that was being written and was not acknowledged")
+    for run in found.runs.values():
+        print(f"run {run.run_id}: {len(run.taken)} volumes taken, lost: {spans(run.lost) or 'none'}")
+        if run.owed and not found.ended:
+            print(f"run {run.run_id}: volumes {spans(run.owed)} will be answered when the server goes on")
+    for problem in found.problems:
+        print(f"wrong: {problem}")
+    if found.problems:
+        raise typer.Exit(2)
+
+
+@journal.command("export")
+def export(path: File, out: Annotated[Path, typer.Option("--out", help="Folder to make; it must not exist.")]) -> None:
+    """Write each run as NIfTI, with tables of its trials, answers and head motion, and the clients' events."""
+    from rtgod.export import export_journal
+
+    names = export_journal(path, out)
+    print(f"{out}: {len(names)} runs ({', '.join(names)})" if names else f"{out}: the journal holds no run")
+
+
+def _session_cells(path: Path, found: Account) -> list[str]:
+    stat = path.stat()
+    written = f"{datetime.fromtimestamp(stat.st_mtime).astimezone():%Y-%m-%d %H:%M}"
+    subjects = ", ".join(dict.fromkeys(run.subject for run in found.runs.values()))
+    return [path.name, written, f"{stat.st_size / 1e6:.1f}", _state(found), str(found.n_events), subjects]
+
+
+def _state(found: Account) -> str:
+    again = f", started {found.n_starts} times" if found.n_starts > 1 else ""
+    return ("ended" if found.ended else "not ended") + again
+
+
+def _run_cells(run: RunAccount) -> list[str]:
+    taken = str(len(run.taken)) + (f" of {run.n_planned}" if run.n_planned else "")
+    end = "not ended" if run.n_ended is None else f"after {run.n_ended}"
+    return [run.run_id, taken, str(len(run.answered)), str(len(run.lost)), str(run.n_rankings), end]
