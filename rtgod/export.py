@@ -242,4 +242,4 @@ def _text(cell: Cell) -> str:
     if cell is None or cell == "":
         return "n/a"
     # BIDS tables know no quoting: what would end a cell, or a line, is written as Python writes it.
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(cell))
+    return "".join(c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in str(cell))

@@ -81,7 +81,7 @@ def export(path: File, out: Annotated[Path, typer.Option("--out", help="Folder t
     from rtgod.export import export_journal
 
     names = export_journal(path, out)
-    print(f"{out}: {len(names)} runs ({', '.join(names)})" if names else f"{out}: the journal holds no run")
+    print(f"{out}: {', '.join(names) or 'no run, the journal holds none'}")
 
 
 def _session_cells(path: Path, found: Account) -> list[str]:
