@@ -371,26 +371,31 @@ def _ends(path: Path) -> tuple[Message | None, Message | None]:
 
 def _starts(file: BinaryIO, size: int) -> Iterator[int]:
     """Where the records start whose heads are whole and announce no more than is there."""
-    start = len(MAGIC)
-    while file.seek(start) == start and len(head := file.read(_HEAD.size)) == _HEAD.size:
-        mark, length, _ = _HEAD.unpack(head)
-        if mark != _MARK or start + _HEAD.size + length > size:
-            return
+    start = file.seek(len(MAGIC))
+    while (head := _read_head(file, size)) is not None:
         yield start
-        start += _HEAD.size + length
+        start = file.seek(start + _HEAD.size + head[0])
 
 
 def _read_record(file: BinaryIO, size: int) -> bytes | None:
     """Body of the record at the position of a file of `size` bytes; None if it is not whole, or the file ends."""
+    head = _read_head(file, size)
+    if head is None:
+        return None
+    length, checksum = head
+    body = file.read(length)
+    return body if zlib.crc32(body) == checksum else None
+
+
+def _read_head(file: BinaryIO, size: int) -> tuple[int, int] | None:
+    """Length and checksum of the body that follows; None where that is no record's, or more than is there."""
     head = file.read(_HEAD.size)
     if len(head) < _HEAD.size:
         return None
     mark, length, checksum = _HEAD.unpack(head)
-    # A damaged length may ask for gigabytes: no more is read than is there.
-    if mark != _MARK or length > size - file.tell():
-        return None
-    body = file.read(length)
-    return body if zlib.crc32(body) == checksum else None
+    # A damaged length may ask for gigabytes, and one of zeros, which a power cut leaves, would have the right checksum.
+    possible = mark == _MARK and _FIRST_FRAME.size <= length <= size - file.tell()
+    return (length, checksum) if possible else None
 
 
 def _has_record(file: BinaryIO, start: int, size: int) -> bool:
