@@ -494,20 +494,37 @@ def test_a_file_that_may_not_grow_any_more_is_gone_on_with_once_it_may(tmp_path)
     check_all_but_three(path)
 
 
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="a small disk is made in a namespace of its own")
-def test_a_disk_that_is_full_is_gone_on_with_once_there_is_room(tmp_path):
-    small_disk, kept = tmp_path / "disk", tmp_path / "kept.rtgod"
-    small_disk.mkdir()
-    mount = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    script = 'mount -t tmpfs -o size=160k none "$1" || exit 99; "$2" -c "$3" "$1/journal.rtgod" && cp "$1"/*.rtgod "$4"'
-    done = subprocess.run(
-        [*mount, script, "sh", str(small_disk), sys.executable, FULL_FOLDER + FULL_DISK, str(kept)],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    if done.returncode == 99 or "unshare" in done.stderr:
-        pytest.skip(f"no namespaces here: {done.stderr}")
-    assert (done.stdout, done.stderr) == ("3\n", "")
-    check_all_but_three(kept)
+@pytest.fixture
+def on_a_disk(tmp_path):
+    """A function that runs a script on a journal on a small disk of its own, and a line of the shell after it."""
+    if shutil.which("unshare") is None:
+        pytest.skip("a small disk is made in a namespace of its own")
+
+    def run(options, python, after):
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        shell = f'mount -t tmpfs -o {options} none "$1" || exit 99; "$2" -c "$3" "$1/journal.rtgod"; cd "$1"; {after}'
+        namespace = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+        done = subprocess.run(
+            [*namespace, shell, "sh", str(disk), sys.executable, python], capture_output=True, text=True, timeout=60
+        )
+        if done.returncode == 99 or "unshare" in done.stderr:
+            pytest.skip(f"no namespaces here: {done.stderr}")
+        return done.stdout, done.stderr
+
+    return run
+
+
+def test_a_disk_that_is_full_is_gone_on_with_once_there_is_room(on_a_disk, tmp_path):
+    assert on_a_disk("size=160k", FULL_FOLDER + FULL_DISK, "cp journal.rtgod ..") == ("3\n", "")
+    check_all_but_three(tmp_path / "journal.rtgod")
+
+
+def test_a_disk_that_cannot_be_written_is_named(on_a_disk):
+    script = "import sys; from pathlib import Path; from rtgod.journal import JournalWriter; "
+    script += "JournalWriter(Path(sys.argv[1]))"
+    _, error = on_a_disk("ro", script, "true")
+    assert "journal.rtgod: cannot be written (Read-only file system); choose another --journal" in error
 
 
 def test_a_disk_that_is_full_from_the_start_leaves_no_empty_journal(tmp_path, monkeypatch):
