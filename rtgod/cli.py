@@ -18,6 +18,7 @@ from rich.text import Text
 from rtgod import __version__, commands
 from rtgod.demo import demo
 from rtgod.errors import RtgodError
+from rtgod.journal_commands import journal
 from rtgod.key_commands import keys
 
 GROUP = "rtgod.commands"
@@ -77,6 +78,7 @@ def make_app() -> typer.Typer:
                 app.command(name, rich_help_panel="Offline")(command)
     app.command("serve", rich_help_panel="Live")(commands.serve)
     app.command("replay", rich_help_panel="Live")(commands.replay)
+    app.add_typer(journal, name="journal", rich_help_panel="Live")
     app.add_typer(keys, name="keys", rich_help_panel="Live")
     app.command("status", rich_help_panel="Live")(commands.status)
     if "display" in installed:

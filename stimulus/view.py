@@ -35,6 +35,7 @@ CALM_MESSAGES = {
     Reason.MOTION: ONE_MOMENT,
     Reason.LOST_VOLUME: ONE_MOMENT,
     Reason.BAD_VOLUME: ONE_MOMENT,
+    Reason.BEHIND: ONE_MOMENT,
     Reason.BETWEEN_TRIALS: "",
 }
 

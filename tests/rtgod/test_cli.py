@@ -11,13 +11,16 @@ import pytest
 import zmq
 
 from rtgod import cli
+from rtgod.client import Sender
+from tests import small
+from tests.serving import running
 
 HEAVY = ("torch", "torchvision", "psychopy", "sklearn", "matplotlib")
 
 
 @pytest.fixture
 def rtgod(monkeypatch, capsys, tmp_path):
-    """Runs a command line in this process, in an empty folder; gives its exit code and what it said on stderr."""
+    """Runs a command line in this process, in an empty folder; gives its exit code and stderr; stdout is its `out`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("NO_COLOR", "1")
@@ -27,7 +30,9 @@ def rtgod(monkeypatch, capsys, tmp_path):
         monkeypatch.setattr(sys, "argv", ["rtgod", *map(str, arguments)])
         with pytest.raises(SystemExit) as stopped:
             cli.main()
-        return stopped.value.code, capsys.readouterr().err
+        captured = capsys.readouterr()
+        run.out = captured.out
+        return stopped.value.code, captured.err
 
     return run
 
@@ -71,7 +76,8 @@ def test_importing_loads_nothing_heavy(package):
     assert done.stdout.strip() == "[]"
 
 
-COMMANDS = ["demo", "simulate", "calibrate", "evaluate", "report", "serve", "replay", "display"]
+COMMANDS = ["demo", "simulate", "calibrate", "evaluate", "report"]
+COMMANDS += ["serve", "replay", "status", "display", "journal", "keys"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -97,7 +103,7 @@ def test_serve_an_altered_bundle(rtgod, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("address", "word"), [("tcp://0.0.0.0:*", "authenticated"), ("tcp://*:5555", "authenticated"), ("5555", "tcp://")]
+    ("address", "word"), [("tcp://0.0.0.0:*", "rtgod keys new"), ("tcp://*:5555", "rtgod keys new"), ("5555", "tcp://")]
 )
 def test_serve_only_on_loopback(rtgod, tmp_path, address, word):
     refused(rtgod("serve", "--ingest", address), address, word)
@@ -126,6 +132,27 @@ def test_serve_with_impossible_settings(rtgod, tmp_path, text, words):
 
 def test_serve_with_more_threads_than_there_are(rtgod):
     refused(rtgod("serve", "--threads", "9999"), "--threads")
+
+
+def test_status_of_nobody(rtgod):
+    refused(rtgod("status", "--from", "tcp://127.0.0.1:1", "--wait", "0.2"), "tcp://127.0.0.1:1", "rtgod serve")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_status_of_a_server(rtgod, tmp_path, as_json):
+    with running(tmp_path) as server, Sender(server.ingest) as sender:
+        for message in small.messages()[:4]:
+            sender.send(message)
+        code, _ = rtgod("status", "--from", server.publish, *["--json"] * as_json)
+    said = rtgod.out
+    assert code == 0
+    if as_json:
+        status = json.loads(said)
+        assert (status["run_id"], status["n_taken"], status["problem"]) == ("run-1", 3, "")
+    else:
+        assert "takes volumes" in said
+        assert "3 taken, the last: index 2" in said
+        assert "session.rtgod" in said
 
 
 def test_replay_a_path_that_is_not_there(rtgod):
