@@ -35,6 +35,8 @@ from rtgod.messages import (
 
 #: A message that the server could not take is sent again after so long.
 _DEFERRED_S = 1.0
+#: So often may a message be garbled on the way before it is taken for wrong.
+_MOST_GARBLED = 3
 #: A client says so often that it is there.
 _PING_S = 1.0
 #: A peer from whom nothing was heard for so long is gone, as when a cable was cut; then the connection is made anew.
@@ -98,9 +100,12 @@ class Sender(Closing):
         if not isinstance(message, Run):
             message = dataclasses.replace(message, run_id=self._taken_as.get(run_id, run_id))
         give_up_s = time.monotonic() + self._patience_s
+        n_garbled = 0
         while True:
             reply = self._ask(message, index, min(self._timeout_s, give_up_s - time.monotonic()))
-            if isinstance(reply, Refused):
+            # One that cannot be read names no run; it may have been garbled on the way.
+            n_garbled += isinstance(reply, Refused) and not reply.run_id
+            if isinstance(reply, Refused) and (reply.run_id or n_garbled >= _MOST_GARBLED):
                 raise RefusedError(f"the server refused: {reply.why}")
             if isinstance(reply, Acknowledged):
                 if isinstance(message, Run) and reply.taken_as:
@@ -111,7 +116,7 @@ class Sender(Closing):
             if (left_s := give_up_s - time.monotonic()) <= 0:
                 raise ServerError(f"no acknowledgement within {self._patience_s:g} s: {why}")
             self._waiting(why)
-            if reply:
+            if isinstance(reply, Deferred):
                 self._reply_to(message, index, min(_DEFERRED_S, left_s))
 
     def close(self) -> None:
@@ -139,7 +144,11 @@ class Sender(Closing):
         """The reply to this message: to an earlier one that was sent twice there may be two."""
         deadline_s = time.monotonic() + timeout_s
         while (left_s := deadline_s - time.monotonic()) > 0 and self._entrance.poll(left_s):
-            reply = wire.from_frames(self._socket.recv_multipart())
+            try:
+                reply = wire.from_frames(self._socket.recv_multipart())
+            except WireError as error:
+                self._waiting(f"the server's reply cannot be read ({error})")
+                continue
             own = [(message.run_id, index)]
             if isinstance(reply, Refused):
                 own.append(("", None))

@@ -259,6 +259,34 @@ def test_a_volume_that_is_refused_is_not_journaled_and_the_next_is_taken(alignin
     assert [volume.run_id for volume in aligning.recorded(Volume)] == ["run-1"]
 
 
+@pytest.mark.parametrize(("n_garbled", "gives_up"), [(1, False), (2, False), (3, True)])
+def test_a_message_that_was_garbled_on_the_way_is_sent_again(n_garbled, gives_up):
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
+        router.linger = 0
+        port = router.bind_to_random_port("tcp://127.0.0.1")
+
+        def serve():
+            for number in range(n_garbled + (not gives_up)):
+                message = None
+                while not isinstance(message, Volume):
+                    assert router.poll(PATIENCE_S * 1e3)
+                    identity, *frames = router.recv_multipart()
+                    message = wire.from_frames(frames)
+                reply = Refused("", None, "not JSON") if number < n_garbled else Acknowledged("run-1", 0)
+                router.send_multipart([identity, b"{"])  # and a reply that was
+                router.send_multipart([identity, *wire.to_frames(reply)])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with Sender(f"tcp://127.0.0.1:{port}") as sender:
+            if gives_up:
+                with pytest.raises(RefusedError, match="not JSON"):
+                    sender.send(small.volume(0))
+            else:
+                assert sender.send(small.volume(0)).index == 0
+        thread.join(PATIENCE_S)
+
+
 def test_a_refusal_of_an_earlier_message_does_not_refuse_the_next():
     with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
         router.linger = 0
