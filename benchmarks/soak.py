@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures: dict[str, float] = {}
         figures |= killed(Path(folder, "killed"), options.kills or (6 if options.short else 500))
         figures |= proxied(Path(folder, "proxied"), 1 if options.short else 10)
+        figures |= cut(Path(folder, "cut"), 3.0 if options.short else 30.0)
         figures |= hostile(Path(folder, "hostile"), options.frames or (2_000 if options.short else 100_000))
         figures |= full_speed(Path(folder, "speed"), options.volumes or (600 if options.short else 20_000))
         figures |= keys(Path(folder, "keys"))
@@ -82,15 +83,18 @@ class Part:
     ----------
     *arguments : str
         Of `rtgod`.
+    within : str, optional
+        A network namespace to run it in.
     """
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, within: str = "") -> None:
         self._arguments = arguments
+        self._before = ["ip", "netns", "exec", within] if within else []
         self.start()
 
     def start(self) -> None:
         """Start it, or start it again."""
-        command = [sys.executable, "-m", "rtgod", *self._arguments]
+        command = [*self._before, sys.executable, "-m", "rtgod", *self._arguments]
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -137,16 +141,16 @@ def free_ports(n: int) -> list[int]:
 class Addresses:
     """Where a server listens, whenever it is started."""
 
-    def __init__(self) -> None:
-        self.ingest, self.publish = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.ingest, self.publish = (f"tcp://{host}:{port}" for port in free_ports(2))
 
 
 @contextmanager
-def serving(folder: Path, *more: str) -> Iterator[tuple[Part, Addresses]]:
+def serving(folder: Path, *more: str, host: str = "127.0.0.1") -> Iterator[tuple[Part, Addresses]]:
     """A server of the small decoder that is ready."""
     folder.mkdir(parents=True, exist_ok=True)
     small.bundle().save(folder / "bundle")
-    where, ready = Addresses(), folder / "ready.json"
+    where, ready = Addresses(host), folder / "ready.json"
     arguments = ["serve", str(folder / "bundle"), "--ingest", where.ingest, "--publish", where.publish]
     server = Part(*arguments, "--journal", str(folder / "journal"), "--ready-file", str(ready), *more)
     try:
@@ -341,6 +345,70 @@ def bad_network(
             for one in [one for one in due if one[0] <= now_s]:
                 due.remove(one)
                 one[1].send_multipart(one[2])
+
+
+# ---------------------------------------------------------------- a cut cable
+
+_SERVER_IP, _SOURCE_IP = "10.213.77.1", "10.213.77.2"
+
+
+def cut(folder: Path, cut_s: float) -> dict[str, float]:
+    """Cut the cable between a source and the server for a while; {} where no network can be made to cut."""
+    names = [f"rt{os.getpid()}{end}" for end in "ab"]
+    runs = run_files(folder / "runs", 1, N_VOLUMES)
+    expected = undisturbed(runs)
+    add_client(folder / "keys", "scanner", Role.SOURCE)
+    with ExitStack() as stack:
+        try:
+            make_network(names, stack)
+        except (OSError, subprocess.CalledProcessError) as error:
+            print(f"no cable is cut: networks cannot be made here ({error})", file=sys.stderr)
+            return {}
+        server, where = stack.enter_context(serving(folder, "--keys", str(folder / "keys"), host=_SERVER_IP))
+        key = str(folder / "keys" / "scanner.key")
+        source = Part("replay", str(runs[0]), "--to", where.ingest, "--speed", "10", "--key", key, within=names[1])
+        stack.callback(source.kill)
+        journal = folder / "journal"
+        until(lambda: n_volumes_in(journal) > 5, "the first volumes")
+        ip("link", "set", names[0], "down")
+        before = n_volumes_in(journal)
+        time.sleep(cut_s)
+        meanwhile = n_volumes_in(journal) - before
+        ip("link", "set", names[0], "up")
+        until(lambda: source.code is not None, "the run sent", 2 * WAIT_S)
+        if source.code:
+            raise RuntimeError(f"replay ended with {source.code}")
+        server.stop()
+    found = differences(folder / "journal", expected)
+    return {
+        "network_cut_s": cut_s,
+        "volumes_during_the_cut": float(meanwhile),
+        "cut_lost": float(found["lost"]),
+        "cut_duplicated": float(found["duplicated"]),
+        "cut_different_rankings": float(found["different"]),
+    }
+
+
+def make_network(names: list[str], stack: ExitStack) -> None:
+    """Two ends of a cable: one here, one in a network namespace of its own that is named as that end."""
+    ip("netns", "add", names[1])
+    stack.callback(ip, "netns", "del", names[1])
+    ip("link", "add", names[0], "type", "veth", "peer", "name", names[1])
+    ip("link", "set", names[1], "netns", names[1])
+    ip("addr", "add", f"{_SERVER_IP}/24", "dev", names[0])
+    ip("link", "set", names[0], "up")
+    for end in (("addr", "add", f"{_SOURCE_IP}/24", "dev", names[1]), ("link", "set", names[1], "up")):
+        ip("-n", names[1], *end)
+
+
+def ip(*arguments: str) -> None:
+    """Run Linux's tool for networks."""
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=WAIT_S)  # noqa: S607 # where it is differs
+
+
+def n_volumes_in(journal: Path) -> int:
+    """Volumes that were acknowledged so far."""
+    return sum(isinstance(message, Volume) for path in journals(journal) for message in read_journal(path))
 
 
 # ---------------------------------------------------------------- hostile frames

@@ -31,6 +31,14 @@ def test_a_proxy_that_loses_delays_doubles_and_cuts_messages_changes_nothing(tmp
     assert figures["proxy_disturbed"] >= 5
 
 
+def test_a_cut_cable_changes_nothing(tmp_path):
+    figures = soak.cut(tmp_path, 2.0)
+    if not figures:
+        pytest.skip("networks cannot be made here: not root, or no `ip`")
+    assert figures["volumes_during_the_cut"] == 0
+    assert (figures["cut_lost"], figures["cut_duplicated"], figures["cut_different_rankings"]) == (0, 0, 0)
+
+
 def test_full_speed_with_a_stopped_display(tmp_path):
     figures = soak.full_speed(tmp_path, 100)
     assert (figures["volumes_at_full_speed"], figures["speed_crashes"]) == (100, 0)
