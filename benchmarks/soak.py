@@ -251,6 +251,7 @@ def disturbed(place: Path, runs: list[Path], rng: random.Random, n_kills: int, r
                 until(lambda one=source: one.code is not None, f"{path.name} sent")
                 if source.code:
                     raise RuntimeError(f"replay ended with {source.code}")
+            until((place / "ready.json").exists, "server")  # it may be starting once more
             if server.stop():
                 raise RuntimeError("the server did not end well")
         finally:

@@ -7,6 +7,7 @@ from itertools import islice
 
 import numpy as np
 from sklearn.utils.extmath import randomized_svd
+from threadpoolctl import threadpool_limits
 
 from calibration.masks import in_head
 from calibration.runs import RunFiles
@@ -116,9 +117,11 @@ def _in_units_of_sd(residuals: Sequence[Float32Array]) -> tuple[Float64Array, Fl
 
 def _principal(noise: Float64Array, n_components: int) -> tuple[Float64Array, Float64Array]:
     """Variances (n_components,) along the leading directions, and these: (n_components, n_voxels), orthonormal."""
-    if min(noise.shape) <= _EXACT_SIZE:
-        _, singular, components = np.linalg.svd(noise, full_matrices=False)
-    else:
-        # Single precision is plenty for an algorithm that is itself exact to a few digits, and takes half the time.
-        _, singular, components = randomized_svd(noise.astype(np.float32), n_components, n_iter=7, random_state=0)
+    # On one thread: BLAS rounds as its threads share the work, and patterns must be the same wherever they are made.
+    with threadpool_limits(1, user_api="blas"):
+        if min(noise.shape) <= _EXACT_SIZE:
+            _, singular, components = np.linalg.svd(noise, full_matrices=False)
+        else:
+            # Single precision is plenty for an algorithm that is itself exact to a few digits, in half the time.
+            _, singular, components = randomized_svd(noise.astype(np.float32), n_components, n_iter=7, random_state=0)
     return singular[:n_components].astype(np.float64) ** 2 / len(noise), components[:n_components].astype(np.float64)
