@@ -1,8 +1,8 @@
-"""What a session survives: killed processes, hostile frames, clients that stop, keys that are wrong.
+"""What a session survives: killed processes, bad networks, hostile messages, clients that stop, keys that are wrong.
 
 Servers, sources and displays are the real commands in processes of their own; the decoder and its volumes are small, so
-that a session takes seconds. What a disturbed session has in its journal is compared with what the same volumes give in
-one process that nobody disturbs.
+that a session takes seconds. What a disturbed session has in its journal, and what it published, is compared with what
+the same volumes give in one process that nobody disturbs. The exit code is 1 if anything is not as it must be.
 
     python -m benchmarks.soak [--short] [--kills N] [--frames N] [--volumes N] [--json PATH]
 """
@@ -10,6 +10,7 @@ one process that nobody disturbs.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import os
 import random
@@ -18,24 +19,25 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import zmq
 
+from benchmarks import chaos, hostile
 from benchmarks.figures import print_all, write_json
 from rtgod import wire
 from rtgod.client import Sender, Subscriber
-from rtgod.errors import RefusedError, ServerError, WireError
+from rtgod.errors import RefusedError, ServerError
+from rtgod.files import Closing
 from rtgod.journal import journals, read_journal
-from rtgod.keys import Role, add_client, read_client_key
-from rtgod.messages import Answer, NotReady, Ranking, Refused, Status, Volume
+from rtgod.keys import ClientKey, Role, add_client, read_client_key
+from rtgod.messages import Answer, NotReady, Ranking, Refused, Run, Status, Volume
 from rtgod.replay import send_run
 from rtgod.session import Session, without_timing
 from rtgod.sources import open_source
@@ -47,6 +49,13 @@ N_RUNS, N_VOLUMES = 3, 40
 SPEED = 40.0
 WAIT_S = 60.0
 N_DISPLAYS = 10
+#: At full speed, a display is stopped in every second of so many turns.
+N_TURNS = 8
+#: A figure above this is a failure, as is one above 0 whose name has one of these words.
+MOST_MB = {"rss_growth_mb": 10.0, "hostile_rss_growth_mb": 20.0}
+NOUGHT = ("lost", "duplicated", "different", "crashes", "not_refused", "not_let_in", "during_the_cut")
+
+Answers = Mapping[tuple[str, int], bytes]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,25 +67,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--volumes", type=int, help="at full speed; default 20000, short 600")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args(arguments)
+    print(f"seed {SEED}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         figures: dict[str, float] = {}
         figures |= killed(Path(folder, "killed"), options.kills or (6 if options.short else 500))
-        figures |= proxied(Path(folder, "proxied"), 1 if options.short else 10)
+        figures |= garbled(Path(folder, "garbled"), 1 if options.short else 10)
+        figures |= broken(Path(folder, "broken"), 1 if options.short else 10)
         figures |= cut(Path(folder, "cut"), 3.0 if options.short else 30.0)
-        figures |= hostile(Path(folder, "hostile"), options.frames or (2_000 if options.short else 100_000))
+        figures |= attacked(Path(folder, "attacked"), options.frames or (2_000 if options.short else 100_000))
         figures |= full_speed(Path(folder, "speed"), options.volumes or (600 if options.short else 20_000))
         figures |= keys(Path(folder, "keys"))
-    figures["crashes"] = figures.pop("hostile_crashes") + figures.pop("speed_crashes")
+    figures["crashes"] = sum(figures.pop(name) for name in [*figures] if name.endswith("_crashes"))
     print_all(figures)
     if options.json:
         write_json(options.json, figures)
-    return 0
+    for name in (failures := failed(figures)):
+        print(f"NOT as it must be: {name}", file=sys.stderr)
+    return int(bool(failures))
+
+
+def failed(figures: Mapping[str, float]) -> list[str]:
+    """Names of the figures that are not as they must be."""
+    return [name for name, value in figures.items() if value > _most(name)]
+
+
+def _most(name: str) -> float:
+    return MOST_MB.get(name, 0.0 if any(word in name for word in NOUGHT) else math.inf)
 
 
 # ---------------------------------------------------------------- processes
 
 
-class Part:
+class Part(Closing):
     """One command in a process of its own.
 
     Parameters
@@ -90,14 +112,20 @@ class Part:
     def __init__(self, *arguments: str, within: str = "") -> None:
         self._arguments = arguments
         self._before = ["ip", "netns", "exec", within] if within else []
+        # Of all its lives. A file without a name, so nobody has to remove it.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 # open as long as the part is
         self.start()
 
     def start(self) -> None:
         """Start it, or start it again."""
-        command = [*self._before, sys.executable, "-m", "rtgod", *self._arguments]
+        command = [*self._before, sys.executable, *self.command()]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors
         )
+
+    def command(self) -> list[str]:
+        """What Python is to run."""
+        return ["-m", "rtgod", *self._arguments]
 
     @property
     def code(self) -> int | None:
@@ -109,10 +137,27 @@ class Part:
         self.process.kill()
         self.process.wait(WAIT_S)
 
+    def close(self) -> None:
+        """Kill it, if it still runs, and let go of what it said."""
+        self.kill()
+        self._errors.close()
+
     def stop(self) -> int:
-        """Ask it to end."""
+        """Ask it to end; 1 if it does not end well, and then it is told why."""
         self.process.terminate()
-        return self.process.wait(WAIT_S)
+        return self.ended()
+
+    def ended(self, timeout_s: float = WAIT_S) -> int:
+        """Wait for its end; 1 if it does not end well, and then it is told why."""
+        try:
+            code: int | str = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            code = f"none within {timeout_s:g} s"
+        if code:
+            self._errors.seek(0)
+            said = self._errors.read().decode(errors="replace")[-2000:]
+            print(f"`rtgod {' '.join(self._arguments)}`: exit code {code}; it said:\n{said}", file=sys.stderr)
+        return int(bool(code))
 
     def resident_mb(self) -> float:
         """Its memory."""
@@ -157,8 +202,7 @@ def serving(folder: Path, *more: str, host: str = "127.0.0.1") -> Iterator[tuple
         until(ready.exists, "server")
         yield server, where
     finally:
-        if server.code is None:
-            server.kill()
+        server.close()
 
 
 def run_files(folder: Path, n_runs: int, n_volumes: int) -> list[Path]:
@@ -187,24 +231,21 @@ def killed(folder: Path, n_kills: int) -> dict[str, float]:
     expected = undisturbed(runs)
     totals: Counter[str] = Counter()
     restarts_s: list[float] = []
-    session = 0
     while totals["kills"] < n_kills:
-        session += 1
-        place = folder / f"session-{session}"
-        totals["kills"] += disturbed(place, runs, rng, n_kills - totals["kills"], restarts_s)
+        place = folder / f"session-{totals['sessions']}"
+        totals += disturbed(place, runs, expected, rng, n_kills - totals["kills"], restarts_s)
         totals.update(differences(place / "journal", expected))
         print(f"kills: {totals['kills']} of {n_kills}, {dict(totals)}", file=sys.stderr)
+    names = ("kills", "kills_server", "kills_source", "kills_display", "sessions", "lost", "duplicated")
     return {
-        "kills": totals["kills"],
-        "sessions": session,
-        "lost": totals["lost"],
-        "duplicated": totals["duplicated"],
-        "different_rankings": totals["different"],
+        **{name: totals[name] for name in (*names, "different_rankings", "published", "published_different")},
+        "kill_crashes": totals["crashes"],
         "restart_s_median": float(np.median(restarts_s)) if restarts_s else 0.0,
+        "restart_s_p99": float(np.percentile(restarts_s, 99)) if restarts_s else 0.0,
     }
 
 
-def undisturbed(runs: list[Path]) -> dict[tuple[str, int], bytes]:
+def undisturbed(runs: Sequence[Path]) -> Answers:
     """The answers to all volumes, by run and index, as bytes without timing."""
     session = Session(small.bundle())
     answers: dict[tuple[str, int], bytes] = {}
@@ -221,45 +262,58 @@ def content(answer: Answer) -> bytes:
     return b"".join(map(bytes, wire.to_frames(without_timing(answer))))
 
 
-def disturbed(place: Path, runs: list[Path], rng: random.Random, n_kills: int, restarts_s: list[float]) -> int:
-    """One session, in which up to `n_kills` processes are killed; how many were."""
-    n_killed = 0
-    with serving(place) as (server, where):
+def disturbed(
+    place: Path,
+    runs: Sequence[Path],
+    expected: Answers,
+    rng: random.Random,
+    n_kills: int,
+    restarts_s: list[float],
+) -> Counter[str]:
+    """One session, in which up to `n_kills` processes are killed; what happened to how many."""
+    counts = Counter(sessions=1)
+    with serving(place) as (server, where), Subscriber(where.publish) as subscriber:
         ready = place / "ready.json"
-        display = Part("display", "--from", where.publish, "--to", where.ingest, "--backend", "terminal")
-        try:
+        with Part("display", "--from", where.publish, "--to", where.ingest, "--backend", "terminal") as display:
             for path in runs:
-                source = Part("replay", str(path), "--to", where.ingest, "--speed", str(SPEED))
-                began_s = time.monotonic()
-                while source.code is None:
-                    time.sleep(rng.uniform(0.0, 1.0))
-                    if n_killed < n_kills and source.code is None:
-                        victim = rng.choice((server, server, source, source, display))
-                        victim.kill()
-                        n_killed += 1
-                        if victim is server:
+                with Part("replay", str(path), "--to", where.ingest, "--speed", str(SPEED)) as source:
+                    parts = {"server": server, "source": source, "display": display}
+                    give_up_s = time.monotonic() + 10 * WAIT_S
+                    while source.code is None and time.monotonic() < give_up_s:
+                        counts += heard(subscriber, rng.uniform(0.0, 1.0), expected)
+                        if counts["kills"] >= n_kills or source.code is not None:
+                            continue
+                        # The display keeps nothing: it is killed less often.
+                        name = rng.choice(("server", "server", "source", "source", "display"))
+                        parts[name].kill()
+                        counts.update(("kills", f"kills_{name}"))
+                        if name == "server":
                             ready.unlink(missing_ok=True)
-                            victim.start()
+                        parts[name].start()
+                        # Else it may be killed while it is starting.
+                        if name == "server" and rng.random() < 0.7:
                             started_s = time.monotonic()
-                            if rng.random() < 0.7:  # else it may be killed while it is starting
-                                until(ready.exists, "server that was started again")
-                                restarts_s.append(time.monotonic() - started_s)
-                        else:
-                            victim.start()
-                    if n_killed >= n_kills or time.monotonic() - began_s > 10 * WAIT_S:
-                        break
-                until(lambda one=source: one.code is not None, f"{path.name} sent")
-                if source.code:
-                    raise RuntimeError(f"replay ended with {source.code}")
-            until((place / "ready.json").exists, "server")  # it may be starting once more
-            if server.stop():
-                raise RuntimeError("the server did not end well")
-        finally:
-            display.kill()
-    return n_killed
+                            until(ready.exists, "server that was started again")
+                            restarts_s.append(time.monotonic() - started_s)
+                    counts["crashes"] += source.ended()
+            until(ready.exists, "server")  # it may be starting once more
+            counts["crashes"] += server.stop()
+    return counts
 
 
-def differences(journal: Path, expected: dict[tuple[str, int], bytes]) -> dict[str, int]:
+def heard(subscriber: Subscriber, for_s: float, expected: Answers) -> Counter[str]:
+    """Listen for so many seconds; how many answers were published, and how many were not what they should be."""
+    counts: Counter[str] = Counter()
+    until_s = time.monotonic() + for_s
+    while (left_s := until_s - time.monotonic()) > 0:
+        answer = subscriber.poll(left_s)
+        if isinstance(answer, Ranking | NotReady):
+            counts["published"] += 1
+            counts["published_different"] += content(answer) != expected.get((answer.run_id, answer.index))
+    return counts
+
+
+def differences(journal: Path, expected: Answers) -> dict[str, int]:
     """Volumes that are missing, volumes that count twice, and answers that are not what they should be."""
     volumes: Counter[tuple[str, int]] = Counter()
     answers: dict[tuple[str, int], set[bytes]] = {}
@@ -273,138 +327,92 @@ def differences(journal: Path, expected: dict[tuple[str, int], bytes]) -> dict[s
     return {
         "lost": len(expected.keys() - volumes.keys()),
         "duplicated": sum(count - 1 for count in volumes.values()) + len(unknown),
-        "different": sum(answers.get(key, set()) != {answer} for key, answer in expected.items()),
+        "different_rankings": sum(answers.get(key, set()) != {answer} for key, answer in expected.items()),
     }
 
 
 # ---------------------------------------------------------------- a bad network
 
 
-def proxied(folder: Path, n_runs: int) -> dict[str, float]:
+def garbled(folder: Path, n_runs: int) -> dict[str, float]:
     """Send runs through a proxy that loses, delays, doubles and cuts messages, both ways."""
     runs = run_files(folder / "runs", n_runs, N_VOLUMES)
-    expected = undisturbed(runs)
-    stop, n_disturbed = threading.Event(), [0]
-    with serving(folder) as (server, where), zmq.Context() as context, context.socket(zmq.ROUTER) as front:
-        front.linger = 0
-        port = front.bind_to_random_port("tcp://127.0.0.1")
-        thread = threading.Thread(target=bad_network, args=(context, front, where.ingest, stop, n_disturbed))
-        thread.start()
-        try:
-            for path in runs:
-                with Sender(f"tcp://127.0.0.1:{port}", timeout_s=0.2, patience_s=WAIT_S) as sender:
-                    source = open_source(path)
-                    list(send_run(source, sender, math.inf, acquisition=source.acquisition()))
-        finally:
-            stop.set()
-            thread.join(WAIT_S)
-        server.stop()
-    found = differences(folder / "journal", expected)
+    with serving(folder) as (server, where):
+        with chaos.garbling(where.ingest, SEED) as (address, fates):
+            send_all(runs, address)
+        crashed = server.stop()
+    found = differences(folder / "journal", undisturbed(runs))
     return {
-        "proxy_disturbed": float(n_disturbed[0]),
-        "proxy_lost": float(found["lost"]),
-        "proxy_duplicated": float(found["duplicated"]),
-        "proxy_different_rankings": float(found["different"]),
+        **{f"messages_{fate.replace(' ', '_')}": fates[fate] for fate in chaos.FATES},
+        **{f"proxy_{name}": value for name, value in found.items()},
+        "proxy_crashes": crashed,
     }
 
 
-def bad_network(
-    context: zmq.Context[zmq.Socket[bytes]],
-    front: zmq.Socket[bytes],
-    server: str,
-    stop: threading.Event,
-    n_disturbed: list[int],
-) -> None:
-    """Pass messages on, most of them as they are, until told to stop."""
-    rng = random.Random(SEED)  # noqa: S311 # chance, not secrets
-    backs: dict[bytes, zmq.Socket[bytes]] = {}
-    due: list[tuple[float, zmq.Socket[bytes], list[bytes]]] = []
-    with ExitStack() as stack:
-        while not stop.is_set():
-            arrived = []
-            while front.poll(0 if backs else 5):
-                identity, *frames = front.recv_multipart()
-                if identity not in backs:
-                    backs[identity] = back = stack.enter_context(context.socket(zmq.DEALER))
-                    back.linger = 0
-                    back.connect(server)
-                arrived.append((backs[identity], [], frames))
-            for identity, back in backs.items():
-                while back.poll(1):
-                    arrived.append((front, [identity], back.recv_multipart()))
-            now_s = time.monotonic()
-            for to, address, frames in arrived:
-                fate = rng.random()
-                n_disturbed[0] += fate < 0.2
-                if fate < 0.05:
-                    continue
-                if fate < 0.1:  # cut, and once more as it was
-                    cut = [*frames[:-1], frames[-1][: len(frames[-1]) // 2]]
-                    due.append((now_s, to, [*address, *cut]))
-                delay_s = rng.uniform(0.0, 0.5) if 0.1 <= fate < 0.15 else 0.0
-                due += [(now_s + delay_s, to, [*address, *frames])] * (2 if 0.15 <= fate < 0.2 else 1)
-            for one in [one for one in due if one[0] <= now_s]:
-                due.remove(one)
-                one[1].send_multipart(one[2])
+def broken(folder: Path, n_runs: int) -> dict[str, float]:
+    """Send runs, and listen, through connections that break at random, within messages."""
+    runs = run_files(folder / "runs", n_runs, N_VOLUMES)
+    expected = undisturbed(runs)
+    with serving(folder) as (server, where):
+        with (
+            chaos.breaking(where.ingest, SEED) as (ingest, of_sources),
+            chaos.breaking(where.publish, SEED) as (publish, of_displays),
+            Subscriber(publish) as subscriber,
+        ):
+            send_all(runs, ingest)
+            published = heard(subscriber, 1.0, expected)
+        crashed = server.stop()
+    return {
+        "connections_broken": of_sources["broken"] + of_displays["broken"],
+        "connections_published": published["published"],
+        "connections_published_different": published["published_different"],
+        **{f"connections_{name}": value for name, value in differences(folder / "journal", expected).items()},
+        "connections_crashes": crashed,
+    }
+
+
+def send_all(runs: Sequence[Path], address: str) -> None:
+    """Send runs as `rtgod replay` does, as fast as can be."""
+    for path in runs:
+        with Sender(address, timeout_s=0.2, patience_s=WAIT_S) as sender:
+            source = open_source(path)
+            list(send_run(source, sender, math.inf, acquisition=source.acquisition()))
 
 
 # ---------------------------------------------------------------- a cut cable
 
-_SERVER_IP, _SOURCE_IP = "10.213.77.1", "10.213.77.2"
-
 
 def cut(folder: Path, cut_s: float) -> dict[str, float]:
-    """Cut the cable between a source and the server for a while; {} where no network can be made to cut."""
-    names = [f"rt{os.getpid()}{end}" for end in "ab"]
+    """Pull the cable between a source and the server for a while; no figures where no network can be made."""
     runs = run_files(folder / "runs", 1, N_VOLUMES)
-    expected = undisturbed(runs)
     add_client(folder / "keys", "scanner", Role.SOURCE)
+    key = str(folder / "keys" / "scanner.key")
+    journal = folder / "journal"
     with ExitStack() as stack:
         try:
-            make_network(names, stack)
+            here, there = stack.enter_context(chaos.cable())
         except (OSError, subprocess.CalledProcessError) as error:
-            print(f"no cable is cut: networks cannot be made here ({error})", file=sys.stderr)
+            print(f"no cable is pulled: networks cannot be made here ({error})", file=sys.stderr)
             return {}
-        server, where = stack.enter_context(serving(folder, "--keys", str(folder / "keys"), host=_SERVER_IP))
-        key = str(folder / "keys" / "scanner.key")
-        source = Part("replay", str(runs[0]), "--to", where.ingest, "--speed", "10", "--key", key, within=names[1])
-        stack.callback(source.kill)
-        journal = folder / "journal"
+        of_server = serving(folder, "--keys", str(folder / "keys"), host=chaos.SERVER_IP)
+        server, where = stack.enter_context(of_server)
+        source = Part("replay", str(runs[0]), "--to", where.ingest, "--speed", "10", "--key", key, within=there)
+        stack.enter_context(source)
         until(lambda: n_volumes_in(journal) > 5, "the first volumes")
-        ip("link", "set", names[0], "down")
+        chaos.plug(here, in_place=False)
+        # What was on its way is there by then, or lost.
+        time.sleep(min(1.0, cut_s / 2))
         before = n_volumes_in(journal)
-        time.sleep(cut_s)
+        time.sleep(cut_s - min(1.0, cut_s / 2))
         meanwhile = n_volumes_in(journal) - before
-        ip("link", "set", names[0], "up")
-        until(lambda: source.code is not None, "the run sent", 2 * WAIT_S)
-        if source.code:
-            raise RuntimeError(f"replay ended with {source.code}")
-        server.stop()
-    found = differences(folder / "journal", expected)
+        chaos.plug(here, in_place=True)
+        crashed = source.ended(2 * WAIT_S) + server.stop()
     return {
         "network_cut_s": cut_s,
-        "volumes_during_the_cut": float(meanwhile),
-        "cut_lost": float(found["lost"]),
-        "cut_duplicated": float(found["duplicated"]),
-        "cut_different_rankings": float(found["different"]),
+        "volumes_during_the_cut": meanwhile,
+        **{f"cut_{name}": value for name, value in differences(journal, undisturbed(runs)).items()},
+        "cut_crashes": crashed,
     }
-
-
-def make_network(names: list[str], stack: ExitStack) -> None:
-    """Two ends of a cable: one here, one in a network namespace of its own that is named as that end."""
-    ip("netns", "add", names[1])
-    stack.callback(ip, "netns", "del", names[1])
-    ip("link", "add", names[0], "type", "veth", "peer", "name", names[1])
-    ip("link", "set", names[1], "netns", names[1])
-    ip("addr", "add", f"{_SERVER_IP}/24", "dev", names[0])
-    ip("link", "set", names[0], "up")
-    for end in (("addr", "add", f"{_SOURCE_IP}/24", "dev", names[1]), ("link", "set", names[1], "up")):
-        ip("-n", names[1], *end)
-
-
-def ip(*arguments: str) -> None:
-    """Run Linux's tool for networks."""
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=WAIT_S)  # noqa: S607 # where it is differs
 
 
 def n_volumes_in(journal: Path) -> int:
@@ -415,165 +423,178 @@ def n_volumes_in(journal: Path) -> int:
 # ---------------------------------------------------------------- hostile frames
 
 
-def hostile(folder: Path, n: int) -> dict[str, float]:
-    """Send malformed messages: each must be refused, and say why; the server goes on, and does not grow."""
-    rng = np.random.default_rng(SEED)
-    refused = unexplained = 0
+def attacked(folder: Path, n: int) -> dict[str, float]:
+    """Send `n` hostile messages: each must be refused, and say why; the server goes on, and does not grow."""
+    rng = random.Random(SEED)  # noqa: S311 # chance, not secrets
+    counts: Counter[str] = Counter()
+    resident_mb = []
     with serving(folder) as (server, where), zmq.Context() as context, context.socket(zmq.DEALER) as client:
         client.linger = 0
         client.connect(where.ingest)
-        before_mb = None
-        for number in range(n):
-            frames = damaged(rng)
+
+        def send(frames: list[bytes]) -> None:
+            if counts["silent"]:
+                return  # a server that does not answer once is dead: nobody waits for it a minute each
             client.send_multipart(frames)
             if not client.poll(WAIT_S * 1e3):
-                break
+                counts["silent"] += 1
+                return
             reply = wire.from_frames(client.recv_multipart())
-            refused += isinstance(reply, Refused) and bool(reply.why)
-            unexplained += not isinstance(reply, Refused) or not reply.why
-            if number == n // 10:
-                before_mb = server.resident_mb()
-            if number % 100 == 0:  # and bytes that are no ZeroMQ at all
-                garbage(where.ingest, rng)
-                garbage(where.publish, rng)
-        growth_mb = server.resident_mb() - (before_mb or server.resident_mb())
-        with Sender(where.ingest) as sender:
-            alive = not sender.send(small.run()).duplicate
-        crashed = server.code is not None or not alive or server.stop() != 0
+            counts["refused"] += isinstance(reply, Refused) and bool(reply.why.strip())
+            counts["sent"] += 1
+            if counts["sent"] % 100 == 0:  # and bytes that are no message at all
+                for address in (where.ingest, where.publish):
+                    write_plainly(address, hostile.garbage(rng))
+                    counts["garbage"] += 1
+            if counts["sent"] == n // 10:
+                resident_mb.append(server.resident_mb())
+
+        for _ in range(n - n // 2):
+            send(hostile.by_bytes(rng))
+        hostile.send_by_fields(n // 2, send)
+        if crashed := server.code is not None:
+            server.ended()
+        else:
+            resident_mb.append(server.resident_mb())
+            with Sender(where.ingest) as sender:
+                sender.send(small.run())
+            crashed = bool(server.stop())
     return {
-        "hostile_frames": refused,
-        "hostile_not_refused": n - refused,
-        "hostile_rss_growth_mb": growth_mb,
-        "hostile_crashes": float(crashed),
+        "hostile_frames": counts["sent"],
+        "hostile_not_refused": n - counts["refused"],
+        "hostile_connections": counts["garbage"],
+        "hostile_rss_growth_mb": resident_mb[-1] - resident_mb[0],
+        "hostile_crashes": crashed,
     }
 
 
-def damaged(rng: np.random.Generator) -> list[bytes]:
-    """Frames that are no message, as `wire` agrees: real ones with bytes changed, cut, added, repeated or left out."""
-    originals = [small.run(), small.volume(int(rng.integers(12))), small.RANKING, Session(None).hello()]
-    while True:
-        frames = [bytearray(bytes(frame)) for frame in wire.to_frames(originals[rng.integers(len(originals))])]
-        at = int(rng.integers(len(frames)))
-        match rng.integers(6):
-            case 0:
-                frames[0][rng.integers(len(frames[0]))] = int(rng.integers(256))
-            case 1:
-                del frames[at][int(rng.integers(len(frames[at]))) :]
-            case 2:
-                frames[at] += rng.bytes(int(rng.integers(1, 100)))
-            case 3:
-                frames.insert(at, bytearray(frames[at]))
-            case 4:
-                frames = [bytearray(rng.bytes(int(rng.integers(200)))) for _ in range(rng.integers(1, 5))]
-            case _:
-                del frames[at]
-        sent = [bytes(frame) for frame in frames]
-        try:
-            message = wire.from_frames(sent)
-        except WireError:
-            if sent:
-                return sent
-        else:
-            if isinstance(message, Ranking):
-                return sent  # well formed, but none that a server takes
-
-
-def garbage(address: str, rng: np.random.Generator) -> None:
+def write_plainly(address: str, data: bytes) -> None:
     """Open a plain connection, send bytes, and leave."""
     host, port = address.removeprefix("tcp://").split(":")
-    with socket.create_connection((host, int(port)), timeout=WAIT_S) as plain:
-        plain.sendall(rng.bytes(int(rng.integers(1, 2000))))
+    # The server may well hang up before all is sent.
+    with suppress(ConnectionError), socket.create_connection((host, int(port)), WAIT_S) as plain:
+        plain.sendall(data)
 
 
 # ---------------------------------------------------------------- full speed, and a client that stops
 
 
 def full_speed(folder: Path, n: int) -> dict[str, float]:
-    """Volumes as fast as the server takes them, with displays, the second half of them with one that was stopped."""
-    p99_ms, resident_mb = [], []
-    with serving(folder) as (server, where), ExitStack() as stack, Sender(where.ingest) as sender:
-        displays = [Part("display", "--from", where.publish, "--to", where.ingest, "--backend", "terminal")]
-        displays += [_listener(where.publish) for _ in range(N_DISPLAYS - 1)]
+    """Volumes as fast as the server takes them, with displays of which one is stopped in every second turn.
+
+    Timed is the whole of what the server does for a volume, publishing included, as only a source can see it: from one
+    acknowledgement to the next. (The stages in a ranking end before it is published.)
+    """
+    n_in_turn = n // N_TURNS
+    with serving(folder) as (server, where), ExitStack() as stack:
+        displays: list[Part] = [_Screen(where, folder / "screen.ready")]
+        displays += [_Listener(where.publish, str(folder / f"{number}.ready")) for number in range(N_DISPLAYS - 1)]
         for one in displays:
-            stack.callback(one.kill)
-        subscriber = stack.enter_context(Subscriber(where.publish))
-        volumes = [small.volume(index % 12) for index in range(12)]
-        n_half = n // 2
-        for half in range(2):
-            run_id = f"run-{half}"
-            if half:
-                os.kill(displays[0].process.pid, signal.SIGSTOP)
+            stack.enter_context(one)
+        until(lambda: len([*folder.glob("*.ready")]) == N_DISPLAYS, "displays")
+        sender = stack.enter_context(Sender(where.ingest))
+        volumes = [small.volume(index) for index in range(12)]
+        resident_mb, turns_ms = [server.resident_mb()], []
+        # The first turn fills caches and pools.
+        for turn in range(-1, N_TURNS):
+            stopped = turn % 2 == 1 and turn > 0
+            os.kill(displays[0].process.pid, signal.SIGSTOP if stopped else signal.SIGCONT)
+            run_id = f"run-{turn + 1}"
             sender.send(small.run(run_id, n_volumes=None, blocks=()))
-            latencies_ms = []
-            for index in range(n_half):
-                volume = volumes[index % 12]
-                sender.send(Volume(run_id, index, index * small.TR_S, volume.data))
-                while (message := subscriber.poll()) is not None:
-                    if isinstance(message, Ranking | NotReady) and message.run_id == run_id:
-                        latencies_ms.append(sum(message.stage_ms.values()))
-                if index in (n_half // 5, n_half - 1):
-                    resident_mb.append(server.resident_mb())
-            p99_ms.append(float(np.percentile(latencies_ms[n_half // 5 :], 99)))
+            times_s = [time.perf_counter()]
+            for index in range(n_in_turn):
+                sender.send(Volume(run_id, index, index * small.TR_S, volumes[index % len(volumes)].data))
+                times_s.append(time.perf_counter())
+            turns_ms.append(1e3 * np.diff(times_s)[1:])
+            resident_mb.append(server.resident_mb())
         os.kill(displays[0].process.pid, signal.SIGCONT)
-        crashed = server.code is not None or server.stop() != 0
+        crashed = server.stop()
+    alone, beside = ([np.percentile(ms, 99) for ms in turns_ms[1 + first :: 2]] for first in (0, 1))
     return {
-        "volumes_at_full_speed": 2.0 * n_half,
-        "rss_growth_mb": resident_mb[-1] - resident_mb[0],
-        "p99_ms": p99_ms[0],
-        "p99_ms_with_a_stopped_display": p99_ms[1],
-        "speed_crashes": float(crashed),
+        "volumes_at_full_speed": n_in_turn * N_TURNS,
+        "rss_growth_mb": resident_mb[-1] - resident_mb[1],
+        "server_p99_ms": float(np.median(alone)),
+        "server_p99_ms_lowest": float(min(alone)),
+        "server_p99_ms_highest": float(max(alone)),
+        "server_p99_ms_with_stopped_display": float(np.median(beside)),
+        "speed_crashes": crashed,
     }
 
 
+class _Screen(Part):
+    """A display that writes a file once it has heard the server."""
+
+    def __init__(self, where: Addresses, ready: Path) -> None:
+        super().__init__(
+            *("display", "--from", where.publish, "--to", where.ingest),
+            *("--backend", "terminal", "--ready-file", str(ready)),
+        )
+
+
 class _Listener(Part):
-    """A subscriber that reads all it hears, and does nothing with it."""
+    """A subscriber that writes a file once it has heard the server, reads all it hears, and does nothing with it."""
 
-    CODE = "import sys; from rtgod.client import Subscriber\ns = Subscriber(sys.argv[1])\nwhile True: s.poll(1)"
+    _CODE = """
+import pathlib, sys
+from rtgod.client import Subscriber
+with Subscriber(sys.argv[1]) as subscriber:
+    while subscriber.poll(1) is None:
+        pass
+    pathlib.Path(sys.argv[2]).touch()
+    while True:
+        subscriber.poll(1)
+"""
 
-    def start(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-c", self.CODE, *self._arguments])
-
-
-def _listener(address: str) -> Part:
-    return _Listener(address)
+    def command(self) -> list[str]:
+        return ["-c", self._CODE, *self._arguments]
 
 
 # ---------------------------------------------------------------- keys
 
 
 def keys(folder: Path) -> dict[str, float]:
-    """Clients that must not send volumes, and whether one that may still can."""
+    """Clients that must not send volumes, and whether those that may still can."""
     for role in Role:
         add_client(folder / "keys", role.value, role)
     add_client(folder / "other", "stranger", Role.SOURCE)
-    theirs = read_client_key(folder / "keys" / "source.key")
+    own = {role: read_client_key(folder / "keys" / f"{role}.key") for role in Role}
     stranger = read_client_key(folder / "other" / "stranger.key")
-    to_us = type(stranger)(stranger.name, stranger.role, stranger.public, stranger.secret, theirs.server)
-    wrong = {"no key": None, "another server's key": stranger, "a key that nobody registered": to_us}
-    wrong |= {role: read_client_key(folder / "keys" / f"{role}.key") for role in ("watch", "display")}
-    refused = 0
+    wrong = {
+        "no key": None,
+        "another server's key": stranger,
+        "a key that nobody registered": dataclasses.replace(stranger, server=own[Role.SOURCE].server),
+        "a key to watch with": own[Role.WATCH],
+        "a display's key": own[Role.DISPLAY],
+    }
+    let_in = not_let_in = 0
     with serving(folder, "--keys", str(folder / "keys")) as (server, where):
         for name, key in wrong.items():
-            try:
-                with Sender(where.ingest, timeout_s=1.0, patience_s=3.0, key=key) as sender:
-                    sender.send(small.run())
-            except (RefusedError, ServerError):
-                refused += 1
-            else:
-                print(f"NOT refused: {name}", file=sys.stderr)
-        with Sender(where.ingest, key=theirs) as sender:
-            taken = not sender.send(small.run()).duplicate
-        with Subscriber(where.publish, wrong["watch"]) as watching:
-            deadline_s = time.monotonic() + WAIT_S
-            while not (seen := isinstance(watching.poll(1.0), Status)) and time.monotonic() < deadline_s:
-                pass
-        crashed = server.stop() != 0
+            for message in (small.run(), small.volume(0)):
+                if not (why := why_refused(where.ingest, key, message)):
+                    let_in += 1
+                print(f"{name}, {type(message).__name__}: {why or 'NOT refused'}", file=sys.stderr)
+        not_let_in += bool(why_refused(where.ingest, own[Role.SOURCE], small.run()))
+        with Subscriber(where.publish, own[Role.WATCH]) as watching:
+            until(lambda: isinstance(watching.poll(1.0), Status), "a watcher's first status")
+        crashed = server.stop()
+    (journal,) = journals(folder / "journal")
+    taken = sum(isinstance(message, Run | Volume) for message in read_journal(journal))
     return {
-        "wrong_keys": float(len(wrong)),
-        "wrong_keys_refused": float(refused),
-        "right_keys_let_in": float(taken) + float(seen),
-        "keyed_server_crashes": float(crashed),
+        "wrong_keys": len(wrong),
+        "wrong_keys_not_refused": let_in + max(0, taken - 1),
+        "right_keys_not_let_in": not_let_in,
+        "key_crashes": crashed,
     }
+
+
+def why_refused(address: str, key: ClientKey | None, message: Run | Volume) -> str:
+    """Why a server does not take a message from a client with this key; empty if it does."""
+    try:
+        with Sender(address, timeout_s=1.0, patience_s=3.0, key=key) as sender:
+            sender.send(message)
+    except (RefusedError, ServerError) as error:
+        return str(error)
+    return ""
 
 
 if __name__ == "__main__":
