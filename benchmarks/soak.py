@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -53,7 +54,10 @@ N_DISPLAYS = 10
 N_TURNS = 8
 #: A figure above this is a failure, as is one above 0 whose name has one of these words.
 MOST_MB = {"rss_growth_mb": 10.0, "hostile_rss_growth_mb": 20.0}
-NOUGHT = ("lost", "duplicated", "different", "crashes", "not_refused", "not_let_in", "during_the_cut")
+NOUGHT = ("lost", "duplicated", "different", "crashes", "not_refused", "not_let_in", "gave_up", "during_the_cut")
+
+#: A source that gave up is started so often, as a person would; what it still could not send is lost.
+MOST_STARTS = 3
 
 Answers = Mapping[tuple[str, int], bytes]
 
@@ -339,12 +343,13 @@ def garbled(folder: Path, n_runs: int) -> dict[str, float]:
     runs = run_files(folder / "runs", n_runs, N_VOLUMES)
     with serving(folder) as (server, where):
         with chaos.garbling(where.ingest, SEED) as (address, fates):
-            send_all(runs, address)
+            gave_up = send_all(runs, address)
         crashed = server.stop()
     found = differences(folder / "journal", undisturbed(runs))
     return {
         **{f"messages_{fate.replace(' ', '_')}": fates[fate] for fate in chaos.FATES},
         **{f"proxy_{name}": value for name, value in found.items()},
+        "proxy_sources_gave_up": gave_up,
         "proxy_crashes": crashed,
     }
 
@@ -358,25 +363,39 @@ def broken(folder: Path, n_runs: int) -> dict[str, float]:
             chaos.breaking(where.ingest, SEED) as (ingest, of_sources),
             chaos.breaking(where.publish, SEED) as (publish, of_displays),
             Subscriber(publish) as subscriber,
+            ThreadPoolExecutor(1) as pool,
         ):
-            send_all(runs, ingest)
-            published = heard(subscriber, 1.0, expected)
+            # While they are sent: a subscriber that does not read does not subscribe anew, when its connection broke.
+            sending = pool.submit(send_all, runs, ingest)
+            published: Counter[str] = Counter()
+            while not sending.done():
+                published += heard(subscriber, 0.1, expected)
+            published += heard(subscriber, 1.0, expected)
         crashed = server.stop()
     return {
         "connections_broken": of_sources["broken"] + of_displays["broken"],
         "connections_published": published["published"],
         "connections_published_different": published["published_different"],
         **{f"connections_{name}": value for name, value in differences(folder / "journal", expected).items()},
+        "connections_sources_gave_up": sending.result(),
         "connections_crashes": crashed,
     }
 
 
-def send_all(runs: Sequence[Path], address: str) -> None:
-    """Send runs as `rtgod replay` does, as fast as can be."""
+def send_all(runs: Sequence[Path], address: str) -> int:
+    """Send runs as `rtgod replay` does, as fast as can be; how often one gave up, and was started again."""
+    n_gave_up = 0
     for path in runs:
-        with Sender(address, timeout_s=0.2, patience_s=WAIT_S) as sender:
-            source = open_source(path)
-            list(send_run(source, sender, math.inf, acquisition=source.acquisition()))
+        source = open_source(path)
+        for _ in range(MOST_STARTS):
+            try:
+                with Sender(address, timeout_s=0.2, patience_s=WAIT_S) as sender:
+                    list(send_run(source, sender, math.inf, acquisition=source.acquisition()))
+                break
+            except (RefusedError, ServerError) as error:
+                n_gave_up += 1
+                print(f"{path.name}: the source gave up: {error}", file=sys.stderr)
+    return n_gave_up
 
 
 # ---------------------------------------------------------------- a cut cable

@@ -32,6 +32,7 @@ def test_connections_that_break_change_nothing(tmp_path):
     figures = soak.broken(tmp_path, 1)
     assert_as_it_must_be(figures)
     assert figures["connections_broken"] > 0
+    assert figures["connections_published"] > 0
 
 
 def test_a_pulled_cable_changes_nothing(tmp_path):
