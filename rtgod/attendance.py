@@ -33,7 +33,6 @@ class Attendance:
         self._started_s = time.monotonic()
         self._clients: dict[str, tuple[str, float]] = {}
         self._latencies_s: deque[float] = deque(maxlen=_N_LATENCIES)
-        self._last_index: int | None = None
 
     @property
     def usual_latency_s(self) -> float:
@@ -47,13 +46,8 @@ class Attendance:
         if len(self._clients) > _MOST_CLIENTS:
             del self._clients[next(iter(self._clients))]
 
-    def new_run(self) -> None:
-        """Another run begins."""
-        self._last_index = None
-
-    def answered(self, index: int, latency_s: float) -> None:
+    def answered(self, latency_s: float) -> None:
         """A volume was answered so long after it arrived."""
-        self._last_index = max(index, self._last_index or 0)
         self._latencies_s.append(latency_s)
 
     def status(self, record: Record, session: Session) -> Status:
@@ -71,8 +65,8 @@ class Attendance:
             disk_free_bytes=record.free_bytes,
             problem=record.problem,
             run_id=session.run.run_id if session.run else None,
-            n_taken=session.n_taken,
-            last_index=self._last_index,
+            n_taken=len(session.taken),
+            last_index=max(session.taken, default=None),
             latency_ms=latency_ms,
             clients=tuple(Connected(name, kind, now_s - heard_s) for name, (kind, heard_s) in self._clients.items()),
         )

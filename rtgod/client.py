@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
 import socket as host
@@ -31,7 +32,10 @@ from rtgod.messages import (
     Run,
     RunEnd,
     Volume,
+    address_of,
 )
+
+log = logging.getLogger(__name__)
 
 #: A message that the server could not take is sent again after so long.
 _DEFERRED_S = 1.0
@@ -45,7 +49,39 @@ _HEARTBEAT_MS, _HEARTBEAT_TIMEOUT_MS = 1000, 5000
 _N_OFFSETS = 32
 
 
-class Sender(Closing):
+class _Connection(Closing):
+    """One socket to a server, and what all that talk to one do alike."""
+
+    def __init__(self, kind: int, address: str, key: ClientKey | None) -> None:
+        self._context = zmq.Context()
+        self._socket = socket = self._context.socket(kind)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, _HEARTBEAT_MS)
+        socket.setsockopt(zmq.SNDTIMEO, _HEARTBEAT_MS)
+        # Nothing is queued for a server that is not there: it is sent again anyway. A subscriber would lose what it has
+        # received and not yet read when the server goes.
+        socket.setsockopt(zmq.IMMEDIATE, int(kind == zmq.DEALER))
+        try:
+            self._entrance = Entrance(socket, address, key)
+        except ServerError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close; what was not acknowledged is dropped."""
+        self._context.destroy(linger=0)
+
+    def _receive(self) -> Message:
+        return wire.from_frames(self._socket.recv_multipart())
+
+    def _send(self, message: Message, flags: int = 0) -> None:
+        """Send, unless the connection was lost just now: whoever waits for a reply sends again."""
+        with suppress(zmq.Again):
+            self._socket.send_multipart(wire.to_frames(message), flags)
+
+
+class Sender(_Connection):
     """Sends runs' messages and waits until each is on the server's disk.
 
     Parameters
@@ -81,8 +117,7 @@ class Sender(Closing):
         self._name = new_client_name("source")
         self._pinged_s = -math.inf
         self._taken_as: dict[str, str] = {}
-        self._context = zmq.Context()
-        self._socket, self._entrance = _connect(self._context, zmq.DEALER, address, key)
+        super().__init__(zmq.DEALER, address, key)
 
     def send(self, message: Run | Volume | RunEnd) -> Acknowledged:
         """Deliver one message; it is sent again until it is acknowledged, and the server drops duplicates.
@@ -96,13 +131,13 @@ class Sender(Closing):
         ServerError
             If no acknowledgement came in time.
         """
-        run_id, index = message.run_id, message.index if isinstance(message, Volume) else None
+        run_id = message.run_id
         if not isinstance(message, Run):
             message = dataclasses.replace(message, run_id=self._taken_as.get(run_id, run_id))
         give_up_s = time.monotonic() + self._patience_s
         n_garbled = 0
         while True:
-            reply = self._ask(message, index, min(self._timeout_s, give_up_s - time.monotonic()))
+            reply = self._ask(message, min(self._timeout_s, give_up_s - time.monotonic()))
             # One that cannot be read names no run; it may have been garbled on the way.
             n_garbled += isinstance(reply, Refused) and not reply.run_id
             if isinstance(reply, Refused) and (reply.run_id or n_garbled >= _MOST_GARBLED):
@@ -111,45 +146,35 @@ class Sender(Closing):
                 if isinstance(message, Run) and reply.taken_as:
                     self._taken_as[run_id] = reply.taken_as
                 return reply
-            why = self._entrance.why_not or f"no answer from {self._address}; is `rtgod serve` running there?"
-            why = reply.why if reply else why
+            silence = self._entrance.why_not or f"no answer from {self._address}; is `rtgod serve` running there?"
+            why = reply.why if reply else silence
             if (left_s := give_up_s - time.monotonic()) <= 0:
                 raise ServerError(f"no acknowledgement within {self._patience_s:g} s: {why}")
             self._waiting(why)
             if isinstance(reply, Deferred):
-                self._reply_to(message, index, min(_DEFERRED_S, left_s))
+                self._reply_to(message, min(_DEFERRED_S, left_s))
 
-    def close(self) -> None:
-        """Close; what was not acknowledged is dropped."""
-        self._context.destroy(linger=0)
-
-    def _ask(
-        self, message: Run | Volume | RunEnd, index: int | None, timeout_s: float
-    ) -> Acknowledged | Refused | Deferred | None:
+    def _ask(self, message: Run | Volume | RunEnd, timeout_s: float) -> Acknowledged | Refused | Deferred | None:
         deadline_s = time.monotonic() + timeout_s
         # While there is no connection nothing can be sent: that wait must end, too.
         if not self._entrance.poll(timeout_s, zmq.POLLOUT):
             return None
         if time.monotonic() >= self._pinged_s + _PING_S:
             self._pinged_s = time.monotonic()
-            with suppress(zmq.Again):
-                self._socket.send_multipart(wire.to_frames(Ping(self._name, "source", self._pinged_s)))
-        with suppress(zmq.Again):  # the connection was lost just now
-            self._socket.send_multipart(wire.to_frames(message))
-        return self._reply_to(message, index, deadline_s - time.monotonic())
+            self._send(Ping(self._name, "source", self._pinged_s))
+        self._send(message)
+        return self._reply_to(message, deadline_s - time.monotonic())
 
-    def _reply_to(
-        self, message: Run | Volume | RunEnd, index: int | None, timeout_s: float
-    ) -> Acknowledged | Refused | Deferred | None:
+    def _reply_to(self, message: Run | Volume | RunEnd, timeout_s: float) -> Acknowledged | Refused | Deferred | None:
         """The reply to this message: to an earlier one that was sent twice there may be two."""
         deadline_s = time.monotonic() + timeout_s
         while (left_s := deadline_s - time.monotonic()) > 0 and self._entrance.poll(left_s):
             try:
-                reply = wire.from_frames(self._socket.recv_multipart())
+                reply = self._receive()
             except WireError as error:
                 self._waiting(f"the server's reply cannot be read ({error})")
                 continue
-            own = [(message.run_id, index)]
+            own = [address_of(message)]
             if isinstance(reply, Refused):
                 own.append(("", None))
             if isinstance(reply, Acknowledged | Refused | Deferred) and (reply.run_id, reply.index) in own:
@@ -157,7 +182,7 @@ class Sender(Closing):
         return None
 
 
-class Reporter(Closing):
+class Reporter(_Connection):
     """Reports a client's events to a server, without ever waiting; measures how far apart the two clocks are.
 
     Events are kept, and sent again, until they are acknowledged.
@@ -187,10 +212,9 @@ class Reporter(Closing):
         self._unacknowledged: dict[int, Event] = {}
         self._number = 0
         self._offsets: deque[tuple[float, float]] = deque(maxlen=_N_OFFSETS)
-        self._pinged_s = self._sent_s = -math.inf
-        self.refused = ""
-        self._context = zmq.Context()
-        self._socket, self._entrance = _connect(self._context, zmq.DEALER, address, key)
+        self._pinged_s = -math.inf
+        self._refused = ""
+        super().__init__(zmq.DEALER, address, key)
 
     @property
     def offset_s(self) -> float | None:
@@ -212,14 +236,14 @@ class Reporter(Closing):
         event = Event(self.name, self._number, kind, at_s, self.offset_s, self.offset_error_s, run_id, value)
         self._number += 1
         self._unacknowledged[event.number] = event
-        self._send(event)
+        self._send(event, zmq.NOBLOCK)
 
     def poll(self) -> None:
         """Take replies in, and send what is due; call it as often as a frame is drawn."""
         while self._entrance.poll(0):
             received_s = self._clock()
             try:
-                reply = wire.from_frames(self._socket.recv_multipart())
+                reply = self._receive()
             except WireError:
                 continue  # from a server of another version: it will refuse the ping, too
             match reply:
@@ -228,26 +252,18 @@ class Reporter(Closing):
                     self._offsets.append((half_s, reply.server_utc_s - reply.sent_s - half_s))
                 case Acknowledged() if reply.run_id == self.name and reply.index is not None:
                     self._unacknowledged.pop(reply.index, None)
-                case Refused():
-                    self.refused = reply.why
+                case Refused() if reply.why != self._refused:
+                    self._refused = reply.why
+                    log.warning("the server refused what was reported: %s", reply.why)
         now_s = time.monotonic()
         if now_s >= self._pinged_s + _PING_S:
             self._pinged_s = now_s
-            self._send(Ping(self.name, self._kind, self._clock()))
+            self._send(Ping(self.name, self._kind, self._clock()), zmq.NOBLOCK)
             for event in list(self._unacknowledged.values()):
-                self._send(event)
-
-    def close(self) -> None:
-        """Close; what was not acknowledged is dropped."""
-        self._context.destroy(linger=0)
-
-    def _send(self, message: Event | Ping) -> None:
-        # Not to wait is all that counts here: what does not leave now is sent again with the next ping.
-        with suppress(zmq.Again):
-            self._socket.send_multipart(wire.to_frames(message), zmq.NOBLOCK)
+                self._send(event, zmq.NOBLOCK)
 
 
-class Subscriber(Closing):
+class Subscriber(_Connection):
     """Hears everything that a server publishes: Hello, Status, Run, answers, RunEnd, SessionEnd.
 
     Parameters
@@ -264,8 +280,7 @@ class Subscriber(Closing):
     """
 
     def __init__(self, address: str, key: ClientKey | None = None) -> None:
-        self._context = zmq.Context()
-        self._socket, self._entrance = _connect(self._context, zmq.SUB, address, key)
+        super().__init__(zmq.SUB, address, key)
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
 
     def poll(self, timeout_s: float = 0.0) -> Message | None:
@@ -280,31 +295,9 @@ class Subscriber(Closing):
         """
         if not self._entrance.poll(timeout_s):
             return None
-        return wire.from_frames(self._socket.recv_multipart())
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._context.destroy(linger=0)
+        return self._receive()
 
 
 def new_client_name(kind: str) -> str:
     """A name that no other client has: what it is, where, and chance."""
     return f"{kind}-{host.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"[-LONGEST_CLIENT:]
-
-
-def _connect(
-    context: zmq.Context[zmq.Socket[bytes]], kind: int, address: str, key: ClientKey | None
-) -> tuple[zmq.Socket[bytes], Entrance]:
-    socket = context.socket(kind)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, _HEARTBEAT_MS)
-    socket.setsockopt(zmq.SNDTIMEO, _HEARTBEAT_MS)
-    # Nothing is queued for a server that is not there: it is sent again anyway. A subscriber would lose what it has
-    # received and not yet read when the server goes.
-    socket.setsockopt(zmq.IMMEDIATE, int(kind == zmq.DEALER))
-    try:
-        return socket, Entrance(socket, address, key)
-    except ServerError:
-        context.destroy(linger=0)
-        raise

@@ -515,6 +515,17 @@ class Hello:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+def address_of(message: Run | Volume | RunEnd | Event) -> tuple[str, int | None]:
+    """What replies to a message call it by: their `run_id` and `index`."""
+    match message:
+        case Event():
+            return message.client, message.number
+        case Volume():
+            return message.run_id, message.index
+        case _:
+            return message.run_id, None
+
+
 def _check_client(name: str) -> None:
     if not 1 <= len(name) <= LONGEST_CLIENT:
         raise ValueError(f"client is {name[:LONGEST_CLIENT]!r}; a name of 1 to {LONGEST_CLIENT} characters is needed")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from rtgod.messages import (
     RunEnd,
     SessionEnd,
     Volume,
+    address_of,
 )
 from rtgod.record import Record
 from rtgod.session import Incoming, Resumed, Session
@@ -168,7 +168,7 @@ class Server(Closing):
                 self._reply(identity, Refused("", None, f"{kinds}, not {type(message).__name__}"))
 
     def _take(self, identity: bytes, message: Incoming, arrived_s: float) -> None:
-        name, index = _address_of(message)
+        name, index = address_of(message)
         taken_as = ""
         if isinstance(message, Run):
             message = self._session.named(message)
@@ -191,19 +191,17 @@ class Server(Closing):
             return
         self._reply(identity, Acknowledged(name, index, taken_as=taken_as))
         journal_s = time.perf_counter() - arrived_s - receive_s
-        self._answer(message, {"receive": receive_s * 1e3, "journal": journal_s * 1e3})
+        self._answer(message, arrived_s, {"receive": receive_s * 1e3, "journal": journal_s * 1e3})
         if isinstance(message, Volume):
-            self._attendance.answered(message.index, time.perf_counter() - arrived_s)
+            self._attendance.answered(time.perf_counter() - arrived_s)
 
-    def _answer(self, message: Incoming, stage_ms: dict[str, float]) -> None:
+    def _answer(self, message: Incoming, arrived_s: float, stage_ms: dict[str, float]) -> None:
         if isinstance(message, Run):
             log.info(
                 "run %s: %s volumes, TR %g s", message.run_id, message.n_volumes or "unknown number of", message.tr_s
             )
             self._last_answer = None
-            self._attendance.new_run()
             self._send(message)
-        arrived_s = time.perf_counter() - sum(stage_ms.values()) / 1e3
         for answer, pattern in self._session.take(message, rank=not self._is_behind(message)):
             if isinstance(message, Volume) and answer.index == message.index:
                 answer = dataclasses.replace(answer, stage_ms={**stage_ms, **answer.stage_ms})
@@ -260,11 +258,11 @@ class Server(Closing):
         self._ingest.send_multipart([identity, *wire.to_frames(reply)])
 
     def _bind(self, kind: int, address: str) -> zmq.Socket[bytes]:
-        host, _, port = address.removeprefix("tcp://").rpartition(":")
-        well_formed = address.startswith("tcp://") and host and re.fullmatch(r"\*|[0-9]{1,5}", port)
-        if not well_formed or (port != "*" and int(port) > 65535):
-            raise ServerError(f"address {address!r}: write tcp://127.0.0.1:PORT, or :* for a free port")
-        if not self._gatekeeper and not is_loopback(address):
+        try:
+            may_be_open = is_loopback(address)
+        except ValueError as error:
+            raise ServerError(f"address {address!r}: write tcp://127.0.0.1:PORT, or :* for a free port") from error
+        if not self._gatekeeper and not may_be_open:
             raise ServerError(
                 f"address {address}: beyond loopback whoever connects must have a key; make some with "
                 "`rtgod keys new NAME --role source --keys FOLDER` and serve with --keys FOLDER"
@@ -272,7 +270,7 @@ class Server(Closing):
         socket = self._context.socket(kind)
         if self._gatekeeper:
             self._gatekeeper.secure(socket)
-        socket.setsockopt(zmq.IPV6, int(":" in host))
+        socket.setsockopt(zmq.IPV6, int(address.count(":") > 2))  # beside the scheme's and the port's
         # Nobody can make the server hold more than this: sources wait for replies, and subscribers only subscribe.
         socket.setsockopt(zmq.RCVHWM, _MOST_WAITING)
         socket.setsockopt(zmq.SNDHWM, _MOST_UNSENT)
@@ -289,17 +287,6 @@ class Server(Closing):
             )
             raise ServerError(f"address {address} {why}") from error
         return socket
-
-
-def _address_of(message: Incoming) -> tuple[str, int | None]:
-    """What a reply names the message by."""
-    match message:
-        case Event():
-            return message.client, message.number
-        case Volume():
-            return message.run_id, message.index
-        case _:
-            return message.run_id, None
 
 
 def _endpoint(socket: zmq.Socket[bytes]) -> str:

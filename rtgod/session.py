@@ -7,7 +7,7 @@ but receive, journal, and publish around it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -79,9 +79,9 @@ class Session:
         return len(self._ended)
 
     @property
-    def n_taken(self) -> int:
-        """How many volumes of the current run were taken."""
-        return len(self._seen[self.run.run_id]) if self.run else 0
+    def taken(self) -> Set[int]:
+        """Volumes of the current run that were taken."""
+        return self._seen[self.run.run_id] if self.run else set()
 
     def named(self, run: Run) -> Run:
         """The run under the name that it has in this session, or would get.

@@ -39,6 +39,18 @@ def test_a_message_of_an_empty_frame_can_be_cut():
 
 
 @contextmanager
+def working(work, stop):
+    """`work` in a thread, which ends once `stop` is set."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(PATIENCE_S)
+
+
+@contextmanager
 def echoing_router():
     """A ROUTER that sends each message back."""
     stop = threading.Event()
@@ -51,13 +63,8 @@ def echoing_router():
                 if socket_.poll(20):
                     socket_.send_multipart(socket_.recv_multipart())
 
-        thread = threading.Thread(target=echo)
-        thread.start()
-        try:
+        with working(echo, stop):
             yield f"tcp://127.0.0.1:{port}"
-        finally:
-            stop.set()
-            thread.join(PATIENCE_S)
 
 
 def test_messages_go_through_the_proxy_and_back(monkeypatch):
@@ -91,13 +98,8 @@ def echoing_listener():
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0.05)
-        thread = threading.Thread(target=echo)
-        thread.start()
-        try:
+        with working(echo, stop):
             yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            stop.set()
-            thread.join(PATIENCE_S)
 
 
 def connected(address):
