@@ -39,8 +39,6 @@ log = logging.getLogger(__name__)
 
 #: A message that the server could not take is sent again after so long.
 _DEFERRED_S = 1.0
-#: So often may a message be garbled on the way before it is taken for wrong.
-_MOST_GARBLED = 3
 #: A client says so often that it is there.
 _PING_S = 1.0
 #: A peer from whom nothing was heard for so long is gone, as when a cable was cut; then the connection is made anew.
@@ -138,21 +136,22 @@ class Sender(_Connection):
         n_garbled = 0
         while True:
             reply = self._ask(message, min(self._timeout_s, give_up_s - time.monotonic()))
-            # One that cannot be read names no run; it may have been garbled on the way.
-            n_garbled += isinstance(reply, Refused) and not reply.run_id
-            if isinstance(reply, Refused) and (reply.run_id or n_garbled >= _MOST_GARBLED):
+            if isinstance(reply, Refused) and reply.run_id:
                 raise RefusedError(f"the server refused: {reply.why}")
+            # What it could not read it cannot name: that was garbled on the way, so it is sent again, as long as
+            # patience lasts. Only the first time at once: it may be that this server never will read it.
+            n_garbled += isinstance(reply, Refused)
             if isinstance(reply, Acknowledged):
                 if isinstance(message, Run) and reply.taken_as:
                     self._taken_as[run_id] = reply.taken_as
                 return reply
             silence = self._entrance.why_not or f"no answer from {self._address}; is `rtgod serve` running there?"
             why = reply.why if reply else silence
-            if (left_s := give_up_s - time.monotonic()) <= 0:
+            pause_s = _DEFERRED_S if isinstance(reply, Deferred) or n_garbled > 1 else 0.0
+            if give_up_s - time.monotonic() <= pause_s:
                 raise ServerError(f"no acknowledgement within {self._patience_s:g} s: {why}")
             self._waiting(why)
-            if isinstance(reply, Deferred):
-                self._reply_to(message, min(_DEFERRED_S, left_s))
+            self._reply_to(message, pause_s)
 
     def _ask(self, message: Run | Volume | RunEnd, timeout_s: float) -> Acknowledged | Refused | Deferred | None:
         deadline_s = time.monotonic() + timeout_s

@@ -106,6 +106,8 @@ class Run:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "affine", read_only(self.affine, np.float64))
+        if not self.run_id:
+            raise ValueError("run_id is empty; volumes call their run by it")
         if not (math.isfinite(self.tr_s) and self.tr_s > 0):
             raise ValueError(f"tr_s is {self.tr_s}; a repetition time in seconds above 0 is needed")
         if len(self.shape) != 3 or min(self.shape) < 1:
@@ -515,17 +517,6 @@ class Hello:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def address_of(message: Run | Volume | RunEnd | Event) -> tuple[str, int | None]:
-    """What replies to a message call it by: their `run_id` and `index`."""
-    match message:
-        case Event():
-            return message.client, message.number
-        case Volume():
-            return message.run_id, message.index
-        case _:
-            return message.run_id, None
-
-
 def _check_client(name: str) -> None:
     if not 1 <= len(name) <= LONGEST_CLIENT:
         raise ValueError(f"client is {name[:LONGEST_CLIENT]!r}; a name of 1 to {LONGEST_CLIENT} characters is needed")
@@ -543,3 +534,18 @@ Message = (
     | Ranking | NotReady | Pattern | Hello | Status | SessionEnd
     | Acknowledged | Refused | Deferred | Pong
 )  # fmt: skip
+
+
+def address_of(message: Message) -> tuple[str, int | None]:
+    """What replies to a message call it by: their `run_id` and `index`; a message without a run is its client's."""
+    match message:
+        case Event():
+            return message.client, message.number
+        case Ping() | Pong():
+            return message.client, None
+        case Run() | RunEnd():
+            return message.run_id, None
+        case Hello() | Status() | SessionEnd():
+            return "", None
+        case _:
+            return message.run_id, message.index

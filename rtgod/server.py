@@ -155,7 +155,7 @@ class Server(Closing):
             return
         if self._gatekeeper and (why := self._gatekeeper.refusal(frames[0], message)):
             log.warning("refused: %s", why)
-            self._reply(identity, Refused("", None, why))
+            self._reply(identity, Refused(*address_of(message), why))
             return
         match message:
             case Ping():
@@ -165,7 +165,7 @@ class Server(Closing):
                 self._take(identity, message, arrived_s)
             case _:
                 kinds = "a server takes run, volume, run-end, event and ping"
-                self._reply(identity, Refused("", None, f"{kinds}, not {type(message).__name__}"))
+                self._reply(identity, Refused(*address_of(message), f"{kinds}, not {type(message).__name__}"))
 
     def _take(self, identity: bytes, message: Incoming, arrived_s: float) -> None:
         name, index = address_of(message)

@@ -65,12 +65,14 @@ def _arrays(dtype, shape):
     return hnp.arrays(dtype, shape, elements=elements)
 
 
+names = st.text(min_size=1, max_size=12)
 blocks = st.builds(m.Block, st.floats(0, 1e6), st.floats(1e-3, 1e6))
 volume_data = st.sampled_from(m.VOLUME_DTYPES).flatmap(
     lambda dtype: _arrays(dtype, hnp.array_shapes(min_dims=3, max_dims=3))
 )
 runs = _built(
     m.Run,
+    run_id=names,
     tr_s=st.floats(1e-3, 60),
     shape=st.tuples(*[st.integers(1, 512)] * 3),
     affine=affines,
@@ -85,7 +87,6 @@ rankings = st.integers(0, 20).flatmap(
         m.Ranking, order=_arrays("int32", n), scores=_arrays("float32", n), probability=st.none() | chances
     )
 )
-names = st.text(min_size=1, max_size=12)
 events = _built(m.Event, client=names, kind=names)
 pings = _built(m.Ping, client=names)
 #: One strategy for each type of message, by the type.

@@ -131,7 +131,7 @@ def test_reasons_read_as_words():
 
 @pytest.mark.parametrize(
     ("run_id", "name"),
-    [("run-1", "run-1"), ("run-1~2", "run-1"), ("run-1~2~13", "run-1~2"), ("run~x", "run~x"), ("~", "~"), ("", "")],
+    [("run-1", "run-1"), ("run-1~2", "run-1"), ("run-1~2~13", "run-1~2"), ("run~x", "run~x"), ("~", "~")],
 )
 def test_a_run_has_one_name_for_all_its_acquisitions(run_id, name):
     assert small.run(run_id).name == name

@@ -129,6 +129,7 @@ def test_a_message_without_a_finite_residual_can_be_sent():
         (VOLUME, [DATA[:1]], "48 bytes, 24 came"),
         (VOLUME, [b""], "48 bytes, 0 came"),
         (VOLUME, [DATA.tobytes() + b"x"], "48 bytes, 49 came"),
+        (RUN | {"run_id": ""}, [], "run_id is empty"),
         (RUN, [b""], "announces 0 array frames, 1 came"),
         (RUN | {"arrays": [SPEC]}, [DATA], "arrays must be exactly []"),
         (VOLUME | {"arrays": SPEC}, [DATA], "arrays"),
