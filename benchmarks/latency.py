@@ -25,7 +25,8 @@ from benchmarks.figures import print_all, write_json
 from calibration.simulation.head import build_head
 from calibration.simulation.resample import resample
 from rtgod.alignment import Reference
-from rtgod.bundle import Candidate, DecoderBundle
+from rtgod.bundle import DecoderBundle
+from rtgod.candidates import Candidate
 from rtgod.decoding import LayerDecoder
 from rtgod.geometry import rigid
 from rtgod.messages import Array, Block, Float32Array, Ranking, Run, RunEnd, Volume

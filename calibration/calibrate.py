@@ -25,7 +25,8 @@ from calibration.samples import RunSamples, make_reference
 from calibration.stimuli import Stimuli, StimulusFiles
 from calibration.study import Candidates, Samples
 from calibration.training import Trained, train
-from rtgod.bundle import Candidate, DecoderBundle, sha256_of
+from rtgod.bundle import DecoderBundle, sha256_of
+from rtgod.candidates import Candidate
 from rtgod.errors import InputError
 from rtgod.matching import CategoryIndex
 from rtgod.messages import Features, Float32Array

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from rtgod.alignment import Reference
+from rtgod.candidates import FORMAT, HEADER, Candidate, bundle_id_of, candidates_of, read_header
 from rtgod.confidence import Confidence
 from rtgod.decoding import AnyLayerDecoder, Decoder, LayerDecoder, SparseLayerDecoder
 from rtgod.errors import BundleError
@@ -30,16 +31,7 @@ from rtgod.preprocessing import Noise
 from rtgod.settings import NotNegative, PipelineSettings
 from rtgod.window import Repeats
 
-FORMAT = 3
-_HEADER, _ARRAYS = "bundle.json", "arrays.safetensors"
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A category that can be ranked: its identifier in the data set, and its name for people."""
-
-    category_id: str
-    name: str
+_ARRAYS = "arrays.safetensors"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +103,7 @@ class DecoderBundle:
                     "settings": self.settings.model_dump(mode="json"),
                     "provenance": dict(self.provenance),
                 }
-                (unfinished / _HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
+                (unfinished / HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
         except (OSError, SafetensorError, TypeError) as error:
             raise BundleError(f"bundle {folder}: cannot be written ({error})") from error
 
@@ -124,16 +116,16 @@ class DecoderBundle:
         BundleError
             If it is missing, incomplete, altered since it was written, or of another format.
         """
-        header = _read_header(folder)
+        header = read_header(folder)
         if (found := sha256_of(folder / _ARRAYS)) != header.get("sha256"):
             raise BundleError(
-                f"bundle {folder}: checksum of {_ARRAYS} is {found[:12]}…, {_HEADER} says "
+                f"bundle {folder}: checksum of {_ARRAYS} is {found[:12]}…, {HEADER} says "
                 f"{str(header.get('sha256'))[:12]}…; the file was altered or cut short: copy it again or recalibrate"
             )
         try:
             return cls._assemble(header, load_file(folder / _ARRAYS))
         except (KeyError, TypeError, ValueError, ValidationError, SafetensorError) as error:
-            raise BundleError(f"bundle {folder}: {_HEADER} and {_ARRAYS} do not fit together ({error})") from error
+            raise BundleError(f"bundle {folder}: {HEADER} and {_ARRAYS} do not fit together ({error})") from error
 
     def decoder(self) -> Decoder:
         """The decoder over all of the bundle's layers."""
@@ -180,14 +172,14 @@ class DecoderBundle:
             voxel_mean=arrays["voxel_mean"],
             voxel_sd=arrays["voxel_sd"],
             layers=layers,
-            candidates=tuple(Candidate(str(category_id), str(name)) for category_id, name in header["candidates"]),
+            candidates=candidates_of(header),
             candidate_features={name: arrays[f"{name}/candidates"] for name in layers},
             noise=_noise_of(header["noise"], arrays),
             settings=PipelineSettings.model_validate(header["settings"]),
             provenance=dict(header["provenance"]),
             layer_weights=TypeAdapter(dict[str, NotNegative] | None).validate_python(header.get("layer_weights")),
             confidence=TypeAdapter(Confidence | None).validate_python(header.get("confidence")),
-            bundle_id=header["sha256"][:12],
+            bundle_id=bundle_id_of(header),
         )
         bundle._check_shapes()
         return bundle
@@ -264,20 +256,3 @@ def _noise_of(parts: Sequence[str], arrays: Mapping[str, Array]) -> Noise:
     if "courses" in parts:
         courses = NoiseCourses(arrays["noise/voxels"], arrays["noise/loadings"])
     return Noise(shape, courses)
-
-
-def _read_header(folder: Path) -> dict[str, Any]:
-    path = folder / _HEADER
-    if not folder.is_dir():
-        raise BundleError(f"bundle {folder}: no such folder; `rtgod calibrate` makes one")
-    try:
-        header = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BundleError(f"bundle {folder}: {_HEADER} cannot be read ({error.strerror}); is this a bundle?") from error
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"bundle {folder}: {_HEADER} is not JSON ({error}); recalibrate") from error
-    if not isinstance(header, dict) or header.get("rtgod_bundle") != FORMAT:
-        raise BundleError(
-            f"bundle {folder}: {_HEADER} is not of format {FORMAT}; recalibrate with this version of rtgod"
-        )
-    return header

@@ -52,20 +52,33 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
+    """One line of an events table; what is wrong with a cell is said by file, line and column.
+
+    Attributes
+    ----------
+    path : Path
+    line : int
+    cells : mapping of str to str
+        By column.
+    """
+
     path: Path
     line: int
     cells: Mapping[str, str]
 
     def has(self, column: str) -> bool:
+        """Whether there is something in the cell."""
         return self.cells.get(column, "") not in _NOTHING
 
     def label(self, column: str) -> str:
+        """What is in the cell; `InputError` if there is nothing."""
         if not self.has(column):
             raise self._refusal(column, "is empty, and a trial needs it; fill it in")
         return self.cells[column]
 
     def seconds(self, column: str) -> float:
+        """The cell as seconds; `InputError` if it is no time."""
         text = self.cells.get(column, "")
         try:
             value = float(text)
@@ -76,6 +89,7 @@ class _Row:
         return value
 
     def duration(self) -> float:
+        """The row's duration, seconds; `InputError` if it is none."""
         value = self.seconds("duration")
         if value < 0:
             raise self._refusal("duration", f"is {value:g} s; a trial cannot end before it starts, so correct it")
@@ -107,7 +121,7 @@ def read_trials(path: Path, merge_gap_s: float = 0.0) -> tuple[Trial, ...]:
     InputError
         If the file cannot be read, lacks a column, has a value that is no time, or holds no trial.
     """
-    columns, rows = _table(path)
+    columns, rows = read_table(path)
     for column in ("onset", "duration"):
         if column not in columns:
             raise InputError(f"{path}, line 1: no column {column!r}; an events table is tab-separated and has one.")
@@ -134,7 +148,7 @@ def cue_lead_s(path: Path) -> float | None:
     InputError
         If the file cannot be read, or an onset is no time.
     """
-    _, rows = _table(path)
+    _, rows = read_table(path)
     leads_s = [
         imagery.seconds("onset") - cue.seconds("onset")
         for cue, imagery in pairwise(rows)
@@ -159,7 +173,7 @@ def category_of(stimulus: str) -> str:
     return stimulus.rpartition("_")[0] or stimulus
 
 
-def _object_trial(row: _Row) -> Trial | None:
+def _object_trial(row: Row) -> Trial | None:
     match row.cells.get("event_type", ""):
         case "stimulus" if row.has("category_name") and not row.has("stimulus_name"):
             return Trial(row.seconds("onset"), row.duration(), "stimulus", row.label("category_name"))
@@ -171,7 +185,7 @@ def _object_trial(row: _Row) -> Trial | None:
     return None
 
 
-def _plain_trial(row: _Row) -> Trial:
+def _plain_trial(row: Row) -> Trial:
     stimulus = PurePosixPath(row.label("stim_file")).stem if row.has("stim_file") else None
     return Trial(row.seconds("onset"), row.duration(), "stimulus", row.label("trial_type"), stimulus)
 
@@ -202,7 +216,14 @@ def _with_repeats(trials: list[Trial]) -> tuple[Trial, ...]:
     return (*trials[:1], *marked)
 
 
-def _table(path: Path) -> tuple[frozenset[str], list[_Row]]:
+def read_table(path: Path) -> tuple[frozenset[str], list[Row]]:
+    """Columns and rows of an events table, whatever they are.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or is empty.
+    """
     # BIDS tables know no quoting: with it, one stray quotation mark would swallow the rows up to the next one.
     reader = csv.reader(io.StringIO(_text(path), newline=None), delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
@@ -213,7 +234,7 @@ def _table(path: Path) -> tuple[frozenset[str], list[_Row]]:
         raise InputError(f"{path}: empty; an events table has a line of column names and a row for each trial.")
     (_, columns), *rows = lines
     # Rows may be ragged (some tools end every line with a tab): a cell that is not there is an empty one.
-    return frozenset(columns), [_Row(path, line, dict(zip(columns, cells, strict=False))) for line, cells in rows]
+    return frozenset(columns), [Row(path, line, dict(zip(columns, cells, strict=False))) for line, cells in rows]
 
 
 def _text(path: Path) -> str:

@@ -7,7 +7,8 @@ from typing import get_args
 import numpy as np
 
 from rtgod.alignment import Reference
-from rtgod.bundle import Candidate, DecoderBundle
+from rtgod.bundle import DecoderBundle
+from rtgod.candidates import Candidate
 from rtgod.decoding import LayerDecoder, SparseLayerDecoder
 from rtgod.messages import Float32Array, Ranking, Run, Volume
 from rtgod.noise import NoiseCourses, NoiseShape

@@ -6,7 +6,8 @@ from types import MappingProxyType
 import numpy as np
 
 from rtgod.alignment import Reference
-from rtgod.bundle import Candidate, DecoderBundle
+from rtgod.bundle import DecoderBundle
+from rtgod.candidates import Candidate
 from rtgod.confidence import Confidence
 from rtgod.decoding import LayerDecoder, SparseLayerDecoder
 from rtgod.messages import Block, Motion, Ranking, Run, RunEnd, Volume
