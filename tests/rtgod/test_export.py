@@ -177,7 +177,11 @@ def test_a_session_without_runs_has_only_its_events(tmp_path):
 
 
 @settings(deadline=None)
-@given(ids=st.lists(st.text(min_size=1, max_size=8) | st.sampled_from(["../x", "A", "a", "client", "CON", "x" * 300]), max_size=4))
+@given(
+    ids=st.lists(
+        st.text(min_size=1, max_size=8) | st.sampled_from(["../x", "A", "a", "client", "CON", "x" * 300]), max_size=4
+    )
+)
 def test_no_run_s_name_leads_out_of_the_folder_or_onto_another_s_files(tmp_path_factory, ids):
     folder = tmp_path_factory.mktemp("names")
     journal = write(folder / "a.rtgod", [small.run(run_id) for run_id in ids])
