@@ -68,7 +68,7 @@ def make_app() -> typer.Typer:
     app.callback()(_root)
     app.command("demo", rich_help_panel="Start here")(demo)
     installed = {point.name: point.load() for point in entry_points(group=GROUP)}
-    for name in ("simulate", "features", "categories", "calibrate", "evaluate", "report"):
+    for name in ("simulate", "scan", "features", "categories", "calibrate", "evaluate", "report"):
         match installed.get(name):
             case None:
                 pass
@@ -81,8 +81,9 @@ def make_app() -> typer.Typer:
     app.add_typer(journal, name="journal", rich_help_panel="Live")
     app.add_typer(keys, name="keys", rich_help_panel="Live")
     app.command("status", rich_help_panel="Live")(commands.status)
-    if "display" in installed:
-        app.command("display", rich_help_panel="Live")(installed["display"])
+    for name in ("display", "unblind"):
+        if name in installed:
+            app.command(name, rich_help_panel="Live")(installed[name])
     return app
 
 
