@@ -1,0 +1,238 @@
+"""Sealing and unblinding, as a person types them."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from rtgod.errors import InputError, JournalError
+from rtgod.journal import JournalWriter
+from rtgod.messages import Hello, SessionEnd
+from stimulus import blinding_commands
+from stimulus.conditions import Condition, ConditionKind
+from stimulus.seal import HEADER, SealedLines, commitment, read_sealed, unseal
+from stimulus.seal import seal as sealed
+from tests import small
+
+PLAN = (
+    Condition(ConditionKind.SHUFFLED, seed=9),
+    Condition(ConditionKind.YOKED, journal="/data/other.rtgod", run_id="run-2"),
+    Condition(ConditionKind.NONE),
+)
+CONDITIONS = (
+    "run\tcondition\tseed\tjournal\tjournal_run\n"
+    "1\tshuffled\t9\tn/a\tn/a\n"
+    "2\tyoked\tn/a\t/data/other.rtgod\trun-2\n"
+    "3\tnone\tn/a\tn/a\tn/a\n"
+)
+
+
+def run(command, *arguments):
+    """What a command printed; its errors are raised."""
+    app = typer.Typer()
+    app.command()(getattr(blinding_commands, command))
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def journal(path, *messages):
+    with JournalWriter(path) as writer:
+        for message in (Hello("0.1.0", "id", 7, 40), *messages):
+            writer.append(message)
+    return path
+
+
+def rankings(*run_ids):
+    return [small.replace(small.RANKING, run_id=run_id) for run_id in run_ids]
+
+
+def kinds(plan):
+    return [condition.kind for condition in plan]
+
+
+def plan_of(path):
+    return unseal(read_sealed(path))
+
+
+def test_sealed_runs_are_as_many_as_asked_and_nothing_of_them_is_printed(tmp_path):
+    out = tmp_path / "made" / "plan.sealed"
+    printed = run("seal", "--real", 3, "--shuffled", 2, "--transfer", 2, "--out", out)
+    plan = plan_of(out)
+    assert Counter(kinds(plan)) == {ConditionKind.REAL: 3, ConditionKind.SHUFFLED: 2, ConditionKind.NONE: 2}
+    assert kinds(plan)[5:] == [ConditionKind.NONE] * 2
+    assert len({condition.seed for condition in plan if condition.kind is ConditionKind.SHUFFLED}) == 2
+    assert printed.splitlines() == [
+        f"{out}: 7 runs sealed",
+        f"commitment, to be noted before the session: {commitment(read_sealed(out))}",
+    ]
+    assert read_sealed(out).startswith(HEADER)
+
+
+def test_the_order_is_random_unless_it_is_seeded(tmp_path):
+    def orders(name, *options):
+        paths = [tmp_path / f"{name}-{i}" for i in range(30)]
+        for path in paths:
+            run("seal", "--real", 4, "--shuffled", 4, "--out", path, *options)
+        assert len({read_sealed(path) for path in paths}) == 30
+        return {tuple(plan_of(path)) for path in paths}
+
+    assert len(orders("seeded", "--seed", 5)) == 1
+    drawn = orders("drawn")
+    assert len({tuple(kinds(plan)) for plan in drawn}) > 15  # of 70
+    assert len({plan[0].kind for plan in drawn}) == 2
+
+
+def test_transfer_runs_may_be_mixed_in(tmp_path):
+    firsts = set()
+    for seed in range(20):
+        out = tmp_path / f"{seed}"
+        run("seal", "--real", 3, "--transfer", 3, "--mix-transfer", "--seed", seed, "--out", out)
+        firsts.add(plan_of(out)[0].kind)
+        assert Counter(kinds(plan_of(out))) == {ConditionKind.REAL: 3, ConditionKind.NONE: 3}
+    assert firsts == {ConditionKind.REAL, ConditionKind.NONE}
+
+
+def test_yoked_runs_take_journals_and_their_runs_in_turn(tmp_path, monkeypatch):
+    journal(tmp_path / "a.rtgod", *rankings("a-1", "a-2"))
+    journal(tmp_path / "b.rtgod", *rankings("b-1"))
+    monkeypatch.chdir(tmp_path)
+    run("seal", "--yoked", 5, "--yoke", "a.rtgod", "--yoke", "b.rtgod", "--real", 2, "--out", "plan")
+    plan = plan_of(tmp_path / "plan")
+    taken = [(c.journal, c.run_id) for c in plan if c.kind is ConditionKind.YOKED]
+    a, b = str(tmp_path / "a.rtgod"), str(tmp_path / "b.rtgod")
+    assert taken == [(a, "a-1"), (b, "b-1"), (a, "a-2"), (b, "b-1"), (a, "a-1")]
+    assert len(plan) == 7
+
+
+def test_what_cannot_be_sealed_is_refused_and_nothing_is_written(tmp_path):
+    out = tmp_path / "plan"
+    empty = journal(tmp_path / "empty.rtgod")
+    damaged = journal(tmp_path / "damaged.rtgod", *rankings("a"), SessionEnd(1.0))
+    content = bytearray(damaged.read_bytes())
+    content[content.rindex(b"\nrec") - 1] ^= 1  # of the ranking's scores
+    damaged.write_bytes(content)
+    for options, why in [
+        ((), "no runs to seal"),
+        (("--yoked", 1), "belong together"),
+        (("--real", 1, "--yoke", empty), "belong together"),
+        (("--yoked", 1, "--yoke", tmp_path / "absent.rtgod"), r"absent\.rtgod: cannot be read"),
+        (("--yoked", 1, "--yoke", empty), r"empty\.rtgod: no run with a ranking"),
+        (("--yoked", 1, "--yoke", damaged), r"damaged\.rtgod: damaged"),
+    ]:
+        with pytest.raises(InputError, match=why):
+            run("seal", *options, "--out", out)
+        assert not out.exists()
+    out.write_text("precious")
+    with pytest.raises(InputError, match="exists already"):
+        run("seal", "--real", 1, "--out", out)
+    assert out.read_text() == "precious"
+
+
+@pytest.fixture
+def session(tmp_path):
+    """A folder with a sealed plan, what was shown, and the journals of a session that ended and of one that goes on."""
+    (tmp_path / "plan.sealed").write_text(sealed(PLAN))
+    for name in ("run-1", "run-2"):
+        with SealedLines(tmp_path / f"{name}_shown.sealed") as lines:
+            lines.write(["flip_utc_s", "top1"])
+            lines.write(["12.5", name])
+    journal(tmp_path / "ended.rtgod", SessionEnd(1.0))
+    journal(tmp_path / "running.rtgod")
+    return tmp_path
+
+
+def opened(folder):
+    return sorted(path.name for path in folder.iterdir() if path.suffix == ".tsv")
+
+
+def test_after_the_session_everything_is_opened_and_put_on_record(session):
+    with SealedLines(session / "elsewhere" / "notes.sealed") as lines:
+        lines.write(["a", "b"])
+    before = datetime.now(UTC).replace(microsecond=0)
+    printed = run(
+        "unblind", session / "plan.sealed", "--journal", session / "ended.rtgod",
+        "--shown", session / "elsewhere" / "notes.sealed",
+    )  # fmt: skip
+    assert opened(session) == ["conditions.tsv", "run-1_shown.tsv", "run-2_shown.tsv", "unblinding.tsv"]
+    assert (session / "conditions.tsv").read_text() == CONDITIONS
+    assert (session / "run-2_shown.tsv").read_text() == "flip_utc_s\ttop1\n12.5\trun-2\n"
+    assert (session / "elsewhere" / "notes.tsv").read_text() == "a\tb\n"
+    committed = commitment(read_sealed(session / "plan.sealed"))
+    heading, line = (session / "unblinding.tsv").read_text().splitlines()
+    assert heading == "utc\tuser\tcommitment\tjournal\treason"
+    utc, *rest = line.split("\t")
+    assert before <= datetime.fromisoformat(utc) <= datetime.now(UTC)
+    assert rest == [getpass.getuser(), committed, str(session / "ended.rtgod"), "n/a"]
+    assert f"commitment: {committed}\n" in printed
+    for row in CONDITIONS.splitlines():
+        assert re.search(r"\s+".join(map(re.escape, row.split("\t"))), printed)
+
+
+def test_while_the_session_goes_on_nothing_is_opened(session):
+    before = sorted(session.iterdir())
+    for options, why in [
+        ((), "--journal .* or --early"),
+        (("--journal", session / "running.rtgod"), r"running\.rtgod: the session has not ended"),
+        (("--early", "  "), "say why"),
+        (("--journal", session / "running.rtgod", "--early", ""), "say why"),
+    ]:
+        with pytest.raises(InputError, match=why):
+            run("unblind", session / "plan.sealed", *options)
+    with pytest.raises(JournalError, match="cannot be read"):
+        run("unblind", session / "plan.sealed", "--journal", session / "absent.rtgod")
+    assert sorted(session.iterdir()) == before
+
+
+def test_early_unblinding_is_recorded_with_its_reason_each_time(session):
+    run("unblind", session / "plan.sealed", "--early", "a\tparticipant\nasked")
+    run("unblind", session / "plan.sealed", "--early", "again", "--journal", session / "running.rtgod")
+    run("unblind", session / "plan.sealed", "--journal", session / "ended.rtgod")
+    _, *lines = (session / "unblinding.tsv").read_text().splitlines()
+    assert [line.split("\t")[3:] for line in lines] == [
+        ["n/a", "a participant asked"],
+        [str(session / "running.rtgod"), "again"],
+        [str(session / "ended.rtgod"), "n/a"],
+    ]
+
+
+def test_nothing_is_told_that_cannot_be_put_on_record(session):
+    (session / "unblinding.tsv").mkdir()
+    with pytest.raises(InputError, match="nothing is opened unrecorded"):
+        run("unblind", session / "plan.sealed", "--early", "why")
+    assert opened(session) == ["unblinding.tsv"]
+
+
+def test_a_user_without_a_name_can_unblind(session, monkeypatch):
+    def nameless():
+        raise KeyError("getpwuid(): uid not found: 1000")
+
+    monkeypatch.setattr(getpass, "getuser", nameless)
+    run("unblind", session / "plan.sealed", "--early", "why")
+    assert (session / "unblinding.tsv").read_text().splitlines()[1].split("\t")[1] == "n/a"
+
+
+def test_the_conditions_of_another_plan_are_not_overwritten(session):
+    (session / "conditions.tsv").write_text("those of another participant\n")
+    with pytest.raises(InputError, match="move it elsewhere"):
+        run("unblind", session / "plan.sealed", "--early", "why")
+    assert (session / "conditions.tsv").read_text() == "those of another participant\n"
+
+
+def test_a_damaged_plan_or_table_is_refused_by_name(session):
+    table = session / "run-2_shown.sealed"
+    table.write_bytes(b"x" + table.read_bytes())
+    with pytest.raises(InputError, match=r"run-2_shown\.sealed, line 1: damaged"):
+        run("unblind", session / "plan.sealed", "--early", "why")
+    plan = session / "plan.sealed"
+    plan.write_text(plan.read_text()[:-10])
+    with pytest.raises(InputError, match=r"plan\.sealed: damaged"):
+        run("unblind", plan, "--early", "why")
