@@ -191,7 +191,9 @@ def test_every_damaged_byte_of_a_line_is_found(tmp_path):
         path.write_bytes(damaged + whole[first_end:])
         with pytest.raises(InputError, match=r"run_shown\.sealed(, line 1)?: damaged"):
             read_sealed_lines(path)
-    for damaged in (whole[:first_end] + whole[first_end + 1 :], b"\n" + whole, whole[: first_end + 1] + b"\n"):
+    # Two lines in one, an empty line, and an end of base64 that changes no byte.
+    first = whole[: first_end + 1]
+    for damaged in (first[:-1] + whole[first_end + 1 :], b"\n" + whole, first + b"\n", first[:-1] + b"=\n"):
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=r"line [12]: damaged"):
             read_sealed_lines(path)
