@@ -8,17 +8,16 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from PIL import Image
-from safetensors.numpy import save_file
 
-from calibration.features import FeatureExtractor, Network, category_means
+from calibration.features import FeatureExtractor, category_means
+from calibration.simulation import truth
 from calibration.simulation.head import REGIONS, UNIONS, Head, build_head
 from calibration.simulation.objects import ObjectCategory, object_categories
 from calibration.simulation.photograph import draw
-from calibration.simulation.response import Tuning, layer_delays_s, make_tuning
-from calibration.simulation.scanner import Scanner, draw_movement, slice_times_s
+from calibration.simulation.response import Tuning, make_tuning
+from calibration.simulation.scan import Response, save_nifti, scan, sidecar, signal_change
 from calibration.simulation.schedule import (
     IMAGES_PER_RUN,
     TR_S,
@@ -35,18 +34,13 @@ from calibration.workers import workers
 from rtgod import __version__
 from rtgod.errors import InputError
 from rtgod.files import appearing_whole
-from rtgod.messages import Array, Float32Array, Int32Array
-from rtgod.response import block_response
+from rtgod.messages import Float32Array, Int32Array
 
 #: Exemplars from this number on stand behind category features and are never shown.
 _CANDIDATES = 1000
-#: Exemplars from this number on are what comes to the subject's mind: neither shown nor behind the candidates.
-_IMAGINED = 2000
 _PICTURES_AT_ONCE = 20
 #: A voxel with more than this share of white matter or fluid is nothing else.
 _PURE_TISSUE = 0.95
-#: The brain reads other units than those that a decoder is trained on: both are samples of the same layers.
-_TRUTH_UNITS = {"n_units": 200, "units_seed": 1_000_003}
 Report = Callable[[str, int, int], object]
 
 
@@ -112,7 +106,7 @@ class _Subject:
                 f"fill runs of {IMAGES_PER_RUN} images; choose numbers whose product is a multiple of {IMAGES_PER_RUN}"
             )
         n_shown = stimuli.n_training_categories + stimuli.n_test_categories
-        categories = object_categories(n_shown + stimuli.n_other_categories, settings.seed)
+        categories = object_categories(stimuli.n_categories, settings.seed)
         self.training = categories[: stimuli.n_training_categories]
         self.test = categories[stimuli.n_training_categories : n_shown]
         self.other = categories[n_shown:]
@@ -123,13 +117,13 @@ class _Subject:
         self._write_tables()
         images, drawing = self._begin_images()
         # Meanwhile, what takes as long as drawing.
-        extractor = FeatureExtractor(Network(weights=self.settings.weights, **_TRUTH_UNITS))
+        extractor = FeatureExtractor(truth.brain_network(self.settings))
         head = build_head(self.settings.shape, self.settings.voxel_mm, self.settings.seed)
         voxels = np.argwhere(head.regions > 0).astype(np.int32)
         self._finish("drawing images", len(drawing), (job.result() for job in drawing))
         shown, imagined, tuning = self._respond(extractor, images, head.regions[tuple(voxels.T)], rng)
         self._write_regions(head)
-        self._write_truth(tuning, voxels)
+        truth.write_tuning(self.root, tuning, voxels)
         self._write_runs(runs, head, voxels, shown, imagined, tuning)
 
     def _schedule(self, rng: np.random.Generator) -> list[_Run]:
@@ -160,11 +154,11 @@ class _Subject:
         wanted += [("test", c, 0) for c in self.test]
         wanted += [("candidates", c, _CANDIDATES + e) for c in (*self.training, *self.test, *self.other) for e in each]
         if self.settings.n_imagery_runs:
-            wanted += [("imagined", c, _IMAGINED + e) for c in self.test for e in each]
+            wanted += [("imagined", c, truth.FIRST_IMAGINED + e) for c in self.test for e in each]
         files: dict[str, list[Path]] = {"training": [], "test": [], "candidates": [], "imagined": []}
         pictures = []
         for kind, category, exemplar in wanted:
-            folder = self.root / ("derivatives/truth" if kind == "imagined" else "stimuli") / kind
+            folder = self.root / (truth.IMAGINED if kind == "imagined" else Path("stimuli") / kind)
             if kind in ("candidates", "imagined"):
                 folder /= category.category_id
             folder.mkdir(parents=True, exist_ok=True)
@@ -200,7 +194,7 @@ class _Subject:
         # What comes to mind is no single image, but what the category looks like in general.
         labels = [path.parent.name for path in images["imagined"]]
         imagined_ids, means = category_means({k: v[len(shown) :] for k, v in features.items()}, labels)
-        imagined = tuning.amplitudes(means) * np.float32(self.settings.response.imagery_gain)
+        imagined = tuning.amplitudes(means)
         return (
             {path.stem: seen[:, i] for i, path in enumerate(shown)},
             {category_id: imagined[:, i] for i, category_id in enumerate(imagined_ids)},
@@ -225,17 +219,8 @@ class _Subject:
         )
         write_tsv(self.root / "participants.tsv", ("participant_id", "species"), [(subject, "simulated")])
         for task in ("perception", "imagery"):
-            sidecar = {
-                "TaskName": task,
-                "RepetitionTime": TR_S,
-                "EchoTime": 0.03,
-                "FlipAngle": 80,
-                "SliceTiming": [round(t, 6) for t in slice_times_s(self.settings.shape[2], TR_S).tolist()],
-                "SliceEncodingDirection": "k",
-                "MagneticFieldStrength": 3,
-                "Manufacturer": "simulated",
-            }
-            _write_json(self.root / f"task-{task}_bold.json", sidecar)
+            said = {"TaskName": task, **sidecar(self.settings.shape[2], TR_S)}
+            _write_json(self.root / f"task-{task}_bold.json", said)
         rows = [
             (c.category_id, c.name, kind)
             for kind, group in (("training", self.training), ("test", self.test), ("other", self.other))
@@ -243,8 +228,8 @@ class _Subject:
         ]
         (self.root / "stimuli").mkdir()
         write_tsv(self.root / "stimuli" / "categories.tsv", ("category_id", "name", "shown_in"), rows)
-        (self.root / "derivatives" / "truth").mkdir(parents=True)
-        _write_json(self.root / "derivatives" / "truth" / "simulation.json", self.settings.model_dump(mode="json"))
+        (self.root / truth.FOLDER).mkdir(parents=True)
+        _write_json(self.root / truth.SETTINGS, self.settings.model_dump(mode="json"))
 
     def _write_regions(self, head: Head) -> None:
         """Label image with its table, and a mask for each union."""
@@ -256,26 +241,17 @@ class _Subject:
             {"Name": "Visual regions", "BIDSVersion": "1.10.0", "DatasetType": "derivative",
              "GeneratedBy": [{"Name": "rtgod simulate", "Version": __version__}]},
         )  # fmt: skip
-        _save_nifti(folder / f"{subject}_space-bold_desc-visual_dseg.nii.gz", head.regions, head.affine)
+        save_nifti(folder / f"{subject}_space-bold_desc-visual_dseg.nii.gz", head.regions, head.affine)
         labels = [(str(i), name) for i, name in enumerate(REGIONS, start=1)]
         write_tsv(folder / f"{subject}_space-bold_desc-visual_dseg.tsv", ("index", "name"), labels)
         for name in (*REGIONS, *UNIONS):
             mask = head.mask(name).astype(np.uint8)
-            _save_nifti(folder / f"{subject}_space-bold_label-{name}_mask.nii.gz", mask, head.affine)
+            save_nifti(folder / f"{subject}_space-bold_label-{name}_mask.nii.gz", mask, head.affine)
         # Where no signal of interest is: noise components can be read from there.
         for name, part in (("WM", head.white), ("CSF", head.csf)):
             mask = (part > _PURE_TISSUE).astype(np.uint8)
-            _save_nifti(folder / f"{subject}_space-bold_label-{name}_mask.nii.gz", mask, head.affine)
-        _save_nifti(folder / f"{subject}_space-bold_boldref.nii.gz", head.template, head.affine)
-
-    def _write_truth(self, tuning: Tuning, voxels: Int32Array) -> None:
-        arrays: dict[str, Array] = {"voxels": voxels, "mix": tuning.mix, "evoked": tuning.evoked}
-        for layer, weights in tuning.weights.items():
-            arrays[f"{layer}/weights"] = weights
-            arrays[f"{layer}/unit_mean"] = tuning.unit_mean[layer]
-            arrays[f"{layer}/unit_sd"] = tuning.unit_sd[layer]
-        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        save_file(contiguous, self.root / "derivatives" / "truth" / "tuning.safetensors")
+            save_nifti(folder / f"{subject}_space-bold_label-{name}_mask.nii.gz", mask, head.affine)
+        save_nifti(folder / f"{subject}_space-bold_boldref.nii.gz", head.template, head.affine)
 
     def _write_runs(
         self,
@@ -288,15 +264,17 @@ class _Subject:
     ) -> None:
         jobs = []
         for k, run in enumerate(runs):
-            amplitudes = np.stack(
-                [
-                    (shown[t.stimulus.name] if t.stimulus else imagined[t.category.category_id])
-                    * np.float32(t.strength)
-                    for t in run.schedule.trials
-                ],
-                axis=1,
-            )
-            jobs.append(_Job(self.root, self.settings, run, k, head, voxels, amplitudes, tuning.evoked))
+            responses = [
+                Response(
+                    t.onset_s,
+                    t.duration_s,
+                    t.stimulus is None,
+                    t.strength,
+                    shown[t.stimulus.name] if t.stimulus else imagined[t.category.category_id],
+                )
+                for t in run.schedule.trials
+            ]
+            jobs.append(_Job(self.root, self.settings, run, k, head, voxels, responses, tuning.evoked))
         for job in jobs:
             for folder in (job.runs_folder, job.truth_folder):
                 # Not by the workers: one that is late, when the whole has failed, must not make it anew.
@@ -329,7 +307,7 @@ def _draw_all(pictures: Sequence[_Picture]) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    """One run to be scanned by a worker; `amplitudes` has shape (n_layers, n_trials, n_voxels)."""
+    """One run to be scanned by a worker."""
 
     root: Path
     settings: SubjectSettings
@@ -337,7 +315,7 @@ class _Job:
     position: int
     head: Head
     voxels: Int32Array
-    amplitudes: Float32Array
+    responses: Sequence[Response]
     evoked: Float32Array
 
     @property
@@ -346,58 +324,22 @@ class _Job:
 
     @property
     def truth_folder(self) -> Path:
-        return self.root / "derivatives" / "truth" / f"sub-{self.settings.subject}"
+        return self.root / truth.FOLDER / f"sub-{self.settings.subject}"
 
 
 def _scan(job: _Job) -> None:
     """Scan one run and write it with its events and its true movement."""
     settings, schedule = job.settings, job.run.schedule
     rng = np.random.default_rng([settings.seed, 2, job.position])
-    movement = draw_movement(schedule.n_volumes, settings.motion, rng)
-    scanner = Scanner(job.head, schedule.n_volumes, TR_S, settings.noise, movement, rng)
-    change = _signal_change(job)
-    data = np.empty((*settings.shape, schedule.n_volumes), np.int16, order="F")
-    for volume in range(schedule.n_volumes):
-        data[..., volume] = scanner.image(volume, job.voxels, change[volume])
+    change = signal_change(job.responses, schedule.n_volumes, TR_S, job.voxels, job.evoked, settings)
+    data, movement = scan(job.head, job.voxels, change, TR_S, settings, rng)
     subject = f"sub-{settings.subject}"
-    _save_nifti(job.runs_folder / f"{subject}_{job.run.stem}_bold.nii.gz", data, job.head.affine, TR_S)
+    save_nifti(job.runs_folder / f"{subject}_{job.run.stem}_bold.nii.gz", data, job.head.affine, TR_S)
     write_tsv(job.runs_folder / f"{subject}_{job.run.stem}_events.tsv", schedule.columns, schedule.rows)
     columns = ("trans_x_mm", "trans_y_mm", "trans_z_mm", "rot_x_deg", "rot_y_deg", "rot_z_deg")
     rows = np.hstack([movement.translation_mm, movement.rotation_deg])
     path = job.truth_folder / f"{subject}_{job.run.stem}_motion.tsv"
     write_tsv(path, columns, [[f"{v:.6f}" for v in row] for row in rows])
-
-
-def _signal_change(job: _Job) -> Float32Array:
-    """Percent signal change of every responding voxel at its slice's time, shape (n_volumes, n_voxels), float32."""
-    schedule, settings = job.run.schedule, job.settings.response
-    imagery = job.run.task == "imagery"
-    n_layers = len(job.amplitudes)
-    delays_s = layer_delays_s(n_layers, settings.imagery_lag_s if imagery else 0.0)
-    strength = np.array([t.strength for t in schedule.trials]) * (settings.imagery_gain if imagery else 1.0)
-    slice_s = slice_times_s(job.settings.shape[2], TR_S)
-    change = np.zeros((schedule.n_volumes, len(job.voxels)), np.float32)
-    onsets_s = np.array([t.onset_s for t in schedule.trials])
-    duration_s = schedule.trials[0].duration_s
-    for slice_ in np.unique(job.voxels[:, 2]):
-        here = job.voxels[:, 2] == slice_
-        time_s = (np.arange(schedule.n_volumes) * TR_S + slice_s[slice_])[:, np.newaxis] - onsets_s
-        shape = settings.hrf_peak_s, settings.hrf_undershoot_s, settings.hrf_ratio
-        course = {delay_s: block_response(time_s - delay_s, duration_s, *shape) for delay_s in {0.0, *delays_s}}
-        change[:, here] = course[0.0] @ (strength[:, np.newaxis] * job.evoked[here])
-        for delay_s, amplitudes in zip(delays_s, job.amplitudes, strict=True):
-            change[:, here] += course[delay_s] @ amplitudes[:, here]
-    return change
-
-
-def _save_nifti(path: Path, data: Array, affine: Array, tr_s: float | None = None) -> None:
-    image = nib.Nifti1Image(data, affine)
-    image.header.set_xyzt_units("mm", "sec")
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
-    if tr_s:
-        image.header.set_zooms((*image.header.get_zooms()[:3], tr_s))
-    nib.save(image, path)
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:

@@ -23,6 +23,11 @@ class StimulusSettings(Settings):
     n_images_per_candidate: Count = 3
     size_px: Annotated[int, Field(ge=32)] = 160
 
+    @property
+    def n_categories(self) -> int:
+        """All of them."""
+        return self.n_training_categories + self.n_test_categories + self.n_other_categories
+
 
 class ResponseSettings(Settings):
     """How visual cortex responds."""

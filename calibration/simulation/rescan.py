@@ -1,0 +1,213 @@
+"""Scans a simulated subject again: volumes of a run for whatever schedule an events table gives."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from calibration.bids import read_names
+from calibration.features import FeatureExtractor, Image, category_means
+from calibration.simulation import truth
+from calibration.simulation.dataset import Report
+from calibration.simulation.head import build_head
+from calibration.simulation.objects import object_categories
+from calibration.simulation.photograph import draw
+from calibration.simulation.response import Tuning
+from calibration.simulation.scan import Response, save_nifti, scan, sidecar, signal_change
+from calibration.simulation.schedule import TR_S
+from calibration.simulation.settings import SubjectSettings
+from rtgod.errors import InputError
+from rtgod.events import Trial, category_of, read_table, read_trials
+from rtgod.files import write_whole
+from rtgod.messages import Array, Float32Array, Float64Array
+
+_ENDING = "_bold.nii.gz"
+#: The header of a NIfTI-1 file counts no further.
+_MOST_VOLUMES = 32767
+
+
+def rescan(
+    subject: Path,
+    events: Path,
+    out: Path,
+    strength: tuple[float, float] = (1.0, 1.0),
+    n_volumes: int | None = None,
+    tr_s: float = TR_S,
+    seed: int = 0,
+    report: Report = lambda *_: None,
+) -> int:
+    """Write the run of a schedule, with its events table and JSON sidecar beside it.
+
+    What was given is all that counts: the same subject, events, strength, length, repetition time and seed give the
+    same bytes. Ratings in the events table have no influence.
+
+    Parameters
+    ----------
+    subject : Path
+        Data set that `simulate` wrote.
+    events : Path
+        Events table. A trial of seeing names an image of the subject's, or a category alone: then the response is the
+        mean of those to its images. A trial of imagery names any of the subject's categories. A category is named by
+        its id or as in stimuli/categories.tsv.
+    out : Path
+        RUN_bold.nii.gz; must not exist, and appears complete or not at all.
+    strength : (float, float)
+        Of the first and the last imagery trial, and in equal steps between: 1 is a rating of 4 in the subject's own
+        runs.
+    n_volumes : int, optional
+        By default until the last row of the events table ends.
+    tr_s : float
+    seed : int
+        Of noise and movement, which are never those of the subject's own runs.
+    report : callable
+        Told (stage, steps done, steps in all) as the work goes on.
+
+    Returns
+    -------
+    int
+        The number of volumes.
+
+    Raises
+    ------
+    InputError
+        If the subject, the events table or something in it cannot be used, or the run cannot be written.
+    """
+    _check_room(out, events)
+    settings = truth.read_settings(subject)
+    trials = read_trials(events)
+    n_volumes = n_volumes or _n_volumes(events, tr_s)
+    if n_volumes > _MOST_VOLUMES:
+        raise InputError(
+            f"{events}: {n_volumes} volumes, but a NIfTI file holds {_MOST_VOLUMES}; onset and duration are in seconds"
+        )
+    album = _Album(subject, settings, events)
+    percepts = {_percept(trial): trial for trial in trials}
+    images = {percept: album.behind(trial) for percept, trial in percepts.items()}
+    tuning, voxels = truth.read_tuning(subject, settings)
+    amplitudes = _respond(images, tuning, settings, report)
+    responses = [
+        Response(trial.onset_s, trial.duration_s, trial.kind == "imagery", times, amplitudes[_percept(trial)])
+        for trial, times in zip(trials, _strengths(trials, *strength), strict=True)
+    ]
+    change = signal_change(responses, n_volumes, tr_s, voxels, tuning.evoked, settings)
+    head = build_head(settings.shape, settings.voxel_mm, settings.seed)
+    rng = np.random.default_rng([settings.seed, 3, seed])
+    volumes, _ = scan(head, voxels, change, tr_s, settings, rng, lambda done: report("scanning", done, n_volumes))
+    _write(out, events, volumes, head.affine, tr_s)
+    return n_volumes
+
+
+class _Album:
+    """The images behind trials: those that the subject was shown, and those that come to its mind."""
+
+    def __init__(self, subject: Path, settings: SubjectSettings, events: Path) -> None:
+        self._subject = subject
+        self._settings = settings
+        self._events = events
+        categories = object_categories(settings.stimuli.n_categories, settings.seed)
+        self._categories = {category.category_id: category for category in categories}
+        self._ids = {name: id_ for id_, name in read_names(subject / "stimuli" / "categories.tsv").items()}
+        shown = (path for kind in ("training", "test") for path in sorted((subject / "stimuli" / kind).glob("*.png")))
+        self._shown = {path.stem: path for path in shown}
+
+    def behind(self, trial: Trial) -> Sequence[Image]:
+        """Images whose mean response is the trial's: from files or, where the subject has none, drawn anew."""
+        if trial.stimulus is not None:
+            if trial.stimulus not in self._shown:
+                raise self._refusal(trial, f"image {trial.stimulus!r}", "training or stimuli/test, or a category alone")
+            return [self._shown[trial.stimulus]]
+        category = self._categories.get(self._ids.get(trial.category, trial.category))
+        if category is None:
+            raise self._refusal(trial, f"category {trial.category!r}", "categories.tsv")
+        id_, stimuli = category.category_id, self._settings.stimuli
+        if trial.kind == "imagery":
+            found = sorted((self._subject / truth.IMAGINED / id_).glob("*.png"))
+            first, n_drawn = truth.FIRST_IMAGINED, stimuli.n_images_per_candidate
+        else:
+            found = [path for name, path in self._shown.items() if category_of(name) == id_]
+            first, n_drawn = 0, stimuli.n_images_per_category
+        return found or [draw(category, first + e, stimuli.size_px, self._settings.seed) for e in range(n_drawn)]
+
+    def _refusal(self, trial: Trial, what: str, where: str) -> InputError:
+        return InputError(
+            f"{self._events}: {what} at {trial.onset_s:g} s is none of {self._subject}'s; choose one from its "
+            f"stimuli/{where}"
+        )
+
+
+def _percept(trial: Trial) -> str:
+    """What is seen or imagined: the same percept, the same response."""
+    return f"{trial.kind} {trial.stimulus or trial.category}"
+
+
+def _respond(
+    images: Mapping[str, Sequence[Image]], tuning: Tuning, settings: SubjectSettings, report: Report
+) -> dict[str, Float32Array]:
+    """Amplitudes (n_layers, n_voxels) of the mean response to each percept's images."""
+    every = [image for some in images.values() for image in some]
+    done = 0
+
+    def progress(n: int) -> None:
+        nonlocal done
+        done += n
+        report("network responses", done, len(every))
+
+    features = FeatureExtractor(truth.brain_network(settings)).extract(every, progress)
+    percepts, means = category_means(features, [percept for percept, some in images.items() for _ in some])
+    amplitudes = tuning.amplitudes(means)
+    return {percept: amplitudes[:, i] for i, percept in enumerate(percepts)}
+
+
+def _strengths(trials: Sequence[Trial], first: float, last: float) -> list[float]:
+    """Each trial's; seeing has always the same."""
+    imagined = np.array([trial.kind == "imagery" for trial in trials])
+    strengths = np.ones(len(trials))
+    strengths[imagined] = np.linspace(first, last, imagined.sum())
+    return strengths.tolist()
+
+
+def _n_volumes(events: Path, tr_s: float) -> int:
+    """Volumes until the last row ends; a row without a duration is a moment."""
+    _, rows = read_table(events)
+    end_s = max(row.seconds("onset") + (row.duration() if row.has("duration") else 0.0) for row in rows)
+    return max(1, round(end_s / tr_s))
+
+
+def _check_room(out: Path, events: Path) -> None:
+    """That the run has its name to itself."""
+    if not out.name.endswith(_ENDING):
+        raise InputError(f"{out}: call it RUN{_ENDING}, so that its events are found beside it")
+    if out.exists():
+        raise InputError(f"{out}: exists already; choose another name or remove it")
+    beside = _beside(out, "_events.tsv")
+    if beside.exists() and events.is_file() and not filecmp.cmp(events, beside, shallow=False):
+        raise InputError(f"{beside}: holds another schedule than {events}; choose another name for the run")
+
+
+def _beside(out: Path, ending: str) -> Path:
+    return out.with_name(out.name.removesuffix(_ENDING) + ending)
+
+
+def _write(out: Path, events: Path, volumes: Array, affine: Float64Array, tr_s: float) -> None:
+    """Write the run, what it needs to be read first."""
+    task = re.search(r"(?:^|_)task-([A-Za-z0-9]+)", out.name)
+    said = {**({"TaskName": task[1]} if task else {}), **sidecar(volumes.shape[2], tr_s)}
+    beside = _beside(out, "_events.tsv")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
+            unfinished = Path(folder) / out.name
+            save_nifti(unfinished, volumes, affine, tr_s)
+            if not beside.exists():
+                shutil.copyfile(events, Path(folder) / beside.name).replace(beside)
+            write_whole(_beside(out, "_bold.json"), json.dumps(said, indent=2) + "\n")
+            unfinished.replace(out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from error

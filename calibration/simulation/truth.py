@@ -1,0 +1,81 @@
+"""The truth behind a simulated subject, as its data set keeps it: its settings, and what each voxel responds to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from calibration.network import Network
+from calibration.simulation.response import Tuning
+from calibration.simulation.settings import SubjectSettings
+from rtgod.errors import InputError
+from rtgod.messages import Array, Int32Array
+
+FOLDER = Path("derivatives") / "truth"
+SETTINGS = FOLDER / "simulation.json"
+#: Images of what comes to the subject's mind: a folder for each category.
+IMAGINED = FOLDER / "imagined"
+#: Exemplars from this number on are these: neither shown nor behind the candidates.
+FIRST_IMAGINED = 2000
+_TUNING = FOLDER / "tuning.safetensors"
+
+
+def brain_network(settings: SubjectSettings) -> Network:
+    """What the brain reads: other units than those that a decoder is trained on, of the same layers."""
+    return Network(weights=settings.weights, n_units=200, units_seed=1_000_003)
+
+
+def read_settings(root: Path) -> SubjectSettings:
+    """The settings that the subject in the data set `root` was made with.
+
+    Raises
+    ------
+    InputError
+        If it is no simulated subject, or one of another version.
+    """
+    path = root / SETTINGS
+    try:
+        return SubjectSettings.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"{root}: no simulated subject ({SETTINGS}: {error.strerror}); give a folder that `rtgod simulate` made"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise InputError(f"{path}: {problem}; simulate the subject again with this version of rtgod") from error
+
+
+def write_tuning(root: Path, tuning: Tuning, voxels: Int32Array) -> None:
+    """Write what each voxel responds to; `voxels`, of shape (n_voxels, 3), says where they are."""
+    arrays: dict[str, Array] = {"voxels": voxels, "mix": tuning.mix, "evoked": tuning.evoked}
+    for layer, weights in tuning.weights.items():
+        arrays[f"{layer}/weights"] = weights
+        arrays[f"{layer}/unit_mean"] = tuning.unit_mean[layer]
+        arrays[f"{layer}/unit_sd"] = tuning.unit_sd[layer]
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    save_file(contiguous, root / _TUNING)
+
+
+def read_tuning(root: Path, settings: SubjectSettings) -> tuple[Tuning, Int32Array]:
+    """What `write_tuning` wrote.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or lacks something.
+    """
+    path = root / _TUNING
+    layers = brain_network(settings).layers  # in their order, which the file does not keep
+    try:
+        arrays = load_file(path)
+        weights, unit_mean, unit_sd = (
+            {layer: arrays[f"{layer}/{name}"] for layer in layers} for name in ("weights", "unit_mean", "unit_sd")
+        )
+        return Tuning(weights, arrays["mix"], unit_mean, unit_sd, arrays["evoked"]), arrays["voxels"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(f"{path}: no simulated subject's tuning ({error}); simulate the subject again") from error

@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+
+from calibration.simulation.head import build_head
+from calibration.simulation.scan import Response, scan, signal_change
+from calibration.simulation.scanner import slice_times_s
+from calibration.simulation.settings import MotionSettings, NoiseSettings, ResponseSettings, SubjectSettings
+from tests import naive
+
+SETTINGS = SubjectSettings(shape=(32, 32, 25), voxel_mm=(6.0, 6.0, 6.0))
+LAG_S, GAIN = SETTINGS.response.imagery_lag_s, SETTINGS.response.imagery_gain
+#: Voxel k follows layer k; all lie in one slice.
+VOXELS = np.column_stack([np.arange(8)] * 2 + [np.full(8, 12)]).astype(np.int32)
+ONSET_S = 33.0
+
+
+def courses(*responses, evoked=0.0, n_volumes=70, tr_s=3.0, voxels=VOXELS):
+    return signal_change(responses, n_volumes, tr_s, voxels, np.full(len(voxels), evoked, np.float32), SETTINGS)
+
+
+def one(imagined, strength=1.0, amplitudes=None):
+    layers = np.eye(8, dtype=np.float32) if amplitudes is None else amplitudes
+    return Response(ONSET_S, 15.0 if imagined else 9.0, imagined, strength, layers)
+
+
+def test_all_layers_follow_what_is_seen_at_the_same_time():
+    change, onset = courses(one(imagined=False)), 11
+    np.testing.assert_allclose(change, change[:, :1].repeat(8, axis=1), atol=1e-6)
+    assert not change[:onset].any()
+    assert change[:, 0].argmax() - onset in (2, 3)
+
+
+def test_high_layers_lead_low_ones_in_imagery():
+    change, onset = courses(one(imagined=True)), 11
+    assert not change[:onset].any()
+    assert (np.diff(change.argmax(axis=0)) <= 0).all()
+    assert change[:, 0].argmax() > change[:, -1].argmax()
+    early = change[: onset + 30]
+    middle_s = np.arange(len(early)) * 3.0 @ early / early.sum(axis=0)
+    assert (np.diff(middle_s) < -0.4).all()
+    assert middle_s[0] - middle_s[-1] == pytest.approx(LAG_S, abs=0.3)
+
+
+@pytest.mark.parametrize(("imagined", "gain"), [(False, 1.0), (True, GAIN)])
+def test_every_trial_evokes_a_response_in_proportion_to_its_strength(imagined, gain):
+    nothing = np.zeros((8, 8), np.float32)
+    whole, half = (courses(one(imagined, strength, nothing), evoked=1.0) for strength in (1.0, 0.5))
+    assert whole.max() == pytest.approx(gain, rel=0.25)
+    np.testing.assert_allclose(half, whole / 2, atol=1e-6)
+    assert not whole[:11].any()
+
+
+def test_signal_reaches_a_slice_at_the_slice_s_own_time():
+    early, late = np.argsort(slice_times_s(25, 3.0))[[0, -1]]
+    voxels = np.array([[0, 0, early], [0, 0, late]], np.int32)
+    change = courses(one(False, amplitudes=np.zeros((8, 2), np.float32)), evoked=1.0, voxels=voxels)
+    assert (change[11:14, 1] > change[11:14, 0] + 0.005).all()  # acquired later in the volume: further up the rise
+
+
+def test_a_run_of_both_kinds_is_the_sum_of_its_trials_each_in_its_own_way():
+    rng = np.random.default_rng(0)
+    voxels = np.array([[3, 4, 7], [5, 6, 20], [1, 2, 7]], np.int32)
+    evoked = rng.uniform(0.5, 2.0, 3).astype(np.float32)
+    trials = [
+        Response(onset_s, duration_s, imagined, strength, rng.standard_normal((5, 3)).astype(np.float32))
+        for onset_s, duration_s, imagined, strength in [
+            (3.0, 9.0, False, 1.0),
+            (10.5, 12.0, True, 0.4),
+            (25.0, 9.0, True, 1.5),
+            (31.25, 4.0, False, 1.0),
+        ]
+    ]
+    change = signal_change(trials, 20, 2.0, voxels, evoked, SETTINGS)
+    slice_s = slice_times_s(25, 2.0)
+    for v in range(3):
+        for volume in range(20):
+            expected = 0.0
+            for t in trials:
+                since_s = volume * 2.0 + slice_s[voxels[v, 2]] - t.onset_s
+                size = t.strength * (GAIN if t.imagined else 1.0)
+                expected += size * evoked[v] * naive.response(since_s, t.duration_s)
+                for layer in range(5):
+                    late_s = LAG_S * (4 - layer) / 4 if t.imagined else 0.0
+                    expected += size * t.amplitudes[layer, v] * naive.response(since_s - late_s, t.duration_s)
+            assert change[volume, v] == pytest.approx(expected, abs=2e-3)
+
+
+def test_without_movement_and_noise_the_images_are_the_head_and_its_change():
+    quiet = SETTINGS.model_copy(
+        update={
+            "noise": NoiseSettings(
+                tsnr=1e9, drift_percent=0, respiration_percent=0, cardiac_percent=0, spike_rate=0
+            ),
+            "motion": MotionSettings(**dict.fromkeys(MotionSettings.model_fields, 0.0)),
+            "response": ResponseSettings(),
+        }
+    )  # fmt: skip
+    head = build_head(quiet.shape, quiet.voxel_mm)
+    voxels = np.argwhere(head.regions > 0).astype(np.int32)[::50]
+    change = np.random.default_rng(0).uniform(-5, 5, (4, len(voxels))).astype(np.float32)
+    done = []
+    volumes, movement = scan(head, voxels, change, 3.0, quiet, np.random.default_rng(0), done.append)
+    assert done == [1, 2, 3, 4]
+    assert not movement.translation_mm.any()
+    for volume in range(4):
+        expected = head.template.astype(float)
+        for (x, y, z), percent in zip(voxels, change[volume], strict=True):
+            expected[x, y, z] *= 1 + percent / 100
+        np.testing.assert_allclose(volumes[..., volume], expected, atol=0.51)
