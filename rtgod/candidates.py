@@ -47,6 +47,10 @@ class Candidates:
         return tuple(candidate.name for candidate in self.candidates)
 
 
+#: Of a display without a decoder.
+NO_CANDIDATES = Candidates("", ())
+
+
 def read_candidates(folder: Path) -> Candidates:
     """Read a bundle's candidates without its arrays.
 

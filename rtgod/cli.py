@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from rtgod.journal_commands import journal
 from rtgod.key_commands import keys
 
 GROUP = "rtgod.commands"
+_Command = typer.Typer | Callable[..., object]
 
 
 def _print_version(wanted: bool) -> None:
@@ -68,23 +70,26 @@ def make_app() -> typer.Typer:
     app.callback()(_root)
     app.command("demo", rich_help_panel="Start here")(demo)
     installed = {point.name: point.load() for point in entry_points(group=GROUP)}
-    for name in ("simulate", "scan", "features", "categories", "calibrate", "evaluate", "report"):
-        match installed.get(name):
-            case None:
-                pass
-            case typer.Typer() as group:
-                app.add_typer(group, name=name, rich_help_panel="Offline")
-            case command:
-                app.command(name, rich_help_panel="Offline")(command)
-    app.command("serve", rich_help_panel="Live")(commands.serve)
-    app.command("replay", rich_help_panel="Live")(commands.replay)
-    app.add_typer(journal, name="journal", rich_help_panel="Live")
-    app.add_typer(keys, name="keys", rich_help_panel="Live")
-    app.command("status", rich_help_panel="Live")(commands.status)
-    for name in ("display", "unblind"):
-        if name in installed:
-            app.command(name, rich_help_panel="Live")(installed[name])
+    ours: list[tuple[str, _Command]] = [
+        ("serve", commands.serve),
+        ("replay", commands.replay),
+        ("journal", journal),
+        ("keys", keys),
+        ("status", commands.status),
+    ]
+    offline = ("simulate", "scan", "features", "categories", "calibrate", "evaluate", "report")
+    _add(app, "Offline", [(name, installed[name]) for name in offline if name in installed])
+    live = ("display", "stimulus", "unblind")
+    _add(app, "Live", [*ours, *((name, installed[name]) for name in live if name in installed)])
     return app
+
+
+def _add(app: typer.Typer, panel: str, named: Iterable[tuple[str, _Command]]) -> None:
+    for name, command in named:
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, rich_help_panel=panel)
+        else:
+            app.command(name, rich_help_panel=panel)(command)
 
 
 def main() -> None:

@@ -72,6 +72,8 @@ class TriggerSettings(Settings):
     sample: str = ""
     #: Pulses before volume 0.
     n_dummies: Count = 0
+    #: Whether there is a pulse for each volume, or for the first alone.
+    every_volume: bool = True
     #: Emulated: the first pulse comes so long after the program is ready.
     delay_s: NotNegative = 1.0
     #: Without a pulse for so long, the operator is told.
@@ -196,7 +198,7 @@ class ServerPulses(Closing):
         for message in messages:
             match message:
                 case Hello() if now_s - self._heard_s > _SILENT_S:
-                    self._repeated_until_s = max(self._repeated_until_s, now_s + _REPEATED_S)
+                    self._repeated_until_s = now_s + _REPEATED_S
                 case Run() if message.run_id != self._run_id:
                     self._run_id, self._awaited = message.run_id, now_s >= self._repeated_until_s
                 case Ranking() | NotReady() if message.run_id == self._run_id and self._awaited:
@@ -208,7 +210,7 @@ class ServerPulses(Closing):
                     self._run_id = None  # the next session may use its name
             self._heard_s = now_s
         if self._repeated_until_s == math.inf:  # what came before the first poll
-            self._repeated_until_s = now_s + _REPEATED_S if messages else now_s
+            self._repeated_until_s = now_s + _REPEATED_S
         return pulses
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
@@ -68,12 +69,25 @@ class Screen:
     message : str
         The calm line beneath the fixation; empty while there is a ranking.
     show_fixation : bool
+    strength : float
+        How clearly the ranking is drawn, from 0 to 1: what is not sure is pale.
     """
 
     rows: tuple[Row, ...] = ()
     caption: str = ""
     message: str = ""
     show_fixation: bool = True
+    strength: float = 1.0
+
+    @property
+    def moving(self) -> tuple[float, ...]:
+        """What glides from one screen to the next: the bars' lengths."""
+        return tuple(row.fraction for row in self.rows)
+
+    def moved(self, numbers: Sequence[float]) -> Self:
+        """The same screen with these numbers in the place of `moving`."""
+        rows = (replace(row, fraction=number) for row, number in zip(self.rows, numbers, strict=True))
+        return replace(self, rows=tuple(rows))
 
 
 @dataclass(slots=True)
@@ -179,10 +193,10 @@ def bar_fractions(scores: Sequence[float]) -> tuple[float, ...]:
 def _rows(ranking: Ranking, n_rows: int) -> tuple[Row, ...]:
     names = ranking.top[:n_rows]
     fractions = bar_fractions(ranking.scores[: len(names)].tolist())
-    return tuple(Row(_readable(name), fraction) for name, fraction in zip(names, fractions, strict=False))
+    return tuple(Row(readable(name), fraction) for name, fraction in zip(names, fractions, strict=False))
 
 
-def _readable(name: str) -> str:
+def readable(name: str) -> str:
     """Write a category's name as words on one line: candidate lists often join them with underscores."""
     return " ".join(name.replace("_", " ").split())
 
@@ -199,7 +213,7 @@ def _caption(ranking: Ranking, run: Run | None) -> str:
 
 
 class Easing:
-    """Moves the bars to their new lengths over `EASE_S`; names and text change at once.
+    """Moves bars, and what else glides, to their new lengths over `EASE_S`; names and text change at once.
 
     The same screen aimed at twice moves nothing, so what is on screen changes only when a new answer arrives.
     """
@@ -213,22 +227,19 @@ class Easing:
         """Head for `screen`, from wherever the bars are at `now_s`."""
         if screen == self.target:
             return
-        at_present = tuple(row.fraction for row in self.at(now_s).rows)
-        new_rows = len(screen.rows) - len(at_present)
-        self._from = at_present + (0.0,) * new_rows
+        at_present = self.at(now_s).moving
+        self._from = at_present + (0.0,) * (len(screen.moving) - len(at_present))
         self.target, self._since_s = screen, now_s
 
     def settled(self, now_s: float) -> bool:
         """Whether the bars have arrived."""
-        return not self.target.rows or now_s - self._since_s >= EASE_S
+        return not self.target.moving or now_s - self._since_s >= EASE_S
 
     def at(self, now_s: float) -> Screen:
         """Give the screen to draw at `now_s`; exactly the target once settled."""
         if self.settled(now_s):
             return self.target
         share = 1 - (1 - max(now_s - self._since_s, 0.0) / EASE_S) ** 3  # fast at first, then gently to rest
-        moved = (
-            replace(row, fraction=start + share * (row.fraction - start))
-            for row, start in zip(self.target.rows, self._from, strict=False)
+        return self.target.moved(
+            tuple(start + share * (end - start) for start, end in zip(self._from, self.target.moving, strict=False))
         )
-        return replace(self.target, rows=tuple(moved))

@@ -48,6 +48,12 @@ class PsychopyWindow:
         Wait for the monitor's refresh at each flip; off where there is no monitor.
     framed : bool
         Whether a window that is not full-screen has a title bar.
+    mirrored : bool
+        Left and right are exchanged, as for a projection from behind.
+    rotated_deg : int
+        The picture is turned clockwise by 0, 90, 180 or 270 degrees.
+    font_file : str
+        Of captions and messages; empty takes PsychoPy's own font.
     """
 
     def __init__(
@@ -58,9 +64,13 @@ class PsychopyWindow:
         screen: int = 0,
         wait_blanking: bool = True,
         framed: bool = True,
+        mirrored: bool = False,
+        rotated_deg: int = 0,
+        font_file: str = "",
     ) -> None:
         with _naming_the_display():
-            visual, self._event = _import_psychopy()
+            self._visual, self._event, self._clock = _import_psychopy()
+            visual = self._visual
             self._window = visual.Window(
                 size=size_px,
                 units="pix",
@@ -70,16 +80,22 @@ class PsychopyWindow:
                 waitBlanking=wait_blanking,
                 allowGUI=framed and not full_screen,
                 winType="pyglet",
+                viewScale=(-1, 1) if mirrored else None,
+                viewOri=rotated_deg,
                 checkTiming=False,  # it would flash the screen for seconds, and nothing here counts frames
             )
         self._window.mouseVisible = not full_screen
         self._closed_by_user = False
         self._window.winHandle.push_handlers(on_close=self._on_close)
         width, height = (int(n) for n in self._window.size)
+        if rotated_deg % 180:
+            width, height = height, width
+        self._width, self._height = width, height
         self._fixation = _Fixation(visual, self._window, 0.011 * height)
         self._rows = [_RankedRow(visual, self._window, width, height, rank) for rank in range(N_ROWS)]
-        self._caption = _text(visual, self._window, 0.031 * height, QUIET, pos=(0, -0.45 * height))
-        self._message = _text(visual, self._window, 0.048 * height, PLAIN, pos=(0, -0.085 * height))
+        font = {"font_file": font_file}
+        self._caption = text(visual, self._window, 0.031 * height, QUIET, pos=(0, -0.45 * height), **font)
+        self._message = text(visual, self._window, 0.048 * height, PLAIN, pos=(0, -0.085 * height), **font)
         self._pitch_px = 0.082 * height
         self._top_px = 0.045 * height  # the list sits a little above the centre, as the caption is beneath it
         self._drawn = Screen()
@@ -130,7 +146,7 @@ class PsychopyWindow:
                 (drawn.size_for(row.name) for drawn, row in zip(self._rows, rows, strict=False)), default=0
             )
         for rank, row in enumerate(rows):
-            self._rows[rank].draw(row, self._top_px + (middle - rank) * self._pitch_px, self._size)
+            self._rows[rank].draw(row, self._top_px + (middle - rank) * self._pitch_px, self._size, screen.strength)
         for text, stimulus in ((screen.caption, self._caption), (screen.message, self._message)):
             if text:
                 stimulus.draw()
@@ -170,12 +186,13 @@ class _RankedRow:
         self._text_heights_px = (int(full), int(0.8 * full), int((0.032 if best else 0.029) * height))
         side = {"anchorHoriz": "right", "alignText": "right"}
         colour = BRIGHT if best else PLAIN
-        self._lines = [_text(visual, window, full, colour, bold=best, **side) for _ in range(2)]
+        self._lines = [text(visual, window, full, colour, bold=best, **side) for _ in range(2)]
         bar = {"win": window, "units": "pix", "lineWidth": 0, "anchor": "left"}
         bar["height"] = (0.034 if best else 0.026) * height
         self._track = visual.Rect(width=self._bar_width_px, fillColor=TRACK, **bar)
         self._bar = visual.Rect(width=self._bar_width_px, fillColor=BEST_BAR if best else OTHER_BAR, **bar)
         self._shown = Row("", 1.0)
+        self._strength = 1.0
         self._place: tuple[float, int] | None = None
 
     def size_for(self, name: str) -> int:
@@ -183,7 +200,11 @@ class _RankedRow:
         height, _ = typeset(name, self._name_width_px, self._text_heights_px, self._length_px)
         return self._text_heights_px.index(height)
 
-    def draw(self, row: Row, y: float, size: int) -> None:
+    def draw(self, row: Row, y: float, size: int, strength: float) -> None:
+        if strength != self._strength:
+            self._strength = strength
+            for stimulus in (*self._lines, self._bar):
+                stimulus.opacity = strength
         if row.name != self._shown.name or (y, size) != self._place:
             self._set_name(row.name, y, size)
         if row.fraction != self._shown.fraction:
@@ -259,8 +280,8 @@ def _shortened(text: str, fits: Callable[[str], bool]) -> str:
     return text[:kept].rstrip(" ,") + "…"
 
 
-def _import_psychopy() -> tuple[ModuleType, ModuleType]:
-    """Import `psychopy.visual` and `psychopy.event`, quietly; neither of them starts audio."""
+def _import_psychopy() -> tuple[ModuleType, ModuleType, Any]:
+    """Import `psychopy.visual` and `psychopy.event`, quietly, and give its clock; none of them starts audio."""
     if find_spec("psychopy") is None:
         raise MissingDependencyError(
             "the participant's display needs PsychoPy; install with: python -m pip install 'rtgod[display]' "
@@ -272,8 +293,9 @@ def _import_psychopy() -> tuple[ModuleType, ModuleType]:
 
     logging.console.setLevel(logging.ERROR)
     from psychopy import event, visual
+    from psychopy.clock import monotonicClock
 
-    return visual, event
+    return visual, event, monotonicClock
 
 
 @contextmanager
@@ -290,13 +312,23 @@ def _naming_the_display() -> Iterator[None]:
         ) from error
 
 
-def _text(visual: ModuleType, window: Any, height_px: float, colour: str, *, bold: bool = False, **options: Any) -> Any:
+def text(
+    visual: ModuleType,
+    window: Any,
+    height_px: float,
+    colour: str,
+    *,
+    bold: bool = False,
+    font_file: str = "",
+    **options: Any,
+) -> Any:
+    """A stimulus for a line of text, in PsychoPy's own font unless a file with another is given."""
     return visual.TextStim(
         window,
         text="",
         units="pix",
-        font="Noto Sans",
-        fontFiles=[_font_file(bold)],
+        font=_family(font_file) if font_file else "Noto Sans",
+        fontFiles=[font_file or _font_file(bold)],
         height=int(height_px),
         bold=bold,
         color=colour,
@@ -310,6 +342,13 @@ def _font_file(bold: bool) -> str:
     import psychopy
 
     return str(Path(psychopy.__file__).parent / "assets" / "fonts" / f"NotoSans-{'Bold' if bold else 'Regular'}.ttf")
+
+
+@lru_cache
+def _family(font_file: str) -> str:
+    from PIL import ImageFont
+
+    return str(ImageFont.truetype(font_file).getname()[0])
 
 
 @lru_cache

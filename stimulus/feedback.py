@@ -1,0 +1,119 @@
+"""What feedback looks like: the server's answer as a ranked list, a thermometer, pictures, or a grid of neighbours.
+
+Pure. How sure the decoder is shows in every view: what is not sure is pale, and a line says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+import numpy as np
+
+from rtgod.messages import Ranking
+from rtgod.settings import Settings
+from stimulus.scene import Picture, Scene, Thermometer
+from stimulus.texts import Texts
+from stimulus.view import N_ROWS, Row, bar_fractions, readable
+
+#: A ranking whose first ten hold the true category with at least this chance is drawn so clearly.
+_STRENGTHS = ((0.5, 1.0), (0.2, 0.7), (0.0, 0.45))
+_PICTURES = ((0.0, 2.6, 6.4), (-6.6, -4.6, 3.4), (-2.2, -4.6, 3.4), (2.2, -4.6, 3.4), (6.6, -4.6, 3.4))
+_PITCH_DEG, _TILE_DEG = 5.2, 3.9
+#: The best in the middle, the next beside it, then the corners.
+_GRID = ((0, 0), (-1, 0), (1, 0), (0, 1), (0, -1), (-1, 1), (1, 1), (-1, -1), (1, -1))
+
+
+class View(StrEnum):
+    """How feedback is shown."""
+
+    LIST = "list"
+    THERMOMETER = "thermometer"
+    PICTURES = "pictures"
+    GRID = "grid"
+
+
+class When(StrEnum):
+    """When feedback is shown."""
+
+    CONTINUOUS = "continuous"
+    AFTER = "after"
+
+
+class FeedbackSettings(Settings):
+    """How and when feedback is shown: with each volume and after the block, or only after the block."""
+
+    view: View = View.THERMOMETER
+    when: When = When.CONTINUOUS
+
+
+def percentile(ranking: Ranking, target: int) -> float:
+    """Share of the other candidates that the target is ahead of, ties counting half; from 0 to 1.
+
+    A target that is not among those ranked, as where only the best of very many are, is behind all that are.
+
+    Parameters
+    ----------
+    ranking : Ranking
+    target : int
+        Its position in the bundle's candidate list.
+    """
+    n_others = len(ranking.order) - 1
+    place = np.flatnonzero(ranking.order == target)
+    if not len(place) or n_others < 1:
+        return 0.0
+    scores = ranking.scores
+    own = scores[place[0]]
+    return float(((scores < own).sum() + 0.5 * ((scores == own).sum() - 1)) / n_others)
+
+
+def strength(ranking: Ranking) -> float:
+    """How clearly a ranking is drawn; fully where nobody learned how sure it is."""
+    if ranking.probability is None:
+        return 1.0
+    return next(drawn for chance, drawn in _STRENGTHS if ranking.probability[2] >= chance)
+
+
+def feedback_scene(
+    view: View,
+    ranking: Ranking,
+    target: int | None,
+    names: Sequence[str],
+    texts: Texts,
+    pictures: Mapping[int, str],
+) -> Scene:
+    """The scene of a ranking.
+
+    Parameters
+    ----------
+    view : View
+    ranking : Ranking
+    target : int or None
+        Position of what is imagined; without one a thermometer has nothing to say, and the list is shown.
+    names : sequence of str
+        Of all candidates, in the bundle's order.
+    texts : Texts
+    pictures : mapping of int to str
+        Files with a picture of a candidate, where there is one.
+    """
+    sure = strength(ranking)
+    caption = texts.not_sure if sure < _STRENGTHS[1][1] else ""
+    match view:
+        case View.THERMOMETER if target is not None:
+            label = texts.target.format(readable(names[target]))
+            thermometer = Thermometer(percentile(ranking, target), label)
+            return Scene(thermometer=thermometer, caption=caption, strength=sure)
+        case View.PICTURES:
+            placed = list(_PICTURES)
+        case View.GRID:
+            placed = [(x * _PITCH_DEG, y * _PITCH_DEG, _TILE_DEG) for x, y in _GRID]
+        case _:
+            best = ranking.order[:N_ROWS].tolist()
+            fractions = bar_fractions(ranking.scores[: len(best)].tolist())
+            rows = tuple(Row(readable(names[i]), length) for i, length in zip(best, fractions, strict=True))
+            return Scene(rows=rows, caption=caption, strength=sure)
+    shown = tuple(
+        Picture(pictures.get(i, ""), size_deg, x_deg, y_deg, readable(names[i]), sure)
+        for i, (x_deg, y_deg, size_deg) in zip(ranking.order.tolist(), placed, strict=False)
+    )
+    return Scene(pictures=shown, caption=caption, show_fixation=False, strength=sure)

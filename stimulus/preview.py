@@ -1,0 +1,140 @@
+"""A paradigm before anybody lies in the scanner: every screen as a PNG, and the run's timeline as a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from rtgod.messages import Motion, NotReady, Ranking, Reason
+from stimulus.feedback import View
+from stimulus.paradigm import N_RATINGS, Script, Situation
+from stimulus.scene import Scene
+from stimulus.schedule import Schedule, Step, StepKind
+from stimulus.view import Screen, readable
+
+#: Okabe and Ito's colours, told apart with every kind of colour vision.
+_COLOURS: Mapping[StepKind, str] = {
+    StepKind.REST: "#d9d9d9",
+    StepKind.PAUSE: "#eeeeee",
+    StepKind.STIMULUS: "#0072b2",
+    StepKind.CUE: "#f0e442",
+    StepKind.IMAGERY: "#56b4e9",
+    StepKind.NAMING: "#cc79a7",
+    StepKind.EVALUATION: "#009e73",
+    StepKind.FEEDBACK: "#e69f00",
+}
+_STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, 0.0, 0, converged=True)
+_ROW_S = 180.0
+
+
+class Painter(Protocol):
+    """Where scenes are drawn."""
+
+    def save_png(self, path: Path, screen: Screen) -> None:
+        """Write the picture of a scene."""
+
+
+def screens(script: Script, seed: int = 0) -> Iterator[tuple[str, Scene]]:
+    """Every kind of screen that a run has, by a name for its file; feedback as a made-up ranking would look.
+
+    Parameters
+    ----------
+    script : Script
+    seed : int
+        Of the made-up ranking.
+    """
+    yield "before", script.before()
+    seen: set[StepKind] = set()
+    for step in script.schedule.steps:
+        if step.kind in seen:
+            continue
+        seen.add(step.kind)
+        if script.shows_feedback(step):
+            yield from _feedback_screens(script, step, seed)
+        elif n := script.n_choices(step):
+            yield step.kind, script.at(step, 0.0, Situation())
+            yield f"{step.kind}_chosen", script.at(step, 0.0, Situation(choice=min(n, N_RATINGS) - 2))
+        else:
+            yield step.kind, script.at(step, 0.0, Situation())
+        if step.kind is StepKind.STIMULUS:
+            yield "stimulus_off", script.at(step, 0.75 / script.flash_hz, Situation())
+    yield "after", script.after(stopped=False)
+    yield "stopped", script.after(stopped=True)
+
+
+def save_screens(script: Script, painter: Painter, folder: Path) -> list[Path]:
+    """Write every screen as a PNG, numbered in their order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, (name, scene) in enumerate(screens(script), 1):
+        paths.append(folder / f"{number:02d}_{name}.png")
+        painter.save_png(paths[-1], scene)
+    return paths
+
+
+def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> None:
+    """Write a figure of what happens when: three minutes in each row."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    n_rows = int(np.ceil(schedule.duration_s / _ROW_S))
+    figure = Figure(figsize=(11, 1.3 + 0.75 * n_rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(n_rows, 1, squeeze=False)[:, 0]
+    for row, axis in enumerate(axes):
+        begin_s = row * _ROW_S
+        for step in schedule.steps:
+            left, right = max(step.onset_s, begin_s), min(step.end_s, begin_s + _ROW_S)
+            if right <= left:
+                continue
+            edge = {"edgecolor": "white", "linewidth": 0.5}
+            axis.barh(0, right - left, left=left, height=1, color=_COLOURS[step.kind], **edge)
+            label = readable(names.get(step.category, step.category)) or "?"
+            if step.kind in (StepKind.STIMULUS, StepKind.IMAGERY) and left == step.onset_s:
+                axis.text(left, 0.62, label, fontsize=6, rotation=30, va="bottom", ha="left", clip_on=False)
+        axis.set(xlim=(begin_s, begin_s + _ROW_S), ylim=(-0.5, 1.6), yticks=[])
+        axis.spines[["left", "top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+    axes[-1].set_xlabel("time from the start of volume 0 (s)")
+    kinds = [kind for kind in StepKind if any(step.kind is kind for step in schedule.steps)]
+    figure.legend(
+        [Patch(color=_COLOURS[kind]) for kind in kinds],
+        [kind.replace("inter_rest", "pause") for kind in kinds],
+        loc="outside lower center",
+        ncols=len(kinds),
+        fontsize=8,
+        frameon=False,
+    )
+    length = f"{schedule.duration_s / 60:.1f} min, {schedule.n_volumes} volumes of {schedule.tr_s:g} s"
+    figure.suptitle(f"{schedule.name}: {length}", fontsize=10)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def made_up_ranking(n_candidates: int, target: int, block: int | None, seed: int, *, sure: bool) -> Ranking:
+    """A ranking with the target among the first."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(n_candidates)
+    place = min(2, n_candidates - 1)
+    at = int(np.flatnonzero(order == target)[0])
+    order[[place, at]] = order[[at, place]]
+    scores = np.sort(rng.normal(0.1, 0.05, n_candidates))[::-1]
+    chances = (0.2, 0.5, 0.7) if sure else (0.01, 0.05, 0.1)
+    return Ranking("preview", 0, 3, block, False, (), order, scores, _STILL, probability=chances)
+
+
+def _feedback_screens(script: Script, step: Step, seed: int) -> Iterator[tuple[str, Scene]]:
+    block = script.schedule.block_of(step)
+    target = next((i for i, name in enumerate(script.candidates) if name == script.names.get(step.category)), 0)
+    for view in View:
+        shown = replace(script, feedback=script.feedback.model_copy(update={"view": view}))
+        for word, sure in (("", True), ("_not_sure", False)):
+            ranking = made_up_ranking(len(script.candidates), target, block, seed, sure=sure)
+            yield f"{step.kind}_{view}{word}", shown.at(step, 0.0, Situation(ranking, target))
+    moved = NotReady("preview", 0, Reason.MOTION)
+    yield f"{step.kind}_not_ready", script.at(step, 0.0, Situation(moved, target))

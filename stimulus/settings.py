@@ -1,0 +1,82 @@
+"""How a lab's display is set up: the monitor, the buttons, the trigger, the language, the protocol."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from rtgod.errors import InputError
+from rtgod.settings import Positive, Settings
+from stimulus.feedback import FeedbackSettings
+from stimulus.protocol import ProtocolSettings
+from stimulus.triggers import TriggerSettings
+
+
+class MonitorSettings(Settings):
+    """The screen that the participant sees, and how far away it is."""
+
+    #: Which screen of the computer, from 0.
+    screen: Annotated[int, Field(ge=0)] = 0
+    full_screen: bool = True
+    #: Of a window that is not full-screen; a full screen that has another size is refused, if this is given.
+    size_px: tuple[int, int] | None = None
+    #: Width of the picture, and the eye's distance from it (by way of the mirror), centimetres.
+    width_cm: Positive | None = None
+    distance_cm: Positive | None = None
+    #: As a projector or a mirror asks for: left and right exchanged, then turned clockwise.
+    mirrored: bool = False
+    rotated_deg: Literal[0, 90, 180, 270] = 0
+    #: Refreshes in a second; a monitor that has others is named.
+    frame_hz: Positive = 60.0
+
+    def pixels_per_degree(self, width_px: int) -> float:
+        """Pixels of one degree of visual angle in the middle of the screen.
+
+        Raises
+        ------
+        InputError
+            If the screen's width or distance is not known.
+        """
+        if self.width_cm is None or self.distance_cm is None:
+            raise InputError(
+                "how large is a degree on this screen? Set width_cm and distance_cm in the settings' table [monitor]"
+            )
+        return 2 * self.distance_cm * math.tan(math.radians(0.5)) / self.width_cm * width_px
+
+
+class ButtonSettings(Settings):
+    """Which keys the participant's buttons send."""
+
+    #: For the one-back task.
+    response: tuple[str, ...] = ("1", "2", "3", "4")
+    left: str = "1"
+    right: str = "2"
+    #: The operator's: ends the run, with everything saved.
+    stop: str = "escape"
+
+
+class DisplaySettings(Settings):
+    """All of it; a table for each part."""
+
+    language: Literal["en", "ja"] = "en"
+    #: A font that has the language's letters; empty finds one.
+    font_file: str = ""
+    tones: bool = True
+    image_deg: Positive = 12.0
+    flash_hz: Positive = 2.0
+    monitor: MonitorSettings = MonitorSettings()
+    trigger: TriggerSettings = TriggerSettings()
+    buttons: ButtonSettings = ButtonSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    protocol: ProtocolSettings = ProtocolSettings()
+
+    @model_validator(mode="after")
+    def _keys_mean_one_thing(self) -> Self:
+        if self.trigger.kind != "keyboard":
+            return self
+        pressed = {*self.buttons.response, self.buttons.left, self.buttons.right, self.buttons.stop}
+        if both := sorted(pressed & set(self.trigger.keys)):
+            raise ValueError(f"key {both[0]!r} is a button and the trigger; give one of them another")
+        return self
