@@ -204,8 +204,7 @@ class ServerPulses(Closing):
                 case Ranking() | NotReady() if message.run_id == self._run_id and self._awaited:
                     self._awaited = False
                     if now_s >= self._repeated_until_s and _tells_end_of_first_volume(message):
-                        age_s = (message.age_s or 0.0) if isinstance(message, Ranking) else 0.0
-                        pulses.append(now_s - self._tr_s - age_s)
+                        pulses.append(now_s - self._tr_s - _age_s(message))
                 case SessionEnd():
                     self._run_id = None  # the next session may use its name
             self._heard_s = now_s
@@ -220,6 +219,13 @@ class ServerPulses(Closing):
 def _tells_end_of_first_volume(answer: Ranking | NotReady) -> bool:
     late = isinstance(answer, NotReady) and answer.reason in (Reason.LOST_VOLUME, Reason.BEHIND)
     return answer.index == 0 and not late
+
+
+def _age_s(answer: Ranking | NotReady) -> float:
+    """How long ago the source had the volume, as far as the answer says."""
+    if isinstance(answer, Ranking) and answer.age_s is not None:
+        return answer.age_s
+    return sum(answer.stage_ms.values()) / 1e3
 
 
 class DevicePulses(Closing):

@@ -192,3 +192,10 @@ def test_a_display_that_was_started_again_and_hears_nothing_says_so():
     metronome.rejoin(100.0)
     assert [at_s for at_s, _ in ticked(metronome, 150.5, 250)] == [154]
     assert "0 of 49 expected" in metronome.summary()
+
+
+def test_what_was_told_while_waiting_holds_back_nothing_within_the_run():
+    metronome = Metronome(TR_S, patience_s=20)
+    assert [at_s for at_s, _ in ticked(metronome, 0, 21)] == [20]
+    metronome.pulse(22.0)
+    assert [at_s for at_s, _ in ticked(metronome, 22.5, 30)] == [25.5]

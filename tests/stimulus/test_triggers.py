@@ -120,7 +120,12 @@ def test_the_first_answer_is_the_end_of_volume_0_and_no_later_one_counts(server,
 
 
 def test_the_age_of_a_ranking_is_taken_off(server, run, ranking):
-    server.at(0).at(5, run, replace(ranking(0), age_s=0.25))
+    server.at(0).at(5, run, replace(ranking(0), age_s=0.25, stage_ms={"align": 100.0}))
+    assert server.seen == [5 - TR_S - 0.25]
+
+
+def test_where_no_age_is_given_the_time_of_the_stages_is_taken_off(server, run, not_ready):
+    server.at(0).at(5, run, replace(not_ready(index=0), stage_ms={"receive": 50.0, "align": 200.0}))
     assert server.seen == [5 - TR_S - 0.25]
 
 
@@ -147,6 +152,14 @@ def test_nor_does_one_that_is_told_a_late_joiner_in_two_polls(server, run, not_r
     assert server.seen == []
 
 
+def test_nor_does_one_whose_header_alone_came_before_the_first_poll(server, run, not_ready, hello):
+    assert server.at(0, hello, run).at(3, not_ready(index=0)).seen == []
+
+
+def test_nor_what_is_repeated_just_after_the_first_poll(server, run, not_ready, hello):
+    assert server.at(0, hello).at(0.016, run).at(0.25, not_ready(index=0)).seen == []
+
+
 def test_nor_one_whose_first_answer_is_not_of_volume_0(server, run, not_ready):
     server.at(0).at(5, run).at(8, not_ready(index=1)).at(9, not_ready(index=0))
     assert server.seen == []
@@ -160,6 +173,11 @@ def test_nor_one_whose_volume_0_came_late(server, run, not_ready, reason):
 
 def test_nor_what_a_server_says_again_after_it_was_gone(server, run, not_ready, hello):
     server.at(0, hello).at(1, hello).at(9, hello, run, not_ready(index=0)).at(12, not_ready(index=1))
+    assert server.seen == []
+
+
+def test_nor_a_run_whose_first_answer_fell_into_a_broken_connection(server, run, not_ready, hello):
+    server.at(0, hello).at(5, hello, run).at(15, hello, run, not_ready(index=0))
     assert server.seen == []
 
 
