@@ -19,7 +19,7 @@ from stimulus.paradigm import Tone
 from stimulus.scene import Choice, Picture, Scene, Thermometer
 from stimulus.settings import MonitorSettings
 from stimulus.triggers import KeyPress
-from stimulus.view import Screen
+from stimulus.view import N_ROWS, Row, Screen
 from stimulus.window import BEST_BAR, BRIGHT, DEFAULT_SIZE_PX, PLAIN, QUIET, TRACK, PsychopyWindow, text
 
 #: Pictures of candidates are kept this small: hundreds of them are in memory, and nine are shown at once.
@@ -122,6 +122,24 @@ class PsychopyStage(PsychopyWindow):
             self._large[file] = self._visual.ImageStim(self._window, picture, units="pix", size=size)
         for file in small:
             _read_image(file, _SMALL_PX)
+        self._warm()
+
+    def _warm(self) -> None:
+        """Draw everything once, unseen: what is drawn for the first time takes up to half a second."""
+        for image in self._large.values():
+            image.draw()
+        rows = tuple(Row(f"row {rank}", 0.5) for rank in range(N_ROWS))
+        words = tuple(f"word {place}" for place in range(_N_LABELS))
+        pictures = tuple(Picture("", 1.0, label=word) for word in words[:_N_PICTURES])
+        for strength in (0.5, 1.0):
+            self._draw_to_back_buffer(
+                Scene(
+                    rows, "caption", "message", strength=strength, title="title", lines=words[:_N_LINES],
+                    pictures=pictures, thermometer=Thermometer(0.5, "level"), choice=Choice(words, 0),
+                )
+            )  # fmt: skip
+        self._draw_to_back_buffer(Scene())
+        self._window.clearBuffer()
 
     def _draw_to_back_buffer(self, screen: Screen) -> None:
         if isinstance(screen, Scene):
