@@ -21,6 +21,7 @@ from rtgod.demo import demo
 from rtgod.errors import RtgodError
 from rtgod.journal_commands import journal
 from rtgod.key_commands import keys
+from rtgod.rehearsal import rehearse
 
 GROUP = "rtgod.commands"
 _Command = typer.Typer | Callable[..., object]
@@ -68,7 +69,7 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    app.command("demo", rich_help_panel="Start here")(demo)
+    _add(app, "Start here", [("demo", demo), ("rehearse", rehearse)])
     installed = {point.name: point.load() for point in entry_points(group=GROUP)}
     ours: list[tuple[str, _Command]] = [
         ("serve", commands.serve),

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import signal
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from rtgod.errors import RtgodError
 from rtgod.files import write_whole
+from rtgod.parts import STOP_TIMEOUT_S, Part, read_tsv, step
 
-_READY_TIMEOUT_S = 120.0
-_STEP_TIMEOUT_S = 1800.0
-_STOP_TIMEOUT_S = 20.0
 console = Console()
-
-
-class DemoError(RtgodError):
-    """A part of the demo failed; it has said why."""
 
 
 def demo(
@@ -58,15 +47,15 @@ def demo(
 
     _heading("1. A simulated subject is scanned")
     amount = ("--test-runs", "1", "--imagery-runs", str(int(imagery)), "--other-categories", "100")
-    _step("simulate", str(dataset), "--seed", str(seed), "--weights", weights, *amount)
+    step("simulate", str(dataset), "--seed", str(seed), "--weights", weights, *amount)
     _heading("2. A decoder is calibrated on the training runs")
-    _step("calibrate", str(dataset), "--subject", "01", "--weights", weights, "--out", str(bundle))
+    step("calibrate", str(dataset), "--subject", "01", "--weights", weights, "--out", str(bundle))
     _heading("3. A new run is decoded live: categories that the decoder was never trained on")
     runs = sorted((dataset / "sub-01").glob("ses-*Test*/func/*_bold.nii.gz"), key=lambda p: "imagery" in p.name)
     ready = _live(folder, bundle, runs, speed, backend)
     _heading("4. What was decoded")
     results = folder / "results"
-    _step("report", str(ready["journal"]), "--bundle", str(bundle), "--dataset", str(dataset), "--out", str(results))
+    step("report", str(ready["journal"]), "--bundle", str(bundle), "--dataset", str(dataset), "--out", str(results))
 
     figures = json.loads((results / "summary.json").read_text(encoding="utf-8"))
     figures |= _end_to_end(folder, runs)
@@ -83,7 +72,7 @@ def _live(folder: Path, bundle: Path, runs: list[Path], speed: float, backend: s
     server_ready, display_ready = folder / "server.json", folder / "display.ready"
     serve = ["serve", str(bundle), "--ingest", "tcp://127.0.0.1:*", "--publish", "tcp://127.0.0.1:*"]
     serve += ["--journal", str(folder / "journal"), "--ready-file", str(server_ready)]
-    with _Part(*serve) as server:
+    with Part(*serve) as server:
         server.wait_for(server_ready)
         ready: dict[str, Any] = json.loads(server_ready.read_text(encoding="utf-8"))
         display = ["display", "--from", ready["publish"], "--to", ready["ingest"], "--backend", backend]
@@ -91,13 +80,13 @@ def _live(folder: Path, bundle: Path, runs: list[Path], speed: float, backend: s
         if backend != "terminal":
             display += ["--screenshot", str(folder / "display.png")]
         display += ["--ready-file", str(display_ready), "--stop-after-runs", str(len(runs))]
-        with _Part(*display) as screen:
+        with Part(*display) as screen:
             screen.wait_for(display_ready)
             for run in runs:
                 console.print(f"replaying {run.name} at {speed:g} times the scanner's pace", highlight=False)
                 log = folder / f"{run.name.removesuffix('_bold.nii.gz')}_sent.tsv"
-                _step("replay", str(run), "--to", ready["ingest"], "--speed", str(speed), "--log", str(log))
-            screen.wait_end(_STOP_TIMEOUT_S)
+                step("replay", str(run), "--to", ready["ingest"], "--speed", str(speed), "--log", str(log))
+            screen.wait_end(STOP_TIMEOUT_S)
     return ready
 
 
@@ -106,11 +95,11 @@ def _end_to_end(folder: Path, runs: list[Path]) -> dict[str, float | int]:
     sent = {}
     for run in runs:
         run_id = run.name.removesuffix("_bold.nii.gz")
-        for row in _read_tsv(folder / f"{run_id}_sent.tsv"):
+        for row in read_tsv(folder / f"{run_id}_sent.tsv"):
             sent[run_id, row["index"]] = float(row["sent_utc_s"])
     shown = [
         1e3 * (float(row["flip_utc_s"]) - sent[row["run_id"], row["index"]])
-        for row in _read_tsv(folder / "display.tsv")
+        for row in read_tsv(folder / "display.tsv")
         if (row["run_id"], row["index"]) in sent and row["flip_utc_s"] != "n/a"
     ]
     figures: dict[str, float | int] = {"volumes_sent": len(sent), "volumes_shown": len(shown)}
@@ -132,53 +121,3 @@ def _print_figures(figures: dict[str, Any]) -> None:
 
 def _heading(text: str) -> None:
     console.rule(f"[bold]{text}", align="left")
-
-
-class _Part:
-    """An rtgod command in a process of its own; as a context manager it is stopped at the end, whatever happens."""
-
-    def __init__(self, command: str, *arguments: str) -> None:
-        self._command = command
-        self._process = subprocess.Popen([sys.executable, "-m", "rtgod", command, *arguments])  # noqa: S603 # ourselves
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(_STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-
-    def wait_for(self, path: Path) -> None:
-        """Wait until the command writes its ready file."""
-        deadline_s = time.monotonic() + _READY_TIMEOUT_S
-        while not path.exists():
-            if self._process.poll() is not None:
-                raise DemoError(f"`rtgod {self._command}` ended early; its own message is above")
-            if time.monotonic() > deadline_s:
-                raise DemoError(f"`rtgod {self._command}` was not ready within {_READY_TIMEOUT_S:g} s")
-            time.sleep(0.02)
-
-    def wait_end(self, timeout_s: float) -> None:
-        """Wait until the command has done its work."""
-        try:
-            code = self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired as error:
-            raise DemoError(f"`rtgod {self._command}` did not end within {timeout_s:g} s") from error
-        if code:
-            raise DemoError(f"`rtgod {self._command}` failed with code {code}; its own message is above")
-
-
-def _step(*arguments: str) -> None:
-    """Run one rtgod command to its end."""
-    with _Part(*arguments) as part:
-        part.wait_end(_STEP_TIMEOUT_S)
-
-
-def _read_tsv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))

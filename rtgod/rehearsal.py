@@ -1,0 +1,174 @@
+"""The command `rehearse`: a closed-loop imagery session with a simulated subject, each part a process of its own.
+
+One run of imagery that gets stronger is decoded twice, once with true feedback and once with sham: feedback must rise
+with the imagery in the first and not in the second.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from rtgod.errors import InputError
+from rtgod.files import write_whole
+from rtgod.messages import Array
+from rtgod.parts import Part, read_tsv, step
+
+console = Console(highlight=False, soft_wrap=True)
+#: After a run's last volume, its display and its source end within so long.
+_END_S = 60.0
+_FREE = "tcp://127.0.0.1:*"
+
+
+def rehearse(
+    subject: Annotated[Path, typer.Argument(help="Folder that `rtgod simulate` made.")],
+    bundle: Annotated[Path, typer.Option(metavar="FOLDER", help="The subject's decoder, by `rtgod calibrate`.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to make.")],
+    speed: Annotated[float, typer.Option(min=0.1, help="1 is the scanner's pace; more takes less time.")] = 1.0,
+    trials: Annotated[int, typer.Option(min=4, help="Of a run.")] = 20,
+    strength: Annotated[str, typer.Option(help="Of the imagery, from the first trial to the last.")] = "0:1.5",
+    view: Annotated[str, typer.Option(help="How feedback looks: list, thermometer, pictures or grid.")] = "thermometer",
+    seed: Annotated[int, typer.Option(min=0, help="Of schedule, scan and sham.")] = 0,
+    json_path: Annotated[Path | None, typer.Option("--json", help="File for the figures, as one flat object.")] = None,
+) -> None:
+    """Rehearse a closed-loop imagery session with a simulated subject, from the schedule to the unblinding.
+
+    Plans a run, scans the subject with imagery that gets stronger, serves the decoder, and shows the feedback twice:
+    once true, once with categories shuffled, in an order that is sealed until the session is over. At the scanner's
+    pace a run of 20 trials takes 12 minutes.
+    """
+    if out.exists():
+        raise InputError(f"{out}: exists already; choose another folder or remove it")
+    out.mkdir(parents=True)
+    settings = _write_settings(out, trials, view)
+    categories = subject / "stimuli" / "categories.tsv"
+    imagined = _imagined(categories, out)
+    _heading("1. A run is planned, and scanned with imagery that gets stronger")
+    plan = ("feedback", "--categories", str(imagined), "--runs", "1", "--seed", str(seed))
+    step("stimulus", "plan", *plan, "--settings", str(settings), "--out", str(out / "plan"))
+    schedule = next((out / "plan").glob("*_events.tsv"))
+    run = out / "scan" / schedule.name.replace("_events.tsv", "_bold.nii.gz")
+    step("scan", str(subject), str(schedule), "--out", str(run), "--strength", strength, "--seed", str(seed))
+    _heading("2. The order of true and sham feedback is drawn and sealed")
+    sealed = out / "session" / "conditions.sealed"
+    step("stimulus", "seal", "--real", "1", "--shuffled", "1", "--seed", str(seed), "--out", str(sealed))
+    _heading("3. The session: the same run twice, with feedback")
+    journal = _session(out, bundle, subject, run, schedule, settings, sealed, speed)
+    _heading("4. The session is over: unblinding")
+    step("unblind", str(sealed), "--journal", str(journal))
+    figures = _figures(out / "session", schedule, speed)
+    _print(figures)
+    if json_path:
+        write_whole(json_path, json.dumps(figures, indent=1) + "\n")
+
+
+def _write_settings(out: Path, n_trials: int, view: str) -> Path:
+    lines = [
+        "tones = false",
+        "[monitor]", "width_cm = 32.0", "distance_cm = 60.0", "full_screen = false",
+        "[trigger]", 'kind = "server"',
+        "[protocol]", f"n_trials = {n_trials}",
+        "[feedback]", f'view = "{view}"',
+    ]  # fmt: skip
+    path = out / "display.toml"
+    write_whole(path, "".join(line + "\n" for line in lines))
+    return path
+
+
+def _imagined(categories: Path, out: Path) -> Path:
+    """The table of the subject's test categories: those that the decoder was never trained on."""
+    rows = [row for row in read_tsv(categories) if row.get("shown_in") == "test"]
+    if not rows:
+        raise InputError(f"{categories}: no test categories; is this a subject that `rtgod simulate` made?")
+    path = out / "plan" / "categories.tsv"
+    lines = ["category_id\tname", *(f"{row['category_id']}\t{row['name']}" for row in rows)]
+    write_whole(path, "".join(line + "\n" for line in lines))
+    return path
+
+
+def _session(
+    out: Path, bundle: Path, subject: Path, run: Path, schedule: Path, settings: Path, sealed: Path, speed: float
+) -> Path:
+    """Serve, show and replay the run under both conditions; gives the session's journal."""
+    folder, ready = out / "session", out / "server.json"
+    serve = ["serve", str(bundle), "--ingest", _FREE, "--publish", _FREE, "--journal", str(folder)]
+    with Part(*serve, "--ready-file", str(ready)) as server:
+        server.wait_for(ready)
+        said: dict[str, Any] = json.loads(ready.read_text(encoding="utf-8"))
+        for number in (1, 2):
+            waiting = out / f"display-{number}.ready"
+            show = ["stimulus", "feedback", str(schedule), "--bundle", str(bundle), "--settings", str(settings)]
+            show += ["--pictures", str(subject / "stimuli" / "candidates"), "--conditions", str(sealed)]
+            show += ["--run", str(number), "--out", str(folder), "--from", said["publish"], "--to", said["ingest"]]
+            show += ["--speed", str(speed), "--ready-file", str(waiting)]
+            with Part(*show) as display:
+                display.wait_for(waiting)
+                replay = ["replay", str(run), "--to", said["ingest"], "--speed", str(speed), "--again"]
+                with Part(*replay) as source:
+                    source.wait_end(_length_s(schedule) / speed + _END_S)
+                display.wait_end(_END_S)
+    return Path(said["journal"])
+
+
+def _length_s(schedule: Path) -> float:
+    return max(float(row["onset"]) + float(row["duration"]) for row in read_tsv(schedule))
+
+
+def _figures(folder: Path, schedule: Path, speed: float) -> dict[str, float | int | str]:
+    """What the session left behind, in figures."""
+    planned = read_tsv(schedule)
+    conditions = [row["condition"] for row in read_tsv(folder / "conditions.tsv")]
+    figures: dict[str, float | int | str] = {"steps_planned": 2 * len(planned)}
+    errors_ms: list[float] = []
+    name = schedule.name.removesuffix("_events.tsv")
+    for place, condition in enumerate(conditions):
+        stem = name if place == 0 else f"{name}~{place + 1}"
+        events = read_tsv(folder / f"{stem}_events.tsv")
+        errors_ms += [1e3 * abs(float(row["onset"]) - float(row["planned_onset"])) / speed for row in events]
+        levels = _levels(read_tsv(folder / f"{stem}_shown.tsv"), events)
+        figures[f"{condition}_trials_shown"] = len(levels)
+        third = max(len(levels) // 3, 1)
+        figures[f"{condition}_feedback_first_third"] = float(np.mean(levels[:third]))
+        figures[f"{condition}_feedback_last_third"] = float(np.mean(levels[-third:]))
+        figures[f"{condition}_rank_correlation"] = _rank_correlation(levels)
+    figures["steps_shown"] = len(errors_ms)
+    figures["onset_error_ms_p99"] = float(np.percentile(errors_ms, 99))
+    figures["onset_error_ms_max"] = max(errors_ms)
+    return figures
+
+
+def _levels(shown: list[dict[str, str]], events: list[dict[str, str]]) -> Array:
+    """The last percentile that was on the screen in each trial."""
+    onsets_s = np.array([float(row["onset"]) for row in events])
+    trials = [int(row["trial_no"]) for row in events]
+    last: dict[int, float] = {}
+    for row in shown:
+        if row["percentile"] != "n/a":
+            place = int(np.searchsorted(onsets_s, float(row["run_s"]) + 1e-6, side="right")) - 1
+            last[trials[place]] = float(row["percentile"])
+    return np.array([last[trial] for trial in sorted(last)])
+
+
+def _rank_correlation(levels: Array) -> float:
+    """Spearman's correlation of the level with the trial's number; ties are broken by order, and are rare."""
+    ranks = np.argsort(np.argsort(levels, kind="stable"), kind="stable")
+    return float(np.corrcoef(np.arange(len(levels)), ranks)[0, 1])
+
+
+def _print(figures: dict[str, float | int | str]) -> None:
+    table = Table(title="The rehearsal in figures", title_justify="left")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for name, value in figures.items():
+        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+    console.print(table)
+
+
+def _heading(text: str) -> None:
+    console.rule(f"[bold]{text}", align="left")
