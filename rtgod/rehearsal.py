@@ -124,13 +124,14 @@ def _figures(folder: Path, schedule: Path, speed: float) -> dict[str, float | in
     """What the session left behind, in figures."""
     planned = read_tsv(schedule)
     conditions = [row["condition"] for row in read_tsv(folder / "conditions.tsv")]
-    figures: dict[str, float | int | str] = {"steps_planned": 2 * len(planned)}
+    figures: dict[str, float | int | str] = {"steps_planned": 2 * (len(planned) - 1)}
     errors_ms: list[float] = []
     name = schedule.name.removesuffix("_events.tsv")
     for place, condition in enumerate(conditions):
         stem = name if place == 0 else f"{name}~{place + 1}"
         events = read_tsv(folder / f"{stem}_events.tsv")
-        errors_ms += [1e3 * abs(float(row["onset"]) - float(row["planned_onset"])) / speed for row in events]
+        # The rest at the run's beginning is on the screen before anybody knows that the run has begun.
+        errors_ms += [1e3 * abs(float(row["onset"]) - float(row["planned_onset"])) / speed for row in events[1:]]
         levels = _levels(read_tsv(folder / f"{stem}_shown.tsv"), events)
         figures[f"{condition}_trials_shown"] = len(levels)
         third = max(len(levels) // 3, 1)

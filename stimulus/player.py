@@ -32,6 +32,8 @@ from stimulus.view import Easing, Screen, readable
 REDRAW_S = 0.5
 #: How long the last picture stays.
 LINGER_S = 3.0
+#: A picture is begun so many frames before it is due.
+LEAD_FRAMES = 0.5
 #: Between two looks at keys, triggers and messages.
 POLL_S = 0.001
 #: Presses of one key that follow each other faster come from a key that is held down, or bounces.
@@ -49,8 +51,8 @@ class Stage(Protocol):
     def now(self) -> float:
         """Seconds of the display's clock."""
 
-    def draw(self, scene: Screen) -> float:
-        """Show a scene; returns when it was shown, by the display's clock."""
+    def draw(self, scene: Screen, due_s: float) -> float:
+        """Show a scene at the monitor's refresh at `due_s`; returns when it was shown, by the display's clock."""
 
     def keys(self) -> list[KeyPress]:
         """What was pressed since the last call; never waits."""
@@ -151,7 +153,6 @@ class Player:
         self._easing = Easing()
         self._drawn: Screen | None = None
         self._flip_s = self._drawn_s = -math.inf
-        self._draw_s = 0.004
         self._pressed_s: dict[str, float] = {}
         self._n_held: dict[str, int] = {}
         self._device_failed = self._is_foreign = False
@@ -177,7 +178,7 @@ class Player:
         due_s = self._next_flip_s(self._stage.now())
         while True:
             self._poll()
-            left_s = due_s - self._draw_s - self._stage.now()
+            left_s = due_s - LEAD_FRAMES * self._stage.frame_s - self._stage.now()
             if left_s <= 0:
                 break
             self._sleep(min(POLL_S, left_s))
@@ -225,7 +226,7 @@ class Player:
         frame_s = self._stage.frame_s
         if not math.isfinite(self._flip_s):
             return now_s + frame_s
-        n_frames = max(1, math.ceil((now_s + self._draw_s - self._flip_s) / frame_s - 0.1))
+        n_frames = max(1, math.ceil((now_s - self._flip_s) / frame_s + LEAD_FRAMES - 0.1))
         return self._flip_s + n_frames * frame_s
 
     # --------------------------------------------------------------------------------------------- drawing
@@ -241,11 +242,7 @@ class Player:
         return self._easing.at(at_s)
 
     def _draw(self, scene: Screen, step: Step | None, due_s: float) -> None:
-        begun_s = self._stage.now()
-        flip_s = self._stage.draw(scene)
-        # Slowly down, at once up: a frame that is missed is seen, one that is drawn early is not.
-        drawing_s = min(flip_s - begun_s, 0.7 * self._stage.frame_s)
-        self._draw_s = max(drawing_s, 0.9 * self._draw_s + 0.1 * drawing_s)
+        flip_s = self._stage.draw(scene, due_s)
         changed = "same" if scene == self._drawn else "scene"
         if step is not self._step:
             self._begin(step, flip_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -91,9 +92,11 @@ class PsychopyStage(PsychopyWindow):
         """Seconds of PsychoPy's clock."""
         return float(self._clock.getTime())
 
-    def draw(self, screen: Screen) -> float:
-        """Show a screen; returns when, by PsychoPy's clock."""
+    def draw(self, screen: Screen, due_s: float = -math.inf) -> float:
+        """Show a screen; returns when, by PsychoPy's clock. Without a monitor's refreshes it is shown at `due_s`."""
         self._draw_to_back_buffer(screen)
+        if not self._window.waitBlanking and (left_s := due_s - self.now()) > 0:
+            time.sleep(left_s)
         self._window.flip()
         return self.now()
 
