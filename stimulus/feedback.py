@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-import numpy as np
-
 from rtgod.messages import Ranking
 from rtgod.settings import Settings
 from stimulus.scene import Picture, Scene, Thermometer
@@ -18,8 +16,10 @@ from stimulus.view import N_ROWS, Row, bar_fractions, readable
 
 #: A ranking whose first ten hold the true category with at least this chance is drawn so clearly.
 _STRENGTHS = ((0.5, 1.0), (0.2, 0.7), (0.0, 0.45))
+_NOT_SURE = _STRENGTHS[-1][1]
+#: Where pictures are: x, y and the size, in degrees. All fit a screen of 17 by 14.
 _PICTURES = ((0.0, 2.6, 6.4), (-6.6, -4.6, 3.4), (-2.2, -4.6, 3.4), (2.2, -4.6, 3.4), (6.6, -4.6, 3.4))
-_PITCH_DEG, _TILE_DEG = 5.2, 3.9
+_PITCH_DEG, _TILE_DEG = 4.5, 3.4
 #: The best in the middle, the next beside it, then the corners.
 _GRID = ((0, 0), (-1, 0), (1, 0), (0, 1), (0, -1), (-1, 1), (1, 1), (-1, -1), (1, -1))
 
@@ -48,7 +48,7 @@ class FeedbackSettings(Settings):
 
 
 def percentile(ranking: Ranking, target: int) -> float:
-    """Share of the other candidates that the target is ahead of, ties counting half; from 0 to 1.
+    """Share of the other ranked candidates that the target is ahead of, ties counting half; from 0 to 1.
 
     A target that is not among those ranked, as where only the best of very many are, is behind all that are.
 
@@ -58,12 +58,10 @@ def percentile(ranking: Ranking, target: int) -> float:
     target : int
         Its position in the bundle's candidate list.
     """
-    n_others = len(ranking.order) - 1
-    place = np.flatnonzero(ranking.order == target)
-    if not len(place) or n_others < 1:
+    n_others, scores = len(ranking.order) - 1, ranking.scores
+    own = scores[ranking.order == target]
+    if not len(own) or n_others < 1:
         return 0.0
-    scores = ranking.scores
-    own = scores[place[0]]
     return float(((scores < own).sum() + 0.5 * ((scores == own).sum() - 1)) / n_others)
 
 
@@ -97,7 +95,7 @@ def feedback_scene(
         Files with a picture of a candidate, where there is one.
     """
     sure = strength(ranking)
-    caption = texts.not_sure if sure < _STRENGTHS[1][1] else ""
+    caption = texts.not_sure if sure == _NOT_SURE else ""
     match view:
         case View.THERMOMETER if target is not None:
             label = texts.target.format(readable(names[target]))

@@ -20,10 +20,8 @@ def find_images(folder: Path) -> dict[str, Path]:
     InputError
         If there is none, or two have one name.
     """
-    if not folder.is_dir():
-        raise InputError(f"images {folder}: no such folder")
     found: dict[str, Path] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _ENDINGS):
+    for path in _image_files(folder, "images"):
         if path.stem in found:
             raise InputError(f"images {folder}: {found[path.stem]} and {path} have one name; rename one of them")
         found[path.stem] = path
@@ -40,6 +38,8 @@ def images_to_show(found: Iterable[str]) -> list[Image]:
 def pictures_of(folder: Path, ids: Iterable[str]) -> dict[int, str]:
     """A picture of each candidate that has one: `ID.png`, `ID_….png`, or the first image in the folder `ID`.
 
+    An image stands for one candidate: `fire_truck.png` for "fire" only where there is no candidate "fire_truck".
+
     Parameters
     ----------
     folder : Path
@@ -50,14 +50,20 @@ def pictures_of(folder: Path, ids: Iterable[str]) -> dict[int, str]:
     -------
     dict of int to str
         Files, by the candidates' positions.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder.
     """
-    if not folder.is_dir():
-        raise InputError(f"pictures {folder}: no such folder")
-    first: dict[str, Path] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _ENDINGS):
-        for category in (path.parent.name, path.stem, category_of(path.stem)):
-            first.setdefault(category, path)
-    return {place: str(first[category]) for place, category in enumerate(ids) if category in first}
+    places = {category: place for place, category in enumerate(ids)}
+    found: dict[int, str] = {}
+    for path in _image_files(folder, "pictures"):
+        for name in (path.stem, category_of(path.stem), path.parent.name):
+            if name in places:
+                found.setdefault(places[name], str(path))
+                break
+    return found
 
 
 def read_names(path: Path) -> Mapping[str, str]:
@@ -66,11 +72,26 @@ def read_names(path: Path) -> Mapping[str, str]:
     Raises
     ------
     InputError
-        If it cannot be read, or lacks a column.
+        If it cannot be read, lacks a column, or lists a category twice.
     """
     columns, rows = read_table(path)
     if "category_id" not in columns:
         raise InputError(f"{path}, line 1: no column 'category_id'; the table lists categories and their names")
-    return {
-        row.label("category_id"): row.cells["name"] if row.has("name") else row.label("category_id") for row in rows
-    }
+    names: dict[str, str] = {}
+    for row in rows:
+        category = row.label("category_id")
+        if category in names:
+            raise InputError(f"{path}, line {row.line}, column category_id: {category!r} is there twice; remove one")
+        names[category] = row.cells["name"] if row.has("name") else category
+    return names
+
+
+def _image_files(folder: Path, what: str) -> list[Path]:
+    """In the order of their paths; hidden files, such as those that a Mac leaves beside images, are none."""
+    if not folder.is_dir():
+        raise InputError(f"{what} {folder}: no such folder")
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in _ENDINGS and not path.name.startswith(".") and path.is_file()
+    )

@@ -35,8 +35,10 @@ class Tone(StrEnum):
     END = "end"
 
 
-#: What a participant rates as vivid as possible, and where the marker stands before anything was pressed.
-N_RATINGS = 5
+#: Answers side by side that can be read.
+MOST_CHOICES = 12
+#: A picture that is due within this time comes now: when a frame will be seen is predicted, and none is so short.
+_SAME_FRAME_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Situation:
     choice : int or None
         What is chosen in the step's question, from 0.
     target_name : str
-        What the operator chose, where nothing is scheduled.
+        Identifier of the category that the operator chose, where nothing is scheduled.
     """
 
     answer: Ranking | NotReady | None = None
@@ -79,12 +81,18 @@ class Script:
     pictures : mapping of int to str
         Files with a picture of a candidate.
     choices : tuple of str
-        Categories among which a participant names what was imagined.
+        Categories among which a participant names what was imagined: up to `MOST_CHOICES`.
     feedback : FeedbackSettings
     image_deg : float
         Size of images, degrees of visual angle.
     flash_hz : float
         So often do images appear in a second; half of the time they are on.
+
+    Raises
+    ------
+    InputError
+        If the schedule has an image without a file or a name, asks for a name among no choices or too many, or has
+        feedback without candidates.
     """
 
     paradigm: Paradigm
@@ -115,6 +123,16 @@ class Script:
                     f"schedule {self.schedule.name}: the participant is to name what was imagined, among which "
                     "categories? List them with --choice"
                 )
+            if self.shows_feedback(step) and not self.candidates:
+                raise InputError(
+                    f"schedule {self.schedule.name}: has feedback, which needs the server's candidates: give its "
+                    "bundle with --bundle"
+                )
+        if len(self.choices) > MOST_CHOICES:
+            raise InputError(
+                f"{len(self.choices)} categories to choose from; a screen has room for {MOST_CHOICES}, so give fewer "
+                "with --choice"
+            )
 
     def word(self, category: str) -> str:
         """What a category is called on the screen."""
@@ -126,24 +144,39 @@ class Script:
 
     def before(self) -> Scene:
         """While the trigger is waited for."""
-        lines = {Paradigm.IMAGERY: self.texts.imagery, Paradigm.FEEDBACK: self.texts.feedback}
-        return Scene(lines=lines.get(self.paradigm, self.texts.perception), message=self.texts.wait)
+        match self.paradigm:
+            case Paradigm.IMAGERY:
+                lines = self.texts.imagery
+            case Paradigm.FEEDBACK if self.feedback.when is When.AFTER:
+                lines = self.texts.feedback_after
+            case Paradigm.FEEDBACK:
+                lines = self.texts.feedback
+            case _:
+                lines = self.texts.perception
+        return Scene(lines=lines, message=self.texts.wait)
 
     def after(self, *, stopped: bool) -> Scene:
         """When the run is over."""
         return Scene(title=self.texts.stopped if stopped else self.texts.end, show_fixation=False)
 
     def at(self, step: Step, since_s: float, situation: Situation) -> Scene:
-        """The scene of a step, so long after its onset."""
+        """The scene of a step.
+
+        Parameters
+        ----------
+        step : Step
+        since_s : float
+            How long after its onset the scene will be seen. Taken in the middle of its frame, flashes keep to the frame
+            although it may be seen a quarter of a frame early or late.
+        situation : Situation
+        """
         match step.kind:
             case StepKind.STIMULUS:
-                on = (since_s * self.flash_hz) % 1.0 < 0.5
+                on = (since_s + _SAME_FRAME_S) * self.flash_hz % 1.0 < 0.5
                 picture = Picture(self.images[step.stimulus], self.image_deg)
                 return Scene(pictures=(picture,) if on else ())
             case StepKind.CUE:
-                if step.category:
-                    return Scene(title=self.word(step.category))
-                return Scene(title=readable(situation.target_name) or self.texts.your_choice)
+                return Scene(title=self.word(step.category or situation.target_name) or self.texts.your_choice)
             case StepKind.EVALUATION:
                 return self._question(self.texts.rate, self.texts.ratings, situation)
             case StepKind.NAMING:
@@ -162,7 +195,7 @@ class Script:
 
     def n_choices(self, step: Step) -> int:
         """How many answers the step's question has; 0 where nothing is asked."""
-        return {StepKind.EVALUATION: N_RATINGS, StepKind.NAMING: len(self.choices)}.get(step.kind, 0)
+        return {StepKind.EVALUATION: len(self.texts.ratings), StepKind.NAMING: len(self.choices)}.get(step.kind, 0)
 
     def tone(self, before: Step | None, step: Step | None) -> Tone | None:
         """What sounds when one step follows another: imagery begins and ends with a tone where eyes are closed."""

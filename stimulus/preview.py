@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,9 @@ import numpy as np
 
 from rtgod.messages import Motion, NotReady, Ranking, Reason
 from stimulus.feedback import View
-from stimulus.paradigm import N_RATINGS, Script, Situation
+from stimulus.paradigm import Script, Situation
 from stimulus.scene import Scene
-from stimulus.schedule import Schedule, Step, StepKind
+from stimulus.schedule import TRIAL_KINDS, Schedule, Step, StepKind
 from stimulus.view import Screen, readable
 
 #: Okabe and Ito's colours, told apart with every kind of colour vision.
@@ -28,7 +29,8 @@ _COLOURS: Mapping[StepKind, str] = {
     StepKind.FEEDBACK: "#e69f00",
 }
 _STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, 0.0, 0, converged=True)
-_ROW_S = 180.0
+#: Of the timeline: a row, and what a label needs, which is left out where there is no room.
+_ROW_S, _LABEL_S = 180.0, 3.5
 
 
 class Painter(Protocol):
@@ -47,19 +49,22 @@ def screens(script: Script, seed: int = 0) -> Iterator[tuple[str, Scene]]:
     seed : int
         Of the made-up ranking.
     """
+    yield "loading", script.loading()
     yield "before", script.before()
-    seen: set[StepKind] = set()
+    seen: set[str] = set()
     for step in script.schedule.steps:
-        if step.kind in seen:
+        name: str = StepKind.FEEDBACK if script.shows_feedback(step) else step.kind
+        if step.kind is StepKind.CUE and not step.category:
+            name = "cue_free"
+        if name in seen:
             continue
-        seen.add(step.kind)
-        if script.shows_feedback(step):
+        seen.add(name)
+        if name == StepKind.FEEDBACK:
             yield from _feedback_screens(script, step, seed)
-        elif n := script.n_choices(step):
-            yield step.kind, script.at(step, 0.0, Situation())
-            yield f"{step.kind}_chosen", script.at(step, 0.0, Situation(choice=min(n, N_RATINGS) - 2))
-        else:
-            yield step.kind, script.at(step, 0.0, Situation())
+            continue
+        yield name, script.at(step, 0.0, Situation())
+        if n := script.n_choices(step):
+            yield f"{name}_chosen", script.at(step, 0.0, Situation(choice=n // 2))
         if step.kind is StepKind.STIMULUS:
             yield "stimulus_off", script.at(step, 0.75 / script.flash_hz, Situation())
     yield "after", script.after(stopped=False)
@@ -78,29 +83,29 @@ def save_screens(script: Script, painter: Painter, folder: Path) -> list[Path]:
 
 def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> None:
     """Write a figure of what happens when: three minutes in each row."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    n_rows = int(np.ceil(schedule.duration_s / _ROW_S))
-    figure = Figure(figsize=(11, 1.3 + 0.75 * n_rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(n_rows, 1, squeeze=False)[:, 0]
-    for row, axis in enumerate(axes):
+    n_rows = math.ceil(schedule.duration_s / _ROW_S)
+    figure = Figure(figsize=(11, 1.2 + 0.9 * n_rows))
+    figure.set_layout_engine("constrained", w_pad=0.3)  # inches; the last label may be longer than its row
+    for row, axis in enumerate(figure.subplots(n_rows, 1, squeeze=False)[:, 0]):
         begin_s = row * _ROW_S
+        free_s = begin_s
         for step in schedule.steps:
             left, right = max(step.onset_s, begin_s), min(step.end_s, begin_s + _ROW_S)
             if right <= left:
                 continue
-            edge = {"edgecolor": "white", "linewidth": 0.5}
-            axis.barh(0, right - left, left=left, height=1, color=_COLOURS[step.kind], **edge)
-            label = readable(names.get(step.category, step.category)) or "?"
-            if step.kind in (StepKind.STIMULUS, StepKind.IMAGERY) and left == step.onset_s:
-                axis.text(left, 0.62, label, fontsize=6, rotation=30, va="bottom", ha="left", clip_on=False)
-        axis.set(xlim=(begin_s, begin_s + _ROW_S), ylim=(-0.5, 1.6), yticks=[])
+            axis.barh(0, right - left, left=left, height=1, color=_COLOURS[step.kind], edgecolor="white", linewidth=0.5)
+            if step.kind in TRIAL_KINDS and left == step.onset_s and left >= free_s:
+                label = readable(names.get(step.category, step.category)) or "free choice"
+                # Not in the layout: rows are as high whatever the labels.
+                axis.text(left, 0.62, label, fontsize=6, rotation=30, rotation_mode="anchor").set_in_layout(False)
+                free_s = left + _LABEL_S
+        axis.set(xlim=(begin_s, begin_s + _ROW_S), ylim=(-0.5, 2.0), yticks=[])
         axis.spines[["left", "top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
-    axes[-1].set_xlabel("time from the start of volume 0 (s)")
+    axis.set_xlabel("time from the start of volume 0 (s)", fontsize=8)
     kinds = [kind for kind in StepKind if any(step.kind is kind for step in schedule.steps)]
     figure.legend(
         [Patch(color=_COLOURS[kind]) for kind in kinds],
@@ -119,11 +124,11 @@ def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> N
 def made_up_ranking(n_candidates: int, target: int, block: int | None, seed: int, *, sure: bool) -> Ranking:
     """A ranking with the target among the first."""
     rng = np.random.default_rng(seed)
-    order = rng.permutation(n_candidates)
+    order = rng.permutation(n_candidates).astype(np.int32)
     place = min(2, n_candidates - 1)
     at = int(np.flatnonzero(order == target)[0])
     order[[place, at]] = order[[at, place]]
-    scores = np.sort(rng.normal(0.1, 0.05, n_candidates))[::-1]
+    scores = np.sort(rng.normal(0.1, 0.05, n_candidates))[::-1].astype(np.float32)
     chances = (0.2, 0.5, 0.7) if sure else (0.01, 0.05, 0.1)
     return Ranking("preview", 0, 3, block, False, (), order, scores, _STILL, probability=chances)
 
@@ -135,6 +140,6 @@ def _feedback_screens(script: Script, step: Step, seed: int) -> Iterator[tuple[s
         shown = replace(script, feedback=script.feedback.model_copy(update={"view": view}))
         for word, sure in (("", True), ("_not_sure", False)):
             ranking = made_up_ranking(len(script.candidates), target, block, seed, sure=sure)
-            yield f"{step.kind}_{view}{word}", shown.at(step, 0.0, Situation(ranking, target))
+            yield f"feedback_{view}{word}", shown.at(step, 0.0, Situation(ranking, target))
     moved = NotReady("preview", 0, Reason.MOTION)
-    yield f"{step.kind}_not_ready", script.at(step, 0.0, Situation(moved, target))
+    yield "feedback_not_ready", script.at(step, 0.0, Situation(moved, target))

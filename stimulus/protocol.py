@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
-
-from rtgod.settings import Positive, Settings
-
-Count = Annotated[int, Field(ge=1)]
+from rtgod.settings import AtLeastOne, Count, Positive, Settings
 
 
 class ProtocolSettings(Settings):
@@ -20,10 +14,10 @@ class ProtocolSettings(Settings):
     end_s: Positive = 6.0
     #: Seeing: each image, and how many of a run are shown twice in a row for the one-back task.
     block_s: Positive = 9.0
-    n_images: Count = 50
-    n_repeats: Annotated[int, Field(ge=0)] = 5
+    n_images: AtLeastOne = 50
+    n_repeats: Count = 5
     #: Imagining: the word, the imagery, the rating, the pause.
-    n_trials: Count = 25
+    n_trials: AtLeastOne = 25
     cue_s: Positive = 3.0
     imagery_s: Positive = 15.0
     rating_s: Positive = 3.0

@@ -6,8 +6,9 @@ Pure: no clock, no file, no screen. Every run is a row of steps without gaps; it
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from bisect import bisect_right
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
@@ -79,6 +80,8 @@ class Schedule:
         Of the run, such as "sub-01_task-imagery_run-01".
     tr_s : float
     steps : tuple of Step
+    trials : tuple of Step
+        Those that are decoded, in the order in which `Ranking.block` counts them; found in `steps`.
 
     Raises
     ------
@@ -89,6 +92,10 @@ class Schedule:
     name: str
     tr_s: float
     steps: tuple[Step, ...]
+    trials: tuple[Step, ...] = field(init=False, repr=False, compare=False)
+    #: Asked for at every frame, and therefore found once: when steps begin, and the blocks of trials by their numbers.
+    _onsets_s: tuple[float, ...] = field(init=False, repr=False, compare=False)
+    _blocks: Mapping[int, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.steps:
@@ -109,6 +116,10 @@ class Schedule:
                     f"schedule {self.name}: the {a.kind} at {a.onset_s:g} s ends at {a.end_s:g} s, and the next step, "
                     f"{b.kind}, begins at {b.onset_s:g} s; steps must follow each other"
                 )
+        trials = tuple(step for step in self.steps if step.kind in TRIAL_KINDS)
+        object.__setattr__(self, "trials", trials)
+        object.__setattr__(self, "_onsets_s", tuple(step.onset_s for step in self.steps))
+        object.__setattr__(self, "_blocks", {step.trial: block for block, step in enumerate(trials) if step.trial})
 
     @property
     def duration_s(self) -> float:
@@ -120,30 +131,15 @@ class Schedule:
         """How many volumes the scanner must acquire."""
         return math.ceil(self.duration_s / self.tr_s - _SAME_S)
 
-    @property
-    def trials(self) -> tuple[Step, ...]:
-        """The steps that are decoded, in the order in which `Ranking.block` counts them."""
-        return tuple(step for step in self.steps if step.kind in TRIAL_KINDS)
-
     def at(self, time_s: float) -> Step | None:
         """The step at a time; None before the first and after the last."""
         if not 0 <= time_s < self.duration_s:
             return None
-        onsets = [step.onset_s for step in self.steps]
-        return self.steps[int(np.searchsorted(onsets, time_s, side="right")) - 1]
+        return self.steps[max(bisect_right(self._onsets_s, time_s) - 1, 0)]
 
     def block_of(self, step: Step) -> int | None:
         """Which block of the server's a step belongs to; None for what belongs to no trial."""
-        for number, trial in enumerate(self.trials):
-            if step.trial and trial.trial == step.trial:
-                return number
-        return None
-
-    def is_repeat(self, step: Step) -> bool:
-        """Whether the image directly before was the same: the one-back task's target."""
-        shown = [s for s in self.steps if s.kind is StepKind.STIMULUS]
-        place = shown.index(step)
-        return place > 0 and bool(step.stimulus) and shown[place - 1].stimulus == step.stimulus
+        return self._blocks.get(step.trial)
 
 
 class Image(NamedTuple):
@@ -156,22 +152,24 @@ class Image(NamedTuple):
 def perception_run(
     name: str, images: Sequence[Image], settings: ProtocolSettings, rng: np.random.Generator
 ) -> Schedule:
-    """Images in random order, some of them twice in a row for the one-back task.
+    """Images in the order given, some of them twice in a row for the one-back task.
 
     Raises
     ------
     InputError
-        If there are fewer images than repeats.
+        If there are fewer images than repeats, or one follows itself: a target that nobody meant.
     """
     if len(images) < max(settings.n_repeats, 1):
-        raise InputError(f"schedule {name}: {len(images)} images and {settings.n_repeats} repeats; give more images")
+        raise InputError(
+            f"schedule {name}: {len(images)} images and {settings.n_repeats} repeats; give more images, plan fewer "
+            "runs, or set n_repeats in the settings' table [protocol]"
+        )
+    if any(a == b for a, b in pairwise(images)):
+        raise InputError(f"schedule {name}: an image follows itself, which only repeats do; give more images")
     repeated = set(rng.choice(len(images), settings.n_repeats, replace=False).tolist())
-    shown = [images[i] for i in rng.permutation(len(images)) for _ in range(2 if i in repeated else 1)]
-    return _in_a_row(
-        name,
-        settings,
-        [[(StepKind.STIMULUS, settings.block_s, image.category, image.name)] for image in shown],
-    )
+    shown = [image for place, image in enumerate(images) for _ in range(2 if place in repeated else 1)]
+    trials = [[(StepKind.STIMULUS, settings.block_s, image.category, image.name)] for image in shown]
+    return _in_a_row(name, settings, trials)
 
 
 def imagery_run(name: str, categories: Sequence[str], settings: ProtocolSettings) -> Schedule:
@@ -203,10 +201,11 @@ def feedback_run(name: str, categories: Sequence[str], settings: ProtocolSetting
 
 
 def deal(items: Sequence[Item], n_runs: int, n_per_run: int, rng: np.random.Generator) -> list[list[Item]]:
-    """Deal items to runs, counterbalanced.
+    """Deal items to runs, counterbalanced and in random order.
 
-    Every item comes as often as any other, or once less; none comes again before all had their turn, none twice in a
-    row. In each round, those that came late in their earlier runs come early, so that no item has the best places.
+    Every item comes as often as any other, or once less; none comes again before all had their turn, and none twice in
+    a row where there are two. In each round, those that came late in their earlier runs come early, so that no item
+    has the best places.
 
     Parameters
     ----------
@@ -227,51 +226,46 @@ def deal(items: Sequence[Item], n_runs: int, n_per_run: int, rng: np.random.Gene
     for _ in range(n_runs):
         run: list[Item] = []
         while len(run) < n_per_run:
-            if not waiting:
-                waiting = [items[i] for i in rng.permutation(len(items))]
-                last = run[-1] if run else None
-                if len(items) > 1 and waiting[0] == last:
-                    waiting.append(waiting.pop(0))
-            taken = waiting[: n_per_run - len(run)]
-            waiting = waiting[len(taken) :]
-            run += _late_ones_first(taken, places, rng) if len(taken) > 1 else taken
-        runs.append(_without_neighbours(run))
-        for place, item in enumerate(runs[-1]):
-            places[item].append(place)
+            waiting = waiting or [items[i] for i in rng.permutation(len(items))]
+            if run and waiting[0] == run[-1]:
+                waiting.append(waiting.pop(0))
+            n_taken = n_per_run - len(run)
+            taken, waiting = _late_ones_first(waiting[:n_taken], places, rng), waiting[n_taken:]
+            if run and taken[0] == run[-1]:
+                taken.append(taken.pop(0))
+            for place, item in enumerate(taken, len(run)):
+                places[item].append(place)
+            run += taken
+        runs.append(run)
     return runs
 
 
 def deal_images(images: Iterable[Image], n_per_run: int, rng: np.random.Generator) -> list[list[Image]]:
-    """Deal images, each once, to as many runs as they fill, so that a run shows as many categories as it can."""
+    """Deal images, each once, to as many runs as they fill, in random order; the last run may have fewer.
+
+    A run shows as many categories as it can, each as often as any other while its images last.
+    """
     by_category: dict[str, list[Image]] = {}
     for image in images:
         by_category.setdefault(image.category, []).append(image)
     piles = [[pile[i] for i in rng.permutation(len(pile))] for pile in by_category.values()]
-    order: list[Image] = []
+    runs: list[list[Image]] = []
     while any(piles):
-        top = [pile.pop() for pile in piles if pile]
-        order += [top[i] for i in rng.permutation(len(top))]
-    return [order[start : start + n_per_run] for start in range(0, len(order), n_per_run)]
+        run: list[Image] = []
+        while len(run) < n_per_run and any(piles):
+            # From the fullest piles: those that are left to the end have as many images as can be.
+            fullest = sorted(rng.permutation(len(piles)), key=lambda i: -len(piles[i]))
+            run += [piles[i].pop() for i in fullest[: n_per_run - len(run)] if piles[i]]
+        runs.append([run[i] for i in rng.permutation(len(run))])
+    return runs
 
 
-def _late_ones_first(items: Sequence[Item], places: dict[Item, list[int]], rng: np.random.Generator) -> list[Item]:
+def _late_ones_first(items: Sequence[Item], places: Mapping[Item, list[int]], rng: np.random.Generator) -> list[Item]:
     """The half that came later on average, then the other, each in random order."""
-    means = [float(np.mean(places[item])) if places[item] else 0.0 for item in items]
-    order = sorted(rng.permutation(len(items)).tolist(), key=lambda i: -means[i])
+    means = [float(np.mean(places[item] or 0.0)) for item in items]
+    order = sorted(rng.permutation(len(items)), key=lambda i: -means[i])
     half = (len(order) + 1) // 2
-    shuffled = [*rng.permutation(order[:half]).tolist(), *rng.permutation(order[half:]).tolist()]
-    return [items[i] for i in shuffled]
-
-
-def _without_neighbours(items: list[Item]) -> list[Item]:
-    """Swap what would come twice in a row with the next that would not, where there is one."""
-    for place in range(1, len(items)):
-        if items[place] == items[place - 1]:
-            for later in range(place + 1, len(items)):
-                if items[later] != items[place]:
-                    items[place], items[later] = items[later], items[place]
-                    break
-    return items
+    return [items[i] for part in (order[:half], order[half:]) for i in rng.permutation(part).astype(int)]
 
 
 def _in_a_row(
@@ -286,33 +280,24 @@ def _in_a_row(
 
 
 def from_steps(name: str, tr_s: float, steps: Iterable[Step]) -> Schedule:
-    """A schedule of steps that may leave gaps, which become rest, and that need not be numbered.
+    """A schedule of steps in any order; gaps become rest.
 
-    Where no step has a number, a trial begins with each cue, each image, and imagery without a cue.
+    Trials are counted anew: one begins with each cue, and with what is decoded unless a cue has just begun it.
 
     Raises
     ------
     InputError
         As `Schedule`.
     """
-    given = sorted(steps, key=lambda s: s.onset_s)
-    if not any(step.trial for step in given):
-        given = _numbered(given)
     filled: list[Step] = []
-    for step in given:
+    trial, is_cued = 0, False
+    for step in sorted(steps, key=lambda step: step.onset_s):
         end_s = filled[-1].end_s if filled else 0.0
         if step.onset_s - end_s > _SAME_S:
             filled.append(Step(end_s, step.onset_s - end_s, StepKind.REST))
-        filled.append(step)
+        is_decoded = step.kind in TRIAL_KINDS
+        if step.kind is StepKind.CUE or (is_decoded and not is_cued):
+            trial += 1
+        is_cued = step.kind is StepKind.CUE or (is_cued and not is_decoded)
+        filled.append(replace(step, trial=0 if step.kind is StepKind.REST else trial))
     return Schedule(name, tr_s, tuple(filled))
-
-
-def _numbered(steps: Sequence[Step]) -> list[Step]:
-    numbered: list[Step] = []
-    trial, before = 0, StepKind.REST
-    for step in steps:
-        opens = {StepKind.CUE, StepKind.STIMULUS} | ({StepKind.IMAGERY} if before is not StepKind.CUE else set())
-        trial += step.kind in opens
-        numbered.append(replace(step, trial=0 if step.kind is StepKind.REST else trial))
-        before = step.kind
-    return numbered

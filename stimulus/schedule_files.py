@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from pydantic import Field
 
 from rtgod.errors import InputError
 from rtgod.events import Row, category_of, read_table
@@ -13,6 +16,8 @@ from rtgod.settings import Positive, Settings
 from stimulus.schedule import Schedule, Step, StepKind, from_steps
 
 NOT_APPLICABLE = "n/a"  # BIDS's word in tables
+#: What plain BIDS files call the time between trials, as `rtgod.events` reads them.
+_REST = frozenset({NOT_APPLICABLE, "", "rest", "fixation"})
 EVENTS_SUFFIX = "_events.tsv"
 #: Those of the public data set, as far as they apply, then ours.
 PLAN_COLUMNS = ("onset", "duration", "trial_no", "event_type", "category_name", "stimulus_name")
@@ -20,7 +25,7 @@ RESULT_COLUMNS = (*PLAN_COLUMNS, "response_time", "evaluation", "planned_onset")
 _DESCRIPTIONS = {
     "onset": {"Description": "When it was first on the screen, from the start of volume 0", "Units": "s"},
     "duration": {"Description": "Until the next row's onset", "Units": "s"},
-    "trial_no": {"Description": "Trial that the row belongs to, from 1; 0 is rest before and after"},
+    "trial_no": {"Description": "Trial that the row belongs to, from 1; rest belongs to none and has 0"},
     "event_type": {
         "LongName": "What happened",
         "Levels": {
@@ -45,8 +50,9 @@ _DESCRIPTIONS = {
 def read_schedule(path: Path, tr_s: float) -> Schedule:
     """Read a run from an `events.tsv` or a TOML file.
 
-    An events table has `event_type` (as the public data set's) or `trial_type`; gaps are rest. A TOML file has an array
-    of tables `step`, each with `kind`, `duration_s` and what it shows; they follow each other.
+    An events table has `event_type` (as the public data set's) or `trial_type`; gaps are rest. Its trials are those
+    that `rtgod.events.read_trials` finds in it, as the server counts them. A TOML file has an array of tables `step`,
+    each with `kind`, `duration_s` and what it shows; they follow each other.
 
     Parameters
     ----------
@@ -60,16 +66,12 @@ def read_schedule(path: Path, tr_s: float) -> Schedule:
         If it cannot be read, or is no schedule.
     """
     if path.suffix == ".toml":
-        return _TomlRun.from_toml(path).schedule(path.stem, tr_s)
-    columns, rows = read_table(path)
-    for column in ("onset", "duration"):
-        if column not in columns:
-            raise InputError(f"{path}, line 1: no column {column!r}; an events table is tab-separated and has one.")
-    if not columns & {"event_type", "trial_type"}:
-        raise InputError(f"{path}, line 1: no column says what happens; add 'event_type' or 'trial_type'.")
-    name = path.name.removesuffix(".tsv").removesuffix("_events")
+        run = _TomlRun.from_toml(path)
+        name, tr_s, steps = run.name or path.stem, run.tr_s or tr_s, run.steps()
+    else:
+        name, steps = path.name.removesuffix(".tsv").removesuffix("_events"), _steps_of(path)
     try:
-        return from_steps(name, tr_s, [_step_of(row) for row in rows if row.duration() > 0])
+        return from_steps(name, tr_s, steps)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -81,8 +83,8 @@ def write_plan(path: Path, schedule: Schedule) -> None:
 
 def write_events(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
     """Write an events table and the JSON file that explains it; cells that a row lacks are n/a."""
-    lines = ["\t".join(columns), *("\t".join(row.get(column, NOT_APPLICABLE) for column in columns) for row in rows)]
-    write_whole(path, "".join(line + "\n" for line in lines))
+    table = [columns, *([" ".join(row.get(column, NOT_APPLICABLE).split()) for column in columns] for row in rows)]
+    write_whole(path, "".join("\t".join(cells) + "\n" for cells in table))
     described = {column: _DESCRIPTIONS[column] for column in columns}
     write_whole(path.with_suffix(".json"), json.dumps(described, indent=2) + "\n")
 
@@ -101,51 +103,72 @@ def planned_cells(step: Step) -> dict[str, str]:
 
 def seconds(value: float) -> str:
     """Seconds to the microsecond, without the zeros that say nothing."""
-    return f"{value:.6f}".rstrip("0").rstrip(".")
+    return f"{round(value, 6) + 0.0:.6f}".rstrip("0").rstrip(".")  # + 0.0: there is no -0
 
 
-def _step_of(row: Row) -> Step:
-    onset_s, duration_s = row.seconds("onset"), row.duration()
-    trial = row.cells.get("trial_no", "")
-    number = int(trial) if trial.isdecimal() else 0
-    if not row.has("event_type") and not row.has("trial_type"):
-        return Step(onset_s, duration_s, StepKind.REST)
-    category = row.cells["category_name"] if row.has("category_name") else ""
+def _steps_of(path: Path) -> list[Step]:
+    columns, rows = read_table(path)
+    for column in ("onset", "duration"):
+        if column not in columns:
+            raise InputError(f"{path}, line 1: no column {column!r}; an events table is tab-separated and has one.")
+    if "event_type" in columns and columns & {"stimulus_name", "category_name"}:
+        return [_object_step(row) for row in rows]
+    if "trial_type" in columns:
+        return [_plain_step(row) for row in rows]
+    raise InputError(
+        f"{path}, line 1: no column says what happens; add 'trial_type', or 'event_type' with 'stimulus_name' or "
+        "'category_name'."
+    )
+
+
+def _object_step(row: Row) -> Step:
+    """A row as the public data set has it."""
+    said = row.cells["event_type"] if row.has("event_type") else StepKind.REST
+    if said not in list(StepKind):
+        raise InputError(
+            f"{row.path}, line {row.line}, column event_type: {said[:40]!r} is unknown; write one of "
+            f"{', '.join(StepKind)}."
+        )
     stimulus = row.cells["stimulus_name"] if row.has("stimulus_name") else ""
-    if row.has("event_type"):
-        try:
-            kind = StepKind(row.cells["event_type"])
-        except ValueError:
-            said, kinds = row.cells["event_type"][:40], ", ".join(StepKind)
-            raise InputError(f"line {row.line}, column event_type: {said!r} is unknown; write one of {kinds}") from None
-    elif row.cells["trial_type"].casefold() in ("rest", "fixation"):
-        kind = StepKind.REST
-    else:
-        kind, category = StepKind.STIMULUS, row.cells["trial_type"]
-        stimulus = PurePosixPath(row.cells["stim_file"]).stem if row.has("stim_file") else ""
-    if kind is StepKind.REST:
-        return Step(onset_s, duration_s, kind)
-    if kind is StepKind.STIMULUS and stimulus and not category:
+    category = row.cells["category_name"] if row.has("category_name") else ""
+    if said == StepKind.STIMULUS and stimulus and not category:
         category = category_of(stimulus)
-    return Step(onset_s, duration_s, kind, number, category, stimulus)
+    return _step(row, StepKind(said), category, stimulus)
+
+
+def _plain_step(row: Row) -> Step:
+    """A row of plain BIDS: rest, or what was shown."""
+    category = row.cells.get("trial_type", "")
+    if category.casefold() in _REST:
+        return _step(row, StepKind.REST, "", "")
+    stimulus = PurePosixPath(row.cells["stim_file"]).stem if row.has("stim_file") else ""
+    return _step(row, StepKind.STIMULUS, category, stimulus)
+
+
+def _step(row: Row, kind: StepKind, category: str, stimulus: str) -> Step:
+    duration_s = row.duration()
+    if duration_s == 0:
+        raise InputError(f"{row.path}, line {row.line}, column duration: is 0 s, and nothing is shown so briefly.")
+    return Step(row.seconds("onset"), duration_s, kind, 0, category, stimulus)
 
 
 class _TomlStep(Settings):
     kind: StepKind
     duration_s: Positive
-    trial: int = 0
     category: str = ""
     stimulus: str = ""
 
 
 class _TomlRun(Settings):
-    name: str = ""
+    #: Files are named by it.
+    name: Annotated[str, Field(pattern=r"^[^/\\\s]*$")] = ""
     tr_s: Positive | None = None
     step: tuple[_TomlStep, ...]
 
-    def schedule(self, name: str, tr_s: float) -> Schedule:
+    def steps(self) -> list[Step]:
+        """Each begins where the one before ends."""
         steps: list[Step] = []
         for step in self.step:
             onset_s = steps[-1].end_s if steps else 0.0
-            steps.append(Step(onset_s, step.duration_s, step.kind, step.trial, step.category, step.stimulus))
-        return from_steps(self.name or name, self.tr_s or tr_s, steps)
+            steps.append(Step(onset_s, step.duration_s, step.kind, 0, step.category, step.stimulus))
+        return steps

@@ -13,8 +13,8 @@ class Texts:
 
     Attributes
     ----------
-    perception, imagery, feedback : tuple of str
-        Instructions, a line each.
+    perception, imagery, feedback, feedback_after : tuple of str
+        Instructions, a line each: at most four. The last are for feedback that comes after imagery with closed eyes.
     wait, end, stopped, loading : str
         Before and after a run.
     one_moment, not_sure : str
@@ -31,6 +31,7 @@ class Texts:
     perception: tuple[str, ...]
     imagery: tuple[str, ...]
     feedback: tuple[str, ...]
+    feedback_after: tuple[str, ...]
     wait: str
     end: str
     stopped: str
@@ -46,54 +47,69 @@ class Texts:
 
 ENGLISH = Texts(
     perception=(
-        "Look at the point in the middle, and at the pictures.",
+        "Keep your eyes on the point in the middle.",
         "Press the button when a picture comes twice in a row.",
     ),
     imagery=(
         "Read the word, then close your eyes.",
-        "After the first tone, imagine it as vividly as you can.",
-        "After the second tone, open your eyes and say how vivid it was.",
+        "At the first tone, imagine it as vividly as you can.",
+        "At the second tone, open your eyes and rate how vivid it was.",
     ),
     feedback=(
         "Read the word, then imagine it as vividly as you can.",
-        "You will see what the decoder reads from your brain.",
-        "It takes a few seconds to follow you.",
+        "You will see what is decoded from your brain's activity.",
+        "It follows you with a delay of a few seconds.",
+    ),
+    feedback_after=(
+        "Read the word, then close your eyes.",
+        "At the first tone, imagine it as vividly as you can.",
+        "At the second tone, open your eyes and rate how vivid it was.",
+        "Then you will see what was decoded from your brain's activity.",
     ),
     wait="waiting for the scanner",
     end="This run is over. Thank you.",
-    stopped="We stop here for a moment.",
+    stopped="We pause here for a moment.",
     loading="one moment, please",
     one_moment="one moment",
     not_sure="not sure yet",
     your_choice="imagine what you like",
     name_it="What did you imagine?",
     rate="How vivid was it?",
-    ratings=("not\nrecognised", "hardly", "a little", "fairly", "very\nvivid"),
-    target="how near to “{}”",
+    ratings=("not\nrecognised", "not\nvivid", "somewhat\nvivid", "fairly\nvivid", "very\nvivid"),
+    target="how close to “{}”",
 )
 
 JAPANESE = Texts(
-    perception=("中央の点を見ながら、画像を見てください。", "同じ画像が続けて出たら、ボタンを押してください。"),
+    perception=(
+        "中央の点を見つめていてください。",
+        "同じ画像が2回続いたら、ボタンを押してください。",
+    ),
     imagery=(
         "単語を読んだら、目を閉じてください。",
         "最初の音のあと、できるだけ鮮明に思い浮かべてください。",
-        "二回目の音のあと、目を開けて、鮮明さを答えてください。",
+        "2回目の音のあと、目を開けて、鮮明さを答えてください。",
     ),
     feedback=(
         "単語を読んだら、できるだけ鮮明に思い浮かべてください。",
-        "脳活動から読み取った結果が画面に出ます。",
-        "結果は数秒遅れて出ます。",
+        "脳活動から読み取った結果が画面に表示されます。",
+        "結果は数秒遅れて表示されます。",
     ),
-    wait="スキャナーを待っています",
+    feedback_after=(
+        "単語を読んだら、目を閉じてください。",
+        "最初の音のあと、できるだけ鮮明に思い浮かべてください。",
+        "2回目の音のあと、目を開けて、鮮明さを答えてください。",
+        "そのあと、脳活動から読み取った結果が表示されます。",
+    ),
+    wait="スキャンの開始を待っています",
     end="終わりました。お疲れさまでした。",
-    stopped="いったん止めます。",
-    loading="少しお待ちください",
-    one_moment="少しお待ちください",
+    stopped="ここでいったん休みます。",
+    loading="少々お待ちください",
+    one_moment="少々お待ちください",
     not_sure="まだはっきりしません",
     your_choice="好きなものを思い浮かべてください",
-    name_it="何を思い浮かべましたか",
-    rate="どのくらい鮮明でしたか",
-    ratings=("わから\nなかった", "ほとんど\n見えない", "少し", "かなり", "とても\n鮮明"),
+    name_it="何を思い浮かべましたか？",
+    rate="どのくらい鮮明でしたか？",
+    ratings=("わから\nなかった", "鮮明では\nない", "やや\n鮮明", "かなり\n鮮明", "とても\n鮮明"),
     target="「{}」への近さ",
 )
 
