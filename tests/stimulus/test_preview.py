@@ -1,0 +1,122 @@
+"""What is previewed: every screen, by name, once; and a figure of the run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from stimulus.feedback import FeedbackSettings, View, When, percentile
+from stimulus.paradigm import Paradigm, Script
+from stimulus.preview import made_up_ranking, save_screens, save_timeline, screens
+from stimulus.protocol import ProtocolSettings
+from stimulus.schedule import Image, feedback_run, imagery_run, perception_run
+from stimulus.texts import ENGLISH
+
+PROTOCOL = ProtocolSettings()
+NAMES = tuple(f"thing_{number}" for number in range(24))
+AROUND = (["loading", "before", "rest"], ["after", "stopped"])
+
+
+def perception():
+    images = [Image(f"n1_{number}", "n1") for number in range(50)]
+    schedule = perception_run("run-01", images, PROTOCOL, np.random.default_rng(0))
+    return Script(Paradigm.TEST, schedule, ENGLISH, {name: f"{name}.png" for name, _ in images})
+
+
+def imagery():
+    return Script(Paradigm.IMAGERY, imagery_run("run-01", NAMES, PROTOCOL), ENGLISH)
+
+
+def closed_loop(when=When.CONTINUOUS, view=View.THERMOMETER, categories=("thing_3", ""), n_candidates=24):
+    schedule = feedback_run("run-01", categories, PROTOCOL)
+    settings = FeedbackSettings(when=when, view=view)
+    names = {name: name for name in NAMES}
+    return Script(
+        Paradigm.FEEDBACK, schedule, ENGLISH, {}, names, NAMES[:n_candidates], choices=NAMES[:3], feedback=settings
+    )
+
+
+FEEDBACK = [f"feedback_{view}{sure}" for view in View for sure in ("", "_not_sure")] + ["feedback_not_ready"]
+FREE = ["cue_free", "naming", "naming_chosen"]
+
+
+class TestScreens:
+    @pytest.mark.parametrize(
+        ("script", "between"),
+        [
+            (perception(), ["stimulus", "stimulus_off"]),
+            (imagery(), ["cue", "imagery", "evaluation", "evaluation_chosen", "inter_rest"]),
+            (
+                closed_loop(categories=("thing_3",)),
+                ["cue", *FEEDBACK, "evaluation", "evaluation_chosen", "inter_rest"],
+            ),
+            (
+                closed_loop(When.AFTER),
+                ["cue", "imagery", "evaluation", "evaluation_chosen", "inter_rest", *FEEDBACK, *FREE],
+            ),
+        ],
+    )
+    def test_every_kind_once_in_the_order_of_the_run(self, script, between):
+        names = [name for name, _ in screens(script)]
+        assert names == [*AROUND[0], *between, *AROUND[1]]
+
+    def test_they_are_the_screens_of_the_run(self):
+        shown = dict(screens(closed_loop()))
+        assert shown["stopped"].title == ENGLISH.stopped
+        assert shown["evaluation"].choice.chosen is None
+        assert shown["evaluation_chosen"].choice.chosen == 2
+        assert shown["cue_free"].title == ENGLISH.your_choice
+        assert shown["feedback_not_ready"].message == ENGLISH.one_moment
+        assert shown["feedback_thermometer"].thermometer.label == ENGLISH.target.format("thing 3")
+        flash = dict(screens(perception()))
+        assert len(flash["stimulus"].pictures) == 1
+        assert flash["stimulus_off"].pictures == ()
+
+    def test_all_views_of_feedback_sure_and_not_whatever_is_set(self):
+        shown = dict(screens(closed_loop(view=View.GRID)))
+        assert len(shown["feedback_list"].rows) == 10
+        assert len(shown["feedback_pictures"].pictures) == 5
+        assert len(shown["feedback_grid"].pictures) == 9
+        for view in View:
+            assert shown[f"feedback_{view}"].strength > shown[f"feedback_{view}_not_sure"].strength
+            assert shown[f"feedback_{view}_not_sure"].caption == ENGLISH.not_sure
+
+    def test_the_same_each_time(self):
+        assert list(screens(closed_loop(), seed=1)) == list(screens(closed_loop(), seed=1))
+
+    def test_a_single_candidate(self):
+        assert len(dict(screens(closed_loop(n_candidates=1)))["feedback_grid"].pictures) == 1
+
+    def test_each_is_saved_under_a_numbered_name(self, tmp_path):
+        class Painter:
+            def save_png(self, path, screen):
+                path.write_text(repr(screen))
+
+        paths = save_screens(imagery(), Painter(), tmp_path / "new" / "folder")
+        assert [path.name for path in paths][:4] == ["01_loading.png", "02_before.png", "03_rest.png", "04_cue.png"]
+        assert sorted((tmp_path / "new" / "folder").iterdir()) == paths
+
+
+@pytest.mark.parametrize(("n", "target"), [(24, 3), (24, 23), (2, 1), (1, 0)])
+@pytest.mark.parametrize("sure", [True, False])
+def test_a_made_up_ranking_has_the_target_among_the_first(n, target, sure):
+    ranking = made_up_ranking(n, target, 1, 0, sure=sure)
+    assert sorted(ranking.order.tolist()) == list(range(n))
+    assert target in ranking.order[:3]
+    assert (np.diff(ranking.scores) <= 0).all()
+    assert ranking.block == 1
+    assert n < 24 or percentile(ranking, target) > 0.8
+
+
+class TestTimeline:
+    def test_is_a_picture_with_a_row_for_three_minutes(self, tmp_path):
+        heights = []
+        for script in (closed_loop(), imagery()):
+            save_timeline(script.schedule, {"thing_1": "a thing"}, tmp_path / "new" / "timeline.png")
+            with Pillow.open(tmp_path / "new" / "timeline.png") as picture:
+                assert picture.format == "PNG"
+                heights.append(picture.height)
+                colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
+                assert {(0xF0, 0xE4, 0x42), (0x56, 0xB4, 0xE9), (0x00, 0x9E, 0x73)} <= colours
+        assert heights[1] > heights[0]
