@@ -188,7 +188,8 @@ def preview(
 ) -> None:  # fmt: skip
     """Save every screen of a run as a PNG, and its timeline as a figure."""
     from stimulus.preview import save_screens, save_timeline
-    from stimulus.stage import PsychopyStage, find_font
+    from stimulus.lettering import find_font
+    from stimulus.stage import PsychopyStage
 
     inputs = Inputs(paradigm, schedule, settings, images, names, bundle, pictures, tuple(choices or ()))
     chosen, candidates = inputs.read_settings(), inputs.read_candidates()
@@ -317,7 +318,8 @@ def _play(inputs: Inputs, place: Place) -> None:
 @contextmanager
 def _opened(backend: Backend, settings: DisplaySettings) -> Iterator[PsychopyStage]:
     """A stage, and in the end nothing of it left."""
-    from stimulus.stage import PsychopyStage, find_font
+    from stimulus.lettering import find_font
+    from stimulus.stage import PsychopyStage
 
     font_file = settings.font_file or find_font(settings.language)
     off_screen = backend is Backend.OFFSCREEN

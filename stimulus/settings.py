@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from rtgod.errors import InputError
-from rtgod.settings import Positive, Settings
+from rtgod.settings import AtLeastOne, Positive, Settings
 from stimulus.feedback import FeedbackSettings
 from stimulus.protocol import ProtocolSettings
 from stimulus.triggers import TriggerSettings
@@ -21,8 +22,9 @@ class MonitorSettings(Settings):
     screen: Annotated[int, Field(ge=0)] = 0
     full_screen: bool = True
     #: Of a window that is not full-screen; a full screen that has another size is refused, if this is given.
-    size_px: tuple[int, int] | None = None
-    #: Width of the picture, and the eye's distance from it (by way of the mirror), centimetres.
+    size_px: tuple[AtLeastOne, AtLeastOne] | None = None
+    #: Width of the whole screen as it is projected, before it is turned, and the eye's distance from it (by way of the
+    #: mirror), centimetres.
     width_cm: Positive | None = None
     distance_cm: Positive | None = None
     #: As a projector or a mirror asks for: left and right exchanged, then turned clockwise.
@@ -31,8 +33,15 @@ class MonitorSettings(Settings):
     #: Refreshes in a second; a monitor that has others is named.
     frame_hz: Positive = 60.0
 
-    def pixels_per_degree(self, width_px: int) -> float:
-        """Pixels of one degree of visual angle in the middle of the screen.
+    def pixels(self, size_deg: float, width_px: int) -> float:
+        """How many pixels make a visual angle in the middle of the screen.
+
+        Parameters
+        ----------
+        size_deg : float
+            The angle, half of it on each side of the middle.
+        width_px : int
+            Of the screen.
 
         Raises
         ------
@@ -43,7 +52,7 @@ class MonitorSettings(Settings):
             raise InputError(
                 "how large is a degree on this screen? Set width_cm and distance_cm in the settings' table [monitor]"
             )
-        return 2 * self.distance_cm * math.tan(math.radians(0.5)) / self.width_cm * width_px
+        return 2 * self.distance_cm * math.tan(math.radians(size_deg / 2)) / self.width_cm * width_px
 
 
 class ButtonSettings(Settings):
@@ -74,9 +83,11 @@ class DisplaySettings(Settings):
 
     @model_validator(mode="after")
     def _keys_mean_one_thing(self) -> Self:
-        if self.trigger.kind != "keyboard":
-            return self
-        pressed = {*self.buttons.response, self.buttons.left, self.buttons.right, self.buttons.stop}
-        if both := sorted(pressed & set(self.trigger.keys)):
-            raise ValueError(f"key {both[0]!r} is a button and the trigger; give one of them another")
+        uses = [("the trigger", key) for key in self.trigger.keys if self.trigger.kind == "keyboard"]
+        uses += [(name, getattr(self.buttons, name)) for name in ("stop", "left", "right")]
+        uses += [("response", key) for key in self.buttons.response]
+        # The buttons that rate may be those that answer the one-back task: the two are never asked for at once.
+        for (one, key), (other, same) in combinations(uses, 2):
+            if key == same and one != other and (one, other) not in (("left", "response"), ("right", "response")):
+                raise ValueError(f"key {key!r} is {one} and {other}; give one of them another key")
         return self

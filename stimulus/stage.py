@@ -1,40 +1,43 @@
-"""Draws a `Scene` in a PsychoPy window: what the ranked list's window does not draw already, and keys and tones."""
+"""Draws a `Scene` in a PsychoPy window, on the monitor that the settings describe; gives keys, and sounds tones."""
 
 from __future__ import annotations
 
 import math
-import shutil
-import subprocess
-import time
-from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
-from types import ModuleType
+import string
+from collections.abc import Iterable
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 from rtgod.errors import InputError
 from rtgod.messages import Array
+from stimulus.canvas import Texture, mixed
+from stimulus.lettering import Drawing
 from stimulus.paradigm import Tone
 from stimulus.scene import Choice, Picture, Scene, Thermometer
 from stimulus.settings import MonitorSettings
 from stimulus.triggers import KeyPress
 from stimulus.view import N_ROWS, Row, Screen
-from stimulus.window import BEST_BAR, BRIGHT, DEFAULT_SIZE_PX, PLAIN, QUIET, TRACK, PsychopyWindow, text
+from stimulus.window import BEST_BAR, BRIGHT, DEFAULT_SIZE_PX, PLAIN, QUIET, TRACK, PsychopyWindow
 
-#: Pictures of candidates are kept this small: hundreds of them are in memory, and nine are shown at once.
-_SMALL_PX = 128
-_N_PICTURES, _N_LABELS, _N_LINES = 9, 12, 4
+#: Pictures of candidates are kept so large, and smaller where all of them would take more memory than that.
+_PICTURE_PX = 256
+_PICTURES_BYTES = 256e6
+#: Size of the words beneath them, of the canvas's unit.
+_LABEL = 0.026
 _THERMOMETER_DEG = (1.5, 11.0)
 _TONES_HZ = {Tone.BEGIN: 880.0, Tone.END: 587.0}
 _TONE_S = 0.2
 #: A refresh rate that differs by more is another one than was said.
 _MOST_OFF = 0.03
+#: Refreshes that are timed, and those before, with which the window settles.
+_N_TIMED, _N_SETTLING = 60, 20
 
 
 class PsychopyStage(PsychopyWindow):
-    """A window for paradigms; everything is made and loaded before the first trigger.
+    """A window for paradigms; whatever takes time is done before the first trigger.
 
     Parameters
     ----------
@@ -45,6 +48,13 @@ class PsychopyStage(PsychopyWindow):
         A font that has the texts' letters; empty takes PsychoPy's own.
     tones : bool
         Whether there is sound.
+    close_key : str
+        The key that the window's close button stands for.
+
+    Attributes
+    ----------
+    frame_s : float
+        From one refresh to the next.
 
     Raises
     ------
@@ -53,13 +63,18 @@ class PsychopyStage(PsychopyWindow):
     """
 
     def __init__(
-        self, monitor: MonitorSettings, *, off_screen: bool = False, font_file: str = "", tones: bool = True
+        self,
+        monitor: MonitorSettings,
+        *,
+        off_screen: bool = False,
+        font_file: str = "",
+        tones: bool = True,
+        close_key: str = "escape",
     ) -> None:
-        if not off_screen:
-            _check_screen(monitor)
+        full_screen = monitor.full_screen and not off_screen
         super().__init__(
             monitor.size_px or DEFAULT_SIZE_PX,
-            full_screen=monitor.full_screen and not off_screen,
+            full_screen=full_screen,
             screen=0 if off_screen else monitor.screen,
             wait_blanking=not off_screen,
             framed=False,
@@ -67,259 +82,202 @@ class PsychopyStage(PsychopyWindow):
             rotated_deg=monitor.rotated_deg,
             font_file=font_file,
         )
+        self.frame_s = 1 / monitor.frame_hz
+        # A window that does not fill its screen has the screen's pixels.
+        self._width_px = int(self._window.size[0]) if off_screen else self.screen_size_px[0]
+        self._monitor, self._close_key = monitor, close_key
+        self._images: dict[tuple[str, float], Texture] = {}
+        self._pictures: dict[str, Array] = {}
         try:
-            self._degree_px = monitor.pixels_per_degree(int(self._window.size[0]))
-            self.frame_s = 1 / monitor.frame_hz
+            self._degree_px = self._pixels(1.0)
+            if full_screen:
+                self._check_resolution()
             if not off_screen:
-                self._check_refresh(monitor)
+                self._check_refresh()
             self._tones = _tones() if tones else {}
         except InputError:
             self.close()
             raise
-        visual, window, height = self._visual, self._window, self._height
-        self._title = text(visual, window, 0.075 * height, BRIGHT, font_file=font_file, pos=(0, 0.13 * height))
-        self._lines = [text(visual, window, 0.042 * height, PLAIN, font_file=font_file) for _ in range(_N_LINES)]
-        for place, line in enumerate(self._lines):
-            line.pos = (0, (0.33 - 0.068 * place) * height)
-        self._pictures = [
-            _LabelledPicture(visual, window, self._degree_px, height, font_file) for _ in range(_N_PICTURES)
-        ]
-        self._thermometer = _Gauge(visual, window, self._degree_px, height, font_file)
-        self._choice = _Choices(visual, window, self._width, height, font_file)
-        self._large: dict[str, Any] = {}
 
     def now(self) -> float:
         """Seconds of PsychoPy's clock."""
         return float(self._clock.getTime())
 
-    def draw(self, screen: Screen, due_s: float = -math.inf) -> float:
-        """Show a screen; returns when, by PsychoPy's clock. Without a monitor's refreshes it is shown at `due_s`."""
-        self._draw_to_back_buffer(screen)
-        if not self._window.waitBlanking and (left_s := due_s - self.now()) > 0:
-            time.sleep(left_s)
-        self._window.flip()
+    def draw(self, screen: Screen) -> float:
+        """Show a screen; returns when, by PsychoPy's clock."""
+        super().draw(screen)
         return self.now()
 
     def keys(self) -> list[KeyPress]:
         """What was pressed since the last call."""
         pressed = [KeyPress(name, at_s) for name, at_s in self._event.getKeys(timeStamped=self._clock)]
-        return [*pressed, KeyPress("escape", self.now())] if self._closed_by_user else pressed
+        if self._closed_by_user:
+            self._closed_by_user = False
+            pressed.append(KeyPress(self._close_key, self.now()))
+        return pressed
 
     def play(self, tone: Tone) -> None:
         """Begin a tone, where there is sound."""
         if tone in self._tones:
             self._tones[tone].play()
 
-    def load(self, images: Sequence[str], size_deg: float, small: Sequence[str] = ()) -> None:
-        """Have images ready: those that are shown large by themselves, and pictures that stand for categories.
+    def load(
+        self, images: Iterable[str], size_deg: float, pictures: Iterable[str] = (), names: Iterable[str] = ()
+    ) -> None:
+        """Have everything ready.
+
+        Parameters
+        ----------
+        images : iterable of str
+            Files that are shown by themselves, in their shape.
+        size_deg : float
+            Of their longer sides, degrees of visual angle.
+        pictures : iterable of str
+            Files that stand for categories, shown as squares with words beneath.
+        names : iterable of str
+            Texts that are not known before the run is on; English letters are ready in any case.
 
         Raises
         ------
         InputError
-            If one of them cannot be read.
+            If a file cannot be read, or an image is larger than the screen.
         """
+        side_px, room = round(self._pixels(size_deg)), (self._canvas.width, self._canvas.height)
         for file in images:
-            picture = _read_image(file, None)
-            scale = size_deg * self._degree_px / max(picture.shape[:2])
-            size = (picture.shape[1] * scale, picture.shape[0] * scale)
-            self._large[file] = self._visual.ImageStim(self._window, picture, units="pix", size=size)
-        for file in small:
-            _read_image(file, _SMALL_PX)
-        self._warm()
-
-    def _warm(self) -> None:
-        """Draw everything once, unseen: what is drawn for the first time takes up to half a second."""
-        for image in self._large.values():
-            image.draw()
-        rows = tuple(Row(f"row {rank}", 0.5) for rank in range(N_ROWS))
-        words = tuple(f"word {place}" for place in range(_N_LABELS))
-        pictures = tuple(Picture("", 1.0, label=word) for word in words[:_N_PICTURES])
-        for strength in (0.5, 1.0):
-            self._draw_to_back_buffer(
-                Scene(
-                    rows, "caption", "message", strength=strength, title="title", lines=words[:_N_LINES],
-                    pictures=pictures, thermometer=Thermometer(0.5, "level"), choice=Choice(words, 0),
+            pixels = _read_image(file, side_px)
+            if pixels.shape[1] > room[0] or pixels.shape[0] > room[1]:
+                raise InputError(
+                    f"image {file}: {size_deg:g} degrees are {side_px} pixels, more than the screen's {room[0]} x "
+                    f"{room[1]}; are width_cm and distance_cm in the settings' table [monitor] right?"
                 )
-            )  # fmt: skip
-        self._draw_to_back_buffer(Scene())
+            self._images[file, size_deg] = self._canvas.texture(Drawing.centred(pixels))
+        files = list(pictures)
+        side_px = min(_PICTURE_PX, int((_PICTURES_BYTES / 3 / max(len(files), 1)) ** 0.5))
+        self._pictures = {file: _read_image(file, side_px, square=True) for file in files}
+        self._warm("".join(sorted({*string.printable.strip()}.union(*names))))
+
+    def _warm(self, letters: str) -> None:
+        """Draw everything once, unseen: what is drawn for the first time takes longer."""
+        for bold, sizes in ((True, self._sizes(0)), (False, (*self._sizes(1), int(_LABEL * self._canvas.unit)))):
+            for size in sizes:
+                self._canvas.length_px(letters, size, bold=bold)
+        rows = tuple(Row(f"row {rank}", 0.5) for rank in range(N_ROWS))
+        cards = tuple(Picture(file, 1.0, label="label") for file in ("", *list(self._pictures)[:1]))
+        everything = Scene(
+            rows, "caption", "message", strength=0.5, title="title", lines=("line",), pictures=cards,
+            thermometer=Thermometer(0.5, "level"), choice=Choice(("one", "other"), 0),
+        )  # fmt: skip
+        for scene in (everything, *(Scene(pictures=(Picture(*image),)) for image in self._images)):
+            self._paint(scene)
         self._window.clearBuffer()
 
-    def _draw_to_back_buffer(self, screen: Screen) -> None:
-        if isinstance(screen, Scene):
-            self._draw_scene(screen)
-        super()._draw_to_back_buffer(screen)
+    def _paint_beneath(self, screen: Screen) -> None:
+        if not isinstance(screen, Scene):
+            return
+        unit, text = self._canvas.unit, self._canvas.text
+        for picture in screen.pictures:
+            image = self._images.get((picture.file, picture.size_deg))
+            if image is not None:
+                self._canvas.picture(image, *self._place(picture))
+            else:
+                self._paint_card(picture)
+        if screen.thermometer is not None:
+            self._paint_thermometer(screen.thermometer, screen.strength)
+        if screen.choice is not None:
+            self._paint_choice(screen.choice)
+        if screen.title:
+            text(screen.title, 0, 0.13 * unit, 0.075 * unit, BRIGHT)
+        for place, line in enumerate(screen.lines):
+            text(line, 0, (0.33 - 0.068 * place) * unit, 0.042 * unit, PLAIN)
 
-    def _draw_scene(self, scene: Scene) -> None:
-        if len(scene.pictures) == 1 and scene.pictures[0].file in self._large:
-            self._large[scene.pictures[0].file].draw()
-        else:
-            for drawn, picture in zip(self._pictures, scene.pictures, strict=False):
-                drawn.draw(picture)
-        if scene.thermometer is not None:
-            self._thermometer.draw(scene.thermometer, scene.strength)
-        if scene.choice is not None:
-            self._choice.draw(scene.choice)
-        for stimulus, words in ((self._title, scene.title), *zip(self._lines, scene.lines, strict=False)):
-            if words:
-                if stimulus.text != words:
-                    stimulus.text = words
-                stimulus.draw()
+    def _paint_card(self, picture: Picture) -> None:
+        """A picture on a card, with a word beneath it."""
+        canvas, (x, y), side = self._canvas, self._place(picture), 2 * round(picture.size_deg * self._degree_px / 2)
+        if not picture.file or picture.strength < 1:
+            canvas.rectangle(round(x), round(y), side, side, TRACK)
+        if picture.file:
+            texture = canvas.kept((picture.file, side), lambda: _scaled(self._pictures[picture.file], side))
+            canvas.picture(texture, x, y, opacity=picture.strength)
+        if picture.label:
+            size, below = _LABEL * canvas.unit, y - side / 2 - 0.024 * canvas.unit
+            canvas.text(picture.label, x, below, size, PLAIN, opacity=picture.strength, room_px=1.25 * side)
 
-    def _check_refresh(self, monitor: MonitorSettings) -> None:
-        measured = self._window.getActualFrameRate(nIdentical=20, nMaxFrames=240, nWarmUpFrames=10, threshold=1)
-        if measured is not None and abs(measured / monitor.frame_hz - 1) > _MOST_OFF:
-            raise InputError(
-                f"the monitor refreshes {measured:.1f} times in a second, the settings say {monitor.frame_hz:g}: set "
-                "the graphics card, or frame_hz in the table [monitor]"
+    def _paint_thermometer(self, thermometer: Thermometer, strength: float) -> None:
+        """A column that fills from below; chance, the middle, is where the fixation is."""
+        canvas = self._canvas
+        width, length = (size * self._degree_px for size in _THERMOMETER_DEG)
+        level = (thermometer.level - 0.5) * length
+        canvas.rectangle(0, (level - length / 2) / 2, width, level + length / 2, mixed(TRACK, BEST_BAR, strength))
+        canvas.rectangle(0, (level + length / 2) / 2, width, length / 2 - level, TRACK)
+        for side in (-1, 1):
+            for share in (-0.5, 0.0, 0.5):
+                canvas.rectangle(side * 0.85 * width, share * length, 0.5 * width, 2, QUIET)
+        if thermometer.label:
+            canvas.text(
+                thermometer.label, 0, -length / 2 - 0.05 * canvas.unit, 0.036 * canvas.unit, PLAIN, opacity=strength
             )
 
+    def _paint_choice(self, choice: Choice) -> None:
+        """Answers in a row, each beneath its dot; the chosen one is bright and orange."""
+        canvas, unit = self._canvas, self._canvas.unit
+        pitch = 0.8 * canvas.width / len(choice.labels)
+        for place, label in enumerate(choice.labels):
+            x = (place - (len(choice.labels) - 1) / 2) * pitch
+            radius, dot, colour = (0.022, BEST_BAR, BRIGHT) if place == choice.chosen else (0.012, TRACK, PLAIN)
+            canvas.disc(x, 0, radius * unit, dot)
+            canvas.text(label, x, -0.1 * unit, 0.034 * unit, colour, room_px=0.9 * pitch)
 
-class _LabelledPicture:
-    """A small picture on a card, with a word beneath it."""
+    def _place(self, picture: Picture) -> tuple[float, float]:
+        return picture.x_deg * self._degree_px, picture.y_deg * self._degree_px
 
-    def __init__(self, visual: ModuleType, window: Any, degree_px: float, height: int, font_file: str) -> None:
-        self._degree_px = degree_px
-        self._card = visual.Rect(window, units="pix", width=1, height=1, fillColor=TRACK, lineWidth=0)
-        blank = np.zeros((_SMALL_PX, _SMALL_PX, 3), np.float32)
-        self._image = visual.ImageStim(window, blank, units="pix", size=(1, 1))
-        self._label = text(visual, window, 0.026 * height, PLAIN, font_file=font_file)
-        self._gap_px = 0.024 * height
-        self._drawn = Picture("", 0.0)
+    def _pixels(self, size_deg: float) -> float:
+        return self._monitor.pixels(size_deg, self._width_px)
 
-    def draw(self, picture: Picture) -> None:
-        if picture != self._drawn:
-            self._set(picture)
-        self._card.draw()
-        if picture.file:
-            self._image.draw()
-        if picture.label:
-            self._label.draw()
+    def _check_resolution(self) -> None:
+        is_px, said_px = self.screen_size_px, self._monitor.size_px
+        if said_px is not None and is_px != said_px:
+            raise InputError(
+                f"screen {self._monitor.screen} has {is_px[0]} x {is_px[1]} pixels, the settings say {said_px[0]} x "
+                f"{said_px[1]}: is it the right one, at the right resolution?"
+            )
 
-    def _set(self, picture: Picture) -> None:
-        before, self._drawn = self._drawn, picture
-        x, y = picture.x_deg * self._degree_px, picture.y_deg * self._degree_px
-        side = picture.size_deg * self._degree_px
-        if picture.file and picture.file != before.file:
-            self._image.image = _read_image(picture.file, _SMALL_PX)
-        self._card.size = self._image.size = (side, side)
-        self._card.pos = self._image.pos = (x, y)
-        self._label.pos = (x, y - side / 2 - self._gap_px)
-        if picture.label != before.label:
-            self._label.text = picture.label
-        if picture.strength != before.strength:
-            self._image.opacity = self._label.opacity = picture.strength
+    def _check_refresh(self) -> None:
+        measured_hz, said_hz = self._measured_hz(), self._monitor.frame_hz
+        if abs(measured_hz / said_hz - 1) > _MOST_OFF:
+            raise InputError(
+                f"the monitor refreshes {measured_hz:.1f} times in a second, the settings say {said_hz:g}: set the "
+                "graphics card, or frame_hz in the table [monitor]; where it is far more, switch vertical sync on"
+            )
 
-
-class _Gauge:
-    """A column that fills from below; chance, the middle, is where the fixation is."""
-
-    def __init__(self, visual: ModuleType, window: Any, degree_px: float, height: int, font_file: str) -> None:
-        width, self._length = (degree_px * size for size in _THERMOMETER_DEG)
-        bar: dict[str, Any] = {"win": window, "units": "pix", "lineWidth": 0, "width": width}
-        self._bottom = -self._length / 2
-        self._track = visual.Rect(height=self._length, fillColor=TRACK, **bar)
-        self._level = visual.Rect(height=1, anchor="bottom", pos=(0, self._bottom), fillColor=BEST_BAR, **bar)
-        mark: dict[str, Any] = {"win": window, "units": "pix", "lineWidth": 0, "height": 2, "width": 0.5 * width}
-        self._marks = [
-            visual.Rect(pos=(side * 0.85 * width, (share - 0.5) * self._length), fillColor=QUIET, **mark)
-            for share in (0.0, 0.5, 1.0)
-            for side in (-1, 1)
-        ]
-        self._label = text(visual, window, 0.036 * height, PLAIN, font_file=font_file)
-        self._label.pos = (0, self._bottom - 0.05 * height)
-        self._strength = 1.0
-
-    def draw(self, thermometer: Thermometer, strength: float) -> None:
-        if strength != self._strength:
-            self._strength = self._level.opacity = strength
-        if thermometer.label != self._label.text:
-            self._label.text = thermometer.label
-        self._level.height = max(thermometer.level * self._length, 1.0)
-        for stimulus in (self._track, self._level, *self._marks, self._label):
-            stimulus.draw()
+    def _measured_hz(self) -> float:
+        shown_s = []
+        for _ in range(_N_SETTLING + _N_TIMED):
+            self._window.flip()
+            shown_s.append(self.now())
+        return 1 / median(after - before for before, after in pairwise(shown_s[_N_SETTLING:]))
 
 
-class _Choices:
-    """Answers in a row, each beneath its dot; the chosen one is bright and orange."""
-
-    def __init__(self, visual: ModuleType, window: Any, width: int, height: int, font_file: str) -> None:
-        self._width, self._height = 0.8 * width, height
-        self._labels = [text(visual, window, 0.034 * height, PLAIN, font_file=font_file) for _ in range(_N_LABELS)]
-        dot: dict[str, Any] = {"win": window, "units": "pix", "lineWidth": 0, "edges": 48}
-        self._dot = visual.Circle(radius=0.012 * height, fillColor=TRACK, **dot)
-        self._chosen = visual.Circle(radius=0.022 * height, fillColor=BEST_BAR, **dot)
-        self._drawn = Choice(())
-
-    def draw(self, choice: Choice) -> None:
-        n = min(len(choice.labels), _N_LABELS)
-        pitch = self._width / n
-        for place in range(n):
-            x = (place - (n - 1) / 2) * pitch
-            label, is_chosen = self._labels[place], place == choice.chosen
-            if choice.labels != self._drawn.labels:
-                label.text, label.pos = choice.labels[place], (x, -0.1 * self._height)
-            if choice != self._drawn:
-                label.color = BRIGHT if is_chosen else PLAIN
-            dot = self._chosen if is_chosen else self._dot
-            dot.pos = (x, 0)
-            dot.draw()
-            label.draw()
-        self._drawn = choice
-
-
-def find_font(language: str) -> str:
-    """A font file with a language's letters; empty where PsychoPy's own font has them.
-
-    Raises
-    ------
-    InputError
-        If there is none on this machine.
-    """
-    if language == "en":
-        return ""
-    matcher = shutil.which("fc-list")
-    if matcher is not None:
-        command = [matcher, f":lang={language}", "--format=%{file}\n"]
-        found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\n")  # noqa: S603 # a fixed program
-        # One that holds a single font: pyglet reads no collections.
-        if files := sorted(file for file in found if Path(file).suffix.lower() in (".ttf", ".otf")):
-            return files[0]
-    raise InputError(
-        f"no font with the letters of language {language!r} was found: install one (Debian: fonts-ipafont-gothic), or "
-        "name a TTF file as font_file in the settings"
-    )
-
-
-@cache
-def _read_image(file: str, side_px: int | None) -> Array:
-    """An image as PsychoPy takes arrays: from -1 to 1, the first row at the bottom; a square if a side is given."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+def _read_image(file: str, side_px: int, *, square: bool = False) -> Array:
+    """An image, its longer side as long as asked, or cut to a square; shape (height, width, 3), uint8."""
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(file) as image:
             picture = image.convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
+    # Pillow's readers raise the last three of broken files.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"image {file}: cannot be read ({error})") from error
-    if side_px is not None:
-        picture = ImageOps.fit(picture, (side_px, side_px))
-    return np.ascontiguousarray(np.asarray(picture, np.float32)[::-1] / 127.5 - 1)
+    if square:
+        return np.asarray(ImageOps.fit(picture, (side_px, side_px)))
+    scale = side_px / max(picture.size)
+    size = max(round(scale * picture.width), 1), max(round(scale * picture.height), 1)
+    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
 
 
-def _check_screen(monitor: MonitorSettings) -> None:
-    import pyglet
+def _scaled(square: Array, side_px: int) -> Drawing:
+    from PIL import Image
 
-    screens = pyglet.display.get_display().get_screens()
-    if monitor.screen >= len(screens):
-        raise InputError(
-            f"screen {monitor.screen} is not connected: there are {len(screens)}, counted from 0; set screen in the "
-            "settings' table [monitor]"
-        )
-    size = screens[monitor.screen].width, screens[monitor.screen].height
-    if monitor.full_screen and monitor.size_px and size != monitor.size_px:
-        raise InputError(
-            f"screen {monitor.screen} has {size[0]} x {size[1]} pixels, the settings say {monitor.size_px[0]} x "
-            f"{monitor.size_px[1]}: is it the right one, at the right resolution?"
-        )
+    return Drawing.centred(np.asarray(Image.fromarray(square).resize((side_px, side_px), Image.Resampling.BILINEAR)))
 
 
 def _tones() -> dict[Tone, Any]:

@@ -7,13 +7,14 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from rtgod.errors import InputError, MissingDependencyError
+from stimulus.canvas import Canvas, mixed
 from stimulus.view import N_ROWS, Row, Screen
 
 #: Size of a window that is not full-screen, and of the off-screen one, pixels.
@@ -32,10 +33,9 @@ OTHER_BAR = "#4f8fb8"
 
 
 class PsychopyWindow:
-    """A window with every stimulus made once; drawing changes only what differs from the picture before.
+    """A window; names end left of the centre and bars begin right of it.
 
-    Names end left of the centre and bars begin right of it, so that the fixation stays at the centre of the screen,
-    between them, in every state.
+    So the fixation stays at the centre of the screen, between them, in every state.
 
     Parameters
     ----------
@@ -51,9 +51,16 @@ class PsychopyWindow:
     mirrored : bool
         Left and right are exchanged, as for a projection from behind.
     rotated_deg : int
-        The picture is turned clockwise by 0, 90, 180 or 270 degrees.
+        Then the picture is turned clockwise by 0, 90, 180 or 270 degrees.
     font_file : str
-        Of captions and messages; empty takes PsychoPy's own font.
+        Of all texts; empty takes PsychoPy's own font.
+
+    Raises
+    ------
+    InputError
+        If that monitor is not connected, no window can be opened, or the font cannot be read.
+    MissingDependencyError
+        If PsychoPy is not installed.
     """
 
     def __init__(
@@ -69,9 +76,9 @@ class PsychopyWindow:
         font_file: str = "",
     ) -> None:
         with _naming_the_display():
-            self._visual, self._event, self._clock = _import_psychopy()
-            visual = self._visual
-            self._window = visual.Window(
+            visual, self._event, self._clock = _import_psychopy()
+            self.screen_size_px = screen_size_px(screen)
+            self._window: Any = visual.Window(
                 size=size_px,
                 units="pix",
                 color=BACKGROUND,
@@ -80,26 +87,18 @@ class PsychopyWindow:
                 waitBlanking=wait_blanking,
                 allowGUI=framed and not full_screen,
                 winType="pyglet",
-                viewScale=(-1, 1) if mirrored else None,
-                viewOri=rotated_deg,
                 checkTiming=False,  # it would flash the screen for seconds, and nothing here counts frames
             )
         self._window.mouseVisible = not full_screen
         self._closed_by_user = False
         self._window.winHandle.push_handlers(on_close=self._on_close)
-        width, height = (int(n) for n in self._window.size)
-        if rotated_deg % 180:
-            width, height = height, width
-        self._width, self._height = width, height
-        self._fixation = _Fixation(visual, self._window, 0.011 * height)
-        self._rows = [_RankedRow(visual, self._window, width, height, rank) for rank in range(N_ROWS)]
-        font = {"font_file": font_file}
-        self._caption = text(visual, self._window, 0.031 * height, QUIET, pos=(0, -0.45 * height), **font)
-        self._message = text(visual, self._window, 0.048 * height, PLAIN, pos=(0, -0.085 * height), **font)
-        self._pitch_px = 0.082 * height
-        self._top_px = 0.045 * height  # the list sits a little above the centre, as the caption is beneath it
-        self._drawn = Screen()
-        self._size = 0
+        try:
+            self._canvas = Canvas(self._window, mirrored=mirrored, rotated_deg=rotated_deg, font_file=font_file)
+        except InputError:
+            self.close()
+            raise
+        self._names: list[str] = []
+        self._typeset_names: list[tuple[int, tuple[str, ...]]] = []
 
     def draw(self, screen: Screen) -> float:
         """Show a screen.
@@ -109,7 +108,7 @@ class PsychopyWindow:
         flip_utc_s : float
             When it was shown, seconds since 1970 (with `wait_blanking`, just after the monitor began to draw it).
         """
-        self._draw_to_back_buffer(screen)
+        self._paint(screen)
         self._window.flip()
         return time.time()
 
@@ -119,7 +118,7 @@ class PsychopyWindow:
 
     def save_png(self, path: Path, screen: Screen) -> None:
         """Write the picture of a screen, without showing it."""
-        self._draw_to_back_buffer(screen)
+        self._paint(screen)
         picture = self._window.getMovieFrame(buffer="back")
         self._window.movieFrames.clear()
         self._window.clearBuffer()
@@ -133,105 +132,66 @@ class PsychopyWindow:
         self._closed_by_user = True
         return True  # handled: pyglet would else destroy the window beneath the loop that draws to it
 
-    def _draw_to_back_buffer(self, screen: Screen) -> None:
-        if screen.caption != self._drawn.caption:
-            self._caption.text = screen.caption
-        if screen.message != self._drawn.message:
-            self._message.text = screen.message
-        rows = screen.rows[:N_ROWS]
-        middle = (len(rows) - 1) / 2
-        # One size for the whole list: names that are larger because they are shorter would look more important.
-        if [row.name for row in rows] != [row.name for row in self._drawn.rows[:N_ROWS]]:
-            self._size = max(
-                (drawn.size_for(row.name) for drawn, row in zip(self._rows, rows, strict=False)), default=0
-            )
-        for rank, row in enumerate(rows):
-            self._rows[rank].draw(row, self._top_px + (middle - rank) * self._pitch_px, self._size, screen.strength)
-        for text, stimulus in ((screen.caption, self._caption), (screen.message, self._message)):
-            if text:
-                stimulus.draw()
+    def _paint(self, screen: Screen) -> None:
+        """Draw a screen, for the next flip to show."""
+        canvas, unit = self._canvas, self._canvas.unit
+        canvas.begin()
+        self._paint_beneath(screen)
+        self._paint_rows(screen.rows[:N_ROWS], screen.strength)
+        if screen.caption:
+            canvas.text(screen.caption, 0, -0.45 * unit, 0.031 * unit, QUIET)
+        if screen.message:
+            canvas.text(screen.message, 0, -0.085 * unit, 0.048 * unit, PLAIN)
         if screen.show_fixation:
-            self._fixation.draw()
-        self._drawn = screen
+            self._paint_fixation()
 
+    def _paint_beneath(self, screen: Screen) -> None:
+        """Draw what lies beneath all else; a screen has nothing there."""
 
-class _Fixation:
-    """Bull's eye and cross hair: the target that keeps the eye stillest (Thaler et al. 2013)."""
+    def _paint_fixation(self) -> None:
+        """Bull's eye and cross hair: the target that keeps the eye stillest (Thaler et al. 2013)."""
+        canvas, radius = self._canvas, 0.011 * self._canvas.unit
+        thick = max(2.0, 0.36 * radius)
+        canvas.disc(0, 0, radius, BRIGHT)
+        canvas.rectangle(0, 0, 2 * radius, thick, BACKGROUND)
+        canvas.rectangle(0, 0, thick, 2 * radius, BACKGROUND)
+        canvas.disc(0, 0, 0.6 * thick, BRIGHT)
 
-    def __init__(self, visual: ModuleType, window: Any, radius_px: float) -> None:
-        circle = {"win": window, "units": "pix", "lineWidth": 0, "edges": 48}
-        bar = {"win": window, "units": "pix", "lineWidth": 0, "fillColor": BACKGROUND}
-        thick = max(2.0, 0.36 * radius_px)
-        self._stimuli = (
-            visual.Circle(radius=radius_px, fillColor=BRIGHT, **circle),
-            visual.Rect(width=2 * radius_px, height=thick, **bar),
-            visual.Rect(width=thick, height=2 * radius_px, **bar),
-            visual.Circle(radius=0.6 * thick, fillColor=BRIGHT, **circle),
-        )
+    def _paint_rows(self, rows: Sequence[Row], strength: float) -> None:
+        """Categories' names, and their bars on faint tracks; the first is larger, bolder and orange."""
+        canvas, unit = self._canvas, self._canvas.unit
+        gutter, full = 0.03 * canvas.width, 0.42 * canvas.width
+        names = [row.name for row in rows]
+        if names != self._names:
+            self._names, self._typeset_names = names, self._typeset(names)
+        # The list sits a little above the centre, as the caption is beneath it.
+        heights = [(0.045 + 0.082 * ((len(rows) - 1) / 2 - rank)) * unit for rank in range(len(rows))]
+        for rank, (row, y) in enumerate(zip(rows, heights, strict=True)):
+            thick, colour = (0.034 * unit, BEST_BAR) if rank == 0 else (0.026 * unit, OTHER_BAR)
+            end = gutter + row.fraction * full
+            canvas.rectangle(gutter, y, end - gutter, thick, mixed(TRACK, colour, strength), align="left")
+            canvas.rectangle(end, y, gutter + full - end, thick, TRACK, align="left")
+        for rank, ((size, lines), y) in enumerate(zip(self._typeset_names, heights, strict=True)):
+            colour = BRIGHT if rank == 0 else PLAIN
+            for place, line in enumerate(lines):
+                # Small letters without tails fill only the middle of a line: raised a little, they are level with the
+                # bar.
+                raised = (0.12 + 0.6 * (len(lines) - 1 - 2 * place)) * size
+                canvas.text(line, -gutter, y + raised, size, colour, bold=rank == 0, align="right", opacity=strength)
 
-    def draw(self) -> None:
-        for stimulus in self._stimuli:
-            stimulus.draw()
+    def _typeset(self, names: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
+        """Size and lines of each name: one step of size for all, as larger names would look more important."""
+        width = 0.45 * self._canvas.width
+        sizes = [self._sizes(rank) for rank in range(len(names))]
+        lengths = [partial(self._canvas.length_px, bold=rank == 0) for rank in range(len(names))]
+        given = list(zip(names, sizes, lengths, strict=True))
+        step = max((tried.index(typeset(name, width, tried, length)[0]) for name, tried, length in given), default=0)
+        return [typeset(name, width, tried[step:], length) for name, tried, length in given]
 
-
-class _RankedRow:
-    """A category's name and its bar on a faint track; the first of the ranking is larger, bolder and orange."""
-
-    def __init__(self, visual: ModuleType, window: Any, width: int, height: int, rank: int) -> None:
-        best = rank == 0
-        gutter = 0.03 * width
-        self._name_x, self._bar_x = -gutter, gutter
-        self._name_width_px, self._bar_width_px = 0.45 * width, 0.42 * width
-        full = (0.052 if best else 0.043) * height
-        self._text_heights_px = (int(full), int(0.8 * full), int((0.032 if best else 0.029) * height))
-        side = {"anchorHoriz": "right", "alignText": "right"}
-        colour = BRIGHT if best else PLAIN
-        self._lines = [text(visual, window, full, colour, bold=best, **side) for _ in range(2)]
-        bar = {"win": window, "units": "pix", "lineWidth": 0, "anchor": "left"}
-        bar["height"] = (0.034 if best else 0.026) * height
-        self._track = visual.Rect(width=self._bar_width_px, fillColor=TRACK, **bar)
-        self._bar = visual.Rect(width=self._bar_width_px, fillColor=BEST_BAR if best else OTHER_BAR, **bar)
-        self._shown = Row("", 1.0)
-        self._strength = 1.0
-        self._place: tuple[float, int] | None = None
-
-    def size_for(self, name: str) -> int:
-        """Position, among the heights of a name, of the one that it needs."""
-        height, _ = typeset(name, self._name_width_px, self._text_heights_px, self._length_px)
-        return self._text_heights_px.index(height)
-
-    def draw(self, row: Row, y: float, size: int, strength: float) -> None:
-        if strength != self._strength:
-            self._strength = strength
-            for stimulus in (*self._lines, self._bar):
-                stimulus.opacity = strength
-        if row.name != self._shown.name or (y, size) != self._place:
-            self._set_name(row.name, y, size)
-        if row.fraction != self._shown.fraction:
-            self._bar.width = row.fraction * self._bar_width_px
-        if self._place is None or y != self._place[0]:
-            self._track.pos = self._bar.pos = (self._bar_x, y)
-        self._shown, self._place = row, (y, size)
-        for line in self._lines:
-            if line.text:
-                line.draw()
-        self._track.draw()
-        self._bar.draw()
-
-    def _set_name(self, name: str, y: float, size: int) -> None:
-        height, texts = typeset(name, self._name_width_px, self._text_heights_px[size:], self._length_px)
-        # Small letters without tails fill only the middle of a line: raised a little, they are level with the bar.
-        y += 0.12 * height
-        offsets = (0.0, 0.0) if len(texts) == 1 else (0.6 * height, -0.6 * height)
-        for line, text, offset in zip(self._lines, (*texts, ""), offsets, strict=False):
-            if text and height != line.height:
-                line.height = height
-            if text != line.text:
-                line.text = text
-            line.pos = (self._name_x, y + offset)
-
-    def _length_px(self, text: str, height_px: int) -> float:
-        return float(_font(self._lines[0].bold, height_px).getlength(text))
+    def _sizes(self, rank: int) -> tuple[int, ...]:
+        """Heights in which a name may be set, largest first."""
+        shares = (0.052, 0.0416, 0.032) if rank == 0 else (0.043, 0.0344, 0.029)
+        return tuple(int(share * self._canvas.unit) for share in shares)
 
 
 def typeset(
@@ -285,10 +245,13 @@ def _import_psychopy() -> tuple[ModuleType, ModuleType, Any]:
     if find_spec("psychopy") is None:
         raise MissingDependencyError(
             "the participant's display needs PsychoPy; install with: python -m pip install 'rtgod[display]' "
-            "(or see the ranking as text with --backend terminal)"
+            "(`rtgod display --backend terminal` shows the ranking as text)"
         )
     # PsychoPy is a library here: it must not move this process's site-packages to a folder of its own.
     os.environ.setdefault("PSYCHOPYNOPACKAGES", "1")
+    import pyglet
+
+    pyglet.options["debug_gl"] = False  # each call would be checked for errors, which takes as long as the call
     from psychopy import logging
 
     logging.console.setLevel(logging.ERROR)
@@ -312,48 +275,14 @@ def _naming_the_display() -> Iterator[None]:
         ) from error
 
 
-def text(
-    visual: ModuleType,
-    window: Any,
-    height_px: float,
-    colour: str,
-    *,
-    bold: bool = False,
-    font_file: str = "",
-    **options: Any,
-) -> Any:
-    """A stimulus for a line of text, in PsychoPy's own font unless a file with another is given."""
-    return visual.TextStim(
-        window,
-        text="",
-        units="pix",
-        font=_family(font_file) if font_file else "Noto Sans",
-        fontFiles=[font_file or _font_file(bold)],
-        height=int(height_px),
-        bold=bold,
-        color=colour,
-        wrapWidth=10 * window.size[0],  # every text is one line
-        **options,
-    )
+def screen_size_px(screen: int) -> tuple[int, int]:
+    """Width and height of a monitor; InputError if it is not connected. PsychoPy would take another in its stead."""
+    from pyglet import canvas
 
-
-def _font_file(bold: bool) -> str:
-    """Name the font that PsychoPy brings along, so that text looks alike on every machine."""
-    import psychopy
-
-    return str(Path(psychopy.__file__).parent / "assets" / "fonts" / f"NotoSans-{'Bold' if bold else 'Regular'}.ttf")
-
-
-@lru_cache
-def _family(font_file: str) -> str:
-    from PIL import ImageFont
-
-    return str(ImageFont.truetype(font_file).getname()[0])
-
-
-@lru_cache
-def _font(bold: bool, height_px: int) -> Any:
-    """Load the same font for measuring: faster than having OpenGL lay a text out only to learn how long it is."""
-    from PIL import ImageFont
-
-    return ImageFont.truetype(_font_file(bold), height_px)
+    screens = canvas.get_display().get_screens()
+    if screen >= len(screens):
+        raise InputError(
+            f"screen {screen} is not connected: there are {len(screens)}, counted from 0; connect it and extend the "
+            "desktop to it, or choose another screen"
+        )
+    return screens[screen].width, screens[screen].height
