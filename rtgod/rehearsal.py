@@ -62,7 +62,7 @@ def rehearse(
     journal = _session(out, bundle, subject, run, schedule, settings, sealed, speed)
     _heading("4. The session is over: unblinding")
     step("unblind", str(sealed), "--journal", str(journal))
-    figures = _figures(out / "session", schedule, speed)
+    figures = figures_of(out / "session", schedule, speed)
     _print(figures)
     if json_path:
         write_whole(json_path, json.dumps(figures, indent=1) + "\n")
@@ -120,8 +120,8 @@ def _length_s(schedule: Path) -> float:
     return max(float(row["onset"]) + float(row["duration"]) for row in read_tsv(schedule))
 
 
-def _figures(folder: Path, schedule: Path, speed: float) -> dict[str, float | int | str]:
-    """What the session left behind, in figures."""
+def figures_of(folder: Path, schedule: Path, speed: float) -> dict[str, float | int | str]:
+    """What the session left behind, in figures: feedback in each condition, and how late steps were on the screen."""
     planned = read_tsv(schedule)
     conditions = [row["condition"] for row in read_tsv(folder / "conditions.tsv")]
     figures: dict[str, float | int | str] = {"steps_planned": 2 * (len(planned) - 1)}
