@@ -48,8 +48,20 @@ class RunFiles:
         return open_source(self.bold, events=self.events, merge_gap_s=gap_s, run_id=self.run_id, tr_s=self.tr_s)
 
     def trials(self, settings: EventsSettings) -> tuple[Trial, ...]:
-        """What was shown or imagined."""
-        return read_trials(self.events, settings.merge_gap_s)
+        """What was shown or imagined.
+
+        Raises
+        ------
+        InputError
+            If the table cannot be read, or says of a trial neither.
+        """
+        trials = read_trials(self.events, settings.merge_gap_s)
+        if unnamed := [trial for trial in trials if not trial.category]:
+            raise InputError(
+                f"{self.events}: what was imagined at {unnamed[0].onset_s:g} s was never named; fill in its "
+                "category_name, or leave the run out"
+            )
+        return trials
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ class Trial:
         Seconds; the onset counts from the start of volume 0.
     kind : {"stimulus", "imagery"}
     category : str
-        WordNet id such as "n03626115", or whatever the file's `trial_type` says.
+        WordNet id such as "n03626115", or whatever the file's `trial_type` says; empty for imagery that the
+        participant chose and nobody named.
     stimulus : str or None
         Name of the image, where the file names one.
     repeat : bool
@@ -160,12 +161,14 @@ def cue_lead_s(path: Path) -> float | None:
 def blocks(trials: Iterable[Trial]) -> tuple[Block, ...]:
     """When each trial starts and how long it lasts, in the trials' order.
 
-    Trials of one category have one label. It is a digest, so that nobody reads in passing what is to come.
+    Trials of one category have one label, those without a category none. It is a digest, so that nobody reads in
+    passing what is to come.
     """
-    return tuple(
-        Block(trial.onset_s, trial.duration_s, hashlib.sha256(trial.category.encode()).hexdigest()[:8])
-        for trial in trials
-    )
+    return tuple(Block(trial.onset_s, trial.duration_s, _digest(trial.category)) for trial in trials)
+
+
+def _digest(category: str) -> str:
+    return hashlib.sha256(category.encode()).hexdigest()[:8] if category else ""
 
 
 def category_of(stimulus: str) -> str:
@@ -181,7 +184,9 @@ def _object_trial(row: Row) -> Trial | None:
             name = row.label("stimulus_name")
             return Trial(row.seconds("onset"), row.duration(), "stimulus", category_of(name), name)
         case "imagery":
-            return Trial(row.seconds("onset"), row.duration(), "imagery", row.label("category_name"))
+            # What the participant chooses is not known beforehand.
+            category = row.cells["category_name"] if row.has("category_name") else ""
+            return Trial(row.seconds("onset"), row.duration(), "imagery", category)
     return None
 
 

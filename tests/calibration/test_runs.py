@@ -116,3 +116,10 @@ def test_runs_of_a_real_single_slice_become_ninety_six_samples(shared_data):
     assert len(categories) == 8
     # The eight categories come once in each run.
     assert all(sorted(trial.category for trial in run.trials) == categories for run in samples)
+
+
+def test_a_run_whose_imagery_was_never_named_is_refused(tmp_path):
+    events = tmp_path / "run_events.tsv"
+    events.write_text("onset\tduration\tevent_type\tcategory_name\n36\t15\timagery\tn/a\n")
+    with pytest.raises(InputError, match=r"run_events.tsv: what was imagined at 36 s was never named"):
+        RunFiles(tmp_path / "run_bold.nii.gz", events).trials(EventsSettings())

@@ -227,3 +227,10 @@ def test_the_images_of_a_real_localizer_are_twelve_blocks_two_of_them_neighbours
         "face", "scene", "body", "house", "object", "scramble", "scramble", "body", "object", "face", "house", "scene",
     ]  # fmt: skip
     assert all(15.8 < block.duration_s < 16.1 and block.stimulus is None for block in blocks)
+
+
+def test_imagery_that_nobody_named_is_a_trial_without_a_label(write):
+    path = write("onset\tduration\tevent_type\tcategory_name\n0\t15\timagery\tn/a\n33\t15\timagery\tn1\n")
+    trials = read_trials(path)
+    assert [trial.category for trial in trials] == ["", "n1"]
+    assert [bool(block.label) for block in blocks(trials)] == [False, True]
