@@ -145,6 +145,10 @@ class Canvas:
         gl.glDisable(gl.GL_BLEND)
         gl.glDisable(gl.GL_TEXTURE_2D)
 
+    def finish(self) -> None:
+        """Wait until all of it is drawn."""
+        self._gl.glFinish()
+
     def kept(self, key: Hashable, draw: Callable[[], Drawing]) -> Texture:
         """The texture of a key, which is made unless it still is there from before."""
         if key in self._kept:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import string
+import time
 from collections.abc import Iterable
 from itertools import pairwise
 from statistics import median
@@ -103,9 +104,13 @@ class PsychopyStage(PsychopyWindow):
         """Seconds of PsychoPy's clock."""
         return float(self._clock.getTime())
 
-    def draw(self, screen: Screen) -> float:
-        """Show a screen; returns when, by PsychoPy's clock."""
-        super().draw(screen)
+    def draw(self, screen: Screen, due_s: float = -math.inf) -> float:
+        """Show a screen; returns when, by PsychoPy's clock. Where no refresh is waited for, it is shown at `due_s`."""
+        self._paint(screen)
+        if not self._window.waitBlanking:
+            self._canvas.finish()
+            time.sleep(max(due_s - self.now(), 0.0))
+        self._window.flip()
         return self.now()
 
     def keys(self) -> list[KeyPress]:
