@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from rtgod.errors import RtgodError
-from rtgod.messages import Answer, Message, Run, RunEnd
+from rtgod.messages import Answer, Hello, Message, NotReady, Ranking, Run, RunEnd
 from stimulus.view import SERVER_LOST_S, DisplayState
 
 #: A flood of messages must not keep a frame from being drawn.
@@ -41,6 +42,8 @@ class Reporter(Protocol):
 class Link:
     """A server, as the display knows it.
 
+    What it says of a run that was under way before the display's began is passed over.
+
     Parameters
     ----------
     subscriber : Subscriber
@@ -49,10 +52,6 @@ class Link:
         Tells the operator.
     clock : callable
         The display's.
-
-    Attributes
-    ----------
-    state : DisplayState
     """
 
     def __init__(
@@ -63,40 +62,54 @@ class Link:
         clock: Callable[[], float],
     ) -> None:
         self._subscriber, self._reporter, self._tell, self._clock = subscriber, reporter, tell, clock
+        self._state = DisplayState()
         self._heard_at_s = clock()
-        self._is_lost = False
-        self._complaint = ""
-        self.state = DisplayState()
+        self._is_lost = self._has_begun = False
+        self._told: set[str] = set()
+        self._known: Answer | None = None  # before the last call
+        self._earlier: tuple[str, int] | None = None
 
     def poll(self) -> list[Message]:
         """What came in since the last call, oldest first."""
-        self._reporter.poll()
         messages: list[Message] = []
-        try:
+        with self._telling():
+            self._reporter.poll()
+        with self._telling():
             while len(messages) < _MOST_MESSAGES and (message := self._subscriber.poll()) is not None:
                 messages.append(message)
-        except RtgodError as error:
-            # A server of another version, or one that turns us away: the run goes on without it.
-            if str(error) != self._complaint:
-                self._complaint = str(error)
-                self._tell(f"the server cannot be understood: {error}")
-        now_s = self._clock()
+        now_s, self._known = self._clock(), self._state.answer
         for message in messages:
-            self.state.update(message)
+            self._state.update(message)
         if messages:
             self._heard_at_s = now_s
         self._notice(now_s - self._heard_at_s > SERVER_LOST_S)
+        self._notice_going_on()
         return messages
 
+    def begin(self) -> None:
+        """The display's run begins now: one of which more than the first volume was answered before is another."""
+        self._has_begun = True
+        if self._known is not None and self._known.index > 0:
+            self._earlier = self._known.run_id, self._known.index
+
+    def rejoin(self) -> None:
+        """The display's run has begun before: it is the one that is under way."""
+        self._has_begun = True
+
     @property
-    def answer(self) -> Answer | None:
-        """The newest answer; None while the server is not heard."""
-        return None if self._is_lost else self.state.answer
+    def hello(self) -> Hello | None:
+        """What the server said of itself; None while it was not heard."""
+        return self._state.server
 
     @property
     def run(self) -> Run | None:
-        """The run that the server receives."""
-        return self.state.run
+        """The display's run, as the server has it; None while that is not known."""
+        return None if self._is_of_another_run() else self._state.run
+
+    @property
+    def answer(self) -> Answer | None:
+        """The newest answer of the display's run; None while the server is not heard."""
+        return None if self._is_lost or self._is_of_another_run() else self._state.answer
 
     @property
     def offset(self) -> tuple[float | None, float | None]:
@@ -105,14 +118,46 @@ class Link:
 
     def report(self, kind: str, at_s: float, value: str) -> None:
         """Tell the server; it is sent again until it is acknowledged."""
-        self._reporter.report(kind, at_s, self.state.run_id or "", value)
+        run_id = None if self._is_of_another_run() else self._state.run_id
+        self._reporter.report(kind, at_s, run_id or "", value)
 
-    def has_ended(self, messages: list[Message]) -> bool:
-        """Whether these say that the current run ended."""
-        return any(isinstance(message, RunEnd) and message.run_id == self.state.run_id for message in messages)
+    def has_ended(self, messages: Sequence[Message]) -> bool:
+        """Whether these say that the display's run ended."""
+        ended = {message.run_id for message in messages if isinstance(message, RunEnd)}
+        return self._state.run_id in ended and not self._is_of_another_run()
+
+    def _is_of_another_run(self) -> bool:
+        """Whether what the server says is about a run that was under way before the display's began."""
+        if self._has_begun:
+            return self._earlier is not None and self._earlier[0] == self._state.run_id
+        answer = self._state.answer
+        return answer is not None and answer.index > 0
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """A server of another version, or one that turns us away: told once, and the run goes on without it."""
+        try:
+            yield
+        except RtgodError as error:
+            self._tell_once(f"the run goes on without the server: {error}")
+
+    def _tell_once(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            self._tell(line)
 
     def _notice(self, is_lost: bool) -> None:
         if is_lost != self._is_lost:
             self._is_lost = is_lost
             gone = f"the server was not heard for {SERVER_LOST_S:g} s; the run goes on without feedback"
             self._tell(gone if is_lost else "the server is heard again")
+
+    def _notice_going_on(self) -> None:
+        """An earlier run that goes on has the display's volumes, and they are not those of its schedule."""
+        match self._earlier, self._state.answer:
+            case (str(run_id), int(last)), Ranking() | NotReady() as answer if answer.run_id == run_id:
+                if answer.index > last:
+                    self._tell_once(
+                        f"the server's run {run_id} was under way when this one began: its answers are not shown; stop "
+                        "both, and start the scanner when this program waits for it"
+                    )

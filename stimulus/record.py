@@ -1,22 +1,21 @@
-"""What a run leaves behind: a log of everything that happened, every flip, what was shown, and the BIDS events.
+"""Files of a run: a log of everything that happened, every flip, what was shown, and the BIDS events.
 
-The log is written line by line, and is what a display that was started again goes on from; the events are made of it.
+The log is written line by line, and is what a display that was started again goes on from.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TypeVar
 
 from rtgod.errors import InputError
 from rtgod.files import Closing
 from rtgod.messages import AGAIN
-from stimulus.schedule import Schedule, StepKind
-from stimulus.schedule_files import NOT_APPLICABLE, RESULT_COLUMNS, planned_cells, seconds, write_events
+from stimulus.happened import Entry, Happened
+from stimulus.schedule import Schedule
+from stimulus.schedule_files import EVENTS_SUFFIX, NOT_APPLICABLE, RESULT_COLUMNS, write_events
 from stimulus.seal import SealedLines
 
 LOG_COLUMNS = ("utc_s", "clock_s", "run_s", "server_offset_s", "server_offset_error_s", "kind", "step", "value")
@@ -24,72 +23,7 @@ FLIP_COLUMNS = ("clock_s", "run_s", "step", "late_ms", "changed")
 SHOWN_COLUMNS = ("run_s", "index", "shown", "target", "percentile", "strength", "first")
 
 
-@dataclass(slots=True)
-class Happened:
-    """What is known of a run that began.
-
-    Attributes
-    ----------
-    started_utc_s : float or None
-        Onset of volume 0, seconds since 1970; None while no trigger came.
-    onsets_s : dict of int to float
-        When each step was first on the screen, by its place in the schedule; seconds into the run.
-    presses : list of (int, float)
-        Step and time of each press of a button that answers the one-back task.
-    answers : dict of int to (float, str)
-        By the place of the step that asked: when it was last answered, and how.
-    ended : bool
-    """
-
-    started_utc_s: float | None = None
-    onsets_s: dict[int, float] = field(default_factory=dict)
-    presses: list[tuple[int, float]] = field(default_factory=list)
-    answers: dict[int, tuple[float, str]] = field(default_factory=dict)
-    ended: bool = False
-
-    def take(self, kind: str, utc_s: float, run_s: float | None, step: int | None, value: str) -> None:
-        """Take one line of the log in; kinds that change nothing are passed over."""
-        match kind:
-            case "started":
-                self.started_utc_s = utc_s
-            case "ended" | "stopped":
-                self.ended = True
-            case "onset" if step is not None and run_s is not None:
-                self.onsets_s.setdefault(step, run_s)
-            case "response" if step is not None and run_s is not None:
-                self.presses.append((step, run_s))
-            case "answer" | "target" if step is not None and run_s is not None:
-                self.answers[step] = run_s, value
-
-    def rows(self, schedule: Schedule) -> list[dict[str, str]]:
-        """The events table: what was shown, as it was shown; steps that never were have no row."""
-        order = sorted(self.onsets_s)
-        rows = []
-        for place, following in zip(order, [*order[1:], None], strict=True):
-            step, onset_s = schedule.steps[place], self.onsets_s[place]
-            end_s = step.end_s if following is None else self.onsets_s[following]
-            row = planned_cells(step)
-            row |= {"planned_onset": row["onset"], "onset": seconds(onset_s), "duration": seconds(end_s - onset_s)}
-            row |= self._answers_of(schedule, place)
-            rows.append(row)
-        return rows
-
-    def _answers_of(self, schedule: Schedule, place: int) -> dict[str, str]:
-        step = schedule.steps[place]
-        cells = {}
-        if pressed := [at_s for of, at_s in self.presses if of == place]:
-            cells["response_time"] = seconds(pressed[0])
-        for of, (at_s, value) in self.answers.items():
-            asking = schedule.steps[of]
-            if not step.trial or asking.trial != step.trial:
-                continue
-            if of == place and asking.kind in (StepKind.EVALUATION, StepKind.NAMING):
-                cells["response_time"] = seconds(at_s)
-            if asking.kind is StepKind.EVALUATION:
-                cells["evaluation"] = value
-            elif not step.category:
-                cells["category_name"] = value
-        return cells
+Number = TypeVar("Number", int, float)
 
 
 class RunRecord(Closing):
@@ -115,57 +49,45 @@ class RunRecord(Closing):
     Raises
     ------
     InputError
-        If the folder cannot be written, or an unfinished run of that name had another schedule.
+        If the folder cannot be written, a log in it is damaged, or an unfinished run of that name had another schedule.
     """
 
     def __init__(
         self, folder: Path, schedule: Schedule, now_utc_s: float, *, speed: float = 1.0, sealed: bool = False
     ) -> None:
-        self._folder, self._schedule = folder, schedule
-        plan = f"{_digest(schedule)} x{speed:g}"
-        self.happened = Happened()
-        for number in range(1, 1000):
+        self._folder = folder
+        plan = f"{hashlib.sha256(repr((schedule.tr_s, schedule.steps)).encode()).hexdigest()[:12]} x{speed:g}"
+        number = 1
+        while True:
             self.name = schedule.name if number == 1 else f"{schedule.name}{AGAIN}{number}"
-            if not self._path("log.tsv").exists():
-                break
+            self.happened = Happened(schedule)
             if not self._is_over(plan, now_utc_s, schedule.duration_s / speed):
                 break
-            self.happened = Happened()
-        else:
-            raise InputError(f"{folder}: holds {schedule.name} a thousand times; choose another folder")
-        self.resumes = self._path("log.tsv").exists()
-        self._log = _Table(self._path("log.tsv"), LOG_COLUMNS)
-        self._flips = _Table(self._path("flips.tsv"), FLIP_COLUMNS)
-        self._shown: _Table | SealedLines
-        if sealed:
-            new = not self._path("shown.sealed").exists()
-            self._shown = SealedLines(self._path("shown.sealed"))
-            if new:
-                self._shown.write(SHOWN_COLUMNS)
-        else:
-            self._shown = _Table(self._path("shown.tsv"), SHOWN_COLUMNS)
-        if not self.resumes:
-            self._log.write([seconds(now_utc_s), *[NOT_APPLICABLE] * 4, "plan", NOT_APPLICABLE, plan])
+            number += 1
+        self._log = _opened(self._path("_log.tsv"), LOG_COLUMNS)
+        self._flips = _opened(self._path("_flips.tsv"), FLIP_COLUMNS)
+        self._shown = _opened(self._path("_shown.sealed" if sealed else "_shown.tsv"), SHOWN_COLUMNS, sealed=sealed)
+        if self.happened.started_utc_s is None:
+            self.log("plan", now_utc_s, value=plan)
 
     def log(
         self,
         kind: str,
         utc_s: float,
-        clock_s: float,
+        clock_s: float | None = None,
         run_s: float | None = None,
         step: int | None = None,
         value: str = "",
         offset: tuple[float | None, float | None] = (None, None),
     ) -> None:
         """Write a line: what happened, when by each clock, and how far the server's is from the display's."""
-        self.happened.take(kind, utc_s, run_s, step, value)
-        cells = [_number(number) for number in (utc_s, clock_s, run_s, *offset)]
-        self._log.write([*cells, kind, NOT_APPLICABLE if step is None else str(step), value or NOT_APPLICABLE])
+        self.happened.take(Entry(kind, utc_s, run_s, step, value))
+        times = [_number(number) for number in (utc_s, clock_s, run_s, *offset)]
+        self._log.write([*times, kind, _place(step), value or NOT_APPLICABLE])
 
     def flip(self, clock_s: float, run_s: float | None, step: int | None, late_ms: float, changed: str) -> None:
         """Write a line for a picture that came on the screen."""
-        where = NOT_APPLICABLE if step is None else str(step)
-        self._flips.write([_number(clock_s), _number(run_s), where, f"{late_ms:.3f}", changed])
+        self._flips.write([_number(clock_s), _number(run_s), _place(step), f"{late_ms:.3f}", changed])
 
     def shown(self, cells: Sequence[str]) -> None:
         """Write a line of what the participant was shown; see `SHOWN_COLUMNS`."""
@@ -173,8 +95,8 @@ class RunRecord(Closing):
 
     def write_events(self) -> Path:
         """Write the events of the run, as they happened."""
-        path = self._path("events.tsv")
-        write_events(path, RESULT_COLUMNS, self.happened.rows(self._schedule))
+        path = self._path(EVENTS_SUFFIX)
+        write_events(path, RESULT_COLUMNS, self.happened.rows())
         return path
 
     def close(self) -> None:
@@ -182,66 +104,105 @@ class RunRecord(Closing):
         for file in (self._log, self._flips, self._shown):
             file.close()
 
-    def _path(self, what: str) -> Path:
-        return self._folder / f"{self.name}_{what}"
+    def _path(self, ending: str) -> Path:
+        return self._folder / f"{self.name}{ending}"
 
     def _is_over(self, plan: str, now_utc_s: float, duration_s: float) -> bool:
-        """Read a log that is there; whether its run is over, and nothing is left to write of it."""
-        path = self._path("log.tsv")
-        found = NOT_APPLICABLE
-        for line in _lines(path):
-            kind, value = line["kind"], line["value"]
-            if kind == "plan":
-                found = value
-            step = int(line["step"]) if line["step"] != NOT_APPLICABLE else None
-            run_s = float(line["run_s"]) if line["run_s"] != NOT_APPLICABLE else None
-            self.happened.take(kind, float(line["utc_s"]), run_s, step, value)
-        if self.happened.ended:
-            return True
-        if found != plan:
+        """Take in a log that is there; whether its run is over, so that the next must have another name."""
+        path = self._path("_log.tsv")
+        entries = _entries(path)
+        starts = [place for place, entry in enumerate(entries) if entry.kind == "started"]
+        if not starts:
+            return False
+        is_same = [entry.value for entry in entries if entry.kind == "plan"][-1:] == [plan]
+        has_ended = any(entry.kind in ("ended", "stopped") for entry in entries[starts[-1] :])
+        if not is_same and not has_ended:
             raise InputError(
                 f"{path}: this run was left unfinished with another schedule or speed; go on with that one, or choose "
                 "another folder or name"
             )
-        started = self.happened.started_utc_s
-        if started is None or now_utc_s < started + duration_s:
+        if not is_same:
+            return True
+        for entry in entries:
+            self.happened.take(entry)
+        if not has_ended and now_utc_s < entries[starts[-1]].utc_s + duration_s:
             return False
-        self.write_events()
+        if not has_ended or not self._path(EVENTS_SUFFIX).exists():
+            self.write_events()
         return True
 
 
-class _Table(Closing):
-    """A tab-separated file that is added to line by line, and known to the last line if the process is killed."""
+class _Lines(Closing):
+    """A tab-separated file that is added to line by line; a last one that a crash cut short is cut off."""
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+    def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: TextIO = path.open("a", encoding="utf-8", buffering=1, newline="\n")
+            self._file = path.open("a+b", buffering=0)
+            self._file.seek(0)
+            self._file.truncate(self._file.read().rfind(b"\n") + 1)
         except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}") from error
-        if self._file.tell() == 0:
-            self.write(columns)
-        elif not path.read_bytes().endswith(b"\n"):
-            self._file.write("\n")  # the last line was cut off
+            raise self._refusal(error) from error
 
     def write(self, cells: Sequence[str]) -> None:
-        self._file.write("\t".join(" ".join(cell.split()) for cell in cells) + "\n")
+        """Append a line; white space within a cell becomes a blank, as tables have no other."""
+        try:
+            self._file.write(("\t".join(" ".join(cell.split()) for cell in cells) + "\n").encode())
+        except OSError as error:
+            raise self._refusal(error) from error
 
     def close(self) -> None:
         self._file.close()
 
+    def _refusal(self, error: OSError) -> InputError:
+        return InputError(f"{self._path}: cannot be written ({error.strerror})")
 
-def _lines(path: Path) -> list[dict[str, str]]:
-    """Whole lines of a log; one that was cut off is passed over."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    return [row for row in rows if None not in row and None not in row.values()]
+
+def _opened(path: Path, columns: Sequence[str], *, sealed: bool = False) -> _Lines | SealedLines:
+    """A table to add lines to, which has its columns' names."""
+    table = SealedLines(path) if sealed else _Lines(path)
+    if path.stat().st_size == 0:
+        table.write(columns)
+    return table
+
+
+def _entries(path: Path) -> list[Entry]:
+    """Whole lines of a log; none where there is no file."""
+    if not path.exists():
+        return []
+    header, *lines = path.read_bytes().split(b"\n")
+    if not lines:
+        return []  # cut short within its first line
+    if header.decode(errors="replace").split("\t") != list(LOG_COLUMNS):
+        raise InputError(f"{path}: no log of a run that this version of rtgod wrote; choose another folder")
+    entries = []
+    for number, line in enumerate(lines[:-1], 2):
+        try:
+            utc_s, _, run_s, _, _, kind, step, value = line.decode().split("\t")
+            entries.append(
+                Entry(
+                    kind,
+                    float(utc_s),
+                    _given(run_s, float),
+                    _given(step, int),
+                    "" if value == NOT_APPLICABLE else value,
+                )
+            )
+        except ValueError as error:
+            raise InputError(
+                f"{path}, line {number}: damaged ({error}); restore a copy, or choose another folder"
+            ) from error
+    return entries
+
+
+def _given(cell: str, read: Callable[[str], Number]) -> Number | None:
+    return None if cell == NOT_APPLICABLE else read(cell)
 
 
 def _number(value: float | None) -> str:
     return NOT_APPLICABLE if value is None else f"{value:.6f}"
 
 
-def _digest(schedule: Schedule) -> str:
-    """The same for the same steps."""
-    return hashlib.sha256(repr((schedule.tr_s, schedule.steps)).encode()).hexdigest()[:12]
+def _place(step: int | None) -> str:
+    return NOT_APPLICABLE if step is None else str(step)
