@@ -228,7 +228,7 @@ class PsychopyStage(PsychopyWindow):
         pitch = 0.8 * canvas.width / len(choice.labels)
         for place, label in enumerate(choice.labels):
             x = (place - (len(choice.labels) - 1) / 2) * pitch
-            radius, dot, colour = (0.022, BEST_BAR, BRIGHT) if place == choice.chosen else (0.012, TRACK, PLAIN)
+            radius, dot, colour = (0.022, BEST_BAR, BRIGHT) if place == choice.chosen else (0.012, QUIET, PLAIN)
             canvas.disc(x, 0, radius * unit, dot)
             canvas.text(label, x, -0.1 * unit, 0.034 * unit, colour, room_px=0.9 * pitch)
 

@@ -1,0 +1,248 @@
+"""Opens what a run needs (images, screen, server, trigger, tables), plays it, and closes everything."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from rtgod.candidates import NO_CANDIDATES, Candidates, read_candidates
+from rtgod.errors import InputError
+from stimulus import xvfb
+from stimulus.commands import Backend, choose_backend
+from stimulus.display import stopping_on_signals
+from stimulus.feedback import View
+from stimulus.inputs import find_images, pictures_of, read_names
+from stimulus.lettering import find_font
+from stimulus.link import Link
+from stimulus.metronome import Metronome
+from stimulus.notes import Operator
+from stimulus.paradigm import Paradigm, Script
+from stimulus.player import Outcome, Player
+from stimulus.record import RunRecord
+from stimulus.schedule_files import read_schedule
+from stimulus.seal import open_sealed
+from stimulus.settings import DisplaySettings
+from stimulus.texts import LANGUAGES
+from stimulus.triggers import open_pulses
+from stimulus.window import DEFAULT_SIZE_PX
+
+if TYPE_CHECKING:
+    from stimulus.stage import PsychopyStage
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a run shows: files, as the command line names them."""
+
+    paradigm: Paradigm
+    schedule: Path
+    settings: Path | None = None
+    images: Path | None = None
+    names: Path | None = None
+    bundle: Path | None = None
+    pictures: Path | None = None
+    choices: Sequence[str] = ()
+
+    def read_settings(self) -> DisplaySettings:
+        """How the display is set up."""
+        return DisplaySettings.from_toml(self.settings) if self.settings else DisplaySettings()
+
+    def read_candidates(self) -> Candidates:
+        """Of the bundle, where there is one.
+
+        Raises
+        ------
+        InputError
+            If there is none, and the decoder's answers are to be shown.
+        """
+        if self.bundle is None and self.paradigm is Paradigm.FEEDBACK:
+            raise InputError("feedback needs the server's candidates: give its bundle with --bundle")
+        return read_candidates(self.bundle) if self.bundle else NO_CANDIDATES
+
+    def read_script(self, settings: DisplaySettings, candidates: Candidates) -> Script:
+        """Read what is left.
+
+        Raises
+        ------
+        InputError
+            If something that the schedule needs is missing.
+        """
+        schedule = read_schedule(self.schedule, settings.protocol.tr_s)
+        names = dict(zip(candidates.ids, candidates.names, strict=True))
+        names |= read_names(self.names) if self.names else {}
+        pictures: dict[int, str] = {}
+        if self.paradigm is Paradigm.FEEDBACK:
+            wanted = {step.category for step in schedule.steps if step.category} | set(self.choices)
+            if unknown := sorted(wanted - set(candidates.ids)):
+                raise InputError(
+                    f"{', '.join(unknown[:5])}: not among the {len(candidates.ids)} candidates of {self.bundle}; "
+                    "imagine categories that the decoder ranks, or add them to its candidates and calibrate again"
+                )
+            pictures = self._read_pictures(settings.feedback.view, candidates.ids)
+        shown = {step.stimulus for step in schedule.steps}
+        images = find_images(self.images) if self.images else {}
+        return Script(
+            self.paradigm, schedule, LANGUAGES[settings.language],
+            {name: str(path) for name, path in images.items() if name in shown}, names, candidates.names, pictures,
+            tuple(self.choices), settings.feedback, settings.image_deg, settings.flash_hz,
+        )  # fmt: skip
+
+    def _read_pictures(self, view: View, ids: Sequence[str]) -> dict[int, str]:
+        found = pictures_of(self.pictures, ids) if self.pictures else {}
+        if view in (View.PICTURES, View.GRID) and not found:
+            none = f"{self.pictures} has none of a candidate" if self.pictures else "no folder is given"
+            raise InputError(
+                f"feedback as {view} needs pictures, and {none}; give --pictures a folder with files ID.png or folders "
+                f"ID, where ID is a candidate's identifier, such as {ids[0]}"
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run is played: screen, server, folder; and what its feedback is by the sealed conditions."""
+
+    out: Path
+    server: str | None
+    report_to: str
+    key: Path | None
+    backend: Backend
+    speed: float
+    ready_file: Path | None
+    conditions: Path | None = None
+    run: int | None = None
+
+
+def play(inputs: Inputs, place: Place, tell: Callable[[str], object]) -> Outcome:
+    """Play a run.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    place : Place
+    tell : callable
+        Shows the operator a line.
+
+    Raises
+    ------
+    RtgodError
+        If something is missing, or cannot be opened: nothing has begun then.
+    """
+    chosen, why = choose_backend(place.backend, os.environ, sys.platform, xvfb_installed=xvfb.installed())
+    if chosen is Backend.TERMINAL:
+        raise InputError("paradigms need a screen: a terminal shows no images; install Xvfb to rehearse without one")
+    settings, candidates = inputs.read_settings(), inputs.read_candidates()
+    script, trigger = inputs.read_script(settings, candidates), settings.trigger
+    schedule = script.schedule
+    if trigger.kind == "server" and place.server is None:
+        raise InputError("the trigger is the server's first volume: say where it publishes with --from")
+    feedback = None
+    if place.conditions is not None:
+        number = place.run or _run_number(schedule.name)
+        feedback = open_sealed(place.conditions, number, candidates.names, candidates.ids)
+    tell(f"{schedule.name}: {schedule.n_volumes} volumes of {schedule.tr_s:g} s; screen: {chosen} ({why})")
+    if missing := len(candidates.ids) - len(script.pictures) if script.pictures else 0:
+        tell(f"{missing} of {len(candidates.ids)} candidates have no picture; their names are shown")
+    with ExitStack() as stack:
+        stopped = stack.enter_context(stopping_on_signals())
+        stage = stack.enter_context(opened(settings, off_screen=chosen is Backend.OFFSCREEN))
+        load(stage, script)
+        link = stack.enter_context(_linked(place.server, place, stage.now, tell)) if place.server else None
+        record = stack.enter_context(
+            RunRecord(place.out, schedule, time.time(), speed=place.speed, sealed=feedback is not None)
+        )
+        tr_s = schedule.tr_s / place.speed
+        has_begun = record.happened.started_utc_s is not None
+        n_pulses = 0 if has_begun else schedule.n_volumes + trigger.n_dummies
+        pulses = open_pulses(trigger, stage.now, tr_s, n_pulses)
+        stack.callback(pulses.close)
+        # A server's pulse comes once, and an emulated scanner cannot know when the run began.
+        has_no_more = trigger.kind == "server" or (has_begun and trigger.kind == "emulated")
+        player = Player(
+            script, stage, pulses, Metronome(tr_s, trigger.n_dummies, trigger.patience_s), record, settings.buttons,
+            Operator(tell, typed_lines()), link=link, feedback=feedback, candidates=candidates, speed=place.speed,
+            hears_every_volume=trigger.every_volume and not has_no_more,
+        )  # fmt: skip
+        if place.ready_file is not None:
+            place.ready_file.write_text(f"{os.getpid()}\n", encoding="ascii")
+        outcome = player.run(stopped)
+        tell(f"{record.name}: saved in {place.out}")
+        return outcome
+
+
+@contextmanager
+def opened(settings: DisplaySettings, *, off_screen: bool) -> Iterator[PsychopyStage]:
+    """A stage, and in the end nothing of it left; off screen without a sound, in an Xvfb where there is one."""
+    from stimulus.stage import PsychopyStage
+
+    monitor, font_file = settings.monitor, settings.font_file or find_font(settings.language)
+    private = off_screen and xvfb.installed()
+    with xvfb.offscreen(*(monitor.size_px or DEFAULT_SIZE_PX)) if private else nullcontext():
+        stage = PsychopyStage(
+            monitor, off_screen=off_screen, font_file=font_file, tones=settings.tones and not off_screen,
+            close_key=settings.buttons.stop,
+        )  # fmt: skip
+        try:
+            yield stage
+        finally:
+            stage.close()
+
+
+def load(stage: PsychopyStage, script: Script) -> None:
+    """Have everything ready that a script shows; the participant is asked for a moment."""
+    stage.draw(script.loading())
+    names = (*script.candidates, *script.names.values())
+    stage.load(sorted(script.images.values()), script.image_deg, sorted(script.pictures.values()), names)
+
+
+@contextmanager
+def _linked(server: str, place: Place, clock: Callable[[], float], tell: Callable[[str], object]) -> Iterator[Link]:
+    from rtgod.client import Reporter, Subscriber
+    from rtgod.keys import read_client_key
+
+    key = read_client_key(place.key) if place.key else None
+    with Subscriber(server, key) as subscriber, Reporter(place.report_to, "stimulus", clock, key) as reporter:
+        yield Link(subscriber, reporter, tell, clock)
+
+
+def _run_number(name: str) -> int:
+    found = re.search(r"run-(\d+)", name)
+    if found is None:
+        raise InputError(f"schedule {name}: which run of the conditions is it? Say so with --run")
+    return int(found[1])
+
+
+def typed_lines() -> Callable[[], Sequence[str]]:
+    """What gives the lines that were typed since it was called last, and never waits."""
+    lines: SimpleQueue[str] = SimpleQueue()
+
+    def listen(descriptor: int) -> None:
+        begun = b""
+        # Not by way of sys.stdin, which a thread that waits in it would keep locked when the program ends.
+        while typed := os.read(descriptor, 4096):
+            *whole, begun = (begun + typed).split(b"\n")
+            for line in whole:
+                lines.put(line.decode(errors="replace"))
+
+    if sys.stdin is not None and not _is_in_background(sys.stdin.fileno()):
+        Thread(target=listen, args=(sys.stdin.fileno(),), daemon=True, name="operator").start()
+    return lambda: [lines.get() for _ in range(lines.qsize())]
+
+
+def _is_in_background(descriptor: int) -> bool:
+    """Whether reading a terminal would stop the program, as it does in a shell's background."""
+    if not (hasattr(os, "tcgetpgrp") and os.isatty(descriptor)):
+        return False
+    try:
+        return os.tcgetpgrp(descriptor) != os.getpgrp()
+    except OSError:  # another session's terminal
+        return False
