@@ -79,6 +79,9 @@ class Link:
                 messages.append(message)
         now_s, self._known = self._clock(), self._state.answer
         for message in messages:
+            known = self._state.server
+            if isinstance(message, Hello) and known is not None and message.bundle_id != known.bundle_id:
+                self._state.answer = None  # it was about other candidates
             self._state.update(message)
         if messages:
             self._heard_at_s = now_s

@@ -1,6 +1,6 @@
-"""A display, a scanner, a server and people, all of them simulated: a run is played in no time, to the last millisecond.
+"""A display, a scanner, a server and people, all of them simulated: a run is played in no time, to the millisecond.
 
-Times are those of the laboratory, from 0; the display's clock is `origin_s` ahead, seconds since 1970 are `UTC_S` ahead.
+Times are the laboratory's, from 0; the display's clock is `origin_s` ahead of it, and seconds since 1970 by `UTC_S`.
 """
 
 from __future__ import annotations
