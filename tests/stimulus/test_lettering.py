@@ -1,0 +1,141 @@
+"""Text as pixels, letter by letter, against Pillow's own drawing of the whole line; and fonts found and not found."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from rtgod.errors import InputError
+from stimulus import lettering
+from stimulus.lettering import Drawing, Lettering, find_font, fitting
+
+FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+SANS, MONO = str(FONTS / "DejaVuSans.ttf"), str(FONTS / "DejaVuSansMono.ttf")
+
+
+def placed(drawing: Drawing, width=800, height=200):
+    """A drawing on a large black picture, its position in the middle."""
+    picture = np.zeros((height, width), np.uint8)
+    bottom, left = height // 2 - drawing.bottom, width // 2 + drawing.left
+    rows, columns = drawing.pixels.shape
+    picture[bottom - rows : bottom, left : left + columns] = drawing.pixels
+    return picture
+
+
+def pillows(line, size, left, width=800, height=200):
+    font = ImageFont.truetype(MONO, size, layout_engine=ImageFont.Layout.BASIC)
+    top = height // 2 - sum(font.getmetrics()) // 2
+    picture = Image.new("L", (width, height))
+    ImageDraw.Draw(picture).text((width // 2 + left, top), line, 255, font)
+    return np.asarray(picture)
+
+
+@pytest.mark.parametrize("line", ["goldfish", "A fjord, j", "“été”", "x"])
+@pytest.mark.parametrize("size", [11, 24, 41])
+def test_a_line_is_the_one_that_pillow_draws(line, size):
+    font = Lettering(MONO, bold=False, height_px=size)
+    length = font.length_px(line)
+    for align, left in (("left", 0), ("centre", -round(length / 2)), ("right", -length)):
+        np.testing.assert_array_equal(placed(font.write(line, align)), pillows(line, size, left))
+
+
+def test_lines_are_beneath_each_other_and_centred():
+    font = Lettering(MONO, bold=False, height_px=24)
+    both = placed(font.write("two\nlines", "centre")).astype(int)
+    pitch = font.write("I\nI", "left").pixels.shape[0] - font.write("I", "left").pixels.shape[0]
+    upper, lower = (placed(font.write(line, "centre")).astype(int) for line in ("two", "lines"))
+    expected = np.roll(upper, pitch // 2 - pitch, axis=0) + np.roll(lower, pitch // 2, axis=0)
+    np.testing.assert_array_equal(np.minimum(expected, 255), both)
+
+
+@pytest.mark.parametrize("words", ["", " ", "\n"])
+def test_nothing_is_written_as_nothing(words):
+    assert not Lettering(SANS, bold=False, height_px=20).write(words, "left").pixels.any()
+
+
+def test_nothing_empty_is_drawn():
+    pixels = Lettering(SANS, bold=False, height_px=40).write("dog", "left").pixels
+    for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert edge.any()
+
+
+def test_what_is_too_long_is_set_smaller_until_it_fits():
+    assert fitting("short", SANS, False, 40, 400).height_px == 40
+    for words in ("a text that is rather long", "short\nand one that is longer"):
+        font = fitting(words, SANS, False, 40, 300)
+        larger = Lettering(SANS, bold=False, height_px=round(font.height_px / 0.85))
+        longest = max(words.split("\n"), key=len)
+        assert font.length_px(longest) <= 300 < larger.length_px(longest)
+    assert fitting("endless " * 100, SANS, False, 40, 300).height_px < 8, "it ends, though it does not fit"
+
+
+def test_a_file_that_is_no_font(tmp_path):
+    (tmp_path / "notes.ttf").write_text("no font")
+    for file in (tmp_path / "notes.ttf", tmp_path / "nowhere.ttf"):
+        with pytest.raises(InputError, match=f"{file.name}: cannot be read.*TTF, OTF or TTC"):
+            Lettering(str(file), bold=False, height_px=20)
+
+
+class TestFonts:
+    @pytest.fixture(autouse=True)
+    def linux(self, monkeypatch):
+        monkeypatch.setattr(sys, "platform", "linux")
+
+    @pytest.fixture
+    def matcher(self, tmp_path, monkeypatch):
+        """A PATH with nothing but an fc-match that says what it is told to."""
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+        def says(answer):
+            program = tmp_path / "fc-match"
+            asked = "assert sys.argv[1] == 'sans-serif:lang=ja'"
+            program.write_text(f"#!{sys.executable}\nimport sys\n{asked}\nprint({answer!r}, end='')\n")
+            program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+        return says
+
+    def test_english_needs_none(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert find_font("en") == ""
+
+    def test_the_match_that_has_the_languages_letters(self, matcher):
+        matcher("/fonts/gothic.ttf\nen|fr|ja|zh-cn")
+        assert find_font("ja") == "/fonts/gothic.ttf"
+
+    @pytest.mark.parametrize("answer", ["/fonts/sans.ttf\nen|jam|fr", "", "/fonts/sans.ttf\n"])
+    def test_a_match_without_them_is_none(self, matcher, answer):
+        matcher(answer)
+        with pytest.raises(InputError, match=r"'ja'.*font_file"):
+            find_font("ja")
+
+    def test_without_a_matcher_one_has_to_be_named(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(InputError, match=r"'ja'.*fonts-ipafont-gothic.*font_file"):
+            find_font("ja")
+
+    @pytest.mark.parametrize("platform", ["win32", "darwin"])
+    def test_windows_and_macos_bring_one_along(self, monkeypatch, tmp_path, platform):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr(sys, "platform", platform)
+        monkeypatch.setitem(lettering._FONTS, "ja", ("nowhere.ttc", SANS))
+        assert find_font("ja") == SANS
+        monkeypatch.setitem(lettering._FONTS, "ja", ("nowhere.ttc",))
+        with pytest.raises(InputError, match="font_file"):
+            find_font("ja")
+
+    def test_this_machines_has_japanese_letters(self):
+        try:
+            font = Lettering(find_font("ja"), bold=False, height_px=30)
+        except InputError as error:
+            pytest.skip(str(error))
+        letters = [font.write(letter, "left").pixels for letter in "思鮮明かな"]
+        missing = font.write("\U0010fffe", "left").pixels
+        for pixels in letters:
+            assert pixels.any()
+            assert pixels.shape != missing.shape or (pixels != missing).any()
