@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rtgod.errors import RtgodError
-from rtgod.messages import Answer, Hello, Message, NotReady, Ranking, Run, RunEnd
+from rtgod.messages import Answer, Hello, Message, Run, RunEnd
 from stimulus.view import SERVER_LOST_S, DisplayState
 
 #: A flood of messages must not keep a frame from being drawn.
@@ -42,7 +42,7 @@ class Reporter(Protocol):
 class Link:
     """A server, as the display knows it.
 
-    What it says of a run that was under way before the display's began is passed over.
+    What it says of a run that was over when the display's began is passed over.
 
     Parameters
     ----------
@@ -66,8 +66,9 @@ class Link:
         self._heard_at_s = clock()
         self._is_lost = self._has_begun = False
         self._told: set[str] = set()
+        self._news_at_s = self._heard_at_s
         self._known: Answer | None = None  # before the last call
-        self._earlier: tuple[str, int] | None = None
+        self._earlier_run_id: str | None = None
 
     def poll(self) -> list[Message]:
         """What came in since the last call, oldest first."""
@@ -82,18 +83,25 @@ class Link:
             known = self._state.server
             if isinstance(message, Hello) and known is not None and message.bundle_id != known.bundle_id:
                 self._state.answer = None  # it was about other candidates
-            self._state.update(message)
+            if self._state.update(message):
+                self._news_at_s = now_s
         if messages:
             self._heard_at_s = now_s
         self._notice(now_s - self._heard_at_s > SERVER_LOST_S)
-        self._notice_going_on()
         return messages
 
     def begin(self) -> None:
-        """The display's run begins now: one of which more than the first volume was answered before is another."""
-        self._has_begun = True
-        if self._known is not None and self._known.index > 0:
-            self._earlier = self._known.run_id, self._known.index
+        """The display's run begins now; one that the server has answered volumes of is over, or began too early."""
+        self._has_begun, answer = True, self._known
+        if answer is None or answer.index == 0 or answer.run_id != self._state.run_id:
+            return
+        if answer.run_id in self._state.ended_runs or self._clock() - self._news_at_s > SERVER_LOST_S:
+            self._earlier_run_id = answer.run_id
+        else:
+            self._tell(
+                f"the server's run {answer.run_id} had {answer.index + 1} volumes before the trigger came here: is the "
+                "number of dummies right? What is shown may be about another trial"
+            )
 
     def rejoin(self) -> None:
         """The display's run has begun before: it is the one that is under way."""
@@ -130,9 +138,9 @@ class Link:
         return self._state.run_id in ended and not self._is_of_another_run()
 
     def _is_of_another_run(self) -> bool:
-        """Whether what the server says is about a run that was under way before the display's began."""
+        """Whether what the server says is about an earlier run than the display's."""
         if self._has_begun:
-            return self._earlier is not None and self._earlier[0] == self._state.run_id
+            return self._earlier_run_id is not None and self._earlier_run_id == self._state.run_id
         answer = self._state.answer
         return answer is not None and answer.index > 0
 
@@ -142,25 +150,13 @@ class Link:
         try:
             yield
         except RtgodError as error:
-            self._tell_once(f"the run goes on without the server: {error}")
-
-    def _tell_once(self, line: str) -> None:
-        if line not in self._told:
-            self._told.add(line)
-            self._tell(line)
+            line = f"the run goes on without the server: {error}"
+            if line not in self._told:
+                self._told.add(line)
+                self._tell(line)
 
     def _notice(self, is_lost: bool) -> None:
         if is_lost != self._is_lost:
             self._is_lost = is_lost
             gone = f"the server was not heard for {SERVER_LOST_S:g} s; the run goes on without feedback"
             self._tell(gone if is_lost else "the server is heard again")
-
-    def _notice_going_on(self) -> None:
-        """An earlier run that goes on has the display's volumes, and they are not those of its schedule."""
-        match self._earlier, self._state.answer:
-            case (str(run_id), int(last)), Ranking() | NotReady() as answer if answer.run_id == run_id:
-                if answer.index > last:
-                    self._tell_once(
-                        f"the server's run {run_id} was under way when this one began: its answers are not shown; stop "
-                        "both, and start the scanner when this program waits for it"
-                    )

@@ -127,10 +127,15 @@ class TestRuns:
         assert not desk.link.has_ended([RunEnd("run-9", 20)])
         assert desk.link.has_ended([HELLO, RunEnd("run-1", 20)])
 
-    def test_one_that_was_under_way_is_another(self, desk):
-        desk.hears(run_header(20), ranking(7))
+    def heard_before(self, desk, *messages):
+        """What the server said that nobody heard of since but that it is there."""
+        desk.hears(run_header(20), ranking(7), *messages)
+        for _ in range(6):
+            desk.hears(HELLO, ranking(7), at_s=desk.now_s + 1.0)
         assert desk.link.run is None
-        desk.hears()
+
+    def test_one_that_was_over_is_another(self, desk):
+        self.heard_before(desk)
         desk.link.begin()
         assert (desk.link.run, desk.link.answer) == (None, None)
         assert not desk.link.has_ended([RunEnd("run-1", 20)])
@@ -143,16 +148,27 @@ class TestRuns:
         assert desk.reports == [("started", 1.0, "", ""), ("rest", 2.0, "run-2", "")]
         assert desk.told == []
 
-    def test_one_that_goes_on_is_told_once(self, desk):
+    def test_one_whose_end_was_heard_just_now_is_another(self, desk):
+        desk.hears(run_header(20), ranking(19), RunEnd("run-1", 20))
+        desk.hears()
+        desk.link.begin()
+        assert (desk.link.run, desk.link.answer) == (None, None)
+
+    def test_one_that_is_under_way_is_ours_and_told(self, desk):
+        desk.hears(ranking(6))
         desk.hears(ranking(7))
         desk.hears()
         desk.link.begin()
-        desk.hears(ranking(7))  # as to whoever connects
-        assert desk.told == []
-        desk.hears(ranking(8))
-        desk.hears(ranking(9))
+        assert desk.link.answer.index == 7
         assert len(desk.told) == 1
-        assert "run-1 was under way when this one began: its answers are not shown" in desk.told[0]
+        assert "run run-1 had 8 volumes before the trigger came here" in desk.told[0]
+
+    def test_one_that_follows_another_in_no_time_is_ours(self, desk):
+        self.heard_before(desk)
+        desk.hears(run_header(30, "run-2"), ranking(0, run_id="run-2"))
+        desk.link.begin()
+        assert desk.link.answer.run_id == "run-2"
+        assert desk.told == []
 
     def test_what_comes_with_the_trigger_is_ours_even_if_it_is_more_than_one_volume(self, desk):
         desk.hears(ranking(0), ranking(1))
