@@ -68,6 +68,8 @@ def refused(result, *words):
         "calibration.commands.calibrate",
         "calibration.commands.evaluate",
         "stimulus.commands",
+        "stimulus.paradigm_commands",
+        "stimulus.blinding_commands",
     ],
 )
 def test_importing_loads_nothing_heavy(package):
@@ -76,8 +78,8 @@ def test_importing_loads_nothing_heavy(package):
     assert done.stdout.strip() == "[]"
 
 
-COMMANDS = ["demo", "simulate", "calibrate", "evaluate", "report"]
-COMMANDS += ["serve", "replay", "status", "display", "journal", "keys"]
+COMMANDS = ["demo", "simulate", "scan", "calibrate", "evaluate", "report"]
+COMMANDS += ["serve", "replay", "status", "display", "stimulus", "unblind", "journal", "keys"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
