@@ -7,7 +7,9 @@ import math
 #: How long before it is due a picture is begun, in shares of a frame: at first, and at most. Begun a whole frame
 #: before, it might be in time for the refresh before that.
 _LEAD, _MOST = 0.6, 0.97
-#: One that comes so late took long to draw, and the next is begun so much earlier.
+#: Nor is it begun earlier than this, seconds: what comes in meanwhile waits for the picture after it.
+_LONGEST_S = 0.014
+#: One that comes so late took long to draw, and the next is begun earlier, by no more than this at once.
 _LATE, _EARLIER = 0.125, 0.25
 #: Share of a frame by which a picture may be begun too late and still be hoped to be in time.
 _HOPE = 0.1
@@ -42,8 +44,10 @@ class Flips:
 
     def flipped(self, at_s: float, due_s: float) -> None:
         """A picture was seen at `at_s`, and had been foretold for `due_s`."""
-        if self._last_s > -math.inf and at_s - due_s > _LATE * self._frame_s:
-            self.lead_s = min(self.lead_s + _EARLIER * self._frame_s, _MOST * self._frame_s)
+        late_s = at_s - due_s
+        if self._last_s > -math.inf and late_s > _LATE * self._frame_s:
+            earlier_s = min(late_s, _EARLIER * self._frame_s)
+            self.lead_s = min(self.lead_s + earlier_s, _MOST * self._frame_s, _LONGEST_S)
         self._last_s = at_s
 
     def skipped(self, due_s: float) -> None:

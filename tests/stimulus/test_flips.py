@@ -32,14 +32,26 @@ def test_refreshes_that_pass_are_counted():
     assert flips.next_s(1.58) == pytest.approx(1.6)
 
 
-def test_a_refresh_that_was_missed_lets_the_next_begin_earlier_but_never_a_frame_before():
+@pytest.mark.parametrize(("frame_s", "most_s"), [(1 / 60, 0.014), (1 / 120, 0.97 / 120)])
+def test_a_refresh_that_was_missed_lets_the_next_begin_earlier_but_never_a_frame_before(frame_s, most_s):
+    flips = Flips(frame_s)
+    flips.flipped(1.0, 0.9)
+    flips.flipped(1.0 + 2 * frame_s, 1.0 + frame_s)
+    assert flips.lead_s == pytest.approx(min(0.85 * frame_s, most_s))
+    for n in range(2, 8):
+        flips.flipped(1.0 + 2 * n * frame_s, 1.0 + (2 * n - 1) * frame_s)
+    assert flips.lead_s == pytest.approx(most_s)
+    assert flips.next_s(1.0 + 14 * frame_s) == pytest.approx(1.0 + 15 * frame_s)
+
+
+def test_a_picture_that_is_shown_when_it_is_ready_teaches_how_long_it_took():
     flips = started()
-    flips.flipped(1.04, 1.02)
-    assert flips.lead_s == pytest.approx(0.017)
-    for n in range(5):
-        flips.flipped(1.08 + n * 0.04, 1.06 + n * 0.04)
-    assert flips.lead_s < FRAME_S
-    assert flips.next_s(1.24) == pytest.approx(1.26)
+    flips.flipped(1.024, 1.02)
+    assert flips.lead_s == pytest.approx(0.014)  # and no more
+    quick = Flips(FRAME_S / 2)
+    quick.flipped(1.0, 0.9)
+    quick.flipped(1.012, 1.01)
+    assert quick.lead_s == pytest.approx(0.008)
 
 
 def test_what_clocks_and_monitors_are_off_by_changes_nothing():

@@ -96,7 +96,7 @@ class TestTiming:
 
     def test_slow_drawing_is_learned_from(self, tmp_path):
         run = seeing(3, 2.0)
-        lab = played(tmp_path, run, stage=Stage(draw_s=0.014, keys=pulses(1.0, 9.0)), paradigm=Paradigm.TRAINING)
+        lab = played(tmp_path, run, stage=Stage(draw_s=0.0135, keys=pulses(1.0, 9.0)), paradigm=Paradigm.TRAINING)
         assert max(map(abs, errors_s(lab, run))) <= FRAME_S / 2 + 1e-5
 
     def test_a_monitor_that_is_not_quite_as_fast_as_said_is_kept_in_step_with(self, tmp_path):
