@@ -1,4 +1,4 @@
-"""Draws a `Screen` in a PsychoPy window: the only module that knows PsychoPy, imported only to open a window."""
+"""Draws a `Screen` in a PsychoPy window; PsychoPy is imported only to open one."""
 
 from __future__ import annotations
 
