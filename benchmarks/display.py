@@ -32,6 +32,7 @@ from stimulus.metronome import Metronome
 from stimulus.paradigm import Paradigm, Script
 from stimulus.player import Operator, Outcome, Player
 from stimulus.preview import made_up_ranking
+from stimulus.priority import hurried
 from stimulus.protocol import ProtocolSettings
 from stimulus.record import RunRecord
 from stimulus.schedule import Schedule, feedback_run
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.publish:
         publish()
         return 0
-    with offscreen(*DEFAULT_SIZE_PX), _staged() as stage, tempfile.TemporaryDirectory() as folder:
+    with hurried(), offscreen(*DEFAULT_SIZE_PX), _staged() as stage, tempfile.TemporaryDirectory() as folder:
         figures = drawing(stage) | played(stage, Path(folder), max(2, round(options.seconds / TRIAL_S)))
     print_all(figures)
     if options.json:
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _staged() -> Iterator[PsychopyStage]:
     stage = PsychopyStage(MONITOR, off_screen=True, tones=False)
     try:
-        stage.load((), 12.0)
+        stage.load((), 12.0, names=NAMES)
         yield stage
     finally:
         stage.close()

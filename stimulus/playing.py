@@ -27,6 +27,7 @@ from stimulus.metronome import Metronome
 from stimulus.notes import Operator
 from stimulus.paradigm import Paradigm, Script
 from stimulus.player import Outcome, Player
+from stimulus.priority import hurried
 from stimulus.record import RunRecord
 from stimulus.schedule_files import read_schedule
 from stimulus.seal import open_sealed
@@ -154,6 +155,7 @@ def play(inputs: Inputs, place: Place, tell: Callable[[str], object]) -> Outcome
         tell(f"{missing} of {len(candidates.ids)} candidates have no picture; their names are shown")
     with ExitStack() as stack:
         stopped = stack.enter_context(stopping_on_signals())
+        stack.enter_context(hurried())
         stage = stack.enter_context(opened(settings, off_screen=chosen is Backend.OFFSCREEN))
         load(stage, script)
         link = stack.enter_context(_linked(place.server, place, stage.now, tell)) if place.server else None
