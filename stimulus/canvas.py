@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stimulus.lettering import LEFT_OF, Align, Drawing, fitting, lettering
+from stimulus.lettering import LEFT_OF, Align, Drawing, fitting, lettering, written
 
 _COS_SIN = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}
 #: So many texts and small pictures stay with the graphics card.
@@ -121,17 +121,34 @@ class Canvas:
         room_px = 0.96 * self.width if room_px is None else room_px
         letters = fitting(words, self._font_file, bold, int(height_px), room_px)
         key = (words, letters.height_px, bold, align)
-        self.picture(self.kept(key, lambda: letters.write(words, align)), x, y, colour=colour, opacity=opacity)
+        self.picture(self.kept(key, lambda: written(letters, words, align)), x, y, colour=colour, opacity=opacity)
+
+    def prepare(self, words: str, height_px: int, *, bold: bool, align: Align) -> None:
+        """Write a text that may be shown later."""
+        written(lettering(self._font_file, bold, height_px), words, align)
 
     def length_px(self, line: str, height_px: int, *, bold: bool) -> float:
         """How long a line of text would be."""
         return lettering(self._font_file, bold, height_px).length_px(line)
 
-    def picture(self, texture: Texture, x: float, y: float, *, colour: str = "#ffffff", opacity: float = 1) -> None:
-        """Draw a texture, pixel by pixel."""
+    def picture(
+        self,
+        texture: Texture,
+        x: float,
+        y: float,
+        side_px: int | None = None,
+        *,
+        colour: str = "#ffffff",
+        opacity: float = 1,
+    ) -> None:
+        """Draw a texture: pixel by pixel, or as a square of that size."""
         gl = self._gl
+        width, height = texture.width, texture.height
         left, bottom = round(x) + texture.left, round(y) + texture.bottom
-        right, top = left + texture.width, bottom + texture.height
+        if side_px is not None:
+            width = height = side_px
+            left, bottom = round(x) - side_px // 2, round(y) - side_px // 2
+        right, top = left + width, bottom + height
         gl.glColor4f(*_rgb(colour), opacity)
         gl.glEnable(gl.GL_TEXTURE_2D)
         gl.glBindTexture(gl.GL_TEXTURE_2D, texture.number)
@@ -169,15 +186,15 @@ class Canvas:
         gl.glGenTextures(1, number)
         gl.glBindTexture(gl.GL_TEXTURE_2D, number)
         for name, value in (
-            (gl.GL_TEXTURE_MIN_FILTER, gl.GL_NEAREST),
-            (gl.GL_TEXTURE_MAG_FILTER, gl.GL_NEAREST),
+            (gl.GL_TEXTURE_MIN_FILTER, gl.GL_NEAREST if is_mask else gl.GL_LINEAR),
+            (gl.GL_TEXTURE_MAG_FILTER, gl.GL_NEAREST if is_mask else gl.GL_LINEAR),
             (gl.GL_TEXTURE_WRAP_S, gl.GL_CLAMP_TO_EDGE),
             (gl.GL_TEXTURE_WRAP_T, gl.GL_CLAMP_TO_EDGE),
         ):
             gl.glTexParameteri(gl.GL_TEXTURE_2D, name, value)
         gl.glPixelStorei(gl.GL_UNPACK_ALIGNMENT, 1)
-        pixels = drawing.pixels.tobytes()
-        gl.glTexImage2D(gl.GL_TEXTURE_2D, 0, kind, width, height, 0, kind, gl.GL_UNSIGNED_BYTE, pixels)
+        pixels = np.ascontiguousarray(drawing.pixels)
+        gl.glTexImage2D(gl.GL_TEXTURE_2D, 0, kind, width, height, 0, kind, gl.GL_UNSIGNED_BYTE, pixels.ctypes.data)
         return Texture(number.value, width, height, drawing.left, drawing.bottom, is_mask)
 
 

@@ -76,10 +76,11 @@ class Lettering:
         #: Letters may reach a little over their ends.
         self._pad_px = height_px // 4 + 1
         self._letters: dict[str, tuple[Array, int]] = {}
+        self.length_px = lru_cache(maxsize=8192)(self._length_px)
 
-    def length_px(self, line: str) -> int:
+    def _length_px(self, line: str) -> int:
         """How long a line of text is."""
-        return sum(self._letter(letter)[1] for letter in line)
+        return sum([self._letter(letter)[1] for letter in line])
 
     def write(self, words: str, align: Align) -> Drawing:
         """Lines of text, the middle between the first one's top and the last one's bottom at their position."""
@@ -103,20 +104,29 @@ class Lettering:
 
     def _letter(self, letter: str) -> tuple[Array, int]:
         """Its pixels, with room on both sides, and how far the next one is."""
+        if letter not in self._letters:
+            self._letters[letter] = self._draw(letter)
+        return self._letters[letter]
+
+    def _draw(self, letter: str) -> tuple[Array, int]:
         from PIL import Image, ImageDraw
 
-        if letter not in self._letters:
-            advance = round(self._font.getlength(letter))
-            image = Image.new("L", (advance + 2 * self._pad_px, self._line_px))
-            ImageDraw.Draw(image).text((self._pad_px, 0), letter, 255, self._font)
-            self._letters[letter] = np.asarray(image), advance
-        return self._letters[letter]
+        advance = round(self._font.getlength(letter))
+        image = Image.new("L", (advance + 2 * self._pad_px, self._line_px))
+        ImageDraw.Draw(image).text((self._pad_px, 0), letter, 255, self._font)
+        return np.asarray(image), advance
 
 
 @lru_cache(maxsize=256)
 def lettering(font_file: str, bold: bool, height_px: int) -> Lettering:
     """The same for the same font and size; see `Lettering`."""
     return Lettering(font_file, bold, height_px)
+
+
+@lru_cache(maxsize=8192)
+def written(letters: Lettering, words: str, align: Align) -> Drawing:
+    """What `letters.write` gives, kept: a participant's ten new names are then on the screen in no time."""
+    return letters.write(words, align)
 
 
 @lru_cache(maxsize=512)

@@ -6,7 +6,7 @@ import math
 import string
 import time
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import islice, pairwise
 from statistics import median
 from typing import Any
 
@@ -20,7 +20,7 @@ from stimulus.paradigm import Tone
 from stimulus.scene import Choice, Picture, Scene, Thermometer
 from stimulus.settings import MonitorSettings
 from stimulus.triggers import KeyPress
-from stimulus.view import N_ROWS, Row, Screen
+from stimulus.view import N_ROWS, Row, Screen, readable
 from stimulus.window import BEST_BAR, BRIGHT, DEFAULT_SIZE_PX, PLAIN, QUIET, TRACK, PsychopyWindow
 
 #: Pictures of candidates are kept so large, and smaller where all of them would take more memory than that.
@@ -28,6 +28,8 @@ _PICTURE_PX = 256
 _PICTURES_BYTES = 256e6
 #: Size of the words beneath them, of the canvas's unit.
 _LABEL = 0.026
+#: So many candidates' names are written beforehand.
+_N_READY = 4000
 _THERMOMETER_DEG = (1.5, 11.0)
 _TONES_HZ = {Tone.BEGIN: 880.0, Tone.END: 587.0}
 _TONE_S = 0.2
@@ -88,7 +90,7 @@ class PsychopyStage(PsychopyWindow):
         self._width_px = int(self._window.size[0]) if off_screen else self.screen_size_px[0]
         self._monitor, self._close_key = monitor, close_key
         self._images: dict[tuple[str, float], Texture] = {}
-        self._pictures: dict[str, Array] = {}
+        self._pictures: dict[str, Drawing] = {}
         try:
             self._degree_px = self._pixels(1.0)
             if full_screen:
@@ -158,8 +160,12 @@ class PsychopyStage(PsychopyWindow):
             self._images[file, size_deg] = self._canvas.texture(Drawing.centred(pixels))
         files = list(pictures)
         side_px = min(_PICTURE_PX, int((_PICTURES_BYTES / 3 / max(len(files), 1)) ** 0.5))
-        self._pictures = {file: _read_image(file, side_px, square=True) for file in files}
+        self._pictures = {file: Drawing.centred(_read_image(file, side_px, square=True)) for file in files}
+        names = list(names)
         self._warm("".join(sorted({*string.printable.strip()}.union(*names))))
+        for name in islice(map(readable, names), _N_READY):
+            for rank in (0, 1):  # the first of a ranking, and another
+                self._canvas.prepare(name, self._sizes(rank)[0], bold=rank == 0, align="right")
 
     def _warm(self, letters: str) -> None:
         """Draw everything once, unseen: what is drawn for the first time takes longer."""
@@ -201,8 +207,8 @@ class PsychopyStage(PsychopyWindow):
         if not picture.file or picture.strength < 1:
             canvas.rectangle(round(x), round(y), side, side, TRACK)
         if picture.file:
-            texture = canvas.kept((picture.file, side), lambda: _scaled(self._pictures[picture.file], side))
-            canvas.picture(texture, x, y, opacity=picture.strength)
+            texture = canvas.kept(picture.file, lambda: self._pictures[picture.file])
+            canvas.picture(texture, x, y, side, opacity=picture.strength)
         if picture.label:
             size, below = _LABEL * canvas.unit, y - side / 2 - 0.024 * canvas.unit
             canvas.text(picture.label, x, below, size, PLAIN, opacity=picture.strength, room_px=1.25 * side)
@@ -277,12 +283,6 @@ def _read_image(file: str, side_px: int, *, square: bool = False) -> Array:
     scale = side_px / max(picture.size)
     size = max(round(scale * picture.width), 1), max(round(scale * picture.height), 1)
     return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
-
-
-def _scaled(square: Array, side_px: int) -> Drawing:
-    from PIL import Image
-
-    return Drawing.centred(np.asarray(Image.fromarray(square).resize((side_px, side_px), Image.Resampling.BILINEAR)))
 
 
 def _tones() -> dict[Tone, Any]:
