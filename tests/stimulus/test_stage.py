@@ -160,7 +160,8 @@ def test_a_projection_shows_the_plain_screen_mirrored_and_turned(painted, scene,
     if mirrored:
         expected = expected[:, ::-1]
     expected = np.rot90(expected, -rotated_deg // 90)
-    np.testing.assert_array_equal(painted(f"{mirrored}_{rotated_deg}", scene), expected)
+    # Pictures that are scaled are rounded where they are drawn.
+    np.testing.assert_allclose(painted(f"{mirrored}_{rotated_deg}", scene), expected, atol=2 if scene == "grid" else 0)
 
 
 @pytest.mark.parametrize("setup", ["plain", "high"])
