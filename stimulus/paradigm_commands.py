@@ -185,10 +185,10 @@ def _deal_categories(
     if table is None:
         raise InputError("which categories? Give a table of them with --categories")
     dealt = deal(list(read_names(table)), n_runs, protocol.n_trials - n_free, rng)
-    if not n_free:
-        return dealt
-    with_free = [[*run, *[""] * n_free] for run in dealt]
-    return [[run[i] for i in rng.permutation(len(run))] for run in with_free]
+    for run in dealt:
+        for place in sorted(rng.choice(protocol.n_trials, n_free, replace=False).tolist()):
+            run.insert(place, "")
+    return dealt
 
 
 @stimulus.command()

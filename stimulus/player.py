@@ -216,12 +216,20 @@ class Player:
         situation = Situation(
             self._shown.answer, self._shown.target, self._responses.choice(step), self._responses.category_of(step)
         )
-        scene = self._script.at(step, (run_s - step.onset_s) / self._speed, situation)
+        scene = self._script.at(step, self._since_s(step, at_s, run_s), situation)
         if not self._script.shows_feedback(step):
             return scene
         # As of the frame before, so that the first picture of an answer differs from it.
         self._easing.aim(scene, at_s - self._stage.frame_s)
         return self._easing.at(at_s)
+
+    def _since_s(self, step: Step, at_s: float, run_s: float) -> float:
+        """How long a step is on, counted from its first picture: then each flash lasts as many frames as any other."""
+        if step is not self._step:
+            return self._stage.frame_s / 2
+        if self._onset_s > -math.inf:
+            return at_s - self._onset_s
+        return (run_s - step.onset_s) / self._speed  # its first picture was another display's
 
     def _draw(self, scene: Screen, step: Step | None, due_s: float) -> None:
         flip_s = self._stage.draw(scene, due_s)

@@ -91,9 +91,10 @@ class Inputs:
             pictures = self._read_pictures(settings.feedback.view, candidates.ids)
         shown = {step.stimulus for step in schedule.steps}
         images = find_images(self.images) if self.images else {}
+        words = tuple(names[category] for category in candidates.ids)
         return Script(
             self.paradigm, schedule, LANGUAGES[settings.language],
-            {name: str(path) for name, path in images.items() if name in shown}, names, candidates.names, pictures,
+            {name: str(path) for name, path in images.items() if name in shown}, names, words, pictures,
             tuple(self.choices), settings.feedback, settings.image_deg, settings.flash_hz,
         )  # fmt: skip
 

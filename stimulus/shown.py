@@ -17,7 +17,7 @@ _N_FIRST = 10
 
 
 class ShownAnswer:
-    """The newest answer, as it is to be shown.
+    """The newest answer, as it is to be shown; the newest ranking as long as its trial lasts.
 
     Parameters
     ----------
@@ -51,9 +51,17 @@ class ShownAnswer:
         target = self._target_of(answer, step)
         if answer is self._given[0] and target == self._given[1]:
             return
-        self._given = self.answer, self.target = answer, target
+        self._given = answer, target
         if answer is not None and self._instead is not None:
-            self.answer, self.target = self._instead.shown(answer, target)
+            answer, target = self._instead.shown(answer, target)
+        # What a trial has shown stays, though its last volume is followed by others, or one of its volumes is bad.
+        if not (isinstance(answer, NotReady) and self._is_of(step)):
+            self.answer, self.target = answer, target
+
+    def _is_of(self, step: Step | None) -> bool:
+        """Whether the answer that is shown is about the step's trial."""
+        block = None if step is None else self._script.schedule.block_of(step)
+        return isinstance(self.answer, Ranking) and block is not None and self.answer.block == block
 
     def is_news(self, step: Step | None) -> bool:
         """Whether a picture that is drawn in `step` shows the answer for the first time."""

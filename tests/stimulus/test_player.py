@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -116,6 +117,19 @@ class TestTiming:
         assert [on for _, on in changes] == [True, False] * 4
         for number, (at_s, _) in enumerate(changes):
             assert at_s == pytest.approx(2.0 + number * 0.25, abs=FRAME_S / 2 + 1e-5)
+
+    @pytest.mark.parametrize("phase", [0.02, 0.25, 0.5, 0.75, 0.98])
+    def test_every_flash_lasts_as_many_frames(self, tmp_path, phase):
+        jitter = np.random.default_rng(0).uniform(-0.002, 0.002, 1000)
+        stage = Stage(keys=pulses(START_S + phase * FRAME_S, 6.0), waits=False)
+        draw = stage.draw
+        stage.draw = lambda scene, due_s: draw(scene, due_s + jitter[len(stage.drawn)])
+        lab = played(tmp_path, seeing(1, 2.0), paradigm=Paradigm.TRAINING, stage=stage)
+        shown = [(at_s, bool(getattr(scene, "pictures", None))) for at_s, scene in lab.stage.drawn]
+        changes = [at_s for (_, was), (at_s, on) in pairwise(shown) if on != was]
+        assert len(changes) == 8
+        frames = np.diff(changes) / FRAME_S
+        assert np.rint(frames).tolist() == [15.0] * 7
 
     def test_what_does_not_change_is_drawn_each_half_second(self, tmp_path):
         lab = played(tmp_path, seeing(), trigger=(), stopped_at_s=20.0, outcome=Outcome.STOPPED)
@@ -370,6 +384,14 @@ class TestFeedback:
         assert not any(has_result(scene) for at_s, scene in lab.stage.drawn if 1.1 < at_s < 17)
         assert lab.table("shown") == []
         assert not any(kind == "shown" for kind, *_ in lab.server.reports)
+
+    def test_a_trials_ranking_stays_when_a_volume_after_it_has_none(self, tmp_path):
+        says = [*hellos(17), (4.2, ranking(3)), (4.7, not_ready(4, Reason.MOTION)), (7.6, not_ready(6))]
+        lab = played(tmp_path, imagining("n01", "n02"), says=says)
+        assert [row["index"] for row in lab.table("shown")] == ["3"]
+        for at_s in (4.9, 7.9, 8.9):
+            assert lab.stage.scene_at(at_s).thermometer.level == pytest.approx(10 / 11)
+        assert not has_result(lab.stage.scene_at(11.4))
 
     def test_an_answer_that_the_server_repeats_is_told_once(self, tmp_path):
         says = [*hellos(10), (4.2, ranking(3)), (4.7, ranking(3)), (4.9, ranking(3))]
