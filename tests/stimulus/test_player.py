@@ -356,6 +356,17 @@ class TestFeedback:
         assert all(0 <= step < 0.2 for step in rising)
         assert levels[18] == pytest.approx(10 / 11)
 
+    def test_nothing_glides_from_one_trial_to_the_next(self, tmp_path):
+        after = FeedbackSettings(when=When.AFTER)
+        says = [*hellos(17), (4.2, ranking(3)), (10.7, ranking(9, block=1, order=[2, 1, 0]))]
+        lab = played(tmp_path, imagining("n01", "n02"), says=says, feedback=after)
+        seen = [
+            (at_s, scene.thermometer.level) for at_s, scene in lab.stage.drawn if getattr(scene, "thermometer", None)
+        ]
+        for begins_s in (7.5, 14.0):
+            first = next(level for at_s, level in seen if at_s > begins_s - FRAME_S)
+            assert 0 < first < 0.2
+
     def test_what_the_table_says(self, tmp_path):
         says = [*hellos(10), (3.2, not_ready(2, Reason.MOTION)), (4.2, ranking(3)), (7.2, ranking(6, order=[3, 1, 0]))]
         lab = played(tmp_path, imagining("n01"), says=says)
