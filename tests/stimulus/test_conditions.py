@@ -14,6 +14,7 @@ from rtgod.journal import JournalWriter
 from rtgod.messages import Event, Hello, NotReady, Ranking, Reason, RunEnd
 from rtgod.settings import RankingSettings
 from stimulus.conditions import Condition, ConditionKind, open_feedback, runs_to_yoke
+from stimulus.feedback import percentile
 from tests import small
 from tests.journals import record
 
@@ -261,3 +262,30 @@ def test_a_condition_that_means_nothing_is_refused():
         Condition(ConditionKind.YOKED)
     with pytest.raises(InputError, match="negative"):
         Condition(ConditionKind.SHUFFLED, seed=-1)
+
+
+def test_shuffled_feedback_does_not_follow_the_decoder():
+    """True feedback rises as the target climbs; over many shufflings the sham's level knows nothing of it."""
+    rng = np.random.default_rng(0)
+    n_candidates, n_trials = 60, 20
+    names = [f"thing {n}" for n in range(n_candidates)]
+    trials = []
+    for trial in range(n_trials):
+        target = int(rng.integers(n_candidates))
+        evidence = rng.standard_normal(n_candidates)
+        evidence[target] += 3 * trial / n_trials
+        order = np.argsort(-evidence)
+        top = tuple(names[place] for place in order[:10])
+        trials.append((replace(small.RANKING, order=order, scores=evidence[order], top=top), target))
+
+    def slope(feedback):
+        levels = [percentile(*feedback.shown(ranking, target)) for ranking, target in trials]
+        return np.polyfit(np.arange(n_trials), levels, 1)[0]
+
+    def opened(condition):
+        return open_feedback(condition, names, [f"n{n}" for n in range(n_candidates)])
+
+    real = slope(opened(Condition(ConditionKind.REAL)))
+    sham = np.array([slope(opened(Condition(ConditionKind.SHUFFLED, seed=seed))) for seed in range(200)])
+    assert real > 2.5 * sham.std()
+    assert abs(sham.mean()) < 4 * sham.std() / np.sqrt(len(sham))
