@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 
-#: How long before it is due a picture is begun, in shares of a frame: at first, and at most. Begun a whole frame
+#: How long before it is due a picture is begun, in shares of a frame: at least, and at most. Begun a whole frame
 #: before, it might be in time for the refresh before that.
 _LEAD, _MOST = 0.6, 0.97
 #: Nor is it begun earlier than this, seconds: what comes in meanwhile waits for the picture after it.
 _LONGEST_S = 0.014
-#: One that comes so late took long to draw, and the next is begun earlier, by no more than this at once.
-_LATE, _EARLIER = 0.125, 0.25
+#: Drawing may take so much longer than it lately did at most; and seconds for whatever else holds a program up.
+_LONGER, _MARGIN_S = 1.25, 0.003
+#: What drawing lately took at most is forgotten by this share with each picture.
+_FORGOTTEN = 0.01
 #: Share of a frame by which a picture may be begun too late and still be hoped to be in time.
 _HOPE = 0.1
 
@@ -32,6 +34,7 @@ class Flips:
     def __init__(self, frame_s: float) -> None:
         self._frame_s = frame_s
         self._last_s = -math.inf
+        self._drawing_s = 0.0
         self.lead_s = _LEAD * frame_s
 
     def next_s(self, now_s: float) -> float:
@@ -42,13 +45,12 @@ class Flips:
         n_frames = math.ceil((ready_s - self._last_s) / self._frame_s - _HOPE)
         return self._last_s + max(n_frames, 1) * self._frame_s
 
-    def flipped(self, at_s: float, due_s: float) -> None:
-        """A picture was seen at `at_s`, and had been foretold for `due_s`."""
-        late_s = at_s - due_s
-        if self._last_s > -math.inf and late_s > _LATE * self._frame_s:
-            earlier_s = min(late_s, _EARLIER * self._frame_s)
-            self.lead_s = min(self.lead_s + earlier_s, _MOST * self._frame_s, _LONGEST_S)
+    def flipped(self, at_s: float, drawing_s: float) -> None:
+        """A picture was seen at `at_s`; drawing it, without waiting for the refresh, had taken `drawing_s`."""
         self._last_s = at_s
+        self._drawing_s = max(drawing_s, (1 - _FORGOTTEN) * self._drawing_s)
+        most_s = min(_MOST * self._frame_s, _LONGEST_S)
+        self.lead_s = min(max(_LEAD * self._frame_s, _LONGER * self._drawing_s + _MARGIN_S), most_s)
 
     def skipped(self, due_s: float) -> None:
         """The refresh at `due_s` was let pass, for there was nothing new to draw."""

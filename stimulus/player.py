@@ -45,6 +45,8 @@ class Stage(Protocol):
     """Where scenes are drawn."""
 
     frame_s: float
+    #: How long the last scene took to draw, without waiting for a refresh.
+    drawing_s: float
 
     def now(self) -> float:
         """Seconds of the display's clock."""
@@ -233,7 +235,7 @@ class Player:
 
     def _draw(self, scene: Screen, step: Step | None, due_s: float) -> None:
         flip_s = self._stage.draw(scene, due_s)
-        self._flips.flipped(flip_s, due_s)
+        self._flips.flipped(flip_s, self._stage.drawing_s)
         is_news = self._shown.is_news(step)
         changed = "same" if scene == self._drawn else "scene"
         if step is not self._step:

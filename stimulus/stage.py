@@ -33,6 +33,8 @@ _N_READY = 4000
 _THERMOMETER_DEG = (1.5, 11.0)
 _TONES_HZ = {Tone.BEGIN: 880.0, Tone.END: 587.0}
 _TONE_S = 0.2
+#: Without a refresh to wait for, a flip takes no longer than this.
+_LONGEST_FLIP_S = 0.003
 #: A refresh rate that differs by more is another one than was said.
 _MOST_OFF = 0.03
 #: Refreshes that are timed, and those before, with which the window settles.
@@ -58,6 +60,8 @@ class PsychopyStage(PsychopyWindow):
     ----------
     frame_s : float
         From one refresh to the next.
+    drawing_s : float
+        How long the last screen took to draw, without waiting for a refresh.
 
     Raises
     ------
@@ -89,6 +93,7 @@ class PsychopyStage(PsychopyWindow):
         # A window that does not fill its screen has the screen's pixels.
         self._width_px = int(self._window.size[0]) if off_screen else self.screen_size_px[0]
         self._monitor, self._close_key = monitor, close_key
+        self.drawing_s = self._flipping_s = 0.0
         self._images: dict[tuple[str, float], Texture] = {}
         self._pictures: dict[str, Drawing] = {}
         try:
@@ -106,14 +111,24 @@ class PsychopyStage(PsychopyWindow):
         """Seconds of PsychoPy's clock."""
         return float(self._clock.getTime())
 
+    def prepare(self, screen: Screen) -> None:
+        """Draw a screen for the next flip to show."""
+        self._paint(screen)
+        self._canvas.finish()
+
     def draw(self, screen: Screen, due_s: float = -math.inf) -> float:
         """Show a screen; returns when, by PsychoPy's clock. Where no refresh is waited for, it is shown at `due_s`."""
-        self._paint(screen)
-        if not self._window.waitBlanking:
-            self._canvas.finish()
-            time.sleep(max(due_s - self.now(), 0.0))
+        begun_s = self.now()
+        self.prepare(screen)
+        ready_s = self.now()
+        self.drawing_s = ready_s - begun_s
+        if not self._window.waitBlanking and due_s - self._flipping_s > ready_s:
+            time.sleep(due_s - self._flipping_s - ready_s)
+        begun_s = self.now()
         self._window.flip()
-        return self.now()
+        flip_s = self.now()
+        self._flipping_s += 0.1 * (min(flip_s - begun_s, _LONGEST_FLIP_S) - self._flipping_s)
+        return flip_s
 
     def keys(self) -> list[KeyPress]:
         """What was pressed since the last call."""

@@ -107,7 +107,8 @@ class Stage:
     def draw(self, scene, due_s):
         if self._now_s >= self.fails_at_s:
             raise RuntimeError("the graphics card is gone")
-        self._now_s += self._draw_s(scene) if callable(self._draw_s) else self._draw_s
+        self.drawing_s = self._draw_s(scene) if callable(self._draw_s) else self._draw_s
+        self._now_s += self.drawing_s
         if self._waits:
             n = math.ceil((self._now_s - self._phase_s) / self._true_s - 1e-6)
             self._now_s = self._phase_s + n * self._true_s
