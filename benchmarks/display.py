@@ -90,6 +90,7 @@ def _staged() -> Iterator[PsychopyStage]:
 def drawing(stage: PsychopyStage) -> dict[str, float]:
     """Milliseconds for a frame of a ten-row ranking."""
     easing, first_ms, later_ms = Easing(), [], []
+    stage.draw(easing.target)
     for number in range(N_RANKINGS):
         ranking = made_up_ranking(N_CANDIDATES, number, None, number, sure=True)
         easing.aim(feedback_scene(View.LIST, ranking, None, NAMES, ENGLISH, {}), number)
