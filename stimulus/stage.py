@@ -7,7 +7,7 @@ import string
 import time
 from collections.abc import Iterable
 from itertools import islice, pairwise
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ _TONE_S = 0.2
 _LONGEST_FLIP_S = 0.003
 #: A refresh rate that differs by more is another one than was said.
 _MOST_OFF = 0.03
+#: One that takes longer or shorter than the usual one by more than this share is another number of them.
+_ONE_REFRESH = 0.3
 #: Refreshes that are timed, and those before, with which the window settles.
 _N_TIMED, _N_SETTLING = 60, 20
 
@@ -274,13 +276,17 @@ class PsychopyStage(PsychopyWindow):
                 f"the monitor refreshes {measured_hz:.1f} times in a second, the settings say {said_hz:g}: set the "
                 "graphics card, or frame_hz in the table [monitor]; where it is far more, switch vertical sync on"
             )
+        self.frame_s = 1 / measured_hz
 
     def _measured_hz(self) -> float:
         shown_s = []
         for _ in range(_N_SETTLING + _N_TIMED):
             self._window.flip()
             shown_s.append(self.now())
-        return 1 / median(after - before for before, after in pairwise(shown_s[_N_SETTLING:]))
+        between_s = [after - before for before, after in pairwise(shown_s[_N_SETTLING:])]
+        usual_s = median(between_s)
+        # Their mean is more exact, without those in which a refresh was missed.
+        return 1 / mean(each_s for each_s in between_s if abs(each_s / usual_s - 1) < _ONE_REFRESH)
 
 
 def _read_image(file: str, side_px: int, *, square: bool = False) -> Array:

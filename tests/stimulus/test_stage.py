@@ -257,7 +257,7 @@ with xvfb.offscreen(800, 600):
 
     # A window that does not fill its screen: a degree is as large as on the whole screen.
     stage = PsychopyStage(MonitorSettings(**good, full_screen=False, size_px=(400, 300)), tones=False)
-    said["degree"] = stage._degree_px
+    said["degree"], said["frame_s"] = stage._degree_px, stage.frame_s
     for name in ("missing", "text", "cut", "whole"):
         file = str(folder / f"{name}.png")
         refusal(f"image {name}", lambda: stage.load([file], 5.0))
@@ -322,6 +322,10 @@ def test_a_small_window_has_the_screens_degrees(said):
 def test_presses_come_once_with_their_names_and_the_displays_time(said):
     assert said["keys"] == [["t", True], ["5", True], ["num_1", True], ["escape", True]]
     assert said["no more keys"] == []
+
+
+def test_frames_are_as_long_as_was_measured(said):
+    assert said["frame_s"] == pytest.approx(1 / 59.94)
 
 
 def test_the_close_button_is_the_key_that_stops(said):
