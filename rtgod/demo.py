@@ -11,10 +11,9 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from rtgod.files import write_whole
-from rtgod.parts import STOP_TIMEOUT_S, Part, read_tsv, step
+from rtgod.parts import STOP_TIMEOUT_S, Part, heading, print_figures, read_tsv, step
 
 console = Console()
 
@@ -45,22 +44,23 @@ def demo(
         f"Everything goes to [bold]{folder}[/]. Network weights: [bold]{weights}[/] ({origin}).", highlight=False
     )
 
-    _heading("1. A simulated subject is scanned")
+    heading("1. A simulated subject is scanned")
     amount = ("--test-runs", "1", "--imagery-runs", str(int(imagery)), "--other-categories", "100")
     step("simulate", str(dataset), "--seed", str(seed), "--weights", weights, *amount)
-    _heading("2. A decoder is calibrated on the training runs")
+    heading("2. A decoder is calibrated on the training runs")
     step("calibrate", str(dataset), "--subject", "01", "--weights", weights, "--out", str(bundle))
-    _heading("3. A new run is decoded live: categories that the decoder was never trained on")
+    heading("3. A new run is decoded live: categories that the decoder was never trained on")
     runs = sorted((dataset / "sub-01").glob("ses-*Test*/func/*_bold.nii.gz"), key=lambda p: "imagery" in p.name)
     ready = _live(folder, bundle, runs, speed, backend)
-    _heading("4. What was decoded")
+    heading("4. What was decoded")
     results = folder / "results"
     step("report", str(ready["journal"]), "--bundle", str(bundle), "--dataset", str(dataset), "--out", str(results))
 
     figures = json.loads((results / "summary.json").read_text(encoding="utf-8"))
     figures |= _end_to_end(folder, runs)
     figures["wall_s"] = time.monotonic() - started_s
-    _print_figures(figures)
+    print_figures("The demo in figures", figures)
+    console.print("Chance: identification accuracy 0.5, median rank (n_candidates + 1) / 2.", highlight=False)
     pictures = sorted([*folder.glob("*.png"), *results.glob("*.png")])
     console.print("Pictures: " + ", ".join(str(p) for p in pictures), highlight=False, soft_wrap=True)
     if json_path:
@@ -107,17 +107,3 @@ def _end_to_end(folder: Path, runs: list[Path]) -> dict[str, float | int]:
         p50, p99 = np.percentile(shown, (50, 99))
         figures |= {"sent_to_shown_ms_p50": float(p50), "sent_to_shown_ms_p99": float(p99)}
     return figures
-
-
-def _print_figures(figures: dict[str, Any]) -> None:
-    table = Table(title="The demo in figures", title_justify="left")
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    for name, value in figures.items():
-        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
-    console.print(table)
-    console.print("Chance: identification accuracy 0.5, median rank (n_candidates + 1) / 2.", highlight=False)
-
-
-def _heading(text: str) -> None:
-    console.rule(f"[bold]{text}", align="left")

@@ -7,8 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
+
+from rich.console import Console
+from rich.table import Table
 
 from rtgod.errors import RtgodError
 
@@ -67,6 +71,21 @@ def step(*arguments: str) -> None:
     """Run one rtgod command to its end."""
     with Part(*arguments) as part:
         part.wait_end(_STEP_TIMEOUT_S)
+
+
+def heading(text: str) -> None:
+    """Say which of the steps comes next."""
+    Console().rule(f"[bold]{text}", align="left")
+
+
+def print_figures(title: str, figures: Mapping[str, object]) -> None:
+    """Print figures as a table."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for name, value in figures.items():
+        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+    Console().print(table)
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:

@@ -12,15 +12,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from rtgod.errors import InputError
 from rtgod.files import write_whole
 from rtgod.messages import Array
-from rtgod.parts import Part, read_tsv, step
+from rtgod.parts import Part, heading, print_figures, read_tsv, step
 
-console = Console(highlight=False, soft_wrap=True)
 #: After a run's last volume, its display and its source end within so long.
 _END_S = 60.0
 _FREE = "tcp://127.0.0.1:*"
@@ -49,21 +46,21 @@ def rehearse(
     settings = _write_settings(out, trials, view)
     categories = subject / "stimuli" / "categories.tsv"
     imagined = _imagined(categories, out)
-    _heading("1. A run is planned, and scanned with imagery that gets stronger")
+    heading("1. A run is planned, and scanned with imagery that gets stronger")
     plan = ("feedback", "--categories", str(imagined), "--runs", "1", "--seed", str(seed))
     step("stimulus", "plan", *plan, "--settings", str(settings), "--out", str(out / "plan"))
     schedule = next((out / "plan").glob("*_events.tsv"))
     run = out / "scan" / schedule.name.replace("_events.tsv", "_bold.nii.gz")
     step("scan", str(subject), str(schedule), "--out", str(run), "--strength", strength, "--seed", str(seed))
-    _heading("2. The order of true and sham feedback is drawn and sealed")
+    heading("2. The order of true and sham feedback is drawn and sealed")
     sealed = out / "session" / "conditions.sealed"
     step("stimulus", "seal", "--real", "1", "--shuffled", "1", "--seed", str(seed), "--out", str(sealed))
-    _heading("3. The session: the same run twice, with feedback")
+    heading("3. The session: the same run twice, with feedback")
     journal = _session(out, bundle, subject, run, schedule, settings, sealed, speed)
-    _heading("4. The session is over: unblinding")
+    heading("4. The session is over: unblinding")
     step("unblind", str(sealed), "--journal", str(journal))
     figures = figures_of(out / "session", schedule, speed)
-    _print(figures)
+    print_figures("The rehearsal in figures", figures)
     if json_path:
         write_whole(json_path, json.dumps(figures, indent=1) + "\n")
 
@@ -160,16 +157,3 @@ def _rank_correlation(levels: Array) -> float:
     """Spearman's correlation of the level with the trial's number; ties are broken by order, and are rare."""
     ranks = np.argsort(np.argsort(levels, kind="stable"), kind="stable")
     return float(np.corrcoef(np.arange(len(levels)), ranks)[0, 1])
-
-
-def _print(figures: dict[str, float | int | str]) -> None:
-    table = Table(title="The rehearsal in figures", title_justify="left")
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    for name, value in figures.items():
-        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
-    console.print(table)
-
-
-def _heading(text: str) -> None:
-    console.rule(f"[bold]{text}", align="left")
