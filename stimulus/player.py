@@ -268,8 +268,9 @@ class Player:
 
     def _linger(self, outcome: Outcome) -> None:
         """The last picture; and what the trigger's timing was."""
-        self._notes.tell(f"{self._record.name}: {outcome}; {self._metronome.summary()}")
-        now_s = self._stage.now()
+        now_s, summary = self._stage.now(), self._metronome.summary()
+        self._notes.log("triggers", now_s, value=summary.removeprefix("triggers: "))
+        self._notes.tell(f"{self._record.name}: {outcome}; {summary}")
         until_s = now_s + LINGER_S / self._speed
         self._draw(self._script.after(stopped=outcome is not Outcome.COMPLETE), None, self._flips.next_s(now_s))
         while self._stage.now() < until_s:
@@ -308,7 +309,8 @@ class Player:
             for line in self._metronome.pulse(at_s):
                 self._notes.warn(line)
             if self._metronome.n_bounced == n_bounced:
-                self._notes.log("trigger", at_s)
+                errors_s = self._metronome.errors_s[-1:]
+                self._notes.log("trigger", at_s, value="".join(f"{1e3 * error_s:+.2f} ms" for error_s in errors_s))
             if waited and (started_s := self._metronome.started_s) is not None:
                 if self._link is not None:
                     self._link.begin()

@@ -175,6 +175,13 @@ class TestTrigger:
         assert float(lab.log("started")[0]["clock_s"]) == pytest.approx(103.0)
         assert lab.stage.scene_at(2.9).message == ENGLISH.wait
 
+    def test_how_well_the_scanner_keeps_time_is_in_the_log(self, tmp_path):
+        trigger = [(START_S, "5"), (START_S + 1.004, "5"), (START_S + 1.997, "5"), (START_S + 3, "5")]
+        lab = played(tmp_path, schedule(("rest", 3.5)), trigger=trigger)
+        assert [line["value"] for line in lab.log("trigger")] == ["+0.00 ms", "+4.00 ms", "-3.00 ms", "+0.00 ms"]
+        (summary,) = lab.log("triggers")
+        assert summary["value"].startswith("4 of 4 expected; 0 came too fast; timing error 4.0 ms at worst")
+
     def test_a_key_that_was_pressed_before_the_run_waited_does_not_count_and_is_told(self, tmp_path):
         run = seeing(1)
         lab = played(tmp_path, run, keys=[(0.0, "5"), (0.0, "t")])
