@@ -166,14 +166,16 @@ class _Layout:
 
 def _read_layout(path: Path) -> _Layout:
     try:
-        image: Any = nib.load(path)  # nibabel's annotations know nothing of what a NIfTI image adds
-        header = image.header
-        shape = tuple(int(n) for n in header.get_data_shape())
-        units = header.get_xyzt_units()
-        oriented = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
-        affine = np.diag([*3 * [_MILLIMETRES[units[0]]], 1.0]) @ header.get_best_affine()
-        proxy = image.dataobj
-        offset, dtype, slope, inter = int(proxy.offset), proxy.dtype, float(proxy.slope), float(proxy.inter)
+        # A damaged affine may hold numbers that no cast takes; it is refused below.
+        with np.errstate(invalid="ignore"):
+            image: Any = nib.load(path)  # nibabel's annotations know nothing of what a NIfTI image adds
+            header = image.header
+            shape = tuple(int(n) for n in header.get_data_shape())
+            units = header.get_xyzt_units()
+            oriented = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+            affine = np.diag([*3 * [_MILLIMETRES[units[0]]], 1.0]) @ header.get_best_affine()
+            proxy = image.dataobj
+            offset, dtype, slope, inter = int(proxy.offset), proxy.dtype, float(proxy.slope), float(proxy.inter)
     # What nibabel and its decompressors are seen to raise on bytes that are not a NIfTI header.
     except (*_DAMAGED, ImageFileError, HeaderDataError, ValueError, KeyError, TypeError, OverflowError, IndexError):
         raise InputError(f"{path}: not a readable NIfTI file; copy or export it again.") from None

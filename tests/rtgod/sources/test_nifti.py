@@ -8,7 +8,7 @@ from itertools import pairwise
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rtgod.errors import InputError
@@ -228,6 +228,7 @@ def test_files_that_are_no_nifti_are_refused(tmp_path, ending, content):
 
 
 @given(at=st.integers(0, 351), value=st.integers(0, 255))
+@example(at=327, value=127)  # a signalling NaN in the affine
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
 def test_no_damaged_header_raises_anything_but_an_input_error(tmp_path, at, value):
     path = tmp_path / "run.nii"
