@@ -20,7 +20,7 @@ from calibration.decoders.settings import DecoderSettings
 from calibration.features import FeatureExtractor, Network
 from calibration.identification import identification_accuracy
 from calibration.inputs import Inputs
-from calibration.preparation import Report, align_runs, denoise_runs, noise_to_read
+from calibration.preparation import Report, noise_to_read, prepare_runs
 from calibration.samples import RunSamples, make_reference
 from calibration.stimuli import Stimuli, StimulusFiles
 from calibration.study import Candidates, Samples
@@ -133,8 +133,7 @@ def calibrate(
     # Here, while the pool's processes are starting.
     reference = make_reference(first, voxels, settings)
     noise = noise_to_read(first, inputs.noise_mask, reference, settings)
-    aligned = align_runs(inputs.runs, reference, noise, settings, pool, report)
-    samples, noise = denoise_runs(aligned, reference, noise, settings, pool, report)
+    samples, noise = prepare_runs(inputs.runs, reference, noise, settings, pool, report)
     began = time.perf_counter()
     stimuli = stimulus_files.features(samples, extractor, report)
     trials = [trial for run in samples for trial in run.trials]

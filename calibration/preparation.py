@@ -81,13 +81,44 @@ def denoise_runs(
     """
     noise = with_courses(aligned, reference, noise, settings)
     arguments = [(run, reference, settings, noise) for run in aligned]
-    samples = in_pool(pool, "denoising runs", report, run_samples, arguments)
-    if settings.noise.n_components:
-        shape = learn_shape([run.noise for run in samples], settings.noise)
-        noise = Noise(shape, noise.courses)
-        # Whitening is the last step: what it is learned from need not be computed again.
-        samples = [_whitened(run, shape) for run in samples]
-    return samples, noise
+    return _shaped(in_pool(pool, "denoising runs", report, run_samples, arguments), noise, settings)
+
+
+def prepare_runs(
+    runs: Sequence[RunFiles],
+    reference: Reference,
+    noise: Noise,
+    settings: PipelineSettings,
+    pool: Executor,
+    report: Report,
+) -> tuple[list[RunSamples], Noise]:
+    """The same as `align_runs` and `denoise_runs`; aligned runs stay where they are aligned, if they can.
+
+    Parameters
+    ----------
+    runs : sequence of RunFiles
+    reference, noise, settings, pool, report
+        As of those.
+    """
+    if noise.courses:
+        return denoise_runs(
+            align_runs(runs, reference, noise, settings, pool, report), reference, noise, settings, pool, report
+        )
+    arguments = [(files, reference, settings, noise) for files in runs]
+    return _shaped(in_pool(pool, "aligning and denoising runs", report, _prepare_run, arguments), noise, settings)
+
+
+def _prepare_run(files: RunFiles, reference: Reference, settings: PipelineSettings, noise: Noise) -> RunSamples:
+    return run_samples(align_run(files, reference, settings), reference, settings, noise)
+
+
+def _shaped(samples: list[RunSamples], noise: Noise, settings: PipelineSettings) -> tuple[list[RunSamples], Noise]:
+    """Samples whitened by the noise's shape, which they teach, where the settings ask for one."""
+    if not settings.noise.n_components:
+        return samples, noise
+    shape = learn_shape([run.noise for run in samples], settings.noise)
+    # Whitening is the last step: what it is learned from need not be computed again.
+    return [_whitened(run, shape) for run in samples], Noise(shape, noise.courses)
 
 
 def with_courses(

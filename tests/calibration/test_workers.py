@@ -200,7 +200,7 @@ def test_whatever_happens_no_process_is_left(failing):
             process.stdin.flush()
             if not failing:
                 os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-            assert process.wait(20) in ((3,) if failing else (-signal.SIGINT, 1))
+            assert process.wait(WAIT_S) in ((3,) if failing else (-signal.SIGINT, 1))
         finally:
             process.kill()
     _, alive = psutil.wait_procs(children, timeout=10)
