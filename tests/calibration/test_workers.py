@@ -180,7 +180,9 @@ def test_a_scheduler_that_goes_is_missed(impatient):  # noqa: ARG001
 @pytest.mark.parametrize("failing", [True, False], ids=["failure", "interruption"])
 def test_whatever_happens_no_process_is_left(failing):
     code = (
-        "import time\n"
+        "import signal, time\n"
+        # What starts the tests may ignore it, and so would its children.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from calibration.workers import workers\n"
         "with workers(2) as pool:\n"
         "    pool.submit(abs, -1).result(60)\n"
