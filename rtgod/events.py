@@ -23,7 +23,7 @@ Kind = Literal["stimulus", "imagery"]
 
 _NOTHING = frozenset({"n/a", ""})
 #: What plain BIDS files call the time between trials.
-_REST = _NOTHING | {"rest", "fixation"}
+REST = _NOTHING | {"rest", "fixation"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def read_trials(path: Path, merge_gap_s: float = 0.0) -> tuple[Trial, ...]:
     if "event_type" in columns and not columns.isdisjoint({"stimulus_name", "category_name"}):
         found = [trial for row in rows if (trial := _object_trial(row))]
     elif "trial_type" in columns:
-        found = [_plain_trial(row) for row in rows if row.cells.get("trial_type", "").casefold() not in _REST]
+        found = [_plain_trial(row) for row in rows if row.cells.get("trial_type", "").casefold() not in REST]
     else:
         raise InputError(
             f"{path}, line 1: no column says what was shown; add 'trial_type', or 'event_type' with 'stimulus_name' or "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rtgod.errors import RtgodError
+from rtgod.events import read_table
 
 _READY_TIMEOUT_S = 120.0
 _STEP_TIMEOUT_S = 1800.0
@@ -88,7 +88,6 @@ def print_figures(title: str, figures: Mapping[str, object]) -> None:
     Console().print(table)
 
 
-def read_tsv(path: Path) -> list[dict[str, str]]:
+def read_tsv(path: Path) -> list[Mapping[str, str]]:
     """Rows of a table that another command wrote."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return [row.cells for row in read_table(path)[1]]

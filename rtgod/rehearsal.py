@@ -7,6 +7,7 @@ with the imagery in the first and not in the second.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -117,11 +118,11 @@ def _length_s(schedule: Path) -> float:
     return max(float(row["onset"]) + float(row["duration"]) for row in read_tsv(schedule))
 
 
-def figures_of(folder: Path, schedule: Path, speed: float) -> dict[str, float | int | str]:
+def figures_of(folder: Path, schedule: Path, speed: float) -> dict[str, float | int]:
     """What the session left behind, in figures: feedback in each condition, and how late steps were on the screen."""
     planned = read_tsv(schedule)
     conditions = [row["condition"] for row in read_tsv(folder / "conditions.tsv")]
-    figures: dict[str, float | int | str] = {"steps_planned": 2 * (len(planned) - 1)}
+    figures: dict[str, float | int] = {"steps_planned": 2 * (len(planned) - 1)}
     errors_ms: list[float] = []
     name = schedule.name.removesuffix("_events.tsv")
     for place, condition in enumerate(conditions):
@@ -141,7 +142,7 @@ def figures_of(folder: Path, schedule: Path, speed: float) -> dict[str, float | 
     return figures
 
 
-def _levels(shown: list[dict[str, str]], events: list[dict[str, str]]) -> Array:
+def _levels(shown: Sequence[Mapping[str, str]], events: Sequence[Mapping[str, str]]) -> Array:
     """The last percentile that was on the screen in each trial."""
     onsets_s = np.array([float(row["onset"]) for row in events])
     trials = [int(row["trial_no"]) for row in events]

@@ -19,11 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from rtgod.errors import InputError
+from stimulus.tables import NOT_APPLICABLE, line_of
 
 if TYPE_CHECKING:
     from stimulus.conditions import Condition
 
-NOT_APPLICABLE = "n/a"  # BIDS's word in tables
 CONDITIONS, AUDIT_TRAIL, SHOWN = "conditions.tsv", "unblinding.tsv", "*_shown.sealed"
 
 _CONDITION_COLUMNS = ("run", "condition", "seed", "journal", "journal_run")
@@ -190,7 +190,7 @@ def _cells(plan: Sequence[Condition]) -> list[tuple[str, ...]]:
 
 
 def _tsv(rows: Sequence[Sequence[str]]) -> str:
-    return "".join("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in rows)
+    return "".join(line_of(row) + "\n" for row in rows)
 
 
 def _print(rows: Sequence[Sequence[str]]) -> None:

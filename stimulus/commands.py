@@ -17,6 +17,9 @@ from rtgod.errors import InputError
 from stimulus import xvfb
 from stimulus.display import Display, Outputs, Window, stopping_on_signals
 
+#: Where a server is unless it was told otherwise.
+INGEST, PUBLISH = "tcp://127.0.0.1:5555", "tcp://127.0.0.1:5556"
+
 
 class Backend(StrEnum):
     """Where the participant's screen is drawn."""
@@ -30,10 +33,10 @@ class Backend(StrEnum):
 def display(
     server: Annotated[
         str, typer.Option("--from", metavar="ADDRESS", help="Where the server publishes its answers.")
-    ] = "tcp://127.0.0.1:5556",
+    ] = PUBLISH,
     report_to: Annotated[
         str, typer.Option("--to", metavar="ADDRESS", help="Where the server takes in what was shown when.")
-    ] = "tcp://127.0.0.1:5555",
+    ] = INGEST,
     key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Key to connect with, where one is asked for.")
     ] = None,

@@ -16,6 +16,8 @@ from typing import Protocol, Self, TextIO
 
 from rtgod.errors import InputError
 from rtgod.messages import Message, NotReady, Ranking, Run, RunEnd
+from stimulus.link import Reporter, Subscriber
+from stimulus.tables import NOT_APPLICABLE, line_of
 from stimulus.view import DisplayState, Easing, Screen, screen_for
 
 #: The pace of the loop where no monitor sets it.
@@ -26,25 +28,6 @@ REDRAW_S = 0.5
 LINGER_S = 2.0
 #: A flood of messages must not keep a frame from being drawn.
 MAX_MESSAGES_PER_FRAME = 1000
-
-NOT_APPLICABLE = "n/a"  # BIDS's word in tables
-
-
-class Subscriber(Protocol):
-    """Where messages come from."""
-
-    def poll(self) -> Message | None:
-        """Give the next message, or None at once where there is none."""
-
-
-class Reporter(Protocol):
-    """Where the server is told what happened here."""
-
-    def report(self, kind: str, at_s: float, run_id: str = "", value: str = "") -> None:
-        """Report something that happened at `at_s`, seconds since 1970; never waits."""
-
-    def poll(self) -> None:
-        """Take replies in, and send what is due; never waits."""
 
 
 class Window(Protocol):
@@ -270,7 +253,7 @@ class ShownLog:
 
     def _write(self, fields: tuple[str, ...]) -> None:
         if self._file is not None:
-            self._file.write("\t".join(" ".join(field.split()) for field in fields) + "\n")
+            self._file.write(line_of(fields) + "\n")
 
 
 def _opened_for_appending(path: Path) -> TextIO:

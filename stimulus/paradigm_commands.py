@@ -12,7 +12,7 @@ import typer
 
 from rtgod.errors import InputError
 from stimulus.blinding_commands import seal
-from stimulus.commands import Backend
+from stimulus.commands import INGEST, PUBLISH, Backend
 from stimulus.inputs import find_images, images_to_show, read_names
 from stimulus.paradigm import Paradigm
 from stimulus.player import Outcome
@@ -24,7 +24,6 @@ from stimulus.settings import DisplaySettings
 
 #: A display of usual size at a usual distance, for pictures that nobody measures, centimetres.
 _USUAL = {"width_cm": 32.0, "distance_cm": 60.0}
-INGEST, PUBLISH = "tcp://127.0.0.1:5555", "tcp://127.0.0.1:5556"
 
 stimulus = typer.Typer(no_args_is_help=True, help="Run experiments: plan runs, look at them beforehand, play them.")
 

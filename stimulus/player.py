@@ -24,9 +24,10 @@ from stimulus.record import RunRecord
 from stimulus.responses import Responses
 from stimulus.scene import Scene
 from stimulus.schedule import TRIAL_KINDS, Step
-from stimulus.schedule_files import NOT_APPLICABLE, seconds
+from stimulus.schedule_files import seconds
 from stimulus.settings import ButtonSettings
 from stimulus.shown import ShownAnswer
+from stimulus.tables import NOT_APPLICABLE
 from stimulus.triggers import KeyPress, Pulses
 from stimulus.view import Easing, Screen
 

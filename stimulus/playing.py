@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from rtgod.candidates import NO_CANDIDATES, Candidates, read_candidates
 from rtgod.errors import InputError
+from rtgod.files import write_whole
 from stimulus import xvfb
 from stimulus.commands import Backend, choose_backend
 from stimulus.display import stopping_on_signals
@@ -176,7 +177,7 @@ def play(inputs: Inputs, place: Place, tell: Callable[[str], object]) -> Outcome
             hears_every_volume=trigger.every_volume and not has_no_more,
         )  # fmt: skip
         if place.ready_file is not None:
-            place.ready_file.write_text(f"{os.getpid()}\n", encoding="ascii")
+            write_whole(place.ready_file, f"{os.getpid()}\n")
         outcome = player.run(stopped)
         tell(f"{record.name}: saved in {place.out}")
         return outcome

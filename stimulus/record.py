@@ -15,13 +15,13 @@ from rtgod.files import Closing
 from rtgod.messages import AGAIN
 from stimulus.happened import Entry, Happened
 from stimulus.schedule import Schedule
-from stimulus.schedule_files import EVENTS_SUFFIX, NOT_APPLICABLE, RESULT_COLUMNS, write_events
+from stimulus.schedule_files import EVENTS_SUFFIX, RESULT_COLUMNS, write_events
 from stimulus.seal import SealedLines
+from stimulus.tables import NOT_APPLICABLE, Lines
 
 LOG_COLUMNS = ("utc_s", "clock_s", "run_s", "server_offset_s", "server_offset_error_s", "kind", "step", "value")
 FLIP_COLUMNS = ("clock_s", "run_s", "step", "late_ms", "changed")
 SHOWN_COLUMNS = ("run_s", "index", "shown", "target", "percentile", "strength", "first")
-
 
 Number = TypeVar("Number", int, float)
 
@@ -132,36 +132,9 @@ class RunRecord(Closing):
         return True
 
 
-class _Lines(Closing):
-    """A tab-separated file that is added to line by line; a last one that a crash cut short is cut off."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b", buffering=0)
-            self._file.seek(0)
-            self._file.truncate(self._file.read().rfind(b"\n") + 1)
-        except OSError as error:
-            raise self._refusal(error) from error
-
-    def write(self, cells: Sequence[str]) -> None:
-        """Append a line; white space within a cell becomes a blank, as tables have no other."""
-        try:
-            self._file.write(("\t".join(" ".join(cell.split()) for cell in cells) + "\n").encode())
-        except OSError as error:
-            raise self._refusal(error) from error
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _refusal(self, error: OSError) -> InputError:
-        return InputError(f"{self._path}: cannot be written ({error.strerror})")
-
-
-def _opened(path: Path, columns: Sequence[str], *, sealed: bool = False) -> _Lines | SealedLines:
+def _opened(path: Path, columns: Sequence[str], *, sealed: bool = False) -> Lines:
     """A table to add lines to, which has its columns' names."""
-    table = SealedLines(path) if sealed else _Lines(path)
+    table = SealedLines(path) if sealed else Lines(path)
     if path.stat().st_size == 0:
         table.write(columns)
     return table

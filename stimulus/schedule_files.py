@@ -10,14 +10,12 @@ from typing import Annotated
 from pydantic import Field
 
 from rtgod.errors import InputError
-from rtgod.events import Row, category_of, read_table
+from rtgod.events import REST, Row, category_of, read_table
 from rtgod.files import write_whole
 from rtgod.settings import Positive, Settings
 from stimulus.schedule import Schedule, Step, StepKind, from_steps
+from stimulus.tables import NOT_APPLICABLE, line_of
 
-NOT_APPLICABLE = "n/a"  # BIDS's word in tables
-#: What plain BIDS files call the time between trials, as `rtgod.events` reads them.
-_REST = frozenset({NOT_APPLICABLE, "", "rest", "fixation"})
 EVENTS_SUFFIX = "_events.tsv"
 #: Those of the public data set, as far as they apply, then ours.
 PLAN_COLUMNS = ("onset", "duration", "trial_no", "event_type", "category_name", "stimulus_name")
@@ -83,8 +81,8 @@ def write_plan(path: Path, schedule: Schedule) -> None:
 
 def write_events(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
     """Write an events table and the JSON file that explains it; cells that a row lacks are n/a."""
-    table = [columns, *([" ".join(row.get(column, NOT_APPLICABLE).split()) for column in columns] for row in rows)]
-    write_whole(path, "".join("\t".join(cells) + "\n" for cells in table))
+    table = [columns, *([row.get(column, NOT_APPLICABLE) for column in columns] for row in rows)]
+    write_whole(path, "".join(line_of(cells) + "\n" for cells in table))
     described = {column: _DESCRIPTIONS[column] for column in columns}
     write_whole(path.with_suffix(".json"), json.dumps(described, indent=2) + "\n")
 
@@ -139,7 +137,7 @@ def _object_step(row: Row) -> Step:
 def _plain_step(row: Row) -> Step:
     """A row of plain BIDS: rest, or what was shown."""
     category = row.cells.get("trial_type", "")
-    if category.casefold() in _REST:
+    if category.casefold() in REST:
         return _step(row, StepKind.REST, "", "")
     stimulus = PurePosixPath(row.cells["stim_file"]).stem if row.has("stim_file") else ""
     return _step(row, StepKind.STIMULUS, category, stimulus)

@@ -19,8 +19,8 @@ from pathlib import Path
 import msgspec
 
 from rtgod.errors import InputError
-from rtgod.files import Closing
 from stimulus.conditions import Condition, Feedback, open_feedback
+from stimulus.tables import Lines
 
 HEADER = "rtgod sealed conditions, format 1: open with `rtgod unblind`"
 #: Hidden bytes come in multiples of so many, so that what is hidden cannot be told by its length.
@@ -120,54 +120,11 @@ def open_sealed(path: Path, run_number: int, candidates: Sequence[str], ids: Seq
         ) from error
 
 
-class SealedLines(Closing):
-    """A table that grows line by line, and that nobody reads in passing.
+class SealedLines(Lines):
+    """A table that grows line by line, and that nobody reads in passing; parameters and errors as of `Lines`."""
 
-    Each line is on its way to the disk when `write` returns. A line that a crash cut short is cut off when the file is
-    opened again.
-
-    Parameters
-    ----------
-    path : Path
-        Appended to where it exists.
-
-    Raises
-    ------
-    InputError
-        If it cannot be written.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b")
-            self._file.seek(0)
-            self._file.truncate(self._file.read().rfind(b"\n") + 1)
-        except OSError as error:
-            raise self._refusal(error) from error
-
-    def write(self, fields: Sequence[str]) -> None:
-        """Append one row; white space within a field becomes a blank, as tables have no other.
-
-        Raises
-        ------
-        InputError
-            If it cannot be written; it is tried again with the next row.
-        """
-        line = "\t".join(" ".join(field.split()) for field in fields)
-        try:
-            self._file.write(f"{_hidden(line.encode())}\n".encode("ascii"))
-            self._file.flush()
-        except OSError as error:
-            raise self._refusal(error) from error
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def _refusal(self, error: OSError) -> InputError:
-        return InputError(f"{self._path}: cannot be written ({error.strerror})")
+    def _encoded(self, line: str) -> bytes:
+        return _hidden(line.encode()).encode("ascii")
 
 
 def read_sealed_lines(path: Path) -> list[list[str]]:

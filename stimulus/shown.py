@@ -10,7 +10,7 @@ from stimulus.conditions import Feedback
 from stimulus.feedback import percentile, strength
 from stimulus.paradigm import Script
 from stimulus.schedule import Step
-from stimulus.schedule_files import NOT_APPLICABLE
+from stimulus.tables import NOT_APPLICABLE
 from stimulus.view import readable
 
 _N_FIRST = 10
