@@ -28,6 +28,7 @@ from stimulus.metronome import Metronome
 from stimulus.notes import Operator
 from stimulus.paradigm import Paradigm, Script
 from stimulus.player import Outcome, Player
+from stimulus.preview import scenes_of
 from stimulus.priority import hurried
 from stimulus.record import RunRecord
 from stimulus.schedule_files import read_schedule
@@ -206,6 +207,7 @@ def load(stage: PsychopyStage, script: Script) -> None:
     stage.draw(script.loading())
     names = (*script.candidates, *script.names.values())
     stage.load(sorted(script.images.values()), script.image_deg, sorted(script.pictures.values()), names)
+    stage.warm(scenes_of(script))
 
 
 @contextmanager

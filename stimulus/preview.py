@@ -71,6 +71,19 @@ def screens(script: Script, seed: int = 0) -> Iterator[tuple[str, Scene]]:
     yield "stopped", script.after(stopped=True)
 
 
+def scenes_of(script: Script) -> list[Scene]:
+    """What a run's steps are going to show, each scene once; results as they would be of a made-up ranking."""
+    scenes: dict[Scene, None] = {}
+    for step in script.schedule.steps:
+        situation = Situation()
+        if script.shows_feedback(step):
+            target = _target_of(script, step)
+            n_candidates, block = len(script.candidates), script.schedule.block_of(step)
+            situation = Situation(made_up_ranking(n_candidates, target or 0, block, 0, sure=True), target)
+        scenes[script.at(step, 0.0, situation)] = None
+    return list(scenes)
+
+
 def save_screens(script: Script, painter: Painter, folder: Path) -> list[Path]:
     """Write every screen as a PNG, numbered in their order."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -133,9 +146,15 @@ def made_up_ranking(n_candidates: int, target: int, block: int | None, seed: int
     return Ranking("preview", 0, 3, block, False, (), order, scores, _STILL, probability=chances)
 
 
+def _target_of(script: Script, step: Step) -> int | None:
+    """Position of what is imagined, by its word; None where nobody knows yet."""
+    word = script.names.get(step.category)
+    return script.candidates.index(word) if word in script.candidates else None
+
+
 def _feedback_screens(script: Script, step: Step, seed: int) -> Iterator[tuple[str, Scene]]:
     block = script.schedule.block_of(step)
-    target = next((i for i, name in enumerate(script.candidates) if name == script.names.get(step.category)), 0)
+    target = _target_of(script, step) or 0
     for view in View:
         shown = replace(script, feedback=script.feedback.model_copy(update={"view": view}))
         for word, sure in (("", True), ("_not_sure", False)):

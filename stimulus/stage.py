@@ -179,13 +179,19 @@ class PsychopyStage(PsychopyWindow):
         side_px = min(_PICTURE_PX, int((_PICTURES_BYTES / 3 / max(len(files), 1)) ** 0.5))
         self._pictures = {file: Drawing.centred(_read_image(file, side_px, square=True)) for file in files}
         names = list(names)
-        self._warm("".join(sorted({*string.printable.strip()}.union(*names))))
+        self._warm_all("".join(sorted({*string.printable.strip()}.union(*names))))
         for name in islice(map(readable, names), _N_READY):
             for rank in (0, 1):  # the first of a ranking, and another
                 self._canvas.prepare(name, self._sizes(rank)[0], bold=rank == 0, align="right")
 
-    def _warm(self, letters: str) -> None:
-        """Draw everything once, unseen: what is drawn for the first time takes longer."""
+    def warm(self, scenes: Iterable[Scene]) -> None:
+        """Draw scenes once, unseen: what is drawn for the first time takes longer."""
+        for scene in scenes:
+            self._paint(scene)
+        self._window.clearBuffer()
+
+    def _warm_all(self, letters: str) -> None:
+        """Whatever is the same in all runs."""
         for bold, sizes in ((True, self._sizes(0)), (False, (*self._sizes(1), int(_LABEL * self._canvas.unit)))):
             for size in sizes:
                 self._canvas.length_px(letters, size, bold=bold)
@@ -195,9 +201,7 @@ class PsychopyStage(PsychopyWindow):
             rows, "caption", "message", strength=0.5, title="title", lines=("line",), pictures=cards,
             thermometer=Thermometer(0.5, "level"), choice=Choice(("one", "other"), 0),
         )  # fmt: skip
-        for scene in (everything, *(Scene(pictures=(Picture(*image),)) for image in self._images)):
-            self._paint(scene)
-        self._window.clearBuffer()
+        self.warm([everything, *(Scene(pictures=(Picture(*image),)) for image in self._images)])
 
     def _paint_beneath(self, screen: Screen) -> None:
         if not isinstance(screen, Scene):

@@ -8,7 +8,7 @@ from PIL import Image as Pillow
 
 from stimulus.feedback import FeedbackSettings, View, When, percentile
 from stimulus.paradigm import Paradigm, Script
-from stimulus.preview import made_up_ranking, save_screens, save_timeline, screens
+from stimulus.preview import made_up_ranking, save_screens, save_timeline, scenes_of, screens
 from stimulus.protocol import ProtocolSettings
 from stimulus.schedule import Image, feedback_run, imagery_run, perception_run
 from stimulus.texts import ENGLISH
@@ -107,6 +107,17 @@ def test_a_made_up_ranking_has_the_target_among_the_first(n, target, sure):
     assert (np.diff(ranking.scores) <= 0).all()
     assert ranking.block == 1
     assert n < 24 or percentile(ranking, target) > 0.8
+
+
+def test_the_scenes_of_a_run_are_all_its_words_each_once():
+    script = closed_loop(categories=("thing_3", "thing_5", "thing_3", ""))
+    scenes = scenes_of(script)
+    assert len(scenes) == len(set(scenes))
+    titles = [scene.title for scene in scenes if scene.title]
+    assert titles == ["thing 3", ENGLISH.rate, "thing 5", ENGLISH.your_choice, ENGLISH.name_it]
+    labels = {scene.thermometer.label for scene in scenes if scene.thermometer}
+    assert labels == {ENGLISH.target.format("thing 3"), ENGLISH.target.format("thing 5")}
+    assert any(scene.rows for scene in scenes)  # of the free trial: a thermometer has no target
 
 
 class TestTimeline:

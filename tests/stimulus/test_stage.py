@@ -52,6 +52,7 @@ from dataclasses import replace
 from pathlib import Path
 from stimulus import xvfb
 from stimulus.feedback import _GRID
+from stimulus.lettering import written
 from stimulus.scene import Choice, Picture, Scene, Thermometer
 from stimulus.settings import MonitorSettings
 from stimulus.stage import PsychopyStage
@@ -90,17 +91,22 @@ def painted(name, **monitor):
     for number in range(300 if name == "plain" else 0):
         stage.draw(Scene(title=f"text {number}"))
     kept = len(stage._canvas._kept)
+    warmed = Scene(title="a title that nobody has seen " * 3)
+    stage.warm([warmed])
+    n_written = written.cache_info().misses
+    stage.draw(warmed)
+    n_written = written.cache_info().misses - n_written
     stage.save_png(folder / f"{name}_again.png", scenes["list"])
     stage.close()
-    return took_ms, kept
+    return took_ms, kept, n_written
 
 with xvfb.offscreen(900, 900):
-    took_ms, kept = painted("plain")
+    took_ms, kept, n_written = painted("plain")
     painted("high", size_px=(600, 800), width_cm=24)
     for mirrored in (False, True):
         for rotated_deg in (0, 90, 180, 270):
             painted(f"{mirrored}_{rotated_deg}", mirrored=mirrored, rotated_deg=rotated_deg)
-print(json.dumps({"took_ms": took_ms, "kept": kept, "audio": "psychopy.sound" in sys.modules}))
+print(json.dumps({"took_ms": took_ms, "kept": kept, "n_written": n_written, "audio": "psychopy.sound" in sys.modules}))
 """
 SCENES = ("empty", "square", "wide", "list", "grid", "thermometer", "question", "instructions", "long", "list_pale")
 
@@ -207,6 +213,10 @@ def test_the_thermometer_is_filled_to_its_level(painted):
 
 def test_after_loading_no_first_picture_takes_long(painted):
     assert max(painted.said["took_ms"].values()) < 100
+
+
+def test_what_was_warmed_is_not_written_again(painted):
+    assert painted.said["n_written"] == 0
 
 
 def test_texts_that_are_long_gone_make_room_and_can_come_back(painted):
