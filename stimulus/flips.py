@@ -13,6 +13,8 @@ _LONGEST_S = 0.014
 _LONGER, _MARGIN_S = 1.25, 0.003
 #: What drawing lately took at most is forgotten by this share with each picture.
 _FORGOTTEN = 0.01
+#: What it usually takes follows what the last picture took by this share.
+_NEWS = 0.1
 #: Share of a frame by which a picture may be begun too late and still be hoped to be in time.
 _HOPE = 0.1
 
@@ -34,16 +36,20 @@ class Flips:
     def __init__(self, frame_s: float) -> None:
         self._frame_s = frame_s
         self._last_s = -math.inf
-        self._drawing_s = 0.0
+        self._drawing_s = self._usual_s = 0.0
         self.lead_s = _LEAD * frame_s
 
     def next_s(self, now_s: float) -> float:
         """When a picture will be seen that is begun now at the earliest."""
-        ready_s = now_s + self.lead_s
-        if self._last_s == -math.inf:
-            return ready_s
-        n_frames = math.ceil((ready_s - self._last_s) / self._frame_s - _HOPE)
-        return self._last_s + max(n_frames, 1) * self._frame_s
+        return self._refresh_s(now_s + self.lead_s)
+
+    def still_s(self, due_s: float, now_s: float) -> float:
+        """When a picture for the refresh at `due_s` will be seen if it is begun only now.
+
+        What the lead has to spare is for programs that are held up: if it takes no longer than usual, the picture is yet
+        in time.
+        """
+        return max(due_s, self._refresh_s(now_s + self._usual_s))
 
     def flipped(self, at_s: float, drawing_s: float) -> None:
         """A picture was seen at `at_s`; drawing it, without waiting for the refresh, had taken `drawing_s`."""
@@ -51,7 +57,15 @@ class Flips:
         self._drawing_s = max(drawing_s, (1 - _FORGOTTEN) * self._drawing_s)
         most_s = min(_MOST * self._frame_s, _LONGEST_S)
         self.lead_s = min(max(_LEAD * self._frame_s, _LONGER * self._drawing_s + _MARGIN_S), most_s)
+        self._usual_s += _NEWS * (min(drawing_s, self.lead_s) - self._usual_s)
 
     def skipped(self, due_s: float) -> None:
         """The refresh at `due_s` was let pass, for there was nothing new to draw."""
         self._last_s = due_s
+
+    def _refresh_s(self, ready_s: float) -> float:
+        """The first refresh that a picture can be hoped to be in time for that is drawn at `ready_s`."""
+        if self._last_s == -math.inf:
+            return ready_s
+        n_frames = math.ceil((ready_s - self._last_s) / self._frame_s - _HOPE)
+        return self._last_s + max(n_frames, 1) * self._frame_s

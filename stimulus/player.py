@@ -164,7 +164,7 @@ class Player:
             if left_s <= 0:
                 break
             self._sleep(min(POLL_S, left_s))
-        due_s = self._flips.next_s(self._stage.now())  # another one, if that took long
+        due_s = self._flips.still_s(due_s, self._stage.now())  # another one, if that took long
         # The step that is nearer to this flip than to the next one.
         at_s = due_s + self._stage.frame_s / 2
         run_s = self._notes.run_s(at_s)

@@ -29,6 +29,17 @@ def test_before_any_flip_it_is_as_soon_as_can_be():
     assert Flips(FRAME_S).next_s(5.0) == pytest.approx(5.012)
 
 
+def test_a_picture_that_is_begun_late_may_yet_be_in_time():
+    flips = Flips(FRAME_S)
+    assert flips.still_s(5.012, 5.0) == flips.still_s(5.012, 5.012) == pytest.approx(5.012)
+    for n in range(-100, 1):
+        flips.flipped(1.0 + n * FRAME_S, 0.5 if n == -40 else 0.004)  # what was held up once is not usual
+    assert flips.still_s(1.02, 1.008) == pytest.approx(1.02)
+    assert flips.still_s(1.02, 1.0179) == pytest.approx(1.02)  # with 4 ms to draw, and a tenth of a frame of hope
+    assert flips.still_s(1.02, 1.0181) == pytest.approx(1.04)
+    assert flips.still_s(1.04, 1.0) == pytest.approx(1.04)
+
+
 def test_refreshes_that_pass_are_counted():
     flips = started()
     for n in range(1, 30):
