@@ -46,7 +46,7 @@ class Flips:
     def still_s(self, due_s: float, now_s: float) -> float:
         """When a picture for the refresh at `due_s` will be seen if it is begun only now.
 
-        What the lead has to spare is for programs that are held up: drawn in its usual time, the picture is yet in time.
+        The lead's margin is for programs that are held up: drawn in its usual time, the picture is yet in time.
         """
         return max(due_s, self._refresh_s(now_s + self._usual_s))
 
