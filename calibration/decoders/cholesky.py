@@ -19,7 +19,7 @@ BLOCK = 32
 
 
 @njit(cache=True)
-def factorise(columns: Array, inverses: Array, spare: Array) -> None:
+def factorise(columns: Array, inverses: Array, spare: Array, first: int) -> None:
     """Replace S by its factor U, in place.
 
     Parameters
@@ -29,8 +29,10 @@ def factorise(columns: Array, inverses: Array, spare: Array) -> None:
     inverses : ndarray of shape (n_blocks, BLOCK, BLOCK)
         Filled with the inverses of U's diagonal blocks.
     spare : ndarray of shape (BLOCK, BLOCK)
+    first : int
+        Block columns before this one are U's already, of a matrix that begins as S does; so are their `inverses`.
     """
-    for j in range(columns.shape[0]):
+    for j in range(first, columns.shape[0]):
         for i in range(j + 1):
             block = columns[j, i * BLOCK : (i + 1) * BLOCK]
             if i > 0:
@@ -107,24 +109,37 @@ def invert(columns: Array, inverses: Array, rows: Array, spare: Array, out: Arra
 
 @njit(cache=True, fastmath={"contract", "nsz"})
 def _factorise_block(S: Array, inverse: Array) -> None:
-    """Upper factor of one block in place, and its inverse; whole rows, so that the compiler makes vectors of them."""
+    """Upper factor of one block in place, and its inverse.
+
+    Four rows at a time are taken from a row, and whole rows where little is lost, so that the compiler makes vectors.
+    """
     for p in range(BLOCK):
-        scale, row = 1.0 / math.sqrt(S[p, p]), S[p]
-        for j in range(BLOCK):
-            row[j] *= scale
-        for i in range(p + 1, BLOCK):
-            factor, below = row[i], S[i]
-            for j in range(BLOCK):
-                below[j] -= factor * row[j]
-    for i in range(BLOCK - 1, -1, -1):
-        row = inverse[i]
-        row[:] = 0.0
-        row[i] = 1.0
-        for k in range(i + 1, BLOCK):
-            factor, later = S[i, k], inverse[k]
-            for j in range(BLOCK):
-                row[j] -= factor * later[j]
-        row /= S[i, i]
+        start = p // 4 * 4
+        for q in range(0, start, 4):
+            f0, f1, f2, f3 = S[q, p], S[q + 1, p], S[q + 2, p], S[q + 3, p]
+            for j in range(start, BLOCK):
+                S[p, j] = S[p, j] - f0 * S[q, j] - f1 * S[q + 1, j] - f2 * S[q + 2, j] - f3 * S[q + 3, j]
+        for q in range(start, p):
+            factor = S[q, p]
+            for j in range(start, BLOCK):
+                S[p, j] -= factor * S[q, j]
+        scale = 1.0 / math.sqrt(S[p, p])
+        for j in range(start, BLOCK):
+            S[p, j] *= scale
+    U, V = S, inverse
+    for p in range(BLOCK - 1, -1, -1):
+        scale = 1.0 / U[p, p]
+        V[p] = 0.0
+        V[p, p] = scale
+        start = p // 4 * 4 + 4
+        for q in range(p + 1, start):
+            factor = scale * U[p, q]
+            for j in range(q, BLOCK):
+                V[p, j] -= factor * V[q, j]
+        for q in range(start, BLOCK, 4):
+            f0, f1, f2, f3 = scale * U[p, q], scale * U[p, q + 1], scale * U[p, q + 2], scale * U[p, q + 3]
+            for j in range(q, BLOCK):
+                V[p, j] = V[p, j] - f0 * V[q, j] - f1 * V[q + 1, j] - f2 * V[q + 2, j] - f3 * V[q + 3, j]
 
 
 @njit(cache=True, fastmath={"contract", "nsz"})

@@ -6,11 +6,12 @@ import numpy as np
 from numba import njit, prange
 
 from calibration.decoders.cholesky import BLOCK, factorise, solve
+from calibration.decoders.pairs import paired
 from calibration.decoders.sparse import Equations, SparseDecoder
-from rtgod.messages import Array
+from rtgod.messages import Array, Int32Array
 
-#: Units that a thread solves with one set of arrays to work in.
-_BATCH = 8
+#: Pairs of units that a thread solves with one set of arrays to work in.
+_BATCH = 4
 
 
 class SelectedRidge(SparseDecoder):
@@ -34,44 +35,87 @@ class SelectedRidge(SparseDecoder):
     def _weights(self, equations: Equations) -> Array:
         gram, right, selected = equations.gram, equations.right, equations.selected
         weights = np.empty(selected.shape, gram.dtype)
-        _solve_each(gram, right, selected, gram.dtype.type(self.alpha), weights)
+        _solve_all(gram, right, selected, paired(selected, len(gram)), gram.dtype.type(self.alpha), weights)
         return weights
 
 
 @njit(cache=True, parallel=True)
-def _solve_each(gram: Array, right: Array, selected: Array, alpha: float, weights: Array) -> None:
-    for batch in prange(-(-len(selected) // _BATCH)):
-        some = slice(batch * _BATCH, (batch + 1) * _BATCH)
-        _solve_batch(gram, right[some], selected[some], alpha, weights[some])
+def _solve_all(gram: Array, right: Array, selected: Array, pairs: Int32Array, alpha: float, weights: Array) -> None:
+    for batch in prange(-(-len(pairs) // _BATCH)):
+        _solve_batch(gram, right, selected, pairs[batch * _BATCH : (batch + 1) * _BATCH], alpha, weights)
 
 
 @njit(cache=True)
-def _solve_batch(gram: Array, right: Array, selected: Array, alpha: float, weights: Array) -> None:
-    """Weights of each unit, from the block of the Gram matrix that its voxels select."""
+def _solve_batch(gram: Array, right: Array, selected: Array, pairs: Int32Array, alpha: float, weights: Array) -> None:
+    """Weights of each unit, from the block of the Gram matrix that its voxels select.
+
+    The voxels that two units share come first in both blocks, and are eliminated once.
+    """
     n_selected = selected.shape[1]
     n_blocks = -(-n_selected // BLOCK)
     columns = np.empty((n_blocks, n_blocks * BLOCK, BLOCK), gram.dtype)
     inverses, spare = np.empty((n_blocks, BLOCK, BLOCK), gram.dtype), np.empty((BLOCK, BLOCK), gram.dtype)
     b, other = np.empty(n_blocks * BLOCK, gram.dtype), np.empty(n_blocks * BLOCK, gram.dtype)
-    for unit in range(len(selected)):
-        voxels = selected[unit]
-        _gather(gram, voxels, alpha, columns)
-        b[:n_selected], b[n_selected:] = right[unit], 0.0
-        factorise(columns, inverses, spare)
-        solve(columns, inverses, b, other)
-        weights[unit] = b[:n_selected]
+    order, voxels = np.empty(n_selected, np.int32), np.empty(n_selected, selected.dtype)
+    for pair in range(len(pairs)):
+        n_eliminated = 0
+        for place in range(2):
+            unit = pairs[pair, place]
+            n_shared = _shared_first(selected[unit], selected[pairs[pair, 1 - place]], order)
+            for k in range(n_selected):
+                voxels[k], b[k] = selected[unit, order[k]], right[unit, order[k]]
+            b[n_selected:] = 0.0
+            _gather(gram, voxels, n_shared, alpha, columns, n_eliminated)
+            factorise(columns, inverses, spare, n_eliminated)
+            solve(columns, inverses, b, other)
+            for k in range(n_selected):
+                weights[unit, order[k]] = b[k]
+            n_eliminated = n_shared // BLOCK
 
 
 @njit(cache=True)
-def _gather(gram: Array, voxels: Array, alpha: float, columns: Array) -> None:
-    """The upper triangle of a block of the Gram matrix plus the penalty, by block columns; ones where it is padded."""
+def _shared_first(voxels: Array, others: Array, order: Int32Array) -> int:
+    """Fill `order` with a unit's voxels, those first that another has, too: as many as fill blocks; gives how many."""
+    n_shared, k = 0, 0
+    for voxel in voxels:
+        while k < others.size and others[k] < voxel:
+            k += 1
+        n_shared += k < others.size and others[k] == voxel
+    n_first = n_shared // BLOCK * BLOCK
+    first, later, k = 0, n_first, 0
+    for place in range(voxels.size):
+        while k < others.size and others[k] < voxels[place]:
+            k += 1
+        if first < n_first and k < others.size and others[k] == voxels[place]:
+            order[first] = place
+            first += 1
+        else:
+            order[later] = place
+            later += 1
+    return n_first
+
+
+@njit(cache=True)
+def _gather(gram: Array, voxels: Array, n_shared: int, alpha: float, columns: Array, first: int) -> None:
+    """The upper triangle of a block of the Gram matrix plus the penalty; ones where it is padded.
+
+    By block columns, those from `first` on. Voxels ascend to `n_shared`, and from there.
+    """
     n_blocks, size, _ = columns.shape
-    for i in range(size):
-        for j in range(i // BLOCK, n_blocks):
-            out, part = columns[j, i], voxels[j * BLOCK : (j + 1) * BLOCK]
-            out[:] = 0.0
-            if i < voxels.size:
-                row = gram[voxels[i]]
+    for j in range(first, n_blocks):
+        part = voxels[j * BLOCK : (j + 1) * BLOCK]
+        for i in range((j + 1) * BLOCK):
+            out = columns[j, i]
+            if part.size < BLOCK:
+                out[:] = 0.0
+            if i >= voxels.size:
+                continue
+            voxel, row = voxels[i], gram[voxels[i]]
+            if i < n_shared <= j * BLOCK:
+                for k in range(part.size):
+                    out[k] = gram[min(voxel, part[k]), max(voxel, part[k])]
+            else:
                 for k in range(part.size):
                     out[k] = row[part[k]]
+    for i in range(first * BLOCK, size):
         columns[i // BLOCK, i, i % BLOCK] += alpha if i < voxels.size else 1.0

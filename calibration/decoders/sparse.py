@@ -71,9 +71,10 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Yz, self.y_mean_, self.y_scale_ = standardised(targets.astype(X.dtype))
         right = products(Yz, Xz)
         selected = largest(right, min(self.n_voxels, X.shape[1]))
-        # What no target selects enters no system of equations; what many select lies close together in memory.
+        # What no target selects enters no system of equations. What many select lies close together in memory, and
+        # last: whichever row of the Gram matrix's upper triangle is read, most of what is read of it lies there.
         counts = np.bincount(selected.ravel(), minlength=X.shape[1])
-        used = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+        used = np.argsort(counts, kind="stable")[X.shape[1] - np.count_nonzero(counts) :]
         position = np.empty(X.shape[1], np.uint32)
         position[used] = np.arange(len(used))
         positions = np.sort(position[selected], axis=1)

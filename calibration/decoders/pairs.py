@@ -1,0 +1,56 @@
+"""Which targets are solved two at a time, because they select many of the same features."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from calibration.decoders.threads import in_threads
+from rtgod.messages import Array, Int32Array
+
+
+def paired(selected: Array, n_features: int) -> Int32Array:
+    """Each target with one that it shares many features with; greedily, those first that share the most.
+
+    Parameters
+    ----------
+    selected : ndarray of shape (n_targets, n_selected)
+        Positions of each target's features.
+    n_features : int
+
+    Returns
+    -------
+    ndarray of shape (n_pairs, 2), int32
+        Each target once, but for the last of an odd number, which is paired with itself. Those that are far apart in
+        order are not compared.
+    """
+    pairs = np.empty((-(-len(selected) // 2), 2), np.int32)
+
+    def match(targets: slice) -> None:  # they begin with an even one
+        n = targets.stop - targets.start
+        chosen = np.zeros((n, n_features), np.float32)
+        chosen[np.arange(n)[:, None], selected[targets]] = 1
+        some, others = np.triu_indices(n, 1)
+        shared = (chosen @ chosen.T)[some, others].astype(np.int32)
+        order = np.argsort(-shared, kind="stable")
+        out = pairs[targets.start // 2 : -(-targets.stop // 2)]
+        _match(some[order], others[order], out)
+        out += targets.start
+
+    in_threads(match, len(selected))
+    return pairs
+
+
+@njit(cache=True)
+def _match(some: Array, others: Array, pairs: Int32Array) -> None:
+    """Take the pairs in order whose targets are both free yet; who is left is paired with itself."""
+    n = 1 if len(some) == 0 else others.max() + 1
+    free, found = np.ones(n, np.bool_), 0
+    for k in range(len(some)):
+        if free[some[k]] and free[others[k]]:
+            free[some[k]] = free[others[k]] = False
+            pairs[found, 0], pairs[found, 1] = some[k], others[k]
+            found += 1
+    for target in range(n):
+        if free[target]:
+            pairs[found] = target
