@@ -35,6 +35,10 @@ class NoiseShape:
     components: Float32Array
     shrinkage: Float32Array
 
+    def __post_init__(self) -> None:
+        # Sums over what lies otherwise in memory would round otherwise: where it was learned, and where it is used.
+        object.__setattr__(self, "components", np.ascontiguousarray(self.components))
+
     def whiten(self, values: Float32Array) -> Float32Array:
         """Shrink one pattern, shape (n_voxels,); its unit stays."""
         weights = np.empty(len(self.components), np.float32)
@@ -58,6 +62,9 @@ class NoiseCourses:
 
     voxels: Int32Array
     loadings: Float32Array
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "loadings", np.ascontiguousarray(self.loadings))  # as in `NoiseShape`
 
     def at(self, residual: Float32Array) -> Float64Array:
         """The components' values in one volume, from its residuals of shape (n_noise_voxels,): (n_components,)."""

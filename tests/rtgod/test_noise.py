@@ -58,3 +58,12 @@ def test_threads_change_no_byte():
     finally:
         numba.set_num_threads(previous)
     assert found[0] == found[1]
+
+
+def test_how_components_lie_in_memory_changes_no_byte():
+    noise, rng = shape(60), np.random.default_rng(2)
+    transposed = NoiseShape(noise.sd, np.asfortranarray(noise.components), noise.shrinkage)
+    assert transposed.whiten(pattern()).tobytes() == noise.whiten(pattern()).tobytes()
+    voxels, loadings = np.zeros((N, 3), np.int32), rng.standard_normal((7, N), np.float32)
+    courses = [NoiseCourses(voxels, array).at(pattern()) for array in (loadings, np.asfortranarray(loadings))]
+    assert courses[0].tobytes() == courses[1].tobytes()
