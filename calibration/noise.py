@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
-from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
 from calibration.masks import in_head
@@ -117,6 +116,9 @@ def _in_units_of_sd(residuals: Sequence[Float32Array]) -> tuple[Float64Array, Fl
 
 def _principal(noise: Float64Array, n_components: int) -> tuple[Float64Array, Float64Array]:
     """Variances (n_components,) along the leading directions, and these: (n_components, n_voxels), orthonormal."""
+    # Here, for processes that never learn: it takes a second to load.
+    from sklearn.utils.extmath import randomized_svd
+
     # On one thread: BLAS rounds as its threads share the work, and patterns must be the same wherever they are made.
     with threadpool_limits(1, user_api="blas"):
         if min(noise.shape) <= _EXACT_SIZE:
