@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -166,12 +166,15 @@ def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSetti
     stopwatch = Stopwatch()
     clean: list[tuple[Float32Array, dict[int, float]]] = []
     responses: dict[int, Float32Array] = {}
-    for volume in aligned.volumes:
+    for volume, later in zip_longest(aligned.volumes, aligned.volumes[1:]):
         pattern, sample, problem = cleaner.clean(volume, stopwatch)
         if sample is not None and sample.block is not None:
             windows.setdefault(sample.block, []).append(sample)
         answered = cleaner.denoiser.answered(volume.index)
-        responses |= {trial: found for trial in answered if (found := cleaner.denoiser.response(trial)) is not None}
+        # In the end: after the last volume that answers a trial.
+        for trial in answered.keys() - (cleaner.denoiser.answered(later.index) if later else {}):
+            if (found := cleaner.denoiser.response(trial)) is not None:
+                responses[trial] = found
         if pattern is not None:
             patterns.append(pattern)
             if not problem:
