@@ -234,6 +234,17 @@ def test_on_a_gpu_the_network_computes_in_mixed_precision(monkeypatch):
         np.testing.assert_allclose(values, on_cpu[layer], atol=0.05 * np.abs(on_cpu[layer]).max())
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that CUDA can use")
+def test_features_from_a_gpu_are_the_cpu_s_but_for_half_precision():
+    extractor = FeatureExtractor(network())
+    assert extractor.precision == "mixed float16"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("torch.cuda.is_available", lambda: False)
+        on_cpu = FeatureExtractor(network()).extract(images())
+    for layer, values in extractor.extract(images()).items():
+        np.testing.assert_allclose(values, on_cpu[layer], atol=0.02 * np.abs(on_cpu[layer]).max())
+
+
 # ---------------------------------------------------------------- images
 
 
