@@ -8,7 +8,7 @@ from numba import njit, prange
 from calibration.decoders.cholesky import BLOCK, factorise, solve
 from calibration.decoders.pairs import paired
 from calibration.decoders.sparse import Equations, SparseDecoder
-from rtgod.messages import Array, Int32Array
+from rtgod.messages import Array, BoolArray, Int32Array
 
 #: Pairs of units that a thread solves with one set of arrays to work in.
 _BATCH = 4
@@ -56,12 +56,13 @@ def _solve_batch(gram: Array, right: Array, selected: Array, pairs: Int32Array, 
     columns = np.empty((n_blocks, n_blocks * BLOCK, BLOCK), gram.dtype)
     inverses, spare = np.empty((n_blocks, BLOCK, BLOCK), gram.dtype), np.empty((BLOCK, BLOCK), gram.dtype)
     b, other = np.empty(n_blocks * BLOCK, gram.dtype), np.empty(n_blocks * BLOCK, gram.dtype)
-    order, voxels = np.empty(n_selected, np.int32), np.empty(n_selected, selected.dtype)
+    shared, order = np.empty(n_selected, np.bool_), np.empty(n_selected, np.int32)
+    voxels = np.empty(n_selected, selected.dtype)
     for pair in range(len(pairs)):
         n_eliminated = 0
         for place in range(2):
             unit = pairs[pair, place]
-            n_shared = _shared_first(selected[unit], selected[pairs[pair, 1 - place]], order)
+            n_shared = _shared_first(selected[unit], selected[pairs[pair, 1 - place]], shared, order)
             for k in range(n_selected):
                 voxels[k], b[k] = selected[unit, order[k]], right[unit, order[k]]
             b[n_selected:] = 0.0
@@ -74,19 +75,17 @@ def _solve_batch(gram: Array, right: Array, selected: Array, pairs: Int32Array, 
 
 
 @njit(cache=True)
-def _shared_first(voxels: Array, others: Array, order: Int32Array) -> int:
+def _shared_first(voxels: Array, others: Array, shared: BoolArray, order: Int32Array) -> int:
     """Fill `order` with a unit's voxels, those first that another has, too: as many as fill blocks; gives how many."""
-    n_shared, k = 0, 0
-    for voxel in voxels:
-        while k < others.size and others[k] < voxel:
-            k += 1
-        n_shared += k < others.size and others[k] == voxel
-    n_first = n_shared // BLOCK * BLOCK
-    first, later, k = 0, n_first, 0
+    k = 0
     for place in range(voxels.size):
         while k < others.size and others[k] < voxels[place]:
             k += 1
-        if first < n_first and k < others.size and others[k] == voxels[place]:
+        shared[place] = k < others.size and others[k] == voxels[place]
+    n_first = shared.sum() // BLOCK * BLOCK
+    first, later = 0, n_first
+    for place in range(voxels.size):
+        if shared[place] and first < n_first:
             order[first] = place
             first += 1
         else:
