@@ -108,10 +108,10 @@ def invert(columns: Array, inverses: Array, rows: Array, spare: Array, out: Arra
 
 
 @njit(cache=True, fastmath={"contract", "nsz"})
-def _factorise_block(S: Array, inverse: Array) -> None:
-    """Upper factor of one block in place, and its inverse.
+def _factorise_block(S: Array, V: Array) -> None:
+    """Replace one block by its upper factor, and fill V with the inverse of that.
 
-    Four rows at a time are taken from a row, and whole rows where little is lost, so that the compiler makes vectors.
+    Four rows at a time are subtracted from a row, and up to three entries too many, so that the compiler makes vectors.
     """
     for p in range(BLOCK):
         start = p // 4 * 4
@@ -126,18 +126,17 @@ def _factorise_block(S: Array, inverse: Array) -> None:
         scale = 1.0 / math.sqrt(S[p, p])
         for j in range(start, BLOCK):
             S[p, j] *= scale
-    U, V = S, inverse
     for p in range(BLOCK - 1, -1, -1):
-        scale = 1.0 / U[p, p]
+        scale = 1.0 / S[p, p]
         V[p] = 0.0
         V[p, p] = scale
         start = p // 4 * 4 + 4
         for q in range(p + 1, start):
-            factor = scale * U[p, q]
+            factor = scale * S[p, q]
             for j in range(q, BLOCK):
                 V[p, j] -= factor * V[q, j]
         for q in range(start, BLOCK, 4):
-            f0, f1, f2, f3 = scale * U[p, q], scale * U[p, q + 1], scale * U[p, q + 2], scale * U[p, q + 3]
+            f0, f1, f2, f3 = scale * S[p, q], scale * S[p, q + 1], scale * S[p, q + 2], scale * S[p, q + 3]
             for j in range(q, BLOCK):
                 V[p, j] = V[p, j] - f0 * V[q, j] - f1 * V[q + 1, j] - f2 * V[q + 2, j] - f3 * V[q + 3, j]
 

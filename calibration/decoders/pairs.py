@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from calibration.decoders.threads import in_threads
-from rtgod.messages import Array, Int32Array
+from rtgod.messages import Array, BoolArray, Int32Array
 
 
 def paired(selected: Array, n_features: int) -> Int32Array:
@@ -31,10 +31,9 @@ def paired(selected: Array, n_features: int) -> Int32Array:
         chosen = np.zeros((n, n_features), np.float32)
         chosen[np.arange(n)[:, None], selected[targets]] = 1
         some, others = np.triu_indices(n, 1)
-        shared = (chosen @ chosen.T)[some, others].astype(np.int32)
-        order = np.argsort(-shared, kind="stable")
+        order = np.argsort(-(chosen @ chosen.T)[some, others], kind="stable")
         out = pairs[targets.start // 2 : -(-targets.stop // 2)]
-        _match(some[order], others[order], out)
+        _match(some[order], others[order], np.ones(n, np.bool_), out)
         out += targets.start
 
     in_threads(match, len(selected))
@@ -42,15 +41,14 @@ def paired(selected: Array, n_features: int) -> Int32Array:
 
 
 @njit(cache=True)
-def _match(some: Array, others: Array, pairs: Int32Array) -> None:
+def _match(some: Array, others: Array, free: BoolArray, pairs: Int32Array) -> None:
     """Take the pairs in order whose targets are both free yet; who is left is paired with itself."""
-    n = 1 if len(some) == 0 else others.max() + 1
-    free, found = np.ones(n, np.bool_), 0
+    found = 0
     for k in range(len(some)):
         if free[some[k]] and free[others[k]]:
             free[some[k]] = free[others[k]] = False
             pairs[found, 0], pairs[found, 1] = some[k], others[k]
             found += 1
-    for target in range(n):
+    for target in range(len(free)):
         if free[target]:
             pairs[found] = target

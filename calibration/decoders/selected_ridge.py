@@ -59,19 +59,19 @@ def _solve_batch(gram: Array, right: Array, selected: Array, pairs: Int32Array, 
     shared, order = np.empty(n_selected, np.bool_), np.empty(n_selected, np.int32)
     voxels = np.empty(n_selected, selected.dtype)
     for pair in range(len(pairs)):
-        n_eliminated = 0
+        first = 0
         for place in range(2):
             unit = pairs[pair, place]
             n_shared = _shared_first(selected[unit], selected[pairs[pair, 1 - place]], shared, order)
             for k in range(n_selected):
                 voxels[k], b[k] = selected[unit, order[k]], right[unit, order[k]]
             b[n_selected:] = 0.0
-            _gather(gram, voxels, n_shared, alpha, columns, n_eliminated)
-            factorise(columns, inverses, spare, n_eliminated)
+            _gather(gram, voxels, n_shared, alpha, columns, first)
+            factorise(columns, inverses, spare, first)
             solve(columns, inverses, b, other)
             for k in range(n_selected):
                 weights[unit, order[k]] = b[k]
-            n_eliminated = n_shared // BLOCK
+            first = n_shared // BLOCK  # what comes before is the same for the other unit
 
 
 @njit(cache=True)
