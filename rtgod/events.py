@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from typing import Literal
 
 from rtgod.errors import InputError
 from rtgod.messages import Block
+
+log = logging.getLogger(__name__)
 
 Kind = Literal["stimulus", "imagery"]
 
@@ -165,6 +168,40 @@ def blocks(trials: Iterable[Trial]) -> tuple[Block, ...]:
     passing what is to come.
     """
     return tuple(Block(trial.onset_s, trial.duration_s, _digest(trial.category)) for trial in trials)
+
+
+def blocks_within(trials: Iterable[Trial], run_s: float, origin: Path | None) -> tuple[Block, ...]:
+    """The blocks of the trials that lie in a run; those that go on after its end are cut there.
+
+    What the run holds is the same with and without the cut: no volume comes after it. Trials that begin after the run's
+    end are left out, and counted in the log.
+
+    Parameters
+    ----------
+    trials : iterable of Trial
+    run_s : float
+        Length of the run, seconds.
+    origin : Path or None
+        The events table, for messages.
+
+    Raises
+    ------
+    InputError
+        If all begin after the run's end, or one is no trial.
+    """
+    known = list(trials)
+    inside = [trial for trial in known if trial.onset_s < run_s]
+    if known and not inside:
+        raise InputError(
+            f"{origin}: all {len(known)} trials begin after the run's {run_s:g} s, the first at {known[0].onset_s:g} "
+            "s; are these milliseconds, or another run's events?"
+        )
+    if n_outside := len(known) - len(inside):
+        log.warning("%s: %d of %d trials begin after the run's %g s: left out", origin, n_outside, len(known), run_s)
+    try:
+        return blocks(replace(trial, duration_s=min(trial.duration_s, run_s - trial.onset_s)) for trial in inside)
+    except ValueError as error:
+        raise InputError(f"{origin}: {error}; correct the row.") from error
 
 
 def _digest(category: str) -> str:

@@ -24,10 +24,22 @@ Int32Array = npt.NDArray[np.int32]
 VOLUME_DTYPES = ("int16", "uint16", "int32", "float32", "float64")
 #: Larger numbers in an affine are no millimetres.
 LARGEST_MM = 1e6
+#: Voxels of a scanner are this large at least and at most; so far at most a head lies from the scanner's centre.
+SMALLEST_VOXEL_MM, LARGEST_VOXEL_MM, FARTHEST_MM = 0.1, 100.0, 5_000.0
+#: Volume of a voxel as a share of a box's with the same edges: axes that are less square than this are none of a head.
+_LEAST_SQUARE = 0.5
 #: Between a run's name and the number that tells its second acquisition from the first.
 AGAIN = "~"
-#: Characters of a client's name.
-LONGEST_CLIENT = 100
+#: Characters of a client's name and of what it is, and of a run's, a subject's and a trial's names.
+LONGEST_CLIENT, LONGEST_NAME = 100, 200
+#: Characters of what an event says.
+LONGEST_VALUE = 10_000
+#: Repetition times outside of these are none of functional MRI but written in another unit, seconds.
+SHORTEST_TR_S, LONGEST_TR_S = 0.05, 60.0
+#: Volumes and trials of a run, and voxels of a volume along one axis and in all.
+MOST_VOLUMES, MOST_BLOCKS, LONGEST_AXIS, MOST_VOXELS = 100_000, 10_000, 1024, 2**25
+#: No run is longer, seconds.
+LONGEST_RUN_S = 86_400.0
 
 
 def read_only(array: npt.ArrayLike, dtype: npt.DTypeLike = None) -> Array:
@@ -68,6 +80,12 @@ class Block:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.onset_s) and self.onset_s >= 0 and 0 < self.duration_s < math.inf):
             raise ValueError(f"a block at {self.onset_s} s for {self.duration_s} s: onset >= 0 and duration > 0 needed")
+        if self.onset_s + self.duration_s > LONGEST_RUN_S:
+            raise ValueError(
+                f"a block at {self.onset_s:g} s for {self.duration_s:g} s: no run lasts longer than {LONGEST_RUN_S:g} "
+                "s; are these milliseconds?"
+            )
+        _check_length("label", self.label, LONGEST_NAME)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,16 +126,42 @@ class Run:
         object.__setattr__(self, "affine", read_only(self.affine, np.float64))
         if not self.run_id:
             raise ValueError("run_id is empty; volumes call their run by it")
-        if not (math.isfinite(self.tr_s) and self.tr_s > 0):
-            raise ValueError(f"tr_s is {self.tr_s}; a repetition time in seconds above 0 is needed")
+        _check_length("run_id", self.name, LONGEST_NAME)
+        _check_length("subject", self.subject, LONGEST_NAME)
+        _check_length("acquisition", self.acquisition, LONGEST_NAME)
+        if not SHORTEST_TR_S <= self.tr_s <= LONGEST_TR_S:
+            raise ValueError(
+                f"tr_s is {self.tr_s:g}; a repetition time of {SHORTEST_TR_S:g} to {LONGEST_TR_S:g} s is needed"
+                + ("; is it in milliseconds?" if self.tr_s > LONGEST_TR_S else "")
+            )
         if len(self.shape) != 3 or min(self.shape) < 1:
-            raise ValueError(f"shape {list(self.shape)} is not three positive numbers of voxels")
-        if self.affine.shape != (4, 4) or not (np.abs(self.affine) < LARGEST_MM).all():
-            raise ValueError(f"affine is not 4 x 4 finite numbers below {LARGEST_MM:g}")
-        if abs(np.linalg.det(self.affine[:3, :3])) < 1e-9 or not np.array_equal(self.affine[3], (0, 0, 0, 1)):
-            raise ValueError("affine does not map voxels to millimetres: singular, or its last row is not 0 0 0 1")
-        if self.n_volumes is not None and self.n_volumes < 1:
-            raise ValueError(f"n_volumes is {self.n_volumes}; give None where it is not known")
+            raise ValueError(f"shape {_listed(self.shape)} is not three positive numbers of voxels")
+        if max(self.shape) > LONGEST_AXIS or math.prod(self.shape) > MOST_VOXELS:
+            raise ValueError(
+                f"shape {_listed(self.shape)}: a volume has at most {LONGEST_AXIS} voxels along an axis and "
+                f"{MOST_VOXELS} in all"
+            )
+        _check_affine(self.affine, self.shape)
+        if self.n_volumes is not None and not 1 <= self.n_volumes <= MOST_VOLUMES:
+            raise ValueError(
+                f"n_volumes is {_number(self.n_volumes)}; 1 to {MOST_VOLUMES} are possible; give None where it is not "
+                "known"
+            )
+        self._check_blocks()
+
+    def _check_blocks(self) -> None:
+        if len(self.blocks) > MOST_BLOCKS:
+            raise ValueError(f"{len(self.blocks)} blocks; a run has at most {MOST_BLOCKS}")
+        if self.n_volumes is None or not self.blocks:
+            return
+        run_s = self.n_volumes * self.tr_s
+        last = max(self.blocks, key=lambda block: block.onset_s + block.duration_s)
+        # By less than a volume it may do so: onsets are rounded, and pulses come late.
+        if last.onset_s + last.duration_s > run_s + self.tr_s:
+            raise ValueError(
+                f"a block at {last.onset_s:g} s for {last.duration_s:g} s ends after the run's {run_s:g} s "
+                f"({self.n_volumes} volumes of {self.tr_s:g} s); are these milliseconds, or another run's events?"
+            )
 
     @property
     def name(self) -> str:
@@ -158,11 +202,16 @@ class Volume:
         # A dtype's name is silent about its byte order, and NIfTI files may be big-endian.
         object.__setattr__(self, "data", read_only(data, data.dtype.newbyteorder("=")))
         if self.index < 0:
-            raise ValueError(f"index {self.index} is negative; volumes count from 0")
-        if not math.isfinite(self.acquired_s):
+            raise ValueError(f"index {_number(self.index)} is negative; volumes count from 0")
+        if self.index >= MOST_VOLUMES:
+            raise ValueError(f"index is {_number(self.index)}; a run has at most {MOST_VOLUMES} volumes, from 0")
+        if not abs(self.acquired_s) <= LONGEST_RUN_S:
             raise ValueError(f"acquired_s is {self.acquired_s}; seconds from the start of the run are needed")
-        if not (0 <= self.held_s < math.inf) or self.n_waiting < 0:
-            raise ValueError(f"held_s is {self.held_s}, n_waiting {self.n_waiting}; neither can be negative")
+        if not 0 <= self.held_s <= LONGEST_RUN_S or not 0 <= self.n_waiting <= MOST_VOLUMES:
+            raise ValueError(
+                f"held_s is {self.held_s}, n_waiting {_number(self.n_waiting)}; neither can be negative, and at most "
+                f"{LONGEST_RUN_S:g} s and {MOST_VOLUMES} volumes are possible"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,6 +433,7 @@ class Ping:
 
     def __post_init__(self) -> None:
         _check_client(self.client)
+        _check_length("kind", self.kind, LONGEST_CLIENT)
         _check_finite(sent_s=self.sent_s)
 
 
@@ -431,8 +481,13 @@ class Event:
 
     def __post_init__(self) -> None:
         _check_client(self.client)
-        if self.number < 0 or not self.kind:
-            raise ValueError(f"number is {self.number}, kind {self.kind!r}; events count from 0 and say what they are")
+        _check_length("kind", self.kind, LONGEST_CLIENT)
+        _check_length("run_id", self.run_id, LONGEST_NAME + LONGEST_CLIENT)  # it may have a number after it
+        _check_length("value", self.value, LONGEST_VALUE)
+        if not 0 <= self.number < 2**63 or not self.kind:
+            raise ValueError(
+                f"number is {_number(self.number)}, kind {self.kind!r}; events count from 0 and say what they are"
+            )
         _check_finite(at_s=self.at_s, offset_s=self.offset_s, offset_error_s=self.offset_error_s)
 
 
@@ -520,6 +575,45 @@ class Hello:
 def _check_client(name: str) -> None:
     if not 1 <= len(name) <= LONGEST_CLIENT:
         raise ValueError(f"client is {name[:LONGEST_CLIENT]!r}; a name of 1 to {LONGEST_CLIENT} characters is needed")
+
+
+def _check_length(field: str, text: str, at_most: int) -> None:
+    if len(text) > at_most:
+        raise ValueError(f"{field} has {len(text)} characters ({text[:20]!r} …); at most {at_most} are allowed")
+
+
+def _check_affine(affine: Float64Array, shape: tuple[int, int, int]) -> None:
+    if affine.shape != (4, 4) or not (np.abs(affine) < LARGEST_MM).all():
+        raise ValueError(f"affine is not 4 x 4 finite numbers below {LARGEST_MM:g}")
+    columns = affine[:3, :3]
+    sizes_mm = np.sqrt(np.square(columns).sum(axis=0))
+    # Of a box with edges of 1, whatever the unit.
+    volume = abs(np.linalg.det(columns / sizes_mm)) if sizes_mm.all() else 0.0
+    if volume < 1e-9 or not np.array_equal(affine[3], (0, 0, 0, 1)):
+        raise ValueError("affine does not map voxels to millimetres: singular, or its last row is not 0 0 0 1")
+    said = " × ".join(f"{size:.4g}" for size in sizes_mm)
+    if sizes_mm.min() < SMALLEST_VOXEL_MM or sizes_mm.max() > LARGEST_VOXEL_MM:
+        raise ValueError(
+            f"affine: its voxels of {said} mm are none of a head ({SMALLEST_VOXEL_MM:g} to {LARGEST_VOXEL_MM:g} mm); "
+            "is it in metres or micrometres?"
+        )
+    if volume < _LEAST_SQUARE:
+        raise ValueError("affine: its axes lie almost in one plane; those of an image stand upright on each other")
+    centre_mm = affine[:3] @ [*(np.array(shape) - 1) / 2, 1]
+    if np.abs(centre_mm).max() > FARTHEST_MM:
+        at = ", ".join(f"{mm:.4g}" for mm in centre_mm)
+        raise ValueError(
+            f"affine: the image's centre ({at} mm) lies more than {FARTHEST_MM:g} mm from the scanner's: none of a head"
+        )
+
+
+def _number(value: int) -> str:
+    """A whole number for people, however many digits it has."""
+    return str(value) if abs(value) < 10**18 else f"a number of {value.bit_length()} bits"
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(_number, numbers))}]"
 
 
 def _check_finite(**seconds: float | None) -> None:

@@ -146,7 +146,8 @@ def from_frames(frames: Sequence[Frame]) -> Message:
         header[spec.field] = _read_array(spec, frame)
     try:
         return msgspec.convert(header, cls, dec_hook=_decode_small_array)
-    except msgspec.ValidationError as error:
+    # JSON has no bounds to its numbers, and Python none to its whole ones: some overflow only where they are used.
+    except (msgspec.ValidationError, OverflowError, ValueError) as error:
         raise WireError(f"{_NAMES[cls]} header: {error}") from error
 
 

@@ -66,20 +66,39 @@ def _arrays(dtype, shape):
 
 
 names = st.text(min_size=1, max_size=12)
-blocks = st.builds(m.Block, st.floats(0, 1e6), st.floats(1e-3, 1e6))
+blocks = st.builds(m.Block, st.floats(0, 500), st.floats(1e-3, 500))
 volume_data = st.sampled_from(m.VOLUME_DTYPES).flatmap(
     lambda dtype: _arrays(dtype, hnp.array_shapes(min_dims=3, max_dims=3))
 )
-runs = _built(
-    m.Run,
-    run_id=names,
-    tr_s=st.floats(1e-3, 60),
-    shape=st.tuples(*[st.integers(1, 512)] * 3),
-    affine=affines,
-    n_volumes=st.none() | st.integers(1, 10**6),
-    blocks=st.lists(blocks, max_size=3).map(tuple),
+
+
+@st.composite
+def runs(draw):
+    """Runs that hold all their blocks."""
+    tr_s, held = draw(st.floats(0.05, 60)), tuple(draw(st.lists(blocks, max_size=3)))
+    fewest = math.ceil(max((block.onset_s + block.duration_s for block in held), default=1.0) / tr_s)
+    return draw(
+        _built(
+            m.Run,
+            run_id=names,
+            tr_s=st.just(tr_s),
+            shape=st.tuples(*[st.integers(1, 256)] * 3),
+            affine=affines,
+            n_volumes=st.none() | st.integers(fewest, m.MOST_VOLUMES),
+            blocks=st.just(held),
+        )
+    )
+
+
+times = st.floats(-1e4, 1e4)
+volumes = _built(
+    m.Volume,
+    index=st.integers(0, m.MOST_VOLUMES - 1),
+    acquired_s=times,
+    data=volume_data,
+    held_s=st.floats(0, 1e4),
+    n_waiting=st.integers(0, m.MOST_VOLUMES),
 )
-volumes = _built(m.Volume, data=volume_data, held_s=st.floats(0, 1e6))
 patterns = _built(m.Pattern, values=_arrays("float32", st.integers(0, 20)))
 chances = st.tuples(*[st.floats(0, 1)] * 3).map(lambda p: tuple(sorted(p)))
 rankings = st.integers(0, 20).flatmap(
@@ -87,11 +106,11 @@ rankings = st.integers(0, 20).flatmap(
         m.Ranking, order=_arrays("int32", n), scores=_arrays("float32", n), probability=st.none() | chances
     )
 )
-events = _built(m.Event, client=names, kind=names)
+events = _built(m.Event, client=names, kind=names, number=st.integers(0, 2**63 - 1))
 pings = _built(m.Ping, client=names)
 #: One strategy for each type of message, by the type.
 MESSAGES = {
-    m.Run: runs,
+    m.Run: runs(),
     m.Volume: volumes,
     m.Pattern: patterns,
     m.Ranking: rankings,

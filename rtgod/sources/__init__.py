@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from rtgod.errors import InputError
-from rtgod.messages import Run, Volume
-
-#: Longer is no repetition time of functional MRI but one that was written in the wrong unit, seconds.
-LONGEST_TR_S = 60.0
+from rtgod.events import blocks_within, read_trials
+from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Float64Array, Run, Volume
 
 
 class Source(Protocol):
@@ -94,6 +92,45 @@ def acquisition_id(run_id: str, content: str) -> str:
 
 def checked_tr_s(value: object, origin: str) -> float:
     """`value` as a repetition time in seconds; `origin` names where it was found, for the InputError if it is none."""
-    if isinstance(value, int | float) and 0 < value <= LONGEST_TR_S:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and SHORTEST_TR_S <= value <= LONGEST_TR_S:
         return float(value)
-    raise InputError(f"{origin}: {value!r} is not a repetition time in seconds (0 to {LONGEST_TR_S:g}); correct it.")
+    raise InputError(
+        f"{origin}: {value!r} is not a repetition time in seconds ({SHORTEST_TR_S:g} to {LONGEST_TR_S:g}); correct it."
+    )
+
+
+def run_of(
+    origin: Path,
+    events: Path | None,
+    merge_gap_s: float,
+    *,
+    run_id: str,
+    subject: str,
+    tr_s: float,
+    shape: tuple[int, int, int],
+    affine: Float64Array,
+    n_volumes: int,
+) -> Run:
+    """The run of a recording, with the trials of an events table as its blocks.
+
+    Parameters
+    ----------
+    origin : Path
+        The recording, for messages.
+    events : Path or None
+    merge_gap_s : float
+        Rows of the events table that are one trial; see `rtgod.events.read_trials`.
+    run_id, subject, tr_s, shape, affine, n_volumes
+        As in `Run`.
+
+    Raises
+    ------
+    InputError
+        If the recording is none of a head, or its events cannot be used.
+    """
+    blocks = blocks_within(read_trials(events, merge_gap_s), n_volumes * tr_s, events) if events else ()
+    try:
+        return Run(run_id, subject, tr_s, shape, affine, n_volumes, blocks)
+    except ValueError as error:
+        raise InputError(f"{origin}: {error}.") from error

@@ -25,9 +25,8 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 from rtgod.errors import InputError
-from rtgod.events import blocks, read_trials
-from rtgod.messages import Array, Float64Array, Run, Volume
-from rtgod.sources import acquisition_id, checked_tr_s
+from rtgod.messages import Array, Float64Array, Volume
+from rtgod.sources import acquisition_id, checked_tr_s, run_of
 
 _DAY_S = 86400.0
 _DICOM_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -101,14 +100,16 @@ class MosaicSeries:
         self._acquired_s = _acquired_s(self._frames, tr_s)
         self._uid = entries[0].uid
         identity = hashlib.sha256(self._uid.encode()).hexdigest()[:10]
-        self.run = Run(
+        self.run = run_of(
+            folder,
+            events,
+            merge_gap_s,
             run_id=run_id or f"series-{entries[0].number}-{identity}",
             subject=subject or "unknown",
             tr_s=tr_s,
             shape=grid.shape,
             affine=grid.affine,
             n_volumes=max(self._frames) + 1,
-            blocks=blocks(read_trials(events, merge_gap_s)) if events else (),
         )
 
     def acquisition(self) -> str:

@@ -21,9 +21,8 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from rtgod.errors import InputError
-from rtgod.events import blocks, read_trials
-from rtgod.messages import LARGEST_MM, VOLUME_DTYPES, Array, Float64Array, Run, Volume
-from rtgod.sources import acquisition_id, checked_tr_s
+from rtgod.messages import LARGEST_MM, VOLUME_DTYPES, Array, Float64Array, Volume
+from rtgod.sources import acquisition_id, checked_tr_s, run_of
 
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _MILLIMETRES = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
@@ -83,14 +82,16 @@ class NiftiRun:
         stem = _stem(path)
         label = re.search(r"(?:^|_)sub-([0-9A-Za-z]+)", stem)
         events = events or find_events(path)
-        self.run = Run(
+        self.run = run_of(
+            path,
+            events,
+            merge_gap_s,
             run_id=run_id or stem.removesuffix("_bold"),
             subject=subject or (label[1] if label else "unknown"),
             tr_s=_find_tr_s(path, layout, tr_s),
             shape=layout.shape,
             affine=layout.affine,
             n_volumes=layout.n_volumes,
-            blocks=blocks(read_trials(events, merge_gap_s)) if events else (),
         )
 
     def __iter__(self) -> Iterator[Volume]:

@@ -6,7 +6,18 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 
-from rtgod.messages import VOLUME_DTYPES, Block, NotReady, Pattern, Reason, RunEnd, Volume, read_only
+from rtgod.messages import (
+    VOLUME_DTYPES,
+    Block,
+    Event,
+    NotReady,
+    Pattern,
+    Ping,
+    Reason,
+    RunEnd,
+    Volume,
+    read_only,
+)
 from tests import small
 from tests.small import RANKING, STILL
 
@@ -33,6 +44,25 @@ def ramp(*diagonal):
         ({"affine": np.eye(4)[::-1]}, "last row"),
         ({"n_volumes": 0}, "n_volumes"),
         ({"n_volumes": -1}, "n_volumes"),
+        ({"n_volumes": 2**31}, "n_volumes is 2147483648; 1 to 100000 are possible"),
+        ({"n_volumes": 10**400}, "n_volumes is a number of 1329 bits"),
+        ({"tr_s": 2000.0}, "tr_s is 2000; .* is it in milliseconds"),
+        ({"tr_s": 0.002}, "tr_s is 0.002; a repetition time of 0.05 to 60 s"),
+        ({"tr_s": 5e-324}, "tr_s"),
+        ({"shape": (100_000, 100_000, 100_000)}, "at most 1024 voxels along an axis"),
+        ({"shape": (1024, 1024, 33)}, "33554432 in all"),
+        ({"shape": (10**400, 4, 4)}, "a number of 1329 bits"),
+        ({"affine": ramp(0.004, 0.004, 0.004)}, "voxels of 0.004 × 0.004 × 0.004 mm .* in metres or micrometres"),
+        ({"affine": ramp(1e-9, 1e5, 1e5)}, "mm are none of a head"),
+        ({"affine": ramp(4000, 4000, 4000)}, "mm are none of a head"),
+        ({"affine": ramp(4, 4, 4) @ [[1, 1, 1, 0], [0, 1e-3, 1, 0], [0, 0, 1e-3, 0], [0, 0, 0, 1]]}, "one plane"),
+        ({"affine": ramp(4, 4, 4) + np.array([[0, 0, 0, 9e5]] + 3 * [[0] * 4])}, "centre"),
+        ({"run_id": "r" * 201}, "run_id has 201 characters .* at most 200"),
+        ({"subject": "s" * 600_000}, "subject has 600000 characters"),
+        ({"acquisition": "a" * 201}, "acquisition has 201"),
+        ({"blocks": (Block(0.0, 1.0),) * 10_001}, "10001 blocks"),
+        ({"blocks": (Block(6.0, 6.0), Block(14.0, 13.0))}, "block at 14 s for 13 s ends after the run's 24 s"),
+        ({"blocks": (Block(10_000.0, 9.0),)}, "are these milliseconds"),
     ],
 )
 def test_an_impossible_run_is_a_value_error(changes, says):
@@ -52,6 +82,11 @@ def test_an_impossible_run_is_a_value_error(changes, says):
         ({"index": -1}, "index"),
         ({"acquired_s": math.nan}, "acquired_s"),
         ({"acquired_s": math.inf}, "acquired_s"),
+        ({"acquired_s": -1e308}, "acquired_s"),
+        ({"index": 100_000}, "index is 100000; a run has at most 100000"),
+        ({"index": 10**400}, "a number of 1329 bits"),
+        ({"held_s": 1e308}, "held_s"),
+        ({"n_waiting": 10**400}, "n_waiting a number of 1329 bits"),
     ],
 )
 def test_an_impossible_volume_is_a_value_error(changes, says):
@@ -65,6 +100,37 @@ def test_an_impossible_block_is_a_value_error(onset_s, duration_s):
     for block in ((onset_s, 1.0), (0.0, duration_s)):
         with pytest.raises(ValueError, match="block"):
             Block(*block)
+
+
+@pytest.mark.parametrize("times", [(1e308, 1.0), (1.0, 1e308), (1_700_000_000.0, 9.0), (0.0, 86_401.0)])
+def test_a_block_that_no_run_can_hold_is_asked_for_its_unit(times):
+    with pytest.raises(ValueError, match="no run lasts longer than 86400 s; are these milliseconds"):
+        Block(*times)
+
+
+def test_what_a_scanner_may_do_is_possible():
+    """The bounds leave out none of what is scanned: fast and slow, coarse and fine, oblique, far from the centre."""
+    oblique = np.array([[2.1, 0.3, -0.2, -90], [-0.3, 2.0, 0.5, -120], [0.2, -0.4, 2.4, 30], [0, 0, 0, 1]])
+    for changes in (
+        {"tr_s": 0.05, "n_volumes": 500},
+        {"tr_s": 60.0},
+        {"shape": (512, 512, 128), "affine": ramp(0.35, 0.35, 0.8)},
+        {"shape": (10, 8, 1), "affine": ramp(25, 25, 25)},
+        {"affine": oblique},
+        {"affine": np.diag([-3.0, 3.0, 3.0, 1.0]) + np.array([[0, 0, 0, 900.0]] + 3 * [[0] * 4])},
+        {"n_volumes": 100_000},
+        {"blocks": (Block(22.5, 1.6),)},
+    ):
+        assert small.run(**changes)
+
+
+def test_texts_have_a_longest_length():
+    assert Event("c", 0, "k", 0.0, value="v" * 10_000)
+    for event in ({"kind": "k" * 101}, {"value": "v" * 10_001}, {"client": "c" * 101}, {"number": 2**63}):
+        with pytest.raises(ValueError, match=r"character|number"):
+            Event(**({"client": "c", "number": 0, "kind": "k", "at_s": 0.0} | event))
+    with pytest.raises(ValueError, match="kind has 600000 characters"):
+        Ping("c", "k" * 600_000, 0.0)
 
 
 def test_a_run_cannot_end_after_less_than_no_volumes():
