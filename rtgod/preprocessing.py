@@ -221,7 +221,6 @@ class SampleEstimator:
         self._window = Window(run, settings.window)
         self._by_response = settings.window.estimate == "response"
         self._repeats = repeats if settings.window.mode == "repeats" else None
-        repeats.finish()
 
     def in_trial(self, index: int) -> bool:
         """Whether volume `index` lies in a trial's window."""
@@ -238,7 +237,9 @@ class SampleEstimator:
             if response is None:
                 return None
             sample = replace(sample, values=response)
-        return self._repeats.averaged(sample, self._run.blocks[block].label) if self._repeats else sample
+        if self._repeats:
+            return self._repeats.averaged(sample, self._run.run_id, self._run.blocks[block].label)
+        return sample
 
 
 def is_settled(index: int, run: Run, settings: PipelineSettings) -> bool:

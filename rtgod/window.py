@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -130,21 +131,31 @@ class Repeats:
 
     def __init__(self) -> None:
         self._finished: dict[str, tuple[Float64Array, int, int]] = {}
-        self._unfinished: tuple[str, Sample] | None = None
+        self._unfinished: _Unfinished | None = None
 
-    def averaged(self, sample: Sample, label: str) -> Sample:
+    def averaged(self, sample: Sample, run_id: str, label: str) -> Sample:
         """The mean of a sample and of the earlier trials of its label; it joins them when its trial is over.
 
-        A trial without a label stands alone.
+        A trial is over with its last volume, or with the first sample of another trial or another run: the last volume
+        may have been lost, and the run may have ended before it.
+
+        Parameters
+        ----------
+        sample : Sample
+        run_id : str
+            Of the sample's run; another for each run of a session.
+        label : str
+            Of the sample's trial; one without a label stands alone.
         """
-        if self._unfinished and (self._unfinished[0], self._unfinished[1].block) != (label, sample.block):
-            self.finish()
+        before = self._unfinished
+        if before and (before.run_id, before.label, before.sample.block) != (run_id, label, sample.block):
+            self._finish()
         if not label:
             return sample
         total, n_blocks, n_volumes = self._finished.get(label, (np.zeros(sample.values.shape), 0, 0))
-        self._unfinished = label, sample
+        self._unfinished = _Unfinished(run_id, label, sample)
         if sample.final:
-            self.finish()
+            self._finish()
         return replace(
             sample,
             values=((total + sample.values) / (n_blocks + 1)).astype(np.float32),
@@ -152,13 +163,20 @@ class Repeats:
             n_blocks=n_blocks + 1,
         )
 
-    def finish(self) -> None:
-        """The trial that was last seen is over, be it that its last volume was lost or that its run has ended."""
+    def _finish(self) -> None:
         if self._unfinished:
-            label, sample = self._unfinished
+            _, label, sample = self._unfinished
             total, n_blocks, n_volumes = self._finished.get(label, (np.zeros(sample.values.shape), 0, 0))
             self._finished[label] = total + sample.values, n_blocks + 1, n_volumes + sample.n_volumes
             self._unfinished = None
+
+
+class _Unfinished(NamedTuple):
+    """The newest sample of a trial that may go on, and which trial that is."""
+
+    run_id: str
+    label: str
+    sample: Sample
 
 
 def _mean(patterns: tuple[Pattern, ...], weights: tuple[float, ...]) -> Float32Array:

@@ -439,6 +439,31 @@ def test_repeats_are_averaged_over_a_session_s_runs():
     )
 
 
+def test_a_trial_that_a_run_s_end_cut_short_counts_in_the_next_run():
+    """Also where the next run has a trial of the same label in the same place, as those of a protocol have."""
+    session, found = Session(with_settings(window={"mode": "repeats"})), []
+    for run_id, indices in (("run-1", [*range(9), 10, 11]), ("run-2", range(12))):
+        for message in (labelled(run_id, ("cat", "dog")), *(small.volume(i, run_id) for i in indices)):
+            found += [answer for answer, _ in session.take(message) if isinstance(answer, Ranking)]
+        found += [answer for answer, _ in session.take(RunEnd(run_id, 12)) if isinstance(answer, Ranking)]
+    of_dogs = [(a.run_id, a.index, a.n_blocks, a.n_volumes) for a in found if a.block == 1]
+    assert of_dogs == [("run-1", 8, 1, 1), ("run-2", 8, 2, 2), ("run-2", 9, 2, 3)]
+
+
+def test_a_pipeline_that_is_made_changes_nothing_outside_itself():
+    bundle, found = with_settings(window={"mode": "repeats"}), []
+    for n_others in (0, 1):
+        repeats = Repeats()
+        parts = labelled("run-1"), bundle.decoder(), bundle.category_index(), repeats
+        path, outcomes = bundle.pipeline(*parts), []
+        for volume in volumes():
+            for _ in range(n_others):
+                bundle.pipeline(*parts)
+            outcomes.append(path.step(volume))
+        found.append(outcomes)
+    assert all(same(a, b) for a, b in zip(*found, strict=True))
+
+
 def test_trials_without_labels_are_not_averaged():
     assert {r.n_blocks for r in rankings(with_settings(window={"mode": "repeats"})).values()} == {1}
 

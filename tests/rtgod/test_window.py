@@ -178,29 +178,29 @@ def sample(value, block=0, final=True, n_volumes=3):
 
 def test_evidence_is_the_mean_of_the_trials_of_a_label():
     repeats = Repeats()
-    first = repeats.averaged(sample(1.0), "dog")
-    other = repeats.averaged(sample(10.0, block=1), "cat")
-    partial = repeats.averaged(sample(4.0, block=2, final=False, n_volumes=1), "dog")
-    whole = repeats.averaged(sample(3.0, block=2), "dog")
-    last = repeats.averaged(sample(5.0, block=3), "dog")
+    first = repeats.averaged(sample(1.0), "run-1", "dog")
+    other = repeats.averaged(sample(10.0, block=1), "run-1", "cat")
+    partial = repeats.averaged(sample(4.0, block=2, final=False, n_volumes=1), "run-1", "dog")
+    whole = repeats.averaged(sample(3.0, block=2), "run-1", "dog")
+    last = repeats.averaged(sample(5.0, block=3), "run-1", "dog")
     found = [(s.values[0], s.n_blocks, s.n_volumes) for s in (first, other, partial, whole, last)]
     assert found == [(1, 1, 3), (10, 1, 3), (2.5, 2, 4), (2, 2, 6), (3, 3, 9)]
 
 
 def test_a_trial_without_a_label_stands_alone():
     repeats = Repeats()
-    assert [repeats.averaged(sample(v), "").n_blocks for v in (1.0, 2.0)] == [1, 1]
+    assert [repeats.averaged(sample(v), "run-1", "").n_blocks for v in (1.0, 2.0)] == [1, 1]
 
 
 def test_a_trial_whose_last_volume_was_lost_counts_once_the_next_begins():
     repeats = Repeats()
-    repeats.averaged(sample(1.0, final=False), "dog")
-    repeats.averaged(sample(2.0, final=False), "dog")  # refines it
-    again = repeats.averaged(sample(4.0, block=1), "dog")
+    repeats.averaged(sample(1.0, final=False), "run-1", "dog")
+    repeats.averaged(sample(2.0, final=False), "run-1", "dog")  # refines it
+    again = repeats.averaged(sample(4.0, block=1), "run-1", "dog")
     assert (again.values[0], again.n_blocks) == (3.0, 2)
-    repeats.averaged(sample(9.0, block=2, final=False), "cat")
-    repeats.finish()  # the run has ended
-    assert repeats.averaged(sample(1.0, block=2), "cat").values[0] == 5.0
+    repeats.averaged(sample(9.0, block=2, final=False), "run-1", "cat")
+    # The run has ended, and the next has a trial of the same label in the same place.
+    assert repeats.averaged(sample(1.0, block=2), "run-2", "cat").values[0] == 5.0
 
 
 def test_repeats_is_a_way_of_following_trials():
