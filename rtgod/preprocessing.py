@@ -255,9 +255,14 @@ def with_noise_voxels(reference: Reference, noise: Noise) -> Reference:
 
 
 def _constant_only(settings: PipelineSettings) -> PipelineSettings:
-    """Voxels are taken as they are, against the baseline at the start: what is decoded from them is cleaned instead."""
+    """Voxels are taken as they are, against the baseline at the start: what is decoded from them is cleaned instead.
+
+    It is also what is averaged over repeats, so the voxels' trials stand alone.
+    """
     nuisance = settings.nuisance.model_copy(
         update={"drift_sd": 0.0, "motion_parameters": 0, "n_components": 0, "global_signal": False}
     )
     scaling = settings.scaling.model_copy(update={"baseline": "frozen"})
-    return settings.model_copy(update={"nuisance": nuisance, "scaling": scaling})
+    mode = "block" if settings.window.mode == "repeats" else settings.window.mode
+    window = settings.window.model_copy(update={"mode": mode})
+    return settings.model_copy(update={"nuisance": nuisance, "scaling": scaling, "window": window})

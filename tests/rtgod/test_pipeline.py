@@ -450,6 +450,21 @@ def test_a_trial_that_a_run_s_end_cut_short_counts_in_the_next_run():
     assert of_dogs == [("run-1", 8, 1, 1), ("run-2", 8, 2, 2), ("run-2", 9, 2, 3)]
 
 
+@pytest.mark.parametrize("of", ["voxels", "features"])
+def test_what_is_freed_from_drift_and_motion_is_averaged_over_repeats(of):
+    found = {}
+    for mode in ("repeats", "block"):
+        bundle = with_settings(window={"mode": mode}, nuisance={"of": of})
+        found[mode] = [
+            answer
+            for answer, _ in answers(volumes(), bundle=bundle, run=labelled("run-1")).values()
+            if isinstance(answer, Ranking)
+        ]
+    assert [(a.block, a.n_blocks) for a in found["repeats"]] == [(a.block, 1 + a.block) for a in found["block"]]
+    for averaged, alone in zip(found["repeats"], found["block"], strict=True):
+        assert (averaged.scores.tobytes() == alone.scores.tobytes()) == (alone.block == 0)
+
+
 def test_a_pipeline_that_is_made_changes_nothing_outside_itself():
     bundle, found = with_settings(window={"mode": "repeats"}), []
     for n_others in (0, 1):
