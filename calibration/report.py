@@ -112,7 +112,7 @@ def read_runs(journal: Path) -> tuple[Hello | None, list[RunRecord]]:
             case Hello():
                 hello = message
             case Run():
-                records[message.run_id] = RunRecord(message)
+                records.setdefault(message.run_id, RunRecord(message))  # it may be gone on with after another
             case Volume():
                 record = records[message.run_id]
                 record.n_volumes += 1

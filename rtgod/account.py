@@ -18,7 +18,7 @@ class RunAccount:
 
     Attributes
     ----------
-    run_id, subject : str
+    run_id, subject, acquisition : str
     n_planned : int or None
         Volumes that it was announced to have.
     n_ended : int or None
@@ -36,6 +36,7 @@ class RunAccount:
 
     run_id: str
     subject: str = ""
+    acquisition: str = ""
     n_planned: int | None = None
     n_ended: int | None = None
     taken: set[int] = field(default_factory=set)
@@ -114,6 +115,7 @@ class _Line(msgspec.Struct):
     type: str
     run_id: str = ""
     subject: str = ""
+    acquisition: str = ""
     index: int = -1
     n_volumes: int | None = None
 
@@ -138,8 +140,13 @@ def account(headers: Iterable[bytes]) -> Account:
                 found.n_starts += 1
             case "run":
                 run.settle()
-                run = RunAccount(line.run_id, line.subject, line.n_volumes)
-                if line.run_id in found.runs:
+                known = found.runs.get(line.run_id)
+                # A source may go on with its run after another came between; that is no second beginning.
+                if known and known.acquisition and known.acquisition == line.acquisition and known.n_ended is None:
+                    run = known
+                    continue
+                run = RunAccount(line.run_id, line.subject, line.acquisition, line.n_volumes)
+                if known:
                     run.problems.append("begins twice")
                 found.runs[line.run_id] = run
             case "volume":

@@ -12,8 +12,7 @@ import math
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from itertools import groupby
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +20,7 @@ import nibabel as nib
 import numpy as np
 
 from rtgod.errors import InputError
-from rtgod.files import appearing_whole
+from rtgod.files import Closing, appearing_whole
 from rtgod.journal import read_journal
 from rtgod.messages import Answer, Block, Event, Message, Motion, NotReady, Ranking, Run, RunEnd, Volume
 
@@ -72,73 +71,102 @@ def export_journal(journal: Path, out: Path) -> list[str]:
     try:
         # "events.tsv" alone would be taken for the trials of every run beside it (BIDS's inheritance principle).
         with appearing_whole(out) as folder, _table(folder / "client_events.tsv", _EVENT_COLUMNS) as write_event:
-            names = ["client"]
-            for run, messages in _by_run(_without_events(read_journal(journal), write_event)):
-                names.append(_file_name(run.run_id, names))
-                _write_run(run, messages, folder, names[-1])
-            return names[1:]
+            return _write_runs(read_journal(journal), folder, write_event)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
 
 
-def _without_events(messages: Iterable[Message], write: Row) -> Iterator[Message]:
-    for message in messages:
-        if isinstance(message, Event):
-            write(_event_row(message))
-        else:
-            yield message
+def _write_runs(messages: Iterable[Message], folder: Path, write_event: Row) -> list[str]:
+    names = ["client"]
+    with ExitStack() as stack:
+        opened: dict[str, _RunFiles] = {}
+        current: _RunFiles | None = None
+        for message in messages:
+            match message:
+                case Event():
+                    write_event(_event_row(message))
+                case Run():
+                    if current and current.has_ended:
+                        current.close()
+                    # A source may go on with its run after another came between.
+                    known = opened.get(message.run_id)
+                    if known is None or not known.goes_on_with(message):
+                        names.append(_file_name(message.run_id, names))
+                        opened[message.run_id] = stack.enter_context(_RunFiles(message, folder, names[-1]))
+                    current = opened[message.run_id]
+                case _:
+                    if current:
+                        current.take(message)
+    return names[1:]
 
 
-def _by_run(messages: Iterable[Message]) -> Iterator[tuple[Run, Iterator[Message]]]:
-    """Each run, and all from it to the next."""
-    current: Run | None = None
+class _RunFiles(Closing):
+    """Files of one run; those that hold all its volumes are written when it is closed.
 
-    def run_of(message: Message) -> Run | None:
-        nonlocal current
-        if isinstance(message, Run):
-            current = message
-        return current
+    Parameters
+    ----------
+    run : Run
+    folder : Path
+    name : str
+        What they are called.
+    """
 
-    for run, part in groupby(messages, run_of):
-        if run is not None:
-            yield run, part
+    def __init__(self, run: Run, folder: Path, name: str) -> None:
+        self._run, self._folder, self._name = run, folder, name
+        self._places: dict[int, tuple[int, np.dtype[Any]]] = {}
+        self._motion: dict[int, Motion] = {}
+        self._n_volumes = 0
+        self._is_closed = self.has_ended = False
+        if run.blocks:
+            with _table(folder / f"{name}_events.tsv", ("onset", "duration", "trial_type")) as write:
+                for row in _block_rows(run.blocks):
+                    write(row)
+        self._open = ExitStack()
+        self._voxels = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 # open as long as the run is
+        self._open.callback(self._voxels.close)
+        self._write_answer = self._open.enter_context(_table(folder / f"{name}_answers.tsv", _ANSWER_COLUMNS))
 
+    def goes_on_with(self, run: Run) -> bool:
+        """Whether this is the same acquisition, sent again."""
+        return bool(run.acquisition) and run.acquisition == self._run.acquisition and not self.has_ended
 
-def _write_run(run: Run, messages: Iterable[Message], folder: Path, name: str) -> None:
-    places: dict[int, tuple[int, np.dtype[Any]]] = {}
-    motion: dict[int, Motion] = {}
-    n_volumes = 0
-    if run.blocks:
-        with _table(folder / f"{name}_events.tsv", ("onset", "duration", "trial_type")) as write:
-            for row in _block_rows(run.blocks):
-                write(row)
-    with tempfile.TemporaryFile(dir=folder) as voxels:
-        with _table(folder / f"{name}_answers.tsv", _ANSWER_COLUMNS) as write:
-            for message in messages:
-                match message:
-                    case Volume():
-                        places[message.index] = voxels.tell(), message.data.dtype
-                        voxels.write(message.data.tobytes(order="F"))
-                        n_volumes = max(n_volumes, message.index + 1)
-                    case Ranking() | NotReady():
-                        write(_answer_row(message))
-                        if message.motion:
-                            motion[message.index] = message.motion
-                        n_volumes = max(n_volumes, message.index + 1)
-                    case RunEnd():
-                        n_volumes = max(n_volumes, message.n_volumes)
-        if places:
-            _write_bold(folder / f"{name}_bold.nii.gz", run, n_volumes, places, voxels)
-    with _table(folder / f"{name}_motion.tsv", _MOTION_COLUMNS) as write:
-        for index in range(n_volumes):
-            write(_motion_row(motion.get(index)))
-    sidecar = {
-        "RepetitionTime": run.tr_s,
-        "RunId": run.run_id,
-        "Subject": run.subject,
-        "LostVolumes": [index for index in range(n_volumes) if index not in places],
-    }
-    (folder / f"{name}_bold.json").write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
+    def take(self, message: Message) -> None:
+        """Take the run's next message."""
+        match message:
+            case Volume():
+                self._places[message.index] = self._voxels.tell(), message.data.dtype
+                self._voxels.write(message.data.tobytes(order="F"))
+                self._n_volumes = max(self._n_volumes, message.index + 1)
+            case Ranking() | NotReady():
+                self._write_answer(_answer_row(message))
+                if message.motion:
+                    self._motion[message.index] = message.motion
+                self._n_volumes = max(self._n_volumes, message.index + 1)
+            case RunEnd():
+                self._n_volumes = max(self._n_volumes, message.n_volumes)
+                self.has_ended = True
+
+    def close(self) -> None:
+        """Write what needs all of the run's volumes."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        run, n_volumes = self._run, self._n_volumes
+        with self._open:
+            if self._places:
+                path = self._folder / f"{self._name}_bold.nii.gz"
+                _write_bold(path, run, n_volumes, self._places, self._voxels)
+        with _table(self._folder / f"{self._name}_motion.tsv", _MOTION_COLUMNS) as write:
+            for index in range(n_volumes):
+                write(_motion_row(self._motion.get(index)))
+        sidecar = {
+            "RepetitionTime": run.tr_s,
+            "RunId": run.run_id,
+            "Subject": run.subject,
+            "LostVolumes": [index for index in range(n_volumes) if index not in self._places],
+        }
+        path = self._folder / f"{self._name}_bold.json"
+        path.write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_bold(

@@ -31,7 +31,7 @@ _LEAST_SQUARE = 0.5
 #: Between a run's name and the number that tells its second acquisition from the first.
 AGAIN = "~"
 #: Characters of a client's name and of what it is, and of a run's, a subject's and a trial's names.
-LONGEST_CLIENT, LONGEST_NAME = 100, 200
+LONGEST_CLIENT, LONGEST_NAME = 100, 300
 #: Characters of what an event says.
 LONGEST_VALUE = 10_000
 #: Repetition times outside of these are none of functional MRI but written in another unit, seconds.

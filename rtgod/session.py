@@ -7,7 +7,9 @@ but receive, journal, and publish around it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Set
+import logging
+from collections.abc import Collection, Iterator, Set
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -24,10 +26,38 @@ from rtgod.preprocessing import Noise
 from rtgod.settings import PipelineSettings
 from rtgod.window import Repeats
 
+log = logging.getLogger(__name__)
+
 Incoming = Run | Volume | RunEnd | Event
 
 #: A source that leaves out more volumes than this at once does not count them as we do.
 MAX_GAP = 1000
+#: Runs that did not end and that others came after can be gone on with: so many of the newest.
+MOST_SET_ASIDE = 2
+
+
+@dataclass(slots=True, eq=False)
+class Acquisition:
+    """What was received of one acquisition of a run.
+
+    Attributes
+    ----------
+    run : Run
+        Under the name that it has in the session.
+    pipeline : Pipeline or None
+        None while it is not made, and when the run cannot be gone on with.
+    seen : set of int
+        Volumes that were taken.
+    expected : int
+        The volume that comes next if none is lost.
+    ended : bool
+    """
+
+    run: Run
+    pipeline: Pipeline | None = None
+    seen: set[int] = field(default_factory=set)
+    expected: int = 0
+    ended: bool = False
 
 
 class Session:
@@ -55,13 +85,13 @@ class Session:
         if bundle:
             self._engine = bundle.decoder(), bundle.category_index()
         self._repeats = Repeats()
-        self._seen: dict[str, set[int]] = {}
+        self._acquisitions: dict[str, Acquisition] = {}
         self._names: dict[str, str] = {}
         self._events: dict[str, set[int]] = {}
-        self._ended: set[str] = set()
-        self._expected = 0
-        self._pipeline: Pipeline | None = None
-        self.run: Run | None = None
+        self._current: Acquisition | None = None
+        #: Runs that did not end and are not the current one, the oldest first.
+        self._set_aside: list[str] = []
+        self._prepared: Acquisition | None = None
 
     def hello(self) -> Hello:
         """Who this is and what it decodes with."""
@@ -74,14 +104,24 @@ class Session:
         )
 
     @property
+    def run(self) -> Run | None:
+        """The current run; None before any."""
+        return self._current.run if self._current else None
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether there is a current run, and it has not ended."""
+        return self._current is not None and not self._current.ended
+
+    @property
     def n_runs_ended(self) -> int:
         """How many runs have been received to their end."""
-        return len(self._ended)
+        return sum(acquisition.ended for acquisition in self._acquisitions.values())
 
     @property
     def taken(self) -> Set[int]:
         """Volumes of the current run that were taken."""
-        return self._seen[self.run.run_id] if self.run else set()
+        return self._current.seen if self._current else set()
 
     def named(self, run: Run) -> Run:
         """The run under the name that it has in this session, or would get.
@@ -92,52 +132,95 @@ class Session:
         if not run.acquisition:
             return run
         name, number = self._names.get(run.acquisition, run.run_id), 1
-        while run.acquisition not in self._names and name in self._seen:
+        while run.acquisition not in self._names and name in self._acquisitions:
             number += 1
             name = f"{run.run_id}{AGAIN}{number}"
         return dataclasses.replace(run, run_id=name)
 
     def is_duplicate(self, message: Incoming) -> bool:
-        """Whether this message was taken before: it is acknowledged again and otherwise ignored."""
+        """Whether this message was taken before: it is acknowledged again and otherwise ignored.
+
+        A run that is known but that another came after is none: its source goes on with it.
+        """
         match message:
             case Event():
                 return message.number in self._events.get(message.client, ())
             case Run() if message.acquisition:
-                return message.acquisition in self._names
+                known = self._known(message)
+                return known is not None and (known is self._current or known.ended)
             case Run():
                 # After its end it is no repetition but a second run of the same name, which `check` refuses.
-                return self.run is not None and message.run_id not in self._ended and _same_run(self.run, message)
+                current = self._current
+                return current is not None and not current.ended and _same_run(current.run, message)
             case Volume():
-                return message.index in self._seen.get(message.run_id, ())
+                return message.index in self._seen(message.run_id)
             case RunEnd():
-                return message.run_id in self._ended
+                known = self._acquisitions.get(message.run_id)
+                return known is not None and known.ended
 
     def check(self, message: Incoming) -> None:
-        """Raise `RefusedError` if the message cannot be taken now; the session stays as it was."""
+        """Raise `RefusedError` if the message cannot be taken now; the session stays as it was.
+
+        What a run needs is made here, so that whatever is checked can be taken.
+        """
         if isinstance(message, Event):
             return
         if isinstance(message, Run):
-            if message.run_id in self._seen:
-                raise RefusedError(f"run {message.run_id} was already sent to this server; give the new one another id")
-            if self.bundle:
-                try:
-                    check_run(message, self.bundle.reference, self._settings.motion)
-                except InputError as error:
-                    raise RefusedError(str(error)) from error
+            self._prepare(message)
             return
-        if self.run is None or message.run_id != self.run.run_id:
-            current = f"run {self.run.run_id} is" if self.run else "no run is"
-            raise RefusedError(f"run {message.run_id} is not being received ({current}); send its Run first")
-        n_lost = (message.index if isinstance(message, Volume) else message.n_volumes) - self._expected
+        current = self._current
+        if current is None or message.run_id != current.run.run_id:
+            receiving = f"run {current.run.run_id} is" if current else "no run is"
+            raise RefusedError(f"run {message.run_id} is not being received ({receiving}); send its Run first")
+        n_lost = (message.index if isinstance(message, Volume) else message.n_volumes) - current.expected
         if n_lost > MAX_GAP:
             raise RefusedError(
-                f"run {message.run_id}: {n_lost} volumes would be missing after {self._expected}; "
+                f"run {message.run_id}: {n_lost} volumes would be missing after {current.expected}; "
                 "volumes count from 0, one per repetition time"
             )
-        if isinstance(message, Volume) and message.data.shape != self.run.shape:
+        if isinstance(message, Volume) and message.data.shape != current.run.shape:
             raise RefusedError(
-                f"volume {message.index} has shape {message.data.shape}, its run announced {self.run.shape}"
+                f"volume {message.index} has shape {message.data.shape}, its run announced {current.run.shape}"
             )
+
+    def _prepare(self, run: Run) -> None:
+        """Make what the run needs, unless it is there; whatever goes wrong with that is the run's."""
+        known = self._known(run)
+        if known is not None:
+            if known.run.run_id in self._set_aside or known is self._current:
+                return
+            raise RefusedError(
+                f"run {run.run_id} was left off and {MOST_SET_ASIDE} others that did not end came after it: it cannot "
+                "be gone on with; send it as another acquisition (`rtgod replay --again`)"
+            )
+        if run.run_id in self._acquisitions:
+            raise RefusedError(f"run {run.run_id} was already sent to this server; give the new one another id")
+        # A source whose run could not be written down sends it again.
+        if self._prepared and _same_run(self._prepared.run, run):
+            return
+        prepared = Acquisition(run)
+        if self.bundle and self._engine:
+            try:
+                check_run(run, self.bundle.reference, self._settings.motion)
+                prepared.pipeline = self.bundle.pipeline(run, *self._engine, self._repeats)
+            except InputError as error:
+                raise RefusedError(str(error)) from error
+            except Exception as error:
+                log.exception("run %s cannot be prepared", run.run_id)
+                raise RefusedError(
+                    f"run {run.run_id} cannot be prepared ({type(error).__name__}: {error}); check its affine, shape, "
+                    "repetition time and blocks"
+                ) from error
+        self._prepared = prepared
+
+    def _known(self, run: Run) -> Acquisition | None:
+        """The acquisition that a source sends again; None for one that is new, or that has no identity."""
+        name = self._names.get(run.acquisition) if run.acquisition else None
+        return None if name is None else self._acquisitions[name]
+
+    def _seen(self, run_id: str) -> Set[int]:
+        known = self._acquisitions.get(run_id)
+        return known.seen if known else set()
 
     def take(self, message: Incoming, *, rank: bool = True) -> Iterator[tuple[Answer, Pattern | None]]:
         """Take a checked message in.
@@ -159,50 +242,83 @@ class Session:
             case Event():
                 self._events.setdefault(message.client, set()).add(message.number)
             case Run():
-                self.run, self._expected = message, 0
-                self._seen.setdefault(message.run_id, set())
-                if message.acquisition:
-                    self._names[message.acquisition] = message.run_id
-                # Made now, so that the first volume does not wait for it.
-                self._pipeline = None
-                if self.bundle and self._engine:
-                    self._pipeline = self.bundle.pipeline(message, *self._engine, self._repeats)
+                self._begin(message)
             case RunEnd():
-                self._ended.add(message.run_id)
-                for index in range(self._expected, message.n_volumes):
+                current = self._receiving()
+                current.ended = True
+                for index in range(current.expected, message.n_volumes):
                     yield self._lost(message.run_id, index), None
-                self._expected = max(self._expected, message.n_volumes)
+                current.expected = max(current.expected, message.n_volumes)
             case Volume():
-                self._seen[message.run_id].add(message.index)
-                if message.index < self._expected:
-                    yield (
-                        NotReady(message.run_id, message.index, Reason.LOST_VOLUME, "it came after later volumes"),
-                        None,
-                    )
+                current = self._receiving()
+                current.seen.add(message.index)
+                if message.index < current.expected:
+                    late = "it came after later volumes"
+                    yield NotReady(message.run_id, message.index, Reason.LOST_VOLUME, late), None
                     return
-                for index in range(self._expected, message.index):
+                for index in range(current.expected, message.index):
                     yield self._lost(message.run_id, index), None
-                self._expected = message.index + 1
-                yield self._step(message, rank)
+                current.expected = message.index + 1
+                yield self._step(current, message, rank)
 
-    def _step(self, volume: Volume, rank: bool) -> tuple[Answer, Pattern | None]:
-        if self._pipeline is None:
-            try:
-                self._pipeline = self._align_to(volume)
-            except InputError as error:
-                return NotReady(volume.run_id, volume.index, Reason.BAD_VOLUME, str(error)), None
-        return self._pipeline.step(volume, rank=rank)
+    def note(self, message: Incoming) -> None:
+        """Take a message in that nothing will be asked of any more: a run that has ended needs no pipeline."""
+        if isinstance(message, Volume):
+            current = self._receiving()
+            current.seen.add(message.index)
+            current.expected = max(current.expected, message.index + 1)
+        else:
+            for _ in self.take(message):
+                pass
 
-    def _align_to(self, volume: Volume) -> Pipeline:
+    def _begin(self, run: Run) -> None:
+        """Make a run the current one: a new one, or one that another came after."""
+        before, known = self._current, self._known(run)
+        if before is not None and before is not known:
+            if before.ended:
+                before.pipeline = None
+            else:
+                self._set_aside.append(before.run.run_id)
+        if known is None:
+            if self._prepared is None or not _same_run(self._prepared.run, run):
+                self._prepare(run)
+            self._current, self._prepared = self._prepared, None
+            self._acquisitions[run.run_id] = self._receiving()
+            if run.acquisition:
+                self._names[run.acquisition] = run.run_id
+        else:
+            self._current = known
+            if run.run_id in self._set_aside:
+                self._set_aside.remove(run.run_id)
+        while len(self._set_aside) > MOST_SET_ASIDE:
+            self._acquisitions[self._set_aside.pop(0)].pipeline = None
+
+    def _receiving(self) -> Acquisition:
+        if self._current is None:
+            raise AssertionError("a checked message belongs to the current run")
+        return self._current
+
+    def _step(self, current: Acquisition, volume: Volume, rank: bool) -> tuple[Answer, Pattern | None]:
+        """Whatever goes wrong with a volume that is on the disk is its answer: the next may be better."""
+        try:
+            if current.pipeline is None:
+                current.pipeline = self._align_to(current.run, volume)
+            return current.pipeline.step(volume, rank=rank)
+        except InputError as error:
+            return NotReady(volume.run_id, volume.index, Reason.BAD_VOLUME, str(error)), None
+        except Exception as error:
+            log.exception("volume %d of run %s", volume.index, volume.run_id)
+            why = f"{type(error).__name__}: {error}"
+            return NotReady(volume.run_id, volume.index, Reason.BAD_VOLUME, why), None
+
+    def _align_to(self, run: Run, volume: Volume) -> Pipeline:
         """The pipeline of a server without a bundle, with this volume as its template."""
-        if self.run is None:
-            raise AssertionError("a checked volume belongs to the current run")
         if not np.isfinite(volume.data).all():
             raise InputError("the first volume, to which the others would be aligned, is not finite")
         template = volume.data.astype(np.float32)
-        reference = Reference(template, self.run.affine, np.empty((0, 3), np.int32))
+        reference = Reference(template, run.affine, np.empty((0, 3), np.int32))
         try:
-            return Pipeline(reference, Noise(), None, None, (), self.run, self._settings, Repeats())
+            return Pipeline(reference, Noise(), None, None, (), run, self._settings, Repeats())
         except ValueError as error:  # too few slices, or no contrast along one direction: LinAlgError
             raise InputError(f"the others cannot be aligned to the first volume ({error})") from error
 
@@ -213,7 +329,7 @@ class Session:
 
 def replay(messages: Iterator[Message], session: Session) -> Iterator[Answer]:
     """The answers that a journal's volumes give, in order; recorded answers only tell what was not ranked."""
-    for message, recorded in _with_answers(messages):
+    for message, recorded in _takeable(messages, session):
         behind = any(isinstance(answer, NotReady) and answer.reason is Reason.BEHIND for answer in recorded)
         for answer, _ in session.take(message, rank=not behind):
             yield answer
@@ -234,25 +350,37 @@ class Resumed(NamedTuple):
     unrecorded: list[tuple[Answer, Pattern | None]]
 
 
-def resume(messages: Iterator[Message], session: Session) -> Resumed:
-    """Bring a new session to where a journal ends. What was answered is not ranked again.
+def resume(
+    messages: Iterator[Message],
+    session: Session,
+    *,
+    over: Collection[str] = (),
+    last: Answer | None = None,
+) -> Resumed:
+    """Bring a session to where a journal ends. What was answered is not ranked again.
 
     Parameters
     ----------
     messages : iterator of Message
-        Of the journal.
+        Of the journal; those that cannot be taken are passed over, each with its reason in the log.
     session : Session
-        With the journal's bundle.
+        With the journal's bundle, at the place where `messages` begin.
+    over : collection of str
+        Runs that nothing will be asked of any more: their volumes are only noted.
+    last : Answer or None
+        The last answer before `messages`.
     """
-    last: Answer | None = None
     unrecorded: list[tuple[Answer, Pattern | None]] = []
-    for message, recorded in _with_answers(messages):
+    for message, recorded in _takeable(messages, session):
         if isinstance(message, Run):
             last = None
+        if isinstance(message, Volume) and message.run_id in over:
+            session.note(message)
+            continue
         known = {(answer.run_id, answer.index) for answer in recorded}
         answered = isinstance(message, Volume) and (message.run_id, message.index) in known
-        found = session.take(message, rank=not answered)
-        unrecorded += [(answer, pattern) for answer, pattern in found if (answer.run_id, answer.index) not in known]
+        answers = session.take(message, rank=not answered)
+        unrecorded += [(answer, pattern) for answer, pattern in answers if (answer.run_id, answer.index) not in known]
         last = recorded[-1] if recorded else last
     return Resumed(last, unrecorded)
 
@@ -262,6 +390,19 @@ def without_timing(answer: Answer) -> Answer:
     if isinstance(answer, Ranking):
         return dataclasses.replace(answer, stage_ms={}, age_s=None)
     return dataclasses.replace(answer, stage_ms={})
+
+
+def _takeable(messages: Iterator[Message], session: Session) -> Iterator[tuple[Incoming, list[Answer]]]:
+    """What came in and can be taken, each with its recorded answers; what cannot be is told of and passed over."""
+    for message, recorded in _with_answers(messages):
+        try:
+            if session.is_duplicate(message):
+                raise RefusedError("it is in the journal twice")
+            session.check(message)
+        except RefusedError as error:
+            log.warning("a %s in the journal is passed over: %s", type(message).__name__, error)
+            continue
+        yield message, recorded
 
 
 def _with_answers(messages: Iterator[Message]) -> Iterator[tuple[Incoming, list[Answer]]]:

@@ -73,7 +73,7 @@ volume_data = st.sampled_from(m.VOLUME_DTYPES).flatmap(
 
 
 @st.composite
-def runs(draw):
+def _runs_with_blocks(draw):
     """Runs that hold all their blocks."""
     tr_s, held = draw(st.floats(0.05, 60)), tuple(draw(st.lists(blocks, max_size=3)))
     fewest = math.ceil(max((block.onset_s + block.duration_s for block in held), default=1.0) / tr_s)
@@ -90,6 +90,7 @@ def runs(draw):
     )
 
 
+runs = _runs_with_blocks()
 times = st.floats(-1e4, 1e4)
 volumes = _built(
     m.Volume,
@@ -110,7 +111,7 @@ events = _built(m.Event, client=names, kind=names, number=st.integers(0, 2**63 -
 pings = _built(m.Ping, client=names)
 #: One strategy for each type of message, by the type.
 MESSAGES = {
-    m.Run: runs(),
+    m.Run: runs,
     m.Volume: volumes,
     m.Pattern: patterns,
     m.Ranking: rankings,

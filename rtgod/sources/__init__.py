@@ -92,8 +92,7 @@ def acquisition_id(run_id: str, content: str) -> str:
 
 def checked_tr_s(value: object, origin: str) -> float:
     """`value` as a repetition time in seconds; `origin` names where it was found, for the InputError if it is none."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and SHORTEST_TR_S <= value <= LONGEST_TR_S:
+    if isinstance(value, int | float) and not isinstance(value, bool) and SHORTEST_TR_S <= value <= LONGEST_TR_S:
         return float(value)
     raise InputError(
         f"{origin}: {value!r} is not a repetition time in seconds ({SHORTEST_TR_S:g} to {LONGEST_TR_S:g}); correct it."
