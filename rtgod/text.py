@@ -1,0 +1,44 @@
+"""Text from outside, made safe to show: no name colours, moves or retitles a terminal, or turns a line round."""
+
+from __future__ import annotations
+
+import unicodedata
+
+#: Controls (C0, DEL, C1), halves of surrogate pairs, and what Unicode ends a line or a paragraph with.
+_ESCAPED = frozenset({"Cc", "Cs", "Zl", "Zp"})
+#: Unicode's Bidi_Control: marks, embeddings, overrides and isolates, which reorder what stands around them.
+_TURNS_ROUND = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def plain(text: object, at_most: int | None = None) -> str:
+    """Write text so that a terminal, a log or a page shows every character of it and obeys none.
+
+    Parameters
+    ----------
+    text : object
+        Such as a name, a path or an error; as `str` writes it.
+    at_most : int, optional
+        Characters of the text to show, from its beginning. What is left out is counted: "… (12 more)".
+
+    Returns
+    -------
+    str
+        On one line. Control characters are written as Python escapes, ESC as a backslash and x1b; others stand as they
+        are, whatever the script. It is no markup of any library: print it where none is parsed.
+    """
+    whole = str(text)
+    kept = whole if at_most is None else whole[:at_most]
+    shown = "".join(map(_shown, kept))
+    left_out = len(whole) - len(kept)
+    return f"{shown}… ({left_out} more)" if left_out else shown
+
+
+def plain_lines(text: object) -> str:
+    """Write text as `plain` does, and keep its line breaks: for messages of several lines that rtgod wrote itself."""
+    return "\n".join(map(plain, str(text).split("\n")))
+
+
+def _shown(character: str) -> str:
+    if unicodedata.category(character) in _ESCAPED or character in _TURNS_ROUND:
+        return character.encode("unicode_escape").decode("ascii")
+    return character
