@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import math
 import os
-import socket as host
 import time
 import uuid
 from collections import deque
@@ -17,7 +16,7 @@ import zmq
 
 from rtgod import wire
 from rtgod.curve import Entrance
-from rtgod.errors import RefusedError, ServerError, WireError
+from rtgod.errors import InputError, RefusedError, ServerError, WireError
 from rtgod.files import Closing
 from rtgod.keys import ClientKey
 from rtgod.messages import (
@@ -34,6 +33,7 @@ from rtgod.messages import (
     Volume,
     address_of,
 )
+from rtgod.text import plain
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,9 @@ _DEFERRED_S = 1.0
 _PING_S = 1.0
 #: A peer from whom nothing was heard for so long is gone, as when a cable was cut; then the connection is made anew.
 _HEARTBEAT_MS, _HEARTBEAT_TIMEOUT_MS = 1000, 5000
+#: Characters of chance at the end of a client's name, and how long what people call it may be before them.
+_N_CHANCE = 8
+LONGEST_NAME = LONGEST_CLIENT - _N_CHANCE - 1
 #: Offsets of the two clocks are measured by so many pings; the fastest counts.
 _N_OFFSETS = 32
 
@@ -94,9 +97,13 @@ class Sender(_Connection):
         Told, after each try in vain, why.
     key : ClientKey, optional
         For a server that asks for one.
+    name : str, optional
+        What people call this client, as for `new_client_name`.
 
     Raises
     ------
+    InputError
+        If the name is blank or too long.
     ServerError
         If the address is malformed.
     """
@@ -108,11 +115,12 @@ class Sender(_Connection):
         patience_s: float = 15.0,
         waiting: Callable[[str], object] = lambda why: None,  # noqa: ARG005 # nobody is told
         key: ClientKey | None = None,
+        name: str | None = None,
     ) -> None:
         self._address = address
         self._timeout_s, self._patience_s = timeout_s, patience_s
         self._waiting = waiting
-        self._name = new_client_name("source")
+        self._name = new_client_name("source", name)
         self._pinged_s = -math.inf
         self._taken_as: dict[str, str] = {}
         super().__init__(zmq.DEALER, address, key)
@@ -196,17 +204,26 @@ class Reporter(_Connection):
         Seconds; what events are timed by.
     key : ClientKey, optional
         For a server that asks for one.
+    name : str, optional
+        What people call this client, as for `new_client_name`.
 
     Raises
     ------
+    InputError
+        If the name is blank or too long.
     ServerError
         If the address is malformed.
     """
 
     def __init__(
-        self, address: str, kind: str, clock: Callable[[], float] = time.monotonic, key: ClientKey | None = None
+        self,
+        address: str,
+        kind: str,
+        clock: Callable[[], float] = time.monotonic,
+        key: ClientKey | None = None,
+        name: str | None = None,
     ) -> None:
-        self.name = new_client_name(kind)
+        self.name = new_client_name(kind, name)
         self._kind, self._clock = kind, clock
         self._unacknowledged: dict[int, Event] = {}
         self._number = 0
@@ -297,6 +314,25 @@ class Subscriber(_Connection):
         return self._receive()
 
 
-def new_client_name(kind: str) -> str:
-    """A name that no other client has: what it is, where, and chance."""
-    return f"{kind}-{host.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"[-LONGEST_CLIENT:]
+def new_client_name(kind: str, name: str | None = None) -> str:
+    """Make a client's name that no other has: what people call it, or else its kind and process, and chance.
+
+    The machine's name is not in it: it may tell of a person or a place, and the name goes into the journal.
+
+    Parameters
+    ----------
+    kind : str
+        What it is: "source", "display".
+    name : str, optional
+        What people call it, 1 to `LONGEST_NAME` characters.
+
+    Raises
+    ------
+    InputError
+        If the name is blank or too long.
+    """
+    if name is None:
+        name = f"{kind}-{os.getpid()}"
+    elif not name.strip() or len(name) > LONGEST_NAME:
+        raise InputError(f"--name {plain(name, LONGEST_NAME)!r}: write 1 to {LONGEST_NAME} characters")
+    return f"{name}-{uuid.uuid4().hex[:_N_CHANCE]}"

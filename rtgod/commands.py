@@ -36,6 +36,10 @@ console = Console(stderr=True)
 
 Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Key to connect with, where one is asked for.")]
 
+ClientName = Annotated[
+    str | None, typer.Option("--name", help="What `rtgod status` calls this client: 'scanner console'.")
+]
+
 
 def serve(
     bundle: Annotated[
@@ -43,7 +47,7 @@ def serve(
         typer.Argument(help="Decoder bundle from `rtgod calibrate`; without one, volumes are only aligned."),
     ] = None,
     ingest: Annotated[
-        str, typer.Option(help="Where volumes come in; port * takes a free one.")
+        str, typer.Option(help="Where volumes come in; port * takes a free one. IPv6 in brackets: tcp://[::1]:5555.")
     ] = "tcp://127.0.0.1:5555",
     publish: Annotated[str, typer.Option(help="Where rankings go out.")] = "tcp://127.0.0.1:5556",
     journal: Annotated[Path, typer.Option(help="Folder for the journal of this session.")] = Path("journals"),
@@ -177,6 +181,7 @@ def replay(
     tr: Annotated[float | None, typer.Option(help="Repetition time in seconds, where the files give none.")] = None,
     series: Annotated[int | None, typer.Option(help="SeriesNumber to take from a folder that holds several.")] = None,
     key: Key = None,
+    name: ClientName = None,
     again: Annotated[
         bool, typer.Option("--again", help="As another acquisition, though this server may have this run already.")
     ] = False,
@@ -206,7 +211,7 @@ def replay(
     own_key = read_client_key(key) if key else None
     with (
         Progress(*columns, console=console) as progress,
-        Sender(to, patience_s=patience, waiting=progress.console.print, key=own_key) as sender,
+        Sender(to, patience_s=patience, waiting=progress.console.print, key=own_key, name=name) as sender,
     ):
         task = progress.add_task(source.run.run_id, total=source.run.n_volumes)
         for volume in send_run(source, sender, math.inf if full_speed else speed, acquisition=acquisition):

@@ -17,7 +17,7 @@ import zmq
 
 from rtgod import wire
 from rtgod.attendance import Attendance
-from rtgod.curve import Gatekeeper, is_loopback
+from rtgod.curve import Gatekeeper, is_loopback, needs_ipv6
 from rtgod.errors import RefusedError, ServerError, WireError
 from rtgod.files import Closing
 from rtgod.journal import JournalWriter
@@ -270,7 +270,7 @@ class Server(Closing):
         socket = self._context.socket(kind)
         if self._gatekeeper:
             self._gatekeeper.secure(socket)
-        socket.setsockopt(zmq.IPV6, int(address.count(":") > 2))  # beside the scheme's and the port's
+        socket.setsockopt(zmq.IPV6, int(needs_ipv6(address)))
         # Nobody can make the server hold more than this: sources wait for replies, and subscribers only subscribe.
         socket.setsockopt(zmq.RCVHWM, _MOST_WAITING)
         socket.setsockopt(zmq.SNDHWM, _MOST_UNSENT)

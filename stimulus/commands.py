@@ -40,6 +40,9 @@ def display(
     key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Key to connect with, where one is asked for.")
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What `rtgod status` calls this display: 'screen in the bore'.")
+    ] = None,
     backend: Annotated[
         Backend,
         typer.Option(
@@ -88,7 +91,7 @@ def display(
         subscriber = stack.enter_context(
             Subscriber(server, own_key)
         )  # first: a wrong address must not cost a full screen
-        reporter = stack.enter_context(Reporter(report_to, "display", time.time, own_key))
+        reporter = stack.enter_context(Reporter(report_to, "display", time.time, own_key, name))
         window = stack.enter_context(opened(chosen, full_screen=full_screen, screen=screen))
         outputs = Outputs(screenshot=screenshot, log=log, ready_file=ready_file)
         loop = stack.enter_context(

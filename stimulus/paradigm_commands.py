@@ -44,6 +44,9 @@ Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Where the run's table
 From = Annotated[str | None, typer.Option("--from", metavar="ADDRESS", help="Where a server publishes, if it listens.")]
 To = Annotated[str, typer.Option("--to", metavar="ADDRESS", help="Where it takes in what happened when.")]
 Key = Annotated[Path | None, typer.Option(metavar="FILE", help="Key to connect with, where one is asked for.")]
+ClientName = Annotated[
+    str | None, typer.Option("--name", help="What `rtgod status` calls this display: 'screen in the bore'.")
+]
 Where = Annotated[Backend, typer.Option(help="window, or offscreen to rehearse without a monitor.")]
 Speed = Annotated[float, typer.Option(min=0.1, help="Above 1 to rehearse in less time.")]
 ReadyFile = Annotated[Path | None, typer.Option(metavar="PATH", help="Written once the trigger is waited for.")]
@@ -69,10 +72,10 @@ def _perception(paradigm: Paradigm, help_text: str) -> None:
     def command(
         schedule: Events, images: Images = None, settings: SettingsFile = None, out: Out = Path("journals"),
         server: From = None, report_to: To = INGEST, key: Key = None, backend: Where = Backend.AUTO,
-        speed: Speed = 1.0, ready_file: ReadyFile = None,
+        speed: Speed = 1.0, ready_file: ReadyFile = None, name: ClientName = None,
     ) -> None:  # fmt: skip
         inputs = Inputs(paradigm, schedule, settings, images=images)
-        _play(inputs, Place(out, server, report_to, key, backend, speed, ready_file))
+        _play(inputs, Place(out, server, report_to, key, backend, speed, ready_file, name=name))
 
     stimulus.command(paradigm.value, help=help_text + _SAVING)(command)
 
@@ -88,9 +91,10 @@ def imagery(  # noqa: D103 # its help says more
     schedule: Events, names: Names = None, images: Images = None, choices: Choices = None,
     settings: SettingsFile = None, out: Out = Path("journals"), server: From = None, report_to: To = INGEST,
     key: Key = None, backend: Where = Backend.AUTO, speed: Speed = 1.0, ready_file: ReadyFile = None,
+    name: ClientName = None,
 ) -> None:  # fmt: skip
     inputs = Inputs(Paradigm.IMAGERY, schedule, settings, images, names, choices=choices or ())
-    _play(inputs, Place(out, server, report_to, key, backend, speed, ready_file))
+    _play(inputs, Place(out, server, report_to, key, backend, speed, ready_file, name=name))
 
 
 @stimulus.command(
@@ -106,10 +110,10 @@ def feedback(  # noqa: D103 # its help says more
     choices: Choices = None, settings: SettingsFile = None, conditions: Conditions = None, run: RunNumber = None,
     out: Out = Path("journals"),
     server: From = PUBLISH, report_to: To = INGEST, key: Key = None, backend: Where = Backend.AUTO,
-    speed: Speed = 1.0, ready_file: ReadyFile = None,
+    speed: Speed = 1.0, ready_file: ReadyFile = None, name: ClientName = None,
 ) -> None:  # fmt: skip
     inputs = Inputs(Paradigm.FEEDBACK, schedule, settings, images, names, bundle, pictures, choices or ())
-    _play(inputs, Place(out, server, report_to, key, backend, speed, ready_file, conditions, run))
+    _play(inputs, Place(out, server, report_to, key, backend, speed, ready_file, conditions, run, name))
 
 
 @stimulus.command()

@@ -124,6 +124,7 @@ class Place:
     ready_file: Path | None
     conditions: Path | None = None
     run: int | None = None
+    name: str | None = None
 
 
 def play(inputs: Inputs, place: Place, tell: Callable[[str], object]) -> Outcome:
@@ -216,7 +217,10 @@ def _linked(server: str, place: Place, clock: Callable[[], float], tell: Callabl
     from rtgod.keys import read_client_key
 
     key = read_client_key(place.key) if place.key else None
-    with Subscriber(server, key) as subscriber, Reporter(place.report_to, "stimulus", clock, key) as reporter:
+    with (
+        Subscriber(server, key) as subscriber,
+        Reporter(place.report_to, "stimulus", clock, key, place.name) as reporter,
+    ):
         yield Link(subscriber, reporter, tell, clock)
 
 

@@ -5,12 +5,29 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+import zmq
+
 from rtgod.journal import JournalWriter, read_journal
 from rtgod.server import Server
 from rtgod.session import Session, resume
 
 FREE = "tcp://127.0.0.1:*"
+FREE_IPV6 = "tcp://[::1]:*"
 PATIENCE_S = 20.0  # how long anything may take before a test fails; nothing waits that long
+
+
+def has_ipv6_loopback():
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
+        socket.setsockopt(zmq.IPV6, 1)
+        try:
+            socket.bind(FREE_IPV6)
+        except zmq.ZMQError:
+            return False
+        return True
+
+
+needs_ipv6_loopback = pytest.mark.skipif(not has_ipv6_loopback(), reason="this machine has no IPv6 loopback")
 
 
 @dataclass
@@ -33,10 +50,14 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(folder, bundle=None, writer=JournalWriter):
+def running(folder, bundle=None, writer=JournalWriter, address=FREE, keys=None):
     """A server in a thread, stopped and closed at the end; `errors` holds what it raised."""
     path = folder / "session.rtgod"
-    with writer(path) as journal, Server(Session(bundle), journal, FREE, FREE) as server, _serving(server, path) as it:
+    with (
+        writer(path) as journal,
+        Server(Session(bundle), journal, address, address, keys=keys) as server,
+        _serving(server, path) as it,
+    ):
         yield it
 
 

@@ -5,17 +5,18 @@ import dataclasses
 import logging
 import re
 import time
+from socket import AF_INET, AF_INET6, gaierror
 
 import pytest
 import zmq
 
 from rtgod import curve, wire
-from rtgod.curve import Entrance, Gatekeeper, is_loopback, may_send
+from rtgod.curve import Entrance, Gatekeeper, is_loopback, may_send, needs_ipv6
 from rtgod.errors import ServerError
 from rtgod.keys import Role, ServerKeys, add_client, read_client_key, read_server_keys
 from rtgod.messages import Event, Hello, Ping, Run, RunEnd, SessionEnd, Volume
 from tests import small
-from tests.serving import FREE, PATIENCE_S
+from tests.serving import FREE, FREE_IPV6, PATIENCE_S, needs_ipv6_loopback
 
 NOTHING_COMES_S = 0.3  # as long as is waited for what must not come
 
@@ -57,6 +58,7 @@ def served(keys, kind=zmq.ROUTER, address=FREE):
         socket = context.socket(kind)
         if gatekeeper:
             gatekeeper.secure(socket)
+        socket.setsockopt(zmq.IPV6, int(needs_ipv6(address)))
         socket.bind(address)
         yield socket, gatekeeper, socket.getsockopt_string(zmq.LAST_ENDPOINT)
     finally:
@@ -273,7 +275,14 @@ def test_secrets_are_not_logged(keys, key, other_key, caplog):
         ("tcp://127.0.0.1:5555", True),
         ("tcp://127.9.9.9:*", True),
         ("tcp://localhost:5555", True),
+        ("tcp://LOCALHOST:5555", True),
         ("tcp://[::1]:5555", True),
+        ("tcp://[::1%lo]:5555", True),
+        ("tcp://[0:0:0:0:0:0:0:1]:*", True),
+        ("tcp://[::ffff:127.0.0.1]:5555", True),
+        ("tcp://[::ffff:10.0.0.7]:5555", False),
+        ("tcp://[::2]:5555", False),
+        ("tcp://[fe80::1%eth0]:5555", False),
         ("tcp://0.0.0.0:5555", False),
         ("tcp://*:5555", False),
         ("tcp://[::]:5555", False),
@@ -292,6 +301,94 @@ def test_a_malformed_address_is_refused(address, key):
     for given in (None, key):
         with pytest.raises(ServerError, match="write tcp://HOST:PORT"), client(address, given):
             pass
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://::1:5555", "tcp://fe80::1%eth0:5555", "tcp://::ffff:127.0.0.1:*", "tcp://:::1"]
+)
+def test_an_ipv6_address_without_brackets_is_refused_and_says_so(address, key):
+    for given in (None, key):
+        with pytest.raises(ServerError, match=r"in brackets, as in tcp://\[::1\]:5555"), client(address, given):
+            pass
+    with pytest.raises(ServerError, match="in brackets"):
+        needs_ipv6(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "needs"),
+    [
+        ("tcp://127.0.0.1:5555", False),
+        ("tcp://*:5555", False),
+        ("tcp://lo:*", False),
+        ("tcp://[::1]:*", True),
+        ("tcp://[::]:5555", True),
+        ("tcp://[fe80::1%eth0]:5555", True),
+        ("tcp://[::ffff:127.0.0.1]:5555", True),
+        ("tcp://both.example:5555", False),
+        ("tcp://four.example:5555", False),
+        ("tcp://six.example:5555", True),
+        ("tcp://none.example:5555", False),
+    ],
+)
+def test_what_needs_ipv6(address, needs, monkeypatch):
+    known = {"both.example": (AF_INET6, AF_INET), "four.example": (AF_INET,), "six.example": (AF_INET6,)}
+
+    def looked_up(name, *_, **__):
+        if name not in known:
+            raise gaierror
+        return [(family, 1, 6, "", ()) for family in known[name]]
+
+    monkeypatch.setattr(curve.host, "if_nameindex", lambda: [(1, "lo")])
+    monkeypatch.setattr(curve.host, "getaddrinfo", looked_up)
+    assert needs_ipv6(address) == needs
+
+
+@needs_ipv6_loopback
+@pytest.mark.parametrize("kind", [zmq.DEALER, zmq.SUB])
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize(
+    ("listening", "called"),
+    [
+        *((FREE, name) for name in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]")),
+        *((FREE_IPV6, name) for name in ("[::1]", "localhost", "[::1%lo]")),
+        *(("tcp://localhost:*", name) for name in ("localhost", "127.0.0.1")),
+    ],
+)
+def test_a_server_is_found_whichever_family_it_listens_on(keys, key, listening, called, encrypted, kind):
+    own = {zmq.DEALER: zmq.ROUTER, zmq.SUB: zmq.XPUB}[kind]
+    with served(keys if encrypted else None, own, listening) as (server, _, endpoint):
+        port = endpoint.rpartition(":")[2]
+        with client(f"tcp://{called}:{port}", key if encrypted else None, kind) as (socket, entrance):
+            if kind == zmq.DEALER:
+                delivered(socket, entrance, server, PING)
+            else:
+                until(entrance, lambda: server.poll(0))
+                server.recv()
+                server.send(b"ranking")
+                assert entrance.poll(PATIENCE_S)
+
+
+@needs_ipv6_loopback
+@pytest.mark.parametrize(("listening", "called"), [(FREE, "[::1]"), (FREE_IPV6, "127.0.0.1")])
+def test_an_address_of_the_other_family_is_another_server(listening, called):
+    with served(None, address=listening) as (_, _, endpoint):
+        port = endpoint.rpartition(":")[2]
+        with client(f"tcp://{called}:{port}", None) as (_, entrance):
+            assert not entrance.poll(NOTHING_COMES_S, zmq.POLLOUT)
+
+
+@needs_ipv6_loopback
+@pytest.mark.parametrize("listening", [FREE, FREE_IPV6])
+def test_a_server_that_starts_later_is_found_by_name(listening):
+    with served(None, address=listening) as (_, _, endpoint):
+        port = endpoint.rpartition(":")[2]
+    with client(f"tcp://localhost:{port}", None) as (source, entrance):
+        assert not entrance.poll(NOTHING_COMES_S, zmq.POLLOUT)
+        with served(None, address=endpoint) as (server, _, _):
+            delivered(source, entrance, server, PING)
+        with served(None, address=endpoint) as (server, _, _):  # and again when it was started again
+            until(entrance, lambda: not source.poll(0, zmq.POLLOUT) or server.poll(0))
+            delivered(source, entrance, server, PING)
 
 
 def test_beyond_this_machine_a_client_needs_a_key():
