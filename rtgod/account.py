@@ -133,20 +133,18 @@ def account(headers: Iterable[bytes]) -> Account:
     for line in _lines(headers):
         found.ended = line.type == "session-end"
         if line.type in ("volume", "run-end", "ranking", "not-ready") and line.run_id != run.run_id:
+            run.settle()
             run = found.runs.setdefault(line.run_id, RunAccount(line.run_id))
-            run.problems.append("goes on where it should not")
+            # One with an identity may be gone on with after another came between.
+            if not run.acquisition or run.n_ended is not None:
+                run.problems.append("goes on where it should not")
         match line.type:
             case "hello":
                 found.n_starts += 1
             case "run":
                 run.settle()
-                known = found.runs.get(line.run_id)
-                # A source may go on with its run after another came between; that is no second beginning.
-                if known and known.acquisition and known.acquisition == line.acquisition and known.n_ended is None:
-                    run = known
-                    continue
                 run = RunAccount(line.run_id, line.subject, line.acquisition, line.n_volumes)
-                if known:
+                if line.run_id in found.runs:
                     run.problems.append("begins twice")
                 found.runs[line.run_id] = run
             case "volume":

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 from rich.text import Text
 
@@ -54,7 +55,10 @@ def _root(
     `rtgod demo` does all of it with a simulated subject.
     """
     level = logging.INFO if verbose else logging.WARNING
-    handler = RichHandler(level, console=Console(stderr=True), show_path=False)
+    # No highlighter: it searches what is logged for patterns, which takes seconds where somebody sent it for that.
+    handler = RichHandler(
+        level, console=Console(stderr=True), show_path=False, highlighter=NullHighlighter(), markup=False
+    )
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
 
 

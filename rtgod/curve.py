@@ -17,9 +17,10 @@ import zmq
 from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import recv_monitor_message
 
+from rtgod import wire
 from rtgod.errors import ServerError
 from rtgod.files import Closing
-from rtgod.keys import ClientKey, Role, ServerKeys
+from rtgod.keys import Client, ClientKey, Role, ServerKeys
 from rtgod.messages import Event, Message, Ping, Run, RunEnd, Volume
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,12 @@ _MAY_SEND: dict[Role, tuple[type[Message], ...]] = {
     Role.SOURCE: (Run, Volume, RunEnd, Event, Ping),
     Role.DISPLAY: (Event, Ping),
     Role.WATCH: (Ping,),
+}
+#: Frames, and bytes in all, of a message: a volume is two frames, an event and a ping are short.
+_MOST: dict[Role, tuple[int, int]] = {
+    Role.SOURCE: (2, wire.MAX_HEADER_BYTES + wire.MAX_ARRAY_BYTES),
+    Role.DISPLAY: (1, 1 << 17),
+    Role.WATCH: (1, 1 << 12),
 }
 _GET_A_KEY = "`rtgod keys new NAME` makes it where the server is, then give it with --key FILE"
 #: A handshake that breaks off may have lost its server; so many in a row are told of.
@@ -153,6 +160,24 @@ class Gatekeeper(Closing):
         # Without this, libzmq lets everyone in when no handler answers.
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
+    def too_much(self, frames: list[zmq.Frame]) -> str:
+        """Why a message is longer than its sender may send; empty if it is not.
+
+        Parameters
+        ----------
+        frames : list of zmq.Frame
+            As in `refusal`, all of the message.
+        """
+        sender = self._sender(frames[0])
+        most_frames, most_bytes = _MOST[sender.role]
+        n_bytes = sum(len(frame) for frame in frames)
+        if len(frames) <= most_frames and n_bytes <= most_bytes:
+            return ""
+        return (
+            f"the role of {sender.name!r} is {sender.role}, which may send {most_bytes} bytes in {most_frames} frames, "
+            f"not {n_bytes} in {len(frames)}"
+        )
+
     def refusal(self, frame: zmq.Frame, message: Message) -> str:
         """Why the sender of a message may not send it; empty if it may.
 
@@ -162,11 +187,14 @@ class Gatekeeper(Closing):
             Of the message, received with `copy=False` from a socket that was secured here.
         message : Message
         """
-        # The authenticator makes the public key the connection's user id.
-        sender = self._keys.clients[str(frame.get("User-Id"))]
+        sender = self._sender(frame)
         if may_send(sender.role, message):
             return ""
         return f"the role of {sender.name!r} is {sender.role}, which may not send {type(message).__name__}"
+
+    def _sender(self, frame: zmq.Frame) -> Client:
+        # The authenticator makes the public key the connection's user id.
+        return self._keys.clients[str(frame.get("User-Id"))]
 
     def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002 # pyzmq's name and arguments
         """Whether a public key is a registered client's; asked by the authenticator."""

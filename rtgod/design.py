@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rtgod.errors import InputError
 from rtgod.geometry import HEAD_RADIUS_MM
 from rtgod.messages import Float64Array, Motion, Run
 from rtgod.response import LASTS_S, block_response
@@ -16,6 +17,8 @@ from rtgod.settings import NuisanceSettings, ResponseSettings
 _UNKNOWN_SD = 1e4
 #: Length of a run that does not say how long it will be.
 _USUAL_RUN_S = 900.0
+#: Trials whose responses overlap in a volume.
+MOST_AT_ONCE = 128
 #: Before a trial the response is below this share of a lasting one's.
 _REST = 0.05
 
@@ -144,6 +147,12 @@ class _TrialColumns:
             free_from[column : column + 1] = [self._last[trial] + 1]
             self._column[trial] = column
         self.n_columns = len(free_from)
+        if self.n_columns > MOST_AT_ONCE:
+            raise InputError(
+                f"run {run.run_id}: {self.n_columns} of its {len(run.blocks)} trials would be answered at the same time, "
+                f"and at most {MOST_AT_ONCE} responses can be told apart; merge trials of one category that follow each "
+                'other, or let windows slide (window.mode = "sliding")'
+            )
         self._occupant: list[int | None] = [None] * self.n_columns
 
     def pass_on(self, index: int) -> list[int]:

@@ -80,23 +80,18 @@ def _write_runs(messages: Iterable[Message], folder: Path, write_event: Row) -> 
     names = ["client"]
     with ExitStack() as stack:
         opened: dict[str, _RunFiles] = {}
-        current: _RunFiles | None = None
         for message in messages:
             match message:
                 case Event():
                     write_event(_event_row(message))
                 case Run():
-                    if current and current.has_ended:
-                        current.close()
-                    # A source may go on with its run after another came between.
-                    known = opened.get(message.run_id)
-                    if known is None or not known.goes_on_with(message):
-                        names.append(_file_name(message.run_id, names))
-                        opened[message.run_id] = stack.enter_context(_RunFiles(message, folder, names[-1]))
-                    current = opened[message.run_id]
-                case _:
-                    if current:
-                        current.take(message)
+                    for files in opened.values():
+                        files.close_if_ended()
+                    names.append(_file_name(message.run_id, names))
+                    opened[message.run_id] = stack.enter_context(_RunFiles(message, folder, names[-1]))
+                # A run that did not end may be gone on with after another came between.
+                case Volume() | Ranking() | NotReady() | RunEnd() if message.run_id in opened:
+                    opened[message.run_id].take(message)
     return names[1:]
 
 
@@ -116,7 +111,7 @@ class _RunFiles(Closing):
         self._places: dict[int, tuple[int, np.dtype[Any]]] = {}
         self._motion: dict[int, Motion] = {}
         self._n_volumes = 0
-        self._is_closed = self.has_ended = False
+        self._is_closed = self._has_ended = False
         if run.blocks:
             with _table(folder / f"{name}_events.tsv", ("onset", "duration", "trial_type")) as write:
                 for row in _block_rows(run.blocks):
@@ -126,11 +121,7 @@ class _RunFiles(Closing):
         self._open.callback(self._voxels.close)
         self._write_answer = self._open.enter_context(_table(folder / f"{name}_answers.tsv", _ANSWER_COLUMNS))
 
-    def goes_on_with(self, run: Run) -> bool:
-        """Whether this is the same acquisition, sent again."""
-        return bool(run.acquisition) and run.acquisition == self._run.acquisition and not self.has_ended
-
-    def take(self, message: Message) -> None:
+    def take(self, message: Volume | Answer | RunEnd) -> None:
         """Take the run's next message."""
         match message:
             case Volume():
@@ -144,7 +135,12 @@ class _RunFiles(Closing):
                 self._n_volumes = max(self._n_volumes, message.index + 1)
             case RunEnd():
                 self._n_volumes = max(self._n_volumes, message.n_volumes)
-                self.has_ended = True
+                self._has_ended = True
+
+    def close_if_ended(self) -> None:
+        """Close the files of a run that nothing will be added to."""
+        if self._has_ended:
+            self.close()
 
     def close(self) -> None:
         """Write what needs all of the run's volumes."""

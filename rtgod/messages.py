@@ -207,10 +207,10 @@ class Volume:
             raise ValueError(f"index is {_number(self.index)}; a run has at most {MOST_VOLUMES} volumes, from 0")
         if not abs(self.acquired_s) <= LONGEST_RUN_S:
             raise ValueError(f"acquired_s is {self.acquired_s}; seconds from the start of the run are needed")
-        if not 0 <= self.held_s <= LONGEST_RUN_S or not 0 <= self.n_waiting <= MOST_VOLUMES:
+        if not 0 <= self.held_s <= LONGEST_RUN_S or not 0 <= self.n_waiting < 2**31:
             raise ValueError(
-                f"held_s is {self.held_s}, n_waiting {_number(self.n_waiting)}; neither can be negative, and at most "
-                f"{LONGEST_RUN_S:g} s and {MOST_VOLUMES} volumes are possible"
+                f"held_s is {self.held_s}, n_waiting {_number(self.n_waiting)}; neither can be negative, nor can a "
+                f"volume be held longer than {LONGEST_RUN_S:g} s, or more than 2³¹ wait"
             )
 
 
@@ -530,6 +530,10 @@ class Status:
     latency_ms : tuple of 3 float or None
         From a volume's arrival to its answer: the median, the 99th percentile and the longest of the last 1,000.
     clients : tuple of Connected
+    notice : str
+        What the operator should know though volumes are taken; empty if nothing.
+    n_refused : int
+        Messages that were refused since the server began.
     """
 
     utc_s: float
@@ -542,6 +546,8 @@ class Status:
     last_index: int | None = None
     latency_ms: tuple[float, float, float] | None = None
     clients: tuple[Connected, ...] = ()
+    notice: str = ""
+    n_refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,12 +39,21 @@ from rtgod.messages import (
     Volume,
     address_of,
 )
+from rtgod.publisher import Publisher
 from rtgod.record import Record
+from rtgod.refusals import LONGEST_REASON, Refusals
 from rtgod.session import Incoming, Resumed, Session
+from rtgod.text import plain
 
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_S = 1.0
+#: A run is being received as long as something of it came within so many repetition times, or seconds if that is more.
+_ALIVE_TR, _ALIVE_S = 5, 10.0
+#: What takes longer than this is told to the operator: to begin a run, seconds, and a volume's answer, in TRs.
+_SLOW_RUN_S, _SLOW_VOLUME_TR = 1.0, 0.5
+#: Kind of the event with which a display says that its feedback is sealed: then nothing here tells a ranking either.
+COMMITMENT = "commitment"
 #: Messages that wait for each peer: in, and out. Then it is the peer who waits, or who misses some.
 _MOST_WAITING, _MOST_UNSENT = 8, 100
 _LONGEST_SUBSCRIPTION = 1024
@@ -81,6 +90,8 @@ class Server(Closing):
         Where the journal ends, if the session goes on from there.
     keys : ServerKeys, optional
         Then its clients alone get in, and each sends what its role may send.
+    blinded : bool
+        Whether the log keeps silent about rankings; it does, too, once a display says that its feedback is sealed.
 
     Raises
     ------
@@ -96,8 +107,10 @@ class Server(Closing):
         publish: str,
         resumed: Resumed | None = None,
         keys: ServerKeys | None = None,
+        blinded: bool = False,
     ) -> None:
         self._session = session
+        self._blinded = blinded
         self._record = Record(journal)
         self._hello = session.hello()
         self._attendance = Attendance(journal.path.name)
@@ -111,6 +124,12 @@ class Server(Closing):
             raise
         # Subscribers that come late are told where things stand; a repeated subscription asks again.
         self._publish.setsockopt(zmq.XPUB_VERBOSE, 1)
+        self._publisher = Publisher(self._publish)
+        self._refusals = Refusals()
+        #: The connection that the current run comes by, None while that is not known; and when it was last heard.
+        self._source: bytes | None = None
+        self._source_heard_s = time.monotonic()
+        self._slow_run = ""
         self._last_answer = resumed.last if resumed else None
         self._unrecorded = resumed.unrecorded if resumed else []
         self._next_heartbeat_s = 0.0
@@ -125,7 +144,8 @@ class Server(Closing):
         for answer, pattern in self._unrecorded:
             self._tell(answer, pattern)
         while not should_stop():
-            ready = dict(poller.poll(math.ceil(idle_s * 1e3)))
+            wait_s = min(idle_s, self._publisher.flush())
+            ready = dict(poller.poll(math.ceil(wait_s * 1e3)))
             if self._publish in ready:
                 self._publish.recv()
                 self._welcome()
@@ -147,15 +167,17 @@ class Server(Closing):
 
     def _receive(self, identity: bytes, frames: list[zmq.Frame]) -> None:
         arrived_s = time.perf_counter()
+        # Before anything is read: whoever may send little cannot make the server read much.
+        if self._gatekeeper and (why := self._gatekeeper.too_much(frames)):
+            self._refuse(identity, "", None, why)
+            return
         try:
             message = wire.from_frames([frame.buffer for frame in frames])
         except WireError as error:
-            log.warning("refused a malformed message: %s", error)
-            self._reply(identity, Refused("", None, str(error)))
+            self._refuse(identity, "", None, str(error))
             return
         if self._gatekeeper and (why := self._gatekeeper.refusal(frames[0], message)):
-            log.warning("refused: %s", why)
-            self._reply(identity, Refused(*address_of(message), why))
+            self._refuse(identity, *address_of(message), why)
             return
         match message:
             case Ping():
@@ -165,22 +187,25 @@ class Server(Closing):
                 self._take(identity, message, arrived_s)
             case _:
                 kinds = "a server takes run, volume, run-end, event and ping"
-                self._reply(identity, Refused(*address_of(message), f"{kinds}, not {type(message).__name__}"))
+                self._refuse(identity, *address_of(message), f"{kinds}, not {type(message).__name__}")
 
     def _take(self, identity: bytes, message: Incoming, arrived_s: float) -> None:
         name, index = address_of(message)
         taken_as = ""
-        if isinstance(message, Run):
-            message = self._session.named(message)
-            taken_as = message.run_id
-        if self._session.is_duplicate(message):
-            self._reply(identity, Acknowledged(name, index, duplicate=True, taken_as=taken_as))
-            return
         try:
+            if isinstance(message, Run):
+                message = self._session.named(message)
+                taken_as = message.run_id
+            if self._session.is_duplicate(message):
+                self._hear(identity, message)
+                self._reply(identity, Acknowledged(name, index, duplicate=True, taken_as=taken_as))
+                return
+            if why := self._why_not_yet(identity, message):
+                self._reply(identity, Deferred(name, index, why))
+                return
             self._session.check(message)
         except RefusedError as error:
-            log.warning("refused: %s", error)
-            self._reply(identity, Refused(name, index, str(error)))
+            self._refuse(identity, name, index, str(error))
             return
         if isinstance(message, Event):
             message = dataclasses.replace(message, received_utc_s=time.time())
@@ -191,18 +216,68 @@ class Server(Closing):
             return
         self._reply(identity, Acknowledged(name, index, taken_as=taken_as))
         journal_s = time.perf_counter() - arrived_s - receive_s
+        self._hear(identity, message)
+        if isinstance(message, Run):
+            self._note_beginning(message, receive_s)
         self._answer(message, arrived_s, {"receive": receive_s * 1e3, "journal": journal_s * 1e3})
         if isinstance(message, Volume):
             self._attendance.answered(time.perf_counter() - arrived_s)
 
+    def _hear(self, identity: bytes, message: Incoming) -> None:
+        """Note by which connection the current run comes, and that it does."""
+        run = self._session.run
+        if not isinstance(message, Event) and run is not None and message.run_id == run.run_id:
+            self._source, self._source_heard_s = identity, time.monotonic()
+
+    def _why_not_yet(self, identity: bytes, message: Incoming) -> str:
+        """Why another run must wait: one from another source is being received. Empty if it need not."""
+        run = self._session.run
+        if run is None or not self._session.is_receiving or identity == self._source:
+            return ""
+        match message:
+            case Event():
+                return ""
+            case Volume() | RunEnd() if message.run_id == run.run_id or self._session.receives(message) is None:
+                return ""
+        silent_s = time.monotonic() - self._source_heard_s
+        alive_s = max(_ALIVE_S, _ALIVE_TR * run.tr_s)
+        if silent_s >= alive_s:
+            return ""
+        return (
+            f"run {plain(run.run_id, 100)} is being received from another source, the last of it {silent_s:.1f} s ago; "
+            f"this one can begin when that has ended, or nothing of it came for {alive_s:g} s"
+        )
+
+    def _note_beginning(self, run: Run, took_s: float) -> None:
+        self._slow_run = ""
+        if took_s > _SLOW_RUN_S:
+            self._slow_run = (
+                f"run {plain(run.run_id, 100)} took {took_s:.1f} s to begin: volumes of "
+                f"{' × '.join(map(str, run.shape))} voxels and {len(run.blocks)} blocks are much for this machine"
+            )
+            log.warning("%s", self._slow_run)
+
+    def _notice(self) -> str:
+        """What the operator should know, though volumes are taken; empty if nothing."""
+        run, latency_s = self._session.run, self._attendance.usual_latency_s
+        if run is not None and latency_s > _SLOW_VOLUME_TR * run.tr_s:
+            return (
+                f"a volume's answer takes {latency_s:.2f} s, more than half of the TR of {run.tr_s:g} s: decoding may "
+                "fall behind; use a faster machine, fewer voxels or candidates"
+            )
+        return self._slow_run
+
     def _answer(self, message: Incoming, arrived_s: float, stage_ms: dict[str, float]) -> None:
         if isinstance(message, Run):
-            log.info(
-                "run %s: %s volumes, TR %g s", message.run_id, message.n_volumes or "unknown number of", message.tr_s
-            )
+            n_volumes = message.n_volumes or "unknown number of"
+            log.info("run %s: %s volumes, TR %g s", plain(message.run_id), n_volumes, message.tr_s)
             self._last_answer = None
             self._send(message)
+        before = self._session.run
         for answer, pattern in self._session.take(message, rank=not self._is_behind(message)):
+            if self._session.run is not before and self._session.run is not None and not isinstance(message, Run):
+                before = self._session.run  # one that another came after is gone on with
+                self._send(before)
             if isinstance(message, Volume) and answer.index == message.index:
                 answer = dataclasses.replace(answer, stage_ms={**stage_ms, **answer.stage_ms})
                 if isinstance(answer, Ranking):
@@ -211,9 +286,11 @@ class Server(Closing):
             self._tell(answer, pattern)
         if isinstance(message, RunEnd):
             self._send(message)
-            log.info("run %s: ended after %d volumes", message.run_id, message.n_volumes)
+            log.info("run %s: ended after %d volumes", plain(message.run_id), message.n_volumes)
         if isinstance(message, Event):
-            log.info("%s: %s %s", message.client, message.kind, message.value)
+            self._blinded |= message.kind == COMMITMENT
+            said = plain(message.client), plain(message.kind), plain(message.value, LONGEST_REASON)
+            log.info("%s: %s %s", *said)
 
     def _is_behind(self, message: Incoming) -> bool:
         """Whether what the source holds cannot be worked off before its next volume comes."""
@@ -227,7 +304,9 @@ class Server(Closing):
         if pattern is not None:
             self._record.add(pattern)
         self._record.add(answer)
-        log.info("%s", _one_line(answer), extra={"fields": _fields_of(answer)})
+        if log.isEnabledFor(logging.INFO):
+            fields = _fields_of(answer, blinded=self._blinded)
+            log.info("%s", _one_line(answer, blinded=self._blinded), extra={"fields": fields})
 
     def _welcome(self) -> None:
         self._beat()
@@ -237,8 +316,10 @@ class Server(Closing):
             self._send(self._last_answer)
 
     def _beat(self) -> None:
+        self._refusals.tell()
         self._send(self._hello)
-        self._send(self._attendance.status(self._record, self._session))
+        status = self._attendance.status(self._record, self._session)
+        self._send(dataclasses.replace(status, notice=self._notice(), n_refused=self._refusals.n))
         self._next_heartbeat_s = time.monotonic() + _HEARTBEAT_S
 
     def _end(self) -> None:
@@ -248,10 +329,13 @@ class Server(Closing):
             self._send(end)
         else:
             log.error("the journal's end could not be written: %s", self._record.problem)
+        self._publisher.drain(_HEARTBEAT_S)
 
     def _send(self, message: Message) -> None:
-        # A PUB socket never blocks: it drops for a subscriber that is too slow.
-        self._publish.send_multipart(wire.to_frames(message))
+        self._publisher.send(message)
+
+    def _refuse(self, identity: bytes, name: str, index: int | None, why: str) -> None:
+        self._reply(identity, Refused(name, index, self._refusals.note(why)))
 
     def _reply(self, identity: bytes, reply: Acknowledged | Refused | Deferred | Pong) -> None:
         # A ROUTER drops what it cannot deliver; the source asks again.
@@ -293,17 +377,21 @@ def _endpoint(socket: zmq.Socket[bytes]) -> str:
     return socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
 
-def _fields_of(answer: Answer) -> dict[str, object]:
-    fields: dict[str, object] = {"run_id": answer.run_id, "index": answer.index, "stage_ms": dict(answer.stage_ms)}
+def _fields_of(answer: Answer, *, blinded: bool) -> dict[str, object]:
+    fields: dict[str, object] = {"run_id": answer.run_id, "index": answer.index}
+    if blinded:
+        return fields  # reasons and stages would tell what was decoded when, too
+    fields["stage_ms"] = dict(answer.stage_ms)
     if isinstance(answer, Ranking):
         return fields | {"top": answer.top[:3], "n_volumes": answer.n_volumes, "age_s": answer.age_s}
     return fields | {"reason": answer.reason}
 
 
-def _one_line(answer: Answer) -> str:
+def _one_line(answer: Answer, *, blinded: bool) -> str:
     total_ms = sum(answer.stage_ms.values())
+    if blinded:
+        return f"volume {answer.index}: answered ({total_ms:.1f} ms)"
     if isinstance(answer, Ranking):
-        return (
-            f"volume {answer.index}: {', '.join(answer.top[:3])} (from {answer.n_volumes} volumes, {total_ms:.1f} ms)"
-        )
+        top = plain(", ".join(answer.top[:3]), LONGEST_REASON)
+        return f"volume {answer.index}: {top} (from {answer.n_volumes} volumes, {total_ms:.1f} ms)"
     return f"volume {answer.index}: not ready, {answer.reason} ({total_ms:.1f} ms)"

@@ -138,16 +138,12 @@ class Session:
         return dataclasses.replace(run, run_id=name)
 
     def is_duplicate(self, message: Incoming) -> bool:
-        """Whether this message was taken before: it is acknowledged again and otherwise ignored.
-
-        A run that is known but that another came after is none: its source goes on with it.
-        """
+        """Whether this message was taken before: it is acknowledged again and otherwise ignored."""
         match message:
             case Event():
                 return message.number in self._events.get(message.client, ())
             case Run() if message.acquisition:
-                known = self._known(message)
-                return known is not None and (known is self._current or known.ended)
+                return message.acquisition in self._names
             case Run():
                 # After its end it is no repetition but a second run of the same name, which `check` refuses.
                 current = self._current
@@ -168,9 +164,9 @@ class Session:
         if isinstance(message, Run):
             self._prepare(message)
             return
-        current = self._current
-        if current is None or message.run_id != current.run.run_id:
-            receiving = f"run {current.run.run_id} is" if current else "no run is"
+        current = self.receives(message)
+        if current is None:
+            receiving = f"run {self.run.run_id} is" if self.run else "no run is"
             raise RefusedError(f"run {message.run_id} is not being received ({receiving}); send its Run first")
         n_lost = (message.index if isinstance(message, Volume) else message.n_volumes) - current.expected
         if n_lost > MAX_GAP:
@@ -183,16 +179,18 @@ class Session:
                 f"volume {message.index} has shape {message.data.shape}, its run announced {current.run.shape}"
             )
 
+    def receives(self, message: Volume | RunEnd) -> Acquisition | None:
+        """The acquisition that a message goes on with: the current one, or one that others came after; None if none.
+
+        Only an acquisition with an identity is gone on with: without one nobody can tell it from another.
+        """
+        current = self._current
+        if current is not None and message.run_id == current.run.run_id:
+            return current
+        return self._acquisitions[message.run_id] if message.run_id in self._set_aside else None
+
     def _prepare(self, run: Run) -> None:
         """Make what the run needs, unless it is there; whatever goes wrong with that is the run's."""
-        known = self._known(run)
-        if known is not None:
-            if known.run.run_id in self._set_aside or known is self._current:
-                return
-            raise RefusedError(
-                f"run {run.run_id} was left off and {MOST_SET_ASIDE} others that did not end came after it: it cannot "
-                "be gone on with; send it as another acquisition (`rtgod replay --again`)"
-            )
         if run.run_id in self._acquisitions:
             raise RefusedError(f"run {run.run_id} was already sent to this server; give the new one another id")
         # A source whose run could not be written down sends it again.
@@ -212,11 +210,6 @@ class Session:
                     "repetition time and blocks"
                 ) from error
         self._prepared = prepared
-
-    def _known(self, run: Run) -> Acquisition | None:
-        """The acquisition that a source sends again; None for one that is new, or that has no identity."""
-        name = self._names.get(run.acquisition) if run.acquisition else None
-        return None if name is None else self._acquisitions[name]
 
     def _seen(self, run_id: str) -> Set[int]:
         known = self._acquisitions.get(run_id)
@@ -244,13 +237,13 @@ class Session:
             case Run():
                 self._begin(message)
             case RunEnd():
-                current = self._receiving()
+                current = self._go_on_with(message)
                 current.ended = True
                 for index in range(current.expected, message.n_volumes):
                     yield self._lost(message.run_id, index), None
                 current.expected = max(current.expected, message.n_volumes)
             case Volume():
-                current = self._receiving()
+                current = self._go_on_with(message)
                 current.seen.add(message.index)
                 if message.index < current.expected:
                     late = "it came after later volumes"
@@ -264,7 +257,7 @@ class Session:
     def note(self, message: Incoming) -> None:
         """Take a message in that nothing will be asked of any more: a run that has ended needs no pipeline."""
         if isinstance(message, Volume):
-            current = self._receiving()
+            current = self._go_on_with(message)
             current.seen.add(message.index)
             current.expected = max(current.expected, message.index + 1)
         else:
@@ -272,31 +265,38 @@ class Session:
                 pass
 
     def _begin(self, run: Run) -> None:
-        """Make a run the current one: a new one, or one that another came after."""
-        before, known = self._current, self._known(run)
-        if before is not None and before is not known:
-            if before.ended:
-                before.pipeline = None
-            else:
-                self._set_aside.append(before.run.run_id)
-        if known is None:
-            if self._prepared is None or not _same_run(self._prepared.run, run):
-                self._prepare(run)
-            self._current, self._prepared = self._prepared, None
-            self._acquisitions[run.run_id] = self._receiving()
-            if run.acquisition:
-                self._names[run.acquisition] = run.run_id
+        if self._prepared is None or not _same_run(self._prepared.run, run):
+            self._prepare(run)
+        self._leave_off()
+        self._current, self._prepared = self._prepared, None
+        if self._current is None:
+            raise AssertionError("what is checked is prepared")
+        self._acquisitions[run.run_id] = self._current
+        if run.acquisition:
+            self._names[run.acquisition] = run.run_id
+
+    def _go_on_with(self, message: Volume | RunEnd) -> Acquisition:
+        """Make the message's acquisition the current one."""
+        wanted = self.receives(message)
+        if wanted is None:
+            raise AssertionError("a checked message belongs to an acquisition that is received")
+        if wanted is not self._current:
+            self._set_aside.remove(message.run_id)
+            self._leave_off()
+            self._current = wanted
+        return wanted
+
+    def _leave_off(self) -> None:
+        """Set the current acquisition aside if it may be gone on with; of many, only the newest may."""
+        left = self._current
+        if left is None:
+            return
+        if left.run.acquisition and not left.ended:
+            self._set_aside.append(left.run.run_id)
         else:
-            self._current = known
-            if run.run_id in self._set_aside:
-                self._set_aside.remove(run.run_id)
+            left.pipeline = None
         while len(self._set_aside) > MOST_SET_ASIDE:
             self._acquisitions[self._set_aside.pop(0)].pipeline = None
-
-    def _receiving(self) -> Acquisition:
-        if self._current is None:
-            raise AssertionError("a checked message belongs to the current run")
-        return self._current
 
     def _step(self, current: Acquisition, volume: Volume, rank: bool) -> tuple[Answer, Pattern | None]:
         """Whatever goes wrong with a volume that is on the disk is its answer: the next may be better."""
@@ -368,7 +368,7 @@ def resume(
     over : collection of str
         Runs that nothing will be asked of any more: their volumes are only noted.
     last : Answer or None
-        The last answer before `messages`.
+        The last answer before `messages`, of the current run.
     """
     unrecorded: list[tuple[Answer, Pattern | None]] = []
     for message, recorded in _takeable(messages, session):

@@ -130,7 +130,18 @@ def from_frames(frames: Sequence[Frame]) -> Message:
     WireError
         If the frames are not exactly one well-formed message of this version.
     """
-    header = _read_header(frames)
+    return _message(_read_header(frames), frames)
+
+
+def from_journal(frames: Sequence[Frame]) -> Message:
+    """Turn frames that `to_frames` made back into the message: `from_frames`, with headers of any length.
+
+    What a server writes may be longer than what it reads: it adds to messages, and writes numbers in full.
+    """
+    return _message(_read_header(frames, most_bytes=None), frames)
+
+
+def _message(header: dict[str, Any], frames: Sequence[Frame]) -> Message:
     cls = _TYPES[header.pop("type")]
     specs = _read_specs(cls, header.pop("arrays", []))
     unknown = sorted(header.keys() - (_FIELDS[cls].keys() - {s.field for s in specs}))
@@ -151,11 +162,11 @@ def from_frames(frames: Sequence[Frame]) -> Message:
         raise WireError(f"{_NAMES[cls]} header: {error}") from error
 
 
-def _read_header(frames: Sequence[Frame]) -> dict[str, Any]:
+def _read_header(frames: Sequence[Frame], most_bytes: int | None = MAX_HEADER_BYTES) -> dict[str, Any]:
     if not frames:
         raise WireError("a message without frames")
-    if len(frames[0]) > MAX_HEADER_BYTES:
-        raise WireError(f"header of {len(frames[0])} bytes; at most {MAX_HEADER_BYTES} are allowed")
+    if most_bytes is not None and len(frames[0]) > most_bytes:
+        raise WireError(f"header of {len(frames[0])} bytes; at most {most_bytes} are allowed")
     try:
         header = msgspec.json.decode(frames[0])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

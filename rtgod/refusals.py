@@ -1,0 +1,54 @@
+"""Refused messages, counted and told of without a flood: one line a second, however many there are."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+
+from rtgod.text import plain
+
+log = logging.getLogger(__name__)
+
+#: Characters of a reason in the log and in replies: a message may be long, and be sent for that.
+LONGEST_REASON = 300
+_LOG_S = 1.0
+
+
+class Refusals:
+    """Counts refusals and logs them, at most one line a second.
+
+    Attributes
+    ----------
+    n : int
+        Messages that were refused.
+    """
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._n_told = 0
+        self._newest = ""
+        self._told_s = -math.inf
+
+    def note(self, why: str) -> str:
+        """Count a refusal.
+
+        Returns
+        -------
+        str
+            The reason, of a length and in characters that can be told.
+        """
+        self.n += 1
+        self._newest = plain(why, LONGEST_REASON)
+        self.tell()
+        return self._newest
+
+    def tell(self) -> None:
+        """Log what was refused since the last line, unless that was just now."""
+        n_untold = self.n - self._n_told
+        if n_untold and time.monotonic() >= self._told_s + _LOG_S:
+            if n_untold == 1:
+                log.warning("refused: %s", self._newest)
+            else:
+                log.warning("refused %d messages, the newest: %s", n_untold, self._newest)
+            self._n_told, self._told_s = self.n, time.monotonic()
