@@ -9,7 +9,7 @@ import numpy as np
 
 from rtgod.errors import InputError
 from rtgod.geometry import HEAD_RADIUS_MM
-from rtgod.messages import Float64Array, Motion, Run
+from rtgod.messages import MOST_VOLUMES, Float64Array, Motion, Run
 from rtgod.response import LASTS_S, block_response
 from rtgod.settings import NuisanceSettings, ResponseSettings
 
@@ -129,30 +129,29 @@ class _TrialColumns:
     """Which trial each of the trials' columns stands for, and its response."""
 
     def __init__(self, run: Run, response: ResponseSettings) -> None:
-        self._first, self._last, self._response = [], [], []
-        for block in run.blocks:
-            first = int(block.onset_s / run.tr_s)
-            last = int((block.onset_s + block.duration_s + LASTS_S) / run.tr_s)
-            since_s = (np.arange(first, last + 1, dtype=np.float64) + 0.5) * run.tr_s - block.onset_s
-            self._first.append(first)
-            self._last.append(last)
-            shape = response.peak_s, response.undershoot_s, response.undershoot_ratio
-            self._response.append(block_response(since_s, block.duration_s, *shape))
+        self._first = [int(block.onset_s / run.tr_s) for block in run.blocks]
+        ends_s = [block.onset_s + block.duration_s + LASTS_S for block in run.blocks]
+        self._last = [min(int(end_s / run.tr_s), MOST_VOLUMES) for end_s in ends_s]
         # In the order of onsets, each takes a column that is free by then; so there are as many as overlap.
         self._column = [0] * len(run.blocks)
         free_from: list[int] = []
         for trial in sorted(range(len(run.blocks)), key=self._first.__getitem__):
             free = [column for column, volume in enumerate(free_from) if volume <= self._first[trial]]
             column = free[0] if free else len(free_from)
+            if column >= MOST_AT_ONCE:
+                raise InputError(
+                    f"run {run.run_id}: more than {MOST_AT_ONCE} of its {len(run.blocks)} trials would be answered at "
+                    "the same time, and their responses cannot be told apart; merge trials of one category that follow "
+                    'each other, or let windows slide (window.mode = "sliding")'
+                )
             free_from[column : column + 1] = [self._last[trial] + 1]
             self._column[trial] = column
         self.n_columns = len(free_from)
-        if self.n_columns > MOST_AT_ONCE:
-            raise InputError(
-                f"run {run.run_id}: {self.n_columns} of its {len(run.blocks)} trials would be answered at the same time, "
-                f"and at most {MOST_AT_ONCE} responses can be told apart; merge trials of one category that follow each "
-                'other, or let windows slide (window.mode = "sliding")'
-            )
+        self._response = []
+        for block, first, last in zip(run.blocks, self._first, self._last, strict=True):
+            since_s = (np.arange(first, last + 1, dtype=np.float64) + 0.5) * run.tr_s - block.onset_s
+            shape = response.peak_s, response.undershoot_s, response.undershoot_ratio
+            self._response.append(block_response(since_s, block.duration_s, *shape))
         self._occupant: list[int | None] = [None] * self.n_columns
 
     def pass_on(self, index: int) -> list[int]:
