@@ -26,10 +26,12 @@ class Attendance:
     ----------
     journal : str
         Its name.
+    n_starts : int
+        How often a server has begun on it.
     """
 
-    def __init__(self, journal: str) -> None:
-        self._journal = journal
+    def __init__(self, journal: str, n_starts: int) -> None:
+        self._journal, self._n_starts = journal, n_starts
         self._started_s = time.monotonic()
         self._clients: dict[str, tuple[str, float]] = {}
         self._latencies_s: deque[float] = deque(maxlen=_N_LATENCIES)
@@ -69,4 +71,5 @@ class Attendance:
             last_index=max(session.taken, default=None),
             latency_ms=latency_ms,
             clients=tuple(Connected(name, kind, now_s - heard_s) for name, (kind, heard_s) in self._clients.items()),
+            n_starts=self._n_starts,
         )

@@ -62,8 +62,15 @@ def _root(
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
 
 
-def make_app() -> typer.Typer:
-    """The command line with every installed command."""
+def make_app(only: str | None = None) -> typer.Typer:
+    """The command line with every installed command.
+
+    Parameters
+    ----------
+    only : str, optional
+        Where this is a command of the online system, it alone: the others take a while to import, and a server that is
+        started again must be quick.
+    """
     app = typer.Typer(
         name="rtgod",
         no_args_is_help=True,
@@ -73,8 +80,6 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    _add(app, "Start here", [("demo", demo), ("rehearse", rehearse)])
-    installed = {point.name: point.load() for point in entry_points(group=GROUP)}
     ours: list[tuple[str, _Command]] = [
         ("serve", commands.serve),
         ("replay", commands.replay),
@@ -82,6 +87,11 @@ def make_app() -> typer.Typer:
         ("keys", keys),
         ("status", commands.status),
     ]
+    if only in dict(ours):
+        _add(app, "Live", [named for named in ours if named[0] == only])
+        return app
+    _add(app, "Start here", [("demo", demo), ("rehearse", rehearse)])
+    installed = {point.name: point.load() for point in entry_points(group=GROUP)}
     offline = ("simulate", "scan", "features", "categories", "calibrate", "evaluate", "report")
     _add(app, "Offline", [(name, installed[name]) for name in offline if name in installed])
     live = ("display", "stimulus", "unblind")
@@ -100,7 +110,9 @@ def _add(app: typer.Typer, panel: str, named: Iterable[tuple[str, _Command]]) ->
 def main() -> None:
     """Run `rtgod`."""
     try:
-        make_app()(prog_name="rtgod")
+        # No option before the command takes a value.
+        only = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
+        make_app(only)(prog_name="rtgod")
     except RtgodError as error:
         Console(stderr=True).print(Text.assemble(("rtgod: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(2)

@@ -33,6 +33,7 @@ from rtgod.messages import (
     Volume,
     address_of,
 )
+from rtgod.restarts import RestartNotice
 from rtgod.text import plain
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ class Sender(_Connection):
     patience_s : float
         How long to keep trying before giving up; what was not acknowledged is lost then.
     waiting : callable, optional
-        Told, after each try in vain, why.
+        Told, after each try in vain, why; and that the server died and was started again.
     key : ClientKey, optional
         For a server that asks for one.
     name : str, optional
@@ -122,6 +123,8 @@ class Sender(_Connection):
         self._waiting = waiting
         self._name = new_client_name("source", name)
         self._pinged_s = -math.inf
+        self._sent_on = 0
+        self._restarts = RestartNotice()
         self._taken_as: dict[str, str] = {}
         super().__init__(zmq.DEALER, address, key)
 
@@ -153,8 +156,7 @@ class Sender(_Connection):
                 if isinstance(message, Run) and reply.taken_as:
                     self._taken_as[run_id] = reply.taken_as
                 return reply
-            silence = self._entrance.why_not or f"no answer from {self._address}; is `rtgod serve` running there?"
-            why = reply.why if reply else silence
+            why = reply.why if reply else self._entrance.why_not or self._silence()
             pause_s = _DEFERRED_S if isinstance(reply, Deferred) or n_garbled > 1 else 0.0
             if give_up_s - time.monotonic() <= pause_s:
                 raise ServerError(f"no acknowledgement within {self._patience_s:g} s: {why}")
@@ -166,27 +168,43 @@ class Sender(_Connection):
         # While there is no connection nothing can be sent: that wait must end, too.
         if not self._entrance.poll(timeout_s, zmq.POLLOUT):
             return None
-        if time.monotonic() >= self._pinged_s + _PING_S:
+        # Behind another connection there may be another server: it is asked at once.
+        if self._is_reconnected() or time.monotonic() >= self._pinged_s + _PING_S:
             self._pinged_s = time.monotonic()
             self._send(Ping(self._name, "source", self._pinged_s))
+        self._sent_on = self._entrance.n_connections
         self._send(message)
         return self._reply_to(message, deadline_s - time.monotonic())
 
     def _reply_to(self, message: Run | Volume | RunEnd, timeout_s: float) -> Acknowledged | Refused | Deferred | None:
-        """The reply to this message: to an earlier one that was sent twice there may be two."""
+        """The reply to this message: to an earlier one that was sent twice there may be two.
+
+        None if none comes in time, or if the connection was lost and made again: what was on its way is gone then.
+        """
         deadline_s = time.monotonic() + timeout_s
-        while (left_s := deadline_s - time.monotonic()) > 0 and self._entrance.poll(left_s):
+        while (left_s := deadline_s - time.monotonic()) > 0 and self._entrance.poll(left_s, connection=self._sent_on):
             try:
                 reply = self._receive()
             except WireError as error:
                 self._waiting(f"the server's reply cannot be read ({error})")
                 continue
+            if isinstance(reply, Pong) and (news := self._restarts.hear(reply.n_starts)):
+                self._waiting(news)
             own = [address_of(message)]
             if isinstance(reply, Refused):
                 own.append(("", None))
             if isinstance(reply, Acknowledged | Refused | Deferred) and (reply.run_id, reply.index) in own:
                 return reply
         return None
+
+    def _is_reconnected(self) -> bool:
+        """Whether the connection that was last sent on has been lost and made again."""
+        return 0 < self._sent_on < self._entrance.n_connections
+
+    def _silence(self) -> str:
+        if self._is_reconnected():
+            return f"the connection to {self._address} was lost and is there again; what was on its way is sent again"
+        return f"no answer from {self._address}; is `rtgod serve` running there?"
 
 
 class Reporter(_Connection):

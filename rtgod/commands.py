@@ -10,6 +10,7 @@ import json
 import math
 import os
 import signal
+import sys
 import time
 import uuid
 from contextlib import ExitStack
@@ -42,6 +43,7 @@ ClientName = Annotated[
 
 
 def serve(
+    context: typer.Context,
     bundle: Annotated[
         Path | None,
         typer.Argument(help="Decoder bundle from `rtgod calibrate`; without one, volumes are only aligned."),
@@ -67,19 +69,30 @@ def serve(
     ] = None,
     runs: Annotated[int | None, typer.Option(min=1, help="Stop after so many runs; default when interrupted.")] = None,
     log: Annotated[Path | None, typer.Option(help="File to add a line of JSON to for all that happens.")] = None,
+    supervise: Annotated[
+        bool, typer.Option("--supervise", help="Start the server again, at once, on its journal, should it die.")
+    ] = False,
+    resume_path: Annotated[Path | None, typer.Option("--resume", hidden=True, help="Journal to go on with.")] = None,
+    supervised: Annotated[
+        bool, typer.Option("--supervised", hidden=True, help="As a child; see `rtgod.supervision`.")
+    ] = False,
 ) -> None:
     """Receive volumes, journal them, and publish a ranking for each.
 
     Every volume is on disk before it is acknowledged. Stop with Ctrl-C or SIGTERM. A server that was not stopped but
-    died goes on where it was when it is started again with the same bundle and journal folder.
+    died goes on where it was when it is started again with the same bundle and journal folder; --supervise does so
+    within two seconds, and gives up after five deaths in a minute. For that it keeps a second server in memory.
     """
+    if supervise:
+        raise typer.Exit(_supervise(context))
     from rtgod.bundle import DecoderBundle
-    from rtgod.journal import JournalWriter, read_journal, unfinished
+    from rtgod.journal import JournalWriter, check_bundle, read_journal, unfinished
     from rtgod.keys import read_server_keys
     from rtgod.logs import log_to
     from rtgod.server import Server
     from rtgod.session import Session, resume
     from rtgod.settings import PipelineSettings
+    from rtgod.supervision import wait_for_go
     from rtgod.warmup import warm_up
 
     if bundle and settings:
@@ -94,9 +107,14 @@ def serve(
     session = Session(
         DecoderBundle.load(bundle) if bundle else None, PipelineSettings.from_toml(settings) if settings else None
     )
-    known = read_server_keys(keys) if keys else None
     warm_up()
-    path = None if new else unfinished(journal, session.hello().bundle_id)
+    if supervised and not wait_for_go():
+        return
+    known = read_server_keys(keys) if keys else None
+    bundle_id = session.hello().bundle_id
+    if resume_path:
+        check_bundle(resume_path, bundle_id)
+    path = resume_path or (None if new else unfinished(journal, bundle_id))
     with ExitStack() as stack:
         stop = stack.enter_context(_StopFlag(session, runs))
         if log:
@@ -114,7 +132,7 @@ def serve(
             except ServerError:
                 path.unlink()  # nothing was received: an empty journal would only puzzle
                 raise
-        _announce(server, path, ready_file)
+        _announce(server, path, ready_file, supervised=supervised)
         server.serve(stop)
 
 
@@ -153,6 +171,10 @@ def _table_of(status: Status) -> Table:
     table.add_column()
     table.add_row("state", Text(status.problem, style="bold red") if status.problem else "takes volumes")
     table.add_row("up since", f"{timedelta(seconds=round(status.uptime_s))}")
+    if status.n_starts > 1:
+        table.add_row(
+            "starts", f"{status.n_starts} on this journal: a server died, and went on, {status.n_starts - 1} ×"
+        )
     table.add_row("run", status.run_id or "none yet")
     if status.run_id:
         last = "none yet" if status.last_index is None else f"index {status.last_index}"
@@ -223,17 +245,55 @@ def replay(
         write_whole(log, "".join("\t".join(line) + "\n" for line in lines))
 
 
-def _announce(server: Server, journal: Path, ready_file: Path | None) -> None:
-    """Say where the server listens: to people, and to whoever waits for the ready file."""
+def _announce(server: Server, journal: Path, ready_file: Path | None, *, supervised: bool) -> None:
+    """Say where the server listens: to people, to whoever waits for the ready file, and to who supervises it."""
+    from rtgod.supervision import Ready, say_ready
+
     ingest, publish = server.endpoints.ingest, server.endpoints.publish
+    ready = json.dumps(dataclasses.asdict(Ready(ingest, publish, str(journal.resolve()), server.n_starts, os.getpid())))
     if ready_file:
-        ready = {"ingest": ingest, "publish": publish, "journal": str(journal.resolve())}
-        write_whole(ready_file, json.dumps(ready))
+        write_whole(ready_file, ready)
+    if supervised:
+        say_ready(ready)
     console.print(
         f"ready: volumes to [bold]{ingest}[/], rankings from [bold]{publish}[/], journal {journal}",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _supervise(context: typer.Context) -> int:
+    """Run this same command in a process that is started again when it dies; gives the exit code."""
+    from rtgod.supervision import Ready, Supervisor
+
+    verbose = ["--verbose"] if context.parent and context.parent.params["verbose"] else []
+
+    def command(**changes: object) -> list[str]:
+        arguments = arguments_of(context, supervise=False, supervised=True, **changes)
+        return [sys.executable, "-m", "rtgod", *verbose, "serve", *arguments]
+
+    def again(ready: Ready) -> list[str]:
+        return command(ingest=ready.ingest, publish=ready.publish, resume_path=ready.journal, new=False)
+
+    def say(line: str) -> None:
+        console.print(Text(f"{datetime.now():%H:%M:%S} {line}", style="bold"), soft_wrap=True)
+
+    return Supervisor(command(), again, say).run()
+
+
+def arguments_of(context: typer.Context, **changes: object) -> list[str]:
+    """The arguments that give a command the values that it was given here, but for changes, by parameters' names."""
+    options: list[str] = []
+    positional: list[str] = []
+    for parameter in context.command.params:
+        value = {**context.params, **changes}.get(str(parameter.name))
+        if getattr(parameter, "is_flag", False):
+            options += parameter.opts[:1] if value else parameter.secondary_opts[:1]
+        elif parameter.param_type_name == "argument":
+            positional += [] if value is None else [str(value)]
+        elif value is not None:
+            options += [parameter.opts[0], str(value)]
+    return [*options, "--", *positional]
 
 
 class _StopFlag:

@@ -229,6 +229,8 @@ class Entrance:
     ----------
     why_not : str
         Why the server does not let it in; empty if it does, or that is not known yet.
+    n_connections : int
+        How often a connection was made, as far as is known: what was sent on an earlier one may be lost.
 
     Raises
     ------
@@ -240,7 +242,7 @@ class Entrance:
         self.why_not = ""
         self._socket, self._address, self._key = socket, address, key
         self._was_in = False
-        self._n_breaks = 0
+        self.n_connections = self._n_breaks = 0
         self._again_s = self._turn_s = math.inf
         if key is not None:
             socket.setsockopt_string(zmq.CURVE_SERVERKEY, key.server)
@@ -264,8 +266,15 @@ class Entrance:
         except (ValueError, zmq.ZMQError) as error:
             raise ServerError(f"address {address!r}: write tcp://HOST:PORT ({error})") from error
 
-    def poll(self, timeout_s: float, flags: int = zmq.POLLIN) -> bool:
+    def poll(self, timeout_s: float, flags: int = zmq.POLLIN, connection: int = 0) -> bool:
         """Wait until the socket is ready for `flags`, at most `timeout_s`.
+
+        Parameters
+        ----------
+        timeout_s : float
+        flags : int
+        connection : int, optional
+            A value of `n_connections` above 0: then wait no longer than until another connection is made.
 
         Raises
         ------
@@ -292,6 +301,8 @@ class Entrance:
                 self._hear(heard["event"], int(heard["value"]))
             if self._socket in ready:
                 return True
+            if 0 < connection < self.n_connections:
+                return False
             if self._again_s < math.inf and not self._was_in:
                 raise ServerError(f"{self._address}: {self.why_not}")
             if time.monotonic() >= deadline_s:
@@ -314,6 +325,7 @@ class Entrance:
             return
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._was_in, self._n_breaks, self.why_not = True, 0, ""
+            self.n_connections += 1
             return
         if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
             self._n_breaks += 1

@@ -38,6 +38,8 @@ _MARK = b"\nrec"
 _HEAD = struct.Struct("<4sII")
 #: A body's beginning: number of frames and length of the first, the header.
 _FIRST_FRAME = struct.Struct("<II")
+#: So begins the header of a `Hello`, which every start writes, and that of no other message.
+_HELLO = b'{"rtgod":1,"type":"hello"'
 #: What is damaged is searched in pieces of so many bytes, for it may be most of a session.
 _PIECE = 1 << 20
 #: What a file system says that knows no locks, or no flushing of folders.
@@ -203,6 +205,22 @@ def unfinished(folder: Path, bundle_id: str | None) -> Path | None:
     return None
 
 
+def check_bundle(path: Path, bundle_id: str | None) -> None:
+    """See to it that a session goes on only with the bundle that it was begun with.
+
+    Raises
+    ------
+    JournalError
+        If the journal was made with another bundle, is without a whole record at its beginning, or cannot be read.
+    """
+    first = next(read_journal(path), None)
+    if not isinstance(first, Hello) or first.bundle_id != bundle_id:
+        other = (
+            f"with bundle {first.bundle_id}, not {bundle_id}" if isinstance(first, Hello) else "by nobody knows whom"
+        )
+        raise JournalError(f"journal {path}: it was begun {other}; put back the bundle that the session began with")
+
+
 def journals(folder: Path) -> list[Path]:
     """The journals of a folder, the one that was written to last at the end; none if there is no folder.
 
@@ -266,6 +284,17 @@ def read_headers(path: Path) -> Iterator[bytes]:
             n_frames, length = _FIRST_FRAME.unpack(file.read(_FIRST_FRAME.size).ljust(_FIRST_FRAME.size, b"\0"))
             file.seek(4 * (n_frames - 1), os.SEEK_CUR)
             yield file.read(min(length, wire.MAX_HEADER_BYTES))
+
+
+def n_starts(path: Path) -> int:
+    """How often a server has begun on a journal.
+
+    Raises
+    ------
+    JournalError
+        As `read_headers` does.
+    """
+    return sum(header.startswith(_HELLO) for header in read_headers(path))
 
 
 def _read_records(path: Path) -> Iterator[tuple[Message, int]]:

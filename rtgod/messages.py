@@ -439,11 +439,23 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """The server's reply to a `Ping`: `sent_s` as it came, and the server's clock, seconds since 1970 (UTC)."""
+    """The server's reply to a `Ping`.
+
+    Attributes
+    ----------
+    client : str
+    sent_s : float
+        As it came.
+    server_utc_s : float
+        The server's clock, seconds since 1970 (UTC).
+    n_starts : int
+        As in `Hello`.
+    """
 
     client: str
     sent_s: float
     server_utc_s: float
+    n_starts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -534,6 +546,8 @@ class Status:
         What the operator should know though volumes are taken; empty if nothing.
     n_refused : int
         Messages that were refused since the server began.
+    n_starts : int
+        As in `Hello`.
     """
 
     utc_s: float
@@ -548,6 +562,7 @@ class Status:
     clients: tuple[Connected, ...] = ()
     notice: str = ""
     n_refused: int = 0
+    n_starts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -569,6 +584,8 @@ class Hello:
     n_candidates, n_voxels : int
     settings : mapping
         The pipeline's.
+    n_starts : int
+        How often a server has begun on this journal: more than 1 after a server died and went on.
     """
 
     server_version: str
@@ -576,6 +593,7 @@ class Hello:
     n_candidates: int
     n_voxels: int
     settings: Mapping[str, Any] = field(default_factory=dict)
+    n_starts: int = 1
 
 
 def _check_client(name: str) -> None:

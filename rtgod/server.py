@@ -20,7 +20,7 @@ from rtgod.attendance import Attendance
 from rtgod.curve import Gatekeeper, is_loopback, needs_ipv6
 from rtgod.errors import RefusedError, ServerError, WireError
 from rtgod.files import Closing
-from rtgod.journal import JournalWriter
+from rtgod.journal import JournalWriter, n_starts
 from rtgod.keys import ServerKeys
 from rtgod.messages import (
     Acknowledged,
@@ -112,8 +112,8 @@ class Server(Closing):
         self._session = session
         self._blinded = blinded
         self._record = Record(journal)
-        self._hello = session.hello()
-        self._attendance = Attendance(journal.path.name)
+        self._hello = dataclasses.replace(session.hello(), n_starts=1 + n_starts(journal.path))
+        self._attendance = Attendance(journal.path.name, self._hello.n_starts)
         self._context = zmq.Context()
         self._gatekeeper = Gatekeeper(self._context, keys) if keys else None
         try:
@@ -134,6 +134,11 @@ class Server(Closing):
         self._unrecorded = resumed.unrecorded if resumed else []
         self._next_heartbeat_s = 0.0
         self.endpoints = Endpoints(_endpoint(self._ingest), _endpoint(self._publish))
+
+    @property
+    def n_starts(self) -> int:
+        """How often a server has begun on this journal, this one included."""
+        return self._hello.n_starts
 
     def serve(self, should_stop: Callable[[], bool], idle_s: float = 0.1) -> None:
         """Handle messages until `should_stop()`, which is asked after each message and every `idle_s` seconds."""
@@ -182,7 +187,7 @@ class Server(Closing):
         match message:
             case Ping():
                 self._attendance.heard(message)
-                self._reply(identity, Pong(message.client, message.sent_s, time.time()))
+                self._reply(identity, Pong(message.client, message.sent_s, time.time(), self._hello.n_starts))
             case Run() | Volume() | RunEnd() | Event():
                 self._take(identity, message, arrived_s)
             case _:

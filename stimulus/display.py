@@ -5,6 +5,7 @@ It owns time. What to show is decided in `view`, how in `window` and `terminal`.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -15,10 +16,13 @@ from pathlib import Path
 from typing import Protocol, Self, TextIO
 
 from rtgod.errors import InputError
-from rtgod.messages import Message, NotReady, Ranking, Run, RunEnd
+from rtgod.messages import Hello, Message, NotReady, Ranking, Run, RunEnd
+from rtgod.restarts import RestartNotice
 from stimulus.link import Reporter, Subscriber
 from stimulus.tables import NOT_APPLICABLE, line_of
 from stimulus.view import DisplayState, Easing, Screen, screen_for
+
+log = logging.getLogger(__name__)
 
 #: The pace of the loop where no monitor sets it.
 FRAME_S = 1 / 60
@@ -103,6 +107,7 @@ class Display:
         self._stop_after_runs = stop_after_runs
         self._stop_at_s = float("inf")
         self._state, self._easing = DisplayState(), Easing()
+        self._restarts = RestartNotice()
         self._heard_at_s = clock()
         self._drawn: Screen | None = None
         self._reported: tuple[str, int] | None = None
@@ -146,6 +151,8 @@ class Display:
             if message is None:
                 break
             self._heard_at_s = now_s
+            if isinstance(message, Hello) and (line := self._restarts.hear(message.n_starts)):
+                log.warning("%s", line)
             if self._state.update(message):
                 self._log.received(message, self._utc())
                 news = True

@@ -1,0 +1,35 @@
+"""What a client makes of the number of starts that a server tells: whether it died and was started again, in words."""
+
+from __future__ import annotations
+
+#: What was known before a server was heard, as no server tells it.
+_UNHEARD = 0
+
+
+class RestartNotice:
+    """Notices that a server died and was started again, however short it was away.
+
+    A server that was stopped, and begins another session, begins another journal, whose first start it is: that is no
+    death.
+    """
+
+    def __init__(self) -> None:
+        self._n_starts = _UNHEARD
+
+    def hear(self, n_starts: int) -> str:
+        """Take in how often a server has begun on its journal.
+
+        Parameters
+        ----------
+        n_starts : int
+            Of a `Hello`, a `Status` or a `Pong`.
+
+        Returns
+        -------
+        str
+            One line for a person to read; empty unless the server was heard before and has died since.
+        """
+        known, self._n_starts = self._n_starts, n_starts
+        if known == _UNHEARD or n_starts <= known:
+            return ""
+        return f"the server died and was started again (start {n_starts}); what it had acknowledged is not lost"

@@ -1,0 +1,355 @@
+"""Starts a server again when it dies, and says so: a small parent process that computes nothing itself.
+
+The server is a child process that is told two things by two pipes. It reads one line from its standard input before it
+opens its journal and its sockets, and ends if there is none; and it writes one line of JSON to its standard output when
+it is ready (`Ready`). So a second one can wait beside it, with everything imported, compiled and loaded: the standby,
+which takes over within a fraction of a second, on the addresses and the journal of the one that died.
+
+The children have a process group of their own, where there are any (POSIX): Ctrl-C in a terminal reaches this process
+alone, which asks the server to stop once. If this process is killed, the server does not notice, and goes on; the
+standby finds its pipe closed, and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import NamedTuple, Self
+
+from rtgod.errors import ServerError
+
+#: A server that dies so often within so many seconds is not started again.
+MOST_DEATHS, WITHIN_S = 5, 60.0
+#: A server that was asked to stop has so long. Whoever started this process may wait for 20 s, and kill it then.
+STOP_S = 10.0
+#: How a server ends that cannot start as it was told to, after it said why.
+REFUSED_CODE = 2
+#: So long after it was ready once: its port, or its journal, may be free soon. Doubled each time.
+_PAUSE_S = 1.0
+#: Where no signal ends a wait (Windows), it is looked for so often.
+_LONGEST_WAIT_S = 1.0
+#: What is added to a signal's number to make an exit code, as shells do.
+_SIGNAL_CODE = 128
+_STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # the last not on Windows
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a server says when it is ready.
+
+    Attributes
+    ----------
+    ingest, publish : str
+        Where it listens, with the port numbers that were chosen.
+    journal : str
+        Path of the journal that it writes to.
+    n_starts : int
+        How often a server has begun on that journal.
+    pid : int
+        Its process.
+    """
+
+    ingest: str
+    publish: str
+    journal: str
+    n_starts: int
+    pid: int
+
+    @classmethod
+    def from_line(cls, line: str) -> Self | None:
+        """Read the line that a server writes; None if it is another."""
+        try:
+            return cls(**json.loads(line))
+        except (ValueError, TypeError):
+            return None
+
+
+def wait_for_go() -> bool:
+    """Wait, in a server that is supervised, until it is its turn; False if it never will be."""
+    return bool(sys.stdin.readline())
+
+
+def say_ready(text: str) -> None:
+    """Tell the supervisor, in one line of JSON, that this server is ready.
+
+    Parameters
+    ----------
+    text : str
+        The fields of a `Ready`.
+    """
+    # A supervisor that was killed meanwhile is no reason to end. Nothing is left in a buffer that the end would flush.
+    with suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), f"{text}\n".encode())
+
+
+class _Said(NamedTuple):
+    """A child is ready."""
+
+    child: _Child
+    ready: Ready
+
+
+class _Ended(NamedTuple):
+    """A child has ended, with the code that `subprocess` gives: below 0 for a signal."""
+
+    child: _Child
+    code: int
+
+
+class _Asked(NamedTuple):
+    """This process was asked to stop."""
+
+    number: int
+
+
+class _Child:
+    """A server in a process of its own, that waits until it is told to go; what becomes of it is put into a queue."""
+
+    def __init__(self, command: Sequence[str], events: SimpleQueue[_Said | _Ended | _Asked]) -> None:
+        self._events = events
+        self._process = subprocess.Popen(  # noqa: S603 # ourselves
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            process_group=0 if os.name == "posix" else None,
+        )
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def go(self) -> None:
+        """Tell it that it is its turn."""
+        if self._process.stdin is not None:
+            # One that has ended cannot be told: its end is in the queue.
+            with suppress(BrokenPipeError):
+                self._process.stdin.write("go\n")
+                self._process.stdin.flush()
+
+    def stop(self) -> None:
+        """Ask it to end in good order."""
+        # On Windows this would kill it; there, Ctrl-C has reached it as well.
+        if os.name == "posix":
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End it now, and wait for that."""
+        self._process.kill()
+        self._process.wait()
+
+    def _follow(self) -> None:
+        for line in self._process.stdout or ():
+            ready = Ready.from_line(line)
+            if ready is None:
+                sys.stdout.write(line)
+                sys.stdout.flush()
+            else:
+                self._events.put(_Said(self, ready))
+        self._events.put(_Ended(self, self._process.wait()))
+
+
+class _Deaths:
+    """Counts deaths within a time."""
+
+    def __init__(self, most: int, within_s: float) -> None:
+        self.most, self.within_s = most, within_s
+        self._at_s: deque[float] = deque()
+
+    def add(self) -> int:
+        """Note one more; how many there were within the time, this one included."""
+        now_s = time.monotonic()
+        self._at_s.append(now_s)
+        while now_s - self._at_s[0] > self.within_s:
+            self._at_s.popleft()
+        return len(self._at_s)
+
+
+class Supervisor:
+    """Runs a server until it ends because somebody wanted it to; one that dies is started again.
+
+    Parameters
+    ----------
+    first : sequence of str
+        Command line of the first server: a program that keeps to this module's protocol.
+    again : callable
+        Gives the command line of those that follow, which go on where the one that said this `Ready` was.
+    say : callable
+        Tells the operator, a line each.
+    most_deaths : int
+        So many within `within_s` are given up on.
+    within_s : float
+        Seconds.
+    """
+
+    def __init__(
+        self,
+        first: Sequence[str],
+        again: Callable[[Ready], Sequence[str]],
+        say: Callable[[str], object],
+        most_deaths: int = MOST_DEATHS,
+        within_s: float = WITHIN_S,
+    ) -> None:
+        self._first, self._again, self._say = first, again, say
+        self._deaths = _Deaths(most_deaths, within_s)
+        self._standby_deaths = _Deaths(most_deaths, within_s)
+        self._events: SimpleQueue[_Said | _Ended | _Asked] = SimpleQueue()
+        self._ready: Ready | None = None
+        self._server: _Child | None = None
+        self._standby: _Child | None = None
+        self._died_s = 0.0
+        self._n_refused = 0
+        self._start_at_s: float | None = None
+        self._kill_at_s: float | None = None
+
+    def run(self) -> int:
+        """Serve; returns the exit code of the server's last process, 128 and the signal's number if one killed it.
+
+        Raises
+        ------
+        ServerError
+            If the server died too often.
+        """
+        with self._noting_signals():
+            try:
+                self._start()
+                while True:
+                    code = self._handle(self._next())
+                    if code is not None:
+                        return code
+            finally:
+                for child in (self._server, self._standby):
+                    if child is not None:
+                        child.kill()
+
+    def _next(self) -> _Said | _Ended | _Asked | None:
+        """What happened next; None if a time has come, or nothing happens."""
+        times_s = [at_s for at_s in (self._start_at_s, self._kill_at_s) if at_s is not None]
+        wait_s = min([_LONGEST_WAIT_S, *(at_s - time.monotonic() for at_s in times_s)])
+        try:
+            return self._events.get(timeout=max(0.0, wait_s))
+        except Empty:
+            return None
+
+    def _handle(self, event: _Said | _Ended | _Asked | None) -> int | None:
+        """Do what is to be done; gives the exit code once all is over."""
+        match event:
+            case _Said(child, ready) if child is self._server:
+                self._note_ready(ready)
+            case _Ended(child, code) if child is self._server:
+                self._server = None
+                return self._note_end(code)
+            case _Ended(child, _) if child is self._standby:
+                self._standby = None
+                self._note_standby_end()
+            case _Asked(number) if self._kill_at_s is None:
+                self._kill_at_s = time.monotonic() + STOP_S
+                if self._server is None:
+                    return _SIGNAL_CODE + number
+                self._server.stop()
+        now_s = time.monotonic()
+        if self._start_at_s is not None and now_s >= self._start_at_s:
+            self._start()
+        if self._kill_at_s is not None and now_s >= self._kill_at_s and self._server is not None:
+            self._say(f"the server did not stop within {STOP_S:g} s, and is killed; {self._what_is_left()}")
+            self._server.kill()
+        return None
+
+    def _start(self) -> None:
+        """Let the standby take over, or start a server that goes on; the first, if none was ever ready."""
+        self._start_at_s = None
+        self._server, self._standby = self._standby or self._new(), None
+        self._server.go()
+
+    def _new(self) -> _Child:
+        return _Child(self._first if self._ready is None else self._again(self._ready), self._events)
+
+    def _note_ready(self, ready: Ready) -> None:
+        if self._died_s:
+            after_s = time.monotonic() - self._died_s
+            self._say(
+                f"the server is ready again, {after_s:.1f} s after it died: start {ready.n_starts} on its journal"
+            )
+        self._ready, self._died_s, self._n_refused = ready, 0.0, 0
+        if self._standby is None and self._kill_at_s is None:
+            self._standby = self._new()
+
+    def _note_end(self, code: int) -> int | None:
+        if self._kill_at_s is not None:
+            if code < 0:
+                self._say(f"the server was {_how(code)} while it stopped; {self._what_is_left()}")
+            return _exit_code(code)
+        if code == 0 or (code == REFUSED_CODE and self._ready is None):
+            return code
+        self._died_s = self._died_s or time.monotonic()
+        n = self._deaths.add()
+        if n >= self._deaths.most:
+            raise ServerError(
+                f"the server died {n} times within {self._deaths.within_s:g} s, at last {_how(code)}, and is not started "
+                f"again: what it said is above. Mend that; {self._what_is_left()}"
+            )
+        pause_s = 0.0
+        if code == REFUSED_CODE:
+            pause_s = _PAUSE_S * 2**self._n_refused
+            self._n_refused += 1
+        self._start_at_s = time.monotonic() + pause_s
+        when = f" in {pause_s:g} s" if pause_s else ""
+        self._say(
+            f"the server died ({_how(code)}) and is started again{when}; death {n}, at {self._deaths.most} within "
+            f"{self._deaths.within_s:g} s it is given up"
+        )
+        return None
+
+    def _note_standby_end(self) -> None:
+        """Start another standby, unless they keep dying: then a death costs a whole start."""
+        if self._kill_at_s is not None:
+            return
+        if self._standby_deaths.add() < self._standby_deaths.most:
+            self._standby = self._new()
+        else:
+            self._say("no second server can wait beside this one (out of memory?): after a death it takes longer")
+
+    def _what_is_left(self) -> str:
+        if self._ready is None:
+            return "it was never ready, so nothing was acknowledged"
+        return (
+            f"nothing that was acknowledged is lost: it is in {self._ready.journal}. `rtgod serve --supervise` with the "
+            "same bundle and --journal folder goes on with it"
+        )
+
+    @contextmanager
+    def _noting_signals(self) -> Iterator[None]:
+        """For the length of the block, what asks this process to stop is put into the queue."""
+        before = {}
+        for name in _STOP_SIGNALS:
+            number = getattr(signal, name, None)
+            # One that is ignored, as `nohup` does with SIGHUP, stays so.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, lambda number, _: self._events.put(_Asked(number)))
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _how(code: int) -> str:
+    """How a process ended, in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"killed by {name}"
+
+
+def _exit_code(code: int) -> int:
+    return code if code >= 0 else _SIGNAL_CODE - code
