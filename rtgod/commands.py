@@ -172,9 +172,7 @@ def _table_of(status: Status) -> Table:
     table.add_row("state", Text(status.problem, style="bold red") if status.problem else "takes volumes")
     table.add_row("up since", f"{timedelta(seconds=round(status.uptime_s))}")
     if status.n_starts > 1:
-        table.add_row(
-            "starts", f"{status.n_starts} on this journal: a server died, and went on, {status.n_starts - 1} ×"
-        )
+        table.add_row("starts", f"{status.n_starts} on this journal: before each but the first, a server died")
     table.add_row("run", status.run_id or "none yet")
     if status.run_id:
         last = "none yet" if status.last_index is None else f"index {status.last_index}"

@@ -70,9 +70,9 @@ def demo(
 def _live(folder: Path, bundle: Path, runs: list[Path], speed: float, backend: str) -> dict[str, Any]:
     """Serve, display and replay, each in its own process; give what the server said when it was ready."""
     server_ready, display_ready = folder / "server.json", folder / "display.ready"
-    serve = ["serve", str(bundle), "--ingest", "tcp://127.0.0.1:*", "--publish", "tcp://127.0.0.1:*"]
+    serve = ["serve", "--supervise", str(bundle), "--ingest", "tcp://127.0.0.1:*", "--publish", "tcp://127.0.0.1:*"]
     serve += ["--journal", str(folder / "journal"), "--ready-file", str(server_ready)]
-    with Part(*serve) as server:
+    with Part(*serve, lasting=True) as server:
         server.wait_for(server_ready)
         ready: dict[str, Any] = json.loads(server_ready.read_text(encoding="utf-8"))
         display = ["display", "--from", ready["publish"], "--to", ready["ingest"], "--backend", backend]
@@ -80,12 +80,13 @@ def _live(folder: Path, bundle: Path, runs: list[Path], speed: float, backend: s
         if backend != "terminal":
             display += ["--screenshot", str(folder / "display.png")]
         display += ["--ready-file", str(display_ready), "--stop-after-runs", str(len(runs))]
-        with Part(*display) as screen:
+        with Part(*display, beside=[server]) as screen:
             screen.wait_for(display_ready)
             for run in runs:
                 console.print(f"replaying {run.name} at {speed:g} times the scanner's pace", highlight=False)
                 log = folder / f"{run.name.removesuffix('_bold.nii.gz')}_sent.tsv"
-                step("replay", str(run), "--to", ready["ingest"], "--speed", str(speed), "--log", str(log))
+                replay = ["replay", str(run), "--to", ready["ingest"], "--speed", str(speed), "--log", str(log)]
+                step(*replay, beside=[server, screen])
             screen.wait_end(STOP_TIMEOUT_S)
     return ready
 

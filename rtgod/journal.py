@@ -211,14 +211,14 @@ def check_bundle(path: Path, bundle_id: str | None) -> None:
     Raises
     ------
     JournalError
-        If the journal was made with another bundle, is without a whole record at its beginning, or cannot be read.
+        If the journal was made with another bundle, or cannot be read. One without a whole record is nobody's yet.
     """
-    first = next(read_journal(path), None)
+    first = next(read_journal(path), Hello("", bundle_id, 0, 0))
     if not isinstance(first, Hello) or first.bundle_id != bundle_id:
         other = (
-            f"with bundle {first.bundle_id}, not {bundle_id}" if isinstance(first, Hello) else "by nobody knows whom"
+            f"bundle {first.bundle_id}, not {bundle_id}" if isinstance(first, Hello) else "a bundle it does not tell"
         )
-        raise JournalError(f"journal {path}: it was begun {other}; put back the bundle that the session began with")
+        raise JournalError(f"journal {path}: begun with {other}; put back the bundle that the session began with")
 
 
 def journals(folder: Path) -> list[Path]:

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +19,8 @@ from rtgod.events import read_table
 
 _READY_TIMEOUT_S = 120.0
 _STEP_TIMEOUT_S = 1800.0
+#: While one process is waited for, the others are looked at so often.
+_LOOK_S = 0.2
 #: A process that was asked to end, or has nothing more to do, has so long.
 STOP_TIMEOUT_S = 20.0
 
@@ -27,10 +30,21 @@ class PartError(RtgodError):
 
 
 class Part:
-    """An rtgod command in a process of its own; as a context manager it is stopped at the end, whatever happens."""
+    """An rtgod command in a process of its own; as a context manager it is stopped at the end, whatever happens.
 
-    def __init__(self, *arguments: str) -> None:
+    Parameters
+    ----------
+    *arguments : str
+        Of `rtgod`.
+    beside : sequence of Part
+        Parts that this one needs: no wait for it outlasts them.
+    lasting : bool
+        Whether it is to run until it is stopped, as a server is, so that any end before is a failure.
+    """
+
+    def __init__(self, *arguments: str, beside: Sequence[Part] = (), lasting: bool = False) -> None:
         self._command = arguments[0]
+        self._beside, self._lasting = beside, lasting
         self._process = subprocess.Popen(  # noqa: S603 # ourselves
             [sys.executable, "-m", "rtgod", *arguments], stdin=subprocess.DEVNULL
         )
@@ -48,9 +62,16 @@ class Part:
                 self._process.wait()
 
     def wait_for(self, path: Path) -> None:
-        """Wait until the command writes its ready file."""
+        """Wait until the command writes its ready file.
+
+        Raises
+        ------
+        PartError
+            If it ends before, or is not ready in time, or a part that it needs fails.
+        """
         deadline_s = time.monotonic() + _READY_TIMEOUT_S
         while not path.exists():
+            self._check_beside()
             if self._process.poll() is not None:
                 raise PartError(f"`rtgod {self._command}` ended early; its own message is above")
             if time.monotonic() > deadline_s:
@@ -58,18 +79,44 @@ class Part:
             time.sleep(0.02)
 
     def wait_end(self, timeout_s: float) -> None:
-        """Wait until the command has done its work."""
-        try:
-            code = self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired as error:
-            raise PartError(f"`rtgod {self._command}` did not end within {timeout_s:g} s") from error
+        """Wait until the command has done its work.
+
+        Raises
+        ------
+        PartError
+            If it fails, or does not end in time, or a part that it needs fails meanwhile.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(min(left_s, _LOOK_S))
+                self.check()
+                return
+            self._check_beside()
+        raise PartError(f"`rtgod {self._command}` did not end within {timeout_s:g} s")
+
+    def check(self) -> None:
+        """See to it that the command runs, or has done its work.
+
+        Raises
+        ------
+        PartError
+            If it failed, or ended though it should last.
+        """
+        code = self._process.poll()
         if code:
             raise PartError(f"`rtgod {self._command}` failed with code {code}; its own message is above")
+        if code == 0 and self._lasting:
+            raise PartError(f"`rtgod {self._command}` ended early; its own message is above")
+
+    def _check_beside(self) -> None:
+        for part in self._beside:
+            part.check()
 
 
-def step(*arguments: str) -> None:
-    """Run one rtgod command to its end."""
-    with Part(*arguments) as part:
+def step(*arguments: str, beside: Sequence[Part] = ()) -> None:
+    """Run one rtgod command to its end; `beside` as in `Part`."""
+    with Part(*arguments, beside=beside) as part:
         part.wait_end(_STEP_TIMEOUT_S)
 
 
