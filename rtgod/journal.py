@@ -215,9 +215,7 @@ def check_bundle(path: Path, bundle_id: str | None) -> None:
     """
     first = next(read_journal(path), Hello("", bundle_id, 0, 0))
     if not isinstance(first, Hello) or first.bundle_id != bundle_id:
-        other = (
-            f"bundle {first.bundle_id}, not {bundle_id}" if isinstance(first, Hello) else "a bundle it does not tell"
-        )
+        other = f"bundle {first.bundle_id}, not {bundle_id}" if isinstance(first, Hello) else "one it does not tell"
         raise JournalError(f"journal {path}: begun with {other}; put back the bundle that the session began with")
 
 

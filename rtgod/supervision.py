@@ -13,6 +13,7 @@ standby finds its pipe closed, and ends.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -40,7 +41,8 @@ _PAUSE_S = 1.0
 _LONGEST_WAIT_S = 1.0
 #: What is added to a signal's number to make an exit code, as shells do.
 _SIGNAL_CODE = 128
-_STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # the last not on Windows
+#: What asks the supervisor to stop; the last is not there on Windows, and may be ignored, as `nohup` does.
+_STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +109,26 @@ class _Ended(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    """This process was asked to stop."""
+    """The supervisor was asked to stop, by a signal of this number."""
 
     number: int
 
 
 class _Child:
-    """A server in a process of its own, that waits until it is told to go; what becomes of it is put into a queue."""
+    """A server in a process of its own, that waits until it is told to go; what becomes of it is put into a queue.
 
-    def __init__(self, command: Sequence[str], events: SimpleQueue[_Said | _Ended | _Asked]) -> None:
+    Parameters
+    ----------
+    command : sequence of str
+    events : SimpleQueue
+
+    Raises
+    ------
+    OSError
+        If no process can be started.
+    """
+
+    def __init__(self, command: Sequence[str], events: SimpleQueue[_Event]) -> None:
         self._events = events
         self._process = subprocess.Popen(  # noqa: S603 # ourselves
             command,
@@ -128,11 +141,7 @@ class _Child:
 
     def go(self) -> None:
         """Tell it that it is its turn."""
-        if self._process.stdin is not None:
-            # One that has ended cannot be told: its end is in the queue.
-            with suppress(BrokenPipeError):
-                self._process.stdin.write("go\n")
-                self._process.stdin.flush()
+        self._close_stdin("go\n")
 
     def stop(self) -> None:
         """Ask it to end in good order."""
@@ -144,16 +153,29 @@ class _Child:
         """End it now, and wait for that."""
         self._process.kill()
         self._process.wait()
+        self._close_stdin()
+
+    def _close_stdin(self, last: str = "") -> None:
+        # One that has ended cannot be told: its end is in the queue.
+        with suppress(BrokenPipeError):
+            if self._process.stdin is not None and not self._process.stdin.closed:
+                with self._process.stdin as stdin:
+                    stdin.write(last)
 
     def _follow(self) -> None:
-        for line in self._process.stdout or ():
-            ready = Ready.from_line(line)
-            if ready is None:
-                sys.stdout.write(line)
-                sys.stdout.flush()
-            else:
-                self._events.put(_Said(self, ready))
+        """Wait for what it says, and for its end."""
+        if self._process.stdout is not None:
+            with self._process.stdout as lines:
+                for line in lines:
+                    ready = Ready.from_line(line)
+                    if ready is None:
+                        print(line, end="", flush=True)
+                    else:
+                        self._events.put(_Said(self, ready))
         self._events.put(_Ended(self, self._process.wait()))
+
+
+_Event = _Said | _Ended | _Asked
 
 
 class _Deaths:
@@ -175,6 +197,8 @@ class _Deaths:
 class Supervisor:
     """Runs a server until it ends because somebody wanted it to; one that dies is started again.
 
+    If the supervisor itself fails, or is killed, the server goes on.
+
     Parameters
     ----------
     first : sequence of str
@@ -184,7 +208,7 @@ class Supervisor:
     say : callable
         Tells the operator, a line each.
     most_deaths : int
-        So many within `within_s` are given up on.
+        After so many within `within_s` it is given up.
     within_s : float
         Seconds.
     """
@@ -197,17 +221,17 @@ class Supervisor:
         most_deaths: int = MOST_DEATHS,
         within_s: float = WITHIN_S,
     ) -> None:
-        self._first, self._again, self._say = first, again, say
+        self._first, self._again, self._tell = first, again, say
         self._deaths = _Deaths(most_deaths, within_s)
         self._standby_deaths = _Deaths(most_deaths, within_s)
-        self._events: SimpleQueue[_Said | _Ended | _Asked] = SimpleQueue()
+        self._events: SimpleQueue[_Event] = SimpleQueue()
         self._ready: Ready | None = None
         self._server: _Child | None = None
         self._standby: _Child | None = None
-        self._died_s = 0.0
-        self._n_refused = 0
+        self._died_s: float | None = None
+        self._pause_s = _PAUSE_S
         self._start_at_s: float | None = None
-        self._kill_at_s: float | None = None
+        self._kill_at_s: float | None = None  # once it was asked to stop
 
     def run(self) -> int:
         """Serve; returns the exit code of the server's last process, 128 and the signal's number if one killed it.
@@ -225,11 +249,10 @@ class Supervisor:
                     if code is not None:
                         return code
             finally:
-                for child in (self._server, self._standby):
-                    if child is not None:
-                        child.kill()
+                if self._standby is not None:
+                    self._standby.kill()
 
-    def _next(self) -> _Said | _Ended | _Asked | None:
+    def _next(self) -> _Event | None:
         """What happened next; None if a time has come, or nothing happens."""
         times_s = [at_s for at_s in (self._start_at_s, self._kill_at_s) if at_s is not None]
         wait_s = min([_LONGEST_WAIT_S, *(at_s - time.monotonic() for at_s in times_s)])
@@ -238,7 +261,7 @@ class Supervisor:
         except Empty:
             return None
 
-    def _handle(self, event: _Said | _Ended | _Asked | None) -> int | None:
+    def _handle(self, event: _Event | None) -> int | None:
         """Do what is to be done; gives the exit code once all is over."""
         match event:
             case _Said(child, ready) if child is self._server:
@@ -252,67 +275,79 @@ class Supervisor:
             case _Asked(number) if self._kill_at_s is None:
                 self._kill_at_s = time.monotonic() + STOP_S
                 if self._server is None:
+                    self._say(f"stopped while no server ran; {self._what_is_left()}")
                     return _SIGNAL_CODE + number
                 self._server.stop()
         now_s = time.monotonic()
         if self._start_at_s is not None and now_s >= self._start_at_s:
             self._start()
         if self._kill_at_s is not None and now_s >= self._kill_at_s and self._server is not None:
-            self._say(f"the server did not stop within {STOP_S:g} s, and is killed; {self._what_is_left()}")
+            self._say(f"the server does not stop within {STOP_S:g} s, and is killed")
+            self._kill_at_s = math.inf
             self._server.kill()
         return None
 
     def _start(self) -> None:
         """Let the standby take over, or start a server that goes on; the first, if none was ever ready."""
         self._start_at_s = None
-        self._server, self._standby = self._standby or self._new(), None
-        self._server.go()
+        try:
+            self._server, self._standby = self._standby or self._new(), None
+        except OSError as error:
+            self._note_death(f"no process can be started: {error.strerror}", self._next_pause_s())
+        else:
+            self._server.go()
 
     def _new(self) -> _Child:
         return _Child(self._first if self._ready is None else self._again(self._ready), self._events)
 
-    def _note_ready(self, ready: Ready) -> None:
-        if self._died_s:
-            after_s = time.monotonic() - self._died_s
-            self._say(
-                f"the server is ready again, {after_s:.1f} s after it died: start {ready.n_starts} on its journal"
-            )
-        self._ready, self._died_s, self._n_refused = ready, 0.0, 0
+    def _new_standby(self) -> None:
+        """Have another server wait, unless they keep dying: then a death costs a whole start."""
         if self._standby is None and self._kill_at_s is None:
-            self._standby = self._new()
+            try:
+                self._standby = self._new()
+            except OSError:
+                self._note_standby_end()
+
+    def _note_ready(self, ready: Ready) -> None:
+        if self._died_s is not None:
+            after_s = time.monotonic() - self._died_s
+            self._say(f"the server is ready again {after_s:.2f} s after it died: start {ready.n_starts} on its journal")
+        self._ready, self._died_s, self._pause_s = ready, None, _PAUSE_S
+        self._new_standby()
 
     def _note_end(self, code: int) -> int | None:
         if self._kill_at_s is not None:
             if code < 0:
                 self._say(f"the server was {_how(code)} while it stopped; {self._what_is_left()}")
-            return _exit_code(code)
+            return code if code >= 0 else _SIGNAL_CODE - code
         if code == 0 or (code == REFUSED_CODE and self._ready is None):
             return code
+        self._note_death(_how(code), self._next_pause_s() if code == REFUSED_CODE else 0.0)
+        return None
+
+    def _note_death(self, how: str, pause_s: float) -> None:
+        """Have it started again after a pause, unless it died too often."""
         self._died_s = self._died_s or time.monotonic()
-        n = self._deaths.add()
-        if n >= self._deaths.most:
+        n, most, within_s = self._deaths.add(), self._deaths.most, self._deaths.within_s
+        if n >= most:
             raise ServerError(
-                f"the server died {n} times within {self._deaths.within_s:g} s, at last {_how(code)}, and is not started "
-                f"again: what it said is above. Mend that; {self._what_is_left()}"
+                f"the server died {n} times within {within_s:g} s, the last time {how}, and is not started again; what "
+                f"it said is above. When that is mended: {self._what_is_left()}"
             )
-        pause_s = 0.0
-        if code == REFUSED_CODE:
-            pause_s = _PAUSE_S * 2**self._n_refused
-            self._n_refused += 1
         self._start_at_s = time.monotonic() + pause_s
         when = f" in {pause_s:g} s" if pause_s else ""
         self._say(
-            f"the server died ({_how(code)}) and is started again{when}; death {n}, at {self._deaths.most} within "
-            f"{self._deaths.within_s:g} s it is given up"
+            f"the server died ({how}) and is started again{when}; this is death {n}, and after {most} within "
+            f"{within_s:g} s it is given up"
         )
-        return None
+
+    def _next_pause_s(self) -> float:
+        pause_s, self._pause_s = self._pause_s, 2 * self._pause_s
+        return pause_s
 
     def _note_standby_end(self) -> None:
-        """Start another standby, unless they keep dying: then a death costs a whole start."""
-        if self._kill_at_s is not None:
-            return
         if self._standby_deaths.add() < self._standby_deaths.most:
-            self._standby = self._new()
+            self._new_standby()
         else:
             self._say("no second server can wait beside this one (out of memory?): after a death it takes longer")
 
@@ -320,19 +355,23 @@ class Supervisor:
         if self._ready is None:
             return "it was never ready, so nothing was acknowledged"
         return (
-            f"nothing that was acknowledged is lost: it is in {self._ready.journal}. `rtgod serve --supervise` with the "
-            "same bundle and --journal folder goes on with it"
+            f"nothing that was acknowledged is lost, it is in {self._ready.journal}; `rtgod serve --supervise`, with "
+            "the same bundle and --journal folder, goes on with it"
         )
+
+    def _say(self, line: str) -> None:
+        # A terminal that was closed is no reason to leave the server alone.
+        with suppress(OSError):
+            self._tell(line)
 
     @contextmanager
     def _noting_signals(self) -> Iterator[None]:
-        """For the length of the block, what asks this process to stop is put into the queue."""
+        """For the length of the block, what asks the supervisor to stop is put into the queue."""
         before = {}
-        for name in _STOP_SIGNALS:
-            number = getattr(signal, name, None)
-            # One that is ignored, as `nohup` does with SIGHUP, stays so.
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, lambda number, _: self._events.put(_Asked(number)))
+        for number in (getattr(signal, name) for name in _STOP_SIGNALS if hasattr(signal, name)):
+            before[number] = signal.signal(number, lambda number, _: self._events.put(_Asked(number)))
+            if number not in (signal.SIGINT, signal.SIGTERM) and before[number] is signal.SIG_IGN:
+                signal.signal(number, signal.SIG_IGN)
         try:
             yield
         finally:
@@ -348,8 +387,4 @@ def _how(code: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return f"killed by {name}"
-
-
-def _exit_code(code: int) -> int:
-    return code if code >= 0 else _SIGNAL_CODE - code
+    return f"killed by {name}" + (", by somebody or as memory ran out" if name == "SIGKILL" else "")
