@@ -15,6 +15,7 @@ from rtgod.messages import Float32Array, Float64Array, Int32Array, Motion, NotRe
 from rtgod.motion import FEWEST_VOXELS, Alignment, Registration
 from rtgod.sampling import Sampler
 from rtgod.settings import MotionSettings, PipelineSettings
+from rtgod.state import Stateful
 
 #: A head that lies this much outside the field of view by the run's affine can still be found in it.
 _REACH_MM = 20.0
@@ -78,7 +79,7 @@ class Stopwatch:
             self.stage_ms[stage] = self.stage_ms.get(stage, 0.0) + (time.perf_counter_ns() - start) / 1e6
 
 
-class Unmoved:
+class Unmoved(Stateful):
     """In place of a `Registration` where none can be made: every volume lies where the template does.
 
     Parameters
@@ -110,7 +111,7 @@ def registration_to(
     return Unmoved(template)
 
 
-class Aligner:
+class Aligner(Stateful):
     """Brings the volumes of one run into the template's space.
 
     Parameters
@@ -125,6 +126,8 @@ class Aligner:
     InputError
         If the run does not fit the reference.
     """
+
+    parts = ("_registration",)
 
     def __init__(self, reference: Reference, run: Run, settings: PipelineSettings) -> None:
         check_run(run, reference, settings.motion)

@@ -7,8 +7,7 @@ to trials together, so that neither is taken for the other; see `rtgod.design` f
 
 from __future__ import annotations
 
-from collections import deque
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from rtgod.design import Design
 from rtgod.messages import BoolArray, Float32Array, Float64Array, Motion, Run
 from rtgod.regression import RecursiveLeastSquares
 from rtgod.settings import CensoringSettings, PipelineSettings
+from rtgod.state import Stateful
 
 #: A voxel whose baseline is below this share of the voxels' median carries no signal: its change is given as 0.
 _LEAST_BASELINE = 0.05
@@ -44,7 +44,7 @@ class Denoised(NamedTuple):
     residual: Float32Array
 
 
-class Censor:
+class Censor(Stateful):
     """Finds volumes that moved, or that differ from the one before by more than usual; one instance per run.
 
     Parameters
@@ -52,10 +52,12 @@ class Censor:
     settings : CensoringSettings
     """
 
+    changing: ClassVar = {"_before": Float32Array | None, "_usual": list[float]}
+
     def __init__(self, settings: CensoringSettings) -> None:
         self._settings = settings
         self._before: Float32Array | None = None
-        self._usual: deque[float] = deque(maxlen=_DVARS_VOLUMES)
+        self._usual: list[float] = []
 
     def problem_with(self, values: Float32Array, motion: Motion) -> str:
         """Why a volume must not be used; empty if it may.
@@ -75,13 +77,13 @@ class Censor:
         squares = np.square((values - before)[np.isfinite(values) & np.isfinite(before)], dtype=np.float64)
         dvars = float(np.sqrt(squares.mean())) if squares.size else 0.0
         usual = float(np.median(self._usual)) if len(self._usual) >= _FEWEST_DVARS else np.inf
-        self._usual.append(dvars)
+        self._usual = [*self._usual, dvars][-_DVARS_VOLUMES:]
         if usual > 0 and dvars > self._settings.dvars_ratio * usual:
             return f"differs from the volume before {dvars / usual:.1f} times as much as is usual (DVARS)"
         return ""
 
 
-class Denoiser:
+class Denoiser(Stateful):
     """Frees series from drift, motion and noise components, and estimates responses to trials; one instance per run.
 
     Parameters
@@ -92,6 +94,15 @@ class Denoiser:
     in_unit : bool
         Whether values are given in the settings' unit; decoded features keep their own.
     """
+
+    changing: ClassVar = {
+        "_seen": BoolArray,
+        "_squares": Float64Array,
+        "_n_squares": int,
+        "_frozen": tuple[Float64Array, Float64Array] | None,
+        "n_volumes": int,
+    }
+    parts = ("_design", "_fit")
 
     def __init__(self, n_series: int, run: Run, settings: PipelineSettings, in_unit: bool = True) -> None:
         follows_trials = bool(run.blocks) and settings.window.mode != "sliding"

@@ -5,6 +5,8 @@ A regressor's value depends on the volume's index, its head motion and its noise
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from rtgod.errors import InputError
@@ -12,6 +14,7 @@ from rtgod.geometry import HEAD_RADIUS_MM
 from rtgod.messages import MOST_VOLUMES, Float64Array, Motion, Run
 from rtgod.response import LASTS_S, block_response
 from rtgod.settings import NuisanceSettings, ResponseSettings
+from rtgod.state import Stateful
 
 #: Prior of the constant: as good as unknown.
 _UNKNOWN_SD = 1e4
@@ -23,7 +26,7 @@ MOST_AT_ONCE = 128
 _REST = 0.05
 
 
-class Design:
+class Design(Stateful):
     """Rows of regressors; one instance per run, asked for each volume once and in order.
 
     The columns are the constant, the other nuisance regressors, then one for each trial that may be answered at the
@@ -44,6 +47,9 @@ class Design:
     n_nuisance : int
         Columns before the trials'.
     """
+
+    changing: ClassVar = {"_first_motion": Float64Array | None, "_last_motion": Float64Array}
+    parts = ("_trials",)
 
     def __init__(self, run: Run, nuisance: NuisanceSettings, response: ResponseSettings, follows_trials: bool) -> None:
         self._settings = nuisance
@@ -125,8 +131,10 @@ class Design:
         return np.concatenate([twelve, twelve**2])
 
 
-class _TrialColumns:
+class _TrialColumns(Stateful):
     """Which trial each of the trials' columns stands for, and its response."""
+
+    changing: ClassVar = {"_occupant": list[int | None]}
 
     def __init__(self, run: Run, response: ResponseSettings) -> None:
         self._first = [int(block.onset_s / run.tr_s) for block in run.blocks]

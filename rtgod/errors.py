@@ -32,6 +32,10 @@ class JournalError(RtgodError):
     """A journal that cannot be written or read."""
 
 
+class CheckpointError(RtgodError):
+    """A checkpoint that cannot be written, or read, or that does not fit what is to go on from it."""
+
+
 class ServerError(RtgodError):
     """The server cannot start or cannot be reached."""
 

@@ -10,7 +10,7 @@ fixed number of chunks in a fixed order, so the result does not depend on the th
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numba import njit, prange
@@ -20,6 +20,7 @@ from rtgod.geometry import HEAD_RADIUS_MM, displacement_mm, rigid, rotation_angl
 from rtgod.messages import Array, Float32Array, Float64Array, Motion
 from rtgod.settings import MotionSettings
 from rtgod.spline import FAST, basis, basis_slope, convolve, evaluate, smoothing_kernel
+from rtgod.state import Stateful
 
 #: Sums are split into this many parts whatever the number of threads.
 _N_CHUNKS = 64
@@ -64,7 +65,33 @@ class Alignment(NamedTuple):
     problem: str
 
 
-class Registration:
+class _Fit(NamedTuple):
+    """Where the iterations ended.
+
+    `step_mm` is the length of the last step and `contraction` its ratio to the one before; `explained` is the share of
+    the template's variance that the volume explains, and `overlap` the share of points that fit.
+    """
+
+    pose: Float64Array
+    gain: float
+    step_mm: float
+    residual: float
+    explained: float
+    overlap: float
+    n_iterations: int
+    contraction: float = 1.0
+
+    @property
+    def left_mm(self) -> float:
+        """Length that the next step should have: steps shrink by much the same ratio, whatever points are used."""
+        return self.step_mm * self.contraction
+
+
+#: As prescribed: the head has not moved.
+_START = _Fit(np.eye(4), 1.0, math.inf, math.inf, -math.inf, 0.0, 0)
+
+
+class Registration(Stateful):
     """Registers volumes to one template.
 
     Parameters
@@ -90,6 +117,8 @@ class Registration:
     InputError
         If the template has no contrast to align to.
     """
+
+    changing: ClassVar = {"_last": _Fit, "_last_motion": Motion | None}
 
     def __init__(
         self,
@@ -175,32 +204,6 @@ class Registration:
         tx, ty, tz = (float(v) for v in translation)
         rx, ry, rz = (float(v) for v in np.degrees(rotation))
         return Motion((tx, ty, tz), (rx, ry, rz), displacement, fit.residual, fit.n_iterations, converged)
-
-
-class _Fit(NamedTuple):
-    """Where the iterations ended.
-
-    `step_mm` is the length of the last step and `contraction` its ratio to the one before; `explained` is the share of
-    the template's variance that the volume explains, and `overlap` the share of points that fit.
-    """
-
-    pose: Float64Array
-    gain: float
-    step_mm: float
-    residual: float
-    explained: float
-    overlap: float
-    n_iterations: int
-    contraction: float = 1.0
-
-    @property
-    def left_mm(self) -> float:
-        """Length that the next step should have: steps shrink by much the same ratio, whatever points are used."""
-        return self.step_mm * self.contraction
-
-
-#: As prescribed: the head has not moved.
-_START = _Fit(np.eye(4), 1.0, math.inf, math.inf, -math.inf, 0.0, 0)
 
 
 class _Level:

@@ -14,12 +14,16 @@ from rtgod.matching import CategoryIndex
 from rtgod.messages import Answer, NotReady, Pattern, Ranking, Reason, Run, Volume
 from rtgod.preprocessing import Noise, Preprocessor
 from rtgod.settings import PipelineSettings
+from rtgod.state import Stateful
 from rtgod.units import UnitCourses
 from rtgod.window import Repeats
 
 
-class Pipeline:
+class Pipeline(Stateful):
     """Volumes of one run to rankings.
+
+    One that is made with the same arguments, and takes over its state, answers the volumes that follow with the same
+    bytes; the session's evidence has a state of its own.
 
     Parameters
     ----------
@@ -41,6 +45,8 @@ class Pipeline:
     InputError
         If the run does not fit the reference.
     """
+
+    parts = ("_front", "_units")
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from rtgod.messages import Float32Array, NotReady, Pattern, Reason, Run, Volume
 from rtgod.noise import NoiseCourses, NoiseShape
 from rtgod.settings import PipelineSettings
 from rtgod.smoothing import Smoother
+from rtgod.state import Stateful
 from rtgod.window import Repeats, Sample, Window
 
 
@@ -53,7 +54,7 @@ class Cleaned(NamedTuple):
     problem: str
 
 
-class Preprocessor:
+class Preprocessor(Stateful):
     """Volumes of one run to patterns and samples.
 
     Parameters
@@ -70,6 +71,8 @@ class Preprocessor:
     InputError
         If the run does not fit the reference.
     """
+
+    parts = ("_aligner", "_cleaner")
 
     def __init__(
         self, reference: Reference, run: Run, settings: PipelineSettings, noise: Noise, repeats: Repeats
@@ -110,7 +113,7 @@ class Preprocessor:
         return self._cleaner.whitened(values)
 
 
-class Cleaner:
+class Cleaner(Stateful):
     """Aligned volumes of one run to patterns and samples.
 
     Parameters
@@ -123,6 +126,8 @@ class Cleaner:
     denoiser : Denoiser
         Of the decoder's voxels.
     """
+
+    parts = ("denoiser", "_noise_reader", "_censor", "_estimator")
 
     def __init__(
         self, reference: Reference, run: Run, settings: PipelineSettings, noise: Noise, repeats: Repeats
@@ -181,7 +186,7 @@ class Cleaner:
         return self.denoiser.step(index, aligned.values[: self._n_voxels], motion, gain, components, censored)
 
 
-class NoiseReader:
+class NoiseReader(Stateful):
     """What nothing foretold in the noise voxels of one run: their course freed from drift and motion.
 
     Parameters
@@ -192,6 +197,8 @@ class NoiseReader:
     run : Run
     settings : PipelineSettings
     """
+
+    parts = ("_denoiser",)
 
     def __init__(self, reference: Reference, courses: NoiseCourses, run: Run, settings: PipelineSettings) -> None:
         self._n_before = len(reference.voxels)
@@ -206,7 +213,7 @@ class NoiseReader:
         return None if found is None else found.residual
 
 
-class SampleEstimator:
+class SampleEstimator(Stateful):
     """Patterns of one run to samples: means of windows, or the responses that the denoiser estimates; over repeats.
 
     Parameters
@@ -214,7 +221,10 @@ class SampleEstimator:
     run : Run
     settings : PipelineSettings
     repeats : Repeats
+        The session's, and no part of this one's state.
     """
+
+    parts = ("_window",)
 
     def __init__(self, run: Run, settings: PipelineSettings, repeats: Repeats) -> None:
         self._run = run

@@ -7,13 +7,16 @@ each regressor's prior as one more observation of zero.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from numba import njit, prange
 
 from rtgod.messages import Array, Float64Array
+from rtgod.state import Stateful
 
 
-class RecursiveLeastSquares:
+class RecursiveLeastSquares(Stateful):
     """Coefficients of `n_series` series on common regressors.
 
     Parameters
@@ -28,6 +31,8 @@ class RecursiveLeastSquares:
     covariance : ndarray of shape (n_regressors, n_regressors), float64
         Of the coefficients, over the noise variance.
     """
+
+    changing: ClassVar = {"coefficients": Float64Array, "covariance": Float64Array}
 
     def __init__(self, n_series: int, prior_sd: Float64Array) -> None:
         self.coefficients = np.zeros((n_series, len(prior_sd)))

@@ -12,10 +12,11 @@ from rtgod.denoising import Denoiser
 from rtgod.messages import Float32Array, Pattern, Run
 from rtgod.preprocessing import SampleEstimator
 from rtgod.settings import PipelineSettings
+from rtgod.state import Stateful
 from rtgod.window import Repeats, Sample
 
 
-class UnitCourses:
+class UnitCourses(Stateful):
     """The units of one run (Lee, Jang & Park 2015 detrend what their classifiers give).
 
     Parameters
@@ -25,6 +26,8 @@ class UnitCourses:
     settings : PipelineSettings
     repeats : Repeats
     """
+
+    parts = ("_denoiser", "_estimator")
 
     def __init__(self, decoder: Decoder, run: Run, settings: PipelineSettings, repeats: Repeats) -> None:
         self._decoder = decoder

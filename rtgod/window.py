@@ -5,14 +5,14 @@ Membership depends on a volume's index alone, never on when it arrived.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from rtgod.messages import Float32Array, Float64Array, Pattern, Run
 from rtgod.settings import WindowSettings
+from rtgod.state import Stateful
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +42,7 @@ class Sample:
     n_blocks: int = 1
 
 
-class Window:
+class Window(Stateful):
     """Collects patterns into samples; one instance per run.
 
     Parameters
@@ -50,6 +50,12 @@ class Window:
     run : Run
     settings : WindowSettings
     """
+
+    changing: ClassVar = {
+        "_members": list[tuple[Pattern, float]],
+        "_before": Pattern | None,
+        "_block": int | None,
+    }
 
     def __init__(self, run: Run, settings: WindowSettings) -> None:
         self.follows_blocks = settings.mode in ("block", "repeats") or (settings.mode == "auto" and bool(run.blocks))
@@ -60,7 +66,7 @@ class Window:
         ]
         self._volumes = [_volumes_in(span_s, run) for span_s in self._spans_s] if self.follows_blocks else []
         self._length = settings.sliding_volumes
-        self._members: deque[tuple[Pattern, float]] = deque()
+        self._members: list[tuple[Pattern, float]] = []
         self._before: Pattern | None = None
         self._block: int | None = None
 
@@ -115,7 +121,7 @@ class Window:
         if not pattern.censored:
             self._members.append((pattern, 1.0))
         while self._members and self._members[0][0].index <= pattern.index - self._length:
-            self._members.popleft()
+            del self._members[0]
         return len(self._members) == self._length
 
     def _share(self, index: int, block: int) -> float:
@@ -126,8 +132,21 @@ class Window:
         return share if share > 1e-6 else 0.0
 
 
-class Repeats:
+class _Unfinished(NamedTuple):
+    """The newest sample of a trial that may go on, and which trial that is."""
+
+    run_id: str
+    label: str
+    sample: Sample
+
+
+class Repeats(Stateful):
     """Evidence from earlier trials of the same label; it lasts for a session, over runs."""
+
+    changing: ClassVar = {
+        "_finished": dict[str, tuple[Float64Array, int, int]],
+        "_unfinished": _Unfinished | None,
+    }
 
     def __init__(self) -> None:
         self._finished: dict[str, tuple[Float64Array, int, int]] = {}
@@ -169,14 +188,6 @@ class Repeats:
             total, n_blocks, n_volumes = self._finished.get(label, (np.zeros(sample.values.shape), 0, 0))
             self._finished[label] = total + sample.values, n_blocks + 1, n_volumes + sample.n_volumes
             self._unfinished = None
-
-
-class _Unfinished(NamedTuple):
-    """The newest sample of a trial that may go on, and which trial that is."""
-
-    run_id: str
-    label: str
-    sample: Sample
 
 
 def _mean(patterns: tuple[Pattern, ...], weights: tuple[float, ...]) -> Float32Array:
