@@ -168,9 +168,13 @@ def status(
 def _table_of(status: Status) -> Table:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
-    table.add_column()
+    table.add_column(overflow="fold")
     table.add_row("state", Text(status.problem, style="bold red") if status.problem else "takes volumes")
     table.add_row("up since", f"{timedelta(seconds=round(status.uptime_s))}")
+    if status.notice:
+        table.add_row("notice", Text(status.notice, style="yellow"))
+    if status.n_refused:
+        table.add_row("refused", f"{status.n_refused} messages; the server's log says why")
     if status.n_starts > 1:
         table.add_row("starts", f"{status.n_starts} on this journal: before each but the first, a server died")
     table.add_row("run", status.run_id or "none yet")

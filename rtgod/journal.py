@@ -14,11 +14,13 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple, Self
+
+import msgspec
 
 from rtgod import wire
 from rtgod.errors import JournalError, WireError
@@ -42,6 +44,10 @@ _FIRST_FRAME = struct.Struct("<II")
 _HELLO = b'{"rtgod":1,"type":"hello"'
 #: What is damaged is searched in pieces of so many bytes, for it may be most of a session.
 _PIECE = 1 << 20
+#: A person's data: for the eyes of who runs the server.
+_FILE_MODE, _FOLDER_MODE = 0o600, 0o700
+#: A session's end is a record of fewer bytes than this.
+_LONGEST_END = 512
 #: What a file system says that knows no locks, or no flushing of folders.
 _NOT_KNOWN = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -55,8 +61,11 @@ class JournalWriter(Closing):
     Parameters
     ----------
     path : Path
-        A new file, as a journal is never overwritten; or the one to append to.
+        A new file, as a journal is never overwritten; or the one to append to. Only its owner may read a new one, and a
+        folder that is made for it.
     new : bool
+    trusted_bytes : int
+        Of one to append to: what is known to be whole records, and not read again.
 
     Raises
     ------
@@ -64,13 +73,13 @@ class JournalWriter(Closing):
         If the file exists or cannot be made; see also `resume`.
     """
 
-    def __init__(self, path: Path, *, new: bool = True) -> None:
+    def __init__(self, path: Path, *, new: bool = True, trusted_bytes: int = len(MAGIC)) -> None:
         self.path = path
         self._file = _create(path) if new else _open_again(path)
         try:
             _lock(path, self._file)
             # Nothing behind these bytes is trusted: the records after them are kept here, too, and written again.
-            self._flushed = 0 if new else end_of_records(path)
+            self._flushed = 0 if new else end_of_records(path, trusted_bytes)
             self._unflushed = [MAGIC] if new else []
             self._torn = True
             self.flush()
@@ -84,8 +93,14 @@ class JournalWriter(Closing):
             raise
 
     @classmethod
-    def resume(cls, path: Path) -> Self:
+    def resume(cls, path: Path, trusted_bytes: int = len(MAGIC)) -> Self:
         """Open a journal to append to it; a torn tail is cut off.
+
+        Parameters
+        ----------
+        path : Path
+        trusted_bytes : int
+            What is known to be whole records, and not read again.
 
         Raises
         ------
@@ -93,7 +108,7 @@ class JournalWriter(Closing):
             If it cannot be written, another process writes to it, it is no journal, or has a damaged record before its
             end.
         """
-        return cls(path, new=False)
+        return cls(path, new=False, trusted_bytes=trusted_bytes)
 
     def append(self, message: Message) -> None:
         """Write one message; it is safe from a crash of this process, and from a power cut after `flush`.
@@ -104,6 +119,7 @@ class JournalWriter(Closing):
             If it cannot be written; then no trace of it stays after the next call.
         """
         record = _record_of(message)
+        self.check_place()
         self._mend()
         with self._changing():
             _write_all(self._file, record)
@@ -138,6 +154,55 @@ class JournalWriter(Closing):
         self._flushed += sum(map(len, self._unflushed))
         self._unflushed.clear()
 
+    @property
+    def n_bytes(self) -> int:
+        """Length of all records so far, and of what stands before them."""
+        return self._flushed + sum(map(len, self._unflushed))
+
+    def check_place(self) -> None:
+        """See to it that what is written here is found under the journal's name.
+
+        A copy that was put back in its place is taken for the journal, if it holds the same.
+
+        Raises
+        ------
+        JournalError
+            If the file was removed, moved or replaced: what is written would be gone with this process.
+        """
+        try:
+            there = self.path.stat()
+        except OSError:
+            there = None
+        own = os.fstat(self._file.fileno())
+        if there is not None and os.path.samestat(there, own):
+            return
+        if there is not None and self._take_back():
+            log.warning("journal %s: goes on in the copy that was put back", self.path)
+            return
+        what = "removed or moved" if there is None else "replaced by another file"
+        raise JournalError(
+            f"journal {self.path}: was {what} while the server writes to it. What was acknowledged is still there: put "
+            f"the file back (`cp /proc/{os.getpid()}/fd/{self._file.fileno()} {self.path}` on Linux), and the server "
+            "goes on; when it is stopped it writes the file again"
+        )
+
+    def _take_back(self) -> bool:
+        """Write to the file that is in the journal's place from now on, if it holds what was written here."""
+        try:
+            copy = self.path.open("r+b", buffering=0)
+        except OSError:
+            return False
+        try:
+            if _begins_alike(copy, self._file, self._flushed):
+                _lock(self.path, copy)
+                self._file.close()
+                self._file, self._torn = copy, True  # what is not flushed is written again
+                return True
+        except (OSError, JournalError) as error:
+            log.warning("journal %s: the file in its place cannot be taken (%s)", self.path, error)
+        copy.close()
+        return False
+
     def free_bytes(self) -> int:
         """Room that is left on the disk; none where it is gone."""
         try:
@@ -146,12 +211,27 @@ class JournalWriter(Closing):
             return 0
 
     def close(self) -> None:
-        """Flush and close."""
+        """Flush and close; a journal that was removed is written again, since nothing else would be left of it."""
         if not self._file.closed:
             try:
                 self.flush()
+                self._bring_back()
             finally:
                 self._file.close()
+
+    def _bring_back(self) -> None:
+        """Write what was acknowledged to a file of the journal's name, or near it, if it would be gone otherwise."""
+        if os.fstat(self._file.fileno()).st_nlink:
+            return
+        path, number = self.path, 1
+        while path.exists():
+            number += 1
+            path = self.path.with_name(f"{self.path.stem}-{number}{SUFFIX}")
+        with self._changing(), _create(path) as copy:
+            self._file.seek(0)
+            shutil.copyfileobj(self._file, copy, _PIECE)
+            os.fsync(copy.fileno())
+        log.warning("journal %s: was removed; what was acknowledged is in %s", self.path, path)
 
     def _mend(self) -> None:
         """After a failure, write again what may be lost by now, and cut off what is behind it.
@@ -178,31 +258,117 @@ class JournalWriter(Closing):
         self._torn = False
 
 
+class _Session(NamedTuple):
+    """What a journal's first and last records tell.
+
+    Attributes
+    ----------
+    path : Path
+    bundle_id : str or None
+    order : tuple
+        Of its last start or end among those of its folder: a number that each start counts up, and the time.
+    has_ended : bool
+    changed_ns : int
+        When the file was written to last, by its disk.
+    """
+
+    path: Path
+    bundle_id: str | None
+    order: tuple[int, float]
+    has_ended: bool
+    changed_ns: int
+
+    def is_older_than(self, other: _Session) -> bool:
+        """Whether the other session came after this one.
+
+        A clock may be set back, and a journal may come from another folder: so both, the count and the clock, must say
+        so. Journals of older versions have neither; of them the file's time is believed.
+        """
+        if not self.order[0] or not other.order[0]:
+            return self.changed_ns < other.changed_ns
+        return self.order[0] < other.order[0] and self.order[1] < other.order[1]
+
+
 def unfinished(folder: Path, bundle_id: str | None) -> Path | None:
-    """The newest journal of a folder, if its server did not come to an end; None otherwise, or if there is none.
+    """The journal of a folder that a server is to go on with: the newest that did not end; None if there is none.
 
     Parameters
     ----------
     folder : Path
     bundle_id : str or None
         A journal that was made with another bundle is passed over, as is one without a whole record at its beginning:
-        nothing in it was acknowledged, or nobody can tell whose it is.
+        nothing in it was acknowledged, or nobody can tell whose it is. One that another session of this bundle
+        followed, which did end, was given up.
 
     Raises
     ------
     JournalError
         If the folder cannot be read.
     """
-    for path in reversed(journals(folder)):
+    sessions = [session for session in _sessions(folder) if session.bundle_id == bundle_id]
+    ended = [session for session in sessions if session.has_ended]
+    left = [one for one in sessions if not one.has_ended and not any(map(one.is_older_than, ended))]
+    return max(left, key=lambda one: (one.order, one.changed_ns)).path if left else None
+
+
+def next_start(folder: Path) -> int:
+    """The number of the next start of a server in a folder: one more than the last that its journals know.
+
+    Raises
+    ------
+    JournalError
+        If the folder cannot be read.
+    """
+    return 1 + max((session.order[0] for session in _sessions(folder)), default=0)
+
+
+def _sessions(folder: Path) -> list[_Session]:
+    sessions = []
+    for path in journals(folder):
         try:
-            first, last = _ends(path)
-        except JournalError as error:
+            session = _session(path)
+        except (JournalError, OSError) as error:
             # A session must begin even where a stranger's file lies.
             log.warning("passed over: %s", error)
             continue
-        if isinstance(first, Hello) and first.bundle_id == bundle_id:
-            return None if isinstance(last, SessionEnd) else path
-    return None
+        if session is not None:
+            sessions.append(session)
+    return sessions
+
+
+def _session(path: Path) -> _Session | None:
+    """What a journal tells; None if it does not begin with a whole record of a server."""
+    changed_ns = path.stat().st_mtime_ns
+    with _reading(path) as (file, size):
+        end = _end_at(file, size)
+        if end is None:
+            first, last = _ends(file, size)
+            end = last if isinstance(last, SessionEnd) else None
+        else:
+            file.seek(len(MAGIC))
+            body = _read_record(file, size)
+            first = None if body is None else _message_of(body)
+    if not isinstance(first, Hello):
+        return None
+    if end is not None:
+        return _Session(path, first.bundle_id, (end.start, end.utc_s), has_ended=True, changed_ns=changed_ns)
+    start, began_utc_s = max(_starts_told(path), default=(0, 0.0))
+    return _Session(path, first.bundle_id, (start, began_utc_s), has_ended=False, changed_ns=changed_ns)
+
+
+class _Start(msgspec.Struct):
+    """What is asked of a `Hello`."""
+
+    start: int = 0
+    began_utc_s: float | None = None
+
+
+def _starts_told(path: Path) -> Iterator[tuple[int, float]]:
+    """Number and time of each start of a server on a journal."""
+    for header in read_headers(path):
+        if header.startswith(_HELLO):
+            told = msgspec.json.decode(header, type=_Start)
+            yield told.start, told.began_utc_s or 0.0
 
 
 def check_bundle(path: Path, bundle_id: str | None) -> None:
@@ -234,12 +400,19 @@ def journals(folder: Path) -> list[Path]:
         raise JournalError(f"journals in {folder}: cannot be read ({error.strerror})") from error
 
 
-def read_journal(path: Path) -> Iterator[Message]:
+def read_journal(
+    path: Path, start: int = len(MAGIC), passed_over: Callable[[str], object] | None = None
+) -> Iterator[Message]:
     """Messages of a journal in the order in which they were written.
 
     Parameters
     ----------
     path : Path
+    start : int
+        Where a record begins: the first that is read.
+    passed_over : callable, optional
+        Told of each whole record that is no message of this version, which is then left out. By default such a record
+        is an error.
 
     Yields
     ------
@@ -251,19 +424,26 @@ def read_journal(path: Path) -> Iterator[Message]:
     JournalError
         If the file cannot be read, is no journal, or has a damaged record before its end.
     """
-    for message, _ in _read_records(path):
+    for body, end in _read_records(path, start):
+        try:
+            message = _message_of(body)
+        except WireError as error:
+            if passed_over is None:
+                raise JournalError(f"journal {path}: written by another version of rtgod ({error})") from error
+            passed_over(f"journal {path}: the record before byte {end} is no message ({error})")
+            continue
         yield message
 
 
-def end_of_records(path: Path) -> int:
-    """Bytes up to the end of the last whole record, all of which is compared with its checksums.
+def end_of_records(path: Path, start: int = len(MAGIC)) -> int:
+    """Bytes up to the end of the last whole record; from `start`, where a record begins, all checksums are compared.
 
     Raises
     ------
     JournalError
         As `read_journal` does.
     """
-    return max((end for _, end in _read_records(path)), default=len(MAGIC))
+    return max((end for _, end in _read_records(path, start)), default=start)
 
 
 def read_headers(path: Path) -> Iterator[bytes]:
@@ -281,7 +461,7 @@ def read_headers(path: Path) -> Iterator[bytes]:
             file.seek(start + _HEAD.size)
             n_frames, length = _FIRST_FRAME.unpack(file.read(_FIRST_FRAME.size).ljust(_FIRST_FRAME.size, b"\0"))
             file.seek(4 * (n_frames - 1), os.SEEK_CUR)
-            yield file.read(min(length, wire.MAX_HEADER_BYTES))
+            yield file.read(min(length, size - file.tell()))
 
 
 def n_starts(path: Path) -> int:
@@ -295,13 +475,13 @@ def n_starts(path: Path) -> int:
     return sum(header.startswith(_HELLO) for header in read_headers(path))
 
 
-def _read_records(path: Path) -> Iterator[tuple[Message, int]]:
-    """Each message with the number of bytes up to the end of its record."""
+def _read_records(path: Path, start: int) -> Iterator[tuple[bytes, int]]:
+    """The body of each record from `start` on, and where it ends."""
     with _reading(path) as (file, size):
-        end = len(MAGIC)
+        end = file.seek(start)
         while (body := _read_record(file, size)) is not None:
             end = file.tell()
-            yield _message_of(body), end
+            yield body, end
         if _has_record(file, end, size):
             raise JournalError(f"{path}: damaged {end} bytes from its start; restore a copy")
 
@@ -322,15 +502,18 @@ def _reading(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 
 def _create(path: Path) -> FileIO:
     try:
-        made = [folder for folder in path.parents if not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for folder in made:
+        for folder in reversed([folder for folder in path.parents if not folder.exists()]):
+            folder.mkdir(mode=_FOLDER_MODE if folder == path.parent else 0o777, exist_ok=True)
             _flush_folder(folder.parent)
-        return path.open("xb", buffering=0)
+        return open(path, "x+b", buffering=0, opener=_open_private)
     except OSError as error:
         if path.is_file():
             raise JournalError(f"journal {path}: exists already; a journal is never overwritten") from error
         raise JournalError(f"journal {path}: cannot be written ({error.strerror}); choose another --journal") from error
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, _FILE_MODE)
 
 
 def _flush_folder(folder: Path) -> None:
@@ -385,15 +568,45 @@ def _write_all(file: FileIO, data: bytes) -> None:
         view = view[file.write(view) :]
 
 
-def _ends(path: Path) -> tuple[Message | None, Message | None]:
+def _end_at(file: BinaryIO, size: int) -> SessionEnd | None:
+    """The session's end, if a file of `size` bytes ends with one; None if that is not so, or cannot be told quickly."""
+    start = max(len(MAGIC), size - _LONGEST_END)
+    file.seek(start)
+    tail = file.read(size - start)
+    position = tail.rfind(_MARK)
+    if position < 0 or len(tail) - position < _HEAD.size:
+        return None
+    _, length, checksum = _HEAD.unpack_from(tail, position)
+    body = tail[position + _HEAD.size :]
+    if len(body) != length or zlib.crc32(body) != checksum:
+        return None
+    message = _message_of(body)
+    return message if isinstance(message, SessionEnd) else None
+
+
+def _ends(file: BinaryIO, size: int) -> tuple[Message | None, Message | None]:
     """The first record of a journal and the last that has a head, without reading those between; None if not whole."""
-    with _reading(path) as (file, size):
-        bodies = []
-        for start in (len(MAGIC), max(_starts(file, size), default=len(MAGIC))):
-            file.seek(start)
-            bodies.append(_read_record(file, size))
-        first, last = (None if body is None else _message_of(body) for body in bodies)
-        return first, last
+    bodies = []
+    for start in (len(MAGIC), max(_starts(file, size), default=len(MAGIC))):
+        file.seek(start)
+        bodies.append(_read_record(file, size))
+    first, last = (None if body is None else _message_of(body) for body in bodies)
+    return first, last
+
+
+def _begins_alike(copy: FileIO, own: FileIO, n_bytes: int) -> bool:
+    """Whether the first `n_bytes` of two files are the same."""
+    copy.seek(0)
+    own.seek(0)
+    try:
+        for start in range(0, n_bytes, _PIECE):
+            length = min(_PIECE, n_bytes - start)
+            piece = copy.read(length)
+            if len(piece) < length or piece != own.read(length):
+                return False
+        return True
+    finally:
+        own.seek(0, os.SEEK_END)
 
 
 def _starts(file: BinaryIO, size: int) -> Iterator[int]:
@@ -450,4 +663,4 @@ def _message_of(body: bytes) -> Message:
     for length in lengths:
         frames.append(view[start : start + length])
         start += length
-    return wire.from_frames(frames)
+    return wire.from_journal(frames)

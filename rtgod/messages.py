@@ -567,9 +567,18 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class SessionEnd:
-    """The server was stopped by someone; its journal is complete."""
+    """The server was stopped by someone; its journal is complete.
+
+    Attributes
+    ----------
+    utc_s : float
+        The server's clock, seconds since 1970.
+    start : int
+        As in `Hello`, of the start that ended.
+    """
 
     utc_s: float
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -586,6 +595,10 @@ class Hello:
         The pipeline's.
     n_starts : int
         How often a server has begun on this journal: more than 1 after a server died and went on.
+    start : int
+        Counts the starts of servers on the journals of a folder; 0 where nobody counted.
+    began_utc_s : float or None
+        When this start was, seconds since 1970 of the server's clock.
     """
 
     server_version: str
@@ -594,6 +607,8 @@ class Hello:
     n_voxels: int
     settings: Mapping[str, Any] = field(default_factory=dict)
     n_starts: int = 1
+    start: int = 0
+    began_utc_s: float | None = None
 
 
 def _check_client(name: str) -> None:

@@ -35,6 +35,13 @@ class Record:
         """Room on the journal's disk."""
         return self._journal.free_bytes()
 
+    def look(self) -> None:
+        """See whether the journal is where it should be, so that the status tells it before a volume is deferred."""
+        try:
+            self._journal.check_place()
+        except JournalError as error:
+            self._fail(error)
+
     def add(self, message: Message) -> None:
         """Write what follows from what was kept; if that cannot be done now, it is before the next is kept."""
         self._waiting.append(message)

@@ -20,7 +20,7 @@ from rtgod.attendance import Attendance
 from rtgod.curve import Gatekeeper, is_loopback, needs_ipv6
 from rtgod.errors import RefusedError, ServerError, WireError
 from rtgod.files import Closing
-from rtgod.journal import JournalWriter, n_starts
+from rtgod.journal import JournalWriter, n_starts, next_start
 from rtgod.keys import ServerKeys
 from rtgod.messages import (
     Acknowledged,
@@ -112,7 +112,12 @@ class Server(Closing):
         self._session = session
         self._blinded = blinded
         self._record = Record(journal)
-        self._hello = dataclasses.replace(session.hello(), n_starts=1 + n_starts(journal.path))
+        self._hello = dataclasses.replace(
+            session.hello(),
+            n_starts=1 + n_starts(journal.path),
+            start=next_start(journal.path.parent),
+            began_utc_s=time.time(),
+        )
         self._attendance = Attendance(journal.path.name, self._hello.n_starts)
         self._context = zmq.Context()
         self._gatekeeper = Gatekeeper(self._context, keys) if keys else None
@@ -322,6 +327,7 @@ class Server(Closing):
 
     def _beat(self) -> None:
         self._refusals.tell()
+        self._record.look()
         self._send(self._hello)
         status = self._attendance.status(self._record, self._session)
         self._send(dataclasses.replace(status, notice=self._notice(), n_refused=self._refusals.n))
@@ -329,7 +335,7 @@ class Server(Closing):
 
     def _end(self) -> None:
         """Tell everybody, and the journal, that this was no crash."""
-        end = SessionEnd(time.time())
+        end = SessionEnd(time.time(), self._hello.start)
         if self._record.keep(end):
             self._send(end)
         else:
