@@ -33,11 +33,11 @@ from rtgod.errors import ServerError
 MOST_DEATHS, WITHIN_S = 5, 60.0
 #: A server that was asked to stop has so long. Whoever started this process may wait for 20 s, and kill it then.
 STOP_S = 10.0
-#: How a server ends that cannot start as it was told to, after it said why.
+#: Exit code of a server that cannot start as it was told to, after it said why.
 REFUSED_CODE = 2
-#: So long after it was ready once: its port, or its journal, may be free soon. Doubled each time.
+#: If it could before, it is tried again after so long, as its port or its journal may be free soon; doubled each time.
 _PAUSE_S = 1.0
-#: Where no signal ends a wait (Windows), it is looked for so often.
+#: Where no signal ends a wait (on Windows), signals are looked for so often.
 _LONGEST_WAIT_S = 1.0
 #: What is added to a signal's number to make an exit code, as shells do.
 _SIGNAL_CODE = 128
@@ -150,7 +150,7 @@ class _Child:
             self._process.terminate()
 
     def kill(self) -> None:
-        """End it now, and wait for that."""
+        """End it now, wait for that, and let go of it."""
         self._process.kill()
         self._process.wait()
         self._close_stdin()
@@ -168,10 +168,11 @@ class _Child:
             with self._process.stdout as lines:
                 for line in lines:
                     ready = Ready.from_line(line)
-                    if ready is None:
-                        print(line, end="", flush=True)
-                    else:
+                    if ready is not None:
                         self._events.put(_Said(self, ready))
+                    else:
+                        with suppress(OSError):  # nobody reads it; the end must be noticed nonetheless
+                            print(line, end="", flush=True)
         self._events.put(_Ended(self, self._process.wait()))
 
 
@@ -271,6 +272,7 @@ class Supervisor:
                 return self._note_end(code)
             case _Ended(child, _) if child is self._standby:
                 self._standby = None
+                child.kill()
                 self._note_standby_end()
             case _Asked(number) if self._kill_at_s is None:
                 self._kill_at_s = time.monotonic() + STOP_S
