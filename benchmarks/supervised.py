@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def _session(place: Path, runs: Sequence[Path], rng: random.Random, n_kills: int
 
 
 @contextmanager
-def _serving(folder: Path) -> Iterator[tuple[soak.Part, Any]]:
+def _serving(folder: Path) -> Iterator[tuple[soak.Part, Callable[[], dict[str, Any]]]]:
     """A supervised server that is ready, and what reads what it said when it was, last."""
     folder.mkdir(parents=True)
     small.bundle().save(folder / "bundle")

@@ -65,7 +65,7 @@ def serve(
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads for the kernels; default all cores.")] = None,
     ready_file: Annotated[
-        Path | None, typer.Option(help="JSON file to write when ready: endpoints and the journal's path.")
+        Path | None, typer.Option(help="JSON file to write when ready: endpoints, the journal's path, the process.")
     ] = None,
     runs: Annotated[int | None, typer.Option(min=1, help="Stop after so many runs; default when interrupted.")] = None,
     log: Annotated[Path | None, typer.Option(help="File to add a line of JSON to for all that happens.")] = None,
