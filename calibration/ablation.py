@@ -22,6 +22,7 @@ from calibration.samples import AlignedRun, make_reference
 from calibration.stimuli import StimulusFiles
 from calibration.tables import write_tsv
 from calibration.training import stacked, train
+from rtgod.console import styled
 from rtgod.preprocessing import Noise
 from rtgod.settings import PipelineSettings
 
@@ -138,7 +139,7 @@ def write_ablation(steps: Sequence[Step], out: Path, console: Console) -> None:
     table = Table(title="Identification accuracy of new runs", title_justify="left")
     table.add_column("step")
     for kind in kinds:
-        table.add_column(f"{kind}, %", justify="right")
+        table.add_column(styled(f"{kind}, %"), justify="right")
         table.add_column("difference ± SE", justify="right")
     rows, drawn = [], {}
     for step in steps:
@@ -151,8 +152,8 @@ def write_ablation(steps: Sequence[Step], out: Path, console: Console) -> None:
             texts += [f"{100 * accuracy:.1f}", change]
             drawn.setdefault(kind, []).append((accuracy, difference, error))
         rows.append(cells)
-        table.add_row(*texts, style="bold" if step is steps[0] else "")
+        table.add_row(*map(styled, texts), style="bold" if step is steps[0] else "")
     console.print(table)
-    console.print("Differences are paired over trials; chance is 50 %.", highlight=False)
+    console.print("Differences are paired over trials; chance is 50 %.")
     write_tsv(out / "ablation.tsv", header, rows)
     figures.save(figures.ablation([step.name for step in steps], drawn), out / "ablation.png")

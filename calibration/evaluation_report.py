@@ -25,6 +25,7 @@ from calibration.decoded import DecodedKind
 from calibration.evaluate import Evaluation
 from calibration.page import Section, Table, write_page
 from calibration.tables import write_tsv
+from rtgod.console import styled
 from rtgod.errors import InputError
 
 #: Places in a ranking whose share of hits is drawn against the number of candidates.
@@ -92,9 +93,9 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         table.add_column(name, justify="left" if name in ("", "evidence") else "right")
     for one in evaluation.identification:
         kind, evidence, accuracy, interval, p_value, *_, median_rank, n = _identification_row(one)
-        table.add_row(kind, evidence, f"{accuracy} %", interval, p_value, median_rank, n)
+        table.add_row(styled(kind), styled(evidence), f"{accuracy} %", interval, p_value, median_rank, n)
     console.print(table)
-    console.print("Chance is 50 %; intervals are over categories.", highlight=False)
+    console.print("Chance is 50 %; intervals are over categories.")
 
 
 def _in_short(evaluation: Evaluation) -> str:

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from rtgod.files import write_whole
+from rtgod.text import plain_lines
 
 #: A cell that reads as a number: digits with what people write around them, such as "0.58 to 0.64" or "< 0.001".
 _NUMBER = re.compile(r"(?=.*\d)(?:[\d\s.,:;%±×()<>=≤≥+−–/e-]|\bto\b)+|n/a|–")
@@ -59,7 +60,7 @@ class Section:
 
 
 def write_page(path: Path, title: str, intro: str, sections: Sequence[Section]) -> None:
-    """Write a report; all text is escaped.
+    """Write a report; all text is escaped, and control characters are written out.
 
     Raises
     ------
@@ -70,6 +71,7 @@ def write_page(path: Path, title: str, intro: str, sections: Sequence[Section]) 
         loader=PackageLoader("calibration", ""),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: plain_lines(value) if isinstance(value, str) else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from calibration.images import find_images, first_few, list_categories
@@ -18,6 +17,7 @@ from calibration.inputs import Inputs
 from calibration.masks import Region
 from calibration.store import FeatureStore, is_store
 from rtgod.alignment import Reference, check_run
+from rtgod.console import styled
 from rtgod.errors import InputError
 from rtgod.events import Trial
 from rtgod.messages import Run
@@ -211,7 +211,7 @@ def _table_of_runs(plan: Plan) -> Table:
     for planned in plan.runs:
         run, n_trials = planned.run, len(planned.trained_on)
         table.add_row(
-            escape(run.run_id.removeprefix(f"sub-{run.subject}_")),
+            styled(run.run_id.removeprefix(f"sub-{run.subject}_")),
             "?" if run.n_volumes is None else str(run.n_volumes),
             str(n_trials),
             str(len(planned.trials) - n_trials),
@@ -234,11 +234,12 @@ def _table_of_the_rest(plan: Plan) -> Table:
     if plan.n_not_shown:
         table.add_row("other images", str(plan.n_not_shown), "not shown in these runs")
     for name, n_voxels in plan.n_voxels.items():
-        table.add_row("voxels" if name == plan.region else "voxels of part", str(n_voxels), escape(name))
+        table.add_row("voxels" if name == plan.region else "voxels of part", str(n_voxels), styled(name))
     if not plan.n_voxels:
         table.add_row("voxels", "?", "the head's" if plan.region == "head" else "")
     n_images = sum(plan.candidates.values())
     table.add_row("candidates", str(len(plan.candidates)), f"{n_images} images" if n_images else "")
     if plan.candidates and plan.not_ranked:
-        table.add_row("not candidates", str(len(plan.not_ranked)), f"trained on only: {first_few(plan.not_ranked, 3)}")
+        only = styled(f"trained on only: {first_few(plan.not_ranked, 3)}")
+        table.add_row("not candidates", str(len(plan.not_ranked)), only)
     return table

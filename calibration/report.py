@@ -17,6 +17,7 @@ from calibration.stimuli import pictures_of
 from calibration.study import KINDS
 from calibration.tables import write_tsv
 from rtgod.bundle import DecoderBundle
+from rtgod.console import styled
 from rtgod.errors import InputError
 from rtgod.events import Trial, read_trials
 from rtgod.geometry import pose_of, rotation_angles, translation_of
@@ -224,7 +225,8 @@ def _latency(runs: Sequence[RunRecord], out: Path, console: Console) -> dict[str
         table.add_column(column, justify="left" if column == "stage" else "right")
     for name, values in [*stages.items(), ("total", total)]:
         p50, p99 = np.percentile(values, (50, 99))
-        table.add_row(name, f"{p50:.2f}", f"{p99:.2f}", str(len(values)), style="bold" if name == "total" else "")
+        style = "bold" if name == "total" else ""
+        table.add_row(styled(name), f"{p50:.2f}", f"{p99:.2f}", str(len(values)), style=style)
     console.print(table)
     figures.save(figures.latency(stages, total), out / "latency.png")
     p50, p99 = np.percentile(total, (50, 99))
@@ -266,16 +268,16 @@ def _print_ranks(
         table.add_column(column, justify="right" if column == "rank" else "left")
     for b in blocks:
         style = "bold" if b.rank <= 10 else ""
-        table.add_row(b.name, b.ranking.top[0], str(b.rank), style=style)
+        table.add_row(styled(b.name), styled(b.ranking.top[0]), str(b.rank), style=style)
     accuracy, median_rank = float(np.mean([b.accuracy for b in blocks])), float(np.median([b.rank for b in blocks]))
     p_value = permutation_p(np.stack([b.scores for b in blocks]), [b.true for b in blocks])
     console.print(table)
-    console.print(
-        f"{label}: identification accuracy [bold]{100 * accuracy:.1f} %[/] of {len(blocks)} blocks (chance 50 %, "
-        f"permutation p = {p_value:.4f}), median rank {median_rank:g} of {n_candidates} "
-        f"(chance {(n_candidates + 1) / 2:g})\n",
-        highlight=False,
+    said = styled(
+        *(f"{label}: identification accuracy ", (f"{100 * accuracy:.1f} %", "bold"), f" of {len(blocks)} blocks "),
+        f"(chance 50 %, permutation p = {p_value:.4f}), median rank {median_rank:g} of {n_candidates} ",
+        f"(chance {(n_candidates + 1) / 2:g})",
     )
+    console.print(said, end="\n\n")
     return {
         f"{kind}_identification_accuracy": accuracy,
         f"{kind}_p_value": p_value,
@@ -322,12 +324,12 @@ def _motion(
             ]
         )
         summary = {"spm_median_diff_mm": float(np.median(apart_mm)), "spm_max_diff_mm": float(apart_mm.max())}
-        console.print(
-            "head motion against SPM's, mean displacement over the brain: "
-            f"[bold]{np.median(apart_mm):.3f} mm[/] in the median of {len(apart_mm)} volumes, "
-            f"[bold]{apart_mm.max():.3f} mm[/] in the worst",
-            highlight=False,
+        said = styled(
+            "head motion against SPM's, mean displacement over the brain: ",
+            *((f"{np.median(apart_mm):.3f} mm", "bold"), f" in the median of {len(apart_mm)} volumes, "),
+            *((f"{apart_mm.max():.3f} mm", "bold"), " in the worst"),
         )
+        console.print(said)
     figures.save(figures.motion(courses, theirs), out / "motion.png")
     return summary
 

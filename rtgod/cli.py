@@ -5,6 +5,7 @@ The commands of calibration and stimulus are found through their entry points, s
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Callable, Iterable
@@ -12,16 +13,16 @@ from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
-from rich.text import Text
 
 from rtgod import __version__, commands
+from rtgod.console import PlainConsole, styled
 from rtgod.demo import demo
 from rtgod.errors import RtgodError
 from rtgod.journal_commands import journal
 from rtgod.key_commands import keys
+from rtgod.logs import PlainFormatter
 from rtgod.rehearsal import rehearse
 
 GROUP = "rtgod.commands"
@@ -57,9 +58,10 @@ def _root(
     level = logging.INFO if verbose else logging.WARNING
     # No highlighter: it searches what is logged for patterns, which takes seconds where somebody sent it for that.
     handler = RichHandler(
-        level, console=Console(stderr=True), show_path=False, highlighter=NullHighlighter(), markup=False
+        level, console=PlainConsole(stderr=True), show_path=False, highlighter=NullHighlighter(), keywords=[]
     )
-    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
+    handler.setFormatter(PlainFormatter("%(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def make_app(only: str | None = None) -> typer.Typer:
@@ -109,12 +111,15 @@ def _add(app: typer.Typer, panel: str, named: Iterable[tuple[str, _Command]]) ->
 
 def main() -> None:
     """Run `rtgod`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter shows its code instead
+            stream.reconfigure(errors="backslashreplace")
     try:
         # No option before the command takes a value.
         only = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
         make_app(only)(prog_name="rtgod")
     except RtgodError as error:
-        Console(stderr=True).print(Text.assemble(("rtgod: ", "bold red"), str(error)), soft_wrap=True)
+        PlainConsole(stderr=True).print(styled(("rtgod: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

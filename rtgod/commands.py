@@ -20,20 +20,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
+from rtgod.console import PlainConsole, styled
 from rtgod.errors import InputError, ServerError
 from rtgod.files import write_whole
+from rtgod.text import plain
 
 if TYPE_CHECKING:
     from rtgod.messages import Status
     from rtgod.server import Server
     from rtgod.session import Session
 
-console = Console(stderr=True)
+console = PlainConsole(stderr=True)
 
 Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Key to connect with, where one is asked for.")]
 
@@ -122,7 +122,7 @@ def serve(
         if path:
             writer = stack.enter_context(JournalWriter.resume(path))
             resumed = resume(read_journal(path), session)
-            console.print(f"going on with {path}: {session.n_runs_ended} runs ended", highlight=False, soft_wrap=True)
+            _say(f"going on with {path}: {session.n_runs_ended} runs ended")
             server = stack.enter_context(Server(session, writer, ingest, publish, resumed, known))
         else:
             path = journal / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.rtgod"
@@ -160,7 +160,7 @@ def status(
     if as_json:
         print(json.dumps(dataclasses.asdict(message)))
     else:
-        Console().print(_table_of(message))
+        PlainConsole(is_table=True).print(_table_of(message))
     if message.problem:
         raise typer.Exit(1)
 
@@ -169,25 +169,25 @@ def _table_of(status: Status) -> Table:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("state", Text(status.problem, style="bold red") if status.problem else "takes volumes")
+    table.add_row("state", styled((status.problem, "bold red")) if status.problem else "takes volumes")
     table.add_row("up since", f"{timedelta(seconds=round(status.uptime_s))}")
     if status.notice:
-        table.add_row("notice", Text(status.notice, style="yellow"))
+        table.add_row("notice", styled((status.notice, "yellow")))
     if status.n_refused:
         table.add_row("refused", f"{status.n_refused} messages; the server's log says why")
     if status.n_starts > 1:
         table.add_row("starts", f"{status.n_starts} on this journal: before each but the first, a server died")
-    table.add_row("run", status.run_id or "none yet")
+    table.add_row("run", styled(status.run_id or "none yet"))
     if status.run_id:
         last = "none yet" if status.last_index is None else f"index {status.last_index}"
         table.add_row("volumes", f"{status.n_taken} taken, the last: {last}")
     if status.latency_ms:
         median, late, longest = status.latency_ms
         table.add_row("answered in", f"{median:.1f} ms (99th percentile {late:.1f}, longest {longest:.1f})")
-    table.add_row("journal", f"{status.journal}, {status.disk_free_bytes / 1e9:.1f} GB left on its disk")
+    table.add_row("journal", styled(f"{status.journal}, {status.disk_free_bytes / 1e9:.1f} GB left on its disk"))
     clients = [f"{one.client}, heard {one.heard_s:.1f} s ago" for one in status.clients] or ["nobody has said so"]
     for label, client in zip_longest(["connected"], clients, fillvalue=""):
-        table.add_row(label, client)
+        table.add_row(label, styled(client))
     return table
 
 
@@ -230,14 +230,15 @@ def replay(
         run, events=events, merge_gap_s=merge_gap, run_id=run_id, subject=subject, tr_s=tr, series=series
     )
     sent: list[Sent] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    name_column = TextColumn("{task.description}", markup=False)
+    columns = (name_column, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     acquisition = uuid.uuid4().hex if again else source.acquisition()
     own_key = read_client_key(key) if key else None
     with (
         Progress(*columns, console=console) as progress,
-        Sender(to, patience_s=patience, waiting=progress.console.print, key=own_key, name=name) as sender,
+        Sender(to, patience_s=patience, waiting=_say, key=own_key, name=name) as sender,
     ):
-        task = progress.add_task(source.run.run_id, total=source.run.n_volumes)
+        task = progress.add_task(plain(source.run.run_id), total=source.run.n_volumes)
         for volume in send_run(source, sender, math.inf if full_speed else speed, acquisition=acquisition):
             sent.append(volume)
             progress.advance(task)
@@ -245,6 +246,10 @@ def replay(
         lines = [["index", "sent_utc_s", "acknowledged_utc_s"]]
         lines += [[str(s.index), f"{s.sent_utc_s:.6f}", f"{s.acknowledged_utc_s:.6f}"] for s in sent]
         write_whole(log, "".join("\t".join(line) + "\n" for line in lines))
+
+
+def _say(text: str) -> None:
+    console.print(styled(text), soft_wrap=True)
 
 
 def _announce(server: Server, journal: Path, ready_file: Path | None, *, supervised: bool) -> None:
@@ -257,11 +262,8 @@ def _announce(server: Server, journal: Path, ready_file: Path | None, *, supervi
         write_whole(ready_file, ready)
     if supervised:
         say_ready(ready)
-    console.print(
-        f"ready: volumes to [bold]{ingest}[/], rankings from [bold]{publish}[/], journal {journal}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    said = styled("ready: volumes to ", (ingest, "bold"), ", rankings from ", (publish, "bold"), f", journal {journal}")
+    console.print(said, soft_wrap=True)
 
 
 def _supervise(context: typer.Context) -> int:
@@ -278,7 +280,7 @@ def _supervise(context: typer.Context) -> int:
         return command(ingest=ready.ingest, publish=ready.publish, resume_path=ready.journal, new=False)
 
     def say(line: str) -> None:
-        console.print(Text(f"{datetime.now():%H:%M:%S} {line}", style="bold"), soft_wrap=True)
+        console.print(styled((f"{datetime.now():%H:%M:%S} {line}", "bold")), soft_wrap=True)
 
     return Supervisor(command(), again, say).run()
 

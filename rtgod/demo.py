@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 
+from rtgod.console import PlainConsole, styled
 from rtgod.files import write_whole
 from rtgod.parts import STOP_TIMEOUT_S, Part, heading, print_figures, read_tsv, step
 
-console = Console()
+console = PlainConsole()
 
 
 def demo(
@@ -40,9 +40,8 @@ def demo(
     folder = out or Path("demo-output") / f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
     dataset, bundle = folder / "subject", folder / "bundle"
     origin = "seeded random, nothing is downloaded" if weights.startswith("random:") else "as asked"
-    console.print(
-        f"Everything goes to [bold]{folder}[/]. Network weights: [bold]{weights}[/] ({origin}).", highlight=False
-    )
+    said = styled("Everything goes to ", (folder, "bold"), ". Network weights: ", (weights, "bold"), f" ({origin}).")
+    console.print(said, soft_wrap=True)
 
     heading("1. A simulated subject is scanned")
     amount = ("--test-runs", "1", "--imagery-runs", str(int(imagery)), "--other-categories", "100")
@@ -60,9 +59,9 @@ def demo(
     figures |= _end_to_end(folder, runs)
     figures["wall_s"] = time.monotonic() - started_s
     print_figures("The demo in figures", figures)
-    console.print("Chance: identification accuracy 0.5, median rank (n_candidates + 1) / 2.", highlight=False)
+    console.print("Chance: identification accuracy 0.5, median rank (n_candidates + 1) / 2.")
     pictures = sorted([*folder.glob("*.png"), *results.glob("*.png")])
-    console.print("Pictures: " + ", ".join(str(p) for p in pictures), highlight=False, soft_wrap=True)
+    console.print(styled("Pictures: " + ", ".join(str(p) for p in pictures)), soft_wrap=True)
     if json_path:
         write_whole(json_path, json.dumps(figures, indent=1) + "\n")
 
@@ -83,7 +82,7 @@ def _live(folder: Path, bundle: Path, runs: list[Path], speed: float, backend: s
         with Part(*display, beside=[server]) as screen:
             screen.wait_for(display_ready)
             for run in runs:
-                console.print(f"replaying {run.name} at {speed:g} times the scanner's pace", highlight=False)
+                console.print(styled(f"replaying {run.name} at {speed:g} times the scanner's pace"), soft_wrap=True)
                 log = folder / f"{run.name.removesuffix('_bold.nii.gz')}_sent.tsv"
                 replay = ["replay", str(run), "--to", ready["ingest"], "--speed", str(speed), "--log", str(log)]
                 step(*replay, beside=[server, screen])

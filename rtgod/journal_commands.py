@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from rtgod.console import PlainConsole, styled
 from rtgod.errors import JournalError
+from rtgod.text import plain
 
 if TYPE_CHECKING:
     from rtgod.account import Account, RunAccount
@@ -39,14 +39,13 @@ def ls(folder: Annotated[Path, typer.Argument(help="As for `rtgod serve --journa
         try:
             found = account(read_headers(path))
         except JournalError as error:
-            print(error, file=sys.stderr)
+            print(plain(error), file=sys.stderr)
             continue
         session = _session_cells(path, found)
         for run in [_run_cells(run) for run in found.runs.values()] or [["none"]]:
-            table.add_row(*map(Text, [*session, *run]))
+            table.add_row(*map(styled, [*session, *run]))
             session = [""] * len(session)
-    # As wide as it is where no screen limits it: programs read lines.
-    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+    PlainConsole(is_table=True).print(table)
 
 
 @journal.command("verify")
@@ -62,15 +61,15 @@ def verify(path: File) -> None:
     size = path.stat().st_size if path.is_file() else 0
     end = end_of_records(path)
     found = account(read_headers(path))
-    print(f"{path}: {end / 1e6:.1f} MB, every checksum is right; {_state(found)}")
+    print(f"{plain(path)}: {end / 1e6:.1f} MB, every checksum is right; {_state(found)}")
     if size > end:
         print(f"torn tail of {size - end} bytes: a record that was being written and was not acknowledged")
     for run in found.runs.values():
-        print(f"run {run.run_id}: {len(run.taken)} volumes taken, lost: {spans(run.lost) or 'none'}")
+        print(f"run {plain(run.run_id)}: {len(run.taken)} volumes taken, lost: {spans(run.lost) or 'none'}")
         if run.owed and not found.ended:
-            print(f"run {run.run_id}: volumes {spans(run.owed)} will be answered when the server goes on")
+            print(f"run {plain(run.run_id)}: volumes {spans(run.owed)} will be answered when the server goes on")
     for problem in found.problems:
-        print(f"wrong: {problem}")
+        print(f"wrong: {plain(problem)}")
     if found.problems:
         raise typer.Exit(2)
 
@@ -81,7 +80,7 @@ def export(path: File, out: Annotated[Path, typer.Option("--out", help="Folder t
     from rtgod.export import export_journal
 
     names = export_journal(path, out)
-    print(f"{out}: {', '.join(names) or 'no run, the journal holds none'}")
+    print(f"{plain(out)}: {', '.join(names) or 'no run, the journal holds none'}")
 
 
 def _session_cells(path: Path, found: Account) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rtgod.keys import Role, add_client, read_clients, revoke_client
+from rtgod.text import plain
 
 keys = typer.Typer(help="Keys of those who may connect to a server, and what each may do.", no_args_is_help=True)
 
@@ -30,8 +31,8 @@ def new(
     """Make a client's key, where the server is; the first time, the server's own too."""
     path = add_client(folder, name, role)
     print(
-        f"{path}: move it to the machine of {name!r}, over a way that you trust, and give it there with --key\n"
-        f"rtgod serve --keys {folder} lets it in once it is started again"
+        f"{plain(path)}: move it to the machine of {name!r}, over a way that you trust, and give it there with --key\n"
+        f"rtgod serve --keys {plain(folder)} lets it in once it is started again"
     )
 
 
@@ -46,4 +47,4 @@ def ls(folder: Folder = _KEYS) -> None:
 def revoke(name: Name, folder: Folder = _KEYS) -> None:
     """Take a client's access away; it ends when the server is started again."""
     revoke_client(folder, name)
-    print(f"{name} is out once `rtgod serve --keys {folder}` is started again")
+    print(f"{name} is out once `rtgod serve --keys {plain(folder)}` is started again")

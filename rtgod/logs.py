@@ -1,4 +1,4 @@
-"""The log of a server as lines of JSON, for programs to search."""
+"""The log: for people, one line an entry; and as lines of JSON, for programs to search."""
 
 from __future__ import annotations
 
@@ -7,10 +7,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from rtgod.errors import InputError
+from rtgod.text import plain, plain_lines
+
+
+class PlainFormatter(logging.Formatter):
+    """Writes a record's message on one line, and a traceback after it, with what a terminal would obey written out."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 # logging's name
+        """Write the message, made of what the record was logged with."""
+        return plain(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 # logging's name
+        """Write a traceback, of lines."""
+        return plain_lines(super().formatException(ei))
 
 
 @contextmanager

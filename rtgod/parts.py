@@ -11,9 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from rtgod.console import PlainConsole
 from rtgod.errors import RtgodError
 from rtgod.events import read_table
 
@@ -122,7 +123,7 @@ def step(*arguments: str, beside: Sequence[Part] = ()) -> None:
 
 def heading(text: str) -> None:
     """Say which of the steps comes next."""
-    Console().rule(f"[bold]{text}", align="left")
+    PlainConsole().rule(Text(text, "bold"), align="left")
 
 
 def print_figures(title: str, figures: Mapping[str, object]) -> None:
@@ -132,7 +133,7 @@ def print_figures(title: str, figures: Mapping[str, object]) -> None:
     table.add_column("value", justify="right")
     for name, value in figures.items():
         table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
-    Console().print(table)
+    PlainConsole().print(table)
 
 
 def read_tsv(path: Path) -> list[Mapping[str, str]]:

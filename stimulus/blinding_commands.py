@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import getpass
 import secrets
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from rtgod.console import PlainConsole, styled
 from rtgod.errors import InputError
+from rtgod.text import plain
 from stimulus.tables import NOT_APPLICABLE, line_of
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def seal(
     )
     text = sealed(plan)
     write_whole(out, text)
-    print(f"{out}: {len(plan)} runs sealed\ncommitment, to be noted before the session: {commitment(text)}")
+    print(f"{plain(out)}: {len(plan)} runs sealed\ncommitment, to be noted before the session: {commitment(text)}")
 
 
 def unblind(
@@ -102,7 +101,7 @@ def unblind(
     for sealed in dict.fromkeys([*sorted(file.parent.glob(SHOWN)), *(shown or [])]):
         opened = sealed.with_suffix(".tsv")
         write_whole(opened, _tsv(read_sealed_lines(sealed)))
-        print(opened)
+        print(plain(opened))
 
 
 def _drawn(
@@ -197,6 +196,5 @@ def _print(rows: Sequence[Sequence[str]]) -> None:
     heading, *body = rows
     table = Table(*heading, box=None, padding=(0, 2, 0, 0))
     for row in body:
-        table.add_row(*map(Text, row))
-    # As wide as it is where no screen limits it: programs read lines.
-    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+        table.add_row(*map(styled, row))
+    PlainConsole(is_table=True).print(table)

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from rtgod.errors import InputError
+from rtgod.text import plain
 from stimulus import xvfb
 from stimulus.display import Display, Outputs, Window, stopping_on_signals
 
@@ -76,11 +77,11 @@ def display(
     Needs PsychoPy, which rtgod's extra "display" installs.
     """
     chosen, why = choose_backend(backend, os.environ, sys.platform, xvfb_installed=xvfb.installed())
-    typer.echo(f"display: {chosen} ({why})")
+    tell(f"display: {chosen} ({why})")
     if screenshot is not None and chosen is Backend.TERMINAL:
         if backend is Backend.TERMINAL:
             raise InputError("--screenshot needs a picture, and the terminal backend draws none; choose another")
-        typer.echo("display: no screenshot, text has no picture; install Xvfb for one")
+        tell("display: no screenshot, text has no picture; install Xvfb for one")
         screenshot = None
     from rtgod.client import Reporter, Subscriber
     from rtgod.keys import read_client_key
@@ -98,6 +99,11 @@ def display(
             Display(subscriber, window, outputs, reporter=reporter, stop_after_runs=stop_after_runs)
         )
         loop.run(stopped)
+
+
+def tell(text: str) -> None:
+    """Show the operator a line."""
+    typer.echo(plain(text))
 
 
 def choose_backend(

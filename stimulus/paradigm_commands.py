@@ -12,7 +12,7 @@ import typer
 
 from rtgod.errors import InputError
 from stimulus.blinding_commands import seal
-from stimulus.commands import INGEST, PUBLISH, Backend
+from stimulus.commands import INGEST, PUBLISH, Backend, tell
 from stimulus.inputs import find_images, images_to_show, read_names
 from stimulus.paradigm import Paradigm
 from stimulus.player import Outcome
@@ -64,7 +64,7 @@ _SAVING = """
 
 
 def _play(inputs: Inputs, place: Place) -> None:
-    if play(inputs, place, typer.echo) is not Outcome.COMPLETE:
+    if play(inputs, place, tell) is not Outcome.COMPLETE:
         raise typer.Exit(1)
 
 
@@ -163,7 +163,7 @@ def plan(
         raise InputError(f"{there[0]}: is there already; choose another folder, or remove it")
     for path, schedule in zip(paths, schedules, strict=True):
         write_plan(path, schedule)
-        typer.echo(f"{path}: {schedule.n_volumes} volumes, {schedule.duration_s / 60:.1f} min")
+        tell(f"{path}: {schedule.n_volumes} volumes, {schedule.duration_s / 60:.1f} min")
 
 
 def _deal_images(
@@ -214,7 +214,7 @@ def preview(
         load(stage, script)
         paths = save_screens(script, stage, out)
     save_timeline(script.schedule, script.names, out / "timeline.png")
-    typer.echo(f"{len(paths)} screens and timeline.png in {out}")
+    tell(f"{len(paths)} screens and timeline.png in {out}")
 
 
 stimulus.command("seal")(seal)

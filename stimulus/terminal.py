@@ -17,7 +17,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rtgod.console import PlainConsole
 from rtgod.errors import InputError
+from rtgod.text import plain
 from stimulus.view import Screen
 
 # The window's colours.
@@ -35,7 +37,7 @@ class TerminalWindow:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console()
+        self._console = console or PlainConsole()
         self._cleanup = ExitStack()
         self._keyboard = _Keyboard()
         self._cleanup.callback(self._keyboard.close)
@@ -73,8 +75,8 @@ def rendered(screen: Screen) -> RenderableType:
     for rank, row in enumerate(screen.rows):
         colour = BEST if rank == 0 else OTHER
         bar = ProgressBar(total=1, completed=row.fraction, style=TRACK, complete_style=colour, finished_style=colour)
-        table.add_row(Text(row.name, style="bold" if rank == 0 else ""), bar)
-    beneath = Text(screen.caption or screen.message, style=QUIET)
+        table.add_row(Text(plain(row.name), style="bold" if rank == 0 else ""), bar)
+    beneath = Text(plain(screen.caption or screen.message), style=QUIET)
     fixation = Text(FIXATION if screen.show_fixation and not screen.rows else "")
     return Group(*(Align.center(part) for part in (table, fixation, beneath)))
 

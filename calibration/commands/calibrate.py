@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from calibration.commands.options import (
@@ -41,6 +40,7 @@ from calibration.commands.options import (
     network_from,
     progress,
 )
+from rtgod.console import styled
 
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationReport
@@ -107,7 +107,8 @@ def calibrate(
     bundle.save(out)
     _print_summary(summary)
     _print_times(summary.seconds, time.perf_counter() - began)
-    console.print(f"bundle [bold]{out}[/]: subject {subject}, network {chosen.name} with weights {chosen.weights}")
+    made = f": subject {subject}, network {chosen.name} with weights {chosen.weights}"
+    console.print(styled("bundle ", (out, "bold"), made), soft_wrap=True)
 
 
 def _print_summary(summary: CalibrationReport) -> None:
@@ -121,7 +122,7 @@ def _print_summary(summary: CalibrationReport) -> None:
     table.add_column(f"identification among {summary.n_candidates}", justify="right")
     for name, layer in summary.layers.items():
         table.add_row(
-            name,
+            styled(name),
             "each voxel's" if layer.penalty is None else f"{layer.penalty:.3g}",
             f"{layer.feature_accuracy:.3f}",
             _percent(layer.identification_accuracy),
@@ -132,7 +133,7 @@ def _print_summary(summary: CalibrationReport) -> None:
     if summary.n_skipped:
         console.print(f"{summary.n_skipped} trials had no usable volume and were left out.")
     for note in summary.notes:
-        console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+        console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
 
 
 def _print_times(seconds: Mapping[str, float], on_the_clock: float) -> None:
@@ -140,7 +141,7 @@ def _print_times(seconds: Mapping[str, float], on_the_clock: float) -> None:
     table.add_column("stage")
     table.add_column("seconds of work", justify="right")
     for stage, took in seconds.items():
-        table.add_row(stage, f"{took:.1f}")
+        table.add_row(styled(stage), f"{took:.1f}")
     table.add_row("all, on the clock", f"{on_the_clock:.1f}", style="bold")
     console.print(table)
 

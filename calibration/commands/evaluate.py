@@ -40,6 +40,7 @@ from calibration.commands.options import (
     progress,
     say_missing,
 )
+from rtgod.console import styled
 from rtgod.errors import InputError
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def evaluate(
         evaluation = run_evaluation(study, pipeline, trained_by, links, pool, times)
     write_evaluation(evaluation, out, f"Evaluation of subject {subject}", notes, times.seconds, pictures)
     print_evaluation(evaluation, console)
-    console.print(f"written to [bold]{out}[/]: {PAGE} and its tables", highlight=False)
+    console.print(styled("written to ", (out, "bold"), f": {PAGE} and its tables"), soft_wrap=True)
 
 
 def _read_published(
@@ -188,4 +189,4 @@ def _ablate(
     with progress() as told:
         steps = ablate_preprocessing(inputs, new_runs, settings, network, pool, told)
     write_ablation(steps, out, console)
-    console.print(f"written to [bold]{out}[/]: ablation.tsv, ablation.png", highlight=False)
+    console.print(styled("written to ", (out, "bold"), ": ablation.tsv, ablation.png"), soft_wrap=True)

@@ -20,6 +20,7 @@ from calibration.commands.options import (
     network_from,
     progress,
 )
+from rtgod.console import styled
 
 if TYPE_CHECKING:
     from calibration.images import ImageList
@@ -107,19 +108,17 @@ def _print_summary(store: FeatureStore) -> None:
 
     problems = [problem for problem in store.problems.tolist() if problem]
     if problems:
-        console.print(f"[bold]{len(problems)} of {store.n_images} images could not be read and were skipped:[/]")
+        said = f"{len(problems)} of {store.n_images} images could not be read and were skipped:"
+        console.print(said, style="bold", soft_wrap=True)
         for problem in problems[:5]:
-            console.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
-        console.print(f"All are listed in {store.path}/problem.", highlight=False, soft_wrap=True)
+            console.print(styled(f"  {problem}"), soft_wrap=True)
+        console.print(styled(f"All are listed in {store.path}/problem."), soft_wrap=True)
     if store.n_categories:
         readable = store.n_readable()
         if empty := [name for name, n in zip(store.category_ids, readable, strict=True) if not n]:
-            console.print(f"Categories without an image, which are left out: {first_few(empty)}", markup=False)
+            said = f"Categories without an image, which are left out: {first_few(empty)}"
+            console.print(styled(said), soft_wrap=True)
     n_units = ", ".join(f"{layer} {store.n_units(layer)}" for layer in store.network.layers)
     of_categories = f" of {store.n_categories} categories" if store.n_categories else ""
-    console.print(
-        f"[bold]{store.path}[/]: {store.n_images - len(problems)} images{of_categories}, {store.network.name} in "
-        f"{store.precision}, units: {n_units}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    made = f": {store.n_images - len(problems)} images{of_categories}, {store.network.name} in {store.precision}"
+    console.print(styled((store.path, "bold"), f"{made}, units: {n_units}"), soft_wrap=True)

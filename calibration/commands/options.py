@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,7 +18,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from rtgod.console import PlainConsole, styled
 from rtgod.errors import InputError, MissingDependencyError
+from rtgod.text import plain
 
 if TYPE_CHECKING:
     from calibration.decoders.settings import DecoderSettings
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from calibration.network import Network
     from calibration.store import FeatureStore
 
-console = Console()
+console = PlainConsole()
 Dataset = Annotated[Path, typer.Argument(help="Root of a BIDS data set.")]
 Runs = Annotated[
     list[Path],
@@ -138,14 +138,14 @@ def inputs_from(
     )
     say_missing(inputs.missing)
     if inputs.mask is None:
-        console.print("[yellow]no mask[/] so the voxels are the head's, by the brightness of the template")
+        console.print(styled(("no mask", "yellow"), " so the voxels are the head's, by the brightness of the template"))
     return inputs
 
 
 def say_missing(missing: Iterable[str]) -> None:
     """Print which runs were left out, and why."""
     for name in missing:
-        console.print(f"[yellow]left out[/] {escape(name)}", highlight=False, soft_wrap=True)
+        console.print(styled(("left out", "yellow"), f" {name}"), soft_wrap=True)
 
 
 def network_from(
@@ -234,7 +234,7 @@ def decoder_from(name: str | None, file: Path | None) -> DecoderSettings:
 def progress() -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar per stage with the time it may still take, told as (stage, done, in all)."""
     columns = (
-        TextColumn("{task.description:<26}"),
+        TextColumn("{task.description:<26}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -247,7 +247,7 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
         def report(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 # What is done when it is first heard of was not done in no time.
-                tasks[stage] = progress.add_task(stage, total=total, completed=done)
+                tasks[stage] = progress.add_task(plain(stage), total=total, completed=done)
             progress.update(tasks[stage], completed=done, total=total)
 
         yield report

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from calibration.commands.options import console, needs_calibration, progress
+from rtgod.console import styled
 from rtgod.errors import InputError
 
 _STRONGEST = 100.0
@@ -55,7 +56,7 @@ def scan(
     tr_s = TR_S if tr is None else checked_tr_s(tr, "--tr")
     with progress() as report:
         n_written = rescan(subject, events, out, parse_strength(strength), n_volumes, tr_s, seed, report)
-    console.print(f"[bold]{out}[/]: {n_written} volumes, TR {tr_s:g} s", highlight=False, soft_wrap=True)
+    console.print(styled((out, "bold"), f": {n_written} volumes, TR {tr_s:g} s"), soft_wrap=True)
 
 
 def parse_strength(text: str) -> tuple[float, float]:

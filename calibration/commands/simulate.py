@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from calibration.commands.options import Scheduler, ShowSettings, Workers, console, needs_calibration, progress
+from rtgod.console import styled
 
 
 def simulate(
@@ -44,4 +45,5 @@ def simulate(
         return
     with progress() as report:
         run_simulation(out, subject, n_workers, report, scheduler)
-    console.print(f"[bold]{out}[/]: subject {subject.subject}, seed {subject.seed}, network weights {subject.weights}")
+    made = f": subject {subject.subject}, seed {subject.seed}, network weights {subject.weights}"
+    console.print(styled((out, "bold"), made), soft_wrap=True)
