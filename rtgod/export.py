@@ -23,6 +23,7 @@ from rtgod.errors import InputError
 from rtgod.files import Closing, appearing_whole
 from rtgod.journal import read_journal
 from rtgod.messages import Answer, Block, Event, Message, Motion, NotReady, Ranking, Run, RunEnd, Volume
+from rtgod.text import file_stem
 
 _ANSWER_COLUMNS = (
     *("index", "kind", "reason", "detail", "top1", "n_volumes", "n_blocks", "block", "final"),
@@ -239,8 +240,9 @@ def _event_row(event: Event) -> tuple[Cell, ...]:
 
 
 def _file_name(run_id: str, taken: Iterable[str]) -> str:
-    """What a run's files are called: never hidden, never in another folder, never like another's."""
-    wanted = re.sub(r"[^\w.+~-]", "-", run_id, flags=re.ASCII).lstrip(".")[:_LONGEST_NAME] or "run"
+    """What a run's files are called: never hidden, an option or in another folder, never like another's."""
+    # Shortened first, as what is cut off may leave a point, or a device's name, at the end.
+    wanted = file_stem(re.sub(r"[^\w.+~-]", "-", run_id, flags=re.ASCII).lstrip("-.")[:_LONGEST_NAME])
     # Some file systems take capitals for small letters.
     known = {name.casefold() for name in taken}
     name, number = wanted, 1

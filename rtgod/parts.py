@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Self
 
 from rich.table import Table
-from rich.text import Text
 
-from rtgod.console import PlainConsole
+from rtgod.console import PlainConsole, styled
 from rtgod.errors import RtgodError
 from rtgod.events import read_table
 
@@ -123,7 +122,7 @@ def step(*arguments: str, beside: Sequence[Part] = ()) -> None:
 
 def heading(text: str) -> None:
     """Say which of the steps comes next."""
-    PlainConsole().rule(Text(text, "bold"), align="left")
+    PlainConsole().rule(styled((text, "bold")), align="left")
 
 
 def print_figures(title: str, figures: Mapping[str, object]) -> None:
@@ -132,7 +131,7 @@ def print_figures(title: str, figures: Mapping[str, object]) -> None:
     table.add_column("figure")
     table.add_column("value", justify="right")
     for name, value in figures.items():
-        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+        table.add_row(styled(name), f"{value:.4g}" if isinstance(value, float) else str(value))
     PlainConsole().print(table)
 
 

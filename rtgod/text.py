@@ -8,6 +8,11 @@ import unicodedata
 _ESCAPED = frozenset({"Cc", "Cs", "Zl", "Zp"})
 #: Unicode's Bidi_Control: marks, embeddings, overrides and isolates, which reorder what stands around them.
 _TURNS_ROUND = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+#: What a file's name cannot have on one system or another.
+_NO_FILE_NAME_HAS = frozenset('/\\:*?"<>|')
+_DEVICES = frozenset(
+    {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *(f"{p}{n}" for p in ("COM", "LPT") for n in "0123456789¹²³")}
+)
 
 
 def plain(text: object, at_most: int | None = None) -> str:
@@ -36,6 +41,26 @@ def plain(text: object, at_most: int | None = None) -> str:
 def plain_lines(text: object) -> str:
     """Write text as `plain` does, and keep its line breaks: for messages of several lines that rtgod wrote itself."""
     return "\n".join(map(plain, str(text).split("\n")))
+
+
+def file_stem(name: str) -> str:
+    """Make the beginning of a file's name from a name, which is left as it is where it can be.
+
+    Nothing takes such a file for an option, a hidden file, a device (Windows's CON, say) or one in another folder.
+
+    Parameters
+    ----------
+    name : str
+        Of a run, say. An ending, such as _bold.nii.gz, is to be added.
+
+    Returns
+    -------
+    str
+        Not empty. Two names can become one: whoever writes files of several compares, as many file systems do, without
+        regard to capitals.
+    """
+    stem = "".join("-" if c in _NO_FILE_NAME_HAS or plain(c) != c else c for c in name).lstrip("-. ").rstrip(". ")
+    return f"run{stem and '-'}{stem}" if not stem or stem.partition(".")[0].rstrip().upper() in _DEVICES else stem
 
 
 def _shown(character: str) -> str:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from rtgod.errors import InputError
 from rtgod.files import Closing
 from rtgod.messages import AGAIN
+from rtgod.text import file_stem
 from stimulus.happened import Entry, Happened
 from stimulus.schedule import Schedule
 from stimulus.schedule_files import EVENTS_SUFFIX, RESULT_COLUMNS, write_events
@@ -105,7 +106,7 @@ class RunRecord(Closing):
             file.close()
 
     def _path(self, ending: str) -> Path:
-        return self._folder / f"{self.name}{ending}"
+        return self._folder / f"{file_stem(self.name)}{ending}"
 
     def _is_over(self, plan: str, now_utc_s: float, duration_s: float) -> bool:
         """Take in a log that is there; whether its run is over, so that the next must have another name."""

@@ -179,7 +179,9 @@ def test_a_session_without_runs_has_only_its_events(tmp_path):
 @settings(deadline=None)
 @given(
     ids=st.lists(
-        st.text(min_size=1, max_size=8) | st.sampled_from(["../x", "A", "a", "client", "CON", "x" * 300]), max_size=4
+        st.text(min_size=1, max_size=8)
+        | st.sampled_from(["../x", "..", "-rf", "--", ".hidden", "A", "a", "client", "CON", "nul", "x" * 300]),
+        max_size=4,
     )
 )
 def test_no_run_s_name_leads_out_of_the_folder_or_onto_another_s_files(tmp_path_factory, ids):
@@ -192,6 +194,7 @@ def test_no_run_s_name_leads_out_of_the_folder_or_onto_another_s_files(tmp_path_
     assert sorted(json.loads(path.read_text())["RunId"] for path in sidecars) == sorted(ids)
     files = [path.name.casefold() for path in (folder / "deeper" / "out").iterdir()]
     assert len(set(files)) == len(files) == 1 + 4 * len(ids)
+    assert not [file for file in files if file[0] in "-."], "neither an option nor hidden"
 
 
 @settings(deadline=None)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtgod.text import plain, plain_lines
+from rtgod.text import file_stem, plain, plain_lines
 
 #: Text as it may come from a file name, a header or a message: any code point, halves of surrogate pairs too.
 any_text = st.text(st.characters(), max_size=60)
@@ -55,3 +55,41 @@ def test_what_is_left_out_is_counted(text, at_most):
 @given(st.lists(any_text.map(lambda text: text.replace("\n", ""))))
 def test_lines_are_kept_where_they_are_ours(lines):
     assert plain_lines("\n".join(lines)) == "\n".join(map(plain, lines))
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("sub-01_task-perception_run-01", "sub-01_task-perception_run-01"),
+        ("装置 01~2", "装置 01~2"),
+        ("-rf", "rf"),
+        ("--", "run"),
+        ("..", "run"),
+        ("", "run"),
+        (" . ", "run"),
+        (".hidden", "hidden"),
+        ("-.-x", "x"),
+        ("a/../b", "a-..-b"),
+        ("/etc/passwd", "etc-passwd"),
+        ("CON", "run-CON"),
+        ("nul.txt", "run-nul.txt"),
+        ("com1", "run-com1"),
+        ("console", "console"),
+        ("trailing. .", "trailing"),
+        ("C:x", "C-x"),
+        ("\x1b[31mred\n", "[31mred-"),
+        ("a\udc80b", "a-b"),
+    ],
+)
+def test_a_file_is_called_as_its_run_where_that_is_safe(name, stem):
+    assert file_stem(name) == stem
+
+
+@given(any_text)
+def test_no_file_is_taken_for_an_option_a_hidden_one_or_one_elsewhere(text):
+    stem = file_stem(text)
+    assert stem
+    assert stem[0] not in "-. "
+    assert stem[-1] not in ". "
+    assert not set(stem) & set('/\\:*?"<>|\0\n\x1b')
+    assert file_stem(stem) == stem, "a name that is safe is left as it is"
