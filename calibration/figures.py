@@ -16,6 +16,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 
 from rtgod.messages import Array, Float64Array, Motion
+from rtgod.text import figure_text, plain
 
 _T = TypeVar("_T")
 
@@ -140,7 +141,7 @@ def motion(
                         np.arange(len(theirs)) * tr_s, theirs, color="black", linewidth=0.9, linestyle=":", label=label
                     )
             _plain(axes)
-        grid[0, column].set_title(run_id.replace("_task", "\ntask"), fontsize=8)
+        grid[0, column].set_title(figure_text(plain(run_id).replace("_task", "\ntask")), fontsize=8)
         grid[1, column].set_xlabel("time (s)")
     grid[0, 0].set_ylabel("translation (mm)")
     grid[1, 0].set_ylabel("rotation (°)")
@@ -207,7 +208,7 @@ def homology(
     for column in np.flatnonzero(~np.isnan(accuracy).all(axis=0)):
         best = int(np.nanargmax(accuracy[:, column]))
         axes.add_patch(Rectangle((column - 0.46, best - 0.44), 0.92, 0.88, fill=False, color=ORANGE, linewidth=2))
-    axes.set_yticks(range(len(regions)), regions)
+    axes.set_yticks(range(len(regions)), [figure_text(region) for region in regions])
     _layer_ticks(axes, layers, 0.62)
     bar = figure.colorbar(image, ax=axes, pad=0.02)
     bar.outline.set_visible(False)
@@ -464,7 +465,8 @@ def _picture(axes: Axes, path: Path, caption: str, frame: str | None) -> None:
         axes.imshow(np.asarray(image.convert("RGB")))
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_xlabel("\n".join(textwrap.fill(line, 22) for line in caption.split("\n")), fontsize=6.5, linespacing=0.95)
+    wrapped = "\n".join(textwrap.fill(line, 22) for line in caption.split("\n"))
+    axes.set_xlabel(figure_text(wrapped), fontsize=6.5, linespacing=0.95)
     for spine in axes.spines.values():
         spine.set(color=frame, linewidth=4, visible=frame is not None)
 

@@ -34,7 +34,7 @@ from rtgod.messages import (
     address_of,
 )
 from rtgod.restarts import RestartNotice
-from rtgod.text import plain
+from rtgod.text import encodable, plain
 
 log = logging.getLogger(__name__)
 
@@ -351,6 +351,6 @@ def new_client_name(kind: str, name: str | None = None) -> str:
     """
     if name is None:
         name = f"{kind}-{os.getpid()}"
-    elif not name.strip() or len(name) > LONGEST_NAME:
+    elif not name.strip() or len(encodable(name)) > LONGEST_NAME:
         raise InputError(f"--name {plain(name, LONGEST_NAME)!r}: write 1 to {LONGEST_NAME} characters")
-    return f"{name}-{uuid.uuid4().hex[:_N_CHANCE]}"
+    return f"{encodable(name)}-{uuid.uuid4().hex[:_N_CHANCE]}"

@@ -43,6 +43,16 @@ def plain_lines(text: object) -> str:
     return "\n".join(map(plain, str(text).split("\n")))
 
 
+def figure_text(text: object) -> str:
+    """Write text as `plain_lines` does for a figure of matplotlib, which takes what is between two dollars for TeX."""
+    return plain_lines(text).replace("$", r"\$")
+
+
+def encodable(text: str) -> str:
+    """Write what UTF-8 cannot encode as escapes: a file's name in another encoding, or an option, may hold it."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def file_stem(name: str) -> str:
     """Make the beginning of a file's name from a name, which is left as it is where it can be.
 

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from rtgod.messages import Motion, NotReady, Ranking, Reason
+from rtgod.text import figure_text
 from stimulus.feedback import View
 from stimulus.paradigm import Script, Situation
 from stimulus.scene import Scene
@@ -113,7 +114,9 @@ def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> N
             if step.kind in TRIAL_KINDS and left == step.onset_s and left >= free_s:
                 label = readable(names.get(step.category, step.category)) or "free choice"
                 # Not in the layout: rows are as high whatever the labels.
-                axis.text(left, 0.62, label, fontsize=6, rotation=30, rotation_mode="anchor").set_in_layout(False)
+                axis.text(
+                    left, 0.62, figure_text(label), fontsize=6, rotation=30, rotation_mode="anchor"
+                ).set_in_layout(False)
                 free_s = left + _LABEL_S
         axis.set(xlim=(begin_s, begin_s + _ROW_S), ylim=(-0.5, 2.0), yticks=[])
         axis.spines[["left", "top", "right"]].set_visible(False)
@@ -129,7 +132,7 @@ def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> N
         frameon=False,
     )
     length = f"{schedule.duration_s / 60:.1f} min, {schedule.n_volumes} volumes of {schedule.tr_s:g} s"
-    figure.suptitle(f"{schedule.name}: {length}", fontsize=10)
+    figure.suptitle(figure_text(f"{schedule.name}: {length}"), fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 

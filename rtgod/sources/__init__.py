@@ -13,6 +13,7 @@ from typing import Protocol
 from rtgod.errors import InputError
 from rtgod.events import blocks_within, read_trials
 from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Float64Array, Run, Volume
+from rtgod.text import encodable
 
 
 class Source(Protocol):
@@ -121,7 +122,7 @@ def run_of(
     merge_gap_s : float
         Rows of the events table that are one trial; see `rtgod.events.read_trials`.
     run_id, subject, tr_s, shape, affine, n_volumes
-        As in `Run`.
+        As in `Run`; what UTF-8 cannot encode in the names, such as a file's of another encoding, is written as escapes.
 
     Raises
     ------
@@ -130,6 +131,6 @@ def run_of(
     """
     blocks = blocks_within(read_trials(events, merge_gap_s), n_volumes * tr_s, events) if events else ()
     try:
-        return Run(run_id, subject, tr_s, shape, affine, n_volumes, blocks)
+        return Run(encodable(run_id), encodable(subject), tr_s, shape, affine, n_volumes, blocks)
     except ValueError as error:
         raise InputError(f"{origin}: {error}.") from error

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from calibration.commands import calibrate as command
+from calibration.commands import options
 from calibration.inputs import find_inputs
 from calibration.plan import plan_calibration, print_plan
+from rtgod.console import PlainConsole
 from rtgod.errors import InputError
 from rtgod.settings import MotionSettings, PipelineSettings
+from rtgod.text import plain
 
 AFFINE = np.diag([3.0, 3, 3, 1])
 SHAPE = (6, 6, 6)
@@ -52,6 +55,15 @@ def published(tmp_path_factory, shared_data):
 def planned(published):
     """Inputs of the published training runs."""
     return find_inputs([published], "01", None, "V1 + FFA", None, None, None)
+
+
+@pytest.mark.parametrize("name", ["out [v2]", "a[/x]b", ":warning:", "\x1b[31mred"])
+def test_what_is_left_out_and_each_stage_are_named_as_they_are(capsys, monkeypatch, name):
+    monkeypatch.setattr(options, "console", PlainConsole(width=200))
+    options.say_missing([f"{name}: no mask"])
+    with options.progress() as report:
+        report(name, 1, 2)
+    assert capsys.readouterr().out.count(plain(name)) == 2
 
 
 def test_everything_of_the_published_training_is_there(planned):

@@ -3,8 +3,9 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.text import Text
 
-from rtgod.text import file_stem, plain, plain_lines
+from rtgod.text import encodable, figure_text, file_stem, plain, plain_lines
 
 #: Text as it may come from a file name, a header or a message: any code point, halves of surrogate pairs too.
 any_text = st.text(st.characters(), max_size=60)
@@ -93,3 +94,16 @@ def test_no_file_is_taken_for_an_option_a_hidden_one_or_one_elsewhere(text):
     assert stem[-1] not in ". "
     assert not set(stem) & set('/\\:*?"<>|\0\n\x1b')
     assert file_stem(stem) == stem, "a name that is safe is left as it is"
+
+
+@given(any_text)
+def test_what_is_encodable_stays_and_the_rest_is_written_out(text):
+    written = encodable(text)
+    written.encode()
+    assert written == text or "\\ud" in written
+
+
+@given(any_text | st.text("$\\\\x_{}^", max_size=12))
+def test_a_figure_shows_dollars_and_braces_as_they_are(text):
+    """By matplotlib's own reading of it, which its drawing begins with."""
+    assert Text()._preprocess_math(figure_text(text)) == (plain_lines(text), False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -41,6 +42,17 @@ class TestGoingOn:
             assert record.happened == Happened(RUN)
         for what in ("log", "flips", "shown"):
             assert (tmp_path / "a" / "b" / f"{RUN.name}_{what}.tsv").exists()
+
+    @pytest.mark.parametrize("name", ["-rf", ".hidden", "..", "[red]", "CON"])
+    def test_its_files_are_safe_to_list_and_to_remove(self, tmp_path, name):
+        run = replace(RUN, name=name)
+        with begun(tmp_path, run, until_place=3) as record:
+            assert record.name == name
+        names = [path.name for path in tmp_path.iterdir()]
+        assert len(names) == 3
+        assert not [name for name in names if name[0] in "-."]
+        with RunRecord(tmp_path, run, UTC_S + 2) as record:
+            assert record.happened.started_utc_s == UTC_S + 1, "it is gone on with"
 
     def test_what_happened_is_known_again(self, tmp_path):
         with begun(tmp_path, until_place=12) as record:

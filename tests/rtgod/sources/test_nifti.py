@@ -111,6 +111,19 @@ def test_other_names_are_kept_and_the_subject_is_unknown(tmp_path):
     assert (run.run_id, run.subject) == ("Localizer", "unknown")
 
 
+def test_a_name_that_is_no_utf_8_is_written_out(tmp_path):
+    """It goes onto the wire, into the journal and into tables."""
+    path = tmp_path / "sub-01_task-\udcff_bold.nii.gz"
+    try:
+        make_nifti(path)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    source = NiftiRun(path)
+    assert source.run.run_id == "sub-01_task-\\udcff"
+    assert source.acquisition()
+    assert NiftiRun(path, run_id="a\udcffb").run.run_id == "a\\udcffb"
+
+
 def test_the_nearest_and_most_specific_sidecar_wins(bids):
     root = bids.parents[3]
     sidecars = [
