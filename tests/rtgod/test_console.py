@@ -23,7 +23,7 @@ from rtgod.errors import InputError
 from rtgod.messages import Connected, Status
 from rtgod.text import plain
 from tests import small
-from tests.serving import running
+from tests.serving import PATIENCE_S, running
 
 LIKE_MARKUP = [
     "sub-01[rest]",
@@ -141,7 +141,7 @@ def test_an_error(monkeypatch, name):
     def fails(**_):
         raise InputError(f"{name}: cannot be read")
 
-    monkeypatch.setattr(cli, "make_app", lambda: fails)
+    monkeypatch.setattr(cli, "make_app", lambda _only: fails)
     with redirect_stderr(io.StringIO()) as err, pytest.raises(SystemExit):
         cli.main()
     assert is_shown(f"rtgod: {name}: cannot be read", err.getvalue())
@@ -150,7 +150,7 @@ def test_an_error(monkeypatch, name):
 def test_a_terminal_that_lacks_a_letter_shows_its_code(monkeypatch):
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", out)
-    monkeypatch.setattr(cli, "make_app", lambda: lambda **_: print("画 é"))
+    monkeypatch.setattr(cli, "make_app", lambda _only: lambda **_: print("画 é"))
     cli.main()
     out.flush()
     assert out.buffer.getvalue() == b"\\u753b \\xe9\n"
@@ -172,7 +172,7 @@ def test_a_run_s_name_from_the_server_to_its_files(monkeypatch, tmp_path, name):
     with running(folder) as server, Sender(server.ingest, name=name) as sender:
         sender.send(small.run(name))
         sender.send(small.volume(0, name))
-        said = ran(["status", "--from", server.publish])
+        said = ran(["status", "--from", server.publish, "--wait", PATIENCE_S])
         assert is_shown(f"{name}-", said), "the client"
         assert re.search(f"^run +{re.escape(plain(name))} *$", said, re.MULTILINE)
     assert is_shown(name, ran(["journal", "ls", folder]))
@@ -191,7 +191,7 @@ def test_where_the_server_is_and_its_journal(monkeypatch, tmp_path, folder):
     monkeypatch.setattr(commands, "console", console)
     with running(tmp_path) as server:
         path = Path(folder) / "a.rtgod"
-        commands._announce(server.server, path, None)
+        commands._announce(server.server, path, None, supervised=False)
         said = console.file.getvalue()
     assert is_shown(f"rankings from {server.publish}, journal {path}", said)
     assert said.count("\n") == 1, "on one line, to copy"
