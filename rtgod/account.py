@@ -96,12 +96,15 @@ class Account:
     n_events : int
     ended : bool
         Whether the session's end is the last that it holds.
+    current : str
+        The run that was received last; empty if none was.
     """
 
     runs: dict[str, RunAccount] = field(default_factory=dict)
     n_starts: int = 0
     n_events: int = 0
     ended: bool = False
+    current: str = ""
 
     @property
     def problems(self) -> list[str]:
@@ -156,6 +159,7 @@ def account(headers: Iterable[bytes]) -> Account:
             case "event" | "session-end":
                 run.settle()
                 found.n_events += line.type == "event"
+    found.current = run.run_id
     return found
 
 

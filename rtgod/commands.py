@@ -67,6 +67,9 @@ def serve(
     ready_file: Annotated[
         Path | None, typer.Option(help="JSON file to write when ready: endpoints, the journal's path, the process.")
     ] = None,
+    blinded: Annotated[
+        bool, typer.Option("--blinded", help="Log no ranking, whatever is logged: for who must not know how it goes.")
+    ] = False,
     runs: Annotated[int | None, typer.Option(min=1, help="Stop after so many runs; default when interrupted.")] = None,
     log: Annotated[Path | None, typer.Option(help="File to add a line of JSON to for all that happens.")] = None,
     supervise: Annotated[
@@ -86,11 +89,12 @@ def serve(
     if supervise:
         raise typer.Exit(_supervise(context))
     from rtgod.bundle import DecoderBundle
-    from rtgod.journal import JournalWriter, check_bundle, read_journal, unfinished
+    from rtgod.journal import JournalWriter, check_bundle, unfinished
     from rtgod.keys import read_server_keys
     from rtgod.logs import log_to
+    from rtgod.resumption import go_on
     from rtgod.server import Server
-    from rtgod.session import Session, resume
+    from rtgod.session import Session
     from rtgod.settings import PipelineSettings
     from rtgod.supervision import wait_for_go
     from rtgod.warmup import warm_up
@@ -120,17 +124,17 @@ def serve(
         if log:
             stack.enter_context(log_to(log))
         if path:
-            writer = stack.enter_context(JournalWriter.resume(path))
-            resumed = resume(read_journal(path), session)
+            resumed, trusted_bytes = go_on(path, session)
+            writer = stack.enter_context(JournalWriter.resume(path, trusted_bytes))
             _say(f"going on with {path}: {session.n_runs_ended} runs ended")
-            server = stack.enter_context(Server(session, writer, ingest, publish, resumed, known))
+            server = stack.enter_context(Server(session, writer, ingest, publish, resumed, known, blinded))
         else:
             path = journal / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.rtgod"
             writer = stack.enter_context(JournalWriter(path))
             try:
-                server = stack.enter_context(Server(session, writer, ingest, publish, keys=known))
+                server = stack.enter_context(Server(session, writer, ingest, publish, keys=known, blinded=blinded))
             except ServerError:
-                path.unlink()  # nothing was received: an empty journal would only puzzle
+                writer.discard()
                 raise
         _announce(server, path, ready_file, supervised=supervised)
         server.serve(stop)

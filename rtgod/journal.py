@@ -16,6 +16,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
@@ -52,6 +53,26 @@ _LONGEST_END = 512
 _NOT_KNOWN = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a journal, and how one knows that it is still the same journal up to there.
+
+    Attributes
+    ----------
+    n_bytes : int
+        Up to the end of a record.
+    first, last : str
+        Heads of the journal's first record and of the one that ends there, in hexadecimal; with their checksums.
+    last_bytes : int
+        Length of the record that ends there.
+    """
+
+    n_bytes: int
+    first: str
+    last: str
+    last_bytes: int
+
+
 class JournalWriter(Closing):
     """Appends messages to a journal file, which no other process can write to meanwhile.
 
@@ -81,6 +102,8 @@ class JournalWriter(Closing):
             # Nothing behind these bytes is trusted: the records after them are kept here, too, and written again.
             self._flushed = 0 if new else end_of_records(path, trusted_bytes)
             self._unflushed = [MAGIC] if new else []
+            self._first = b"" if new else _first_head(path)
+            self._newest: tuple[bytes, int] | None = None
             self._torn = True
             self.flush()
             if new:
@@ -124,6 +147,8 @@ class JournalWriter(Closing):
         with self._changing():
             _write_all(self._file, record)
             self._unflushed.append(record)
+        self._newest = record[: _HEAD.size], len(record)
+        self._first = self._first or self._newest[0]
 
     def keep(self, message: Message) -> None:
         """Write one message, and wait until it, and all before it, is on the disk.
@@ -158,6 +183,13 @@ class JournalWriter(Closing):
     def n_bytes(self) -> int:
         """Length of all records so far, and of what stands before them."""
         return self._flushed + sum(map(len, self._unflushed))
+
+    def mark(self) -> Mark | None:
+        """Where the journal ends now; None before a record was written here."""
+        if self._newest is None:
+            return None
+        head, length = self._newest
+        return Mark(self.n_bytes, self._first.hex(), head.hex(), length)
 
     def check_place(self) -> None:
         """See to it that what is written here is found under the journal's name.
@@ -218,6 +250,11 @@ class JournalWriter(Closing):
                 self._bring_back()
             finally:
                 self._file.close()
+
+    def discard(self) -> None:
+        """Close, and remove the file: nothing was received, and an empty journal would only puzzle."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
 
     def _bring_back(self) -> None:
         """Write what was acknowledged to a file of the journal's name, or near it, if it would be gone otherwise."""
@@ -435,6 +472,25 @@ def read_journal(
         yield message
 
 
+def holds(path: Path, mark: Mark) -> bool:
+    """Whether a journal is the one that a mark was made in, up to the mark, as far as can be told quickly.
+
+    Raises
+    ------
+    JournalError
+        As `read_headers` does.
+    """
+    with _reading(path) as (file, size):
+        start = mark.n_bytes - mark.last_bytes
+        if not len(MAGIC) <= start or mark.n_bytes > size or _first_head(path).hex() != mark.first:
+            return False
+        file.seek(start)
+        if file.read(_HEAD.size).hex() != mark.last:
+            return False
+        file.seek(start)
+        return _read_record(file, size) is not None and file.tell() == mark.n_bytes
+
+
 def end_of_records(path: Path, start: int = len(MAGIC)) -> int:
     """Bytes up to the end of the last whole record; from `start`, where a record begins, all checksums are compared.
 
@@ -462,17 +518,6 @@ def read_headers(path: Path) -> Iterator[bytes]:
             n_frames, length = _FIRST_FRAME.unpack(file.read(_FIRST_FRAME.size).ljust(_FIRST_FRAME.size, b"\0"))
             file.seek(4 * (n_frames - 1), os.SEEK_CUR)
             yield file.read(min(length, size - file.tell()))
-
-
-def n_starts(path: Path) -> int:
-    """How often a server has begun on a journal.
-
-    Raises
-    ------
-    JournalError
-        As `read_headers` does.
-    """
-    return sum(header.startswith(_HELLO) for header in read_headers(path))
 
 
 def _read_records(path: Path, start: int) -> Iterator[tuple[bytes, int]]:
@@ -582,6 +627,11 @@ def _end_at(file: BinaryIO, size: int) -> SessionEnd | None:
         return None
     message = _message_of(body)
     return message if isinstance(message, SessionEnd) else None
+
+
+def _first_head(path: Path) -> bytes:
+    with _reading(path) as (file, _):
+        return file.read(_HEAD.size)
 
 
 def _ends(file: BinaryIO, size: int) -> tuple[Message | None, Message | None]:

@@ -35,6 +35,11 @@ class Record:
         """Room on the journal's disk."""
         return self._journal.free_bytes()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something that was answered is not in the journal yet."""
+        return bool(self._waiting)
+
     def look(self) -> None:
         """See whether the journal is where it should be, so that the status tells it before a volume is deferred."""
         try:

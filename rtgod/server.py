@@ -18,9 +18,9 @@ import zmq
 from rtgod import wire
 from rtgod.attendance import Attendance
 from rtgod.curve import Gatekeeper, is_loopback, needs_ipv6
-from rtgod.errors import RefusedError, ServerError, WireError
+from rtgod.errors import CheckpointError, RefusedError, ServerError, WireError
 from rtgod.files import Closing
-from rtgod.journal import JournalWriter, n_starts, next_start
+from rtgod.journal import JournalWriter, next_start
 from rtgod.keys import ServerKeys
 from rtgod.messages import (
     Acknowledged,
@@ -42,6 +42,7 @@ from rtgod.messages import (
 from rtgod.publisher import Publisher
 from rtgod.record import Record
 from rtgod.refusals import LONGEST_REASON, Refusals
+from rtgod.resumption import checkpoint_of, save_checkpoint
 from rtgod.session import Incoming, Resumed, Session
 from rtgod.text import plain
 
@@ -52,6 +53,8 @@ _HEARTBEAT_S = 1.0
 _ALIVE_TR, _ALIVE_S = 5, 10.0
 #: What takes longer than this is told to the operator: to begin a run, seconds, and a volume's answer, in TRs.
 _SLOW_RUN_S, _SLOW_VOLUME_TR = 1.0, 0.5
+#: A checkpoint is written when nothing is to be done and so many messages were taken since the last, or after so many.
+_CHECKPOINT_IDLE, _CHECKPOINT_BUSY = 32, 512
 #: Kind of the event with which a display says that its feedback is sealed: then nothing here tells a ranking either.
 COMMITMENT = "commitment"
 #: Messages that wait for each peer: in, and out. Then it is the peer who waits, or who misses some.
@@ -114,7 +117,7 @@ class Server(Closing):
         self._record = Record(journal)
         self._hello = dataclasses.replace(
             session.hello(),
-            n_starts=1 + n_starts(journal.path),
+            n_starts=1 + (resumed.n_starts if resumed else 0),
             start=next_start(journal.path.parent),
             began_utc_s=time.time(),
         )
@@ -135,6 +138,9 @@ class Server(Closing):
         self._source: bytes | None = None
         self._source_heard_s = time.monotonic()
         self._slow_run = ""
+        self._journal = journal
+        self._n_since_checkpoint = _CHECKPOINT_IDLE if resumed else 0
+        self._checkpoint_problem = ""
         self._last_answer = resumed.last if resumed else None
         self._unrecorded = resumed.unrecorded if resumed else []
         self._next_heartbeat_s = 0.0
@@ -162,6 +168,8 @@ class Server(Closing):
             if self._ingest in ready:
                 identity, *frames = self._ingest.recv_multipart(copy=False)
                 self._receive(identity.bytes, frames)
+            if self._n_since_checkpoint >= (_CHECKPOINT_BUSY if ready else _CHECKPOINT_IDLE):
+                self._write_checkpoint()
             if time.monotonic() >= self._next_heartbeat_s:
                 self._beat()
         self._end()
@@ -226,6 +234,7 @@ class Server(Closing):
             return
         self._reply(identity, Acknowledged(name, index, taken_as=taken_as))
         journal_s = time.perf_counter() - arrived_s - receive_s
+        self._n_since_checkpoint += 1
         self._hear(identity, message)
         if isinstance(message, Run):
             self._note_beginning(message, receive_s)
@@ -333,11 +342,25 @@ class Server(Closing):
         self._send(dataclasses.replace(status, notice=self._notice(), n_refused=self._refusals.n))
         self._next_heartbeat_s = time.monotonic() + _HEARTBEAT_S
 
+    def _write_checkpoint(self) -> None:
+        """Write down where the session is, so that a server that takes over is soon there."""
+        if self._record.is_behind:
+            return  # what is not in the journal yet would be missing after it
+        self._n_since_checkpoint = 0
+        try:
+            save_checkpoint(self._journal, self._session, self._last_answer, self._hello.n_starts)
+            self._checkpoint_problem = ""
+        except CheckpointError as error:
+            if not self._checkpoint_problem:
+                log.warning("a restart would take longer: %s", error)
+            self._checkpoint_problem = str(error)
+
     def _end(self) -> None:
         """Tell everybody, and the journal, that this was no crash."""
         end = SessionEnd(time.time(), self._hello.start)
         if self._record.keep(end):
             self._send(end)
+            checkpoint_of(self._journal.path).unlink(missing_ok=True)
         else:
             log.error("the journal's end could not be written: %s", self._record.problem)
         self._publisher.drain(_HEARTBEAT_S)

@@ -8,22 +8,39 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Collection, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple, cast
 
+import msgspec
 import numpy as np
 
-from rtgod import __version__
+from rtgod import __version__, wire
 from rtgod.alignment import Reference, check_reference, check_run
 from rtgod.bundle import DecoderBundle
 from rtgod.decoding import Decoder
-from rtgod.errors import InputError, RefusedError
+from rtgod.errors import CheckpointError, InputError, RefusedError, WireError
 from rtgod.matching import CategoryIndex
-from rtgod.messages import AGAIN, Answer, Event, Hello, Message, NotReady, Pattern, Ranking, Reason, Run, RunEnd, Volume
+from rtgod.messages import (
+    AGAIN,
+    Answer,
+    Event,
+    Float32Array,
+    Hello,
+    Message,
+    NotReady,
+    Pattern,
+    Ranking,
+    Reason,
+    Run,
+    RunEnd,
+    Volume,
+)
 from rtgod.pipeline import Pipeline
 from rtgod.preprocessing import Noise
 from rtgod.settings import PipelineSettings
+from rtgod.state import State
 from rtgod.window import Repeats
 
 log = logging.getLogger(__name__)
@@ -51,6 +68,8 @@ class Acquisition:
     expected : int
         The volume that comes next if none is lost.
     ended : bool
+    template : ndarray of shape (x, y, z), float32, or None
+        The run's own, where there is no bundle; None before a volume could be used.
     """
 
     run: Run
@@ -58,6 +77,7 @@ class Acquisition:
     seen: set[int] = field(default_factory=set)
     expected: int = 0
     ended: bool = False
+    template: Float32Array | None = None
 
 
 class Session:
@@ -302,7 +322,8 @@ class Session:
         """Whatever goes wrong with a volume that is on the disk is its answer: the next may be better."""
         try:
             if current.pipeline is None:
-                current.pipeline = self._align_to(current.run, volume)
+                current.template = _template_of(volume)
+                current.pipeline = self._align_to(current.template, current.run)
             return current.pipeline.step(volume, rank=rank)
         except InputError as error:
             return NotReady(volume.run_id, volume.index, Reason.BAD_VOLUME, str(error)), None
@@ -311,20 +332,138 @@ class Session:
             why = f"{type(error).__name__}: {error}"
             return NotReady(volume.run_id, volume.index, Reason.BAD_VOLUME, why), None
 
-    def _align_to(self, run: Run, volume: Volume) -> Pipeline:
-        """The pipeline of a server without a bundle, with this volume as its template."""
-        if not np.isfinite(volume.data).all():
-            raise InputError("the first volume, to which the others would be aligned, is not finite")
-        template = volume.data.astype(np.float32)
+    def _align_to(self, template: Float32Array, run: Run) -> Pipeline:
+        """The pipeline of a server without a bundle."""
         reference = Reference(template, run.affine, np.empty((0, 3), np.int32))
         try:
             return Pipeline(reference, Noise(), None, None, (), run, self._settings, Repeats())
         except ValueError as error:  # too few slices, or no contrast along one direction: LinAlgError
             raise InputError(f"the others cannot be aligned to the first volume ({error})") from error
 
+    @property
+    def keeps_evidence(self) -> bool:
+        """Whether what one run showed counts in the next."""
+        return self._settings.window.mode == "repeats"
+
+    def state(self) -> State:
+        """All that the messages so far have changed; arrays are those in use, not copies."""
+        return {
+            "settings": self._settings.model_dump(mode="json"),
+            "bundle_id": self.bundle.bundle_id if self.bundle else None,
+            "acquisitions": [self._state_of(acquisition) for acquisition in self._acquisitions.values()],
+            "current": self.run.run_id if self.run else None,
+            "set_aside": list(self._set_aside),
+            "events": {client: ranges_of(numbers) for client, numbers in self._events.items()},
+            "repeats": self._repeats.state(),
+        }
+
+    def _state_of(self, acquisition: Acquisition) -> State:
+        run, goes_on = acquisition.run, acquisition.pipeline is not None or acquisition is self._current
+        # Of one that is over, only its name and its volumes are asked for.
+        header = bytes(wire.to_frames(run if goes_on else dataclasses.replace(run, blocks=()))[0]).decode()
+        return {
+            "run": header,
+            "seen": ranges_of(acquisition.seen),
+            "expected": acquisition.expected,
+            "ended": acquisition.ended,
+            "template": acquisition.template if acquisition.pipeline else None,
+            "pipeline": acquisition.pipeline.state() if acquisition.pipeline else None,
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from where another session with the same bundle and settings was.
+
+        Raises
+        ------
+        CheckpointError
+            If the state is not one of such a session; then nothing has changed here.
+        """
+        try:
+            told = msgspec.convert(state, _SessionState)
+            runs = [(of, _run_of(of.run)) for of in told.acquisitions]
+        except (msgspec.ValidationError, WireError) as error:
+            raise CheckpointError(f"this is no session's state ({error})") from error
+        here = self._settings.model_dump(mode="json"), self.bundle.bundle_id if self.bundle else None
+        if (told.settings, told.bundle_id) != here:
+            raise CheckpointError("the session had another bundle, or other settings")
+        repeats = Repeats()
+        repeats.restore(told.repeats)
+        acquisitions = {}
+        for of, run in runs:
+            pipeline = None if of.pipeline is None else self._pipeline_of(run, of.template, repeats)
+            if pipeline is not None:
+                pipeline.restore(of.pipeline)
+            seen = set(numbers_in(of.seen))
+            acquisitions[run.run_id] = Acquisition(run, pipeline, seen, of.expected, of.ended, of.template)
+        if {told.current, *told.set_aside} - acquisitions.keys() - {None}:
+            raise CheckpointError("a run that goes on is not among the session's")
+        self._repeats, self._acquisitions = repeats, acquisitions
+        self._names = {of.run.acquisition: name for name, of in acquisitions.items() if of.run.acquisition}
+        self._events = {client: set(numbers_in(ranges)) for client, ranges in told.events.items()}
+        self._current = None if told.current is None else acquisitions[told.current]
+        self._set_aside, self._prepared = list(told.set_aside), None
+
+    def _pipeline_of(self, run: Run, template: Float32Array | None, repeats: Repeats) -> Pipeline:
+        try:
+            if self.bundle and self._engine:
+                return self.bundle.pipeline(run, *self._engine, repeats)
+            if template is None or template.shape != run.shape:
+                raise CheckpointError("a run without its template")
+            return self._align_to(template, run)
+        except InputError as error:
+            raise CheckpointError(f"run {run.run_id}: {error}") from error
+
     @staticmethod
     def _lost(run_id: str, index: int) -> NotReady:
         return NotReady(run_id, index, Reason.LOST_VOLUME, "it never arrived")
+
+
+class _AcquisitionState(msgspec.Struct):
+    run: str
+    seen: list[list[int]]
+    expected: int
+    ended: bool
+    template: Any
+    pipeline: Any
+
+
+class _SessionState(msgspec.Struct):
+    settings: dict[str, Any]
+    bundle_id: str | None
+    acquisitions: list[_AcquisitionState]
+    current: str | None
+    set_aside: list[str]
+    events: dict[str, list[list[int]]]
+    repeats: Any
+
+
+def _run_of(header: str) -> Run:
+    run = wire.from_journal([header.encode()])
+    if not isinstance(run, Run):
+        raise WireError(f"a {type(run).__name__} where a run is needed")
+    return run
+
+
+def ranges_of(numbers: Set[int]) -> list[State]:
+    """Numbers as ranges, each [first, one after its last]: they are few where numbers follow each other."""
+    ranges: list[list[int]] = []
+    for number in sorted(numbers):
+        if ranges and ranges[-1][1] == number:
+            ranges[-1][1] = number + 1
+        else:
+            ranges.append([number, number + 1])
+    return cast("list[State]", ranges)
+
+
+def numbers_in(ranges: Iterable[Sequence[int]]) -> Iterator[int]:
+    """The numbers of `ranges_of`."""
+    return chain.from_iterable(range(first, stop) for first, stop in ranges)
+
+
+def _template_of(volume: Volume) -> Float32Array:
+    if not np.isfinite(volume.data).all():
+        raise InputError("the first volume, to which the others would be aligned, is not finite")
+    return volume.data.astype(np.float32)
 
 
 def replay(messages: Iterator[Message], session: Session) -> Iterator[Answer]:
@@ -344,10 +483,13 @@ class Resumed(NamedTuple):
         The last answer of the current run that is recorded.
     unrecorded : list of tuple of Answer and Pattern or None
         What the server would have answered next.
+    n_starts : int
+        How often a server has begun on the journal.
     """
 
     last: Answer | None
     unrecorded: list[tuple[Answer, Pattern | None]]
+    n_starts: int = 0
 
 
 def resume(
@@ -356,6 +498,7 @@ def resume(
     *,
     over: Collection[str] = (),
     last: Answer | None = None,
+    n_starts: int = 0,
 ) -> Resumed:
     """Bring a session to where a journal ends. What was answered is not ranked again.
 
@@ -369,9 +512,18 @@ def resume(
         Runs that nothing will be asked of any more: their volumes are only noted.
     last : Answer or None
         The last answer before `messages`, of the current run.
+    n_starts : int
+        How often a server had begun on the journal before `messages`.
     """
+
+    def counted() -> Iterator[Message]:
+        nonlocal n_starts
+        for message in messages:
+            n_starts += isinstance(message, Hello)
+            yield message
+
     unrecorded: list[tuple[Answer, Pattern | None]] = []
-    for message, recorded in _takeable(messages, session):
+    for message, recorded in _takeable(counted(), session):
         if isinstance(message, Run):
             last = None
         if isinstance(message, Volume) and message.run_id in over:
@@ -382,7 +534,7 @@ def resume(
         answers = session.take(message, rank=not answered)
         unrecorded += [(answer, pattern) for answer, pattern in answers if (answer.run_id, answer.index) not in known]
         last = recorded[-1] if recorded else last
-    return Resumed(last, unrecorded)
+    return Resumed(last, unrecorded, n_starts)
 
 
 def without_timing(answer: Answer) -> Answer:

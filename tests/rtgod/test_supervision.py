@@ -15,10 +15,11 @@ import pytest
 import typer
 
 from benchmarks.soak import differences, run_files, undisturbed, until
+from rtgod.account import account
 from rtgod.client import Sender, Subscriber
 from rtgod.commands import arguments_of
 from rtgod.errors import JournalError, ServerError
-from rtgod.journal import JournalWriter, check_bundle, n_starts, read_journal
+from rtgod.journal import JournalWriter, check_bundle, read_headers, read_journal
 from rtgod.messages import Hello, SessionEnd, Status, Volume
 from rtgod.supervision import Supervisor
 from tests import small
@@ -249,7 +250,7 @@ def test_a_session_in_which_the_server_dies_is_as_one_in_which_it_does_not(tmp_p
         path.unlink()
     assert differences(journal.parent, undisturbed([run])) == {"lost": 0, "duplicated": 0, "different_rankings": 0}
     assert isinstance(list(read_journal(journal))[-1], SessionEnd)
-    assert n_starts(journal) == 3
+    assert account(read_headers(journal)).n_starts == 3
     assert max(restarts_s) < RESTART_S
     assert server.said.count("is ready again") == 2
     assert "Traceback" not in server.said

@@ -1,0 +1,65 @@
+"""How soon a server is ready again after a long session, and whether it then answers as if it had not died."""
+
+from __future__ import annotations
+
+import time
+from itertools import zip_longest
+from pathlib import Path
+
+from benchmarks import soak
+from rtgod.client import Sender
+from rtgod.journal import journals, read_journal
+from rtgod.messages import NotReady, Ranking, Run, Volume
+from rtgod.session import Session, replay
+from tests import small
+
+#: Volumes that are sent after the restart.
+N_AFTER = 20
+#: Runs of a session: the last is the longest, and is the one that goes on.
+SHARES = (0.1, 0.1, 0.8)
+
+
+def restarted(folder: Path, n_volumes: int) -> dict[str, float]:
+    """Kill a server after so many volumes, start it again, send some more, and compare with the whole journal's replay.
+
+    Parameters
+    ----------
+    folder : Path
+    n_volumes : int
+        In three runs, of which the last goes on.
+    """
+    volumes = [small.volume(index) for index in range(12)]
+
+    def send(sender: Sender, run: Run, first: int, stop: int) -> None:
+        for index in range(first, stop):
+            sender.send(Volume(run.run_id, index, index * small.TR_S, volumes[index % len(volumes)].data))
+
+    lengths = [max(1, int(share * n_volumes)) for share in SHARES]
+    runs = [small.run(f"run-{n}", n_volumes=None, blocks=(), acquisition=f"{n}") for n in range(len(lengths))]
+    with soak.serving(folder) as (server, where):
+        with Sender(where.ingest, patience_s=soak.WAIT_S) as sender:
+            for run, length in zip(runs, lengths, strict=True):
+                sender.send(run)
+                send(sender, run, 0, length)
+        ready = folder / "ready.json"
+        ready.unlink()
+        server.kill()
+        started_s = time.monotonic()
+        server.start()
+        soak.until(ready.exists, "server that was started again")
+        restart_s = time.monotonic() - started_s
+        with Sender(where.ingest, patience_s=soak.WAIT_S) as sender:
+            sender.send(runs[-1])
+            send(sender, runs[-1], lengths[-1], lengths[-1] + N_AFTER)
+        crashed = server.stop()
+    (journal,) = journals(folder / "journal")
+    recorded = [answer for answer in read_journal(journal) if isinstance(answer, Ranking | NotReady)]
+    replayed = replay(read_journal(journal), Session(small.bundle()))
+    pairs = list(zip_longest(map(soak.content, recorded), map(soak.content, replayed)))
+    return {
+        "restart_volumes": sum(lengths),
+        f"restart_s_after_{sum(lengths)}": restart_s,
+        "restart_lost": sum(lengths) + N_AFTER - len(recorded),
+        "restart_different": sum(a != b for a, b in pairs),
+        "restart_crashes": crashed,
+    }
