@@ -89,7 +89,7 @@ def serve(
     if supervise:
         raise typer.Exit(_supervise(context))
     from rtgod.bundle import DecoderBundle
-    from rtgod.journal import JournalWriter, check_bundle, unfinished
+    from rtgod.journal import JournalWriter, Sessions, check_bundle
     from rtgod.keys import read_server_keys
     from rtgod.logs import log_to
     from rtgod.resumption import go_on
@@ -118,7 +118,9 @@ def serve(
     bundle_id = session.hello().bundle_id
     if resume_path:
         check_bundle(resume_path, bundle_id)
-    path = resume_path or (None if new else unfinished(journal, bundle_id))
+    sessions = Sessions(journal)
+    path = resume_path or (None if new else sessions.unfinished(bundle_id))
+    start = sessions.next_start
     with ExitStack() as stack:
         stop = stack.enter_context(_StopFlag(session, runs))
         if log:
@@ -127,12 +129,12 @@ def serve(
             resumed, trusted_bytes = go_on(path, session)
             writer = stack.enter_context(JournalWriter.resume(path, trusted_bytes))
             _say(f"going on with {path}: {session.n_runs_ended} runs ended")
-            server = stack.enter_context(Server(session, writer, ingest, publish, resumed, known, blinded))
+            server = stack.enter_context(Server(session, writer, ingest, publish, resumed, known, blinded, start))
         else:
             path = journal / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.rtgod"
             writer = stack.enter_context(JournalWriter(path))
             try:
-                server = stack.enter_context(Server(session, writer, ingest, publish, keys=known, blinded=blinded))
+                server = stack.enter_context(Server(session, writer, ingest, publish, None, known, blinded, start))
             except ServerError:
                 writer.discard()
                 raise

@@ -21,8 +21,6 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
-import msgspec
-
 from rtgod import wire
 from rtgod.errors import JournalError, WireError
 from rtgod.files import Closing
@@ -326,6 +324,35 @@ class _Session(NamedTuple):
         return self.order[0] < other.order[0] and self.order[1] < other.order[1]
 
 
+class Sessions:
+    """The sessions of a folder, as their journals tell of them, without reading most of each.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    JournalError
+        If the folder cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._sessions = _sessions(folder)
+
+    @property
+    def next_start(self) -> int:
+        """The number of the next start of a server there: one more than the last that the journals know."""
+        return 1 + max((session.order[0] for session in self._sessions), default=0)
+
+    def unfinished(self, bundle_id: str | None) -> Path | None:
+        """The journal that a server is to go on with; see `unfinished`."""
+        sessions = [session for session in self._sessions if session.bundle_id == bundle_id]
+        ended = [session for session in sessions if session.has_ended]
+        left = [one for one in sessions if not one.has_ended and not any(map(one.is_older_than, ended))]
+        return max(left, key=lambda one: (one.order, one.changed_ns)).path if left else None
+
+
 def unfinished(folder: Path, bundle_id: str | None) -> Path | None:
     """The journal of a folder that a server is to go on with: the newest that did not end; None if there is none.
 
@@ -342,21 +369,7 @@ def unfinished(folder: Path, bundle_id: str | None) -> Path | None:
     JournalError
         If the folder cannot be read.
     """
-    sessions = [session for session in _sessions(folder) if session.bundle_id == bundle_id]
-    ended = [session for session in sessions if session.has_ended]
-    left = [one for one in sessions if not one.has_ended and not any(map(one.is_older_than, ended))]
-    return max(left, key=lambda one: (one.order, one.changed_ns)).path if left else None
-
-
-def next_start(folder: Path) -> int:
-    """The number of the next start of a server in a folder: one more than the last that its journals know.
-
-    Raises
-    ------
-    JournalError
-        If the folder cannot be read.
-    """
-    return 1 + max((session.order[0] for session in _sessions(folder)), default=0)
+    return Sessions(folder).unfinished(bundle_id)
 
 
 def _sessions(folder: Path) -> list[_Session]:
@@ -378,34 +391,22 @@ def _session(path: Path) -> _Session | None:
     changed_ns = path.stat().st_mtime_ns
     with _reading(path) as (file, size):
         end = _end_at(file, size)
+        newest_start = last = len(MAGIC)
         if end is None:
-            first, last = _ends(file, size)
-            end = last if isinstance(last, SessionEnd) else None
-        else:
-            file.seek(len(MAGIC))
-            body = _read_record(file, size)
-            first = None if body is None else _message_of(body)
+            for start in _starts(file, size):
+                last = start
+                # A hello is one frame: its header follows the length of it.
+                if file.read(_FIRST_FRAME.size + len(_HELLO)).endswith(_HELLO):
+                    newest_start = start
+        first, ended = (_message_at(file, size, start) for start in (len(MAGIC), last))
+        began = first if newest_start == len(MAGIC) else _message_at(file, size, newest_start)
     if not isinstance(first, Hello):
         return None
+    end = end or (ended if isinstance(ended, SessionEnd) else None)
     if end is not None:
         return _Session(path, first.bundle_id, (end.start, end.utc_s), has_ended=True, changed_ns=changed_ns)
-    start, began_utc_s = max(_starts_told(path), default=(0, 0.0))
-    return _Session(path, first.bundle_id, (start, began_utc_s), has_ended=False, changed_ns=changed_ns)
-
-
-class _Start(msgspec.Struct):
-    """What is asked of a `Hello`."""
-
-    start: int = 0
-    began_utc_s: float | None = None
-
-
-def _starts_told(path: Path) -> Iterator[tuple[int, float]]:
-    """Number and time of each start of a server on a journal."""
-    for header in read_headers(path):
-        if header.startswith(_HELLO):
-            told = msgspec.json.decode(header, type=_Start)
-            yield told.start, told.began_utc_s or 0.0
+    order = (began.start, began.began_utc_s or 0.0) if isinstance(began, Hello) else (0, 0.0)
+    return _Session(path, first.bundle_id, order, has_ended=False, changed_ns=changed_ns)
 
 
 def check_bundle(path: Path, bundle_id: str | None) -> None:
@@ -634,14 +635,11 @@ def _first_head(path: Path) -> bytes:
         return file.read(_HEAD.size)
 
 
-def _ends(file: BinaryIO, size: int) -> tuple[Message | None, Message | None]:
-    """The first record of a journal and the last that has a head, without reading those between; None if not whole."""
-    bodies = []
-    for start in (len(MAGIC), max(_starts(file, size), default=len(MAGIC))):
-        file.seek(start)
-        bodies.append(_read_record(file, size))
-    first, last = (None if body is None else _message_of(body) for body in bodies)
-    return first, last
+def _message_at(file: BinaryIO, size: int, start: int) -> Message | None:
+    """The message whose record starts there; None if it is not whole."""
+    file.seek(start)
+    body = _read_record(file, size)
+    return None if body is None else _message_of(body)
 
 
 def _begins_alike(copy: FileIO, own: FileIO, n_bytes: int) -> bool:

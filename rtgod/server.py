@@ -20,7 +20,7 @@ from rtgod.attendance import Attendance
 from rtgod.curve import Gatekeeper, is_loopback, needs_ipv6
 from rtgod.errors import CheckpointError, RefusedError, ServerError, WireError
 from rtgod.files import Closing
-from rtgod.journal import JournalWriter, next_start
+from rtgod.journal import JournalWriter
 from rtgod.keys import ServerKeys
 from rtgod.messages import (
     Acknowledged,
@@ -95,6 +95,8 @@ class Server(Closing):
         Then its clients alone get in, and each sends what its role may send.
     blinded : bool
         Whether the log keeps silent about rankings; it does, too, once a display says that its feedback is sealed.
+    start : int
+        Counts the starts of servers on the journals of the folder.
 
     Raises
     ------
@@ -111,6 +113,7 @@ class Server(Closing):
         resumed: Resumed | None = None,
         keys: ServerKeys | None = None,
         blinded: bool = False,
+        start: int = 0,
     ) -> None:
         self._session = session
         self._blinded = blinded
@@ -118,7 +121,7 @@ class Server(Closing):
         self._hello = dataclasses.replace(
             session.hello(),
             n_starts=1 + (resumed.n_starts if resumed else 0),
-            start=next_start(journal.path.parent),
+            start=start,
             began_utc_s=time.time(),
         )
         self._attendance = Attendance(journal.path.name, self._hello.n_starts)
