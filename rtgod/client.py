@@ -11,6 +11,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import islice
 
 import zmq
 
@@ -47,6 +48,10 @@ _HEARTBEAT_MS, _HEARTBEAT_TIMEOUT_MS = 1000, 5000
 #: Characters of chance at the end of a client's name, and how long what people call it may be before them.
 _N_CHANCE = 8
 LONGEST_NAME = LONGEST_CLIENT - _N_CHANCE - 1
+#: So many events are on their way at once; the others wait for them to be acknowledged.
+_N_UNDER_WAY = 64
+#: After so many refusals in a row nothing is reported any more, until the connection is made anew.
+_N_REFUSALS = 10
 #: Offsets of the two clocks are measured by so many pings; the fastest counts.
 _N_OFFSETS = 32
 
@@ -210,7 +215,9 @@ class Sender(_Connection):
 class Reporter(_Connection):
     """Reports a client's events to a server, without ever waiting; measures how far apart the two clocks are.
 
-    Events are kept, and sent again, until they are acknowledged.
+    Events are kept, and sent again, until they are acknowledged; the oldest first, and no more than `_N_UNDER_WAY` at
+    once. One that the server refuses is dropped and counted. A server that refuses many in a row is sent no more of
+    them; they are kept until there is another connection.
 
     Parameters
     ----------
@@ -244,10 +251,11 @@ class Reporter(_Connection):
         self.name = new_client_name(kind, name)
         self._kind, self._clock = kind, clock
         self._unacknowledged: dict[int, Event] = {}
-        self._number = 0
+        self._number = self._next = 0  # the next to be made, and to be sent for the first time
+        self._n_refused = self._n_in_a_row = self._n_handshakes = 0
+        self._told: set[str] = set()
         self._offsets: deque[tuple[float, float]] = deque(maxlen=_N_OFFSETS)
         self._pinged_s = -math.inf
-        self._refused = ""
         super().__init__(zmq.DEALER, address, key)
 
     @property
@@ -265,12 +273,17 @@ class Reporter(_Connection):
         """Events that the server has not confirmed yet."""
         return len(self._unacknowledged)
 
+    @property
+    def n_refused(self) -> int:
+        """Events that the server would not take: they are in no journal."""
+        return self._n_refused
+
     def report(self, kind: str, at_s: float, run_id: str = "", value: str = "") -> None:
         """Report what happened at `at_s` of the clock here."""
         event = Event(self.name, self._number, kind, at_s, self.offset_s, self.offset_error_s, run_id, value)
         self._number += 1
         self._unacknowledged[event.number] = event
-        self._send(event, zmq.NOBLOCK)
+        self._send_new()
 
     def poll(self) -> None:
         """Take replies in, and send what is due; call it as often as a frame is drawn."""
@@ -285,16 +298,53 @@ class Reporter(_Connection):
                     half_s = (received_s - reply.sent_s) / 2
                     self._offsets.append((half_s, reply.server_utc_s - reply.sent_s - half_s))
                 case Acknowledged() if reply.run_id == self.name and reply.index is not None:
+                    self._n_in_a_row = 0
                     self._unacknowledged.pop(reply.index, None)
-                case Refused() if reply.why != self._refused:
-                    self._refused = reply.why
-                    log.warning("the server refused what was reported: %s", reply.why)
+                case Refused():
+                    self._take_refusal(reply)
+        if self._entrance.n_connections != self._n_handshakes:
+            self._n_handshakes, self._n_in_a_row = self._entrance.n_connections, 0
         now_s = time.monotonic()
         if now_s >= self._pinged_s + _PING_S:
             self._pinged_s = now_s
             self._send(Ping(self.name, self._kind, self._clock()), zmq.NOBLOCK)
-            for event in list(self._unacknowledged.values()):
+            if not self._is_shunned:
+                for event in self._under_way():
+                    self._send(event, zmq.NOBLOCK)
+                    self._next = max(self._next, event.number + 1)
+        self._send_new()
+
+    @property
+    def _is_shunned(self) -> bool:
+        return self._n_in_a_row >= _N_REFUSALS
+
+    def _under_way(self) -> list[Event]:
+        return list(islice(self._unacknowledged.values(), _N_UNDER_WAY))
+
+    def _send_new(self) -> None:
+        """Send what never was, as far as there is room on the way."""
+        if self._is_shunned or self._next >= self._number:
+            return
+        for event in self._under_way():
+            if event.number >= self._next:
+                self._next = event.number + 1
                 self._send(event, zmq.NOBLOCK)
+
+    def _take_refusal(self, reply: Refused) -> None:
+        """Drop what was refused, which may be a ping; what has no name was garbled on the way, or was not read."""
+        self._n_in_a_row += 1
+        if reply.run_id == self.name and reply.index is not None:
+            self._n_refused += self._unacknowledged.pop(reply.index, None) is not None
+        if reply.why not in self._told and len(self._told) < _N_REFUSALS:
+            self._told.add(reply.why)
+            log.warning("the server refused what was reported: %s", reply.why)
+        if self._n_in_a_row == _N_REFUSALS:
+            log.warning(
+                "the server refused %d reports in a row (%d so far): it is sent no more until the connection is made "
+                "anew; what happens is in the tables here",
+                _N_REFUSALS,
+                self._n_refused,
+            )
 
 
 class Subscriber(_Connection):

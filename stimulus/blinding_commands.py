@@ -56,21 +56,29 @@ def seal(
     from rtgod.files import write_whole
     from stimulus.seal import commitment
     from stimulus.seal import seal as sealed
+    from stimulus.yoking import JOURNALS, pinned
 
     if out.exists():
         raise InputError(f"{out}: exists already; give the name of a new file")
     plan = _drawn(
         real, shuffled, yoked, transfer, yoke or [], mix_transfer, secrets.randbits(63) if seed is None else seed
     )
-    text = sealed(plan)
+    text = sealed([pinned(condition, out.parent) for condition in plan])
     write_whole(out, text)
     print(f"{plain(out)}: {len(plan)} runs sealed\ncommitment, to be noted before the session: {commitment(text)}")
+    for journal in dict.fromkeys(yoke or []):
+        if journal.resolve().parent not in (out.resolve().parent, out.resolve().parent / JOURNALS):
+            print(
+                f"keep {plain(journal.name)} where it is, seen from {plain(out.name)}, or beside it; else name its "
+                "folder with --recordings when the runs are played"
+            )
 
 
 def unblind(
     file: Annotated[Path, typer.Argument(help="As `rtgod stimulus seal` made it.")],
     journal: Annotated[
-        Path | None, typer.Option(metavar="JOURNAL", help="Of the session, which must have ended.")
+        list[Path] | None,
+        typer.Option(metavar="JOURNAL", help="Of the session, which must have ended; all of them, by repeating."),
     ] = None,
     early: Annotated[
         str | None, typer.Option(metavar="REASON", help="Open it all the same; the reason is put on record.")
@@ -82,26 +90,28 @@ def unblind(
 ) -> None:
     """Open sealed conditions once the session has ended, and what was shown in it.
 
-    Writes conditions.tsv and the tables of what was shown beside the sealed files, and a line into unblinding.tsv.
+    The session's journal shows that it has, and holds the commitment, which the display reported with each sealed run.
+    Writes conditions.tsv and the tables of what was shown beside the sealed files, corrects the onsets in the events,
+    and adds a line to unblinding.tsv.
     """
     from rtgod.files import write_whole
-    from stimulus.seal import commitment, read_sealed, read_sealed_lines, unseal
+    from stimulus.seal import commitment, read_sealed, unseal
+    from stimulus.unsealing import open_tables
 
-    text = read_sealed(file)
+    text, journals = read_sealed(file), journal or []
     rows = [_CONDITION_COLUMNS, *_cells(unseal(text, str(file)))]
-    _check_permitted(journal, early)
+    _check_permitted(journals, early, commitment(text))
     table = file.with_name(CONDITIONS)
     if table.exists() and table.read_text(encoding="utf-8", errors="replace") != _tsv(rows):
         raise InputError(f"{table}: has other conditions in it; move it elsewhere, it is not overwritten")
     # Before anything is told: without a record nothing is.
-    _put_on_record(file.with_name(AUDIT_TRAIL), commitment(text), journal, early)
+    _put_on_record(file.with_name(AUDIT_TRAIL), commitment(text), journals, early)
     write_whole(table, _tsv(rows))
     print(f"commitment: {commitment(text)}")
     _print(rows)
-    for sealed in dict.fromkeys([*sorted(file.parent.glob(SHOWN)), *(shown or [])]):
-        opened = sealed.with_suffix(".tsv")
-        write_whole(opened, _tsv(read_sealed_lines(sealed)))
-        print(plain(opened))
+    for shown_file in dict.fromkeys([*sorted(file.parent.glob(SHOWN)), *(shown or [])]):
+        for written in open_tables(shown_file):
+            print(plain(written))
 
 
 def _drawn(
@@ -140,25 +150,21 @@ def _drawn(
     return plan
 
 
-def _check_permitted(journal: Path | None, early: str | None) -> None:
-    from rtgod.account import account
-    from rtgod.journal import read_headers
+def _check_permitted(journals: Sequence[Path], early: str | None, commitment: str) -> None:
+    from stimulus.permission import check_journals
 
     if early is not None:
         if not early.strip():
             raise InputError("--early: say why; the reason is put on record")
         return
-    if journal is None:
+    if not journals:
         raise InputError("give --journal with the session's journal, or --early with a reason")
-    if not account(read_headers(journal)).ended:
-        raise InputError(
-            f"{journal}: the session has not ended; stop its server first, or give --early with a reason if it crashed"
-        )
+    check_journals(journals, commitment)
 
 
-def _put_on_record(path: Path, commitment: str, journal: Path | None, early: str | None) -> None:
+def _put_on_record(path: Path, commitment: str, journals: Sequence[Path], early: str | None) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    row = (now, _user(), commitment, str(journal or NOT_APPLICABLE), early or NOT_APPLICABLE)
+    row = (now, _user(), commitment, ", ".join(map(str, journals)) or NOT_APPLICABLE, early or NOT_APPLICABLE)
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(_tsv([row] if file.tell() else [_AUDIT_COLUMNS, row]))
@@ -181,7 +187,7 @@ def _cells(plan: Sequence[Condition]) -> list[tuple[str, ...]]:
             str(number),
             str(condition.kind),
             str(condition.seed) if condition.kind is ConditionKind.SHUFFLED else NOT_APPLICABLE,
-            condition.journal or NOT_APPLICABLE,
+            Path(condition.journal).name or NOT_APPLICABLE,
             condition.run_id or NOT_APPLICABLE,
         )
         for number, condition in enumerate(plan, 1)

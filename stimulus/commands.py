@@ -96,7 +96,7 @@ def display(
         window = stack.enter_context(opened(chosen, full_screen=full_screen, screen=screen))
         outputs = Outputs(screenshot=screenshot, log=log, ready_file=ready_file)
         loop = stack.enter_context(
-            Display(subscriber, window, outputs, reporter=reporter, stop_after_runs=stop_after_runs)
+            Display(subscriber, window, outputs, reporter=reporter, stop_after_runs=stop_after_runs, tell=typer.echo)
         )
         loop.run(stopped)
 

@@ -42,15 +42,21 @@ class Condition:
     seed : int
         Of the shuffling; 0 or above.
     journal : str
-        Path of the session that a yoked run shows.
+        Path of the session that a yoked run shows; once sealed, as seen from the sealed file (see `stimulus.yoking`).
     run_id : str
         Which of its runs; empty for the first of `runs_to_yoke`.
+    n_bytes : int
+        Length of the journal when it was sealed.
+    digest : str
+        SHA-256 of so many bytes of it; empty where it is not sealed.
     """
 
     kind: ConditionKind
     seed: int = 0
     journal: str = ""
     run_id: str = ""
+    n_bytes: int = 0
+    digest: str = ""
 
     def __post_init__(self) -> None:
         if self.seed < 0:

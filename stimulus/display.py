@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self, TextIO
+from typing import Protocol, Self
 
-from rtgod.errors import InputError
 from rtgod.messages import Hello, Message, NotReady, Ranking, Run, RunEnd
 from rtgod.restarts import RestartNotice
 from stimulus.link import Reporter, Subscriber
-from stimulus.tables import NOT_APPLICABLE, line_of
+from stimulus.tables import AGAIN_S, NOT_APPLICABLE, Lines
 from stimulus.view import DisplayState, Easing, Screen, screen_for
 
 log = logging.getLogger(__name__)
@@ -81,6 +80,8 @@ class Display:
         Told when each answer was shown.
     stop_after_runs : int, optional
         Stop `LINGER_S` after that many runs have ended; None goes on until somebody quits.
+    tell : callable, optional
+        Shows the operator a line, such as that the log's disk is full; nothing but opening the log ends the display.
     clock, utc, sleep : callable, optional
         Monotonic seconds, seconds since 1970 and waiting.
 
@@ -98,6 +99,7 @@ class Display:
         *,
         reporter: Reporter | None = None,
         stop_after_runs: int | None = None,
+        tell: Callable[[str], object] = lambda line: None,  # noqa: ARG005 # nobody is told
         clock: Callable[[], float] = time.monotonic,
         utc: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
@@ -113,26 +115,29 @@ class Display:
         self._reported: tuple[str, int] | None = None
         self._drawn_at_s = float("-inf")
         self._log = ShownLog(outputs.log)
-        self._screenshot = Screenshot(window, outputs.screenshot)
-        self._ready_file = outputs.ready_file
+        self._tell = tell
+        self._screenshot = Screenshot(window, outputs.screenshot, tell)
+        self._ready_file, self._ready_told, self._ready_again_s = outputs.ready_file, False, float("-inf")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *raised: object) -> None:
         self._log.close()
+        self._keep_log(self._clock())
 
     def run(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Draw frames until Escape or q is pressed, `stopped()` is true, or enough runs have ended."""
         while not stopped() and self.frame():
             pass
-        self._screenshot.save()
+        self._screenshot.save(again=True)
 
     def frame(self) -> bool:
         """Draw one frame, where there is something to draw, and keep the pace; False when it was the last."""
         started_s = self._clock()
         if self._reporter is not None:
             self._reporter.poll()
+        self._keep_log(started_s)
         news = self._take_in(started_s)
         self._easing.aim(screen_for(self._state), started_s)
         screen = self._easing.at(started_s)
@@ -170,10 +175,24 @@ class Display:
             self._screenshot.shown(self._easing.target, final=self._state.answer.final)
         if self._easing.settled(now_s):
             self._screenshot.save()
-        if self._ready_file is not None and self._state.server is not None:
-            with replacing(self._ready_file) as path:
-                path.write_text(f"{os.getpid()}\n", encoding="ascii")
-            self._ready_file = None
+        if self._ready_file is not None and self._state.server is not None and now_s >= self._ready_again_s:
+            self._write_ready(self._ready_file, now_s)
+
+    def _keep_log(self, now_s: float) -> None:
+        for line in self._log.poll(now_s):
+            self._tell(line)
+
+    def _write_ready(self, path: Path, now_s: float) -> None:
+        try:
+            with replacing(path) as beside:
+                beside.write_text(f"{os.getpid()}\n", encoding="ascii")
+        except OSError as error:
+            self._ready_again_s = now_s + AGAIN_S
+            if not self._ready_told:
+                self._tell(f"{path}: cannot be written ({error.strerror}); it is tried again, and the display goes on")
+            self._ready_told = True
+            return
+        self._ready_file = None
 
     def _report(self, flip_utc_s: float) -> None:
         """Tell the server when an answer was shown for the first time."""
@@ -191,10 +210,19 @@ class Screenshot:
     window : Window
     path : Path or None
         None keeps nothing.
+    tell : callable, optional
+        Told once that the picture cannot be written; it is tried again with the next.
     """
 
-    def __init__(self, window: Window, path: Path | None) -> None:
-        self._window, self._path = window, path
+    def __init__(
+        self,
+        window: Window,
+        path: Path | None,
+        tell: Callable[[str], object] = lambda line: None,  # noqa: ARG005 # nobody is told
+    ) -> None:
+        self._window, self._path, self._tell = window, path, tell
+        self._has_told = False
+        self._failed: Screen | None = None
         self._wanted: Screen | None = None
         self._saved: Screen | None = None
         self._seen_final = False
@@ -205,12 +233,31 @@ class Screenshot:
             self._wanted = screen
             self._seen_final |= final
 
-    def save(self) -> None:
-        """Write the picture, unless the file holds it already; a reader never meets half a file."""
-        if self._path is not None and self._wanted is not None and self._wanted != self._saved:
+    def save(self, *, again: bool = False) -> None:
+        """Write the picture, unless the file holds it already; a reader never meets half a file.
+
+        Parameters
+        ----------
+        again : bool
+            Try even what could not be written before.
+        """
+        if again:
+            self._failed = None
+        if self._path is None or self._wanted is None or self._wanted in (self._saved, self._failed):
+            return
+        try:
             with replacing(self._path) as path:
                 self._window.save_png(path, self._wanted)
-            self._saved = self._wanted
+        except OSError as error:
+            self._failed = self._wanted
+            if not self._has_told:
+                self._tell(
+                    f"{self._path}: cannot be written ({error.strerror}); the display goes on: make room on that disk, "
+                    "and the next picture is kept"
+                )
+            self._has_told = True
+            return
+        self._saved, self._failed, self._has_told = self._wanted, None, False
 
 
 class ShownLog:
@@ -227,17 +274,18 @@ class ShownLog:
     COLUMNS = ("received_utc_s", "flip_utc_s", "kind", "run_id", "index", "top1")
 
     def __init__(self, path: Path | None) -> None:
-        self._file = None if path is None else _opened_for_appending(path)
+        self._lines = None if path is None else Lines(path, self.COLUMNS)
         self._pending: list[tuple[float, Run | RunEnd | Ranking | NotReady]] = []
-        if self._file is not None and self._file.tell() == 0:
-            self._write(self.COLUMNS)
+
+    def poll(self, now_s: float) -> list[str]:
+        """Write what waits for its disk; returns lines for the operator."""
+        return [] if self._lines is None else self._lines.poll(now_s)
 
     def close(self) -> None:
         """Write what was received but never shown, and close the file."""
         self._flush(None)
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._lines is not None:
+            self._lines.close()
 
     def received(self, message: Message, utc_s: float) -> None:
         """Note a message; one of a kind that is not logged is passed over."""
@@ -259,17 +307,8 @@ class ShownLog:
         self._pending.clear()
 
     def _write(self, fields: tuple[str, ...]) -> None:
-        if self._file is not None:
-            self._file.write(line_of(fields) + "\n")
-
-
-def _opened_for_appending(path: Path) -> TextIO:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Line by line, so that what was shown is known even if the process is killed.
-        return path.open("a", encoding="utf-8", buffering=1)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
+        if self._lines is not None:
+            self._lines.write(fields)
 
 
 @contextmanager

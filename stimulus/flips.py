@@ -26,6 +26,8 @@ class Flips:
     ----------
     frame_s : float
         From one refresh to the next, seconds.
+    steady : bool
+        Each picture is begun as early as any may be, however long drawing takes.
 
     Attributes
     ----------
@@ -33,11 +35,12 @@ class Flips:
         How long before it is due a picture is to be begun.
     """
 
-    def __init__(self, frame_s: float) -> None:
-        self._frame_s = frame_s
+    def __init__(self, frame_s: float, *, steady: bool = False) -> None:
+        self._frame_s, self._steady = frame_s, steady
+        self._most_s = min(_MOST * frame_s, _LONGEST_S)
         self._last_s = -math.inf
         self._drawing_s = self._usual_s = 0.0
-        self.lead_s = _LEAD * frame_s
+        self.lead_s = self._most_s if steady else _LEAD * frame_s
 
     def next_s(self, now_s: float) -> float:
         """When a picture will be seen that is begun now at the earliest."""
@@ -53,9 +56,10 @@ class Flips:
     def flipped(self, at_s: float, drawing_s: float) -> None:
         """A picture was seen at `at_s`; drawing it, without waiting for the refresh, had taken `drawing_s`."""
         self._last_s = at_s
+        if self._steady:
+            return
         self._drawing_s = max(drawing_s, (1 - _FORGOTTEN) * self._drawing_s)
-        most_s = min(_MOST * self._frame_s, _LONGEST_S)
-        self.lead_s = min(max(_LEAD * self._frame_s, _LONGER * self._drawing_s + _MARGIN_S), most_s)
+        self.lead_s = min(max(_LEAD * self._frame_s, _LONGER * self._drawing_s + _MARGIN_S), self._most_s)
         self._usual_s += _NEWS * (min(drawing_s, self.lead_s) - self._usual_s)
 
     def skipped(self, due_s: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from stimulus.machine_time import MachineTime, Moment
 from stimulus.schedule import Schedule, StepKind
 from stimulus.schedule_files import planned_cells, seconds
 
@@ -40,6 +41,8 @@ class Happened:
     schedule : Schedule
     started_utc_s : float or None
         Onset of volume 0, seconds since 1970; None while no trigger came.
+    started_machine : MachineTime or None
+        The same by a clock that nobody sets, where the machine has one.
     ended : bool
         Whether it came to an end, or was stopped.
     stopped_s : float or None
@@ -60,6 +63,7 @@ class Happened:
 
     schedule: Schedule
     started_utc_s: float | None = None
+    started_machine: MachineTime | None = None
     ended: bool = False
     stopped_s: float | None = None
     onsets_s: dict[int, float] = field(default_factory=dict)
@@ -75,6 +79,7 @@ class Happened:
             case Entry("started"):
                 # A run that was given up before it began may begin after all.
                 self.started_utc_s, self.ended, self.stopped_s = entry.utc_s, False, None
+                self.started_machine = MachineTime.read(entry.value)
             case Entry("ended" | "stopped"):
                 self.ended = True
                 self.stopped_s = entry.run_s if entry.kind == "stopped" else None
@@ -93,6 +98,12 @@ class Happened:
                     self.chosen[step.trial] = entry.value
             case Entry("target", step=int(place)):
                 self.chosen[self.schedule.steps[place].trial] = entry.value
+
+    def since_start(self, now: Moment) -> tuple[float, str]:
+        """Seconds since volume 0, and what the operator should know of them; the run must have begun."""
+        if self.started_utc_s is None:
+            raise ValueError("the run has not begun")
+        return now.since(Moment(self.started_utc_s, self.started_machine))
 
     def rows(self) -> list[dict[str, str]]:
         """The events table: what was shown, as it was shown; steps that never were have no row."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stimulus.link import Link
+from stimulus.machine_time import MachineTime
 from stimulus.metronome import Metronome
 from stimulus.record import RunRecord
 from stimulus.schedule import Step
@@ -42,6 +43,8 @@ class Notes:
         Seconds of the display's clock, and since 1970.
     speed : float
         Of the run: 1 in earnest.
+    machine : callable
+        Now, by a clock that nobody sets; None where there is none.
     """
 
     def __init__(
@@ -53,9 +56,10 @@ class Notes:
         now: Callable[[], float],
         utc: Callable[[], float],
         speed: float,
+        machine: Callable[[], MachineTime | None],
     ) -> None:
         self._record, self._metronome, self._link, self._operator = record, metronome, link, operator
-        self._now, self._utc, self._speed = now, utc, speed
+        self._now, self._utc, self._speed, self._machine = now, utc, speed, machine
         self._places = {step: place for place, step in enumerate(record.happened.schedule.steps)}
         self._told: set[str] = set()
 
@@ -73,6 +77,13 @@ class Notes:
         utc_s = self._utc() - (self._now() - at_s)
         offset = (None, None) if self._link is None else self._link.offset
         self._record.log(kind, utc_s, at_s, self.run_s(at_s), self.place(step), value, offset)
+
+    def log_start(self, at_s: float) -> None:
+        """Write the line that says when the run began: what a display that is started again goes by."""
+        machine = self._machine()
+        if machine is not None:
+            machine = MachineTime(machine.boot, machine.at_s - (self._now() - at_s))
+        self.log("started", at_s, value="" if machine is None else str(machine))
 
     def report(self, kind: str, at_s: float, value: str) -> None:
         """Tell the server."""

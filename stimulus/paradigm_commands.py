@@ -55,6 +55,10 @@ RunNumber = Annotated[
     int | None,
     typer.Option("--run", min=1, metavar="N", help="Which run of the conditions; else the schedule's run-N."),
 ]
+Recordings = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FOLDER", help="Holds what the conditions were sealed with, if not beside them; repeatable."),
+]
 
 _SAVING = """
 
@@ -108,12 +112,13 @@ def imagery(  # noqa: D103 # its help says more
 def feedback(  # noqa: D103 # its help says more
     schedule: Events, bundle: Bundle = None, names: Names = None, images: Images = None, pictures: Pictures = None,
     choices: Choices = None, settings: SettingsFile = None, conditions: Conditions = None, run: RunNumber = None,
-    out: Out = Path("journals"),
+    recordings: Recordings = None, out: Out = Path("journals"),
     server: From = PUBLISH, report_to: To = INGEST, key: Key = None, backend: Where = Backend.AUTO,
     speed: Speed = 1.0, ready_file: ReadyFile = None, name: ClientName = None,
 ) -> None:  # fmt: skip
     inputs = Inputs(Paradigm.FEEDBACK, schedule, settings, images, names, bundle, pictures, choices or ())
-    _play(inputs, Place(out, server, report_to, key, backend, speed, ready_file, conditions, run, name))
+    place = Place(out, server, report_to, key, backend, speed, ready_file, conditions, run, name, recordings or ())
+    _play(inputs, place)
 
 
 @stimulus.command()

@@ -13,13 +13,16 @@ from typing import Protocol
 
 from rtgod.candidates import NO_CANDIDATES, Candidates
 from rtgod.errors import InputError
-from rtgod.messages import Answer, Hello, Message
+from rtgod.messages import Answer, Hello, Message, NotReady, Ranking
+from stimulus.blunted import Blunted
 from stimulus.conditions import Feedback
 from stimulus.flips import Flips
 from stimulus.link import Link
+from stimulus.machine_time import MachineTime, Moment
 from stimulus.metronome import Metronome
 from stimulus.notes import Notes, Operator
 from stimulus.paradigm import Script, Situation, Tone
+from stimulus.permission import COMMITMENT
 from stimulus.record import RunRecord
 from stimulus.responses import Responses
 from stimulus.scene import Scene
@@ -88,12 +91,16 @@ class Player:
         What is shown in place of the server's answers; by default they themselves.
     candidates : Candidates, optional
         Of the server's bundle.
+    commitment : str, optional
+        Of the sealed conditions; the server is told of it, for its journal to show whose session it was.
     speed : float
         Above 1 to rehearse in less time.
     hears_every_volume : bool
         Whether a pulse is to come with each volume; False where only the first has one.
     utc, sleep : callable, optional
         Seconds since 1970, and waiting.
+    machine : callable, optional
+        Now, by the machine's clock, which nobody sets; None without one.
     """
 
     def __init__(
@@ -109,20 +116,27 @@ class Player:
         link: Link | None = None,
         feedback: Feedback | None = None,
         candidates: Candidates = NO_CANDIDATES,
+        commitment: str = "",
         speed: float = 1.0,
         hears_every_volume: bool = True,
         utc: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
+        machine: Callable[[], MachineTime | None] = lambda: None,
     ) -> None:
         self._script, self._schedule = script, script.schedule
         self._stage, self._pulses, self._metronome = stage, pulses, metronome
         self._record, self._buttons, self._operator, self._link = record, buttons, operator, link
         self._candidates, self._speed, self._hears_every_volume = candidates, speed, hears_every_volume
-        self._utc, self._sleep = utc, sleep
-        self._notes = Notes(record, metronome, link, operator, stage.now, utc, speed)
+        self._commitment = commitment
+        self._utc, self._sleep, self._machine = utc, sleep, machine
+        self._notes = Notes(record, metronome, link, operator, stage.now, utc, speed, machine)
         self._responses = Responses(script, buttons, self._notes, record.happened)
         self._shown = ShownAnswer(script, candidates, self._responses.category_of, feedback)
-        self._flips, self._easing = Flips(stage.frame_s), Easing()
+        # What is told of a sealed run is what the server answered, and when that was due.
+        self._true = ShownAnswer(script, candidates, self._responses.category_of, None)
+        self._blunted = Blunted(self._notes.report) if record.sealed else None
+        self._answered_s = -math.inf
+        self._flips, self._easing = Flips(stage.frame_s, steady=record.sealed), Easing()
         self._before: Step | None = None
         self._step: Step | None = None
         self._onset_s = -math.inf  # of the step that is on, by the display's clock
@@ -137,8 +151,7 @@ class Player:
         Raises
         ------
         InputError
-            If the server has another bundle, or a file cannot be written. Such a run, as any that fails, can be gone on
-            with.
+            If the server has another bundle. Such a run, as any that fails, can be gone on with.
         """
         try:
             self._begin_to_wait()
@@ -151,7 +164,7 @@ class Player:
             raise
         finally:
             if self._record.happened.started_utc_s is not None:
-                self._record.write_events()
+                self._record.save_events()
         self._linger(self._outcome)
         return self._outcome
 
@@ -175,7 +188,7 @@ class Player:
         step = None if run_s is None else self._schedule.at(run_s)
         scene = self._scene(step, at_s)
         is_same = scene == self._drawn and step is self._step and not self._shown.is_news(step)
-        if is_same and due_s - self._drawn_s < REDRAW_S:
+        if is_same and not self._draws_all_of(step) and due_s - self._drawn_s < REDRAW_S:
             self._flips.skipped(due_s)
         else:
             self._draw(scene, step, due_s)
@@ -197,15 +210,28 @@ class Player:
                     "the scanner, stop it, and start it again now"
                 )
             return
-        self._metronome.rejoin(now_s - (self._utc() - happened.started_utc_s))
+        since_s, line = happened.since_start(Moment(self._utc(), self._machine()))
+        self._metronome.rejoin(now_s - since_s)
         if self._link is not None:
             self._link.rejoin()
         if happened.onsets_s:
             self._step = self._schedule.steps[max(happened.onsets_s)]
         self._notes.log("rejoined", now_s)
+        self._tell_commitment(now_s)
         self._notes.tell(f"{self._record.name}: goes on at {self._notes.run_s(now_s):.1f} s of the run")
+        if line:
+            self._notes.warn(line)
+
+    def _tell_commitment(self, at_s: float) -> None:
+        if self._commitment:
+            self._notes.log(COMMITMENT, at_s, value=self._commitment)
+            self._notes.report(COMMITMENT, at_s, self._commitment)
 
     # --------------------------------------------------------------------------------------------- drawing
+
+    def _draws_all_of(self, step: Step | None) -> bool:
+        """Whether every refresh is drawn: in a sealed run the loop's pace may not tell what there is to draw."""
+        return self._blunted is not None and step is not None and self._script.shows_feedback(step)
 
     def _scene(self, step: Step | None, at_s: float) -> Screen:
         """The picture of a frame whose middle is at `at_s`."""
@@ -215,7 +241,10 @@ class Player:
         if step is not self._step:
             self._responses.before_onset(step, at_s)
             self._easing = Easing()  # nothing glides from one trial's result to the next one's
-        self._shown.update(self._answer(), step)
+        answer = self._answer()
+        self._shown.update(answer, step)
+        if self._blunted is not None:
+            self._true.update(answer, step)
         situation = Situation(
             self._shown.answer, self._shown.target, self._responses.choice(step), self._responses.category_of(step)
         )
@@ -248,7 +277,11 @@ class Player:
             run_s = self._notes.run_s(flip_s)
             cells = self._shown.note()
             self._record.shown([NOT_APPLICABLE if run_s is None else seconds(run_s), *cells])
-            self._notes.report("shown", flip_s, cells[0])
+            if self._blunted is None:
+                self._notes.report("shown", flip_s, cells[0])
+        if self._blunted is not None and step is not None and self._true.is_news(step):
+            due_s = max(self._answered_s, self._planned_s(step))
+            self._blunted.shown(self._planned_s(None), due_s, flip_s, self._true.seen())
         self._record.flip(flip_s, self._notes.run_s(flip_s), self._notes.place(step), 1e3 * (flip_s - due_s), changed)
         self._drawn, self._drawn_s = scene, flip_s
 
@@ -260,12 +293,23 @@ class Player:
         self._before, self._step, self._onset_s = self._step, step, flip_s
         if step is None:
             return
-        late_ms = 1e3 * ((self._notes.run_s(flip_s) or 0.0) - step.onset_s) / self._speed
-        self._notes.log("onset", flip_s, step, f"{step.kind} {late_ms:+.2f} ms")
-        self._notes.report(step.kind, flip_s, step.stimulus or self._responses.category_of(step))
+        at_s, about = flip_s, step.stimulus or self._responses.category_of(step)
+        if self._blunted is None:
+            self._notes.report(step.kind, at_s, about)
+        else:
+            at_s = self._blunted.onset_s(self._planned_s(step), flip_s)
+            self._blunted.onset(step.kind, at_s, about)
+            exact_s, rough_s = (self._notes.run_s(time_s) or 0.0 for time_s in (flip_s, at_s))
+            self._record.sealed_onset(self._notes.place(step) or 0, exact_s, rough_s)
+        late_ms = 1e3 * ((self._notes.run_s(at_s) or 0.0) - step.onset_s) / self._speed
+        self._notes.log("onset", at_s, step, f"{step.kind} {late_ms:+.2f} ms")
         if step.kind in TRIAL_KINDS:
             trials = self._schedule.trials
             self._notes.tell(f"{step.kind} {trials.index(step) + 1} of {len(trials)}")
+
+    def _planned_s(self, step: Step | None) -> float:
+        """When a step is to begin, by the display's clock; of None, the run."""
+        return (self._metronome.started_s or 0.0) + (0.0 if step is None else step.onset_s / self._speed)
 
     def _linger(self, outcome: Outcome) -> None:
         """The last picture; and what the trigger's timing was."""
@@ -277,7 +321,17 @@ class Player:
         while self._stage.now() < until_s:
             if self._link is not None:
                 self._link.poll()
+            self._keep_up(self._stage.now())
             self._sleep(self._stage.frame_s)
+        if self._blunted is not None:
+            self._blunted.poll()
+
+    def _keep_up(self, now_s: float) -> None:
+        """Write and send what was put off until now."""
+        for line in self._record.poll(now_s):
+            self._notes.warn(line)
+        if self._blunted is not None:
+            self._blunted.poll(now_s)
 
     # --------------------------------------------------------------------------------------- what comes in
 
@@ -286,6 +340,7 @@ class Player:
         messages = self._link.poll() if self._link is not None else []
         self._take_pulses(keys, messages)
         now_s = self._stage.now()
+        self._keep_up(now_s)
         if self._hears_every_volume or self._metronome.started_s is None:
             for line in self._metronome.tick(now_s):
                 self._notes.warn(line)
@@ -315,8 +370,9 @@ class Player:
             if waited and (started_s := self._metronome.started_s) is not None:
                 if self._link is not None:
                     self._link.begin()
-                self._notes.log("started", started_s)
+                self._notes.log_start(started_s)
                 self._notes.report("started", started_s, self._record.name)
+                self._tell_commitment(started_s)
                 self._notes.tell(f"{self._record.name}: began")
 
     def _step_at(self, at_s: float) -> Step | None:
@@ -341,6 +397,8 @@ class Player:
         if self._link is None or not messages:
             return
         for message in messages:
+            if isinstance(message, Ranking | NotReady):
+                self._answered_s = self._stage.now()
             if isinstance(message, Hello) and self._candidates.bundle_id and not self._is_ours(message):
                 self._refuse_bundle(message)
         run, n_needed = self._link.run, self._schedule.n_volumes
@@ -372,7 +430,20 @@ class Player:
         """The server's newest answer, if it is about the candidates here."""
         if self._link is None or (self._candidates.bundle_id and not self._is_ours(self._link.hello)):
             return None
-        return self._link.answer
+        answer = self._link.answer
+        if isinstance(answer, Ranking) and not self._knows(answer):
+            self._notes.warn(
+                f"the server ranks candidates that are not among the {len(self._candidates.ids)} of --bundle: give the "
+                "folder that the server was started with. Its answer is not shown",
+                once=True,
+            )
+            return None
+        return answer
+
+    def _knows(self, ranking: Ranking) -> bool:
+        """Whether all that is ranked is among the candidates here, where there are any."""
+        n_all, order = len(self._candidates.ids), ranking.order
+        return n_all == 0 or order.size == 0 or bool(order.min() >= 0 and order.max() < n_all)
 
     def _is_ours(self, hello: Hello | None) -> bool:
         """Whether a server has the bundle that the display was given."""
@@ -382,5 +453,7 @@ class Player:
         if self._outcome is None:
             self._outcome = outcome
             now_s = self._stage.now()
+            if self._blunted is not None and outcome is Outcome.COMPLETE:
+                now_s = self._planned_s(None) + self._schedule.duration_s / self._speed
             self._notes.log("ended" if outcome is Outcome.COMPLETE else "stopped", now_s, value=outcome)
             self._notes.report("ended", now_s, outcome)

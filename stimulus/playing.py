@@ -24,6 +24,7 @@ from stimulus.feedback import View
 from stimulus.inputs import find_images, pictures_of, read_names
 from stimulus.lettering import find_font
 from stimulus.link import Link
+from stimulus.machine_time import machine_time
 from stimulus.metronome import Metronome
 from stimulus.notes import Operator
 from stimulus.paradigm import Paradigm, Script
@@ -32,7 +33,7 @@ from stimulus.preview import scenes_of
 from stimulus.priority import hurried
 from stimulus.record import RunRecord
 from stimulus.schedule_files import read_schedule
-from stimulus.seal import open_sealed
+from stimulus.seal import commitment, open_sealed, read_sealed
 from stimulus.settings import DisplaySettings
 from stimulus.texts import LANGUAGES
 from stimulus.triggers import open_pulses
@@ -125,6 +126,7 @@ class Place:
     conditions: Path | None = None
     run: int | None = None
     name: str | None = None
+    recordings: Sequence[Path] = ()
 
 
 def play(inputs: Inputs, place: Place, tell: Callable[[str], object]) -> Outcome:
@@ -150,10 +152,11 @@ def play(inputs: Inputs, place: Place, tell: Callable[[str], object]) -> Outcome
     schedule = script.schedule
     if trigger.kind == "server" and place.server is None:
         raise InputError("the trigger is the server's first volume: say where it publishes with --from")
-    feedback = None
+    feedback, committed = None, ""
     if place.conditions is not None:
         number = place.run or _run_number(schedule.name)
-        feedback = open_sealed(place.conditions, number, candidates.names, candidates.ids)
+        feedback = open_sealed(place.conditions, number, candidates.names, candidates.ids, place.recordings)
+        committed = commitment(read_sealed(place.conditions))
     tell(f"{schedule.name}: {schedule.n_volumes} volumes of {schedule.tr_s:g} s; screen: {chosen} ({why})")
     if missing := len(candidates.ids) - len(script.pictures) if script.pictures else 0:
         tell(f"{missing} of {len(candidates.ids)} candidates have no picture; their names are shown")
@@ -164,7 +167,16 @@ def play(inputs: Inputs, place: Place, tell: Callable[[str], object]) -> Outcome
         load(stage, script)
         link = stack.enter_context(_linked(place.server, place, stage.now, tell)) if place.server else None
         record = stack.enter_context(
-            RunRecord(place.out, schedule, time.time(), speed=place.speed, sealed=feedback is not None)
+            RunRecord(
+                place.out,
+                schedule,
+                time.time(),
+                speed=place.speed,
+                sealed=feedback is not None,
+                machine=machine_time(),
+                frame_hz=settings.monitor.frame_hz,
+                tell=tell,
+            )
         )
         tr_s = schedule.tr_s / place.speed
         has_begun = record.happened.started_utc_s is not None
@@ -175,7 +187,8 @@ def play(inputs: Inputs, place: Place, tell: Callable[[str], object]) -> Outcome
         has_no_more = trigger.kind == "server" or (has_begun and trigger.kind == "emulated")
         player = Player(
             script, stage, pulses, Metronome(tr_s, trigger.n_dummies, trigger.patience_s), record, settings.buttons,
-            Operator(tell, typed_lines()), link=link, feedback=feedback, candidates=candidates, speed=place.speed,
+            Operator(tell, typed_lines()), link=link, feedback=feedback, candidates=candidates,
+            commitment=committed, speed=place.speed, machine=machine_time,
             hears_every_volume=trigger.every_volume and not has_no_more,
         )  # fmt: skip
         if place.ready_file is not None:

@@ -1,6 +1,7 @@
 """Files of a run: a log of everything that happened, every flip, what was shown, and the BIDS events.
 
-The log is written line by line, and is what a display that was started again goes on from.
+The log is written line by line, and is what a display that was started again goes on from. A run whose condition nobody
+may know has what was on the screen in a sealed file.
 """
 
 from __future__ import annotations
@@ -15,14 +16,20 @@ from rtgod.files import Closing
 from rtgod.messages import AGAIN
 from rtgod.text import file_stem
 from stimulus.happened import Entry, Happened
+from stimulus.machine_time import MachineTime, Moment
 from stimulus.schedule import Schedule
-from stimulus.schedule_files import EVENTS_SUFFIX, RESULT_COLUMNS, write_events
-from stimulus.seal import SealedLines
-from stimulus.tables import NOT_APPLICABLE, Lines
+from stimulus.schedule_files import EVENTS_SUFFIX, RESULT_COLUMNS, seconds, write_events
+from stimulus.sealed_tables import SealedTables
+from stimulus.tables import NOT_APPLICABLE, Lines, copied_elsewhere
 
 LOG_COLUMNS = ("utc_s", "clock_s", "run_s", "server_offset_s", "server_offset_error_s", "kind", "step", "value")
 FLIP_COLUMNS = ("clock_s", "run_s", "step", "late_ms", "changed")
 SHOWN_COLUMNS = ("run_s", "index", "shown", "target", "percentile", "strength", "first")
+ONSET_COLUMNS = ("planned_onset", "onset")
+#: Of times since 1970, smaller differences are rounding.
+_SAME_S = 1e-6
+#: Tables of a sealed file.
+SHOWN, FLIPS, ONSETS = "shown", "flips", "onsets"
 
 Number = TypeVar("Number", int, float)
 
@@ -40,12 +47,19 @@ class RunRecord(Closing):
         As the run is played: 1 in earnest.
     sealed : bool
         Whether what was shown may not be read before the session is unblinded.
+    machine : MachineTime, optional
+        Now, by a clock that nobody sets.
+    frame_hz : float
+        Refreshes in a second.
+    tell : callable, optional
+        Tells the operator what of the files was lost when they are closed.
 
     Attributes
     ----------
     name : str
         Of the run; with a number where another acquisition of that name came first.
     happened : Happened
+    sealed : bool
 
     Raises
     ------
@@ -54,20 +68,36 @@ class RunRecord(Closing):
     """
 
     def __init__(
-        self, folder: Path, schedule: Schedule, now_utc_s: float, *, speed: float = 1.0, sealed: bool = False
+        self,
+        folder: Path,
+        schedule: Schedule,
+        now_utc_s: float,
+        *,
+        speed: float = 1.0,
+        sealed: bool = False,
+        machine: MachineTime | None = None,
+        frame_hz: float = 60.0,
+        tell: Callable[[str], object] = lambda line: None,  # noqa: ARG005 # nobody is told
     ) -> None:
-        self._folder = folder
+        self._folder, self._tell, self.sealed = folder, tell, sealed
+        self._news: list[str] = []
+        self._lacks_events = False
         plan = f"{hashlib.sha256(repr((schedule.tr_s, schedule.steps)).encode()).hexdigest()[:12]} x{speed:g}"
         number = 1
         while True:
             self.name = schedule.name if number == 1 else f"{schedule.name}{AGAIN}{number}"
             self.happened = Happened(schedule)
-            if not self._is_over(plan, now_utc_s, schedule.duration_s / speed):
+            if not self._is_over(plan, Moment(now_utc_s, machine), schedule.duration_s / speed):
                 break
             number += 1
-        self._log = _opened(self._path("_log.tsv"), LOG_COLUMNS)
-        self._flips = _opened(self._path("_flips.tsv"), FLIP_COLUMNS)
-        self._shown = _opened(self._path("_shown.sealed" if sealed else "_shown.tsv"), SHOWN_COLUMNS, sealed=sealed)
+        self._log = Lines(self._path("_log.tsv"), LOG_COLUMNS)
+        self._flips = Lines(self._path("_flips.tsv"), FLIP_COLUMNS)
+        self._shown: Lines | SealedTables
+        if sealed:
+            columns = {SHOWN: SHOWN_COLUMNS, FLIPS: FLIP_COLUMNS, ONSETS: ONSET_COLUMNS}
+            self._shown = SealedTables(self._path("_shown.sealed"), columns, frame_hz)
+        else:
+            self._shown = Lines(self._path("_shown.tsv"), SHOWN_COLUMNS)
         if self.happened.started_utc_s is None:
             self.log("plan", now_utc_s, value=plan)
 
@@ -88,27 +118,78 @@ class RunRecord(Closing):
 
     def flip(self, clock_s: float, run_s: float | None, step: int | None, late_ms: float, changed: str) -> None:
         """Write a line for a picture that came on the screen."""
-        self._flips.write([_number(clock_s), _number(run_s), _place(step), f"{late_ms:.3f}", changed])
+        cells = [_number(clock_s), _number(run_s), _place(step), f"{late_ms:.3f}", changed]
+        if isinstance(self._shown, SealedTables):
+            self._shown.write(FLIPS, cells)
+        else:
+            self._flips.write(cells)
+
+    def sealed_onset(self, step: int, onset_s: float, rough_s: float) -> None:
+        """Write in a sealed run when a step began, in seconds into the run: the sealed file has it exactly."""
+        if not isinstance(self._shown, SealedTables):
+            raise TypeError("the run is not sealed")
+        self._shown.write(ONSETS, [seconds(self.happened.schedule.steps[step].onset_s), seconds(onset_s)])
+        self._flips.write([NOT_APPLICABLE, _number(rough_s), _place(step), NOT_APPLICABLE, "step"])
 
     def shown(self, cells: Sequence[str]) -> None:
         """Write a line of what the participant was shown; see `SHOWN_COLUMNS`."""
-        self._shown.write(cells)
+        if isinstance(self._shown, SealedTables):
+            self._shown.write(SHOWN, cells)
+        else:
+            self._shown.write(cells)
+
+    def poll(self, now_s: float) -> list[str]:
+        """Write what waits for a disk, and what is due in a sealed file; returns lines for the operator.
+
+        Parameters
+        ----------
+        now_s : float
+            Of the display's clock.
+        """
+        news, self._news = self._news, []
+        return [*news, *(line for file in (self._log, self._flips, self._shown) for line in file.poll(now_s))]
 
     def write_events(self) -> Path:
-        """Write the events of the run, as they happened."""
+        """Write the events of the run, as they happened.
+
+        Raises
+        ------
+        InputError
+            If they cannot be written.
+        """
         path = self._path(EVENTS_SUFFIX)
-        write_events(path, RESULT_COLUMNS, self.happened.rows())
+        self._write_events(path)
         return path
 
+    def save_events(self) -> None:
+        """As `write_events`; what a disk refuses is tried again when the record is closed, and then put elsewhere."""
+        try:
+            self.write_events()
+        except InputError as error:
+            self._lacks_events = True
+            self._news.append(f"{error}; it is tried again at the end: make room on that disk, or connect it again")
+
     def close(self) -> None:
-        """Close the files."""
+        """Close the files; the operator is told of what could not be written, and where a copy is."""
         for file in (self._log, self._flips, self._shown):
             file.close()
+        if self._lacks_events:
+            self._lacks_events = False
+            try:
+                self.write_events()
+            except InputError as error:
+                where = copied_elsewhere(self._path(EVENTS_SUFFIX), self._write_events)
+                self._news.append(f"{error}; {where}")
+        for line in self.poll(0.0):
+            self._tell(line)
+
+    def _write_events(self, path: Path) -> None:
+        write_events(path, RESULT_COLUMNS, self.happened.rows())
 
     def _path(self, ending: str) -> Path:
         return self._folder / f"{file_stem(self.name)}{ending}"
 
-    def _is_over(self, plan: str, now_utc_s: float, duration_s: float) -> bool:
+    def _is_over(self, plan: str, now: Moment, duration_s: float) -> bool:
         """Take in a log that is there; whether its run is over, so that the next must have another name."""
         path = self._path("_log.tsv")
         entries = _entries(path)
@@ -126,19 +207,11 @@ class RunRecord(Closing):
             return True
         for entry in entries:
             self.happened.take(entry)
-        if not has_ended and now_utc_s < entries[starts[-1]].utc_s + duration_s:
+        if not has_ended and self.happened.since_start(now)[0] < duration_s - _SAME_S:
             return False
         if not has_ended or not self._path(EVENTS_SUFFIX).exists():
             self.write_events()
         return True
-
-
-def _opened(path: Path, columns: Sequence[str], *, sealed: bool = False) -> Lines:
-    """A table to add lines to, which has its columns' names."""
-    table = SealedLines(path) if sealed else Lines(path)
-    if path.stat().st_size == 0:
-        table.write(columns)
-    return table
 
 
 def _entries(path: Path) -> list[Entry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from rtgod.candidates import Candidates
 from rtgod.messages import Answer, NotReady, Ranking
@@ -71,20 +72,25 @@ class ShownAnswer:
             return False
         return self._key != self._seen
 
+    def seen(self) -> str:
+        """Note that it was shown; gives its volume's index."""
+        self._seen = self._key
+        if self.answer is None:
+            raise ValueError("no answer was there to be shown")
+        return str(self.answer.index)
+
     def note(self) -> tuple[str, ...]:
         """Note that it was shown; the cells that tell of it, from `index` on (see `stimulus.record.SHOWN_COLUMNS`)."""
-        self._seen = self._key
-        answer, target = self.answer, self.target
-        if answer is None:
-            raise ValueError("no answer was there to be shown")
-        if isinstance(answer, NotReady):
-            return str(answer.index), f"not ready: {answer.reason}", *[NOT_APPLICABLE] * 4
+        index, answer, target = self.seen(), self.answer, self.target
+        if not isinstance(answer, Ranking):
+            answer = cast(NotReady, answer)
+            return index, f"not ready: {answer.reason}", *[NOT_APPLICABLE] * 4
         names = self._script.candidates
         named = (NOT_APPLICABLE,) * 2
         if target is not None:
             named = names[target], f"{percentile(answer, target):.6f}"
         first = ", ".join(readable(names[place]) for place in answer.order[:_N_FIRST])
-        return str(answer.index), self._script.feedback.view, *named, f"{strength(answer):.2f}", first
+        return index, self._script.feedback.view, *named, f"{strength(answer):.2f}", first
 
     @property
     def _key(self) -> tuple[str, int, int | None] | None:

@@ -1,14 +1,25 @@
-"""Tab-separated tables that grow line by line."""
+"""Tab-separated tables that grow line by line, and that a disk which is full or gone does not stop."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import errno
+import io
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rtgod.errors import InputError
 from rtgod.files import Closing
 
 NOT_APPLICABLE = "n/a"  # BIDS's word in tables
+
+#: After a failure it is tried again so often.
+AGAIN_S = 1.0
+#: What waited is written in pieces of so many bytes, one a try, so that no picture waits for it.
+_PIECE_BYTES = 1 << 18
 
 
 def line_of(cells: Iterable[str]) -> str:
@@ -19,48 +30,189 @@ def line_of(cells: Iterable[str]) -> str:
 class Lines(Closing):
     """A file that is added to; each line is on its way to the disk when `write` returns.
 
-    A line that a crash cut short is cut off when the file is opened again.
+    A line that a crash cut short is cut off when the file is opened again. When the disk is full or gone, or the file
+    was removed or replaced, lines wait in memory in their order, and `poll` writes them when that is possible again.
+    All of the file is kept in memory, so that what a disk has lost can be written anew.
 
     Parameters
     ----------
     path : Path
         Appended to where it exists.
+    columns : sequence of str, optional
+        The first line of a file that is new.
 
     Raises
     ------
     InputError
-        If it cannot be written.
+        If it cannot be written when it is opened; never later.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, columns: Sequence[str] = ()) -> None:
         self._path = path
+        self._file: io.FileIO | None = None
+        self._whole = bytearray()
+        self._n_written = 0  # of `_whole`; the rest waits
+        self._n_waited = 0  # lines, in this outage
+        self._why = ""
+        self._news: list[str] = []
+        self._again_s = -math.inf
+        self._closed = False
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b", buffering=0)
-            self._file.seek(0)
-            self._file.truncate(self._file.read().rfind(b"\n") + 1)
+            self._open()
+            if columns and not self._whole:
+                self._whole += (line_of(columns) + "\n").encode()
+            self._write_waiting()
         except OSError as error:
-            raise self._refusal(error) from error
+            self._let_go()
+            raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+    @property
+    def n_waiting(self) -> int:
+        """Lines that are not in the file yet."""
+        return self._whole.count(b"\n", self._n_written)
 
     def write(self, cells: Iterable[str]) -> None:
-        """Append a line.
+        """Append a line."""
+        self.append(line_of(cells))
 
-        Raises
-        ------
-        InputError
-            If it cannot be written.
+    def append(self, line: str) -> None:
+        """Append a line as it is, without its end."""
+        self._whole += line.encode() + b"\n"
+        if self._why:
+            self._n_waited += 1
+        else:
+            self._try()
+
+    def poll(self, now_s: float) -> list[str]:
+        """Write what waits, `AGAIN_S` after the try before; returns lines for the operator.
+
+        Parameters
+        ----------
+        now_s : float
+            Of any clock.
         """
-        try:
-            self._file.write(self._encoded(line_of(cells)) + b"\n")
-        except OSError as error:
-            raise self._refusal(error) from error
+        if self._why and not self._closed:
+            if self._again_s == -math.inf:
+                self._again_s = now_s + AGAIN_S
+            elif now_s >= self._again_s:
+                self._again_s = now_s + AGAIN_S
+                self._try()
+        news, self._news = self._news, []
+        return news
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Write what waits, if that is possible now, and close the file; else a copy is made elsewhere.
 
-    def _encoded(self, line: str) -> bytes:
-        return line.encode()
+        `poll` says where, or what is lost.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        n_before = -1
+        while self._n_written < len(self._whole) and self._n_written != n_before:
+            n_before = self._n_written
+            self._try()
+        self._settle()
+        self._let_go()
+        if self._n_written < len(self._whole):
+            self._rescue()
 
-    def _refusal(self, error: OSError) -> InputError:
-        return InputError(f"{self._path}: cannot be written ({error.strerror})")
+    def _try(self) -> None:
+        """Write, unless the disk refuses; whether it does is told when that changes."""
+        try:
+            as_left = self._is_as_left()
+            if self._why or not as_left:
+                self._open()
+            if not as_left and not self._why:
+                self._news.append(f"{self._path}: was removed, replaced or changed by another program; it goes on anew")
+            self._write_waiting()
+        except OSError as error:
+            if not self._why:
+                self._why = error.strerror or str(error)
+                self._n_waited = self.n_waiting
+                self._again_s = -math.inf
+                self._news.append(
+                    f"{self._path}: cannot be written ({self._why}); its lines wait in memory and everything goes on: "
+                    "make room on that disk, or connect it again, and they are written"
+                )
+            return
+        if self._why and self._n_written == len(self._whole):
+            self._why = ""
+            self._news.append(f"{self._path}: is written again, with the {self._n_waited} lines that had waited")
+
+    def _write_waiting(self) -> None:
+        """Write what waits, or after an outage the next piece of it; a disk that is filling up takes a part."""
+        end = min(len(self._whole), self._n_written + _PIECE_BYTES) if self._why else len(self._whole)
+        while self._n_written < end:
+            if self._file is None:
+                raise AssertionError("the file was opened before")
+            n_taken = self._file.write(bytes(self._whole[self._n_written : end]))
+            if not n_taken:
+                raise BlockingIOError(None, "it takes nothing")
+            self._n_written += n_taken
+
+    def _is_as_left(self) -> bool:
+        """Whether the path still leads to the file that was written to, and nobody else changed its length."""
+        if self._file is None:
+            return False
+        try:
+            there, own = self._path.stat(), os.fstat(self._file.fileno())
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino, there.st_size) == (own.st_dev, own.st_ino, self._n_written)
+
+    def _open(self) -> None:
+        """Open the file anew, cut off a line that is not whole, and find out what of `_whole` it lacks."""
+        self._let_go()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("a+b", buffering=0)
+        self._file.seek(0)
+        there = self._file.readall()
+        n_whole = there.rfind(b"\n") + 1
+        if n_whole < len(there):
+            self._file.truncate(n_whole)
+        there = there[:n_whole]
+        if self._whole.startswith(there):
+            self._n_written = n_whole  # less than was written, where a disk has lost some
+        else:
+            # Somebody else changed it, or it is opened for the first time: what is there stays.
+            waiting = self._whole[self._whole.rfind(b"\n", 0, self._n_written) + 1 :]
+            self._whole, self._n_written = bytearray(there) + waiting, n_whole
+
+    def _let_go(self) -> None:
+        if self._file is not None:
+            # What a disk that is gone says on closing was said before.
+            with suppress(OSError):
+                self._file.close()
+            self._file = None
+
+    def _settle(self) -> None:
+        """Wait until the file is on the disk: some, such as a server's, only say then that they are full."""
+        if self._file is None:
+            return
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # what knows no flushing has lost nothing
+                self._why, self._n_written = error.strerror or str(error), 0
+
+    def _rescue(self) -> None:
+        """Copy all of the file to another place."""
+        lost = f"{self._path}: its last {self.n_waiting} lines could not be written ({self._why})"
+        self._news.append(f"{lost}; {copied_elsewhere(self._path, self._copy)}")
+
+    def _copy(self, path: Path) -> None:
+        path.write_bytes(self._whole)
+
+
+def copied_elsewhere(path: Path, write: Callable[[Path], object]) -> str:
+    """Write what `path` should hold to the first other place that takes it; what to tell the operator of it."""
+    places: list[Callable[[], Path]] = [lambda: Path(tempfile.gettempdir()), Path.home, Path.cwd]
+    for place in places:
+        try:
+            copy = Path(tempfile.mkdtemp(prefix="rtgod-", dir=place())) / path.name
+            write(copy)
+        except (OSError, RuntimeError, InputError):  # no such folder, no home, no room: the next one
+            continue
+        return f"all of the file is in {copy}: copy it to {path}"
+    return "there was no room elsewhere either: they are lost"

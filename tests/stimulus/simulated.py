@@ -15,6 +15,7 @@ from rtgod.candidates import Candidate, Candidates
 from rtgod.messages import Hello, NotReady, Ranking, Reason, Run
 from stimulus.feedback import FeedbackSettings
 from stimulus.link import Link
+from stimulus.machine_time import MachineTime
 from stimulus.metronome import Metronome
 from stimulus.notes import Operator
 from stimulus.paradigm import Paradigm, Script
@@ -86,6 +87,7 @@ class Stage:
         self.frame_s, self._true_s = 1 / frame_hz, 1 / (true_hz or frame_hz)
         self._phase_s, self._draw_s, self._waits = phase_s, draw_s, waits
         self.origin_s, self._now_s = origin_s, at_s
+        self.wall_set_by_s, self.boot = 0.0, None
         self._keys = sorted((key_at_s, name) for key_at_s, name in keys if key_at_s >= at_s)
         self.drawn, self.tones, self.n_polls = [], [], 0
         self.fails_at_s = math.inf
@@ -98,7 +100,11 @@ class Stage:
         return self._now_s + self.origin_s
 
     def utc(self):
-        return self._now_s + UTC_S
+        return self._now_s + UTC_S + self.wall_set_by_s
+
+    def machine(self):
+        """By a clock that nobody sets, on machines that have one."""
+        return MachineTime(self.boot, 5000.0 + self._now_s) if self.boot else None
 
     def sleep(self, duration_s):
         assert duration_s >= 0
@@ -139,7 +145,7 @@ class Server:
     def __init__(self, stage, says):
         self._stage = stage
         self._says = sorted(((at_s, n, what) for n, (at_s, what) in enumerate(says) if at_s >= stage.at_s))
-        self.reports = []
+        self.reports, self.received = [], []
         self.offset_s, self.offset_error_s = 7.0, 0.0005
 
     def next(self):
@@ -152,6 +158,7 @@ class Server:
 
     def report(self, kind, at_s, run_id="", value=""):
         self.reports.append((kind, at_s - self._stage.origin_s, run_id, value))
+        self.received.append(self._stage.at_s)
 
 
 class _Subscriber:
@@ -185,6 +192,7 @@ class Laboratory:
     pulses: object = None
     n_dummies: int = 0
     sealed: bool = False
+    commitment: str = ""
     speed: float = 1.0
     candidates: Candidates = CANDIDATES
     hears_every_volume: bool = True
@@ -194,19 +202,23 @@ class Laboratory:
         stage = self.stage
         self.server = Server(stage, self.says)
         self._types = sorted(line for line in self.types if line[0] >= stage.at_s)
-        self.record = RunRecord(self.folder, self.schedule, stage.utc(), speed=self.speed, sealed=self.sealed)
+        tell = lambda line: self.told.append((stage.at_s, line))  # noqa: E731
+        self.record = RunRecord(
+            self.folder, self.schedule, stage.utc(), speed=self.speed, sealed=self.sealed, machine=stage.machine(),
+            tell=tell,
+        )  # fmt: skip
         images = {step.stimulus: f"{step.stimulus}.png" for step in self.schedule.steps if step.stimulus}
         script = Script(
             self.paradigm, self.schedule, ENGLISH, images,
             dict(zip(CANDIDATES.ids, CANDIDATES.names, strict=True)), CANDIDATES.names, {}, self.choices, self.feedback,
         )  # fmt: skip
-        tell = lambda line: self.told.append((stage.at_s, line))  # noqa: E731
         link = Link(_Subscriber(self.server), _Reporter(self.server), tell, stage.now) if self.says else None
         self.player = Player(
             script, stage, self.pulses or KeyPulses(("5",)),
             Metronome(self.schedule.tr_s / self.speed, self.n_dummies), self.record, ButtonSettings(),
             Operator(tell, self._typed), link=link, feedback=self.instead, candidates=self.candidates,
-            speed=self.speed, hears_every_volume=self.hears_every_volume, utc=stage.utc, sleep=stage.sleep,
+            commitment=self.commitment, speed=self.speed, hears_every_volume=self.hears_every_volume, utc=stage.utc,
+            sleep=stage.sleep, machine=stage.machine,
         )  # fmt: skip
 
     def run(self, stopped_at_s=math.inf):

@@ -16,7 +16,7 @@ from rtgod.journal import JournalWriter
 from rtgod.messages import Hello, SessionEnd
 from stimulus import blinding_commands
 from stimulus.conditions import Condition, ConditionKind
-from stimulus.seal import HEADER, SealedLines, commitment, read_sealed, unseal
+from stimulus.seal import HEADER, commitment, read_sealed, unseal
 from stimulus.seal import seal as sealed
 from tests import small
 

@@ -221,7 +221,7 @@ class TestLog:
         assert [(row["index"], row["top1"]) for row in self.rows(path)] == [("5", "tab here"), ("6", "tab here")]
 
     def test_that_cannot_be_written_is_said_in_one_line(self, tmp_path):
-        with pytest.raises(InputError, match="cannot write"):
+        with pytest.raises(InputError, match="cannot be written"):
             ShownLog(tmp_path)
 
 

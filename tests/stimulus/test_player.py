@@ -21,7 +21,7 @@ from stimulus.paradigm import Paradigm, Tone
 from stimulus.player import LINGER_S, REDRAW_S, Outcome
 from stimulus.record import SHOWN_COLUMNS
 from stimulus.scene import Scene
-from stimulus.seal import read_sealed_lines
+from stimulus.sealed_tables import read_sealed_tables
 from stimulus.texts import ENGLISH
 from tests.stimulus.simulated import (
     CANDIDATES,
@@ -451,7 +451,7 @@ class TestFeedback:
 
     def test_sealed_conditions_seal_what_was_shown(self, tmp_path):
         lab = played(tmp_path, imagining("n01"), says=[*hellos(10), (4.2, ranking(3))], sealed=True)
-        rows = read_sealed_lines(tmp_path / f"{lab.record.name}_shown.sealed")
+        rows = read_sealed_tables(tmp_path / f"{lab.record.name}_shown.sealed")["shown"]
         assert rows[0] == list(SHOWN_COLUMNS)
         assert [row[1] for row in rows[1:]] == ["3"]
         assert not (tmp_path / f"{lab.record.name}_shown.tsv").exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from dataclasses import replace
 
@@ -15,7 +14,7 @@ from rtgod.events import read_trials
 from stimulus.happened import Entry, Happened
 from stimulus.record import LOG_COLUMNS, SHOWN_COLUMNS, RunRecord
 from stimulus.schedule_files import RESULT_COLUMNS
-from stimulus.seal import read_sealed_lines
+from stimulus.sealed_tables import read_sealed_tables
 from tests.stimulus.simulated import imagining, read, seeing
 
 UTC_S = 1_750_000_000.0
@@ -178,20 +177,6 @@ class TestTornAndDamaged:
         with pytest.raises(InputError, match="cannot be written"):
             RunRecord(tmp_path / "file" / "folder", RUN, UTC_S)
 
-    def test_a_disk_that_is_full_is_named(self, tmp_path):
-        class Full:
-            def write(self, _):
-                raise OSError(errno.ENOSPC, "No space left on device")
-
-            def close(self):
-                pass
-
-        with RunRecord(tmp_path, RUN, UTC_S) as record:
-            record._flips.close()
-            record._flips._file = Full()
-            with pytest.raises(InputError, match=r"flips.tsv: cannot be written \(No space left on device\)"):
-                record.flip(1.0, None, None, 0.1, "scene")
-
 
 class TestTables:
     def test_flips_and_what_was_shown(self, tmp_path):
@@ -213,7 +198,7 @@ class TestTables:
             with RunRecord(tmp_path, RUN, UTC_S, sealed=True) as record:
                 record.log("started", UTC_S + 1, 11.0, 0.0)
                 record.shown(["3.5", index, *["n/a"] * 5])
-        rows = read_sealed_lines(tmp_path / f"{RUN.name}_shown.sealed")
+        rows = read_sealed_tables(tmp_path / f"{RUN.name}_shown.sealed")["shown"]
         assert [row[:2] for row in rows] == [["run_s", "index"], ["3.5", "2"], ["3.5", "3"]]
 
     def test_the_events(self, tmp_path):

@@ -13,11 +13,9 @@ from rtgod.errors import InputError
 from stimulus.conditions import Condition, ConditionKind
 from stimulus.seal import (
     HEADER,
-    SealedLines,
     commitment,
     condition_of,
     open_sealed,
-    read_sealed_lines,
     seal,
     unseal,
 )
@@ -133,74 +131,3 @@ def test_an_error_while_a_sealed_run_is_prepared_does_not_tell_its_condition(tmp
     assert "another session.rtgod" in str(raised.value.__cause__)
     with pytest.raises(InputError, match="run 2 cannot be prepared"):
         open_sealed(path, 2, names[:1], names[:1])
-
-
-rows = st.lists(st.lists(st.text(max_size=20), min_size=1, max_size=6), max_size=10)
-
-
-@given(rows)
-def test_rows_come_back_with_white_space_as_blanks(tmp_path_factory, table):
-    path = tmp_path_factory.mktemp("lines") / "run_shown.sealed"
-    with SealedLines(path) as lines:
-        for row in table:
-            lines.write(row)
-    assert read_sealed_lines(path) == [[" ".join(field.split()) for field in row] for row in table]
-
-
-def test_each_row_is_in_the_file_when_it_was_written(tmp_path):
-    path = tmp_path / "made" / "run_shown.sealed"
-    with SealedLines(path) as lines:
-        for n_rows in range(1, 4):
-            lines.write(["12.5", "goldfish"])
-            assert read_sealed_lines(path) == [["12.5", "goldfish"]] * n_rows
-
-
-def test_a_row_does_not_show_by_its_content_or_length(tmp_path):
-    path = tmp_path / "run_shown.sealed"
-    with SealedLines(path) as lines:
-        lines.write(["12.5", "NotReady"])
-        lines.write(["13.5", "Ranking", *(f"category {i}" for i in range(10))])
-    short, long, _ = path.read_text().split("\n")
-    assert len(short) == len(long)
-    assert "Ranking" not in long
-
-
-def test_a_torn_last_line_is_passed_over_and_cut_off_when_writing_goes_on(tmp_path):
-    path = tmp_path / "run_shown.sealed"
-    with SealedLines(path) as lines:
-        lines.write(["1", "a"])
-        lines.write(["2", "b"])
-    whole = path.read_bytes()
-    second = whole.index(b"\n") + 1
-    for end in (second, second + 1, second + 30, len(whole) - 1):
-        path.write_bytes(whole[:end])
-        assert read_sealed_lines(path) == [["1", "a"]]
-        with SealedLines(path) as lines:
-            lines.write(["3", "c"])
-        assert read_sealed_lines(path) == [["1", "a"], ["3", "c"]]
-
-
-def test_every_damaged_byte_of_a_line_is_found(tmp_path):
-    path = tmp_path / "run_shown.sealed"
-    with SealedLines(path) as lines:
-        lines.write(["1", "a"])
-        lines.write(["2", "b"])
-    whole = path.read_bytes()
-    first_end = whole.index(b"\n")
-    for damaged in one_damaged(whole[:first_end]):
-        path.write_bytes(damaged + whole[first_end:])
-        with pytest.raises(InputError, match=r"run_shown\.sealed(, line 1)?: damaged"):
-            read_sealed_lines(path)
-    # Two lines in one, an empty line, and an end of base64 that changes no byte.
-    first = whole[: first_end + 1]
-    for damaged in (first[:-1] + whole[first_end + 1 :], b"\n" + whole, first + b"\n", first[:-1] + b"=\n"):
-        path.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"line [12]: damaged"):
-            read_sealed_lines(path)
-
-
-def test_where_nothing_can_be_written_it_says_so(tmp_path):
-    with pytest.raises(InputError, match="cannot be written"):
-        SealedLines(tmp_path)
-    with pytest.raises(InputError, match="cannot be read"):
-        read_sealed_lines(tmp_path / "absent")

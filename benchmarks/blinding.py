@@ -1,0 +1,264 @@
+"""Whether anybody who runs a session can tell from what it leaves open which condition a run has.
+
+Runs of each condition are rehearsed with a simulated screen, scanner and server. A classifier is then trained on all
+that an operator can see of them: files and their sizes, open tables, the terminal, the events in the journal and when
+they came. It is right no more often than with the conditions exchanged at random; a table that does tell, that of all
+pictures, which is sealed, shows that it would have found out.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from rtgod.journal import JournalWriter
+from rtgod.messages import Hello, Message, NotReady, Reason
+from stimulus.conditions import Condition, ConditionKind
+from stimulus.seal import commitment, open_sealed, read_sealed, seal
+from stimulus.sealed_tables import read_sealed_tables
+from stimulus.yoking import pinned
+from tests.stimulus import simulated
+
+SEED = 0
+CONDITIONS = tuple(ConditionKind)
+#: Trials of a run, and the first trigger's time.
+_N_TRIALS, _START_S = 4, 1.0
+_N_FOLDS, _N_EXCHANGES = 5, 200
+_RAREST = 2
+
+Rng = np.random.Generator
+Features = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """A run as the operator knows it, and as it was.
+
+    Attributes
+    ----------
+    condition : ConditionKind
+    visible : dict of str to float
+        All that can be seen, as numbers.
+    telling : dict of str to float
+        Counts of the pictures that came on the screen, which the sealed file keeps.
+    """
+
+    condition: ConditionKind
+    visible: Features
+    telling: Features
+
+
+def blinding(folder: Path, n_runs: int) -> dict[str, float]:
+    """Figures of how well conditions can be told apart.
+
+    Parameters
+    ----------
+    folder : Path
+        New or empty; holds the runs' files afterwards.
+    n_runs : int
+        Of all four conditions together, at least 20.
+
+    Returns
+    -------
+    dict of str to float
+        blinding_auc: area under the curve, one condition against the others, mean over conditions and two classifiers.
+        blinding_auc_null_p99: 99th percentile of the same with the conditions exchanged at random.
+        blinding_auc_of_a_leak: the same where the table of all pictures can be seen as well.
+    """
+    rng = np.random.default_rng(SEED)
+    conditions = [CONDITIONS[place % len(CONDITIONS)] for place in range(n_runs)]
+    runs = [rehearsed(folder / f"{place:03d}", condition, rng) for place, condition in enumerate(conditions)]
+    truth = np.array([CONDITIONS.index(run.condition) for run in runs])
+    visible = matrix([run.visible for run in runs])
+    leaking = np.hstack([visible, matrix([run.telling for run in runs])])
+    null = [auc(visible, rng.permutation(truth), seed) for seed in range(_N_EXCHANGES)]
+    return {
+        "blinding_auc": float(np.mean([auc(visible, truth, seed) for seed in range(10)])),
+        "blinding_auc_null_p99": float(np.percentile(null, 99)),
+        "blinding_auc_of_a_leak": auc(leaking, truth, 0),
+    }
+
+
+def auc(features: np.ndarray, truth: np.ndarray, seed: int) -> float:
+    """How well a class is told from the others: mean of two classifiers, cross-validated, of all classes.
+
+    Parameters
+    ----------
+    features : array of shape (n_runs, n_features)
+    truth : int array of shape (n_runs,)
+    seed : int
+    """
+    folds = StratifiedKFold(_N_FOLDS, shuffle=True, random_state=seed)
+    found = [
+        make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000)),
+        RandomForestClassifier(60, random_state=seed),
+    ]
+    return float(
+        np.mean(
+            [
+                roc_auc_score(truth, cross_val_predict(one, features, truth, cv=folds, method="predict_proba"),
+                              multi_class="ovr")
+                for one in found
+            ]
+        )
+    )  # fmt: skip
+
+
+def matrix(rows: Sequence[Features]) -> np.ndarray:
+    """Features of all runs, of shape (n_runs, n_features); what a run lacks is -1, what never differs is left out."""
+    names = sorted({name for row in rows for name in row})
+    values = np.array([[row.get(name, -1.0) for name in names] for row in rows])
+    return values[:, np.ptp(values, axis=0) > 0]
+
+
+def rehearsed(folder: Path, condition: ConditionKind, rng: Rng) -> Rehearsed:
+    """Rehearse a run of a condition, with a server, a screen and a participant that are never quite the same."""
+    folder.mkdir(parents=True)
+    schedule = simulated.imagining(*(f"n{rng.integers(12):02d}" for _ in range(_N_TRIALS)))
+    other = _journal(folder / "other.rtgod", _answers(schedule, rng, n_bad=int(rng.integers(0, 6))))
+    plan = [Condition(kind, seed=int(rng.integers(2**31)) if kind is ConditionKind.SHUFFLED else 0) for kind in CONDITIONS
+            if kind is not ConditionKind.YOKED]  # fmt: skip
+    plan.append(Condition(ConditionKind.YOKED, journal=str(other), run_id="run-1"))
+    rng.shuffle(plan)  # type: ignore[arg-type]
+    sealed = folder / "conditions.sealed"
+    sealed.write_text(seal([pinned(one, folder) for one in plan]), encoding="ascii")
+    number = 1 + [one.kind for one in plan].index(condition)
+    candidates = simulated.CANDIDATES
+    feedback = open_sealed(sealed, number, candidates.names, candidates.ids)
+    answers = _answers(schedule, rng, n_bad=int(rng.integers(0, 6)))
+    end_s = _START_S + schedule.duration_s
+    keys = [*simulated.pulses(_START_S, end_s), *_presses(schedule, rng)]
+    stage = simulated.Stage(
+        draw_s=lambda scene: _drawing_s(scene, rng), waits=bool(rng.integers(2)), phase_s=float(rng.uniform(0, 1 / 60)),
+        keys=keys,
+    )  # fmt: skip
+    out = folder / "out"
+    laboratory = simulated.Laboratory(
+        out, schedule, stage, says=[*simulated.hellos(end_s + 4), (0.5, simulated.run_header(n_volumes=1000)), *answers],
+        instead=feedback, sealed=True, commitment=commitment(read_sealed(sealed)),
+    )  # fmt: skip
+    laboratory.run()
+    return Rehearsed(condition, dict(_visible(laboratory, out)), dict(_telling(out)))
+
+
+def _answers(schedule: simulated.Schedule, rng: Rng, n_bad: int) -> list[tuple[float, Message]]:
+    """What a server says of a run's volumes, each some time after it was acquired; some volumes are bad."""
+    n_volumes = schedule.n_volumes
+    bad = set(rng.choice(n_volumes, n_bad, replace=False).tolist())
+    said: list[tuple[float, Message]] = []
+    for index in range(n_volumes):
+        at_s = _START_S + index + 1 + float(rng.gamma(4.0, 0.02)) + (1.5 if rng.random() < 0.03 else 0.0)
+        block = next((place for place, step in enumerate(schedule.trials)
+                      if step.onset_s + 1 <= index < step.onset_s + 6), None)  # fmt: skip
+        if index in bad:
+            said.append((at_s, NotReady("run-1", index, Reason.BAD_VOLUME)))
+        elif block is None:
+            said.append((at_s, NotReady("run-1", index, Reason.BETWEEN_TRIALS)))
+        else:
+            said.append((at_s, simulated.ranking(index, block, order=rng.permutation(12))))
+    return said
+
+
+def _journal(path: Path, answers: Sequence[tuple[float, Message]]) -> Path:
+    with JournalWriter(path) as writer:
+        writer.append(Hello("0.1.0", simulated.BUNDLE, 12, 400))
+        for _, answer in answers:
+            writer.append(answer)
+    return path
+
+
+def _presses(schedule: simulated.Schedule, rng: Rng) -> Iterator[tuple[float, str]]:
+    """Ratings of a participant, whatever was shown."""
+    for step in schedule.steps:
+        if step.kind is simulated.StepKind.EVALUATION:
+            for _ in range(int(rng.integers(0, 3))):
+                yield _START_S + step.onset_s + float(rng.uniform(0.1, 0.9)), str(rng.integers(1, 3))
+
+
+def _drawing_s(scene: object, rng: Rng) -> float:
+    """What is full takes longer to draw than what is empty."""
+    full = any(getattr(scene, part, None) for part in ("thermometer", "rows", "pictures", "message"))
+    return float((0.006 if full else 0.001) + rng.gamma(2.0, 0.0005))
+
+
+# ------------------------------------------------------------------------------------------------ what can be seen
+
+
+def _visible(laboratory: simulated.Laboratory, folder: Path) -> Iterator[tuple[str, float]]:
+    for path in sorted(folder.iterdir()):
+        content, ending = path.read_bytes(), path.name.removeprefix(laboratory.record.name)
+        yield f"{ending} bytes", len(content)
+        yield f"{ending} lines", content.count(b"\n")
+        yield f"{ending} of line lengths", float(np.std([len(line) for line in content.split(b"\n")]))
+        # Times of a run are of as many digits, whichever: what varies there is chance, and so is the last few bytes.
+        yield f"{ending} compressed", len(gzip.compress(content, mtime=0)) if ending.endswith(".sealed") else 0.0
+        if path.suffix == ".tsv":
+            with path.open(encoding="utf-8", newline="") as file:
+                yield from _of_table(ending, list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)))
+    lines = [line for _, line in laboratory.told]
+    yield "terminal lines", len(lines)
+    yield "terminal characters", sum(map(len, lines))
+    yield from _summary("terminal", [at_s for at_s, _ in laboratory.told])
+    server = laboratory.server
+    yield "events", len(server.reports)
+    events = [
+        {"kind": kind, "at_s": str(at_s), "received_s": str(received_s), "delay_s": str(received_s - at_s),
+         "value": value, "run": run_id, "gap_s": str(received_s - before_s)}
+        for (kind, at_s, run_id, value), received_s, before_s in zip(
+            server.reports, server.received, [0.0, *server.received], strict=False
+        )
+    ]  # fmt: skip
+    yield from _of_table("journal", events)
+
+
+def _of_table(name: str, rows: Sequence[dict[str, str]]) -> Iterator[tuple[str, float]]:
+    """Counts and summaries of all columns of a table, of all its rows and of each kind of row."""
+    kind_column = next((column for column in ("kind", "event_type", "changed") if rows and column in rows[0]), "")
+    by_kind: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in rows:
+        by_kind["all"].append(row)
+        by_kind[row.get(kind_column, "all of it")].append(row)
+    for kind, of_kind in by_kind.items():
+        yield f"{name} {kind} rows", len(of_kind)
+        for column in of_kind[0]:
+            cells = [row[column] for row in of_kind]
+            yield f"{name} {kind} {column} different", len(set(cells))
+            yield f"{name} {kind} {column} characters", sum(map(len, cells))
+            yield from _summary(f"{name} {kind} {column}", [value for cell in cells for value in _numbers(cell)])
+
+
+def _numbers(cell: str) -> Iterator[float]:
+    for word in cell.split():
+        try:
+            yield float(word)
+        except ValueError:
+            continue
+
+
+def _summary(name: str, values: Sequence[float]) -> Iterator[tuple[str, float]]:
+    if values:
+        for what, of_values in (("mean", np.mean), ("sd", np.std), ("least", np.min), ("most", np.max)):
+            yield f"{name} {what}", float(of_values(values))
+
+
+def _telling(folder: Path) -> Iterator[tuple[str, float]]:
+    """How many pictures of each kind came on the screen, and what they were about."""
+    (sealed,) = folder.glob("*_shown.sealed")
+    tables = read_sealed_tables(sealed)
+    for table, place in (("flips", 4), ("shown", 2)):
+        for value, n_rows in Counter(row[place] for row in tables[table][1:]).items():
+            yield f"{table} {value}", n_rows
+    late_ms = [float(row[3]) for row in tables["flips"][1:]]
+    yield from _summary("late_ms", late_ms)
