@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from rtgod.errors import InputError, JournalError
 from rtgod.journal import JournalWriter
-from rtgod.messages import Hello, SessionEnd
+from rtgod.messages import Event, Hello, SessionEnd
 from stimulus import blinding_commands
 from stimulus.conditions import Condition, ConditionKind
 from stimulus.seal import HEADER, commitment, read_sealed, unseal
@@ -28,7 +28,7 @@ PLAN = (
 CONDITIONS = (
     "run\tcondition\tseed\tjournal\tjournal_run\n"
     "1\tshuffled\t9\tn/a\tn/a\n"
-    "2\tyoked\tn/a\t/data/other.rtgod\trun-2\n"
+    "2\tyoked\tn/a\tother.rtgod\trun-2\n"
     "3\tnone\tn/a\tn/a\tn/a\n"
 )
 
@@ -108,7 +108,7 @@ def test_yoked_runs_take_journals_and_their_runs_in_turn(tmp_path, monkeypatch):
     run("seal", "--yoked", 5, "--yoke", "a.rtgod", "--yoke", "b.rtgod", "--real", 2, "--out", "plan")
     plan = plan_of(tmp_path / "plan")
     taken = [(c.journal, c.run_id) for c in plan if c.kind is ConditionKind.YOKED]
-    a, b = str(tmp_path / "a.rtgod"), str(tmp_path / "b.rtgod")
+    a, b = "a.rtgod", "b.rtgod"
     assert taken == [(a, "a-1"), (b, "b-1"), (a, "a-2"), (b, "b-1"), (a, "a-1")]
     assert len(plan) == 7
 
@@ -137,16 +137,22 @@ def test_what_cannot_be_sealed_is_refused_and_nothing_is_written(tmp_path):
     assert out.read_text() == "precious"
 
 
+def committed(folder, value=None, number=0):
+    """What a display reports when a sealed run begins."""
+    value = commitment(read_sealed(folder / "plan.sealed")) if value is None else value
+    return Event("stimulus-1", number, "commitment", 3.0, run_id="run-1", value=value)
+
+
 @pytest.fixture
 def session(tmp_path):
     """A folder with a sealed plan, what was shown, and the journals of a session that ended and of one that goes on."""
     (tmp_path / "plan.sealed").write_text(sealed(PLAN))
     for name in ("run-1", "run-2"):
-        with SealedLines(tmp_path / f"{name}_shown.sealed") as lines:
-            lines.write(["flip_utc_s", "top1"])
-            lines.write(["12.5", name])
-    journal(tmp_path / "ended.rtgod", SessionEnd(1.0))
-    journal(tmp_path / "running.rtgod")
+        with SealedTables(tmp_path / f"{name}_shown.sealed", {"shown": ["run_s", "top1"]}) as tables:
+            tables.write("shown", ["12.5", name])
+    (tmp_path / "today").mkdir()
+    journal(tmp_path / "ended.rtgod", committed(tmp_path), SessionEnd(1.0))
+    journal(tmp_path / "today" / "running.rtgod", committed(tmp_path))
     return tmp_path
 
 
@@ -155,24 +161,25 @@ def opened(folder):
 
 
 def test_after_the_session_everything_is_opened_and_put_on_record(session):
-    with SealedLines(session / "elsewhere" / "notes.sealed") as lines:
-        lines.write(["a", "b"])
+    with SealedTables(session / "elsewhere" / "notes_shown.sealed", {"shown": ["a"], "flips": ["c"]}) as tables:
+        tables.write("flips", ["d"])
     before = datetime.now(UTC).replace(microsecond=0)
     printed = run(
         "unblind", session / "plan.sealed", "--journal", session / "ended.rtgod",
-        "--shown", session / "elsewhere" / "notes.sealed",
+        "--shown", session / "elsewhere" / "notes_shown.sealed",
     )  # fmt: skip
     assert opened(session) == ["conditions.tsv", "run-1_shown.tsv", "run-2_shown.tsv", "unblinding.tsv"]
     assert (session / "conditions.tsv").read_text() == CONDITIONS
-    assert (session / "run-2_shown.tsv").read_text() == "flip_utc_s\ttop1\n12.5\trun-2\n"
-    assert (session / "elsewhere" / "notes.tsv").read_text() == "a\tb\n"
-    committed = commitment(read_sealed(session / "plan.sealed"))
+    assert (session / "run-2_shown.tsv").read_text() == "run_s\ttop1\n12.5\trun-2\n"
+    assert (session / "elsewhere" / "notes_shown.tsv").read_text() == "a\n"
+    assert (session / "elsewhere" / "notes_flips.tsv").read_text() == "c\nd\n"
+    sealed_as = commitment(read_sealed(session / "plan.sealed"))
     heading, line = (session / "unblinding.tsv").read_text().splitlines()
     assert heading == "utc\tuser\tcommitment\tjournal\treason"
     utc, *rest = line.split("\t")
     assert before <= datetime.fromisoformat(utc) <= datetime.now(UTC)
-    assert rest == [getpass.getuser(), committed, str(session / "ended.rtgod"), "n/a"]
-    assert f"commitment: {committed}\n" in printed
+    assert rest == [getpass.getuser(), sealed_as, str(session / "ended.rtgod"), "n/a"]
+    assert f"commitment: {sealed_as}\n" in printed
     for row in CONDITIONS.splitlines():
         assert re.search(r"\s+".join(map(re.escape, row.split("\t"))), printed)
 
@@ -181,9 +188,9 @@ def test_while_the_session_goes_on_nothing_is_opened(session):
     before = sorted(session.iterdir())
     for options, why in [
         ((), "--journal .* or --early"),
-        (("--journal", session / "running.rtgod"), r"running\.rtgod: the session has not ended"),
+        (("--journal", session / "today" / "running.rtgod"), r"running\.rtgod: the session has not ended"),
         (("--early", "  "), "say why"),
-        (("--journal", session / "running.rtgod", "--early", ""), "say why"),
+        (("--journal", session / "today" / "running.rtgod", "--early", ""), "say why"),
     ]:
         with pytest.raises(InputError, match=why):
             run("unblind", session / "plan.sealed", *options)
@@ -192,14 +199,70 @@ def test_while_the_session_goes_on_nothing_is_opened(session):
     assert sorted(session.iterdir()) == before
 
 
+def test_only_the_journals_of_the_session_open_its_conditions(session):
+    other = journal(session / "other.rtgod", committed(session, "0123456789abcdef"), SessionEnd(1.0))
+    empty = journal(session / "empty.rtgod", SessionEnd(1.0))
+    ended = session / "ended.rtgod"
+    named_so = journal(session / "named.rtgod", small.replace(committed(session), kind="note"), SessionEnd(1.0))
+    before = sorted(session.iterdir())
+    for journals, why in [
+        ([empty], r"empty\.rtgod: not of the session .*no display reported any.* or give --early"),
+        ([other], r"other\.rtgod: not of the session .*others \(0123456789abcdef\)"),
+        ([named_so], "no display reported any"),
+        ([ended, empty], r"empty\.rtgod: not of the session"),
+        ([ended, session / "today" / "running.rtgod"], r"running\.rtgod: the session has not ended"),
+    ]:
+        with pytest.raises(InputError, match=why):
+            run("unblind", session / "plan.sealed", *[word for path in journals for word in ("--journal", path)])
+        assert sorted(session.iterdir()) == before
+    second = journal(session / "second.rtgod", committed(session, number=5), SessionEnd(1.0))
+    run("unblind", session / "plan.sealed", "--journal", ended, "--journal", second)
+    assert (session / "unblinding.tsv").read_text().splitlines()[1].split("\t")[3] == f"{ended}, {second}"
+
+
+def test_a_session_that_goes_on_in_another_journal_beside_it_has_not_ended(session):
+    journal(session / "next.rtgod", committed(session))
+    (session / "notes.rtgod").write_text("no journal")
+    with pytest.raises(InputError, match=r"next\.rtgod: the session goes on here"):
+        run("unblind", session / "plan.sealed", "--journal", session / "ended.rtgod")
+    assert opened(session) == []
+
+
+def test_the_events_are_corrected_and_no_more_the_second_time(session):
+    events = session / "run-1_events.tsv"
+    planned = "onset\tduration\tevent_type\tplanned_onset\n0\t2\trest\t0\n2\t3\tcue\t2\n6\t1\trest\t6\n"
+    events.write_text(planned)
+    with SealedTables(session / "run-1_shown.sealed", {"onsets": ["planned_onset", "onset"]}) as tables:
+        for row in (["0", "0.012"], ["2", "2.008"], ["2", "3.5"], ["6", "5.995"]):
+            tables.write("onsets", row)
+    for _ in range(2):
+        run("unblind", session / "plan.sealed", "--journal", session / "ended.rtgod")
+        rows = [line.split("\t") for line in events.read_text().splitlines()[1:]]
+        # The second ended a second before the third began, and still does.
+        assert [row[:2] for row in rows] == [["0.012", "1.996"], ["2.008", "2.992"], ["5.995", "1.005"]]
+
+
+def test_conditions_sealed_elsewhere_name_no_folder_of_this_machine(tmp_path):
+    (tmp_path / "old").mkdir()
+    journal(tmp_path / "old" / "a.rtgod", *rankings("a-1"))
+    printed = run(
+        "seal", "--yoked", 1, "--yoke", tmp_path / "old" / "a.rtgod", "--out", tmp_path / "new" / "plan.sealed"
+    )
+    (condition,) = plan_of(tmp_path / "new" / "plan.sealed")
+    assert condition.journal == "../old/a.rtgod"
+    assert "keep a.rtgod where it is" in printed
+    run("unblind", tmp_path / "new" / "plan.sealed", "--early", "why")
+    assert str(tmp_path) not in (tmp_path / "new" / "conditions.tsv").read_text()
+
+
 def test_early_unblinding_is_recorded_with_its_reason_each_time(session):
     run("unblind", session / "plan.sealed", "--early", "a\tparticipant\nasked")
-    run("unblind", session / "plan.sealed", "--early", "again", "--journal", session / "running.rtgod")
+    run("unblind", session / "plan.sealed", "--early", "again", "--journal", session / "today" / "running.rtgod")
     run("unblind", session / "plan.sealed", "--journal", session / "ended.rtgod")
     _, *lines = (session / "unblinding.tsv").read_text().splitlines()
     assert [line.split("\t")[3:] for line in lines] == [
         ["n/a", "a participant asked"],
-        [str(session / "running.rtgod"), "again"],
+        [str(session / "today" / "running.rtgod"), "again"],
         [str(session / "ended.rtgod"), "n/a"],
     ]
 
@@ -229,7 +292,7 @@ def test_the_conditions_of_another_plan_are_not_overwritten(session):
 
 def test_a_damaged_plan_or_table_is_refused_by_name(session):
     table = session / "run-2_shown.sealed"
-    table.write_bytes(b"x" + table.read_bytes())
+    table.write_bytes(b"xxxx" + table.read_bytes())
     with pytest.raises(InputError, match=r"run-2_shown\.sealed, line 1: damaged"):
         run("unblind", session / "plan.sealed", "--early", "why")
     plan = session / "plan.sealed"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import tempfile
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -15,12 +17,13 @@ from hypothesis import strategies as st
 
 from rtgod.errors import InputError, WireError
 from rtgod.events import read_trials
-from rtgod.messages import Hello, Ranking, Reason, RunEnd
+from rtgod.messages import Hello, NotReady, Ranking, Reason, RunEnd
 from stimulus.feedback import FeedbackSettings, View, When
 from stimulus.paradigm import Paradigm, Tone
 from stimulus.player import LINGER_S, REDRAW_S, Outcome
 from stimulus.record import SHOWN_COLUMNS
 from stimulus.scene import Scene
+from stimulus.schedule import StepKind
 from stimulus.sealed_tables import read_sealed_tables
 from stimulus.texts import ENGLISH
 from tests.stimulus.simulated import (
@@ -747,3 +750,141 @@ class TestRejoining:
 def test_candidates_may_be_missing_where_nothing_is_fed_back(tmp_path):
     lab = played(tmp_path, seeing(), says=[*hellos(6), (2.5, ranking(0))], candidates=replace(CANDIDATES, bundle_id=""))
     assert lab.table("shown") == []
+
+
+class TestDisksAndClocks:
+    def test_a_run_goes_on_when_its_folder_is_gone_and_writes_everything_when_it_is_back(self, tmp_path):
+        run, out = imagining("n01", "n02"), tmp_path / "out"
+        lab = laboratory(out, run)
+        draw = lab.stage.draw
+
+        def drawn(scene, due_s):
+            if 4.0 < lab.stage.at_s < 6.0 and out.is_dir():
+                shutil.rmtree(out)
+                out.write_text("a file in its place")
+            if lab.stage.at_s > 9.0 and out.is_file():
+                out.unlink()
+            return draw(scene, due_s)
+
+        lab.stage.draw = drawn
+        assert lab.run() is Outcome.COMPLETE
+        told = [line for line in lab.lines if "_log.tsv" in line or "_flips.tsv" in line]
+        assert [("cannot be written" in line, "is written again" in line) for line in told] == [
+            (True, False), (True, False), (False, True), (False, True),
+        ]  # fmt: skip
+        errors_s(lab, run)  # each step is in the log
+        assert len(lab.table("events")) == len(run.steps)
+        assert len(lab.table("flips")) == len(lab.stage.drawn)
+        assert len(lab.log("warning")) == 4
+
+    def test_what_finds_no_place_in_the_end_is_put_elsewhere(self, tmp_path, monkeypatch):
+        elsewhere, out = tmp_path / "elsewhere", tmp_path / "out"
+        elsewhere.mkdir()
+        monkeypatch.setattr(tempfile, "gettempdir", lambda: str(elsewhere))
+        lab = laboratory(out, imagining("n01"))
+        lab.dropped_after(200)
+        shutil.rmtree(out)
+        out.write_text("a file in its place")
+        lab = laboratory(tmp_path / "again", imagining("n01"))
+        play = lab.stage.draw
+
+        def drawn(scene, due_s):
+            if lab.stage.at_s > 4.0 and (tmp_path / "again").is_dir():
+                shutil.rmtree(tmp_path / "again")
+                (tmp_path / "again").write_text("a file in its place")
+            return play(scene, due_s)
+
+        lab.stage.draw = drawn
+        assert lab.run() is Outcome.COMPLETE
+        for what in ("log", "flips", "events"):
+            (copy,) = elsewhere.glob(f"*/*_{what}.tsv")
+            assert any(str(copy) in line for line in lab.lines)
+        (log,) = elsewhere.glob("*/*_log.tsv")
+        assert {"plan", "started", "onset", "ended"} <= {row["kind"] for row in read(log)}
+
+    @pytest.mark.parametrize("set_by_s", [3600.0, -86400.0, 0.3])
+    def test_a_wall_clock_that_is_set_does_not_move_a_run_that_is_gone_on_with(self, tmp_path, set_by_s):
+        run = imagining("n01", "n02")
+        keys = pulses(START_S, START_S + run.duration_s)
+        stage = Stage(keys=keys)
+        stage.boot = "b0"
+        first = Laboratory(tmp_path, run, stage)
+        first.dropped_after(400)
+        stage = Stage(keys=keys, at_s=first.stage.at_s + 1.5, origin_s=-3000.0)
+        stage.boot, stage.wall_set_by_s = "b0", set_by_s
+        second = Laboratory(tmp_path, run, stage)
+        assert second.record.name == run.name
+        assert second.run() is Outcome.COMPLETE
+        assert float(second.log("rejoined")[0]["run_s"]) == pytest.approx(first.stage.at_s + 1.5 - START_S)
+        assert sum("wall clock was set by" in line for line in second.lines) == (abs(set_by_s) > 0.5)
+
+    def test_after_a_restart_of_the_machine_the_wall_clock_counts_and_that_is_said(self, tmp_path):
+        run = imagining("n01", "n02")
+        for boot, at_s in (("b0", 0.0), ("b1", 8.0)):
+            stage = Stage(keys=pulses(START_S, START_S + run.duration_s), at_s=at_s)
+            stage.boot = boot
+            lab = Laboratory(tmp_path, run, stage)
+            if boot == "b0":
+                lab.dropped_after(300)
+        lab.run()
+        assert float(lab.log("rejoined")[0]["run_s"]) == pytest.approx(8.0 - START_S)
+        assert any("by the wall clock" in line and "started again" in line for line in lab.lines)
+
+
+class TestSealed:
+    SAYS = (*hellos(20), (0.5, run_header()), (4.2, ranking(3)), (10.7, ranking(9, block=1, order=[2, 1, 0])))
+
+    def played(self, folder, **more):
+        return played(
+            folder, imagining("n01", "n02"), says=self.SAYS, sealed=True, commitment="0123456789abcdef", **more
+        )
+
+    def test_the_server_is_told_of_the_commitment_and_of_its_own_answers(self, tmp_path):
+        class Nothing:
+            def shown(self, answer, target):
+                return NotReady(answer.run_id, answer.index, Reason.BETWEEN_TRIALS), target
+
+        for name, more in (("real", {}), ("none", {"instead": Nothing()})):
+            reports = self.played(tmp_path / name, **more).server.reports
+            told = [(kind, run_id, value) for kind, _, run_id, value in reports if kind in ("commitment", "shown")]
+            assert told == [
+                ("commitment", "run-1", "0123456789abcdef"), ("shown", "run-1", "3"), ("shown", "run-1", "9"),
+            ]  # fmt: skip
+            at_s = [at_s for kind, at_s, _, _ in reports if kind == "shown"]
+            assert at_s == pytest.approx([4.25, 10.75])
+            for kind, at_s, _, _ in reports:
+                if kind in {str(kind) for kind in StepKind}:
+                    assert (at_s - START_S) % 0.5 == pytest.approx(0.0, abs=1e-6)
+
+    def test_what_was_on_the_screen_and_when_is_known_afterwards(self, tmp_path):
+        stage = Stage(phase_s=0.004, keys=pulses(START_S, 17.0))
+        lab = self.played(tmp_path, stage=stage)
+        tables = read_sealed_tables(tmp_path / f"{lab.record.name}_shown.sealed")
+        _, *flips = tables["flips"]
+        assert [float(row[0]) for row in flips] == pytest.approx(
+            [at_s + 100.0 for at_s, _ in lab.stage.drawn], abs=1e-5
+        )
+        assert [row[1] for row in tables["shown"][1:]] == ["3", "9"]
+        onsets = [(float(planned), float(onset)) for planned, onset in tables["onsets"][1:]]
+        assert len(onsets) == len(lab.schedule.steps)
+        late_s = [onset - planned for planned, onset in onsets][1:]
+        assert max(map(abs, late_s)) < FRAME_S
+        assert any(late_s)
+        assert [row["onset"] for row in lab.table("events")] == [row["planned_onset"] for row in lab.table("events")]
+        assert {row["changed"] for row in lab.table("flips")} == {"step"}
+
+    def test_a_display_that_is_started_again_reports_the_commitment_again(self, tmp_path):
+        keys = pulses(START_S, 17.0)
+        more = {"says": self.SAYS, "sealed": True, "commitment": "c"}
+        first = Laboratory(tmp_path, imagining("n01", "n02"), Stage(keys=keys), **more)
+        first.dropped_after(300)
+        second = Laboratory(tmp_path, imagining("n01", "n02"), Stage(keys=keys, at_s=first.stage.at_s + 1.0), **more)
+        second.run()
+        assert [kind for kind, *_ in second.server.reports].count("commitment") == 1
+
+    def test_a_server_that_ranks_strangers_is_told_of_in_every_condition_and_ends_nothing(self, tmp_path):
+        says = [*hellos(20), (4.2, ranking(3, order=range(40)))]
+        for sealed in (False, True):
+            lab = played(tmp_path / str(sealed), imagining("n01"), says=says, sealed=sealed)
+            assert sum("ranks candidates that are not among the 12" in line for line in lab.lines) == 1
+            assert not any(kind == "shown" for kind, *_ in lab.server.reports)

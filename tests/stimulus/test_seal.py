@@ -19,7 +19,6 @@ from stimulus.seal import (
     seal,
     unseal,
 )
-from tests import small
 
 conditions = st.builds(
     Condition,
@@ -117,17 +116,50 @@ def test_no_such_file_and_other_files_are_refused(tmp_path):
         condition_of(tmp_path / "notes.txt", 1)
 
 
-def test_an_error_while_a_sealed_run_is_prepared_does_not_tell_its_condition(tmp_path):
+def test_an_error_while_a_sealed_run_is_prepared_is_the_same_for_each_and_tells_no_condition(tmp_path):
     path = sealed_file(tmp_path)
     names = ["goldfish", "duck"]
-    answer = small.RANKING
-    assert open_sealed(path, 1, names, names).shown(answer, 1) == (answer, 1)
-    with pytest.raises(InputError) as raised:
-        open_sealed(path, 3, names, names)
-    said = str(raised.value)
-    assert "run 3 cannot be prepared: open it with `rtgod unblind --early`" in said
-    for word in ("yoke", "session", "journal", "run-1"):
-        assert word not in said.replace(str(path), "")
-    assert "another session.rtgod" in str(raised.value.__cause__)
-    with pytest.raises(InputError, match="run 2 cannot be prepared"):
-        open_sealed(path, 2, names[:1], names[:1])
+    said = set()
+    for number in (1, 2, 3, 4):
+        with pytest.raises(InputError) as raised:
+            open_sealed(path, number, names, names)
+        said.add(str(raised.value))
+        # A cause would be printed where somebody asks for more.
+        assert raised.value.__cause__ is None
+        assert raised.value.__suppress_context__
+    (line,) = said
+    assert "cannot be prepared" in line
+    assert "--recordings" in line
+    for word in ("yoke", "another", "journal", "run-1", "shuffled"):
+        assert word not in line.replace(str(path), "")
+
+
+def test_every_run_prepares_all(tmp_path, monkeypatch):
+    prepared = []
+    monkeypatch.setattr(
+        "stimulus.seal.open_feedback", lambda condition, *_: prepared.append(condition) or condition.kind
+    )
+    path = sealed_file(tmp_path)
+    for number, condition in enumerate(PLAN, 1):
+        assert open_sealed(path, number, [], []) is condition.kind
+        assert prepared == list(PLAN)
+        prepared.clear()
+
+
+def test_conditions_of_the_format_before_are_refused_clearly():
+    old = seal(PLAN).replace("format 2", "format 1")
+    with pytest.raises(InputError, match="my plan: sealed by an earlier version of rtgod"):
+        unseal(old, "my plan")
+
+
+@given(st.binary(max_size=200), st.integers(0, 100))
+def test_what_is_hidden_comes_back_and_is_always_as_long(content, n_more):
+    texts = {hidden(content, len(content) + n_more) for _ in range(3)}
+    assert len(texts) == 3
+    assert {revealed(text) for text in texts} == {content}
+    assert {len(text) for text in texts} == {len(hidden(b"", len(content) + n_more))}
+
+
+def test_what_there_is_no_room_for_is_not_hidden():
+    with pytest.raises(ValueError, match="room for 2"):
+        hidden(b"abc", 2)
