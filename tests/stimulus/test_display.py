@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -223,6 +224,39 @@ class TestLog:
     def test_that_cannot_be_written_is_said_in_one_line(self, tmp_path):
         with pytest.raises(InputError, match="cannot be written"):
             ShownLog(tmp_path)
+
+
+class TestDisksThatAreGone:
+    def test_the_display_goes_on_and_its_log_is_whole_when_its_folder_is_back(self, tmp_path, hello, ranking):
+        out, told = tmp_path / "out", []
+        session = Session(
+            (0, hello), *((1.0 + n, ranking(n)) for n in range(8)), quit_at_s=9.0, tell=told.append,
+            outputs=Outputs(log=out / "log.tsv", screenshot=out / "shown.png"),
+        )  # fmt: skip
+        with session.display:
+            while session.display.frame():
+                if 3.0 < session.clock.now_s < 3.5 and out.is_dir():
+                    shutil.rmtree(out)
+                    out.write_text("a file in its place")
+                if session.clock.now_s > 6.2 and out.is_file():
+                    out.unlink()
+        assert [row["index"] for row in TestLog().rows(out / "log.tsv")] == [str(n) for n in range(8)]
+        assert [("log.tsv" in line, "cannot be written" in line) for line in told] == [
+            (True, True), (False, True), (True, False),
+        ]  # fmt: skip
+        assert "volume 8" in (out / "shown.png").read_text()
+
+    def test_a_ready_file_that_cannot_be_written_is_told_once_and_written_later(self, tmp_path, hello):
+        told = []
+        (tmp_path / "out").write_text("a file in its place")
+        path = tmp_path / "out" / "ready"
+        session = Session((0, hello), quit_at_s=6.0, outputs=Outputs(ready_file=path), tell=told.append)
+        with session.display:
+            while session.display.frame():
+                if session.clock.now_s > 3.0 and (tmp_path / "out").is_file():
+                    (tmp_path / "out").unlink()
+        assert [str(path) in line for line in told] == [True]
+        assert path.read_text() == f"{os.getpid()}\n"
 
 
 def test_ready_means_drawn_and_heard(tmp_path, hello):
