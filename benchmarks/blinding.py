@@ -26,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from rtgod.journal import JournalWriter
 from rtgod.messages import Hello, Message, NotReady, Reason
 from stimulus.conditions import Condition, ConditionKind
+from stimulus.schedule import Schedule, StepKind
 from stimulus.seal import commitment, open_sealed, read_sealed, seal
 from stimulus.sealed_tables import read_sealed_tables
 from stimulus.yoking import pinned
@@ -161,7 +162,7 @@ def rehearsed(folder: Path, condition: ConditionKind, rng: Rng) -> Rehearsed:
     return Rehearsed(condition, dict(_visible(laboratory, out)), dict(_telling(out)))
 
 
-def _answers(schedule: simulated.Schedule, rng: Rng, n_bad: int) -> list[tuple[float, Message]]:
+def _answers(schedule: Schedule, rng: Rng, n_bad: int) -> list[tuple[float, Message]]:
     """What a server says of a run's volumes, each some time after it was acquired; some volumes are bad."""
     n_volumes = schedule.n_volumes
     bad = set(rng.choice(n_volumes, n_bad, replace=False).tolist())
@@ -187,10 +188,10 @@ def _journal(path: Path, answers: Sequence[tuple[float, Message]]) -> Path:
     return path
 
 
-def _presses(schedule: simulated.Schedule, rng: Rng) -> Iterator[tuple[float, str]]:
+def _presses(schedule: Schedule, rng: Rng) -> Iterator[tuple[float, str]]:
     """Ratings of a participant, whatever was shown."""
     for step in schedule.steps:
-        if step.kind is simulated.StepKind.EVALUATION:
+        if step.kind is StepKind.EVALUATION:
             for _ in range(int(rng.integers(0, 3))):
                 yield _START_S + step.onset_s + float(rng.uniform(0.1, 0.9)), str(rng.integers(1, 3))
 

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -54,13 +54,18 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     InputError
         If it cannot be written.
     """
+    part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
             "w", dir=path.parent, prefix=f".{path.name}-", delete=False, encoding="utf-8"
         ) as file:
+            part = Path(file.name)
             file.write(text)
-        Path(file.name).chmod(mode)
-        Path(file.name).replace(path)
+        part.chmod(mode)
+        part.replace(path)
     except OSError as error:
+        if part is not None:
+            with suppress(OSError):
+                part.unlink()
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error

@@ -122,7 +122,7 @@ class Server(Closing):
             session.hello(),
             n_starts=1 + (resumed.n_starts if resumed else 0),
             start=start,
-            began_utc_s=time.time(),
+            began_utc_s=time.time() if start else None,
         )
         self._attendance = Attendance(journal.path.name, self._hello.n_starts)
         self._context = zmq.Context()

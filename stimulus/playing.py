@@ -194,6 +194,7 @@ def play(inputs: Inputs, place: Place, tell: Callable[[str], object]) -> Outcome
         if place.ready_file is not None:
             write_whole(place.ready_file, f"{os.getpid()}\n")
         outcome = player.run(stopped)
+        record.close()  # which tells what could not be saved
         tell(f"{record.name}: saved in {place.out}")
         return outcome
 

@@ -18,6 +18,7 @@ from stimulus import blinding_commands
 from stimulus.conditions import Condition, ConditionKind
 from stimulus.seal import HEADER, commitment, read_sealed, unseal
 from stimulus.seal import seal as sealed
+from stimulus.sealed_tables import SealedTables
 from tests import small
 
 PLAN = (

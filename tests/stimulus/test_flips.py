@@ -73,3 +73,11 @@ def test_a_flip_that_comes_late_is_no_slow_drawing():
     flips.flipped(1.039, 0.002)
     assert flips.lead_s == pytest.approx(0.012)
     assert flips.next_s(1.04) == pytest.approx(1.059)
+
+
+def test_steady_ones_are_begun_as_early_as_any_however_long_drawing_takes():
+    flips = Flips(FRAME_S, steady=True)
+    for n in range(50):
+        flips.flipped(1.0 + n * FRAME_S, 0.018 if n % 2 else 0.001)
+        assert flips.lead_s == 0.014
+        assert flips.still_s(2.0, 1.999) == Flips(FRAME_S).still_s(2.0, 1.999)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+import tempfile
 
 import pytest
 from hypothesis import given, settings
@@ -176,6 +177,35 @@ class TestTornAndDamaged:
         (tmp_path / "file").write_text("")
         with pytest.raises(InputError, match="cannot be written"):
             RunRecord(tmp_path / "file" / "folder", RUN, UTC_S)
+
+
+class TestFullDisks:
+    def test_events_that_cannot_be_written_are_when_the_record_is_closed(self, tmp_path):
+        told = []
+        record = begun(tmp_path / "out", until_place=15, tell=told.append)
+        path = tmp_path / "out" / f"{RUN.name}_events.tsv"
+        path.mkdir()
+        record.save_events()
+        (line,) = record.poll(0.0)
+        assert f"{path}: cannot be written" in line
+        assert "tried again at the end" in line
+        path.rmdir()
+        record.close()
+        assert told == []
+        assert len(read(path)) == len(RUN.steps)
+        assert not list(path.parent.glob(".*"))
+
+    def test_or_they_are_put_elsewhere(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+        told = []
+        record = begun(tmp_path / "out", until_place=15, tell=told.append)
+        (tmp_path / "out" / f"{RUN.name}_events.tsv").mkdir()
+        record.save_events()
+        record.poll(0.0)
+        record.close()
+        (copy,) = tmp_path.glob("rtgod-*/*_events.tsv")
+        assert [str(copy) in line for line in told] == [True]
+        assert len(read(copy)) == len(RUN.steps)
 
 
 class TestTables:

@@ -15,7 +15,9 @@ from stimulus.seal import (
     HEADER,
     commitment,
     condition_of,
+    hidden,
     open_sealed,
+    revealed,
     seal,
     unseal,
 )
