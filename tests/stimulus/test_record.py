@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 import tempfile
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
