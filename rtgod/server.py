@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import zmq
 
 from rtgod import wire
 from rtgod.attendance import Attendance
+from rtgod.connections import ConnectionGuard, never_stop_input, notice_dead_peers
 from rtgod.curve import Gatekeeper, is_loopback, needs_ipv6
 from rtgod.errors import CheckpointError, RefusedError, ServerError, WireError
 from rtgod.files import Closing
@@ -57,11 +59,12 @@ _SLOW_RUN_S, _SLOW_VOLUME_TR = 1.0, 0.5
 _CHECKPOINT_IDLE, _CHECKPOINT_BUSY = 32, 512
 #: Kind of the event with which a display says that its feedback is sealed: then nothing here tells a ranking either.
 COMMITMENT = "commitment"
-#: Messages that wait for each peer: in, and out. Then it is the peer who waits, or who misses some.
-_MOST_WAITING, _MOST_UNSENT = 8, 100
-_LONGEST_SUBSCRIPTION = 1024
-#: A peer from whom nothing was heard for so long is gone.
-_SILENT_MS = 5000
+#: Whoever subscribes is welcomed, with all others, but not more often than this.
+_WELCOME_S = 0.1
+#: Messages that wait to be sent to each peer. Then it misses some.
+_MOST_UNSENT = 100
+#: A subscriber's longest frame is the last of its handshake, with the longest name that ZeroMQ knows (255 bytes).
+_LONGEST_OF_SUBSCRIBER, _SUBSCRIBER_BUFFER = 640, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,8 @@ class Server(Closing):
         except ServerError:
             self._close(linger_ms=0)
             raise
+        self._guard = ConnectionGuard(self._ingest, self._publish, encrypted=self._gatekeeper is not None)
+        self._expect(session.run)
         # Subscribers that come late are told where things stand; a repeated subscription asks again.
         self._publish.setsockopt(zmq.XPUB_VERBOSE, 1)
         self._publisher = Publisher(self._publish)
@@ -147,6 +152,7 @@ class Server(Closing):
         self._last_answer = resumed.last if resumed else None
         self._unrecorded = resumed.unrecorded if resumed else []
         self._next_heartbeat_s = 0.0
+        self._welcome_s, self._welcomed_s = math.inf, -math.inf
         self.endpoints = Endpoints(_endpoint(self._ingest), _endpoint(self._publish))
 
     @property
@@ -163,14 +169,17 @@ class Server(Closing):
         for answer, pattern in self._unrecorded:
             self._tell(answer, pattern)
         while not should_stop():
-            wait_s = min(idle_s, self._publisher.flush())
+            wait_s = max(0.0, min(idle_s, self._publisher.flush(), self._welcome_s - time.monotonic()))
             ready = dict(poller.poll(math.ceil(wait_s * 1e3)))
-            if self._publish in ready:
-                self._publish.recv()
+            if self._publish in ready and self._guard.receive_subscription():
+                self._welcome_s = min(self._welcome_s, max(time.monotonic(), self._welcomed_s + _WELCOME_S))
+            if time.monotonic() >= self._welcome_s:
                 self._welcome()
             if self._ingest in ready:
-                identity, *frames = self._ingest.recv_multipart(copy=False)
+                identity, *frames = self._guard.receive()
                 self._receive(identity.bytes, frames)
+            else:
+                self._guard.nothing_waits()
             if self._n_since_checkpoint >= (_CHECKPOINT_BUSY if ready else _CHECKPOINT_IDLE):
                 self._write_checkpoint()
             if time.monotonic() >= self._next_heartbeat_s:
@@ -179,6 +188,7 @@ class Server(Closing):
 
     def close(self) -> None:
         """Close the sockets; what was published and acknowledged still leaves within a second."""
+        self._guard.close()
         self._close(linger_ms=1000)
 
     def _close(self, linger_ms: int) -> None:
@@ -231,6 +241,8 @@ class Server(Closing):
         if isinstance(message, Event):
             message = dataclasses.replace(message, received_utc_s=time.time())
         receive_s = time.perf_counter() - arrived_s
+        if isinstance(message, Run):
+            self._expect(message)  # its volumes may come as soon as it is acknowledged
         if not self._record.keep(message):
             self._reply(identity, Deferred(name, index, self._record.problem))
             self._beat()
@@ -314,6 +326,11 @@ class Server(Closing):
             said = plain(message.client), plain(message.kind), plain(message.value, LONGEST_REASON)
             log.info("%s: %s %s", *said)
 
+    def _expect(self, run: Run | None) -> None:
+        """Let the guard know how long volumes may be."""
+        if run is not None:
+            self._guard.expect(min(wire.MAX_ARRAY_BYTES, math.prod(run.shape) * np.dtype(np.float64).itemsize))
+
     def _is_behind(self, message: Incoming) -> bool:
         """Whether what the source holds cannot be worked off before its next volume comes."""
         if not isinstance(message, Volume) or not message.n_waiting or self._session.run is None:
@@ -331,6 +348,7 @@ class Server(Closing):
             log.info("%s", _one_line(answer, blinded=self._blinded), extra={"fields": fields})
 
     def _welcome(self) -> None:
+        self._welcome_s, self._welcomed_s = math.inf, time.monotonic()
         self._beat()
         if self._session.run is not None:
             self._send(self._session.run)
@@ -392,12 +410,15 @@ class Server(Closing):
         if self._gatekeeper:
             self._gatekeeper.secure(socket)
         socket.setsockopt(zmq.IPV6, int(needs_ipv6(address)))
-        # Nobody can make the server hold more than this: sources wait for replies, and subscribers only subscribe.
-        socket.setsockopt(zmq.RCVHWM, _MOST_WAITING)
+        # What waits is bounded by the guard.
+        never_stop_input(socket)
+        notice_dead_peers(socket)
         socket.setsockopt(zmq.SNDHWM, _MOST_UNSENT)
-        socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_ARRAY_BYTES if kind == zmq.ROUTER else _LONGEST_SUBSCRIPTION)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, _SILENT_MS // 5)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _SILENT_MS)
+        if kind == zmq.ROUTER:
+            socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_ARRAY_BYTES)
+        else:
+            socket.setsockopt(zmq.MAXMSGSIZE, _LONGEST_OF_SUBSCRIBER)
+            socket.setsockopt(zmq.RCVBUF, _SUBSCRIBER_BUFFER)
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
