@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 #: A message that the server could not take is sent again after so long.
 _DEFERRED_S = 1.0
+#: So many events are sent again at once: a server cuts off who sends much more than it answers.
+_MOST_AGAIN = 100
 #: A client says so often that it is there.
 _PING_S = 1.0
 #: A peer from whom nothing was heard for so long is gone, as when a cable was cut; then the connection is made anew.
@@ -62,6 +64,9 @@ class _Connection(Closing):
     def __init__(self, kind: int, address: str, key: ClientKey | None) -> None:
         self._context = zmq.Context()
         self._socket = socket = self._context.socket(kind)
+        # What a server sends waits in memory: replies, or what a display reads all the time. A bound that stops input
+        # would let heartbeats abort the process; see `rtgod.connections`.
+        socket.setsockopt(zmq.RCVHWM, 0)
         socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, _HEARTBEAT_MS)

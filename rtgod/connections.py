@@ -16,10 +16,13 @@ stays incomplete, however slowly it grows.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import logging
 import math
 import os
+import select
 import socket as host
 import struct
 import sys
@@ -27,6 +30,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -52,6 +56,8 @@ _MOST_PLAIN_BYTES, _MOST_ENCRYPTED_BYTES = 1 << 20, 8 << 20
 _MOST_TOGETHER = 2
 #: A subscriber sends a handshake, one subscription, and heartbeats.
 _MOST_SUBSCRIBER_BYTES = 8 << 10
+#: A handshake is shorter.
+_HANDSHAKE_BYTES = 1 << 10
 #: Heartbeats of an honest client, with encryption, and twice that.
 _HEARTBEAT_BYTES_S = 128.0
 #: A message has a header and an array or two; of longer ones so many parts are kept to say what is wrong.
@@ -61,19 +67,29 @@ _MOST_PARTS = 16
 _MOST_CONNECTIONS, _OTHER_DESCRIPTORS = 128, 96
 #: When there are too many, a connection this old on which nothing whole ever came goes before the newest.
 _UNKNOWN_S = 1.0
-#: What came on a connection that is gone waits to be read, but incomplete messages are dropped: it counts for so long.
-_GONE_S = 2.0
+#: What came on a connection that is gone still waits to be read, or was incomplete and is dropped: it counts until
+#: nothing waits, or for so long.
+_GONE_S = 10.0
+#: So much may have come on a connection that was gone before it could be looked at.
+_UNSEEN_SENDER_BYTES, _UNSEEN_SUBSCRIBER_BYTES = 256 << 10, 4 << 10
+#: So much may have come from subscribers that are gone; what a subscriber sends is searched, and forgotten, slowly.
+_MOST_GONE_SUBSCRIBER_BYTES = 512 << 10
 
-#: Connections are looked at so often, or less often where that would take more than this share of a processor.
-_LOOK_S, _MOST_BUSY = 0.01, 0.02
-#: While nothing was received for so long, less often.
-_QUIET_S, _QUIET_LOOK_S = 1.0, 0.025
+#: Connections are looked at when something came, but not sooner after the last look than this, and later where that
+#: takes more than this share of a processor, but not later than that; and so often when nothing comes.
+_LOOK_S, _MOST_BUSY, _LATEST_LOOK_S, _IDLE_LOOK_S = 0.001, 0.05, 0.02, 0.5
 #: So often it is said that connections were cut.
 _SAY_S = 1.0
 #: Memory is given back to the system after so much was freed, so long after the cut, and not more often.
 _FREED_BYTES, _FREED_S = 256 << 10, 0.5
 
+#: An option of libzmq's contexts, since 4.3, that pyzmq has no name for.
+_ZERO_COPY_RECV = 10
 _TCP_INFO_BYTES_RECEIVED = struct.Struct("@128xQ")
+#: A packet filter of one instruction: return 0, keep nothing.
+_INSTRUCTION = ctypes.create_string_buffer(struct.pack("@HBBI", 0x06, 0, 0, 0), 8)
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
+_DROP_ALL = struct.pack("@HP", 1, ctypes.addressof(_INSTRUCTION))
 
 
 def never_stop_input(socket: zmq.Socket[bytes]) -> None:
@@ -82,6 +98,16 @@ def never_stop_input(socket: zmq.Socket[bytes]) -> None:
     Whoever reads it must bound what waits in another way.
     """
     socket.setsockopt(zmq.RCVHWM, 0)
+
+
+def context() -> zmq.Context[zmq.Socket[bytes]]:
+    """A context in which a short part of a message does not hold the buffer, of 18 kB, that it was received in."""
+    made = zmq.Context()
+    try:
+        made.set(_ZERO_COPY_RECV, 0)
+    except zmq.ZMQError:  # an option that ZeroMQ may take back; it is a matter of memory alone
+        log.warning("this libzmq (%s) keeps more memory than it needs for short messages", zmq.zmq_version())
+    return made
 
 
 def notice_dead_peers(socket: zmq.Socket[bytes]) -> None:
@@ -102,10 +128,10 @@ class _Connection:
 
     Attributes
     ----------
+    socket : socket.socket
+        A double of libzmq's, so that it stays what it is while it is looked at.
     peer : str
         Its address.
-    inode : int
-        Of the socket; tells it from a later one with the same descriptor.
     since_s : float
         When it was accepted.
     forgiven_s : float
@@ -119,8 +145,8 @@ class _Connection:
     is_cut : bool
     """
 
+    socket: host.socket
     peer: str
-    inode: int
     since_s: float
     forgiven_s: float
     n_received: int = 0
@@ -128,31 +154,121 @@ class _Connection:
     is_known: bool = False
     is_cut: bool = False
 
+    def measure(self) -> int:
+        """Ask the kernel how much came since the last time.
+
+        Raises
+        ------
+        OSError
+            If the kernel does not tell.
+        """
+        info = self.socket.getsockopt(host.IPPROTO_TCP, host.TCP_INFO, _TCP_INFO_BYTES_RECEIVED.size)
+        if len(info) < _TCP_INFO_BYTES_RECEIVED.size:
+            raise OSError("this kernel does not tell what came on a connection; it must be Linux 4.1 or later")
+        (n_received,) = _TCP_INFO_BYTES_RECEIVED.unpack(info)
+        came = n_received - self.n_received
+        # What was taken out since the notes were read may come to less than nothing; more than that was another's.
+        self.n_outstanding = max(0.0, self.n_outstanding) + came
+        self.n_received = n_received
+        return came
+
 
 class _Door:
-    """A listening socket and the connections to it, by their descriptors."""
+    """A listening socket and the connections to it, by their descriptors.
 
-    def __init__(self, name: str, monitor: zmq.Socket[bytes]) -> None:
-        self.name, self.monitor = name, monitor
+    Parameters
+    ----------
+    name : str
+        For people.
+    socket : zmq.Socket
+        Bound to a port.
+    unseen_bytes : int
+        What counts for a connection that was gone before it could be looked at.
+    """
+
+    def __init__(self, name: str, socket: zmq.Socket[bytes], unseen_bytes: int) -> None:
+        self.name, self._unseen_bytes = name, unseen_bytes
+        self.monitor = _monitor(socket)
+        self._port = int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
+        self._listener = _listener(self._port)
+        self.is_shut, self.said_s = False, -_SAY_S
+        #: Ready when something came on any connection since it was asked last.
+        self.news = select.epoll()
         self.connections: dict[int, _Connection] = {}
         #: Descriptor, bytes and time of those that are gone, oldest first.
         self.gone: deque[tuple[int, float, float]] = deque()
-
-    @property
-    def n_waiting(self) -> float:
-        """Bytes outstanding on all connections, also on those that are gone."""
-        there = sum(max(0.0, one.n_outstanding) for one in self.connections.values())
-        return there + self.n_gone
 
     @property
     def n_gone(self) -> float:
         """Bytes outstanding on connections that are gone."""
         return sum(n_bytes for _, n_bytes, _ in self.gone)
 
+    def add(self, fd: int, now_s: float) -> _Connection | None:
+        """Take in a new connection; None if it is gone already."""
+        try:
+            double = host.socket(fileno=os.dup(fd))
+        except OSError as error:
+            self.gone.append((fd, self._unseen_bytes, now_s))
+            if error.errno == errno.EMFILE:
+                raise
+            return None
+        try:
+            if double.getsockname()[1] != self._port:
+                raise OSError("its descriptor is another socket's now")
+            connection = _Connection(double, _shown(double.getpeername()), now_s, now_s)
+            self.news.register(double, select.EPOLLIN | select.EPOLLET)
+        except OSError:
+            self.gone.append((fd, self._unseen_bytes, now_s))
+            double.close()
+            return None
+        self.connections[fd] = connection
+        return connection
+
     def forget(self, fd: int, now_s: float) -> None:
         """Take in that there is no connection with this descriptor any more; what came on it may still be read."""
-        if (left := self.connections.pop(fd, None)) and left.n_outstanding > 0:
-            self.gone.append((fd, left.n_outstanding, now_s))
+        if left := self.connections.pop(fd, None):
+            left.measure()
+            left.socket.close()
+            if left.n_outstanding > _HANDSHAKE_BYTES:
+                self.gone.append((fd, left.n_outstanding, now_s))
+
+    def measure(self, now_s: float) -> int:
+        """Ask the kernel what came since the last time; how much, on all connections."""
+        came = 0
+        for fd, connection in [*self.connections.items()]:
+            came += connection.measure()
+            try:
+                is_open = os.fstat(fd).st_ino == os.fstat(connection.socket.fileno()).st_ino
+            except OSError:
+                is_open = False
+            if not is_open:  # libzmq closed it; it tells of that next, or not at all
+                self.forget(fd, now_s)
+        while self.gone and now_s - self.gone[0][2] > _GONE_S:
+            self.gone.popleft()
+        return came
+
+    def shut(self, is_shut: bool) -> None:
+        """Let nobody in for now, or again. Who knocks meanwhile tries again a second later, as TCP does.
+
+        libzmq cannot be told to wait, and has read megabytes from a connection before anybody knows of it; so the
+        kernel drops what comes for the listening socket.
+        """
+        if is_shut != self.is_shut:
+            self.is_shut = is_shut
+            if is_shut:
+                self._listener.setsockopt(host.SOL_SOCKET, _SO_ATTACH_FILTER, _DROP_ALL)
+            else:
+                self._listener.setsockopt(host.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+
+    def close(self) -> None:
+        """Let go of the sockets."""
+        self.shut(is_shut=False)
+        self._listener.close()
+        for connection in self.connections.values():
+            connection.socket.close()
+        self.connections.clear()
+        self.news.close()
+        self.monitor.close(linger=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +281,9 @@ class _TakenOut:
 
 @dataclass(frozen=True, slots=True)
 class _Empty:
-    """Nothing complete waits in the ingest socket."""
+    """Nothing complete waits in a socket."""
+
+    at_publish: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +330,6 @@ class ConnectionGuard(Closing):
         self._base_bytes = _MOST_ENCRYPTED_BYTES if encrypted else _MOST_PLAIN_BYTES
         self._most_bytes = self._base_bytes
         self._notes: deque[_TakenOut | _Empty | _Subscribed | _Offence] = deque()
-        self._is_empty = True
         self._failure: Exception | None = None
         self._said_s, self._n_unsaid, self._trim_s = -_SAY_S, 0, 0.0
         self._free = getattr(ctypes.CDLL(None), "malloc_trim", None) if IS_BOUNDED else None
@@ -222,13 +339,8 @@ class ConnectionGuard(Closing):
                         "is not bounded; let only clients connect that you trust")  # fmt: skip
             return
         self._most_connections = _most_connections()
-        self._ingest, self._publish = (
-            _Door(name, _monitor(socket)) for name, socket in zip(("ingest", "publish"), self._sockets, strict=True)
-        )
-        # What is looked at is doubled into one descriptor, kept for that: so it stays what it is while it is looked at,
-        # and a process that has no descriptor left can still cut connections.
-        self._null = os.open(os.devnull, os.O_RDONLY)
-        self._held = host.socket(host.AF_INET, host.SOCK_STREAM)
+        self._ingest = _Door("ingest", ingest, _UNSEEN_SENDER_BYTES)
+        self._publish = _Door("publish", publish, _UNSEEN_SUBSCRIBER_BYTES)
         self._wake, self._woken = host.socketpair()
         self._wake.setblocking(False)
         self._woken.setblocking(False)
@@ -262,17 +374,15 @@ class ConnectionGuard(Closing):
                 frames.append(frame)
             elif n_parts == _MOST_PARTS + 1:
                 self._offence(frame, "a message of very many parts")
-        self._is_empty = False
         if self._thread and len(frames) > 1:
             self._notes.append(_TakenOut(_fd(frames[1]), n_bytes))
         self._check()
         return frames
 
-    def nothing_waits(self) -> None:
-        """Take note that no complete message waits in the ingest socket."""
-        if self._thread and not self._is_empty:
-            self._notes.append(_Empty())
-        self._is_empty = True
+    def nothing_waits(self, *, at_publish: bool = False) -> None:
+        """Take note that nothing complete waits in one of the sockets."""
+        if self._thread and (self._publish if at_publish else self._ingest).gone:
+            self._notes.append(_Empty(at_publish))
         self._check()
 
     def receive_subscription(self) -> bool:
@@ -298,10 +408,9 @@ class ConnectionGuard(Closing):
         self._thread = None
         for socket, door in zip(self._sockets, (self._ingest, self._publish), strict=True):
             socket.disable_monitor()
-            door.monitor.close(linger=0)
-        os.close(self._null)
-        for one in (self._held, self._wake, self._woken):
-            one.close()
+            door.close()
+        self._wake.close()
+        self._woken.close()
 
     def _check(self) -> None:
         if self._failure:
@@ -326,74 +435,70 @@ class ConnectionGuard(Closing):
     def _run(self) -> None:
         try:
             poller = zmq.Poller()
-            for socket in (self._ingest.monitor, self._publish.monitor, self._woken):
-                poller.register(socket, zmq.POLLIN)
-            wait_s, active_s = 1.0, 0.0
+            for door in (self._ingest, self._publish):
+                poller.register(door.monitor, zmq.POLLIN)
+                poller.register(door.news.fileno(), zmq.POLLIN)
+            poller.register(self._woken, zmq.POLLIN)
             while not self._stopping.is_set():
-                ready = dict(poller.poll(math.ceil(wait_s * 1e3)))
+                ready = dict(poller.poll(math.ceil(_IDLE_LOOK_S * 1e3)))
                 if self._woken.fileno() in ready:
                     self._woken.recv(4096)
-                started_s = time.monotonic()
-                if self._look(started_s):
-                    active_s = started_s
-                if not (self._ingest.connections or self._publish.connections or self._trim_s):
-                    wait_s = 1.0
-                else:
-                    look_s = _LOOK_S if started_s - active_s < _QUIET_S else _QUIET_LOOK_S
-                    wait_s = max(look_s, (time.monotonic() - started_s) / _MOST_BUSY)
+                began_s = time.thread_time()
+                self._look(time.monotonic())
+                self._stopping.wait(min(_LATEST_LOOK_S, max(_LOOK_S, (time.thread_time() - began_s) / _MOST_BUSY)))
         except Exception as error:  # noqa: BLE001 # whatever it is: the server's thread ends with it
             self._failure = error
 
-    def _look(self, now_s: float) -> bool:
-        """Bring the counts up to date, and cut what is over them; whether anything came."""
-        came = False
+    def _look(self, now_s: float) -> None:
+        """Bring the counts up to date, and cut what is over them."""
         for door in (self._ingest, self._publish):
+            door.news.poll(0)
             while door.monitor.poll(0):
                 heard = recv_monitor_message(door.monitor)
                 self._hear(door, heard["event"], int(heard["value"]), now_s)
-                came = True
         for _ in range(len(self._notes)):
             self._take_note(self._notes.popleft(), now_s)
-        came |= self._measure(self._ingest, now_s) + self._measure(self._publish, now_s) > 0
         for door in (self._ingest, self._publish):
-            while door.gone and now_s - door.gone[0][2] > _GONE_S:
-                door.gone.popleft()
+            door.measure(now_s)
         self._cut_senders(now_s)
         self._cut_subscribers(now_s)
+        self._shut_or_open(self._ingest, self._most_bytes, now_s)
+        self._shut_or_open(self._publish, _MOST_GONE_SUBSCRIBER_BYTES, now_s)
         if self._free and self._trim_s and now_s > self._trim_s:
             self._trim_s = 0.0
             self._free(0)
         if self._n_unsaid and now_s - self._said_s > _SAY_S:
             log.warning("%d more connections were cut", self._n_unsaid)
             self._said_s, self._n_unsaid = now_s, 0
-        return came
 
     def _hear(self, door: _Door, event: int, fd: int, now_s: float) -> None:
         """Take in that a connection was made, or is gone."""
         door.forget(fd, now_s)
-        if event != zmq.EVENT_ACCEPTED or not self._hold(fd):
+        if event != zmq.EVENT_ACCEPTED:
             return
-        try:
-            peer = _shown(self._held.getpeername())
-        except OSError:  # gone already, of which is told next
-            return
-        finally:
-            inode = os.fstat(self._held.fileno()).st_ino
-            self._let_go()
-        door.connections[fd] = _Connection(peer, inode, now_s, now_s)
-        if door is self._ingest and door.n_gone > self._most_bytes:
-            self._cut(door, fd, "what others left behind has not been read yet", now_s)
-        there = [(fd, one) for fd, one in door.connections.items() if not one.is_cut]
-        if len(there) > self._most_connections:
-            unknown = [fd for fd, one in there if not one.is_known and now_s - one.since_s > _UNKNOWN_S]
-            self._cut(door, unknown[0] if unknown else there[-1][0], "there are too many connections", now_s)
+        if door.add(fd, now_s) and len(door.connections) > self._most_connections:
+            self._cut(door, fd, "there are too many connections", now_s)
+
+    def _shut_or_open(self, door: _Door, most_gone_bytes: int, now_s: float) -> None:
+        """Let nobody in while there are too many, or what others have left behind is not worked off."""
+        is_full = len(door.connections) >= self._most_connections
+        if is_full:
+            for fd, one in [*door.connections.items()]:
+                if not one.is_known and now_s - one.since_s > _UNKNOWN_S:
+                    self._cut(door, fd, "there are too many connections, and nothing whole came on this one", now_s)
+        is_shut = is_full or door.n_gone > most_gone_bytes
+        if is_shut and not door.is_shut and now_s - door.said_s > _SAY_S:
+            door.said_s = now_s
+            why = f"there are {len(door.connections)}" if is_full else "what those that are gone have sent waits"
+            log.warning("no new connections to %s for now: %s", door.name, why)
+        door.shut(is_shut)
 
     def _take_note(self, note: _TakenOut | _Empty | _Subscribed | _Offence, now_s: float) -> None:
         match note:
             case _TakenOut(fd, n_bytes):
                 self._count(fd, n_bytes, now_s)
-            case _Empty():
-                self._ingest.gone.clear()
+            case _Empty(at_publish):
+                (self._publish if at_publish else self._ingest).gone.clear()
             case _Subscribed(fd):
                 if connection := self._publish.connections.get(fd):
                     connection.is_known = True
@@ -415,26 +520,6 @@ class ConnectionGuard(Closing):
             connection.n_outstanding = max(0.0, connection.n_outstanding - forgiven)
         connection.forgiven_s = now_s
 
-    def _measure(self, door: _Door, now_s: float) -> int:
-        """Ask the kernel what came since the last time; how much, on all connections."""
-        came = 0
-        for fd, connection in [*door.connections.items()]:
-            if not self._hold(fd, connection.inode):
-                # Closed: libzmq tells of it next, or not at all.
-                door.forget(fd, now_s)
-                continue
-            info = self._held.getsockopt(host.IPPROTO_TCP, host.TCP_INFO, _TCP_INFO_BYTES_RECEIVED.size)
-            if len(info) < _TCP_INFO_BYTES_RECEIVED.size:
-                raise OSError("this kernel does not tell what came on a connection; it must be Linux 4.1 or later")
-            (n_received,) = _TCP_INFO_BYTES_RECEIVED.unpack(info)
-            # What was taken out since the notes were read may come to less than nothing; more than that was another's.
-            before = max(0.0, connection.n_outstanding)
-            connection.n_outstanding = before + n_received - connection.n_received
-            came += n_received - connection.n_received
-            connection.n_received = n_received
-        self._let_go()
-        return came
-
     def _cut_senders(self, now_s: float) -> None:
         """Cut connections on which too much is outstanding, and of too many on which much is, the worst."""
         door = self._ingest
@@ -442,10 +527,12 @@ class ConnectionGuard(Closing):
         for fd, n_bytes in waiting.items():
             if n_bytes > self._most_bytes:
                 self._cut(door, fd, "what it sent is incomplete, or more than is read in time", now_s)
-        if door.n_waiting > _MOST_TOGETHER * self._most_bytes and waiting:
-            fd = max(waiting, key=waiting.__getitem__)
-            if not door.connections[fd].is_cut and waiting[fd] > _MOST_SUBSCRIBER_BYTES:
-                self._cut(door, fd, "what all clients sent is incomplete, or more than is read in time", now_s)
+        too_many = sum(waiting.values()) - _MOST_TOGETHER * self._most_bytes
+        for fd in sorted(waiting, key=waiting.__getitem__, reverse=True):
+            if too_many <= 0 or waiting[fd] <= _HANDSHAKE_BYTES:
+                return
+            too_many -= waiting[fd]
+            self._cut(door, fd, "what all clients sent is incomplete, or more than is read in time", now_s)
 
     def _cut_subscribers(self, now_s: float) -> None:
         """Cut subscribers that send more than a subscription and heartbeats."""
@@ -459,15 +546,13 @@ class ConnectionGuard(Closing):
     def _cut(self, door: _Door, fd: int, why: str, now_s: float) -> None:
         """Shut a connection; libzmq then closes it, and drops what is incomplete."""
         connection = door.connections.get(fd)
-        if connection is None or connection.is_cut or not self._hold(fd, connection.inode):
+        if connection is None or connection.is_cut:
             return
         connection.is_cut = True
         try:
-            self._held.shutdown(host.SHUT_RDWR)
+            connection.socket.shutdown(host.SHUT_RDWR)
         except OSError:  # the peer was quicker
             return
-        finally:
-            self._let_go()
         self.n_cut += 1
         if self._free and not self._trim_s and (door is self._publish or connection.n_outstanding > _FREED_BYTES):
             self._trim_s = now_s + _FREED_S
@@ -477,17 +562,6 @@ class ConnectionGuard(Closing):
         self._said_s = now_s
         kb = connection.n_outstanding / 1e3
         log.warning("cut off %s (%s), with %.0f kB outstanding: %s", connection.peer, door.name, kb, why)
-
-    def _hold(self, fd: int, inode: int | None = None) -> bool:
-        """Double a descriptor into `_held`, so that it cannot become another; whether it is there, and that socket."""
-        try:
-            os.dup2(fd, self._held.fileno(), inheritable=False)
-        except OSError:  # closed meanwhile
-            return False
-        return inode is None or os.fstat(self._held.fileno()).st_ino == inode
-
-    def _let_go(self) -> None:
-        os.dup2(self._null, self._held.fileno(), inheritable=False)
 
 
 def _monitor(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
@@ -504,6 +578,20 @@ def _monitor(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
     return monitor
 
 
+def _listener(port: int) -> host.socket:
+    """A double of this process's socket that listens on a port."""
+    for path in Path("/proc/self/fd").iterdir():
+        try:
+            double = host.socket(fileno=os.dup(int(path.name)))
+        except OSError:  # no socket, or the listing's own
+            continue
+        with contextlib.suppress(OSError):
+            if double.getsockopt(host.SOL_SOCKET, host.SO_ACCEPTCONN) and double.getsockname()[1] == port:
+                return double
+        double.close()
+    raise ServerError(f"the socket that listens on port {port} cannot be found; is /proc mounted?")
+
+
 def _most_connections() -> int:
     """Connections to each socket for which there are descriptors; there may be twice as many for a moment."""
     import resource  # it is not on every system
@@ -511,7 +599,7 @@ def _most_connections() -> int:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     most = _MOST_CONNECTIONS
     if limit != resource.RLIM_INFINITY:
-        most = max(4, min(most, (limit - _OTHER_DESCRIPTORS) // 4))
+        most = max(4, min(most, (limit - _OTHER_DESCRIPTORS) // 6))
     if most < _MOST_CONNECTIONS:
         log.warning(
             "this process may have %d descriptors open, so at most %d clients can connect to each socket; "

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import zmq
 
-from rtgod import wire
+from rtgod import connections, wire
 from rtgod.attendance import Attendance
-from rtgod.connections import ConnectionGuard, never_stop_input, notice_dead_peers
+from rtgod.connections import ConnectionGuard
 from rtgod.curve import Gatekeeper, is_loopback, needs_ipv6
 from rtgod.errors import CheckpointError, RefusedError, ServerError, WireError
 from rtgod.files import Closing
@@ -64,7 +64,7 @@ _WELCOME_S = 0.1
 #: Messages that wait to be sent to each peer. Then it misses some.
 _MOST_UNSENT = 100
 #: A subscriber's longest frame is the last of its handshake, with the longest name that ZeroMQ knows (255 bytes).
-_LONGEST_OF_SUBSCRIBER, _SUBSCRIBER_BUFFER = 640, 4096
+_LONGEST_OF_SUBSCRIBER = 640
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Server(Closing):
             began_utc_s=time.time() if start else None,
         )
         self._attendance = Attendance(journal.path.name, self._hello.n_starts)
-        self._context = zmq.Context()
+        self._context = connections.context()
         self._gatekeeper = Gatekeeper(self._context, keys) if keys else None
         try:
             self._ingest = self._bind(zmq.ROUTER, ingest)
@@ -171,7 +171,9 @@ class Server(Closing):
         while not should_stop():
             wait_s = max(0.0, min(idle_s, self._publisher.flush(), self._welcome_s - time.monotonic()))
             ready = dict(poller.poll(math.ceil(wait_s * 1e3)))
-            if self._publish in ready and self._guard.receive_subscription():
+            if self._publish not in ready:
+                self._guard.nothing_waits(at_publish=True)
+            elif self._guard.receive_subscription():
                 self._welcome_s = min(self._welcome_s, max(time.monotonic(), self._welcomed_s + _WELCOME_S))
             if time.monotonic() >= self._welcome_s:
                 self._welcome()
@@ -411,14 +413,14 @@ class Server(Closing):
             self._gatekeeper.secure(socket)
         socket.setsockopt(zmq.IPV6, int(needs_ipv6(address)))
         # What waits is bounded by the guard.
-        never_stop_input(socket)
-        notice_dead_peers(socket)
+        connections.never_stop_input(socket)
+        connections.notice_dead_peers(socket)
         socket.setsockopt(zmq.SNDHWM, _MOST_UNSENT)
         if kind == zmq.ROUTER:
             socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_ARRAY_BYTES)
         else:
             socket.setsockopt(zmq.MAXMSGSIZE, _LONGEST_OF_SUBSCRIBER)
-            socket.setsockopt(zmq.RCVBUF, _SUBSCRIBER_BUFFER)
+            socket.setsockopt(zmq.RCVBUF, 1)  # as small as the system allows: what comes is slow to be searched
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
