@@ -21,7 +21,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import zmq
@@ -30,7 +30,7 @@ import zmq
 _GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
 _PING = b"\x04\x07\x04PING\x00\x00"
 #: How long a client waits for the server to answer its handshake, seconds.
-_HANDSHAKE_S = 5.0
+_HANDSHAKE_S = 2.0
 #: Of a connection that is used after its handshake: long enough for that, with or without keys.
 _HANDSHAKE_BYTES = 4096
 
@@ -175,6 +175,8 @@ def kill(place: Place, n: int, at_once: int, seed: int) -> int:
         for client in (rng.choice(KILLED) for _ in range(min(at_once, n - n_killed))):
             seed = rng.randrange(1 << 32)
             if (pid := os.fork()) == 0:
+                # Those of them that send heartbeats and read nothing may abort by themselves, and say so.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
                 try:
                     client(place, random.Random(seed))  # noqa: S311 # chance, not secrets
                 finally:  # it may find no server
@@ -217,11 +219,13 @@ def _short_of(n_bytes: int, length: int) -> Callable[[Place, float], None]:
 
     def attack(place: Place, until_s: float) -> None:
         parts = _part(bytes(length), True) * (n_bytes // (length + 2))
-        connections = []
-        while time.monotonic() < until_s and len(connections) < 200:
-            connections.append(place.plain("DEALER"))
-            connections[-1].sendall(parts)
-        time.sleep(max(0.0, until_s - time.monotonic()))
+        with ExitStack() as stack:
+            with suppress(OSError):
+                for _ in range(200):
+                    stack.enter_context(place.plain("DEALER")).sendall(parts)
+                    if time.monotonic() > until_s:
+                        break
+            time.sleep(max(0.0, until_s - time.monotonic()))
 
     return attack
 
@@ -280,12 +284,14 @@ def unfinished_subscription(place: Place, until_s: float) -> None:
 
 def half_handshakes(place: Place, until_s: float) -> None:
     """As many connections as can be, none of which gets further than its greeting."""
-    connections = []
-    with suppress(OSError):
-        while time.monotonic() < until_s and len(connections) < 800:
-            connections.append(_plain((place.ingest, place.publish)[len(connections) % 2]))
-            connections[-1].sendall(_GREETING[:11])
-    time.sleep(max(0.0, until_s - time.monotonic()))
+    with ExitStack() as stack:
+        with suppress(OSError):
+            for number in range(800):
+                connection = stack.enter_context(_plain((place.ingest, place.publish)[number % 2]))
+                connection.sendall(_GREETING[:11])
+                if time.monotonic() > until_s:
+                    break
+        time.sleep(max(0.0, until_s - time.monotonic()))
 
 
 def subscriptions_by_zeromq(place: Place, until_s: float) -> None:

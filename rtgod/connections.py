@@ -52,8 +52,9 @@ _SILENT_S, _PROBE_AFTER_S = 5, 2
 #: What may be outstanding on a connection to the ingest socket beside two volumes: a message's header, and events. With
 #: keys, a part of a message costs no less on the wire than in memory; without, an empty one takes 32 times as much.
 _MOST_PLAIN_BYTES, _MOST_ENCRYPTED_BYTES = 1 << 20, 8 << 20
-#: All connections to it together may have so many times as much outstanding as one.
-_MOST_TOGETHER = 2
+#: All connections to it together may have as much outstanding as one. When this part of it was left behind by
+#: connections that are gone, and waits to be read, nobody is let in for now.
+_MOST_LEFT_BEHIND = 0.25
 #: A subscriber sends a handshake, one subscription, and heartbeats.
 _MOST_SUBSCRIBER_BYTES = 8 << 10
 #: A handshake is shorter.
@@ -141,7 +142,9 @@ class _Connection:
     n_outstanding : float
         Those of them that the server has not taken out.
     is_known : bool
-        Whether anything whole came out of it.
+        Whether anything whole came out of it,
+    was_read : bool
+        and did since it was looked at last.
     is_cut : bool
     """
 
@@ -152,10 +155,11 @@ class _Connection:
     n_received: int = 0
     n_outstanding: float = 0.0
     is_known: bool = False
+    was_read: bool = False
     is_cut: bool = False
 
-    def measure(self) -> int:
-        """Ask the kernel how much came since the last time.
+    def measure(self) -> None:
+        """Ask the kernel how much came.
 
         Raises
         ------
@@ -166,11 +170,14 @@ class _Connection:
         if len(info) < _TCP_INFO_BYTES_RECEIVED.size:
             raise OSError("this kernel does not tell what came on a connection; it must be Linux 4.1 or later")
         (n_received,) = _TCP_INFO_BYTES_RECEIVED.unpack(info)
-        came = n_received - self.n_received
-        # What was taken out since the notes were read may come to less than nothing; more than that was another's.
-        self.n_outstanding = max(0.0, self.n_outstanding) + came
+        # Less than nothing it is only when something was taken out that came on an earlier connection.
+        self.n_outstanding = max(0.0, self.n_outstanding + n_received - self.n_received)
         self.n_received = n_received
-        return came
+
+    def forgive(self, now_s: float) -> None:
+        """Leave aside as many bytes as honest clients send as heartbeats."""
+        self.n_outstanding = max(0.0, self.n_outstanding - _HEARTBEAT_BYTES_S * (now_s - self.forgiven_s))
+        self.forgiven_s = now_s
 
 
 class _Door:
@@ -191,6 +198,7 @@ class _Door:
         self.monitor = _monitor(socket)
         self._port = int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
         self._listener = _listener(self._port)
+        self._spare, self._null = host.socket(), os.open(os.devnull, os.O_RDONLY)
         self.is_shut, self.said_s = False, -_SAY_S
         #: Ready when something came on any connection since it was asked last.
         self.news = select.epoll()
@@ -206,11 +214,11 @@ class _Door:
     def add(self, fd: int, now_s: float) -> _Connection | None:
         """Take in a new connection; None if it is gone already."""
         try:
-            double = host.socket(fileno=os.dup(fd))
+            double = _double(fd)
         except OSError as error:
             self.gone.append((fd, self._unseen_bytes, now_s))
             if error.errno == errno.EMFILE:
-                raise
+                self._shut_without_descriptor(fd)
             return None
         try:
             if double.getsockname()[1] != self._port:
@@ -224,6 +232,14 @@ class _Door:
         self.connections[fd] = connection
         return connection
 
+    def _shut_without_descriptor(self, fd: int) -> None:
+        """Shut a connection while no descriptor is left to double it: one that is kept for that becomes its double."""
+        with contextlib.suppress(OSError):  # it may be gone, or another
+            os.dup2(fd, self._spare.fileno(), inheritable=False)
+            if self._spare.getsockname()[1] == self._port:
+                self._spare.shutdown(host.SHUT_RDWR)
+        os.dup2(self._null, self._spare.fileno(), inheritable=False)
+
     def forget(self, fd: int, now_s: float) -> None:
         """Take in that there is no connection with this descriptor any more; what came on it may still be read."""
         if left := self.connections.pop(fd, None):
@@ -232,11 +248,13 @@ class _Door:
             if left.n_outstanding > _HANDSHAKE_BYTES:
                 self.gone.append((fd, left.n_outstanding, now_s))
 
-    def measure(self, now_s: float) -> int:
-        """Ask the kernel what came since the last time; how much, on all connections."""
-        came = 0
+    def measure(self, now_s: float) -> None:
+        """Ask the kernel how much came on each connection."""
         for fd, connection in [*self.connections.items()]:
-            came += connection.measure()
+            connection.measure()
+            if connection.was_read:
+                connection.forgive(now_s)
+                connection.was_read = False
             try:
                 is_open = os.fstat(fd).st_ino == os.fstat(connection.socket.fileno()).st_ino
             except OSError:
@@ -245,7 +263,6 @@ class _Door:
                 self.forget(fd, now_s)
         while self.gone and now_s - self.gone[0][2] > _GONE_S:
             self.gone.popleft()
-        return came
 
     def shut(self, is_shut: bool) -> None:
         """Let nobody in for now, or again. Who knocks meanwhile tries again a second later, as TCP does.
@@ -264,6 +281,8 @@ class _Door:
         """Let go of the sockets."""
         self.shut(is_shut=False)
         self._listener.close()
+        self._spare.close()
+        os.close(self._null)
         for connection in self.connections.values():
             connection.socket.close()
         self.connections.clear()
@@ -462,7 +481,7 @@ class ConnectionGuard(Closing):
             door.measure(now_s)
         self._cut_senders(now_s)
         self._cut_subscribers(now_s)
-        self._shut_or_open(self._ingest, self._most_bytes, now_s)
+        self._shut_or_open(self._ingest, _MOST_LEFT_BEHIND * self._most_bytes, now_s)
         self._shut_or_open(self._publish, _MOST_GONE_SUBSCRIBER_BYTES, now_s)
         if self._free and self._trim_s and now_s > self._trim_s:
             self._trim_s = 0.0
@@ -479,7 +498,7 @@ class ConnectionGuard(Closing):
         if door.add(fd, now_s) and len(door.connections) > self._most_connections:
             self._cut(door, fd, "there are too many connections", now_s)
 
-    def _shut_or_open(self, door: _Door, most_gone_bytes: int, now_s: float) -> None:
+    def _shut_or_open(self, door: _Door, most_gone_bytes: float, now_s: float) -> None:
         """Let nobody in while there are too many, or what others have left behind is not worked off."""
         is_full = len(door.connections) >= self._most_connections
         if is_full:
@@ -496,7 +515,7 @@ class ConnectionGuard(Closing):
     def _take_note(self, note: _TakenOut | _Empty | _Subscribed | _Offence, now_s: float) -> None:
         match note:
             case _TakenOut(fd, n_bytes):
-                self._count(fd, n_bytes, now_s)
+                self._count(fd, n_bytes)
             case _Empty(at_publish):
                 (self._publish if at_publish else self._ingest).gone.clear()
             case _Subscribed(fd):
@@ -505,20 +524,15 @@ class ConnectionGuard(Closing):
             case _Offence(fd, at_publish, why):
                 self._cut(self._publish if at_publish else self._ingest, fd, why, now_s)
 
-    def _count(self, fd: int, n_bytes: float, now_s: float) -> None:
+    def _count(self, fd: int, n_bytes: float) -> None:
         """Take note that so many bytes of a connection, or of one that had its descriptor, were taken out."""
         for at, (of, n_left, since_s) in enumerate(self._ingest.gone):
             if of == fd:
                 self._ingest.gone[at] = of, max(0.0, n_left - n_bytes), since_s
                 n_bytes -= min(n_bytes, n_left)
-        if not n_bytes or not (connection := self._ingest.connections.get(fd)):
-            return
-        connection.is_known = True
-        connection.n_outstanding -= n_bytes
-        if connection.n_outstanding > 0:
-            forgiven = _HEARTBEAT_BYTES_S * (now_s - connection.forgiven_s)
-            connection.n_outstanding = max(0.0, connection.n_outstanding - forgiven)
-        connection.forgiven_s = now_s
+        if n_bytes and (connection := self._ingest.connections.get(fd)):
+            connection.is_known = connection.was_read = True
+            connection.n_outstanding -= n_bytes
 
     def _cut_senders(self, now_s: float) -> None:
         """Cut connections on which too much is outstanding, and of too many on which much is, the worst."""
@@ -527,7 +541,7 @@ class ConnectionGuard(Closing):
         for fd, n_bytes in waiting.items():
             if n_bytes > self._most_bytes:
                 self._cut(door, fd, "what it sent is incomplete, or more than is read in time", now_s)
-        too_many = sum(waiting.values()) - _MOST_TOGETHER * self._most_bytes
+        too_many = sum(waiting.values()) - self._most_bytes
         for fd in sorted(waiting, key=waiting.__getitem__, reverse=True):
             if too_many <= 0 or waiting[fd] <= _HANDSHAKE_BYTES:
                 return
@@ -537,9 +551,7 @@ class ConnectionGuard(Closing):
     def _cut_subscribers(self, now_s: float) -> None:
         """Cut subscribers that send more than a subscription and heartbeats."""
         for fd, connection in self._publish.connections.items():
-            forgiven = _HEARTBEAT_BYTES_S * (now_s - connection.forgiven_s)
-            connection.n_outstanding = max(0.0, connection.n_outstanding - forgiven)
-            connection.forgiven_s = now_s
+            connection.forgive(now_s)
             if connection.n_outstanding > _MOST_SUBSCRIBER_BYTES and not connection.is_cut:
                 self._cut(self._publish, fd, "a subscriber sends no more than a subscription and heartbeats", now_s)
 
@@ -550,6 +562,8 @@ class ConnectionGuard(Closing):
             return
         connection.is_cut = True
         try:
+            # So that it is reset once libzmq has closed it: a peer that writes would wait for a minute otherwise.
+            connection.socket.setsockopt(host.SOL_SOCKET, host.SO_LINGER, struct.pack("@ii", 1, 0))
             connection.socket.shutdown(host.SHUT_RDWR)
         except OSError:  # the peer was quicker
             return
@@ -578,11 +592,21 @@ def _monitor(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
     return monitor
 
 
+def _double(fd: int) -> host.socket:
+    """Another descriptor of a socket; OSError if it is none."""
+    double = os.dup(fd)
+    try:
+        return host.socket(fileno=double)
+    except OSError:
+        os.close(double)
+        raise
+
+
 def _listener(port: int) -> host.socket:
     """A double of this process's socket that listens on a port."""
     for path in Path("/proc/self/fd").iterdir():
         try:
-            double = host.socket(fileno=os.dup(int(path.name)))
+            double = _double(int(path.name))
         except OSError:  # no socket, or the listing's own
             continue
         with contextlib.suppress(OSError):
