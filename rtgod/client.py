@@ -41,8 +41,6 @@ log = logging.getLogger(__name__)
 
 #: A message that the server could not take is sent again after so long.
 _DEFERRED_S = 1.0
-#: So many events are sent again at once: a server cuts off who sends much more than it answers.
-_MOST_AGAIN = 100
 #: A client says so often that it is there.
 _PING_S = 1.0
 #: A peer from whom nothing was heard for so long is gone, as when a cable was cut; then the connection is made anew.
