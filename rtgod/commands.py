@@ -181,6 +181,8 @@ def _table_of(status: Status) -> Table:
         table.add_row("notice", styled((status.notice, "yellow")))
     if status.n_refused:
         table.add_row("refused", f"{status.n_refused} messages; the server's log says why")
+    if status.n_cut:
+        table.add_row("cut", f"{status.n_cut} connections; the server's log says why")
     if status.n_starts > 1:
         table.add_row("starts", f"{status.n_starts} on this journal: before each but the first, a server died")
     table.add_row("run", styled(status.run_id or "none yet"))

@@ -546,6 +546,8 @@ class Status:
         What the operator should know though volumes are taken; empty if nothing.
     n_refused : int
         Messages that were refused since the server began.
+    n_cut : int
+        Connections that were cut since then, because more came on them than an honest client sends.
     n_starts : int
         As in `Hello`.
     """
@@ -562,6 +564,7 @@ class Status:
     clients: tuple[Connected, ...] = ()
     notice: str = ""
     n_refused: int = 0
+    n_cut: int = 0
     n_starts: int = 1
 
 

@@ -362,7 +362,8 @@ class Server(Closing):
         self._record.look()
         self._send(self._hello)
         status = self._attendance.status(self._record, self._session)
-        self._send(dataclasses.replace(status, notice=self._notice(), n_refused=self._refusals.n))
+        told = {"notice": self._notice(), "n_refused": self._refusals.n, "n_cut": self._guard.n_cut}
+        self._send(dataclasses.replace(status, **told))
         self._next_heartbeat_s = time.monotonic() + _HEARTBEAT_S
 
     def _write_checkpoint(self) -> None:

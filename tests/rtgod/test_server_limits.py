@@ -1,0 +1,254 @@
+"""What passes the checks of a server and might break it later: sources in each other's way, bursts, costly runs.
+
+And what a blinded server keeps silent about.
+"""
+
+import logging
+import time
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import pytest
+import zmq
+
+from rtgod import server as server_module
+from rtgod import wire
+from rtgod.bundle import DecoderBundle
+from rtgod.client import Sender, Subscriber
+from rtgod.journal import JournalWriter
+from rtgod.messages import (
+    Acknowledged,
+    Deferred,
+    Event,
+    NotReady,
+    Ping,
+    Pong,
+    Ranking,
+    Reason,
+    Refused,
+    Run,
+    RunEnd,
+    Status,
+    Volume,
+)
+from rtgod.pipeline import Pipeline
+from rtgod.server import Server
+from rtgod.session import MAX_GAP, Session
+from tests import small
+from tests.serving import FREE, PATIENCE_S, running
+
+
+@pytest.fixture
+def aligning(tmp_path):
+    with running(tmp_path) as server:
+        yield server
+        assert server.errors == []
+
+
+@pytest.fixture
+def decoding(tmp_path):
+    with running(tmp_path, small.bundle()) as server:
+        yield server
+        assert server.errors == []
+
+
+def hear(subscriber, until):
+    """Messages up to the first for which `until` is true."""
+    heard = []
+    deadline_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline_s:
+        message = subscriber.poll(0.1)
+        if message is not None:
+            heard.append(message)
+            if until(message):
+                return heard
+    raise AssertionError(f"not heard; only {heard}")
+
+
+def is_a(*types):
+    return lambda message: isinstance(message, types)
+
+
+# ---------------------------------------------------------------- two sources, and what is much
+
+
+def asked(client, message):
+    """What a server replies to one message of a client."""
+    client.send_multipart(wire.to_frames(message))
+    assert client.poll(PATIENCE_S * 1e3), "no reply"
+    return wire.from_frames(client.recv_multipart())
+
+
+@contextmanager
+def clients(address, n):
+    """Sources of other makes: each a socket."""
+    with zmq.Context() as context:
+        sockets = [context.socket(zmq.DEALER) for _ in range(n)]
+        for client in sockets:
+            client.linger = 0
+            client.connect(address)
+        yield sockets
+        context.destroy(linger=0)
+
+
+def test_a_second_run_waits_while_another_source_s_is_received_and_says_for_what(aligning):
+    live, other = small.run("live", acquisition="a"), small.run("other", acquisition="b")
+    with clients(aligning.ingest, 2) as (first, second):
+        asked(first, live)
+        for index in range(3):
+            asked(first, small.volume(index, "live"))
+        reply = asked(second, other)
+        assert isinstance(reply, Deferred)
+        assert "run live is being received from another source" in reply.why
+        assert isinstance(asked(second, RunEnd("other", 1)), Refused)
+        # The first one does not notice.
+        assert asked(first, small.volume(3, "live")) == Acknowledged("live", 3)
+        asked(first, RunEnd("live", 4))
+        assert asked(second, other) == Acknowledged("other", None, taken_as="other")
+    assert [run.run_id for run in aligning.recorded(Run)] == ["live", "other"]
+
+
+def test_a_run_of_which_nothing_comes_any_more_keeps_nobody_waiting_and_can_be_gone_on_with(aligning, monkeypatch):
+    monkeypatch.setattr(server_module, "_ALIVE_S", 0.0)
+    monkeypatch.setattr(server_module, "_ALIVE_TR", 0.0)
+    live, other = small.run("live", acquisition="a"), small.run("other", acquisition="b")
+    with clients(aligning.ingest, 3) as (first, second, third):
+        asked(first, live)
+        for index in range(3):
+            asked(first, small.volume(index, "live"))
+        assert isinstance(asked(second, other), Acknowledged)
+        asked(second, small.volume(0, "other"))
+        monkeypatch.setattr(server_module, "_ALIVE_S", 60.0)
+        # Now the other one is alive: whoever goes on with the first waits.
+        assert asked(third, live).duplicate
+        reply = asked(third, small.volume(3, "live"))
+        assert isinstance(reply, Deferred)
+        assert "run other is being received" in reply.why
+        asked(second, RunEnd("other", 1))
+        assert asked(third, small.volume(3, "live")) == Acknowledged("live", 3)
+        asked(third, RunEnd("live", 4))
+    assert [(v.run_id, v.index) for v in aligning.recorded(Volume)] == [
+        *[("live", index) for index in range(3)],
+        ("other", 0),
+        ("live", 3),
+    ]
+    answers = [(a.run_id, a.index) for a in aligning.recorded(Ranking, NotReady)]
+    assert answers == [("live", 0), ("live", 1), ("live", 2), ("other", 0), ("live", 3)]
+
+
+def test_a_source_that_begins_another_run_itself_need_not_wait(aligning):
+    with Sender(aligning.ingest, patience_s=5.0) as sender:
+        sender.send(small.run("run-1"))
+        sender.send(small.volume(0))
+        assert sender.send(small.run("run-2")).taken_as == "run-2"
+
+
+@pytest.mark.parametrize("n", [100, MAX_GAP])
+def test_all_answers_of_a_burst_and_the_run_s_end_reach_each_subscriber(aligning, n):
+    with ExitStack() as stack:
+        listening = [stack.enter_context(Subscriber(aligning.publish)) for _ in range(3)]
+        for subscriber in listening:
+            hear(subscriber, is_a(Status))
+        sender = stack.enter_context(Sender(aligning.ingest))
+        sender.send(small.run("run-1", n_volumes=n, blocks=()))
+        sender.send(RunEnd("run-1", n))
+        for subscriber in listening:
+            messages = hear(subscriber, is_a(RunEnd))
+            assert [m.index for m in messages if isinstance(m, NotReady)] == list(range(n))
+
+
+def test_a_run_whose_pipeline_cannot_be_made_is_refused_before_it_is_journaled(tmp_path, monkeypatch):
+    def fails(*_):
+        raise ZeroDivisionError("of all things")
+
+    with running(tmp_path, small.bundle()) as decoding, clients(decoding.ingest, 1) as (client,):
+        with monkeypatch.context() as patch:
+            patch.setattr(DecoderBundle, "pipeline", fails)
+            reply = asked(client, small.run())
+        assert isinstance(reply, Refused)
+        assert "run run-1 cannot be prepared (ZeroDivisionError: of all things)" in reply.why
+        assert decoding.recorded(Run) == []
+        assert asked(client, small.run()) == Acknowledged("run-1", None, taken_as="run-1")
+
+
+def test_a_volume_that_the_pipeline_stumbles_over_is_answered_and_the_next_is_taken(tmp_path, monkeypatch):
+    def stumbles(self, volume, **_):  # noqa: ARG001 # a pipeline's
+        raise np.linalg.LinAlgError("singular matrix")
+
+    with running(tmp_path, small.bundle()) as decoding, clients(decoding.ingest, 1) as (client,):
+        asked(client, small.run())
+        with monkeypatch.context() as patch:
+            patch.setattr(Pipeline, "step", stumbles)
+            assert asked(client, small.volume(0)) == Acknowledged("run-1", 0)
+            assert isinstance(asked(client, Ping("c", "k", 0.0)), Pong)
+        asked(client, small.volume(1))
+        asked(client, Ping("c", "k", 0.0))
+        first, second = decoding.recorded(NotReady)
+    assert (first.reason, first.detail) == (Reason.BAD_VOLUME, "LinAlgError: singular matrix")
+    assert second.reason is Reason.WARMING_UP
+
+
+def test_a_run_that_takes_long_to_begin_and_answers_that_take_long_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(server_module, "_SLOW_RUN_S", -1.0)
+    with (
+        running(tmp_path, small.bundle()) as decoding,
+        Subscriber(decoding.publish) as subscriber,
+        clients(decoding.ingest, 1) as (client,),
+    ):
+        asked(client, small.run())
+        (status,) = hear(subscriber, lambda m: isinstance(m, Status) and m.run_id == "run-1")[-1:]
+        assert "run run-1 took" in status.notice
+        assert "18 × 20 × 16 voxels and 2 blocks" in status.notice
+        monkeypatch.setattr(server_module, "_SLOW_VOLUME_TR", 1e-9)
+        asked(client, small.volume(0))
+        (status,) = hear(subscriber, lambda m: isinstance(m, Status) and m.latency_ms is not None)[-1:]
+        assert "more than half of the TR of 2 s" in status.notice
+
+
+def test_ordinary_runs_and_answers_are_not_told(decoding):
+    with Sender(decoding.ingest) as sender, Subscriber(decoding.publish) as subscriber:
+        for message in small.messages():
+            sender.send(message)
+        (status,) = hear(subscriber, lambda m: isinstance(m, Status) and m.n_taken == 12)[-1:]
+    assert (status.notice, status.n_refused, status.n_cut) == ("", 0, 0)
+
+
+def test_what_is_refused_is_answered_shortly_and_counted(aligning):
+    with clients(aligning.ingest, 1) as (client,), Subscriber(aligning.publish) as subscriber:
+        for _ in range(5):
+            client.send(b'{"rtgod": 1, "type": "' + b"<a " * 100_000 + b'"}')
+            assert client.poll(PATIENCE_S * 1e3)
+            assert len(wire.from_frames(client.recv_multipart()).why) < 400
+        (status,) = hear(subscriber, lambda m: isinstance(m, Status) and m.n_refused)[-1:]
+    assert status.n_refused == 5
+
+
+# ---------------------------------------------------------------- blinding
+
+
+@pytest.mark.parametrize("how", ["asked", "by a display"])
+def test_a_blinded_server_logs_no_ranking(tmp_path, caplog, how):
+    event = Event("display", 0, server_module.COMMITMENT, 0.0, value="0123456789abcdef")
+    names = {f"category {i}" for i in range(small.N_CANDIDATES)}
+
+    def logged(folder, *, blinded, messages):
+        caplog.clear()
+        path = folder / "session.rtgod"
+        with (
+            caplog.at_level(logging.INFO),
+            JournalWriter(path) as journal,
+            Server(Session(small.bundle()), journal, FREE, FREE, blinded=blinded) as server,
+        ):
+            for message in messages:
+                server._take(b"source", message, 0.0)
+        return [(record.getMessage(), getattr(record, "fields", {})) for record in caplog.records]
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    messages = [*([event] if how == "by a display" else []), *small.messages()]
+    blinded = logged(tmp_path / "a", blinded=how == "asked", messages=messages)
+    open_ = logged(tmp_path / "b", blinded=False, messages=small.messages())
+    assert any(name in text for text, _ in open_ for name in names)  # so the next can fail
+    assert not any(name in text or name in str(fields) for text, fields in blinded for name in names)
+    assert not any("not ready" in text or "ranking" in text for text, _ in blinded)
+    assert sum("answered" in text for text, _ in blinded) == 12
