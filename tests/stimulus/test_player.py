@@ -674,7 +674,7 @@ class TestRejoining:
             elif gone_s + 0.05 < begins_s and ends_s < back_s - 0.05:
                 assert row is None
             elif gone_s + 0.05 < begins_s and back_s + 0.05 < ends_s:
-                assert float(row["onset"]) == pytest.approx(back_s - START_S, abs=3 * FRAME_S)
+                assert float(row["onset"]) == pytest.approx(back_s - START_S, abs=4 * FRAME_S)
             if row is not None:
                 assert float(row["onset"]) + float(row["duration"]) == pytest.approx(step.end_s, abs=3 * FRAME_S)
         self.check_answers(rows, gone_s, back_s)
