@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import ExitStack
 
 import pytest
 import zmq
@@ -27,20 +28,28 @@ def published(context):
     socket.setsockopt(zmq.SNDHWM, 10)
     socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # each subscriber is told of
     port = socket.bind_to_random_port("tcp://127.0.0.1")
-    return Publisher(socket), socket, f"tcp://127.0.0.1:{port}"
+    yield Publisher(socket), socket, f"tcp://127.0.0.1:{port}"
+    socket.close(linger=0)
 
 
-def subscriber(context, publisher_socket, address, *, reads=True):
-    """A subscriber that is known to the publisher; one that does not read has room for nothing."""
-    socket = context.socket(zmq.SUB)
-    socket.setsockopt(zmq.RCVHWM, 0 if reads else 1)
-    if not reads:
-        socket.setsockopt(zmq.RCVBUF, 1024)
-    socket.setsockopt(zmq.SUBSCRIBE, b"")
-    socket.connect(address)
-    assert publisher_socket.poll(PATIENCE_S * 1e3)
-    publisher_socket.recv()
-    return socket
+@pytest.fixture
+def subscribe(context, published):
+    """A function that makes a subscriber which the publisher knows; one that does not read has room for nothing."""
+    _, publishing, address = published
+    with ExitStack() as stack:
+
+        def make(*, reads=True):
+            socket = stack.enter_context(context.socket(zmq.SUB))
+            socket.setsockopt(zmq.RCVHWM, 0 if reads else 1)
+            if not reads:
+                socket.setsockopt(zmq.RCVBUF, 1024)
+            socket.setsockopt(zmq.SUBSCRIBE, b"")
+            socket.connect(address)
+            assert publishing.poll(PATIENCE_S * 1e3)
+            publishing.recv()
+            return socket
+
+        yield make
 
 
 def lost(index):
@@ -63,9 +72,9 @@ def heard(socket, n):
     return messages
 
 
-def test_a_burst_a_hundred_times_as_long_as_a_queue_reaches_all_who_read(context, published):
-    publisher, socket, address = published
-    readers = [subscriber(context, socket, address) for _ in range(3)]
+def test_a_burst_a_hundred_times_as_long_as_a_queue_reaches_all_who_read(published, subscribe):
+    publisher = published[0]
+    readers = [subscribe() for _ in range(3)]
     burst = [*map(lost, range(1000)), RunEnd("run-1", 1000)]
     sent(publisher, burst)
     for reader in readers:
@@ -73,10 +82,10 @@ def test_a_burst_a_hundred_times_as_long_as_a_queue_reaches_all_who_read(context
     assert publisher.n_dropped == 0
 
 
-def test_one_who_does_not_read_misses_some_and_the_others_none(context, published):
-    publisher, socket, address = published
-    idle = subscriber(context, socket, address, reads=False)
-    reader = subscriber(context, socket, address)
+def test_one_who_does_not_read_misses_some_and_the_others_none(published, subscribe):
+    publisher = published[0]
+    idle = subscribe(reads=False)
+    reader = subscribe()
     large = [NotReady("run-1", index, Reason.BAD_VOLUME, "x" * 100_000) for index in range(300)]
     sent(publisher, large)
     assert publisher.n_dropped > 0
@@ -84,9 +93,9 @@ def test_one_who_does_not_read_misses_some_and_the_others_none(context, publishe
     assert len(heard(idle, 300)) < 300
 
 
-def test_a_queue_that_is_full_delays_the_others_once_and_by_no_more_than_said(context, published):
-    publisher, socket, address = published
-    subscriber(context, socket, address, reads=False)
+def test_a_queue_that_is_full_delays_the_others_once_and_by_no_more_than_said(published, subscribe):
+    publisher = published[0]
+    subscribe(reads=False)
     sent(publisher, [NotReady("run-1", index, Reason.BAD_VOLUME, "x" * 100_000) for index in range(300)])
     started_s = time.monotonic()
     sent(publisher, [lost(index) for index in range(20)])
@@ -94,6 +103,6 @@ def test_a_queue_that_is_full_delays_the_others_once_and_by_no_more_than_said(co
 
 
 def test_without_subscribers_nothing_waits(published):
-    publisher, _, _ = published
+    publisher = published[0]
     publisher.send(lost(0))
     assert publisher.flush() == math.inf
