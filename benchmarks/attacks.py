@@ -6,6 +6,7 @@ python -m benchmarks.attacks [--killed N] [--for SECONDS]
 from __future__ import annotations
 
 import argparse
+import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,8 @@ from tests import small
 EACH_S, N_IN_RUN = 0.1, 200
 #: How long the attackers of one kind are at it, and how long after that memory is looked at.
 ATTACK_S, AFTER_S = 2.0, 0.3
+#: Who is not let in within so long is not let in for now.
+LET_IN_S = 0.2
 #: Kinds of servers: without keys, and with.
 KINDS = ("plain", "curve")
 
@@ -98,6 +101,7 @@ def memory_attacks(
         with serving(place, *options) as (server, where):
             with _sending(place, kind, where) as source:
                 for name in (name for name in names if name in known):
+                    until(lambda: lets_in(where), "the server to let others in again")
                     before_mb = _resident_mb(server, "VmRSS", new_peak=True)
                     _attackers(name, where, *options, "--for", for_s, for_s=for_s)
                     time.sleep(AFTER_S)
@@ -132,6 +136,17 @@ def _attackers(what: str, where: Addresses, *options: object, for_s: float) -> i
     command = [sys.executable, "-m", "benchmarks.attackers", what, where.ingest, where.publish, *map(str, options)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=WAIT_S + 2 * for_s)
     return int(done.stdout)
+
+
+def lets_in(where: Addresses) -> bool:
+    """Whether new clients get in to a server: it may shut its doors while it works off an attack."""
+    for address in (where.ingest, where.publish):
+        ip, port = address.removeprefix("tcp://").split(":")
+        try:
+            socket.create_connection((ip, int(port)), LET_IN_S).close()
+        except OSError:
+            return False
+    return True
 
 
 def _resident_mb(server: Part, field: str, *, new_peak: bool = False) -> float:
