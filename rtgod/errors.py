@@ -21,7 +21,19 @@ class WorkerError(RtgodError):
 
 
 class WireError(RtgodError):
-    """Frames that are not a message of this protocol."""
+    """Frames that are not a message of this protocol.
+
+    Parameters
+    ----------
+    why : str
+    run_id : str
+        What the message calls itself, where only its values are impossible; empty where it may have been garbled.
+    index : int or None
+    """
+
+    def __init__(self, why: str, run_id: str = "", index: int | None = None) -> None:
+        super().__init__(why)
+        self.run_id, self.index = run_id, index
 
 
 class BundleError(RtgodError):

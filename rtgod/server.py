@@ -207,7 +207,7 @@ class Server(Closing):
         try:
             message = wire.from_frames([frame.buffer for frame in frames])
         except WireError as error:
-            self._refuse(identity, "", None, str(error))
+            self._refuse(identity, error.run_id, error.index, str(error))
             return
         if self._gatekeeper and (why := self._gatekeeper.refusal(frames[0], message)):
             self._refuse(identity, *address_of(message), why)
@@ -362,8 +362,8 @@ class Server(Closing):
         self._record.look()
         self._send(self._hello)
         status = self._attendance.status(self._record, self._session)
-        told = {"notice": self._notice(), "n_refused": self._refusals.n, "n_cut": self._guard.n_cut}
-        self._send(dataclasses.replace(status, **told))
+        n_refused, n_cut = self._refusals.n, self._guard.n_cut
+        self._send(dataclasses.replace(status, notice=self._notice(), n_refused=n_refused, n_cut=n_cut))
         self._next_heartbeat_s = time.monotonic() + _HEARTBEAT_S
 
     def _write_checkpoint(self) -> None:

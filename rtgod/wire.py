@@ -22,6 +22,7 @@ import numpy as np
 
 from rtgod.errors import WireError
 from rtgod.messages import (
+    LONGEST_NAME,
     VOLUME_DTYPES,
     Acknowledged,
     Array,
@@ -159,7 +160,14 @@ def _message(header: dict[str, Any], frames: Sequence[Frame]) -> Message:
         return msgspec.convert(header, cls, dec_hook=_decode_small_array)
     # JSON has no bounds to its numbers, and Python none to its whole ones: some overflow only where they are used.
     except (msgspec.ValidationError, OverflowError, ValueError) as error:
-        raise WireError(f"{_NAMES[cls]} header: {error}") from error
+        raise WireError(f"{_NAMES[cls]} header: {error}", *_address_in(header)) from error
+
+
+def _address_in(header: Mapping[str, Any]) -> tuple[str, int | None]:
+    """What a message that cannot be is called, as far as it says so; see `rtgod.messages.address_of`."""
+    name, index = (header.get(field) for field in (("client", "number") if "client" in header else ("run_id", "index")))
+    usable = isinstance(index, int) and 0 <= index < 2**63
+    return name[:LONGEST_NAME] if isinstance(name, str) else "", index if usable else None
 
 
 def _read_header(frames: Sequence[Frame], most_bytes: int | None = MAX_HEADER_BYTES) -> dict[str, Any]:

@@ -213,6 +213,26 @@ def test_ordinary_runs_and_answers_are_not_told(decoding):
     assert (status.notice, status.n_refused, status.n_cut) == ("", 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("header", "named"),
+    [
+        (b'{"rtgod":1,"type":"run-end","run_id":"run-1","n_volumes":-1}', ("run-1", None)),
+        (b'{"rtgod":1,"type":"event","client":"c","number":7,"kind":"","at_s":0,"run_id":"r"}', ("c", 7)),
+        (b'{"rtgod":1,"type":"ping","client":"c","kind":"' + b"k" * 101 + b'","sent_s":0}', ("c", None)),
+        (b'{"rtgod":1,"type":"event","client":"c","number":1' + b"0" * 400 + b',"kind":"k","at_s":0}', ("c", None)),
+    ],
+)
+def test_a_message_whose_values_are_impossible_is_refused_by_its_name_so_that_nobody_sends_it_again(
+    aligning, header, named
+):
+    with clients(aligning.ingest, 1) as (client,):
+        client.send(header)
+        assert client.poll(PATIENCE_S * 1e3)
+        reply = wire.from_frames(client.recv_multipart())
+    assert isinstance(reply, Refused)
+    assert (reply.run_id, reply.index) == named
+
+
 def test_what_is_refused_is_answered_shortly_and_counted(aligning):
     with clients(aligning.ingest, 1) as (client,), Subscriber(aligning.publish) as subscriber:
         for _ in range(5):
