@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import attackers, chaos
 from benchmarks.figures import print_all
-from benchmarks.soak import WAIT_S, Addresses, Part, serving, until
+from benchmarks.sessions import WAIT_S, Addresses, Part, serving, until
 from rtgod.client import Sender
 from rtgod.errors import RefusedError, ServerError
 from rtgod.journal import journals, read_journal

@@ -6,7 +6,7 @@ import time
 from itertools import zip_longest
 from pathlib import Path
 
-from benchmarks import soak
+from benchmarks import sessions
 from rtgod.client import Sender
 from rtgod.journal import journals, read_journal
 from rtgod.messages import NotReady, Ranking, Run, Volume
@@ -36,8 +36,8 @@ def restarted(folder: Path, n_volumes: int) -> dict[str, float]:
 
     lengths = [max(1, int(share * n_volumes)) for share in SHARES]
     runs = [small.run(f"run-{n}", n_volumes=None, blocks=(), acquisition=f"{n}") for n in range(len(lengths))]
-    with soak.serving(folder) as (server, where):
-        with Sender(where.ingest, patience_s=soak.WAIT_S) as sender:
+    with sessions.serving(folder) as (server, where):
+        with Sender(where.ingest, patience_s=sessions.WAIT_S) as sender:
             for run, length in zip(runs, lengths, strict=True):
                 sender.send(run)
                 send(sender, run, 0, length)
@@ -46,16 +46,16 @@ def restarted(folder: Path, n_volumes: int) -> dict[str, float]:
         server.kill()
         started_s = time.monotonic()
         server.start()
-        soak.until(ready.exists, "server that was started again")
+        sessions.until(ready.exists, "server that was started again")
         restart_s = time.monotonic() - started_s
-        with Sender(where.ingest, patience_s=soak.WAIT_S) as sender:
+        with Sender(where.ingest, patience_s=sessions.WAIT_S) as sender:
             sender.send(runs[-1])
             send(sender, runs[-1], lengths[-1], lengths[-1] + N_AFTER)
         crashed = server.stop()
     (journal,) = journals(folder / "journal")
     recorded = [answer for answer in read_journal(journal) if isinstance(answer, Ranking | NotReady)]
     replayed = replay(read_journal(journal), Session(small.bundle()))
-    pairs = list(zip_longest(map(soak.content, recorded), map(soak.content, replayed)))
+    pairs = list(zip_longest(map(sessions.content, recorded), map(sessions.content, replayed)))
     return {
         "restart_volumes": sum(lengths),
         f"restart_s_after_{sum(lengths)}": restart_s,

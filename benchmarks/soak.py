@@ -21,34 +21,43 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import zmq
 
-from benchmarks import chaos, hostile
+from benchmarks import attacks, blinding, chaos, hostile, poison, restarts, supervised
 from benchmarks.figures import print_all, write_json
+from benchmarks.sessions import (
+    SEED,
+    WAIT_S,
+    Addresses,
+    Answers,
+    Part,
+    content,
+    differences,
+    n_volumes_in,
+    run_files,
+    serving,
+    undisturbed,
+    until,
+)
 from rtgod import wire
 from rtgod.client import Sender, Subscriber
 from rtgod.errors import RefusedError, ServerError
-from rtgod.files import Closing
 from rtgod.journal import journals, read_journal
 from rtgod.keys import ClientKey, Role, add_client, read_client_key
-from rtgod.messages import Answer, NotReady, Ranking, Refused, Run, Status, Volume
+from rtgod.messages import NotReady, Ranking, Refused, Run, Status, Volume
 from rtgod.replay import send_run
-from rtgod.session import Session, without_timing
 from rtgod.sources import open_source
 from tests import small
 
-SEED = 0
 N_RUNS, N_VOLUMES = 3, 40
 #: Runs are replayed so much faster than they were scanned: a volume each 50 ms.
 SPEED = 40.0
-WAIT_S = 60.0
 N_DISPLAYS = 10
 #: At full speed, a display is stopped in every second of so many turns.
 N_TURNS = 8
@@ -58,8 +67,6 @@ NOUGHT = ("lost", "duplicated", "different", "crashes", "not_refused", "not_let_
 
 #: A source that gave up is started so often, as a person would; what it still could not send is lost.
 MOST_STARTS = 3
-
-Answers = Mapping[tuple[str, int], bytes]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,6 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures |= attacked(Path(folder, "attacked"), options.frames or (2_000 if options.short else 100_000))
         figures |= full_speed(Path(folder, "speed"), options.volumes or (600 if options.short else 20_000))
         figures |= keys(Path(folder, "keys"))
+        figures |= supervised.supervised(Path(folder, "supervised"), 2 if options.short else 40)
+        figures |= restarts.restarted(Path(folder, "restarted"), 300 if options.short else 20_000)
+        figures |= edges(Path(folder), short=options.short)
+        if not options.short:  # its short form is a test of its own
+            figures |= blinding.blinding(Path(folder, "blinding"), 40)
     figures["crashes"] = sum(figures.pop(name) for name in [*figures] if name.endswith("_crashes"))
     print_all(figures)
     if options.json:
@@ -90,6 +102,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(bool(failures))
 
 
+def edges(folder: Path, *, short: bool) -> dict[str, float]:
+    """Clients that are killed, messages that would break a server, and clients that want memory."""
+    parts = [
+        attacks.killed_clients(folder / "killed-clients", 24 if short else 1_000),
+        poison.poison(folder / "poison", 1 if short else 20),
+        attacks.memory_attacks(folder / "memory", for_s=0.5 if short else attacks.ATTACK_S),
+    ]
+    stalls_ms = [part.pop("stall_ms_max") for part in parts]
+    return {name: value for part in parts for name, value in part.items()} | {"stall_ms_max": max(stalls_ms)}
+
+
 def failed(figures: Mapping[str, float]) -> list[str]:
     """Names of the figures that are not as they must be."""
     return [name for name, value in figures.items() if value > _most(name)]
@@ -97,132 +120,6 @@ def failed(figures: Mapping[str, float]) -> list[str]:
 
 def _most(name: str) -> float:
     return MOST_MB.get(name, 0.0 if any(word in name for word in NOUGHT) else math.inf)
-
-
-# ---------------------------------------------------------------- processes
-
-
-class Part(Closing):
-    """One command in a process of its own.
-
-    Parameters
-    ----------
-    *arguments : str
-        Of `rtgod`.
-    within : str, optional
-        A network namespace to run it in.
-    """
-
-    def __init__(self, *arguments: str, within: str = "") -> None:
-        self._arguments = arguments
-        self._before = ["ip", "netns", "exec", within] if within else []
-        # Of all its lives. A file without a name, so nobody has to remove it.
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 # open as long as the part is
-        self.start()
-
-    def start(self) -> None:
-        """Start it, or start it again."""
-        command = [*self._before, sys.executable, *self.command()]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors
-        )
-
-    def command(self) -> list[str]:
-        """What Python is to run."""
-        return ["-m", "rtgod", *self._arguments]
-
-    @property
-    def code(self) -> int | None:
-        """Exit code; None while it runs."""
-        return self.process.poll()
-
-    def kill(self) -> None:
-        """As a power cut would."""
-        self.process.kill()
-        self.process.wait(WAIT_S)
-
-    def close(self) -> None:
-        """Kill it, if it still runs, and let go of what it said."""
-        self.kill()
-        self._errors.close()
-
-    def stop(self) -> int:
-        """Ask it to end; 1 if it does not end well, and then it is told why."""
-        self.process.terminate()
-        return self.ended()
-
-    def ended(self, timeout_s: float = WAIT_S) -> int:
-        """Wait for its end; 1 if it does not end well, and then it is told why."""
-        try:
-            code: int | str = self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            code = f"none within {timeout_s:g} s"
-        if code:
-            self._errors.seek(0)
-            said = self._errors.read().decode(errors="replace")[-2000:]
-            print(f"`rtgod {' '.join(self._arguments)}`: exit code {code}; it said:\n{said}", file=sys.stderr)
-        return int(bool(code))
-
-    def resident_mb(self) -> float:
-        """Its memory."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def until(done: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
-    """Wait for something, but not forever."""
-    deadline_s = time.monotonic() + timeout_s
-    while not done():
-        if time.monotonic() > deadline_s:
-            raise TimeoutError(f"{what}: not within {timeout_s:g} s")
-        time.sleep(0.01)
-
-
-def free_ports(n: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-class Addresses:
-    """Where a server listens, whenever it is started."""
-
-    def __init__(self, host: str = "127.0.0.1") -> None:
-        self.ingest, self.publish = (f"tcp://{host}:{port}" for port in free_ports(2))
-
-
-@contextmanager
-def serving(folder: Path, *more: str, host: str = "127.0.0.1") -> Iterator[tuple[Part, Addresses]]:
-    """A server of the small decoder that is ready."""
-    folder.mkdir(parents=True, exist_ok=True)
-    small.bundle().save(folder / "bundle")
-    where, ready = Addresses(host), folder / "ready.json"
-    arguments = ["serve", str(folder / "bundle"), "--ingest", where.ingest, "--publish", where.publish]
-    server = Part(*arguments, "--journal", str(folder / "journal"), "--ready-file", str(ready), *more)
-    try:
-        until(ready.exists, "server")
-        yield server, where
-    finally:
-        server.close()
-
-
-def run_files(folder: Path, n_runs: int, n_volumes: int) -> list[Path]:
-    """Recorded runs of a head that moves a little."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rng, paths = np.random.default_rng(SEED), []
-    for run in range(n_runs):
-        # `small.volume` moves with its index; what differs from run to run is noise.
-        heads = [small.volume(index % 12).data for index in range(n_volumes)]
-        voxels = [head + rng.integers(-5, 6, head.shape, np.int16) for head in heads]
-        image = nib.Nifti1Image(np.stack(voxels, axis=-1), small.AFFINE)
-        image.header.set_xyzt_units("mm", "sec")
-        image.header.set_zooms((4, 4, 4, small.TR_S))
-        paths.append(folder / f"sub-small_run-{run + 1:02}_bold.nii.gz")
-        nib.save(image, paths[-1])
-    return paths
 
 
 # ---------------------------------------------------------------- killed processes
@@ -247,23 +144,6 @@ def killed(folder: Path, n_kills: int) -> dict[str, float]:
         "restart_s_median": float(np.median(restarts_s)) if restarts_s else 0.0,
         "restart_s_p99": float(np.percentile(restarts_s, 99)) if restarts_s else 0.0,
     }
-
-
-def undisturbed(runs: Sequence[Path]) -> Answers:
-    """The answers to all volumes, by run and index, as bytes without timing."""
-    session = Session(small.bundle())
-    answers: dict[tuple[str, int], bytes] = {}
-    for path in runs:
-        source = open_source(path)
-        for message in (source.run, *source):
-            for answer, _ in session.take(message):
-                answers[answer.run_id, answer.index] = content(answer)
-    return answers
-
-
-def content(answer: Answer) -> bytes:
-    """What must not change."""
-    return b"".join(map(bytes, wire.to_frames(without_timing(answer))))
 
 
 def disturbed(
@@ -315,24 +195,6 @@ def heard(subscriber: Subscriber, for_s: float, expected: Answers) -> Counter[st
             counts["published"] += 1
             counts["published_different"] += content(answer) != expected.get((answer.run_id, answer.index))
     return counts
-
-
-def differences(journal: Path, expected: Answers) -> dict[str, int]:
-    """Volumes that are missing, volumes that count twice, and answers that are not what they should be."""
-    volumes: Counter[tuple[str, int]] = Counter()
-    answers: dict[tuple[str, int], set[bytes]] = {}
-    for path in journals(journal):
-        for message in read_journal(path):
-            if isinstance(message, Volume):
-                volumes[message.run_id, message.index] += 1
-            elif isinstance(message, Ranking | NotReady):
-                answers.setdefault((message.run_id, message.index), set()).add(content(message))
-    unknown = volumes.keys() - expected.keys()
-    return {
-        "lost": len(expected.keys() - volumes.keys()),
-        "duplicated": sum(count - 1 for count in volumes.values()) + len(unknown),
-        "different_rankings": sum(answers.get(key, set()) != {answer} for key, answer in expected.items()),
-    }
 
 
 # ---------------------------------------------------------------- a bad network
@@ -432,11 +294,6 @@ def cut(folder: Path, cut_s: float) -> dict[str, float]:
         **{f"cut_{name}": value for name, value in differences(journal, undisturbed(runs)).items()},
         "cut_crashes": crashed,
     }
-
-
-def n_volumes_in(journal: Path) -> int:
-    """Volumes that were acknowledged so far."""
-    return sum(isinstance(message, Volume) for path in journals(journal) for message in read_journal(path))
 
 
 # ---------------------------------------------------------------- hostile frames

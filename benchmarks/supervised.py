@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks import soak
+from benchmarks import sessions
 from rtgod.supervision import MOST_DEATHS
 from tests import small
 
@@ -43,16 +43,16 @@ def supervised(folder: Path, n_kills: int) -> dict[str, float]:
         Volumes that were lost or counted twice, answers that were not as they should be, processes that did not end
         well, and how long it took until a server was ready again, seconds.
     """
-    rng = random.Random(soak.SEED)  # noqa: S311 # chance, not secrets
-    runs = soak.run_files(folder / "runs", 1, N_VOLUMES)
-    expected = soak.undisturbed(runs)
+    rng = random.Random(sessions.SEED)  # noqa: S311 # chance, not secrets
+    runs = sessions.run_files(folder / "runs", 1, N_VOLUMES)
+    expected = sessions.undisturbed(runs)
     totals: Counter[str] = Counter()
     restarts_s: list[float] = []
     while len(restarts_s) < n_kills:
         place = folder / f"session-{totals['sessions']}"
         totals["sessions"] += 1
         totals["crashes"] += _session(place, runs, rng, min(n_kills - len(restarts_s), MOST_DEATHS - 1), restarts_s)
-        totals.update(soak.differences(place / "journal", expected))
+        totals.update(sessions.differences(place / "journal", expected))
         print(f"kills of a supervised server: {len(restarts_s)} of {n_kills}, {dict(totals)}", file=sys.stderr)
     return {
         "supervised_kills": len(restarts_s),
@@ -70,13 +70,13 @@ def _session(place: Path, runs: Sequence[Path], rng: random.Random, n_kills: int
     n_crashes, n_before = 0, len(restarts_s)
     with _serving(place) as (server, ready):
         for path in runs:
-            with soak.Part("replay", str(path), "--to", ready()["ingest"], "--speed", str(SPEED)) as source:
+            with sessions.Part("replay", str(path), "--to", ready()["ingest"], "--speed", str(SPEED)) as source:
                 while source.code is None and len(restarts_s) - n_before < n_kills:
                     time.sleep(rng.uniform(0.5, 4.0))
                     pid = ready()["pid"]
                     os.kill(pid, rng.choice(SIGNALS))
                     killed_s = time.monotonic()
-                    soak.until(lambda pid=pid: ready()["pid"] != pid, "server that was started again")
+                    sessions.until(lambda pid=pid: ready()["pid"] != pid, "server that was started again")
                     restarts_s.append(time.monotonic() - killed_s)
                 n_crashes += source.ended()
         n_crashes += server.stop()
@@ -84,7 +84,7 @@ def _session(place: Path, runs: Sequence[Path], rng: random.Random, n_kills: int
 
 
 @contextmanager
-def _serving(folder: Path) -> Iterator[tuple[soak.Part, Callable[[], dict[str, Any]]]]:
+def _serving(folder: Path) -> Iterator[tuple[sessions.Part, Callable[[], dict[str, Any]]]]:
     """A supervised server that is ready, and what reads what it said when it was, last."""
     folder.mkdir(parents=True)
     small.bundle().save(folder / "bundle")
@@ -95,9 +95,9 @@ def _serving(folder: Path) -> Iterator[tuple[soak.Part, Callable[[], dict[str, A
         return said
 
     arguments = ["serve", "--supervise", str(folder / "bundle"), "--ingest", _FREE, "--publish", _FREE]
-    server = soak.Part(*arguments, "--journal", str(folder / "journal"), "--ready-file", str(path))
+    server = sessions.Part(*arguments, "--journal", str(folder / "journal"), "--ready-file", str(path))
     try:
-        soak.until(path.exists, "supervised server")
+        sessions.until(path.exists, "supervised server")
         yield server, ready
     finally:
         stopped = server.code is not None

@@ -12,6 +12,7 @@ either returns a message or raises `WireError` that names what is wrong; nothing
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,8 @@ MAX_HEADER_BYTES = 1 << 20
 MAX_ARRAY_BYTES = 1 << 28
 
 Frame = bytes | memoryview
+
+_MOST_NAMED = 5
 
 _TYPES: dict[str, type[Message]] = {
     "run": Run,
@@ -145,12 +148,16 @@ def from_journal(frames: Sequence[Frame]) -> Message:
 def _message(header: dict[str, Any], frames: Sequence[Frame]) -> Message:
     cls = _TYPES[header.pop("type")]
     specs = _read_specs(cls, header.pop("arrays", []))
-    unknown = sorted(header.keys() - (_FIELDS[cls].keys() - {s.field for s in specs}))
-    missing = sorted(_REQUIRED[cls] - header.keys() - {s.field for s in specs})
+    given = {s.field for s in specs}
+    unknown = header.keys() - (_FIELDS[cls].keys() - given)
+    missing = sorted(_REQUIRED[cls] - header.keys() - given)
     if unknown or missing:
+        # Of very many, only some are named.
+        named = [f"unknown field {name!r}" for name in heapq.nsmallest(_MOST_NAMED, unknown)]
+        if n_more := len(unknown) - len(named):
+            named.append(f"{n_more} more unknown fields")
         raise WireError(
-            f"{_NAMES[cls]} header: "
-            + "; ".join([f"unknown field {n!r}" for n in unknown] + [f"field {n!r} is missing" for n in missing])
+            f"{_NAMES[cls]} header: " + "; ".join([*named, *(f"field {name!r} is missing" for name in missing)])
         )
     if len(frames) != 1 + len(specs):
         raise WireError(f"{_NAMES[cls]}: the header announces {len(specs)} array frames, {len(frames) - 1} came")
