@@ -381,18 +381,17 @@ class ConnectionGuard(Closing):
         ServerError
             If the guard itself failed: then nothing bounds what clients make the server hold.
         """
-        socket = self._sockets[0]
-        frames = [socket.recv(copy=False)]
-        n_parts = n_bytes = 0
-        frame = frames[0]
-        while frame.more:
-            frame = socket.recv(copy=False)
-            n_parts += 1
-            n_bytes += self._on_the_wire(len(frame))
-            if n_parts <= _MOST_PARTS:
-                frames.append(frame)
-            elif n_parts == _MOST_PARTS + 1:
-                self._offence(frame, "a message of very many parts")
+        receive = self._sockets[0].recv
+        frames = [frame := receive(copy=False)]
+        while frame.more and len(frames) <= _MOST_PARTS:
+            frames.append(frame := receive(copy=False))
+        n_bytes = sum(self._on_the_wire(len(part)) for part in frames[1:])
+        if frame.more:
+            # The rest must be taken out, part by part, before anything else can be; there may be half a million.
+            self._offence(frame, "a message of very many parts")
+            while frame.more:
+                frame = receive(copy=False)
+                n_bytes += len(frame) + 2
         if self._thread and len(frames) > 1:
             self._notes.append(_TakenOut(_fd(frames[1]), n_bytes))
         self._check()
