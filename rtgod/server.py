@@ -137,6 +137,7 @@ class Server(Closing):
             self._close(linger_ms=0)
             raise
         self._guard = ConnectionGuard(self._ingest, self._publish, encrypted=self._gatekeeper is not None)
+        self._longest_bytes = 0
         self._expect(session.run)
         # Subscribers that come late are told where things stand; a repeated subscription asks again.
         self._publish.setsockopt(zmq.XPUB_VERBOSE, 1)
@@ -331,7 +332,10 @@ class Server(Closing):
     def _expect(self, run: Run | None) -> None:
         """Let the guard know how long volumes may be."""
         if run is not None:
-            self._guard.expect(min(wire.MAX_ARRAY_BYTES, math.prod(run.shape) * np.dtype(np.float64).itemsize))
+            n_bytes = min(wire.MAX_ARRAY_BYTES, math.prod(run.shape) * np.dtype(np.float64).itemsize)
+            # Earlier runs may be gone on with.
+            self._longest_bytes = max(self._longest_bytes, n_bytes)
+            self._guard.expect(self._longest_bytes)
 
     def _is_behind(self, message: Incoming) -> bool:
         """Whether what the source holds cannot be worked off before its next volume comes."""
