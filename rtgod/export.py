@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import math
 import re
 import tempfile
@@ -24,6 +25,8 @@ from rtgod.files import Closing, appearing_whole
 from rtgod.journal import read_journal
 from rtgod.messages import Answer, Block, Event, Message, Motion, NotReady, Ranking, Run, RunEnd, Volume
 from rtgod.text import file_stem
+
+log = logging.getLogger(__name__)
 
 _ANSWER_COLUMNS = (
     *("index", "kind", "reason", "detail", "top1", "n_volumes", "n_blocks", "block", "final"),
@@ -49,7 +52,8 @@ def export_journal(journal: Path, out: Path) -> list[str]:
     Parameters
     ----------
     journal : Path
-        Up to its last whole record; a server may be writing to it.
+        Up to its last whole record; a server may be writing to it. Records that are no messages of this version are
+        left out, and told of in the log.
     out : Path
         Must not exist. Each run gets NAME_bold.nii.gz with a sidecar NAME_bold.json that lists the lost volumes, which
         are zeros; NAME_events.tsv, its trials; NAME_answers.tsv, a row for each answer; NAME_motion.tsv, a row for each
@@ -72,7 +76,8 @@ def export_journal(journal: Path, out: Path) -> list[str]:
     try:
         # "events.tsv" alone would be taken for the trials of every run beside it (BIDS's inheritance principle).
         with appearing_whole(out) as folder, _table(folder / "client_events.tsv", _EVENT_COLUMNS) as write_event:
-            return _write_runs(read_journal(journal), folder, write_event)
+            messages = read_journal(journal, passed_over=lambda why: log.warning("passed over: %s", why))
+            return _write_runs(messages, folder, write_event)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
 

@@ -473,6 +473,31 @@ def read_journal(
         yield message
 
 
+def check_records(path: Path) -> tuple[int, list[str]]:
+    """Compare all checksums of a journal and read every message.
+
+    Returns
+    -------
+    end : int
+        Bytes up to the end of the last whole record.
+    problems : list of str
+        Of each whole record that is no message of this version.
+
+    Raises
+    ------
+    JournalError
+        As `read_journal` does.
+    """
+    last, problems = len(MAGIC), []
+    for body, end in _read_records(path, last):
+        last = end
+        try:
+            _message_of(body)
+        except WireError as error:
+            problems.append(f"the record before byte {end} is no message of this version ({error})")
+    return last, problems
+
+
 def holds(path: Path, mark: Mark) -> bool:
     """Whether a journal is the one that a mark was made in, up to the mark, as far as can be told quickly.
 

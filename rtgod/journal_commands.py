@@ -55,11 +55,11 @@ def verify(path: File) -> None:
     The exit code is 2 if something is wrong. A torn tail is not: the server cuts it off when it goes on.
     """
     from rtgod.account import account, spans
-    from rtgod.journal import end_of_records, read_headers
+    from rtgod.journal import check_records, read_headers
 
     # Before the rest is read, as a server may be writing on.
     size = path.stat().st_size if path.is_file() else 0
-    end = end_of_records(path)
+    end, problems = check_records(path)
     found = account(read_headers(path))
     print(f"{plain(path)}: {end / 1e6:.1f} MB, every checksum is right; {_state(found)}")
     if size > end:
@@ -68,9 +68,10 @@ def verify(path: File) -> None:
         print(f"run {plain(run.run_id)}: {len(run.taken)} volumes taken, lost: {spans(run.lost) or 'none'}")
         if run.owed and not found.ended:
             print(f"run {plain(run.run_id)}: volumes {spans(run.owed)} will be answered when the server goes on")
-    for problem in found.problems:
+    problems += found.problems
+    for problem in problems:
         print(f"wrong: {plain(problem)}")
-    if found.problems:
+    if problems:
         raise typer.Exit(2)
 
 

@@ -146,7 +146,7 @@ class Server(Closing):
         #: The connection that the current run comes by, None while that is not known; and when it was last heard.
         self._source: bytes | None = None
         self._source_heard_s = time.monotonic()
-        self._slow_run = ""
+        self._slow_run, self._noticed = "", False
         self._journal = journal
         self._n_since_checkpoint = _CHECKPOINT_IDLE if resumed else 0
         self._checkpoint_problem = ""
@@ -202,7 +202,7 @@ class Server(Closing):
     def _receive(self, identity: bytes, frames: list[zmq.Frame]) -> None:
         arrived_s = time.perf_counter()
         # Before anything is read: whoever may send little cannot make the server read much.
-        if self._gatekeeper and (why := self._gatekeeper.too_much(frames)):
+        if self._gatekeeper and frames and (why := self._gatekeeper.too_much(frames)):
             self._refuse(identity, "", None, why)
             return
         try:
@@ -253,10 +253,10 @@ class Server(Closing):
         self._reply(identity, Acknowledged(name, index, taken_as=taken_as))
         journal_s = time.perf_counter() - arrived_s - receive_s
         self._n_since_checkpoint += 1
-        self._hear(identity, message)
         if isinstance(message, Run):
             self._note_beginning(message, receive_s)
         self._answer(message, arrived_s, {"receive": receive_s * 1e3, "journal": journal_s * 1e3})
+        self._hear(identity, message)
         if isinstance(message, Volume):
             self._attendance.answered(time.perf_counter() - arrived_s)
 
@@ -292,7 +292,6 @@ class Server(Closing):
                 f"run {plain(run.run_id, 100)} took {took_s:.1f} s to begin: volumes of "
                 f"{' × '.join(map(str, run.shape))} voxels and {len(run.blocks)} blocks are much for this machine"
             )
-            log.warning("%s", self._slow_run)
 
     def _notice(self) -> str:
         """What the operator should know, though volumes are taken; empty if nothing."""
@@ -366,8 +365,11 @@ class Server(Closing):
         self._record.look()
         self._send(self._hello)
         status = self._attendance.status(self._record, self._session)
-        n_refused, n_cut = self._refusals.n, self._guard.n_cut
-        self._send(dataclasses.replace(status, notice=self._notice(), n_refused=n_refused, n_cut=n_cut))
+        notice, n_refused, n_cut = self._notice(), self._refusals.n, self._guard.n_cut
+        if notice and not self._noticed:
+            log.warning("%s", notice)
+        self._noticed = bool(notice)
+        self._send(dataclasses.replace(status, notice=notice, n_refused=n_refused, n_cut=n_cut))
         self._next_heartbeat_s = time.monotonic() + _HEARTBEAT_S
 
     def _write_checkpoint(self) -> None:

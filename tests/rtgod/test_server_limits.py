@@ -95,6 +95,7 @@ def test_a_second_run_waits_while_another_source_s_is_received_and_says_for_what
     live, other = small.run("live", acquisition="a"), small.run("other", acquisition="b")
     with clients(aligning.ingest, 2) as (first, second):
         asked(first, live)
+        assert isinstance(asked(second, other), Deferred)  # before any volume, too
         for index in range(3):
             asked(first, small.volume(index, "live"))
         reply = asked(second, other)
@@ -105,6 +106,7 @@ def test_a_second_run_waits_while_another_source_s_is_received_and_says_for_what
         assert asked(first, small.volume(3, "live")) == Acknowledged("live", 3)
         asked(first, RunEnd("live", 4))
         assert asked(second, other) == Acknowledged("other", None, taken_as="other")
+        assert isinstance(asked(first, small.run("third")), Deferred)
     assert [run.run_id for run in aligning.recorded(Run)] == ["live", "other"]
 
 
