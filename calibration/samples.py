@@ -14,7 +14,7 @@ from calibration.runs import RunFiles
 from rtgod.alignment import Aligned, Aligner, Reference, Stopwatch, check_reference, registration_to
 from rtgod.denoising import Censor
 from rtgod.errors import InputError
-from rtgod.events import Trial
+from rtgod.events import Trial, cut_to_length
 from rtgod.messages import Float32Array, Int32Array, Pattern, Run
 from rtgod.noise import NoiseCourses
 from rtgod.preprocessing import Cleaner, Noise, NoiseReader, is_settled
@@ -35,7 +35,7 @@ class AlignedRun:
     path, events : Path
     run : Run
     trials : tuple of Trial
-        One for each of the run's blocks.
+        One for each of the run's blocks, and for those that begin after its end.
     volumes : tuple of Aligned
         Those that could be aligned.
     stage_ms : mapping of str to float
@@ -59,7 +59,7 @@ class CleanedRun:
     path : Path
     run : Run
     trials : tuple of Trial
-        One for each of the run's blocks.
+        One for each of the run's blocks, and for those that begin after its end.
     windows : mapping of int to tuple of Sample
         Of each trial, by its position: its sample after each of its volumes. Trials without a clean volume have none.
     patterns : tuple of Pattern
@@ -134,13 +134,14 @@ def align_run(files: RunFiles, reference: Reference, settings: PipelineSettings)
         If the run or its events cannot be used.
     """
     source, trials = files.open(settings.events), files.trials(settings.events)
-    aligner = Aligner(reference, source.run, settings)
+    run, _ = cut_to_length(source.run)  # as it is sent to a server; trials without volumes are counted later
+    aligner = Aligner(reference, run, settings)
     stopwatch, volumes, found = Stopwatch(), iter(source), []
     while (volume := stopwatch.time("read", lambda: next(volumes, None))) is not None:
         aligned = aligner.align(volume, stopwatch)
         if isinstance(aligned, Aligned):
             found.append(aligned)
-    return AlignedRun(files.bold, files.events, source.run, trials, tuple(found), stopwatch.stage_ms)
+    return AlignedRun(files.bold, files.events, run, trials, tuple(found), stopwatch.stage_ms)
 
 
 def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> CleanedRun:

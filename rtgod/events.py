@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -18,9 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from rtgod.errors import InputError
-from rtgod.messages import Block
-
-log = logging.getLogger(__name__)
+from rtgod.messages import Block, Run
 
 Kind = Literal["stimulus", "imagery"]
 
@@ -170,38 +167,40 @@ def blocks(trials: Iterable[Trial]) -> tuple[Block, ...]:
     return tuple(Block(trial.onset_s, trial.duration_s, _digest(trial.category)) for trial in trials)
 
 
-def blocks_within(trials: Iterable[Trial], run_s: float, origin: Path | None) -> tuple[Block, ...]:
-    """The blocks of the trials that lie in a run; those that go on after its end are cut there.
-
-    What the run holds is the same with and without the cut: no volume comes after it. Trials that begin after the run's
-    end are left out, and counted in the log.
-
-    Parameters
-    ----------
-    trials : iterable of Trial
-    run_s : float
-        Length of the run, seconds.
-    origin : Path or None
-        The events table, for messages.
-
-    Raises
-    ------
-    InputError
-        If all begin after the run's end, or one is no trial.
-    """
-    known = list(trials)
-    inside = [trial for trial in known if trial.onset_s < run_s]
-    if known and not inside:
+def check_within(run: Run) -> None:
+    """Raise `InputError` if a block ends after the run does, by a volume or more: onsets are rounded, pulses late."""
+    if run.n_volumes is None or not run.blocks:
+        return
+    run_s, last = run.n_volumes * run.tr_s, max(run.blocks, key=_end_s)
+    if _end_s(last) > run_s + run.tr_s:
         raise InputError(
-            f"{origin}: all {len(known)} trials begin after the run's {run_s:g} s, the first at {known[0].onset_s:g} "
-            "s; are these milliseconds, or another run's events?"
+            f"run {run.run_id}: a block at {last.onset_s:g} s for {last.duration_s:g} s ends after the run's {run_s:g} "
+            f"s ({run.n_volumes} volumes of {run.tr_s:g} s); are these milliseconds, or another run's events?"
         )
-    if n_outside := len(known) - len(inside):
-        log.warning("%s: %d of %d trials begin after the run's %g s: left out", origin, n_outside, len(known), run_s)
-    try:
-        return blocks(replace(trial, duration_s=min(trial.duration_s, run_s - trial.onset_s)) for trial in inside)
-    except ValueError as error:
-        raise InputError(f"{origin}: {error}; correct the row.") from error
+
+
+def cut_to_length(run: Run) -> tuple[Run, int]:
+    """Cut the blocks of a recorded run at its end, and leave out those that begin after it.
+
+    A recording may be shorter than what was planned. What it holds is the same with and without the cut: no volume
+    comes after it.
+
+    Returns
+    -------
+    run : Run
+    n_outside : int
+        Blocks that were left out.
+    """
+    if run.n_volumes is None:
+        return run, 0
+    run_s = run.n_volumes * run.tr_s
+    inside = [block for block in run.blocks if block.onset_s < run_s]
+    cut = [replace(block, duration_s=min(block.duration_s, run_s - block.onset_s)) for block in inside]
+    return replace(run, blocks=tuple(cut)), len(run.blocks) - len(inside)
+
+
+def _end_s(block: Block) -> float:
+    return block.onset_s + block.duration_s
 
 
 def _digest(category: str) -> str:

@@ -147,21 +147,8 @@ class Run:
                 f"n_volumes is {_number(self.n_volumes)}; 1 to {MOST_VOLUMES} are possible; give None where it is not "
                 "known"
             )
-        self._check_blocks()
-
-    def _check_blocks(self) -> None:
         if len(self.blocks) > MOST_BLOCKS:
             raise ValueError(f"{len(self.blocks)} blocks; a run has at most {MOST_BLOCKS}")
-        if self.n_volumes is None or not self.blocks:
-            return
-        run_s = self.n_volumes * self.tr_s
-        last = max(self.blocks, key=lambda block: block.onset_s + block.duration_s)
-        # By less than a volume it may do so: onsets are rounded, and pulses come late.
-        if last.onset_s + last.duration_s > run_s + self.tr_s:
-            raise ValueError(
-                f"a block at {last.onset_s:g} s for {last.duration_s:g} s ends after the run's {run_s:g} s "
-                f"({self.n_volumes} volumes of {self.tr_s:g} s); are these milliseconds, or another run's events?"
-            )
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -9,8 +10,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from rtgod.client import Sender
+from rtgod.errors import InputError
+from rtgod.events import cut_to_length
 from rtgod.messages import RunEnd
 from rtgod.sources import Source
+from rtgod.text import plain
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +52,28 @@ def send_run(
     ------
     Sent
         As each volume is acknowledged.
+
+    Raises
+    ------
+    InputError
+        If all trials of the run begin after its end: nothing of it would be decoded.
     """
+    run, n_outside = cut_to_length(source.run)
+    if n_outside:
+        first_s = min(block.onset_s for block in source.run.blocks)
+        run_s = (run.n_volumes or 0) * run.tr_s
+        if not run.blocks:
+            raise InputError(
+                f"run {run.run_id}: all {n_outside} trials begin after its {run_s:g} s, the first at {first_s:g} s; "
+                "are these milliseconds, or another run's events?"
+            )
+        log.warning(
+            "run %s: %d of %d trials begin after its %g s: left out",
+            plain(run.run_id), n_outside, len(source.run.blocks), run_s,
+        )  # fmt: skip
     wait = wait or threading.Event().wait
-    tr_s = source.run.tr_s / speed if math.isfinite(speed) else 0.0
-    known = sender.send(replace(source.run, acquisition=acquisition)).duplicate
+    tr_s = run.tr_s / speed if math.isfinite(speed) else 0.0
+    known = sender.send(replace(run, acquisition=acquisition)).duplicate
     # A run that was interrupted goes on where it was: what the server has takes no time.
     started_s = time.monotonic() - (tr_s if known else 0.0)
     n_volumes = 0
@@ -64,4 +88,4 @@ def send_run(
             started_s = time.monotonic() - (volume.index + 2) * tr_s
         n_volumes = volume.index + 1
         yield Sent(volume.index, sent_s, time.time())
-    sender.send(RunEnd(source.run.run_id, n_volumes))
+    sender.send(RunEnd(run.run_id, n_volumes))

@@ -21,6 +21,7 @@ from rtgod.alignment import Reference, check_reference, check_run
 from rtgod.bundle import DecoderBundle
 from rtgod.decoding import Decoder
 from rtgod.errors import CheckpointError, InputError, RefusedError, WireError
+from rtgod.events import check_within
 from rtgod.matching import CategoryIndex
 from rtgod.messages import (
     AGAIN,
@@ -182,6 +183,10 @@ class Session:
         if isinstance(message, Event):
             return
         if isinstance(message, Run):
+            try:
+                check_within(message)
+            except InputError as error:
+                raise RefusedError(str(error)) from error
             self._prepare(message)
             return
         current = self.receives(message)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rtgod.errors import InputError
-from rtgod.events import blocks_within, read_trials
+from rtgod.events import blocks, read_trials
 from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Float64Array, Run, Volume
 from rtgod.text import encodable
 
@@ -129,8 +129,12 @@ def run_of(
     InputError
         If the recording is none of a head, or its events cannot be used.
     """
-    blocks = blocks_within(read_trials(events, merge_gap_s), n_volumes * tr_s, events) if events else ()
+    trials = read_trials(events, merge_gap_s) if events else ()
     try:
-        return Run(encodable(run_id), encodable(subject), tr_s, shape, affine, n_volumes, blocks)
+        found = blocks(trials)
+    except ValueError as error:
+        raise InputError(f"{events}: {error}; correct the row.") from error
+    try:
+        return Run(encodable(run_id), encodable(subject), tr_s, shape, affine, n_volumes, found)
     except ValueError as error:
         raise InputError(f"{origin}: {error}.") from error

@@ -1,6 +1,7 @@
 """Events tables: the real ones, every way in which one can be wrong, and any table at all."""
 
 import contextlib
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,9 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rtgod.errors import InputError
-from rtgod.events import Trial, blocks, cue_lead_s, read_trials
-from rtgod.messages import Block
+from rtgod.errors import InputError, RefusedError
+from rtgod.events import Trial, blocks, check_within, cue_lead_s, cut_to_length, read_trials
+from rtgod.messages import Block, Ranking
+from rtgod.session import Session
+from tests import small
+from tests.strategies import equal
 
 PERCEPTION = (
     "onset\tduration\ttrial_no\tevent_type\tstimulus_name\n"
@@ -234,3 +238,46 @@ def test_imagery_that_nobody_named_is_a_trial_without_a_label(write):
     trials = read_trials(path)
     assert [trial.category for trial in trials] == ["", "n1"]
     assert [bool(block.label) for block in blocks(trials)] == [False, True]
+
+
+# ---------------------------------------------------------------- runs that are shorter than their events
+
+
+def run_of(*spans, n_volumes=10):
+    return small.run(n_volumes=n_volumes, blocks=tuple(Block(*span) for span in spans))
+
+
+def test_blocks_end_with_a_recorded_run_and_those_after_it_are_left_out_and_counted():
+    run, n_outside = cut_to_length(run_of((2, 6), (16, 9), (20, 9), (300, 9)))  # 20 s
+    assert [(block.onset_s, block.duration_s) for block in run.blocks] == [(2, 6), (16, 4)]
+    assert n_outside == 2
+    whole = run_of((2, 6), (14, 6))
+    assert cut_to_length(whole)[0].blocks == whole.blocks
+    unknown = run_of((2, 6), (1600, 9), n_volumes=None)
+    assert cut_to_length(unknown) == (unknown, 0)
+
+
+def test_what_a_run_holds_is_the_same_with_and_without_the_cut():
+    whole = run_of((2, 6), (16, 9), (300, 9))
+    cut, _ = cut_to_length(whole)
+    bundle = small.bundle()
+    for run in (whole, cut):
+        session = Session(bundle)
+        session._prepare(run)  # past the check that refuses it
+        session._begin(run)
+        answers = [answer for index in range(10) for answer, _ in session.take(small.volume(index))]
+        if run is whole:
+            expected = answers
+    assert all(equal(replace(a, stage_ms={}), replace(b, stage_ms={})) for a, b in zip(answers, expected, strict=True))
+    assert any(isinstance(answer, Ranking) and answer.block == 1 for answer in answers)
+
+
+@pytest.mark.parametrize(("span", "is_refused"), [((16, 5.9), False), ((16, 6.1), True), ((6000, 9000), True)])
+def test_a_block_that_ends_after_its_run_is_refused_unless_by_less_than_a_volume(span, is_refused):
+    if not is_refused:
+        check_within(run_of((2, 6), span))
+        return
+    with pytest.raises(InputError, match=r"ends after the run's 20 s \(10 volumes of 2 s\); are these milliseconds"):
+        check_within(run_of((2, 6), span))
+    with pytest.raises(RefusedError, match="ends after the run's 20 s"):
+        Session(small.bundle()).check(run_of((2, 6), span))

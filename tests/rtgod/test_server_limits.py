@@ -4,6 +4,7 @@ And what a blinded server keeps silent about.
 """
 
 import logging
+import math
 import time
 from contextlib import ExitStack, contextmanager
 
@@ -15,9 +16,11 @@ from rtgod import server as server_module
 from rtgod import wire
 from rtgod.bundle import DecoderBundle
 from rtgod.client import Sender, Subscriber
+from rtgod.errors import InputError
 from rtgod.journal import JournalWriter
 from rtgod.messages import (
     Acknowledged,
+    Block,
     Deferred,
     Event,
     NotReady,
@@ -32,6 +35,7 @@ from rtgod.messages import (
     Volume,
 )
 from rtgod.pipeline import Pipeline
+from rtgod.replay import send_run
 from rtgod.server import Server
 from rtgod.session import MAX_GAP, Session
 from tests import small
@@ -274,3 +278,27 @@ def test_a_blinded_server_logs_no_ranking(tmp_path, caplog, how):
     assert not any(name in text or name in str(fields) for text, fields in blinded for name in names)
     assert not any("not ready" in text or "ranking" in text for text, _ in blinded)
     assert sum("answered" in text for text, _ in blinded) == 12
+
+
+# ---------------------------------------------------------------- recordings that are shorter than their events
+
+
+def recorded(*spans):
+    blocks = tuple(Block(*span) for span in spans)
+    return small.Recorded(small.run(n_volumes=4, blocks=blocks), tuple(map(small.volume, range(4))))
+
+
+def test_a_recording_whose_events_go_on_is_sent_with_those_that_it_holds_and_the_others_are_told(aligning, caplog):
+    with Sender(aligning.ingest) as sender, caplog.at_level(logging.WARNING):
+        list(send_run(recorded((2, 6), (60, 9)), sender, math.inf))
+    assert aligning.recorded(Run)[0].blocks == (Block(2, 6),)
+    assert "run run-1: 1 of 2 trials begin after its 8 s: left out" in caplog.text
+
+
+def test_a_recording_whose_events_all_lie_elsewhere_is_not_sent(aligning):
+    with (
+        Sender(aligning.ingest) as sender,
+        pytest.raises(InputError, match=r"all 2 trials .* the first at 2000 s; are"),
+    ):
+        list(send_run(recorded((2000, 600), (6000, 900)), sender, math.inf))
+    assert aligning.recorded(Run) == []

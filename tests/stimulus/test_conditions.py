@@ -200,8 +200,8 @@ def test_yoked_without_a_run_takes_the_first_with_rankings(tmp_path):
 
 
 def test_a_run_that_was_stopped_early_is_yoked_only_if_there_is_no_other(tmp_path):
-    stopped = [small.run("run-1", n_volumes=2, blocks=()), ranking(0)]
-    again = [small.run("run-1~2", n_volumes=1, blocks=()), ranking(0, run_id="run-1~2")]
+    stopped = [small.run("run-1", n_volumes=2), ranking(0)]
+    again = [small.run("run-1~2", n_volumes=1), ranking(0, run_id="run-1~2")]
     assert runs_to_yoke(written(tmp_path / "a.rtgod", *stopped, *again)) == ["run-1~2"]
     assert runs_to_yoke(written(tmp_path / "b.rtgod", *stopped)) == ["run-1"]
 

@@ -236,7 +236,7 @@ def test_the_run_takes_what_it_is_told(tmp_path):
     events.write_text("onset\tduration\ttrial_type\n2\t9\tface\n")
     run = open_source(folder, events=events, run_id="r", subject="07", tr_s=2.0).run
     assert (run.run_id, run.subject, run.tr_s) == ("r", "07", 2.0)
-    assert run.blocks == (Block(2.0, 2.0, run.blocks[0].label),)  # cut at the end of the run
+    assert run.blocks == (Block(2.0, 9.0, run.blocks[0].label),)
     with pytest.raises(InputError, match="--tr"):
         open_source(folder)
 

@@ -148,10 +148,10 @@ def test_events_beside_the_file_become_blocks_unless_others_are_given(bids, tmp_
     (bids.parent / "sub-03_ses-a_task-imagery_run-01_events.tsv").write_text(EVENTS)
     face = NiftiRun(bids).run.blocks[0].label
     assert face
-    assert NiftiRun(bids).run.blocks == (Block(6.0, 6.0, face),)  # cut at the end of the run
+    assert NiftiRun(bids).run.blocks == (Block(6.0, 9.0, face),)
     other = tmp_path / "other.tsv"
-    other.write_text(EVENTS.replace("6\t9", "3\t3"))
-    assert NiftiRun(bids, events=other).run.blocks == (Block(3.0, 3.0, face),)
+    other.write_text(EVENTS.replace("6\t9", "12\t3"))
+    assert NiftiRun(bids, events=other).run.blocks == (Block(12.0, 3.0, face),)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"RepetitionTime": "3"}', '{"RepetitionTime": 2000}', "\xff"])
