@@ -180,7 +180,8 @@ class Sender(_Connection):
         if self._is_reconnected() or time.monotonic() >= self._pinged_s + _PING_S:
             self._pinged_s = time.monotonic()
             self._send(Ping(self._name, "source", self._pinged_s))
-        self._sent_on = self._entrance.n_connections
+        # Something can be sent on the first connection before it is known that it was made.
+        self._sent_on = max(1, self._entrance.n_connections)
         self._send(message)
         return self._reply_to(message, deadline_s - time.monotonic())
 
