@@ -61,8 +61,16 @@ SPEED = 40.0
 N_DISPLAYS = 10
 #: At full speed, a display is stopped in every second of so many turns.
 N_TURNS = 8
-#: A figure above this is a failure, as is one above 0 whose name has one of these words.
-MOST_MB = {"rss_growth_mb": 10.0, "hostile_rss_growth_mb": 20.0}
+#: A figure above this is a failure, as is one above 0 whose name has one of the words below.
+MOST = {
+    "rss_growth_mb": 10.0,
+    "hostile_rss_growth_mb": 20.0,
+    "memory_attack_growth_mb": 100.0,
+    "stall_ms_max": 2_000.0,
+    "dead_peer_noticed_s": 10.0,
+    "restart_s_after_20000": 5.0,
+}
+LEAST_LEAK_AUC = 0.9
 NOUGHT = ("lost", "duplicated", "different", "crashes", "not_refused", "not_let_in", "gave_up", "during_the_cut")
 
 #: A source that gave up is started so often, as a person would; what it still could not send is lost.
@@ -91,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures |= supervised.supervised(Path(folder, "supervised"), 2 if options.short else 40)
         figures |= restarts.restarted(Path(folder, "restarted"), 300 if options.short else 20_000)
         figures |= edges(Path(folder), short=options.short)
-        if not options.short:  # its short form is a test of its own
+        if not options.short:  # minutes, and a test of its own
             figures |= blinding.blinding(Path(folder, "blinding"), 40)
     figures["crashes"] = sum(figures.pop(name) for name in [*figures] if name.endswith("_crashes"))
     print_all(figures)
@@ -115,11 +123,17 @@ def edges(folder: Path, *, short: bool) -> dict[str, float]:
 
 def failed(figures: Mapping[str, float]) -> list[str]:
     """Names of the figures that are not as they must be."""
-    return [name for name, value in figures.items() if value > _most(name)]
+    above = [name for name, value in figures.items() if value > _most(name)]
+    # What tells conditions apart must be no better than chance, and find the leak that it is shown.
+    if figures.get("blinding_auc", 0.0) > figures.get("blinding_auc_null_p99", 1.0):
+        above.append("blinding_auc")
+    if figures.get("blinding_auc_of_a_leak", 1.0) < LEAST_LEAK_AUC:
+        above.append("blinding_auc_of_a_leak")
+    return above
 
 
 def _most(name: str) -> float:
-    return MOST_MB.get(name, 0.0 if any(word in name for word in NOUGHT) else math.inf)
+    return MOST.get(name, 0.0 if any(word in name for word in NOUGHT) else math.inf)
 
 
 # ---------------------------------------------------------------- killed processes

@@ -173,7 +173,7 @@ def _message(header: dict[str, Any], frames: Sequence[Frame]) -> Message:
 def _address_in(header: Mapping[str, Any]) -> tuple[str, int | None]:
     """What a message that cannot be is called, as far as it says so; see `rtgod.messages.address_of`."""
     name, index = (header.get(field) for field in (("client", "number") if "client" in header else ("run_id", "index")))
-    usable = isinstance(index, int) and 0 <= index < 2**63
+    usable = type(index) is int and 0 <= index < 2**63  # true and false are no numbers
     return name[:LONGEST_NAME] if isinstance(name, str) else "", index if usable else None
 
 

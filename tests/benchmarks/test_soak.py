@@ -36,6 +36,13 @@ def test_the_short_soak_does_what_it_says(short):
     assert 0 < figures["server_p99_ms_lowest"] <= figures["server_p99_ms"] <= figures["server_p99_ms_highest"] < 1e3
     assert 0 < figures["server_p99_ms_with_stopped_display"] < 1e3
     assert figures["wrong_keys"] == 5
+    assert figures["supervised_kills"] == 2
+    assert figures["restart_volumes"] == 300
+    assert 0 < figures["restart_s_after_300"] < soak.WAIT_S
+    assert figures["killed_clients"] >= 24
+    assert figures["poison_messages"] >= 40
+    assert 0 < figures["stall_ms_max"] < 1e4
+    assert figures["memory_attack_growth_mb"] < soak.MOST["memory_attack_growth_mb"]
 
 
 def test_a_pulled_cable_is_part_of_it_where_networks_can_be_made(short):
@@ -108,10 +115,24 @@ def test_failures_are_named():
     ]
 
 
+def test_conditions_that_can_be_told_apart_and_a_leak_that_is_not_found_are_failures():
+    chance = {"blinding_auc": 0.5, "blinding_auc_null_p99": 0.6, "blinding_auc_of_a_leak": 0.95}
+    assert soak.failed(chance) == []
+    assert soak.failed(chance | {"blinding_auc": 0.7}) == ["blinding_auc"]
+    assert soak.failed(chance | {"blinding_auc_of_a_leak": 0.6}) == ["blinding_auc_of_a_leak"]
+
+
 @pytest.mark.parametrize(("lost", "code"), [(0, 0), (2, 1)])
 def test_the_exit_code_says_whether_all_is_well(tmp_path, monkeypatch, lost, code):
     for scenario in ("garbled", "broken", "cut", "attacked", "full_speed", "keys"):
         monkeypatch.setattr(soak, scenario, lambda *_, name=scenario: {f"{name}_crashes": 0})
+    for module, scenario in (
+        (soak.supervised, "supervised"),
+        (soak.restarts, "restarted"),
+        (soak, "edges"),
+        (soak.blinding, "blinding"),
+    ):
+        monkeypatch.setattr(module, scenario, lambda *_, **__: {})
     monkeypatch.setattr(soak, "killed", lambda _, n: {"kills": n, "lost": lost, "kill_crashes": 0})
     assert soak.main(["--short", "--kills", "7", "--json", str(tmp_path / "f.json")]) == code
     assert json.loads((tmp_path / "f.json").read_text()) == {"kills": 7, "lost": lost, "crashes": 0}

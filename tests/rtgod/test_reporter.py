@@ -113,7 +113,7 @@ def test_after_refusals_in_a_row_nothing_is_sent_until_the_connection_is_made_an
         for number in range(200):
             reporter.report("flip", float(number))
         until(pings(server, 2), reporter, server)
-        assert server.heard == list(range(10))
+        assert sorted(set(server.heard)) == list(range(10))
         assert reporter.n_unacknowledged == 200
         assert sum("no more until the connection" in record.getMessage() for record in caplog.records) == 1
         address = server.address

@@ -224,6 +224,7 @@ def test_ordinary_runs_and_answers_are_not_told(decoding):
     [
         (b'{"rtgod":1,"type":"run-end","run_id":"run-1","n_volumes":-1}', ("run-1", None)),
         (b'{"rtgod":1,"type":"event","client":"c","number":7,"kind":"","at_s":0,"run_id":"r"}', ("c", 7)),
+        (b'{"rtgod":1,"type":"acknowledged","run_id":"r","index":false,"duplicate":1}', ("r", None)),
         (b'{"rtgod":1,"type":"ping","client":"c","kind":"' + b"k" * 101 + b'","sent_s":0}', ("c", None)),
         (b'{"rtgod":1,"type":"event","client":"c","number":1' + b"0" * 400 + b',"kind":"k","at_s":0}', ("c", None)),
     ],
