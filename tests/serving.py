@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,3 +92,20 @@ def _serving(server, path):
         stop.set()
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
+
+
+def hear(subscriber, until):
+    """Messages up to the first for which `until` is true."""
+    heard = []
+    deadline_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline_s:
+        message = subscriber.poll(0.1)
+        if message is not None:
+            heard.append(message)
+            if until(message):
+                return heard
+    raise AssertionError(f"not heard; only {heard}")
+
+
+def is_a(*types):
+    return lambda message: isinstance(message, types)

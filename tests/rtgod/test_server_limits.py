@@ -5,7 +5,6 @@ And what a blinded server keeps silent about.
 
 import logging
 import math
-import time
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -39,7 +38,7 @@ from rtgod.replay import send_run
 from rtgod.server import Server
 from rtgod.session import MAX_GAP, Session
 from tests import small
-from tests.serving import FREE, PATIENCE_S, running
+from tests.serving import FREE, PATIENCE_S, hear, is_a, running
 
 
 @pytest.fixture
@@ -54,23 +53,6 @@ def decoding(tmp_path):
     with running(tmp_path, small.bundle()) as server:
         yield server
         assert server.errors == []
-
-
-def hear(subscriber, until):
-    """Messages up to the first for which `until` is true."""
-    heard = []
-    deadline_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline_s:
-        message = subscriber.poll(0.1)
-        if message is not None:
-            heard.append(message)
-            if until(message):
-                return heard
-    raise AssertionError(f"not heard; only {heard}")
-
-
-def is_a(*types):
-    return lambda message: isinstance(message, types)
 
 
 # ---------------------------------------------------------------- two sources, and what is much
