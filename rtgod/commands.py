@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from rtgod.session import Session
 
 console = PlainConsole(stderr=True)
+
+#: What a source waits for is said again after so long.
+_SAY_AGAIN_S = 30.0
 
 Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Key to connect with, where one is asked for.")]
 
@@ -128,7 +132,8 @@ def serve(
         if path:
             resumed, trusted_bytes = go_on(path, session)
             writer = stack.enter_context(JournalWriter.resume(path, trusted_bytes))
-            _say(f"going on with {path}: {session.n_runs_ended} runs ended")
+            ended = "1 run" if session.n_runs_ended == 1 else f"{session.n_runs_ended} runs"
+            _say(f"going on with {path}: {ended} ended")
             server = stack.enter_context(Server(session, writer, ingest, publish, resumed, known, blinded, start))
         else:
             path = journal / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.rtgod"
@@ -140,6 +145,7 @@ def serve(
                 raise
         _announce(server, path, ready_file, supervised=supervised)
         server.serve(stop)
+        _say(f"ended; the journal is {path}")
 
 
 def status(
@@ -176,7 +182,7 @@ def _table_of(status: Status) -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     table.add_row("state", styled((status.problem, "bold red")) if status.problem else "takes volumes")
-    table.add_row("up since", f"{timedelta(seconds=round(status.uptime_s))}")
+    table.add_row("up for", f"{timedelta(seconds=round(status.uptime_s))}")
     if status.notice:
         table.add_row("notice", styled((status.notice, "yellow")))
     if status.n_refused:
@@ -184,7 +190,7 @@ def _table_of(status: Status) -> Table:
     if status.n_cut:
         table.add_row("cut", f"{status.n_cut} connections; the server's log says why")
     if status.n_starts > 1:
-        table.add_row("starts", f"{status.n_starts} on this journal: before each but the first, a server died")
+        table.add_row("starts", f"{status.n_starts}: the server died, and was started again on its journal")
     table.add_row("run", styled(status.run_id or "none yet"))
     if status.run_id:
         last = "none yet" if status.last_index is None else f"index {status.last_index}"
@@ -193,7 +199,9 @@ def _table_of(status: Status) -> Table:
         median, late, longest = status.latency_ms
         table.add_row("answered in", f"{median:.1f} ms (99th percentile {late:.1f}, longest {longest:.1f})")
     table.add_row("journal", styled(f"{status.journal}, {status.disk_free_bytes / 1e9:.1f} GB left on its disk"))
-    clients = [f"{one.client}, heard {one.heard_s:.1f} s ago" for one in status.clients] or ["nobody has said so"]
+    clients = [f"{one.client}, heard {one.heard_s:.1f} s ago" for one in status.clients] or [
+        "no client has said that it is there"
+    ]
     for label, client in zip_longest(["connected"], clients, fillvalue=""):
         table.add_row(label, styled(client))
     return table
@@ -244,7 +252,7 @@ def replay(
     own_key = read_client_key(key) if key else None
     with (
         Progress(*columns, console=console) as progress,
-        Sender(to, patience_s=patience, waiting=_say, key=own_key, name=name) as sender,
+        Sender(to, patience_s=patience, waiting=_Waiting().say, key=own_key, name=name) as sender,
     ):
         task = progress.add_task(plain(source.run.run_id), total=source.run.n_volumes)
         for volume in send_run(source, sender, math.inf if full_speed else speed, acquisition=acquisition):
@@ -254,6 +262,20 @@ def replay(
         lines = [["index", "sent_utc_s", "acknowledged_utc_s"]]
         lines += [[str(s.index), f"{s.sent_utc_s:.6f}", f"{s.acknowledged_utc_s:.6f}"] for s in sent]
         write_whole(log, "".join("\t".join(line) + "\n" for line in lines))
+
+
+class _Waiting:
+    """Says why a source waits: once, and again when that has changed, or for long has not."""
+
+    def __init__(self) -> None:
+        self._said, self._said_s = "", -math.inf
+
+    def say(self, why: str) -> None:
+        """Say it, unless only numbers in it are new."""
+        kind = re.sub(r"[0-9]+(\.[0-9]+)?", "0", why)
+        if kind != self._said or time.monotonic() >= self._said_s + _SAY_AGAIN_S:
+            self._said, self._said_s = kind, time.monotonic()
+            _say(why)
 
 
 def _say(text: str) -> None:

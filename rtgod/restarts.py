@@ -1,4 +1,4 @@
-"""What a client makes of the number of starts that a server tells: whether it died and was started again, in words."""
+"""What a client makes of how a server is, in words: that it died and was started again, or takes no volumes."""
 
 from __future__ import annotations
 
@@ -33,3 +33,30 @@ class RestartNotice:
         if known == _UNHEARD or n_starts <= known:
             return ""
         return f"the server died and was started again (start {n_starts}); what it had acknowledged is not lost"
+
+
+class ProblemNotice:
+    """Notices that a server does not take volumes, and that it does again."""
+
+    def __init__(self) -> None:
+        self._has_problem = False
+
+    def hear(self, problem: str) -> str:
+        """Take in what keeps a server from taking volumes.
+
+        Parameters
+        ----------
+        problem : str
+            Of a `Status`; empty if nothing does.
+
+        Returns
+        -------
+        str
+            One line for a person to read; empty unless that has begun or ended.
+        """
+        had, self._has_problem = self._has_problem, bool(problem)
+        if self._has_problem == had:
+            return ""
+        if not problem:
+            return "the server takes volumes again"
+        return f"the server takes no volumes, sources wait: {problem}"

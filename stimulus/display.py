@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
-from rtgod.messages import Hello, Message, NotReady, Ranking, Run, RunEnd
-from rtgod.restarts import RestartNotice
+from rtgod.messages import Hello, Message, NotReady, Ranking, Run, RunEnd, Status
+from rtgod.restarts import ProblemNotice, RestartNotice
 from stimulus.link import Reporter, Subscriber
 from stimulus.tables import AGAIN_S, NOT_APPLICABLE, Lines
 from stimulus.view import DisplayState, Easing, Screen, screen_for
@@ -109,7 +109,7 @@ class Display:
         self._stop_after_runs = stop_after_runs
         self._stop_at_s = float("inf")
         self._state, self._easing = DisplayState(), Easing()
-        self._restarts = RestartNotice()
+        self._restarts, self._problems = RestartNotice(), ProblemNotice()
         self._heard_at_s = clock()
         self._drawn: Screen | None = None
         self._reported: tuple[str, int] | None = None
@@ -157,6 +157,8 @@ class Display:
                 break
             self._heard_at_s = now_s
             if isinstance(message, Hello) and (line := self._restarts.hear(message.n_starts)):
+                log.warning("%s", line)
+            if isinstance(message, Status) and (line := self._problems.hear(message.problem)):
                 log.warning("%s", line)
             if self._state.update(message):
                 self._log.received(message, self._utc())

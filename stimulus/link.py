@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rtgod.errors import RtgodError
-from rtgod.messages import Answer, Hello, Message, Run, RunEnd
-from rtgod.restarts import RestartNotice
+from rtgod.messages import Answer, Hello, Message, Run, RunEnd, Status
+from rtgod.restarts import ProblemNotice, RestartNotice
 from stimulus.view import SERVER_LOST_S, DisplayState
 
 #: A flood of messages must not keep a frame from being drawn.
@@ -66,7 +66,7 @@ class Link:
         self._state = DisplayState()
         self._heard_at_s = clock()
         self._is_lost = self._has_begun = False
-        self._restarts = RestartNotice()
+        self._restarts, self._problems = RestartNotice(), ProblemNotice()
         self._told: set[str] = set()
         self._news_at_s = self._heard_at_s
         self._known: Answer | None = None  # before the last call
@@ -86,6 +86,8 @@ class Link:
             if isinstance(message, Hello) and known is not None and message.bundle_id != known.bundle_id:
                 self._state.answer = None  # it was about other candidates
             if isinstance(message, Hello) and (line := self._restarts.hear(message.n_starts)):
+                self._tell(line)
+            if isinstance(message, Status) and (line := self._problems.hear(message.problem)):
                 self._tell(line)
             if self._state.update(message):
                 self._news_at_s = now_s

@@ -9,7 +9,7 @@ import zmq
 from rtgod import wire
 from rtgod.client import Sender
 from rtgod.messages import Acknowledged, Hello, Ping, Pong, RunEnd, address_of
-from rtgod.restarts import RestartNotice
+from rtgod.restarts import ProblemNotice, RestartNotice
 from stimulus.link import Link
 from tests import small
 from tests.serving import PATIENCE_S, resumed, running
@@ -42,6 +42,19 @@ def test_a_server_tells_how_often_one_has_begun_on_its_journal(tmp_path):
             assert n_starts_of(server) == [n]
             assert server.server.n_starts == n
     assert [message.n_starts for message in server.recorded(Hello)] == [1, 2, 3]
+
+
+def test_that_volumes_are_not_taken_is_said_once_and_that_they_are_again():
+    problems = ProblemNotice()
+    heard = [problems.hear(problem) for problem in ("", "disk full", "disk full, 0 bytes", "", "", "gone")]
+    assert heard == [
+        "",
+        "the server takes no volumes, sources wait: disk full",
+        "",
+        "the server takes volumes again",
+        "",
+        "the server takes no volumes, sources wait: gone",
+    ]
 
 
 def test_a_source_sends_again_as_soon_as_it_is_connected_again():

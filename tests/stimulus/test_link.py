@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rtgod.errors import ServerError, WireError
-from rtgod.messages import RunEnd
+from rtgod.messages import RunEnd, Status
 from stimulus.link import Link
 from tests.stimulus.simulated import HELLO, ranking, run_header
 
@@ -61,6 +61,17 @@ def test_messages_come_in_their_order_and_no_more_than_a_hundred_at_once(desk):
 def test_nothing_is_known_at_first(desk):
     assert (desk.link.hello, desk.link.run, desk.link.answer) == (None, None, None)
     assert desk.link.offset == (1.5, 0.002)
+
+
+def test_the_operator_is_told_that_volumes_are_not_taken_and_that_they_are_again(desk):
+    fine = Status(0.0, 0.0, "a.rtgod", 10**9)
+    full = replace(fine, problem="journal a.rtgod: cannot be written; make room on its disk")
+    for second, status in enumerate((fine, full, full, fine, fine)):
+        desk.hears(HELLO, status, at_s=float(second))
+    assert desk.told == [
+        "the server takes no volumes, sources wait: journal a.rtgod: cannot be written; make room on its disk",
+        "the server takes volumes again",
+    ]
 
 
 def test_a_server_that_never_was_there_is_told_once(desk):
