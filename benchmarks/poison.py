@@ -39,9 +39,10 @@ def messages() -> Iterator[bytes]:
         *({"tr_s": tr_s, "n_volumes": 100} for tr_s in (2000, 0.002, 5e-324, 1e308, -2, _HUGE)),
         *({"blocks": [_block(*times)]} for times in ((1e308, 1), (1, 1e308), (1, 1e9), (1.7e9, 9), (20, 40), (-1, 2))),
         {"n_volumes": None, "blocks": [_block(0, 10)] * 3000},
-        {"n_volumes": None, "blocks": [_block(n, 1) for n in range(10_001)]},
+        {"n_volumes": None, "blocks": [_block(n, 1) for n in range(5_001)]},
         *({"affine": _affine(*sizes)} for sizes in _DIAGONAL),
         *({field: "x" * 600_000} for field in ("run_id", "subject", "acquisition")),
+        {"run_id": "x~" + "9" * 600_000},
         {"shape": [18, 20, 3]},
         {"affine": [[4, 0, 0, 2000], [0, 4, 0, 0], [0, 0, 4, 0], [0, 0, 0, 1]]},
     ]
@@ -59,6 +60,9 @@ def messages() -> Iterator[bytes]:
     for length in (10_000, 20_000, 300_000):
         yield b'{"rtgod":1,"type":"' + b"<a " * length + b'"}'
     yield b'{"rtgod":1,"type":"run",' + b",".join(b'"%d":0' % n for n in range(60_000)) + b"}"
+    long = "1" + "0" * 1500
+    arrays = f'[{{"field":"data","dtype":"int16","shape":[{long},{long},{long}]}}]'
+    yield f'{{"rtgod":1,"type":"volume","run_id":"r","index":0,"acquired_s":0.0,"arrays":{arrays}}}'.encode()
     yield b"[" * 500_000
     yield b'{"a":' * 150_000
 

@@ -11,6 +11,8 @@ from itertools import groupby
 
 import msgspec
 
+from rtgod.messages import MOST_VOLUMES
+
 
 @dataclass(slots=True)
 class RunAccount:
@@ -57,6 +59,9 @@ class RunAccount:
         if index in self.taken:
             self.problems.append(f"volume {index} was taken twice")
         self.taken.add(index)
+        if index - self._expected > MOST_VOLUMES:
+            self.problems.append(f"volume {index} comes after {self._expected}: no server takes that")
+            return
         # Those left out before it are answered with it; one that comes late was left out, and is answered again.
         self.owed.update(range(self._expected, index + 1) or [index])
         self._expected = max(self._expected, index + 1)
@@ -65,6 +70,9 @@ class RunAccount:
         """The run ended."""
         self.settle()
         self.n_ended = n_volumes
+        if n_volumes - self._expected > MOST_VOLUMES:
+            self.problems.append(f"ends at {n_volumes} volumes, right after {self._expected}: no server takes that")
+            return
         self.owed.update(range(self._expected, n_volumes))
         self._expected = max(self._expected, n_volumes)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import os
 import re
@@ -124,7 +125,7 @@ def serve(
         check_bundle(resume_path, bundle_id)
     sessions = Sessions(journal)
     path = resume_path or (None if new else sessions.unfinished(bundle_id))
-    start = sessions.next_start
+    start, mark = sessions.next_start, sessions.folder
     with ExitStack() as stack:
         stop = stack.enter_context(_StopFlag(session, runs))
         if log:
@@ -134,15 +135,16 @@ def serve(
             writer = stack.enter_context(JournalWriter.resume(path, trusted_bytes))
             ended = "1 run" if session.n_runs_ended == 1 else f"{session.n_runs_ended} runs"
             _say(f"going on with {path}: {ended} ended")
-            server = stack.enter_context(Server(session, writer, ingest, publish, resumed, known, blinded, start))
+            server = stack.enter_context(Server(session, writer, ingest, publish, resumed, known, blinded, start, mark))
         else:
             path = journal / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.rtgod"
             writer = stack.enter_context(JournalWriter(path))
             try:
-                server = stack.enter_context(Server(session, writer, ingest, publish, None, known, blinded, start))
+                server = Server(session, writer, ingest, publish, None, known, blinded, start, mark)
             except ServerError:
                 writer.discard()
                 raise
+            stack.enter_context(server)
         _announce(server, path, ready_file, supervised=supervised)
         server.serve(stop)
         _say(f"ended; the journal is {path}")
@@ -289,7 +291,13 @@ def _announce(server: Server, journal: Path, ready_file: Path | None, *, supervi
     ingest, publish = server.endpoints.ingest, server.endpoints.publish
     ready = json.dumps(dataclasses.asdict(Ready(ingest, publish, str(journal.resolve()), server.n_starts, os.getpid())))
     if ready_file:
-        write_whole(ready_file, ready)
+        try:
+            write_whole(ready_file, ready)
+        except InputError as error:
+            if server.n_starts == 1:
+                raise
+            # A server that takes over matters more than who waits for a file on a full disk.
+            logging.getLogger(__name__).warning("%s", error)
     if supervised:
         say_ready(ready)
     said = styled("ready: volumes to ", (ingest, "bold"), ", rankings from ", (publish, "bold"), f", journal {journal}")

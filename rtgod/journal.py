@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import secrets
 import shutil
 import struct
 import zlib
@@ -39,6 +40,8 @@ _MARK = b"\nrec"
 _HEAD = struct.Struct("<4sII")
 #: A body's beginning: number of frames and length of the first, the header.
 _FIRST_FRAME = struct.Struct("<II")
+#: A message has its header and an array or two.
+_MOST_FRAMES = 16
 #: So begins the header of a `Hello`, which every start writes, and that of no other message.
 _HELLO = b'{"rtgod":1,"type":"hello"'
 #: What is damaged is searched in pieces of so many bytes, for it may be most of a session.
@@ -205,6 +208,7 @@ class JournalWriter(Closing):
             there = None
         own = os.fstat(self._file.fileno())
         if there is not None and os.path.samestat(there, own):
+            self._check_length(own.st_size)
             return
         if there is not None and self._take_back():
             log.warning("journal %s: goes on in the copy that was put back", self.path)
@@ -215,6 +219,16 @@ class JournalWriter(Closing):
             f"the file back (`cp /proc/{os.getpid()}/fd/{self._file.fileno()} {self.path}` on Linux), and the server "
             "goes on; when it is stopped it writes the file again"
         )
+
+    def _check_length(self, n_bytes: int) -> None:
+        """See to it that nobody else wrote to the file, as far as its length tells."""
+        if n_bytes < self._flushed:
+            raise JournalError(
+                f"journal {self.path}: was overwritten or cut by another program: it has {n_bytes} bytes, and should "
+                f"have {self.n_bytes}. Put a whole copy in its place, or stop the server and begin a session with --new"
+            )
+        if n_bytes != self.n_bytes:
+            self._torn = True  # what is not flushed is written again, and what is behind it is cut off
 
     def _take_back(self) -> bool:
         """Write to the file that is in the journal's place from now on, if it holds what was written here."""
@@ -300,8 +314,15 @@ class _Session(NamedTuple):
     ----------
     path : Path
     bundle_id : str or None
-    order : tuple
-        Of its last start or end among those of its folder: a number that each start counts up, and the time.
+    first : bytes
+        Head of its first record: copies have the same.
+    n_bytes : int
+    folder : str
+        Where it was begun; see `Hello`.
+    start : int
+        Of its last start or end: counted up by each start in that folder.
+    utc_s : float
+        When that was.
     has_ended : bool
     changed_ns : int
         When the file was written to last, by its disk.
@@ -309,19 +330,30 @@ class _Session(NamedTuple):
 
     path: Path
     bundle_id: str | None
-    order: tuple[int, float]
+    first: bytes
+    n_bytes: int
+    folder: str
+    start: int
+    utc_s: float
     has_ended: bool
     changed_ns: int
 
     def is_older_than(self, other: _Session) -> bool:
         """Whether the other session came after this one.
 
-        A clock may be set back, and a journal may come from another folder: so both, the count and the clock, must say
-        so. Journals of older versions have neither; of them the file's time is believed.
+        By the count, as a clock may be set back; by the clock where one was copied from another folder. Journals of
+        older versions have neither; of them the file's time is believed.
         """
-        if not self.order[0] or not other.order[0]:
+        if not self.start or not other.start:
             return self.changed_ns < other.changed_ns
-        return self.order[0] < other.order[0] and self.order[1] < other.order[1]
+        if self.folder == other.folder:
+            return self.start < other.start
+        return self.utc_s < other.utc_s
+
+    def is_copy_of(self, other: _Session) -> bool:
+        """Whether the other is the same session, as it was later."""
+        same = self.path != other.path and self.start > 0 and self.first == other.first
+        return same and (self.start, self.n_bytes) < (other.start, other.n_bytes)
 
 
 class Sessions:
@@ -338,19 +370,27 @@ class Sessions:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._sessions = _sessions(folder)
+        sessions = _sessions(folder)
+        self._sessions = [one for one in sessions if not any(map(one.is_copy_of, sessions))]
 
     @property
     def next_start(self) -> int:
         """The number of the next start of a server there: one more than the last that the journals know."""
-        return 1 + max((session.order[0] for session in self._sessions), default=0)
+        return 1 + max((session.start for session in self._sessions), default=0)
+
+    @property
+    def folder(self) -> str:
+        """The folder's mark: that of its newest journal, or a new one."""
+        counted = [session for session in self._sessions if session.folder]
+        return max(counted, key=lambda one: one.utc_s).folder if counted else secrets.token_hex(8)
 
     def unfinished(self, bundle_id: str | None) -> Path | None:
         """The journal that a server is to go on with; see `unfinished`."""
         sessions = [session for session in self._sessions if session.bundle_id == bundle_id]
         ended = [session for session in sessions if session.has_ended]
         left = [one for one in sessions if not one.has_ended and not any(map(one.is_older_than, ended))]
-        return max(left, key=lambda one: (one.order, one.changed_ns)).path if left else None
+        newest = [one for one in left if not any(map(one.is_older_than, left))] or left
+        return max(newest, key=lambda one: (one.utc_s, one.changed_ns)).path if newest else None
 
 
 def unfinished(folder: Path, bundle_id: str | None) -> Path | None:
@@ -403,10 +443,12 @@ def _session(path: Path) -> _Session | None:
     if not isinstance(first, Hello):
         return None
     end = end or (ended if isinstance(ended, SessionEnd) else None)
+    began = began if isinstance(began, Hello) else first
+    folder, start, utc_s = began.folder, began.start, began.began_utc_s or 0.0
     if end is not None:
-        return _Session(path, first.bundle_id, (end.start, end.utc_s), has_ended=True, changed_ns=changed_ns)
-    order = (began.start, began.began_utc_s or 0.0) if isinstance(began, Hello) else (0, 0.0)
-    return _Session(path, first.bundle_id, order, has_ended=False, changed_ns=changed_ns)
+        folder, start, utc_s = end.folder, end.start, end.utc_s
+    head = _first_head(path)
+    return _Session(path, first.bundle_id, head, size, folder, start, utc_s, end is not None, changed_ns)
 
 
 def check_bundle(path: Path, bundle_id: str | None) -> None:
@@ -542,6 +584,8 @@ def read_headers(path: Path) -> Iterator[bytes]:
         for start in _starts(file, size):
             file.seek(start + _HEAD.size)
             n_frames, length = _FIRST_FRAME.unpack(file.read(_FIRST_FRAME.size).ljust(_FIRST_FRAME.size, b"\0"))
+            if not 1 <= n_frames <= _MOST_FRAMES:
+                continue  # no record of ours, as its checksum would tell
             file.seek(4 * (n_frames - 1), os.SEEK_CUR)
             yield file.read(min(length, size - file.tell()))
 

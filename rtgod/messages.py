@@ -37,7 +37,9 @@ LONGEST_VALUE = 10_000
 #: Repetition times outside of these are none of functional MRI but written in another unit, seconds.
 SHORTEST_TR_S, LONGEST_TR_S = 0.05, 60.0
 #: Volumes and trials of a run, and voxels of a volume along one axis and in all.
-MOST_VOLUMES, MOST_BLOCKS, LONGEST_AXIS, MOST_VOXELS = 100_000, 10_000, 1024, 2**25
+MOST_VOLUMES, MOST_BLOCKS, LONGEST_AXIS, MOST_VOXELS = 100_000, 5_000, 1024, 2**23
+#: Kind of the event with which a display says that what it shows is sealed.
+COMMITMENT = "commitment"
 #: No run is longer, seconds.
 LONGEST_RUN_S = 86_400.0
 
@@ -127,6 +129,7 @@ class Run:
         if not self.run_id:
             raise ValueError("run_id is empty; volumes call their run by it")
         _check_length("run_id", self.name, LONGEST_NAME)
+        _check_length("run_id", self.run_id, LONGEST_NAME + LONGEST_CLIENT)  # with the number after it
         _check_length("subject", self.subject, LONGEST_NAME)
         _check_length("acquisition", self.acquisition, LONGEST_NAME)
         if not SHORTEST_TR_S <= self.tr_s <= LONGEST_TR_S:
@@ -565,10 +568,13 @@ class SessionEnd:
         The server's clock, seconds since 1970.
     start : int
         As in `Hello`, of the start that ended.
+    folder : str
+        As in `Hello`.
     """
 
     utc_s: float
     start: int = 0
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -589,6 +595,8 @@ class Hello:
         Counts the starts of servers on the journals of a folder; 0 where nobody counted.
     began_utc_s : float or None
         When this start was, seconds since 1970 of the server's clock.
+    folder : str
+        Of whose starts it is counted: a mark that the first start in a folder made by chance.
     """
 
     server_version: str
@@ -599,6 +607,7 @@ class Hello:
     n_starts: int = 1
     start: int = 0
     began_utc_s: float | None = None
+    folder: str = ""
 
 
 def _check_client(name: str) -> None:

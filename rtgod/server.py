@@ -57,8 +57,6 @@ _ALIVE_TR, _ALIVE_S = 5, 10.0
 _SLOW_RUN_S, _SLOW_VOLUME_TR = 1.0, 0.5
 #: A checkpoint is written when nothing is to be done and so many messages were taken since the last, or after so many.
 _CHECKPOINT_IDLE, _CHECKPOINT_BUSY = 32, 512
-#: Kind of the event with which a display says that its feedback is sealed: then nothing here tells a ranking either.
-COMMITMENT = "commitment"
 #: Whoever subscribes is welcomed, with all others, but not more often than this.
 _WELCOME_S = 0.1
 #: Messages that wait to be sent to each peer. Then it misses some.
@@ -100,6 +98,8 @@ class Server(Closing):
         Whether the log keeps silent about rankings; it does, too, once a display says that its feedback is sealed.
     start : int
         Counts the starts of servers on the journals of the folder.
+    folder : str
+        Its mark; see `rtgod.journal.Sessions`.
 
     Raises
     ------
@@ -117,6 +117,7 @@ class Server(Closing):
         keys: ServerKeys | None = None,
         blinded: bool = False,
         start: int = 0,
+        folder: str = "",
     ) -> None:
         self._session = session
         self._blinded = blinded
@@ -126,6 +127,7 @@ class Server(Closing):
             n_starts=1 + (resumed.n_starts if resumed else 0),
             start=start,
             began_utc_s=time.time() if start else None,
+            folder=folder,
         )
         self._attendance = Attendance(journal.path.name, self._hello.n_starts)
         self._context = connections.context()
@@ -146,7 +148,8 @@ class Server(Closing):
         #: The connection that the current run comes by, None while that is not known; and when it was last heard.
         self._source: bytes | None = None
         self._source_heard_s = time.monotonic()
-        self._slow_run, self._noticed = "", False
+        self._slow_run = self._slow_volume = ""
+        self._noticed = False
         self._journal = journal
         self._n_since_checkpoint = _CHECKPOINT_IDLE if resumed else 0
         self._checkpoint_problem = ""
@@ -231,7 +234,9 @@ class Server(Closing):
                 message = self._session.named(message)
                 taken_as = message.run_id
             if self._session.is_duplicate(message):
-                self._hear(identity, message)
+                # Whoever else sends what was taken does not become the source: its next volume would.
+                if identity == self._source:
+                    self._hear(identity, message)
                 self._reply(identity, Acknowledged(name, index, duplicate=True, taken_as=taken_as))
                 return
             if why := self._why_not_yet(identity, message):
@@ -258,7 +263,7 @@ class Server(Closing):
         self._answer(message, arrived_s, {"receive": receive_s * 1e3, "journal": journal_s * 1e3})
         self._hear(identity, message)
         if isinstance(message, Volume):
-            self._attendance.answered(time.perf_counter() - arrived_s)
+            self._note_volume(message, time.perf_counter() - arrived_s)
 
     def _hear(self, identity: bytes, message: Incoming) -> None:
         """Note by which connection the current run comes, and that it does."""
@@ -286,12 +291,18 @@ class Server(Closing):
         )
 
     def _note_beginning(self, run: Run, took_s: float) -> None:
-        self._slow_run = ""
+        self._slow_run = self._slow_volume = ""
         if took_s > _SLOW_RUN_S:
             self._slow_run = (
                 f"run {plain(run.run_id, 100)} took {took_s:.1f} s to begin: volumes of "
                 f"{' × '.join(map(str, run.shape))} voxels and {len(run.blocks)} blocks are much for this machine"
             )
+
+    def _note_volume(self, volume: Volume, took_s: float) -> None:
+        self._attendance.answered(took_s)
+        run = self._session.run
+        if run is not None and took_s > max(_SLOW_RUN_S, _SLOW_VOLUME_TR * run.tr_s):
+            self._slow_volume = f"the answer to volume {volume.index} took {took_s:.1f} s; others had to wait meanwhile"
 
     def _notice(self) -> str:
         """What the operator should know, though volumes are taken; empty if nothing."""
@@ -301,7 +312,7 @@ class Server(Closing):
                 f"a volume's answer takes {latency_s:.2f} s, more than half of the TR of {run.tr_s:g} s: decoding may "
                 "fall behind; use a faster machine, fewer voxels or candidates"
             )
-        return self._slow_run
+        return self._slow_run or self._slow_volume
 
     def _answer(self, message: Incoming, arrived_s: float, stage_ms: dict[str, float]) -> None:
         if isinstance(message, Run):
@@ -324,7 +335,6 @@ class Server(Closing):
             self._send(message)
             log.info("run %s: ended after %d volumes", plain(message.run_id), message.n_volumes)
         if isinstance(message, Event):
-            self._blinded |= message.kind == COMMITMENT
             said = plain(message.client), plain(message.kind), plain(message.value, LONGEST_REASON)
             log.info("%s: %s %s", *said)
 
@@ -349,8 +359,8 @@ class Server(Closing):
             self._record.add(pattern)
         self._record.add(answer)
         if log.isEnabledFor(logging.INFO):
-            fields = _fields_of(answer, blinded=self._blinded)
-            log.info("%s", _one_line(answer, blinded=self._blinded), extra={"fields": fields})
+            blinded = self._blinded or self._session.is_blinded
+            log.info("%s", _one_line(answer, blinded=blinded), extra={"fields": _fields_of(answer, blinded=blinded)})
 
     def _welcome(self) -> None:
         self._welcome_s, self._welcomed_s = math.inf, time.monotonic()
@@ -387,7 +397,7 @@ class Server(Closing):
 
     def _end(self) -> None:
         """Tell everybody, and the journal, that this was no crash."""
-        end = SessionEnd(time.time(), self._hello.start)
+        end = SessionEnd(time.time(), self._hello.start, self._hello.folder)
         if self._record.keep(end):
             self._send(end)
             checkpoint_of(self._journal.path).unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from rtgod.events import check_within
 from rtgod.matching import CategoryIndex
 from rtgod.messages import (
     AGAIN,
+    COMMITMENT,
     Answer,
     Event,
     Float32Array,
@@ -113,6 +114,8 @@ class Session:
         #: Runs that did not end and are not the current one, the oldest first.
         self._set_aside: list[str] = []
         self._prepared: Acquisition | None = None
+        #: Whether a display has said that what it shows is sealed: then nobody may learn a ranking in passing.
+        self.is_blinded = False
 
     def hello(self) -> Hello:
         """Who this is and what it decodes with."""
@@ -259,6 +262,7 @@ class Session:
         match message:
             case Event():
                 self._events.setdefault(message.client, set()).add(message.number)
+                self.is_blinded |= message.kind == COMMITMENT
             case Run():
                 self._begin(message)
             case RunEnd():
@@ -320,6 +324,7 @@ class Session:
             self._set_aside.append(left.run.run_id)
         else:
             left.pipeline = None
+            left.run = dataclasses.replace(left.run, blocks=())  # nobody asks for them any more
         while len(self._set_aside) > MOST_SET_ASIDE:
             self._acquisitions[self._set_aside.pop(0)].pipeline = None
 
@@ -360,6 +365,7 @@ class Session:
             "set_aside": list(self._set_aside),
             "events": {client: ranges_of(numbers) for client, numbers in self._events.items()},
             "repeats": self._repeats.state(),
+            "is_blinded": self.is_blinded,
         }
 
     def _state_of(self, acquisition: Acquisition) -> State:
@@ -407,6 +413,7 @@ class Session:
         self._events = {client: set(numbers_in(ranges)) for client, ranges in told.events.items()}
         self._current = None if told.current is None else acquisitions[told.current]
         self._set_aside, self._prepared = list(told.set_aside), None
+        self.is_blinded = told.is_blinded
 
     def _pipeline_of(self, run: Run, template: Float32Array | None, repeats: Repeats) -> Pipeline:
         try:
@@ -440,6 +447,7 @@ class _SessionState(msgspec.Struct):
     set_aside: list[str]
     events: dict[str, list[list[int]]]
     repeats: Any
+    is_blinded: bool
 
 
 def _run_of(header: str) -> Run:

@@ -218,6 +218,9 @@ def _read_specs(cls: type[Message], raw: object) -> list[_ArraySpec]:
             raise WireError(
                 f"{_NAMES[cls]} {spec.field}: shape {list(spec.shape)} is not {n_dimensions} positive numbers"
             )
+        # Each number may be short, and their product too long to be written down.
+        if max(spec.shape) > MAX_ARRAY_BYTES:
+            raise WireError(f"{_NAMES[cls]} {spec.field}: at most {MAX_ARRAY_BYTES} bytes are allowed")
     return specs
 
 

@@ -15,9 +15,7 @@ import msgspec
 from rtgod.account import account
 from rtgod.errors import InputError, JournalError
 from rtgod.journal import SUFFIX, read_headers
-
-#: The kind of the event that says under which conditions a run is played; its value is their commitment.
-COMMITMENT = "commitment"
+from rtgod.messages import COMMITMENT
 
 
 class _Line(msgspec.Struct):

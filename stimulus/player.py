@@ -13,7 +13,7 @@ from typing import Protocol
 
 from rtgod.candidates import NO_CANDIDATES, Candidates
 from rtgod.errors import InputError
-from rtgod.messages import Answer, Hello, Message, NotReady, Ranking
+from rtgod.messages import COMMITMENT, Answer, Hello, Message, NotReady, Ranking
 from stimulus.blunted import Blunted
 from stimulus.conditions import Feedback
 from stimulus.flips import Flips
@@ -22,7 +22,6 @@ from stimulus.machine_time import MachineTime, Moment
 from stimulus.metronome import Metronome
 from stimulus.notes import Notes, Operator
 from stimulus.paradigm import Script, Situation, Tone
-from stimulus.permission import COMMITMENT
 from stimulus.record import RunRecord
 from stimulus.responses import Responses
 from stimulus.scene import Scene

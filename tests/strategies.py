@@ -82,7 +82,7 @@ def _runs_with_blocks(draw):
             m.Run,
             run_id=names,
             tr_s=st.just(tr_s),
-            shape=st.tuples(*[st.integers(1, 256)] * 3),
+            shape=st.tuples(*[st.integers(1, 200)] * 3),
             affine=affines,
             n_volumes=st.none() | st.integers(fewest, m.MOST_VOLUMES),
             blocks=st.just(held),

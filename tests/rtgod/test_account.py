@@ -85,3 +85,21 @@ def test_spans_name_every_number_once(numbers):
 
 def test_spans_are_as_people_write_them():
     assert spans([19, 3, 17, 18]) == "3, 17-19"
+
+
+def test_numbers_that_no_server_takes_are_a_problem_and_not_counted_out():
+    run, volume = small.run(acquisition="a"), small.volume(0)
+    assert count([run, volume, answer(0), RunEnd("run-1", 2**62)]).problems == [
+        f"run run-1: ends at {2**62} volumes, right after 1: no server takes that"
+    ]
+
+
+def test_a_run_with_an_identity_may_be_gone_on_with_after_another():
+    first, second = small.run("a", acquisition="1"), small.run("b", acquisition="2")
+    messages = [first, small.volume(0, "a"), answer(0, "a"), second, small.volume(0, "b"), answer(0, "b")]
+    messages += [small.volume(1, "a"), answer(1, "a")]
+    found = count(messages)
+    assert found.problems == []
+    assert found.current == "a"
+    assert found.runs["a"].taken == {0, 1}
+    assert count([small.run("a"), small.run("b"), small.volume(1, "a")]).problems != []

@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from io import FileIO
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from rtgod import journal as journal_module
 from rtgod.errors import JournalError
-from rtgod.journal import MAGIC, JournalWriter, journals, read_headers, read_journal, unfinished
+from rtgod.journal import MAGIC, JournalWriter, Sessions, journals, read_headers, read_journal, unfinished
 from rtgod.messages import Hello, RunEnd, SessionEnd, Volume
 from tests import small
 from tests.small import RANKING
@@ -557,3 +558,145 @@ def test_free_bytes_are_the_disk_s(tmp_path):
         assert writer.free_bytes() == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
         shutil.rmtree(tmp_path / "disk")
         assert writer.free_bytes() == 0
+
+
+# ---------------------------------------------------------------- which session a folder goes on with
+
+
+def begun(start, utc_s, folder="here"):
+    return Hello("0.1.0", "a", 7, 40, start=start, began_utc_s=utc_s, folder=folder)
+
+
+def ended(start, utc_s, folder="here"):
+    return SessionEnd(utc_s, start, folder)
+
+
+def test_a_clock_that_was_set_back_does_not_hide_a_session(folder):
+    folder("ended", begun(1, 5000.0), ended(1, 6000.0))
+    died = folder("died", begun(2, 100.0), *MESSAGES)
+    os.utime(folder.path / "ended.rtgod", (10**9, 10**9))
+    assert unfinished(folder.path, "a") == died
+
+
+def test_a_session_that_was_given_up_for_a_later_one_is_not_gone_on_with_whatever_the_clock_says(folder):
+    folder("given-up", begun(1, 5000.0), *MESSAGES)
+    folder("later", begun(2, 100.0), ended(2, 200.0))
+    os.utime(folder.path / "given-up.rtgod", (10**9, 10**9))
+    assert unfinished(folder.path, "a") is None
+    newest = folder("newest", begun(3, 50.0), *MESSAGES)
+    assert unfinished(folder.path, "a") == newest
+
+
+def test_a_journal_from_another_folder_counts_by_its_clock(folder):
+    died = folder("died", begun(2, 5000.0), *MESSAGES)
+    folder("foreign", begun(90, 100.0, "elsewhere"), *MESSAGES)
+    folder("foreign-that-ended", begun(91, 200.0, "elsewhere"), ended(91, 300.0, "elsewhere"))
+    assert unfinished(folder.path, "a") == died
+    assert Sessions(folder.path).next_start == 92
+    assert Sessions(folder.path).folder == "here"
+
+
+def test_a_copy_that_was_made_earlier_is_the_same_session(folder):
+    path = folder("session", begun(1, 100.0), *MESSAGES)
+    folder("backup", begun(1, 100.0), *MESSAGES[:1])  # newer by its time, and shorter
+    assert unfinished(folder.path, "a") == path
+    whole = folder("session-again", begun(1, 100.0), *MESSAGES, begun(2, 300.0), *MESSAGES)
+    assert unfinished(folder.path, "a") == whole
+    folder("session-ended", begun(1, 100.0), *MESSAGES, begun(2, 300.0), *MESSAGES, ended(2, 900.0))
+    assert unfinished(folder.path, "a") is None
+
+
+def test_a_folder_without_a_mark_gets_one(folder):
+    assert len(Sessions(folder.path).folder) == 16
+    assert Sessions(folder.path).folder != Sessions(folder.path).folder  # by chance
+    assert Sessions(folder.path).next_start == 1
+
+
+# ---------------------------------------------------------------- a journal that others touch
+
+
+def test_only_its_owner_may_read_a_journal(tmp_path):
+    path = tmp_path / "new" / "journals" / "a.rtgod"
+    JournalWriter(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def moved(path):
+    path.rename(path.with_name("away"))
+
+
+def removed_with_its_folder(path):
+    shutil.rmtree(path.parent)
+
+
+def replaced(path):
+    path.unlink()
+    path.write_bytes(MAGIC)
+
+
+def overwritten(path):
+    path.write_bytes(path.read_bytes()[:40])
+
+
+@pytest.mark.parametrize("touch", [moved, removed_with_its_folder, replaced, overwritten, Path.unlink])
+def test_what_others_do_to_a_journal_is_noticed_at_the_next_record(tmp_path, touch):
+    path = tmp_path / "journals" / "a.rtgod"
+    with JournalWriter(path) as writer:
+        writer.keep(MESSAGES[0])
+        writer.check_place()
+        touch(path)
+        for _ in range(2):
+            with pytest.raises(JournalError, match=r"while the server writes to it|by another program"):
+                writer.keep(MESSAGES[1])
+
+
+def test_a_journal_that_is_put_back_is_gone_on_with(tmp_path):
+    path = tmp_path / "a.rtgod"
+    with JournalWriter(path) as writer:
+        writer.keep(MESSAGES[0])
+        writer.append(MESSAGES[1])
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content[:60] + b"other" + content[65:])  # not what was written
+        with pytest.raises(JournalError, match="replaced by another file"):
+            writer.keep(MESSAGES[2])
+        path.write_bytes(content)
+        writer.keep(MESSAGES[2])
+        moved(path)
+        with pytest.raises(JournalError, match="removed or moved"):
+            writer.append(MESSAGES[0])
+        path.with_name("away").rename(path)
+        writer.keep(MESSAGES[0])
+    assert same(list(read_journal(path)), [*MESSAGES[:3], MESSAGES[0]])
+
+
+def test_what_was_acknowledged_is_written_again_at_the_end_if_it_would_be_gone(tmp_path):
+    path = tmp_path / "journals" / "a.rtgod"
+    with JournalWriter(path) as writer:
+        writer.keep(MESSAGES[0])
+        shutil.rmtree(path.parent)
+    assert same(list(read_journal(path)), MESSAGES[:1])
+    with JournalWriter(tmp_path / "b.rtgod") as writer:
+        writer.keep(MESSAGES[0])
+        replaced(tmp_path / "b.rtgod")
+    assert same(list(read_journal(tmp_path / "b-2.rtgod")), MESSAGES[:1])
+
+
+def test_what_others_added_to_a_journal_is_cut_off(tmp_path):
+    path = tmp_path / "a.rtgod"
+    with JournalWriter(path) as writer:
+        writer.keep(MESSAGES[0])
+        with path.open("ab") as other:
+            other.write(b"something else")
+        writer.keep(MESSAGES[1])
+    assert same(list(read_journal(path)), MESSAGES[:2])
+
+
+def test_headers_of_records_with_absurd_numbers_of_frames_are_passed_over(tmp_path, written):
+    content, ends = written
+    path = tmp_path / "a.rtgod"
+    for n_frames in (0, 2**32 - 1):
+        start = ends[0] + 12
+        path.write_bytes(content[:start] + n_frames.to_bytes(4, "little") + content[start + 4 :])
+        assert len(list(read_headers(path))) == len(ends) - 2  # there are as many ends as records, and one

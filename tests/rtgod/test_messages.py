@@ -50,7 +50,7 @@ def ramp(*diagonal):
         ({"tr_s": 0.002}, "tr_s is 0.002; a repetition time of 0.05 to 60 s"),
         ({"tr_s": 5e-324}, "tr_s"),
         ({"shape": (100_000, 100_000, 100_000)}, "at most 1024 voxels along an axis"),
-        ({"shape": (1024, 1024, 33)}, "33554432 in all"),
+        ({"shape": (1024, 1024, 9)}, "8388608 in all"),
         ({"shape": (10**400, 4, 4)}, "a number of 1329 bits"),
         ({"affine": ramp(0.004, 0.004, 0.004)}, "voxels of 0.004 × 0.004 × 0.004 mm .* in metres or micrometres"),
         ({"affine": ramp(1e-9, 1e5, 1e5)}, "mm are none of a head"),
@@ -58,9 +58,10 @@ def ramp(*diagonal):
         ({"affine": ramp(4, 4, 4) @ [[1, 1, 1, 0], [0, 1e-3, 1, 0], [0, 0, 1e-3, 0], [0, 0, 0, 1]]}, "one plane"),
         ({"affine": ramp(4, 4, 4) + np.array([[0, 0, 0, 9e5]] + 3 * [[0] * 4])}, "centre"),
         ({"run_id": "r" * 301}, "run_id has 301 characters .* at most 300"),
+        ({"run_id": "r~" + "9" * 600_000}, "run_id has 600002 characters"),
         ({"subject": "s" * 600_000}, "subject has 600000 characters"),
         ({"acquisition": "a" * 301}, "acquisition has 301"),
-        ({"blocks": (Block(0.0, 1.0),) * 10_001}, "10001 blocks"),
+        ({"blocks": (Block(0.0, 1.0),) * 5_001}, "5001 blocks"),
     ],
 )
 def test_an_impossible_run_is_a_value_error(changes, says):
@@ -112,7 +113,7 @@ def test_what_a_scanner_may_do_is_possible():
     for changes in (
         {"tr_s": 0.05, "n_volumes": 500},
         {"tr_s": 60.0},
-        {"shape": (512, 512, 128), "affine": ramp(0.35, 0.35, 0.8)},
+        {"shape": (256, 256, 128), "affine": ramp(0.7, 0.7, 0.8)},
         {"shape": (10, 8, 1), "affine": ramp(25, 25, 25)},
         {"affine": oblique},
         {"affine": np.diag([-3.0, 3.0, 3.0, 1.0]) + np.array([[0, 0, 0, 900.0]] + 3 * [[0] * 4])},

@@ -18,6 +18,7 @@ from rtgod.client import Sender, Subscriber
 from rtgod.errors import InputError
 from rtgod.journal import JournalWriter
 from rtgod.messages import (
+    COMMITMENT,
     Acknowledged,
     Block,
     Deferred,
@@ -35,10 +36,15 @@ from rtgod.messages import (
 )
 from rtgod.pipeline import Pipeline
 from rtgod.replay import send_run
+from rtgod.resumption import checkpoint_of, go_on, save_checkpoint
 from rtgod.server import Server
 from rtgod.session import MAX_GAP, Session
 from tests import small
 from tests.serving import FREE, PATIENCE_S, hear, is_a, running
+
+#: Of a shape whose numbers can be written down, while their product cannot.
+VAST = b'{"rtgod":1,"type":"volume","run_id":"r","index":0,"acquired_s":0.0,"arrays":[{"field":"data","dtype":"int16"'
+VAST += b',"shape":[' + b",".join([b"1" + b"0" * 1500] * 3) + b"]}]}"
 
 
 @pytest.fixture
@@ -124,6 +130,18 @@ def test_a_run_of_which_nothing_comes_any_more_keeps_nobody_waiting_and_can_be_g
     assert answers == [("live", 0), ("live", 1), ("live", 2), ("other", 0), ("live", 3)]
 
 
+def test_who_repeats_a_source_s_volume_does_not_become_the_source(aligning):
+    with clients(aligning.ingest, 2) as (first, second):
+        asked(first, small.run("live"))
+        asked(first, small.volume(0, "live"))
+        assert asked(second, small.volume(0, "live")).duplicate
+        assert isinstance(asked(second, small.run("other")), Deferred)
+        assert asked(first, small.volume(1, "live")) == Acknowledged("live", 1)
+        # But who goes on with the run does: its connection was made anew, say.
+        assert asked(second, small.volume(2, "live")) == Acknowledged("live", 2)
+        assert isinstance(asked(second, small.run("other")), Acknowledged)
+
+
 def test_a_source_that_begins_another_run_itself_need_not_wait(aligning):
     with Sender(aligning.ingest, patience_s=5.0) as sender:
         sender.send(small.run("run-1"))
@@ -206,6 +224,7 @@ def test_ordinary_runs_and_answers_are_not_told(decoding):
     [
         (b'{"rtgod":1,"type":"run-end","run_id":"run-1","n_volumes":-1}', ("run-1", None)),
         (b'{"rtgod":1,"type":"event","client":"c","number":7,"kind":"","at_s":0,"run_id":"r"}', ("c", 7)),
+        (VAST, ("", None)),
         (b'{"rtgod":1,"type":"acknowledged","run_id":"r","index":false,"duplicate":1}', ("r", None)),
         (b'{"rtgod":1,"type":"ping","client":"c","kind":"' + b"k" * 101 + b'","sent_s":0}', ("c", None)),
         (b'{"rtgod":1,"type":"event","client":"c","number":1' + b"0" * 400 + b',"kind":"k","at_s":0}', ("c", None)),
@@ -237,7 +256,7 @@ def test_what_is_refused_is_answered_shortly_and_counted(aligning):
 
 @pytest.mark.parametrize("how", ["asked", "by a display"])
 def test_a_blinded_server_logs_no_ranking(tmp_path, caplog, how):
-    event = Event("display", 0, server_module.COMMITMENT, 0.0, value="0123456789abcdef")
+    event = Event("display", 0, COMMITMENT, 0.0, value="0123456789abcdef")
     names = {f"category {i}" for i in range(small.N_CANDIDATES)}
 
     def logged(folder, *, blinded, messages):
@@ -285,3 +304,20 @@ def test_a_recording_whose_events_all_lie_elsewhere_is_not_sent(aligning):
     ):
         list(send_run(recorded((2000, 600), (6000, 900)), sender, math.inf))
     assert aligning.recorded(Run) == []
+
+
+def test_a_server_that_is_started_again_is_as_blind_as_before(tmp_path):
+    event = Event("display", 0, COMMITMENT, 0.0, value="0123456789abcdef")
+    path, session = tmp_path / "a.rtgod", Session(small.bundle())
+    with JournalWriter(path) as journal:
+        journal.append(session.hello())
+        for message in (event, *small.messages()[:3]):
+            list(session.take(message))
+            journal.append(message)
+        save_checkpoint(journal, session, None, 1)
+    for uses_checkpoint in (True, False):
+        again = Session(small.bundle())
+        assert not again.is_blinded
+        assert (go_on(path, again).trusted_bytes > 100) == uses_checkpoint
+        assert again.is_blinded
+        checkpoint_of(path).unlink(missing_ok=True)

@@ -256,7 +256,7 @@ def test_a_session_in_which_the_server_dies_is_as_one_in_which_it_does_not(tmp_p
     assert "Traceback" not in server.said
     for said in (source.said, display.said):
         assert "the server died and was started again" in " ".join(said.split())
-    assert "3 on this journal" in status.said
+    assert "3: the server died" in status.said
 
 
 def n_volumes(journal):
