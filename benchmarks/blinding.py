@@ -36,7 +36,7 @@ SEED = 0
 CONDITIONS = tuple(ConditionKind)
 #: Trials of a run, and the first trigger's time.
 _N_TRIALS, _START_S = 3, 1.0
-_N_FOLDS, _N_EXCHANGES, _N_TREES = 5, 40, 20
+_N_FOLDS, _N_EXCHANGES, _N_TREES = 5, 30, 15
 #: Larger numbers are none that were measured.
 _MOST = 1e12
 

@@ -256,6 +256,7 @@ class Reporter(_Connection):
         self._kind, self._clock = kind, clock
         self._unacknowledged: dict[int, Event] = {}
         self._number = self._next = 0  # the next to be made, and to be sent for the first time
+        self._n_due = 0  # those before it were sent before the last ping: not acknowledged by the next, they are lost
         self._n_refused = self._n_in_a_row = self._n_handshakes = 0
         self._told: set[str] = set()
         self._offsets: deque[tuple[float, float]] = deque(maxlen=_N_OFFSETS)
@@ -314,8 +315,9 @@ class Reporter(_Connection):
             self._send(Ping(self.name, self._kind, self._clock()), zmq.NOBLOCK)
             if not self._is_shunned:
                 for event in self._under_way():
-                    self._send(event, zmq.NOBLOCK)
-                    self._next = max(self._next, event.number + 1)
+                    if event.number < self._n_due:
+                        self._send(event, zmq.NOBLOCK)
+            self._n_due = self._next
         self._send_new()
 
     @property
