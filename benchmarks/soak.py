@@ -65,7 +65,7 @@ N_TURNS = 8
 MOST = {
     "rss_growth_mb": 10.0,
     "hostile_rss_growth_mb": 20.0,
-    "memory_attack_growth_mb": 100.0,
+    "memory_attack_growth_mb": 150.0,
     "stall_ms_max": 2_000.0,
     "dead_peer_noticed_s": 10.0,
     "restart_s_after_20000": 5.0,
