@@ -9,11 +9,13 @@ import random
 import select
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import zmq
 
@@ -176,6 +178,7 @@ def cable() -> Iterator[tuple[str, str]]:
     """
     here, there = (f"rt{threading.get_native_id()}{end}" for end in "ab")
     with ExitStack() as stack:
+        stack.enter_context(_alone())
         _ip("netns", "add", there)
         stack.callback(_ip, "netns", "del", there)
         _ip("link", "add", here, "type", "veth", "peer", "name", there)
@@ -185,6 +188,30 @@ def cable() -> Iterator[tuple[str, str]]:
         _ip("-n", there, "link", "set", there, "up")
         plug(here, in_place=True)
         yield here, there
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other process of this machine has a cable: all have the same addresses.
+
+    Raises
+    ------
+    TimeoutError
+        If one has it for too long.
+    """
+    import fcntl  # where networks can be made, it is there
+
+    deadline_s = time.monotonic() + 2 * WAIT_S
+    with (Path(tempfile.gettempdir()) / "rtgod-cable.lock").open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline_s:
+                    raise TimeoutError("another process has had a cable for too long") from None
+                time.sleep(0.1)
+        yield
 
 
 def plug(here: str, *, in_place: bool) -> None:
