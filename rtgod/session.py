@@ -283,15 +283,11 @@ class Session:
                 current.expected = message.index + 1
                 yield self._step(current, message, rank)
 
-    def note(self, message: Incoming) -> None:
-        """Take a message in that nothing will be asked of any more: a run that has ended needs no pipeline."""
-        if isinstance(message, Volume):
-            current = self._go_on_with(message)
-            current.seen.add(message.index)
-            current.expected = max(current.expected, message.index + 1)
-        else:
-            for _ in self.take(message):
-                pass
+    def note(self, volume: Volume) -> None:
+        """Take a volume in of a run that nothing will be asked of any more: it needs no pipeline."""
+        current = self._go_on_with(volume)
+        current.seen.add(volume.index)
+        current.expected = max(current.expected, volume.index + 1)
 
     def _begin(self, run: Run) -> None:
         if self._prepared is None or not _same_run(self._prepared.run, run):
