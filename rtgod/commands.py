@@ -214,13 +214,18 @@ def replay(
     to: Annotated[str, typer.Option(help="The server's ingest address.")] = "tcp://127.0.0.1:5555",
     speed: Annotated[float, typer.Option(min=0.01, help="Pace as a multiple of the scanner's.")] = 1.0,
     full_speed: Annotated[bool, typer.Option("--full-speed", help="As fast as the server takes it.")] = False,
-    events: Annotated[Path | None, typer.Option(help="Trials; default the events.tsv beside the run.")] = None,
+    events: Annotated[
+        Path | None, typer.Option(help="Trials; default the events.tsv beside the run, or in its folder.")
+    ] = None,
     merge_gap: Annotated[
         float, typer.Option(min=0, help="Rows of one label so many seconds apart are one trial, as in calibration.")
     ] = 0.0,
     run_id: Annotated[str | None, typer.Option(help="Name of the run; default from the file.")] = None,
     subject: Annotated[str | None, typer.Option(help="Subject label; default from the file's name.")] = None,
-    tr: Annotated[float | None, typer.Option(help="Repetition time in seconds, where the files give none.")] = None,
+    tr: Annotated[
+        float | None,
+        typer.Option(help="Repetition time in seconds, where the files give none or contradict each other."),
+    ] = None,
     series: Annotated[int | None, typer.Option(help="SeriesNumber to take from a folder that holds several.")] = None,
     key: Key = None,
     name: ClientName = None,
@@ -233,6 +238,7 @@ def replay(
     log: Annotated[
         Path | None, typer.Option(help="TSV file to write: when each volume left and was acknowledged.")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and stop.")] = False,
 ) -> None:
     """Send a recorded run to a server as if it came from the scanner.
 
@@ -247,6 +253,15 @@ def replay(
     source = open_source(
         run, events=events, merge_gap_s=merge_gap, run_id=run_id, subject=subject, tr_s=tr, series=series
     )
+    told = f"trials from {source.events}" if source.events else "no table of events beside it or given with --events"
+    _say(f"{source.run.run_id}: {told}")
+    for note in source.notes:
+        _say(f"{source.run.run_id}: {note}")
+    if dry_run:
+        grid = " × ".join(map(str, source.run.shape))
+        trials = f"{len(source.run.blocks)} trials"
+        _say(f"{source.run.run_id}: {source.run.n_volumes} volumes of {grid}, TR {source.run.tr_s:g} s, {trials}")
+        return
     sent: list[Sent] = []
     name_column = TextColumn("{task.description}", markup=False)
     columns = (name_column, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -46,6 +46,26 @@ def appearing_whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A path beside `folder` to make a folder at, which takes its place when the block ends well.
+
+    Raises
+    ------
+    OSError
+        If it cannot take its place; then the old one is there as before.
+    """
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
+        new, old = Path(beside) / "new", Path(beside) / "old"
+        yield new
+        folder.rename(old)
+        try:
+            new.rename(folder)
+        except OSError:
+            old.rename(folder)
+            raise
+
+
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     """Write a file so that it is seen complete or not at all, and never by others than `mode` allows.
 

@@ -6,14 +6,19 @@ This file owns what all sources share: their interface, the choice among them an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from rtgod.errors import InputError
 from rtgod.events import blocks, read_trials
 from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Float64Array, Run, Volume
 from rtgod.text import encodable
+
+#: Repetition times that differ by more than this share contradict each other; by less, but more than that, somebody
+#: should know.
+_CONTRADICTION, _ROUNDING = 0.01, 1e-3
 
 
 class Source(Protocol):
@@ -22,6 +27,21 @@ class Source(Protocol):
     @property
     def run(self) -> Run:
         """What is constant over the run."""
+        ...
+
+    @property
+    def events(self) -> Path | None:
+        """The events table that gave the run its blocks."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was decided where the files disagree."""
+        ...
+
+    @property
+    def contradiction(self) -> str:
+        """Why the run should not be used as it is, though it can be read; empty without a reason."""
         ...
 
     def acquisition(self) -> str:
@@ -50,13 +70,13 @@ def open_source(
     path : Path
         A 4-D NIfTI file (.nii, .nii.gz) or a folder of Siemens mosaic DICOM files.
     events : Path, optional
-        BIDS events table that gives the run its blocks.
+        BIDS events table that gives the run its blocks; by default that of `rtgod.sources.beside.find_events`.
     merge_gap_s : float
         Rows of the events table that are one trial; see `rtgod.events.read_trials`.
     run_id, subject : str, optional
         Instead of what the source derives from its files.
     tr_s : float, optional
-        Repetition time, seconds, used where the files do not give one.
+        Repetition time, seconds, where the files do not give one; it must not contradict them.
     series : int, optional
         SeriesNumber to read from a DICOM folder that holds several.
 
@@ -67,8 +87,23 @@ def open_source(
     Raises
     ------
     InputError
-        If `path` is neither, or cannot be used as it is.
+        If `path` is neither, cannot be used as it is, or its repetition time is contradicted by more than 1 %.
     """
+    source = _open(path, events, merge_gap_s, run_id, subject, tr_s, series)
+    if source.contradiction:
+        raise InputError(source.contradiction)
+    return source
+
+
+def _open(
+    path: Path,
+    events: Path | None,
+    merge_gap_s: float,
+    run_id: str | None,
+    subject: str | None,
+    tr_s: float | None,
+    series: int | None,
+) -> Source:
     # Imported here because nibabel and pydicom each take a moment to load, and a run needs only one of them.
     if path.is_dir():
         from rtgod.sources.mosaic import MosaicSeries
@@ -93,11 +128,132 @@ def acquisition_id(run_id: str, content: str) -> str:
 
 def checked_tr_s(value: object, origin: str) -> float:
     """`value` as a repetition time in seconds; `origin` names where it was found, for the InputError if it is none."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and SHORTEST_TR_S <= value <= LONGEST_TR_S:
+    if _is_tr_s(value):
         return float(value)
-    raise InputError(
-        f"{origin}: {value!r} is not a repetition time in seconds ({SHORTEST_TR_S:g} to {LONGEST_TR_S:g}); correct it."
-    )
+    raise InputError(f"{origin}: {_no_tr(value)}; {_was_it(value)}correct it.")
+
+
+@dataclass(frozen=True, slots=True)
+class TrClaim:
+    """What a file says of the repetition time.
+
+    Attributes
+    ----------
+    value : object
+        In seconds, if the file is right.
+    origin : str
+        The file and the field.
+    unit : str
+        As the file has it, where it has one.
+    number : float or None
+        Beside that unit.
+    """
+
+    value: object
+    origin: str
+    unit: str = ""
+    number: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RepetitionTime:
+    """The repetition time of a run, and how it was agreed on.
+
+    Attributes
+    ----------
+    tr_s : float
+    notes : tuple of str
+        What was decided between numbers that differ by more than rounding.
+    contradiction : str
+        Why the run should not be used as it is: two numbers that differ by more than 1 %; empty without any.
+    """
+
+    tr_s: float
+    notes: tuple[str, ...] = ()
+    contradiction: str = ""
+
+
+def agreed_tr(path: Path, said: Sequence[TrClaim], given: float | None, without: str) -> RepetitionTime:
+    """The repetition time of a run, where its files and the command line have a say.
+
+    Parameters
+    ----------
+    path : Path
+        The run, for messages.
+    said : sequence of TrClaim
+        What files say: the first counts.
+    given : float or None
+        The value of `--tr`: where the files say nothing, or nothing that can be, it counts; where they contradict each
+        other it says which of them is right.
+    without : str
+        What to say where there is none at all.
+
+    Raises
+    ------
+    InputError
+        If there is no repetition time, or what counts cannot be one.
+    """
+    if given is not None:
+        given = checked_tr_s(given, "--tr")
+    if not said:
+        if given is None:
+            raise InputError(f"{path}: {without}; give it with --tr.")
+        return RepetitionTime(given)
+    if not _is_tr_s(said[0].value) and given is None:
+        raise InputError(_impossible(said[0]))
+    possible = {claim.origin: claim.value for claim in said if _is_tr_s(claim.value)}
+    notes = [
+        f"{claim.origin}: {_no_tr(claim.value)}, so it does not count" for claim in said if not _is_tr_s(claim.value)
+    ]
+    if given is not None and not possible:
+        return RepetitionTime(given, tuple(notes))
+    origin = min(possible, key=lambda o: _apart(possible[o], given)) if given is not None else next(iter(possible))
+    tr_s = float(possible[origin])
+    others = possible if given is None else {"--tr": given} | possible
+    notes += [
+        f"the repetition time is {tr_s:g} s, of {origin}; {other} says {value:g} s"
+        for other, value in others.items()
+        if _apart(value, tr_s) > _ROUNDING
+    ]
+    contradiction = ""
+    if given is not None and _apart(given, tr_s) > _CONTRADICTION:
+        contradiction = f"--tr {given:g} s contradicts the {tr_s:g} s of {origin}; leave --tr out, or correct the file."
+    elif given is None and (wrong := [o for o in possible if _apart(possible[o], tr_s) > _CONTRADICTION]):
+        contradiction = (
+            f"{path}: its repetition time is {tr_s:g} s in {origin}, and {possible[wrong[0]]:g} s in {wrong[0]}; "
+            "correct the wrong one (a JSON file far up may be meant for other runs), or say which is right with --tr."
+        )
+    return RepetitionTime(tr_s, tuple(notes), contradiction)
+
+
+def _apart(one: float, other: float) -> float:
+    return abs(one - other) / min(one, other)
+
+
+def _is_tr_s(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and SHORTEST_TR_S <= value <= LONGEST_TR_S
+
+
+def _no_tr(value: object) -> str:
+    return f"{value!r} is not a repetition time in seconds ({SHORTEST_TR_S:g} to {LONGEST_TR_S:g})"
+
+
+def _impossible(claim: TrClaim) -> str:
+    if claim.unit and _is_tr_s(claim.number):
+        return (
+            f"{claim.origin}: {_no_tr(claim.value)}; its unit says {claim.unit}, was {claim.number:g} s meant? Give "
+            "--tr or correct the header."
+        )
+    return f"{claim.origin}: {_no_tr(claim.value)}; {_was_it(claim.value)}give --tr or correct it."
+
+
+def _was_it(value: object) -> str:
+    """A question, where the number is one in milliseconds or was taken for one."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        for factor in (1e-3, 1e3):
+            if _is_tr_s(meant := value * factor):
+                return f"was {meant:g} s meant? If so, "
+    return ""
 
 
 def run_of(

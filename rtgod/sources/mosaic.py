@@ -26,7 +26,8 @@ from pydicom.uid import UID
 
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array, Volume
-from rtgod.sources import acquisition_id, checked_tr_s, run_of
+from rtgod.sources import TrClaim, acquisition_id, agreed_tr, run_of
+from rtgod.sources.beside import find_events
 
 _DAY_S = 86400.0
 _DICOM_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -45,7 +46,7 @@ class MosaicSeries:
     folder : Path
         Holds the DICOM files of one series, under any names; files that are not DICOM are passed over.
     events : Path, optional
-        Events table that gives the run its blocks.
+        Events table that gives the run its blocks; by default the one in the folder or beside it, if there is one.
     merge_gap_s : float
         Rows of the events table that are one trial; see `rtgod.events.read_trials`.
     run_id : str, optional
@@ -53,13 +54,19 @@ class MosaicSeries:
     subject : str, optional
         By default "unknown": the files' own name and number of the patient are never read.
     tr_s : float, optional
-        Repetition time, seconds, used where the files do not give one.
+        Repetition time, seconds, where the files give none that can be.
     series : int, optional
         SeriesNumber to read where the folder holds several.
 
     Attributes
     ----------
     run : Run
+    events : Path or None
+        The events table that gave the run its blocks.
+    notes : tuple of str
+        What was decided where the files and `tr_s` disagree.
+    contradiction : str
+        Why the run should not be used as it is; see `rtgod.sources.agreed_tr`.
 
     Raises
     ------
@@ -90,19 +97,17 @@ class MosaicSeries:
         entries = _choose(folder, _survey(folder), series)
         frames = [_read_frame(entry.path) for entry in entries]
         grid = _common_grid(frames)
-        if grid.tr_s:
-            tr_s = checked_tr_s(grid.tr_s, f"{folder}, RepetitionTime")
-        elif tr_s is None:
-            raise InputError(f"{folder}: no RepetitionTime in its files; give it with --tr.")
-        else:
-            tr_s = checked_tr_s(tr_s, "--tr")
+        said = [TrClaim(grid.tr_s, f"{folder}, RepetitionTime (0018,0080)")] if grid.tr_s else []
+        tr = agreed_tr(folder, said, tr_s, "no RepetitionTime in its files")
+        tr_s, self.notes, self.contradiction = tr.tr_s, tr.notes, tr.contradiction
+        self.events = events or find_events(folder)
         self._frames = _indexed(folder, _without_duplicates(frames), tr_s)
         self._acquired_s = _acquired_s(self._frames, tr_s)
         self._uid = entries[0].uid
         identity = hashlib.sha256(self._uid.encode()).hexdigest()[:10]
         self.run = run_of(
             folder,
-            events,
+            self.events,
             merge_gap_s,
             run_id=run_id or f"series-{entries[0].number}-{identity}",
             subject=subject or "unknown",
@@ -111,6 +116,11 @@ class MosaicSeries:
             affine=grid.affine,
             n_volumes=max(self._frames) + 1,
         )
+
+    @property
+    def started_s(self) -> float | None:
+        """Time of day at which the first volume was acquired, seconds; None where the files do not say."""
+        return next(iter(self._frames.values())).clock_s
 
     def acquisition(self) -> str:
         """Identity of the run: the scanner's for the series, and the run's name."""
@@ -146,6 +156,23 @@ def _survey(folder: Path) -> list[_Entry]:
         advice = "unpack the .gz files first" if packed else "give the folder that directly holds a series' files"
         raise InputError(f"{folder}: no DICOM files in it; {advice}.")
     return entries
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether a folder directly holds a DICOM file."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}).") from error
+    return any(_begins_as_dicom(path) for path in paths if path.is_file() and not path.name.startswith("."))
+
+
+def _begins_as_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def _is_dicom(path: Path) -> bool:
@@ -195,10 +222,17 @@ def _choose(folder: Path, entries: list[_Entry], series: int | None) -> list[_En
     for entry in chosen:
         if entry.other_kind:
             raise InputError(
-                f"{entry.path}: its kind is {entry.other_kind} DICOM, but only Siemens mosaics are read yet; export "
-                "the series as mosaics or convert it to NIfTI."
+                f"{entry.path}: its kind is {entry.other_kind} DICOM, but only Siemens mosaics are read yet; "
+                f"{_advice(entry.other_kind)}."
             )
     return chosen
+
+
+def _advice(other_kind: str) -> str:
+    # No other maker's scanner, and none of Siemens's enhanced files, is made to write mosaics.
+    if other_kind == "Siemens single-slice":
+        return "export the series as mosaics or convert it to NIfTI"
+    return "convert the series to NIfTI, by dcm2niix for example, and give that"
 
 
 # ---------------------------------------------------------------- what one file says

@@ -22,7 +22,8 @@ from nibabel.spatialimages import HeaderDataError
 
 from rtgod.errors import InputError
 from rtgod.messages import LARGEST_MM, VOLUME_DTYPES, Array, Float64Array, Volume
-from rtgod.sources import acquisition_id, checked_tr_s, run_of
+from rtgod.sources import RepetitionTime, TrClaim, acquisition_id, agreed_tr, run_of
+from rtgod.sources.beside import files_beside, find_events, stem_of
 
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _MILLIMETRES = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
@@ -49,11 +50,18 @@ class NiftiRun:
     subject : str, optional
         By default what follows `sub-` in the file name, else "unknown".
     tr_s : float, optional
-        Repetition time, seconds, used where neither a sidecar JSON nor the header (with its unit) gives one.
+        Repetition time, seconds, where neither a sidecar JSON nor the header (with its unit) gives one that can be;
+        otherwise it says which of them counts.
 
     Attributes
     ----------
     run : Run
+    events : Path or None
+        The events table that gave the run its blocks.
+    notes : tuple of str
+        What was decided where the files disagree.
+    contradiction : str
+        Why the run should not be used as it is; see `rtgod.sources.agreed_tr`.
 
     Raises
     ------
@@ -79,16 +87,18 @@ class NiftiRun:
         self._path = path
         self._layout = layout = _read_layout(path)
         _check_size(path, layout)
-        stem = _stem(path)
+        stem = stem_of(path)
         label = re.search(r"(?:^|_)sub-([0-9A-Za-z]+)", stem)
-        events = events or find_events(path)
+        self.events = events or find_events(path)
+        tr = _find_tr(path, layout, tr_s)
+        self.notes, self.contradiction = tr.notes, tr.contradiction
         self.run = run_of(
             path,
-            events,
+            self.events,
             merge_gap_s,
             run_id=run_id or stem.removesuffix("_bold"),
             subject=subject or (label[1] if label else "unknown"),
-            tr_s=_find_tr_s(path, layout, tr_s),
+            tr_s=tr.tr_s,
             shape=layout.shape,
             affine=layout.affine,
             n_volumes=layout.n_volumes,
@@ -134,9 +144,12 @@ class NiftiRun:
             ) from None
 
 
-def find_events(path: Path) -> Path | None:
-    """The events table that BIDS places beside a run or above it, if there is one."""
-    return next(_beside(path, "events.tsv"), None)
+def count_volumes(path: Path) -> int:
+    """Volumes of a NIfTI file, by its header; 0 if it cannot be read as one of a run."""
+    try:
+        return _read_layout(path).n_volumes
+    except InputError:
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,18 +215,19 @@ def _check_size(path: Path, layout: _Layout) -> None:
         raise InputError(f"{path}: too short for the {layout.n_volumes} volumes in its header; copy it again.")
 
 
-def _find_tr_s(path: Path, layout: _Layout, fallback: float | None) -> float:
-    for sidecar in _beside(path, f"{_stem(path).rpartition('_')[2]}.json"):
+def _find_tr(path: Path, layout: _Layout, given: float | None) -> RepetitionTime:
+    said: list[TrClaim] = []
+    for sidecar in files_beside(path, f"{stem_of(path).rpartition('_')[2]}.json"):
         value = _read_sidecar(sidecar).get("RepetitionTime")
         if value is not None:
-            return checked_tr_s(value, f"{sidecar}, RepetitionTime")
+            said.append(TrClaim(value, f"{sidecar}, RepetitionTime"))
+            break
     # Without a unit the number is often a library's default (1.0), so it is not believed.
     if layout.tr_unit in _SECONDS and layout.tr > 0:
         # Rounded because the header has single precision: 1.97 would become 1.97000002861.
-        return checked_tr_s(round(layout.tr * _SECONDS[layout.tr_unit], 6), f"{path}, pixdim[4]")
-    if fallback is not None:
-        return checked_tr_s(fallback, "--tr")
-    raise InputError(f"{path}: no repetition time in a sidecar JSON or, with a unit, in the header; give it with --tr.")
+        tr_s = round(layout.tr * _SECONDS[layout.tr_unit], 6)
+        said.append(TrClaim(tr_s, f"{path}, pixdim[4]", layout.tr_unit, float(f"{layout.tr:.6g}")))
+    return agreed_tr(path, said, given, "no repetition time in a sidecar JSON or, with a unit, in the header")
 
 
 def _read_sidecar(path: Path) -> dict[str, object]:
@@ -226,30 +240,6 @@ def _read_sidecar(path: Path) -> dict[str, object]:
     return content
 
 
-def _beside(path: Path, ending: str) -> Iterator[Path]:
-    """Files to which BIDS's inheritance principle gives a say about `path`: nearest folder first, most specific first.
-
-    Such a file is named `ending`, or has only entities of `path` before `_` and `ending`.
-    """
-    entities = set(_stem(path).split("_"))
-    for folder in _folders_up_to_data_set(path):
-        fitting = [
-            (len(prefix), candidate)
-            for candidate in folder.iterdir()
-            if candidate.name.endswith(ending)
-            and entities.issuperset(prefix := candidate.name.removesuffix(ending).split("_")[:-1])
-            and candidate.name == "_".join([*prefix, ending])
-        ]
-        yield from (candidate for _, candidate in sorted(fitting, reverse=True))
-
-
-def _folders_up_to_data_set(path: Path) -> list[Path]:
-    # Not resolved: in a DataLad data set the file is a link into a store where nothing lies beside it.
-    parents = list(path.absolute().parents)
-    roots = [n for n, folder in enumerate(parents) if (folder / "dataset_description.json").is_file()]
-    return parents[: roots[0] + 1] if roots else parents[:1]
-
-
 def _open_stream(path: Path) -> IO[bytes]:
     try:
         return cast("IO[bytes]", gzip.open(path)) if _is_gzipped(path) else path.open("rb")
@@ -259,7 +249,3 @@ def _open_stream(path: Path) -> IO[bytes]:
 
 def _is_gzipped(path: Path) -> bool:
     return path.name.lower().endswith(".gz")
-
-
-def _stem(path: Path) -> str:
-    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)

@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from typer.testing import CliRunner
 
+from rtgod.cli import make_app
 from rtgod.errors import InputError
 from rtgod.messages import Block
 from rtgod.sources import open_source
@@ -239,6 +241,66 @@ def test_the_run_takes_what_it_is_told(tmp_path):
     assert run.blocks == (Block(2.0, 9.0, run.blocks[0].label),)
     with pytest.raises(InputError, match="--tr"):
         open_source(folder)
+
+
+@pytest.mark.parametrize(("tr_ms", "meant"), [(3.2, "3.2 s"), (0.002, None)])
+def test_a_repetition_time_in_another_unit_is_a_question(tmp_path, tr_ms, meant):
+    folder = make_series(tmp_path / "dicom", [1, 2], RepetitionTime=tr_ms)
+    with pytest.raises(InputError, match=r"RepetitionTime \(0018,0080\): .* is not a repetition time") as refused:
+        open_source(folder)
+    if meant:
+        assert f"was {meant} meant?" in str(refused.value)
+    assert open_source(folder, tr_s=2.0).run.tr_s == 2.0
+
+
+def test_a_repetition_time_on_the_command_line_must_not_contradict_the_files(tmp_path):
+    folder = make_series(tmp_path / "dicom", [1, 2])
+    with pytest.raises(InputError, match=r"--tr 3 s contradicts the 2 s of .*RepetitionTime"):
+        open_source(folder, tr_s=3.0)
+
+
+EVENTS = "onset\tduration\ttrial_type\n{}\t9\tface\n"
+
+
+@pytest.mark.parametrize("name", ["events.tsv", "dicom_events.tsv", "dicom/events.tsv", "dicom/run_events.tsv"])
+def test_events_in_the_folder_or_beside_it_become_blocks(tmp_path, name):
+    folder = make_series(tmp_path / "dicom", [1, 2])
+    assert (open_source(folder).run.blocks, open_source(folder).events) == ((), None)
+    (tmp_path / name).write_text(EVENTS.format(2))
+    (tmp_path / "other_events.tsv").write_text("not this run's")
+    source = open_source(folder)
+    assert [block.onset_s for block in source.run.blocks] == [2.0]
+    assert source.events == tmp_path / name
+
+
+def test_events_that_are_given_count_and_the_nearest_of_the_others(tmp_path):
+    folder = make_series(tmp_path / "dicom", [1, 2])
+    for onset_s, name in enumerate(["events.tsv", "dicom_events.tsv", "dicom/events.tsv", "given.tsv"]):
+        (tmp_path / name).write_text(EVENTS.format(onset_s))
+    assert open_source(folder).run.blocks[0].onset_s == 2
+    assert open_source(folder, events=tmp_path / "given.tsv").run.blocks[0].onset_s == 3
+    (folder / "more_events.tsv").write_text(EVENTS.format(9))
+    with pytest.raises(InputError, match=r"2 tables of events in it \(events.tsv, more_events.tsv\); choose"):
+        open_source(folder)
+
+
+def test_replay_says_which_table_it_took(tmp_path):
+    folder = make_series(tmp_path / "dicom", [1, 2])
+    (tmp_path / "events.tsv").write_text(EVENTS.format(2))
+    result = CliRunner().invoke(make_app(), ["replay", str(folder), "--dry-run"])
+    said = "".join(result.output.split("\n"))
+    assert result.exit_code == 0
+    assert f"trials from {tmp_path / 'events.tsv'}" in said
+    assert "2 volumes of 6 × 4 × 5, TR 2 s, 1 trials" in said
+    (tmp_path / "events.tsv").unlink()
+    result = CliRunner().invoke(make_app(), ["replay", str(folder), "--dry-run"])
+    assert "no table of events beside it" in result.output
+
+
+def test_a_real_folder_has_its_events_beside_it(shared_data):
+    source = open_source(shared_data / "siemens-run" / "dicom")
+    assert source.events == shared_data / "siemens-run" / "events.tsv"
+    assert len(source.run.blocks) == 7
 
 
 # ---------------------------------------------------------------- folders

@@ -177,6 +177,91 @@ def test_a_header_without_a_tr_needs_one_from_outside(tmp_path, tr, unit):
         NiftiRun(path, tr_s=-1.0)
 
 
+# ---------------------------------------------------------------- what the files say of the repetition time
+
+
+def with_sidecar(path, tr):
+    path.with_name(path.name.replace(".nii", ".json")).write_text(json.dumps({"RepetitionTime": tr}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("tr", "unit", "says"),
+    [
+        (2.0, "msec", r"run.nii, pixdim\[4\]: 0.002 is not a repetition time in seconds \(0.05 to 60\); its unit says "
+                      "msec, was 2 s meant\\? Give --tr or correct the header"),
+        (2000.0, "sec", r"pixdim\[4\]: 2000.0 is not .*; was 2 s meant\? If so, give --tr or correct it"),
+        (2000.0, "usec", r"0.002 is not a repetition time .* was 2 s meant\?"),
+        (0.04, "sec", r"0.04 is not a repetition time"),
+    ],
+)  # fmt: skip
+def test_a_repetition_time_that_cannot_be_is_a_question(tmp_path, tr, unit, says):
+    path = make_nifti(tmp_path / "run.nii", tr=tr, unit=unit)
+    with pytest.raises(InputError, match=says):
+        open_source(path)
+    source = open_source(path, tr_s=2.5)
+    assert source.run.tr_s == 2.5
+    assert source.notes
+    assert "so it does not count" in source.notes[0]
+    # A sidecar is believed, as ever, and the impossible header is told.
+    source = open_source(with_sidecar(path, 2.0))
+    assert source.run.tr_s == 2.0
+    assert "so it does not count" in source.notes[0]
+
+
+@pytest.mark.parametrize("value", [0.002, 2000, True, "2.0", [2], -2, 0, float("nan"), float("inf"), 1e300])
+def test_a_sidecar_says_a_number_of_seconds_or_is_refused(tmp_path, value):
+    path = with_sidecar(make_nifti(tmp_path / "run.nii"), value)
+    with pytest.raises(InputError, match=r"run.json, RepetitionTime: .* is not a repetition time in seconds"):
+        open_source(path)
+
+
+@pytest.mark.parametrize("tr", [0.002, 2000.0, float("nan")])
+def test_the_command_line_says_a_number_of_seconds_or_is_refused(tmp_path, tr):
+    with pytest.raises(InputError, match=r"--tr: .* is not a repetition time in seconds"):
+        open_source(make_nifti(tmp_path / "run.nii"), tr_s=tr)
+
+
+def test_a_sidecar_that_contradicts_the_header_is_refused_with_both_numbers_and_files(tmp_path):
+    path = with_sidecar(make_nifti(tmp_path / "run.nii", tr=2.0), 3.0)
+    says = (
+        r"run.nii: its repetition time is 3 s in .*run.json, RepetitionTime, and 2 s in .*run.nii, pixdim\[4\]; correct"
+    )
+    with pytest.raises(InputError, match=says):
+        open_source(path)
+    # Who knows says which of the two it is.
+    for right in (2.0, 3.0):
+        source = open_source(path, tr_s=right)
+        assert source.run.tr_s == right
+        assert len(source.notes) == 1
+    with pytest.raises(InputError, match=r"--tr 2.5 s contradicts"):
+        open_source(path, tr_s=2.5)
+
+
+@pytest.mark.parametrize(("sidecar", "n_notes"), [(2.0, 0), (2.0000001, 0), (2.01, 1), (1.99, 1)])
+def test_a_small_difference_is_told_and_the_sidecar_counts(tmp_path, sidecar, n_notes):
+    source = open_source(with_sidecar(make_nifti(tmp_path / "run.nii", tr=2.0), sidecar))
+    assert source.run.tr_s == sidecar
+    assert len(source.notes) == n_notes
+    for note in source.notes:
+        assert "run.json" in note
+        assert "run.nii, pixdim[4] says 2 s" in note
+
+
+def test_a_header_without_a_unit_contradicts_nobody(tmp_path):
+    source = open_source(with_sidecar(make_nifti(tmp_path / "run.nii", tr=1.0, unit="unknown"), 3.0))
+    assert (source.run.tr_s, source.notes) == (3.0, ())
+
+
+def test_a_repetition_time_on_the_command_line_must_not_contradict_the_file(tmp_path):
+    path = make_nifti(tmp_path / "run.nii", tr=2.0)
+    with pytest.raises(InputError, match=r"--tr 3 s contradicts the 2 s of .*run.nii, pixdim\[4\]; leave --tr out"):
+        open_source(path, tr_s=3.0)
+    source = open_source(path, tr_s=2.01)
+    assert source.run.tr_s == 2.0
+    assert "--tr says 2.01 s" in source.notes[0]
+
+
 # ---------------------------------------------------------------- files that cannot be used
 
 

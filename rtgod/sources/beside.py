@@ -1,0 +1,58 @@
+"""What lies beside a recorded run: files to which BIDS's inheritance principle gives a say about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from rtgod.errors import InputError
+
+_EVENTS = "events.tsv"
+
+
+def find_events(path: Path) -> Path | None:
+    """The events table of a run: in its folder, if it is one, or beside it or above it as BIDS says; None without one.
+
+    Raises
+    ------
+    InputError
+        If the run is a folder that holds several tables.
+    """
+    if path.is_dir():
+        inside = [p for p in sorted(path.glob(f"*{_EVENTS}")) if p.name == _EVENTS or p.name.endswith(f"_{_EVENTS}")]
+        if len(inside) > 1:
+            named = ", ".join(table.name for table in inside[:3])
+            raise InputError(f"{path}: {len(inside)} tables of events in it ({named}); choose one with --events.")
+        if inside:
+            return inside[0]
+    return next(files_beside(path, _EVENTS), None)
+
+
+def files_beside(path: Path, ending: str) -> Iterator[Path]:
+    """Files to which BIDS's inheritance principle gives a say about `path`: nearest folder first, most specific first.
+
+    Such a file is named `ending`, or has only entities of `path` before `_` and `ending`.
+    """
+    entities = set(stem_of(path).split("_"))
+    for folder in _folders_up_to_data_set(path):
+        fitting = [
+            (len(prefix), candidate)
+            for candidate in folder.iterdir()
+            if candidate.name.endswith(ending)
+            and entities.issuperset(prefix := candidate.name.removesuffix(ending).split("_")[:-1])
+            and candidate.name == "_".join([*prefix, ending])
+        ]
+        yield from (candidate for _, candidate in sorted(fitting, reverse=True))
+
+
+def stem_of(path: Path) -> str:
+    """Name of a run's file or folder without its extension."""
+    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+
+
+def _folders_up_to_data_set(path: Path) -> list[Path]:
+    # Not resolved: in a DataLad data set the file is a link into a store where nothing lies beside it.
+    parents = list(path.absolute().parents)
+    roots = [n for n, folder in enumerate(parents) if (folder / "dataset_description.json").is_file()]
+    return parents[: roots[0] + 1] if roots else parents[:1]
