@@ -12,6 +12,7 @@ from calibration.regions import find_name, names_in
 from calibration.runs import FoundRuns, RunFiles
 from rtgod.errors import InputError
 from rtgod.sources.nifti import find_events
+from rtgod.text import composed
 
 _RUN = re.compile(r"(.*_run-)(\d+)(.*)")
 _LABELLED = re.compile(r"sub-[^_]+_(?P<before>.*_)?label-(?P<name>[^_]+)_(.*_)?mask\.nii(\.gz)?")
@@ -157,4 +158,4 @@ def read_names(path: Path | None) -> dict[str, str]:
     rows = [line.split("\t") for line in lines[1:] if line.strip()]
     if short := [i for i, row in enumerate(rows, start=2) if len(row) <= max(key, name)]:
         raise InputError(f"names {path}: line {short[0]} has too few columns")
-    return {row[key]: row[name] for row in rows}
+    return {composed(row[key]): row[name] for row in rows}

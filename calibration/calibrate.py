@@ -221,7 +221,10 @@ def _summarise(
         n_runs=len(samples),
         n_candidates=len(stimuli.candidate_ids),
         n_skipped=sum(run.n_skipped for run in samples),
-        notes=learned.confidence.notes if learned else ("fewer than three categories: no confidence was learned",),
+        notes=(
+            *(learned.confidence.notes if learned else ("fewer than three categories: no confidence was learned",)),
+            *stimuli.notes,
+        ),
     )
 
 

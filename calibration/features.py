@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from calibration.images import read_image
 from calibration.network import Network, Preprocessing
 from calibration.study import averaged_by
 from calibration.torchvision_import import import_torchvision
 from calibration.weights import checksum, load_model, published_preprocessing
 from rtgod.errors import InputError
 from rtgod.messages import Float32Array
+from rtgod.pictures import Change, DecodedPicture, read_picture
 
 if TYPE_CHECKING:
     import torch
@@ -43,10 +43,13 @@ class BatchFeatures:
         Per layer; NaN where an image could not be read.
     problems : tuple of str
         For each image why it could not be read; empty if it could.
+    changes : tuple of tuple of Change
+        For each image what its pixels were converted by; empty where no image's were.
     """
 
     values: Mapping[str, Float32Array]
     problems: tuple[str, ...]
+    changes: tuple[tuple[Change, ...], ...] = ()
 
 
 class FeatureExtractor:
@@ -63,6 +66,8 @@ class FeatureExtractor:
     units : dict of str to ndarray of shape (n_units,), int64
         Per layer, which units of the flattened layer are kept, in the order in which they are given.
     precision : str
+    changes : dict of Path to tuple of Change
+        Of the image files that `extract` read and converted.
 
     Raises
     ------
@@ -97,6 +102,7 @@ class FeatureExtractor:
         self._mixed = self._device.type == "cuda"
         self.precision = "mixed float16" if self._mixed else "float32"
         self._model = _choosing(whole, self.units).to(self._device)
+        self.changes: dict[Path, tuple[Change, ...]] = {}
 
     def extract(
         self, images: Sequence[Image], progress: Callable[[int], object] = lambda _: None
@@ -131,22 +137,30 @@ class FeatureExtractor:
     def compute(self, images: Sequence[Path]) -> BatchFeatures:
         """Compute features of the images that can be read, on one thread."""
         values = {layer: np.full((len(images), len(units)), np.nan, np.float32) for layer, units in self.units.items()}
-        inputs, problems = [], []
+        inputs, problems, changes = [], [], []
         for image in images:
             try:
-                inputs.append(self._preprocess(read_image(image)))
+                picture = read_picture(image)
+                inputs.append(self._preprocess(picture.pixels))
                 problems.append("")
+                changes.append(picture.changes)
             except InputError as error:
                 problems.append(str(error))
+                changes.append(())
         rows = [row for row, problem in enumerate(problems) if not problem]
         for some, readable in zip(_passes(rows), _passes(inputs), strict=True):
             for layer, found in self._features(readable).items():
                 values[layer][some] = found
-        return BatchFeatures(values, tuple(problems))
+        return BatchFeatures(values, tuple(problems), tuple(changes) if any(changes) else ())
 
     def _read_and_compute(self, images: Sequence[Image]) -> dict[str, Float32Array]:
-        pixels = (read_image(image) if isinstance(image, Path) else image for image in images)
-        return self._features([self._preprocess(one) for one in pixels])
+        inputs = []
+        for image in images:
+            picture = read_picture(image) if isinstance(image, Path) else DecodedPicture(image)
+            inputs.append(self._preprocess(picture.pixels))
+            if isinstance(image, Path) and picture.changes:
+                self.changes[image] = picture.changes
+        return self._features(inputs)
 
     def _features(self, inputs: Sequence[torch.Tensor]) -> dict[str, Float32Array]:
         import torch

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
-from PIL import Image
 
 from rtgod.messages import Array, Float64Array, Motion
+from rtgod.pictures import read_picture
 from rtgod.text import figure_text, plain
 
 _T = TypeVar("_T")
@@ -461,8 +461,7 @@ def feature_accuracy(
 
 
 def _picture(axes: Axes, path: Path, caption: str, frame: str | None) -> None:
-    with Image.open(path) as image:
-        axes.imshow(np.asarray(image.convert("RGB")))
+    axes.imshow(read_picture(path).pixels)
     axes.set_xticks([])
     axes.set_yticks([])
     wrapped = "\n".join(textwrap.fill(line, 22) for line in caption.split("\n"))

@@ -81,15 +81,15 @@ def gather_study(
     gathered = gather_runs(inputs, voxels, settings, pool, report)
     names = read_names(inputs.names)
     if stimulus_files is None or network is None:
-        targets, candidates = _categories_as_units(gathered, names)
+        targets, candidates, notes = *_categories_as_units(gathered, names), ()
     else:
-        targets, candidates = _network_features(gathered, stimulus_files, network, names, report)
+        targets, candidates, notes = _network_features(gathered, stimulus_files, network, names, report)
     position = {tuple(voxel): column for column, voxel in enumerate(gathered.reference.voxels.tolist())}
     regions = {
         name: np.array([position[tuple(voxel)] for voxel in of.tolist()], np.int32) for name, of in by_region.items()
     }
     everywhere = {HEAD: np.arange(len(position), dtype=np.int32)}
-    return Study(folds_of(gathered, targets, inputs.split), regions or everywhere, candidates)
+    return Study(folds_of(gathered, targets, inputs.split), regions or everywhere, candidates, notes)
 
 
 def gather_runs(
@@ -142,7 +142,7 @@ def _categories_as_units(gathered: GatheredRuns, names: Mapping[str, str]) -> tu
 
 def _network_features(
     gathered: GatheredRuns, files: StimulusFiles, network: Network, names: Mapping[str, str], report: Report
-) -> tuple[Targets, Candidates]:
+) -> tuple[Targets, Candidates, tuple[str, ...]]:
     """Features of the images that were shown, and of the categories that were to be imagined."""
     runs = [
         run for run in (*gathered.training, *gathered.test) if any(trial.kind == KINDS["seen"] for trial in run.trials)
@@ -154,7 +154,7 @@ def _network_features(
             return stimuli.of(trials)
         return stimuli.of_categories([trial.category for trial in trials])
 
-    return targets, Candidates.named(stimuli.candidate_ids, stimuli.candidates, names)
+    return targets, Candidates.named(stimuli.candidate_ids, stimuli.candidates, names), stimuli.notes
 
 
 def folds_of(gathered: GatheredRuns, targets: Targets, split: str) -> tuple[Fold, ...]:

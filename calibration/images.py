@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rtgod.errors import InputError
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+from rtgod.pictures import ENDINGS, OTHER_ENDINGS, read_picture
+from rtgod.text import composed, spelled_alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class ImageList:
         Of each image, with the images of a category one after the other; empty where there are none.
     names : mapping of str to str
         Names of categories for people, where they are known.
+    notes : tuple of str
+        What was found beside the images and is left out.
     """
 
     root: Path
@@ -41,10 +43,11 @@ class ImageList:
     paths: tuple[str, ...]
     categories: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.ids:
-            raise InputError(f"{self.root}: no images ({', '.join(_SUFFIXES)})")
+            raise InputError(f"{self.root}: no images ({', '.join(ENDINGS)}){_beside(self.notes)}")
         if repeated := [name for name, n in Counter(self.ids).items() if n > 1]:
             raise InputError(
                 f"{self.root}: names of several images: {first_few(repeated)}; rename all but one of each, or give a "
@@ -85,8 +88,10 @@ def list_images(source: Path) -> ImageList:
     """
     if not source.is_dir():
         return _tabled(source)
-    paths = tuple(_below(source))
-    return ImageList(source, tuple(Path(path).stem for path in paths), paths)
+    found = _Below(source)
+    ids = tuple(composed(Path(path).stem) for path in found.paths)
+    _check_spelling(source, (Path(path).stem for path in found.paths))
+    return ImageList(source, ids, found.paths, notes=found.notes())
 
 
 def list_categories(source: Path) -> ImageList:
@@ -108,23 +113,39 @@ def list_categories(source: Path) -> ImageList:
         if not images.categories:
             raise InputError(f"{source}: no column category_id; add it, or give a folder with a folder per category")
     else:
-        paths = tuple(_below(source))
+        found = _Below(source)
+        paths = found.paths
         if stray := [path for path in paths if "/" not in path]:
             raise InputError(f"{source}: images outside of any category's folder: {first_few(stray)}; move them there")
-        categories = tuple(path.partition("/")[0] for path in paths)
-        images = ImageList(source, tuple(path.rpartition(".")[0] for path in paths), paths, categories)
+        _check_spelling(source, (path.rpartition(".")[0] for path in paths))
+        _check_spelling(source, found.folders)
+        categories = tuple(composed(path.partition("/")[0]) for path in paths)
+        ids = tuple(composed(path.rpartition(".")[0]) for path in paths)
+        images = ImageList(source, ids, paths, categories, notes=found.notes(each_folder=True))
     if len(set(images.categories)) < 2:
-        raise InputError(f"{source}: images of one category; there is nothing to rank among fewer than two")
+        raise InputError(
+            f"{source}: images of one category; there is nothing to rank among fewer than two{_beside(images.notes)}"
+        )
     return images
 
 
 def find_images(folder: Path) -> dict[str, list[Path]]:
-    """Image files below a folder by their name without suffix; `InputError` if there are none."""
+    """Image files below a folder by their name without suffix, composed as `rtgod.text.composed` does.
+
+    Raises
+    ------
+    InputError
+        If there are none, or two names differ in how accented letters are stored only.
+    """
     images: dict[str, list[Path]] = {}
-    for path in _below(folder):
-        images.setdefault(Path(path).stem, []).append(folder / path)
+    found = _Below(folder)
+    _check_spelling(folder, (Path(path).stem for path in found.paths))
+    for path in found.paths:
+        images.setdefault(composed(Path(path).stem), []).append(folder / path)
     if not images:
-        raise InputError(f"{folder}: no images; give the folder of the shown images with --images")
+        raise InputError(
+            f"{folder}: no images; give the folder of the shown images with --images{_beside(found.notes())}"
+        )
     return images
 
 
@@ -136,40 +157,82 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     InputError
         If it cannot be read.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as opened:
-            return np.asarray(opened.convert("RGB"))
-    # Pillow meets damage in many ways: SyntaxError is one of them.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"image {path}: cannot be read ({error}); replace or remove it") from error
+    return read_picture(path).pixels
 
 
-def _below(folder: Path) -> list[str]:
-    """Image files below a folder, relative to it, in an order that no file system changes."""
-    # Not as Path objects: a million of them take half a gigabyte.
-    found = [
-        f"{parent}/{name}"[len(str(folder)) + 1 :]
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if name.lower().endswith(_SUFFIXES) and not name.startswith(".")
-    ]
-    return sorted(found)
+class _Below:
+    """Image files below a folder, and what lies beside them.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Attributes
+    ----------
+    paths : tuple of str
+        Relative to the folder, in an order that no file system changes.
+    folders : list of str
+        The folders in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # Not as Path objects: a million of them take half a gigabyte.
+        found: list[str] = []
+        self.folders: list[str] = []
+        self._others: Counter[str] = Counter()
+        for parent, folders, names in os.walk(folder):
+            if parent == str(folder):
+                self.folders = sorted(name for name in folders if not name.startswith("."))
+            for name in names:
+                if name.startswith("."):
+                    continue
+                if name.lower().endswith(ENDINGS):
+                    found.append(f"{parent}/{name}"[len(str(folder)) + 1 :])
+                elif (ending := os.path.splitext(name)[1].lower()) in OTHER_ENDINGS:  # noqa: PTH122 # no Path, as above
+                    self._others[ending] += 1
+        self.paths = tuple(sorted(found))
+
+    def notes(self, *, each_folder: bool = False) -> tuple[str, ...]:
+        """Lines about what is left out; with `each_folder`, folders without an image, too."""
+        notes = []
+        if each_folder:
+            filled = {path.partition("/")[0] for path in self.paths}
+            if empty := [name for name in self.folders if name not in filled]:
+                notes.append(f"folders: {len(empty)} without an image, so no category: {first_few(empty)}")
+        if self._others:
+            kinds = ", ".join(sorted(self._others))
+            notes.append(
+                f"files: {self._others.total()} of a kind that is not looked for ({kinds}), left out: save as PNG"
+            )
+        return tuple(notes)
+
+
+def _check_spelling(folder: Path, names: Iterable[str]) -> None:
+    if alike := spelled_alike(names):
+        raise InputError(
+            f"{folder}: two names {alike[0]} that differ in how accented letters are stored only ({alike[0]!a}, "
+            f"{alike[1]!a}); rename or remove one"
+        )
+
+
+def _beside(notes: Sequence[str]) -> str:
+    return "".join(f"; {note}" for note in notes)
 
 
 def _tabled(path: Path) -> ImageList:
     rows = _rows(path)
     by_category: dict[str, list[Mapping[str, str]]] = {}
     for row in rows:
-        by_category.setdefault(row.get("category_id", ""), []).append(row)
+        by_category.setdefault(composed(row.get("category_id", "")), []).append(row)
     ordered = [row for some in by_category.values() for row in some]
     return ImageList(
         root=path.parent,
-        ids=tuple(row.get("image_id") or Path(row["path"]).stem for row in ordered),
+        ids=tuple(composed(row.get("image_id") or Path(row["path"]).stem) for row in ordered),
         paths=tuple(row["path"] for row in ordered),
-        categories=tuple(row["category_id"] for row in ordered) if rows and "category_id" in rows[0] else (),
-        names={row["category_id"]: row["name"] for row in ordered if row.get("name") and "category_id" in row},
+        categories=tuple(composed(row["category_id"]) for row in ordered) if rows and "category_id" in rows[0] else (),
+        names={
+            composed(row["category_id"]): row["name"] for row in ordered if row.get("name") and "category_id" in row
+        },
     )
 
 

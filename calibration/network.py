@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from rtgod.errors import InputError
 from rtgod.settings import AtLeastOne, Positive, Settings
 
 #: AlexNet's eight layers before rectification, under the names of Horikawa & Kamitani (2017).
@@ -48,12 +50,20 @@ LAYERS: Mapping[str, Mapping[str, str]] = {
 
 LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")]
 PerChannel = tuple[float, float, float]
+#: Settings of a preprocessing that mean something together only: how colours become numbers, and how large.
+TOGETHER = (frozenset({"channels", "brightest", "mean", "sd"}), frozenset({"resize_px", "crop_px"}))
+#: In one line of a message: that of networks that were trained with Caffe.
+EXAMPLE = (
+    'of a network from Caffe: channels = "BGR", brightest = 255, mean = [104, 117, 123], sd = [1, 1, 1], '
+    "resize_px = 256, crop_px = 224; a line each"
+)
 
 
 class Preprocessing(Settings):
     """What is done to an image before the network sees it.
 
-    What is not set is as torchvision publishes it for the network; the values here are the usual ones.
+    What is not set is as torchvision publishes it for the network; the values here are the usual ones. Of what belongs
+    together (`TOGETHER`), a file sets all or nothing: half of one preprocessing and half of another is none.
     """
 
     #: Length of the shorter side.
@@ -67,6 +77,24 @@ class Preprocessing(Settings):
     #: Of each channel, in the order and range that the network sees: taken off, then divided by.
     mean: PerChannel = (0.485, 0.456, 0.406)
     sd: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Read a file.
+
+        Raises
+        ------
+        InputError
+            If it cannot be read, has an unknown or impossible setting, or sets a part of what belongs together.
+        """
+        found = super().from_toml(path)
+        for names in TOGETHER:
+            if (given := names & found.model_fields_set) and (missing := sorted(names - given)):
+                raise InputError(
+                    f"settings {path}: {', '.join(sorted(given))} without {', '.join(missing)}; the network's usual "
+                    f"values would not fit them, so set all of these or none. For example, {EXAMPLE}"
+                )
+        return found
 
 
 class Network(Settings):

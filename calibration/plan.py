@@ -65,6 +65,8 @@ class Plan:
         Categories that are shown and are no candidates.
     problems : tuple of str
         Why the calibration cannot be made, each with what to do.
+    notes : tuple of str
+        What lies in the candidates' folder and is left out.
     """
 
     runs: tuple[PlannedRun, ...]
@@ -76,6 +78,7 @@ class Plan:
     candidates: Mapping[str, int]
     not_ranked: tuple[str, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raise `InputError` with every problem there is."""
@@ -134,8 +137,9 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
                 f"{first_few(without_image)}; add them or give another folder with --images"
             )
     candidates: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
     with problems:
-        candidates = _candidates(inputs.candidates)
+        candidates, notes = _candidates(inputs.candidates)
     categories = dict.fromkeys(trial.category for trial in trials)
     return Plan(
         runs=tuple(runs),
@@ -147,6 +151,7 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
         candidates=candidates,
         not_ranked=tuple(category for category in categories if category not in candidates),
         problems=tuple(problems.found),
+        notes=notes,
     )
 
 
@@ -186,21 +191,22 @@ def _reference_of(run: Run) -> Reference:
 
 
 def _image_names(images: Path) -> frozenset[str]:
-    return frozenset(FeatureStore(images).image_ids.tolist() if is_store(images) else find_images(images))
+    return frozenset(FeatureStore(images).image_ids if is_store(images) else find_images(images))
 
 
-def _candidates(candidates: Path) -> dict[str, int]:
+def _candidates(candidates: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Images of each candidate category, and what is left out."""
     if is_store(candidates):
-        return dict.fromkeys(FeatureStore(candidates).category_ids, 0)
-    counts: dict[str, int] = {}
-    for category in list_categories(candidates).categories:
-        counts[category] = counts.get(category, 0) + 1
-    return counts
+        return dict.fromkeys(FeatureStore(candidates).category_ids, 0), ()
+    images = list_categories(candidates)
+    return dict(Counter(images.categories)), images.notes
 
 
 def print_plan(plan: Plan, console: Console) -> None:
     """Tables of what will be used; what is missing is said by `Plan.check`."""
     console.print(_table_of_runs(plan), _table_of_the_rest(plan))
+    for note in plan.notes:
+        console.print(styled(("candidates", "yellow"), f": {note}"), soft_wrap=True)
 
 
 def _table_of_runs(plan: Plan) -> Table:

@@ -15,6 +15,7 @@ from calibration.store import FeatureStore, is_store
 from rtgod.errors import InputError
 from rtgod.events import Trial
 from rtgod.messages import Float32Array
+from rtgod.pictures import told
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,12 +31,15 @@ class Stimuli:
     candidate_ids : tuple of str
     candidates : mapping of str to ndarray of shape (n_candidates, n_units), float32
         Mean over each category's images, per layer.
+    notes : tuple of str
+        What was left out, and how images' pixels were converted.
     """
 
     rows: Mapping[str, int]
     shown: Mapping[str, Float32Array]
     candidate_ids: tuple[str, ...]
     candidates: Mapping[str, Float32Array]
+    notes: tuple[str, ...] = ()
 
     def of(self, trials: Sequence[Trial]) -> dict[str, Float32Array]:
         """Features of the image that each trial showed: per layer, (n_trials, n_units)."""
@@ -134,7 +138,16 @@ class StimulusFiles:
             ids, means = category_means(rest, self._candidates.categories)
         else:
             ids, means = self._candidates
-        return Stimuli({name: row for row, name in enumerate(shown)}, of_shown, tuple(ids), means)
+        notes = self._notes(extractor, len(files) + len(others))
+        return Stimuli({name: row for row, name in enumerate(shown)}, of_shown, tuple(ids), means, notes)
+
+    def _notes(self, extractor: FeatureExtractor | None, n_read: int) -> tuple[str, ...]:
+        notes = [f"candidates: {note}" for note in getattr(self._candidates, "notes", ())]
+        if extractor is not None:
+            notes += told(((path.name, changes) for path, changes in sorted(extractor.changes.items())), n_read)
+        for store in self._stores:
+            notes += [f"{store.path.name}: {line}" for line in told(store.changes(), store.n_images)]
+        return tuple(notes)
 
     def _compute(
         self, files: Sequence[Path], extractor: FeatureExtractor | None, report: Report

@@ -6,6 +6,7 @@ A Zarr v3 group:
 |---|---|---|
 | `image_id`, `path` | (n_images,) string | of each image; rows of a category follow one another |
 | `problem` | (n_images,) string | why an image could not be read; empty if it could |
+| `change` | (n_images,) string | how an image's pixels were converted, a line each; empty chunks are not written |
 | `done` | (n_batches,) bool | set once a batch of images is written |
 | `layers/LAYER/features` | (n_images, n_units) float32 | a chunk a batch; NaN where an image could not be read |
 | `layers/LAYER/units` | (n_units,) int64 | which units of the flattened layer these are |
@@ -39,6 +40,7 @@ from calibration.network import Network, differences
 from rtgod.errors import InputError
 from rtgod.files import appearing_whole
 from rtgod.messages import Float32Array
+from rtgod.text import composed
 
 if TYPE_CHECKING:
     from calibration.features import BatchFeatures, FeatureExtractor
@@ -101,6 +103,8 @@ class FeatureStore:
             self._arrays: dict[str, Any] = {
                 key: self._group[key] for key in _keys(self.network, "category_id" in self._group)
             }
+            if "change" in self._group:
+                self._arrays["change"] = self._group["change"]
             self._batch: int = self._arrays["problem"].chunks[0]
             self.n_images: int = self._arrays["image_id"].shape[0]
             self.n_categories: int = self._arrays["category_id"].shape[0] if "category_id" in self._arrays else 0
@@ -151,9 +155,9 @@ class FeatureStore:
             )
 
     @cached_property
-    def image_ids(self) -> npt.NDArray[np.str_]:
-        """Name of each image, shape (n_images,)."""
-        return self._read("image_id")
+    def image_ids(self) -> list[str]:
+        """Name of each image, with accented letters composed."""
+        return [composed(name) for name in self._read("image_id").tolist()]
 
     @property
     def problems(self) -> npt.NDArray[np.str_]:
@@ -163,6 +167,16 @@ class FeatureStore:
     def problems_of(self, batch: int) -> list[str]:
         """Why each image of a batch could not be read; empty if it could."""
         return self._read("problem", self.rows_of(batch)).tolist()
+
+    def changes(self) -> list[tuple[str, list[str]]]:
+        """Each image whose pixels were converted, by its name, and how; none where an older rtgod made the store."""
+        if "change" not in self._arrays:
+            return []
+        return [
+            (name, text.split("\n"))
+            for name, text in zip(self.image_ids, self._read("change", may_lack=True).tolist(), strict=True)
+            if text
+        ]
 
     @property
     def done(self) -> npt.NDArray[np.bool_]:
@@ -198,7 +212,7 @@ class FeatureStore:
     @property
     def category_ids(self) -> list[str]:
         """Every category, in the order of their positions."""
-        return self._read("category_id").tolist()
+        return [composed(name) for name in self._read("category_id").tolist()]
 
     def features(self, layer: str, batch: int) -> Float32Array:
         """Features of a batch of images, shape (n_rows, n_units).
@@ -216,6 +230,10 @@ class FeatureStore:
         for layer, values in computed.values.items():
             self._arrays[f"layers/{layer}/features"][rows] = values
         self._arrays["problem"][rows] = np.array(computed.problems, dtype=object)
+        # Of most batches there is nothing to say, and then no chunk; unless it was written for files since replaced.
+        if "change" in self._arrays and (computed.changes or self._chunk("change", batch).is_file()):
+            changes = computed.changes or ((),) * len(computed.problems)
+            self._arrays["change"][rows] = np.array(["\n".join(kinds) for kinds in changes], dtype=object)
         self._arrays["done"][batch] = True
 
     def write_means(self, block: int, means: Mapping[str, Float32Array]) -> None:
@@ -232,6 +250,8 @@ class FeatureStore:
     def is_intact(self, batch: int) -> bool:
         """Whether everything about a batch of images can be read."""
         keys = ["problem", *(f"layers/{layer}/features" for layer in self.network.layers)]
+        if "change" in self._arrays and self._chunk("change", batch).is_file():
+            keys.append("change")
         return self._can_be_read(keys, self.rows_of(batch))
 
     def is_block_intact(self, block: int) -> bool:
@@ -269,7 +289,7 @@ class FeatureStore:
         """
         self.check_finished()
         wanted = dict.fromkeys(image_ids)
-        rows_of = {name: row for row, name in enumerate(self.image_ids.tolist()) if name in wanted}
+        rows_of = {name: row for row, name in enumerate(self.image_ids) if name in wanted}
         if missing := [name for name in wanted if name not in rows_of]:
             raise InputError(
                 f"feature store {self.path}: no image called {first_few(missing)}; compute features of all images that "
@@ -319,7 +339,7 @@ class FeatureStore:
         return np.bincount(self.category_of[self.problems == ""], minlength=self.n_categories)
 
     def _check_shapes(self) -> None:
-        n_rows = dict.fromkeys(("path", "problem", "category", "features"), self.n_images)
+        n_rows = dict.fromkeys(("path", "problem", "change", "category", "features"), self.n_images)
         n_rows |= dict.fromkeys(("category_name", "means"), self.n_categories)
         n_rows |= {"done": self.n_batches, "means_done": self.n_blocks}
         for key, array in self._arrays.items():
@@ -352,14 +372,16 @@ class FeatureStore:
             return False
         return True
 
-    def _read(self, key: str, rows: slice = slice(None)) -> Any:
+    def _chunk(self, key: str, number: int) -> Path:
+        return self.path / key / f"c.{number}{'.0' * (self._arrays[key].ndim - 1)}"
+
+    def _read(self, key: str, rows: slice = slice(None), *, may_lack: bool = False) -> Any:
         array = self._arrays[key]
         start, stop, _ = rows.indices(array.shape[0])
         # Zarr takes a chunk that is not there for one of fill values.
         for chunk in range(start // array.chunks[0], -(-stop // array.chunks[0])):
-            name = f"{key}/c.{chunk}{'.0' * (array.ndim - 1)}"
-            if not (self.path / name).is_file():
-                raise InputError(f"feature store {self.path}: {name} is missing; {_AGAIN}")
+            if not (may_lack or (file := self._chunk(key, chunk)).is_file()):
+                raise InputError(f"feature store {self.path}: {file.relative_to(self.path)} is missing; {_AGAIN}")
         with self._checked(key):
             return array[rows]
 
@@ -403,6 +425,7 @@ def _lay_out(folder: Path, images: ImageList, extractor: FeatureExtractor, batch
         _values(group, "category", np.array([position[category] for category in images.categories], np.int32))
         _values(group, "means_done", np.zeros(-(-len(category_ids) // batch), bool))
     _array(group, "problem", (n_images,), (batch,), str, "")
+    _array(group, "change", (n_images,), (batch,), str, "")
     _values(group, "done", np.zeros(-(-n_images // batch), bool))
     for layer, units in extractor.units.items():
         _values(group, f"layers/{layer}/units", units)

@@ -252,11 +252,14 @@ class Study:
     regions : mapping of str to ndarray of shape (n_voxels_of_region,), int32
         Columns of each region; the first region is the one that figures without a region are for.
     candidates : Candidates
+    notes : tuple of str
+        What was left out of images and candidates, and how images' pixels were converted.
     """
 
     folds: tuple[Fold, ...]
     regions: Mapping[str, Int32Array]
     candidates: Candidates
+    notes: tuple[str, ...] = ()
 
     @property
     def main_region(self) -> str:

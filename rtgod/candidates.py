@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rtgod.errors import BundleError
+from rtgod.text import composed
 
 FORMAT = 3
 HEADER = "bundle.json"
@@ -68,7 +69,7 @@ def read_candidates(folder: Path) -> Candidates:
 
 def candidates_of(header: Mapping[str, Any]) -> tuple[Candidate, ...]:
     """The candidates of a bundle's JSON file; KeyError, TypeError or ValueError if they are not there."""
-    return tuple(Candidate(str(category_id), str(name)) for category_id, name in header["candidates"])
+    return tuple(Candidate(composed(str(category_id)), str(name)) for category_id, name in header["candidates"])
 
 
 def bundle_id_of(header: Mapping[str, Any]) -> str:

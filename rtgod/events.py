@@ -18,6 +18,7 @@ from typing import Literal
 
 from rtgod.errors import InputError
 from rtgod.messages import Block, Run
+from rtgod.text import composed
 
 Kind = Literal["stimulus", "imagery"]
 
@@ -258,7 +259,7 @@ def _with_repeats(trials: list[Trial]) -> tuple[Trial, ...]:
 
 
 def read_table(path: Path) -> tuple[frozenset[str], list[Row]]:
-    """Columns and rows of an events table, whatever they are.
+    """Columns and rows of an events table, whatever they are; names are composed as `rtgod.text.composed` does.
 
     Raises
     ------
@@ -268,7 +269,11 @@ def read_table(path: Path) -> tuple[frozenset[str], list[Row]]:
     # BIDS tables know no quoting: with it, one stray quotation mark would swallow the rows up to the next one.
     reader = csv.reader(io.StringIO(_text(path), newline=None), delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
-        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))]
+        lines = [
+            (reader.line_num, [composed(cell.strip()) for cell in cells])
+            for cells in reader
+            if any(map(str.strip, cells))
+        ]
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: {error}; save it as tab-separated text.") from error
     if not lines:

@@ -17,6 +17,7 @@ from rtgod.errors import InputError
 from rtgod.messages import Array, Features, Float32Array, Float64Array, Int32Array
 from rtgod.settings import Combination, RankingSettings
 from rtgod.shortlist import Shortlist
+from rtgod.text import composed
 
 #: More candidates than this are searched by a shortlist.
 EXACT_UP_TO = 100_000
@@ -226,6 +227,7 @@ def index_categories(
 
 def positions_of(chosen: Sequence[str], candidate_ids: Sequence[str]) -> Int32Array:
     """Where the chosen candidates are in the list of all, ascending; `InputError` if some are not in it."""
+    chosen = [composed(name) for name in chosen]
     if unknown := sorted(set(chosen) - set(candidate_ids)):
         more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 #: Controls (C0, DEL, C1), halves of surrogate pairs, and what Unicode ends a line or a paragraph with.
 _ESCAPED = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -51,6 +52,24 @@ def figure_text(text: object) -> str:
 def encodable(text: str) -> str:
     """Write what UTF-8 cannot encode as escapes: a file's name in another encoding, or an option, may hold it."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def composed(text: str) -> str:
+    """Write text in Unicode's form NFC, in which names are compared and shown.
+
+    "é" may be stored as one character or as "e" with an accent; macOS and some archives do the latter in file names.
+    """
+    return unicodedata.normalize("NFC", text)
+
+
+def spelled_alike(names: Iterable[str]) -> tuple[str, str] | None:
+    """The first two different names that `composed` makes one; None where there are none."""
+    seen: dict[str, str] = {}
+    for name in names:
+        # Of plain letters there is one spelling, and it is most of a million names.
+        if not name.isascii() and (other := seen.setdefault(composed(name), name)) != name:
+            return other, name
+    return None
 
 
 def file_stem(name: str) -> str:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 from rtgod.errors import InputError
 from rtgod.events import category_of, read_table
+from rtgod.pictures import ENDINGS
+from rtgod.text import composed
 from stimulus.schedule import Image
-
-_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 
 def find_images(folder: Path) -> dict[str, Path]:
     """Images in a folder and the folders in it, by their names without ending, in the order of their paths.
+
+    Names are composed as `rtgod.text.composed` does.
 
     Raises
     ------
@@ -22,9 +24,10 @@ def find_images(folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in _image_files(folder, "images"):
-        if path.stem in found:
-            raise InputError(f"images {folder}: {found[path.stem]} and {path} have one name; rename one of them")
-        found[path.stem] = path
+        name = composed(path.stem)
+        if name in found:
+            raise InputError(f"images {folder}: {_apart(found[name], path)} have one name; rename one of them")
+        found[name] = path
     if not found:
         raise InputError(f"images {folder}: no image in it; PNG and JPEG files are read, in folders, too")
     return found
@@ -59,7 +62,8 @@ def pictures_of(folder: Path, ids: Iterable[str]) -> dict[int, str]:
     places = {category: place for place, category in enumerate(ids)}
     found: dict[int, str] = {}
     for path in _image_files(folder, "pictures"):
-        for name in (path.stem, category_of(path.stem), path.parent.name):
+        stem = composed(path.stem)
+        for name in (stem, category_of(stem), composed(path.parent.name)):
             if name in places:
                 found.setdefault(places[name], str(path))
                 break
@@ -79,11 +83,18 @@ def read_names(path: Path) -> Mapping[str, str]:
         raise InputError(f"{path}, line 1: no column 'category_id'; the table lists categories and their names")
     names: dict[str, str] = {}
     for row in rows:
-        category = row.label("category_id")
+        category = composed(row.label("category_id"))
         if category in names:
             raise InputError(f"{path}, line {row.line}, column category_id: {category!r} is there twice; remove one")
         names[category] = row.cells["name"] if row.has("name") else category
     return names
+
+
+def _apart(first: Path, second: Path) -> str:
+    """Two paths; where they look alike, with their accents written out."""
+    if composed(str(first)) == composed(str(second)):
+        return f"{first} and {second}, which differ in how accents are stored only ({first.name!a}, {second.name!a}),"
+    return f"{first} and {second}"
 
 
 def _image_files(folder: Path, what: str) -> list[Path]:
@@ -93,5 +104,5 @@ def _image_files(folder: Path, what: str) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in _ENDINGS and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
     )

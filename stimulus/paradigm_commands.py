@@ -217,6 +217,8 @@ def preview(
         chosen = chosen.model_copy(update={"monitor": chosen.monitor.model_copy(update=_USUAL)})
     with opened(chosen, off_screen=True) as stage:
         load(stage, script)
+        for note in stage.notes:
+            tell(note)
         paths = save_screens(script, stage, out)
     save_timeline(script.schedule, script.names, out / "timeline.png")
     tell(f"{len(paths)} screens and timeline.png in {out}")

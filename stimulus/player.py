@@ -14,6 +14,7 @@ from typing import Protocol
 from rtgod.candidates import NO_CANDIDATES, Candidates
 from rtgod.errors import InputError
 from rtgod.messages import COMMITMENT, Answer, Hello, Message, NotReady, Ranking
+from rtgod.text import composed
 from stimulus.blunted import Blunted
 from stimulus.conditions import Feedback
 from stimulus.flips import Flips
@@ -385,8 +386,8 @@ class Player:
                 pass
             case ["stop"]:
                 self._end(Outcome.STOPPED)
-            case ["target", category] if category in self._candidates.ids:
-                self._responses.want(category, self._stage.now())
+            case ["target", category] if composed(category) in self._candidates.ids:
+                self._responses.want(composed(category), self._stage.now())
             case _:
                 self._notes.tell(
                     f"{line!r} is not understood; type `stop`, or `target CATEGORY` with a candidate's identifier"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from rtgod.candidates import NO_CANDIDATES, Candidates, read_candidates
 from rtgod.errors import InputError
 from rtgod.files import write_whole
+from rtgod.text import composed
 from stimulus import xvfb
 from stimulus.commands import Backend, choose_backend
 from stimulus.display import stopping_on_signals
@@ -81,11 +82,12 @@ class Inputs:
             If something that the schedule needs is missing.
         """
         schedule = read_schedule(self.schedule, settings.protocol.tr_s)
+        choices = tuple(map(composed, self.choices))
         names = dict(zip(candidates.ids, candidates.names, strict=True))
         names |= read_names(self.names) if self.names else {}
         pictures: dict[int, str] = {}
         if self.paradigm is Paradigm.FEEDBACK:
-            wanted = {step.category for step in schedule.steps if step.category} | set(self.choices)
+            wanted = {step.category for step in schedule.steps if step.category} | set(choices)
             if unknown := sorted(wanted - set(candidates.ids)):
                 raise InputError(
                     f"{', '.join(unknown[:5])}: not among the {len(candidates.ids)} candidates of {self.bundle}; "
@@ -98,7 +100,7 @@ class Inputs:
         return Script(
             self.paradigm, schedule, LANGUAGES[settings.language],
             {name: str(path) for name, path in images.items() if name in shown}, names, words, pictures,
-            tuple(self.choices), settings.feedback, settings.image_deg, settings.flash_hz,
+            choices, settings.feedback, settings.image_deg, settings.flash_hz,
         )  # fmt: skip
 
     def _read_pictures(self, view: View, ids: Sequence[str]) -> dict[int, str]:
@@ -165,6 +167,8 @@ def play(inputs: Inputs, place: Place, tell: Callable[[str], object]) -> Outcome
         stack.enter_context(hurried())
         stage = stack.enter_context(opened(settings, off_screen=chosen is Backend.OFFSCREEN))
         load(stage, script)
+        for note in stage.notes:
+            tell(note)
         link = stack.enter_context(_linked(place.server, place, stage.now, tell)) if place.server else None
         record = stack.enter_context(
             RunRecord(

@@ -13,6 +13,7 @@ from rtgod.errors import InputError
 from rtgod.events import REST, Row, category_of, read_table
 from rtgod.files import write_whole
 from rtgod.settings import Positive, Settings
+from rtgod.text import composed
 from stimulus.schedule import Schedule, Step, StepKind, from_steps
 from stimulus.tables import NOT_APPLICABLE, line_of
 
@@ -168,5 +169,5 @@ class _TomlRun(Settings):
         steps: list[Step] = []
         for step in self.step:
             onset_s = steps[-1].end_s if steps else 0.0
-            steps.append(Step(onset_s, step.duration_s, step.kind, 0, step.category, step.stimulus))
+            steps.append(Step(onset_s, step.duration_s, step.kind, 0, composed(step.category), composed(step.stimulus)))
         return steps

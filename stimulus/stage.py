@@ -7,6 +7,7 @@ import string
 import time
 from collections.abc import Iterable
 from itertools import islice, pairwise
+from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from rtgod.errors import InputError
 from rtgod.messages import Array
+from rtgod.pictures import Change, read_picture, told
 from stimulus.canvas import Texture, mixed
 from stimulus.lettering import Drawing
 from stimulus.paradigm import Tone
@@ -64,6 +66,8 @@ class PsychopyStage(PsychopyWindow):
         From one refresh to the next.
     drawing_s : float
         How long the last screen took to draw, without waiting for a refresh.
+    notes : tuple of str
+        How the loaded images' pixels were converted, for the operator.
 
     Raises
     ------
@@ -96,6 +100,7 @@ class PsychopyStage(PsychopyWindow):
         self._width_px = int(self._window.size[0]) if off_screen else self.screen_size_px[0]
         self._monitor, self._close_key = monitor, close_key
         self.drawing_s = self._flipping_s = 0.0
+        self.notes: tuple[str, ...] = ()
         self._images: dict[tuple[str, float], Texture] = {}
         self._pictures: dict[str, Drawing] = {}
         try:
@@ -167,8 +172,9 @@ class PsychopyStage(PsychopyWindow):
             If a file cannot be read, or an image is larger than the screen.
         """
         side_px, room = round(self._pixels(size_deg)), (self._canvas.width, self._canvas.height)
+        changes: dict[str, tuple[Change, ...]] = {}
         for file in images:
-            pixels = _read_image(file, side_px)
+            pixels, changes[file] = _read_image(file, side_px)
             if pixels.shape[1] > room[0] or pixels.shape[0] > room[1]:
                 raise InputError(
                     f"image {file}: {size_deg:g} degrees are {side_px} pixels, more than the screen's {room[0]} x "
@@ -177,7 +183,11 @@ class PsychopyStage(PsychopyWindow):
             self._images[file, size_deg] = self._canvas.texture(Drawing.centred(pixels))
         files = list(pictures)
         side_px = min(_PICTURE_PX, int((_PICTURES_BYTES / 3 / max(len(files), 1)) ** 0.5))
-        self._pictures = {file: Drawing.centred(_read_image(file, side_px, square=True)) for file in files}
+        self._pictures = {}
+        for file in files:
+            pixels, changes[file] = _read_image(file, side_px, square=True)
+            self._pictures[file] = Drawing.centred(pixels)
+        self.notes = tuple(told(((Path(file).name, kinds) for file, kinds in changes.items()), len(changes)))
         names = list(names)
         self._warm_all("".join(sorted({*string.printable.strip()}.union(*names))))
         for name in islice(map(readable, names), _N_READY):
@@ -293,21 +303,17 @@ class PsychopyStage(PsychopyWindow):
         return 1 / mean(each_s for each_s in between_s if abs(each_s / usual_s - 1) < _ONE_REFRESH)
 
 
-def _read_image(file: str, side_px: int, *, square: bool = False) -> Array:
+def _read_image(file: str, side_px: int, *, square: bool = False) -> tuple[Array, tuple[Change, ...]]:
     """An image, its longer side as long as asked, or cut to a square; shape (height, width, 3), uint8."""
     from PIL import Image, ImageOps
 
-    try:
-        with Image.open(file) as image:
-            picture = image.convert("RGB")
-    # Pillow's readers raise the last three of broken files.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"image {file}: cannot be read ({error})") from error
+    decoded = read_picture(file)
+    picture = Image.fromarray(decoded.pixels)
     if square:
-        return np.asarray(ImageOps.fit(picture, (side_px, side_px)))
+        return np.asarray(ImageOps.fit(picture, (side_px, side_px))), decoded.changes
     scale = side_px / max(picture.size)
     size = max(round(scale * picture.width), 1), max(round(scale * picture.height), 1)
-    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
+    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS)), decoded.changes
 
 
 def _tones() -> dict[Tone, Any]:

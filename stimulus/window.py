@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from rtgod.errors import InputError, MissingDependencyError
+from rtgod.pictures import BACKGROUND
 from stimulus.canvas import Canvas, mixed
 from stimulus.view import N_ROWS, Row, Screen
 
@@ -21,7 +22,6 @@ from stimulus.view import N_ROWS, Row, Screen
 DEFAULT_SIZE_PX = (1280, 800)
 QUIT_KEYS = ("escape", "q")
 
-BACKGROUND = "#3c3c3c"
 BRIGHT = "#f2f2f2"
 PLAIN = "#c9c9c9"
 QUIET = "#9c9c9c"

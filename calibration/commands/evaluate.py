@@ -121,6 +121,7 @@ def evaluate(
         from calibration.evaluation_report import PAGE, print_evaluation, write_evaluation
         from calibration.gathering import gather_study
         from calibration.notes import notes_on_published, notes_on_runs
+        from calibration.page import Table
         from calibration.semantics import Hypernyms
         from calibration.stimuli import pictures_of
         from calibration.study_inputs import find_study_inputs
@@ -155,6 +156,10 @@ def evaluate(
         if not is_published:
             study = gather_study(asked, pipeline, found, pool, times)
         evaluation = run_evaluation(study, pipeline, trained_by, links, pool, times)
+    if study.notes:
+        notes = [*notes, Table(("what", "which"), [("images", note) for note in study.notes], "Images and candidates")]
+        for note in study.notes:
+            console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
     write_evaluation(evaluation, out, f"Evaluation of subject {subject}", notes, times.seconds, pictures)
     print_evaluation(evaluation, console)
     console.print(styled("written to ", (out, "bold"), f": {PAGE} and its tables"), soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +22,7 @@ from calibration.commands.options import (
     progress,
 )
 from rtgod.console import styled
+from rtgod.pictures import told
 
 if TYPE_CHECKING:
     from calibration.images import ImageList
@@ -100,12 +102,19 @@ def _extract(images: ImageList, network: Network, out: Path, n_workers: int | No
     spread = n_workers is not None or scheduler is not None
     with workers(n_workers, scheduler) if spread else nullcontext() as pool, progress() as report:
         store = extract_to_store(images, network, out, report, pool)
+    _print_notes(images.notes)
     _print_summary(store)
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
 
 
 def _print_summary(store: FeatureStore) -> None:
     from calibration.images import first_few
 
+    _print_notes(told(store.changes(), store.n_images))
     problems = [problem for problem in store.problems.tolist() if problem]
     if problems:
         said = f"{len(problems)} of {store.n_images} images could not be read and were skipped:"

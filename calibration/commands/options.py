@@ -88,9 +88,9 @@ PreprocessingFile = Annotated[
     Path | None,
     typer.Option(
         "--preprocessing",
-        help="TOML file with what is done to an image, if not as torchvision publishes it for the network: any of "
-        "resize_px, crop_px, interpolation (bilinear, bicubic), channels (RGB, BGR), brightest (1, 255: a pixel's "
-        "range), mean and sd (three each, in the order and range of the channels).",
+        help="TOML file with what is done to an image, if not as torchvision publishes it for the network: channels "
+        "(RGB, BGR), brightest (1, 255: a pixel's range), mean and sd (three each, in the order and range of the "
+        "channels), all four or none; resize_px and crop_px, both or none; interpolation (bilinear, bicubic).",
     ),
 ]
 DecoderName = Annotated[
@@ -184,6 +184,9 @@ def network_from(
         given["preprocessing"] = Preprocessing.from_toml(preprocessing)
     if stores:
         return _agreeing(given, stores)
+    if preprocessing is None and weights is not None and weights != "default" and not weights.startswith("random:"):
+        said = f" no --preprocessing: images are prepared as torchvision publishes it for {name or 'alexnet'}"
+        console.print(styled((weights, "bold"), ":", (said, "yellow")), soft_wrap=True)
     if "layers" not in given:
         if (known := LAYERS.get(name or "alexnet")) is None:
             raise InputError(f"--network {name}: name the layers to decode with --layer NAME=NODE")

@@ -53,6 +53,7 @@ class RememberingExtractor:
     """A `FeatureExtractor` that computes the features of each image once."""
 
     known: ClassVar[dict[Path, dict]] = {}
+    changes: ClassVar[dict[Path, tuple]] = {}
 
     def __init__(self, network):
         assert network == NETWORK

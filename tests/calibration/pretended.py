@@ -1,6 +1,7 @@
 """An extractor that computes nothing: features follow from the names of images, which need not be there."""
 
 import hashlib
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ class PretendedExtractor:
     """Images whose name contains "broken" cannot be read."""
 
     precision = "float32"
+    changes: ClassVar[dict] = {}
 
     def __init__(self, network):
         self.network = network.model_copy(update={"weights_sha256": "0" * 64})

@@ -1,3 +1,5 @@
+import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,49 @@ def test_images_of_one_name_in_several_folders_are_named(folder):
         list_images(folder)
     assert len(list_categories(folder).ids) == 5
     assert find_images(folder)["a_2"] == [folder / "a/a_2.png", folder / "b/a_2.jpg"]
+
+
+class TestWhatIsLeftOutOrAlike:
+    @pytest.fixture
+    def categories(self, tmp_path):
+        for name in ("a/1.png", "b/1.png", "empty/notes.txt", "only-gifs/1.gif", "only-gifs/2.GIF"):
+            (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "images" / name).touch()
+        return tmp_path / "images"
+
+    def test_folders_without_an_image_and_other_kinds_of_images_are_counted_and_named(self, categories):
+        found = list_categories(categories)
+        assert found.categories == ("a", "b")
+        assert found.notes == (
+            "folders: 2 without an image, so no category: empty, only-gifs",
+            "files: 2 of a kind that is not looked for (.gif), left out: save as PNG",
+        )
+        assert found.sha256() == replace(found, notes=()).sha256(), "a store of these images stays one of these images"
+
+    def test_they_are_named_where_nothing_else_is_there(self, categories):
+        for name in ("a/1.png", "b/1.png"):
+            (categories / name).unlink()
+        with pytest.raises(InputError, match=r"no images \(.*only-gifs"):
+            list_categories(categories)
+        with pytest.raises(InputError, match=r"no images.*\(\.gif\)"):
+            find_images(categories)
+
+    def test_names_are_the_same_however_accents_are_stored(self, tmp_path):
+        composed, decomposed = (unicodedata.normalize(form, "naïve ガ") for form in ("NFC", "NFD"))
+        for folder in (decomposed, "b"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / f"{decomposed}.png").touch()
+        assert list(find_images(tmp_path)) == [composed]
+        assert list_categories(tmp_path).ids == (f"b/{composed}", f"{composed}/{composed}")
+        assert list_categories(tmp_path).categories == ("b", composed)
+        assert list_images(tmp_path / decomposed).ids == (composed,)
+        assert [path.is_file() for path in list_categories(tmp_path).files] == [True, True]
+
+    def test_two_files_that_differ_in_how_accents_are_stored_only_are_refused_by_name(self, tmp_path):
+        for folder in ("a", "b"):
+            (tmp_path / folder).mkdir()
+            for form in ("NFC", "NFD"):
+                (tmp_path / folder / f"{unicodedata.normalize(form, 'café')}.png").touch()
+        for find in (find_images, list_categories, list_images):
+            with pytest.raises(InputError, match=r"cafe\u0301.*how accented letters are stored.*cafe\\u0301.*caf\\xe9"):
+                find(tmp_path)

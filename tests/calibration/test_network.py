@@ -1,8 +1,10 @@
+import re
+
 import pytest
 import torch
 from pydantic import ValidationError
 
-from calibration.network import LAYERS, Network, Preprocessing, differences
+from calibration.network import EXAMPLE, LAYERS, Network, Preprocessing, differences
 from calibration.torchvision_import import import_torchvision
 from rtgod.errors import InputError
 
@@ -65,3 +67,32 @@ def test_preprocessing_that_is_not_possible_is_refused(tmp_path, text):
 def test_a_layer_s_name_can_be_that_of_a_folder(name):
     with pytest.raises(ValidationError, match="pattern"):
         Network(layers={name: "features.0"})
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ('channels = "BGR"\nbrightest = 255\nmean = [104, 117, 123]', "sd"),
+        ("mean = [0.5, 0.5, 0.5]\nsd = [0.5, 0.5, 0.5]", "brightest, channels"),
+        ("crop_px = 227", "resize_px"),
+        ('interpolation = "bicubic"\nresize_px = 256', "crop_px"),
+    ],
+)
+def test_preprocessing_in_part_is_refused_with_what_is_missing_and_an_example(tmp_path, text, missing):
+    (tmp_path / "part.toml").write_text(text)
+    with pytest.raises(InputError, match=rf"part.toml: .+ without {missing};.+all of these or none.+sd = \[1, 1, 1\]"):
+        Preprocessing.from_toml(tmp_path / "part.toml")
+
+
+def test_the_example_is_a_complete_preprocessing(tmp_path):
+    lines = re.findall(r"\w+ = (?:\[.*?\]|[^,;]+)", EXAMPLE)
+    (tmp_path / "whole.toml").write_text("\n".join(lines))
+    found = Preprocessing.from_toml(tmp_path / "whole.toml")
+    assert found.model_fields_set == Preprocessing.model_fields.keys() - {"interpolation"}
+    assert (found.channels, found.brightest, found.mean, found.sd) == ("BGR", 255, (104, 117, 123), (1, 1, 1))
+
+
+@pytest.mark.parametrize("text", ["", 'interpolation = "bicubic"', "resize_px = 40\ncrop_px = 33"])
+def test_what_stands_by_itself_may_be_set_alone(tmp_path, text):
+    (tmp_path / "part.toml").write_text(text)
+    Preprocessing.from_toml(tmp_path / "part.toml")

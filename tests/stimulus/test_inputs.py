@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 from rtgod.errors import InputError
@@ -85,3 +87,16 @@ class TestNames:
     def test_what_is_wrong_is_named(self, tmp_path, text, complaint):
         with pytest.raises(InputError, match=f"names.tsv.*{complaint}"):
             self.read(tmp_path, text)
+
+
+def test_names_are_found_however_accents_are_stored(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "naïve_1") for form in ("NFC", "NFD"))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / f"{decomposed}.png").touch()
+    assert list(find_images(tmp_path / "images")) == [composed]
+    assert pictures_of(tmp_path / "images", ["naïve"]) == {0: str(tmp_path / "images" / f"{decomposed}.png")}
+    (tmp_path / "names.tsv").write_text(unicodedata.normalize("NFD", "category_id\tname\nnaïve\tガム\n"))
+    assert read_names(tmp_path / "names.tsv") == {"naïve": "ガム"}
+    (tmp_path / "images" / f"{composed}.png").touch()
+    with pytest.raises(InputError, match=r"differ in how accents are stored only \('nai\\u0308ve_1.png'"):
+        find_images(tmp_path / "images")

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from rtgod.errors import InputError
+from rtgod.pictures import read_picture
 from stimulus import stage, xvfb
 from stimulus.paradigm import Tone
 from stimulus.window import BACKGROUND, BEST_BAR, TRACK
@@ -234,6 +235,7 @@ OPEN = """
 import json, sys
 from pathlib import Path
 from rtgod.errors import InputError
+from rtgod.pictures import read_picture
 from stimulus import xvfb
 from stimulus.settings import MonitorSettings
 from stimulus.stage import PsychopyStage
@@ -367,6 +369,7 @@ def test_without_a_display_the_window_says_so():
     code = """
 import json
 from rtgod.errors import InputError
+from rtgod.pictures import read_picture
 from stimulus.settings import MonitorSettings
 from stimulus.stage import PsychopyStage
 import os
@@ -425,3 +428,19 @@ def test_a_computer_without_sound_is_named(sounds):
     sounds.Sound = fail
     with pytest.raises(InputError, match=r"no output device.*tones = false"):
         stage._tones()
+
+
+def test_the_participant_sees_the_pixels_that_the_network_does(tmp_path):
+    rng = np.random.default_rng(0)
+    wide = rng.integers(0, 65536, (40, 40)).astype(np.uint16)
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    clear = rng.integers(0, 256, (40, 40, 4)).astype(np.uint8)
+    clear[:20, :, 3], clear[20:, :, 3] = 0, 255
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    for name in ("wide.png", "clear.png"):
+        pixels, changes = stage._read_image(str(tmp_path / name), 40)
+        seen = read_picture(tmp_path / name)
+        np.testing.assert_array_equal(pixels, seen.pixels)
+        assert changes == seen.changes
+        assert len(changes) == 1
+    assert (pixels[:20] == GREY).all()

@@ -86,6 +86,23 @@ def test_what_could_not_be_read_is_counted_and_the_first_are_printed(tmp_path):
     assert "2 images of 4 categories, alexnet in float32, units: cnn1 3, cnn2 3" in printed
 
 
+def test_what_was_converted_and_left_out_is_printed_and_features_are_those_of_eight_bits(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "empty"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+    wide = rng.integers(0, 65536, (80, 80)).astype(np.uint16)
+    Image.fromarray(wide).save(tmp_path / "images" / "a" / "wide.png")
+    Image.fromarray((wide >> 8).astype(np.uint8)).save(tmp_path / "images" / "b" / "narrow.png")
+    options = ["--network", "squeezenet1_1", "--weights", "random:0", "--layer", "low=features.0", "--units", "30"]
+    command = ["categories", "build", tmp_path / "images", "--out", tmp_path / "store", *options]
+    printed = run(*command)
+    assert "note folders: 1 without an image, so no category: empty" in printed
+    assert "note 1 of 2 images: 16 bits a channel, of which the higher 8 are taken (a/wide)" in printed
+    assert "note 1 of 2 images: 16 bits" in run(*command), "it is told again although nothing is computed again"
+    wide, narrow = zarr.open_group(tmp_path / "store", mode="r")["layers/low/features"][:]
+    np.testing.assert_array_equal(wide, narrow)
+
+
 @pytest.mark.usefixtures("pretending")
 @pytest.mark.parametrize("separator", ["\t", ","])
 def test_a_table_does_as_well_as_folders(tmp_path, separator):
