@@ -92,7 +92,7 @@ def ablate_preprocessing(
     """
     stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
     first = inputs.runs[0]
-    voxels = inputs.mask and inputs.mask.voxels(first.open().run)
+    voxels = inputs.mask and inputs.mask.voxels(first.open(settings.events).run)
     extractor = FeatureExtractor(network) if stimulus_files.need_network else None
     steps, stimuli = [], None
     reference = make_reference(first, voxels, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,11 @@ from calibration.regions import find_name, names_in
 from calibration.runs import FoundRuns, RunFiles
 from rtgod.errors import InputError
 from rtgod.sources.nifti import find_events
-from rtgod.text import composed
+from rtgod.tsv import read_tsv
+
+log = logging.getLogger(__name__)
+
+_NAMES_NEEDS = "needs tab-separated columns category_id and name"
 
 _RUN = re.compile(r"(.*_run-)(\d+)(.*)")
 _LABELLED = re.compile(r"sub-[^_]+_(?P<before>.*_)?label-(?P<name>[^_]+)_(.*_)?mask\.nii(\.gz)?")
@@ -148,14 +153,17 @@ def read_names(path: Path | None) -> dict[str, str]:
     if path is None:
         return {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"names {path}: cannot be read ({error})") from error
-    header = lines[0].split("\t") if lines else []
-    if "category_id" not in header or "name" not in header:
-        raise InputError(f"names {path}: needs tab-separated columns category_id and name, has {header}")
-    key, name = header.index("category_id"), header.index("name")
-    rows = [line.split("\t") for line in lines[1:] if line.strip()]
-    if short := [i for i, row in enumerate(rows, start=2) if len(row) <= max(key, name)]:
-        raise InputError(f"names {path}: line {short[0]} has too few columns")
-    return {composed(row[key]): row[name] for row in rows}
+        table = read_tsv(path, what="a table of names")
+    except InputError as error:
+        raise InputError(f"names {path}: cannot be read ({error}); it {_NAMES_NEEDS}") from error
+    if not {"category_id", "name"}.issubset(table.columns):
+        found = ", ".join(table.columns)
+        raise InputError(f"names {path}: {_NAMES_NEEDS}, has {found}")
+    names = {}
+    for row in table.rows:
+        if not {"category_id", "name"}.issubset(row.cells):
+            raise InputError(f"names {path}: line {row.line} has too few columns")
+        names[row.cells["category_id"]] = row.cells["name"]
+    for line in table.remarks():
+        log.warning("names %s: %s", path, line)
+    return names

@@ -127,7 +127,7 @@ def calibrate(
     stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
     names = read_names(inputs.names)
     first = inputs.runs[0]
-    voxels = inputs.mask and inputs.mask.voxels(first.open().run)
+    voxels = inputs.mask and inputs.mask.voxels(first.open(settings.events).run)
     # First; weights that cannot be loaded should be known before the runs are worked through.
     extractor = FeatureExtractor(network) if stimulus_files.need_network else None
     # Here, while the pool's processes are starting.

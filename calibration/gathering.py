@@ -72,7 +72,7 @@ def gather_study(
             'nuisance.of = "features" cleans what one decoder decodes, and an evaluation compares many; evaluate with '
             '"voxels", and compare the two by --ablate preprocessing'
         )
-    first = inputs.training[0].open().run
+    first = inputs.training[0].open(settings.events).run
     by_region = {name: region.voxels(first) for name, region in inputs.regions.items()}
     voxels = np.unique(np.concatenate(list(by_region.values())), axis=0) if by_region else None
     stimulus_files = None

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtgod.errors import InputError
+from rtgod.image_names import short_names
 from rtgod.pictures import ENDINGS, OTHER_ENDINGS, read_picture
 from rtgod.text import composed, spelled_alike
 
@@ -78,7 +79,8 @@ def list_images(source: Path) -> ImageList:
     Parameters
     ----------
     source : Path
-        A folder, in which each image is called as its file without suffix; or a table (tab- or comma-separated) with
+        A folder, in which each image is called as its file without suffix, or where several files have one name, as
+        its path; or a table (tab- or comma-separated) with
         the column `path`, relative to the table's folder, and optionally `image_id`, `category_id` and `name`.
 
     Raises
@@ -89,8 +91,8 @@ def list_images(source: Path) -> ImageList:
     if not source.is_dir():
         return _tabled(source)
     found = _Below(source)
-    ids = tuple(composed(Path(path).stem) for path in found.paths)
-    _check_spelling(source, (Path(path).stem for path in found.paths))
+    _check_spelling(source, (path.rpartition(".")[0] for path in found.paths))
+    ids = tuple(map(composed, short_names(found.paths)))
     return ImageList(source, ids, found.paths, notes=found.notes())
 
 

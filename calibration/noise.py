@@ -88,7 +88,7 @@ def noisiest_voxels(files: RunFiles, reference: Reference, settings: PipelineSet
     -------
     ndarray of shape (n_noise_voxels, 3), int32
     """
-    source = files.open()
+    source = files.open(settings.events)
     outside_decoder = in_head(reference.template)
     outside_decoder[tuple(reference.voxels.T)] = False
     voxels = np.argwhere(outside_decoder).astype(np.int32)

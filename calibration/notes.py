@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,13 @@ from calibration.network import Network
 from calibration.page import Table
 from calibration.study_inputs import StudyInputs
 from rtgod.settings import PipelineSettings
+from rtgod.trials import TrialsRead, remarks_on
 
 
-def notes_on_runs(inputs: StudyInputs, settings: PipelineSettings, network: Network | None) -> list[Table]:
-    """Tables about an evaluation of recorded runs."""
+def notes_on_runs(
+    inputs: StudyInputs, settings: PipelineSettings, network: Network | None, reads: Sequence[TrialsRead] = ()
+) -> list[Table]:
+    """Tables about an evaluation of recorded runs, and of what was in their tables of events."""
     rows = [
         ("trained on", ", ".join(run.name for run in inputs.training)),
         ("tested on", ", ".join(run.name for run in inputs.test) or f"the same runs, split by {inputs.split}"),
@@ -26,6 +29,7 @@ def notes_on_runs(inputs: StudyInputs, settings: PipelineSettings, network: Netw
     if network is not None:
         layers = ", ".join(f"{name} = {node}" for name, node in network.layers.items())
         rows[4] = ("features", f"{network.name}, weights {network.weights}, {network.n_units} units of each: {layers}")
+    rows[3:3] = [("events", line) for line in remarks_on(reads)]
     changed = list(_differences(settings.model_dump(), PipelineSettings().model_dump()))
     return [
         Table(("what", "which"), rows, "Inputs"),

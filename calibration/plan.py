@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +13,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from calibration.images import find_images, first_few, list_categories
+from calibration.images import first_few, list_categories
 from calibration.inputs import Inputs
 from calibration.masks import Region
+from calibration.shown_images import find_shown
 from calibration.store import FeatureStore, is_store
 from rtgod.alignment import Reference, check_run
 from rtgod.console import styled
@@ -22,6 +24,7 @@ from rtgod.errors import InputError
 from rtgod.events import Trial
 from rtgod.messages import Run
 from rtgod.settings import PipelineSettings
+from rtgod.trials import TrialsRead, remarks_on
 
 _FEWEST_RUNS = 2
 
@@ -34,15 +37,19 @@ class PlannedRun:
     ----------
     run : Run
     trials : tuple of Trial
+    read : TrialsRead or None
+        What else was in the events table.
     """
 
     run: Run
     trials: tuple[Trial, ...]
+    read: TrialsRead | None = None
 
     @property
     def trained_on(self) -> tuple[Trial, ...]:
-        """Its trials without one-back repeats."""
-        return tuple(trial for trial in self.trials if not trial.repeat)
+        """Its trials without one-back repeats, and without those that begin after its end."""
+        end_s = math.inf if self.run.n_volumes is None else self.run.n_volumes * self.run.tr_s
+        return tuple(trial for trial in self.trials if not trial.repeat and trial.onset_s < end_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,11 @@ class Plan:
     problems: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def reads(self) -> list[TrialsRead]:
+        """What was in the runs' tables of events."""
+        return [planned.read for planned in self.runs if planned.read]
+
     def check(self) -> None:
         """Raise `InputError` with every problem there is."""
         if self.problems:
@@ -113,7 +125,8 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
     runs: list[PlannedRun] = []
     for files in inputs.runs:
         with problems:
-            runs.append(PlannedRun(files.open(settings.events).run, files.trials(settings.events)))
+            source = files.open(settings.events)
+            runs.append(PlannedRun(source.run, files.trials(settings.events), source.read))
     for check in (_enough, _alike, _named):
         with problems:
             check(runs)
@@ -125,12 +138,12 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
             with problems:
                 check_run(planned.run, _reference_of(runs[0].run), settings.motion)
     trials = [trial for planned in runs for trial in planned.trained_on]
-    shown = tuple(dict.fromkeys(trial.stimulus for trial in trials if trial.stimulus))
-    images: frozenset[str] = frozenset()
+    shown = tuple(dict.fromkeys(name for trial in trials for name in trial.images))
+    n_not_shown = 0
     without_image: tuple[str, ...] = ()
     with problems:
-        images = _image_names(inputs.images)
-        without_image = tuple(name for name in shown if name not in images)
+        found = find_shown(shown, inputs.images)
+        without_image, n_not_shown = found.missing, found.n_others
         if without_image:
             raise InputError(
                 f"{inputs.images}: no file of {len(without_image)} of the {len(shown)} images that are shown: "
@@ -147,7 +160,7 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
         n_voxels=n_voxels,
         shown=shown,
         without_image=without_image,
-        n_not_shown=len(images.difference(shown)),
+        n_not_shown=n_not_shown,
         candidates=candidates,
         not_ranked=tuple(category for category in categories if category not in candidates),
         problems=tuple(problems.found),
@@ -170,7 +183,7 @@ def _alike(runs: Sequence[PlannedRun]) -> None:
 
 
 def _named(runs: Sequence[PlannedRun]) -> None:
-    unnamed = [planned.run.run_id for planned in runs if any(trial.stimulus is None for trial in planned.trained_on)]
+    unnamed = [planned.run.run_id for planned in runs if any(not trial.images for trial in planned.trained_on)]
     if unnamed:
         raise InputError(
             f"trials of {first_few(unnamed, 2)} name no image; calibrate on runs in which images were shown"
@@ -190,10 +203,6 @@ def _reference_of(run: Run) -> Reference:
     return Reference(np.broadcast_to(np.float32(0), run.shape), run.affine, np.empty((0, 3), np.int32))
 
 
-def _image_names(images: Path) -> frozenset[str]:
-    return frozenset(FeatureStore(images).image_ids if is_store(images) else find_images(images))
-
-
 def _candidates(candidates: Path) -> tuple[dict[str, int], tuple[str, ...]]:
     """Images of each candidate category, and what is left out."""
     if is_store(candidates):
@@ -203,24 +212,30 @@ def _candidates(candidates: Path) -> tuple[dict[str, int], tuple[str, ...]]:
 
 
 def print_plan(plan: Plan, console: Console) -> None:
-    """Tables of what will be used; what is missing is said by `Plan.check`."""
-    console.print(_table_of_runs(plan), _table_of_the_rest(plan))
+    """Tables of what will be used, and what became of the events' other rows; `Plan.check` says what is missing."""
+    console.print(table_of_runs(plan.runs), _table_of_the_rest(plan))
+    for line in remarks_on(plan.reads):
+        console.print(styled(("events", "yellow"), f" {line}"), soft_wrap=True)
     for note in plan.notes:
         console.print(styled(("candidates", "yellow"), f": {note}"), soft_wrap=True)
 
 
-def _table_of_runs(plan: Plan) -> Table:
+def table_of_runs(runs: Sequence[PlannedRun]) -> Table:
+    """Each run with its trials, and the rows of its events that are none."""
     table = Table(box=SIMPLE_HEAD)
     table.add_column("run", overflow="fold")
-    for column in ("volumes", "trials", "repeats"):
+    some_beyond = any(planned.read and planned.read.n_beyond for planned in runs)
+    for column in ("volumes", "trials", "repeats", *(["after its end"] if some_beyond else []), "no trials"):
         table.add_column(column, justify="right")
-    for planned in plan.runs:
-        run, n_trials = planned.run, len(planned.trained_on)
+    for planned in runs:
+        run, read = planned.run, planned.read
         table.add_row(
             styled(run.run_id.removeprefix(f"sub-{run.subject}_")),
             "?" if run.n_volumes is None else str(run.n_volumes),
-            str(n_trials),
-            str(len(planned.trials) - n_trials),
+            str(len(planned.trained_on)),
+            str(sum(trial.repeat for trial in planned.trials)),
+            *([str(read.n_beyond if read else 0)] if some_beyond else []),
+            str(read.n_left_out if read else 0),
         )
     return table
 

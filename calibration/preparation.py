@@ -54,7 +54,7 @@ def noise_to_read(first: RunFiles, mask: Path | None, reference: Reference, sett
     """
     if not settings.nuisance.n_components:
         return Noise()
-    voxels = read_mask(mask, first.open().run) if mask else noisiest_voxels(first, reference, settings)
+    voxels = read_mask(mask, first.open(settings.events).run) if mask else noisiest_voxels(first, reference, settings)
     return Noise(courses=NoiseCourses(voxels, np.empty((0, len(voxels)), np.float32)))
 
 

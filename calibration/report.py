@@ -19,7 +19,7 @@ from calibration.tables import write_tsv
 from rtgod.bundle import DecoderBundle
 from rtgod.console import styled
 from rtgod.errors import InputError
-from rtgod.events import Trial, read_trials
+from rtgod.events import Trial, read_events
 from rtgod.geometry import pose_of, rotation_angles, translation_of
 from rtgod.journal import read_journal
 from rtgod.matching import positions_of
@@ -138,7 +138,7 @@ def decoded_blocks(runs: Sequence[RunRecord], bundle: DecoderBundle, dataset: Pa
         found = sorted(dataset.rglob(f"{record.run.name}_events.tsv"))
         if not found:
             raise InputError(f"{dataset}: no {record.run.name}_events.tsv; give the data set that was replayed")
-        trials = read_trials(found[0], bundle.settings.events.merge_gap_s)
+        trials = read_events(found[0], bundle.settings.events).trials
         # Runs are recorded by their file's name, or by their own where files are called alike.
         trained_on = any(
             name == record.run.name or name.startswith(f"{record.run.name}_bold.")
@@ -174,8 +174,8 @@ def read_spm_motion(path: Path, n_volumes: int) -> list[Float64Array]:
         If the table cannot be read or has another number of volumes.
     """
     try:
-        first = path.read_text(encoding="utf-8").split(maxsplit=1)[0]
-        table = np.loadtxt(path, ndmin=2, skiprows=0 if _is_number(first) else 1)
+        first = path.read_text(encoding="utf-8-sig").split(maxsplit=1)[0]
+        table = np.loadtxt(path, ndmin=2, encoding="utf-8-sig", skiprows=0 if _is_number(first) else 1)
     except (OSError, ValueError, IndexError) as error:
         raise InputError(f"motion {path}: cannot be read as a table of numbers ({error})") from error
     if table.shape != (n_volumes, 6):

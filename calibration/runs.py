@@ -9,10 +9,11 @@ from pathlib import Path
 
 from calibration.images import first_few
 from rtgod.errors import InputError
-from rtgod.events import Trial, read_trials
+from rtgod.events import Trial, read_events
 from rtgod.settings import EventsSettings
 from rtgod.sources import Source, open_source
 from rtgod.sources.nifti import find_events
+from rtgod.trials import TrialsRead
 
 _SUFFIXES = (".nii", ".nii.gz")
 
@@ -44,8 +45,12 @@ class RunFiles:
 
     def open(self, settings: EventsSettings | None = None) -> Source:
         """The run and its volumes; its blocks are its trials."""
-        gap_s = (settings or EventsSettings()).merge_gap_s
-        return open_source(self.bold, events=self.events, merge_gap_s=gap_s, run_id=self.run_id, tr_s=self.tr_s)
+        return open_source(self.bold, events=self.events, reading=settings, run_id=self.run_id, tr_s=self.tr_s)
+
+    def read(self, settings: EventsSettings) -> TrialsRead:
+        """What is in the table, with the trials after the run's end counted."""
+        read = self.open(settings).read
+        return read_events(self.events, settings) if read is None else read
 
     def trials(self, settings: EventsSettings) -> tuple[Trial, ...]:
         """What was shown or imagined.
@@ -55,7 +60,7 @@ class RunFiles:
         InputError
             If the table cannot be read, or says of a trial neither.
         """
-        trials = read_trials(self.events, settings.merge_gap_s)
+        trials = read_events(self.events, settings).trials
         if unnamed := [trial for trial in trials if not trial.category]:
             raise InputError(
                 f"{self.events}: what was imagined at {unnamed[0].onset_s:g} s was never named; fill in its "

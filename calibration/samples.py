@@ -20,6 +20,7 @@ from rtgod.noise import NoiseCourses
 from rtgod.preprocessing import Cleaner, Noise, NoiseReader, is_settled
 from rtgod.sampling import Sampler
 from rtgod.settings import PipelineSettings
+from rtgod.trials import TrialsRead
 from rtgod.window import Repeats, Sample
 
 #: Volumes that are averaged into the template.
@@ -40,6 +41,8 @@ class AlignedRun:
         Those that could be aligned.
     stage_ms : mapping of str to float
         Milliseconds of work that each stage took: "read", "align" and so on.
+    read : TrialsRead or None
+        What else was in the events table.
     """
 
     path: Path
@@ -48,6 +51,7 @@ class AlignedRun:
     trials: tuple[Trial, ...]
     volumes: tuple[Aligned, ...]
     stage_ms: Mapping[str, float]
+    read: TrialsRead | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +75,8 @@ class CleanedRun:
         The trials that each row of `noise` answers.
     stage_ms : mapping of str to float
         Milliseconds of work that each stage took, those of aligning among them.
+    read : TrialsRead or None
+        As in `AlignedRun`.
     """
 
     path: Path
@@ -81,6 +87,7 @@ class CleanedRun:
     noise: Float32Array
     answers: tuple[frozenset[int], ...]
     stage_ms: Mapping[str, float]
+    read: TrialsRead | None = None
 
     @property
     def wanted(self) -> list[int]:
@@ -107,6 +114,8 @@ class RunSamples:
         Trials without a clean volume.
     stage_ms : mapping of str to float
         As in `CleanedRun`.
+    read : TrialsRead or None
+        As in `CleanedRun`.
     """
 
     run: Run
@@ -116,6 +125,7 @@ class RunSamples:
     noise: Float32Array
     n_skipped: int
     stage_ms: Mapping[str, float]
+    read: TrialsRead | None = None
 
 
 def align_run(files: RunFiles, reference: Reference, settings: PipelineSettings) -> AlignedRun:
@@ -141,7 +151,7 @@ def align_run(files: RunFiles, reference: Reference, settings: PipelineSettings)
         aligned = aligner.align(volume, stopwatch)
         if isinstance(aligned, Aligned):
             found.append(aligned)
-    return AlignedRun(files.bold, files.events, run, trials, tuple(found), stopwatch.stage_ms)
+    return AlignedRun(files.bold, files.events, run, trials, tuple(found), stopwatch.stage_ms, source.read)
 
 
 def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> CleanedRun:
@@ -193,6 +203,7 @@ def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSetti
         noise=np.stack([cleaner.unwhitened(_without(values, of, responses)) for values, of in clean]),
         answers=tuple(frozenset(of) for _, of in clean),
         stage_ms={**aligned.stage_ms, **stopwatch.stage_ms},
+        read=aligned.read,
     )
 
 
@@ -208,6 +219,7 @@ def run_samples(aligned: AlignedRun, reference: Reference, settings: PipelineSet
         noise=cleaned.noise,
         n_skipped=len(cleaned.wanted) - len(found),
         stage_ms=cleaned.stage_ms,
+        read=cleaned.read,
     )
 
 
@@ -260,7 +272,7 @@ def make_reference(files: RunFiles, voxels: Int32Array | None, settings: Pipelin
     InputError
         If the run is too short or has no contrast, or the voxels lie outside the head.
     """
-    source = files.open()
+    source = files.open(settings.events)
     run = source.run
     n_discarded = int(np.ceil(settings.nuisance.discard_s / run.tr_s))
     volumes = [v.data.astype(np.float32) for v in islice(iter(source), n_discarded, n_discarded + _TEMPLATE_VOLUMES)]

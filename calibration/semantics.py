@@ -43,7 +43,7 @@ class Hypernyms:
             If it cannot be read, a line is not two identifiers, or categories are kinds of each other in a circle.
         """
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"hypernyms {path}: cannot be read as text ({error})") from error
         parents: dict[str, list[str]] = {}

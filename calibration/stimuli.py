@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from filecmp import cmp
 from pathlib import Path
 
+import numpy as np
+
 from calibration.features import FeatureExtractor, category_means
-from calibration.images import ImageList, find_images, first_few, list_categories
+from calibration.images import ImageList, first_few, list_categories
 from calibration.preparation import Report
 from calibration.samples import RunSamples
+from calibration.shown_images import ShownImages, find_shown, open_images
 from calibration.store import FeatureStore, is_store
 from rtgod.errors import InputError
 from rtgod.events import Trial
@@ -42,8 +45,11 @@ class Stimuli:
     notes: tuple[str, ...] = ()
 
     def of(self, trials: Sequence[Trial]) -> dict[str, Float32Array]:
-        """Features of the image that each trial showed: per layer, (n_trials, n_units)."""
-        return self.of_images([trial.stimulus for trial in trials])
+        """Features of the image that each trial showed, or the mean of a block's: per layer, (n_trials, n_units)."""
+        if not any(trial.stimuli for trial in trials):
+            return self.of_images([trial.stimulus for trial in trials])
+        each = [self.of_images(trial.images) for trial in trials]
+        return {layer: np.stack([one[layer].mean(axis=0) for one in each]) for layer in self.shown}
 
     def of_images(self, names: Sequence[str | None]) -> dict[str, Float32Array]:
         """Features of images by their names: per layer, (n_names, n_units).
@@ -94,7 +100,7 @@ class StimulusFiles:
     """
 
     def __init__(self, images: Path, candidates: Path) -> None:
-        self._images = FeatureStore(images) if is_store(images) else find_images(images)
+        self._source, self._images = images, open_images(images)
         ranked = FeatureStore(candidates) if is_store(candidates) else list_categories(candidates)
         self._stores = [source for source in (self._images, ranked) if isinstance(source, FeatureStore)]
         for store in self._stores:
@@ -126,11 +132,17 @@ class StimulusFiles:
             with another network than the extractor's.
         """
         shown = _shown(samples)
-        files = [] if isinstance(self._images, FeatureStore) else _files_of(shown, self._images)
+        found = find_shown(shown, self._source, self._images)
+        if found.missing and not isinstance(self._images, FeatureStore):
+            raise InputError(
+                f"the runs show {first_few(found.missing)}, of which there is no image file; give the folder of the "
+                "shown images with --images"
+            )
+        files = [] if isinstance(self._images, FeatureStore) else _files_of(shown, found)
         others = self._candidates.files if isinstance(self._candidates, ImageList) else []
         computed = self._compute([*files, *others], extractor, report)
         if isinstance(self._images, FeatureStore):
-            of_shown = self._images.features_of(shown)
+            of_shown = self._images.features_of([found.keys.get(name, [name])[0] for name in shown])
         else:
             of_shown = {layer: values[: len(files)] for layer, values in computed.items()}
         if isinstance(self._candidates, ImageList):
@@ -169,28 +181,23 @@ class StimulusFiles:
 def _shown(samples: Sequence[RunSamples]) -> list[str]:
     """Every image that was shown, each once."""
     for run in samples:
-        if any(trial.stimulus is None for trial in run.trials):
+        if any(not trial.images for trial in run.trials):
             raise InputError(
                 f"run {run.run.run_id}: trials name no image; calibrate on runs in which images were shown"
             )
-    return list(dict.fromkeys(trial.stimulus for run in samples for trial in run.trials if trial.stimulus))
+    return list(dict.fromkeys(name for run in samples for trial in run.trials for name in trial.images))
 
 
-def _files_of(shown: Sequence[str], images: Mapping[str, Sequence[Path]]) -> list[Path]:
+def _files_of(shown: Sequence[str], found: ShownImages) -> list[Path]:
     """The file of each shown image; copies of one image count as one."""
-    if missing := [name for name in shown if name not in images]:
-        raise InputError(
-            f"the runs show {first_few(missing)}, of which there is no image file; give the folder of the shown images "
-            "with --images"
-        )
     for name in shown:
-        first, *others = images[name]
+        first, *others = found.keys[name]
         if different := [path for path in others if not cmp(first, path, shallow=False)]:
             raise InputError(
                 f"the runs show {name}, and there are different images of that name: {first}, {different[0]}; give a "
-                "folder with --images in which there is one"
+                "folder with --images in which there is one, or name them in stim_file by their paths below it"
             )
-    return [images[name][0] for name in shown]
+    return [Path(found.keys[name][0]) for name in shown]
 
 
 def pictures_of(candidates: Path | None) -> dict[str, Path]:

@@ -160,6 +160,11 @@ class FeatureStore:
         return [composed(name) for name in self._read("image_id").tolist()]
 
     @property
+    def image_paths(self) -> npt.NDArray[np.str_]:
+        """Where each image lay, relative to the folder that the store was made of, shape (n_images,)."""
+        return self._read("path")
+
+    @property
     def problems(self) -> npt.NDArray[np.str_]:
         """Why each image of a finished store could not be read, shape (n_images,); empty if it could."""
         return self._read("problem")

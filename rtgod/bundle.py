@@ -226,6 +226,15 @@ class DecoderBundle:
                 raise ValueError(f"{key} is {array.dtype} of shape {array.shape}, not {dtype} of shape {shapes[key]}")
 
 
+def settings_of(folder: Path) -> PipelineSettings:
+    """The settings that a bundle was trained with; `BundleError` if it is none."""
+    header = read_header(folder)
+    try:
+        return PipelineSettings.model_validate(header["settings"])
+    except (KeyError, ValidationError) as error:
+        raise BundleError(f"bundle {folder}: its settings cannot be read ({error}); recalibrate") from error
+
+
 def sha256_of(path: Path) -> str:
     """Checksum of a file, as hexadecimal digits; `BundleError` if it cannot be read."""
     try:

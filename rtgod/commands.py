@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rtgod.messages import Status
     from rtgod.server import Server
     from rtgod.session import Session
+    from rtgod.settings import EventsSettings
 
 console = PlainConsole(stderr=True)
 
@@ -217,9 +218,14 @@ def replay(
     events: Annotated[
         Path | None, typer.Option(help="Trials; default the events.tsv beside the run, or in its folder.")
     ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(help="Which rows of the events are trials: calibration's TOML file, or the folder of its bundle."),
+    ] = None,
     merge_gap: Annotated[
-        float, typer.Option(min=0, help="Rows of one label so many seconds apart are one trial, as in calibration.")
-    ] = 0.0,
+        float | None,
+        typer.Option(min=0, help="Rows of one label so many seconds apart are one trial; default by the table."),
+    ] = None,
     run_id: Annotated[str | None, typer.Option(help="Name of the run; default from the file.")] = None,
     subject: Annotated[str | None, typer.Option(help="Subject label; default from the file's name.")] = None,
     tr: Annotated[
@@ -249,12 +255,18 @@ def replay(
     from rtgod.keys import read_client_key
     from rtgod.replay import Sent, send_run
     from rtgod.sources import open_source
+    from rtgod.trials import remarks_on
+    from rtgod.tsv import write_tsv
 
     source = open_source(
-        run, events=events, merge_gap_s=merge_gap, run_id=run_id, subject=subject, tr_s=tr, series=series
-    )
+        run, events=events, reading=_events_settings(settings), merge_gap_s=merge_gap, run_id=run_id, subject=subject,
+        tr_s=tr, series=series,
+    )  # fmt: skip
     told = f"trials from {source.events}" if source.events else "no table of events beside it or given with --events"
     _say(f"{source.run.run_id}: {told}")
+    if source.read:
+        for line in remarks_on([source.read], beyond=False):  # those after the run's end are told of when it is sent
+            _say(f"{source.read.path.name}: {line}")
     for note in source.notes:
         _say(f"{source.run.run_id}: {note}")
     if dry_run:
@@ -276,9 +288,18 @@ def replay(
             sent.append(volume)
             progress.advance(task)
     if log:
-        lines = [["index", "sent_utc_s", "acknowledged_utc_s"]]
-        lines += [[str(s.index), f"{s.sent_utc_s:.6f}", f"{s.acknowledged_utc_s:.6f}"] for s in sent]
-        write_whole(log, "".join("\t".join(line) + "\n" for line in lines))
+        rows = [(s.index, f"{s.sent_utc_s:.6f}", f"{s.acknowledged_utc_s:.6f}") for s in sent]
+        write_tsv(log, ("index", "sent_utc_s", "acknowledged_utc_s"), rows)
+
+
+def _events_settings(path: Path | None) -> EventsSettings:
+    """How the rows of an events table become trials, by a file of settings or by a bundle."""
+    from rtgod.bundle import settings_of
+    from rtgod.settings import EventsSettings, PipelineSettings
+
+    if path is None:
+        return EventsSettings()
+    return (settings_of(path) if path.is_dir() else PipelineSettings.from_toml(path)).events
 
 
 class _Waiting:

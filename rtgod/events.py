@@ -1,114 +1,40 @@
 """Trials of a run from a BIDS `events.tsv`: when something was shown or imagined, and which category it was.
 
 Two layouts are read: that of the Generic Object Decoding data set (`event_type` with `stimulus_name` or
-`category_name`), and plain BIDS (`trial_type`, and `stim_file` where there is one).
+`category_name`), and plain BIDS (`trial_type`, and `stim_file` where there is one). Whoever reads a table with the same
+settings finds the same trials: calibration, evaluation, a replay and the report.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from pathlib import Path
 
 from rtgod.errors import InputError
+from rtgod.merging import choose_gap, merge
 from rtgod.messages import Block, Run
-from rtgod.text import composed
+from rtgod.settings import EventsSettings
+from rtgod.trial_types import doubtful_types, is_no_stimulus, is_rest
+from rtgod.trials import LeftOut, TrialsRead, Why, remarks_on
+from rtgod.trials import Trial as Trial
+from rtgod.tsv import NOTHING, Row, Table, read_tsv
 
-Kind = Literal["stimulus", "imagery"]
-
-_NOTHING = frozenset({"n/a", ""})
-#: What plain BIDS files call the time between trials.
-REST = _NOTHING | {"rest", "fixation"}
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One stimulus or imagery period.
-
-    Attributes
-    ----------
-    onset_s, duration_s : float
-        Seconds; the onset counts from the start of volume 0.
-    kind : {"stimulus", "imagery"}
-    category : str
-        WordNet id such as "n03626115", or whatever the file's `trial_type` says; empty for imagery that the
-        participant chose and nobody named.
-    stimulus : str or None
-        Name of the image, where the file names one.
-    repeat : bool
-        True when the trial directly before showed the same image (the one-back task's target).
-    """
-
-    onset_s: float
-    duration_s: float
-    kind: Kind
-    category: str
-    stimulus: str | None = None
-    repeat: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of an events table; what is wrong with a cell is said by file, line and column.
-
-    Attributes
-    ----------
-    path : Path
-    line : int
-    cells : mapping of str to str
-        By column.
-    """
-
-    path: Path
-    line: int
-    cells: Mapping[str, str]
-
-    def has(self, column: str) -> bool:
-        """Whether there is something in the cell."""
-        return self.cells.get(column, "") not in _NOTHING
-
-    def label(self, column: str) -> str:
-        """What is in the cell; `InputError` if there is nothing."""
-        if not self.has(column):
-            raise self._refusal(column, "is empty, and a trial needs it; fill it in")
-        return self.cells[column]
-
-    def seconds(self, column: str) -> float:
-        """The cell as seconds; `InputError` if it is no time."""
-        text = self.cells.get(column, "")
-        try:
-            value = float(text)
-        except ValueError:
-            raise self._refusal(column, f"is {text[:40]!r}; write a number of seconds") from None
-        if not math.isfinite(value):
-            raise self._refusal(column, f"is {text[:40]!r}; write a finite number of seconds")
-        return value
-
-    def duration(self) -> float:
-        """The row's duration, seconds; `InputError` if it is none."""
-        value = self.seconds("duration")
-        if value < 0:
-            raise self._refusal("duration", f"is {value:g} s; a trial cannot end before it starts, so correct it")
-        return value
-
-    def _refusal(self, column: str, what: str) -> InputError:
-        return InputError(f"{self.path}, line {self.line}, column {column}: {what}.")
+#: An impulse (a duration of 0) is a block of this length, where no repetition time says how long a volume is.
+IMPULSE_S = 1.0
+#: What else the layout with `event_type` may say happened; nothing of it is decoded.
+_OTHER_EVENTS = frozenset({"rest", "inter_rest", "cue", "evaluation", "naming", "feedback"})
 
 
 def read_trials(path: Path, merge_gap_s: float = 0.0) -> tuple[Trial, ...]:
-    """Trials of an events table, in order of onset.
+    """Trials of an events table, in order of onset; `read_events` says what else was in it.
 
     Parameters
     ----------
     path : Path
-        A tab-separated file with the columns `onset` and `duration` in seconds, and either `event_type` with
-        `stimulus_name` or `category_name`, or `trial_type`. Rest, cue and evaluation rows are no trials.
     merge_gap_s : float
         Rows of one category are one trial if at most so many seconds lie between each and the next; 0 merges none, not
         even those that follow each other at once.
@@ -121,25 +47,184 @@ def read_trials(path: Path, merge_gap_s: float = 0.0) -> tuple[Trial, ...]:
     Raises
     ------
     InputError
+        As of `read_events`.
+    """
+    return read_events(path, EventsSettings(merge_gap_s=merge_gap_s)).trials
+
+
+def read_events(path: Path, settings: EventsSettings | None = None) -> TrialsRead:
+    """Read the trials of an events table, and count what is none.
+
+    Parameters
+    ----------
+    path : Path
+        A tab-separated file with the columns `onset` and `duration` in seconds, and either `event_type` with
+        `stimulus_name` or `category_name`, or `trial_type`.
+    settings : EventsSettings, optional
+        Which rows are trials, and which of them are one.
+
+    Returns
+    -------
+    TrialsRead
+        With one trial at least. Rest, cues and answers are no trials, nor are rows without onset or duration, and in a
+        table of which some rows name a `stim_file`, those that name none. Trials begin at volume 0 at the earliest.
+
+    Raises
+    ------
+    InputError
         If the file cannot be read, lacks a column, has a value that is no time, or holds no trial.
     """
-    columns, rows = read_table(path)
+    settings = settings or EventsSettings()
+    table = read_tsv(path, what="an events table")
+    layout = layout_of(table)
+    found: list[Trial] = []
+    left_out: dict[tuple[Why, str], LeftOut] = {}
+    n_impulses = n_begun = 0
+    for row, why in zip(table.rows, reasons(table, settings), strict=True):
+        trial = None
+        if why is None:
+            trial = _object_trial(row) if layout.is_object else _plain_trial(row)
+            if trial.onset_s < 0:
+                end_s = trial.onset_s + trial.duration_s
+                n_begun += end_s > 0
+                if end_s > 0:
+                    trial = replace(trial, onset_s=0.0, duration_s=end_s)
+                else:
+                    trial, why = None, Why.BEFORE_RUN
+        if trial is not None:
+            found.append(trial)
+            n_impulses += trial.duration_s == 0
+        elif why is not None:
+            name = row.cells.get(layout.column, "")
+            before = left_out.get((why, name)) or LeftOut(why, name, 0, row.line)
+            left_out[why, name] = replace(before, n_rows=before.n_rows + 1)
+    read = TrialsRead(path, (), len(table.rows), tuple(left_out.values()), None, n_impulses, n_begun)
+    if not found:
+        others = "; ".join(remarks_on([read])) or "nothing but column names"
+        raise InputError(
+            f"{path}{_first_unknown(read)}: no trial in it ({others}); give the events of a run with trials."
+        )
+    found.sort(key=lambda trial: trial.onset_s)
+    gap_s = settings.merge_gap_s
+    if gap_s is None:
+        gap_s = 0.0 if layout.is_object else choose_gap(found)
+    trials, merging = merge(found, gap_s, is_chosen=settings.merge_gap_s is None) if gap_s else (found, None)
+    same = [False, *(a.stimulus is not None and a.stimulus == b.stimulus for a, b in pairwise(trials))]
+    is_one_back = layout.is_object if settings.one_back is None else settings.one_back
+    if is_one_back:
+        trials = [replace(trial, repeat=again) for trial, again in zip(trials, same, strict=True)]
+    return replace(
+        read,
+        trials=tuple(trials),
+        merging=merging,
+        n_same=0 if is_one_back else sum(same),
+        doubtful={} if layout.is_object else doubtful_types(trials, settings.keep),
+        odd=tuple(table.remarks()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How an events table says what happened.
+
+    Attributes
+    ----------
+    is_object : bool
+        Whether as the public data set: by `event_type`; or plainly, by `trial_type`.
+    """
+
+    is_object: bool
+
+    @property
+    def column(self) -> str:
+        """The column that says it."""
+        return "event_type" if self.is_object else "trial_type"
+
+
+def layout_of(table: Table) -> Layout:
+    """The layout of an events table.
+
+    Raises
+    ------
+    InputError
+        If it lacks a column.
+    """
+    columns = set(table.columns)
     for column in ("onset", "duration"):
         if column not in columns:
-            raise InputError(f"{path}, line 1: no column {column!r}; an events table is tab-separated and has one.")
+            commas = len(columns) == 1 and re.search("[,;]", table.columns[0])
+            hint = "; its columns are parted by commas: save it with tabs" if commas else ""
+            raise InputError(
+                f"{table.path}, line 1: no column {column!r}; an events table is tab-separated and has one{hint}."
+            )
     if "event_type" in columns and not columns.isdisjoint({"stimulus_name", "category_name"}):
-        found = [trial for row in rows if (trial := _object_trial(row))]
-    elif "trial_type" in columns:
-        found = [_plain_trial(row) for row in rows if row.cells.get("trial_type", "").casefold() not in REST]
-    else:
-        raise InputError(
-            f"{path}, line 1: no column says what was shown; add 'trial_type', or 'event_type' with 'stimulus_name' or "
-            "'category_name'."
-        )
-    if not found:
-        raise InputError(f"{path}: no trial in it, only rest or other rows; give the events of a run with trials.")
-    found.sort(key=lambda trial: trial.onset_s)
-    return _with_repeats(_merged(found, merge_gap_s) if merge_gap_s else found)
+        return Layout(is_object=True)
+    if "trial_type" in columns:
+        return Layout(is_object=False)
+    raise InputError(
+        f"{table.path}, line 1: no column says what happens; add 'trial_type', or 'event_type' with "
+        "'stimulus_name' or 'category_name'."
+    )
+
+
+def reasons(table: Table, settings: EventsSettings | None = None) -> list[Why | None]:
+    """Why each row of an events table is no trial; None for trials, wherever in time they lie.
+
+    Parameters
+    ----------
+    table : Table
+    settings : EventsSettings, optional
+    """
+    settings = settings or EventsSettings()
+    if layout_of(table).is_object:
+        return [_object_reason(row, settings) for row in table.rows]
+    names_images = any(row.has("stim_file") for row in table.rows)
+    return [_plain_reason(row, settings, names_images) for row in table.rows]
+
+
+def _object_reason(row: Row, settings: EventsSettings) -> Why | None:
+    event = row.cells.get("event_type", "").casefold()
+    if event not in ("stimulus", "imagery"):
+        return Why.REST if event in NOTHING or event in _OTHER_EVENTS else Why.UNKNOWN_EVENT
+    name = row.cells.get("category_name", "") if row.has("category_name") else row.cells.get("stimulus_name", "")
+    if _is_among(name, settings.ignore) or _is_among(category_of(name), settings.ignore):
+        return Why.IGNORED
+    return _without_time(row)
+
+
+def _plain_reason(row: Row, settings: EventsSettings, names_images: bool) -> Why | None:
+    name = row.cells.get("trial_type", "")
+    if name in NOTHING:
+        return Why.REST
+    if _is_among(name, settings.ignore):
+        return Why.IGNORED
+    if not _is_among(name, settings.keep):
+        if is_rest(name):
+            return Why.REST
+        if is_no_stimulus(name):
+            return Why.RECOGNISED
+        if names_images and not row.has("stim_file"):
+            return Why.NO_IMAGE
+    return _without_time(row)
+
+
+def _without_time(row: Row) -> Why | None:
+    if not row.has("onset"):
+        return Why.NO_ONSET
+    return None if row.has("duration") else Why.NO_DURATION
+
+
+def _is_among(name: str, names: Sequence[str]) -> bool:
+    return name.casefold() in {one.casefold() for one in names}
+
+
+def _first_unknown(read: TrialsRead) -> str:
+    """Where the first time is missing, in a table without any trial."""
+    for one in read.left_out:
+        if one.why in (Why.NO_ONSET, Why.NO_DURATION):
+            column = "onset" if one.why is Why.NO_ONSET else "duration"
+            return f", line {one.line}, column {column}: is 'n/a'"
+    return ""
 
 
 def cue_lead_s(path: Path) -> float | None:
@@ -150,22 +235,59 @@ def cue_lead_s(path: Path) -> float | None:
     InputError
         If the file cannot be read, or an onset is no time.
     """
-    _, rows = read_table(path)
     leads_s = [
         imagery.seconds("onset") - cue.seconds("onset")
-        for cue, imagery in pairwise(rows)
+        for cue, imagery in pairwise(read_tsv(path, what="an events table").rows)
         if (cue.cells.get("event_type"), imagery.cells.get("event_type")) == ("cue", "imagery")
     ]
     return max(leads_s, default=None)
 
 
-def blocks(trials: Iterable[Trial]) -> tuple[Block, ...]:
+def blocks(trials: Iterable[Trial], impulse_s: float = IMPULSE_S) -> tuple[Block, ...]:
     """When each trial starts and how long it lasts, in the trials' order.
 
     Trials of one category have one label, those without a category none. It is a digest, so that nobody reads in
     passing what is to come.
+
+    Parameters
+    ----------
+    trials : iterable of Trial
+    impulse_s : float
+        Length of an impulse's block, seconds: a repetition time, so that it holds the middle of one volume.
     """
-    return tuple(Block(trial.onset_s, trial.duration_s, _digest(trial.category)) for trial in trials)
+    return tuple(Block(trial.onset_s, trial.duration_s or impulse_s, _digest(trial.category)) for trial in trials)
+
+
+def beyond(trials: Sequence[Trial], n_volumes: int | None, tr_s: float) -> int:
+    """How many trials begin after the end of a run.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+    n_volumes : int or None
+        None where that is not known: then none does.
+    tr_s : float
+
+    Raises
+    ------
+    InputError
+        If all of them do.
+    """
+    if n_volumes is None or not trials:
+        return 0
+    run_s = n_volumes * tr_s
+    n_beyond = sum(trial.onset_s >= run_s for trial in trials)
+    if n_beyond == len(trials):
+        raise InputError(all_beyond(n_beyond, run_s, min(trial.onset_s for trial in trials)))
+    return n_beyond
+
+
+def all_beyond(n_trials: int, run_s: float, first_s: float) -> str:
+    """What to say of a run none of whose trials lies within it."""
+    return (
+        f"all {n_trials} trials begin after its {run_s:g} s, the first at {first_s:g} s; are these milliseconds, or "
+        "another run's events?"
+    )
 
 
 def check_within(run: Run) -> None:
@@ -209,87 +331,28 @@ def _digest(category: str) -> str:
 
 
 def category_of(stimulus: str) -> str:
-    """Category of an image by its name: n03626115 of "n03626115_19498"; without "_" it is a category of its own."""
-    return stimulus.rpartition("_")[0] or stimulus
+    """Category of an image by its name: n03626115 of "n03626115_19498"; without "_", its folder or itself."""
+    *folders, name = stimulus.split("/")
+    return name.rpartition("_")[0] or (folders[-1] if folders else name)
 
 
-def _object_trial(row: Row) -> Trial | None:
-    match row.cells.get("event_type", ""):
-        case "stimulus" if row.has("category_name") and not row.has("stimulus_name"):
-            return Trial(row.seconds("onset"), row.duration(), "stimulus", row.label("category_name"))
-        case "stimulus":
-            name = row.label("stimulus_name")
-            return Trial(row.seconds("onset"), row.duration(), "stimulus", category_of(name), name)
-        case "imagery":
-            # What the participant chooses is not known beforehand.
-            category = row.cells["category_name"] if row.has("category_name") else ""
-            return Trial(row.seconds("onset"), row.duration(), "imagery", category)
-    return None
+def image_path(stim_file: str) -> str:
+    """An image's path below the stimuli, from a cell of `stim_file`, however it was written."""
+    path = stim_file.replace("\\", "/").removeprefix("./").lstrip("/")
+    return path.removeprefix("stimuli/")
+
+
+def _object_trial(row: Row) -> Trial:
+    if row.cells["event_type"].casefold() == "imagery":
+        # What the participant chooses is not known beforehand.
+        category = row.cells["category_name"] if row.has("category_name") else ""
+        return Trial(row.seconds("onset"), row.duration(), "imagery", category)
+    if row.has("category_name") and not row.has("stimulus_name"):
+        return Trial(row.seconds("onset"), row.duration(), "stimulus", row.label("category_name"))
+    name = row.label("stimulus_name")
+    return Trial(row.seconds("onset"), row.duration(), "stimulus", category_of(name), name)
 
 
 def _plain_trial(row: Row) -> Trial:
-    stimulus = PurePosixPath(row.label("stim_file")).stem if row.has("stim_file") else None
+    stimulus = image_path(row.label("stim_file")) if row.has("stim_file") else None
     return Trial(row.seconds("onset"), row.duration(), "stimulus", row.label("trial_type"), stimulus)
-
-
-def _merged(trials: Iterable[Trial], gap_s: float) -> list[Trial]:
-    """Trials without the gaps of at most `gap_s` within one category; one that showed several images names none."""
-    merged: list[Trial] = []
-    for trial in trials:
-        last = merged[-1] if merged else None
-        if last is None or (last.kind, last.category) != (trial.kind, trial.category) or _gap_s(last, trial) > gap_s:
-            merged.append(trial)
-            continue
-        duration_s = max(last.duration_s, trial.onset_s + trial.duration_s - last.onset_s)
-        stimulus = last.stimulus if last.stimulus == trial.stimulus else None
-        merged[-1] = replace(last, duration_s=duration_s, stimulus=stimulus)
-    return merged
-
-
-def _gap_s(before: Trial, after: Trial) -> float:
-    return after.onset_s - (before.onset_s + before.duration_s)
-
-
-def _with_repeats(trials: list[Trial]) -> tuple[Trial, ...]:
-    marked = (
-        replace(trial, repeat=trial.stimulus is not None and trial.stimulus == before.stimulus)
-        for before, trial in pairwise(trials)
-    )
-    return (*trials[:1], *marked)
-
-
-def read_table(path: Path) -> tuple[frozenset[str], list[Row]]:
-    """Columns and rows of an events table, whatever they are; names are composed as `rtgod.text.composed` does.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or is empty.
-    """
-    # BIDS tables know no quoting: with it, one stray quotation mark would swallow the rows up to the next one.
-    reader = csv.reader(io.StringIO(_text(path), newline=None), delimiter="\t", quoting=csv.QUOTE_NONE)
-    try:
-        lines = [
-            (reader.line_num, [composed(cell.strip()) for cell in cells])
-            for cells in reader
-            if any(map(str.strip, cells))
-        ]
-    except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: {error}; save it as tab-separated text.") from error
-    if not lines:
-        raise InputError(f"{path}: empty; an events table has a line of column names and a row for each trial.")
-    (_, columns), *rows = lines
-    # Rows may be ragged (some tools end every line with a tab): a cell that is not there is an empty one.
-    return frozenset(columns), [Row(path, line, dict(zip(columns, cells, strict=False))) for line, cells in rows]
-
-
-def _text(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}, line {line}: not UTF-8 text; save the table as UTF-8.") from error

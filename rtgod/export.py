@@ -25,6 +25,7 @@ from rtgod.files import Closing, appearing_whole
 from rtgod.journal import read_journal
 from rtgod.messages import Answer, Block, Event, Message, Motion, NotReady, Ranking, Run, RunEnd, Volume
 from rtgod.text import file_stem
+from rtgod.tsv import line_of
 
 log = logging.getLogger(__name__)
 
@@ -263,14 +264,7 @@ def _table(path: Path, columns: Iterable[str]) -> Iterator[Row]:
     with path.open("w", encoding="utf-8", newline="\n") as file:
 
         def write(cells: Iterable[Cell]) -> None:
-            file.write("\t".join(map(_text, cells)) + "\n")
+            file.write(line_of(cells) + "\n")
 
         write(columns)
         yield write
-
-
-def _text(cell: Cell) -> str:
-    if cell is None or cell == "":
-        return "n/a"
-    # BIDS tables know no quoting: what would end a cell, or a line, is written as Python writes it.
-    return "".join(c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in str(cell))

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,6 +25,7 @@ import zmq
 
 from rtgod.errors import InputError
 from rtgod.files import write_whole
+from rtgod.toml_text import read_toml
 
 VERSION = 1
 
@@ -214,7 +214,7 @@ def _read_secret(path: Path, kind: type[_File]) -> _File:
 
 def _read(path: Path, kind: type[_File]) -> _File:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = read_toml(path)
     except OSError as error:
         raise _unreadable(path, error) from error
     except (ValueError, RecursionError):  # neither UTF-8 nor TOML

@@ -13,9 +13,9 @@ from typing import Self
 
 from rich.table import Table
 
+from rtgod import tsv
 from rtgod.console import PlainConsole, styled
 from rtgod.errors import RtgodError
-from rtgod.events import read_table
 
 _READY_TIMEOUT_S = 120.0
 _STEP_TIMEOUT_S = 1800.0
@@ -137,4 +137,4 @@ def print_figures(title: str, figures: Mapping[str, object]) -> None:
 
 def read_tsv(path: Path) -> list[Mapping[str, str]]:
     """Rows of a table that another command wrote."""
-    return [row.cells for row in read_table(path)[1]]
+    return [row.cells for row in tsv.read_tsv(path).rows]

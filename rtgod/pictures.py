@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtgod.errors import InputError
+from rtgod.image_names import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 #: The display's grey, which transparent parts of an image show.
 BACKGROUND = "#3c3c3c"
 #: Files that are taken for images in folders.
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+ENDINGS = IMAGE_SUFFIXES
 #: Images, too, which are not looked for in folders.
 OTHER_ENDINGS = frozenset(
     {".gif", ".heic", ".heif", ".avif", ".jp2", ".jfif", ".jpe", ".svg", ".eps", ".psd", ".ppm", ".pgm", ".tga", ".dng"}

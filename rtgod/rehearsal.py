@@ -18,6 +18,7 @@ from rtgod.errors import InputError
 from rtgod.files import write_whole
 from rtgod.messages import Array
 from rtgod.parts import Part, heading, print_figures, read_tsv, step
+from rtgod.tsv import write_tsv
 
 #: After a run's last volume, its display and its source end within so long.
 _END_S = 60.0
@@ -85,8 +86,7 @@ def _imagined(categories: Path, out: Path) -> Path:
     if not rows:
         raise InputError(f"{categories}: no test categories; is this a subject that `rtgod simulate` made?")
     path = out / "plan" / "categories.tsv"
-    lines = ["category_id\tname", *(f"{row['category_id']}\t{row['name']}" for row in rows)]
-    write_whole(path, "".join(line + "\n" for line in lines))
+    write_tsv(path, ("category_id", "name"), [(row["category_id"], row["name"]) for row in rows])
     return path
 
 

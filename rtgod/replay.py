@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from rtgod.client import Sender
 from rtgod.errors import InputError
-from rtgod.events import cut_to_length
+from rtgod.events import all_beyond, cut_to_length
 from rtgod.messages import RunEnd
 from rtgod.sources import Source
 from rtgod.text import plain
@@ -63,10 +63,7 @@ def send_run(
         first_s = min(block.onset_s for block in source.run.blocks)
         run_s = (run.n_volumes or 0) * run.tr_s
         if not run.blocks:
-            raise InputError(
-                f"run {run.run_id}: all {n_outside} trials begin after its {run_s:g} s, the first at {first_s:g} s; "
-                "are these milliseconds, or another run's events?"
-            )
+            raise InputError(f"run {run.run_id}: {all_beyond(n_outside, run_s, first_s)}")
         log.warning(
             "run %s: %d of %d trials begin after its %g s: left out",
             plain(run.run_id), n_outside, len(source.run.blocks), run_s,

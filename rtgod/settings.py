@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rtgod.errors import InputError
+from rtgod.toml_text import read_toml
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -32,22 +33,30 @@ class Settings(BaseModel):
             If the file cannot be read, is not TOML, or has an unknown or impossible setting.
         """
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"settings {path}: cannot be read ({error})") from error
+            return cls.model_validate(read_toml(path))
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"settings {path}: not valid TOML: {error}") from error
         except ValidationError as error:
             first = error.errors()[0]
             raise InputError(f"settings {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        except (OSError, ValueError) as error:  # the latter where it is no text
+            raise InputError(f"settings {path}: cannot be read ({error})") from error
 
 
 class EventsSettings(Settings):
     """How the rows of an events table become trials."""
 
     #: Rows of one label are one trial if at most so long a gap lies between each and the next, as where every image of
-    #: a block has a row of its own; 0 makes each row a trial.
-    merge_gap_s: NotNegative = 0.0
+    #: a block has a row of its own; 0 makes each row a trial. Left out, the table decides: see `rtgod.merging`.
+    merge_gap_s: NotNegative | None = None
+    #: Trial types (or categories) that are no trials, whatever their case, besides those that are known by their names:
+    #: rest, iti, cue, response and the like (see `rtgod.trial_types`).
+    ignore: tuple[str, ...] = ()
+    #: Trial types that are trials though their names are among these, or no image is named in their rows.
+    keep: tuple[str, ...] = ()
+    #: Whether a trial that shows the image of the one before is a one-back task's target, which is not trained on. Left
+    #: out, it is one in tables with `event_type`, as the public data set's, and an ordinary trial in others.
+    one_back: bool | None = None
 
 
 class MotionSettings(Settings):

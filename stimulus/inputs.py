@@ -6,31 +6,52 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rtgod.errors import InputError
-from rtgod.events import category_of, read_table
+from rtgod.events import category_of
+from rtgod.image_names import ImageIndex, short_names
 from rtgod.pictures import ENDINGS
 from rtgod.text import composed
+from rtgod.tsv import read_tsv
 from stimulus.schedule import Image
 
 
 def find_images(folder: Path) -> dict[str, Path]:
-    """Images in a folder and the folders in it, by their names without ending, in the order of their paths.
+    """Images in a folder and the folders in it, in the order of their paths.
+
+    They are called as their files without ending; where several are called so, by their paths below the folder.
 
     Names are composed as `rtgod.text.composed` does.
 
     Raises
     ------
     InputError
-        If there is none, or two have one name.
+        If there is none, or two of one folder differ in their ending alone.
     """
-    found: dict[str, Path] = {}
-    for path in _image_files(folder, "images"):
-        name = composed(path.stem)
-        if name in found:
-            raise InputError(f"images {folder}: {_apart(found[name], path)} have one name; rename one of them")
-        found[name] = path
-    if not found:
+    paths = _image_files(folder, "images")
+    if not paths:
         raise InputError(f"images {folder}: no image in it; PNG and JPEG files are read, in folders, too")
-    return found
+    by_name: dict[str, Path] = {}
+    for path in paths:
+        if (other := by_name.setdefault(composed(str(path.with_suffix(""))), path)) != path:
+            raise InputError(f"images {folder}: {_apart(other, path)} have one name; rename one of them")
+    names = short_names([composed(path.relative_to(folder).as_posix()) for path in paths])
+    return dict(zip(names, paths, strict=True))
+
+
+def images_of(names: Iterable[str], folder: Path) -> dict[str, Path]:
+    """The image that each name of a schedule means, by the name; those of which there is none are left out.
+
+    Raises
+    ------
+    InputError
+        If there is no image at all, or a name may mean several.
+    """
+    paths = {str(path): path for path in find_images(folder).values()}
+    index = ImageIndex((key, path.relative_to(folder).as_posix()) for key, path in paths.items())
+    found = {name: index.find(name) for name in names if name}
+    if several := [name for name, keys in found.items() if len(keys) > 1]:
+        a, b, *_ = found[several[0]]
+        raise InputError(f"images {folder}: {several[0]!r} may be {a} or {b}; name it by its path in the schedule")
+    return {name: paths[keys[0]] for name, keys in found.items() if keys}
 
 
 def images_to_show(found: Iterable[str]) -> list[Image]:
@@ -78,11 +99,11 @@ def read_names(path: Path) -> Mapping[str, str]:
     InputError
         If it cannot be read, lacks a column, or lists a category twice.
     """
-    columns, rows = read_table(path)
-    if "category_id" not in columns:
+    table = read_tsv(path, what="a table of names")
+    if "category_id" not in table.columns:
         raise InputError(f"{path}, line 1: no column 'category_id'; the table lists categories and their names")
     names: dict[str, str] = {}
-    for row in rows:
+    for row in table.rows:
         category = composed(row.label("category_id"))
         if category in names:
             raise InputError(f"{path}, line {row.line}, column category_id: {category!r} is there twice; remove one")

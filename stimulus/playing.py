@@ -22,7 +22,7 @@ from stimulus import xvfb
 from stimulus.commands import Backend, choose_backend
 from stimulus.display import stopping_on_signals
 from stimulus.feedback import View
-from stimulus.inputs import find_images, pictures_of, read_names
+from stimulus.inputs import images_of, pictures_of, read_names
 from stimulus.lettering import find_font
 from stimulus.link import Link
 from stimulus.machine_time import machine_time
@@ -95,11 +95,11 @@ class Inputs:
                 )
             pictures = self._read_pictures(settings.feedback.view, candidates.ids)
         shown = {step.stimulus for step in schedule.steps}
-        images = find_images(self.images) if self.images else {}
+        images = images_of(shown, self.images) if self.images else {}
         words = tuple(names[category] for category in candidates.ids)
         return Script(
             self.paradigm, schedule, LANGUAGES[settings.language],
-            {name: str(path) for name, path in images.items() if name in shown}, names, words, pictures,
+            {name: str(path) for name, path in images.items()}, names, words, pictures,
             choices, settings.feedback, settings.image_deg, settings.flash_hz,
         )  # fmt: skip
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from rtgod.errors import InputError
-from rtgod.events import REST, Row, category_of, read_table
+from rtgod.events import category_of, image_path, layout_of, reasons
 from rtgod.files import write_whole
 from rtgod.settings import Positive, Settings
 from rtgod.text import composed
+from rtgod.trials import Why
+from rtgod.tsv import Row, read_tsv
 from stimulus.schedule import Schedule, Step, StepKind, from_steps
 from stimulus.tables import NOT_APPLICABLE, line_of
 
@@ -106,18 +108,16 @@ def seconds(value: float) -> str:
 
 
 def _steps_of(path: Path) -> list[Step]:
-    columns, rows = read_table(path)
-    for column in ("onset", "duration"):
-        if column not in columns:
-            raise InputError(f"{path}, line 1: no column {column!r}; an events table is tab-separated and has one.")
-    if "event_type" in columns and columns & {"stimulus_name", "category_name"}:
-        return [_object_step(row) for row in rows]
-    if "trial_type" in columns:
-        return [_plain_step(row) for row in rows]
-    raise InputError(
-        f"{path}, line 1: no column says what happens; add 'trial_type', or 'event_type' with 'stimulus_name' or "
-        "'category_name'."
-    )
+    table = read_tsv(path, what="an events table")
+    if layout_of(table).is_object:
+        return [_object_step(row) for row in table.rows]
+    steps = zip(table.rows, reasons(table), strict=True)
+    return [_plain_step(row, why) for row, why in steps if not _is_moment(row, why)]
+
+
+def _is_moment(row: Row, why: Why | None) -> bool:
+    """Whether a row tells of a moment at which nothing was shown, such as a press of a button."""
+    return why is Why.RECOGNISED and (not row.has("duration") or row.duration() == 0)
 
 
 def _object_step(row: Row) -> Step:
@@ -135,13 +135,12 @@ def _object_step(row: Row) -> Step:
     return _step(row, StepKind(said), category, stimulus)
 
 
-def _plain_step(row: Row) -> Step:
-    """A row of plain BIDS: rest, or what was shown."""
-    category = row.cells.get("trial_type", "")
-    if category.casefold() in REST:
+def _plain_step(row: Row, why: Why | None) -> Step:
+    """A row of plain BIDS: what was shown, or rest where that is no trial."""
+    if why not in (None, Why.NO_ONSET, Why.NO_DURATION):  # the last two are refused with the row's line
         return _step(row, StepKind.REST, "", "")
-    stimulus = PurePosixPath(row.cells["stim_file"]).stem if row.has("stim_file") else ""
-    return _step(row, StepKind.STIMULUS, category, stimulus)
+    stimulus = image_path(row.cells["stim_file"]) if row.has("stim_file") else ""
+    return _step(row, StepKind.STIMULUS, row.label("trial_type"), stimulus)
 
 
 def _step(row: Row, kind: StepKind, category: str, stimulus: str) -> Step:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rtgod.errors import InputError
 from rtgod.files import write_whole
+from rtgod.tsv import read_tsv
 from stimulus.record import FLIPS, ONSETS, SHOWN
 from stimulus.schedule_files import EVENTS_SUFFIX, seconds
 from stimulus.sealed_tables import read_sealed_tables
@@ -50,16 +51,17 @@ def open_tables(sealed: Path) -> list[Path]:
 def _corrected(path: Path, exact: dict[str, float]) -> str:
     """The events with their exact onsets, by their planned ones; done twice, it changes no more."""
     try:
-        columns, *rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
-        onset, duration, planned = (columns.index(name) for name in ("onset", "duration", "planned_onset"))
+        table = read_tsv(path, what="an events table")
+        rows = [[row.cells[column] for column in table.columns] for row in table.rows]
+        onset, duration, planned = (table.columns.index(name) for name in ("onset", "duration", "planned_onset"))
         onsets_s = [float(row[onset]) for row in rows]
         ends_s = [begin_s + float(row[duration]) for begin_s, row in zip(onsets_s, rows, strict=True)]
         exact_s = [exact.get(row[planned], begin_s) for begin_s, row in zip(onsets_s, rows, strict=True)]
-    except (OSError, ValueError, IndexError) as error:
+    except (InputError, KeyError, ValueError) as error:
         raise InputError(f"{path}: no events of a run that rtgod wrote ({error}); restore a copy") from error
     for place, row in enumerate(rows):
         end_s = ends_s[place]
         if place + 1 < len(rows) and abs(end_s - onsets_s[place + 1]) <= _SAME_S:
             end_s = exact_s[place + 1]
         row[onset], row[duration] = seconds(exact_s[place]), seconds(end_s - exact_s[place])
-    return "".join("\t".join(row) + "\n" for row in [columns, *rows])
+    return "".join(line_of(row) + "\n" for row in [table.columns, *rows])

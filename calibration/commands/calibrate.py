@@ -39,6 +39,7 @@ from calibration.commands.options import (
     needs_calibration,
     network_from,
     progress,
+    say_events,
 )
 from rtgod.console import styled
 
@@ -100,6 +101,7 @@ def calibrate(
     plan.check()
     if dry_run:
         return
+    say_events(plan.reads)
     chosen = network_from(network, weights, layer, units, preprocessing, (inputs.images, inputs.candidates))
     began = time.perf_counter()
     with progress() as report, workers(n_workers, scheduler) as pool:

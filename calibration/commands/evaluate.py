@@ -38,6 +38,7 @@ from calibration.commands.options import (
     needs_calibration,
     network_from,
     progress,
+    say_events,
     say_missing,
 )
 from rtgod.console import styled
@@ -149,8 +150,10 @@ def evaluate(
             events or (), tr,
         )  # fmt: skip
         say_missing(asked.missing)
+        reads = [files.read(pipeline.events) for files in (*asked.training, *asked.test)]
+        say_events(reads)
         found = network_from(*chosen, (asked.images, asked.candidates)) if asked.images else None
-        notes, pictures = notes_on_runs(asked, pipeline, found), pictures_of(asked.candidates)
+        notes, pictures = notes_on_runs(asked, pipeline, found, reads), pictures_of(asked.candidates)
     with progress() as told, workers(n_workers, scheduler) as pool:
         times = StageTimes(told)
         if not is_published:
@@ -191,6 +194,7 @@ def _ablate(
     new_runs = find_any_runs(runs, inputs.subject, test or "Test").runs
     if shared := {run.bold for run in inputs.runs} & {run.bold for run in new_runs}:
         raise InputError(f"--training and --test share {len(shared)} runs; test on runs that nothing was trained on")
+    say_events([files.read(settings.events) for files in (*inputs.runs, *new_runs)])
     with progress() as told:
         steps = ablate_preprocessing(inputs, new_runs, settings, network, pool, told)
     write_ablation(steps, out, console)

@@ -24,9 +24,10 @@ from calibration.simulation.scan import Response, save_nifti, scan, sidecar, sig
 from calibration.simulation.schedule import TR_S
 from calibration.simulation.settings import SubjectSettings
 from rtgod.errors import InputError
-from rtgod.events import Trial, category_of, read_table, read_trials
+from rtgod.events import Trial, category_of, read_trials
 from rtgod.files import write_whole
 from rtgod.messages import Array, Float32Array, Float64Array
+from rtgod.tsv import read_tsv
 
 _ENDING = "_bold.nii.gz"
 #: The header of a NIfTI-1 file counts no further.
@@ -175,7 +176,7 @@ def _strengths(trials: Sequence[Trial], first: float, last: float) -> list[float
 
 def _n_volumes(events: Path, tr_s: float) -> int:
     """Volumes until the last row ends; a row without a duration is a moment."""
-    _, rows = read_table(events)
+    rows = [row for row in read_tsv(events, what="an events table").rows if row.has("onset")]
     end_s = max(row.seconds("onset") + (row.duration() if row.has("duration") else 0.0) for row in rows)
     return max(1, round(end_s / tr_s))
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeGuard
 
 from rtgod.errors import InputError
-from rtgod.events import blocks, read_trials
+from rtgod.events import beyond, blocks, read_events
 from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Float64Array, Run, Volume
-from rtgod.text import encodable
+from rtgod.settings import EventsSettings
+from rtgod.text import encodable, plain
+from rtgod.trials import TrialsRead
 
 #: Repetition times that differ by more than this share contradict each other; by less, but more than that, somebody
 #: should know.
@@ -44,6 +46,11 @@ class Source(Protocol):
         """Why the run should not be used as it is, though it can be read; empty without a reason."""
         ...
 
+    @property
+    def read(self) -> TrialsRead | None:
+        """The trials that the run's blocks are made of, and what else was in their table; None without one."""
+        ...
+
     def acquisition(self) -> str:
         """Tells this run from any other, of the same name, too; the same whenever it is opened."""
         ...
@@ -57,7 +64,8 @@ def open_source(
     path: Path,
     *,
     events: Path | None = None,
-    merge_gap_s: float = 0.0,
+    reading: EventsSettings | None = None,
+    merge_gap_s: float | None = None,
     run_id: str | None = None,
     subject: str | None = None,
     tr_s: float | None = None,
@@ -71,8 +79,10 @@ def open_source(
         A 4-D NIfTI file (.nii, .nii.gz) or a folder of Siemens mosaic DICOM files.
     events : Path, optional
         BIDS events table that gives the run its blocks; by default that of `rtgod.sources.beside.find_events`.
-    merge_gap_s : float
-        Rows of the events table that are one trial; see `rtgod.events.read_trials`.
+    reading : EventsSettings, optional
+        Which rows of the events table are trials, and which of them are one; see `rtgod.events.read_events`.
+    merge_gap_s : float, optional
+        Instead of that of `reading`.
     run_id, subject : str, optional
         Instead of what the source derives from its files.
     tr_s : float, optional
@@ -89,7 +99,10 @@ def open_source(
     InputError
         If `path` is neither, cannot be used as it is, or its repetition time is contradicted by more than 1 %.
     """
-    source = _open(path, events, merge_gap_s, run_id, subject, tr_s, series)
+    reading = reading or EventsSettings()
+    if merge_gap_s is not None:
+        reading = reading.model_copy(update={"merge_gap_s": merge_gap_s})
+    source = _open(path, events, reading, run_id, subject, tr_s, series)
     if source.contradiction:
         raise InputError(source.contradiction)
     return source
@@ -98,7 +111,7 @@ def open_source(
 def _open(
     path: Path,
     events: Path | None,
-    merge_gap_s: float,
+    reading: EventsSettings,
     run_id: str | None,
     subject: str | None,
     tr_s: float | None,
@@ -109,14 +122,14 @@ def _open(
         from rtgod.sources.mosaic import MosaicSeries
 
         return MosaicSeries(
-            path, events=events, merge_gap_s=merge_gap_s, run_id=run_id, subject=subject, tr_s=tr_s, series=series
+            path, events=events, reading=reading, run_id=run_id, subject=subject, tr_s=tr_s, series=series
         )
     if path.is_file() and path.name.lower().endswith((".nii", ".nii.gz")):
         from rtgod.sources.nifti import NiftiRun
 
         if series is not None:
             raise InputError(f"{path}: a NIfTI file has no DICOM series; leave out --series.")
-        return NiftiRun(path, events=events, merge_gap_s=merge_gap_s, run_id=run_id, subject=subject, tr_s=tr_s)
+        return NiftiRun(path, events=events, reading=reading, run_id=run_id, subject=subject, tr_s=tr_s)
     what = "is neither" if path.exists() else "does not exist"
     raise InputError(f"{path} {what}: give a 4-D NIfTI file (.nii, .nii.gz) or a folder of Siemens mosaic DICOM files.")
 
@@ -259,7 +272,7 @@ def _was_it(value: object) -> str:
 def run_of(
     origin: Path,
     events: Path | None,
-    merge_gap_s: float,
+    reading: EventsSettings | None,
     *,
     run_id: str,
     subject: str,
@@ -267,7 +280,7 @@ def run_of(
     shape: tuple[int, int, int],
     affine: Float64Array,
     n_volumes: int,
-) -> Run:
+) -> tuple[Run, TrialsRead | None]:
     """The run of a recording, with the trials of an events table as its blocks.
 
     Parameters
@@ -275,22 +288,35 @@ def run_of(
     origin : Path
         The recording, for messages.
     events : Path or None
-    merge_gap_s : float
-        Rows of the events table that are one trial; see `rtgod.events.read_trials`.
+    reading : EventsSettings or None
+        Which rows of the events table are trials; see `rtgod.events.read_events`.
     run_id, subject, tr_s, shape, affine, n_volumes
         As in `Run`; what UTF-8 cannot encode in the names, such as a file's of another encoding, is written as escapes.
+
+    Returns
+    -------
+    run : Run
+    read : TrialsRead or None
+        None without a table.
 
     Raises
     ------
     InputError
-        If the recording is none of a head, or its events cannot be used.
+        If the recording is none of a head, or its events cannot be used: all of them begin after the run's end, say.
     """
-    trials = read_trials(events, merge_gap_s) if events else ()
+    read = read_events(events, reading) if events else None
+    trials = read.trials if read else ()
+    if read:
+        try:
+            read = replace(read, n_beyond=beyond(trials, n_volumes, tr_s))
+        except InputError as error:
+            raise InputError(f"{events}: run {plain(run_id)}: {error}") from error
     try:
-        found = blocks(trials)
+        found = blocks(trials, tr_s)
     except ValueError as error:
         raise InputError(f"{events}: {error}; correct the row.") from error
     try:
-        return Run(encodable(run_id), encodable(subject), tr_s, shape, affine, n_volumes, found)
+        run = Run(encodable(run_id), encodable(subject), tr_s, shape, affine, n_volumes, found)
     except ValueError as error:
         raise InputError(f"{origin}: {error}.") from error
+    return run, read

@@ -26,6 +26,7 @@ from pydicom.uid import UID
 
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array, Volume
+from rtgod.settings import EventsSettings
 from rtgod.sources import TrClaim, acquisition_id, agreed_tr, run_of
 from rtgod.sources.beside import find_events
 
@@ -47,8 +48,8 @@ class MosaicSeries:
         Holds the DICOM files of one series, under any names; files that are not DICOM are passed over.
     events : Path, optional
         Events table that gives the run its blocks; by default the one in the folder or beside it, if there is one.
-    merge_gap_s : float
-        Rows of the events table that are one trial; see `rtgod.events.read_trials`.
+    reading : EventsSettings, optional
+        Which rows of the events table are trials; see `rtgod.events.read_events`.
     run_id : str, optional
         By default "series-<SeriesNumber>-<first 10 hexadecimal digits of the SHA-256 of SeriesInstanceUID>".
     subject : str, optional
@@ -67,6 +68,8 @@ class MosaicSeries:
         What was decided where the files and `tr_s` disagree.
     contradiction : str
         Why the run should not be used as it is; see `rtgod.sources.agreed_tr`.
+    read : TrialsRead or None
+        What was in the events table, if there is one.
 
     Raises
     ------
@@ -88,7 +91,7 @@ class MosaicSeries:
         folder: Path,
         *,
         events: Path | None = None,
-        merge_gap_s: float = 0.0,
+        reading: EventsSettings | None = None,
         run_id: str | None = None,
         subject: str | None = None,
         tr_s: float | None = None,
@@ -105,10 +108,10 @@ class MosaicSeries:
         self._acquired_s = _acquired_s(self._frames, tr_s)
         self._uid = entries[0].uid
         identity = hashlib.sha256(self._uid.encode()).hexdigest()[:10]
-        self.run = run_of(
+        self.run, self.read = run_of(
             folder,
             self.events,
-            merge_gap_s,
+            reading,
             run_id=run_id or f"series-{entries[0].number}-{identity}",
             subject=subject or "unknown",
             tr_s=tr_s,

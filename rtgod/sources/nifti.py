@@ -22,6 +22,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from rtgod.errors import InputError
 from rtgod.messages import LARGEST_MM, VOLUME_DTYPES, Array, Float64Array, Volume
+from rtgod.settings import EventsSettings
 from rtgod.sources import RepetitionTime, TrClaim, acquisition_id, agreed_tr, run_of
 from rtgod.sources.beside import files_beside, find_events, stem_of
 
@@ -43,8 +44,8 @@ class NiftiRun:
         A .nii or .nii.gz file of shape (x, y, z, n_volumes).
     events : Path, optional
         Events table; by default the one that BIDS places beside the file, if there is one.
-    merge_gap_s : float
-        Rows of the events table that are one trial; see `rtgod.events.read_trials`.
+    reading : EventsSettings, optional
+        Which rows of the events table are trials; see `rtgod.events.read_events`.
     run_id : str, optional
         By default the file name without `_bold` and extension.
     subject : str, optional
@@ -62,6 +63,8 @@ class NiftiRun:
         What was decided where the files disagree.
     contradiction : str
         Why the run should not be used as it is; see `rtgod.sources.agreed_tr`.
+    read : TrialsRead or None
+        What was in the events table, if there is one.
 
     Raises
     ------
@@ -79,7 +82,7 @@ class NiftiRun:
         path: Path,
         *,
         events: Path | None = None,
-        merge_gap_s: float = 0.0,
+        reading: EventsSettings | None = None,
         run_id: str | None = None,
         subject: str | None = None,
         tr_s: float | None = None,
@@ -92,10 +95,10 @@ class NiftiRun:
         self.events = events or find_events(path)
         tr = _find_tr(path, layout, tr_s)
         self.notes, self.contradiction = tr.notes, tr.contradiction
-        self.run = run_of(
+        self.run, self.read = run_of(
             path,
             self.events,
-            merge_gap_s,
+            reading,
             run_id=run_id or stem.removesuffix("_bold"),
             subject=subject or (label[1] if label else "unknown"),
             tr_s=tr.tr_s,

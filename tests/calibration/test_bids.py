@@ -129,7 +129,7 @@ def published(tmp_path_factory, shared_data):
     """The real tables of ds001246's first subject, and small images in place of those that were recorded."""
     root = tmp_path_factory.mktemp("published") / "ds001246"
     shutil.copytree(shared_data / "ds001246", root)
-    image = nib.Nifti1Image(np.zeros((4, 4, 4, 2), np.int16), np.diag([3.0, 3, 3, 1]))
+    image = nib.Nifti1Image(np.zeros((4, 4, 4, 213), np.int16), np.diag([3.0, 3, 3, 1]))
     image.to_filename(first := root / "bold.nii.gz")
     for table in root.rglob("*_events.tsv"):
         os.link(first, str(table).replace("_events.tsv", "_bold.nii.gz"))

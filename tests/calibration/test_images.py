@@ -99,12 +99,13 @@ def test_what_is_missing_or_doubtful_is_named_and_what_to_do(folder, find, what)
     assert str(folder.parent) in str(refused.value)
 
 
-def test_images_of_one_name_in_several_folders_are_named(folder):
+def test_images_of_one_name_in_several_folders_are_called_by_their_paths(folder):
     for name in ("b/a_2.jpg", "b/deep/a_1.png"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
-    with pytest.raises(InputError, match="names of several images: a_2, a_1; rename all but one of each, or give a"):
-        list_images(folder)
+    found = list_images(folder)
+    assert found.paths == ("a/a_2.png", "a/deep/a_1.tif", "b/a_2.jpg", "b/b_1.JPEG", "b/deep/a_1.png")
+    assert found.ids == ("a/a_2", "a/deep/a_1", "b/a_2", "b_1", "b/deep/a_1")
     assert len(list_categories(folder).ids) == 5
     assert find_images(folder)["a_2"] == [folder / "a/a_2.png", folder / "b/a_2.jpg"]
 

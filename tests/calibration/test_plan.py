@@ -19,6 +19,8 @@ from rtgod.text import plain
 
 AFFINE = np.diag([3.0, 3, 3, 1])
 SHAPE = (6, 6, 6)
+#: The longest of the runs' that the tables are of.
+N_VOLUMES = 213
 SETTINGS = PipelineSettings()
 
 
@@ -31,7 +33,7 @@ def published(tmp_path_factory, shared_data):
     """The real tables of ds001246's first subject, tiny images in place of what was recorded, empty ones as stimuli."""
     root = tmp_path_factory.mktemp("planned") / "ds001246"
     shutil.copytree(shared_data / "ds001246", root)
-    image(root / "bold.nii.gz", np.zeros((*SHAPE, 2), np.int16))
+    image(root / "bold.nii.gz", np.zeros((*SHAPE, N_VOLUMES), np.int16))
     for table in root.rglob("*_events.tsv"):
         os.link(root / "bold.nii.gz", str(table).replace("_events.tsv", "_bold.nii.gz"))
     masks = root / "sourcedata" / "sub-01" / "anat"
@@ -81,13 +83,14 @@ def test_a_plan_is_printed(planned, console):
     print_plan(plan_calibration(planned, SETTINGS), console)
     printed = " ".join(console.file.getvalue().split())
     for text in (
-        "ses-perceptionTraining03_task-perception_run-04 2 50 5",
+        "ses-perceptionTraining03_task-perception_run-04 213 50 5 2",
         "runs 24 6 × 6 × 6 voxels, TR 3 s",
         "trials 1200 of 150 categories",
         "images shown 1200 1200 with a file, 0 without",
         "voxels 108 V1 + FFA voxels of part 72 V1 voxels of part 36 FFA",
         "candidates 3 6 images",
         "(149 in all)",
+        "events rows between trials: 48 rest",
     ):
         assert text in printed
 
@@ -119,7 +122,7 @@ def with_run(planned, tmp_path, data, affine=AFFINE, tr_s=3.0):
 
 
 def test_every_problem_is_told_at_once(planned, tmp_path):
-    inputs = with_run(planned, tmp_path, np.zeros((*SHAPE, 2), np.int16), tr_s=2.0)
+    inputs = with_run(planned, tmp_path, np.zeros((*SHAPE, N_VOLUMES), np.int16), tr_s=2.0)
     (tmp_path / "broken_bold.nii.gz").write_bytes(b"no image")
     broken = replace(planned.runs[0], bold=tmp_path / "broken_bold.nii.gz")
     inputs = replace(inputs, runs=(*inputs.runs, broken), images=tmp_path, candidates=tmp_path)
@@ -135,7 +138,7 @@ def test_one_run_is_too_few(planned):
 
 
 def test_another_grid_is_noted_where_runs_are_aligned_and_refused_where_they_are_not(planned, tmp_path, console):
-    inputs = with_run(planned, tmp_path, np.zeros((6, 6, 8, 2), np.int16))
+    inputs = with_run(planned, tmp_path, np.zeros((6, 6, 8, N_VOLUMES), np.int16))
     plan = plan_calibration(inputs, SETTINGS)
     plan.check()
     print_plan(plan, console)
@@ -143,7 +146,7 @@ def test_another_grid_is_noted_where_runs_are_aligned_and_refused_where_they_are
     unmoved = PipelineSettings(motion=MotionSettings(estimate=False))
     with pytest.raises(InputError, match=r"other: its 6 × 6 × 8 voxels or its affine are not the template's"):
         plan_calibration(inputs, unmoved).check()
-    elsewhere = with_run(planned, tmp_path, np.zeros((*SHAPE, 2), np.int16), AFFINE + np.eye(4, k=3) * 900)
+    elsewhere = with_run(planned, tmp_path, np.zeros((*SHAPE, N_VOLUMES), np.int16), AFFINE + np.eye(4, k=3) * 900)
     with pytest.raises(InputError, match="run other: by its affine, the 6 × 6 × 6 voxels hold 0 %"):
         plan_calibration(elsewhere, SETTINGS).check()
 
@@ -194,7 +197,7 @@ def test_a_dry_run_of_runs_without_bids(shared_data, published, capsys):
     with pytest.raises(InputError, match=r"fewer than two runs.*; and .*no file of 141 of the 141 images"):
         dry_run(shared_data / "studyforrest-localizer", **stimuli)
     printed = " ".join(capsys.readouterr().out.split())
-    assert "task-oneback_run-1 156 192 0" in printed
+    assert "task-oneback_run-1 156 12 0 0" in printed
     assert "no mask so the voxels are the head's" in printed
 
 

@@ -1,5 +1,3 @@
-import csv
-import io
 import stat
 
 import numpy as np
@@ -9,6 +7,7 @@ from hypothesis import strategies as st
 
 from calibration.tables import write_tsv
 from rtgod.errors import InputError
+from rtgod.tsv import read_tsv
 
 cells = st.text(st.characters(exclude_categories=["C"], include_characters="\t\n\"'"), max_size=5)
 
@@ -24,8 +23,9 @@ def test_what_there_is_none_of_is_not_available(tmp_path):
 def test_text_comes_back_as_it_was(tmp_path_factory, rows):
     path = tmp_path_factory.getbasetemp() / "table.tsv"
     write_tsv(path, ["a", "ä"], rows)
-    found = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8"), newline=""), delimiter="\t"))
-    assert [tuple(row) for row in found] == [("a", "ä"), *rows]
+    found = read_tsv(path, escaped=True)
+    assert found.columns == ("a", "ä")
+    assert [tuple(row.cells.values()) for row in found.rows] == [(a or "n/a", b or "n/a") for a, b in rows]
 
 
 def test_others_may_read_it(tmp_path):

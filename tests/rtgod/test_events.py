@@ -14,6 +14,7 @@ from rtgod.errors import InputError, RefusedError
 from rtgod.events import Trial, blocks, check_within, cue_lead_s, cut_to_length, read_trials
 from rtgod.messages import Block, Ranking
 from rtgod.session import Session
+from rtgod.trial_types import is_no_stimulus
 from tests import small
 from tests.strategies import equal
 
@@ -89,8 +90,10 @@ def test_a_stimulus_without_a_name_is_known_by_its_category(write):
 
 def test_a_plain_table_may_name_the_image_files(write):
     header = "onset\tduration\ttrial_type\tstim_file\n"
-    trials = read_trials(write(header + "0\t1\tface\timages/f_1.png\n1\t1\tface\timages/f_1.png\n2\t1\tcat\tn/a\n"))
-    assert [(trial.stimulus, trial.repeat) for trial in trials] == [("f_1", False), ("f_1", True), (None, False)]
+    path = write(header + "0\t1\tface\timages/f_1.png\n1\t1\tface\tstimuli/images/f_1.png\n2\t1\tcat\tcat\\f_1.png\n")
+    assert [(trial.stimulus, trial.repeat) for trial in read_trials(path)] == [
+        ("images/f_1.png", False), ("images/f_1.png", False), ("cat/f_1.png", False),
+    ]  # fmt: skip
 
 
 def rows_of(*rows):
@@ -102,9 +105,9 @@ def test_rows_of_one_category_are_merged_over_small_gaps_only(write):
                          (20, 1, "b", "z.png")))  # fmt: skip
     merged = read_trials(path, merge_gap_s=0.5)
     assert merged == (
-        Trial(0.0, 2.5, "stimulus", "a", "x"),
+        Trial(0.0, 2.5, "stimulus", "a", "x.png"),
         Trial(3.0, 2.5, "stimulus", "b", None),  # two images
-        Trial(20.0, 1.0, "stimulus", "b", "z"),
+        Trial(20.0, 1.0, "stimulus", "b", "z.png"),
     )
     assert len(read_trials(path, merge_gap_s=0.4)) == len(read_trials(path)) == 5
 
@@ -153,9 +156,9 @@ def test_a_missing_file_is_an_input_error(tmp_path):
 
 
 words = st.text(st.characters(categories=["L", "Nd"]), min_size=1, max_size=8).filter(
-    lambda word: word.casefold() not in {"rest", "fixation"}
+    lambda word: not is_no_stimulus(word)
 )
-rows = st.lists(st.tuples(st.floats(-10, 1e5), st.floats(0, 100), words), min_size=1, max_size=20)
+rows = st.lists(st.tuples(st.floats(0, 1e5), st.floats(0, 100), words), min_size=1, max_size=20)
 
 
 @given(rows=rows)

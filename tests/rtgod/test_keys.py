@@ -180,3 +180,10 @@ def test_whatever_is_in_a_file_it_is_a_key_or_refused(a_key, where, n_cut, put):
         key = read_client_key(path)
         assert all(isinstance(value, str) for value in dataclasses.astuple(key))
         assert zmq.curve_public(key.secret.encode()).decode() == key.public
+
+
+def test_a_byte_order_mark_changes_no_key(folder):
+    before = read_server_keys(folder), read_client_key(folder / "wall.key")
+    for path in folder.iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert (read_server_keys(folder), read_client_key(folder / "wall.key")) == before

@@ -140,13 +140,16 @@ class TestTables:
     def test_plain_bids(self, write):
         table = (
             "onset\tduration\ttrial_type\tstim_file\n"
-            "6\t3\tface\timages/face_1.png\n3\t3\tRest\tn/a\n9\t3\tn/a\tn/a\n12\t3\thouse\tn/a\n18\t3\tFixation\tn/a\n"
+            "6\t3\tface\timages/face_1.png\n3\t3\tRest\tn/a\n9\t3\tn/a\tn/a\n12\t3\thouse\thouse/1.png\n15\t1\ttone\tn/a\n18\t3\tFixation\tn/a\n"
         )
         path = write(table)
         schedule = read_schedule(path, 2.0)
         assert (schedule.name, schedule.tr_s, schedule.duration_s) == ("run-1", 2.0, 21)
-        assert " ".join(step.kind for step in schedule.steps) == "rest rest stimulus rest stimulus rest rest"
-        assert [(t.category, t.stimulus) for t in schedule.trials] == [("face", "face_1"), ("house", "")]
+        assert " ".join(step.kind for step in schedule.steps) == "rest rest stimulus rest stimulus rest rest rest"
+        assert [(t.category, t.stimulus) for t in schedule.trials] == [
+            ("face", "images/face_1.png"),
+            ("house", "house/1.png"),
+        ]
         assert [t.onset_s for t in read_trials(path)] == [6, 12]
 
     def test_an_images_category_is_in_its_name(self, write):
@@ -267,3 +270,9 @@ class TestToml:
     def test_what_is_wrong_is_named(self, write, text, complaint):
         with pytest.raises(InputError, match=f"(?s)mine.toml.*{complaint}"):
             read_schedule(write(text, "mine.toml"), 3.0)
+
+
+def test_a_schedule_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "run-1.toml"
+    path.write_bytes(b'\xef\xbb\xbf[[step]]\r\nkind = "rest"\r\nduration_s = 6\r\n')
+    assert read_schedule(path, 3.0).duration_s == 6

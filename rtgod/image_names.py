@@ -1,0 +1,70 @@
+"""Images by the names that tables call them: `n01_2`, `house/01.png`, `stimuli/house/01.png`.
+
+BIDS's `stim_file` is a path below `stimuli`, other tables name a file without its ending, and the images lie in a
+folder of the person's choice. A name and a file are of one image if the shorter of their paths is the end of the
+longer: `house/01.png` and `tool/01.png` are two images, and `01.png` without a folder may be either.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+
+
+class ImageIndex:
+    """Finds images by name.
+
+    Parameters
+    ----------
+    images : iterable of tuple of str and str
+        Each image's key, and its path or name.
+    """
+
+    def __init__(self, images: Iterable[tuple[str, str]]) -> None:
+        self._by_stem: dict[str, list[tuple[str, tuple[str, ...], str]]] = {}
+        for key, path in images:
+            parts, suffix = _parts_of(path)
+            self._by_stem.setdefault(parts[-1], []).append((key, parts, suffix))
+
+    def find(self, name: str) -> list[str]:
+        """Keys of the images that a name may mean: those whose paths agree with it furthest; none without any."""
+        parts, suffix = _parts_of(name)
+        agreeing = []
+        for key, own, own_suffix in self._by_stem.get(parts[-1], ()):
+            n = min(len(parts), len(own))
+            if parts[-n:] == own[-n:]:
+                agreeing.append(((n, bool(suffix) and suffix == own_suffix), key))
+        best = max((rank for rank, _ in agreeing), default=None)
+        return list(dict.fromkeys(key for rank, key in agreeing if rank == best))
+
+
+def is_same_image(name: str, other: str) -> bool:
+    """Whether two names may mean one image."""
+    return bool(ImageIndex([("", name)]).find(other))
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """Call each image as its file without ending; where several are called so, as their paths without; then with it."""
+    stems = [PurePosixPath(path).stem for path in paths]
+    n_stems = Counter(stems)
+    names = [
+        stem if n_stems[stem] == 1 else path.removesuffix(PurePosixPath(path).suffix)
+        for stem, path in zip(stems, paths, strict=True)
+    ]
+    n_names = Counter(names)
+    return [name if n_names[name] == 1 else path for name, path in zip(names, paths, strict=True)]
+
+
+def _parts_of(name: str) -> tuple[tuple[str, ...], str]:
+    """Folders and name of an image's file, and the ending if it is one of an image."""
+    parts = [part for part in unicodedata.normalize("NFC", name).replace("\\", "/").split("/") if part not in ("", ".")]
+    if not parts:
+        return ("",), ""
+    suffix = next((one for one in IMAGE_SUFFIXES if parts[-1].lower().endswith(one)), "")
+    if suffix and len(parts[-1]) > len(suffix):
+        parts[-1] = parts[-1][: -len(suffix)]
+    return tuple(parts), suffix

@@ -1,0 +1,119 @@
+"""Rows of an events table as blocks: the usual localizer has a row for each picture, and is decoded by the block.
+
+`choose_gap` looks at the table. A response lasts for many seconds, so pictures of one category that follow each other
+every second or two are one block to the scanner. What tells such a table from an event-related one is that *every*
+category comes in rows of several: by chance two of a kind follow each other now and then, never everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from statistics import median
+
+from rtgod.trials import Merging, Trial
+
+#: Pictures of a block begin so soon one after the other, at most; and a block is no longer than this, or it is a stream
+#: of pictures that nobody meant as one.
+_MOST_APART_S, _LONGEST_BLOCK_S = 3.0, 60.0
+#: A gap within a block: at most this, and no more than the pictures' own duration or a few times the usual gap.
+_LONGEST_GAP_S, _USUAL_GAPS = 2.0, 4.0
+#: What makes a table one of blocks: at least so many of them, half of them with so many rows or more, and hardly any
+#: row by itself.
+_FEWEST_BLOCKS, _USUAL_ROWS, _MOST_SINGLE = 2, 3, 0.1
+
+
+def choose_gap(trials: Sequence[Trial]) -> float:
+    """Choose which gaps between rows of one category are closed, by looking at all of them.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        Each row's, in order of onset.
+
+    Returns
+    -------
+    float
+        The longest gap to close, seconds, more than 0; 0 where each row is a trial of its own: as in event-related
+        designs, and where rows are blocks already.
+    """
+    gaps_s = [_gap_s(a, b) for a, b in pairwise(trials) if _is_same(a, b) and b.onset_s - a.onset_s <= _MOST_APART_S]
+    if not gaps_s:
+        return 0.0
+    usual_s = max(_USUAL_GAPS * median(gaps_s), median(trial.duration_s for trial in trials))
+    longest_s = min(_LONGEST_GAP_S, usual_s)
+    blocks = _in_blocks(trials, longest_s)
+    n_rows = [len(block) for block in blocks]
+    lasts_s = [block[-1].onset_s + block[-1].duration_s - block[0].onset_s for block in blocks]
+    if (
+        len(blocks) < _FEWEST_BLOCKS
+        or median(n_rows) < _USUAL_ROWS
+        or n_rows.count(1) > _MOST_SINGLE * len(blocks)
+        or max(lasts_s) > _LONGEST_BLOCK_S
+    ):
+        return 0.0
+    return max(longest_s, 1e-6)
+
+
+def merge(trials: Sequence[Trial], gap_s: float, *, is_chosen: bool) -> tuple[list[Trial], Merging | None]:
+    """Make one trial of rows of one category that follow each other; one that showed several images names none.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        In order of onset.
+    gap_s : float
+        The longest gap to close, seconds.
+    is_chosen : bool
+        Whether `choose_gap` chose it.
+
+    Returns
+    -------
+    trials : list of Trial
+    merging : Merging or None
+        None if nothing was merged.
+    """
+    merged: list[Trial] = []
+    gaps_s: list[float] = []
+    rows_s: list[float] = []
+    blocks_s: list[float] = []
+    for block in _in_blocks(trials, gap_s):
+        if len(block) == 1:
+            merged.append(block[0])
+            continue
+        duration_s = block[0].duration_s
+        for trial in block[1:]:
+            gaps_s.append(trial.onset_s - (block[0].onset_s + duration_s))
+            duration_s = max(duration_s, trial.onset_s + trial.duration_s - block[0].onset_s)
+        stimulus = block[0].stimulus if len({trial.stimulus for trial in block}) == 1 else None
+        named = [trial.stimulus for trial in block if trial.stimulus is not None]
+        stimuli = tuple(named) if stimulus is None and len(named) == len(block) else ()
+        merged.append(replace(block[0], duration_s=duration_s, stimulus=stimulus, stimuli=stimuli))
+        rows_s += [trial.duration_s for trial in block]
+        blocks_s.append(merged[-1].duration_s)
+    if not blocks_s:
+        return merged, None
+    return merged, Merging(len(rows_s), len(blocks_s), median(rows_s), median(blocks_s), max(gaps_s), is_chosen)
+
+
+def _in_blocks(trials: Sequence[Trial], gap_s: float) -> list[list[Trial]]:
+    """Rows by the block that they are merged into."""
+    blocks: list[list[Trial]] = []
+    end_s = 0.0
+    for trial in trials:
+        if blocks and _is_same(blocks[-1][0], trial) and trial.onset_s - end_s <= gap_s:
+            blocks[-1].append(trial)
+            end_s = max(end_s, trial.onset_s + trial.duration_s)
+        else:
+            blocks.append([trial])
+            end_s = trial.onset_s + trial.duration_s
+    return blocks
+
+
+def _is_same(a: Trial, b: Trial) -> bool:
+    return (a.kind, a.category) == (b.kind, b.category)
+
+
+def _gap_s(before: Trial, after: Trial) -> float:
+    return after.onset_s - (before.onset_s + before.duration_s)

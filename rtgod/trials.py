@@ -1,0 +1,258 @@
+"""The trials of a run, and what became of an events table's other rows: nouns, and the words for them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["stimulus", "imagery"]
+
+#: Names that a line lists before it only counts.
+_MOST_NAMES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One stimulus or imagery period.
+
+    Attributes
+    ----------
+    onset_s, duration_s : float
+        Seconds; the onset counts from the start of volume 0. A duration of 0 is an impulse.
+    kind : {"stimulus", "imagery"}
+    category : str
+        WordNet id such as "n03626115", or whatever the file's `trial_type` says; empty for imagery that the
+        participant chose and nobody named.
+    stimulus : str or None
+        Name of the image, or its path as the file has it (BIDS: below `stimuli`); None where none is named.
+    repeat : bool
+        True when the trial directly before showed the same image (the one-back task's target).
+    stimuli : tuple of str
+        Names of the images of a block that showed several, one after the other.
+    """
+
+    onset_s: float
+    duration_s: float
+    kind: Kind
+    category: str
+    stimulus: str | None = None
+    repeat: bool = False
+    stimuli: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The images that were shown, as far as they are named."""
+        return self.stimuli if self.stimulus is None else (self.stimulus,)
+
+
+class Why(StrEnum):
+    """Why a row of an events table is no trial."""
+
+    REST = "rest and the like"
+    RECOGNISED = "recognised by name"
+    UNKNOWN_EVENT = "unknown event_type"
+    IGNORED = "ignored by the settings"
+    NO_IMAGE = "names no image"
+    NO_ONSET = "no onset"
+    NO_DURATION = "no duration"
+    BEFORE_RUN = "ends before volume 0"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Rows of one name that are no trials for one reason.
+
+    Attributes
+    ----------
+    why : Why
+    name : str
+        What the rows say they are.
+    n_rows : int
+    line : int
+        The first of them.
+    """
+
+    why: Why
+    name: str
+    n_rows: int
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Merging:
+    """Rows that were taken as fewer, longer trials.
+
+    Attributes
+    ----------
+    n_rows, n_trials : int
+        Rows that became part of a trial of several, and such trials.
+    row_s, trial_s : float
+        Median durations.
+    gap_s : float
+        The longest gap that was closed.
+    is_chosen : bool
+        Whether the table decided, and not the settings.
+    """
+
+    n_rows: int
+    n_trials: int
+    row_s: float
+    trial_s: float
+    gap_s: float
+    is_chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrialsRead:
+    """The trials of an events table, and what else was in it.
+
+    Attributes
+    ----------
+    path : Path
+    trials : tuple of Trial
+        In order of onset.
+    n_rows : int
+    left_out : tuple of LeftOut
+        Rows that are no trials.
+    merging : Merging or None
+        None where each row is a trial.
+    n_impulses : int
+        Trials that last 0 s.
+    n_begun : int
+        Trials that began before volume 0, and were cut there.
+    n_same : int
+        Trials that show the image of the one before and are no one-back repeats.
+    n_beyond : int
+        Trials that begin after the end of their run, where its length is known.
+    doubtful : mapping of str to int
+        Trial types that may be no stimuli, and the trials that they have.
+    odd : tuple of str
+        What is odd about the table itself.
+    """
+
+    path: Path
+    trials: tuple[Trial, ...]
+    n_rows: int
+    left_out: tuple[LeftOut, ...] = ()
+    merging: Merging | None = None
+    n_impulses: int = 0
+    n_begun: int = 0
+    n_same: int = 0
+    n_beyond: int = 0
+    doubtful: Mapping[str, int] = field(default_factory=dict)
+    odd: tuple[str, ...] = ()
+
+    @property
+    def n_repeats(self) -> int:
+        """One-back repeats among the trials."""
+        return sum(trial.repeat for trial in self.trials)
+
+    @property
+    def n_left_out(self) -> int:
+        """Rows that are no trials."""
+        return sum(one.n_rows for one in self.left_out)
+
+    @property
+    def types(self) -> dict[str, int]:
+        """Trials of each category, in order of appearance."""
+        return dict(Counter(trial.category for trial in self.trials))
+
+
+def remarks_on(reads: Sequence[TrialsRead], *, beyond: bool = True) -> list[str]:
+    """Say what became of the rows of one or several events tables that are no ordinary trials, a line each.
+
+    Parameters
+    ----------
+    reads : sequence of TrialsRead
+    beyond : bool
+        Whether trials after the end of their run are told of.
+    """
+    told = _on_left_out([one for read in reads for one in read.left_out], reads)
+    told += _on_merging([read.merging for read in reads if read.merging])
+    if n := sum(read.n_impulses for read in reads):
+        told.append(f"{_n(n, 'trial')} of 0 s: impulses, each taken as one volume long")
+    if n := sum(read.n_begun for read in reads):
+        told.append(f"{_n(n, 'trial')} began before volume 0: cut to begin there")
+    if n := sum(read.n_same for read in reads):
+        told.append(
+            f"{_n(n, 'trial')} with the image of the trial before: ordinary trials; in a one-back task write "
+            "events.one_back = true, and they are not trained on"
+        )
+    if beyond and (behind := [read for read in reads if read.n_beyond]):
+        listed = ", ".join(f"{read.n_beyond} of {len(read.trials)} in {read.path.name}" for read in behind[:3])
+        more = f", … ({len(behind)} runs in all)" if len(behind) > 3 else ""
+        told.append(f"trials that begin after the end of their run: {listed}{more}; left out")
+    doubtful: Counter[str] = Counter()
+    for read in reads:
+        doubtful.update(read.doubtful)
+    if doubtful:
+        told.append(
+            f"perhaps no stimuli, but taken as trials: {_listed(doubtful)}; if so, write events.ignore = "
+            f"{_toml_list(doubtful)}"
+        )
+    odd = [f"{read.path.name}: {line}" for read in reads for line in read.odd]
+    return [*told, *odd[:3], *([f"… ({len(odd)} such remarks in all)"] if len(odd) > 3 else [])]
+
+
+def _on_left_out(left_out: Sequence[LeftOut], reads: Sequence[TrialsRead]) -> list[str]:
+    counts: dict[Why, Counter[str]] = {}
+    for one in left_out:
+        counts.setdefault(one.why, Counter())[one.name] += one.n_rows
+    told = []
+    if found := counts.get(Why.REST):
+        told.append(f"rows between trials: {_listed(found)}")
+    if found := counts.get(Why.RECOGNISED):
+        told.append(
+            f"rows taken for no stimuli, by their names: {_listed(found)}; if they are categories, write events.keep = "
+            f"{_toml_list(found)}"
+        )
+    if found := counts.get(Why.UNKNOWN_EVENT):
+        told.append(f"rows whose event_type is neither stimulus nor imagery: {_listed(found)}")
+    if found := counts.get(Why.IGNORED):
+        told.append(f"rows that events.ignore leaves out: {_listed(found)}")
+    if found := counts.get(Why.NO_IMAGE):
+        told.append(
+            f"rows without a stim_file, which others have, taken for no stimuli: {_listed(found)}; if they are "
+            f"categories, write events.keep = {_toml_list(found)}"
+        )
+    places = {one.why: (read.path.name, one.line) for read in reversed(reads) for one in reversed(read.left_out)}
+    for why, words in (
+        (Why.NO_ONSET, "rows without an onset"),
+        (Why.NO_DURATION, "rows without a duration"),
+        (Why.BEFORE_RUN, "rows that end before volume 0"),
+    ):
+        if found := counts.get(why):
+            name, line = places[why]
+            told.append(f"{words}, left out: {_listed(found)} (the first: {name}, line {line})")
+    return told
+
+
+def _on_merging(merged: Sequence[Merging]) -> list[str]:
+    if not merged:
+        return []
+    n_rows, n_trials = sum(one.n_rows for one in merged), sum(one.n_trials for one in merged)
+    row_s, trial_s = sorted((one.row_s, one.trial_s) for one in merged)[len(merged) // 2]
+    gap_s = max(one.gap_s for one in merged)
+    keep = "; events.merge_gap_s = 0 keeps each row a trial" if any(one.is_chosen for one in merged) else ""
+    return [
+        f"{_n(n_rows, 'row')} of {row_s:.3g} s were taken as {_n(n_trials, 'block')} of {trial_s:.3g} s: rows of one "
+        f"category that follow each other within {max(gap_s, 0):.2g} s{keep}"
+    ]
+
+
+def _n(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    named = [f"{n} {name or 'n/a'}" for name, n in counts.items()]
+    return ", ".join(named[:_MOST_NAMES]) + (f", … ({len(named)} names in all)" if len(named) > _MOST_NAMES else "")
+
+
+def _toml_list(names: Iterable[str]) -> str:
+    quoted = [f"'{name}'" if '"' in name or "\\" in name else f'"{name}"' for name in names]
+    return f"[{', '.join(quoted[:_MOST_NAMES])}{', …' if len(quoted) > _MOST_NAMES else ''}]"
