@@ -93,7 +93,7 @@ def drawing(stage: PsychopyStage) -> dict[str, float]:
     stage.draw(easing.target)
     for number in range(N_RANKINGS):
         ranking = made_up_ranking(N_CANDIDATES, number, None, number, sure=True)
-        easing.aim(feedback_scene(View.LIST, ranking, None, NAMES, ENGLISH, {}), number)
+        easing.aim(feedback_scene(FeedbackSettings(view=View.LIST), ranking, None, NAMES, ENGLISH, {}), number)
         for frame in range(N_FRAMES):
             screen = easing.at(number + frame * FRAME_S)
             stage.draw(screen)

@@ -198,12 +198,6 @@ class Canvas:
         return Texture(number.value, width, height, drawing.left, drawing.bottom, is_mask)
 
 
-def mixed(below: str, above: str, opacity: float) -> str:
-    """The colour of one that lies on another; opaque rectangles are drawn faster."""
-    pairs = zip(bytes.fromhex(below[1:]), bytes.fromhex(above[1:]), strict=True)
-    return "#" + bytes(round(a + opacity * (b - a)) for a, b in pairs).hex()
-
-
 @lru_cache
 def _rgb(colour: str) -> tuple[float, float, float]:
     red, green, blue = bytes.fromhex(colour[1:])

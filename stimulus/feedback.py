@@ -7,19 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
 
 from rtgod.messages import Ranking
 from rtgod.settings import Settings
+from stimulus.certainty import certainty
 from stimulus.scene import Picture, Scene, Thermometer
 from stimulus.texts import Texts
-from stimulus.view import N_ROWS, Row, bar_fractions, readable
+from stimulus.view import N_ROWS, readable, rows_of
 
-#: A ranking whose first ten hold the true category with at least this chance is drawn so clearly.
-_STRENGTHS = ((0.5, 1.0), (0.2, 0.7), (0.0, 0.45))
-_NOT_SURE = _STRENGTHS[-1][1]
-#: Where pictures are: x, y and the size, in degrees. All fit a screen of 17 by 14.
-_PICTURES = ((0.0, 2.6, 6.4), (-6.6, -4.6, 3.4), (-2.2, -4.6, 3.4), (2.2, -4.6, 3.4), (6.6, -4.6, 3.4))
-_PITCH_DEG, _TILE_DEG = 4.5, 3.4
+#: How clearly a ranking is drawn that is as sure as `FeedbackSettings.clear_from`, one that is less, and one that is
+#: less than `FeedbackSettings.pale_below`.
+_CLEAR, _FAIR, _NOT_SURE = 1.0, 0.7, 0.45
+#: Where pictures are: x, y and the size, in degrees; the best in the middle. All fit a screen of 17 by 14.
+_PICTURES = ((0.0, 0.0, 6.4), (-6.0, 3.0, 3.4), (6.0, 3.0, 3.4), (-6.0, -3.0, 3.4), (6.0, -3.0, 3.4))
+_PITCH_DEG, _TILE_DEG = (5.2, 4.5), 3.0
 #: The best in the middle, the next beside it, then the corners.
 _GRID = ((0, 0), (-1, 0), (1, 0), (0, 1), (0, -1), (-1, 1), (1, 1), (-1, -1), (1, -1))
 
@@ -41,10 +45,26 @@ class When(StrEnum):
 
 
 class FeedbackSettings(Settings):
-    """How and when feedback is shown: with each volume and after the block, or only after the block."""
+    """How and when feedback is shown: with each volume and after the block, or only after the block.
+
+    How sure the decoder is counts from 0, where the true category is among the first by luck, to 1, certainty (see
+    `stimulus.certainty.certainty`).
+    """
 
     view: View = View.THERMOMETER
     when: When = When.CONTINUOUS
+    #: Less sure than this is drawn pale, and "not sure yet" stands beneath.
+    pale_below: Annotated[float, Field(ge=0, le=1)] = 0.2
+    #: As sure as this is drawn in full colour.
+    clear_from: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+    @model_validator(mode="after")
+    def _pale_is_less_than_clear(self) -> Self:
+        if self.pale_below > self.clear_from:
+            raise ValueError(
+                f"pale_below is {self.pale_below:g} and clear_from {self.clear_from:g}; it cannot be the larger one"
+            )
+        return self
 
 
 def percentile(ranking: Ranking, target: int) -> float:
@@ -65,15 +85,16 @@ def percentile(ranking: Ranking, target: int) -> float:
     return float(((scores < own).sum() + 0.5 * ((scores == own).sum() - 1)) / n_others)
 
 
-def strength(ranking: Ranking) -> float:
-    """How clearly a ranking is drawn; fully where nobody learned how sure it is."""
-    if ranking.probability is None:
-        return 1.0
-    return next(drawn for chance, drawn in _STRENGTHS if ranking.probability[2] >= chance)
+def strength(ranking: Ranking, settings: FeedbackSettings) -> float:
+    """How clearly a ranking is drawn; fully where nobody knows how sure it is."""
+    sure = certainty(ranking)
+    if sure is None or sure >= settings.clear_from:
+        return _CLEAR
+    return _FAIR if sure >= settings.pale_below else _NOT_SURE
 
 
 def feedback_scene(
-    view: View,
+    settings: FeedbackSettings,
     ranking: Ranking,
     target: int | None,
     names: Sequence[str],
@@ -84,7 +105,7 @@ def feedback_scene(
 
     Parameters
     ----------
-    view : View
+    settings : FeedbackSettings
     ranking : Ranking
     target : int or None
         Position of what is imagined; without one a thermometer has nothing to say, and the list is shown.
@@ -94,24 +115,24 @@ def feedback_scene(
     pictures : mapping of int to str
         Files with a picture of a candidate, where there is one.
     """
-    sure = strength(ranking)
+    sure = strength(ranking, settings)
     caption = texts.not_sure if sure == _NOT_SURE else ""
-    match view:
+    match settings.view:
         case View.THERMOMETER if target is not None:
             label = texts.target.format(readable(names[target]))
-            thermometer = Thermometer(percentile(ranking, target), label)
-            return Scene(thermometer=thermometer, caption=caption, strength=sure)
+            # What is not sure stays nearer to chance: full and "not sure yet" would contradict each other.
+            level = 0.5 + sure * (percentile(ranking, target) - 0.5)
+            return Scene(thermometer=Thermometer(level, label, texts.marks), caption=caption, strength=sure)
         case View.PICTURES:
             placed = list(_PICTURES)
         case View.GRID:
-            placed = [(x * _PITCH_DEG, y * _PITCH_DEG, _TILE_DEG) for x, y in _GRID]
+            placed = [(x * _PITCH_DEG[0], y * _PITCH_DEG[1], _TILE_DEG) for x, y in _GRID]
         case _:
-            best = ranking.order[:N_ROWS].tolist()
-            fractions = bar_fractions(ranking.scores[: len(best)].tolist())
-            rows = tuple(Row(readable(names[i]), length) for i, length in zip(best, fractions, strict=True))
-            return Scene(rows=rows, caption=caption, strength=sure)
+            rows = rows_of(ranking, [names[i] for i in ranking.order[:N_ROWS].tolist()])
+            known = ranking.probability is not None
+            return Scene(rows=rows, caption=caption, strength=sure, bars_are_chances=known)
     shown = tuple(
         Picture(pictures.get(i, ""), size_deg, x_deg, y_deg, readable(names[i]), sure)
         for i, (x_deg, y_deg, size_deg) in zip(ranking.order.tolist(), placed, strict=False)
     )
-    return Scene(pictures=shown, caption=caption, show_fixation=False, strength=sure)
+    return Scene(pictures=shown, caption=caption, strength=sure)

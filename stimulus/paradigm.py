@@ -87,6 +87,8 @@ class Script:
         Size of images, degrees of visual angle.
     flash_hz : float
         So often do images appear in a second; half of the time they are on.
+    button_names : tuple of 2 str
+        What the participant calls the buttons that move to the left and to the right.
 
     Raises
     ------
@@ -106,6 +108,7 @@ class Script:
     feedback: FeedbackSettings = field(default_factory=FeedbackSettings)
     image_deg: float = 12.0
     flash_hz: float = 2.0
+    button_names: tuple[str, str] = ("1", "2")
 
     def __post_init__(self) -> None:
         missing = sorted({s.stimulus for s in self.schedule.steps if s.stimulus} - set(self.images))
@@ -205,13 +208,14 @@ class Script:
         return None
 
     def _question(self, question: str, labels: tuple[str, ...], situation: Situation) -> Scene:
-        return Scene(title=question, choice=Choice(labels, situation.choice), show_fixation=False)
+        choice = Choice(labels, situation.choice, self.texts.buttons.format(*self.button_names))
+        return Scene(title=question, choice=choice, show_fixation=False)
 
     def _feedback(self, step: Step, situation: Situation) -> Scene:
         match situation.answer:
             case Ranking() as ranking if ranking.block in (None, self.schedule.block_of(step)):
                 return feedback_scene(
-                    self.feedback.view, ranking, situation.target, self.candidates, self.texts, self.pictures
+                    self.feedback, ranking, situation.target, self.candidates, self.texts, self.pictures
                 )
             case NotReady(reason=reason) if reason not in (Reason.BETWEEN_TRIALS, Reason.WARMING_UP):
                 return Scene(message=self.texts.one_moment)

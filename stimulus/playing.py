@@ -100,7 +100,7 @@ class Inputs:
         return Script(
             self.paradigm, schedule, LANGUAGES[settings.language],
             {name: str(path) for name, path in images.items()}, names, words, pictures,
-            choices, settings.feedback, settings.image_deg, settings.flash_hz,
+            choices, settings.feedback, settings.image_deg, settings.flash_hz, settings.buttons.names,
         )  # fmt: skip
 
     def _read_pictures(self, view: View, ids: Sequence[str]) -> dict[int, str]:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from rtgod.confidence import FIRST
 from rtgod.messages import Motion, NotReady, Ranking, Reason
 from rtgod.text import figure_text
 from stimulus.feedback import View
@@ -145,7 +146,8 @@ def made_up_ranking(n_candidates: int, target: int, block: int | None, seed: int
     at = int(np.flatnonzero(order == target)[0])
     order[[place, at]] = order[[at, place]]
     scores = np.sort(rng.normal(0.1, 0.05, n_candidates))[::-1].astype(np.float32)
-    chances = (0.2, 0.5, 0.7) if sure else (0.01, 0.05, 0.1)
+    luck = [min(k / n_candidates, 1.0) for k in FIRST]
+    chances = (0.8, 0.9, 0.95) if sure else (luck[0], luck[1], luck[2])
     return Ranking("preview", 0, 3, block, False, (), order, scores, _STILL, probability=chances)
 
 

@@ -42,12 +42,15 @@ class Thermometer:
     Attributes
     ----------
     level : float
-        Share of the other candidates that are further away, from 0 to 1; chance is a half.
+        From 0 to 1; chance is a half.
     label : str
+    marks : tuple of 3 str
+        Words beside its lower end, its middle and its upper end.
     """
 
     level: float
     label: str = ""
+    marks: tuple[str, str, str] = ("", "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +62,13 @@ class Choice:
     labels : tuple of str
     chosen : int or None
         None while nothing was pressed.
+    help : str
+        Which button does what.
     """
 
     labels: tuple[str, ...]
     chosen: int | None = None
+    help: str = ""
 
 
 @dataclass(frozen=True, slots=True)

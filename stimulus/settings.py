@@ -62,8 +62,16 @@ class ButtonSettings(Settings):
     response: tuple[str, ...] = ("1", "2", "3", "4")
     left: str = "1"
     right: str = "2"
+    #: What the participant calls those two, where it is not what the keys are called.
+    left_name: str = ""
+    right_name: str = ""
     #: The operator's: ends the run, with everything saved.
     stop: str = "escape"
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the participant calls the buttons for left and right."""
+        return self.left_name or self.left, self.right_name or self.right
 
 
 class DisplaySettings(Settings):

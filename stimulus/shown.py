@@ -90,7 +90,7 @@ class ShownAnswer:
         if target is not None:
             named = names[target], f"{percentile(answer, target):.6f}"
         first = ", ".join(readable(names[place]) for place in answer.order[:_N_FIRST])
-        return index, self._script.feedback.view, *named, f"{strength(answer):.2f}", first
+        return index, self._script.feedback.view, *named, f"{strength(answer, self._script.feedback):.2f}", first
 
     @property
     def _key(self) -> tuple[str, int, int | None] | None:

@@ -16,23 +16,21 @@ import numpy as np
 from rtgod.errors import InputError
 from rtgod.messages import Array
 from rtgod.pictures import Change, read_picture, told
-from stimulus.canvas import Texture, mixed
+from stimulus.canvas import Texture
 from stimulus.lettering import Drawing
+from stimulus.painting import ScenePainting
 from stimulus.paradigm import Tone
 from stimulus.scene import Choice, Picture, Scene, Thermometer
 from stimulus.settings import MonitorSettings
 from stimulus.triggers import KeyPress
 from stimulus.view import N_ROWS, Row, Screen, readable
-from stimulus.window import BEST_BAR, BRIGHT, DEFAULT_SIZE_PX, PLAIN, QUIET, TRACK, PsychopyWindow
+from stimulus.window import DEFAULT_SIZE_PX, PsychopyWindow
 
 #: Pictures of candidates are kept so large, and smaller where all of them would take more memory than that.
 _PICTURE_PX = 256
 _PICTURES_BYTES = 256e6
-#: Size of the words beneath them, of the canvas's unit.
-_LABEL = 0.026
 #: So many candidates' names are written beforehand.
 _N_READY = 4000
-_THERMOMETER_DEG = (1.5, 11.0)
 _TONES_HZ = {Tone.BEGIN: 880.0, Tone.END: 587.0}
 _TONE_S = 0.2
 #: Without a refresh to wait for, a flip takes no longer than this.
@@ -45,7 +43,7 @@ _ONE_REFRESH = 0.3
 _N_TIMED, _N_SETTLING = 60, 20
 
 
-class PsychopyStage(PsychopyWindow):
+class PsychopyStage(ScenePainting, PsychopyWindow):
     """A window for paradigms; whatever takes time is done before the first trigger.
 
     Parameters
@@ -202,75 +200,16 @@ class PsychopyStage(PsychopyWindow):
 
     def _warm_all(self, letters: str) -> None:
         """Whatever is the same in all runs."""
-        for bold, sizes in ((True, self._sizes(0)), (False, (*self._sizes(1), int(_LABEL * self._canvas.unit)))):
+        for bold, sizes in ((True, self._sizes(0)), (False, (*self._sizes(1), self._label_px))):
             for size in sizes:
                 self._canvas.length_px(letters, size, bold=bold)
         rows = tuple(Row(f"row {rank}", 0.5) for rank in range(N_ROWS))
         cards = tuple(Picture(file, 1.0, label="label") for file in ("", *list(self._pictures)[:1]))
         everything = Scene(
             rows, "caption", "message", strength=0.5, title="title", lines=("line",), pictures=cards,
-            thermometer=Thermometer(0.5, "level"), choice=Choice(("one", "other"), 0),
+            thermometer=Thermometer(0.5, "level", ("a", "b", "c")), choice=Choice(("one", "other"), 0, "help"),
         )  # fmt: skip
         self.warm([everything, *(Scene(pictures=(Picture(*image),)) for image in self._images)])
-
-    def _paint_beneath(self, screen: Screen) -> None:
-        if not isinstance(screen, Scene):
-            return
-        unit, text = self._canvas.unit, self._canvas.text
-        for picture in screen.pictures:
-            image = self._images.get((picture.file, picture.size_deg))
-            if image is not None:
-                self._canvas.picture(image, *self._place(picture))
-            else:
-                self._paint_card(picture)
-        if screen.thermometer is not None:
-            self._paint_thermometer(screen.thermometer, screen.strength)
-        if screen.choice is not None:
-            self._paint_choice(screen.choice)
-        if screen.title:
-            text(screen.title, 0, 0.13 * unit, 0.075 * unit, BRIGHT)
-        for place, line in enumerate(screen.lines):
-            text(line, 0, (0.33 - 0.068 * place) * unit, 0.042 * unit, PLAIN)
-
-    def _paint_card(self, picture: Picture) -> None:
-        """A picture on a card, with a word beneath it."""
-        canvas, (x, y), side = self._canvas, self._place(picture), 2 * round(picture.size_deg * self._degree_px / 2)
-        if not picture.file or picture.strength < 1:
-            canvas.rectangle(round(x), round(y), side, side, TRACK)
-        if picture.file:
-            texture = canvas.kept(picture.file, lambda: self._pictures[picture.file])
-            canvas.picture(texture, x, y, side, opacity=picture.strength)
-        if picture.label:
-            size, below = _LABEL * canvas.unit, y - side / 2 - 0.024 * canvas.unit
-            canvas.text(picture.label, x, below, size, PLAIN, opacity=picture.strength, room_px=1.25 * side)
-
-    def _paint_thermometer(self, thermometer: Thermometer, strength: float) -> None:
-        """A column that fills from below; chance, the middle, is where the fixation is."""
-        canvas = self._canvas
-        width, length = (size * self._degree_px for size in _THERMOMETER_DEG)
-        level = (thermometer.level - 0.5) * length
-        canvas.rectangle(0, (level - length / 2) / 2, width, level + length / 2, mixed(TRACK, BEST_BAR, strength))
-        canvas.rectangle(0, (level + length / 2) / 2, width, length / 2 - level, TRACK)
-        for side in (-1, 1):
-            for share in (-0.5, 0.0, 0.5):
-                canvas.rectangle(side * 0.85 * width, share * length, 0.5 * width, 2, QUIET)
-        if thermometer.label:
-            canvas.text(
-                thermometer.label, 0, -length / 2 - 0.05 * canvas.unit, 0.036 * canvas.unit, PLAIN, opacity=strength
-            )
-
-    def _paint_choice(self, choice: Choice) -> None:
-        """Answers in a row, each beneath its dot; the chosen one is bright and orange."""
-        canvas, unit = self._canvas, self._canvas.unit
-        pitch = 0.8 * canvas.width / len(choice.labels)
-        for place, label in enumerate(choice.labels):
-            x = (place - (len(choice.labels) - 1) / 2) * pitch
-            radius, dot, colour = (0.022, BEST_BAR, BRIGHT) if place == choice.chosen else (0.012, QUIET, PLAIN)
-            canvas.disc(x, 0, radius * unit, dot)
-            canvas.text(label, x, -0.1 * unit, 0.034 * unit, colour, room_px=0.9 * pitch)
-
-    def _place(self, picture: Picture) -> tuple[float, float]:
-        return picture.x_deg * self._degree_px, picture.y_deg * self._degree_px
 
     def _pixels(self, size_deg: float) -> float:
         return self._monitor.pixels(size_deg, self._width_px)

@@ -24,8 +24,12 @@ class Texts:
     rate : str
     ratings : tuple of 5 str
         From 1, the target was not recognised, to 5, very vivid.
+    buttons : str
+        Which button moves to the left, {}, and which to the right, {}.
     target : str
         Beneath the thermometer; {} is the category.
+    marks : tuple of 3 str
+        Beside the thermometer's lower end, its middle and its upper end.
     """
 
     perception: tuple[str, ...]
@@ -42,7 +46,9 @@ class Texts:
     name_it: str
     rate: str
     ratings: tuple[str, str, str, str, str]
+    buttons: str
     target: str
+    marks: tuple[str, str, str]
 
 
 ENGLISH = Texts(
@@ -76,7 +82,9 @@ ENGLISH = Texts(
     name_it="What did you imagine?",
     rate="How vivid was it?",
     ratings=("not\nrecognised", "not\nvivid", "somewhat\nvivid", "fairly\nvivid", "very\nvivid"),
+    buttons="button {}: left      button {}: right\nThe first press marks the middle; the last mark counts.",
     target="how close to “{}”",
+    marks=("far away", "like any other", "closest of all"),
 )
 
 JAPANESE = Texts(
@@ -110,7 +118,9 @@ JAPANESE = Texts(
     name_it="何を思い浮かべましたか？",
     rate="どのくらい鮮明でしたか？",
     ratings=("わから\nなかった", "鮮明では\nない", "やや\n鮮明", "かなり\n鮮明", "とても\n鮮明"),
+    buttons="ボタン {}：左へ　　　ボタン {}：右へ\n最初に押すと中央に印がつきます。最後の印が答えです。",
     target="「{}」への近さ",
+    marks=("遠い", "ほかと同じくらい", "いちばん近い"),
 )
 
 LANGUAGES: Mapping[str, Texts] = MappingProxyType({"en": ENGLISH, "ja": JAPANESE})

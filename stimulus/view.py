@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-import numpy as np
-
 from rtgod.messages import Answer, Hello, Message, NotReady, Ranking, Reason, Run, RunEnd
+from stimulus.certainty import bar_lengths
 
 #: How many categories are shown: more cannot be read at a glance at a size that a scanner's mirror allows.
 N_ROWS = 10
@@ -20,8 +19,6 @@ N_ROWS = 10
 SERVER_LOST_S = 5.0
 #: How long a bar takes to reach its new length.
 EASE_S = 0.3
-#: The lowest score shown still has a bar to see.
-SHORTEST_BAR = 0.1
 
 WAITING = "waiting for the scanner"
 GETTING_READY = "getting ready…"
@@ -49,7 +46,7 @@ class Row:
     ----------
     name : str
     fraction : float
-        Length of its bar, from 0 to 1 (the best of the shown categories).
+        Length of its bar, from 0 to 1; see `stimulus.certainty`.
     """
 
     name: str
@@ -71,6 +68,8 @@ class Screen:
     show_fixation : bool
     strength : float
         How clearly the ranking is drawn, from 0 to 1: what is not sure is pale.
+    bars_are_chances : bool
+        Whether the whole of a bar's track means 100 %; without that, a bar has no track.
     """
 
     rows: tuple[Row, ...] = ()
@@ -78,6 +77,7 @@ class Screen:
     message: str = ""
     show_fixation: bool = True
     strength: float = 1.0
+    bars_are_chances: bool = True
 
     @property
     def moving(self) -> tuple[float, ...]:
@@ -164,7 +164,9 @@ def screen_for(state: DisplayState, n_rows: int = N_ROWS) -> Screen:
         return Screen(message=WAITING)
     match state.answer:
         case Ranking() as ranking:
-            return Screen(rows=_rows(ranking, n_rows), caption=_caption(ranking, state.run))
+            known = ranking.probability is not None
+            rows = rows_of(ranking, ranking.top, n_rows)
+            return Screen(rows=rows, caption=_caption(ranking, state.run), bars_are_chances=known)
         case _ if state.run_id in state.ended_runs:
             return Screen(message=RUN_OVER)
         case NotReady(reason=reason):
@@ -173,27 +175,9 @@ def screen_for(state: DisplayState, n_rows: int = N_ROWS) -> Screen:
             return Screen(message=GETTING_READY)
 
 
-def bar_fractions(scores: Sequence[float]) -> tuple[float, ...]:
-    """Scale the bars to the scores shown: the best is 1, the lowest `SHORTEST_BAR`.
-
-    Scores of neighbouring ranks among thousands of candidates differ little, so a scale that began at 0 would show ten
-    equal bars. Equal scores have equal bars; one that is not finite counts as the lowest.
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return (SHORTEST_BAR,) * len(values)
-    low, high = float(finite.min()), float(finite.max())
-    values = np.where(np.isfinite(values), values, low)
-    if high == low:
-        return (1.0,) * len(values)
-    return tuple((SHORTEST_BAR + (1 - SHORTEST_BAR) * (values - low) / (high - low)).tolist())
-
-
-def _rows(ranking: Ranking, n_rows: int) -> tuple[Row, ...]:
-    names = ranking.top[:n_rows]
-    fractions = bar_fractions(ranking.scores[: len(names)].tolist())
-    return tuple(Row(readable(name), fraction) for name, fraction in zip(names, fractions, strict=False))
+def rows_of(ranking: Ranking, names: Sequence[str], n_rows: int = N_ROWS) -> tuple[Row, ...]:
+    """Name a ranking's first categories, each with the length of its bar; `names` are best first."""
+    return tuple(Row(readable(name), length) for name, length in zip(names, bar_lengths(ranking, n_rows), strict=False))
 
 
 def readable(name: str) -> str:

@@ -50,7 +50,9 @@ def ranking() -> Callable[..., Ranking]:
         scores: tuple[float, ...] | None = None,
     ) -> Ranking:
         given = np.linspace(0.5, -0.1, 50) if scores is None else np.array(scores)
-        return Ranking(run_id, index, n_volumes, block, final, top, np.arange(len(given)), given, STILL)
+        certain = (1.0, 1.0, 1.0)
+        order = np.arange(len(given))
+        return Ranking(run_id, index, n_volumes, block, final, top, order, given, STILL, probability=certain)
 
     return build
 

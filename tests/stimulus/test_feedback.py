@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtgod.messages import Ranking
-from stimulus.feedback import View, feedback_scene, percentile, strength
+from stimulus.certainty import bar_lengths
+from stimulus.feedback import FeedbackSettings, View, feedback_scene, percentile, strength
 from stimulus.texts import ENGLISH, JAPANESE
-from stimulus.view import N_ROWS, SHORTEST_BAR
+from stimulus.view import N_ROWS
 from tests.stimulus.conftest import STILL
 
 NAMES = [f"great_thing_{number}" for number in range(50)]
@@ -21,10 +22,10 @@ def ranked(scores, order=None, probability=None):
     return Ranking("run-1", 9, 3, 0, False, (), order, np.array(scores), STILL, probability=probability)
 
 
-def scene(view, n=20, target=3, probability=(0.2, 0.5, 0.8), pictures=None, texts=ENGLISH):
+def scene(view, n=20, target=3, probability=(0.9, 0.95, 1.0), pictures=None, texts=ENGLISH):
     order = np.random.default_rng(0).permutation(n)
     ranking = ranked(np.linspace(0.3, 0.1, n), order, probability)
-    return feedback_scene(view, ranking, target, NAMES, texts, pictures or {}), ranking
+    return feedback_scene(FeedbackSettings(view=view), ranking, target, NAMES, texts, pictures or {}), ranking
 
 
 def naive_percentile(ranking, target):
@@ -55,21 +56,36 @@ class TestPercentile:
         assert percentile(ranked(()), 0) == 0
 
 
-@pytest.mark.parametrize(
-    ("first_ten", "drawn"), [(1.0, 1.0), (0.5, 1.0), (0.499, 0.7), (0.2, 0.7), (0.199, 0.45), (0.0, 0.45)]
-)
+#: Of 20 candidates the chance that is read is P(first), which luck makes a 20th.
+SURE = [(1.0, 1.0), (0.525, 1.0), (0.52, 0.7), (0.24, 0.7), (0.23, 0.45), (0.05, 0.45), (0.0, 0.45)]
+
+
+@pytest.mark.parametrize(("first", "drawn"), SURE)
 @pytest.mark.parametrize("view", View)
-def test_what_is_not_sure_is_pale_and_says_so_in_every_view(view, first_ten, drawn):
-    probability = (0.0, 0.0, first_ten)
-    assert strength(ranked((0.3, 0.2), probability=probability)) == drawn
-    shown, _ = scene(view, probability=probability)
+def test_what_is_not_sure_is_pale_and_says_so_in_every_view(view, first, drawn):
+    shown, _ = scene(view, probability=(first, 1.0, 1.0))
     assert shown.strength == drawn
     assert all(picture.strength == drawn for picture in shown.pictures)
     assert shown.caption == (ENGLISH.not_sure if drawn == 0.45 else "")
 
 
-def test_where_nobody_learned_how_sure_it_is_nothing_is_pale():
-    assert strength(ranked((0.3, 0.2))) == 1
+@pytest.mark.parametrize(
+    ("settings", "drawn"),
+    [({}, 0.7), ({"pale_below": 0.4}, 0.45), ({"clear_from": 0.3}, 1.0), ({"pale_below": 0.0, "clear_from": 0.0}, 1.0)],
+)
+def test_how_sure_is_sure_is_a_setting(settings, drawn):
+    ranking = ranked(np.linspace(0.3, 0.1, 20), probability=(0.35, 0.9, 1.0))
+    assert strength(ranking, FeedbackSettings(**settings)) == drawn
+
+
+def test_less_sure_cannot_be_clearer():
+    with pytest.raises(ValueError, match=r"pale_below is 0\.6 and clear_from 0\.5"):
+        FeedbackSettings(pale_below=0.6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 20, 1000])
+def test_where_nobody_knows_how_sure_it_is_nothing_is_pale(n):
+    assert strength(ranked(np.linspace(0.3, 0.1, n)), FeedbackSettings()) == 1
     assert scene(View.LIST, probability=None)[0].caption == ""
 
 
@@ -77,8 +93,9 @@ class TestViews:
     def test_list(self):
         shown, ranking = scene(View.LIST)
         assert [row.name for row in shown.rows] == [f"great thing {i}" for i in ranking.order[:N_ROWS]]
-        fractions = [row.fraction for row in shown.rows]
-        assert (fractions[0], fractions[-1]) == (1, pytest.approx(SHORTEST_BAR))
+        assert [row.fraction for row in shown.rows] == list(bar_lengths(ranking, N_ROWS))
+        assert shown.bars_are_chances
+        assert not scene(View.LIST, probability=None)[0].bars_are_chances
         assert (shown.pictures, shown.thermometer) == ((), None)
         assert shown.show_fixation
 
@@ -90,7 +107,16 @@ class TestViews:
         shown, ranking = scene(View.THERMOMETER, texts=texts)
         assert shown.thermometer.level == pytest.approx(naive_percentile(ranking, 3))
         assert label in shown.thermometer.label
+        assert all(texts.marks)
+        assert shown.thermometer.marks == texts.marks
         assert shown.rows == ()
+
+    @pytest.mark.parametrize("target", range(20))
+    def test_what_is_not_sure_is_neither_full_nor_empty(self, target):
+        shown, ranking = scene(View.THERMOMETER, target=target, probability=(0.05, 0.2, 0.4))
+        assert shown.caption == ENGLISH.not_sure
+        assert 0.25 < shown.thermometer.level < 0.75
+        assert (shown.thermometer.level > 0.5) == (percentile(ranking, target) > 0.5)
 
     def test_a_thermometer_without_a_target_is_a_list(self):
         assert scene(View.THERMOMETER, target=None)[0] == scene(View.LIST, target=None)[0]
@@ -122,3 +148,9 @@ class TestViews:
         (best, *others) = scene(View.PICTURES)[0].pictures
         assert all(best.size_deg > other.size_deg for other in others)
         assert (scene(View.GRID)[0].pictures[0].x_deg, scene(View.GRID)[0].pictures[0].y_deg) == (0, 0)
+
+    @pytest.mark.parametrize("view", View)
+    def test_there_is_a_point_to_look_at_and_the_best_picture_lies_beneath_it(self, view):
+        shown, _ = scene(view)
+        assert shown.show_fixation
+        assert all((best.x_deg, best.y_deg) == (0, 0) for best in shown.pictures[:1])

@@ -18,8 +18,8 @@ from PIL import Image, ImageColor
 from rtgod.errors import InputError
 from rtgod.pictures import read_picture
 from stimulus import stage, xvfb
+from stimulus.colours import BACKGROUND, BEST_BAR, BRIGHT, OTHER_BAR, PLAIN, TRACK, faded
 from stimulus.paradigm import Tone
-from stimulus.window import BACKGROUND, BEST_BAR, TRACK
 
 pytestmark = pytest.mark.skipif(
     not xvfb.installed() or find_spec("psychopy") is None, reason="Xvfb or PsychoPy is not installed"
@@ -68,6 +68,7 @@ scenes = {
     "square": Scene(pictures=(Picture(square, 12.0),), show_fixation=False),
     "wide": Scene(pictures=(Picture(wide, 12.0),), show_fixation=False),
     "list": Scene(rows, caption="not sure yet"),
+    "scores": Scene(rows, bars_are_chances=False),
     "grid": Scene(pictures=tiles, show_fixation=False),
     "thermometer": Scene(thermometer=Thermometer(0.75, "how close"), caption="not sure yet"),
     "question": Scene(title="How vivid was it?", choice=Choice(("not\\nat all", "a little", "very"), 1)),
@@ -98,16 +99,19 @@ def painted(name, **monitor):
     stage.draw(warmed)
     n_written = written.cache_info().misses - n_written
     stage.save_png(folder / f"{name}_again.png", scenes["list"])
+    fit = stage.fit
     stage.close()
-    return took_ms, kept, n_written
+    return took_ms, kept, n_written, fit
 
 with xvfb.offscreen(900, 900):
-    took_ms, kept, n_written = painted("plain")
+    took_ms, kept, n_written, fit = painted("plain")
+    fits = {"plain": fit, "near": painted("near", distance_cm=112)[-1]}
     painted("high", size_px=(600, 800), width_cm=24)
     for mirrored in (False, True):
         for rotated_deg in (0, 90, 180, 270):
             painted(f"{mirrored}_{rotated_deg}", mirrored=mirrored, rotated_deg=rotated_deg)
-print(json.dumps({"took_ms": took_ms, "kept": kept, "n_written": n_written, "audio": "psychopy.sound" in sys.modules}))
+audio = "psychopy.sound" in sys.modules
+print(json.dumps({"took_ms": took_ms, "kept": kept, "n_written": n_written, "fits": fits, "audio": audio}))
 """
 SCENES = ("empty", "square", "wide", "list", "grid", "thermometer", "question", "instructions", "long", "list_pale")
 
@@ -188,9 +192,14 @@ def test_what_is_not_sure_is_paler_and_nothing_else_differs(painted, scene, shar
         assert not differs[fixation].any()
     differs[fixation] &= scene == "grid"  # its edge is smooth, on a bar that is paler
     assert differs.mean() > share
-    grounds = [np.array(ImageColor.getrgb(colour)) for colour in (BACKGROUND, TRACK)]
-    errors = [np.abs(pale - ground - 0.45 * (clear - ground)).max(axis=-1)[differs] for ground in grounds]
-    assert np.min(errors, axis=0).max() <= 1.5, "it shines through to what lies beneath: the card, the track, the grey"
+    for colour in {"list": (BEST_BAR, OTHER_BAR, BRIGHT), "thermometer": (BEST_BAR, PLAIN), "grid": (PLAIN,)}[scene]:
+        solid = differs & (clear == ImageColor.getrgb(colour)).all(axis=-1)
+        assert solid.any()
+        assert (pale[solid] == ImageColor.getrgb(faded(colour, 0.45))).all(), "it fades to grey, not to the dark"
+    if scene == "grid":
+        card = slice(HEIGHT // 2 + 10, HEIGHT // 2 + 30), slice(WIDTH // 2 + 10, WIDTH // 2 + 30)
+        track = np.array(ImageColor.getrgb(TRACK))
+        np.testing.assert_allclose(pale[card] - track, 0.45 * (clear[card] - track), atol=1.5)
     assert not differs[int(0.93 * HEIGHT) :].any(), "the line that says so"
     if scene == "list":
         assert differs[:, : WIDTH // 2].any(), "names"
@@ -201,6 +210,21 @@ def test_what_is_not_sure_is_paler_and_nothing_else_differs(painted, scene, shar
         differs[top:bottom, left:right] = False
         assert not differs[:bottom].any(), "marks"
         assert differs[bottom:].any(), "the name"
+
+
+def test_bars_that_are_no_chances_have_no_track(painted):
+    track = ImageColor.getrgb(TRACK)
+    assert (painted("plain", "list") == track).all(axis=-1).mean() > 0.02
+    assert (painted("plain", "scores") == track).all(axis=-1).mean() < 0.001, "but for edges of letters"
+
+
+@pytest.mark.parametrize(("setup", "fit"), [("plain", 1.0), ("near", 0.877)])
+def test_feedback_is_smaller_where_the_screen_is_too_small_for_it(painted, setup, fit):
+    assert painted.said["fits"][setup] == pytest.approx(fit, abs=0.002)
+    for scene in ("grid", "thermometer"):
+        screen = painted(setup, scene)
+        top, bottom, left, right = box(screen)
+        assert min(top, left, screen.shape[0] - bottom, screen.shape[1] - right) >= 3
 
 
 def test_the_thermometer_is_filled_to_its_level(painted):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rtgod.messages import Acknowledged, Reason, Refused, RunEnd, Volume
+from stimulus.certainty import bar_lengths
 from stimulus.view import (
     CALM_MESSAGES,
     EASE_S,
@@ -19,13 +18,11 @@ from stimulus.view import (
     ONE_MOMENT,
     RUN_OVER,
     SERVER_LOST_S,
-    SHORTEST_BAR,
     WAITING,
     DisplayState,
     Easing,
     Row,
     Screen,
-    bar_fractions,
     screen_for,
 )
 
@@ -46,10 +43,7 @@ def test_waits_for_the_scanner_until_a_run_begins(hello, run):
 def test_ranking_shows_ten_names_best_first_and_the_fixation(hello, run, ranking):
     screen = screen_for(state_after(hello, run, ranking()))
     assert [row.name for row in screen.rows] == list(ranking().top[:N_ROWS])
-    fractions = [row.fraction for row in screen.rows]
-    assert fractions[0] == 1
-    assert fractions[-1] == pytest.approx(SHORTEST_BAR)
-    assert fractions == sorted(fractions, reverse=True)
+    assert [row.fraction for row in screen.rows] == list(bar_lengths(ranking(), N_ROWS))
     assert screen.show_fixation
     assert screen.message == ""
 
@@ -149,20 +143,11 @@ def test_fewer_candidates_than_rows(ranking):
     assert screen_for(state_after(ranking(top=(), scores=()))).rows == ()
 
 
-def test_equal_and_undefined_scores():
-    assert bar_fractions((0.3, 0.3)) == (1.0, 1.0)
-    assert bar_fractions((0.3, 0.1, math.nan)) == pytest.approx((1.0, SHORTEST_BAR, SHORTEST_BAR))
-    assert bar_fractions((math.nan,)) == (SHORTEST_BAR,)
-    assert bar_fractions(()) == ()
-
-
-@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=N_ROWS))
-def test_bars_keep_the_order_of_the_scores(scores):
-    scores = sorted(scores, reverse=True)
-    fractions = bar_fractions(scores)
-    assert max(fractions) == pytest.approx(1)
-    assert min(fractions) >= SHORTEST_BAR - 1e-9
-    assert list(fractions) == sorted(fractions, reverse=True)
+@pytest.mark.parametrize(("probability", "known"), [((0.4, 0.6, 0.7), True), (None, False)])
+def test_bars_have_a_track_of_100_percent_only_where_they_are_chances(ranking, probability, known):
+    screen = screen_for(state_after(replace(ranking(), probability=probability)))
+    assert screen.bars_are_chances is known
+    assert (screen.rows[0].fraction == 0.4) is known
 
 
 class TestEasing:

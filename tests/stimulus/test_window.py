@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from stimulus import xvfb
-from stimulus.window import BACKGROUND, BEST_BAR, BRIGHT, OTHER_BAR, TRACK, typeset
+from stimulus.colours import BACKGROUND, BEST_BAR, BRIGHT, OTHER_BAR, TRACK
+from stimulus.typesetting import typeset
 
 HEIGHTS_PX = (40, 30, 20)
 
