@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from calibration.decoded import DecodedKind, Ranked
 from calibration.decoders.columns import profile_correlation
-from calibration.identification import identification_accuracy, permutation_p, rank_of
-from calibration.statistics import pattern_correlation, profile_permutation_p, t_interval, top_k_probability
+from calibration.exchange import FEW_CATEGORIES, ExchangeTest
+from calibration.identification import identification_accuracy, permutation_test, rank_of
+from calibration.statistics import (
+    FEW_SAMPLES,
+    pattern_correlation,
+    profile_test,
+    share_interval,
+    t_interval,
+    top_k_probability,
+)
 from calibration.study import Course, averaged_by
 from rtgod.confidence import FIRST, Confidence, describe
 from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Array
@@ -28,13 +36,17 @@ class Identification:
     ----------
     kind, aggregation : str
     accuracy, low, high : float
-        Share of other candidates that score lower than the true one, and its 90 % t interval over categories.
+        Share of other candidates that score lower than the true one, and its 90 % interval over `units`.
     p_value : float
-        Of a permutation of the categories' labels.
+        Of a permutation of the labels of `units`.
     top1, top5, top10 : float
-        Share of samples whose true category is among the first.
+        Share of samples whose true category is among the first; nan for as many places as candidates or more.
     median_rank : float
     n_samples, n_categories, n_candidates : int
+    units : {"categories", "blocks"}
+        What intervals are over, and whose labels a test exchanges.
+    p_least : float
+        The lowest p value that any result could have had.
     """
 
     kind: str
@@ -50,6 +62,13 @@ class Identification:
     n_samples: int
     n_categories: int
     n_candidates: int
+    units: str
+    p_least: float
+
+    @property
+    def is_few(self) -> bool:
+        """Whether there are too few samples for the accuracy to say much."""
+        return self.n_samples < FEW_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +82,16 @@ class FeatureAccuracy:
         Correlation of prediction and truth over samples, mean over units, and its 90 % interval by leaving out one
         category at a time.
     p_value : float
-        Of a permutation of the categories.
+        Of a permutation of the labels of `units`.
     pattern, pattern_low, pattern_high : float
-        Correlation over units, in units of their SD over samples, mean over samples; 90 % t interval over categories.
+        Correlation over units, in units of their SD over samples, mean over samples; 90 % t interval over categories,
+        within −1 to 1.
     identification : float
         Identification accuracy from this layer alone; of single blocks, nan for averages and layers not ranked by.
+    units : {"categories", "blocks"}
+        Whose labels the test exchanges.
+    p_least : float
+        The lowest p value that any result could have had.
     """
 
     kind: str
@@ -81,6 +105,8 @@ class FeatureAccuracy:
     pattern_low: float
     pattern_high: float
     identification: float
+    units: str
+    p_least: float
 
 
 def aggregated(decoded: DecodedKind) -> dict[str, Ranked]:
@@ -89,9 +115,17 @@ def aggregated(decoded: DecodedKind) -> dict[str, Ranked]:
     return {name: ranked for name, ranked in levels if ranked is not None}
 
 
-def identification(kind: str, decoded: DecodedKind) -> list[Identification]:
-    """Identification at every level of aggregation."""
-    return [_identification(kind, name, ranked) for name, ranked in aggregated(decoded).items()]
+def identification(kind: str, decoded: DecodedKind, *, new: bool = False, folded: bool = False) -> list[Identification]:
+    """Identification at every level of aggregation.
+
+    Parameters
+    ----------
+    kind : str
+    decoded : DecodedKind
+    new, folded : bool
+        As in `calibration.identification.permutation_test`.
+    """
+    return [_identification(kind, name, ranked, new, folded) for name, ranked in aggregated(decoded).items()]
 
 
 def accuracies_of(ranked: Ranked) -> Float64Array:
@@ -142,42 +176,85 @@ def interval_over(labels: Sequence[object], values: Float64Array) -> tuple[float
     return float(values.mean()), low, high
 
 
-def _identification(kind: str, aggregation: str, ranked: Ranked) -> Identification:
-    ranks = ranks_of(ranked)
-    accuracy, low, high = interval_over(ranked.true.tolist(), accuracies_of(ranked))
-    n_categories = len(set(ranked.true.tolist()))
+def units_of(labels: Sequence[Hashable], *, new: bool = False) -> tuple[str, Sequence[Hashable]]:
+    """What an interval is over, and the unit of each sample: categories, or single samples where categories are few.
+
+    Parameters
+    ----------
+    labels : sequence of hashable
+        Category of each sample.
+    new : bool
+        Whether the decoder was trained on none of them: then it is over categories however few.
+    """
+    if new or len(set(labels)) >= FEW_CATEGORIES:
+        return "categories", labels
+    return "blocks", range(len(labels))
+
+
+def _identification(kind: str, aggregation: str, ranked: Ranked, new: bool, folded: bool) -> Identification:
+    ranks, labels = ranks_of(ranked), ranked.true.tolist()
+    units, unit_of_each = units_of(labels, new=new)
+    accuracy, low, high = share_interval(accuracies_of(ranked), unit_of_each)
+    test = permutation_test(ranked.scores, labels, ranked.runs or None, new=new, folded=folded)
+    n_candidates = ranked.scores.shape[1]
+    top1, top5, top10 = (float((ranks <= k).mean()) if k < n_candidates else float("nan") for k in FIRST)
     return Identification(
         kind=kind,
         aggregation=aggregation,
         accuracy=accuracy,
         low=low,
         high=high,
-        p_value=permutation_p(ranked.scores, ranked.true.tolist()),
-        top1=float((ranks <= 1).mean()),
-        top5=float((ranks <= 5).mean()),
-        top10=float((ranks <= 10).mean()),
+        p_value=test.p_value,
+        top1=top1,
+        top5=top5,
+        top10=top10,
         median_rank=float(np.median(ranks)),
         n_samples=len(ranks),
-        n_categories=n_categories,
-        n_candidates=ranked.scores.shape[1],
+        n_categories=len(set(labels)),
+        n_candidates=n_candidates,
+        units=units,
+        p_least=test.least,
     )
 
 
-def feature_accuracy(kind: str, decoded: DecodedKind) -> list[FeatureAccuracy]:
-    """Feature accuracy of every layer, of single blocks and of the mean over repeats where there are any."""
+def feature_accuracy(
+    kind: str, decoded: DecodedKind, *, new: bool = False, folded: bool = False
+) -> list[FeatureAccuracy]:
+    """Feature accuracy of every layer, of single blocks and of the mean over repeats where there are any.
+
+    Parameters
+    ----------
+    kind : str
+    decoded : DecodedKind
+    new, folded : bool
+        As in `calibration.identification.permutation_test`.
+    """
     found = []
+    units, _ = units_of(decoded.categories, new=new)
+    runs = None if units == "categories" else decoded.blocks.runs or [""] * len(decoded.categories)
     for layer, predicted in decoded.predicted.items():
         alone = float("nan")
         if layer in decoded.by_layer:
             alone = float(accuracies_of(replace(decoded.blocks, scores=decoded.by_layer[layer])).mean())
-        single = _feature_accuracy(decoded.categories, predicted, decoded.true[layer])
-        found.append(FeatureAccuracy(kind, "single block", layer, *single, alone))
+        figures = _feature_accuracy(decoded.categories, predicted, decoded.true[layer])
+        test = profile_test(predicted, decoded.true[layer], runs, folded=folded)
+        found.append(_one_layer(kind, "single block", layer, figures, test, alone))
         if decoded.averages is not None:
             names, mean = averaged_by(decoded.categories, predicted)
             _, true = averaged_by(decoded.categories, decoded.true[layer])
-            averaged = _feature_accuracy(names, mean, true)
-            found.append(FeatureAccuracy(kind, "average of repeats", layer, *averaged, float("nan")))
+            test = profile_test(mean, true)
+            figures = _feature_accuracy(names, mean, true)
+            found.append(_one_layer(kind, "average of repeats", layer, figures, test, float("nan")))
     return found
+
+
+def _one_layer(
+    kind: str, aggregation: str, layer: str, figures: tuple[float, ...], test: ExchangeTest, alone: float
+) -> FeatureAccuracy:
+    profile, pattern = figures[:3], figures[3:]
+    return FeatureAccuracy(
+        kind, aggregation, layer, *profile, test.p_value, *pattern, alone, test.exchanged, test.least
+    )  # fmt: skip
 
 
 def _feature_accuracy(categories: Sequence[str], predicted: Float32Array, true: Float32Array) -> tuple[float, ...]:
@@ -186,10 +263,11 @@ def _feature_accuracy(categories: Sequence[str], predicted: Float32Array, true: 
     varies = sd > 0
     patterns = pattern_correlation(((predicted - mean) / np.where(varies, sd, 1))[:, varies],
                                    ((true - mean) / np.where(varies, sd, 1))[:, varies])  # fmt: skip
-    p_value = profile_permutation_p(predicted, true)
-    return (
-        profile, profile - half_width, profile + half_width, p_value, *interval_over(categories, patterns)
-    )  # fmt: skip
+    pattern, pattern_low, pattern_high = interval_over(categories, patterns)
+    if len(set(categories)) < 3:
+        pattern_low = pattern_high = float("nan")
+    bounds = np.clip([profile - half_width, profile + half_width, pattern_low, pattern_high], -1, 1).tolist()
+    return profile, bounds[0], bounds[1], pattern, bounds[2], bounds[3]
 
 
 def profile_with_error(categories: Sequence[str], predicted: Float32Array, true: Float32Array) -> tuple[float, float]:

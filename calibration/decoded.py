@@ -30,16 +30,20 @@ class Ranked:
     n_volumes : ndarray of shape (n_samples,), int32
         Clean volumes that each rests on; 0 where that is not known.
     n_blocks : ndarray of shape (n_samples,), int32
+    runs : tuple of str
+        Run of each; of an average, all that it is over. Empty where runs are not known.
     """
 
     scores: Float32Array
     true: Int32Array
     n_volumes: Int32Array
     n_blocks: Int32Array
+    runs: tuple[str, ...] = ()
 
     def chosen(self, rows: Array) -> Ranked:
         """Some of the samples."""
-        return Ranked(self.scores[rows], self.true[rows], self.n_volumes[rows], self.n_blocks[rows])
+        runs = tuple(np.array(self.runs, object)[rows]) if self.runs else ()
+        return Ranked(self.scores[rows], self.true[rows], self.n_volumes[rows], self.n_blocks[rows], runs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,18 +120,20 @@ def decode_kind(samples: Samples, fitted: FittedFold, index: CategoryIndex, cand
     """Decode and rank the test samples of one kind; those whose category is no candidate are left out."""
     position = candidates.positions(samples.categories)
     samples = samples.chosen(position >= 0)
-    true = position[position >= 0]
+    true, runs = position[position >= 0], samples.runs
     windows = earliest = averages = None
     if samples.windows:
         of, last = samples.windows.of, samples.windows.last
         on_the_way = fitted.decode(samples.windows.X)
-        windows = _ranked(index, on_the_way, true[of], samples.windows.n_volumes, np.ones(len(of), np.int32))
+        of_windows = tuple(runs[row] for row in of)
+        ones = np.ones(len(of), np.int32)
+        windows = _ranked(index, on_the_way, true[of], samples.windows.n_volumes, ones, of_windows)
         earliest, blocks = windows.chosen(samples.windows.first), windows.chosen(last)
         predicted = {layer: values[last] for layer, values in on_the_way.items()}
     else:
         predicted = fitted.decode(samples.X)
         unknown, single = np.zeros(len(true), np.int32), np.ones(len(true), np.int32)
-        blocks = _ranked(index, predicted, true, unknown, single)
+        blocks = _ranked(index, predicted, true, unknown, single, runs)
     if len(set(samples.categories)) < len(samples):
         averages = _averages(samples.categories, predicted, blocks, index)
     correlations = np.stack([index.correlations(features) for features in _rows(predicted)], axis=1)
@@ -186,7 +192,9 @@ def _averages(
     rows = [np.flatnonzero(np.array(categories) == name) for name in names]
     true = np.array([blocks.true[of[0]] for of in rows], np.int32)
     n_volumes = np.array([blocks.n_volumes[of].sum() for of in rows], np.int32)
-    return _ranked(index, features, true, n_volumes, np.array([len(of) for of in rows], np.int32))
+    n_blocks = np.array([len(of) for of in rows], np.int32)
+    runs = (", ".join(dict.fromkeys(blocks.runs)),) * len(rows)
+    return _ranked(index, features, true, n_volumes, n_blocks, runs)
 
 
 def _rows(features: Mapping[str, Float32Array]) -> list[Features]:
@@ -200,12 +208,13 @@ def _ranked(
     true: Int32Array,
     n_volumes: Int32Array,
     n_blocks: Int32Array,
+    runs: tuple[str, ...],
 ) -> Ranked:
-    return Ranked(np.stack([index.scores(row) for row in _rows(features)]), true, n_volumes, n_blocks)
+    return Ranked(np.stack([index.scores(row) for row in _rows(features)]), true, n_volumes, n_blocks, runs)
 
 
 def _joined(parts: Sequence[Ranked]) -> Ranked | None:
     if not parts:
         return None
     fields = [[getattr(part, name) for part in parts] for name in ("scores", "true", "n_volumes", "n_blocks")]
-    return Ranked(*map(np.concatenate, fields))
+    return Ranked(*map(np.concatenate, fields), runs=tuple(run for part in parts for run in part.runs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -17,9 +17,9 @@ from calibration.accuracy import (
     feature_accuracy,
     hits_of,
     identification,
-    interval_over,
     probabilities_of,
     time_course,
+    units_of,
 )
 from calibration.crossvalidation import Learned, learn_from_rankings
 from calibration.decoded import DecodedKind, FittedFold, decode_course, decode_kind, fit_fold, joined
@@ -27,6 +27,7 @@ from calibration.decoders.columns import profile_correlation
 from calibration.decoders.settings import DecoderSettings
 from calibration.preparation import Report, in_pool
 from calibration.semantics import Hypernyms, SemanticErrors, semantic_errors
+from calibration.statistics import share_interval
 from calibration.study import CATEGORIES, Candidates, Fold, Samples, Study, averaged_by
 from rtgod.matching import CategoryIndex, index_categories
 from rtgod.messages import Float64Array, Int32Array
@@ -65,6 +66,8 @@ class Evaluation:
         Confidence and weights of layers from the training samples; None where these were split into several folds.
     confidence : mapping of str to Confidences
         Of the tests, by kind.
+    n_folds : int
+        Decoders that were tested: one for each run where these are left out in turn.
     """
 
     candidates: Candidates
@@ -81,6 +84,7 @@ class Evaluation:
     semantic: Mapping[str, SemanticErrors]
     learned: Learned | None
     confidence: Mapping[str, Confidences]
+    n_folds: int
 
 
 def evaluate(
@@ -130,14 +134,21 @@ def evaluate(
             (fold.tests[kind], fit, candidates, settings, learned) for fold, fit in zip(folds, fitted, strict=True)
         ]
         decoded[kind] = joined(in_pool(pool, f"decoding what was {kind}", report, _decode, tests))
+    known = {category for fold in folds for category in fold.training.categories}
+    folded = len(folds) > 1
+    tested = [(kind, found, known.isdisjoint(found.categories)) for kind, found in decoded.items()]
     return Evaluation(
         candidates=candidates,
         layers=tuple(study.candidates.features),
         regions=tuple(study.regions),
         areas=areas_of(study.regions),
         decoded=decoded,
-        identification=tuple(one for kind, found in decoded.items() for one in identification(kind, found)),
-        features=tuple(one for kind, found in decoded.items() for one in feature_accuracy(kind, found)),
+        identification=tuple(
+            one for kind, found, new in tested for one in identification(kind, found, new=new, folded=folded)
+        ),
+        features=tuple(
+            one for kind, found, new in tested for one in feature_accuracy(kind, found, new=new, folded=folded)
+        ),
         by_region=by_region,
         course=_course(study, by_region, fits, pool, report),
         n_runs=n_runs,
@@ -145,6 +156,7 @@ def evaluate(
         semantic=_semantic(decoded, candidates, hypernyms) if hypernyms else {},
         learned=learned,
         confidence={kind: _confidence(of, learned) for kind, of in decoded.items()} if learned else {},
+        n_folds=len(folds),
     )
 
 
@@ -264,7 +276,7 @@ def _against_runs(
     for kind in whole.tests:
         by_size = [[one[kind] for (n, _), one in zip(drawn, found, strict=True) if n == size] for size in sizes]
         by_runs[kind] = tuple(
-            interval_over([label for _, labels in draws for label in labels], np.concatenate([a for a, _ in draws]))
+            share_interval(np.concatenate([a for a, _ in draws]), [one for _, units in draws for one in units])
             for draws in by_size
         )
     return sizes, by_runs
@@ -272,12 +284,12 @@ def _against_runs(
 
 def _block_accuracies(
     fold: Fold, candidates: Candidates, settings: PipelineSettings, decoder: DecoderSettings
-) -> dict[str, tuple[Float64Array, list[int]]]:
-    """Identification accuracy of each kind's single blocks, and their true positions."""
+) -> dict[str, tuple[Float64Array, list[Hashable]]]:
+    """Identification accuracy of each kind's single blocks, and what each counts as: its category, or itself."""
     fit = fit_fold(fold, settings.noise, decoder)
     index = index_of(candidates, fit, _unweighted(settings.ranking))
     blocks = {kind: decode_kind(test, fit, index, candidates).blocks for kind, test in fold.tests.items()}
-    return {kind: (accuracies_of(ranked), ranked.true.tolist()) for kind, ranked in blocks.items()}
+    return {kind: (accuracies_of(ranked), list(units_of(ranked.true.tolist())[1])) for kind, ranked in blocks.items()}
 
 
 def _unweighted(ranking: RankingSettings) -> RankingSettings:

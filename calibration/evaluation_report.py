@@ -24,13 +24,19 @@ from calibration.confidence import brier_score, calibration_error, reliability_b
 from calibration.decoded import DecodedKind
 from calibration.evaluate import Evaluation
 from calibration.page import Section, Table, write_page
+from calibration.statistics import FEW_SAMPLES
 from calibration.tables import write_tsv
+from rtgod.confidence import FIRST
 from rtgod.console import styled
 from rtgod.errors import InputError
 
 #: Places in a ranking whose share of hits is drawn against the number of candidates.
 _TOP = (1, 5)
 _FIRST = ("first", "first five", "first ten")
+#: Among fewer candidates there is nothing to draw from.
+_FEWEST_CANDIDATES = 4
+#: A test whose lowest possible p value is above this cannot find anything.
+_SIGNIFICANT = 0.05
 _N_EXAMPLES, _N_FIRST = 8, 5
 PAGE = "report.html"
 
@@ -75,7 +81,7 @@ def write_evaluation(
         _features(evaluation),
         *_homology(evaluation),
         *_time_course(evaluation),
-        _against_candidates(evaluation),
+        *_against_candidates(evaluation),
         *_against_runs(evaluation),
         *_confidence(evaluation),
         *_semantic(evaluation),
@@ -89,43 +95,88 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Print how well categories are identified."""
     n_candidates = len(evaluation.candidates.ids)
     table = RichTable(title=f"Rank of the true category among {n_candidates:,}", title_justify="left")
-    for name in ("", "evidence", "accuracy", "90 % interval", "p", "median rank", "n"):
+    for name in ("", "evidence", "pairwise accuracy", "90 % interval", "p", "median rank", "n"):
         table.add_column(name, justify="left" if name in ("", "evidence") else "right")
     for one in evaluation.identification:
         kind, evidence, accuracy, interval, p_value, *_, median_rank, n = _identification_row(one)
         table.add_row(styled(kind), styled(evidence), f"{accuracy} %", interval, p_value, median_rank, n)
+    table.add_section()
+    table.add_row("chance", "", "50.0 %", "", "", f"{(n_candidates + 1) / 2:g}", "")
     console.print(table)
-    console.print("Chance is 50 %; intervals are over categories.")
+    console.print(
+        "Pairwise accuracy: the share of the other candidates that are ranked below the true category; chance is 50 % "
+        f"however many there are. {' '.join(_on_tests(evaluation.identification))}"
+    )
+
+
+def _on_tests(found: Sequence[Identification]) -> list[str]:
+    """Sentences on what intervals and tests are over, and on what is too few for them."""
+    units = {one.units for one in found}
+    said = []
+    if units == {"categories"}:
+        said.append("Intervals are over categories, whose labels the tests exchange.")
+    elif "blocks" in units:
+        said.append(
+            "With fewer than six categories, intervals are over blocks, whose labels the tests exchange within runs: "
+            "this says that these categories are told apart, and nothing of others."
+        )
+    if any(one.is_few for one in found):
+        said.append(f"† Fewer than {FEW_SAMPLES} samples: too few to say much, whatever the accuracy.")
+    if any(one.p_least > _SIGNIFICANT for one in found):
+        said.append("p (≥ …): no result of so few samples could have a lower one.")
+    return said
 
 
 def _in_short(evaluation: Evaluation) -> str:
-    """The best figure of each kind, in a sentence."""
-    best = {one.kind: one for one in evaluation.identification}
+    """The best figure of each kind that rests on enough samples, in a sentence."""
+    best: dict[str, Identification] = {}
+    for one in evaluation.identification:
+        if one.kind not in best or best[one.kind].is_few or not one.is_few:
+            best[one.kind] = one
     return " ".join(
         f"Of what was {kind}, the true category scored higher than {100 * one.accuracy:.1f} % of the others "
-        f"({one.aggregation}, chance 50 %, p = {one.p_value:.4f}); its median rank was {one.median_rank:g} of "
-        f"{one.n_candidates:,}."
+        f"({one.aggregation}, {f'only {one.n_samples}' if one.is_few else one.n_samples} samples, chance 50 %, "
+        f"p = {_p(one)}); its median rank was {one.median_rank:g} of {one.n_candidates:,} (chance "
+        f"{(one.n_candidates + 1) / 2:g})."
         for kind, one in best.items()
     )
+
+
+def _p(one: Identification | FeatureAccuracy) -> str:
+    """A p value; with the lowest that was possible, where nothing could have been significant."""
+    return f"{one.p_value:.4f}" if one.p_least <= _SIGNIFICANT else f"{one.p_value:.2f} (≥ {one.p_least:.2g})"
 
 
 def _identification(evaluation: Evaluation) -> Section:
     groups: dict[str, dict[str, tuple[float, float, float, int]]] = {}
     for one in evaluation.identification:
         groups.setdefault(one.kind, {})[one.aggregation] = (one.accuracy, one.low, one.high, one.n_samples)
+    n = len(evaluation.candidates.ids)
     text = (
-        "Identification accuracy is the share of the other candidates whose features fit the decoded ones less "
-        "well than those of the true category; ties count half, and chance is 50 %. A single volume is the first of a "
-        "trial (the first two, where its response begins within one); a block is a whole trial; averages are over all "
-        "repeats of a category. Intervals are two-sided 90 % t intervals over categories, p values from exchanging the "
-        "categories' labels."
+        "Identification accuracy is pairwise: of the other candidates, the share whose features fit the decoded ones "
+        "less well than those of the true category; ties count half. Its chance level is 50 % however many candidates "
+        f"there are; that of being ranked first is 1 in {n:,}. A single volume is the first of a trial (the first two, "
+        "where its response begins within one); a block is a whole trial; averages are over all repeats of a category. "
+        "Intervals are two-sided 90 % score intervals, which stay within 0 to 100 %. "
+        + " ".join(_on_tests(evaluation.identification))
     )
+    if evaluation.n_folds > 1:
+        text += (
+            " Runs that test each other share what they have in common by chance: the exchanges of the tests are "
+            "spread out by √2 to allow for it."
+        )
+    chance = ("chance", "", "50.0", "", "", *(f"{100 * k / n:.3g}" if k < n else "" for k in FIRST), f"{(n + 1) / 2:g}")
+    header = ["", "evidence", "accuracy, %", "90 % interval", "p", "first, %", "first 5, %", "first 10, %"]
+    rows = [*(_identification_row(one) for one in evaluation.identification), (*chance, "")]
+    shown = [i for i in range(len(header) + 2) if i not in (5, 6, 7) or FIRST[i - 5] < n]
+    header += ["median rank", "n"]
     table = Table(
-        ("", "evidence", "accuracy, %", "90 % interval", "p", "first, %", "first 5", "first 10", "median rank", "n"),
-        [_identification_row(one) for one in evaluation.identification],
-        f"Rank of the true category among {len(evaluation.candidates.ids):,} candidates",
+        [header[i] for i in shown],
+        [[row[i] for i in shown] for row in rows],
+        f"Rank of the true category among {n:,} candidates",
     )
-    caption = "Identification accuracy by the evidence that is put together. Bars: 90 % intervals over categories."
+    over = " and ".join(dict.fromkeys(one.units for one in evaluation.identification))
+    caption = f"Identification accuracy by the evidence that is put together. Bars: 90 % intervals over {over}."
     return Section("Identification", text, [(figures.aggregation(groups), caption)], [table])
 
 
@@ -133,12 +184,10 @@ def _identification_row(one: Identification) -> tuple[str, ...]:
     return (
         one.kind,
         one.aggregation,
-        f"{100 * one.accuracy:.1f}",
+        f"{100 * one.accuracy:.1f}{' †' if one.is_few else ''}",
         "–" if np.isnan(one.low) else f"{100 * one.low:.1f}–{100 * one.high:.1f}",
-        f"{one.p_value:.4f}",
-        f"{100 * one.top1:.1f}",
-        f"{100 * one.top5:.1f}",
-        f"{100 * one.top10:.1f}",
+        _p(one),
+        *("–" if np.isnan(share) else f"{100 * share:.1f}" for share in (one.top1, one.top5, one.top10)),
         f"{one.median_rank:g}",
         f"{one.n_samples}",
     )
@@ -198,7 +247,7 @@ def _features(evaluation: Evaluation) -> Section:
                 one.layer,
                 f"{one.profile:.3f}",
                 _interval(one.profile_low, one.profile_high),
-                f"{one.p_value:.4f}",
+                _p(one),
                 f"{one.pattern:.3f}",
                 _interval(one.pattern_low, one.pattern_high),
                 "–" if np.isnan(one.identification) else f"{100 * one.identification:.1f}",
@@ -276,18 +325,27 @@ def _time_course(evaluation: Evaluation) -> list[Section]:
     return [Section("Time course of imagery", text, [(figure, "Feature accuracy over time.")], [table])]
 
 
-def _against_candidates(evaluation: Evaluation) -> Section:
+def _top(evaluation: Evaluation) -> list[int]:
+    """Places that not every candidate has."""
+    return [k for k in _TOP if k < len(evaluation.candidates.ids)]
+
+
+def _against_candidates(evaluation: Evaluation) -> list[Section]:
+    if len(evaluation.candidates.ids) < _FEWEST_CANDIDATES:
+        return []
     curves, sizes = {}, np.empty(0, np.int32)
+    top = _top(evaluation)
     for kind, decoded in evaluation.decoded.items():
-        found = {k: against_candidates(decoded.averages or decoded.blocks, k) for k in _TOP}
-        sizes = found[_TOP[0]][0]
+        found = {k: against_candidates(decoded.averages or decoded.blocks, k) for k in top}
+        sizes = found[top[0]][0]
         curves[kind] = {k: values for k, (_, values) in found.items()}
     text = (
-        "The share of categories that are ranked first, or among the first five, when the other candidates are drawn "
-        "at random: the mean over all draws, in closed form. Repeats are averaged where there are any."
+        f"The share of categories that are ranked first{', or among the first five,' if len(top) > 1 else ''} when the "
+        "other candidates are drawn at random: the mean over all draws, in closed form. Repeats are averaged where "
+        "there are any."
     )
     figure = figures.against_candidates(sizes.tolist(), curves)
-    return Section("Number of candidates", text, [(figure, "Identification against the number of candidates.")])
+    return [Section("Number of candidates", text, [(figure, "Identification against the number of candidates.")])]
 
 
 def _against_runs(evaluation: Evaluation) -> list[Section]:
@@ -393,7 +451,7 @@ def _tables(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Seque
                 (kind, evidence, int(n), k, float(share))
                 for kind, decoded in evaluation.decoded.items()
                 for evidence, ranked in aggregated(decoded).items()
-                for k in _TOP
+                for k in _top(evaluation)
                 for n, share in zip(*against_candidates(ranked, k), strict=True)
             ],
         ),

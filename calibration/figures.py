@@ -314,7 +314,7 @@ def aggregation(groups: Mapping[str, Mapping[str, tuple[float, float, float, int
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.margins(y=0.12)
     axes.set_ylabel("identification accuracy (%)")
-    axes.legend(frameon=False, fontsize=_SMALL, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
+    _legend_above(axes, 1.03)
     _panel(axes)
     return figure
 
@@ -350,7 +350,7 @@ def against_candidates(n_candidates: Sequence[int], curves: Mapping[str, Mapping
         axes.yaxis.set_major_formatter("{x:g}")
         _panel(axes)
     panels[0].set_ylabel("true category among the first (%)")
-    panels[0].legend(frameon=False, fontsize=_SMALL, loc="lower left")
+    _legend_above(panels[0], 1.12)
     return figure
 
 
@@ -373,7 +373,7 @@ def against_runs(n_runs: Sequence[int], curves: Mapping[str, Sequence[tuple[floa
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("training runs")
     axes.set_ylabel("identification accuracy (%)")
-    axes.legend(frameon=False, fontsize=_SMALL, loc="best")
+    _legend_above(axes, 1.03)
     _panel(axes)
     return figure
 
@@ -456,7 +456,7 @@ def feature_accuracy(
         _layer_ticks(axes, layers, 0.28)
         _panel(axes)
     panels[0].set_ylabel("correlation (r)")
-    panels[0].legend(frameon=False, fontsize=_SMALL, loc="best")
+    _legend_above(panels[0], 1.12)
     return figure
 
 
@@ -468,6 +468,12 @@ def _picture(axes: Axes, path: Path, caption: str, frame: str | None) -> None:
     axes.set_xlabel(figure_text(wrapped), fontsize=6.5, linespacing=0.95)
     for spine in axes.spines.values():
         spine.set(color=frame, linewidth=4, visible=frame is not None)
+
+
+def _legend_above(axes: Axes, y: float = 1.0) -> None:
+    """A legend in a row above the axes, where no data can be; `y` is higher where there is a title."""
+    narrow = {"handlelength": 1.2, "columnspacing": 0.9, "borderpad": 0, "borderaxespad": 0}
+    axes.legend(frameon=False, fontsize=_SMALL, loc="lower left", bbox_to_anchor=(0, y), ncols=3, **narrow)
 
 
 def _rounded(value: float) -> str:

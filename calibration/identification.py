@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from calibration.statistics import N_PERMUTATIONS, share_at_least
+from calibration.exchange import FEW_CATEGORIES, N_PERMUTATIONS, ExchangeTest, exchange_test
 from rtgod.messages import Array, Float32Array, Float64Array
 
 
@@ -49,29 +49,47 @@ def all_accuracies(scores: Array) -> Float64Array:
     return accuracies
 
 
-def permutation_p(scores: Array, true: Sequence[int], seed: int = 0) -> float:
-    """Chance of a mean accuracy at least this high if the labels of the blocks were shuffled.
+def permutation_p(
+    scores: Array,
+    true: Sequence[int],
+    runs: Sequence[Hashable] | None = None,
+    *,
+    new: bool = False,
+    folded: bool = False,
+    seed: int = 0,
+) -> float:
+    """P value of `permutation_test`."""
+    return permutation_test(scores, true, runs, new=new, folded=folded, seed=seed).p_value
 
-    Categories, not blocks, are exchanged, so that a category's blocks keep a common label: blocks of one category are
-    not independent of each other.
+
+def permutation_test(
+    scores: Array,
+    true: Sequence[int],
+    runs: Sequence[Hashable] | None = None,
+    *,
+    new: bool = False,
+    folded: bool = False,
+    seed: int = 0,
+) -> ExchangeTest:
+    """Test whether the mean accuracy is higher than it would be with other labels.
+
+    Categories are exchanged, so that a category's blocks keep a common label: blocks of one category are not
+    independent of each other. Of fewer than six categories there are too few exchanges, and blocks are exchanged within
+    their runs: this says that these categories are told apart, and nothing of others.
 
     Parameters
     ----------
     scores : ndarray of shape (n_blocks, n_candidates)
     true : sequence of int
         Position of each block's true category among the candidates.
-    seed : int
-
-    Returns
-    -------
-    float
-        (1 + number of shuffles at least as good) / (1 + number of shuffles) (Phipson & Smyth 2010).
+    runs : sequence of hashable, optional
+        Run of each block; all are of one run without it.
+    new : bool
+        Whether the decoder was trained on none of these categories. Then all blocks of one may be decoded wrongly
+        alike, and categories are exchanged however few they are.
+    folded, seed
+        As in `calibration.exchange.exchange_test`.
     """
-    accuracies = all_accuracies(scores)
-    labels = np.asarray(true)
-    shown, position = np.unique(labels, return_inverse=True)
-    blocks = np.arange(len(labels))
-    observed = accuracies[blocks, labels].mean()
-    rng = np.random.default_rng(seed)
-    shuffled = np.array([accuracies[blocks, rng.permutation(shown)[position]].mean() for _ in range(N_PERMUTATIONS)])
-    return share_at_least(observed, shuffled)
+    runs = [""] * len(true) if runs is None else runs
+    within = runs if len(set(np.asarray(true).tolist())) < FEW_CATEGORIES and not new else None
+    return exchange_test(all_accuracies(scores), true, within, folded=folded, seed=seed, n=N_PERMUTATIONS)

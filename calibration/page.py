@@ -19,7 +19,7 @@ from rtgod.files import write_whole
 from rtgod.text import plain_lines
 
 #: A cell that reads as a number: digits with what people write around them, such as "0.58 to 0.64" or "< 0.001".
-_NUMBER = re.compile(r"(?=.*\d)(?:[\d\s.,:;%±×()<>=≤≥+−–/e-]|\bto\b)+|n/a|–")
+_NUMBER = re.compile(r"(?=.*\d)(?:[\d\s.,:;%±×()<>=≤≥+−–/e†-]|\bto\b)+|n/a|–")
 
 
 @dataclass(frozen=True, slots=True)

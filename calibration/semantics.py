@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.statistics import N_PERMUTATIONS, share_at_least
+from calibration.exchange import N_PERMUTATIONS, share_at_least
 from rtgod.errors import InputError
 from rtgod.messages import Float64Array, Int32Array
 

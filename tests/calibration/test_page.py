@@ -175,3 +175,14 @@ def test_an_installed_wheel_has_the_template(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert Page(tmp_path / "p.html").text("h1") == [str(tmp_path / "installed" / "calibration" / "page.py")]
+
+
+def test_marks_and_limits_are_numbers(tmp_path):
+    rows = [("seen", "100.0 †", "0.50 (≥ 0.5)"), ("chance", "50.0", "")]
+    write_page(tmp_path / "p.html", "Title", "", [Section("S", "", tables=[Table(("", "accuracy", "p"), rows, "T")])])
+    assert [attributes.get("class") for attributes in Page(tmp_path / "p.html").all("th")] == [None, "number", None]
+
+
+def test_printed_pages_have_no_scroll_bars(page):
+    printed = page.source[page.source.index("@media print") :]
+    assert ".wide { overflow: visible; }" in printed

@@ -6,11 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from calibration.exchange import share_at_least
 from calibration.identification import identification_accuracy, rank_of
 from calibration.statistics import (
     pattern_correlation,
     profile_permutation_p,
-    share_at_least,
+    profile_test,
+    share_interval,
     t_interval,
     top_k_probability,
 )
@@ -42,6 +44,58 @@ def test_five_subjects_as_in_a_table_of_t():
 def test_one_value_has_a_mean_and_no_bounds_and_none_has_neither():
     np.testing.assert_array_equal(t_interval([0.4]), (0.4, np.nan, np.nan))
     np.testing.assert_array_equal(t_interval([]), (np.nan, np.nan, np.nan))
+
+
+# ------------------------------------------------------------------------------------------------- interval of a share
+
+
+@pytest.mark.parametrize("n", [6, 10, 20, 56, 100])
+@pytest.mark.parametrize("p", [0.5, 0.7, 0.8, 0.9, 0.95])
+def test_nine_of_ten_intervals_hold_the_share_of_yes_or_no_answers(n, p):
+    bounds = [share_interval(np.arange(n) < k, range(n))[1:] for k in range(n + 1)]
+    covered = sum(stats.binom.pmf(k, n, p) for k, (low, high) in enumerate(bounds) if low <= p <= high)
+    assert 0.88 < covered < 0.995
+    assert all(0 <= low < high <= 1 for low, high in bounds)
+
+
+@pytest.mark.parametrize(("n_categories", "n_repeats"), [(6, 4), (8, 12), (20, 3), (50, 1)])
+@pytest.mark.parametrize("mean", [0.5, 0.8])
+def test_nine_of_ten_intervals_over_categories_hold_the_mean_of_all(n_categories, n_repeats, mean):
+    """Also where blocks of one category are alike: over blocks, intervals would be far too narrow."""
+    rng, inside = np.random.default_rng(2), []
+    for _ in range(500):
+        of_category = rng.beta(5 * mean, 5 * (1 - mean), n_categories)
+        answers = rng.random((n_categories * n_repeats, 20)) < np.repeat(of_category, n_repeats)[:, np.newaxis]
+        _, low, high = share_interval(answers.mean(axis=1), np.repeat(np.arange(n_categories), n_repeats).tolist())
+        inside.append(low <= mean <= high)
+    assert 0.85 < np.mean(inside) < 0.95
+
+
+def test_two_classes_with_53_of_56_right():
+    mean, low, high = share_interval(np.arange(56) < 53, range(56))
+    assert mean == pytest.approx(53 / 56)
+    assert (low, high) == pytest.approx((0.871, 0.979), abs=0.002)  # Wilson's with n = 56: 0.873 to 0.978
+
+
+def test_all_right_is_not_certainty():
+    assert share_interval([1.0] * 8, range(8)) == pytest.approx((1.0, 0.69, 1.0), abs=0.001)
+    assert share_interval([0.5] * 8, range(8))[1] < 0.4
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 4)), min_size=1, max_size=30))
+def test_no_interval_leaves_0_to_1(samples):
+    values, units = [value for value, _ in samples], [unit for _, unit in samples]
+    mean, low, high = share_interval(values, units)
+    if len(set(units)) < 2:
+        assert np.isnan([low, high]).all()
+    else:
+        assert 0 <= low <= mean + 1e-9
+        assert mean - 1e-9 <= high <= 1
+
+
+def test_far_from_its_bounds_an_interval_over_many_categories_is_nearly_that_of_t():
+    values = np.random.default_rng(4).normal(0.6, 0.1, 50)
+    np.testing.assert_allclose(share_interval(values, range(50)), t_interval(values), atol=0.001)
 
 
 # --------------------------------------------------------------------------------------------------- among the first k
@@ -144,6 +198,16 @@ def test_p_is_uniform_where_categories_have_unequal_numbers_of_samples():
     for seed in range(200):
         rng = np.random.default_rng(seed)
         p.append(profile_permutation_p(rng.normal(size=(23, 10)), rng.normal(size=(8, 10))[of_sample], seed, n=199))
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+def test_two_classes_are_tested_over_blocks_within_runs():
+    rng = np.random.default_rng(0)
+    labels, runs = np.tile([0, 1], 20), np.repeat(np.arange(4), 10).tolist()
+    true = np.eye(2)[labels]
+    assert profile_test(true, true).p_value == 0.5
+    assert profile_test(true, true, runs).p_value < 0.001
+    p = [profile_test(rng.normal(size=(40, 2)), true, runs, seed=seed, n=199).p_value for seed in range(200)]
     assert stats.kstest(p, "uniform").pvalue > 0.01
 
 

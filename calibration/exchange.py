@@ -1,0 +1,142 @@
+"""Permutation tests: how high a sum over samples would be if their labels were others."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import permutations
+from math import factorial, prod
+
+import numpy as np
+
+from rtgod.messages import Array, Float64Array
+
+#: Shuffles of a test that cannot go through all of them.
+N_PERMUTATIONS = 2000
+#: With fewer categories, exchanging whole categories has too few outcomes to test anything: 120 for five, two for two.
+FEW_CATEGORIES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeTest:
+    """A permutation test of labels.
+
+    Attributes
+    ----------
+    p_value : float
+        Share of exchanges, the one that was observed among them, that give at least as much.
+    least : float
+        The lowest p value that any result could have had: with few samples, no result is significant.
+    exchanged : {"categories", "blocks"}
+    """
+
+    p_value: float
+    least: float
+    exchanged: str
+
+
+def exchange_test(
+    values: Array,
+    labels: Sequence[int] | Array,
+    runs: Sequence[Hashable] | None = None,
+    *,
+    folded: bool = False,
+    seed: int = 0,
+    n: int = N_PERMUTATIONS,
+) -> ExchangeTest:
+    """Test whether samples add up to more with their own labels than with others.
+
+    Where there are no more than `n` exchanges, all are gone through and the p value is exact; otherwise `n` random ones
+    are, as in `share_at_least`.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_samples, n_labels)
+        What each sample adds to the sum under each label.
+    labels : sequence of int
+        Each sample's own.
+    runs : sequence of hashable, optional
+        Run of each sample. With it, the labels of single samples are exchanged within runs: this tests that the values
+        know which of these categories was shown. Without it, all samples of a category keep a common label, and
+        categories are exchanged: samples of a category may err alike, and other categories are spoken for.
+    folded : bool
+        Whether every run is tested on by decoders that were trained on the others. Then the likeness of two runs counts
+        twice, as training and as test, and a sum without any signal has twice the variance that exchanging test labels
+        alone gives it; exchanges are spread out by √2: exact for a sum that is linear in the likenesses, else cautious.
+    seed, n : int
+        Of the random exchanges.
+    """
+    labels, values = np.asarray(labels), np.asarray(values, np.float64)
+    observed = float(values[np.arange(len(labels)), labels].sum())
+    rng = np.random.default_rng(seed)
+    if runs is None:
+        sums, n_all = _with_categories_exchanged(values, labels, rng, n)
+    else:
+        sums, n_all = _with_blocks_exchanged(values, labels, runs, rng, n)
+    if folded:
+        sums = sums.mean() + np.sqrt(2) * (sums - sums.mean())
+    if n_all <= n:  # the observed one is among them
+        p_value, least = max(_n_at_least(observed, sums), 1) / n_all, 1 / n_all
+    else:
+        p_value, least = share_at_least(observed, sums), 1 / (1 + n)
+    return ExchangeTest(p_value, least, "categories" if runs is None else "blocks")
+
+
+def share_at_least(observed: float, shuffled: Float64Array) -> float:
+    """P value of random shuffles, (1 + shuffles at least as high) / (1 + shuffles) (Phipson & Smyth 2010)."""
+    return (1 + _n_at_least(observed, shuffled)) / (1 + len(shuffled))
+
+
+def _n_at_least(observed: float, sums: Float64Array) -> int:
+    # Rounding must not let an exchange that changes nothing count as lower.
+    return int((sums >= observed - 1e-12 * max(1.0, abs(observed))).sum())
+
+
+def _with_categories_exchanged(
+    values: Float64Array, labels: Array, rng: np.random.Generator, n: int
+) -> tuple[Float64Array, int]:
+    """Sums under exchanged categories, and how many exchanges there are."""
+    shown, position = np.unique(labels, return_inverse=True)
+    # Entry (i, j): what the samples of category i add up to if they are taken for category j.
+    summed = np.zeros((len(shown), len(shown)))
+    np.add.at(summed, position, values[:, shown])
+    order = np.arange(len(shown))
+    n_all = factorial(len(shown))
+    exchanged = np.array(list(permutations(order))) if n_all <= n else rng.permuted(np.tile(order, (n, 1)), axis=1)
+    return summed[order, exchanged].sum(axis=1), n_all
+
+
+def _with_blocks_exchanged(
+    values: Float64Array, labels: Array, runs: Sequence[Hashable], rng: np.random.Generator, n: int
+) -> tuple[Float64Array, int]:
+    """Sums under labels exchanged within runs, and how many exchanges there are."""
+    position = {run: i for i, run in enumerate(dict.fromkeys(runs))}
+    of_run = np.array([position[run] for run in runs])
+    rows = [np.flatnonzero(of_run == i) for i in range(len(position))]
+    n_all = prod(_n_arrangements(labels[of]) for of in rows)
+    if n_all <= n:
+        by_run = [
+            np.array([values[of, list(order)].sum() for order in _arrangements(tuple(sorted(labels[of].tolist())))])
+            for of in rows
+        ]
+        return reduce(np.add.outer, by_run).ravel(), n_all
+    sums = np.zeros(n)
+    for of in rows:
+        sums += values[of, rng.permuted(np.tile(labels[of], (n, 1)), axis=1)].sum(axis=1)
+    return sums, n_all
+
+
+def _n_arrangements(labels: Array) -> int:
+    """Number of different orders of labels."""
+    return factorial(len(labels)) // prod(factorial(int(count)) for count in np.unique(labels, return_counts=True)[1])
+
+
+def _arrangements(labels: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Every different order of sorted labels, once."""
+    if not labels:
+        yield ()
+    for i, label in enumerate(labels):
+        if i == 0 or label != labels[i - 1]:
+            for rest in _arrangements(labels[:i] + labels[i + 1 :]):
+                yield (label, *rest)
