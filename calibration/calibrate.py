@@ -28,6 +28,7 @@ from calibration.training import Trained, train
 from rtgod.bundle import DecoderBundle, sha256_of
 from rtgod.candidates import Candidate
 from rtgod.errors import InputError
+from rtgod.fit import training_of
 from rtgod.matching import CategoryIndex
 from rtgod.messages import Features, Float32Array
 from rtgod.settings import PipelineSettings
@@ -163,6 +164,7 @@ def calibrate(
         provenance=_provenance(inputs, network, decoder, summary) | checksums.result(),
         layer_weights=learned.layer_weights.weights if learned else None,
         confidence=learned.confidence.confidence if learned else None,
+        training=training_of((run.run for run in samples), inputs.subject),
     )
     return bundle, summary
 

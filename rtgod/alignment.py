@@ -21,6 +21,8 @@ from rtgod.state import Stateful
 _REACH_MM = 20.0
 #: Affines that differ by less than this differ by the rounding of headers.
 _SAME_MM = 0.01
+#: Voxels; what rounding leaves of a position on the edge.
+_ROUNDING = 1e-6
 _STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, None, 0, converged=True)
 _T = TypeVar("_T")
 
@@ -185,17 +187,32 @@ def check_run(run: Run, reference: Reference, settings: MotionSettings) -> None:
             f"run {run.run_id}: volumes of {_times(run.shape)} voxels cannot be aligned; at least "
             f"{FEWEST_VOXELS} slices, rows and columns are needed, or motion.estimate = false in the settings"
         )
-    corners = np.argwhere(np.ones((2, 2, 2), bool)) * (np.array(reference.template.shape) - 1)
-    voxels = reference.voxels if len(reference.voxels) else corners
-    to_run = np.linalg.inv(run.affine) @ reference.affine
-    positions = voxels @ to_run[:3, :3].T + to_run[:3, 3]
-    reach = _REACH_MM / voxel_sizes(run.affine)
-    inside = ((positions > -reach) & (positions < np.array(run.shape) - 1 + reach)).all(axis=1).mean()
+    inside = share_inside(run, reference, _REACH_MM)
     if inside < 0.5:
         raise InputError(
             f"run {run.run_id}: by its affine, the {_times(run.shape)} voxels hold {100 * inside:.0f} % "
             "of the bundle's; prescribe the slices so that they cover what was calibrated"
         )
+
+
+def share_inside(run: Run, reference: Reference, reach_mm: float = 0.0) -> float:
+    """Compute the share of the reference's voxels that a run's volumes hold, by its affine.
+
+    Parameters
+    ----------
+    run : Run
+    reference : Reference
+        Without voxels, the template's corners count.
+    reach_mm : float
+        Voxels that lie up to this far outside count as inside.
+    """
+    corners = np.argwhere(np.ones((2, 2, 2), bool)) * (np.array(reference.template.shape) - 1)
+    voxels = reference.voxels if len(reference.voxels) else corners
+    to_run = np.linalg.inv(run.affine) @ reference.affine
+    positions = voxels @ to_run[:3, :3].T + to_run[:3, 3]
+    reach = reach_mm / voxel_sizes(run.affine)
+    inside = (positions > -reach - _ROUNDING) & (positions < np.array(run.shape) - 1 + reach + _ROUNDING)
+    return float(inside.all(axis=1).mean())
 
 
 def check_reference(reference: Reference, settings: PipelineSettings) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from rtgod.confidence import Confidence
 from rtgod.decoding import AnyLayerDecoder, Decoder, LayerDecoder, SparseLayerDecoder
 from rtgod.errors import BundleError
 from rtgod.files import appearing_whole
+from rtgod.fit import Training
 from rtgod.matching import CategoryIndex, index_categories
 from rtgod.messages import Array, Float32Array, Run
 from rtgod.noise import NoiseCourses, NoiseShape
@@ -60,6 +61,8 @@ class DecoderBundle:
         where none were learned.
     confidence : Confidence or None
         How sure a ranking may be; None where that was not learned.
+    training : Training
+        How the runs that it was trained on were acquired; bundles of older versions know the subject alone.
     bundle_id : str
         Start of the arrays' checksum, for the record; empty before the bundle is saved and loaded.
     """
@@ -76,6 +79,7 @@ class DecoderBundle:
     provenance: Mapping[str, Any]
     layer_weights: Mapping[str, float] | None = None
     confidence: Confidence | None = None
+    training: Training = field(default_factory=Training)
     bundle_id: str = ""
 
     def save(self, folder: Path) -> None:
@@ -100,6 +104,7 @@ class DecoderBundle:
                     "candidates": [[c.category_id, c.name] for c in self.candidates],
                     "layer_weights": self.layer_weights and dict(self.layer_weights),
                     "confidence": self.confidence and asdict(self.confidence),
+                    "training": asdict(self.training),
                     "settings": self.settings.model_dump(mode="json"),
                     "provenance": dict(self.provenance),
                 }
@@ -179,6 +184,7 @@ class DecoderBundle:
             provenance=dict(header["provenance"]),
             layer_weights=TypeAdapter(dict[str, NotNegative] | None).validate_python(header.get("layer_weights")),
             confidence=TypeAdapter(Confidence | None).validate_python(header.get("confidence")),
+            training=_training_of(header),
             bundle_id=bundle_id_of(header),
         )
         bundle._check_shapes()
@@ -242,6 +248,12 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _training_of(header: Mapping[str, Any]) -> Training:
+    if "training" in header:
+        return TypeAdapter(Training).validate_python(header["training"])
+    return Training(str(header["provenance"].get("subject", "")))
 
 
 def _layer_of(name: str, sparse: bool, arrays: Mapping[str, Array]) -> AnyLayerDecoder:

@@ -22,7 +22,7 @@ from rtgod.demo import demo
 from rtgod.errors import RtgodError
 from rtgod.journal_commands import journal
 from rtgod.key_commands import keys
-from rtgod.logs import PlainFormatter
+from rtgod.logs import RUNS, PlainFormatter
 from rtgod.rehearsal import rehearse
 
 GROUP = "rtgod.commands"
@@ -36,7 +36,9 @@ def _print_version(wanted: bool) -> None:
 
 
 def _root(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log each message and volume.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log each message and volume. Also after the command.")
+    ] = False,
     version: Annotated[  # noqa: ARG001 # handled by its callback
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -56,12 +58,19 @@ def _root(
     `rtgod demo` does all of it with a simulated subject.
     """
     level = logging.INFO if verbose else logging.WARNING
+
+    def is_shown(record: logging.LogRecord) -> bool:
+        return record.levelno >= level or record.name == RUNS
+
     # No highlighter: it searches what is logged for patterns, which takes seconds where somebody sent it for that.
     handler = RichHandler(
-        level, console=PlainConsole(stderr=True), show_path=False, highlighter=NullHighlighter(), keywords=[]
+        console=PlainConsole(stderr=True), show_path=False, highlighter=NullHighlighter(), keywords=[]
     )
     handler.setFormatter(PlainFormatter("%(message)s"))
+    # Not the handler's level: a file may be logged to at INFO while the terminal is not.
+    handler.addFilter(is_shown)
     logging.basicConfig(level=level, handlers=[handler])
+    logging.getLogger(RUNS).setLevel(logging.INFO)
 
 
 def make_app(only: str | None = None) -> typer.Typer:
@@ -109,15 +118,23 @@ def _add(app: typer.Typer, panel: str, named: Iterable[tuple[str, _Command]]) ->
             app.command(name, rich_help_panel=panel)(command)
 
 
+def _verbose_first(arguments: list[str]) -> list[str]:
+    """Put `--verbose` before the command, wherever it was written: each command takes it."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    wanted = [argument for argument in arguments[:end] if argument in ("-v", "--verbose")]
+    return wanted[:1] + [argument for argument in arguments[:end] if argument not in wanted] + arguments[end:]
+
+
 def main() -> None:
     """Run `rtgod`."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter shows its code instead
             stream.reconfigure(errors="backslashreplace")
+    arguments = _verbose_first(sys.argv[1:])
     try:
         # No option before the command takes a value.
-        only = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
-        make_app(only)(prog_name="rtgod")
+        only = next((argument for argument in arguments if not argument.startswith("-")), None)
+        make_app(only)(arguments, prog_name="rtgod")
     except RtgodError as error:
         PlainConsole(stderr=True).print(styled(("rtgod: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(2)

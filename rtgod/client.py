@@ -34,7 +34,7 @@ from rtgod.messages import (
     Volume,
     address_of,
 )
-from rtgod.restarts import RestartNotice
+from rtgod.restarts import OperatorNotice, RestartNotice
 from rtgod.text import encodable, plain
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,8 @@ class Sender(_Connection):
     patience_s : float
         How long to keep trying before giving up; what was not acknowledged is lost then.
     waiting : callable, optional
-        Told, after each try in vain, why; and that the server died and was started again.
+        Told, after each try in vain, why; and what the server's operator should know, such as that it died and was
+        started again, or that no volume can be aligned.
     key : ClientKey, optional
         For a server that asks for one.
     name : str, optional
@@ -133,7 +134,10 @@ class Sender(_Connection):
         self._pinged_s = -math.inf
         self._sent_on = 0
         self._restarts = RestartNotice()
+        self._notices = OperatorNotice()
         self._taken_as: dict[str, str] = {}
+        #: What the volumes of the run that ended last came to; see `Acknowledged`.
+        self.answers: dict[str, int] = {}
         super().__init__(zmq.DEALER, address, key)
 
     def send(self, message: Run | Volume | RunEnd) -> Acknowledged:
@@ -163,6 +167,7 @@ class Sender(_Connection):
             if isinstance(reply, Acknowledged):
                 if isinstance(message, Run) and reply.taken_as:
                     self._taken_as[run_id] = reply.taken_as
+                self._take_news(message, reply)
                 return reply
             why = reply.why if reply else self._entrance.why_not or self._silence()
             pause_s = _DEFERRED_S if isinstance(reply, Deferred) or n_garbled > 1 else 0.0
@@ -170,6 +175,16 @@ class Sender(_Connection):
                 raise ServerError(f"no acknowledgement within {self._patience_s:g} s: {why}")
             self._waiting(why)
             self._reply_to(message, pause_s)
+
+    def _take_news(self, message: Run | Volume | RunEnd, reply: Acknowledged) -> None:
+        if isinstance(message, Run):
+            self._notices = OperatorNotice()
+            if reply.notice:
+                self._waiting(f"the server says: {reply.notice}")
+        elif news := self._notices.hear(reply.notice):
+            self._waiting(news)
+        if isinstance(message, RunEnd):
+            self.answers = dict(reply.answers)
 
     def _ask(self, message: Run | Volume | RunEnd, timeout_s: float) -> Acknowledged | Refused | Deferred | None:
         deadline_s = time.monotonic() + timeout_s

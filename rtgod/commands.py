@@ -69,6 +69,9 @@ def serve(
     settings: Annotated[
         Path | None, typer.Option(help="TOML file with pipeline settings, for a server without a bundle.")
     ] = None,
+    any_subject: Annotated[
+        bool, typer.Option("--any-subject", help="Take runs of another subject than the bundle's, too.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads for the kernels; default all cores.")] = None,
     ready_file: Annotated[
         Path | None, typer.Option(help="JSON file to write when ready: endpoints, the journal's path, the process.")
@@ -103,6 +106,7 @@ def serve(
     from rtgod.session import Session
     from rtgod.settings import PipelineSettings
     from rtgod.supervision import wait_for_go
+    from rtgod.tally import in_words
     from rtgod.warmup import warm_up
 
     if bundle and settings:
@@ -127,6 +131,7 @@ def serve(
     sessions = Sessions(journal)
     path = resume_path or (None if new else sessions.unfinished(bundle_id))
     start, mark = sessions.next_start, sessions.folder
+    common = known, blinded, start, mark, any_subject
     with ExitStack() as stack:
         stop = stack.enter_context(_StopFlag(session, runs))
         if log:
@@ -134,21 +139,23 @@ def serve(
         if path:
             resumed, trusted_bytes = go_on(path, session)
             writer = stack.enter_context(JournalWriter.resume(path, trusted_bytes))
-            ended = "1 run" if session.n_runs_ended == 1 else f"{session.n_runs_ended} runs"
-            _say(f"going on with {path}: {ended} ended")
-            server = stack.enter_context(Server(session, writer, ingest, publish, resumed, known, blinded, start, mark))
+            _say(f"going on with {path}: {_number_of(session.n_runs_ended, 'run')} ended")
+            server = stack.enter_context(Server(session, writer, ingest, publish, resumed, *common))
         else:
             path = journal / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.rtgod"
             writer = stack.enter_context(JournalWriter(path))
             try:
-                server = Server(session, writer, ingest, publish, None, known, blinded, start, mark)
+                server = Server(session, writer, ingest, publish, None, *common)
             except ServerError:
                 writer.discard()
                 raise
             stack.enter_context(server)
         _announce(server, path, ready_file, supervised=supervised)
         server.serve(stop)
-        _say(f"ended; the journal is {path}")
+        totals = session.totals()
+        n_volumes = sum(totals.values())
+        counted = f"{_number_of(session.n_runs, 'run')}, {_number_of(n_volumes, 'volume')}"
+        _say(f"ended: {counted}{': ' if totals else ''}{in_words(totals) if totals else ''}; the journal is {path}")
 
 
 def status(
@@ -255,6 +262,7 @@ def replay(
     from rtgod.keys import read_client_key
     from rtgod.replay import Sent, send_run
     from rtgod.sources import open_source
+    from rtgod.tally import in_words
     from rtgod.trials import remarks_on
     from rtgod.tsv import write_tsv
 
@@ -279,14 +287,20 @@ def replay(
     columns = (name_column, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     acquisition = uuid.uuid4().hex if again else source.acquisition()
     own_key = read_client_key(key) if key else None
+    progress = Progress(*columns, console=console)
+    task = progress.add_task(plain(source.run.run_id), total=source.run.n_volumes)
     with (
-        Progress(*columns, console=console) as progress,
+        ExitStack() as stack,
         Sender(to, patience_s=patience, waiting=_Waiting().say, key=own_key, name=name) as sender,
     ):
-        task = progress.add_task(plain(source.run.run_id), total=source.run.n_volumes)
         for volume in send_run(source, sender, math.inf if full_speed else speed, acquisition=acquisition):
+            if not sent:  # what cannot be sent has no progress
+                stack.enter_context(progress)
             sent.append(volume)
             progress.advance(task)
+        answers = sender.answers
+    if answers:
+        _say(f"{source.run.run_id}: {_number_of(sum(answers.values()), 'volume')} answered: {in_words(answers)}")
     if log:
         rows = [(s.index, f"{s.sent_utc_s:.6f}", f"{s.acknowledged_utc_s:.6f}") for s in sent]
         write_tsv(log, ("index", "sent_utc_s", "acknowledged_utc_s"), rows)
@@ -314,6 +328,10 @@ class _Waiting:
         if kind != self._said or time.monotonic() >= self._said_s + _SAY_AGAIN_S:
             self._said, self._said_s = kind, time.monotonic()
             _say(why)
+
+
+def _number_of(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _say(text: str) -> None:

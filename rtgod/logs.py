@@ -14,6 +14,9 @@ import msgspec
 from rtgod.errors import InputError
 from rtgod.text import plain, plain_lines
 
+#: Logger of what an operator always reads, a line or two for each run.
+RUNS = "rtgod.runs"
+
 
 class PlainFormatter(logging.Formatter):
     """Writes a record's message on one line, and a traceback after it, with what a terminal would obey written out."""

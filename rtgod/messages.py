@@ -113,6 +113,8 @@ class Run:
     acquisition : str
         Tells this acquisition from another of the same name, as when a run is stopped at the scanner and started again;
         the same however often this one is sent. Empty where the source cannot tell.
+    coil : str
+        Receive coil, as the scanner names it. Empty where the source cannot tell.
     """
 
     run_id: str
@@ -123,6 +125,7 @@ class Run:
     n_volumes: int | None = None
     blocks: tuple[Block, ...] = ()
     acquisition: str = ""
+    coil: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "affine", read_only(self.affine, np.float64))
@@ -132,6 +135,7 @@ class Run:
         _check_length("run_id", self.run_id, LONGEST_NAME + LONGEST_CLIENT)  # with the number after it
         _check_length("subject", self.subject, LONGEST_NAME)
         _check_length("acquisition", self.acquisition, LONGEST_NAME)
+        _check_length("coil", self.coil, LONGEST_NAME)
         if not SHORTEST_TR_S <= self.tr_s <= LONGEST_TR_S:
             raise ValueError(
                 f"tr_s is {self.tr_s:g}; a repetition time of {SHORTEST_TR_S:g} to {LONGEST_TR_S:g} s is needed"
@@ -377,12 +381,18 @@ class Acknowledged:
     taken_as : str
         Of a `Run`: the name that its volumes and its end must carry. It is `run_id` with a number after it where
         another acquisition of that name came first.
+    notice : str
+        What the source's operator should know of the run, such as that no volume can be aligned; empty if nothing.
+    answers : mapping of str to int
+        Of a `RunEnd`: how many volumes were answered by a ranking, and how many for each reason were not; else empty.
     """
 
     run_id: str
     index: int | None
     duplicate: bool = False
     taken_as: str = ""
+    notice: str = ""
+    answers: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -597,6 +607,8 @@ class Hello:
         When this start was, seconds since 1970 of the server's clock.
     folder : str
         Of whose starts it is counted: a mark that the first start in a folder made by chance.
+    template_from_s : float
+        Of a server without a bundle: the template of a run is its first usable volume from this time on, seconds.
     """
 
     server_version: str
@@ -608,6 +620,7 @@ class Hello:
     start: int = 0
     began_utc_s: float | None = None
     folder: str = ""
+    template_from_s: float = 0.0
 
 
 def _check_client(name: str) -> None:

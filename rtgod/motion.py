@@ -169,15 +169,7 @@ class Registration(Stateful):
         """Look for the head from afar: around its last pose, as prescribed, and at the volume's centre of intensity."""
         if self._coarse is None:
             return _START
-        self._coarse.load(volume)
-        shifted = np.eye(4)
-        shifted[:3, 3] = self._coarse.centre_of_volume_mm() - self._coarse.centre_of_template_mm
-        fits = [
-            self._coarse.fit(start, 1, _COARSE_TOLERANCE_MM, self._settings.max_iterations)
-            for start in (self._last, _START, _START._replace(pose=shifted))
-        ]
-        found = max(fits, key=lambda fit: fit.explained)
-        return found._replace(n_iterations=sum(fit.n_iterations for fit in fits))
+        return _from_afar(self._coarse, volume, (self._last, _START), self._settings.max_iterations)
 
     def _refine(self, start: _Fit) -> _Fit:
         settings = self._settings
@@ -191,7 +183,10 @@ class Registration(Stateful):
         if fit.left_mm > self._settings.tolerance_mm or not _LEAST_GAIN < fit.gain < _MOST_GAIN:
             return "the head could not be found in this volume"
         if fit.explained < self._settings.least_explained:
-            return f"this is not the template's head, or it is distorted: {100 * max(fit.explained, 0):.0f} % explained"
+            explained = f"{100 * max(fit.explained, 0):.0f} % of the template explained"
+            if self._last_motion is None:
+                return f"this is not the template's head, or it moved meanwhile or is distorted: {explained}"
+            return f"the head moved while this volume was acquired, or the volume is distorted: {explained}"
         return ""
 
     def _describe(self, fit: _Fit, converged: bool) -> Motion:
@@ -204,6 +199,39 @@ class Registration(Stateful):
         tx, ty, tz = (float(v) for v in translation)
         rx, ry, rz = (float(v) for v in np.degrees(rotation))
         return Motion((tx, ty, tz), (rx, ry, rz), displacement, fit.residual, fit.n_iterations, converged)
+
+
+def likeness(
+    template: Float32Array, affine: Float64Array, volume: Float32Array, volume_affine: Float64Array, max_iterations: int
+) -> float:
+    """Compute the share of a template's variance that a volume explains at low resolution, wherever the head lies.
+
+    Parameters
+    ----------
+    template, volume : ndarray of shape (x, y, z), float32
+    affine, volume_affine : ndarray of shape (4, 4), float64
+        Voxel to millimetres of each.
+    max_iterations : int
+
+    Returns
+    -------
+    float
+        Minus infinity for a slab of too few slices.
+    """
+    level = _coarse_level(template, affine, (volume.shape[0], volume.shape[1], volume.shape[2]), volume_affine)
+    return -math.inf if level is None else _from_afar(level, volume, (_START,), max_iterations).explained
+
+
+def _from_afar(level: _Level, volume: Float32Array, starts: tuple[_Fit, ...], max_iterations: int) -> _Fit:
+    """The best fit from several starts, and from where the volume's centre of intensity is the template's."""
+    level.load(volume)
+    shifted = np.eye(4)
+    shifted[:3, 3] = level.centre_of_volume_mm() - level.centre_of_template_mm
+    fits = [
+        level.fit(start, 1, _COARSE_TOLERANCE_MM, max_iterations) for start in (*starts, _START._replace(pose=shifted))
+    ]
+    found = max(fits, key=lambda fit: fit.explained)
+    return found._replace(n_iterations=sum(fit.n_iterations for fit in fits))
 
 
 class _Level:

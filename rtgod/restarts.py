@@ -60,3 +60,28 @@ class ProblemNotice:
         if not problem:
             return "the server takes volumes again"
         return f"the server takes no volumes, sources wait: {problem}"
+
+
+class OperatorNotice:
+    """Notices what a server's operator should know though volumes are taken, and that it no longer holds."""
+
+    def __init__(self) -> None:
+        self._known = ""
+
+    def hear(self, notice: str) -> str:
+        """Take in what a server says.
+
+        Parameters
+        ----------
+        notice : str
+            Of a `Status` or an `Acknowledged`; empty if nothing.
+
+        Returns
+        -------
+        str
+            One line for a person to read; empty unless the notice is another than before.
+        """
+        known, self._known = self._known, notice
+        if notice == known:
+            return ""
+        return f"the server says: {notice}" if notice else f"no longer so: {known}"

@@ -24,6 +24,7 @@ from rtgod.errors import CheckpointError, RefusedError, ServerError, WireError
 from rtgod.files import Closing
 from rtgod.journal import JournalWriter
 from rtgod.keys import ServerKeys
+from rtgod.logs import RUNS
 from rtgod.messages import (
     Acknowledged,
     Answer,
@@ -46,9 +47,11 @@ from rtgod.record import Record
 from rtgod.refusals import LONGEST_REASON, Refusals
 from rtgod.resumption import checkpoint_of, save_checkpoint
 from rtgod.session import Incoming, Resumed, Session
+from rtgod.tally import in_words
 from rtgod.text import plain
 
 log = logging.getLogger(__name__)
+runs_log = logging.getLogger(RUNS)
 
 _HEARTBEAT_S = 1.0
 #: A run is being received as long as something of it came within so many repetition times, or seconds if that is more.
@@ -100,6 +103,8 @@ class Server(Closing):
         Counts the starts of servers on the journals of the folder.
     folder : str
         Its mark; see `rtgod.journal.Sessions`.
+    any_subject : bool
+        Whether runs of another subject than the bundle's are taken.
 
     Raises
     ------
@@ -118,9 +123,10 @@ class Server(Closing):
         blinded: bool = False,
         start: int = 0,
         folder: str = "",
+        any_subject: bool = False,
     ) -> None:
         self._session = session
-        self._blinded = blinded
+        self._blinded, self._any_subject = blinded, any_subject
         self._record = Record(journal)
         self._hello = dataclasses.replace(
             session.hello(),
@@ -149,7 +155,8 @@ class Server(Closing):
         self._source: bytes | None = None
         self._source_heard_s = time.monotonic()
         self._slow_run = self._slow_volume = ""
-        self._noticed = False
+        self._notices: dict[tuple[str, str], str] = {}
+        self._odd: tuple[str, str] = ("", "")
         self._journal = journal
         self._n_since_checkpoint = _CHECKPOINT_IDLE if resumed else 0
         self._checkpoint_problem = ""
@@ -158,6 +165,9 @@ class Server(Closing):
         self._next_heartbeat_s = 0.0
         self._welcome_s, self._welcomed_s = math.inf, -math.inf
         self.endpoints = Endpoints(_endpoint(self._ingest), _endpoint(self._publish))
+        session.heed(self._hello)
+        if session.run is not None:
+            self._note_oddities(session.run)
 
     @property
     def n_starts(self) -> int:
@@ -171,6 +181,7 @@ class Server(Closing):
         poller.register(self._publish, zmq.POLLIN)
         self._record.add(self._hello)
         for answer, pattern in self._unrecorded:
+            self._session.count(answer)
             self._tell(answer, pattern)
         while not should_stop():
             wait_s = max(0.0, min(idle_s, self._publisher.flush(), self._welcome_s - time.monotonic()))
@@ -237,11 +248,13 @@ class Server(Closing):
                 # Whoever else sends what was taken does not become the source: its next volume would.
                 if identity == self._source:
                     self._hear(identity, message)
-                self._reply(identity, Acknowledged(name, index, duplicate=True, taken_as=taken_as))
+                self._acknowledge(identity, message, (name, index), duplicate=True, taken_as=taken_as)
                 return
             if why := self._why_not_yet(identity, message):
                 self._reply(identity, Deferred(name, index, why))
                 return
+            if isinstance(message, Run):
+                self._session.oddities(message, any_subject=self._any_subject)
             self._session.check(message)
         except RefusedError as error:
             self._refuse(identity, name, index, str(error))
@@ -249,21 +262,46 @@ class Server(Closing):
         if isinstance(message, Event):
             message = dataclasses.replace(message, received_utc_s=time.time())
         receive_s = time.perf_counter() - arrived_s
+        left_off = self._session.run if self._session.is_receiving else None
         if isinstance(message, Run):
             self._expect(message)  # its volumes may come as soon as it is acknowledged
         if not self._record.keep(message):
             self._reply(identity, Deferred(name, index, self._record.problem))
             self._beat()
             return
-        self._reply(identity, Acknowledged(name, index, taken_as=taken_as))
+        if isinstance(message, Run):
+            self._note_oddities(message)
+        # The end of a run, once its last volumes are answered: they are counted in the reply.
+        if not isinstance(message, RunEnd):
+            self._acknowledge(identity, message, (name, index), taken_as=taken_as)
         journal_s = time.perf_counter() - arrived_s - receive_s
         self._n_since_checkpoint += 1
         if isinstance(message, Run):
-            self._note_beginning(message, receive_s)
+            self._note_beginning(message, left_off, receive_s)
         self._answer(message, arrived_s, {"receive": receive_s * 1e3, "journal": journal_s * 1e3})
+        if isinstance(message, RunEnd):
+            self._acknowledge(identity, message, (name, index))
         self._hear(identity, message)
         if isinstance(message, Volume):
             self._note_volume(message, time.perf_counter() - arrived_s)
+
+    def _acknowledge(
+        self,
+        identity: bytes,
+        message: Incoming,
+        address: tuple[str, int | None],
+        *,
+        duplicate: bool = False,
+        taken_as: str = "",
+    ) -> None:
+        """Tell the source that its message is on the disk, and what its operator should know of the run."""
+        notice = ""
+        if isinstance(message, Run):
+            notice = self._odd[1]
+        elif not isinstance(message, Event):
+            notice = self._session.notice
+        answers = self._session.answers_of(message.run_id) if isinstance(message, RunEnd) else {}
+        self._reply(identity, Acknowledged(*address, duplicate, taken_as, plain(notice), answers))
 
     def _hear(self, identity: bytes, message: Incoming) -> None:
         """Note by which connection the current run comes, and that it does."""
@@ -290,7 +328,14 @@ class Server(Closing):
             f"this one can begin when that has ended, or nothing of it came for {alive_s:g} s"
         )
 
-    def _note_beginning(self, run: Run, took_s: float) -> None:
+    def _note_beginning(self, run: Run, left_off: Run | None, took_s: float) -> None:
+        if left_off is not None:
+            answers = in_words(self._session.answers_of(left_off.run_id))
+            runs_log.info("run %s: left off before its end: %s", plain(left_off.run_id, 100), answers)
+        n_volumes = f"{run.n_volumes} volumes" if run.n_volumes else "unknown number of volumes"
+        trials = f"{len(run.blocks)} trials" if run.blocks else "no trials"
+        described = plain(run.run_id, 100), plain(run.subject, 100), n_volumes, run.tr_s, trials
+        runs_log.info("run %s: subject %s, %s, TR %g s, %s", *described)
         self._slow_run = self._slow_volume = ""
         if took_s > _SLOW_RUN_S:
             self._slow_run = (
@@ -304,20 +349,44 @@ class Server(Closing):
         if run is not None and took_s > max(_SLOW_RUN_S, _SLOW_VOLUME_TR * run.tr_s):
             self._slow_volume = f"the answer to volume {volume.index} took {took_s:.1f} s; others had to wait meanwhile"
 
+    def _note_oddities(self, run: Run) -> None:
+        """Note what is odd about the current run; what cannot be was refused, or taken before."""
+        try:
+            odd = self._session.oddities(run, any_subject=True)
+        except RefusedError as error:
+            odd = [str(error)]
+        name = plain(run.run_id, 100)
+        self._odd = run.run_id, f"run {name} is odd: {plain('; '.join(odd))}" if odd else ""
+
     def _notice(self) -> str:
-        """What the operator should know, though volumes are taken; empty if nothing."""
+        """What the operator should know, though volumes are taken; empty if nothing. What is new is logged."""
         run, latency_s = self._session.run, self._attendance.usual_latency_s
-        if run is not None and latency_s > _SLOW_VOLUME_TR * run.tr_s:
-            return (
+        if run is None:
+            return ""
+        name = plain(run.run_id, 100)
+        found = {"odd": self._odd[1]} if self._odd[0] == run.run_id else {}
+        if astray := self._session.notice:
+            found["astray"] = f"run {name}: {plain(astray)}"
+        found |= {"begins late": self._slow_run, "late": self._slow_volume}
+        if latency_s > _SLOW_VOLUME_TR * run.tr_s:
+            found |= {"begins late": "", "late": ""}
+            found["behind"] = (
                 f"a volume's answer takes {latency_s:.2f} s, more than half of the TR of {run.tr_s:g} s: decoding may "
                 "fall behind; use a faster machine, fewer voxels or candidates"
             )
-        return self._slow_run or self._slow_volume
+        # In its first words as long as it lasts, though numbers in it change.
+        notices = {
+            (kind, run.run_id): self._notices.get((kind, run.run_id), text) for kind, text in found.items() if text
+        }
+        for key in notices.keys() - self._notices.keys():
+            log.warning("%s", notices[key])
+        if ("astray", run.run_id) in self._notices.keys() - notices.keys():
+            log.warning("run %s: volumes can be aligned again", name)
+        self._notices = notices
+        return "; ".join(notices.values())
 
     def _answer(self, message: Incoming, arrived_s: float, stage_ms: dict[str, float]) -> None:
         if isinstance(message, Run):
-            n_volumes = message.n_volumes or "unknown number of"
-            log.info("run %s: %s volumes, TR %g s", plain(message.run_id), n_volumes, message.tr_s)
             self._last_answer = None
             self._send(message)
         before = self._session.run
@@ -325,15 +394,21 @@ class Server(Closing):
             if self._session.run is not before and self._session.run is not None and not isinstance(message, Run):
                 before = self._session.run  # one that another came after is gone on with
                 self._send(before)
+                self._note_oddities(before)
             if isinstance(message, Volume) and answer.index == message.index:
                 answer = dataclasses.replace(answer, stage_ms={**stage_ms, **answer.stage_ms})
                 if isinstance(answer, Ranking):
                     age_s = message.held_s + time.perf_counter() - arrived_s
                     answer = dataclasses.replace(answer, age_s=age_s)
+            before_it = self._session.notice
+            self._session.count(answer, message if isinstance(message, Volume) else None)
             self._tell(answer, pattern)
+            if bool(self._session.notice) != bool(before_it):
+                self._beat()  # everybody is told at once
         if isinstance(message, RunEnd):
             self._send(message)
-            log.info("run %s: ended after %d volumes", plain(message.run_id), message.n_volumes)
+            answers = in_words(self._session.answers_of(message.run_id))
+            runs_log.info("run %s: ended after %d volumes: %s", plain(message.run_id, 100), message.n_volumes, answers)
         if isinstance(message, Event):
             said = plain(message.client), plain(message.kind), plain(message.value, LONGEST_REASON)
             log.info("%s: %s %s", *said)
@@ -376,9 +451,6 @@ class Server(Closing):
         self._send(self._hello)
         status = self._attendance.status(self._record, self._session)
         notice, n_refused, n_cut = self._notice(), self._refusals.n, self._guard.n_cut
-        if notice and not self._noticed:
-            log.warning("%s", notice)
-        self._noticed = bool(notice)
         self._send(dataclasses.replace(status, notice=notice, n_refused=n_refused, n_cut=n_cut))
         self._next_heartbeat_s = time.monotonic() + _HEARTBEAT_S
 

@@ -22,6 +22,7 @@ from rtgod.bundle import DecoderBundle
 from rtgod.decoding import Decoder
 from rtgod.errors import CheckpointError, InputError, RefusedError, WireError
 from rtgod.events import check_within
+from rtgod.fit import check_fit
 from rtgod.matching import CategoryIndex
 from rtgod.messages import (
     AGAIN,
@@ -39,10 +40,12 @@ from rtgod.messages import (
     RunEnd,
     Volume,
 )
+from rtgod.mirrored import is_mirrored
 from rtgod.pipeline import Pipeline
 from rtgod.preprocessing import Noise
 from rtgod.settings import PipelineSettings
 from rtgod.state import State
+from rtgod.tally import Tally
 from rtgod.window import Repeats
 
 log = logging.getLogger(__name__)
@@ -72,6 +75,10 @@ class Acquisition:
     ended : bool
     template : ndarray of shape (x, y, z), float32, or None
         The run's own, where there is no bundle; None before a volume could be used.
+    template_from_s : float
+        Where there is no bundle: the first usable volume from this time on becomes the template, seconds.
+    tally : Tally
+        What its volumes came to, as far as `Session.count` was told.
     """
 
     run: Run
@@ -80,6 +87,8 @@ class Acquisition:
     expected: int = 0
     ended: bool = False
     template: Float32Array | None = None
+    template_from_s: float = 0.0
+    tally: Tally = field(default_factory=Tally)
 
 
 class Session:
@@ -88,7 +97,7 @@ class Session:
     Parameters
     ----------
     bundle : DecoderBundle or None
-        None for alignment only: each run is then aligned to its own first volume.
+        None for alignment only: each run is then aligned to a volume of its own, the first that is settled.
     settings : PipelineSettings or None
         For alignment only; with a bundle, its own settings hold.
 
@@ -103,6 +112,7 @@ class Session:
         self._settings = bundle.settings if bundle else settings or PipelineSettings()
         if bundle:
             check_reference(bundle.reference, self._settings)
+        self._template_from_s = 0.0 if bundle else self._settings.nuisance.discard_s
         self._engine: tuple[Decoder, CategoryIndex] | None = None
         if bundle:
             self._engine = bundle.decoder(), bundle.category_index()
@@ -125,7 +135,13 @@ class Session:
             n_candidates=self._engine[1].n_candidates if self._engine else 0,
             n_voxels=len(self.bundle.reference.voxels) if self.bundle else 0,
             settings=self._settings.model_dump(mode="json"),
+            template_from_s=0.0 if self.bundle else self._settings.nuisance.discard_s,
         )
+
+    def heed(self, hello: Hello) -> None:
+        """Take runs that begin from now on as the server of this message did; older ones chose another template."""
+        if not self.bundle:
+            self._template_from_s = hello.template_from_s
 
     @property
     def run(self) -> Run | None:
@@ -141,6 +157,24 @@ class Session:
     def n_runs_ended(self) -> int:
         """How many runs have been received to their end."""
         return sum(acquisition.ended for acquisition in self._acquisitions.values())
+
+    def answers_of(self, run_id: str) -> dict[str, int]:
+        """What a run's volumes came to; see `Tally`."""
+        known = self._acquisitions.get(run_id)
+        return dict(known.tally.answers) if known else {}
+
+    @property
+    def n_runs(self) -> int:
+        """How many runs have begun."""
+        return len(self._acquisitions)
+
+    def totals(self) -> dict[str, int]:
+        """What all runs' volumes came to; see `Tally`."""
+        totals: dict[str, int] = {}
+        for acquisition in self._acquisitions.values():
+            for kind, n in acquisition.tally.answers.items():
+                totals[kind] = totals.get(kind, 0) + n
+        return totals
 
     @property
     def taken(self) -> Set[int]:
@@ -207,6 +241,60 @@ class Session:
                 f"volume {message.index} has shape {message.data.shape}, its run announced {current.run.shape}"
             )
 
+    def oddities(self, run: Run, *, any_subject: bool = False) -> list[str]:
+        """What is odd about a run that is to be decoded with this bundle, a clause for each.
+
+        Journals hold runs of before this was asked: it is for whoever takes new ones.
+
+        Raises
+        ------
+        RefusedError
+            If the run cannot be decoded with this bundle.
+        """
+        if self.bundle is None:
+            return []
+        try:
+            return check_fit(run, self.bundle.reference, self.bundle.training, any_subject=any_subject)
+        except InputError as error:
+            raise RefusedError(str(error)) from error
+
+    def count(self, answer: Answer, volume: Volume | None = None) -> None:
+        """Note what a volume came to, for the operator; no later answer depends on it.
+
+        Parameters
+        ----------
+        answer : Ranking or NotReady
+        volume : Volume, optional
+            The volume itself, where it may be looked at once more to find out why it cannot be aligned.
+        """
+        acquisition = self._acquisitions.get(answer.run_id)
+        if acquisition is None:
+            return
+        acquisition.tally.add(answer)
+        if volume is not None and acquisition.tally.begins_astray:
+            acquisition.tally.hint = self._why_astray(acquisition, volume)
+
+    def _why_astray(self, acquisition: Acquisition, volume: Volume) -> str:
+        if not self.bundle or not self._settings.motion.estimate or volume.index not in acquisition.seen:
+            return ""
+        image = np.ascontiguousarray(volume.data, np.float32)
+        if not np.isfinite(image).all():
+            return ""
+        if is_mirrored(image, acquisition.run, self.bundle.reference, self._settings.motion):
+            return (
+                "with left and right exchanged they could: either the affine or the volumes are mirrored, and must be "
+                "put right before they are sent"
+            )
+        return "is it this subject's bundle, and a magnitude series, and does the affine say where the volumes lie?"
+
+    @property
+    def notice(self) -> str:
+        """Why nothing of the current run can be decoded; empty while something can."""
+        if self._current is None:
+            return ""
+        template = "the bundle's head" if self.bundle else "the run's own template"
+        return self._current.tally.notice(template)
+
     def receives(self, message: Volume | RunEnd) -> Acquisition | None:
         """The acquisition that a message goes on with: the current one, or one that others came after; None if none.
 
@@ -224,7 +312,7 @@ class Session:
         # A source whose run could not be written down sends it again.
         if self._prepared and _same_run(self._prepared.run, run):
             return
-        prepared = Acquisition(run)
+        prepared = Acquisition(run, template_from_s=self._template_from_s)
         if self.bundle and self._engine:
             try:
                 check_run(run, self.bundle.reference, self._settings.motion)
@@ -328,6 +416,9 @@ class Session:
         """Whatever goes wrong with a volume that is on the disk is its answer: the next may be better."""
         try:
             if current.pipeline is None:
+                if volume.index * current.run.tr_s < current.template_from_s - 1e-6:
+                    why = f"the template is the first usable volume after {current.template_from_s:g} s"
+                    return NotReady(volume.run_id, volume.index, Reason.WARMING_UP, why), None
                 current.template = _template_of(volume)
                 current.pipeline = self._align_to(current.template, current.run)
             return current.pipeline.step(volume, rank=rank)
@@ -344,7 +435,7 @@ class Session:
         try:
             return Pipeline(reference, Noise(), None, None, (), run, self._settings, Repeats())
         except ValueError as error:  # too few slices, or no contrast along one direction: LinAlgError
-            raise InputError(f"the others cannot be aligned to the first volume ({error})") from error
+            raise InputError(f"the others cannot be aligned to this volume ({error})") from error
 
     @property
     def keeps_evidence(self) -> bool:
@@ -362,6 +453,7 @@ class Session:
             "events": {client: ranges_of(numbers) for client, numbers in self._events.items()},
             "repeats": self._repeats.state(),
             "is_blinded": self.is_blinded,
+            "template_from_s": self._template_from_s,
         }
 
     def _state_of(self, acquisition: Acquisition) -> State:
@@ -375,6 +467,8 @@ class Session:
             "ended": acquisition.ended,
             "template": acquisition.template if acquisition.pipeline else None,
             "pipeline": acquisition.pipeline.state() if acquisition.pipeline else None,
+            "template_from_s": acquisition.template_from_s,
+            "tally": dataclasses.asdict(acquisition.tally),
         }
 
     def restore(self, state: State) -> None:
@@ -401,7 +495,9 @@ class Session:
             if pipeline is not None:
                 pipeline.restore(of.pipeline)
             seen = set(numbers_in(of.seen))
-            acquisitions[run.run_id] = Acquisition(run, pipeline, seen, of.expected, of.ended, of.template)
+            acquisitions[run.run_id] = Acquisition(
+                run, pipeline, seen, of.expected, of.ended, of.template, of.template_from_s, of.tally
+            )
         if {told.current, *told.set_aside} - acquisitions.keys() - {None}:
             raise CheckpointError("a run that goes on is not among the session's")
         self._repeats, self._acquisitions = repeats, acquisitions
@@ -409,7 +505,7 @@ class Session:
         self._events = {client: set(numbers_in(ranges)) for client, ranges in told.events.items()}
         self._current = None if told.current is None else acquisitions[told.current]
         self._set_aside, self._prepared = list(told.set_aside), None
-        self.is_blinded = told.is_blinded
+        self.is_blinded, self._template_from_s = told.is_blinded, told.template_from_s
 
     def _pipeline_of(self, run: Run, template: Float32Array | None, repeats: Repeats) -> Pipeline:
         try:
@@ -433,6 +529,8 @@ class _AcquisitionState(msgspec.Struct):
     ended: bool
     template: Any
     pipeline: Any
+    template_from_s: float = 0.0
+    tally: Tally = msgspec.field(default_factory=Tally)
 
 
 class _SessionState(msgspec.Struct):
@@ -444,6 +542,7 @@ class _SessionState(msgspec.Struct):
     events: dict[str, list[list[int]]]
     repeats: Any
     is_blinded: bool
+    template_from_s: float = 0.0
 
 
 def _run_of(header: str) -> Run:
@@ -471,7 +570,7 @@ def numbers_in(ranges: Iterable[Sequence[int]]) -> Iterator[int]:
 
 def _template_of(volume: Volume) -> Float32Array:
     if not np.isfinite(volume.data).all():
-        raise InputError("the first volume, to which the others would be aligned, is not finite")
+        raise InputError("the volume to which the others would be aligned is not finite")
     return volume.data.astype(np.float32)
 
 
@@ -538,6 +637,8 @@ def resume(
         if isinstance(message, Volume) and message.run_id in over:
             session.note(message)
             continue
+        for answer in recorded:
+            session.count(answer)
         known = {(answer.run_id, answer.index) for answer in recorded}
         answered = isinstance(message, Volume) and (message.run_id, message.index) in known
         answers = session.take(message, rank=not answered)
@@ -556,6 +657,9 @@ def without_timing(answer: Answer) -> Answer:
 def _takeable(messages: Iterator[Message], session: Session) -> Iterator[tuple[Incoming, list[Answer]]]:
     """What came in and can be taken, each with its recorded answers; what cannot be is told of and passed over."""
     for message, recorded in _with_answers(messages):
+        if isinstance(message, Hello):
+            session.heed(message)
+            continue
         try:
             if session.is_duplicate(message):
                 raise RefusedError("it is in the journal twice")
@@ -566,19 +670,27 @@ def _takeable(messages: Iterator[Message], session: Session) -> Iterator[tuple[I
         yield message, recorded
 
 
-def _with_answers(messages: Iterator[Message]) -> Iterator[tuple[Incoming, list[Answer]]]:
-    """What came in, each with the answers that were recorded before the next."""
+def _with_answers(messages: Iterator[Message]) -> Iterator[tuple[Incoming | Hello, list[Answer]]]:
+    """What came in, each with the answers that were recorded before the next; servers' hellos in their places."""
     message: Incoming | None = None
     answers: list[Answer] = []
+    hellos: list[Hello] = []
+
+    def complete() -> Iterator[tuple[Incoming | Hello, list[Answer]]]:
+        if message is not None:
+            yield message, answers
+        for hello in hellos:
+            yield hello, []
+
     for recorded in messages:
         if isinstance(recorded, Ranking | NotReady):
             answers.append(recorded)
+        elif isinstance(recorded, Hello):
+            hellos.append(recorded)  # what the server before it owed is answered after it
         elif isinstance(recorded, Run | Volume | RunEnd | Event):
-            if message is not None:
-                yield message, answers
-            message, answers = recorded, []
-    if message is not None:
-        yield message, answers
+            yield from complete()
+            message, answers, hellos = recorded, [], []
+    yield from complete()
 
 
 def _same_run(a: Run, b: Run) -> bool:

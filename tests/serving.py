@@ -12,6 +12,7 @@ import zmq
 from rtgod.journal import JournalWriter, read_journal
 from rtgod.server import Server
 from rtgod.session import Session, resume
+from tests import small
 
 FREE = "tcp://127.0.0.1:*"
 FREE_IPV6 = "tcp://[::1]:*"
@@ -56,7 +57,7 @@ def running(folder, bundle=None, writer=JournalWriter, address=FREE, keys=None):
     path = folder / "session.rtgod"
     with (
         writer(path) as journal,
-        Server(Session(bundle), journal, address, address, keys=keys) as server,
+        Server(Session(bundle, small.AT_ONCE), journal, address, address, keys=keys) as server,
         _serving(server, path) as it,
     ):
         yield it
@@ -65,7 +66,7 @@ def running(folder, bundle=None, writer=JournalWriter, address=FREE, keys=None):
 @contextlib.contextmanager
 def resumed(folder, bundle=None):
     """The server of `running`, started again after it died."""
-    path, session = folder / "session.rtgod", Session(bundle)
+    path, session = folder / "session.rtgod", Session(bundle, small.AT_ONCE)
     with (
         JournalWriter.resume(path) as journal,
         Server(session, journal, FREE, FREE, resume(read_journal(path), session)) as server,

@@ -27,6 +27,9 @@ SETTINGS = PipelineSettings(
     window=WindowSettings(hrf_shift_s=2.0),
 )
 
+#: Without a bundle: the first volume is the template.
+AT_ONCE = PipelineSettings(nuisance=NuisanceSettings(discard_s=0.0))
+
 STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, 0.01, 3, converged=True)
 RANKING = Ranking("run-1", 3, 1, None, False, ("category 0",), np.arange(3), np.zeros(3), STILL)
 

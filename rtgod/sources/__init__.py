@@ -22,6 +22,9 @@ from rtgod.trials import TrialsRead
 #: should know.
 _CONTRADICTION, _ROUNDING = 0.01, 1e-3
 
+#: Characters of a receive coil's name that are kept.
+_LONGEST_COIL = 64
+
 
 class Source(Protocol):
     """A run that can be read from its start any number of times."""
@@ -38,7 +41,7 @@ class Source(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was decided where the files disagree."""
+        """What is odd about the files, and what was decided where they disagree; empty if nothing."""
         ...
 
     @property
@@ -280,6 +283,7 @@ def run_of(
     shape: tuple[int, int, int],
     affine: Float64Array,
     n_volumes: int,
+    coil: str = "",
 ) -> tuple[Run, TrialsRead | None]:
     """The run of a recording, with the trials of an events table as its blocks.
 
@@ -290,7 +294,7 @@ def run_of(
     events : Path or None
     reading : EventsSettings or None
         Which rows of the events table are trials; see `rtgod.events.read_events`.
-    run_id, subject, tr_s, shape, affine, n_volumes
+    run_id, subject, tr_s, shape, affine, n_volumes, coil
         As in `Run`; what UTF-8 cannot encode in the names, such as a file's of another encoding, is written as escapes.
 
     Returns
@@ -316,7 +320,16 @@ def run_of(
     except ValueError as error:
         raise InputError(f"{events}: {error}; correct the row.") from error
     try:
-        run = Run(encodable(run_id), encodable(subject), tr_s, shape, affine, n_volumes, found)
+        run = Run(
+            encodable(run_id),
+            encodable(subject),
+            tr_s,
+            shape,
+            affine,
+            n_volumes,
+            found,
+            coil=encodable(coil)[:_LONGEST_COIL],
+        )
     except ValueError as error:
         raise InputError(f"{origin}: {error}.") from error
     return run, read

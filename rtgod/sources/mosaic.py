@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import FileDataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
@@ -34,6 +35,10 @@ _DAY_S = 86400.0
 _DICOM_DIRECTORY = "1.2.840.10008.1.3.10"
 _ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
 _MAKERS = {"SIEMENS": "Siemens", "GE ": "GE", "PHILIPS": "Philips", "CANON": "Canon", "TOSHIBA": "Toshiba"}
+#: Software of Siemens that exports mosaics without the private header which says how their slices lie.
+_WITHOUT_CSA = re.compile(r"\bXA1[01]\b")
+#: A position or an angle that changes by less from file to file follows a head.
+_MOST_FOLLOWED_MM, _MOST_FOLLOWED_DEG = 30.0, 20.0
 _SERIES_TAGS = [
     "SOPClassUID", "ImageType", "Manufacturer", "SeriesInstanceUID", "SeriesNumber", "NumberOfFrames",
 ]  # fmt: skip
@@ -118,7 +123,10 @@ class MosaicSeries:
             shape=grid.shape,
             affine=grid.affine,
             n_volumes=max(self._frames) + 1,
+            coil=grid.coil,
         )
+        if first := min(self._frames):
+            self.notes += (_missing_first(folder, first),)
 
     @property
     def started_s(self) -> float | None:
@@ -252,6 +260,7 @@ class _Grid:
     tr_s: float
     echo_ms: float
     rescale: tuple[float, float]
+    coil: str = ""
 
     def differences(self, other: _Grid) -> list[str]:
         checks = {
@@ -316,7 +325,7 @@ def _read_grid(path: Path, dataset: FileDataset) -> _Grid:
     if not csa.get("NumberOfImagesInMosaic") or len(csa.get("SliceNormalVector", ())) != 3:
         raise InputError(
             f"{path}: no number and direction of slices, because Siemens's private CSA header (0029,1010) is missing "
-            "or damaged; export with private fields kept."
+            f"or damaged; {_advice_without_csa(dataset)}."
         )
     n_slices = int(csa["NumberOfImagesInMosaic"][0])
     n_tiles = math.ceil(math.sqrt(n_slices))
@@ -333,7 +342,27 @@ def _read_grid(path: Path, dataset: FileDataset) -> _Grid:
         tr_s=float(dataset.get("RepetitionTime") or 0) / 1000,
         echo_ms=float(dataset.get("EchoTime") or 0),
         rescale=(1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)),
+        coil=str(dataset.get("ReceiveCoilName") or ""),
     )
+
+
+def _advice_without_csa(dataset: FileDataset) -> str:
+    versions = dataset.get("SoftwareVersions") or ""
+    if found := _WITHOUT_CSA.search(str(versions)):
+        return (
+            f"software {found[0]} exports mosaics without it, so export the series as enhanced DICOM and convert that "
+            "to NIfTI, with dcm2niix, say"
+        )
+    return "export, or anonymise, with private fields kept, or convert the original series to NIfTI"
+
+
+def _numbers(path: Path, dataset: FileDataset, keyword: str, n: int) -> list[float]:
+    """The `n` numbers of a field without which the voxels cannot be placed."""
+    value = getattr(dataset, keyword)  # one that is missing is told of in `_reading`
+    values = [value] if n == 1 else list(value or ())
+    if len(values) != n or any(number is None for number in values):
+        raise InputError(_without_field(path, keyword, "is empty" if n == 1 else f"is empty, or not {n} numbers"))
+    return [float(number) for number in values]
 
 
 def _mosaic_affine(
@@ -342,9 +371,10 @@ def _mosaic_affine(
     """Voxel indices (column, row, tile) to RAS+ millimetres."""
     # DICOM: the first three cosines run along a row of pixels, that is from column to column; PixelSpacing begins with
     # the distance between rows.
-    along_x, along_y = np.array(dataset.ImageOrientationPatient, dtype=float).reshape(2, 3)
-    mm_y, mm_x = (float(mm) for mm in dataset.PixelSpacing)
-    mm_z = float(dataset.get("SpacingBetweenSlices") or dataset.SliceThickness)
+    along_x, along_y = np.array(_numbers(path, dataset, "ImageOrientationPatient", 6)).reshape(2, 3)
+    mm_y, mm_x = _numbers(path, dataset, "PixelSpacing", 2)
+    spacing = "SpacingBetweenSlices" if dataset.get("SpacingBetweenSlices") else "SliceThickness"
+    (mm_z,) = _numbers(path, dataset, spacing, 1)
     # The cross product is the more exact normal, but only the CSA header knows whether the slices were numbered along
     # it or against it.
     along_z = np.cross(along_x, along_y)
@@ -354,7 +384,7 @@ def _mosaic_affine(
     n_beyond = np.array([dataset.Columns - shape[0], dataset.Rows - shape[1]]) / 2
     affine = np.eye(4)
     affine[:3, :3] = steps
-    affine[:3, 3] = np.array(dataset.ImagePositionPatient, dtype=float) + steps[:, :2] @ n_beyond
+    affine[:3, 3] = np.array(_numbers(path, dataset, "ImagePositionPatient", 3)) + steps[:, :2] @ n_beyond
     if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine) < 4:
         raise InputError(f"{path}: its orientation, position and spacing span no volume; export the series again.")
     to_ras: Float64Array = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's x and y run to left and posterior
@@ -405,11 +435,34 @@ def _common_grid(frames: list[_Frame]) -> _Grid:
     first = frames[0]
     for frame in frames[1:]:
         if different := first.grid.differences(frame.grid):
+            if different == ["position"] and _follows(first.grid.affine, frame.grid.affine):
+                raise InputError(
+                    f"{frame.path}: its position is a little other than that of {first.path.name}: the scanner "
+                    "followed the head (prospective correction), which is not supported; switch it off, or, where the "
+                    "files are of two series, take out one's."
+                )
             raise InputError(
                 f"{frame.path}: its {' and '.join(different)} differs from {first.path.name}; a run has one geometry "
                 "and one timing, so take out the files that are of another."
             )
     return first.grid
+
+
+def _follows(affine: Float64Array, other: Float64Array) -> bool:
+    """Whether two positions are as near as those of a head that moved; the voxels' sizes must be the same."""
+    steps, other_steps = affine[:3, :3], other[:3, :3]
+    sizes, other_sizes = np.linalg.norm(steps, axis=0), np.linalg.norm(other_steps, axis=0)
+    cosines = (steps / sizes * (other_steps / other_sizes)).sum(axis=0)
+    return bool(
+        np.allclose(sizes, other_sizes, rtol=0, atol=1e-3)
+        and np.linalg.norm(affine[:3, 3] - other[:3, 3]) < _MOST_FOLLOWED_MM
+        and cosines.min() > math.cos(math.radians(_MOST_FOLLOWED_DEG))
+    )
+
+
+def _missing_first(folder: Path, n: int) -> str:
+    lost = "one volume before it is" if n == 1 else f"{n} volumes before it are"
+    return f"{folder}: the first file is number {n + 1}: {lost} taken for lost"
 
 
 def _without_duplicates(frames: list[_Frame]) -> list[_Frame]:
@@ -521,7 +574,18 @@ def _reading(path: Path) -> Iterator[None]:
         except InputError:
             raise
         except Exception as error:  # noqa: BLE001 - on broken bytes pydicom raises whatever they lead to
+            # The name of a field identifies nobody, unlike its value.
+            if isinstance(error, AttributeError) and error.name and tag_for_keyword(error.name) is not None:
+                raise InputError(_without_field(path, error.name, "is missing")) from None
             # pydicom's own OSErrors have no strerror: only the operating system's are about the file as such.
             if isinstance(error, OSError) and error.strerror:
                 raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
             raise InputError(f"{path}: a DICOM file that cannot be decoded; copy or export it again.") from None
+
+
+def _without_field(path: Path, keyword: str, what: str) -> str:
+    tag = tag_for_keyword(keyword) or 0
+    return (
+        f"{path}: {keyword} ({tag >> 16:04x},{tag & 0xFFFF:04x}) {what}, and without it the voxels cannot be read or "
+        "placed; anonymise with this field kept, or export the series again."
+    )

@@ -105,6 +105,7 @@ class NiftiRun:
             shape=layout.shape,
             affine=layout.affine,
             n_volumes=layout.n_volumes,
+            coil=_find_coil(path),
         )
 
     def __iter__(self) -> Iterator[Volume]:
@@ -231,6 +232,13 @@ def _find_tr(path: Path, layout: _Layout, given: float | None) -> RepetitionTime
         tr_s = round(layout.tr * _SECONDS[layout.tr_unit], 6)
         said.append(TrClaim(tr_s, f"{path}, pixdim[4]", layout.tr_unit, float(f"{layout.tr:.6g}")))
     return agreed_tr(path, said, given, "no repetition time in a sidecar JSON or, with a unit, in the header")
+
+
+def _find_coil(path: Path) -> str:
+    for sidecar in files_beside(path, f"{stem_of(path).rpartition('_')[2]}.json"):
+        if isinstance(coil := _read_sidecar(sidecar).get("ReceiveCoilName"), str):
+            return coil
+    return ""
 
 
 def _read_sidecar(path: Path) -> dict[str, object]:

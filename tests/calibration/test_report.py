@@ -167,7 +167,7 @@ def test_another_data_set_than_the_session_s_is_refused(journal, calibrated, tmp
 
 def test_a_journal_without_runs_is_refused(tmp_path, console):
     with JournalWriter(tmp_path / "empty.rtgod") as writer:
-        writer.append(Session(None).hello())
+        writer.append(Session(None, small.AT_ONCE).hello())
     with pytest.raises(InputError, match="no run in it; was anything sent"):
         write_report(tmp_path / "empty.rtgod", tmp_path / "out", None, None, None, console)
     assert not (tmp_path / "out").exists()
@@ -190,7 +190,7 @@ class First:
 def test_motion_of_a_real_run_agrees_with_spm(shared_data, tmp_path, console):
     folder = shared_data / "siemens-run"
     source = First(open_source(folder / "dicom"), 20)
-    journal = serve_runs(Session(None), tmp_path / "align.rtgod", [source])
+    journal = serve_runs(Session(None, small.AT_ONCE), tmp_path / "align.rtgod", [source])
     table = (folder / "spm_motion.tsv").read_text().splitlines()
     (tmp_path / "spm.tsv").write_text("\n".join(table[:21]) + "\n")
     write_report(journal, tmp_path / "out", None, None, tmp_path / "spm.tsv", console)

@@ -13,9 +13,11 @@ import pytest
 
 from rtgod import wire
 from rtgod.errors import RefusedError
+from rtgod.fit import Training
 from rtgod.journal import JournalWriter, read_journal
 from rtgod.messages import Hello, NotReady, Pattern, Ranking, Reason, RunEnd, Volume
 from rtgod.session import MAX_GAP, Session, replay, without_timing
+from rtgod.settings import NuisanceSettings, PipelineSettings
 from rtgod.warmup import warm_up
 from tests import small
 
@@ -185,7 +187,7 @@ def test_nothing_is_taken_before_a_run(bundle, message):
 
 
 def test_the_largest_gap_is_still_answered():
-    session = Session(None)
+    session = Session(None, small.AT_ONCE)
     send(session, small.run(n_volumes=None))
     assert indices(send(session, RunEnd("run-1", MAX_GAP))) == list(range(MAX_GAP))
 
@@ -226,7 +228,7 @@ def test_a_bad_volume_is_answered_and_the_next_good_one_works(bundle, data):
     "data", [*BAD.values(), np.arange(18 * 20 * 16).reshape(18, -1, 16) // 320], ids=[*BAD, "ramp"]
 )
 def test_without_a_bundle_the_first_good_volume_becomes_the_template(data):
-    session = Session(None)
+    session = Session(None, small.AT_ONCE)
     bad, first, second = send(
         session,
         small.run(),
@@ -242,8 +244,60 @@ def test_without_a_bundle_the_first_good_volume_becomes_the_template(data):
 @pytest.mark.parametrize("shape", [(1, 1, 1), (18, 20, 1), (4, 4, 4)])
 def test_volumes_that_are_too_small_to_align_are_bad(shape):
     volume = Volume("run-1", 0, 0.0, np.arange(np.prod(shape)).reshape(shape).astype("int16"))
-    (answer,) = send(Session(None), small.run(shape=shape), volume)
+    (answer,) = send(Session(None, small.AT_ONCE), small.run(shape=shape), volume)
     assert answer.reason is Reason.BAD_VOLUME
+
+
+def bright_first(index, brightness=2.5):
+    """A run whose first two volumes are brighter, as before magnetisation has settled."""
+    data = small.head((0.0, 0.0, 0.1 * index)) * (brightness if index < 2 else 1.0)
+    return small.volume(index, data=data.astype("int16"))
+
+
+def test_without_a_bundle_the_template_is_the_first_settled_volume():
+    session = Session(None, PipelineSettings(nuisance=NuisanceSettings(discard_s=6.0)))
+    answers = send(session, small.run(), *map(bright_first, range(5)))
+    assert reasons(answers) == [Reason.WARMING_UP] * 3 + [Reason.NO_DECODER] * 2
+    assert "first usable volume after 6 s" in answers[0].detail
+    assert [answer.motion for answer in answers[:3]] == [None] * 3
+    # Volume 3 is the template: it does not move, and the next by what is between the two.
+    assert np.abs(answers[3].motion.translation_mm).max() < 1e-3
+    assert answers[4].motion.translation_mm[2] == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_journal_of_before_is_replayed_with_its_first_volume_as_the_template():
+    messages = [small.run(), *map(bright_first, range(6))]
+    settings = PipelineSettings(nuisance=NuisanceSettings(discard_s=6.0))
+    new, old = Session(None, settings).hello(), replace(Session(None, settings).hello(), template_from_s=0.0)
+    assert new.template_from_s == 6.0
+    for hello, n_warming in ((new, 3), (old, 0)):
+        answers = list(replay(iter([hello, *messages]), Session(None, settings)))
+        assert reasons(answers).count(Reason.WARMING_UP) == n_warming
+        live = Session(None, settings)
+        live.heed(hello)
+        assert in_bytes(answers) == in_bytes(send(live, *messages))
+    # A server that died right after a run began leaves it as it was begun.
+    answers = list(replay(iter([old, messages[0], new, *messages[1:]]), Session(None, settings)))
+    assert reasons(answers).count(Reason.WARMING_UP) == 0
+
+
+def test_what_is_counted_survives_a_checkpoint(bundle):
+    session = Session(bundle)
+    answers = send(session, small.run(), *map(small.volume, range(5)), moved(5))
+    for answer in answers:
+        session.count(answer)
+    again = Session(bundle)
+    again.restore(session.state())
+    assert again.answers_of("run-1") == session.answers_of("run-1") == again.totals()
+    assert again.totals()["ranking"] == reasons(answers).count("ranking") > 0
+    assert again.n_runs == 1
+
+
+def test_a_run_of_another_protocol_that_a_journal_holds_is_replayed(bundle):
+    strict = replace(bundle, training=Training("small", 2.5))
+    with pytest.raises(RefusedError, match=r"trained at 2\.5 s"):
+        Session(strict).oddities(small.run())
+    assert in_bytes(send(Session(strict), *small.messages())) == in_bytes(send(Session(bundle), *small.messages()))
 
 
 @pytest.mark.parametrize(("seed", "scale"), [(0, 1.0), (1, 1e30)])
@@ -258,7 +312,7 @@ def test_noise_is_answered_with_motion_and_can_be_sent_on(bundle, seed, scale):
 
 
 def test_a_session_without_a_bundle_gives_the_motion_of_each_volume():
-    answers = send(Session(None), small.run(), *map(small.volume, range(3)), moved(3, (1.0, -2.0, 0.5)))
+    answers = send(Session(None, small.AT_ONCE), small.run(), *map(small.volume, range(3)), moved(3, (1.0, -2.0, 0.5)))
     assert reasons(answers) == [Reason.NO_DECODER] * 4
     np.testing.assert_allclose(answers[3].motion.translation_mm, (1.0, -2.0, 0.5), atol=0.1)
     assert "align" in answers[3].stage_ms

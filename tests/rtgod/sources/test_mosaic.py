@@ -357,7 +357,16 @@ def test_several_series_are_listed_and_one_can_be_chosen(tmp_path):
         ({"BitsAllocated": 8}, "16-bit"),
         ({"Rows": 13}, "cut short|tile"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "no volume"),
-        ({"ImagePositionPatient": None}, "cannot be decoded"),
+        ({"ImagePositionPatient": None}, r"ImagePositionPatient \(0020,0032\) is missing"),
+        ({"ImageOrientationPatient": None}, r"ImageOrientationPatient \(0020,0037\) is missing"),
+        ({"PixelSpacing": None}, r"PixelSpacing \(0028,0030\) is missing"),
+        ({"SliceThickness": None, "SpacingBetweenSlices": None}, r"SliceThickness \(0018,0050\) is missing"),
+        ({"BitsAllocated": None}, r"BitsAllocated \(0028,0100\) is missing"),
+        ({"ImagePositionPatient": []}, r"ImagePositionPatient \(0020,0032\) is empty, or not 3 numbers"),
+        ({"ImagePositionPatient": [1, 2]}, "not 3 numbers"),
+        ({"SliceThickness": "", "SpacingBetweenSlices": None}, r"SliceThickness \(0018,0050\) is empty"),
+        ({"normal": None, "SoftwareVersions": "syngo MR XA11"}, "XA11 exports mosaics without it.*enhanced.*NIfTI"),
+        ({"normal": None, "SoftwareVersions": "syngo MR E11"}, "private fields kept"),
         ({"syntax": UID("1.2.840.10008.1.2.4.100")}, "compressed"),
     ],
 )
@@ -375,6 +384,36 @@ def test_a_file_that_does_not_fit_is_named(tmp_path, changes, says):
         MosaicSeries(tmp_path)
     assert "3.dcm" in str(caught.value)
     assert not any(planted in str(caught.value) for planted in PLANTED)
+
+
+@pytest.mark.parametrize(
+    ("maker", "advice"),
+    [("SIEMENS", "as mosaics, or convert"), ("GE MEDICAL SYSTEMS", "yet; convert"), ("X", "yet; convert")],
+)
+def test_only_who_can_is_told_to_export_mosaics(tmp_path, maker, advice):
+    make_series(tmp_path, [1], ImageType=["ORIGINAL", "PRIMARY"], Manufacturer=maker)
+    with pytest.raises(InputError, match=advice):
+        MosaicSeries(tmp_path)
+
+
+def test_a_position_that_follows_the_head_is_called_so(tmp_path):
+    make_series(tmp_path, [1, 2])
+    corner = list(dicom().ImagePositionPatient)
+    save(dicom(3, ImagePositionPatient=[corner[0] + 0.5, *corner[1:]]), tmp_path / "3.dcm")
+    with pytest.raises(InputError, match=r"prospective correction.*not supported"):
+        MosaicSeries(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "note"), [([1, 2], None), ([2, 3], "number 2: one volume"), ([100, 101], "number 100: 99 volumes")]
+)
+def test_first_files_that_are_missing_are_said(tmp_path, numbers, note):
+    notes = MosaicSeries(make_series(tmp_path, numbers, AcquisitionTime=None)).notes
+    assert [note in said for said in notes] == [True] * bool(note)
+
+
+def test_the_coil_is_the_run_s(tmp_path):
+    assert MosaicSeries(make_series(tmp_path, [1], ReceiveCoilName="Head_32")).run.coil == "Head_32"
 
 
 @pytest.mark.parametrize("n_bytes", [0, 60, 140, 300, 900, -1])

@@ -143,6 +143,12 @@ def test_the_nearest_and_most_specific_sidecar_wins(bids):
     assert NiftiRun(bids).run.tr_s == 3.2
 
 
+def test_the_coil_is_the_sidecar_s(bids):
+    assert NiftiRun(bids).run.coil == ""
+    (bids.parent / "sub-03_bold.json").write_text('{"ReceiveCoilName": "Head_32"}')
+    assert NiftiRun(bids).run.coil == "Head_32"
+
+
 def test_events_beside_the_file_become_blocks_unless_others_are_given(bids, tmp_path):
     (bids.parent / "sub-03_ses-a_task-imagery_run-02_events.tsv").write_text("not this run's")
     (bids.parent / "sub-03_ses-a_task-imagery_run-01_events.tsv").write_text(EVENTS)

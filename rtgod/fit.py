@@ -1,0 +1,174 @@
+"""Whether a run can be decoded with a bundle: what contradicts what the bundle was trained on, and what is odd.
+
+A decoder reads patterns of one head, at one resolution, with a response model of one repetition time. What differs in
+these cannot be decoded, whatever the rankings look like; a coil, an angle or a grid that differs may be meant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtgod.alignment import Reference, share_inside
+from rtgod.errors import InputError
+from rtgod.geometry import voxel_sizes
+from rtgod.messages import Float64Array, Run
+
+#: What sources call a subject of whom they know nothing.
+UNKNOWN = "unknown"
+#: Repetition times that differ by more than this share are not the same.
+_SAME_TR = 0.01
+#: Edges of voxels that differ by more than this share are not the same.
+_SAME_EDGE = 0.05
+#: Voxels that are so many times larger or smaller than the bundle's show other patterns.
+_MOST_VOLUME = 2.0
+#: Slices at a larger angle to the bundle's were prescribed otherwise.
+_SAME_ANGLE_DEG = 20.0
+#: Least share of the decoder's voxels that a run should hold.
+_LEAST_INSIDE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How the runs that a decoder was trained on were acquired.
+
+    Attributes
+    ----------
+    subject : str
+        Empty where it was not written down.
+    tr_s : float or None
+        Repetition time, seconds; None where it was not written down.
+    coils : tuple of str
+        Receive coils, as the sources name them; empty where they do not.
+    """
+
+    subject: str = ""
+    tr_s: float | None = None
+    coils: tuple[str, ...] = ()
+
+
+def training_of(runs: Iterable[Run], subject: str) -> Training:
+    """Write down how runs were acquired that a decoder is trained on; all have one repetition time.
+
+    Parameters
+    ----------
+    runs : iterable of Run
+        At least one.
+    subject : str
+    """
+    runs = list(runs)
+    return Training(subject, runs[0].tr_s, tuple(sorted({run.coil for run in runs if run.coil})))
+
+
+def check_fit(run: Run, reference: Reference, training: Training, *, any_subject: bool = False) -> list[str]:
+    """Compare a run with what a decoder was trained on.
+
+    Parameters
+    ----------
+    run : Run
+    reference : Reference
+        The decoder's.
+    training : Training
+    any_subject : bool
+        Whether a run of another subject is odd only.
+
+    Returns
+    -------
+    list of str
+        What is odd, a clause for each, for the operator to read.
+
+    Raises
+    ------
+    InputError
+        If the run cannot be decoded with it.
+    """
+    return [
+        *_of_subject(run, training.subject, any_subject=any_subject),
+        *_of_tr(run, training.tr_s),
+        *_of_grid(run, reference),
+        *_of_coil(run, training.coils),
+    ]
+
+
+def _of_subject(run: Run, trained: str, *, any_subject: bool) -> list[str]:
+    if _is_unknown(trained):
+        return []
+    if _is_unknown(run.subject):
+        return [f"its source does not say whose it is; the decoder is subject {trained}'s"]
+    if _label(run.subject) == _label(trained):
+        return []
+    if any_subject:
+        return [f"it is subject {run.subject}'s, and the decoder is subject {trained}'s"]
+    raise InputError(
+        f"run {run.run_id}: it is subject {run.subject}'s, and the decoder was trained on subject {trained}, whose "
+        "patterns mean nothing in another head; serve this subject's bundle, correct the label, or serve with "
+        "--any-subject if this is meant"
+    )
+
+
+def _is_unknown(subject: str) -> bool:
+    return _label(subject) in ("", UNKNOWN)
+
+
+def _label(subject: str) -> str:
+    """Write a subject so that two ways to write one label are equal: "sub-01" and "1"."""
+    return subject.strip().casefold().removeprefix("sub-").lstrip("0")
+
+
+def _of_tr(run: Run, trained_s: float | None) -> list[str]:
+    if trained_s is None or abs(run.tr_s - trained_s) <= _SAME_TR * trained_s:
+        return []
+    raise InputError(
+        f"run {run.run_id}: its TR is {run.tr_s:g} s, and the decoder was trained at {trained_s:g} s, on which its "
+        f"model of the response and its windows rest; scan at {trained_s:g} s, or calibrate on runs of {run.tr_s:g} s"
+    )
+
+
+def _of_grid(run: Run, reference: Reference) -> list[str]:
+    of_run, of_bundle = voxel_sizes(run.affine), voxel_sizes(reference.affine)
+    times_larger = float(of_run.prod() / of_bundle.prod())
+    if not 1 / _MOST_VOLUME <= times_larger <= _MOST_VOLUME:
+        raise InputError(
+            f"run {run.run_id}: its voxels of {_mm(of_run)} are {_times_as_large(times_larger)} as the bundle's of "
+            f"{_mm(of_bundle)}, and show other patterns; scan with the bundle's protocol, or calibrate anew"
+        )
+    odd = []
+    # Whatever the axes' order: of two exports of one series it may differ.
+    if not np.allclose(np.sort(of_run), np.sort(of_bundle), rtol=_SAME_EDGE):
+        odd.append(f"its voxels are {_mm(of_run)}, the bundle's {_mm(of_bundle)}")
+    elif sorted(run.shape) != sorted(reference.template.shape):
+        odd.append(f"its grid is {_listed(run.shape)}, the bundle's {_listed(reference.template.shape)}")
+    angle_deg = _angle_deg(run.affine, reference.affine)
+    if angle_deg > _SAME_ANGLE_DEG:
+        odd.append(f"its slices are at {angle_deg:.0f}° to the bundle's")
+    if (inside := share_inside(run, reference)) < _LEAST_INSIDE:
+        odd.append(f"by its affine it holds {100 * inside:.0f} % of the decoder's voxels")
+    return odd
+
+
+def _of_coil(run: Run, trained: tuple[str, ...]) -> list[str]:
+    if not run.coil or not trained or run.coil in trained:
+        return []
+    return [f"its coil is {run.coil}, the bundle's {' or '.join(trained)}"]
+
+
+def _angle_deg(affine: Float64Array, other: Float64Array) -> float:
+    """Angle between the slices of two images, whichever way they are numbered; 0 to 90°."""
+    normals = [np.cross(of[:3, 0], of[:3, 1]) for of in (affine, other)]
+    cosine = abs(float(normals[0] @ normals[1])) / float(np.prod([np.linalg.norm(normal) for normal in normals]))
+    return math.degrees(math.acos(min(1.0, cosine)))
+
+
+def _times_as_large(ratio: float) -> str:
+    return f"{ratio:.1f} times as large" if ratio > 1 else f"{1 / ratio:.1f} times as small"
+
+
+def _mm(sizes: Float64Array) -> str:
+    return f"{' × '.join(f'{size:.3g}' for size in sizes)} mm"
+
+
+def _listed(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))

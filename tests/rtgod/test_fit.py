@@ -1,0 +1,105 @@
+"""A run that cannot be decoded with a bundle is refused with both numbers; what is odd is told."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rtgod.bundle import DecoderBundle
+from rtgod.errors import InputError
+from rtgod.fit import Training, check_fit, training_of
+from tests import small
+
+TRAINING = Training("small", small.TR_S, ("Head_32",))
+REFERENCE = small.bundle().reference
+
+
+def fit(training=TRAINING, *, any_subject=False, **changes):
+    return check_fit(small.run(**changes), REFERENCE, training, any_subject=any_subject)
+
+
+def zoomed(factor):
+    """The same field of view in voxels that are `factor` times as long, along each axis."""
+    shape = tuple(round(n / factor) for n in small.SHAPE)
+    return {"shape": shape, "affine": small.AFFINE @ np.diag([factor, factor, factor, 1])}
+
+
+def turned(degrees):
+    """Slices turned about x through the scanner's centre."""
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[1, 0, 0, 0], [0, cos, -sin, 0], [0, sin, cos, 0], [0, 0, 0, 1]]) @ small.AFFINE
+
+
+def test_a_run_of_the_training_s_protocol_has_nothing_odd():
+    assert fit() == []
+    assert fit(coil="Head_32") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"tr_s": 1.97}, ["1.97 s", "2 s", "calibrate"]),
+        ({"tr_s": 3.0}, ["3 s", "2 s"]),
+        ({"subject": "somebody else"}, ["somebody else", "small", "--any-subject"]),
+        (zoomed(2), ["8 × 8 × 8 mm", "4 × 4 × 4 mm", "8.0 times as large"]),
+        (zoomed(0.5), ["2 × 2 × 2 mm", "8.0 times as small"]),
+    ],
+)
+def test_what_cannot_be_decoded_is_refused_with_both_numbers_and_what_to_do(changes, words):
+    with pytest.raises(InputError) as refused:
+        fit(**changes)
+    for word in ["run run-1", *words]:
+        assert word in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"subject": "unknown"}, "does not say whose it is"),
+        ({"subject": ""}, "does not say whose it is"),
+        ({"shape": (18, 20, 17)}, "grid is 18 × 20 × 17, the bundle's 18 × 20 × 16"),
+        (zoomed(1.1), "voxels are 4.4 × 4.4 × 4.4 mm, the bundle's 4 × 4 × 4 mm"),
+        ({"affine": turned(25)}, "slices are at 25° to the bundle's"),
+        ({"shape": (18, 20, 8)}, "% of the decoder's voxels"),
+        ({"coil": "Body_18"}, "coil is Body_18, the bundle's Head_32"),
+    ],
+)
+def test_what_may_be_meant_is_told(changes, words):
+    odd = fit(**changes)
+    assert any(words in clause for clause in odd), odd
+
+
+@pytest.mark.parametrize("changes", [{"tr_s": 2.019}, {"affine": turned(10)}, {"coil": ""}, {"shape": (20, 18, 16)}])
+def test_small_differences_and_another_order_of_axes_are_not_odd(changes):
+    assert fit(**changes) == []
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("01", "sub-01"), ("sub-1", "01"), ("S2", "s2")])
+def test_two_ways_to_write_a_subject_are_one(ours, theirs):
+    assert fit(Training(ours), subject=theirs) == []
+    with pytest.raises(InputError):
+        fit(Training(ours), subject="10")
+
+
+def test_another_subject_may_be_meant():
+    assert "somebody" in fit(any_subject=True, subject="somebody")[0]
+
+
+def test_a_bundle_that_does_not_know_how_its_runs_were_acquired_says_less():
+    assert fit(Training(), tr_s=1.0, subject="somebody", coil="Body_18") == []
+
+
+def test_training_names_each_coil_once():
+    runs = [small.run(coil=coil) for coil in ("b", "", "a", "b")]
+    assert training_of(runs, "small") == Training("small", small.TR_S, ("a", "b"))
+
+
+def test_a_bundle_keeps_it_and_an_old_one_knows_its_subject(tmp_path):
+    replace(small.bundle(), training=TRAINING).save(tmp_path / "new")
+    assert DecoderBundle.load(tmp_path / "new").training == TRAINING
+    header = tmp_path / "new" / "bundle.json"
+    old = json.loads(header.read_text())
+    del old["training"]
+    header.write_text(json.dumps(old))
+    assert DecoderBundle.load(tmp_path / "new").training == Training("small")
