@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from rtgod.errors import InputError
+from rtgod.text import plain
 from rtgod.toml_text import read_toml
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -16,6 +20,11 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Combination = Literal["fisher", "concatenated", "weighted"]
+
+#: Of what is wrong with settings so many are told, and of what was given so many characters.
+_MOST_TOLD, _MOST_SHOWN = 3, 60
+#: Names that are more alike than this are taken for typing errors.
+_CLOSE = 0.7
 
 
 class Settings(BaseModel):
@@ -37,10 +46,74 @@ class Settings(BaseModel):
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"settings {path}: not valid TOML: {error}") from error
         except ValidationError as error:
-            first = error.errors()[0]
-            raise InputError(f"settings {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+            raise InputError(f"settings {path}: {what_is_wrong(error, cls)}") from error
         except (OSError, ValueError) as error:  # the latter where it is no text
             raise InputError(f"settings {path}: cannot be read ({error})") from error
+
+
+def what_is_wrong(error: ValidationError, model: type[BaseModel]) -> str:
+    """Say what is wrong with settings, in words for who wrote them.
+
+    Parameters
+    ----------
+    error : ValidationError
+    model : type of BaseModel
+        What was to be made of the settings.
+    """
+    told = [_one_wrong(one["loc"], one["type"], one["msg"], one["input"], model) for one in error.errors()]
+    left_out = [f"{len(told) - _MOST_TOLD} more"] if len(told) > _MOST_TOLD else []
+    return "; ".join([*told[:_MOST_TOLD], *left_out])
+
+
+def _one_wrong(loc: tuple[int | str, ...], kind: str, message: str, given: object, model: type[BaseModel]) -> str:
+    where = ".".join(map(str, loc))
+    if kind != "extra_forbidden":
+        message = message.removeprefix("Value error, ").replace("Input should", "should")
+        said = f"{where} = {plain(repr(given), _MOST_SHOWN)}" if isinstance(given, str | int | float) else where
+        return f"{said}: {message}" if said else message
+    key, section = str(loc[-1]), [str(part) for part in loc[:-1]]
+    there = f" in [{'.'.join(section)}]" if section else ""
+    names = list(_fields_at(model, loc[:-1]))
+    if close := get_close_matches(key, names, 1, cutoff=_CLOSE):
+        advice = f"did you mean {close[0]!r}?"
+    elif elsewhere := [path for path in _paths(model) if path.endswith(f".{key}")]:
+        advice = f"it belongs in [{elsewhere[0].rpartition('.')[0]}]"
+    elif close := get_close_matches(key, [path.rpartition(".")[2] for path in _paths(model)], 1, cutoff=_CLOSE):
+        path = next(path for path in _paths(model) if path.rpartition(".")[2] == close[0])
+        advice = (
+            f"did you mean {close[0]!r} in [{path.rpartition('.')[0]}]?" if "." in path else f"did you mean {path!r}?"
+        )
+    else:
+        advice = f"known are {', '.join(names)}" if names else "nothing is known there"
+    return f"unknown setting {plain(key, _MOST_SHOWN)!r}{there}; {advice}"
+
+
+def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> Mapping[str, FieldInfo]:
+    """Fields of the model that is at a place in another; none where no model is."""
+    for name in loc:
+        if isinstance(name, str):
+            field = model.model_fields.get(name)
+            inner = _model_in(field.annotation) if field else None
+            if inner is None:
+                return {}
+            model = inner
+    return model.model_fields
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _model_in(inner)) is not None), None)
+
+
+def _paths(model: type[BaseModel]) -> list[str]:
+    """Dotted names of all settings of a model, parts before what they hold."""
+    found = []
+    for name, field in model.model_fields.items():
+        found.append(name)
+        if (inner := _model_in(field.annotation)) is not None:
+            found += [f"{name}.{path}" for path in _paths(inner)]
+    return found
 
 
 class EventsSettings(Settings):

@@ -183,6 +183,7 @@ def network_from(
 
     from calibration.network import LAYERS, Network, Preprocessing
     from calibration.store import FeatureStore, is_store
+    from rtgod.settings import what_is_wrong
 
     given: dict[str, Any] = {"name": name, "weights": weights, "n_units": n_units}
     given = {key: value for key, value in given.items() if value is not None}
@@ -203,8 +204,7 @@ def network_from(
     try:
         return Network(**given)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"network {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise InputError(f"network: {what_is_wrong(error, Network)}") from error
 
 
 def _agreeing(given: dict[str, Any], stores: list[FeatureStore]) -> Network:

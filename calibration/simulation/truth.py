@@ -14,6 +14,7 @@ from calibration.simulation.response import Tuning
 from calibration.simulation.settings import SubjectSettings
 from rtgod.errors import InputError
 from rtgod.messages import Array, Int32Array
+from rtgod.settings import what_is_wrong
 
 FOLDER = Path("derivatives") / "truth"
 SETTINGS = FOLDER / "simulation.json"
@@ -45,8 +46,7 @@ def read_settings(root: Path) -> SubjectSettings:
             f"{root}: no simulated subject ({SETTINGS}: {error.strerror}); give a folder that `rtgod simulate` made"
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        problem = what_is_wrong(error, SubjectSettings)
         raise InputError(f"{path}: {problem}; simulate the subject again with this version of rtgod") from error
 
 
