@@ -19,7 +19,7 @@ from calibration.tables import write_tsv
 from rtgod.bundle import DecoderBundle
 from rtgod.console import styled
 from rtgod.errors import InputError
-from rtgod.events import Trial, read_events
+from rtgod.events import Trial, is_of, read_events
 from rtgod.geometry import pose_of, rotation_angles, translation_of
 from rtgod.journal import read_journal
 from rtgod.matching import positions_of
@@ -139,6 +139,12 @@ def decoded_blocks(runs: Sequence[RunRecord], bundle: DecoderBundle, dataset: Pa
         if not found:
             raise InputError(f"{dataset}: no {record.run.name}_events.tsv; give the data set that was replayed")
         trials = read_events(found[0], bundle.settings.events).trials
+        if not is_of(record.run, trials):
+            n_sent = len(record.run.blocks)
+            raise InputError(
+                f"run {record.run.run_id}: its {n_sent} trials are not the {len(trials)} that {found[0]} has by the "
+                "bundle's settings; give the data set that was replayed, and replay it with --settings BUNDLE"
+            )
         # Runs are recorded by their file's name, or by their own where files are called alike.
         trained_on = any(
             name == record.run.name or name.startswith(f"{record.run.name}_bold.")

@@ -25,6 +25,8 @@ from rtgod.tsv import NOTHING, Row, Table, read_tsv
 
 #: An impulse (a duration of 0) is a block of this length, where no repetition time says how long a volume is.
 IMPULSE_S = 1.0
+#: Onsets that differ by less are the same.
+_SAME_S = 1e-3
 #: What else the layout with `event_type` may say happened; nothing of it is decoded.
 _OTHER_EVENTS = frozenset({"rest", "inter_rest", "cue", "evaluation", "naming", "feedback"})
 
@@ -287,6 +289,14 @@ def all_beyond(n_trials: int, run_s: float, first_s: float) -> str:
     return (
         f"all {n_trials} trials begin after its {run_s:g} s, the first at {first_s:g} s; are these milliseconds, or "
         "another run's events?"
+    )
+
+
+def is_of(run: Run, trials: Sequence[Trial]) -> bool:
+    """Whether a run's blocks are these trials, as far as the run goes."""
+    return len(run.blocks) <= len(trials) and all(
+        abs(block.onset_s - trial.onset_s) <= _SAME_S and block.label in ("", _digest(trial.category))
+        for block, trial in zip(run.blocks, trials, strict=False)
     )
 
 

@@ -166,6 +166,24 @@ def test_a_mask_that_does_not_fit_is_a_problem(published, tmp_path, make, says):
         plan_calibration(inputs, SETTINGS).check()
 
 
+def test_what_became_of_the_events_rows_is_said(planned, tmp_path, console):
+    rows = [(30, 6, "stimulus", "n02766534_15976"), (39, 6, "picture", "n/a"), (48, 0, "stimulus", "n02766534_15976")]
+    rows += [(639, 6, "stimulus", "n02766534_15976"), (700, 6, "stimulus", "n01970164_28566")]  # of a run of 639 s
+    lines = ["onset\tduration\tevent_type\tstimulus_name", *("\t".join(map(str, row)) for row in rows)]
+    (tmp_path / "events.tsv").write_text("\n".join(lines))
+    plan = plan_calibration(
+        replace(planned, runs=(replace(planned.runs[0], events=tmp_path / "events.tsv"),)), SETTINGS
+    )
+    print_plan(plan, console)
+    printed = " ".join(console.file.getvalue().split())
+    assert "run volumes trials repeats after its end no trials" in printed
+    assert "run-01 213 1 2 2 1" in printed
+    assert "trials 1 of 1 categories" in printed
+    assert "events trials that begin after the end of their run: 2 of 4 in events.tsv; left out" in printed
+    assert "events rows whose event_type is neither stimulus nor imagery: 1 picture" in printed
+    assert "events 1 trial of 0 s: impulses" in printed
+
+
 # ---------------------------------------------------------------- the command
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -12,6 +13,8 @@ import zmq
 
 from rtgod import cli
 from rtgod.client import Sender
+from rtgod.messages import Run
+from rtgod.settings import EventsSettings, PipelineSettings
 from tests import small
 from tests.serving import running
 
@@ -169,6 +172,35 @@ def test_replay_a_truncated_image(rtgod, run_file):
 def test_replay_events_without_the_needed_columns(rtgod, run_file, tmp_path):
     (tmp_path / "events.tsv").write_text("when\tlong\n0\t3\n")
     refused(rtgod("replay", run_file, "--events", "events.tsv"), "events.tsv", "onset")
+
+
+def test_replay_events_that_all_lie_beyond_the_run(rtgod, run_file, tmp_path):
+    (tmp_path / "events.tsv").write_text("onset\tduration\ttrial_type\n3000\t3000\tduck\n9000\t3000\towl\n")
+    refused(
+        rtgod("replay", run_file, "--events", "events.tsv"),
+        "events.tsv", "all 2 trials begin after its 12 s, the first at 3000 s; are these milliseconds",
+    )  # fmt: skip
+
+
+def test_replay_says_what_became_of_the_rows_and_sends_the_trials_that_calibration_found(rtgod, run_file, tmp_path):
+    table = "onset\tduration\ttrial_type\n-1\t3\tduck\n3\t0\towl\n4\t1\tITI\n6\t1\ttone\n"
+    (tmp_path / "events.tsv").write_text(table)
+    chosen = PipelineSettings(events=EventsSettings(ignore=("tone",), keep=("iti",)))
+    (tmp_path / "settings.toml").write_text('[events]\nignore = ["tone"]\nkeep = ["iti"]\n')
+    replace(small.bundle(), settings=chosen).save(tmp_path / "bundle")
+    with running(tmp_path) as server:
+        options = {"plain": (), "toml": ("--settings", "settings.toml"), "bundle": ("--settings", "bundle")}
+        for name, given in options.items():
+            replayed = ("replay", run_file, "--events", "events.tsv", "--to", server.ingest, "--full-speed")
+            code, said = rtgod(*replayed, "--run-id", name, *given)
+            assert code == 0
+            assert "events.tsv: 1 trial of 0 s: impulses, each taken as one volume long" in said
+            assert "1 trial began before volume 0: cut to begin there" in said
+            assert ("rows taken for no stimuli, by their names: 1 ITI" in said) == (name == "plain")
+            assert ("rows that events.ignore leaves out: 1 tone" in said) == (name != "plain")
+        sent = {run.run_id: [(b.onset_s, b.duration_s) for b in run.blocks] for run in server.recorded(Run)}
+    assert sent["plain"] == [(0, 2), (3, 3), (6, 1)]
+    assert sent["toml"] == sent["bundle"] == [(0, 2), (3, 3), (4, 1)]
 
 
 def test_calibrate_refuses_before_it_works(rtgod, tmp_path):

@@ -11,10 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rtgod.errors import InputError, RefusedError
-from rtgod.events import Trial, blocks, check_within, cue_lead_s, cut_to_length, read_trials
+from rtgod.events import Trial, blocks, check_within, cue_lead_s, cut_to_length, is_of, read_events, read_trials
 from rtgod.messages import Block, Ranking
 from rtgod.session import Session
+from rtgod.settings import EventsSettings
 from rtgod.trial_types import is_no_stimulus
+from rtgod.trials import LeftOut, Why, remarks_on
 from tests import small
 from tests.strategies import equal
 
@@ -288,3 +290,175 @@ def test_a_block_that_ends_after_its_run_is_refused_unless_by_less_than_a_volume
         check_within(run_of((2, 6), span))
     with pytest.raises(RefusedError, match="ends after the run's 20 s"):
         Session(small.bundle()).check(run_of((2, 6), span))
+
+
+# ---------------------------------------------------------------- what is no trial, and what is said of it
+
+
+def table_of(*rows, columns=("onset", "duration", "trial_type")):
+    return "\n".join("\t".join(map(str, row)) for row in [columns, *rows])
+
+
+def test_rows_that_are_no_stimuli_are_left_out_counted_and_named(write):
+    rows = [(10, 9, "face"), (14.3, 0.1, "button_press"), (19, 9, "ITI"), (28, 9, "rest"), (37, 9, "tool"),
+            (41, 0, "Response"), (46, 9, "iti")]  # fmt: skip
+    read = read_events(write(table_of(*rows)))
+    assert [trial.category for trial in read.trials] == ["face", "tool"]
+    assert read.types == {"face": 1, "tool": 1}
+    assert read.left_out == (
+        LeftOut(Why.RECOGNISED, "button_press", 1, 3), LeftOut(Why.RECOGNISED, "ITI", 1, 4),
+        LeftOut(Why.REST, "rest", 1, 5), LeftOut(Why.RECOGNISED, "Response", 1, 7),
+        LeftOut(Why.RECOGNISED, "iti", 1, 8),
+    )  # fmt: skip
+    assert (read.n_rows, read.n_left_out) == (7, 5)
+    told = remarks_on([read, read])
+    assert told == [
+        "rows between trials: 2 rest",
+        "rows taken for no stimuli, by their names: 2 button_press, 2 ITI, 2 Response, 2 iti; if they are categories, "
+        'write events.keep = ["button_press", "ITI", "Response", "iti"]',
+    ]
+
+
+def test_settings_say_what_is_a_trial_whatever_its_name(write):
+    path = write(table_of((0, 9, "Cue"), (9, 9, "rest"), (18, 9, "face"), (27, 9, "tone")))
+    chosen = EventsSettings(ignore=("TONE",), keep=("cue", "REST"))
+    read = read_events(path, chosen)
+    assert [trial.category for trial in read.trials] == ["Cue", "rest", "face"]
+    assert read.left_out == (LeftOut(Why.IGNORED, "tone", 1, 5),)
+    assert remarks_on([read]) == ["rows that events.ignore leaves out: 1 tone"]
+    with pytest.raises(InputError, match=r'no trial in it \(rows taken for no stimuli, .*events.keep = \["cue"\]\)'):
+        read_events(write(table_of((0, 9, "cue"))))
+
+
+def test_names_that_sound_like_none_are_categories_and_asked_about(write):
+    read = read_events(write(table_of((0, 9, "face"), (9, 1, "response_left"), (18, 1, "response_left"))))
+    assert len(read.trials) == 3
+    assert remarks_on([read]) == [
+        'perhaps no stimuli, but taken as trials: 2 response_left; if so, write events.ignore = ["response_left"]'
+    ]
+
+
+def test_where_rows_name_images_those_that_name_none_are_no_trials(write):
+    columns = ("onset", "duration", "trial_type", "stim_file")
+    rows = [(0, 9, "face", "face/01.png"), (9, 1, "tone", "n/a"), (18, 9, "tool", "tool/01.png"), (27, 9, "tool", "")]
+    path = write(table_of(*rows, columns=columns))
+    read = read_events(path)
+    assert [(trial.category, trial.stimulus) for trial in read.trials] == [
+        ("face", "face/01.png"), ("tool", "tool/01.png"),
+    ]  # fmt: skip
+    assert read.left_out == (LeftOut(Why.NO_IMAGE, "tone", 1, 3), LeftOut(Why.NO_IMAGE, "tool", 1, 5))
+    assert "1 tone, 1 tool; if they are categories" in remarks_on([read])[0]
+    assert len(read_events(path, EventsSettings(keep=("Tool",))).trials) == 3
+
+
+def test_images_of_one_name_in_two_folders_are_no_repeats(write):
+    columns = ("onset", "duration", "trial_type", "stim_file")
+    rows = [(15 * k, 9, c, f"{c}/{k // 3:02d}.png") for k, c in enumerate(["face", "house", "tool"] * 3)]
+    read = read_events(write(table_of(*rows, columns=columns)))
+    assert (len(read.trials), read.n_repeats, read.n_same) == (9, 0, 0)
+    assert len({trial.stimulus for trial in read.trials}) == 9
+
+
+def test_only_a_declared_one_back_task_has_repeats(write):
+    columns = ("onset", "duration", "trial_type", "stim_file")
+    rows = [(0, 9, "face", "f.png"), (9, 9, "face", "f.png"), (18, 9, "tool", "t.png")]
+    path = write(table_of(*rows, columns=columns))
+    plain = read_events(path)
+    assert (plain.n_repeats, plain.n_same) == (0, 1)
+    assert "1 trial with the image of the trial before: ordinary trials" in remarks_on([plain])[0]
+    declared = read_events(path, EventsSettings(one_back=True))
+    assert [trial.repeat for trial in declared.trials] == [False, True, False]
+    assert remarks_on([declared]) == []
+    public = write(PERCEPTION)
+    assert read_events(public).n_repeats == 1
+    assert read_events(public, EventsSettings(one_back=False)).n_repeats == 0
+
+
+def test_durations_of_zero_are_impulses_of_a_volume(write):
+    read = read_events(write(table_of((4, 0, "face"), (20, 2, "house"))))
+    assert [(trial.onset_s, trial.duration_s) for trial in read.trials] == [(4, 0), (20, 2)]
+    assert [(block.onset_s, block.duration_s) for block in blocks(read.trials, 2.5)] == [(4, 2.5), (20, 2)]
+    assert remarks_on([read]) == ["1 trial of 0 s: impulses, each taken as one volume long"]
+
+
+def test_trials_begin_at_volume_0_at_the_earliest(write):
+    read = read_events(write(table_of((-4, 2, "face"), (-3, 5, "face"), (-1, 0, "face"), (20, 2, "house"))))
+    assert [(trial.onset_s, trial.duration_s) for trial in read.trials] == [(0, 2), (20, 2)]
+    assert read.left_out == (LeftOut(Why.BEFORE_RUN, "face", 2, 2),)
+    assert read.n_begun == 1
+    assert remarks_on([read]) == [
+        "rows that end before volume 0, left out: 2 face (the first: run_events.tsv, line 2)",
+        "1 trial began before volume 0: cut to begin there",
+    ]
+
+
+def test_times_that_nobody_knows_are_left_out_and_counted(write):
+    read = read_events(write(table_of(("n/a", 2, "face"), (4, "n/a", "house"), (20, 2, "face"))))
+    assert [trial.onset_s for trial in read.trials] == [20]
+    assert read.left_out == (LeftOut(Why.NO_ONSET, "face", 1, 2), LeftOut(Why.NO_DURATION, "house", 1, 3))
+    assert "rows without an onset, left out: 1 face (the first: run_events.tsv, line 2)" in remarks_on([read])
+
+
+def test_of_another_layout_whatever_is_no_stimulus_is_named(write):
+    columns = ("onset", "duration", "event_type", "stimulus_name")
+    rows = [(0, 9, "Stimulus", "n1_1"), (9, 9, "picture", "n1_2"), (18, 9, "rest", "n/a"), (27, 9, "stimulus", "n2_2")]
+    read = read_events(write(table_of(*rows, columns=columns)), EventsSettings(ignore=("n2",)))
+    assert [trial.category for trial in read.trials] == ["n1"]
+    assert remarks_on([read]) == [
+        "rows between trials: 1 rest",
+        "rows whose event_type is neither stimulus nor imagery: 1 picture",
+        "rows that events.ignore leaves out: 1 stimulus",
+    ]
+
+
+def test_pictures_of_a_block_are_a_trial_unless_the_settings_say_otherwise(write):
+    columns = ("onset", "duration", "trial_type", "stim_file")
+    rows = [
+        (20 * block + k, 0.9, c, f"{c}/{k}.png") for block, c in enumerate(["face", "house", "face"]) for k in range(10)
+    ]
+    path = write(table_of(*rows, columns=columns))
+    read = read_events(path)
+    assert [(t.onset_s, round(t.duration_s, 6), t.category) for t in read.trials] == [
+        (0, 9.9, "face"), (20, 9.9, "house"), (40, 9.9, "face"),
+    ]  # fmt: skip
+    assert read.trials[1].images == tuple(f"house/{k}.png" for k in range(10))
+    assert remarks_on([read]) == [
+        "30 rows of 0.9 s were taken as 3 blocks of 9.9 s: rows of one category that follow each other within 0.1 s; "
+        "events.merge_gap_s = 0 keeps each row a trial"
+    ]
+    assert len(read_events(path, EventsSettings(merge_gap_s=0)).trials) == len(read_trials(path)) == 30
+    assert len(read_events(path, EventsSettings(merge_gap_s=11)).trials) == 3
+
+
+def test_the_public_data_set_is_read_without_settings_as_with_none(shared_data):
+    for path in sorted((shared_data / "ds001246").rglob("*_events.tsv")):
+        read = read_events(path)
+        assert read.trials == read_trials(path)
+        assert read.merging is None
+        assert {one.why for one in read.left_out} == {Why.REST}
+
+
+def test_a_real_localizer_is_twelve_blocks_without_settings(shared_data):
+    read = read_events(shared_data / "studyforrest-localizer/events.tsv")
+    assert len(read.trials) == 12
+    assert (read.merging.n_rows, read.merging.n_trials) == (192, 12)
+    assert "192 rows of 0.883 s were taken as 12 blocks of 15.9 s" in remarks_on([read])[0]
+    assert all(len(trial.images) == 16 for trial in read.trials)
+
+
+@pytest.mark.parametrize("name", ["siemens-run/events.tsv", "haxby2001/sub001/BOLD/task001_run001/bold_events.tsv"])
+def test_real_blocks_stay_as_they_are(shared_data, name):
+    read = read_events(shared_data / name)
+    assert read.trials == read_trials(shared_data / name)
+    assert remarks_on([read]) == []
+
+
+def test_a_run_is_known_by_its_trials():
+    trials = [Trial(4, 6, "stimulus", "face"), Trial(12, 6, "stimulus", "house"), Trial(300, 6, "stimulus", "face")]
+    run = small.run(n_volumes=10, blocks=blocks(trials))
+    assert is_of(run, trials)
+    assert is_of(cut_to_length(run)[0], trials)
+    assert not is_of(run, trials[:2])
+    assert not is_of(run, [trials[0], Trial(13, 6, "stimulus", "house"), trials[2]])
+    assert not is_of(run, [trials[0], Trial(12, 6, "stimulus", "tool"), trials[2]])
+    assert is_of(run_of((4, 6), (12, 6)), trials)

@@ -9,8 +9,8 @@ from rtgod.trials import Trial
 @pytest.mark.parametrize(
     "name",
     ["ITI", "iti", "Inter-trial interval", "ISI", "baseline", "Blank", "null", "response", "Button_Press",
-     "buttonpress", "key press", "cue", "cue_2", "Cue1", "instruction", "Instructions", "fixation cross", "fix", "rest",
-     "feedback"],
+     "buttonpress", "key press", "cue", "cue_2", "Cue1", "instruction", "Instructions",
+     "fixation cross", "fix", "rest", "feedback"],
 )  # fmt: skip
 def test_names_of_no_stimuli(name):
     assert is_no_stimulus(name)

@@ -25,12 +25,14 @@ def read(path):
         return list(csv.DictReader(file, delimiter="\t"))
 
 
-def test_a_real_localizer_is_evaluated_on_its_second_blocks(shared_data, tmp_path):
-    (tmp_path / "s.toml").write_text("[events]\nmerge_gap_s = 3.0\n")
+@pytest.mark.parametrize("settings", ["", "[events]\nmerge_gap_s = 3.0\n"], ids=["none", "a gap"])
+def test_a_real_localizer_is_evaluated_on_its_second_blocks(shared_data, tmp_path, settings):
+    (tmp_path / "s.toml").write_text(settings)
     folder = shared_data / "studyforrest-localizer"
     options = ("--split", "halves", "--settings", tmp_path / "s.toml", "--out", tmp_path / "out", "--workers", 1)
     printed = run(folder, "--subject", "02", *options)
     assert "among 6" in printed
+    assert "192 rows of 0.883 s were taken as 12 blocks of 15.9 s" in " ".join(printed.split())
     blocks = read(tmp_path / "out" / "blocks.tsv")
     categories = ["scramble", "body", "object", "face", "house", "scene"]
     assert [row["category"] for row in blocks] == categories
@@ -39,6 +41,7 @@ def test_a_real_localizer_is_evaluated_on_its_second_blocks(shared_data, tmp_pat
     assert first["house"] == "house"
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "events.merge_gap_s" in page
+    assert "192 rows of 0.883 s were taken as 12 blocks of 15.9 s" in page
     assert "the categories themselves are decoded" in page
     assert "Confidence" not in page  # a category that was never shown cannot be decoded as a unit
 

@@ -15,6 +15,7 @@ from rtgod.errors import InputError
 from rtgod.messages import VOLUME_DTYPES, Block
 from rtgod.sources import open_source
 from rtgod.sources.nifti import NiftiRun
+from rtgod.trials import remarks_on
 
 AFFINE = np.array([[-3, 0, 0.5, 90], [0, 3, 0, -126], [0, 0.5, 3, -72], [0, 0, 0, 1.0]])
 EVENTS = "onset\tduration\ttrial_type\n6\t9\tface\n"
@@ -158,6 +159,22 @@ def test_events_beside_the_file_become_blocks_unless_others_are_given(bids, tmp_
     other = tmp_path / "other.tsv"
     other.write_text(EVENTS.replace("6\t9", "10\t3"))
     assert NiftiRun(bids, events=other).run.blocks == (Block(10.0, 3.0, face),)
+
+
+def test_trials_beyond_the_run_are_counted_and_a_run_without_others_is_refused(bids):
+    table = bids.with_name("sub-03_ses-a_task-imagery_run-01_events.tsv")
+    table.write_text(EVENTS + "12\t9\tface\n30\t9\tface\n")  # of a run of 12 s
+    source = NiftiRun(bids)
+    assert (len(source.read.trials), source.read.n_beyond) == (3, 2)
+    assert remarks_on([source.read]) == [
+        f"trials that begin after the end of their run: 2 of 3 in {table.name}; left out"
+    ]
+    assert remarks_on([source.read], beyond=False) == []
+    table.write_text(EVENTS.replace("6\t9", "6000\t9000"))
+    with pytest.raises(
+        InputError, match=r"run-01_events.tsv: run .*: all 1 trials begin after its 12 s, the first at 6000"
+    ):
+        NiftiRun(bids)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"RepetitionTime": "3"}', '{"RepetitionTime": 2000}', "\xff"])
