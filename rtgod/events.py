@@ -25,6 +25,8 @@ from rtgod.tsv import NOTHING, Row, Table, read_tsv
 
 #: An impulse (a duration of 0) is a block of this length, where no repetition time says how long a volume is.
 IMPULSE_S = 1.0
+#: How tables write a time that nobody knows: BIDS's word, and those of the programs that they come from.
+_UNKNOWN = NOTHING | {"na", "nan", "none", "null"}
 #: Onsets that differ by less are the same.
 _SAME_S = 1e-3
 #: What else the layout with `event_type` may say happened; nothing of it is decoded.
@@ -104,7 +106,7 @@ def read_events(path: Path, settings: EventsSettings | None = None) -> TrialsRea
     if not found:
         others = "; ".join(remarks_on([read])) or "nothing but column names"
         raise InputError(
-            f"{path}{_first_unknown(read)}: no trial in it ({others}); give the events of a run with trials."
+            f"{path}{_first_unknown(table, read)}: no trial in it ({others}); give the events of a run with trials."
         )
     found.sort(key=lambda trial: trial.onset_s)
     gap_s = settings.merge_gap_s
@@ -121,8 +123,16 @@ def read_events(path: Path, settings: EventsSettings | None = None) -> TrialsRea
         merging=merging,
         n_same=0 if is_one_back else sum(same),
         doubtful={} if layout.is_object else doubtful_types(trials, settings.keep),
+        unused=tuple(name for name in (*settings.ignore, *settings.keep) if not _is_among(name, _names_in(table))),
         odd=tuple(table.remarks()),
     )
+
+
+def _names_in(table: Table) -> list[str]:
+    """Every name that a row may be called by."""
+    columns = ("trial_type", "event_type", "category_name", "stimulus_name")
+    names = {row.cells.get(column, "") for row in table.rows for column in columns}
+    return [*names, *map(category_of, names)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,21 +221,22 @@ def _plain_reason(row: Row, settings: EventsSettings, names_images: bool) -> Why
 
 
 def _without_time(row: Row) -> Why | None:
-    if not row.has("onset"):
+    if row.cells.get("onset", "").casefold() in _UNKNOWN:
         return Why.NO_ONSET
-    return None if row.has("duration") else Why.NO_DURATION
+    return Why.NO_DURATION if row.cells.get("duration", "").casefold() in _UNKNOWN else None
 
 
 def _is_among(name: str, names: Sequence[str]) -> bool:
     return name.casefold() in {one.casefold() for one in names}
 
 
-def _first_unknown(read: TrialsRead) -> str:
+def _first_unknown(table: Table, read: TrialsRead) -> str:
     """Where the first time is missing, in a table without any trial."""
     for one in read.left_out:
         if one.why in (Why.NO_ONSET, Why.NO_DURATION):
             column = "onset" if one.why is Why.NO_ONSET else "duration"
-            return f", line {one.line}, column {column}: is 'n/a'"
+            cell = next(row.cells.get(column, "") for row in table.rows if row.line == one.line)
+            return f", line {one.line}, column {column}: is {cell!r}"
     return ""
 
 
@@ -260,8 +271,8 @@ def blocks(trials: Iterable[Trial], impulse_s: float = IMPULSE_S) -> tuple[Block
     return tuple(Block(trial.onset_s, trial.duration_s or impulse_s, _digest(trial.category)) for trial in trials)
 
 
-def beyond(trials: Sequence[Trial], n_volumes: int | None, tr_s: float) -> int:
-    """How many trials begin after the end of a run.
+def beyond(trials: Sequence[Trial], n_volumes: int | None, tr_s: float) -> tuple[int, int]:
+    """How many trials begin after the end of a run, and how many others end after it by a volume or more.
 
     Parameters
     ----------
@@ -270,18 +281,29 @@ def beyond(trials: Sequence[Trial], n_volumes: int | None, tr_s: float) -> int:
         None where that is not known: then none does.
     tr_s : float
 
+    Returns
+    -------
+    n_beyond, n_cut : int
+
     Raises
     ------
     InputError
-        If all of them do.
+        If all begin after it; or if all of several end after it.
     """
     if n_volumes is None or not trials:
-        return 0
+        return 0, 0
     run_s = n_volumes * tr_s
     n_beyond = sum(trial.onset_s >= run_s for trial in trials)
     if n_beyond == len(trials):
         raise InputError(all_beyond(n_beyond, run_s, min(trial.onset_s for trial in trials)))
-    return n_beyond
+    n_cut = sum(trial.onset_s < run_s and trial.onset_s + trial.duration_s > run_s + tr_s for trial in trials)
+    if n_cut == len(trials) > 1:
+        longest_s = max(trial.duration_s for trial in trials)
+        raise InputError(
+            f"all {n_cut} trials end after its {run_s:g} s, the longest lasts {longest_s:g} s; are the durations in "
+            "milliseconds?"
+        )
+    return n_beyond, n_cut
 
 
 def all_beyond(n_trials: int, run_s: float, first_s: float) -> str:

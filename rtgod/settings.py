@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from rtgod.errors import InputError
@@ -19,6 +19,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
+#: Some names; one may stand without brackets.
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 Combination = Literal["fisher", "concatenated", "weighted"]
 
 #: Of what is wrong with settings so many are told, and of what was given so many characters.
@@ -124,9 +126,9 @@ class EventsSettings(Settings):
     merge_gap_s: NotNegative | None = None
     #: Trial types (or categories) that are no trials, whatever their case, besides those that are known by their names:
     #: rest, iti, cue, response and the like (see `rtgod.trial_types`).
-    ignore: tuple[str, ...] = ()
+    ignore: Names = ()
     #: Trial types that are trials though their names are among these, or no image is named in their rows.
-    keep: tuple[str, ...] = ()
+    keep: Names = ()
     #: Whether a trial that shows the image of the one before is a one-back task's target, which is not trained on. Left
     #: out, it is one in tables with `event_type`, as the public data set's, and an ordinary trial in others.
     one_back: bool | None = None

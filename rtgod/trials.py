@@ -128,8 +128,12 @@ class TrialsRead:
         Trials that show the image of the one before and are no one-back repeats.
     n_beyond : int
         Trials that begin after the end of their run, where its length is known.
+    n_cut : int
+        Trials that begin before the end of their run and end after it, by a volume or more.
     doubtful : mapping of str to int
         Trial types that may be no stimuli, and the trials that they have.
+    unused : tuple of str
+        Names that the settings ignore or keep, and that no row has.
     odd : tuple of str
         What is odd about the table itself.
     """
@@ -143,7 +147,9 @@ class TrialsRead:
     n_begun: int = 0
     n_same: int = 0
     n_beyond: int = 0
+    n_cut: int = 0
     doubtful: Mapping[str, int] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
     odd: tuple[str, ...] = ()
 
     @property
@@ -186,6 +192,10 @@ def remarks_on(reads: Sequence[TrialsRead], *, beyond: bool = True) -> list[str]
         listed = ", ".join(f"{read.n_beyond} of {len(read.trials)} in {read.path.name}" for read in behind[:3])
         more = f", … ({len(behind)} runs in all)" if len(behind) > 3 else ""
         told.append(f"trials that begin after the end of their run: {listed}{more}; left out")
+    if n := sum(read.n_cut for read in reads):
+        told.append(f"{_n(n, 'trial')} that end after the end of their run: cut there")
+    if reads and (unused := set.intersection(*(set(read.unused) for read in reads))):
+        told.append(f"no row is called {', '.join(sorted(unused))}, which events.ignore or events.keep names")
     doubtful: Counter[str] = Counter()
     for read in reads:
         doubtful.update(read.doubtful)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from rtgod.pictures import ENDINGS
 from rtgod.text import composed
 from rtgod.tsv import read_tsv
 from stimulus.schedule import Image
+
+log = logging.getLogger(__name__)
 
 
 def find_images(folder: Path) -> dict[str, Path]:
@@ -108,6 +111,8 @@ def read_names(path: Path) -> Mapping[str, str]:
         if category in names:
             raise InputError(f"{path}, line {row.line}, column category_id: {category!r} is there twice; remove one")
         names[category] = row.cells["name"] if row.has("name") else category
+    for line in table.remarks():
+        log.warning("%s: %s", path, line)
     return names
 
 

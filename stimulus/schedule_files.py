@@ -111,13 +111,18 @@ def _steps_of(path: Path) -> list[Step]:
     table = read_tsv(path, what="an events table")
     if layout_of(table).is_object:
         return [_object_step(row) for row in table.rows]
-    steps = zip(table.rows, reasons(table), strict=True)
-    return [_plain_step(row, why) for row, why in steps if not _is_moment(row, why)]
-
-
-def _is_moment(row: Row, why: Why | None) -> bool:
-    """Whether a row tells of a moment at which nothing was shown, such as a press of a button."""
-    return why is Why.RECOGNISED and (not row.has("duration") or row.duration() == 0)
+    steps: list[Step] = []
+    others: list[Step] = []
+    for row, why in zip(table.rows, reasons(table), strict=True):
+        # What is neither trial nor rest, such as an answer, may happen at the same time: nothing is shown for it then.
+        if why in (None, Why.REST, Why.NO_ONSET, Why.NO_DURATION):  # times that are missing are refused by line
+            steps.append(_plain_step(row, is_rest=why is Why.REST))
+        elif row.has("duration") and row.duration() > 0:
+            others.append(_step(row, StepKind.REST, "", ""))
+    for step in others:
+        if all(step.end_s <= other.onset_s or other.end_s <= step.onset_s for other in steps):
+            steps.append(step)
+    return steps
 
 
 def _object_step(row: Row) -> Step:
@@ -135,9 +140,9 @@ def _object_step(row: Row) -> Step:
     return _step(row, StepKind(said), category, stimulus)
 
 
-def _plain_step(row: Row, why: Why | None) -> Step:
-    """A row of plain BIDS: what was shown, or rest where that is no trial."""
-    if why not in (None, Why.NO_ONSET, Why.NO_DURATION):  # the last two are refused with the row's line
+def _plain_step(row: Row, *, is_rest: bool) -> Step:
+    """A row of plain BIDS: rest, or what was shown."""
+    if is_rest:
         return _step(row, StepKind.REST, "", "")
     stimulus = image_path(row.cells["stim_file"]) if row.has("stim_file") else ""
     return _step(row, StepKind.STIMULUS, row.label("trial_type"), stimulus)

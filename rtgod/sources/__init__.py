@@ -312,7 +312,8 @@ def run_of(
     trials = read.trials if read else ()
     if read:
         try:
-            read = replace(read, n_beyond=beyond(trials, n_volumes, tr_s))
+            n_beyond, n_cut = beyond(trials, n_volumes, tr_s)
+            read = replace(read, n_beyond=n_beyond, n_cut=n_cut)
         except InputError as error:
             raise InputError(f"{events}: run {plain(run_id)}: {error}") from error
     try:

@@ -462,3 +462,21 @@ def test_a_run_is_known_by_its_trials():
     assert not is_of(run, [trials[0], Trial(13, 6, "stimulus", "house"), trials[2]])
     assert not is_of(run, [trials[0], Trial(12, 6, "stimulus", "tool"), trials[2]])
     assert is_of(run_of((4, 6), (12, 6)), trials)
+
+
+def test_names_in_the_settings_that_no_row_has_are_told(write):
+    read = read_events(
+        write(table_of((0, 9, "face"), (9, 9, "tone"))), EventsSettings(ignore=("tone", "bell"), keep="itti")
+    )
+    assert remarks_on([read]) == [
+        "rows that events.ignore leaves out: 1 tone",
+        "no row is called bell, itti, which events.ignore or events.keep names",
+    ]
+    other = read_events(write(table_of((0, 9, "face"), (9, 9, "bell"))), EventsSettings(ignore=("tone", "bell")))
+    assert not any("no row is called" in line for line in remarks_on([read, other]))
+
+
+@pytest.mark.parametrize("cell", ["n/a", "", "NaN", "NA", "None", "null"])
+def test_a_time_that_nobody_knows_may_be_written_as_programs_do(write, cell):
+    read = read_events(write(table_of((cell, 2, "face"), (4, 2, "face"))))
+    assert (len(read.trials), read.n_left_out) == (1, 1)

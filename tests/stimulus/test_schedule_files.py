@@ -276,3 +276,16 @@ def test_a_schedule_may_begin_with_a_byte_order_mark(tmp_path):
     path = tmp_path / "run-1.toml"
     path.write_bytes(b'\xef\xbb\xbf[[step]]\r\nkind = "rest"\r\nduration_s = 6\r\n')
     assert read_schedule(path, 3.0).duration_s == 6
+
+
+def test_answers_and_pauses_of_a_recorded_table_are_shown_as_nothing(tmp_path):
+    path = tmp_path / "run-1_events.tsv"
+    path.write_text(
+        "onset\tduration\ttrial_type\n3\t9\tface\n5.2\t0.1\tbutton_press\n12\t6\tITI\n13\t0\tresponse\n18\t9\ttool\n"
+        "27\t6\tblank\n"
+    )
+    schedule = read_schedule(path, 3.0)
+    assert [(s.kind, s.onset_s, s.end_s) for s in schedule.steps] == [
+        ("rest", 0, 3), ("stimulus", 3, 12), ("rest", 12, 18), ("stimulus", 18, 27), ("rest", 27, 33),
+    ]  # fmt: skip
+    assert [t.onset_s for t in read_trials(path)] == [t.onset_s for t in schedule.trials]

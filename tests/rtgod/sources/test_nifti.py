@@ -170,6 +170,14 @@ def test_trials_beyond_the_run_are_counted_and_a_run_without_others_is_refused(b
         f"trials that begin after the end of their run: 2 of 3 in {table.name}; left out"
     ]
     assert remarks_on([source.read], beyond=False) == []
+    table.write_text(EVENTS + "1\t2\tface\n8\t9\tface\n")
+    assert NiftiRun(bids).read.n_cut == 2
+    assert remarks_on([NiftiRun(bids).read]) == ["2 trials that end after the end of their run: cut there"]
+    table.write_text("onset\tduration\ttrial_type\n0\t2000\tface\n4\t2000\tface\n")
+    with pytest.raises(
+        InputError, match="all 2 trials end after its 12 s, the longest lasts 2000 s; are the durations in"
+    ):
+        NiftiRun(bids)
     table.write_text(EVENTS.replace("6\t9", "6000\t9000"))
     with pytest.raises(
         InputError, match=r"run-01_events.tsv: run .*: all 1 trials begin after its 12 s, the first at 6000"
