@@ -16,13 +16,15 @@ from pathlib import Path
 
 from rtgod.errors import InputError
 from rtgod.files import write_whole
-from rtgod.text import composed, plain
+from rtgod.text import composed, encodable, plain
 
 #: BIDS's word for what is not there.
 NOT_APPLICABLE = "n/a"
 NOTHING = frozenset({NOT_APPLICABLE, ""})
 #: Line ends of all systems, and none of those that Unicode adds (U+0085, U+2028 …): these may stand in a cell.
 _LINE_END = re.compile("\r\n|\r|\n")
+#: What ends a cell or, to some programs, a line.
+_ENDS = re.compile("[\t\n\r\v\f\x1c-\x1f\x85\u2028\u2029]+")
 _BOM = "\ufeff"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 #: A longer cell comes of a file that is no table.
@@ -213,6 +215,14 @@ def cell_of(value: object, digits: int | None = None) -> str:
     # A reader takes off the blanks around a cell, and a mark at the file's beginning.
     before, after = (_escape_all(text[:start]), _escape_all(text[start + len(inner) :]))
     return before + plain(inner.replace("\\", "\\\\")).replace(_BOM, "\\ufeff") + after
+
+
+def one_line(text: str) -> str:
+    """Write a cell for tables that are read without escapes: what would end a cell or a line becomes one blank.
+
+    Blanks of other kinds, such as two in a row or an ideographic one, belong to a name and stay.
+    """
+    return encodable(_ENDS.sub(" ", text).strip())
 
 
 def _escape_all(blanks: str) -> str:

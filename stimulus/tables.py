@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rtgod.errors import InputError
 from rtgod.files import Closing
-
-NOT_APPLICABLE = "n/a"  # BIDS's word in tables
+from rtgod.tsv import NOT_APPLICABLE as NOT_APPLICABLE
+from rtgod.tsv import one_line
 
 #: After a failure it is tried again so often.
 AGAIN_S = 1.0
@@ -23,8 +23,8 @@ _PIECE_BYTES = 1 << 18
 
 
 def line_of(cells: Iterable[str]) -> str:
-    """A table's line, without its end; white space within a cell becomes a blank, as tables have no other."""
-    return "\t".join(" ".join(cell.split()) for cell in cells)
+    """A table's line, without its end; tabs and line ends within a cell become a blank."""
+    return "\t".join(map(one_line, cells))
 
 
 class Lines(Closing):

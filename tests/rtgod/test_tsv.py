@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtgod.errors import InputError
-from rtgod.tsv import cell_of, line_of, read_tsv, write_tsv
+from rtgod.tsv import cell_of, line_of, one_line, read_tsv, write_tsv
 
 #: Any text, and what ends a cell or a line somewhere, looks like an escape, is quoted, or is blank at an end.
 texts = st.text(max_size=6) | st.sampled_from(
@@ -69,6 +69,18 @@ def test_other_programs_find_as_many_cells(tmp_path_factory, rows):
 def test_cells_as_they_stand_in_a_file(value, digits, cell):
     assert cell_of(value, digits) == cell
     assert line_of([value, 1], digits) == f"{cell}\t1"
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("great\tgrey\r\nowl", "great grey owl"), ("a\u2028\x85b", "a b"), (" x\n", "x"),
+        ("two  blanks", "two  blanks"),
+        ("赤\u3000犬", "赤\u3000犬"), ("C:\\new", "C:\\new"), ("\ud800", "\\ud800"),
+    ],
+)  # fmt: skip
+def test_a_cell_without_escapes_keeps_all_but_ends_of_lines(text, written):
+    assert one_line(text) == written
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtgod.errors import InputError
+from rtgod.tsv import one_line
 from stimulus.sealed_tables import SLOT_S, SealedTables, read_sealed_tables
 
 COLUMNS = {"shown": ["run_s", "top1"], "flips": ["clock_s", "late_ms", "changed"]}
@@ -22,14 +23,14 @@ rows = st.lists(
 
 @settings(deadline=None)
 @given(rows)
-def test_rows_come_back_by_table_with_white_space_as_blanks(tmp_path_factory, written):
+def test_rows_come_back_by_table_with_ends_of_lines_as_blanks(tmp_path_factory, written):
     path = tmp_path_factory.mktemp("run") / "run_shown.sealed"
     expected = {table: [columns] for table, columns in COLUMNS.items()}
     now_s = 0.0
     with SealedTables(path, COLUMNS) as tables:
         for table, cells, pause_s in written:
             tables.write(table, cells)
-            expected[table].append([" ".join(cell.split()) for cell in cells])
+            expected[table].append([one_line(cell) for cell in cells])
             now_s += pause_s
             tables.poll(now_s)
     assert read_sealed_tables(path) == expected
