@@ -7,12 +7,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from calibration.acquisitions import acquisition_name, choose_forms
 from calibration.images import first_few
 from calibration.masks import Region
 from calibration.regions import find_name, names_in
-from calibration.runs import FoundRuns, RunFiles
+from calibration.run_patterns import RunPatterns
+from calibration.runs import FoundRuns, RunFiles, names_there
 from rtgod.errors import InputError
-from rtgod.sources.nifti import find_events
+from rtgod.sources.beside import find_events
 from rtgod.tsv import read_tsv
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,9 @@ _SIDE = re.compile(r"(?:^|_)(?:hemi-)?([LR])H?_")
 #: What the paper's larger areas consist of: early visual cortex, and all of the visual cortex that was decoded from.
 _COMPOSED = {"LVC": ("V1", "V2", "V3"), "VC": ("V1", "V2", "V3", "V4", "HVC")}
 
+#: The region that needs no mask.
+HEAD = "head"
+
 
 def is_data_set(folder: Path) -> bool:
     """Whether a folder looks like the root of a BIDS data set."""
@@ -37,42 +42,81 @@ def find_runs(dataset: Path, subject: str, pattern: str) -> list[RunFiles]:
     return list(search_runs(dataset, subject, pattern).runs)
 
 
-def search_runs(dataset: Path, subject: str, pattern: str) -> FoundRuns:
-    """Runs of one subject whose file name contains `pattern`, in the order of their names, and what is missing of them.
+def search_runs(
+    dataset: Path, subject: str, patterns: RunPatterns | str, tr_s: float | None = None, option: str = "--training"
+) -> FoundRuns:
+    """Runs of one subject that the patterns mean, in the order of their names, and what is missing of them.
+
+    Parameters
+    ----------
+    dataset : Path
+    subject : str
+        Its label, with or without `sub-`.
+    patterns : RunPatterns or str
+    tr_s : float or None
+        Repetition time, seconds, of runs whose files give none or contradict each other.
+    option : str
+        Where the patterns come from, for messages.
 
     Raises
     ------
     InputError
-        If the folder or the subject is not there, or no run has both images and events.
+        If the folder or the subject is not there, no run has both images and events, or one acquisition has images in
+        several forms, such as echoes.
     """
-    if not dataset.is_dir():
-        raise InputError(f"{dataset}: no such folder; give the root of a BIDS data set")
-    folder = dataset / f"sub-{subject}"
-    if not folder.is_dir():
-        there = ", ".join(sorted(p.name.removeprefix("sub-") for p in dataset.glob("sub-*") if p.is_dir())) or "none"
-        raise InputError(f"{dataset}: no subject {subject!r}; subjects found: {there}")
-    bold = {_stem(p): p for p in sorted(folder.rglob("*_bold.nii*")) if p.name.endswith((".nii", ".nii.gz"))}
-    tables = {_stem(path): path for path in sorted(folder.rglob("*_events.tsv"))}
-    stems = sorted(stem for stem in bold.keys() | tables.keys() if pattern in stem.name)
-    runs, missing = [], []
-    for stem in stems:
-        image = bold.get(stem)
-        events = tables.get(stem) or (image and find_events(image))
-        if image is None:
-            missing.append(f"{stem.name}: events, but no images")
-        elif not image.is_file():
-            missing.append(f"{stem.name}: images are a link to nothing; download them (datalad get)")
-        elif events is None:
-            missing.append(f"{stem.name}: images, but no events")
+    patterns = RunPatterns.parse(patterns) if isinstance(patterns, str) else patterns
+    folder = find_subject(dataset, subject)
+    images = [p for p in sorted(folder.rglob("*_bold.nii*")) if p.name.endswith((".nii", ".nii.gz"))]
+    tables = sorted(folder.rglob("*_events.tsv"))
+    meant = [image for image in images if patterns.match(image.name)]
+    names = [path.name for path in images]
+    missing = [
+        f"{_stem(image).name}: images are a link to nothing; download them (datalad get)"
+        for image in meant
+        if not image.is_file()
+    ]
+    if unknown := patterns.unmatched([*names, *(table.name for table in tables)]) if len(patterns.given) > 1 else ():
+        raise InputError(f"{folder}: no run with {unknown[0]!r} in its name; {names_there(names)}")
+    chosen = choose_forms([image for image in meant if image.is_file()], patterns, option, names)
+    missing += chosen.left_out
+    runs = []
+    for image in chosen.paths:
+        if events := find_events(image):
+            runs.append(RunFiles(image, events, tr_s=tr_s))
         else:
-            runs.append(RunFiles(image, events))
-    missing += [f"{name}: neither images nor events" for name in _gaps(stems)]
+            missing.append(f"{_stem(image).name}: images, but no events")
+    alone = [table for table in tables if patterns.match(table.name) and not any(_is_of(table, i) for i in images)]
+    missing += [f"{_stem(table).name}: events, but no images" for table in alone]
+    missing += [f"{name}: neither images nor events" for name in _gaps([*map(_stem, meant), *map(_stem, alone)])]
     if not runs:
         why = f" ({first_few(missing)})" if missing else ""
         raise InputError(
-            f"{folder}: no *_bold.nii.gz with events whose name contains {pattern!r}{why}; choose runs with --training"
+            f"{folder}: no *_bold.nii.gz with events whose name contains {patterns}{why}; choose runs with {option}; "
+            f"{names_there(names)}"
         )
     return FoundRuns(tuple(runs), tuple(sorted(missing)))
+
+
+def find_subject(dataset: Path, subject: str) -> Path:
+    """The folder of a subject, whose label may be given with `sub-`.
+
+    Raises
+    ------
+    InputError
+        If the data set or the subject is not there.
+    """
+    if not dataset.is_dir():
+        raise InputError(f"{dataset}: no such folder; give the root of a BIDS data set")
+    folder = dataset / f"sub-{label_of(subject)}"
+    if not folder.is_dir():
+        there = ", ".join(sorted(p.name.removeprefix("sub-") for p in dataset.glob("sub-*") if p.is_dir())) or "none"
+        raise InputError(f"{dataset}: no subject {label_of(subject)!r}; subjects found: {there}")
+    return folder
+
+
+def label_of(subject: str) -> str:
+    """A subject's label without `sub-`."""
+    return subject.removeprefix("sub-")
 
 
 def _stem(path: Path) -> Path:
@@ -80,11 +124,17 @@ def _stem(path: Path) -> Path:
     return path.with_name(re.sub(r"_(bold\.nii(\.gz)?|events\.tsv)$", "", path.name))
 
 
+def _is_of(table: Path, image: Path) -> bool:
+    """Whether BIDS's inheritance principle gives a table a say about an image."""
+    entities = _stem(table).name.split("_")
+    return table.parent in image.parents and set(_stem(image).name.split("_")).issuperset(entities)
+
+
 def _gaps(stems: Sequence[Path]) -> list[str]:
     """Names of runs that are not there while ones of a lower and of a higher number are."""
     numbers: dict[tuple[str, str], dict[int, int]] = {}
-    for stem in stems:
-        if found := _RUN.fullmatch(stem.name):
+    for name in dict.fromkeys(acquisition_name(stem.name) for stem in stems):
+        if found := _RUN.fullmatch(name):
             before, number, after = found.groups()
             numbers.setdefault((before, after), {})[int(number)] = len(number)
     return [
@@ -107,7 +157,11 @@ def find_region(dataset: Path, subject: str, expression: str) -> Region:
     try:
         return Region(expression, {name: masks[find_name(name, masks)] for name in names_in(expression)})
     except InputError as error:
-        raise InputError(f"{dataset}, subject {subject}: {error}, or give a mask image with --mask") from error
+        label = label_of(subject)
+        raise InputError(
+            f"{dataset}, subject {label}: {error}, or give a mask image with --mask; masks lie anywhere in derivatives "
+            f"or sourcedata, called as sub-{label}_label-V1_mask.nii.gz, and --region {HEAD} takes the whole head"
+        ) from error
 
 
 def find_masks(dataset: Path, subject: str) -> dict[str, tuple[Path, ...]]:
@@ -124,7 +178,7 @@ def find_masks(dataset: Path, subject: str) -> dict[str, tuple[Path, ...]]:
     """
     sides: dict[str, dict[str, Path]] = {}
     for folder in ("derivatives", "sourcedata"):
-        for path in sorted((dataset / folder).rglob(f"sub-{subject}_*mask*.nii*")):
+        for path in sorted((dataset / folder).rglob(f"sub-{label_of(subject)}_*mask*.nii*")):
             if found := _LABELLED.fullmatch(path.name) or _SOURCE.fullmatch(path.name):
                 side = _SIDE.search(found["before"] or "")
                 # Where a region has several images, as in several spaces, the first is taken.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -251,8 +253,17 @@ def _checksums(inputs: Inputs) -> dict[str, Any]:
     """Of the files that the bundle is made from, for its provenance."""
     return {
         "runs": {
-            run.name: {"sha256": sha256_of(run.bold), "events_sha256": sha256_of(run.events)} for run in inputs.runs
+            run.name: {"sha256": _sha256_of_run(run.bold), "events_sha256": sha256_of(run.events)}
+            for run in inputs.runs
         },
         "masks": {path.name: sha256_of(path) for path in inputs.mask.files} if inputs.mask else {},
         "noise_mask": {inputs.noise_mask.name: sha256_of(inputs.noise_mask)} if inputs.noise_mask else None,
     }
+
+
+def _sha256_of_run(path: Path) -> str:
+    """Checksum of a file, or of the checksums of a folder's files in the order of their names."""
+    if not path.is_dir():
+        return sha256_of(path)
+    parts = [sha256_of(file) for file in sorted(path.iterdir()) if file.is_file()]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()

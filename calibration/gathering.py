@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from calibration.bids import read_names
+from calibration.bids import HEAD, read_names
 from calibration.features import FeatureExtractor
 from calibration.network import Network
 from calibration.preparation import Report, align_runs, in_pool, noise_to_read, with_courses
 from calibration.samples import CleanedRun, clean_run, make_reference
 from calibration.stimuli import StimulusFiles
 from calibration.study import CATEGORIES, KINDS, Candidates, Course, Fold, Samples, Study, first_half, leave_one_run_out
-from calibration.study_inputs import HEAD, StudyInputs
+from calibration.study_inputs import StudyInputs
 from rtgod.alignment import Reference
 from rtgod.errors import InputError
 from rtgod.events import Trial, cue_lead_s

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from calibration.bids import find_region, is_data_set, search_runs
+from calibration.bids import HEAD, find_masks, find_region, is_data_set, label_of, search_runs
 from calibration.masks import Region, single_mask
+from calibration.run_patterns import RunPatterns
 from calibration.runs import FoundRuns, RunFiles, find_plain_runs
 from rtgod.errors import InputError
 
 #: What is taken of a BIDS data set unless something else is asked for: training runs, and all of visual cortex.
 _TRAINING, REGION = "Training", "VC"
+#: Values of `--training` or `--test`; None where the option is not given.
+Patterns = str | Sequence[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,8 @@ class Inputs:
     subject : str
     runs : tuple of RunFiles
     mask : Region or None
-        Voxels to decode from, in the space of the first run; None takes the head's, as the template shows it.
+        Voxels to decode from, in the space of the first run; None takes the head's, as the template shows it. That is
+        what is taken of a data set without any mask.
     images : Path
         Folder with the shown images, or a store of their features.
     candidates : Path
@@ -50,9 +54,11 @@ class Inputs:
 def find_any_runs(
     paths: Sequence[Path],
     subject: str,
-    pattern: str | None,
+    patterns: Patterns,
     events: Sequence[Path] = (),
     tr_s: float | None = None,
+    option: str = "--training",
+    default: str = _TRAINING,
 ) -> FoundRuns:
     """Runs of a BIDS data set, or files and folders of runs without one.
 
@@ -61,26 +67,41 @@ def find_any_runs(
     paths : sequence of Path
         The root of a BIDS data set, or what `find_plain_runs` takes.
     subject : str
-        Which is looked for in a data set.
-    pattern : str or None
-        Only runs whose name contains it; those that are given as files are all taken. None takes a data set's training
-        runs, and all of a folder's.
+        Which is looked for in a data set, with or without `sub-`.
+    patterns : str, sequence of str, or None
+        Only runs that they mean; see `calibration.run_patterns`. None takes a data set's training runs, and all others.
     events : sequence of Path
         For runs that are given as files: the table of each, where it does not lie beside.
     tr_s : float or None
-        Repetition time of such files, seconds, where they give none.
+        Repetition time, seconds, of runs whose files give none.
+    option : str
+        Where the patterns come from, for messages.
+    default : str
+        Pattern that chooses from a data set where none is given.
 
     Raises
     ------
     InputError
-        If there are none, or options that go with files only come with a data set.
+        If there are none, or options come with a data set that says itself what they say.
     """
     root = data_set_in(paths)
     if root is None:
-        return find_plain_runs(paths, events, pattern or "", tr_s)
-    if events or tr_s is not None:
+        return find_plain_runs(paths, events, RunPatterns.parse(patterns), tr_s, option)
+    given = [patterns] if isinstance(patterns, str) else list(patterns or ())
+    asked_for_all = bool(given) and not any(given)
+    found = search_runs(root, subject, RunPatterns.parse(given, "" if asked_for_all else default), tr_s, option)
+    if events or (tr_s is not None and all(map(_says_its_tr, found.runs))):
         raise InputError(f"{root}: a BIDS data set says which events and TR are whose; leave out --events and --tr")
-    return search_runs(root, subject, _TRAINING if pattern is None else pattern)
+    return found
+
+
+def _says_its_tr(files: RunFiles) -> bool:
+    """Whether a run can be opened without being told its repetition time."""
+    try:
+        replace(files, tr_s=None).open()
+    except InputError:
+        return False
+    return True
 
 
 def data_set_in(paths: Sequence[Path]) -> Path | None:
@@ -88,10 +109,24 @@ def data_set_in(paths: Sequence[Path]) -> Path | None:
     return paths[0] if len(paths) == 1 and is_data_set(paths[0]) else None
 
 
+def region_of(root: Path, subject: str, region: str | None) -> Region | None:
+    """The region to decode from in a data set, by default VC; None for the whole head, as where there is no mask.
+
+    Raises
+    ------
+    InputError
+        If masks are there, but not that region's.
+    """
+    masks = find_masks(root, subject)
+    if (region is None and not masks) or (region == HEAD and HEAD not in masks):
+        return None
+    return find_region(root, subject, region or REGION)
+
+
 def find_inputs(
     paths: Sequence[Path],
     subject: str,
-    training: str | None,
+    training: Patterns,
     region: str | None,
     mask: Path | None,
     images: Path | None,
@@ -111,12 +146,12 @@ def find_inputs(
     found = find_any_runs(paths, subject, training, events, tr_s)
     root = data_set_in(paths)
     if root is None:
-        if region is not None:
+        if region is not None and region != HEAD:
             raise InputError(f"--region {region}: regions are those of a BIDS data set; give a mask image with --mask")
         if images is None or candidates is None:
             raise InputError("runs outside of a BIDS data set: give --images and --candidates")
         return Inputs(
-            subject,
+            label_of(subject),
             found.runs,
             single_mask(mask) if mask else None,
             images,
@@ -130,9 +165,9 @@ def find_inputs(
     stimuli = root / "stimuli"
     default_names = stimuli / "categories.tsv"
     return Inputs(
-        subject=subject,
+        subject=label_of(subject),
         runs=found.runs,
-        mask=single_mask(mask) if mask else find_region(root, subject, region or REGION),
+        mask=single_mask(mask) if mask else region_of(root, subject, region),
         images=images or stimuli,
         candidates=candidates or stimuli / "candidates",
         names=names or (default_names if default_names.is_file() else None),

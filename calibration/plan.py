@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from rich.table import Table
 from calibration.images import first_few, list_categories
 from calibration.inputs import Inputs
 from calibration.masks import Region
+from calibration.runs import RunFiles
 from calibration.shown_images import find_shown
 from calibration.store import FeatureStore, is_store
 from rtgod.alignment import Reference, check_run
@@ -27,6 +28,8 @@ from rtgod.settings import PipelineSettings
 from rtgod.trials import TrialsRead, remarks_on
 
 _FEWEST_RUNS = 2
+#: Runs that cannot be used, whose reasons are told.
+_MOST_TOLD = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ class Plan:
     problems : tuple of str
         Why the calibration cannot be made, each with what to do.
     notes : tuple of str
-        What lies in the candidates' folder and is left out.
+        What was decided where files disagree, tables that several runs share, and what is left out of the candidates'
+        folder.
     """
 
     runs: tuple[PlannedRun, ...]
@@ -90,7 +94,7 @@ class Plan:
     @property
     def reads(self) -> list[TrialsRead]:
         """What was in the runs' tables of events."""
-        return [planned.read for planned in self.runs if planned.read]
+        return reads_of(self.runs)
 
     def check(self) -> None:
         """Raise `InputError` with every problem there is."""
@@ -99,7 +103,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class _Problems:
+class Problems:
     """Collects what is wrong, so that all of it can be told at once."""
 
     found: list[str] = field(default_factory=list)
@@ -121,19 +125,17 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
     inputs : Inputs
     settings : PipelineSettings
     """
-    problems = _Problems()
-    runs: list[PlannedRun] = []
-    for files in inputs.runs:
-        with problems:
-            source = files.open(settings.events)
-            runs.append(PlannedRun(source.run, files.trials(settings.events), source.read))
-    for check in (_enough, _alike, _named):
+    problems = Problems()
+    runs, notes = open_runs(inputs.runs, settings, problems)
+    with problems:
+        _enough(inputs.runs)
+    for check in (_alike, _named):
         with problems:
             check(runs)
     n_voxels: dict[str, int] = {}
     if runs:
         with problems:
-            n_voxels = _count_voxels(inputs.mask, runs[0].run)
+            n_voxels = count_voxels(inputs.mask, runs[0].run)
         for planned in runs:
             with problems:
                 check_run(planned.run, _reference_of(runs[0].run), settings.motion)
@@ -150,9 +152,9 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
                 f"{first_few(without_image)}; add them or give another folder with --images"
             )
     candidates: dict[str, int] = {}
-    notes: tuple[str, ...] = ()
     with problems:
-        candidates, notes = _candidates(inputs.candidates)
+        candidates, left_out = count_candidates(inputs.candidates)
+        notes += left_out
     categories = dict.fromkeys(trial.category for trial in trials)
     return Plan(
         runs=tuple(runs),
@@ -168,7 +170,35 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
     )
 
 
-def _enough(runs: Sequence[PlannedRun]) -> None:
+def open_runs(
+    files: Sequence[RunFiles], settings: PipelineSettings, problems: Problems
+) -> tuple[list[PlannedRun], tuple[str, ...]]:
+    """Runs with their trials, as far as they can be opened, and what there is to say about them.
+
+    Parameters
+    ----------
+    files : sequence of RunFiles
+    settings : PipelineSettings
+    problems : Problems
+        Collects why others cannot be opened.
+    """
+    runs: list[PlannedRun] = []
+    notes: list[str] = []
+    of_runs = Problems()
+    for run in files:
+        with of_runs:
+            source = run.open(settings.events)
+            runs.append(PlannedRun(source.run, run.trials(settings.events), source.read))
+            notes += source.notes
+    problems.found += of_runs.found[:_MOST_TOLD]
+    if (n_more := len(of_runs.found) - _MOST_TOLD) > 0:
+        problems.found.append(f"{n_more} other runs cannot be used either")
+    shared = Counter(run.events for run in files)
+    notes += [f"{n} runs share one table of events, {table}" for table, n in shared.items() if n > 1]
+    return runs, tuple(dict.fromkeys(notes))
+
+
+def _enough(runs: Sequence[RunFiles]) -> None:
     if len(runs) < _FEWEST_RUNS:
         raise InputError("fewer than two runs, and penalties are chosen by leaving one out; add runs")
 
@@ -190,7 +220,8 @@ def _named(runs: Sequence[PlannedRun]) -> None:
         )
 
 
-def _count_voxels(region: Region | None, run: Run) -> dict[str, int]:
+def count_voxels(region: Region | None, run: Run) -> dict[str, int]:
+    """Voxels of a region, and of each region that its expression names; none where there is no region."""
     if region is None:
         return {}
     parts = {name: Region(f'"{name}"', {name: files}) for name, files in region.masks.items()}
@@ -203,21 +234,36 @@ def _reference_of(run: Run) -> Reference:
     return Reference(np.broadcast_to(np.float32(0), run.shape), run.affine, np.empty((0, 3), np.int32))
 
 
-def _candidates(candidates: Path) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Images of each candidate category, and what is left out."""
+def count_candidates(candidates: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Images of each candidate category, 0 where they are in a store; and notes on what is left out."""
     if is_store(candidates):
         return dict.fromkeys(FeatureStore(candidates).category_ids, 0), ()
     images = list_categories(candidates)
-    return dict(Counter(images.categories)), images.notes
+    return dict(Counter(images.categories)), tuple(f"candidates: {note}" for note in images.notes)
+
+
+def print_notes(notes: Sequence[str], console: Console) -> None:
+    """Print what there is to say about the runs, a line each."""
+    for note in notes:
+        console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
 
 
 def print_plan(plan: Plan, console: Console) -> None:
     """Tables of what will be used, and what became of the events' other rows; `Plan.check` says what is missing."""
     console.print(table_of_runs(plan.runs), _table_of_the_rest(plan))
-    for line in remarks_on(plan.reads):
+    print_events(plan.reads, console)
+    print_notes(plan.notes, console)
+
+
+def reads_of(runs: Iterable[PlannedRun]) -> list[TrialsRead]:
+    """What was in the tables of events of some runs."""
+    return [planned.read for planned in runs if planned.read]
+
+
+def print_events(reads: Sequence[TrialsRead], console: Console) -> None:
+    """Print what became of the events' rows that are no ordinary trials, a line each."""
+    for line in remarks_on(reads):
         console.print(styled(("events", "yellow"), f" {line}"), soft_wrap=True)
-    for note in plan.notes:
-        console.print(styled(("candidates", "yellow"), f": {note}"), soft_wrap=True)
 
 
 def table_of_runs(runs: Sequence[PlannedRun]) -> Table:

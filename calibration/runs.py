@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from calibration.acquisitions import choose_forms
 from calibration.images import first_few
+from calibration.recordings import list_recordings
+from calibration.run_patterns import RunPatterns
 from rtgod.errors import InputError
 from rtgod.events import Trial, read_events
 from rtgod.settings import EventsSettings
 from rtgod.sources import Source, open_source
-from rtgod.sources.nifti import find_events
+from rtgod.sources.beside import find_events
+from rtgod.sources.mosaic import MosaicSeries
 from rtgod.trials import TrialsRead
 
-_SUFFIXES = (".nii", ".nii.gz")
+_WHAT_TO_GIVE = "give the root of a BIDS data set, or NIfTI files with their events, or folders of DICOM mosaics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class RunFiles:
     Attributes
     ----------
     bold : Path
-        NIfTI file or folder of mosaics.
+        NIfTI file or folder of DICOM mosaics.
     events : Path
     run_id : str or None
         Where the file's name does not tell runs apart.
@@ -86,70 +89,122 @@ class FoundRuns:
 
 
 def find_plain_runs(
-    paths: Sequence[Path], events: Sequence[Path] = (), pattern: str = "", tr_s: float | None = None
+    paths: Sequence[Path],
+    events: Sequence[Path] = (),
+    pattern: RunPatterns | str = "",
+    tr_s: float | None = None,
+    option: str = "--training",
 ) -> FoundRuns:
-    """Runs that lie in no BIDS data set: NIfTI files, each with a table of events.
+    """Runs that lie in no BIDS data set: NIfTI files or folders of DICOM files, each with a table of events.
 
     Parameters
     ----------
     paths : sequence of Path
-        4-D NIfTI files; or folders, of which every NIfTI file is taken that has "bold" in its name and events beside.
+        4-D NIfTI files; folders of one series of DICOM files; or folders of such: then the NIfTI files in them with
+        "bold" in their names are taken, else all that hold several volumes, else the folders of DICOM files.
     events : sequence of Path
-        The table of each of the files; without any, those that lie beside: `X_events.tsv` for `X_bold.nii.gz`, or one
-        `events.tsv`.
-    pattern : str
-        Of the files in folders, only those whose name contains it.
+        The table of each of the runs; without any, those that lie beside: `X_events.tsv` for `X_bold.nii.gz`, or one
+        `events.tsv`; for a folder of DICOM files also in it.
+    pattern : RunPatterns or str
+        Only runs that it means, by their names: the path within the folder that is given; of files that are given, the
+        name, with as many folders before as tell them apart; or the path as it is given.
     tr_s : float or None
         Repetition time, seconds, for files that give none.
+    option : str
+        Where the pattern comes from, for messages.
 
     Returns
     -------
     FoundRuns
-        In the order given. Runs are called as their files, with as many folders before as tell them apart.
+        In the order given. Runs are called as their files, with as many folders before as tell them apart; a series of
+        DICOM files as it is when it is replayed.
 
     Raises
     ------
     InputError
-        If there are none, a file that is given is missing or has no events, or one is given twice.
+        If there are none, one that is given is missing or has no events, or one is given twice, be it in another form.
     """
-    files: list[Path] = []
+    patterns = RunPatterns.parse(pattern) if isinstance(pattern, str) else pattern
+    names: dict[Path, str] = {}
     missing: list[str] = []
+    repeated: list[Path] = []
     for path in paths:
-        if not path.is_dir():
-            files.append(path)
-            continue
-        inside = [p for p in sorted(path.rglob("*bold*")) if p.name.endswith(_SUFFIXES) and pattern in p.name]
-        for image in inside:
-            if find_events(image):
-                files.append(image)
-            else:
-                missing.append(f"{image.relative_to(path)}: images, but no events")
-    if not files:
-        where = ", ".join(map(str, paths)) or "no path"
-        why = f" ({first_few(missing)})" if missing else f" with {pattern!r} in its name" if pattern else ""
-        raise InputError(f"{where}: no run{why}; give the root of a BIDS data set, or NIfTI files with their events")
-    if absent := [path for path in files if not path.is_file()]:
-        raise InputError(
-            f"{absent[0]}: no such file or folder; give the root of a BIDS data set, or NIfTI files with their events"
-        )
-    if repeated := [path for path, n in Counter(path.resolve() for path in files).items() if n > 1]:
+        inside = list_recordings(path)
+        for run in inside.runs:
+            if any(run.resolve() == other.resolve() for other in names):
+                repeated.append(run)
+            names[run] = "" if run == path else run.relative_to(path).as_posix()
+        missing += [name for name in inside.passed_over if patterns.match(name)]
+    if repeated:
         raise InputError(f"{repeated[0]}: given twice; give each run once")
-    if events and len(events) != len(files):
-        raise InputError(f"{len(events)} tables of events for {len(files)} runs; give --events once for each, in order")
-    tables: Sequence[Path | None] = events or [find_events(path) for path in files]
-    if without := [path for path, table in zip(files, tables, strict=True) if table is None]:
-        raise InputError(
-            f"{without[0]}: no events beside it; put a table there, or give one for each run with --events"
-        )
-    named = zip(files, tables, _distinct_names(files), strict=True)
-    runs = tuple(RunFiles(path, table, name, tr_s) for path, table, name in named if table is not None)
-    return FoundRuns(runs, tuple(missing))
+    given = [run for run, name in names.items() if not name]
+    names |= dict(zip(given, _distinct(given), strict=True))
+    patterns = patterns.renamed({run.as_posix(): names[run] for run in given})
+    if events and len(events) != len(names):
+        raise InputError(f"{len(events)} tables of events for {len(names)} runs; give --events once for each, in order")
+    tables: dict[Path, Path | None] = dict(zip(names, events or [find_events(run) for run in names], strict=True))
+    if names and len(patterns.given) > 1 and (unknown := patterns.unmatched(list(names.values()))):
+        raise InputError(f"no run with {unknown[0]!r} in its name; {names_there(names.values())}")
+    files = []
+    for run in [run for run, name in names.items() if patterns.match(name)]:
+        if tables[run]:
+            files.append(run)
+        elif run in paths:
+            raise InputError(f"{run}: no events beside it; put a table there, or give one for each run with --events")
+        else:
+            missing.append(f"{names[run]}: images, but no events")
+    chosen = choose_forms(files, patterns, option, names.values(), names.__getitem__)
+    missing += chosen.left_out
+    if not chosen.paths:
+        where = first_few(list(map(str, paths)), 2) or "no path"
+        why = f" ({first_few(missing)})" if missing else f" with {patterns} in its name" if patterns.given else ""
+        there = f"; {names_there(names.values())}" if names else ""
+        raise InputError(f"{where}: no run{why}; {_WHAT_TO_GIVE}{there}")
+    named = zip(chosen.paths, _distinct_names(chosen.paths), strict=True)
+    return FoundRuns(
+        _opened([RunFiles(run, table, name, tr_s) for run, name in named if (table := tables[run])]), tuple(missing)
+    )
+
+
+def names_there(names: Iterable[str]) -> str:
+    """A few names of runs, for who chose one that is not there."""
+    return f"there: {first_few(sorted(names), 8) or 'none'}"
+
+
+def _opened(files: Sequence[RunFiles]) -> tuple[RunFiles, ...]:
+    """Series of DICOM files under the names that they are replayed under; each once."""
+    first: dict[object, Path] = {}
+    named = []
+    for run in files:
+        if run.bold.is_dir():
+            series = MosaicSeries(run.bold, events=run.events, tr_s=run.tr_s)
+            run = replace(run, run_id=series.run.run_id)
+            for key in (series.run.run_id, ("time", series.started_s)):
+                if key != ("time", None) and (other := first.setdefault(key, run.bold)) != run.bold:
+                    raise InputError(
+                        f"{run.bold} and {other} are of one acquisition, as echoes, reconstructions or copies are; "
+                        "give one of them"
+                    )
+        named.append(run)
+    return tuple(named)
 
 
 def _distinct_names(files: Sequence[Path]) -> list[str]:
     """Each file's name without suffix, after as many of the folders above it as make all of them different."""
     parts = [[*path.resolve().parts[1:-1], path.name.split(".nii")[0].removesuffix("_bold")] for path in files]
+    names = ["_".join(name) for name in _told_apart(parts)]
+    # x.nii and x_bold.nii of one folder are told apart by nothing else.
+    return names if len(set(names)) == len(names) else ["_".join(name.split("/")) for name in _distinct(files)]
+
+
+def _distinct(files: Sequence[Path]) -> list[str]:
+    """Each file's name, after as many of the folders above it as make all of them different."""
+    return ["/".join(name) for name in _told_apart([list(path.resolve().parts[1:]) for path in files])]
+
+
+def _told_apart(parts: Sequence[list[str]]) -> list[list[str]]:
     n = 1
-    while len({tuple(one[-n:]) for one in parts}) < len(parts):
+    longest = max(map(len, parts), default=1)
+    while n < longest and len({tuple(one[-n:]) for one in parts}) < len(parts):
         n += 1
-    return ["_".join(one[-n:]) for one in parts]
+    return [one[-n:] for one in parts]

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from calibration.bids import find_masks, find_region
-from calibration.inputs import REGION, data_set_in, find_any_runs
+from calibration.bids import HEAD, find_masks, find_region, label_of
+from calibration.images import first_few
+from calibration.inputs import REGION, Patterns, data_set_in, find_any_runs, region_of
 from calibration.masks import Region, single_mask
-from calibration.runs import RunFiles
+from calibration.runs import FoundRuns, RunFiles
 from rtgod.errors import InputError
 
 Split = Literal["runs", "leave-one-run-out", "halves"]
@@ -18,8 +19,6 @@ Split = Literal["runs", "leave-one-run-out", "halves"]
 _TEST = "Test"
 #: The study's areas from low to high, and the larger ones that they make up.
 REGIONS = ("V1", "V2", "V3", "V4", "LOC", "FFA", "PPA", "LVC", "HVC", "VC")
-#: A head that there is no mask for.
-HEAD = "head"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +57,8 @@ class StudyInputs:
 def find_study_inputs(
     paths: Sequence[Path],
     subject: str,
-    training: str | None,
-    test: str | None,
+    training: Patterns,
+    test: Patterns,
     split: Split,
     region: str | None,
     areas: Sequence[str],
@@ -77,8 +76,9 @@ def find_study_inputs(
     ----------
     paths, subject, training, events, tr_s
         As in `calibration.inputs.find_any_runs`.
-    test : str or None
-        Only runs whose name contains it are tested on.
+    test : str, sequence of str, or None
+        Patterns of the runs that are tested on. Without a data set, either of `training` and `test` may be left out:
+        then the other runs are meant.
     split : {"runs", "leave-one-run-out", "halves"}
     region, mask, images, candidates, names, noise_mask
         As in `calibration.inputs.find_inputs`.
@@ -91,30 +91,36 @@ def find_study_inputs(
         If something is neither given nor found, or runs would be trained and tested on.
     """
     root = data_set_in(paths)
-    found = find_any_runs(paths, subject, training, events, tr_s)
     test_runs: tuple[RunFiles, ...] = ()
     if split != "runs":
-        if test is not None:
-            raise InputError(f"--split {split} tests on the training runs themselves; leave out --test {test}")
-    elif root is None and (training is None or test is None):
+        if test:
+            raise InputError(f"--split {split} tests on the training runs themselves; leave out --test")
+        found = find_any_runs(paths, subject, training, events, tr_s)
+    elif root is None and not training and not test:
         raise InputError(
             "runs outside of a BIDS data set: say which to train on and which to test on, by --training and --test "
             "(parts of their names), or split them by --split leave-one-run-out or --split halves"
         )
     else:
-        tested = find_any_runs(paths, subject, _TEST if test is None else test, events, tr_s)
+        found = find_any_runs(paths, subject, training, events, tr_s)
+        tested = find_any_runs(paths, subject, test, events, tr_s, "--test", _TEST)
+        if root is None and not training:
+            found = _others(found, tested)
+        elif root is None and not test:
+            tested = _others(tested, found)
         if shared := {run.bold for run in found.runs} & {run.bold for run in tested.runs}:
+            named = first_few(sorted(path.name for path in shared), 2)
             raise InputError(
-                f"--training and --test share {len(shared)} runs; test on runs that nothing was trained on"
+                f"--training and --test share {len(shared)} runs ({named}); test on runs that nothing was trained on"
             )
         test_runs = tested.runs
-        found = type(found)(found.runs, (*found.missing, *tested.missing))
+        found = FoundRuns(found.runs, tuple(dict.fromkeys((*found.missing, *tested.missing))))
     if (images is None) != (candidates is None) and root is None:
         raise InputError("give both --images and --candidates, or neither: then the categories themselves are decoded")
     stimuli = root / "stimuli" if root and (root / "stimuli").is_dir() else None
     default_names = stimuli / "categories.tsv" if stimuli else None
     return StudyInputs(
-        subject=subject,
+        subject=label_of(subject),
         training=found.runs,
         test=test_runs,
         split=split,
@@ -127,18 +133,40 @@ def find_study_inputs(
     )
 
 
+def _others(found: FoundRuns, tested: FoundRuns) -> FoundRuns:
+    """The runs that are not among those of the other side.
+
+    Raises
+    ------
+    InputError
+        If none are left.
+    """
+    taken = {run.bold for run in tested.runs}
+    if not (left := tuple(run for run in found.runs if run.bold not in taken)):
+        raise InputError("--training and --test: no run is left for the other of the two; give more runs")
+    return FoundRuns(left, found.missing)
+
+
 def _regions(
     root: Path | None, subject: str, region: str | None, areas: Sequence[str], mask: Path | None
 ) -> dict[str, Region]:
     if root is None:
-        if region is not None or areas:
+        if (region is not None and region != HEAD) or areas:
             raise InputError("regions are those of a BIDS data set; give a mask image with --mask")
         return {"mask": single_mask(mask)} if mask else {}
     if mask is not None:
         if region is not None or areas:
             raise InputError("--mask says which voxels are decoded from; leave out --region and --area")
         return {"mask": single_mask(mask)}
-    main = region or REGION
+    main = region_of(root, subject, region)
+    if main is None:
+        if areas:
+            raise InputError(
+                "--area compares regions, and the whole head is decoded from; give --region, or leave it out"
+            )
+        return {}
     there = find_masks(root, subject)
-    chosen = [main, *(areas or [name for name in REGIONS if name in there])]
-    return {name: find_region(root, subject, name) for name in dict.fromkeys(chosen)}
+    chosen = dict.fromkeys(areas or [name for name in REGIONS if name in there])
+    return {region or REGION: main} | {
+        name: find_region(root, subject, name) for name in chosen if name != (region or REGION)
+    }

@@ -14,6 +14,7 @@ from calibration.commands.options import (
     Candidates,
     DecoderFile,
     DecoderName,
+    DryRun,
     Events,
     Images,
     Layers,
@@ -21,6 +22,7 @@ from calibration.commands.options import (
     Names,
     NetworkName,
     NoiseMask,
+    Overwrite,
     PreprocessingFile,
     Region,
     Runs,
@@ -42,6 +44,7 @@ from calibration.commands.options import (
     say_events,
 )
 from rtgod.console import styled
+from rtgod.files import replacing
 
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationReport
@@ -50,7 +53,7 @@ if TYPE_CHECKING:
 def calibrate(
     runs: Runs,
     subject: Subject,
-    out: Annotated[Path, typer.Option(help="Folder of the bundle to make; must not exist.")],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle to make; must not exist, or see --overwrite.")],
     training: Training = None,
     events: Events = None,
     tr: Tr = None,
@@ -69,9 +72,8 @@ def calibrate(
     decoder_settings: DecoderFile = None,
     settings: SettingsFile = None,
     show_settings: ShowSettings = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what will be used and what is missing, and stop.")
-    ] = False,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
     n_workers: Workers = None,
     scheduler: Scheduler = None,
 ) -> None:
@@ -82,8 +84,9 @@ def calibrate(
     """
     with needs_calibration():
         from calibration.calibrate import calibrate as run_calibration
-        from calibration.plan import plan_calibration, print_plan
+        from calibration.plan import plan_calibration, print_notes, print_plan
         from calibration.workers import workers
+    from rtgod.candidates import read_header
     from rtgod.errors import BundleError
     from rtgod.settings import PipelineSettings
 
@@ -92,8 +95,10 @@ def calibrate(
     if show_settings:
         console.print_json(pipeline.model_dump_json())
         return
-    if out.exists():
-        raise BundleError(f"bundle {out}: exists already; choose another --out or remove it")
+    if out.exists() and not dry_run:
+        if not overwrite:
+            raise BundleError(f"bundle {out}: exists already; choose another --out, or replace it with --overwrite")
+        read_header(out)  # nothing but a bundle is replaced
     inputs = inputs_from(runs, subject, training, region, mask, noise_mask, images, candidates, names, events, tr)
     plan = plan_calibration(inputs, pipeline)
     if dry_run:
@@ -102,15 +107,20 @@ def calibrate(
     if dry_run:
         return
     say_events(plan.reads)
+    print_notes(plan.notes, console)
     chosen = network_from(network, weights, layer, units, preprocessing, (inputs.images, inputs.candidates))
     began = time.perf_counter()
     with progress() as report, workers(n_workers, scheduler) as pool:
         bundle, summary = run_calibration(inputs, pipeline, chosen, trained, pool, report)
-    bundle.save(out)
+    if out.exists():
+        with replacing(out) as new:
+            bundle.save(new)
+    else:
+        bundle.save(out)
     _print_summary(summary)
     _print_times(summary.seconds, time.perf_counter() - began)
-    made = f": subject {subject}, network {chosen.name} with weights {chosen.weights}"
-    console.print(styled("bundle ", (out, "bold"), made), soft_wrap=True)
+    made = f": the decoder of subject {inputs.subject}, network {chosen.name} with weights {chosen.weights}"
+    console.print(styled("written to ", (out, "bold"), made), soft_wrap=True)
 
 
 def _print_summary(summary: CalibrationReport) -> None:

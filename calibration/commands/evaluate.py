@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from calibration.commands.options import (
     Candidates,
     DecoderFile,
     DecoderName,
+    DryRun,
     Events,
     Images,
     Layers,
@@ -21,12 +23,15 @@ from calibration.commands.options import (
     Names,
     NetworkName,
     NoiseMask,
+    Overwrite,
     PreprocessingFile,
     Region,
     Runs,
     Scheduler,
     SettingsFile,
+    ShowSettings,
     Subject,
+    Test,
     Tr,
     Training,
     Units,
@@ -40,6 +45,7 @@ from calibration.commands.options import (
     progress,
     say_events,
     say_missing,
+    say_no_mask,
 )
 from rtgod.console import styled
 from rtgod.errors import InputError
@@ -47,6 +53,7 @@ from rtgod.errors import InputError
 if TYPE_CHECKING:
     from calibration.inputs import Inputs
     from calibration.network import Network
+    from calibration.runs import RunFiles
     from calibration.study import Study
     from rtgod.settings import PipelineSettings
 
@@ -64,17 +71,15 @@ def evaluate(
     subject: Subject,
     out: Annotated[Path, typer.Option(help="Folder for report and tables; files of the same names are replaced.")],
     training: Training = None,
-    test: Annotated[
-        str | None,
-        typer.Option(help="Runs to test on: those whose file name contains this; default Test, for a BIDS data set."),
-    ] = None,
+    test: Test = None,
     split: Annotated[
-        SplitBy,
+        SplitBy | None,
         typer.Option(
             help="What is tested on: other runs; each training run in turn; or the second half of each category's "
-            "blocks in a run, with the first half trained on."
+            "blocks in a run, with the first half trained on. Default runs; for runs without BIDS of which none is "
+            "chosen to test on, the second, or the third if there is one run."
         ),
-    ] = SplitBy.RUNS,
+    ] = None,
     events: Events = None,
     tr: Tr = None,
     region: Region = None,
@@ -101,6 +106,9 @@ def evaluate(
     decoder: DecoderName = None,
     decoder_settings: DecoderFile = None,
     settings: SettingsFile = None,
+    show_settings: ShowSettings = False,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
     ablate: Annotated[
         str | None, typer.Option(help="Take something apart step by step instead: preprocessing.")
     ] = None,
@@ -121,11 +129,14 @@ def evaluate(
         from calibration.evaluate import evaluate as run_evaluation
         from calibration.evaluation_report import PAGE, print_evaluation, write_evaluation
         from calibration.gathering import gather_study
+        from calibration.inputs import find_any_runs
         from calibration.notes import notes_on_published, notes_on_runs
         from calibration.page import Table
+        from calibration.plan import plan_calibration, print_notes, print_plan
         from calibration.semantics import Hypernyms
         from calibration.stimuli import pictures_of
         from calibration.study_inputs import find_study_inputs
+        from calibration.study_plan import plan_study, print_study_plan
         from calibration.timing import StageTimes
         from calibration.workers import workers
     from rtgod.settings import PipelineSettings
@@ -134,24 +145,43 @@ def evaluate(
         raise InputError(f"--ablate {ablate}: what can be taken apart is preprocessing")
     pipeline = PipelineSettings.from_toml(settings) if settings else PipelineSettings()
     trained_by = decoder_from(decoder, decoder_settings)
+    if show_settings:
+        console.print_json(pipeline.model_dump_json())
+        return
     chosen = (network, weights, layer, units, preprocessing)
     if ablate:
         inputs = inputs_from(runs, subject, training, region, mask, noise_mask, images, candidates, names, events, tr)
+        new_runs = find_any_runs(runs, subject, test, events or (), tr, "--test", "Test")
+        if dry_run:
+            print_plan(plan_calibration(replace(inputs, runs=(*inputs.runs, *new_runs.runs)), pipeline), console)
+            return
         with workers(n_workers, scheduler) as pool:
-            _ablate(inputs, runs, test, pipeline, network_from(*chosen, (inputs.images, inputs.candidates)), out, pool)
+            _ablate(
+                inputs, new_runs.runs, pipeline, network_from(*chosen, (inputs.images, inputs.candidates)), out, pool
+            )
         return
     links = Hypernyms.read(hypernyms) if hypernyms else None
     if is_published := runs[0].suffix == ".h5":
         study = _read_published(runs, images, region, area or (), read_names(names))
         notes, pictures = notes_on_published(runs[0], images), {}
     else:
+        by = split or _usual_split(runs, subject, training, test, events, tr)
         asked = find_study_inputs(
-            runs, subject, training, test, split.value, region, area or (), mask, images, candidates, names, noise_mask,
+            runs, subject, training, test, by.value, region, area or (), mask, images, candidates, names, noise_mask,
             events or (), tr,
         )  # fmt: skip
         say_missing(asked.missing)
-        reads = [files.read(pipeline.events) for files in (*asked.training, *asked.test)]
-        say_events(reads)
+        if not asked.regions:
+            say_no_mask()
+        plan = plan_study(asked, pipeline)
+        if dry_run:
+            print_study_plan(plan, console)
+        plan.check()
+        if dry_run:
+            return
+        say_events(plan.reads)
+        print_notes(plan.notes, console)
+        reads = plan.reads
         found = network_from(*chosen, (asked.images, asked.candidates)) if asked.images else None
         notes, pictures = notes_on_runs(asked, pipeline, found, reads), pictures_of(asked.candidates)
     with progress() as told, workers(n_workers, scheduler) as pool:
@@ -161,8 +191,10 @@ def evaluate(
         evaluation = run_evaluation(study, pipeline, trained_by, links, pool, times)
     if study.notes:
         notes = [*notes, Table(("what", "which"), [("images", note) for note in study.notes], "Images and candidates")]
-        for note in study.notes:
-            console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
+        print_notes(study.notes, console)
+    if overwrite and (out / PAGE).is_file():
+        for path in (out / PAGE, *out.glob("*.tsv")):
+            path.unlink()
     write_evaluation(evaluation, out, f"Evaluation of subject {subject}", notes, times.seconds, pictures)
     print_evaluation(evaluation, console)
     console.print(styled("written to ", (out, "bold"), f": {PAGE} and its tables"), soft_wrap=True)
@@ -179,19 +211,36 @@ def _read_published(
     return published_study(read_brain_samples(files[0]), read_image_features(images), region, areas, names)
 
 
+def _usual_split(
+    runs: Sequence[Path],
+    subject: str,
+    training: Sequence[str] | None,
+    test: Sequence[str] | None,
+    events: Sequence[Path] | None,
+    tr_s: float | None,
+) -> SplitBy:
+    """What is tested on where nobody says it; said."""
+    from calibration.inputs import data_set_in, find_any_runs
+
+    if data_set_in(runs) or test:
+        return SplitBy.RUNS
+    found = find_any_runs(runs, subject, training, events or (), tr_s).runs
+    split = SplitBy.HALVES if len(found) == 1 else SplitBy.LEAVE_ONE_RUN_OUT
+    why = "one run" if len(found) == 1 else f"{len(found)} runs, and none is chosen with --test"
+    console.print(styled(("split", "yellow"), f" by {split.value}: {why}"), soft_wrap=True)
+    return split
+
+
 def _ablate(
     inputs: Inputs,
-    runs: Sequence[Path],
-    test: str | None,
+    new_runs: Sequence[RunFiles],
     settings: PipelineSettings,
     network: Network,
     out: Path,
     pool: Executor,
 ) -> None:
     from calibration.ablation import ablate_preprocessing, write_ablation
-    from calibration.inputs import find_any_runs
 
-    new_runs = find_any_runs(runs, inputs.subject, test or "Test").runs
     if shared := {run.bold for run in inputs.runs} & {run.bold for run in new_runs}:
         raise InputError(f"--training and --test share {len(shared)} runs; test on runs that nothing was trained on")
     say_events([files.read(settings.events) for files in (*inputs.runs, *new_runs)])

@@ -33,24 +33,44 @@ console = PlainConsole()
 Dataset = Annotated[Path, typer.Argument(help="Root of a BIDS data set.")]
 Runs = Annotated[
     list[Path],
-    typer.Argument(help="Root of a BIDS data set; or runs: NIfTI files, or folders of them, with their events beside."),
+    typer.Argument(
+        help="Root of a BIDS data set; or runs with their events beside: NIfTI files, folders of DICOM mosaics (one "
+        "series each), or a folder of such."
+    ),
 ]
 Events = Annotated[
     list[Path] | None, typer.Option(help="Events table of a run without BIDS, if it lies elsewhere; once for each run.")
 ]
-Tr = Annotated[float | None, typer.Option("--tr", help="Repetition time of runs whose files give none, seconds.")]
-Subject = Annotated[str, typer.Option(help="Subject label, without sub-.")]
-Training = Annotated[
-    str | None, typer.Option(help="Runs to train on: those whose file name contains this; default Training, for BIDS.")
+Tr = Annotated[
+    float | None,
+    typer.Option("--tr", help="Repetition time of runs whose files give none or contradict each other, seconds."),
 ]
+Subject = Annotated[str, typer.Option(help="Subject label, with or without sub-.")]
+_PATTERNS = (
+    "those whose name contains this, repeatable: run-1, 'run-[1-6]', run-1..6 or run-1,run-2; run-1 is not in run-10, "
+    "and not:echo-1 leaves out"
+)
+Training = Annotated[
+    list[str] | None, typer.Option(help=f"Runs to train on: {_PATTERNS}. Default Training for BIDS, else all others.")
+]
+Test = Annotated[
+    list[str] | None,
+    typer.Option(help="Runs to test on, as --training; default Test for BIDS, else all that are not trained on."),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Remove what an earlier call left in --out, once this one is done.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what will be used and what is missing, and stop.")]
 Region = Annotated[
     str | None,
     typer.Option(
-        help="Region with mask images in a BIDS data set, or an expression: 'V1 + V2', 'VC - V1'; default VC."
+        help="Region with mask images in a BIDS data set (sub-01_label-V1_mask.nii.gz anywhere in its derivatives or "
+        "sourcedata), or an expression: 'V1 + V2', 'VC - V1'; head is the whole head. Default VC; the head where there "
+        "is no mask."
     ),
 ]
 Mask = Annotated[
-    Path | None, typer.Option(help="Mask image instead of a region's; without BIDS, the default is the whole head.")
+    Path | None, typer.Option(help="Mask image instead of a region's; without any, the whole head is decoded from.")
 ]
 NoiseMask = Annotated[
     Path | None,
@@ -121,7 +141,7 @@ Scheduler = Annotated[
 def inputs_from(
     paths: Sequence[Path],
     subject: str,
-    training: str | None,
+    training: Sequence[str] | None,
     region: str | None,
     mask: Path | None,
     noise_mask: Path | None,
@@ -139,8 +159,13 @@ def inputs_from(
     )
     say_missing(inputs.missing)
     if inputs.mask is None:
-        console.print(styled(("no mask", "yellow"), " so the voxels are the head's, by the brightness of the template"))
+        say_no_mask()
     return inputs
+
+
+def say_no_mask() -> None:
+    """Print that the whole head is decoded from."""
+    console.print(styled(("no mask", "yellow"), " so the voxels are the head's, by the brightness of the template"))
 
 
 def say_missing(missing: Iterable[str]) -> None:
@@ -151,10 +176,9 @@ def say_missing(missing: Iterable[str]) -> None:
 
 def say_events(reads: Sequence[TrialsRead]) -> None:
     """Print what became of the events' rows that are no ordinary trials."""
-    from rtgod.trials import remarks_on
+    from calibration.plan import print_events
 
-    for line in remarks_on(reads):
-        console.print(styled(("events", "yellow"), f" {line}"), soft_wrap=True)
+    print_events(reads, console)
 
 
 def network_from(

@@ -1,0 +1,121 @@
+"""Which runs are meant by `--training` and `--test`: patterns over the names of runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rtgod.errors import InputError
+
+_WITHOUT = "not:"
+_MOST_NUMBERS = 1000
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_TOKEN = re.compile(r"(?P<digits>\d+)|(?P<any>[*?])|\[(?P<invert>!?)(?P<among>[^]]+)\]|(?P<plain>.)", re.DOTALL)
+#: No number is cut in two: neither where a pattern begins nor where it ends.
+_WHOLE = r"(?!(?<=\d)\d)"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPatterns:
+    """Patterns over the names of runs; a run is meant if one of them is found in its name.
+
+    A pattern is a part of a name; in it `*`, `?` and `[…]` stand for what they do in a shell. Numbers are compared as
+    numbers: `run-1` is found in `run-01`, and neither in `run-10` nor in `run-11`.
+
+    Attributes
+    ----------
+    wanted : tuple of str
+        Without any, all runs are meant.
+    unwanted : tuple of str
+        Runs with one of these in their names are left out.
+    """
+
+    wanted: tuple[str, ...] = ()
+    unwanted: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, given: str | Iterable[str] | None, default: str = "") -> RunPatterns:
+        """Read the values of an option.
+
+        Parameters
+        ----------
+        given : str, iterable of str, or None
+            Each one or several patterns, with commas between them; `run-1..6` stands for `run-1` to `run-6`, and
+            `not:echo-1` leaves out what `echo-1` is found in.
+        default : str
+            Pattern that holds where none says what is wanted.
+
+        Raises
+        ------
+        InputError
+            If a range does not ascend, or is endless.
+        """
+        items = [given] if isinstance(given, str) else list(given or ())
+        parts = [part.strip() for item in items for part in item.split(",") if part.strip()]
+        wanted = [p for part in parts if not part.startswith(_WITHOUT) for p in _expanded(part)]
+        unwanted = [p for part in parts if part.startswith(_WITHOUT) for p in _expanded(part.removeprefix(_WITHOUT))]
+        return cls(tuple(wanted) or ((default,) if default else ()), tuple(unwanted))
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The patterns as they are written on the command line."""
+        return (*self.wanted, *(f"{_WITHOUT}{pattern}" for pattern in self.unwanted))
+
+    def __str__(self) -> str:
+        return (" or ".join(map(repr, self.wanted)) or "''") + "".join(
+            f" without {pattern!r}" for pattern in self.unwanted
+        )
+
+    def renamed(self, names: Mapping[str, str]) -> RunPatterns:
+        """The patterns with some of them replaced as a whole."""
+        return RunPatterns(tuple(names.get(p, p) for p in self.wanted), tuple(names.get(p, p) for p in self.unwanted))
+
+    def match(self, name: str) -> bool:
+        """Whether a run of this name is meant."""
+        return (not self.wanted or any(_found(p, name) for p in self.wanted)) and not any(
+            _found(p, name) for p in self.unwanted
+        )
+
+    def unmatched(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Patterns that are found in none of the names, as they are written."""
+        return tuple(
+            written
+            for written, pattern in zip(self.given, (*self.wanted, *self.unwanted), strict=True)
+            if not any(_found(pattern, name) for name in names)
+        )
+
+
+def as_options(option: str, patterns: Iterable[str]) -> str:
+    """Patterns as they are given on a command line, such as `--training run-1 --training 'run-[45]'`."""
+    return " ".join(f"{option} '{p}'" if re.search(r"[*?\[\]]", p) else f"{option} {p}" for p in patterns)
+
+
+def _expanded(pattern: str) -> Iterator[str]:
+    """One pattern for each number of a range."""
+    if not (found := _RANGE.search(pattern)):
+        yield pattern
+        return
+    first, last = int(found[1]), int(found[2])
+    if not first <= last < first + _MOST_NUMBERS:
+        raise InputError(f"pattern {pattern}: write the lower number first, such as run-1..6")
+    for number in range(first, last + 1):
+        yield from _expanded(f"{pattern[: found.start()]}{number:0{len(found[1])}d}{pattern[found.end() :]}")
+
+
+def _found(pattern: str, name: str) -> bool:
+    try:
+        return re.search(f"{_WHOLE}{''.join(map(_regex, _TOKEN.finditer(pattern)))}{_WHOLE}", name) is not None
+    except re.error as error:
+        raise InputError(f"pattern {pattern}: cannot be read ({error}); write it as in a shell: run-[1-6]") from error
+
+
+def _regex(token: re.Match[str]) -> str:
+    if token["digits"]:
+        return f"0*{number}" if (number := token["digits"].lstrip("0")) else "0+"
+    if token["any"]:
+        return ".*" if token["any"] == "*" else "."
+    if token["among"]:
+        among = token["among"].replace("\\", "\\\\").replace("^", "\\^").replace("[", "\\[")
+        return f"[{'^' if token['invert'] else ''}{among}]"
+    return re.escape(token["plain"])
