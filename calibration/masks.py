@@ -13,6 +13,7 @@ from nibabel.filebasedimages import ImageFileError
 
 from calibration.regions import IndexArray, select_region
 from rtgod.errors import InputError
+from rtgod.geometry import axes_along, furthest_mm, turned_affine
 from rtgod.messages import BoolArray, Float32Array, Int32Array, Run
 
 #: Brighter than this share of the template's bright voxels (their 98th percentile) is the head.
@@ -80,15 +81,29 @@ def _united(files: Sequence[Path], run: Run) -> IndexArray:
 
 
 def _indices(path: Path, run: Run) -> IndexArray:
-    """Flat indices of a mask's voxels; may be none, as of an area that one hemisphere lacks."""
+    """Flat indices of a mask's voxels; may be none, as of an area that one hemisphere lacks.
+
+    Trailing axes of one voxel do not count, nor does the order and the direction in which the other axes are stored.
+    """
     try:
         image = nib.load(path)
         mask = np.asarray(image.dataobj)
     except (OSError, ImageFileError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"mask {path}: cannot be read ({error}); copy or download it again") from error
-    if mask.shape != run.shape or not np.allclose(image.affine, run.affine, atol=0.01):
+    if mask.dtype.kind not in "iufb":
+        raise InputError(f"mask {path}: its voxels are colours or complex; give an image with one number in each voxel")
+    while mask.ndim > 3 and mask.shape[-1] == 1:
+        mask = mask[..., 0]
+    if mask.ndim != 3:
+        raise InputError(f"mask {path}: its shape is {mask.shape}, and one volume (x, y, z) is needed; give one mask")
+    affine = np.asarray(image.affine, np.float64)
+    if np.isfinite(affine).all() and np.linalg.matrix_rank(affine) == 4:
+        axes = axes_along(affine, run.affine)
+        affine, mask = turned_affine(affine, mask.shape, axes), axes.turned(mask)
+    if mask.shape != run.shape or not np.allclose(affine, run.affine, atol=0.01):
+        where = f", up to {furthest_mm(affine, run.affine, run.shape):.3g} mm away" if mask.shape == run.shape else ""
         raise InputError(
-            f"mask {path}: shape {mask.shape} or affine differ from those of run {run.run_id} {run.shape}; "
+            f"mask {path}: shape {mask.shape} or affine differ from those of run {run.run_id} {run.shape}{where}; "
             "resample it to the functional images"
         )
     return np.flatnonzero(mask > 0)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations, product
+from typing import NamedTuple
 
 import numpy as np
 
-from rtgod.messages import Float64Array, Motion
+from rtgod.messages import Array, Float64Array, Motion
 
 #: Rotations are turned into millimetres on a sphere of this radius (Power et al. 2012).
 HEAD_RADIUS_MM = 50.0
@@ -58,3 +60,53 @@ def pose_of(motion: Motion, centre_mm: Float64Array) -> Float64Array:
 def displacement_mm(moved_mm: Float64Array, turned: Float64Array) -> float:
     """Framewise displacement (Power et al. 2012): sum of absolute shifts (3,) and of turns (3,) in radians as arcs."""
     return float(np.abs(moved_mm).sum() + HEAD_RADIUS_MM * np.abs(turned).sum())
+
+
+class Axes(NamedTuple):
+    """How the axes of one array run along those of another.
+
+    Attributes
+    ----------
+    order : tuple of 3 int
+        For each axis of the other array, the one of this that runs along it.
+    flipped : tuple of 3 bool
+        For each axis of the other array, whether this one runs against it.
+    """
+
+    order: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
+
+    def turned(self, data: Array) -> Array:
+        """A view of an array of shape (x, y, z) with the axes of the other one."""
+        steps = tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)
+        return data.transpose(self.order)[steps]
+
+
+def axes_along(affine: Float64Array, other: Float64Array) -> Axes:
+    """The axes of a grid that run most nearly along those of another.
+
+    Parameters
+    ----------
+    affine, other : ndarray of shape (4, 4), float64
+        Voxel to millimetres of each.
+    """
+    along = (other[:3, :3] / voxel_sizes(other)).T @ (affine[:3, :3] / voxel_sizes(affine))
+    order = max(permutations(range(3)), key=lambda o: sum(abs(along[axis, o[axis]]) for axis in range(3)))
+    x, y, z = (bool(along[axis, order[axis]] < 0) for axis in range(3))
+    return Axes((order[0], order[1], order[2]), (x, y, z))
+
+
+def turned_affine(affine: Float64Array, shape: tuple[int, ...], axes: Axes) -> Float64Array:
+    """Voxel to millimetres of an array of `shape` once its axes are turned, shape (4, 4)."""
+    turned = affine.copy()
+    for axis, (old, flip) in enumerate(zip(*axes, strict=True)):
+        turned[:, axis] = -affine[:, old] if flip else affine[:, old]
+        turned[:, 3] += affine[:, old] * (shape[old] - 1) * flip
+    return turned
+
+
+def furthest_mm(affine: Float64Array, other: Float64Array, shape: tuple[int, ...]) -> float:
+    """Largest distance between where two affines have a voxel of an array of `shape`, mm."""
+    corners = np.array([*product(*((0, n - 1) for n in shape))])
+    apart = corners @ (affine - other)[:3, :3].T + (affine - other)[:3, 3]
+    return float(np.linalg.norm(apart, axis=1).max())

@@ -41,6 +41,30 @@ def test_a_region_is_an_expression_over_images_whose_hemispheres_are_united(tmp_
     assert region.files == tuple(files.values())
 
 
+@pytest.mark.parametrize("codes", ["RAS", "LAS", "LPI", "SRA", "PIR"])
+@pytest.mark.parametrize("n_ones", [0, 1, 2])
+def test_a_mask_may_be_stored_in_any_order_and_direction(tmp_path, codes, n_ones):
+    """nibabel's reorientation is the reference: the voxels stay where they are in the world."""
+    data = (np.random.default_rng(0).random(RUN.shape) < 0.3).astype(np.uint8)
+    wanted = nib.orientations.axcodes2ornt(codes)
+    stored = nib.Nifti1Image(data, AFFINE).as_reoriented(nib.orientations.ornt_transform(np.c_[:3, [1, 1, 1]], wanted))
+    assert "".join(nib.aff2axcodes(stored.affine)) == codes
+    values = np.asarray(stored.dataobj)
+    path = mask_image(tmp_path, values.reshape(values.shape + (1,) * n_ones), stored.affine)
+    np.testing.assert_array_equal(read_mask(path, RUN), np.argwhere(data))
+
+
+def test_another_place_is_refused_with_how_far_away_it_is(tmp_path):
+    elsewhere = AFFINE.copy()
+    elsewhere[0, 3] += 3
+    with pytest.raises(InputError, match="up to 3 mm away; resample it"):
+        read_mask(mask_image(tmp_path, affine=elsewhere), RUN)
+    oblique = AFFINE.copy()
+    oblique[:2, :2] = 3 * np.array([[0.8, -0.6], [0.6, 0.8]])
+    with pytest.raises(InputError, match="mm away; resample it"):
+        read_mask(mask_image(tmp_path, affine=oblique), RUN)
+
+
 def test_an_area_that_one_hemisphere_lacks_is_that_of_the_other(tmp_path):
     empty = mask_image(tmp_path, np.zeros(RUN.shape, np.uint8), name="left.nii")
     one = np.zeros(RUN.shape, np.uint8)
@@ -84,7 +108,7 @@ def text(folder):
     ("make", "what"),
     [
         (lambda d: mask_image(d, np.ones((4, 5, 7), np.uint8)), "differ from those of run run-1 .*; resample it"),
-        (lambda d: mask_image(d, np.ones((*RUN.shape, 1), np.uint8)), "resample it"),
+        (lambda d: mask_image(d, np.ones((*RUN.shape, 2), np.uint8)), "one volume .* is needed"),
         (lambda d: mask_image(d, affine=AFFINE + np.eye(4) * [1, 0, 0, 0]), "resample it"),
         (lambda d: mask_image(d, np.zeros(RUN.shape, np.uint8)), "no voxel in it"),
         (lambda d: d / "mask.nii.gz", "cannot be read"),
@@ -92,7 +116,7 @@ def text(folder):
         (damaged, "cannot be read"),
         (text, "cannot be read"),
     ],
-    ids=["shape", "four axes", "affine", "empty", "missing", "cut short", "damaged", "no image"],
+    ids=["shape", "two volumes", "affine", "empty", "missing", "cut short", "damaged", "no image"],
 )
 def test_a_mask_that_does_not_fit_is_refused(tmp_path, make, what):
     path = make(tmp_path)
