@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from calibration.lettering import lettered
 from rtgod.messages import Array, Float64Array, Motion
 from rtgod.pictures import read_picture
 from rtgod.text import figure_text, plain
@@ -36,7 +37,8 @@ _AXES = ("x", "y", "z")
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG."""
-    figure.savefig(path, dpi=150)
+    with lettered(figure):
+        figure.savefig(path, dpi=150)
 
 
 def latency(stages: Mapping[str, Float64Array], total: Float64Array) -> Figure:

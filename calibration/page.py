@@ -15,6 +15,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from calibration.lettering import lettered
 from rtgod.files import write_whole
 from rtgod.text import plain_lines
 
@@ -89,6 +90,11 @@ def _picture(figure: Figure) -> str:
 
     Drawings scale as SVG; photographs are hundreds of kilobytes each unless they are compressed as such.
     """
+    with lettered(figure):
+        return _drawn(figure)
+
+
+def _drawn(figure: Figure) -> str:
     drawn = io.BytesIO()
     if any(np.ndim(image.get_array()) == 3 for axes in figure.axes for image in axes.images):
         kind = "jpeg"

@@ -609,6 +609,8 @@ class Hello:
         Of whose starts it is counted: a mark that the first start in a folder made by chance.
     template_from_s : float
         Of a server without a bundle: the template of a run is its first usable volume from this time on, seconds.
+    letters : str
+        What the candidates' names are written with beyond ASCII, each letter once, for displays to find a font.
     """
 
     server_version: str
@@ -621,6 +623,7 @@ class Hello:
     began_utc_s: float | None = None
     folder: str = ""
     template_from_s: float = 0.0
+    letters: str = ""
 
 
 def _check_client(name: str) -> None:

@@ -116,6 +116,8 @@ class Session:
         self._engine: tuple[Decoder, CategoryIndex] | None = None
         if bundle:
             self._engine = bundle.decoder(), bundle.category_index()
+        names = (candidate.name for candidate in bundle.candidates) if bundle else ()
+        self._letters = "".join(sorted({letter for letter in set().union(*names) if not letter.isascii()}))
         self._repeats = Repeats()
         self._acquisitions: dict[str, Acquisition] = {}
         self._names: dict[str, str] = {}
@@ -136,6 +138,7 @@ class Session:
             n_voxels=len(self.bundle.reference.voxels) if self.bundle else 0,
             settings=self._settings.model_dump(mode="json"),
             template_from_s=0.0 if self.bundle else self._settings.nuisance.discard_s,
+            letters=self._letters,
         )
 
     def heed(self, hello: Hello) -> None:

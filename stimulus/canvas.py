@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rtgod.fonts import Coverage, Face, Typefaces
 from stimulus.lettering import LEFT_OF, Align, Drawing, fitting, lettering, written
 
 _COS_SIN = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}
@@ -63,7 +64,7 @@ class Canvas:
 
         self._gl: Any = gl
         self._font_file = font_file
-        lettering(font_file, bold=False, height_px=10)
+        self._typefaces = Typefaces(Face(lettering(font_file, bold=False, height_px=10).path))
         width, height = (int(n) for n in window.size)
         self.width, self.height = (height, width) if rotated_deg % 180 else (width, height)
         self.unit = min(self.height, 0.75 * self.width)
@@ -119,17 +120,30 @@ class Canvas:
     ) -> None:
         """Write lines of text, `height_px` the font's size; smaller where they would be longer than their room."""
         room_px = 0.96 * self.width if room_px is None else room_px
-        letters = fitting(words, self._font_file, bold, int(height_px), room_px)
-        key = (words, letters.height_px, bold, align)
+        letters = fitting(words, self._font_file, bold, int(height_px), room_px, self._fallbacks)
+        key = (words, letters.height_px, bold, align, len(self._fallbacks))
         self.picture(self.kept(key, lambda: written(letters, words, align)), x, y, colour=colour, opacity=opacity)
 
     def prepare(self, words: str, height_px: int, *, bold: bool, align: Align) -> None:
         """Write a text that may be shown later."""
-        written(lettering(self._font_file, bold, height_px), words, align)
+        written(lettering(self._font_file, bold, height_px, self._fallbacks), words, align)
 
     def length_px(self, line: str, height_px: int, *, bold: bool) -> float:
         """How long a line of text would be."""
-        return lettering(self._font_file, bold, height_px).length_px(line)
+        return lettering(self._font_file, bold, height_px, self._fallbacks).length_px(line)
+
+    @property
+    def _fallbacks(self) -> tuple[Face, ...]:
+        return self._typefaces.faces[1:]
+
+    def cover(self, texts: Iterable[str], language: str = "") -> Coverage:
+        """Find fonts for letters of some texts that the chosen one lacks; see `rtgod.fonts.Typefaces`."""
+        return self._typefaces.cover(texts, language)
+
+    @property
+    def font_name(self) -> str:
+        """Name of the chosen font's file."""
+        return self._typefaces.faces[0].name
 
     def picture(
         self,

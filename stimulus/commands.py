@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +17,9 @@ from rtgod.errors import InputError
 from rtgod.text import plain
 from stimulus import xvfb
 from stimulus.display import Display, Outputs, Window, stopping_on_signals
+from stimulus.lettering import find_font
+from stimulus.texts import LANGUAGES
+from stimulus.translation import WORDS
 
 #: Where a server is unless it was told otherwise.
 INGEST, PUBLISH = "tcp://127.0.0.1:5555", "tcp://127.0.0.1:5556"
@@ -53,6 +56,17 @@ def display(
     ] = Backend.AUTO,
     full_screen: Annotated[bool, typer.Option(help="Fill the monitor, without a mouse pointer.")] = True,
     screen: Annotated[int, typer.Option(min=0, metavar="N", help="Which monitor, from 0.")] = 0,
+    language: Annotated[
+        str, typer.Option(help=f"Of what the participant reads: {', '.join(LANGUAGES)}.", metavar="CODE")
+    ] = "en",
+    font: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="TTF, OTF or TTC file with the letters of the categories' names; by default, whatever font of this "
+            "machine has them.",
+        ),
+    ] = None,
     screenshot: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Keep a picture of the last final ranking in this file.")
     ] = None,
@@ -76,6 +90,8 @@ def display(
 
     Needs PsychoPy, which rtgod's extra "display" installs.
     """
+    if language not in LANGUAGES:
+        raise InputError(f"--language {language}: choose {', '.join(LANGUAGES)}")
     chosen, why = choose_backend(backend, os.environ, sys.platform, xvfb_installed=xvfb.installed())
     tell(f"display: {chosen} ({why})")
     if screenshot is not None and chosen is Backend.TERMINAL:
@@ -93,12 +109,40 @@ def display(
             Subscriber(server, own_key)
         )  # first: a wrong address must not cost a full screen
         reporter = stack.enter_context(Reporter(report_to, "display", time.time, own_key, name))
-        window = stack.enter_context(opened(chosen, full_screen=full_screen, screen=screen))
+        font_file = ""
+        if chosen is not Backend.TERMINAL:
+            font_file = str(font) if font else find_font(language)
+        window = stack.enter_context(opened(chosen, full_screen=full_screen, screen=screen, font_file=font_file))
+
+        def find_letters(texts: Sequence[str]) -> list[str]:
+            return letters_found(window, texts, language)
+
         outputs = Outputs(screenshot=screenshot, log=log, ready_file=ready_file)
         loop = stack.enter_context(
-            Display(subscriber, window, outputs, reporter=reporter, stop_after_runs=stop_after_runs, tell=typer.echo)
+            Display(
+                subscriber,
+                window,
+                outputs,
+                reporter=reporter,
+                stop_after_runs=stop_after_runs,
+                tell=tell,
+                find_letters=find_letters,
+                words=WORDS.get(language),
+            )
         )
         loop.run(stopped)
+
+
+def letters_found(window: object, texts: Sequence[str], language: str) -> list[str]:
+    """Look for fonts with a window's texts' letters; returns lines for the operator. A terminal has its own fonts."""
+    from stimulus.window import PsychopyWindow
+
+    if not isinstance(window, PsychopyWindow):
+        return []
+    covered = window.cover(texts, language)
+    window.write_beforehand(texts)
+    what = "letters of the categories' names" if all(len(text) == 1 for text in texts) else "categories' names"
+    return [*covered.notes(window.font_name), *covered.problems(what, "set --font")]
 
 
 def tell(text: str) -> None:
@@ -134,15 +178,15 @@ def choose_backend(
 
 
 @contextmanager
-def opened(backend: Backend, *, full_screen: bool, screen: int) -> Iterator[Window]:
+def opened(backend: Backend, *, full_screen: bool, screen: int, font_file: str = "") -> Iterator[Window]:
     """Open a window, and close it in the end together with everything it needed."""
     with ExitStack() as stack:
-        window = _open(backend, stack, full_screen=full_screen, screen=screen)
+        window = _open(backend, stack, full_screen=full_screen, screen=screen, font_file=font_file)
         stack.callback(window.close)
         yield window
 
 
-def _open(backend: Backend, stack: ExitStack, *, full_screen: bool, screen: int) -> Window:
+def _open(backend: Backend, stack: ExitStack, *, full_screen: bool, screen: int, font_file: str) -> Window:
     if backend is Backend.TERMINAL:
         from stimulus.terminal import TerminalWindow
 
@@ -151,5 +195,5 @@ def _open(backend: Backend, stack: ExitStack, *, full_screen: bool, screen: int)
 
     if backend is Backend.OFFSCREEN:
         stack.enter_context(xvfb.offscreen(*DEFAULT_SIZE_PX))
-        return PsychopyWindow(DEFAULT_SIZE_PX, wait_blanking=False, framed=False)
-    return PsychopyWindow(full_screen=full_screen, screen=screen)
+        return PsychopyWindow(DEFAULT_SIZE_PX, wait_blanking=False, framed=False, font_file=font_file)
+    return PsychopyWindow(full_screen=full_screen, screen=screen, font_file=font_file)

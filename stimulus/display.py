@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ from rtgod.messages import Hello, Message, NotReady, Ranking, Run, RunEnd, Statu
 from rtgod.restarts import ProblemNotice, RestartNotice
 from stimulus.link import Reporter, Subscriber
 from stimulus.tables import AGAIN_S, NOT_APPLICABLE, Lines
-from stimulus.view import DisplayState, Easing, Screen, screen_for
+from stimulus.translation import Words, translated
+from stimulus.view import DisplayState, Easing, Screen, readable, screen_for
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,10 @@ class Display:
         Stop `LINGER_S` after that many runs have ended; None goes on until somebody quits.
     tell : callable, optional
         Shows the operator a line, such as that the log's disk is full; nothing but opening the log ends the display.
+    find_letters : callable, optional
+        Given texts before they are shown, looks for fonts with their letters, and returns lines for the operator.
+    words : Words, optional
+        The participant's language, if it is not English.
     clock, utc, sleep : callable, optional
         Monotonic seconds, seconds since 1970 and waiting.
 
@@ -100,6 +105,8 @@ class Display:
         reporter: Reporter | None = None,
         stop_after_runs: int | None = None,
         tell: Callable[[str], object] = lambda line: None,  # noqa: ARG005 # nobody is told
+        find_letters: Callable[[Sequence[str]], Iterable[str]] = lambda texts: (),  # noqa: ARG005 # all are there
+        words: Words | None = None,
         clock: Callable[[], float] = time.monotonic,
         utc: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
@@ -115,7 +122,8 @@ class Display:
         self._reported: tuple[str, int] | None = None
         self._drawn_at_s = float("-inf")
         self._log = ShownLog(outputs.log)
-        self._tell = tell
+        self._tell, self._find_letters, self._words = tell, find_letters, words
+        self._lettered: set[str] = set()
         self._screenshot = Screenshot(window, outputs.screenshot, tell)
         self._ready_file, self._ready_told, self._ready_again_s = outputs.ready_file, False, float("-inf")
 
@@ -139,7 +147,7 @@ class Display:
             self._reporter.poll()
         self._keep_log(started_s)
         news = self._take_in(started_s)
-        self._easing.aim(screen_for(self._state), started_s)
+        self._easing.aim(translated(screen_for(self._state), self._state, self._words), started_s)
         screen = self._easing.at(started_s)
         if news or screen != self._drawn or started_s - self._drawn_at_s >= REDRAW_S:
             self._draw(screen, started_s)
@@ -156,6 +164,7 @@ class Display:
             if message is None:
                 break
             self._heard_at_s = now_s
+            self._letter(message)
             if isinstance(message, Hello) and (line := self._restarts.hear(message.n_starts)):
                 log.warning("%s", line)
             if isinstance(message, Status) and (line := self._problems.hear(message.problem)):
@@ -167,6 +176,21 @@ class Display:
         if self._stop_after_runs is not None and len(self._state.ended_runs) >= self._stop_after_runs:
             self._stop_at_s = min(self._stop_at_s, now_s + LINGER_S)
         return news
+
+    def _letter(self, message: Message) -> None:
+        """Look for fonts when a server says its letters; and an older one's names, when they are first ranked."""
+        match message:
+            case Hello(letters=letters):
+                texts: Iterable[str] = letters
+            case Ranking(top=names):
+                texts = map(readable, names)
+            case _:
+                return
+        new = [text for text in texts if not text.isascii() and not self._lettered.issuperset(text)]
+        if new:
+            self._lettered.update(*new)
+            for line in self._find_letters(new):
+                self._tell(line)
 
     def _draw(self, screen: Screen, now_s: float) -> None:
         flip_utc_s = self._window.draw(screen)

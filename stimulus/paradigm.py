@@ -141,6 +141,11 @@ class Script:
         """What a category is called on the screen."""
         return readable(self.names.get(category, category))
 
+    def scheduled_texts(self) -> tuple[str, ...]:
+        """Everything that is read in the run whatever is decoded: instructions, cues, choices, questions, ratings."""
+        cues = dict.fromkeys(step.category for step in self.schedule.steps if step.kind is StepKind.CUE)
+        return (*self.texts.all_of_them(), *map(self.word, (*filter(None, cues), *self.choices)))
+
     def loading(self) -> Scene:
         """While images are read."""
         return Scene(message=self.texts.loading)

@@ -216,11 +216,11 @@ def preview(
     if chosen.monitor.width_cm is None or chosen.monitor.distance_cm is None:
         chosen = chosen.model_copy(update={"monitor": chosen.monitor.model_copy(update=_USUAL)})
     with opened(chosen, off_screen=True) as stage:
-        load(stage, script)
-        for note in stage.notes:
-            tell(note)
+        for line in load(stage, script, chosen):
+            tell(line)
         paths = save_screens(script, stage, out)
-    save_timeline(script.schedule, script.names, out / "timeline.png")
+    if lacking := save_timeline(script.schedule, script.names, out / "timeline.png"):
+        tell(f"timeline.png: no font has the letters of {', '.join(lacking[:3])} ({len(lacking)} labels)")
     tell(f"{len(paths)} screens and timeline.png in {out}")
 
 

@@ -38,6 +38,7 @@ from stimulus.seal import commitment, open_sealed, read_sealed
 from stimulus.settings import DisplaySettings
 from stimulus.texts import LANGUAGES
 from stimulus.triggers import open_pulses
+from stimulus.view import readable
 from stimulus.window import DEFAULT_SIZE_PX
 
 if TYPE_CHECKING:
@@ -166,9 +167,8 @@ def play(inputs: Inputs, place: Place, tell: Callable[[str], object]) -> Outcome
         stopped = stack.enter_context(stopping_on_signals())
         stack.enter_context(hurried())
         stage = stack.enter_context(opened(settings, off_screen=chosen is Backend.OFFSCREEN))
-        load(stage, script)
-        for note in stage.notes:
-            tell(note)
+        for line in load(stage, script, settings):
+            tell(line)
         link = stack.enter_context(_linked(place.server, place, stage.now, tell)) if place.server else None
         record = stack.enter_context(
             RunRecord(
@@ -221,12 +221,38 @@ def opened(settings: DisplaySettings, *, off_screen: bool) -> Iterator[PsychopyS
             stage.close()
 
 
-def load(stage: PsychopyStage, script: Script) -> None:
-    """Have everything ready that a script shows; the participant is asked for a moment."""
+def load(stage: PsychopyStage, script: Script, settings: DisplaySettings) -> list[str]:
+    """Have everything ready that a script shows; the participant is asked for a moment.
+
+    Returns
+    -------
+    list of str
+        Lines for the operator: what was converted, and which fonts were taken.
+
+    Raises
+    ------
+    InputError
+        If an image cannot be read, or no font has the letters of a text that the schedule shows.
+    """
+    lines = _find_letters(stage, script, settings)
     stage.draw(script.loading())
     names = (*script.candidates, *script.names.values())
     stage.load(sorted(script.images.values()), script.image_deg, sorted(script.pictures.values()), names)
     stage.warm(scenes_of(script))
+    return [*lines, *stage.notes]
+
+
+def _find_letters(stage: PsychopyStage, script: Script, settings: DisplaySettings) -> list[str]:
+    """Look for fonts for all that can be shown; what is sure to be shown, and cannot be written, is refused."""
+    remedy, language = "set font_file in the settings", settings.language
+    scheduled = stage.cover(script.scheduled_texts(), language)
+    if problems := scheduled.problems("texts", remedy):
+        raise InputError("; ".join(problems))
+    possible = stage.cover(map(readable, script.candidates), language)
+    return [
+        *scheduled.notes(stage.font_name), *possible.notes(stage.font_name),
+        *possible.problems("names", remedy),
+    ]  # fmt: skip
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from rtgod.confidence import FIRST
+from rtgod.fonts import Face, letter_figure
 from rtgod.messages import Motion, NotReady, Ranking, Reason
 from rtgod.text import figure_text
 from stimulus.feedback import View
@@ -96,9 +98,10 @@ def save_screens(script: Script, painter: Painter, folder: Path) -> list[Path]:
     return paths
 
 
-def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> None:
-    """Write a figure of what happens when: three minutes in each row."""
+def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> list[str]:
+    """Write a figure of what happens when: three minutes in each row; returns texts that no font has the letters of."""
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties, findfont
     from matplotlib.patches import Patch
 
     n_rows = math.ceil(schedule.duration_s / _ROW_S)
@@ -135,7 +138,11 @@ def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> N
     length = f"{schedule.duration_s / 60:.1f} min, {schedule.n_volumes} volumes of {schedule.tr_s:g} s"
     figure.suptitle(figure_text(f"{schedule.name}: {length}"), fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    lacking = letter_figure(figure, Face(findfont(FontProperties())))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # one for each letter; they are told by the text
+        figure.savefig(path, dpi=150)
+    return lacking
 
 
 def made_up_ranking(n_candidates: int, target: int, block: int | None, seed: int, *, sure: bool) -> Ranking:

@@ -6,7 +6,7 @@ import math
 import string
 import time
 from collections.abc import Iterable
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from rtgod.errors import InputError
+from rtgod.fonts import is_side_by_side
 from rtgod.messages import Array
 from rtgod.pictures import Change, read_picture, told
+from rtgod.text import composed
 from stimulus.canvas import Texture
 from stimulus.lettering import Drawing
 from stimulus.painting import ScenePainting
@@ -23,14 +25,12 @@ from stimulus.paradigm import Tone
 from stimulus.scene import Choice, Picture, Scene, Thermometer
 from stimulus.settings import MonitorSettings
 from stimulus.triggers import KeyPress
-from stimulus.view import N_ROWS, Row, Screen, readable
+from stimulus.view import N_ROWS, Row, Screen
 from stimulus.window import DEFAULT_SIZE_PX, PsychopyWindow
 
 #: Pictures of candidates are kept so large, and smaller where all of them would take more memory than that.
 _PICTURE_PX = 256
 _PICTURES_BYTES = 256e6
-#: So many candidates' names are written beforehand.
-_N_READY = 4000
 _TONES_HZ = {Tone.BEGIN: 880.0, Tone.END: 587.0}
 _TONE_S = 0.2
 #: Without a refresh to wait for, a flip takes no longer than this.
@@ -187,10 +187,9 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
             self._pictures[file] = Drawing.centred(pixels)
         self.notes = tuple(told(((Path(file).name, kinds) for file, kinds in changes.items()), len(changes)))
         names = list(names)
-        self._warm_all("".join(sorted({*string.printable.strip()}.union(*names))))
-        for name in islice(map(readable, names), _N_READY):
-            for rank in (0, 1):  # the first of a ranking, and another
-                self._canvas.prepare(name, self._sizes(rank)[0], bold=rank == 0, align="right")
+        letters = {*string.printable.strip()}.union(*map(composed, names))
+        self._warm_all("".join(sorted(filter(is_side_by_side, letters))))
+        self.write_beforehand(names)
 
     def warm(self, scenes: Iterable[Scene]) -> None:
         """Draw scenes once, unseen: what is drawn for the first time takes longer."""

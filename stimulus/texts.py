@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 
@@ -49,6 +49,11 @@ class Texts:
     buttons: str
     target: str
     marks: tuple[str, str, str]
+
+    def all_of_them(self) -> tuple[str, ...]:
+        """Each text by itself."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return tuple(text for value in values for text in ((value,) if isinstance(value, str) else value))
 
 
 ENGLISH = Texts(

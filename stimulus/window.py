@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from rtgod.errors import InputError, MissingDependencyError
+from rtgod.fonts import Coverage
 from stimulus.canvas import Canvas
 from stimulus.colours import BACKGROUND
 from stimulus.painting import ScreenPainting
-from stimulus.view import Screen
+from stimulus.view import Screen, readable
 
 #: Size of a window that is not full-screen, and of the off-screen one, pixels.
 DEFAULT_SIZE_PX = (1280, 800)
 QUIT_KEYS = ("escape", "q")
+#: So many candidates' names are written beforehand.
+_N_READY = 4000
 
 
 class PsychopyWindow(ScreenPainting):
@@ -109,6 +113,21 @@ class PsychopyWindow(ScreenPainting):
         self._window.movieFrames.clear()
         self._window.clearBuffer()
         picture.save(path, format="PNG")
+
+    def write_beforehand(self, names: Iterable[str]) -> None:
+        """Write names that may be ranked, so that no frame waits for it: as the first of a ranking, and as another."""
+        for name in islice(map(readable, names), _N_READY):
+            for rank in (0, 1):
+                self._canvas.prepare(name, self._sizes(rank)[0], bold=rank == 0, align="right")
+
+    def cover(self, texts: Iterable[str], language: str = "") -> Coverage:
+        """Find fonts for letters of some texts that the chosen one lacks; before they are shown, as it takes time."""
+        return self._canvas.cover(texts, language)
+
+    @property
+    def font_name(self) -> str:
+        """Name of the chosen font's file."""
+        return self._canvas.font_name
 
     def close(self) -> None:
         """Give the monitor back."""

@@ -323,6 +323,18 @@ def test_hello_says_what_is_decoded_with(bundle):
     assert (Session(None).hello().n_candidates, Session(None).hello().n_voxels) == (0, 0)
 
 
+def test_hello_says_each_letter_of_the_names_that_is_not_ascii_once(bundle):
+    names = ("dog", "ガム", "café", "ムース")
+    named = replace(
+        bundle,
+        candidates=tuple(
+            replace(candidate, name=names[place % 4]) for place, candidate in enumerate(bundle.candidates)
+        ),
+    )
+    assert Session(named).hello().letters == "éガスムー"
+    assert Session(bundle).hello().letters == Session(None).hello().letters == ""
+
+
 def test_warming_up_leaves_nothing_behind_and_reaches_the_ranking():
     assert warm_up() is None
 

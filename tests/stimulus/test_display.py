@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from rtgod.errors import InputError
 from rtgod.messages import Reason, RunEnd
 from stimulus.display import FRAME_S, LINGER_S, REDRAW_S, Display, Outputs, ShownLog, replacing, stopping_on_signals
+from stimulus.translation import JAPANESE
 from stimulus.view import EASE_S, SERVER_LOST_S, WAITING, Screen
 
 UTC_S = 1_000_000.0
@@ -298,3 +299,50 @@ def test_the_server_is_told_once_when_each_answer_was_shown(hello, run, ranking,
     ]
     assert [at_s - UTC_S for _, at_s, _, _ in reporter.reports] == pytest.approx([1.0, 2.0], abs=2 * FRAME_S)
     assert reporter.n_polls >= session.clock.now_s / FRAME_S - 2
+
+
+class TestLetters:
+    """Fonts are looked for before names are shown, once for each letter, and the operator is told."""
+
+    @pytest.fixture
+    def asked(self):
+        return []
+
+    @pytest.fixture
+    def session(self, asked):
+        def with_messages(*messages):
+            told = []
+
+            def find(texts):
+                asked.append(list(texts))
+                return ["no font"]
+
+            due = [(0.1 * place, message) for place, message in enumerate(messages)]
+            Session(*due, quit_at_s=3.0, find_letters=find, tell=told.append).run()
+            return told
+
+        return with_messages
+
+    def test_of_those_that_the_server_names(self, session, asked, hello):
+        newer = replace(hello, letters="ガム")
+        assert session(newer, newer, replace(hello, letters="ガムé")) == ["no font", "no font"]
+        assert asked == [["ガ", "ム"], ["é"]]
+
+    def test_of_an_older_servers_names_when_they_are_ranked(self, session, asked, hello, run, ranking):
+        names = ("dog", "강아지_(개)", "cat")
+        assert session(hello, run, ranking(top=names), ranking(index=13, top=names)) == ["no font"]
+        assert asked == [["강아지 (개)"]]
+
+    def test_english_names_need_none(self, session, asked, hello, run, ranking):
+        assert session(hello, run, ranking()) == []
+        assert asked == []
+
+
+def test_the_participant_reads_the_language_that_is_asked_for(hello, run, ranking):
+    session = Session((0, hello), (1, run), (2, ranking(final=True)), quit_at_s=3.0, words=JAPANESE).run()
+    words = [screen.message or screen.caption for screen in session.window.drawn]
+    assert list(dict.fromkeys(words)) == [
+        "スキャンの開始を待っています",
+        "準備しています…",
+        "ブロック 1/5  ·  ボリューム 13/30  ·  確定（2 ボリューム）",
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import sys
+import unicodedata
 from pathlib import Path
 
 import matplotlib
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from rtgod import fonts
 from rtgod.errors import InputError
+from rtgod.fonts import Face
 from stimulus import lettering
 from stimulus.lettering import Drawing, Lettering, find_font, fitting
 
@@ -139,3 +142,68 @@ class TestFonts:
         for pixels in letters:
             assert pixels.any()
             assert pixels.shape != missing.shape or (pixels != missing).any()
+
+
+class TestOtherScripts:
+    ARABIC, HEBREW = "سمكة ذهبية", "דג זהב"
+
+    def pillows(self, line, size, left, direction="rtl"):
+        """Laid out by Raqm, on DejaVu Sans's own line."""
+        font = ImageFont.truetype(SANS, size, layout_engine=ImageFont.Layout.RAQM)
+        picture = Image.new("L", (800, 200))
+        baseline = 100 - sum(font.getmetrics()) // 2 + font.getmetrics()[0]
+        ImageDraw.Draw(picture).text((400 + left, baseline), line, 255, font, anchor="ls", direction=direction)
+        return np.asarray(picture)
+
+    @pytest.fixture(autouse=True)
+    def raqm(self):
+        if not fonts.shapes():
+            pytest.skip("Pillow has no Raqm here")
+
+    @pytest.mark.parametrize("line", [ARABIC, HEBREW])
+    @pytest.mark.parametrize("size", [24, 41])
+    def test_a_line_from_the_right_is_laid_out_as_a_whole(self, line, size):
+        font = Lettering(SANS, bold=False, height_px=size)
+        length = font.length_px(line)
+        for align, left in (("left", 0), ("centre", -round(length / 2)), ("right", -length)):
+            np.testing.assert_array_equal(placed(font.write(line, align)), self.pillows(line, size, left))
+
+    def test_arabic_letters_are_joined(self):
+        font = Lettering(SANS, bold=False, height_px=40)
+        assert font.length_px("سمكة") < 0.9 * sum(font.length_px(letter) for letter in "سمكة")
+
+    @pytest.mark.parametrize("words", ["Übergröße", "naïve", "ガム", "q\u0308"])
+    def test_however_accents_are_stored_the_picture_is_the_same(self, words):
+        font = Lettering(SANS, bold=False, height_px=30)
+        composed, decomposed = (font.write(unicodedata.normalize(form, words), "left") for form in ("NFC", "NFD"))
+        np.testing.assert_array_equal(placed(composed), placed(decomposed))
+
+    def test_a_mark_that_cannot_be_composed_stands_above_its_letter(self):
+        font = Lettering(SANS, bold=False, height_px=40)
+        assert font.length_px("q\u0308") == font.length_px("q")
+        assert font.write("q\u0308", "left").pixels.shape[0] > font.write("q", "left").pixels.shape[0]
+
+    @pytest.mark.parametrize(("words", "direction"), [("דג זהב", "rtl"), ("Ɣ☃", None)])
+    def test_letters_that_the_font_lacks_are_anothers_on_the_same_line(self, words, direction):
+        """STIX has no Hebrew letters, nor those two others."""
+        stix = str(FONTS / "STIXGeneral.ttf")
+        font = Lettering(stix, bold=False, height_px=30, fallbacks=(Face(SANS),))
+        engine = ImageFont.Layout.RAQM if direction else ImageFont.Layout.BASIC
+        other = ImageFont.truetype(SANS, 30, layout_engine=engine)
+        metrics = ImageFont.truetype(stix, 30).getmetrics()
+        picture = Image.new("L", (800, 200))
+        baseline = 100 - sum(metrics) // 2 + metrics[0]
+        ImageDraw.Draw(picture).text((400, baseline), words, 255, other, anchor="ls", direction=direction)
+        np.testing.assert_array_equal(placed(font.write(words, "left")), np.asarray(picture))
+        np.testing.assert_array_equal(
+            placed(font.write("dog", "left")), placed(Lettering(stix, bold=False, height_px=30).write("dog", "left"))
+        )
+
+    def test_a_mixed_line_is_one_font_s_if_that_has_all_of_its_letters(self):
+        font = Lettering(str(FONTS / "STIXGeneral.ttf"), bold=False, height_px=30, fallbacks=(Face(SANS),))
+        own = Lettering(SANS, bold=False, height_px=30)
+        assert font.length_px("to דג") == own.length_px("to דג") == pytest.approx(own.length_px("to ") + 29, abs=2)
+
+    def test_without_raqm_letters_stand_side_by_side_and_nothing_breaks(self, monkeypatch):
+        monkeypatch.setattr(lettering, "shapes", lambda: False)
+        assert Lettering(SANS, bold=False, height_px=30).write(self.ARABIC, "left").pixels.any()

@@ -430,6 +430,63 @@ def test_a_preview_has_every_screen(folder, paradigm):
     assert len(np.unique(np.asarray(Image.open(folder / "screens" / "timeline.png").convert("L")))) > 10
 
 
+CUE = """
+name = "sub-01_run-01"
+tr_s = 1.0
+[[step]]
+kind = "cue"
+duration_s = 2
+category = "c1"
+[[step]]
+kind = "imagery"
+duration_s = 2
+category = "c1"
+"""
+
+
+@needs_a_window
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="its fonts are taken")
+class TestLettersOfNames:
+    @pytest.fixture
+    def cue(self, folder):
+        def named(name):
+            (folder / "cue.toml").write_text(CUE)
+            (folder / "names.tsv").write_text(f"category_id\tname\nc1\t{name}\n")
+            return "cue.toml", "--names", "names.tsv", "--settings", "settings.toml"
+
+        return named
+
+    def test_a_font_that_has_a_cue_s_letters_is_found_and_told(self, folder, cue, monkeypatch):
+        import matplotlib
+
+        monkeypatch.setenv("XDG_DATA_HOME", str(folder))
+        (folder / "fonts").mkdir()
+        fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+        (folder / "fonts" / "DejaVuSans.ttf").symlink_to(fonts / "DejaVuSans.ttf")
+        # done fails where anything is on standard error: matplotlib warns of each letter that it lacks.
+        said = done("preview", "imagery", *cue("דג זהב"), "--out", "screens")
+        assert re.search(r"font NotoSans-Regular has no letters for דג זהב \(1 of \d+ texts\): .* set in \w+\n", said)
+        cue_in = {
+            name: np.asarray(Image.open(folder / name / "03_cue.png").convert("L"))
+            for name in ("screens", "other")
+            if name == "screens" or done("preview", "imagery", *cue("דד דדד"), "--out", "other")
+        }
+        assert (cue_in["screens"] != cue_in["other"]).any(), "different words, which boxes would not be"
+
+    @pytest.mark.parametrize("command", [("preview", "imagery"), ("imagery",)])
+    def test_a_cue_whose_letters_no_font_has_is_refused_before_anything_is_shown(self, folder, cue, command):
+        name = "x\U0010fffd"
+        off_screen = OFF_SCREEN if command == ("imagery",) else ()
+        ran = subprocess.run(
+            command_line(*command, *cue(name), "--out", "out", *off_screen),
+            env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert ran.returncode == 2, ran.stderr
+        said = " ".join(ran.stderr.split())
+        assert re.search(rf"no letters for {name} \(1 of \d+ texts, .*\): set font_file in the settings", said), said
+        assert not (folder / "out").exists()
+
+
 # --------------------------------------------------------------------------------------------------- the operator
 
 
