@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from rtgod.alignment import Aligned, Aligner, Reference, Stopwatch, check_refere
 from rtgod.denoising import Censor
 from rtgod.errors import InputError
 from rtgod.events import Trial, cut_to_length
-from rtgod.messages import Float32Array, Int32Array, Pattern, Run
+from rtgod.messages import Float32Array, Int32Array, NotReady, Pattern, Reason, Run
 from rtgod.noise import NoiseCourses
 from rtgod.preprocessing import Cleaner, Noise, NoiseReader, is_settled
 from rtgod.sampling import Sampler
@@ -43,6 +44,8 @@ class AlignedRun:
         Milliseconds of work that each stage took: "read", "align" and so on.
     read : TrialsRead or None
         What else was in the events table.
+    unusable : mapping of str to int
+        Volumes that could not be aligned, by the reason.
     """
 
     path: Path
@@ -52,6 +55,7 @@ class AlignedRun:
     volumes: tuple[Aligned, ...]
     stage_ms: Mapping[str, float]
     read: TrialsRead | None = None
+    unusable: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,12 +150,42 @@ def align_run(files: RunFiles, reference: Reference, settings: PipelineSettings)
     source, trials = files.open(settings.events), files.trials(settings.events)
     run, _ = cut_to_length(source.run)  # as it is sent to a server; trials without volumes are counted later
     aligner = Aligner(reference, run, settings)
-    stopwatch, volumes, found = Stopwatch(), iter(source), []
+    stopwatch, volumes, found, unusable = Stopwatch(), iter(source), [], Counter[str]()
     while (volume := stopwatch.time("read", lambda: next(volumes, None))) is not None:
         aligned = aligner.align(volume, stopwatch)
         if isinstance(aligned, Aligned):
             found.append(aligned)
-    return AlignedRun(files.bold, files.events, run, trials, tuple(found), stopwatch.stage_ms, source.read)
+        else:
+            unusable[_in_words(aligned, settings)] += 1
+    return AlignedRun(files.bold, files.events, run, trials, tuple(found), stopwatch.stage_ms, source.read, unusable)
+
+
+def _in_words(answer: NotReady, settings: PipelineSettings) -> str:
+    """Why a volume could not be aligned, for all volumes of which it is true, and what to do."""
+    if answer.reason == Reason.BAD_VOLUME and "not finite" in answer.detail:
+        return (
+            "have voxels that are not finite (NaN) in the head or among those that are decoded from; fill them with 0, "
+            "or decode from other voxels"
+        )
+    if answer.reason == Reason.BAD_VOLUME:
+        return f"are no volumes of a head ({answer.detail})"
+    least = f"they explain less than {settings.motion.least_explained:g} of it"
+    return (
+        f"do not fit the template ({least}): another head, a phase image, a mirrored header, or less than half of the "
+        "head in view?"
+    )
+
+
+def _check_usable(aligned: AlignedRun, n_censored: int = 0) -> None:
+    """Raise `InputError` if most volumes of a run cannot be used, which is why its trials have none."""
+    n_volumes = len(aligned.volumes) + sum(aligned.unusable.values())
+    reasons = dict(sorted(aligned.unusable.items(), key=lambda reason: -reason[1]))
+    if n_censored:
+        reasons["are censored: too much motion, or a jump of the signal (censoring in the settings)"] = n_censored
+    if 2 * sum(reasons.values()) < n_volumes or not reasons:
+        return
+    told = "; ".join(f"{n} of {n_volumes} volumes {why}" for why, n in reasons.items())
+    raise InputError(f"{aligned.path}: no trial has a usable volume: {told}")
 
 
 def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> CleanedRun:
@@ -177,8 +211,10 @@ def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSetti
     stopwatch = Stopwatch()
     clean: list[tuple[Float32Array, dict[int, float]]] = []
     responses: dict[int, Float32Array] = {}
+    n_censored = 0
     for volume, later in zip_longest(aligned.volumes, aligned.volumes[1:]):
         pattern, sample, problem = cleaner.clean(volume, stopwatch)
+        n_censored += bool(problem)
         if sample is not None and sample.block is not None:
             windows.setdefault(sample.block, []).append(sample)
         answered = cleaner.denoiser.answered(volume.index)
@@ -191,6 +227,7 @@ def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSetti
             if not problem:
                 clean.append((pattern.values, answered))
     if not any(block in windows for block, trial in enumerate(aligned.trials) if not trial.repeat):
+        _check_usable(aligned, n_censored)
         raise InputError(
             f"{aligned.path}: no trial of {aligned.events.name} has a usable volume; do the events belong to this run?"
         )
@@ -244,6 +281,9 @@ def noise_residuals(
         residual = reader.residual(volume, bool(problem))
         if residual is not None and not problem:
             residuals.append(residual)
+    if not residuals:
+        _check_usable(aligned)
+        raise InputError(f"{aligned.path}: no volume is left to read noise components from; leave the run out")
     return np.stack(residuals)
 
 
@@ -275,12 +315,16 @@ def make_reference(files: RunFiles, voxels: Int32Array | None, settings: Pipelin
     source = files.open(settings.events)
     run = source.run
     n_discarded = int(np.ceil(settings.nuisance.discard_s / run.tr_s))
-    volumes = [v.data.astype(np.float32) for v in islice(iter(source), n_discarded, n_discarded + _TEMPLATE_VOLUMES)]
+    first = islice(iter(source), n_discarded, n_discarded + _TEMPLATE_VOLUMES)
+    volumes = _filled([v.data.astype(np.float32) for v in first], files.bold)
     if not volumes:
         raise InputError(
             f"{files.bold}: no volume after the first {settings.nuisance.discard_s:g} s, which are discarded"
         )
-    registration = registration_to(volumes[0], run.affine, run, settings.motion)
+    try:
+        registration = registration_to(volumes[0], run.affine, run, settings.motion)
+    except InputError as error:
+        raise InputError(f"{files.bold}: {error}") from error
     everywhere = np.argwhere(np.ones(run.shape, bool)).astype(np.int32)
     sampler = Sampler(everywhere, run.shape, settings.sampling)
     total, count = np.zeros(len(everywhere)), np.zeros(len(everywhere))
@@ -298,3 +342,26 @@ def make_reference(files: RunFiles, voxels: Int32Array | None, settings: Pipelin
     reference = Reference(template, run.affine, voxels)
     check_reference(reference, settings)
     return reference
+
+
+def _filled(volumes: Sequence[Float32Array], path: Path) -> list[Float32Array]:
+    """The volumes of which the template is made, with 0 where all of them are NaN: somebody masked them.
+
+    Volumes with other voxels that are not finite are damaged, and left out.
+
+    Raises
+    ------
+    InputError
+        If all of them are.
+    """
+    if not volumes:
+        return []
+    background = np.logical_and.reduce([np.isnan(volume) for volume in volumes])
+    filled = [np.where(background, np.float32(0), volume) for volume in volumes]
+    whole = [volume for volume in filled if np.isfinite(volume).all()]
+    if not whole or background.all():
+        raise InputError(
+            f"{path}: all of the first {len(volumes)} volumes, of which the template is made, have voxels that are not "
+            "finite (NaN); fill them with 0"
+        )
+    return whole

@@ -8,10 +8,22 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from rtgod.errors import InputError
-from rtgod.geometry import voxel_sizes
-from rtgod.messages import Float32Array, Float64Array, Int32Array, Motion, NotReady, Reason, Run, Volume
+from rtgod.geometry import Axes, axes_along, turned_affine, voxel_sizes
+from rtgod.messages import (
+    Array,
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    Int32Array,
+    Motion,
+    NotReady,
+    Reason,
+    Run,
+    Volume,
+)
 from rtgod.motion import FEWEST_VOXELS, Alignment, Registration
 from rtgod.sampling import Sampler
 from rtgod.settings import MotionSettings, PipelineSettings
@@ -23,8 +35,15 @@ _REACH_MM = 20.0
 _SAME_MM = 0.01
 #: Voxels; what rounding leaves of a position on the edge.
 _ROUNDING = 1e-6
+#: Brighter than this share of the template's bright voxels (their 98th percentile) is the head.
+_HEAD = 0.1
+#: A volume with NaN in at least this share of its voxels is one that somebody masked; with fewer, one that is damaged.
+_MASKED = 0.01
+#: Most of the head's voxels that are registered, as a share, that a masked volume may lack.
+_MOST_CUT = 0.1
 _STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, None, 0, converged=True)
 _T = TypeVar("_T")
+Int64Array = npt.NDArray[np.int64]
 
 
 class Reference(NamedTuple):
@@ -138,7 +157,12 @@ class Aligner(Stateful):
         self._sampler = Sampler(reference.voxels, run.shape, settings.sampling)
         self._settings = settings.motion
         self._mm_to_voxel = np.linalg.inv(run.affine)
-        self._volume = np.empty(run.shape, np.float32)
+        self._shape = run.shape
+        # Without alignment, voxels are read where the template has them, however the run's axes are stored.
+        self._axes = None if settings.motion.estimate else _axes_to(run, reference)
+        self._volume = np.empty(run.shape if self._axes is None else reference.template.shape, np.float32)
+        self._read = self._flat(reference.voxels, reference)
+        self._points = self._flat(self._bright_points(reference), reference)
 
     def align(self, volume: Volume, stopwatch: Stopwatch) -> Aligned | NotReady:
         """Bring one volume into the template's space, or say why that cannot be done."""
@@ -162,21 +186,74 @@ class Aligner(Stateful):
 
     def _convert(self, volume: Volume) -> str:
         """Copy the volume as float32; say what is wrong with it, if anything."""
-        if volume.data.shape != self._volume.shape:
-            return f"volume of {_times(volume.data.shape)} voxels in a run of {_times(self._volume.shape)}"
+        if volume.data.shape != self._shape:
+            return f"volume of {_times(volume.data.shape)} voxels in a run of {_times(self._shape)}"
+        data = volume.data if self._axes is None else self._axes.turned(volume.data)
         # What does not fit into single precision becomes infinite, and is found below.
         with np.errstate(over="ignore"):
-            np.copyto(self._volume, volume.data, casting="same_kind" if volume.data.dtype.kind == "f" else "unsafe")
+            np.copyto(self._volume, data, casting="same_kind" if data.dtype.kind == "f" else "unsafe")
         lowest, highest = float(self._volume.min()), float(self._volume.max())
         if not np.isfinite(lowest) or not np.isfinite(highest):
-            return "volume has voxels that are not finite"
+            if fault := self._fill_background():
+                return fault
+            lowest, highest = float(self._volume.min()), float(self._volume.max())
         return "volume is constant" if lowest == highest else ""
+
+    def _fill_background(self) -> str:
+        """Set NaN that stands for the background to 0; say what is wrong with the volume if it does not.
+
+        Masked and resliced images have NaN where nothing was measured. It is no background at the decoder's voxels,
+        nor where much of the head that is registered should be.
+        """
+        missing = np.isnan(self._volume)
+        n_read, n_points = (int(missing.reshape(-1)[where].sum()) for where in (self._read, self._points))
+        if n_read or n_points > _MOST_CUT * len(self._points):
+            return f"volume has voxels that are not finite, {max(n_read, n_points)} of them in the head"
+        if missing.mean() < _MASKED or np.isinf(self._volume).any():
+            return "volume has voxels that are not finite"
+        self._volume[missing] = 0
+        return ""
+
+    def _bright_points(self, reference: Reference) -> Array:
+        """The template's voxels that are registered and not dark, shape (n_points, 3)."""
+        if not isinstance(self._registration, Registration):
+            return np.empty((0, 3), np.int64)
+        points = _transformed(np.linalg.inv(reference.affine), self._registration.points_mm)
+        points = points[((points >= 0) & (points < reference.template.shape)).all(axis=1)]
+        return points[in_bright(reference.template)[tuple(points.T)]]
+
+    def _flat(self, voxels: Array, reference: Reference) -> Int64Array:
+        """Flat indices of a volume's voxels that lie where voxels of the template do, had the head not moved."""
+        if self._axes is None:
+            voxels = _transformed(self._mm_to_voxel @ reference.affine, voxels)
+        voxels = voxels[((voxels >= 0) & (voxels < self._volume.shape)).all(axis=1)]
+        return np.unique(np.ravel_multi_index(tuple(voxels.T), self._volume.shape))
+
+
+def in_bright(template: Float32Array) -> BoolArray:
+    """Voxels that are not dark, and so are the head's: of the template's shape."""
+    bright: BoolArray = template > _HEAD * np.percentile(template, 98)
+    return bright
+
+
+def _transformed(affine: Array, positions: Array) -> Int64Array:
+    nearest: Int64Array = np.rint(positions @ affine[:3, :3].T + affine[:3, 3]).astype(np.int64)
+    return nearest
+
+
+def _axes_to(run: Run, reference: Reference) -> Axes | None:
+    """How a run's axes run along the template's; None if its voxels are not the same ones."""
+    axes = axes_along(run.affine, reference.affine)
+    shape = tuple(run.shape[axis] for axis in axes.order)
+    same = shape == reference.template.shape
+    affine = turned_affine(run.affine, run.shape, axes)
+    return axes if same and np.allclose(affine, reference.affine, atol=_SAME_MM) else None
 
 
 def check_run(run: Run, reference: Reference, settings: MotionSettings) -> None:
     """Raise `InputError` if the run cannot be aligned, or holds less than half of what is to be decoded."""
     if not settings.estimate:
-        if run.shape != reference.template.shape or not np.allclose(run.affine, reference.affine, atol=_SAME_MM):
+        if _axes_to(run, reference) is None:
             raise InputError(
                 f"run {run.run_id}: its {_times(run.shape)} voxels or its affine are not the template's, and with "
                 "motion.estimate = false nothing is aligned; resample the run, or let motion be estimated"
@@ -225,7 +302,7 @@ def check_reference(reference: Reference, settings: PipelineSettings) -> None:
         return
     if (voxels < 0).any() or (voxels >= template.shape).any():
         raise InputError("decoder's voxels lie outside the template; take mask and template from the same images")
-    in_head = (template[tuple(voxels.T)] > 0.1 * np.percentile(template, 98)).mean()
+    in_head = in_bright(template)[tuple(voxels.T)].mean()
     if in_head < 0.5:
         raise InputError(
             f"only {100 * in_head:.0f} % of the decoder's voxels lie in the head; "

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -55,3 +56,45 @@ def test_without_estimation_the_grid_must_be_the_template_s(changes):
         Aligner(reference, run, UNMOVED)
     rounded = dataclasses.replace(one_slice()[0], affine=small.AFFINE + np.diag([0.004, 0, 0, 0]))
     check_run(rounded, reference, UNMOVED.motion)
+
+
+@pytest.mark.parametrize("codes", ["LAS", "RPI", "ASR"])
+def test_without_estimation_a_run_may_be_stored_in_any_order_and_direction(codes):
+    """The same voxels give the same bytes, wherever in the array they are."""
+    run, reference = one_slice()
+    data = small.head((1.0, 0, 0))[:, :, 8:9].astype(np.int16)
+    image = nib.Nifti1Image(data, small.AFFINE)
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(small.AFFINE), nib.orientations.axcodes2ornt(codes)
+    )
+    turned = image.as_reoriented(turn)
+    other = dataclasses.replace(run, shape=turned.shape, affine=turned.affine)
+    expected = Aligner(reference, run, UNMOVED).align(dataclasses.replace(small.volume(0), data=data), Stopwatch())
+    volume = dataclasses.replace(small.volume(0), data=np.ascontiguousarray(turned.dataobj))
+    found = Aligner(reference, other, UNMOVED).align(volume, Stopwatch())
+    assert found.values.tobytes() == expected.values.tobytes()
+    assert found.gain == expected.gain
+
+
+@pytest.mark.parametrize("estimate", [True, False])
+def test_nan_is_background_where_nothing_is_read_and_damage_elsewhere(estimate):
+    settings = PipelineSettings(motion=MotionSettings(estimate=estimate))
+    template = small.head().astype(np.float32)
+    reference = Reference(template, small.AFFINE, np.argwhere(template > 600).astype(np.int32))
+    run = small.run()
+    masked, zeroed = template.copy(), template.copy()
+    masked[template < 60], zeroed[template < 60] = np.nan, 0
+
+    def align(data):
+        return Aligner(reference, run, settings).align(dataclasses.replace(small.volume(0), data=data), Stopwatch())
+
+    assert align(masked).values.tobytes() == align(zeroed).values.tobytes()
+    for damaged in (masked.copy(), template.copy()):
+        damaged[tuple(reference.voxels[0])] = np.nan
+        assert "not finite, 1 of them in the head" in align(damaged).detail
+    few = template.copy()
+    few[0, 0, :3] = np.nan  # nobody masks three voxels
+    assert "not finite" in align(few).detail
+    infinite = masked.copy()
+    infinite[0, 0, 0] = np.inf
+    assert "not finite" in align(infinite).detail
