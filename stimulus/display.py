@@ -17,6 +17,7 @@ from typing import Protocol, Self
 
 from rtgod.messages import Hello, Message, NotReady, Ranking, Run, RunEnd, Status
 from rtgod.restarts import ProblemNotice, RestartNotice
+from stimulus.certainty import UNKNOWN
 from stimulus.link import Reporter, Subscriber
 from stimulus.tables import AGAIN_S, NOT_APPLICABLE, Lines
 from stimulus.translation import Words, translated
@@ -117,6 +118,7 @@ class Display:
         self._stop_at_s = float("inf")
         self._state, self._easing = DisplayState(), Easing()
         self._restarts, self._problems = RestartNotice(), ProblemNotice()
+        self._unknown_in: str | None = None
         self._heard_at_s = clock()
         self._drawn: Screen | None = None
         self._reported: tuple[str, int] | None = None
@@ -169,6 +171,9 @@ class Display:
                 log.warning("%s", line)
             if isinstance(message, Status) and (line := self._problems.hear(message.problem)):
                 log.warning("%s", line)
+            if isinstance(message, Ranking) and message.probability is None and message.run_id != self._unknown_in:
+                self._unknown_in = message.run_id
+                self._tell(f"{message.run_id}: {UNKNOWN}")
             if self._state.update(message):
                 self._log.received(message, self._utc())
                 news = True

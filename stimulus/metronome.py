@@ -112,7 +112,7 @@ class Metronome:
         ]
 
     def summary(self) -> str:
-        """One line for the log: pulses seen of those expected so far, bounced ones, timing error."""
+        """One line for the log: pulses seen of those expected so far, bounced ones, their timing error."""
         bounced = f"{self.n_bounced} came too fast"
         if self.started_s is None:
             return f"triggers: no volume yet, {self._n_dummies_seen} of {self._n_dummies} dummies; {bounced}"
@@ -121,7 +121,7 @@ class Metronome:
         if not self._times:
             return seen
         errors_ms = [1e3 * abs(error_s) for error_s in self.errors_s]
-        return f"{seen}; timing error {max(errors_ms):.1f} ms at worst, {median(errors_ms):.1f} ms in the median"
+        return f"{seen}; their timing error {max(errors_ms):.1f} ms at worst, {median(errors_ms):.1f} ms in the median"
 
     def _nearest(self, at_s: float) -> int:
         """The volume whose onset is nearest."""

@@ -21,7 +21,7 @@ class Operator:
     tell : callable
         Shows a line.
     asks : callable
-        Lines that were typed since the last call: "target CATEGORY", "stop".
+        Lines that were typed since the last call: "target CATEGORY", "note WORDS", "stop".
     """
 
     tell: Callable[[str], object] = lambda line: None  # noqa: ARG005 # nobody is told

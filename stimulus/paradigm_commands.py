@@ -16,7 +16,7 @@ from stimulus.commands import INGEST, PUBLISH, Backend, tell
 from stimulus.inputs import find_images, images_to_show, read_names
 from stimulus.paradigm import Paradigm
 from stimulus.player import Outcome
-from stimulus.playing import Inputs, Place, load, opened, play
+from stimulus.playing import Inputs, Place, find_letters, load, play
 from stimulus.protocol import ProtocolSettings
 from stimulus.schedule import Image, Schedule, deal, deal_images, feedback_run, imagery_run, perception_run
 from stimulus.schedule_files import EVENTS_SUFFIX, write_plan
@@ -207,18 +207,24 @@ def preview(
     images: Images = None, names: Names = None, bundle: Bundle = None, pictures: Pictures = None,
     choices: Choices = None, settings: SettingsFile = None,
 ) -> None:  # fmt: skip
-    """Save every screen of a run as a PNG, and its timeline as a figure."""
+    """Save every screen of a run as a PNG, and its timeline as a figure.
+
+    Feedback is drawn as the settings' table [feedback] has it. Nothing is opened: no window, no X server, no server.
+    """
+    from stimulus.lettering import find_font
     from stimulus.preview import save_screens, save_timeline
+    from stimulus.raster import PreviewStage
 
     inputs = Inputs(paradigm, schedule, settings, images, names, bundle, pictures, choices or ())
     chosen, candidates = inputs.read_settings(), inputs.read_candidates()
     script = inputs.read_script(chosen, candidates)
     if chosen.monitor.width_cm is None or chosen.monitor.distance_cm is None:
         chosen = chosen.model_copy(update={"monitor": chosen.monitor.model_copy(update=_USUAL)})
-    with opened(chosen, off_screen=True) as stage:
-        for line in load(stage, script, chosen):
-            tell(line)
-        paths = save_screens(script, stage, out)
+        tell(f"a screen of {_USUAL['width_cm']:g} cm at {_USUAL['distance_cm']:g} cm is drawn: the settings do not say")
+    stage = PreviewStage(chosen.monitor, font_file=chosen.font_file or find_font(chosen.language))
+    for line in (*find_letters(stage, script, chosen), *load(stage, script)):
+        tell(line)
+    paths = save_screens(script, stage, out)
     if lacking := save_timeline(script.schedule, script.names, out / "timeline.png"):
         tell(f"timeline.png: no font has the letters of {', '.join(lacking[:3])} ({len(lacking)} labels)")
     tell(f"{len(paths)} screens and timeline.png in {out}")

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from statistics import median
 from typing import Protocol
 
 from rtgod.candidates import NO_CANDIDATES, Candidates
@@ -16,6 +17,7 @@ from rtgod.errors import InputError
 from rtgod.messages import COMMITMENT, Answer, Hello, Message, NotReady, Ranking
 from rtgod.text import composed
 from stimulus.blunted import Blunted
+from stimulus.certainty import UNKNOWN
 from stimulus.conditions import Feedback
 from stimulus.flips import Flips
 from stimulus.link import Link
@@ -155,6 +157,7 @@ class Player:
         """
         try:
             self._begin_to_wait()
+            self._notes.tell(self._keys())
             while self._outcome is None:
                 self.frame()
                 if stopped():
@@ -221,6 +224,14 @@ class Player:
         self._notes.tell(f"{self._record.name}: goes on at {self._notes.run_s(now_s):.1f} s of the run")
         if line:
             self._notes.warn(line)
+
+    def _keys(self) -> str:
+        """Say what the operator can do while the run is on."""
+        target = "`target ID` to choose what is imagined from the next trial without a target on, "
+        return (
+            f"type `stop`, or press {self._buttons.stop} on the display, to end the run with everything saved; "
+            f"{target if self._candidates.ids else ''}`note WORDS` to write a remark into the log"
+        )
 
     def _tell_commitment(self, at_s: float) -> None:
         if self._commitment:
@@ -315,7 +326,7 @@ class Player:
         """The last picture; and what the trigger's timing was."""
         now_s, summary = self._stage.now(), self._metronome.summary()
         self._notes.log("triggers", now_s, value=summary.removeprefix("triggers: "))
-        self._notes.tell(f"{self._record.name}: {outcome}; {summary}")
+        self._notes.tell(f"{self._record.name}: {outcome}; {summary}{self._lateness()}")
         until_s = now_s + LINGER_S / self._speed
         self._draw(self._script.after(stopped=outcome is not Outcome.COMPLETE), None, self._flips.next_s(now_s))
         while self._stage.now() < until_s:
@@ -325,6 +336,18 @@ class Player:
             self._sleep(self._stage.frame_s)
         if self._blunted is not None:
             self._blunted.poll()
+
+    def _lateness(self) -> str:
+        """How late steps were on the screen; empty where nobody may know."""
+        steps, onsets_s = self._schedule.steps, self._record.happened.onsets_s
+        # The first is on the screen before the run is known to have begun.
+        late_ms = [1e3 * abs(at_s - steps[place].onset_s) / self._speed for place, at_s in onsets_s.items() if place]
+        if self._blunted is not None or not late_ms:
+            return ""
+        return (
+            f"; steps on the screen: {len(onsets_s)} of {len(steps)}, off by {max(late_ms):.1f} ms at worst, "
+            f"{median(late_ms):.1f} ms in the median"
+        )
 
     def _keep_up(self, now_s: float) -> None:
         """Write and send what was put off until now."""
@@ -388,10 +411,20 @@ class Player:
                 self._end(Outcome.STOPPED)
             case ["target", category] if composed(category) in self._candidates.ids:
                 self._responses.want(composed(category), self._stage.now())
+            case ["note", _, *_]:
+                self._note(line.split(maxsplit=1)[1])
             case _:
                 self._notes.tell(
-                    f"{line!r} is not understood; type `stop`, or `target CATEGORY` with a candidate's identifier"
+                    f"{line!r} is not understood; type `stop`, `note WORDS`, or `target CATEGORY` with a candidate's "
+                    "identifier"
                 )
+
+    def _note(self, words: str) -> None:
+        """Keep what the operator remarks, with its time."""
+        now_s = self._stage.now()
+        self._notes.log("note", now_s, value=words)
+        self._notes.report("note", now_s, words)
+        self._notes.tell(f"noted: {words}")
 
     def _take_messages(self, messages: Sequence[Message]) -> None:
         if self._link is None or not messages:
@@ -399,6 +432,9 @@ class Player:
         for message in messages:
             if isinstance(message, Ranking | NotReady):
                 self._answered_s = self._stage.now()
+            # Of what the server answered, whatever is shown in its place.
+            if isinstance(message, Ranking) and message.probability is None and self._candidates.ids:
+                self._notes.warn(UNKNOWN, once=True)
             if isinstance(message, Hello) and self._candidates.bundle_id and not self._is_ours(message):
                 self._refuse_bundle(message)
         run, n_needed = self._link.run, self._schedule.n_volumes

@@ -28,6 +28,7 @@ from stimulus.link import Link
 from stimulus.machine_time import machine_time
 from stimulus.metronome import Metronome
 from stimulus.notes import Operator
+from stimulus.painting import FEEDBACK_DEG
 from stimulus.paradigm import Paradigm, Script
 from stimulus.player import Outcome, Player
 from stimulus.preview import scenes_of
@@ -167,7 +168,10 @@ def play(inputs: Inputs, place: Place, tell: Callable[[str], object]) -> Outcome
         stopped = stack.enter_context(stopping_on_signals())
         stack.enter_context(hurried())
         stage = stack.enter_context(opened(settings, off_screen=chosen is Backend.OFFSCREEN))
-        for line in load(stage, script, settings):
+        for line in find_letters(stage, script, settings):
+            tell(line)
+        stage.draw(script.loading())  # the participant is asked for a moment
+        for line in load(stage, script):
             tell(line)
         link = stack.enter_context(_linked(place.server, place, stage.now, tell)) if place.server else None
         record = stack.enter_context(
@@ -221,29 +225,29 @@ def opened(settings: DisplaySettings, *, off_screen: bool) -> Iterator[PsychopyS
             stage.close()
 
 
-def load(stage: PsychopyStage, script: Script, settings: DisplaySettings) -> list[str]:
-    """Have everything ready that a script shows; the participant is asked for a moment.
-
-    Returns
-    -------
-    list of str
-        Lines for the operator: what was converted, and which fonts were taken.
+def load(stage: PsychopyStage, script: Script) -> list[str]:
+    """Have everything ready that a script shows; returns lines for the operator.
 
     Raises
     ------
     InputError
-        If an image cannot be read, or no font has the letters of a text that the schedule shows.
+        If an image cannot be read.
     """
-    lines = _find_letters(stage, script, settings)
-    stage.draw(script.loading())
     names = (*script.candidates, *script.names.values())
     stage.load(sorted(script.images.values()), script.image_deg, sorted(script.pictures.values()), names)
     stage.warm(scenes_of(script))
-    return [*lines, *stage.notes]
+    line = too_small(stage, script)
+    return [*stage.notes, *([line] if line else [])]
 
 
-def _find_letters(stage: PsychopyStage, script: Script, settings: DisplaySettings) -> list[str]:
-    """Look for fonts for all that can be shown; what is sure to be shown, and cannot be written, is refused."""
+def find_letters(stage: PsychopyStage, script: Script, settings: DisplaySettings) -> list[str]:
+    """Look for fonts for all that can be shown; returns lines for the operator.
+
+    Raises
+    ------
+    InputError
+        If no font has the letters of a text that the schedule shows.
+    """
     remedy, language = "set font_file in the settings", settings.language
     scheduled = stage.cover(script.scheduled_texts(), language)
     if problems := scheduled.problems("texts", remedy):
@@ -253,6 +257,18 @@ def _find_letters(stage: PsychopyStage, script: Script, settings: DisplaySetting
         *scheduled.notes(stage.font_name), *possible.notes(stage.font_name),
         *possible.problems("names", remedy),
     ]  # fmt: skip
+
+
+def too_small(stage: PsychopyStage, script: Script) -> str:
+    """What to tell the operator of a screen that cannot hold feedback at its size; empty where it can."""
+    views = (View.THERMOMETER, View.PICTURES, View.GRID)
+    if stage.fit >= 1 or script.paradigm is not Paradigm.FEEDBACK or script.feedback.view not in views:
+        return ""
+    return (
+        f"feedback as {script.feedback.view} is shown at {100 * stage.fit:.0f} % of its size: it needs a screen of "
+        f"{FEEDBACK_DEG[0]:g} x {FEEDBACK_DEG[1]:g} degrees; are width_cm and distance_cm in the settings' table "
+        "[monitor] right?"
+    )
 
 
 @contextmanager

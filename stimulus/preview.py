@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
+from unicodedata import east_asian_width
 
 import numpy as np
 
@@ -18,7 +20,8 @@ from rtgod.text import figure_text
 from stimulus.feedback import View
 from stimulus.paradigm import Script, Situation
 from stimulus.scene import Scene
-from stimulus.schedule import TRIAL_KINDS, Schedule, Step, StepKind
+from stimulus.schedule import Schedule, Step, StepKind
+from stimulus.typesetting import in_lines
 from stimulus.view import Screen, readable
 
 #: Okabe and Ito's colours, told apart with every kind of colour vision.
@@ -33,8 +36,12 @@ _COLOURS: Mapping[StepKind, str] = {
     StepKind.FEEDBACK: "#e69f00",
 }
 _STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, 0.0, 0, converged=True)
-#: Of the timeline: a row, and what a label needs, which is left out where there is no room.
-_ROW_S, _LABEL_S = 180.0, 3.5
+#: Of the timeline: a row, and the room that a trial's number needs, which is left out where there is less.
+_ROW_S, _DIGIT_S = 180.0, 1.6
+#: Of its legend: lines in a column, how many columns there may be, the longest line, and inches for a letter.
+_LEGEND_LINES, _LEGEND_COLUMNS, _LEGEND_LETTERS, _LETTER_IN = 24, 3, 34, 0.07
+#: From one of its lines to the next, inches.
+_LINE_IN = 0.135
 
 
 class Painter(Protocol):
@@ -45,7 +52,7 @@ class Painter(Protocol):
 
 
 def screens(script: Script, seed: int = 0) -> Iterator[tuple[str, Scene]]:
-    """Every kind of screen that a run has, by a name for its file; feedback as a made-up ranking would look.
+    """Every kind of screen that a run has, by a name for its file; feedback as made-up rankings would look.
 
     Parameters
     ----------
@@ -99,15 +106,43 @@ def save_screens(script: Script, painter: Painter, folder: Path) -> list[Path]:
 
 
 def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> list[str]:
-    """Write a figure of what happens when: three minutes in each row; returns texts that no font has the letters of."""
+    """Write a figure of what happens when: three minutes in each row, trials numbered, their names beside.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    names : mapping of str to str
+        Words for categories, by identifier; one that is not there stands for itself.
+    path : Path
+        The PNG to write.
+
+    Returns
+    -------
+    list of str
+        Texts that no font has the letters of.
+    """
     from matplotlib.figure import Figure
     from matplotlib.font_manager import FontProperties, findfont
     from matplotlib.patches import Patch
 
-    n_rows = math.ceil(schedule.duration_s / _ROW_S)
-    figure = Figure(figsize=(11, 1.2 + 0.9 * n_rows))
-    figure.set_layout_engine("constrained", w_pad=0.3)  # inches; the last label may be longer than its row
-    for row, axis in enumerate(figure.subplots(n_rows, 1, squeeze=False)[:, 0]):
+    n_rows = max(math.ceil(schedule.duration_s / _ROW_S - 1e-6), 1)
+    listed = _legend([readable(names.get(step.category, step.category)) for step in schedule.trials])
+    n_columns = min(-(-len(listed) // _LEGEND_LINES), _LEGEND_COLUMNS) or 1
+    n_lines = -(-len(listed) // n_columns)
+    column_in = 0.3 + _LETTER_IN * max((_width(line) for line in listed), default=0)
+    side = column_in * n_columns
+    height = max(1.5 + 0.75 * n_rows, 1.0 + 0.15 * n_lines)
+    figure = Figure(figsize=(11 + side, height))
+    figure.set_layout_engine("none")
+    rows = figure.subplots(
+        n_rows, 1, squeeze=False,
+        gridspec_kw={
+            "left": 0.3 / (11 + side), "right": 10.8 / (11 + side), "top": 1 - 0.55 / height, "bottom": 0.85 / height,
+            "hspace": 0.9,
+        },
+    )[:, 0]  # fmt: skip
+    numbers = {step: number for number, step in enumerate(schedule.trials, 1)}
+    for row, axis in enumerate(rows):
         begin_s = row * _ROW_S
         free_s = begin_s
         for step in schedule.steps:
@@ -115,34 +150,60 @@ def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> l
             if right <= left:
                 continue
             axis.barh(0, right - left, left=left, height=1, color=_COLOURS[step.kind], edgecolor="white", linewidth=0.5)
-            if step.kind in TRIAL_KINDS and left == step.onset_s and left >= free_s:
-                label = readable(names.get(step.category, step.category)) or "free choice"
-                # Not in the layout: rows are as high whatever the labels.
-                axis.text(
-                    left, 0.62, figure_text(label), fontsize=6, rotation=30, rotation_mode="anchor"
-                ).set_in_layout(False)
-                free_s = left + _LABEL_S
-        axis.set(xlim=(begin_s, begin_s + _ROW_S), ylim=(-0.5, 2.0), yticks=[])
+            number = str(numbers.get(step, ""))
+            middle_s, half_s = (left + right) / 2, _DIGIT_S * len(number) / 2
+            if number and left == step.onset_s and middle_s - half_s >= free_s:
+                axis.text(middle_s, 0.6, number, fontsize=7, ha="center", va="bottom")
+                free_s = middle_s + half_s
+        axis.set(xlim=(begin_s, begin_s + _ROW_S), ylim=(-0.5, 1.3), yticks=[])
         axis.spines[["left", "top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
-    axis.set_xlabel("time from the start of volume 0 (s)", fontsize=8)
+    rows[-1].set_xlabel("time from the start of volume 0 (s)", fontsize=8)
     kinds = [kind for kind in StepKind if any(step.kind is kind for step in schedule.steps)]
     figure.legend(
         [Patch(color=_COLOURS[kind]) for kind in kinds],
         [kind.replace("inter_rest", "pause") for kind in kinds],
-        loc="outside lower center",
+        loc="lower left",
+        bbox_to_anchor=(0.3 / (11 + side), 0),
         ncols=len(kinds),
         fontsize=8,
         frameon=False,
     )
+    for column in range(n_columns):
+        # Each line by itself, as each may need a font of its own.
+        for place, line in enumerate(listed[column * n_lines : (column + 1) * n_lines]):
+            x, y = (11 + column_in * column) / (11 + side), 1 - (0.55 + _LINE_IN * place) / height
+            figure.text(x, y, line, fontsize=7, va="top")
     length = f"{schedule.duration_s / 60:.1f} min, {schedule.n_volumes} volumes of {schedule.tr_s:g} s"
-    figure.suptitle(figure_text(f"{schedule.name}: {length}"), fontsize=10)
+    figure.suptitle(
+        figure_text(f"{schedule.name}: {length}"), fontsize=10, x=0.3 / (11 + side), y=1 - 0.12 / height, ha="left",
+        va="top",
+    )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     lacking = letter_figure(figure, Face(findfont(FontProperties())))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # one for each letter; they are told by the text
         figure.savefig(path, dpi=150)
     return lacking
+
+
+def _legend(words: Sequence[str]) -> list[str]:
+    """Lines that say what the trials are: each trial with its number, or of very many each category with its count."""
+    named = [word or "free choice" for word in words]
+    if len(named) > _LEGEND_LINES * _LEGEND_COLUMNS:
+        counts = Counter(named)
+        lines = [f"{name}: {n} trials" if n > 1 else f"{name}: 1 trial" for name, n in counts.items()]
+        n_left = len(lines) - _LEGEND_LINES * _LEGEND_COLUMNS
+        if n_left > 0:
+            lines = [*lines[: -n_left - 1], f"and {n_left + 1} more categories"]
+    else:
+        lines = [f"{number}  {name}" for number, name in enumerate(named, 1)]
+    return [figure_text(in_lines(line, 1, lambda text: _width(text) <= _LEGEND_LETTERS)[0]) for line in lines]
+
+
+def _width(text: str) -> int:
+    """Letters, of which Chinese and Japanese ones count twice."""
+    return sum(1 + (east_asian_width(letter) in "WF") for letter in text)
 
 
 def made_up_ranking(n_candidates: int, target: int, block: int | None, seed: int, *, sure: bool) -> Ranking:
@@ -165,12 +226,15 @@ def _target_of(script: Script, step: Step) -> int | None:
 
 
 def _feedback_screens(script: Script, step: Step, seed: int) -> Iterator[tuple[str, Scene]]:
-    block = script.schedule.block_of(step)
+    """Feedback as the settings have it: sure, not sure, of unknown confidence, of a free trial, and not ready."""
+    block, view, n = script.schedule.block_of(step), script.feedback.view, len(script.candidates)
     target = _target_of(script, step) or 0
-    for view in View:
-        shown = replace(script, feedback=script.feedback.model_copy(update={"view": view}))
-        for word, sure in (("", True), ("_not_sure", False)):
-            ranking = made_up_ranking(len(script.candidates), target, block, seed, sure=sure)
-            yield f"feedback_{view}{word}", shown.at(step, 0.0, Situation(ranking, target))
+    sure = made_up_ranking(n, target, block, seed, sure=True)
+    not_sure = made_up_ranking(n, target, block, seed, sure=False)
+    yield f"feedback_{view}", script.at(step, 0.0, Situation(sure, target))
+    yield f"feedback_{view}_not_sure", script.at(step, 0.0, Situation(not_sure, target))
+    yield f"feedback_{view}_unknown", script.at(step, 0.0, Situation(replace(sure, probability=None), target))
+    if view is View.THERMOMETER and any(not trial.category for trial in script.schedule.trials):
+        yield "feedback_free", script.at(step, 0.0, Situation(sure, None))
     moved = NotReady("preview", 0, Reason.MOTION)
     yield "feedback_not_ready", script.at(step, 0.0, Situation(moved, target))

@@ -89,7 +89,7 @@ def test_summary():
     assert metronome.summary() == "triggers: no volume yet, 1 of 1 dummies; 0 came too fast"
     told(metronome, 100.0, 100.01, 102.001, 106.004)
     assert metronome.summary() == (
-        "triggers: 3 of 4 expected; 1 came too fast; timing error 4.0 ms at worst, 1.0 ms in the median"
+        "triggers: 3 of 4 expected; 1 came too fast; their timing error 4.0 ms at worst, 1.0 ms in the median"
     )
     metronome.tick(109.1)
     assert "3 of 5 expected" in metronome.summary()

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rtgod.candidates import NO_CANDIDATES
 from rtgod.errors import InputError, WireError
 from rtgod.events import read_trials
 from rtgod.messages import Hello, NotReady, Ranking, Reason, RunEnd
@@ -183,7 +184,7 @@ class TestTrigger:
         lab = played(tmp_path, schedule(("rest", 3.5)), trigger=trigger)
         assert [line["value"] for line in lab.log("trigger")] == ["+0.00 ms", "+4.00 ms", "-3.00 ms", "+0.00 ms"]
         (summary,) = lab.log("triggers")
-        assert summary["value"].startswith("4 of 4 expected; 0 came too fast; timing error 4.0 ms at worst")
+        assert summary["value"].startswith("4 of 4 expected; 0 came too fast; their timing error 4.0 ms at worst")
 
     def test_a_key_that_was_pressed_before_the_run_waited_does_not_count_and_is_told(self, tmp_path):
         run = seeing(1)
@@ -315,10 +316,28 @@ class TestResponses:
         assert cells(lab, "category_name", "imagery") == ["n/a", "n04"]
         assert lab.stage.scene_at(3.9).title == ENGLISH.your_choice
 
+    def test_what_can_be_typed_is_told_while_the_trigger_is_waited_for(self, tmp_path):
+        lab = played(tmp_path / "feedback", imagining(""))
+        (told_s,) = (at_s for at_s, line in lab.told if "`stop`" in line)
+        assert told_s < 1.0
+        (line,) = (line for line in lab.lines if "`stop`" in line)
+        assert all(words in line for words in ("press escape", "`target ID`", "`note WORDS`"))
+        lab = played(tmp_path / "seeing", seeing(1), paradigm=Paradigm.TRAINING, candidates=NO_CANDIDATES)
+        assert any("`stop`" in line and "`target" not in line for line in lab.lines)
+
+    def test_a_note_is_kept_with_its_time_and_sent(self, tmp_path):
+        lab = played(tmp_path, imagining(""), types=[(2.0, " note  moved her hand "), (2.5, "note")], says=hellos(10.0))
+        (line,) = lab.log("note")
+        assert (line["value"], float(line["run_s"])) == ("moved her hand", pytest.approx(1.0, abs=0.01))
+        assert [value for kind, _, _, value in lab.server.reports if kind == "note"] == ["moved her hand"]
+        assert "noted: moved her hand" in lab.lines
+        assert any("'note' is not understood" in line for line in lab.lines)
+
     def test_what_the_operator_types_wrongly_is_said(self, tmp_path):
         lab = played(tmp_path, imagining(""), types=[(2.0, "target n99"), (2.1, "faster"), (2.2, "")])
         assert [line for line in lab.lines if "not understood" in line] == [
-            f"{typed!r} is not understood; type `stop`, or `target CATEGORY` with a candidate's identifier"
+            f"{typed!r} is not understood; type `stop`, `note WORDS`, or `target CATEGORY` with a candidate's "
+            "identifier"
             for typed in ("target n99", "faster")
         ]
 
@@ -465,6 +484,27 @@ class TestFeedback:
         assert not has_result(lab.stage.scene_at(5.9))
         assert lab.stage.scene_at(8.5).rows
         assert float(lab.table("shown")[0]["run_s"]) == pytest.approx(6.5, abs=FRAME_S)
+
+
+class TestConfidence:
+    """What is told where nobody knows how sure the decoder is."""
+
+    def lines(self, folder, probability, **more):
+        answers = [(4.0 + n / 4, replace(ranking(3 + n), probability=probability)) for n in range(3)]
+        lab = played(folder, imagining("n01"), says=[*hellos(10.0), *answers], **more)
+        return [line for line in lab.lines if "confidence is not known" in line]
+
+    def test_it_is_told_once_and_only_where_it_is_unknown(self, tmp_path):
+        assert self.lines(tmp_path / "known", (0.2, 0.5, 0.7)) == []
+        (line,) = self.lines(tmp_path / "unknown", None)
+        assert "nothing is drawn pale" in line
+
+    def test_it_is_about_the_servers_answers_whatever_is_shown(self, tmp_path):
+        class Other:
+            def shown(self, answer, target):
+                return replace(answer, probability=(0.2, 0.5, 0.7)), target
+
+        assert len(self.lines(tmp_path, None, instead=Other(), sealed=True)) == 1
 
 
 class TestServer:
@@ -855,6 +895,15 @@ class TestSealed:
             for kind, at_s, _, _ in reports:
                 if kind in {str(kind) for kind in StepKind}:
                     assert (at_s - START_S) % 0.5 == pytest.approx(0.0, abs=1e-6)
+
+    def test_how_late_steps_were_is_told_at_the_end_but_of_a_sealed_run(self, tmp_path):
+        open_run = played(tmp_path / "open", imagining("n01"), says=self.SAYS)
+        (line,) = (line for line in open_run.lines if "complete" in line)
+        assert "their timing error 0.0 ms at worst" in line, "the triggers'"
+        assert "steps on the screen: 8 of 8, off by " in line
+        worst_ms = 1e3 * max(map(abs, errors_s(open_run, imagining("n01"))))
+        assert f"off by {worst_ms:.1f} ms at worst" in line
+        assert not any("steps on the screen" in line for line in self.played(tmp_path / "sealed").lines)
 
     def test_what_was_on_the_screen_and_when_is_known_afterwards(self, tmp_path):
         stage = Stage(phase_s=0.004, keys=pulses(START_S, 17.0))

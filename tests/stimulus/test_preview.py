@@ -8,9 +8,9 @@ from PIL import Image as Pillow
 
 from stimulus.feedback import FeedbackSettings, View, When, percentile
 from stimulus.paradigm import Paradigm, Script
-from stimulus.preview import made_up_ranking, save_screens, save_timeline, scenes_of, screens
+from stimulus.preview import _legend, made_up_ranking, save_screens, save_timeline, scenes_of, screens
 from stimulus.protocol import ProtocolSettings
-from stimulus.schedule import Image, feedback_run, imagery_run, perception_run
+from stimulus.schedule import Image, Schedule, Step, StepKind, feedback_run, imagery_run, perception_run
 from stimulus.texts import ENGLISH
 
 PROTOCOL = ProtocolSettings()
@@ -37,7 +37,7 @@ def closed_loop(when=When.CONTINUOUS, view=View.THERMOMETER, categories=("thing_
     )
 
 
-FEEDBACK = [f"feedback_{view}{sure}" for view in View for sure in ("", "_not_sure")] + ["feedback_not_ready"]
+FEEDBACK = [*(f"feedback_thermometer{sure}" for sure in ("", "_not_sure", "_unknown")), "feedback_not_ready"]
 FREE = ["cue_free", "naming", "naming_chosen"]
 
 
@@ -53,7 +53,17 @@ class TestScreens:
             ),
             (
                 closed_loop(When.AFTER),
-                ["cue", "imagery", "evaluation", "evaluation_chosen", "inter_rest", *FEEDBACK, *FREE],
+                [
+                    "cue",
+                    "imagery",
+                    "evaluation",
+                    "evaluation_chosen",
+                    "inter_rest",
+                    *FEEDBACK[:-1],
+                    "feedback_free",
+                    FEEDBACK[-1],
+                    *FREE,
+                ],
             ),
         ],
     )
@@ -73,20 +83,27 @@ class TestScreens:
         assert len(flash["stimulus"].pictures) == 1
         assert flash["stimulus_off"].pictures == ()
 
-    def test_all_views_of_feedback_sure_and_not_whatever_is_set(self):
-        shown = dict(screens(closed_loop(view=View.GRID)))
-        assert len(shown["feedback_list"].rows) == 10
-        assert len(shown["feedback_pictures"].pictures) == 5
-        assert len(shown["feedback_grid"].pictures) == 9
-        for view in View:
-            assert shown[f"feedback_{view}"].strength > shown[f"feedback_{view}_not_sure"].strength
-            assert shown[f"feedback_{view}_not_sure"].caption == ENGLISH.not_sure
+    @pytest.mark.parametrize("view", View)
+    def test_feedback_is_drawn_in_the_view_that_is_set_sure_and_not_and_unknown(self, view):
+        shown = dict(screens(closed_loop(view=view, categories=("thing_3",))))
+        kinds = {name for name in shown if name.startswith("feedback")}
+        assert kinds == {*(f"feedback_{view}{kind}" for kind in ("", "_not_sure", "_unknown")), "feedback_not_ready"}
+        sure, not_sure, unknown = (shown[f"feedback_{view}{kind}"] for kind in ("", "_not_sure", "_unknown"))
+        parts = {View.LIST: (10, 0), View.THERMOMETER: (0, 0), View.PICTURES: (0, 5), View.GRID: (0, 9)}[view]
+        assert (len(sure.rows), len(sure.pictures)) == parts
+        assert sure.strength > not_sure.strength
+        assert not_sure.caption == ENGLISH.not_sure
+        assert (unknown.strength, unknown.caption) == (1, "")
+
+    def test_a_free_trial_of_a_thermometer_is_drawn_too_for_it_has_no_target(self):
+        assert len(dict(screens(closed_loop()))["feedback_free"].rows) == 10
+        assert "feedback_free" not in dict(screens(closed_loop(view=View.GRID)))
 
     def test_the_same_each_time(self):
         assert list(screens(closed_loop(), seed=1)) == list(screens(closed_loop(), seed=1))
 
     def test_a_single_candidate(self):
-        assert len(dict(screens(closed_loop(n_candidates=1)))["feedback_grid"].pictures) == 1
+        assert len(dict(screens(closed_loop(n_candidates=1, view=View.GRID)))["feedback_grid"].pictures) == 1
 
     def test_each_is_saved_under_a_numbered_name(self, tmp_path):
         class Painter:
@@ -131,3 +148,36 @@ class TestTimeline:
                 colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
                 assert {(0xF0, 0xE4, 0x42), (0x56, 0xB4, 0xE9), (0x00, 0x9E, 0x73)} <= colours
         assert heights[1] > heights[0]
+
+    def test_of_few_trials_each_has_its_number_and_its_name(self):
+        assert _legend(["owl", "", "owl"]) == ["1  owl", "2  free choice", "3  owl"]
+
+    def test_of_many_each_category_has_its_count_and_of_very_many_some_are_left_out_with_a_word(self):
+        assert _legend(["owl", "bat", "owl"] * 50) == ["owl: 100 trials", "bat: 50 trials"]
+        lines = _legend([f"thing {n}" for n in range(100)])
+        assert len(lines) == 72
+        assert lines[-1] == "and 29 more categories"
+
+    def test_long_names_are_shortened_and_wide_letters_need_more_room(self):
+        (line,) = _legend(["a name that is far too long for a column beside the figure"])
+        assert line.endswith("…")
+        assert len(line) <= 34
+        (line,) = _legend(["消防車のはしごの写真と長い名前"])
+        assert len(line) <= 20
+
+    def test_no_label_runs_into_another(self, tmp_path, monkeypatch):
+        drawn = []
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, *_, **__: drawn.append(figure))
+        steps = [Step(0.9 * n, 0.9, StepKind.STIMULUS, n + 1, "face", f"face_{n}") for n in range(30)]
+        for schedule in (closed_loop().schedule, imagery().schedule, Schedule("fast", 2.0, tuple(steps))):
+            save_timeline(schedule, dict.fromkeys(NAMES, "a long name of a thing"), tmp_path / "timeline.png")
+            figure = drawn.pop()
+            figure.canvas.draw()
+            texts = [text for axis in figure.axes for text in axis.texts] + [*figure.texts, *figure.legends]
+            texts += [axis.xaxis.label for axis in figure.axes if axis.get_xlabel()]
+            boxes = [text.get_window_extent() for text in texts]
+            assert len(boxes) > 3
+            for place, box in enumerate(boxes):
+                assert figure.bbox.x0 <= box.x0
+                assert box.x1 <= figure.bbox.x1
+                assert not any(box.overlaps(other) for other in boxes[:place])
