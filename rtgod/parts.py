@@ -125,13 +125,28 @@ def heading(text: str) -> None:
     PlainConsole().rule(styled((text, "bold")), align="left")
 
 
-def print_figures(title: str, figures: Mapping[str, object]) -> None:
-    """Print figures as a table."""
+def print_figures(title: str, figures: Mapping[str, object], units: Mapping[str, str] | None = None) -> None:
+    """Print figures as a table.
+
+    Parameters
+    ----------
+    title : str
+    figures : mapping of str to object
+    units : mapping of str to str, optional
+        What a figure counts, by the end of its name.
+    """
     table = Table(title=title, title_justify="left")
     table.add_column("figure")
     table.add_column("value", justify="right")
+    if units:
+        table.add_column("unit")
     for name, value in figures.items():
-        table.add_row(styled(name), f"{value:.4g}" if isinstance(value, float) else str(value))
+        unit = next((unit for end, unit in (units or {}).items() if name.endswith(end)), "")
+        table.add_row(
+            styled(name),
+            f"{value:.4g}" if isinstance(value, float) else str(value),
+            *([unit] if units else []),
+        )
     PlainConsole().print(table)
 
 

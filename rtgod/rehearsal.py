@@ -23,6 +23,20 @@ from rtgod.tsv import write_tsv
 #: After a run's last volume, its display and its source end within so long.
 _END_S = 60.0
 _FREE = "tcp://127.0.0.1:*"
+#: What figures count, by the ends of their names.
+_UNITS = {
+    "_third": "share of the other candidates that the target is ahead of; luck 0.5",
+    "_rank_correlation": "of feedback with the trial's number, -1 to 1; luck 0",
+    "_ms_p99": "ms, 99th percentile, on the screen against the plan",
+    "_ms_max": "ms, the worst, on the screen against the plan",
+    "_trials_shown": "trials with feedback",
+    "steps_planned": "steps of both runs",
+    "steps_shown": "steps of both runs",
+}
+#: Without a connection, one rehearsal in twenty has a rank correlation above this, over the root of trials less one.
+_LUCK = 1.645
+#: A refresh of a usual monitor.
+_FRAME_MS = 1000 / 60
 
 
 def rehearse(
@@ -62,7 +76,9 @@ def rehearse(
     heading("4. The session is over: unblinding")
     step("unblind", str(sealed), "--journal", str(journal))
     figures = figures_of(out / "session", schedule, speed)
-    print_figures("The rehearsal in figures", figures)
+    print_figures("The rehearsal in figures", figures, _UNITS)
+    for line in verdict(figures):
+        print(line)
     if json_path:
         write_whole(json_path, json.dumps(figures, indent=1) + "\n")
 
@@ -140,6 +156,37 @@ def figures_of(folder: Path, schedule: Path, speed: float) -> dict[str, float | 
     figures["onset_error_ms_p99"] = float(np.percentile(errors_ms, 99))
     figures["onset_error_ms_max"] = max(errors_ms)
     return figures
+
+
+def verdict(figures: Mapping[str, float | int]) -> list[str]:
+    """Say what the figures mean: whether feedback followed the imagery, sham did not, and steps kept their times."""
+    lines = []
+    for condition, name in (("real", "true feedback"), ("shuffled", "sham feedback")):
+        n_trials = int(figures.get(f"{condition}_trials_shown", 0))
+        if n_trials < 3:
+            lines.append(f"{name}: nothing can be said of {n_trials} trials; see the warnings above")
+            continue
+        found, luck = figures[f"{condition}_rank_correlation"], min(_LUCK / (n_trials - 1) ** 0.5, 1.0)
+        meant = {
+            ("real", True): "followed the imagery, as it should",
+            ("real", False): "did not follow the imagery: try more --trials, stronger imagery with --strength, or look "
+            "at the decoder with `rtgod evaluate`",
+            ("shuffled", False): "did not follow the imagery, as it should not",
+            ("shuffled", True): "followed the imagery: by luck that happens once in 20 rehearsals; repeat it with "
+            "another --seed",
+        }[condition, found > luck]
+        lines.append(
+            f"{name} {meant} (rank correlation {found:.2f} over {n_trials} trials; luck stays below {luck:.2f} in 19 "
+            "of 20 rehearsals)"
+        )
+    missing = int(figures["steps_planned"] - figures["steps_shown"])
+    late = figures["onset_error_ms_p99"]
+    kept = "kept to the plan" if late <= _FRAME_MS else "were late: play it with less --speed, or on an idle machine"
+    lines.append(
+        f"steps {kept} ({'all' if missing == 0 else f'all but {missing}'} of {figures['steps_planned']} shown; 99 % "
+        f"within {late:.1f} ms, a refresh takes {_FRAME_MS:.1f} ms)"
+    )
+    return lines
 
 
 def _levels(shown: Sequence[Mapping[str, str]], events: Sequence[Mapping[str, str]]) -> Array:

@@ -6,7 +6,9 @@ import os
 import select
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,30 +30,36 @@ FIXATION = "+"
 
 
 class TerminalWindow:
-    """The terminal's alternate screen, given back as it was on `close`.
+    """The terminal's alternate screen, given back as it was on `close`; a file gets a line for each new picture.
 
     Parameters
     ----------
     console : rich.console.Console, optional
-        Where to draw; standard output by default. One that is no terminal gets only the last picture, on `close`.
+        Where to draw; standard output by default.
+    utc : callable, optional
+        Seconds since 1970.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or PlainConsole()
+    def __init__(self, console: Console | None = None, utc: Callable[[], float] = time.time) -> None:
+        self._console, self._utc = console or PlainConsole(), utc
+        self._unwritten: tuple[float, Screen] | None = None
+        self._written: Screen | None = None
         self._cleanup = ExitStack()
         self._keyboard = _Keyboard()
         self._cleanup.callback(self._keyboard.close)
-        fills_terminal = self._console.is_terminal
-        self._live = Live(console=self._console, screen=fills_terminal, auto_refresh=False)
-        self._cleanup.enter_context(self._live)
+        self._live: Live | None = None
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, screen=True, auto_refresh=False)
+            self._cleanup.enter_context(self._live)
 
     def draw(self, screen: Screen) -> float:
         """Show a screen; returns when, in seconds since 1970."""
-        picture = rendered(screen)
-        if self._console.is_terminal:
-            picture = Align.center(picture, vertical="middle", height=self._console.height)
-        self._live.update(picture, refresh=True)
-        return time.time()
+        if self._live is None:
+            self._keep(screen)
+        else:
+            picture = Align.center(rendered(screen), vertical="middle", height=self._console.height)
+            self._live.update(picture, refresh=True)
+        return self._utc()
 
     def keys_pressed_to_quit(self) -> bool:
         """Whether Escape or q was pressed since the last call."""
@@ -64,7 +72,40 @@ class TerminalWindow:
 
     def close(self) -> None:
         """Put the terminal back as it was."""
+        self._write()
         self._cleanup.close()
+
+    def _keep(self, screen: Screen) -> None:
+        """Write a picture once its bars have arrived, which is when it is drawn again as it was, or as another."""
+        known = self._unwritten
+        if known is None or _words(known[1]) != _words(screen):
+            self._write()
+            self._unwritten, has_arrived = (self._utc(), screen), not screen.rows
+        else:
+            self._unwritten, has_arrived = (known[0], screen), screen == known[1]
+        if has_arrived:
+            self._write()
+
+    def _write(self) -> None:
+        if self._unwritten is None or self._unwritten[1] == self._written:
+            return
+        since_s, self._written = self._unwritten
+        time_utc = datetime.fromtimestamp(since_s, UTC).isoformat(sep=" ", timespec="milliseconds")
+        self._console.print(Text(f"{time_utc}  {plain(as_line(self._written))}"), soft_wrap=True)
+
+
+def as_line(screen: Screen) -> str:
+    """A screen in one line of words."""
+    names = [
+        f"{rank} {row.name}" + (f" ({100 * row.fraction:.1f} %)" if screen.bars_are_chances else "")
+        for rank, row in enumerate(screen.rows, 1)
+    ]
+    return ":  ".join(part for part in (screen.caption or screen.message or "fixation", ", ".join(names)) if part)
+
+
+def _words(screen: Screen) -> tuple[object, ...]:
+    """All of a screen but the lengths of its bars."""
+    return screen.caption, screen.message, screen.bars_are_chances, tuple(row.name for row in screen.rows)
 
 
 def rendered(screen: Screen) -> RenderableType:
@@ -74,7 +115,8 @@ def rendered(screen: Screen) -> RenderableType:
     table.add_column(width=30)
     for rank, row in enumerate(screen.rows):
         colour = BEST if rank == 0 else OTHER
-        bar = ProgressBar(total=1, completed=row.fraction, style=TRACK, complete_style=colour, finished_style=colour)
+        track = TRACK if screen.bars_are_chances else "default on default"
+        bar = ProgressBar(total=1, completed=row.fraction, style=track, complete_style=colour, finished_style=colour)
         table.add_row(Text(plain(row.name), style="bold" if rank == 0 else ""), bar)
     beneath = Text(plain(screen.caption or screen.message), style=QUIET)
     fixation = Text(FIXATION if screen.show_fixation and not screen.rows else "")

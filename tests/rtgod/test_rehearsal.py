@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rtgod.errors import InputError
-from rtgod.rehearsal import figures_of, rehearse
+from rtgod.rehearsal import figures_of, rehearse, verdict
 
 PLAN = "onset\tduration\ttrial_no\tevent_type\tcategory_name\tstimulus_name\n"
 
@@ -63,3 +63,34 @@ def test_a_subject_without_test_categories_is_named(tmp_path):
     table.write_text("category_id\tname\tshown_in\ns1\tduck\ttraining\n")
     with pytest.raises(InputError, match="no test categories"):
         rehearse(tmp_path / "subject", bundle=tmp_path, out=tmp_path / "out", trials=4, view="list")
+
+
+FIGURES = {
+    "steps_planned": 40, "steps_shown": 40, "onset_error_ms_p99": 9.0,
+    "real_trials_shown": 20, "real_rank_correlation": 0.8,
+    "shuffled_trials_shown": 20, "shuffled_rank_correlation": 0.1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "line", "words"),
+    [
+        ({}, 0, "true feedback followed the imagery, as it should (rank correlation 0.80 over 20 trials"),
+        ({}, 0, "luck stays below 0.38 in 19 of 20"),
+        ({}, 1, "sham feedback did not follow the imagery, as it should not"),
+        ({}, 2, "steps kept to the plan (all of 40 shown; 99 % within 9.0 ms"),
+        ({"real_rank_correlation": 0.3}, 0, "true feedback did not follow the imagery: try more --trials"),
+        ({"shuffled_rank_correlation": 0.5}, 1, "sham feedback followed the imagery: by luck"),
+        ({"real_trials_shown": 1}, 0, "nothing can be said of 1 trials"),
+        ({"onset_error_ms_p99": 40.0}, 2, "steps were late: play it with less --speed"),
+        ({"steps_shown": 38}, 2, "all but 2 of 40 shown"),
+    ],
+)
+def test_the_verdict_says_what_figures_mean(changed, line, words):
+    assert words in verdict(FIGURES | changed)[line]
+
+
+def test_luck_stays_below_its_bound_in_19_of_20():
+    rng = np.random.default_rng(0)
+    found = [np.corrcoef(np.arange(20), rng.permutation(20))[0, 1] for _ in range(4000)]
+    assert 0.03 < np.mean(np.array(found) > 1.645 / 19**0.5) < 0.07
