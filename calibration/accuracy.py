@@ -26,6 +26,8 @@ from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Ar
 #: How evidence is put together before it is ranked, from the least of it to the most.
 AGGREGATIONS = ("single volume", "single block", "average of repeats")
 _MOST_SIZES = 20
+#: A matrix of more categories cannot be read.
+MOST_IN_MATRIX = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,20 @@ def accuracies_of(ranked: Ranked) -> Float64Array:
 def ranks_of(ranked: Ranked) -> Int32Array:
     """Rank of the true category of each sample, from 1."""
     return np.array([rank_of(s, int(t)) for s, t in zip(ranked.scores, ranked.true, strict=True)], np.int32)
+
+
+def confusion_of(scores: Array, true: Sequence[int]) -> Int32Array:
+    """How often each candidate was ranked first for each true category, shape (n_candidates, n_candidates).
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples, n_candidates)
+    true : sequence of int
+        Position of each sample's true category: its row. A row sums to the samples of its category.
+    """
+    counts = np.zeros((scores.shape[1], scores.shape[1]), np.int32)
+    np.add.at(counts, (np.asarray(true), np.argmax(scores, axis=1)), 1)
+    return counts
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,6 +25,7 @@ from calibration.crossvalidation import Learned, learn_from_rankings
 from calibration.decoded import DecodedKind, FittedFold, decode_course, decode_kind, fit_fold, joined
 from calibration.decoders.columns import profile_correlation
 from calibration.decoders.settings import DecoderSettings
+from calibration.left_out import Tally, added, without_candidates
 from calibration.preparation import Report, in_pool
 from calibration.semantics import Hypernyms, SemanticErrors, semantic_errors
 from calibration.statistics import share_interval
@@ -68,6 +69,8 @@ class Evaluation:
         Of the tests, by kind.
     n_folds : int
         Decoders that were tested: one for each run where these are left out in turn.
+    tallies : tuple of Tally
+        What was used and what was left out.
     """
 
     candidates: Candidates
@@ -85,6 +88,7 @@ class Evaluation:
     learned: Learned | None
     confidence: Mapping[str, Confidences]
     n_folds: int
+    tallies: tuple[Tally, ...] = ()
 
 
 def evaluate(
@@ -157,7 +161,18 @@ def evaluate(
         learned=learned,
         confidence={kind: _confidence(of, learned) for kind, of in decoded.items()} if learned else {},
         n_folds=len(folds),
+        tallies=(*study.tallies, *_not_ranked(folds, candidates)),
     )
+
+
+def _not_ranked(folds: Sequence[Fold], candidates: Candidates) -> list[Tally]:
+    """Tested samples whose category is no candidate."""
+    found = [
+        without_candidates("samples to be ranked", f"trials {kind}", candidates.positions(samples.categories))
+        for fold in folds
+        for kind, samples in fold.tests.items()
+    ]
+    return added([one for one in found if one is not None])
 
 
 def index_of(

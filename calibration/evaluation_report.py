@@ -12,17 +12,21 @@ from rich.table import Table as RichTable
 
 from calibration import figures
 from calibration.accuracy import (
+    MOST_IN_MATRIX,
     Confidences,
     FeatureAccuracy,
     Identification,
     accuracies_of,
     against_candidates,
     aggregated,
+    confusion_of,
     ranks_of,
 )
 from calibration.confidence import brier_score, calibration_error, reliability_bins
 from calibration.decoded import DecodedKind
 from calibration.evaluate import Evaluation
+from calibration.exchange import SIGNIFICANT
+from calibration.left_out import HEADER
 from calibration.page import Section, Table, write_page
 from calibration.statistics import FEW_SAMPLES
 from calibration.tables import write_tsv
@@ -35,8 +39,6 @@ _TOP = (1, 5)
 _FIRST = ("first", "first five", "first ten")
 #: Among fewer candidates there is nothing to draw from.
 _FEWEST_CANDIDATES = 4
-#: A test whose lowest possible p value is above this cannot find anything.
-_SIGNIFICANT = 0.05
 _N_EXAMPLES, _N_FIRST = 8, 5
 PAGE = "report.html"
 
@@ -48,6 +50,7 @@ def write_evaluation(
     notes: Sequence[Table],
     seconds: Mapping[str, float],
     pictures: Mapping[str, Path],
+    remarks: Sequence[str] = (),
 ) -> None:
     """Write `report.html` and the tables into a folder; files of the same names are replaced.
 
@@ -62,6 +65,8 @@ def write_evaluation(
         How long each stage took.
     pictures : mapping of str to Path
         A picture of each category, where there is one.
+    remarks : sequence of str
+        What else was left out, merged or guessed: of events tables, of runs.
 
     Raises
     ------
@@ -84,8 +89,10 @@ def write_evaluation(
         *_against_candidates(evaluation),
         *_against_runs(evaluation),
         *_confidence(evaluation),
+        *_confusion(evaluation),
         *_semantic(evaluation),
         *_examples(evaluation, pictures),
+        *_left_out(evaluation, remarks),
         Section("What this rests on", "", tables=[*notes, Table(("stage", "seconds"), took, "Times on the clock")]),
     ]
     write_page(out / PAGE, title, _in_short(evaluation), sections)
@@ -107,6 +114,12 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         "Pairwise accuracy: the share of the other candidates that are ranked below the true category; chance is 50 % "
         f"however many there are. {' '.join(_on_tests(evaluation.identification))}"
     )
+    for one in evaluation.tallies:
+        if one.what != "volumes" and one.n_left_out:
+            of, what, n, used, _, why = one.row()
+            console.print(
+                styled(("left out", "yellow"), f" of {n} {what} in {of}: {why} ({used} used)"), soft_wrap=True
+            )
 
 
 def _on_tests(found: Sequence[Identification]) -> list[str]:
@@ -122,7 +135,7 @@ def _on_tests(found: Sequence[Identification]) -> list[str]:
         )
     if any(one.is_few for one in found):
         said.append(f"† Fewer than {FEW_SAMPLES} samples: too few to say much, whatever the accuracy.")
-    if any(one.p_least > _SIGNIFICANT for one in found):
+    if any(one.p_least > SIGNIFICANT for one in found):
         said.append("p (≥ …): no result of so few samples could have a lower one.")
     return said
 
@@ -144,7 +157,7 @@ def _in_short(evaluation: Evaluation) -> str:
 
 def _p(one: Identification | FeatureAccuracy) -> str:
     """A p value; with the lowest that was possible, where nothing could have been significant."""
-    return f"{one.p_value:.4f}" if one.p_least <= _SIGNIFICANT else f"{one.p_value:.2f} (≥ {one.p_least:.2g})"
+    return f"{one.p_value:.4f}" if one.p_least <= SIGNIFICANT else f"{one.p_value:.2f} (≥ {one.p_least:.2g})"
 
 
 def _identification(evaluation: Evaluation) -> Section:
@@ -360,6 +373,31 @@ def _against_runs(evaluation: Evaluation) -> list[Section]:
     return [Section("Number of training runs", text, [(figure, caption)])]
 
 
+def _confusion(evaluation: Evaluation) -> list[Section]:
+    """What was ranked first for each category, where a matrix of them can be read."""
+    names = evaluation.candidates.names
+    if len(names) > MOST_IN_MATRIX:
+        return []
+    drawn = [
+        (
+            figures.confusion(confusion_of(decoded.blocks.scores, decoded.blocks.true.tolist()), names),
+            f"{kind.capitalize()}: how many single blocks of each category had which category ranked first; a row sums "
+            "to its category's blocks, and the diagonal is right.",
+        )
+        for kind, decoded in evaluation.decoded.items()
+    ]
+    return [Section("What is taken for what", "", drawn)]
+
+
+def _left_out(evaluation: Evaluation, remarks: Sequence[str]) -> list[Section]:
+    """What the figures do not rest on, and why."""
+    if not evaluation.tallies and not remarks:
+        return []
+    text = "\n\n".join(f"{remark[0].upper()}{remark[1:]}." for remark in remarks if remark)
+    table = Table(HEADER, [one.row() for one in evaluation.tallies], "What was used, and what was left out")
+    return [Section("What was left out", text, tables=[table] if evaluation.tallies else [])]
+
+
 def _semantic(evaluation: Evaluation) -> list[Section]:
     if not evaluation.semantic:
         return []
@@ -456,6 +494,24 @@ def _tables(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Seque
             ],
         ),
     }
+    if evaluation.tallies:
+        tables["left_out.tsv"] = (
+            ("of", "what", "n", "used", "left_out", "why"),
+            [one.row() for one in evaluation.tallies],
+        )
+    if len(evaluation.candidates.ids) <= MOST_IN_MATRIX:
+        tables["confusion.tsv"] = (
+            ("kind", "category_id", *evaluation.candidates.ids),
+            [
+                (kind, category, *row)
+                for kind, decoded in evaluation.decoded.items()
+                for category, row in zip(
+                    evaluation.candidates.ids,
+                    confusion_of(decoded.blocks.scores, decoded.blocks.true.tolist()).tolist(),
+                    strict=True,
+                )
+            ],
+        )
     if evaluation.n_runs:
         tables["runs.tsv"] = (
             ("kind", "n_runs", "accuracy", "low", "high"),

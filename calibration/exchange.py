@@ -16,6 +16,8 @@ from rtgod.messages import Array, Float64Array
 N_PERMUTATIONS = 2000
 #: With fewer categories, exchanging whole categories has too few outcomes to test anything: 120 for five, two for two.
 FEW_CATEGORIES = 6
+#: A test whose lowest possible p value is above this cannot find anything.
+SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True, slots=True)

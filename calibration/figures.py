@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -115,21 +116,47 @@ def ranks(by_kind: Mapping[str, Array], n_candidates: int) -> Figure:
     return figure
 
 
+@dataclass(frozen=True, slots=True)
+class RunMarks:
+    """What is marked along the course of a run.
+
+    Attributes
+    ----------
+    trials_s : sequence of (start, end)
+        Seconds.
+    censored, lost : sequence of int
+        Volumes.
+    """
+
+    trials_s: Sequence[tuple[float, float]] = ()
+    censored: Sequence[int] = ()
+    lost: Sequence[int] = ()
+
+
 def motion(
-    courses: Sequence[tuple[str, float, Sequence[tuple[int, Motion]]]], reference: Float64Array | None
+    courses: Sequence[tuple[str, float, Sequence[tuple[int, Motion]]]],
+    reference: Float64Array | None,
+    marks: Mapping[str, RunMarks] | None = None,
+    limit_mm: float | None = None,
 ) -> Figure:
-    """Head translation and rotation of each run over time, with a reference for the first run where there is one.
+    """Head translation, rotation and framewise displacement of each run over time.
 
     Parameters
     ----------
     courses : sequence of (run_id, tr_s, sequence of (index, Motion))
     reference : ndarray of shape (n_volumes, 6), float64, or None
-        Millimetres and degrees.
+        Millimetres and degrees, drawn beside the first run.
+    marks : mapping of run_id to RunMarks, optional
+        Trials are shaded, censored and lost volumes marked.
+    limit_mm : float, optional
+        Framewise displacement above which volumes are censored.
     """
-    figure = Figure(figsize=(max(7.0, 3.6 * len(courses)), 5), layout="constrained")
-    grid = figure.subplots(2, len(courses), sharex="col", sharey="row", squeeze=False)
+    figure = Figure(figsize=(max(7.0, 3.6 * len(courses)), 6.6), layout="constrained")
+    grid = figure.subplots(3, len(courses), sharex="col", sharey="row", squeeze=False, height_ratios=[1, 1, 0.8])
+    figure.get_layout_engine().set(h_pad=0.12)
     for column, (run_id, tr_s, course) in enumerate(courses):
         time_s = np.array([index for index, _ in course]) * tr_s
+        of_run = (marks or {}).get(run_id, RunMarks())
         for row, values in enumerate(
             (np.array([m.translation_mm for _, m in course]), np.array([m.rotation_deg for _, m in course]))
         ):
@@ -142,16 +169,79 @@ def motion(
                     axes.plot(
                         np.arange(len(theirs)) * tr_s, theirs, color="black", linewidth=0.9, linestyle=":", label=label
                     )
+        moved = grid[2, column]
+        displacement = np.array([m.framewise_displacement_mm for _, m in course])
+        moved.plot(time_s, displacement, color="black", linewidth=1.0, label="framewise displacement")
+        if limit_mm is not None:
+            moved.axhline(limit_mm, color=GREY, linestyle="--", linewidth=1, label=f"limit, {limit_mm:g} mm")
+        known = dict(zip(time_s.tolist(), displacement.tolist(), strict=True))
+        for name, indices, marker in (("censored", of_run.censored, "x"), ("lost", of_run.lost, "o")):
+            at_s = [index * tr_s for index in indices]
+            heights = [known.get(time, 0.0) for time in at_s]
+            moved.plot(at_s, heights, marker, color=ORANGE, markersize=6, fillstyle="none", clip_on=False, label=name)
+        for axes in grid[:, column]:
+            for start_s, end_s in of_run.trials_s:
+                axes.axvspan(start_s, end_s, facecolor="#DDE6EE", edgecolor="white", linewidth=0.5, zorder=0)
+            for index in of_run.censored:
+                axes.axvline(index * tr_s, color=ORANGE, linewidth=0.6, alpha=0.6, zorder=0)
             _plain(axes)
-        grid[0, column].set_title(figure_text(plain(run_id).replace("_task", "\ntask")), fontsize=8)
-        grid[1, column].set_xlabel("time (s)")
+        counted = f"{len(of_run.trials_s)} trials (shaded), {len(of_run.censored)} censored, {len(of_run.lost)} lost"
+        counts = f"\n{counted}" if marks else ""
+        grid[0, column].set_title(figure_text(plain(run_id).replace("_task", "\ntask")) + counts, fontsize=8)
+        grid[2, column].set_xlabel("time (s)")
     grid[0, 0].set_ylabel("translation (mm)")
     grid[1, 0].set_ylabel("rotation (°)")
-    grid[0, 0].legend(frameon=False, ncols=4, fontsize=9)
+    grid[2, 0].set_ylabel("displacement (mm)")
+    grid[2, 0].set_ylim(bottom=0)
+    for axes in (grid[1, 0], grid[2, 0]):
+        above = axes.legend(
+            frameon=False, ncols=4, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0
+        )
+        above.set_in_layout(False)  # wider than its column, and there is room beside it
     return figure
 
 
-def examples(rows: Sequence[tuple[str, Path, int, Sequence[tuple[str, Path, bool]]]], kind: str = "seen") -> Figure:
+def confusion(counts: Array, names: Sequence[str]) -> Figure:
+    """How often each category was ranked first for each true one; the diagonal is right.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (n_categories, n_categories), int
+        A row for each true category.
+    names : sequence of str
+    """
+    n = len(names)
+    # Names often differ at their ends alone.
+    short = [figure_text(name if len(name) <= 28 else f"{name[:12]} … {name[-13:]}") for name in map(plain, names)]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = max(1.7, 0.24 * n)
+    margin = 0.065 * max(map(len, short)) + 0.4
+    figure = Figure(figsize=(side + margin + 0.9, side + margin + 0.2), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if shares[row, column] > 0.55 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=_SMALL, color=colour)
+    axes.set_xticks(range(n), short, rotation=90)
+    axes.set_yticks(range(n), [f"{name} ({total})" for name, total in zip(short, counts.sum(axis=1), strict=True)])
+    axes.set_xlabel("ranked first")
+    axes.set_ylabel("true category (blocks)")
+    bar = figure.colorbar(image, ax=axes, pad=0.02, shrink=0.8)
+    bar.outline.set_visible(False)
+    bar.set_label("share of the true category's blocks", fontsize=_SMALL)
+    bar.ax.tick_params(labelsize=_SMALL, length=2)
+    _panel(axes)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def examples(
+    rows: Sequence[tuple[str, Path, int, Sequence[tuple[str, Path, bool]]]],
+    kind: str = "seen",
+    labels: Sequence[str] = (),
+) -> Figure:
     """What was seen or imagined, and the categories that were ranked first, best first; the true one is framed.
 
     Parameters
@@ -159,17 +249,21 @@ def examples(rows: Sequence[tuple[str, Path, int, Sequence[tuple[str, Path, bool
     rows : sequence of (name, image, rank, sequence of (name, image, is_true))
     kind : str
         Heading of the first column.
+    labels : sequence of str, optional
+        What each row stands for, written before it.
     """
     n_columns = 1 + max(len(pictures) for *_, pictures in rows)
     height = 2.05 * len(rows) + 0.3
     figure = Figure(figsize=(1.5 * n_columns, height))
     # Fixed margins: fitting so many captions takes seconds.
-    margins = {"left": 0.01, "right": 0.99, "top": 1 - 0.27 / height, "bottom": 0.6 / height}
+    margins = {"left": 0.04 if labels else 0.01, "right": 0.99, "top": 1 - 0.27 / height, "bottom": 0.6 / height}
     grid = figure.subplots(len(rows), n_columns, squeeze=False, gridspec_kw=margins | {"hspace": 0.45, "wspace": 0.06})
     for axes_row, (name, image, rank, pictures) in zip(grid, rows, strict=True):
         _picture(axes_row[0], image, f"{name}\n(rank {rank})", None)
         for axes, (candidate, portrait, is_true) in zip(axes_row[1:], pictures, strict=False):
             _picture(axes, portrait, candidate, GREEN if is_true else None)
+    for axes, label in zip(grid[:, 0], labels, strict=False):
+        axes.set_ylabel(label, fontsize=11, fontweight="bold")
     grid[0, 0].set_title(kind, fontsize=11, fontweight="bold")
     for position, axes in enumerate(grid[0, 1:], start=1):
         axes.set_title(f"{position}.", fontsize=11)

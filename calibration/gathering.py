@@ -10,6 +10,7 @@ import numpy as np
 
 from calibration.bids import HEAD, read_names
 from calibration.features import FeatureExtractor
+from calibration.left_out import ONE_BACK, Tally, added, tally
 from calibration.network import Network
 from calibration.preparation import Report, align_runs, in_pool, noise_to_read, with_courses
 from calibration.samples import CleanedRun, clean_run, make_reference
@@ -89,7 +90,32 @@ def gather_study(
         name: np.array([position[tuple(voxel)] for voxel in of.tolist()], np.int32) for name, of in by_region.items()
     }
     everywhere = {HEAD: np.arange(len(position), dtype=np.int32)}
-    return Study(folds_of(gathered, targets, inputs.split), regions or everywhere, candidates, notes)
+    return Study(
+        folds_of(gathered, targets, inputs.split), regions or everywhere, candidates, notes, tallies_of(gathered)
+    )
+
+
+def tallies_of(gathered: GatheredRuns) -> tuple[Tally, ...]:
+    """What became of the trials and the volumes of runs: trials by what they are for, volumes by run."""
+    first = "runs trained on" if gathered.test else "runs trained and tested on"
+    sets = {first: gathered.training, "runs tested on": gathered.test}
+    trials = [
+        tally(of, f"trials {name}", [_why_left_out(run, block) for block in _of_kind(run, kind)])
+        for of, runs in sets.items()
+        for run in runs
+        for name, kind in KINDS.items()
+        if _of_kind(run, kind)
+    ]
+    volumes = [tally(run.run.run_id, "volumes", run.volumes) for runs in sets.values() for run in runs]
+    return (*added(trials), *volumes)
+
+
+def _of_kind(run: CleanedRun, kind: str) -> list[int]:
+    return [block for block, trial in enumerate(run.trials) if trial.kind == kind]
+
+
+def _why_left_out(run: CleanedRun, block: int) -> str:
+    return ONE_BACK if run.trials[block].repeat else run.without_sample.get(block, "")
 
 
 def gather_runs(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calibration.left_out import AFTER_END
 from calibration.masks import in_head
 from calibration.runs import RunFiles
 from rtgod.alignment import Aligned, Aligner, Reference, Stopwatch, check_reference, registration_to
@@ -81,6 +82,10 @@ class CleanedRun:
         Milliseconds of work that each stage took, those of aligning among them.
     read : TrialsRead or None
         As in `AlignedRun`.
+    volumes : tuple of str
+        Of each volume, why it is left out; empty if it is used.
+    without_sample : mapping of int to str
+        Why trials have no sample, by their position.
     """
 
     path: Path
@@ -92,6 +97,8 @@ class CleanedRun:
     answers: tuple[frozenset[int], ...]
     stage_ms: Mapping[str, float]
     read: TrialsRead | None = None
+    volumes: tuple[str, ...] = ()
+    without_sample: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def wanted(self) -> list[int]:
@@ -212,9 +219,11 @@ def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSetti
     clean: list[tuple[Float32Array, dict[int, float]]] = []
     responses: dict[int, Float32Array] = {}
     n_censored = 0
+    left_out: dict[int, str] = {}
     for volume, later in zip_longest(aligned.volumes, aligned.volumes[1:]):
         pattern, sample, problem = cleaner.clean(volume, stopwatch)
         n_censored += bool(problem)
+        left_out[volume.index] = _why_left_out(volume.index, aligned.run, settings, problem, has_pattern=bool(pattern))
         if sample is not None and sample.block is not None:
             windows.setdefault(sample.block, []).append(sample)
         answered = cleaner.denoiser.answered(volume.index)
@@ -241,7 +250,41 @@ def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSetti
         answers=tuple(frozenset(of) for _, of in clean),
         stage_ms={**aligned.stage_ms, **stopwatch.stage_ms},
         read=aligned.read,
+        volumes=(volumes := _of_every_volume(aligned.run, left_out)),
+        without_sample=_without_sample(aligned, cleaner, windows, volumes),
     )
+
+
+def _why_left_out(index: int, run: Run, settings: PipelineSettings, problem: str, *, has_pattern: bool) -> str:
+    if not is_settled(index, run, settings):
+        return "discarded at the start"
+    if problem:
+        return "censored"
+    return "" if has_pattern else "before there is a baseline"
+
+
+def _of_every_volume(run: Run, left_out: Mapping[int, str]) -> tuple[str, ...]:
+    n_volumes = run.n_volumes if run.n_volumes is not None else max(left_out, default=-1) + 1
+    return tuple(left_out.get(index, "not aligned") for index in range(n_volumes))
+
+
+def _without_sample(
+    aligned: AlignedRun, cleaner: Cleaner, windows: Mapping[int, object], volumes: Sequence[str]
+) -> dict[int, str]:
+    """Why trials have no sample: they begin after the run's end, or none of their volumes is used."""
+    reasons: dict[int, Counter[str]] = {}
+    for index, why in enumerate(volumes):
+        if (block := cleaner.trial_at(index)) is not None and block not in windows:
+            reasons.setdefault(block, Counter())[why or "response not to be seen yet"] += 1
+    n_blocks = len(aligned.run.blocks)
+    found = {}
+    for block in range(len(aligned.trials)):
+        if block >= n_blocks:
+            found[block] = AFTER_END
+        elif block not in windows:
+            common = reasons[block].most_common(1)[0][0] if block in reasons else "its response ends after the run"
+            found[block] = f"no usable volume: {common}"
+    return found
 
 
 def run_samples(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> RunSamples:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from calibration.left_out import Tally
 from rtgod.matching import positions_of
 from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Array
 from rtgod.noise import NoiseShape
@@ -254,12 +255,15 @@ class Study:
     candidates : Candidates
     notes : tuple of str
         What was left out of images and candidates, and how images' pixels were converted.
+    tallies : tuple of Tally
+        What became of the runs' trials and volumes; empty where only samples are known.
     """
 
     folds: tuple[Fold, ...]
     regions: Mapping[str, Int32Array]
     candidates: Candidates
     notes: tuple[str, ...] = ()
+    tallies: tuple[Tally, ...] = ()
 
     @property
     def main_region(self) -> str:

@@ -166,6 +166,10 @@ class Cleaner(Stateful):
         """Whether a trial is to be ranked at volume `index`."""
         return self._estimator.in_trial(index)
 
+    def trial_at(self, index: int) -> int | None:
+        """The trial that is to be ranked at volume `index`, by its position; None between trials."""
+        return self._estimator.trial_at(index)
+
     def unwhitened(self, values: Float32Array) -> Float32Array:
         """A pattern smoothed and demeaned, as far as the settings say so: what the noise's shape is learned from."""
         if self._smoother:
@@ -234,7 +238,11 @@ class SampleEstimator(Stateful):
 
     def in_trial(self, index: int) -> bool:
         """Whether volume `index` lies in a trial's window."""
-        return self._window.position(index)[0] is not None
+        return self.trial_at(index) is not None
+
+    def trial_at(self, index: int) -> int | None:
+        """The trial in whose window volume `index` lies, by its position; None between trials."""
+        return self._window.position(index)[0]
 
     def step(self, pattern: Pattern, denoiser: Denoiser) -> Sample | None:
         """Take the next pattern, after `denoiser` has learned from it."""

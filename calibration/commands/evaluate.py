@@ -128,6 +128,7 @@ def evaluate(
         from calibration.bids import read_names
         from calibration.evaluate import evaluate as run_evaluation
         from calibration.evaluation_report import PAGE, print_evaluation, write_evaluation
+        from calibration.foreign import without_foreign
         from calibration.gathering import gather_study
         from calibration.inputs import find_any_runs
         from calibration.notes import notes_on_published, notes_on_runs
@@ -170,6 +171,7 @@ def evaluate(
             runs, subject, training, test, by.value, region, area or (), mask, images, candidates, names, noise_mask,
             events or (), tr,
         )  # fmt: skip
+        asked = without_foreign(asked)
         say_missing(asked.missing)
         if not asked.regions:
             say_no_mask()

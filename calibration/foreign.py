@@ -1,0 +1,105 @@
+"""Runs that do not belong to the others: of another subject, on another grid, or at another repetition time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from calibration.study_inputs import StudyInputs
+from rtgod.errors import InputError
+from rtgod.geometry import voxel_sizes
+from rtgod.messages import Run
+
+_T = TypeVar("_T", bound=Hashable)
+
+#: What sources call a subject that they do not know.
+_UNKNOWN = frozenset({"", "unknown"})
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What runs of one study have in common.
+
+    Attributes
+    ----------
+    subject : str
+        Empty where no run names one.
+    grid : tuple
+        Voxels along each axis, and their edges in mm, rounded.
+    tr_s : float
+        Rounded to a hundredth of a second.
+    """
+
+    subject: str
+    grid: tuple[tuple[int, ...], tuple[float, ...]]
+    tr_s: float
+
+
+def usual_of(runs: Sequence[Run], subject: str | None = None) -> Usual:
+    """Find what most of the runs have in common; among equals, what the first has.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        At least one.
+    subject : str, optional
+        Who is asked for, if any run is of them.
+    """
+    named = [run.subject for run in runs if run.subject not in _UNKNOWN]
+    who = subject if subject in named else _most(named) if named else ""
+    of_subject = [run for run in runs if run.subject in _UNKNOWN or run.subject == who]
+    grid, tr_s = _most([(_grid(run), round(run.tr_s, 2)) for run in of_subject])
+    return Usual(str(who), grid, tr_s)
+
+
+def why_foreign(run: Run, usual: Usual) -> str:
+    """Why a run does not belong to the others, in words; empty if it does."""
+    found = []
+    if usual.subject and run.subject not in _UNKNOWN and run.subject != usual.subject:
+        found.append(f"subject {run.subject}, where the others are of {usual.subject}")
+    shape, edges = _grid(run)
+    if (shape, edges) != usual.grid:
+        found.append(f"{_times(shape)} voxels of {_times(edges)} mm, where the others have {_described(usual)}")
+    if round(run.tr_s, 2) != usual.tr_s:
+        found.append(f"a volume each {run.tr_s:g} s, where the others have one each {usual.tr_s:g} s")
+    return "; ".join(found)
+
+
+def without_foreign(inputs: StudyInputs) -> StudyInputs:
+    """The inputs without runs that do not belong to the others; `missing` says which and why.
+
+    Raises
+    ------
+    InputError
+        If a run cannot be opened, or none is left to train on or to test on.
+    """
+    files = (*inputs.training, *inputs.test)
+    runs = [one.open().run for one in files]
+    usual = usual_of(runs, inputs.subject)
+    why = {one.name: reason for one, run in zip(files, runs, strict=True) if (reason := why_foreign(run, usual))}
+    if not why:
+        return inputs
+    training, test = (tuple(one for one in of if one.name not in why) for of in (inputs.training, inputs.test))
+    told = tuple(f"{name}: {reason}" for name, reason in why.items())
+    if not training or (inputs.test and not test):
+        raise InputError(f"no run is left to {'test' if training else 'train'} on: {'; '.join(told)}")
+    return replace(inputs, training=training, test=test, missing=(*inputs.missing, *told))
+
+
+def _grid(run: Run) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    return tuple(run.shape), tuple(round(float(edge), 2) for edge in voxel_sizes(run.affine))
+
+
+def _described(usual: Usual) -> str:
+    shape, edges = usual.grid
+    return f"{_times(shape)} of {_times(edges)} mm"
+
+
+def _times(numbers: Iterable[float]) -> str:
+    return " × ".join(f"{number:g}" for number in numbers)
+
+
+def _most(values: Sequence[_T]) -> _T:
+    return Counter(values).most_common(1)[0][0]
