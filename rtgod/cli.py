@@ -5,7 +5,6 @@ The commands of calibration and stimulus are found through their entry points, s
 
 from __future__ import annotations
 
-import io
 import logging
 import sys
 from collections.abc import Callable, Iterable
@@ -17,7 +16,7 @@ from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
 from rtgod import __version__, commands
-from rtgod.console import PlainConsole, styled
+from rtgod.console import PlainConsole, forgiving, styled
 from rtgod.demo import demo
 from rtgod.errors import RtgodError
 from rtgod.journal_commands import journal
@@ -127,14 +126,12 @@ def _verbose_first(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run `rtgod`."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter shows its code instead
-            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = forgiving(sys.stdout), forgiving(sys.stderr)
     arguments = _verbose_first(sys.argv[1:])
     try:
         # No option before the command takes a value.
         only = next((argument for argument in arguments if not argument.startswith("-")), None)
-        make_app(only)(arguments, prog_name="rtgod")
+        make_app(only)(args=arguments, prog_name="rtgod")
     except RtgodError as error:
         PlainConsole(stderr=True).print(styled(("rtgod: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(2)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sys
 from typing import Any, TextIO
 
@@ -50,3 +53,46 @@ def styled(*parts: str | tuple[object, str]) -> Text:
         One after the other; one with a style of rich's beside it has that.
     """
     return Text.assemble(*((plain(part), "") if isinstance(part, str) else (plain(part[0]), part[1]) for part in parts))
+
+
+def forgiving(stream: TextIO) -> TextIO:
+    """Make a standard stream one that ends no work: for what a program prints while it writes files.
+
+    A character that the stream cannot encode is written as an escape, and what is printed after the reader has gone, as
+    `head` does, is dropped.
+
+    Parameters
+    ----------
+    stream : text file
+        Standard output or error; another is returned as it is.
+    """
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    try:
+        file = _ForgivingFile(stream.fileno(), "w", closefd=False)
+    except (OSError, ValueError):  # one in memory
+        stream.reconfigure(errors="backslashreplace")
+        return stream
+    stream.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(file),
+        stream.encoding,
+        "backslashreplace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+class _ForgivingFile(io.FileIO):
+    """Takes what nobody reads any more for written."""
+
+    #: A pipe without a reader; Windows calls it an invalid argument.
+    _GONE = (errno.EPIPE, errno.EINVAL) if os.name == "nt" else (errno.EPIPE,)
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in self._GONE:
+                raise
+            return memoryview(data).nbytes

@@ -29,16 +29,30 @@ _RUN_COLUMNS = ("run", "taken", "answered", "lost", "rankings", "end")
 
 
 @journal.command("ls")
-def ls(folder: Annotated[Path, typer.Argument(help="As for `rtgod serve --journal`.")] = Path("journals")) -> None:
+def ls(
+    folder: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A folder, as for `rtgod serve --journal`, or one journal.")
+    ] = Path("journals"),
+) -> None:
     """List the journals of a folder, the newest last, with a line for each run. No checksum is compared."""
     from rtgod.account import account
-    from rtgod.journal import journals, read_headers
+    from rtgod.journal import SUFFIX, journals, read_headers
 
+    if not folder.exists():
+        raise JournalError(
+            f"{folder}: no such folder or journal; give the folder that `rtgod serve --journal` was given"
+        )
+    paths = journals(folder) if folder.is_dir() else [folder]
+    if not paths:
+        print(f"{plain(folder)}: holds no journal (*{SUFFIX})", file=sys.stderr)
+        return
     table = Table(*_SESSION_COLUMNS, *_RUN_COLUMNS, box=None, padding=(0, 2, 0, 0))
-    for path in journals(folder):
+    for path in paths:
         try:
             found = account(read_headers(path))
         except JournalError as error:
+            if path is folder:
+                raise
             print(plain(error), file=sys.stderr)
             continue
         session = _session_cells(path, found)

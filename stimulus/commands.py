@@ -128,6 +128,7 @@ def display(
                 tell=tell,
                 find_letters=find_letters,
                 words=WORDS.get(language),
+                server=server,
             )
         )
         loop.run(stopped)

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from rtgod.messages import Hello, Message, NotReady, Ranking, Run, RunEnd, Status
-from rtgod.restarts import ProblemNotice, RestartNotice
+from rtgod.restarts import OperatorNotice, ProblemNotice, RestartNotice
 from stimulus.certainty import UNKNOWN
 from stimulus.link import Reporter, Subscriber
 from stimulus.tables import AGAIN_S, NOT_APPLICABLE, Lines
 from stimulus.translation import Words, translated
-from stimulus.view import DisplayState, Easing, Screen, readable, screen_for
+from stimulus.view import SERVER_LOST_S, DisplayState, Easing, Screen, readable, screen_for
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,8 @@ class Display:
         Given texts before they are shown, looks for fonts with their letters, and returns lines for the operator.
     words : Words, optional
         The participant's language, if it is not English.
+    server : str, optional
+        Where the server publishes, for the operator to read.
     clock, utc, sleep : callable, optional
         Monotonic seconds, seconds since 1970 and waiting.
 
@@ -108,6 +110,7 @@ class Display:
         tell: Callable[[str], object] = lambda line: None,  # noqa: ARG005 # nobody is told
         find_letters: Callable[[Sequence[str]], Iterable[str]] = lambda texts: (),  # noqa: ARG005 # all are there
         words: Words | None = None,
+        server: str = "",
         clock: Callable[[], float] = time.monotonic,
         utc: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
@@ -116,8 +119,9 @@ class Display:
         self._clock, self._utc, self._sleep = clock, utc, sleep
         self._stop_after_runs = stop_after_runs
         self._stop_at_s = float("inf")
-        self._state, self._easing = DisplayState(), Easing()
-        self._restarts, self._problems = RestartNotice(), ProblemNotice()
+        self._state, self._easing = DisplayState(address=server), Easing()
+        self._restarts, self._problems, self._notices = RestartNotice(), ProblemNotice(), OperatorNotice()
+        self._is_lost = False
         self._unknown_in: str | None = None
         self._heard_at_s = clock()
         self._drawn: Screen | None = None
@@ -169,8 +173,9 @@ class Display:
             self._letter(message)
             if isinstance(message, Hello) and (line := self._restarts.hear(message.n_starts)):
                 log.warning("%s", line)
-            if isinstance(message, Status) and (line := self._problems.hear(message.problem)):
-                log.warning("%s", line)
+            if isinstance(message, Status):
+                for line in filter(None, (self._problems.hear(message.problem), self._notices.hear(message.notice))):
+                    log.warning("%s", line)
             if isinstance(message, Ranking) and message.probability is None and message.run_id != self._unknown_in:
                 self._unknown_in = message.run_id
                 self._tell(f"{message.run_id}: {UNKNOWN}")
@@ -178,6 +183,7 @@ class Display:
                 self._log.received(message, self._utc())
                 news = True
         self._state.heard_nothing_s = now_s - self._heard_at_s
+        self._note_silence()
         if self._stop_after_runs is not None and len(self._state.ended_runs) >= self._stop_after_runs:
             self._stop_at_s = min(self._stop_at_s, now_s + LINGER_S)
         return news
@@ -196,6 +202,20 @@ class Display:
             self._lettered.update(*new)
             for line in self._find_letters(new):
                 self._tell(line)
+
+    def _note_silence(self) -> None:
+        """Tell the operator, once, that the server is not heard, and that it is again."""
+        is_lost = self._state.heard_nothing_s > SERVER_LOST_S
+        if is_lost == self._is_lost:
+            return
+        self._is_lost = is_lost
+        server = f"the server at {self._state.address}" if self._state.address else "the server"
+        if not is_lost:
+            log.warning("%s is heard", server)
+        elif self._state.server is None:
+            log.warning("nothing is heard from %s; is `rtgod serve` running there? --from says where it is", server)
+        else:
+            log.warning("%s was not heard for %g s", server, SERVER_LOST_S)
 
     def _draw(self, screen: Screen, now_s: float) -> None:
         flip_utc_s = self._window.draw(screen)

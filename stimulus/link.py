@@ -8,7 +8,7 @@ from typing import Protocol
 
 from rtgod.errors import RtgodError
 from rtgod.messages import Answer, Hello, Message, Run, RunEnd, Status
-from rtgod.restarts import ProblemNotice, RestartNotice
+from rtgod.restarts import OperatorNotice, ProblemNotice, RestartNotice
 from stimulus.view import SERVER_LOST_S, DisplayState
 
 #: A flood of messages must not keep a frame from being drawn.
@@ -53,6 +53,8 @@ class Link:
         Tells the operator.
     clock : callable
         The display's.
+    server : str, optional
+        Where the server publishes, for the operator to read.
     """
 
     def __init__(
@@ -61,12 +63,14 @@ class Link:
         reporter: Reporter,
         tell: Callable[[str], object],
         clock: Callable[[], float],
+        server: str = "",
     ) -> None:
         self._subscriber, self._reporter, self._tell, self._clock = subscriber, reporter, tell, clock
+        self._server = server
         self._state = DisplayState()
         self._heard_at_s = clock()
         self._is_lost = self._has_begun = False
-        self._restarts, self._problems = RestartNotice(), ProblemNotice()
+        self._restarts, self._problems, self._notices = RestartNotice(), ProblemNotice(), OperatorNotice()
         self._told: set[str] = set()
         self._news_at_s = self._heard_at_s
         self._known: Answer | None = None  # before the last call
@@ -87,8 +91,9 @@ class Link:
                 self._state.answer = None  # it was about other candidates
             if isinstance(message, Hello) and (line := self._restarts.hear(message.n_starts)):
                 self._tell(line)
-            if isinstance(message, Status) and (line := self._problems.hear(message.problem)):
-                self._tell(line)
+            if isinstance(message, Status):
+                for line in filter(None, (self._problems.hear(message.problem), self._notices.hear(message.notice))):
+                    self._tell(line)
             if self._state.update(message):
                 self._news_at_s = now_s
         if messages:
@@ -164,5 +169,7 @@ class Link:
     def _notice(self, is_lost: bool) -> None:
         if is_lost != self._is_lost:
             self._is_lost = is_lost
-            gone = f"the server was not heard for {SERVER_LOST_S:g} s; the run goes on without feedback"
+            where = f" at {self._server}" if self._server else ""
+            there = " (is `rtgod serve` running there?)" if self._server and self._state.server is None else ""
+            gone = f"the server{where} was not heard for {SERVER_LOST_S:g} s{there}; the run goes on without feedback"
             self._tell(gone if is_lost else "the server is heard again")

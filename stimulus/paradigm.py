@@ -124,12 +124,12 @@ class Script:
             if step.kind is StepKind.NAMING and not self.choices:
                 raise InputError(
                     f"schedule {self.schedule.name}: the participant is to name what was imagined, among which "
-                    "categories? List them with --choice"
+                    "categories? List them with --choice, of `rtgod stimulus imagery` or `feedback`"
                 )
             if self.shows_feedback(step) and not self.candidates:
                 raise InputError(
-                    f"schedule {self.schedule.name}: has feedback, which needs the server's candidates: give its "
-                    "bundle with --bundle"
+                    f"schedule {self.schedule.name}: has feedback, which needs the server's candidates: play it with "
+                    "`rtgod stimulus feedback`, and give the server's bundle with --bundle"
                 )
         if len(self.choices) > MOST_CHOICES:
             raise InputError(

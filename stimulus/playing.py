@@ -281,7 +281,7 @@ def _linked(server: str, place: Place, clock: Callable[[], float], tell: Callabl
         Subscriber(server, key) as subscriber,
         Reporter(place.report_to, "stimulus", clock, key, place.name) as reporter,
     ):
-        yield Link(subscriber, reporter, tell, clock)
+        yield Link(subscriber, reporter, tell, clock, server)
 
 
 def _run_number(name: str) -> int:

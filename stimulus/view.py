@@ -21,6 +21,8 @@ SERVER_LOST_S = 5.0
 EASE_S = 0.3
 
 WAITING = "waiting for the scanner"
+#: In its place while the server was never heard: who prepares the session reads it.
+NO_SERVER = "waiting for the server at {address}"
 GETTING_READY = "getting ready…"
 ONE_MOMENT = "one moment"
 RUN_OVER = "this run is over"
@@ -108,6 +110,8 @@ class DisplayState:
         Runs whose end was heard.
     heard_nothing_s : float
         Seconds since the last message; whoever has a clock sets it, and every message sets it back to 0.
+    address : str
+        Where the server publishes; empty where nobody is to read it.
     """
 
     server: Hello | None = None
@@ -116,6 +120,7 @@ class DisplayState:
     answer: Answer | None = None
     ended_runs: set[str] = field(default_factory=set)
     heard_nothing_s: float = 0.0
+    address: str = ""
 
     def update(self, message: Message) -> bool:
         """Take in one message.
@@ -160,6 +165,8 @@ def screen_for(state: DisplayState, n_rows: int = N_ROWS) -> Screen:
     n_rows : int, default=N_ROWS
         The largest number of categories to show.
     """
+    if state.server is None and state.run_id is None and state.address:
+        return Screen(message=NO_SERVER.format(address=state.address))
     if state.run_id is None or state.heard_nothing_s > SERVER_LOST_S:
         return Screen(message=WAITING)
     match state.answer:

@@ -169,7 +169,7 @@ def _naming_the_display() -> Iterator[None]:
             raise
         where = os.environ.get("DISPLAY", "")
         raise InputError(
-            f"no window can be opened on DISPLAY={where!r}; try --backend offscreen or terminal"
+            f"no window can be opened on DISPLAY={where!r}; try --backend offscreen, or, for `rtgod display`, terminal"
         ) from error
 
 

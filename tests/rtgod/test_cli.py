@@ -128,6 +128,12 @@ def test_serve_on_a_port_in_use_leaves_no_journal(rtgod, tmp_path):
         ("[window]\nhrf_shift_s = -1\n", ("window.hrf_shift_s",)),
         ("[windows]\n", ("windows",)),
         ("window = [", ("TOML",)),
+        ("[nuisance]\nmotion_parameter = 6\n", ("'motion_parameter' in [nuisance]", "mean 'motion_parameters'?")),
+        ("fd_mm = 1\n", ("'fd_mm'; it belongs in [censoring]",)),
+        ("[nuisance]\nfd_m = 1\n", ("'fd_m' in [nuisance]", "did you mean 'fd_mm' in [censoring]?")),
+        ("[sampling]\nqqq = 1\n", ("'qqq' in [sampling]; known are interpolation",)),
+        ("[window]\nmode = 'x'\n", ("window.mode = 'x': should be 'auto'",)),
+        ("[window]\na=1\nb=1\nc=1\nd=1\ne=1\n", ("2 more",)),
     ],
 )
 def test_serve_with_impossible_settings(rtgod, tmp_path, text, words):
@@ -137,6 +143,19 @@ def test_serve_with_impossible_settings(rtgod, tmp_path, text, words):
 
 def test_serve_with_more_threads_than_there_are(rtgod):
     refused(rtgod("serve", "--threads", "9999"), "--threads")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-v", "journal", "ls"), ("journal", "-v", "ls"), ("journal", "ls", "--verbose")]
+)
+def test_verbose_may_stand_anywhere(rtgod, tmp_path, arguments):
+    code, said = rtgod(*arguments, tmp_path / "nowhere")
+    assert code == 2
+    assert "no such folder or journal" in said
+
+
+def test_what_comes_after_two_dashes_is_no_option():
+    assert cli._verbose_first(["replay", "-v", "--", "-v"]) == ["-v", "replay", "--", "-v"]
 
 
 def test_status_of_nobody(rtgod):
@@ -167,6 +186,23 @@ def test_replay_a_path_that_is_not_there(rtgod):
 def test_replay_a_truncated_image(rtgod, run_file):
     run_file.write_bytes(run_file.read_bytes()[:200])
     refused(rtgod("replay", run_file), run_file.name)
+
+
+def test_replay_of_what_cannot_be_sent_shows_no_progress(rtgod, run_file, tmp_path):
+    events = tmp_path / "late.tsv"
+    events.write_text("onset\tduration\ttrial_type\n5000\t3\tduck\n")
+    with running(tmp_path) as server:
+        code, said = rtgod("replay", run_file, "--events", events, "--to", server.ingest)
+    assert code == 2
+    assert "0/4" not in said
+    assert said.startswith("rtgod: ")
+
+
+def test_replay_says_in_the_end_what_the_volumes_came_to(rtgod, run_file, tmp_path):
+    with running(tmp_path) as server:
+        code, said = rtgod("replay", run_file, "--to", server.ingest, "--full-speed", "--run-id", "[/b] x")
+    assert code == 0
+    assert "[/b] x: 4 volumes answered: no rankings; not ranked: 4 " in said.splitlines()[-1]
 
 
 def test_replay_events_without_the_needed_columns(rtgod, run_file, tmp_path):

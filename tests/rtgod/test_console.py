@@ -2,7 +2,9 @@
 
 import io
 import logging
+import os
 import re
+import subprocess
 import sys
 import unicodedata
 from contextlib import redirect_stderr, redirect_stdout
@@ -18,7 +20,7 @@ from rich.table import Table
 from rtgod import cli, commands, parts
 from rtgod.cli import make_app
 from rtgod.client import Sender
-from rtgod.console import PlainConsole, styled
+from rtgod.console import PlainConsole, forgiving, styled
 from rtgod.errors import InputError
 from rtgod.messages import Connected, Status
 from rtgod.text import plain
@@ -205,3 +207,43 @@ def test_keys(tmp_path_factory, name):
     )
     said = ran(["keys", "new", "scanner", "--role", "source", "--keys", folder])
     assert is_shown(f"{folder}/scanner.key: ", said)
+
+
+PRINTS_FIRST = """
+import sys
+from pathlib import Path
+from rtgod.console import PlainConsole, forgiving
+sys.stdout = forgiving(sys.stdout)
+for number in range(2000):
+    print("a line of some length that fills the pipe", number)
+    PlainConsole().print("日本語 脳", number)
+sys.stdout.flush()
+Path(sys.argv[1]).write_text("done")
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_a_reader_that_has_gone_ends_the_printing_and_not_the_work(tmp_path, encoding):
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", PRINTS_FIRST, str(out)]
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+        assert (process.wait(PATIENCE_S), said) == (0, b"")
+    assert out.read_text() == "done"
+
+
+def test_what_cannot_be_encoded_is_written_as_its_code():
+    command = [sys.executable, "-c", PRINTS_FIRST, os.devnull]
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=PATIENCE_S, check=True)
+    assert "\\u65e5\\u672c\\u8a9e" in done.stdout.decode("cp1252")
+
+
+def test_a_stream_in_memory_stays_what_it_is():
+    text, raw = io.StringIO(), io.TextIOWrapper(io.BytesIO(), "cp1252")
+    assert forgiving(text) is text
+    assert forgiving(raw) is raw
+    assert raw.errors == "backslashreplace"

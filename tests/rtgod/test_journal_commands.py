@@ -47,8 +47,20 @@ def test_ls_has_a_line_for_each_run(folder):
     assert "other.rtgod: not a journal" in result.stderr
 
 
-def test_ls_of_no_folder_is_empty(tmp_path):
-    assert len(run("ls", tmp_path / "absent").stdout.strip().splitlines()) == 1
+def test_ls_of_a_journal_lists_it_alone(folder):
+    lines = run("ls", folder / "1.rtgod").stdout.strip().splitlines()
+    assert [line.split()[0] for line in lines] == ["journal", "1.rtgod", "run-1~2"]
+
+
+def test_ls_of_nothing_says_so(tmp_path):
+    with pytest.raises(JournalError, match="absent: no such folder or journal"):
+        run("ls", tmp_path / "absent")
+    empty = run("ls", tmp_path)
+    assert (empty.stdout, empty.exit_code) == ("", 0)
+    assert "holds no journal" in empty.stderr
+    (tmp_path / "text.rtgod").write_bytes(b"something else")
+    with pytest.raises(JournalError, match="not a journal"):
+        run("ls", tmp_path / "text.rtgod")
 
 
 def test_verify_says_what_is_there_and_what_is_missing(folder):

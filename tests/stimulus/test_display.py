@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rtgod.errors import InputError
-from rtgod.messages import Reason, RunEnd
+from rtgod.messages import Reason, RunEnd, Status
 from stimulus.display import FRAME_S, LINGER_S, REDRAW_S, Display, Outputs, ShownLog, replacing, stopping_on_signals
 from stimulus.translation import JAPANESE
 from stimulus.view import EASE_S, SERVER_LOST_S, WAITING, Screen
@@ -149,6 +149,22 @@ def test_silence_is_shown_and_heartbeats_end_it(hello, run, ranking):
     assert seen[2.0].rows
     assert seen[1.0 + SERVER_LOST_S + 0.5] == Screen(message=WAITING)
     assert seen[20.5].rows
+
+
+def test_a_server_that_is_not_there_is_named_on_the_screen_and_to_the_operator(hello, caplog):
+    notice = "run run-1: none of the first 3 volumes could be aligned to the bundle's head"
+    status = Status(0.0, 0.0, "a.rtgod", 10**9, notice=notice)
+    due = [(8.0, hello), (9.0, status), (16.0, hello)]
+    session = Session(*due, quit_at_s=17.0, server="tcp://127.0.0.1:5556").run()
+    assert session.window.drawn[0].message == "waiting for the server at tcp://127.0.0.1:5556"
+    assert session.window.drawn[-1] == Screen(message=WAITING)
+    assert [line.split(";")[0] for line in caplog.messages] == [
+        "nothing is heard from the server at tcp://127.0.0.1:5556",
+        "the server at tcp://127.0.0.1:5556 is heard",
+        f"the server says: {notice}",
+        "the server at tcp://127.0.0.1:5556 was not heard for 5 s",
+        "the server at tcp://127.0.0.1:5556 is heard",
+    ]
 
 
 class TestScreenshot:

@@ -15,11 +15,11 @@ from tests.stimulus.simulated import HELLO, ranking, run_header
 class Desk:
     """A link with all that is around it: a clock, a queue of messages, a reporter, an operator."""
 
-    def __init__(self):
+    def __init__(self, server=""):
         self.now_s, self.queue, self.told, self.reports = 0.0, [], [], []
         self.offset_s, self.offset_error_s = 1.5, 0.002
         self.failure = None
-        self.link = Link(_Queue(self.queue), self, self.told.append, lambda: self.now_s)
+        self.link = Link(_Queue(self.queue), self, self.told.append, lambda: self.now_s, server)
 
     def poll(self):
         """The reporter's."""
@@ -78,6 +78,23 @@ def test_a_server_that_never_was_there_is_told_once(desk):
     for n in range(1200):
         desk.hears(at_s=n / 100)
     assert desk.told == ["the server was not heard for 5 s; the run goes on without feedback"]
+
+
+def test_a_server_that_is_not_there_is_named():
+    desk = Desk("tcp://127.0.0.1:5556")
+    desk.hears(at_s=6.0)
+    assert desk.told == [
+        "the server at tcp://127.0.0.1:5556 was not heard for 5 s (is `rtgod serve` running there?); the run goes on "
+        "without feedback"
+    ]
+
+
+def test_the_operator_is_told_what_the_server_says_and_when_it_no_longer_holds(desk):
+    fine = Status(0.0, 0.0, "a.rtgod", 10**9)
+    astray = replace(fine, notice="run run-1: none of the first 3 volumes could be aligned to the bundle's head")
+    for second, status in enumerate((fine, astray, astray, fine, fine)):
+        desk.hears(HELLO, status, at_s=float(second))
+    assert desk.told == [f"the server says: {astray.notice}", f"no longer so: {astray.notice}"]
 
 
 def test_a_server_that_goes_and_comes_is_told_each_time(desk):
