@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from rtgod.errors import InputError
 from rtgod.image_names import short_names
-from rtgod.pictures import ENDINGS, OTHER_ENDINGS, read_picture
+from rtgod.pictures import ENDINGS, OTHER_ENDINGS, left_out, read_picture
 from rtgod.text import composed, spelled_alike
 
 
@@ -201,11 +201,7 @@ class _Below:
             filled = {path.partition("/")[0] for path in self.paths}
             if empty := [name for name in self.folders if name not in filled]:
                 notes.append(f"folders: {len(empty)} without an image, so no category: {first_few(empty)}")
-        if self._others:
-            kinds = ", ".join(sorted(self._others))
-            notes.append(
-                f"files: {self._others.total()} of a kind that is not looked for ({kinds}), left out: save as PNG"
-            )
+        notes += left_out(self._others)
         return tuple(notes)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -96,6 +96,19 @@ def read_picture(path: str | os.PathLike[str]) -> DecodedPicture:
     except Exception as error:  # Pillow's readers meet damage in as many ways as there are formats
         said = str(error) or type(error).__name__
         raise InputError(f"image {path}: cannot be read ({said}); replace or remove it") from error
+
+
+def left_out(n_files: Mapping[str, int]) -> list[str]:
+    """A line about image files that are not looked for in folders, if there are any.
+
+    Parameters
+    ----------
+    n_files : mapping of str to int
+        How many there are of each ending of `OTHER_ENDINGS`.
+    """
+    if not (n := sum(n_files.values())):
+        return []
+    return [f"files: {n} of a kind that is not looked for ({', '.join(sorted(n_files))}), left out: save as PNG"]
 
 
 def told(changes: Iterable[tuple[str, Iterable[str]]], n_images: int) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rtgod.errors import InputError
 from rtgod.events import category_of
 from rtgod.image_names import ImageIndex, short_names
-from rtgod.pictures import ENDINGS
+from rtgod.pictures import ENDINGS, OTHER_ENDINGS, left_out
 from rtgod.text import composed
 from rtgod.tsv import read_tsv
 from stimulus.schedule import Image
@@ -55,6 +56,12 @@ def images_of(names: Iterable[str], folder: Path) -> dict[str, Path]:
         a, b, *_ = found[several[0]]
         raise InputError(f"images {folder}: {several[0]!r} may be {a} or {b}; name it by its path in the schedule")
     return {name: paths[keys[0]] for name, keys in found.items() if keys}
+
+
+def images_left_out(folder: Path) -> list[str]:
+    """A line about image files in a folder that `find_images` does not look for, if there are any."""
+    endings = (path.suffix.lower() for path in folder.rglob("*") if not path.name.startswith("."))
+    return left_out(Counter(ending for ending in endings if ending in OTHER_ENDINGS))
 
 
 def images_to_show(found: Iterable[str]) -> list[Image]:

@@ -13,7 +13,7 @@ import typer
 from rtgod.errors import InputError
 from stimulus.blinding_commands import seal
 from stimulus.commands import INGEST, PUBLISH, Backend, tell
-from stimulus.inputs import find_images, images_to_show, read_names
+from stimulus.inputs import find_images, images_left_out, images_to_show, read_names
 from stimulus.paradigm import Paradigm
 from stimulus.player import Outcome
 from stimulus.playing import Inputs, Place, find_letters, load, play
@@ -178,6 +178,8 @@ def _deal_images(
     if folder is None:
         raise InputError("which images? Give their folder with --images")
     shown = images_to_show(find_images(folder))
+    for line in images_left_out(folder):
+        tell(line)
     n_filled = -(-len(shown) // protocol.n_images)
     if paradigm is Paradigm.TRAINING and (n_runs or 0) <= n_filled:
         return deal_images(shown, -(-len(shown) // n_filled), rng)[:n_runs]

@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 
 from rtgod.errors import InputError
-from stimulus.inputs import find_images, images_to_show, pictures_of, read_names
+from stimulus.inputs import find_images, images_left_out, images_to_show, pictures_of, read_names
 from stimulus.schedule import Image
 
 
@@ -100,3 +100,9 @@ def test_names_are_found_however_accents_are_stored(tmp_path):
     (tmp_path / "images" / f"{composed}.png").touch()
     with pytest.raises(InputError, match=r"differ in how accents are stored only \('nai\\u0308ve_1.png'"):
         find_images(tmp_path / "images")
+
+
+def test_images_of_kinds_that_are_not_looked_for_are_counted(folder):
+    there = folder("a.png", "b/c.GIF", "d.gif", "e.heic", ".f.gif", "notes.txt")
+    assert images_left_out(there) == ["files: 3 of a kind that is not looked for (.gif, .heic), left out: save as PNG"]
+    assert images_left_out(folder("a.png").parent / "nowhere") == []
