@@ -97,7 +97,7 @@ def display(
     if screenshot is not None and chosen is Backend.TERMINAL:
         if backend is Backend.TERMINAL:
             raise InputError("--screenshot needs a picture, and the terminal backend draws none; choose another")
-        tell("display: no screenshot, text has no picture; install Xvfb for one")
+        tell(f"display: no screenshot, text has no picture; install Xvfb for one (Debian and Ubuntu: {xvfb.PACKAGES})")
         screenshot = None
     from rtgod.client import Reporter, Subscriber
     from rtgod.keys import read_client_key

@@ -150,7 +150,10 @@ def play(inputs: Inputs, place: Place, tell: Callable[[str], object]) -> Outcome
     """
     chosen, why = choose_backend(place.backend, os.environ, sys.platform, xvfb_installed=xvfb.installed())
     if chosen is Backend.TERMINAL:
-        raise InputError("paradigms need a screen: a terminal shows no images; install Xvfb to rehearse without one")
+        raise InputError(
+            "paradigms need a screen: a terminal shows no images; install Xvfb to rehearse without one (Debian and "
+            f"Ubuntu: {xvfb.PACKAGES}). `rtgod stimulus preview` needs none"
+        )
     settings, candidates = inputs.read_settings(), inputs.read_candidates()
     script, trigger = inputs.read_script(settings, candidates), settings.trigger
     schedule = script.schedule

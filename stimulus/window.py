@@ -18,6 +18,7 @@ from stimulus.canvas import Canvas
 from stimulus.colours import BACKGROUND
 from stimulus.painting import ScreenPainting
 from stimulus.view import Screen, readable
+from stimulus.xvfb import PACKAGES
 
 #: Size of a window that is not full-screen, and of the off-screen one, pixels.
 DEFAULT_SIZE_PX = (1280, 800)
@@ -165,6 +166,12 @@ def _naming_the_display() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        no_opengl = isinstance(error, ImportError) and str(error).startswith("Library ")  # pyglet's words
+        if no_opengl or type(error).__name__ == "ContextException":
+            raise MissingDependencyError(
+                f"no window can be opened, as OpenGL is not complete ({error}); install it (Debian and Ubuntu: "
+                f"{PACKAGES})"
+            ) from error
         if type(error).__name__ != "NoSuchDisplayException":
             raise
         where = os.environ.get("DISPLAY", "")

@@ -14,6 +14,8 @@ from typing import IO
 
 from rtgod.errors import MissingDependencyError
 
+#: What off-screen drawing needs of Debian and Ubuntu.
+PACKAGES = "apt-get install xvfb libgl1-mesa-dri libglu1-mesa libgl1 libegl1"
 START_S = 15.0
 STOP_S = 5.0
 
@@ -44,7 +46,7 @@ def private_xvfb(width_px: int, height_px: int) -> Iterator[str]:
     """
     program = shutil.which("Xvfb")
     if program is None:
-        raise MissingDependencyError("drawing off screen needs Xvfb (Debian and Ubuntu: apt-get install xvfb)")
+        raise MissingDependencyError(f"drawing off screen needs Xvfb (Debian and Ubuntu: {PACKAGES})")
     read_end, write_end = os.pipe()
     screen = f"{width_px}x{height_px}x24"
     # -terminate: it also goes when its only client, this process, is killed and cannot stop it.

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stimulus import xvfb
+from rtgod.errors import MissingDependencyError
+from stimulus import window, xvfb
 from stimulus.colours import BACKGROUND, BEST_BAR, BRIGHT, OTHER_BAR, TRACK
 from stimulus.typesetting import typeset
 
@@ -66,7 +67,8 @@ def test_only_this_process_is_pointed_at_it(monkeypatch):
 DRAW = """
 import sys
 from pathlib import Path
-from stimulus import xvfb
+from rtgod.errors import MissingDependencyError
+from stimulus import window, xvfb
 from stimulus.view import Row, Screen
 from stimulus.window import PsychopyWindow
 
@@ -130,3 +132,15 @@ def test_bars_are_drawn_where_they_should_be(tmp_path):
     fixation = np.argwhere(gutter).mean(axis=0)
     assert fixation == pytest.approx([299.5, 0.025 * 800], abs=2), "the fixation is in the centre, and alone there"
     assert len(where(BRIGHT)[0]) > 0
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError('Library "GLU" not found.'), type("ContextException", (Exception,), {})()]
+)
+def test_without_opengl_the_packages_are_named(monkeypatch, error):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(window, "_import_psychopy", fail)
+    with pytest.raises(MissingDependencyError, match=r"apt-get install xvfb .*libglu1-mesa"):
+        window.PsychopyWindow()
