@@ -54,6 +54,7 @@ def seal(
     Prints a commitment, to be noted before the session. `rtgod unblind` opens the file afterwards.
     """
     from rtgod.files import write_whole
+    from stimulus.conditions import of_unknown_confidence
     from stimulus.seal import commitment
     from stimulus.seal import seal as sealed
     from stimulus.yoking import JOURNALS, pinned
@@ -67,6 +68,13 @@ def seal(
     write_whole(out, text)
     print(f"{plain(out)}: {len(plan)} runs sealed\ncommitment, to be noted before the session: {commitment(text)}")
     for journal in dict.fromkeys(yoke or []):
+        n_unknown, n_rankings = of_unknown_confidence(journal)
+        if n_unknown:
+            print(
+                f"{plain(journal.name)}: the confidence of {n_unknown} of its {n_rankings} rankings is not known, so "
+                "that they are never pale and their bars are no chances; where the session's own bundle has a "
+                "confidence, such a run looks unlike the others: yoke it to a session of a bundle that has one"
+            )
         if journal.resolve().parent not in (out.resolve().parent, out.resolve().parent / JOURNALS):
             print(
                 f"keep {plain(journal.name)} where it is, seen from {plain(out.name)}, or beside it; else name its "

@@ -126,6 +126,14 @@ def runs_to_yoke(journal: Path) -> list[str]:
     return [run.run_id for run in whole or ranked]
 
 
+def of_unknown_confidence(journal: Path) -> tuple[int, int]:
+    """Count the rankings that a yoked run would show without a confidence, and all that it could show."""
+    kind = ConditionKind.YOKED
+    recordings = [read_recording(Condition(kind, journal=str(journal), run_id=run)) for run in runs_to_yoke(journal)]
+    answers = [answer for recording in recordings for answer, _ in recording.answers if isinstance(answer, Ranking)]
+    return sum(answer.probability is None for answer in answers), len(answers)
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """What the server answered in a run of another session.
@@ -244,16 +252,24 @@ class _Shuffled:
 
 
 class _Yoked:
-    """The answers of another session at the same volumes; where it has none, the last one before."""
+    """The answers of another session at the same volumes; where it has none, the last one before.
+
+    Where the server does not know how sure it is, neither does what is shown: it would look unlike the truth.
+    """
 
     def __init__(self, recording: Recording, ids: Sequence[str]) -> None:
         positions = {category: position for position, category in enumerate(ids)}
         self._shown = [(answer, positions.get(category)) for answer, category in recording.answers]
         self._indices = [answer.index for answer, _ in self._shown]
+        self._is_known = True
 
     def shown(self, answer: Answer, target: int | None) -> tuple[Answer, int | None]:  # noqa: ARG002 # its own target
         at = max(bisect_right(self._indices, answer.index) - 1, 0)
         other, other_target = self._shown[at]
+        if isinstance(answer, Ranking):
+            self._is_known = answer.probability is not None
+        if isinstance(other, Ranking) and not self._is_known:
+            other = replace(other, probability=None)
         return replace(other, run_id=answer.run_id, index=answer.index), other_target
 
 

@@ -78,6 +78,20 @@ def test_sealed_runs_are_as_many_as_asked_and_nothing_of_them_is_printed(tmp_pat
     assert read_sealed(out).startswith(HEADER)
 
 
+def test_a_journal_without_confidences_is_told_since_its_runs_would_look_unlike_others(tmp_path):
+    sure = [small.replace(one, probability=(0.1, 0.2, 0.3)) for one in rankings("run-1", "run-2")]
+    unsure = [small.replace(one, probability=None) for one in rankings("run-1", "run-2")]
+    for name, messages, words in (
+        ("sure", sure, ""),
+        ("mixed", [sure[0], unsure[1]], "1 of its 2"),
+        ("old", unsure, "2 of"),
+    ):
+        path = journal(tmp_path / f"{name}.rtgod", *messages)
+        printed = run("seal", "--yoked", 1, "--yoke", path, "--real", 1, "--out", tmp_path / f"{name}.sealed")
+        assert ("confidence" in printed) == bool(words)
+        assert words in printed
+
+
 def test_the_order_is_random_unless_it_is_seeded(tmp_path):
     def orders(name, *options):
         paths = [tmp_path / f"{name}-{i}" for i in range(30)]

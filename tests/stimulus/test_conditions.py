@@ -178,6 +178,21 @@ def test_yoked_shows_the_other_sessions_answers_and_targets(other):
             assert shown_target == target
 
 
+def test_yoked_looks_as_the_truth_would_where_no_confidence_is_known(tmp_path):
+    sure = [replace(ranking(index, seed=index), probability=(0.2, 0.5, 0.7)) for index in range(3)]
+    feedback = yoked(written(tmp_path / "other.rtgod", HELLO, *sure))
+
+    def probability(answer):
+        return feedback.shown(answer, None)[0].probability
+
+    known = replace(ranking(0), probability=(0.0, 0.1, 0.2))
+    assert probability(not_ready(0)) == (0.2, 0.5, 0.7)
+    assert probability(known) == (0.2, 0.5, 0.7)
+    assert probability(ranking(1)) is None
+    assert probability(not_ready(2)) is None
+    assert probability(known) == (0.2, 0.5, 0.7)
+
+
 def test_yoked_to_a_shorter_run_goes_on_showing_its_last_answer(other):
     shown, target = yoked(other, "run-1").shown(ranking(30, run_id="now"), 0)
     assert same(shown, replace(ANSWERS[-1], run_id="now", index=30))
