@@ -106,7 +106,7 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         table.add_column(name, justify="left" if name in ("", "evidence") else "right")
     for one in evaluation.identification:
         kind, evidence, accuracy, interval, p_value, *_, median_rank, n = _identification_row(one)
-        table.add_row(styled(kind), styled(evidence), f"{accuracy} %", interval, p_value, median_rank, n)
+        table.add_row(styled(kind), styled(evidence), _percent(accuracy), interval, p_value, median_rank, n)
     table.add_section()
     table.add_row("chance", "", "50.0 %", "", "", f"{(n_candidates + 1) / 2:g}", "")
     console.print(table)
@@ -120,6 +120,11 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
             console.print(
                 styled(("left out", "yellow"), f" of {n} {what} in {of}: {why} ({used} used)"), soft_wrap=True
             )
+
+
+def _percent(accuracy: str) -> str:
+    number, space, mark = accuracy.partition(" ")
+    return f"{number} %{space}{mark}"
 
 
 def _on_tests(found: Sequence[Identification]) -> list[str]:

@@ -178,7 +178,7 @@ def motion(
         for name, indices, marker in (("censored", of_run.censored, "x"), ("lost", of_run.lost, "o")):
             at_s = [index * tr_s for index in indices]
             heights = [known.get(time, 0.0) for time in at_s]
-            moved.plot(at_s, heights, marker, color=ORANGE, markersize=6, fillstyle="none", clip_on=False, label=name)
+            moved.plot(at_s, heights, marker, color=ORANGE, markersize=6, fillstyle="none", label=name)
         for axes in grid[:, column]:
             for start_s, end_s in of_run.trials_s:
                 axes.axvspan(start_s, end_s, facecolor="#DDE6EE", edgecolor="white", linewidth=0.5, zorder=0)

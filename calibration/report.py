@@ -499,7 +499,7 @@ def _sum_up(
     accuracy, low, high = share_interval(accuracies, unit_of_each)
     median_rank = float(np.median([b.rank for b in blocks]))
     test = permutation_test(np.stack([b.scores for b in blocks]), true, [b.ranking.run_id for b in blocks])
-    few = f" († fewer than {FEW_SAMPLES} blocks: too few to say much)" if len(blocks) < FEW_SAMPLES else ""
+    few = f" (fewer than {FEW_SAMPLES} blocks: too few to say much)" if len(blocks) < FEW_SAMPLES else ""
     interval = "" if np.isnan(low) else f", 90 % interval over {units} {100 * low:.1f}–{100 * high:.1f} %"
     p_value = f"permutation p = {test.p_value:.4f}"
     if test.least > SIGNIFICANT:

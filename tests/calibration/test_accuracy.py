@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -6,6 +8,7 @@ from calibration.accuracy import (
     accuracies_of,
     against_candidates,
     aggregated,
+    confusion_of,
     feature_accuracy,
     identification,
     interval_over,
@@ -154,3 +157,51 @@ def test_lost_volumes_are_left_out_of_the_course():
     assert np.isnan(found.half_width[:, 5]).all()
     np.testing.assert_array_equal(found.accuracy[:, [0, 1, 3]], whole.accuracy[:, [0, 1, 3]])
     assert (found.accuracy[:, 2] != whole.accuracy[:, 2]).all()
+
+
+def test_rows_of_a_confusion_matrix_sum_to_their_blocks(decoded):
+    counts = confusion_of(decoded.blocks.scores, decoded.blocks.true.tolist())
+    assert counts.sum(axis=1).tolist() == [5] * 8 + [0]
+    assert np.trace(counts) == (ranks_of(decoded.blocks) == 1).sum()
+    first = decoded.blocks.scores.argmax(axis=1)
+    assert counts[3, 4] == ((decoded.blocks.true == 3) & (first == 4)).sum()
+
+
+def two_classes(n_right=53, n_runs=4):
+    """Blocks of two classes that a classifier has trained on, 14 a run; all but the first few are right."""
+    true = np.tile(np.repeat([0, 1], 7), n_runs)
+    predicted = np.eye(2, dtype=np.float32)[np.where(np.arange(56) >= 56 - n_right, true, 1 - true)]
+    runs = tuple(f"run-{i}" for i in np.repeat(range(n_runs), 14))
+    blocks = replace(ranked(predicted, true), runs=runs)
+    averages = replace(ranked(np.eye(2), [0, 1]), runs=("all",) * 2)
+    names, Y = tuple(np.array(["face", "house"])[true]), np.eye(2, dtype=np.float32)[true]
+    return DecodedKind(names, {"category": predicted}, {"category": Y}, blocks, {}, None, None, averages)
+
+
+def test_two_classes_with_53_of_56_right_are_told_apart():
+    block, average = identification("seen", two_classes())
+    assert block.accuracy == pytest.approx(53 / 56)
+    assert block.p_value < 0.001
+    assert 0.86 < block.low < block.accuracy < block.high <= 1
+    assert (block.units, block.is_few) == ("blocks", False)
+    assert np.isnan([block.top5, block.top10]).all()
+    assert not np.isnan(block.top1)
+    # Two samples say nothing, and no result of two could be significant.
+    assert (average.accuracy, average.n_samples, average.is_few) == (1.0, 2, True)
+    assert (average.p_value, average.p_least) == (0.5, 0.5)
+    assert 0 <= average.low < 0.1
+    layer = feature_accuracy("seen", two_classes())[0]
+    assert layer.p_value < 0.001
+    assert np.isnan(layer.pattern_low)
+
+
+def test_two_classes_that_no_decoder_has_seen_are_two_samples():
+    block = identification("imagined", two_classes(), new=True)[0]
+    assert (block.p_value, block.p_least, block.units) == (0.5, 0.5, "categories")
+    assert 0 <= block.low <= block.high <= 1
+
+
+def test_intervals_of_correlations_stay_within_their_bounds(decoded):
+    for one in feature_accuracy("seen", decoded):
+        bounds = [one.profile_low, one.profile_high, one.pattern_low, one.pattern_high]
+        assert all(-1 <= bound <= 1 for bound in bounds)

@@ -9,6 +9,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from calibration import figures
+from rtgod.messages import Motion
 
 LAYERS = [f"cnn{i}" for i in range(1, 9)]
 LONG_LAYERS = ["features.3", "features.6", "features.8", "classifier.1"]
@@ -199,3 +200,49 @@ def test_a_mean_without_bounds_is_drawn_without():
 def test_more_kinds_than_colours_are_all_drawn():
     figure = figures.against_runs([1, 2], {f"kind {i}": [(0.6, 0.5, 0.7)] * 2 for i in range(6)})
     assert len(figure.axes[0].get_legend().get_texts()) == 7
+
+
+def still(n_volumes=12, moves=()):
+    """A run's motion, still but for some volumes."""
+    of_volume = [0.9 if index in moves else 0.1 for index in range(n_volumes)]
+    return [(i, Motion((0.1 * i, 0, 0), (0, 0.1, 0), fd, 0.01, 3, converged=True)) for i, fd in enumerate(of_volume)]
+
+
+@pytest.mark.parametrize("n_runs", [1, 2, 4])
+def test_motion_has_displacement_censoring_and_trials(n_runs):
+    courses = [(f"sub-01_task-{i}", 2.0, still(moves=[5])) for i in range(n_runs)]
+    marks = {courses[0][0]: figures.RunMarks([(2.0, 6.0), (10.0, 14.0)], censored=[5], lost=[8])}
+    figure = figures.motion(courses, None, marks, 0.5)
+    words = labels(figure)
+    assert any("2 trials (shaded), 1 censored, 1 lost" in text for text in words)
+    assert "limit, 0.5 mm" in words
+    moved = figure.axes[2 * n_runs]
+    lines = {line.get_label(): line for line in moved.lines}
+    np.testing.assert_array_equal(lines["framewise displacement"].get_ydata(), [0.1] * 5 + [0.9] + [0.1] * 6)
+    assert lines["censored"].get_xydata().tolist() == [[10.0, 0.9]]
+    assert lines["lost"].get_xdata().tolist() == [16.0]
+    shaded = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in moved.patches]
+    assert shaded == [(2.0, 6.0), (10.0, 14.0)]
+
+
+@pytest.mark.parametrize("n", [2, 8, 30])
+def test_a_confusion_matrix_has_every_count_and_names_that_differ(n):
+    counts = np.arange(n * n).reshape(n, n) % 4
+    figure = figures.confusion(counts, [f"curved dipped sky-blue-and-pink object {i}" for i in range(n)])
+    found = texts(figure)
+    cells = [text for text, _ in found if text in figure.axes[0].texts]
+    assert sorted(int(text.get_text()) for text in cells) == sorted(counts[counts > 0].tolist())
+    names = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+    assert len(set(names)) == n
+    rows = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert [row.rsplit(" ", 1)[1] for row in rows] == [f"({total})" for total in counts.sum(axis=1)]
+    width, height = figure.get_size_inches() * figure.dpi
+    assert all(-1 < box.x0 < box.x1 < width + 1 and -1 < box.y0 < box.y1 < height + 1 for _, box in found)
+
+
+def test_no_legend_lies_on_data():
+    for drawn in (feature_accuracy, against_candidates, against_runs, aggregation):
+        figure = drawn()
+        texts(figure)
+        box = figure.axes[0].get_legend().get_window_extent()
+        assert box.y0 >= figure.axes[0].get_window_extent().y1 - 1

@@ -137,7 +137,8 @@ def test_figures_are_drawn(reported, name):
 
 def test_without_bundle_and_data_set_there_is_latency_and_motion(journal, tmp_path, console):
     write_report(journal, tmp_path / "new" / "out", None, None, None, console)
-    assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == {"summary.json", "latency.png", "motion.png"}
+    names = {path.name for path in (tmp_path / "new" / "out").iterdir()}
+    assert names == {"summary.json", "left_out.tsv", "latency.png", "motion.png"}
     assert not {key for key in json.loads((tmp_path / "new/out/summary.json").read_text()) if "seen" in key}
 
 
