@@ -130,13 +130,13 @@ def variant_of(settings: PipelineSettings, changes: Mapping[str, Mapping[str, An
 
 
 def write_ablation(steps: Sequence[Step], out: Path, console: Console) -> None:
-    """Print the steps, write them as `ablation.tsv` and draw them as `ablation.png`."""
+    """Write the steps as `ablation.tsv`, draw them as `ablation.png`, and print them."""
     out.mkdir(parents=True, exist_ok=True)
     kinds = list(by_kind(steps[0].ranked))
     header = ["step"]
     for kind in kinds:
         header += [f"{kind}_accuracy", f"{kind}_difference", f"{kind}_standard_error", f"{kind}_blocks"]
-    table = Table(title="Identification accuracy of new runs", title_justify="left")
+    table = Table(title="Pairwise identification accuracy of new runs", title_justify="left")
     table.add_column("step")
     for kind in kinds:
         table.add_column(styled(f"{kind}, %"), justify="right")
@@ -153,7 +153,7 @@ def write_ablation(steps: Sequence[Step], out: Path, console: Console) -> None:
             drawn.setdefault(kind, []).append((accuracy, difference, error))
         rows.append(cells)
         table.add_row(*map(styled, texts), style="bold" if step is steps[0] else "")
-    console.print(table)
-    console.print("Differences are paired over trials; chance is 50 %.")
     write_tsv(out / "ablation.tsv", header, rows)
     figures.save(figures.ablation([step.name for step in steps], drawn), out / "ablation.png")
+    console.print(table)
+    console.print("Differences are paired over trials; chance is 50 %.")

@@ -183,9 +183,17 @@ def _identification(evaluation: Evaluation) -> Section:
             " Runs that test each other share what they have in common by chance: the exchanges of the tests are "
             "spread out by √2 to allow for it."
         )
-    chance = ("chance", "", "50.0", "", "", *(f"{100 * k / n:.3g}" if k < n else "" for k in FIRST), f"{(n + 1) / 2:g}")
+    chance = (
+        "chance",
+        "",
+        "50.0",
+        "–",
+        "–",
+        *(f"{100 * k / n:.3g}" if k < n else "" for k in FIRST),
+        f"{(n + 1) / 2:g}",
+    )
     header = ["", "evidence", "accuracy, %", "90 % interval", "p", "first, %", "first 5, %", "first 10, %"]
-    rows = [*(_identification_row(one) for one in evaluation.identification), (*chance, "")]
+    rows = [*(_identification_row(one) for one in evaluation.identification), (*chance, "–")]
     shown = [i for i in range(len(header) + 2) if i not in (5, 6, 7) or FIRST[i - 5] < n]
     header += ["median rank", "n"]
     table = Table(

@@ -446,7 +446,7 @@ def against_candidates(n_candidates: Sequence[int], curves: Mapping[str, Mapping
         axes.yaxis.set_major_formatter("{x:g}")
         _panel(axes)
     panels[0].set_ylabel("true category among the first (%)")
-    _legend_above(panels[0], 1.12)
+    _legend_above(panels[0], 1.2)
     return figure
 
 
@@ -552,7 +552,7 @@ def feature_accuracy(
         _layer_ticks(axes, layers, 0.28)
         _panel(axes)
     panels[0].set_ylabel("correlation (r)")
-    _legend_above(panels[0], 1.12)
+    _legend_above(panels[0], 1.2)
     return figure
 
 

@@ -59,7 +59,10 @@ def demo(
     figures |= _end_to_end(folder, runs)
     figures["wall_s"] = time.monotonic() - started_s
     print_figures("The demo in figures", figures)
-    console.print("Chance: identification accuracy 0.5, median rank (n_candidates + 1) / 2.")
+    console.print(
+        "Identification accuracy is the share of the other candidates ranked below the true one: chance is 0.5. "
+        "Chance of the median rank is (n_candidates + 1) / 2."
+    )
     pictures = sorted([*folder.glob("*.png"), *results.glob("*.png")])
     console.print(styled("Pictures: " + ", ".join(str(p) for p in pictures)), soft_wrap=True)
     if json_path:

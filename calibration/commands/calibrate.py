@@ -131,7 +131,7 @@ def _print_summary(summary: CalibrationReport) -> None:
     table.add_column("layer")
     table.add_column("penalty", justify="right")
     table.add_column("feature accuracy (r)", justify="right")
-    table.add_column(f"identification among {summary.n_candidates}", justify="right")
+    table.add_column("pairwise identification", justify="right")
     for name, layer in summary.layers.items():
         table.add_row(
             styled(name),
@@ -141,7 +141,11 @@ def _print_summary(summary: CalibrationReport) -> None:
         )
     table.add_row("all", "", "", _percent(summary.identification_accuracy), style="bold")
     console.print(table)
-    console.print("Chance is r = 0 and 50 %. These categories were trained on, from other runs; new ones are harder.")
+    console.print(
+        f"Pairwise identification: of the other {summary.n_candidates - 1:,} candidates, the share ranked below "
+        "the true one. Chance is 50 % however many there are, and r = 0. These categories were trained on, from other "
+        "runs; new ones are harder."
+    )
     if summary.n_skipped:
         console.print(f"{summary.n_skipped} trials had no usable volume and were left out.")
     for note in summary.notes:

@@ -164,7 +164,7 @@ def evaluate(
     links = Hypernyms.read(hypernyms) if hypernyms else None
     if is_published := runs[0].suffix == ".h5":
         study = _read_published(runs, images, region, area or (), read_names(names))
-        notes, pictures = notes_on_published(runs[0], images), {}
+        notes, pictures, remarks = notes_on_published(runs[0], images), {}, []
     else:
         by = split or _usual_split(runs, subject, training, test, events, tr)
         asked = find_study_inputs(
@@ -186,6 +186,7 @@ def evaluate(
         reads = plan.reads
         found = network_from(*chosen, (asked.images, asked.candidates)) if asked.images else None
         notes, pictures = notes_on_runs(asked, pipeline, found, reads), pictures_of(asked.candidates)
+        remarks = [f"left out the run {missing}" for missing in asked.missing]
     with progress() as told, workers(n_workers, scheduler) as pool:
         times = StageTimes(told)
         if not is_published:
@@ -197,7 +198,7 @@ def evaluate(
     if overwrite and (out / PAGE).is_file():
         for path in (out / PAGE, *out.glob("*.tsv")):
             path.unlink()
-    write_evaluation(evaluation, out, f"Evaluation of subject {subject}", notes, times.seconds, pictures)
+    write_evaluation(evaluation, out, f"Evaluation of subject {subject}", notes, times.seconds, pictures, remarks)
     print_evaluation(evaluation, console)
     console.print(styled("written to ", (out, "bold"), f": {PAGE} and its tables"), soft_wrap=True)
 
