@@ -11,7 +11,7 @@ from rtgod.geometry import rigid, rotation_angles, translation_of
 from rtgod.motion import Registration
 from rtgod.settings import MotionSettings
 from rtgod.sources import open_source
-from tests import naive
+from tests import naive, small
 
 SHAPE, VOXEL_MM = (48, 48, 38), 4.0
 MOTIONS = [
@@ -375,3 +375,17 @@ def test_a_real_run_agrees_with_spm12_in_every_volume(shared_data):
     assert len(differences) == 155
     assert max(differences) < 0.1
     assert np.median(differences) < 0.03
+
+
+def test_a_head_that_was_found_before_is_not_called_another_s():
+    settings = MotionSettings(n_points=1000, least_explained=0.995)
+    follow = Registration(small.head(), small.AFFINE, small.SHAPE, small.AFFINE, settings)
+    # Every other slice is of another position, as in a volume during which the head moved.
+    torn = small.head((6.0, -4.0, 2.0))
+    torn[:, :, ::2] = small.head()[:, :, ::2]
+    at_first = follow.align(torn).problem
+    assert "not the template's head, or it moved meanwhile" in at_first
+    assert not follow.align(small.head((3.0, -2.0, 1.0))).problem
+    later = follow.align(torn).problem
+    assert "moved while this volume was acquired" in later
+    assert "template's head" not in later
