@@ -253,7 +253,7 @@ def sha256_of(path: Path) -> str:
 def _training_of(header: Mapping[str, Any]) -> Training:
     if "training" in header:
         return TypeAdapter(Training).validate_python(header["training"])
-    return Training(str(header["provenance"].get("subject", "")))
+    return Training((str(header["provenance"].get("subject", "")),))
 
 
 def _layer_of(name: str, sparse: bool, arrays: Mapping[str, Array]) -> AnyLayerDecoder:

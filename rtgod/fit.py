@@ -37,15 +37,15 @@ class Training:
 
     Attributes
     ----------
-    subject : str
-        Empty where it was not written down.
+    subjects : tuple of str
+        Labels of the one subject, as was said and as the runs' files say; empty where nothing was written down.
     tr_s : float or None
         Repetition time, seconds; None where it was not written down.
     coils : tuple of str
         Receive coils, as the sources name them; empty where they do not.
     """
 
-    subject: str = ""
+    subjects: tuple[str, ...] = ()
     tr_s: float | None = None
     coils: tuple[str, ...] = ()
 
@@ -60,7 +60,12 @@ def training_of(runs: Iterable[Run], subject: str) -> Training:
     subject : str
     """
     runs = list(runs)
-    return Training(subject, runs[0].tr_s, tuple(sorted({run.coil for run in runs if run.coil})))
+    labels = {_label(label): label for label in (*(run.subject for run in runs), subject) if not _is_unknown(label)}
+    return Training(
+        subjects=tuple(labels.values()),
+        tr_s=runs[0].tr_s,
+        coils=tuple(sorted({run.coil for run in runs if run.coil})),
+    )
 
 
 def check_fit(run: Run, reference: Reference, training: Training, *, any_subject: bool = False) -> list[str]:
@@ -86,24 +91,26 @@ def check_fit(run: Run, reference: Reference, training: Training, *, any_subject
         If the run cannot be decoded with it.
     """
     return [
-        *_of_subject(run, training.subject, any_subject=any_subject),
+        *_of_subject(run, training.subjects, any_subject=any_subject),
         *_of_tr(run, training.tr_s),
         *_of_grid(run, reference),
         *_of_coil(run, training.coils),
     ]
 
 
-def _of_subject(run: Run, trained: str, *, any_subject: bool) -> list[str]:
-    if _is_unknown(trained):
+def _of_subject(run: Run, trained: tuple[str, ...], *, any_subject: bool) -> list[str]:
+    known = [label for label in trained if not _is_unknown(label)]
+    if not known:
         return []
+    whose = " or ".join(known)
     if _is_unknown(run.subject):
-        return [f"its source does not say whose it is; the decoder is subject {trained}'s"]
-    if _label(run.subject) == _label(trained):
+        return [f"its source does not say whose it is; the decoder is subject {whose}'s"]
+    if _label(run.subject) in map(_label, known):
         return []
     if any_subject:
-        return [f"it is subject {run.subject}'s, and the decoder is subject {trained}'s"]
+        return [f"it is subject {run.subject}'s, and the decoder is subject {whose}'s"]
     raise InputError(
-        f"run {run.run_id}: it is subject {run.subject}'s, and the decoder was trained on subject {trained}, whose "
+        f"run {run.run_id}: it is subject {run.subject}'s, and the decoder was trained on subject {whose}, whose "
         "patterns mean nothing in another head; serve this subject's bundle, correct the label, or serve with "
         "--any-subject if this is meant"
     )

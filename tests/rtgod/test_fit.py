@@ -11,7 +11,7 @@ from rtgod.errors import InputError
 from rtgod.fit import Training, check_fit, training_of
 from tests import small
 
-TRAINING = Training("small", small.TR_S, ("Head_32",))
+TRAINING = Training(("small",), small.TR_S, ("Head_32",))
 REFERENCE = small.bundle().reference
 
 
@@ -77,9 +77,9 @@ def test_small_differences_and_another_order_of_axes_are_not_odd(changes):
 
 @pytest.mark.parametrize(("ours", "theirs"), [("01", "sub-01"), ("sub-1", "01"), ("S2", "s2")])
 def test_two_ways_to_write_a_subject_are_one(ours, theirs):
-    assert fit(Training(ours), subject=theirs) == []
+    assert fit(Training((ours,)), subject=theirs) == []
     with pytest.raises(InputError):
-        fit(Training(ours), subject="10")
+        fit(Training((ours,)), subject="10")
 
 
 def test_another_subject_may_be_meant():
@@ -92,7 +92,15 @@ def test_a_bundle_that_does_not_know_how_its_runs_were_acquired_says_less():
 
 def test_training_names_each_coil_once():
     runs = [small.run(coil=coil) for coil in ("b", "", "a", "b")]
-    assert training_of(runs, "small") == Training("small", small.TR_S, ("a", "b"))
+    assert training_of(runs, "small") == Training(("small",), small.TR_S, ("a", "b"))
+
+
+def test_a_subject_may_be_called_otherwise_than_in_its_files():
+    training = training_of([small.run(subject="02"), small.run(subject="unknown")], "P7")
+    assert training.subjects == ("02", "P7")
+    assert fit(training, subject="sub-2") == fit(training, subject="p7") == []
+    with pytest.raises(InputError, match="on subject 02 or P7"):
+        fit(training, subject="03")
 
 
 def test_a_bundle_keeps_it_and_an_old_one_knows_its_subject(tmp_path):
@@ -102,4 +110,4 @@ def test_a_bundle_keeps_it_and_an_old_one_knows_its_subject(tmp_path):
     old = json.loads(header.read_text())
     del old["training"]
     header.write_text(json.dumps(old))
-    assert DecoderBundle.load(tmp_path / "new").training == Training("small")
+    assert DecoderBundle.load(tmp_path / "new").training == Training(("small",))

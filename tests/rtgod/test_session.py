@@ -294,7 +294,7 @@ def test_what_is_counted_survives_a_checkpoint(bundle):
 
 
 def test_a_run_of_another_protocol_that_a_journal_holds_is_replayed(bundle):
-    strict = replace(bundle, training=Training("small", 2.5))
+    strict = replace(bundle, training=Training(("small",), 2.5))
     with pytest.raises(RefusedError, match=r"trained at 2\.5 s"):
         Session(strict).oddities(small.run())
     assert in_bytes(send(Session(strict), *small.messages())) == in_bytes(send(Session(bundle), *small.messages()))

@@ -18,7 +18,7 @@ from rtgod.session import Session
 from tests import small
 from tests.serving import FREE, hear, resumed, running
 
-BUNDLE = replace(small.bundle(), training=Training("small", small.TR_S, ("Head_32",)))
+BUNDLE = replace(small.bundle(), training=Training(("small",), small.TR_S, ("Head_32",)))
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_run_under_way_is_gone_on_with_though_it_does_not_fit_and_is_told_of(t
         sender.send(small.volume(0))
     told = []
     with (
-        resumed(tmp_path, replace(BUNDLE, training=Training("small", 2.5))) as again,
+        resumed(tmp_path, replace(BUNDLE, training=Training(("small",), 2.5))) as again,
         Subscriber(again.publish) as subscriber,
         Sender(again.ingest, waiting=told.append) as sender,
     ):
