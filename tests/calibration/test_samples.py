@@ -127,7 +127,9 @@ def test_training_for_a_sliding_window_is_on_means_of_trials(training, bundle):
 def test_events_of_another_time_are_refused(training, bundle, tmp_path):
     late = tmp_path / "late_events.tsv"
     late.write_text("onset\tduration\ttrial_type\n5000\t9\tface\n")
-    with pytest.raises(InputError, match=r"no trial of late_events\.tsv has a usable volume"):
+    with pytest.raises(
+        InputError, match=r"late_events\.tsv: run .*: all 1 trials begin after its .* s, the first at 5000 s; are"
+    ):
         samples_of([RunFiles(training.bold, late)], bundle)
 
 
@@ -145,9 +147,12 @@ def test_a_run_that_ends_before_it_settled_makes_no_template(training, tmp_path)
     image = nib.load(training.bold)
     short = nib.Nifti1Image(np.asarray(image.dataobj)[..., :3], image.affine, image.header)
     nib.save(short, tmp_path / "short_bold.nii.gz")
+    (tmp_path / "short_events.tsv").write_text("onset\tduration\ttrial_type\n0\t9\tface\n")
     with pytest.raises(InputError, match="no volume after the first 9 s"):
         make_reference(
-            RunFiles(tmp_path / "short_bold.nii.gz", training.events), np.zeros((1, 3), np.int32), PipelineSettings()
+            RunFiles(tmp_path / "short_bold.nii.gz", tmp_path / "short_events.tsv"),
+            np.zeros((1, 3), np.int32),
+            PipelineSettings(),
         )
 
 
