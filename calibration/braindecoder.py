@@ -7,6 +7,7 @@ See KamitaniLab/GenericObjectDecoding.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from rtgod.messages import Array, BoolArray, Float32Array, Float64Array
 
 #: What the numbers of `DataType` mean.
 _KINDS = {1: "training", 2: "seen", 3: "imagined"}
+#: What files that hold one task are called, as Subject1_ImageNetTraining.h5, and what their rows are.
+_CALLED = {"imag(ery|in)": "imagined", "train": "training", "test|seen|perception": "seen"}
 #: And those of `FeatureType`: images of the training and of the test, then means of the tests' and of other categories.
 _IMAGES, _TEST_CATEGORIES, _OTHER_CATEGORIES = (1, 2), 3, 4
 #: Columns that say what was shown, as names or as numbers.
@@ -49,6 +52,8 @@ class BrainSamples:
         Images such as "n03626115_19498"; None where the file names the category only.
     regions : mapping of str to ndarray of shape (n_voxels_of_region,), int64
         Columns of `X`, sorted; names are without `ROI_`.
+    files : tuple of Path
+        Where they come from, for messages.
     """
 
     X: Float32Array
@@ -57,6 +62,24 @@ class BrainSamples:
     categories: tuple[str, ...]
     stimuli: tuple[str | None, ...]
     regions: Mapping[str, IndexArray]
+    files: tuple[Path, ...] = ()
+
+    def check_finite(self, columns: IndexArray) -> None:
+        """Raise `InputError` with the voxels among `columns` that lack a value, and what to do."""
+        bad = ~np.isfinite(self.X[:, columns])
+        if not bad.any():
+            return
+        told = [
+            f"{columns[at]} (all {len(self.X)} samples)" if of.all() else f"{columns[at]} ({of.sum()} samples)"
+            for at, of in enumerate(bad.T)
+            if of.any()
+        ]
+        files = ", ".join(map(str, self.files))
+        raise InputError(
+            f"{files}: {bad.sum()} values of {len(told)} voxels are not finite (NaN): columns of VoxelData "
+            f"{first_few(told, 6)}, counted from 0; write the file again without these voxels, or set their ROI_ flags "
+            "to 0"
+        )
 
     def columns(self, expression: str) -> IndexArray:
         """Columns of a region, such as "V1" or "ROI_VC - ROI_V1"; see `calibration.regions`.
@@ -85,8 +108,15 @@ class ImageFeatures(Stimuli):
     n_test: int
 
 
-def read_brain_samples(path: Path) -> BrainSamples:
+def read_brain_samples(path: Path, kind: str | None = None) -> BrainSamples:
     """Samples of a `Subject*.h5` file; rows without a label, such as rest, are left out.
+
+    Parameters
+    ----------
+    path : Path
+        A file of a whole subject, which says of each row what it is (DataType), or of one task.
+    kind : {"training", "seen", "imagined"} or None
+        What the rows of a file without DataType are; by default what its name says.
 
     Raises
     ------
@@ -98,7 +128,11 @@ def read_brain_samples(path: Path) -> BrainSamples:
         voxels = table.marked("VoxelData") if "VoxelData" in table.keys else _union([table.marked(k) for k in keys])
         if not len(voxels):
             raise InputError(f"{path}: no voxels in it (VoxelData, ROI_…); give the Subject*.h5 of the published study")
-        types, runs = table.column("DataType"), table.column("Run")
+        if "DataType" in table.keys:
+            types = table.column("DataType")
+        else:
+            types = np.full(table.n_rows, float(_type_of(table, kind)))
+        runs = table.column("Run")
         sessions = table.column("Session") if "Session" in table.keys else np.zeros(len(runs))
         stimuli, categories = _labels(table)
         known = np.isin(types, list(_KINDS)) & np.array([category != "" for category in categories])
@@ -114,7 +148,61 @@ def read_brain_samples(path: Path) -> BrainSamples:
             categories=tuple(categories[row] for row in kept),
             stimuli=tuple(stimuli[row] for row in kept),
             regions={key.removeprefix("ROI_"): np.flatnonzero(np.isin(voxels, table.marked(key))) for key in keys},
+            files=(path,),
         )
+
+
+def joined_samples(paths: Sequence[Path], kinds: Mapping[Path, str] | None = None) -> BrainSamples:
+    """Samples of one subject from the file of each task, or from the one file of all.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    kinds : mapping of Path to {"training", "seen", "imagined"}, optional
+        What files without DataType hold, where their names do not say.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or files differ in their voxels or regions.
+    """
+    found = [read_brain_samples(path, (kinds or {}).get(path)) for path in paths]
+    first = found[0]
+    for path, samples in zip(paths[1:], found[1:], strict=True):
+        if samples.X.shape[1] != first.X.shape[1] or not _same_regions(samples.regions, first.regions):
+            raise InputError(
+                f"{path}: other voxels or regions ({samples.X.shape[1]} voxels) than {paths[0]} ({first.X.shape[1]}); "
+                "give the files of one subject"
+            )
+    found.sort(key=lambda samples: list(_KINDS.values()).index(samples.kinds[0]))
+    return BrainSamples(
+        X=np.concatenate([samples.X for samples in found]),
+        kinds=tuple(kind for samples in found for kind in samples.kinds),
+        runs=tuple(run for samples in found for run in samples.runs),
+        categories=tuple(category for samples in found for category in samples.categories),
+        stimuli=tuple(stimulus for samples in found for stimulus in samples.stimuli),
+        regions=first.regions,
+        files=tuple(path for samples in found for path in samples.files),
+    )
+
+
+def _same_regions(one: Mapping[str, IndexArray], other: Mapping[str, IndexArray]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def _type_of(table: _Table, kind: str | None) -> int:
+    """The DataType of all rows of a file that has none."""
+    path = table.path
+    if kind is None:
+        kind = next((kind for pattern, kind in _CALLED.items() if re.search(pattern, path.stem, re.IGNORECASE)), None)
+    for number, name in _KINDS.items():
+        if name == kind:
+            return number
+    raise InputError(
+        f"{path}: this file holds one task only (no DataType: 0 columns for DataType, and one is needed; there: "
+        f"{table.some_keys()}), and its name does not say which; give the file of the whole subject, or the files of "
+        "all its tasks: with training, test and imagery in their names, or by --training and --test"
+    )
 
 
 def read_image_features(path: Path, layers: Sequence[str] | None = None) -> ImageFeatures:
@@ -225,7 +313,9 @@ class _Table:
         """The one column that a key names, shape (n_rows,)."""
         columns = self.marked(key) if key in self.keys else np.empty(0, np.int64)
         if len(columns) != 1:
-            raise InputError(f"{self.path}: {len(columns)} columns for {key}, and one is needed; there: {self._some()}")
+            raise InputError(
+                f"{self.path}: {len(columns)} columns for {key}, and one is needed; there: {self.some_keys()}"
+            )
         return self._blocks(columns, np.ones(self.n_rows, bool), np.float64)[:, 0]
 
     def names(self, key: str) -> dict[float, str]:
@@ -251,7 +341,8 @@ class _Table:
             done += len(chosen)
         return out
 
-    def _some(self) -> str:
+    def some_keys(self) -> str:
+        """A few of the keys, for messages."""
         return first_few(self.keys, 20) or "none"
 
 

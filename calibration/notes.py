@@ -37,9 +37,10 @@ def notes_on_runs(
     ]
 
 
-def notes_on_published(samples: Path, features: Path | None) -> list[Table]:
+def notes_on_published(samples: Sequence[Path], features: Path | None) -> list[Table]:
     """Tables about an evaluation of published samples and features."""
-    rows = [("samples", samples.name), ("features", features.name if features else ""), ("rtgod", version("rtgod"))]
+    named = ", ".join(path.name for path in samples)
+    rows = [("samples", named), ("features", features.name if features else ""), ("rtgod", version("rtgod"))]
     return [Table(("what", "which"), rows, "Inputs")]
 
 

@@ -51,9 +51,11 @@ def published_study(
             f"the file has samples of {', '.join(dict.fromkeys(samples.kinds))} only; an evaluation needs training "
             "samples and seen or imagined ones"
         )
+    regions = {name: samples.columns(name) for name in chosen}
+    samples.check_finite(np.unique(np.concatenate(list(regions.values()))))
     return Study(
         folds=(Fold(training, {}, by_kind, {}),),
-        regions={name: samples.columns(name).astype(np.int32) for name in chosen},
+        regions={name: columns.astype(np.int32) for name, columns in regions.items()},
         candidates=Candidates.named(features.candidate_ids, features.candidates, names),
     )
 

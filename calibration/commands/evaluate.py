@@ -119,8 +119,8 @@ def evaluate(
 
     How well features are predicted and categories identified: for single volumes, blocks and averages, by area and
     layer, over the time of imagery, against the number of candidates and of training runs. Without images, as for a
-    localizer, the categories themselves are decoded. RUNS may be one of the published files Subject*.h5, with --images
-    ImageFeatures.h5.
+    localizer, the categories themselves are decoded. RUNS may be the published file Subject*.h5, or the files of its
+    tasks (training, test and imagery, by their names or by --training and --test), with --images ImageFeatures.h5.
 
     With --ablate preprocessing: what each step of preprocessing is worth.
     """
@@ -163,8 +163,11 @@ def evaluate(
         return
     links = Hypernyms.read(hypernyms) if hypernyms else None
     if is_published := runs[0].suffix == ".h5":
-        study = _read_published(runs, images, region, area or (), read_names(names))
-        notes, pictures, remarks = notes_on_published(runs[0], images), {}, []
+        study = _read_published(runs, training, test, images, region, area or (), read_names(names))
+        notes, pictures, remarks = notes_on_published(runs, images), {}, []
+        if dry_run:
+            _say_published(study)
+            return
     else:
         by = split or _usual_split(runs, subject, training, test, events, tr)
         asked = find_study_inputs(
@@ -204,14 +207,35 @@ def evaluate(
 
 
 def _read_published(
-    files: Sequence[Path], images: Path | None, region: str | None, areas: Sequence[str], names: Mapping[str, str]
+    files: Sequence[Path],
+    training: Sequence[str] | None,
+    test: Sequence[str] | None,
+    images: Path | None,
+    region: str | None,
+    areas: Sequence[str],
+    names: Mapping[str, str],
 ) -> Study:
-    from calibration.braindecoder import read_brain_samples, read_image_features
+    from calibration.braindecoder import joined_samples, read_image_features
     from calibration.published import published_study
+    from calibration.run_patterns import RunPatterns
 
-    if len(files) > 1 or images is None:
-        raise InputError("of the published files, give one Subject*.h5, and ImageFeatures.h5 with --images")
-    return published_study(read_brain_samples(files[0]), read_image_features(images), region, areas, names)
+    if images is None or any(file.suffix != ".h5" for file in files):
+        raise InputError(
+            "of the published files, give one Subject*.h5, or that of each task, and ImageFeatures.h5 with --images"
+        )
+    kinds: dict[Path, str] = {}
+    for given, kind in ((training, "training"), (test, "seen")):
+        patterns = RunPatterns.parse(given)
+        kinds |= {file: kind for file in files if patterns.given and patterns.match(file.name)}
+    return published_study(joined_samples(files, kinds), read_image_features(images), region, areas, names)
+
+
+def _say_published(study: Study) -> None:
+    fold = study.folds[0]
+    tests = ", ".join(f"{len(test.runs)} {kind}" for kind, test in fold.tests.items())
+    regions = ", ".join(f"{name} ({len(columns)})" for name, columns in study.regions.items())
+    console.print(styled(f"{len(fold.training.runs)} samples to train on; to test on: {tests}"), soft_wrap=True)
+    console.print(styled(f"voxels: {regions}; {len(study.candidates.ids)} candidates"), soft_wrap=True)
 
 
 def _usual_split(

@@ -10,7 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from calibration import braindecoder
-from calibration.braindecoder import category_name, read_brain_samples, read_image_features, stimulus_name
+from calibration.braindecoder import (
+    category_name,
+    joined_samples,
+    read_brain_samples,
+    read_image_features,
+    stimulus_name,
+)
 from rtgod.errors import InputError
 
 LAYERS = {"cnn1": 7, "cnn8": 5, "gist": 3}
@@ -241,3 +247,58 @@ def test_a_table_that_is_not_its_metadata_s_is_refused(subject):
         file["dataset"] = voxels
     with pytest.raises(InputError, match=r"shape \(9, 6\) with metadata of shape .* they do not belong together"):
         read_brain_samples(path)
+
+
+def of_one_task(path, data_type, name, n_voxels=6):
+    """The rows of one task as a file of their own, which has no DataType."""
+    whole = bdpy.BData(str(path))
+    rows = whole.select("DataType").ravel() == data_type
+    data = bdpy.BData()
+    data.add(whole.select("VoxelData")[rows][:, :n_voxels], "VoxelData")
+    for column in ("Run", "stimulus_id"):
+        data.add(whole.select(column)[rows].ravel(), column)
+    for region, columns in REGIONS.items():
+        flags = np.isin(np.arange(n_voxels), columns) * 1.0
+        data.add_metadata(f"ROI_{region}", flags, region, where="VoxelData")
+    data.save(str(path.with_name(name)))
+    return path.with_name(name)
+
+
+def test_files_of_one_task_each_are_the_file_of_the_subject(subject):
+    path, _ = subject
+    files = [
+        of_one_task(path, 3, "Subject1_GODImagery.h5"),
+        of_one_task(path, 2, "Subject1_ImageNetTest.h5"),
+        of_one_task(path, 1, "Subject1_ImageNetTraining.h5"),
+    ]
+    joined, whole = joined_samples(files), read_brain_samples(path)
+    assert (joined.kinds, joined.runs, joined.stimuli) == (whole.kinds, whole.runs, whole.stimuli)
+    np.testing.assert_array_equal(joined.X, whole.X)
+    assert joined.regions.keys() == whole.regions.keys()
+
+
+def test_a_file_of_one_task_is_what_it_is_called_or_said_to_be(subject):
+    file = of_one_task(subject[0], 2, "a.h5")
+    with pytest.raises(InputError, match=r"a.h5: this file holds one task only \(no DataType: .*; give the file of"):
+        read_brain_samples(file)
+    assert set(joined_samples([file], {file: "seen"}).kinds) == {"seen"}
+    assert set(read_brain_samples(file, "training").kinds) == {"training"}
+
+
+def test_files_of_two_subjects_are_not_joined(subject):
+    files = [of_one_task(subject[0], 1, "training.h5"), of_one_task(subject[0], 2, "test.h5", n_voxels=5)]
+    with pytest.raises(InputError, match=r"test.h5: other voxels or regions \(5 voxels\) than .*training.h5 \(6\)"):
+        joined_samples(files)
+
+
+def test_voxels_without_a_value_are_named_with_their_file(subject):
+    path, _ = subject
+    with h5py.File(path, "r+") as file:
+        file["dataset"][:, 2] = np.nan
+        file["dataset"][0, 4] = np.nan
+    samples = read_brain_samples(path)
+    with pytest.raises(
+        InputError, match=r"Subject1.h5: 9 values of 2 voxels .*: columns of VoxelData 2 \(all 8 .*, 4 \(1 s"
+    ):
+        samples.check_finite(np.arange(6))
+    samples.check_finite(np.array([0, 1, 3, 5]))
