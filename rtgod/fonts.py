@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -239,32 +239,36 @@ def find_face(letters: frozenset[str], language: str = "") -> Face | None:
     return None
 
 
-def letter_figure(figure: Any, default: Face) -> list[str]:
-    """Set texts of a figure of matplotlib, whose own font lacks their letters, in one that has them.
+def letter_figure(figure: Any, default: Face, add_font: Callable[[str], str]) -> list[str]:
+    """Set texts of a figure of matplotlib, whose own font lacks their letters, in fonts that have them.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
     default : Face
         The font that matplotlib takes.
+    add_font : callable
+        Makes a font's file known to matplotlib, and returns its family.
 
     Returns
     -------
     list of str
-        Texts that no font has all letters of.
+        Texts with letters that no font has.
     """
-    typefaces = Typefaces(default)
     lacking = []
     for artist in figure.findobj(_is_lettered):
         text = composed(artist.get_text())
         artist.set_text(text)
+        typefaces = Typefaces(default)
+        lacking += typefaces.cover([text]).lacking
         letters = frozenset(letter for letter in text if is_drawn(letter))
-        if typefaces.face_of(text) == default:
+        if len(typefaces.faces) == 1:
             continue
-        if face := find_face(letters):
-            artist.get_fontproperties().set_file(face.path)
+        if whole := find_face(letters):
+            artist.get_fontproperties().set_file(whole.path)
         else:
-            lacking.append(text)
+            own = artist.get_fontproperties().get_family()
+            artist.get_fontproperties().set_family([*own, *(add_font(face.path) for face in typefaces.faces[1:])])
     return lacking
 
 

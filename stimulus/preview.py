@@ -122,7 +122,7 @@ def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> l
         Texts that no font has the letters of.
     """
     from matplotlib.figure import Figure
-    from matplotlib.font_manager import FontProperties, findfont
+    from matplotlib.font_manager import FontProperties, findfont, fontManager
     from matplotlib.patches import Patch
 
     n_rows = max(math.ceil(schedule.duration_s / _ROW_S - 1e-6), 1)
@@ -180,7 +180,12 @@ def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> l
         va="top",
     )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    lacking = letter_figure(figure, Face(findfont(FontProperties())))
+
+    def add_font(file: str) -> str:
+        fontManager.addfont(file)
+        return FontProperties(fname=file).get_name()
+
+    lacking = letter_figure(figure, Face(findfont(FontProperties())), add_font)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # one for each letter; they are told by the text
         figure.savefig(path, dpi=150)

@@ -181,7 +181,22 @@ class TestFigures:
         machine(SANS)
         figure = Figure()
         plain, hebrew, _ = (figure.text(0, 0, words) for words in ("dog", HEBREW, KOREAN))
-        assert letter_figure(figure, STIX) == [KOREAN]
+        assert letter_figure(figure, STIX, str) == [KOREAN]
         assert plain.get_fontproperties().get_file() is None
         assert Path(hebrew.get_fontproperties().get_file()).name == "DejaVuSans.ttf"
-        assert letter_figure(figure, SANS) == [KOREAN], "matplotlib's own font has the rest"
+        assert letter_figure(figure, SANS, str) == [KOREAN], "matplotlib's own font has the rest"
+
+    def test_a_label_whose_letters_are_in_several_fonts_is_set_in_all_of_them(self, monkeypatch):
+        letters = {STIX: "6 ", SANS: "דג", Face("thai"): "ปลา"}
+        monkeypatch.setattr(fonts, "letters_of", lambda face: frozenset(map(ord, letters[face])))
+        monkeypatch.setattr(
+            fonts, "find_face", lambda asked, _="": next((f for f in letters if asked <= set(letters[f])), None)
+        )
+        figure = Figure()
+        label = figure.text(0, 0, "6 ปลา דג")
+        before = label.get_fontproperties().get_family()
+        assert letter_figure(figure, STIX, lambda path: f"family of {path}") == []
+        assert label.get_fontproperties().get_family() == [
+            *before,
+            *(f"family of {face.path}" for face in (Face("thai"), SANS)),
+        ]
