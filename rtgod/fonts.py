@@ -255,7 +255,7 @@ def letter_figure(figure: Any, default: Face, add_font: Callable[[str], str]) ->
     list of str
         Texts with letters that no font has.
     """
-    lacking = []
+    lacking: list[str] = []
     for artist in figure.findobj(_is_lettered):
         text = composed(artist.get_text())
         artist.set_text(text)
