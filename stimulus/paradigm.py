@@ -108,7 +108,7 @@ class Script:
     feedback: FeedbackSettings = field(default_factory=FeedbackSettings)
     image_deg: float = 12.0
     flash_hz: float = 2.0
-    button_names: tuple[str, str] = ("1", "2")
+    button_names: tuple[str, str] = ("button 1", "button 2")
 
     def __post_init__(self) -> None:
         missing = sorted({s.stimulus for s in self.schedule.steps if s.stimulus} - set(self.images))

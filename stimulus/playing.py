@@ -98,11 +98,12 @@ class Inputs:
             pictures = self._read_pictures(settings.feedback.view, candidates.ids)
         shown = {step.stimulus for step in schedule.steps}
         images = images_of(shown, self.images) if self.images else {}
-        words = tuple(names[category] for category in candidates.ids)
+        words, texts = tuple(names[category] for category in candidates.ids), LANGUAGES[settings.language]
         return Script(
-            self.paradigm, schedule, LANGUAGES[settings.language],
+            self.paradigm, schedule, texts,
             {name: str(path) for name, path in images.items()}, names, words, pictures,
-            choices, settings.feedback, settings.image_deg, settings.flash_hz, settings.buttons.names,
+            choices, settings.feedback, settings.image_deg, settings.flash_hz,
+            settings.buttons.names(texts.button),
         )  # fmt: skip
 
     def _read_pictures(self, view: View, ids: Sequence[str]) -> dict[int, str]:

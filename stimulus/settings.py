@@ -68,10 +68,9 @@ class ButtonSettings(Settings):
     #: The operator's: ends the run, with everything saved.
     stop: str = "escape"
 
-    @property
-    def names(self) -> tuple[str, str]:
-        """What the participant calls the buttons for left and right."""
-        return self.left_name or self.left, self.right_name or self.right
+    def names(self, button: str) -> tuple[str, str]:
+        """What the participant calls the buttons for left and right; `button` makes a name of a key's, {}."""
+        return self.left_name or button.format(self.left), self.right_name or button.format(self.right)
 
 
 class DisplaySettings(Settings):

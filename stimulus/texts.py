@@ -24,6 +24,8 @@ class Texts:
     rate : str
     ratings : tuple of 5 str
         From 1, the target was not recognised, to 5, very vivid.
+    button : str
+        What a button is called; {} is its key.
     buttons : str
         Which button moves to the left, {}, and which to the right, {}.
     target : str
@@ -46,6 +48,7 @@ class Texts:
     name_it: str
     rate: str
     ratings: tuple[str, str, str, str, str]
+    button: str
     buttons: str
     target: str
     marks: tuple[str, str, str]
@@ -87,7 +90,8 @@ ENGLISH = Texts(
     name_it="What did you imagine?",
     rate="How vivid was it?",
     ratings=("not\nrecognised", "not\nvivid", "somewhat\nvivid", "fairly\nvivid", "very\nvivid"),
-    buttons="button {}: left      button {}: right\nThe first press marks the middle; the last mark counts.",
+    button="button {}",
+    buttons="{}: left      {}: right\nThe first press marks the middle; the last mark counts.",
     target="how close to “{}”",
     marks=("far away", "like any other", "closest of all"),
 )
@@ -123,7 +127,8 @@ JAPANESE = Texts(
     name_it="何を思い浮かべましたか？",
     rate="どのくらい鮮明でしたか？",
     ratings=("わから\nなかった", "鮮明では\nない", "やや\n鮮明", "かなり\n鮮明", "とても\n鮮明"),
-    buttons="ボタン {}：左へ　　　ボタン {}：右へ\n最初に押すと中央に印がつきます。最後の印が答えです。",
+    button="ボタン {}",
+    buttons="{}：左へ　　　{}：右へ\n最初に押すと中央に印がつきます。最後の印が答えです。",
     target="「{}」への近さ",
     marks=("遠い", "ほかと同じくらい", "いちばん近い"),
 )

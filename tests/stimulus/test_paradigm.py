@@ -121,6 +121,7 @@ class TestFreeChoice:
         naming = first(script, StepKind.NAMING, trial=4)
         shown = script.at(naming, 0.0, Situation(choice=1))
         assert (shown.title, shown.choice.labels, shown.choice.chosen) == (ENGLISH.name_it, NAMES[:3], 1)
+        assert shown.choice.help.startswith("button 1: left      button 2: right\n")
         assert script.n_choices(naming) == 3
         assert script.n_choices(first(script, StepKind.EVALUATION)) == 5
         assert script.n_choices(first(script, StepKind.IMAGERY)) == 0

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rtgod.errors import InputError
 from stimulus.settings import DisplaySettings, MonitorSettings
+from stimulus.texts import ENGLISH
 
 
 def read(tmp_path, text):
@@ -84,3 +85,19 @@ def test_what_cannot_be_is_named(tmp_path, text, words):
 )  # fmt: skip
 def test_keys_that_do_not_meet_are_taken(tmp_path, text):
     assert read(tmp_path, text).buttons.stop == "escape"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", ("button 1", "button 2")),
+        ('left = "left"\nright = "right"', ("button left", "button right")),
+        ('left_name = "thumb"', ("thumb", "button 2")),
+    ],
+)
+def test_the_participant_reads_what_the_buttons_are_called(tmp_path, text, names):
+    buttons = read(tmp_path, f"[buttons]\n{text}").buttons
+    assert buttons.names(ENGLISH.button) == names
+    shown = ENGLISH.buttons.format(*names)
+    assert f"{names[0]}: left" in shown
+    assert f"{names[1]}: right" in shown
