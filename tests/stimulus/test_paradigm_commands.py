@@ -358,7 +358,8 @@ PLAY = ("training", "run.toml", "--images", "images", "--settings", "settings.to
 def test_a_run_is_played_and_saved(folder):
     said = done(*PLAY, "--speed", 30, "--ready-file", "ready").splitlines()
     assert said[0] == "sub-01_run-01: 18 volumes of 1 s; screen: offscreen (as asked)"
-    assert said[1:4] == ["sub-01_run-01: began", "stimulus 1 of 2", "stimulus 2 of 2"]
+    assert said[1].startswith("type `stop`, or press escape on the display")
+    assert said[2:5] == ["sub-01_run-01: began", "stimulus 1 of 2", "stimulus 2 of 2"]
     assert said[-1] == "sub-01_run-01: saved in out"
     assert "complete" in said[-2]
     assert (folder / "ready").read_text().strip().isdecimal()
