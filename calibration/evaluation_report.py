@@ -154,15 +154,21 @@ def _in_short(evaluation: Evaluation) -> str:
     return " ".join(
         f"Of what was {kind}, the true category scored higher than {100 * one.accuracy:.1f} % of the others "
         f"({one.aggregation}, {f'only {one.n_samples}' if one.is_few else one.n_samples} samples, chance 50 %, "
-        f"p = {_p(one)}); its median rank was {one.median_rank:g} of {one.n_candidates:,} (chance "
+        f"p = {_p_in_words(one)}); its median rank was {one.median_rank:g} of {one.n_candidates:,} (chance "
         f"{(one.n_candidates + 1) / 2:g})."
         for kind, one in best.items()
     )
 
 
+def _p_in_words(one: Identification) -> str:
+    if one.p_least <= SIGNIFICANT:
+        return f"{one.p_value:.4f}"
+    return f"{one.p_value:.3g}, and none below {one.p_least:.3g} was possible"
+
+
 def _p(one: Identification | FeatureAccuracy) -> str:
     """A p value; with the lowest that was possible, where nothing could have been significant."""
-    return f"{one.p_value:.4f}" if one.p_least <= SIGNIFICANT else f"{one.p_value:.2f} (≥ {one.p_least:.2g})"
+    return f"{one.p_value:.4f}" if one.p_least <= SIGNIFICANT else f"{one.p_value:.3g} (≥ {one.p_least:.3g})"
 
 
 def _identification(evaluation: Evaluation) -> Section:

@@ -1,6 +1,7 @@
 """`rtgod evaluate` on what is no simulated BIDS data set: real runs without one, and the study's published files."""
 
 import csv
+import shutil
 
 import bdpy
 import numpy as np
@@ -57,6 +58,34 @@ def test_real_runs_are_evaluated_one_left_out_at_a_time(shared_data, tmp_path):
     assert float(block["top1"]) > 0.6  # chance 0.125; the same blocks with hindsight 0.64
     assert float(block["accuracy"]) > 0.85
     assert float(block["p_value"]) < 0.01
+
+
+def test_two_real_classes_are_told_apart_and_a_foreign_run_is_left_out(shared_data, tmp_path):
+    settings = "[motion]\nestimate = false\n[nuisance]\ndiscard_s = 0\n[window]\nhrf_shift_s = 5\n"
+    (tmp_path / "s.toml").write_text(settings)
+    for i, run_folder in enumerate(sorted((shared_data / "haxby2001" / "sub001" / "BOLD").iterdir())[:4]):
+        name = f"sub-{'002' if i == 1 else '001'}_run-{i}"
+        shutil.copy(run_folder / "bold_1slice.nii.gz", tmp_path / f"{name}_bold.nii.gz")
+        header, *rows = (run_folder / "bold_events.tsv").read_text().splitlines()
+        kept = [row for row in rows if {"face", "house"} & set(row.split("\t"))]
+        (tmp_path / f"{name}_events.tsv").write_text("\n".join([header, *kept]) + "\n")
+    options = ("--training", "run", "--split", "leave-one-run-out", "--settings", tmp_path / "s.toml", "--workers", 1)
+    printed = " ".join(run(tmp_path, "--subject", "001", *options, "--out", tmp_path / "out").split())
+    assert "left out sub-002_run-1: subject 002, where the others are of 001" in printed
+    assert "Fewer than 10 samples" in printed
+    for row in read(tmp_path / "out" / "identification.tsv"):
+        assert 0 <= float(row["low"]) <= float(row["accuracy"]) <= float(row["high"]) <= 1
+        assert (row["units"], row["n_samples"], row["top5"], row["top10"]) == ("blocks", "6", "n/a", "n/a")
+        assert float(row["p_value"]) >= float(row["p_least"]) == 1 / 8
+    matrix = read(tmp_path / "out" / "confusion.tsv")
+    assert [int(row["face"]) + int(row["house"]) for row in matrix] == [3, 3]
+    trials = read(tmp_path / "out" / "left_out.tsv")[0]
+    assert (trials["what"], trials["n"], trials["used"]) == ("trials seen", "6", "6")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "sub-002_run-1: subject 002" in page
+    assert "What is taken for what" in page
+    assert "first 5" not in page
+    assert "top 5" not in page
 
 
 @pytest.fixture
