@@ -149,7 +149,8 @@ def _in_short(evaluation: Evaluation) -> str:
     """The best figure of each kind that rests on enough samples, in a sentence."""
     best: dict[str, Identification] = {}
     for one in evaluation.identification:
-        if one.kind not in best or best[one.kind].is_few or not one.is_few:
+        before = best.get(one.kind)
+        if before is None or not one.is_few or (before.is_few and one.n_samples >= before.n_samples):
             best[one.kind] = one
     return " ".join(
         f"Of what was {kind}, the true category scored higher than {100 * one.accuracy:.1f} % of the others "
