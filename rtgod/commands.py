@@ -152,7 +152,7 @@ def serve(
             stack.enter_context(server)
         _announce(server, path, ready_file, supervised=supervised)
         server.serve(stop)
-        totals = session.totals()
+        totals = server.totals()
         n_volumes = sum(totals.values())
         counted = f"{_number_of(session.n_runs, 'run')}, {_number_of(n_volumes, 'volume')}"
         _say(f"ended: {counted}{': ' if totals else ''}{in_words(totals) if totals else ''}; the journal is {path}")

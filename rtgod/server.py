@@ -47,6 +47,7 @@ from rtgod.record import Record
 from rtgod.refusals import LONGEST_REASON, Refusals
 from rtgod.resumption import checkpoint_of, save_checkpoint
 from rtgod.session import Incoming, Resumed, Session
+from rtgod.tally import blinded as blinded_counts
 from rtgod.tally import in_words
 from rtgod.text import plain
 
@@ -174,6 +175,18 @@ class Server(Closing):
         """How often a server has begun on this journal, this one included."""
         return self._hello.n_starts
 
+    @property
+    def is_blinded(self) -> bool:
+        """Whether nobody may learn a ranking in passing."""
+        return self._blinded or self._session.is_blinded
+
+    def totals(self) -> dict[str, int]:
+        """What all volumes came to, as far as that may be told; see `rtgod.tally.Tally`."""
+        return self._counts(self._session.totals())
+
+    def _counts(self, answers: dict[str, int]) -> dict[str, int]:
+        return blinded_counts(answers) if self.is_blinded else answers
+
     def serve(self, should_stop: Callable[[], bool], idle_s: float = 0.1) -> None:
         """Handle messages until `should_stop()`, which is asked after each message and every `idle_s` seconds."""
         poller = zmq.Poller()
@@ -300,7 +313,7 @@ class Server(Closing):
             notice = self._odd[1]
         elif not isinstance(message, Event):
             notice = self._session.notice
-        answers = self._session.answers_of(message.run_id) if isinstance(message, RunEnd) else {}
+        answers = self._counts(self._session.answers_of(message.run_id)) if isinstance(message, RunEnd) else {}
         self._reply(identity, Acknowledged(*address, duplicate, taken_as, plain(notice), answers))
 
     def _hear(self, identity: bytes, message: Incoming) -> None:
@@ -330,7 +343,7 @@ class Server(Closing):
 
     def _note_beginning(self, run: Run, left_off: Run | None, took_s: float) -> None:
         if left_off is not None:
-            answers = in_words(self._session.answers_of(left_off.run_id))
+            answers = in_words(self._counts(self._session.answers_of(left_off.run_id)))
             runs_log.info("run %s: left off before its end: %s", plain(left_off.run_id, 100), answers)
         n_volumes = f"{run.n_volumes} volumes" if run.n_volumes else "unknown number of volumes"
         trials = f"{len(run.blocks)} trials" if run.blocks else "no trials"
@@ -407,7 +420,7 @@ class Server(Closing):
                 self._beat()  # everybody is told at once
         if isinstance(message, RunEnd):
             self._send(message)
-            answers = in_words(self._session.answers_of(message.run_id))
+            answers = in_words(self._counts(self._session.answers_of(message.run_id)))
             runs_log.info("run %s: ended after %d volumes: %s", plain(message.run_id, 100), message.n_volumes, answers)
         if isinstance(message, Event):
             said = plain(message.client), plain(message.kind), plain(message.value, LONGEST_REASON)
@@ -434,7 +447,7 @@ class Server(Closing):
             self._record.add(pattern)
         self._record.add(answer)
         if log.isEnabledFor(logging.INFO):
-            blinded = self._blinded or self._session.is_blinded
+            blinded = self.is_blinded
             log.info("%s", _one_line(answer, blinded=blinded), extra={"fields": _fields_of(answer, blinded=blinded)})
 
     def _welcome(self) -> None:

@@ -13,6 +13,8 @@ N_AT_START, N_LATER = 3, 5
 RANKING = "ranking"
 #: In place of the reason "motion" where the head was not found, or was too different, rather than moved too much.
 NOT_ALIGNED = "not aligned"
+#: What may be told of a blinded run, and what all its other volumes are called.
+_FAULTS, IN_ORDER = (NOT_ALIGNED, Reason.BAD_VOLUME.value, Reason.LOST_VOLUME.value), "in order"
 
 
 @dataclass(slots=True)
@@ -80,9 +82,17 @@ def kind_of(answer: Answer) -> str:
     return answer.reason.value
 
 
+def blinded(answers: Mapping[str, int]) -> dict[str, int]:
+    """Counts of answers for who must not know how the decoding goes: faults of volumes, and all others as one."""
+    faults = {kind: n for kind, n in answers.items() if kind in _FAULTS}
+    return {IN_ORDER: sum(answers.values()) - sum(faults.values()), **faults}
+
+
 def in_words(answers: Mapping[str, int]) -> str:
     """Write counts of answers as people read them: "100 rankings; not ranked: 20 warming up, 3 not aligned"."""
     counts = Counter(answers)
+    if IN_ORDER in counts:
+        return ", ".join(f"{n} {kind}" for kind, n in answers.items())
     n_rankings = counts.pop(RANKING, 0)
     rankings = "1 ranking" if n_rankings == 1 else f"{n_rankings or 'no'} rankings"
     others = ", ".join(f"{n} {kind}" for kind, n in counts.most_common())

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rtgod.messages import NotReady, Reason
-from rtgod.tally import Tally, in_words
+from rtgod.tally import Tally, blinded, in_words
 from tests import small
 
 LOST_HEAD = replace(small.STILL, converged=False)
@@ -71,3 +71,9 @@ def test_a_person_who_moves_is_not_told_of_before_five_in_a_row():
 )
 def test_counts_read_as_people_say_them(answers, words):
     assert in_words(answers) == words
+
+
+def test_blinded_counts_tell_faults_alone():
+    told = blinded({"ranking": 9, "between trials": 5, "motion": 1, "not aligned": 2, "lost volume": 1})
+    assert told == {"in order": 15, "not aligned": 2, "lost volume": 1}
+    assert in_words(told) == "15 in order, 2 not aligned, 1 lost volume"
