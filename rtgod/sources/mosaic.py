@@ -242,8 +242,8 @@ def _choose(folder: Path, entries: list[_Entry], series: int | None) -> list[_En
 def _advice(other_kind: str) -> str:
     # No other maker's scanner, and none of Siemens's enhanced files, is made to write mosaics.
     if other_kind == "Siemens single-slice":
-        return "export the series as mosaics or convert it to NIfTI"
-    return "convert the series to NIfTI, by dcm2niix for example, and give that"
+        return "export the series as mosaics, or convert it to NIfTI, with dcm2niix, say"
+    return "convert the series to NIfTI, with dcm2niix, say, and give that"
 
 
 # ---------------------------------------------------------------- what one file says
