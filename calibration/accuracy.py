@@ -20,7 +20,8 @@ from calibration.statistics import (
     top_k_probability,
 )
 from calibration.study import Course, averaged_by
-from rtgod.confidence import FIRST, Confidence, describe
+from rtgod.chances import Chances
+from rtgod.confidence import FIRST
 from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Array
 
 #: How evidence is put together before it is ranked, from the least of it to the most.
@@ -161,7 +162,7 @@ class Confidences:
     Attributes
     ----------
     probability : ndarray of shape (n_rankings, 3), float64
-        That the true category is first, in the first five, in the first ten.
+        That the true category is first, in the first five, in the first ten; of rankings that something is known of.
     hit : ndarray of shape (n_rankings, 3), bool
         Whether it was.
     """
@@ -170,15 +171,23 @@ class Confidences:
     hit: BoolArray
 
 
-def probabilities_of(ranked: Ranked, confidence: Confidence) -> Float64Array:
-    """What a confidence says of rankings, shape (n_rankings, 3)."""
-    rows = zip(ranked.scores, ranked.n_volumes, ranked.n_blocks, strict=True)
-    return np.array(
-        [
-            confidence.probabilities(describe(-np.sort(-scores), len(scores), int(n_volumes), int(n_blocks)))
-            for scores, n_volumes, n_blocks in rows
-        ]
-    )
+def probabilities_of(ranked: Ranked, chances: Chances, is_new: BoolArray) -> Float64Array:
+    """What chances say of rankings, shape (n_rankings, 3); NaN where they say nothing.
+
+    Parameters
+    ----------
+    ranked : Ranked
+    chances : Chances
+    is_new : ndarray of shape (n_candidates,), bool
+        Which candidates were not trained on.
+    """
+    found = np.full((len(ranked.true), len(FIRST)), np.nan)
+    for row, (scores, n_volumes) in enumerate(zip(ranked.scores, ranked.n_volumes, strict=True)):
+        order = np.argsort(-scores, kind="stable")
+        said = chances.probabilities(scores[order], is_new[order], len(scores), int(n_volumes))
+        if said is not None:
+            found[row] = said
+    return found
 
 
 def hits_of(ranked: Ranked) -> BoolArray:

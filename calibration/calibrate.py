@@ -164,8 +164,9 @@ def calibrate(
         noise=noise,
         settings=settings,
         provenance=_provenance(inputs, network, decoder, summary) | checksums.result(),
-        layer_weights=learned.layer_weights.weights if learned else None,
-        confidence=learned.confidence.confidence if learned else None,
+        layer_weights=learned.layer_weights.weights if learned.layer_weights else None,
+        chances=learned.confidence.chances,
+        plain_categories=candidates.are_plain,
         training=training_of((run.run for run in samples), inputs.subject),
     )
     return bundle, summary
@@ -195,7 +196,7 @@ def _summarise(
     Y: Mapping[str, Float32Array],
     stimuli: Stimuli,
     samples: Sequence[RunSamples],
-    learned: Learned | None,
+    learned: Learned,
 ) -> CalibrationReport:
     layers = trained.layers
     category_index = CategoryIndex(stimuli.candidates, layers)
@@ -225,10 +226,7 @@ def _summarise(
         n_runs=len(samples),
         n_candidates=len(stimuli.candidate_ids),
         n_skipped=sum(run.n_skipped for run in samples),
-        notes=(
-            *(learned.confidence.notes if learned else ("fewer than three categories: no confidence was learned",)),
-            *stimuli.notes,
-        ),
+        notes=(*learned.confidence.notes, *stimuli.notes),
     )
 
 

@@ -1,4 +1,4 @@
-"""Fits how sure a ranking may be to rankings of cross-validation, and says how far that can be trusted."""
+"""Learns how much a ranking's scores tell, from rankings of cross-validation, and says how far that can be trusted."""
 
 from __future__ import annotations
 
@@ -6,88 +6,232 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
+from scipy.optimize import minimize
 
-from calibration.folds import N_FOLDS, leave_groups_out
+from calibration.folds import leave_groups_out
 from calibration.identification import rank_of
-from rtgod.confidence import CLUES, FIRST, Confidence, describe
-from rtgod.errors import InputError
+from rtgod.chances import NEW, TRAINED, Chances, Weight
+from rtgod.confidence import FIRST
 from rtgod.messages import Array, BoolArray, Float64Array
 
-#: Inverse penalties that are tried; the first hardly lets the clues speak.
-_INVERSE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-#: Fewer tell nothing about what makes a hit.
-_FEWEST = {"hits": 10, "misses": 10, "categories": N_FOLDS}
+#: Fewer trials, fewer runs or fewer categories to leave out teach nothing.
+FEWEST_TRIALS, FEWEST_GROUPS = 10, (2, 5)
+#: Candidates of a kind that are drawn of more; and what is drawn of each ranking, from the truth's kind or from both.
+_MOST_CANDIDATES, _DRAWS = 300, ("some of one", "all of one", "some of both", "all of both")
+#: Of the parameters of `_Loss`, before anything is known: 1 / variance about 0. Nothing is known of levels.
+_PRECISION = np.array([0.0, 4.0, 4.0, 0.0, 4.0, 4.0, 0.25, 1.0])
+_WHOSE = ("categories that were trained on", "new categories")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FittedConfidence:
-    """A confidence and how it does on rankings that it was not fitted to.
+class Rankings:
+    """Rankings whose true category is known, by decoders that had not seen their trials.
 
     Attributes
     ----------
-    confidence : Confidence
-        Fitted to all rankings.
-    held_out : ndarray of shape (n_rankings, 3), float64
-        Each ranking's probabilities from a fit without its category's rankings, for each of `FIRST`.
-    hit : ndarray of shape (n_rankings, 3), bool
-        Whether the true category was among the first 1, 5 and 10.
-    notes : tuple of str
-        Which of the three are base rates only, and why.
+    scores : sequence of ndarray of shape (n_candidates,)
+        In the order of the candidates.
+    is_new : sequence of ndarray of shape (n_candidates,), bool
+        Which candidates the decoder of each ranking had not been trained on.
+    true : sequence of int
+        Position of each ranking's true category among its candidates.
+    n_volumes : sequence of int
+        Volumes that each rests on.
+    trials : sequence of int
+        Which trial each is of: several rankings of one count as one.
+    groups : sequence of str
+        What was left out for each: its run, or its category.
     """
 
-    confidence: Confidence
-    held_out: Float64Array
-    hit: BoolArray
+    scores: Sequence[Array]
+    is_new: Sequence[BoolArray]
+    true: Sequence[int]
+    n_volumes: Sequence[int]
+    trials: Sequence[int]
+    groups: Sequence[str]
+
+    @property
+    def hit(self) -> BoolArray:
+        """Whether the true category is first, in the first five and in the first ten: shape (n_rankings, 3)."""
+        ranks = [rank_of(each, position) for each, position in zip(self.scores, self.true, strict=True)]
+        return np.array(ranks, np.int64).reshape(-1, 1) <= np.array(FIRST)
+
+    def chosen(self, rows: Array) -> Rankings:
+        """Some of the rankings."""
+        fields = (self.scores, self.is_new, self.true, self.n_volumes, self.trials, self.groups)
+        return Rankings(*([field[row] for row in rows] for field in fields))
+
+    def judged(self, chances: Chances) -> Float64Array:
+        """What chances say of each ranking, shape (n_rankings, 3); NaN where they say nothing."""
+        found = np.full((len(self.true), len(FIRST)), np.nan)
+        for row, (scores, is_new, n) in enumerate(zip(self.scores, self.is_new, self.n_volumes, strict=True)):
+            order = np.argsort(-scores, kind="stable")
+            said = chances.probabilities(scores[order], is_new[order], len(scores), n)
+            if said is not None:
+                found[row] = said
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedChances:
+    """Chances, and how they do on rankings that they were not learned from.
+
+    Attributes
+    ----------
+    chances : Chances or None
+        Learned from all rankings; None where nothing could be learned.
+    held_out : tuple of 2 ndarray of shape (n_rankings, 3), float64
+        For rankings of left-out runs, and of left-out categories: the chances that are said by what was learned
+        without the ranking's group; NaN where nothing was learned.
+    hit : tuple of 2 ndarray of shape (n_rankings, 3), bool
+        Whether the true category was among the first 1, 5 and 10.
+    notes : tuple of str
+        Of which candidates nothing is known, and why.
+    """
+
+    chances: Chances | None
+    held_out: tuple[Float64Array, Float64Array]
+    hit: tuple[BoolArray, BoolArray]
     notes: tuple[str, ...]
 
 
-def fit_confidence(
-    scores: Sequence[Array],
-    true: Sequence[int],
-    n_volumes: Sequence[int],
-    n_blocks: Sequence[int],
-    groups: Sequence[str],
-) -> FittedConfidence:
-    """Fit to held-out rankings.
+def fit_chances(
+    left_out_runs: Rankings | str | None, left_out_categories: Rankings | str | None, trained: Sequence[str]
+) -> FittedChances:
+    """Learn what scores are worth.
 
-    Where there are fewer than 10 hits, 10 misses or 5 categories, the probability is the share of hits, whatever the
-    ranking looks like.
+    The chance of a candidate is exp(weight · score), among all (McFadden 1974), with a weight for those that were
+    trained on and one for new ones. One trial more is added to each kind, whose true category is any candidate:
+    what was always right is not taken for certain.
 
     Parameters
     ----------
-    scores : sequence of ndarray of shape (n_candidates,)
-        Each ranking's scores in the order of the candidates, from a decoder that had not seen its trials. Rankings may
-        be of different sets of candidates.
-    true : sequence of int
-        Position of each ranking's true category among its candidates.
-    n_volumes, n_blocks : sequence of int
-        How many volumes and trials each ranking rests on.
-    groups : sequence of str
-        Category of each ranking: its rankings are not independent, so whole categories are left out.
-
-    Raises
-    ------
-    InputError
-        If there is no ranking.
+    left_out_runs : Rankings or str or None
+        Whose true categories were trained on, from other runs; or why there are none; None where no candidate was
+        trained on.
+    left_out_categories : Rankings or str or None
+        Whose true categories were not trained on; or why there are none; None where every candidate was trained on.
+    trained : sequence of str
+        Identifiers of the categories that were trained on.
     """
-    if not len(scores):
-        raise InputError("no ranking to learn a confidence from: no shown category is among the candidates")
-    rankings = zip(scores, n_volumes, n_blocks, strict=True)
-    X = np.array([describe(-np.sort(-each), len(each), *numbers) for each, *numbers in rankings])
-    ranks = np.array([rank_of(each, position) for each, position in zip(scores, true, strict=True)])
-    hit = ranks[:, np.newaxis] <= np.array(FIRST)
-    labels = np.unique(np.asarray(groups), return_inverse=True)[1]
-    held_out = np.empty(hit.shape)
-    for kept, left_out in leave_groups_out(labels):
-        confidence = _fit(X[kept], hit[kept], labels[kept])
-        held_out[left_out] = [confidence.probabilities(clues) for clues in X[left_out]]
-    notes = [
-        f"chance that the true category is in the first {k}: the same for every ranking, for too few are {lacking}"
-        for k, column in zip(FIRST, hit.T, strict=True)
-        if (lacking := _lacking(column, labels))
-    ]
-    return FittedConfidence(_fit(X, hit, labels), held_out, hit, tuple(notes))
+    notes = []
+    usable: list[Rankings | None] = []
+    for whose, given in zip(_WHOSE, (left_out_runs, left_out_categories), strict=True):
+        lacking = _lacking(given) if isinstance(given, Rankings) else given
+        if lacking:
+            notes.append(f"how sure a ranking of {whose} may be is unknown: {lacking}")
+        usable.append(given if isinstance(given, Rankings) and not lacking else None)
+    n_rankings = [0 if one is None else len(one.true) for one in usable]
+    held_out = (np.full((n_rankings[0], len(FIRST)), np.nan), np.full((n_rankings[1], len(FIRST)), np.nan))
+    hits = [np.empty((0, len(FIRST)), bool) if one is None else one.hit for one in usable]
+    hit = (hits[0], hits[1])
+    if not any(n_rankings):
+        return FittedChances(None, held_out, hit, tuple(notes))
+    draws = [one and _drawn(one, kind, all(n_rankings)) for kind, one in enumerate(usable)]
+    chances, found = _fit(draws, trained, np.zeros(len(_PRECISION)))
+    for kept in _folds(usable):
+        some = [None if one is None else one.of(rows) for one, rows in zip(draws, kept, strict=True)]
+        without, _ = _fit(some, trained, found)
+        for kind, rankings in enumerate(usable):
+            if rankings is not None:
+                out = np.setdiff1d(np.arange(len(rankings.true)), kept[kind])
+                held_out[kind][out] = rankings.chosen(out).judged(without)
+    return FittedChances(chances, held_out, hit, tuple(notes))
+
+
+def _folds(usable: Sequence[Rankings | None]) -> list[list[Array]]:
+    """Rows that are kept of each kind, as its groups are left out in turn; of the kind with fewer folds, again."""
+    each = [[] if one is None else [kept for kept, _ in leave_groups_out(one.groups)] for one in usable]
+    n_folds = max(map(len, each))
+    return [[folds[i % len(folds)] if folds else np.empty(0, np.int64) for folds in each] for i in range(n_folds)]
+
+
+def _lacking(rankings: Rankings) -> str:
+    """What there is too little of, in words; empty if nothing."""
+    if (n := len(set(rankings.trials))) < FEWEST_TRIALS:
+        return f"it is learned from trials, which needs {FEWEST_TRIALS}, and there are {n}"
+    return ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Draws:
+    """Rankings of some of their candidates, end to end.
+
+    Attributes
+    ----------
+    ranking : ndarray of shape (n_draws,)
+        The row that each is of.
+    starts : ndarray of shape (n_draws + 1,)
+    scores, is_new : ndarray of shape (n_scores,)
+        The true candidate of each draw comes first.
+    n_volumes : ndarray of shape (n_draws,)
+    weight : ndarray of shape (n_draws,), float64
+        What each counts; those of a trial together 1, before kinds are mixed.
+    trial : ndarray of shape (n_draws,)
+    """
+
+    ranking: Array
+    starts: Array
+    scores: Float64Array
+    is_new: BoolArray
+    n_volumes: Array
+    weight: Float64Array
+    trial: Array
+
+    def of(self, rows: Array) -> _Draws:
+        """The draws of some rankings."""
+        keep = np.isin(self.ranking, rows)
+        sizes = np.diff(self.starts)
+        entries = np.repeat(keep, sizes)
+        return _Draws(
+            self.ranking[keep],
+            np.concatenate([[0], np.cumsum(sizes[keep])]),
+            self.scores[entries],
+            self.is_new[entries],
+            self.n_volumes[keep],
+            self.weight[keep],
+            self.trial[keep],
+        )
+
+
+def _drawn(rankings: Rankings, kind: int, mixed: bool) -> _Draws:
+    """Candidates as they may be chosen: of the truth's kind alone, and of both where both can be judged.
+
+    Where both are ranked, the truth is as likely any of them: a draw counts by the share of its kind.
+    """
+    rng = np.random.default_rng(kind)
+    rows, parts, weights = [], [], []
+    for row, (scores, is_new, true) in enumerate(zip(rankings.scores, rankings.is_new, rankings.true, strict=True)):
+        own = np.flatnonzero(is_new == bool(kind))
+        own, other = own[own != true], np.flatnonzero(is_new != bool(kind))
+        n_own, n_other = min(len(own), _MOST_CANDIDATES), min(len(other), _MOST_CANDIDATES)
+        for of in _DRAWS[: 4 if mixed and n_other else 2]:
+            takes_all = of.startswith("all")
+            n = n_own if takes_all else _any_number(n_own, rng)
+            m = 0 if of.endswith("one") else n_other if takes_all else _any_number(n_other, rng)
+            if n + m == 0:
+                continue
+            chosen = [true, *rng.permutation(own)[:n], *rng.permutation(other)[:m]]
+            rows.append(row)
+            parts.append((scores[chosen], is_new[chosen]))
+            weights.append(2 * (n + 1) / (n + 1 + m) if m else 1.0)
+    sizes = [len(scores) for scores, _ in parts]
+    ranking = np.array(rows, np.int64)
+    trial = np.unique(np.asarray(rankings.trials)[ranking], return_inverse=True)[1]
+    return _Draws(
+        ranking=ranking,
+        starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        scores=np.concatenate([scores for scores, _ in parts]).astype(np.float64),
+        is_new=np.concatenate([is_new for _, is_new in parts]),
+        n_volumes=np.asarray(rankings.n_volumes, np.int64)[ranking],
+        weight=np.array(weights) / np.bincount(trial)[trial],
+        trial=trial,
+    )
+
+
+def _any_number(most: int, rng: np.random.Generator) -> int:
+    """A number from 1 to `most`, small ones and large ones alike."""
+    return round(float(np.exp(rng.uniform(0, np.log(most))))) if most else 0
 
 
 def reliability_bins(p: Array, hit: Array, n_bins: int = 10) -> tuple[Float64Array, Float64Array, Array]:
@@ -124,55 +268,83 @@ def calibration_error(p: Array, hit: Array, n_bins: int = 10) -> float:
     return float(np.average(np.abs(predicted - observed), weights=count))
 
 
-def _fit(X: Float64Array, hit: BoolArray, labels: Array) -> Confidence:
-    """`X` of shape (n_rankings, n_clues), `hit` of shape (n_rankings, 3)."""
-    mean, sd = X.mean(axis=0), X.std(axis=0)
-    sd[sd < 1e-12] = 1.0
-    Z = (X - mean) / sd
-    models = [_logistic(Z, column, labels) for column in hit.T]
-    return Confidence(
-        mean=tuple(mean.tolist()),
-        sd=tuple(sd.tolist()),
-        lowest=tuple(X.min(axis=0).tolist()),
-        highest=tuple(X.max(axis=0).tolist()),
-        coefficients=tuple(coefficients.tolist() for coefficients, _ in models),
-        intercepts=tuple(intercept for _, intercept in models),
+def _fit(draws: Sequence[_Draws | None], trained: Sequence[str], begin: Float64Array) -> tuple[Chances, Float64Array]:
+    """The most likely chances, given the draws of either kind or both, and their parameters of `_Loss`."""
+    there = [one for one in draws if one is not None]
+    scores, is_new, n_volumes = (
+        np.concatenate([getattr(one, name) for one in there]) for name in ("scores", "is_new", "n_volumes")
     )
+    sizes = np.concatenate([np.diff(one.starts) for one in there])
+    starts = np.cumsum(sizes) - sizes
+    n_trials = np.array([len(np.unique(one.trial)) for one in there])
+    # Both kinds count alike: how often each is shown is not known here.
+    each = n_trials.mean() / n_trials
+    weight = np.concatenate([one.weight * of for one, of in zip(there, each, strict=True)])
+    doubt = np.concatenate([np.full(len(one.weight), 1 / (n + 1)) for one, n in zip(there, n_trials, strict=True)])
+    sd = float(np.sqrt(np.mean(np.square(scores - np.repeat(np.add.reduceat(scores, starts) / sizes, sizes))))) or 1.0
+    logs = np.log(np.stack([np.maximum(n_volumes, 1), sizes]))
+    middle = logs.mean(axis=1)
+    loss = _Loss(scores / sd, is_new, starts, sizes, logs - middle[:, np.newaxis], weight, doubt)
+    found = minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=[(-8, 8)] * len(begin), tol=1e-6).x
+    weights: list[Weight | None] = [None, None]
+    for kind in (TRAINED, NEW):
+        if (is_new == bool(kind)).any():
+            level, *exponents = found[3 * kind : 3 * kind + 3].tolist()
+            weights[kind] = Weight(level - float(np.dot(exponents, middle)) - float(np.log(sd)), *exponents)
+    chances = Chances(
+        trained=tuple(trained),
+        weights=(weights[TRAINED], weights[NEW]),
+        head_start=(float(found[6] - found[7] * middle[0]), float(found[7])),
+        n_volumes=(max(int(n_volumes.min()), 1), max(int(n_volumes.max()), 1)),
+        n_candidates=(int(sizes.min()), int(sizes.max())),
+    )
+    return chances, found
 
 
-def _logistic(Z: Float64Array, hit: BoolArray, labels: Array) -> tuple[Float64Array, float]:
-    """Coefficients and intercept, with the penalty whose predictions for other categories are the most likely."""
-    if _lacking(hit, labels):
-        return _share(hit)
-    losses = [_held_out_loss(Z, hit, labels, inverse_penalty) for inverse_penalty in _INVERSE_PENALTIES]
-    return _regress(Z, hit, _INVERSE_PENALTIES[int(np.argmin(losses))])
+@dataclass(frozen=True, slots=True, eq=False)
+class _Loss:
+    """Negative log-likelihood of the draws and of what is known before them, with its gradient.
 
+    Parameters are level and exponents of volumes and candidates of each kind, and the head start with its slope over
+    volumes.
 
-def _held_out_loss(Z: Float64Array, hit: BoolArray, labels: Array, inverse_penalty: float) -> float:
-    """Mean of the negative log-likelihood, each category predicted from the others."""
-    loss = 0.0
-    for kept, left_out in leave_groups_out(labels):
-        coefficients, intercept = _regress(Z[kept], hit[kept], inverse_penalty)
-        signed = np.where(hit[left_out], -1, 1) * (Z[left_out] @ coefficients + intercept)
-        loss += np.logaddexp(0, signed).sum()
-    return loss / len(hit)
+    Attributes
+    ----------
+    scores, is_new : ndarray of shape (n_scores,)
+    starts, sizes : ndarray of shape (n_draws,)
+    logs : ndarray of shape (2, n_draws)
+        Logarithms of the numbers of volumes and candidates, about their means.
+    weight : ndarray of shape (n_draws,)
+    doubt : ndarray of shape (n_draws,)
+        Share of each draw's true category that is given to all candidates alike.
+    """
 
+    scores: Float64Array
+    is_new: BoolArray
+    starts: Array
+    sizes: Array
+    logs: Float64Array
+    weight: Float64Array
+    doubt: Float64Array
 
-def _regress(Z: Float64Array, hit: BoolArray, inverse_penalty: float) -> tuple[Float64Array, float]:
-    if hit.all() or not hit.any():
-        return _share(hit)
-    # Newton's method: of few clues, ten times quicker than the default.
-    model = LogisticRegression(C=inverse_penalty, solver="newton-cholesky").fit(Z, hit)
-    return model.coef_[0], float(model.intercept_[0])
-
-
-def _share(hit: BoolArray) -> tuple[Float64Array, float]:
-    """The share of hits for every ranking; half a hit and half a miss more, so that nothing is taken for certain."""
-    hits = hit.sum() + 0.5
-    return np.zeros(len(CLUES)), float(np.log(hits / (hit.size + 1 - hits)))
-
-
-def _lacking(hit: BoolArray, labels: Array) -> str:
-    """What there is too little of to fit; empty if nothing."""
-    counts = {"hits": hit.sum(), "misses": (~hit).sum(), "categories": np.unique(labels).size}
-    return ", ".join(f"{name} ({n})" for name, n in counts.items() if n < _FEWEST[name])
+    def __call__(self, parameters: Float64Array) -> tuple[float, Float64Array]:
+        by_kind, head_start = parameters[:6].reshape(2, 3), parameters[6] + parameters[7] * self.logs[0]
+        slopes = np.exp(by_kind[:, :1] + by_kind[:, 1:] @ self.logs)
+        of_trained, of_new = np.repeat(slopes, self.sizes, axis=1)
+        evidence = np.where(self.is_new, of_new, of_trained) * self.scores
+        worth = evidence + np.repeat(head_start, self.sizes) * self.is_new
+        worth -= np.repeat(np.maximum.reduceat(worth, self.starts), self.sizes)
+        odds = np.exp(worth)
+        total = np.add.reduceat(odds, self.starts)
+        expected = np.repeat(self.doubt / self.sizes, self.sizes)
+        expected[self.starts] += 1 - self.doubt
+        unlikely = np.log(total) - np.add.reduceat(expected * worth, self.starts)
+        missing = np.repeat(self.weight, self.sizes) * (odds / np.repeat(total, self.sizes) - expected)
+        gradient = np.empty(8)
+        for kind, mine in enumerate((~self.is_new, self.is_new)):
+            by_draw = np.add.reduceat(missing * evidence * mine, self.starts)
+            gradient[3 * kind : 3 * kind + 3] = by_draw.sum(), *(self.logs @ by_draw)
+        by_draw = np.add.reduceat(missing * self.is_new, self.starts)
+        gradient[6:] = by_draw.sum(), self.logs[0] @ by_draw
+        prior = _PRECISION * parameters
+        return float(self.weight @ unlikely + prior @ parameters / 2), gradient + prior

@@ -1,12 +1,13 @@
-"""How sure rankings of categories that were not trained on may be, learned from training samples alone."""
+"""How sure rankings may be, and how much layers count, learned from training samples alone."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.confidence import FittedConfidence, fit_confidence
+from calibration.confidence import FEWEST_GROUPS, FittedChances, Rankings, fit_chances
 from calibration.decoders.registry import make_decoder
 from calibration.decoders.ridge import fit_layers, predict_layers
 from calibration.decoders.settings import DecoderSettings
@@ -14,33 +15,40 @@ from calibration.folds import leave_groups_out
 from calibration.layer_weights import LayerWeights, learn_layer_weights
 from calibration.study import Candidates, Samples, Windows, averaged_by
 from calibration.training import Trained
+from rtgod.chances import NEW, TRAINED
 from rtgod.errors import InputError
-from rtgod.matching import index_categories
-from rtgod.messages import Array, Features
+from rtgod.matching import CategoryIndex, index_categories
+from rtgod.messages import Array, BoolArray, Features
 from rtgod.settings import RankingSettings
 
-#: So many rankings, evenly taken, tell how sure they may be; ranking all would take minutes where candidates are many.
-_MOST_RANKINGS = 2000
+#: Rankings, evenly taken, that tell how sure they may be; ranking all would take minutes where candidates are many.
+_MOST_RANKINGS = 400
+#: Categories that are needed to learn the weights of layers: one is left out, and others are told apart.
+_FEWEST_FOR_WEIGHTS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """What is learned from rankings of categories that a decoder had not seen.
+    """What is learned from rankings of trials that a decoder had not seen.
 
     Attributes
     ----------
-    confidence : FittedConfidence
-    layer_weights : LayerWeights
+    confidence : FittedChances
+    layer_weights : LayerWeights or None
+        None where too few categories were shown, or these are decoded themselves.
     """
 
-    confidence: FittedConfidence
-    layer_weights: LayerWeights
+    confidence: FittedChances
+    layer_weights: LayerWeights | None
 
 
 def learn_from_rankings(
     samples: Samples, trained: Trained, decoder: DecoderSettings, candidates: Candidates, ranking: RankingSettings
-) -> Learned | None:
-    """Rank training trials by decoders that saw nothing of their categories, as online, and learn from the rankings.
+) -> Learned:
+    """Rank training trials by decoders that had not seen them, as online, and learn from the rankings.
+
+    Decoders that saw nothing of a trial's run tell about candidates that are trained on, those that saw nothing of its
+    category about new ones.
 
     Parameters
     ----------
@@ -53,46 +61,100 @@ def learn_from_rankings(
         Trained categories that are none of them are ranked as well, by the mean features of what was shown.
     ranking : RankingSettings
         How layers are put together.
-
-    Returns
-    -------
-    Learned or None
-        None with fewer than three categories: then there is nothing to train on without one.
     """
     if samples.windows is None:
         raise InputError("samples without their windows say nothing about how sure a ranking is")
-    if len(set(samples.categories)) < 3:
-        return None
-    predicted = _predict_left_out(samples, samples.windows, trained, decoder)
-    everything = _with_trained_categories(candidates, samples)
-    of, true = samples.windows.of, everything.positions(samples.categories)
-    # Among all that there are, be it that fewer are ranked: a probability is for a number of candidates.
+    shown = tuple(dict.fromkeys(samples.categories))
+    of, plain = samples.windows.of, candidates.are_plain
+    everything = candidates if plain else _with_trained_categories(candidates, samples)
+    # Among all that there are, be it that fewer are ranked: the settings may choose any of them later.
     ranking = ranking.model_copy(update={"candidates": ()})
-    plain = ranking.model_copy(update={"combine": "fisher"})
-    layers = plain.layers or tuple(trained.layers)
-    weights = learn_layer_weights(
-        index_categories(plain, trained.layers, everything.ids, everything.features, None),
-        {layer: predicted[layer][samples.windows.last] for layer in layers},
-        true.tolist(),
-        samples.categories,
+    without_category, weights = None, None
+    if not plain and len(shown) >= _FEWEST_FOR_WEIGHTS:
+        without_category = _predict_left_out(samples, samples.windows, trained, decoder, samples.categories)
+        alike = ranking.model_copy(update={"combine": "fisher"})
+        weights = learn_layer_weights(
+            index_categories(alike, trained.layers, everything.ids, everything.features, None),
+            {layer: without_category[layer][samples.windows.last] for layer in alike.layers or tuple(trained.layers)},
+            everything.positions(samples.categories).tolist(),
+            samples.categories,
+        )
+    index = index_categories(
+        ranking, trained.layers, everything.ids, everything.features, weights and weights.weights, plain
     )
-    index = index_categories(ranking, trained.layers, everything.ids, everything.features, weights.weights)
     judged = np.unique(np.linspace(0, len(of) - 1, _MOST_RANKINGS).round().astype(int))
-    scores = [
-        index.scores(Features(int(i), {layer: values[i].astype(np.float32) for layer, values in predicted.items()}))
-        for i in judged
-    ]
-    groups = [samples.categories[row] for row in of[judged]]
-    volumes = samples.windows.n_volumes[judged].tolist()
-    return Learned(fit_confidence(scores, true[of[judged]].tolist(), volumes, [1] * len(judged), groups), weights)
+    left_out_runs: Rankings | str | None = None
+    left_out_categories: Rankings | str | None = None
+    if set(candidates.ids) & set(shown):
+        left_out_runs = _too_few(samples.runs, "runs", FEWEST_GROUPS[TRAINED])
+        if not left_out_runs:
+            predicted = _predict_left_out(samples, samples.windows, trained, decoder, samples.runs)
+            is_new = ~np.isin(everything.ids, shown)
+            left_out_runs = _rankings(
+                samples, samples.runs, everything, index, predicted, judged, dict.fromkeys(samples.runs, is_new)
+            )
+    if set(candidates.ids) - set(shown):
+        left_out_categories = _too_few(samples.categories, "categories", FEWEST_GROUPS[NEW])
+        if plain:
+            left_out_categories = "categories themselves are decoded, and of one that was not shown nothing is known"
+        elif not left_out_categories and without_category:
+            new_to = _new_without(samples.categories, everything.ids)
+            left_out_categories = _rankings(
+                samples, samples.categories, everything, index, without_category, judged, new_to
+            )
+    return Learned(fit_chances(left_out_runs, left_out_categories, shown), weights)
+
+
+def _too_few(groups: Sequence[str], what: str, fewest: int) -> str:
+    """Why nothing can be learned by leaving groups out; empty if it can."""
+    n = len(set(groups))
+    if n >= fewest:
+        return ""
+    return f"it is learned from {what} that are left out in turn, which needs {fewest}, and there are {n}"
+
+
+def _new_without(categories: Sequence[str], ids: Sequence[str]) -> dict[str, BoolArray]:
+    """For each category, which of `ids` are new to the decoder that saw nothing of it: shape (n_ids,), bool."""
+    labels, found = np.array(categories), {}
+    for kept, left_out in leave_groups_out(categories):
+        is_new = ~np.isin(ids, labels[kept])
+        found |= dict.fromkeys(labels[left_out].tolist(), is_new)
+    return found
+
+
+def _rankings(
+    samples: Samples,
+    groups: Sequence[str],
+    everything: Candidates,
+    index: CategoryIndex,
+    predicted: dict[str, Array],
+    judged: Array,
+    is_new: dict[str, BoolArray],
+) -> Rankings:
+    """Rankings of some windows, from what was predicted without their groups."""
+    windows = samples.windows
+    if windows is None:
+        raise AssertionError("samples were asked for with windows")
+    rows = windows.of[judged]
+    return Rankings(
+        scores=[
+            index.scores(Features(int(i), {layer: values[i].astype(np.float32) for layer, values in predicted.items()}))
+            for i in judged
+        ],
+        is_new=[is_new[groups[row]] for row in rows],
+        true=everything.positions(samples.categories)[rows].tolist(),
+        n_volumes=windows.n_volumes[judged].tolist(),
+        trials=rows.tolist(),
+        groups=[groups[row] for row in rows],
+    )
 
 
 def _predict_left_out(
-    samples: Samples, windows: Windows, trained: Trained, decoder: DecoderSettings
+    samples: Samples, windows: Windows, trained: Trained, decoder: DecoderSettings, groups: Sequence[str]
 ) -> dict[str, Array]:
-    """Features of every window, from samples of other categories: per layer, (n_windows, n_units)."""
+    """Features of every window, from samples of other groups: per layer, (n_windows, n_units)."""
     predicted = {layer: np.empty((len(windows.of), Y.shape[1])) for layer, Y in samples.Y.items()}
-    for kept, left_out in leave_groups_out(samples.categories):
+    for kept, left_out in leave_groups_out(groups):
         rows = np.isin(windows.of, left_out)
         some = {layer: Y[kept] for layer, Y in samples.Y.items()}
         if decoder.name == "ridge":

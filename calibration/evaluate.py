@@ -29,7 +29,8 @@ from calibration.left_out import Tally, added, without_candidates
 from calibration.preparation import Report, in_pool
 from calibration.semantics import Hypernyms, SemanticErrors, semantic_errors
 from calibration.statistics import share_interval
-from calibration.study import CATEGORIES, Candidates, Fold, Samples, Study, averaged_by
+from calibration.study import Candidates, Fold, Samples, Study, averaged_by
+from rtgod.chances import Chances
 from rtgod.matching import CategoryIndex, index_categories
 from rtgod.messages import Float64Array, Int32Array
 from rtgod.settings import NoiseSettings, PipelineSettings, RankingSettings
@@ -66,7 +67,7 @@ class Evaluation:
     learned : Learned or None
         Confidence and weights of layers from the training samples; None where these were split into several folds.
     confidence : mapping of str to Confidences
-        Of the tests, by kind.
+        Of the tests, by kind; without those of which nothing is known.
     n_folds : int
         Decoders that were tested: one for each run where these are left out in turn.
     tallies : tuple of Tally
@@ -126,8 +127,7 @@ def evaluate(
     fitted = fits[study.main_region]
     n_runs, by_runs = _against_runs(folds, candidates, settings, decoder, pool, report)
     learned = None
-    # Of categories that are units themselves, one that was left out cannot be decoded.
-    if len(folds) == 1 and folds[0].training.windows is not None and CATEGORIES not in candidates.features:
+    if len(folds) == 1 and folds[0].training.windows is not None:
         report("confidence", 0, 1)
         training = folds[0].training.whitened(fitted[0].shape)
         learned = learn_from_rankings(training, fitted[0].trained, decoder, candidates, settings.ranking)
@@ -159,7 +159,7 @@ def evaluate(
         by_runs=by_runs,
         semantic=_semantic(decoded, candidates, hypernyms) if hypernyms else {},
         learned=learned,
-        confidence={kind: _confidence(of, learned) for kind, of in decoded.items()} if learned else {},
+        confidence=_confidence(decoded, candidates, learned.confidence.chances) if learned else {},
         n_folds=len(folds),
         tallies=(*study.tallies, *_not_ranked(folds, candidates)),
     )
@@ -179,9 +179,10 @@ def index_of(
     candidates: Candidates, fitted: FittedFold, ranking: RankingSettings, learned: Learned | None = None
 ) -> CategoryIndex:
     """The index that matches what a fold's decoder predicts."""
-    weights = learned.layer_weights.weights if learned else None
+    weights = learned.layer_weights.weights if learned and learned.layer_weights else None
     ranking = ranking.model_copy(update={"candidates": ()})
-    return index_categories(ranking, fitted.trained.layers, candidates.ids, candidates.features, weights)
+    layers, plain = fitted.trained.layers, candidates.are_plain
+    return index_categories(ranking, layers, candidates.ids, candidates.features, weights, plain)
 
 
 def _decode(
@@ -190,10 +191,19 @@ def _decode(
     return decode_kind(samples, fitted, index_of(candidates, fitted, settings.ranking, learned), candidates)
 
 
-def _confidence(decoded: DecodedKind, learned: Learned) -> Confidences:
-    """Probabilities and hits of every ranking of one kind: of trials as they grew, where these are known."""
-    rankings = decoded.windows or decoded.blocks
-    return Confidences(probabilities_of(rankings, learned.confidence.confidence), hits_of(rankings))
+def _confidence(
+    decoded: Mapping[str, DecodedKind], candidates: Candidates, chances: Chances | None
+) -> dict[str, Confidences]:
+    """Probabilities and hits of each kind's rankings, where they are known: of trials as they grew, if possible."""
+    found = {}
+    for kind, of in decoded.items():
+        rankings = of.windows or of.blocks
+        if chances is not None:
+            probability = probabilities_of(rankings, chances, chances.are_new(candidates.ids))
+            known = np.isfinite(probability[:, 0])
+            if known.any():
+                found[kind] = Confidences(probability[known], hits_of(rankings)[known])
+    return found
 
 
 def _fit_regions(

@@ -442,9 +442,10 @@ def _semantic(evaluation: Evaluation) -> list[Section]:
 def _confidence(evaluation: Evaluation) -> list[Section]:
     if evaluation.learned is None:
         return []
+    told = _told(evaluation)
     drawn = [
         (
-            figures.reliability({title: _bins(of, i) for i, title in enumerate(_FIRST)}),
+            figures.reliability({title: _bins(of, i) for i, title in told}),
             f"{kind.capitalize()}: how often the true category was there, against how probable that was said to be.",
         )
         for kind, of in evaluation.confidence.items()
@@ -462,22 +463,31 @@ def _confidence(evaluation: Evaluation) -> list[Section]:
                 str(len(of.hit)),
             )
             for kind, of in evaluation.confidence.items()
-            for i, title in enumerate(_FIRST)
+            for i, title in told
         ],
         "Every ranking of the tests, volume by volume",
     )
-    weights = evaluation.learned.layer_weights
     text = (
         "How probable it is that the true category is first, among the first five and among the first ten, was learned "
-        "from the training runs, by decoders that had seen nothing of the ranked categories; a ranking says it online. "
-        "On the diagonal, it is as probable as was said. "
-        + " ".join(f"{note[0].upper()}{note[1:]}." for note in evaluation.learned.confidence.notes)
-        + "\n\nWeights of layers, learned from the same rankings: "
-        + ", ".join(f"{layer} {weight:.2f}" for layer, weight in weights.weights.items())
-        + f". With them {100 * weights.accuracy:.1f} % of others are beaten in the training runs, with equal weights "
-        f'{100 * weights.equal_accuracy:.1f} %; they count with `combine = "weighted"` in [ranking].'
+        "from the training runs: of categories that were trained on, by decoders that had seen nothing of the ranked "
+        "run; of new ones, by decoders that had seen nothing of the ranked category. A ranking says it online, taking "
+        "each candidate for as likely as any other before it is decoded. On the diagonal, it is as probable as was "
+        "said. " + " ".join(f"{note[0].upper()}{note[1:]}." for note in evaluation.learned.confidence.notes)
     )
-    return [Section("Confidence", text, drawn, [table])]
+    if weights := evaluation.learned.layer_weights:
+        text += (
+            "\n\nWeights of layers, learned from rankings of left-out categories: "
+            + ", ".join(f"{layer} {weight:.2f}" for layer, weight in weights.weights.items())
+            + f". With them {100 * weights.accuracy:.1f} % of others are beaten in the training runs, with equal "
+            f'weights {100 * weights.equal_accuracy:.1f} %; they count with `combine = "weighted"` in [ranking].'
+        )
+    tables = [table] if evaluation.confidence else []
+    return [Section("Confidence", text, drawn, tables)]
+
+
+def _told(evaluation: Evaluation) -> list[tuple[int, str]]:
+    """Which chances say something: one of five candidates is always among the first five."""
+    return [(i, title) for i, title in enumerate(_FIRST) if FIRST[i] < len(evaluation.candidates.ids)]
 
 
 def _bins(of: Confidences, i: int) -> list[tuple[float, float, int]]:
@@ -563,7 +573,7 @@ def _tables(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Seque
             [
                 (kind, title, *one)
                 for kind, of in evaluation.confidence.items()
-                for i, title in enumerate(_FIRST)
+                for i, title in _told(evaluation)
                 for one in _bins(of, i)
             ],
         )

@@ -228,6 +228,11 @@ class Candidates:
         """Candidates called by the names that are known, and by their ids otherwise."""
         return cls(tuple(ids), tuple(names.get(one, one) for one in ids), features)
 
+    @property
+    def are_plain(self) -> bool:
+        """Whether the units are the categories themselves, one for each."""
+        return CATEGORIES in self.features
+
     def chosen(self, ids: Sequence[str]) -> Candidates:
         """Some of them, in their own order; all if none is named."""
         rows = positions_of(ids, self.ids) if ids else np.arange(len(self.ids), dtype=np.int32)

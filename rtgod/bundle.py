@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from rtgod.alignment import Reference
 from rtgod.candidates import FORMAT, HEADER, Candidate, bundle_id_of, candidates_of, read_header
+from rtgod.chances import Chances, Judge
 from rtgod.confidence import Confidence
 from rtgod.decoding import AnyLayerDecoder, Decoder, LayerDecoder, SparseLayerDecoder
 from rtgod.errors import BundleError
@@ -60,9 +61,13 @@ class DecoderBundle:
         How much each layer counts where the settings ask for a weighted ranking, one that is left out not at all; None
         where none were learned.
     confidence : Confidence or None
+        How sure a ranking may be, as older bundles say it; None in newer ones.
+    chances : Chances or None
         How sure a ranking may be; None where that was not learned.
     training : Training
         How the runs that it was trained on were acquired; bundles of older versions know the subject alone.
+    plain_categories : bool
+        Whether the units are the candidates themselves, one for each, and not features of what they look like.
     bundle_id : str
         Start of the arrays' checksum, for the record; empty before the bundle is saved and loaded.
     """
@@ -80,6 +85,8 @@ class DecoderBundle:
     layer_weights: Mapping[str, float] | None = None
     confidence: Confidence | None = None
     training: Training = field(default_factory=Training)
+    chances: Chances | None = None
+    plain_categories: bool = False
     bundle_id: str = ""
 
     def save(self, folder: Path) -> None:
@@ -105,6 +112,8 @@ class DecoderBundle:
                     "layer_weights": self.layer_weights and dict(self.layer_weights),
                     "confidence": self.confidence and asdict(self.confidence),
                     "training": asdict(self.training),
+                    "chances": self.chances and asdict(self.chances),
+                    "plain_categories": self.plain_categories,
                     "settings": self.settings.model_dump(mode="json"),
                     "provenance": dict(self.provenance),
                 }
@@ -139,12 +148,21 @@ class DecoderBundle:
     def category_index(self) -> CategoryIndex:
         """The candidates, as the settings say that they are matched."""
         ids = [candidate.category_id for candidate in self.candidates]
-        return index_categories(self.settings.ranking, self.layers, ids, self.candidate_features, self.layer_weights)
+        return index_categories(
+            self.settings.ranking,
+            self.layers,
+            ids,
+            self.candidate_features,
+            self.layer_weights,
+            self.plain_categories,
+        )
 
     def pipeline(self, run: Run, decoder: Decoder, category_index: CategoryIndex, repeats: Repeats) -> Pipeline:
         """A pipeline for one run, around a decoder and an index that were made once."""
         names = tuple(c.name for c in self.candidates)
-        confidence = self.confidence
+        confidence: Confidence | Judge | None = self.confidence
+        if self.chances:
+            confidence = Judge(self.chances, self.chances.are_new([c.category_id for c in self.candidates]))
         return Pipeline(
             self.reference, self.noise, decoder, category_index, names, run, self.settings, repeats, confidence
         )
@@ -185,6 +203,8 @@ class DecoderBundle:
             layer_weights=TypeAdapter(dict[str, NotNegative] | None).validate_python(header.get("layer_weights")),
             confidence=TypeAdapter(Confidence | None).validate_python(header.get("confidence")),
             training=_training_of(header),
+            chances=TypeAdapter(Chances | None).validate_python(header.get("chances")),
+            plain_categories=TypeAdapter(bool).validate_python(header.get("plain_categories", False)),
             bundle_id=bundle_id_of(header),
         )
         bundle._check_shapes()
@@ -224,6 +244,8 @@ class DecoderBundle:
             shapes |= {"noise/voxels": (n_noise_voxels, 3), "noise/loadings": (n_components, n_noise_voxels)}
         elif n_components:
             raise ValueError(f"settings ask for {n_components} noise components, and there are none")
+        if self.plain_categories and any(len(self.candidates) != layer.n_units for layer in self.layers.values()):
+            raise ValueError("plain categories need a unit for each candidate")
         if unknown := sorted(set(self.layer_weights or ()) - set(self.layers)):
             raise ValueError(f"layer_weights are of {unknown}, and the layers are {list(self.layers)}")
         for key, array in self._arrays().items():

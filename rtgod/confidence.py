@@ -1,7 +1,7 @@
-"""How sure a ranking may be: the chance that the true category is first, in the first five, in the first ten.
+"""How sure a ranking may be, as bundles say it that were made before `rtgod.chances`.
 
-A logistic regression on what the ranking looks like and rests on. `calibration.confidence` fits it to rankings whose
-true category is known; here it is only applied.
+A logistic regression on what the ranking looks like and rests on, of categories that were not trained on. Nothing fits
+it any more; a journal of such a bundle replays to the same bytes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from rtgod.messages import Array, Float64Array
 
 #: The true category is among so many first ones.
 FIRST = (1, 5, 10)
+#: Chances of that, ascending.
+Probability = tuple[float, float, float]
 #: What is known of a ranking, in the order of `describe`.
 CLUES = (
     "margin over the second",
@@ -62,6 +64,22 @@ class Confidence:
             raise ValueError(f"a confidence needs {len(CLUES)} numbers in each of its rows")
         if not all(map(math.isfinite, (*self.intercepts, *(number for row in rows for number in row)))):
             raise ValueError("a confidence has numbers that are not finite")
+
+    def of_ranking(self, order: Array, scores: Array, n_candidates: int, n_volumes: int, n_blocks: int) -> Probability:
+        """Chances of one ranking.
+
+        Parameters
+        ----------
+        order : ndarray of shape (n_ranked,), int32
+            Positions of the ranked candidates, best first.
+        scores : ndarray of shape (n_ranked,), float32
+        n_candidates : int
+            Candidates that were ranked among.
+        n_volumes, n_blocks : int
+            Volumes and trials that the ranking rests on.
+        """
+        del order  # whichever they are, they count alike
+        return self.probabilities(describe(scores, n_candidates, n_volumes, n_blocks))
 
     def probabilities(self, clues: Float64Array) -> tuple[float, float, float]:
         """Chances that the true category is first, in the first five and in the first ten; they never descend.

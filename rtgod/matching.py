@@ -46,6 +46,9 @@ class CategoryIndex:
         For each layer, not negative, 0 for one that is left out; only for "weighted".
     positions : ndarray of shape (n_candidates,), int32, or None
         Which rows of `candidates` are ranked; by default all.
+    plain : bool
+        Whether the units are the candidates themselves, one for each. Then a candidate's score is its own unit,
+        z-scored: a correlation over the two units of two categories could only be 1 or −1.
 
     Attributes
     ----------
@@ -70,7 +73,9 @@ class CategoryIndex:
         combine: Combination = "fisher",
         weights: Mapping[str, float] | None = None,
         positions: Int32Array | None = None,
+        plain: bool = False,
     ) -> None:
+        self._plain = plain
         self._moments = [layers[name] for name in candidates]
         n_all = len(next(iter(candidates.values())))
         self.layers = tuple(candidates)
@@ -80,10 +85,16 @@ class CategoryIndex:
         self._weights = np.array([1.0 if weights is None else weights.get(name, 0.0) for name in candidates])
         # One array, a row for each candidate: it is read from end to end for every ranking, at the memory's pace.
         self._rows = np.empty((self.n_candidates, self._ends[-1]), np.float32)
-        self._profiles = np.empty((self.n_candidates, 2, len(self.layers))) if combine == "concatenated" else None
+        self._profiles = None
+        if combine == "concatenated" and not plain:
+            self._profiles = np.empty((self.n_candidates, 2, len(self.layers)))
         for start in range(0, self.n_candidates, _PIECE):
             piece = slice(start, start + _PIECE)
-            z = self._z_scored({name: features[self.positions[piece]] for name, features in candidates.items()})
+            some = {name: features[self.positions[piece]] for name, features in candidates.items()}
+            if plain:
+                self._rows[piece] = np.concatenate(list(some.values()), axis=1)
+                continue
+            z = self._z_scored(some)
             self._rows[piece] = np.concatenate([standardise_rows(of_layer) for of_layer in z], axis=1)
             if self._profiles is not None:
                 self._profiles[piece] = profiles(z)
@@ -95,7 +106,10 @@ class CategoryIndex:
             self.top(Features(0, {name: layers[name].unit_mean for name in candidates}), 1)
 
     def correlations(self, features: Features) -> Float32Array:
-        """Pearson's r of each layer with each candidate, shape (n_layers, n_candidates), float32."""
+        """Pearson's r of each layer with each candidate, shape (n_layers, n_candidates), float32.
+
+        Of plain categories, the score.
+        """
         return np.ascontiguousarray(_correlate(self._rows, self._query(features).units, self._ends).T)
 
     def scores(self, features: Features) -> Float32Array:
@@ -138,11 +152,15 @@ class CategoryIndex:
 
     def _query(self, features: Features) -> _Query:
         z = [of_layer[np.newaxis] for of_layer in self._z_scored(features.layers)]
+        if self._plain:
+            return _Query(np.concatenate([of_layer[0] for of_layer in z]), None)
         units = np.concatenate([standardise_rows(of_layer)[0] for of_layer in z])
         return _Query(units, None if self._profiles is None else profiles(z)[0])
 
     def _combined(self, correlations: Float32Array, query: _Query, found: Float64Array | None) -> Float32Array:
         """Scores from the layers' correlations, shape (n, n_layers), and the same candidates' profiles."""
+        if self._plain:
+            return correlations.mean(axis=1)
         scores = np.empty(len(correlations), np.float32)
         if found is None or query.profile is None:
             _mean_fisher(correlations, self._weights, scores)
@@ -189,6 +207,7 @@ def index_categories(
     candidate_ids: Sequence[str],
     candidates: Mapping[str, Float32Array],
     weights: Mapping[str, float] | None,
+    plain: bool = False,
 ) -> CategoryIndex:
     """The index that the settings ask for.
 
@@ -201,6 +220,8 @@ def index_categories(
         Category features per layer, a row for each of `candidate_ids`.
     weights : mapping of str to float or None
         Learned in calibration.
+    plain : bool
+        Whether the units are the candidates themselves; see `CategoryIndex`.
 
     Raises
     ------
@@ -222,7 +243,8 @@ def index_categories(
             'calibrate with that setting, or choose "fisher"'
         )
     positions = positions_of(settings.candidates, candidate_ids) if settings.candidates else None
-    return CategoryIndex({name: candidates[name] for name in names}, layers, settings.combine, weights, positions)
+    matched = {name: candidates[name] for name in names}
+    return CategoryIndex(matched, layers, settings.combine, weights, positions, plain)
 
 
 def positions_of(chosen: Sequence[str], candidate_ids: Sequence[str]) -> Int32Array:

@@ -324,7 +324,7 @@ class Ranking:
         How many trials it is averaged over.
     probability : tuple of 3 float or None
         Chances that the true category is first, in the first five and in the first ten, as calibrated on held-out
-        trials; None where the bundle has no such calibration.
+        trials; None where nothing was learned of such candidates.
     age_s : float or None
         Seconds from when the source had the volume until the ranking left; None outside a server.
     """

@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 
 from rtgod.alignment import Reference, Stopwatch
-from rtgod.confidence import Confidence, describe
+from rtgod.chances import Judge
+from rtgod.confidence import Confidence
 from rtgod.decoding import Decoder
 from rtgod.matching import CategoryIndex
 from rtgod.messages import Answer, NotReady, Pattern, Ranking, Reason, Run, Volume
@@ -38,7 +39,8 @@ class Pipeline(Stateful):
     settings : PipelineSettings
     repeats : Repeats
         The session's evidence so far.
-    confidence : Confidence or None
+    confidence : Confidence or Judge or None
+        Says how sure a ranking may be.
 
     Raises
     ------
@@ -58,7 +60,7 @@ class Pipeline(Stateful):
         run: Run,
         settings: PipelineSettings,
         repeats: Repeats,
-        confidence: Confidence | None = None,
+        confidence: Confidence | Judge | None = None,
     ) -> None:
         self._front = Preprocessor(reference, run, settings, noise, repeats)
         self._decoder = decoder
@@ -109,9 +111,9 @@ class Pipeline(Stateful):
         order, scores = stopwatch.time("rank", lambda: category_index.rank(features))
         probability = None
         if self._confidence:
-            n_candidates = category_index.n_candidates
-            clues = describe(scores, n_candidates, sample.n_volumes, sample.n_blocks)
-            probability = self._confidence.probabilities(clues)
+            probability = self._confidence.of_ranking(
+                order, scores, category_index.n_candidates, sample.n_volumes, sample.n_blocks
+            )
         ranking = Ranking(
             run_id=volume.run_id,
             index=volume.index,

@@ -11,6 +11,8 @@ import pytest
 from calibration import calibrate as module
 from calibration.bids import find_runs
 from calibration.calibrate import calibrate
+from calibration.confidence import fit_chances
+from calibration.crossvalidation import Learned
 from calibration.decoders.settings import DecoderSettings
 from calibration.features import FeatureExtractor
 from calibration.runs import RunFiles
@@ -218,7 +220,8 @@ def test_what_is_shown_need_not_be_a_candidate(bundle):
     stimuli = Stimuli({}, {}, others, bundle.candidate_features)
     trials = tuple(Trial(9.0 * i, 9.0, "stimulus", "unknown", f"image{i}") for i in range(3))
     run = RunSamples(None, trials, np.zeros((3, 5), np.float32), (), np.zeros((0, 5), np.float32), 0, {})
-    summary = module._summarise(trained, held_out, stimuli, [run], None)
+    learned = Learned(fit_chances(None, "there is one category", ("unknown",)), None)
+    summary = module._summarise(trained, held_out, stimuli, [run], learned)
     assert summary.identification_accuracy is None
-    assert "no confidence was learned" in summary.notes[0]
+    assert summary.notes == ("how sure a ranking of new categories may be is unknown: there is one category",)
     assert {layer.identification_accuracy for layer in summary.layers.values()} == {None}

@@ -1,156 +1,271 @@
 """Confidence: as often right as it says, for rankings whose chances are known."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 from scipy import stats
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
-from calibration.confidence import brier_score, calibration_error, fit_confidence, reliability_bins
-from rtgod.confidence import CLUES, FIRST, Confidence, describe
-from rtgod.errors import InputError
+from calibration import confidence as module
+from calibration.confidence import (
+    Rankings,
+    brier_score,
+    calibration_error,
+    fit_chances,
+    reliability_bins,
+)
+from rtgod.chances import NEW, TRAINED, Chances
+from rtgod.confidence import FIRST
 
-N_CANDIDATES = 100
+N_TRAINED, N_NEW = 40, 60
+IDS = [f"category {i}" for i in range(N_TRAINED + N_NEW)]
+IS_NEW = np.arange(N_TRAINED + N_NEW) >= N_TRAINED
+UNIT = 0.03  # of a score
+#: How much the true category's score is higher, in SDs of the others, after one volume.
+STRENGTH = {TRAINED: 2.5, NEW: 1.2}
 
 
-def rankings(n, seed=0, n_categories=50, strength=1.0, n_candidates=N_CANDIDATES, volumes=(1, 10)):
-    """Arguments of `fit_confidence`: unit normal scores, the true one higher by `strength` × √volumes on average."""
-    rng = np.random.default_rng(seed)
-    n_volumes = rng.integers(*volumes, n)
-    true = rng.integers(0, n_categories, n)
-    scores = rng.standard_normal((n, n_candidates))
-    scores[np.arange(n), true] += strength * np.sqrt(n_volumes)
-    return list(scores), true.tolist(), n_volumes.tolist(), [1] * n, [f"category {t}" for t in true]
+def rankings(kind, n_trials=150, seed=0, strength=None, n_groups=8):
+    """Trials of three volumes: unit normal scores, the true one higher by the kind's strength × √volumes."""
+    rng = np.random.default_rng((kind, seed))
+    strength = STRENGTH[kind] if strength is None else strength
+    scores, is_new, true, n_volumes, trials, groups = [], [], [], [], [], []
+    for trial in range(n_trials):
+        position = int(rng.integers(N_TRAINED))
+        new = IS_NEW.copy()
+        if kind == NEW:  # a fifth of the trained ones is left out at a time, the true one among them
+            new |= np.arange(len(IDS)) % 5 == position % 5
+        for n in (1, 2, 3):
+            each = rng.standard_normal(len(IDS))
+            each[position] += strength * np.sqrt(n)
+            scores.append((UNIT * each).astype(np.float32))
+            is_new.append(new)
+            true.append(position)
+            n_volumes.append(n)
+            trials.append(trial)
+            groups.append(IDS[position] if kind == NEW else f"run {trial % n_groups}")
+    return Rankings(scores, is_new, true, n_volumes, trials, groups)
 
 
 @pytest.fixture(scope="module")
-def given_rankings():
-    return rankings(1500)
+def fitted():
+    return fit_chances(rankings(TRAINED), rankings(NEW), IDS[:N_TRAINED])
 
 
-@pytest.fixture(scope="module")
-def fitted(given_rankings):
-    return fit_confidence(*given_rankings)
+def judged(chances, given, chosen=None):
+    """Chances and hits of rankings, among candidates that `chosen` draws around the true one."""
+    said, hit = [], []
+    for scores, is_new, true, n in zip(given.scores, given.is_new, given.true, given.n_volumes, strict=True):
+        some = np.arange(len(scores)) if chosen is None else chosen(true, is_new)
+        order = some[np.argsort(-scores[some], kind="stable")]
+        said.append(chances.probabilities(scores[order], is_new[order], len(order), n))
+        hit.append([true in order[:k] for k in FIRST])
+    return np.array(said), np.array(hit)
 
 
-def clues(scores, n_volumes=3, n_blocks=1):
-    return describe(np.sort(scores)[::-1], len(scores), n_volumes, n_blocks)
+def of_kind(kind, size, rng):
+    """The true category and others of its kind."""
+
+    def chosen(true, is_new):
+        others = np.flatnonzero(is_new == bool(kind))
+        return np.array([true, *rng.permutation(others[others != true])[: size - 1]])
+
+    return chosen
 
 
-def test_what_it_says_of_other_categories_comes_true_as_often(fitted):
-    for p, hit in zip(fitted.held_out.T, fitted.hit.T, strict=True):
-        predicted, observed, count = reliability_bins(p, hit, 8)
-        error = (observed - predicted) / np.sqrt(predicted * (1 - predicted) / count)
-        assert stats.chi2.sf(np.square(error).sum(), len(error)) > 0.01
-    assert fitted.notes == ()
+@pytest.mark.parametrize("size", [2, 3, 10, 50])
+@pytest.mark.parametrize("kind", [TRAINED, NEW], ids=["trained", "new"])
+def test_what_it_says_comes_true_as_often_among_few_and_many(fitted, kind, size):
+    given = rankings(kind, 300, seed=1)
+    p, hit = judged(fitted.chances, given, of_kind(kind, size, np.random.default_rng(size)))
+    assert p[:, 0].mean() == pytest.approx(hit[:, 0].mean(), abs=0.05)
+    assert calibration_error(p[:, 0], hit[:, 0]) < 0.07
+    assert (p[:, 1] == 1).all() == (size <= 5)
+
+
+def test_trained_and_new_candidates_together_are_as_likely_as_their_numbers(fitted):
+    """Two in five candidates were trained on, and so were two in five of the true ones."""
+    found = [judged(fitted.chances, rankings(kind, n, seed=2)) for kind, n in ((TRAINED, 160), (NEW, 240))]
+    p, hit = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    assert p[:, 0].mean() == pytest.approx(hit[:, 0].mean(), abs=0.06)
+    assert calibration_error(p[:, 0], hit[:, 0]) < 0.08
 
 
 def test_it_is_as_sure_as_one_who_knows_how_scores_come_about(fitted):
-    """Bayes: the true one's score is higher by √volumes, so that each one's log odds are as many times its score."""
-    for n_volumes in (1, 4, 9):
-        sample, *_ = rankings(400, seed=n_volumes, volumes=(n_volumes, n_volumes + 1))
-        odds = np.exp(np.sqrt(n_volumes) * np.array(sample))
+    """Bayes: the true one's score is higher by d √volumes, so that each one's log odds are as many times its score."""
+    for n in (1, 3):
+        given = rankings(TRAINED, 200, seed=n)
+        only = of_kind(TRAINED, N_TRAINED, np.random.default_rng(0))
+        p, _ = judged(fitted.chances, given, only)
+        keep = np.array(given.n_volumes) == n
+        scores = np.stack(given.scores)[keep, :N_TRAINED] / UNIT
+        odds = np.exp(STRENGTH[TRAINED] * np.sqrt(n) * scores)
         known = odds.max(axis=1) / odds.sum(axis=1)
-        sure = [fitted.confidence.probabilities(clues(scores, n_volumes))[0] for scores in sample]
-        assert np.corrcoef(sure, known)[0, 1] > 0.8
-        assert np.mean(sure) == pytest.approx(known.mean(), abs=0.06)
+        assert np.corrcoef(p[keep, 0], known)[0, 1] > 0.9
+        assert p[keep, 0].mean() == pytest.approx(known.mean(), abs=0.06)
 
 
-def test_more_volumes_count_for_as_much_as_they_did(given_rankings, fitted):
-    scores = given_rankings[0][3]
-    by_volumes = [fitted.confidence.probabilities(clues(scores, n)) for n in (1, 3, 9)]
-    assert (np.diff(by_volumes, axis=0) > 0).all()
+def test_what_it_says_of_other_groups_comes_true_as_often():
+    given = rankings(TRAINED, 300)
+    alone = fit_chances(replace(given, is_new=[np.zeros(len(IDS), bool)] * len(given.true)), None, IDS)
+    predicted, observed, count = reliability_bins(alone.held_out[0][:, 0], alone.hit[0][:, 0], 8)
+    error = (observed - predicted) / np.sqrt(predicted * (1 - predicted) / count)
+    assert stats.chi2.sf(np.square(error).sum(), len(error)) > 0.001
+    assert alone.notes == ()
+
+
+def test_more_volumes_count_for_as_much_as_they_did(fitted):
+    scores = np.sort(rankings(TRAINED).scores[1])[::-1]
+    all_trained = np.zeros(len(scores), bool)
+    by_volumes = [fitted.chances.probabilities(scores, all_trained, len(scores), n)[0] for n in (1, 2, 3)]
+    assert (np.diff(by_volumes) > 0).all()
     # More than were ever met are not taken for better still.
-    assert fitted.confidence.probabilities(clues(scores, 900)) == by_volumes[-1]
-    scores, true, n_volumes, n_blocks, groups = given_rankings
-    shuffled = np.random.default_rng(0).permutation(n_volumes)
-    no_use = fit_confidence(scores[:400], true[:400], shuffled[:400], n_blocks[:400], groups[:400]).confidence
-    at = CLUES.index("log number of volumes")
-    assert abs(no_use.coefficients[0][at]) < 0.5 * fitted.confidence.coefficients[0][at]
+    assert fitted.chances.probabilities(scores, all_trained, len(scores), 900)[0] == by_volumes[-1]
 
 
-@given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.integers(1, 10**6), st.integers(1, 1000))
-def test_chances_are_chances_and_never_descend(fitted, scores, n_candidates, n_volumes):
-    p = fitted.confidence.probabilities(describe(np.sort(scores)[::-1], n_candidates, n_volumes, 1))
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.integers(0, 10**6), st.integers(0, 1000), st.data())
+def test_chances_are_chances_and_never_descend(fitted, scores, more, n_volumes, data):
+    is_new = np.array(data.draw(st.lists(st.booleans(), min_size=len(scores), max_size=len(scores))))
+    ranked = np.sort(np.array(scores, np.float32))[::-1]
+    p = fitted.chances.probabilities(ranked, is_new, len(scores) + more, n_volumes)
     assert 0 <= p[0] <= p[1] <= p[2] <= 1
 
 
-def test_the_order_of_candidates_and_the_unit_of_scores_change_nothing(given_rankings):
-    scores, true, n_volumes, n_blocks, groups = (part[:200] for part in given_rankings)
-    places = np.random.default_rng(1).permutation(N_CANDIDATES)
-    moved = [2 + 4 * each[np.argsort(places)] for each in scores]
-    ours = fit_confidence(scores, true, n_volumes, n_blocks, groups)
-    theirs = fit_confidence(moved, places[true].tolist(), n_volumes, n_blocks, groups)
-    np.testing.assert_allclose(theirs.held_out, ours.held_out, atol=1e-6)
-    np.testing.assert_array_equal(theirs.hit, ours.hit)
+def test_of_many_of_which_the_first_are_ranked_it_says_about_as_much():
+    """The rest are taken to be normally distributed, and are."""
+    rng = np.random.default_rng(0)
+    chances = fit_chances(rankings(TRAINED), rankings(NEW), IDS[:N_TRAINED]).chances
+    for strength in (2.0, 5.0):
+        scores = rng.standard_normal(150_000)
+        scores[0] += strength
+        scores = (UNIT * np.sort(scores)[::-1]).astype(np.float32)
+        is_new = np.ones(len(scores), bool)
+        whole = chances.probabilities(scores, is_new, len(scores), 3)
+        part = chances.probabilities(scores[:1000], is_new[:1000], len(scores), 3)
+        np.testing.assert_allclose(part, whole, rtol=0.3)
 
 
-def test_no_category_speaks_for_itself(given_rankings):
-    """Hits of one category cannot change what is held out for it."""
-    scores, true, n_volumes, n_blocks, groups = (part[:300] for part in given_rankings)
-    own = np.array(groups) == groups[0]
-    worst = [int(np.argmin(each)) if mine else position for each, position, mine in zip(scores, true, own, strict=True)]
-    before = fit_confidence(scores, true, n_volumes, n_blocks, groups)
-    after = fit_confidence(scores, worst, n_volumes, n_blocks, groups)
-    assert before.hit[own].any()
-    assert not after.hit[own].any()
-    np.testing.assert_array_equal(after.held_out[own], before.held_out[own])
+def test_the_order_of_candidates_and_the_unit_of_scores_change_nothing():
+    given = rankings(TRAINED, 60)
+    places = np.random.default_rng(1).permutation(len(IDS))
+    moved = replace(
+        given,
+        scores=[2 + 4 * each[np.argsort(places)] for each in given.scores],
+        is_new=[each[np.argsort(places)] for each in given.is_new],
+        true=places[given.true].tolist(),
+    )
+    same = [fit_chances(replace(one, is_new=[np.zeros(len(IDS), bool)] * 180), None, IDS) for one in (given, moved)]
+    np.testing.assert_allclose(same[1].held_out[0], same[0].held_out[0], atol=0.02)
+    np.testing.assert_array_equal(same[1].hit[0], same[0].hit[0])
 
 
-def test_a_hit_is_the_true_category_among_the_first(given_rankings, fitted):
-    for scores, true, hit in zip(*given_rankings[:2], fitted.hit, strict=True):
+def test_no_group_speaks_for_itself():
+    """Hits of one run cannot change what is held out for it."""
+    given = rankings(TRAINED, 60, n_groups=5)
+    given = replace(given, is_new=[np.zeros(len(IDS), bool)] * len(given.true))
+    own = np.array(given.groups) == given.groups[0]
+    worst = [int(np.argmin(s)) if mine else t for s, t, mine in zip(given.scores, given.true, own, strict=True)]
+    before, after = fit_chances(given, None, IDS), fit_chances(replace(given, true=worst), None, IDS)
+    assert before.hit[0][own].any()
+    assert not after.hit[0][own].any()
+    np.testing.assert_allclose(after.held_out[0][own], before.held_out[0][own], atol=0.02)
+
+
+def test_a_hit_is_the_true_category_among_the_first():
+    given = rankings(NEW, 40)
+    for scores, true, hit in zip(given.scores, given.true, given.hit, strict=True):
         assert list(hit) == [true in np.argsort(-scores)[:k] for k in FIRST]
 
 
-def test_too_little_to_learn_from_gives_the_share_and_says_so():
-    few = fit_confidence(*rankings(6, strength=5.0))
-    p = few.confidence.probabilities(clues(rankings(1)[0][0]))
-    np.testing.assert_allclose(p, (few.hit.sum(axis=0) + 0.5) / 7)
-    assert len(few.notes) == 3
-    assert "misses" in few.notes[2]
-    one = fit_confidence(*rankings(40, n_categories=1))
-    assert "categories (1)" in one.notes[0]
-    chance = fit_confidence(*rankings(300, strength=0.0, n_categories=40))
-    assert "hits" in chance.notes[0]
-    assert chance.confidence.probabilities(clues(rankings(1)[0][0]))[0] == pytest.approx(
-        (chance.hit[:, 0].sum() + 0.5) / 301
+# ---------------------------------------------------------------- few categories, few trials
+
+
+def few(n_trials, margin, shuffled=False, n_categories=3):
+    """A localizer's rankings: a block at a time, four runs."""
+    rng = np.random.default_rng(n_trials)
+    true = [trial % n_categories for trial in range(n_trials)]
+    scores = [0.3 * rng.standard_normal(n_categories) + margin * (np.arange(n_categories) == t) for t in true]
+    labels = rng.permutation(true).tolist() if shuffled else true
+    runs = [f"run {trial * 4 // n_trials}" for trial in range(n_trials)]
+    return Rankings(scores, [np.zeros(n_categories, bool)] * n_trials, labels, [3] * n_trials, range(n_trials), runs)
+
+
+@pytest.mark.parametrize("n_trials", [12, 36])
+def test_three_categories_that_are_always_right_are_said_to_be(n_trials):
+    """As sure as so many trials allow: one more might be the first that is wrong."""
+    found = fit_chances(few(n_trials, 2.0), None, ("a", "b", "c"))
+    assert found.hit[0][:, 0].all()
+    assert found.notes == ()
+    assert found.held_out[0][:, 0].mean() == pytest.approx(n_trials / (n_trials + 1), abs=0.04)
+    np.testing.assert_array_equal(found.held_out[0][:, 1:], 1)
+
+
+@pytest.mark.parametrize("n_trials", [12, 36, 120])
+def test_with_shuffled_labels_it_is_as_sure_as_a_guess(n_trials):
+    found = fit_chances(few(n_trials, 2.0, shuffled=True), None, ("a", "b", "c"))
+    assert found.held_out[0][:, 0].mean() == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_too_little_to_learn_from_is_unknown_and_says_so():
+    found = fit_chances(few(6, 2.0), None, ("a", "b", "c"))
+    assert found.chances is None
+    assert found.notes == (
+        "how sure a ranking of categories that were trained on may be is unknown: it is learned from trials, which "
+        "needs 10, and there are 6",
     )
-    with pytest.raises(InputError, match="no ranking"):
-        fit_confidence([], [], [], [], [])
+    reason = fit_chances("one run only", rankings(NEW, 40), IDS[:N_TRAINED])
+    assert "trained on may be is unknown: one run only" in reason.notes[0]
+    # New ones can be judged, among themselves only.
+    scores = np.sort(rankings(NEW).scores[0])[::-1]
+    assert reason.chances.probabilities(scores[:5], np.ones(5, bool), 5, 1)[0] > 0.2
+    assert reason.chances.probabilities(scores[:5], np.array([True, True, False, True, True]), 5, 1) is None
+    assert fit_chances(None, None, ()).chances is None
 
 
-def test_where_rankings_tell_nothing_all_are_about_as_sure():
-    given_all = rankings(600, strength=0.0, n_candidates=12, n_categories=12)
-    p = fit_confidence(*given_all).held_out
-    np.testing.assert_allclose(p.mean(axis=0), np.array(FIRST) / 12, atol=0.06)
-    assert (p.std(axis=0) < 0.05).all()
+def test_an_equal_ranking_says_nothing(fitted):
+    p = fitted.chances.probabilities(np.zeros(8, np.float32), np.zeros(8, bool), 8, 2)
+    np.testing.assert_allclose(p, (1 / 8, 5 / 8, 1))
 
 
 def test_it_survives_json(fitted):
-    found = json.loads(json.dumps(asdict(fitted.confidence)))
-    assert json.dumps(asdict(Confidence(**found))) == json.dumps(found)
+    found = json.loads(json.dumps(asdict(fitted.chances)))
+    assert TypeAdapter(Chances).validate_python(found) == fitted.chances
 
 
 @pytest.mark.parametrize(
-    "change", [{"mean": (0.0,)}, {"sd": (float("nan"),) * len(CLUES)}, {"intercepts": (0, 0, np.inf)}]
+    "change",
+    [
+        {"head_start": (float("nan"), 0.0)},
+        {"n_volumes": (3, 2)},
+        {"n_candidates": (0, 4)},
+        {"weights": ({"level": 1.0}, None)},
+    ],
 )
 def test_what_is_no_confidence_is_refused(fitted, change):
-    with pytest.raises(ValueError, match="confidence"):
-        Confidence(**(asdict(fitted.confidence) | change))
+    with pytest.raises(ValueError, match=r"chances|validation error"):
+        TypeAdapter(Chances).validate_python(asdict(fitted.chances) | change)
 
 
-def test_clues_are_in_standard_deviations_of_the_scores():
-    scores = np.arange(20.0)[::-1] / 7
-    sd = scores.std()
-    margins = [scores[0] - scores[k] for k in FIRST]
-    expected = [*margins / sd, (scores[0] - scores.mean()) / sd, *np.log([500, 3, 2])]
-    np.testing.assert_allclose(describe(scores, 500, 3, 2), expected)
-    np.testing.assert_array_equal(describe(np.ones(4), 4, 1, 1)[:4], 0)
+def test_the_loss_has_its_gradient():
+    draws = [module._drawn(one, kind, mixed=True) for kind, one in enumerate((rankings(TRAINED, 6), rankings(NEW, 6)))]
+    sizes = np.concatenate([np.diff(one.starts) for one in draws])
+    scores, is_new = (np.concatenate([getattr(one, name) for one in draws]) for name in ("scores", "is_new"))
+    n = len(sizes)
+    rng = np.random.default_rng(0)
+    loss = module._Loss(
+        scores / UNIT, is_new, np.cumsum(sizes) - sizes, sizes, rng.normal(size=(2, n)), rng.uniform(size=n),
+        np.full(n, 0.1),
+    )  # fmt: skip
+    at = rng.normal(size=8) / 3
+    step = 1e-6 * np.eye(8)
+    numeric = [(loss(at + one)[0] - loss(at - one)[0]) / 2e-6 for one in step]
+    np.testing.assert_allclose(loss(at)[1], numeric, rtol=1e-4)
 
 
 # ---------------------------------------------------------------- reliability
