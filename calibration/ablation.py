@@ -23,6 +23,7 @@ from calibration.stimuli import StimulusFiles
 from calibration.tables import write_tsv
 from calibration.training import stacked, train
 from rtgod.console import styled
+from rtgod.errors import InputError
 from rtgod.preprocessing import Noise
 from rtgod.settings import PipelineSettings
 
@@ -90,6 +91,8 @@ def ablate_preprocessing(
     InputError
         If anything that is needed is missing or does not fit.
     """
+    if inputs.images is None or inputs.candidates is None:
+        raise InputError("preprocessing is taken apart by decoding images; give --images and --candidates")
     stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
     first = inputs.runs[0]
     voxels = inputs.mask and inputs.mask.voxels(first.open(settings.events).run)

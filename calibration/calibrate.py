@@ -20,12 +20,13 @@ from calibration.crossvalidation import Learned, learn_from_rankings
 from calibration.decoders.columns import profile_correlation
 from calibration.decoders.settings import DecoderSettings
 from calibration.features import FeatureExtractor, Network
-from calibration.identification import identification_accuracy
+from calibration.identification import identification_accuracy, rank_of
 from calibration.inputs import Inputs
+from calibration.plain import check_repeated, plain_stimuli
 from calibration.preparation import Report, noise_to_read, prepare_runs
 from calibration.samples import RunSamples, make_reference
 from calibration.stimuli import Stimuli, StimulusFiles
-from calibration.study import Candidates, Samples
+from calibration.study import CATEGORIES, Candidates, Samples
 from calibration.training import Trained, train
 from rtgod.bundle import DecoderBundle, sha256_of
 from rtgod.candidates import Candidate
@@ -35,6 +36,8 @@ from rtgod.matching import CategoryIndex
 from rtgod.messages import Features, Float32Array
 from rtgod.settings import PipelineSettings
 
+#: Packages whose versions a bundle records; the latter where a network saw images.
+_PACKAGES, _OF_NETWORKS = ("numpy", "numba", "scikit-learn"), ("torch", "torchvision")
 #: What people call the stages of a run's preparation.
 _STAGES = {
     "read": "reading the files",
@@ -75,6 +78,8 @@ class CalibrationReport:
     layers : mapping of str to LayerReport
     identification_accuracy : float or None
         All layers together.
+    first : float or None
+        Share of samples whose category is ranked first, by all layers together.
     n_samples, n_voxels, n_runs, n_candidates, n_skipped : int
     notes : tuple of str
         What could not be learned, and why.
@@ -84,6 +89,7 @@ class CalibrationReport:
 
     layers: Mapping[str, LayerReport]
     identification_accuracy: float | None
+    first: float | None
     n_samples: int
     n_voxels: int
     n_runs: int
@@ -96,7 +102,7 @@ class CalibrationReport:
 def calibrate(
     inputs: Inputs,
     settings: PipelineSettings,
-    network: Network,
+    network: Network | None,
     decoder: DecoderSettings,
     pool: Executor,
     report: Report,
@@ -107,7 +113,8 @@ def calibrate(
     ----------
     inputs : Inputs
     settings : PipelineSettings
-    network : Network
+    network : Network or None
+        None where the inputs have no images: then the categories themselves are decoded.
     decoder : DecoderSettings
         Must leave out runs, for the report.
     pool : Executor
@@ -127,25 +134,35 @@ def calibrate(
     """
     if decoder.name != "ridge" and not decoder.n_folds:
         raise InputError("n_folds = 0 leaves no run out, and accuracy is reported of runs that are; choose 2 or more")
-    stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
+    stimulus_files = None
+    if inputs.images is not None and inputs.candidates is not None:
+        stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
     names = read_names(inputs.names)
     first = inputs.runs[0]
     voxels = inputs.mask and inputs.mask.voxels(first.open(settings.events).run)
     # First; weights that cannot be loaded should be known before the runs are worked through.
-    extractor = FeatureExtractor(network) if stimulus_files.need_network else None
+    extractor = FeatureExtractor(network) if network and stimulus_files and stimulus_files.need_network else None
     # Here, while the pool's processes are starting.
     reference = make_reference(first, voxels, settings)
     noise = noise_to_read(first, inputs.noise_mask, reference, settings)
     samples, noise = prepare_runs(inputs.runs, reference, noise, settings, pool, report)
     began = time.perf_counter()
-    stimuli = stimulus_files.features(samples, extractor, report)
     trials = [trial for run in samples for trial in run.trials]
-    Y = stimuli.of(trials)
+    if stimulus_files:
+        stimuli = stimulus_files.features(samples, extractor, report)
+        Y = stimuli.of(trials)
+    else:
+        categories = [trial.category for trial in trials]
+        check_repeated(categories)
+        stimuli = plain_stimuli(categories)
+        Y = stimuli.of_categories(categories)
     have_features = time.perf_counter()
     labelled = _labelled(samples, Y)
     with ThreadPoolExecutor(1) as beside:
         checksums = beside.submit(_checksums, inputs)
-        trained = train(labelled.X, labelled.runs, Y, decoder, report, pool)
+        # Of one run, blocks are left out in turn.
+        groups = range(len(labelled)) if not stimulus_files and len(samples) == 1 else labelled.runs
+        trained = train(labelled.X, groups, Y, decoder, report, pool)
         candidates = Candidates.named(stimuli.candidate_ids, stimuli.candidates, names)
         report("confidence", 0, 1)
         learned = learn_from_rankings(labelled, trained, decoder, candidates, settings.ranking)
@@ -199,16 +216,19 @@ def _summarise(
     learned: Learned,
 ) -> CalibrationReport:
     layers = trained.layers
-    category_index = CategoryIndex(stimuli.candidates, layers)
+    category_index = CategoryIndex(stimuli.candidates, layers, plain=CATEGORIES in layers)
     position = {category: i for i, category in enumerate(stimuli.candidate_ids)}
     categories = [trial.category for run in samples for trial in run.trials]
     each: dict[str, list[float]] = {layer: [] for layer in layers}
     together: list[float] = []
+    first: list[bool] = []
     for i, category in enumerate(categories):
         if category not in position:
             continue
         predicted = Features(i, {layer: values[i].astype(np.float32) for layer, values in trained.held_out.items()})
-        together.append(identification_accuracy(category_index.scores(predicted), position[category]))
+        scores = category_index.scores(predicted)
+        together.append(identification_accuracy(scores, position[category]))
+        first.append(rank_of(scores, position[category]) == 1)
         for layer, correlations in zip(layers, category_index.correlations(predicted), strict=True):
             each[layer].append(identification_accuracy(correlations, position[category]))
     return CalibrationReport(
@@ -221,6 +241,7 @@ def _summarise(
             for layer in layers
         },
         identification_accuracy=float(np.mean(together)) if together else None,
+        first=float(np.mean(first)) if first else None,
         n_samples=len(categories),
         n_voxels=samples[0].values.shape[1],
         n_runs=len(samples),
@@ -231,17 +252,17 @@ def _summarise(
 
 
 def _provenance(
-    inputs: Inputs, network: Network, decoder: DecoderSettings, summary: CalibrationReport
+    inputs: Inputs, network: Network | None, decoder: DecoderSettings, summary: CalibrationReport
 ) -> dict[str, Any]:
     return {
         "made_by": f"rtgod {version('rtgod')}",
         "made_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in ("numpy", "numba", "scikit-learn", "torch", "torchvision")},
+        "packages": {name: version(name) for name in (*_PACKAGES, *(_OF_NETWORKS if network else ()))},
         "subject": inputs.subject,
         "region": inputs.mask.expression if inputs.mask else "head",
         "decoder": decoder.model_dump(mode="json"),
-        "network": network.model_dump(mode="json"),
+        "network": network and network.model_dump(mode="json"),
         # What took how long is no property of what was made.
         "cross_validation": {name: value for name, value in asdict(summary).items() if name != "seconds"},
     }

@@ -12,10 +12,11 @@ from calibration.bids import HEAD, read_names
 from calibration.features import FeatureExtractor
 from calibration.left_out import ONE_BACK, Tally, added, tally
 from calibration.network import Network
+from calibration.plain import plain_stimuli
 from calibration.preparation import Report, align_runs, in_pool, noise_to_read, with_courses
 from calibration.samples import CleanedRun, clean_run, make_reference
 from calibration.stimuli import StimulusFiles
-from calibration.study import CATEGORIES, KINDS, Candidates, Course, Fold, Samples, Study, first_half, leave_one_run_out
+from calibration.study import KINDS, Candidates, Course, Fold, Samples, Study, first_half, leave_one_run_out
 from calibration.study_inputs import StudyInputs
 from rtgod.alignment import Reference
 from rtgod.errors import InputError
@@ -154,16 +155,12 @@ def gather_runs(
 def _categories_as_units(gathered: GatheredRuns, names: Mapping[str, str]) -> tuple[Targets, Candidates]:
     """One layer, with a unit for each category that is 1 where it was shown: a classifier of categories."""
     runs = (*gathered.training, *gathered.test)
-    ids = tuple(sorted({trial.category for run in runs for trial in run.trials}))
-    if len(ids) < 2:
-        raise InputError(f"the runs have {len(ids)} category; there is nothing to tell apart among fewer than two")
-    units = np.eye(len(ids), dtype=np.float32)
-    position = {category: i for i, category in enumerate(ids)}
+    stimuli = plain_stimuli(trial.category for run in runs for trial in run.trials)
 
     def targets(trials: Sequence[Trial]) -> dict[str, Float32Array]:
-        return {CATEGORIES: units[[position[trial.category] for trial in trials]]}
+        return stimuli.of_categories([trial.category for trial in trials])
 
-    return targets, Candidates.named(ids, {CATEGORIES: units}, names)
+    return targets, Candidates.named(stimuli.candidate_ids, stimuli.candidates, names)
 
 
 def _network_features(

@@ -29,10 +29,10 @@ class Inputs:
     mask : Region or None
         Voxels to decode from, in the space of the first run; None takes the head's, as the template shows it. That is
         what is taken of a data set without any mask.
-    images : Path
-        Folder with the shown images, or a store of their features.
-    candidates : Path
-        Folder with a folder of images for each candidate category, or a store of their features.
+    images : Path or None
+        Folder with the shown images, or a store of their features; None where the categories themselves are decoded.
+    candidates : Path or None
+        Folder with a folder of images for each candidate category, or a store of their features; None with `images`.
     names : Path or None
         Table of category names.
     noise_mask : Path or None
@@ -44,8 +44,8 @@ class Inputs:
     subject: str
     runs: tuple[RunFiles, ...]
     mask: Region | None
-    images: Path
-    candidates: Path
+    images: Path | None
+    candidates: Path | None
     names: Path | None
     noise_mask: Path | None = None
     missing: tuple[str, ...] = ()
@@ -135,21 +135,29 @@ def find_inputs(
     noise_mask: Path | None = None,
     events: Sequence[Path] = (),
     tr_s: float | None = None,
+    plain: bool = False,
 ) -> Inputs:
     """What is to be trained on, with a BIDS data set's usual places for what was not given.
+
+    Without images, given or in the usual place, or with `plain`, the categories themselves are decoded.
 
     Raises
     ------
     InputError
         If something is neither given nor found, or voxels are given twice.
     """
+    if plain and (images or candidates):
+        raise InputError("--plain-categories decodes the categories themselves; leave out --images and --candidates")
     found = find_any_runs(paths, subject, training, events, tr_s)
     root = data_set_in(paths)
     if root is None:
         if region is not None and region != HEAD:
             raise InputError(f"--region {region}: regions are those of a BIDS data set; give a mask image with --mask")
-        if images is None or candidates is None:
-            raise InputError("runs outside of a BIDS data set: give --images and --candidates")
+        if (images is None) != (candidates is None):
+            raise InputError(
+                "runs outside of a BIDS data set: give --images and --candidates, or neither: then the categories "
+                "themselves are decoded"
+            )
         return Inputs(
             label_of(subject),
             found.runs,
@@ -164,12 +172,14 @@ def find_inputs(
         raise InputError(f"--mask says which voxels are decoded from; leave out --region {region}")
     stimuli = root / "stimuli"
     default_names = stimuli / "categories.tsv"
+    if not plain and (stimuli.is_dir() or images or candidates):
+        images, candidates = images or stimuli, candidates or stimuli / "candidates"
     return Inputs(
         subject=label_of(subject),
         runs=found.runs,
         mask=single_mask(mask) if mask else region_of(root, subject, region),
-        images=images or stimuli,
-        candidates=candidates or stimuli / "candidates",
+        images=images,
+        candidates=candidates,
         names=names or (default_names if default_names.is_file() else None),
         noise_mask=noise_mask,
         missing=found.missing,

@@ -16,6 +16,7 @@ from rich.table import Table
 from calibration.images import first_few, list_categories
 from calibration.inputs import Inputs
 from calibration.masks import Region
+from calibration.plain import check_repeated, plain_stimuli
 from calibration.runs import RunFiles
 from calibration.shown_images import find_shown
 from calibration.store import FeatureStore, is_store
@@ -78,6 +79,8 @@ class Plan:
     notes : tuple of str
         What was decided where files disagree, tables that several runs share, and what is left out of the candidates'
         folder.
+    plain : bool
+        Whether the categories themselves are decoded, without images.
     """
 
     runs: tuple[PlannedRun, ...]
@@ -90,6 +93,7 @@ class Plan:
     not_ranked: tuple[str, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    plain: bool = False
 
     @property
     def reads(self) -> list[TrialsRead]:
@@ -127,9 +131,11 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
     """
     problems = Problems()
     runs, notes = open_runs(inputs.runs, settings, problems)
-    with problems:
-        _enough(inputs.runs)
-    for check in (_alike, _named):
+    plain = inputs.images is None or inputs.candidates is None
+    if not plain:
+        with problems:
+            _enough(inputs.runs)
+    for check in (_alike,) if plain else (_alike, _named):
         with problems:
             check(runs)
     n_voxels: dict[str, int] = {}
@@ -144,8 +150,9 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
     n_not_shown = 0
     without_image: tuple[str, ...] = ()
     with problems:
-        found = find_shown(shown, inputs.images)
-        without_image, n_not_shown = found.missing, found.n_others
+        if inputs.images is not None:
+            found = find_shown(shown, inputs.images)
+            without_image, n_not_shown = found.missing, found.n_others
         if without_image:
             raise InputError(
                 f"{inputs.images}: no file of {len(without_image)} of the {len(shown)} images that are shown: "
@@ -153,8 +160,13 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
             )
     candidates: dict[str, int] = {}
     with problems:
-        candidates, left_out = count_candidates(inputs.candidates)
-        notes += left_out
+        if inputs.candidates is not None:
+            candidates, left_out = count_candidates(inputs.candidates)
+            notes += left_out
+        else:
+            candidates = dict.fromkeys(sorted({trial.category for trial in trials}), 0)
+            plain_stimuli(candidates)
+            check_repeated([trial.category for trial in trials])
     categories = dict.fromkeys(trial.category for trial in trials)
     return Plan(
         runs=tuple(runs),
@@ -167,6 +179,7 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
         not_ranked=tuple(category for category in categories if category not in candidates),
         problems=tuple(problems.found),
         notes=notes,
+        plain=plain,
     )
 
 
@@ -296,8 +309,9 @@ def _table_of_the_rest(plan: Plan) -> Table:
         table.add_row("runs", str(n_runs), f"{' × '.join(map(str, shape))} voxels, TR {tr_s:g} s")
     trials = [trial for planned in plan.runs for trial in planned.trained_on]
     table.add_row("trials", str(len(trials)), f"of {len({trial.category for trial in trials})} categories")
-    n_found = len(plan.shown) - len(plan.without_image)
-    table.add_row("images shown", str(len(plan.shown)), f"{n_found} with a file, {len(plan.without_image)} without")
+    if not plan.plain:
+        n_found = len(plan.shown) - len(plan.without_image)
+        table.add_row("images shown", str(len(plan.shown)), f"{n_found} with a file, {len(plan.without_image)} without")
     if plan.n_not_shown:
         table.add_row("other images", str(plan.n_not_shown), "not shown in these runs")
     for name, n_voxels in plan.n_voxels.items():
@@ -305,7 +319,8 @@ def _table_of_the_rest(plan: Plan) -> Table:
     if not plan.n_voxels:
         table.add_row("voxels", "?", "the head's" if plan.region == "head" else "")
     n_images = sum(plan.candidates.values())
-    table.add_row("candidates", str(len(plan.candidates)), f"{n_images} images" if n_images else "")
+    remark = "the categories themselves" if plan.plain else f"{n_images} images" if n_images else ""
+    table.add_row("candidates", str(len(plan.candidates)), remark)
     if plan.candidates and plan.not_ranked:
         only = styled(f"trained on only: {first_few(plan.not_ranked, 3)}")
         table.add_row("not candidates", str(len(plan.not_ranked)), only)

@@ -23,6 +23,7 @@ from calibration.commands.options import (
     NetworkName,
     NoiseMask,
     Overwrite,
+    PlainCategories,
     PreprocessingFile,
     Region,
     Runs,
@@ -63,6 +64,7 @@ def calibrate(
     candidates: Candidates = None,
     noise_mask: NoiseMask = None,
     names: Names = None,
+    plain_categories: PlainCategories = False,
     network: NetworkName = None,
     weights: Weights = None,
     layer: Layers = None,
@@ -80,14 +82,14 @@ def calibrate(
     """Train a decoder on recorded runs and write its bundle.
 
     The runs pass through the pipeline that the server runs, volume by volume; the accuracy that is printed is that
-    on runs that were left out in turn.
+    on runs that were left out in turn. Without images, as of a localizer, the categories themselves are decoded.
     """
     with needs_calibration():
         from calibration.calibrate import calibrate as run_calibration
         from calibration.plan import plan_calibration, print_notes, print_plan
         from calibration.workers import workers
     from rtgod.candidates import read_header
-    from rtgod.errors import BundleError
+    from rtgod.errors import BundleError, InputError
     from rtgod.settings import PipelineSettings
 
     pipeline = PipelineSettings.from_toml(settings) if settings else PipelineSettings()
@@ -99,7 +101,12 @@ def calibrate(
         if not overwrite:
             raise BundleError(f"bundle {out}: exists already; choose another --out, or replace it with --overwrite")
         read_header(out)  # nothing but a bundle is replaced
-    inputs = inputs_from(runs, subject, training, region, mask, noise_mask, images, candidates, names, events, tr)
+    inputs = inputs_from(
+        runs, subject, training, region, mask, noise_mask, images, candidates, names, events, tr, plain_categories
+    )
+    of_images = {"network": network, "weights": weights, "layer": layer, "units": units, "preprocessing": preprocessing}
+    if inputs.images is None and (unused := [f"--{name}" for name, value in of_images.items() if value is not None]):
+        raise InputError(f"{', '.join(unused)}: a network sees images, and none are given; give --images, or leave out")
     plan = plan_calibration(inputs, pipeline)
     if dry_run:
         print_plan(plan, console)
@@ -108,7 +115,9 @@ def calibrate(
         return
     say_events(plan.reads)
     print_notes(plan.notes, console)
-    chosen = network_from(network, weights, layer, units, preprocessing, (inputs.images, inputs.candidates))
+    chosen = None
+    if inputs.images is not None:
+        chosen = network_from(network, weights, layer, units, preprocessing, (inputs.images, inputs.candidates))
     began = time.perf_counter()
     with progress() as report, workers(n_workers, scheduler) as pool:
         bundle, summary = run_calibration(inputs, pipeline, chosen, trained, pool, report)
@@ -119,13 +128,15 @@ def calibrate(
         bundle.save(out)
     _print_summary(summary)
     _print_times(summary.seconds, time.perf_counter() - began)
-    made = f": the decoder of subject {inputs.subject}, network {chosen.name} with weights {chosen.weights}"
+    decoded = f"network {chosen.name} with weights {chosen.weights}" if chosen else "the categories themselves"
+    made = f": the decoder of subject {inputs.subject}, {decoded}"
     console.print(styled("written to ", (out, "bold"), made), soft_wrap=True)
 
 
 def _print_summary(summary: CalibrationReport) -> None:
     table = Table(
-        title=f"Left-out runs: {summary.n_samples} samples of {summary.n_runs} runs, {summary.n_voxels} voxels",
+        title=f"Left-out {'runs' if summary.n_runs > 1 else 'blocks'}: {summary.n_samples} samples of "
+        f"{summary.n_runs} run{'s' * (summary.n_runs > 1)}, {summary.n_voxels} voxels",
         title_justify="left",
     )
     table.add_column("layer")
@@ -141,10 +152,15 @@ def _print_summary(summary: CalibrationReport) -> None:
         )
     table.add_row("all", "", "", _percent(summary.identification_accuracy), style="bold")
     console.print(table)
+    first, by_chance = "", _percent(1 / summary.n_candidates)
+    if summary.first is not None:
+        first = f"The category is first for {_percent(summary.first)}, by chance for {by_chance}. "
+    others = "runs" if summary.n_runs > 1 else "blocks of the same run"
     console.print(
-        f"Pairwise identification: of the other {summary.n_candidates - 1:,} candidates, the share ranked below "
-        "the true one. Chance is 50 % however many there are, and r = 0. These categories were trained on, from other "
-        "runs; new ones are harder."
+        f"{first}Pairwise identification: of the other {summary.n_candidates - 1:,} candidates, the share ranked below "
+        f"the true one. Chance is 50 % however many there are, and r = 0. These categories were trained on, from other "
+        f"{others}; new ones are harder.",
+        soft_wrap=True,
     )
     if summary.n_skipped:
         console.print(f"{summary.n_skipped} trials had no usable volume and were left out.")

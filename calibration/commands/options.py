@@ -90,6 +90,13 @@ Candidates = Annotated[
 Names = Annotated[
     Path | None, typer.Option(help="Table with category_id and name; default BIDS/stimuli/categories.tsv if there.")
 ]
+PlainCategories = Annotated[
+    bool,
+    typer.Option(
+        "--plain-categories",
+        help="Decode the categories themselves, as of a localizer, not what images look like; so it is without images.",
+    ),
+]
 NetworkName = Annotated[
     str | None,
     typer.Option("--network", help="A classification network of torchvision; default alexnet, or a feature store's."),
@@ -150,14 +157,19 @@ def inputs_from(
     names: Path | None,
     events: Sequence[Path] | None = None,
     tr_s: float | None = None,
+    plain: bool = False,
 ) -> Inputs:
     """What is to be trained on; says which runs are left out, and where no mask is given."""
     from calibration.inputs import find_inputs
 
     inputs = find_inputs(
-        paths, subject, training, region, mask, images, candidates, names, noise_mask, events or (), tr_s
+        paths, subject, training, region, mask, images, candidates, names, noise_mask, events or (), tr_s, plain
     )
     say_missing(inputs.missing)
+    if inputs.images is None:
+        why = "asked for" if plain else "no images are given"
+        decoded = f" {why}, so the categories themselves are decoded"
+        console.print(styled(("plain categories", "yellow"), decoded), soft_wrap=True)
     if inputs.mask is None:
         say_no_mask()
     return inputs

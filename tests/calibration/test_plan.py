@@ -3,6 +3,7 @@
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -222,7 +223,9 @@ def test_a_dry_run_of_runs_without_bids(shared_data, published, capsys):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({}, "runs outside of a BIDS data set: give --images and --candidates"),
+        ({"images": Path()}, "runs outside of a BIDS data set: give --images and --candidates, or neither"),
+        ({"images": Path(), "plain_categories": True}, "leave out --images and --candidates"),
+        ({"weights": "random:0"}, "--weights: a network sees images, and none are given"),
         ({"region": "V1"}, "--region V1: regions are those of a BIDS data set; give a mask image with --mask"),
     ],
 )
