@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from rtgod.alignment import Reference
 from rtgod.bundle import DecoderBundle, sha256_of
+from rtgod.chances import Chances, Weight
 from rtgod.decoding import LayerDecoder, SparseLayerDecoder
 from rtgod.errors import BundleError, InputError
 from rtgod.noise import NoiseCourses
@@ -316,6 +317,25 @@ def test_a_confidence_comes_back(tmp_path):
     assert DecoderBundle.load(tmp_path / "bundle").confidence == small.CONFIDENCE
 
 
+def test_chances_and_plain_categories_come_back(tmp_path):
+    chances = Chances(("n00000001",), (Weight(1.0, 0.5, 0.0), None), (0.5, 0.1), (1, 9), (2, 7))
+    units = {"category": small.N_CANDIDATES}
+    made = replace(small.bundle(n_units=units), chances=chances, plain_categories=True)
+    made.save(tmp_path / "bundle")
+    back = DecoderBundle.load(tmp_path / "bundle")
+    assert (back.chances, back.plain_categories) == (chances, True)
+    # Plain categories are a unit each.
+    edit(tmp_path / "bundle", header=lambda header: header | {"candidates": header["candidates"][1:]})
+    with pytest.raises(BundleError, match="fit together"):
+        DecoderBundle.load(tmp_path / "bundle")
+
+
+def test_a_bundle_from_before_chances_is_as_it_was(folder):
+    edit(folder, header=lambda header: {k: header[k] for k in header if k not in ("chances", "plain_categories")})
+    bundle = DecoderBundle.load(folder)
+    assert (bundle.chances, bundle.plain_categories) == (None, False)
+
+
 def test_a_bundle_from_before_weights_and_confidence_can_be_read(folder):
     edit(folder, header=lambda header: {k: header[k] for k in header if k not in ("layer_weights", "confidence")})
     bundle = DecoderBundle.load(folder)
@@ -332,6 +352,9 @@ def test_a_bundle_from_before_weights_and_confidence_can_be_read(folder):
         {"confidence": asdict(small.CONFIDENCE) | {"intercepts": [0, 0]}},
         {"confidence": asdict(small.CONFIDENCE) | {"sd": [0.0]}},
         {"confidence": 3},
+        {"chances": 3},
+        {"chances": {"trained": ["a"], "weights": [None], "head_start": [0, 0]}},
+        {"plain_categories": "perhaps"},
     ],
 )
 def test_weights_and_confidences_that_are_none_are_refused(folder, change):

@@ -261,3 +261,23 @@ def test_without_faiss_few_candidates_are_ranked_and_many_say_what_is_missing(
     monkeypatch.setattr(matching, "EXACT_UP_TO", N_CANDIDATES - 1)
     with pytest.raises(MissingDependencyError, match=r"pip install .rtgod\[large\]"):
         CategoryIndex(candidates, layers)
+
+
+def test_of_plain_categories_each_has_its_own_unit():
+    """A correlation over two units could only be 1 or −1, and the display would have nothing to show."""
+    for n in (2, 5):
+        mean, sd = np.full(n, 1 / n, np.float32), np.linspace(0.3, 0.5, n).astype(np.float32)
+        layer = LayerDecoder(np.zeros((n, 1), np.float32), mean, sd)
+        units = np.linspace(0.1, 0.8, n).astype(np.float32)
+        z = (units - mean) / sd
+        for combine in ("fisher", "concatenated"):
+            index = CategoryIndex({"category": np.eye(n, dtype=np.float32)}, {"category": layer}, combine, plain=True)
+            np.testing.assert_allclose(index.scores(Features(0, {"category": units})), z, rtol=1e-6)
+            np.testing.assert_allclose(index.correlations(Features(0, {"category": units})), [z], rtol=1e-6)
+        some = np.array([0, n - 1], np.int32)
+        index = CategoryIndex(
+            {"category": np.eye(n, dtype=np.float32)}, {"category": layer}, positions=some, plain=True
+        )
+        order, scores = index.rank(Features(0, {"category": units}))
+        assert order.tolist() == [n - 1, 0]
+        np.testing.assert_allclose(scores, z[[n - 1, 0]], rtol=1e-6)

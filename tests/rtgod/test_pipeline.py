@@ -12,6 +12,7 @@ import pytest
 from scipy import ndimage
 
 from rtgod.alignment import Reference, Stopwatch, check_reference, check_run
+from rtgod.chances import Chances, Weight
 from rtgod.confidence import describe
 from rtgod.errors import InputError
 from rtgod.messages import Block, Motion, NotReady, Ranking, Reason, RunEnd
@@ -110,6 +111,23 @@ def test_a_ranking_is_as_sure_as_the_bundle_has_learned():
         assert theirs.probability is None
         assert ours.scores.tobytes() == theirs.scores.tobytes()
     assert sure[2].probability > sure[0].probability
+
+
+def test_candidates_that_were_trained_on_and_new_ones_are_judged_apart():
+    trained = tuple(f"n{i:08d}" for i in range(3))
+    chances = Chances(trained, (Weight(1.0, 0.5, 0.0), Weight(0.2, 0.5, 0.0)), (0.3, 0.0), (1, 9), (2, 9))
+    bundle = dataclasses.replace(small.bundle(), chances=chances)
+    found = [answer for answer, _ in answers(volumes(), bundle=bundle).values() if isinstance(answer, Ranking)]
+    assert found
+    for ranking in found:
+        is_new = ranking.order >= 3
+        said = chances.probabilities(ranking.scores, is_new, small.N_CANDIDATES, ranking.n_volumes)
+        assert ranking.probability == said
+    # Of new ones nothing is known: then nothing is said, and the rankings are the same.
+    unknown = dataclasses.replace(bundle, chances=dataclasses.replace(chances, weights=(chances.weights[0], None)))
+    silent = [answer for answer, _ in answers(volumes(), bundle=unknown).values() if isinstance(answer, Ranking)]
+    assert {ranking.probability for ranking in silent} == {None}
+    assert [one.scores.tobytes() for one in silent] == [one.scores.tobytes() for one in found]
 
 
 def test_patterns_and_rankings_are_what_the_parts_written_out_give():

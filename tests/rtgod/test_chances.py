@@ -1,0 +1,58 @@
+"""Chances: every candidate's share of the evidence, and unknown where nothing was learned of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtgod.chances import Chances, Judge, Weight
+
+CHANCES = Chances(("a", "b"), (Weight(1.0, 0.5, 0.0), Weight(0.5, 0.0, 0.1)), (0.4, 0.2), (1, 9), (2, 50))
+SCORES = np.array([1.2, 0.5, 0.4, 0.1, -0.3, -0.6, -1.0], np.float32)
+NEW = np.array([True, False, True, False, True, True, True])
+
+
+def naive(scores, is_new, n_volumes):
+    """One candidate after the other."""
+    worth = []
+    for score, new in zip(scores.tolist(), is_new.tolist(), strict=True):
+        if new:
+            worth.append(np.exp(0.5) * len(scores) ** 0.1 * score + 0.4 + 0.2 * np.log(n_volumes))
+        else:
+            worth.append(np.exp(1.0) * n_volumes**0.5 * score)
+    odds = np.exp(worth)
+    return [odds[:k].sum() / odds.sum() for k in (1, 5, 10)]
+
+
+@pytest.mark.parametrize("n_volumes", [1, 4, 9])
+def test_a_chance_is_a_share_of_the_evidence(n_volumes):
+    found = CHANCES.probabilities(SCORES, NEW, len(SCORES), n_volumes)
+    np.testing.assert_allclose(found, naive(SCORES, NEW, n_volumes), rtol=1e-6)
+    assert CHANCES.probabilities(SCORES, NEW, len(SCORES), 99) == CHANCES.probabilities(SCORES, NEW, len(SCORES), 9)
+
+
+@given(st.integers(1, 5), st.floats(-9, 9))
+def test_of_five_or_fewer_the_first_five_hold_the_truth(n, level):
+    chances = replace(CHANCES, weights=(Weight(level, 0.0, 0.0), None))
+    p = chances.probabilities(SCORES[:n], np.zeros(n, bool), n, 1)
+    assert p[1:] == (1.0, 1.0)
+    assert p[0] == 1.0 if n == 1 else 0 < p[0] <= 1.0
+
+
+def test_what_nothing_was_learned_of_is_unknown():
+    for known, unknown in ((0, 1), (1, 0)):
+        weights = tuple(CHANCES.weights[kind] if kind == known else None for kind in (0, 1))
+        chances = replace(CHANCES, weights=weights)
+        assert chances.probabilities(SCORES, np.full(7, bool(known)), 7, 1) is not None
+        assert chances.probabilities(SCORES, np.full(7, bool(unknown)), 7, 1) is None
+        assert chances.probabilities(SCORES, NEW, 7, 1) is None
+
+
+def test_a_judge_knows_which_of_the_ranked_are_new():
+    is_new = CHANCES.are_new(["a", "x", "b", "y"])
+    assert is_new.tolist() == [False, True, False, True]
+    order = np.array([3, 0], np.int32)
+    found = Judge(CHANCES, is_new).of_ranking(order, SCORES[:2], 2, 3, 1)
+    assert found == CHANCES.probabilities(SCORES[:2], np.array([True, False]), 2, 3)
