@@ -193,7 +193,7 @@ def remarks_on(reads: Sequence[TrialsRead], *, beyond: bool = True) -> list[str]
         more = f", … ({len(behind)} runs in all)" if len(behind) > 3 else ""
         told.append(f"trials that begin after the end of their run: {listed}{more}; left out")
     if n := sum(read.n_cut for read in reads):
-        told.append(f"{_n(n, 'trial')} that end after the end of their run: cut there")
+        told.append(f"{_n(n, 'trial')} cut at the end of their run")
     if reads and (unused := set.intersection(*(set(read.unused) for read in reads))):
         told.append(f"no row is called {', '.join(sorted(unused))}, which events.ignore or events.keep names")
     doubtful: Counter[str] = Counter()

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from calibration.runs import RunFiles
     from calibration.study import Study
     from rtgod.settings import PipelineSettings
+    from rtgod.trials import remarks_on
 
 
 class SplitBy(StrEnum):
@@ -189,7 +190,7 @@ def evaluate(
         reads = plan.reads
         found = network_from(*chosen, (asked.images, asked.candidates)) if asked.images else None
         notes, pictures = notes_on_runs(asked, pipeline, found, reads), pictures_of(asked.candidates)
-        remarks = [f"left out the run {missing}" for missing in asked.missing]
+        remarks = [*(f"left out the run {missing}" for missing in asked.missing), *remarks_on(reads)]
     with progress() as told, workers(n_workers, scheduler) as pool:
         times = StageTimes(told)
         if not is_published:

@@ -167,12 +167,13 @@ def test_trials_beyond_the_run_are_counted_and_a_run_without_others_is_refused(b
     source = NiftiRun(bids)
     assert (len(source.read.trials), source.read.n_beyond) == (3, 2)
     assert remarks_on([source.read]) == [
-        f"trials that begin after the end of their run: 2 of 3 in {table.name}; left out"
+        f"trials that begin after the end of their run: 2 of 3 in {table.name}; left out",
+        "1 trial cut at the end of their run",
     ]
-    assert remarks_on([source.read], beyond=False) == []
+    assert remarks_on([source.read], beyond=False) == ["1 trial cut at the end of their run"]
     table.write_text(EVENTS + "1\t2\tface\n8\t9\tface\n")
     assert NiftiRun(bids).read.n_cut == 2
-    assert remarks_on([NiftiRun(bids).read]) == ["2 trials that end after the end of their run: cut there"]
+    assert remarks_on([NiftiRun(bids).read]) == ["2 trials cut at the end of their run"]
     table.write_text("onset\tduration\ttrial_type\n0\t2000\tface\n4\t2000\tface\n")
     with pytest.raises(
         InputError, match="all 2 trials end after its 12 s, the longest lasts 2000 s; are the durations in"
