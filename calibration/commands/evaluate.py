@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from calibration.runs import RunFiles
     from calibration.study import Study
     from rtgod.settings import PipelineSettings
-    from rtgod.trials import remarks_on
 
 
 class SplitBy(StrEnum):
@@ -142,6 +141,7 @@ def evaluate(
         from calibration.timing import StageTimes
         from calibration.workers import workers
     from rtgod.settings import PipelineSettings
+    from rtgod.trials import remarks_on
 
     if ablate not in (None, "preprocessing"):
         raise InputError(f"--ablate {ablate}: what can be taken apart is preprocessing")
