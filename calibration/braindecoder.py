@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ class ImageFeatures(Stimuli):
         How many of the candidates are the test's.
     """
 
-    n_test: int
+    n_test: int = field(kw_only=True)
 
 
 def read_brain_samples(path: Path, kind: str | None = None) -> BrainSamples:
