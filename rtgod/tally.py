@@ -30,7 +30,7 @@ class Tally:
     n_astray : int
         Volumes since then in which it was not, or which cannot be used.
     why : str
-        Why not in the newest of them.
+        Why not in the newest of them, or in the one that made them too many.
     hint : str
         What may explain it; whoever found out sets it.
     """
@@ -47,7 +47,9 @@ class Tally:
         self.answers[kind] = self.answers.get(kind, 0) + 1
         if kind in (NOT_ALIGNED, Reason.BAD_VOLUME):
             self.n_astray += 1
-            self.why = answer.detail if isinstance(answer, NotReady) else ""
+            # What is told stays the same while nothing changes: else each volume's own words would be told anew.
+            if self.n_astray <= (N_LATER if self.n_aligned else N_AT_START):
+                self.why = answer.detail if isinstance(answer, NotReady) else ""
         elif answer.motion is not None:
             self.n_aligned, self.n_astray, self.hint = self.n_aligned + 1, 0, ""
 

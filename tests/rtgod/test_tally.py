@@ -58,6 +58,15 @@ def test_a_person_who_moves_is_not_told_of_before_five_in_a_row():
     assert counted.notice("the bundle's head").startswith("the last 5 volumes")
 
 
+@pytest.mark.parametrize("before", [(), (ALIGNED,)])
+def test_what_is_told_does_not_change_with_each_volume(before):
+    counted = tally(*before, *[astray(why=why) for why in ("lost", "lost", "lost", "lost", "half of it")])
+    told = counted.notice("the bundle's head")
+    for why in ("lost", "half of it"):
+        counted.add(astray(why=why))
+        assert counted.notice("the bundle's head") == told
+
+
 @pytest.mark.parametrize(
     ("answers", "words"),
     [
