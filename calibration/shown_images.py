@@ -67,7 +67,7 @@ def find_shown(names: Sequence[str], source: Path, images: Images | None = None)
 
 
 def _found_in_store(names: Sequence[str], store: FeatureStore) -> ShownImages:
-    ids: list[str] = store.image_ids.tolist()
+    ids = store.image_ids
     known = frozenset(ids)
     found = {name: [name] if name in known else [] for name in names}
     if not all(found.values()):

@@ -68,7 +68,7 @@ def what_is_wrong(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _one_wrong(loc: tuple[int | str, ...], kind: str, message: str, given: object, model: type[BaseModel]) -> str:
-    where = ".".join(map(str, loc))
+    where = ".".join(str(part) for part in loc if part != "[key]")
     if kind != "extra_forbidden":
         message = message.removeprefix("Value error, ").replace("Input should", "should")
         said = f"{where} = {plain(repr(given), _MOST_SHOWN)}" if isinstance(given, str | int | float) else where

@@ -81,7 +81,8 @@ def test_what_happened_to_the_volumes_is_told(tmp_path, reference, change, says)
 
 
 def test_events_are_blamed_where_volumes_were_good(tmp_path, reference):
-    files = head_run(tmp_path, "run", events="500\t6\tface\n")
+    # Of the volumes that are discarded.
+    files = head_run(tmp_path, "run", events="0\t2\tface\n")
     with pytest.raises(InputError, match=r"no trial of run_events.tsv has a usable volume; do the events belong"):
         samples(files, reference)
 

@@ -258,13 +258,13 @@ class TestToml:
             ("step = ]", "not valid TOML.*line 1, column 8"),
             ("", "step: Field required"),
             ("step = []", "nothing happens in it"),
-            ('step = [{kind = "dance", duration_s = 3}]', "step.0.kind: Input should be 'rest'"),
+            ('step = [{kind = "dance", duration_s = 3}]', "step.0.kind = 'dance': should be 'rest'"),
             ('step = [{kind = "rest"}]', "step.0.duration_s: Field required"),
-            ('step = [{kind = "rest", duration_s = 0}]', "step.0.duration_s: Input should be greater than 0"),
+            ('step = [{kind = "rest", duration_s = 0}]', "step.0.duration_s = 0: should be greater than 0"),
             ('step = [{kind = "rest", duration_s = nan}]', "step.0.duration_s"),
-            ('step = [{kind = "rest", duration_s = 3, picture = "x"}]', "step.0.picture: Extra inputs"),
-            ('tr_s = -1\nstep = [{kind = "rest", duration_s = 3}]', "tr_s: Input should be greater than 0"),
-            ('name = "../else"\nstep = [{kind = "rest", duration_s = 3}]', "name: String should match"),
+            ('step = [{kind = "rest", duration_s = 3, picture = "x"}]', "unknown setting 'picture' in .step.0.; known are kind"),
+            ('tr_s = -1\nstep = [{kind = "rest", duration_s = 3}]', "tr_s = -1: should be greater than 0"),
+            ('name = "../else"\nstep = [{kind = "rest", duration_s = 3}]', "name = '../else': String should match"),
         ],
     )
     def test_what_is_wrong_is_named(self, write, text, complaint):

@@ -29,7 +29,7 @@ def test_without_options_it_is_alexnet_as_published():
 
 
 def test_options_are_taken_as_they_are(tmp_path):
-    (tmp_path / "p.toml").write_text('channels = "BGR"\n')
+    (tmp_path / "p.toml").write_text('channels = "BGR"\nbrightest = 255\nmean = [104, 117, 123]\nsd = [1, 1, 1]\n')
     found = network_from("squeezenet1_1", "random:3", ["a=features.0", "b=x=y"], 7, tmp_path / "p.toml")
     assert (found.name, found.weights, found.layers, found.n_units) == (
         "squeezenet1_1", "random:3", {"a": "features.0", "b": "x=y"}, 7,
@@ -48,7 +48,7 @@ def test_usual_layers_are_taken_where_none_are_named(name):
         ("densenet121", None, "--network densenet121: name the layers to decode with --layer NAME=NODE"),
         (None, ["cnn1"], "write NAME=NODE, for example"),
         (None, ["=features.0"], "write NAME=NODE, for example"),
-        (None, ["../up=features.0"], "network layers.*pattern"),
+        (None, ["../up=features.0"], "network: layers.*pattern"),
     ],
 )
 def test_options_that_are_not_to_be_understood_are_refused(name, layer, what):
@@ -78,8 +78,8 @@ def test_options_that_contradict_the_store_are_refused(store, options, what):
 
 
 def test_preprocessing_that_contradicts_the_store_is_refused(store, tmp_path):
-    (tmp_path / "p.toml").write_text('crop_px = 224\nchannels = "RGB"\n')
+    (tmp_path / "p.toml").write_text('resize_px = 256\ncrop_px = 224\n')
     assert network_from(None, None, None, None, tmp_path / "p.toml", (store,))
-    (tmp_path / "p.toml").write_text("crop_px = 200\n")
+    (tmp_path / "p.toml").write_text("resize_px = 256\ncrop_px = 200\n")
     with pytest.raises(InputError, match=r"preprocessing.crop_px 224 there, 200 here"):
         network_from(None, None, None, None, tmp_path / "p.toml", (store,))

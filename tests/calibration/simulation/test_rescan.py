@@ -202,14 +202,14 @@ def test_its_own_repetition_time_counts_within_the_subject_s_data_set_too(subjec
     for name in ("dataset_description.json", "task-imagery_bold.json"):
         shutil.copy(subject / name, root / name)
     run = root / "sub-01" / "func" / "sub-01_task-imagery_run-09_bold.nii.gz"
-    rescan(root, mixed(tmp_path / "plan.tsv"), run, n_volumes=3, tr_s=1.5)
+    rescan(root, mixed(tmp_path / "plan.tsv"), run, n_volumes=5, tr_s=1.5)
     assert open_source(run).run.tr_s == 1.5
 
 
 def test_events_that_lie_beside_the_run_already_stay(subject, tmp_path):
     events = mixed(tmp_path / "sub-01_events.tsv")
     before = events.stat()
-    rescan(subject, events, tmp_path / "sub-01_bold.nii.gz", n_volumes=2)
+    rescan(subject, events, tmp_path / "sub-01_bold.nii.gz", n_volumes=3)
     assert (events.stat().st_ino, events.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert len(open_source(tmp_path / "sub-01_bold.nii.gz").run.blocks) == 4
 
