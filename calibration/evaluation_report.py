@@ -41,6 +41,11 @@ _FIRST = ("first", "first five", "first ten")
 _FEWEST_CANDIDATES = 4
 _N_EXAMPLES, _N_FIRST = 8, 5
 PAGE = "report.html"
+#: What is written beside it, where there is something to write.
+TABLES = (
+    "identification.tsv", "features.tsv", "blocks.tsv", "regions.tsv", "candidates.tsv", "left_out.tsv",
+    "confusion.tsv", "runs.tsv", "time_course.tsv", "peaks.tsv", "reliability.tsv", "semantic.tsv",
+)  # fmt: skip
 
 
 def write_evaluation(

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from rtgod.errors import InputError
-from rtgod.merging import choose_gap, merge
+from rtgod.merging import always_alone, choose_gap, merge
 from rtgod.messages import Block, Run
 from rtgod.settings import EventsSettings
 from rtgod.trial_types import doubtful_types, is_no_stimulus, is_rest
@@ -113,6 +113,10 @@ def read_events(path: Path, settings: EventsSettings | None = None) -> TrialsRea
     if gap_s is None:
         gap_s = 0.0 if layout.is_object else choose_gap(found)
     trials, merging = merge(found, gap_s, is_chosen=settings.merge_gap_s is None) if gap_s else (found, None)
+    doubtful = {} if layout.is_object else doubtful_types(trials, settings.keep)
+    if merging and merging.is_chosen:  # among blocks of pictures, what is none
+        alone = always_alone(found, gap_s)
+        doubtful |= {name: n for name, n in alone.items() if not _is_among(name, settings.keep)}
     same = [False, *(a.stimulus is not None and a.stimulus == b.stimulus for a, b in pairwise(trials))]
     is_one_back = layout.is_object if settings.one_back is None else settings.one_back
     if is_one_back:
@@ -122,7 +126,7 @@ def read_events(path: Path, settings: EventsSettings | None = None) -> TrialsRea
         trials=tuple(trials),
         merging=merging,
         n_same=0 if is_one_back else sum(same),
-        doubtful={} if layout.is_object else doubtful_types(trials, settings.keep),
+        doubtful=doubtful,
         unused=tuple(name for name in (*settings.ignore, *settings.keep) if not _is_among(name, _names_in(table))),
         odd=tuple(table.remarks()),
     )

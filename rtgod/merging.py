@@ -2,11 +2,13 @@
 
 `choose_gap` looks at the table. A response lasts for many seconds, so pictures of one category that follow each other
 every second or two are one block to the scanner. What tells such a table from an event-related one is that *every*
-category comes in rows of several: by chance two of a kind follow each other now and then, never everywhere.
+category comes in rows of several: by chance two of a kind follow each other now and then, never everywhere. What never
+does, such as a tone before each block, may be no category at all: it is put aside, and the others decide.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -43,7 +45,8 @@ def choose_gap(trials: Sequence[Trial]) -> float:
         return 0.0
     usual_s = max(_USUAL_GAPS * median(gaps_s), median(trial.duration_s for trial in trials))
     longest_s = min(_LONGEST_GAP_S, usual_s)
-    blocks = _in_blocks(trials, longest_s)
+    alone = always_alone(trials, longest_s)
+    blocks = [block for block in _in_blocks(trials, longest_s) if block[0].category not in alone]
     n_rows = [len(block) for block in blocks]
     lasts_s = [block[-1].onset_s + block[-1].duration_s - block[0].onset_s for block in blocks]
     if (
@@ -54,6 +57,26 @@ def choose_gap(trials: Sequence[Trial]) -> float:
     ):
         return 0.0
     return max(longest_s, 1e-6)
+
+
+def always_alone(trials: Sequence[Trial], gap_s: float) -> dict[str, int]:
+    """Find categories whose rows never follow each other, in a table where most rows are of categories that do.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        Each row's, in order of onset.
+    gap_s : float
+        The longest gap between rows that follow each other, seconds.
+
+    Returns
+    -------
+    dict of str to int
+        The rows that each has; empty where fewer than two other categories are left, or fewer than half of the rows.
+    """
+    several = {block[0].category for block in _in_blocks(trials, gap_s) if len(block) > 1}
+    alone = Counter(trial.category for trial in trials if trial.category not in several)
+    return dict(alone) if len(several) > 1 and 2 * alone.total() < len(trials) else {}
 
 
 def merge(trials: Sequence[Trial], gap_s: float, *, is_chosen: bool) -> tuple[list[Trial], Merging | None]:

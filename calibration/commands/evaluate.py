@@ -127,7 +127,7 @@ def evaluate(
     with needs_calibration():
         from calibration.bids import read_names
         from calibration.evaluate import evaluate as run_evaluation
-        from calibration.evaluation_report import PAGE, print_evaluation, write_evaluation
+        from calibration.evaluation_report import PAGE, TABLES, print_evaluation, write_evaluation
         from calibration.foreign import without_foreign
         from calibration.gathering import gather_study
         from calibration.inputs import find_any_runs
@@ -200,8 +200,8 @@ def evaluate(
         notes = [*notes, Table(("what", "which"), [("images", note) for note in study.notes], "Images and candidates")]
         print_notes(study.notes, console)
     if overwrite and (out / PAGE).is_file():
-        for path in (out / PAGE, *out.glob("*.tsv")):
-            path.unlink()
+        for name in (PAGE, *TABLES):  # what else is in the folder is somebody's: a run's events, say
+            (out / name).unlink(missing_ok=True)
     write_evaluation(evaluation, out, f"Evaluation of subject {subject}", notes, times.seconds, pictures, remarks)
     print_evaluation(evaluation, console)
     console.print(styled("written to ", (out, "bold"), f": {PAGE} and its tables"), soft_wrap=True)

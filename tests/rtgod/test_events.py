@@ -480,3 +480,18 @@ def test_names_in_the_settings_that_no_row_has_are_told(write):
 def test_a_time_that_nobody_knows_may_be_written_as_programs_do(write, cell):
     read = read_events(write(table_of((cell, 2, "face"), (4, 2, "face"))))
     assert (len(read.trials), read.n_left_out) == (1, 1)
+
+
+def test_what_comes_alone_among_blocks_of_pictures_is_doubted_unless_it_is_kept(tmp_path):
+    rows = []
+    for block in range(4):
+        at_s = 10 + 20 * block
+        rows += [(at_s - 2, 1, "chime"), *((at_s + k, 0.8, "face" if block % 2 else "house") for k in range(8))]
+    path = tmp_path / "events.tsv"
+    path.write_text("onset\tduration\ttrial_type\n" + "".join(f"{a}\t{b}\t{c}\n" for a, b, c in rows))
+    read = read_events(path)
+    assert [trial.category for trial in read.trials] == ["chime", "house", "chime", "face"] * 2
+    assert read.doubtful == {"chime": 4}
+    assert any('events.ignore = ["chime"]' in line for line in remarks_on([read]))
+    assert read_events(path, EventsSettings(keep=["Chime"])).doubtful == {}
+    assert len(read_events(path, EventsSettings(ignore=["chime"])).trials) == 4

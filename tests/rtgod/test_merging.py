@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtgod.merging import choose_gap, merge
+from rtgod.merging import always_alone, choose_gap, merge
 from rtgod.trials import Trial
 
 CATEGORIES = ["face", "house", "tool", "body"]
@@ -69,6 +69,22 @@ def test_blocks_of_pictures_are_blocks(design):
     ],
 )
 def test_other_designs_are_left_as_they_are(trials):
+    assert choose_gap(trials) == 0
+
+
+@pytest.mark.parametrize(("name", "duration_s"), [("chime", 1.0), ("Aus", 8.0), ("hit", 0.0)])
+def test_what_comes_alone_before_each_block_does_not_keep_blocks_apart(name, duration_s):
+    shown = pictures()
+    before = [Trial(trial.onset_s - 9, duration_s, "stimulus", name) for trial in shown[::10]]
+    trials = sorted([*shown, *before], key=lambda trial: trial.onset_s)
+    gap_s = choose_gap(trials)
+    blocks, _ = merge(trials, gap_s, is_chosen=True)
+    assert sum(block.category != name for block in blocks) == 8
+    assert always_alone(trials, gap_s) == {name: 8}
+
+
+def test_a_few_of_a_kind_that_follow_each_other_make_no_blocks_of_the_rest():
+    trials = in_turn([*"abcdefgh", *["face"] * 3, *"ijklmnop", *["house"] * 3], 1.0, 2.0)
     assert choose_gap(trials) == 0
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from calibration.evaluation_report import TABLES
 from rtgod.cli import make_app
 from rtgod.errors import InputError
 
@@ -44,7 +45,7 @@ def test_a_real_localizer_is_evaluated_on_its_second_blocks(shared_data, tmp_pat
     assert "events.merge_gap_s" in page
     assert "192 rows of 0.883 s were taken as 12 blocks of 15.9 s" in page
     assert "the categories themselves are decoded" in page
-    assert "Confidence" not in page  # a category that was never shown cannot be decoded as a unit
+    assert "is unknown: it is learned from runs that are left out in turn, which needs 2, and there are 1" in page
 
 
 def test_real_runs_are_evaluated_one_left_out_at_a_time(shared_data, tmp_path):
@@ -141,6 +142,20 @@ def test_the_published_files_are_evaluated(published, tmp_path):
     accuracy = {(row["region"], row["layer"]): float(row["feature_accuracy"]) for row in regions}
     assert accuracy["V1", "cnn1"] > accuracy["HVC", "cnn1"]
     assert accuracy["HVC", "cnn8"] > accuracy["V1", "cnn8"]
+
+
+def test_overwriting_leaves_what_no_evaluation_wrote(published, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("report.html", "runs.tsv", "sub-01_task-test_run-1_events.tsv"):
+        (out / name).write_text("earlier")
+    options = ("--images", published / "ImageFeatures.h5", "--workers", 1, "--overwrite")
+    run(published / "Subject1.h5", "--subject", "S1", *options, "--out", out)
+    assert (out / "sub-01_task-test_run-1_events.tsv").read_text() == "earlier"
+    assert "earlier" not in {path.read_text() for path in out.glob("*.html")}
+    written = {path.name for path in out.glob("*.tsv")} - {"sub-01_task-test_run-1_events.tsv"}
+    assert written <= set(TABLES)
+    assert not (out / "runs.tsv").exists() or (out / "runs.tsv").read_text() != "earlier"
 
 
 def test_a_region_expression_of_the_published_files(published, tmp_path):
