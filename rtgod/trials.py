@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from statistics import median
 from typing import Literal
 
 Kind = Literal["stimulus", "imagery"]
@@ -179,6 +181,7 @@ def remarks_on(reads: Sequence[TrialsRead], *, beyond: bool = True) -> list[str]
     """
     told = _on_left_out([one for read in reads for one in read.left_out], reads)
     told += _on_merging([read.merging for read in reads if read.merging])
+    told += _on_unlike(reads)
     if n := sum(read.n_impulses for read in reads):
         told.append(f"{_n(n, 'trial')} of 0 s: impulses, each taken as one volume long")
     if n := sum(read.n_begun for read in reads):
@@ -251,6 +254,31 @@ def _on_merging(merged: Sequence[Merging]) -> list[str]:
     return [
         f"{_n(n_rows, 'row')} of {row_s:.3g} s were taken as {_n(n_trials, 'block')} of {trial_s:.3g} s: rows of one "
         f"category that follow each other within {max(gap_s, 0):.2g} s{keep}"
+    ]
+
+
+def _on_unlike(reads: Sequence[TrialsRead]) -> list[str]:
+    """Tables like those whose rows were taken as blocks, in which each row was taken as a trial."""
+    merged = [read for read in reads if read.merging and read.merging.is_chosen]
+    blocks = {category for read in merged for category in read.types}
+    longest_s = 2 * max((read.merging.row_s for read in merged if read.merging), default=0.0)
+    unlike = [
+        read
+        for read in reads
+        if read.merging is None
+        and len(read.trials) > 1
+        and blocks.intersection(read.types)
+        and median(trial.duration_s for trial in read.trials) <= longest_s
+    ]
+    if not unlike:
+        return []
+    # Rounded up: what it closes must not lie a rounding error above it.
+    gap_s = math.ceil(10 * max(read.merging.gap_s for read in merged if read.merging) + 1e-6) / 10
+    listed = ", ".join(f"{len(read.trials)} in {read.path.name}" for read in unlike[:3])
+    more = f", … ({len(unlike)} tables in all)" if len(unlike) > 3 else ""
+    return [
+        f"rows that are no blocks, unlike those of the other tables, each taken as a trial: {listed}{more}; if they "
+        f"are blocks, write events.merge_gap_s = {max(gap_s, 0.1):g}"
     ]
 
 

@@ -495,3 +495,19 @@ def test_what_comes_alone_among_blocks_of_pictures_is_doubted_unless_it_is_kept(
     assert any('events.ignore = ["chime"]' in line for line in remarks_on([read]))
     assert read_events(path, EventsSettings(keep=["Chime"])).doubtful == {}
     assert len(read_events(path, EventsSettings(ignore=["chime"])).trials) == 4
+
+
+def test_a_table_whose_rows_are_no_blocks_unlike_the_others_is_named(tmp_path):
+    reads, asked = [], {}
+    for run, n_last in enumerate((8, 8, 1)):  # the last table ends early
+        rows = [(10 + 20 * b + k, 0.8, "abc"[b % 3]) for b in range(6) for k in range(n_last if b == 5 else 8)]
+        path = tmp_path / f"run-{run}_events.tsv"
+        path.write_text("onset\tduration\ttrial_type\n" + "".join(f"{a}\t{b}\t{c}\n" for a, b, c in rows))
+        reads.append(read_events(path))
+        asked[run] = len(read_events(path, EventsSettings(merge_gap_s=0.3)).trials)
+    assert [len(read.trials) for read in reads] == [6, 6, 41]
+    assert remarks_on(reads[:2]) == remarks_on([*reads[:2], replace(reads[2], trials=())])
+    told = remarks_on(reads)[1]
+    assert "each taken as a trial: 41 in run-2_events.tsv" in told
+    assert told.endswith("write events.merge_gap_s = 0.3")  # and not 0.2, which lies a rounding error below the gaps
+    assert asked == {0: 6, 1: 6, 2: 6}
