@@ -273,7 +273,7 @@ def replay(
     told = f"trials from {source.events}" if source.events else "no table of events beside it or given with --events"
     _say(f"{source.run.run_id}: {told}")
     if source.read:
-        for line in remarks_on([source.read], beyond=False):  # those after the run's end are told of when it is sent
+        for line in remarks_on([source.read], beyond=dry_run):  # sending tells of those after the run's end, too
             _say(f"{source.read.path.name}: {line}")
     for note in source.notes:
         _say(f"{source.run.run_id}: {note}")

@@ -41,6 +41,13 @@ _SOUND_LIKE_NONE = frozenset(
         "trigger", "pulse", "ttl", "dummy", "catch", "pause", "break", "trial", "onset", "offset",
     }
 )  # fmt: skip
+#: Words that are doubtful even alone: they may name an object, but seldom do.
+_DOUBTFUL_ALONE = frozenset(
+    {
+        "pause", "break", "catch", "catches", "question", "probe", "tone", "beep", "press", "pressed",
+        "trial", "onset", "offset", "start", "end", "stop", "begin", "wait", "missed", "error", "correct", "incorrect",
+    }
+)  # fmt: skip
 #: A type of which a trial lasts less than this share of the others', and less than so many seconds, may be presses, if
 #: there are some.
 _BRIEF_SHARE, _BRIEF_S, _FEWEST_BRIEF = 0.2, 0.6, 3
@@ -87,6 +94,8 @@ def _bare(name: str) -> str:
 
 def _sounds_like_none(name: str) -> bool:
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
+    if "".join(words).casefold() in _DOUBTFUL_ALONE:
+        return True
     return len(words) > 1 and any(word.casefold() in _SOUND_LIKE_NONE for word in words)
 
 

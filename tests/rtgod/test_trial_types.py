@@ -34,6 +34,11 @@ def trials(**durations_s):
     return [Trial(9.0 * k, s, "stimulus", name) for name, s in durations_s.items() for k in range(4)]
 
 
+def test_words_that_may_name_an_object_but_seldom_do_are_asked_about():
+    assert doubtful_types(trials(face=9.0, pause=9.0, Catch=9.0, tone_2=9.0)) == {"pause": 4, "Catch": 4, "tone_2": 4}
+    assert doubtful_types(trials(face=9.0, tone=9.0), ["tone"]) == doubtful_types(trials(key=9.0, cross=9.0)) == {}
+
+
 def test_what_sounds_like_none_is_asked_about_and_so_is_what_is_much_briefer():
     asked = doubtful_types(trials(face=9.0, house=9.0, response_left=1.0, KeyPress=1.0, left=0.1))
     assert asked == {"response_left": 4, "KeyPress": 4, "left": 4}
