@@ -541,7 +541,7 @@ def feature_accuracy(
     kinds : mapping of kind to mapping of "profile" and "pattern" to (mean, low, high), one for each layer
     """
     measures = list(dict.fromkeys(name for by_measure in kinds.values() for name in by_measure))
-    figure = Figure(figsize=(max(_COLUMN, 0.28 * len(layers) * len(measures) + 2), 2.5), layout="constrained")
+    figure = Figure(figsize=(max(_COLUMN, 0.28 * len(layers) * len(measures) + 2), 2.8), layout="constrained")
     panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     for axes, measure in zip(panels, measures, strict=True):
         _chance(axes, 0)

@@ -171,8 +171,8 @@ def _in_words(answer: NotReady, settings: PipelineSettings) -> str:
     """Why a volume could not be aligned, for all volumes of which it is true, and what to do."""
     if answer.reason == Reason.BAD_VOLUME and "not finite" in answer.detail:
         return (
-            "have voxels that are not finite (NaN) in the head or among those that are decoded from; fill them with 0, "
-            "or decode from other voxels"
+            "have voxels that are not finite (NaN or infinite) in the head or among those that are decoded from; fill "
+            "them with 0, or decode from other voxels"
         )
     if answer.reason == Reason.BAD_VOLUME:
         return f"are no volumes of a head ({answer.detail})"

@@ -170,6 +170,10 @@ def layout_of(table: Table) -> Layout:
         if column not in columns:
             commas = len(columns) == 1 and re.search("[,;]", table.columns[0])
             hint = "; its columns are parted by commas: save it with tabs" if commas else ""
+            if alike := [name for name in table.columns if name.casefold() == column]:
+                hint = f"; write {column!r} for {alike[0]!r}"
+            elif len(columns) == 1 and " " in table.columns[0].strip():
+                hint = "; its columns are parted by blanks: save it with tabs"
             raise InputError(
                 f"{table.path}, line 1: no column {column!r}; an events table is tab-separated and has one{hint}."
             )
@@ -272,7 +276,7 @@ def blocks(trials: Iterable[Trial], impulse_s: float = IMPULSE_S) -> tuple[Block
     impulse_s : float
         Length of an impulse's block, seconds: a repetition time, so that it holds the middle of one volume.
     """
-    return tuple(Block(trial.onset_s, trial.duration_s or impulse_s, _digest(trial.category)) for trial in trials)
+    return tuple(Block(trial.onset_s, trial.duration_s or impulse_s, label_of(trial.category)) for trial in trials)
 
 
 def beyond(trials: Sequence[Trial], n_volumes: int | None, tr_s: float) -> tuple[int, int]:
@@ -321,7 +325,7 @@ def all_beyond(n_trials: int, run_s: float, first_s: float) -> str:
 def is_of(run: Run, trials: Sequence[Trial]) -> bool:
     """Whether a run's blocks are these trials, as far as the run goes."""
     return len(run.blocks) <= len(trials) and all(
-        abs(block.onset_s - trial.onset_s) <= _SAME_S and block.label in ("", _digest(trial.category))
+        abs(block.onset_s - trial.onset_s) <= _SAME_S and block.label in ("", label_of(trial.category))
         for block, trial in zip(run.blocks, trials, strict=False)
     )
 
@@ -362,7 +366,8 @@ def _end_s(block: Block) -> float:
     return block.onset_s + block.duration_s
 
 
-def _digest(category: str) -> str:
+def label_of(category: str) -> str:
+    """Make the label of a category in a run's blocks; empty for none."""
     return hashlib.sha256(category.encode()).hexdigest()[:8] if category else ""
 
 

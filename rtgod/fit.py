@@ -7,7 +7,7 @@ these cannot be decoded, whatever the rankings look like; a coil, an angle or a 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +68,14 @@ def training_of(runs: Iterable[Run], subject: str) -> Training:
     )
 
 
-def check_fit(run: Run, reference: Reference, training: Training, *, any_subject: bool = False) -> list[str]:
+def check_fit(
+    run: Run,
+    reference: Reference,
+    training: Training,
+    *,
+    labels: Collection[str] = (),
+    any_subject: bool = False,
+) -> list[str]:
     """Compare a run with what a decoder was trained on.
 
     Parameters
@@ -77,6 +84,8 @@ def check_fit(run: Run, reference: Reference, training: Training, *, any_subject
     reference : Reference
         The decoder's.
     training : Training
+    labels : collection of str
+        Of blocks that a decoder of plain categories knows; empty where blocks of any category can be decoded.
     any_subject : bool
         Whether a run of another subject is odd only.
 
@@ -95,6 +104,7 @@ def check_fit(run: Run, reference: Reference, training: Training, *, any_subject
         *_of_tr(run, training.tr_s),
         *_of_grid(run, reference),
         *_of_coil(run, training.coils),
+        *_of_labels(run, labels),
     ]
 
 
@@ -160,6 +170,16 @@ def _of_coil(run: Run, trained: tuple[str, ...]) -> list[str]:
     if not run.coil or not trained or run.coil in trained:
         return []
     return [f"its coil is {run.coil}, the bundle's {' or '.join(trained)}"]
+
+
+def _of_labels(run: Run, labels: Collection[str]) -> list[str]:
+    unknown = [block for block in run.blocks if block.label and block.label not in labels]
+    if not labels or not unknown:
+        return []
+    return [
+        f"{len(unknown)} of its {len(run.blocks)} trials are of categories that the decoder was not trained on; is its "
+        "table of events read by the bundle's settings (rtgod replay --settings BUNDLE)?"
+    ]
 
 
 def _angle_deg(affine: Float64Array, other: Float64Array) -> float:

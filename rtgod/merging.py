@@ -16,6 +16,8 @@ from statistics import median
 
 from rtgod.trials import Merging, Trial
 
+#: A gap of 0.1 s is one of 0.1 s whatever is left of a difference of two sums.
+_ROUNDING_S = 1e-6
 #: Pictures of a block begin so soon one after the other, at most; and a block is no longer than this, or it is a stream
 #: of pictures that nobody meant as one.
 _MOST_APART_S, _LONGEST_BLOCK_S = 3.0, 60.0
@@ -125,7 +127,7 @@ def _in_blocks(trials: Sequence[Trial], gap_s: float) -> list[list[Trial]]:
     blocks: list[list[Trial]] = []
     end_s = 0.0
     for trial in trials:
-        if blocks and _is_same(blocks[-1][0], trial) and trial.onset_s - end_s <= gap_s:
+        if blocks and _is_same(blocks[-1][0], trial) and trial.onset_s - end_s <= gap_s + _ROUNDING_S:
             blocks[-1].append(trial)
             end_s = max(end_s, trial.onset_s + trial.duration_s)
         else:

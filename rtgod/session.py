@@ -21,7 +21,7 @@ from rtgod.alignment import Reference, check_reference, check_run
 from rtgod.bundle import DecoderBundle
 from rtgod.decoding import Decoder
 from rtgod.errors import CheckpointError, InputError, RefusedError, WireError
-from rtgod.events import check_within
+from rtgod.events import check_within, label_of
 from rtgod.fit import check_fit
 from rtgod.matching import CategoryIndex
 from rtgod.messages import (
@@ -257,9 +257,17 @@ class Session:
         if self.bundle is None:
             return []
         try:
-            return check_fit(run, self.bundle.reference, self.bundle.training, any_subject=any_subject)
+            return check_fit(
+                run, self.bundle.reference, self.bundle.training, labels=self._labels(), any_subject=any_subject
+            )
         except InputError as error:
             raise RefusedError(str(error)) from error
+
+    def _labels(self) -> frozenset[str]:
+        """Labels of the blocks that can be decoded; none where any can be."""
+        if self.bundle is None or not self.bundle.plain_categories:
+            return frozenset()
+        return frozenset(label_of(candidate.category_id) for candidate in self.bundle.candidates)
 
     def count(self, answer: Answer, volume: Volume | None = None) -> None:
         """Note what a volume came to, for the operator; no later answer depends on it.

@@ -253,7 +253,7 @@ def _on_merging(merged: Sequence[Merging]) -> list[str]:
     keep = "; events.merge_gap_s = 0 keeps each row a trial" if any(one.is_chosen for one in merged) else ""
     return [
         f"{_n(n_rows, 'row')} of {row_s:.3g} s were taken as {_n(n_trials, 'block')} of {trial_s:.3g} s: rows of one "
-        f"category that follow each other within {max(gap_s, 0):.2g} s{keep}"
+        f"category that follow each other within {max(math.ceil(100 * gap_s - 1e-4) / 100, 0):g} s{keep}"
     ]
 
 

@@ -54,7 +54,10 @@ if TYPE_CHECKING:
 def calibrate(
     runs: Runs,
     subject: Subject,
-    out: Annotated[Path, typer.Option(help="Folder of the bundle to make; must not exist, or see --overwrite.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the bundle to make; must not exist, or see --overwrite. Not for --dry-run."),
+    ] = None,
     training: Training = None,
     events: Events = None,
     tr: Tr = None,
@@ -97,6 +100,10 @@ def calibrate(
     if show_settings:
         console.print_json(pipeline.model_dump_json())
         return
+    if out is None:
+        if not dry_run:
+            raise InputError("no folder to write to; give one with --out")
+        out = Path()
     if out.exists() and not dry_run:
         if not overwrite:
             raise BundleError(f"bundle {out}: exists already; choose another --out, or replace it with --overwrite")
@@ -157,9 +164,9 @@ def _print_summary(summary: CalibrationReport) -> None:
         first = f"The category is first for {_percent(summary.first)}, by chance for {by_chance}. "
     others = "runs" if summary.n_runs > 1 else "blocks of the same run"
     console.print(
-        f"{first}Pairwise identification: of the other {summary.n_candidates - 1:,} candidates, the share ranked below "
-        f"the true one. Chance is 50 % however many there are, and r = 0. These categories were trained on, from other "
-        f"{others}; new ones are harder.",
+        f"{first}Pairwise identification: of all other candidates ({summary.n_candidates - 1:,}), the share ranked "
+        "below the true one. Chance is 50 % however many there are, and r = 0. These categories were trained on, from "
+        f"other {others}; new ones are harder.",
         soft_wrap=True,
     )
     if summary.n_skipped:

@@ -69,7 +69,10 @@ class SplitBy(StrEnum):
 def evaluate(
     runs: Runs,
     subject: Subject,
-    out: Annotated[Path, typer.Option(help="Folder for report and tables; files of the same names are replaced.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report and tables; files of the same names are replaced. Not for --dry-run."),
+    ] = None,
     training: Training = None,
     test: Test = None,
     split: Annotated[
@@ -150,6 +153,10 @@ def evaluate(
     if show_settings:
         console.print_json(pipeline.model_dump_json())
         return
+    if out is None:
+        if not dry_run:
+            raise InputError("no folder to write to; give one with --out")
+        out = Path()
     chosen = (network, weights, layer, units, preprocessing)
     if ablate:
         inputs = inputs_from(runs, subject, training, region, mask, noise_mask, images, candidates, names, events, tr)

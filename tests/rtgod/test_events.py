@@ -511,3 +511,16 @@ def test_a_table_whose_rows_are_no_blocks_unlike_the_others_is_named(tmp_path):
     assert "each taken as a trial: 41 in run-2_events.tsv" in told
     assert told.endswith("write events.merge_gap_s = 0.3")  # and not 0.2, which lies a rounding error below the gaps
     assert asked == {0: 6, 1: 6, 2: 6}
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("Onset\tDuration\tTrial_type\n1\t2\tface\n", "write 'onset' for 'Onset'"),
+        ("onset duration trial_type\n1 2 face\n", "parted by blanks: save it with tabs"),
+        ("onset,duration,trial_type\n1,2,face\n", "parted by commas: save it with tabs"),
+    ],
+)
+def test_columns_that_are_there_otherwise_are_named(write, text, hint):
+    with pytest.raises(InputError, match=f"no column 'onset'.*{hint}"):
+        read_events(write(text))

@@ -8,7 +8,9 @@ import pytest
 
 from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
+from rtgod.events import label_of
 from rtgod.fit import Training, check_fit, training_of
+from rtgod.messages import Block
 from tests import small
 
 TRAINING = Training(("small",), small.TR_S, ("Head_32",))
@@ -111,3 +113,13 @@ def test_a_bundle_keeps_it_and_an_old_one_knows_its_subject(tmp_path):
     del old["training"]
     header.write_text(json.dumps(old))
     assert DecoderBundle.load(tmp_path / "new").training == Training(("small",))
+
+
+def test_trials_of_categories_that_a_decoder_of_plain_categories_does_not_know_are_told():
+    blocks = (Block(0.0, 4.0, label_of("face")), Block(6.0, 4.0, label_of("tone")), Block(12.0, 4.0, ""))
+    run, known = small.run(blocks=blocks), frozenset(map(label_of, ("face", "house")))
+    (line,) = check_fit(run, REFERENCE, TRAINING, labels=known)
+    assert "1 of its 3 trials are of categories" in line
+    assert "--settings BUNDLE" in line
+    assert check_fit(run, REFERENCE, TRAINING) == []
+    assert check_fit(run, REFERENCE, TRAINING, labels={*known, label_of("tone")}) == []

@@ -262,7 +262,10 @@ class TestToml:
             ('step = [{kind = "rest"}]', "step.0.duration_s: Field required"),
             ('step = [{kind = "rest", duration_s = 0}]', "step.0.duration_s = 0: should be greater than 0"),
             ('step = [{kind = "rest", duration_s = nan}]', "step.0.duration_s"),
-            ('step = [{kind = "rest", duration_s = 3, picture = "x"}]', "unknown setting 'picture' in .step.0.; known are kind"),
+            (
+                'step = [{kind = "rest", duration_s = 3, picture = "x"}]',
+                "'picture' in .step.0.; known are kind",
+            ),
             ('tr_s = -1\nstep = [{kind = "rest", duration_s = 3}]', "tr_s = -1: should be greater than 0"),
             ('name = "../else"\nstep = [{kind = "rest", duration_s = 3}]', "name = '../else': String should match"),
         ],

@@ -185,3 +185,11 @@ def test_what_cannot_be_evaluated_is_refused(published, tmp_path, arguments, mes
     file, *options = arguments
     with pytest.raises(InputError, match=message):
         run(published / file, *options, "--subject", "S1", "--out", tmp_path / "out")
+
+
+def test_a_dry_run_needs_no_folder_and_a_real_one_asks_for_it(shared_data):
+    folder = shared_data / "studyforrest-localizer"
+    assert "192 rows" in " ".join(run(folder, "--subject", "02", "--dry-run").split())
+    assert '"events"' in run(folder, "--subject", "02", "--show-settings")
+    with pytest.raises(InputError, match="give one with --out"):
+        run(folder, "--subject", "02")

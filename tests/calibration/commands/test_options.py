@@ -78,7 +78,7 @@ def test_options_that_contradict_the_store_are_refused(store, options, what):
 
 
 def test_preprocessing_that_contradicts_the_store_is_refused(store, tmp_path):
-    (tmp_path / "p.toml").write_text('resize_px = 256\ncrop_px = 224\n')
+    (tmp_path / "p.toml").write_text("resize_px = 256\ncrop_px = 224\n")
     assert network_from(None, None, None, None, tmp_path / "p.toml", (store,))
     (tmp_path / "p.toml").write_text("resize_px = 256\ncrop_px = 200\n")
     with pytest.raises(InputError, match=r"preprocessing.crop_px 224 there, 200 here"):
