@@ -106,7 +106,10 @@ def ranks(by_kind: Mapping[str, Array], n_candidates: int) -> Figure:
         )
     axes.plot(k, k / n_candidates, color=GREY, linestyle="--", label="chance")
     axes.set_xscale("log")
+    if n_candidates < 100:  # between the powers of ten, too
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(1, n_candidates)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel(f"rank among {n_candidates} categories")
