@@ -149,7 +149,7 @@ def _folds(usable: Sequence[Rankings | None]) -> list[list[Array]]:
 def _lacking(rankings: Rankings) -> str:
     """What there is too little of, in words; empty if nothing."""
     if (n := len(set(rankings.trials))) < FEWEST_TRIALS:
-        return f"it is learned from trials, which needs {FEWEST_TRIALS}, and there are {n}"
+        return f"it is learned from trials, which needs {FEWEST_TRIALS}, and there {'is' if n == 1 else 'are'} {n}"
     return ""
 
 

@@ -110,7 +110,8 @@ def _too_few(groups: Sequence[str], what: str, fewest: int) -> str:
     n = len(set(groups))
     if n >= fewest:
         return ""
-    return f"it is learned from {what} that are left out in turn, which needs {fewest}, and there are {n}"
+    there = f"there {'is' if n == 1 else 'are'} {n}"
+    return f"it is learned from {what} that are left out in turn, which needs {fewest}, and {there}"
 
 
 def _new_without(categories: Sequence[str], ids: Sequence[str]) -> dict[str, BoolArray]:

@@ -115,7 +115,7 @@ def test_of_one_run_blocks_are_left_out_and_nothing_is_known_of_how_sure(localiz
     printed = " ".join(capsys.readouterr().out.split())
     assert "plain categories no images are given, so the categories themselves are decoded" in printed
     assert "Left-out blocks: 6 samples of 1 run" in printed
-    assert "learned from runs that are left out in turn, which needs 2, and there are 1" in printed
+    assert "learned from runs that are left out in turn, which needs 2, and there is 1" in printed
     found, _ = rankings_of(bundle, localizer[1][4])
     assert {ranking.probability for ranking in found} == {None}
 
