@@ -120,6 +120,12 @@ class Problems:
             self.found.append(str(error))
         return isinstance(error, InputError)
 
+    def add_runs(self, of_runs: Problems) -> None:
+        """Add what is wrong with runs: of many, the first and how many others."""
+        self.found += of_runs.found[:_MOST_TOLD]
+        if (n_more := len(of_runs.found) - _MOST_TOLD) > 0:
+            self.found.append(f"{n_more} other {'run' if n_more == 1 else 'runs'} cannot be used either")
+
 
 def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
     """Look at everything that a calibration needs, without reading a volume or an image.
@@ -142,9 +148,11 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
     if runs:
         with problems:
             n_voxels = count_voxels(inputs.mask, runs[0].run)
+        unaligned = Problems()
         for planned in runs:
-            with problems:
+            with unaligned:
                 check_run(planned.run, _reference_of(runs[0].run), settings.motion)
+        problems.add_runs(unaligned)
     trials = [trial for planned in runs for trial in planned.trained_on]
     shown = tuple(dict.fromkeys(name for trial in trials for name in trial.images))
     n_not_shown = 0
@@ -203,9 +211,7 @@ def open_runs(
             source = run.open(settings.events)
             runs.append(PlannedRun(source.run, run.trials(settings.events), source.read))
             notes += source.notes
-    problems.found += of_runs.found[:_MOST_TOLD]
-    if (n_more := len(of_runs.found) - _MOST_TOLD) > 0:
-        problems.found.append(f"{n_more} other runs cannot be used either")
+    problems.add_runs(of_runs)
     shared = Counter(run.events for run in files)
     notes += [f"{n} runs share one table of events, {table}" for table, n in shared.items() if n > 1]
     return runs, tuple(dict.fromkeys(notes))

@@ -91,9 +91,11 @@ def plan_study(inputs: StudyInputs, settings: PipelineSettings) -> StudyPlan:
                 n_voxels |= {name: count_voxels(region, first)[region.expression]}
         # The space of a run, of which nothing has been read yet.
         space = Reference(np.broadcast_to(np.float32(0), first.shape), first.affine, np.empty((0, 3), np.int32))
+        unaligned = Problems()
         for planned in runs:
-            with problems:
+            with unaligned:
                 check_run(planned.run, space, settings.motion)
+        problems.add_runs(unaligned)
     shown = dict.fromkeys(trial.category for planned in runs for trial in planned.trained_on)
     candidates = dict.fromkeys(shown, 0)
     with_images = inputs.images is not None and inputs.candidates is not None

@@ -133,6 +133,19 @@ def test_every_problem_is_told_at_once(planned, tmp_path):
     assert "2 s in other" in problems[1]
 
 
+def test_many_runs_that_cannot_be_aligned_are_not_all_told_of(planned, tmp_path):
+    flat = with_run(planned, tmp_path, np.zeros((6, 6, 1, N_VOLUMES), np.int16)).runs[-1]
+    problems = plan_calibration(replace(planned, runs=(*planned.runs[:2], *[flat] * 4)), SETTINGS).problems
+    assert [problem for problem in problems if "cannot be" in problem] == [
+        *[
+            "run other: volumes of 6 × 6 × 1 voxels cannot be aligned; at least 4 slices, rows and columns are needed, "
+            "or motion.estimate = false in the settings"
+        ]
+        * 2,
+        "2 other runs cannot be used either",
+    ]
+
+
 def test_one_run_is_too_few(planned):
     with pytest.raises(InputError, match="fewer than two runs"):
         plan_calibration(replace(planned, runs=planned.runs[:1]), SETTINGS).check()
