@@ -343,7 +343,10 @@ class _Level:
         bright = float(np.percentile(values, 98)) if len(values) else 0.0
         eligible = np.flatnonzero((values > 0.1 * bright) & (steepness > 1e-6 * bright))
         if bright <= 0 or eligible.size < _LEAST_POINTS:
-            raise InputError("template has no contrast to align to: is it a volume of a head?")
+            raise InputError(
+                "template has no contrast to align to, or too few voxels of a head; if it is right, say "
+                "motion.estimate = false in the settings"
+            )
         # A stable sort: among equally steep points the choice must not depend on the platform's sorting.
         steepest = eligible[np.argsort(-steepness[eligible], kind="stable")[:n_points]]
         chosen = np.sort(steepest)
