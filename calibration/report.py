@@ -601,6 +601,10 @@ def _motion(
         )
         for record in runs
     }
+    if bundle is not None and not bundle.settings.motion.estimate:
+        said.append(styled("head motion was not estimated (motion.estimate = false), so none is drawn"))
+        (out / "motion.png").unlink(missing_ok=True)  # an earlier report's
+        return summary
     limit_mm = None if bundle is None else bundle.settings.censoring.fd_mm
     figures.save(figures.motion(courses, theirs, marks, limit_mm), out / "motion.png")
     return summary
