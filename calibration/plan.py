@@ -171,7 +171,7 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
         if inputs.candidates is not None:
             candidates, left_out = count_candidates(inputs.candidates)
             notes += left_out
-        else:
+        elif runs:  # of none that can be read, there is no more to say
             candidates = dict.fromkeys(sorted({trial.category for trial in trials}), 0)
             plain_stimuli(candidates)
             check_repeated([trial.category for trial in trials])
