@@ -209,7 +209,7 @@ def preview(
     images: Images = None, names: Names = None, bundle: Bundle = None, pictures: Pictures = None,
     choices: Choices = None, settings: SettingsFile = None,
 ) -> None:  # fmt: skip
-    """Save every screen of a run as a PNG, and its timeline as a figure.
+    """Save every kind of screen of a run as a PNG, and its timeline as a figure.
 
     Feedback is drawn as the settings' table [feedback] has it. Nothing is opened: no window, no X server, no server.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -45,6 +46,8 @@ from stimulus.window import DEFAULT_SIZE_PX
 if TYPE_CHECKING:
     from stimulus.stage import PsychopyStage
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
@@ -87,6 +90,12 @@ class Inputs:
         choices = tuple(map(composed, self.choices))
         names = dict(zip(candidates.ids, candidates.names, strict=True))
         names |= read_names(self.names) if self.names else {}
+        read = {step.category for step in schedule.steps if step.category} | set(choices)
+        words_are_read = self.paradigm in (Paradigm.IMAGERY, Paradigm.FEEDBACK)
+        if self.names and words_are_read and (bare := sorted(read - names.keys())):
+            some = f"{', '.join(bare[:5])}{', …' if len(bare) > 5 else ''}"
+            told = "names %s: none for %d of %d categories, shown by their identifiers: %s"
+            log.warning(told, self.names, len(bare), len(read), some)
         pictures: dict[int, str] = {}
         if self.paradigm is Paradigm.FEEDBACK:
             wanted = {step.category for step in schedule.steps if step.category} | set(choices)

@@ -1,4 +1,4 @@
-"""A paradigm before anybody lies in the scanner: every screen as a PNG, and the run's timeline as a figure."""
+"""A paradigm before anybody lies in the scanner: every kind of screen as a PNG, and the run's timeline as a figure."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def scenes_of(script: Script) -> list[Scene]:
 
 
 def save_screens(script: Script, painter: Painter, folder: Path) -> list[Path]:
-    """Write every screen as a PNG, numbered in their order."""
+    """Write every kind of screen as a PNG, numbered in their order."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number, (name, scene) in enumerate(screens(script), 1):

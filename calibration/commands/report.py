@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from calibration.commands.options import console, needs_calibration
+from rtgod.console import styled
 
 
 def report(
@@ -36,3 +37,4 @@ def report(
     with needs_calibration():
         from calibration.report import write_report
     write_report(journal, out, bundle, dataset, motion_reference, console, events or ())
+    console.print(styled("written to ", (out, "bold"), ": summary.json, tables and figures"), soft_wrap=True)

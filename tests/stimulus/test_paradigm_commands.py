@@ -25,7 +25,7 @@ from stimulus import xvfb
 from stimulus.conditions import Condition, ConditionKind
 from stimulus.paradigm import Paradigm
 from stimulus.paradigm_commands import stimulus
-from stimulus.playing import typed_lines
+from stimulus.playing import Inputs, typed_lines
 from stimulus.protocol import ProtocolSettings
 from stimulus.schedule import StepKind
 from stimulus.schedule_files import read_schedule
@@ -522,3 +522,13 @@ def until(lines, n_lines):
         if len(come) >= n_lines:
             return come
     raise AssertionError(f"only {come} came")
+
+
+def test_categories_that_the_table_of_names_lacks_are_told(tmp_path, caplog):
+    another = '[[step]]\nkind = "imagery"\nduration_s = 2\ncategory = "c2"\n'
+    (tmp_path / "cue.toml").write_text(CUE + another)
+    (tmp_path / "names.tsv").write_text("category_id\tname\nc1\tdog\n")
+    inputs = Inputs(Paradigm.IMAGERY, tmp_path / "cue.toml", names=tmp_path / "names.tsv")
+    script = inputs.read_script(inputs.read_settings(), inputs.read_candidates())
+    assert script.names == {"c1": "dog"}
+    assert "none for 1 of 2 categories, shown by their identifiers: c2" in caplog.text
