@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 console = PlainConsole(stderr=True)
 
+#: From the end of the last run to the server's.
+_LAST_WORD_S = 0.5
 #: What a source waits for is said again after so long.
 _SAY_AGAIN_S = 30.0
 
@@ -393,12 +395,17 @@ def arguments_of(context: typer.Context, **changes: object) -> list[str]:
 
 
 class _StopFlag:
-    """Says when to stop serving: after so many runs, or on SIGINT or SIGTERM while in its `with` block."""
+    """Says when to stop serving: after so many runs, or on SIGINT or SIGTERM while in its `with` block.
+
+    After the last run it waits for `_LAST_WORD_S`: a connection that closes while something on it is unread takes along
+    what was on its way, such as the acknowledgement of the run's end.
+    """
 
     def __init__(self, session: Session, n_runs: int | None) -> None:
         self._session = session
         self._n_runs = n_runs
         self._signalled = False
+        self._ended_s: float | None = None
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -409,7 +416,9 @@ class _StopFlag:
             signal.signal(number, handler)
 
     def __call__(self) -> bool:
-        return self._signalled or (self._n_runs is not None and self._session.n_runs_ended >= self._n_runs)
+        if self._n_runs is not None and self._session.n_runs_ended >= self._n_runs and self._ended_s is None:
+            self._ended_s = time.monotonic()
+        return self._signalled or (self._ended_s is not None and time.monotonic() >= self._ended_s + _LAST_WORD_S)
 
     def _on_signal(self, *_: object) -> None:
         self._signalled = True

@@ -64,7 +64,7 @@ def mirrored_in_time(data):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (hole, r"24 of 24 volumes have voxels that are not finite \(NaN\) .*; fill them with 0, or decode from other"),
+        (hole, r"24 of 24 volumes have voxels that are not finite \(NaN or infinite\) .*; fill them with 0, or decode"),
         (
             phase,
             r"24 of 24 volumes do not fit the template \(they explain less than 0.9 of it\): another head, a phase",
