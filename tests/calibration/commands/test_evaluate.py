@@ -45,7 +45,7 @@ def test_a_real_localizer_is_evaluated_on_its_second_blocks(shared_data, tmp_pat
     assert "events.merge_gap_s" in page
     assert "192 rows of 0.883 s were taken as 12 blocks of 15.9 s" in page
     assert "the categories themselves are decoded" in page
-    assert "is unknown: it is learned from runs that are left out in turn, which needs 2, and there are 1" in page
+    assert "is unknown: it is learned from runs that are left out in turn, which needs 2, and there is 1" in page
 
 
 def test_real_runs_are_evaluated_one_left_out_at_a_time(shared_data, tmp_path):
