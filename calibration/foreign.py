@@ -11,6 +11,7 @@ from calibration.study_inputs import StudyInputs
 from rtgod.errors import InputError
 from rtgod.geometry import voxel_sizes
 from rtgod.messages import Run
+from rtgod.settings import EventsSettings
 
 _T = TypeVar("_T", bound=Hashable)
 
@@ -67,8 +68,14 @@ def why_foreign(run: Run, usual: Usual) -> str:
     return "; ".join(found)
 
 
-def without_foreign(inputs: StudyInputs) -> StudyInputs:
+def without_foreign(inputs: StudyInputs, settings: EventsSettings | None = None) -> StudyInputs:
     """The inputs without runs that do not belong to the others; `missing` says which and why.
+
+    Parameters
+    ----------
+    inputs : StudyInputs
+    settings : EventsSettings, optional
+        Which rows of an events table are trials; see `rtgod.events.read_events`.
 
     Raises
     ------
@@ -76,7 +83,7 @@ def without_foreign(inputs: StudyInputs) -> StudyInputs:
         If a run cannot be opened, or none is left to train on or to test on.
     """
     files = (*inputs.training, *inputs.test)
-    runs = [one.open().run for one in files]
+    runs = [one.open(settings).run for one in files]
     usual = usual_of(runs, inputs.subject)
     why = {one.name: reason for one, run in zip(files, runs, strict=True) if (reason := why_foreign(run, usual))}
     if not why:

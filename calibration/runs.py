@@ -15,7 +15,7 @@ from rtgod.events import Trial, read_events
 from rtgod.settings import EventsSettings
 from rtgod.sources import Source, open_source
 from rtgod.sources.beside import find_events
-from rtgod.sources.mosaic import MosaicSeries
+from rtgod.sources.mosaic import name_and_start
 from rtgod.trials import TrialsRead
 
 _WHAT_TO_GIVE = "give the root of a BIDS data set, or NIfTI files with their events, or folders of DICOM mosaics"
@@ -177,9 +177,9 @@ def _opened(files: Sequence[RunFiles]) -> tuple[RunFiles, ...]:
     named = []
     for run in files:
         if run.bold.is_dir():
-            series = MosaicSeries(run.bold, events=run.events, tr_s=run.tr_s)
-            run = replace(run, run_id=series.run.run_id)
-            for key in (series.run.run_id, ("time", series.started_s)):
+            run_id, started_s = name_and_start(run.bold)
+            run = replace(run, run_id=run_id)
+            for key in (run_id, ("time", started_s)):
                 if key != ("time", None) and (other := first.setdefault(key, run.bold)) != run.bold:
                     raise InputError(
                         f"{run.bold} and {other} are of one acquisition, as echoes, reconstructions or copies are; "

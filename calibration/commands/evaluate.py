@@ -182,7 +182,7 @@ def evaluate(
             runs, subject, training, test, by.value, region, area or (), mask, images, candidates, names, noise_mask,
             events or (), tr,
         )  # fmt: skip
-        asked = without_foreign(asked)
+        asked = without_foreign(asked, pipeline.events)
         say_missing(asked.missing)
         if not asked.regions:
             say_no_mask()

@@ -112,12 +112,11 @@ class MosaicSeries:
         self._frames = _indexed(folder, _without_duplicates(frames), tr_s)
         self._acquired_s = _acquired_s(self._frames, tr_s)
         self._uid = entries[0].uid
-        identity = hashlib.sha256(self._uid.encode()).hexdigest()[:10]
         self.run, self.read = run_of(
             folder,
             self.events,
             reading,
-            run_id=run_id or f"series-{entries[0].number}-{identity}",
+            run_id=run_id or _name_of(entries[0]),
             subject=subject or "unknown",
             tr_s=tr_s,
             shape=grid.shape,
@@ -128,11 +127,6 @@ class MosaicSeries:
         if first := min(self._frames):
             self.notes += (_missing_first(folder, first),)
 
-    @property
-    def started_s(self) -> float | None:
-        """Time of day at which the first volume was acquired, seconds; None where the files do not say."""
-        return next(iter(self._frames.values())).clock_s
-
     def acquisition(self) -> str:
         """Identity of the run: the scanner's for the series, and the run's name."""
         return acquisition_id(self.run.run_id, self._uid)
@@ -141,6 +135,31 @@ class MosaicSeries:
         """Read the volumes, one file at a time."""
         for index, frame in self._frames.items():
             yield Volume(self.run.run_id, index, self._acquired_s[index], _read_voxels(frame))
+
+
+def name_and_start(folder: Path) -> tuple[str, float | None]:
+    """What the one series of a folder is known by; its events are not looked at.
+
+    Returns
+    -------
+    run_id : str
+        The name under which `MosaicSeries` replays it.
+    started_s : float or None
+        Earliest time of day at which a volume was acquired, seconds; None where a file does not say.
+
+    Raises
+    ------
+    InputError
+        If the folder does not hold one series of Siemens mosaics, or a file of it cannot be read.
+    """
+    entries = _choose(folder, _survey(folder), None)
+    clocks = [_read_frame(entry.path).clock_s for entry in entries]
+    known = [clock_s for clock_s in clocks if clock_s is not None]
+    return _name_of(entries[0]), min(known) if len(known) == len(clocks) else None
+
+
+def _name_of(entry: _Entry) -> str:
+    return f"series-{entry.number}-{hashlib.sha256(entry.uid.encode()).hexdigest()[:10]}"
 
 
 # ---------------------------------------------------------------- which files are the series

@@ -10,6 +10,7 @@ from calibration.foreign import usual_of, why_foreign, without_foreign
 from calibration.study_inputs import find_study_inputs
 from rtgod.errors import InputError
 from rtgod.messages import Run
+from rtgod.settings import EventsSettings
 
 AFFINE = np.diag([3.0, 3, 3, 1])
 RUNS = [Run(f"run-{i}", "01", 2.0, (10, 11, 12), AFFINE) for i in range(3)]
@@ -52,6 +53,16 @@ def lay(folder, name, shape=(8, 9, 10), tr_s=2.0):
     image.header.set_xyzt_units("mm", "sec")
     image.to_filename(folder / f"{name}_bold.nii.gz")
     (folder / f"{name}_events.tsv").write_text("onset\tduration\ttrial_type\n2\t2\tface\n6\t2\thouse\n")
+
+
+def test_rows_are_trials_as_the_settings_say(tmp_path):
+    for i in range(2):
+        lay(tmp_path, f"sub-01_run-{i}")
+        (tmp_path / f"sub-01_run-{i}_events.tsv").write_text("onset\tduration\ttrial_type\n2\t2\titi\n6\t2\titi\n")
+    found = asked(tmp_path)
+    with pytest.raises(InputError, match="no trial"):
+        without_foreign(found)
+    assert without_foreign(found, EventsSettings(keep=("iti",))) is found
 
 
 def asked(folder, **changes):
