@@ -42,7 +42,6 @@ from calibration.commands.options import (
     needs_calibration,
     network_from,
     progress,
-    say_events,
 )
 from rtgod.console import styled
 from rtgod.files import replacing
@@ -89,7 +88,7 @@ def calibrate(
     """
     with needs_calibration():
         from calibration.calibrate import calibrate as run_calibration
-        from calibration.plan import plan_calibration, print_notes, print_plan
+        from calibration.plan import plan_calibration, print_events, print_notes, print_plan
         from calibration.workers import workers
     from rtgod.candidates import read_header
     from rtgod.errors import BundleError, InputError
@@ -120,7 +119,7 @@ def calibrate(
     plan.check()
     if dry_run:
         return
-    say_events(plan.reads)
+    print_events(plan.reads, console)
     print_notes(plan.notes, console)
     chosen = None
     if inputs.images is not None:

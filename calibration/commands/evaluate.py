@@ -43,7 +43,6 @@ from calibration.commands.options import (
     needs_calibration,
     network_from,
     progress,
-    say_events,
     say_missing,
     say_no_mask,
 )
@@ -136,7 +135,7 @@ def evaluate(
         from calibration.inputs import find_any_runs
         from calibration.notes import notes_on_published, notes_on_runs
         from calibration.page import Table
-        from calibration.plan import plan_calibration, print_notes, print_plan
+        from calibration.plan import plan_calibration, print_events, print_notes, print_plan
         from calibration.semantics import Hypernyms
         from calibration.stimuli import pictures_of
         from calibration.study_inputs import find_study_inputs
@@ -192,7 +191,7 @@ def evaluate(
         plan.check()
         if dry_run:
             return
-        say_events(plan.reads)
+        print_events(plan.reads, console)
         print_notes(plan.notes, console)
         reads = plan.reads
         found = network_from(*chosen, (asked.images, asked.candidates)) if asked.images else None
@@ -275,10 +274,11 @@ def _ablate(
     pool: Executor,
 ) -> None:
     from calibration.ablation import ablate_preprocessing, write_ablation
+    from calibration.plan import print_events
 
     if shared := {run.bold for run in inputs.runs} & {run.bold for run in new_runs}:
         raise InputError(f"--training and --test share {len(shared)} runs; test on runs that nothing was trained on")
-    say_events([files.read(settings.events) for files in (*inputs.runs, *new_runs)])
+    print_events([files.read(settings.events) for files in (*inputs.runs, *new_runs)], console)
     with progress() as told:
         steps = ablate_preprocessing(inputs, new_runs, settings, network, pool, told)
     write_ablation(steps, out, console)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -98,23 +97,20 @@ def build(
 def _extract(images: ImageList, network: Network, out: Path, n_workers: int | None, scheduler: str | None) -> None:
     with needs_calibration():
         from calibration.extraction import extract_to_store
+        from calibration.plan import print_notes
         from calibration.workers import workers
     spread = n_workers is not None or scheduler is not None
     with workers(n_workers, scheduler) if spread else nullcontext() as pool, progress() as report:
         store = extract_to_store(images, network, out, report, pool)
-    _print_notes(images.notes)
+    print_notes(images.notes, console)
     _print_summary(store)
-
-
-def _print_notes(notes: Iterable[str]) -> None:
-    for note in notes:
-        console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
 
 
 def _print_summary(store: FeatureStore) -> None:
     from calibration.images import first_few
+    from calibration.plan import print_notes
 
-    _print_notes(told(store.changes(), store.n_images))
+    print_notes(told(store.changes(), store.n_images), console)
     problems = [problem for problem in store.problems.tolist() if problem]
     if problems:
         said = f"{len(problems)} of {store.n_images} images could not be read and were skipped:"

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from calibration.inputs import Inputs
     from calibration.network import Network
     from calibration.store import FeatureStore
-    from rtgod.trials import TrialsRead
 
 console = PlainConsole()
 Dataset = Annotated[Path, typer.Argument(help="Root of a BIDS data set.")]
@@ -184,13 +183,6 @@ def say_missing(missing: Iterable[str]) -> None:
     """Print which runs were left out, and why."""
     for name in missing:
         console.print(styled(("left out", "yellow"), f" {name}"), soft_wrap=True)
-
-
-def say_events(reads: Sequence[TrialsRead]) -> None:
-    """Print what became of the events' rows that are no ordinary trials."""
-    from calibration.plan import print_events
-
-    print_events(reads, console)
 
 
 def network_from(
