@@ -9,14 +9,12 @@ from typing import TypeVar
 
 from calibration.study_inputs import StudyInputs
 from rtgod.errors import InputError
+from rtgod.fit import subject_label
 from rtgod.geometry import voxel_sizes
 from rtgod.messages import Run
 from rtgod.settings import EventsSettings
 
 _T = TypeVar("_T", bound=Hashable)
-
-#: What sources call a subject that they do not know.
-_UNKNOWN = frozenset({"", "unknown"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +46,19 @@ def usual_of(runs: Sequence[Run], subject: str | None = None) -> Usual:
     subject : str, optional
         Who is asked for, if any run is of them.
     """
-    named = [run.subject for run in runs if run.subject not in _UNKNOWN]
-    who = subject if subject in named else _most(named) if named else ""
-    of_subject = [run for run in runs if run.subject in _UNKNOWN or run.subject == who]
+    named = {label: run.subject for run in reversed(runs) if (label := subject_label(run.subject))}
+    labels = [label for run in runs if (label := subject_label(run.subject))]
+    asked = subject_label(subject or "")
+    who = asked if asked in named else _most(labels) if labels else ""
+    of_subject = [run for run in runs if subject_label(run.subject) in ("", who)]
     grid, tr_s = _most([(_grid(run), round(run.tr_s, 2)) for run in of_subject])
-    return Usual(str(who), grid, tr_s)
+    return Usual(named.get(who, ""), grid, tr_s)
 
 
 def why_foreign(run: Run, usual: Usual) -> str:
     """Why a run does not belong to the others, in words; empty if it does."""
     found = []
-    if usual.subject and run.subject not in _UNKNOWN and run.subject != usual.subject:
+    if usual.subject and subject_label(run.subject) not in ("", subject_label(usual.subject)):
         found.append(f"subject {run.subject}, where the others are of {usual.subject}")
     shape, edges = _grid(run)
     if (shape, edges) != usual.grid:

@@ -24,8 +24,9 @@ from rtgod.alignment import Reference, check_run
 from rtgod.console import styled
 from rtgod.errors import InputError
 from rtgod.events import Trial
+from rtgod.fit import subject_label
 from rtgod.messages import Run
-from rtgod.settings import PipelineSettings
+from rtgod.settings import MotionSettings, PipelineSettings
 from rtgod.trials import TrialsRead, remarks_on
 
 _FEWEST_RUNS = 2
@@ -141,18 +142,14 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
     if not plain:
         with problems:
             _enough(inputs.runs)
-    for check in (_alike,) if plain else (_alike, _named):
+    for check in (_of_one, _alike) if plain else (_of_one, _alike, _named):
         with problems:
             check(runs)
     n_voxels: dict[str, int] = {}
     if runs:
         with problems:
             n_voxels = count_voxels(inputs.mask, runs[0].run)
-        unaligned = Problems()
-        for planned in runs:
-            with unaligned:
-                check_run(planned.run, _reference_of(runs[0].run), settings.motion)
-        problems.add_runs(unaligned)
+        check_aligned(runs, settings.motion, problems)
     trials = [trial for planned in runs for trial in planned.trained_on]
     shown = tuple(dict.fromkeys(name for trial in trials for name in trial.images))
     n_not_shown = 0
@@ -222,6 +219,18 @@ def _enough(runs: Sequence[RunFiles]) -> None:
         raise InputError("fewer than two runs, and penalties are chosen by leaving one out; add runs")
 
 
+def _of_one(runs: Sequence[PlannedRun]) -> None:
+    by_subject: dict[str, list[Run]] = {}
+    for planned in runs:
+        if label := subject_label(planned.run.subject):
+            by_subject.setdefault(label, []).append(planned.run)
+    if len(by_subject) > 1:
+        listed = "; ".join(
+            f"{of[0].subject} in {first_few([run.run_id for run in of], 2)}" for of in by_subject.values()
+        )
+        raise InputError(f"runs of different subjects ({listed}); choose runs of one with --training")
+
+
 def _alike(runs: Sequence[PlannedRun]) -> None:
     by_tr: dict[float, list[str]] = {}
     for planned in runs:
@@ -248,9 +257,15 @@ def count_voxels(region: Region | None, run: Run) -> dict[str, int]:
     return {name: len(one.voxels(run)) for name, one in counted.items()}
 
 
-def _reference_of(run: Run) -> Reference:
-    """The space of a run, of which nothing has been read yet."""
-    return Reference(np.broadcast_to(np.float32(0), run.shape), run.affine, np.empty((0, 3), np.int32))
+def check_aligned(runs: Sequence[PlannedRun], settings: MotionSettings, problems: Problems) -> None:
+    """Collect which runs cannot be aligned to the first one's space, of which nothing has been read yet."""
+    first = runs[0].run
+    space = Reference(np.broadcast_to(np.float32(0), first.shape), first.affine, np.empty((0, 3), np.int32))
+    unaligned = Problems()
+    for planned in runs:
+        with unaligned:
+            check_run(planned.run, space, settings)
+    problems.add_runs(unaligned)
 
 
 def count_candidates(candidates: Path) -> tuple[dict[str, int], tuple[str, ...]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +13,7 @@ from calibration.images import first_few
 from calibration.plan import (
     PlannedRun,
     Problems,
+    check_aligned,
     count_candidates,
     count_voxels,
     open_runs,
@@ -24,7 +24,6 @@ from calibration.plan import (
 )
 from calibration.study import KINDS
 from calibration.study_inputs import StudyInputs
-from rtgod.alignment import Reference, check_run
 from rtgod.console import styled
 from rtgod.errors import InputError
 from rtgod.settings import PipelineSettings
@@ -89,13 +88,7 @@ def plan_study(inputs: StudyInputs, settings: PipelineSettings) -> StudyPlan:
         for name, region in inputs.regions.items():
             with problems:
                 n_voxels |= {name: count_voxels(region, first)[region.expression]}
-        # The space of a run, of which nothing has been read yet.
-        space = Reference(np.broadcast_to(np.float32(0), first.shape), first.affine, np.empty((0, 3), np.int32))
-        unaligned = Problems()
-        for planned in runs:
-            with unaligned:
-                check_run(planned.run, space, settings.motion)
-        problems.add_runs(unaligned)
+        check_aligned(runs, settings.motion, problems)
     shown = dict.fromkeys(trial.category for planned in runs for trial in planned.trained_on)
     candidates = dict.fromkeys(shown, 0)
     with_images = inputs.images is not None and inputs.candidates is not None

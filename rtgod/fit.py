@@ -60,7 +60,7 @@ def training_of(runs: Iterable[Run], subject: str) -> Training:
     subject : str
     """
     runs = list(runs)
-    labels = {_label(label): label for label in (*(run.subject for run in runs), subject) if not _is_unknown(label)}
+    labels = {subject_label(name): name for name in (*(run.subject for run in runs), subject) if subject_label(name)}
     return Training(
         subjects=tuple(labels.values()),
         tr_s=runs[0].tr_s,
@@ -109,13 +109,13 @@ def check_fit(
 
 
 def _of_subject(run: Run, trained: tuple[str, ...], *, any_subject: bool) -> list[str]:
-    known = [label for label in trained if not _is_unknown(label)]
+    known = [name for name in trained if subject_label(name)]
     if not known:
         return []
     whose = " or ".join(known)
-    if _is_unknown(run.subject):
+    if not subject_label(run.subject):
         return [f"its source does not say whose it is; the decoder is subject {whose}'s"]
-    if _label(run.subject) in map(_label, known):
+    if subject_label(run.subject) in map(subject_label, known):
         return []
     if any_subject:
         return [f"it is subject {run.subject}'s, and the decoder is subject {whose}'s"]
@@ -126,13 +126,10 @@ def _of_subject(run: Run, trained: tuple[str, ...], *, any_subject: bool) -> lis
     )
 
 
-def _is_unknown(subject: str) -> bool:
-    return _label(subject) in ("", UNKNOWN)
-
-
-def _label(subject: str) -> str:
-    """Write a subject so that two ways to write one label are equal: "sub-01" and "1"."""
-    return subject.strip().casefold().removeprefix("sub-").lstrip("0")
+def subject_label(subject: str) -> str:
+    """Write a subject so that two ways to write one label, such as "sub-01" and "1", are equal; empty if unknown."""
+    label = subject.strip().casefold().removeprefix("sub-")
+    return "" if label == UNKNOWN else label.lstrip("0") or label[:1]
 
 
 def _of_tr(run: Run, trained_s: float | None) -> list[str]:

@@ -39,6 +39,13 @@ def test_who_is_asked_for_counts_more_than_the_majority():
     assert not any(why_foreign(run, usual_of(RUNS, "S1")) for run in RUNS)
 
 
+def test_a_subject_written_in_two_ways_is_one():
+    runs = [*RUNS, replace(RUNS[0], subject="1"), replace(RUNS[0], subject="sub-01")]
+    assert not any(why_foreign(run, usual_of(runs)) for run in runs)
+    assert usual_of([*runs, replace(RUNS[0], subject="02")], "sub-2").subject == "02"
+    assert why_foreign(replace(RUNS[0], subject="00"), usual_of(runs)).startswith("subject 00,")
+
+
 def test_what_is_not_known_or_only_rounded_is_no_difference():
     turned = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     oblique = np.eye(4)

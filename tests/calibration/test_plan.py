@@ -122,6 +122,22 @@ def with_run(planned, tmp_path, data, affine=AFFINE, tr_s=3.0):
     return replace(planned, runs=(*planned.runs[:2], other))
 
 
+def test_a_run_of_somebody_else_is_refused(tmp_path):
+    files = []
+    for name in ("sub-01_run-1", "sub-1_run-2", "sub-02_run-3"):
+        made = nib.Nifti1Image(np.zeros((*SHAPE, 20), np.int16), AFFINE)
+        made.header.set_xyzt_units("mm", "sec")
+        made.header["pixdim"][4] = 2
+        made.to_filename(tmp_path / f"{name}_bold.nii.gz")
+        (tmp_path / f"{name}_events.tsv").write_text("onset\tduration\ttrial_type\n8\t8\tface\n24\t8\thouse\n")
+        files.append(tmp_path / f"{name}_bold.nii.gz")
+    found = [
+        plan_calibration(find_inputs(of, "01", None, None, None, None, None), SETTINGS) for of in (files, files[:2])
+    ]
+    assert [len(plan.problems) for plan in found] == [1, 0]
+    assert "runs of different subjects (01 in sub-01_run-1, sub-1_run-2; 02 in sub-02_run-3)" in found[0].problems[0]
+
+
 def test_every_problem_is_told_at_once(planned, tmp_path):
     inputs = with_run(planned, tmp_path, np.zeros((*SHAPE, N_VOLUMES), np.int16), tr_s=2.0)
     (tmp_path / "broken_bold.nii.gz").write_bytes(b"no image")
