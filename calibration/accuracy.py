@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from calibration.choices import balanced
 from calibration.decoded import DecodedKind, Ranked
 from calibration.decoders.columns import profile_correlation
 from calibration.exchange import FEW_CATEGORIES, ExchangeTest
@@ -20,7 +21,6 @@ from calibration.statistics import (
     top_k_probability,
 )
 from calibration.study import Course, averaged_by
-from rtgod.chances import Chances
 from rtgod.confidence import FIRST
 from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Array
 
@@ -40,6 +40,8 @@ class Identification:
     kind, aggregation : str
     accuracy, low, high : float
         Share of other candidates that score lower than the true one, and its 90 % interval over `units`.
+    balanced : float
+        The same with each category counted alike, however many samples it has.
     p_value : float
         Of a permutation of the labels of `units`.
     top1, top5, top10 : float
@@ -57,6 +59,7 @@ class Identification:
     accuracy: float
     low: float
     high: float
+    balanced: float
     p_value: float
     top1: float
     top5: float
@@ -171,30 +174,6 @@ class Confidences:
     hit: BoolArray
 
 
-def probabilities_of(ranked: Ranked, chances: Chances, is_new: BoolArray) -> Float64Array:
-    """What chances say of rankings, shape (n_rankings, 3); NaN where they say nothing.
-
-    Parameters
-    ----------
-    ranked : Ranked
-    chances : Chances
-    is_new : ndarray of shape (n_candidates,), bool
-        Which candidates were not trained on.
-    """
-    found = np.full((len(ranked.true), len(FIRST)), np.nan)
-    for row, (scores, n_volumes) in enumerate(zip(ranked.scores, ranked.n_volumes, strict=True)):
-        order = np.argsort(-scores, kind="stable")
-        said = chances.probabilities(scores[order], is_new[order], len(scores), int(n_volumes))
-        if said is not None:
-            found[row] = said
-    return found
-
-
-def hits_of(ranked: Ranked) -> BoolArray:
-    """Whether the true category is first, in the first five, in the first ten: shape (n_rankings, 3)."""
-    return ranks_of(ranked)[:, np.newaxis] <= np.array(FIRST)
-
-
 def interval_over(labels: Sequence[object], values: Float64Array) -> tuple[float, float, float]:
     """Mean of `values`, and the 90 % t interval of the means of those that share a label."""
     _, low, high = t_interval(averaged_by([str(label) for label in labels], values)[1])
@@ -219,7 +198,8 @@ def units_of(labels: Sequence[Hashable], *, new: bool = False) -> tuple[str, Seq
 def _identification(kind: str, aggregation: str, ranked: Ranked, new: bool, folded: bool) -> Identification:
     ranks, labels = ranks_of(ranked), ranked.true.tolist()
     units, unit_of_each = units_of(labels, new=new)
-    accuracy, low, high = share_interval(accuracies_of(ranked), unit_of_each)
+    accuracies = accuracies_of(ranked)
+    accuracy, low, high = share_interval(accuracies, unit_of_each)
     test = permutation_test(ranked.scores, labels, ranked.runs or None, new=new, folded=folded)
     n_candidates = ranked.scores.shape[1]
     top1, top5, top10 = (float((ranks <= k).mean()) if k < n_candidates else float("nan") for k in FIRST)
@@ -229,6 +209,7 @@ def _identification(kind: str, aggregation: str, ranked: Ranked, new: bool, fold
         accuracy=accuracy,
         low=low,
         high=high,
+        balanced=balanced(labels, accuracies),
         p_value=test.p_value,
         top1=top1,
         top5=top5,

@@ -15,12 +15,11 @@ from calibration.accuracy import (
     TimeCourse,
     accuracies_of,
     feature_accuracy,
-    hits_of,
     identification,
-    probabilities_of,
     time_course,
     units_of,
 )
+from calibration.confidence import Rankings
 from calibration.crossvalidation import Learned, learn_from_rankings
 from calibration.decoded import DecodedKind, FittedFold, decode_course, decode_kind, fit_fold, joined
 from calibration.decoders.columns import profile_correlation
@@ -195,14 +194,24 @@ def _confidence(
     decoded: Mapping[str, DecodedKind], candidates: Candidates, chances: Chances | None
 ) -> dict[str, Confidences]:
     """Probabilities and hits of each kind's rankings, where they are known: of trials as they grew, if possible."""
+    if chances is None:
+        return {}
     found = {}
     for kind, of in decoded.items():
-        rankings = of.windows or of.blocks
-        if chances is not None:
-            probability = probabilities_of(rankings, chances, chances.are_new(candidates.ids))
-            known = np.isfinite(probability[:, 0])
-            if known.any():
-                found[kind] = Confidences(probability[known], hits_of(rankings)[known])
+        ranked = of.windows or of.blocks
+        n = len(ranked.true)
+        rankings = Rankings(
+            scores=list(ranked.scores),
+            is_new=[chances.are_new(candidates.ids)] * n,
+            true=ranked.true.tolist(),
+            n_volumes=ranked.n_volumes.tolist(),
+            trials=range(n),
+            groups=[""] * n,
+        )
+        probability = rankings.judged(chances)
+        known = np.isfinite(probability[:, 0])
+        if known.any():
+            found[kind] = Confidences(probability[known], rankings.hit[known])
     return found
 
 

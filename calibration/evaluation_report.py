@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, fields
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +12,16 @@ from rich.table import Table as RichTable
 from calibration import figures
 from calibration.accuracy import (
     MOST_IN_MATRIX,
-    Confidences,
     FeatureAccuracy,
     Identification,
-    accuracies_of,
     against_candidates,
-    aggregated,
     confusion_of,
     ranks_of,
 )
-from calibration.confidence import brier_score, calibration_error, reliability_bins
-from calibration.decoded import DecodedKind
+from calibration.choices import Balance, balance_of, remarks_on_choices
+from calibration.confidence import brier_score, calibration_error
 from calibration.evaluate import Evaluation
+from calibration.evaluation_tables import bins_of, tables_of, told_chances, top_places
 from calibration.exchange import SIGNIFICANT
 from calibration.left_out import HEADER
 from calibration.page import Section, Table, write_page
@@ -34,18 +31,12 @@ from rtgod.confidence import FIRST
 from rtgod.console import styled
 from rtgod.errors import InputError
 
-#: Places in a ranking whose share of hits is drawn against the number of candidates.
-_TOP = (1, 5)
-_FIRST = ("first", "first five", "first ten")
 #: Among fewer candidates there is nothing to draw from.
 _FEWEST_CANDIDATES = 4
+#: Columns for the places of `FIRST`.
+_PLACES = ("first, %", "first 5, %", "first 10, %")
 _N_EXAMPLES, _N_FIRST = 8, 5
 PAGE = "report.html"
-#: What is written beside it, where there is something to write.
-TABLES = (
-    "identification.tsv", "features.tsv", "blocks.tsv", "regions.tsv", "candidates.tsv", "left_out.tsv",
-    "confusion.tsv", "runs.tsv", "time_course.tsv", "peaks.tsv", "reliability.tsv", "semantic.tsv",
-)  # fmt: skip
 
 
 def write_evaluation(
@@ -82,7 +73,7 @@ def write_evaluation(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
-    tables = _tables(evaluation)
+    tables = tables_of(evaluation)
     for name, (header, rows) in tables.items():
         write_tsv(out / name, header, rows)
     took = [(stage, f"{of_stage:.1f}") for stage, of_stage in seconds.items()]
@@ -100,7 +91,18 @@ def write_evaluation(
         *_left_out(evaluation, remarks),
         Section("What this rests on", "", tables=[*notes, Table(("stage", "seconds"), took, "Times on the clock")]),
     ]
-    write_page(out / PAGE, title, _in_short(evaluation), sections)
+    write_page(out / PAGE, title, "\n\n".join([_in_short(evaluation), *_on_choices(evaluation)]), sections)
+
+
+def _on_choices(evaluation: Evaluation) -> list[str]:
+    """Sentences on frequent categories and on few that are chosen, of every kind."""
+    return [
+        sentence
+        for kind, decoded in evaluation.decoded.items()
+        for sentence in remarks_on_choices(
+            kind, decoded.blocks.scores, decoded.blocks.true, evaluation.candidates.names
+        )
+    ]
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
@@ -110,7 +112,7 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     for name in ("", "evidence", "pairwise accuracy", "90 % interval", "p", "median rank", "n"):
         table.add_column(name, justify="left" if name in ("", "evidence") else "right")
     for one in evaluation.identification:
-        kind, evidence, accuracy, interval, p_value, *_, median_rank, n = _identification_row(one)
+        kind, evidence, accuracy, _, interval, p_value, *_, median_rank, n = _identification_row(one)
         table.add_row(styled(kind), styled(evidence), _percent(accuracy), interval, p_value, median_rank, n)
     table.add_section()
     table.add_row("chance", "", "50.0 %", "", "", f"{(n_candidates + 1) / 2:g}", "")
@@ -119,6 +121,9 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         "Pairwise accuracy: the share of the other candidates that are ranked below the true category; chance is 50 % "
         f"however many there are. {' '.join(_on_tests(evaluation.identification))}"
     )
+    for remark in _on_choices(evaluation):
+        what, colon, why = remark.partition(". ")
+        console.print(styled((what, "yellow"), colon, why))
     for one in evaluation.tallies:
         if one.what != "volumes" and one.n_left_out:
             of, what, n, used, _, why = one.row()
@@ -199,15 +204,21 @@ def _identification(evaluation: Evaluation) -> Section:
         "chance",
         "",
         "50.0",
+        "50.0",
         "–",
         "–",
         *(f"{100 * k / n:.3g}" if k < n else "" for k in FIRST),
         f"{(n + 1) / 2:g}",
     )
-    header = ["", "evidence", "accuracy, %", "90 % interval", "p", "first, %", "first 5, %", "first 10, %"]
+    header = ["", "evidence", "accuracy, %", "balanced, %", "90 % interval", "p", *_PLACES, "median rank", "n"]
+    frequencies = {kind: balance_of(of.blocks.true) for kind, of in evaluation.decoded.items()}
+    unequal = {kind: of for kind, of in frequencies.items() if not of.is_equal}
     rows = [*(_identification_row(one) for one in evaluation.identification), (*chance, "–")]
-    shown = [i for i in range(len(header) + 2) if i not in (5, 6, 7) or FIRST[i - 5] < n]
-    header += ["median rank", "n"]
+    rows += [_one_answer_row(kind, evaluation.candidates.names[of.most_frequent], of) for kind, of in unequal.items()]
+    says_nothing = {name for name, k in zip(_PLACES, FIRST, strict=True) if k >= n}
+    if not unequal:
+        says_nothing.add("balanced, %")
+    shown = [i for i, name in enumerate(header) if name not in says_nothing]
     table = Table(
         [header[i] for i in shown],
         [[row[i] for i in shown] for row in rows],
@@ -223,12 +234,19 @@ def _identification_row(one: Identification) -> tuple[str, ...]:
         one.kind,
         one.aggregation,
         f"{100 * one.accuracy:.1f}{' †' if one.is_few else ''}",
+        f"{100 * one.balanced:.1f}",
         "–" if np.isnan(one.low) else f"{100 * one.low:.1f}–{100 * one.high:.1f}",
         _p(one),
         *("–" if np.isnan(share) else f"{100 * share:.1f}" for share in (one.top1, one.top5, one.top10)),
         f"{one.median_rank:g}",
         f"{one.n_samples}",
     )
+
+
+def _one_answer_row(kind: str, name: str, of: Balance) -> tuple[str, ...]:
+    """What one ranking for all would score, among the categories that were shown, most frequent first."""
+    accuracy, share = f"{100 * of.constant:.1f}", f"{100 * of.share:.1f}"
+    return kind, f"always “{name}” first", accuracy, "50.0", "–", "–", share, "–", "–", "–", f"{of.n}"
 
 
 def _examples(evaluation: Evaluation, pictures: Mapping[str, Path]) -> list[Section]:
@@ -363,16 +381,11 @@ def _time_course(evaluation: Evaluation) -> list[Section]:
     return [Section("Time course of imagery", text, [(figure, "Feature accuracy over time.")], [table])]
 
 
-def _top(evaluation: Evaluation) -> list[int]:
-    """Places that not every candidate has."""
-    return [k for k in _TOP if k < len(evaluation.candidates.ids)]
-
-
 def _against_candidates(evaluation: Evaluation) -> list[Section]:
     if len(evaluation.candidates.ids) < _FEWEST_CANDIDATES:
         return []
     curves, sizes = {}, np.empty(0, np.int32)
-    top = _top(evaluation)
+    top = top_places(evaluation)
     for kind, decoded in evaluation.decoded.items():
         found = {k: against_candidates(decoded.averages or decoded.blocks, k) for k in top}
         sizes = found[top[0]][0]
@@ -447,10 +460,10 @@ def _semantic(evaluation: Evaluation) -> list[Section]:
 def _confidence(evaluation: Evaluation) -> list[Section]:
     if evaluation.learned is None:
         return []
-    told = _told(evaluation)
+    told = told_chances(evaluation)
     drawn = [
         (
-            figures.reliability({title: _bins(of, i) for i, title in told}),
+            figures.reliability({title: bins_of(of, i) for i, title in told}),
             f"{kind.capitalize()}: how often the true category was there, against how probable that was said to be.",
         )
         for kind, of in evaluation.confidence.items()
@@ -488,121 +501,3 @@ def _confidence(evaluation: Evaluation) -> list[Section]:
         )
     tables = [table] if evaluation.confidence else []
     return [Section("Confidence", text, drawn, tables)]
-
-
-def _told(evaluation: Evaluation) -> list[tuple[int, str]]:
-    """Which chances say something: one of five candidates is always among the first five."""
-    return [(i, title) for i, title in enumerate(_FIRST) if FIRST[i] < len(evaluation.candidates.ids)]
-
-
-def _bins(of: Confidences, i: int) -> list[tuple[float, float, int]]:
-    bins = reliability_bins(of.probability[:, i], of.hit[:, i])
-    return [(float(said), float(share), int(n)) for said, share, n in zip(*bins, strict=True)]
-
-
-def _tables(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Sequence[object]]]]:
-    """All numbers, by the name of their file: header and rows."""
-    tables: dict[str, tuple[Sequence[str], list[Sequence[object]]]] = {
-        "identification.tsv": (_names(Identification), [astuple(one) for one in evaluation.identification]),
-        "features.tsv": (_names(FeatureAccuracy), [astuple(one) for one in evaluation.features]),
-        "blocks.tsv": (
-            ("kind", "category_id", "category", "first", "rank", "identification_accuracy", "n_volumes"),
-            [row for kind, decoded in evaluation.decoded.items() for row in _block_rows(evaluation, kind, decoded)],
-        ),
-        "regions.tsv": (
-            ("kind", "region", "layer", "feature_accuracy"),
-            [
-                (kind, region, layer, float(accuracy[i, j]))
-                for kind, accuracy in evaluation.by_region.items()
-                for i, region in enumerate(evaluation.regions)
-                for j, layer in enumerate(evaluation.layers)
-            ],
-        ),
-        "candidates.tsv": (
-            ("kind", "evidence", "n_candidates", "first", "share"),
-            [
-                (kind, evidence, int(n), k, float(share))
-                for kind, decoded in evaluation.decoded.items()
-                for evidence, ranked in aggregated(decoded).items()
-                for k in _top(evaluation)
-                for n, share in zip(*against_candidates(ranked, k), strict=True)
-            ],
-        ),
-    }
-    if evaluation.tallies:
-        tables["left_out.tsv"] = (
-            ("of", "what", "n", "used", "left_out", "why"),
-            [one.row() for one in evaluation.tallies],
-        )
-    if len(evaluation.candidates.ids) <= MOST_IN_MATRIX:
-        tables["confusion.tsv"] = (
-            ("kind", "category_id", *evaluation.candidates.ids),
-            [
-                (kind, category, *row)
-                for kind, decoded in evaluation.decoded.items()
-                for category, row in zip(
-                    evaluation.candidates.ids,
-                    confusion_of(decoded.blocks.scores, decoded.blocks.true.tolist()).tolist(),
-                    strict=True,
-                )
-            ],
-        )
-    if evaluation.n_runs:
-        tables["runs.tsv"] = (
-            ("kind", "n_runs", "accuracy", "low", "high"),
-            [
-                (kind, n, *values)
-                for kind, by_size in evaluation.by_runs.items()
-                for n, values in zip(evaluation.n_runs, by_size, strict=True)
-            ],
-        )
-    if course := evaluation.course:
-        tables["time_course.tsv"] = (
-            ("layer", "time_s", "feature_accuracy", "half_width"),
-            [
-                (layer, float(t), float(course.accuracy[i, j]), float(course.half_width[i, j]))
-                for i, layer in enumerate(evaluation.layers)
-                for j, t in enumerate(course.times_s)
-            ],
-        )
-        tables["peaks.tsv"] = (
-            ("layer", "peak_s", "low_s", "high_s"),
-            [
-                (layer, float(peak), *map(float, bounds))
-                for layer, peak, bounds in zip(evaluation.layers, course.peaks_s, course.peak_bounds_s, strict=True)
-            ],
-        )
-    if evaluation.confidence:
-        tables["reliability.tsv"] = (
-            ("kind", "true_category", "predicted", "observed", "n_rankings"),
-            [
-                (kind, title, *one)
-                for kind, of in evaluation.confidence.items()
-                for i, title in _told(evaluation)
-                for one in _bins(of, i)
-            ],
-        )
-    if evaluation.semantic:
-        tables["semantic.tsv"] = (
-            ("kind", "n_errors", "distance", "shuffled_distance", "p_value", "n_missing"),
-            [
-                (kind, e.n_errors, e.observed, e.shuffled, e.p_value, len(e.missing))
-                for kind, e in evaluation.semantic.items()
-            ],
-        )
-    return tables
-
-
-def _names(of: type[Identification] | type[FeatureAccuracy]) -> list[str]:
-    return [field.name for field in fields(of)]
-
-
-def _block_rows(evaluation: Evaluation, kind: str, decoded: DecodedKind) -> list[Sequence[object]]:
-    ids, names, ranked = evaluation.candidates.ids, evaluation.candidates.names, decoded.blocks
-    first, ranks, accuracies = ranked.scores.argmax(axis=1), ranks_of(ranked), accuracies_of(ranked)
-    return [
-        (kind, ids[true], names[true], names[best], int(rank), float(accuracy), int(n_volumes))
-        for true, best, rank, accuracy, n_volumes in zip(
-            ranked.true, first, ranks, accuracies, ranked.n_volumes, strict=True
-        )
-    ]

@@ -49,6 +49,9 @@ def exchange_test(
 ) -> ExchangeTest:
     """Test whether samples add up to more with their own labels than with others.
 
+    Exchanged categories count alike, however many samples they have: otherwise frequent categories, answered whatever
+    was shown, would look as if they were told apart.
+
     Where there are no more than `n` exchanges, all are gone through and the p value is exact; otherwise `n` random ones
     are, as in `share_at_least`.
 
@@ -70,6 +73,8 @@ def exchange_test(
         Of the random exchanges.
     """
     labels, values = np.asarray(labels), np.asarray(values, np.float64)
+    if runs is None:
+        values = values / np.bincount(labels)[labels][:, np.newaxis]
     observed = float(values[np.arange(len(labels)), labels].sum())
     rng = np.random.default_rng(seed)
     if runs is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from unicodedata import east_asian_width
 
 import numpy as np
 from matplotlib import colormaps
@@ -31,8 +32,12 @@ _LAYER_COLOURS = colormaps["viridis"]
 #: Figures are as wide as a column of a journal, or two, in inches; text in points is then as large as it is printed.
 _COLUMN, _PAGE = 3.5, 7.1
 _SMALL, _TEXT = 7, 8
+#: As large as the page's body, on which an inch is 120 of its 16-pixel letters' pixels; and lines of a picture's name.
+_BODY, _CAPTION_LINES = 9.6, 5
 _PEAK = {"marker": "v", "markersize": 6, "markeredgecolor": "black", "markeredgewidth": 0.5}
 N_EXAMPLES = 6
+#: So few have axes that are not logarithmic.
+_FEW_CANDIDATES = 12
 _AXES = ("x", "y", "z")
 
 
@@ -98,19 +103,24 @@ def ranks(by_kind: Mapping[str, Array], n_candidates: int) -> Figure:
     """Share of blocks whose true category is among the first k, against k."""
     figure = Figure(figsize=(6, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    k = np.arange(1, n_candidates + 1)
+    k, few = np.arange(1, n_candidates + 1), n_candidates <= _FEW_CANDIDATES
     for (kind, values), colour in zip(by_kind.items(), (BLUE, ORANGE, GREEN), strict=False):
         share = np.searchsorted(np.sort(values), k, side="right") / len(values)
-        axes.step(
-            k, share, where="post", color=colour, linewidth=2, label=f"{kind.replace('_', ' ')}, {len(values)} blocks"
-        )
-    axes.plot(k, k / n_candidates, color=GREY, linestyle="--", label="chance")
-    axes.set_xscale("log")
-    if n_candidates < 100:  # between the powers of ten, too
+        label = f"{kind.replace('_', ' ')}, {len(values)} blocks"
+        if few:
+            axes.plot(k, share, color=colour, linewidth=2, marker="o", label=label)
+        else:
+            axes.step(k, share, where="post", color=colour, linewidth=2, label=label)
+    axes.plot(k, k / n_candidates, color=GREY, linestyle="--", marker="o" if few else "", label="chance")
+    if few:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    else:
+        axes.set_xscale("log")
+    if not few and n_candidates < 100:  # between the powers of ten, too
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlim(1, n_candidates)
+    axes.set_xlim(*((0.9, n_candidates + 0.1) if few else (1, n_candidates)))
     axes.set_ylim(0, 1.02)
     axes.set_xlabel(f"rank among {n_candidates} categories")
     axes.set_ylabel("share of blocks ranked this well or better")
@@ -215,7 +225,10 @@ def confusion(counts: Array, names: Sequence[str]) -> Figure:
     """
     n = len(names)
     # Names often differ at their ends alone.
-    short = [figure_text(name if len(name) <= 28 else f"{name[:12]} … {name[-13:]}") for name in map(plain, names)]
+    short = [
+        figure_text(name if len(name) <= 28 else f"{name[:12].rstrip()} … {name[-13:].lstrip()}")
+        for name in map(plain, names)
+    ]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(1.7, 0.24 * n)
     margin = 0.065 * max(map(len, short)) + 0.4
@@ -256,20 +269,31 @@ def examples(
         What each row stands for, written before it.
     """
     n_columns = 1 + max(len(pictures) for *_, pictures in rows)
-    height = 2.05 * len(rows) + 0.3
-    figure = Figure(figsize=(1.5 * n_columns, height))
-    # Fixed margins: fitting so many captions takes seconds.
-    margins = {"left": 0.04 if labels else 0.01, "right": 0.99, "top": 1 - 0.27 / height, "bottom": 0.6 / height}
-    grid = figure.subplots(len(rows), n_columns, squeeze=False, gridspec_kw=margins | {"hspace": 0.45, "wspace": 0.06})
-    for axes_row, (name, image, rank, pictures) in zip(grid, rows, strict=True):
-        _picture(axes_row[0], image, f"{name}\n(rank {rank})", None)
-        for axes, (candidate, portrait, is_true) in zip(axes_row[1:], pictures, strict=False):
-            _picture(axes, portrait, candidate, GREEN if is_true else None)
-    for axes, label in zip(grid[:, 0], labels, strict=False):
-        axes.set_ylabel(label, fontsize=11, fontweight="bold")
-    grid[0, 0].set_title(kind, fontsize=11, fontweight="bold")
-    for position, axes in enumerate(grid[0, 1:], start=1):
-        axes.set_title(f"{position}.", fontsize=11)
+    side = (_PAGE - 0.35) / max(n_columns, 4)
+    letters = int(0.97 * side / (0.56 * _BODY / 72))
+    captions = [
+        [f"{_wrapped(name, letters)}\n(rank {rank})", *(_wrapped(candidate, letters) for candidate, *_ in pictures)]
+        for name, _, rank, pictures in rows
+    ]
+    beneath = [0.12 + 1.25 * _BODY / 72 * (1 + max(text.count("\n") for text in texts)) for texts in captions]
+    height = 0.3 + side * len(rows) + sum(beneath)
+    figure = Figure(figsize=(0.35 + side * n_columns, height))
+    # Places are set: fitting so many captions takes seconds.
+    width, top = figure.get_figwidth(), height - 0.3
+    for row, (_, image, _, pictures) in enumerate(rows):
+        shown = [(image, None), *((portrait, GREEN if is_true else None) for _, portrait, is_true in pictures)]
+        for column, ((path, frame), caption) in enumerate(zip(shown, captions[row], strict=True)):
+            left = 0.32 + column * side
+            place = (left / width, (top - 0.95 * side) / height, 0.95 * side / width, 0.95 * side / height)
+            axes = figure.add_axes(place)
+            _picture(axes, path, caption, frame)
+            if column == 0 and labels:
+                axes.set_ylabel(labels[row], fontsize=11, fontweight="bold")
+            if row == 0:
+                axes.set_title(
+                    kind if column == 0 else f"{column}.", fontsize=11, fontweight=None if column else "bold"
+                )
+        top -= side + beneath[row]
     return figure
 
 
@@ -435,11 +459,16 @@ def against_candidates(n_candidates: Sequence[int], curves: Mapping[str, Mapping
         axes.plot(n, chance, color=GREY, linestyle="--", linewidth=1, label="chance")
         for kind, by_k, colour, marker, _ in _styled(curves):
             share = 100 * np.asarray(by_k[k], np.float64)
-            share[share == 0] = np.nan  # has no place on a logarithmic axis
+            if n.max() > _FEW_CANDIDATES:
+                share[share == 0] = np.nan  # has no place on a logarithmic axis
             axes.plot(n, share, color=colour, marker=marker, markersize=3.5, linewidth=1.4, label=kind)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        if n.max() < 100:  # between the powers of ten, too
+        if n.max() <= _FEW_CANDIDATES:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.set_ylim(0, 104)
+        else:
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+        if _FEW_CANDIDATES < n.max() < 100:  # between the powers of ten, too
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
                 axis.set_minor_formatter(NullFormatter())
@@ -563,10 +592,17 @@ def _picture(axes: Axes, path: Path, caption: str, frame: str | None) -> None:
     axes.imshow(read_picture(path).pixels)
     axes.set_xticks([])
     axes.set_yticks([])
-    wrapped = "\n".join(textwrap.fill(line, 22) for line in caption.split("\n"))
-    axes.set_xlabel(figure_text(wrapped), fontsize=6.5, linespacing=0.95)
+    axes.set_xlabel(caption, fontsize=_BODY, linespacing=1.2, labelpad=5 if frame is None else 6)
     for spine in axes.spines.values():
         spine.set(color=frame, linewidth=4, visible=frame is not None)
+
+
+def _wrapped(name: str, n_letters: int) -> str:
+    """A name on up to `_CAPTION_LINES` lines; letters as wide as Chinese and Japanese ones count twice."""
+    n_wide = sum(east_asian_width(letter) in "WF" for letter in name)
+    n_letters = max(int(n_letters * len(name) / max(len(name) + n_wide, 1)), 4)
+    lines = textwrap.wrap(plain(name), n_letters, max_lines=_CAPTION_LINES, placeholder=" …")
+    return figure_text("\n".join(lines))
 
 
 def _legend_above(axes: Axes, y: float = 1.0) -> None:
@@ -600,6 +636,9 @@ def _styled(kinds: Mapping[str, _T]) -> Iterator[tuple[str, _T, str, str, float]
 def _layer_ticks(axes: Axes, layers: Sequence[str], space_in: float) -> None:
     """Names of layers along x, at a slant where they are longer than the inches from one to the next."""
     axes.set_xticks(range(len(layers)), layers)
+    if len(layers) == 1:
+        axes.set_xlim(-1, 1)
+        return
     axes.set_xlabel("layer, low to high")
     if 0.6 * _SMALL / 72 * max(map(len, layers)) > space_in:
         for label in axes.get_xticklabels():

@@ -11,25 +11,20 @@ from calibration.network import Network
 from calibration.page import Table
 from calibration.study_inputs import StudyInputs
 from rtgod.settings import PipelineSettings
-from rtgod.trials import TrialsRead, remarks_on
 
 
-def notes_on_runs(
-    inputs: StudyInputs, settings: PipelineSettings, network: Network | None, reads: Sequence[TrialsRead] = ()
-) -> list[Table]:
-    """Tables about an evaluation of recorded runs, and of what was in their tables of events."""
+def notes_on_runs(inputs: StudyInputs, settings: PipelineSettings, network: Network | None) -> list[Table]:
+    """Tables about an evaluation of recorded runs; what was left out of them, and read in events, is said elsewhere."""
     rows = [
         ("trained on", ", ".join(run.name for run in inputs.training)),
         ("tested on", ", ".join(run.name for run in inputs.test) or f"the same runs, split by {inputs.split}"),
-        ("left out", "; ".join(inputs.missing) or "no run"),
         ("regions", ", ".join(inputs.regions) or "the head, by its brightness"),
         ("features", "none: the categories themselves are decoded"),
         ("rtgod", version("rtgod")),
     ]
     if network is not None:
         layers = ", ".join(f"{name} = {node}" for name, node in network.layers.items())
-        rows[4] = ("features", f"{network.name}, weights {network.weights}, {network.n_units} units of each: {layers}")
-    rows[3:3] = [("events", line) for line in remarks_on(reads)]
+        rows[3] = ("features", f"{network.name}, weights {network.weights}, {network.n_units} units of each: {layers}")
     changed = list(_differences(settings.model_dump(), PipelineSettings().model_dump()))
     return [
         Table(("what", "which"), rows, "Inputs"),

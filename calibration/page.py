@@ -22,6 +22,9 @@ from rtgod.text import plain_lines
 #: A cell that reads as a number: digits with what people write around them, such as "0.58 to 0.64" or "< 0.001".
 _NUMBER = re.compile(r"(?=.*\d)(?:[\d\s.,:;%±×()<>=≤≥+−–/e†-]|\bto\b)+|n/a|–")
 
+#: A minus sign as it is typed.
+_MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -110,7 +113,8 @@ def _drawn(figure: Figure) -> str:
 def _cell(value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return _MINUS.sub("−", text) if _NUMBER.fullmatch(text) else text
 
 
 def _numeric_columns(table: Table) -> list[bool]:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from calibration import figures
 from calibration.accuracy import MOST_IN_MATRIX, confusion_of, units_of
+from calibration.choices import remarks_on_choices
 from calibration.exchange import SIGNIFICANT
 from calibration.foreign import usual_of, why_foreign
 from calibration.identification import identification_accuracy, permutation_test, rank_of
@@ -458,12 +459,13 @@ def _ranks(
     groups = {name: [b for b in new if b.trial.kind == kind] for name, kind in KINDS.items()}
     groups["trained_on"] = [b for b in blocks if b.trained_on]
     groups = {kind: groups[kind] for kind in groups if groups[kind]}
-    n_candidates = len(_ranked(bundle))
+    names = [bundle.candidates[position].name for position in _ranked(bundle)]
+    n_candidates = len(names)
     summary: dict[str, float | int] = {"n_candidates": n_candidates}
     columns = ("kind", "onset_s", "category_id", "category", "first", "rank", "identification_accuracy", "n_volumes")
     rows: list[tuple[object, ...]] = []
     for kind, members in groups.items():
-        summary |= _sum_up(kind, members, n_candidates, said)
+        summary |= _sum_up(kind, members, names, said)
         for b in members:
             of_trial = (kind, b.trial.onset_s, b.trial.category, b.name)
             rows.append((*of_trial, b.ranking.top[0], b.rank, round(b.accuracy, 6), b.ranking.n_volumes))
@@ -476,16 +478,15 @@ def _ranks(
             _examples(groups["seen"], bundle, dataset, out)
         if n_candidates <= MOST_IN_MATRIX:
             matrix = confusion_of(np.stack([b.scores for b in groups["seen"]]), [b.true for b in groups["seen"]])
-            names = [bundle.candidates[position].name for position in _ranked(bundle)]
             figures.save(figures.confusion(matrix, names), out / "confusion.png")
     return summary
 
 
 def _sum_up(
-    kind: str, blocks: Sequence[DecodedBlock], n_candidates: int, said: list[RenderableType]
+    kind: str, blocks: Sequence[DecodedBlock], names: Sequence[str], said: list[RenderableType]
 ) -> dict[str, float | int]:
     """Say the rank of every block's true category; give the figures that sum them up."""
-    label = kind.replace("_", " ")
+    label, n_candidates = kind.replace("_", " "), len(names)
     table = Table(title=f"{label.capitalize()}: rank among {n_candidates} categories", title_justify="left")
     for column in (label, "ranked first", "rank"):
         table.add_column(column, justify="right" if column == "rank" else "left")
@@ -498,7 +499,8 @@ def _sum_up(
     units, unit_of_each = units_of(true)
     accuracy, low, high = share_interval(accuracies, unit_of_each)
     median_rank = float(np.median([b.rank for b in blocks]))
-    test = permutation_test(np.stack([b.scores for b in blocks]), true, [b.ranking.run_id for b in blocks])
+    scores = np.stack([b.scores for b in blocks])
+    test = permutation_test(scores, true, [b.ranking.run_id for b in blocks])
     few = f" (fewer than {FEW_SAMPLES} blocks: too few to say much)" if len(blocks) < FEW_SAMPLES else ""
     interval = "" if np.isnan(low) else f", 90 % interval over {units} {100 * low:.1f}–{100 * high:.1f} %"
     p_value = f"permutation p = {test.p_value:.4f}"
@@ -513,7 +515,7 @@ def _sum_up(
         f"of the other categories, the share ranked below the true one (chance 50 %{interval}, {p_value}), ",
         f"median rank {median_rank:g} of {n_candidates} (chance {(n_candidates + 1) / 2:g})",
     )
-    said += [table, sentence, ""]
+    said += [table, sentence, *map(styled, remarks_on_choices(label, scores, true, names)), ""]
     found = {
         f"{kind}_identification_accuracy": accuracy,
         f"{kind}_p_value": test.p_value,

@@ -129,7 +129,8 @@ def evaluate(
     with needs_calibration():
         from calibration.bids import read_names
         from calibration.evaluate import evaluate as run_evaluation
-        from calibration.evaluation_report import PAGE, TABLES, print_evaluation, write_evaluation
+        from calibration.evaluation_report import PAGE, print_evaluation, write_evaluation
+        from calibration.evaluation_tables import TABLES
         from calibration.foreign import without_foreign
         from calibration.gathering import gather_study
         from calibration.inputs import find_any_runs
@@ -193,10 +194,9 @@ def evaluate(
             return
         print_events(plan.reads, console)
         print_notes(plan.notes, console)
-        reads = plan.reads
         found = network_from(*chosen, (asked.images, asked.candidates)) if asked.images else None
-        notes, pictures = notes_on_runs(asked, pipeline, found, reads), pictures_of(asked.candidates)
-        remarks = [*(f"left out the run {missing}" for missing in asked.missing), *remarks_on(reads)]
+        notes, pictures = notes_on_runs(asked, pipeline, found), pictures_of(asked.candidates)
+        remarks = [*(f"left out the run {missing}" for missing in asked.missing), *remarks_on(plan.reads)]
     with progress() as told, workers(n_workers, scheduler) as pool:
         times = StageTimes(told)
         if not is_published:

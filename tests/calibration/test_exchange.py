@@ -35,7 +35,11 @@ def test_few_exchanges_within_runs_are_all_gone_through(values, labels):
 @given(VALUES)
 def test_few_categories_are_exchanged_in_every_way(values):
     labels = [0, 1, 2, 0, 0, 2]
-    sums = [sum(values[i, order[label]] for i, label in enumerate(labels)) for order in permutations(range(3))]
+    # Each category counts alike: that of three samples, that of one, that of two.
+    alike = [1 / labels.count(label) for label in labels]
+    sums = [
+        sum(alike[i] * values[i, order[label]] for i, label in enumerate(labels)) for order in permutations(range(3))
+    ]
     found = exchange_test(values, labels)
     assert found.p_value == pytest.approx(np.mean(np.array(sums) >= sums[0] - 1e-12))
     assert (found.least, found.exchanged) == (pytest.approx(1 / 6), "categories")

@@ -7,8 +7,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from PIL import Image
 
 from calibration import figures
+from calibration.lettering import lettered
 from rtgod.messages import Motion
 
 LAYERS = [f"cnn{i}" for i in range(1, 9)]
@@ -187,7 +189,8 @@ def test_chance_falls_with_the_number_of_candidates():
 
 
 def test_few_candidates_have_numbers_on_their_axis():
-    assert {"2", "5", "20", "50", "100"} <= set(labels(against_candidates(1.2, (2, 3, 4, 6))))
+    assert {"2", "3", "4", "5", "6", "20", "40", "100"} <= set(labels(against_candidates(1.2, (2, 3, 4, 6))))
+    assert {"2", "5", "10", "20", "50", "100"} <= set(labels(against_candidates(1.2, (2, 5, 10, 40))))
 
 
 def test_a_mean_without_bounds_is_drawn_without():
@@ -246,3 +249,28 @@ def test_no_legend_lies_on_data():
         texts(figure)
         box = figure.axes[0].get_legend().get_window_extent()
         assert box.y0 >= figure.axes[0].get_window_extent().y1 - 1
+
+
+def test_names_beneath_pictures_are_as_large_as_the_page_s_text_and_apart(tmp_path):
+    names = [
+        "curved netted teal-and-orange vase with handle",
+        "消防車のはしごの写真と長い名前の例です",
+        "cat",
+        "a " * 60,
+    ]
+    file = tmp_path / "picture.png"
+    Image.fromarray(np.full((40, 40, 3), 90, np.uint8)).save(file)
+    rows = [(name, file, 1, [(other, file, other == name) for other in names]) for name in names]
+    figure = figures.examples(rows, labels=["best", "", "", "worst"])
+    with lettered(figure):
+        figure.draw_without_rendering()
+    captions = [axes.xaxis.label for axes in figure.axes]
+    # A page shows an inch as 120 of its pixels, of which a letter of its text has 16, and nothing wider than 856.
+    assert figure.get_figwidth() * 120 <= 856
+    assert all(caption.get_fontsize() / 72 * 120 >= 16 for caption in captions)
+    boxes = [caption.get_window_extent() for caption in captions] + [axes.get_window_extent() for axes in figure.axes]
+    for place, box in enumerate(boxes):
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0
+        assert not any(box.overlaps(other) for other in boxes[:place])
+    assert captions[4 * 5 - 1].get_text().endswith("…")

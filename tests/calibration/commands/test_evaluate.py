@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from calibration.evaluation_report import TABLES
+from calibration.evaluation_tables import TABLES
 from rtgod.cli import make_app
 from rtgod.errors import InputError
 
