@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Annotated, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from rtgod.confidence import FIRST
 from rtgod.messages import Array, Float64Array, Ranking
+from rtgod.settings import Settings
 
 #: Scores that are read one by one; later candidates count as near as the last of these, which shortens bars.
 _N_READ = 1000
@@ -21,6 +24,29 @@ UNKNOWN = (
     "the decoder's confidence is not known: its bundle has none, or none for rankings of this kind; nothing is drawn "
     "pale, and bars compare scores instead of showing chances"
 )
+#: How clearly a ranking is drawn that is as sure as `ClaritySettings.clear_from`, one that is less, and one that is
+#: less than `ClaritySettings.pale_below`.
+CLEAR, FAIR, NOT_SURE = 1.0, 0.7, 0.45
+
+
+class ClaritySettings(Settings):
+    """How sure is sure, from 0, luck, to 1, certainty; see `certainty`."""
+
+    #: Less sure than this is drawn pale, and "not sure yet" stands beneath.
+    pale_below: Annotated[float, Field(ge=0, le=1)] = 0.2
+    #: As sure as this is drawn in full colour.
+    clear_from: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+    @model_validator(mode="after")
+    def _pale_is_less_than_clear(self) -> Self:
+        if self.pale_below > self.clear_from:
+            raise ValueError(
+                f"pale_below is {self.pale_below:g} and clear_from {self.clear_from:g}; it cannot be the larger one"
+            )
+        return self
+
+
+USUAL = ClaritySettings()
 
 
 def n_first(n_candidates: int) -> int:
@@ -42,6 +68,14 @@ def certainty(ranking: Ranking) -> float | None:
     k = n_first(n_candidates)
     luck = k / n_candidates
     return max((ranking.probability[FIRST.index(k)] - luck) / (1 - luck), 0.0)
+
+
+def strength(ranking: Ranking, settings: ClaritySettings) -> float:
+    """How clearly a ranking is drawn; fully where nobody knows how sure it is."""
+    sure = certainty(ranking)
+    if sure is None or sure >= settings.clear_from:
+        return CLEAR
+    return FAIR if sure >= settings.pale_below else NOT_SURE
 
 
 @lru_cache(maxsize=8)

@@ -5,6 +5,8 @@ Words keep a contrast of 4.5 to the background, as WCAG 2.2 asks of text, and ba
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from rtgod.pictures import BACKGROUND as BACKGROUND
 
 BRIGHT = "#f2f2f2"
@@ -19,9 +21,16 @@ BEST_BAR = "#e69f00"
 OTHER_BAR = "#5f9fc8"
 
 
+@lru_cache
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Red, green and blue of a colour, from 0 to 255."""
+    red, green, blue = bytes.fromhex(colour[1:])
+    return red, green, blue
+
+
 def mixed(below: str, above: str, opacity: float) -> str:
     """The colour of one that lies on another; opaque rectangles are drawn faster."""
-    pairs = zip(bytes.fromhex(below[1:]), bytes.fromhex(above[1:]), strict=True)
+    pairs = zip(rgb(below), rgb(above), strict=True)
     return "#" + bytes(round(a + opacity * (b - a)) for a, b in pairs).hex()
 
 

@@ -18,6 +18,7 @@ from rtgod.text import plain
 from stimulus import xvfb
 from stimulus.display import Display, Outputs, Window, stopping_on_signals
 from stimulus.lettering import find_font
+from stimulus.settings import DisplaySettings
 from stimulus.texts import LANGUAGES
 from stimulus.translation import WORDS
 
@@ -67,6 +68,14 @@ def display(
             "machine has them.",
         ),
     ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TOML",
+            help="Settings as of `rtgod stimulus feedback`: pale_below and clear_from in its table [feedback] say from "
+            "when on a ranking is pale here, too.",
+        ),
+    ] = None,
     screenshot: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Keep a picture of the last final ranking in this file.")
     ] = None,
@@ -84,14 +93,15 @@ def display(
 ) -> None:
     """Show the participant the ranked categories as the server decodes them.
 
-    The ten best categories with bars around a fixation point, and beneath
-    them how far the decoding has come. While there is no ranking, a calm line
+    The ten best categories with bars around a fixation point, paler the less
+    sure the decoder is, and beneath them how far the decoding has come. While there is no ranking, a calm line
     says so; the reason is for the experimenter's monitor. Escape or q quits.
 
     Needs PsychoPy, which rtgod's extra "display" installs.
     """
     if language not in LANGUAGES:
         raise InputError(f"--language {language}: choose {', '.join(LANGUAGES)}")
+    clarity = (DisplaySettings.from_toml(settings) if settings else DisplaySettings()).feedback
     chosen, why = choose_backend(backend, os.environ, sys.platform, xvfb_installed=xvfb.installed())
     tell(f"display: {chosen} ({why})")
     if screenshot is not None and chosen is Backend.TERMINAL:
@@ -129,6 +139,7 @@ def display(
                 find_letters=find_letters,
                 words=WORDS.get(language),
                 server=server,
+                clarity=clarity,
             )
         )
         loop.run(stopped)

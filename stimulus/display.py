@@ -17,7 +17,7 @@ from typing import Protocol, Self
 
 from rtgod.messages import Hello, Message, NotReady, Ranking, Run, RunEnd, Status
 from rtgod.restarts import OperatorNotice, ProblemNotice, RestartNotice
-from stimulus.certainty import UNKNOWN
+from stimulus.certainty import UNKNOWN, USUAL, ClaritySettings
 from stimulus.link import Reporter, Subscriber
 from stimulus.tables import AGAIN_S, NOT_APPLICABLE, Lines
 from stimulus.translation import Words, translated
@@ -90,6 +90,8 @@ class Display:
         The participant's language, if it is not English.
     server : str, optional
         Where the server publishes, for the operator to read.
+    clarity : ClaritySettings, optional
+        From when on a ranking is pale, and said not to be sure yet.
     clock, utc, sleep : callable, optional
         Monotonic seconds, seconds since 1970 and waiting.
 
@@ -111,13 +113,14 @@ class Display:
         find_letters: Callable[[Sequence[str]], Iterable[str]] = lambda texts: (),  # noqa: ARG005 # all are there
         words: Words | None = None,
         server: str = "",
+        clarity: ClaritySettings = USUAL,
         clock: Callable[[], float] = time.monotonic,
         utc: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._subscriber, self._window, self._reporter = subscriber, window, reporter
         self._clock, self._utc, self._sleep = clock, utc, sleep
-        self._stop_after_runs = stop_after_runs
+        self._stop_after_runs, self._clarity = stop_after_runs, clarity
         self._stop_at_s = float("inf")
         self._state, self._easing = DisplayState(address=server), Easing()
         self._restarts, self._problems, self._notices = RestartNotice(), ProblemNotice(), OperatorNotice()
@@ -153,7 +156,8 @@ class Display:
             self._reporter.poll()
         self._keep_log(started_s)
         news = self._take_in(started_s)
-        self._easing.aim(translated(screen_for(self._state), self._state, self._words), started_s)
+        screen = screen_for(self._state, self._clarity)
+        self._easing.aim(translated(screen, self._state, self._words), started_s)
         screen = self._easing.at(started_s)
         if news or screen != self._drawn or started_s - self._drawn_at_s >= REDRAW_S:
             self._draw(screen, started_s)

@@ -204,9 +204,12 @@ class ScenePainting(ScreenPainting):
         n_across = len(choice.labels) if len(choice.labels) <= _ANSWERS_IN_A_ROW else -(-len(choice.labels) // 2)
         pitch = 0.9 * canvas.width / max(n_across, 3)
         size, broken = self._answer_lines(choice.labels, 0.92 * pitch)
+        # The lower row's dots stay clear of the longest answer above them.
+        first = (0.04 if len(broken) <= n_across else 0.09) * unit
+        below = 0.075 * unit + _LEADING * max(map(len, broken[:n_across])) * size
         for place, lines in enumerate(broken):
             row, column = divmod(place, n_across)
-            x, y = (column - (n_across - 1) / 2) * pitch, 0.04 * unit - 0.17 * row * unit
+            x, y = (column - (n_across - 1) / 2) * pitch, first - row * below
             radius, dot, colour = (0.022, BEST_BAR, BRIGHT) if place == choice.chosen else (0.012, QUIET, PLAIN)
             canvas.disc(x, y, radius * unit, dot)
             middle = y - 0.038 * unit - _LEADING * len(lines) / 2 * size

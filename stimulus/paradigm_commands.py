@@ -209,13 +209,14 @@ def preview(
     images: Images = None, names: Names = None, bundle: Bundle = None, pictures: Pictures = None,
     choices: Choices = None, settings: SettingsFile = None,
 ) -> None:  # fmt: skip
-    """Save every kind of screen of a run as a PNG, and its timeline as a figure.
+    """Save every kind of screen of a run as a PNG, each word and image on contact sheets, and a figure of its timeline.
 
     Feedback is drawn as the settings' table [feedback] has it. Nothing is opened: no window, no X server, no server.
     """
     from stimulus.lettering import find_font
     from stimulus.preview import save_screens, save_timeline
     from stimulus.raster import PreviewStage
+    from stimulus.sheets import save_sheets
 
     inputs = Inputs(paradigm, schedule, settings, images, names, bundle, pictures, choices or ())
     chosen, candidates = inputs.read_settings(), inputs.read_candidates()
@@ -227,9 +228,12 @@ def preview(
     for line in (*find_letters(stage, script, chosen), *load(stage, script)):
         tell(line)
     paths = save_screens(script, stage, out)
+    sheets, drawn = save_sheets(script, stage, out)
+    for line in drawn:
+        tell(line)
     if lacking := save_timeline(script.schedule, script.names, out / "timeline.png"):
         tell(f"timeline.png: no font has the letters of {', '.join(lacking[:3])} ({len(lacking)} labels)")
-    tell(f"{len(paths)} screens and timeline.png in {out}")
+    tell(f"{len(paths)} screens, {len(sheets)} contact sheets and timeline.png in {out}")
 
 
 stimulus.command("seal")(seal)

@@ -1,4 +1,7 @@
-"""A paradigm before anybody lies in the scanner: every kind of screen as a PNG, and the run's timeline as a figure."""
+"""A paradigm before anybody lies in the scanner: every kind of screen as a PNG, and the run's timeline as a figure.
+
+Every single word and picture is on the contact sheets of `stimulus.sheets`.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,7 @@ def scenes_of(script: Script) -> list[Scene]:
     for step in script.schedule.steps:
         situation = Situation()
         if script.shows_feedback(step):
-            target = _target_of(script, step)
+            target = target_of(script, step)
             n_candidates, block = len(script.candidates), script.schedule.block_of(step)
             situation = Situation(made_up_ranking(n_candidates, target or 0, block, 0, sure=True), target)
         scenes[script.at(step, 0.0, situation)] = None
@@ -213,18 +216,25 @@ def _width(text: str) -> int:
 
 def made_up_ranking(n_candidates: int, target: int, block: int | None, seed: int, *, sure: bool) -> Ranking:
     """A ranking with the target among the first."""
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(n_candidates).astype(np.int32)
+    order = np.random.default_rng(seed).permutation(n_candidates)
     place = min(2, n_candidates - 1)
     at = int(np.flatnonzero(order == target)[0])
     order[[place, at]] = order[[at, place]]
-    scores = np.sort(rng.normal(0.1, 0.05, n_candidates))[::-1].astype(np.float32)
+    return ranking_of(order.tolist(), n_candidates, block, seed, sure=sure)
+
+
+def ranking_of(
+    first: Sequence[int], n_candidates: int, block: int | None, seed: int = 0, *, sure: bool = True
+) -> Ranking:
+    """A made-up ranking that begins with certain candidates."""
+    order = np.array(list(dict.fromkeys([*first, *range(n_candidates)])), np.int32)
+    scores = np.sort(np.random.default_rng(seed).normal(0.1, 0.05, n_candidates))[::-1].astype(np.float32)
     luck = [min(k / n_candidates, 1.0) for k in FIRST]
     chances = (0.8, 0.9, 0.95) if sure else (luck[0], luck[1], luck[2])
     return Ranking("preview", 0, 3, block, False, (), order, scores, _STILL, probability=chances)
 
 
-def _target_of(script: Script, step: Step) -> int | None:
+def target_of(script: Script, step: Step) -> int | None:
     """Position of what is imagined, by its word; None where nobody knows yet."""
     word = script.names.get(step.category)
     return script.candidates.index(word) if word in script.candidates else None
@@ -233,7 +243,7 @@ def _target_of(script: Script, step: Step) -> int | None:
 def _feedback_screens(script: Script, step: Step, seed: int) -> Iterator[tuple[str, Scene]]:
     """Feedback as the settings have it: sure, not sure, of unknown confidence, of a free trial, and not ready."""
     block, view, n = script.schedule.block_of(step), script.feedback.view, len(script.candidates)
-    target = _target_of(script, step) or 0
+    target = target_of(script, step) or 0
     sure = made_up_ranking(n, target, block, seed, sure=True)
     not_sure = made_up_ranking(n, target, block, seed, sure=False)
     yield f"feedback_{view}", script.at(step, 0.0, Situation(sure, target))

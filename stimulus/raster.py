@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from rtgod.errors import MissingDependencyError
-from rtgod.fonts import Face, Typefaces
 from rtgod.messages import Array
-from stimulus.canvas import Canvas, Texture
-from stimulus.colours import BACKGROUND
-from stimulus.lettering import LEFT_OF, Align, Drawing, lettering
+from stimulus.canvas import Box, Canvas, Texture
+from stimulus.colours import BACKGROUND, rgb
+from stimulus.lettering import Drawing
 from stimulus.scene import Scene
 from stimulus.settings import MonitorSettings
 from stimulus.stage import PsychopyStage
@@ -36,74 +35,55 @@ class RasterCanvas(Canvas):
     """
 
     def __init__(self, width: int, height: int, font_file: str = "") -> None:
-        # Not the canvas's own: it talks to OpenGL.
-        self._font_file = font_file
-        self._typefaces = Typefaces(Face(lettering(font_file, bold=False, height_px=10).path))
-        self.width, self.height = width, height
-        self.unit = min(height, 0.75 * width)
+        super().__init__(width, height, font_file)
         self.pixels = np.empty((height, width, 3), np.uint8)
-        self._drawings: list[Array] = []
-        self._textures: dict[Hashable, Texture] = {}
+        self._drawings: dict[int, Array] = {}
+        self._n_drawings = 0
         self.begin()
+
+    def beside(self, width: int, height: int) -> RasterCanvas:
+        """Another one of some size, with the same fonts."""
+        other = RasterCanvas(width, height, self._font_file)
+        other._typefaces = self._typefaces
+        return other
 
     def begin(self) -> None:
         """Clear it."""
-        self.pixels[:] = _rgb(BACKGROUND)
+        self.pixels[:] = rgb(BACKGROUND)
 
     def finish(self) -> None:
         """Nothing is waited for."""
 
-    def rectangle(
-        self, x: float, y: float, width: float, height: float, colour: str, *, align: Align = "centre"
-    ) -> None:
-        """Draw one at a position, beside which it lies as `align` says."""
-        left, bottom = x - LEFT_OF[align] * width, y - height / 2
-        rows, columns, _ = self._place(round(left), round(bottom), round(left + width), round(bottom + height))
-        self.pixels[rows, columns] = _rgb(colour)
-
-    def picture(
-        self,
-        texture: Texture,
-        x: float,
-        y: float,
-        side_px: int | None = None,
-        *,
-        colour: str = "#ffffff",
-        opacity: float = 1,
-    ) -> None:
-        """Draw a texture: pixel by pixel, or as a square of that size."""
-        drawing = self._drawings[texture.number]
-        left, bottom = round(x) + texture.left, round(y) + texture.bottom
-        if side_px is not None:
-            drawing = _scaled(drawing, side_px)
-            left, bottom = round(x) - side_px // 2, round(y) - side_px // 2
-        height, width = drawing.shape[:2]
-        rows, columns, seen = self._place(left, bottom, left + width, bottom + height)
-        below, above, share = self.pixels[rows, columns], drawing[seen], np.array(opacity)
-        if texture.is_mask:
-            share, above = opacity * above[..., np.newaxis] / 255, np.array(_rgb(colour))
-        self.pixels[rows, columns] = np.rint(below + share * (above.astype(float) - below))
-
-    def kept(self, key: Hashable, draw: Callable[[], Drawing]) -> Texture:
-        """The texture of a key, which is made once."""
-        if key not in self._textures:
-            self._textures[key] = self.texture(draw())
-        return self._textures[key]
-
     def texture(self, drawing: Drawing) -> Texture:
         """Keep a drawing."""
-        self._drawings.append(drawing.pixels)
-        height, width = drawing.pixels.shape[:2]
-        return Texture(
-            len(self._drawings) - 1, width, height, drawing.left, drawing.bottom, is_mask=drawing.pixels.ndim == 2
-        )
+        number, (height, width) = self._n_drawings, drawing.pixels.shape[:2]
+        self._drawings[number] = drawing.pixels
+        self._n_drawings += 1
+        return Texture(number, width, height, drawing.left, drawing.bottom, is_mask=drawing.pixels.ndim == 2)
 
-    def _place(self, left: int, bottom: int, right: int, top: int) -> tuple[slice, slice, tuple[slice, slice]]:
+    def _fill(self, box: Box, colour: str) -> None:
+        rows, columns, _ = self._place(box)
+        self.pixels[rows, columns] = rgb(colour)
+
+    def _lay(self, texture: Texture, box: Box, colour: str, opacity: float) -> None:
+        drawing = self._drawings[texture.number]
+        if (box.right - box.left, box.top - box.bottom) != (texture.width, texture.height):
+            drawing = _scaled(drawing, box.right - box.left)
+        rows, columns, seen = self._place(box)
+        below, above, share = self.pixels[rows, columns], drawing[seen], np.array(opacity)
+        if texture.is_mask:
+            share, above = opacity * above[..., np.newaxis] / 255, np.array(rgb(colour))
+        self.pixels[rows, columns] = np.rint(below + share * (above.astype(float) - below))
+
+    def _forget(self, texture: Texture) -> None:
+        del self._drawings[texture.number]
+
+    def _place(self, box: Box) -> tuple[slice, slice, tuple[slice, slice]]:
         """Rows and columns of a rectangle on the canvas, and which part of the rectangle they are."""
         # A side with an odd number of pixels has no edge between two of them in its middle.
         middle_x, middle_y = -(-self.width // 2), self.height // 2
-        first_row, last_row = middle_y - top, middle_y - bottom
-        first_column, last_column = middle_x + left, middle_x + right
+        first_row, last_row = middle_y - box.top, middle_y - box.bottom
+        first_column, last_column = middle_x + box.left, middle_x + box.right
         rows = slice(max(first_row, 0), max(min(last_row, self.height), 0))
         columns = slice(max(first_column, 0), max(min(last_column, self.width), 0))
         seen = (
@@ -147,12 +127,20 @@ class PreviewStage(PsychopyStage):
     def warm(self, scenes: Iterable[Scene]) -> None:
         """Nothing takes longer the first time."""
 
+    def drawn(self, screen: Screen) -> Array:
+        """The picture of a screen, upright: shape (height, width, 3), uint8."""
+        self._paint(screen)
+        return self._raster.pixels.copy()
+
+    def blank(self, width: int, height: int) -> RasterCanvas:
+        """A canvas of some size, with the fonts that the screens are written in."""
+        return self._raster.beside(width, height)
+
     def save_png(self, path: Path, screen: Screen) -> None:
         """Write the picture of a screen, as the projector gets it."""
         from PIL import Image
 
-        self._paint(screen)
-        pixels = self._raster.pixels
+        pixels = self.drawn(screen)
         if self._monitor.mirrored:
             pixels = pixels[:, ::-1]
         pixels = np.rot90(pixels, -self._monitor.rotated_deg // 90)
@@ -160,11 +148,6 @@ class PreviewStage(PsychopyStage):
 
     def close(self) -> None:
         """Nothing was taken."""
-
-
-def _rgb(colour: str) -> tuple[int, int, int]:
-    red, green, blue = bytes.fromhex(colour[1:])
-    return red, green, blue
 
 
 def _scaled(pixels: Array, side_px: int) -> Array:

@@ -7,8 +7,9 @@ from typing import cast
 
 from rtgod.candidates import Candidates
 from rtgod.messages import Answer, NotReady, Ranking
+from stimulus.certainty import strength
 from stimulus.conditions import Feedback
-from stimulus.feedback import percentile, strength
+from stimulus.feedback import percentile
 from stimulus.paradigm import Script
 from stimulus.schedule import Step
 from stimulus.tables import NOT_APPLICABLE

@@ -22,10 +22,10 @@ from rich.text import Text
 from rtgod.console import PlainConsole
 from rtgod.errors import InputError
 from rtgod.text import plain
+from stimulus.colours import BEST_BAR, BRIGHT, OTHER_BAR, PLAIN, TRACK, faded
 from stimulus.view import Screen
 
-# The window's colours.
-BEST, OTHER, TRACK, QUIET = "#e69f00", "#4f8fb8", "#484848", "grey62"
+QUIET = "grey62"
 FIXATION = "+"
 
 
@@ -114,10 +114,11 @@ def rendered(screen: Screen) -> RenderableType:
     table.add_column(justify="right", overflow="ellipsis", no_wrap=True)
     table.add_column(width=30)
     for rank, row in enumerate(screen.rows):
-        colour = BEST if rank == 0 else OTHER
+        colour = faded(BEST_BAR if rank == 0 else OTHER_BAR, screen.strength)
         track = TRACK if screen.bars_are_chances else "default on default"
         bar = ProgressBar(total=1, completed=row.fraction, style=track, complete_style=colour, finished_style=colour)
-        table.add_row(Text(plain(row.name), style="bold" if rank == 0 else ""), bar)
+        name = faded(BRIGHT, screen.strength) + " bold" if rank == 0 else faded(PLAIN, screen.strength)
+        table.add_row(Text(plain(row.name), style=name), bar)
     beneath = Text(plain(screen.caption or screen.message), style=QUIET)
     fixation = Text(FIXATION if screen.show_fixation and not screen.rows else "")
     return Group(*(Align.center(part) for part in (table, fixation, beneath)))

@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from rtgod.messages import Ranking, Run
-from stimulus.view import GETTING_READY, ONE_MOMENT, RUN_OVER, WAITING, DisplayState, Screen
+from stimulus.certainty import NOT_SURE
+from stimulus.texts import ENGLISH
+from stimulus.texts import JAPANESE as JAPANESE_TEXTS
+from stimulus.view import GETTING_READY, ONE_MOMENT, RUN_OVER, WAITING, DisplayState, Screen, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Words:
         n_volumes = run.n_volumes if run else None
         parts.append((self.volume_of if n_volumes else self.volume).format(ranking.index + 1, n_volumes))
         parts.append((self.final if ranking.final else self.refining).format(ranking.n_volumes))
-        return "  ·  ".join(parts)
+        return joined(*parts)
 
 
 JAPANESE = Words(
@@ -51,6 +54,7 @@ JAPANESE = Words(
             GETTING_READY: "準備しています…",
             ONE_MOMENT: "少々お待ちください",
             RUN_OVER: "終わりました",
+            ENGLISH.not_sure: JAPANESE_TEXTS.not_sure,
         }
     ),
     block="ブロック {}",
@@ -78,5 +82,6 @@ def translated(screen: Screen, state: DisplayState, words: Words | None) -> Scre
         return screen
     caption = screen.caption
     if screen.rows and isinstance(state.answer, Ranking):
-        caption = words.caption(state.answer, state.run)
+        not_sure = words.messages[ENGLISH.not_sure] if screen.strength == NOT_SURE else ""
+        caption = joined(not_sure, words.caption(state.answer, state.run))
     return replace(screen, caption=caption, message=words.messages.get(screen.message, screen.message))

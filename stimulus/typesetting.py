@@ -80,11 +80,13 @@ def _filled(text: str, n_lines: int, fits: Callable[[str], bool]) -> tuple[str, 
 
 
 def _breaks(text: str) -> list[int]:
-    """Where a line may end: before a space, and between letters of which one is as wide as Chinese and Japanese are."""
+    """Where a line may end: before a space, behind a hyphen in a word, and beside letters as wide as Chinese ones."""
     return [
         place
         for place, (before, after) in enumerate(pairwise(text), 1)
-        if after == " " or (before != " " and (_is_wide(before) or _is_wide(after)) and after not in _NEVER_FIRST)
+        if after == " "
+        or (before == "-" and after.isalpha() and text[place - 2 : place - 1].isalpha())
+        or (before != " " and (_is_wide(before) or _is_wide(after)) and after not in _NEVER_FIRST)
     ]
 
 

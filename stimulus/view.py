@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from rtgod.messages import Answer, Hello, Message, NotReady, Ranking, Reason, Run, RunEnd
-from stimulus.certainty import bar_lengths
+from stimulus.certainty import NOT_SURE, USUAL, ClaritySettings, bar_lengths, strength
+from stimulus.texts import ENGLISH
 
 #: How many categories are shown: more cannot be read at a glance at a size that a scanner's mirror allows.
 N_ROWS = 10
@@ -156,12 +157,14 @@ class DisplayState:
             self.run_id, self.run, self.answer = run_id, None, None
 
 
-def screen_for(state: DisplayState, n_rows: int = N_ROWS) -> Screen:
+def screen_for(state: DisplayState, clarity: ClaritySettings = USUAL, n_rows: int = N_ROWS) -> Screen:
     """Choose the picture for a state.
 
     Parameters
     ----------
     state : DisplayState
+    clarity : ClaritySettings, optional
+        From when on a ranking is pale.
     n_rows : int, default=N_ROWS
         The largest number of categories to show.
     """
@@ -171,9 +174,8 @@ def screen_for(state: DisplayState, n_rows: int = N_ROWS) -> Screen:
         return Screen(message=WAITING)
     match state.answer:
         case Ranking() as ranking:
-            known = ranking.probability is not None
-            rows = rows_of(ranking, ranking.top, n_rows)
-            return Screen(rows=rows, caption=_caption(ranking, state.run), bars_are_chances=known)
+            shown = ranked_list(ranking, ranking.top[:n_rows], clarity, ENGLISH.not_sure)
+            return replace(shown, caption=joined(shown.caption, _caption(ranking, state.run)))
         case _ if state.run_id in state.ended_runs:
             return Screen(message=RUN_OVER)
         case NotReady(reason=reason):
@@ -182,9 +184,31 @@ def screen_for(state: DisplayState, n_rows: int = N_ROWS) -> Screen:
             return Screen(message=GETTING_READY)
 
 
-def rows_of(ranking: Ranking, names: Sequence[str], n_rows: int = N_ROWS) -> tuple[Row, ...]:
-    """Name a ranking's first categories, each with the length of its bar; `names` are best first."""
-    return tuple(Row(readable(name), length) for name, length in zip(names, bar_lengths(ranking, n_rows), strict=False))
+def ranked_list(ranking: Ranking, names: Sequence[str], clarity: ClaritySettings, not_sure: str) -> Screen:
+    """List a ranking's first categories with their bars, pale and with a word beneath where it is not sure.
+
+    Parameters
+    ----------
+    ranking : Ranking
+    names : sequence of str
+        Of the first categories, best first: as many as are to be shown.
+    clarity : ClaritySettings
+    not_sure : str
+        The word.
+    """
+    sure = strength(ranking, clarity)
+    lengths = bar_lengths(ranking, len(names))
+    return Screen(
+        rows=tuple(Row(readable(name), length) for name, length in zip(names, lengths, strict=False)),
+        caption=not_sure if sure == NOT_SURE else "",
+        strength=sure,
+        bars_are_chances=ranking.probability is not None,
+    )
+
+
+def joined(*parts: str) -> str:
+    """A caption of several parts; empty ones are left out."""
+    return "  ·  ".join(filter(None, parts))
 
 
 def readable(name: str) -> str:
@@ -200,7 +224,7 @@ def _caption(ranking: Ranking, run: Run | None) -> str:
     parts.append(f"volume {ranking.index + 1}" + (f" of {run.n_volumes}" if run and run.n_volumes else ""))
     volumes = "1 volume" if ranking.n_volumes == 1 else f"{ranking.n_volumes} volumes"
     parts.append(f"{'final' if ranking.final else 'refining'}, from {volumes}")
-    return "  ·  ".join(parts)
+    return joined(*parts)
 
 
 class Easing:

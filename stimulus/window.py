@@ -14,9 +14,9 @@ from typing import Any
 
 from rtgod.errors import InputError, MissingDependencyError
 from rtgod.fonts import Coverage
-from stimulus.canvas import Canvas
 from stimulus.colours import BACKGROUND
 from stimulus.painting import ScreenPainting
+from stimulus.quads import QuadCanvas
 from stimulus.view import Screen, readable
 from stimulus.xvfb import PACKAGES
 
@@ -86,7 +86,7 @@ class PsychopyWindow(ScreenPainting):
         self._closed_by_user = False
         self._window.winHandle.push_handlers(on_close=self._on_close)
         try:
-            self._canvas = Canvas(self._window, mirrored=mirrored, rotated_deg=rotated_deg, font_file=font_file)
+            self._canvas = QuadCanvas(self._window, mirrored=mirrored, rotated_deg=rotated_deg, font_file=font_file)
         except InputError:
             self.close()
             raise

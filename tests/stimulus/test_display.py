@@ -12,6 +12,7 @@ import pytest
 
 from rtgod.errors import InputError
 from rtgod.messages import Reason, RunEnd, Status
+from stimulus.certainty import ClaritySettings
 from stimulus.display import FRAME_S, LINGER_S, REDRAW_S, Display, Outputs, ShownLog, replacing, stopping_on_signals
 from stimulus.translation import JAPANESE
 from stimulus.view import EASE_S, SERVER_LOST_S, WAITING, Screen
@@ -362,3 +363,10 @@ def test_the_participant_reads_the_language_that_is_asked_for(hello, run, rankin
         "準備しています…",
         "ブロック 1/5  ·  ボリューム 13/30  ·  確定（2 ボリューム）",
     ]
+
+
+@pytest.mark.parametrize(("pale_below", "drawn"), [(0.2, 0.7), (0.45, 0.45)])
+def test_from_when_on_a_ranking_is_pale_is_what_the_display_is_given(run, ranking, pale_below, drawn):
+    answer = replace(ranking(top=("a", "b"), scores=(0.2, 0.1)), probability=(0.7, 1.0, 1.0))
+    session = Session((0.0, run), (0.0, answer), quit_at_s=1.0, clarity=ClaritySettings(pale_below=pale_below)).run()
+    assert session.window.drawn[-1].strength == drawn

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtgod.messages import Ranking
-from stimulus.certainty import bar_lengths
-from stimulus.feedback import FeedbackSettings, View, feedback_scene, percentile, strength
+from stimulus.certainty import bar_lengths, strength
+from stimulus.feedback import FeedbackSettings, View, feedback_scene, percentile
 from stimulus.texts import ENGLISH, JAPANESE
 from stimulus.view import N_ROWS
 from tests.stimulus.conftest import STILL

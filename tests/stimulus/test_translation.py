@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from stimulus.texts import LANGUAGES
+from stimulus.texts import ENGLISH, LANGUAGES
 from stimulus.translation import JAPANESE, WORDS, translated
 from stimulus.view import CALM_MESSAGES, RUN_OVER, WAITING, DisplayState, screen_for
 
@@ -14,7 +14,7 @@ from stimulus.view import CALM_MESSAGES, RUN_OVER, WAITING, DisplayState, screen
 def test_every_language_but_english_has_all_messages():
     assert WORDS.keys() == LANGUAGES.keys() - {"en"}
     for words in WORDS.values():
-        assert words.messages.keys() == {WAITING, RUN_OVER, *filter(None, CALM_MESSAGES.values())}
+        assert words.messages.keys() == {WAITING, RUN_OVER, ENGLISH.not_sure, *filter(None, CALM_MESSAGES.values())}
 
 
 def test_without_words_a_screen_is_as_it_is(run, ranking):

@@ -29,6 +29,8 @@ def at_most(n_letters):
         ("消防車のはしご", 2, 5, ("消防車の", "はしご")),
         ("シャチ（サカマタ）", 2, 8, ("シャチ（サ", "カマタ）")),  # no line begins with a bracket that closes
         ("red 消防車", 2, 4, ("red", "消防車")),
+        ("teal-and-orange vase", 2, 12, ("teal-and-", "orange vase")),
+        ("range 5-10 - x", 2, 9, ("range", "5-10 - x")),
     ],
 )
 def test_lines_are_few_and_alike(text, n_lines, room, lines):

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from rtgod.messages import Acknowledged, Reason, Refused, RunEnd, Volume
-from stimulus.certainty import bar_lengths
+from stimulus.certainty import ClaritySettings, bar_lengths
+from stimulus.feedback import FeedbackSettings, View, feedback_scene
+from stimulus.texts import ENGLISH, JAPANESE
+from stimulus.translation import WORDS, translated
 from stimulus.view import (
     CALM_MESSAGES,
     EASE_S,
@@ -192,3 +195,29 @@ class TestEasing:
         easing.aim(Screen(message=ONE_MOMENT), 1.0)
         assert easing.at(1.0) == Screen(message=ONE_MOMENT)
         assert easing.settled(1.0)
+
+
+@pytest.mark.parametrize(("first", "drawn"), [(1.0, 1.0), (0.525, 1.0), (0.24, 0.7), (0.23, 0.45), (0.05, 0.45)])
+def test_the_live_list_is_as_pale_as_that_of_feedback_and_says_so_too(ranking, first, drawn):
+    names, scores = tuple(f"thing_{i}" for i in range(20)), tuple(np.linspace(0.3, 0.1, 20))
+    answer = replace(ranking(top=names, scores=scores), probability=(first, 1.0, 1.0))
+    live = screen_for(state_after(answer))
+    fed_back = feedback_scene(FeedbackSettings(view=View.LIST), answer, None, names, ENGLISH, {})
+    assert live.strength == fed_back.strength == drawn
+    assert (live.rows, live.bars_are_chances) == (fed_back.rows, fed_back.bars_are_chances)
+    assert (
+        live.caption.startswith(ENGLISH.not_sure + "  ·  ") == (fed_back.caption == ENGLISH.not_sure) == (drawn < 0.5)
+    )
+    assert translated(live, state_after(answer), WORDS["ja"]).caption.startswith(JAPANESE.not_sure) == (drawn < 0.5)
+
+
+def test_from_when_on_the_live_list_is_pale_is_a_setting(ranking):
+    answer = replace(ranking(top=("a", "b"), scores=(0.2, 0.1)), probability=(0.7, 1.0, 1.0))
+    assert screen_for(state_after(answer)).strength == 0.7
+    assert screen_for(state_after(answer), ClaritySettings(pale_below=0.45)).strength == 0.45
+    assert screen_for(state_after(answer), FeedbackSettings(clear_from=0.3)).strength == 1
+
+
+def test_a_live_ranking_of_unknown_confidence_is_not_pale(ranking):
+    live = screen_for(state_after(replace(ranking(), probability=None)))
+    assert (live.strength, "sure" in live.caption) == (1, False)
