@@ -206,7 +206,7 @@ class ScenePainting(ScreenPainting):
         size, broken = self._answer_lines(choice.labels, 0.92 * pitch)
         # The lower row's dots stay clear of the longest answer above them.
         first = (0.04 if len(broken) <= n_across else 0.09) * unit
-        below = 0.075 * unit + _LEADING * max(map(len, broken[:n_across])) * size
+        below = 0.082 * unit + _LEADING * max(map(len, broken[:n_across])) * size
         for place, lines in enumerate(broken):
             row, column = divmod(place, n_across)
             x, y = (column - (n_across - 1) / 2) * pitch, first - row * below
