@@ -233,7 +233,8 @@ def preview(
         tell(line)
     if lacking := save_timeline(script.schedule, script.names, out / "timeline.png"):
         tell(f"timeline.png: no font has the letters of {', '.join(lacking[:3])} ({len(lacking)} labels)")
-    tell(f"{len(paths)} screens, {len(sheets)} contact sheets and timeline.png in {out}")
+    n_sheets = f"{len(sheets)} contact sheet" + "s" * (len(sheets) != 1)
+    tell(f"{len(paths)} screens, {n_sheets} and timeline.png in {out}")
 
 
 stimulus.command("seal")(seal)

@@ -422,10 +422,16 @@ def test_a_preview_has_every_screen(folder, paradigm):
         what = ("--bundle", "bundle", "--pictures", "images", "--choice", IDS[0], "--choice", IDS[1])
     said = done("preview", paradigm, plan, *what, *given, "--out", "screens")
     screens = sorted((folder / "screens").glob("[0-9]*.png"))
-    assert said.splitlines() == [
-        "a screen of 32 cm at 60 cm is drawn: the settings do not say",
-        f"{len(screens)} screens and timeline.png in screens",
-    ]
+    first, *drawn, last = said.splitlines()
+    assert first == "a screen of 32 cm at 60 cm is drawn: the settings do not say"
+    kind = {"training": "all 6 images are drawn: 1 sheet, stimuli_01.png", "feedback": "all 2 cues are drawn: 1 sheet"}
+    assert drawn[0].startswith(kind[paradigm])
+    sheets = sorted((folder / "screens").glob("[a-s]*_[0-9][0-9].png"))
+    assert [path.name for path in sheets] == sorted(line.rpartition(", ")[2] for line in drawn)
+    assert (
+        last
+        == f"{len(screens)} screens, {len(sheets)} contact sheet{'s' * (len(sheets) != 1)} and timeline.png in screens"
+    )
     assert len(screens) > 5
     pictures = [np.asarray(Image.open(path).convert("RGB")) for path in screens]
     for path, picture in zip(screens, pictures, strict=True):
