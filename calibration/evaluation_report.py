@@ -26,7 +26,7 @@ from calibration.confidence import brier_score, calibration_error, reliability_b
 from calibration.decoded import DecodedKind
 from calibration.evaluate import Evaluation
 from calibration.exchange import SIGNIFICANT
-from calibration.left_out import HEADER
+from calibration.left_out import COLUMNS, HEADER
 from calibration.page import Section, Table, write_page
 from calibration.statistics import FEW_SAMPLES
 from calibration.tables import write_tsv
@@ -531,7 +531,7 @@ def _tables(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Seque
     }
     if evaluation.tallies:
         tables["left_out.tsv"] = (
-            ("of", "what", "n", "used", "left_out", "why"),
+            COLUMNS,
             [one.row() for one in evaluation.tallies],
         )
     if len(evaluation.candidates.ids) <= MOST_IN_MATRIX:

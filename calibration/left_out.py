@@ -17,7 +17,9 @@ UNNAMED = "nobody named what was imagined"
 NOT_SENT = "was no block of the run: sent by other settings for events?"
 #: Why a block of a run is left out.
 NO_TRIAL = "no trial by the bundle's settings for events"
+#: Of a table for people, and for programs.
 HEADER = ("of", "what", "in all", "used", "left out", "why")
+COLUMNS = ("of", "what", "n", "used", "left_out", "why")
 
 
 @dataclass(frozen=True, slots=True)

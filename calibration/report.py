@@ -17,7 +17,18 @@ from calibration.accuracy import MOST_IN_MATRIX, confusion_of, units_of
 from calibration.exchange import SIGNIFICANT
 from calibration.foreign import usual_of, why_foreign
 from calibration.identification import identification_accuracy, permutation_test, rank_of
-from calibration.left_out import AFTER_END, HEADER, NO_CANDIDATE, NO_TRIAL, NOT_SENT, ONE_BACK, UNNAMED, Tally, tally
+from calibration.left_out import (
+    AFTER_END,
+    COLUMNS,
+    HEADER,
+    NO_CANDIDATE,
+    NO_TRIAL,
+    NOT_SENT,
+    ONE_BACK,
+    UNNAMED,
+    Tally,
+    tally,
+)
 from calibration.statistics import FEW_SAMPLES, share_interval
 from calibration.stimuli import pictures_of
 from calibration.study import KINDS
@@ -238,7 +249,7 @@ def _left_out(
     """Write and print what is not in the figures, and why."""
     rows: list[tuple[object, ...]] = [one.row() for one in tallies]
     rows += [(run_id, "run", 1, 0, 1, why) for run_id, why in foreign.items()]
-    write_tsv(out / "left_out.tsv", ("of", "what", "n", "used", "left_out", "why"), rows)
+    write_tsv(out / "left_out.tsv", COLUMNS, rows)
     said += _said_left_out(tallies, foreign)
     trials = [one for one in tallies if one.what != "volumes"]
     summary: dict[str, float | int] = {"runs_left_out": len(foreign)}
@@ -321,20 +332,6 @@ def tables_of(records: Sequence[RunRecord], dataset: Path | None, events: Sequen
             "with --events"
         )
     return found
-
-
-def decoded_blocks(runs: Sequence[RunRecord], bundle: DecoderBundle, dataset: Path) -> list[DecodedBlock]:
-    """The last ranking of every trial whose category is a candidate; one-back repeats are left out.
-
-    Raises
-    ------
-    InputError
-        If a run's events are not in the data set.
-    """
-    found = tables_of(runs, dataset)
-    if without := [record for record in runs if record.run.run_id not in found]:
-        raise InputError(f"{dataset}: no {without[0].run.name}_events.tsv; give the data set that was replayed")
-    return blocks_and_trials(runs, bundle, found)[0]
 
 
 def blocks_and_trials(
