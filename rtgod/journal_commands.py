@@ -110,7 +110,7 @@ def export(
             counted = f"{number_of(len(run.taken), 'volume')}, {len(run.lost)} lost, as zeros"
             console.print(styled((run.run_id, "bold"), f": {counted}; {len(run.answered)} answered"), soft_wrap=True)
         events = number_of(found.n_events, "client's event")
-        say_output(out, f"NIfTI files and tables of these runs, and {events}", (), overwrite=False, console=console)
+        say_output(out, f"NIfTI files and tables of these runs, and {events}", (), overwrite=None, console=console)
         return
     out = needed_out(out)
     names = export_journal(path, out)

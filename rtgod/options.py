@@ -68,7 +68,9 @@ def check_new(out: Path, names: Sequence[str], *, overwrite: bool) -> None:
         raise InputError(f"{out}: {there} already there; choose another --out, or replace it with --overwrite")
 
 
-def say_output(out: Path | None, what: str, names: Sequence[str], *, overwrite: bool, console: PlainConsole) -> None:
+def say_output(
+    out: Path | None, what: str, names: Sequence[str], *, overwrite: bool | None, console: PlainConsole
+) -> None:
     """Say in a dry run what would be written, and whether something is in its way.
 
     Parameters
@@ -77,14 +79,19 @@ def say_output(out: Path | None, what: str, names: Sequence[str], *, overwrite: 
         The value of `--out`, if it is given.
     what : str
         What would be written, in words.
-    names, overwrite
-        As of `check_new`; without names, the folder itself is written.
+    names : sequence of str
+        As of `check_new`; without any, the folder itself is written.
+    overwrite : bool or None
+        As of `check_new`; None of commands that never replace anything.
     console : PlainConsole
     """
-    where = str(out) if out is not None else "to the folder of --out, which is not given"
+    where = f"to {out}" if out is not None else "to the folder of --out, which is not given"
     console.print(styled(("would be written", "yellow"), f" {where}: {what}"), soft_wrap=True)
     if out is not None and (there := _there(out, names)):
-        said = "would be replaced" if overwrite else "already there, and --overwrite not given: it would be refused"
+        said = "there, and would be replaced"
+        if not overwrite:
+            unasked = "" if overwrite is None else ", and --overwrite not given"
+            said = f"already there{unasked}: it would be refused"
         console.print(styled(("in its place", "yellow"), f" {there} {said}"), soft_wrap=True)
 
 

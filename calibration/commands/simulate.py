@@ -50,7 +50,7 @@ def simulate(
     if dry_run:
         for line in planned(subject):
             console.print(styled(line), soft_wrap=True)
-        options.say_output(out, "the data set, a folder", (), overwrite=False, console=console)
+        options.say_output(out, "the data set, a folder", (), overwrite=None, console=console)
         return
     with progress() as report:
         run_simulation(out, subject, n_workers, report, scheduler)

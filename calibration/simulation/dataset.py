@@ -35,7 +35,7 @@ from rtgod import __version__
 from rtgod.errors import InputError
 from rtgod.files import appearing_whole
 from rtgod.messages import Float32Array, Int32Array
-from rtgod.text import times
+from rtgod.text import number_of, times
 
 #: Exemplars from this number on stand behind category features and are never shown.
 _CANDIDATES = 1000
@@ -107,7 +107,9 @@ def planned(settings: SubjectSettings) -> list[str]:
     for session in dict.fromkeys(run.session for run in runs):
         members = [run for run in runs if run.session == session]
         n_volumes = ", ".join(dict.fromkeys(str(run.schedule.n_volumes) for run in members))
-        lines.append(f"{session}: {len(members)} runs of {n_volumes} volumes of {times(settings.shape)} voxels")
+        lines.append(
+            f"{session}: {number_of(len(members), 'run')} of {n_volumes} volumes of {times(settings.shape)} voxels"
+        )
     n_candidates = settings.stimuli.n_categories
     shown = len(subject.training) * settings.stimuli.n_images_per_category + len(subject.test)
     behind = n_candidates * settings.stimuli.n_images_per_candidate

@@ -239,7 +239,7 @@ def test_a_dry_run_says_what_a_report_would_use_and_leave_out_and_writes_nothing
     assert "run-3: 12 volumes, 12 answers, events of none" in said
     assert "left out run-2: subject 02, where the others are of 01" in said
     assert "left out run-3: no events table: no ranks of it" in said
-    assert f"would be written {new}: summary.json" in said
+    assert f"would be written to {new}: summary.json" in said
     assert not new.exists()
     said = command(journal, "--out", out, "--dry-run")
     assert "no ranks: they need --bundle, and --dataset or --events" in said

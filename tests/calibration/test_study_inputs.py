@@ -154,8 +154,8 @@ def test_settings_are_shown(name, plain, tmp_path):
 
 def test_a_dry_run_says_where_it_would_write_and_what_is_in_the_way(plain, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "would be written nowhere: report.html and its tables" in command("evaluate", *plain, "--dry-run")
-    assert "would be written nowhere: the decoder bundle" in command("calibrate", *plain, "--dry-run")
+    assert "would be written to nowhere: report.html and its tables" in command("evaluate", *plain, "--dry-run")
+    assert "would be written to nowhere: the decoder bundle" in command("calibrate", *plain, "--dry-run")
     (tmp_path / "nowhere").mkdir()
     (tmp_path / "nowhere" / "blocks.tsv").touch()
     assert "blocks.tsv is already there, and --overwrite not given" in command("evaluate", *plain, "--dry-run")

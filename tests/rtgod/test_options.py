@@ -66,7 +66,14 @@ def test_of_many_files_some_are_named(tmp_path):
         check_new(tmp_path, names, overwrite=False)
 
 
-@pytest.mark.parametrize(("overwrite", "said"), [(True, "would be replaced"), (False, "it would be refused")])
+@pytest.mark.parametrize(
+    ("overwrite", "said"),
+    [
+        (True, "is there, and would be replaced"),
+        (False, "is already there, and --overwrite not given: it would be refused"),
+        (None, "is already there: it would be refused"),
+    ],
+)
 def test_a_dry_run_says_what_is_in_the_way(tmp_path, capsys, overwrite, said):
     say_output(tmp_path / "new", "a folder", (), overwrite=overwrite, console=PlainConsole())
     assert "in its place" not in capsys.readouterr().out
