@@ -43,7 +43,7 @@ def show_settings(settings: BaseModel | Mapping[str, BaseModel]) -> None:
 def needed_out(out: Path | None) -> Path:
     """The value of `--out`, which dry runs do without; `InputError` where it is missing."""
     if out is None:
-        raise InputError("nothing says where to write to; give it with --out")
+        raise InputError("no folder to write to; give one with --out")
     return out
 
 

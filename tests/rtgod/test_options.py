@@ -85,7 +85,7 @@ def test_a_dry_run_says_what_is_in_the_way(tmp_path, capsys, overwrite, said):
 
 def test_somewhere_to_write_to_is_needed(tmp_path):
     assert needed_out(tmp_path) == tmp_path
-    with pytest.raises(InputError, match="give it with --out"):
+    with pytest.raises(InputError, match="give one with --out"):
         needed_out(None)
 
 

@@ -154,7 +154,7 @@ def test_a_dry_run_says_what_would_be_computed_and_writes_nothing(tmp_path):
     assert "1 without an image, so no category: empty" in said
     assert f"would be written to {tmp_path / 'store'}: the store" in said
     assert not (tmp_path / "store").exists()
-    with pytest.raises(InputError, match="give it with --out"):
+    with pytest.raises(InputError, match="give one with --out"):
         run("features", tmp_path / "images")
 
 
