@@ -27,6 +27,8 @@ from rtgod.errors import InputError
 from rtgod.preprocessing import Noise
 from rtgod.settings import PipelineSettings
 
+#: What `write_ablation` writes.
+FILES = ("ablation.tsv", "ablation.png")
 #: What is changed, by the name that people read: settings by part.
 STEPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "as set": {},
@@ -133,7 +135,7 @@ def variant_of(settings: PipelineSettings, changes: Mapping[str, Mapping[str, An
 
 
 def write_ablation(steps: Sequence[Step], out: Path, console: Console) -> None:
-    """Write the steps as `ablation.tsv`, draw them as `ablation.png`, and print them."""
+    """Write the steps as a table, draw them, see `FILES`, and print them."""
     out.mkdir(parents=True, exist_ok=True)
     kinds = list(by_kind(steps[0].ranked))
     header = ["step"]
@@ -156,7 +158,7 @@ def write_ablation(steps: Sequence[Step], out: Path, console: Console) -> None:
             drawn.setdefault(kind, []).append((accuracy, difference, error))
         rows.append(cells)
         table.add_row(*map(styled, texts), style="bold" if step is steps[0] else "")
-    write_tsv(out / "ablation.tsv", header, rows)
-    figures.save(figures.ablation([step.name for step in steps], drawn), out / "ablation.png")
+    write_tsv(out / FILES[0], header, rows)
+    figures.save(figures.ablation([step.name for step in steps], drawn), out / FILES[1])
     console.print(table)
     console.print("Differences are paired over trials; chance is 50 %.")

@@ -22,6 +22,7 @@ from calibration.decoders.settings import DecoderSettings
 from calibration.features import FeatureExtractor, Network
 from calibration.identification import identification_accuracy, rank_of
 from calibration.inputs import Inputs
+from calibration.left_out import Tally, tally
 from calibration.plain import check_repeated, plain_stimuli
 from calibration.preparation import Report, noise_to_read, prepare_runs
 from calibration.samples import RunSamples, make_reference
@@ -80,7 +81,9 @@ class CalibrationReport:
         All layers together.
     first : float or None
         Share of samples whose category is ranked first, by all layers together.
-    n_samples, n_voxels, n_runs, n_candidates, n_skipped : int
+    n_samples, n_voxels, n_runs, n_candidates : int
+    trials : tuple of Tally
+        What was trained on of each run, and what was left out.
     notes : tuple of str
         What could not be learned, and why.
     seconds : mapping of str to float
@@ -94,7 +97,7 @@ class CalibrationReport:
     n_voxels: int
     n_runs: int
     n_candidates: int
-    n_skipped: int
+    trials: tuple[Tally, ...]
     notes: tuple[str, ...]
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
@@ -246,7 +249,7 @@ def _summarise(
         n_voxels=samples[0].values.shape[1],
         n_runs=len(samples),
         n_candidates=len(stimuli.candidate_ids),
-        n_skipped=sum(run.n_skipped for run in samples),
+        trials=tuple(tally(run.run.run_id, "trials", ("",) * len(run.trials) + run.left_out) for run in samples),
         notes=(*learned.confidence.notes, *stimuli.notes),
     )
 

@@ -19,6 +19,7 @@ from calibration.accuracy import (
 from calibration.confidence import reliability_bins
 from calibration.decoded import DecodedKind
 from calibration.evaluate import Evaluation
+from calibration.left_out import COLUMNS
 from rtgod.confidence import FIRST
 
 #: Places in a ranking whose share of hits is drawn against the number of candidates.
@@ -77,10 +78,7 @@ def tables_of(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Seq
         ),
     }
     if evaluation.tallies:
-        tables["left_out.tsv"] = (
-            ("of", "what", "n", "used", "left_out", "why"),
-            [one.row() for one in evaluation.tallies],
-        )
+        tables["left_out.tsv"] = (COLUMNS, [one.row() for one in evaluation.tallies])
     if len(evaluation.candidates.ids) <= MOST_IN_MATRIX:
         tables["confusion.tsv"] = (
             ("kind", "category_id", *evaluation.candidates.ids),

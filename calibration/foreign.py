@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from rtgod.fit import subject_label
 from rtgod.geometry import voxel_sizes
 from rtgod.messages import Run
 from rtgod.settings import EventsSettings
+from rtgod.text import times
 
 _T = TypeVar("_T", bound=Hashable)
 
@@ -62,7 +63,7 @@ def why_foreign(run: Run, usual: Usual) -> str:
         found.append(f"subject {run.subject}, where the others are of {usual.subject}")
     shape, edges = _grid(run)
     if (shape, edges) != usual.grid:
-        found.append(f"{_times(shape)} voxels of {_times(edges)} mm, where the others have {_described(usual)}")
+        found.append(f"{times(shape)} voxels of {times(edges, 'g')} mm, where the others have {_described(usual)}")
     if round(run.tr_s, 2) != usual.tr_s:
         found.append(f"a volume each {run.tr_s:g} s, where the others have one each {usual.tr_s:g} s")
     return "; ".join(found)
@@ -101,11 +102,7 @@ def _grid(run: Run) -> tuple[tuple[int, ...], tuple[float, ...]]:
 
 def _described(usual: Usual) -> str:
     shape, edges = usual.grid
-    return f"{_times(shape)} of {_times(edges)} mm"
-
-
-def _times(numbers: Iterable[float]) -> str:
-    return " × ".join(f"{number:g}" for number in numbers)
+    return f"{times(shape)} of {times(edges, 'g')} mm"
 
 
 def _most(values: Sequence[_T]) -> _T:

@@ -10,7 +10,7 @@ import numpy as np
 
 from calibration.bids import HEAD, read_names
 from calibration.features import FeatureExtractor
-from calibration.left_out import ONE_BACK, Tally, added, tally
+from calibration.left_out import Tally, added, tally
 from calibration.network import Network
 from calibration.plain import plain_stimuli
 from calibration.preparation import Report, align_runs, in_pool, noise_to_read, with_courses
@@ -101,7 +101,7 @@ def tallies_of(gathered: GatheredRuns) -> tuple[Tally, ...]:
     first = "runs trained on" if gathered.test else "runs trained and tested on"
     sets = {first: gathered.training, "runs tested on": gathered.test}
     trials = [
-        tally(of, f"trials {name}", [_why_left_out(run, block) for block in _of_kind(run, kind)])
+        tally(of, f"trials {name}", [run.why_left_out(block) for block in _of_kind(run, kind)])
         for of, runs in sets.items()
         for run in runs
         for name, kind in KINDS.items()
@@ -113,10 +113,6 @@ def tallies_of(gathered: GatheredRuns) -> tuple[Tally, ...]:
 
 def _of_kind(run: CleanedRun, kind: str) -> list[int]:
     return [block for block, trial in enumerate(run.trials) if trial.kind == kind]
-
-
-def _why_left_out(run: CleanedRun, block: int) -> str:
-    return ONE_BACK if run.trials[block].repeat else run.without_sample.get(block, "")
 
 
 def gather_runs(

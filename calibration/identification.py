@@ -49,19 +49,6 @@ def all_accuracies(scores: Array) -> Float64Array:
     return accuracies
 
 
-def permutation_p(
-    scores: Array,
-    true: Sequence[int],
-    runs: Sequence[Hashable] | None = None,
-    *,
-    new: bool = False,
-    folded: bool = False,
-    seed: int = 0,
-) -> float:
-    """P value of `permutation_test`."""
-    return permutation_test(scores, true, runs, new=new, folded=folded, seed=seed).p_value
-
-
 def permutation_test(
     scores: Array,
     true: Sequence[int],

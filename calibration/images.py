@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rtgod.errors import InputError
-from rtgod.image_names import short_names
-from rtgod.pictures import ENDINGS, OTHER_ENDINGS, left_out, read_picture
+from rtgod.image_names import IMAGE_SUFFIXES, short_names
+from rtgod.pictures import OTHER_ENDINGS, left_out, read_picture
 from rtgod.text import composed, spelled_alike
 
 
@@ -48,7 +48,7 @@ class ImageList:
 
     def __post_init__(self) -> None:
         if not self.ids:
-            raise InputError(f"{self.root}: no images ({', '.join(ENDINGS)}){_beside(self.notes)}")
+            raise InputError(f"{self.root}: no images ({', '.join(IMAGE_SUFFIXES)}){_beside(self.notes)}")
         if repeated := [name for name, n in Counter(self.ids).items() if n > 1]:
             raise InputError(
                 f"{self.root}: names of several images: {first_few(repeated)}; rename all but one of each, or give a "
@@ -188,7 +188,7 @@ class _Below:
             for name in names:
                 if name.startswith("."):
                     continue
-                if name.lower().endswith(ENDINGS):
+                if name.lower().endswith(IMAGE_SUFFIXES):
                     found.append(f"{parent}/{name}"[len(str(folder)) + 1 :])
                 elif (ending := os.path.splitext(name)[1].lower()) in OTHER_ENDINGS:  # noqa: PTH122 # no Path, as above
                     self._others[ending] += 1

@@ -11,6 +11,7 @@ from calibration.masks import Region, single_mask
 from calibration.run_patterns import RunPatterns
 from calibration.runs import FoundRuns, RunFiles, find_plain_runs
 from rtgod.errors import InputError
+from rtgod.settings import EventsSettings
 
 #: What is taken of a BIDS data set unless something else is asked for: training runs, and all of visual cortex.
 _TRAINING, REGION = "Training", "VC"
@@ -59,6 +60,7 @@ def find_any_runs(
     tr_s: float | None = None,
     option: str = "--training",
     default: str = _TRAINING,
+    reading: EventsSettings | None = None,
 ) -> FoundRuns:
     """Runs of a BIDS data set, or files and folders of runs without one.
 
@@ -78,6 +80,8 @@ def find_any_runs(
         Where the patterns come from, for messages.
     default : str
         Pattern that chooses from a data set where none is given.
+    reading : EventsSettings, optional
+        Which rows of an events table are trials; see `rtgod.events.read_events`.
 
     Raises
     ------
@@ -90,15 +94,15 @@ def find_any_runs(
     given = [patterns] if isinstance(patterns, str) else list(patterns or ())
     asked_for_all = bool(given) and not any(given)
     found = search_runs(root, subject, RunPatterns.parse(given, "" if asked_for_all else default), tr_s, option)
-    if events or (tr_s is not None and all(map(_says_its_tr, found.runs))):
+    if events or (tr_s is not None and all(_says_its_tr(files, reading) for files in found.runs)):
         raise InputError(f"{root}: a BIDS data set says which events and TR are whose; leave out --events and --tr")
     return found
 
 
-def _says_its_tr(files: RunFiles) -> bool:
+def _says_its_tr(files: RunFiles, reading: EventsSettings | None) -> bool:
     """Whether a run can be opened without being told its repetition time."""
     try:
-        replace(files, tr_s=None).open()
+        replace(files, tr_s=None).open(reading)
     except InputError:
         return False
     return True
@@ -136,6 +140,7 @@ def find_inputs(
     events: Sequence[Path] = (),
     tr_s: float | None = None,
     plain: bool = False,
+    reading: EventsSettings | None = None,
 ) -> Inputs:
     """What is to be trained on, with a BIDS data set's usual places for what was not given.
 
@@ -148,7 +153,7 @@ def find_inputs(
     """
     if plain and (images or candidates):
         raise InputError("--plain-categories decodes the categories themselves; leave out --images and --candidates")
-    found = find_any_runs(paths, subject, training, events, tr_s)
+    found = find_any_runs(paths, subject, training, events, tr_s, reading=reading)
     root = data_set_in(paths)
     if root is None:
         if region is not None and region != HEAD:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from calibration.images import first_few
 from rtgod.messages import Array
 
 #: Why a trial is left out.
@@ -13,7 +14,12 @@ ONE_BACK = "one-back repeat"
 AFTER_END = "begins after the run's end"
 NO_CANDIDATE = "no candidate"
 UNNAMED = "nobody named what was imagined"
+NOT_SENT = "was no block of the run: sent by other settings for events?"
+#: Why a block of a run is left out.
+NO_TRIAL = "no trial by the bundle's settings for events"
+#: Of a table for people, and for programs.
 HEADER = ("of", "what", "in all", "used", "left out", "why")
+COLUMNS = ("of", "what", "n", "used", "left_out", "why")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,26 @@ def added(tallies: Sequence[Tally]) -> list[Tally]:
             one = Tally(one.of, one.what, before.used + one.used, dict(left_out.most_common()))
         together[one.of, one.what] = one
     return list(together.values())
+
+
+def by_reason(tallies: Sequence[Tally]) -> list[str]:
+    """Say what several sets leave out, a line for each reason: how much of each set.
+
+    Parameters
+    ----------
+    tallies : sequence of Tally
+        All of one `what`.
+    """
+    sets: dict[str, list[tuple[str, int]]] = {}
+    for one in tallies:
+        for reason, n in one.left_out.items():
+            sets.setdefault(reason, []).append((one.of, n))
+    total = sum(one.used + one.n_left_out for one in tallies)
+    lines = []
+    for reason, of in sets.items():
+        where = first_few([f"{n} in {name}" for name, n in of])
+        lines.append(f"{sum(n for _, n in of)} of {total} {tallies[0].what}: {reason} ({where})")
+    return lines
 
 
 def without_candidates(of: str, what: str, positions: Array) -> Tally | None:

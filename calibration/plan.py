@@ -27,6 +27,7 @@ from rtgod.events import Trial
 from rtgod.fit import subject_label
 from rtgod.messages import Run
 from rtgod.settings import MotionSettings, PipelineSettings
+from rtgod.text import times
 from rtgod.trials import TrialsRead, remarks_on
 
 _FEWEST_RUNS = 2
@@ -138,6 +139,7 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
     """
     problems = Problems()
     runs, notes = open_runs(inputs.runs, settings, problems)
+    notes += called_otherwise(runs, inputs.subject)
     plain = inputs.images is None or inputs.candidates is None
     if not plain:
         with problems:
@@ -212,6 +214,27 @@ def open_runs(
     shared = Counter(run.events for run in files)
     notes += [f"{n} runs share one table of events, {table}" for table, n in shared.items() if n > 1]
     return runs, tuple(dict.fromkeys(notes))
+
+
+def called_otherwise(runs: Sequence[PlannedRun], subject: str) -> tuple[str, ...]:
+    """Say that runs' files call the subject otherwise than it was said, a note; empty if they do not.
+
+    Parameters
+    ----------
+    runs : sequence of PlannedRun
+    subject : str
+        Its label, as was said.
+    """
+    others = {label: planned.run.subject for planned in runs if (label := subject_label(planned.run.subject))}
+    others.pop(subject_label(subject), None)
+    if not others:
+        return ()
+    named = ", ".join(others.values())
+    n = sum(subject_label(planned.run.subject) in others for planned in runs)
+    return (
+        f"the files of {n} of {len(runs)} runs call their subject {named}, and --subject says {subject}: taken for one "
+        f"person, called {subject}; if they are of somebody else, correct --subject",
+    )
 
 
 def _enough(runs: Sequence[RunFiles]) -> None:
@@ -327,7 +350,7 @@ def _table_of_the_rest(plan: Plan) -> Table:
     table.add_column("remarks")
     grids = Counter((planned.run.shape, planned.run.tr_s) for planned in plan.runs)
     for (shape, tr_s), n_runs in grids.items():
-        table.add_row("runs", str(n_runs), f"{' × '.join(map(str, shape))} voxels, TR {tr_s:g} s")
+        table.add_row("runs", str(n_runs), f"{times(shape)} voxels, TR {tr_s:g} s")
     trials = [trial for planned in plan.runs for trial in planned.trained_on]
     table.add_row("trials", str(len(trials)), f"of {len({trial.category for trial in trials})} categories")
     if not plan.plain:

@@ -18,7 +18,18 @@ from calibration.choices import remarks_on_choices
 from calibration.exchange import SIGNIFICANT
 from calibration.foreign import usual_of, why_foreign
 from calibration.identification import identification_accuracy, permutation_test, rank_of
-from calibration.left_out import AFTER_END, HEADER, NO_CANDIDATE, ONE_BACK, UNNAMED, Tally, tally
+from calibration.left_out import (
+    AFTER_END,
+    COLUMNS,
+    HEADER,
+    NO_CANDIDATE,
+    NO_TRIAL,
+    NOT_SENT,
+    ONE_BACK,
+    UNNAMED,
+    Tally,
+    tally,
+)
 from calibration.statistics import FEW_SAMPLES, share_interval
 from calibration.stimuli import pictures_of
 from calibration.study import KINDS
@@ -47,6 +58,12 @@ from rtgod.messages import (
 from rtgod.motion import Registration
 from rtgod.settings import MotionSettings
 from rtgod.window import Window
+
+#: What a report may consist of; an earlier one's are removed.
+FILES = (
+    "summary.json", "left_out.tsv", "ranks.tsv",
+    "latency.png", "ranks.png", "decoded.png", "confusion.png", "motion.png",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -124,6 +141,50 @@ def write_report(
     InputError, JournalError, BundleError
         If an input cannot be used, or the bundle is not the session's.
     """
+    session = read_session(journal, bundle, dataset, events)
+    runs, loaded, said = session.runs, session.bundle, list[RenderableType]()
+    reference = read_spm_motion(motion_reference, runs[0].n_volumes) if motion_reference else None
+    out.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (out / name).unlink(missing_ok=True)
+    summary: dict[str, float | int] = _count(runs)
+    summary |= _latency(runs, out, said)
+    if loaded is not None and session.tables is not None:
+        summary |= _ranks(session.blocks, loaded, dataset, out, said)
+    summary |= _motion(runs, reference, loaded, out, said)
+    summary |= _left_out(session.tallies, session.foreign, out, said)
+    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    for one in said:
+        console.print(one)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionRead:
+    """What a report is made of.
+
+    Attributes
+    ----------
+    runs : tuple of RunRecord
+        Of one subject, grid and repetition time.
+    bundle : DecoderBundle or None
+    tables : mapping of str to Path, or None
+        Events table of each run, by its id; None where none are asked for.
+    blocks : tuple of DecodedBlock
+    tallies : tuple of Tally
+    foreign : mapping of str to str
+        Why runs are left out, or have no ranks, by their id.
+    """
+
+    runs: tuple[RunRecord, ...]
+    bundle: DecoderBundle | None
+    tables: Mapping[str, Path] | None
+    blocks: tuple[DecodedBlock, ...]
+    tallies: tuple[Tally, ...]
+    foreign: Mapping[str, str]
+
+
+def read_session(journal: Path, bundle: Path | None, dataset: Path | None, events: Sequence[Path] = ()) -> SessionRead:
+    """Read what a report is made of; parameters and errors as of `write_report`."""
     hello, records = read_runs(journal)
     if not records:
         raise InputError(f"{journal}: no run in it; was anything sent to this server?")
@@ -134,7 +195,6 @@ def write_report(
             raise InputError(f"{journal} was recorded with bundle {hello.bundle_id}, {bundle} is {loaded.bundle_id}")
     found = tables_of(records, dataset, events) if dataset is not None or events else None
     runs, foreign = _of_one_study(records, loaded)
-    said: list[RenderableType] = []
     blocks: list[DecodedBlock] = []
     tallies = [_volumes_of(record) for record in runs]
     if loaded is not None and found is not None:
@@ -143,16 +203,29 @@ def write_report(
         blocks, trials, mismatched = blocks_and_trials(runs_ranked, loaded, found)
         foreign |= mismatched
         tallies += trials
-    out.mkdir(parents=True, exist_ok=True)
-    summary: dict[str, float | int] = _count(runs)
-    summary |= _latency(runs, out, said)
-    if loaded is not None and found is not None:
-        summary |= _ranks(blocks, loaded, dataset, out, said)
-    reference = read_spm_motion(motion_reference, runs[0].n_volumes) if motion_reference else None
-    summary |= _motion(runs, reference, loaded, out, said)
-    summary |= _left_out(tallies, foreign, out, said)
-    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    for one in said:
+    order = {record.run.run_id: place for place, record in enumerate(runs)}
+    tallies.sort(key=lambda one: order[one.of])
+    return SessionRead(tuple(runs), loaded, found, tuple(blocks), tuple(tallies), foreign)
+
+
+def plan_report(
+    journal: Path, bundle: Path | None, dataset: Path | None, console: Console, events: Sequence[Path] = ()
+) -> None:
+    """Print what a report would be made of, and what it would leave out; parameters and errors as of `write_report`."""
+    session = read_session(journal, bundle, dataset, events)
+    for record in session.runs:
+        table = (session.tables or {}).get(record.run.run_id)
+        console.print(
+            styled(
+                (record.run.run_id, "bold"),
+                f": {record.n_volumes} volumes, {len(record.answers)} answers, events ",
+                "of none" if table is None else str(table),
+            ),
+            soft_wrap=True,
+        )
+    if session.bundle is None or session.tables is None:
+        console.print("no ranks: they need --bundle, and --dataset or --events")
+    for one in _said_left_out(session.tallies, session.foreign):
         console.print(one)
 
 
@@ -175,19 +248,10 @@ def _left_out(
     tallies: Sequence[Tally], foreign: Mapping[str, str], out: Path, said: list[RenderableType]
 ) -> dict[str, float | int]:
     """Write and print what is not in the figures, and why."""
-    tallies = sorted(tallies, key=lambda one: list(dict.fromkeys(t.of for t in tallies)).index(one.of))
     rows: list[tuple[object, ...]] = [one.row() for one in tallies]
     rows += [(run_id, "run", 1, 0, 1, why) for run_id, why in foreign.items()]
-    write_tsv(out / "left_out.tsv", ("of", "what", "n", "used", "left_out", "why"), rows)
-    table = Table(title="What was used, and what was left out", title_justify="left")
-    for name in HEADER:
-        is_number = name in ("in all", "used", "left out")
-        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
-    for one in tallies:
-        of, what, *numbers, why = one.row()
-        table.add_row(styled(of), styled(what), *map(str, numbers), styled(why))
-    said.append(table)
-    said += [styled(("left out", "yellow"), f" {run_id}: {why}") for run_id, why in foreign.items()]
+    write_tsv(out / "left_out.tsv", COLUMNS, rows)
+    said += _said_left_out(tallies, foreign)
     trials = [one for one in tallies if one.what != "volumes"]
     summary: dict[str, float | int] = {"runs_left_out": len(foreign)}
     if trials:
@@ -196,6 +260,17 @@ def _left_out(
         n = sum(one.left_out.get(reason.value, 0) for one in tallies if one.what == "volumes")
         summary[f"volumes_{reason.name.lower().removesuffix('_volume')}"] = n
     return summary
+
+
+def _said_left_out(tallies: Sequence[Tally], foreign: Mapping[str, str]) -> list[RenderableType]:
+    table = Table(title="What was used, and what was left out", title_justify="left")
+    for name in HEADER:
+        is_number = name in ("in all", "used", "left out")
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+    for one in tallies:
+        of, what, *numbers, why = one.row()
+        table.add_row(styled(of), styled(what), *map(str, numbers), styled(why))
+    return [table, *(styled(("left out", "yellow"), f" {run_id}: {why}") for run_id, why in foreign.items())]
 
 
 def read_runs(journal: Path) -> tuple[Hello | None, list[RunRecord]]:
@@ -260,20 +335,6 @@ def tables_of(records: Sequence[RunRecord], dataset: Path | None, events: Sequen
     return found
 
 
-def decoded_blocks(runs: Sequence[RunRecord], bundle: DecoderBundle, dataset: Path) -> list[DecodedBlock]:
-    """The last ranking of every trial whose category is a candidate; one-back repeats are left out.
-
-    Raises
-    ------
-    InputError
-        If a run's events are not in the data set.
-    """
-    found = tables_of(runs, dataset)
-    if without := [record for record in runs if record.run.run_id not in found]:
-        raise InputError(f"{dataset}: no {without[0].run.name}_events.tsv; give the data set that was replayed")
-    return blocks_and_trials(runs, bundle, found)[0]
-
-
 def blocks_and_trials(
     runs: Sequence[RunRecord], bundle: DecoderBundle, tables: Mapping[str, Path]
 ) -> tuple[list[DecodedBlock], list[Tally], dict[str, str]]:
@@ -318,10 +379,11 @@ def blocks_and_trials(
         )
         latest = {a.block: a for a in record.answers if isinstance(a, Ranking) and a.block is not None}
         why_not = _why_not_ranked(record, bundle)
+        end_s = record.run.tr_s * max(record.n_volumes, record.run.n_volumes or 0)
         reasons: dict[str, list[str]] = {kind: [] for kind in KINDS.values()}
         for i, trial in enumerate(trials):
             ranking = latest.get(block_of.get(i, -1))
-            reason = ""
+            reason, why_unsent = "", AFTER_END if trial.onset_s >= end_s else NOT_SENT
             if trial.repeat:
                 reason = ONE_BACK
             elif not trial.category:
@@ -329,7 +391,7 @@ def blocks_and_trials(
             elif trial.category not in row:
                 reason = NO_CANDIDATE
             elif ranking is None:
-                reason = why_not.get(block_of.get(i, -1), AFTER_END if i not in block_of else "never ranked")
+                reason = why_not.get(block_of.get(i, -1), why_unsent if i not in block_of else "never ranked")
             reasons[trial.kind].append(reason)
             if not reason and ranking is not None:
                 scores = np.full(len(ranked), -np.inf, np.float32)
@@ -340,6 +402,8 @@ def blocks_and_trials(
         tallies += [
             tally(record.run.run_id, f"trials {name}", reasons[kind]) for name, kind in KINDS.items() if reasons[kind]
         ]
+        if n_others := len(record.run.blocks) - len(block_of):
+            tallies.append(Tally(record.run.run_id, "blocks sent", len(block_of), {NO_TRIAL: n_others}))
     return blocks, tallies, mismatched
 
 
@@ -605,7 +669,6 @@ def _motion(
     }
     if bundle is not None and not bundle.settings.motion.estimate:
         said.append(styled("head motion was not estimated (motion.estimate = false), so none is drawn"))
-        (out / "motion.png").unlink(missing_ok=True)  # an earlier report's
         return summary
     limit_mm = None if bundle is None else bundle.settings.censoring.fd_mm
     figures.save(figures.motion(courses, theirs, marks, limit_mm), out / "motion.png")

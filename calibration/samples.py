@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.left_out import AFTER_END
+from calibration.left_out import AFTER_END, ONE_BACK
 from calibration.masks import in_head
 from calibration.runs import RunFiles
 from rtgod.alignment import Aligned, Aligner, Reference, Stopwatch, check_reference, registration_to
@@ -105,6 +105,10 @@ class CleanedRun:
         """Positions of trials that are no one-back repeats: a second look at an image is another state of mind."""
         return [block for block, trial in enumerate(self.trials) if not trial.repeat]
 
+    def why_left_out(self, block: int) -> str:
+        """Why a trial, by its position, gives no sample to learn from; empty if it does."""
+        return ONE_BACK if self.trials[block].repeat else self.without_sample.get(block, "")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunSamples:
@@ -121,8 +125,8 @@ class RunSamples:
         Each trial's sample after each of its volumes; the last holds `values`.
     noise : ndarray of shape (n_volumes, n_voxels), float32
         As in `CleanedRun`.
-    n_skipped : int
-        Trials without a clean volume.
+    left_out : tuple of str
+        Why each of the other trials has no sample.
     stage_ms : mapping of str to float
         As in `CleanedRun`.
     read : TrialsRead or None
@@ -134,7 +138,7 @@ class RunSamples:
     values: Float32Array
     windows: tuple[tuple[Sample, ...], ...]
     noise: Float32Array
-    n_skipped: int
+    left_out: tuple[str, ...]
     stage_ms: Mapping[str, float]
     read: TrialsRead | None = None
 
@@ -297,7 +301,7 @@ def run_samples(aligned: AlignedRun, reference: Reference, settings: PipelineSet
         values=np.stack([cleaned.windows[block][-1].values for block in found]),
         windows=tuple(cleaned.windows[block] for block in found),
         noise=cleaned.noise,
-        n_skipped=len(cleaned.wanted) - len(found),
+        left_out=tuple(why for block in range(len(cleaned.trials)) if (why := cleaned.why_left_out(block))),
         stage_ms=cleaned.stage_ms,
         read=cleaned.read,
     )

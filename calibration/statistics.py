@@ -113,11 +113,6 @@ def pattern_correlation(predicted: Array, true: Array) -> Float64Array:
     return profile_correlation(np.transpose(predicted), np.transpose(true))
 
 
-def profile_permutation_p(predicted: Array, true: Array, seed: int = 0, n: int = N_PERMUTATIONS) -> float:
-    """P value of `profile_test` with the categories exchanged."""
-    return profile_test(predicted, true, seed=seed, n=n).p_value
-
-
 def profile_test(
     predicted: Array,
     true: Array,

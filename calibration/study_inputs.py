@@ -13,6 +13,7 @@ from calibration.inputs import REGION, Patterns, data_set_in, find_any_runs, reg
 from calibration.masks import Region, single_mask
 from calibration.runs import FoundRuns, RunFiles
 from rtgod.errors import InputError
+from rtgod.settings import EventsSettings
 
 Split = Literal["runs", "leave-one-run-out", "halves"]
 #: What is tested on of a BIDS data set unless something else is asked for.
@@ -69,12 +70,13 @@ def find_study_inputs(
     noise_mask: Path | None = None,
     events: Sequence[Path] = (),
     tr_s: float | None = None,
+    reading: EventsSettings | None = None,
 ) -> StudyInputs:
     """What is trained on and tested on, with a BIDS data set's usual places for what was not given.
 
     Parameters
     ----------
-    paths, subject, training, events, tr_s
+    paths, subject, training, events, tr_s, reading
         As in `calibration.inputs.find_any_runs`.
     test : str, sequence of str, or None
         Patterns of the runs that are tested on. Without a data set, either of `training` and `test` may be left out:
@@ -95,15 +97,15 @@ def find_study_inputs(
     if split != "runs":
         if test:
             raise InputError(f"--split {split} tests on the training runs themselves; leave out --test")
-        found = find_any_runs(paths, subject, training, events, tr_s)
+        found = find_any_runs(paths, subject, training, events, tr_s, reading=reading)
     elif root is None and not training and not test:
         raise InputError(
             "runs outside of a BIDS data set: say which to train on and which to test on, by --training and --test "
             "(parts of their names), or split them by --split leave-one-run-out or --split halves"
         )
     else:
-        found = find_any_runs(paths, subject, training, events, tr_s)
-        tested = find_any_runs(paths, subject, test, events, tr_s, "--test", _TEST)
+        found = find_any_runs(paths, subject, training, events, tr_s, reading=reading)
+        tested = find_any_runs(paths, subject, test, events, tr_s, "--test", _TEST, reading)
         if root is None and not training:
             found = _others(found, tested)
         elif root is None and not test:

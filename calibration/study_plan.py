@@ -13,6 +13,7 @@ from calibration.images import first_few
 from calibration.plan import (
     PlannedRun,
     Problems,
+    called_otherwise,
     check_aligned,
     count_candidates,
     count_voxels,
@@ -27,6 +28,7 @@ from calibration.study_inputs import StudyInputs
 from rtgod.console import styled
 from rtgod.errors import InputError
 from rtgod.settings import PipelineSettings
+from rtgod.text import times
 from rtgod.trials import TrialsRead
 
 
@@ -82,6 +84,7 @@ def plan_study(inputs: StudyInputs, settings: PipelineSettings) -> StudyPlan:
     training, notes = open_runs(inputs.training, settings, problems)
     test, more_notes = open_runs(inputs.test, settings, problems)
     runs = [*training, *test]
+    more_notes += called_otherwise(runs, inputs.subject)
     n_voxels: dict[str, int] = {}
     if training:
         first = training[0].run
@@ -133,7 +136,7 @@ def _table_of_the_rest(plan: StudyPlan) -> Table:
     table.add_column("remarks")
     for what, runs in (("training runs", plan.training), ("test runs", plan.test)):
         grids = dict.fromkeys((planned.run.shape, planned.run.tr_s) for planned in runs)
-        remarks = "; ".join(f"{' × '.join(map(str, shape))} voxels, TR {tr_s:g} s" for shape, tr_s in grids)
+        remarks = "; ".join(f"{times(shape)} voxels, TR {tr_s:g} s" for shape, tr_s in grids)
         if runs:
             table.add_row(what, str(len(runs)), remarks)
         for name, kind in KINDS.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -28,6 +28,7 @@ from rtgod.motion import FEWEST_VOXELS, Alignment, Registration
 from rtgod.sampling import Sampler
 from rtgod.settings import MotionSettings, PipelineSettings
 from rtgod.state import Stateful
+from rtgod.text import times
 
 #: A head that lies this much outside the field of view by the run's affine can still be found in it.
 _REACH_MM = 20.0
@@ -187,7 +188,7 @@ class Aligner(Stateful):
     def _convert(self, volume: Volume) -> str:
         """Copy the volume as float32; say what is wrong with it, if anything."""
         if volume.data.shape != self._shape:
-            return f"volume of {_times(volume.data.shape)} voxels in a run of {_times(self._shape)}"
+            return f"volume of {times(volume.data.shape)} voxels in a run of {times(self._shape)}"
         data = volume.data if self._axes is None else self._axes.turned(volume.data)
         # What does not fit into single precision becomes infinite, and is found below.
         with np.errstate(over="ignore"):
@@ -255,19 +256,19 @@ def check_run(run: Run, reference: Reference, settings: MotionSettings) -> None:
     if not settings.estimate:
         if _axes_to(run, reference) is None:
             raise InputError(
-                f"run {run.run_id}: its {_times(run.shape)} voxels or its affine are not the template's, and with "
+                f"run {run.run_id}: its {times(run.shape)} voxels or its affine are not the template's, and with "
                 "motion.estimate = false nothing is aligned; resample the run, or let motion be estimated"
             )
         return
     if min(run.shape) < FEWEST_VOXELS:
         raise InputError(
-            f"run {run.run_id}: volumes of {_times(run.shape)} voxels cannot be aligned; at least "
+            f"run {run.run_id}: volumes of {times(run.shape)} voxels cannot be aligned; at least "
             f"{FEWEST_VOXELS} slices, rows and columns are needed, or motion.estimate = false in the settings"
         )
     inside = share_inside(run, reference, _REACH_MM)
     if inside < 0.5:
         raise InputError(
-            f"run {run.run_id}: by its affine, the {_times(run.shape)} voxels hold {100 * inside:.0f} % "
+            f"run {run.run_id}: by its affine, the {times(run.shape)} voxels hold {100 * inside:.0f} % "
             "of the bundle's; prescribe the slices so that they cover what was calibrated"
         )
 
@@ -308,7 +309,3 @@ def check_reference(reference: Reference, settings: PipelineSettings) -> None:
             f"only {100 * in_head:.0f} % of the decoder's voxels lie in the head; "
             "is the mask in the functional images' space?"
         )
-
-
-def _times(numbers: Iterable[object]) -> str:
-    return " × ".join(map(str, numbers))

@@ -9,9 +9,10 @@ import os
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import islice
+from typing import Any, cast
 
 import zmq
 
@@ -54,6 +55,10 @@ _N_UNDER_WAY = 64
 _N_REFUSALS = 10
 #: Offsets of the two clocks are measured by so many pings; the fastest counts.
 _N_OFFSETS = 32
+
+
+_Sent = Run | Volume | RunEnd | Ping
+_Reply = Acknowledged | Refused | Deferred | Pong
 
 
 class _Connection(Closing):
@@ -155,6 +160,33 @@ class Sender(_Connection):
         run_id = message.run_id
         if not isinstance(message, Run):
             message = dataclasses.replace(message, run_id=self._taken_as.get(run_id, run_id))
+        reply = cast("Acknowledged", self._deliver(message))  # a Pong answers a Ping alone
+        if isinstance(message, Run) and reply.taken_as:
+            self._taken_as[run_id] = reply.taken_as
+        self._take_news(message, reply)
+        return reply
+
+    def ask_rules(self) -> Mapping[str, Any] | None:
+        """Ask how tables of events are read for the server's decoder.
+
+        Returns
+        -------
+        mapping of str to value, or None
+            As in `Pong`; None of a server without a bundle, or one that does not say.
+
+        Raises
+        ------
+        RefusedError
+            If the server refuses to answer.
+        ServerError
+            If no answer came in time.
+        """
+        self._pinged_s = time.monotonic()
+        reply = self._deliver(Ping(self._name, "source", self._pinged_s))
+        return reply.events if isinstance(reply, Pong) else None
+
+    def _deliver(self, message: _Sent) -> Acknowledged | Pong:
+        """Send a message until it is acknowledged, or the ping answered; errors as of `send`."""
         give_up_s = time.monotonic() + self._patience_s
         n_garbled = 0
         while True:
@@ -164,10 +196,7 @@ class Sender(_Connection):
             # What it could not read it cannot name: that was garbled on the way, so it is sent again, as long as
             # patience lasts. Only the first time at once: it may be that this server never will read it.
             n_garbled += isinstance(reply, Refused)
-            if isinstance(reply, Acknowledged):
-                if isinstance(message, Run) and reply.taken_as:
-                    self._taken_as[run_id] = reply.taken_as
-                self._take_news(message, reply)
+            if isinstance(reply, Acknowledged | Pong):
                 return reply
             why = reply.why if reply else self._entrance.why_not or self._silence()
             pause_s = _DEFERRED_S if isinstance(reply, Deferred) or n_garbled > 1 else 0.0
@@ -186,13 +215,14 @@ class Sender(_Connection):
         if isinstance(message, RunEnd):
             self.answers = dict(reply.answers)
 
-    def _ask(self, message: Run | Volume | RunEnd, timeout_s: float) -> Acknowledged | Refused | Deferred | None:
+    def _ask(self, message: _Sent, timeout_s: float) -> _Reply | None:
         deadline_s = time.monotonic() + timeout_s
         # While there is no connection nothing can be sent: that wait must end, too.
         if not self._entrance.poll(timeout_s, zmq.POLLOUT):
             return None
         # Behind another connection there may be another server: it is asked at once.
-        if self._is_reconnected() or time.monotonic() >= self._pinged_s + _PING_S:
+        is_due = self._is_reconnected() or time.monotonic() >= self._pinged_s + _PING_S
+        if is_due and not isinstance(message, Ping):
             self._pinged_s = time.monotonic()
             self._send(Ping(self._name, "source", self._pinged_s))
         # Something can be sent on the first connection before it is known that it was made.
@@ -200,7 +230,7 @@ class Sender(_Connection):
         self._send(message)
         return self._reply_to(message, deadline_s - time.monotonic())
 
-    def _reply_to(self, message: Run | Volume | RunEnd, timeout_s: float) -> Acknowledged | Refused | Deferred | None:
+    def _reply_to(self, message: _Sent, timeout_s: float) -> _Reply | None:
         """The reply to this message: to an earlier one that was sent twice there may be two.
 
         None if none comes in time, or if the connection was lost and made again: what was on its way is gone then.
@@ -217,7 +247,9 @@ class Sender(_Connection):
             own = [address_of(message)]
             if isinstance(reply, Refused):
                 own.append(("", None))
-            if isinstance(reply, Acknowledged | Refused | Deferred) and (reply.run_id, reply.index) in own:
+            if isinstance(reply, Pong) and not isinstance(message, Ping):
+                continue
+            if isinstance(reply, Acknowledged | Refused | Deferred | Pong) and address_of(reply) in own:
                 return reply
         return None
 

@@ -25,16 +25,19 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from rtgod import options
 from rtgod.console import PlainConsole, styled
 from rtgod.errors import InputError, ServerError
 from rtgod.files import write_whole
-from rtgod.text import plain
+from rtgod.options import ShowSettings
+from rtgod.text import number_of, plain, times
 
 if TYPE_CHECKING:
     from rtgod.messages import Status
     from rtgod.server import Server
     from rtgod.session import Session
-    from rtgod.settings import EventsSettings
+    from rtgod.settings import EventsSettings, PipelineSettings
+    from rtgod.sources import Source
 
 console = PlainConsole(stderr=True)
 
@@ -71,6 +74,7 @@ def serve(
     settings: Annotated[
         Path | None, typer.Option(help="TOML file with pipeline settings, for a server without a bundle.")
     ] = None,
+    show_settings: ShowSettings = False,
     any_subject: Annotated[
         bool, typer.Option("--any-subject", help="Take runs of another subject than the bundle's, too.")
     ] = False,
@@ -97,6 +101,13 @@ def serve(
     died goes on where it was when it is started again with the same bundle and journal folder; --supervise does so
     within two seconds, and gives up after five deaths in a minute. For that it keeps a second server in memory.
     """
+    if bundle and settings:
+        raise InputError(
+            "--settings is for a server without a bundle; a bundle brings the settings it was trained with"
+        )
+    if show_settings:
+        options.show_settings(_pipeline_settings(bundle or settings))
+        return
     if supervise:
         raise typer.Exit(_supervise(context))
     from rtgod.bundle import DecoderBundle
@@ -111,10 +122,6 @@ def serve(
     from rtgod.tally import in_words
     from rtgod.warmup import warm_up
 
-    if bundle and settings:
-        raise InputError(
-            "--settings is for a server without a bundle; a bundle brings the settings it was trained with"
-        )
     if threads:
         _set_threads(threads)
     # Read when the first kernel starts OpenMP: threads that spin while they wait would take the cores from the display
@@ -141,7 +148,7 @@ def serve(
         if path:
             resumed, trusted_bytes = go_on(path, session)
             writer = stack.enter_context(JournalWriter.resume(path, trusted_bytes))
-            _say(f"going on with {path}: {_number_of(session.n_runs_ended, 'run')} ended")
+            _say(f"going on with {path}: {number_of(session.n_runs_ended, 'run')} ended")
             server = stack.enter_context(Server(session, writer, ingest, publish, resumed, *common))
         else:
             path = journal / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.rtgod"
@@ -156,7 +163,7 @@ def serve(
         server.serve(stop)
         totals = server.totals()
         n_volumes = sum(totals.values())
-        counted = f"{_number_of(session.n_runs, 'run')}, {_number_of(n_volumes, 'volume')}"
+        counted = f"{number_of(session.n_runs, 'run')}, {number_of(n_volumes, 'volume')}"
         _say(f"ended: {counted}{': ' if totals else ''}{in_words(totals) if totals else ''}; the journal is {path}")
 
 
@@ -229,7 +236,10 @@ def replay(
     ] = None,
     settings: Annotated[
         Path | None,
-        typer.Option(help="Which rows of the events are trials: calibration's TOML file, or the folder of its bundle."),
+        typer.Option(
+            help="Which rows of the events are trials: calibration's TOML file, or the folder of its bundle; default "
+            "as the server's bundle says."
+        ),
     ] = None,
     merge_gap: Annotated[
         float | None,
@@ -253,6 +263,7 @@ def replay(
     log: Annotated[
         Path | None, typer.Option(help="TSV file to write: when each volume left and was acknowledged.")
     ] = None,
+    show_settings: ShowSettings = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and stop.")] = False,
 ) -> None:
     """Send a recorded run to a server as if it came from the scanner.
@@ -261,28 +272,32 @@ def replay(
     the server has already is not counted twice: an interrupted replay, started again, goes on where it was.
     """
     from rtgod.client import Sender
+    from rtgod.event_rules import agreed
     from rtgod.keys import read_client_key
     from rtgod.replay import Sent, send_run
     from rtgod.sources import open_source
     from rtgod.tally import in_words
-    from rtgod.trials import remarks_on
     from rtgod.tsv import write_tsv
 
-    source = open_source(
-        run, events=events, reading=_events_settings(settings), merge_gap_s=merge_gap, run_id=run_id, subject=subject,
-        tr_s=tr, series=series,
-    )  # fmt: skip
-    told = f"trials from {source.events}" if source.events else "no table of events beside it or given with --events"
-    _say(f"{source.run.run_id}: {told}")
-    if source.read:
-        for line in remarks_on([source.read], beyond=dry_run):  # sending tells of those after the run's end, too
-            _say(f"{source.read.path.name}: {line}")
-    for note in source.notes:
-        _say(f"{source.run.run_id}: {note}")
+    reading = _pipeline_settings(settings).events
+    if merge_gap is not None:
+        reading = reading.model_copy(update={"merge_gap_s": merge_gap})
+    if show_settings:
+        options.show_settings({"events": reading})
+        return
+
+    def opened(by: EventsSettings) -> Source:
+        return open_source(run, events=events, reading=by, run_id=run_id, subject=subject, tr_s=tr, series=series)
+
+    source = opened(reading)
+    is_chosen = settings is not None or merge_gap is not None
     if dry_run:
-        grid = " × ".join(map(str, source.run.shape))
-        trials = f"{len(source.run.blocks)} trials"
-        _say(f"{source.run.run_id}: {source.run.n_volumes} volumes of {grid}, TR {source.run.tr_s:g} s, {trials}")
+        _say_source(source, beyond=True)
+        if source.read and not is_chosen:
+            _say(f"{source.read.path.name}: read as usual; a server may have a bundle that says otherwise (--settings)")
+        trials = number_of(len(source.run.blocks), "trial")
+        grid = f"{source.run.n_volumes} volumes of {times(source.run.shape)}"
+        _say(f"{source.run.run_id}: {grid}, TR {source.run.tr_s:g} s, {trials}")
         return
     sent: list[Sent] = []
     name_column = TextColumn("{task.description}", markup=False)
@@ -295,6 +310,10 @@ def replay(
         ExitStack() as stack,
         Sender(to, patience_s=patience, waiting=_Waiting().say, key=own_key, name=name) as sender,
     ):
+        source, remarks = agreed(source, opened, reading, sender.ask_rules(), is_chosen=is_chosen)
+        _say_source(source, beyond=False)  # sending tells of those after the run's end
+        for line in remarks:
+            _say(line)
         for volume in send_run(source, sender, math.inf if full_speed else speed, acquisition=acquisition):
             if not sent:  # what cannot be sent has no progress
                 stack.enter_context(progress)
@@ -302,20 +321,33 @@ def replay(
             progress.advance(task)
         answers = sender.answers
     if answers:
-        _say(f"{source.run.run_id}: {_number_of(sum(answers.values()), 'volume')} answered: {in_words(answers)}")
+        _say(f"{source.run.run_id}: {number_of(sum(answers.values()), 'volume')} answered: {in_words(answers)}")
     if log:
         rows = [(s.index, f"{s.sent_utc_s:.6f}", f"{s.acknowledged_utc_s:.6f}") for s in sent]
         write_tsv(log, ("index", "sent_utc_s", "acknowledged_utc_s"), rows)
 
 
-def _events_settings(path: Path | None) -> EventsSettings:
-    """How the rows of an events table become trials, by a file of settings or by a bundle."""
+def _say_source(source: Source, *, beyond: bool) -> None:
+    """Say where a run's trials come from, and what is odd about it; `beyond` as of `remarks_on`."""
+    from rtgod.trials import remarks_on
+
+    told = f"trials from {source.events}" if source.events else "no table of events beside it or given with --events"
+    _say(f"{source.run.run_id}: {told}")
+    if source.read:
+        for line in remarks_on([source.read], beyond=beyond):
+            _say(f"{source.read.path.name}: {line}")
+    for note in source.notes:
+        _say(f"{source.run.run_id}: {note}")
+
+
+def _pipeline_settings(path: Path | None) -> PipelineSettings:
+    """The settings of a TOML file or of a bundle; the usual ones without either."""
     from rtgod.bundle import settings_of
-    from rtgod.settings import EventsSettings, PipelineSettings
+    from rtgod.settings import PipelineSettings
 
     if path is None:
-        return EventsSettings()
-    return (settings_of(path) if path.is_dir() else PipelineSettings.from_toml(path)).events
+        return PipelineSettings()
+    return settings_of(path) if path.is_dir() else PipelineSettings.from_toml(path)
 
 
 class _Waiting:
@@ -330,10 +362,6 @@ class _Waiting:
         if kind != self._said or time.monotonic() >= self._said_s + _SAY_AGAIN_S:
             self._said, self._said_s = kind, time.monotonic()
             _say(why)
-
-
-def _number_of(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _say(text: str) -> None:

@@ -27,8 +27,6 @@ from rtgod.tsv import NOTHING, Row, Table, read_tsv
 IMPULSE_S = 1.0
 #: How tables write a time that nobody knows: BIDS's word, and those of the programs that they come from.
 _UNKNOWN = NOTHING | {"na", "nan", "none", "null"}
-#: Onsets that differ by less are the same.
-_SAME_S = 1e-3
 #: What else the layout with `event_type` may say happened; nothing of it is decoded.
 _OTHER_EVENTS = frozenset({"rest", "inter_rest", "cue", "evaluation", "naming", "feedback"})
 
@@ -319,14 +317,6 @@ def all_beyond(n_trials: int, run_s: float, first_s: float) -> str:
     return (
         f"all {n_trials} trials begin after its {run_s:g} s, the first at {first_s:g} s; are these milliseconds, or "
         "another run's events?"
-    )
-
-
-def is_of(run: Run, trials: Sequence[Trial]) -> bool:
-    """Whether a run's blocks are these trials, as far as the run goes."""
-    return len(run.blocks) <= len(trials) and all(
-        abs(block.onset_s - trial.onset_s) <= _SAME_S and block.label in ("", label_of(trial.category))
-        for block, trial in zip(run.blocks, trials, strict=False)
     )
 
 

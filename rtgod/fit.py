@@ -16,6 +16,7 @@ from rtgod.alignment import Reference, share_inside
 from rtgod.errors import InputError
 from rtgod.geometry import voxel_sizes
 from rtgod.messages import Float64Array, Run
+from rtgod.text import times
 
 #: What sources call a subject of whom they know nothing.
 UNKNOWN = "unknown"
@@ -38,16 +39,20 @@ class Training:
     Attributes
     ----------
     subjects : tuple of str
-        Labels of the one subject, as was said and as the runs' files say; empty where nothing was written down.
+        Label of the one subject, as was said; empty where nothing was written down. Older bundles have what the runs'
+        files say before it.
     tr_s : float or None
         Repetition time, seconds; None where it was not written down.
     coils : tuple of str
         Receive coils, as the sources name them; empty where they do not.
+    in_files : tuple of str
+        Other labels of the same subject, by which the runs' files call it.
     """
 
     subjects: tuple[str, ...] = ()
     tr_s: float | None = None
     coils: tuple[str, ...] = ()
+    in_files: tuple[str, ...] = ()
 
 
 def training_of(runs: Iterable[Run], subject: str) -> Training:
@@ -60,11 +65,14 @@ def training_of(runs: Iterable[Run], subject: str) -> Training:
     subject : str
     """
     runs = list(runs)
-    labels = {subject_label(name): name for name in (*(run.subject for run in runs), subject) if subject_label(name)}
+    others = {subject_label(run.subject): run.subject for run in runs}
+    in_files = tuple(name for label, name in others.items() if label not in ("", subject_label(subject)))
+    said = subject if subject_label(subject) else ""
     return Training(
-        subjects=tuple(labels.values()),
+        subjects=(said,) if said else in_files,
         tr_s=runs[0].tr_s,
         coils=tuple(sorted({run.coil for run in runs if run.coil})),
+        in_files=in_files if said else (),
     )
 
 
@@ -100,7 +108,7 @@ def check_fit(
         If the run cannot be decoded with it.
     """
     return [
-        *_of_subject(run, training.subjects, any_subject=any_subject),
+        *_of_subject(run, training, any_subject=any_subject),
         *_of_tr(run, training.tr_s),
         *_of_grid(run, reference),
         *_of_coil(run, training.coils),
@@ -108,11 +116,13 @@ def check_fit(
     ]
 
 
-def _of_subject(run: Run, trained: tuple[str, ...], *, any_subject: bool) -> list[str]:
-    known = [name for name in trained if subject_label(name)]
+def _of_subject(run: Run, training: Training, *, any_subject: bool) -> list[str]:
+    known = [name for name in (*training.subjects, *training.in_files) if subject_label(name)]
     if not known:
         return []
-    whose = " or ".join(known)
+    whose = " or ".join(name for name in training.subjects if subject_label(name))
+    if training.in_files:
+        whose += f" (called {' or '.join(training.in_files)} by the files that it was trained on)"
     if not subject_label(run.subject):
         return [f"its source does not say whose it is; the decoder is subject {whose}'s"]
     if subject_label(run.subject) in map(subject_label, known):
@@ -154,7 +164,7 @@ def _of_grid(run: Run, reference: Reference) -> list[str]:
     if not np.allclose(np.sort(of_run), np.sort(of_bundle), rtol=_SAME_EDGE):
         odd.append(f"its voxels are {_mm(of_run)}, the bundle's {_mm(of_bundle)}")
     elif sorted(run.shape) != sorted(reference.template.shape):
-        odd.append(f"its grid is {_listed(run.shape)}, the bundle's {_listed(reference.template.shape)}")
+        odd.append(f"its grid is {times(run.shape)}, the bundle's {times(reference.template.shape)}")
     angle_deg = _angle_deg(run.affine, reference.affine)
     if angle_deg > _SAME_ANGLE_DEG:
         odd.append(f"its slices are at {angle_deg:.0f}° to the bundle's")
@@ -191,8 +201,4 @@ def _times_as_large(ratio: float) -> str:
 
 
 def _mm(sizes: Float64Array) -> str:
-    return f"{' × '.join(f'{size:.3g}' for size in sizes)} mm"
-
-
-def _listed(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape))
+    return f"{times(sizes, '.3g')} mm"

@@ -7,11 +7,13 @@ longer: `house/01.png` and `tool/01.png` are two images, and `01.png` without a 
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
+from rtgod.text import composed
+
+#: Of files that are taken for images.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 
@@ -61,7 +63,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 def _parts_of(name: str) -> tuple[tuple[str, ...], str]:
     """Folders and name of an image's file, and the ending if it is one of an image."""
-    parts = [part for part in unicodedata.normalize("NFC", name).replace("\\", "/").split("/") if part not in ("", ".")]
+    parts = [part for part in composed(name).replace("\\", "/").split("/") if part not in ("", ".")]
     if not parts:
         return ("",), ""
     suffix = next((one for one in IMAGE_SUFFIXES if parts[-1].lower().endswith(one)), "")

@@ -15,7 +15,8 @@ from rich.table import Table
 
 from rtgod.console import PlainConsole, styled
 from rtgod.errors import JournalError
-from rtgod.text import plain
+from rtgod.options import DryRun, needed_out, say_output
+from rtgod.text import number_of, plain
 
 if TYPE_CHECKING:
     from rtgod.account import Account, RunAccount
@@ -90,10 +91,28 @@ def verify(path: File) -> None:
 
 
 @journal.command("export")
-def export(path: File, out: Annotated[Path, typer.Option("--out", help="Folder to make; it must not exist.")]) -> None:
+def export(
+    path: File,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to make; it must not exist. Not for --dry-run.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
     """Write each run as NIfTI, with tables of its trials, answers and head motion, and the clients' events."""
+    from rtgod.account import account
     from rtgod.export import export_journal
+    from rtgod.journal import read_headers
 
+    if dry_run:
+        console = PlainConsole()
+        found = account(read_headers(path))
+        for run in found.runs.values():
+            counted = f"{number_of(len(run.taken), 'volume')}, {len(run.lost)} lost, as zeros"
+            console.print(styled((run.run_id, "bold"), f": {counted}; {len(run.answered)} answered"), soft_wrap=True)
+        events = number_of(found.n_events, "client's event")
+        say_output(out, f"NIfTI files and tables of these runs, and {events}", (), overwrite=None, console=console)
+        return
+    out = needed_out(out)
     names = export_journal(path, out)
     print(f"{plain(out)}: {', '.join(names) or 'no run, the journal holds none'}")
 

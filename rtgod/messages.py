@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rtgod.text import times
+
 Array = npt.NDArray[Any]
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
@@ -450,12 +452,15 @@ class Pong:
         The server's clock, seconds since 1970 (UTC).
     n_starts : int
         As in `Hello`.
+    events : mapping or None
+        How tables of events are read for the server's decoder: the settings for events of its bundle; None without one.
     """
 
     client: str
     sent_s: float
     server_utc_s: float
     n_starts: int = 1
+    events: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -645,7 +650,7 @@ def _check_affine(affine: Float64Array, shape: tuple[int, int, int]) -> None:
     volume = abs(np.linalg.det(columns / sizes_mm)) if sizes_mm.all() else 0.0
     if volume < 1e-9 or not np.array_equal(affine[3], (0, 0, 0, 1)):
         raise ValueError("affine does not map voxels to millimetres: singular, or its last row is not 0 0 0 1")
-    said = " × ".join(f"{size:.4g}" for size in sizes_mm)
+    said = times(sizes_mm, ".4g")
     if sizes_mm.min() < SMALLEST_VOXEL_MM or sizes_mm.max() > LARGEST_VOXEL_MM:
         raise ValueError(
             f"affine: its voxels of {said} mm are none of a head ({SMALLEST_VOXEL_MM:g} to {LARGEST_VOXEL_MM:g} mm); "

@@ -18,15 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rtgod.errors import InputError
-from rtgod.image_names import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 #: The display's grey, which transparent parts of an image show.
 BACKGROUND = "#3c3c3c"
-#: Files that are taken for images in folders.
-ENDINGS = IMAGE_SUFFIXES
 #: Images, too, which are not looked for in folders.
 OTHER_ENDINGS = frozenset(
     {".gif", ".heic", ".heif", ".avif", ".jp2", ".jfif", ".jpe", ".svg", ".eps", ".psd", ".ppm", ".pgm", ".tga", ".dng"}

@@ -49,7 +49,7 @@ from rtgod.resumption import checkpoint_of, save_checkpoint
 from rtgod.session import Incoming, Resumed, Session
 from rtgod.tally import blinded as blinded_counts
 from rtgod.tally import in_words
-from rtgod.text import plain
+from rtgod.text import plain, times
 
 log = logging.getLogger(__name__)
 runs_log = logging.getLogger(RUNS)
@@ -243,7 +243,10 @@ class Server(Closing):
         match message:
             case Ping():
                 self._attendance.heard(message)
-                self._reply(identity, Pong(message.client, message.sent_s, time.time(), self._hello.n_starts))
+                self._reply(
+                    identity,
+                    Pong(message.client, message.sent_s, time.time(), self._hello.n_starts, self._session.event_rules),
+                )
             case Run() | Volume() | RunEnd() | Event():
                 self._take(identity, message, arrived_s)
             case _:
@@ -353,7 +356,7 @@ class Server(Closing):
         if took_s > _SLOW_RUN_S:
             self._slow_run = (
                 f"run {plain(run.run_id, 100)} took {took_s:.1f} s to begin: volumes of "
-                f"{' × '.join(map(str, run.shape))} voxels and {len(run.blocks)} blocks are much for this machine"
+                f"{times(run.shape)} voxels and {len(run.blocks)} blocks are much for this machine"
             )
 
     def _note_volume(self, volume: Volume, took_s: float) -> None:

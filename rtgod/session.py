@@ -141,6 +141,11 @@ class Session:
             letters=self._letters,
         )
 
+    @property
+    def event_rules(self) -> dict[str, Any] | None:
+        """How tables of events are read for the decoder: its settings for events; None without a bundle."""
+        return self.bundle.settings.events.model_dump(mode="json") if self.bundle else None
+
     def heed(self, hello: Hello) -> None:
         """Take runs that begin from now on as the server of this message did; older ones chose another template."""
         if not self.bundle:

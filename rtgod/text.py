@@ -72,6 +72,23 @@ def spelled_alike(names: Iterable[str]) -> tuple[str, str] | None:
     return None
 
 
+def times(numbers: Iterable[object], form: str = "") -> str:
+    """Write numbers with × between them, as of a grid's voxels: "64 × 64 × 50".
+
+    Parameters
+    ----------
+    numbers : iterable of object
+    form : str
+        How `format` writes each; as `str` does by default.
+    """
+    return " × ".join(format(number, form) for number in numbers)
+
+
+def number_of(n: int, what: str) -> str:
+    """Write how many there are of something: "1 trial", "2 trials"."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def file_stem(name: str) -> str:
     """Make the beginning of a file's name from a name, which is left as it is where it can be.
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+from rtgod.text import number_of
+
 Kind = Literal["stimulus", "imagery"]
 
 #: Names that a line lists before it only counts.
@@ -183,12 +185,12 @@ def remarks_on(reads: Sequence[TrialsRead], *, beyond: bool = True) -> list[str]
     told += _on_merging([read.merging for read in reads if read.merging])
     told += _on_unlike(reads)
     if n := sum(read.n_impulses for read in reads):
-        told.append(f"{_n(n, 'trial')} of 0 s: impulses, each taken as one volume long")
+        told.append(f"{number_of(n, 'trial')} of 0 s: impulses, each taken as one volume long")
     if n := sum(read.n_begun for read in reads):
-        told.append(f"{_n(n, 'trial')} began before volume 0: cut to begin there")
+        told.append(f"{number_of(n, 'trial')} began before volume 0: cut to begin there")
     if n := sum(read.n_same for read in reads):
         told.append(
-            f"{_n(n, 'trial')} with the image of the trial before: ordinary trials; in a one-back task write "
+            f"{number_of(n, 'trial')} with the image of the trial before: ordinary trials; in a one-back task write "
             "events.one_back = true, and they are not trained on"
         )
     if beyond and (behind := [read for read in reads if read.n_beyond]):
@@ -196,7 +198,7 @@ def remarks_on(reads: Sequence[TrialsRead], *, beyond: bool = True) -> list[str]
         more = f", … ({len(behind)} runs in all)" if len(behind) > 3 else ""
         told.append(f"trials that begin after the end of their run: {listed}{more}; left out")
     if n := sum(read.n_cut for read in reads):
-        told.append(f"{_n(n, 'trial')} cut at the end of their run")
+        told.append(f"{number_of(n, 'trial')} cut at the end of their run")
     if reads and (unused := set.intersection(*(set(read.unused) for read in reads))):
         told.append(f"no row is called {', '.join(sorted(unused))}, which events.ignore or events.keep names")
     doubtful: Counter[str] = Counter()
@@ -252,8 +254,8 @@ def _on_merging(merged: Sequence[Merging]) -> list[str]:
     gap_s = max(one.gap_s for one in merged)
     keep = "; events.merge_gap_s = 0 keeps each row a trial" if any(one.is_chosen for one in merged) else ""
     return [
-        f"{_n(n_rows, 'row')} of {row_s:.3g} s were taken as {_n(n_trials, 'block')} of {trial_s:.3g} s: rows of one "
-        f"category that follow each other within {max(math.ceil(100 * gap_s - 1e-4) / 100, 0):g} s{keep}"
+        f"{number_of(n_rows, 'row')} of {row_s:.3g} s were taken as {number_of(n_trials, 'block')} of {trial_s:.3g} s: "
+        f"rows of one category that follow each other within {max(math.ceil(100 * gap_s - 1e-4) / 100, 0):g} s{keep}"
     ]
 
 
@@ -280,10 +282,6 @@ def _on_unlike(reads: Sequence[TrialsRead]) -> list[str]:
         f"rows that are no blocks, unlike those of the other tables, each taken as a trial: {listed}{more}; if they "
         f"are blocks, write events.merge_gap_s = {max(gap_s, 0.1):g}"
     ]
-
-
-def _n(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _listed(counts: Mapping[str, int]) -> str:

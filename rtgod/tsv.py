@@ -252,8 +252,7 @@ def _text_of(path: Path) -> str:
             f"{path}, line 1: not UTF-8 but UTF-16 text (a spreadsheet's 'Unicode text'); save the table as UTF-8."
         )
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}, line {line}: not UTF-8 text; save the table as UTF-8.") from error
-    return text

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rtgod.errors import InputError
 from rtgod.events import category_of
-from rtgod.image_names import ImageIndex, short_names
-from rtgod.pictures import ENDINGS, OTHER_ENDINGS, left_out
+from rtgod.image_names import IMAGE_SUFFIXES, ImageIndex, short_names
+from rtgod.pictures import OTHER_ENDINGS, left_out
 from rtgod.text import composed
 from rtgod.tsv import read_tsv
 from stimulus.schedule import Image
@@ -137,5 +137,5 @@ def _image_files(folder: Path, what: str) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
     )

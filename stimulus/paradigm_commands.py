@@ -10,7 +10,10 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from rtgod import options
+from rtgod.console import PlainConsole
 from rtgod.errors import InputError
+from rtgod.options import DryRun, Overwrite, ShowSettings
 from stimulus.blinding_commands import seal
 from stimulus.commands import INGEST, PUBLISH, Backend, tell
 from stimulus.inputs import find_images, images_left_out, images_to_show, read_names
@@ -67,7 +70,10 @@ _SAVING = """
     everything saved."""
 
 
-def _play(inputs: Inputs, place: Place) -> None:
+def _play(inputs: Inputs, place: Place, *, show: bool) -> None:
+    if show:
+        options.show_settings(inputs.read_settings())
+        return
     if play(inputs, place, tell) is not Outcome.COMPLETE:
         raise typer.Exit(1)
 
@@ -76,10 +82,10 @@ def _perception(paradigm: Paradigm, help_text: str) -> None:
     def command(
         schedule: Events, images: Images = None, settings: SettingsFile = None, out: Out = Path("journals"),
         server: From = None, report_to: To = INGEST, key: Key = None, backend: Where = Backend.AUTO,
-        speed: Speed = 1.0, ready_file: ReadyFile = None, name: ClientName = None,
+        speed: Speed = 1.0, ready_file: ReadyFile = None, name: ClientName = None, show_settings: ShowSettings = False,
     ) -> None:  # fmt: skip
         inputs = Inputs(paradigm, schedule, settings, images=images)
-        _play(inputs, Place(out, server, report_to, key, backend, speed, ready_file, name=name))
+        _play(inputs, Place(out, server, report_to, key, backend, speed, ready_file, name=name), show=show_settings)
 
     stimulus.command(paradigm.value, help=help_text + _SAVING)(command)
 
@@ -95,10 +101,10 @@ def imagery(  # noqa: D103 # its help says more
     schedule: Events, names: Names = None, images: Images = None, choices: Choices = None,
     settings: SettingsFile = None, out: Out = Path("journals"), server: From = None, report_to: To = INGEST,
     key: Key = None, backend: Where = Backend.AUTO, speed: Speed = 1.0, ready_file: ReadyFile = None,
-    name: ClientName = None,
+    name: ClientName = None, show_settings: ShowSettings = False,
 ) -> None:  # fmt: skip
     inputs = Inputs(Paradigm.IMAGERY, schedule, settings, images, names, choices=choices or ())
-    _play(inputs, Place(out, server, report_to, key, backend, speed, ready_file, name=name))
+    _play(inputs, Place(out, server, report_to, key, backend, speed, ready_file, name=name), show=show_settings)
 
 
 @stimulus.command(
@@ -114,17 +120,19 @@ def feedback(  # noqa: D103 # its help says more
     choices: Choices = None, settings: SettingsFile = None, conditions: Conditions = None, run: RunNumber = None,
     recordings: Recordings = None, out: Out = Path("journals"),
     server: From = PUBLISH, report_to: To = INGEST, key: Key = None, backend: Where = Backend.AUTO,
-    speed: Speed = 1.0, ready_file: ReadyFile = None, name: ClientName = None,
+    speed: Speed = 1.0, ready_file: ReadyFile = None, name: ClientName = None, show_settings: ShowSettings = False,
 ) -> None:  # fmt: skip
     inputs = Inputs(Paradigm.FEEDBACK, schedule, settings, images, names, bundle, pictures, choices or ())
     place = Place(out, server, report_to, key, backend, speed, ready_file, conditions, run, name, recordings or ())
-    _play(inputs, place)
+    _play(inputs, place, show=show_settings)
 
 
 @stimulus.command()
 def plan(
     paradigm: Annotated[Paradigm, typer.Argument(help="What kind of runs.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the schedules.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Folder for the schedules. Not for --dry-run.")
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Training, test: images, named n01234567_89.png.")
     ] = None,
@@ -140,6 +148,9 @@ def plan(
     subject: Annotated[str, typer.Option(help="Label, as in BIDS.")] = "01",
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="The same seed gives the same schedules.")] = 0,
     settings: SettingsFile = None,
+    show_settings: ShowSettings = False,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write the schedules of runs as BIDS events tables, counterbalanced.
 
@@ -147,7 +158,11 @@ def plan(
     """
     if not re.fullmatch("[A-Za-z0-9]+", subject):
         raise InputError(f"--subject {subject}: a label has letters and digits only")
-    protocol = (DisplaySettings.from_toml(settings) if settings else DisplaySettings()).protocol
+    chosen = DisplaySettings.from_toml(settings) if settings else DisplaySettings()
+    if show_settings:
+        options.show_settings(chosen)
+        return
+    protocol = chosen.protocol
     rng = np.random.default_rng([seed, list(Paradigm).index(paradigm)])
 
     def name(number: int, task: str) -> str:
@@ -161,14 +176,18 @@ def plan(
     else:
         make: Callable[[str, Sequence[str], ProtocolSettings], Schedule]
         make = imagery_run if paradigm is Paradigm.IMAGERY else feedback_run
-        chosen = _deal_categories(categories, runs or 1, free, protocol, rng)
-        schedules = [make(name(n, paradigm), run, protocol) for n, run in enumerate(chosen, 1)]
-    paths = [out / f"{schedule.name}{EVENTS_SUFFIX}" for schedule in schedules]
-    if there := [path for path in paths if path.exists()]:
-        raise InputError(f"{there[0]}: is there already; choose another folder, or remove it")
-    for path, schedule in zip(paths, schedules, strict=True):
-        write_plan(path, schedule)
+        dealt_ids = _deal_categories(categories, runs or 1, free, protocol, rng)
+        schedules = [make(name(n, paradigm), run, protocol) for n, run in enumerate(dealt_ids, 1)]
+    files = [f"{schedule.name}{EVENTS_SUFFIX}" for schedule in schedules]
+    if not dry_run:
+        options.check_new(options.needed_out(out), files, overwrite=overwrite)
+    for file, schedule in zip(files, schedules, strict=True):
+        path = file if out is None else out / file
+        if not dry_run:
+            write_plan(Path(path), schedule)
         tell(f"{path}: {schedule.n_volumes} volumes, {schedule.duration_s / 60:.1f} min")
+    if dry_run:
+        options.say_output(out, "these schedules", files, overwrite=overwrite, console=PlainConsole())
 
 
 def _deal_images(
@@ -205,9 +224,9 @@ def _deal_categories(
 def preview(
     paradigm: Annotated[Paradigm, typer.Argument(help="What kind of run.")],
     schedule: Events,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the pictures.")],
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder for the pictures.")] = None,
     images: Images = None, names: Names = None, bundle: Bundle = None, pictures: Pictures = None,
-    choices: Choices = None, settings: SettingsFile = None,
+    choices: Choices = None, settings: SettingsFile = None, show_settings: ShowSettings = False,
 ) -> None:  # fmt: skip
     """Save every kind of screen of a run as a PNG, each word and image on contact sheets, and a figure of its timeline.
 
@@ -219,6 +238,10 @@ def preview(
     from stimulus.sheets import save_sheets
 
     inputs = Inputs(paradigm, schedule, settings, images, names, bundle, pictures, choices or ())
+    if show_settings:
+        options.show_settings(inputs.read_settings())
+        return
+    out = options.needed_out(out)
     chosen, candidates = inputs.read_settings(), inputs.read_candidates()
     script = inputs.read_script(chosen, candidates)
     if chosen.monitor.width_cm is None or chosen.monitor.distance_cm is None:

@@ -14,7 +14,6 @@ from calibration.commands.options import (
     Candidates,
     DecoderFile,
     DecoderName,
-    DryRun,
     Events,
     Images,
     Layers,
@@ -22,14 +21,12 @@ from calibration.commands.options import (
     Names,
     NetworkName,
     NoiseMask,
-    Overwrite,
     PlainCategories,
     PreprocessingFile,
     Region,
     Runs,
     Scheduler,
     SettingsFile,
-    ShowSettings,
     Subject,
     Tr,
     Training,
@@ -37,17 +34,21 @@ from calibration.commands.options import (
     Weights,
     Workers,
     console,
-    decoder_from,
     inputs_from,
     needs_calibration,
     network_from,
+    network_shown,
     progress,
+    say_missing,
+    settings_from,
 )
 from rtgod.console import styled
 from rtgod.files import replacing
+from rtgod.options import DryRun, Overwrite, ShowSettings, needed_out, say_output
 
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationReport
+    from calibration.network import Network
 
 
 def calibrate(
@@ -92,30 +93,29 @@ def calibrate(
         from calibration.workers import workers
     from rtgod.candidates import read_header
     from rtgod.errors import BundleError, InputError
-    from rtgod.settings import PipelineSettings
 
-    pipeline = PipelineSettings.from_toml(settings) if settings else PipelineSettings()
-    trained = decoder_from(decoder, decoder_settings)
-    if show_settings:
-        console.print_json(pipeline.model_dump_json())
-        return
-    if out is None:
-        if not dry_run:
-            raise InputError("no folder to write to; give one with --out")
-        out = Path()
-    if out.exists() and not dry_run:
-        if not overwrite:
+    of_images = {"network": network, "weights": weights, "layer": layer, "units": units, "preprocessing": preprocessing}
+
+    def seen_by() -> Network | None:
+        return None if plain_categories else network_shown(runs, images, candidates, tuple(of_images.values()))
+
+    pipeline, trained = settings_from(
+        settings, decoder, decoder_settings, seen_by, out, show=show_settings, dry_run=dry_run
+    )
+    if out is not None and out.exists():
+        if not overwrite and not dry_run:
             raise BundleError(f"bundle {out}: exists already; choose another --out, or replace it with --overwrite")
         read_header(out)  # nothing but a bundle is replaced
     inputs = inputs_from(
-        runs, subject, training, region, mask, noise_mask, images, candidates, names, events, tr, plain_categories
-    )
-    of_images = {"network": network, "weights": weights, "layer": layer, "units": units, "preprocessing": preprocessing}
+        runs, subject, training, region, mask, noise_mask, images, candidates, names, events, tr, plain_categories,
+        pipeline.events,
+    )  # fmt: skip
     if inputs.images is None and (unused := [f"--{name}" for name, value in of_images.items() if value is not None]):
         raise InputError(f"{', '.join(unused)}: a network sees images, and none are given; give --images, or leave out")
     plan = plan_calibration(inputs, pipeline)
     if dry_run:
         print_plan(plan, console)
+        say_output(out, "the decoder bundle, a folder", (), overwrite=overwrite, console=console)
     plan.check()
     if dry_run:
         return
@@ -123,7 +123,8 @@ def calibrate(
     print_notes(plan.notes, console)
     chosen = None
     if inputs.images is not None:
-        chosen = network_from(network, weights, layer, units, preprocessing, (inputs.images, inputs.candidates))
+        chosen = network_from(*of_images.values(), (inputs.images, inputs.candidates))
+    out = needed_out(out)
     began = time.perf_counter()
     with progress() as report, workers(n_workers, scheduler) as pool:
         bundle, summary = run_calibration(inputs, pipeline, chosen, trained, pool, report)
@@ -140,6 +141,8 @@ def calibrate(
 
 
 def _print_summary(summary: CalibrationReport) -> None:
+    from calibration.left_out import by_reason
+
     table = Table(
         title=f"Left-out {'runs' if summary.n_runs > 1 else 'blocks'}: {summary.n_samples} samples of "
         f"{summary.n_runs} run{'s' * (summary.n_runs > 1)}, {summary.n_voxels} voxels",
@@ -168,8 +171,7 @@ def _print_summary(summary: CalibrationReport) -> None:
         f"other {others}; new ones are harder.",
         soft_wrap=True,
     )
-    if summary.n_skipped:
-        console.print(f"{summary.n_skipped} trials had no usable volume and were left out.")
+    say_missing(by_reason(summary.trials))
     for note in summary.notes:
         console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
 

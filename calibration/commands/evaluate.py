@@ -15,7 +15,6 @@ from calibration.commands.options import (
     Candidates,
     DecoderFile,
     DecoderName,
-    DryRun,
     Events,
     Images,
     Layers,
@@ -23,13 +22,11 @@ from calibration.commands.options import (
     Names,
     NetworkName,
     NoiseMask,
-    Overwrite,
     PreprocessingFile,
     Region,
     Runs,
     Scheduler,
     SettingsFile,
-    ShowSettings,
     Subject,
     Test,
     Tr,
@@ -38,23 +35,25 @@ from calibration.commands.options import (
     Weights,
     Workers,
     console,
-    decoder_from,
     inputs_from,
     needs_calibration,
     network_from,
+    network_shown,
     progress,
     say_missing,
     say_no_mask,
+    settings_from,
 )
 from rtgod.console import styled
 from rtgod.errors import InputError
+from rtgod.options import DryRun, Overwrite, ShowSettings, check_new, needed_out, say_output
 
 if TYPE_CHECKING:
     from calibration.inputs import Inputs
     from calibration.network import Network
     from calibration.runs import RunFiles
     from calibration.study import Study
-    from rtgod.settings import PipelineSettings
+    from rtgod.settings import EventsSettings, PipelineSettings
 
 
 class SplitBy(StrEnum):
@@ -70,7 +69,7 @@ def evaluate(
     subject: Subject,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for report and tables; files of the same names are replaced. Not for --dry-run."),
+        typer.Option(help="Folder for report and tables; must hold no other's, or see --overwrite. Not for --dry-run."),
     ] = None,
     training: Training = None,
     test: Test = None,
@@ -127,6 +126,7 @@ def evaluate(
     With --ablate preprocessing: what each step of preprocessing is worth.
     """
     with needs_calibration():
+        from calibration.ablation import FILES as ABLATION
         from calibration.bids import read_names
         from calibration.evaluate import evaluate as run_evaluation
         from calibration.evaluation_report import PAGE, print_evaluation, write_evaluation
@@ -143,31 +143,34 @@ def evaluate(
         from calibration.study_plan import plan_study, print_study_plan
         from calibration.timing import StageTimes
         from calibration.workers import workers
-    from rtgod.settings import PipelineSettings
     from rtgod.trials import remarks_on
 
     if ablate not in (None, "preprocessing"):
         raise InputError(f"--ablate {ablate}: what can be taken apart is preprocessing")
-    pipeline = PipelineSettings.from_toml(settings) if settings else PipelineSettings()
-    trained_by = decoder_from(decoder, decoder_settings)
-    if show_settings:
-        console.print_json(pipeline.model_dump_json())
-        return
-    if out is None:
-        if not dry_run:
-            raise InputError("no folder to write to; give one with --out")
-        out = Path()
     chosen = (network, weights, layer, units, preprocessing)
+    pipeline, trained_by = settings_from(
+        settings, decoder, decoder_settings, lambda: network_shown(runs, images, candidates, chosen), out,
+        show=show_settings, dry_run=dry_run,
+    )  # fmt: skip
+    files = ABLATION if ablate else (PAGE, *TABLES)
+    if out is not None and not dry_run:
+        check_new(out, files, overwrite=overwrite)
     if ablate:
-        inputs = inputs_from(runs, subject, training, region, mask, noise_mask, images, candidates, names, events, tr)
-        new_runs = find_any_runs(runs, subject, test, events or (), tr, "--test", "Test")
+        inputs = inputs_from(
+            runs, subject, training, region, mask, noise_mask, images, candidates, names, events, tr,
+            reading=pipeline.events,
+        )  # fmt: skip
+        new_runs = find_any_runs(runs, subject, test, events or (), tr, "--test", "Test", pipeline.events)
+        plan = plan_calibration(replace(inputs, runs=(*inputs.runs, *new_runs.runs)), pipeline)
         if dry_run:
-            print_plan(plan_calibration(replace(inputs, runs=(*inputs.runs, *new_runs.runs)), pipeline), console)
+            print_plan(plan, console)
+            say_output(out, ", ".join(ABLATION), files, overwrite=overwrite, console=console)
             return
+        print_events(plan.reads, console)
+        print_notes(plan.notes, console)
         with workers(n_workers, scheduler) as pool:
-            _ablate(
-                inputs, new_runs.runs, pipeline, network_from(*chosen, (inputs.images, inputs.candidates)), out, pool
-            )
+            found = network_from(*chosen, (inputs.images, inputs.candidates))
+            _ablate(inputs, new_runs.runs, pipeline, found, needed_out(out), pool)
         return
     links = Hypernyms.read(hypernyms) if hypernyms else None
     if is_published := runs[0].suffix == ".h5":
@@ -175,12 +178,13 @@ def evaluate(
         notes, pictures, remarks = notes_on_published(runs, images), {}, []
         if dry_run:
             _say_published(study)
+            say_output(out, f"{PAGE} and its tables", files, overwrite=overwrite, console=console)
             return
     else:
-        by = split or _usual_split(runs, subject, training, test, events, tr)
+        by = split or _usual_split(runs, subject, training, test, events, tr, pipeline.events)
         asked = find_study_inputs(
             runs, subject, training, test, by.value, region, area or (), mask, images, candidates, names, noise_mask,
-            events or (), tr,
+            events or (), tr, pipeline.events,
         )  # fmt: skip
         asked = without_foreign(asked, pipeline.events)
         say_missing(asked.missing)
@@ -189,6 +193,7 @@ def evaluate(
         plan = plan_study(asked, pipeline)
         if dry_run:
             print_study_plan(plan, console)
+            say_output(out, f"{PAGE} and its tables", files, overwrite=overwrite, console=console)
         plan.check()
         if dry_run:
             return
@@ -205,9 +210,9 @@ def evaluate(
     if study.notes:
         notes = [*notes, Table(("what", "which"), [("images", note) for note in study.notes], "Images and candidates")]
         print_notes(study.notes, console)
-    if overwrite and (out / PAGE).is_file():
-        for name in (PAGE, *TABLES):  # what else is in the folder is somebody's: a run's events, say
-            (out / name).unlink(missing_ok=True)
+    out = needed_out(out)
+    for name in files:  # what else is in the folder is somebody's: a run's events, say
+        (out / name).unlink(missing_ok=True)
     write_evaluation(evaluation, out, f"Evaluation of subject {subject}", notes, times.seconds, pictures, remarks)
     print_evaluation(evaluation, console)
     console.print(styled("written to ", (out, "bold"), f": {PAGE} and its tables"), soft_wrap=True)
@@ -252,13 +257,14 @@ def _usual_split(
     test: Sequence[str] | None,
     events: Sequence[Path] | None,
     tr_s: float | None,
+    reading: EventsSettings,
 ) -> SplitBy:
     """What is tested on where nobody says it; said."""
     from calibration.inputs import data_set_in, find_any_runs
 
     if data_set_in(runs) or test:
         return SplitBy.RUNS
-    found = find_any_runs(runs, subject, training, events or (), tr_s).runs
+    found = find_any_runs(runs, subject, training, events or (), tr_s, reading=reading).runs
     split = SplitBy.HALVES if len(found) == 1 else SplitBy.LEAVE_ONE_RUN_OUT
     why = "one run" if len(found) == 1 else f"{len(found)} runs, and none is chosen with --test"
     console.print(styled(("split", "yellow"), f" by {split.value}: {why}"), soft_wrap=True)
@@ -273,13 +279,11 @@ def _ablate(
     out: Path,
     pool: Executor,
 ) -> None:
-    from calibration.ablation import ablate_preprocessing, write_ablation
-    from calibration.plan import print_events
+    from calibration.ablation import FILES, ablate_preprocessing, write_ablation
 
     if shared := {run.bold for run in inputs.runs} & {run.bold for run in new_runs}:
         raise InputError(f"--training and --test share {len(shared)} runs; test on runs that nothing was trained on")
-    print_events([files.read(settings.events) for files in (*inputs.runs, *new_runs)], console)
     with progress() as told:
         steps = ablate_preprocessing(inputs, new_runs, settings, network, pool, told)
     write_ablation(steps, out, console)
-    console.print(styled("written to ", (out, "bold"), ": ablation.tsv, ablation.png"), soft_wrap=True)
+    console.print(styled("written to ", (out, "bold"), f": {', '.join(FILES)}"), soft_wrap=True)

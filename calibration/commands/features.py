@@ -15,12 +15,16 @@ from calibration.commands.options import (
     Scheduler,
     Units,
     Weights,
+    completed,
     console,
     needs_calibration,
     network_from,
     progress,
 )
+from rtgod import options
 from rtgod.console import styled
+from rtgod.errors import InputError
+from rtgod.options import DryRun, ShowSettings
 from rtgod.pictures import told
 
 if TYPE_CHECKING:
@@ -29,7 +33,10 @@ if TYPE_CHECKING:
     from calibration.store import FeatureStore
 
 Out = Annotated[
-    Path, typer.Option(help="The store, a Zarr group; started again with the same settings, it is gone on with.")
+    Path | None,
+    typer.Option(
+        help="The store, a Zarr group; started again with the same settings, it is gone on with. Not for --dry-run."
+    ),
 ]
 FeatureWorkers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Processes; default one, with a thread per core.")
@@ -46,12 +53,14 @@ def features(
             "and optionally image_id, category_id and name."
         ),
     ],
-    out: Out,
+    out: Out = None,
     network: NetworkName = None,
     weights: Weights = None,
     layer: Layers = None,
     units: Units = None,
     preprocessing: PreprocessingFile = None,
+    show_settings: ShowSettings = False,
+    dry_run: DryRun = False,
     workers: FeatureWorkers = None,
     scheduler: Scheduler = None,
 ) -> None:
@@ -62,7 +71,13 @@ def features(
     """
     with needs_calibration():
         from calibration.images import list_images
-    _extract(list_images(images), network_from(network, weights, layer, units, preprocessing), out, workers, scheduler)
+    chosen = network_from(network, weights, layer, units, preprocessing)
+    if show_settings:
+        options.show_settings(completed(chosen))
+    elif dry_run:
+        _say_plan(list_images(images), chosen, out)
+    else:
+        _extract(list_images(images), chosen, options.needed_out(out), workers, scheduler)
 
 
 @categories.command()
@@ -74,12 +89,14 @@ def build(
             "and optionally image_id and name."
         ),
     ],
-    out: Out,
+    out: Out = None,
     network: NetworkName = None,
     weights: Weights = None,
     layer: Layers = None,
     units: Units = None,
     preprocessing: PreprocessingFile = None,
+    show_settings: ShowSettings = False,
+    dry_run: DryRun = False,
     workers: FeatureWorkers = None,
     scheduler: Scheduler = None,
 ) -> None:
@@ -89,9 +106,37 @@ def build(
     """
     with needs_calibration():
         from calibration.images import list_categories
-    _extract(
-        list_categories(images), network_from(network, weights, layer, units, preprocessing), out, workers, scheduler
-    )
+    chosen = network_from(network, weights, layer, units, preprocessing)
+    if show_settings:
+        options.show_settings(completed(chosen))
+    elif dry_run:
+        _say_plan(list_categories(images), chosen, out)
+    else:
+        _extract(list_categories(images), chosen, options.needed_out(out), workers, scheduler)
+
+
+def _say_plan(images: ImageList, network: Network, out: Path | None) -> None:
+    """Say what would be computed, and how far a store that is begun has come; no image is read."""
+    with needs_calibration():
+        from calibration.plan import print_notes
+        from calibration.store import FeatureStore
+    n_categories = len(set(images.categories))
+    of_categories = f" of {n_categories} categories" if n_categories else ""
+    layers = ", ".join(f"{name} = {node}" for name, node in network.layers.items())
+    seen_by = f"{network.name}, weights {network.weights}, {network.n_units} units at most of each: {layers}"
+    console.print(styled((images.root, "bold"), f": {len(images.ids)} images{of_categories}"), soft_wrap=True)
+    console.print(styled(f"features of {seen_by}"), soft_wrap=True)
+    print_notes(images.notes, console)
+    options.say_output(out, "the store; images that cannot be read are left out", (), overwrite=True, console=console)
+    if out is not None and out.exists():
+        store = FeatureStore(out)
+        if store.images_sha256 != images.sha256():
+            raise InputError(
+                f"feature store {out} was begun with another list of images ({store.n_images} there, {len(images.ids)} "
+                "here); choose another --out"
+            )
+        begun = f"{int(store.done.sum())} of {store.n_batches} batches of images are done, and would be kept"
+        print_notes([begun], console)
 
 
 def _extract(images: ImageList, network: Network, out: Path, n_workers: int | None, scheduler: str | None) -> None:

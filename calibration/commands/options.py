@@ -20,13 +20,17 @@ from rich.progress import (
 
 from rtgod.console import PlainConsole, styled
 from rtgod.errors import InputError, MissingDependencyError
+from rtgod.options import needed_out, show_settings
 from rtgod.text import plain
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from calibration.decoders.settings import DecoderSettings
     from calibration.inputs import Inputs
     from calibration.network import Network
     from calibration.store import FeatureStore
+    from rtgod.settings import EventsSettings, PipelineSettings
 
 console = PlainConsole()
 Dataset = Annotated[Path, typer.Argument(help="Root of a BIDS data set.")]
@@ -56,10 +60,6 @@ Test = Annotated[
     list[str] | None,
     typer.Option(help="Runs to test on, as --training; default Test for BIDS, else all that are not trained on."),
 ]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Remove what an earlier call left in --out, once this one is done.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what will be used and what is missing, and stop.")]
 Region = Annotated[
     str | None,
     typer.Option(
@@ -133,7 +133,6 @@ DecoderFile = Annotated[
     typer.Option("--decoder-settings", help="TOML file with the decoder's n_voxels, alpha, max_iterations, n_folds."),
 ]
 SettingsFile = Annotated[Path | None, typer.Option(help="TOML file with pipeline settings.")]
-ShowSettings = Annotated[bool, typer.Option("--show-settings", help="Print the settings as JSON and stop.")]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default one per core.")]
 Scheduler = Annotated[
     str | None,
@@ -142,6 +141,70 @@ Scheduler = Annotated[
         "each, with the same packages, and the same files under the same paths."
     ),
 ]
+
+
+def settings_from(
+    settings: Path | None,
+    decoder: str | None,
+    decoder_file: Path | None,
+    network: Callable[[], Network | None],
+    out: Path | None,
+    *,
+    show: bool,
+    dry_run: bool,
+) -> tuple[PipelineSettings, DecoderSettings]:
+    """Settings of the pipeline and of the decoder; shown, they end the command.
+
+    Parameters
+    ----------
+    settings, decoder, decoder_file, out
+        Options; None where they are left out.
+    network : callable
+        Gives the network whose features are decoded, or None where no images are.
+    show : bool
+        Whether the settings are to be printed, and nothing else is to be done.
+    dry_run : bool
+        Whether nothing is to be written.
+
+    Raises
+    ------
+    InputError
+        If a file is not to be understood, or nothing says where to write to.
+    typer.Exit
+        After the settings were shown.
+    """
+    from rtgod.settings import PipelineSettings
+
+    pipeline = PipelineSettings.from_toml(settings) if settings else PipelineSettings()
+    trained_by = decoder_from(decoder, decoder_file)
+    if show:
+        parts: dict[str, BaseModel] = {"settings": pipeline, "decoder_settings": trained_by}
+        if (seen_by := network()) is not None:
+            parts["network"] = completed(seen_by)
+        show_settings(parts)
+        raise typer.Exit
+    if not dry_run:
+        needed_out(out)
+    return pipeline, trained_by
+
+
+def network_shown(
+    paths: Sequence[Path], images: Path | None, candidates: Path | None, options: tuple[Any, ...]
+) -> Network | None:
+    """The network that would be used; None where the paths come without images, so that none is."""
+    from calibration.inputs import data_set_in
+
+    root = data_set_in(paths)
+    if images is None and candidates is None and not (root is not None and (root / "stimuli").is_dir()):
+        return None
+    return network_from(*options, (images, candidates))
+
+
+def completed(network: Network) -> Network:
+    """The network with its preprocessing: as published where nothing else was asked for."""
+    from calibration.weights import published_preprocessing
+
+    return network.model_copy(update={"preprocessing": published_preprocessing(network)})
 
 
 def inputs_from(
@@ -157,13 +220,15 @@ def inputs_from(
     events: Sequence[Path] | None = None,
     tr_s: float | None = None,
     plain: bool = False,
+    reading: EventsSettings | None = None,
 ) -> Inputs:
     """What is to be trained on; says which runs are left out, and where no mask is given."""
     from calibration.inputs import find_inputs
 
     inputs = find_inputs(
-        paths, subject, training, region, mask, images, candidates, names, noise_mask, events or (), tr_s, plain
-    )
+        paths, subject, training, region, mask, images, candidates, names, noise_mask, events or (), tr_s, plain,
+        reading,
+    )  # fmt: skip
     say_missing(inputs.missing)
     if inputs.images is None:
         why = "asked for" if plain else "no images are given"
@@ -180,7 +245,7 @@ def say_no_mask() -> None:
 
 
 def say_missing(missing: Iterable[str]) -> None:
-    """Print which runs were left out, and why."""
+    """Print which runs or trials were left out, and why."""
     for name in missing:
         console.print(styled(("left out", "yellow"), f" {name}"), soft_wrap=True)
 

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from calibration.commands.options import console, needs_calibration, progress
+from rtgod import options
 from rtgod.console import styled
 from rtgod.errors import InputError
+from rtgod.options import DryRun
 
 _STRONGEST = 100.0
 
@@ -43,19 +45,30 @@ def scan(
     ] = None,
     tr: Annotated[float | None, typer.Option(help="Repetition time, seconds; default 3.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of this run's noise and head motion.")] = 0,
+    dry_run: DryRun = False,
 ) -> None:
     """Scan a simulated subject again, with any schedule.
 
     To rehearse a session before there is a participant: write the schedule, scan it, then `rtgod replay` the run.
     """
     with needs_calibration():
-        from calibration.simulation.rescan import rescan
+        from calibration.simulation.rescan import plan_scan, rescan
         from calibration.simulation.schedule import TR_S
     from rtgod.sources import checked_tr_s
 
     tr_s = TR_S if tr is None else checked_tr_s(tr, "--tr")
+    strengths = parse_strength(strength)
+    planned = plan_scan(subject, events, out, n_volumes, tr_s)
+    for line in planned.remarks:
+        console.print(styled(("events", "yellow"), f" {line}"), soft_wrap=True)
+    if dry_run:
+        seen, imagined = (sum(trial.kind == kind for trial in planned.trials) for kind in ("stimulus", "imagery"))
+        console.print(styled((events, "bold"), f": {seen} trials seen, {imagined} imagined"), soft_wrap=True)
+        said = f"{planned.n_volumes} volumes, TR {tr_s:g} s, with sidecar and events table beside them"
+        options.say_output(out, said, (), overwrite=None, console=console)
+        return
     with progress() as report:
-        n_written = rescan(subject, events, out, parse_strength(strength), n_volumes, tr_s, seed, report)
+        n_written = rescan(subject, events, out, strengths, n_volumes, tr_s, seed, report, planned)
     console.print(styled((out, "bold"), f": {n_written} volumes, TR {tr_s:g} s"), soft_wrap=True)
 
 

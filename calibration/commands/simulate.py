@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from calibration.commands.options import Scheduler, ShowSettings, Workers, console, needs_calibration, progress
+from calibration.commands.options import Scheduler, Workers, console, needs_calibration, progress
+from rtgod import options
 from rtgod.console import styled
+from rtgod.options import DryRun, ShowSettings
 
 
 def simulate(
@@ -24,6 +26,7 @@ def simulate(
         int | None, typer.Option(min=0, help="Candidates that are never shown; default 900.")
     ] = None,
     show_settings: ShowSettings = False,
+    dry_run: DryRun = False,
     n_workers: Workers = None,
     scheduler: Scheduler = None,
 ) -> None:
@@ -33,6 +36,7 @@ def simulate(
     of visual cortex, head motion, drift, physiology and noise typical of 3 T, and the truth behind it all.
     """
     with needs_calibration():
+        from calibration.simulation.dataset import planned
         from calibration.simulation.dataset import simulate as run_simulation
         from calibration.simulation.settings import SubjectSettings
     subject = SubjectSettings.from_toml(settings) if settings else SubjectSettings()
@@ -41,7 +45,12 @@ def simulate(
         asked["stimuli"] = subject.stimuli.model_copy(update={"n_other_categories": other_categories})
     subject = subject.model_copy(update={name: value for name, value in asked.items() if value is not None})
     if show_settings:
-        console.print_json(subject.model_dump_json())
+        options.show_settings(subject)
+        return
+    if dry_run:
+        for line in planned(subject):
+            console.print(styled(line), soft_wrap=True)
+        options.say_output(out, "the data set, a folder", (), overwrite=None, console=console)
         return
     with progress() as report:
         run_simulation(out, subject, n_workers, report, scheduler)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from rtgod import __version__
 from rtgod.errors import InputError
 from rtgod.files import appearing_whole
 from rtgod.messages import Float32Array, Int32Array
+from rtgod.text import number_of, times
 
 #: Exemplars from this number on stand behind category features and are never shown.
 _CANDIDATES = 1000
@@ -91,6 +92,31 @@ def simulate(
         raise InputError(f"{out}: cannot be written ({error})") from error
 
 
+def planned(settings: SubjectSettings) -> list[str]:
+    """Say what `simulate` would make, a line for each kind.
+
+    Raises
+    ------
+    InputError
+        If the settings do not fit together.
+    """
+    with ThreadPoolExecutor(1) as nobody:
+        subject = _Subject(Path(), settings, lambda *_: None, nobody)
+        runs = subject.schedule(np.random.default_rng([settings.seed, 1]))
+    lines = []
+    for session in dict.fromkeys(run.session for run in runs):
+        members = [run for run in runs if run.session == session]
+        n_volumes = ", ".join(dict.fromkeys(str(run.schedule.n_volumes) for run in members))
+        lines.append(
+            f"{session}: {number_of(len(members), 'run')} of {n_volumes} volumes of {times(settings.shape)} voxels"
+        )
+    n_candidates = settings.stimuli.n_categories
+    shown = len(subject.training) * settings.stimuli.n_images_per_category + len(subject.test)
+    behind = n_candidates * settings.stimuli.n_images_per_candidate
+    lines.append(f"{shown} drawn images that are shown; {n_candidates} candidates, with {behind} images behind them")
+    return lines
+
+
 class _Subject:
     """The parts of one simulated subject, written in turn."""
 
@@ -113,7 +139,7 @@ class _Subject:
 
     def write(self) -> None:
         rng = np.random.default_rng([self.settings.seed, 1])
-        runs = self._schedule(rng)
+        runs = self.schedule(rng)
         self._write_tables()
         images, drawing = self._begin_images()
         # Meanwhile, what takes as long as drawing.
@@ -126,7 +152,7 @@ class _Subject:
         truth.write_tuning(self.root, tuning, voxels)
         self._write_runs(runs, head, voxels, shown, imagined, tuning)
 
-    def _schedule(self, rng: np.random.Generator) -> list[_Run]:
+    def schedule(self, rng: np.random.Generator) -> list[_Run]:
         """Every run shows one image of each training category where their number allows it."""
         shown = [self._training_stimulus(c, e) for e in range(self.settings.stimuli.n_images_per_category)
                  for c in range(len(self.training))]  # fmt: skip

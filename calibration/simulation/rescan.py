@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,11 @@ from calibration.simulation.scan import Response, save_nifti, scan, sidecar, sig
 from calibration.simulation.schedule import TR_S
 from calibration.simulation.settings import SubjectSettings
 from rtgod.errors import InputError
-from rtgod.events import Trial, category_of, read_trials
+from rtgod.events import Trial, category_of, read_events
 from rtgod.files import write_whole
 from rtgod.messages import Array, Float32Array, Float64Array
+from rtgod.settings import EventsSettings
+from rtgod.trials import remarks_on
 from rtgod.tsv import read_tsv
 
 _ENDING = "_bold.nii.gz"
@@ -43,6 +46,7 @@ def rescan(
     tr_s: float = TR_S,
     seed: int = 0,
     report: Report = lambda *_: None,
+    planned: PlannedScan | None = None,
 ) -> int:
     """Write the run of a schedule, with its events table and JSON sidecar beside it.
 
@@ -69,6 +73,8 @@ def rescan(
         Of noise and movement, which are never those of the subject's own runs.
     report : callable
         Told (stage, steps done, steps in all) as the work goes on.
+    planned : PlannedScan, optional
+        Of `plan_scan` with the same arguments, where it was called before.
 
     Returns
     -------
@@ -80,17 +86,8 @@ def rescan(
     InputError
         If the subject, the events table or something in it cannot be used, or the run cannot be written.
     """
-    _check_room(out, events)
-    settings = truth.read_settings(subject)
-    trials = read_trials(events)
-    n_volumes = n_volumes or _n_volumes(events, tr_s)
-    if n_volumes > _MOST_VOLUMES:
-        raise InputError(
-            f"{events}: {n_volumes} volumes, but a NIfTI file holds {_MOST_VOLUMES}; onset and duration are in seconds"
-        )
-    album = _Album(subject, settings, events)
-    percepts = {_percept(trial): trial for trial in trials}
-    images = {percept: album.behind(trial) for percept, trial in percepts.items()}
+    planned = planned or plan_scan(subject, events, out, n_volumes, tr_s)
+    settings, trials, images, n_volumes = planned.settings, planned.trials, planned.images, planned.n_volumes
     tuning, voxels = truth.read_tuning(subject, settings)
     amplitudes = _respond(images, tuning, settings, report)
     responses = [
@@ -103,6 +100,44 @@ def rescan(
     volumes, _ = scan(head, voxels, change, tr_s, settings, rng, lambda done: report("scanning", done, n_volumes))
     _write(out, events, volumes, head.affine, tr_s)
     return n_volumes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlannedScan:
+    """What `rescan` will do.
+
+    Attributes
+    ----------
+    settings : SubjectSettings
+    trials : tuple of Trial
+    images : mapping of str to sequence of image
+        Those behind each percept.
+    n_volumes : int
+    remarks : tuple of str
+        What became of the events' other rows.
+    """
+
+    settings: SubjectSettings
+    trials: tuple[Trial, ...]
+    images: Mapping[str, Sequence[Image]]
+    n_volumes: int
+    remarks: tuple[str, ...]
+
+
+def plan_scan(subject: Path, events: Path, out: Path, n_volumes: int | None, tr_s: float) -> PlannedScan:
+    """Look at everything that `rescan` needs, and write nothing; parameters and errors as there."""
+    _check_room(out, events)
+    settings = truth.read_settings(subject)
+    read = read_events(events, EventsSettings(merge_gap_s=0.0))
+    n_volumes = n_volumes or _n_volumes(events, tr_s)
+    if n_volumes > _MOST_VOLUMES:
+        raise InputError(
+            f"{events}: {n_volumes} volumes, but a NIfTI file holds {_MOST_VOLUMES}; onset and duration are in seconds"
+        )
+    album = _Album(subject, settings, events)
+    percepts = {_percept(trial): trial for trial in read.trials}
+    images = {percept: album.behind(trial) for percept, trial in percepts.items()}
+    return PlannedScan(settings, read.trials, images, n_volumes, tuple(remarks_on([read])))
 
 
 class _Album:

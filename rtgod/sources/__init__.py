@@ -68,7 +68,6 @@ def open_source(
     *,
     events: Path | None = None,
     reading: EventsSettings | None = None,
-    merge_gap_s: float | None = None,
     run_id: str | None = None,
     subject: str | None = None,
     tr_s: float | None = None,
@@ -84,8 +83,6 @@ def open_source(
         BIDS events table that gives the run its blocks; by default that of `rtgod.sources.beside.find_events`.
     reading : EventsSettings, optional
         Which rows of the events table are trials, and which of them are one; see `rtgod.events.read_events`.
-    merge_gap_s : float, optional
-        Instead of that of `reading`.
     run_id, subject : str, optional
         Instead of what the source derives from its files.
     tr_s : float, optional
@@ -102,39 +99,28 @@ def open_source(
     InputError
         If `path` is neither, cannot be used as it is, or its repetition time is contradicted by more than 1 %.
     """
-    reading = reading or EventsSettings()
-    if merge_gap_s is not None:
-        reading = reading.model_copy(update={"merge_gap_s": merge_gap_s})
-    source = _open(path, events, reading, run_id, subject, tr_s, series)
-    if source.contradiction:
-        raise InputError(source.contradiction)
-    return source
-
-
-def _open(
-    path: Path,
-    events: Path | None,
-    reading: EventsSettings,
-    run_id: str | None,
-    subject: str | None,
-    tr_s: float | None,
-    series: int | None,
-) -> Source:
+    source: Source
     # Imported here because nibabel and pydicom each take a moment to load, and a run needs only one of them.
     if path.is_dir():
         from rtgod.sources.mosaic import MosaicSeries
 
-        return MosaicSeries(
+        source = MosaicSeries(
             path, events=events, reading=reading, run_id=run_id, subject=subject, tr_s=tr_s, series=series
         )
-    if path.is_file() and path.name.lower().endswith((".nii", ".nii.gz")):
+    elif path.is_file() and path.name.lower().endswith((".nii", ".nii.gz")):
         from rtgod.sources.nifti import NiftiRun
 
         if series is not None:
             raise InputError(f"{path}: a NIfTI file has no DICOM series; leave out --series.")
-        return NiftiRun(path, events=events, reading=reading, run_id=run_id, subject=subject, tr_s=tr_s)
-    what = "is neither" if path.exists() else "does not exist"
-    raise InputError(f"{path} {what}: give a 4-D NIfTI file (.nii, .nii.gz) or a folder of Siemens mosaic DICOM files.")
+        source = NiftiRun(path, events=events, reading=reading, run_id=run_id, subject=subject, tr_s=tr_s)
+    else:
+        what = "is neither" if path.exists() else "does not exist"
+        raise InputError(
+            f"{path} {what}: give a 4-D NIfTI file (.nii, .nii.gz) or a folder of Siemens mosaic DICOM files."
+        )
+    if source.contradiction:
+        raise InputError(source.contradiction)
+    return source
 
 
 def acquisition_id(run_id: str, content: str) -> str:

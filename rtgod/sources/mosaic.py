@@ -13,7 +13,7 @@ import struct
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -194,20 +194,22 @@ def holds_dicom(folder: Path) -> bool:
         paths = sorted(folder.iterdir())
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}).") from error
-    return any(_begins_as_dicom(path) for path in paths if path.is_file() and not path.name.startswith("."))
+    for path in paths:
+        # What cannot be read holds nothing that anybody could take.
+        with suppress(OSError):
+            if path.is_file() and not path.name.startswith(".") and _begins_as_dicom(path):
+                return True
+    return False
 
 
 def _begins_as_dicom(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
 
 
 def _is_dicom(path: Path) -> bool:
-    with _reading(path), path.open("rb") as stream:
-        if stream.read(132)[128:] == b"DICM":
+    with _reading(path):
+        if _begins_as_dicom(path):
             return True
     if path.suffix.lower() in {".dcm", ".ima"}:
         raise InputError(f"{path}: named like a DICOM file but is not one, or only its start is there; copy it again.")

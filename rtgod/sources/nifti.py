@@ -11,7 +11,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -93,7 +93,8 @@ class NiftiRun:
         stem = stem_of(path)
         label = re.search(r"(?:^|_)sub-([0-9A-Za-z]+)", stem)
         self.events = events or find_events(path)
-        tr = _find_tr(path, layout, tr_s)
+        beside = _SidecarsSay.of(path)
+        tr = _find_tr(path, layout, beside, tr_s)
         self.notes, self.contradiction = tr.notes, tr.contradiction
         self.run, self.read = run_of(
             path,
@@ -105,7 +106,7 @@ class NiftiRun:
             shape=layout.shape,
             affine=layout.affine,
             n_volumes=layout.n_volumes,
-            coil=_find_coil(path),
+            coil=beside.coil,
         )
 
     def __iter__(self) -> Iterator[Volume]:
@@ -219,26 +220,35 @@ def _check_size(path: Path, layout: _Layout) -> None:
         raise InputError(f"{path}: too short for the {layout.n_volumes} volumes in its header; copy it again.")
 
 
-def _find_tr(path: Path, layout: _Layout, given: float | None) -> RepetitionTime:
-    said: list[TrClaim] = []
-    for sidecar in files_beside(path, f"{stem_of(path).rpartition('_')[2]}.json"):
-        value = _read_sidecar(sidecar).get("RepetitionTime")
-        if value is not None:
-            said.append(TrClaim(value, f"{sidecar}, RepetitionTime"))
-            break
+@dataclass(frozen=True, slots=True)
+class _SidecarsSay:
+    """What the sidecars of a file say, the nearest that says it: repetition time and receive coil."""
+
+    tr: TrClaim | None = None
+    coil: str = ""
+
+    @classmethod
+    def of(cls, path: Path) -> _SidecarsSay:
+        said = cls()
+        for sidecar in files_beside(path, f"{stem_of(path).rpartition('_')[2]}.json"):
+            content = _read_sidecar(sidecar)
+            if said.tr is None and (value := content.get("RepetitionTime")) is not None:
+                said = replace(said, tr=TrClaim(value, f"{sidecar}, RepetitionTime"))
+            if not said.coil and isinstance(coil := content.get("ReceiveCoilName"), str):
+                said = replace(said, coil=coil)
+            if said.tr is not None and said.coil:
+                break
+        return said
+
+
+def _find_tr(path: Path, layout: _Layout, beside: _SidecarsSay, given: float | None) -> RepetitionTime:
+    said = [] if beside.tr is None else [beside.tr]
     # Without a unit the number is often a library's default (1.0), so it is not believed.
     if layout.tr_unit in _SECONDS and layout.tr > 0:
         # Rounded because the header has single precision: 1.97 would become 1.97000002861.
         tr_s = round(layout.tr * _SECONDS[layout.tr_unit], 6)
         said.append(TrClaim(tr_s, f"{path}, pixdim[4]", layout.tr_unit, float(f"{layout.tr:.6g}")))
     return agreed_tr(path, said, given, "no repetition time in a sidecar JSON or, with a unit, in the header")
-
-
-def _find_coil(path: Path) -> str:
-    for sidecar in files_beside(path, f"{stem_of(path).rpartition('_')[2]}.json"):
-        if isinstance(coil := _read_sidecar(sidecar).get("ReceiveCoilName"), str):
-            return coil
-    return ""
 
 
 def _read_sidecar(path: Path) -> dict[str, object]:

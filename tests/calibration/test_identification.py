@@ -9,7 +9,7 @@ from calibration.identification import (
     N_PERMUTATIONS,
     all_accuracies,
     identification_accuracy,
-    permutation_p,
+    permutation_test,
     rank_of,
 )
 from tests import naive
@@ -54,6 +54,10 @@ def blocks(strength, seed, n_categories=12, n_repeats=3, n_candidates=40):
     scores = rng.normal(size=(len(true), n_candidates))
     scores[np.arange(len(true)), true] += strength
     return scores, true
+
+
+def permutation_p(*arguments, **options):
+    return permutation_test(*arguments, **options).p_value
 
 
 @pytest.fixture

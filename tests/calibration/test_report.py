@@ -7,8 +7,8 @@ import pytest
 from matplotlib.image import imread
 
 from calibration.bids import find_runs
-from calibration.identification import permutation_p
-from calibration.report import decoded_blocks, read_runs, read_spm_motion, write_report
+from calibration.identification import permutation_test
+from calibration.report import blocks_and_trials, read_runs, read_spm_motion, tables_of, write_report
 from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
 from rtgod.events import read_trials
@@ -92,7 +92,7 @@ def test_accuracies_are_those_of_the_journal(reported, blocks, kind):
     assert summary[f"{kind}_median_rank"] == np.median(ranks)
     assert summary[f"{kind}_top10"] == pytest.approx(np.mean(np.array(ranks) <= 10))
     scores, true = np.stack([block[2] for block in chosen]), [block[3] for block in chosen]
-    assert summary[f"{kind}_p_value"] == pytest.approx(permutation_p(scores, true), abs=0.01)
+    assert summary[f"{kind}_p_value"] == pytest.approx(permutation_test(scores, true).p_value, abs=0.01)
 
 
 def test_seen_categories_are_identified(reported):
@@ -259,5 +259,5 @@ def test_runs_that_were_trained_on_are_known_by_either_name(bundle, journal, sub
     run_id = records[1].run.run_id
     trained = replace(bundle, provenance={"runs": {name.format(run_id): {}}})
     for record in records:
-        blocks = decoded_blocks([record], trained, subject)
+        blocks, *_ = blocks_and_trials([record], trained, tables_of([record], subject))
         assert {block.trained_on for block in blocks} == {record.run.run_id == run_id}

@@ -8,9 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from calibration.report import best_median_worst, blocks_of_trials, tables_of, write_report
 from rtgod.bundle import DecoderBundle
+from rtgod.cli import make_app
 from rtgod.errors import InputError
 from rtgod.events import Trial, blocks, read_trials
 from rtgod.journal import JournalWriter
@@ -206,3 +208,50 @@ def test_the_run_s_table_is_read(run, tmp_path):
     (tmp_path / "e.tsv").write_text(rows_for(run, KNOWN))
     assert len(read_trials(tmp_path / "e.tsv")) == len(run.blocks) == 2
     assert np.isfinite(run.tr_s)
+
+
+def test_a_run_that_was_sent_by_other_settings_says_which_trials_are_no_blocks_and_which_blocks_no_trials(report, run):
+    rows = rows_for(run, ["n00000001", "n00000002"]).splitlines()
+    shifted = "\n".join([*rows[:2], "18\t4\tn00000003", "40\t4\tn00000003", ""])
+    _, summary, told, _ = report([run], {run.name: shifted})
+    why = {row["what"]: (row["n"], row["used"], row["why"]) for row in told}
+    assert why["trials seen"] == (
+        "3", "1", "1 was no block of the run: sent by other settings for events?, 1 begins after the run's end",
+    )  # fmt: skip
+    assert why["blocks sent"] == ("2", "1", "1 no trial by the bundle's settings for events")
+    assert summary["trials_left_out"] == 3
+    _, summary, told, _ = report([run], {run.name: "\n".join([*rows, ""])})
+    assert "blocks sent" not in {row["what"] for row in told}
+    assert summary["trials_left_out"] == 0
+
+
+def command(*arguments):
+    result = CliRunner().invoke(make_app(), ["report", *map(str, arguments)], catch_exceptions=False)
+    return " ".join(result.output.split())
+
+
+def test_a_dry_run_says_what_a_report_would_use_and_leave_out_and_writes_nothing(report, run, bundle, tmp_path):
+    foreign = replace(run, run_id="run-2", subject="02")
+    out, *_ = report([run, foreign, replace(run, run_id="run-3")], {run.name: rows_for(run, ["n00000001"] * 2)})
+    journal, new = tmp_path / "0.rtgod", tmp_path / "new"
+    said = command(journal, "--bundle", bundle, "--dataset", tmp_path / "dataset", "--out", new, "--dry-run")
+    assert f"run-1: 12 volumes, 12 answers, events {tmp_path / 'dataset' / 'run-1_events.tsv'}" in said
+    assert "run-3: 12 volumes, 12 answers, events of none" in said
+    assert "left out run-2: subject 02, where the others are of 01" in said
+    assert "left out run-3: no events table: no ranks of it" in said
+    assert f"would be written to {new}: summary.json" in said
+    assert not new.exists()
+    said = command(journal, "--out", out, "--dry-run")
+    assert "no ranks: they need --bundle, and --dataset or --events" in said
+    assert "would be refused" in said
+
+
+def test_a_report_that_is_there_is_replaced_only_if_asked_for(report, run, tmp_path):
+    out, *_ = report([run])
+    (out / "ranks.tsv").write_text("of an earlier session\n")
+    (out / "notes.txt").write_text("mine\n")
+    with pytest.raises(InputError, match=r"summary\.json, left_out\.tsv, ranks\.tsv and 2 more are already there"):
+        command(tmp_path / "0.rtgod", "--out", out)
+    assert "written to" in command(tmp_path / "0.rtgod", "--out", out, "--overwrite")
+    assert not (out / "ranks.tsv").exists()  # this one has no ranks
+    assert (out / "notes.txt").read_text() == "mine\n"

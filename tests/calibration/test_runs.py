@@ -97,7 +97,7 @@ def test_a_real_localizer_becomes_twelve_samples(shared_data):
     samples, head = samples_of(found.runs, voxels=500, events={"merge_gap_s": 2})
     assert 0.15 < head.mean() < 0.35  # a head fills about a quarter of 240 × 240 × 115 mm
     (run,) = samples
-    assert (run.run.tr_s, run.run.n_volumes, run.n_skipped) == (2.0, 156, 0)
+    assert (run.run.tr_s, run.run.n_volumes, run.left_out) == (2.0, 156, ())
     assert [trial.category for trial in run.trials] == [
         "face", "scene", "body", "house", "object", "scramble", "scramble", "body", "object", "face", "house", "scene",
     ]  # fmt: skip

@@ -87,14 +87,16 @@ def test_one_back_repeats_are_no_samples(training, bundle):
     (samples,) = samples_of([training], bundle)
     assert not any(trial.repeat for trial in samples.trials)
     assert len({trial.stimulus for trial in samples.trials}) == 50
-    assert samples.n_skipped == 0
+    assert samples.left_out == ("one-back repeat",) * 5
 
 
 def test_trials_without_a_clean_volume_are_counted_not_made_up(training, bundle):
     strict = variant_of(bundle.settings, {"censoring": {"fd_mm": 0.08}})
     (samples,) = samples_of([training], bundle, strict)
-    assert samples.n_skipped > 0
-    assert len(samples.trials) == len(samples.values) == 50 - samples.n_skipped
+    n_censored = samples.left_out.count("no usable volume: censored")
+    assert n_censored > 0
+    assert set(samples.left_out) == {"no usable volume: censored", "one-back repeat"}
+    assert len(samples.trials) == len(samples.values) == 50 - n_censored
 
 
 def test_noise_is_what_is_left_without_the_responses(training, bundle):

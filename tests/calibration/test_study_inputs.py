@@ -1,5 +1,7 @@
 """What calibrate and evaluate take where something is left out, from a data set and from plain runs."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from calibration.inputs import find_inputs
 from calibration.study_inputs import find_study_inputs
 from rtgod.cli import make_app
 from rtgod.errors import InputError
+from rtgod.settings import EventsSettings
 
 SHAPE = (6, 6, 6)
 AFFINE = np.diag([3.0, 3, 3, 1])
@@ -138,8 +141,44 @@ def test_an_evaluation_says_before_what_it_would_do(plain):
     assert "split by halves: one run" in command("evaluate", plain[0], "--dry-run")
 
 
-def test_settings_are_shown(plain):
-    assert '"hrf_shift_s"' in command("evaluate", plain[0], "--show-settings")
+@pytest.mark.parametrize("name", ["calibrate", "evaluate"])
+def test_settings_are_shown(name, plain, tmp_path):
+    shown = json.loads(command(name, plain[0], "--decoder", "slr", "--show-settings"))
+    assert list(shown) == ["settings", "decoder_settings"]
+    assert shown["settings"]["window"]["hrf_shift_s"] == 3.0
+    assert shown["decoder_settings"]["name"] == "slr"
+    with_images = ("--images", tmp_path, "--candidates", tmp_path, "--network", "resnet18")
+    network = json.loads(command(name, plain[0], *with_images, "--show-settings"))["network"]
+    assert (network["name"], network["preprocessing"]["crop_px"]) == ("resnet18", 224)
+
+
+def test_a_dry_run_says_where_it_would_write_and_what_is_in_the_way(plain, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "would be written to nowhere: report.html and its tables" in command("evaluate", *plain, "--dry-run")
+    assert "would be written to nowhere: the decoder bundle" in command("calibrate", *plain, "--dry-run")
+    (tmp_path / "nowhere").mkdir()
+    (tmp_path / "nowhere" / "blocks.tsv").touch()
+    assert "blocks.tsv is already there, and --overwrite not given" in command("evaluate", *plain, "--dry-run")
+    with pytest.raises(InputError, match=r"blocks\.tsv is already there"):
+        command("evaluate", *plain)
+
+
+@pytest.mark.parametrize(("label", "is_told"), [("sub-02", True), ("sub-1", False), ("run", False)])
+def test_a_subject_that_its_files_call_otherwise_is_told(tmp_path, label, is_told):
+    files = [make_run(tmp_path / f"{label}_run-{k}") for k in (1, 2)]
+    note = "the files of 2 of 2 runs call their subject 02, and --subject says 01"
+    for name in ("calibrate", "evaluate"):
+        assert (note in command(name, *files, "--dry-run")) == is_told
+
+
+def test_whether_runs_say_their_tr_is_asked_with_the_settings_for_events(dataset):
+    for table in dataset.rglob("*_events.tsv"):
+        table.write_text("onset\tduration\ttrial_type\n10\t4\tcue\n20\t4\tcue\n")
+    reading = EventsSettings(keep=("cue",))
+    with pytest.raises(InputError, match="leave out --events and --tr"):
+        find_inputs([dataset], "01", None, None, None, None, None, tr_s=2.0, reading=reading)
+    with pytest.raises(InputError, match="leave out --events and --tr"):
+        study([dataset], tr_s=2.0, reading=reading)
 
 
 def test_a_table_that_several_runs_share_is_told(tmp_path):

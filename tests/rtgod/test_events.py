@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rtgod.errors import InputError, RefusedError
-from rtgod.events import Trial, blocks, check_within, cue_lead_s, cut_to_length, is_of, read_events, read_trials
+from rtgod.events import Trial, blocks, check_within, cue_lead_s, cut_to_length, read_events, read_trials
 from rtgod.messages import Block, Ranking
 from rtgod.session import Session
 from rtgod.settings import EventsSettings
@@ -451,17 +451,6 @@ def test_real_blocks_stay_as_they_are(shared_data, name):
     read = read_events(shared_data / name)
     assert read.trials == read_trials(shared_data / name)
     assert remarks_on([read]) == []
-
-
-def test_a_run_is_known_by_its_trials():
-    trials = [Trial(4, 6, "stimulus", "face"), Trial(12, 6, "stimulus", "house"), Trial(300, 6, "stimulus", "face")]
-    run = small.run(n_volumes=10, blocks=blocks(trials))
-    assert is_of(run, trials)
-    assert is_of(cut_to_length(run)[0], trials)
-    assert not is_of(run, trials[:2])
-    assert not is_of(run, [trials[0], Trial(13, 6, "stimulus", "house"), trials[2]])
-    assert not is_of(run, [trials[0], Trial(12, 6, "stimulus", "tool"), trials[2]])
-    assert is_of(run_of((4, 6), (12, 6)), trials)
 
 
 def test_names_in_the_settings_that_no_row_has_are_told(write):

@@ -99,10 +99,21 @@ def test_training_names_each_coil_once():
 
 def test_a_subject_may_be_called_otherwise_than_in_its_files():
     training = training_of([small.run(subject="02"), small.run(subject="unknown")], "P7")
-    assert training.subjects == ("02", "P7")
+    assert (training.subjects, training.in_files) == (("P7",), ("02",))
     assert fit(training, subject="sub-2") == fit(training, subject="p7") == []
-    with pytest.raises(InputError, match="on subject 02 or P7"):
+    with pytest.raises(InputError, match=r"on subject P7 \(called 02 by the files that it was trained on\)"):
         fit(training, subject="03")
+
+
+def test_a_subject_that_was_not_said_is_called_as_in_its_files():
+    training = training_of([small.run(subject="02"), small.run(subject="unknown")], "")
+    assert (training.subjects, training.in_files) == (("02",), ())
+    assert training_of([small.run(subject="sub-02")], "2") == Training(("2",), small.TR_S)
+
+
+def test_an_older_bundle_names_both_labels():
+    with pytest.raises(InputError, match="on subject 02 or P7, whose"):
+        fit(Training(("02", "P7")), subject="03")
 
 
 def test_a_bundle_keeps_it_and_an_old_one_knows_its_subject(tmp_path):

@@ -116,4 +116,11 @@ def test_export_names_what_it_made(folder):
     assert (folder / "out" / "run-1~2_bold.nii.gz").is_file()
     with pytest.raises(InputError, match="exists already"):
         run("export", folder / "1.rtgod", "--out", folder / "out")
+    shown = run("export", folder / "1.rtgod", "--out", folder / "out", "--dry-run").stdout
+    assert "run-1: 3 volumes, 1 lost, as zeros; 4 answered" in shown
+    assert "run-1~2: 3 volumes, 0 lost" in shown
+    assert "1 client's event" in shown
+    assert "already there: it would be refused" in " ".join(shown.split())
+    run("export", folder / "1.rtgod", "--out", folder / "dry", "--dry-run")
+    assert not (folder / "dry").exists()
     assert "holds none" in run("export", folder / "0.rtgod", "--out", folder / "empty").stdout

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtgod.errors import InputError
-from rtgod.pictures import BACKGROUND, ENDINGS, OTHER_ENDINGS, Change, read_picture, told
+from rtgod.image_names import IMAGE_SUFFIXES
+from rtgod.pictures import BACKGROUND, OTHER_ENDINGS, Change, read_picture, told
 
 PIL = pytest.importorskip("PIL", reason="Pillow comes with rtgod's extras")
 from PIL import Image, ImageCms  # noqa: E402 # after it is known to be there
@@ -280,4 +281,4 @@ def test_what_was_converted_is_counted_and_named():
 
 
 def test_no_ending_is_both_read_and_left_out():
-    assert not set(ENDINGS) & OTHER_ENDINGS
+    assert not set(IMAGE_SUFFIXES) & OTHER_ENDINGS

@@ -166,7 +166,7 @@ class TestPlan:
         typed(*arguments, "--runs", 2)
         first = Path("plans/sub-01_ses-imagery_task-imagery_run-01_events.tsv")
         first.unlink()
-        with pytest.raises(InputError, match=r"run-02_events\.tsv: is there already; choose another folder"):
+        with pytest.raises(InputError, match=r"run-02_events\.tsv is already there; choose another --out"):
             typed(*arguments, "--runs", 3)
         assert not first.exists()
         assert len(list(Path("plans").glob("*.tsv"))) == 1

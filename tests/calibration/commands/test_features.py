@@ -1,4 +1,5 @@
 import contextlib
+import json
 
 import numpy as np
 import pytest
@@ -140,3 +141,35 @@ def test_the_work_is_done_where_it_is_asked_for(tmp_path, monkeypatch, options, 
 def test_what_is_not_there_is_named(arguments, what):
     with pytest.raises(InputError, match=what):
         run(*arguments)
+
+
+def test_a_dry_run_says_what_would_be_computed_and_writes_nothing(tmp_path):
+    for name in ("cat", "dog", "empty"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+    for name in ("cat/a", "cat/b", "dog/a"):
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "images" / f"{name}.png")
+    said = run("categories", "build", tmp_path / "images", "--out", tmp_path / "store", "--units", 7, "--dry-run")
+    assert "3 images of 2 categories" in said
+    assert "alexnet, weights default, 7 units at most of each: cnn1 = features.0" in said
+    assert "1 without an image, so no category: empty" in said
+    assert f"would be written to {tmp_path / 'store'}: the store" in said
+    assert not (tmp_path / "store").exists()
+    with pytest.raises(InputError, match="give one with --out"):
+        run("features", tmp_path / "images")
+
+
+def test_settings_are_shown_with_the_preprocessing_in_force(tmp_path):
+    (tmp_path / "caffe.toml").write_text(CAFFE)
+    shown = json.loads(run("features", tmp_path, "--preprocessing", tmp_path / "caffe.toml", "--show-settings"))
+    assert (shown["name"], shown["preprocessing"]["channels"], shown["preprocessing"]["resize_px"]) == (
+        "alexnet", "BGR", 256,
+    )  # fmt: skip
+
+
+def test_a_dry_run_of_a_simulation_counts_its_runs(tmp_path):
+    said = run("simulate", tmp_path / "new", "--test-runs", 1, "--imagery-runs", 0, "--dry-run")
+    assert "perceptionTraining01: 8 runs of 178 volumes of 64 × 64 × 50 voxels" in said
+    assert "perceptionTest01: 1 run of 178 volumes" in said
+    assert "imagery" not in said
+    assert not (tmp_path / "new").exists()
+    assert "already there: it would be refused" in run("simulate", tmp_path, "--dry-run")

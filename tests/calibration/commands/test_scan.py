@@ -21,6 +21,11 @@ def run(*arguments):
 def test_a_schedule_is_scanned_on_the_command_line(subject, tmp_path):
     (tmp_path / "plan.tsv").write_text(EVENTS)
     first, second = (tmp_path / f"sub-01_task-imagery_run-0{k}_bold.nii.gz" for k in (1, 2))
+    done = run(subject, tmp_path / "plan.tsv", "--out", first, "--dry-run")
+    said = " ".join(done.output.split())
+    assert "0 trials seen, 2 imagined" in said
+    assert f"would be written to {first}: 11 volumes, TR 3 s" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.tsv"]
     done = run(subject, tmp_path / "plan.tsv", "--out", first, "--strength", "0.25:1.5", "--seed", 3)
     assert done.exit_code == 0, done.output
     assert f"{first}: 11 volumes, TR 3 s" in " ".join(done.output.split())

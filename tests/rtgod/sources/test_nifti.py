@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rtgod.errors import InputError
 from rtgod.messages import VOLUME_DTYPES, Block
+from rtgod.settings import EventsSettings
 from rtgod.sources import open_source
 from rtgod.sources.nifti import NiftiRun
 from rtgod.trials import remarks_on
@@ -97,7 +98,8 @@ def test_rows_of_its_events_may_be_one_block(bids):
     rows = "onset\tduration\ttrial_type\n0\t1\tface\n1.1\t1\tface\n4\t1\tface\n"
     bids.with_name("sub-03_ses-a_task-imagery_run-01_events.tsv").write_text(rows)
     assert [block.duration_s for block in open_source(bids).run.blocks] == [1, 1, 1]
-    assert [block.duration_s for block in open_source(bids, merge_gap_s=0.5).run.blocks] == [2.1, 1]
+    merging = EventsSettings(merge_gap_s=0.5)
+    assert [block.duration_s for block in open_source(bids, reading=merging).run.blocks] == [2.1, 1]
 
 
 def test_names_come_from_bids(bids):

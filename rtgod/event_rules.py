@@ -1,0 +1,91 @@
+"""By which rules a source reads its table of events: those of the server's decoder, unless it was told others.
+
+A decoder was trained on trials that some settings found. Read by others, the same table may give other trials, and what
+is ranked then is none of what the decoder knows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from rtgod.errors import InputError
+from rtgod.settings import EventsSettings
+from rtgod.sources import Source
+from rtgod.text import number_of
+
+
+def agreed(
+    source: Source,
+    opened: Callable[[EventsSettings], Source],
+    own: EventsSettings,
+    theirs: Mapping[str, Any] | None,
+    *,
+    is_chosen: bool,
+) -> tuple[Source, list[str]]:
+    """Read a run's trials by the rules of the server's decoder, or say that they were read by others.
+
+    Parameters
+    ----------
+    source : Source
+        Opened by the rules of the source.
+    opened : callable
+        Opens the same run by other rules.
+    own : EventsSettings
+        The rules of the source.
+    theirs : mapping of str to value, or None
+        The rules of the server's decoder, as `rtgod.messages.Pong` has them; None where it has none, or does not say.
+    is_chosen : bool
+        Whether somebody chose the source's rules: then they hold.
+
+    Returns
+    -------
+    source : Source
+    remarks : list of str
+        What the operator should know, a line each; none where both give the same trials.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be read by the decoder's rules, and nobody chose others.
+    """
+    if theirs is None or source.read is None:
+        return source, []
+    name = source.read.path.name
+    try:
+        rules = EventsSettings.model_validate(theirs)
+    except ValidationError:
+        return source, [
+            f"{name}: the server is of another version, and how its bundle reads tables of events cannot be told; give "
+            "the bundle with --settings"
+        ]
+    if rules == own:
+        return source, []
+    whose = f"the server's bundle ({in_words(rules)})"
+    try:
+        other = opened(rules)
+    except InputError as error:
+        if not is_chosen:
+            raise
+        return source, [f"{name}: by the rules of {whose} it could not be used ({error}); yours are followed"]
+    if other.run.blocks == source.run.blocks:
+        return (source if is_chosen else other), []
+    n_own, n_other = (number_of(len(one.run.blocks), "trial") for one in (source, other))
+    if is_chosen:
+        return source, [
+            f"{name}: {n_own} by the rules that were given ({in_words(own)}), and {n_other} by those of {whose}: the "
+            "decoder was trained on others than are sent; leave out --settings and --merge-gap if this is not meant"
+        ]
+    return other, [f"{name}: read by the rules of {whose}: {n_other}; as usual it would be {n_own}"]
+
+
+def in_words(rules: EventsSettings) -> str:
+    """Write rules as a file of settings has them, as far as they are not the usual ones."""
+    set_ = rules.model_dump(mode="json", exclude_defaults=True)
+    return (
+        ", ".join(f"events.{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in set_.items())
+        or "the usual"
+    )

@@ -1,0 +1,106 @@
+"""Options that commands of all parts share, in the same words; and how settings and outputs are told of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel
+
+from rtgod.console import PlainConsole, styled
+from rtgod.errors import InputError
+
+ShowSettings = Annotated[bool, typer.Option("--show-settings", help="Print the settings in force, as JSON, and stop.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be read, used, left out and written, and stop.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what an earlier call left in --out, once this one is done.")
+]
+
+#: Files that are there already, of which so many are named.
+_MOST_NAMED = 3
+
+
+def show_settings(settings: BaseModel | Mapping[str, BaseModel]) -> None:
+    """Print settings as JSON, and nothing else, to standard output.
+
+    Parameters
+    ----------
+    settings : BaseModel or mapping of str to BaseModel
+        What one file sets; or by the option's name, what several do.
+    """
+    if isinstance(settings, BaseModel):
+        shown = settings.model_dump(mode="json")
+    else:
+        shown = {name: of.model_dump(mode="json") for name, of in settings.items()}
+    PlainConsole().print_json(json.dumps(shown))
+
+
+def needed_out(out: Path | None) -> Path:
+    """The value of `--out`, which dry runs do without; `InputError` where it is missing."""
+    if out is None:
+        raise InputError("no folder to write to; give one with --out")
+    return out
+
+
+def check_new(out: Path, names: Sequence[str], *, overwrite: bool) -> None:
+    """Refuse to replace files of an earlier call, unless that is asked for.
+
+    Parameters
+    ----------
+    out : Path
+        Folder to write into.
+    names : sequence of str
+        Files that may be written.
+    overwrite : bool
+        The value of `--overwrite`.
+
+    Raises
+    ------
+    InputError
+        If any of them is there, and is not to be replaced.
+    """
+    if not overwrite and (there := _there(out, names)):
+        raise InputError(f"{out}: {there} already there; choose another --out, or replace it with --overwrite")
+
+
+def say_output(
+    out: Path | None, what: str, names: Sequence[str], *, overwrite: bool | None, console: PlainConsole
+) -> None:
+    """Say in a dry run what would be written, and whether something is in its way.
+
+    Parameters
+    ----------
+    out : Path or None
+        The value of `--out`, if it is given.
+    what : str
+        What would be written, in words.
+    names : sequence of str
+        As of `check_new`; without any, the folder itself is written.
+    overwrite : bool or None
+        As of `check_new`; None of commands that never replace anything.
+    console : PlainConsole
+    """
+    where = f"to {out}" if out is not None else "to the folder of --out, which is not given"
+    console.print(styled(("would be written", "yellow"), f" {where}: {what}"), soft_wrap=True)
+    if out is not None and (there := _there(out, names)):
+        said = "there, and would be replaced"
+        if not overwrite:
+            unasked = "" if overwrite is None else ", and --overwrite not given"
+            said = f"already there{unasked}: it would be refused"
+        console.print(styled(("in its place", "yellow"), f" {there} {said}"), soft_wrap=True)
+
+
+def _there(out: Path, names: Sequence[str]) -> str:
+    """Names of files that are in a folder, or the folder, in words; empty where none is."""
+    if not names:
+        return f"{out} is" if out.exists() else ""
+    there = [name for name in names if (out / name).exists()]
+    if not there:
+        return ""
+    more = f" and {len(there) - _MOST_NAMED} more" if len(there) > _MOST_NAMED else ""
+    return f"{', '.join(there[:_MOST_NAMED])}{more} {'is' if len(there) == 1 else 'are'}"
