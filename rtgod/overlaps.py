@@ -123,6 +123,12 @@ def check_told_apart(path: Path, overlaps: Sequence[Overlap], trials: Sequence[T
     ------
     InputError
     """
+    longest_s = max((overlap.longer.duration_s for overlap in overlaps if overlap.is_same_time), default=0.0)
+    if longest_s > max(_NO_TRIAL_S, 2 * (trials[-1].onset_s - trials[0].onset_s)):
+        raise InputError(
+            f"{path}: trials are at the same time as others, and the longest lasts {longest_s:g} s; are the durations "
+            "in milliseconds?"
+        )
     known = {name.casefold() for name in kept}
     doubtful = [
         overlap
@@ -134,9 +140,6 @@ def check_told_apart(path: Path, overlaps: Sequence[Overlap], trials: Sequence[T
     n = len({trial for overlap in doubtful for trial in (overlap.longer, overlap.shorter)})
     listed = "; ".join(map(str, doubtful[:_MOST_TOLD])) + ("; …" if len(doubtful) > _MOST_TOLD else "")
     told = f"{n} of {len(trials)} trials are at the same time as trials of other categories ({listed})"
-    longest_s = max(overlap.longer.duration_s for overlap in doubtful)
-    if longest_s > max(_NO_TRIAL_S, 2 * (trials[-1].onset_s - trials[0].onset_s)):
-        raise InputError(f"{path}: {told}, the longest lasts {longest_s:g} s; are the durations in milliseconds?")
     sides = [dict.fromkeys(overlap.longer.category for overlap in doubtful)]
     sides.append(dict.fromkeys(overlap.shorter.category for overlap in doubtful))
     if sides[0].keys() & sides[1].keys() or max(map(len, sides)) > _MOST_NAMES:

@@ -109,6 +109,8 @@ def test_a_part_that_is_shared_is_told_and_rounding_is_not(read):
 def test_durations_in_milliseconds_are_named(read):
     with pytest.raises(InputError, match=r"lasts 12000 s; are the durations in milliseconds\?"):
         read([(onset, 1000 * duration, name) for onset, duration, name in BLOCKS])
+    with pytest.raises(InputError, match=r"lasts 12000 s; are the durations in milliseconds\?"):
+        read([(onset, 1000 * duration, "face") for onset, duration, _ in BLOCKS])
 
 
 def test_no_real_table_is_refused_or_told_of(shared_data):
