@@ -30,6 +30,7 @@ from calibration.bids import find_region, find_runs
 from calibration.decoders.settings import DecoderSettings
 from calibration.evaluation import rank_features, rank_trials
 from calibration.features import FeatureExtractor, Network
+from calibration.mask_choice import mask_for
 from calibration.noise import learn_shape
 from calibration.preparation import align_runs, denoise_runs, quiet
 from calibration.runs import find_plain_runs
@@ -281,7 +282,7 @@ def simulated_gap(subject: Path) -> dict[str, float]:
     """Identification accuracy of seen test categories, offline and causally."""
     settings = PipelineSettings()
     old, new = (find_runs(subject, "01", name) for name in ("Training", "perceptionTest"))
-    voxels = find_region(subject, "01", "VC").voxels(old[0].open().run)
+    voxels = find_region(subject, "01", "VC", mask_for(old)).voxels(old[0].open().run)
     with workers(2) as pool:
         reference = make_reference(old[0], voxels, settings)
         aligned = align_runs([*old, *new], reference, Noise(), settings, pool, quiet)

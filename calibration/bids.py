@@ -9,6 +9,7 @@ from pathlib import Path
 
 from calibration.acquisitions import acquisition_name, choose_forms
 from calibration.images import first_few
+from calibration.mask_choice import MaskFor, choose_mask
 from calibration.masks import Region
 from calibration.regions import find_name, names_in
 from calibration.run_patterns import RunPatterns
@@ -145,26 +146,29 @@ def _gaps(stems: Sequence[Path]) -> list[str]:
     ]
 
 
-def find_region(dataset: Path, subject: str, expression: str) -> Region:
-    """A region by an expression over the names of `find_masks`.
+def find_region(dataset: Path, subject: str, expression: str, of: MaskFor) -> Region:
+    """A region by an expression over the names of `find_masks`, by the masks in the runs' grid.
 
     Raises
     ------
     InputError
-        If the expression is none, or it names what is not there.
+        If the expression is none, it names what is not there, or it cannot be said which masks are meant.
     """
     masks = find_masks(dataset, subject)
     try:
-        return Region(expression, {name: masks[find_name(name, masks)] for name in names_in(expression)})
+        named = {name: masks[find_name(name, masks)] for name in names_in(expression)}
     except InputError as error:
         label = label_of(subject)
         raise InputError(
             f"{dataset}, subject {label}: {error}, or give a mask image with --mask; masks lie anywhere in derivatives "
             f"or sourcedata, called as sub-{label}_label-V1_mask.nii.gz, and --region {HEAD} takes the whole head"
         ) from error
+    chosen = {name: [choose_mask(name, paths, of) for paths in parts] for name, parts in named.items()}
+    notes = [note for parts in chosen.values() for _, note in parts if note]
+    return Region(expression, {name: tuple(path for path, _ in parts) for name, parts in chosen.items()}, tuple(notes))
 
 
-def find_masks(dataset: Path, subject: str) -> dict[str, tuple[Path, ...]]:
+def find_masks(dataset: Path, subject: str) -> dict[str, tuple[tuple[Path, ...], ...]]:
     """Mask images of a subject's regions, in derivatives and sourcedata.
 
     They are called as BIDS says (`sub-01_label-V1_mask.nii.gz`, perhaps with `hemi-L`) or as in ds001246
@@ -172,27 +176,28 @@ def find_masks(dataset: Path, subject: str) -> dict[str, tuple[Path, ...]]:
 
     Returns
     -------
-    dict of str to tuple of Path
-        By region. The hemispheres of a region are united, and are there as LH_ and RH_, too; dorsal and ventral parts
-        (V1d, V1v) are united to V1; LVC and VC are composed as in Horikawa & Kamitani (2017) where they have no image.
+    dict of str to tuple of tuple of Path
+        By region, the parts that it is united from, and of each part its images: several where there are several
+        spaces, resolutions or folders. The hemispheres of a region are united, and are there as LH_ and RH_, too;
+        dorsal and ventral parts (V1d, V1v) are united to V1; LVC and VC are composed as in Horikawa & Kamitani (2017)
+        where they have no image.
     """
-    sides: dict[str, dict[str, Path]] = {}
+    sides: dict[str, dict[str, list[Path]]] = {}
     for folder in ("derivatives", "sourcedata"):
         for path in sorted((dataset / folder).rglob(f"sub-{label_of(subject)}_*mask*.nii*")):
             if found := _LABELLED.fullmatch(path.name) or _SOURCE.fullmatch(path.name):
                 side = _SIDE.search(found["before"] or "")
-                # Where a region has several images, as in several spaces, the first is taken.
-                sides.setdefault(found["name"], {}).setdefault(side[1] if side else "", path)
-    masks: dict[str, tuple[Path, ...]] = {}
+                sides.setdefault(found["name"], {}).setdefault(side[1] if side else "", []).append(path)
+    masks: dict[str, tuple[tuple[Path, ...], ...]] = {}
     for name, by_side in sides.items():
-        masks[name] = (by_side[""],) if "" in by_side else tuple(by_side.values())
-        masks |= {f"{side}H_{name}": (path,) for side, path in by_side.items() if side}
+        masks[name] = (tuple(by_side[""]),) if "" in by_side else tuple(map(tuple, by_side.values()))
+        masks |= {f"{side}H_{name}": (tuple(paths),) for side, paths in by_side.items() if side}
     for name in list(masks):
         if name.endswith("d") and (other := f"{name[:-1]}v") in masks:
             masks.setdefault(name[:-1], masks[name] + masks[other])
     for name, parts in _COMPOSED.items():
         if name not in masks and masks.keys() >= set(parts):
-            masks[name] = tuple(path for part in parts for path in masks[part])
+            masks[name] = tuple(paths for part in parts for paths in masks[part])
     return masks
 
 

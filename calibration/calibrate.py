@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,8 +19,11 @@ from calibration.bids import read_names
 from calibration.crossvalidation import Learned, learn_from_rankings
 from calibration.decoders.columns import profile_correlation
 from calibration.decoders.settings import DecoderSettings
+from calibration.exchange import ExchangeTest
 from calibration.features import FeatureExtractor, Network
-from calibration.identification import identification_accuracy, rank_of
+from calibration.folds import parts_of_one_run
+from calibration.identification import accuracy_test, all_accuracies, identification_accuracy, rank_of
+from calibration.images import first_few
 from calibration.inputs import Inputs
 from calibration.left_out import Tally, tally
 from calibration.plain import check_repeated, plain_stimuli
@@ -82,10 +85,14 @@ class CalibrationReport:
     first : float or None
         Share of samples whose category is ranked first, by all layers together.
     n_samples, n_voxels, n_runs, n_candidates : int
+    n_parts : int
+        Runs, or parts of one run, that were left out in turn.
     trials : tuple of Tally
         What was trained on of each run, and what was left out.
     notes : tuple of str
         What could not be learned, and why.
+    test : ExchangeTest or None
+        Of the identification accuracy against that under exchanged labels; None without one.
     seconds : mapping of str to float
         Of work, by stage; several processes' work counts as much as one's.
     """
@@ -97,8 +104,10 @@ class CalibrationReport:
     n_voxels: int
     n_runs: int
     n_candidates: int
+    n_parts: int
     trials: tuple[Tally, ...]
     notes: tuple[str, ...]
+    test: ExchangeTest | None = None
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
@@ -163,14 +172,13 @@ def calibrate(
     labelled = _labelled(samples, Y)
     with ThreadPoolExecutor(1) as beside:
         checksums = beside.submit(_checksums, inputs)
-        # Of one run, blocks are left out in turn.
-        groups = range(len(labelled)) if not stimulus_files and len(samples) == 1 else labelled.runs
+        groups = parts_of_one_run(labelled.categories) if not stimulus_files and len(samples) == 1 else labelled.runs
         trained = train(labelled.X, groups, Y, decoder, report, pool)
         candidates = Candidates.named(stimuli.candidate_ids, stimuli.candidates, names)
         report("confidence", 0, 1)
         learned = learn_from_rankings(labelled, trained, decoder, candidates, settings.ranking)
         report("confidence", 1, 1)
-        summary = _summarise(trained, Y, stimuli, samples, learned)
+        summary = _summarise(trained, labelled, groups, stimuli, samples, learned)
     seconds = _work_s(samples) | {"features": have_features - began, "fits": time.perf_counter() - have_features}
     summary = replace(summary, seconds=seconds)
     bundle = DecoderBundle(
@@ -213,45 +221,66 @@ def _work_s(samples: Sequence[RunSamples]) -> dict[str, float]:
 
 def _summarise(
     trained: Trained,
-    Y: Mapping[str, Float32Array],
+    labelled: Samples,
+    groups: Sequence[Hashable],
     stimuli: Stimuli,
     samples: Sequence[RunSamples],
     learned: Learned,
 ) -> CalibrationReport:
     layers = trained.layers
-    category_index = CategoryIndex(stimuli.candidates, layers, plain=CATEGORIES in layers)
+    is_plain = CATEGORIES in layers
+    category_index = CategoryIndex(stimuli.candidates, layers, plain=is_plain)
     position = {category: i for i, category in enumerate(stimuli.candidate_ids)}
-    categories = [trial.category for run in samples for trial in run.trials]
+    notes = [*learned.confidence.notes, *stimuli.notes]
+    alone = _shown_in_one(labelled.categories, groups) if is_plain else {}
+    if alone:
+        notes.append(
+            f"shown in one run only, so no other run tells of them: {first_few(alone)}; their "
+            f"{sum(alone.values())} samples are left out of the accuracy, and are decoded by their run if by anything"
+        )
+    judged = [i for i, name in enumerate(labelled.categories) if name in position and name not in alone]
+    shown = list(dict.fromkeys(position[labelled.categories[i]] for i in judged))
     each: dict[str, list[float]] = {layer: [] for layer in layers}
-    together: list[float] = []
+    together = np.empty((len(judged), len(shown)))
     first: list[bool] = []
-    for i, category in enumerate(categories):
-        if category not in position:
-            continue
+    for row, i in enumerate(judged):
+        true = position[labelled.categories[i]]
         predicted = Features(i, {layer: values[i].astype(np.float32) for layer, values in trained.held_out.items()})
         scores = category_index.scores(predicted)
-        together.append(identification_accuracy(scores, position[category]))
-        first.append(rank_of(scores, position[category]) == 1)
+        together[row] = all_accuracies(scores[np.newaxis])[0, shown]
+        first.append(rank_of(scores, true) == 1)
         for layer, correlations in zip(layers, category_index.correlations(predicted), strict=True):
-            each[layer].append(identification_accuracy(correlations, position[category]))
+            each[layer].append(identification_accuracy(correlations, true))
+    column = [shown.index(position[labelled.categories[i]]) for i in judged]
+    test = accuracy_test(together, column, [groups[i] for i in judged], folded=True) if len(shown) > 1 else None
     return CalibrationReport(
         layers={
             layer: LayerReport(
                 penalty=trained.penalties[layer],
-                feature_accuracy=float(profile_correlation(trained.held_out[layer], Y[layer]).mean()),
+                feature_accuracy=float(profile_correlation(trained.held_out[layer], labelled.Y[layer]).mean()),
                 identification_accuracy=float(np.mean(each[layer])) if each[layer] else None,
             )
             for layer in layers
         },
-        identification_accuracy=float(np.mean(together)) if together else None,
+        identification_accuracy=float(together[np.arange(len(judged)), column].mean()) if judged else None,
         first=float(np.mean(first)) if first else None,
-        n_samples=len(categories),
+        n_samples=len(labelled),
         n_voxels=samples[0].values.shape[1],
         n_runs=len(samples),
         n_candidates=len(stimuli.candidate_ids),
+        n_parts=len(set(groups)),
         trials=tuple(tally(run.run.run_id, "trials", ("",) * len(run.trials) + run.left_out) for run in samples),
-        notes=(*learned.confidence.notes, *stimuli.notes),
+        notes=tuple(notes),
+        test=test,
     )
+
+
+def _shown_in_one(categories: Sequence[str], groups: Sequence[Hashable]) -> dict[str, int]:
+    """Categories of which no two samples are left out apart, and how many samples each has."""
+    places: dict[str, set[Hashable]] = {}
+    for category, group in zip(categories, groups, strict=True):
+        places.setdefault(category, set()).add(group)
+    return {name: categories.count(name) for name, of in places.items() if len(of) == 1}
 
 
 def _provenance(

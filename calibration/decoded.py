@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.decoders.settings import DecoderSettings
+from calibration.folds import parts_of_one_run
 from calibration.noise import learn_shape
 from calibration.preparation import quiet
 from calibration.study import Candidates, Course, Fold, Samples, averaged_by
@@ -111,8 +112,7 @@ def fit_fold(fold: Fold, noise: NoiseSettings, decoder: DecoderSettings) -> Fitt
     if fold.noise and noise.n_components:
         shape = learn_shape(list(fold.noise.values()), noise)
     training = fold.training.whitened(shape)
-    # A penalty is chosen by leaving out in turn what belongs together: within one run, that is a block.
-    groups = training.runs if len(set(training.runs)) > 1 else range(len(training))
+    groups = training.runs if len(set(training.runs)) > 1 else parts_of_one_run(training.categories)
     return FittedFold(train(training.X, groups, training.Y, decoder, quiet), shape)
 
 

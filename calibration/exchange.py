@@ -37,6 +37,16 @@ class ExchangeTest:
     least: float
     exchanged: str
 
+    @property
+    def is_found(self) -> bool:
+        """Whether the labels were found to matter."""
+        return self.p_value <= SIGNIFICANT
+
+    @property
+    def can_find(self) -> bool:
+        """Whether there are enough samples to find anything."""
+        return self.least <= SIGNIFICANT
+
 
 def exchange_test(
     values: Array,

@@ -77,6 +77,29 @@ def permutation_test(
     folded, seed
         As in `calibration.exchange.exchange_test`.
     """
+    return accuracy_test(all_accuracies(scores), true, runs, new=new, folded=folded, seed=seed)
+
+
+def accuracy_test(
+    accuracies: Float64Array,
+    true: Sequence[int],
+    runs: Sequence[Hashable] | None = None,
+    *,
+    new: bool = False,
+    folded: bool = False,
+    seed: int = 0,
+) -> ExchangeTest:
+    """Do `permutation_test` on the accuracies that each block would have, were it of the category of each column.
+
+    Parameters
+    ----------
+    accuracies : ndarray of shape (n_blocks, n_categories)
+        With a column for each category that was shown, at least.
+    true : sequence of int
+        Column of each block's category.
+    runs, new, folded, seed
+        As in `permutation_test`.
+    """
     runs = [""] * len(true) if runs is None else runs
     within = runs if len(set(np.asarray(true).tolist())) < FEW_CATEGORIES and not new else None
-    return exchange_test(all_accuracies(scores), true, within, folded=folded, seed=seed, n=N_PERMUTATIONS)
+    return exchange_test(accuracies, true, within, folded=folded, seed=seed, n=N_PERMUTATIONS)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calibration.bids import HEAD, find_masks, find_region, is_data_set, label_of, search_runs
+from calibration.mask_choice import MaskFor, mask_for
 from calibration.masks import Region, single_mask
 from calibration.run_patterns import RunPatterns
 from calibration.runs import FoundRuns, RunFiles, find_plain_runs
@@ -113,18 +114,18 @@ def data_set_in(paths: Sequence[Path]) -> Path | None:
     return paths[0] if len(paths) == 1 and is_data_set(paths[0]) else None
 
 
-def region_of(root: Path, subject: str, region: str | None) -> Region | None:
+def region_of(root: Path, subject: str, region: str | None, of: MaskFor) -> Region | None:
     """The region to decode from in a data set, by default VC; None for the whole head, as where there is no mask.
 
     Raises
     ------
     InputError
-        If masks are there, but not that region's.
+        If masks are there, but not that region's, or it cannot be said which are meant.
     """
     masks = find_masks(root, subject)
     if (region is None and not masks) or (region == HEAD and HEAD not in masks):
         return None
-    return find_region(root, subject, region or REGION)
+    return find_region(root, subject, region or REGION, of)
 
 
 def find_inputs(
@@ -182,7 +183,7 @@ def find_inputs(
     return Inputs(
         subject=label_of(subject),
         runs=found.runs,
-        mask=single_mask(mask) if mask else region_of(root, subject, region),
+        mask=single_mask(mask) if mask else region_of(root, subject, region, mask_for(found.runs)),
         images=images,
         candidates=candidates,
         names=names or (default_names if default_names.is_file() else None),

@@ -13,11 +13,15 @@ from nibabel.filebasedimages import ImageFileError
 
 from calibration.regions import IndexArray, select_region
 from rtgod.errors import InputError
-from rtgod.geometry import axes_along, furthest_mm, turned_affine
-from rtgod.messages import BoolArray, Float32Array, Int32Array, Run
+from rtgod.geometry import Axes, axes_along, furthest_mm, turned_affine
+from rtgod.messages import BoolArray, Float32Array, Float64Array, Int32Array, Run
 
 #: Brighter than this share of the template's bright voxels (their 98th percentile) is the head.
 _HEAD = 0.3
+#: Affines that differ by less than this differ by the rounding of headers.
+_SAME_MM = 0.01
+#: What is raised for files that are no images, or are damaged.
+_UNREADABLE = (OSError, ImageFileError, EOFError, ValueError, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +34,13 @@ class Region:
         See `calibration.regions`.
     masks : mapping of str to tuple of Path
         The images of each region that the expression names; several, such as those of two hemispheres, are united.
+    notes : tuple of str
+        Which images were taken where a region has others.
     """
 
     expression: str
     masks: Mapping[str, tuple[Path, ...]]
+    notes: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -77,10 +84,10 @@ def in_head(template: Float32Array) -> BoolArray:
 
 
 def _united(files: Sequence[Path], run: Run) -> IndexArray:
-    return np.unique(np.concatenate([_indices(path, run) for path in files]))
+    return np.unique(np.concatenate([mask_indices(path, run) for path in files]))
 
 
-def _indices(path: Path, run: Run) -> IndexArray:
+def mask_indices(path: Path, run: Run) -> IndexArray:
     """Flat indices of a mask's voxels; may be none, as of an area that one hemisphere lacks.
 
     Trailing axes of one voxel do not count, nor does the order and the direction in which the other axes are stored.
@@ -88,7 +95,7 @@ def _indices(path: Path, run: Run) -> IndexArray:
     try:
         image = nib.load(path)
         mask = np.asarray(image.dataobj)
-    except (OSError, ImageFileError, EOFError, ValueError, zlib.error) as error:
+    except _UNREADABLE as error:
         raise InputError(f"mask {path}: cannot be read ({error}); copy or download it again") from error
     if mask.dtype.kind not in "iufb":
         raise InputError(f"mask {path}: its voxels are colours or complex; give an image with one number in each voxel")
@@ -97,13 +104,34 @@ def _indices(path: Path, run: Run) -> IndexArray:
     if mask.ndim != 3:
         raise InputError(f"mask {path}: its shape is {mask.shape}, and one volume (x, y, z) is needed; give one mask")
     affine = np.asarray(image.affine, np.float64)
-    if np.isfinite(affine).all() and np.linalg.matrix_rank(affine) == 4:
-        axes = axes_along(affine, run.affine)
+    if axes := _axes_of(affine, run):
         affine, mask = turned_affine(affine, mask.shape, axes), axes.turned(mask)
-    if mask.shape != run.shape or not np.allclose(affine, run.affine, atol=0.01):
+    if mask.shape != run.shape or not np.allclose(affine, run.affine, atol=_SAME_MM):
         where = f", up to {furthest_mm(affine, run.affine, run.shape):.3g} mm away" if mask.shape == run.shape else ""
         raise InputError(
             f"mask {path}: shape {mask.shape} or affine differ from those of run {run.run_id} {run.shape}{where}; "
             "resample it to the functional images"
         )
     return np.flatnonzero(mask > 0)
+
+
+def lies_in(path: Path, run: Run) -> bool:
+    """Whether an image can be read and lies in the grid of a run, by its header."""
+    try:
+        image = nib.load(path)
+    except _UNREADABLE:
+        return False
+    shape, affine = image.shape, np.asarray(image.affine, np.float64)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    axes = _axes_of(affine, run)
+    if len(shape) != 3 or axes is None:
+        return False
+    affine, shape = turned_affine(affine, shape, axes), tuple(shape[axis] for axis in axes.order)
+    return shape == run.shape and np.allclose(affine, run.affine, atol=_SAME_MM)
+
+
+def _axes_of(affine: Float64Array, run: Run) -> Axes | None:
+    """How an image's axes run along a run's; None if its affine is none."""
+    is_affine = np.isfinite(affine).all() and np.linalg.matrix_rank(affine) == 4
+    return axes_along(affine, run.affine) if is_affine else None

@@ -148,6 +148,7 @@ def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
         with problems:
             check(runs)
     n_voxels: dict[str, int] = {}
+    notes += inputs.mask.notes if inputs.mask else ()
     if runs:
         with problems:
             n_voxels = count_voxels(inputs.mask, runs[0].run)

@@ -10,6 +10,7 @@ from typing import Literal
 from calibration.bids import HEAD, find_masks, find_region, label_of
 from calibration.images import first_few
 from calibration.inputs import REGION, Patterns, data_set_in, find_any_runs, region_of
+from calibration.mask_choice import MaskFor, mask_for
 from calibration.masks import Region, single_mask
 from calibration.runs import FoundRuns, RunFiles
 from rtgod.errors import InputError
@@ -126,7 +127,7 @@ def find_study_inputs(
         training=found.runs,
         test=test_runs,
         split=split,
-        regions=_regions(root, subject, region, areas, mask),
+        regions=_regions(root, subject, region, areas, mask, mask_for(found.runs)),
         images=images or stimuli,
         candidates=candidates or (stimuli / "candidates" if stimuli else None),
         names=names or (default_names if default_names and default_names.is_file() else None),
@@ -150,7 +151,7 @@ def _others(found: FoundRuns, tested: FoundRuns) -> FoundRuns:
 
 
 def _regions(
-    root: Path | None, subject: str, region: str | None, areas: Sequence[str], mask: Path | None
+    root: Path | None, subject: str, region: str | None, areas: Sequence[str], mask: Path | None, of: MaskFor
 ) -> dict[str, Region]:
     if root is None:
         if (region is not None and region != HEAD) or areas:
@@ -160,7 +161,7 @@ def _regions(
         if region is not None or areas:
             raise InputError("--mask says which voxels are decoded from; leave out --region and --area")
         return {"mask": single_mask(mask)}
-    main = region_of(root, subject, region)
+    main = region_of(root, subject, region, of)
     if main is None:
         if areas:
             raise InputError(
@@ -170,5 +171,5 @@ def _regions(
     there = find_masks(root, subject)
     chosen = dict.fromkeys(areas or [name for name in REGIONS if name in there])
     return {region or REGION: main} | {
-        name: find_region(root, subject, name) for name in chosen if name != (region or REGION)
+        name: find_region(root, subject, name, of) for name in chosen if name != (region or REGION)
     }

@@ -89,6 +89,7 @@ def plan_study(inputs: StudyInputs, settings: PipelineSettings) -> StudyPlan:
     if training:
         first = training[0].run
         for name, region in inputs.regions.items():
+            more_notes += region.notes
             with problems:
                 n_voxels |= {name: count_voxels(region, first)[region.expression]}
         check_aligned(runs, settings.motion, problems)

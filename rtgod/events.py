@@ -17,6 +17,7 @@ from pathlib import Path
 from rtgod.errors import InputError
 from rtgod.merging import always_alone, choose_gap, merge
 from rtgod.messages import Block, Run
+from rtgod.overlaps import check_told_apart, joined, names_that_say_nothing, overlaps_in
 from rtgod.settings import EventsSettings
 from rtgod.trial_types import doubtful_types, is_no_stimulus, is_rest
 from rtgod.trials import LeftOut, TrialsRead, Why, remarks_on
@@ -79,38 +80,41 @@ def read_events(path: Path, settings: EventsSettings | None = None) -> TrialsRea
     settings = settings or EventsSettings()
     table = read_tsv(path, what="an events table")
     layout = layout_of(table)
-    found: list[Trial] = []
+    rows: dict[Trial, Row] = {}
     left_out: dict[tuple[Why, str], LeftOut] = {}
-    n_impulses = n_begun = 0
+    begun: set[Trial] = set()
     for row, why in zip(table.rows, reasons(table, settings), strict=True):
-        trial = None
         if why is None:
             trial = _object_trial(row) if layout.is_object else _plain_trial(row)
-            if trial.onset_s < 0:
-                end_s = trial.onset_s + trial.duration_s
-                n_begun += end_s > 0
-                if end_s > 0:
-                    trial = replace(trial, onset_s=0.0, duration_s=end_s)
-                else:
-                    trial, why = None, Why.BEFORE_RUN
-        if trial is not None:
-            found.append(trial)
-            n_impulses += trial.duration_s == 0
-        elif why is not None:
-            name = row.cells.get(layout.column, "")
-            before = left_out.get((why, name)) or LeftOut(why, name, 0, row.line)
-            left_out[why, name] = replace(before, n_rows=before.n_rows + 1)
+            end_s = trial.onset_s + trial.duration_s
+            if trial.onset_s < 0 < end_s:
+                trial = replace(trial, onset_s=0.0, duration_s=end_s)
+                begun.add(trial)
+            why = Why.BEFORE_RUN if trial.onset_s < 0 else Why.DOUBLED if trial in rows else None
+            if why is None:
+                rows[trial] = row
+        if why is not None:
+            _count(left_out, why, row, layout)
+    found = sorted(rows, key=lambda trial: (trial.onset_s, trial.duration_s, trial.category, trial.stimulus or ""))
+    overlaps = overlaps_in(found)
+    if without := names_that_say_nothing(overlaps, found, settings.keep):
+        for trial in [trial for trial in found if trial.category in without]:
+            _count(left_out, Why.AT_ONCE, rows[trial], layout)
+        found = [trial for trial in found if trial.category not in without]
+        overlaps = overlaps_in(found)
+    n_impulses, n_begun = sum(trial.duration_s == 0 for trial in found), len(begun.intersection(found))
     read = TrialsRead(path, (), len(table.rows), tuple(left_out.values()), None, n_impulses, n_begun)
     if not found:
         others = "; ".join(remarks_on([read])) or "nothing but column names"
         raise InputError(
             f"{path}{_first_unknown(table, read)}: no trial in it ({others}); give the events of a run with trials."
         )
-    found.sort(key=lambda trial: trial.onset_s)
+    check_told_apart(path, overlaps, found, settings.keep)
     gap_s = settings.merge_gap_s
     if gap_s is None:
         gap_s = 0.0 if layout.is_object else choose_gap(found)
     trials, merging = merge(found, gap_s, is_chosen=settings.merge_gap_s is None) if gap_s else (found, None)
+    trials, n_joined = joined(trials)
     doubtful = {} if layout.is_object else doubtful_types(trials, settings.keep)
     if merging and merging.is_chosen:  # among blocks of pictures, what is none
         alone = always_alone(found, gap_s)
@@ -123,11 +127,20 @@ def read_events(path: Path, settings: EventsSettings | None = None) -> TrialsRea
         read,
         trials=tuple(trials),
         merging=merging,
+        n_joined=n_joined,
+        overlaps=tuple(str(overlap) for overlap in overlaps_in(trials)),
         n_same=0 if is_one_back else sum(same),
         doubtful=doubtful,
         unused=tuple(name for name in (*settings.ignore, *settings.keep) if not _is_among(name, _names_in(table))),
         odd=tuple(table.remarks()),
     )
+
+
+def _count(left_out: dict[tuple[Why, str], LeftOut], why: Why, row: Row, layout: Layout) -> None:
+    """Count a row that is no trial."""
+    name = row.cells.get(layout.column, "")
+    before = left_out.get((why, name)) or LeftOut(why, name, 0, row.line)
+    left_out[why, name] = replace(before, n_rows=before.n_rows + 1)
 
 
 def _names_in(table: Table) -> list[str]:
@@ -254,9 +267,10 @@ def cue_lead_s(path: Path) -> float | None:
     InputError
         If the file cannot be read, or an onset is no time.
     """
+    rows = [row for row in read_tsv(path, what="an events table").rows if row.has("onset")]
     leads_s = [
         imagery.seconds("onset") - cue.seconds("onset")
-        for cue, imagery in pairwise(read_tsv(path, what="an events table").rows)
+        for cue, imagery in pairwise(sorted(rows, key=lambda row: row.seconds("onset")))
         if (cue.cells.get("event_type"), imagery.cells.get("event_type")) == ("cue", "imagery")
     ]
     return max(leads_s, default=None)

@@ -111,15 +111,24 @@ def merge(trials: Sequence[Trial], gap_s: float, *, is_chosen: bool) -> tuple[li
         for trial in block[1:]:
             gaps_s.append(trial.onset_s - (block[0].onset_s + duration_s))
             duration_s = max(duration_s, trial.onset_s + trial.duration_s - block[0].onset_s)
-        stimulus = block[0].stimulus if len({trial.stimulus for trial in block}) == 1 else None
-        named = [trial.stimulus for trial in block if trial.stimulus is not None]
-        stimuli = tuple(named) if stimulus is None and len(named) == len(block) else ()
-        merged.append(replace(block[0], duration_s=duration_s, stimulus=stimulus, stimuli=stimuli))
+        merged.append(as_one(block))
         rows_s += [trial.duration_s for trial in block]
         blocks_s.append(merged[-1].duration_s)
     if not blocks_s:
         return merged, None
     return merged, Merging(len(rows_s), len(blocks_s), median(rows_s), median(blocks_s), max(gaps_s), is_chosen)
+
+
+def as_one(block: Sequence[Trial]) -> Trial:
+    """Make one trial of several of one category, in order of onset; one that showed several images names none."""
+    if len(block) == 1:
+        return block[0]
+    end_s = max(trial.onset_s + trial.duration_s for trial in block)
+    images = tuple(image for trial in block for image in trial.images)
+    are_named = all(trial.images for trial in block)
+    stimulus = images[0] if are_named and len(set(images)) == 1 else None
+    stimuli = images if are_named and stimulus is None else ()
+    return replace(block[0], duration_s=end_s - block[0].onset_s, stimulus=stimulus, stimuli=stimuli)
 
 
 def _in_blocks(trials: Sequence[Trial], gap_s: float) -> list[list[Trial]]:

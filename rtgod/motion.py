@@ -259,8 +259,8 @@ class _Level:
         fwhm_mm: float,
         n_points: int,
     ) -> None:
-        self._factors = _block_factors(volume_affine, block_mm)
-        self._affine = _block_affine(volume_affine, self._factors)
+        self._factors = block_factors(volume_affine, block_mm)
+        self._affine = block_affine(volume_affine, self._factors)
         self._mm_to_voxel = np.linalg.inv(self._affine)
         shape = tuple(n // f for n, f in zip(volume_shape, self._factors, strict=True))
         if min(shape) < FEWEST_VOXELS:
@@ -268,9 +268,9 @@ class _Level:
         self._kernels = [smoothing_kernel(fwhm_mm / mm) for mm in voxel_sizes(self._affine)]
         self._coefficients = np.empty(shape, np.float32)
 
-        factors = _block_factors(affine, block_mm)
-        blocks = _block_means(template, factors)
-        affine = _block_affine(affine, factors)
+        factors = block_factors(affine, block_mm)
+        blocks = block_means(template, factors)
+        affine = block_affine(affine, factors)
         coefficients = np.empty_like(blocks)
         kernels = [smoothing_kernel(fwhm_mm / mm) for mm in voxel_sizes(affine)]
         convolve(blocks, *kernels, coefficients)
@@ -280,7 +280,7 @@ class _Level:
 
     def load(self, volume: Float32Array) -> None:
         """Prepare the volume that the next fits are made to."""
-        convolve(_block_means(volume, self._factors), *self._kernels, self._coefficients)
+        convolve(block_means(volume, self._factors), *self._kernels, self._coefficients)
 
     def centre_of_volume_mm(self) -> Float64Array:
         """Centre of intensity of the volume that was loaded, shape (3,)."""
@@ -403,18 +403,21 @@ def _coarse_level(
         return None
 
 
-def _block_factors(affine: Float64Array, block_mm: float) -> tuple[int, int, int]:
+def block_factors(affine: Float64Array, block_mm: float) -> tuple[int, int, int]:
+    """Voxels along each axis that blocks of about `block_mm` hold."""
     x, y, z = (max(1, round(block_mm / mm)) for mm in voxel_sizes(affine))
     return x, y, z
 
 
-def _block_affine(affine: Float64Array, factors: tuple[int, int, int]) -> Float64Array:
+def block_affine(affine: Float64Array, factors: tuple[int, int, int]) -> Float64Array:
+    """Voxel to millimetres of blocks of `factors` voxels, shape (4, 4)."""
     scale = np.diag([*map(float, factors), 1.0])
     scale[:3, 3] = (np.array(factors) - 1) / 2
     return affine @ scale
 
 
-def _block_means(volume: Float32Array, factors: tuple[int, int, int]) -> Float32Array:
+def block_means(volume: Float32Array, factors: tuple[int, int, int]) -> Float32Array:
+    """Means over blocks of `factors` voxels of an array of shape (x, y, z); what fills no block is left out."""
     if factors == (1, 1, 1):
         return np.ascontiguousarray(volume, np.float32)
     counts = [n // f for n, f in zip(volume.shape, factors, strict=True)]

@@ -18,6 +18,7 @@ import numpy as np
 
 from rtgod import __version__, wire
 from rtgod.alignment import Reference, check_reference, check_run
+from rtgod.axes_errors import find_axes_error
 from rtgod.bundle import DecoderBundle
 from rtgod.decoding import Decoder
 from rtgod.errors import CheckpointError, InputError, RefusedError, WireError
@@ -40,7 +41,6 @@ from rtgod.messages import (
     RunEnd,
     Volume,
 )
-from rtgod.mirrored import is_mirrored
 from rtgod.pipeline import Pipeline
 from rtgod.preprocessing import Noise
 from rtgod.settings import PipelineSettings
@@ -296,10 +296,10 @@ class Session:
         image = np.ascontiguousarray(volume.data, np.float32)
         if not np.isfinite(image).all():
             return ""
-        if is_mirrored(image, acquisition.run, self.bundle.reference, self._settings.motion):
+        if error := find_axes_error(image, acquisition.run, self.bundle.reference, self._settings.motion):
             return (
-                "with left and right exchanged they could: either the affine or the volumes are mirrored, and must be "
-                "put right before they are sent"
+                f"with {error} they could: either the affine or the order of the voxels is wrong, and must be put "
+                "right before they are sent"
             )
         return "is it this subject's bundle, and a magnitude series, and does the affine say where the volumes lie?"
 

@@ -64,6 +64,8 @@ class Why(StrEnum):
     NO_ONSET = "no onset"
     NO_DURATION = "no duration"
     BEFORE_RUN = "ends before volume 0"
+    DOUBLED = "stands twice"
+    AT_ONCE = "at the same time as several others"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,10 @@ class TrialsRead:
         Trials that last 0 s.
     n_begun : int
         Trials that began before volume 0, and were cut there.
+    n_joined : int
+        Trials that are at the same time as another of their category, and part of it.
+    overlaps : tuple of str
+        Pairs of trials that share less than half of the shorter one, or are said to be meant so.
     n_same : int
         Trials that show the image of the one before and are no one-back repeats.
     n_beyond : int
@@ -149,6 +155,8 @@ class TrialsRead:
     merging: Merging | None = None
     n_impulses: int = 0
     n_begun: int = 0
+    n_joined: int = 0
+    overlaps: tuple[str, ...] = ()
     n_same: int = 0
     n_beyond: int = 0
     n_cut: int = 0
@@ -188,6 +196,9 @@ def remarks_on(reads: Sequence[TrialsRead], *, beyond: bool = True) -> list[str]
         told.append(f"{number_of(n, 'trial')} of 0 s: impulses, each taken as one volume long")
     if n := sum(read.n_begun for read in reads):
         told.append(f"{number_of(n, 'trial')} began before volume 0: cut to begin there")
+    if n := sum(read.n_joined for read in reads):
+        told.append(f"{number_of(n, 'row')} at the same time as another of the same category: one trial with it")
+    told += _on_overlaps(reads)
     if n := sum(read.n_same for read in reads):
         told.append(
             f"{number_of(n, 'trial')} with the image of the trial before: ordinary trials; in a one-back task write "
@@ -207,7 +218,7 @@ def remarks_on(reads: Sequence[TrialsRead], *, beyond: bool = True) -> list[str]
     if doubtful:
         told.append(
             f"perhaps no stimuli, but taken as trials: {_listed(doubtful)}; if so, write events.ignore = "
-            f"{_toml_list(doubtful)}"
+            f"{toml_list(doubtful)}"
         )
     odd = [f"{read.path.name}: {line}" for read in reads for line in read.odd]
     return [*told, *odd[:3], *([f"… ({len(odd)} such remarks in all)"] if len(odd) > 3 else [])]
@@ -223,7 +234,7 @@ def _on_left_out(left_out: Sequence[LeftOut], reads: Sequence[TrialsRead]) -> li
     if found := counts.get(Why.RECOGNISED):
         told.append(
             f"rows taken for no stimuli, by their names: {_listed(found)}; if they are categories, write events.keep = "
-            f"{_toml_list(found)}"
+            f"{toml_list(found)}"
         )
     if found := counts.get(Why.UNKNOWN_EVENT):
         told.append(f"rows whose event_type is neither stimulus nor imagery: {_listed(found)}")
@@ -232,18 +243,33 @@ def _on_left_out(left_out: Sequence[LeftOut], reads: Sequence[TrialsRead]) -> li
     if found := counts.get(Why.NO_IMAGE):
         told.append(
             f"rows without a stim_file, which others have, taken for no stimuli: {_listed(found)}; if they are "
-            f"categories, write events.keep = {_toml_list(found)}"
+            f"categories, write events.keep = {toml_list(found)}"
+        )
+    if found := counts.get(Why.AT_ONCE):
+        told.append(
+            f"rows at the same time as those of several other categories, taken for no stimuli: {_listed(found)}; to "
+            f"decode these, leave the others out with events.ignore"
         )
     places = {one.why: (read.path.name, one.line) for read in reversed(reads) for one in reversed(read.left_out)}
     for why, words in (
         (Why.NO_ONSET, "rows without an onset"),
         (Why.NO_DURATION, "rows without a duration"),
         (Why.BEFORE_RUN, "rows that end before volume 0"),
+        (Why.DOUBLED, "rows that say what another row says already"),
     ):
         if found := counts.get(why):
             name, line = places[why]
             told.append(f"{words}, left out: {_listed(found)} (the first: {name}, line {line})")
     return told
+
+
+def _on_overlaps(reads: Sequence[TrialsRead]) -> list[str]:
+    if not (n := sum(len(read.overlaps) for read in reads)):
+        return []
+    first = next(read for read in reads if read.overlaps)
+    more = ", …" if n > len(first.overlaps[:2]) else ""
+    pairs = "pair of trials shares a part of its time" if n == 1 else "pairs of trials share a part of their time"
+    return [f"{n} {pairs}: {', '.join(first.overlaps[:2])} in {first.path.name}{more}; kept"]
 
 
 def _on_merging(merged: Sequence[Merging]) -> list[str]:
@@ -289,6 +315,7 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(named[:_MOST_NAMES]) + (f", … ({len(named)} names in all)" if len(named) > _MOST_NAMES else "")
 
 
-def _toml_list(names: Iterable[str]) -> str:
+def toml_list(names: Iterable[str]) -> str:
+    """Names as a list in TOML, of many the first few."""
     quoted = [f"'{name}'" if '"' in name or "\\" in name else f'"{name}"' for name in names]
     return f"[{', '.join(quoted[:_MOST_NAMES])}{', …' if len(quoted) > _MOST_NAMES else ''}]"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from calibration.commands.options import (
     Candidates,
@@ -164,16 +165,34 @@ def _print_summary(summary: CalibrationReport) -> None:
     first, by_chance = "", _percent(1 / summary.n_candidates)
     if summary.first is not None:
         first = f"The category is first for {_percent(summary.first)}, by chance for {by_chance}. "
-    others = "runs" if summary.n_runs > 1 else "blocks of the same run"
+    others = "runs"
+    if summary.n_runs == 1:
+        others = f"blocks of the same run, left out in {summary.n_parts} parts"
     console.print(
         f"{first}Pairwise identification: of all other candidates ({summary.n_candidates - 1:,}), the share ranked "
         "below the true one. Chance is 50 % however many there are, and r = 0. These categories were trained on, from "
         f"other {others}; new ones are harder.",
         soft_wrap=True,
     )
+    console.print(_against_chance(summary), soft_wrap=True)
     say_missing(by_reason(summary.trials))
     for note in summary.notes:
         console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
+
+
+def _against_chance(summary: CalibrationReport) -> Text:
+    """Whether decoding was found better than chance, in words."""
+    test = summary.test
+    if test is None:
+        return styled(("not tested", "yellow"), " against chance: fewer than two candidates are among what was shown")
+    how = f"p = {test.p_value:.4f}, of exchanged {test.exchanged}"
+    if not test.can_find:
+        why = f" to tell decoding from chance: {how}, and at best {test.least:.3f}"
+        return styled(("too few samples", "yellow"), why)
+    if not test.is_found:
+        why = "too little data, voxels that do not tell, or events that are late or not this run's?"
+        return styled(("not found better than chance", "bold yellow"), f": {how}; {why}")
+    return styled("Better than chance: ", how)
 
 
 def _print_times(seconds: Mapping[str, float], on_the_clock: float) -> None:

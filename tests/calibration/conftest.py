@@ -20,6 +20,7 @@ from calibration.calibrate import CalibrationReport, calibrate
 from calibration.decoders.settings import DecoderSettings
 from calibration.features import FeatureExtractor, Network
 from calibration.inputs import Inputs
+from calibration.mask_choice import mask_for
 from calibration.samples import align_run, run_samples
 from calibration.simulation.dataset import simulate
 from calibration.simulation.settings import ResponseSettings, StimulusSettings, SubjectSettings
@@ -99,11 +100,11 @@ def subject(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def inputs(subject) -> Inputs:
-    stimuli = subject / "stimuli"
+    stimuli, runs = subject / "stimuli", tuple(find_runs(subject, "01", "Training"))
     return Inputs(
         subject="01",
-        runs=tuple(find_runs(subject, "01", "Training")),
-        mask=find_region(subject, "01", "VC"),
+        runs=runs,
+        mask=find_region(subject, "01", "VC", mask_for(runs)),
         images=stimuli,
         candidates=stimuli / "candidates",
         names=stimuli / "categories.tsv",

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from calibration.bids import find_masks, find_region, find_runs, read_names, search_runs
+from calibration.mask_choice import MaskFor
 from rtgod.errors import InputError
 
+#: Where a region has one image, no run is opened.
+NONE = MaskFor(lambda: pytest.fail("a run was opened"), "")
 STEM = "sub-01_ses-{}_task-perception_run-{}"
 
 
@@ -88,7 +91,9 @@ def test_regions_are_found_wherever_they_lie(tmp_path):
         for name in files:
             (tmp_path / folder / f"sub-01_{name}.nii.gz").touch()
     found = find_masks(tmp_path, "01")
-    by_name = {name: [path.name.removeprefix("sub-01_") for path in files] for name, files in found.items()}
+    assert [path.name for path in found["PPA"][0]] == [f"sub-01_{name}.nii.gz" for name in (
+        "space-T1w_label-PPA_mask", "space-bold_label-PPA_mask")]  # fmt: skip
+    by_name = {name: [paths[0].name.removeprefix("sub-01_") for paths in parts] for name, parts in found.items()}
     assert by_name["FFA"] == ["hemi-L_space-bold_label-FFA_mask.nii.gz", "hemi-R_space-bold_label-FFA_mask.nii.gz"]
     assert by_name["LH_FFA"] == by_name["FFA"][:1]
     assert by_name["PPA"] == ["space-T1w_label-PPA_mask.nii.gz"]
@@ -103,12 +108,12 @@ def test_a_region_that_has_an_image_is_not_composed(dataset):
     for area in ("V2", "V3", "V4", "HVC"):
         (dataset / f"derivatives/rois/sub-01/anat/sub-01_label-{area}_mask.nii").touch()
     masks = find_masks(dataset, "01")
-    assert [path.name for path in masks["VC"]] == ["sub-01_space-bold_label-VC_mask.nii.gz"]
+    assert [path.name for paths in masks["VC"] for path in paths] == ["sub-01_space-bold_label-VC_mask.nii.gz"]
     assert len(masks["LVC"]) == 3
 
 
 def test_an_expression_names_the_images_it_needs(dataset):
-    region = find_region(dataset, "01", "VC - ROI_V1")
+    region = find_region(dataset, "01", "VC - ROI_V1", NONE)
     assert region.expression == "VC - ROI_V1"
     assert [path.name for path in region.files] == [
         "sub-01_space-bold_label-VC_mask.nii.gz", "sub-01_space-bold_label-V1_mask.nii.gz",
@@ -185,9 +190,10 @@ def without(*patterns):
         (None, lambda d: find_runs(d, "02", ""), "no .*_bold.nii.gz with events whose name"),
         (without("*_events.tsv"), lambda d: find_runs(d, "01", "training"),
          "contains 'training' .*_run-01: images, but no events, .*_run-02: images, but no events.*; choose runs with"),
-        (None, lambda d: find_region(d, "01", "V1 + FFA"), "no region 'FFA'; there: V1, VC; .*--region, or .*--mask"),
-        (None, lambda d: find_region(d, "02", "V1"), "there: none"),
-        (None, lambda d: find_region(d, "01", "V1 +"), "ends before it is complete"),
+        (None, lambda d: find_region(d, "01", "V1 + FFA", NONE),
+         "no region 'FFA'; there: V1, VC; .*--region, or .*--mask"),
+        (None, lambda d: find_region(d, "02", "V1", NONE), "there: none"),
+        (None, lambda d: find_region(d, "01", "V1 +", NONE), "ends before it is complete"),
     ],
 )  # fmt: skip
 def test_what_is_missing_is_named_and_what_to_do(dataset, change, find, what):

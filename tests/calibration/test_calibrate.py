@@ -18,6 +18,7 @@ from calibration.features import FeatureExtractor
 from calibration.runs import RunFiles
 from calibration.samples import RunSamples
 from calibration.stimuli import Stimuli, StimulusFiles
+from calibration.study import Samples
 from calibration.training import Trained
 from calibration.workers import workers
 from rtgod.bundle import DecoderBundle
@@ -222,7 +223,8 @@ def test_what_is_shown_need_not_be_a_candidate(bundle):
     trials = tuple(Trial(9.0 * i, 9.0, "stimulus", "unknown", f"image{i}") for i in range(3))
     run = RunSamples(None, trials, np.zeros((3, 5), np.float32), (), np.zeros((0, 5), np.float32), 0, {})
     learned = Learned(fit_chances(None, "there is one category", ("unknown",)), None)
-    summary = module._summarise(trained, held_out, stimuli, [run], learned)
+    labelled = Samples(run.values, ("run-1",) * 3, ("unknown",) * 3, held_out)
+    summary = module._summarise(trained, labelled, labelled.runs, stimuli, [run], learned)
     assert summary.identification_accuracy is None
     assert summary.notes == ("how sure a ranking of new categories may be is unknown: there is one category",)
     assert {layer.identification_accuracy for layer in summary.layers.values()} == {None}

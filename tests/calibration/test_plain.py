@@ -2,12 +2,18 @@
 
 import subprocess
 import sys
+from collections import Counter
 
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from calibration.commands import calibrate as command
+from calibration.decoders.ridge import LeaveOneRunOut
+from calibration.folds import parts_of_one_run
+from calibration.identification import identification_accuracy
 from calibration.plain import check_repeated, plain_stimuli
 from calibration.runs import find_plain_runs
 from calibration.samples import align_run, run_samples
@@ -118,6 +124,59 @@ def test_of_one_run_blocks_are_left_out_and_nothing_is_known_of_how_sure(localiz
     assert "learned from runs that are left out in turn, which needs 2, and there is 1" in printed
     found, _ = rankings_of(bundle, localizer[1][4])
     assert {ranking.probability for ranking in found} == {None}
+
+
+def test_what_is_no_better_than_chance_is_said_to_be(localizer, tmp_path, capsys):
+    """Effects and none: both are told, and the bundle keeps the test; six blocks, all of them right, hardly do."""
+    shuffled = [write_run(tmp_path, number, shuffled=True) for number in (21, 22, 23, 24)]
+    found = []
+    for paths in (localizer[1][:1], localizer[1][:4], shuffled):
+        (folder := tmp_path / str(len(found))).mkdir()
+        kept = calibrate(folder, paths).provenance["cross_validation"]["test"]
+        found.append((kept["p_value"], " ".join(capsys.readouterr().out.split())))
+    (one_p, one), (four_p, four), (none_p, none) = found
+    assert 1 / 36 < one_p < 0.06
+    assert four_p <= 0.05
+    assert none_p > 0.05
+    assert "left out in 2 parts" in one
+    assert "Better than chance: p = 0" in four
+    assert f"not found better than chance: p = {none_p:.4f}, of exchanged blocks; too little data" in none
+
+
+def test_a_category_of_one_run_alone_is_left_out_of_the_accuracy(localizer, tmp_path, capsys):
+    other = write_run(tmp_path, 31, ("face", "place", "tool"))
+    bundle = calibrate(tmp_path, [*localizer[1][:2], other])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "shown in one run only, so no other run tells of them: tool; their 2 samples are left out" in printed
+    assert bundle.provenance["cross_validation"]["n_samples"] == 18
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 1.0, 10.0])
+def test_of_one_run_noise_is_decoded_at_chance_not_below(penalty):
+    """Leaving out one block at a time would take noise for the categories that are left: below chance."""
+    rng = np.random.default_rng(0)
+    alone, in_parts = [], []
+    for _ in range(100):
+        X, true = rng.standard_normal((12, 200)), rng.permutation(np.repeat(np.arange(6), 2))
+        for found, groups in ((alone, range(12)), (in_parts, parts_of_one_run(true.tolist()))):
+            predicted = LeaveOneRunOut(X, groups).predict(np.eye(6)[true], penalty * 200)
+            found += [identification_accuracy(row, int(of)) for row, of in zip(predicted, true, strict=True)]
+    assert np.mean(in_parts) == pytest.approx(0.5, abs=0.05)
+    assert np.mean(alone) < 0.45
+
+
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=60))
+def test_parts_of_one_run_hold_every_category_as_evenly_as_can_be(categories):
+    parts = np.array(parts_of_one_run(categories))
+    counts = Counter(categories)
+    if min(counts.values()) == 1:
+        assert len(set(parts)) == len(categories)
+        return
+    assert len(set(parts)) == min(counts.values())
+    for category, n in counts.items():
+        own = parts[np.array(categories) == category]
+        assert (np.diff(own) >= 0).all()
+        assert set(np.bincount(own).tolist()) <= {n // len(set(parts)), -(-n // len(set(parts)))}
 
 
 def test_a_dry_run_says_what_is_decoded(localizer, tmp_path, capsys):

@@ -160,22 +160,60 @@ def test_a_missing_file_is_an_input_error(tmp_path):
 words = st.text(st.characters(categories=["L", "Nd"]), min_size=1, max_size=8).filter(
     lambda word: not is_no_stimulus(word)
 )
-rows = st.lists(st.tuples(st.floats(0, 1e5), st.floats(0, 100), words), min_size=1, max_size=20)
 
 
-@given(rows=rows)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
-def test_any_good_table_comes_back_in_order_of_onset(write, rows):
-    lines = ["onset\tduration\ttrial_type", *(f"{onset!r}\t{duration!r}\t{word}" for onset, duration, word in rows)]
-    trials = read_trials(write("\n".join(lines)))
-    assert [(t.onset_s, t.duration_s, t.category) for t in trials] == [
-        (onset_s, duration_s, unicodedata.normalize("NFC", word))
-        for onset_s, duration_s, word in sorted(rows, key=lambda row: row[0])
+@st.composite
+def tables(draw):
+    """Rows that do not share their time, in any order."""
+    found, at_s = [], draw(st.floats(0, 1e4))
+    for rest_s, duration_s, word in draw(
+        st.lists(st.tuples(st.floats(0.2, 1e3), st.floats(0, 100), words), min_size=1)
+    ):
+        found.append((at_s, duration_s, word))
+        at_s += duration_s + rest_s
+    return draw(st.permutations(found))
+
+
+def written(rows):
+    return "\n".join(["onset\tduration\ttrial_type", *("\t".join(map(str, row)) for row in rows)])
+
+
+@given(rows=tables(), n_doubled=st.integers(0, 3))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+def test_any_good_table_comes_back_in_order_of_onset_each_row_once(write, rows, n_doubled):
+    doubled = (rows * 3)[:n_doubled]
+    read = read_events(write(written([*rows, *doubled])), EventsSettings(merge_gap_s=0))
+    assert [(t.onset_s, t.duration_s, t.category) for t in read.trials] == [
+        (onset_s, duration_s, unicodedata.normalize("NFC", word)) for onset_s, duration_s, word in sorted(rows)
     ]
+    assert sum(one.n_rows for one in read.left_out) == len(doubled)
+    assert {one.why for one in read.left_out} <= {Why.DOUBLED}
+    assert not read.overlaps
+    assert read.n_joined == 0
 
 
-@given(rows=rows.filter(lambda rows: len({row[0] for row in rows}) == len(rows)), gap_s=st.floats(0.1, 1e4))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@given(data=st.data(), rows=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9), st.sampled_from("abc"))))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+def test_the_order_of_rows_does_not_matter_nor_do_trials_of_two_categories_share_most_of_their_time(write, data, rows):
+    """Whatever shares its time with what: a table is refused, in any order, or read alike in any order."""
+    found = []
+    for of in (rows, data.draw(st.permutations(rows))):
+        try:
+            read = read_events(write(written(of)), EventsSettings(merge_gap_s=0))
+        except InputError as error:
+            found.append(str(error))
+        else:
+            found.append((read.trials, {(one.why, one.name, one.n_rows) for one in read.left_out}, read.overlaps))
+            for k, trial in enumerate(read.trials):
+                for other in read.trials[k + 1 :]:
+                    shared_s = min(trial.onset_s + trial.duration_s, other.onset_s + other.duration_s) - other.onset_s
+                    shorter_s = min(trial.duration_s, other.duration_s)
+                    assert trial.category == other.category or shared_s <= shorter_s / 2
+    assert found[0] == found[1]
+
+
+@given(rows=tables(), gap_s=st.floats(0.1, 1e4))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
 def test_merged_trials_cover_what_the_rows_covered(write, rows, gap_s):
     path = write(rows_of(*((f"{onset!r}", f"{length!r}", word[0], "n/a") for onset, length, word in rows)))
     single, merged = read_trials(path), read_trials(path, merge_gap_s=gap_s)

@@ -293,7 +293,7 @@ def test_replay_says_which_table_it_took(tmp_path):
     assert f"trials from {tmp_path / 'events.tsv'}" in said
     assert "2 volumes of 6 × 4 × 5, TR 2 s, 1 trial" in said
     assert "after the end" not in said
-    (tmp_path / "events.tsv").write_text(EVENTS.format(2) + "4\t1\tcat\n")
+    (tmp_path / "events.tsv").write_text(EVENTS.format(2) + "40\t1\tcat\n")
     result = CliRunner().invoke(make_app(), ["replay", str(folder), "--dry-run"])
     assert "trials that begin after the end of their run: 1 of 2 in events.tsv" in "".join(result.output.split("\n"))
     (tmp_path / "events.tsv").unlink()

@@ -165,7 +165,7 @@ def test_events_beside_the_file_become_blocks_unless_others_are_given(bids, tmp_
 
 def test_trials_beyond_the_run_are_counted_and_a_run_without_others_is_refused(bids):
     table = bids.with_name("sub-03_ses-a_task-imagery_run-01_events.tsv")
-    table.write_text(EVENTS + "12\t9\tface\n30\t9\tface\n")  # of a run of 12 s
+    table.write_text(EVENTS + "15\t9\tface\n30\t9\tface\n")  # of a run of 12 s
     source = NiftiRun(bids)
     assert (len(source.read.trials), source.read.n_beyond) == (3, 2)
     assert remarks_on([source.read]) == [
@@ -173,13 +173,14 @@ def test_trials_beyond_the_run_are_counted_and_a_run_without_others_is_refused(b
         "1 trial cut at the end of their run",
     ]
     assert remarks_on([source.read], beyond=False) == ["1 trial cut at the end of their run"]
-    table.write_text(EVENTS + "1\t2\tface\n8\t9\tface\n")
+    table.write_text(EVENTS + "1\t2\tface\n11\t9\tface\n")
     assert NiftiRun(bids).read.n_cut == 2
-    assert remarks_on([NiftiRun(bids).read]) == ["2 trials cut at the end of their run"]
+    assert remarks_on([NiftiRun(bids).read]) == [
+        f"1 pair of trials shares a part of its time: face at 6 s and face at 11 s in {table.name}; kept",
+        "2 trials cut at the end of their run",
+    ]
     table.write_text("onset\tduration\ttrial_type\n0\t2000\tface\n4\t2000\tface\n")
-    with pytest.raises(
-        InputError, match="all 2 trials end after its 12 s, the longest lasts 2000 s; are the durations in"
-    ):
+    with pytest.raises(InputError, match="the longest lasts 2000 s; are the durations in milliseconds"):
         NiftiRun(bids)
     table.write_text(EVENTS.replace("6\t9", "6000\t9000"))
     with pytest.raises(
