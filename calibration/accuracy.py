@@ -171,7 +171,9 @@ class Confidences:
     hit: BoolArray
 
 
-def probabilities_of(ranked: Ranked, chances: Chances, is_new: BoolArray) -> Float64Array:
+def probabilities_of(
+    ranked: Ranked, chances: Chances, is_new: BoolArray, responses: Sequence[float | None] | None = None
+) -> Float64Array:
     """What chances say of rankings, shape (n_rankings, 3); NaN where they say nothing.
 
     Parameters
@@ -180,11 +182,14 @@ def probabilities_of(ranked: Ranked, chances: Chances, is_new: BoolArray) -> Flo
     chances : Chances
     is_new : ndarray of shape (n_candidates,), bool
         Which candidates were not trained on.
+    responses : sequence of float or None, optional
+        Share of a response in each ranking's pattern; by default every pattern is taken for a response.
     """
     found = np.full((len(ranked.true), len(FIRST)), np.nan)
-    for row, (scores, n_volumes) in enumerate(zip(ranked.scores, ranked.n_volumes, strict=True)):
+    rows = zip(ranked.scores, ranked.n_volumes, responses or [None] * len(found), strict=True)
+    for row, (scores, n_volumes, response) in enumerate(rows):
         order = np.argsort(-scores, kind="stable")
-        said = chances.probabilities(scores[order], is_new[order], len(scores), int(n_volumes))
+        said = chances.probabilities(scores[order], is_new[order], len(scores), int(n_volumes), response)
         if said is not None:
             found[row] = said
     return found
