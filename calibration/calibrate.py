@@ -194,6 +194,7 @@ def calibrate(
         provenance=_provenance(inputs, network, decoder, summary) | checksums.result(),
         layer_weights=learned.layer_weights.weights if learned.layer_weights else None,
         chances=learned.confidence.chances,
+        response=learned.presence.weights if learned.presence else None,
         plain_categories=candidates.are_plain,
         training=training_of((run.run for run in samples), inputs.subject),
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import minimize
 
 from calibration.folds import leave_groups_out
 from calibration.identification import rank_of
-from rtgod.chances import NEW, TRAINED, Chances, Weight
+from rtgod.chances import NEW, TRAINED, Chances, Presence, Weight
 from rtgod.confidence import FIRST
 from rtgod.messages import Array, BoolArray, Float64Array
 
@@ -41,6 +41,8 @@ class Rankings:
         Which trial each is of: several rankings of one count as one.
     groups : sequence of str
         What was left out for each: its run, or its category.
+    response : sequence of float or None
+        Share of the mean response in each one's pattern; empty where it is not known.
     """
 
     scores: Sequence[Array]
@@ -49,6 +51,7 @@ class Rankings:
     n_volumes: Sequence[int]
     trials: Sequence[int]
     groups: Sequence[str]
+    response: Sequence[float | None] = ()
 
     @property
     def hit(self) -> BoolArray:
@@ -58,15 +61,17 @@ class Rankings:
 
     def chosen(self, rows: Array) -> Rankings:
         """Some of the rankings."""
-        fields = (self.scores, self.is_new, self.true, self.n_volumes, self.trials, self.groups)
-        return Rankings(*([field[row] for row in rows] for field in fields))
+        fields = (self.scores, self.is_new, self.true, self.n_volumes, self.trials, self.groups, self.response)
+        return Rankings(*([field[row] for row in rows] if len(field) else () for field in fields))
 
     def judged(self, chances: Chances) -> Float64Array:
         """What chances say of each ranking, shape (n_rankings, 3); NaN where they say nothing."""
         found = np.full((len(self.true), len(FIRST)), np.nan)
-        for row, (scores, is_new, n) in enumerate(zip(self.scores, self.is_new, self.n_volumes, strict=True)):
+        responses = self.response or [None] * len(self.true)
+        rows = zip(self.scores, self.is_new, self.n_volumes, responses, strict=True)
+        for row, (scores, is_new, n, response) in enumerate(rows):
             order = np.argsort(-scores, kind="stable")
-            said = chances.probabilities(scores[order], is_new[order], len(scores), n)
+            said = chances.probabilities(scores[order], is_new[order], len(scores), n, response)
             if said is not None:
                 found[row] = said
         return found
@@ -96,7 +101,10 @@ class FittedChances:
 
 
 def fit_chances(
-    left_out_runs: Rankings | str | None, left_out_categories: Rankings | str | None, trained: Sequence[str]
+    left_out_runs: Rankings | str | None,
+    left_out_categories: Rankings | str | None,
+    trained: Sequence[str],
+    presence: Presence | None = None,
 ) -> FittedChances:
     """Learn what scores are worth.
 
@@ -113,6 +121,8 @@ def fit_chances(
         Whose true categories were not trained on; or why there are none; None where every candidate was trained on.
     trained : sequence of str
         Identifiers of the categories that were trained on.
+    presence : Presence or None
+        How likely a pattern holds a response; None takes every pattern for one.
     """
     notes = []
     usable: list[Rankings | None] = []
@@ -135,8 +145,8 @@ def fit_chances(
         for kind, rankings in enumerate(usable):
             if rankings is not None:
                 out = np.setdiff1d(np.arange(len(rankings.true)), kept[kind])
-                held_out[kind][out] = rankings.chosen(out).judged(without)
-    return FittedChances(chances, held_out, hit, tuple(notes))
+                held_out[kind][out] = rankings.chosen(out).judged(replace(without, presence=presence))
+    return FittedChances(replace(chances, presence=presence), held_out, hit, tuple(notes))
 
 
 def _folds(usable: Sequence[Rankings | None]) -> list[list[Array]]:

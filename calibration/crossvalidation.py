@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from calibration.decoders.ridge import fit_layers, predict_layers
 from calibration.decoders.settings import DecoderSettings
 from calibration.folds import leave_groups_out
 from calibration.layer_weights import LayerWeights, learn_layer_weights
+from calibration.presence import LearnedPresence, learn_presence
 from calibration.study import Candidates, Samples, Windows, averaged_by
 from calibration.training import Trained
 from rtgod.chances import NEW, TRAINED
@@ -23,6 +24,12 @@ from rtgod.settings import RankingSettings
 
 #: Rankings, evenly taken, that tell how sure they may be; ranking all would take minutes where candidates are many.
 _MOST_RANKINGS = 400
+_NOTHING_TELLS = (
+    "trials cannot be told from noise by a response that all of them have, so that every pattern is taken for a "
+    "response: of volumes without one, rankings are said to be surer than they are"
+)
+#: Patterns of noise that tell how loudly decoders answer.
+_NOISE_PATTERNS = 100
 #: Categories that are needed to learn the weights of layers: one is left out, and others are told apart.
 _FEWEST_FOR_WEIGHTS = 3
 
@@ -36,10 +43,13 @@ class Learned:
     confidence : FittedChances
     layer_weights : LayerWeights or None
         None where too few categories were shown, or these are decoded themselves.
+    presence : LearnedPresence or None
+        None where a response cannot be told from none.
     """
 
     confidence: FittedChances
     layer_weights: LayerWeights | None
+    presence: LearnedPresence | None = None
 
 
 def learn_from_rankings(
@@ -83,15 +93,23 @@ def learn_from_rankings(
         ranking, trained.layers, everything.ids, everything.features, weights and weights.weights, plain
     )
     judged = np.unique(np.linspace(0, len(of) - 1, _MOST_RANKINGS).round().astype(int))
+    presence = learn_presence(samples)
     left_out_runs: Rankings | str | None = None
     left_out_categories: Rankings | str | None = None
     if set(candidates.ids) & set(shown):
         left_out_runs = _too_few(samples.runs, "runs", FEWEST_GROUPS[TRAINED])
         if not left_out_runs:
-            predicted = _predict_left_out(samples, samples.windows, trained, decoder, samples.runs)
+            predicted = _predict_left_out(samples, samples.windows, trained, decoder, samples.runs, in_scale=plain)
             is_new = ~np.isin(everything.ids, shown)
             left_out_runs = _rankings(
-                samples, samples.runs, everything, index, predicted, judged, dict.fromkeys(samples.runs, is_new)
+                samples,
+                samples.runs,
+                everything,
+                index,
+                predicted,
+                judged,
+                presence,
+                dict.fromkeys(samples.runs, is_new),
             )
     if set(candidates.ids) - set(shown):
         left_out_categories = _too_few(samples.categories, "categories", FEWEST_GROUPS[NEW])
@@ -100,9 +118,12 @@ def learn_from_rankings(
         elif not left_out_categories and without_category:
             new_to = _new_without(samples.categories, everything.ids)
             left_out_categories = _rankings(
-                samples, samples.categories, everything, index, without_category, judged, new_to
+                samples, samples.categories, everything, index, without_category, judged, presence, new_to
             )
-    return Learned(fit_chances(left_out_runs, left_out_categories, shown), weights)
+    confidence = fit_chances(left_out_runs, left_out_categories, shown, presence and presence.presence)
+    if confidence.chances is not None and presence is None:
+        confidence = replace(confidence, notes=(*confidence.notes, _NOTHING_TELLS))
+    return Learned(confidence, weights, presence)
 
 
 def _too_few(groups: Sequence[str], what: str, fewest: int) -> str:
@@ -130,6 +151,7 @@ def _rankings(
     index: CategoryIndex,
     predicted: dict[str, Array],
     judged: Array,
+    presence: LearnedPresence | None,
     is_new: dict[str, BoolArray],
 ) -> Rankings:
     """Rankings of some windows, from what was predicted without their groups."""
@@ -147,24 +169,47 @@ def _rankings(
         n_volumes=windows.n_volumes[judged].tolist(),
         trials=rows.tolist(),
         groups=[groups[row] for row in rows],
+        response=() if presence is None else presence.left_out[judged].tolist(),
     )
 
 
 def _predict_left_out(
-    samples: Samples, windows: Windows, trained: Trained, decoder: DecoderSettings, groups: Sequence[str]
+    samples: Samples,
+    windows: Windows,
+    trained: Trained,
+    decoder: DecoderSettings,
+    groups: Sequence[str],
+    *,
+    in_scale: bool = False,
 ) -> dict[str, Array]:
-    """Features of every window, from samples of other groups: per layer, (n_windows, n_units)."""
+    """Features of every window, from samples of other groups: per layer, (n_windows, n_units).
+
+    `in_scale` stretches them about their mean until noise makes them vary as much as those of the decoder of all
+    samples: with more samples than a fold's a decoder answers everything more loudly, noise as well.
+    """
+    noise = np.zeros((0, samples.X.shape[1]), np.float32)
+    if in_scale:
+        white = np.random.default_rng(0).standard_normal((_NOISE_PATTERNS, samples.X.shape[1]))
+        noise = (white * trained.voxel_sd).astype(np.float32)
+        of_all = trained.decoder()
+        loud = {layer: np.stack([of_all.decode(0, x).layers[layer] for x in noise]).std(axis=0) for layer in samples.Y}
     predicted = {layer: np.empty((len(windows.of), Y.shape[1])) for layer, Y in samples.Y.items()}
     for kept, left_out in leave_groups_out(groups):
         rows = np.isin(windows.of, left_out)
+        X = np.concatenate([windows.X[rows], noise])
         some = {layer: Y[kept] for layer, Y in samples.Y.items()}
         if decoder.name == "ridge":
-            found = predict_layers(fit_layers(samples.X[kept], some, trained.penalties), windows.X[rows])
+            found = predict_layers(fit_layers(samples.X[kept], some, trained.penalties), X)
         else:
             model = make_decoder(decoder)
-            found = {layer: model.fit(samples.X[kept], Y).predict(windows.X[rows]) for layer, Y in some.items()}
+            found = {layer: model.fit(samples.X[kept], Y).predict(X) for layer, Y in some.items()}
         for layer, values in found.items():
-            predicted[layer][rows] = values
+            predicted[layer][rows] = values[: rows.sum()]
+            if in_scale:
+                mean = trained.layers[layer].unit_mean
+                quiet = values[rows.sum() :].std(axis=0)
+                stretch = float(np.mean(loud[layer]) / np.mean(quiet)) if quiet.any() else 1.0
+                predicted[layer][rows] = mean + (predicted[layer][rows] - mean) * stretch
     return predicted
 
 

@@ -29,9 +29,10 @@ from calibration.preparation import Report, in_pool
 from calibration.semantics import Hypernyms, SemanticErrors, semantic_errors
 from calibration.statistics import share_interval
 from calibration.study import Candidates, Fold, Samples, Study, averaged_by
-from rtgod.chances import Chances
+from rtgod.decoding import response_of
 from rtgod.matching import CategoryIndex, index_categories
 from rtgod.messages import Float64Array, Int32Array
+from rtgod.noise import NoiseShape
 from rtgod.settings import NoiseSettings, PipelineSettings, RankingSettings
 
 #: How often runs are drawn for each number of training runs.
@@ -158,7 +159,7 @@ def evaluate(
         by_runs=by_runs,
         semantic=_semantic(decoded, candidates, hypernyms) if hypernyms else {},
         learned=learned,
-        confidence=_confidence(decoded, candidates, learned.confidence.chances) if learned else {},
+        confidence=_confidence(decoded, candidates, learned, folds[0], fitted[0].shape) if learned else {},
         n_folds=len(folds),
         tallies=(*study.tallies, *_not_ranked(folds, candidates)),
     )
@@ -191,15 +192,26 @@ def _decode(
 
 
 def _confidence(
-    decoded: Mapping[str, DecodedKind], candidates: Candidates, chances: Chances | None
+    decoded: Mapping[str, DecodedKind],
+    candidates: Candidates,
+    learned: Learned,
+    fold: Fold,
+    shape: NoiseShape | None,
 ) -> dict[str, Confidences]:
     """Probabilities and hits of each kind's rankings, where they are known: of trials as they grew, if possible."""
+    chances = learned.confidence.chances
     if chances is None:
         return {}
     found = {}
     for kind, of in decoded.items():
         ranked = of.windows or of.blocks
         n = len(ranked.true)
+        responses: Sequence[float] = ()
+        if learned.presence is not None:
+            tested = fold.tests[kind]
+            tested = tested.chosen(candidates.positions(tested.categories) >= 0).whitened(shape)
+            patterns = tested.windows.X if tested.windows else tested.X
+            responses = [response_of(learned.presence.weights, pattern) for pattern in patterns]
         rankings = Rankings(
             scores=list(ranked.scores),
             is_new=[chances.are_new(candidates.ids)] * n,
@@ -207,6 +219,7 @@ def _confidence(
             n_volumes=ranked.n_volumes.tolist(),
             trials=range(n),
             groups=[""] * n,
+            response=responses,
         )
         probability = rankings.judged(chances)
         known = np.isfinite(probability[:, 0])

@@ -66,6 +66,9 @@ class DecoderBundle:
         How sure a ranking may be; None where that was not learned.
     training : Training
         How the runs that it was trained on were acquired; bundles of older versions know the subject alone.
+    response : ndarray of shape (n_voxels,), float32, or None
+        Weights that read from a pattern how much of a response it holds; None where that was not learned, as in bundles
+        of older versions.
     plain_categories : bool
         Whether the units are the candidates themselves, one for each, and not features of what they look like.
     bundle_id : str
@@ -86,6 +89,7 @@ class DecoderBundle:
     confidence: Confidence | None = None
     training: Training = field(default_factory=Training)
     chances: Chances | None = None
+    response: Float32Array | None = None
     plain_categories: bool = False
     bundle_id: str = ""
 
@@ -162,7 +166,8 @@ class DecoderBundle:
         names = tuple(c.name for c in self.candidates)
         confidence: Confidence | Judge | None = self.confidence
         if self.chances:
-            confidence = Judge(self.chances, self.chances.are_new([c.category_id for c in self.candidates]))
+            is_new = self.chances.are_new([c.category_id for c in self.candidates])
+            confidence = Judge(self.chances, is_new, self.response)
         return Pipeline(
             self.reference, self.noise, decoder, category_index, names, run, self.settings, repeats, confidence
         )
@@ -179,6 +184,8 @@ class DecoderBundle:
         for name, layer in self.layers.items():
             arrays |= {f"{name}/{field.name}": getattr(layer, field.name) for field in fields(layer)}
             arrays[f"{name}/candidates"] = self.candidate_features[name]
+        if self.response is not None:
+            arrays["response"] = self.response
         if shape := self.noise.shape:
             arrays["noise/sd"], arrays["noise/components"] = shape.sd, shape.components
             arrays["noise/shrinkage"] = shape.shrinkage
@@ -205,6 +212,7 @@ class DecoderBundle:
             training=_training_of(header),
             chances=TypeAdapter(Chances | None).validate_python(header.get("chances")),
             plain_categories=TypeAdapter(bool).validate_python(header.get("plain_categories", False)),
+            response=arrays.get("response"),
             bundle_id=bundle_id_of(header),
         )
         bundle._check_shapes()
@@ -234,6 +242,8 @@ class DecoderBundle:
                 shapes[f"{name}/dual"] = (n_units, n_samples)
             shapes |= {f"{name}/unit_mean": (n_units,), f"{name}/unit_sd": (n_units,)}
             shapes[f"{name}/candidates"] = (len(self.candidates), n_units)
+        if self.response is not None:
+            shapes["response"] = (n_voxels,)
         if noise := self.noise.shape:
             n_components = len(noise.components)
             shapes |= {"noise/sd": (n_voxels,), "noise/components": (n_components, n_voxels)}

@@ -3,6 +3,9 @@
 A score is evidence. How much it weighs is learned in calibration (`calibration.confidence`), apart for categories that
 the decoder was trained on and for new ones; here it is only applied. Before its score, each candidate is as likely as
 any other, so the two kinds count by how many candidates of each a ranking has.
+
+Scores say which candidate a response is to, not whether there is one: noise has a best candidate, too. That there is a
+response is read from the pattern (`Presence`); as far as there is none, every candidate is as likely as any other.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from statistics import NormalDist
 import numpy as np
 
 from rtgod.confidence import FIRST, Probability
-from rtgod.messages import Array, BoolArray, Float64Array
+from rtgod.messages import Array, BoolArray, Float32Array, Float64Array
 
 #: The two kinds of candidates, in the order of `Chances.weights`.
 TRAINED, NEW = 0, 1
@@ -47,6 +50,45 @@ class Weight:
 
 
 @dataclass(frozen=True, slots=True)
+class Presence:
+    """How likely a pattern holds a response.
+
+    With n volumes, log odds are level + volumes · log n + (response + response_by_volumes · log n) · share.
+
+    Attributes
+    ----------
+    level, response, volumes, response_by_volumes : float
+        Of the share of a response in the pattern (0: none, 1: as of training trials) and of n volumes.
+    met : tuple of float, float
+        The range of shares that was met in learning; a share beyond it counts as its end.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite or the range is empty.
+    """
+
+    level: float
+    response: float
+    volumes: float
+    response_by_volumes: float
+    met: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.level, self.response, self.volumes, self.response_by_volumes, *self.met))):
+            raise ValueError("the chances' presence of a response has numbers that are not finite")
+        if self.met[0] > self.met[1]:
+            raise ValueError("the chances' range of responses must ascend")
+
+    def probability(self, response: float, n_volumes: int) -> float:
+        """Chance that there is a response, from its share in the pattern and the volumes that this rests on."""
+        share, log_volumes = min(max(response, self.met[0]), self.met[1]), math.log(n_volumes)
+        slope = max(self.response + self.response_by_volumes * log_volumes, 0.0)
+        log_odds = self.level + self.volumes * log_volumes + slope * share
+        return 1 / (1 + math.exp(-min(max(log_odds, -700.0), 700.0)))
+
+
+@dataclass(frozen=True, slots=True)
 class Chances:
     """How scores become chances.
 
@@ -62,6 +104,8 @@ class Chances:
         for each unit of the volumes' logarithm.
     n_volumes, n_candidates : tuple of int, int
         The range that was met in learning; a number beyond it counts as its end.
+    presence : Presence or None
+        None takes every pattern for a response, as it is in bundles that were made before this was learned.
 
     Raises
     ------
@@ -74,6 +118,7 @@ class Chances:
     head_start: tuple[float, float]
     n_volumes: tuple[int, int]
     n_candidates: tuple[int, int]
+    presence: Presence | None = None
 
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, self.head_start)):
@@ -86,7 +131,9 @@ class Chances:
         trained = set(self.trained)
         return np.array([one not in trained for one in candidate_ids], bool)
 
-    def probabilities(self, scores: Array, is_new: BoolArray, n_candidates: int, n_volumes: int) -> Probability | None:
+    def probabilities(
+        self, scores: Array, is_new: BoolArray, n_candidates: int, n_volumes: int, response: float | None = None
+    ) -> Probability | None:
         """Chances that the true category is first, in the first five and in the first ten.
 
         Parameters
@@ -100,6 +147,8 @@ class Chances:
             distributed, as those that are given end.
         n_volumes : int
             Volumes that the ranking rests on.
+        response : float or None
+            Share of a response in the pattern, from `rtgod.decoding.response_of`; None takes the pattern for one.
 
         Returns
         -------
@@ -126,6 +175,10 @@ class Chances:
             )
         # One of five candidates is among the first five, whatever rounding leaves.
         chances = [1.0 if k >= n_candidates else min(float(odds[:k].sum()) / total, 1.0) for k in FIRST]
+        if self.presence is not None and response is not None:
+            there = self.presence.probability(response, _within(n_volumes, self.n_volumes))
+            luck = [min(k / n_candidates, 1.0) for k in FIRST]
+            chances = [there * p + (1 - there) * by_luck for p, by_luck in zip(chances, luck, strict=True)]
         # Sums of other lengths are rounded in another order.
         return chances[0], max(chances[:2]), max(chances)
 
@@ -147,17 +200,26 @@ class Judge:
     chances : Chances
     is_new : ndarray of shape (n_all,), bool
         Of every candidate of the decoder.
+    weights : ndarray of shape (n_voxels,), float32, or None
+        Their product with a pattern is the share of a response in it; None where that was not learned.
     """
 
     chances: Chances
     is_new: BoolArray
+    weights: Float32Array | None = None
 
     def of_ranking(
-        self, order: Array, scores: Array, n_candidates: int, n_volumes: int, n_blocks: int
+        self,
+        order: Array,
+        scores: Array,
+        n_candidates: int,
+        n_volumes: int,
+        n_blocks: int,
+        response: float | None = None,
     ) -> Probability | None:
-        """Chances of one ranking; parameters as of `rtgod.confidence.Confidence.of_ranking`."""
+        """Chances of one ranking; parameters as of `rtgod.confidence.Confidence.of_ranking` and `probabilities`."""
         del n_blocks  # volumes count, over however many trials
-        return self.chances.probabilities(scores, self.is_new[order], n_candidates, n_volumes)
+        return self.chances.probabilities(scores, self.is_new[order], n_candidates, n_volumes, response)
 
 
 def _within(n: int, limits: tuple[int, int]) -> int:

@@ -65,7 +65,15 @@ class Confidence:
         if not all(map(math.isfinite, (*self.intercepts, *(number for row in rows for number in row)))):
             raise ValueError("a confidence has numbers that are not finite")
 
-    def of_ranking(self, order: Array, scores: Array, n_candidates: int, n_volumes: int, n_blocks: int) -> Probability:
+    def of_ranking(
+        self,
+        order: Array,
+        scores: Array,
+        n_candidates: int,
+        n_volumes: int,
+        n_blocks: int,
+        response: float | None = None,
+    ) -> Probability:
         """Chances of one ranking.
 
         Parameters
@@ -77,8 +85,10 @@ class Confidence:
             Candidates that were ranked among.
         n_volumes, n_blocks : int
             Volumes and trials that the ranking rests on.
+        response : float or None
+            Share of a response in the pattern, of which such bundles know nothing.
         """
-        del order  # whichever they are, they count alike
+        del order, response  # whichever they are, they count alike
         return self.probabilities(describe(scores, n_candidates, n_volumes, n_blocks))
 
     def probabilities(self, clues: Float64Array) -> tuple[float, float, float]:

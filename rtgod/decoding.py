@@ -124,6 +124,12 @@ class Decoder:
         return Features(index, dict(zip(self._layers, np.split(units, ends), strict=True)))
 
 
+def response_of(weights: Float32Array, pattern: Float32Array) -> float:
+    """Product of weights and a pattern, both (n_voxels,), the same for any number of threads."""
+    # einsum sums in a fixed order; starting threads for one row would take longer than the row.
+    return float(np.einsum("i,i->", weights, pattern))
+
+
 @njit(cache=True, parallel=True, fastmath=True)
 def rows_dot(matrix: Array, vector: Array, out: Array) -> None:
     """`out = matrix @ vector` for C-contiguous float32; one thread per row, so the bytes do not depend on threads.

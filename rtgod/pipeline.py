@@ -10,7 +10,7 @@ import dataclasses
 from rtgod.alignment import Reference, Stopwatch
 from rtgod.chances import Judge
 from rtgod.confidence import Confidence
-from rtgod.decoding import Decoder
+from rtgod.decoding import Decoder, response_of
 from rtgod.matching import CategoryIndex
 from rtgod.messages import Answer, NotReady, Pattern, Ranking, Reason, Run, Volume
 from rtgod.preprocessing import Noise, Preprocessor
@@ -111,8 +111,11 @@ class Pipeline(Stateful):
         order, scores = stopwatch.time("rank", lambda: category_index.rank(features))
         probability = None
         if self._confidence:
+            # Of units that are freed from drift in place of voxels, nothing tells whether there is a response.
+            weights = self._confidence.weights if isinstance(self._confidence, Judge) else None
+            response = None if self._units or weights is None else response_of(weights, sample.values)
             probability = self._confidence.of_ranking(
-                order, scores, category_index.n_candidates, sample.n_volumes, sample.n_blocks
+                order, scores, category_index.n_candidates, sample.n_volumes, sample.n_blocks, response
             )
         ranking = Ranking(
             run_id=volume.run_id,

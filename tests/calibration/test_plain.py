@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -19,6 +20,7 @@ from calibration.runs import find_plain_runs
 from calibration.samples import align_run, run_samples
 from calibration.study import CATEGORIES
 from rtgod.bundle import DecoderBundle
+from rtgod.decoding import response_of
 from rtgod.errors import InputError
 from rtgod.messages import Ranking
 from rtgod.session import Session
@@ -31,8 +33,8 @@ ONSETS_S = tuple(16.0 + 20.0 * block for block in range(6))
 SETTINGS = "[motion]\nestimate = false\n[nuisance]\nwarm_up_volumes = 4\n"
 
 
-def write_run(folder, number, categories=CATEGORY_OF, shuffled=False):
-    """A run of six blocks; shuffled labels mean nothing."""
+def write_run(folder, number, categories=CATEGORY_OF, shuffled=False, effect=0.03):
+    """A run of six blocks; shuffled labels mean nothing, and without an effect there is noise alone."""
     rng = np.random.default_rng(number)
     shown = rng.permutation(np.repeat(np.arange(len(categories)), len(ONSETS_S) // len(categories)))
     signal = np.zeros((len(categories), N_VOLUMES))
@@ -43,7 +45,7 @@ def write_run(folder, number, categories=CATEGORY_OF, shuffled=False):
     ball = 900 * (((x - np.array([4.5, 4.5, 2.5])[:, None, None, None]) ** 2).sum(axis=0) < 20) + 20
     data = ball[..., None] * (1 + 0.004 * rng.standard_normal((*SHAPE, N_VOLUMES)))
     for category, course in enumerate(signal):
-        data[3 + 2 * category % 4 : 5 + 2 * category % 4, 3 + category : 5 + category, 2:4] *= 1 + 0.03 * course
+        data[3 + 2 * category % 4 : 5 + 2 * category % 4, 3 + category : 5 + category, 2:4] *= 1 + effect * course
     image = nib.Nifti1Image(data.astype(np.float32), np.diag([3.0, 3, 3, 1]))
     image.header.set_xyzt_units("mm", "sec")
     image.header.set_zooms((3, 3, 3, TR_S))
@@ -97,6 +99,15 @@ def test_four_runs_of_three_categories_are_decoded_live_and_said_to_be(bundle, l
     assert all(ranking.probability[1:] == (1, 1) for ranking in found)
     # Scores are graded, so that a display has something to show.
     assert len({float(score) for ranking in found for score in ranking.scores}) == 18
+
+
+def test_of_noise_live_a_good_bundle_is_about_as_sure_as_a_guess(bundle, tmp_path):
+    runs = [write_run(tmp_path, number, effect=0) for number in range(50, 54)]
+    found = [ranking for path in runs for ranking in rankings_of(bundle, path)[0]]
+    assert np.mean([ranking.probability[0] for ranking in found]) == pytest.approx(1 / 3, abs=0.12)
+    # As bundles say it that do not tell noise from a response.
+    found = [ranking for path in runs for ranking in rankings_of(replace(bundle, response=None), path)[0]]
+    assert np.mean([ranking.probability[0] for ranking in found]) > 0.48
 
 
 def test_two_categories_have_graded_scores(tmp_path):
@@ -234,5 +245,9 @@ def test_haxby_is_decoded_live_as_offline(shared_data, tmp_path):
     for ranking, values in zip(found, offline.values, strict=True):
         order, scores = index.rank(decoder.decode(0, values))
         assert (ranking.order.tobytes(), ranking.scores.tobytes()) == (order.tobytes(), scores.tobytes())
+        response, trained = response_of(bundle.response, values), np.zeros(len(order), bool)
+        assert ranking.probability == bundle.chances.probabilities(
+            scores, trained, len(order), ranking.n_volumes, response
+        )
     right = [ranking.top[0] == trial.category for ranking, trial in zip(found, offline.trials, strict=True)]
     assert sum(right) >= 4  # by chance, one of eight

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from rtgod.alignment import Reference
 from rtgod.bundle import DecoderBundle, sha256_of
-from rtgod.chances import Chances, Weight
+from rtgod.chances import Chances, Presence, Weight
 from rtgod.decoding import LayerDecoder, SparseLayerDecoder
 from rtgod.errors import BundleError, InputError
 from rtgod.noise import NoiseCourses
@@ -320,10 +320,13 @@ def test_a_confidence_comes_back(tmp_path):
 def test_chances_and_plain_categories_come_back(tmp_path):
     chances = Chances(("n00000001",), (Weight(1.0, 0.5, 0.0), None), (0.5, 0.1), (1, 9), (2, 7))
     units = {"category": small.N_CANDIDATES}
+    chances = replace(chances, presence=Presence(1.0, 2.0, 0.0, 0.1, (-0.5, 1.5)))
     made = replace(small.bundle(n_units=units), chances=chances, plain_categories=True)
+    made = replace(made, response=np.linspace(0, 1, len(made.voxel_sd), dtype=np.float32))
     made.save(tmp_path / "bundle")
     back = DecoderBundle.load(tmp_path / "bundle")
     assert (back.chances, back.plain_categories) == (chances, True)
+    np.testing.assert_array_equal(back.response, made.response)
     # Plain categories are a unit each.
     edit(tmp_path / "bundle", header=lambda header: header | {"candidates": header["candidates"][1:]})
     with pytest.raises(BundleError, match="fit together"):
@@ -333,7 +336,7 @@ def test_chances_and_plain_categories_come_back(tmp_path):
 def test_a_bundle_from_before_chances_is_as_it_was(folder):
     edit(folder, header=lambda header: {k: header[k] for k in header if k not in ("chances", "plain_categories")})
     bundle = DecoderBundle.load(folder)
-    assert (bundle.chances, bundle.plain_categories) == (None, False)
+    assert (bundle.chances, bundle.plain_categories, bundle.response) == (None, False, None)
 
 
 def test_a_bundle_from_before_weights_and_confidence_can_be_read(folder):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtgod.chances import Chances, Judge, Weight
+from rtgod.chances import Chances, Judge, Presence, Weight
 
 CHANCES = Chances(("a", "b"), (Weight(1.0, 0.5, 0.0), Weight(0.5, 0.0, 0.1)), (0.4, 0.2), (1, 9), (2, 50))
 SCORES = np.array([1.2, 0.5, 0.4, 0.1, -0.3, -0.6, -1.0], np.float32)
@@ -56,3 +56,30 @@ def test_a_judge_knows_which_of_the_ranked_are_new():
     order = np.array([3, 0], np.int32)
     found = Judge(CHANCES, is_new).of_ranking(order, SCORES[:2], 2, 3, 1)
     assert found == CHANCES.probabilities(SCORES[:2], np.array([True, False]), 2, 3)
+
+
+PRESENCE = Presence(0.0, 8.0, -1.0, 0.5, (-0.5, 1.5))
+
+
+def test_without_a_response_every_candidate_is_as_likely():
+    chances = replace(CHANCES, presence=PRESENCE)
+    sure = chances.probabilities(SCORES, NEW, 7, 3, 1.0)
+    unsure = chances.probabilities(SCORES, NEW, 7, 3, -9.0)
+    before = CHANCES.probabilities(SCORES, NEW, 7, 3)
+    np.testing.assert_allclose(sure, before, atol=0.01)
+    np.testing.assert_allclose(unsure, (1 / 7, 5 / 7, 1), atol=0.02)
+    # Nothing is known beyond what was met, and a bundle without weights for it takes every pattern for a response.
+    assert unsure == chances.probabilities(SCORES, NEW, 7, 3, -0.5)
+    assert chances.probabilities(SCORES, NEW, 7, 3) == before
+
+
+@given(st.floats(-3, 3), st.integers(1, 99), st.integers(1, 7), st.integers(0, 9))
+def test_with_a_response_chances_never_descend(response, n_volumes, n, more):
+    p = replace(CHANCES, presence=PRESENCE).probabilities(SCORES[:n], NEW[:n], n + more, n_volumes, response)
+    assert 0 <= p[0] <= p[1] <= p[2] <= 1
+
+
+@pytest.mark.parametrize("change", [{"level": float("nan")}, {"met": (1.0, 0.0)}])
+def test_what_is_no_presence_is_refused(change):
+    with pytest.raises(ValueError, match=r"presence|responses"):
+        replace(PRESENCE, **change)
