@@ -19,7 +19,7 @@ from rtgod.messages import Array, Float32Array, Float64Array, Run
 from rtgod.motion import Registration, block_affine, block_factors, block_means, likeness
 from rtgod.settings import MotionSettings
 
-#: Steps of a look at low resolution: it decides whether a closer one is worth its time.
+#: Steps of each look, most of which find nothing; where the head is found, fewer are enough.
 _N_STEPS = 15
 #: Ways that are looked at at low resolution, and those of them that volumes are aligned in.
 _N_LIKELIEST, _N_ALIGNED = 6, 2
@@ -69,9 +69,9 @@ def find_axes_error(volume: Float32Array, run: Run, reference: Reference, settin
     else:  # too few slices to be looked at from afar
         least = glance.correlation(run.affine)
         ways = [mirrored, *(way for way in others[: _N_ALIGNED - 1] if glance.correlation(way.affine) > least)]
-    aligned = []
+    aligned, soon_ended = [], settings.model_copy(update={"max_iterations": min(settings.max_iterations, _N_STEPS)})
     for way in ways:
-        alignment = Registration(template, affine, run.shape, way.affine, settings).align(volume)
+        alignment = Registration(template, affine, run.shape, way.affine, soon_ended).align(volume)
         if not alignment.problem:
             aligned.append((alignment.motion.residual, way.words))
     return min(aligned)[1] if aligned else ""
