@@ -4,6 +4,19 @@ import os
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadGroupScheduling
+
+
+class _FilesAndGroups(LoadGroupScheduling):
+    """Gives each process whole groups of tests, and whole files of those that are in no group."""
+
+    def _split_scope(self, nodeid):
+        scope = super()._split_scope(nodeid)
+        return nodeid.partition("::")[0] if scope == nodeid else scope
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return _FilesAndGroups(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -50,6 +50,15 @@ SUBJECT = SubjectSettings(
 NETWORK = Network(weights="random:0", layers={"low": "features.3", "high": "features.10"}, n_units=60)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in this hook
+def pytest_collection_modifyitems(items):
+    """Keep the modules that share `inputs` or the subject in one process: these take long to simulate and calibrate."""
+    sharing = {item.path for item in items if {"subject", "inputs"} & {*getattr(item, "fixturenames", ())}}
+    for item in items:
+        if item.path in sharing:
+            item.add_marker(pytest.mark.xdist_group("subject"))
+
+
 class RememberingExtractor:
     """A `FeatureExtractor` that computes the features of each image once."""
 
