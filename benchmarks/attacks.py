@@ -19,11 +19,11 @@ from pathlib import Path
 from benchmarks import attackers, chaos
 from benchmarks.figures import print_all
 from benchmarks.sessions import WAIT_S, Addresses, Part, serving, until
-from rtgod.client import Sender
 from rtgod.errors import RefusedError, ServerError
-from rtgod.journal import journals, read_journal
-from rtgod.keys import ClientKey, Role, add_client, read_client_key
+from rtgod.journal.journal import journals, read_journal
 from rtgod.messages import Run, Volume
+from rtgod.protocol.clients import Sender
+from rtgod.protocol.keys import ClientKey, Role, add_client, read_client_key
 from tests import small
 
 #: A volume of the real source each so many seconds, and how many make a run.

@@ -23,13 +23,13 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from rtgod.journal import JournalWriter
+from rtgod.journal.journal import JournalWriter
 from rtgod.messages import Hello, Message, NotReady, Reason
-from stimulus.conditions import Condition, ConditionKind
-from stimulus.schedule import Schedule, StepKind
-from stimulus.seal import commitment, open_sealed, read_sealed, seal
-from stimulus.sealed_tables import read_sealed_tables
-from stimulus.yoking import pinned
+from stimulus.blinding.conditions import Condition, ConditionKind
+from stimulus.blinding.sealed_tables import read_sealed_tables
+from stimulus.blinding.sealing import commitment, open_sealed, read_sealed, seal
+from stimulus.blinding.yoking import pinned
+from stimulus.paradigm.schedule import Schedule, StepKind
 from tests.stimulus import simulated
 
 SEED = 0

@@ -23,8 +23,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np
 
 from benchmarks.figures import print_all, write_json
-from rtgod.decoding import LayerDecoder
-from rtgod.matching import CategoryIndex
+from rtgod.decoding.category_index import CategoryIndex
+from rtgod.decoding.decoder import LayerDecoder
 from rtgod.messages import Array, Features, Float32Array
 
 LAYERS = ("conv5", "fc7")

@@ -25,29 +25,29 @@ import numpy as np
 from sklearn.linear_model import RidgeClassifier
 
 from benchmarks.figures import shared_data, write_json
-from calibration.ablation import variant_of
-from calibration.bids import find_region, find_runs
+from calibration.datasets.bids import find_region, find_runs
+from calibration.datasets.mask_choice import mask_for
+from calibration.datasets.runs import find_plain_runs
 from calibration.decoders.settings import DecoderSettings
-from calibration.evaluation import rank_features, rank_trials
-from calibration.features import FeatureExtractor, Network
-from calibration.mask_choice import mask_for
-from calibration.noise import learn_shape
-from calibration.preparation import align_runs, denoise_runs, quiet
-from calibration.runs import find_plain_runs
-from calibration.samples import AlignedRun, RunSamples, align_run, make_reference, run_samples
+from calibration.evaluation.ablation import variant_of
+from calibration.evaluation.trial_ranks import rank_features, rank_trials
+from calibration.features.extractor import FeatureExtractor, Network
+from calibration.features.stimuli import StimulusFiles
+from calibration.parallel.workers import workers
+from calibration.samples.noise_fitting import learn_shape
+from calibration.samples.preparation import align_runs, denoise_runs, quiet
+from calibration.samples.runs import AlignedRun, RunSamples, align_run, make_reference, run_samples
 from calibration.simulation.dataset import simulate
 from calibration.simulation.settings import SubjectSettings
-from calibration.stimuli import StimulusFiles
-from calibration.training import stacked, train
-from calibration.workers import workers
-from rtgod.alignment import Reference, Stopwatch
-from rtgod.events import Trial
-from rtgod.matching import CategoryIndex
+from calibration.training.fit import stacked, train
+from rtgod.decoding.category_index import CategoryIndex
+from rtgod.events.table import Trial
 from rtgod.messages import Array, Features, Float32Array, Float64Array, Run
-from rtgod.preprocessing import Cleaner, Noise, is_settled
+from rtgod.preprocessing.alignment import Reference, Stopwatch
+from rtgod.preprocessing.preprocessor import Cleaner, Noise, is_settled
+from rtgod.preprocessing.units import UnitCourses
+from rtgod.preprocessing.windows import Repeats, Window
 from rtgod.settings import MotionSettings, NoiseSettings, PipelineSettings
-from rtgod.units import UnitCourses
-from rtgod.window import Repeats, Window
 
 SHIFT_S = 5.0
 ALPHA = 1000.0

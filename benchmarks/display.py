@@ -23,26 +23,26 @@ import numpy as np
 import zmq
 
 from benchmarks.figures import print_all, write_json
-from rtgod import wire
-from rtgod.client import Subscriber
 from rtgod.messages import Float64Array, Hello, Run
-from stimulus.feedback import FeedbackSettings, View, feedback_scene
-from stimulus.link import Link
-from stimulus.metronome import Metronome
-from stimulus.paradigm import Paradigm, Script
-from stimulus.player import Operator, Outcome, Player
-from stimulus.preview import made_up_ranking
-from stimulus.priority import hurried
-from stimulus.protocol import ProtocolSettings
-from stimulus.record import RunRecord
-from stimulus.schedule import Schedule, feedback_run
+from rtgod.protocol.clients import Subscriber
+from rtgod.protocol.frames import to_frames
+from stimulus.drawing.psychopy_stage import PsychopyStage
+from stimulus.drawing.psychopy_window import DEFAULT_SIZE_PX
+from stimulus.drawing.xvfb import offscreen
+from stimulus.paradigm.preview import made_up_ranking
+from stimulus.paradigm.schedule import Schedule, feedback_run
+from stimulus.paradigm.script import Paradigm, Script
+from stimulus.paradigm.timing_settings import ProtocolSettings
+from stimulus.recording.run_files import RunRecord
+from stimulus.runtime.player import Operator, Outcome, Player
+from stimulus.runtime.server_link import Link
+from stimulus.screens.feedback import FeedbackSettings, View, feedback_scene
+from stimulus.screens.screen import Easing
+from stimulus.screens.texts import ENGLISH
 from stimulus.settings import ButtonSettings, MonitorSettings
-from stimulus.stage import PsychopyStage
-from stimulus.texts import ENGLISH
-from stimulus.triggers import EmulatedPulses
-from stimulus.view import Easing
-from stimulus.window import DEFAULT_SIZE_PX
-from stimulus.xvfb import offscreen
+from stimulus.timing.realtime_priority import hurried
+from stimulus.timing.trigger_clock import Metronome
+from stimulus.timing.triggers import EmulatedPulses
 
 N_CANDIDATES = 1000
 FRAME_S = 1 / 60
@@ -216,14 +216,14 @@ def publish() -> None:
         print(f"tcp://127.0.0.1:{port}", flush=True)
         poller = zmq.Poller()
         poller.register(sys.stdin, zmq.POLLIN)
-        socket.send_multipart(wire.to_frames(Run("run-1", "01", PROTOCOL.tr_s, (9, 9, 9), np.eye(4))))
+        socket.send_multipart(to_frames(Run("run-1", "01", PROTOCOL.tr_s, (9, 9, 9), np.eye(4))))
         while not poller.poll(rng.uniform(250, 450)):
             index = len(sent)
-            frames = wire.to_frames(replace(rankings[index % len(rankings)], run_id="run-1", index=index))
+            frames = to_frames(replace(rankings[index % len(rankings)], run_id="run-1", index=index))
             sent.append((index, time.time()))
             socket.send_multipart(frames)
             if index % 3 == 0:
-                socket.send_multipart(wire.to_frames(Hello("1", None, N_CANDIDATES, 0)))
+                socket.send_multipart(to_frames(Hello("1", None, N_CANDIDATES, 0)))
     for index, utc_s in sent:
         print(index, f"{utc_s:.6f}")
 

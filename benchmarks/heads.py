@@ -12,8 +12,8 @@ import numpy as np
 from scipy import ndimage
 
 from calibration.simulation.head import BRAIN_MEAN, build_head
-from rtgod.geometry import rigid, rotation_angles, translation_of
 from rtgod.messages import Float32Array, Float64Array
+from rtgod.preprocessing.geometry import rigid, rotation_angles, translation_of
 
 #: Fine voxels along each edge of a voxel.
 _FINE = 3

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from rtgod import wire
 from rtgod.errors import WireError
 from rtgod.messages import Event, Ping, Run
-from rtgod.session import Session
+from rtgod.protocol.frames import from_frames, to_frames
+from rtgod.server.session import Session
 from tests import small
 from tests.strategies import MESSAGES, json_values, texts
 
@@ -28,7 +28,7 @@ _READY = b"\x04\x1c\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
 def is_refused(frames: list[bytes]) -> bool:
     """Whether a server that receives no run must refuse these frames."""
     try:
-        return bool(frames) and not isinstance(wire.from_frames(frames), _TAKEN)
+        return bool(frames) and not isinstance(from_frames(frames), _TAKEN)
     except WireError:
         return True
 
@@ -37,7 +37,7 @@ def by_bytes(rng: random.Random) -> list[bytes]:
     """Frames of a real message with bytes changed, cut, added, repeated or left out; or nothing but chance."""
     originals = (small.run(), small.volume(rng.randrange(12)), small.RANKING, Session(None).hello())
     while True:
-        frames = [bytearray(frame) for frame in wire.to_frames(rng.choice(originals))]
+        frames = [bytearray(frame) for frame in to_frames(rng.choice(originals))]
         at = rng.randrange(len(frames))
         match rng.randrange(6):
             case 0:
@@ -60,7 +60,7 @@ def by_bytes(rng: random.Random) -> list[bytes]:
 @st.composite
 def by_fields(draw: st.DrawFn) -> list[bytes]:
     """Frames of a message of any type whose header's fields were changed, removed or added, or that were left whole."""
-    frames = [bytes(frame) for frame in wire.to_frames(draw(st.one_of(*MESSAGES.values())))]
+    frames = [bytes(frame) for frame in to_frames(draw(st.one_of(*MESSAGES.values())))]
     header = json.loads(frames[0])
     for _ in range(draw(st.integers(0, 3))):
         name = draw(st.sampled_from(sorted(header)) | texts)

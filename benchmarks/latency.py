@@ -24,17 +24,17 @@ import numpy as np
 from benchmarks.figures import print_all, write_json
 from calibration.simulation.head import build_head
 from calibration.simulation.resample import resample
-from rtgod.alignment import Reference
 from rtgod.bundle import DecoderBundle
 from rtgod.candidates import Candidate
-from rtgod.decoding import LayerDecoder
-from rtgod.geometry import rigid
+from rtgod.decoding.decoder import LayerDecoder
 from rtgod.messages import Array, Block, Float32Array, Ranking, Run, RunEnd, Volume
-from rtgod.noise import NoiseShape
-from rtgod.preprocessing import Noise
-from rtgod.session import Session
+from rtgod.preprocessing.alignment import Reference
+from rtgod.preprocessing.geometry import rigid
+from rtgod.preprocessing.noise_model import NoiseShape
+from rtgod.preprocessing.preprocessor import Noise
+from rtgod.server.session import Session
+from rtgod.server.warmup import warm_up
 from rtgod.settings import PipelineSettings
-from rtgod.warmup import warm_up
 
 N_VOXELS, N_LAYERS, N_UNITS, N_CANDIDATES, N_SAMPLES = 4500, 8, 1000, 15_372, 1200
 SIZES = {"64x64x50": ((64, 64, 50), 3.0), "110x110x72": ((110, 110, 72), 2.0), "100x100x100": ((100, 100, 100), 2.0)}

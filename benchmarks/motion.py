@@ -22,10 +22,10 @@ from benchmarks.figures import print_all, shared_data, write_json
 from benchmarks.heads import HeadScanner, errors, with_noise
 from benchmarks.peers import Rtspm, SimpleItk
 from benchmarks.spm_agreement import brain_points, compare
-from rtgod.geometry import rigid
 from rtgod.messages import Float32Array, Float64Array
-from rtgod.motion import Registration
-from rtgod.sampling import Sampler
+from rtgod.preprocessing.geometry import rigid
+from rtgod.preprocessing.registration import Registration
+from rtgod.preprocessing.sampling import Sampler
 from rtgod.settings import MotionSettings, SamplingSettings
 from rtgod.sources import Source, open_source
 

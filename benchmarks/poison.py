@@ -11,14 +11,14 @@ from typing import Any
 import zmq
 
 from benchmarks.sessions import WAIT_S, serving, until
-from rtgod import wire
-from rtgod.client import Sender
 from rtgod.errors import RefusedError, WireError
 from rtgod.messages import Message, Refused, Run
+from rtgod.protocol.clients import Sender
+from rtgod.protocol.frames import from_frames, to_frames
 from tests import small
 
 _HUGE = 10**400
-_RUN = json.loads(bytes(wire.to_frames(small.run("poison", acquisition="p"))[0]))
+_RUN = json.loads(bytes(to_frames(small.run("poison", acquisition="p"))[0]))
 _EVENT = {"rtgod": 1, "type": "event", "client": "c", "number": 0, "kind": "k", "at_s": 0.0}
 _DIAGONAL = ((1e-9, 1e5, 1e5), (0.004, 0.004, 0.004), (4e3, 4e3, 4e3), (1e5, 1e5, 1e5))
 
@@ -69,7 +69,7 @@ def messages() -> Iterator[bytes]:
 
 def _read(header: bytes) -> Message | None:
     try:
-        return wire.from_frames([header])
+        return from_frames([header])
     except WireError:
         return None
 
@@ -113,7 +113,7 @@ def poison(folder: Path, n_rounds: int) -> dict[str, float]:
                 longest_s, n_volumes = max(longest_s, time.perf_counter() - sent_s), n_volumes + 1
                 n += 1
                 if client.poll(WAIT_S * 1e3):
-                    n_refused += isinstance(wire.from_frames(client.recv_multipart()), Refused)
+                    n_refused += isinstance(from_frames(client.recv_multipart()), Refused)
             ready = folder / "ready.json"
             ready.unlink()
             server.kill()

@@ -7,10 +7,10 @@ from itertools import zip_longest
 from pathlib import Path
 
 from benchmarks import sessions
-from rtgod.client import Sender
-from rtgod.journal import journals, read_journal
+from rtgod.journal.journal import journals, read_journal
 from rtgod.messages import NotReady, Ranking, Run, Volume
-from rtgod.session import Session, replay
+from rtgod.protocol.clients import Sender
+from rtgod.server.session import Session, replay
 from tests import small
 
 #: Volumes that are sent after the restart.

@@ -16,11 +16,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from rtgod import wire
 from rtgod.files import Closing
-from rtgod.journal import journals, read_journal
+from rtgod.journal.journal import journals, read_journal
 from rtgod.messages import Answer, NotReady, Ranking, Volume
-from rtgod.session import Session, without_timing
+from rtgod.protocol.frames import to_frames
+from rtgod.server.session import Session, without_timing
 from rtgod.sources import open_source
 from tests import small
 
@@ -167,7 +167,7 @@ def undisturbed(runs: Sequence[Path]) -> Answers:
 
 def content(answer: Answer) -> bytes:
     """What must not change."""
-    return b"".join(map(bytes, wire.to_frames(without_timing(answer))))
+    return b"".join(map(bytes, to_frames(without_timing(answer))))
 
 
 def differences(journal: Path, expected: Answers) -> dict[str, int]:

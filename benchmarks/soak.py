@@ -45,12 +45,12 @@ from benchmarks.sessions import (
     undisturbed,
     until,
 )
-from rtgod import wire
-from rtgod.client import Sender, Subscriber
 from rtgod.errors import RefusedError, ServerError
-from rtgod.journal import journals, read_journal
-from rtgod.keys import ClientKey, Role, add_client, read_client_key
+from rtgod.journal.journal import journals, read_journal
 from rtgod.messages import NotReady, Ranking, Refused, Run, Status, Volume
+from rtgod.protocol.clients import Sender, Subscriber
+from rtgod.protocol.frames import from_frames
+from rtgod.protocol.keys import ClientKey, Role, add_client, read_client_key
 from rtgod.replay import send_run
 from rtgod.sources import open_source
 from tests import small
@@ -329,7 +329,7 @@ def attacked(folder: Path, n: int) -> dict[str, float]:
             if not client.poll(WAIT_S * 1e3):
                 counts["silent"] += 1
                 return
-            reply = wire.from_frames(client.recv_multipart())
+            reply = from_frames(client.recv_multipart())
             counts["refused"] += isinstance(reply, Refused) and bool(reply.why.strip())
             counts["sent"] += 1
             if counts["sent"] % 100 == 0:  # and bytes that are no message at all
@@ -426,7 +426,7 @@ class _Listener(Part):
 
     _CODE = """
 import pathlib, sys
-from rtgod.client import Subscriber
+from rtgod.protocol.clients import Subscriber
 with Subscriber(sys.argv[1]) as subscriber:
     while subscriber.poll(1) is None:
         pass

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.figures import shared_data, write_json
 from rtgod.messages import Array, Float64Array, Volume
-from rtgod.motion import Registration
+from rtgod.preprocessing.registration import Registration
 from rtgod.settings import MotionSettings
 from rtgod.sources import open_source
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import sessions
-from rtgod.supervision import MOST_DEATHS
+from rtgod.server.supervision import MOST_DEATHS
 from tests import small
 
 #: Volumes come each 0.2 s, for 16 s a session.

@@ -1,6 +1,6 @@
 """Lets `python -m rtgod` run the command line."""
 
-from rtgod.cli import main
+from rtgod.commands.main import main
 
 if __name__ == "__main__":
     main()

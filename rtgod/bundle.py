@@ -17,21 +17,21 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from rtgod.alignment import Reference
 from rtgod.candidates import FORMAT, HEADER, Candidate, bundle_id_of, candidates_of, read_header
-from rtgod.chances import Chances, Judge
-from rtgod.confidence import Confidence
-from rtgod.decoding import AnyLayerDecoder, Decoder, LayerDecoder, SparseLayerDecoder
+from rtgod.decoding.category_index import CategoryIndex, index_categories
+from rtgod.decoding.chances import Chances, Judge
+from rtgod.decoding.confidence import Confidence
+from rtgod.decoding.decoder import AnyLayerDecoder, Decoder, LayerDecoder, SparseLayerDecoder
 from rtgod.errors import BundleError
 from rtgod.files import appearing_whole
 from rtgod.fit import Training
-from rtgod.matching import CategoryIndex, index_categories
 from rtgod.messages import Array, Float32Array, Run
-from rtgod.noise import NoiseCourses, NoiseShape
 from rtgod.pipeline import Pipeline
-from rtgod.preprocessing import Noise
+from rtgod.preprocessing.alignment import Reference
+from rtgod.preprocessing.noise_model import NoiseCourses, NoiseShape
+from rtgod.preprocessing.preprocessor import Noise
+from rtgod.preprocessing.windows import Repeats
 from rtgod.settings import NotNegative, PipelineSettings
-from rtgod.window import Repeats
 
 _ARRAYS = "arrays.safetensors"
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtgod.alignment import Reference, share_inside
 from rtgod.errors import InputError
-from rtgod.geometry import voxel_sizes
 from rtgod.messages import Float64Array, Run
+from rtgod.preprocessing.alignment import Reference, share_inside
+from rtgod.preprocessing.geometry import voxel_sizes
 from rtgod.text import times
 
 #: What sources call a subject of whom they know nothing.

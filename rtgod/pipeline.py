@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 
-from rtgod.alignment import Reference, Stopwatch
-from rtgod.chances import Judge
-from rtgod.confidence import Confidence
-from rtgod.decoding import Decoder, response_of
-from rtgod.matching import CategoryIndex
+from rtgod.decoding.category_index import CategoryIndex
+from rtgod.decoding.chances import Judge
+from rtgod.decoding.confidence import Confidence
+from rtgod.decoding.decoder import Decoder, response_of
 from rtgod.messages import Answer, NotReady, Pattern, Ranking, Reason, Run, Volume
-from rtgod.preprocessing import Noise, Preprocessor
+from rtgod.preprocessing.alignment import Reference, Stopwatch
+from rtgod.preprocessing.preprocessor import Noise, Preprocessor
+from rtgod.preprocessing.units import UnitCourses
+from rtgod.preprocessing.windows import Repeats
 from rtgod.settings import PipelineSettings
 from rtgod.state import Stateful
-from rtgod.units import UnitCourses
-from rtgod.window import Repeats
 
 
 class Pipeline(Stateful):

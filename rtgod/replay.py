@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from rtgod.client import Sender
 from rtgod.errors import InputError
-from rtgod.events import all_beyond, cut_to_length
+from rtgod.events.table import all_beyond, cut_to_length
 from rtgod.messages import RunEnd
+from rtgod.protocol.clients import Sender
 from rtgod.sources import Source
 from rtgod.text import plain
 

@@ -122,10 +122,10 @@ class EventsSettings(Settings):
     """How the rows of an events table become trials."""
 
     #: Rows of one label are one trial if at most so long a gap lies between each and the next, as where every image of
-    #: a block has a row of its own; 0 makes each row a trial. Left out, the table decides: see `rtgod.merging`.
+    #: a block has a row of its own; 0 makes each row a trial. Left out, the table decides: see `rtgod.events.merging`.
     merge_gap_s: NotNegative | None = None
     #: Trial types (or categories) that are no trials, whatever their case, besides those that are known by their names:
-    #: rest, iti, cue, response and the like (see `rtgod.trial_types`).
+    #: rest, iti, cue, response and the like (see `rtgod.events.trial_types`).
     ignore: Names = ()
     #: Trial types that are trials though their names are among these, or no image is named in their rows.
     keep: Names = ()

@@ -10,9 +10,9 @@ from pydantic import Field, model_validator
 
 from rtgod.errors import InputError
 from rtgod.settings import AtLeastOne, Positive, Settings
-from stimulus.feedback import FeedbackSettings
-from stimulus.protocol import ProtocolSettings
-from stimulus.triggers import TriggerSettings
+from stimulus.paradigm.timing_settings import ProtocolSettings
+from stimulus.screens.feedback import FeedbackSettings
+from stimulus.timing.triggers import TriggerSettings
 
 
 class MonitorSettings(Settings):

@@ -1,8 +1,8 @@
 """Journals as a server would have written them, without sockets."""
 
-from rtgod.journal import JournalWriter
+from rtgod.journal.journal import JournalWriter
 from rtgod.messages import Event, SessionEnd
-from rtgod.session import Session
+from rtgod.server.session import Session
 
 
 def record(path, messages, bundle=None, ended=True):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import zmq
 
-from rtgod.journal import JournalWriter, read_journal
-from rtgod.server import Server
-from rtgod.session import Session, resume
+from rtgod.journal.journal import JournalWriter, read_journal
+from rtgod.server.server import Server
+from rtgod.server.session import Session, resume
 from tests import small
 
 FREE = "tcp://127.0.0.1:*"

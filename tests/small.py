@@ -5,14 +5,14 @@ from types import MappingProxyType
 
 import numpy as np
 
-from rtgod.alignment import Reference
 from rtgod.bundle import DecoderBundle
 from rtgod.candidates import Candidate
-from rtgod.confidence import Confidence
-from rtgod.decoding import LayerDecoder, SparseLayerDecoder
+from rtgod.decoding.confidence import Confidence
+from rtgod.decoding.decoder import LayerDecoder, SparseLayerDecoder
 from rtgod.messages import Block, Motion, Ranking, Run, RunEnd, Volume
-from rtgod.noise import NoiseShape
-from rtgod.preprocessing import Noise
+from rtgod.preprocessing.alignment import Reference
+from rtgod.preprocessing.noise_model import NoiseShape
+from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import MotionSettings, NoiseSettings, NuisanceSettings, PipelineSettings, WindowSettings
 
 SHAPE = (18, 20, 16)  # so that a transposed axis shows

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from rtgod.cli import make_app
+from rtgod.commands.main import make_app
 
 ROOT = Path(__file__).parents[1]
 #: Options of other programs: Dask's workers and fontconfig.

@@ -43,13 +43,13 @@ from calibration.commands.options import (
     say_missing,
     settings_from,
 )
+from rtgod.commands.options import DryRun, Overwrite, ShowSettings, needed_out, say_output
 from rtgod.console import styled
 from rtgod.files import replacing
-from rtgod.options import DryRun, Overwrite, ShowSettings, needed_out, say_output
 
 if TYPE_CHECKING:
-    from calibration.calibrate import CalibrationReport
-    from calibration.network import Network
+    from calibration.features.network import Network
+    from calibration.training.calibrate import CalibrationReport
 
 
 def calibrate(
@@ -89,9 +89,9 @@ def calibrate(
     on runs that were left out in turn. Without images, as of a localizer, the categories themselves are decoded.
     """
     with needs_calibration():
-        from calibration.calibrate import calibrate as run_calibration
-        from calibration.plan import plan_calibration, print_events, print_notes, print_plan
-        from calibration.workers import workers
+        from calibration.parallel.workers import workers
+        from calibration.training.calibrate import calibrate as run_calibration
+        from calibration.training.dry_run import plan_calibration, print_events, print_notes, print_plan
     from rtgod.candidates import read_header
     from rtgod.errors import BundleError, InputError
 
@@ -142,7 +142,7 @@ def calibrate(
 
 
 def _print_summary(summary: CalibrationReport) -> None:
-    from calibration.left_out import by_reason
+    from calibration.samples.left_out import by_reason
 
     table = Table(
         title=f"Left-out {'runs' if summary.n_runs > 1 else 'blocks'}: {summary.n_samples} samples of "

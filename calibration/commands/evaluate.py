@@ -44,15 +44,15 @@ from calibration.commands.options import (
     say_no_mask,
     settings_from,
 )
+from rtgod.commands.options import DryRun, Overwrite, ShowSettings, check_new, needed_out, say_output
 from rtgod.console import styled
 from rtgod.errors import InputError
-from rtgod.options import DryRun, Overwrite, ShowSettings, check_new, needed_out, say_output
 
 if TYPE_CHECKING:
-    from calibration.inputs import Inputs
-    from calibration.network import Network
-    from calibration.runs import RunFiles
-    from calibration.study import Study
+    from calibration.datasets.dataset_files import Inputs
+    from calibration.datasets.runs import RunFiles
+    from calibration.features.network import Network
+    from calibration.samples.study import Study
     from rtgod.settings import EventsSettings, PipelineSettings
 
 
@@ -126,24 +126,24 @@ def evaluate(
     With --ablate preprocessing: what each step of preprocessing is worth.
     """
     with needs_calibration():
-        from calibration.ablation import FILES as ABLATION
-        from calibration.bids import read_names
-        from calibration.evaluate import evaluate as run_evaluation
-        from calibration.evaluation_report import PAGE, print_evaluation, write_evaluation
-        from calibration.evaluation_tables import TABLES
-        from calibration.foreign import without_foreign
-        from calibration.gathering import gather_study
-        from calibration.inputs import find_any_runs
-        from calibration.notes import notes_on_published, notes_on_runs
-        from calibration.page import Table
-        from calibration.plan import plan_calibration, print_events, print_notes, print_plan
-        from calibration.semantics import Hypernyms
-        from calibration.stimuli import pictures_of
-        from calibration.study_inputs import find_study_inputs
-        from calibration.study_plan import plan_study, print_study_plan
-        from calibration.timing import StageTimes
-        from calibration.workers import workers
-    from rtgod.trials import remarks_on
+        from calibration.datasets.bids import read_names
+        from calibration.datasets.dataset_files import find_any_runs
+        from calibration.datasets.foreign_runs import without_foreign
+        from calibration.datasets.study_files import find_study_inputs
+        from calibration.evaluation.ablation import FILES as ABLATION
+        from calibration.evaluation.evaluate import evaluate as run_evaluation
+        from calibration.evaluation.semantic_distance import Hypernyms
+        from calibration.features.stimuli import pictures_of
+        from calibration.parallel.stage_times import StageTimes
+        from calibration.parallel.workers import workers
+        from calibration.reports.evaluation_report import PAGE, print_evaluation, write_evaluation
+        from calibration.reports.evaluation_tables import TABLES
+        from calibration.reports.html_page import Table
+        from calibration.reports.provenance import notes_on_published, notes_on_runs
+        from calibration.samples.assemble import gather_study
+        from calibration.training.dry_run import plan_calibration, print_events, print_notes, print_plan
+        from calibration.training.study_dry_run import plan_study, print_study_plan
+    from rtgod.events.trials import remarks_on
 
     if ablate not in (None, "preprocessing"):
         raise InputError(f"--ablate {ablate}: what can be taken apart is preprocessing")
@@ -227,9 +227,9 @@ def _read_published(
     areas: Sequence[str],
     names: Mapping[str, str],
 ) -> Study:
-    from calibration.braindecoder import joined_samples, read_image_features
-    from calibration.published import published_study
-    from calibration.run_patterns import RunPatterns
+    from calibration.datasets.bdpy_files import joined_samples, read_image_features
+    from calibration.datasets.run_patterns import RunPatterns
+    from calibration.samples.published import published_study
 
     if images is None or any(file.suffix != ".h5" for file in files):
         raise InputError(
@@ -260,7 +260,7 @@ def _usual_split(
     reading: EventsSettings,
 ) -> SplitBy:
     """What is tested on where nobody says it; said."""
-    from calibration.inputs import data_set_in, find_any_runs
+    from calibration.datasets.dataset_files import data_set_in, find_any_runs
 
     if data_set_in(runs) or test:
         return SplitBy.RUNS
@@ -279,7 +279,7 @@ def _ablate(
     out: Path,
     pool: Executor,
 ) -> None:
-    from calibration.ablation import FILES, ablate_preprocessing, write_ablation
+    from calibration.evaluation.ablation import FILES, ablate_preprocessing, write_ablation
 
     if shared := {run.bold for run in inputs.runs} & {run.bold for run in new_runs}:
         raise InputError(f"--training and --test share {len(shared)} runs; test on runs that nothing was trained on")

@@ -21,16 +21,16 @@ from calibration.commands.options import (
     network_from,
     progress,
 )
-from rtgod import options
+from rtgod.commands import options
+from rtgod.commands.options import DryRun, ShowSettings
 from rtgod.console import styled
 from rtgod.errors import InputError
-from rtgod.options import DryRun, ShowSettings
-from rtgod.pictures import told
+from rtgod.pictures.pixels import told
 
 if TYPE_CHECKING:
-    from calibration.images import ImageList
-    from calibration.network import Network
-    from calibration.store import FeatureStore
+    from calibration.features.images import ImageList
+    from calibration.features.network import Network
+    from calibration.features.store import FeatureStore
 
 Out = Annotated[
     Path | None,
@@ -70,7 +70,7 @@ def features(
     takes the store in place of the images.
     """
     with needs_calibration():
-        from calibration.images import list_images
+        from calibration.features.images import list_images
     chosen = network_from(network, weights, layer, units, preprocessing)
     if show_settings:
         options.show_settings(completed(chosen))
@@ -105,7 +105,7 @@ def build(
     What cannot be read is listed and skipped. `rtgod calibrate --candidates` takes the store in place of the images.
     """
     with needs_calibration():
-        from calibration.images import list_categories
+        from calibration.features.images import list_categories
     chosen = network_from(network, weights, layer, units, preprocessing)
     if show_settings:
         options.show_settings(completed(chosen))
@@ -118,8 +118,8 @@ def build(
 def _say_plan(images: ImageList, network: Network, out: Path | None) -> None:
     """Say what would be computed, and how far a store that is begun has come; no image is read."""
     with needs_calibration():
-        from calibration.plan import print_notes
-        from calibration.store import FeatureStore
+        from calibration.features.store import FeatureStore
+        from calibration.training.dry_run import print_notes
     n_categories = len(set(images.categories))
     of_categories = f" of {n_categories} categories" if n_categories else ""
     layers = ", ".join(f"{name} = {node}" for name, node in network.layers.items())
@@ -141,9 +141,9 @@ def _say_plan(images: ImageList, network: Network, out: Path | None) -> None:
 
 def _extract(images: ImageList, network: Network, out: Path, n_workers: int | None, scheduler: str | None) -> None:
     with needs_calibration():
-        from calibration.extraction import extract_to_store
-        from calibration.plan import print_notes
-        from calibration.workers import workers
+        from calibration.features.extraction import extract_to_store
+        from calibration.parallel.workers import workers
+        from calibration.training.dry_run import print_notes
     spread = n_workers is not None or scheduler is not None
     with workers(n_workers, scheduler) if spread else nullcontext() as pool, progress() as report:
         store = extract_to_store(images, network, out, report, pool)
@@ -152,8 +152,8 @@ def _extract(images: ImageList, network: Network, out: Path, n_workers: int | No
 
 
 def _print_summary(store: FeatureStore) -> None:
-    from calibration.images import first_few
-    from calibration.plan import print_notes
+    from calibration.features.images import first_few
+    from calibration.training.dry_run import print_notes
 
     print_notes(told(store.changes(), store.n_images), console)
     problems = [problem for problem in store.problems.tolist() if problem]

@@ -18,18 +18,18 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from rtgod.commands.options import needed_out, show_settings
 from rtgod.console import PlainConsole, styled
 from rtgod.errors import InputError, MissingDependencyError
-from rtgod.options import needed_out, show_settings
 from rtgod.text import plain
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from calibration.datasets.dataset_files import Inputs
     from calibration.decoders.settings import DecoderSettings
-    from calibration.inputs import Inputs
-    from calibration.network import Network
-    from calibration.store import FeatureStore
+    from calibration.features.network import Network
+    from calibration.features.store import FeatureStore
     from rtgod.settings import EventsSettings, PipelineSettings
 
 console = PlainConsole()
@@ -192,7 +192,7 @@ def network_shown(
     paths: Sequence[Path], images: Path | None, candidates: Path | None, options: tuple[Any, ...]
 ) -> Network | None:
     """The network that would be used; None where the paths come without images, so that none is."""
-    from calibration.inputs import data_set_in
+    from calibration.datasets.dataset_files import data_set_in
 
     root = data_set_in(paths)
     if images is None and candidates is None and not (root is not None and (root / "stimuli").is_dir()):
@@ -202,7 +202,7 @@ def network_shown(
 
 def completed(network: Network) -> Network:
     """The network with its preprocessing: as published where nothing else was asked for."""
-    from calibration.weights import published_preprocessing
+    from calibration.features.weights import published_preprocessing
 
     return network.model_copy(update={"preprocessing": published_preprocessing(network)})
 
@@ -223,7 +223,7 @@ def inputs_from(
     reading: EventsSettings | None = None,
 ) -> Inputs:
     """What is to be trained on; says which runs are left out, and where no mask is given."""
-    from calibration.inputs import find_inputs
+    from calibration.datasets.dataset_files import find_inputs
 
     inputs = find_inputs(
         paths, subject, training, region, mask, images, candidates, names, noise_mask, events or (), tr_s, plain,
@@ -274,8 +274,8 @@ def network_from(
     """
     from pydantic import ValidationError
 
-    from calibration.network import LAYERS, Network, Preprocessing
-    from calibration.store import FeatureStore, is_store
+    from calibration.features.network import LAYERS, Network, Preprocessing
+    from calibration.features.store import FeatureStore, is_store
     from rtgod.settings import what_is_wrong
 
     given: dict[str, Any] = {"name": name, "weights": weights, "n_units": n_units}
@@ -302,7 +302,7 @@ def network_from(
 
 def _agreeing(given: dict[str, Any], stores: list[FeatureStore]) -> Network:
     """The stores' network, if all that was given is as there; given weights are read to compare them."""
-    from calibration.weights import checksum, load_model
+    from calibration.features.weights import checksum, load_model
 
     stored = stores[0].network
     if "preprocessing" in given:

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from calibration.commands.options import console, needs_calibration
-from rtgod import options
 from rtgod.bundle import settings_of
+from rtgod.commands import options
+from rtgod.commands.options import DryRun, Overwrite, ShowSettings
 from rtgod.console import styled
 from rtgod.errors import InputError
-from rtgod.options import DryRun, Overwrite, ShowSettings
 
 
 def report(
@@ -52,7 +52,7 @@ def report(
         options.show_settings(settings_of(bundle))
         return
     with needs_calibration():
-        from calibration.report import FILES, plan_report, write_report
+        from calibration.reports.session_report import FILES, plan_report, write_report
     if dry_run:
         plan_report(journal, bundle, dataset, console, events or ())
         said = "summary.json, tables and figures"

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from calibration.commands.options import console, needs_calibration, progress
-from rtgod import options
+from rtgod.commands import options
+from rtgod.commands.options import DryRun
 from rtgod.console import styled
 from rtgod.errors import InputError
-from rtgod.options import DryRun
 
 _STRONGEST = 100.0
 

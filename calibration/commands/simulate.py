@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from calibration.commands.options import Scheduler, Workers, console, needs_calibration, progress
-from rtgod import options
+from rtgod.commands import options
+from rtgod.commands.options import DryRun, ShowSettings
 from rtgod.console import styled
-from rtgod.options import DryRun, ShowSettings
 
 
 def simulate(

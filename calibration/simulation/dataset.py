@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from calibration.features import FeatureExtractor, category_means
+from calibration.features.extractor import FeatureExtractor, category_means
+from calibration.parallel.workers import workers
+from calibration.reports.tables import write_tsv
 from calibration.simulation import truth
 from calibration.simulation.head import REGIONS, UNIONS, Head, build_head
 from calibration.simulation.objects import ObjectCategory, object_categories
@@ -29,8 +31,6 @@ from calibration.simulation.schedule import (
     perception_run,
 )
 from calibration.simulation.settings import SubjectSettings
-from calibration.tables import write_tsv
-from calibration.workers import workers
 from rtgod import __version__
 from rtgod.errors import InputError
 from rtgod.files import appearing_whole

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.bids import read_names
-from calibration.features import FeatureExtractor, Image, category_means
+from calibration.datasets.bids import read_names
+from calibration.features.extractor import FeatureExtractor, Image, category_means
 from calibration.simulation import truth
 from calibration.simulation.dataset import Report
 from calibration.simulation.head import build_head
@@ -25,11 +25,11 @@ from calibration.simulation.scan import Response, save_nifti, scan, sidecar, sig
 from calibration.simulation.schedule import TR_S
 from calibration.simulation.settings import SubjectSettings
 from rtgod.errors import InputError
-from rtgod.events import Trial, category_of, read_events
+from rtgod.events.table import Trial, category_of, read_events
+from rtgod.events.trials import remarks_on
 from rtgod.files import write_whole
 from rtgod.messages import Array, Float32Array, Float64Array
 from rtgod.settings import EventsSettings
-from rtgod.trials import remarks_on
 from rtgod.tsv import read_tsv
 
 _ENDING = "_bold.nii.gz"

@@ -14,7 +14,7 @@ from calibration.simulation.response import layer_delays_s
 from calibration.simulation.scanner import Movement, Scanner, draw_movement, slice_times_s
 from calibration.simulation.settings import SubjectSettings
 from rtgod.messages import Array, Float32Array, Int32Array
-from rtgod.response import block_response
+from rtgod.preprocessing.hrf import block_response
 
 
 @dataclass(frozen=True, slots=True, eq=False)

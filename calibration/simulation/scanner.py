@@ -9,8 +9,8 @@ import numpy as np
 from calibration.simulation.head import Head
 from calibration.simulation.resample import resample
 from calibration.simulation.settings import MotionSettings, NoiseSettings
-from rtgod.geometry import rigid
 from rtgod.messages import Array, Float32Array, Float64Array, Int32Array
+from rtgod.preprocessing.geometry import rigid
 
 #: Thermal noise outside the head, relative to that of grey matter: the magnitude of noise alone is smaller.
 _AIR_NOISE = 0.65

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from calibration.network import Network
+from calibration.features.network import Network
 from calibration.simulation.response import Tuning
 from calibration.simulation.settings import SubjectSettings
 from rtgod.errors import InputError

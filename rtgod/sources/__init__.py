@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Protocol, TypeGuard
 
 from rtgod.errors import InputError
-from rtgod.events import beyond, blocks, read_events
+from rtgod.events.table import beyond, blocks, read_events
+from rtgod.events.trials import TrialsRead
 from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Float64Array, Run, Volume
 from rtgod.settings import EventsSettings
 from rtgod.text import encodable, plain
-from rtgod.trials import TrialsRead
 
 #: Repetition times that differ by more than this share contradict each other; by less, but more than that, somebody
 #: should know.
@@ -82,7 +82,7 @@ def open_source(
     events : Path, optional
         BIDS events table that gives the run its blocks; by default that of `rtgod.sources.beside.find_events`.
     reading : EventsSettings, optional
-        Which rows of the events table are trials, and which of them are one; see `rtgod.events.read_events`.
+        Which rows of the events table are trials, and which of them are one; see `rtgod.events.table.read_events`.
     run_id, subject : str, optional
         Instead of what the source derives from its files.
     tr_s : float, optional
@@ -279,7 +279,7 @@ def run_of(
         The recording, for messages.
     events : Path or None
     reading : EventsSettings or None
-        Which rows of the events table are trials; see `rtgod.events.read_events`.
+        Which rows of the events table are trials; see `rtgod.events.table.read_events`.
     run_id, subject, tr_s, shape, affine, n_volumes, coil
         As in `Run`; what UTF-8 cannot encode in the names, such as a file's of another encoding, is written as escapes.
 

@@ -54,7 +54,7 @@ class MosaicSeries:
     events : Path, optional
         Events table that gives the run its blocks; by default the one in the folder or beside it, if there is one.
     reading : EventsSettings, optional
-        Which rows of the events table are trials; see `rtgod.events.read_events`.
+        Which rows of the events table are trials; see `rtgod.events.table.read_events`.
     run_id : str, optional
         By default "series-<SeriesNumber>-<first 10 hexadecimal digits of the SHA-256 of SeriesInstanceUID>".
     subject : str, optional

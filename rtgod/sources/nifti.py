@@ -45,7 +45,7 @@ class NiftiRun:
     events : Path, optional
         Events table; by default the one that BIDS places beside the file, if there is one.
     reading : EventsSettings, optional
-        Which rows of the events table are trials; see `rtgod.events.read_events`.
+        Which rows of the events table are trials; see `rtgod.events.table.read_events`.
     run_id : str, optional
         By default the file name without `_bold` and extension.
     subject : str, optional

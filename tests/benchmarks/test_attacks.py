@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import attackers, attacks
 from benchmarks.soak import Addresses
-from rtgod.connections import IS_BOUNDED
+from rtgod.server.connection_guard import IS_BOUNDED
 
 pytestmark = pytest.mark.skipif(not IS_BOUNDED, reason="this system tells no bytes of connections")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks import blinding
-from stimulus.conditions import ConditionKind
+from stimulus.blinding.conditions import ConditionKind
 
 
 def test_the_same_run_looks_the_same_in_each_condition(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import candidates
-from rtgod import matching
+from rtgod.decoding import category_index
 
 pytest.importorskip("faiss")
 
@@ -14,7 +14,7 @@ def small(monkeypatch):
     """A fiftieth of the images, and as many as are searched by a shortlist."""
     for name, value in {"N_UNITS": 48, "N_QUERIES": 20}.items():
         monkeypatch.setattr(candidates, name, value)
-    monkeypatch.setattr(matching, "EXACT_UP_TO", 10_000)
+    monkeypatch.setattr(category_index, "EXACT_UP_TO", 10_000)
 
 
 @pytest.mark.usefixtures("small")

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from benchmarks.heads import HeadScanner, errors, with_noise
-from rtgod.geometry import rigid
-from rtgod.motion import Registration
+from rtgod.preprocessing.geometry import rigid
+from rtgod.preprocessing.registration import Registration
 from rtgod.settings import MotionSettings
 
 

@@ -3,9 +3,9 @@
 import random
 
 from benchmarks import hostile
-from rtgod import wire
 from rtgod.errors import WireError
 from rtgod.messages import Run, RunEnd, Volume
+from rtgod.protocol.frames import from_frames, to_frames
 from tests import small
 
 
@@ -13,7 +13,7 @@ def kinds(messages):
     found = set()
     for frames in messages:
         try:
-            found.add(type(wire.from_frames(frames)))
+            found.add(type(from_frames(frames)))
         except WireError:
             found.add(WireError)
     return found
@@ -37,8 +37,8 @@ def test_frames_by_fields_are_of_every_kind_and_the_same_each_time():
 
 
 def test_what_a_server_takes_is_not_hostile():
-    assert not hostile.is_refused([bytes(frame) for frame in wire.to_frames(small.run())])
-    assert hostile.is_refused([bytes(frame) for frame in wire.to_frames(small.volume(0))])
+    assert not hostile.is_refused([bytes(frame) for frame in to_frames(small.run())])
+    assert hostile.is_refused([bytes(frame) for frame in to_frames(small.volume(0))])
     assert hostile.is_refused([b"{}"])
 
 

@@ -7,7 +7,7 @@ from benchmarks import motion
 from benchmarks.heads import HeadScanner
 from benchmarks.peers import SimpleItk
 from benchmarks.spm_agreement import brain_points
-from rtgod.motion import Registration
+from rtgod.preprocessing.registration import Registration
 from rtgod.settings import MotionSettings
 from rtgod.sources import open_source
 from tests import naive

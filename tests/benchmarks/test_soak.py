@@ -5,9 +5,9 @@ import json
 import pytest
 
 from benchmarks import soak
-from rtgod.journal import JournalWriter
+from rtgod.journal.journal import JournalWriter
 from rtgod.messages import NotReady, Ranking
-from rtgod.session import Session
+from rtgod.server.session import Session
 from tests import small
 
 

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from benchmarks import soak, supervised
-from rtgod.account import account
-from rtgod.journal import journals, read_headers
+from rtgod.journal.journal import journals, read_headers
+from rtgod.journal.summary import account
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

@@ -15,23 +15,23 @@ import pytest
 import torch
 from rich.console import Console
 
-from calibration.bids import find_region, find_runs
-from calibration.calibrate import CalibrationReport, calibrate
+from calibration.datasets.bids import find_region, find_runs
+from calibration.datasets.dataset_files import Inputs
+from calibration.datasets.mask_choice import mask_for
 from calibration.decoders.settings import DecoderSettings
-from calibration.features import FeatureExtractor, Network
-from calibration.inputs import Inputs
-from calibration.mask_choice import mask_for
-from calibration.samples import align_run, run_samples
+from calibration.features.extractor import FeatureExtractor, Network
+from calibration.parallel.workers import workers
+from calibration.samples.runs import align_run, run_samples
 from calibration.simulation.dataset import simulate
 from calibration.simulation.settings import ResponseSettings, StimulusSettings, SubjectSettings
-from calibration.workers import workers
+from calibration.training.calibrate import CalibrationReport, calibrate
 from rtgod.bundle import DecoderBundle
-from rtgod.client import Sender
-from rtgod.journal import JournalWriter
-from rtgod.preprocessing import with_noise_voxels
+from rtgod.journal.journal import JournalWriter
+from rtgod.preprocessing.preprocessor import with_noise_voxels
+from rtgod.protocol.clients import Sender
 from rtgod.replay import send_run
-from rtgod.server import Server
-from rtgod.session import Session
+from rtgod.server.server import Server
+from rtgod.server.session import Session
 from rtgod.settings import PipelineSettings
 from rtgod.sources import open_source
 
@@ -134,7 +134,7 @@ class Calibrated:
 def calibrated(inputs, pool, tmp_path_factory) -> Calibrated:
     progress = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("calibration.calibrate.FeatureExtractor", RememberingExtractor)
+        patch.setattr("calibration.training.calibrate.FeatureExtractor", RememberingExtractor)
         bundle, summary = calibrate(
             inputs, PipelineSettings(), NETWORK, DecoderSettings(), pool, report=lambda *step: progress.append(step)
         )
@@ -146,7 +146,7 @@ def calibrated(inputs, pool, tmp_path_factory) -> Calibrated:
 @pytest.fixture
 def known_features(monkeypatch, calibrated):  # noqa: ARG001 # it is what computes them
     """Makes calibration use what the first one computed; gives the features of images by their paths."""
-    monkeypatch.setattr("calibration.calibrate.FeatureExtractor", RememberingExtractor)
+    monkeypatch.setattr("calibration.training.calibrate.FeatureExtractor", RememberingExtractor)
     return RememberingExtractor(NETWORK)
 
 

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from calibration.features import BatchFeatures
-from calibration.network import Network
+from calibration.features.extractor import BatchFeatures
+from calibration.features.network import Network
 
 LAYERS = {"low": "features.0", "high": "features.3"}
 

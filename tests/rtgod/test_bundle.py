@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from rtgod.alignment import Reference
 from rtgod.bundle import DecoderBundle, sha256_of
-from rtgod.chances import Chances, Presence, Weight
-from rtgod.decoding import LayerDecoder, SparseLayerDecoder
+from rtgod.decoding.chances import Chances, Presence, Weight
+from rtgod.decoding.decoder import LayerDecoder, SparseLayerDecoder
 from rtgod.errors import BundleError, InputError
-from rtgod.noise import NoiseCourses
-from rtgod.preprocessing import Noise
+from rtgod.preprocessing.alignment import Reference
+from rtgod.preprocessing.noise_model import NoiseCourses
+from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import PipelineSettings, RankingSettings
 from tests import small
 

@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 from rich.table import Table
 
-from rtgod import cli, commands, parts
-from rtgod.cli import make_app
-from rtgod.client import Sender
+from rtgod.commands import main, serve_and_replay, subprocesses
+from rtgod.commands.main import make_app
 from rtgod.console import PlainConsole, forgiving, styled
 from rtgod.errors import InputError
 from rtgod.messages import Connected, Status
+from rtgod.protocol.clients import Sender
 from rtgod.text import plain
 from tests import small
 from tests.serving import PATIENCE_S, running
@@ -98,7 +98,7 @@ def test_another_console_would_obey():
 def test_status(run_id, client, journal, problem):
     status = Status(1.0, 2.0, journal, 10**9, problem, run_id, clients=(Connected(client, "display", 0.5),))
     for console in (PlainConsole(file=io.StringIO(), width=WIDE), Console(file=io.StringIO(), width=WIDE)):
-        console.print(commands._table_of(status))
+        console.print(serve_and_replay._table_of(status))
         said = console.file.getvalue()
         for name in (run_id, client, journal, problem):
             assert is_shown(name, said)
@@ -107,8 +107,8 @@ def test_status(run_id, client, journal, problem):
 @given(any_text)
 def test_headings_and_figures(name):
     with redirect_stdout(io.StringIO()) as out:
-        parts.print_figures("figures", {name.replace("\n", " "): 1.0})
-        parts.heading(name[:20].replace("\n", " "))
+        subprocesses.print_figures("figures", {name.replace("\n", " "): 1.0})
+        subprocesses.heading(name[:20].replace("\n", " "))
     assert is_shown(name[:20].replace("\n", " "), out.getvalue())
 
 
@@ -125,7 +125,7 @@ def log_handler(monkeypatch):
     """The handler of the command line, whose stream is given each time."""
     handlers = []
     monkeypatch.setattr(logging, "basicConfig", lambda **how: handlers.extend(how["handlers"]))
-    cli._root(verbose=True, version=False)
+    main._root(verbose=True, version=False)
     return handlers[0]
 
 
@@ -133,7 +133,7 @@ def log_handler(monkeypatch):
 def test_the_log(log_handler, name):
     with redirect_stderr(io.StringIO()) as err:
         log_handler.console.width = WIDE
-        record = logging.LogRecord("rtgod.server", logging.WARNING, "", 1, "refused: %s", (name,), None)
+        record = logging.LogRecord("rtgod.server.server", logging.WARNING, "", 1, "refused: %s", (name,), None)
         log_handler.handle(record)
     assert is_shown(f"refused: {name}", err.getvalue())
 
@@ -143,17 +143,17 @@ def test_an_error(monkeypatch, name):
     def fails(**_):
         raise InputError(f"{name}: cannot be read")
 
-    monkeypatch.setattr(cli, "make_app", lambda _only: fails)
+    monkeypatch.setattr(main, "make_app", lambda _only: fails)
     with redirect_stderr(io.StringIO()) as err, pytest.raises(SystemExit):
-        cli.main()
+        main.main()
     assert is_shown(f"rtgod: {name}: cannot be read", err.getvalue())
 
 
 def test_a_terminal_that_lacks_a_letter_shows_its_code(monkeypatch):
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", out)
-    monkeypatch.setattr(cli, "make_app", lambda _only: lambda **_: print("画 é"))
-    cli.main()
+    monkeypatch.setattr(main, "make_app", lambda _only: lambda **_: print("画 é"))
+    main.main()
     out.flush()
     assert out.buffer.getvalue() == b"\\u753b \\xe9\n"
 
@@ -190,10 +190,10 @@ def test_a_run_s_name_from_the_server_to_its_files(monkeypatch, tmp_path, name):
 @pytest.mark.parametrize("folder", ["j [study] A", "j [/red] B", "j \x1b[31mC", ":smile:"])
 def test_where_the_server_is_and_its_journal(monkeypatch, tmp_path, folder):
     console = PlainConsole(file=io.StringIO(), width=20)
-    monkeypatch.setattr(commands, "console", console)
+    monkeypatch.setattr(serve_and_replay, "console", console)
     with running(tmp_path) as server:
         path = Path(folder) / "a.rtgod"
-        commands._announce(server.server, path, None, supervised=False)
+        serve_and_replay._announce(server.server, path, None, supervised=False)
         said = console.file.getvalue()
     assert is_shown(f"rankings from {server.publish}, journal {path}", said)
     assert said.count("\n") == 1, "on one line, to copy"

@@ -8,7 +8,7 @@ import pytest
 
 from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
-from rtgod.events import label_of
+from rtgod.events.table import label_of
 from rtgod.fit import Training, check_fit, training_of
 from rtgod.messages import Block
 from tests import small

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from rtgod.alignment import Reference, Stopwatch, check_reference, check_run
-from rtgod.chances import Chances, Weight
-from rtgod.confidence import describe
+from rtgod.decoding.chances import Chances, Weight
+from rtgod.decoding.confidence import describe
 from rtgod.errors import InputError
 from rtgod.messages import Block, Motion, NotReady, Ranking, Reason, RunEnd
-from rtgod.motion import Registration
-from rtgod.noise import NoiseCourses
 from rtgod.pipeline import Pipeline
-from rtgod.preprocessing import Noise, Preprocessor
-from rtgod.session import Session
+from rtgod.preprocessing.alignment import Reference, Stopwatch, check_reference, check_run
+from rtgod.preprocessing.noise_model import NoiseCourses
+from rtgod.preprocessing.preprocessor import Noise, Preprocessor
+from rtgod.preprocessing.registration import Registration
+from rtgod.preprocessing.windows import Repeats
+from rtgod.server.session import Session
 from rtgod.settings import PipelineSettings
-from rtgod.window import Repeats
 from tests import naive, small
 
 ALIGN_ONLY = ["convert", "align"]
@@ -524,10 +524,10 @@ import json, sys
 from pathlib import Path
 from rtgod import decoding, motion, sampling, spline
 from rtgod.bundle import DecoderBundle
-from rtgod.session import Session
+from rtgod.server.session import Session
 from rtgod.settings import PipelineSettings
-from rtgod.warmup import warm_up
-from rtgod.wire import from_frames, to_frames
+from rtgod.server.warmup import warm_up
+from rtgod.protocol.frames import from_frames, to_frames
 from tests import small
 
 kernels = [spline.convolve, motion._accumulate, sampling._cubic, decoding.rows_dot]
@@ -564,7 +564,7 @@ import json, os
 import numpy as np
 from rtgod import decoding
 from rtgod.messages import Ranking
-from rtgod.session import Session
+from rtgod.server.session import Session
 from tests import small
 
 assert hasattr(decoding.rows_dot, "signatures") == (os.environ.get("NUMBA_DISABLE_JIT") != "1")

@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtgod.alignment import Reference
-from rtgod.checkpoint import read_checkpoint, write_checkpoint
-from rtgod.denoising import Censor
 from rtgod.errors import CheckpointError
 from rtgod.messages import Float32Array, Float64Array, Motion, NotReady, Pattern, Ranking
-from rtgod.noise import NoiseCourses
 from rtgod.pipeline import Pipeline
-from rtgod.preprocessing import Noise
-from rtgod.session import without_timing
+from rtgod.preprocessing.alignment import Reference
+from rtgod.preprocessing.denoising import Censor
+from rtgod.preprocessing.noise_model import NoiseCourses
+from rtgod.preprocessing.preprocessor import Noise
+from rtgod.preprocessing.windows import Repeats
+from rtgod.protocol.frames import to_frames
+from rtgod.server.checkpoint import read_checkpoint, write_checkpoint
+from rtgod.server.session import without_timing
 from rtgod.settings import PipelineSettings
 from rtgod.state import Stateful
-from rtgod.window import Repeats
-from rtgod.wire import to_frames
 from tests import small
 
 #: What is filled before it is read, and need not be kept: by class, the attribute and what of it.

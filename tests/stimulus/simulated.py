@@ -13,18 +13,18 @@ import numpy as np
 
 from rtgod.candidates import Candidate, Candidates
 from rtgod.messages import Hello, NotReady, Ranking, Reason, Run
-from stimulus.feedback import FeedbackSettings
-from stimulus.link import Link
-from stimulus.machine_time import MachineTime
-from stimulus.metronome import Metronome
-from stimulus.notes import Operator
-from stimulus.paradigm import Paradigm, Script
-from stimulus.player import Player
-from stimulus.record import RunRecord
-from stimulus.schedule import Schedule, Step, StepKind
+from stimulus.paradigm.schedule import Schedule, Step, StepKind
+from stimulus.paradigm.script import Paradigm, Script
+from stimulus.recording.run_files import RunRecord
+from stimulus.runtime.event_sink import Operator
+from stimulus.runtime.player import Player
+from stimulus.runtime.server_link import Link
+from stimulus.screens.feedback import FeedbackSettings
+from stimulus.screens.texts import ENGLISH
 from stimulus.settings import ButtonSettings
-from stimulus.texts import ENGLISH
-from stimulus.triggers import KeyPress, KeyPulses
+from stimulus.timing.machine_time import MachineTime
+from stimulus.timing.trigger_clock import Metronome
+from stimulus.timing.triggers import KeyPress, KeyPulses
 from tests.stimulus.conftest import STILL
 
 UTC_S = 1_750_000_000.0

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtgod.errors import InputError
+from stimulus.screens.texts import ENGLISH
 from stimulus.settings import DisplaySettings, MonitorSettings
-from stimulus.texts import ENGLISH
 
 
 def read(tmp_path, text):

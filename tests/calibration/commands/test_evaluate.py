@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from calibration.evaluation_tables import TABLES
-from rtgod.cli import make_app
+from calibration.reports.evaluation_tables import TABLES
+from rtgod.commands.main import make_app
 from rtgod.errors import InputError
 
 REGIONS = {"V1": range(20), "HVC": range(20, 50), "VC": range(50)}

@@ -8,8 +8,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from calibration.commands import features as module
-from calibration.torchvision_import import import_torchvision
-from rtgod.cli import make_app
+from calibration.features.torchvision_import import import_torchvision
+from rtgod.commands.main import make_app
 from rtgod.errors import InputError
 from tests.calibration import pretended
 
@@ -72,7 +72,7 @@ def test_the_real_pretrained_network_names_what_photographs_show(photographs, sh
 
 @pytest.fixture
 def pretending(monkeypatch):
-    monkeypatch.setattr("calibration.extraction.FeatureExtractor", pretended.PretendedExtractor)
+    monkeypatch.setattr("calibration.features.extraction.FeatureExtractor", pretended.PretendedExtractor)
 
 
 @pytest.mark.usefixtures("pretending")
@@ -126,8 +126,10 @@ def test_the_work_is_done_where_it_is_asked_for(tmp_path, monkeypatch, options, 
         asked.append(arguments)
         yield "pool"
 
-    monkeypatch.setattr("calibration.workers.workers", workers)
-    monkeypatch.setattr("calibration.extraction.extract_to_store", lambda *arguments: asked.append(arguments[-1]))
+    monkeypatch.setattr("calibration.parallel.workers.workers", workers)
+    monkeypatch.setattr(
+        "calibration.features.extraction.extract_to_store", lambda *arguments: asked.append(arguments[-1])
+    )
     monkeypatch.setattr(module, "_print_summary", lambda _: None)
     (tmp_path / "a.png").touch()
     run("features", tmp_path, "--out", tmp_path / "store", *options)

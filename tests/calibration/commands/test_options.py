@@ -1,10 +1,10 @@
 import pytest
 
 from calibration.commands.options import network_from
-from calibration.extraction import extract_to_store
-from calibration.images import ImageList
-from calibration.network import ALEXNET_LAYERS, LAYERS, Network
-from calibration.weights import checksum, load_model
+from calibration.features.extraction import extract_to_store
+from calibration.features.images import ImageList
+from calibration.features.network import ALEXNET_LAYERS, LAYERS, Network
+from calibration.features.weights import checksum, load_model
 from rtgod.errors import InputError
 from tests.calibration import pretended
 
@@ -18,7 +18,7 @@ def store(tmp_path, monkeypatch):
             super().__init__(network)
             self.network = network.model_copy(update={"weights_sha256": checksum(load_model(network))})
 
-    monkeypatch.setattr("calibration.extraction.FeatureExtractor", Real)
+    monkeypatch.setattr("calibration.features.extraction.FeatureExtractor", Real)
     images = ImageList(tmp_path, ("a", "b"), ("a.png", "b.png"))
     extract_to_store(images, pretended.network(), tmp_path / "store", lambda *_: None)
     return tmp_path / "store"

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from calibration.commands.scan import parse_strength
-from rtgod.cli import make_app
+from rtgod.commands.main import make_app
 from rtgod.errors import InputError
 from rtgod.sources import open_source
 

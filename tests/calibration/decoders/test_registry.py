@@ -11,10 +11,10 @@ from threadpoolctl import threadpool_limits
 
 from calibration.decoders.registry import DECODERS, make_decoder
 from calibration.decoders.settings import DecoderSettings
-from calibration.training import train
-from rtgod.alignment import Reference
+from calibration.training.fit import train
 from rtgod.bundle import DecoderBundle
-from rtgod.preprocessing import Noise
+from rtgod.preprocessing.alignment import Reference
+from rtgod.preprocessing.preprocessor import Noise
 from tests import small
 
 N_SAMPLES, N_VOXELS, N_UNITS = 60, 90, 5

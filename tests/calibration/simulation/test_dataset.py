@@ -14,8 +14,8 @@ from calibration.simulation.objects import object_categories
 from calibration.simulation.scanner import slice_times_s
 from calibration.simulation.settings import StimulusSettings, SubjectSettings
 from rtgod.errors import InputError
-from rtgod.events import read_trials
-from rtgod.motion import Registration
+from rtgod.events.table import read_trials
+from rtgod.preprocessing.registration import Registration
 from rtgod.settings import MotionSettings
 from rtgod.sources import open_source
 from tests import naive

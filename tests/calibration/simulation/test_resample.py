@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from calibration.simulation.resample import resample
-from rtgod.geometry import rotation_matrix
+from rtgod.preprocessing.geometry import rotation_matrix
 
 SHAPE = (40, 36, 30)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from calibration.features import FeatureExtractor
+from calibration.features.extractor import FeatureExtractor
 from calibration.simulation import rescan as module
 from calibration.simulation import truth
 from calibration.simulation.objects import object_categories
@@ -15,7 +15,7 @@ from calibration.simulation.rescan import rescan
 from calibration.simulation.scanner import slice_times_s
 from calibration.simulation.settings import MotionSettings, NoiseSettings
 from rtgod.errors import InputError
-from rtgod.events import read_trials
+from rtgod.events.table import read_trials
 from rtgod.sources import open_source
 from tests import naive
 

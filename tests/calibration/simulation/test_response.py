@@ -5,7 +5,7 @@ from pydantic import ValidationError
 from calibration.simulation.head import REGIONS
 from calibration.simulation.response import HIERARCHY, layer_delays_s, make_tuning
 from calibration.simulation.settings import ResponseSettings
-from rtgod.response import block_response
+from rtgod.preprocessing.hrf import block_response
 
 LAYERS = [f"cnn{i}" for i in range(1, 9)]
 PER_REGION = 60

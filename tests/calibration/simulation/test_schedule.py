@@ -5,7 +5,7 @@ import pytest
 
 from calibration.simulation.objects import object_categories
 from calibration.simulation.schedule import Stimulus, imagery_run, in_turn, perception_run
-from rtgod.events import read_trials
+from rtgod.events.table import read_trials
 
 CATEGORIES = object_categories(60, 0)
 STIMULI = [Stimulus(category, 3, i + 1, i + 101) for i, category in enumerate(CATEGORIES[:50])]

@@ -14,7 +14,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from typer.testing import CliRunner
 
-from rtgod.cli import make_app
+from rtgod.commands.main import make_app
 from rtgod.errors import InputError
 from rtgod.messages import Block
 from rtgod.sources import open_source

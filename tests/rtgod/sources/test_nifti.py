@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rtgod.errors import InputError
+from rtgod.events.trials import remarks_on
 from rtgod.messages import VOLUME_DTYPES, Block
 from rtgod.settings import EventsSettings
 from rtgod.sources import open_source
 from rtgod.sources.nifti import NiftiRun
-from rtgod.trials import remarks_on
 
 AFFINE = np.array([[-3, 0, 0.5, 90], [0, 3, 0, -126], [0, 0.5, 3, -72], [0, 0, 0, 1.0]])
 EVENTS = "onset\tduration\ttrial_type\n6\t9\tface\n"

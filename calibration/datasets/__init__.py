@@ -1,0 +1,1 @@
+"""Files of a data set: runs, events, masks, regions, and what is missing or foreign."""

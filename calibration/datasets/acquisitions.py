@@ -1,0 +1,238 @@
+"""Which files are one acquisition in several forms: echoes, phase and magnitude, reconstructions, resampled copies.
+
+They are one run. Echoes of a run share its noise, so to train on one of them and to test on another is no test.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calibration.datasets.run_patterns import RunPatterns, as_options
+from rtgod.errors import InputError
+
+#: Entities by which BIDS names parts, reconstructions and derivatives of one acquisition.
+_ENTITIES = "echo|part|rec|chunk|inv|proc|split|space|cohort|res|den|desc|label"
+#: As dcm2niix and others name them: _e2, _echo2, _ph, _real, _mcf …
+_FORM = re.compile(
+    rf"(?:{_ENTITIES})-.+|(?:e|te|echo)\d{{1,2}}|ph|phase|mag|magnitude|real|imag|imaginary|mcf|moco|stc", re.IGNORECASE
+)
+_NO_MAGNITUDE = re.compile(r"(?:part-)?(?:ph|phase|real|imag|imaginary)", re.IGNORECASE)
+#: Folders of their own for each echo.
+_FOLDER = re.compile(r"(?:te|echo)-?\d{1,2}", re.IGNORECASE)
+#: What a sidecar's ImageType holds of such an image.
+_NO_MAGNITUDE_TYPES = frozenset({"P", "PHASE", "PHASE MAP", "REAL", "IMAGINARY"})
+#: What SPM puts before the name of a file that it realigned, resliced, normalised, smoothed …
+_PREFIX = re.compile(r"(?:s\d{0,2}|[warumd])+")
+_SUFFIX = re.compile(r"(\.nii)?(\.gz)?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A file as one form of an acquisition.
+
+    Attributes
+    ----------
+    path : Path
+    acquisition : tuple of str
+        The same for all forms of one acquisition.
+    marks : tuple of str
+        What tells this form from others, such as ("echo-2",); none for the plain one.
+    is_magnitude : bool
+    """
+
+    path: Path
+    acquisition: tuple[str, ...]
+    marks: tuple[str, ...]
+    is_magnitude: bool = True
+
+    @property
+    def name(self) -> str:
+        """The form as people call it."""
+        return " ".join(self.marks) or "the plain file"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One file for each acquisition.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        In the order given.
+    left_out : tuple of str
+        Files that are no runs of their own, each with its reason.
+    """
+
+    paths: tuple[Path, ...]
+    left_out: tuple[str, ...]
+
+
+def acquisition_name(stem: str) -> str:
+    """The name of a run's file without what tells forms of one acquisition apart."""
+    return "_".join(token for token in stem.split("_") if not _FORM.fullmatch(token))
+
+
+def choose_forms(
+    paths: Sequence[Path],
+    patterns: RunPatterns,
+    option: str,
+    everything: Iterable[str],
+    name_of: Callable[[Path], str] = lambda path: path.name,
+) -> Chosen:
+    """Choose the one file of each acquisition that can be decoded, or ask which one is meant.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Recordings that `patterns` select.
+    patterns : RunPatterns
+    option : str
+        Where the patterns come from, such as "--training".
+    everything : iterable of str
+        Names that the patterns choose from.
+    name_of : callable
+        The name of a path that patterns are compared with.
+
+    Raises
+    ------
+    InputError
+        If an acquisition is there in several forms, and none of them is chosen.
+    """
+    names = list(everything)
+    groups = _grouped(paths)
+    left_out: list[str] = []
+    kept: list[Path] = []
+    unclear: list[list[Form]] = []
+    for forms in groups:
+        magnitudes = [form for form in forms if form.is_magnitude]
+        left_out += [f"{name_of(form.path)}: no magnitudes but {form.name}" for form in forms if form not in magnitudes]
+        packed = {form.path.name for form in magnitudes}
+        doubled = [form for form in magnitudes if f"{form.path.name}.gz" in packed]
+        left_out += [f"{name_of(form.path)}: the same run is there as {form.path.name}.gz" for form in doubled]
+        clear = sorted(
+            (form for form in magnitudes if form not in doubled), key=lambda form: (len(form.marks), form.path)
+        )
+        kept += [form.path for form in clear]
+        if len(clear) > 1:
+            unclear.append(clear)
+    if unclear:
+        raise InputError(_question(unclear, patterns, option, names, name_of))
+    order = {path: position for position, path in enumerate(paths)}
+    return Chosen(tuple(sorted(kept, key=order.__getitem__)), tuple(left_out))
+
+
+def _question(
+    unclear: Sequence[Sequence[Form]],
+    patterns: RunPatterns,
+    option: str,
+    names: Sequence[str],
+    name_of: Callable[[Path], str],
+) -> str:
+    forms = unclear[0]
+    stem = acquisition_name(_SUFFIX.sub("", forms[0].path.name)).removesuffix("_bold")
+    told = [form.name for form in forms]
+    listed = ", ".join(told if len(set(told)) == len(told) else [form.path.name for form in forms])
+    more = f" (and {len(unclear) - 1} other runs likewise)" if len(unclear) > 1 else ""
+    said = f"{stem} is there as {listed}{more}: one acquisition is one run, so choose one"
+    for chosen in _ways(forms, patterns):
+        meant = RunPatterns.parse(chosen)
+        selected = {name for name in names if meant.match(name)}
+        if selected <= {name for name in names if patterns.match(name)} and all(
+            sum(name_of(form.path) in selected for form in group) == 1 for group in unclear
+        ):
+            return f"{said}, {as_options(option, chosen)}"
+    return f"{said}: give the files themselves, one for each run"
+
+
+def _ways(forms: Sequence[Form], patterns: RunPatterns) -> Iterable[list[str]]:
+    """Patterns that may choose one of the forms: the second first, which of echoes is usually the best."""
+    ordered = (*forms[1:2], *forms[:1], *forms[2:])
+    others = [{mark for other in forms if other is not form for mark in other.marks} for form in ordered]
+    own = [
+        mark for form, of_others in zip(ordered, others, strict=True) for mark in form.marks if mark not in of_others
+    ]
+    yield from ([mark] for mark in own)
+    if len(patterns.wanted) == 1 and not patterns.unwanted:
+        yield from ([f"{patterns.wanted[0]}*{mark}"] for mark in own)
+    for form, of_others in zip(ordered, others, strict=True):
+        yield [*patterns.given, *(f"not:{mark}" for mark in sorted(of_others.difference(form.marks)))]
+
+
+def _grouped(paths: Sequence[Path]) -> list[list[Form]]:
+    by_name: dict[tuple[str, ...], list[Form]] = {}
+    for form in map(_form_of, paths):
+        by_name.setdefault(form.acquisition, []).append(form)
+    groups = list(by_name.values())
+    for pairs in (_by_prefix, _by_time):
+        groups = _joined(groups, pairs(groups))
+    return [part for forms in groups for part in _by_echo_time(forms)]
+
+
+def _form_of(path: Path) -> Form:
+    *folders, stem = (*path.absolute().parts[:-1], _SUFFIX.sub("", path.name))
+    marks = [token for token in stem.split("_") if _FORM.fullmatch(token)]
+    key = (*(part for part in folders if not _FOLDER.fullmatch(part)), acquisition_name(stem))
+    kinds = _sidecar(path).get("ImageType")
+    types = {str(kind).upper() for kind in kinds} if isinstance(kinds, list) else set()
+    is_magnitude = not any(_NO_MAGNITUDE.fullmatch(mark) for mark in marks)
+    if is_magnitude and (found := sorted(types & _NO_MAGNITUDE_TYPES, key=len, reverse=True)):
+        is_magnitude, marks = False, [*marks, found[0].lower()]
+    return Form(path, key, tuple(marks), is_magnitude)
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
+    """What lies beside a file under its own name; nothing if that cannot be read, which is found out later."""
+    try:
+        content = json.loads(path.with_name(_SUFFIX.sub(".json", path.name, count=1)).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _joined(groups: Sequence[list[Form]], pairs: Iterable[tuple[int, int]]) -> list[list[Form]]:
+    """Groups of which some are one, as pairs of their positions say."""
+    first = list(range(len(groups)))
+    for one, other in pairs:
+        low, high = sorted((first[one], first[other]))
+        first = [low if position == high else position for position in first]
+    joined: dict[int, list[Form]] = {}
+    for position, forms in zip(first, groups, strict=True):
+        joined.setdefault(position, []).extend(forms)
+    return list(joined.values())
+
+
+def _by_prefix(groups: list[list[Form]]) -> Iterable[tuple[int, int]]:
+    """`swrun1.nii` was made from `run1.nii`."""
+    position = {(form.path.parent, _SUFFIX.sub("", form.path.name)): i for i, of in enumerate(groups) for form in of}
+    for (folder, stem), joined in position.items():
+        before = _PREFIX.match(stem)
+        for length in range(1, before.end() + 1 if before else 0):
+            kept = position.get((folder, stem[length:]))
+            if kept is not None and _PREFIX.fullmatch(stem[:length]):
+                yield kept, joined
+                break
+
+
+def _by_time(groups: list[list[Form]]) -> Iterable[tuple[int, int]]:
+    """Nothing else was acquired at the same time."""
+    first: dict[tuple[object, ...], int] = {}
+    for i, forms in enumerate(groups):
+        for form in forms:
+            about = _sidecar(form.path)
+            time = about.get("AcquisitionDateTime"), about.get("AcquisitionTime"), about.get("AcquisitionDate")
+            if isinstance(time[1] or time[0], str):
+                yield first.setdefault(time, i), i
+
+
+def _by_echo_time(forms: list[Form]) -> list[list[Form]]:
+    """Files that are called like echoes are none if their sidecars say the same echo time."""
+    times = [_sidecar(form.path).get("EchoTime") for form in forms]
+    called = [form.marks and re.fullmatch(r"(?:e|te|echo)-?\d{1,2}", form.marks[-1], re.IGNORECASE) for form in forms]
+    if len(forms) > 1 and all(called) and times[0] is not None and len(set(map(str, times))) == 1:
+        return [[form] for form in forms]
+    return [forms]

@@ -1,0 +1,109 @@
+"""Runs that do not belong to the others: of another subject, on another grid, or at another repetition time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from calibration.datasets.study_files import StudyInputs
+from rtgod.errors import InputError
+from rtgod.fit import subject_label
+from rtgod.messages import Run
+from rtgod.preprocessing.geometry import voxel_sizes
+from rtgod.settings import EventsSettings
+from rtgod.text import times
+
+_T = TypeVar("_T", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What runs of one study have in common.
+
+    Attributes
+    ----------
+    subject : str
+        Empty where no run names one.
+    grid : tuple
+        Voxels along each axis, and their edges in mm, rounded.
+    tr_s : float
+        Rounded to a hundredth of a second.
+    """
+
+    subject: str
+    grid: tuple[tuple[int, ...], tuple[float, ...]]
+    tr_s: float
+
+
+def usual_of(runs: Sequence[Run], subject: str | None = None) -> Usual:
+    """Find what most of the runs have in common; among equals, what the first has.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        At least one.
+    subject : str, optional
+        Who is asked for, if any run is of them.
+    """
+    named = {label: run.subject for run in reversed(runs) if (label := subject_label(run.subject))}
+    labels = [label for run in runs if (label := subject_label(run.subject))]
+    asked = subject_label(subject or "")
+    who = asked if asked in named else _most(labels) if labels else ""
+    of_subject = [run for run in runs if subject_label(run.subject) in ("", who)]
+    grid, tr_s = _most([(_grid(run), round(run.tr_s, 2)) for run in of_subject])
+    return Usual(named.get(who, ""), grid, tr_s)
+
+
+def why_foreign(run: Run, usual: Usual) -> str:
+    """Why a run does not belong to the others, in words; empty if it does."""
+    found = []
+    if usual.subject and subject_label(run.subject) not in ("", subject_label(usual.subject)):
+        found.append(f"subject {run.subject}, where the others are of {usual.subject}")
+    shape, edges = _grid(run)
+    if (shape, edges) != usual.grid:
+        found.append(f"{times(shape)} voxels of {times(edges, 'g')} mm, where the others have {_described(usual)}")
+    if round(run.tr_s, 2) != usual.tr_s:
+        found.append(f"a volume each {run.tr_s:g} s, where the others have one each {usual.tr_s:g} s")
+    return "; ".join(found)
+
+
+def without_foreign(inputs: StudyInputs, settings: EventsSettings | None = None) -> StudyInputs:
+    """The inputs without runs that do not belong to the others; `missing` says which and why.
+
+    Parameters
+    ----------
+    inputs : StudyInputs
+    settings : EventsSettings, optional
+        Which rows of an events table are trials; see `rtgod.events.table.read_events`.
+
+    Raises
+    ------
+    InputError
+        If a run cannot be opened, or none is left to train on or to test on.
+    """
+    files = (*inputs.training, *inputs.test)
+    runs = [one.open(settings).run for one in files]
+    usual = usual_of(runs, inputs.subject)
+    why = {one.name: reason for one, run in zip(files, runs, strict=True) if (reason := why_foreign(run, usual))}
+    if not why:
+        return inputs
+    training, test = (tuple(one for one in of if one.name not in why) for of in (inputs.training, inputs.test))
+    told = tuple(f"{name}: {reason}" for name, reason in why.items())
+    if not training or (inputs.test and not test):
+        raise InputError(f"no run is left to {'test' if training else 'train'} on: {'; '.join(told)}")
+    return replace(inputs, training=training, test=test, missing=(*inputs.missing, *told))
+
+
+def _grid(run: Run) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    return tuple(run.shape), tuple(round(float(edge), 2) for edge in voxel_sizes(run.affine))
+
+
+def _described(usual: Usual) -> str:
+    shape, edges = usual.grid
+    return f"{times(shape)} of {times(edges, 'g')} mm"
+
+
+def _most(values: Sequence[_T]) -> _T:
+    return Counter(values).most_common(1)[0][0]

@@ -1,0 +1,137 @@
+"""Mask images: which voxels are decoded from."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+
+from calibration.datasets.regions import IndexArray, select_region
+from rtgod.errors import InputError
+from rtgod.messages import BoolArray, Float32Array, Float64Array, Int32Array, Run
+from rtgod.preprocessing.geometry import Axes, axes_along, furthest_mm, turned_affine
+
+#: Brighter than this share of the template's bright voxels (their 98th percentile) is the head.
+_HEAD = 0.3
+#: Affines that differ by less than this differ by the rounding of headers.
+_SAME_MM = 0.01
+#: What is raised for files that are no images, or are damaged.
+_UNREADABLE = (OSError, ImageFileError, EOFError, ValueError, zlib.error)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Voxels to decode from: an expression over mask images.
+
+    Attributes
+    ----------
+    expression : str
+        See `calibration.datasets.regions`.
+    masks : mapping of str to tuple of Path
+        The images of each region that the expression names; several, such as those of two hemispheres, are united.
+    notes : tuple of str
+        Which images were taken where a region has others.
+    """
+
+    expression: str
+    masks: Mapping[str, tuple[Path, ...]]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every mask image, each once."""
+        return tuple(dict.fromkeys(path for files in self.masks.values() for path in files))
+
+    def voxels(self, run: Run) -> Int32Array:
+        """Voxels in the space of a run, shape (n_voxels, 3), int32.
+
+        Raises
+        ------
+        InputError
+            If an image cannot be read or lies in another space, or the region has no voxels.
+        """
+        indices = select_region(self.expression, {name: _united(files, run) for name, files in self.masks.items()})
+        if not len(indices):
+            names = ", ".join(path.name for path in self.files)
+            raise InputError(f"region {self.expression!r}: no voxel in it ({names}); choose another with --region")
+        return np.stack(np.unravel_index(indices, run.shape), axis=1).astype(np.int32)
+
+
+def single_mask(path: Path) -> Region:
+    """The voxels of one image."""
+    return Region("mask", {"mask": (path,)})
+
+
+def read_mask(path: Path, run: Run) -> Int32Array:
+    """Voxels of a mask in the space of a run, shape (n_voxels, 3), int32.
+
+    Raises
+    ------
+    InputError
+        If the image cannot be read, is empty, or lies in another space.
+    """
+    return single_mask(path).voxels(run)
+
+
+def in_head(template: Float32Array) -> BoolArray:
+    """Voxels of the head by their brightness, of the template's shape."""
+    return template > _HEAD * float(np.percentile(template, 98))
+
+
+def _united(files: Sequence[Path], run: Run) -> IndexArray:
+    return np.unique(np.concatenate([mask_indices(path, run) for path in files]))
+
+
+def mask_indices(path: Path, run: Run) -> IndexArray:
+    """Flat indices of a mask's voxels; may be none, as of an area that one hemisphere lacks.
+
+    Trailing axes of one voxel do not count, nor does the order and the direction in which the other axes are stored.
+    """
+    try:
+        image = nib.load(path)
+        mask = np.asarray(image.dataobj)
+    except _UNREADABLE as error:
+        raise InputError(f"mask {path}: cannot be read ({error}); copy or download it again") from error
+    if mask.dtype.kind not in "iufb":
+        raise InputError(f"mask {path}: its voxels are colours or complex; give an image with one number in each voxel")
+    while mask.ndim > 3 and mask.shape[-1] == 1:
+        mask = mask[..., 0]
+    if mask.ndim != 3:
+        raise InputError(f"mask {path}: its shape is {mask.shape}, and one volume (x, y, z) is needed; give one mask")
+    affine = np.asarray(image.affine, np.float64)
+    if axes := _axes_of(affine, run):
+        affine, mask = turned_affine(affine, mask.shape, axes), axes.turned(mask)
+    if mask.shape != run.shape or not np.allclose(affine, run.affine, atol=_SAME_MM):
+        where = f", up to {furthest_mm(affine, run.affine, run.shape):.3g} mm away" if mask.shape == run.shape else ""
+        raise InputError(
+            f"mask {path}: shape {mask.shape} or affine differ from those of run {run.run_id} {run.shape}{where}; "
+            "resample it to the functional images"
+        )
+    return np.flatnonzero(mask > 0)
+
+
+def lies_in(path: Path, run: Run) -> bool:
+    """Whether an image can be read and lies in the grid of a run, by its header."""
+    try:
+        image = nib.load(path)
+    except _UNREADABLE:
+        return False
+    shape, affine = image.shape, np.asarray(image.affine, np.float64)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    axes = _axes_of(affine, run)
+    if len(shape) != 3 or axes is None:
+        return False
+    affine, shape = turned_affine(affine, shape, axes), tuple(shape[axis] for axis in axes.order)
+    return shape == run.shape and np.allclose(affine, run.affine, atol=_SAME_MM)
+
+
+def _axes_of(affine: Float64Array, run: Run) -> Axes | None:
+    """How an image's axes run along a run's; None if its affine is none."""
+    is_affine = np.isfinite(affine).all() and np.linalg.matrix_rank(affine) == 4
+    return axes_along(affine, run.affine) if is_affine else None

@@ -1,0 +1,210 @@
+"""Recorded runs and the tables of their events, wherever they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from calibration.datasets.acquisitions import choose_forms
+from calibration.datasets.recordings import list_recordings
+from calibration.datasets.run_patterns import RunPatterns
+from calibration.features.images import first_few
+from rtgod.errors import InputError
+from rtgod.events.table import Trial, read_events
+from rtgod.events.trials import TrialsRead
+from rtgod.settings import EventsSettings
+from rtgod.sources import Source, open_source
+from rtgod.sources.beside import find_events
+from rtgod.sources.mosaic import name_and_start
+
+_WHAT_TO_GIVE = "give the root of a BIDS data set, or NIfTI files with their events, or folders of DICOM mosaics"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """A recorded run and the table of its events.
+
+    Attributes
+    ----------
+    bold : Path
+        NIfTI file or folder of DICOM mosaics.
+    events : Path
+    run_id : str or None
+        Where the file's name does not tell runs apart.
+    tr_s : float or None
+        Repetition time, seconds, used where the files do not give one.
+    """
+
+    bold: Path
+    events: Path
+    run_id: str | None = None
+    tr_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells it from other runs."""
+        return self.run_id or self.bold.name
+
+    def open(self, settings: EventsSettings | None = None) -> Source:
+        """The run and its volumes; its blocks are its trials."""
+        return open_source(self.bold, events=self.events, reading=settings, run_id=self.run_id, tr_s=self.tr_s)
+
+    def read(self, settings: EventsSettings) -> TrialsRead:
+        """What is in the table, with the trials after the run's end counted."""
+        read = self.open(settings).read
+        return read_events(self.events, settings) if read is None else read
+
+    def trials(self, settings: EventsSettings) -> tuple[Trial, ...]:
+        """What was shown or imagined.
+
+        Raises
+        ------
+        InputError
+            If the table cannot be read, or says of a trial neither.
+        """
+        trials = read_events(self.events, settings).trials
+        if unnamed := [trial for trial in trials if not trial.category]:
+            raise InputError(
+                f"{self.events}: what was imagined at {unnamed[0].onset_s:g} s was never named; fill in its "
+                "category_name, or leave the run out"
+            )
+        return trials
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRuns:
+    """Runs that were looked for.
+
+    Attributes
+    ----------
+    runs : tuple of RunFiles
+        At least one.
+    missing : tuple of str
+        Runs that are left out, each with its reason.
+    """
+
+    runs: tuple[RunFiles, ...]
+    missing: tuple[str, ...] = ()
+
+
+def find_plain_runs(
+    paths: Sequence[Path],
+    events: Sequence[Path] = (),
+    pattern: RunPatterns | str = "",
+    tr_s: float | None = None,
+    option: str = "--training",
+) -> FoundRuns:
+    """Runs that lie in no BIDS data set: NIfTI files or folders of DICOM files, each with a table of events.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        4-D NIfTI files; folders of one series of DICOM files; or folders of such: then the NIfTI files in them with
+        "bold" in their names are taken, else all that hold several volumes, else the folders of DICOM files.
+    events : sequence of Path
+        The table of each of the runs; without any, those that lie beside: `X_events.tsv` for `X_bold.nii.gz`, or one
+        `events.tsv`; for a folder of DICOM files also in it.
+    pattern : RunPatterns or str
+        Only runs that it means, by their names: the path within the folder that is given; of files that are given, the
+        name, with as many folders before as tell them apart; or the path as it is given.
+    tr_s : float or None
+        Repetition time, seconds, for files that give none.
+    option : str
+        Where the pattern comes from, for messages.
+
+    Returns
+    -------
+    FoundRuns
+        In the order given. Runs are called as their files, with as many folders before as tell them apart; a series of
+        DICOM files as it is when it is replayed.
+
+    Raises
+    ------
+    InputError
+        If there are none, one that is given is missing or has no events, or one is given twice, be it in another form.
+    """
+    patterns = RunPatterns.parse(pattern) if isinstance(pattern, str) else pattern
+    names: dict[Path, str] = {}
+    missing: list[str] = []
+    repeated: list[Path] = []
+    for path in paths:
+        inside = list_recordings(path)
+        for run in inside.runs:
+            if any(run.resolve() == other.resolve() for other in names):
+                repeated.append(run)
+            names[run] = "" if run == path else run.relative_to(path).as_posix()
+        missing += [name for name in inside.passed_over if patterns.match(name)]
+    if repeated:
+        raise InputError(f"{repeated[0]}: given twice; give each run once")
+    given = [run for run, name in names.items() if not name]
+    names |= dict(zip(given, _distinct(given), strict=True))
+    patterns = patterns.renamed({run.as_posix(): names[run] for run in given})
+    if events and len(events) != len(names):
+        raise InputError(f"{len(events)} tables of events for {len(names)} runs; give --events once for each, in order")
+    tables: dict[Path, Path | None] = dict(zip(names, events or [find_events(run) for run in names], strict=True))
+    if names and len(patterns.given) > 1 and (unknown := patterns.unmatched(list(names.values()))):
+        raise InputError(f"no run with {unknown[0]!r} in its name; {names_there(names.values())}")
+    files = []
+    for run in [run for run, name in names.items() if patterns.match(name)]:
+        if tables[run]:
+            files.append(run)
+        elif run in paths:
+            raise InputError(f"{run}: no events beside it; put a table there, or give one for each run with --events")
+        else:
+            missing.append(f"{names[run]}: images, but no events")
+    chosen = choose_forms(files, patterns, option, names.values(), names.__getitem__)
+    missing += chosen.left_out
+    if not chosen.paths:
+        where = first_few(list(map(str, paths)), 2) or "no path"
+        why = f" ({first_few(missing)})" if missing else f" with {patterns} in its name" if patterns.given else ""
+        there = f"; {names_there(names.values())}" if names else ""
+        raise InputError(f"{where}: no run{why}; {_WHAT_TO_GIVE}{there}")
+    named = zip(chosen.paths, _distinct_names(chosen.paths), strict=True)
+    return FoundRuns(
+        _opened([RunFiles(run, table, name, tr_s) for run, name in named if (table := tables[run])]), tuple(missing)
+    )
+
+
+def names_there(names: Iterable[str]) -> str:
+    """A few names of runs, for who chose one that is not there."""
+    return f"there: {first_few(sorted(names), 8) or 'none'}"
+
+
+def _opened(files: Sequence[RunFiles]) -> tuple[RunFiles, ...]:
+    """Series of DICOM files under the names that they are replayed under; each once."""
+    first: dict[object, Path] = {}
+    named = []
+    for run in files:
+        if run.bold.is_dir():
+            run_id, started_s = name_and_start(run.bold)
+            run = replace(run, run_id=run_id)
+            for key in (run_id, ("time", started_s)):
+                if key != ("time", None) and (other := first.setdefault(key, run.bold)) != run.bold:
+                    raise InputError(
+                        f"{run.bold} and {other} are of one acquisition, as echoes, reconstructions or copies are; "
+                        "give one of them"
+                    )
+        named.append(run)
+    return tuple(named)
+
+
+def _distinct_names(files: Sequence[Path]) -> list[str]:
+    """Each file's name without suffix, after as many of the folders above it as make all of them different."""
+    parts = [[*path.resolve().parts[1:-1], path.name.split(".nii")[0].removesuffix("_bold")] for path in files]
+    names = ["_".join(name) for name in _told_apart(parts)]
+    # x.nii and x_bold.nii of one folder are told apart by nothing else.
+    return names if len(set(names)) == len(names) else ["_".join(name.split("/")) for name in _distinct(files)]
+
+
+def _distinct(files: Sequence[Path]) -> list[str]:
+    """Each file's name, after as many of the folders above it as make all of them different."""
+    return ["/".join(name) for name in _told_apart([list(path.resolve().parts[1:]) for path in files])]
+
+
+def _told_apart(parts: Sequence[list[str]]) -> list[list[str]]:
+    n = 1
+    longest = max(map(len, parts), default=1)
+    while n < longest and len({tuple(one[-n:]) for one in parts}) < len(parts):
+        n += 1
+    return [one[-n:] for one in parts]

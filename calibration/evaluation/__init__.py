@@ -1,0 +1,1 @@
+"""New runs decoded and judged."""

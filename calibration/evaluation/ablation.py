@@ -1,0 +1,164 @@
+"""What each step of preprocessing is worth: identification accuracy on new runs with that step alone changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from calibration.datasets.dataset_files import Inputs
+from calibration.datasets.runs import RunFiles
+from calibration.decoders.settings import DecoderSettings
+from calibration.evaluation.trial_ranks import RankedTrial, by_kind, paired_difference, rank_trials
+from calibration.features.extractor import FeatureExtractor, Network
+from calibration.features.stimuli import StimulusFiles
+from calibration.reports import figures
+from calibration.reports.tables import write_tsv
+from calibration.samples.preparation import Report, align_runs, denoise_runs, noise_to_read, quiet
+from calibration.samples.runs import AlignedRun, make_reference
+from calibration.training.fit import stacked, train
+from rtgod.console import styled
+from rtgod.errors import InputError
+from rtgod.preprocessing.preprocessor import Noise
+from rtgod.settings import PipelineSettings
+
+#: What `write_ablation` writes.
+FILES = ("ablation.tsv", "ablation.png")
+#: What is changed, by the name that people read: settings by part.
+STEPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "as set": {},
+    "motion not corrected": {"motion": {"correct": False}},
+    "linear interpolation": {"sampling": {"interpolation": "linear"}},
+    "nothing censored": {"censoring": {"fd_mm": 1e6, "dvars_ratio": 1e6}},
+    "nothing clipped": {"censoring": {"clip_sd": 0.0}},
+    "no drift regressors": {"nuisance": {"drift_sd": 0.0}},
+    "drift hardly held": {"nuisance": {"drift_sd": 10.0}},
+    "6 motion regressors": {"nuisance": {"motion_parameters": 6}},
+    "12 motion regressors": {"nuisance": {"motion_parameters": 12}},
+    "24 motion regressors": {"nuisance": {"motion_parameters": 24}},
+    "5 noise components": {"nuisance": {"n_components": 5}},
+    "global signal": {"nuisance": {"global_signal": True}},
+    "features freed, not voxels": {"nuisance": {"of": "features", "n_components": 0, "global_signal": False}},
+    "mean of volumes": {"window": {"estimate": "mean"}},
+    "z-score": {"scaling": {"unit": "zscore"}},
+    "baseline frozen": {"scaling": {"baseline": "frozen"}},
+    "patterns demeaned": {"scaling": {"demean": True}},
+    "smoothed by 5 mm": {"scaling": {"smoothing_fwhm_mm": 5.0}},
+    "not whitened": {"noise": {"n_components": 0}},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The trials of new runs with one step changed."""
+
+    name: str
+    ranked: Sequence[RankedTrial]
+
+
+def ablate_preprocessing(
+    inputs: Inputs,
+    new_runs: Sequence[RunFiles],
+    settings: PipelineSettings,
+    network: Network,
+    pool: Executor,
+    report: Report,
+) -> list[Step]:
+    """Train and test once with the settings as they are, and once with each step of `STEPS` changed.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        What is trained on.
+    new_runs : sequence of RunFiles
+        What is tested on.
+    settings : PipelineSettings
+    network : Network
+    pool : Executor
+    report : callable
+        Told (stage, steps done, steps in all).
+
+    Returns
+    -------
+    list of Step
+        The first is the settings as they are; steps that change nothing of them are left out.
+
+    Raises
+    ------
+    InputError
+        If anything that is needed is missing or does not fit.
+    """
+    if inputs.images is None or inputs.candidates is None:
+        raise InputError("preprocessing is taken apart by decoding images; give --images and --candidates")
+    stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
+    first = inputs.runs[0]
+    voxels = inputs.mask and inputs.mask.voxels(first.open(settings.events).run)
+    extractor = FeatureExtractor(network) if stimulus_files.need_network else None
+    steps, stimuli = [], None
+    reference = make_reference(first, voxels, settings)
+    # Most steps come after alignment, which takes the longest.
+    cache: dict[str, tuple[Noise, list[AlignedRun], list[AlignedRun]]] = {}
+    variants = {name: variant_of(settings, changes) for name, changes in STEPS.items()}
+    variants = {name: v for name, v in variants.items() if name == "as set" or v != settings}
+
+    # Each step's own stages would only flicker.
+    for done, (name, changed) in enumerate(variants.items(), 1):
+        key = f"{changed.motion!r} {changed.sampling!r} {bool(changed.nuisance.n_components)}"
+        if key not in cache:
+            noise = noise_to_read(first, inputs.noise_mask, reference, changed)
+            runs = align_runs([*inputs.runs, *new_runs], reference, noise, changed, pool, quiet)
+            cache[key] = noise, runs[: len(inputs.runs)], runs[len(inputs.runs) :]
+        noise, old, new = cache[key]
+        samples, noise = denoise_runs(old, reference, noise, changed, pool, quiet)
+        # The shown images do not depend on the step, unless it censors a trial that alone showed one.
+        if stimuli is None or any(t.stimulus not in stimuli.rows for run in samples for t in run.trials):
+            stimuli = stimulus_files.features(samples, extractor, report)
+        Y = stimuli.of([trial for run in samples for trial in run.trials])
+        trained = train(*stacked(samples), Y, DecoderSettings(), quiet)
+        ranked = rank_trials(new, reference, changed, noise, trained, stimuli, pool, quiet)
+        steps.append(Step(name, ranked))
+        report("steps of preprocessing", done, len(variants))
+    return steps
+
+
+def variant_of(settings: PipelineSettings, changes: Mapping[str, Mapping[str, Any]]) -> PipelineSettings:
+    """The settings with some of their parts' values replaced, checked anew."""
+    values = settings.model_dump()
+    for part, some in changes.items():
+        values[part] |= some
+    return PipelineSettings.model_validate(values)
+
+
+def write_ablation(steps: Sequence[Step], out: Path, console: Console) -> None:
+    """Write the steps as a table, draw them, see `FILES`, and print them."""
+    out.mkdir(parents=True, exist_ok=True)
+    kinds = list(by_kind(steps[0].ranked))
+    header = ["step"]
+    for kind in kinds:
+        header += [f"{kind}_accuracy", f"{kind}_difference", f"{kind}_standard_error", f"{kind}_blocks"]
+    table = Table(title="Pairwise identification accuracy of new runs", title_justify="left")
+    table.add_column("step")
+    for kind in kinds:
+        table.add_column(styled(f"{kind}, %"), justify="right")
+        table.add_column("difference ± SE", justify="right")
+    rows, drawn = [], {}
+    for step in steps:
+        cells, texts = [step.name], [step.name]
+        for kind, trials in by_kind(step.ranked).items():
+            accuracy = sum(t.accuracy for t in trials) / len(trials)
+            difference, error = paired_difference(trials, by_kind(steps[0].ranked)[kind])
+            cells += [accuracy, difference, error, len(trials)]
+            change = "" if step is steps[0] else f"{100 * difference:+.1f} ± {100 * error:.1f}"
+            texts += [f"{100 * accuracy:.1f}", change]
+            drawn.setdefault(kind, []).append((accuracy, difference, error))
+        rows.append(cells)
+        table.add_row(*map(styled, texts), style="bold" if step is steps[0] else "")
+    write_tsv(out / FILES[0], header, rows)
+    figures.save(figures.ablation([step.name for step in steps], drawn), out / FILES[1])
+    console.print(table)
+    console.print("Differences are paired over trials; chance is 50 %.")

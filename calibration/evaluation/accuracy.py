@@ -1,0 +1,418 @@
+"""The numbers of an evaluation, from what was decoded: how well features are predicted and categories identified."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from calibration.decoders.columns import profile_correlation
+from calibration.evaluation.predictions import DecodedKind, Ranked
+from calibration.metrics.choices import balanced
+from calibration.metrics.identification import identification_accuracy, permutation_test, rank_of
+from calibration.metrics.permutation import FEW_CATEGORIES, ExchangeTest
+from calibration.metrics.statistics import (
+    FEW_SAMPLES,
+    pattern_correlation,
+    profile_test,
+    share_interval,
+    t_interval,
+    top_k_probability,
+)
+from calibration.samples.study import Course, averaged_by
+from rtgod.decoding.confidence import FIRST
+from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Array
+
+#: How evidence is put together before it is ranked, from the least of it to the most.
+AGGREGATIONS = ("single volume", "single block", "average of repeats")
+_MOST_SIZES = 20
+#: A matrix of more categories cannot be read.
+MOST_IN_MATRIX = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """How well the categories of one kind of samples are identified.
+
+    Attributes
+    ----------
+    kind, aggregation : str
+    accuracy, low, high : float
+        Share of other candidates that score lower than the true one, and its 90 % interval over `units`.
+    balanced : float
+        The same with each category counted alike, however many samples it has.
+    p_value : float
+        Of a permutation of the labels of `units`.
+    top1, top5, top10 : float
+        Share of samples whose true category is among the first; nan for as many places as candidates or more.
+    median_rank : float
+    n_samples, n_categories, n_candidates : int
+    units : {"categories", "blocks"}
+        What intervals are over, and whose labels a test exchanges.
+    p_least : float
+        The lowest p value that any result could have had.
+    """
+
+    kind: str
+    aggregation: str
+    accuracy: float
+    low: float
+    high: float
+    balanced: float
+    p_value: float
+    top1: float
+    top5: float
+    top10: float
+    median_rank: float
+    n_samples: int
+    n_categories: int
+    n_candidates: int
+    units: str
+    p_least: float
+
+    @property
+    def is_few(self) -> bool:
+        """Whether there are too few samples for the accuracy to say much."""
+        return self.n_samples < FEW_SAMPLES
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureAccuracy:
+    """How well the features of one layer are predicted, from single blocks and from the mean over repeats.
+
+    Attributes
+    ----------
+    kind, aggregation, layer : str
+    profile, profile_low, profile_high : float
+        Correlation of prediction and truth over samples, mean over units, and its 90 % interval by leaving out one
+        category at a time.
+    p_value : float
+        Of a permutation of the labels of `units`.
+    pattern, pattern_low, pattern_high : float
+        Correlation over units, in units of their SD over samples, mean over samples; 90 % t interval over categories,
+        within −1 to 1.
+    identification : float
+        Identification accuracy from this layer alone; of single blocks, nan for averages and layers not ranked by.
+    units : {"categories", "blocks"}
+        Whose labels the test exchanges.
+    p_least : float
+        The lowest p value that any result could have had.
+    """
+
+    kind: str
+    aggregation: str
+    layer: str
+    profile: float
+    profile_low: float
+    profile_high: float
+    p_value: float
+    pattern: float
+    pattern_low: float
+    pattern_high: float
+    identification: float
+    units: str
+    p_least: float
+
+
+def aggregated(decoded: DecodedKind) -> dict[str, Ranked]:
+    """Rankings of each of `AGGREGATIONS` that there is."""
+    levels = zip(AGGREGATIONS, (decoded.earliest, decoded.blocks, decoded.averages), strict=True)
+    return {name: ranked for name, ranked in levels if ranked is not None}
+
+
+def identification(kind: str, decoded: DecodedKind, *, new: bool = False, folded: bool = False) -> list[Identification]:
+    """Identification at every level of aggregation.
+
+    Parameters
+    ----------
+    kind : str
+    decoded : DecodedKind
+    new, folded : bool
+        As in `calibration.metrics.identification.permutation_test`.
+    """
+    return [_identification(kind, name, ranked, new, folded) for name, ranked in aggregated(decoded).items()]
+
+
+def accuracies_of(ranked: Ranked) -> Float64Array:
+    """Identification accuracy of each sample."""
+    return np.array([identification_accuracy(s, int(t)) for s, t in zip(ranked.scores, ranked.true, strict=True)])
+
+
+def ranks_of(ranked: Ranked) -> Int32Array:
+    """Rank of the true category of each sample, from 1."""
+    return np.array([rank_of(s, int(t)) for s, t in zip(ranked.scores, ranked.true, strict=True)], np.int32)
+
+
+def confusion_of(scores: Array, true: Sequence[int]) -> Int32Array:
+    """How often each candidate was ranked first for each true category, shape (n_candidates, n_candidates).
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples, n_candidates)
+    true : sequence of int
+        Position of each sample's true category: its row. A row sums to the samples of its category.
+    """
+    counts = np.zeros((scores.shape[1], scores.shape[1]), np.int32)
+    np.add.at(counts, (np.asarray(true), np.argmax(scores, axis=1)), 1)
+    return counts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Confidences:
+    """How sure rankings were said to be, and how they turned out.
+
+    Attributes
+    ----------
+    probability : ndarray of shape (n_rankings, 3), float64
+        That the true category is first, in the first five, in the first ten; of rankings that something is known of.
+    hit : ndarray of shape (n_rankings, 3), bool
+        Whether it was.
+    """
+
+    probability: Float64Array
+    hit: BoolArray
+
+
+def interval_over(labels: Sequence[object], values: Float64Array) -> tuple[float, float, float]:
+    """Mean of `values`, and the 90 % t interval of the means of those that share a label."""
+    _, low, high = t_interval(averaged_by([str(label) for label in labels], values)[1])
+    return float(values.mean()), low, high
+
+
+def units_of(labels: Sequence[Hashable], *, new: bool = False) -> tuple[str, Sequence[Hashable]]:
+    """What an interval is over, and the unit of each sample: categories, or single samples where categories are few.
+
+    Parameters
+    ----------
+    labels : sequence of hashable
+        Category of each sample.
+    new : bool
+        Whether the decoder was trained on none of them: then it is over categories however few.
+    """
+    if new or len(set(labels)) >= FEW_CATEGORIES:
+        return "categories", labels
+    return "blocks", range(len(labels))
+
+
+def _identification(kind: str, aggregation: str, ranked: Ranked, new: bool, folded: bool) -> Identification:
+    ranks, labels = ranks_of(ranked), ranked.true.tolist()
+    units, unit_of_each = units_of(labels, new=new)
+    accuracies = accuracies_of(ranked)
+    accuracy, low, high = share_interval(accuracies, unit_of_each)
+    test = permutation_test(ranked.scores, labels, ranked.runs or None, new=new, folded=folded)
+    n_candidates = ranked.scores.shape[1]
+    top1, top5, top10 = (float((ranks <= k).mean()) if k < n_candidates else float("nan") for k in FIRST)
+    return Identification(
+        kind=kind,
+        aggregation=aggregation,
+        accuracy=accuracy,
+        low=low,
+        high=high,
+        balanced=balanced(labels, accuracies),
+        p_value=test.p_value,
+        top1=top1,
+        top5=top5,
+        top10=top10,
+        median_rank=float(np.median(ranks)),
+        n_samples=len(ranks),
+        n_categories=len(set(labels)),
+        n_candidates=n_candidates,
+        units=units,
+        p_least=test.least,
+    )
+
+
+def feature_accuracy(
+    kind: str, decoded: DecodedKind, *, new: bool = False, folded: bool = False
+) -> list[FeatureAccuracy]:
+    """Feature accuracy of every layer, of single blocks and of the mean over repeats where there are any.
+
+    Parameters
+    ----------
+    kind : str
+    decoded : DecodedKind
+    new, folded : bool
+        As in `calibration.metrics.identification.permutation_test`.
+    """
+    found = []
+    units, _ = units_of(decoded.categories, new=new)
+    runs = None if units == "categories" else decoded.blocks.runs or [""] * len(decoded.categories)
+    for layer, predicted in decoded.predicted.items():
+        alone = float("nan")
+        if layer in decoded.by_layer:
+            alone = float(accuracies_of(replace(decoded.blocks, scores=decoded.by_layer[layer])).mean())
+        figures = _feature_accuracy(decoded.categories, predicted, decoded.true[layer])
+        test = profile_test(predicted, decoded.true[layer], runs, folded=folded)
+        found.append(_one_layer(kind, "single block", layer, figures, test, alone))
+        if decoded.averages is not None:
+            names, mean = averaged_by(decoded.categories, predicted)
+            _, true = averaged_by(decoded.categories, decoded.true[layer])
+            test = profile_test(mean, true)
+            figures = _feature_accuracy(names, mean, true)
+            found.append(_one_layer(kind, "average of repeats", layer, figures, test, float("nan")))
+    return found
+
+
+def _one_layer(
+    kind: str, aggregation: str, layer: str, figures: tuple[float, ...], test: ExchangeTest, alone: float
+) -> FeatureAccuracy:
+    profile, pattern = figures[:3], figures[3:]
+    return FeatureAccuracy(
+        kind, aggregation, layer, *profile, test.p_value, *pattern, alone, test.exchanged, test.least
+    )  # fmt: skip
+
+
+def _feature_accuracy(categories: Sequence[str], predicted: Float32Array, true: Float32Array) -> tuple[float, ...]:
+    profile, half_width = profile_with_error(categories, predicted, true)
+    mean, sd = true.mean(axis=0), true.std(axis=0)
+    varies = sd > 0
+    patterns = pattern_correlation(((predicted - mean) / np.where(varies, sd, 1))[:, varies],
+                                   ((true - mean) / np.where(varies, sd, 1))[:, varies])  # fmt: skip
+    pattern, pattern_low, pattern_high = interval_over(categories, patterns)
+    if len(set(categories)) < 3:
+        pattern_low = pattern_high = float("nan")
+    bounds = np.clip([profile - half_width, profile + half_width, pattern_low, pattern_high], -1, 1).tolist()
+    return profile, bounds[0], bounds[1], pattern, bounds[2], bounds[3]
+
+
+def profile_with_error(categories: Sequence[str], predicted: Float32Array, true: Float32Array) -> tuple[float, float]:
+    """Feature accuracy, mean over units, and half of its 90 % interval (jackknife over categories).
+
+    Parameters
+    ----------
+    categories : sequence of str
+        Of each sample.
+    predicted, true : ndarray of shape (n_samples, n_units)
+    """
+    labels = np.array(categories)
+    everything = float(profile_correlation(predicted, true).mean())
+    if len(set(categories)) < 3:
+        return everything, float("nan")
+    kept = [labels != name for name in dict.fromkeys(categories)]
+    without = np.array([float(profile_correlation(predicted[k], true[k]).mean()) for k in kept])
+    low, high = jackknife_interval(everything, without)
+    return everything, (high - low) / 2
+
+
+def jackknife_interval(everything: float, without: Float64Array) -> tuple[float, float]:
+    """90 % interval of a figure from what it is without each category: the t interval of pseudo-values (Tukey 1958)."""
+    n = len(without)
+    _, low, high = t_interval(n * everything - (n - 1) * without)
+    return low, high
+
+
+def against_candidates(ranked: Ranked, k: int) -> tuple[Int32Array, Float64Array]:
+    """Share of samples whose true category is among the first k, against the number of candidates."""
+    n_candidates = ranked.scores.shape[1]
+    sizes = np.unique(np.geomspace(2, n_candidates, _MOST_SIZES).round().astype(np.int32))
+    ranks = ranks_of(ranked)
+    return sizes, np.array([top_k_probability(ranks, n_candidates, int(n), k) for n in sizes])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TimeCourse:
+    """Feature accuracy over the time of a trial.
+
+    Attributes
+    ----------
+    times_s : ndarray of shape (n_times,)
+        From the trial's onset.
+    accuracy, half_width : ndarray of shape (n_layers, n_times)
+        And half of its 90 % interval; NaN where too few categories have a clean volume.
+    peaks_s : ndarray of shape (n_layers,)
+    peak_bounds_s : ndarray of shape (n_layers, 2)
+        Their 90 % intervals.
+    shift_s : tuple of (shift, low, high)
+        By how much the peak moves from the lowest to the highest layer, along a straight line over layers.
+    duration_s : float
+        Of a trial.
+    cue_lead_s : float or None
+        How long before a trial its cue comes.
+    areas : tuple of str
+        What each layer was decoded from.
+    """
+
+    times_s: Float64Array
+    accuracy: Float64Array
+    half_width: Float64Array
+    peaks_s: Float64Array
+    peak_bounds_s: Float64Array
+    shift_s: tuple[float, float, float]
+    duration_s: float
+    cue_lead_s: float | None
+    areas: tuple[str, ...]
+
+
+def time_course(course: Course, decoded: Mapping[str, Float32Array], areas: Sequence[str]) -> TimeCourse:
+    """Feature accuracy over the time of a trial, the repeats of each category averaged at each time.
+
+    Parameters
+    ----------
+    course : Course
+    decoded : mapping of str to ndarray of shape (n_trials, n_times, n_units)
+        NaN where there is no clean volume.
+    areas : sequence of str
+        What each layer was decoded from.
+    """
+    labels = np.array(course.categories)
+    accuracy = _course_accuracy(labels, decoded, course.Y)
+    peaks_s = _peak_times(course.times_s, accuracy)
+    names = list(dict.fromkeys(course.categories))
+    without, half_width = np.empty((len(names), *accuracy.shape)), np.full(accuracy.shape, np.nan)
+    for i, name in enumerate(names):
+        keep = labels != name
+        some = {layer: values[keep] for layer, values in decoded.items()}
+        without[i] = _course_accuracy(labels[keep], some, {layer: values[keep] for layer, values in course.Y.items()})
+    for at in zip(*np.nonzero(np.isfinite(without).all(axis=0)), strict=True):
+        low, high = jackknife_interval(float(accuracy[at]), without[:, *at])
+        half_width[at] = (high - low) / 2
+    peaks_without = np.array([_peak_times(course.times_s, one) for one in without])
+    shift = _shift(peaks_s)
+    return TimeCourse(
+        times_s=course.times_s,
+        accuracy=accuracy,
+        half_width=half_width,
+        peaks_s=peaks_s,
+        peak_bounds_s=np.array([jackknife_interval(p, w) for p, w in zip(peaks_s, peaks_without.T, strict=True)]),
+        shift_s=(shift, *jackknife_interval(shift, np.array([_shift(one) for one in peaks_without]))),
+        duration_s=course.duration_s,
+        cue_lead_s=course.cue_lead_s,
+        areas=tuple(areas),
+    )
+
+
+def _course_accuracy(
+    labels: Array, decoded: Mapping[str, Float32Array], true: Mapping[str, Float32Array]
+) -> Float64Array:
+    """Feature accuracy, (n_layers, n_times); NaN where fewer than three categories have a clean volume."""
+    n_times = next(iter(decoded.values())).shape[1]
+    accuracy = np.full((len(decoded), n_times), np.nan)
+    for row, (layer, values) in enumerate(decoded.items()):
+        for column in range(n_times):
+            there = np.isfinite(values[:, column, 0])
+            if len(set(labels[there])) >= 3:
+                _, mean = averaged_by(labels[there].tolist(), values[there, column])
+                _, truth = averaged_by(labels[there].tolist(), true[layer][there])
+                accuracy[row, column] = profile_correlation(mean, truth).mean()
+    return accuracy
+
+
+def _peak_times(times_s: Float64Array, accuracy: Float64Array) -> Float64Array:
+    """When each layer's accuracy is highest, (n_layers,): the centre of what lies above half of its maximum.
+
+    A trial of many seconds gives a plateau, whose highest volume is a matter of noise; its centre is not.
+    """
+    peaks = np.full(len(accuracy), np.nan)
+    for row, values in enumerate(np.nan_to_num(accuracy)):
+        above = np.maximum(values - values.max() / 2, 0)
+        if values.max() > 0:
+            peaks[row] = above @ times_s / above.sum()
+    return peaks
+
+
+def _shift(peaks_s: Float64Array) -> float:
+    """Change from the first to the last layer along the line of least squares; NaN if a peak is missing."""
+    if len(peaks_s) < 2 or np.isnan(peaks_s).any():
+        return float("nan")
+    return float(np.polyfit(np.linspace(0, 1, len(peaks_s)), peaks_s, 1)[0])

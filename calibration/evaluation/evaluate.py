@@ -1,0 +1,355 @@
+"""Evaluates a study: trains on its training samples, decodes its test samples, and puts the accuracies together."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibration.decoders.columns import profile_correlation
+from calibration.decoders.settings import DecoderSettings
+from calibration.evaluation.accuracy import (
+    Confidences,
+    FeatureAccuracy,
+    Identification,
+    TimeCourse,
+    accuracies_of,
+    feature_accuracy,
+    identification,
+    time_course,
+    units_of,
+)
+from calibration.evaluation.predictions import DecodedKind, FittedFold, decode_course, decode_kind, fit_fold, joined
+from calibration.evaluation.semantic_distance import Hypernyms, SemanticErrors, semantic_errors
+from calibration.metrics.statistics import share_interval
+from calibration.samples.left_out import Tally, added, without_candidates
+from calibration.samples.preparation import Report, in_pool
+from calibration.samples.study import Candidates, Fold, Samples, Study, averaged_by
+from calibration.training.confidence import Rankings
+from calibration.training.held_out_rankings import Learned, learn_from_rankings
+from rtgod.decoding.category_index import CategoryIndex, index_categories
+from rtgod.decoding.decoder import response_of
+from rtgod.messages import Float64Array, Int32Array
+from rtgod.preprocessing.noise_model import NoiseShape
+from rtgod.settings import NoiseSettings, PipelineSettings, RankingSettings
+
+#: How often runs are drawn for each number of training runs.
+_DRAWS = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """Everything that a report says.
+
+    Attributes
+    ----------
+    candidates : Candidates
+    layers, regions : tuple of str
+        From low to high; regions as they were given.
+    areas : tuple of str
+        The regions that hold no other region.
+    decoded : mapping of str to DecodedKind
+        By kind, from the main region.
+    identification : tuple of Identification
+    features : tuple of FeatureAccuracy
+    by_region : mapping of str to ndarray of shape (n_regions, n_layers)
+        Feature accuracy of each kind, repeats averaged.
+    course : TimeCourse or None
+        Of imagery.
+    n_runs : tuple of int
+        Numbers of training runs that accuracies were found for.
+    by_runs : mapping of str to tuple of (mean, low, high)
+        Identification accuracy of each kind's single blocks, for each of `n_runs`.
+    semantic : mapping of str to SemanticErrors
+        By kind; empty without a table of hypernyms.
+    learned : Learned or None
+        Confidence and weights of layers from the training samples; None where these were split into several folds.
+    confidence : mapping of str to Confidences
+        Of the tests, by kind; without those of which nothing is known.
+    n_folds : int
+        Decoders that were tested: one for each run where these are left out in turn.
+    tallies : tuple of Tally
+        What was used and what was left out.
+    """
+
+    candidates: Candidates
+    layers: tuple[str, ...]
+    regions: tuple[str, ...]
+    areas: tuple[str, ...]
+    decoded: Mapping[str, DecodedKind]
+    identification: tuple[Identification, ...]
+    features: tuple[FeatureAccuracy, ...]
+    by_region: Mapping[str, Float64Array]
+    course: TimeCourse | None
+    n_runs: tuple[int, ...]
+    by_runs: Mapping[str, tuple[tuple[float, float, float], ...]]
+    semantic: Mapping[str, SemanticErrors]
+    learned: Learned | None
+    confidence: Mapping[str, Confidences]
+    n_folds: int
+    tallies: tuple[Tally, ...] = ()
+
+
+def evaluate(
+    study: Study,
+    settings: PipelineSettings,
+    decoder: DecoderSettings,
+    hypernyms: Hypernyms | None,
+    pool: Executor,
+    report: Report,
+) -> Evaluation:
+    """Train, decode and sum up.
+
+    Parameters
+    ----------
+    study : Study
+    settings : PipelineSettings
+        How patterns are whitened, with the noise of the voxels that are decoded from, and how candidates are ranked.
+    decoder : DecoderSettings
+    hypernyms : Hypernyms or None
+        For the semantic distance of errors.
+    pool : Executor
+        Fits decoders side by side.
+    report : callable
+        Told (stage, steps done, steps in all).
+
+    Raises
+    ------
+    InputError
+        If there is too little to train on.
+    """
+    candidates = study.candidates.chosen(settings.ranking.candidates)
+    fits = _fit_regions(study, settings.noise, decoder, pool, report)
+    by_region = _by_region(study, fits, pool, report)
+    folds = [fold.at(study.regions[study.main_region]) for fold in study.folds]
+    fitted = fits[study.main_region]
+    n_runs, by_runs = _against_runs(folds, candidates, settings, decoder, pool, report)
+    learned = None
+    if len(folds) == 1 and folds[0].training.windows is not None:
+        report("confidence", 0, 1)
+        training = folds[0].training.whitened(fitted[0].shape)
+        learned = learn_from_rankings(training, fitted[0].trained, decoder, candidates, settings.ranking)
+        report("confidence", 1, 1)
+    decoded = {}
+    for kind in folds[0].tests:
+        tests = [
+            (fold.tests[kind], fit, candidates, settings, learned) for fold, fit in zip(folds, fitted, strict=True)
+        ]
+        decoded[kind] = joined(in_pool(pool, f"decoding what was {kind}", report, _decode, tests))
+    known = {category for fold in folds for category in fold.training.categories}
+    folded = len(folds) > 1
+    tested = [(kind, found, known.isdisjoint(found.categories)) for kind, found in decoded.items()]
+    return Evaluation(
+        candidates=candidates,
+        layers=tuple(study.candidates.features),
+        regions=tuple(study.regions),
+        areas=areas_of(study.regions),
+        decoded=decoded,
+        identification=tuple(
+            one for kind, found, new in tested for one in identification(kind, found, new=new, folded=folded)
+        ),
+        features=tuple(
+            one for kind, found, new in tested for one in feature_accuracy(kind, found, new=new, folded=folded)
+        ),
+        by_region=by_region,
+        course=_course(study, by_region, fits, pool, report),
+        n_runs=n_runs,
+        by_runs=by_runs,
+        semantic=_semantic(decoded, candidates, hypernyms) if hypernyms else {},
+        learned=learned,
+        confidence=_confidence(decoded, candidates, learned, folds[0], fitted[0].shape) if learned else {},
+        n_folds=len(folds),
+        tallies=(*study.tallies, *_not_ranked(folds, candidates)),
+    )
+
+
+def _not_ranked(folds: Sequence[Fold], candidates: Candidates) -> list[Tally]:
+    """Tested samples whose category is no candidate."""
+    found = [
+        without_candidates("samples to be ranked", f"trials {kind}", candidates.positions(samples.categories))
+        for fold in folds
+        for kind, samples in fold.tests.items()
+    ]
+    return added([one for one in found if one is not None])
+
+
+def index_of(
+    candidates: Candidates, fitted: FittedFold, ranking: RankingSettings, learned: Learned | None = None
+) -> CategoryIndex:
+    """The index that matches what a fold's decoder predicts."""
+    weights = learned.layer_weights.weights if learned and learned.layer_weights else None
+    ranking = ranking.model_copy(update={"candidates": ()})
+    layers, plain = fitted.trained.layers, candidates.are_plain
+    return index_categories(ranking, layers, candidates.ids, candidates.features, weights, plain)
+
+
+def _decode(
+    samples: Samples, fitted: FittedFold, candidates: Candidates, settings: PipelineSettings, learned: Learned | None
+) -> DecodedKind:
+    return decode_kind(samples, fitted, index_of(candidates, fitted, settings.ranking, learned), candidates)
+
+
+def _confidence(
+    decoded: Mapping[str, DecodedKind],
+    candidates: Candidates,
+    learned: Learned,
+    fold: Fold,
+    shape: NoiseShape | None,
+) -> dict[str, Confidences]:
+    """Probabilities and hits of each kind's rankings, where they are known: of trials as they grew, if possible."""
+    chances = learned.confidence.chances
+    if chances is None:
+        return {}
+    found = {}
+    for kind, of in decoded.items():
+        ranked = of.windows or of.blocks
+        n = len(ranked.true)
+        responses: Sequence[float] = ()
+        if learned.presence is not None:
+            tested = fold.tests[kind]
+            tested = tested.chosen(candidates.positions(tested.categories) >= 0).whitened(shape)
+            patterns = tested.windows.X if tested.windows else tested.X
+            responses = [response_of(learned.presence.weights, pattern) for pattern in patterns]
+        rankings = Rankings(
+            scores=list(ranked.scores),
+            is_new=[chances.are_new(candidates.ids)] * n,
+            true=ranked.true.tolist(),
+            n_volumes=ranked.n_volumes.tolist(),
+            trials=range(n),
+            groups=[""] * n,
+            response=responses,
+        )
+        probability = rankings.judged(chances)
+        known = np.isfinite(probability[:, 0])
+        if known.any():
+            found[kind] = Confidences(probability[known], rankings.hit[known])
+    return found
+
+
+def _fit_regions(
+    study: Study, noise: NoiseSettings, decoder: DecoderSettings, pool: Executor, report: Report
+) -> dict[str, list[FittedFold]]:
+    """The decoders of every region, one for each fold."""
+    complete = [fold.complete_only() for fold in study.folds]
+    arguments = [(fold.at(columns), noise, decoder) for columns in study.regions.values() for fold in complete]
+    fits = iter(in_pool(pool, "training", report, fit_fold, arguments))
+    return {region: [next(fits) for _ in complete] for region in study.regions}
+
+
+def _by_region(
+    study: Study, fits: Mapping[str, Sequence[FittedFold]], pool: Executor, report: Report
+) -> dict[str, Float64Array]:
+    """Feature accuracy of every region and layer, (n_regions, n_layers), for each kind; repeats averaged."""
+    complete = [fold.complete_only() for fold in study.folds]
+    arguments = [([fold.at(columns) for fold in complete], fits[region]) for region, columns in study.regions.items()]
+    found = in_pool(pool, "regions", report, _region_accuracy, arguments)
+    return {kind: np.stack([one[kind] for one in found]) for kind in found[0]}
+
+
+def _region_accuracy(folds: Sequence[Fold], fits: Sequence[FittedFold]) -> dict[str, Float64Array]:
+    """Feature accuracy of each kind, (n_layers,), over all folds."""
+    accuracy = {}
+    for kind in folds[0].tests:
+        tests = [fold.tests[kind] for fold in folds]
+        categories = [category for test in tests for category in test.categories]
+        parts = [fit.decode(test.X) for fit, test in zip(fits, tests, strict=True)]
+        accuracy[kind] = np.array(
+            [
+                profile_correlation(
+                    averaged_by(categories, np.concatenate([part[layer] for part in parts]))[1],
+                    averaged_by(categories, np.concatenate([test.Y[layer] for test in tests]))[1],
+                ).mean()
+                for layer in parts[0]
+            ]
+        )
+    return accuracy
+
+
+def areas_of(regions: Mapping[str, Int32Array]) -> tuple[str, ...]:
+    """The regions that hold no other region: areas, not unions of them."""
+    voxels = {name: set(columns.tolist()) for name, columns in regions.items()}
+    return tuple(name for name, own in voxels.items() if not any(other < own for other in voxels.values()))
+
+
+def _course(
+    study: Study,
+    by_region: Mapping[str, Float64Array],
+    fits: Mapping[str, Sequence[FittedFold]],
+    pool: Executor,
+    report: Report,
+) -> TimeCourse | None:
+    """The course of imagery, each layer decoded from the area that predicts it best of what was seen.
+
+    From all voxels together, a low layer would be decoded from high areas as well, whose course is their own.
+    """
+    course = study.folds[0].courses.get("imagined")
+    if course is None:
+        return None
+    layers, regions = list(study.candidates.features), list(study.regions)
+    areas = areas_of(study.regions)
+    accuracy = by_region.get("seen", by_region["imagined"])[[regions.index(area) for area in areas]]
+    best = {layer: areas[i] for layer, i in zip(layers, accuracy.argmax(axis=0), strict=True)}
+    needed = list(dict.fromkeys(best.values()))
+    arguments = [(course.at(study.regions[area]), fits[area][0]) for area in needed]
+    decoded = dict(zip(needed, in_pool(pool, "time course", report, decode_course, arguments), strict=True))
+    return time_course(course, {k: decoded[best[k]][k] for k in layers}, list(best.values()))
+
+
+def _against_runs(
+    folds: Sequence[Fold],
+    candidates: Candidates,
+    settings: PipelineSettings,
+    decoder: DecoderSettings,
+    pool: Executor,
+    report: Report,
+) -> tuple[tuple[int, ...], dict[str, tuple[tuple[float, float, float], ...]]]:
+    """Accuracy of single blocks with fewer training runs, drawn at random a few times for each number."""
+    runs = sorted(set(folds[0].training.runs))
+    if len(folds) > 1 or len(runs) < 3:
+        return (), {}
+    sizes = tuple(sorted({2**k for k in range(1, 10) if 2**k < len(runs)} | {len(runs)}))
+    rng = np.random.default_rng(0)
+    whole = folds[0].complete_only()
+    drawn = [
+        (size, rng.permutation(runs)[:size].tolist())
+        for size in sizes
+        for _ in range(_DRAWS if size < len(runs) else 1)
+    ]
+    arguments = [(whole.with_runs(some), candidates, settings, decoder) for _, some in drawn]
+    found = in_pool(pool, "fewer training runs", report, _block_accuracies, arguments)
+    by_runs = {}
+    for kind in whole.tests:
+        by_size = [[one[kind] for (n, _), one in zip(drawn, found, strict=True) if n == size] for size in sizes]
+        by_runs[kind] = tuple(
+            share_interval(np.concatenate([a for a, _ in draws]), [one for _, units in draws for one in units])
+            for draws in by_size
+        )
+    return sizes, by_runs
+
+
+def _block_accuracies(
+    fold: Fold, candidates: Candidates, settings: PipelineSettings, decoder: DecoderSettings
+) -> dict[str, tuple[Float64Array, list[Hashable]]]:
+    """Identification accuracy of each kind's single blocks, and what each counts as: its category, or itself."""
+    fit = fit_fold(fold, settings.noise, decoder)
+    index = index_of(candidates, fit, _unweighted(settings.ranking))
+    blocks = {kind: decode_kind(test, fit, index, candidates).blocks for kind, test in fold.tests.items()}
+    return {kind: (accuracies_of(ranked), list(units_of(ranked.true.tolist())[1])) for kind, ranked in blocks.items()}
+
+
+def _unweighted(ranking: RankingSettings) -> RankingSettings:
+    """Few runs are too little to learn the layers' weights from."""
+    return ranking.model_copy(update={"combine": "fisher"}) if ranking.combine == "weighted" else ranking
+
+
+def _semantic(
+    decoded: Mapping[str, DecodedKind], candidates: Candidates, hypernyms: Hypernyms
+) -> dict[str, SemanticErrors]:
+    found = {}
+    for kind, of in decoded.items():
+        first = [candidates.ids[i] for i in of.blocks.scores.argmax(axis=1)]
+        true = [candidates.ids[i] for i in of.blocks.true]
+        found[kind] = semantic_errors(first, true, hypernyms)
+    return found

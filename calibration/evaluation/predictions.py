@@ -1,0 +1,220 @@
+"""A study's test samples, decoded and ranked by the decoder that its training samples made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibration.decoders.settings import DecoderSettings
+from calibration.samples.noise_fitting import learn_shape
+from calibration.samples.preparation import quiet
+from calibration.samples.study import Candidates, Course, Fold, Samples, averaged_by
+from calibration.training.fit import Trained, train
+from calibration.training.folds import parts_of_one_run
+from rtgod.decoding.category_index import CategoryIndex
+from rtgod.messages import Array, Features, Float32Array, Int32Array
+from rtgod.preprocessing.noise_model import NoiseShape
+from rtgod.settings import NoiseSettings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """Scores of the candidates for some samples of one kind.
+
+    Attributes
+    ----------
+    scores : ndarray of shape (n_samples, n_candidates), float32
+    true : ndarray of shape (n_samples,), int32
+        Position of the true category among the candidates.
+    n_volumes : ndarray of shape (n_samples,), int32
+        Clean volumes that each rests on; 0 where that is not known.
+    n_blocks : ndarray of shape (n_samples,), int32
+    runs : tuple of str
+        Run of each; of an average, all that it is over. Empty where runs are not known.
+    """
+
+    scores: Float32Array
+    true: Int32Array
+    n_volumes: Int32Array
+    n_blocks: Int32Array
+    runs: tuple[str, ...] = ()
+
+    def chosen(self, rows: Array) -> Ranked:
+        """Some of the samples."""
+        runs = tuple(np.array(self.runs, object)[rows]) if self.runs else ()
+        return Ranked(self.scores[rows], self.true[rows], self.n_volumes[rows], self.n_blocks[rows], runs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedKind:
+    """Everything decoded of one kind of trials, "seen" or "imagined".
+
+    Attributes
+    ----------
+    categories : tuple of str
+        Of each sample.
+    predicted, true : mapping of str to ndarray of shape (n_samples, n_units), float32
+        Features per layer.
+    blocks : Ranked
+        Of single trials, each complete.
+    by_layer : mapping of str to ndarray of shape (n_samples, n_candidates), float32
+        Correlations with each layer's features alone; of the layers that are ranked by.
+    windows : Ranked or None
+        Of the trials as they grew, volume by volume.
+    earliest : Ranked or None
+        The first of each trial's windows: of a single volume, or two where the trial's response begins within one.
+    averages : Ranked or None
+        Of the mean over the repeats of each category; None where none repeats.
+    """
+
+    categories: tuple[str, ...]
+    predicted: Mapping[str, Float32Array]
+    true: Mapping[str, Float32Array]
+    blocks: Ranked
+    by_layer: Mapping[str, Float32Array]
+    windows: Ranked | None
+    earliest: Ranked | None
+    averages: Ranked | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedFold:
+    """The decoder of one fold, and how patterns reach it.
+
+    Attributes
+    ----------
+    trained : Trained
+    shape : NoiseShape or None
+        Whitens patterns.
+    """
+
+    trained: Trained
+    shape: NoiseShape | None
+
+    def decode(self, X: Float32Array) -> dict[str, Float32Array]:
+        """Features of samples (n_samples, n_voxels) by the server's code: per layer, (n_samples, n_units)."""
+        decoder, shape = self.trained.decoder(), self.shape
+        rows = [decoder.decode(i, x if shape is None else shape.whiten(x)).layers for i, x in enumerate(X)]
+        return {layer: np.stack([row[layer] for row in rows]) for layer in rows[0]}
+
+
+def fit_fold(fold: Fold, noise: NoiseSettings, decoder: DecoderSettings) -> FittedFold:
+    """Learn the noise's shape and the decoder from a fold's training samples.
+
+    Raises
+    ------
+    InputError
+        If there are too few samples or runs, or values that are not finite.
+    """
+    shape = None
+    if fold.noise and noise.n_components:
+        shape = learn_shape(list(fold.noise.values()), noise)
+    training = fold.training.whitened(shape)
+    groups = training.runs if len(set(training.runs)) > 1 else parts_of_one_run(training.categories)
+    return FittedFold(train(training.X, groups, training.Y, decoder, quiet), shape)
+
+
+def decode_kind(samples: Samples, fitted: FittedFold, index: CategoryIndex, candidates: Candidates) -> DecodedKind:
+    """Decode and rank the test samples of one kind; those whose category is no candidate are left out."""
+    position = candidates.positions(samples.categories)
+    samples = samples.chosen(position >= 0)
+    true, runs = position[position >= 0], samples.runs
+    windows = earliest = averages = None
+    if samples.windows:
+        of, last = samples.windows.of, samples.windows.last
+        on_the_way = fitted.decode(samples.windows.X)
+        of_windows = tuple(runs[row] for row in of)
+        ones = np.ones(len(of), np.int32)
+        windows = _ranked(index, on_the_way, true[of], samples.windows.n_volumes, ones, of_windows)
+        earliest, blocks = windows.chosen(samples.windows.first), windows.chosen(last)
+        predicted = {layer: values[last] for layer, values in on_the_way.items()}
+    else:
+        predicted = fitted.decode(samples.X)
+        unknown, single = np.zeros(len(true), np.int32), np.ones(len(true), np.int32)
+        blocks = _ranked(index, predicted, true, unknown, single, runs)
+    if len(set(samples.categories)) < len(samples):
+        averages = _averages(samples.categories, predicted, blocks, index)
+    correlations = np.stack([index.correlations(features) for features in _rows(predicted)], axis=1)
+    return DecodedKind(
+        categories=samples.categories,
+        predicted=predicted,
+        true=samples.Y,
+        blocks=blocks,
+        by_layer=dict(zip(index.layers, correlations, strict=True)),
+        windows=windows,
+        earliest=earliest,
+        averages=averages,
+    )
+
+
+def decode_course(course: Course, fitted: FittedFold) -> dict[str, Float32Array]:
+    """Features of every clean volume: per layer, (n_trials, n_times, n_units), NaN where there is none."""
+    n_trials, n_times, n_voxels = course.X.shape
+    flat = course.X.reshape(-1, n_voxels)
+    clean = np.isfinite(flat).all(axis=1)
+    decoded = fitted.decode(flat[clean])
+    features = {}
+    for layer, values in decoded.items():
+        everything = np.full((len(flat), values.shape[1]), np.nan, np.float32)
+        everything[clean] = values
+        features[layer] = everything.reshape(n_trials, n_times, -1)
+    return features
+
+
+def joined(parts: Sequence[DecodedKind]) -> DecodedKind:
+    """The same kind of several folds as one. Averages are those within folds: each has a decoder of its own."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def layers(of: Sequence[Mapping[str, Float32Array]]) -> dict[str, Float32Array]:
+        return {layer: np.concatenate([one[layer] for one in of]) for layer in of[0]}
+
+    return DecodedKind(
+        categories=tuple(category for part in parts for category in part.categories),
+        predicted=layers([part.predicted for part in parts]),
+        true=layers([part.true for part in parts]),
+        blocks=_joined([part.blocks for part in parts]),
+        by_layer=layers([part.by_layer for part in parts]),
+        windows=_joined([part.windows for part in parts if part.windows]),
+        earliest=_joined([part.earliest for part in parts if part.earliest]),
+        averages=_joined([part.averages for part in parts if part.averages]),
+    )
+
+
+def _averages(
+    categories: Sequence[str], predicted: Mapping[str, Float32Array], blocks: Ranked, index: CategoryIndex
+) -> Ranked:
+    # The decoder is linear: the mean of what is decoded is what is decoded of the mean.
+    features = {layer: averaged_by(categories, values)[1].astype(np.float32) for layer, values in predicted.items()}
+    names = list(dict.fromkeys(categories))
+    rows = [np.flatnonzero(np.array(categories) == name) for name in names]
+    true = np.array([blocks.true[of[0]] for of in rows], np.int32)
+    n_volumes = np.array([blocks.n_volumes[of].sum() for of in rows], np.int32)
+    n_blocks = np.array([len(of) for of in rows], np.int32)
+    runs = (", ".join(dict.fromkeys(blocks.runs)),) * len(rows)
+    return _ranked(index, features, true, n_volumes, n_blocks, runs)
+
+
+def _rows(features: Mapping[str, Float32Array]) -> list[Features]:
+    n = len(next(iter(features.values())))
+    return [Features(i, {layer: values[i] for layer, values in features.items()}) for i in range(n)]
+
+
+def _ranked(
+    index: CategoryIndex,
+    features: Mapping[str, Float32Array],
+    true: Int32Array,
+    n_volumes: Int32Array,
+    n_blocks: Int32Array,
+    runs: tuple[str, ...],
+) -> Ranked:
+    return Ranked(np.stack([index.scores(row) for row in _rows(features)]), true, n_volumes, n_blocks, runs)
+
+
+def _joined(parts: Sequence[Ranked]) -> Ranked | None:
+    if not parts:
+        return None
+    fields = [[getattr(part, name) for part in parts] for name in ("scores", "true", "n_volumes", "n_blocks")]
+    return Ranked(*map(np.concatenate, fields), runs=tuple(run for part in parts for run in part.runs))

@@ -1,0 +1,178 @@
+"""How far apart categories are in meaning, by a table of hypernyms, and whether errors keep to the neighbourhood."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import numpy as np
+
+from calibration.metrics.permutation import N_PERMUTATIONS, share_at_least
+from rtgod.errors import InputError
+from rtgod.messages import Float64Array, Int32Array
+
+#: Parent of the categories without one: no category of a table has an empty name.
+_ROOT = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hypernyms:
+    """The is-a graph: what every category is a kind of.
+
+    Categories without a parent hang below one root that the table does not name, as in WordNet::Similarity (Pedersen
+    et al. 2004): ImageNet's table has a dozen such, and so any two categories have an ancestor in common.
+
+    Attributes
+    ----------
+    parents : dict of str to list of str
+        Of each category.
+    """
+
+    parents: dict[str, list[str]]
+
+    @classmethod
+    def read(cls, path: Path) -> Hypernyms:
+        """Read a table of ``parent child`` lines, as ImageNet distributes it (`wordnet.is_a.txt`).
+
+        Raises
+        ------
+        InputError
+            If it cannot be read, a line is not two identifiers, or categories are kinds of each other in a circle.
+        """
+        try:
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"hypernyms {path}: cannot be read as text ({error})") from error
+        parents: dict[str, list[str]] = {}
+        for number, line in enumerate(lines, start=1):
+            words = line.split()
+            if not words:
+                continue
+            if len(words) != 2 or words[0] == words[1]:
+                raise InputError(f"hypernyms {path}, line {number}: {line!r} is not two categories, `parent child`")
+            parent, child = words
+            parents.setdefault(parent, [])
+            parents.setdefault(child, []).append(parent)
+        if not parents:
+            raise InputError(f"hypernyms {path}: empty; it needs a `parent child` line for each link")
+        try:
+            TopologicalSorter(parents).prepare()
+        except CycleError as error:
+            circle = " > ".join(error.args[1])
+            raise InputError(f"hypernyms {path}: {circle} is a circle of kinds; take one link out") from error
+        return cls({category: above or [_ROOT] for category, above in parents.items()})
+
+    def __contains__(self, category: str) -> bool:
+        return category in self.parents
+
+    def distance(self, a: str, b: str) -> int:
+        """Links on the shortest way from one category up to a common ancestor and down to the other.
+
+        Raises
+        ------
+        InputError
+            If one is not in the table.
+        """
+        return int(self.distances([a], [b])[0, 0])
+
+    def distances(self, a: Sequence[str], b: Sequence[str]) -> Int32Array:
+        """WordNet's path distance, in links, from each of `a` to each of `b`: shape (n_a, n_b), int32.
+
+        The shortest way through a common ancestor, which may be one of the two (Rada et al. 1989). There is no way by a
+        common descendant: a steeplechaser is a horse and a racer, but that brings a horse no nearer to a greyhound.
+
+        Raises
+        ------
+        InputError
+            If one is not in the table.
+        """
+        if unknown := sorted({category for category in (*a, *b) if category not in self}):
+            some = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+            raise InputError(f"categories that the table of hypernyms does not have: {some}")
+        up, down = self._below_ancestors(a), self._below_ancestors(b)
+        found = np.full((len(a), len(b)), np.iinfo(np.int32).max, np.int32)
+        for ancestor in up.keys() & down.keys():
+            (rows, links_up), (columns, links_down) = np.transpose(up[ancestor]), np.transpose(down[ancestor])
+            pairs = np.ix_(rows, columns)
+            found[pairs] = np.minimum(found[pairs], np.add.outer(links_up, links_down))
+        return found
+
+    def _below_ancestors(self, categories: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
+        """For each ancestor, categories themselves and the root included: index of each one below, and links to it."""
+        below = defaultdict(list)
+        for index, category in enumerate(categories):
+            level, seen, links = {category}, set[str](), 0
+            while level:
+                for ancestor in level:
+                    below[ancestor].append((index, links))
+                seen |= level
+                level = {parent for child in level for parent in self.parents.get(child, ())} - seen
+                links += 1
+        return below
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SemanticErrors:
+    """How near in meaning wrong first choices are to the truth.
+
+    Attributes
+    ----------
+    observed : float
+        Mean links from the first choice to the true category, over the blocks where they differ; nan without any.
+    shuffled : float
+        Its mean over shuffled labels.
+    null : ndarray of shape (n_shuffles,), float64
+        Its value for each.
+    p_value : float
+        Chance of errors at least this near if the labels of the blocks were shuffled; nan without errors.
+    n_errors : int
+        Blocks that the mean is over.
+    missing : tuple of str
+        Categories that the table does not have: errors of or for these are left out.
+    """
+
+    observed: float
+    shuffled: float
+    null: Float64Array
+    p_value: float
+    n_errors: int
+    missing: tuple[str, ...]
+
+
+def semantic_errors(
+    first_choices: Sequence[str], true: Sequence[str], hypernyms: Hypernyms, seed: int = 0
+) -> SemanticErrors:
+    """Distance of wrong first choices to the truth, beside what it would be if they had nothing to do with it.
+
+    The true categories of the errors are exchanged, so that a category's blocks keep a common label; a block whose new
+    label is its first choice is no error then, and left out of that shuffle's mean.
+
+    Parameters
+    ----------
+    first_choices, true : sequence of str
+        Category ids, one for each block.
+    hypernyms : Hypernyms
+    seed : int
+    """
+    wrong = [(chosen, truth) for chosen, truth in zip(first_choices, true, strict=True) if chosen != truth]
+    missing = tuple(sorted({category for pair in wrong for category in pair if category not in hypernyms}))
+    errors = [pair for pair in wrong if not set(pair) & set(missing)]
+    if not errors:
+        return SemanticErrors(np.nan, np.nan, np.empty(0), np.nan, 0, missing)
+    chosen, of_chosen = np.unique([pair[0] for pair in errors], return_inverse=True)
+    labels, of_label = np.unique([pair[1] for pair in errors], return_inverse=True)
+    # Row i, column j: links, and blocks that are errors, if category j is taken for the truth of the blocks of i.
+    links, counts = np.zeros((2, len(labels), len(labels)))
+    np.add.at(links, of_label, hypernyms.distances(chosen.tolist(), labels.tolist())[of_chosen])
+    np.add.at(counts, of_label, (chosen[:, np.newaxis] != labels)[of_chosen])
+    rng = np.random.default_rng(seed)
+    rows = np.arange(len(labels))
+    shuffles = np.array([rng.permutation(rows) for _ in range(N_PERMUTATIONS)])
+    n_left = counts[rows, shuffles].sum(axis=1)
+    null = links[rows, shuffles].sum(axis=1)[n_left > 0] / n_left[n_left > 0]
+    observed = float(np.trace(links) / np.trace(counts))
+    p_value = share_at_least(-observed, -null)
+    return SemanticErrors(observed, float(null.mean()) if len(null) else np.nan, null, p_value, len(errors), missing)

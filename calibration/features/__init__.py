@@ -1,0 +1,1 @@
+"""Images to network features, and the stores that keep them."""

@@ -1,0 +1,264 @@
+"""Image files: where they are, what they are called, which category each shows, and their pixels."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rtgod.errors import InputError
+from rtgod.pictures.image_names import IMAGE_SUFFIXES, short_names
+from rtgod.pictures.pixels import OTHER_ENDINGS, left_out, read_picture
+from rtgod.text import composed, spelled_alike
+
+
+@dataclass(frozen=True, slots=True)
+class ImageList:
+    """Images to compute features of.
+
+    Attributes
+    ----------
+    root : Path
+        What the paths are relative to.
+    ids : tuple of str
+        Each image's name, each once.
+    paths : tuple of str
+    categories : tuple of str
+        Of each image, with the images of a category one after the other; empty where there are none.
+    names : mapping of str to str
+        Names of categories for people, where they are known.
+    notes : tuple of str
+        What was found beside the images and is left out.
+    """
+
+    root: Path
+    ids: tuple[str, ...]
+    paths: tuple[str, ...]
+    categories: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.ids:
+            raise InputError(f"{self.root}: no images ({', '.join(IMAGE_SUFFIXES)}){_beside(self.notes)}")
+        if repeated := [name for name, n in Counter(self.ids).items() if n > 1]:
+            raise InputError(
+                f"{self.root}: names of several images: {first_few(repeated)}; rename all but one of each, or give a "
+                "table with an image_id for each path"
+            )
+
+    @property
+    def files(self) -> list[Path]:
+        """Where the images are."""
+        return [self.root / path for path in self.paths]
+
+    def sha256(self) -> str:
+        """Checksum of names, paths and categories, to recognise a list by."""
+        digest = hashlib.sha256()
+        for row in zip(self.ids, self.paths, self.categories or [""] * len(self.ids), strict=True):
+            digest.update("\t".join((*row, self.names.get(row[2], ""))).encode() + b"\n")
+        return digest.hexdigest()
+
+
+def first_few(names: Sequence[str], n: int = 5) -> str:
+    """The first names of many, and how many there are in all if those are not all."""
+    return ", ".join(names) if len(names) <= n else f"{', '.join(names[:n])}, … ({len(names)} in all)"
+
+
+def list_images(source: Path) -> ImageList:
+    """The images of a folder and the folders in it, or of a table.
+
+    Parameters
+    ----------
+    source : Path
+        A folder, in which each image is called as its file without suffix, or where several files have one name, as
+        its path; or a table (tab- or comma-separated) with
+        the column `path`, relative to the table's folder, and optionally `image_id`, `category_id` and `name`.
+
+    Raises
+    ------
+    InputError
+        If there are no images, several have one name, or the table cannot be read.
+    """
+    if not source.is_dir():
+        return _tabled(source)
+    found = _Below(source)
+    _check_spelling(source, (path.rpartition(".")[0] for path in found.paths))
+    ids = tuple(map(composed, short_names(found.paths)))
+    return ImageList(source, ids, found.paths, notes=found.notes())
+
+
+def list_categories(source: Path) -> ImageList:
+    """The images of each of at least two categories.
+
+    Parameters
+    ----------
+    source : Path
+        A folder with a folder of images for each category, in which an image is called CATEGORY/FILE without suffix;
+        or a table as for `list_images`, with `category_id`.
+
+    Raises
+    ------
+    InputError
+        If there are fewer, several images have one name, or the table cannot be read.
+    """
+    if not source.is_dir():
+        images = _tabled(source)
+        if not images.categories:
+            raise InputError(f"{source}: no column category_id; add it, or give a folder with a folder per category")
+    else:
+        found = _Below(source)
+        paths = found.paths
+        if stray := [path for path in paths if "/" not in path]:
+            raise InputError(f"{source}: images outside of any category's folder: {first_few(stray)}; move them there")
+        _check_spelling(source, (path.rpartition(".")[0] for path in paths))
+        _check_spelling(source, found.folders)
+        categories = tuple(composed(path.partition("/")[0]) for path in paths)
+        ids = tuple(composed(path.rpartition(".")[0]) for path in paths)
+        images = ImageList(source, ids, paths, categories, notes=found.notes(each_folder=True))
+    if len(set(images.categories)) < 2:
+        raise InputError(
+            f"{source}: images of one category; there is nothing to rank among fewer than two{_beside(images.notes)}"
+        )
+    return images
+
+
+def find_images(folder: Path) -> dict[str, list[Path]]:
+    """Image files below a folder by their name without suffix, composed as `rtgod.text.composed` does.
+
+    Raises
+    ------
+    InputError
+        If there are none, or two names differ in how accented letters are stored only.
+    """
+    images: dict[str, list[Path]] = {}
+    found = _Below(folder)
+    _check_spelling(folder, (Path(path).stem for path in found.paths))
+    for path in found.paths:
+        images.setdefault(composed(Path(path).stem), []).append(folder / path)
+    if not images:
+        raise InputError(
+            f"{folder}: no images; give the folder of the shown images with --images{_beside(found.notes())}"
+        )
+    return images
+
+
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """Pixels of an image in colour, shape (height, width, 3), uint8: red, green, blue.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    return read_picture(path).pixels
+
+
+class _Below:
+    """Image files below a folder, and what lies beside them.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Attributes
+    ----------
+    paths : tuple of str
+        Relative to the folder, in an order that no file system changes.
+    folders : list of str
+        The folders in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # Not as Path objects: a million of them take half a gigabyte.
+        found: list[str] = []
+        self.folders: list[str] = []
+        self._others: Counter[str] = Counter()
+        for parent, folders, names in os.walk(folder):
+            if parent == str(folder):
+                self.folders = sorted(name for name in folders if not name.startswith("."))
+            for name in names:
+                if name.startswith("."):
+                    continue
+                if name.lower().endswith(IMAGE_SUFFIXES):
+                    found.append(f"{parent}/{name}"[len(str(folder)) + 1 :])
+                elif (ending := os.path.splitext(name)[1].lower()) in OTHER_ENDINGS:  # noqa: PTH122 # no Path, as above
+                    self._others[ending] += 1
+        self.paths = tuple(sorted(found))
+
+    def notes(self, *, each_folder: bool = False) -> tuple[str, ...]:
+        """Lines about what is left out; with `each_folder`, folders without an image, too."""
+        notes = []
+        if each_folder:
+            filled = {path.partition("/")[0] for path in self.paths}
+            if empty := [name for name in self.folders if name not in filled]:
+                notes.append(f"folders: {len(empty)} without an image, so no category: {first_few(empty)}")
+        notes += left_out(self._others)
+        return tuple(notes)
+
+
+def _check_spelling(folder: Path, names: Iterable[str]) -> None:
+    if alike := spelled_alike(names):
+        raise InputError(
+            f"{folder}: two names {alike[0]} that differ in how accented letters are stored only ({alike[0]!a}, "
+            f"{alike[1]!a}); rename or remove one"
+        )
+
+
+def _beside(notes: Sequence[str]) -> str:
+    return "".join(f"; {note}" for note in notes)
+
+
+def _tabled(path: Path) -> ImageList:
+    rows = _rows(path)
+    by_category: dict[str, list[Mapping[str, str]]] = {}
+    for row in rows:
+        by_category.setdefault(composed(row.get("category_id", "")), []).append(row)
+    ordered = [row for some in by_category.values() for row in some]
+    return ImageList(
+        root=path.parent,
+        ids=tuple(composed(row.get("image_id") or Path(row["path"]).stem) for row in ordered),
+        paths=tuple(row["path"] for row in ordered),
+        categories=tuple(composed(row["category_id"]) for row in ordered) if rows and "category_id" in rows[0] else (),
+        names={
+            composed(row["category_id"]): row["name"] for row in ordered if row.get("name") and "category_id" in row
+        },
+    )
+
+
+class _TabSeparated(csv.excel_tab):
+    """As in BIDS, nothing is quoted."""
+
+    quoting = csv.QUOTE_NONE
+
+
+def _rows(path: Path) -> list[Mapping[str, str]]:
+    """The table's rows, each with what it needs."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: neither a folder of images nor a table that can be read ({error})") from error
+    dialect = _TabSeparated if "\t" in text.partition("\n")[0] else csv.excel
+    reader = csv.DictReader(io.StringIO(text, newline=None), dialect=dialect, strict=True)
+    try:
+        rows: list[Mapping[str, str]] = list(reader)
+    except csv.Error as error:
+        raise InputError(f"{path}, after line {reader.line_num}: {error}; save it as a table of columns") from error
+    columns = list(reader.fieldnames or ())
+    if "path" not in columns:
+        raise InputError(f"{path}, line 1: needs a column path, has {', '.join(columns) or 'none'}")
+    needed = {"path", "category_id"} & set(columns)
+    for line, row in enumerate(rows, 2):
+        if None in row or any(value is None for value in row.values()):
+            raise InputError(f"{path}, row {line}: not as many cells as there are columns")
+        if empty := sorted(column for column in needed if not row[column].strip()):
+            raise InputError(f"{path}, row {line}: {empty[0]} is empty; fill it in or remove the row")
+    return rows

@@ -1,0 +1,97 @@
+"""The image of each trial: which file, or which row of a feature store, a name in a table means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from calibration.features.images import find_images, first_few
+from calibration.features.store import FeatureStore, is_store
+from rtgod.errors import InputError
+from rtgod.pictures.image_names import ImageIndex, is_same_image
+
+
+@dataclass(frozen=True, slots=True)
+class ShownImages:
+    """Images that trials name, and where they are.
+
+    Attributes
+    ----------
+    keys : mapping of str to list of str
+        Of each name of which there is an image: the paths of the files that it may mean, or one identifier in a store.
+    missing : tuple of str
+        Names of which there is none.
+    n_others : int
+        Images that no trial names.
+    """
+
+    keys: Mapping[str, list[str]]
+    missing: tuple[str, ...]
+    n_others: int
+
+
+Images = FeatureStore | Mapping[str, Sequence[Path]]
+
+
+def open_images(source: Path) -> Images:
+    """The images of a folder, or the store of their features."""
+    return FeatureStore(source) if is_store(source) else find_images(source)
+
+
+def find_shown(names: Sequence[str], source: Path, images: Images | None = None) -> ShownImages:
+    """Find the image of each name.
+
+    Parameters
+    ----------
+    names : sequence of str
+    source : Path
+        A folder, or a store of features.
+    images : FeatureStore or mapping of str to sequence of Path, optional
+        What `open_images` made of it.
+
+    Raises
+    ------
+    InputError
+        If there are no images at all, two names that mean two images would be one file, or a name several rows of a
+        store.
+    """
+    images = open_images(source) if images is None else images
+    if isinstance(images, FeatureStore):
+        return _found_in_store(names, images)
+    paths = [path for of_name in images.values() for path in of_name]
+    # What lies above the folder says nothing of an image.
+    index = ImageIndex((str(path), path.relative_to(source).as_posix()) for path in paths)
+    return _checked(names, {name: index.find(name) for name in names}, len(paths))
+
+
+def _found_in_store(names: Sequence[str], store: FeatureStore) -> ShownImages:
+    ids = store.image_ids
+    known = frozenset(ids)
+    found = {name: [name] if name in known else [] for name in names}
+    if not all(found.values()):
+        index = ImageIndex(zip(ids, store.image_paths.tolist(), strict=True))
+        found = {name: keys or index.find(name) for name, keys in found.items()}
+    if several := [name for name, keys in found.items() if len(keys) > 1]:
+        raise InputError(
+            f"{store.path}: {several[0]} may be any of {first_few(found[several[0]], 3)}; name it in the events by its "
+            "path below the images"
+        )
+    return _checked(names, found, len(ids))
+
+
+def _checked(names: Sequence[str], found: Mapping[str, list[str]], n_images: int) -> ShownImages:
+    by_key: dict[str, list[str]] = {}
+    for name in names:
+        for key in found[name]:
+            by_key.setdefault(key, []).append(name)
+    for key, of_key in by_key.items():
+        for a, b in combinations(of_key, 2):
+            if not is_same_image(a, b):
+                raise InputError(
+                    f"the runs show {a} and {b}, and of both there is only {key}; give the folder with --images in "
+                    "which each lies in its own folder"
+                )
+    missing = tuple(name for name in names if not found[name])
+    return ShownImages({name: keys for name, keys in found.items() if keys}, missing, n_images - len(by_key))

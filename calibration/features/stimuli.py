@@ -1,0 +1,208 @@
+"""What was shown and what can be ranked, as network features: of image files, or from stores of features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from filecmp import cmp
+from pathlib import Path
+
+import numpy as np
+
+from calibration.features.extractor import FeatureExtractor, category_means
+from calibration.features.images import ImageList, first_few, list_categories
+from calibration.features.shown_images import ShownImages, find_shown, open_images
+from calibration.features.store import FeatureStore, is_store
+from calibration.samples.preparation import Report
+from calibration.samples.runs import RunSamples
+from rtgod.errors import InputError
+from rtgod.events.table import Trial
+from rtgod.messages import Float32Array
+from rtgod.pictures.pixels import told
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stimuli:
+    """Features of the shown images and of the candidates.
+
+    Attributes
+    ----------
+    rows : mapping of str to int
+        Each shown image's row in `shown`.
+    shown : mapping of str to ndarray of shape (n_images, n_units), float32
+        Per layer.
+    candidate_ids : tuple of str
+    candidates : mapping of str to ndarray of shape (n_candidates, n_units), float32
+        Mean over each category's images, per layer.
+    notes : tuple of str
+        What was left out, and how images' pixels were converted.
+    """
+
+    rows: Mapping[str, int]
+    shown: Mapping[str, Float32Array]
+    candidate_ids: tuple[str, ...]
+    candidates: Mapping[str, Float32Array]
+    notes: tuple[str, ...] = ()
+
+    def of(self, trials: Sequence[Trial]) -> dict[str, Float32Array]:
+        """Features of the image that each trial showed, or the mean of a block's: per layer, (n_trials, n_units)."""
+        if not any(trial.stimuli for trial in trials):
+            return self.of_images([trial.stimulus for trial in trials])
+        each = [self.of_images(trial.images) for trial in trials]
+        return {layer: np.stack([one[layer].mean(axis=0) for one in each]) for layer in self.shown}
+
+    def of_images(self, names: Sequence[str | None]) -> dict[str, Float32Array]:
+        """Features of images by their names: per layer, (n_names, n_units).
+
+        Raises
+        ------
+        InputError
+            If there are none of some.
+        """
+        if absent := list(dict.fromkeys(str(name) for name in names if name not in self.rows)):
+            raise InputError(
+                f"no features of images {first_few(absent)}; samples and features are of different studies"
+            )
+        rows = [self.rows[name] for name in names if name is not None]
+        return {layer: values[rows] for layer, values in self.shown.items()}
+
+    def of_categories(self, ids: Sequence[str]) -> dict[str, Float32Array]:
+        """Mean features of categories by their ids: per layer, (n_ids, n_units).
+
+        Raises
+        ------
+        InputError
+            If some are no candidates.
+        """
+        position = {category: row for row, category in enumerate(self.candidate_ids)}
+        if absent := list(dict.fromkeys(category for category in ids if category not in position)):
+            raise InputError(
+                f"no features of categories {first_few(absent)}; they cannot be ranked: add them to the candidates"
+            )
+        rows = [position[category] for category in ids]
+        return {layer: values[rows] for layer, values in self.candidates.items()}
+
+
+class StimulusFiles:
+    """The images that a calibration needs, or stores of their features.
+
+    Parameters
+    ----------
+    images : Path
+        Folder with the shown images, or a store of their features.
+    candidates : Path
+        Folder with a folder of images for each candidate category, or a store with categories.
+
+    Raises
+    ------
+    InputError
+        If there are none, or two stores' features differ in more than their images.
+    """
+
+    def __init__(self, images: Path, candidates: Path) -> None:
+        self._source, self._images = images, open_images(images)
+        ranked = FeatureStore(candidates) if is_store(candidates) else list_categories(candidates)
+        self._stores = [source for source in (self._images, ranked) if isinstance(source, FeatureStore)]
+        for store in self._stores:
+            store.check_finished()
+            store.check_network(self._stores[0].network)
+        # Read at once: what is wrong with them should be known before runs are worked through.
+        self._candidates = ranked.means() if isinstance(ranked, FeatureStore) else ranked
+
+    @property
+    def need_network(self) -> bool:
+        """Whether anything is to be computed; two stores have it all."""
+        return len(self._stores) < 2
+
+    def features(self, samples: Sequence[RunSamples], extractor: FeatureExtractor | None, report: Report) -> Stimuli:
+        """Features of all images that the samples' trials showed, and of the candidates.
+
+        Parameters
+        ----------
+        samples : sequence of RunSamples
+        extractor : FeatureExtractor or None
+            For what no store has.
+        report : callable
+            Told (stage, steps done, steps in all).
+
+        Raises
+        ------
+        InputError
+            If a trial names no image, there is no such image, or it cannot be read; or if a store is damaged, or made
+            with another network than the extractor's.
+        """
+        shown = _shown(samples)
+        found = find_shown(shown, self._source, self._images)
+        if found.missing and not isinstance(self._images, FeatureStore):
+            raise InputError(
+                f"the runs show {first_few(found.missing)}, of which there is no image file; give the folder of the "
+                "shown images with --images"
+            )
+        files = [] if isinstance(self._images, FeatureStore) else _files_of(shown, found)
+        others = self._candidates.files if isinstance(self._candidates, ImageList) else []
+        computed = self._compute([*files, *others], extractor, report)
+        if isinstance(self._images, FeatureStore):
+            of_shown = self._images.features_of([found.keys.get(name, [name])[0] for name in shown])
+        else:
+            of_shown = {layer: values[: len(files)] for layer, values in computed.items()}
+        if isinstance(self._candidates, ImageList):
+            rest = {layer: values[len(files) :] for layer, values in computed.items()}
+            ids, means = category_means(rest, self._candidates.categories)
+        else:
+            ids, means = self._candidates
+        notes = self._notes(extractor, len(files) + len(others))
+        return Stimuli({name: row for row, name in enumerate(shown)}, of_shown, tuple(ids), means, notes)
+
+    def _notes(self, extractor: FeatureExtractor | None, n_read: int) -> tuple[str, ...]:
+        notes = [f"candidates: {note}" for note in getattr(self._candidates, "notes", ())]
+        if extractor is not None:
+            notes += told(((path.name, changes) for path, changes in sorted(extractor.changes.items())), n_read)
+        for store in self._stores:
+            notes += [f"{store.path.name}: {line}" for line in told(store.changes(), store.n_images)]
+        return tuple(notes)
+
+    def _compute(
+        self, files: Sequence[Path], extractor: FeatureExtractor | None, report: Report
+    ) -> dict[str, Float32Array]:
+        if extractor is None or not files:
+            return {}
+        for store in self._stores:
+            store.check_network(extractor.network)
+        done = 0
+
+        def progress(n: int) -> None:
+            nonlocal done
+            done += n
+            report("network features", done, len(files))
+
+        return extractor.extract(files, progress)
+
+
+def _shown(samples: Sequence[RunSamples]) -> list[str]:
+    """Every image that was shown, each once."""
+    for run in samples:
+        if any(not trial.images for trial in run.trials):
+            raise InputError(
+                f"run {run.run.run_id}: trials name no image; calibrate on runs in which images were shown"
+            )
+    return list(dict.fromkeys(name for run in samples for trial in run.trials for name in trial.images))
+
+
+def _files_of(shown: Sequence[str], found: ShownImages) -> list[Path]:
+    """The file of each shown image; copies of one image count as one."""
+    for name in shown:
+        first, *others = found.keys[name]
+        if different := [path for path in others if not cmp(first, path, shallow=False)]:
+            raise InputError(
+                f"the runs show {name}, and there are different images of that name: {first}, {different[0]}; give a "
+                "folder with --images in which there is one, or name them in stim_file by their paths below it"
+            )
+    return [Path(found.keys[name][0]) for name in shown]
+
+
+def pictures_of(candidates: Path | None) -> dict[str, Path]:
+    """The first image of each candidate category; none where these are features only."""
+    if candidates is None or is_store(candidates):
+        return {}
+    images = list_categories(candidates)
+    return dict(reversed(list(zip(images.categories, images.files, strict=True))))

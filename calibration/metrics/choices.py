@@ -1,0 +1,189 @@
+"""First choices beside what was shown: whether they fall on a few categories, and what one choice for all would score.
+
+Pure: positions of candidates in, counts and sentences out. A page, a terminal and a report say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from calibration.metrics.identification import identification_accuracy
+from calibration.samples.study import averaged_by
+from rtgod.messages import Array, Float64Array
+
+#: Chance calls a category too often, of all that are ranked, in at most this share of tests.
+COLLAPSE_P = 0.01
+#: Categories are as good as equally frequent where a ranking that never changes scores no more than this above chance.
+_NEARLY_EQUAL = 0.025
+#: Categories that a sentence names.
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Collapse:
+    """First choices that fall on a few categories.
+
+    Attributes
+    ----------
+    n : int
+        Samples.
+    categories : tuple of int
+        Positions of what is called too often, most often first.
+    n_called, n_shown : tuple of int
+        How many samples are called each of them, and how many are.
+    p_value : float
+        The highest of theirs.
+    n_candidates : int
+    """
+
+    n: int
+    categories: tuple[int, ...]
+    n_called: tuple[int, ...]
+    n_shown: tuple[int, ...]
+    p_value: float
+    n_candidates: int
+
+    def sentence(self, kind: str, names: Sequence[str]) -> str:
+        """Say it of samples of one kind; `names` are the candidates'."""
+        said = f"Of {self.n} blocks {kind}, {sum(self.n_called)} are called"
+        one = len(self.categories) == 1
+        if one:
+            shown = self.n_shown[0]
+            said += f" “{names[self.categories[0]]}”, which {shown or 'none'} of them {'is' if shown < 2 else 'are'}"
+        else:
+            some = list(zip(self.categories, self.n_called, self.n_shown, strict=True))[:_MOST_NAMED]
+            listed = [f"“{names[i]}” ({n}; shown {shown})" for i, n, shown in some]
+            if n_more := len(self.categories) - len(listed):
+                listed.append(f"{n_more} more")
+            said += f" one of {len(self.categories)} categories: {', '.join(listed[:-1])} and {listed[-1]}"
+        those, each = ("it", "it") if one else ("them", "each")
+        return (
+            f"{said}. Decoding collapses on {those}: neither chance nor how often {each} was shown explains that "
+            f"(binomial p ≤ {_rounded_up(self.p_value)}, for any of {self.n_candidates:,} candidates)."
+        )
+
+
+def collapse_of(first: Array, true: Array, n_candidates: int) -> Collapse | None:
+    """Find categories that are called more often than chance would call them; None where they are not half of all.
+
+    A decoder that is sometimes right and otherwise chooses among all candidates alike calls a category, on average, no
+    more often than it is shown or than one in `n_candidates`. The p value of each count is that of the binomial
+    distribution with the larger of these two shares, times the number of candidates (Bonferroni): noise is told of in
+    at most one of a hundred tests, and right answers never.
+
+    Parameters
+    ----------
+    first : ndarray of shape (n_samples,), int
+        Position of the candidate that is ranked first.
+    true : ndarray of shape (n_samples,), int
+    n_candidates : int
+    """
+    n = len(first)
+    if n == 0:
+        return None
+    called, shown = (np.bincount(of, minlength=n_candidates) for of in (first, true))
+    p_values = n_candidates * stats.binom.sf(called - 1, n, np.maximum(shown / n, 1 / n_candidates))
+    found = np.flatnonzero((p_values <= COLLAPSE_P) & (called > 0))
+    found = found[np.argsort(-called[found], kind="stable")]
+    if 2 * called[found].sum() <= n:
+        return None
+    counts = (tuple(of[found].tolist()) for of in (called, shown))
+    return Collapse(n, tuple(found.tolist()), *counts, float(p_values[found].max()), n_candidates)
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """How equally frequent categories are.
+
+    Attributes
+    ----------
+    n : int
+        Samples.
+    most_frequent : int
+        Position of a category that no other is more frequent than.
+    share : float
+        Of the samples that it is true of: what always choosing it would be right for.
+    constant : float
+        Identification accuracy, among the categories that were shown, of one ranking for all, most frequent first.
+    """
+
+    n: int
+    most_frequent: int
+    share: float
+    constant: float
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether frequencies can be passed over."""
+        return self.constant <= 0.5 + _NEARLY_EQUAL
+
+    def sentence(self, kind: str, names: Sequence[str], balanced: float) -> str:
+        """Say it of samples of one kind, with their balanced accuracy; `names` are the candidates'."""
+        return (
+            f"The categories {kind} are not equally frequent: always saying “{names[self.most_frequent]}” would be "
+            f"right for {100 * self.share:.0f} % of {self.n} blocks. With each category counted alike, identification "
+            f"accuracy is {100 * balanced:.1f} % (balanced; chance, and any one answer to all, 50 %)."
+        )
+
+
+def balance_of(true: Array) -> Balance:
+    """Count how often each category was shown.
+
+    Parameters
+    ----------
+    true : ndarray of shape (n_samples,), int
+        At least one.
+    """
+    counts = np.bincount(true)
+    shown = counts[counts > 0].astype(np.float64)
+    accuracies = [identification_accuracy(shown, i) for i in range(len(shown))] if len(shown) > 1 else [0.5]
+    most = int(counts.argmax())
+    constant = float(np.average(accuracies, weights=shown))
+    return Balance(len(true), most, float(counts[most] / len(true)), constant)
+
+
+def balanced(labels: Sequence[object] | Array, values: Float64Array) -> float:
+    """Mean of the categories' means.
+
+    Parameters
+    ----------
+    labels : sequence
+        Category of each value.
+    values : ndarray of shape (n_samples,)
+    """
+    return float(averaged_by([str(label) for label in labels], values)[1].mean())
+
+
+def remarks_on_choices(kind: str, scores: Array, true: Sequence[int] | Array, names: Sequence[str]) -> list[str]:
+    """Say that categories are not equally frequent, and that first choices fall on few of them, where that is so.
+
+    Parameters
+    ----------
+    kind : str
+        "seen" or "imagined".
+    scores : ndarray of shape (n_samples, n_candidates)
+    true : sequence of int
+        Position of each sample's true category.
+    names : sequence of str
+        Of the candidates.
+    """
+    true = np.asarray(true)
+    if len(true) == 0:
+        return []
+    said, frequencies = [], balance_of(true)
+    if not frequencies.is_equal:
+        accuracies = np.array([identification_accuracy(row, int(t)) for row, t in zip(scores, true, strict=True)])
+        said.append(frequencies.sentence(kind, names, balanced(true, accuracies)))
+    collapse = collapse_of(scores.argmax(axis=1), true, scores.shape[1])
+    return said if collapse is None else [*said, collapse.sentence(kind, names)]
+
+
+def _rounded_up(p_value: float) -> str:
+    """A bound of one digit that is not below the p value."""
+    p_value = max(p_value, 1e-6)
+    n_digits = -int(np.floor(np.log10(p_value)))
+    return f"{np.ceil(p_value * 10**n_digits - 1e-9) / 10**n_digits:.{n_digits}f}"

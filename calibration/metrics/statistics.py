@@ -1,0 +1,149 @@
+"""What the numbers of an evaluation are worth: intervals, chances of being first, feature accuracy against chance."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from scipy import stats
+
+from calibration.decoders.columns import column_moments, profile_correlation
+from calibration.metrics.permutation import N_PERMUTATIONS, ExchangeTest, exchange_test
+from rtgod.messages import Array, Float64Array
+
+#: Fewer samples than this say little, whatever their mean; a table marks them.
+FEW_SAMPLES = 10
+_ROUNDING = 1e-12
+
+
+def t_interval(values: Sequence[float] | Array, level: float = 0.9) -> tuple[float, float, float]:
+    """Mean and two-sided t interval of independent values.
+
+    Parameters
+    ----------
+    values : sequence of float
+    level : float
+        Share of such intervals that hold the true mean.
+
+    Returns
+    -------
+    mean, low, high : float
+        No bounds (nan) for fewer than two values, no mean for none.
+    """
+    values = np.asarray(values, np.float64)
+    if len(values) < 2:
+        return float(values.sum() / len(values)) if len(values) else float("nan"), float("nan"), float("nan")
+    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
+    half_width = stats.t.ppf((1 + level) / 2, len(values) - 1) * error
+    return float(mean), float(mean - half_width), float(mean + half_width)
+
+
+def share_interval(
+    values: Sequence[float] | Array, units: Sequence[Hashable], level: float = 0.9
+) -> tuple[float, float, float]:
+    """Mean and interval of values from 0 to 1, which never leaves 0 to 1.
+
+    It is Wilson's (1927) score interval of as many yes-or-no answers as would have the standard error of these values
+    (Korn & Graubard 1998), with the quantile of t for the number of units instead of the normal one. Values without
+    any spread count as one answer for each unit: a hundred per cent of eight is not certainty.
+
+    Parameters
+    ----------
+    values : sequence of float
+    units : sequence of hashable
+        The independent unit of each value: values of one unit may depend on each other.
+    level : float
+        Share of such intervals that hold the true mean.
+
+    Returns
+    -------
+    mean, low, high : float
+        No bounds (nan) for fewer than two units, no mean for no values.
+    """
+    values = np.asarray(values, np.float64)
+    position = {unit: i for i, unit in enumerate(dict.fromkeys(units))}
+    n_units = len(position)
+    mean = float(values.mean()) if len(values) else float("nan")
+    if n_units < 2:
+        return mean, float("nan"), float("nan")
+    deviation = np.bincount([position[unit] for unit in units], values - mean)
+    variance = n_units / (n_units - 1) * float(deviation @ deviation) / len(values) ** 2
+    spread = mean * (1 - mean)
+    n = spread / variance if spread > _ROUNDING and variance > _ROUNDING * spread else float(n_units)
+    quantile = float(stats.t.ppf((1 + level) / 2, n_units - 1))
+    shrunk = 1 + quantile**2 / n
+    centre = (mean + quantile**2 / (2 * n)) / shrunk
+    half_width = quantile / shrunk * np.sqrt(spread / n + quantile**2 / (4 * n**2))
+    return mean, float(max(centre - half_width, 0.0)), float(min(centre + half_width, 1.0))
+
+
+def top_k_probability(ranks: Sequence[int] | Array, n_candidates: int, n_subset: int, k: int) -> float:
+    """Probability that the true category is among the first k of a random subset of the candidates, mean over blocks.
+
+    The subset holds the true category and `n_subset` − 1 of the others, drawn without replacement. So the number of
+    those that rank before the true one is hypergeometric.
+
+    Parameters
+    ----------
+    ranks : sequence of int
+        Rank of each block's true category among all candidates, from 1.
+    n_candidates, n_subset, k : int
+        `n_subset` counts the true category.
+
+    Returns
+    -------
+    float
+        nan without blocks.
+    """
+    if len(ranks) == 0:
+        return float("nan")
+    n_before = np.asarray(ranks)[:, np.newaxis] - 1
+    chance = stats.hypergeom.pmf(np.arange(min(k, n_subset)), n_candidates - 1, n_before, n_subset - 1)
+    # Rounding must not make a certainty more than that.
+    return float(np.minimum(chance.sum(axis=1), 1.0).mean())
+
+
+def pattern_correlation(predicted: Array, true: Array) -> Float64Array:
+    """Pearson's r over units, of each sample: shape (n_samples,); 0 for a sample whose units are all alike.
+
+    Parameters
+    ----------
+    predicted, true : ndarray of shape (n_samples, n_units)
+    """
+    return profile_correlation(np.transpose(predicted), np.transpose(true))
+
+
+def profile_test(
+    predicted: Array,
+    true: Array,
+    runs: Sequence[Hashable] | None = None,
+    *,
+    folded: bool = False,
+    seed: int = 0,
+    n: int = N_PERMUTATIONS,
+) -> ExchangeTest:
+    """Test whether feature accuracy is higher than it would be with other labels.
+
+    Feature accuracy is the correlation over samples, averaged over units. Samples of one truth are one category. True
+    units are scaled by their deviation over categories, which no exchange of categories changes; where all categories
+    have as many samples, that is the mean profile correlation times a constant.
+
+    Parameters
+    ----------
+    predicted, true : ndarray of shape (n_samples, n_units)
+    runs : sequence of hashable, optional
+        Run of each sample: labels are exchanged within runs; without it, categories are exchanged.
+    folded, seed, n
+        As in `calibration.metrics.permutation.exchange_test`.
+    """
+    categories, of_sample = np.unique(np.asarray(true, np.float64), axis=0, return_inverse=True)
+    if len(categories) < 2:
+        return ExchangeTest(1.0, 1.0, "categories" if runs is None else "blocks")
+    # Entry (i, j): what sample i adds if category j is taken for its truth.
+    agreement = _standardised(np.asarray(predicted, np.float64)) @ _standardised(categories).T
+    return exchange_test(agreement, of_sample, runs, folded=folded, seed=seed, n=n)
+
+
+def _standardised(values: Float64Array) -> Float64Array:
+    mean, scale = column_moments(values)
+    return (values - mean) / scale

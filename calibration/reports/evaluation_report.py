@@ -1,0 +1,503 @@
+"""An evaluation as one HTML page for people and as tables of numbers beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from calibration.evaluation.accuracy import (
+    MOST_IN_MATRIX,
+    FeatureAccuracy,
+    Identification,
+    against_candidates,
+    confusion_of,
+    ranks_of,
+)
+from calibration.evaluation.evaluate import Evaluation
+from calibration.metrics.choices import Balance, balance_of, remarks_on_choices
+from calibration.metrics.permutation import SIGNIFICANT
+from calibration.metrics.statistics import FEW_SAMPLES
+from calibration.reports import figures
+from calibration.reports.evaluation_tables import bins_of, tables_of, told_chances, top_places
+from calibration.reports.html_page import Section, Table, write_page
+from calibration.reports.tables import write_tsv
+from calibration.samples.left_out import HEADER
+from calibration.training.confidence import brier_score, calibration_error
+from rtgod.console import styled
+from rtgod.decoding.confidence import FIRST
+from rtgod.errors import InputError
+
+#: Among fewer candidates there is nothing to draw from.
+_FEWEST_CANDIDATES = 4
+#: Columns for the places of `FIRST`.
+_PLACES = ("first, %", "first 5, %", "first 10, %")
+_N_EXAMPLES, _N_FIRST = 8, 5
+PAGE = "report.html"
+
+
+def write_evaluation(
+    evaluation: Evaluation,
+    out: Path,
+    title: str,
+    notes: Sequence[Table],
+    seconds: Mapping[str, float],
+    pictures: Mapping[str, Path],
+    remarks: Sequence[str] = (),
+) -> None:
+    """Write `report.html` and the tables into a folder; files of the same names are replaced.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    out : Path
+    title : str
+    notes : sequence of Table
+        What the figures rest on.
+    seconds : mapping of str to float
+        How long each stage took.
+    pictures : mapping of str to Path
+        A picture of each category, where there is one.
+    remarks : sequence of str
+        What else was left out, merged or guessed: of events tables, of runs.
+
+    Raises
+    ------
+    InputError
+        If something cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
+    tables = tables_of(evaluation)
+    for name, (header, rows) in tables.items():
+        write_tsv(out / name, header, rows)
+    took = [(stage, f"{of_stage:.1f}") for stage, of_stage in seconds.items()]
+    sections = [
+        _identification(evaluation),
+        _features(evaluation),
+        *_homology(evaluation),
+        *_time_course(evaluation),
+        *_against_candidates(evaluation),
+        *_against_runs(evaluation),
+        *_confidence(evaluation),
+        *_confusion(evaluation),
+        *_semantic(evaluation),
+        *_examples(evaluation, pictures),
+        *_left_out(evaluation, remarks),
+        Section("What this rests on", "", tables=[*notes, Table(("stage", "seconds"), took, "Times on the clock")]),
+    ]
+    write_page(out / PAGE, title, "\n\n".join([_in_short(evaluation), *_on_choices(evaluation)]), sections)
+
+
+def _on_choices(evaluation: Evaluation) -> list[str]:
+    """Sentences on frequent categories and on few that are chosen, of every kind."""
+    return [
+        sentence
+        for kind, decoded in evaluation.decoded.items()
+        for sentence in remarks_on_choices(
+            kind, decoded.blocks.scores, decoded.blocks.true, evaluation.candidates.names
+        )
+    ]
+
+
+def print_evaluation(evaluation: Evaluation, console: Console) -> None:
+    """Print how well categories are identified."""
+    n_candidates = len(evaluation.candidates.ids)
+    table = RichTable(title=f"Rank of the true category among {n_candidates:,}", title_justify="left")
+    for name in ("", "evidence", "pairwise accuracy", "90 % interval", "p", "median rank", "n"):
+        table.add_column(name, justify="left" if name in ("", "evidence") else "right")
+    for one in evaluation.identification:
+        kind, evidence, accuracy, _, interval, p_value, *_, median_rank, n = _identification_row(one)
+        table.add_row(styled(kind), styled(evidence), _percent(accuracy), interval, p_value, median_rank, n)
+    table.add_section()
+    table.add_row("chance", "", "50.0 %", "", "", f"{(n_candidates + 1) / 2:g}", "")
+    console.print(table)
+    console.print(
+        "Pairwise accuracy: the share of the other candidates that are ranked below the true category; chance is 50 % "
+        f"however many there are. {' '.join(_on_tests(evaluation.identification))}"
+    )
+    for remark in _on_choices(evaluation):
+        what, colon, why = remark.partition(". ")
+        console.print(styled((what, "yellow"), colon, why))
+    for one in evaluation.tallies:
+        if one.what != "volumes" and one.n_left_out:
+            of, what, n, used, _, why = one.row()
+            console.print(
+                styled(("left out", "yellow"), f" of {n} {what} in {of}: {why} ({used} used)"), soft_wrap=True
+            )
+
+
+def _percent(accuracy: str) -> str:
+    number, space, mark = accuracy.partition(" ")
+    return f"{number} %{space}{mark}"
+
+
+def _on_tests(found: Sequence[Identification]) -> list[str]:
+    """Sentences on what intervals and tests are over, and on what is too few for them."""
+    units = {one.units for one in found}
+    said = []
+    if units == {"categories"}:
+        said.append("Intervals are over categories, whose labels the tests exchange.")
+    elif "blocks" in units:
+        said.append(
+            "With fewer than six categories, intervals are over blocks, whose labels the tests exchange within runs: "
+            "this says that these categories are told apart, and nothing of others."
+        )
+    if any(one.is_few for one in found):
+        said.append(f"† Fewer than {FEW_SAMPLES} samples: too few to say much, whatever the accuracy.")
+    if any(one.p_least > SIGNIFICANT for one in found):
+        said.append("p (≥ …): no result of so few samples could have a lower one.")
+    return said
+
+
+def _in_short(evaluation: Evaluation) -> str:
+    """The best figure of each kind that rests on enough samples, in a sentence."""
+    best: dict[str, Identification] = {}
+    for one in evaluation.identification:
+        before = best.get(one.kind)
+        if before is None or not one.is_few or (before.is_few and one.n_samples >= before.n_samples):
+            best[one.kind] = one
+    return " ".join(
+        f"Of what was {kind}, the true category scored higher than {100 * one.accuracy:.1f} % of the others "
+        f"({one.aggregation}, {f'only {one.n_samples}' if one.is_few else one.n_samples} samples, chance 50 %, "
+        f"p = {_p_in_words(one)}); its median rank was {one.median_rank:g} of {one.n_candidates:,} (chance "
+        f"{(one.n_candidates + 1) / 2:g})."
+        for kind, one in best.items()
+    )
+
+
+def _p_in_words(one: Identification) -> str:
+    if one.p_least <= SIGNIFICANT:
+        return f"{one.p_value:.4f}"
+    return f"{one.p_value:.3g}, and none below {one.p_least:.3g} was possible"
+
+
+def _p(one: Identification | FeatureAccuracy) -> str:
+    """A p value; with the lowest that was possible, where nothing could have been significant."""
+    return f"{one.p_value:.4f}" if one.p_least <= SIGNIFICANT else f"{one.p_value:.3g} (≥ {one.p_least:.3g})"
+
+
+def _identification(evaluation: Evaluation) -> Section:
+    groups: dict[str, dict[str, tuple[float, float, float, int]]] = {}
+    for one in evaluation.identification:
+        groups.setdefault(one.kind, {})[one.aggregation] = (one.accuracy, one.low, one.high, one.n_samples)
+    n = len(evaluation.candidates.ids)
+    text = (
+        "Identification accuracy is pairwise: of the other candidates, the share whose features fit the decoded ones "
+        "less well than those of the true category; ties count half. Its chance level is 50 % however many candidates "
+        f"there are; that of being ranked first is 1 in {n:,}. A single volume is the first of a trial (the first two, "
+        "where its response begins within one); a block is a whole trial; averages are over all repeats of a category. "
+        "Intervals are two-sided 90 % score intervals, which stay within 0 to 100 %. "
+        + " ".join(_on_tests(evaluation.identification))
+    )
+    if evaluation.n_folds > 1:
+        text += (
+            " Runs that test each other share what they have in common by chance: the exchanges of the tests are "
+            "spread out by √2 to allow for it."
+        )
+    chance = (
+        "chance",
+        "",
+        "50.0",
+        "50.0",
+        "–",
+        "–",
+        *(f"{100 * k / n:.3g}" if k < n else "" for k in FIRST),
+        f"{(n + 1) / 2:g}",
+    )
+    header = ["", "evidence", "accuracy, %", "balanced, %", "90 % interval", "p", *_PLACES, "median rank", "n"]
+    frequencies = {kind: balance_of(of.blocks.true) for kind, of in evaluation.decoded.items()}
+    unequal = {kind: of for kind, of in frequencies.items() if not of.is_equal}
+    rows = [*(_identification_row(one) for one in evaluation.identification), (*chance, "–")]
+    rows += [_one_answer_row(kind, evaluation.candidates.names[of.most_frequent], of) for kind, of in unequal.items()]
+    says_nothing = {name for name, k in zip(_PLACES, FIRST, strict=True) if k >= n}
+    if not unequal:
+        says_nothing.add("balanced, %")
+    shown = [i for i, name in enumerate(header) if name not in says_nothing]
+    table = Table(
+        [header[i] for i in shown],
+        [[row[i] for i in shown] for row in rows],
+        f"Rank of the true category among {n:,} candidates",
+    )
+    over = " and ".join(dict.fromkeys(one.units for one in evaluation.identification))
+    caption = f"Identification accuracy by the evidence that is put together. Bars: 90 % intervals over {over}."
+    return Section("Identification", text, [(figures.aggregation(groups), caption)], [table])
+
+
+def _identification_row(one: Identification) -> tuple[str, ...]:
+    return (
+        one.kind,
+        one.aggregation,
+        f"{100 * one.accuracy:.1f}{' †' if one.is_few else ''}",
+        f"{100 * one.balanced:.1f}",
+        "–" if np.isnan(one.low) else f"{100 * one.low:.1f}–{100 * one.high:.1f}",
+        _p(one),
+        *("–" if np.isnan(share) else f"{100 * share:.1f}" for share in (one.top1, one.top5, one.top10)),
+        f"{one.median_rank:g}",
+        f"{one.n_samples}",
+    )
+
+
+def _one_answer_row(kind: str, name: str, of: Balance) -> tuple[str, ...]:
+    """What one ranking for all would score, among the categories that were shown, most frequent first."""
+    accuracy, share = f"{100 * of.constant:.1f}", f"{100 * of.share:.1f}"
+    return kind, f"always “{name}” first", accuracy, "50.0", "–", "–", share, "–", "–", "–", f"{of.n}"
+
+
+def _examples(evaluation: Evaluation, pictures: Mapping[str, Path]) -> list[Section]:
+    """Rankings of every kind, from the best of them to the worst in equal steps."""
+    sections = []
+    names, ids = evaluation.candidates.names, evaluation.candidates.ids
+    for kind, decoded in evaluation.decoded.items():
+        best = decoded.averages or decoded.blocks
+        ranks = ranks_of(best)
+        order = np.argsort(ranks, kind="stable")
+        chosen = order[np.unique(np.linspace(0, len(order) - 1, _N_EXAMPLES).round().astype(int))]
+        first = {int(row): np.argsort(-best.scores[row], kind="stable")[:10] for row in chosen}
+        table = Table(
+            (kind, "rank", "the first ten"),
+            [(names[best.true[row]], int(ranks[row]), ", ".join(names[i] for i in top)) for row, top in first.items()],
+            f"{kind.capitalize()}: what was ranked first, from the best ranking to the worst in equal steps",
+        )
+        drawn = []
+        if all(ids[i] in pictures for row, top in first.items() for i in (*top[:_N_FIRST], best.true[row])):
+            rows = [
+                (
+                    names[best.true[row]],
+                    pictures[ids[best.true[row]]],
+                    int(ranks[row]),
+                    [(names[i], pictures[ids[i]], bool(i == best.true[row])) for i in top[:_N_FIRST]],
+                )
+                for row, top in first.items()
+            ]
+            drawn = [
+                (figures.examples(rows, kind), "A picture of the true category, and of those that were ranked first.")
+            ]
+        sections.append(Section(f"Rankings of what was {kind}", "", drawn, [table]))
+    return sections
+
+
+def _features(evaluation: Evaluation) -> Section:
+    kinds: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
+    for one in evaluation.features:
+        if one.aggregation == _best_aggregation(evaluation, one.kind):
+            measures = kinds.setdefault(one.kind, {"profile": [], "pattern": []})
+            measures["profile"].append((one.profile, one.profile_low, one.profile_high))
+            measures["pattern"].append((one.pattern, one.pattern_low, one.pattern_high))
+    text = (
+        "Profile correlation: of the decoded and the true values of a unit over samples, mean over units. Pattern "
+        "correlation: of a sample over units, each unit in its own standard deviations. The table has both for single "
+        "blocks and for the mean over repeats; the figure is drawn for the latter where there are repeats."
+    )
+    table = Table(
+        ("", "evidence", "layer", "profile r", "90 % interval", "p", "pattern r", "90 % interval", "identified, %"),
+        [
+            (
+                one.kind,
+                one.aggregation,
+                one.layer,
+                f"{one.profile:.3f}",
+                _interval(one.profile_low, one.profile_high),
+                _p(one),
+                f"{one.pattern:.3f}",
+                _interval(one.pattern_low, one.pattern_high),
+                "–" if np.isnan(one.identification) else f"{100 * one.identification:.1f}",
+            )
+            for one in sorted(
+                evaluation.features, key=lambda one: (one.kind != "seen", one.aggregation != "single block")
+            )
+        ],
+        "Feature accuracy of each layer; identification accuracy of single blocks from that layer alone",
+    )
+    caption = "Feature accuracy of each layer. Bars: 90 % intervals over categories."
+    return Section("Features", text, [(figures.feature_accuracy(evaluation.layers, kinds), caption)], [table])
+
+
+def _interval(low: float, high: float, n_digits: int = 3) -> str:
+    return "–" if np.isnan(low) else f"{low:.{n_digits}f} to {high:.{n_digits}f}"
+
+
+def _best_aggregation(evaluation: Evaluation, kind: str) -> str:
+    return "single block" if evaluation.decoded[kind].averages is None else "average of repeats"
+
+
+def _homology(evaluation: Evaluation) -> list[Section]:
+    if len(evaluation.areas) < 2 or len(evaluation.layers) < 2:
+        return []
+    rows = [evaluation.regions.index(area) for area in evaluation.areas]
+    drawn = [
+        (
+            figures.homology(accuracy[rows], evaluation.areas, evaluation.layers),
+            f"{kind.capitalize()}: feature accuracy by area and layer, repeats averaged. Framed: each layer's best.",
+        )
+        for kind, accuracy in evaluation.by_region.items()
+    ]
+    tables = [
+        Table(
+            ("region", *evaluation.layers),
+            [(region, *(f"{r:.3f}" for r in row)) for region, row in zip(evaluation.regions, accuracy, strict=True)],
+            f"{kind.capitalize()}: feature accuracy of all regions",
+        )
+        for kind, accuracy in evaluation.by_region.items()
+    ]
+    text = (
+        "Decoders were trained anew on each region's voxels alone, with the noise of these voxels. In visual cortex, "
+        "low areas are expected to be best for low layers, and high areas for high layers."
+    )
+    return [Section("Areas and layers", text, drawn, tables)]
+
+
+def _time_course(evaluation: Evaluation) -> list[Section]:
+    course = evaluation.course
+    if course is None:
+        return []
+    cue_s = None if course.cue_lead_s is None else -course.cue_lead_s
+    figure = figures.time_course(
+        course.times_s, course.accuracy, course.half_width, evaluation.layers, course.peaks_s, cue_s
+    )
+    table = Table(
+        ("layer", "area", "peak, s", "90 % interval"),
+        [
+            (layer, area, f"{peak:.1f}", _interval(*bounds, 1))
+            for layer, area, peak, bounds in zip(
+                evaluation.layers, course.areas, course.peaks_s, course.peak_bounds_s, strict=True
+            )
+        ],
+        "When each layer's accuracy peaks, from the onset of imagery",
+    )
+    shift_s, low_s, high_s = course.shift_s
+    text = (
+        f"Single volumes were decoded around the {course.duration_s:g} s of imagery, each layer from the area that "
+        "predicts it best of what was seen, and those of a category averaged at each time. The peak is the centre of "
+        "what lies above half of the maximum; intervals come from leaving out one category at a time. From the lowest "
+        f"to the highest layer it moves by {shift_s:+.1f} s (90 % interval {low_s:+.1f} to {high_s:+.1f} s, along a "
+        "straight line over layers): below zero, high layers come first."
+    )
+    return [Section("Time course of imagery", text, [(figure, "Feature accuracy over time.")], [table])]
+
+
+def _against_candidates(evaluation: Evaluation) -> list[Section]:
+    if len(evaluation.candidates.ids) < _FEWEST_CANDIDATES:
+        return []
+    curves, sizes = {}, np.empty(0, np.int32)
+    top = top_places(evaluation)
+    for kind, decoded in evaluation.decoded.items():
+        found = {k: against_candidates(decoded.averages or decoded.blocks, k) for k in top}
+        sizes = found[top[0]][0]
+        curves[kind] = {k: values for k, (_, values) in found.items()}
+    text = (
+        f"The share of categories that are ranked first{', or among the first five,' if len(top) > 1 else ''} when the "
+        "other candidates are drawn at random: the mean over all draws, in closed form. Repeats are averaged where "
+        "there are any."
+    )
+    figure = figures.against_candidates(sizes.tolist(), curves)
+    return [Section("Number of candidates", text, [(figure, "Identification against the number of candidates.")])]
+
+
+def _against_runs(evaluation: Evaluation) -> list[Section]:
+    if not evaluation.n_runs:
+        return []
+    figure = figures.against_runs(evaluation.n_runs, evaluation.by_runs)
+    text = (
+        "How much of a scanning session is worth spending on training: single blocks, identified by decoders that were "
+        "trained on fewer runs, drawn at random three times for each number."
+    )
+    caption = "Identification accuracy against the number of training runs. Bands: 90 % intervals over categories."
+    return [Section("Number of training runs", text, [(figure, caption)])]
+
+
+def _confusion(evaluation: Evaluation) -> list[Section]:
+    """What was ranked first for each category, where a matrix of them can be read."""
+    names = evaluation.candidates.names
+    if len(names) > MOST_IN_MATRIX:
+        return []
+    drawn = [
+        (
+            figures.confusion(confusion_of(decoded.blocks.scores, decoded.blocks.true.tolist()), names),
+            f"{kind.capitalize()}: how many single blocks of each category had which category ranked first; a row sums "
+            "to its category's blocks, and the diagonal is right.",
+        )
+        for kind, decoded in evaluation.decoded.items()
+    ]
+    return [Section("What is taken for what", "", drawn)]
+
+
+def _left_out(evaluation: Evaluation, remarks: Sequence[str]) -> list[Section]:
+    """What the figures do not rest on, and why."""
+    if not evaluation.tallies and not remarks:
+        return []
+    text = "\n\n".join(f"{remark[0].upper()}{remark[1:]}." for remark in remarks if remark)
+    table = Table(HEADER, [one.row() for one in evaluation.tallies], "What was used, and what was left out")
+    return [Section("What was left out", text, tables=[table] if evaluation.tallies else [])]
+
+
+def _semantic(evaluation: Evaluation) -> list[Section]:
+    if not evaluation.semantic:
+        return []
+    found = evaluation.semantic
+    drawn = [
+        (figures.semantic(errors.observed, errors.null), f"{kind.capitalize()}: distance of errors, and by chance.")
+        for kind, errors in found.items()
+        if errors.n_errors
+    ]
+    table = Table(
+        ("", "errors", "links to the truth", "shuffled", "p", "not in the table"),
+        [
+            (kind, e.n_errors, f"{e.observed:.2f}", f"{e.shuffled:.2f}", f"{e.p_value:.4f}", len(e.missing))
+            for kind, e in found.items()
+        ],
+        "Mean number of is-a links from a wrong first choice to the true category",
+    )
+    text = "A wrong first choice for a duck is a bird: how near in meaning the errors are, against shuffled labels."
+    return [Section("Meaning of errors", text, drawn, [table])]
+
+
+def _confidence(evaluation: Evaluation) -> list[Section]:
+    if evaluation.learned is None:
+        return []
+    told = told_chances(evaluation)
+    drawn = [
+        (
+            figures.reliability({title: bins_of(of, i) for i, title in told}),
+            f"{kind.capitalize()}: how often the true category was there, against how probable that was said to be.",
+        )
+        for kind, of in evaluation.confidence.items()
+    ]
+    table = Table(
+        ("", "true category", "predicted, %", "observed, %", "Brier score", "calibration error", "n"),
+        [
+            (
+                kind,
+                title,
+                f"{100 * of.probability[:, i].mean():.1f}",
+                f"{100 * of.hit[:, i].mean():.1f}",
+                f"{brier_score(of.probability[:, i], of.hit[:, i]):.4f}",
+                f"{calibration_error(of.probability[:, i], of.hit[:, i]):.4f}",
+                str(len(of.hit)),
+            )
+            for kind, of in evaluation.confidence.items()
+            for i, title in told
+        ],
+        "Every ranking of the tests, volume by volume",
+    )
+    text = (
+        "How probable it is that the true category is first, among the first five and among the first ten, was learned "
+        "from the training runs: of categories that were trained on, by decoders that had seen nothing of the ranked "
+        "run; of new ones, by decoders that had seen nothing of the ranked category. A ranking says it online, taking "
+        "each candidate for as likely as any other before it is decoded. On the diagonal, it is as probable as was "
+        "said. " + " ".join(f"{note[0].upper()}{note[1:]}." for note in evaluation.learned.confidence.notes)
+    )
+    if weights := evaluation.learned.layer_weights:
+        text += (
+            "\n\nWeights of layers, learned from rankings of left-out categories: "
+            + ", ".join(f"{layer} {weight:.2f}" for layer, weight in weights.weights.items())
+            + f". With them {100 * weights.accuracy:.1f} % of others are beaten in the training runs, with equal "
+            f'weights {100 * weights.equal_accuracy:.1f} %; they count with `combine = "weighted"` in [ranking].'
+        )
+    tables = [table] if evaluation.confidence else []
+    return [Section("Confidence", text, drawn, tables)]

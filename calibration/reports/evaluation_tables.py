@@ -1,0 +1,153 @@
+"""An evaluation's numbers as tables, by the names of their files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, fields
+
+from calibration.evaluation.accuracy import (
+    MOST_IN_MATRIX,
+    Confidences,
+    FeatureAccuracy,
+    Identification,
+    accuracies_of,
+    against_candidates,
+    aggregated,
+    confusion_of,
+    ranks_of,
+)
+from calibration.evaluation.evaluate import Evaluation
+from calibration.evaluation.predictions import DecodedKind
+from calibration.samples.left_out import COLUMNS
+from calibration.training.confidence import reliability_bins
+from rtgod.decoding.confidence import FIRST
+
+#: Places in a ranking whose share of hits is drawn against the number of candidates.
+_TOP = (1, 5)
+_FIRST = ("first", "first five", "first ten")
+#: What is written beside the page, where there is something to write.
+TABLES = (
+    "identification.tsv", "features.tsv", "blocks.tsv", "regions.tsv", "candidates.tsv", "left_out.tsv",
+    "confusion.tsv", "runs.tsv", "time_course.tsv", "peaks.tsv", "reliability.tsv", "semantic.tsv",
+)  # fmt: skip
+
+
+def top_places(evaluation: Evaluation) -> list[int]:
+    """Places that not every candidate has."""
+    return [k for k in _TOP if k < len(evaluation.candidates.ids)]
+
+
+def told_chances(evaluation: Evaluation) -> list[tuple[int, str]]:
+    """Which chances say something: one of five candidates is always among the first five."""
+    return [(i, title) for i, title in enumerate(_FIRST) if FIRST[i] < len(evaluation.candidates.ids)]
+
+
+def bins_of(of: Confidences, i: int) -> list[tuple[float, float, int]]:
+    """Bins of the chance of a place: mean prediction, observed share and rankings of each."""
+    bins = reliability_bins(of.probability[:, i], of.hit[:, i])
+    return [(float(said), float(share), int(n)) for said, share, n in zip(*bins, strict=True)]
+
+
+def tables_of(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Sequence[object]]]]:
+    """All numbers, by the name of their file: header and rows."""
+    tables: dict[str, tuple[Sequence[str], list[Sequence[object]]]] = {
+        "identification.tsv": (_names(Identification), [astuple(one) for one in evaluation.identification]),
+        "features.tsv": (_names(FeatureAccuracy), [astuple(one) for one in evaluation.features]),
+        "blocks.tsv": (
+            ("kind", "category_id", "category", "first", "rank", "identification_accuracy", "n_volumes"),
+            [row for kind, decoded in evaluation.decoded.items() for row in _block_rows(evaluation, kind, decoded)],
+        ),
+        "regions.tsv": (
+            ("kind", "region", "layer", "feature_accuracy"),
+            [
+                (kind, region, layer, float(accuracy[i, j]))
+                for kind, accuracy in evaluation.by_region.items()
+                for i, region in enumerate(evaluation.regions)
+                for j, layer in enumerate(evaluation.layers)
+            ],
+        ),
+        "candidates.tsv": (
+            ("kind", "evidence", "n_candidates", "first", "share"),
+            [
+                (kind, evidence, int(n), k, float(share))
+                for kind, decoded in evaluation.decoded.items()
+                for evidence, ranked in aggregated(decoded).items()
+                for k in top_places(evaluation)
+                for n, share in zip(*against_candidates(ranked, k), strict=True)
+            ],
+        ),
+    }
+    if evaluation.tallies:
+        tables["left_out.tsv"] = (COLUMNS, [one.row() for one in evaluation.tallies])
+    if len(evaluation.candidates.ids) <= MOST_IN_MATRIX:
+        tables["confusion.tsv"] = (
+            ("kind", "category_id", *evaluation.candidates.ids),
+            [
+                (kind, category, *row)
+                for kind, decoded in evaluation.decoded.items()
+                for category, row in zip(
+                    evaluation.candidates.ids,
+                    confusion_of(decoded.blocks.scores, decoded.blocks.true.tolist()).tolist(),
+                    strict=True,
+                )
+            ],
+        )
+    if evaluation.n_runs:
+        tables["runs.tsv"] = (
+            ("kind", "n_runs", "accuracy", "low", "high"),
+            [
+                (kind, n, *values)
+                for kind, by_size in evaluation.by_runs.items()
+                for n, values in zip(evaluation.n_runs, by_size, strict=True)
+            ],
+        )
+    if course := evaluation.course:
+        tables["time_course.tsv"] = (
+            ("layer", "time_s", "feature_accuracy", "half_width"),
+            [
+                (layer, float(t), float(course.accuracy[i, j]), float(course.half_width[i, j]))
+                for i, layer in enumerate(evaluation.layers)
+                for j, t in enumerate(course.times_s)
+            ],
+        )
+        tables["peaks.tsv"] = (
+            ("layer", "peak_s", "low_s", "high_s"),
+            [
+                (layer, float(peak), *map(float, bounds))
+                for layer, peak, bounds in zip(evaluation.layers, course.peaks_s, course.peak_bounds_s, strict=True)
+            ],
+        )
+    if evaluation.confidence:
+        tables["reliability.tsv"] = (
+            ("kind", "true_category", "predicted", "observed", "n_rankings"),
+            [
+                (kind, title, *one)
+                for kind, of in evaluation.confidence.items()
+                for i, title in told_chances(evaluation)
+                for one in bins_of(of, i)
+            ],
+        )
+    if evaluation.semantic:
+        tables["semantic.tsv"] = (
+            ("kind", "n_errors", "distance", "shuffled_distance", "p_value", "n_missing"),
+            [
+                (kind, e.n_errors, e.observed, e.shuffled, e.p_value, len(e.missing))
+                for kind, e in evaluation.semantic.items()
+            ],
+        )
+    return tables
+
+
+def _names(of: type[Identification] | type[FeatureAccuracy]) -> list[str]:
+    return [field.name for field in fields(of)]
+
+
+def _block_rows(evaluation: Evaluation, kind: str, decoded: DecodedKind) -> list[Sequence[object]]:
+    ids, names, ranked = evaluation.candidates.ids, evaluation.candidates.names, decoded.blocks
+    first, ranks, accuracies = ranked.scores.argmax(axis=1), ranks_of(ranked), accuracies_of(ranked)
+    return [
+        (kind, ids[true], names[true], names[best], int(rank), float(accuracy), int(n_volumes))
+        for true, best, rank, accuracy, n_volumes in zip(
+            ranked.true, first, ranks, accuracies, ranked.n_volumes, strict=True
+        )
+    ]

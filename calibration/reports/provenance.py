@@ -1,0 +1,47 @@
+"""What the figures of an evaluation rest on, said in tables: inputs, network, settings, versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from calibration.datasets.study_files import StudyInputs
+from calibration.features.network import Network
+from calibration.reports.html_page import Table
+from rtgod.settings import PipelineSettings
+
+
+def notes_on_runs(inputs: StudyInputs, settings: PipelineSettings, network: Network | None) -> list[Table]:
+    """Tables about an evaluation of recorded runs; what was left out of them, and read in events, is said elsewhere."""
+    rows = [
+        ("trained on", ", ".join(run.name for run in inputs.training)),
+        ("tested on", ", ".join(run.name for run in inputs.test) or f"the same runs, split by {inputs.split}"),
+        ("regions", ", ".join(inputs.regions) or "the head, by its brightness"),
+        ("features", "none: the categories themselves are decoded"),
+        ("rtgod", version("rtgod")),
+    ]
+    if network is not None:
+        layers = ", ".join(f"{name} = {node}" for name, node in network.layers.items())
+        rows[3] = ("features", f"{network.name}, weights {network.weights}, {network.n_units} units of each: {layers}")
+    changed = list(_differences(settings.model_dump(), PipelineSettings().model_dump()))
+    return [
+        Table(("what", "which"), rows, "Inputs"),
+        Table(("setting", "value"), changed or [("all", "as usual")], "Settings of the pipeline, where not the usual"),
+    ]
+
+
+def notes_on_published(samples: Sequence[Path], features: Path | None) -> list[Table]:
+    """Tables about an evaluation of published samples and features."""
+    named = ", ".join(path.name for path in samples)
+    rows = [("samples", named), ("features", features.name if features else ""), ("rtgod", version("rtgod"))]
+    return [Table(("what", "which"), rows, "Inputs")]
+
+
+def _differences(values: Mapping[str, Any], usual: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _differences(value, usual[name], f"{before}{name}.")
+        elif value != usual[name]:
+            yield f"{before}{name}", f"{value}"

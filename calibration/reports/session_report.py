@@ -1,0 +1,692 @@
+"""What a session's journal shows: ranks of the true categories, latency by stage, head motion."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from calibration.datasets.foreign_runs import usual_of, why_foreign
+from calibration.evaluation.accuracy import MOST_IN_MATRIX, confusion_of, units_of
+from calibration.features.stimuli import pictures_of
+from calibration.metrics.choices import remarks_on_choices
+from calibration.metrics.identification import identification_accuracy, permutation_test, rank_of
+from calibration.metrics.permutation import SIGNIFICANT
+from calibration.metrics.statistics import FEW_SAMPLES, share_interval
+from calibration.reports import figures
+from calibration.reports.tables import write_tsv
+from calibration.samples.left_out import (
+    AFTER_END,
+    COLUMNS,
+    HEADER,
+    NO_CANDIDATE,
+    NO_TRIAL,
+    NOT_SENT,
+    ONE_BACK,
+    UNNAMED,
+    Tally,
+    tally,
+)
+from calibration.samples.study import KINDS
+from rtgod.bundle import DecoderBundle
+from rtgod.console import styled
+from rtgod.decoding.category_index import positions_of
+from rtgod.errors import InputError
+from rtgod.events.table import Trial, read_events
+from rtgod.events.table import blocks as blocks_in
+from rtgod.journal.journal import read_journal
+from rtgod.messages import (
+    Answer,
+    Float32Array,
+    Float64Array,
+    Hello,
+    Int32Array,
+    Motion,
+    NotReady,
+    Ranking,
+    Reason,
+    Run,
+    Volume,
+)
+from rtgod.preprocessing.geometry import pose_of, rotation_angles, translation_of
+from rtgod.preprocessing.registration import Registration
+from rtgod.preprocessing.windows import Window
+from rtgod.settings import MotionSettings
+
+#: What a report may consist of; an earlier one's are removed.
+FILES = (
+    "summary.json", "left_out.tsv", "ranks.tsv",
+    "latency.png", "ranks.png", "decoded.png", "confusion.png", "motion.png",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """One run of a journal."""
+
+    run: Run
+    n_volumes: int = 0
+    first_volume: Volume | None = None
+    answers: list[Answer] = field(default_factory=list)
+
+    def motions(self) -> list[tuple[int, Motion]]:
+        """Index and head motion of every answer that has it."""
+        return [(a.index, a.motion) for a in self.answers if a.motion is not None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedBlock:
+    """The last ranking of one trial, beside what was true.
+
+    Attributes
+    ----------
+    trial : Trial
+    ranking : Ranking
+    name : str
+        Of the true category.
+    scores : ndarray of shape (n_ranked,), float32
+        In the order of the candidates that the bundle's settings rank; −inf for what a shortlist left out.
+    true : int
+        Position of the true category among them.
+    trained_on : bool
+        Whether the decoder was trained on this run: then its ranks say nothing of new ones.
+    """
+
+    trial: Trial
+    ranking: Ranking
+    name: str
+    scores: Float32Array
+    true: int
+    trained_on: bool
+
+    @property
+    def rank(self) -> int:
+        """Rank of the true category, from 1."""
+        return rank_of(self.scores, self.true)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the other candidates that score lower."""
+        return identification_accuracy(self.scores, self.true)
+
+
+def write_report(
+    journal: Path,
+    out: Path,
+    bundle: Path | None,
+    dataset: Path | None,
+    motion_reference: Path | None,
+    console: Console,
+    events: Sequence[Path] = (),
+) -> None:
+    """Write `summary.json`, the tables and the figures of a journal into `out`, then print what they say.
+
+    Parameters
+    ----------
+    journal, out : Path
+    bundle, dataset, motion_reference : Path or None
+    console : Console
+        Printed to once all is written: nothing that goes wrong with it costs a file.
+    events : sequence of Path
+        Tables of what the runs showed: by the runs' names, or else one for each run, in the journal's order.
+
+    Raises
+    ------
+    InputError, JournalError, BundleError
+        If an input cannot be used, or the bundle is not the session's.
+    """
+    session = read_session(journal, bundle, dataset, events)
+    runs, loaded, said = session.runs, session.bundle, list[RenderableType]()
+    reference = read_spm_motion(motion_reference, runs[0].n_volumes) if motion_reference else None
+    out.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (out / name).unlink(missing_ok=True)
+    summary: dict[str, float | int] = _count(runs)
+    summary |= _latency(runs, out, said)
+    if loaded is not None and session.tables is not None:
+        summary |= _ranks(session.blocks, loaded, dataset, out, said)
+    summary |= _motion(runs, reference, loaded, out, said)
+    summary |= _left_out(session.tallies, session.foreign, out, said)
+    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    for one in said:
+        console.print(one)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionRead:
+    """What a report is made of.
+
+    Attributes
+    ----------
+    runs : tuple of RunRecord
+        Of one subject, grid and repetition time.
+    bundle : DecoderBundle or None
+    tables : mapping of str to Path, or None
+        Events table of each run, by its id; None where none are asked for.
+    blocks : tuple of DecodedBlock
+    tallies : tuple of Tally
+    foreign : mapping of str to str
+        Why runs are left out, or have no ranks, by their id.
+    """
+
+    runs: tuple[RunRecord, ...]
+    bundle: DecoderBundle | None
+    tables: Mapping[str, Path] | None
+    blocks: tuple[DecodedBlock, ...]
+    tallies: tuple[Tally, ...]
+    foreign: Mapping[str, str]
+
+
+def read_session(journal: Path, bundle: Path | None, dataset: Path | None, events: Sequence[Path] = ()) -> SessionRead:
+    """Read what a report is made of; parameters and errors as of `write_report`."""
+    hello, records = read_runs(journal)
+    if not records:
+        raise InputError(f"{journal}: no run in it; was anything sent to this server?")
+    loaded = None
+    if bundle is not None:
+        loaded = DecoderBundle.load(bundle)
+        if hello is not None and hello.bundle_id != loaded.bundle_id:
+            raise InputError(f"{journal} was recorded with bundle {hello.bundle_id}, {bundle} is {loaded.bundle_id}")
+    found = tables_of(records, dataset, events) if dataset is not None or events else None
+    runs, foreign = _of_one_study(records, loaded)
+    blocks: list[DecodedBlock] = []
+    tallies = [_volumes_of(record) for record in runs]
+    if loaded is not None and found is not None:
+        runs_ranked = [record for record in runs if record.run.run_id in found]
+        foreign |= {r.run.run_id: "no events table: no ranks of it" for r in runs if r not in runs_ranked}
+        blocks, trials, mismatched = blocks_and_trials(runs_ranked, loaded, found)
+        foreign |= mismatched
+        tallies += trials
+    order = {record.run.run_id: place for place, record in enumerate(runs)}
+    tallies.sort(key=lambda one: order[one.of])
+    return SessionRead(tuple(runs), loaded, found, tuple(blocks), tuple(tallies), foreign)
+
+
+def plan_report(
+    journal: Path, bundle: Path | None, dataset: Path | None, console: Console, events: Sequence[Path] = ()
+) -> None:
+    """Print what a report would be made of, and what it would leave out; parameters and errors as of `write_report`."""
+    session = read_session(journal, bundle, dataset, events)
+    for record in session.runs:
+        table = (session.tables or {}).get(record.run.run_id)
+        console.print(
+            styled(
+                (record.run.run_id, "bold"),
+                f": {record.n_volumes} volumes, {len(record.answers)} answers, events ",
+                "of none" if table is None else str(table),
+            ),
+            soft_wrap=True,
+        )
+    if session.bundle is None or session.tables is None:
+        console.print("no ranks: they need --bundle, and --dataset or --events")
+    for one in _said_left_out(session.tallies, session.foreign):
+        console.print(one)
+
+
+def _of_one_study(records: Sequence[RunRecord], bundle: DecoderBundle | None) -> tuple[list[RunRecord], dict[str, str]]:
+    """The runs of one subject, grid and repetition time; and why others are left out, by their id."""
+    who = None if bundle is None else str(bundle.provenance.get("subject", ""))
+    usual = usual_of([record.run for record in records], who)
+    why = {record.run.run_id: why_foreign(record.run, usual) for record in records}
+    return [record for record in records if not why[record.run.run_id]], {k: v for k, v in why.items() if v}
+
+
+def _volumes_of(record: RunRecord) -> Tally:
+    """What became of a run's volumes."""
+    of_volume = {a.index: "" if isinstance(a, Ranking) else a.reason.value for a in record.answers}
+    unanswered = max(record.n_volumes - sum(reason != Reason.LOST_VOLUME for reason in of_volume.values()), 0)
+    return tally(record.run.run_id, "volumes", [*of_volume.values(), *["not answered"] * unanswered])
+
+
+def _left_out(
+    tallies: Sequence[Tally], foreign: Mapping[str, str], out: Path, said: list[RenderableType]
+) -> dict[str, float | int]:
+    """Write and print what is not in the figures, and why."""
+    rows: list[tuple[object, ...]] = [one.row() for one in tallies]
+    rows += [(run_id, "run", 1, 0, 1, why) for run_id, why in foreign.items()]
+    write_tsv(out / "left_out.tsv", COLUMNS, rows)
+    said += _said_left_out(tallies, foreign)
+    trials = [one for one in tallies if one.what != "volumes"]
+    summary: dict[str, float | int] = {"runs_left_out": len(foreign)}
+    if trials:
+        summary["trials_left_out"] = sum(one.n_left_out for one in trials)
+    for reason in (Reason.LOST_VOLUME, Reason.BEHIND, Reason.MOTION, Reason.BAD_VOLUME):
+        n = sum(one.left_out.get(reason.value, 0) for one in tallies if one.what == "volumes")
+        summary[f"volumes_{reason.name.lower().removesuffix('_volume')}"] = n
+    return summary
+
+
+def _said_left_out(tallies: Sequence[Tally], foreign: Mapping[str, str]) -> list[RenderableType]:
+    table = Table(title="What was used, and what was left out", title_justify="left")
+    for name in HEADER:
+        is_number = name in ("in all", "used", "left out")
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+    for one in tallies:
+        of, what, *numbers, why = one.row()
+        table.add_row(styled(of), styled(what), *map(str, numbers), styled(why))
+    return [table, *(styled(("left out", "yellow"), f" {run_id}: {why}") for run_id, why in foreign.items())]
+
+
+def read_runs(journal: Path) -> tuple[Hello | None, list[RunRecord]]:
+    """Sort a journal's messages by run."""
+    hello: Hello | None = None
+    records: dict[str, RunRecord] = {}
+    for message in read_journal(journal):
+        match message:
+            case Hello():
+                hello = message
+            case Run():
+                records.setdefault(message.run_id, RunRecord(message))  # it may be gone on with after another
+            case Volume():
+                record = records[message.run_id]
+                record.n_volumes += 1
+                record.first_volume = record.first_volume or message
+            case Ranking() | NotReady():
+                records[message.run_id].answers.append(message)
+    return hello, list(records.values())
+
+
+def tables_of(records: Sequence[RunRecord], dataset: Path | None, events: Sequence[Path] = ()) -> dict[str, Path]:
+    """The events table of each run, by the run's id; runs that have none are missing.
+
+    Parameters
+    ----------
+    records : sequence of RunRecord
+    dataset : Path or None
+        Folder that is searched for tables named as the runs.
+    events : sequence of Path
+        Tables that are given: named as the runs, or else one for each run.
+
+    Raises
+    ------
+    InputError
+        If no run has a table, or it is unclear which is whose.
+    """
+    if absent := [path for path in events if not path.is_file()]:
+        raise InputError(f"--events {absent[0]}: no such file")
+    by_name = {path.name: path for path in events}
+    found = {}
+    for record in records:
+        name = f"{record.run.name}_events.tsv"
+        if name in by_name:
+            found[record.run.run_id] = by_name[name]
+        elif dataset is not None and (inside := sorted(dataset.rglob(name))):
+            found[record.run.run_id] = inside[0]
+    unnamed = [path for path in events if path not in found.values()]
+    without = [record for record in records if record.run.run_id not in found]
+    if unnamed and len(unnamed) != len(without):
+        names = ", ".join(record.run.name for record in without) or "none"
+        raise InputError(
+            f"{len(unnamed)} tables of events for {len(without)} runs without one ({names}); give --events once for "
+            "each run, in the journal's order, or name the tables RUN_events.tsv"
+        )
+    found |= {record.run.run_id: path for record, path in zip(without, unnamed, strict=False)}
+    if not found:
+        raise InputError(
+            f"{dataset}: no {records[0].run.name}_events.tsv; give the data set that was replayed, or the runs' tables "
+            "with --events"
+        )
+    return found
+
+
+def blocks_and_trials(
+    runs: Sequence[RunRecord], bundle: DecoderBundle, tables: Mapping[str, Path]
+) -> tuple[list[DecodedBlock], list[Tally], dict[str, str]]:
+    """The last ranking of every trial, what became of all trials, and runs whose tables are of others.
+
+    Parameters
+    ----------
+    runs : sequence of RunRecord
+    bundle : DecoderBundle
+    tables : mapping of str to Path
+        Events table of each of the runs, by its id.
+
+    Returns
+    -------
+    blocks : list of DecodedBlock
+        Of trials whose category is a candidate, without one-back repeats.
+    tallies : list of Tally
+        Of each run's trials, seen and imagined.
+    mismatched : dict of str to str
+        Why a run has no blocks, by its id.
+    """
+    ranked = _ranked(bundle)
+    row = {bundle.candidates[position].category_id: i for i, position in enumerate(ranked)}
+    blocks: list[DecodedBlock] = []
+    tallies: list[Tally] = []
+    mismatched: dict[str, str] = {}
+    for record in runs:
+        path = tables[record.run.run_id]
+        trials = read_events(path, bundle.settings.events).trials
+        block_of = blocks_of_trials(record.run, trials)
+        if record.run.blocks and len(block_of) < len(record.run.blocks) / 2:
+            mismatched[record.run.run_id] = (
+                f"{path.name} has {len(trials)} trials by the bundle's settings, and the run {len(record.run.blocks)} "
+                f"blocks, of which {len(block_of)} agree: these are another run's events, or it was replayed by other "
+                "settings (replay it with --settings BUNDLE); no ranks of it"
+            )
+            continue
+        # Runs are recorded by their file's name, or by their own where files are called alike.
+        trained_on = any(
+            name == record.run.name or name.startswith(f"{record.run.name}_bold.")
+            for name in bundle.provenance.get("runs", ())
+        )
+        latest = {a.block: a for a in record.answers if isinstance(a, Ranking) and a.block is not None}
+        why_not = _why_not_ranked(record, bundle)
+        end_s = record.run.tr_s * max(record.n_volumes, record.run.n_volumes or 0)
+        reasons: dict[str, list[str]] = {kind: [] for kind in KINDS.values()}
+        for i, trial in enumerate(trials):
+            ranking = latest.get(block_of.get(i, -1))
+            reason, why_unsent = "", AFTER_END if trial.onset_s >= end_s else NOT_SENT
+            if trial.repeat:
+                reason = ONE_BACK
+            elif not trial.category:
+                reason = UNNAMED
+            elif trial.category not in row:
+                reason = NO_CANDIDATE
+            elif ranking is None:
+                reason = why_not.get(block_of.get(i, -1), why_unsent if i not in block_of else "never ranked")
+            reasons[trial.kind].append(reason)
+            if not reason and ranking is not None:
+                scores = np.full(len(ranked), -np.inf, np.float32)
+                scores[np.searchsorted(ranked, ranking.order)] = ranking.scores
+                true = row[trial.category]
+                name = bundle.candidates[ranked[true]].name
+                blocks.append(DecodedBlock(trial, ranking, name, scores, true, trained_on))
+        tallies += [
+            tally(record.run.run_id, f"trials {name}", reasons[kind]) for name, kind in KINDS.items() if reasons[kind]
+        ]
+        if n_others := len(record.run.blocks) - len(block_of):
+            tallies.append(Tally(record.run.run_id, "blocks sent", len(block_of), {NO_TRIAL: n_others}))
+    return blocks, tallies, mismatched
+
+
+def blocks_of_trials(run: Run, trials: Sequence[Trial]) -> dict[int, int]:
+    """The block of a run that each trial was, by their positions: at the same time, and of the same label if any.
+
+    Parameters
+    ----------
+    run : Run
+        Its blocks are as they were sent.
+    trials : sequence of Trial
+    """
+    found: dict[int, int] = {}
+    expected = blocks_in(trials)
+    for position, block in enumerate(run.blocks):
+        for i, other in enumerate(expected):
+            is_near = abs(other.onset_s - block.onset_s) <= run.tr_s / 2
+            if i not in found and is_near and (not block.label or not other.label or block.label == other.label):
+                found[i] = position
+                break
+    return found
+
+
+def _why_not_ranked(record: RunRecord, bundle: DecoderBundle) -> dict[int, str]:
+    """Why most volumes of each block gave no ranking."""
+    window = Window(record.run, bundle.settings.window)
+    reasons: dict[int, Counter[str]] = {}
+    for answer in record.answers:
+        if isinstance(answer, NotReady):
+            block, _ = window.position(answer.index)
+            if block is not None:
+                reasons.setdefault(block, Counter())[answer.reason.value] += 1
+    return {block: f"never ranked: {counts.most_common(1)[0][0]}" for block, counts in reasons.items()}
+
+
+def _ranked(bundle: DecoderBundle) -> Int32Array:
+    """Positions of the candidates that the bundle's settings rank, ascending."""
+    ids = [candidate.category_id for candidate in bundle.candidates]
+    return positions_of(bundle.settings.ranking.candidates or ids, ids)
+
+
+def read_spm_motion(path: Path, n_volumes: int) -> list[Float64Array]:
+    """Poses (4, 4) from SPM's realignment parameters: translation in mm, then rotation in rad, a line per volume.
+
+    SPM's matrix T Rx Ry Rz, with rotations of the opposite sign to ours, takes a volume's world to the template's
+    (spm_matrix.m); ours is its inverse.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be read or has another number of volumes.
+    """
+    try:
+        first = path.read_text(encoding="utf-8-sig").split(maxsplit=1)[0]
+        table = np.loadtxt(path, ndmin=2, encoding="utf-8-sig", skiprows=0 if _is_number(first) else 1)
+    except (OSError, ValueError, IndexError) as error:
+        raise InputError(f"motion {path}: cannot be read as a table of numbers ({error})") from error
+    if table.shape != (n_volumes, 6):
+        raise InputError(f"motion {path}: {table.shape} numbers, where {n_volumes} volumes × 6 are needed")
+    poses = []
+    for x, y, z, *angles in table:
+        (ca, cb, cc), (sa, sb, sc) = np.cos(angles), np.sin(angles)
+        matrix = np.eye(4)
+        matrix[:3, :3] = (
+            np.array([[1, 0, 0], [0, ca, sa], [0, -sa, ca]])
+            @ np.array([[cb, 0, sb], [0, 1, 0], [-sb, 0, cb]])
+            @ np.array([[cc, sc, 0], [-sc, cc, 0], [0, 0, 1]])
+        )
+        matrix[:3, 3] = x, y, z
+        poses.append(np.linalg.inv(matrix))
+    return poses
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _count(runs: Sequence[RunRecord]) -> dict[str, float | int]:
+    answered = [{a.index for a in record.answers} for record in runs]
+    return {
+        "runs": len(runs),
+        "volumes_received": sum(record.n_volumes for record in runs),
+        "volumes_ranked_or_explained": sum(len(indices) for indices in answered),
+        "volumes_ranked": sum(isinstance(a, Ranking) for record in runs for a in record.answers),
+    }
+
+
+def _latency(runs: Sequence[RunRecord], out: Path, said: list[RenderableType]) -> dict[str, float | int]:
+    """Time from a volume's arrival to its answer; only volumes that arrived have stages."""
+    timed = [a for record in runs for a in record.answers if a.stage_ms]
+    if not timed:
+        return {}
+    names = list(dict.fromkeys(name for a in timed for name in a.stage_ms))
+    stages = {name: np.array([a.stage_ms[name] for a in timed if name in a.stage_ms]) for name in names}
+    total = np.array([sum(a.stage_ms.values()) for a in timed])
+    table = Table(title="Latency in the server, milliseconds", title_justify="left")
+    for column in ("stage", "median", "99th percentile", "volumes"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for name, values in [*stages.items(), ("total", total)]:
+        p50, p99 = np.percentile(values, (50, 99))
+        style = "bold" if name == "total" else ""
+        table.add_row(styled(name), f"{p50:.2f}", f"{p99:.2f}", str(len(values)), style=style)
+    said.append(table)
+    figures.save(figures.latency(stages, total), out / "latency.png")
+    p50, p99 = np.percentile(total, (50, 99))
+    return {"latency_ms_p50": float(p50), "latency_ms_p99": float(p99)}
+
+
+def _ranks(
+    blocks: Sequence[DecodedBlock], bundle: DecoderBundle, dataset: Path | None, out: Path, said: list[RenderableType]
+) -> dict[str, float | int]:
+    new = [b for b in blocks if not b.trained_on]
+    groups = {name: [b for b in new if b.trial.kind == kind] for name, kind in KINDS.items()}
+    groups["trained_on"] = [b for b in blocks if b.trained_on]
+    groups = {kind: groups[kind] for kind in groups if groups[kind]}
+    names = [bundle.candidates[position].name for position in _ranked(bundle)]
+    n_candidates = len(names)
+    summary: dict[str, float | int] = {"n_candidates": n_candidates}
+    columns = ("kind", "onset_s", "category_id", "category", "first", "rank", "identification_accuracy", "n_volumes")
+    rows: list[tuple[object, ...]] = []
+    for kind, members in groups.items():
+        summary |= _sum_up(kind, members, names, said)
+        for b in members:
+            of_trial = (kind, b.trial.onset_s, b.trial.category, b.name)
+            rows.append((*of_trial, b.ranking.top[0], b.rank, round(b.accuracy, 6), b.ranking.n_volumes))
+    write_tsv(out / "ranks.tsv", columns, rows)
+    if groups:
+        ranks = {kind: np.array([b.rank for b in members]) for kind, members in groups.items()}
+        figures.save(figures.ranks(ranks, n_candidates), out / "ranks.png")
+    if "seen" in groups:
+        if dataset is not None:
+            _examples(groups["seen"], bundle, dataset, out)
+        if n_candidates <= MOST_IN_MATRIX:
+            matrix = confusion_of(np.stack([b.scores for b in groups["seen"]]), [b.true for b in groups["seen"]])
+            figures.save(figures.confusion(matrix, names), out / "confusion.png")
+    return summary
+
+
+def _sum_up(
+    kind: str, blocks: Sequence[DecodedBlock], names: Sequence[str], said: list[RenderableType]
+) -> dict[str, float | int]:
+    """Say the rank of every block's true category; give the figures that sum them up."""
+    label, n_candidates = kind.replace("_", " "), len(names)
+    table = Table(title=f"{label.capitalize()}: rank among {n_candidates} categories", title_justify="left")
+    for column in (label, "ranked first", "rank"):
+        table.add_column(column, justify="right" if column == "rank" else "left")
+    for b in blocks:
+        # Bold only where chance would seldom do it.
+        style = "bold" if b.rank <= min(10, n_candidates // 10) or b.rank == 1 else ""
+        table.add_row(styled(b.name), styled(b.ranking.top[0]), str(b.rank), style=style)
+    true = [b.true for b in blocks]
+    accuracies = np.array([b.accuracy for b in blocks])
+    units, unit_of_each = units_of(true)
+    accuracy, low, high = share_interval(accuracies, unit_of_each)
+    median_rank = float(np.median([b.rank for b in blocks]))
+    scores = np.stack([b.scores for b in blocks])
+    test = permutation_test(scores, true, [b.ranking.run_id for b in blocks])
+    few = f" (fewer than {FEW_SAMPLES} blocks: too few to say much)" if len(blocks) < FEW_SAMPLES else ""
+    interval = "" if np.isnan(low) else f", 90 % interval over {units} {100 * low:.1f}–{100 * high:.1f} %"
+    p_value = f"permutation p = {test.p_value:.4f}"
+    if test.least > SIGNIFICANT:
+        p_value += f", which no result of so few could bring below {test.least:.2g}"
+    sentence = styled(
+        *(
+            f"{label}: identification accuracy ",
+            (f"{100 * accuracy:.1f} %", "bold"),
+            f" of {len(blocks)} blocks{few}: ",
+        ),
+        f"of the other categories, the share ranked below the true one (chance 50 %{interval}, {p_value}), ",
+        f"median rank {median_rank:g} of {n_candidates} (chance {(n_candidates + 1) / 2:g})",
+    )
+    said += [table, sentence, *map(styled, remarks_on_choices(label, scores, true, names)), ""]
+    found = {
+        f"{kind}_identification_accuracy": accuracy,
+        f"{kind}_p_value": test.p_value,
+        f"{kind}_median_rank": median_rank,
+        f"{kind}_top10": float(np.mean([b.rank <= 10 for b in blocks])),
+        f"{kind}_blocks": len(blocks),
+        f"{kind}_low": low,
+        f"{kind}_high": high,
+    }
+    if n_candidates <= 10:  # all are among the first ten
+        del found[f"{kind}_top10"]
+    return {name: value for name, value in found.items() if not np.isnan(value)}
+
+
+def _examples(blocks: Sequence[DecodedBlock], bundle: DecoderBundle, dataset: Path, out: Path) -> None:
+    """Draw what was seen beside the images of the categories that came first: best, median and worst blocks."""
+    stimuli = dataset / "stimuli"
+    shown = {p.stem: p for p in stimuli.rglob("*.png")} if stimuli.is_dir() else {}
+    if not (stimuli / "candidates").is_dir():
+        return
+    portraits = pictures_of(stimuli / "candidates")
+    rows = []
+    for block in sorted(blocks, key=lambda block: block.rank):
+        image = shown.get(block.trial.stimulus or "")
+        first = [bundle.candidates[i] for i in block.ranking.order[:5]]
+        if image is not None and all(c.category_id in portraits for c in first):
+            is_true = [c.category_id == block.trial.category for c in first]
+            pictures = [(c.name, portraits[c.category_id], true) for c, true in zip(first, is_true, strict=True)]
+            rows.append((block.name, image, block.rank, pictures))
+    if rows:
+        chosen = best_median_worst(len(rows), figures.N_EXAMPLES)
+        figure = figures.examples([rows[i] for _, i in chosen], labels=[name for name, _ in chosen])
+        figures.save(figure, out / "decoded.png")
+
+
+def best_median_worst(n: int, n_chosen: int) -> list[tuple[str, int]]:
+    """Positions in a list that is sorted from best to worst, a third of them from each end and from the middle.
+
+    Parameters
+    ----------
+    n, n_chosen : int
+        Length of the list, and how many to choose at most, a multiple of three.
+    """
+    each = n_chosen // 3
+    if n <= n_chosen:
+        return [("best" if i == 0 else "worst" if i == n - 1 else "", i) for i in range(n)]
+    middle = (n - each) // 2
+    groups = {"best": range(each), "median": range(middle, middle + each), "worst": range(n - each, n)}
+    return [(name, position) for name, of in groups.items() for position in of]
+
+
+def _motion(
+    runs: Sequence[RunRecord],
+    reference: Sequence[Float64Array] | None,
+    bundle: DecoderBundle | None,
+    out: Path,
+    said: list[RenderableType],
+) -> dict[str, float | int]:
+    courses = [(record.run.run_id, record.run.tr_s, record.motions()) for record in runs if record.motions()]
+    if not courses:
+        return {}
+    theirs = None
+    summary: dict[str, float | int] = {}
+    if reference is not None:
+        registration = _registration(runs[0])
+        theirs = np.array([_as_people_read_it(pose, registration.centre_mm) for pose in reference])
+        apart_mm = np.array(
+            [
+                _mean_displacement_mm(pose_of(motion, registration.centre_mm), reference[index], registration.points_mm)
+                for index, motion in runs[0].motions()
+            ]
+        )
+        summary = {"spm_median_diff_mm": float(np.median(apart_mm)), "spm_max_diff_mm": float(apart_mm.max())}
+        sentence = styled(
+            "head motion against SPM's, mean displacement over the brain: ",
+            *((f"{np.median(apart_mm):.3f} mm", "bold"), f" in the median of {len(apart_mm)} volumes, "),
+            *((f"{apart_mm.max():.3f} mm", "bold"), " in the worst"),
+        )
+        said.append(sentence)
+    marks = {
+        record.run.run_id: figures.RunMarks(
+            trials_s=[(block.onset_s, block.onset_s + block.duration_s) for block in record.run.blocks],
+            censored=[a.index for a in record.answers if isinstance(a, NotReady) and a.reason is Reason.MOTION],
+            lost=[a.index for a in record.answers if isinstance(a, NotReady) and a.reason is Reason.LOST_VOLUME],
+        )
+        for record in runs
+    }
+    if bundle is not None and not bundle.settings.motion.estimate:
+        said.append(styled("head motion was not estimated (motion.estimate = false), so none is drawn"))
+        return summary
+    limit_mm = None if bundle is None else bundle.settings.censoring.fd_mm
+    figures.save(figures.motion(courses, theirs, marks, limit_mm), out / "motion.png")
+    return summary
+
+
+def _registration(record: RunRecord) -> Registration:
+    """The registration of a run that was aligned to its own first volume."""
+    if record.first_volume is None:
+        raise InputError(f"run {record.run.run_id}: no volumes to compare the motion of")
+    affine = record.run.affine
+    return Registration(record.first_volume.data.astype(np.float32), affine, record.run.shape, affine, MotionSettings())
+
+
+def _as_people_read_it(pose: Float64Array, centre_mm: Float64Array) -> Float64Array:
+    return np.concatenate([translation_of(pose, centre_mm), np.degrees(rotation_angles(pose[:3, :3]))])
+
+
+def _mean_displacement_mm(a: Float64Array, b: Float64Array, points_mm: Float64Array) -> float:
+    difference = points_mm @ (a - b)[:3, :3].T + (a - b)[:3, 3]
+    return float(np.linalg.norm(difference, axis=1).mean())

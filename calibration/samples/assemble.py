@@ -1,0 +1,278 @@
+"""Recorded runs to a study: every run through the pipeline's front half, then samples beside the features shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from calibration.datasets.bids import HEAD, read_names
+from calibration.datasets.study_files import StudyInputs
+from calibration.features.extractor import FeatureExtractor
+from calibration.features.network import Network
+from calibration.features.stimuli import StimulusFiles
+from calibration.samples.left_out import Tally, added, tally
+from calibration.samples.plain import plain_stimuli
+from calibration.samples.preparation import Report, align_runs, in_pool, noise_to_read, with_courses
+from calibration.samples.runs import CleanedRun, clean_run, make_reference
+from calibration.samples.study import KINDS, Candidates, Course, Fold, Samples, Study, first_half, leave_one_run_out
+from rtgod.errors import InputError
+from rtgod.events.table import Trial, cue_lead_s
+from rtgod.messages import Float32Array, Int32Array
+from rtgod.preprocessing.alignment import Reference
+from rtgod.settings import PipelineSettings
+
+#: Features of what trials showed or asked to imagine: per layer, (n_trials, n_units).
+Targets = Callable[[Sequence[Trial]], Mapping[str, Float32Array]]
+#: Volumes before a trial's onset, and after its end, that its course is drawn over.
+_BEFORE_S, _AFTER_S = 3.0, 12.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GatheredRuns:
+    """Runs after the pipeline's front half; not whitened.
+
+    Attributes
+    ----------
+    training, test : tuple of CleanedRun
+    reference : Reference
+        The template that they were brought into, and the voxels that were read.
+    cue_lead_s : float or None
+        How long before imagery its cue comes in the test runs; None where there is none.
+    """
+
+    training: tuple[CleanedRun, ...]
+    test: tuple[CleanedRun, ...]
+    reference: Reference
+    cue_lead_s: float | None
+
+
+def gather_study(
+    inputs: StudyInputs, settings: PipelineSettings, network: Network | None, pool: Executor, report: Report
+) -> Study:
+    """Take all runs through the pipeline and lay them beside what was shown.
+
+    Parameters
+    ----------
+    inputs : StudyInputs
+    settings : PipelineSettings
+    network : Network or None
+        None where no features are asked for: then each category is a unit, and these are decoded.
+    pool : Executor
+    report : callable
+        Told (stage, steps done, steps in all).
+
+    Raises
+    ------
+    InputError
+        If anything that is needed is missing or does not fit.
+    """
+    if settings.nuisance.of == "features":
+        raise InputError(
+            'nuisance.of = "features" cleans what one decoder decodes, and an evaluation compares many; evaluate with '
+            '"voxels", and compare the two by --ablate preprocessing'
+        )
+    first = inputs.training[0].open(settings.events).run
+    by_region = {name: region.voxels(first) for name, region in inputs.regions.items()}
+    voxels = np.unique(np.concatenate(list(by_region.values())), axis=0) if by_region else None
+    stimulus_files = None
+    if network is not None and inputs.images is not None and inputs.candidates is not None:
+        stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
+    gathered = gather_runs(inputs, voxels, settings, pool, report)
+    names = read_names(inputs.names)
+    if stimulus_files is None or network is None:
+        targets, candidates, notes = *_categories_as_units(gathered, names), ()
+    else:
+        targets, candidates, notes = _network_features(gathered, stimulus_files, network, names, report)
+    position = {tuple(voxel): column for column, voxel in enumerate(gathered.reference.voxels.tolist())}
+    regions = {
+        name: np.array([position[tuple(voxel)] for voxel in of.tolist()], np.int32) for name, of in by_region.items()
+    }
+    everywhere = {HEAD: np.arange(len(position), dtype=np.int32)}
+    return Study(
+        folds_of(gathered, targets, inputs.split), regions or everywhere, candidates, notes, tallies_of(gathered)
+    )
+
+
+def tallies_of(gathered: GatheredRuns) -> tuple[Tally, ...]:
+    """What became of the trials and the volumes of runs: trials by what they are for, volumes by run."""
+    first = "runs trained on" if gathered.test else "runs trained and tested on"
+    sets = {first: gathered.training, "runs tested on": gathered.test}
+    trials = [
+        tally(of, f"trials {name}", [run.why_left_out(block) for block in _of_kind(run, kind)])
+        for of, runs in sets.items()
+        for run in runs
+        for name, kind in KINDS.items()
+        if _of_kind(run, kind)
+    ]
+    volumes = [tally(run.run.run_id, "volumes", run.volumes) for runs in sets.values() for run in runs]
+    return (*added(trials), *volumes)
+
+
+def _of_kind(run: CleanedRun, kind: str) -> list[int]:
+    return [block for block, trial in enumerate(run.trials) if trial.kind == kind]
+
+
+def gather_runs(
+    inputs: StudyInputs, voxels: Int32Array | None, settings: PipelineSettings, pool: Executor, report: Report
+) -> GatheredRuns:
+    """Align and denoise runs as the server would have.
+
+    Parameters
+    ----------
+    inputs : StudyInputs
+        The first training run's volumes make the template, and noise components are learned from the training runs.
+    voxels : ndarray of shape (n_voxels, 3), int32, or None
+        None takes the head's.
+    settings : PipelineSettings
+    pool : Executor
+    report : callable
+        Told (stage, steps done, steps in all).
+
+    Raises
+    ------
+    InputError
+        If a run cannot be used.
+    """
+    first, n_training = inputs.training[0], len(inputs.training)
+    reference = make_reference(first, voxels, settings)  # while the pool's processes are starting
+    noise = noise_to_read(first, inputs.noise_mask, reference, settings)
+    aligned = align_runs([*inputs.training, *inputs.test], reference, noise, settings, pool, report)
+    noise = with_courses(aligned[:n_training], reference, noise, settings)
+    arguments = [(run, reference, settings, noise) for run in aligned]
+    cleaned = in_pool(pool, "denoising runs", report, clean_run, arguments)
+    leads_s = [lead_s for files in inputs.test if (lead_s := cue_lead_s(files.events)) is not None]
+    cue_s = max(leads_s, default=None)
+    return GatheredRuns(tuple(cleaned[:n_training]), tuple(cleaned[n_training:]), reference, cue_s)
+
+
+def _categories_as_units(gathered: GatheredRuns, names: Mapping[str, str]) -> tuple[Targets, Candidates]:
+    """One layer, with a unit for each category that is 1 where it was shown: a classifier of categories."""
+    runs = (*gathered.training, *gathered.test)
+    stimuli = plain_stimuli(trial.category for run in runs for trial in run.trials)
+
+    def targets(trials: Sequence[Trial]) -> dict[str, Float32Array]:
+        return stimuli.of_categories([trial.category for trial in trials])
+
+    return targets, Candidates.named(stimuli.candidate_ids, stimuli.candidates, names)
+
+
+def _network_features(
+    gathered: GatheredRuns, files: StimulusFiles, network: Network, names: Mapping[str, str], report: Report
+) -> tuple[Targets, Candidates, tuple[str, ...]]:
+    """Features of the images that were shown, and of the categories that were to be imagined."""
+    runs = [
+        run for run in (*gathered.training, *gathered.test) if any(trial.kind == KINDS["seen"] for trial in run.trials)
+    ]
+    stimuli = files.features(runs, FeatureExtractor(network) if files.need_network else None, report)
+
+    def targets(trials: Sequence[Trial]) -> dict[str, Float32Array]:
+        if all(trial.kind == KINDS["seen"] for trial in trials):
+            return stimuli.of(trials)
+        return stimuli.of_categories([trial.category for trial in trials])
+
+    return targets, Candidates.named(stimuli.candidate_ids, stimuli.candidates, names), stimuli.notes
+
+
+def folds_of(gathered: GatheredRuns, targets: Targets, split: str) -> tuple[Fold, ...]:
+    """What is trained on and what is tested on.
+
+    Parameters
+    ----------
+    gathered : GatheredRuns
+    targets : callable
+    split : {"runs", "leave-one-run-out", "halves"}
+        Training runs against test runs; or the training runs alone, one left out at a time; or in each of these, of
+        every category the first blocks against the second ones.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to test on.
+    """
+    training = samples_of(gathered.training, targets, KINDS["seen"])
+    if training is None:
+        raise InputError("no trial of the training runs shows anything; choose other runs with --training")
+    noise = {run.run.run_id: run.noise for run in gathered.training}
+    if split == "leave-one-run-out":
+        if len(noise) < 2:
+            raise InputError("leaving one run out needs at least two runs; with one, split it with --split halves")
+        return leave_one_run_out(training, noise)
+    if split == "halves":
+        return (_halves(gathered.training, training),)
+    tests, courses = {}, {}
+    for name, kind in KINDS.items():
+        if (found := samples_of(gathered.test, targets, kind)) is not None:
+            tests[name] = found
+    if not tests:
+        raise InputError("no trial of the test runs can be decoded; choose other runs with --test")
+    if "imagined" in tests:
+        course = course_of(gathered.test, targets, KINDS["imagined"])
+        courses["imagined"] = replace(course, cue_lead_s=gathered.cue_lead_s)
+    return (Fold(training, noise, tests, courses),)
+
+
+def samples_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Samples | None:
+    """The samples of all trials of a kind that are no one-back repeats, each with its windows; None without any."""
+    found = _found(runs, kind)
+    if not found:
+        return None
+    trials = [run.trials[block] for run, block in found]
+    return Samples.grown(
+        [run.windows[block] for run, block in found],
+        [run.run.run_id for run, _ in found],
+        [trial.category for trial in trials],
+        targets(trials),
+    )
+
+
+def course_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Course:
+    """Single volumes from a little before the onset of each trial of a kind to a little after its end.
+
+    Raises
+    ------
+    InputError
+        If the runs differ in repetition time or their trials in length.
+    """
+    trials = [(run, run.trials[block]) for run, block in _found(runs, kind)]
+    tr_s, duration_s = trials[0][0].run.tr_s, trials[0][1].duration_s
+    if any(run.run.tr_s != tr_s or abs(trial.duration_s - duration_s) > tr_s / 2 for run, trial in trials):
+        raise InputError("trials of different lengths or repetition times have no common course; evaluate them apart")
+    steps = np.arange(-round(_BEFORE_S / tr_s), round((duration_s + _AFTER_S) / tr_s))
+    X = np.full((len(trials), len(steps), runs[0].noise.shape[1]), np.nan, np.float32)
+    clean = {run.run.run_id: {p.index: p.values for p in run.patterns if not p.censored} for run in runs}
+    for row, (run, trial) in enumerate(trials):
+        first = round(trial.onset_s / tr_s)
+        for column, step in enumerate(steps):
+            values = clean[run.run.run_id].get(first + int(step))
+            if values is not None:
+                X[row, column] = values
+    return Course(
+        times_s=(steps + 0.5) * tr_s,
+        duration_s=duration_s,
+        X=X,
+        categories=tuple(trial.category for _, trial in trials),
+        Y=targets([trial for _, trial in trials]),
+    )
+
+
+def _found(runs: Sequence[CleanedRun], kind: str) -> list[tuple[CleanedRun, int]]:
+    """Trials of a kind that have a sample and are no one-back repeats, as (run, position)."""
+    return [
+        (run, block) for run in runs for block in run.wanted if run.trials[block].kind == kind and block in run.windows
+    ]
+
+
+def _halves(runs: Sequence[CleanedRun], samples: Samples) -> Fold:
+    first = first_half(samples.categories, samples.runs)
+    if first.all():
+        raise InputError("no category has two blocks in a run; leave a run out instead, with --split leave-one-run-out")
+    found = _found(runs, KINDS["seen"])
+    noise = {}
+    for run in runs:
+        held_back = frozenset(block for (of, block), early in zip(found, first, strict=True) if of is run and not early)
+        # What answers a block that is tested on must not teach what the noise looks like.
+        noise[run.run.run_id] = run.noise[[not answers & held_back for answers in run.answers]]
+    return Fold(samples.chosen(first), noise, {"seen": samples.chosen(~first)}, {})

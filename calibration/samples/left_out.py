@@ -1,0 +1,99 @@
+"""Counts of what is used and of what is left out, with the reasons: reports lose nothing silently."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from calibration.features.images import first_few
+from rtgod.messages import Array
+
+#: Why a trial is left out.
+ONE_BACK = "one-back repeat"
+AFTER_END = "begins after the run's end"
+NO_CANDIDATE = "no candidate"
+UNNAMED = "nobody named what was imagined"
+NOT_SENT = "was no block of the run: sent by other settings for events?"
+#: Why a block of a run is left out.
+NO_TRIAL = "no trial by the bundle's settings for events"
+#: Of a table for people, and for programs.
+HEADER = ("of", "what", "in all", "used", "left out", "why")
+COLUMNS = ("of", "what", "n", "used", "left_out", "why")
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Trials or volumes of one set.
+
+    Attributes
+    ----------
+    of : str
+        The set: a run, or what it is used for.
+    what : str
+        "trials seen", "volumes" and so on.
+    used : int
+    left_out : mapping of str to int
+        By reason.
+    """
+
+    of: str
+    what: str
+    used: int
+    left_out: Mapping[str, int]
+
+    @property
+    def n_left_out(self) -> int:
+        """All that are left out."""
+        return sum(self.left_out.values())
+
+    def row(self) -> tuple[str, str, int, int, int, str]:
+        """A row of a table with the columns of `HEADER`."""
+        why = ", ".join(f"{n} {reason}" for reason, n in self.left_out.items())
+        return self.of, self.what, self.used + self.n_left_out, self.used, self.n_left_out, why
+
+
+def tally(of: str, what: str, reasons: Iterable[str]) -> Tally:
+    """Count by reasons, one for each trial or volume; an empty reason is one that is used."""
+    counts = Counter(reasons)
+    used = counts.pop("", 0)
+    return Tally(of, what, used, dict(counts.most_common()))
+
+
+def added(tallies: Sequence[Tally]) -> list[Tally]:
+    """Tallies of the same set and kind as one, in order of appearance."""
+    together: dict[tuple[str, str], Tally] = {}
+    for one in tallies:
+        before = together.get((one.of, one.what))
+        if before is not None:
+            left_out = Counter(before.left_out)
+            left_out.update(one.left_out)
+            one = Tally(one.of, one.what, before.used + one.used, dict(left_out.most_common()))
+        together[one.of, one.what] = one
+    return list(together.values())
+
+
+def by_reason(tallies: Sequence[Tally]) -> list[str]:
+    """Say what several sets leave out, a line for each reason: how much of each set.
+
+    Parameters
+    ----------
+    tallies : sequence of Tally
+        All of one `what`.
+    """
+    sets: dict[str, list[tuple[str, int]]] = {}
+    for one in tallies:
+        for reason, n in one.left_out.items():
+            sets.setdefault(reason, []).append((one.of, n))
+    total = sum(one.used + one.n_left_out for one in tallies)
+    lines = []
+    for reason, of in sets.items():
+        where = first_few([f"{n} in {name}" for name, n in of])
+        lines.append(f"{sum(n for _, n in of)} of {total} {tallies[0].what}: {reason} ({where})")
+    return lines
+
+
+def without_candidates(of: str, what: str, positions: Array) -> Tally | None:
+    """Tally of what is no candidate, by positions among the candidates, −1 for none; None where all are."""
+    n = int((positions < 0).sum())
+    return Tally(of, what, 0, {NO_CANDIDATE: n}) if n else None

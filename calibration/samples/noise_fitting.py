@@ -1,0 +1,129 @@
+"""Learns the noise that patterns are freed from: its spatial shape, and the voxels that it is read from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from calibration.datasets.masks import in_head
+from calibration.datasets.runs import RunFiles
+from rtgod.errors import InputError
+from rtgod.messages import Float32Array, Float64Array, Int32Array
+from rtgod.preprocessing.alignment import Aligned, Aligner, Reference, Stopwatch
+from rtgod.preprocessing.noise_model import NoiseCourses, NoiseShape
+from rtgod.settings import NoiseSettings, PipelineSettings
+
+#: Volumes of a run that voxels' noise is judged from, and the share of the brain's voxels that are the noisiest.
+_JUDGED_VOLUMES = 60
+_NOISIEST = 0.02
+#: Beyond these, singular vectors are found by a randomised algorithm, which is exact enough for the leading ones.
+_EXACT_SIZE = 1000
+
+
+def learn_shape(residuals: Sequence[Float32Array], settings: NoiseSettings) -> NoiseShape:
+    """Fit a factor model of spatial noise: probabilistic principal components (Tipping & Bishop 1999).
+
+    Parameters
+    ----------
+    residuals : sequence of ndarray of shape (n_volumes, n_voxels), float32
+        Noise in each run's clean volumes.
+    settings : NoiseSettings
+        Components are fewer where there are not as many volumes or voxels.
+
+    Returns
+    -------
+    NoiseShape
+        Its components keep the square root of the remaining variance over their own: that whitens, the more so the
+        smaller the ridge.
+    """
+    noise, sd = _in_units_of_sd(residuals)
+    n_components = min(settings.n_components, *(size - 1 for size in noise.shape))
+    variance, components = _principal(noise, n_components)
+    n_voxels = noise.shape[1]
+    # In units of the standard deviation the voxels' variances sum up to their number.
+    rest = max((n_voxels - variance.sum()) / (n_voxels - n_components), 1e-6)
+    ridge = settings.ridge * rest
+    shrinkage = np.sqrt((rest + ridge) / (np.maximum(variance, rest) + ridge))
+    return NoiseShape(sd.astype(np.float32), components.astype(np.float32), shrinkage.astype(np.float32))
+
+
+def learn_courses(voxels: Int32Array, residuals: Sequence[Float32Array], n_components: int) -> NoiseCourses:
+    """Find the components that noise voxels have in common (Behzadi et al. 2007).
+
+    Parameters
+    ----------
+    voxels : ndarray of shape (n_noise_voxels, 3), int32
+    residuals : sequence of ndarray of shape (n_volumes, n_noise_voxels), float32
+    n_components : int
+
+    Raises
+    ------
+    InputError
+        With fewer voxels or volumes than components.
+    """
+    noise, sd = _in_units_of_sd(residuals)
+    if n_components >= min(noise.shape):
+        raise InputError(
+            f"{noise.shape[1]} noise voxels in {noise.shape[0]} volumes are too few for {n_components} components; "
+            "set nuisance.n_components lower"
+        )
+    variance, components = _principal(noise, n_components)
+    loadings = components / sd / np.sqrt(variance)[:, np.newaxis]
+    return NoiseCourses(voxels, loadings.astype(np.float32))
+
+
+def noisiest_voxels(files: RunFiles, reference: Reference, settings: PipelineSettings) -> Int32Array:
+    """The brain's voxels whose signal varies most from volume to volume, decoder's voxels aside (tCompCor).
+
+    Parameters
+    ----------
+    files : RunFiles
+    reference : Reference
+    settings : PipelineSettings
+
+    Returns
+    -------
+    ndarray of shape (n_noise_voxels, 3), int32
+    """
+    source = files.open(settings.events)
+    outside_decoder = in_head(reference.template)
+    outside_decoder[tuple(reference.voxels.T)] = False
+    voxels = np.argwhere(outside_decoder).astype(np.int32)
+    aligner = Aligner(reference._replace(voxels=voxels), source.run, settings)
+    n_discarded = int(np.ceil(settings.nuisance.discard_s / source.run.tr_s))
+    steps = (
+        aligner.align(volume, Stopwatch()) for volume in islice(source, n_discarded, n_discarded + _JUDGED_VOLUMES)
+    )
+    values = np.array([aligned.values for aligned in steps if isinstance(aligned, Aligned)])
+    if len(values) < 3:
+        raise InputError(f"{files.bold}: too few volumes to find its noisiest voxels; give them with --noise-mask")
+    change = np.diff(values, axis=0) / reference.template[tuple(voxels.T)]
+    spread = np.nan_to_num(change).std(axis=0)
+    n_noisiest = max(1, round(_NOISIEST * len(voxels)))
+    return voxels[np.sort(np.argsort(-spread, kind="stable")[:n_noisiest])]
+
+
+def _in_units_of_sd(residuals: Sequence[Float32Array]) -> tuple[Float64Array, Float64Array]:
+    noise = np.concatenate(residuals).astype(np.float64)
+    sd = np.sqrt(np.square(noise).mean(axis=0))
+    # A voxel that never varies has no noise to be scaled by.
+    sd[sd <= 1e-12 * max(float(sd.max(initial=0.0)), 1.0)] = 1.0
+    return noise / sd, sd
+
+
+def _principal(noise: Float64Array, n_components: int) -> tuple[Float64Array, Float64Array]:
+    """Variances (n_components,) along the leading directions, and these: (n_components, n_voxels), orthonormal."""
+    # Here, for processes that never learn: it takes a second to load.
+    from sklearn.utils.extmath import randomized_svd
+
+    # On one thread: BLAS rounds as its threads share the work, and patterns must be the same wherever they are made.
+    with threadpool_limits(1, user_api="blas"):
+        if min(noise.shape) <= _EXACT_SIZE:
+            _, singular, components = np.linalg.svd(noise, full_matrices=False)
+        else:
+            # Single precision is plenty for an algorithm that is itself exact to a few digits, in half the time.
+            _, singular, components = randomized_svd(noise.astype(np.float32), n_components, n_iter=7, random_state=0)
+    return singular[:n_components].astype(np.float64) ** 2 / len(noise), components[:n_components].astype(np.float64)

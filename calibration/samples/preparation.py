@@ -1,0 +1,150 @@
+"""Recorded runs to samples: every run through the pipeline's front half, and the noise that is learned on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from calibration.datasets.masks import read_mask
+from calibration.datasets.runs import RunFiles
+from calibration.samples.noise_fitting import learn_courses, learn_shape, noisiest_voxels
+from calibration.samples.runs import AlignedRun, RunSamples, align_run, noise_residuals, run_samples
+from rtgod.preprocessing.alignment import Reference
+from rtgod.preprocessing.noise_model import NoiseCourses, NoiseShape
+from rtgod.preprocessing.preprocessor import Noise, with_noise_voxels
+from rtgod.settings import PipelineSettings
+
+Report = Callable[[str, int, int], object]
+_T = TypeVar("_T")
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    """A `Report` that tells nobody."""
+
+
+def align_runs(
+    runs: Sequence[RunFiles],
+    reference: Reference,
+    noise: Noise,
+    settings: PipelineSettings,
+    pool: Executor,
+    report: Report,
+) -> list[AlignedRun]:
+    """Bring runs into the template's space; the voxels of the reference and of the noise are read."""
+    read = with_noise_voxels(reference, noise)
+    return in_pool(pool, "aligning runs", report, align_run, [(files, read, settings) for files in runs])
+
+
+def noise_to_read(first: RunFiles, mask: Path | None, reference: Reference, settings: PipelineSettings) -> Noise:
+    """The voxels that noise components are read from, as yet without loadings; none where none are asked for.
+
+    Parameters
+    ----------
+    first : RunFiles
+        The run whose noisiest voxels are taken if there is no mask.
+    mask : Path or None
+        In the space of that run.
+    reference : Reference
+    settings : PipelineSettings
+    """
+    if not settings.nuisance.n_components:
+        return Noise()
+    voxels = read_mask(mask, first.open(settings.events).run) if mask else noisiest_voxels(first, reference, settings)
+    return Noise(courses=NoiseCourses(voxels, np.empty((0, len(voxels)), np.float32)))
+
+
+def denoise_runs(
+    aligned: Sequence[AlignedRun],
+    reference: Reference,
+    noise: Noise,
+    settings: PipelineSettings,
+    pool: Executor,
+    report: Report,
+) -> tuple[list[RunSamples], Noise]:
+    """Samples of the runs to be trained on, and the noise that was learned from them.
+
+    Parameters
+    ----------
+    aligned : sequence of AlignedRun
+    reference : Reference
+    noise : Noise
+        From `noise_to_read`.
+    settings : PipelineSettings
+    pool : Executor
+    report : callable
+        Told (stage, steps done, steps in all).
+    """
+    noise = with_courses(aligned, reference, noise, settings)
+    arguments = [(run, reference, settings, noise) for run in aligned]
+    return _shaped(in_pool(pool, "denoising runs", report, run_samples, arguments), noise, settings)
+
+
+def prepare_runs(
+    runs: Sequence[RunFiles],
+    reference: Reference,
+    noise: Noise,
+    settings: PipelineSettings,
+    pool: Executor,
+    report: Report,
+) -> tuple[list[RunSamples], Noise]:
+    """The same as `align_runs` and `denoise_runs`; aligned runs stay where they are aligned, if they can.
+
+    Parameters
+    ----------
+    runs : sequence of RunFiles
+    reference, noise, settings, pool, report
+        As of those.
+    """
+    if noise.courses:
+        return denoise_runs(
+            align_runs(runs, reference, noise, settings, pool, report), reference, noise, settings, pool, report
+        )
+    arguments = [(files, reference, settings, noise) for files in runs]
+    return _shaped(in_pool(pool, "aligning and denoising runs", report, _prepare_run, arguments), noise, settings)
+
+
+def _prepare_run(files: RunFiles, reference: Reference, settings: PipelineSettings, noise: Noise) -> RunSamples:
+    return run_samples(align_run(files, reference, settings), reference, settings, noise)
+
+
+def _shaped(samples: list[RunSamples], noise: Noise, settings: PipelineSettings) -> tuple[list[RunSamples], Noise]:
+    """Samples whitened by the noise's shape, which they teach, where the settings ask for one."""
+    if not settings.noise.n_components:
+        return samples, noise
+    shape = learn_shape([run.noise for run in samples], settings.noise)
+    # Whitening is the last step: what it is learned from need not be computed again.
+    return [_whitened(run, shape) for run in samples], Noise(shape, noise.courses)
+
+
+def with_courses(
+    aligned: Sequence[AlignedRun], reference: Reference, noise: Noise, settings: PipelineSettings
+) -> Noise:
+    """The noise of `noise_to_read` with loadings that the runs taught; as it is where no components are asked for."""
+    if not noise.courses:
+        return noise
+    residuals = [noise_residuals(run, reference, noise.courses, settings) for run in aligned]
+    return Noise(courses=learn_courses(noise.courses.voxels, residuals, settings.nuisance.n_components))
+
+
+def _whitened(run: RunSamples, shape: NoiseShape) -> RunSamples:
+    windows = tuple(
+        tuple(replace(sample, values=shape.whiten(sample.values)) for sample in grown) for grown in run.windows
+    )
+    return replace(run, windows=windows, values=np.stack([grown[-1].values for grown in windows]))
+
+
+def in_pool(
+    pool: Executor, stage: str, report: Report, work: Callable[..., _T], arguments: Sequence[tuple[Any, ...]]
+) -> list[_T]:
+    """Results of `work`, in the order of its arguments, computed by the pool's processes."""
+    report(stage, 0, len(arguments))
+    found = []
+    for result in pool.map(work, *zip(*arguments, strict=True)):
+        found.append(result)
+        report(stage, len(found), len(arguments))
+    return found

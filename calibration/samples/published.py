@@ -1,0 +1,71 @@
+"""The lab's published files as a study: samples and features that others computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from calibration.datasets.bdpy_files import BrainSamples, ImageFeatures
+from calibration.datasets.dataset_files import REGION
+from calibration.datasets.study_files import REGIONS
+from calibration.samples.study import Candidates, Fold, Samples, Study
+from rtgod.errors import InputError
+from rtgod.messages import Float32Array
+
+
+def published_study(
+    samples: BrainSamples,
+    features: ImageFeatures,
+    region: str | None,
+    areas: Sequence[str],
+    names: Mapping[str, str],
+) -> Study:
+    """Lay samples beside the features of what was shown and imagined.
+
+    Samples are means over blocks; nothing is known of their noise, so they are not whitened, and nothing of their
+    volumes.
+
+    Parameters
+    ----------
+    samples : BrainSamples
+    features : ImageFeatures
+    region : str or None
+        What is decoded from, an expression over the file's regions; by default VC.
+    areas : sequence of str
+        What it is compared with; without any, the study's areas that the file has.
+    names : mapping of str to str
+        Of categories, for people.
+
+    Raises
+    ------
+    InputError
+        If samples or features of something are missing.
+    """
+    main = region or REGION
+    chosen = dict.fromkeys([main, *(areas or [name for name in REGIONS if len(samples.regions.get(name, ()))])])
+    by_kind = {kind: _samples_of(samples, kind, features) for kind in dict.fromkeys(samples.kinds)}
+    training = by_kind.pop("training", None)
+    if training is None or not by_kind:
+        raise InputError(
+            f"the file has samples of {', '.join(dict.fromkeys(samples.kinds))} only; an evaluation needs training "
+            "samples and seen or imagined ones"
+        )
+    regions = {name: samples.columns(name) for name in chosen}
+    samples.check_finite(np.unique(np.concatenate(list(regions.values()))))
+    return Study(
+        folds=(Fold(training, {}, by_kind, {}),),
+        regions={name: columns.astype(np.int32) for name, columns in regions.items()},
+        candidates=Candidates.named(features.candidate_ids, features.candidates, names),
+    )
+
+
+def _samples_of(samples: BrainSamples, kind: str, features: ImageFeatures) -> Samples:
+    rows = [row for row, of in enumerate(samples.kinds) if of == kind]
+    categories = tuple(samples.categories[row] for row in rows)
+    Y: Mapping[str, Float32Array]
+    if kind == "imagined":
+        Y = features.of_categories(categories)
+    else:
+        Y = features.of_images([samples.stimuli[row] for row in rows])
+    return Samples(samples.X[rows], tuple(samples.runs[row] for row in rows), categories, Y)

@@ -1,0 +1,414 @@
+"""Recorded runs to training samples, through the pipeline that the server runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from calibration.datasets.masks import in_head
+from calibration.datasets.runs import RunFiles
+from calibration.samples.left_out import AFTER_END, ONE_BACK
+from rtgod.errors import InputError
+from rtgod.events.table import Trial, cut_to_length
+from rtgod.events.trials import TrialsRead
+from rtgod.messages import Float32Array, Int32Array, NotReady, Pattern, Reason, Run
+from rtgod.preprocessing.alignment import Aligned, Aligner, Reference, Stopwatch, check_reference, registration_to
+from rtgod.preprocessing.denoising import Censor
+from rtgod.preprocessing.noise_model import NoiseCourses
+from rtgod.preprocessing.preprocessor import Cleaner, Noise, NoiseReader, is_settled
+from rtgod.preprocessing.sampling import Sampler
+from rtgod.preprocessing.windows import Repeats, Sample
+from rtgod.settings import PipelineSettings
+
+#: Volumes that are averaged into the template.
+_TEMPLATE_VOLUMES = 10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlignedRun:
+    """One run in the template's space, and what was shown.
+
+    Attributes
+    ----------
+    path, events : Path
+    run : Run
+    trials : tuple of Trial
+        One for each of the run's blocks, and for those that begin after its end.
+    volumes : tuple of Aligned
+        Those that could be aligned.
+    stage_ms : mapping of str to float
+        Milliseconds of work that each stage took: "read", "align" and so on.
+    read : TrialsRead or None
+        What else was in the events table.
+    unusable : mapping of str to int
+        Volumes that could not be aligned, by the reason.
+    """
+
+    path: Path
+    events: Path
+    run: Run
+    trials: tuple[Trial, ...]
+    volumes: tuple[Aligned, ...]
+    stage_ms: Mapping[str, float]
+    read: TrialsRead | None = None
+    unusable: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CleanedRun:
+    """One run after the pipeline's front half.
+
+    Attributes
+    ----------
+    path : Path
+    run : Run
+    trials : tuple of Trial
+        One for each of the run's blocks, and for those that begin after its end.
+    windows : mapping of int to tuple of Sample
+        Of each trial, by its position: its sample after each of its volumes. Trials without a clean volume have none.
+    patterns : tuple of Pattern
+        Of every volume that has one.
+    noise : ndarray of shape (n_clean, n_voxels), float32
+        What is left of the clean volumes' patterns without the responses to trials, as these were estimated in the end.
+        Unlike online, hindsight is allowed here: what could not be foretold of a response is no noise.
+    answers : tuple of frozenset of int
+        The trials that each row of `noise` answers.
+    stage_ms : mapping of str to float
+        Milliseconds of work that each stage took, those of aligning among them.
+    read : TrialsRead or None
+        As in `AlignedRun`.
+    volumes : tuple of str
+        Of each volume, why it is left out; empty if it is used.
+    without_sample : mapping of int to str
+        Why trials have no sample, by their position.
+    """
+
+    path: Path
+    run: Run
+    trials: tuple[Trial, ...]
+    windows: Mapping[int, tuple[Sample, ...]]
+    patterns: tuple[Pattern, ...]
+    noise: Float32Array
+    answers: tuple[frozenset[int], ...]
+    stage_ms: Mapping[str, float]
+    read: TrialsRead | None = None
+    volumes: tuple[str, ...] = ()
+    without_sample: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> list[int]:
+        """Positions of trials that are no one-back repeats: a second look at an image is another state of mind."""
+        return [block for block, trial in enumerate(self.trials) if not trial.repeat]
+
+    def why_left_out(self, block: int) -> str:
+        """Why a trial, by its position, gives no sample to learn from; empty if it does."""
+        return ONE_BACK if self.trials[block].repeat else self.without_sample.get(block, "")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunSamples:
+    """The samples of one run.
+
+    Attributes
+    ----------
+    run : Run
+    trials : tuple of Trial
+        One per sample; one-back repeats are left out.
+    values : ndarray of shape (n_samples, n_voxels), float32
+        In the settings' unit: each trial's sample once it was complete.
+    windows : tuple of tuple of Sample
+        Each trial's sample after each of its volumes; the last holds `values`.
+    noise : ndarray of shape (n_volumes, n_voxels), float32
+        As in `CleanedRun`.
+    left_out : tuple of str
+        Why each of the other trials has no sample.
+    stage_ms : mapping of str to float
+        As in `CleanedRun`.
+    read : TrialsRead or None
+        As in `CleanedRun`.
+    """
+
+    run: Run
+    trials: tuple[Trial, ...]
+    values: Float32Array
+    windows: tuple[tuple[Sample, ...], ...]
+    noise: Float32Array
+    left_out: tuple[str, ...]
+    stage_ms: Mapping[str, float]
+    read: TrialsRead | None = None
+
+
+def align_run(files: RunFiles, reference: Reference, settings: PipelineSettings) -> AlignedRun:
+    """Bring a recorded run into the template's space, volume by volume.
+
+    Parameters
+    ----------
+    files : RunFiles
+    reference : Reference
+        Its voxels are read.
+    settings : PipelineSettings
+
+    Raises
+    ------
+    InputError
+        If the run or its events cannot be used.
+    """
+    source, trials = files.open(settings.events), files.trials(settings.events)
+    run, _ = cut_to_length(source.run)  # as it is sent to a server; trials without volumes are counted later
+    aligner = Aligner(reference, run, settings)
+    stopwatch, volumes, found, unusable = Stopwatch(), iter(source), [], Counter[str]()
+    while (volume := stopwatch.time("read", lambda: next(volumes, None))) is not None:
+        aligned = aligner.align(volume, stopwatch)
+        if isinstance(aligned, Aligned):
+            found.append(aligned)
+        else:
+            unusable[_in_words(aligned, settings)] += 1
+    return AlignedRun(files.bold, files.events, run, trials, tuple(found), stopwatch.stage_ms, source.read, unusable)
+
+
+def _in_words(answer: NotReady, settings: PipelineSettings) -> str:
+    """Why a volume could not be aligned, for all volumes of which it is true, and what to do."""
+    if answer.reason == Reason.BAD_VOLUME and "not finite" in answer.detail:
+        return (
+            "have voxels that are not finite (NaN or infinite) in the head or among those that are decoded from; fill "
+            "them with 0, or decode from other voxels"
+        )
+    if answer.reason == Reason.BAD_VOLUME:
+        return f"are no volumes of a head ({answer.detail})"
+    least = f"they explain less than {settings.motion.least_explained:g} of it"
+    return (
+        f"do not fit the template ({least}): another head, a phase image, a mirrored header, or less than half of the "
+        "head in view?"
+    )
+
+
+def _check_usable(aligned: AlignedRun, n_censored: int = 0) -> None:
+    """Raise `InputError` if most volumes of a run cannot be used, which is why its trials have none."""
+    n_volumes = len(aligned.volumes) + sum(aligned.unusable.values())
+    reasons = dict(sorted(aligned.unusable.items(), key=lambda reason: -reason[1]))
+    if n_censored:
+        reasons["are censored: too much motion, or a jump of the signal (censoring in the settings)"] = n_censored
+    if 2 * sum(reasons.values()) < n_volumes or not reasons:
+        return
+    told = "; ".join(f"{n} of {n_volumes} volumes {why}" for why, n in reasons.items())
+    raise InputError(f"{aligned.path}: no trial has a usable volume: {told}")
+
+
+def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> CleanedRun:
+    """Take an aligned run through the rest of the pipeline's front half.
+
+    Parameters
+    ----------
+    aligned : AlignedRun
+    reference : Reference
+        The decoder's voxels; those of `noise` were read after them.
+    settings : PipelineSettings
+        Trials stand alone, whatever is averaged or slid over when a decoder is used.
+    noise : Noise
+
+    Raises
+    ------
+    InputError
+        If no trial has a usable volume.
+    """
+    cleaner = Cleaner(reference, aligned.run, _trial_by_trial(settings), noise, Repeats())
+    windows: dict[int, list[Sample]] = {}
+    patterns: list[Pattern] = []
+    stopwatch = Stopwatch()
+    clean: list[tuple[Float32Array, dict[int, float]]] = []
+    responses: dict[int, Float32Array] = {}
+    n_censored = 0
+    left_out: dict[int, str] = {}
+    for volume, later in zip_longest(aligned.volumes, aligned.volumes[1:]):
+        pattern, sample, problem = cleaner.clean(volume, stopwatch)
+        n_censored += bool(problem)
+        left_out[volume.index] = _why_left_out(volume.index, aligned.run, settings, problem, has_pattern=bool(pattern))
+        if sample is not None and sample.block is not None:
+            windows.setdefault(sample.block, []).append(sample)
+        answered = cleaner.denoiser.answered(volume.index)
+        # In the end: after the last volume that answers a trial.
+        for trial in answered.keys() - (cleaner.denoiser.answered(later.index) if later else {}):
+            if (found := cleaner.denoiser.response(trial)) is not None:
+                responses[trial] = found
+        if pattern is not None:
+            patterns.append(pattern)
+            if not problem:
+                clean.append((pattern.values, answered))
+    if not any(block in windows for block, trial in enumerate(aligned.trials) if not trial.repeat):
+        _check_usable(aligned, n_censored)
+        raise InputError(
+            f"{aligned.path}: no trial of {aligned.events.name} has a usable volume; do the events belong to this run?"
+        )
+    return CleanedRun(
+        path=aligned.path,
+        run=aligned.run,
+        trials=aligned.trials,
+        windows={block: tuple(grown) for block, grown in windows.items()},
+        patterns=tuple(patterns),
+        noise=np.stack([cleaner.unwhitened(_without(values, of, responses)) for values, of in clean]),
+        answers=tuple(frozenset(of) for _, of in clean),
+        stage_ms={**aligned.stage_ms, **stopwatch.stage_ms},
+        read=aligned.read,
+        volumes=(volumes := _of_every_volume(aligned.run, left_out)),
+        without_sample=_without_sample(aligned, cleaner, windows, volumes),
+    )
+
+
+def _why_left_out(index: int, run: Run, settings: PipelineSettings, problem: str, *, has_pattern: bool) -> str:
+    if not is_settled(index, run, settings):
+        return "discarded at the start"
+    if problem:
+        return "censored"
+    return "" if has_pattern else "before there is a baseline"
+
+
+def _of_every_volume(run: Run, left_out: Mapping[int, str]) -> tuple[str, ...]:
+    n_volumes = run.n_volumes if run.n_volumes is not None else max(left_out, default=-1) + 1
+    return tuple(left_out.get(index, "not aligned") for index in range(n_volumes))
+
+
+def _without_sample(
+    aligned: AlignedRun, cleaner: Cleaner, windows: Mapping[int, object], volumes: Sequence[str]
+) -> dict[int, str]:
+    """Why trials have no sample: they begin after the run's end, or none of their volumes is used."""
+    reasons: dict[int, Counter[str]] = {}
+    for index, why in enumerate(volumes):
+        if (block := cleaner.trial_at(index)) is not None and block not in windows:
+            reasons.setdefault(block, Counter())[why or "response not to be seen yet"] += 1
+    n_blocks = len(aligned.run.blocks)
+    found = {}
+    for block in range(len(aligned.trials)):
+        if block >= n_blocks:
+            found[block] = AFTER_END
+        elif block not in windows:
+            common = reasons[block].most_common(1)[0][0] if block in reasons else "its response ends after the run"
+            found[block] = f"no usable volume: {common}"
+    return found
+
+
+def run_samples(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> RunSamples:
+    """The samples of an aligned run, for a decoder to be trained on; parameters and errors as of `clean_run`."""
+    cleaned = clean_run(aligned, reference, settings, noise)
+    found = [block for block in cleaned.wanted if block in cleaned.windows]
+    return RunSamples(
+        run=cleaned.run,
+        trials=tuple(cleaned.trials[block] for block in found),
+        values=np.stack([cleaned.windows[block][-1].values for block in found]),
+        windows=tuple(cleaned.windows[block] for block in found),
+        noise=cleaned.noise,
+        left_out=tuple(why for block in range(len(cleaned.trials)) if (why := cleaned.why_left_out(block))),
+        stage_ms=cleaned.stage_ms,
+        read=cleaned.read,
+    )
+
+
+def _without(
+    values: Float32Array, answered: Mapping[int, float], responses: Mapping[int, Float32Array]
+) -> Float32Array:
+    """A pattern less the responses to the trials that it answers, each by its share."""
+    for trial, share in answered.items():
+        if trial in responses:
+            values = values - np.float32(share) * responses[trial]
+    return values
+
+
+def noise_residuals(
+    aligned: AlignedRun, reference: Reference, courses: NoiseCourses, settings: PipelineSettings
+) -> Float32Array:
+    """What nothing foretold in the noise voxels of an aligned run's clean volumes: (n_volumes, n_noise_voxels)."""
+    reader, censor = NoiseReader(reference, courses, aligned.run, settings), Censor(settings.censoring)
+    residuals = []
+    for volume in (v for v in aligned.volumes if is_settled(v.index, aligned.run, settings)):
+        problem = censor.problem_with(volume.values[: len(reference.voxels)], volume.motion)
+        residual = reader.residual(volume, bool(problem))
+        if residual is not None and not problem:
+            residuals.append(residual)
+    if not residuals:
+        _check_usable(aligned)
+        raise InputError(f"{aligned.path}: no volume is left to read noise components from; leave the run out")
+    return np.stack(residuals)
+
+
+def _trial_by_trial(settings: PipelineSettings) -> PipelineSettings:
+    """Decoders are trained on single trials, whatever is averaged or slid over when they are used."""
+    changes = {
+        "repeats": {"mode": "block"},
+        # A window that slides knows of no trials, and takes the mean of its volumes.
+        "sliding": {"mode": "block", "estimate": "mean"},
+    }.get(settings.window.mode, {})
+    return settings.model_copy(update={"window": settings.window.model_copy(update=changes)})
+
+
+def make_reference(files: RunFiles, voxels: Int32Array | None, settings: PipelineSettings) -> Reference:
+    """Average a run's first settled volumes, aligned to the first of them, into the template.
+
+    Parameters
+    ----------
+    files : RunFiles
+    voxels : ndarray of shape (n_voxels, 3), int32, or None
+        The decoder's; None takes those of the head.
+    settings : PipelineSettings
+
+    Raises
+    ------
+    InputError
+        If the run is too short or has no contrast, or the voxels lie outside the head.
+    """
+    source = files.open(settings.events)
+    run = source.run
+    n_discarded = int(np.ceil(settings.nuisance.discard_s / run.tr_s))
+    first = islice(iter(source), n_discarded, n_discarded + _TEMPLATE_VOLUMES)
+    volumes = _filled([v.data.astype(np.float32) for v in first], files.bold)
+    if not volumes:
+        raise InputError(
+            f"{files.bold}: no volume after the first {settings.nuisance.discard_s:g} s, which are discarded"
+        )
+    try:
+        registration = registration_to(volumes[0], run.affine, run, settings.motion)
+    except InputError as error:
+        raise InputError(f"{files.bold}: {error}") from error
+    everywhere = np.argwhere(np.ones(run.shape, bool)).astype(np.int32)
+    sampler = Sampler(everywhere, run.shape, settings.sampling)
+    total, count = np.zeros(len(everywhere)), np.zeros(len(everywhere))
+    for volume in volumes:
+        alignment = registration.align(volume)
+        if not alignment.problem:
+            values, _ = sampler.sample(volume, np.linalg.inv(run.affine) @ alignment.pose @ run.affine)
+            inside = np.isfinite(values)
+            total[inside] += values[inside]
+            count += inside
+    template = np.divide(total, count, out=np.zeros_like(total), where=count > 0).reshape(run.shape)
+    template = template.astype(np.float32)
+    if voxels is None:
+        voxels = np.argwhere(in_head(template)).astype(np.int32)
+    reference = Reference(template, run.affine, voxels)
+    check_reference(reference, settings)
+    return reference
+
+
+def _filled(volumes: Sequence[Float32Array], path: Path) -> list[Float32Array]:
+    """The volumes of which the template is made, with 0 where all of them are NaN: somebody masked them.
+
+    Volumes with other voxels that are not finite are damaged, and left out.
+
+    Raises
+    ------
+    InputError
+        If all of them are.
+    """
+    if not volumes:
+        return []
+    background = np.logical_and.reduce([np.isnan(volume) for volume in volumes])
+    filled = [np.where(background, np.float32(0), volume) for volume in volumes]
+    whole = [volume for volume in filled if np.isfinite(volume).all()]
+    if not whole or background.all():
+        raise InputError(
+            f"{path}: all of the first {len(volumes)} volumes, of which the template is made, have voxels that are not "
+            "finite (NaN); fill them with 0"
+        )
+    return whole

@@ -1,0 +1,323 @@
+"""What an evaluation works on: labelled samples, split into what is trained on and what is tested on.
+
+Nothing here reads files. Samples are not whitened: that depends on the voxels that are decoded from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from calibration.samples.left_out import Tally
+from rtgod.decoding.category_index import positions_of
+from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Array
+from rtgod.preprocessing.noise_model import NoiseShape
+from rtgod.preprocessing.windows import Sample
+
+#: The kinds of trials, by the names that people call them.
+KINDS = {"seen": "stimulus", "imagined": "imagery"}
+#: The layer whose units are the categories themselves.
+CATEGORIES = "category"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """Samples on the way: what there was of each after each of its volumes.
+
+    Attributes
+    ----------
+    of : ndarray of shape (n_windows,), int32
+        The row that each belongs to among the samples.
+    n_volumes : ndarray of shape (n_windows,), int32
+        Clean volumes that each rests on.
+    X : ndarray of shape (n_windows, n_voxels), float32
+    """
+
+    of: Int32Array
+    n_volumes: Int32Array
+    X: Float32Array
+
+    @property
+    def first(self) -> Array:
+        """Each sample's first window, (n_samples,)."""
+        return np.unique(self.of, return_index=True)[1]
+
+    @property
+    def last(self) -> Array:
+        """Each sample's last window, that of the complete sample, (n_samples,)."""
+        return len(self.of) - 1 - np.unique(self.of[::-1], return_index=True)[1]
+
+    def chosen(self, rows: Int32Array) -> Windows:
+        """Those of some of the samples, counted anew."""
+        position = {int(row): new for new, row in enumerate(rows)}
+        keep = np.flatnonzero(np.isin(self.of, rows))
+        of = np.array([position[int(row)] for row in self.of[keep]], np.int32)
+        return Windows(of, self.n_volumes[keep], self.X[keep])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Labelled samples.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_samples, n_voxels), float32
+    runs : tuple of str
+        The run that each sample comes from.
+    categories : tuple of str
+        What was seen or imagined.
+    Y : mapping of str to ndarray of shape (n_samples, n_units), float32
+        Features of it, per layer: of the image that was shown, or of the category that was imagined.
+    windows : Windows or None
+        None where samples are known as a whole only.
+    """
+
+    X: Float32Array
+    runs: tuple[str, ...]
+    categories: tuple[str, ...]
+    Y: Mapping[str, Float32Array]
+    windows: Windows | None = None
+
+    @classmethod
+    def grown(
+        cls,
+        windows: Sequence[Sequence[Sample]],
+        runs: Sequence[str],
+        categories: Sequence[str],
+        Y: Mapping[str, Float32Array],
+    ) -> Samples:
+        """Samples from each trial's windows, of which the last is complete."""
+        everything = [sample for of_trial in windows for sample in of_trial]
+        return cls(
+            X=np.stack([of_trial[-1].values for of_trial in windows]),
+            runs=tuple(runs),
+            categories=tuple(categories),
+            Y=Y,
+            windows=Windows(
+                of=np.repeat(np.arange(len(windows), dtype=np.int32), [len(of_trial) for of_trial in windows]),
+                n_volumes=np.array([sample.n_volumes for sample in everything], np.int32),
+                X=np.stack([sample.values for sample in everything]),
+            ),
+        )
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.runs)
+
+    def chosen(self, rows: Int32Array | BoolArray) -> Samples:
+        """Some of the samples, by their rows or by a mask."""
+        rows = np.flatnonzero(rows).astype(np.int32) if rows.dtype == bool else rows
+        return Samples(
+            self.X[rows],
+            tuple(self.runs[row] for row in rows),
+            tuple(self.categories[row] for row in rows),
+            {layer: values[rows] for layer, values in self.Y.items()},
+            None if self.windows is None else self.windows.chosen(rows),
+        )
+
+    def whitened(self, shape: NoiseShape | None) -> Samples:
+        """All samples as a decoder is given them; as they are without a shape."""
+        if shape is None:
+            return self
+        windows = self.windows and replace(self.windows, X=_rows_whitened(self.windows.X, shape))
+        return replace(self, X=_rows_whitened(self.X, shape), windows=windows)
+
+    def at(self, columns: Int32Array) -> Samples:
+        """All samples at some of the voxels."""
+        # Taken, not indexed: rows must lie in one piece of memory, or sums over them would differ from the server's.
+        windows = self.windows and replace(self.windows, X=self.windows.X.take(columns, axis=1))
+        return replace(self, X=self.X.take(columns, axis=1), windows=windows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Course:
+    """Single volumes around the trials of one kind.
+
+    Attributes
+    ----------
+    times_s : ndarray of shape (n_times,), float64
+        Middle of each volume, from the trial's onset.
+    duration_s : float
+        Of a trial.
+    X : ndarray of shape (n_trials, n_times, n_voxels), float32
+        NaN where there is no clean volume.
+    categories : tuple of str
+    Y : mapping of str to ndarray of shape (n_trials, n_units), float32
+    cue_lead_s : float or None
+        How long before a trial its cue comes; None where there is none.
+    """
+
+    times_s: Float64Array
+    duration_s: float
+    X: Float32Array
+    categories: tuple[str, ...]
+    Y: Mapping[str, Float32Array]
+    cue_lead_s: float | None = None
+
+    def at(self, columns: Int32Array) -> Course:
+        """The same at some of the voxels."""
+        return replace(self, X=self.X.take(columns, axis=2))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fold:
+    """What is trained on, and what is tested on with it.
+
+    Attributes
+    ----------
+    training : Samples
+    noise : mapping of str to ndarray of shape (n_volumes, n_voxels), float32
+        Of each training run; empty where it is not known: then nothing is whitened.
+    tests : mapping of str to Samples
+        By kind: "seen", "imagined".
+    courses : mapping of str to Course
+        By kind; those there are.
+    """
+
+    training: Samples
+    noise: Mapping[str, Float32Array]
+    tests: Mapping[str, Samples]
+    courses: Mapping[str, Course]
+
+    def at(self, columns: Int32Array) -> Fold:
+        """The same at some of the voxels."""
+        return Fold(
+            self.training.at(columns),
+            {run: values.take(columns, axis=1) for run, values in self.noise.items()},
+            {kind: samples.at(columns) for kind, samples in self.tests.items()},
+            {kind: course.at(columns) for kind, course in self.courses.items()},
+        )
+
+    def complete_only(self) -> Fold:
+        """The same without samples on the way and single volumes."""
+        return replace(
+            self,
+            training=replace(self.training, windows=None),
+            tests={kind: replace(samples, windows=None) for kind, samples in self.tests.items()},
+            courses={},
+        )
+
+    def with_runs(self, runs: Sequence[str]) -> Fold:
+        """The same with some of the training runs only."""
+        return replace(
+            self,
+            training=self.training.chosen(np.isin(self.training.runs, runs)),
+            noise={run: values for run, values in self.noise.items() if run in runs},
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """What is ranked.
+
+    Attributes
+    ----------
+    ids, names : tuple of str
+    features : mapping of str to ndarray of shape (n_candidates, n_units), float32
+        Per layer.
+    """
+
+    ids: tuple[str, ...]
+    names: tuple[str, ...]
+    features: Mapping[str, Float32Array]
+
+    @classmethod
+    def named(cls, ids: Sequence[str], features: Mapping[str, Float32Array], names: Mapping[str, str]) -> Candidates:
+        """Candidates called by the names that are known, and by their ids otherwise."""
+        return cls(tuple(ids), tuple(names.get(one, one) for one in ids), features)
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether the units are the categories themselves, one for each."""
+        return CATEGORIES in self.features
+
+    def chosen(self, ids: Sequence[str]) -> Candidates:
+        """Some of them, in their own order; all if none is named."""
+        rows = positions_of(ids, self.ids) if ids else np.arange(len(self.ids), dtype=np.int32)
+        return Candidates(
+            tuple(self.ids[row] for row in rows),
+            tuple(self.names[row] for row in rows),
+            {layer: values[rows] for layer, values in self.features.items()},
+        )
+
+    def positions(self, categories: Sequence[str]) -> Int32Array:
+        """Position of each category among the candidates, −1 for one that is none."""
+        position = {category: i for i, category in enumerate(self.ids)}
+        return np.array([position.get(category, -1) for category in categories], np.int32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Study:
+    """Everything that is evaluated.
+
+    Attributes
+    ----------
+    folds : tuple of Fold
+    regions : mapping of str to ndarray of shape (n_voxels_of_region,), int32
+        Columns of each region; the first region is the one that figures without a region are for.
+    candidates : Candidates
+    notes : tuple of str
+        What was left out of images and candidates, and how images' pixels were converted.
+    tallies : tuple of Tally
+        What became of the runs' trials and volumes; empty where only samples are known.
+    """
+
+    folds: tuple[Fold, ...]
+    regions: Mapping[str, Int32Array]
+    candidates: Candidates
+    notes: tuple[str, ...] = ()
+    tallies: tuple[Tally, ...] = ()
+
+    @property
+    def main_region(self) -> str:
+        """The region that figures without a region are for."""
+        return next(iter(self.regions))
+
+
+def leave_one_run_out(samples: Samples, noise: Mapping[str, Float32Array]) -> tuple[Fold, ...]:
+    """Folds of which each tests on one run and trains on all others.
+
+    Parameters
+    ----------
+    samples : Samples
+    noise : mapping of str to ndarray of shape (n_volumes, n_voxels), float32
+        Of each run.
+    """
+    runs = np.array(samples.runs)
+    return tuple(
+        Fold(
+            samples.chosen(runs != left_out),
+            {run: values for run, values in noise.items() if run != left_out},
+            {"seen": samples.chosen(runs == left_out)},
+            {},
+        )
+        for left_out in dict.fromkeys(samples.runs)
+    )
+
+
+def first_half(categories: Sequence[str], runs: Sequence[str]) -> BoolArray:
+    """Which samples belong to the first half of those of their category in their run; an odd one out does, too."""
+    keys = list(zip(categories, runs, strict=True))
+    total = {key: keys.count(key) for key in dict.fromkeys(keys)}
+    seen: dict[tuple[str, str], int] = dict.fromkeys(total, 0)
+    first = []
+    for key in keys:
+        first.append(2 * seen[key] < total[key])
+        seen[key] += 1
+    return np.array(first, bool)
+
+
+def averaged_by(labels: Sequence[str], values: Array) -> tuple[list[str], Float64Array]:
+    """The labels, each once in order of appearance, and the mean of the rows of `values` that have it."""
+    names = list(dict.fromkeys(labels))
+    position = {name: i for i, name in enumerate(names)}
+    which = np.array([position[label] for label in labels])
+    total = np.zeros((len(names), *values.shape[1:]))
+    np.add.at(total, which, values)
+    return names, (total.T / np.bincount(which)).T
+
+
+def _rows_whitened(X: Float32Array, shape: NoiseShape) -> Float32Array:
+    return np.stack([shape.whiten(row) for row in X])

@@ -1,0 +1,1 @@
+"""Samples to a bundle: fits, cross-validation, confidence, layer weights."""

@@ -1,0 +1,321 @@
+"""Calibration from end to end: recorded runs and images in, a decoder bundle and its cross-validated accuracy out."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calibration.datasets.bids import read_names
+from calibration.datasets.dataset_files import Inputs
+from calibration.decoders.columns import profile_correlation
+from calibration.decoders.settings import DecoderSettings
+from calibration.features.extractor import FeatureExtractor, Network
+from calibration.features.images import first_few
+from calibration.features.stimuli import Stimuli, StimulusFiles
+from calibration.metrics.identification import accuracy_test, all_accuracies, identification_accuracy, rank_of
+from calibration.metrics.permutation import ExchangeTest
+from calibration.samples.left_out import Tally, tally
+from calibration.samples.plain import check_repeated, plain_stimuli
+from calibration.samples.preparation import Report, noise_to_read, prepare_runs
+from calibration.samples.runs import RunSamples, make_reference
+from calibration.samples.study import CATEGORIES, Candidates, Samples
+from calibration.training.fit import Trained, train
+from calibration.training.folds import parts_of_one_run
+from calibration.training.held_out_rankings import Learned, learn_from_rankings
+from rtgod.bundle import DecoderBundle, sha256_of
+from rtgod.candidates import Candidate
+from rtgod.decoding.category_index import CategoryIndex
+from rtgod.errors import InputError
+from rtgod.fit import training_of
+from rtgod.messages import Features, Float32Array
+from rtgod.settings import PipelineSettings
+
+#: Packages whose versions a bundle records; the latter where a network saw images.
+_PACKAGES, _OF_NETWORKS = ("numpy", "numba", "scikit-learn"), ("torch", "torchvision")
+#: What people call the stages of a run's preparation.
+_STAGES = {
+    "read": "reading the files",
+    "convert": "alignment",
+    "align": "alignment",
+    "sample": "alignment",
+    "denoise": "denoising",
+    "window": "denoising",
+    "whiten": "denoising",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """Leave-one-run-out accuracy of one layer.
+
+    Attributes
+    ----------
+    penalty : float or None
+        None where each voxel has its own.
+    feature_accuracy : float
+        Correlation of decoded and true units over samples, averaged over units.
+    identification_accuracy : float or None
+        From this layer alone; None where no shown category is among the candidates.
+    """
+
+    penalty: float | None
+    feature_accuracy: float
+    identification_accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationReport:
+    """What calibration prints.
+
+    Attributes
+    ----------
+    layers : mapping of str to LayerReport
+    identification_accuracy : float or None
+        All layers together.
+    first : float or None
+        Share of samples whose category is ranked first, by all layers together.
+    n_samples, n_voxels, n_runs, n_candidates : int
+    n_parts : int
+        Runs, or parts of one run, that were left out in turn.
+    trials : tuple of Tally
+        What was trained on of each run, and what was left out.
+    notes : tuple of str
+        What could not be learned, and why.
+    test : ExchangeTest or None
+        Of the identification accuracy against that under exchanged labels; None without one.
+    seconds : mapping of str to float
+        Of work, by stage; several processes' work counts as much as one's.
+    """
+
+    layers: Mapping[str, LayerReport]
+    identification_accuracy: float | None
+    first: float | None
+    n_samples: int
+    n_voxels: int
+    n_runs: int
+    n_candidates: int
+    n_parts: int
+    trials: tuple[Tally, ...]
+    notes: tuple[str, ...]
+    test: ExchangeTest | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
+
+
+def calibrate(
+    inputs: Inputs,
+    settings: PipelineSettings,
+    network: Network | None,
+    decoder: DecoderSettings,
+    pool: Executor,
+    report: Report,
+) -> tuple[DecoderBundle, CalibrationReport]:
+    """Train a decoder.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    settings : PipelineSettings
+    network : Network or None
+        None where the inputs have no images: then the categories themselves are decoded.
+    decoder : DecoderSettings
+        Must leave out runs, for the report.
+    pool : Executor
+        From `workers`; the result does not depend on it.
+    report : callable
+        Told (stage, steps done, steps in all).
+
+    Returns
+    -------
+    bundle : DecoderBundle
+    report : CalibrationReport
+
+    Raises
+    ------
+    InputError
+        If anything that is needed is missing or does not fit.
+    """
+    if decoder.name != "ridge" and not decoder.n_folds:
+        raise InputError("n_folds = 0 leaves no run out, and accuracy is reported of runs that are; choose 2 or more")
+    stimulus_files = None
+    if inputs.images is not None and inputs.candidates is not None:
+        stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
+    names = read_names(inputs.names)
+    first = inputs.runs[0]
+    voxels = inputs.mask and inputs.mask.voxels(first.open(settings.events).run)
+    # First; weights that cannot be loaded should be known before the runs are worked through.
+    extractor = FeatureExtractor(network) if network and stimulus_files and stimulus_files.need_network else None
+    # Here, while the pool's processes are starting.
+    reference = make_reference(first, voxels, settings)
+    noise = noise_to_read(first, inputs.noise_mask, reference, settings)
+    samples, noise = prepare_runs(inputs.runs, reference, noise, settings, pool, report)
+    began = time.perf_counter()
+    trials = [trial for run in samples for trial in run.trials]
+    if stimulus_files:
+        stimuli = stimulus_files.features(samples, extractor, report)
+        Y = stimuli.of(trials)
+    else:
+        categories = [trial.category for trial in trials]
+        check_repeated(categories)
+        stimuli = plain_stimuli(categories)
+        Y = stimuli.of_categories(categories)
+    have_features = time.perf_counter()
+    labelled = _labelled(samples, Y)
+    with ThreadPoolExecutor(1) as beside:
+        checksums = beside.submit(_checksums, inputs)
+        groups = parts_of_one_run(labelled.categories) if not stimulus_files and len(samples) == 1 else labelled.runs
+        trained = train(labelled.X, groups, Y, decoder, report, pool)
+        candidates = Candidates.named(stimuli.candidate_ids, stimuli.candidates, names)
+        report("confidence", 0, 1)
+        learned = learn_from_rankings(labelled, trained, decoder, candidates, settings.ranking)
+        report("confidence", 1, 1)
+        summary = _summarise(trained, labelled, groups, stimuli, samples, learned)
+    seconds = _work_s(samples) | {"features": have_features - began, "fits": time.perf_counter() - have_features}
+    summary = replace(summary, seconds=seconds)
+    bundle = DecoderBundle(
+        reference=reference,
+        patterns=trained.patterns,
+        voxel_mean=trained.voxel_mean,
+        voxel_sd=trained.voxel_sd,
+        layers=trained.layers,
+        candidates=tuple(map(Candidate, candidates.ids, candidates.names)),
+        candidate_features=candidates.features,
+        noise=noise,
+        settings=settings,
+        provenance=_provenance(inputs, network, decoder, summary) | checksums.result(),
+        layer_weights=learned.layer_weights.weights if learned.layer_weights else None,
+        chances=learned.confidence.chances,
+        response=learned.presence.weights if learned.presence else None,
+        plain_categories=candidates.are_plain,
+        training=training_of((run.run for run in samples), inputs.subject),
+    )
+    return bundle, summary
+
+
+def _labelled(samples: Sequence[RunSamples], Y: Mapping[str, Float32Array]) -> Samples:
+    """All runs' samples with their windows."""
+    return Samples.grown(
+        [windows for run in samples for windows in run.windows],
+        [run.run.run_id for run in samples for _ in run.trials],
+        [trial.category for run in samples for trial in run.trials],
+        Y,
+    )
+
+
+def _work_s(samples: Sequence[RunSamples]) -> dict[str, float]:
+    """Seconds that all runs' stages took together, in the order in which they run."""
+    seconds = dict.fromkeys(_STAGES.values(), 0.0)
+    for run in samples:
+        for stage, took_ms in run.stage_ms.items():
+            seconds[_STAGES[stage]] += took_ms / 1000
+    return seconds
+
+
+def _summarise(
+    trained: Trained,
+    labelled: Samples,
+    groups: Sequence[Hashable],
+    stimuli: Stimuli,
+    samples: Sequence[RunSamples],
+    learned: Learned,
+) -> CalibrationReport:
+    layers = trained.layers
+    is_plain = CATEGORIES in layers
+    category_index = CategoryIndex(stimuli.candidates, layers, plain=is_plain)
+    position = {category: i for i, category in enumerate(stimuli.candidate_ids)}
+    notes = [*learned.confidence.notes, *stimuli.notes]
+    alone = _shown_in_one(labelled.categories, groups) if is_plain else {}
+    if alone:
+        notes.append(
+            f"shown in one run only, so no other run tells of them: {first_few(alone)}; their "
+            f"{sum(alone.values())} samples are left out of the accuracy, and are decoded by their run if by anything"
+        )
+    judged = [i for i, name in enumerate(labelled.categories) if name in position and name not in alone]
+    shown = list(dict.fromkeys(position[labelled.categories[i]] for i in judged))
+    each: dict[str, list[float]] = {layer: [] for layer in layers}
+    together = np.empty((len(judged), len(shown)))
+    first: list[bool] = []
+    for row, i in enumerate(judged):
+        true = position[labelled.categories[i]]
+        predicted = Features(i, {layer: values[i].astype(np.float32) for layer, values in trained.held_out.items()})
+        scores = category_index.scores(predicted)
+        together[row] = all_accuracies(scores[np.newaxis])[0, shown]
+        first.append(rank_of(scores, true) == 1)
+        for layer, correlations in zip(layers, category_index.correlations(predicted), strict=True):
+            each[layer].append(identification_accuracy(correlations, true))
+    column = [shown.index(position[labelled.categories[i]]) for i in judged]
+    test = accuracy_test(together, column, [groups[i] for i in judged], folded=True) if len(shown) > 1 else None
+    return CalibrationReport(
+        layers={
+            layer: LayerReport(
+                penalty=trained.penalties[layer],
+                feature_accuracy=float(profile_correlation(trained.held_out[layer], labelled.Y[layer]).mean()),
+                identification_accuracy=float(np.mean(each[layer])) if each[layer] else None,
+            )
+            for layer in layers
+        },
+        identification_accuracy=float(together[np.arange(len(judged)), column].mean()) if judged else None,
+        first=float(np.mean(first)) if first else None,
+        n_samples=len(labelled),
+        n_voxels=samples[0].values.shape[1],
+        n_runs=len(samples),
+        n_candidates=len(stimuli.candidate_ids),
+        n_parts=len(set(groups)),
+        trials=tuple(tally(run.run.run_id, "trials", ("",) * len(run.trials) + run.left_out) for run in samples),
+        notes=tuple(notes),
+        test=test,
+    )
+
+
+def _shown_in_one(categories: Sequence[str], groups: Sequence[Hashable]) -> dict[str, int]:
+    """Categories of which no two samples are left out apart, and how many samples each has."""
+    places: dict[str, set[Hashable]] = {}
+    for category, group in zip(categories, groups, strict=True):
+        places.setdefault(category, set()).add(group)
+    return {name: categories.count(name) for name, of in places.items() if len(of) == 1}
+
+
+def _provenance(
+    inputs: Inputs, network: Network | None, decoder: DecoderSettings, summary: CalibrationReport
+) -> dict[str, Any]:
+    return {
+        "made_by": f"rtgod {version('rtgod')}",
+        "made_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in (*_PACKAGES, *(_OF_NETWORKS if network else ()))},
+        "subject": inputs.subject,
+        "region": inputs.mask.expression if inputs.mask else "head",
+        "decoder": decoder.model_dump(mode="json"),
+        "network": network and network.model_dump(mode="json"),
+        # What took how long is no property of what was made.
+        "cross_validation": {name: value for name, value in asdict(summary).items() if name != "seconds"},
+    }
+
+
+def _checksums(inputs: Inputs) -> dict[str, Any]:
+    """Of the files that the bundle is made from, for its provenance."""
+    return {
+        "runs": {
+            run.name: {"sha256": _sha256_of_run(run.bold), "events_sha256": sha256_of(run.events)}
+            for run in inputs.runs
+        },
+        "masks": {path.name: sha256_of(path) for path in inputs.mask.files} if inputs.mask else {},
+        "noise_mask": {inputs.noise_mask.name: sha256_of(inputs.noise_mask)} if inputs.noise_mask else None,
+    }
+
+
+def _sha256_of_run(path: Path) -> str:
+    """Checksum of a file, or of the checksums of a folder's files in the order of their names."""
+    if not path.is_dir():
+        return sha256_of(path)
+    parts = [sha256_of(file) for file in sorted(path.iterdir()) if file.is_file()]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()

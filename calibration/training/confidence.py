@@ -1,0 +1,360 @@
+"""Learns how much a ranking's scores tell, from rankings of cross-validation, and says how far that can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import minimize
+
+from calibration.metrics.identification import rank_of
+from calibration.training.folds import leave_groups_out
+from rtgod.decoding.chances import NEW, TRAINED, Chances, Presence, Weight
+from rtgod.decoding.confidence import FIRST
+from rtgod.messages import Array, BoolArray, Float64Array
+
+#: Fewer trials, fewer runs or fewer categories to leave out teach nothing.
+FEWEST_TRIALS, FEWEST_GROUPS = 10, (2, 5)
+#: Candidates of a kind that are drawn of more; and what is drawn of each ranking, from the truth's kind or from both.
+_MOST_CANDIDATES, _DRAWS = 300, ("some of one", "all of one", "some of both", "all of both")
+#: Of the parameters of `_Loss`, before anything is known: 1 / variance about 0. Nothing is known of levels.
+_PRECISION = np.array([0.0, 4.0, 4.0, 0.0, 4.0, 4.0, 0.25, 1.0])
+_WHOSE = ("categories that were trained on", "new categories")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rankings:
+    """Rankings whose true category is known, by decoders that had not seen their trials.
+
+    Attributes
+    ----------
+    scores : sequence of ndarray of shape (n_candidates,)
+        In the order of the candidates.
+    is_new : sequence of ndarray of shape (n_candidates,), bool
+        Which candidates the decoder of each ranking had not been trained on.
+    true : sequence of int
+        Position of each ranking's true category among its candidates.
+    n_volumes : sequence of int
+        Volumes that each rests on.
+    trials : sequence of int
+        Which trial each is of: several rankings of one count as one.
+    groups : sequence of str
+        What was left out for each: its run, or its category.
+    response : sequence of float or None
+        Share of the mean response in each one's pattern; empty where it is not known.
+    """
+
+    scores: Sequence[Array]
+    is_new: Sequence[BoolArray]
+    true: Sequence[int]
+    n_volumes: Sequence[int]
+    trials: Sequence[int]
+    groups: Sequence[str]
+    response: Sequence[float | None] = ()
+
+    @property
+    def hit(self) -> BoolArray:
+        """Whether the true category is first, in the first five and in the first ten: shape (n_rankings, 3)."""
+        ranks = [rank_of(each, position) for each, position in zip(self.scores, self.true, strict=True)]
+        return np.array(ranks, np.int64).reshape(-1, 1) <= np.array(FIRST)
+
+    def chosen(self, rows: Array) -> Rankings:
+        """Some of the rankings."""
+        fields = (self.scores, self.is_new, self.true, self.n_volumes, self.trials, self.groups, self.response)
+        return Rankings(*([field[row] for row in rows] if len(field) else () for field in fields))
+
+    def judged(self, chances: Chances) -> Float64Array:
+        """What chances say of each ranking, shape (n_rankings, 3); NaN where they say nothing."""
+        found = np.full((len(self.true), len(FIRST)), np.nan)
+        responses = self.response or [None] * len(self.true)
+        rows = zip(self.scores, self.is_new, self.n_volumes, responses, strict=True)
+        for row, (scores, is_new, n, response) in enumerate(rows):
+            order = np.argsort(-scores, kind="stable")
+            said = chances.probabilities(scores[order], is_new[order], len(scores), n, response)
+            if said is not None:
+                found[row] = said
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedChances:
+    """Chances, and how they do on rankings that they were not learned from.
+
+    Attributes
+    ----------
+    chances : Chances or None
+        Learned from all rankings; None where nothing could be learned.
+    held_out : tuple of 2 ndarray of shape (n_rankings, 3), float64
+        For rankings of left-out runs, and of left-out categories: the chances that are said by what was learned
+        without the ranking's group; NaN where nothing was learned.
+    hit : tuple of 2 ndarray of shape (n_rankings, 3), bool
+        Whether the true category was among the first 1, 5 and 10.
+    notes : tuple of str
+        Of which candidates nothing is known, and why.
+    """
+
+    chances: Chances | None
+    held_out: tuple[Float64Array, Float64Array]
+    hit: tuple[BoolArray, BoolArray]
+    notes: tuple[str, ...]
+
+
+def fit_chances(
+    left_out_runs: Rankings | str | None,
+    left_out_categories: Rankings | str | None,
+    trained: Sequence[str],
+    presence: Presence | None = None,
+) -> FittedChances:
+    """Learn what scores are worth.
+
+    The chance of a candidate is exp(weight · score), among all (McFadden 1974), with a weight for those that were
+    trained on and one for new ones. One trial more is added to each kind, whose true category is any candidate:
+    what was always right is not taken for certain.
+
+    Parameters
+    ----------
+    left_out_runs : Rankings or str or None
+        Whose true categories were trained on, from other runs; or why there are none; None where no candidate was
+        trained on.
+    left_out_categories : Rankings or str or None
+        Whose true categories were not trained on; or why there are none; None where every candidate was trained on.
+    trained : sequence of str
+        Identifiers of the categories that were trained on.
+    presence : Presence or None
+        How likely a pattern holds a response; None takes every pattern for one.
+    """
+    notes = []
+    usable: list[Rankings | None] = []
+    for whose, given in zip(_WHOSE, (left_out_runs, left_out_categories), strict=True):
+        lacking = _lacking(given) if isinstance(given, Rankings) else given
+        if lacking:
+            notes.append(f"how sure a ranking of {whose} may be is unknown: {lacking}")
+        usable.append(given if isinstance(given, Rankings) and not lacking else None)
+    n_rankings = [0 if one is None else len(one.true) for one in usable]
+    held_out = (np.full((n_rankings[0], len(FIRST)), np.nan), np.full((n_rankings[1], len(FIRST)), np.nan))
+    hits = [np.empty((0, len(FIRST)), bool) if one is None else one.hit for one in usable]
+    hit = (hits[0], hits[1])
+    if not any(n_rankings):
+        return FittedChances(None, held_out, hit, tuple(notes))
+    draws = [one and _drawn(one, kind, all(n_rankings)) for kind, one in enumerate(usable)]
+    chances, found = _fit(draws, trained, np.zeros(len(_PRECISION)))
+    for kept in _folds(usable):
+        some = [None if one is None else one.of(rows) for one, rows in zip(draws, kept, strict=True)]
+        without, _ = _fit(some, trained, found)
+        for kind, rankings in enumerate(usable):
+            if rankings is not None:
+                out = np.setdiff1d(np.arange(len(rankings.true)), kept[kind])
+                held_out[kind][out] = rankings.chosen(out).judged(replace(without, presence=presence))
+    return FittedChances(replace(chances, presence=presence), held_out, hit, tuple(notes))
+
+
+def _folds(usable: Sequence[Rankings | None]) -> list[list[Array]]:
+    """Rows that are kept of each kind, as its groups are left out in turn; of the kind with fewer folds, again."""
+    each = [[] if one is None else [kept for kept, _ in leave_groups_out(one.groups)] for one in usable]
+    n_folds = max(map(len, each))
+    return [[folds[i % len(folds)] if folds else np.empty(0, np.int64) for folds in each] for i in range(n_folds)]
+
+
+def _lacking(rankings: Rankings) -> str:
+    """What there is too little of, in words; empty if nothing."""
+    if (n := len(set(rankings.trials))) < FEWEST_TRIALS:
+        return f"it is learned from trials, which needs {FEWEST_TRIALS}, and there {'is' if n == 1 else 'are'} {n}"
+    return ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Draws:
+    """Rankings of some of their candidates, end to end.
+
+    Attributes
+    ----------
+    ranking : ndarray of shape (n_draws,)
+        The row that each is of.
+    starts : ndarray of shape (n_draws + 1,)
+    scores, is_new : ndarray of shape (n_scores,)
+        The true candidate of each draw comes first.
+    n_volumes : ndarray of shape (n_draws,)
+    weight : ndarray of shape (n_draws,), float64
+        What each counts; those of a trial together 1, before kinds are mixed.
+    trial : ndarray of shape (n_draws,)
+    """
+
+    ranking: Array
+    starts: Array
+    scores: Float64Array
+    is_new: BoolArray
+    n_volumes: Array
+    weight: Float64Array
+    trial: Array
+
+    def of(self, rows: Array) -> _Draws:
+        """The draws of some rankings."""
+        keep = np.isin(self.ranking, rows)
+        sizes = np.diff(self.starts)
+        entries = np.repeat(keep, sizes)
+        return _Draws(
+            self.ranking[keep],
+            np.concatenate([[0], np.cumsum(sizes[keep])]),
+            self.scores[entries],
+            self.is_new[entries],
+            self.n_volumes[keep],
+            self.weight[keep],
+            self.trial[keep],
+        )
+
+
+def _drawn(rankings: Rankings, kind: int, mixed: bool) -> _Draws:
+    """Candidates as they may be chosen: of the truth's kind alone, and of both where both can be judged.
+
+    Where both are ranked, the truth is as likely any of them: a draw counts by the share of its kind.
+    """
+    rng = np.random.default_rng(kind)
+    rows, parts, weights = [], [], []
+    for row, (scores, is_new, true) in enumerate(zip(rankings.scores, rankings.is_new, rankings.true, strict=True)):
+        own = np.flatnonzero(is_new == bool(kind))
+        own, other = own[own != true], np.flatnonzero(is_new != bool(kind))
+        n_own, n_other = min(len(own), _MOST_CANDIDATES), min(len(other), _MOST_CANDIDATES)
+        for of in _DRAWS[: 4 if mixed and n_other else 2]:
+            takes_all = of.startswith("all")
+            n = n_own if takes_all else _any_number(n_own, rng)
+            m = 0 if of.endswith("one") else n_other if takes_all else _any_number(n_other, rng)
+            if n + m == 0:
+                continue
+            chosen = [true, *rng.permutation(own)[:n], *rng.permutation(other)[:m]]
+            rows.append(row)
+            parts.append((scores[chosen], is_new[chosen]))
+            weights.append(2 * (n + 1) / (n + 1 + m) if m else 1.0)
+    sizes = [len(scores) for scores, _ in parts]
+    ranking = np.array(rows, np.int64)
+    trial = np.unique(np.asarray(rankings.trials)[ranking], return_inverse=True)[1]
+    return _Draws(
+        ranking=ranking,
+        starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        scores=np.concatenate([scores for scores, _ in parts]).astype(np.float64),
+        is_new=np.concatenate([is_new for _, is_new in parts]),
+        n_volumes=np.asarray(rankings.n_volumes, np.int64)[ranking],
+        weight=np.array(weights) / np.bincount(trial)[trial],
+        trial=trial,
+    )
+
+
+def _any_number(most: int, rng: np.random.Generator) -> int:
+    """A number from 1 to `most`, small ones and large ones alike."""
+    return round(float(np.exp(rng.uniform(0, np.log(most))))) if most else 0
+
+
+def reliability_bins(p: Array, hit: Array, n_bins: int = 10) -> tuple[Float64Array, Float64Array, Array]:
+    """Predicted against observed, in bins of about equal counts; equal predictions share a bin.
+
+    Parameters
+    ----------
+    p, hit : ndarray of shape (n_rankings,)
+        Predicted probabilities, and what came true.
+    n_bins : int
+        At most.
+
+    Returns
+    -------
+    predicted, observed : ndarray of shape (n_found,), float64
+        Mean prediction and share of hits in each bin.
+    count : ndarray of shape (n_found,), int
+    """
+    # Edges are predictions that were made, so that no bin is empty.
+    edges = np.unique(np.quantile(p, np.arange(n_bins) / n_bins, method="higher"))
+    of_bin = np.searchsorted(edges[1:], p, side="right")
+    count = np.bincount(of_bin)
+    return np.bincount(of_bin, p) / count, np.bincount(of_bin, hit) / count, count
+
+
+def brier_score(p: Array, hit: Array) -> float:
+    """Mean squared difference of prediction and outcome (Brier 1950); 0 is best."""
+    return float(np.square(p - hit).mean())
+
+
+def calibration_error(p: Array, hit: Array, n_bins: int = 10) -> float:
+    """Expected calibration error: mean distance of predicted and observed over the bins, by their counts."""
+    predicted, observed, count = reliability_bins(p, hit, n_bins)
+    return float(np.average(np.abs(predicted - observed), weights=count))
+
+
+def _fit(draws: Sequence[_Draws | None], trained: Sequence[str], begin: Float64Array) -> tuple[Chances, Float64Array]:
+    """The most likely chances, given the draws of either kind or both, and their parameters of `_Loss`."""
+    there = [one for one in draws if one is not None]
+    scores, is_new, n_volumes = (
+        np.concatenate([getattr(one, name) for one in there]) for name in ("scores", "is_new", "n_volumes")
+    )
+    sizes = np.concatenate([np.diff(one.starts) for one in there])
+    starts = np.cumsum(sizes) - sizes
+    n_trials = np.array([len(np.unique(one.trial)) for one in there])
+    # Both kinds count alike: how often each is shown is not known here.
+    each = n_trials.mean() / n_trials
+    weight = np.concatenate([one.weight * of for one, of in zip(there, each, strict=True)])
+    doubt = np.concatenate([np.full(len(one.weight), 1 / (n + 1)) for one, n in zip(there, n_trials, strict=True)])
+    sd = float(np.sqrt(np.mean(np.square(scores - np.repeat(np.add.reduceat(scores, starts) / sizes, sizes))))) or 1.0
+    logs = np.log(np.stack([np.maximum(n_volumes, 1), sizes]))
+    middle = logs.mean(axis=1)
+    loss = _Loss(scores / sd, is_new, starts, sizes, logs - middle[:, np.newaxis], weight, doubt)
+    found = minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=[(-8, 8)] * len(begin), tol=1e-6).x
+    weights: list[Weight | None] = [None, None]
+    for kind in (TRAINED, NEW):
+        if (is_new == bool(kind)).any():
+            level, *exponents = found[3 * kind : 3 * kind + 3].tolist()
+            weights[kind] = Weight(level - float(np.dot(exponents, middle)) - float(np.log(sd)), *exponents)
+    chances = Chances(
+        trained=tuple(trained),
+        weights=(weights[TRAINED], weights[NEW]),
+        head_start=(float(found[6] - found[7] * middle[0]), float(found[7])),
+        n_volumes=(max(int(n_volumes.min()), 1), max(int(n_volumes.max()), 1)),
+        n_candidates=(int(sizes.min()), int(sizes.max())),
+    )
+    return chances, found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Loss:
+    """Negative log-likelihood of the draws and of what is known before them, with its gradient.
+
+    Parameters are level and exponents of volumes and candidates of each kind, and the head start with its slope over
+    volumes.
+
+    Attributes
+    ----------
+    scores, is_new : ndarray of shape (n_scores,)
+    starts, sizes : ndarray of shape (n_draws,)
+    logs : ndarray of shape (2, n_draws)
+        Logarithms of the numbers of volumes and candidates, about their means.
+    weight : ndarray of shape (n_draws,)
+    doubt : ndarray of shape (n_draws,)
+        Share of each draw's true category that is given to all candidates alike.
+    """
+
+    scores: Float64Array
+    is_new: BoolArray
+    starts: Array
+    sizes: Array
+    logs: Float64Array
+    weight: Float64Array
+    doubt: Float64Array
+
+    def __call__(self, parameters: Float64Array) -> tuple[float, Float64Array]:
+        by_kind, head_start = parameters[:6].reshape(2, 3), parameters[6] + parameters[7] * self.logs[0]
+        slopes = np.exp(by_kind[:, :1] + by_kind[:, 1:] @ self.logs)
+        of_trained, of_new = np.repeat(slopes, self.sizes, axis=1)
+        evidence = np.where(self.is_new, of_new, of_trained) * self.scores
+        worth = evidence + np.repeat(head_start, self.sizes) * self.is_new
+        worth -= np.repeat(np.maximum.reduceat(worth, self.starts), self.sizes)
+        odds = np.exp(worth)
+        total = np.add.reduceat(odds, self.starts)
+        expected = np.repeat(self.doubt / self.sizes, self.sizes)
+        expected[self.starts] += 1 - self.doubt
+        unlikely = np.log(total) - np.add.reduceat(expected * worth, self.starts)
+        missing = np.repeat(self.weight, self.sizes) * (odds / np.repeat(total, self.sizes) - expected)
+        gradient = np.empty(8)
+        for kind, mine in enumerate((~self.is_new, self.is_new)):
+            by_draw = np.add.reduceat(missing * evidence * mine, self.starts)
+            gradient[3 * kind : 3 * kind + 3] = by_draw.sum(), *(self.logs @ by_draw)
+        by_draw = np.add.reduceat(missing * self.is_new, self.starts)
+        gradient[6:] = by_draw.sum(), self.logs[0] @ by_draw
+        prior = _PRECISION * parameters
+        return float(self.weight @ unlikely + prior @ parameters / 2), gradient + prior

@@ -1,0 +1,372 @@
+"""A calibration before it is made: what will be used, what is missing, and whether it can be made."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from calibration.datasets.dataset_files import Inputs
+from calibration.datasets.masks import Region
+from calibration.datasets.runs import RunFiles
+from calibration.features.images import first_few, list_categories
+from calibration.features.shown_images import find_shown
+from calibration.features.store import FeatureStore, is_store
+from calibration.samples.plain import check_repeated, plain_stimuli
+from rtgod.console import styled
+from rtgod.errors import InputError
+from rtgod.events.table import Trial
+from rtgod.events.trials import TrialsRead, remarks_on
+from rtgod.fit import subject_label
+from rtgod.messages import Run
+from rtgod.preprocessing.alignment import Reference, check_run
+from rtgod.settings import MotionSettings, PipelineSettings
+from rtgod.text import times
+
+_FEWEST_RUNS = 2
+#: Runs that cannot be used, whose reasons are told.
+_MOST_TOLD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """A run that will be used.
+
+    Attributes
+    ----------
+    run : Run
+    trials : tuple of Trial
+    read : TrialsRead or None
+        What else was in the events table.
+    """
+
+    run: Run
+    trials: tuple[Trial, ...]
+    read: TrialsRead | None = None
+
+    @property
+    def trained_on(self) -> tuple[Trial, ...]:
+        """Its trials without one-back repeats, and without those that begin after its end."""
+        end_s = math.inf if self.run.n_volumes is None else self.run.n_volumes * self.run.tr_s
+        return tuple(trial for trial in self.trials if not trial.repeat and trial.onset_s < end_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a calibration will be made from.
+
+    Attributes
+    ----------
+    runs : tuple of PlannedRun
+    region : str
+    n_voxels : mapping of str to int
+        Of each region that is named, and of the whole; empty where the template will tell.
+    shown, without_image : tuple of str
+        Images that the runs show, and those of them of which there is no file.
+    n_not_shown : int
+        Images that no run shows.
+    candidates : mapping of str to int
+        Images of each candidate category; 0 where they are in a store.
+    not_ranked : tuple of str
+        Categories that are shown and are no candidates.
+    problems : tuple of str
+        Why the calibration cannot be made, each with what to do.
+    notes : tuple of str
+        What was decided where files disagree, tables that several runs share, and what is left out of the candidates'
+        folder.
+    plain : bool
+        Whether the categories themselves are decoded, without images.
+    """
+
+    runs: tuple[PlannedRun, ...]
+    region: str
+    n_voxels: Mapping[str, int]
+    shown: tuple[str, ...]
+    without_image: tuple[str, ...]
+    n_not_shown: int
+    candidates: Mapping[str, int]
+    not_ranked: tuple[str, ...]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    plain: bool = False
+
+    @property
+    def reads(self) -> list[TrialsRead]:
+        """What was in the runs' tables of events."""
+        return reads_of(self.runs)
+
+    def check(self) -> None:
+        """Raise `InputError` with every problem there is."""
+        if self.problems:
+            raise InputError("; and ".join(self.problems))
+
+
+@dataclass(slots=True)
+class Problems:
+    """Collects what is wrong, so that all of it can be told at once."""
+
+    found: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        if isinstance(error, InputError):
+            self.found.append(str(error))
+        return isinstance(error, InputError)
+
+    def add_runs(self, of_runs: Problems) -> None:
+        """Add what is wrong with runs: of many, the first and how many others."""
+        self.found += of_runs.found[:_MOST_TOLD]
+        if (n_more := len(of_runs.found) - _MOST_TOLD) > 0:
+            self.found.append(f"{n_more} other {'run' if n_more == 1 else 'runs'} cannot be used either")
+
+
+def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
+    """Look at everything that a calibration needs, without reading a volume or an image.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    settings : PipelineSettings
+    """
+    problems = Problems()
+    runs, notes = open_runs(inputs.runs, settings, problems)
+    notes += called_otherwise(runs, inputs.subject)
+    plain = inputs.images is None or inputs.candidates is None
+    if not plain:
+        with problems:
+            _enough(inputs.runs)
+    for check in (_of_one, _alike) if plain else (_of_one, _alike, _named):
+        with problems:
+            check(runs)
+    n_voxels: dict[str, int] = {}
+    notes += inputs.mask.notes if inputs.mask else ()
+    if runs:
+        with problems:
+            n_voxels = count_voxels(inputs.mask, runs[0].run)
+        check_aligned(runs, settings.motion, problems)
+    trials = [trial for planned in runs for trial in planned.trained_on]
+    shown = tuple(dict.fromkeys(name for trial in trials for name in trial.images))
+    n_not_shown = 0
+    without_image: tuple[str, ...] = ()
+    with problems:
+        if inputs.images is not None:
+            found = find_shown(shown, inputs.images)
+            without_image, n_not_shown = found.missing, found.n_others
+        if without_image:
+            raise InputError(
+                f"{inputs.images}: no file of {len(without_image)} of the {len(shown)} images that are shown: "
+                f"{first_few(without_image)}; add them or give another folder with --images"
+            )
+    candidates: dict[str, int] = {}
+    with problems:
+        if inputs.candidates is not None:
+            candidates, left_out = count_candidates(inputs.candidates)
+            notes += left_out
+        elif runs:  # of none that can be read, there is no more to say
+            candidates = dict.fromkeys(sorted({trial.category for trial in trials}), 0)
+            plain_stimuli(candidates)
+            check_repeated([trial.category for trial in trials])
+    categories = dict.fromkeys(trial.category for trial in trials)
+    return Plan(
+        runs=tuple(runs),
+        region=inputs.mask.expression if inputs.mask else "head",
+        n_voxels=n_voxels,
+        shown=shown,
+        without_image=without_image,
+        n_not_shown=n_not_shown,
+        candidates=candidates,
+        not_ranked=tuple(category for category in categories if category not in candidates),
+        problems=tuple(problems.found),
+        notes=notes,
+        plain=plain,
+    )
+
+
+def open_runs(
+    files: Sequence[RunFiles], settings: PipelineSettings, problems: Problems
+) -> tuple[list[PlannedRun], tuple[str, ...]]:
+    """Runs with their trials, as far as they can be opened, and what there is to say about them.
+
+    Parameters
+    ----------
+    files : sequence of RunFiles
+    settings : PipelineSettings
+    problems : Problems
+        Collects why others cannot be opened.
+    """
+    runs: list[PlannedRun] = []
+    notes: list[str] = []
+    of_runs = Problems()
+    for run in files:
+        with of_runs:
+            source = run.open(settings.events)
+            runs.append(PlannedRun(source.run, run.trials(settings.events), source.read))
+            notes += source.notes
+    problems.add_runs(of_runs)
+    shared = Counter(run.events for run in files)
+    notes += [f"{n} runs share one table of events, {table}" for table, n in shared.items() if n > 1]
+    return runs, tuple(dict.fromkeys(notes))
+
+
+def called_otherwise(runs: Sequence[PlannedRun], subject: str) -> tuple[str, ...]:
+    """Say that runs' files call the subject otherwise than it was said, a note; empty if they do not.
+
+    Parameters
+    ----------
+    runs : sequence of PlannedRun
+    subject : str
+        Its label, as was said.
+    """
+    others = {label: planned.run.subject for planned in runs if (label := subject_label(planned.run.subject))}
+    others.pop(subject_label(subject), None)
+    if not others:
+        return ()
+    named = ", ".join(others.values())
+    n = sum(subject_label(planned.run.subject) in others for planned in runs)
+    return (
+        f"the files of {n} of {len(runs)} runs call their subject {named}, and --subject says {subject}: taken for one "
+        f"person, called {subject}; if they are of somebody else, correct --subject",
+    )
+
+
+def _enough(runs: Sequence[RunFiles]) -> None:
+    if len(runs) < _FEWEST_RUNS:
+        raise InputError("fewer than two runs, and penalties are chosen by leaving one out; add runs")
+
+
+def _of_one(runs: Sequence[PlannedRun]) -> None:
+    by_subject: dict[str, list[Run]] = {}
+    for planned in runs:
+        if label := subject_label(planned.run.subject):
+            by_subject.setdefault(label, []).append(planned.run)
+    if len(by_subject) > 1:
+        listed = "; ".join(
+            f"{of[0].subject} in {first_few([run.run_id for run in of], 2)}" for of in by_subject.values()
+        )
+        raise InputError(f"runs of different subjects ({listed}); choose runs of one with --training")
+
+
+def _alike(runs: Sequence[PlannedRun]) -> None:
+    by_tr: dict[float, list[str]] = {}
+    for planned in runs:
+        by_tr.setdefault(planned.run.tr_s, []).append(planned.run.run_id)
+    if len(by_tr) > 1:
+        listed = "; ".join(f"{tr_s:g} s in {first_few(names, 2)}" for tr_s, names in by_tr.items())
+        raise InputError(f"runs of different repetition times ({listed}); choose runs of one with --training")
+
+
+def _named(runs: Sequence[PlannedRun]) -> None:
+    unnamed = [planned.run.run_id for planned in runs if any(not trial.images for trial in planned.trained_on)]
+    if unnamed:
+        raise InputError(
+            f"trials of {first_few(unnamed, 2)} name no image; calibrate on runs in which images were shown"
+        )
+
+
+def count_voxels(region: Region | None, run: Run) -> dict[str, int]:
+    """Voxels of a region, and of each region that its expression names; none where there is no region."""
+    if region is None:
+        return {}
+    parts = {name: Region(f'"{name}"', {name: files}) for name, files in region.masks.items()}
+    counted = {region.expression: region} | {name: part for name, part in parts.items() if len(parts) > 1}
+    return {name: len(one.voxels(run)) for name, one in counted.items()}
+
+
+def check_aligned(runs: Sequence[PlannedRun], settings: MotionSettings, problems: Problems) -> None:
+    """Collect which runs cannot be aligned to the first one's space, of which nothing has been read yet."""
+    first = runs[0].run
+    space = Reference(np.broadcast_to(np.float32(0), first.shape), first.affine, np.empty((0, 3), np.int32))
+    unaligned = Problems()
+    for planned in runs:
+        with unaligned:
+            check_run(planned.run, space, settings)
+    problems.add_runs(unaligned)
+
+
+def count_candidates(candidates: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Images of each candidate category, 0 where they are in a store; and notes on what is left out."""
+    if is_store(candidates):
+        return dict.fromkeys(FeatureStore(candidates).category_ids, 0), ()
+    images = list_categories(candidates)
+    return dict(Counter(images.categories)), tuple(f"candidates: {note}" for note in images.notes)
+
+
+def print_notes(notes: Sequence[str], console: Console) -> None:
+    """Print what there is to say about the runs, a line each."""
+    for note in notes:
+        console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
+
+
+def print_plan(plan: Plan, console: Console) -> None:
+    """Tables of what will be used, and what became of the events' other rows; `Plan.check` says what is missing."""
+    console.print(table_of_runs(plan.runs), _table_of_the_rest(plan))
+    print_events(plan.reads, console)
+    print_notes(plan.notes, console)
+
+
+def reads_of(runs: Iterable[PlannedRun]) -> list[TrialsRead]:
+    """What was in the tables of events of some runs."""
+    return [planned.read for planned in runs if planned.read]
+
+
+def print_events(reads: Sequence[TrialsRead], console: Console) -> None:
+    """Print what became of the events' rows that are no ordinary trials, a line each."""
+    for line in remarks_on(reads):
+        console.print(styled(("events", "yellow"), f" {line}"), soft_wrap=True)
+
+
+def table_of_runs(runs: Sequence[PlannedRun]) -> Table:
+    """Each run with its trials, and the rows of its events that are none."""
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("run", overflow="fold")
+    some_beyond = any(planned.read and planned.read.n_beyond for planned in runs)
+    for column in ("volumes", "trials", "repeats", *(["after its end"] if some_beyond else []), "no trials"):
+        table.add_column(column, justify="right")
+    for planned in runs:
+        run, read = planned.run, planned.read
+        table.add_row(
+            styled(run.run_id.removeprefix(f"sub-{run.subject}_")),
+            "?" if run.n_volumes is None else str(run.n_volumes),
+            str(len(planned.trained_on)),
+            str(sum(trial.repeat for trial in planned.trials)),
+            *([str(read.n_beyond if read else 0)] if some_beyond else []),
+            str(read.n_left_out if read else 0),
+        )
+    return table
+
+
+def _table_of_the_rest(plan: Plan) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_header=False)
+    table.add_column("what")
+    table.add_column("how much", justify="right")
+    table.add_column("remarks")
+    grids = Counter((planned.run.shape, planned.run.tr_s) for planned in plan.runs)
+    for (shape, tr_s), n_runs in grids.items():
+        table.add_row("runs", str(n_runs), f"{times(shape)} voxels, TR {tr_s:g} s")
+    trials = [trial for planned in plan.runs for trial in planned.trained_on]
+    table.add_row("trials", str(len(trials)), f"of {len({trial.category for trial in trials})} categories")
+    if not plan.plain:
+        n_found = len(plan.shown) - len(plan.without_image)
+        table.add_row("images shown", str(len(plan.shown)), f"{n_found} with a file, {len(plan.without_image)} without")
+    if plan.n_not_shown:
+        table.add_row("other images", str(plan.n_not_shown), "not shown in these runs")
+    for name, n_voxels in plan.n_voxels.items():
+        table.add_row("voxels" if name == plan.region else "voxels of part", str(n_voxels), styled(name))
+    if not plan.n_voxels:
+        table.add_row("voxels", "?", "the head's" if plan.region == "head" else "")
+    n_images = sum(plan.candidates.values())
+    remark = "the categories themselves" if plan.plain else f"{n_images} images" if n_images else ""
+    table.add_row("candidates", str(len(plan.candidates)), remark)
+    if plan.candidates and plan.not_ranked:
+        only = styled(f"trained on only: {first_few(plan.not_ranked, 3)}")
+        table.add_row("not candidates", str(len(plan.not_ranked)), only)
+    return table

@@ -1,0 +1,192 @@
+"""Fits the decoders of all layers to the samples of all runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import repeat
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import GroupKFold
+
+from calibration.decoders.columns import column_moments
+from calibration.decoders.registry import make_decoder
+from calibration.decoders.ridge import PENALTIES_PER_VOXEL, DualRidge, LeaveOneRunOut, fit_layers
+from calibration.decoders.settings import DecoderSettings
+from calibration.decoders.sparse import SparseDecoder
+from calibration.samples.preparation import Report
+from calibration.samples.runs import RunSamples
+from rtgod.decoding.decoder import AnyLayerDecoder, Decoder, LayerDecoder, SparseLayerDecoder
+from rtgod.errors import InputError
+from rtgod.messages import Float32Array, Float64Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """Decoders of all layers.
+
+    Attributes
+    ----------
+    patterns : ndarray of shape (n_samples, n_voxels), float32
+        Training samples, z-scored with `voxel_mean` and `voxel_sd`; none (0, n_voxels) if the layers are sparse.
+    voxel_mean, voxel_sd : ndarray of shape (n_voxels,), float32
+    layers : mapping of str to LayerDecoder or SparseLayerDecoder
+    penalties : mapping of str to float or None
+        None where each voxel has its own.
+    held_out : mapping of str to ndarray of shape (n_samples, n_units), float64
+        Each sample's prediction from runs that it is not part of; empty if no run was left out.
+    """
+
+    patterns: Float32Array
+    voxel_mean: Float32Array
+    voxel_sd: Float32Array
+    layers: Mapping[str, AnyLayerDecoder]
+    penalties: Mapping[str, float | None]
+    held_out: Mapping[str, Float64Array]
+
+    def decoder(self) -> Decoder:
+        """The decoder over all layers, as the server uses it."""
+        return Decoder(self.patterns, self.voxel_mean, self.voxel_sd, self.layers)
+
+
+def train(
+    X: Float32Array,
+    runs: Sequence[Hashable],
+    Y: Mapping[str, Float32Array],
+    decoder: DecoderSettings,
+    report: Report,
+    pool: Executor | None = None,
+) -> Trained:
+    """Fit each layer's decoder to all samples, and predict each run from others.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_voxels), float32
+    runs : sequence of length n_samples
+        The run that each sample comes from.
+    Y : mapping of str to ndarray of shape (n_samples, n_units), float32
+        Features of what each sample's trial showed, per layer.
+    decoder : DecoderSettings
+    report : callable
+        Told (stage, steps done, steps in all).
+    pool : Executor, optional
+        From `workers`: fits the decoders that take long, by default this process. `ridge` is done sooner than sent.
+
+    Raises
+    ------
+    InputError
+        With fewer than two runs, or values that are not finite.
+    """
+    _check(X, runs, Y)
+    if decoder.name == "ridge":
+        return _train_ridge(X.astype(np.float64), runs, Y, report)
+    return _train_sparse(X, runs, Y, decoder, report, pool.map if pool else map)
+
+
+def stacked(samples: Sequence[RunSamples]) -> tuple[Float32Array, list[str]]:
+    """All runs' samples, (n_samples, n_voxels), and the run that each comes from."""
+    X = np.concatenate([run.values for run in samples])
+    return X, [run.run.run_id for run in samples for _ in run.trials]
+
+
+def _check(X: Float32Array, runs: Sequence[Hashable], Y: Mapping[str, Float32Array]) -> None:
+    if len(set(runs)) < 2:
+        raise InputError(
+            f"all {len(runs)} samples are of one run: how well a decoder does shows on runs that it was not trained "
+            "on, so calibrate on at least two"
+        )
+    arrays = {"voxels": X} | {f"features of layer {layer}": values for layer, values in Y.items()}
+    for name, values in arrays.items():
+        if n_bad := int(np.count_nonzero(~np.isfinite(values))):
+            raise InputError(f"{name}: {n_bad} of {values.size} values are not finite; leave out what they come from")
+
+
+def _train_ridge(X: Float64Array, runs: Sequence[Hashable], Y: Mapping[str, Float32Array], report: Report) -> Trained:
+    """Choose each layer's penalty by leaving one run out at a time, in closed form."""
+    report("fitting", 0, len(Y))
+    folds = LeaveOneRunOut(X, runs)
+    grid = [penalty * X.shape[1] for penalty in PENALTIES_PER_VOXEL]
+    penalties, held_out = {}, {}
+    for done, (layer, values) in enumerate(Y.items(), 1):
+        penalties[layer], _ = folds.choose(values, grid)
+        held_out[layer] = folds.predict(values, penalties[layer])
+        report("fitting", done, len(Y))
+    models = fit_layers(X, Y, penalties)
+    some = next(iter(models.values()))
+    return Trained(
+        patterns=some.X_fit_.astype(np.float32),
+        voxel_mean=some.x_mean_.astype(np.float32),
+        voxel_sd=some.x_scale_.astype(np.float32),
+        layers={layer: _dual_layer(model) for layer, model in models.items()},
+        penalties=penalties,
+        held_out=held_out,
+    )
+
+
+def _train_sparse(
+    X: Float32Array,
+    runs: Sequence[Hashable],
+    Y: Mapping[str, Float32Array],
+    decoder: DecoderSettings,
+    report: Report,
+    each: Callable[..., Iterator[tuple[SparseLayerDecoder, Float64Array]]],
+) -> Trained:
+    """Leave out groups of runs in turn, and none in the end; `each` is called as `map` is."""
+    n_folds = min(decoder.n_folds, len(set(runs)))
+    left_out = [rows for _, rows in GroupKFold(n_folds).split(X, groups=_numbered(runs))] if n_folds else []
+    fits = [(layer, rows) for layer in Y for rows in (*left_out, np.empty(0, np.int64))]
+    layers, held_out = {}, {layer: np.empty(values.shape) for layer, values in Y.items() if n_folds}
+    fitted = each(_fit_sparse, repeat(decoder), repeat(X), (Y[layer] for layer, _ in fits), (rows for _, rows in fits))
+    report("fitting", 0, len(fits))
+    for done, ((layer, rows), (model, predicted)) in enumerate(zip(fits, fitted, strict=True), 1):
+        if len(rows):
+            held_out[layer][rows] = predicted
+        else:
+            layers[layer] = model
+        report("fitting", done, len(fits))
+    voxel_mean, voxel_sd = column_moments(X.astype(np.float64))
+    return Trained(
+        patterns=np.empty((0, X.shape[1]), np.float32),
+        voxel_mean=voxel_mean.astype(np.float32),
+        voxel_sd=voxel_sd.astype(np.float32),
+        layers=layers,
+        penalties=dict.fromkeys(Y, make_decoder(decoder).get_params().get("alpha")),
+        held_out=held_out,
+    )
+
+
+def _fit_sparse(
+    decoder: DecoderSettings, X: Float32Array, Y: Float32Array, left_out: npt.NDArray[np.int64]
+) -> tuple[SparseLayerDecoder, Float64Array]:
+    """A layer's decoder without some of the samples, and what it predicts for these."""
+    X = X.astype(np.float64)
+    kept = np.setdiff1d(np.arange(len(X)), left_out)
+    model = make_decoder(decoder).fit(X[kept], Y[kept])
+    predicted = model.predict(X[left_out]) if len(left_out) else np.empty((0, Y.shape[1]))
+    return _sparse_layer(model), predicted
+
+
+def _numbered(runs: Sequence[Hashable]) -> list[int]:
+    """Runs by number, in order of appearance: names of any kind cannot always be sorted."""
+    numbers = {run: number for number, run in enumerate(dict.fromkeys(runs))}
+    return [numbers[run] for run in runs]
+
+
+def _dual_layer(model: DualRidge) -> LayerDecoder:
+    return LayerDecoder(
+        dual=np.ascontiguousarray(model.dual_coef_.T, np.float32),
+        unit_mean=model.y_mean_.astype(np.float32),
+        unit_sd=model.y_scale_.astype(np.float32),
+    )
+
+
+def _sparse_layer(model: SparseDecoder) -> SparseLayerDecoder:
+    return SparseLayerDecoder(
+        starts=model.coef_.indptr.astype(np.int32),
+        voxels=model.coef_.indices.astype(np.int32),
+        weights=model.coef_.data.astype(np.float32),
+        unit_mean=model.y_mean_.astype(np.float32),
+        unit_sd=model.y_scale_.astype(np.float32),
+    )

@@ -1,0 +1,228 @@
+"""How sure rankings may be, and how much layers count, learned from training samples alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from calibration.decoders.registry import make_decoder
+from calibration.decoders.ridge import fit_layers, predict_layers
+from calibration.decoders.settings import DecoderSettings
+from calibration.samples.study import Candidates, Samples, Windows, averaged_by
+from calibration.training.confidence import FEWEST_GROUPS, FittedChances, Rankings, fit_chances
+from calibration.training.fit import Trained
+from calibration.training.folds import leave_groups_out
+from calibration.training.layer_weights import LayerWeights, learn_layer_weights
+from calibration.training.presence import LearnedPresence, learn_presence
+from rtgod.decoding.category_index import CategoryIndex, index_categories
+from rtgod.decoding.chances import NEW, TRAINED
+from rtgod.errors import InputError
+from rtgod.messages import Array, BoolArray, Features
+from rtgod.settings import RankingSettings
+
+#: Rankings, evenly taken, that tell how sure they may be; ranking all would take minutes where candidates are many.
+_MOST_RANKINGS = 400
+_NOTHING_TELLS = (
+    "trials cannot be told from noise by a response that all of them have, so that every pattern is taken for a "
+    "response: of volumes without one, rankings are said to be surer than they are"
+)
+#: Patterns of noise that tell how loudly decoders answer.
+_NOISE_PATTERNS = 100
+#: Categories that are needed to learn the weights of layers: one is left out, and others are told apart.
+_FEWEST_FOR_WEIGHTS = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """What is learned from rankings of trials that a decoder had not seen.
+
+    Attributes
+    ----------
+    confidence : FittedChances
+    layer_weights : LayerWeights or None
+        None where too few categories were shown, or these are decoded themselves.
+    presence : LearnedPresence or None
+        None where a response cannot be told from none.
+    """
+
+    confidence: FittedChances
+    layer_weights: LayerWeights | None
+    presence: LearnedPresence | None = None
+
+
+def learn_from_rankings(
+    samples: Samples, trained: Trained, decoder: DecoderSettings, candidates: Candidates, ranking: RankingSettings
+) -> Learned:
+    """Rank training trials by decoders that had not seen them, as online, and learn from the rankings.
+
+    Decoders that saw nothing of a trial's run tell about candidates that are trained on, those that saw nothing of its
+    category about new ones.
+
+    Parameters
+    ----------
+    samples : Samples
+        Training samples with their windows, as the decoder is given them.
+    trained : Trained
+        The decoder of all of them: the others are made with its penalties.
+    decoder : DecoderSettings
+    candidates : Candidates
+        Trained categories that are none of them are ranked as well, by the mean features of what was shown.
+    ranking : RankingSettings
+        How layers are put together.
+    """
+    if samples.windows is None:
+        raise InputError("samples without their windows say nothing about how sure a ranking is")
+    shown = tuple(dict.fromkeys(samples.categories))
+    of, plain = samples.windows.of, candidates.are_plain
+    everything = candidates if plain else _with_trained_categories(candidates, samples)
+    # Among all that there are, be it that fewer are ranked: the settings may choose any of them later.
+    ranking = ranking.model_copy(update={"candidates": ()})
+    without_category, weights = None, None
+    if not plain and len(shown) >= _FEWEST_FOR_WEIGHTS:
+        without_category = _predict_left_out(samples, samples.windows, trained, decoder, samples.categories)
+        alike = ranking.model_copy(update={"combine": "fisher"})
+        weights = learn_layer_weights(
+            index_categories(alike, trained.layers, everything.ids, everything.features, None),
+            {layer: without_category[layer][samples.windows.last] for layer in alike.layers or tuple(trained.layers)},
+            everything.positions(samples.categories).tolist(),
+            samples.categories,
+        )
+    index = index_categories(
+        ranking, trained.layers, everything.ids, everything.features, weights and weights.weights, plain
+    )
+    judged = np.unique(np.linspace(0, len(of) - 1, _MOST_RANKINGS).round().astype(int))
+    presence = learn_presence(samples)
+    left_out_runs: Rankings | str | None = None
+    left_out_categories: Rankings | str | None = None
+    if set(candidates.ids) & set(shown):
+        left_out_runs = _too_few(samples.runs, "runs", FEWEST_GROUPS[TRAINED])
+        if not left_out_runs:
+            predicted = _predict_left_out(samples, samples.windows, trained, decoder, samples.runs, in_scale=plain)
+            is_new = ~np.isin(everything.ids, shown)
+            left_out_runs = _rankings(
+                samples,
+                samples.runs,
+                everything,
+                index,
+                predicted,
+                judged,
+                presence,
+                dict.fromkeys(samples.runs, is_new),
+            )
+    if set(candidates.ids) - set(shown):
+        left_out_categories = _too_few(samples.categories, "categories", FEWEST_GROUPS[NEW])
+        if plain:
+            left_out_categories = "categories themselves are decoded, and of one that was not shown nothing is known"
+        elif not left_out_categories and without_category:
+            new_to = _new_without(samples.categories, everything.ids)
+            left_out_categories = _rankings(
+                samples, samples.categories, everything, index, without_category, judged, presence, new_to
+            )
+    confidence = fit_chances(left_out_runs, left_out_categories, shown, presence and presence.presence)
+    if confidence.chances is not None and presence is None:
+        confidence = replace(confidence, notes=(*confidence.notes, _NOTHING_TELLS))
+    return Learned(confidence, weights, presence)
+
+
+def _too_few(groups: Sequence[str], what: str, fewest: int) -> str:
+    """Why nothing can be learned by leaving groups out; empty if it can."""
+    n = len(set(groups))
+    if n >= fewest:
+        return ""
+    there = f"there {'is' if n == 1 else 'are'} {n}"
+    return f"it is learned from {what} that are left out in turn, which needs {fewest}, and {there}"
+
+
+def _new_without(categories: Sequence[str], ids: Sequence[str]) -> dict[str, BoolArray]:
+    """For each category, which of `ids` are new to the decoder that saw nothing of it: shape (n_ids,), bool."""
+    labels, found = np.array(categories), {}
+    for kept, left_out in leave_groups_out(categories):
+        is_new = ~np.isin(ids, labels[kept])
+        found |= dict.fromkeys(labels[left_out].tolist(), is_new)
+    return found
+
+
+def _rankings(
+    samples: Samples,
+    groups: Sequence[str],
+    everything: Candidates,
+    index: CategoryIndex,
+    predicted: dict[str, Array],
+    judged: Array,
+    presence: LearnedPresence | None,
+    is_new: dict[str, BoolArray],
+) -> Rankings:
+    """Rankings of some windows, from what was predicted without their groups."""
+    windows = samples.windows
+    if windows is None:
+        raise AssertionError("samples were asked for with windows")
+    rows = windows.of[judged]
+    return Rankings(
+        scores=[
+            index.scores(Features(int(i), {layer: values[i].astype(np.float32) for layer, values in predicted.items()}))
+            for i in judged
+        ],
+        is_new=[is_new[groups[row]] for row in rows],
+        true=everything.positions(samples.categories)[rows].tolist(),
+        n_volumes=windows.n_volumes[judged].tolist(),
+        trials=rows.tolist(),
+        groups=[groups[row] for row in rows],
+        response=() if presence is None else presence.left_out[judged].tolist(),
+    )
+
+
+def _predict_left_out(
+    samples: Samples,
+    windows: Windows,
+    trained: Trained,
+    decoder: DecoderSettings,
+    groups: Sequence[str],
+    *,
+    in_scale: bool = False,
+) -> dict[str, Array]:
+    """Features of every window, from samples of other groups: per layer, (n_windows, n_units).
+
+    `in_scale` stretches them about their mean until noise makes them vary as much as those of the decoder of all
+    samples: with more samples than a fold's a decoder answers everything more loudly, noise as well.
+    """
+    noise = np.zeros((0, samples.X.shape[1]), np.float32)
+    if in_scale:
+        white = np.random.default_rng(0).standard_normal((_NOISE_PATTERNS, samples.X.shape[1]))
+        noise = (white * trained.voxel_sd).astype(np.float32)
+        of_all = trained.decoder()
+        loud = {layer: np.stack([of_all.decode(0, x).layers[layer] for x in noise]).std(axis=0) for layer in samples.Y}
+    predicted = {layer: np.empty((len(windows.of), Y.shape[1])) for layer, Y in samples.Y.items()}
+    for kept, left_out in leave_groups_out(groups):
+        rows = np.isin(windows.of, left_out)
+        X = np.concatenate([windows.X[rows], noise])
+        some = {layer: Y[kept] for layer, Y in samples.Y.items()}
+        if decoder.name == "ridge":
+            found = predict_layers(fit_layers(samples.X[kept], some, trained.penalties), X)
+        else:
+            model = make_decoder(decoder)
+            found = {layer: model.fit(samples.X[kept], Y).predict(X) for layer, Y in some.items()}
+        for layer, values in found.items():
+            predicted[layer][rows] = values[: rows.sum()]
+            if in_scale:
+                mean = trained.layers[layer].unit_mean
+                quiet = values[rows.sum() :].std(axis=0)
+                stretch = float(np.mean(loud[layer]) / np.mean(quiet)) if quiet.any() else 1.0
+                predicted[layer][rows] = mean + (predicted[layer][rows] - mean) * stretch
+    return predicted
+
+
+def _with_trained_categories(candidates: Candidates, samples: Samples) -> Candidates:
+    """The candidates, and after them the trained categories that are not among them."""
+    is_new = candidates.positions(samples.categories) < 0
+    labels = [category for category, new in zip(samples.categories, is_new, strict=True) if new]
+    if not labels:
+        return candidates
+    added = {layer: averaged_by(labels, Y[is_new])[1].astype(np.float32) for layer, Y in samples.Y.items()}
+    ids = tuple(dict.fromkeys(labels))
+    return Candidates(
+        (*candidates.ids, *ids),
+        (*candidates.names, *ids),
+        {layer: np.concatenate([of, added[layer]]) for layer, of in candidates.features.items()},
+    )

@@ -1,0 +1,134 @@
+"""Learns how much each layer should count in a ranking, from predictions of cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from calibration.training.folds import leave_groups_out
+from rtgod.decoding.category_index import CategoryIndex
+from rtgod.errors import InputError
+from rtgod.messages import Array, Features, Float32Array, Float64Array
+
+#: Candidates that each sample's true category is compared with, drawn once.
+_N_OTHERS = 64
+#: How strongly weights are held together, from equal ones down.
+_PENALTIES = (np.inf, 1.0, 0.1, 0.01)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerWeights:
+    """Weights of layers, and what they are worth.
+
+    Attributes
+    ----------
+    weights : mapping of str to float
+        Not negative, sum 1.
+    accuracy : float
+        Identification accuracy of samples whose categories the weights were not learned from.
+    equal_accuracy : float
+        The same with all layers counting equally.
+    """
+
+    weights: Mapping[str, float]
+    accuracy: float
+    equal_accuracy: float
+
+
+def learn_layer_weights(
+    index: CategoryIndex, held_out: Mapping[str, Array], true: Sequence[int], groups: Sequence[str]
+) -> LayerWeights:
+    """Weights of the layers' Fisher z with which the true category beats most of the others.
+
+    Minimises the logistic loss of the weighted difference between the true category's and another's z, whatever its
+    scale, plus a penalty on the differences between weights. How large, other categories' identification accuracy
+    decides.
+
+    Parameters
+    ----------
+    index : CategoryIndex
+        Of the layers that are to be weighted.
+    held_out : mapping of str to ndarray of shape (n_samples, n_units)
+        Each sample's features, decoded without it.
+    true : sequence of int
+        Position of each sample's category among the candidates of `index`.
+    groups : sequence of str
+        Category of each sample: whole categories are left out.
+
+    Raises
+    ------
+    InputError
+        If there is no sample, or a single candidate.
+    """
+    if not len(true) or index.n_candidates < 2:
+        raise InputError(
+            "weights of layers need samples of candidate categories and others to tell them from; there are "
+            f"{len(true)} samples and {index.n_candidates} candidates"
+        )
+    differences = _differences(index, held_out, true)
+    labels = np.unique(np.asarray(groups), return_inverse=True)[1]
+    accuracies = []
+    for kept, left_out in leave_groups_out(labels):
+        accuracies.append(_accuracies(differences[left_out], _choose(differences[kept], labels[kept])))
+    equal = np.full(differences.shape[2], 1 / differences.shape[2])
+    weights = _choose(differences, labels)
+    return LayerWeights(
+        weights=dict(zip(index.layers, weights.tolist(), strict=True)),
+        accuracy=float(np.concatenate(accuracies).mean()),
+        equal_accuracy=float(_accuracies(differences, equal).mean()),
+    )
+
+
+def _differences(index: CategoryIndex, held_out: Mapping[str, Array], true: Sequence[int]) -> Float32Array:
+    """Fisher z of the true category less those of some others, shape (n_samples, n_others, n_layers).
+
+    In units of their SD over everything, so that penalties mean the same for any decoder.
+    """
+    rng = np.random.default_rng(0)
+    n_others = min(_N_OTHERS, index.n_candidates - 1)
+    found = np.empty((len(true), n_others, len(index.layers)), np.float32)
+    for sample, position in enumerate(true):
+        decoded = {layer: held_out[layer][sample].astype(np.float32) for layer in index.layers}
+        z = np.arctanh(np.clip(index.correlations(Features(sample, decoded)), -0.999999, 0.999999)).T
+        others = rng.choice(index.n_candidates - 1, n_others, replace=False)
+        found[sample] = z[position] - z[others + (others >= position)]
+    return found / (found.std() or 1.0)
+
+
+def _choose(differences: Float32Array, labels: Array) -> Float64Array:
+    """Weights of sum 1, with the penalty under which categories that were left out are identified best."""
+    folds = leave_groups_out(labels)
+    accuracy = [
+        np.concatenate([_accuracies(differences[out], _fit(differences[kept], penalty)) for kept, out in folds]).mean()
+        for penalty in _PENALTIES
+    ]
+    return _fit(differences, _PENALTIES[int(np.argmax(accuracy))])
+
+
+def _fit(differences: Float32Array, penalty: float) -> Float64Array:
+    """Weights of sum 1 under one penalty; equal ones if none but zeros were best."""
+    n_layers = differences.shape[2]
+    equal = np.full(n_layers, 1 / n_layers)
+    if np.isinf(penalty):
+        return equal
+    D = differences.reshape(-1, n_layers)
+
+    def loss(weights: Float64Array) -> tuple[float, Float64Array]:
+        margin = D @ weights.astype(np.float32)
+        apart = weights - weights.mean()
+        rest = np.exp(-np.abs(margin))  # of a large number, exp would overflow
+        wrong = np.where(margin > 0, rest, 1) / (1 + rest)
+        value = (np.maximum(-margin, 0) + np.log1p(rest)).mean(dtype=np.float64) + penalty / 2 * apart @ apart
+        return float(value), penalty * apart - (wrong @ D).astype(np.float64) / len(D)
+
+    found = minimize(loss, equal, jac=True, method="L-BFGS-B", bounds=[(0, None)] * n_layers, tol=1e-6).x
+    return found / found.sum() if found.sum() > 0 else equal
+
+
+def _accuracies(differences: Float32Array, weights: Float64Array) -> Float64Array:
+    """Share of the others that each sample's true category beats; ties count half."""
+    margin = differences @ weights
+    return ((margin > 0) + 0.5 * (margin == 0)).mean(axis=1)

@@ -1,0 +1,130 @@
+"""Learns to tell a response from none: what patterns of trials hold of any response, and what noise alone does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from calibration.decoders.columns import column_moments
+from calibration.decoders.ridge import PENALTIES_PER_VOXEL
+from calibration.samples.study import Samples, Windows
+from calibration.training.folds import leave_groups_out
+from rtgod.decoding.chances import Presence
+from rtgod.messages import Array, Float32Array, Float64Array
+
+#: Share of rankings that are taken to rest on no response: nobody looks, or the scanner sees none.
+NO_RESPONSE = 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LearnedPresence:
+    """How a response is told from none.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_voxels,), float32
+        Their product with a pattern is about 1 for a response, and 0 for none.
+    left_out : ndarray of shape (n_windows,), float64
+        That product for each window, by weights from other runs.
+    presence : Presence
+        Log odds, given the product.
+    """
+
+    weights: Float32Array
+    left_out: Float64Array
+    presence: Presence
+
+
+def learn_presence(samples: Samples) -> LearnedPresence | None:
+    """Learn from trials what is in all of them, and from their differences what is in none.
+
+    Weights are those of a ridge regression through the origin whose target is 1 for every trial. Noise alone is the
+    difference of two trials' patterns over √2: what they have in common is gone, and noise keeps its size. The two are
+    of different runs, since what a run has of its own is noise, and of one category if possible.
+
+    Parameters
+    ----------
+    samples : Samples
+        With their windows.
+
+    Returns
+    -------
+    LearnedPresence or None
+        None with one run, or where responses cannot be told from noise.
+    """
+    windows = _windows(samples)
+    if len(set(samples.runs)) < 2:
+        return None
+    sd = column_moments(samples.X.astype(np.float64))[1]
+    kernel = (samples.X / sd) @ (samples.X / sd).T
+    # Windows are several times the samples: they are not copied.
+    of_windows = (windows.X @ (samples.X / np.square(sd)).astype(np.float32).T).astype(np.float64)
+    folds = [(kept, np.isin(windows.of, left_out)) for kept, left_out in leave_groups_out(samples.runs)]
+    other, is_response = _partners(samples), np.arange(2 * len(windows.of)) < len(windows.of)
+    best: tuple[float, float, Float64Array, Presence] | None = None
+    for penalty in PENALTIES_PER_VOXEL:
+        alpha, response = penalty * samples.X.shape[1], np.empty(len(windows.of))
+        for kept, rows in folds:
+            response[rows] = of_windows[np.ix_(rows, kept)] @ _dual(kernel[np.ix_(kept, kept)], alpha)
+        values = np.concatenate([response, (response - response[other]) / np.sqrt(2)])
+        loss, presence = _fit(values, is_response, windows, len(samples))
+        if presence is not None and (best is None or loss < best[0]):
+            best = loss, alpha, response, presence
+    if best is None:
+        return None
+    _, alpha, response, presence = best
+    weights = (samples.X / sd).T @ _dual(kernel, alpha) / sd
+    return LearnedPresence(weights.astype(np.float32), response, presence)
+
+
+def _dual(kernel: Float64Array, alpha: float) -> Float64Array:
+    found: Float64Array = np.linalg.solve(kernel + alpha * np.eye(len(kernel)), np.ones(len(kernel)))
+    return found
+
+
+def _fit(values: Float64Array, is_response: Array, windows: Windows, n_trials: int) -> tuple[float, Presence | None]:
+    """Log loss, and log odds of a response given the windows' values; None where larger ones tell of none."""
+    log_volumes = np.tile(np.log(np.maximum(windows.n_volumes, 1)), 2)
+    # Windows of a trial count as one, and one more trial is added that is either: nothing is certain.
+    weight = np.tile(1 / np.bincount(windows.of)[windows.of], 2)
+    doubt = 0.5 / (n_trials + 1)
+    spread, middle = float(values.std()) or 1.0, float(log_volumes.mean())
+    clues = np.stack([values / spread, log_volumes - middle, values / spread * (log_volumes - middle)], axis=1)
+    twice, labels = np.tile(clues, (2, 1)), np.concatenate([is_response, ~is_response])
+    weights = np.concatenate([weight * (1 - doubt), weight * doubt])
+    model = LogisticRegression(C=100.0).fit(twice, labels, weights)
+    told = model.predict_proba(twice)[np.arange(len(labels)), labels.astype(int)]
+    of_response, of_volumes, of_both = model.coef_[0].tolist()
+    prior = float(np.log((1 - NO_RESPONSE) / NO_RESPONSE))
+    presence = Presence(
+        level=float(model.intercept_[0]) - of_volumes * middle + prior,
+        response=(of_response - of_both * middle) / spread,
+        volumes=of_volumes,
+        response_by_volumes=of_both / spread,
+        met=(float(values.min()), float(values.max())),
+    )
+    return float(-weights @ np.log(told)), presence if of_response > 0 else None
+
+
+def _partners(samples: Samples) -> Array:
+    """For each window, that of a trial of another run after about as many volumes: shape (n_windows,), int."""
+    windows = _windows(samples)
+    categories, runs = np.array(samples.categories), np.array(samples.runs)
+    found = np.empty(len(windows.of), np.int64)
+    for row in np.unique(windows.of):
+        elsewhere = np.flatnonzero(runs != runs[row])
+        alike = elsewhere[categories[elsewhere] == categories[row]]
+        after = alike if len(alike) else elsewhere
+        of_other = np.flatnonzero(windows.of == after[np.searchsorted(after, row) % len(after)])
+        mine = np.flatnonzero(windows.of == row)
+        distance = np.abs(windows.n_volumes[of_other] - windows.n_volumes[mine, np.newaxis])
+        found[mine] = of_other[np.argmin(distance, axis=1)]
+    return found
+
+
+def _windows(samples: Samples) -> Windows:
+    if samples.windows is None:
+        raise AssertionError("samples were asked for with windows")
+    return samples.windows

@@ -1,0 +1,159 @@
+"""An evaluation before it is made: what will be trained and tested on, what is missing, and whether it can be made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from calibration.datasets.study_files import StudyInputs
+from calibration.features.images import first_few
+from calibration.samples.study import KINDS
+from calibration.training.dry_run import (
+    PlannedRun,
+    Problems,
+    called_otherwise,
+    check_aligned,
+    count_candidates,
+    count_voxels,
+    open_runs,
+    print_events,
+    print_notes,
+    reads_of,
+    table_of_runs,
+)
+from rtgod.console import styled
+from rtgod.errors import InputError
+from rtgod.events.trials import TrialsRead
+from rtgod.settings import PipelineSettings
+from rtgod.text import times
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPlan:
+    """What an evaluation will be made from.
+
+    Attributes
+    ----------
+    training, test : tuple of PlannedRun
+    split : {"runs", "leave-one-run-out", "halves"}
+    n_voxels : mapping of str to int
+        Of each region; empty where the template will tell.
+    candidates : mapping of str to int
+        Images of each candidate category; those that are shown, where the categories themselves are decoded.
+    with_images : bool
+        Whether features of images are decoded, not the categories themselves.
+    problems : tuple of str
+        Why the evaluation cannot be made, each with what to do.
+    notes : tuple of str
+        As of `calibration.training.dry_run.Plan`.
+    """
+
+    training: tuple[PlannedRun, ...]
+    test: tuple[PlannedRun, ...]
+    split: str
+    n_voxels: Mapping[str, int]
+    candidates: Mapping[str, int]
+    with_images: bool
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def reads(self) -> list[TrialsRead]:
+        """What was in the runs' tables of events."""
+        return reads_of((*self.training, *self.test))
+
+    def check(self) -> None:
+        """Raise `InputError` with every problem there is."""
+        if self.problems:
+            raise InputError("; and ".join(self.problems))
+
+
+def plan_study(inputs: StudyInputs, settings: PipelineSettings) -> StudyPlan:
+    """Look at everything that an evaluation needs, without reading a volume or an image.
+
+    Parameters
+    ----------
+    inputs : StudyInputs
+    settings : PipelineSettings
+    """
+    problems = Problems()
+    training, notes = open_runs(inputs.training, settings, problems)
+    test, more_notes = open_runs(inputs.test, settings, problems)
+    runs = [*training, *test]
+    more_notes += called_otherwise(runs, inputs.subject)
+    n_voxels: dict[str, int] = {}
+    if training:
+        first = training[0].run
+        for name, region in inputs.regions.items():
+            more_notes += region.notes
+            with problems:
+                n_voxels |= {name: count_voxels(region, first)[region.expression]}
+        check_aligned(runs, settings.motion, problems)
+    shown = dict.fromkeys(trial.category for planned in runs for trial in planned.trained_on)
+    candidates = dict.fromkeys(shown, 0)
+    with_images = inputs.images is not None and inputs.candidates is not None
+    if inputs.images is not None and inputs.candidates is not None:
+        with problems:
+            if not inputs.images.exists():
+                raise InputError(f"{inputs.images}: no such folder; give the images that were shown with --images")
+            candidates, left_out = count_candidates(inputs.candidates)
+            more_notes += left_out
+    if training and not with_images and len(shown) < 2:
+        notes = (*notes, f"{len(shown)} category is shown in all: there is nothing to tell apart")
+    if inputs.split == "leave-one-run-out" and len(inputs.training) < 2:
+        with problems:
+            raise InputError("leaving one run out needs at least two runs; with one, split it with --split halves")
+    return StudyPlan(
+        training=tuple(training),
+        test=tuple(test),
+        split=inputs.split,
+        n_voxels=n_voxels,
+        candidates=candidates,
+        with_images=with_images,
+        problems=tuple(problems.found),
+        notes=tuple(dict.fromkeys((*notes, *more_notes))),
+    )
+
+
+def print_study_plan(plan: StudyPlan, console: Console) -> None:
+    """Tables of what will be used; what is missing is said by `StudyPlan.check`."""
+    console.print("Trained on:" if plan.test else f"Trained and tested on, split by {plan.split}:")
+    console.print(table_of_runs(plan.training))
+    if plan.test:
+        console.print("Tested on:", table_of_runs(plan.test))
+    console.print(_table_of_the_rest(plan))
+    print_events(plan.reads, console)
+    print_notes(plan.notes, console)
+
+
+def _table_of_the_rest(plan: StudyPlan) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_header=False)
+    table.add_column("what")
+    table.add_column("how much", justify="right")
+    table.add_column("remarks")
+    for what, runs in (("training runs", plan.training), ("test runs", plan.test)):
+        grids = dict.fromkeys((planned.run.shape, planned.run.tr_s) for planned in runs)
+        remarks = "; ".join(f"{times(shape)} voxels, TR {tr_s:g} s" for shape, tr_s in grids)
+        if runs:
+            table.add_row(what, str(len(runs)), remarks)
+        for name, kind in KINDS.items():
+            trials = [trial for planned in runs for trial in planned.trained_on if trial.kind == kind]
+            if trials:
+                n_categories = len({trial.category for trial in trials})
+                table.add_row(
+                    f"{what[: -len(' runs')]} trials {name}", str(len(trials)), f"of {n_categories} categories"
+                )
+    for name, n_voxels in plan.n_voxels.items():
+        table.add_row("voxels", str(n_voxels), styled(name))
+    if not plan.n_voxels:
+        table.add_row("voxels", "?", "the head's")
+    if plan.with_images:
+        n_images = sum(plan.candidates.values())
+        table.add_row("candidates", str(len(plan.candidates)), f"{n_images} images" if n_images else "")
+    else:
+        table.add_row("categories", str(len(plan.candidates)), styled(first_few(list(plan.candidates))))
+    return table

@@ -1,0 +1,1 @@
+"""The command line: each module makes one command, or a few, of the parts below."""

@@ -1,0 +1,140 @@
+"""The command `rtgod`: finds the commands, and turns errors that a person can act on into one line and exit code 2.
+
+The commands of calibration and stimulus are found through their entry points, so that nothing here imports them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from importlib.metadata import entry_points
+from typing import Annotated
+
+import typer
+from rich.highlighter import NullHighlighter
+from rich.logging import RichHandler
+
+from rtgod import __version__
+from rtgod.commands import serve_and_replay
+from rtgod.commands.demo import demo
+from rtgod.commands.journal import journal
+from rtgod.commands.keys import keys
+from rtgod.commands.rehearse import rehearse
+from rtgod.console import PlainConsole, forgiving, styled
+from rtgod.errors import RtgodError
+from rtgod.logs import RUNS, PlainFormatter
+
+GROUP = "rtgod.commands"
+_Command = typer.Typer | Callable[..., object]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"rtgod {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log each message and volume. Also after the command.")
+    ] = False,
+    version: Annotated[  # noqa: ARG001 # handled by its callback
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Decode what a person sees or imagines, volume by volume, while the scanner runs.
+
+    Calibrate on recorded runs, serve volumes, show the ranking:
+
+        rtgod calibrate BIDS --subject 01 --images IMAGES --out bundle
+
+        rtgod serve bundle
+
+        rtgod display
+
+        rtgod replay RUN --to tcp://127.0.0.1:5555
+
+    `rtgod demo` does all of it with a simulated subject.
+    """
+    level = logging.INFO if verbose else logging.WARNING
+
+    def is_shown(record: logging.LogRecord) -> bool:
+        return record.levelno >= level or record.name == RUNS
+
+    # No highlighter: it searches what is logged for patterns, which takes seconds where somebody sent it for that.
+    handler = RichHandler(
+        console=PlainConsole(stderr=True), show_path=False, highlighter=NullHighlighter(), keywords=[]
+    )
+    handler.setFormatter(PlainFormatter("%(message)s"))
+    # Not the handler's level: a file may be logged to at INFO while the terminal is not.
+    handler.addFilter(is_shown)
+    logging.basicConfig(level=level, handlers=[handler])
+    logging.getLogger(RUNS).setLevel(logging.INFO)
+
+
+def make_app(only: str | None = None) -> typer.Typer:
+    """The command line with every installed command.
+
+    Parameters
+    ----------
+    only : str, optional
+        Where this is a command of the online system, it alone: the others take a while to import, and a server that is
+        started again must be quick.
+    """
+    app = typer.Typer(
+        name="rtgod",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    ours: list[tuple[str, _Command]] = [
+        ("serve", serve_and_replay.serve),
+        ("replay", serve_and_replay.replay),
+        ("journal", journal),
+        ("keys", keys),
+        ("status", serve_and_replay.status),
+    ]
+    if only in dict(ours):
+        _add(app, "Live", [named for named in ours if named[0] == only])
+        return app
+    _add(app, "Start here", [("demo", demo), ("rehearse", rehearse)])
+    installed = {point.name: point.load() for point in entry_points(group=GROUP)}
+    offline = ("simulate", "scan", "features", "categories", "calibrate", "evaluate", "report")
+    _add(app, "Offline", [(name, installed[name]) for name in offline if name in installed])
+    live = ("display", "stimulus", "unblind")
+    _add(app, "Live", [*ours, *((name, installed[name]) for name in live if name in installed)])
+    return app
+
+
+def _add(app: typer.Typer, panel: str, named: Iterable[tuple[str, _Command]]) -> None:
+    for name, command in named:
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, rich_help_panel=panel)
+        else:
+            app.command(name, rich_help_panel=panel)(command)
+
+
+def _verbose_first(arguments: list[str]) -> list[str]:
+    """Put `--verbose` before the command, wherever it was written: each command takes it."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    wanted = [argument for argument in arguments[:end] if argument in ("-v", "--verbose")]
+    return wanted[:1] + [argument for argument in arguments[:end] if argument not in wanted] + arguments[end:]
+
+
+def main() -> None:
+    """Run `rtgod`."""
+    sys.stdout, sys.stderr = forgiving(sys.stdout), forgiving(sys.stderr)
+    arguments = _verbose_first(sys.argv[1:])
+    try:
+        # No option before the command takes a value.
+        only = next((argument for argument in arguments if not argument.startswith("-")), None)
+        make_app(only)(args=arguments, prog_name="rtgod")
+    except RtgodError as error:
+        PlainConsole(stderr=True).print(styled(("rtgod: ", "bold red"), str(error)), soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

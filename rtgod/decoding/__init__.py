@@ -1,0 +1,1 @@
+"""Patterns to features, features to ranked categories, scores to chances."""

@@ -1,0 +1,338 @@
+"""Features to a ranking of candidates: one pass over the candidates' features, at the memory's pace.
+
+Beyond `EXACT_UP_TO` candidates a shortlist is drawn up first, and only what is on it is scored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, prange
+
+from rtgod.decoding.decoder import AnyLayerDecoder
+from rtgod.decoding.shortlist import Shortlist
+from rtgod.errors import InputError
+from rtgod.messages import Array, Features, Float32Array, Float64Array, Int32Array
+from rtgod.settings import Combination, RankingSettings
+from rtgod.text import composed
+
+#: More candidates than this are searched by a shortlist.
+EXACT_UP_TO = 100_000
+#: How many of them are then scored, and how many of those are ranked: of the others, too many were never seen.
+N_SHORTLISTED, N_RANKED = 3072, 1000
+#: Candidates that are standardised at a time.
+_PIECE = 20_000
+
+
+class CategoryIndex:
+    """Scores candidates by the correlation of their category features with decoded ones.
+
+    Both sides are z-scored with the training features' mean and SD first: otherwise the activations' common profile
+    over units would dominate every correlation.
+
+    Parameters
+    ----------
+    candidates : mapping of str to ndarray of shape (n_all, n_units), float32
+        Category features per layer.
+    layers : mapping of str to LayerDecoder or SparseLayerDecoder
+        For their unit means and SDs.
+    combine : {"fisher", "concatenated", "weighted"}
+        What a candidate's score is: the mean of its layers' Fisher z, the Fisher z of one correlation over the units of
+        all layers, or the mean weighted by `weights`.
+    weights : mapping of str to float or None
+        For each layer, not negative, 0 for one that is left out; only for "weighted".
+    positions : ndarray of shape (n_candidates,), int32, or None
+        Which rows of `candidates` are ranked; by default all.
+    plain : bool
+        Whether the units are the candidates themselves, one for each. Then a candidate's score is its own unit,
+        z-scored: a correlation over the two units of two categories could only be 1 or −1.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        Those of `candidates`, in their order.
+    n_candidates : int
+    n_ranked : int
+        How many of them a ranking holds: all, or the first `N_RANKED` of more than `EXACT_UP_TO`.
+    positions : ndarray of shape (n_candidates,), int32
+        As given; orders hold these.
+
+    Raises
+    ------
+    MissingDependencyError
+        If there are more than `EXACT_UP_TO` candidates and FAISS is not installed.
+    """
+
+    def __init__(
+        self,
+        candidates: Mapping[str, Float32Array],
+        layers: Mapping[str, AnyLayerDecoder],
+        combine: Combination = "fisher",
+        weights: Mapping[str, float] | None = None,
+        positions: Int32Array | None = None,
+        plain: bool = False,
+    ) -> None:
+        self._plain = plain
+        self._moments = [layers[name] for name in candidates]
+        n_all = len(next(iter(candidates.values())))
+        self.layers = tuple(candidates)
+        self.positions = np.arange(n_all, dtype=np.int32) if positions is None else positions
+        self.n_candidates = len(self.positions)
+        self._ends = np.cumsum([features.shape[1] for features in candidates.values()])
+        self._weights = np.array([1.0 if weights is None else weights.get(name, 0.0) for name in candidates])
+        # One array, a row for each candidate: it is read from end to end for every ranking, at the memory's pace.
+        self._rows = np.empty((self.n_candidates, self._ends[-1]), np.float32)
+        self._profiles = None
+        if combine == "concatenated" and not plain:
+            self._profiles = np.empty((self.n_candidates, 2, len(self.layers)))
+        for start in range(0, self.n_candidates, _PIECE):
+            piece = slice(start, start + _PIECE)
+            some = {name: features[self.positions[piece]] for name, features in candidates.items()}
+            if plain:
+                self._rows[piece] = np.concatenate(list(some.values()), axis=1)
+                continue
+            z = self._z_scored(some)
+            self._rows[piece] = np.concatenate([standardise_rows(of_layer) for of_layer in z], axis=1)
+            if self._profiles is not None:
+                self._profiles[piece] = profiles(z)
+        self.n_ranked, self._shortlist = self.n_candidates, None
+        if self.n_candidates > EXACT_UP_TO:
+            self.n_ranked = min(N_RANKED, self.n_candidates)
+            self._shortlist = Shortlist(self.n_candidates, self._vectors, N_SHORTLISTED)
+            # Compiles what only a shortlist needs, so that the first volume does not wait for it.
+            self.top(Features(0, {name: layers[name].unit_mean for name in candidates}), 1)
+
+    def correlations(self, features: Features) -> Float32Array:
+        """Pearson's r of each layer with each candidate, shape (n_layers, n_candidates), float32.
+
+        Of plain categories, the score.
+        """
+        return np.ascontiguousarray(_correlate(self._rows, self._query(features).units, self._ends).T)
+
+    def scores(self, features: Features) -> Float32Array:
+        """Score of each candidate, in the order of `positions`, shape (n_candidates,), float32."""
+        query = self._query(features)
+        return self._combined(_correlate(self._rows, query.units, self._ends), query, self._profiles)
+
+    def rank(self, features: Features) -> tuple[Int32Array, Float32Array]:
+        """The first `n_ranked` candidates, and their scores; see `top`."""
+        return self.top(features, self.n_ranked)
+
+    def top(self, features: Features, n: int) -> tuple[Int32Array, Float32Array]:
+        """The `n` best candidates by their position in the whole list, best first, and their scores.
+
+        Equal scores keep the candidates' order, so that the ranking is the same everywhere. Scores are exact, for
+        candidates from a shortlist as well; it is not used for more than the `n_ranked` that it is good for.
+        """
+        if self._shortlist is None or n > self.n_ranked:
+            scores = self.scores(features)
+            best = np.argsort(-scores, kind="stable")[:n]
+            return self.positions[best], scores[best]
+        query = self._query(features)
+        rows = self._shortlist.search(self._vector(query))
+        found = None if self._profiles is None else self._profiles[rows]
+        correlations = np.empty((rows.size, len(self._ends)), np.float32)
+        _segment_dots_at(self._rows, rows, query.units, self._ends, correlations)
+        scores = self._combined(correlations, query, found)
+        best = np.argsort(-scores, kind="stable")[:n]
+        return self.positions[rows[best]], scores[best]
+
+    @property
+    def shortlist_mb(self) -> float:
+        """Memory of the codes that a shortlist is drawn up from; 0 without."""
+        return self._shortlist.n_bytes / 2**20 if self._shortlist else 0.0
+
+    def _z_scored(self, features: Mapping[str, Array]) -> list[Array]:
+        return [
+            (features[name] - of.unit_mean) / of.unit_sd for name, of in zip(self.layers, self._moments, strict=True)
+        ]
+
+    def _query(self, features: Features) -> _Query:
+        z = [of_layer[np.newaxis] for of_layer in self._z_scored(features.layers)]
+        if self._plain:
+            return _Query(np.concatenate([of_layer[0] for of_layer in z]), None)
+        units = np.concatenate([standardise_rows(of_layer)[0] for of_layer in z])
+        return _Query(units, None if self._profiles is None else profiles(z)[0])
+
+    def _combined(self, correlations: Float32Array, query: _Query, found: Float64Array | None) -> Float32Array:
+        """Scores from the layers' correlations, shape (n, n_layers), and the same candidates' profiles."""
+        if self._plain:
+            return correlations.mean(axis=1)
+        scores = np.empty(len(correlations), np.float32)
+        if found is None or query.profile is None:
+            _mean_fisher(correlations, self._weights, scores)
+            return scores
+        within = (found[:, 0] * correlations * query.profile[0]).sum(axis=1)
+        between = (found[:, 1] * query.profile[1]).sum(axis=1)
+        _mean_fisher((within + between).astype(np.float32)[:, np.newaxis], np.ones(1), scores)
+        return scores
+
+    def _vectors(self, rows: Int32Array) -> Float32Array:
+        """Candidates as vectors whose dot product with `_vector` of a query is about their score.
+
+        Fisher's z of a small r is about r. Of layers that are weighted, the query holds the weights.
+        """
+        if self._profiles is None:
+            return self._rows[rows]
+        return self._concatenated(self._rows[rows], self._profiles[rows])
+
+    def _vector(self, query: _Query) -> Float32Array:
+        if query.profile is None:
+            return self._spread(self._weights) * query.units
+        return self._concatenated(query.units[np.newaxis], query.profile[np.newaxis])[0]
+
+    def _concatenated(self, rows: Float32Array, profile: Float64Array) -> Float32Array:
+        """Units and levels of the concatenated layers, so that dot products are correlations over all units."""
+        return np.concatenate([rows * self._spread(profile[:, 0]), profile[:, 1].astype(np.float32)], axis=1)
+
+    def _spread(self, of_layers: Float64Array) -> Float32Array:
+        """A number for each layer, (..., n_layers), given to each of its units: (..., n_units)."""
+        return np.repeat(of_layers, np.diff(self._ends, prepend=0), axis=-1).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Query:
+    """Decoded features: `units` standardised layer by layer, and `profile` of shape (2, n_layers) over layers."""
+
+    units: Float32Array
+    profile: Float64Array | None
+
+
+def index_categories(
+    settings: RankingSettings,
+    layers: Mapping[str, AnyLayerDecoder],
+    candidate_ids: Sequence[str],
+    candidates: Mapping[str, Float32Array],
+    weights: Mapping[str, float] | None,
+    plain: bool = False,
+) -> CategoryIndex:
+    """The index that the settings ask for.
+
+    Parameters
+    ----------
+    settings : RankingSettings
+    layers : mapping of str to LayerDecoder or SparseLayerDecoder
+    candidate_ids : sequence of str
+    candidates : mapping of str to ndarray of shape (n_all, n_units), float32
+        Category features per layer, a row for each of `candidate_ids`.
+    weights : mapping of str to float or None
+        Learned in calibration.
+    plain : bool
+        Whether the units are the candidates themselves; see `CategoryIndex`.
+
+    Raises
+    ------
+    InputError
+        If the settings name a layer or a candidate that there is not, or ask for weights and there are none.
+    MissingDependencyError
+        As `CategoryIndex`.
+    """
+    names = settings.layers or tuple(layers)
+    if unknown := sorted(set(names) - set(layers)):
+        raise InputError(
+            f"settings [ranking] layers: {', '.join(unknown)} not among those of the decoder: {', '.join(layers)}"
+        )
+    if settings.combine != "weighted":
+        weights = None
+    elif weights is None or not any(weights.get(name) for name in names):
+        raise InputError(
+            f'settings [ranking] combine = "weighted", and no weights were learned for {", ".join(names)}; '
+            'calibrate with that setting, or choose "fisher"'
+        )
+    positions = positions_of(settings.candidates, candidate_ids) if settings.candidates else None
+    matched = {name: candidates[name] for name in names}
+    return CategoryIndex(matched, layers, settings.combine, weights, positions, plain)
+
+
+def positions_of(chosen: Sequence[str], candidate_ids: Sequence[str]) -> Int32Array:
+    """Where the chosen candidates are in the list of all, ascending; `InputError` if some are not in it."""
+    chosen = [composed(name) for name in chosen]
+    if unknown := sorted(set(chosen) - set(candidate_ids)):
+        more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
+        raise InputError(
+            f"settings [ranking] candidates: {', '.join(unknown[:10])}{more} not among the {len(candidate_ids)} "
+            "candidates of the decoder; their ids are the names of the folders that it was calibrated with"
+        )
+    wanted = set(chosen)
+    return np.array([i for i, category in enumerate(candidate_ids) if category in wanted], np.int32)
+
+
+def standardise_rows(rows: Array) -> Float32Array:
+    """Rows of mean 0 and length 1, so that their dot products are correlations; a constant row becomes 0."""
+    centred = rows - rows.mean(axis=1, keepdims=True, dtype=np.float64)
+    length = np.sqrt(np.square(centred).sum(axis=1, keepdims=True))
+    return np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-12).astype(np.float32)
+
+
+def profiles(layers: Sequence[Array]) -> Float64Array:
+    """What layer-wise correlations lack of one correlation over the units of all layers.
+
+    With r of each layer, and `length` and `level` of both sides, the correlation over all units is
+    Σ (length · length' · r + level · level').
+
+    Parameters
+    ----------
+    layers : sequence of ndarray of shape (n_rows, n_units)
+
+    Returns
+    -------
+    ndarray of shape (n_rows, 2, n_layers), float64
+        `length`, of each layer's units about their mean, and `level`, √n_units times the mean's distance from that of
+        all units; both as a part of the length of all units about their mean.
+    """
+    n_units = np.array([units.shape[1] for units in layers])
+    means = np.stack([units.mean(axis=1, dtype=np.float64) for units in layers], axis=1)
+    squares = [np.square(units - mean[:, np.newaxis]).sum(axis=1) for units, mean in zip(layers, means.T, strict=True)]
+    level = np.sqrt(n_units) * (means - (means * n_units).sum(axis=1, keepdims=True) / n_units.sum())
+    both = np.stack([np.sqrt(np.stack(squares, axis=1)), level], axis=1)
+    length = np.sqrt(np.square(both).sum(axis=(1, 2), keepdims=True))
+    return np.divide(both, length, out=np.zeros_like(both), where=length > 1e-12)
+
+
+def _correlate(rows: Float32Array, query: Float32Array, ends: Array) -> Float32Array:
+    correlations = np.empty((len(rows), len(ends)), np.float32)
+    _segment_dots(rows, query, ends, correlations)
+    return correlations
+
+
+@njit(cache=True, parallel=True, fastmath=True)
+def _segment_dots(matrix: Array, vector: Array, ends: Array, out: Array) -> None:
+    """Dot products of each row and `vector` from one of `ends` to the next; into `out` (n_rows, n_segments)."""
+    for row in prange(matrix.shape[0]):
+        _segment_dots_of_row(matrix, row, vector, ends, out[row])
+
+
+@njit(cache=True, parallel=True, fastmath=True)
+def _segment_dots_at(matrix: Array, rows: Array, vector: Array, ends: Array, out: Array) -> None:
+    """The same, to the last bit, for some `rows`; into `out` (rows.size, n_segments)."""
+    for position in prange(rows.size):
+        _segment_dots_of_row(matrix, rows[position], vector, ends, out[position])
+
+
+@njit(cache=True, fastmath=True)
+def _segment_dots_of_row(matrix: Array, row: int, vector: Array, ends: Array, out: Array) -> None:
+    start = 0
+    for segment in range(ends.size):
+        # Slices start at 0, so that the loop need not look out for negative positions.
+        part, weights = matrix[row, start : ends[segment]], vector[start : ends[segment]]
+        total = np.float32(0.0)
+        for column in range(part.size):
+            total += part[column] * weights[column]
+        out[segment] = total
+        start = ends[segment]
+
+
+@njit(cache=True, parallel=True)
+def _mean_fisher(correlations: Array, weights: Array, out: Array) -> None:
+    """Mean of each row's Fisher z, weighted."""
+    n_layers, whole = correlations.shape[1], weights.sum()
+    for row in prange(out.size):
+        total = 0.0
+        for layer in range(n_layers):
+            # r of exactly ±1 would give an infinite z.
+            r = min(max(correlations[row, layer], -0.999999), 0.999999)
+            total += weights[layer] * (0.5 * math.log((1.0 + r) / (1.0 - r)))
+        out[row] = total / whole

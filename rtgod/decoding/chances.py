@@ -1,0 +1,241 @@
+"""How sure a ranking may be: every candidate's chance of being the true category, from its score.
+
+A score is evidence. How much it weighs is learned in calibration (`calibration.training.confidence`), apart for categories that
+the decoder was trained on and for new ones; here it is only applied. Before its score, each candidate is as likely as
+any other, so the two kinds count by how many candidates of each a ranking has.
+
+Scores say which candidate a response is to, not whether there is one: noise has a best candidate, too. That there is a
+response is read from the pattern (`Presence`); as far as there is none, every candidate is as likely as any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from rtgod.decoding.confidence import FIRST, Probability
+from rtgod.messages import Array, BoolArray, Float32Array, Float64Array
+
+#: The two kinds of candidates, in the order of `Chances.weights`.
+TRAINED, NEW = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """How many log odds one unit of score is worth: exp(level + volumes · log n + candidates · log n).
+
+    Attributes
+    ----------
+    level : float
+    volumes, candidates : float
+        Exponents of the number of volumes and of candidates that a ranking has.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite.
+    """
+
+    level: float
+    volumes: float
+    candidates: float
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.level, self.volumes, self.candidates))):
+            raise ValueError("the weight of a score has numbers that are not finite")
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """How likely a pattern holds a response.
+
+    With n volumes, log odds are level + volumes · log n + (response + response_by_volumes · log n) · share.
+
+    Attributes
+    ----------
+    level, response, volumes, response_by_volumes : float
+        Of the share of a response in the pattern (0: none, 1: as of training trials) and of n volumes.
+    met : tuple of float, float
+        The range of shares that was met in learning; a share beyond it counts as its end.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite or the range is empty.
+    """
+
+    level: float
+    response: float
+    volumes: float
+    response_by_volumes: float
+    met: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.level, self.response, self.volumes, self.response_by_volumes, *self.met))):
+            raise ValueError("the chances' presence of a response has numbers that are not finite")
+        if self.met[0] > self.met[1]:
+            raise ValueError("the chances' range of responses must ascend")
+
+    def probability(self, response: float, n_volumes: int) -> float:
+        """Chance that there is a response, from its share in the pattern and the volumes that this rests on."""
+        share, log_volumes = min(max(response, self.met[0]), self.met[1]), math.log(n_volumes)
+        slope = max(self.response + self.response_by_volumes * log_volumes, 0.0)
+        log_odds = self.level + self.volumes * log_volumes + slope * share
+        return 1 / (1 + math.exp(-min(max(log_odds, -700.0), 700.0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Chances:
+    """How scores become chances.
+
+    Attributes
+    ----------
+    trained : tuple of str
+        Identifiers of the categories that the decoder was trained on; every other candidate is new to it.
+    weights : tuple of Weight or None, Weight or None
+        Of candidates that were trained on, learned from left-out runs, and of new ones, learned from left-out
+        categories; None where there was nothing to learn from.
+    head_start : tuple of float, float
+        Log odds of a new candidate against a trained one, both with a score of 0, after one volume; and what is added
+        for each unit of the volumes' logarithm.
+    n_volumes, n_candidates : tuple of int, int
+        The range that was met in learning; a number beyond it counts as its end.
+    presence : Presence or None
+        None takes every pattern for a response, as it is in bundles that were made before this was learned.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite or a range is empty.
+    """
+
+    trained: tuple[str, ...]
+    weights: tuple[Weight | None, Weight | None]
+    head_start: tuple[float, float]
+    n_volumes: tuple[int, int]
+    n_candidates: tuple[int, int]
+    presence: Presence | None = None
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, self.head_start)):
+            raise ValueError("the chances' head start is not finite")
+        if any(not 1 <= low <= high for low, high in (self.n_volumes, self.n_candidates)):
+            raise ValueError("the chances' ranges must ascend from 1 or more")
+
+    def are_new(self, candidate_ids: Sequence[str]) -> BoolArray:
+        """Say for each candidate whether it is new to the decoder: shape (n_candidates,), bool."""
+        trained = set(self.trained)
+        return np.array([one not in trained for one in candidate_ids], bool)
+
+    def probabilities(
+        self, scores: Array, is_new: BoolArray, n_candidates: int, n_volumes: int, response: float | None = None
+    ) -> Probability | None:
+        """Chances that the true category is first, in the first five and in the first ten.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (n_ranked,)
+            Best first.
+        is_new : ndarray of shape (n_ranked,), bool
+            Whether each was not trained on.
+        n_candidates : int
+            Candidates that were ranked among, where not all scores are given: the others' are taken to be normally
+            distributed, as those that are given end.
+        n_volumes : int
+            Volumes that the ranking rests on.
+        response : float or None
+            Share of a response in the pattern, from `rtgod.decoding.decoder.response_of`; None takes the pattern for one.
+
+        Returns
+        -------
+        tuple of 3 float or None
+            None where a kind of candidate is ranked of which nothing was learned.
+        """
+        worth = np.empty(len(scores))
+        at_one, per_log = self.head_start
+        head_start = at_one + per_log * math.log(_within(n_volumes, self.n_volumes))
+        found = [np.flatnonzero(~is_new), np.flatnonzero(is_new)]
+        weights = [self._weight(kind, n_candidates, n_volumes) if len(found[kind]) else 0.0 for kind in (TRAINED, NEW)]
+        for kind, rows in enumerate(found):
+            weight = weights[kind]
+            if weight is None:
+                return None
+            worth[rows] = weight * np.asarray(scores, np.float64)[rows] + kind * head_start
+        highest = float(worth.max())
+        odds = np.exp(worth - highest)
+        total = float(odds.sum())
+        if n_candidates > len(scores):
+            last = NEW if len(found[NEW]) else TRAINED
+            total += math.exp(last * head_start - highest) * _odds_beyond(
+                np.asarray(scores, np.float64), n_candidates, weights[last] or 0.0
+            )
+        # One of five candidates is among the first five, whatever rounding leaves.
+        chances = [1.0 if k >= n_candidates else min(float(odds[:k].sum()) / total, 1.0) for k in FIRST]
+        if self.presence is not None and response is not None:
+            there = self.presence.probability(response, _within(n_volumes, self.n_volumes))
+            luck = [min(k / n_candidates, 1.0) for k in FIRST]
+            chances = [there * p + (1 - there) * by_luck for p, by_luck in zip(chances, luck, strict=True)]
+        # Sums of other lengths are rounded in another order.
+        return chances[0], max(chances[:2]), max(chances)
+
+    def _weight(self, kind: int, n_candidates: int, n_volumes: int) -> float | None:
+        weight = self.weights[kind]
+        if weight is None:
+            return None
+        log_volumes = math.log(_within(n_volumes, self.n_volumes))
+        log_candidates = math.log(_within(n_candidates, self.n_candidates))
+        return math.exp(weight.level + weight.volumes * log_volumes + weight.candidates * log_candidates)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judge:
+    """The chances of rankings of certain candidates.
+
+    Attributes
+    ----------
+    chances : Chances
+    is_new : ndarray of shape (n_all,), bool
+        Of every candidate of the decoder.
+    weights : ndarray of shape (n_voxels,), float32, or None
+        Their product with a pattern is the share of a response in it; None where that was not learned.
+    """
+
+    chances: Chances
+    is_new: BoolArray
+    weights: Float32Array | None = None
+
+    def of_ranking(
+        self,
+        order: Array,
+        scores: Array,
+        n_candidates: int,
+        n_volumes: int,
+        n_blocks: int,
+        response: float | None = None,
+    ) -> Probability | None:
+        """Chances of one ranking; parameters as of `rtgod.decoding.confidence.Confidence.of_ranking` and `probabilities`."""
+        del n_blocks  # volumes count, over however many trials
+        return self.chances.probabilities(scores, self.is_new[order], n_candidates, n_volumes, response)
+
+
+def _within(n: int, limits: tuple[int, int]) -> int:
+    return min(max(n, limits[0]), limits[1])
+
+
+def _odds_beyond(scores: Float64Array, n_candidates: int, weight: float) -> float:
+    """Sum of exp(weight · score) over the candidates that are not ranked.
+
+    The last ranked scores are quantiles of all: they give the normal distribution whose lower part the others are.
+    For X normal, E[exp(w X); X < t] = exp(w m + w² s² / 2) Φ((t − m − w s²) / s).
+    """
+    normal, n_ranked = NormalDist(), len(scores)
+    earlier = max(n_ranked // 10, 1)
+    at_last, at_earlier = (normal.inv_cdf(1 - n / n_candidates) for n in (n_ranked, earlier))
+    sd = max(float(scores[earlier - 1] - scores[-1]) / (at_earlier - at_last), 0.0) if at_earlier > at_last else 0.0
+    mean = float(scores[-1]) - at_last * sd
+    share = normal.cdf(at_last - weight * sd) or 1e-300
+    return n_candidates * math.exp(min(weight * mean + (weight * sd) ** 2 / 2 + math.log(share), 700.0))

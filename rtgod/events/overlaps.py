@@ -1,0 +1,194 @@
+"""Trials that share their time: a volume answers both, and which of them it is of must be said, never guessed.
+
+Rows of one category at the same time are one trial. A name all of whose rows span, or lie within, those of several
+others says nothing that could be told apart ("block" around pictures, "catch" within blocks), and is left out. Other
+categories at the same time are refused. What shares less than half of the shorter trial is told of, and kept: responses
+that follow each other closely are told apart by the model of the responses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtgod.errors import InputError
+from rtgod.events.merging import as_one
+from rtgod.events.trials import Trial, toml_list
+
+#: Trials that share more than this part of the shorter one are at the same time.
+_SAME_TIME = 0.5
+#: What onsets and durations are rounded by, at most; an impulse is taken to last as long.
+_ROUNDING_S = 0.1
+#: No trial lasts as long.
+_NO_TRIAL_S = 300.0
+#: Pairs that are named, and names of a side that events.ignore can be asked to list.
+_MOST_TOLD, _MOST_NAMES = 2, 12
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Two trials that share their time.
+
+    Attributes
+    ----------
+    longer, shorter : Trial
+        The longer one; of trials of one length, the earlier.
+    shared_s : float
+    """
+
+    longer: Trial
+    shorter: Trial
+    shared_s: float
+
+    @property
+    def is_same_time(self) -> bool:
+        """Whether they share more than half of the shorter one."""
+        return self.shared_s > _SAME_TIME * _lasts_s(self.shorter)
+
+    @property
+    def is_of_one(self) -> bool:
+        """Whether both show the same category."""
+        return _name(self.longer) == _name(self.shorter)
+
+    def __str__(self) -> str:
+        first, second = sorted((self.longer, self.shorter), key=lambda trial: trial.onset_s)
+        return (
+            f"{first.category or 'n/a'} at {first.onset_s:g} s and {second.category or 'n/a'} at {second.onset_s:g} s"
+        )
+
+
+def overlaps_in(trials: Sequence[Trial]) -> list[Overlap]:
+    """Find pairs of trials that share their time by more than rounding.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        In order of onset.
+    """
+    found: list[Overlap] = []
+    going: list[Trial] = []
+    for trial in trials:
+        going = [other for other in going if _end_s(other) > trial.onset_s]
+        for other in going:
+            longer, shorter = (other, trial) if _lasts_s(other) >= _lasts_s(trial) else (trial, other)
+            overlap = Overlap(longer, shorter, min(_end_s(other), _end_s(trial)) - trial.onset_s)
+            if overlap.shared_s > _ROUNDING_S or overlap.is_same_time:
+                found.append(overlap)
+        going.append(trial)
+    return found
+
+
+def names_that_say_nothing(overlaps: Sequence[Overlap], trials: Sequence[Trial], kept: Iterable[str]) -> frozenset[str]:
+    """Find categories all of whose trials are at the same time as those of several others, which are told apart.
+
+    Parameters
+    ----------
+    overlaps : sequence of Overlap
+    trials : sequence of Trial
+        All of them.
+    kept : iterable of str
+        Names that somebody said are categories, in any case.
+    """
+    known = {name.casefold() for name in kept}
+    beside: dict[str, set[str]] = {}
+    n_found: dict[str, set[Trial]] = {}
+    for overlap in _at_same_time(overlaps):
+        for one, other in ((overlap.longer, overlap.shorter), (overlap.shorter, overlap.longer)):
+            beside.setdefault(one.category, set()).add(other.category)
+            n_found.setdefault(one.category, set()).add(one)
+    return frozenset(
+        name
+        for name, others in beside.items()
+        if len(others) > 1
+        and all(beside[other] == {name} for other in others)
+        and len(n_found[name]) == sum(trial.category == name for trial in trials)
+        and name.casefold() not in known
+    )
+
+
+def check_told_apart(path: Path, overlaps: Sequence[Overlap], trials: Sequence[Trial], kept: Iterable[str]) -> None:
+    """Refuse trials of several categories at the same time, unless somebody said that all of these are categories.
+
+    Parameters
+    ----------
+    path : Path
+        The table, for the message.
+    overlaps : sequence of Overlap
+    trials : sequence of Trial
+        All of them.
+    kept : iterable of str
+
+    Raises
+    ------
+    InputError
+    """
+    longest_s = max((overlap.longer.duration_s for overlap in overlaps if overlap.is_same_time), default=0.0)
+    if longest_s > max(_NO_TRIAL_S, 2 * (trials[-1].onset_s - trials[0].onset_s)):
+        raise InputError(
+            f"{path}: trials are at the same time as others, and the longest lasts {longest_s:g} s; are the durations "
+            "in milliseconds?"
+        )
+    known = {name.casefold() for name in kept}
+    doubtful = [
+        overlap
+        for overlap in _at_same_time(overlaps)
+        if not {overlap.longer.category.casefold(), overlap.shorter.category.casefold()} <= known
+    ]
+    if not doubtful:
+        return
+    n = len({trial for overlap in doubtful for trial in (overlap.longer, overlap.shorter)})
+    listed = "; ".join(map(str, doubtful[:_MOST_TOLD])) + ("; …" if len(doubtful) > _MOST_TOLD else "")
+    told = f"{n} of {len(trials)} trials are at the same time as trials of other categories ({listed})"
+    sides = [dict.fromkeys(overlap.longer.category for overlap in doubtful)]
+    sides.append(dict.fromkeys(overlap.shorter.category for overlap in doubtful))
+    if sides[0].keys() & sides[1].keys() or max(map(len, sides)) > _MOST_NAMES:
+        raise InputError(f"{path}: {told}; a volume can be of one only, so correct the onsets and durations")
+    either = " or ".join(toml_list(side) for side in sides)
+    raise InputError(
+        f"{path}: {told}; a volume can be of one only: correct the table, or leave one kind out with events.ignore = "
+        f"{either}; if both are meant, write events.keep = {toml_list(sides[0] | sides[1])}"
+    )
+
+
+def joined(trials: Sequence[Trial]) -> tuple[list[Trial], int]:
+    """Make one trial of those of one category that are at the same time.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        In order of onset.
+
+    Returns
+    -------
+    trials : list of Trial
+    n_joined : int
+        Trials that became part of another.
+    """
+    groups: list[list[Trial]] = []
+    last: dict[tuple[str, str], int] = {}
+    for trial in trials:
+        at = last.get(_name(trial))
+        if at is not None and any(one.is_same_time for one in overlaps_in([as_one(groups[at]), trial])):
+            groups[at].append(trial)
+        else:
+            last[_name(trial)] = len(groups)
+            groups.append([trial])
+    return [as_one(group) for group in groups], len(trials) - len(groups)
+
+
+def _at_same_time(overlaps: Iterable[Overlap]) -> list[Overlap]:
+    """Those of two categories at the same time."""
+    return [overlap for overlap in overlaps if overlap.is_same_time and not overlap.is_of_one]
+
+
+def _name(trial: Trial) -> tuple[str, str]:
+    return trial.kind, trial.category
+
+
+def _lasts_s(trial: Trial) -> float:
+    return max(trial.duration_s, _ROUNDING_S)
+
+
+def _end_s(trial: Trial) -> float:
+    return trial.onset_s + _lasts_s(trial)

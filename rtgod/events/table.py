@@ -1,0 +1,403 @@
+"""Trials of a run from a BIDS `events.tsv`: when something was shown or imagined, and which category it was.
+
+Two layouts are read: that of the Generic Object Decoding data set (`event_type` with `stimulus_name` or
+`category_name`), and plain BIDS (`trial_type`, and `stim_file` where there is one). Whoever reads a table with the same
+settings finds the same trials: calibration, evaluation, a replay and the report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+from rtgod.errors import InputError
+from rtgod.events.merging import always_alone, choose_gap, merge
+from rtgod.events.overlaps import check_told_apart, joined, names_that_say_nothing, overlaps_in
+from rtgod.events.trial_types import doubtful_types, is_no_stimulus, is_rest
+from rtgod.events.trials import LeftOut, TrialsRead, Why, remarks_on
+from rtgod.events.trials import Trial as Trial
+from rtgod.messages import Block, Run
+from rtgod.settings import EventsSettings
+from rtgod.tsv import NOTHING, Row, Table, read_tsv
+
+#: An impulse (a duration of 0) is a block of this length, where no repetition time says how long a volume is.
+IMPULSE_S = 1.0
+#: How tables write a time that nobody knows: BIDS's word, and those of the programs that they come from.
+_UNKNOWN = NOTHING | {"na", "nan", "none", "null"}
+#: What else the layout with `event_type` may say happened; nothing of it is decoded.
+_OTHER_EVENTS = frozenset({"rest", "inter_rest", "cue", "evaluation", "naming", "feedback"})
+
+
+def read_trials(path: Path, merge_gap_s: float = 0.0) -> tuple[Trial, ...]:
+    """Trials of an events table, in order of onset; `read_events` says what else was in it.
+
+    Parameters
+    ----------
+    path : Path
+    merge_gap_s : float
+        Rows of one category are one trial if at most so many seconds lie between each and the next; 0 merges none, not
+        even those that follow each other at once.
+
+    Returns
+    -------
+    tuple of Trial
+        At least one.
+
+    Raises
+    ------
+    InputError
+        As of `read_events`.
+    """
+    return read_events(path, EventsSettings(merge_gap_s=merge_gap_s)).trials
+
+
+def read_events(path: Path, settings: EventsSettings | None = None) -> TrialsRead:
+    """Read the trials of an events table, and count what is none.
+
+    Parameters
+    ----------
+    path : Path
+        A tab-separated file with the columns `onset` and `duration` in seconds, and either `event_type` with
+        `stimulus_name` or `category_name`, or `trial_type`.
+    settings : EventsSettings, optional
+        Which rows are trials, and which of them are one.
+
+    Returns
+    -------
+    TrialsRead
+        With one trial at least. Rest, cues and answers are no trials, nor are rows without onset or duration, and in a
+        table of which some rows name a `stim_file`, those that name none. Trials begin at volume 0 at the earliest.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, lacks a column, has a value that is no time, or holds no trial.
+    """
+    settings = settings or EventsSettings()
+    table = read_tsv(path, what="an events table")
+    layout = layout_of(table)
+    rows: dict[Trial, Row] = {}
+    left_out: dict[tuple[Why, str], LeftOut] = {}
+    begun: set[Trial] = set()
+    for row, why in zip(table.rows, reasons(table, settings), strict=True):
+        if why is None:
+            trial = _object_trial(row) if layout.is_object else _plain_trial(row)
+            end_s = trial.onset_s + trial.duration_s
+            if trial.onset_s < 0 < end_s:
+                trial = replace(trial, onset_s=0.0, duration_s=end_s)
+                begun.add(trial)
+            why = Why.BEFORE_RUN if trial.onset_s < 0 else Why.DOUBLED if trial in rows else None
+            if why is None:
+                rows[trial] = row
+        if why is not None:
+            _count(left_out, why, row, layout)
+    found = sorted(rows, key=lambda trial: (trial.onset_s, trial.duration_s, trial.category, trial.stimulus or ""))
+    overlaps = overlaps_in(found)
+    if without := names_that_say_nothing(overlaps, found, settings.keep):
+        for trial in [trial for trial in found if trial.category in without]:
+            _count(left_out, Why.AT_ONCE, rows[trial], layout)
+        found = [trial for trial in found if trial.category not in without]
+        overlaps = overlaps_in(found)
+    n_impulses, n_begun = sum(trial.duration_s == 0 for trial in found), len(begun.intersection(found))
+    read = TrialsRead(path, (), len(table.rows), tuple(left_out.values()), None, n_impulses, n_begun)
+    if not found:
+        others = "; ".join(remarks_on([read])) or "nothing but column names"
+        raise InputError(
+            f"{path}{_first_unknown(table, read)}: no trial in it ({others}); give the events of a run with trials."
+        )
+    check_told_apart(path, overlaps, found, settings.keep)
+    gap_s = settings.merge_gap_s
+    if gap_s is None:
+        gap_s = 0.0 if layout.is_object else choose_gap(found)
+    trials, merging = merge(found, gap_s, is_chosen=settings.merge_gap_s is None) if gap_s else (found, None)
+    trials, n_joined = joined(trials)
+    doubtful = {} if layout.is_object else doubtful_types(trials, settings.keep)
+    if merging and merging.is_chosen:  # among blocks of pictures, what is none
+        alone = always_alone(found, gap_s)
+        doubtful |= {name: n for name, n in alone.items() if not _is_among(name, settings.keep)}
+    same = [False, *(a.stimulus is not None and a.stimulus == b.stimulus for a, b in pairwise(trials))]
+    is_one_back = layout.is_object if settings.one_back is None else settings.one_back
+    if is_one_back:
+        trials = [replace(trial, repeat=again) for trial, again in zip(trials, same, strict=True)]
+    return replace(
+        read,
+        trials=tuple(trials),
+        merging=merging,
+        n_joined=n_joined,
+        overlaps=tuple(str(overlap) for overlap in overlaps_in(trials)),
+        n_same=0 if is_one_back else sum(same),
+        doubtful=doubtful,
+        unused=tuple(name for name in (*settings.ignore, *settings.keep) if not _is_among(name, _names_in(table))),
+        odd=tuple(table.remarks()),
+    )
+
+
+def _count(left_out: dict[tuple[Why, str], LeftOut], why: Why, row: Row, layout: Layout) -> None:
+    """Count a row that is no trial."""
+    name = row.cells.get(layout.column, "")
+    before = left_out.get((why, name)) or LeftOut(why, name, 0, row.line)
+    left_out[why, name] = replace(before, n_rows=before.n_rows + 1)
+
+
+def _names_in(table: Table) -> list[str]:
+    """Every name that a row may be called by."""
+    columns = ("trial_type", "event_type", "category_name", "stimulus_name")
+    names = {row.cells.get(column, "") for row in table.rows for column in columns}
+    return [*names, *map(category_of, names)]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How an events table says what happened.
+
+    Attributes
+    ----------
+    is_object : bool
+        Whether as the public data set: by `event_type`; or plainly, by `trial_type`.
+    """
+
+    is_object: bool
+
+    @property
+    def column(self) -> str:
+        """The column that says it."""
+        return "event_type" if self.is_object else "trial_type"
+
+
+def layout_of(table: Table) -> Layout:
+    """The layout of an events table.
+
+    Raises
+    ------
+    InputError
+        If it lacks a column.
+    """
+    columns = set(table.columns)
+    for column in ("onset", "duration"):
+        if column not in columns:
+            commas = len(columns) == 1 and re.search("[,;]", table.columns[0])
+            hint = "; its columns are parted by commas: save it with tabs" if commas else ""
+            if alike := [name for name in table.columns if name.casefold() == column]:
+                hint = f"; write {column!r} for {alike[0]!r}"
+            elif len(columns) == 1 and " " in table.columns[0].strip():
+                hint = "; its columns are parted by blanks: save it with tabs"
+            raise InputError(
+                f"{table.path}, line 1: no column {column!r}; an events table is tab-separated and has one{hint}."
+            )
+    if "event_type" in columns and not columns.isdisjoint({"stimulus_name", "category_name"}):
+        return Layout(is_object=True)
+    if "trial_type" in columns:
+        return Layout(is_object=False)
+    raise InputError(
+        f"{table.path}, line 1: no column says what happens; add 'trial_type', or 'event_type' with "
+        "'stimulus_name' or 'category_name'."
+    )
+
+
+def reasons(table: Table, settings: EventsSettings | None = None) -> list[Why | None]:
+    """Why each row of an events table is no trial; None for trials, wherever in time they lie.
+
+    Parameters
+    ----------
+    table : Table
+    settings : EventsSettings, optional
+    """
+    settings = settings or EventsSettings()
+    if layout_of(table).is_object:
+        return [_object_reason(row, settings) for row in table.rows]
+    names_images = any(row.has("stim_file") for row in table.rows)
+    return [_plain_reason(row, settings, names_images) for row in table.rows]
+
+
+def _object_reason(row: Row, settings: EventsSettings) -> Why | None:
+    event = row.cells.get("event_type", "").casefold()
+    if event not in ("stimulus", "imagery"):
+        return Why.REST if event in NOTHING or event in _OTHER_EVENTS else Why.UNKNOWN_EVENT
+    name = row.cells.get("category_name", "") if row.has("category_name") else row.cells.get("stimulus_name", "")
+    if _is_among(name, settings.ignore) or _is_among(category_of(name), settings.ignore):
+        return Why.IGNORED
+    return _without_time(row)
+
+
+def _plain_reason(row: Row, settings: EventsSettings, names_images: bool) -> Why | None:
+    name = row.cells.get("trial_type", "")
+    if name in NOTHING:
+        return Why.REST
+    if _is_among(name, settings.ignore):
+        return Why.IGNORED
+    if not _is_among(name, settings.keep):
+        if is_rest(name):
+            return Why.REST
+        if is_no_stimulus(name):
+            return Why.RECOGNISED
+        if names_images and not row.has("stim_file"):
+            return Why.NO_IMAGE
+    return _without_time(row)
+
+
+def _without_time(row: Row) -> Why | None:
+    if row.cells.get("onset", "").casefold() in _UNKNOWN:
+        return Why.NO_ONSET
+    return Why.NO_DURATION if row.cells.get("duration", "").casefold() in _UNKNOWN else None
+
+
+def _is_among(name: str, names: Sequence[str]) -> bool:
+    return name.casefold() in {one.casefold() for one in names}
+
+
+def _first_unknown(table: Table, read: TrialsRead) -> str:
+    """Where the first time is missing, in a table without any trial."""
+    for one in read.left_out:
+        if one.why in (Why.NO_ONSET, Why.NO_DURATION):
+            column = "onset" if one.why is Why.NO_ONSET else "duration"
+            cell = next(row.cells.get(column, "") for row in table.rows if row.line == one.line)
+            return f", line {one.line}, column {column}: is {cell!r}"
+    return ""
+
+
+def cue_lead_s(path: Path) -> float | None:
+    """How long before imagery its cue comes in an events table, seconds; None where no cue precedes imagery.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or an onset is no time.
+    """
+    rows = [row for row in read_tsv(path, what="an events table").rows if row.has("onset")]
+    leads_s = [
+        imagery.seconds("onset") - cue.seconds("onset")
+        for cue, imagery in pairwise(sorted(rows, key=lambda row: row.seconds("onset")))
+        if (cue.cells.get("event_type"), imagery.cells.get("event_type")) == ("cue", "imagery")
+    ]
+    return max(leads_s, default=None)
+
+
+def blocks(trials: Iterable[Trial], impulse_s: float = IMPULSE_S) -> tuple[Block, ...]:
+    """When each trial starts and how long it lasts, in the trials' order.
+
+    Trials of one category have one label, those without a category none. It is a digest, so that nobody reads in
+    passing what is to come.
+
+    Parameters
+    ----------
+    trials : iterable of Trial
+    impulse_s : float
+        Length of an impulse's block, seconds: a repetition time, so that it holds the middle of one volume.
+    """
+    return tuple(Block(trial.onset_s, trial.duration_s or impulse_s, label_of(trial.category)) for trial in trials)
+
+
+def beyond(trials: Sequence[Trial], n_volumes: int | None, tr_s: float) -> tuple[int, int]:
+    """How many trials begin after the end of a run, and how many others end after it by a volume or more.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+    n_volumes : int or None
+        None where that is not known: then none does.
+    tr_s : float
+
+    Returns
+    -------
+    n_beyond, n_cut : int
+
+    Raises
+    ------
+    InputError
+        If all begin after it; or if all of several end after it.
+    """
+    if n_volumes is None or not trials:
+        return 0, 0
+    run_s = n_volumes * tr_s
+    n_beyond = sum(trial.onset_s >= run_s for trial in trials)
+    if n_beyond == len(trials):
+        raise InputError(all_beyond(n_beyond, run_s, min(trial.onset_s for trial in trials)))
+    n_cut = sum(trial.onset_s < run_s and trial.onset_s + trial.duration_s > run_s + tr_s for trial in trials)
+    if n_cut == len(trials) > 1:
+        longest_s = max(trial.duration_s for trial in trials)
+        raise InputError(
+            f"all {n_cut} trials end after its {run_s:g} s, the longest lasts {longest_s:g} s; are the durations in "
+            "milliseconds?"
+        )
+    return n_beyond, n_cut
+
+
+def all_beyond(n_trials: int, run_s: float, first_s: float) -> str:
+    """What to say of a run none of whose trials lies within it."""
+    return (
+        f"all {n_trials} trials begin after its {run_s:g} s, the first at {first_s:g} s; are these milliseconds, or "
+        "another run's events?"
+    )
+
+
+def check_within(run: Run) -> None:
+    """Raise `InputError` if a block ends after the run does, by a volume or more: onsets are rounded, pulses late."""
+    if run.n_volumes is None or not run.blocks:
+        return
+    run_s, last = run.n_volumes * run.tr_s, max(run.blocks, key=_end_s)
+    if _end_s(last) > run_s + run.tr_s:
+        raise InputError(
+            f"run {run.run_id}: a block at {last.onset_s:g} s for {last.duration_s:g} s ends after the run's {run_s:g} "
+            f"s ({run.n_volumes} volumes of {run.tr_s:g} s); are these milliseconds, or another run's events?"
+        )
+
+
+def cut_to_length(run: Run) -> tuple[Run, int]:
+    """Cut the blocks of a recorded run at its end, and leave out those that begin after it.
+
+    A recording may be shorter than what was planned. What it holds is the same with and without the cut: no volume
+    comes after it.
+
+    Returns
+    -------
+    run : Run
+    n_outside : int
+        Blocks that were left out.
+    """
+    if run.n_volumes is None:
+        return run, 0
+    run_s = run.n_volumes * run.tr_s
+    inside = [block for block in run.blocks if block.onset_s < run_s]
+    cut = [replace(block, duration_s=min(block.duration_s, run_s - block.onset_s)) for block in inside]
+    return replace(run, blocks=tuple(cut)), len(run.blocks) - len(inside)
+
+
+def _end_s(block: Block) -> float:
+    return block.onset_s + block.duration_s
+
+
+def label_of(category: str) -> str:
+    """Make the label of a category in a run's blocks; empty for none."""
+    return hashlib.sha256(category.encode()).hexdigest()[:8] if category else ""
+
+
+def category_of(stimulus: str) -> str:
+    """Category of an image by its name: n03626115 of "n03626115_19498"; without "_", its folder or itself."""
+    *folders, name = stimulus.split("/")
+    return name.rpartition("_")[0] or (folders[-1] if folders else name)
+
+
+def image_path(stim_file: str) -> str:
+    """An image's path below the stimuli, from a cell of `stim_file`, however it was written."""
+    path = stim_file.replace("\\", "/").removeprefix("./").lstrip("/")
+    return path.removeprefix("stimuli/")
+
+
+def _object_trial(row: Row) -> Trial:
+    if row.cells["event_type"].casefold() == "imagery":
+        # What the participant chooses is not known beforehand.
+        category = row.cells["category_name"] if row.has("category_name") else ""
+        return Trial(row.seconds("onset"), row.duration(), "imagery", category)
+    if row.has("category_name") and not row.has("stimulus_name"):
+        return Trial(row.seconds("onset"), row.duration(), "stimulus", row.label("category_name"))
+    name = row.label("stimulus_name")
+    return Trial(row.seconds("onset"), row.duration(), "stimulus", category_of(name), name)
+
+
+def _plain_trial(row: Row) -> Trial:
+    stimulus = image_path(row.label("stim_file")) if row.has("stim_file") else None
+    return Trial(row.seconds("onset"), row.duration(), "stimulus", row.label("trial_type"), stimulus)

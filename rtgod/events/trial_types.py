@@ -1,0 +1,106 @@
+"""Which trial types of an events table are stimuli, by their names: BIDS has no word for it.
+
+What is recognised is left out, counted and named to the person; a name that only resembles one of these is a category,
+and the person is asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+
+from rtgod.events.trials import Trial
+from rtgod.tsv import NOTHING
+
+#: What plain BIDS files call the time between trials.
+_REST = frozenset({"rest", "fixation"})
+#: Names of what no image category is called, without blanks, hyphens, underscores and the number at the end. Words that
+#: may name an object, such as button, key, cross, target or pause, are none of them.
+_NO_STIMULI = frozenset(
+    {
+        "fix", "fixcross", "fixationcross", "fixationpoint", "fixationdot", "fixationperiod", "fixationblock",
+        "crosshair", "crosshairs", "restblock", "resting", "restingstate", "restperiod", "interrest", "baseline",
+        "baselineblock", "null", "nullevent", "nulltrial", "blank", "blankscreen", "blanktrial", "empty", "none",
+        "iti", "isi", "interval", "intertrial", "intertrialinterval", "intertrialrest", "interstimulusinterval",
+        "interstimulus", "interblock", "interblockinterval", "ibi", "jitter", "delay", "response", "responses",
+        "resp", "buttonpress", "buttonpresses", "buttonpressed", "buttonresponse", "keypress", "keypresses",
+        "keypressed", "keyresponse", "keydown", "keyup", "behavioralresponse", "behaviouralresponse",
+        "reactiontime", "cue", "cues", "cueperiod", "instruction", "instructions", "instr", "instruct",
+        "instructionscreen", "feedback", "rating", "ratings", "vividnessrating", "evaluation", "naming", "trigger",
+        "triggers", "scannertrigger", "ttl", "pulse", "scannerpulse", "scanstart", "scanend", "scanonset",
+        "runstart", "runend", "startrun", "endrun", "experimentstart", "experimentend", "dummy", "dummyscan",
+        "dummyscans", "countdown", "getready", "waiting", "boundary", "badsegment",
+    }
+)  # fmt: skip
+#: Words that make a longer name doubtful.
+_SOUND_LIKE_NONE = frozenset(
+    {
+        "rest", "fixation", "fix", "iti", "isi", "baseline", "blank", "null", "response", "resp", "press",
+        "pressed", "button", "keypress", "cue", "instruction", "instructions", "instr", "feedback", "rating",
+        "trigger", "pulse", "ttl", "dummy", "catch", "pause", "break", "trial", "onset", "offset",
+    }
+)  # fmt: skip
+#: Words that are doubtful even alone: they may name an object, but seldom do.
+_DOUBTFUL_ALONE = frozenset(
+    {
+        "pause", "break", "catch", "catches", "question", "probe", "tone", "beep", "press", "pressed",
+        "trial", "onset", "offset", "start", "end", "stop", "begin", "wait", "missed", "error", "correct", "incorrect",
+    }
+)  # fmt: skip
+#: A type of which a trial lasts less than this share of the others', and less than so many seconds, may be presses, if
+#: there are some.
+_BRIEF_SHARE, _BRIEF_S, _FEWEST_BRIEF = 0.2, 0.6, 3
+
+
+def is_rest(name: str) -> bool:
+    """Whether a trial type is BIDS's word for nothing, or for the time between trials."""
+    return name in NOTHING or name.casefold() in _REST
+
+
+def is_no_stimulus(name: str) -> bool:
+    """Whether a trial type's name says that nothing was shown that could be decoded: "ITI", "button press", "cue_2"."""
+    return _bare(name) in _NO_STIMULI or _bare(name) in _REST
+
+
+def doubtful_types(trials: Sequence[Trial], kept: Iterable[str] = ()) -> dict[str, int]:
+    """Categories that may be none: part of their name is a word for no stimulus, or their trials are much briefer.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+    kept : iterable of str
+        Names that somebody said are categories, in any case.
+
+    Returns
+    -------
+    dict of str to int
+        The trials that each has.
+    """
+    durations_s: dict[str, list[float]] = {}
+    for trial in trials:
+        durations_s.setdefault(trial.category, []).append(trial.duration_s)
+    known = {name.casefold() for name in kept}
+    return {
+        name: len(own_s)
+        for name, own_s in durations_s.items()
+        if name.casefold() not in known and (_sounds_like_none(name) or _is_brief(name, durations_s))
+    }
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[\W_]+|\d+$", "", name.casefold())
+
+
+def _sounds_like_none(name: str) -> bool:
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
+    if "".join(words).casefold() in _DOUBTFUL_ALONE:
+        return True
+    return len(words) > 1 and any(word.casefold() in _SOUND_LIKE_NONE for word in words)
+
+
+def _is_brief(name: str, durations_s: Mapping[str, Sequence[float]]) -> bool:
+    others_s = [value for other, values in durations_s.items() if other != name for value in values]
+    own_s = median(durations_s[name])
+    n_enough = len(durations_s[name]) >= _FEWEST_BRIEF
+    return n_enough and bool(others_s) and own_s < _BRIEF_S and own_s < _BRIEF_SHARE * median(others_s)

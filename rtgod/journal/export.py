@@ -1,0 +1,270 @@
+"""A journal as files that other programs read: NIfTI for the volumes, tables for what was answered and what happened.
+
+The journal is read once, in its order, and a run's volumes wait on the disk until it is over: how many there are, and
+of which number type, is only known then.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import math
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import nibabel as nib
+import numpy as np
+
+from rtgod.errors import InputError
+from rtgod.files import Closing, appearing_whole
+from rtgod.journal.journal import read_journal
+from rtgod.messages import Answer, Block, Event, Message, Motion, NotReady, Ranking, Run, RunEnd, Volume
+from rtgod.text import file_stem
+from rtgod.tsv import line_of
+
+log = logging.getLogger(__name__)
+
+_ANSWER_COLUMNS = (
+    *("index", "kind", "reason", "detail", "top1", "n_volumes", "n_blocks", "block", "final"),
+    *("probability_top1", "probability_top5", "probability_top10", "age_s", "latency_ms"),
+)
+#: fMRIPrep's names for confounds: mm and radians.
+_MOTION_COLUMNS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z", "framewise_displacement")
+_EVENT_COLUMNS = (
+    *("received_utc_s", "server_utc_s", "client_s", "offset_s", "offset_error_s"),
+    *("client", "number", "run_id", "kind", "value"),
+)
+#: More along one dimension needs NIfTI-2.
+_MOST_NIFTI1 = 2**15 - 1
+_LONGEST_NAME = 100
+
+Cell = str | float | None
+Row = Callable[[Iterable[Cell]], None]
+
+
+def export_journal(journal: Path, out: Path) -> list[str]:
+    """Write the runs and events of a journal into a new folder.
+
+    Parameters
+    ----------
+    journal : Path
+        Up to its last whole record; a server may be writing to it. Records that are no messages of this version are
+        left out, and told of in the log.
+    out : Path
+        Must not exist. Each run gets NAME_bold.nii.gz with a sidecar NAME_bold.json that lists the lost volumes, which
+        are zeros; NAME_events.tsv, its trials; NAME_answers.tsv, a row for each answer; NAME_motion.tsv, a row for each
+        volume. The clients' events of all runs are in client_events.tsv.
+
+    Returns
+    -------
+    list of str
+        NAME of each run: its own, less what file names cannot have.
+
+    Raises
+    ------
+    JournalError
+        If the journal cannot be read.
+    InputError
+        If the folder exists or cannot be written.
+    """
+    if out.exists():
+        raise InputError(f"{out}: exists already; give a folder that does not")
+    try:
+        # "events.tsv" alone would be taken for the trials of every run beside it (BIDS's inheritance principle).
+        with appearing_whole(out) as folder, _table(folder / "client_events.tsv", _EVENT_COLUMNS) as write_event:
+            messages = read_journal(journal, passed_over=lambda why: log.warning("passed over: %s", why))
+            return _write_runs(messages, folder, write_event)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
+
+
+def _write_runs(messages: Iterable[Message], folder: Path, write_event: Row) -> list[str]:
+    names = ["client"]
+    with ExitStack() as stack:
+        opened: dict[str, _RunFiles] = {}
+        for message in messages:
+            match message:
+                case Event():
+                    write_event(_event_row(message))
+                case Run():
+                    for files in opened.values():
+                        files.close_if_ended()
+                    names.append(_file_name(message.run_id, names))
+                    opened[message.run_id] = stack.enter_context(_RunFiles(message, folder, names[-1]))
+                # A run that did not end may be gone on with after another came between.
+                case Volume() | Ranking() | NotReady() | RunEnd() if message.run_id in opened:
+                    opened[message.run_id].take(message)
+    return names[1:]
+
+
+class _RunFiles(Closing):
+    """Files of one run; those that hold all its volumes are written when it is closed.
+
+    Parameters
+    ----------
+    run : Run
+    folder : Path
+    name : str
+        What they are called.
+    """
+
+    def __init__(self, run: Run, folder: Path, name: str) -> None:
+        self._run, self._folder, self._name = run, folder, name
+        self._places: dict[int, tuple[int, np.dtype[Any]]] = {}
+        self._motion: dict[int, Motion] = {}
+        self._n_volumes = 0
+        self._is_closed = self._has_ended = False
+        if run.blocks:
+            with _table(folder / f"{name}_events.tsv", ("onset", "duration", "trial_type")) as write:
+                for row in _block_rows(run.blocks):
+                    write(row)
+        self._open = ExitStack()
+        self._voxels = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 # open as long as the run is
+        self._open.callback(self._voxels.close)
+        self._write_answer = self._open.enter_context(_table(folder / f"{name}_answers.tsv", _ANSWER_COLUMNS))
+
+    def take(self, message: Volume | Answer | RunEnd) -> None:
+        """Take the run's next message."""
+        match message:
+            case Volume():
+                self._places[message.index] = self._voxels.tell(), message.data.dtype
+                self._voxels.write(message.data.tobytes(order="F"))
+                self._n_volumes = max(self._n_volumes, message.index + 1)
+            case Ranking() | NotReady():
+                self._write_answer(_answer_row(message))
+                if message.motion:
+                    self._motion[message.index] = message.motion
+                self._n_volumes = max(self._n_volumes, message.index + 1)
+            case RunEnd():
+                self._n_volumes = max(self._n_volumes, message.n_volumes)
+                self._has_ended = True
+
+    def close_if_ended(self) -> None:
+        """Close the files of a run that nothing will be added to."""
+        if self._has_ended:
+            self.close()
+
+    def close(self) -> None:
+        """Write what needs all of the run's volumes."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        run, n_volumes = self._run, self._n_volumes
+        with self._open:
+            if self._places:
+                path = self._folder / f"{self._name}_bold.nii.gz"
+                _write_bold(path, run, n_volumes, self._places, self._voxels)
+        with _table(self._folder / f"{self._name}_motion.tsv", _MOTION_COLUMNS) as write:
+            for index in range(n_volumes):
+                write(_motion_row(self._motion.get(index)))
+        sidecar = {
+            "RepetitionTime": run.tr_s,
+            "RunId": run.run_id,
+            "Subject": run.subject,
+            "LostVolumes": [index for index in range(n_volumes) if index not in self._places],
+        }
+        path = self._folder / f"{self._name}_bold.json"
+        path.write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_bold(
+    path: Path, run: Run, n_volumes: int, places: Mapping[int, tuple[int, np.dtype[Any]]], voxels: IO[bytes]
+) -> None:
+    """Write a run's volumes, of which one may be in memory at a time.
+
+    Parameters
+    ----------
+    path : Path
+    run : Run
+    n_volumes : int
+    places : mapping of int to tuple of int and dtype
+        Where each volume that came begins in `voxels`, and its number type.
+    voxels : binary file
+    """
+    # Sources that scale their volumes may give one of them another type than the next.
+    dtype = np.result_type(*(dtype for _, dtype in places.values())).newbyteorder("<")
+    n_voxels = math.prod(run.shape)
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", 1, raw, mtime=0) as file:
+        _header(run, n_volumes, dtype).write_to(file)
+        for index in range(n_volumes):
+            volume = np.zeros(n_voxels, dtype)
+            if index in places:
+                position, own = places[index]
+                voxels.seek(position)
+                volume[:] = np.frombuffer(voxels.read(n_voxels * own.itemsize), own)
+            file.write(volume.data)
+
+
+def _header(run: Run, n_volumes: int, dtype: np.dtype[Any]) -> Any:
+    fits = max(*run.shape, n_volumes) <= _MOST_NIFTI1
+    header = (nib.Nifti1Header if fits else nib.Nifti2Header)(endianness="<")
+    header.set_data_dtype(dtype)
+    header.set_data_shape((*run.shape, n_volumes))
+    header.set_slope_inter(1, 0)
+    header.set_sform(run.affine, "scanner")
+    header.set_qform(run.affine, "scanner")
+    header.set_zooms((*header.get_zooms()[:3], run.tr_s))
+    header.set_xyzt_units("mm", "sec")
+    return header
+
+
+def _block_rows(blocks: Iterable[Block]) -> Iterator[tuple[Cell, ...]]:
+    for number, block in enumerate(blocks):
+        # Without a label it is like no other: "n/a" would make it rest.
+        yield block.onset_s, block.duration_s, block.label or f"block {number}"
+
+
+def _answer_row(answer: Answer) -> tuple[Cell, ...]:
+    latency_ms = sum(answer.stage_ms.values()) if answer.stage_ms else None
+    if isinstance(answer, NotReady):
+        return answer.index, "not ready", answer.reason, answer.detail, *[None] * 9, latency_ms
+    return (
+        *(answer.index, "ranking", None, None, answer.top[0] if answer.top else None),
+        *(answer.n_volumes, answer.n_blocks, answer.block, "true" if answer.final else "false"),
+        *(answer.probability or [None] * 3),
+        *(answer.age_s, latency_ms),
+    )
+
+
+def _motion_row(motion: Motion | None) -> tuple[Cell, ...]:
+    if motion is None:
+        return (None,) * len(_MOTION_COLUMNS)
+    return *motion.translation_mm, *map(math.radians, motion.rotation_deg), motion.framewise_displacement_mm
+
+
+def _event_row(event: Event) -> tuple[Cell, ...]:
+    server_utc_s = None if event.offset_s is None else event.at_s + event.offset_s
+    return (
+        *(event.received_utc_s, server_utc_s, event.at_s, event.offset_s, event.offset_error_s),
+        *(event.client, event.number, event.run_id, event.kind, event.value),
+    )
+
+
+def _file_name(run_id: str, taken: Iterable[str]) -> str:
+    """What a run's files are called: never hidden, an option or in another folder, never like another's."""
+    # Shortened first, as what is cut off may leave a point, or a device's name, at the end.
+    wanted = file_stem(re.sub(r"[^\w.+~-]", "-", run_id, flags=re.ASCII).lstrip("-.")[:_LONGEST_NAME])
+    # Some file systems take capitals for small letters.
+    known = {name.casefold() for name in taken}
+    name, number = wanted, 1
+    while name.casefold() in known:
+        number += 1
+        name = f"{wanted}+{number}"
+    return name
+
+
+@contextmanager
+def _table(path: Path, columns: Iterable[str]) -> Iterator[Row]:
+    """A new table as BIDS has them; gives what writes a row."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+
+        def write(cells: Iterable[Cell]) -> None:
+            file.write(line_of(cells) + "\n")
+
+        write(columns)
+        yield write

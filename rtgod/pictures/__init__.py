@@ -1,0 +1,1 @@
+"""Image files and letters, as the network and the participant see them."""

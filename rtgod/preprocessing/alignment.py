@@ -1,0 +1,311 @@
+"""A volume's values at the template's voxels: checked, converted, aligned and sampled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from rtgod.errors import InputError
+from rtgod.messages import (
+    Array,
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    Int32Array,
+    Motion,
+    NotReady,
+    Reason,
+    Run,
+    Volume,
+)
+from rtgod.preprocessing.geometry import Axes, axes_along, turned_affine, voxel_sizes
+from rtgod.preprocessing.registration import FEWEST_VOXELS, Alignment, Registration
+from rtgod.preprocessing.sampling import Sampler
+from rtgod.settings import MotionSettings, PipelineSettings
+from rtgod.state import Stateful
+from rtgod.text import times
+
+#: A head that lies this much outside the field of view by the run's affine can still be found in it.
+_REACH_MM = 20.0
+#: Affines that differ by less than this differ by the rounding of headers.
+_SAME_MM = 0.01
+#: Voxels; what rounding leaves of a position on the edge.
+_ROUNDING = 1e-6
+#: Brighter than this share of the template's bright voxels (their 98th percentile) is the head.
+_HEAD = 0.1
+#: A volume with NaN in at least this share of its voxels is one that somebody masked; with fewer, one that is damaged.
+_MASKED = 0.01
+#: Most of the head's voxels that are registered, as a share, that a masked volume may lack.
+_MOST_CUT = 0.1
+_STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, None, 0, converged=True)
+_T = TypeVar("_T")
+Int64Array = npt.NDArray[np.int64]
+
+
+class Reference(NamedTuple):
+    """The space that volumes are brought into.
+
+    Attributes
+    ----------
+    template : ndarray of shape (x, y, z), float32
+    affine : ndarray of shape (4, 4), float64
+        Voxel to millimetres.
+    voxels : ndarray of shape (n_voxels, 3), int32
+        The decoder's voxels, as indices into the template; may be empty.
+    """
+
+    template: Float32Array
+    affine: Float64Array
+    voxels: Int32Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Aligned:
+    """One volume in the template's space.
+
+    Attributes
+    ----------
+    run_id : str
+    index : int
+    values : ndarray of shape (n_voxels,), float32
+        Intensities at the voxels that were asked for; NaN outside the field of view.
+    motion : Motion
+    gain : float
+        Brightness of the head as a share of the template's.
+    """
+
+    run_id: str
+    index: int
+    values: Float32Array
+    motion: Motion
+    gain: float
+
+
+class Stopwatch:
+    """Collects the milliseconds of each stage, in the order in which they run."""
+
+    def __init__(self) -> None:
+        self.stage_ms: dict[str, float] = {}
+
+    def time(self, stage: str, work: Callable[[], _T]) -> _T:
+        """Run `work` and add its time to `stage`."""
+        start = time.perf_counter_ns()
+        try:
+            return work()
+        finally:
+            self.stage_ms[stage] = self.stage_ms.get(stage, 0.0) + (time.perf_counter_ns() - start) / 1e6
+
+
+class Unmoved(Stateful):
+    """In place of a `Registration` where none can be made: every volume lies where the template does.
+
+    Parameters
+    ----------
+    template : ndarray of shape (x, y, z), float32
+    """
+
+    def __init__(self, template: Float32Array) -> None:
+        self._weights = template / np.square(template, dtype=np.float64).sum()
+
+    def align(self, volume: Float32Array) -> Alignment:
+        """The identity, no motion, and the brightness with which the template fits the volume best."""
+        # Not a dot product by BLAS, whose last digits depend on the number of threads.
+        return Alignment(np.eye(4), _STILL, float((self._weights * volume).sum()), "")
+
+
+def registration_to(
+    template: Float32Array, affine: Float64Array, run: Run, settings: MotionSettings
+) -> Registration | Unmoved:
+    """What finds the template's head in the volumes of a run.
+
+    Raises
+    ------
+    InputError
+        If the template has no contrast to align to.
+    """
+    if settings.estimate:
+        return Registration(template, affine, run.shape, run.affine, settings)
+    return Unmoved(template)
+
+
+class Aligner(Stateful):
+    """Brings the volumes of one run into the template's space.
+
+    Parameters
+    ----------
+    reference : Reference
+        Its voxels are read.
+    run : Run
+    settings : PipelineSettings
+
+    Raises
+    ------
+    InputError
+        If the run does not fit the reference.
+    """
+
+    parts = ("_registration",)
+
+    def __init__(self, reference: Reference, run: Run, settings: PipelineSettings) -> None:
+        check_run(run, reference, settings.motion)
+        self._reference = reference
+        self._registration = registration_to(reference.template, reference.affine, run, settings.motion)
+        self._sampler = Sampler(reference.voxels, run.shape, settings.sampling)
+        self._settings = settings.motion
+        self._mm_to_voxel = np.linalg.inv(run.affine)
+        self._shape = run.shape
+        # Without alignment, voxels are read where the template has them, however the run's axes are stored.
+        self._axes = None if settings.motion.estimate else _axes_to(run, reference)
+        self._volume = np.empty(run.shape if self._axes is None else reference.template.shape, np.float32)
+        self._read = self._flat(reference.voxels, reference)
+        self._points = self._flat(self._bright_points(reference), reference)
+
+    def align(self, volume: Volume, stopwatch: Stopwatch) -> Aligned | NotReady:
+        """Bring one volume into the template's space, or say why that cannot be done."""
+        fault = stopwatch.time("convert", lambda: self._convert(volume))
+        if fault:
+            return NotReady(volume.run_id, volume.index, Reason.BAD_VOLUME, fault)
+        found = stopwatch.time("align", lambda: self._registration.align(self._volume))
+        if found.problem:
+            return NotReady(volume.run_id, volume.index, Reason.MOTION, found.problem, found.motion)
+        if not len(self._reference.voxels):
+            return NotReady(volume.run_id, volume.index, Reason.NO_DECODER, "no bundle is loaded", found.motion)
+        values = stopwatch.time("sample", lambda: self._sample(found.pose))
+        return Aligned(volume.run_id, volume.index, values, found.motion, found.gain)
+
+    def _sample(self, pose: Float64Array) -> Float32Array:
+        """Intensities at the reference's voxels."""
+        if not self._settings.estimate:
+            return self._volume[tuple(self._reference.voxels.T)]
+        to_volume = self._mm_to_voxel @ (pose if self._settings.correct else np.eye(4)) @ self._reference.affine
+        return self._sampler.sample(self._volume, to_volume)[0]
+
+    def _convert(self, volume: Volume) -> str:
+        """Copy the volume as float32; say what is wrong with it, if anything."""
+        if volume.data.shape != self._shape:
+            return f"volume of {times(volume.data.shape)} voxels in a run of {times(self._shape)}"
+        data = volume.data if self._axes is None else self._axes.turned(volume.data)
+        # What does not fit into single precision becomes infinite, and is found below.
+        with np.errstate(over="ignore"):
+            np.copyto(self._volume, data, casting="same_kind" if data.dtype.kind == "f" else "unsafe")
+        lowest, highest = float(self._volume.min()), float(self._volume.max())
+        if not np.isfinite(lowest) or not np.isfinite(highest):
+            if fault := self._fill_background():
+                return fault
+            lowest, highest = float(self._volume.min()), float(self._volume.max())
+        return "volume is constant" if lowest == highest else ""
+
+    def _fill_background(self) -> str:
+        """Set NaN that stands for the background to 0; say what is wrong with the volume if it does not.
+
+        Masked and resliced images have NaN where nothing was measured. It is no background at the decoder's voxels,
+        nor where much of the head that is registered should be.
+        """
+        missing = np.isnan(self._volume)
+        n_read, n_points = (int(missing.reshape(-1)[where].sum()) for where in (self._read, self._points))
+        if n_read or n_points > _MOST_CUT * len(self._points):
+            return f"volume has voxels that are not finite, {max(n_read, n_points)} of them in the head"
+        if missing.mean() < _MASKED or np.isinf(self._volume).any():
+            return "volume has voxels that are not finite"
+        self._volume[missing] = 0
+        return ""
+
+    def _bright_points(self, reference: Reference) -> Array:
+        """The template's voxels that are registered and not dark, shape (n_points, 3)."""
+        if not isinstance(self._registration, Registration):
+            return np.empty((0, 3), np.int64)
+        points = _transformed(np.linalg.inv(reference.affine), self._registration.points_mm)
+        points = points[((points >= 0) & (points < reference.template.shape)).all(axis=1)]
+        return points[in_bright(reference.template)[tuple(points.T)]]
+
+    def _flat(self, voxels: Array, reference: Reference) -> Int64Array:
+        """Flat indices of a volume's voxels that lie where voxels of the template do, had the head not moved."""
+        if self._axes is None:
+            voxels = _transformed(self._mm_to_voxel @ reference.affine, voxels)
+        voxels = voxels[((voxels >= 0) & (voxels < self._volume.shape)).all(axis=1)]
+        return np.unique(np.ravel_multi_index(tuple(voxels.T), self._volume.shape))
+
+
+def in_bright(template: Float32Array) -> BoolArray:
+    """Voxels that are not dark, and so are the head's: of the template's shape."""
+    bright: BoolArray = template > _HEAD * np.percentile(template, 98)
+    return bright
+
+
+def _transformed(affine: Array, positions: Array) -> Int64Array:
+    nearest: Int64Array = np.rint(positions @ affine[:3, :3].T + affine[:3, 3]).astype(np.int64)
+    return nearest
+
+
+def _axes_to(run: Run, reference: Reference) -> Axes | None:
+    """How a run's axes run along the template's; None if its voxels are not the same ones."""
+    axes = axes_along(run.affine, reference.affine)
+    shape = tuple(run.shape[axis] for axis in axes.order)
+    same = shape == reference.template.shape
+    affine = turned_affine(run.affine, run.shape, axes)
+    return axes if same and np.allclose(affine, reference.affine, atol=_SAME_MM) else None
+
+
+def check_run(run: Run, reference: Reference, settings: MotionSettings) -> None:
+    """Raise `InputError` if the run cannot be aligned, or holds less than half of what is to be decoded."""
+    if not settings.estimate:
+        if _axes_to(run, reference) is None:
+            raise InputError(
+                f"run {run.run_id}: its {times(run.shape)} voxels or its affine are not the template's, and with "
+                "motion.estimate = false nothing is aligned; resample the run, or let motion be estimated"
+            )
+        return
+    if min(run.shape) < FEWEST_VOXELS:
+        raise InputError(
+            f"run {run.run_id}: volumes of {times(run.shape)} voxels cannot be aligned; at least "
+            f"{FEWEST_VOXELS} slices, rows and columns are needed, or motion.estimate = false in the settings"
+        )
+    inside = share_inside(run, reference, _REACH_MM)
+    if inside < 0.5:
+        raise InputError(
+            f"run {run.run_id}: by its affine, the {times(run.shape)} voxels hold {100 * inside:.0f} % "
+            "of the bundle's; prescribe the slices so that they cover what was calibrated"
+        )
+
+
+def share_inside(run: Run, reference: Reference, reach_mm: float = 0.0) -> float:
+    """Compute the share of the reference's voxels that a run's volumes hold, by its affine.
+
+    Parameters
+    ----------
+    run : Run
+    reference : Reference
+        Without voxels, the template's corners count.
+    reach_mm : float
+        Voxels that lie up to this far outside count as inside.
+    """
+    corners = np.argwhere(np.ones((2, 2, 2), bool)) * (np.array(reference.template.shape) - 1)
+    voxels = reference.voxels if len(reference.voxels) else corners
+    to_run = np.linalg.inv(run.affine) @ reference.affine
+    positions = voxels @ to_run[:3, :3].T + to_run[:3, 3]
+    reach = reach_mm / voxel_sizes(run.affine)
+    inside = (positions > -reach - _ROUNDING) & (positions < np.array(run.shape) - 1 + reach + _ROUNDING)
+    return float(inside.all(axis=1).mean())
+
+
+def check_reference(reference: Reference, settings: PipelineSettings) -> None:
+    """Raise `InputError` if no run can be aligned to the template, or most of its voxels lie outside the head."""
+    template, affine, voxels = reference
+    if settings.motion.estimate:
+        x, y, z = template.shape
+        Registration(template, affine, (x, y, z), affine, settings.motion)
+    if not len(voxels):
+        return
+    if (voxels < 0).any() or (voxels >= template.shape).any():
+        raise InputError("decoder's voxels lie outside the template; take mask and template from the same images")
+    in_head = in_bright(template)[tuple(voxels.T)].mean()
+    if in_head < 0.5:
+        raise InputError(
+            f"only {100 * in_head:.0f} % of the decoder's voxels lie in the head; "
+            "is the mask in the functional images' space?"
+        )

@@ -1,0 +1,150 @@
+"""Finds out whether a head that cannot be aligned has its axes exchanged or turned round, by a wrong header, say.
+
+All ways are compared at a glance, the likeliest at low resolution, and of these two at most are aligned as volumes are:
+once a run, as long as a few volumes that cannot be aligned.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import permutations, product
+from typing import NamedTuple
+
+import numpy as np
+
+from rtgod.messages import Array, Float32Array, Float64Array, Run
+from rtgod.preprocessing.alignment import Reference, in_bright
+from rtgod.preprocessing.geometry import voxel_sizes
+from rtgod.preprocessing.registration import Registration, block_affine, block_factors, block_means, likeness
+from rtgod.settings import MotionSettings
+
+#: Steps of each look, most of which find nothing; where the head is found, fewer are enough.
+_N_STEPS = 15
+#: Ways that are looked at at low resolution, and those of them that volumes are aligned in.
+_N_LIKELIEST, _N_ALIGNED = 6, 2
+#: Voxels are averaged up to this for a glance.
+_GLANCE_MM = 8.0
+_ENDS = ("left and right", "anterior and posterior", "top and bottom")
+_ORDINALS = ("1st", "2nd", "3rd")
+
+
+class _Way(NamedTuple):
+    """One way in which axes may be wrong: what is, in words, and the affine that puts it right."""
+
+    words: str
+    affine: Float64Array
+
+
+def find_axes_error(volume: Float32Array, run: Run, reference: Reference, settings: MotionSettings) -> str:
+    """Look for the template's head in a volume with axes exchanged or turned round.
+
+    Parameters
+    ----------
+    volume : ndarray of shape (x, y, z), float32
+        One that could not be aligned as its run's affine says.
+    run : Run
+    reference : Reference
+    settings : MotionSettings
+
+    Returns
+    -------
+    str
+        What is wrong, such as "left and right exchanged"; empty if the head is not found.
+    """
+    template, affine, _ = reference
+
+    def explained(way: _Way) -> float:
+        return likeness(template, affine, volume, way.affine, _N_STEPS)
+
+    mirrored, *others = _ways(run)
+    glance = _Glance(template, affine, volume, run.affine)
+    others.sort(key=lambda way: -glance.correlation(way.affine))
+    as_it_is = explained(_Way("", run.affine))
+    if math.isfinite(as_it_is):
+        # Left and right of a head are too alike to be told apart at a glance.
+        looked_at = [(explained(way), way) for way in (mirrored, *others[:_N_LIKELIEST])]
+        looked_at.sort(key=lambda one: -one[0])
+        ways = [way for share, way in looked_at if share > max(as_it_is, 0.0)][:_N_ALIGNED]
+    else:  # too few slices to be looked at from afar
+        least = glance.correlation(run.affine)
+        ways = [mirrored, *(way for way in others[: _N_ALIGNED - 1] if glance.correlation(way.affine) > least)]
+    aligned, soon_ended = [], settings.model_copy(update={"max_iterations": min(settings.max_iterations, _N_STEPS)})
+    for way in ways:
+        alignment = Registration(template, affine, run.shape, way.affine, soon_ended).align(volume)
+        if not alignment.problem:
+            aligned.append((alignment.motion.residual, way.words))
+    return min(aligned)[1] if aligned else ""
+
+
+def _ways(run: Run) -> list[_Way]:
+    """Every exchange and turn of axes about the centre of the field of view; left and right first.
+
+    Axes of the scanner are turned round, and axes of the array: where slices are oblique, these are not the same.
+    """
+    columns, sizes = run.affine[:3, :3], voxel_sizes(run.affine)
+    along = [int(axis) for axis in np.abs(columns / sizes).argmax(axis=0)]
+    signs = [np.array(sign, np.float64) for sign in product((1, -1), repeat=3)][1:]
+    signs.sort(key=lambda sign: sign.tolist() != [-1, 1, 1])
+    of_scanner = [(_ends_exchanged(sign, range(3)), sign[:, np.newaxis] * columns) for sign in signs]
+    found = [*of_scanner, *((_ends_exchanged(sign, along), columns * sign) for sign in signs)]
+    for order in [list(order) for order in permutations(range(3))][1:]:
+        for sign in [np.ones(3), *signs]:
+            words = _reordered(order, sign)
+            found.append((words, columns[:, order] * sign))
+            # The header may have the sizes right, and the directions not.
+            found.append((words, (columns / sizes)[:, order] * sizes * sign))
+    ways: list[_Way] = []
+    for words, linear in found:
+        affine = _about_centre(linear, run)
+        if not any(np.allclose(affine, way.affine) for way in ways):
+            ways.append(_Way(words, affine))
+    return ways
+
+
+def _ends_exchanged(sign: Float64Array, along: Sequence[int]) -> str:
+    return f"{', and '.join(_ENDS[along[axis]] for axis in np.flatnonzero(sign < 0))} exchanged"
+
+
+def _reordered(order: list[int], sign: Float64Array) -> str:
+    moved = [axis for axis in range(3) if order[axis] != axis]
+    if len(moved) == 2:
+        words = f"the {_ORDINALS[moved[0]]} and {_ORDINALS[moved[1]]} axes swapped"
+    else:
+        words = f"the axes in another order ({', '.join(_ORDINALS[axis] for axis in order)})"
+    turned = [_ORDINALS[axis] for axis in np.flatnonzero(sign < 0)]
+    return words + (f" and the {' and '.join(turned)} turned round" if turned else "")
+
+
+def _about_centre(linear: Float64Array, run: Run) -> Float64Array:
+    """The affine with other columns that has the centre of the field of view where it was."""
+    centre = (np.array(run.shape) - 1) / 2
+    affine = run.affine.copy()
+    affine[:3, :3] = linear
+    affine[:3, 3] = run.affine[:3, :3] @ centre + run.affine[:3, 3] - linear @ centre
+    return affine
+
+
+class _Glance:
+    """How alike a template and a volume are, one centre of intensity laid on the other, for many affines."""
+
+    def __init__(self, template: Float32Array, affine: Float64Array, volume: Float32Array, of: Float64Array) -> None:
+        factors = block_factors(affine, _GLANCE_MM)
+        blocks = block_means(template, factors)
+        points = np.argwhere(in_bright(blocks))
+        self._values = blocks[tuple(points.T)]
+        columns = block_affine(affine, factors)[:3, :3]
+        self._points_mm = (points - np.average(points, axis=0, weights=self._values)) @ columns.T
+        self._factors = block_factors(of, _GLANCE_MM)
+        self._volume = block_means(volume, self._factors)
+        bright = np.argwhere(in_bright(self._volume))
+        self._centre = bright.mean(axis=0) if len(bright) else (np.array(self._volume.shape) - 1) / 2
+
+    def correlation(self, affine: Float64Array) -> float:
+        """Correlation over the template's head; what lies outside the volume is dark."""
+        columns = block_affine(affine, self._factors)[:3, :3]
+        at = np.rint(self._points_mm @ np.linalg.inv(columns).T + self._centre).astype(np.int64)
+        inside = ((at >= 0) & (at < self._volume.shape)).all(axis=1)
+        there: Array = np.zeros(len(at), np.float32)
+        there[inside] = self._volume[tuple(at[inside].T)]
+        return float(np.corrcoef(there, self._values)[0, 1]) if there.std() > 0 else -1.0

@@ -1,0 +1,193 @@
+"""What a voxel's course is regressed on, volume by volume: constant, drift, motion, noise components and trials.
+
+A regressor's value depends on the volume's index, its head motion and its noise components, never on a later volume.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from rtgod.errors import InputError
+from rtgod.messages import MOST_VOLUMES, Float64Array, Motion, Run
+from rtgod.preprocessing.geometry import HEAD_RADIUS_MM
+from rtgod.preprocessing.hrf import LASTS_S, block_response
+from rtgod.settings import NuisanceSettings, ResponseSettings
+from rtgod.state import Stateful
+
+#: Prior of the constant: as good as unknown.
+_UNKNOWN_SD = 1e4
+#: Length of a run that does not say how long it will be.
+_USUAL_RUN_S = 900.0
+#: Trials whose responses overlap in a volume.
+MOST_AT_ONCE = 128
+#: Before a trial the response is below this share of a lasting one's.
+_REST = 0.05
+
+
+class Design(Stateful):
+    """Rows of regressors; one instance per run, asked for each volume once and in order.
+
+    The columns are the constant, the other nuisance regressors, then one for each trial that may be answered at the
+    same time. Such a column passes from trial to trial: when a response is over, its column serves the next.
+
+    Parameters
+    ----------
+    run : Run
+    nuisance : NuisanceSettings
+    response : ResponseSettings
+    follows_trials : bool
+        Whether the run's trials have regressors.
+
+    Attributes
+    ----------
+    prior_sd : ndarray of shape (n_columns,), float64
+        Of each column's coefficient, in units of the noise.
+    n_nuisance : int
+        Columns before the trials'.
+    """
+
+    changing: ClassVar = {"_first_motion": Float64Array | None, "_last_motion": Float64Array}
+    parts = ("_trials",)
+
+    def __init__(self, run: Run, nuisance: NuisanceSettings, response: ResponseSettings, follows_trials: bool) -> None:
+        self._settings = nuisance
+        self._tr_s = run.tr_s
+        self._run_s = run.n_volumes * run.tr_s if run.n_volumes else _USUAL_RUN_S
+        self._drift = _half_periods(self._run_s, nuisance)
+        self._first_motion: Float64Array | None = None
+        self._last_motion = np.zeros(6)
+        drift_sd = nuisance.drift_sd / np.maximum(self._drift, 1.0)
+        columns = [
+            np.array([_UNKNOWN_SD]),
+            drift_sd,
+            np.full(nuisance.motion_parameters, nuisance.motion_sd),
+            np.full(int(nuisance.global_signal), nuisance.global_sd),
+            np.full(nuisance.n_components, nuisance.component_sd),
+        ]
+        self.n_nuisance = sum(map(len, columns))
+        self._trials = _TrialColumns(run, response) if follows_trials else None
+        n_trials = self._trials.n_columns if self._trials else 0
+        self.prior_sd = np.concatenate([*columns, np.full(n_trials, response.sd)])
+
+    def row(self, index: int, motion: Motion, gain: float, components: Float64Array) -> Float64Array:
+        """The regressors of one volume.
+
+        Parameters
+        ----------
+        index : int
+        motion : Motion
+        gain : float
+            Brightness of the head as a share of the template's.
+        components : ndarray of shape (n_components,)
+
+        Returns
+        -------
+        ndarray of shape (n_columns,), float64
+        """
+        settings = self._settings
+        parts = [np.ones(1), self._drift_at(index), self._motion_of(motion)[: settings.motion_parameters]]
+        if settings.global_signal:
+            parts.append(np.array([100.0 * (gain - 1.0)]))
+        parts.append(components)
+        if self._trials:
+            parts.append(self._trials.at(index))
+        return np.concatenate(parts)
+
+    def starting(self, index: int) -> list[int]:
+        """Columns that pass to a new trial with volume `index`, or have since the volume before that was asked for."""
+        return [self.n_nuisance + column for column in self._trials.pass_on(index)] if self._trials else []
+
+    def column_of(self, trial: int) -> int | None:
+        """The column that a trial has now, if it has one."""
+        column = self._trials.column_of(trial) if self._trials else None
+        return None if column is None else self.n_nuisance + column
+
+    def answered(self, index: int) -> dict[int, float]:
+        """Trials that volume `index` answers, and each one's expected response."""
+        return self._trials.answered(index) if self._trials else {}
+
+    def baseline_is_over(self, index: int) -> bool:
+        """Whether a trial has begun to be answered; where trials are not known, it is never too early to think so."""
+        return self._trials is None or bool(np.abs(self._trials.at(index)).sum() > _REST)
+
+    def _drift_at(self, index: int) -> Float64Array:
+        # SPM's discrete cosine set, at the middle of the volume; frequency 0 stands for the line.
+        phase = np.pi * (index + 0.5) * self._tr_s / self._run_s
+        values = np.cos(self._drift * phase)
+        values[self._drift == 0] = 2.0 * phase / np.pi - 1.0
+        return values
+
+    def _motion_of(self, motion: Motion) -> Float64Array:
+        """Friston et al.'s (1996) 24: six parameters in mm since the run's first, their changes, and all squared."""
+        arcs = np.radians(motion.rotation_deg) * HEAD_RADIUS_MM
+        now = np.concatenate([motion.translation_mm, arcs])
+        if self._first_motion is None:
+            self._first_motion = now
+        now = now - self._first_motion
+        change, self._last_motion = now - self._last_motion, now
+        twelve = np.concatenate([now, change])
+        return np.concatenate([twelve, twelve**2])
+
+
+class _TrialColumns(Stateful):
+    """Which trial each of the trials' columns stands for, and its response."""
+
+    changing: ClassVar = {"_occupant": list[int | None]}
+
+    def __init__(self, run: Run, response: ResponseSettings) -> None:
+        self._first = [int(block.onset_s / run.tr_s) for block in run.blocks]
+        ends_s = [block.onset_s + block.duration_s + LASTS_S for block in run.blocks]
+        self._last = [min(int(end_s / run.tr_s), MOST_VOLUMES) for end_s in ends_s]
+        # In the order of onsets, each takes a column that is free by then; so there are as many as overlap.
+        self._column = [0] * len(run.blocks)
+        free_from: list[int] = []
+        for trial in sorted(range(len(run.blocks)), key=self._first.__getitem__):
+            free = [column for column, volume in enumerate(free_from) if volume <= self._first[trial]]
+            column = free[0] if free else len(free_from)
+            if column >= MOST_AT_ONCE:
+                raise InputError(
+                    f"run {run.run_id}: more than {MOST_AT_ONCE} of its {len(run.blocks)} trials would be answered at "
+                    "the same time, and their responses cannot be told apart; merge trials of one category that follow "
+                    'each other, or let windows slide (window.mode = "sliding")'
+                )
+            free_from[column : column + 1] = [self._last[trial] + 1]
+            self._column[trial] = column
+        self.n_columns = len(free_from)
+        self._response = []
+        for block, first, last in zip(run.blocks, self._first, self._last, strict=True):
+            since_s = (np.arange(first, last + 1, dtype=np.float64) + 0.5) * run.tr_s - block.onset_s
+            shape = response.peak_s, response.undershoot_s, response.undershoot_ratio
+            self._response.append(block_response(since_s, block.duration_s, *shape))
+        self._occupant: list[int | None] = [None] * self.n_columns
+
+    def pass_on(self, index: int) -> list[int]:
+        passed = [trial for trial in self._active(index) if self._occupant[self._column[trial]] != trial]
+        for trial in passed:
+            self._occupant[self._column[trial]] = trial
+        return [self._column[trial] for trial in passed]
+
+    def column_of(self, trial: int) -> int | None:
+        column = self._column[trial]
+        return column if self._occupant[column] == trial else None
+
+    def at(self, index: int) -> Float64Array:
+        """Response of each column's trial in the middle of volume `index`."""
+        values = np.zeros(self.n_columns)
+        for trial, response in self.answered(index).items():
+            values[self._column[trial]] = response
+        return values
+
+    def answered(self, index: int) -> dict[int, float]:
+        return {t: float(self._response[t][index - self._first[t]]) for t in self._active(index)}
+
+    def _active(self, index: int) -> list[int]:
+        return [t for t, first in enumerate(self._first) if first <= index <= self._last[t]]
+
+
+def _half_periods(run_s: float, settings: NuisanceSettings) -> Float64Array:
+    """Half periods of the drift regressors in a run: 0 for the line, then 1, 2, … down to the cut-off."""
+    if not settings.drift_cutoff_s or not settings.drift_sd:
+        return np.empty(0)
+    return np.arange(1 + int(2 * run_s / settings.drift_cutoff_s), dtype=np.float64)

@@ -1,0 +1,90 @@
+"""The spatial shape of noise, learned in calibration: components to regress out, and patterns whitened with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, prange
+
+from rtgod.decoding.decoder import rows_dot
+from rtgod.messages import Array, Float32Array, Float64Array, Int32Array
+
+#: Voxels that a thread works on at a time.
+_PART = 512
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NoiseShape:
+    """A factor model of the decoder's voxels' noise: a few components, and the rest the same in all directions.
+
+    Whitening shrinks a pattern along each component to the size of the rest, so that voxels that go up and down
+    together without a stimulus no longer outvote the others.
+
+    Attributes
+    ----------
+    sd : ndarray of shape (n_voxels,), float32
+        Standard deviation of the voxels' noise.
+    components : ndarray of shape (n_components, n_voxels), float32
+        Orthonormal, of noise in units of `sd`.
+    shrinkage : ndarray of shape (n_components,), float32
+        Share of a pattern that is left along each.
+    """
+
+    sd: Float32Array
+    components: Float32Array
+    shrinkage: Float32Array
+
+    def __post_init__(self) -> None:
+        # Sums over what lies otherwise in memory would round otherwise: where it was learned, and where it is used.
+        object.__setattr__(self, "components", np.ascontiguousarray(self.components))
+
+    def whiten(self, values: Float32Array) -> Float32Array:
+        """Shrink one pattern, shape (n_voxels,); its unit stays."""
+        weights = np.empty(len(self.components), np.float32)
+        rows_dot(self.components, (values / self.sd).astype(np.float32), weights)
+        out = np.empty_like(values)
+        _add_components(self.components, (weights * (self.shrinkage - 1)).astype(np.float32), self.sd, values, out)
+        return out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NoiseCourses:
+    """Where noise components are read from: voxels without the signal of interest (aCompCor: Behzadi et al. 2007).
+
+    Attributes
+    ----------
+    voxels : ndarray of shape (n_noise_voxels, 3), int32
+        Indices into the template.
+    loadings : ndarray of shape (n_components, n_noise_voxels), float32
+        Turn the voxels' residuals into courses of standard deviation 1.
+    """
+
+    voxels: Int32Array
+    loadings: Float32Array
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "loadings", np.ascontiguousarray(self.loadings))  # as in `NoiseShape`
+
+    def at(self, residual: Float32Array) -> Float64Array:
+        """The components' values in one volume, from its residuals of shape (n_noise_voxels,): (n_components,)."""
+        courses = np.empty(len(self.loadings), np.float32)
+        rows_dot(self.loadings, residual, courses)
+        return courses.astype(np.float64)
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def _add_components(components: Array, weights: Array, sd: Array, values: Array, out: Array) -> None:
+    """`out = values + sd * (weights @ components)`, each voxel by one thread."""
+    n = values.size
+    for part in prange((n + _PART - 1) // _PART):
+        # All voxels of a part at once: the compiler takes several in one instruction.
+        first, last = part * _PART, min((part + 1) * _PART, n)
+        total = out[first:last]
+        total[:] = np.float32(0.0)
+        for c in range(weights.size):
+            weight, component = weights[c], components[c, first:last]
+            for v in range(total.size):
+                total[v] += weight * component[v]
+        for v in range(total.size):
+            total[v] = values[first + v] + sd[first + v] * total[v]

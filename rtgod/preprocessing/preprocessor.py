@@ -1,0 +1,286 @@
+"""From volumes to samples: align, denoise, average, whiten. What a decoder is trained on, and what it meets.
+
+Calibration runs recorded volumes through this, and the server live ones: the same code, from the same state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from rtgod.messages import Float32Array, NotReady, Pattern, Reason, Run, Volume
+from rtgod.preprocessing.alignment import Aligned, Aligner, Reference, Stopwatch
+from rtgod.preprocessing.denoising import Censor, Denoised, Denoiser
+from rtgod.preprocessing.noise_model import NoiseCourses, NoiseShape
+from rtgod.preprocessing.smoothing import Smoother
+from rtgod.preprocessing.windows import Repeats, Sample, Window
+from rtgod.settings import PipelineSettings
+from rtgod.state import Stateful
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Noise:
+    """What calibration learned of the noise.
+
+    Attributes
+    ----------
+    shape : NoiseShape or None
+        Whitens patterns.
+    courses : NoiseCourses or None
+        Regressors from voxels without the signal of interest.
+    """
+
+    shape: NoiseShape | None = None
+    courses: NoiseCourses | None = None
+
+
+class Cleaned(NamedTuple):
+    """What an aligned volume comes to.
+
+    Attributes
+    ----------
+    pattern : Pattern or None
+        None before there is a baseline.
+    sample : Sample or None
+        The window that the volume completes or refines.
+    problem : str
+        Why the volume is censored; empty if it is not.
+    """
+
+    pattern: Pattern | None
+    sample: Sample | None
+    problem: str
+
+
+class Preprocessor(Stateful):
+    """Volumes of one run to patterns and samples.
+
+    Parameters
+    ----------
+    reference : Reference
+    run : Run
+    settings : PipelineSettings
+    noise : Noise
+    repeats : Repeats
+        The session's evidence so far; for runs in which trials are averaged over repeats.
+
+    Raises
+    ------
+    InputError
+        If the run does not fit the reference.
+    """
+
+    parts = ("_aligner", "_cleaner")
+
+    def __init__(
+        self, reference: Reference, run: Run, settings: PipelineSettings, noise: Noise, repeats: Repeats
+    ) -> None:
+        self._aligner = Aligner(with_noise_voxels(reference, noise), run, settings)
+        self._cleaner = Cleaner(reference, run, settings, noise, repeats)
+
+    def step(self, volume: Volume, stopwatch: Stopwatch) -> tuple[Pattern | None, Sample | NotReady]:
+        """Take the run's next volume; its index is larger than those before.
+
+        Returns
+        -------
+        pattern : Pattern or None
+            None before there is a baseline, and for a volume that cannot be used.
+        outcome : Sample or NotReady
+            The window that the volume completes or refines, or why there is none.
+        """
+        aligned = self._aligner.align(volume, stopwatch)
+        if isinstance(aligned, NotReady):
+            return None, aligned
+        pattern, sample, problem = self._cleaner.clean(aligned, stopwatch)
+
+        def not_ready(reason: Reason, detail: str = "") -> NotReady:
+            return NotReady(volume.run_id, volume.index, reason, detail, aligned.motion)
+
+        if sample is not None:
+            return pattern, sample
+        if problem:
+            return pattern, not_ready(Reason.MOTION, problem)
+        if pattern is None:
+            return None, not_ready(Reason.WARMING_UP, "the baseline is being learned")
+        if self._cleaner.in_trial(volume.index):
+            return pattern, not_ready(Reason.WARMING_UP, "nothing of the response can be seen yet")
+        return pattern, not_ready(Reason.BETWEEN_TRIALS)
+
+    def whitened(self, values: Float32Array) -> Float32Array:
+        """A pattern as samples are: smoothed, demeaned and whitened, as far as the settings say so."""
+        return self._cleaner.whitened(values)
+
+
+class Cleaner(Stateful):
+    """Aligned volumes of one run to patterns and samples.
+
+    Parameters
+    ----------
+    reference, run, settings, noise, repeats
+        As in `Preprocessor`.
+
+    Attributes
+    ----------
+    denoiser : Denoiser
+        Of the decoder's voxels.
+    """
+
+    parts = ("denoiser", "_noise_reader", "_censor", "_estimator")
+
+    def __init__(
+        self, reference: Reference, run: Run, settings: PipelineSettings, noise: Noise, repeats: Repeats
+    ) -> None:
+        if settings.nuisance.of == "features":
+            settings = _constant_only(settings)
+        self._settings = settings
+        self._run = run
+        self._noise = noise
+        self._n_voxels = len(reference.voxels)
+        self.denoiser = Denoiser(self._n_voxels, run, settings)
+        self._noise_reader = NoiseReader(reference, noise.courses, run, settings) if noise.courses else None
+        self._censor = Censor(settings.censoring)
+        self._estimator = SampleEstimator(run, settings, repeats)
+        fwhm_mm = settings.scaling.smoothing_fwhm_mm
+        self._smoother = Smoother(reference.voxels, reference.affine, fwhm_mm) if fwhm_mm else None
+
+    def clean(self, aligned: Aligned, stopwatch: Stopwatch) -> Cleaned:
+        """Take the run's next volume that could be aligned."""
+        if not is_settled(aligned.index, self._run, self._settings):
+            return Cleaned(None, None, "")
+        values = aligned.values[: self._n_voxels]
+        problem = self._censor.problem_with(values, aligned.motion)
+        denoised = stopwatch.time("denoise", lambda: self._denoise(aligned, bool(problem)))
+        if denoised is None:
+            return Cleaned(None, None, problem)
+        n_outside = int(np.isnan(values).sum())
+        pattern = Pattern(aligned.run_id, aligned.index, denoised.values, n_outside, aligned.motion, bool(problem))
+        sample = stopwatch.time("window", lambda: self._estimator.step(pattern, self.denoiser))
+        if sample is None:
+            return Cleaned(pattern, None, problem)
+        whitened = stopwatch.time("whiten", lambda: self.whitened(sample.values))
+        return Cleaned(pattern, replace(sample, values=whitened), problem)
+
+    def in_trial(self, index: int) -> bool:
+        """Whether a trial is to be ranked at volume `index`."""
+        return self._estimator.in_trial(index)
+
+    def trial_at(self, index: int) -> int | None:
+        """The trial that is to be ranked at volume `index`, by its position; None between trials."""
+        return self._estimator.trial_at(index)
+
+    def unwhitened(self, values: Float32Array) -> Float32Array:
+        """A pattern smoothed and demeaned, as far as the settings say so: what the noise's shape is learned from."""
+        if self._smoother:
+            values = self._smoother.smooth(values)
+        return values - values.mean(dtype=np.float64).astype(np.float32) if self._settings.scaling.demean else values
+
+    def whitened(self, values: Float32Array) -> Float32Array:
+        """The same, then whitened."""
+        values = self.unwhitened(values)
+        return self._noise.shape.whiten(values) if self._noise.shape else values
+
+    def _denoise(self, aligned: Aligned, censored: bool) -> Denoised | None:
+        index, motion, gain = aligned.index, aligned.motion, aligned.gain
+        components = np.zeros(self._settings.nuisance.n_components)
+        if self._noise_reader and self._noise.courses:
+            residual = self._noise_reader.residual(aligned, censored)
+            components = components if residual is None else self._noise.courses.at(residual)
+        return self.denoiser.step(index, aligned.values[: self._n_voxels], motion, gain, components, censored)
+
+
+class NoiseReader(Stateful):
+    """What nothing foretold in the noise voxels of one run: their course freed from drift and motion.
+
+    Parameters
+    ----------
+    reference : Reference
+        Its voxels come before the noise voxels in every aligned volume.
+    courses : NoiseCourses
+    run : Run
+    settings : PipelineSettings
+    """
+
+    parts = ("_denoiser",)
+
+    def __init__(self, reference: Reference, courses: NoiseCourses, run: Run, settings: PipelineSettings) -> None:
+        self._n_before = len(reference.voxels)
+        nuisance = settings.nuisance.model_copy(update={"n_components": 0})
+        settings = settings.model_copy(update={"nuisance": nuisance})
+        self._denoiser = Denoiser(len(courses.voxels), run, settings)
+
+    def residual(self, aligned: Aligned, censored: bool) -> Float32Array | None:
+        """Take the next volume in; shape (n_noise_voxels,), None before there is a baseline."""
+        values = aligned.values[self._n_before :]
+        found = self._denoiser.step(aligned.index, values, aligned.motion, aligned.gain, np.empty(0), censored)
+        return None if found is None else found.residual
+
+
+class SampleEstimator(Stateful):
+    """Patterns of one run to samples: means of windows, or the responses that the denoiser estimates; over repeats.
+
+    Parameters
+    ----------
+    run : Run
+    settings : PipelineSettings
+    repeats : Repeats
+        The session's, and no part of this one's state.
+    """
+
+    parts = ("_window",)
+
+    def __init__(self, run: Run, settings: PipelineSettings, repeats: Repeats) -> None:
+        self._run = run
+        self._window = Window(run, settings.window)
+        self._by_response = settings.window.estimate == "response"
+        self._repeats = repeats if settings.window.mode == "repeats" else None
+
+    def in_trial(self, index: int) -> bool:
+        """Whether volume `index` lies in a trial's window."""
+        return self.trial_at(index) is not None
+
+    def trial_at(self, index: int) -> int | None:
+        """The trial in whose window volume `index` lies, by its position; None between trials."""
+        return self._window.position(index)[0]
+
+    def step(self, pattern: Pattern, denoiser: Denoiser) -> Sample | None:
+        """Take the next pattern, after `denoiser` has learned from it."""
+        sample = self._window.add(pattern)
+        block = sample.block if sample else None
+        if sample is None or block is None:
+            return sample
+        if self._by_response:
+            response = denoiser.response(block)
+            if response is None:
+                return None
+            sample = replace(sample, values=response)
+        if self._repeats:
+            return self._repeats.averaged(sample, self._run.run_id, self._run.blocks[block].label)
+        return sample
+
+
+def is_settled(index: int, run: Run, settings: PipelineSettings) -> bool:
+    """Whether a volume comes after those that are discarded at the start of a run."""
+    return index * run.tr_s >= settings.nuisance.discard_s - 1e-6
+
+
+def with_noise_voxels(reference: Reference, noise: Noise) -> Reference:
+    """The reference with the noise voxels after the decoder's: what is read of every volume."""
+    if not noise.courses:
+        return reference
+    return reference._replace(voxels=np.concatenate([reference.voxels, noise.courses.voxels]))
+
+
+def _constant_only(settings: PipelineSettings) -> PipelineSettings:
+    """Voxels are taken as they are, against the baseline at the start: what is decoded from them is cleaned instead.
+
+    It is also what is averaged over repeats, so the voxels' trials stand alone.
+    """
+    nuisance = settings.nuisance.model_copy(
+        update={"drift_sd": 0.0, "motion_parameters": 0, "n_components": 0, "global_signal": False}
+    )
+    scaling = settings.scaling.model_copy(update={"baseline": "frozen"})
+    mode = "block" if settings.window.mode == "repeats" else settings.window.mode
+    window = settings.window.model_copy(update={"mode": mode})
+    return settings.model_copy(update={"nuisance": nuisance, "scaling": scaling, "window": window})

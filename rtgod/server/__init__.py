@@ -1,0 +1,1 @@
+"""The server's side: sockets, sessions, status, and how a server that died goes on."""

@@ -1,0 +1,129 @@
+"""How a session goes on after its server died: from a checkpoint beside its journal, and the journal from there on.
+
+A checkpoint is only believed where the journal confirms it, and only makes the restart quick: without it the journal is
+read from its beginning, with the same result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import msgspec
+import numpy as np
+
+from rtgod.errors import CheckpointError, WireError
+from rtgod.journal.journal import MAGIC, JournalWriter, Mark, holds, read_headers, read_journal
+from rtgod.journal.summary import account
+from rtgod.messages import Answer, NotReady, Ranking
+from rtgod.protocol.frames import from_journal, to_frames
+from rtgod.server.checkpoint import read_checkpoint, write_checkpoint
+from rtgod.server.session import Resumed, Session, resume
+from rtgod.state import State
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".checkpoint"
+
+
+class Continuation(NamedTuple):
+    """A session that goes on.
+
+    Attributes
+    ----------
+    resumed : Resumed
+    trusted_bytes : int
+        Of the journal: what the checkpoint vouches for.
+    """
+
+    resumed: Resumed
+    trusted_bytes: int
+
+
+def checkpoint_of(journal: Path) -> Path:
+    """Where the checkpoint of a journal is."""
+    return journal.with_suffix(SUFFIX)
+
+
+def save_checkpoint(journal: JournalWriter, session: Session, last: Answer | None, n_starts: int) -> None:
+    """Write down where a session is, at the end of what its journal holds.
+
+    Parameters
+    ----------
+    journal : JournalWriter
+        All that the session has taken and answered is in it.
+    session : Session
+    last : Answer or None
+        The last answer of the current run.
+    n_starts : int
+        How often a server has begun on the journal.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be written.
+    """
+    mark = journal.mark()
+    if mark is None:
+        return
+    frames = [] if last is None else [np.frombuffer(frame, np.uint8) for frame in to_frames(last)]
+    state = {"mark": dataclasses.asdict(mark), "n_starts": n_starts, "last": frames, "session": session.state()}
+    write_checkpoint(checkpoint_of(journal.path), cast("State", state))
+
+
+def go_on(journal: Path, session: Session) -> Continuation:
+    """Bring a new session to where a journal ends.
+
+    Raises
+    ------
+    JournalError
+        If the journal cannot be read, or has a damaged record that is read.
+    """
+    start, last, n_starts = len(MAGIC), None, 0
+    over: Collection[str] = ()
+    try:
+        start, last, n_starts = _restore(journal, session)
+    except CheckpointError as error:
+        if checkpoint_of(journal).exists():
+            log.warning("the whole journal is read: %s", error)
+        over = _runs_that_are_over(journal, session)
+
+    def pass_over(why: str) -> None:
+        log.warning("passed over: %s", why)
+
+    messages = read_journal(journal, start, pass_over)
+    return Continuation(resume(messages, session, over=over, last=last, n_starts=n_starts), start)
+
+
+class _Saved(msgspec.Struct):
+    mark: Mark
+    n_starts: int
+    last: list[Any]
+    session: Any
+
+
+def _restore(journal: Path, session: Session) -> tuple[int, Answer | None, int]:
+    """Restore a session from its checkpoint; where the journal goes on, the last answer, and how often it was begun."""
+    path = checkpoint_of(journal)
+    try:
+        saved = msgspec.convert(read_checkpoint(path), _Saved, dec_hook=lambda _, value: value)
+        last = from_journal([bytes(frame) for frame in saved.last]) if saved.last else None
+    except (msgspec.ValidationError, WireError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: no checkpoint of a session ({error})") from error
+    if not (last is None or isinstance(last, Ranking | NotReady)):
+        raise CheckpointError(f"{path}: its last answer is none")
+    if not holds(journal, saved.mark):
+        raise CheckpointError(f"{path}: made for another journal, or {journal} has been changed since")
+    session.restore(saved.session)
+    return saved.mark.n_bytes, last, saved.n_starts
+
+
+def _runs_that_are_over(journal: Path, session: Session) -> Collection[str]:
+    """Runs that nothing will be asked of any more; none where their evidence counts in later ones."""
+    if session.keeps_evidence:
+        return ()
+    found = account(read_headers(journal))
+    return {name for name, run in found.runs.items() if run.n_ended is not None} - {found.current}

@@ -1,0 +1,563 @@
+"""The server: receives over ZeroMQ, journals, acknowledges, steps the session and publishes.
+
+Two sockets: a ROUTER that sources talk to, each message answered by `Acknowledged` or `Refused`; and an XPUB that tells
+every subscriber who the server is, which run is on, and every answer. One thread; every wait has an end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import zmq
+
+from rtgod.errors import CheckpointError, RefusedError, ServerError, WireError
+from rtgod.files import Closing
+from rtgod.journal.buffer import Record
+from rtgod.journal.journal import JournalWriter
+from rtgod.logs import RUNS
+from rtgod.messages import (
+    Acknowledged,
+    Answer,
+    Deferred,
+    Event,
+    Message,
+    Pattern,
+    Ping,
+    Pong,
+    Ranking,
+    Refused,
+    Run,
+    RunEnd,
+    SessionEnd,
+    Volume,
+    address_of,
+)
+from rtgod.protocol.authentication import Gatekeeper, is_loopback, needs_ipv6
+from rtgod.protocol.frames import MAX_ARRAY_BYTES, from_frames, to_frames
+from rtgod.protocol.keys import ServerKeys
+from rtgod.server import connection_guard
+from rtgod.server.connection_guard import ConnectionGuard
+from rtgod.server.publisher import Publisher
+from rtgod.server.refusals import LONGEST_REASON, Refusals
+from rtgod.server.resumption import checkpoint_of, save_checkpoint
+from rtgod.server.session import Incoming, Resumed, Session
+from rtgod.server.status import Attendance
+from rtgod.server.tally import blinded as blinded_counts
+from rtgod.server.tally import in_words
+from rtgod.text import plain, times
+
+log = logging.getLogger(__name__)
+runs_log = logging.getLogger(RUNS)
+
+_HEARTBEAT_S = 1.0
+#: A run is being received as long as something of it came within so many repetition times, or seconds if that is more.
+_ALIVE_TR, _ALIVE_S = 5, 10.0
+#: What takes longer than this is told to the operator: to begin a run, seconds, and a volume's answer, in TRs.
+_SLOW_RUN_S, _SLOW_VOLUME_TR = 1.0, 0.5
+#: A checkpoint is written when nothing is to be done and so many messages were taken since the last, or after so many.
+_CHECKPOINT_IDLE, _CHECKPOINT_BUSY = 32, 512
+#: Whoever subscribes is welcomed, with all others, but not more often than this.
+_WELCOME_S = 0.1
+#: Messages that wait to be sent to each peer. Then it misses some.
+_MOST_UNSENT = 100
+#: A subscriber's longest frame is the last of its handshake, with the longest name that ZeroMQ knows (255 bytes).
+_LONGEST_OF_SUBSCRIBER = 640
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where the server listens, with the port numbers that were chosen.
+
+    Attributes
+    ----------
+    ingest : str
+        For sources.
+    publish : str
+        For displays and monitors.
+    """
+
+    ingest: str
+    publish: str
+
+
+class Server(Closing):
+    """Binds the sockets; `serve` runs until told to stop.
+
+    Parameters
+    ----------
+    session : Session
+    journal : JournalWriter
+    ingest, publish : str
+        Addresses such as tcp://127.0.0.1:5555; port * takes a free one.
+    resumed : Resumed, optional
+        Where the journal ends, if the session goes on from there.
+    keys : ServerKeys, optional
+        Then its clients alone get in, and each sends what its role may send.
+    blinded : bool
+        Whether the log keeps silent about rankings; it does, too, once a display says that its feedback is sealed.
+    start : int
+        Counts the starts of servers on the journals of the folder.
+    folder : str
+        Its mark; see `rtgod.journal.journal.Sessions`.
+    any_subject : bool
+        Whether runs of another subject than the bundle's are taken.
+
+    Raises
+    ------
+    ServerError
+        If an address is malformed, in use, or beyond loopback without keys.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        journal: JournalWriter,
+        ingest: str,
+        publish: str,
+        resumed: Resumed | None = None,
+        keys: ServerKeys | None = None,
+        blinded: bool = False,
+        start: int = 0,
+        folder: str = "",
+        any_subject: bool = False,
+    ) -> None:
+        self._session = session
+        self._blinded, self._any_subject = blinded, any_subject
+        self._record = Record(journal)
+        self._hello = dataclasses.replace(
+            session.hello(),
+            n_starts=1 + (resumed.n_starts if resumed else 0),
+            start=start,
+            began_utc_s=time.time() if start else None,
+            folder=folder,
+        )
+        self._attendance = Attendance(journal.path.name, self._hello.n_starts)
+        self._context = connection_guard.context()
+        self._gatekeeper = Gatekeeper(self._context, keys) if keys else None
+        try:
+            self._ingest = self._bind(zmq.ROUTER, ingest)
+            self._publish = self._bind(zmq.XPUB, publish)
+        except ServerError:
+            self._close(linger_ms=0)
+            raise
+        self._guard = ConnectionGuard(self._ingest, self._publish, encrypted=self._gatekeeper is not None)
+        self._longest_bytes = 0
+        self._expect(session.run)
+        # Subscribers that come late are told where things stand; a repeated subscription asks again.
+        self._publish.setsockopt(zmq.XPUB_VERBOSE, 1)
+        self._publisher = Publisher(self._publish)
+        self._refusals = Refusals()
+        #: The connection that the current run comes by, None while that is not known; and when it was last heard.
+        self._source: bytes | None = None
+        self._source_heard_s = time.monotonic()
+        self._slow_run = self._slow_volume = ""
+        self._notices: dict[tuple[str, str], str] = {}
+        self._odd: tuple[str, str] = ("", "")
+        self._journal = journal
+        self._n_since_checkpoint = _CHECKPOINT_IDLE if resumed else 0
+        self._checkpoint_problem = ""
+        self._last_answer = resumed.last if resumed else None
+        self._unrecorded = resumed.unrecorded if resumed else []
+        self._next_heartbeat_s = 0.0
+        self._welcome_s, self._welcomed_s = math.inf, -math.inf
+        self.endpoints = Endpoints(_endpoint(self._ingest), _endpoint(self._publish))
+        session.heed(self._hello)
+        if session.run is not None:
+            self._note_oddities(session.run)
+
+    @property
+    def n_starts(self) -> int:
+        """How often a server has begun on this journal, this one included."""
+        return self._hello.n_starts
+
+    @property
+    def is_blinded(self) -> bool:
+        """Whether nobody may learn a ranking in passing."""
+        return self._blinded or self._session.is_blinded
+
+    def totals(self) -> dict[str, int]:
+        """What all volumes came to, as far as that may be told; see `rtgod.server.tally.Tally`."""
+        return self._counts(self._session.totals())
+
+    def _counts(self, answers: dict[str, int]) -> dict[str, int]:
+        return blinded_counts(answers) if self.is_blinded else answers
+
+    def serve(self, should_stop: Callable[[], bool], idle_s: float = 0.1) -> None:
+        """Handle messages until `should_stop()`, which is asked after each message and every `idle_s` seconds."""
+        poller = zmq.Poller()
+        poller.register(self._ingest, zmq.POLLIN)
+        poller.register(self._publish, zmq.POLLIN)
+        self._record.add(self._hello)
+        for answer, pattern in self._unrecorded:
+            self._session.count(answer)
+            self._tell(answer, pattern)
+        while not should_stop():
+            wait_s = max(0.0, min(idle_s, self._publisher.flush(), self._welcome_s - time.monotonic()))
+            ready = dict(poller.poll(math.ceil(wait_s * 1e3)))
+            if self._publish not in ready:
+                self._guard.nothing_waits(at_publish=True)
+            elif self._guard.receive_subscription():
+                self._welcome_s = min(self._welcome_s, max(time.monotonic(), self._welcomed_s + _WELCOME_S))
+            if time.monotonic() >= self._welcome_s:
+                self._welcome()
+            if self._ingest in ready:
+                identity, *frames = self._guard.receive()
+                self._receive(identity.bytes, frames)
+            else:
+                self._guard.nothing_waits()
+            if self._n_since_checkpoint >= (_CHECKPOINT_BUSY if ready else _CHECKPOINT_IDLE):
+                self._write_checkpoint()
+            if time.monotonic() >= self._next_heartbeat_s:
+                self._beat()
+        self._end()
+
+    def close(self) -> None:
+        """Close the sockets; what was published and acknowledged still leaves within a second."""
+        self._guard.close()
+        self._close(linger_ms=1000)
+
+    def _close(self, linger_ms: int) -> None:
+        if self._gatekeeper:
+            self._gatekeeper.close()
+        self._context.destroy(linger=linger_ms)
+
+    def _receive(self, identity: bytes, frames: list[zmq.Frame]) -> None:
+        arrived_s = time.perf_counter()
+        # Before anything is read: whoever may send little cannot make the server read much.
+        if self._gatekeeper and frames and (why := self._gatekeeper.too_much(frames)):
+            self._refuse(identity, "", None, why)
+            return
+        try:
+            message = from_frames([frame.buffer for frame in frames])
+        except WireError as error:
+            self._refuse(identity, error.run_id, error.index, str(error))
+            return
+        if self._gatekeeper and (why := self._gatekeeper.refusal(frames[0], message)):
+            self._refuse(identity, *address_of(message), why)
+            return
+        match message:
+            case Ping():
+                self._attendance.heard(message)
+                self._reply(
+                    identity,
+                    Pong(message.client, message.sent_s, time.time(), self._hello.n_starts, self._session.event_rules),
+                )
+            case Run() | Volume() | RunEnd() | Event():
+                self._take(identity, message, arrived_s)
+            case _:
+                kinds = "a server takes run, volume, run-end, event and ping"
+                self._refuse(identity, *address_of(message), f"{kinds}, not {type(message).__name__}")
+
+    def _take(self, identity: bytes, message: Incoming, arrived_s: float) -> None:
+        name, index = address_of(message)
+        taken_as = ""
+        try:
+            if isinstance(message, Run):
+                message = self._session.named(message)
+                taken_as = message.run_id
+            if self._session.is_duplicate(message):
+                # Whoever else sends what was taken does not become the source: its next volume would.
+                if identity == self._source:
+                    self._hear(identity, message)
+                self._acknowledge(identity, message, (name, index), duplicate=True, taken_as=taken_as)
+                return
+            if why := self._why_not_yet(identity, message):
+                self._reply(identity, Deferred(name, index, why))
+                return
+            if isinstance(message, Run):
+                self._session.oddities(message, any_subject=self._any_subject)
+            self._session.check(message)
+        except RefusedError as error:
+            self._refuse(identity, name, index, str(error))
+            return
+        if isinstance(message, Event):
+            message = dataclasses.replace(message, received_utc_s=time.time())
+        receive_s = time.perf_counter() - arrived_s
+        left_off = self._session.run if self._session.is_receiving else None
+        if isinstance(message, Run):
+            self._expect(message)  # its volumes may come as soon as it is acknowledged
+        if not self._record.keep(message):
+            self._reply(identity, Deferred(name, index, self._record.problem))
+            self._beat()
+            return
+        if isinstance(message, Run):
+            self._note_oddities(message)
+        # The end of a run, once its last volumes are answered: they are counted in the reply.
+        if not isinstance(message, RunEnd):
+            self._acknowledge(identity, message, (name, index), taken_as=taken_as)
+        journal_s = time.perf_counter() - arrived_s - receive_s
+        self._n_since_checkpoint += 1
+        if isinstance(message, Run):
+            self._note_beginning(message, left_off, receive_s)
+        self._answer(message, arrived_s, {"receive": receive_s * 1e3, "journal": journal_s * 1e3})
+        if isinstance(message, RunEnd):
+            self._acknowledge(identity, message, (name, index))
+        self._hear(identity, message)
+        if isinstance(message, Volume):
+            self._note_volume(message, time.perf_counter() - arrived_s)
+
+    def _acknowledge(
+        self,
+        identity: bytes,
+        message: Incoming,
+        address: tuple[str, int | None],
+        *,
+        duplicate: bool = False,
+        taken_as: str = "",
+    ) -> None:
+        """Tell the source that its message is on the disk, and what its operator should know of the run."""
+        notice = ""
+        if isinstance(message, Run):
+            notice = self._odd[1]
+        elif not isinstance(message, Event):
+            notice = self._session.notice
+        answers = self._counts(self._session.answers_of(message.run_id)) if isinstance(message, RunEnd) else {}
+        self._reply(identity, Acknowledged(*address, duplicate, taken_as, plain(notice), answers))
+
+    def _hear(self, identity: bytes, message: Incoming) -> None:
+        """Note by which connection the current run comes, and that it does."""
+        run = self._session.run
+        if not isinstance(message, Event) and run is not None and message.run_id == run.run_id:
+            self._source, self._source_heard_s = identity, time.monotonic()
+
+    def _why_not_yet(self, identity: bytes, message: Incoming) -> str:
+        """Why another run must wait: one from another source is being received. Empty if it need not."""
+        run = self._session.run
+        if run is None or not self._session.is_receiving or identity == self._source:
+            return ""
+        match message:
+            case Event():
+                return ""
+            case Volume() | RunEnd() if message.run_id == run.run_id or self._session.receives(message) is None:
+                return ""
+        silent_s = time.monotonic() - self._source_heard_s
+        alive_s = max(_ALIVE_S, _ALIVE_TR * run.tr_s)
+        if silent_s >= alive_s:
+            return ""
+        return (
+            f"run {plain(run.run_id, 100)} is being received from another source, the last of it {silent_s:.1f} s ago; "
+            f"this one can begin when that has ended, or nothing of it came for {alive_s:g} s"
+        )
+
+    def _note_beginning(self, run: Run, left_off: Run | None, took_s: float) -> None:
+        if left_off is not None:
+            answers = in_words(self._counts(self._session.answers_of(left_off.run_id)))
+            runs_log.info("run %s: left off before its end: %s", plain(left_off.run_id, 100), answers)
+        n_volumes = f"{run.n_volumes} volumes" if run.n_volumes else "unknown number of volumes"
+        trials = f"{len(run.blocks)} trials" if run.blocks else "no trials"
+        described = plain(run.run_id, 100), plain(run.subject, 100), n_volumes, run.tr_s, trials
+        runs_log.info("run %s: subject %s, %s, TR %g s, %s", *described)
+        self._slow_run = self._slow_volume = ""
+        if took_s > _SLOW_RUN_S:
+            self._slow_run = (
+                f"run {plain(run.run_id, 100)} took {took_s:.1f} s to begin: volumes of "
+                f"{times(run.shape)} voxels and {len(run.blocks)} blocks are much for this machine"
+            )
+
+    def _note_volume(self, volume: Volume, took_s: float) -> None:
+        self._attendance.answered(took_s)
+        run = self._session.run
+        if run is not None and took_s > max(_SLOW_RUN_S, _SLOW_VOLUME_TR * run.tr_s):
+            self._slow_volume = f"the answer to volume {volume.index} took {took_s:.1f} s; others had to wait meanwhile"
+
+    def _note_oddities(self, run: Run) -> None:
+        """Note what is odd about the current run; what cannot be was refused, or taken before."""
+        try:
+            odd = self._session.oddities(run, any_subject=True)
+        except RefusedError as error:
+            odd = [str(error)]
+        name = plain(run.run_id, 100)
+        self._odd = run.run_id, f"run {name} is odd: {plain('; '.join(odd))}" if odd else ""
+
+    def _notice(self) -> str:
+        """What the operator should know, though volumes are taken; empty if nothing. What is new is logged."""
+        run, latency_s = self._session.run, self._attendance.usual_latency_s
+        if run is None:
+            return ""
+        name = plain(run.run_id, 100)
+        found = {"odd": self._odd[1]} if self._odd[0] == run.run_id else {}
+        if astray := self._session.notice:
+            found["astray"] = f"run {name}: {plain(astray)}"
+        found |= {"begins late": self._slow_run, "late": self._slow_volume}
+        if latency_s > _SLOW_VOLUME_TR * run.tr_s:
+            found |= {"begins late": "", "late": ""}
+            found["behind"] = (
+                f"a volume's answer takes {latency_s:.2f} s, more than half of the TR of {run.tr_s:g} s: decoding may "
+                "fall behind; use a faster machine, fewer voxels or candidates"
+            )
+        # In its first words as long as it lasts, though numbers in it change.
+        notices = {
+            (kind, run.run_id): self._notices.get((kind, run.run_id), text) for kind, text in found.items() if text
+        }
+        for key in notices.keys() - self._notices.keys():
+            log.warning("%s", notices[key])
+        if ("astray", run.run_id) in self._notices.keys() - notices.keys():
+            log.warning("run %s: volumes can be aligned again", name)
+        self._notices = notices
+        return "; ".join(notices.values())
+
+    def _answer(self, message: Incoming, arrived_s: float, stage_ms: dict[str, float]) -> None:
+        if isinstance(message, Run):
+            self._last_answer = None
+            self._send(message)
+        before = self._session.run
+        for answer, pattern in self._session.take(message, rank=not self._is_behind(message)):
+            if self._session.run is not before and self._session.run is not None and not isinstance(message, Run):
+                before = self._session.run  # one that another came after is gone on with
+                self._send(before)
+                self._note_oddities(before)
+            if isinstance(message, Volume) and answer.index == message.index:
+                answer = dataclasses.replace(answer, stage_ms={**stage_ms, **answer.stage_ms})
+                if isinstance(answer, Ranking):
+                    age_s = message.held_s + time.perf_counter() - arrived_s
+                    answer = dataclasses.replace(answer, age_s=age_s)
+            before_it = self._session.notice
+            self._session.count(answer, message if isinstance(message, Volume) else None)
+            self._tell(answer, pattern)
+            if bool(self._session.notice) != bool(before_it):
+                self._beat()  # everybody is told at once
+        if isinstance(message, RunEnd):
+            self._send(message)
+            answers = in_words(self._counts(self._session.answers_of(message.run_id)))
+            runs_log.info("run %s: ended after %d volumes: %s", plain(message.run_id, 100), message.n_volumes, answers)
+        if isinstance(message, Event):
+            said = plain(message.client), plain(message.kind), plain(message.value, LONGEST_REASON)
+            log.info("%s: %s %s", *said)
+
+    def _expect(self, run: Run | None) -> None:
+        """Let the guard know how long volumes may be."""
+        if run is not None:
+            n_bytes = min(MAX_ARRAY_BYTES, math.prod(run.shape) * np.dtype(np.float64).itemsize)
+            # Earlier runs may be gone on with.
+            self._longest_bytes = max(self._longest_bytes, n_bytes)
+            self._guard.expect(self._longest_bytes)
+
+    def _is_behind(self, message: Incoming) -> bool:
+        """Whether what the source holds cannot be worked off before its next volume comes."""
+        if not isinstance(message, Volume) or not message.n_waiting or self._session.run is None:
+            return False
+        return message.n_waiting * self._attendance.usual_latency_s > self._session.run.tr_s
+
+    def _tell(self, answer: Answer, pattern: Pattern | None) -> None:
+        self._send(answer)
+        self._last_answer = answer
+        if pattern is not None:
+            self._record.add(pattern)
+        self._record.add(answer)
+        if log.isEnabledFor(logging.INFO):
+            blinded = self.is_blinded
+            log.info("%s", _one_line(answer, blinded=blinded), extra={"fields": _fields_of(answer, blinded=blinded)})
+
+    def _welcome(self) -> None:
+        self._welcome_s, self._welcomed_s = math.inf, time.monotonic()
+        self._beat()
+        if self._session.run is not None:
+            self._send(self._session.run)
+        if self._last_answer is not None:
+            self._send(self._last_answer)
+
+    def _beat(self) -> None:
+        self._refusals.tell()
+        self._record.look()
+        self._send(self._hello)
+        status = self._attendance.status(self._record, self._session)
+        notice, n_refused, n_cut = self._notice(), self._refusals.n, self._guard.n_cut
+        self._send(dataclasses.replace(status, notice=notice, n_refused=n_refused, n_cut=n_cut))
+        self._next_heartbeat_s = time.monotonic() + _HEARTBEAT_S
+
+    def _write_checkpoint(self) -> None:
+        """Write down where the session is, so that a server that takes over is soon there."""
+        if self._record.is_behind:
+            return  # what is not in the journal yet would be missing after it
+        self._n_since_checkpoint = 0
+        try:
+            save_checkpoint(self._journal, self._session, self._last_answer, self._hello.n_starts)
+            self._checkpoint_problem = ""
+        except CheckpointError as error:
+            if not self._checkpoint_problem:
+                log.warning("a restart would take longer: %s", error)
+            self._checkpoint_problem = str(error)
+
+    def _end(self) -> None:
+        """Tell everybody, and the journal, that this was no crash."""
+        end = SessionEnd(time.time(), self._hello.start, self._hello.folder)
+        if self._record.keep(end):
+            self._send(end)
+            checkpoint_of(self._journal.path).unlink(missing_ok=True)
+        else:
+            log.error("the journal's end could not be written: %s", self._record.problem)
+        self._publisher.drain(_HEARTBEAT_S)
+
+    def _send(self, message: Message) -> None:
+        self._publisher.send(message)
+
+    def _refuse(self, identity: bytes, name: str, index: int | None, why: str) -> None:
+        self._reply(identity, Refused(name, index, self._refusals.note(why)))
+
+    def _reply(self, identity: bytes, reply: Acknowledged | Refused | Deferred | Pong) -> None:
+        # A ROUTER drops what it cannot deliver; the source asks again.
+        self._ingest.send_multipart([identity, *to_frames(reply)])
+
+    def _bind(self, kind: int, address: str) -> zmq.Socket[bytes]:
+        try:
+            may_be_open = is_loopback(address)
+        except ValueError as error:
+            raise ServerError(f"address {address!r}: write tcp://127.0.0.1:PORT, or :* for a free port") from error
+        if not self._gatekeeper and not may_be_open:
+            raise ServerError(
+                f"address {address}: beyond loopback whoever connects must have a key; make some with "
+                "`rtgod keys new NAME --role source --keys FOLDER` and serve with --keys FOLDER"
+            )
+        socket = self._context.socket(kind)
+        if self._gatekeeper:
+            self._gatekeeper.secure(socket)
+        socket.setsockopt(zmq.IPV6, int(needs_ipv6(address)))
+        # What waits is bounded by the guard.
+        connection_guard.never_stop_input(socket)
+        connection_guard.notice_dead_peers(socket)
+        socket.setsockopt(zmq.SNDHWM, _MOST_UNSENT)
+        if kind == zmq.ROUTER:
+            socket.setsockopt(zmq.MAXMSGSIZE, MAX_ARRAY_BYTES)
+        else:
+            socket.setsockopt(zmq.MAXMSGSIZE, _LONGEST_OF_SUBSCRIBER)
+            socket.setsockopt(zmq.RCVBUF, 1)  # as small as the system allows: what comes is slow to be searched
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            why = (
+                "is in use: is another server running? Choose another port"
+                if error.errno == zmq.EADDRINUSE
+                else str(error)
+            )
+            raise ServerError(f"address {address} {why}") from error
+        return socket
+
+
+def _endpoint(socket: zmq.Socket[bytes]) -> str:
+    return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def _fields_of(answer: Answer, *, blinded: bool) -> dict[str, object]:
+    fields: dict[str, object] = {"run_id": answer.run_id, "index": answer.index}
+    if blinded:
+        return fields  # reasons and stages would tell what was decoded when, too
+    fields["stage_ms"] = dict(answer.stage_ms)
+    if isinstance(answer, Ranking):
+        return fields | {"top": answer.top[:3], "n_volumes": answer.n_volumes, "age_s": answer.age_s}
+    return fields | {"reason": answer.reason}
+
+
+def _one_line(answer: Answer, *, blinded: bool) -> str:
+    total_ms = sum(answer.stage_ms.values())
+    if blinded:
+        return f"volume {answer.index}: answered ({total_ms:.1f} ms)"
+    if isinstance(answer, Ranking):
+        top = plain(", ".join(answer.top[:3]), LONGEST_REASON)
+        return f"volume {answer.index}: {top} (from {answer.n_volumes} volumes, {total_ms:.1f} ms)"
+    return f"volume {answer.index}: not ready, {answer.reason} ({total_ms:.1f} ms)"

@@ -1,0 +1,1 @@
+"""Conditions that nobody may know during a session: sham, sealing, unsealing."""

@@ -1,0 +1,290 @@
+"""What the participant is shown in place of the server's answers: sham feedback, or none.
+
+A condition holds for a whole run. The server does not know it: it decodes as ever, and its journal holds the truth.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from rtgod.errors import InputError, JournalError
+from rtgod.journal.journal import read_headers, read_journal
+from rtgod.journal.summary import account
+from rtgod.messages import Answer, Event, Hello, Int32Array, NotReady, Ranking, Reason
+
+#: With more candidates than the first, a ranking holds the best of them only, so many (see `rtgod.messages.Ranking`).
+_ALL_RANKED_UP_TO, _N_BEST = 100_000, 1_000
+
+
+class ConditionKind(StrEnum):
+    """What is shown: the truth, a sham, or nothing (a transfer run)."""
+
+    REAL = "real"
+    SHUFFLED = "shuffled"
+    YOKED = "yoked"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What the participant is shown in one run.
+
+    Attributes
+    ----------
+    kind : ConditionKind
+    seed : int
+        Of the shuffling; 0 or above.
+    journal : str
+        Path of the session that a yoked run shows; once sealed, as seen from the sealed file (see `stimulus.blinding.yoking`).
+    run_id : str
+        Which of its runs; empty for the first of `runs_to_yoke`.
+    n_bytes : int
+        Length of the journal when it was sealed.
+    digest : str
+        SHA-256 of so many bytes of it; empty where it is not sealed.
+    """
+
+    kind: ConditionKind
+    seed: int = 0
+    journal: str = ""
+    run_id: str = ""
+    n_bytes: int = 0
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"the seed {self.seed} is negative; give one of 0 or above")
+        if self.kind is ConditionKind.YOKED and not self.journal:
+            raise InputError("a yoked run shows another session's answers: give that session's journal")
+
+
+class Feedback(Protocol):
+    """What the participant is shown instead of the truth."""
+
+    def shown(self, answer: Answer, target: int | None) -> tuple[Answer, int | None]:
+        """Give the answer and the target to show.
+
+        Parameters
+        ----------
+        answer : Ranking or NotReady
+            The server's newest.
+        target : int or None
+            Position of the category to imagine in the list of candidates; None without one.
+        """
+
+
+def open_feedback(condition: Condition, candidates: Sequence[str], ids: Sequence[str]) -> Feedback:
+    """Prepare what is shown in a run.
+
+    Parameters
+    ----------
+    condition : Condition
+    candidates, ids : sequence of str
+        Names and category ids of the decoder's candidates, in its order.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to shuffle; or if another session's journal cannot be read, holds no ranking of that run, or
+        is of a decoder with other candidates.
+    """
+    match condition.kind:
+        case ConditionKind.REAL:
+            return _Real()
+        case ConditionKind.NONE:
+            return _Nothing()
+        case ConditionKind.SHUFFLED:
+            return _Shuffled(condition.seed, candidates)
+        case ConditionKind.YOKED:
+            recording = read_recording(condition)
+            _check_candidates(recording, candidates)
+            return _Yoked(recording, ids)
+
+
+def runs_to_yoke(journal: Path) -> list[str]:
+    """Names of a journal's runs with rankings; without those that were stopped early, unless there are no others.
+
+    Raises
+    ------
+    InputError
+        If the journal cannot be read, or no run has a ranking.
+    """
+    try:
+        ranked = [run for run in account(read_headers(journal)).runs.values() if run.n_rankings]
+    except JournalError as error:
+        raise InputError(str(error)) from error
+    if not ranked:
+        raise InputError(f"{journal}: no run with a ranking in it; give the journal of a session with feedback")
+    whole = [run for run in ranked if len(run.answered) >= (run.n_planned or 0)]
+    return [run.run_id for run in whole or ranked]
+
+
+def of_unknown_confidence(journal: Path) -> tuple[int, int]:
+    """Count the rankings that a yoked run would show without a confidence, and all that it could show."""
+    kind = ConditionKind.YOKED
+    recordings = [read_recording(Condition(kind, journal=str(journal), run_id=run)) for run in runs_to_yoke(journal)]
+    answers = [answer for recording in recordings for answer, _ in recording.answers if isinstance(answer, Ranking)]
+    return sum(answer.probability is None for answer in answers), len(answers)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What the server answered in a run of another session.
+
+    Attributes
+    ----------
+    journal, run_id : str
+    hello : Hello or None
+        Of its server; None if the journal has lost it.
+    answers : tuple of (Ranking or NotReady, str)
+        In the order of their volumes, each with the category id of the target at that moment; empty without one.
+    """
+
+    journal: str
+    run_id: str
+    hello: Hello | None
+    answers: tuple[tuple[Answer, str], ...]
+
+
+def read_recording(condition: Condition) -> Recording:
+    """Read what a yoked run shows; the journal's volumes are passed over.
+
+    Raises
+    ------
+    InputError
+        If the journal cannot be read, or holds no ranking of the run.
+    """
+    path = Path(condition.journal)
+    run_id = condition.run_id or runs_to_yoke(path)[0]
+    hello: Hello | None = None
+    targets: list[str] = []
+    answers: dict[int, tuple[Answer, int]] = {}
+    try:
+        for message in read_journal(path):
+            match message:
+                case Hello():
+                    hello = message
+                case Event(kind="imagery") if message.run_id == run_id:
+                    targets.append(message.value)
+                case Ranking(block=int(trial)) if message.run_id == run_id:
+                    answers[message.index] = message, trial
+                case Ranking() | NotReady() if message.run_id == run_id:
+                    answers[message.index] = message, len(targets) - 1
+    except JournalError as error:
+        raise InputError(str(error)) from error
+    if not any(isinstance(answer, Ranking) for answer, _ in answers.values()):
+        raise InputError(f"{path}: no ranking of a run {run_id!r} in it; `rtgod journal ls` lists its runs")
+    named = dict(enumerate(targets))
+    return Recording(
+        str(path),
+        run_id,
+        hello,
+        tuple((answer, named.get(trial, "")) for _, (answer, trial) in sorted(answers.items())),
+    )
+
+
+def _check_candidates(recording: Recording, candidates: Sequence[str]) -> None:
+    """Refuse a session with other candidates; its decoder may well be another, such as another participant's."""
+    other = InputError(
+        f"{recording.journal}: the journal is of another decoder: its candidates are not the {len(candidates)} of this "
+        "one; give a session with the same list of candidates"
+    )
+    hello = recording.hello
+    # Where the settings choose candidates, the server counts those alone.
+    chosen = hello is not None and hello.settings.get("ranking", {}).get("candidates")
+    if hello is not None and not chosen and hello.n_candidates != len(candidates):
+        raise other
+    for answer, _ in recording.answers:
+        if isinstance(answer, Ranking) and not (
+            _in_range(answer.order, len(candidates)) and _names(answer, candidates) == answer.top
+        ):
+            raise other
+
+
+class _Real:
+    def shown(self, answer: Answer, target: int | None) -> tuple[Answer, int | None]:
+        return answer, target
+
+
+class _Nothing:
+    def shown(self, answer: Answer, target: int | None) -> tuple[Answer, int | None]:
+        return NotReady(answer.run_id, answer.index, Reason.BETWEEN_TRIALS), target
+
+
+class _Shuffled:
+    """Each category in the place of another, always the same one, so that the list looks like any other."""
+
+    def __init__(self, seed: int, candidates: Sequence[str]) -> None:
+        if len(candidates) < 2:
+            raise InputError(f"candidates to shuffle: at least two are needed, the decoder has {len(candidates)}")
+        self._seed, self._candidates = seed, candidates
+        self._stand_in: Int32Array | None = None
+
+    def shown(self, answer: Answer, target: int | None) -> tuple[Answer, int | None]:
+        if isinstance(answer, NotReady):
+            return answer, target
+        if not _in_range(answer.order, len(self._candidates)):
+            raise InputError(f"the server's decoder has other candidates than the {len(self._candidates)} given here")
+        if self._stand_in is None:
+            self._stand_in = self._drawn(answer.order)
+        shuffled = replace(answer, order=self._stand_in[answer.order])
+        return replace(shuffled, top=_names(shuffled, self._candidates)), target
+
+    def _drawn(self, order: Int32Array) -> Int32Array:
+        """Which category is shown in the place of each, by position.
+
+        Where the settings choose candidates, none but those may be shown. Of very many the best alone are ranked: those
+        are exchanged with all, for a target among the best must not stay there.
+        """
+        n_all = len(self._candidates)
+        best_alone = n_all > _ALL_RANKED_UP_TO and len(order) == _N_BEST
+        stand_in = np.arange(n_all, dtype=np.int32)
+        ranked = stand_in.copy() if best_alone else np.sort(order)
+        stand_in[ranked] = _deranged(ranked, np.random.default_rng(self._seed))
+        return stand_in
+
+
+class _Yoked:
+    """The answers of another session at the same volumes; where it has none, the last one before.
+
+    Where the server does not know how sure it is, neither does what is shown: it would look unlike the truth.
+    """
+
+    def __init__(self, recording: Recording, ids: Sequence[str]) -> None:
+        positions = {category: position for position, category in enumerate(ids)}
+        self._shown = [(answer, positions.get(category)) for answer, category in recording.answers]
+        self._indices = [answer.index for answer, _ in self._shown]
+        self._is_known = True
+
+    def shown(self, answer: Answer, target: int | None) -> tuple[Answer, int | None]:  # noqa: ARG002 # its own target
+        at = max(bisect_right(self._indices, answer.index) - 1, 0)
+        other, other_target = self._shown[at]
+        if isinstance(answer, Ranking):
+            self._is_known = answer.probability is not None
+        if isinstance(other, Ranking) and not self._is_known:
+            other = replace(other, probability=None)
+        return replace(other, run_id=answer.run_id, index=answer.index), other_target
+
+
+def _deranged(values: Int32Array, rng: np.random.Generator) -> Int32Array:
+    """The values in an order in which none keeps its place, each such order as likely; a single value cannot move."""
+    while True:
+        # About one in e of all orders will do, however many values.
+        drawn = rng.permutation(values)
+        if len(values) < 2 or (drawn != values).all():
+            return drawn
+
+
+def _in_range(order: Int32Array, n_candidates: int) -> bool:
+    return order.size == 0 or bool(order.min() >= 0 and order.max() < n_candidates)
+
+
+def _names(ranking: Ranking, candidates: Sequence[str]) -> tuple[str, ...]:
+    return tuple(candidates[position] for position in ranking.order[: len(ranking.top)])

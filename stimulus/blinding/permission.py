@@ -1,0 +1,110 @@
+"""Whether sealed conditions may be opened: the journals must be of the session that they were sealed for, and over.
+
+The display reports the commitment of its conditions when a sealed run begins, so it is in the session's journal. It is
+the same whatever the run's condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from rtgod.errors import InputError, JournalError
+from rtgod.journal.journal import SUFFIX, read_headers
+from rtgod.journal.summary import account
+from rtgod.messages import COMMITMENT
+
+
+class _Line(msgspec.Struct):
+    """What is looked at of a message."""
+
+    type: str
+    kind: str = ""
+    value: str = ""
+    client: str = ""
+    run_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a journal tells of sealed conditions.
+
+    Attributes
+    ----------
+    ended : bool
+        Whether its session has come to an end.
+    commitments : frozenset of str
+        Those that displays reported.
+    """
+
+    ended: bool
+    commitments: frozenset[str]
+
+
+def told_by(journal: Path) -> Told:
+    """Read what a journal tells of sealed conditions.
+
+    Raises
+    ------
+    JournalError
+        If it cannot be read, or is no journal.
+    """
+    headers = list(read_headers(journal))
+    commitments: set[str] = set()
+    for header in headers:
+        try:
+            line = msgspec.json.decode(header, type=_Line)
+        except msgspec.DecodeError:
+            break  # a crash may leave the last record its length but not its content
+        if line.type == "event" and line.kind == COMMITMENT:
+            commitments.add(line.value)
+    return Told(account(headers).ended, frozenset(commitments))
+
+
+def check_journals(journals: Sequence[Path], commitment: str) -> None:
+    """Refuse journals that do not show that the session of these conditions is over.
+
+    Parameters
+    ----------
+    journals : sequence of Path
+        Of the session, which may have several: each must have ended, and be of it.
+    commitment : str
+        Of the sealed conditions.
+
+    Raises
+    ------
+    InputError
+        If one of them has not ended, or is of another session; or another journal in one of their folders is of this
+        session, and has not ended.
+    JournalError
+        If one of them cannot be read.
+    """
+    early = "give --early with a reason"
+    for journal in journals:
+        told = told_by(journal)
+        if not told.ended:
+            raise InputError(f"{journal}: the session has not ended; stop its server first, or {early} if it crashed")
+        if commitment not in told.commitments:
+            others = ", ".join(sorted(told.commitments))
+            why = f"its displays reported others ({others[:200]})" if others else "no display reported any to it"
+            raise InputError(
+                f"{journal}: not of the session with these conditions (commitment {commitment}): {why}. Give the "
+                f"journal in which their runs are, or {early}"
+            )
+    given = {journal.resolve() for journal in journals}
+    for folder in dict.fromkeys(journal.parent for journal in given):
+        for other in sorted(folder.glob(f"*{SUFFIX}")):
+            if other.resolve() not in given and _goes_on(other, commitment):
+                raise InputError(f"{other}: the session goes on here; stop its server first, or {early} if it crashed")
+
+
+def _goes_on(journal: Path, commitment: str) -> bool:
+    """Whether a journal is of the session and has no end; one that cannot be read is somebody else's."""
+    try:
+        told = told_by(journal)
+    except JournalError:
+        return False
+    return commitment in told.commitments and not told.ended

@@ -1,0 +1,1 @@
+"""The commands `rtgod display`, `rtgod stimulus` and `rtgod unblind`."""

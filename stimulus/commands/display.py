@@ -1,0 +1,211 @@
+"""The command `rtgod display`: chooses a backend, opens it, and hands over to the loop."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rtgod.errors import InputError
+from rtgod.text import plain
+from stimulus.drawing import xvfb
+from stimulus.drawing.lettering import find_font
+from stimulus.runtime.display import Display, Outputs, Window, stopping_on_signals
+from stimulus.screens.texts import LANGUAGES
+from stimulus.screens.translation import WORDS
+from stimulus.settings import DisplaySettings
+
+#: Where a server is unless it was told otherwise.
+INGEST, PUBLISH = "tcp://127.0.0.1:5555", "tcp://127.0.0.1:5556"
+
+
+class Backend(StrEnum):
+    """Where the participant's screen is drawn."""
+
+    AUTO = "auto"
+    WINDOW = "window"
+    OFFSCREEN = "offscreen"
+    TERMINAL = "terminal"
+
+
+def display(
+    server: Annotated[
+        str, typer.Option("--from", metavar="ADDRESS", help="Where the server publishes its answers.")
+    ] = PUBLISH,
+    report_to: Annotated[
+        str, typer.Option("--to", metavar="ADDRESS", help="Where the server takes in what was shown when.")
+    ] = INGEST,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Key to connect with, where one is asked for.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What `rtgod status` calls this display: 'screen in the bore'.")
+    ] = None,
+    backend: Annotated[
+        Backend,
+        typer.Option(
+            help="window: on a monitor. offscreen: without one, in a private Xvfb, for --screenshot. "
+            "terminal: as text. auto: the first of these that this machine offers."
+        ),
+    ] = Backend.AUTO,
+    full_screen: Annotated[bool, typer.Option(help="Fill the monitor, without a mouse pointer.")] = True,
+    screen: Annotated[int, typer.Option(min=0, metavar="N", help="Which monitor, from 0.")] = 0,
+    language: Annotated[
+        str, typer.Option(help=f"Of what the participant reads: {', '.join(LANGUAGES)}.", metavar="CODE")
+    ] = "en",
+    font: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="TTF, OTF or TTC file with the letters of the categories' names; by default, whatever font of this "
+            "machine has them.",
+        ),
+    ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TOML",
+            help="Settings as of `rtgod stimulus feedback`: pale_below and clear_from in its table [feedback] say from "
+            "when on a ranking is pale here, too.",
+        ),
+    ] = None,
+    screenshot: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Keep a picture of the last final ranking in this file.")
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="TSV", help="Add a line to this table for every answer: received when, shown when."),
+    ] = None,
+    stop_after_runs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Quit once this many runs have ended.")
+    ] = None,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Write this file once the window is open and the server was heard."),
+    ] = None,
+) -> None:
+    """Show the participant the ranked categories as the server decodes them.
+
+    The ten best categories with bars around a fixation point, paler the less
+    sure the decoder is, and beneath them how far the decoding has come. While there is no ranking, a calm line
+    says so; the reason is for the experimenter's monitor. Escape or q quits.
+
+    Needs PsychoPy, which rtgod's extra "display" installs.
+    """
+    if language not in LANGUAGES:
+        raise InputError(f"--language {language}: choose {', '.join(LANGUAGES)}")
+    clarity = (DisplaySettings.from_toml(settings) if settings else DisplaySettings()).feedback
+    chosen, why = choose_backend(backend, os.environ, sys.platform, xvfb_installed=xvfb.installed())
+    tell(f"display: {chosen} ({why})")
+    if screenshot is not None and chosen is Backend.TERMINAL:
+        if backend is Backend.TERMINAL:
+            raise InputError("--screenshot needs a picture, and the terminal backend draws none; choose another")
+        tell(f"display: no screenshot, text has no picture; install Xvfb for one (Debian and Ubuntu: {xvfb.PACKAGES})")
+        screenshot = None
+    from rtgod.protocol.clients import Reporter, Subscriber
+    from rtgod.protocol.keys import read_client_key
+
+    with ExitStack() as stack:
+        stopped = stack.enter_context(stopping_on_signals())
+        own_key = read_client_key(key) if key else None
+        subscriber = stack.enter_context(
+            Subscriber(server, own_key)
+        )  # first: a wrong address must not cost a full screen
+        reporter = stack.enter_context(Reporter(report_to, "display", time.time, own_key, name))
+        font_file = ""
+        if chosen is not Backend.TERMINAL:
+            font_file = str(font) if font else find_font(language)
+        window = stack.enter_context(opened(chosen, full_screen=full_screen, screen=screen, font_file=font_file))
+
+        def find_letters(texts: Sequence[str]) -> list[str]:
+            return letters_found(window, texts, language)
+
+        outputs = Outputs(screenshot=screenshot, log=log, ready_file=ready_file)
+        loop = stack.enter_context(
+            Display(
+                subscriber,
+                window,
+                outputs,
+                reporter=reporter,
+                stop_after_runs=stop_after_runs,
+                tell=tell,
+                find_letters=find_letters,
+                words=WORDS.get(language),
+                server=server,
+                clarity=clarity,
+            )
+        )
+        loop.run(stopped)
+
+
+def letters_found(window: object, texts: Sequence[str], language: str) -> list[str]:
+    """Look for fonts with a window's texts' letters; returns lines for the operator. A terminal has its own fonts."""
+    from stimulus.drawing.psychopy_window import PsychopyWindow
+
+    if not isinstance(window, PsychopyWindow):
+        return []
+    covered = window.cover(texts, language)
+    window.write_beforehand(texts)
+    what = "letters of the categories' names" if all(len(text) == 1 for text in texts) else "categories' names"
+    return [*covered.notes(window.font_name), *covered.problems(what, "set --font")]
+
+
+def tell(text: str) -> None:
+    """Show the operator a line."""
+    typer.echo(plain(text))
+
+
+def choose_backend(
+    wanted: Backend, environment: Mapping[str, str], platform: str, *, xvfb_installed: bool
+) -> tuple[Backend, str]:
+    """Choose where to draw, and say why in a few words.
+
+    Parameters
+    ----------
+    wanted : Backend
+        Taken as it is unless it is `AUTO`.
+    environment : mapping of str to str
+        The process's environment variables.
+    platform : str
+        As `sys.platform`.
+    xvfb_installed : bool
+    """
+    if wanted is not Backend.AUTO:
+        return wanted, "as asked"
+    if platform in ("darwin", "win32"):
+        return Backend.WINDOW, "this system has a desktop"
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        if environment.get(name):
+            return Backend.WINDOW, f"{name} is {environment[name]}"
+    if xvfb_installed:
+        return Backend.OFFSCREEN, "no DISPLAY, but Xvfb is installed"
+    return Backend.TERMINAL, "neither DISPLAY nor Xvfb"
+
+
+@contextmanager
+def opened(backend: Backend, *, full_screen: bool, screen: int, font_file: str = "") -> Iterator[Window]:
+    """Open a window, and close it in the end together with everything it needed."""
+    with ExitStack() as stack:
+        window = _open(backend, stack, full_screen=full_screen, screen=screen, font_file=font_file)
+        stack.callback(window.close)
+        yield window
+
+
+def _open(backend: Backend, stack: ExitStack, *, full_screen: bool, screen: int, font_file: str) -> Window:
+    if backend is Backend.TERMINAL:
+        from stimulus.drawing.terminal import TerminalWindow
+
+        return TerminalWindow()
+    from stimulus.drawing.psychopy_window import DEFAULT_SIZE_PX, PsychopyWindow
+
+    if backend is Backend.OFFSCREEN:
+        stack.enter_context(xvfb.offscreen(*DEFAULT_SIZE_PX))
+        return PsychopyWindow(DEFAULT_SIZE_PX, wait_blanking=False, framed=False, font_file=font_file)
+    return PsychopyWindow(full_screen=full_screen, screen=screen, font_file=font_file)

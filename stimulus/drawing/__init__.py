@@ -1,0 +1,1 @@
+"""Screens and scenes as pixels: in a PsychoPy window, without one, or as text."""

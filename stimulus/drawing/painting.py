@@ -1,0 +1,244 @@
+"""Lays screens and scenes out on a canvas: where each thing is, how large, in which colour.
+
+It knows no window: the same lines draw on the participant's screen and in a preview's files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache, partial
+
+from stimulus.drawing.canvas import Canvas, Texture
+from stimulus.drawing.lettering import Align, Drawing
+from stimulus.screens.colours import BACKGROUND, BEST_BAR, BRIGHT, OTHER_BAR, PLAIN, QUIET, TRACK, faded
+from stimulus.screens.scene import Choice, Picture, Scene, Thermometer
+from stimulus.screens.screen import N_ROWS, Screen
+from stimulus.screens.typesetting import in_lines, typeset
+
+#: What feedback's pictures and thermometer need of a screen, degrees; on a smaller one they are smaller.
+FEEDBACK_DEG = (17.0, 14.0)
+#: The words of feedback's pictures and the room beneath each, degrees; and lines that fit there.
+_LABEL_DEG, _LABEL_ROOM_DEG, _LABEL_LINES = 0.46, 4.9, 2
+#: From one line to the next, of the letters' size.
+_LEADING = 1.36
+_THERMOMETER_DEG = (1.5, 11.0)
+#: Sizes that answers may have, of the canvas's unit (all of a question have one), and how many lines.
+_ANSWERS, _ANSWER_LINES = (0.034, 0.031, 0.028), 3
+#: More answers than this stand in two rows.
+_ANSWERS_IN_A_ROW = 6
+
+
+class ScreenPainting:
+    """Paints a `Screen`; names end left of the centre and bars begin right of it.
+
+    So the fixation stays at the centre of the screen, between them, in every state.
+    """
+
+    _canvas: Canvas
+    _names: tuple[str, ...] = ()
+    _typeset_names: Sequence[tuple[int, tuple[str, ...]]] = ()
+
+    def _paint(self, screen: Screen) -> None:
+        """Draw a screen on the canvas."""
+        canvas, unit = self._canvas, self._canvas.unit
+        canvas.begin()
+        self._paint_beneath(screen)
+        self._paint_rows(screen)
+        if screen.caption:
+            canvas.text(screen.caption, 0, self._caption_y, 0.034 * unit, QUIET)
+        if screen.message:
+            canvas.text(screen.message, 0, -0.085 * unit, 0.048 * unit, PLAIN)
+        if screen.show_fixation:
+            self._paint_fixation()
+
+    @property
+    def _caption_y(self) -> float:
+        return -0.46 * self._canvas.unit
+
+    def _paint_beneath(self, screen: Screen) -> None:
+        """Draw what lies beneath all else; a screen has nothing there."""
+
+    def _paint_fixation(self) -> None:
+        """Bull's eye and cross hair: the target that keeps the eye stillest (Thaler et al. 2013)."""
+        canvas, radius = self._canvas, 0.011 * self._canvas.unit
+        thick = max(2.0, 0.36 * radius)
+        canvas.disc(0, 0, radius, BRIGHT)
+        canvas.rectangle(0, 0, 2 * radius, thick, BACKGROUND)
+        canvas.rectangle(0, 0, thick, 2 * radius, BACKGROUND)
+        canvas.disc(0, 0, 0.6 * thick, BRIGHT)
+
+    def _paint_rows(self, screen: Screen) -> None:
+        """Categories' names and their bars; the first is larger, bolder and orange.
+
+        Bars that are chances lie on tracks, whose ends are named: a track's length is 100 %.
+        """
+        rows = screen.rows[:N_ROWS]
+        if not rows:
+            return
+        canvas, unit = self._canvas, self._canvas.unit
+        gutter, full = 0.03 * canvas.width, 0.42 * canvas.width
+        names = tuple(row.name for row in rows)
+        if names != self._names:
+            self._names, self._typeset_names = names, self._typeset(names)
+        # The list sits a little above the centre, as the caption is beneath it.
+        heights = [(0.055 + 0.08 * ((len(rows) - 1) / 2 - rank)) * unit for rank in range(len(rows))]
+        for rank, (row, y) in enumerate(zip(rows, heights, strict=True)):
+            thick, colour = (0.034 * unit, BEST_BAR) if rank == 0 else (0.026 * unit, OTHER_BAR)
+            end = gutter + row.fraction * full
+            canvas.rectangle(gutter, y, end - gutter, thick, faded(colour, screen.strength), align="left")
+            if screen.bars_are_chances:
+                canvas.rectangle(end, y, gutter + full - end, thick, TRACK, align="left")
+        if screen.bars_are_chances:
+            scale: tuple[tuple[float, str, Align], ...] = ((0, "0", "left"), (full, "100 %", "right"))
+            for x, words, align in scale:
+                canvas.text(words, gutter + x, heights[-1] - 0.045 * unit, 0.027 * unit, QUIET, align=align)
+        for rank, ((size, lines), y) in enumerate(zip(self._typeset_names, heights, strict=True)):
+            colour = faded(BRIGHT if rank == 0 else PLAIN, screen.strength)
+            for place, line in enumerate(lines):
+                # Small letters without tails fill only the middle of a line: raised a little, they are level with the
+                # bar.
+                raised = (0.12 + 0.6 * (len(lines) - 1 - 2 * place)) * size
+                canvas.text(line, -gutter, y + raised, size, colour, bold=rank == 0, align="right")
+
+    def _typeset(self, names: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
+        """Size and lines of each name: one step of size for all, as larger names would look more important."""
+        width = 0.45 * self._canvas.width
+        sizes = [self._sizes(rank) for rank in range(len(names))]
+        lengths = [partial(self._canvas.length_px, bold=rank == 0) for rank in range(len(names))]
+        given = list(zip(names, sizes, lengths, strict=True))
+        step = max((tried.index(typeset(name, width, tried, length)[0]) for name, tried, length in given), default=0)
+        return [typeset(name, width, tried[step:], length) for name, tried, length in given]
+
+    def _sizes(self, rank: int) -> tuple[int, ...]:
+        """Heights in which a name may be set, largest first."""
+        shares = (0.052, 0.0416, 0.032) if rank == 0 else (0.043, 0.0344, 0.029)
+        return tuple(int(share * self._canvas.unit) for share in shares)
+
+
+class ScenePainting(ScreenPainting):
+    """Paints a `Scene`, too."""
+
+    #: Pixels of a degree of visual angle.
+    _degree_px: float
+    _images: dict[tuple[str, float], Texture]
+    _pictures: dict[str, Drawing]
+
+    @cached_property
+    def fit(self) -> float:
+        """The scale of feedback's pictures and thermometer: 1, or less where the screen is too small for them."""
+        room_px = (self._canvas.width, self._canvas.height)
+        return min(1.0, *(px / self._degree_px / deg for px, deg in zip(room_px, FEEDBACK_DEG, strict=True)))
+
+    @property
+    def _caption_y(self) -> float:
+        """Beneath the pictures, which are larger than the list where the screen is higher than wide."""
+        below = max(-super()._caption_y, 0.54 * FEEDBACK_DEG[1] * self.fit * self._degree_px)
+        return -min(below, 0.47 * self._canvas.height)
+
+    def _paint_beneath(self, screen: Screen) -> None:
+        if not isinstance(screen, Scene):
+            return
+        unit, text = self._canvas.unit, self._canvas.text
+        for picture in screen.pictures:
+            image = self._images.get((picture.file, picture.size_deg))
+            if image is not None:
+                self._canvas.picture(image, picture.x_deg * self._degree_px, picture.y_deg * self._degree_px)
+            else:
+                self._paint_card(picture)
+        if screen.thermometer is not None:
+            self._paint_thermometer(screen.thermometer, screen.strength)
+        if screen.choice is not None:
+            self._paint_choice(screen.choice)
+        if screen.title:
+            text(screen.title, 0, (0.13 if screen.choice is None else 0.2) * unit, 0.075 * unit, BRIGHT)
+        for place, line in enumerate(screen.lines):
+            text(line, 0, (0.33 - 0.068 * place) * unit, 0.042 * unit, PLAIN)
+
+    def _paint_card(self, picture: Picture) -> None:
+        """A picture with a word beneath it; without a file, a frame with the word in it."""
+        canvas, deg = self._canvas, self.fit * self._degree_px
+        x, y, side = picture.x_deg * deg, picture.y_deg * deg, 2 * round(picture.size_deg * deg / 2)
+        size = self._label_px
+        if not picture.file or picture.strength < 1:
+            canvas.rectangle(round(x), round(y), side, side, TRACK)
+        if picture.file:
+            texture = canvas.kept(picture.file, lambda: self._pictures[picture.file])
+            canvas.picture(texture, x, y, side, opacity=picture.strength)
+        else:
+            self._paint_frame(round(x), round(y), side, side, faded(QUIET, picture.strength))
+        if picture.file or x == y == 0:  # in the middle of the screen the point that is looked at stays clear of words
+            lines = self._in_lines(picture.label, max(_LABEL_ROOM_DEG * deg, side), _LABEL_LINES)
+            middle = y - side / 2 - (0.2 + _LEADING * len(lines) / 2) * size
+        else:
+            lines, middle = self._in_lines(picture.label, 0.92 * side, max(int(side / (_LEADING * size)), 1)), y
+        if picture.label:
+            canvas.text("\n".join(lines), x, middle, size, faded(PLAIN, picture.strength))
+
+    def _paint_frame(self, x: float, y: float, width: float, height: float, colour: str) -> None:
+        """The outline of a rectangle, around it."""
+        thick = max(2, round(0.0028 * self._canvas.unit))
+        for side in (-1, 1):
+            self._canvas.rectangle(x, y + side * (height + thick) / 2, width + 2 * thick, thick, colour)
+            self._canvas.rectangle(x + side * (width + thick) / 2, y, thick, height + 2 * thick, colour)
+
+    def _paint_thermometer(self, thermometer: Thermometer, strength: float) -> None:
+        """A column that fills from below; chance, the middle, is where the fixation is."""
+        canvas, unit = self._canvas, self._canvas.unit
+        width, length = (2 * round(size * self.fit * self._degree_px / 2) for size in _THERMOMETER_DEG)
+        level = (thermometer.level - 0.5) * length
+        canvas.rectangle(0, (level - length / 2) / 2, width, level + length / 2, faded(BEST_BAR, strength))
+        canvas.rectangle(0, (level + length / 2) / 2, width, length / 2 - level, TRACK)
+        self._paint_frame(0, 0, width, length, QUIET)
+        for share, words in zip((-0.5, 0.0, 0.5), thermometer.marks, strict=True):
+            for side in (-1, 1):
+                canvas.rectangle(side * 0.85 * width, share * length, 0.5 * width, 2, QUIET)
+            if words:
+                canvas.text(words, 1.25 * width, share * length, 0.031 * unit, QUIET, align="left")
+        if thermometer.label:
+            y, colour = -length / 2 - 0.05 * unit, faded(PLAIN, strength)
+            canvas.text(thermometer.label, 0, y, 0.036 * unit, colour)
+
+    def _paint_choice(self, choice: Choice) -> None:
+        """Answers in a row or two, each beneath its dot; the chosen one is bright and orange."""
+        canvas, unit = self._canvas, self._canvas.unit
+        n_across = len(choice.labels) if len(choice.labels) <= _ANSWERS_IN_A_ROW else -(-len(choice.labels) // 2)
+        pitch = 0.9 * canvas.width / max(n_across, 3)
+        size, broken = self._answer_lines(choice.labels, 0.92 * pitch)
+        # The lower row's dots stay clear of the longest answer above them.
+        first = (0.04 if len(broken) <= n_across else 0.09) * unit
+        below = 0.082 * unit + _LEADING * max(map(len, broken[:n_across])) * size
+        for place, lines in enumerate(broken):
+            row, column = divmod(place, n_across)
+            x, y = (column - (n_across - 1) / 2) * pitch, first - row * below
+            radius, dot, colour = (0.022, BEST_BAR, BRIGHT) if place == choice.chosen else (0.012, QUIET, PLAIN)
+            canvas.disc(x, y, radius * unit, dot)
+            middle = y - 0.038 * unit - _LEADING * len(lines) / 2 * size
+            canvas.text("\n".join(lines), x, middle, size, colour)
+        if choice.help:
+            canvas.text(choice.help, 0, -0.36 * unit, 0.034 * unit, QUIET)
+
+    def _typeset_answers(self, labels: Sequence[str], room_px: float) -> tuple[int, list[tuple[str, ...]]]:
+        """The largest size in which no answer is shortened, or the smallest; and each answer's lines."""
+        size = 0
+        for share in _ANSWERS:
+            size = int(share * self._canvas.unit)
+            broken = [self._broken(label, room_px, _ANSWER_LINES, size) for label in labels]
+            if "".join("".join("".join(lines).split()) for lines in broken) == "".join("".join(labels).split()):
+                break
+        return size, broken
+
+    @property
+    def _label_px(self) -> int:
+        return int(max(_LABEL_DEG * self.fit * self._degree_px, 0.024 * self._canvas.unit))
+
+    @cached_property
+    def _in_lines(self) -> Callable[[str, float, int], tuple[str, ...]]:
+        """Lines of a picture's word: found once, and drawn in each frame."""
+        return lru_cache(maxsize=4096)(partial(self._broken, size=self._label_px))
+
+    @cached_property
+    def _answer_lines(self) -> Callable[[tuple[str, ...], float], tuple[int, list[tuple[str, ...]]]]:
+        return lru_cache(maxsize=16)(self._typeset_answers)
+
+    def _broken(self, label: str, room_px: float, n_lines: int, size: int) -> tuple[str, ...]:
+        return in_lines(label, n_lines, lambda text: self._canvas.length_px(text, size, bold=False) <= room_px)

@@ -1,0 +1,272 @@
+"""Draws a `Scene` in a PsychoPy window, on the monitor that the settings describe; gives keys, and sounds tones."""
+
+from __future__ import annotations
+
+import math
+import string
+import time
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import numpy as np
+
+from rtgod.errors import InputError
+from rtgod.messages import Array
+from rtgod.pictures.fonts import is_side_by_side
+from rtgod.pictures.pixels import Change, read_picture, told
+from rtgod.text import composed
+from stimulus.drawing.canvas import Texture
+from stimulus.drawing.lettering import Drawing
+from stimulus.drawing.painting import ScenePainting
+from stimulus.drawing.psychopy_window import DEFAULT_SIZE_PX, PsychopyWindow
+from stimulus.paradigm.script import Tone
+from stimulus.screens.scene import Choice, Picture, Scene, Thermometer
+from stimulus.screens.screen import N_ROWS, Row, Screen
+from stimulus.settings import MonitorSettings
+from stimulus.timing.triggers import KeyPress
+
+#: Pictures of candidates are kept so large, and smaller where all of them would take more memory than that.
+_PICTURE_PX = 256
+_PICTURES_BYTES = 256e6
+_TONES_HZ = {Tone.BEGIN: 880.0, Tone.END: 587.0}
+_TONE_S = 0.2
+#: Without a refresh to wait for, a flip takes no longer than this.
+_LONGEST_FLIP_S = 0.003
+#: A refresh rate that differs by more is another one than was said.
+_MOST_OFF = 0.03
+#: One that takes longer or shorter than the usual one by more than this share is another number of them.
+_ONE_REFRESH = 0.3
+#: Refreshes that are timed, and those before, with which the window settles.
+_N_TIMED, _N_SETTLING = 60, 20
+
+
+class PsychopyStage(ScenePainting, PsychopyWindow):
+    """A window for paradigms; whatever takes time is done before the first trigger.
+
+    Parameters
+    ----------
+    monitor : MonitorSettings
+    off_screen : bool
+        Without a monitor, whose refreshes would be waited for.
+    font_file : str
+        A font that has the texts' letters; empty takes PsychoPy's own.
+    tones : bool
+        Whether there is sound.
+    close_key : str
+        The key that the window's close button stands for.
+
+    Attributes
+    ----------
+    frame_s : float
+        From one refresh to the next.
+    drawing_s : float
+        How long the last screen took to draw, without waiting for a refresh.
+    notes : tuple of str
+        How the loaded images' pixels were converted, for the operator.
+
+    Raises
+    ------
+    InputError
+        If the screen is not there, or is not as it was said; its width or distance is not known; there is no sound.
+    """
+
+    def __init__(
+        self,
+        monitor: MonitorSettings,
+        *,
+        off_screen: bool = False,
+        font_file: str = "",
+        tones: bool = True,
+        close_key: str = "escape",
+    ) -> None:
+        full_screen = monitor.full_screen and not off_screen
+        super().__init__(
+            monitor.size_px or DEFAULT_SIZE_PX,
+            full_screen=full_screen,
+            screen=0 if off_screen else monitor.screen,
+            wait_blanking=not off_screen,
+            framed=False,
+            mirrored=monitor.mirrored,
+            rotated_deg=monitor.rotated_deg,
+            font_file=font_file,
+        )
+        self.frame_s = 1 / monitor.frame_hz
+        # A window that does not fill its screen has the screen's pixels.
+        self._width_px = int(self._window.size[0]) if off_screen else self.screen_size_px[0]
+        self._monitor, self._close_key = monitor, close_key
+        self.drawing_s = self._flipping_s = 0.0
+        self.notes: tuple[str, ...] = ()
+        self._images: dict[tuple[str, float], Texture] = {}
+        self._pictures: dict[str, Drawing] = {}
+        try:
+            self._degree_px = self._pixels(1.0)
+            if full_screen:
+                self._check_resolution()
+            if not off_screen:
+                self._check_refresh()
+            self._tones = _tones() if tones else {}
+        except InputError:
+            self.close()
+            raise
+
+    def now(self) -> float:
+        """Seconds of PsychoPy's clock."""
+        return float(self._clock.getTime())
+
+    def prepare(self, screen: Screen) -> None:
+        """Draw a screen for the next flip to show."""
+        self._paint(screen)
+        self._canvas.finish()
+
+    def draw(self, screen: Screen, due_s: float = -math.inf) -> float:
+        """Show a screen; returns when, by PsychoPy's clock. Where no refresh is waited for, it is shown at `due_s`."""
+        begun_s = self.now()
+        self.prepare(screen)
+        ready_s = self.now()
+        self.drawing_s = ready_s - begun_s
+        if not self._window.waitBlanking and due_s - self._flipping_s > ready_s:
+            time.sleep(due_s - self._flipping_s - ready_s)
+        begun_s = self.now()
+        self._window.flip()
+        flip_s = self.now()
+        self._flipping_s += 0.1 * (min(flip_s - begun_s, _LONGEST_FLIP_S) - self._flipping_s)
+        return flip_s
+
+    def keys(self) -> list[KeyPress]:
+        """What was pressed since the last call."""
+        pressed = [KeyPress(name, at_s) for name, at_s in self._event.getKeys(timeStamped=self._clock)]
+        if self._closed_by_user:
+            self._closed_by_user = False
+            pressed.append(KeyPress(self._close_key, self.now()))
+        return pressed
+
+    def play(self, tone: Tone) -> None:
+        """Begin a tone, where there is sound."""
+        if tone in self._tones:
+            self._tones[tone].play()
+
+    def load(
+        self, images: Iterable[str], size_deg: float, pictures: Iterable[str] = (), names: Iterable[str] = ()
+    ) -> None:
+        """Have everything ready.
+
+        Parameters
+        ----------
+        images : iterable of str
+            Files that are shown by themselves, in their shape.
+        size_deg : float
+            Of their longer sides, degrees of visual angle.
+        pictures : iterable of str
+            Files that stand for categories, shown as squares with words beneath.
+        names : iterable of str
+            Texts that are not known before the run is on; English letters are ready in any case.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be read, or an image is larger than the screen.
+        """
+        side_px, room = round(self._pixels(size_deg)), (self._canvas.width, self._canvas.height)
+        changes: dict[str, tuple[Change, ...]] = {}
+        for file in images:
+            pixels, changes[file] = _read_image(file, side_px)
+            if pixels.shape[1] > room[0] or pixels.shape[0] > room[1]:
+                raise InputError(
+                    f"image {file}: {size_deg:g} degrees are {side_px} pixels, more than the screen's {room[0]} x "
+                    f"{room[1]}; are width_cm and distance_cm in the settings' table [monitor] right?"
+                )
+            self._images[file, size_deg] = self._canvas.texture(Drawing.centred(pixels))
+        files = list(pictures)
+        side_px = min(_PICTURE_PX, int((_PICTURES_BYTES / 3 / max(len(files), 1)) ** 0.5))
+        self._pictures = {}
+        for file in files:
+            pixels, changes[file] = _read_image(file, side_px, square=True)
+            self._pictures[file] = Drawing.centred(pixels)
+        self.notes = tuple(told(((Path(file).name, kinds) for file, kinds in changes.items()), len(changes)))
+        names = list(names)
+        letters = {*string.printable.strip()}.union(*map(composed, names))
+        self._warm_all("".join(sorted(filter(is_side_by_side, letters))))
+        self.write_beforehand(names)
+
+    def warm(self, scenes: Iterable[Scene]) -> None:
+        """Draw scenes once, unseen: what is drawn for the first time takes longer."""
+        for scene in scenes:
+            self._paint(scene)
+        self._window.clearBuffer()
+
+    def _warm_all(self, letters: str) -> None:
+        """Whatever is the same in all runs."""
+        for bold, sizes in ((True, self._sizes(0)), (False, (*self._sizes(1), self._label_px))):
+            for size in sizes:
+                self._canvas.length_px(letters, size, bold=bold)
+        rows = tuple(Row(f"row {rank}", 0.5) for rank in range(N_ROWS))
+        cards = tuple(Picture(file, 1.0, label="label") for file in ("", *list(self._pictures)[:1]))
+        everything = Scene(
+            rows, "caption", "message", strength=0.5, title="title", lines=("line",), pictures=cards,
+            thermometer=Thermometer(0.5, "level", ("a", "b", "c")), choice=Choice(("one", "other"), 0, "help"),
+        )  # fmt: skip
+        self.warm([everything, *(Scene(pictures=(Picture(*image),)) for image in self._images)])
+
+    def _pixels(self, size_deg: float) -> float:
+        return self._monitor.pixels(size_deg, self._width_px)
+
+    def _check_resolution(self) -> None:
+        is_px, said_px = self.screen_size_px, self._monitor.size_px
+        if said_px is not None and is_px != said_px:
+            raise InputError(
+                f"screen {self._monitor.screen} has {is_px[0]} x {is_px[1]} pixels, the settings say {said_px[0]} x "
+                f"{said_px[1]}: is it the right one, at the right resolution?"
+            )
+
+    def _check_refresh(self) -> None:
+        measured_hz, said_hz = self._measured_hz(), self._monitor.frame_hz
+        if abs(measured_hz / said_hz - 1) > _MOST_OFF:
+            raise InputError(
+                f"the monitor refreshes {measured_hz:.1f} times in a second, the settings say {said_hz:g}: set the "
+                "graphics card, or frame_hz in the table [monitor]; where it is far more, switch vertical sync on"
+            )
+        self.frame_s = 1 / measured_hz
+
+    def _measured_hz(self) -> float:
+        shown_s = []
+        for _ in range(_N_SETTLING + _N_TIMED):
+            self._window.flip()
+            shown_s.append(self.now())
+        between_s = [after - before for before, after in pairwise(shown_s[_N_SETTLING:])]
+        usual_s = median(between_s)
+        # Their mean is more exact, without those in which a refresh was missed.
+        return 1 / mean(each_s for each_s in between_s if abs(each_s / usual_s - 1) < _ONE_REFRESH)
+
+
+def _read_image(file: str, side_px: int, *, square: bool = False) -> tuple[Array, tuple[Change, ...]]:
+    """An image, its longer side as long as asked, or cut to a square; shape (height, width, 3), uint8."""
+    from PIL import Image, ImageOps
+
+    decoded = read_picture(file)
+    picture = Image.fromarray(decoded.pixels)
+    if square:
+        return np.asarray(ImageOps.fit(picture, (side_px, side_px))), decoded.changes
+    scale = side_px / max(picture.size)
+    size = max(round(scale * picture.width), 1), max(round(scale * picture.height), 1)
+    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS)), decoded.changes
+
+
+def _tones() -> dict[Tone, Any]:
+    """Tones with a soft beginning and end; InputError where nothing can sound."""
+    try:
+        from psychopy import sound
+
+        rate = 44100
+        time_s = np.arange(int(_TONE_S * rate)) / rate
+        edge = np.minimum(1, np.minimum(time_s, _TONE_S - time_s) / 0.01)
+        waves = {tone: 0.5 * edge * np.sin(2 * math.pi * hz * time_s) for tone, hz in _TONES_HZ.items()}
+        return {
+            tone: sound.Sound(np.stack([wave, wave], 1), sampleRate=rate, stereo=True) for tone, wave in waves.items()
+        }
+    except Exception as error:  # PsychoPy's backends raise what they like
+        raise InputError(
+            f"no tone can be played ({error}): connect a sound device, or set tones = false in the settings"
+        ) from error

@@ -1,0 +1,173 @@
+"""Contact sheets of a run's screens: every word and picture that it shows, and every name that may be ranked.
+
+What a sheet has room for is bounded, and so are the sheets; what is not drawn is counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from rtgod.messages import Array
+from stimulus.drawing.lettering import Drawing
+from stimulus.paradigm.preview import made_up_ranking, ranking_of, target_of
+from stimulus.paradigm.schedule import Step, StepKind
+from stimulus.paradigm.script import Paradigm, Script, Situation
+from stimulus.screens.colours import BACKGROUND, PLAIN, rgb
+from stimulus.screens.feedback import View
+from stimulus.screens.scene import Scene
+from stimulus.screens.screen import Screen
+from stimulus.screens.typesetting import in_lines
+
+if TYPE_CHECKING:
+    from stimulus.drawing.raster import RasterCanvas
+
+#: Screens on a sheet, across and down; how wide each is drawn at most; and sheets of one kind.
+COLUMNS, ROWS, MOST_SHEETS = 3, 4, 20
+_TILE_PX = 640
+_GAP_PX, _LABEL_PX = 16, 22
+
+
+class Drawer(Protocol):
+    """What draws screens, and gives canvases to lay them out on."""
+
+    def drawn(self, screen: Screen) -> Array:
+        """The picture of a screen, upright."""
+
+    def blank(self, width: int, height: int) -> RasterCanvas:
+        """A canvas with the same fonts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Screens of one kind that differ in what they show.
+
+    Attributes
+    ----------
+    name : str
+        For the names of files.
+    what : str
+        What each screen is one of, in the plural.
+    tiles : tuple of (Scene, str)
+        Each with the words beneath it.
+    n_items : int
+        Words, pictures or names that are drawn.
+    n_all : int
+        And that there are.
+    """
+
+    name: str
+    what: str
+    tiles: tuple[tuple[Scene, str], ...]
+    n_items: int
+    n_all: int
+
+
+def groups(script: Script) -> Iterator[Group]:
+    """What of a run has more screens than one of its kind: those of its steps, and those of what may be ranked."""
+    n_most = COLUMNS * ROWS * MOST_SHEETS
+    for name, what, steps in _steps_by_kind(script):
+        labels: dict[Scene, Counter[str]] = {}
+        for step in steps:
+            word = step.stimulus or step.category or "free choice"
+            labels.setdefault(_scene_of(script, step), Counter())[word] += 1
+        if len(labels) > 1:
+            tiles = [(scene, _counted(of)) for scene, of in labels.items()][:n_most]
+            yield Group(name, what, tuple(tiles), len(tiles), len(labels))
+    yield from _ranked(script, n_most)
+
+
+def _steps_by_kind(script: Script) -> Iterator[tuple[str, str, list[Step]]]:
+    """Steps that show words or pictures of their own."""
+    steps = script.schedule.steps
+    yield "stimuli", "images", [step for step in steps if step.kind is StepKind.STIMULUS]
+    yield "cues", "cues", [step for step in steps if step.kind is StepKind.CUE]
+    if script.feedback.view is View.THERMOMETER:  # all others show what is ranked
+        yield "targets", "targets", [step for step in steps if script.shows_feedback(step) and step.category]
+
+
+def _scene_of(script: Script, step: Step) -> Scene:
+    situation = Situation()
+    if script.shows_feedback(step):
+        target, block = target_of(script, step), script.schedule.block_of(step)
+        situation = Situation(made_up_ranking(len(script.candidates), target or 0, block, 0, sure=True), target)
+    return script.at(step, 0.0, situation)
+
+
+def _counted(words: Counter[str]) -> str:
+    return ", ".join(f"{word} × {n}" if n > 1 else word for word, n in words.items())
+
+
+def _ranked(script: Script, n_most: int) -> Iterator[Group]:
+    """Every candidate as a ranking shows it; of too many, those with the longest names."""
+    step = next((step for step in script.schedule.steps if _lists_names(script, step)), None)
+    if script.paradigm is not Paradigm.FEEDBACK or step is None:
+        return
+    n, block = len(script.candidates), script.schedule.block_of(step)
+
+    def shown(first: Sequence[int]) -> Scene:
+        return script.at(step, 0.0, Situation(ranking_of(first, n, block), target_of(script, step)))
+
+    first = shown(range(n))
+    n_each = len(first.rows) or len(first.pictures)
+    if n <= n_each:
+        return
+    by_length = sorted(range(n), key=lambda i: -len(script.candidates[i]))
+    chosen = sorted(by_length[: n_most * n_each])
+    parts = [chosen[start : start + n_each] for start in range(0, len(chosen), n_each)]
+    tiles = tuple((shown(part), f"{part[0] + 1} to {part[-1] + 1} of {n:,} candidates") for part in parts)
+    yield Group("candidates", "names that may be ranked", tiles, len(chosen), n)
+
+
+def _lists_names(script: Script, step: Step) -> bool:
+    """Whether a step shows names as they are ranked: a thermometer does without a target only."""
+    return script.shows_feedback(step) and (script.feedback.view is not View.THERMOMETER or not step.category)
+
+
+def save_sheets(script: Script, drawer: Drawer, folder: Path) -> tuple[list[Path], list[str]]:
+    """Write contact sheets as PNGs; returns their paths, and a line about each group for the operator."""
+    from PIL import Image
+
+    paths, lines = [], []
+    for group in groups(script):
+        sheets = [group.tiles[start : start + COLUMNS * ROWS] for start in range(0, len(group.tiles), COLUMNS * ROWS)]
+        for number, tiles in enumerate(sheets, 1):
+            paths.append(folder / f"{group.name}_{number:02d}.png")
+            Image.fromarray(_sheet(tiles, drawer)).save(paths[-1], format="PNG")
+        of_all = f"all {group.n_all:,}" if group.n_items == group.n_all else f"{group.n_items:,} of {group.n_all:,}"
+        longest = ", those with the longest" if group.name == "candidates" and group.n_items < group.n_all else ""
+        n_files = "1 sheet" if len(sheets) == 1 else f"{len(sheets)} sheets"
+        lines.append(f"{of_all} {group.what} are drawn{longest}: {n_files}, {group.name}_01.png")
+    return paths, lines
+
+
+def _sheet(tiles: Iterable[tuple[Scene, str]], drawer: Drawer) -> Array:
+    """Screens side by side, each with its words beneath."""
+    from PIL import Image
+
+    tiles = list(tiles)
+    pictures = []
+    for scene, _ in tiles:
+        pixels = drawer.drawn(scene)
+        scale = min(1.0, _TILE_PX / max(pixels.shape[:2]))
+        size = (round(scale * pixels.shape[1]), round(scale * pixels.shape[0]))
+        pictures.append(np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)))
+    height, width = pictures[0].shape[:2]
+    across, down = min(COLUMNS, len(tiles)), -(-len(tiles) // COLUMNS)
+    pitch = width + _GAP_PX, height + 2 * _LABEL_PX + _GAP_PX
+    canvas = drawer.blank(across * pitch[0] + _GAP_PX, down * pitch[1] + _GAP_PX)
+    canvas.pixels[:] = np.array(rgb(BACKGROUND)) // 2
+    for place, (pixels, (_, label)) in enumerate(zip(pictures, tiles, strict=True)):
+        row, column = divmod(place, COLUMNS)
+        left, top = _GAP_PX + column * pitch[0], _GAP_PX + row * pitch[1]
+        x, y = left + width / 2 - canvas.width / 2, canvas.height / 2 - top - height / 2
+        canvas.picture(canvas.texture(Drawing.centred(pixels)), x, y)
+        fits = lambda text: canvas.length_px(text, _LABEL_PX, bold=False) <= width  # noqa: E731
+        words = in_lines(label, 1, fits)[0]
+        canvas.text(words, x, y - height / 2 - _LABEL_PX, _LABEL_PX, PLAIN)
+    return canvas.pixels

@@ -1,0 +1,1 @@
+"""Runs as plain values: schedules, their files, and what is on the screen at each moment."""

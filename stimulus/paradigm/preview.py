@@ -1,0 +1,255 @@
+"""A paradigm before anybody lies in the scanner: every kind of screen as a PNG, and the run's timeline as a figure.
+
+Every single word and picture is on the contact sheets of `stimulus.drawing.sheets`.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+from unicodedata import east_asian_width
+
+import numpy as np
+
+from rtgod.decoding.confidence import FIRST
+from rtgod.messages import Motion, NotReady, Ranking, Reason
+from rtgod.pictures.fonts import Face, letter_figure
+from rtgod.text import figure_text
+from stimulus.paradigm.schedule import Schedule, Step, StepKind
+from stimulus.paradigm.script import Script, Situation
+from stimulus.screens.feedback import View
+from stimulus.screens.scene import Scene
+from stimulus.screens.screen import Screen, readable
+from stimulus.screens.typesetting import in_lines
+
+#: Okabe and Ito's colours, told apart with every kind of colour vision.
+_COLOURS: Mapping[StepKind, str] = {
+    StepKind.REST: "#d9d9d9",
+    StepKind.PAUSE: "#eeeeee",
+    StepKind.STIMULUS: "#0072b2",
+    StepKind.CUE: "#f0e442",
+    StepKind.IMAGERY: "#56b4e9",
+    StepKind.NAMING: "#cc79a7",
+    StepKind.EVALUATION: "#009e73",
+    StepKind.FEEDBACK: "#e69f00",
+}
+_STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, 0.0, 0, converged=True)
+#: Of the timeline: a row, and the room that a trial's number needs, which is left out where there is less.
+_ROW_S, _DIGIT_S = 180.0, 1.6
+#: Of its legend: lines in a column, how many columns there may be, the longest line, and inches for a letter.
+_LEGEND_LINES, _LEGEND_COLUMNS, _LEGEND_LETTERS, _LETTER_IN = 24, 3, 34, 0.07
+#: From one of its lines to the next, inches.
+_LINE_IN = 0.135
+
+
+class Painter(Protocol):
+    """Where scenes are drawn."""
+
+    def save_png(self, path: Path, screen: Screen) -> None:
+        """Write the picture of a scene."""
+
+
+def screens(script: Script, seed: int = 0) -> Iterator[tuple[str, Scene]]:
+    """Every kind of screen that a run has, by a name for its file; feedback as made-up rankings would look.
+
+    Parameters
+    ----------
+    script : Script
+    seed : int
+        Of the made-up ranking.
+    """
+    yield "loading", script.loading()
+    yield "before", script.before()
+    seen: set[str] = set()
+    for step in script.schedule.steps:
+        name: str = StepKind.FEEDBACK if script.shows_feedback(step) else step.kind
+        if step.kind is StepKind.CUE and not step.category:
+            name = "cue_free"
+        if name in seen:
+            continue
+        seen.add(name)
+        if name == StepKind.FEEDBACK:
+            yield from _feedback_screens(script, step, seed)
+            continue
+        yield name, script.at(step, 0.0, Situation())
+        if n := script.n_choices(step):
+            yield f"{name}_chosen", script.at(step, 0.0, Situation(choice=n // 2))
+        if step.kind is StepKind.STIMULUS:
+            yield "stimulus_off", script.at(step, 0.75 / script.flash_hz, Situation())
+    yield "after", script.after(stopped=False)
+    yield "stopped", script.after(stopped=True)
+
+
+def scenes_of(script: Script) -> list[Scene]:
+    """What a run's steps are going to show, each scene once; results as they would be of a made-up ranking."""
+    scenes: dict[Scene, None] = {}
+    for step in script.schedule.steps:
+        situation = Situation()
+        if script.shows_feedback(step):
+            target = target_of(script, step)
+            n_candidates, block = len(script.candidates), script.schedule.block_of(step)
+            situation = Situation(made_up_ranking(n_candidates, target or 0, block, 0, sure=True), target)
+        scenes[script.at(step, 0.0, situation)] = None
+    return list(scenes)
+
+
+def save_screens(script: Script, painter: Painter, folder: Path) -> list[Path]:
+    """Write every kind of screen as a PNG, numbered in their order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, (name, scene) in enumerate(screens(script), 1):
+        paths.append(folder / f"{number:02d}_{name}.png")
+        painter.save_png(paths[-1], scene)
+    return paths
+
+
+def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> list[str]:
+    """Write a figure of what happens when: three minutes in each row, trials numbered, their names beside.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    names : mapping of str to str
+        Words for categories, by identifier; one that is not there stands for itself.
+    path : Path
+        The PNG to write.
+
+    Returns
+    -------
+    list of str
+        Texts that no font has the letters of.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties, findfont, fontManager
+    from matplotlib.patches import Patch
+
+    n_rows = max(math.ceil(schedule.duration_s / _ROW_S - 1e-6), 1)
+    listed = _legend([readable(names.get(step.category, step.category)) for step in schedule.trials])
+    n_columns = min(-(-len(listed) // _LEGEND_LINES), _LEGEND_COLUMNS) or 1
+    n_lines = -(-len(listed) // n_columns)
+    column_in = 0.3 + _LETTER_IN * max((_width(line) for line in listed), default=0)
+    side = column_in * n_columns
+    height = max(1.5 + 0.75 * n_rows, 1.0 + 0.15 * n_lines)
+    figure = Figure(figsize=(11 + side, height))
+    figure.set_layout_engine("none")
+    rows = figure.subplots(
+        n_rows, 1, squeeze=False,
+        gridspec_kw={
+            "left": 0.3 / (11 + side), "right": 10.8 / (11 + side), "top": 1 - 0.55 / height, "bottom": 0.85 / height,
+            "hspace": 0.9,
+        },
+    )[:, 0]  # fmt: skip
+    numbers = {step: number for number, step in enumerate(schedule.trials, 1)}
+    for row, axis in enumerate(rows):
+        begin_s = row * _ROW_S
+        free_s = begin_s
+        for step in schedule.steps:
+            left, right = max(step.onset_s, begin_s), min(step.end_s, begin_s + _ROW_S)
+            if right <= left:
+                continue
+            axis.barh(0, right - left, left=left, height=1, color=_COLOURS[step.kind], edgecolor="white", linewidth=0.5)
+            number = str(numbers.get(step, ""))
+            middle_s, half_s = (left + right) / 2, _DIGIT_S * len(number) / 2
+            if number and left == step.onset_s and middle_s - half_s >= free_s:
+                axis.text(middle_s, 0.6, number, fontsize=7, ha="center", va="bottom")
+                free_s = middle_s + half_s
+        axis.set(xlim=(begin_s, begin_s + _ROW_S), ylim=(-0.5, 1.3), yticks=[])
+        axis.spines[["left", "top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+    rows[-1].set_xlabel("time from the start of volume 0 (s)", fontsize=8)
+    kinds = [kind for kind in StepKind if any(step.kind is kind for step in schedule.steps)]
+    figure.legend(
+        [Patch(color=_COLOURS[kind]) for kind in kinds],
+        [kind.replace("inter_rest", "pause") for kind in kinds],
+        loc="lower left",
+        bbox_to_anchor=(0.3 / (11 + side), 0),
+        ncols=len(kinds),
+        fontsize=8,
+        frameon=False,
+    )
+    for column in range(n_columns):
+        # Each line by itself, as each may need a font of its own.
+        for place, line in enumerate(listed[column * n_lines : (column + 1) * n_lines]):
+            x, y = (11 + column_in * column) / (11 + side), 1 - (0.55 + _LINE_IN * place) / height
+            figure.text(x, y, line, fontsize=7, va="top")
+    length = f"{schedule.duration_s / 60:.1f} min, {schedule.n_volumes} volumes of {schedule.tr_s:g} s"
+    figure.suptitle(
+        figure_text(f"{schedule.name}: {length}"), fontsize=10, x=0.3 / (11 + side), y=1 - 0.12 / height, ha="left",
+        va="top",
+    )  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def add_font(file: str) -> str:
+        fontManager.addfont(file)
+        return FontProperties(fname=file).get_name()
+
+    lacking = letter_figure(figure, Face(findfont(FontProperties())), add_font)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # one for each letter; they are told by the text
+        figure.savefig(path, dpi=150)
+    return lacking
+
+
+def _legend(words: Sequence[str]) -> list[str]:
+    """Lines that say what the trials are: each trial with its number, or of very many each category with its count."""
+    named = [word or "free choice" for word in words]
+    if len(named) > _LEGEND_LINES * _LEGEND_COLUMNS:
+        counts = Counter(named)
+        lines = [f"{name}: {n} trials" if n > 1 else f"{name}: 1 trial" for name, n in counts.items()]
+        n_left = len(lines) - _LEGEND_LINES * _LEGEND_COLUMNS
+        if n_left > 0:
+            lines = [*lines[: -n_left - 1], f"and {n_left + 1} more categories"]
+    else:
+        lines = [f"{number}  {name}" for number, name in enumerate(named, 1)]
+    return [figure_text(in_lines(line, 1, lambda text: _width(text) <= _LEGEND_LETTERS)[0]) for line in lines]
+
+
+def _width(text: str) -> int:
+    """Letters, of which Chinese and Japanese ones count twice."""
+    return sum(1 + (east_asian_width(letter) in "WF") for letter in text)
+
+
+def made_up_ranking(n_candidates: int, target: int, block: int | None, seed: int, *, sure: bool) -> Ranking:
+    """A ranking with the target among the first."""
+    order = np.random.default_rng(seed).permutation(n_candidates)
+    place = min(2, n_candidates - 1)
+    at = int(np.flatnonzero(order == target)[0])
+    order[[place, at]] = order[[at, place]]
+    return ranking_of(order.tolist(), n_candidates, block, seed, sure=sure)
+
+
+def ranking_of(
+    first: Sequence[int], n_candidates: int, block: int | None, seed: int = 0, *, sure: bool = True
+) -> Ranking:
+    """A made-up ranking that begins with certain candidates."""
+    order = np.array(list(dict.fromkeys([*first, *range(n_candidates)])), np.int32)
+    scores = np.sort(np.random.default_rng(seed).normal(0.1, 0.05, n_candidates))[::-1].astype(np.float32)
+    luck = [min(k / n_candidates, 1.0) for k in FIRST]
+    chances = (0.8, 0.9, 0.95) if sure else (luck[0], luck[1], luck[2])
+    return Ranking("preview", 0, 3, block, False, (), order, scores, _STILL, probability=chances)
+
+
+def target_of(script: Script, step: Step) -> int | None:
+    """Position of what is imagined, by its word; None where nobody knows yet."""
+    word = script.names.get(step.category)
+    return script.candidates.index(word) if word in script.candidates else None
+
+
+def _feedback_screens(script: Script, step: Step, seed: int) -> Iterator[tuple[str, Scene]]:
+    """Feedback as the settings have it: sure, not sure, of unknown confidence, of a free trial, and not ready."""
+    block, view, n = script.schedule.block_of(step), script.feedback.view, len(script.candidates)
+    target = target_of(script, step) or 0
+    sure = made_up_ranking(n, target, block, seed, sure=True)
+    not_sure = made_up_ranking(n, target, block, seed, sure=False)
+    yield f"feedback_{view}", script.at(step, 0.0, Situation(sure, target))
+    yield f"feedback_{view}_not_sure", script.at(step, 0.0, Situation(not_sure, target))
+    yield f"feedback_{view}_unknown", script.at(step, 0.0, Situation(replace(sure, probability=None), target))
+    if view is View.THERMOMETER and any(not trial.category for trial in script.schedule.trials):
+        yield "feedback_free", script.at(step, 0.0, Situation(sure, None))
+    moved = NotReady("preview", 0, Reason.MOTION)
+    yield "feedback_not_ready", script.at(step, 0.0, Situation(moved, target))

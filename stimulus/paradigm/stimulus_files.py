@@ -1,0 +1,141 @@
+"""What a paradigm shows, found in folders and tables: images, words for categories, pictures of candidates."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from rtgod.errors import InputError
+from rtgod.events.table import category_of
+from rtgod.pictures.image_names import IMAGE_SUFFIXES, ImageIndex, short_names
+from rtgod.pictures.pixels import OTHER_ENDINGS, left_out
+from rtgod.text import composed
+from rtgod.tsv import read_tsv
+from stimulus.paradigm.schedule import Image
+
+log = logging.getLogger(__name__)
+
+
+def find_images(folder: Path) -> dict[str, Path]:
+    """Images in a folder and the folders in it, in the order of their paths.
+
+    They are called as their files without ending; where several are called so, by their paths below the folder.
+
+    Names are composed as `rtgod.text.composed` does.
+
+    Raises
+    ------
+    InputError
+        If there is none, or two of one folder differ in their ending alone.
+    """
+    paths = _image_files(folder, "images")
+    if not paths:
+        raise InputError(f"images {folder}: no image in it; PNG and JPEG files are read, in folders, too")
+    by_name: dict[str, Path] = {}
+    for path in paths:
+        if (other := by_name.setdefault(composed(str(path.with_suffix(""))), path)) != path:
+            raise InputError(f"images {folder}: {_apart(other, path)} have one name; rename one of them")
+    names = short_names([composed(path.relative_to(folder).as_posix()) for path in paths])
+    return dict(zip(names, paths, strict=True))
+
+
+def images_of(names: Iterable[str], folder: Path) -> dict[str, Path]:
+    """The image that each name of a schedule means, by the name; those of which there is none are left out.
+
+    Raises
+    ------
+    InputError
+        If there is no image at all, or a name may mean several.
+    """
+    paths = {str(path): path for path in find_images(folder).values()}
+    index = ImageIndex((key, path.relative_to(folder).as_posix()) for key, path in paths.items())
+    found = {name: index.find(name) for name in names if name}
+    if several := [name for name, keys in found.items() if len(keys) > 1]:
+        a, b, *_ = found[several[0]]
+        raise InputError(f"images {folder}: {several[0]!r} may be {a} or {b}; name it by its path in the schedule")
+    return {name: paths[keys[0]] for name, keys in found.items() if keys}
+
+
+def images_left_out(folder: Path) -> list[str]:
+    """A line about image files in a folder that `find_images` does not look for, if there are any."""
+    endings = (path.suffix.lower() for path in folder.rglob("*") if not path.name.startswith("."))
+    return left_out(Counter(ending for ending in endings if ending in OTHER_ENDINGS))
+
+
+def images_to_show(found: Iterable[str]) -> list[Image]:
+    """Images with their categories, which their names begin with: n03626115 of n03626115_19498."""
+    return [Image(name, category_of(name)) for name in found]
+
+
+def pictures_of(folder: Path, ids: Iterable[str]) -> dict[int, str]:
+    """A picture of each candidate that has one: `ID.png`, `ID_….png`, or the first image in the folder `ID`.
+
+    An image stands for one candidate: `fire_truck.png` for "fire" only where there is no candidate "fire_truck".
+
+    Parameters
+    ----------
+    folder : Path
+    ids : iterable of str
+        Of the candidates, in the bundle's order.
+
+    Returns
+    -------
+    dict of int to str
+        Files, by the candidates' positions.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder.
+    """
+    places = {category: place for place, category in enumerate(ids)}
+    found: dict[int, str] = {}
+    for path in _image_files(folder, "pictures"):
+        stem = composed(path.stem)
+        for name in (stem, category_of(stem), composed(path.parent.name)):
+            if name in places:
+                found.setdefault(places[name], str(path))
+                break
+    return found
+
+
+def read_names(path: Path) -> Mapping[str, str]:
+    """Words for categories: a table with the columns `category_id` and `name`; without a name one stands for itself.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, lacks a column, or lists a category twice.
+    """
+    table = read_tsv(path, what="a table of names")
+    if "category_id" not in table.columns:
+        raise InputError(f"{path}, line 1: no column 'category_id'; the table lists categories and their names")
+    names: dict[str, str] = {}
+    for row in table.rows:
+        category = composed(row.label("category_id"))
+        if category in names:
+            raise InputError(f"{path}, line {row.line}, column category_id: {category!r} is there twice; remove one")
+        names[category] = row.cells["name"] if row.has("name") else category
+    for line in table.remarks():
+        log.warning("%s: %s", path, line)
+    return names
+
+
+def _apart(first: Path, second: Path) -> str:
+    """Two paths; where they look alike, with their accents written out."""
+    if composed(str(first)) == composed(str(second)):
+        return f"{first} and {second}, which differ in how accents are stored only ({first.name!a}, {second.name!a}),"
+    return f"{first} and {second}"
+
+
+def _image_files(folder: Path, what: str) -> list[Path]:
+    """In the order of their paths; hidden files, such as those that a Mac leaves beside images, are none."""
+    if not folder.is_dir():
+        raise InputError(f"{what} {folder}: no such folder")
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )

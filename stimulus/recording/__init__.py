@@ -1,0 +1,1 @@
+"""Files of a run, which a full disk does not stop."""

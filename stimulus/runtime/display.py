@@ -1,0 +1,392 @@
+"""The loop of the participant's display: take in what was published, draw it, note when it was seen.
+
+It owns time. What to show is decided in `view`, how in `window` and `terminal`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+from rtgod.messages import Hello, Message, NotReady, Ranking, Run, RunEnd, Status
+from rtgod.protocol.restarts import OperatorNotice, ProblemNotice, RestartNotice
+from stimulus.runtime.server_link import Reporter, Subscriber
+from stimulus.screens.certainty import UNKNOWN, USUAL, ClaritySettings
+from stimulus.screens.screen import SERVER_LOST_S, DisplayState, Easing, Screen, readable, screen_for
+from stimulus.screens.translation import Words, translated
+from stimulus.tables import AGAIN_S, NOT_APPLICABLE, Lines
+
+log = logging.getLogger(__name__)
+
+#: The pace of the loop where no monitor sets it.
+FRAME_S = 1 / 60
+#: A picture that does not change is drawn again this often, should the windowing system have lost it.
+REDRAW_S = 0.5
+#: How long the last ranking stays after the last run.
+LINGER_S = 2.0
+#: A flood of messages must not keep a frame from being drawn.
+MAX_MESSAGES_PER_FRAME = 1000
+
+
+class Window(Protocol):
+    """Where screens are drawn."""
+
+    def draw(self, screen: Screen) -> float:
+        """Show a screen; returns when it was shown, seconds since 1970."""
+
+    def keys_pressed_to_quit(self) -> bool:
+        """Whether somebody asked to quit since the last call."""
+
+    def save_png(self, path: Path, screen: Screen) -> None:
+        """Write the picture of a screen, without showing it."""
+
+    def close(self) -> None:
+        """Give back what was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Files that the display writes; each is left out where it is None.
+
+    Attributes
+    ----------
+    screenshot : Path or None
+        PNG of the last final ranking that was shown, or of the last ranking while none was final.
+    log : Path or None
+        TSV of what was shown when; appended to where it exists, so that a restart in a session loses nothing.
+    ready_file : Path or None
+        Written once the window is open and the server was heard; holds the process id.
+    """
+
+    screenshot: Path | None = None
+    log: Path | None = None
+    ready_file: Path | None = None
+
+
+class Display:
+    """Shows what a server publishes until somebody quits or enough runs have ended.
+
+    Parameters
+    ----------
+    subscriber : Subscriber
+    window : Window
+    outputs : Outputs, optional
+    reporter : Reporter, optional
+        Told when each answer was shown.
+    stop_after_runs : int, optional
+        Stop `LINGER_S` after that many runs have ended; None goes on until somebody quits.
+    tell : callable, optional
+        Shows the operator a line, such as that the log's disk is full; nothing but opening the log ends the display.
+    find_letters : callable, optional
+        Given texts before they are shown, looks for fonts with their letters, and returns lines for the operator.
+    words : Words, optional
+        The participant's language, if it is not English.
+    server : str, optional
+        Where the server publishes, for the operator to read.
+    clarity : ClaritySettings, optional
+        From when on a ranking is pale, and said not to be sure yet.
+    clock, utc, sleep : callable, optional
+        Monotonic seconds, seconds since 1970 and waiting.
+
+    Examples
+    --------
+    >>> with Display(subscriber, window) as display:  # doctest: +SKIP
+    ...     display.run()
+    """
+
+    def __init__(
+        self,
+        subscriber: Subscriber,
+        window: Window,
+        outputs: Outputs = Outputs(),
+        *,
+        reporter: Reporter | None = None,
+        stop_after_runs: int | None = None,
+        tell: Callable[[str], object] = lambda line: None,  # noqa: ARG005 # nobody is told
+        find_letters: Callable[[Sequence[str]], Iterable[str]] = lambda texts: (),  # noqa: ARG005 # all are there
+        words: Words | None = None,
+        server: str = "",
+        clarity: ClaritySettings = USUAL,
+        clock: Callable[[], float] = time.monotonic,
+        utc: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._subscriber, self._window, self._reporter = subscriber, window, reporter
+        self._clock, self._utc, self._sleep = clock, utc, sleep
+        self._stop_after_runs, self._clarity = stop_after_runs, clarity
+        self._stop_at_s = float("inf")
+        self._state, self._easing = DisplayState(address=server), Easing()
+        self._restarts, self._problems, self._notices = RestartNotice(), ProblemNotice(), OperatorNotice()
+        self._is_lost = False
+        self._unknown_in: str | None = None
+        self._heard_at_s = clock()
+        self._drawn: Screen | None = None
+        self._reported: tuple[str, int] | None = None
+        self._drawn_at_s = float("-inf")
+        self._log = ShownLog(outputs.log)
+        self._tell, self._find_letters, self._words = tell, find_letters, words
+        self._lettered: set[str] = set()
+        self._screenshot = Screenshot(window, outputs.screenshot, tell)
+        self._ready_file, self._ready_told, self._ready_again_s = outputs.ready_file, False, float("-inf")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._log.close()
+        self._keep_log(self._clock())
+
+    def run(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Draw frames until Escape or q is pressed, `stopped()` is true, or enough runs have ended."""
+        while not stopped() and self.frame():
+            pass
+        self._screenshot.save(again=True)
+
+    def frame(self) -> bool:
+        """Draw one frame, where there is something to draw, and keep the pace; False when it was the last."""
+        started_s = self._clock()
+        if self._reporter is not None:
+            self._reporter.poll()
+        self._keep_log(started_s)
+        news = self._take_in(started_s)
+        screen = screen_for(self._state, self._clarity)
+        self._easing.aim(translated(screen, self._state, self._words), started_s)
+        screen = self._easing.at(started_s)
+        if news or screen != self._drawn or started_s - self._drawn_at_s >= REDRAW_S:
+            self._draw(screen, started_s)
+        if self._window.keys_pressed_to_quit() or started_s >= self._stop_at_s:
+            return False
+        self._sleep(max(FRAME_S - (self._clock() - started_s), 0.0))
+        return True
+
+    def _take_in(self, now_s: float) -> bool:
+        """Update the state with everything that has arrived; whether any of it was news."""
+        news = False
+        for _ in range(MAX_MESSAGES_PER_FRAME):
+            message = self._subscriber.poll()
+            if message is None:
+                break
+            self._heard_at_s = now_s
+            self._letter(message)
+            if isinstance(message, Hello) and (line := self._restarts.hear(message.n_starts)):
+                log.warning("%s", line)
+            if isinstance(message, Status):
+                for line in filter(None, (self._problems.hear(message.problem), self._notices.hear(message.notice))):
+                    log.warning("%s", line)
+            if isinstance(message, Ranking) and message.probability is None and message.run_id != self._unknown_in:
+                self._unknown_in = message.run_id
+                self._tell(f"{message.run_id}: {UNKNOWN}")
+            if self._state.update(message):
+                self._log.received(message, self._utc())
+                news = True
+        self._state.heard_nothing_s = now_s - self._heard_at_s
+        self._note_silence()
+        if self._stop_after_runs is not None and len(self._state.ended_runs) >= self._stop_after_runs:
+            self._stop_at_s = min(self._stop_at_s, now_s + LINGER_S)
+        return news
+
+    def _letter(self, message: Message) -> None:
+        """Look for fonts when a server says its letters; and an older one's names, when they are first ranked."""
+        match message:
+            case Hello(letters=letters):
+                texts: Iterable[str] = letters
+            case Ranking(top=names):
+                texts = map(readable, names)
+            case _:
+                return
+        new = [text for text in texts if not text.isascii() and not self._lettered.issuperset(text)]
+        if new:
+            self._lettered.update(*new)
+            for line in self._find_letters(new):
+                self._tell(line)
+
+    def _note_silence(self) -> None:
+        """Tell the operator, once, that the server is not heard, and that it is again."""
+        is_lost = self._state.heard_nothing_s > SERVER_LOST_S
+        if is_lost == self._is_lost:
+            return
+        self._is_lost = is_lost
+        server = f"the server at {self._state.address}" if self._state.address else "the server"
+        if not is_lost:
+            log.warning("%s is heard", server)
+        elif self._state.server is None:
+            log.warning("nothing is heard from %s; is `rtgod serve` running there? --from says where it is", server)
+        else:
+            log.warning("%s was not heard for %g s", server, SERVER_LOST_S)
+
+    def _draw(self, screen: Screen, now_s: float) -> None:
+        flip_utc_s = self._window.draw(screen)
+        self._log.shown(flip_utc_s)
+        self._report(flip_utc_s)
+        self._drawn, self._drawn_at_s = screen, now_s
+        if screen.rows and isinstance(self._state.answer, Ranking):
+            self._screenshot.shown(self._easing.target, final=self._state.answer.final)
+        if self._easing.settled(now_s):
+            self._screenshot.save()
+        if self._ready_file is not None and self._state.server is not None and now_s >= self._ready_again_s:
+            self._write_ready(self._ready_file, now_s)
+
+    def _keep_log(self, now_s: float) -> None:
+        for line in self._log.poll(now_s):
+            self._tell(line)
+
+    def _write_ready(self, path: Path, now_s: float) -> None:
+        try:
+            with replacing(path) as beside:
+                beside.write_text(f"{os.getpid()}\n", encoding="ascii")
+        except OSError as error:
+            self._ready_again_s = now_s + AGAIN_S
+            if not self._ready_told:
+                self._tell(f"{path}: cannot be written ({error.strerror}); it is tried again, and the display goes on")
+            self._ready_told = True
+            return
+        self._ready_file = None
+
+    def _report(self, flip_utc_s: float) -> None:
+        """Tell the server when an answer was shown for the first time."""
+        answer = self._state.answer
+        if self._reporter is not None and answer is not None and self._reported != (answer.run_id, answer.index):
+            self._reported = answer.run_id, answer.index
+            self._reporter.report("shown", flip_utc_s, answer.run_id, str(answer.index))
+
+
+class Screenshot:
+    """Keeps a file with the picture of the last final ranking, or of the last ranking while none was final.
+
+    Parameters
+    ----------
+    window : Window
+    path : Path or None
+        None keeps nothing.
+    tell : callable, optional
+        Told once that the picture cannot be written; it is tried again with the next.
+    """
+
+    def __init__(
+        self,
+        window: Window,
+        path: Path | None,
+        tell: Callable[[str], object] = lambda line: None,  # noqa: ARG005 # nobody is told
+    ) -> None:
+        self._window, self._path, self._tell = window, path, tell
+        self._has_told = False
+        self._failed: Screen | None = None
+        self._wanted: Screen | None = None
+        self._saved: Screen | None = None
+        self._seen_final = False
+
+    def shown(self, screen: Screen, *, final: bool) -> None:
+        """Note that a ranking was shown, settled as `screen` is."""
+        if final or not self._seen_final:
+            self._wanted = screen
+            self._seen_final |= final
+
+    def save(self, *, again: bool = False) -> None:
+        """Write the picture, unless the file holds it already; a reader never meets half a file.
+
+        Parameters
+        ----------
+        again : bool
+            Try even what could not be written before.
+        """
+        if again:
+            self._failed = None
+        if self._path is None or self._wanted is None or self._wanted in (self._saved, self._failed):
+            return
+        try:
+            with replacing(self._path) as path:
+                self._window.save_png(path, self._wanted)
+        except OSError as error:
+            self._failed = self._wanted
+            if not self._has_told:
+                self._tell(
+                    f"{self._path}: cannot be written ({error.strerror}); the display goes on: make room on that disk, "
+                    "and the next picture is kept"
+                )
+            self._has_told = True
+            return
+        self._saved, self._failed, self._has_told = self._wanted, None, False
+
+
+class ShownLog:
+    """TSV of every run and answer: when it was received, and when the first picture with it was shown.
+
+    An answer that a newer one replaced before the next picture was never seen; its `flip_utc_s` is n/a.
+
+    Parameters
+    ----------
+    path : Path or None
+        None keeps nothing.
+    """
+
+    COLUMNS = ("received_utc_s", "flip_utc_s", "kind", "run_id", "index", "top1")
+
+    def __init__(self, path: Path | None) -> None:
+        self._lines = None if path is None else Lines(path, self.COLUMNS)
+        self._pending: list[tuple[float, Run | RunEnd | Ranking | NotReady]] = []
+
+    def poll(self, now_s: float) -> list[str]:
+        """Write what waits for its disk; returns lines for the operator."""
+        return [] if self._lines is None else self._lines.poll(now_s)
+
+    def close(self) -> None:
+        """Write what was received but never shown, and close the file."""
+        self._flush(None)
+        if self._lines is not None:
+            self._lines.close()
+
+    def received(self, message: Message, utc_s: float) -> None:
+        """Note a message; one of a kind that is not logged is passed over."""
+        if isinstance(message, Run | RunEnd | Ranking | NotReady):
+            self._pending.append((utc_s, message))
+
+    def shown(self, flip_utc_s: float) -> None:
+        """Write everything that was received since the picture before."""
+        self._flush(flip_utc_s)
+
+    def _flush(self, flip_utc_s: float | None) -> None:
+        answers = [message for _, message in self._pending if isinstance(message, Ranking | NotReady)]
+        for received_utc_s, message in self._pending:
+            replaced = isinstance(message, Ranking | NotReady) and message is not answers[-1]
+            flip = NOT_APPLICABLE if replaced or flip_utc_s is None else f"{flip_utc_s:.6f}"
+            index = str(message.index) if isinstance(message, Ranking | NotReady) else NOT_APPLICABLE
+            top1 = message.top[0] if isinstance(message, Ranking) and message.top else NOT_APPLICABLE
+            self._write((f"{received_utc_s:.6f}", flip, type(message).__name__, message.run_id, index, top1))
+        self._pending.clear()
+
+    def _write(self, fields: tuple[str, ...]) -> None:
+        if self._lines is not None:
+            self._lines.write(fields)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, whose file then takes the place of `path` in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[Callable[[], bool]]:
+    """Turn SIGTERM and Ctrl-C into an answer to "stopped?", so that the loop ends between two frames."""
+    caught: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        signal.signal(number, lambda number, _: caught.append(number))
+    try:
+        yield lambda: bool(caught)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,84 @@
+"""What the participant answers with the buttons, and which target the operator chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from stimulus.paradigm.schedule import Step, StepKind
+from stimulus.paradigm.script import Script
+from stimulus.recording.run_state import Happened
+from stimulus.runtime.event_sink import Notes
+from stimulus.settings import ButtonSettings
+from stimulus.timing.debounce import Presses
+from stimulus.timing.triggers import KeyPress
+
+
+class Responses:
+    """Turns presses into answers; what was answered is in `happened`, and so outlives the display.
+
+    Parameters
+    ----------
+    script : Script
+    buttons : ButtonSettings
+    notes : Notes
+    happened : Happened
+    """
+
+    def __init__(self, script: Script, buttons: ButtonSettings, notes: Notes, happened: Happened) -> None:
+        self._script, self._notes, self._happened = script, notes, happened
+        self._names = frozenset({*buttons.response, buttons.left, buttons.right})
+        self._moves = {buttons.left: -1, buttons.right: 1}
+        self._presses = Presses()
+
+    def take(self, keys: Sequence[KeyPress], now_s: float, step_at: Callable[[float], Step | None]) -> None:
+        """Take keys in; `step_at` says which step was on the screen at a time of the display's clock."""
+        presses, lines = self._presses.take([key for key in keys if key.name in self._names], now_s)
+        for line in lines:
+            self._notes.warn(line)
+        for press in presses:
+            step = step_at(press.at_s)
+            self._notes.log("response", press.at_s, step, press.name)
+            self._notes.report("button", press.at_s, press.name)
+            if step is not None and press.name in self._moves:
+                self._answer(step, press)
+
+    def choice(self, step: Step) -> int | None:
+        """Which answer to the step's question is chosen, from 0; None while none is."""
+        place = self._notes.place(step)
+        if place not in self._happened.answers:
+            return None
+        _, value = self._happened.answers[place]
+        options = self._options(step)
+        return options.index(value) if value in options else None
+
+    def category_of(self, step: Step) -> str:
+        """What is shown or imagined in a step's trial; empty while nobody has chosen."""
+        return step.category or self._happened.chosen.get(step.trial, "")
+
+    def want(self, category: str, at_s: float) -> None:
+        """The operator wants a category to be imagined in the next trial that is free."""
+        self._notes.log("wanted", at_s, value=category)
+        self._notes.tell(f"from the next trial without a target on: {category}")
+
+    def before_onset(self, step: Step, at_s: float) -> None:
+        """A step will be on the screen at `at_s`; with the first of a free trial what is wanted becomes its target."""
+        steps, place = self._script.schedule.steps, self._notes.place(step) or 0
+        begins_trial = step.trial and (place == 0 or steps[place - 1].trial != step.trial)
+        if begins_trial and self._happened.wanted and not self.category_of(step):
+            self._notes.log("target", at_s, step, self._happened.wanted)
+
+    def _answer(self, step: Step, press: KeyPress) -> None:
+        """The first press puts the marker in the middle, others move it; where it is last is the answer."""
+        options, before = self._options(step), self.choice(step)
+        if not options:
+            return
+        moved = len(options) // 2 if before is None else before + self._moves[press.name]
+        value = options[min(max(moved, 0), len(options) - 1)]
+        self._notes.log("answer", press.at_s, step, value)
+        self._notes.report("named" if step.kind is StepKind.NAMING else "rating", press.at_s, value)
+
+    def _options(self, step: Step) -> tuple[str, ...]:
+        """Answers to the step's question, as the tables have them."""
+        if step.kind is StepKind.NAMING:
+            return self._script.choices
+        return tuple(str(number) for number in range(1, self._script.n_choices(step) + 1))

@@ -1,0 +1,108 @@
+"""What the participant sees of the server's answers: which one, about which target, and what the tables keep of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from rtgod.candidates import Candidates
+from rtgod.messages import Answer, NotReady, Ranking
+from stimulus.blinding.conditions import Feedback
+from stimulus.paradigm.schedule import Step
+from stimulus.paradigm.script import Script
+from stimulus.screens.certainty import strength
+from stimulus.screens.feedback import percentile
+from stimulus.screens.screen import readable
+from stimulus.tables import NOT_APPLICABLE
+
+_N_FIRST = 10
+
+
+class ShownAnswer:
+    """The newest answer, as it is to be shown; the newest ranking as long as its trial lasts.
+
+    Parameters
+    ----------
+    script : Script
+    candidates : Candidates
+        Of the server's bundle.
+    category_of : callable
+        Identifier of what is imagined in a step's trial; empty while nobody has said.
+    instead : Feedback, optional
+        What is shown in place of the server's answers; by default they themselves.
+
+    Attributes
+    ----------
+    answer : Ranking, NotReady or None
+    target : int or None
+        Position among the candidates of what was imagined in the trial that the answer is about.
+    """
+
+    def __init__(
+        self, script: Script, candidates: Candidates, category_of: Callable[[Step], str], instead: Feedback | None
+    ) -> None:
+        self._script, self._category_of, self._instead = script, category_of, instead
+        self._positions = {category: place for place, category in enumerate(candidates.ids)}
+        self._given: tuple[Answer | None, int | None] = None, None
+        self._seen: tuple[str, int, int | None] | None = None
+        self.answer: Answer | None = None
+        self.target: int | None = None
+
+    def update(self, answer: Answer | None, step: Step | None) -> None:
+        """Take the server's newest answer, during `step`; None while it is not heard."""
+        target = self._target_of(answer, step)
+        if answer is self._given[0] and target == self._given[1]:
+            return
+        self._given = answer, target
+        if answer is not None and self._instead is not None:
+            answer, target = self._instead.shown(answer, target)
+        # What a trial has shown stays, though its last volume is followed by others, or one of its volumes is bad.
+        if not (isinstance(answer, NotReady) and self._is_of(step)):
+            self.answer, self.target = answer, target
+
+    def _is_of(self, step: Step | None) -> bool:
+        """Whether the answer that is shown is about the step's trial."""
+        block = None if step is None else self._script.schedule.block_of(step)
+        return isinstance(self.answer, Ranking) and block is not None and self.answer.block == block
+
+    def is_news(self, step: Step | None) -> bool:
+        """Whether a picture that is drawn in `step` shows the answer for the first time."""
+        if step is None or self.answer is None or not self._script.shows_feedback(step):
+            return False
+        if isinstance(self.answer, Ranking) and self.answer.block not in (None, self._script.schedule.block_of(step)):
+            return False
+        return self._key != self._seen
+
+    def seen(self) -> str:
+        """Note that it was shown; gives its volume's index."""
+        self._seen = self._key
+        if self.answer is None:
+            raise ValueError("no answer was there to be shown")
+        return str(self.answer.index)
+
+    def note(self) -> tuple[str, ...]:
+        """Note that it was shown; the cells that tell of it, from `index` on (see `stimulus.recording.run_files.SHOWN_COLUMNS`)."""
+        index, answer, target = self.seen(), self.answer, self.target
+        if not isinstance(answer, Ranking):
+            answer = cast(NotReady, answer)
+            return index, f"not ready: {answer.reason}", *[NOT_APPLICABLE] * 4
+        names = self._script.candidates
+        named = (NOT_APPLICABLE,) * 2
+        if target is not None:
+            named = names[target], f"{percentile(answer, target):.6f}"
+        first = ", ".join(readable(names[place]) for place in answer.order[:_N_FIRST])
+        return index, self._script.feedback.view, *named, f"{strength(answer, self._script.feedback):.2f}", first
+
+    @property
+    def _key(self) -> tuple[str, int, int | None] | None:
+        """The server says its last answer again to whoever connects: it is the same by these."""
+        return None if self.answer is None else (self.answer.run_id, self.answer.index, self.target)
+
+    def _target_of(self, answer: Answer | None, step: Step | None) -> int | None:
+        """That of the block which the ranking is about; a sliding window is about the step that is on."""
+        if not isinstance(answer, Ranking):
+            return None
+        trials = self._script.schedule.trials
+        if answer.block is not None:
+            step = trials[answer.block] if answer.block < len(trials) else None
+        return None if step is None else self._positions.get(self._category_of(step))

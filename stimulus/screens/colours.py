@@ -1,0 +1,39 @@
+"""The screen's colours, and how they fade: what is not sure is pale, and every word can still be read.
+
+Words keep a contrast of 4.5 to the background, as WCAG 2.2 asks of text, and bars one of 3 to their tracks.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from rtgod.pictures.pixels import BACKGROUND as BACKGROUND
+
+BRIGHT = "#f2f2f2"
+PLAIN = "#d2d2d2"
+QUIET = "#b0b0b0"
+TRACK = "#4a4a4a"
+#: What fades, fades to this.
+PALE = "#a8a8a8"
+# Orange and blue of Okabe and Ito's palette, told apart with every kind of colour vision; the blue is chosen so that
+# the best category is also the brightest.
+BEST_BAR = "#e69f00"
+OTHER_BAR = "#5f9fc8"
+
+
+@lru_cache
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Red, green and blue of a colour, from 0 to 255."""
+    red, green, blue = bytes.fromhex(colour[1:])
+    return red, green, blue
+
+
+def mixed(below: str, above: str, opacity: float) -> str:
+    """The colour of one that lies on another; opaque rectangles are drawn faster."""
+    pairs = zip(rgb(below), rgb(above), strict=True)
+    return "#" + bytes(round(a + opacity * (b - a)) for a, b in pairs).hex()
+
+
+def faded(colour: str, strength: float) -> str:
+    """A colour as it is drawn with a strength from 0, pale, to 1; it loses its colour rather than its contrast."""
+    return mixed(PALE, colour, strength)

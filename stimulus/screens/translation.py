@@ -1,0 +1,87 @@
+"""The live display's words in other languages than English, in which `view` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from rtgod.messages import Ranking, Run
+from stimulus.screens.certainty import NOT_SURE
+from stimulus.screens.screen import GETTING_READY, ONE_MOMENT, RUN_OVER, WAITING, DisplayState, Screen, joined
+from stimulus.screens.texts import ENGLISH
+from stimulus.screens.texts import JAPANESE as JAPANESE_TEXTS
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What the display says in one language; {} are numbers.
+
+    Attributes
+    ----------
+    messages : mapping of str to str
+        By the English ones.
+    block, block_of, volume, volume_of : str
+        Where in the run a ranking is; of how many, where that is known.
+    refining, final : str
+        How many volumes it rests on, while more may come and once none do.
+    """
+
+    messages: Mapping[str, str]
+    block: str
+    block_of: str
+    volume: str
+    volume_of: str
+    refining: str
+    final: str
+
+    def caption(self, ranking: Ranking, run: Run | None) -> str:
+        """Say where in the run a ranking is; people count from 1."""
+        parts = []
+        if ranking.block is not None:
+            n_blocks = len(run.blocks) if run else 0
+            parts.append((self.block_of if n_blocks else self.block).format(ranking.block + 1, n_blocks))
+        n_volumes = run.n_volumes if run else None
+        parts.append((self.volume_of if n_volumes else self.volume).format(ranking.index + 1, n_volumes))
+        parts.append((self.final if ranking.final else self.refining).format(ranking.n_volumes))
+        return joined(*parts)
+
+
+JAPANESE = Words(
+    messages=MappingProxyType(
+        {
+            WAITING: "スキャンの開始を待っています",
+            GETTING_READY: "準備しています…",
+            ONE_MOMENT: "少々お待ちください",
+            RUN_OVER: "終わりました",
+            ENGLISH.not_sure: JAPANESE_TEXTS.not_sure,
+        }
+    ),
+    block="ブロック {}",
+    block_of="ブロック {}/{}",
+    volume="ボリューム {}",
+    volume_of="ボリューム {}/{}",
+    refining="更新中（{} ボリューム）",
+    final="確定（{} ボリューム）",
+)
+#: English needs none.
+WORDS: Mapping[str, Words] = MappingProxyType({"ja": JAPANESE})
+
+
+def translated(screen: Screen, state: DisplayState, words: Words | None) -> Screen:
+    """Write a state's screen in a language; as it is where no words are given.
+
+    Parameters
+    ----------
+    screen : Screen
+        As `screen_for` made it of the state.
+    state : DisplayState
+    words : Words or None
+    """
+    if words is None:
+        return screen
+    caption = screen.caption
+    if screen.rows and isinstance(state.answer, Ranking):
+        not_sure = words.messages[ENGLISH.not_sure] if screen.strength == NOT_SURE else ""
+        caption = joined(not_sure, words.caption(state.answer, state.run))
+    return replace(screen, caption=caption, message=words.messages.get(screen.message, screen.message))

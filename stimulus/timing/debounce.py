@@ -1,0 +1,63 @@
+"""Which of the events that a key sends are presses: not its bounces, nor what it sends while it is held down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stimulus.timing.triggers import KeyPress
+
+#: Events of one key that follow each other faster are one, from a contact that bounces.
+_BOUNCE_S = 0.015
+#: A key that is held down repeats itself within this time, having waited for up to the second.
+_REPEAT_S, _DELAY_S = 0.1, 1.05
+#: After so many repeats it is told of.
+_N_HELD = 8
+
+
+@dataclass(slots=True)
+class _Key:
+    last_s: float = -math.inf
+    waiting: KeyPress | None = None
+    n_repeats: int = 0
+
+
+class Presses:
+    """Tells presses from bounces and repeats.
+
+    Whether an event that soon follows another of its key is the first repeat or a press shows by what comes next; so it
+    waits for `_REPEAT_S`. A press that comes by itself is known at once.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[str, _Key] = {}
+
+    def take(self, events: Sequence[KeyPress], now_s: float) -> tuple[list[KeyPress], list[str]]:
+        """Take events in, in their order; returns presses that are known by now, and lines for the operator."""
+        presses: list[KeyPress] = []
+        lines: list[str] = []
+        for event in events:
+            key = self._keys.setdefault(event.name, _Key())
+            since_s = event.at_s - key.last_s
+            if since_s < _BOUNCE_S:
+                continue
+            key.last_s = event.at_s
+            if since_s <= _REPEAT_S:
+                key.waiting = None
+                key.n_repeats += 1
+                if key.n_repeats == _N_HELD:
+                    lines.append(f"button {event.name!r} is held down, or stuck; that counts as one press")
+                continue
+            key.n_repeats = 0
+            if key.waiting is not None:
+                presses.append(key.waiting)
+            key.waiting = event
+            if since_s > _DELAY_S:
+                presses.append(event)
+                key.waiting = None
+        for key in self._keys.values():
+            if key.waiting is not None and now_s - key.last_s > _REPEAT_S:
+                presses.append(key.waiting)
+                key.waiting = None
+        return sorted(presses, key=lambda press: press.at_s), lines

@@ -1,0 +1,72 @@
+import csv
+
+import pytest
+from PIL import Image
+
+from calibration.datasets.bids import find_runs
+from calibration.evaluation.ablation import STEPS, Step, ablate_preprocessing, variant_of, write_ablation
+from calibration.evaluation.trial_ranks import RankedTrial
+from rtgod.settings import PipelineSettings
+from tests.calibration.conftest import RememberingExtractor
+
+FEW = ("as set", "motion not corrected", "no drift regressors", "5 noise components", "mean of volumes", "not whitened")
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_each_step_changes_the_defaults_and_nothing_but_itself(name):
+    usual, changed = PipelineSettings(), variant_of(PipelineSettings(), STEPS[name])
+    assert (changed == usual) == (name == "as set")
+    parts = {part for part in type(usual).model_fields if getattr(usual, part) != getattr(changed, part)}
+    assert parts == set(STEPS[name])
+
+
+def test_a_change_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="clip_sd"):
+        variant_of(PipelineSettings(), {"censoring": {"clip_sd": -1}})
+
+
+@pytest.fixture(scope="module")
+def steps(inputs, subject, network, pool, calibrated):  # noqa: ARG001 # features are computed by then
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("calibration.evaluation.ablation.FeatureExtractor", RememberingExtractor)
+        patch.setattr("calibration.evaluation.ablation.STEPS", {name: STEPS[name] for name in FEW})
+        runs = find_runs(subject, "01", "perceptionTest")
+        return ablate_preprocessing(inputs, runs, PipelineSettings(), network, pool, lambda *_: None)
+
+
+def test_every_step_is_tested_on_the_same_trials(steps):
+    assert [step.name for step in steps] == list(FEW)
+    keys = [{trial.key for trial in step.ranked} for step in steps]
+    assert all(k == keys[0] for k in keys)
+    assert len(keys[0]) > 40
+    accuracies = [[trial.accuracy for trial in step.ranked] for step in steps]
+    assert all(a != accuracies[0] for a in accuracies[1:])
+    assert min(sum(a) / len(a) for a in accuracies) > 0.55
+
+
+def test_the_table_and_the_figure_are_written(steps, tmp_path, console):
+    write_ablation(steps, tmp_path / "out", console)
+    with (tmp_path / "out" / "ablation.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["step"] for row in rows] == list(FEW)
+    n = len(steps[0].ranked)
+    usual = sum(t.accuracy for t in steps[0].ranked) / n
+    for row, step in zip(rows, steps, strict=True):
+        accuracy = sum(t.accuracy for t in step.ranked) / n
+        assert float(row["seen_accuracy"]) == pytest.approx(accuracy, abs=1e-6)
+        assert float(row["seen_difference"]) == pytest.approx(accuracy - usual, abs=2e-6)
+        assert int(row["seen_blocks"]) == n
+    assert "imagined_accuracy" not in rows[0]
+    printed = console.file.getvalue()
+    assert all(name in printed for name in FEW)
+    with Image.open(tmp_path / "out" / "ablation.png") as image:
+        assert min(image.size) > 300
+
+
+def test_seen_and_imagined_have_columns_of_their_own(tmp_path, console):
+    def ranked(accuracy):
+        return [RankedTrial(("run", i), kind, accuracy, 1) for i, kind in enumerate(["stimulus", "imagery"] * 3)]
+
+    write_ablation([Step("as set", ranked(0.8)), Step("worse", ranked(0.7))], tmp_path, console)
+    header, *_ = (tmp_path / "ablation.tsv").read_text().splitlines()
+    assert header.split("\t")[1::4] == ["seen_accuracy", "imagined_accuracy"]

@@ -1,0 +1,283 @@
+"""Matching: Pearson's r as others compute it, combined as asked, and what is found among many is what is there."""
+
+import builtins
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from rtgod.decoding import category_index
+from rtgod.decoding.category_index import CategoryIndex, standardise_rows
+from rtgod.decoding.decoder import LayerDecoder
+from rtgod.errors import MissingDependencyError
+from rtgod.messages import Features
+from tests import naive, small
+from tests.small import normal
+
+N_CANDIDATES = 17
+
+
+@pytest.fixture
+def layers():
+    return small.layer_decoders()
+
+
+@pytest.fixture
+def candidates(layers):
+    return {
+        name: layer.unit_mean + layer.unit_sd * normal(N_CANDIDATES, len(layer.unit_mean), seed=7)
+        for name, layer in layers.items()
+    }
+
+
+@pytest.fixture
+def features(layers):
+    return Features(3, {name: layer.unit_mean + normal(len(layer.unit_mean), seed=9) for name, layer in layers.items()})
+
+
+def test_correlations_are_pearson_s(layers, candidates, features):
+    r = CategoryIndex(candidates, layers).correlations(features)
+    assert r.shape == (len(layers), N_CANDIDATES)
+    for row, (name, layer) in zip(r, layers.items(), strict=True):
+        z = (features.layers[name] - layer.unit_mean) / layer.unit_sd
+        zs = (candidates[name] - layer.unit_mean) / layer.unit_sd
+        np.testing.assert_allclose(row, [stats.pearsonr(z, one).statistic for one in zs], atol=2e-6)
+
+
+def test_the_ranking_is_by_mean_fisher_z(layers, candidates, features):
+    order, scores = CategoryIndex(candidates, layers).rank(features)
+    expected = naive.scores(features.layers, candidates, layers)
+    np.testing.assert_allclose(scores, expected[order], atol=1e-5)
+    np.testing.assert_array_equal(order, np.argsort(-expected))
+    assert (order.dtype, scores.dtype) == (np.int32, np.float32)
+
+
+def test_only_the_layers_with_candidates_count(layers, candidates, features):
+    one = {"conv5": candidates["conv5"]}
+    _, scores = CategoryIndex(one, layers).rank(features)
+    np.testing.assert_allclose(np.sort(scores), np.sort(naive.scores(features.layers, one, layers)), atol=1e-5)
+
+
+@given(st.permutations(range(9)))
+def test_equal_scores_keep_the_candidates_order(kinds):
+    """Nine candidates of three kinds in any order: kinds are ranked, and within a kind positions ascend."""
+    layer = LayerDecoder(normal(12, 4), np.zeros(12, np.float32), np.ones(12, np.float32))
+    three = normal(3, 12, seed=5)
+    order, scores = CategoryIndex({"l": three[np.array(kinds) % 3]}, {"l": layer}).rank(Features(0, {"l": three[1]}))
+    groups = [order[k : k + 3] for k in (0, 3, 6)]
+    for group, score in zip(groups, (scores[:3], scores[3:6], scores[6:]), strict=True):
+        assert len({kinds[i] % 3 for i in group}) == 1
+        assert len(set(score.tolist())) == 1
+        assert list(group) == sorted(group)
+    assert kinds[groups[0][0]] % 3 == 1
+
+
+def test_a_perfect_match_has_a_finite_score(layers, candidates):
+    features = Features(0, {name: rows[4] for name, rows in candidates.items()})
+    order, scores = CategoryIndex(candidates, layers).rank(features)
+    assert order[0] == 4
+    assert 6 < scores[0] < 10
+    # Without rounding, r is exactly 1 and -1.
+    exact = np.array([[1, -1, 1, -1], [1, 1, -1, -1], [-1, 1, -1, 1]], np.float32)
+    layer = LayerDecoder(normal(4, 2), np.zeros(4, np.float32), np.ones(4, np.float32))
+    order, scores = CategoryIndex({"l": exact}, {"l": layer}).rank(Features(0, {"l": exact[0]}))
+    assert list(order) == [0, 1, 2]
+    np.testing.assert_allclose(scores, np.arctanh([0.999999, 0, -0.999999]), rtol=1e-3, atol=1e-6)
+
+
+def test_constant_features_match_nothing(layers, candidates):
+    index = CategoryIndex(candidates, layers)
+    order, scores = index.rank(Features(0, {name: layer.unit_mean for name, layer in layers.items()}))
+    np.testing.assert_array_equal(scores, 0)
+    np.testing.assert_array_equal(order, np.arange(N_CANDIDATES))
+
+
+def test_standardised_rows_have_mean_0_and_length_1():
+    rows = np.vstack([3 + 2 * normal(4, 50), np.full((1, 50), 0.1, np.float32), 1e4 + normal(1, 50)])
+    out = standardise_rows(rows)
+    np.testing.assert_allclose(out.mean(axis=1), 0, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(out, axis=1), [1, 1, 1, 1, 0, 1], atol=1e-6)
+
+
+# ---------------------------------------------------------------- layers combined in other ways
+
+
+@pytest.fixture
+def uneven(layers, candidates, features):
+    """Layers whose units are lifted and stretched differently, so that it matters how they are put together."""
+    for factor, (name, layer) in enumerate(layers.items(), 1):
+        lift = factor * (1 + normal(N_CANDIDATES, 1, seed=factor))
+        candidates[name] = candidates[name] + layer.unit_sd * (lift + factor * normal(*candidates[name].shape, seed=3))
+        features.layers[name][:] += factor * layer.unit_sd
+    return candidates, features
+
+
+def test_concatenated_layers_have_one_correlation_over_all_units(layers, uneven):
+    candidates, features = uneven
+    index = CategoryIndex(candidates, layers, "concatenated")
+    expected = naive.concatenated_scores(features.layers, candidates, layers)
+    np.testing.assert_allclose(index.scores(features), expected, atol=1e-5)
+    assert np.corrcoef(expected, naive.scores(features.layers, candidates, layers))[0, 1] < 0.95
+    # What each layer says is still told.
+    np.testing.assert_array_equal(
+        index.correlations(features), CategoryIndex(candidates, layers).correlations(features)
+    )
+
+
+def test_concatenating_one_layer_is_that_layer(layers, candidates, features):
+    one = {"conv5": candidates["conv5"]}
+    together, alone = (CategoryIndex(one, layers, combine).scores(features) for combine in ("concatenated", "fisher"))
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_constant_features_match_nothing_when_concatenated_either(layers, candidates):
+    index = CategoryIndex(candidates, layers, "concatenated")
+    means = {name: layer.unit_mean for name, layer in layers.items()}
+    np.testing.assert_array_equal(index.scores(Features(0, means)), 0)
+
+
+def test_weights_say_how_much_each_layer_counts(layers, candidates, features):
+    weights = {"fc8": 0.5, "conv1": 0.0, "conv5": 1.5}
+    scores = CategoryIndex(candidates, layers, "weighted", weights).scores(features)
+    z = {n: naive.scores(features.layers, {n: candidates[n]}, layers) for n in layers}
+    np.testing.assert_allclose(scores, (0.5 * z["fc8"] + 1.5 * z["conv5"]) / 2, atol=1e-5)
+    equal = CategoryIndex(candidates, layers, "weighted", dict.fromkeys(layers, 1.0)).scores(features)
+    assert equal.tobytes() == CategoryIndex(candidates, layers).scores(features).tobytes()
+
+
+# ---------------------------------------------------------------- some candidates, many candidates
+
+
+def test_a_subset_is_ranked_as_it_is_among_all(layers, candidates, features):
+    some = np.array([2, 3, 11], np.int32)
+    index = CategoryIndex(candidates, layers, positions=some)
+    everything = CategoryIndex(candidates, layers)
+    order, scores = everything.rank(features)
+    among = np.isin(order, some)
+    np.testing.assert_array_equal(index.rank(features)[0], order[among])
+    np.testing.assert_array_equal(index.rank(features)[1], scores[among])
+    np.testing.assert_array_equal(index.scores(features), everything.scores(features)[some])
+
+
+def test_the_first_few_are_the_beginning_of_the_ranking(layers, candidates, features):
+    index = CategoryIndex(candidates, layers)
+    for first, all_of_it in zip(index.top(features, 4), index.rank(features), strict=True):
+        np.testing.assert_array_equal(first, all_of_it[:4])
+
+
+N_MANY = 20_000
+
+
+@pytest.fixture
+def few_are_many(monkeypatch):
+    """Shortlists as for a million candidates, at a size that is built in a second."""
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(category_index, "EXACT_UP_TO", N_MANY - 1)
+
+
+def many(n_queries=20):
+    """Images of 500 categories in two layers, and queries that are about as like theirs as decoded features are."""
+    layers = {
+        name: LayerDecoder(normal(n, 1), normal(n), np.full(n, 2, np.float32)) for name, n in (("a", 30), ("b", 47))
+    }
+    rng = np.random.default_rng(5)
+    candidates, queries = {}, [{} for _ in range(n_queries)]
+    for name, layer in layers.items():
+        n_units = layer.unit_mean.size
+        means = rng.standard_normal((500, n_units))
+        images = np.repeat(means, N_MANY // 500, axis=0) + rng.standard_normal((N_MANY, n_units))
+        candidates[name] = (layer.unit_mean + layer.unit_sd * images).astype(np.float32)
+        for query, mean in zip(queries, means, strict=False):
+            query[name] = (layer.unit_mean + layer.unit_sd * (mean + 3 * rng.standard_normal(n_units))).astype(
+                np.float32
+            )
+    return layers, candidates, [Features(i, query) for i, query in enumerate(queries)]
+
+
+@pytest.mark.usefixtures("few_are_many")
+@pytest.mark.parametrize("combine", ["fisher", "concatenated", "weighted"])
+def test_a_shortlist_finds_the_best_of_many_with_their_exact_scores(combine):
+    layers, candidates, queries = many()
+    index = CategoryIndex(candidates, layers, combine, {"a": 0.9, "b": 0.1})
+    assert (index.n_candidates, index.n_ranked) == (N_MANY, category_index.N_RANKED)
+    found = 0
+    for features in queries:
+        every_score = index.scores(features)
+        order, scores = index.rank(features)
+        assert (order.shape, order.dtype, scores.dtype) == ((index.n_ranked,), np.int32, np.float32)
+        assert scores.tobytes() == every_score[order].tobytes()
+        assert (np.diff(scores) <= 0).all()
+        assert np.unique(order).size == order.size
+        found += np.isin(np.argsort(-every_score, kind="stable")[:10], index.top(features, 10)[0]).sum()
+        # More than a shortlist is good for is sought among all.
+        np.testing.assert_array_equal(index.top(features, N_MANY)[0], np.argsort(-every_score, kind="stable"))
+    assert found / (10 * len(queries)) >= 0.99
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_threads_change_no_byte_of_a_shortlist_s_ranking():
+    import faiss
+
+    layers, candidates, queries = many(5)
+    numba_threads, faiss_threads = numba.get_num_threads(), faiss.omp_get_max_threads()
+    results = []
+    try:
+        for n_threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
+            numba.set_num_threads(n_threads)
+            faiss.omp_set_num_threads(n_threads)
+            index = CategoryIndex(candidates, layers)
+            results.append([part.tobytes() for features in queries for part in index.rank(features)])
+    finally:
+        numba.set_num_threads(numba_threads)
+        faiss.omp_set_num_threads(faiss_threads)
+    assert results[0] == results[1]
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_equal_candidates_of_a_shortlist_keep_their_order():
+    layers, candidates, _ = many(1)
+    for features in candidates.values():
+        features[[700, 9000, 15_000]] = features[3]
+    index = CategoryIndex(candidates, layers, positions=np.arange(N_MANY, dtype=np.int32))
+    order, _ = index.rank(Features(0, {name: features[3] for name, features in candidates.items()}))
+    assert list(order[:4]) == [3, 700, 9000, 15_000]
+
+
+def test_without_faiss_few_candidates_are_ranked_and_many_say_what_is_missing(
+    monkeypatch, layers, candidates, features
+):
+    importing = builtins.__import__
+
+    def without_faiss(name, *arguments, **keywords):
+        if name == "faiss":
+            raise ImportError("no faiss")
+        return importing(name, *arguments, **keywords)
+
+    monkeypatch.setattr(builtins, "__import__", without_faiss)
+    assert CategoryIndex(candidates, layers).rank(features)[0].size == N_CANDIDATES
+    monkeypatch.setattr(category_index, "EXACT_UP_TO", N_CANDIDATES - 1)
+    with pytest.raises(MissingDependencyError, match=r"pip install .rtgod\[large\]"):
+        CategoryIndex(candidates, layers)
+
+
+def test_of_plain_categories_each_has_its_own_unit():
+    """A correlation over two units could only be 1 or −1, and the display would have nothing to show."""
+    for n in (2, 5):
+        mean, sd = np.full(n, 1 / n, np.float32), np.linspace(0.3, 0.5, n).astype(np.float32)
+        layer = LayerDecoder(np.zeros((n, 1), np.float32), mean, sd)
+        units = np.linspace(0.1, 0.8, n).astype(np.float32)
+        z = (units - mean) / sd
+        for combine in ("fisher", "concatenated"):
+            index = CategoryIndex({"category": np.eye(n, dtype=np.float32)}, {"category": layer}, combine, plain=True)
+            np.testing.assert_allclose(index.scores(Features(0, {"category": units})), z, rtol=1e-6)
+            np.testing.assert_allclose(index.correlations(Features(0, {"category": units})), [z], rtol=1e-6)
+        some = np.array([0, n - 1], np.int32)
+        index = CategoryIndex(
+            {"category": np.eye(n, dtype=np.float32)}, {"category": layer}, positions=some, plain=True
+        )
+        order, scores = index.rank(Features(0, {"category": units}))
+        assert order.tolist() == [n - 1, 0]
+        np.testing.assert_allclose(scores, z[[n - 1, 0]], rtol=1e-6)
