@@ -44,9 +44,9 @@ from rtgod.decoding.category_index import CategoryIndex
 from rtgod.events.table import Trial
 from rtgod.messages import Array, Features, Float32Array, Float64Array, Run
 from rtgod.preprocessing.alignment import Reference, Stopwatch
-from rtgod.preprocessing.preprocessor import Cleaner, Noise, is_settled
+from rtgod.preprocessing.preprocessor import Noise, VolumeCleaner, is_settled
 from rtgod.preprocessing.units import UnitCourses
-from rtgod.preprocessing.windows import Repeats, Window
+from rtgod.preprocessing.windows import RepeatAverager, Window
 from rtgod.settings import MotionSettings, NoiseSettings, PipelineSettings
 
 SHIFT_S = 5.0
@@ -250,8 +250,8 @@ def n_right_of_features(runs: Sequence[Labelled], aligned: AlignedRun, left_out:
     whitened_runs = [replace(run, samples=np.array([shape.whiten(one) for one in run.samples])) for run in runs]
     decoder = ClassifierAsDecoder(whitened_runs, left_out)
     pipeline = settings_for(of_features=True)
-    cleaner = Cleaner(reference_of(aligned), aligned.run, pipeline, Noise(shape), Repeats())
-    units = UnitCourses(decoder, aligned.run, pipeline, Repeats())
+    cleaner = VolumeCleaner(reference_of(aligned), aligned.run, pipeline, Noise(shape), RepeatAverager())
+    units = UnitCourses(decoder, aligned.run, pipeline, RepeatAverager())
     latest: dict[int, Float32Array] = {}
     for volume in aligned.volumes:
         pattern = cleaner.clean(volume, Stopwatch()).pattern

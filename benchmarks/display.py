@@ -40,8 +40,8 @@ from stimulus.screens.feedback import FeedbackSettings, View, feedback_scene
 from stimulus.screens.screen import Easing
 from stimulus.screens.texts import ENGLISH
 from stimulus.settings import ButtonSettings, MonitorSettings
-from stimulus.timing.realtime_priority import hurried
-from stimulus.timing.trigger_clock import Metronome
+from stimulus.timing.realtime_priority import realtime_priority
+from stimulus.timing.trigger_clock import TriggerClock
 from stimulus.timing.triggers import EmulatedPulses
 
 N_CANDIDATES = 1000
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.publish:
         publish()
         return 0
-    with hurried(), offscreen(*DEFAULT_SIZE_PX), _staged() as stage, tempfile.TemporaryDirectory() as folder:
+    with realtime_priority(), offscreen(*DEFAULT_SIZE_PX), _staged() as stage, tempfile.TemporaryDirectory() as folder:
         figures = drawing(stage) | played(stage, Path(folder), max(2, round(options.seconds / TRIAL_S)))
     print_all(figures)
     if options.json:
@@ -133,7 +133,7 @@ def played(stage: PsychopyStage, folder: Path, n_trials: int) -> dict[str, float
     with _publishing() as publisher, Subscriber(publisher.address) as subscriber:
         link = Link(subscriber, collected, print, stage.now)
         with RunRecord(folder, schedule, time.time()) as record:
-            metronome = Metronome(PROTOCOL.tr_s)
+            metronome = TriggerClock(PROTOCOL.tr_s)
             player = Player(script, stage, pulses, metronome, record, ButtonSettings(), Operator(), link=link)
             clock_less_utc_s = stage.now() - time.time()
             if player.run() is not Outcome.COMPLETE:

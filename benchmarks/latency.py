@@ -30,7 +30,7 @@ from rtgod.decoding.decoder import LayerDecoder
 from rtgod.messages import Array, Block, Float32Array, Ranking, Run, RunEnd, Volume
 from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.geometry import rigid
-from rtgod.preprocessing.noise_model import NoiseShape
+from rtgod.preprocessing.noise_model import NoiseCovariance
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.server.session import Session
 from rtgod.server.warmup import warm_up
@@ -148,7 +148,9 @@ def paper_bundle(template: Float32Array, affine: Array, cortex: Array) -> Decode
     names = [f"cnn{k}" for k in range(1, N_LAYERS + 1)]
     settings = PipelineSettings()
     n_components = settings.noise.n_components
-    shape = NoiseShape(np.ones(N_VOXELS, np.float32), noise(n_components, N_VOXELS), np.ones(n_components, np.float32))
+    shape = NoiseCovariance(
+        np.ones(N_VOXELS, np.float32), noise(n_components, N_VOXELS), np.ones(n_components, np.float32)
+    )
     return DecoderBundle(
         reference=Reference(np.array(template), affine, voxels),
         patterns=noise(N_SAMPLES, N_VOXELS),

@@ -28,9 +28,9 @@ from rtgod.fit import Training
 from rtgod.messages import Array, Float32Array, Run
 from rtgod.pipeline import Pipeline
 from rtgod.preprocessing.alignment import Reference
-from rtgod.preprocessing.noise_model import NoiseCourses, NoiseShape
+from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
 from rtgod.preprocessing.preprocessor import Noise
-from rtgod.preprocessing.windows import Repeats
+from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.settings import NotNegative, PipelineSettings
 
 _ARRAYS = "arrays.safetensors"
@@ -161,7 +161,7 @@ class DecoderBundle:
             self.plain_categories,
         )
 
-    def pipeline(self, run: Run, decoder: Decoder, category_index: CategoryIndex, repeats: Repeats) -> Pipeline:
+    def pipeline(self, run: Run, decoder: Decoder, category_index: CategoryIndex, repeats: RepeatAverager) -> Pipeline:
         """A pipeline for one run, around a decoder and an index that were made once."""
         names = tuple(c.name for c in self.candidates)
         confidence: Confidence | Judge | None = self.confidence
@@ -305,7 +305,7 @@ def _check_places(name: str, layer: SparseLayerDecoder, n_voxels: int) -> None:
 def _noise_of(parts: Sequence[str], arrays: Mapping[str, Array]) -> Noise:
     shape = courses = None
     if "shape" in parts:
-        shape = NoiseShape(arrays["noise/sd"], arrays["noise/components"], arrays["noise/shrinkage"])
+        shape = NoiseCovariance(arrays["noise/sd"], arrays["noise/components"], arrays["noise/shrinkage"])
     if "courses" in parts:
-        courses = NoiseCourses(arrays["noise/voxels"], arrays["noise/loadings"])
+        courses = NoiseComponents(arrays["noise/voxels"], arrays["noise/loadings"])
     return Noise(shape, courses)

@@ -15,7 +15,7 @@ from rtgod.messages import Answer, NotReady, Pattern, Ranking, Reason, Run, Volu
 from rtgod.preprocessing.alignment import Reference, Stopwatch
 from rtgod.preprocessing.preprocessor import Noise, Preprocessor
 from rtgod.preprocessing.units import UnitCourses
-from rtgod.preprocessing.windows import Repeats
+from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.settings import PipelineSettings
 from rtgod.state import Stateful
 
@@ -37,7 +37,7 @@ class Pipeline(Stateful):
         The candidates' names, for the top of the ranking.
     run : Run
     settings : PipelineSettings
-    repeats : Repeats
+    repeats : RepeatAverager
         The session's evidence so far.
     confidence : Confidence or Judge or None
         Says how sure a ranking may be.
@@ -59,7 +59,7 @@ class Pipeline(Stateful):
         names: tuple[str, ...],
         run: Run,
         settings: PipelineSettings,
-        repeats: Repeats,
+        repeats: RepeatAverager,
         confidence: Confidence | Judge | None = None,
     ) -> None:
         self._front = Preprocessor(reference, run, settings, noise, repeats)

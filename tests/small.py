@@ -11,7 +11,7 @@ from rtgod.decoding.confidence import Confidence
 from rtgod.decoding.decoder import LayerDecoder, SparseLayerDecoder
 from rtgod.messages import Block, Motion, Ranking, Run, RunEnd, Volume
 from rtgod.preprocessing.alignment import Reference
-from rtgod.preprocessing.noise_model import NoiseShape
+from rtgod.preprocessing.noise_model import NoiseCovariance
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import MotionSettings, NoiseSettings, NuisanceSettings, PipelineSettings, WindowSettings
 
@@ -58,7 +58,9 @@ CONFIDENCE = Confidence(
     coefficients=((0.5, 0, 0, 0, 0, 1.0, 0), (0, 0.5, 0, 0, 0, 1.0, 0), (0, 0, 0.5, 0, 0, 1.0, 0)),
     intercepts=(-3.0, -2.0, -1.0),
 )
-NOISE = NoiseShape(np.full(N_VOXELS, 0.5, np.float32), orthonormal(3, N_VOXELS), np.array([0.2, 0.5, 0.9], np.float32))
+NOISE = NoiseCovariance(
+    np.full(N_VOXELS, 0.5, np.float32), orthonormal(3, N_VOXELS), np.array([0.2, 0.5, 0.9], np.float32)
+)
 
 
 def bundle(settings=SETTINGS, n_units=MappingProxyType({"conv": 9, "fc": 5})):

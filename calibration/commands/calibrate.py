@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from calibration.commands.options import (
-    Candidates,
+    CandidatesOption,
     DecoderFile,
     DecoderName,
     Events,
@@ -65,7 +65,7 @@ def calibrate(
     region: Region = None,
     mask: Mask = None,
     images: Images = None,
-    candidates: Candidates = None,
+    candidates: CandidatesOption = None,
     noise_mask: NoiseMask = None,
     names: Names = None,
     plain_categories: PlainCategories = False,

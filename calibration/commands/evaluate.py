@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calibration.commands.options import (
-    Candidates,
+    CandidatesOption,
     DecoderFile,
     DecoderName,
     Events,
@@ -49,7 +49,7 @@ from rtgod.console import styled
 from rtgod.errors import InputError
 
 if TYPE_CHECKING:
-    from calibration.datasets.dataset_files import Inputs
+    from calibration.datasets.dataset_files import CalibrationFiles
     from calibration.datasets.runs import RunFiles
     from calibration.features.network import Network
     from calibration.samples.study import Study
@@ -91,7 +91,7 @@ def evaluate(
     mask: Mask = None,
     noise_mask: NoiseMask = None,
     images: Images = None,
-    candidates: Candidates = None,
+    candidates: CandidatesOption = None,
     names: Names = None,
     hypernyms: Annotated[
         Path | None,
@@ -138,7 +138,7 @@ def evaluate(
         from calibration.parallel.workers import workers
         from calibration.reports.evaluation_report import PAGE, print_evaluation, write_evaluation
         from calibration.reports.evaluation_tables import TABLES
-        from calibration.reports.html_page import Table
+        from calibration.reports.html_page import PageTable
         from calibration.reports.provenance import notes_on_published, notes_on_runs
         from calibration.samples.assemble import gather_study
         from calibration.training.dry_run import plan_calibration, print_events, print_notes, print_plan
@@ -208,7 +208,10 @@ def evaluate(
             study = gather_study(asked, pipeline, found, pool, times)
         evaluation = run_evaluation(study, pipeline, trained_by, links, pool, times)
     if study.notes:
-        notes = [*notes, Table(("what", "which"), [("images", note) for note in study.notes], "Images and candidates")]
+        notes = [
+            *notes,
+            PageTable(("what", "which"), [("images", note) for note in study.notes], "Images and candidates"),
+        ]
         print_notes(study.notes, console)
     out = needed_out(out)
     for name in files:  # what else is in the folder is somebody's: a run's events, say
@@ -272,7 +275,7 @@ def _usual_split(
 
 
 def _ablate(
-    inputs: Inputs,
+    inputs: CalibrationFiles,
     new_runs: Sequence[RunFiles],
     settings: PipelineSettings,
     network: Network,

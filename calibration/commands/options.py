@@ -26,7 +26,7 @@ from rtgod.text import plain
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from calibration.datasets.dataset_files import Inputs
+    from calibration.datasets.dataset_files import CalibrationFiles
     from calibration.decoders.settings import DecoderSettings
     from calibration.features.network import Network
     from calibration.features.store import FeatureStore
@@ -79,7 +79,7 @@ Images = Annotated[
     Path | None,
     typer.Option(help="Folder of the shown images, or their feature store (`rtgod features`); default BIDS/stimuli."),
 ]
-Candidates = Annotated[
+CandidatesOption = Annotated[
     Path | None,
     typer.Option(
         help="Folder with a folder of images per candidate, or their feature store (`rtgod categories build`); default "
@@ -221,7 +221,7 @@ def inputs_from(
     tr_s: float | None = None,
     plain: bool = False,
     reading: EventsSettings | None = None,
-) -> Inputs:
+) -> CalibrationFiles:
     """What is to be trained on; says which runs are left out, and where no mask is given."""
     from calibration.datasets.dataset_files import find_inputs
 

@@ -21,7 +21,7 @@ Patterns = str | Sequence[str] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class CalibrationFiles:
     """What a calibration is made from.
 
     Attributes
@@ -142,7 +142,7 @@ def find_inputs(
     tr_s: float | None = None,
     plain: bool = False,
     reading: EventsSettings | None = None,
-) -> Inputs:
+) -> CalibrationFiles:
     """What is to be trained on, with a BIDS data set's usual places for what was not given.
 
     Without images, given or in the usual place, or with `plain`, the categories themselves are decoded.
@@ -164,7 +164,7 @@ def find_inputs(
                 "runs outside of a BIDS data set: give --images and --candidates, or neither: then the categories "
                 "themselves are decoded"
             )
-        return Inputs(
+        return CalibrationFiles(
             label_of(subject),
             found.runs,
             single_mask(mask) if mask else None,
@@ -180,7 +180,7 @@ def find_inputs(
     default_names = stimuli / "categories.tsv"
     if not plain and (stimuli.is_dir() or images or candidates):
         images, candidates = images or stimuli, candidates or stimuli / "candidates"
-    return Inputs(
+    return CalibrationFiles(
         subject=label_of(subject),
         runs=found.runs,
         mask=single_mask(mask) if mask else region_of(root, subject, region, mask_for(found.runs)),

@@ -24,7 +24,7 @@ REGIONS = ("V1", "V2", "V3", "V4", "LOC", "FFA", "PPA", "LVC", "HVC", "VC")
 
 
 @dataclass(frozen=True, slots=True)
-class StudyInputs:
+class EvaluationFiles:
     """What an evaluation is made from.
 
     Attributes
@@ -72,7 +72,7 @@ def find_study_inputs(
     events: Sequence[Path] = (),
     tr_s: float | None = None,
     reading: EventsSettings | None = None,
-) -> StudyInputs:
+) -> EvaluationFiles:
     """What is trained on and tested on, with a BIDS data set's usual places for what was not given.
 
     Parameters
@@ -122,7 +122,7 @@ def find_study_inputs(
         raise InputError("give both --images and --candidates, or neither: then the categories themselves are decoded")
     stimuli = root / "stimuli" if root and (root / "stimuli").is_dir() else None
     default_names = stimuli / "categories.tsv" if stimuli else None
-    return StudyInputs(
+    return EvaluationFiles(
         subject=label_of(subject),
         training=found.runs,
         test=test_runs,

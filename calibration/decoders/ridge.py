@@ -23,7 +23,7 @@ PENALTIES_PER_VOXEL = tuple(float(p) for p in np.logspace(-3, 1, 9))
 JUDGED_UNITS = 250
 
 
-class Similarity(NamedTuple):
+class Gram(NamedTuple):
     """Samples as the dual form sees them.
 
     Attributes
@@ -41,7 +41,7 @@ class Similarity(NamedTuple):
     kernel: Array
 
     @classmethod
-    def of(cls, X: Array) -> Similarity:
+    def of(cls, X: Array) -> Gram:
         """Of samples as they are, (n_samples, n_features)."""
         z, mean, scale = standardised(X)
         return cls(z, mean, scale, z @ z.T)
@@ -74,9 +74,9 @@ class DualRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
     def fit(self, X: Array, y: Array) -> Self:
         """Fit to `X` of shape (n_samples, n_features) and `y` of shape (n_samples,) or (n_samples, n_targets)."""
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=(np.float64, np.float32))
-        return self.fit_to(Similarity.of(X), y)
+        return self.fit_to(Gram.of(X), y)
 
-    def fit_to(self, samples: Similarity, y: Array) -> Self:
+    def fit_to(self, samples: Gram, y: Array) -> Self:
         """Fit to samples whose similarity is known, and which several fits may share; `y` as for `fit`."""
         self._flat = y.ndim == 1
         self.n_features_in_ = samples.z.shape[1]
@@ -123,7 +123,7 @@ class LeaveOneRunOut:
         for row, run in enumerate(runs):
             rows.setdefault(run, []).append(row)
         self._runs = [np.array(of_run) for of_run in rows.values()]
-        values, self._vectors = np.linalg.eigh(Similarity.of(X).kernel.astype(np.float64))
+        values, self._vectors = np.linalg.eigh(Gram.of(X).kernel.astype(np.float64))
         # A kernel of centred samples has one eigenvalue of zero, give or take rounding.
         self._values = np.maximum(values, 0)
 
@@ -167,7 +167,7 @@ def fit_layers(
     X: Float32Array, layers: Mapping[str, Float32Array], penalties: Mapping[str, float]
 ) -> dict[str, DualRidge]:
     """Fit one `DualRidge` per layer, each with its own penalty, to samples that are compared once."""
-    samples = Similarity.of(X)
+    samples = Gram.of(X)
     return {name: DualRidge(penalties[name]).fit_to(samples, Y) for name, Y in layers.items()}
 
 

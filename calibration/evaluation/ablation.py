@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from calibration.datasets.dataset_files import Inputs
+from calibration.datasets.dataset_files import CalibrationFiles
 from calibration.datasets.runs import RunFiles
 from calibration.decoders.settings import DecoderSettings
 from calibration.evaluation.trial_ranks import RankedTrial, by_kind, paired_difference, rank_trials
@@ -54,7 +54,7 @@ STEPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class AblationStep:
     """The trials of new runs with one step changed."""
 
     name: str
@@ -62,18 +62,18 @@ class Step:
 
 
 def ablate_preprocessing(
-    inputs: Inputs,
+    inputs: CalibrationFiles,
     new_runs: Sequence[RunFiles],
     settings: PipelineSettings,
     network: Network,
     pool: Executor,
     report: Report,
-) -> list[Step]:
+) -> list[AblationStep]:
     """Train and test once with the settings as they are, and once with each step of `STEPS` changed.
 
     Parameters
     ----------
-    inputs : Inputs
+    inputs : CalibrationFiles
         What is trained on.
     new_runs : sequence of RunFiles
         What is tested on.
@@ -121,7 +121,7 @@ def ablate_preprocessing(
         Y = stimuli.of([trial for run in samples for trial in run.trials])
         trained = train(*stacked(samples), Y, DecoderSettings(), quiet)
         ranked = rank_trials(new, reference, changed, noise, trained, stimuli, pool, quiet)
-        steps.append(Step(name, ranked))
+        steps.append(AblationStep(name, ranked))
         report("steps of preprocessing", done, len(variants))
     return steps
 
@@ -134,7 +134,7 @@ def variant_of(settings: PipelineSettings, changes: Mapping[str, Mapping[str, An
     return PipelineSettings.model_validate(values)
 
 
-def write_ablation(steps: Sequence[Step], out: Path, console: Console) -> None:
+def write_ablation(steps: Sequence[AblationStep], out: Path, console: Console) -> None:
     """Write the steps as a table, draw them, see `FILES`, and print them."""
     out.mkdir(parents=True, exist_ok=True)
     kinds = list(by_kind(steps[0].ranked))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from calibration.decoders.columns import profile_correlation
-from calibration.evaluation.predictions import DecodedKind, Ranked
+from calibration.evaluation.predictions import CandidateScores, DecodedCondition
 from calibration.metrics.choices import balanced
 from calibration.metrics.identification import identification_accuracy, permutation_test, rank_of
 from calibration.metrics.permutation import FEW_CATEGORIES, ExchangeTest
@@ -115,31 +115,33 @@ class FeatureAccuracy:
     p_least: float
 
 
-def aggregated(decoded: DecodedKind) -> dict[str, Ranked]:
+def aggregated(decoded: DecodedCondition) -> dict[str, CandidateScores]:
     """Rankings of each of `AGGREGATIONS` that there is."""
     levels = zip(AGGREGATIONS, (decoded.earliest, decoded.blocks, decoded.averages), strict=True)
     return {name: ranked for name, ranked in levels if ranked is not None}
 
 
-def identification(kind: str, decoded: DecodedKind, *, new: bool = False, folded: bool = False) -> list[Identification]:
+def identification(
+    kind: str, decoded: DecodedCondition, *, new: bool = False, folded: bool = False
+) -> list[Identification]:
     """Identification at every level of aggregation.
 
     Parameters
     ----------
     kind : str
-    decoded : DecodedKind
+    decoded : DecodedCondition
     new, folded : bool
         As in `calibration.metrics.identification.permutation_test`.
     """
     return [_identification(kind, name, ranked, new, folded) for name, ranked in aggregated(decoded).items()]
 
 
-def accuracies_of(ranked: Ranked) -> Float64Array:
+def accuracies_of(ranked: CandidateScores) -> Float64Array:
     """Identification accuracy of each sample."""
     return np.array([identification_accuracy(s, int(t)) for s, t in zip(ranked.scores, ranked.true, strict=True)])
 
 
-def ranks_of(ranked: Ranked) -> Int32Array:
+def ranks_of(ranked: CandidateScores) -> Int32Array:
     """Rank of the true category of each sample, from 1."""
     return np.array([rank_of(s, int(t)) for s, t in zip(ranked.scores, ranked.true, strict=True)], np.int32)
 
@@ -195,7 +197,7 @@ def units_of(labels: Sequence[Hashable], *, new: bool = False) -> tuple[str, Seq
     return "blocks", range(len(labels))
 
 
-def _identification(kind: str, aggregation: str, ranked: Ranked, new: bool, folded: bool) -> Identification:
+def _identification(kind: str, aggregation: str, ranked: CandidateScores, new: bool, folded: bool) -> Identification:
     ranks, labels = ranks_of(ranked), ranked.true.tolist()
     units, unit_of_each = units_of(labels, new=new)
     accuracies = accuracies_of(ranked)
@@ -224,14 +226,14 @@ def _identification(kind: str, aggregation: str, ranked: Ranked, new: bool, fold
 
 
 def feature_accuracy(
-    kind: str, decoded: DecodedKind, *, new: bool = False, folded: bool = False
+    kind: str, decoded: DecodedCondition, *, new: bool = False, folded: bool = False
 ) -> list[FeatureAccuracy]:
     """Feature accuracy of every layer, of single blocks and of the mean over repeats where there are any.
 
     Parameters
     ----------
     kind : str
-    decoded : DecodedKind
+    decoded : DecodedCondition
     new, folded : bool
         As in `calibration.metrics.identification.permutation_test`.
     """
@@ -302,7 +304,7 @@ def jackknife_interval(everything: float, without: Float64Array) -> tuple[float,
     return low, high
 
 
-def against_candidates(ranked: Ranked, k: int) -> tuple[Int32Array, Float64Array]:
+def against_candidates(ranked: CandidateScores, k: int) -> tuple[Int32Array, Float64Array]:
     """Share of samples whose true category is among the first k, against the number of candidates."""
     n_candidates = ranked.scores.shape[1]
     sizes = np.unique(np.geomspace(2, n_candidates, _MOST_SIZES).round().astype(np.int32))

@@ -21,18 +21,25 @@ from calibration.evaluation.accuracy import (
     time_course,
     units_of,
 )
-from calibration.evaluation.predictions import DecodedKind, FittedFold, decode_course, decode_kind, fit_fold, joined
+from calibration.evaluation.predictions import (
+    DecodedCondition,
+    FittedFold,
+    decode_course,
+    decode_kind,
+    fit_fold,
+    joined,
+)
 from calibration.evaluation.semantic_distance import Hypernyms, SemanticErrors, semantic_errors
 from calibration.metrics.statistics import share_interval
-from calibration.samples.left_out import Tally, added, without_candidates
+from calibration.samples.left_out import LeftOutCounts, added, without_candidates
 from calibration.samples.preparation import Report, in_pool
-from calibration.samples.study import Candidates, Fold, Samples, Study, averaged_by
+from calibration.samples.study import CandidateFeatures, Fold, Samples, Study, averaged_by
 from calibration.training.confidence import Rankings
 from calibration.training.held_out_rankings import Learned, learn_from_rankings
 from rtgod.decoding.category_index import CategoryIndex, index_categories
 from rtgod.decoding.decoder import response_of
 from rtgod.messages import Float64Array, Int32Array
-from rtgod.preprocessing.noise_model import NoiseShape
+from rtgod.preprocessing.noise_model import NoiseCovariance
 from rtgod.settings import NoiseSettings, PipelineSettings, RankingSettings
 
 #: How often runs are drawn for each number of training runs.
@@ -45,12 +52,12 @@ class Evaluation:
 
     Attributes
     ----------
-    candidates : Candidates
+    candidates : CandidateFeatures
     layers, regions : tuple of str
         From low to high; regions as they were given.
     areas : tuple of str
         The regions that hold no other region.
-    decoded : mapping of str to DecodedKind
+    decoded : mapping of str to DecodedCondition
         By kind, from the main region.
     identification : tuple of Identification
     features : tuple of FeatureAccuracy
@@ -70,15 +77,15 @@ class Evaluation:
         Of the tests, by kind; without those of which nothing is known.
     n_folds : int
         Decoders that were tested: one for each run where these are left out in turn.
-    tallies : tuple of Tally
+    tallies : tuple of LeftOutCounts
         What was used and what was left out.
     """
 
-    candidates: Candidates
+    candidates: CandidateFeatures
     layers: tuple[str, ...]
     regions: tuple[str, ...]
     areas: tuple[str, ...]
-    decoded: Mapping[str, DecodedKind]
+    decoded: Mapping[str, DecodedCondition]
     identification: tuple[Identification, ...]
     features: tuple[FeatureAccuracy, ...]
     by_region: Mapping[str, Float64Array]
@@ -89,7 +96,7 @@ class Evaluation:
     learned: Learned | None
     confidence: Mapping[str, Confidences]
     n_folds: int
-    tallies: tuple[Tally, ...] = ()
+    tallies: tuple[LeftOutCounts, ...] = ()
 
 
 def evaluate(
@@ -165,7 +172,7 @@ def evaluate(
     )
 
 
-def _not_ranked(folds: Sequence[Fold], candidates: Candidates) -> list[Tally]:
+def _not_ranked(folds: Sequence[Fold], candidates: CandidateFeatures) -> list[LeftOutCounts]:
     """Tested samples whose category is no candidate."""
     found = [
         without_candidates("samples to be ranked", f"trials {kind}", candidates.positions(samples.categories))
@@ -176,7 +183,7 @@ def _not_ranked(folds: Sequence[Fold], candidates: Candidates) -> list[Tally]:
 
 
 def index_of(
-    candidates: Candidates, fitted: FittedFold, ranking: RankingSettings, learned: Learned | None = None
+    candidates: CandidateFeatures, fitted: FittedFold, ranking: RankingSettings, learned: Learned | None = None
 ) -> CategoryIndex:
     """The index that matches what a fold's decoder predicts."""
     weights = learned.layer_weights.weights if learned and learned.layer_weights else None
@@ -186,17 +193,21 @@ def index_of(
 
 
 def _decode(
-    samples: Samples, fitted: FittedFold, candidates: Candidates, settings: PipelineSettings, learned: Learned | None
-) -> DecodedKind:
+    samples: Samples,
+    fitted: FittedFold,
+    candidates: CandidateFeatures,
+    settings: PipelineSettings,
+    learned: Learned | None,
+) -> DecodedCondition:
     return decode_kind(samples, fitted, index_of(candidates, fitted, settings.ranking, learned), candidates)
 
 
 def _confidence(
-    decoded: Mapping[str, DecodedKind],
-    candidates: Candidates,
+    decoded: Mapping[str, DecodedCondition],
+    candidates: CandidateFeatures,
     learned: Learned,
     fold: Fold,
-    shape: NoiseShape | None,
+    shape: NoiseCovariance | None,
 ) -> dict[str, Confidences]:
     """Probabilities and hits of each kind's rankings, where they are known: of trials as they grew, if possible."""
     chances = learned.confidence.chances
@@ -299,7 +310,7 @@ def _course(
 
 def _against_runs(
     folds: Sequence[Fold],
-    candidates: Candidates,
+    candidates: CandidateFeatures,
     settings: PipelineSettings,
     decoder: DecoderSettings,
     pool: Executor,
@@ -330,7 +341,7 @@ def _against_runs(
 
 
 def _block_accuracies(
-    fold: Fold, candidates: Candidates, settings: PipelineSettings, decoder: DecoderSettings
+    fold: Fold, candidates: CandidateFeatures, settings: PipelineSettings, decoder: DecoderSettings
 ) -> dict[str, tuple[Float64Array, list[Hashable]]]:
     """Identification accuracy of each kind's single blocks, and what each counts as: its category, or itself."""
     fit = fit_fold(fold, settings.noise, decoder)
@@ -345,7 +356,7 @@ def _unweighted(ranking: RankingSettings) -> RankingSettings:
 
 
 def _semantic(
-    decoded: Mapping[str, DecodedKind], candidates: Candidates, hypernyms: Hypernyms
+    decoded: Mapping[str, DecodedCondition], candidates: CandidateFeatures, hypernyms: Hypernyms
 ) -> dict[str, SemanticErrors]:
     found = {}
     for kind, of in decoded.items():

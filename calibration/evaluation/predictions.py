@@ -10,17 +10,17 @@ import numpy as np
 from calibration.decoders.settings import DecoderSettings
 from calibration.samples.noise_fitting import learn_shape
 from calibration.samples.preparation import quiet
-from calibration.samples.study import Candidates, Course, Fold, Samples, averaged_by
+from calibration.samples.study import CandidateFeatures, Course, Fold, Samples, averaged_by
 from calibration.training.fit import Trained, train
 from calibration.training.folds import parts_of_one_run
 from rtgod.decoding.category_index import CategoryIndex
 from rtgod.messages import Array, Features, Float32Array, Int32Array
-from rtgod.preprocessing.noise_model import NoiseShape
+from rtgod.preprocessing.noise_model import NoiseCovariance
 from rtgod.settings import NoiseSettings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ranked:
+class CandidateScores:
     """Scores of the candidates for some samples of one kind.
 
     Attributes
@@ -41,14 +41,14 @@ class Ranked:
     n_blocks: Int32Array
     runs: tuple[str, ...] = ()
 
-    def chosen(self, rows: Array) -> Ranked:
+    def chosen(self, rows: Array) -> CandidateScores:
         """Some of the samples."""
         runs = tuple(np.array(self.runs, object)[rows]) if self.runs else ()
-        return Ranked(self.scores[rows], self.true[rows], self.n_volumes[rows], self.n_blocks[rows], runs)
+        return CandidateScores(self.scores[rows], self.true[rows], self.n_volumes[rows], self.n_blocks[rows], runs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DecodedKind:
+class DecodedCondition:
     """Everything decoded of one kind of trials, "seen" or "imagined".
 
     Attributes
@@ -57,26 +57,26 @@ class DecodedKind:
         Of each sample.
     predicted, true : mapping of str to ndarray of shape (n_samples, n_units), float32
         Features per layer.
-    blocks : Ranked
+    blocks : CandidateScores
         Of single trials, each complete.
     by_layer : mapping of str to ndarray of shape (n_samples, n_candidates), float32
         Correlations with each layer's features alone; of the layers that are ranked by.
-    windows : Ranked or None
+    windows : CandidateScores or None
         Of the trials as they grew, volume by volume.
-    earliest : Ranked or None
+    earliest : CandidateScores or None
         The first of each trial's windows: of a single volume, or two where the trial's response begins within one.
-    averages : Ranked or None
+    averages : CandidateScores or None
         Of the mean over the repeats of each category; None where none repeats.
     """
 
     categories: tuple[str, ...]
     predicted: Mapping[str, Float32Array]
     true: Mapping[str, Float32Array]
-    blocks: Ranked
+    blocks: CandidateScores
     by_layer: Mapping[str, Float32Array]
-    windows: Ranked | None
-    earliest: Ranked | None
-    averages: Ranked | None
+    windows: CandidateScores | None
+    earliest: CandidateScores | None
+    averages: CandidateScores | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,12 +86,12 @@ class FittedFold:
     Attributes
     ----------
     trained : Trained
-    shape : NoiseShape or None
+    shape : NoiseCovariance or None
         Whitens patterns.
     """
 
     trained: Trained
-    shape: NoiseShape | None
+    shape: NoiseCovariance | None
 
     def decode(self, X: Float32Array) -> dict[str, Float32Array]:
         """Features of samples (n_samples, n_voxels) by the server's code: per layer, (n_samples, n_units)."""
@@ -116,7 +116,9 @@ def fit_fold(fold: Fold, noise: NoiseSettings, decoder: DecoderSettings) -> Fitt
     return FittedFold(train(training.X, groups, training.Y, decoder, quiet), shape)
 
 
-def decode_kind(samples: Samples, fitted: FittedFold, index: CategoryIndex, candidates: Candidates) -> DecodedKind:
+def decode_kind(
+    samples: Samples, fitted: FittedFold, index: CategoryIndex, candidates: CandidateFeatures
+) -> DecodedCondition:
     """Decode and rank the test samples of one kind; those whose category is no candidate are left out."""
     position = candidates.positions(samples.categories)
     samples = samples.chosen(position >= 0)
@@ -137,7 +139,7 @@ def decode_kind(samples: Samples, fitted: FittedFold, index: CategoryIndex, cand
     if len(set(samples.categories)) < len(samples):
         averages = _averages(samples.categories, predicted, blocks, index)
     correlations = np.stack([index.correlations(features) for features in _rows(predicted)], axis=1)
-    return DecodedKind(
+    return DecodedCondition(
         categories=samples.categories,
         predicted=predicted,
         true=samples.Y,
@@ -163,7 +165,7 @@ def decode_course(course: Course, fitted: FittedFold) -> dict[str, Float32Array]
     return features
 
 
-def joined(parts: Sequence[DecodedKind]) -> DecodedKind:
+def joined(parts: Sequence[DecodedCondition]) -> DecodedCondition:
     """The same kind of several folds as one. Averages are those within folds: each has a decoder of its own."""
     if len(parts) == 1:
         return parts[0]
@@ -171,7 +173,7 @@ def joined(parts: Sequence[DecodedKind]) -> DecodedKind:
     def layers(of: Sequence[Mapping[str, Float32Array]]) -> dict[str, Float32Array]:
         return {layer: np.concatenate([one[layer] for one in of]) for layer in of[0]}
 
-    return DecodedKind(
+    return DecodedCondition(
         categories=tuple(category for part in parts for category in part.categories),
         predicted=layers([part.predicted for part in parts]),
         true=layers([part.true for part in parts]),
@@ -184,8 +186,8 @@ def joined(parts: Sequence[DecodedKind]) -> DecodedKind:
 
 
 def _averages(
-    categories: Sequence[str], predicted: Mapping[str, Float32Array], blocks: Ranked, index: CategoryIndex
-) -> Ranked:
+    categories: Sequence[str], predicted: Mapping[str, Float32Array], blocks: CandidateScores, index: CategoryIndex
+) -> CandidateScores:
     # The decoder is linear: the mean of what is decoded is what is decoded of the mean.
     features = {layer: averaged_by(categories, values)[1].astype(np.float32) for layer, values in predicted.items()}
     names = list(dict.fromkeys(categories))
@@ -209,12 +211,12 @@ def _ranked(
     n_volumes: Int32Array,
     n_blocks: Int32Array,
     runs: tuple[str, ...],
-) -> Ranked:
-    return Ranked(np.stack([index.scores(row) for row in _rows(features)]), true, n_volumes, n_blocks, runs)
+) -> CandidateScores:
+    return CandidateScores(np.stack([index.scores(row) for row in _rows(features)]), true, n_volumes, n_blocks, runs)
 
 
-def _joined(parts: Sequence[Ranked]) -> Ranked | None:
+def _joined(parts: Sequence[CandidateScores]) -> CandidateScores | None:
     if not parts:
         return None
     fields = [[getattr(part, name) for part in parts] for name in ("scores", "true", "n_volumes", "n_blocks")]
-    return Ranked(*map(np.concatenate, fields), runs=tuple(run for part in parts for run in part.runs))
+    return CandidateScores(*map(np.concatenate, fields), runs=tuple(run for part in parts for run in part.runs))

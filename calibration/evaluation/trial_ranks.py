@@ -18,9 +18,9 @@ from rtgod.decoding.category_index import CategoryIndex
 from rtgod.decoding.decoder import Decoder
 from rtgod.messages import Features, Float64Array
 from rtgod.preprocessing.alignment import Reference, Stopwatch
-from rtgod.preprocessing.preprocessor import Cleaner, Noise
+from rtgod.preprocessing.preprocessor import Noise, VolumeCleaner
 from rtgod.preprocessing.units import UnitCourses
-from rtgod.preprocessing.windows import Repeats
+from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.settings import PipelineSettings
 
 
@@ -88,8 +88,8 @@ def decode_run(
     aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise, decoder: Decoder
 ) -> dict[int, Features]:
     """The features of each trial's last volume, by the trial's position in the run."""
-    repeats = Repeats()
-    cleaner = Cleaner(reference, aligned.run, settings, noise, repeats)
+    repeats = RepeatAverager()
+    cleaner = VolumeCleaner(reference, aligned.run, settings, noise, repeats)
     units = UnitCourses(decoder, aligned.run, settings, repeats) if settings.nuisance.of == "features" else None
     latest: dict[int, Features] = {}
     for volume in aligned.volumes:

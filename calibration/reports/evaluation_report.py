@@ -23,7 +23,7 @@ from calibration.metrics.permutation import SIGNIFICANT
 from calibration.metrics.statistics import FEW_SAMPLES
 from calibration.reports import figures
 from calibration.reports.evaluation_tables import bins_of, tables_of, told_chances, top_places
-from calibration.reports.html_page import Section, Table, write_page
+from calibration.reports.html_page import PageTable, Section, write_page
 from calibration.reports.tables import write_tsv
 from calibration.samples.left_out import HEADER
 from calibration.training.confidence import brier_score, calibration_error
@@ -43,7 +43,7 @@ def write_evaluation(
     evaluation: Evaluation,
     out: Path,
     title: str,
-    notes: Sequence[Table],
+    notes: Sequence[PageTable],
     seconds: Mapping[str, float],
     pictures: Mapping[str, Path],
     remarks: Sequence[str] = (),
@@ -55,7 +55,7 @@ def write_evaluation(
     evaluation : Evaluation
     out : Path
     title : str
-    notes : sequence of Table
+    notes : sequence of PageTable
         What the figures rest on.
     seconds : mapping of str to float
         How long each stage took.
@@ -89,7 +89,7 @@ def write_evaluation(
         *_semantic(evaluation),
         *_examples(evaluation, pictures),
         *_left_out(evaluation, remarks),
-        Section("What this rests on", "", tables=[*notes, Table(("stage", "seconds"), took, "Times on the clock")]),
+        Section("What this rests on", "", tables=[*notes, PageTable(("stage", "seconds"), took, "Times on the clock")]),
     ]
     write_page(out / PAGE, title, "\n\n".join([_in_short(evaluation), *_on_choices(evaluation)]), sections)
 
@@ -219,7 +219,7 @@ def _identification(evaluation: Evaluation) -> Section:
     if not unequal:
         says_nothing.add("balanced, %")
     shown = [i for i, name in enumerate(header) if name not in says_nothing]
-    table = Table(
+    table = PageTable(
         [header[i] for i in shown],
         [[row[i] for i in shown] for row in rows],
         f"Rank of the true category among {n:,} candidates",
@@ -259,7 +259,7 @@ def _examples(evaluation: Evaluation, pictures: Mapping[str, Path]) -> list[Sect
         order = np.argsort(ranks, kind="stable")
         chosen = order[np.unique(np.linspace(0, len(order) - 1, _N_EXAMPLES).round().astype(int))]
         first = {int(row): np.argsort(-best.scores[row], kind="stable")[:10] for row in chosen}
-        table = Table(
+        table = PageTable(
             (kind, "rank", "the first ten"),
             [(names[best.true[row]], int(ranks[row]), ", ".join(names[i] for i in top)) for row, top in first.items()],
             f"{kind.capitalize()}: what was ranked first, from the best ranking to the worst in equal steps",
@@ -294,7 +294,7 @@ def _features(evaluation: Evaluation) -> Section:
         "correlation: of a sample over units, each unit in its own standard deviations. The table has both for single "
         "blocks and for the mean over repeats; the figure is drawn for the latter where there are repeats."
     )
-    table = Table(
+    table = PageTable(
         ("", "evidence", "layer", "profile r", "90 % interval", "p", "pattern r", "90 % interval", "identified, %"),
         [
             (
@@ -338,7 +338,7 @@ def _homology(evaluation: Evaluation) -> list[Section]:
         for kind, accuracy in evaluation.by_region.items()
     ]
     tables = [
-        Table(
+        PageTable(
             ("region", *evaluation.layers),
             [(region, *(f"{r:.3f}" for r in row)) for region, row in zip(evaluation.regions, accuracy, strict=True)],
             f"{kind.capitalize()}: feature accuracy of all regions",
@@ -360,7 +360,7 @@ def _time_course(evaluation: Evaluation) -> list[Section]:
     figure = figures.time_course(
         course.times_s, course.accuracy, course.half_width, evaluation.layers, course.peaks_s, cue_s
     )
-    table = Table(
+    table = PageTable(
         ("layer", "area", "peak, s", "90 % interval"),
         [
             (layer, area, f"{peak:.1f}", _interval(*bounds, 1))
@@ -432,7 +432,7 @@ def _left_out(evaluation: Evaluation, remarks: Sequence[str]) -> list[Section]:
     if not evaluation.tallies and not remarks:
         return []
     text = "\n\n".join(f"{remark[0].upper()}{remark[1:]}." for remark in remarks if remark)
-    table = Table(HEADER, [one.row() for one in evaluation.tallies], "What was used, and what was left out")
+    table = PageTable(HEADER, [one.row() for one in evaluation.tallies], "What was used, and what was left out")
     return [Section("What was left out", text, tables=[table] if evaluation.tallies else [])]
 
 
@@ -445,7 +445,7 @@ def _semantic(evaluation: Evaluation) -> list[Section]:
         for kind, errors in found.items()
         if errors.n_errors
     ]
-    table = Table(
+    table = PageTable(
         ("", "errors", "links to the truth", "shuffled", "p", "not in the table"),
         [
             (kind, e.n_errors, f"{e.observed:.2f}", f"{e.shuffled:.2f}", f"{e.p_value:.4f}", len(e.missing))
@@ -468,7 +468,7 @@ def _confidence(evaluation: Evaluation) -> list[Section]:
         )
         for kind, of in evaluation.confidence.items()
     ]
-    table = Table(
+    table = PageTable(
         ("", "true category", "predicted, %", "observed, %", "Brier score", "calibration error", "n"),
         [
             (

@@ -17,7 +17,7 @@ from calibration.evaluation.accuracy import (
     ranks_of,
 )
 from calibration.evaluation.evaluate import Evaluation
-from calibration.evaluation.predictions import DecodedKind
+from calibration.evaluation.predictions import DecodedCondition
 from calibration.samples.left_out import COLUMNS
 from calibration.training.confidence import reliability_bins
 from rtgod.decoding.confidence import FIRST
@@ -142,7 +142,7 @@ def _names(of: type[Identification] | type[FeatureAccuracy]) -> list[str]:
     return [field.name for field in fields(of)]
 
 
-def _block_rows(evaluation: Evaluation, kind: str, decoded: DecodedKind) -> list[Sequence[object]]:
+def _block_rows(evaluation: Evaluation, kind: str, decoded: DecodedCondition) -> list[Sequence[object]]:
     ids, names, ranked = evaluation.candidates.ids, evaluation.candidates.names, decoded.blocks
     first, ranks, accuracies = ranked.scores.argmax(axis=1), ranks_of(ranked), accuracies_of(ranked)
     return [

@@ -27,7 +27,7 @@ _MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class PageTable:
     """A table of a report; columns of numbers are aligned right.
 
     Attributes
@@ -54,13 +54,13 @@ class Section:
         Blank lines part paragraphs.
     figures : sequence of (Figure, caption)
         The caption also stands in for the figure where that cannot be seen.
-    tables : sequence of Table
+    tables : sequence of PageTable
     """
 
     title: str
     text: str
     figures: Sequence[tuple[Figure, str]] = ()
-    tables: Sequence[Table] = ()
+    tables: Sequence[PageTable] = ()
 
 
 def write_page(path: Path, title: str, intro: str, sections: Sequence[Section]) -> None:
@@ -117,5 +117,5 @@ def _cell(value: object) -> str:
     return _MINUS.sub("−", text) if _NUMBER.fullmatch(text) else text
 
 
-def _numeric_columns(table: Table) -> list[bool]:
+def _numeric_columns(table: PageTable) -> list[bool]:
     return [all(_NUMBER.fullmatch(_cell(row[i])) for row in table.rows) for i in range(len(table.header))]

@@ -7,13 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from calibration.datasets.study_files import StudyInputs
+from calibration.datasets.study_files import EvaluationFiles
 from calibration.features.network import Network
-from calibration.reports.html_page import Table
+from calibration.reports.html_page import PageTable
 from rtgod.settings import PipelineSettings
 
 
-def notes_on_runs(inputs: StudyInputs, settings: PipelineSettings, network: Network | None) -> list[Table]:
+def notes_on_runs(inputs: EvaluationFiles, settings: PipelineSettings, network: Network | None) -> list[PageTable]:
     """Tables about an evaluation of recorded runs; what was left out of them, and read in events, is said elsewhere."""
     rows = [
         ("trained on", ", ".join(run.name for run in inputs.training)),
@@ -27,16 +27,18 @@ def notes_on_runs(inputs: StudyInputs, settings: PipelineSettings, network: Netw
         rows[3] = ("features", f"{network.name}, weights {network.weights}, {network.n_units} units of each: {layers}")
     changed = list(_differences(settings.model_dump(), PipelineSettings().model_dump()))
     return [
-        Table(("what", "which"), rows, "Inputs"),
-        Table(("setting", "value"), changed or [("all", "as usual")], "Settings of the pipeline, where not the usual"),
+        PageTable(("what", "which"), rows, "Inputs"),
+        PageTable(
+            ("setting", "value"), changed or [("all", "as usual")], "Settings of the pipeline, where not the usual"
+        ),
     ]
 
 
-def notes_on_published(samples: Sequence[Path], features: Path | None) -> list[Table]:
+def notes_on_published(samples: Sequence[Path], features: Path | None) -> list[PageTable]:
     """Tables about an evaluation of published samples and features."""
     named = ", ".join(path.name for path in samples)
     rows = [("samples", named), ("features", features.name if features else ""), ("rtgod", version("rtgod"))]
-    return [Table(("what", "which"), rows, "Inputs")]
+    return [PageTable(("what", "which"), rows, "Inputs")]
 
 
 def _differences(values: Mapping[str, Any], usual: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:

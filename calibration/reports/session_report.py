@@ -30,7 +30,7 @@ from calibration.samples.left_out import (
     NOT_SENT,
     ONE_BACK,
     UNNAMED,
-    Tally,
+    LeftOutCounts,
     tally,
 )
 from calibration.samples.study import KINDS
@@ -39,7 +39,7 @@ from rtgod.console import styled
 from rtgod.decoding.category_index import positions_of
 from rtgod.errors import InputError
 from rtgod.events.table import Trial, read_events
-from rtgod.events.table import blocks as blocks_in
+from rtgod.events.table import blocks_of as blocks_in
 from rtgod.journal.journal import read_journal
 from rtgod.messages import (
     Answer,
@@ -67,7 +67,7 @@ FILES = (
 
 
 @dataclass(slots=True)
-class RunRecord:
+class JournaledRun:
     """One run of a journal."""
 
     run: Run
@@ -164,22 +164,22 @@ class SessionRead:
 
     Attributes
     ----------
-    runs : tuple of RunRecord
+    runs : tuple of JournaledRun
         Of one subject, grid and repetition time.
     bundle : DecoderBundle or None
     tables : mapping of str to Path, or None
         Events table of each run, by its id; None where none are asked for.
     blocks : tuple of DecodedBlock
-    tallies : tuple of Tally
+    tallies : tuple of LeftOutCounts
     foreign : mapping of str to str
         Why runs are left out, or have no ranks, by their id.
     """
 
-    runs: tuple[RunRecord, ...]
+    runs: tuple[JournaledRun, ...]
     bundle: DecoderBundle | None
     tables: Mapping[str, Path] | None
     blocks: tuple[DecodedBlock, ...]
-    tallies: tuple[Tally, ...]
+    tallies: tuple[LeftOutCounts, ...]
     foreign: Mapping[str, str]
 
 
@@ -229,7 +229,9 @@ def plan_report(
         console.print(one)
 
 
-def _of_one_study(records: Sequence[RunRecord], bundle: DecoderBundle | None) -> tuple[list[RunRecord], dict[str, str]]:
+def _of_one_study(
+    records: Sequence[JournaledRun], bundle: DecoderBundle | None
+) -> tuple[list[JournaledRun], dict[str, str]]:
     """The runs of one subject, grid and repetition time; and why others are left out, by their id."""
     who = None if bundle is None else str(bundle.provenance.get("subject", ""))
     usual = usual_of([record.run for record in records], who)
@@ -237,7 +239,7 @@ def _of_one_study(records: Sequence[RunRecord], bundle: DecoderBundle | None) ->
     return [record for record in records if not why[record.run.run_id]], {k: v for k, v in why.items() if v}
 
 
-def _volumes_of(record: RunRecord) -> Tally:
+def _volumes_of(record: JournaledRun) -> LeftOutCounts:
     """What became of a run's volumes."""
     of_volume = {a.index: "" if isinstance(a, Ranking) else a.reason.value for a in record.answers}
     unanswered = max(record.n_volumes - sum(reason != Reason.LOST_VOLUME for reason in of_volume.values()), 0)
@@ -245,7 +247,7 @@ def _volumes_of(record: RunRecord) -> Tally:
 
 
 def _left_out(
-    tallies: Sequence[Tally], foreign: Mapping[str, str], out: Path, said: list[RenderableType]
+    tallies: Sequence[LeftOutCounts], foreign: Mapping[str, str], out: Path, said: list[RenderableType]
 ) -> dict[str, float | int]:
     """Write and print what is not in the figures, and why."""
     rows: list[tuple[object, ...]] = [one.row() for one in tallies]
@@ -262,7 +264,7 @@ def _left_out(
     return summary
 
 
-def _said_left_out(tallies: Sequence[Tally], foreign: Mapping[str, str]) -> list[RenderableType]:
+def _said_left_out(tallies: Sequence[LeftOutCounts], foreign: Mapping[str, str]) -> list[RenderableType]:
     table = Table(title="What was used, and what was left out", title_justify="left")
     for name in HEADER:
         is_number = name in ("in all", "used", "left out")
@@ -273,16 +275,16 @@ def _said_left_out(tallies: Sequence[Tally], foreign: Mapping[str, str]) -> list
     return [table, *(styled(("left out", "yellow"), f" {run_id}: {why}") for run_id, why in foreign.items())]
 
 
-def read_runs(journal: Path) -> tuple[Hello | None, list[RunRecord]]:
+def read_runs(journal: Path) -> tuple[Hello | None, list[JournaledRun]]:
     """Sort a journal's messages by run."""
     hello: Hello | None = None
-    records: dict[str, RunRecord] = {}
+    records: dict[str, JournaledRun] = {}
     for message in read_journal(journal):
         match message:
             case Hello():
                 hello = message
             case Run():
-                records.setdefault(message.run_id, RunRecord(message))  # it may be gone on with after another
+                records.setdefault(message.run_id, JournaledRun(message))  # it may be gone on with after another
             case Volume():
                 record = records[message.run_id]
                 record.n_volumes += 1
@@ -292,12 +294,12 @@ def read_runs(journal: Path) -> tuple[Hello | None, list[RunRecord]]:
     return hello, list(records.values())
 
 
-def tables_of(records: Sequence[RunRecord], dataset: Path | None, events: Sequence[Path] = ()) -> dict[str, Path]:
+def tables_of(records: Sequence[JournaledRun], dataset: Path | None, events: Sequence[Path] = ()) -> dict[str, Path]:
     """The events table of each run, by the run's id; runs that have none are missing.
 
     Parameters
     ----------
-    records : sequence of RunRecord
+    records : sequence of JournaledRun
     dataset : Path or None
         Folder that is searched for tables named as the runs.
     events : sequence of Path
@@ -336,13 +338,13 @@ def tables_of(records: Sequence[RunRecord], dataset: Path | None, events: Sequen
 
 
 def blocks_and_trials(
-    runs: Sequence[RunRecord], bundle: DecoderBundle, tables: Mapping[str, Path]
-) -> tuple[list[DecodedBlock], list[Tally], dict[str, str]]:
+    runs: Sequence[JournaledRun], bundle: DecoderBundle, tables: Mapping[str, Path]
+) -> tuple[list[DecodedBlock], list[LeftOutCounts], dict[str, str]]:
     """The last ranking of every trial, what became of all trials, and runs whose tables are of others.
 
     Parameters
     ----------
-    runs : sequence of RunRecord
+    runs : sequence of JournaledRun
     bundle : DecoderBundle
     tables : mapping of str to Path
         Events table of each of the runs, by its id.
@@ -351,7 +353,7 @@ def blocks_and_trials(
     -------
     blocks : list of DecodedBlock
         Of trials whose category is a candidate, without one-back repeats.
-    tallies : list of Tally
+    tallies : list of LeftOutCounts
         Of each run's trials, seen and imagined.
     mismatched : dict of str to str
         Why a run has no blocks, by its id.
@@ -359,7 +361,7 @@ def blocks_and_trials(
     ranked = _ranked(bundle)
     row = {bundle.candidates[position].category_id: i for i, position in enumerate(ranked)}
     blocks: list[DecodedBlock] = []
-    tallies: list[Tally] = []
+    tallies: list[LeftOutCounts] = []
     mismatched: dict[str, str] = {}
     for record in runs:
         path = tables[record.run.run_id]
@@ -403,7 +405,7 @@ def blocks_and_trials(
             tally(record.run.run_id, f"trials {name}", reasons[kind]) for name, kind in KINDS.items() if reasons[kind]
         ]
         if n_others := len(record.run.blocks) - len(block_of):
-            tallies.append(Tally(record.run.run_id, "blocks sent", len(block_of), {NO_TRIAL: n_others}))
+            tallies.append(LeftOutCounts(record.run.run_id, "blocks sent", len(block_of), {NO_TRIAL: n_others}))
     return blocks, tallies, mismatched
 
 
@@ -427,7 +429,7 @@ def blocks_of_trials(run: Run, trials: Sequence[Trial]) -> dict[int, int]:
     return found
 
 
-def _why_not_ranked(record: RunRecord, bundle: DecoderBundle) -> dict[int, str]:
+def _why_not_ranked(record: JournaledRun, bundle: DecoderBundle) -> dict[int, str]:
     """Why most volumes of each block gave no ranking."""
     window = Window(record.run, bundle.settings.window)
     reasons: dict[int, Counter[str]] = {}
@@ -485,7 +487,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _count(runs: Sequence[RunRecord]) -> dict[str, float | int]:
+def _count(runs: Sequence[JournaledRun]) -> dict[str, float | int]:
     answered = [{a.index for a in record.answers} for record in runs]
     return {
         "runs": len(runs),
@@ -495,7 +497,7 @@ def _count(runs: Sequence[RunRecord]) -> dict[str, float | int]:
     }
 
 
-def _latency(runs: Sequence[RunRecord], out: Path, said: list[RenderableType]) -> dict[str, float | int]:
+def _latency(runs: Sequence[JournaledRun], out: Path, said: list[RenderableType]) -> dict[str, float | int]:
     """Time from a volume's arrival to its answer; only volumes that arrived have stages."""
     timed = [a for record in runs for a in record.answers if a.stage_ms]
     if not timed:
@@ -632,7 +634,7 @@ def best_median_worst(n: int, n_chosen: int) -> list[tuple[str, int]]:
 
 
 def _motion(
-    runs: Sequence[RunRecord],
+    runs: Sequence[JournaledRun],
     reference: Sequence[Float64Array] | None,
     bundle: DecoderBundle | None,
     out: Path,
@@ -675,7 +677,7 @@ def _motion(
     return summary
 
 
-def _registration(record: RunRecord) -> Registration:
+def _registration(record: JournaledRun) -> Registration:
     """The registration of a run that was aligned to its own first volume."""
     if record.first_volume is None:
         raise InputError(f"run {record.run.run_id}: no volumes to compare the motion of")

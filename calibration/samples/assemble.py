@@ -9,15 +9,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from calibration.datasets.bids import HEAD, read_names
-from calibration.datasets.study_files import StudyInputs
+from calibration.datasets.study_files import EvaluationFiles
 from calibration.features.extractor import FeatureExtractor
 from calibration.features.network import Network
 from calibration.features.stimuli import StimulusFiles
-from calibration.samples.left_out import Tally, added, tally
+from calibration.samples.left_out import LeftOutCounts, added, tally
 from calibration.samples.plain import plain_stimuli
 from calibration.samples.preparation import Report, align_runs, in_pool, noise_to_read, with_courses
 from calibration.samples.runs import CleanedRun, clean_run, make_reference
-from calibration.samples.study import KINDS, Candidates, Course, Fold, Samples, Study, first_half, leave_one_run_out
+from calibration.samples.study import (
+    KINDS,
+    CandidateFeatures,
+    Course,
+    Fold,
+    Samples,
+    Study,
+    first_half,
+    leave_one_run_out,
+)
 from rtgod.errors import InputError
 from rtgod.events.table import Trial, cue_lead_s
 from rtgod.messages import Float32Array, Int32Array
@@ -50,13 +59,13 @@ class GatheredRuns:
 
 
 def gather_study(
-    inputs: StudyInputs, settings: PipelineSettings, network: Network | None, pool: Executor, report: Report
+    inputs: EvaluationFiles, settings: PipelineSettings, network: Network | None, pool: Executor, report: Report
 ) -> Study:
     """Take all runs through the pipeline and lay them beside what was shown.
 
     Parameters
     ----------
-    inputs : StudyInputs
+    inputs : EvaluationFiles
     settings : PipelineSettings
     network : Network or None
         None where no features are asked for: then each category is a unit, and these are decoded.
@@ -96,7 +105,7 @@ def gather_study(
     )
 
 
-def tallies_of(gathered: GatheredRuns) -> tuple[Tally, ...]:
+def tallies_of(gathered: GatheredRuns) -> tuple[LeftOutCounts, ...]:
     """What became of the trials and the volumes of runs: trials by what they are for, volumes by run."""
     first = "runs trained on" if gathered.test else "runs trained and tested on"
     sets = {first: gathered.training, "runs tested on": gathered.test}
@@ -116,13 +125,13 @@ def _of_kind(run: CleanedRun, kind: str) -> list[int]:
 
 
 def gather_runs(
-    inputs: StudyInputs, voxels: Int32Array | None, settings: PipelineSettings, pool: Executor, report: Report
+    inputs: EvaluationFiles, voxels: Int32Array | None, settings: PipelineSettings, pool: Executor, report: Report
 ) -> GatheredRuns:
     """Align and denoise runs as the server would have.
 
     Parameters
     ----------
-    inputs : StudyInputs
+    inputs : EvaluationFiles
         The first training run's volumes make the template, and noise components are learned from the training runs.
     voxels : ndarray of shape (n_voxels, 3), int32, or None
         None takes the head's.
@@ -148,7 +157,7 @@ def gather_runs(
     return GatheredRuns(tuple(cleaned[:n_training]), tuple(cleaned[n_training:]), reference, cue_s)
 
 
-def _categories_as_units(gathered: GatheredRuns, names: Mapping[str, str]) -> tuple[Targets, Candidates]:
+def _categories_as_units(gathered: GatheredRuns, names: Mapping[str, str]) -> tuple[Targets, CandidateFeatures]:
     """One layer, with a unit for each category that is 1 where it was shown: a classifier of categories."""
     runs = (*gathered.training, *gathered.test)
     stimuli = plain_stimuli(trial.category for run in runs for trial in run.trials)
@@ -156,12 +165,12 @@ def _categories_as_units(gathered: GatheredRuns, names: Mapping[str, str]) -> tu
     def targets(trials: Sequence[Trial]) -> dict[str, Float32Array]:
         return stimuli.of_categories([trial.category for trial in trials])
 
-    return targets, Candidates.named(stimuli.candidate_ids, stimuli.candidates, names)
+    return targets, CandidateFeatures.named(stimuli.candidate_ids, stimuli.candidates, names)
 
 
 def _network_features(
     gathered: GatheredRuns, files: StimulusFiles, network: Network, names: Mapping[str, str], report: Report
-) -> tuple[Targets, Candidates, tuple[str, ...]]:
+) -> tuple[Targets, CandidateFeatures, tuple[str, ...]]:
     """Features of the images that were shown, and of the categories that were to be imagined."""
     runs = [
         run for run in (*gathered.training, *gathered.test) if any(trial.kind == KINDS["seen"] for trial in run.trials)
@@ -173,7 +182,7 @@ def _network_features(
             return stimuli.of(trials)
         return stimuli.of_categories([trial.category for trial in trials])
 
-    return targets, Candidates.named(stimuli.candidate_ids, stimuli.candidates, names), stimuli.notes
+    return targets, CandidateFeatures.named(stimuli.candidate_ids, stimuli.candidates, names), stimuli.notes
 
 
 def folds_of(gathered: GatheredRuns, targets: Targets, split: str) -> tuple[Fold, ...]:

@@ -23,7 +23,7 @@ COLUMNS = ("of", "what", "n", "used", "left_out", "why")
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class LeftOutCounts:
     """Trials or volumes of one set.
 
     Attributes
@@ -53,32 +53,32 @@ class Tally:
         return self.of, self.what, self.used + self.n_left_out, self.used, self.n_left_out, why
 
 
-def tally(of: str, what: str, reasons: Iterable[str]) -> Tally:
+def tally(of: str, what: str, reasons: Iterable[str]) -> LeftOutCounts:
     """Count by reasons, one for each trial or volume; an empty reason is one that is used."""
     counts = Counter(reasons)
     used = counts.pop("", 0)
-    return Tally(of, what, used, dict(counts.most_common()))
+    return LeftOutCounts(of, what, used, dict(counts.most_common()))
 
 
-def added(tallies: Sequence[Tally]) -> list[Tally]:
+def added(tallies: Sequence[LeftOutCounts]) -> list[LeftOutCounts]:
     """Tallies of the same set and kind as one, in order of appearance."""
-    together: dict[tuple[str, str], Tally] = {}
+    together: dict[tuple[str, str], LeftOutCounts] = {}
     for one in tallies:
         before = together.get((one.of, one.what))
         if before is not None:
             left_out = Counter(before.left_out)
             left_out.update(one.left_out)
-            one = Tally(one.of, one.what, before.used + one.used, dict(left_out.most_common()))
+            one = LeftOutCounts(one.of, one.what, before.used + one.used, dict(left_out.most_common()))
         together[one.of, one.what] = one
     return list(together.values())
 
 
-def by_reason(tallies: Sequence[Tally]) -> list[str]:
+def by_reason(tallies: Sequence[LeftOutCounts]) -> list[str]:
     """Say what several sets leave out, a line for each reason: how much of each set.
 
     Parameters
     ----------
-    tallies : sequence of Tally
+    tallies : sequence of LeftOutCounts
         All of one `what`.
     """
     sets: dict[str, list[tuple[str, int]]] = {}
@@ -93,7 +93,7 @@ def by_reason(tallies: Sequence[Tally]) -> list[str]:
     return lines
 
 
-def without_candidates(of: str, what: str, positions: Array) -> Tally | None:
+def without_candidates(of: str, what: str, positions: Array) -> LeftOutCounts | None:
     """Tally of what is no candidate, by positions among the candidates, −1 for none; None where all are."""
     n = int((positions < 0).sum())
-    return Tally(of, what, 0, {NO_CANDIDATE: n}) if n else None
+    return LeftOutCounts(of, what, 0, {NO_CANDIDATE: n}) if n else None

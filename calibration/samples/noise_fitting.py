@@ -13,7 +13,7 @@ from calibration.datasets.runs import RunFiles
 from rtgod.errors import InputError
 from rtgod.messages import Float32Array, Float64Array, Int32Array
 from rtgod.preprocessing.alignment import Aligned, Aligner, Reference, Stopwatch
-from rtgod.preprocessing.noise_model import NoiseCourses, NoiseShape
+from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
 from rtgod.settings import NoiseSettings, PipelineSettings
 
 #: Volumes of a run that voxels' noise is judged from, and the share of the brain's voxels that are the noisiest.
@@ -23,7 +23,7 @@ _NOISIEST = 0.02
 _EXACT_SIZE = 1000
 
 
-def learn_shape(residuals: Sequence[Float32Array], settings: NoiseSettings) -> NoiseShape:
+def learn_shape(residuals: Sequence[Float32Array], settings: NoiseSettings) -> NoiseCovariance:
     """Fit a factor model of spatial noise: probabilistic principal components (Tipping & Bishop 1999).
 
     Parameters
@@ -35,7 +35,7 @@ def learn_shape(residuals: Sequence[Float32Array], settings: NoiseSettings) -> N
 
     Returns
     -------
-    NoiseShape
+    NoiseCovariance
         Its components keep the square root of the remaining variance over their own: that whitens, the more so the
         smaller the ridge.
     """
@@ -47,10 +47,10 @@ def learn_shape(residuals: Sequence[Float32Array], settings: NoiseSettings) -> N
     rest = max((n_voxels - variance.sum()) / (n_voxels - n_components), 1e-6)
     ridge = settings.ridge * rest
     shrinkage = np.sqrt((rest + ridge) / (np.maximum(variance, rest) + ridge))
-    return NoiseShape(sd.astype(np.float32), components.astype(np.float32), shrinkage.astype(np.float32))
+    return NoiseCovariance(sd.astype(np.float32), components.astype(np.float32), shrinkage.astype(np.float32))
 
 
-def learn_courses(voxels: Int32Array, residuals: Sequence[Float32Array], n_components: int) -> NoiseCourses:
+def learn_courses(voxels: Int32Array, residuals: Sequence[Float32Array], n_components: int) -> NoiseComponents:
     """Find the components that noise voxels have in common (Behzadi et al. 2007).
 
     Parameters
@@ -72,7 +72,7 @@ def learn_courses(voxels: Int32Array, residuals: Sequence[Float32Array], n_compo
         )
     variance, components = _principal(noise, n_components)
     loadings = components / sd / np.sqrt(variance)[:, np.newaxis]
-    return NoiseCourses(voxels, loadings.astype(np.float32))
+    return NoiseComponents(voxels, loadings.astype(np.float32))
 
 
 def noisiest_voxels(files: RunFiles, reference: Reference, settings: PipelineSettings) -> Int32Array:

@@ -15,7 +15,7 @@ from calibration.datasets.runs import RunFiles
 from calibration.samples.noise_fitting import learn_courses, learn_shape, noisiest_voxels
 from calibration.samples.runs import AlignedRun, RunSamples, align_run, noise_residuals, run_samples
 from rtgod.preprocessing.alignment import Reference
-from rtgod.preprocessing.noise_model import NoiseCourses, NoiseShape
+from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
 from rtgod.preprocessing.preprocessor import Noise, with_noise_voxels
 from rtgod.settings import PipelineSettings
 
@@ -55,7 +55,7 @@ def noise_to_read(first: RunFiles, mask: Path | None, reference: Reference, sett
     if not settings.nuisance.n_components:
         return Noise()
     voxels = read_mask(mask, first.open(settings.events).run) if mask else noisiest_voxels(first, reference, settings)
-    return Noise(courses=NoiseCourses(voxels, np.empty((0, len(voxels)), np.float32)))
+    return Noise(courses=NoiseComponents(voxels, np.empty((0, len(voxels)), np.float32)))
 
 
 def denoise_runs(
@@ -131,7 +131,7 @@ def with_courses(
     return Noise(courses=learn_courses(noise.courses.voxels, residuals, settings.nuisance.n_components))
 
 
-def _whitened(run: RunSamples, shape: NoiseShape) -> RunSamples:
+def _whitened(run: RunSamples, shape: NoiseCovariance) -> RunSamples:
     windows = tuple(
         tuple(replace(sample, values=shape.whiten(sample.values)) for sample in grown) for grown in run.windows
     )

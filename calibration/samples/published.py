@@ -9,7 +9,7 @@ import numpy as np
 from calibration.datasets.bdpy_files import BrainSamples, ImageFeatures
 from calibration.datasets.dataset_files import REGION
 from calibration.datasets.study_files import REGIONS
-from calibration.samples.study import Candidates, Fold, Samples, Study
+from calibration.samples.study import CandidateFeatures, Fold, Samples, Study
 from rtgod.errors import InputError
 from rtgod.messages import Float32Array
 
@@ -56,7 +56,7 @@ def published_study(
     return Study(
         folds=(Fold(training, {}, by_kind, {}),),
         regions={name: columns.astype(np.int32) for name, columns in regions.items()},
-        candidates=Candidates.named(features.candidate_ids, features.candidates, names),
+        candidates=CandidateFeatures.named(features.candidate_ids, features.candidates, names),
     )
 
 

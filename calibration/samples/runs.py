@@ -19,10 +19,10 @@ from rtgod.events.trials import TrialsRead
 from rtgod.messages import Float32Array, Int32Array, NotReady, Pattern, Reason, Run
 from rtgod.preprocessing.alignment import Aligned, Aligner, Reference, Stopwatch, check_reference, registration_to
 from rtgod.preprocessing.denoising import Censor
-from rtgod.preprocessing.noise_model import NoiseCourses
-from rtgod.preprocessing.preprocessor import Cleaner, Noise, NoiseReader, is_settled
+from rtgod.preprocessing.noise_model import NoiseComponents
+from rtgod.preprocessing.preprocessor import Noise, NoiseResiduals, VolumeCleaner, is_settled
 from rtgod.preprocessing.sampling import Sampler
-from rtgod.preprocessing.windows import Repeats, Sample
+from rtgod.preprocessing.windows import RepeatAverager, Sample
 from rtgod.settings import PipelineSettings
 
 #: Volumes that are averaged into the template.
@@ -216,7 +216,7 @@ def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSetti
     InputError
         If no trial has a usable volume.
     """
-    cleaner = Cleaner(reference, aligned.run, _trial_by_trial(settings), noise, Repeats())
+    cleaner = VolumeCleaner(reference, aligned.run, _trial_by_trial(settings), noise, RepeatAverager())
     windows: dict[int, list[Sample]] = {}
     patterns: list[Pattern] = []
     stopwatch = Stopwatch()
@@ -273,7 +273,7 @@ def _of_every_volume(run: Run, left_out: Mapping[int, str]) -> tuple[str, ...]:
 
 
 def _without_sample(
-    aligned: AlignedRun, cleaner: Cleaner, windows: Mapping[int, object], volumes: Sequence[str]
+    aligned: AlignedRun, cleaner: VolumeCleaner, windows: Mapping[int, object], volumes: Sequence[str]
 ) -> dict[int, str]:
     """Why trials have no sample: they begin after the run's end, or none of their volumes is used."""
     reasons: dict[int, Counter[str]] = {}
@@ -318,10 +318,10 @@ def _without(
 
 
 def noise_residuals(
-    aligned: AlignedRun, reference: Reference, courses: NoiseCourses, settings: PipelineSettings
+    aligned: AlignedRun, reference: Reference, courses: NoiseComponents, settings: PipelineSettings
 ) -> Float32Array:
     """What nothing foretold in the noise voxels of an aligned run's clean volumes: (n_volumes, n_noise_voxels)."""
-    reader, censor = NoiseReader(reference, courses, aligned.run, settings), Censor(settings.censoring)
+    reader, censor = NoiseResiduals(reference, courses, aligned.run, settings), Censor(settings.censoring)
     residuals = []
     for volume in (v for v in aligned.volumes if is_settled(v.index, aligned.run, settings)):
         problem = censor.problem_with(volume.values[: len(reference.voxels)], volume.motion)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from calibration.samples.left_out import Tally
+from calibration.samples.left_out import LeftOutCounts
 from rtgod.decoding.category_index import positions_of
 from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Array
-from rtgod.preprocessing.noise_model import NoiseShape
+from rtgod.preprocessing.noise_model import NoiseCovariance
 from rtgod.preprocessing.windows import Sample
 
 #: The kinds of trials, by the names that people call them.
@@ -117,7 +117,7 @@ class Samples:
             None if self.windows is None else self.windows.chosen(rows),
         )
 
-    def whitened(self, shape: NoiseShape | None) -> Samples:
+    def whitened(self, shape: NoiseCovariance | None) -> Samples:
         """All samples as a decoder is given them; as they are without a shape."""
         if shape is None:
             return self
@@ -209,7 +209,7 @@ class Fold:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Candidates:
+class CandidateFeatures:
     """What is ranked.
 
     Attributes
@@ -224,7 +224,9 @@ class Candidates:
     features: Mapping[str, Float32Array]
 
     @classmethod
-    def named(cls, ids: Sequence[str], features: Mapping[str, Float32Array], names: Mapping[str, str]) -> Candidates:
+    def named(
+        cls, ids: Sequence[str], features: Mapping[str, Float32Array], names: Mapping[str, str]
+    ) -> CandidateFeatures:
         """Candidates called by the names that are known, and by their ids otherwise."""
         return cls(tuple(ids), tuple(names.get(one, one) for one in ids), features)
 
@@ -233,10 +235,10 @@ class Candidates:
         """Whether the units are the categories themselves, one for each."""
         return CATEGORIES in self.features
 
-    def chosen(self, ids: Sequence[str]) -> Candidates:
+    def chosen(self, ids: Sequence[str]) -> CandidateFeatures:
         """Some of them, in their own order; all if none is named."""
         rows = positions_of(ids, self.ids) if ids else np.arange(len(self.ids), dtype=np.int32)
-        return Candidates(
+        return CandidateFeatures(
             tuple(self.ids[row] for row in rows),
             tuple(self.names[row] for row in rows),
             {layer: values[rows] for layer, values in self.features.items()},
@@ -257,18 +259,18 @@ class Study:
     folds : tuple of Fold
     regions : mapping of str to ndarray of shape (n_voxels_of_region,), int32
         Columns of each region; the first region is the one that figures without a region are for.
-    candidates : Candidates
+    candidates : CandidateFeatures
     notes : tuple of str
         What was left out of images and candidates, and how images' pixels were converted.
-    tallies : tuple of Tally
+    tallies : tuple of LeftOutCounts
         What became of the runs' trials and volumes; empty where only samples are known.
     """
 
     folds: tuple[Fold, ...]
     regions: Mapping[str, Int32Array]
-    candidates: Candidates
+    candidates: CandidateFeatures
     notes: tuple[str, ...] = ()
-    tallies: tuple[Tally, ...] = ()
+    tallies: tuple[LeftOutCounts, ...] = ()
 
     @property
     def main_region(self) -> str:
@@ -319,5 +321,5 @@ def averaged_by(labels: Sequence[str], values: Array) -> tuple[list[str], Float6
     return names, (total.T / np.bincount(which)).T
 
 
-def _rows_whitened(X: Float32Array, shape: NoiseShape) -> Float32Array:
+def _rows_whitened(X: Float32Array, shape: NoiseCovariance) -> Float32Array:
     return np.stack([shape.whiten(row) for row in X])

@@ -24,7 +24,7 @@ from calibration.simulation.schedule import (
     IMAGES_PER_RUN,
     TR_S,
     TRIALS_PER_RUN,
-    Schedule,
+    SimulatedRun,
     Stimulus,
     imagery_run,
     in_turn,
@@ -50,7 +50,7 @@ class _Run:
     session: str
     task: str
     number: int
-    schedule: Schedule
+    schedule: SimulatedRun
 
     @property
     def stem(self) -> str:

@@ -84,7 +84,7 @@ _COLOUR_PAIRS: Final = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
+class TextureCoordinates:
     """What a texture needs to know: the place on the body, in periods of the pattern, and the edge's sharpness."""
 
     u: Field
@@ -102,7 +102,7 @@ class Pattern:
 _TURN: Final = np.float32(2 * pi)
 
 # Where the accent colour covers the body: 0 … 1.
-TEXTURES: Final[dict[str, Callable[[Pattern], Field]]] = {
+TEXTURES: Final[dict[str, Callable[[TextureCoordinates], Field]]] = {
     "striped": lambda p: p.mask(np.sin(_TURN * p.u)),
     "chequered": lambda p: p.mask(3 * np.sin(_TURN * p.u) * np.sin(_TURN * p.v)),
     "dotted": lambda p: p.mask(2 - 6 * np.hypot(p.u - np.rint(p.u), p.v - np.rint(p.v))),

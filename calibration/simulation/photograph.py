@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.simulation.objects import BUILDS, PALETTE, TEXTURES, ObjectCategory, Pattern
+from calibration.simulation.objects import BUILDS, PALETTE, TEXTURES, ObjectCategory, TextureCoordinates
 from calibration.simulation.shapes import MARKS, SILHOUETTES, Field, attached_part, grid
 from rtgod.errors import InputError
 
@@ -102,7 +102,7 @@ def _accent(
     phase = rng.uniform(-0.5, 0.5, 2).astype(np.float32)
     # A wave's steepest slope is 2π per period: this makes the pattern's edge about one pixel wide.
     sharpness = max(unit_px / (2 * pi * frequency), 0.5)
-    pattern = Pattern(c * x + s * y + phase[0], c * y - s * x + phase[1], x, y, -body, sharpness)
+    pattern = TextureCoordinates(c * x + s * y + phase[0], c * y - s * x + phase[1], x, y, -body, sharpness)
     texture = TEXTURES[category.texture](pattern)
     if not category.part:
         return texture

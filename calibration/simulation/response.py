@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.simulation.head import REGIONS
-from calibration.simulation.settings import ResponseSettings
+from calibration.simulation.settings import TuningSettings
 from rtgod.messages import Float32Array, Float64Array
 
 #: Where each region sits in the hierarchy of layers: 0 is the network's first layer, 1 its last.
@@ -61,7 +61,7 @@ class Tuning:
 
 
 def make_tuning(
-    training: Mapping[str, Float32Array], regions: Sequence[int], settings: ResponseSettings, rng: np.random.Generator
+    training: Mapping[str, Float32Array], regions: Sequence[int], settings: TuningSettings, rng: np.random.Generator
 ) -> Tuning:
     """Draw a tuning for every voxel.
 
@@ -71,7 +71,7 @@ def make_tuning(
         Features of the training images; layers from low to high.
     regions : sequence of int
         Each voxel's region: 1 for the first of `REGIONS`.
-    settings : ResponseSettings
+    settings : TuningSettings
     rng : numpy.random.Generator
 
     Returns

@@ -8,7 +8,7 @@ import numpy as np
 
 from calibration.simulation.head import Head
 from calibration.simulation.resample import resample
-from calibration.simulation.settings import MotionSettings, NoiseSettings
+from calibration.simulation.settings import HeadMotionSettings, ScannerNoiseSettings
 from rtgod.messages import Array, Float32Array, Float64Array, Int32Array
 from rtgod.preprocessing.geometry import rigid
 
@@ -35,7 +35,7 @@ class Movement:
         return rigid(self.translation_mm[volume], np.radians(self.rotation_deg[volume]), centre_mm)
 
 
-def draw_movement(n_volumes: int, settings: MotionSettings, rng: np.random.Generator) -> Movement:
+def draw_movement(n_volumes: int, settings: HeadMotionSettings, rng: np.random.Generator) -> Movement:
     """Draw a run's movement: a position, a slow wander and a few sudden moves that stay."""
 
     def course(between: float, within: float, jerk: float) -> Float64Array:
@@ -67,7 +67,7 @@ class Scanner:
     head : Head
     n_volumes : int
     tr_s : float
-    noise : NoiseSettings
+    noise : ScannerNoiseSettings
     movement : Movement
     rng : numpy.random.Generator
     """
@@ -77,7 +77,7 @@ class Scanner:
         head: Head,
         n_volumes: int,
         tr_s: float,
-        noise: NoiseSettings,
+        noise: ScannerNoiseSettings,
         movement: Movement,
         rng: np.random.Generator,
     ) -> None:

@@ -25,7 +25,7 @@ IMAGERY_COLUMNS = (
     "onset", "duration", "trial_no", "event_type", "category_id", "category_name", "category_index", "response_time",
     "evaluation",
 )  # fmt: skip
-Row = tuple[str, ...]
+EventRow = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Stimulus:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class SimulatedTrial:
     """One response: to an image that is seen, or to a category that is imagined (`stimulus` is then None)."""
 
     onset_s: float
@@ -63,13 +63,13 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class SimulatedRun:
     """One run.
 
     Attributes
     ----------
     n_volumes : int
-    trials : tuple of Trial
+    trials : tuple of SimulatedTrial
     columns : tuple of str
         Of the event table.
     rows : tuple of tuple of str
@@ -77,17 +77,17 @@ class Schedule:
     """
 
     n_volumes: int
-    trials: tuple[Trial, ...]
-    columns: Row
-    rows: tuple[Row, ...]
+    trials: tuple[SimulatedTrial, ...]
+    columns: EventRow
+    rows: tuple[EventRow, ...]
 
 
-def perception_run(stimuli: Sequence[Stimulus], rng: np.random.Generator) -> Schedule:
+def perception_run(stimuli: Sequence[Stimulus], rng: np.random.Generator) -> SimulatedRun:
     """Show 50 images in random order, five of them twice in a row for the one-back task: 178 volumes."""
     order = rng.permutation(len(stimuli))
     repeated = set(rng.choice(len(stimuli), REPEATS_PER_RUN, replace=False).tolist())
     shown = [stimuli[i] for position, i in enumerate(order) for _ in range(2 if position in repeated else 1)]
-    rows: list[Row] = [_rest(0, REST_S, 1, len(PERCEPTION_COLUMNS))]
+    rows: list[EventRow] = [_rest(0, REST_S, 1, len(PERCEPTION_COLUMNS))]
     trials = []
     for number, stimulus in enumerate(shown):
         onset = REST_S + number * BLOCK_S
@@ -100,13 +100,13 @@ def perception_run(stimuli: Sequence[Stimulus], rng: np.random.Generator) -> Sch
                 stimulus.name, str(stimulus.category_index), str(stimulus.image_index), pressed,
             )
         )  # fmt: skip
-        trials.append(Trial(onset, BLOCK_S, stimulus.category, stimulus, 1.0))
+        trials.append(SimulatedTrial(onset, BLOCK_S, stimulus.category, stimulus, 1.0))
     end = REST_S + len(shown) * BLOCK_S
     rows.append(_rest(end, END_S, len(shown) + 2, len(PERCEPTION_COLUMNS)))
-    return Schedule(round((end + END_S) / TR_S), tuple(trials), PERCEPTION_COLUMNS, tuple(rows))
+    return SimulatedRun(round((end + END_S) / TR_S), tuple(trials), PERCEPTION_COLUMNS, tuple(rows))
 
 
-def imagery_run(categories: Sequence[tuple[int, ObjectCategory]], rng: np.random.Generator) -> Schedule:
+def imagery_run(categories: Sequence[tuple[int, ObjectCategory]], rng: np.random.Generator) -> SimulatedRun:
     """Cue and imagine 25 categories, each rated for vividness, which is also its strength: 213 volumes.
 
     Parameters
@@ -115,7 +115,7 @@ def imagery_run(categories: Sequence[tuple[int, ObjectCategory]], rng: np.random
     rng : numpy.random.Generator
     """
     order = [categories[i] for i in rng.permutation(len(categories))]
-    rows: list[Row] = [_rest(0, REST_S, 1, len(IMAGERY_COLUMNS))]
+    rows: list[EventRow] = [_rest(0, REST_S, 1, len(IMAGERY_COLUMNS))]
     trials = []
     onset = REST_S
     for number, (category_index, category) in enumerate(order):
@@ -132,10 +132,10 @@ def imagery_run(categories: Sequence[tuple[int, ObjectCategory]], rng: np.random
         ):
             rows.append((str(start), str(duration), str(number + 2), event, *labels))
             start += duration
-        trials.append(Trial(onset + CUE_S, IMAGERY_S, category, None, rating / 4))
+        trials.append(SimulatedTrial(onset + CUE_S, IMAGERY_S, category, None, rating / 4))
         onset = start
     rows.append(_rest(onset, END_S, len(order) + 2, len(IMAGERY_COLUMNS)))
-    return Schedule(round((onset + END_S) / TR_S), tuple(trials), IMAGERY_COLUMNS, tuple(rows))
+    return SimulatedRun(round((onset + END_S) / TR_S), tuple(trials), IMAGERY_COLUMNS, tuple(rows))
 
 
 def in_turn(items: Sequence[ObjectCategory], n_runs: int, per_run: int) -> list[list[tuple[int, ObjectCategory]]]:
@@ -144,5 +144,5 @@ def in_turn(items: Sequence[ObjectCategory], n_runs: int, per_run: int) -> list[
     return [list(islice(endless, per_run)) for _ in range(n_runs)]
 
 
-def _rest(onset: int, duration: int, number: int, n_columns: int) -> Row:
+def _rest(onset: int, duration: int, number: int, n_columns: int) -> EventRow:
     return (str(onset), str(duration), str(number), "rest", *["n/a"] * (n_columns - 4))

@@ -29,7 +29,7 @@ class StimulusSettings(Settings):
         return self.n_training_categories + self.n_test_categories + self.n_other_categories
 
 
-class ResponseSettings(Settings):
+class TuningSettings(Settings):
     """How visual cortex responds."""
 
     #: Standard deviation over images of a typical voxel's response, percent signal change.
@@ -46,7 +46,7 @@ class ResponseSettings(Settings):
     hrf_ratio: Annotated[float, Field(ge=0, lt=1)] = 1 / 6
 
 
-class NoiseSettings(Settings):
+class ScannerNoiseSettings(Settings):
     """What else is in the images."""
 
     #: Mean over standard deviation of grey matter in time, from AR(1) noise alone.
@@ -63,7 +63,7 @@ class NoiseSettings(Settings):
     spike_percent: NotNegative = 8.0
 
 
-class MotionSettings(Settings):
+class HeadMotionSettings(Settings):
     """How the head moves."""
 
     #: Standard deviation of the head's position from run to run.
@@ -88,6 +88,6 @@ class SubjectSettings(Settings):
     n_imagery_runs: Annotated[int, Field(ge=0)] = 2
     weights: str = "random:0"
     stimuli: StimulusSettings = StimulusSettings()
-    response: ResponseSettings = ResponseSettings()
-    noise: NoiseSettings = NoiseSettings()
-    motion: MotionSettings = MotionSettings()
+    response: TuningSettings = TuningSettings()
+    noise: ScannerNoiseSettings = ScannerNoiseSettings()
+    motion: HeadMotionSettings = HeadMotionSettings()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from calibration.datasets.bids import read_names
-from calibration.datasets.dataset_files import Inputs
+from calibration.datasets.dataset_files import CalibrationFiles
 from calibration.decoders.columns import profile_correlation
 from calibration.decoders.settings import DecoderSettings
 from calibration.features.extractor import FeatureExtractor, Network
@@ -24,11 +24,11 @@ from calibration.features.images import first_few
 from calibration.features.stimuli import Stimuli, StimulusFiles
 from calibration.metrics.identification import accuracy_test, all_accuracies, identification_accuracy, rank_of
 from calibration.metrics.permutation import ExchangeTest
-from calibration.samples.left_out import Tally, tally
+from calibration.samples.left_out import LeftOutCounts, tally
 from calibration.samples.plain import check_repeated, plain_stimuli
 from calibration.samples.preparation import Report, noise_to_read, prepare_runs
 from calibration.samples.runs import RunSamples, make_reference
-from calibration.samples.study import CATEGORIES, Candidates, Samples
+from calibration.samples.study import CATEGORIES, CandidateFeatures, Samples
 from calibration.training.fit import Trained, train
 from calibration.training.folds import parts_of_one_run
 from calibration.training.held_out_rankings import Learned, learn_from_rankings
@@ -87,7 +87,7 @@ class CalibrationReport:
     n_samples, n_voxels, n_runs, n_candidates : int
     n_parts : int
         Runs, or parts of one run, that were left out in turn.
-    trials : tuple of Tally
+    trials : tuple of LeftOutCounts
         What was trained on of each run, and what was left out.
     notes : tuple of str
         What could not be learned, and why.
@@ -105,14 +105,14 @@ class CalibrationReport:
     n_runs: int
     n_candidates: int
     n_parts: int
-    trials: tuple[Tally, ...]
+    trials: tuple[LeftOutCounts, ...]
     notes: tuple[str, ...]
     test: ExchangeTest | None = None
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 def calibrate(
-    inputs: Inputs,
+    inputs: CalibrationFiles,
     settings: PipelineSettings,
     network: Network | None,
     decoder: DecoderSettings,
@@ -123,7 +123,7 @@ def calibrate(
 
     Parameters
     ----------
-    inputs : Inputs
+    inputs : CalibrationFiles
     settings : PipelineSettings
     network : Network or None
         None where the inputs have no images: then the categories themselves are decoded.
@@ -174,7 +174,7 @@ def calibrate(
         checksums = beside.submit(_checksums, inputs)
         groups = parts_of_one_run(labelled.categories) if not stimulus_files and len(samples) == 1 else labelled.runs
         trained = train(labelled.X, groups, Y, decoder, report, pool)
-        candidates = Candidates.named(stimuli.candidate_ids, stimuli.candidates, names)
+        candidates = CandidateFeatures.named(stimuli.candidate_ids, stimuli.candidates, names)
         report("confidence", 0, 1)
         learned = learn_from_rankings(labelled, trained, decoder, candidates, settings.ranking)
         report("confidence", 1, 1)
@@ -285,7 +285,7 @@ def _shown_in_one(categories: Sequence[str], groups: Sequence[Hashable]) -> dict
 
 
 def _provenance(
-    inputs: Inputs, network: Network | None, decoder: DecoderSettings, summary: CalibrationReport
+    inputs: CalibrationFiles, network: Network | None, decoder: DecoderSettings, summary: CalibrationReport
 ) -> dict[str, Any]:
     return {
         "made_by": f"rtgod {version('rtgod')}",
@@ -301,7 +301,7 @@ def _provenance(
     }
 
 
-def _checksums(inputs: Inputs) -> dict[str, Any]:
+def _checksums(inputs: CalibrationFiles) -> dict[str, Any]:
     """Of the files that the bundle is made from, for its provenance."""
     return {
         "runs": {

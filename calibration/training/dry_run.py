@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from calibration.datasets.dataset_files import Inputs
+from calibration.datasets.dataset_files import CalibrationFiles
 from calibration.datasets.masks import Region
 from calibration.datasets.runs import RunFiles
 from calibration.features.images import first_few, list_categories
@@ -129,12 +129,12 @@ class Problems:
             self.found.append(f"{n_more} other {'run' if n_more == 1 else 'runs'} cannot be used either")
 
 
-def plan_calibration(inputs: Inputs, settings: PipelineSettings) -> Plan:
+def plan_calibration(inputs: CalibrationFiles, settings: PipelineSettings) -> Plan:
     """Look at everything that a calibration needs, without reading a volume or an image.
 
     Parameters
     ----------
-    inputs : Inputs
+    inputs : CalibrationFiles
     settings : PipelineSettings
     """
     problems = Problems()

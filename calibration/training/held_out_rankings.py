@@ -10,7 +10,7 @@ import numpy as np
 from calibration.decoders.registry import make_decoder
 from calibration.decoders.ridge import fit_layers, predict_layers
 from calibration.decoders.settings import DecoderSettings
-from calibration.samples.study import Candidates, Samples, Windows, averaged_by
+from calibration.samples.study import CandidateFeatures, Samples, Windows, averaged_by
 from calibration.training.confidence import FEWEST_GROUPS, FittedChances, Rankings, fit_chances
 from calibration.training.fit import Trained
 from calibration.training.folds import leave_groups_out
@@ -53,7 +53,11 @@ class Learned:
 
 
 def learn_from_rankings(
-    samples: Samples, trained: Trained, decoder: DecoderSettings, candidates: Candidates, ranking: RankingSettings
+    samples: Samples,
+    trained: Trained,
+    decoder: DecoderSettings,
+    candidates: CandidateFeatures,
+    ranking: RankingSettings,
 ) -> Learned:
     """Rank training trials by decoders that had not seen them, as online, and learn from the rankings.
 
@@ -67,7 +71,7 @@ def learn_from_rankings(
     trained : Trained
         The decoder of all of them: the others are made with its penalties.
     decoder : DecoderSettings
-    candidates : Candidates
+    candidates : CandidateFeatures
         Trained categories that are none of them are ranked as well, by the mean features of what was shown.
     ranking : RankingSettings
         How layers are put together.
@@ -147,7 +151,7 @@ def _new_without(categories: Sequence[str], ids: Sequence[str]) -> dict[str, Boo
 def _rankings(
     samples: Samples,
     groups: Sequence[str],
-    everything: Candidates,
+    everything: CandidateFeatures,
     index: CategoryIndex,
     predicted: dict[str, Array],
     judged: Array,
@@ -213,7 +217,7 @@ def _predict_left_out(
     return predicted
 
 
-def _with_trained_categories(candidates: Candidates, samples: Samples) -> Candidates:
+def _with_trained_categories(candidates: CandidateFeatures, samples: Samples) -> CandidateFeatures:
     """The candidates, and after them the trained categories that are not among them."""
     is_new = candidates.positions(samples.categories) < 0
     labels = [category for category, new in zip(samples.categories, is_new, strict=True) if new]
@@ -221,7 +225,7 @@ def _with_trained_categories(candidates: Candidates, samples: Samples) -> Candid
         return candidates
     added = {layer: averaged_by(labels, Y[is_new])[1].astype(np.float32) for layer, Y in samples.Y.items()}
     ids = tuple(dict.fromkeys(labels))
-    return Candidates(
+    return CandidateFeatures(
         (*candidates.ids, *ids),
         (*candidates.names, *ids),
         {layer: np.concatenate([of, added[layer]]) for layer, of in candidates.features.items()},

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from calibration.datasets.study_files import StudyInputs
+from calibration.datasets.study_files import EvaluationFiles
 from calibration.features.images import first_few
 from calibration.samples.study import KINDS
 from calibration.training.dry_run import (
@@ -72,12 +72,12 @@ class StudyPlan:
             raise InputError("; and ".join(self.problems))
 
 
-def plan_study(inputs: StudyInputs, settings: PipelineSettings) -> StudyPlan:
+def plan_study(inputs: EvaluationFiles, settings: PipelineSettings) -> StudyPlan:
     """Look at everything that an evaluation needs, without reading a volume or an image.
 
     Parameters
     ----------
-    inputs : StudyInputs
+    inputs : EvaluationFiles
     settings : PipelineSettings
     """
     problems = Problems()

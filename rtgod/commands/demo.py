@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from rtgod.commands.subprocesses import STOP_TIMEOUT_S, Part, heading, print_figures, read_tsv, step
+from rtgod.commands.subprocesses import STOP_TIMEOUT_S, CommandProcess, heading, print_figures, read_tsv, step
 from rtgod.console import PlainConsole, styled
 from rtgod.files import write_whole
 
@@ -74,7 +74,7 @@ def _live(folder: Path, bundle: Path, runs: list[Path], speed: float, backend: s
     server_ready, display_ready = folder / "server.json", folder / "display.ready"
     serve = ["serve", "--supervise", str(bundle), "--ingest", "tcp://127.0.0.1:*", "--publish", "tcp://127.0.0.1:*"]
     serve += ["--journal", str(folder / "journal"), "--ready-file", str(server_ready)]
-    with Part(*serve, lasting=True) as server:
+    with CommandProcess(*serve, lasting=True) as server:
         server.wait_for(server_ready)
         ready: dict[str, Any] = json.loads(server_ready.read_text(encoding="utf-8"))
         display = ["display", "--from", ready["publish"], "--to", ready["ingest"], "--backend", backend]
@@ -82,7 +82,7 @@ def _live(folder: Path, bundle: Path, runs: list[Path], speed: float, backend: s
         if backend != "terminal":
             display += ["--screenshot", str(folder / "display.png")]
         display += ["--ready-file", str(display_ready), "--stop-after-runs", str(len(runs))]
-        with Part(*display, beside=[server]) as screen:
+        with CommandProcess(*display, beside=[server]) as screen:
             screen.wait_for(display_ready)
             for run in runs:
                 console.print(styled(f"replaying {run.name} at {speed:g} times the scanner's pace"), soft_wrap=True)

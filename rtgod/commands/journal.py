@@ -19,7 +19,7 @@ from rtgod.errors import JournalError
 from rtgod.text import number_of, plain
 
 if TYPE_CHECKING:
-    from rtgod.journal.summary import Account, RunAccount
+    from rtgod.journal.summary import JournalSummary, RunSummary
 
 journal = typer.Typer(help="Journals of sessions: all that came in, and what was answered.", no_args_is_help=True)
 
@@ -117,19 +117,19 @@ def export(
     print(f"{plain(out)}: {', '.join(names) or 'no run, the journal holds none'}")
 
 
-def _session_cells(path: Path, found: Account) -> list[str]:
+def _session_cells(path: Path, found: JournalSummary) -> list[str]:
     stat = path.stat()
     written = f"{datetime.fromtimestamp(stat.st_mtime).astimezone():%Y-%m-%d %H:%M}"
     subjects = ", ".join(dict.fromkeys(run.subject for run in found.runs.values()))
     return [path.name, written, f"{stat.st_size / 1e6:.1f}", _state(found), str(found.n_events), subjects]
 
 
-def _state(found: Account) -> str:
+def _state(found: JournalSummary) -> str:
     again = f", started {found.n_starts} times" if found.n_starts > 1 else ""
     return ("ended" if found.ended else "not ended") + again
 
 
-def _run_cells(run: RunAccount) -> list[str]:
+def _run_cells(run: RunSummary) -> list[str]:
     taken = str(len(run.taken)) + (f" of {run.n_planned}" if run.n_planned else "")
     end = "not ended" if run.n_ended is None else f"after {run.n_ended}"
     return [run.run_id, taken, str(len(run.answered)), str(len(run.lost)), str(run.n_rankings), end]

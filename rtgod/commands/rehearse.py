@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from rtgod.commands.subprocesses import Part, heading, print_figures, read_tsv, step
+from rtgod.commands.subprocesses import CommandProcess, heading, print_figures, read_tsv, step
 from rtgod.errors import InputError
 from rtgod.files import write_whole
 from rtgod.messages import Array
@@ -112,7 +112,7 @@ def _session(
     """Serve, show and replay the run under both conditions; gives the session's journal."""
     folder, ready = out / "session", out / "server.json"
     serve = ["serve", "--supervise", str(bundle), "--ingest", _FREE, "--publish", _FREE, "--journal", str(folder)]
-    with Part(*serve, "--ready-file", str(ready), lasting=True) as server:
+    with CommandProcess(*serve, "--ready-file", str(ready), lasting=True) as server:
         server.wait_for(ready)
         said: dict[str, Any] = json.loads(ready.read_text(encoding="utf-8"))
         for number in (1, 2):
@@ -121,10 +121,10 @@ def _session(
             show += ["--pictures", str(subject / "stimuli" / "candidates"), "--conditions", str(sealed)]
             show += ["--run", str(number), "--out", str(folder), "--from", said["publish"], "--to", said["ingest"]]
             show += ["--speed", str(speed), "--ready-file", str(waiting)]
-            with Part(*show, beside=[server]) as display:
+            with CommandProcess(*show, beside=[server]) as display:
                 display.wait_for(waiting)
                 replay = ["replay", str(run), "--to", said["ingest"], "--speed", str(speed), "--again"]
-                with Part(*replay, beside=[server, display]) as source:
+                with CommandProcess(*replay, beside=[server, display]) as source:
                     source.wait_end(_length_s(schedule) / speed + _END_S)
                 display.wait_end(_END_S)
     return Path(said["journal"])

@@ -29,20 +29,20 @@ class PartError(RtgodError):
     """A command failed; it has said why."""
 
 
-class Part:
+class CommandProcess:
     """An rtgod command in a process of its own; as a context manager it is stopped at the end, whatever happens.
 
     Parameters
     ----------
     *arguments : str
         Of `rtgod`.
-    beside : sequence of Part
+    beside : sequence of CommandProcess
         Parts that this one needs: no wait for it outlasts them.
     lasting : bool
         Whether it is to run until it is stopped, as a server is, so that any end before is a failure.
     """
 
-    def __init__(self, *arguments: str, beside: Sequence[Part] = (), lasting: bool = False) -> None:
+    def __init__(self, *arguments: str, beside: Sequence[CommandProcess] = (), lasting: bool = False) -> None:
         self._command = arguments[0]
         self._beside, self._lasting = beside, lasting
         self._process = subprocess.Popen(  # noqa: S603 # ourselves
@@ -114,9 +114,9 @@ class Part:
             part.check()
 
 
-def step(*arguments: str, beside: Sequence[Part] = ()) -> None:
-    """Run one rtgod command to its end; `beside` as in `Part`."""
-    with Part(*arguments, beside=beside) as part:
+def step(*arguments: str, beside: Sequence[CommandProcess] = ()) -> None:
+    """Run one rtgod command to its end; `beside` as in `CommandProcess`."""
+    with CommandProcess(*arguments, beside=beside) as part:
         part.wait_end(_STEP_TIMEOUT_S)
 
 

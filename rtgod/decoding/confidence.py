@@ -18,7 +18,7 @@ FIRST = (1, 5, 10)
 #: Chances of that, ascending.
 Probability = tuple[float, float, float]
 #: What is known of a ranking, in the order of `describe`.
-CLUES = (
+PREDICTORS = (
     "margin over the second",
     "margin over the sixth",
     "margin over the eleventh",
@@ -38,7 +38,7 @@ class Confidence:
     Attributes
     ----------
     mean, sd : tuple of float
-        What each of the `CLUES` is standardised with.
+        What each of the `PREDICTORS` is standardised with.
     lowest, highest : tuple of float
         The range that was met in fitting; what lies beyond counts as its end, for nothing is known about it.
     coefficients : tuple of 3 tuple of float
@@ -60,8 +60,8 @@ class Confidence:
 
     def __post_init__(self) -> None:
         rows = (self.mean, self.sd, self.lowest, self.highest, *self.coefficients)
-        if any(len(row) != len(CLUES) for row in rows):
-            raise ValueError(f"a confidence needs {len(CLUES)} numbers in each of its rows")
+        if any(len(row) != len(PREDICTORS) for row in rows):
+            raise ValueError(f"a confidence needs {len(PREDICTORS)} numbers in each of its rows")
         if not all(map(math.isfinite, (*self.intercepts, *(number for row in rows for number in row)))):
             raise ValueError("a confidence has numbers that are not finite")
 
@@ -89,7 +89,7 @@ class Confidence:
             Share of a response in the pattern, of which such bundles know nothing.
         """
         del order, response  # whichever they are, they count alike
-        return self.probabilities(describe(scores, n_candidates, n_volumes, n_blocks))
+        return self.probabilities(ranking_predictors(scores, n_candidates, n_volumes, n_blocks))
 
     def probabilities(self, clues: Float64Array) -> tuple[float, float, float]:
         """Chances that the true category is first, in the first five and in the first ten; they never descend.
@@ -97,7 +97,7 @@ class Confidence:
         Parameters
         ----------
         clues : ndarray of shape (n_clues,), float64
-            Of the ranking, from `describe`.
+            Of the ranking, from `ranking_predictors`.
         """
         z = ((np.clip(clues, self.lowest, self.highest) - self.mean) / self.sd).tolist()
         found = [
@@ -107,8 +107,8 @@ class Confidence:
         return found[0], max(found[:2]), max(found)
 
 
-def describe(scores: Array, n_candidates: int, n_volumes: int, n_blocks: int) -> Float64Array:
-    """The `CLUES` of a ranking, shape (7,): margins and height in SDs of the first 1,000 scores.
+def ranking_predictors(scores: Array, n_candidates: int, n_volumes: int, n_blocks: int) -> Float64Array:
+    """The `PREDICTORS` of a ranking, shape (7,): margins and height in SDs of the first 1,000 scores.
 
     Parameters
     ----------

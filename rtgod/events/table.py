@@ -276,7 +276,7 @@ def cue_lead_s(path: Path) -> float | None:
     return max(leads_s, default=None)
 
 
-def blocks(trials: Iterable[Trial], impulse_s: float = IMPULSE_S) -> tuple[Block, ...]:
+def blocks_of(trials: Iterable[Trial], impulse_s: float = IMPULSE_S) -> tuple[Block, ...]:
     """When each trial starts and how long it lasts, in the trials' order.
 
     Trials of one category have one label, those without a category none. It is a digest, so that nobody reads in

@@ -12,7 +12,7 @@ from rtgod.messages import Message
 log = logging.getLogger(__name__)
 
 
-class Record:
+class JournalBuffer:
     """A journal whose disk may be full for a while.
 
     Parameters

@@ -44,7 +44,7 @@ _MOST_NIFTI1 = 2**15 - 1
 _LONGEST_NAME = 100
 
 Cell = str | float | None
-Row = Callable[[Iterable[Cell]], None]
+ExportRow = Callable[[Iterable[Cell]], None]
 
 
 def export_journal(journal: Path, out: Path) -> list[str]:
@@ -83,7 +83,7 @@ def export_journal(journal: Path, out: Path) -> list[str]:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
 
 
-def _write_runs(messages: Iterable[Message], folder: Path, write_event: Row) -> list[str]:
+def _write_runs(messages: Iterable[Message], folder: Path, write_event: ExportRow) -> list[str]:
     names = ["client"]
     with ExitStack() as stack:
         opened: dict[str, _RunFiles] = {}
@@ -259,7 +259,7 @@ def _file_name(run_id: str, taken: Iterable[str]) -> str:
 
 
 @contextmanager
-def _table(path: Path, columns: Iterable[str]) -> Iterator[Row]:
+def _table(path: Path, columns: Iterable[str]) -> Iterator[ExportRow]:
     """A new table as BIDS has them; gives what writes a row."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
 

@@ -15,7 +15,7 @@ from rtgod.messages import MOST_VOLUMES
 
 
 @dataclass(slots=True)
-class RunAccount:
+class RunSummary:
     """One acquisition of a run.
 
     Attributes
@@ -92,12 +92,12 @@ class RunAccount:
 
 
 @dataclass(slots=True)
-class Account:
+class JournalSummary:
     """One session.
 
     Attributes
     ----------
-    runs : dict of str to RunAccount
+    runs : dict of str to RunSummary
         By their names, in their order.
     n_starts : int
         How often a server began to write to the journal.
@@ -108,7 +108,7 @@ class Account:
         The run that was received last; empty if none was.
     """
 
-    runs: dict[str, RunAccount] = field(default_factory=dict)
+    runs: dict[str, RunSummary] = field(default_factory=dict)
     n_starts: int = 0
     n_events: int = 0
     ended: bool = False
@@ -131,7 +131,7 @@ class _Line(msgspec.Struct):
     n_volumes: int | None = None
 
 
-def account(headers: Iterable[bytes]) -> Account:
+def account(headers: Iterable[bytes]) -> JournalSummary:
     """Count what a journal holds.
 
     Parameters
@@ -139,13 +139,13 @@ def account(headers: Iterable[bytes]) -> Account:
     headers : iterable of bytes
         As `rtgod.journal.journal.read_headers` gives them.
     """
-    found = Account()
-    run = RunAccount("")
+    found = JournalSummary()
+    run = RunSummary("")
     for line in _lines(headers):
         found.ended = line.type == "session-end"
         if line.type in ("volume", "run-end", "ranking", "not-ready") and line.run_id != run.run_id:
             run.settle()
-            run = found.runs.setdefault(line.run_id, RunAccount(line.run_id))
+            run = found.runs.setdefault(line.run_id, RunSummary(line.run_id))
             # One with an identity may be gone on with after another came between.
             if not run.acquisition or run.n_ended is not None:
                 run.problems.append("goes on where it should not")
@@ -154,7 +154,7 @@ def account(headers: Iterable[bytes]) -> Account:
                 found.n_starts += 1
             case "run":
                 run.settle()
-                run = RunAccount(line.run_id, line.subject, line.acquisition, line.n_volumes)
+                run = RunSummary(line.run_id, line.subject, line.acquisition, line.n_volumes)
                 if line.run_id in found.runs:
                     run.problems.append("begins twice")
                 found.runs[line.run_id] = run

@@ -101,7 +101,7 @@ class Stopwatch:
             self.stage_ms[stage] = self.stage_ms.get(stage, 0.0) + (time.perf_counter_ns() - start) / 1e6
 
 
-class Unmoved(Stateful):
+class IdentityRegistration(Stateful):
     """In place of a `Registration` where none can be made: every volume lies where the template does.
 
     Parameters
@@ -120,7 +120,7 @@ class Unmoved(Stateful):
 
 def registration_to(
     template: Float32Array, affine: Float64Array, run: Run, settings: MotionSettings
-) -> Registration | Unmoved:
+) -> Registration | IdentityRegistration:
     """What finds the template's head in the volumes of a run.
 
     Raises
@@ -130,7 +130,7 @@ def registration_to(
     """
     if settings.estimate:
         return Registration(template, affine, run.shape, run.affine, settings)
-    return Unmoved(template)
+    return IdentityRegistration(template)
 
 
 class Aligner(Stateful):

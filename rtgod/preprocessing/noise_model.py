@@ -15,7 +15,7 @@ _PART = 512
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class NoiseShape:
+class NoiseCovariance:
     """A factor model of the decoder's voxels' noise: a few components, and the rest the same in all directions.
 
     Whitening shrinks a pattern along each component to the size of the rest, so that voxels that go up and down
@@ -49,7 +49,7 @@ class NoiseShape:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class NoiseCourses:
+class NoiseComponents:
     """Where noise components are read from: voxels without the signal of interest (aCompCor: Behzadi et al. 2007).
 
     Attributes

@@ -13,9 +13,9 @@ import numpy as np
 from rtgod.messages import Float32Array, NotReady, Pattern, Reason, Run, Volume
 from rtgod.preprocessing.alignment import Aligned, Aligner, Reference, Stopwatch
 from rtgod.preprocessing.denoising import Censor, Denoised, Denoiser
-from rtgod.preprocessing.noise_model import NoiseCourses, NoiseShape
+from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
 from rtgod.preprocessing.smoothing import Smoother
-from rtgod.preprocessing.windows import Repeats, Sample, Window
+from rtgod.preprocessing.windows import RepeatAverager, Sample, Window
 from rtgod.settings import PipelineSettings
 from rtgod.state import Stateful
 
@@ -26,14 +26,14 @@ class Noise:
 
     Attributes
     ----------
-    shape : NoiseShape or None
+    shape : NoiseCovariance or None
         Whitens patterns.
-    courses : NoiseCourses or None
+    courses : NoiseComponents or None
         Regressors from voxels without the signal of interest.
     """
 
-    shape: NoiseShape | None = None
-    courses: NoiseCourses | None = None
+    shape: NoiseCovariance | None = None
+    courses: NoiseComponents | None = None
 
 
 class Cleaned(NamedTuple):
@@ -63,7 +63,7 @@ class Preprocessor(Stateful):
     run : Run
     settings : PipelineSettings
     noise : Noise
-    repeats : Repeats
+    repeats : RepeatAverager
         The session's evidence so far; for runs in which trials are averaged over repeats.
 
     Raises
@@ -75,10 +75,10 @@ class Preprocessor(Stateful):
     parts = ("_aligner", "_cleaner")
 
     def __init__(
-        self, reference: Reference, run: Run, settings: PipelineSettings, noise: Noise, repeats: Repeats
+        self, reference: Reference, run: Run, settings: PipelineSettings, noise: Noise, repeats: RepeatAverager
     ) -> None:
         self._aligner = Aligner(with_noise_voxels(reference, noise), run, settings)
-        self._cleaner = Cleaner(reference, run, settings, noise, repeats)
+        self._cleaner = VolumeCleaner(reference, run, settings, noise, repeats)
 
     def step(self, volume: Volume, stopwatch: Stopwatch) -> tuple[Pattern | None, Sample | NotReady]:
         """Take the run's next volume; its index is larger than those before.
@@ -113,7 +113,7 @@ class Preprocessor(Stateful):
         return self._cleaner.whitened(values)
 
 
-class Cleaner(Stateful):
+class VolumeCleaner(Stateful):
     """Aligned volumes of one run to patterns and samples.
 
     Parameters
@@ -130,7 +130,7 @@ class Cleaner(Stateful):
     parts = ("denoiser", "_noise_reader", "_censor", "_estimator")
 
     def __init__(
-        self, reference: Reference, run: Run, settings: PipelineSettings, noise: Noise, repeats: Repeats
+        self, reference: Reference, run: Run, settings: PipelineSettings, noise: Noise, repeats: RepeatAverager
     ) -> None:
         if settings.nuisance.of == "features":
             settings = _constant_only(settings)
@@ -139,7 +139,7 @@ class Cleaner(Stateful):
         self._noise = noise
         self._n_voxels = len(reference.voxels)
         self.denoiser = Denoiser(self._n_voxels, run, settings)
-        self._noise_reader = NoiseReader(reference, noise.courses, run, settings) if noise.courses else None
+        self._noise_reader = NoiseResiduals(reference, noise.courses, run, settings) if noise.courses else None
         self._censor = Censor(settings.censoring)
         self._estimator = SampleEstimator(run, settings, repeats)
         fwhm_mm = settings.scaling.smoothing_fwhm_mm
@@ -190,21 +190,21 @@ class Cleaner(Stateful):
         return self.denoiser.step(index, aligned.values[: self._n_voxels], motion, gain, components, censored)
 
 
-class NoiseReader(Stateful):
+class NoiseResiduals(Stateful):
     """What nothing foretold in the noise voxels of one run: their course freed from drift and motion.
 
     Parameters
     ----------
     reference : Reference
         Its voxels come before the noise voxels in every aligned volume.
-    courses : NoiseCourses
+    courses : NoiseComponents
     run : Run
     settings : PipelineSettings
     """
 
     parts = ("_denoiser",)
 
-    def __init__(self, reference: Reference, courses: NoiseCourses, run: Run, settings: PipelineSettings) -> None:
+    def __init__(self, reference: Reference, courses: NoiseComponents, run: Run, settings: PipelineSettings) -> None:
         self._n_before = len(reference.voxels)
         nuisance = settings.nuisance.model_copy(update={"n_components": 0})
         settings = settings.model_copy(update={"nuisance": nuisance})
@@ -224,13 +224,13 @@ class SampleEstimator(Stateful):
     ----------
     run : Run
     settings : PipelineSettings
-    repeats : Repeats
+    repeats : RepeatAverager
         The session's, and no part of this one's state.
     """
 
     parts = ("_window",)
 
-    def __init__(self, run: Run, settings: PipelineSettings, repeats: Repeats) -> None:
+    def __init__(self, run: Run, settings: PipelineSettings, repeats: RepeatAverager) -> None:
         self._run = run
         self._window = Window(run, settings.window)
         self._by_response = settings.window.estimate == "response"

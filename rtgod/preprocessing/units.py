@@ -11,7 +11,7 @@ from rtgod.messages import Float32Array, Pattern, Run
 from rtgod.preprocessing.alignment import Stopwatch
 from rtgod.preprocessing.denoising import Denoiser
 from rtgod.preprocessing.preprocessor import SampleEstimator
-from rtgod.preprocessing.windows import Repeats, Sample
+from rtgod.preprocessing.windows import RepeatAverager, Sample
 from rtgod.settings import PipelineSettings
 from rtgod.state import Stateful
 
@@ -24,12 +24,12 @@ class UnitCourses(Stateful):
     decoder : Decoder
     run : Run
     settings : PipelineSettings
-    repeats : Repeats
+    repeats : RepeatAverager
     """
 
     parts = ("_denoiser", "_estimator")
 
-    def __init__(self, decoder: Decoder, run: Run, settings: PipelineSettings, repeats: Repeats) -> None:
+    def __init__(self, decoder: Decoder, run: Run, settings: PipelineSettings, repeats: RepeatAverager) -> None:
         self._decoder = decoder
         self._denoiser = Denoiser(decoder.n_units, run, settings, in_unit=False)
         self._estimator = SampleEstimator(run, settings, repeats)

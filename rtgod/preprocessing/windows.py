@@ -140,7 +140,7 @@ class _Unfinished(NamedTuple):
     sample: Sample
 
 
-class Repeats(Stateful):
+class RepeatAverager(Stateful):
     """Evidence from earlier trials of the same label; it lasts for a session, over runs."""
 
     changing: ClassVar = {

@@ -132,7 +132,7 @@ def may_send(role: Role, message: Message) -> bool:
     return isinstance(message, _MAY_SEND[role])
 
 
-class Gatekeeper(Closing):
+class ServerAuthenticator(Closing):
     """Lets registered clients in to a server's sockets, and knows what each may send.
 
     It answers in a thread of its own, so that a server that is busy keeps nobody at the door. While there is none,
@@ -210,7 +210,7 @@ class Gatekeeper(Closing):
         self._authenticator.stop()
 
 
-class Entrance:
+class ClientConnection:
     """A client's way in: connects a socket, and says so when the server turns it away.
 
     libzmq tells of failed handshakes to monitors only. It gives up a connection that was refused outright; here it is

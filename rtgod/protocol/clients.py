@@ -32,7 +32,7 @@ from rtgod.messages import (
     Volume,
     address_of,
 )
-from rtgod.protocol.authentication import Entrance
+from rtgod.protocol.authentication import ClientConnection
 from rtgod.protocol.frames import from_frames, to_frames
 from rtgod.protocol.keys import ClientKey
 from rtgod.protocol.restarts import OperatorNotice, RestartNotice
@@ -78,7 +78,7 @@ class _Connection(Closing):
         # received and not yet read when the server goes.
         socket.setsockopt(zmq.IMMEDIATE, int(kind == zmq.DEALER))
         try:
-            self._entrance = Entrance(socket, address, key)
+            self._entrance = ClientConnection(socket, address, key)
         except ServerError:
             self.close()
             raise

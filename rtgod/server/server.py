@@ -18,7 +18,7 @@ import zmq
 
 from rtgod.errors import CheckpointError, RefusedError, ServerError, WireError
 from rtgod.files import Closing
-from rtgod.journal.buffer import Record
+from rtgod.journal.buffer import JournalBuffer
 from rtgod.journal.journal import JournalWriter
 from rtgod.logs import RUNS
 from rtgod.messages import (
@@ -38,7 +38,7 @@ from rtgod.messages import (
     Volume,
     address_of,
 )
-from rtgod.protocol.authentication import Gatekeeper, is_loopback, needs_ipv6
+from rtgod.protocol.authentication import ServerAuthenticator, is_loopback, needs_ipv6
 from rtgod.protocol.frames import MAX_ARRAY_BYTES, from_frames, to_frames
 from rtgod.protocol.keys import ServerKeys
 from rtgod.server import connection_guard
@@ -47,7 +47,7 @@ from rtgod.server.publisher import Publisher
 from rtgod.server.refusals import LONGEST_REASON, Refusals
 from rtgod.server.resumption import checkpoint_of, save_checkpoint
 from rtgod.server.session import Incoming, Resumed, Session
-from rtgod.server.status import Attendance
+from rtgod.server.status import ServerStatus
 from rtgod.server.tally import blinded as blinded_counts
 from rtgod.server.tally import in_words
 from rtgod.text import plain, times
@@ -129,7 +129,7 @@ class Server(Closing):
     ) -> None:
         self._session = session
         self._blinded, self._any_subject = blinded, any_subject
-        self._record = Record(journal)
+        self._record = JournalBuffer(journal)
         self._hello = dataclasses.replace(
             session.hello(),
             n_starts=1 + (resumed.n_starts if resumed else 0),
@@ -137,9 +137,9 @@ class Server(Closing):
             began_utc_s=time.time() if start else None,
             folder=folder,
         )
-        self._attendance = Attendance(journal.path.name, self._hello.n_starts)
+        self._attendance = ServerStatus(journal.path.name, self._hello.n_starts)
         self._context = connection_guard.context()
-        self._gatekeeper = Gatekeeper(self._context, keys) if keys else None
+        self._gatekeeper = ServerAuthenticator(self._context, keys) if keys else None
         try:
             self._ingest = self._bind(zmq.ROUTER, ingest)
             self._publish = self._bind(zmq.XPUB, publish)

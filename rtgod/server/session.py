@@ -43,7 +43,7 @@ from rtgod.pipeline import Pipeline
 from rtgod.preprocessing.alignment import Reference, check_reference, check_run
 from rtgod.preprocessing.axes_errors import find_axes_error
 from rtgod.preprocessing.preprocessor import Noise
-from rtgod.preprocessing.windows import Repeats
+from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.protocol.frames import from_journal, to_frames
 from rtgod.server.tally import Tally
 from rtgod.settings import PipelineSettings
@@ -119,7 +119,7 @@ class Session:
             self._engine = bundle.decoder(), bundle.category_index()
         names = (candidate.name for candidate in bundle.candidates) if bundle else ()
         self._letters = "".join(sorted({letter for letter in set().union(*names) if not letter.isascii()}))
-        self._repeats = Repeats()
+        self._repeats = RepeatAverager()
         self._acquisitions: dict[str, Acquisition] = {}
         self._names: dict[str, str] = {}
         self._events: dict[str, set[int]] = {}
@@ -450,7 +450,7 @@ class Session:
         """The pipeline of a server without a bundle."""
         reference = Reference(template, run.affine, np.empty((0, 3), np.int32))
         try:
-            return Pipeline(reference, Noise(), None, None, (), run, self._settings, Repeats())
+            return Pipeline(reference, Noise(), None, None, (), run, self._settings, RepeatAverager())
         except ValueError as error:  # too few slices, or no contrast along one direction: LinAlgError
             raise InputError(f"the others cannot be aligned to this volume ({error})") from error
 
@@ -504,7 +504,7 @@ class Session:
         here = self._settings.model_dump(mode="json"), self.bundle.bundle_id if self.bundle else None
         if (told.settings, told.bundle_id) != here:
             raise CheckpointError("the session had another bundle, or other settings")
-        repeats = Repeats()
+        repeats = RepeatAverager()
         repeats.restore(told.repeats)
         acquisitions = {}
         for of, run in runs:
@@ -524,7 +524,7 @@ class Session:
         self._set_aside, self._prepared = list(told.set_aside), None
         self.is_blinded, self._template_from_s = told.is_blinded, told.template_from_s
 
-    def _pipeline_of(self, run: Run, template: Float32Array | None, repeats: Repeats) -> Pipeline:
+    def _pipeline_of(self, run: Run, template: Float32Array | None, repeats: RepeatAverager) -> Pipeline:
         try:
             if self.bundle and self._engine:
                 return self.bundle.pipeline(run, *self._engine, repeats)

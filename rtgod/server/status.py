@@ -7,7 +7,7 @@ from collections import deque
 
 import numpy as np
 
-from rtgod.journal.buffer import Record
+from rtgod.journal.buffer import JournalBuffer
 from rtgod.messages import Connected, Ping, Status
 from rtgod.server.session import Session
 
@@ -19,7 +19,7 @@ _N_USUAL = 20
 _FORGOTTEN_S, _MOST_CLIENTS = 60.0, 100
 
 
-class Attendance:
+class ServerStatus:
     """Collects what `Status` tells.
 
     Parameters
@@ -52,7 +52,7 @@ class Attendance:
         """A volume was answered so long after it arrived."""
         self._latencies_s.append(latency_s)
 
-    def status(self, record: Record, session: Session) -> Status:
+    def status(self, record: JournalBuffer, session: Session) -> Status:
         """All of it, now."""
         now_s = time.monotonic()
         self._clients = {name: of for name, of in self._clients.items() if now_s - of[1] < _FORGOTTEN_S}

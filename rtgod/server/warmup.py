@@ -11,7 +11,7 @@ from rtgod.candidates import Candidate
 from rtgod.decoding.decoder import LayerDecoder, SparseLayerDecoder
 from rtgod.messages import Float32Array, Ranking, Run, Volume
 from rtgod.preprocessing.alignment import Reference
-from rtgod.preprocessing.noise_model import NoiseCourses, NoiseShape
+from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.server.session import Session
 from rtgod.settings import NuisanceSettings, PipelineSettings, SamplingSettings, ScalingSettings
@@ -51,7 +51,8 @@ def _small_bundle(sampling: SamplingSettings) -> DecoderBundle:
         candidates=(Candidate("a", "a"), Candidate("b", "b")),
         candidate_features={"dual": noise(2, 4), "sparse": noise(2, 4)},
         noise=Noise(
-            NoiseShape(np.ones(5, np.float32), noise(1, 5), np.ones(1, np.float32)), NoiseCourses(voxels, noise(1, 5))
+            NoiseCovariance(np.ones(5, np.float32), noise(1, 5), np.ones(1, np.float32)),
+            NoiseComponents(voxels, noise(1, 5)),
         ),
         settings=PipelineSettings(
             sampling=sampling,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, TypeGuard
 
 from rtgod.errors import InputError
-from rtgod.events.table import beyond, blocks, read_events
+from rtgod.events.table import beyond, blocks_of, read_events
 from rtgod.events.trials import TrialsRead
 from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Float64Array, Run, Volume
 from rtgod.settings import EventsSettings
@@ -303,7 +303,7 @@ def run_of(
         except InputError as error:
             raise InputError(f"{events}: run {plain(run_id)}: {error}") from error
     try:
-        found = blocks(trials, tr_s)
+        found = blocks_of(trials, tr_s)
     except ValueError as error:
         raise InputError(f"{events}: {error}; correct the row.") from error
     try:

@@ -17,7 +17,7 @@ from rtgod.errors import InputError
 from rtgod.text import plain
 from stimulus.drawing import xvfb
 from stimulus.drawing.lettering import find_font
-from stimulus.runtime.display import Display, Outputs, Window, stopping_on_signals
+from stimulus.runtime.display import Display, Outputs, RankingWindow, stopping_on_signals
 from stimulus.screens.texts import LANGUAGES
 from stimulus.screens.translation import WORDS
 from stimulus.settings import DisplaySettings
@@ -190,7 +190,7 @@ def choose_backend(
 
 
 @contextmanager
-def opened(backend: Backend, *, full_screen: bool, screen: int, font_file: str = "") -> Iterator[Window]:
+def opened(backend: Backend, *, full_screen: bool, screen: int, font_file: str = "") -> Iterator[RankingWindow]:
     """Open a window, and close it in the end together with everything it needed."""
     with ExitStack() as stack:
         window = _open(backend, stack, full_screen=full_screen, screen=screen, font_file=font_file)
@@ -198,7 +198,7 @@ def opened(backend: Backend, *, full_screen: bool, screen: int, font_file: str =
         yield window
 
 
-def _open(backend: Backend, stack: ExitStack, *, full_screen: bool, screen: int, font_file: str) -> Window:
+def _open(backend: Backend, stack: ExitStack, *, full_screen: bool, screen: int, font_file: str) -> RankingWindow:
     if backend is Backend.TERMINAL:
         from stimulus.drawing.terminal import TerminalWindow
 

@@ -22,7 +22,7 @@ from stimulus.paradigm.script import Paradigm
 from stimulus.paradigm.stimulus_files import find_images, images_left_out, images_to_show, read_names
 from stimulus.paradigm.timing_settings import ProtocolSettings
 from stimulus.runtime.player import Outcome
-from stimulus.runtime.run_setup import Inputs, Place, find_letters, load, play
+from stimulus.runtime.run_setup import ParadigmFiles, PlaybackOptions, find_letters, load, play
 from stimulus.settings import DisplaySettings
 
 #: A display of usual size at a usual distance, for pictures that nobody measures, centimetres.
@@ -70,7 +70,7 @@ _SAVING = """
     everything saved."""
 
 
-def _play(inputs: Inputs, place: Place, *, show: bool) -> None:
+def _play(inputs: ParadigmFiles, place: PlaybackOptions, *, show: bool) -> None:
     if show:
         options.show_settings(inputs.read_settings())
         return
@@ -84,8 +84,12 @@ def _perception(paradigm: Paradigm, help_text: str) -> None:
         server: From = None, report_to: To = INGEST, key: Key = None, backend: Where = Backend.AUTO,
         speed: Speed = 1.0, ready_file: ReadyFile = None, name: ClientName = None, show_settings: ShowSettings = False,
     ) -> None:  # fmt: skip
-        inputs = Inputs(paradigm, schedule, settings, images=images)
-        _play(inputs, Place(out, server, report_to, key, backend, speed, ready_file, name=name), show=show_settings)
+        inputs = ParadigmFiles(paradigm, schedule, settings, images=images)
+        _play(
+            inputs,
+            PlaybackOptions(out, server, report_to, key, backend, speed, ready_file, name=name),
+            show=show_settings,
+        )
 
     stimulus.command(paradigm.value, help=help_text + _SAVING)(command)
 
@@ -103,8 +107,10 @@ def imagery(  # noqa: D103 # its help says more
     key: Key = None, backend: Where = Backend.AUTO, speed: Speed = 1.0, ready_file: ReadyFile = None,
     name: ClientName = None, show_settings: ShowSettings = False,
 ) -> None:  # fmt: skip
-    inputs = Inputs(Paradigm.IMAGERY, schedule, settings, images, names, choices=choices or ())
-    _play(inputs, Place(out, server, report_to, key, backend, speed, ready_file, name=name), show=show_settings)
+    inputs = ParadigmFiles(Paradigm.IMAGERY, schedule, settings, images, names, choices=choices or ())
+    _play(
+        inputs, PlaybackOptions(out, server, report_to, key, backend, speed, ready_file, name=name), show=show_settings
+    )
 
 
 @stimulus.command(
@@ -122,8 +128,10 @@ def feedback(  # noqa: D103 # its help says more
     server: From = PUBLISH, report_to: To = INGEST, key: Key = None, backend: Where = Backend.AUTO,
     speed: Speed = 1.0, ready_file: ReadyFile = None, name: ClientName = None, show_settings: ShowSettings = False,
 ) -> None:  # fmt: skip
-    inputs = Inputs(Paradigm.FEEDBACK, schedule, settings, images, names, bundle, pictures, choices or ())
-    place = Place(out, server, report_to, key, backend, speed, ready_file, conditions, run, name, recordings or ())
+    inputs = ParadigmFiles(Paradigm.FEEDBACK, schedule, settings, images, names, bundle, pictures, choices or ())
+    place = PlaybackOptions(
+        out, server, report_to, key, backend, speed, ready_file, conditions, run, name, recordings or ()
+    )
     _play(inputs, place, show=show_settings)
 
 
@@ -237,7 +245,7 @@ def preview(
     from stimulus.drawing.sheets import save_sheets
     from stimulus.paradigm.preview import save_screens, save_timeline
 
-    inputs = Inputs(paradigm, schedule, settings, images, names, bundle, pictures, choices or ())
+    inputs = ParadigmFiles(paradigm, schedule, settings, images, names, bundle, pictures, choices or ())
     if show_settings:
         options.show_settings(inputs.read_settings())
         return

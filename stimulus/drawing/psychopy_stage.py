@@ -24,7 +24,7 @@ from stimulus.drawing.painting import ScenePainting
 from stimulus.drawing.psychopy_window import DEFAULT_SIZE_PX, PsychopyWindow
 from stimulus.paradigm.script import Tone
 from stimulus.screens.scene import Choice, Picture, Scene, Thermometer
-from stimulus.screens.screen import N_ROWS, Row, Screen
+from stimulus.screens.screen import N_ROWS, RankedRow, Screen
 from stimulus.settings import MonitorSettings
 from stimulus.timing.triggers import KeyPress
 
@@ -202,7 +202,7 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
         for bold, sizes in ((True, self._sizes(0)), (False, (*self._sizes(1), self._label_px))):
             for size in sizes:
                 self._canvas.length_px(letters, size, bold=bold)
-        rows = tuple(Row(f"row {rank}", 0.5) for rank in range(N_ROWS))
+        rows = tuple(RankedRow(f"row {rank}", 0.5) for rank in range(N_ROWS))
         cards = tuple(Picture(file, 1.0, label="label") for file in ("", *list(self._pictures)[:1]))
         everything = Scene(
             rows, "caption", "message", strength=0.5, title="title", lines=("line",), pictures=cards,

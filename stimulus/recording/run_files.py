@@ -18,7 +18,7 @@ from rtgod.text import file_stem
 from stimulus.blinding.sealed_tables import SealedTables
 from stimulus.paradigm.bids_events import EVENTS_SUFFIX, RESULT_COLUMNS, seconds, write_events
 from stimulus.paradigm.schedule import Schedule
-from stimulus.recording.run_state import Entry, Happened
+from stimulus.recording.run_state import Entry, RunState
 from stimulus.tables import NOT_APPLICABLE, Lines, copied_elsewhere
 from stimulus.timing.machine_time import MachineTime, Moment
 
@@ -58,7 +58,7 @@ class RunRecord(Closing):
     ----------
     name : str
         Of the run; with a number where another acquisition of that name came first.
-    happened : Happened
+    happened : RunState
     sealed : bool
 
     Raises
@@ -86,7 +86,7 @@ class RunRecord(Closing):
         number = 1
         while True:
             self.name = schedule.name if number == 1 else f"{schedule.name}{AGAIN}{number}"
-            self.happened = Happened(schedule)
+            self.happened = RunState(schedule)
             if not self._is_over(plan, Moment(now_utc_s, machine), schedule.duration_s / speed):
                 break
             number += 1

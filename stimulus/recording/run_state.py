@@ -33,7 +33,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(slots=True)
-class Happened:
+class RunState:
     """What is known of a run.
 
     Attributes

@@ -17,7 +17,7 @@ from typing import Protocol, Self
 
 from rtgod.messages import Hello, Message, NotReady, Ranking, Run, RunEnd, Status
 from rtgod.protocol.restarts import OperatorNotice, ProblemNotice, RestartNotice
-from stimulus.runtime.server_link import Reporter, Subscriber
+from stimulus.runtime.server_link import AnswerStream, EventReceiver
 from stimulus.screens.certainty import UNKNOWN, USUAL, ClaritySettings
 from stimulus.screens.screen import SERVER_LOST_S, DisplayState, Easing, Screen, readable, screen_for
 from stimulus.screens.translation import Words, translated
@@ -35,7 +35,7 @@ LINGER_S = 2.0
 MAX_MESSAGES_PER_FRAME = 1000
 
 
-class Window(Protocol):
+class RankingWindow(Protocol):
     """Where screens are drawn."""
 
     def draw(self, screen: Screen) -> float:
@@ -75,10 +75,10 @@ class Display:
 
     Parameters
     ----------
-    subscriber : Subscriber
-    window : Window
+    subscriber : AnswerStream
+    window : RankingWindow
     outputs : Outputs, optional
-    reporter : Reporter, optional
+    reporter : EventReceiver, optional
         Told when each answer was shown.
     stop_after_runs : int, optional
         Stop `LINGER_S` after that many runs have ended; None goes on until somebody quits.
@@ -103,11 +103,11 @@ class Display:
 
     def __init__(
         self,
-        subscriber: Subscriber,
-        window: Window,
+        subscriber: AnswerStream,
+        window: RankingWindow,
         outputs: Outputs = Outputs(),
         *,
-        reporter: Reporter | None = None,
+        reporter: EventReceiver | None = None,
         stop_after_runs: int | None = None,
         tell: Callable[[str], object] = lambda line: None,  # noqa: ARG005 # nobody is told
         find_letters: Callable[[Sequence[str]], Iterable[str]] = lambda texts: (),  # noqa: ARG005 # all are there
@@ -262,7 +262,7 @@ class Screenshot:
 
     Parameters
     ----------
-    window : Window
+    window : RankingWindow
     path : Path or None
         None keeps nothing.
     tell : callable, optional
@@ -271,7 +271,7 @@ class Screenshot:
 
     def __init__(
         self,
-        window: Window,
+        window: RankingWindow,
         path: Path | None,
         tell: Callable[[str], object] = lambda line: None,  # noqa: ARG005 # nobody is told
     ) -> None:

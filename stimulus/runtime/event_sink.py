@@ -9,7 +9,7 @@ from stimulus.paradigm.schedule import Step
 from stimulus.recording.run_files import RunRecord
 from stimulus.runtime.server_link import Link
 from stimulus.timing.machine_time import MachineTime
-from stimulus.timing.trigger_clock import Metronome
+from stimulus.timing.trigger_clock import TriggerClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class Operator:
     asks: Callable[[], Sequence[str]] = tuple
 
 
-class Notes:
+class EventSink:
     """Notes what happens, with its time by every clock.
 
     Parameters
     ----------
     record : RunRecord
-    metronome : Metronome
+    metronome : TriggerClock
         Which knows when the run began.
     link : Link or None
         To the server, where there is one.
@@ -50,7 +50,7 @@ class Notes:
     def __init__(
         self,
         record: RunRecord,
-        metronome: Metronome,
+        metronome: TriggerClock,
         link: Link | None,
         operator: Operator,
         now: Callable[[], float],

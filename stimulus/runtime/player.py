@@ -22,18 +22,18 @@ from stimulus.paradigm.bids_events import seconds
 from stimulus.paradigm.schedule import TRIAL_KINDS, Step
 from stimulus.paradigm.script import Script, Situation, Tone
 from stimulus.recording.run_files import RunRecord
-from stimulus.runtime.event_sink import Notes, Operator
+from stimulus.runtime.event_sink import EventSink, Operator
 from stimulus.runtime.responses import Responses
 from stimulus.runtime.server_link import Link
-from stimulus.runtime.shown_feedback import ShownAnswer
+from stimulus.runtime.shown_feedback import FeedbackState
 from stimulus.screens.certainty import UNKNOWN
 from stimulus.screens.scene import Scene
 from stimulus.screens.screen import Easing, Screen
 from stimulus.settings import ButtonSettings
 from stimulus.tables import NOT_APPLICABLE
-from stimulus.timing.flip_scheduler import Flips
+from stimulus.timing.flip_scheduler import FlipScheduler
 from stimulus.timing.machine_time import MachineTime, Moment
-from stimulus.timing.trigger_clock import Metronome
+from stimulus.timing.trigger_clock import TriggerClock
 from stimulus.timing.triggers import KeyPress, Pulses
 
 #: A picture that does not change is drawn again this often, should the windowing system have lost it; it also keeps the
@@ -83,7 +83,7 @@ class Player:
     script : Script
     stage : Stage
     pulses : Pulses
-    metronome : Metronome
+    metronome : TriggerClock
     record : RunRecord
     buttons : ButtonSettings
     operator : Operator
@@ -110,7 +110,7 @@ class Player:
         script: Script,
         stage: Stage,
         pulses: Pulses,
-        metronome: Metronome,
+        metronome: TriggerClock,
         record: RunRecord,
         buttons: ButtonSettings,
         operator: Operator,
@@ -131,14 +131,14 @@ class Player:
         self._candidates, self._speed, self._hears_every_volume = candidates, speed, hears_every_volume
         self._commitment = commitment
         self._utc, self._sleep, self._machine = utc, sleep, machine
-        self._notes = Notes(record, metronome, link, operator, stage.now, utc, speed, machine)
+        self._notes = EventSink(record, metronome, link, operator, stage.now, utc, speed, machine)
         self._responses = Responses(script, buttons, self._notes, record.happened)
-        self._shown = ShownAnswer(script, candidates, self._responses.category_of, feedback)
+        self._shown = FeedbackState(script, candidates, self._responses.category_of, feedback)
         # What is told of a sealed run is what the server answered, and when that was due.
-        self._true = ShownAnswer(script, candidates, self._responses.category_of, None)
+        self._true = FeedbackState(script, candidates, self._responses.category_of, None)
         self._blunted = Blunted(self._notes.report) if record.sealed else None
         self._answered_s = -math.inf
-        self._flips, self._easing = Flips(stage.frame_s, steady=record.sealed), Easing()
+        self._flips, self._easing = FlipScheduler(stage.frame_s, steady=record.sealed), Easing()
         self._before: Step | None = None
         self._step: Step | None = None
         self._onset_s = -math.inf  # of the step that is on, by the display's clock

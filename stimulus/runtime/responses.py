@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from stimulus.paradigm.schedule import Step, StepKind
 from stimulus.paradigm.script import Script
-from stimulus.recording.run_state import Happened
-from stimulus.runtime.event_sink import Notes
+from stimulus.recording.run_state import RunState
+from stimulus.runtime.event_sink import EventSink
 from stimulus.settings import ButtonSettings
-from stimulus.timing.debounce import Presses
+from stimulus.timing.debounce import KeyDebouncer
 from stimulus.timing.triggers import KeyPress
 
 
@@ -20,15 +20,15 @@ class Responses:
     ----------
     script : Script
     buttons : ButtonSettings
-    notes : Notes
-    happened : Happened
+    notes : EventSink
+    happened : RunState
     """
 
-    def __init__(self, script: Script, buttons: ButtonSettings, notes: Notes, happened: Happened) -> None:
+    def __init__(self, script: Script, buttons: ButtonSettings, notes: EventSink, happened: RunState) -> None:
         self._script, self._notes, self._happened = script, notes, happened
         self._names = frozenset({*buttons.response, buttons.left, buttons.right})
         self._moves = {buttons.left: -1, buttons.right: 1}
-        self._presses = Presses()
+        self._presses = KeyDebouncer()
 
     def take(self, keys: Sequence[KeyPress], now_s: float, step_at: Callable[[float], Step | None]) -> None:
         """Take keys in; `step_at` says which step was on the screen at a time of the display's clock."""

@@ -39,8 +39,8 @@ from stimulus.screens.screen import readable
 from stimulus.screens.texts import LANGUAGES
 from stimulus.settings import DisplaySettings
 from stimulus.timing.machine_time import machine_time
-from stimulus.timing.realtime_priority import hurried
-from stimulus.timing.trigger_clock import Metronome
+from stimulus.timing.realtime_priority import realtime_priority
+from stimulus.timing.trigger_clock import TriggerClock
 from stimulus.timing.triggers import open_pulses
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class ParadigmFiles:
     """What a run shows: files, as the command line names them."""
 
     paradigm: Paradigm
@@ -127,7 +127,7 @@ class Inputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PlaybackOptions:
     """Where a run is played: screen, server, folder; and what its feedback is by the sealed conditions."""
 
     out: Path
@@ -143,13 +143,13 @@ class Place:
     recordings: Sequence[Path] = ()
 
 
-def play(inputs: Inputs, place: Place, tell: Callable[[str], object]) -> Outcome:
+def play(inputs: ParadigmFiles, place: PlaybackOptions, tell: Callable[[str], object]) -> Outcome:
     """Play a run.
 
     Parameters
     ----------
-    inputs : Inputs
-    place : Place
+    inputs : ParadigmFiles
+    place : PlaybackOptions
     tell : callable
         Shows the operator a line.
 
@@ -179,7 +179,7 @@ def play(inputs: Inputs, place: Place, tell: Callable[[str], object]) -> Outcome
         tell(f"{missing} of {len(candidates.ids)} candidates have no picture; their names are shown")
     with ExitStack() as stack:
         stopped = stack.enter_context(stopping_on_signals())
-        stack.enter_context(hurried())
+        stack.enter_context(realtime_priority())
         stage = stack.enter_context(opened(settings, off_screen=chosen is Backend.OFFSCREEN))
         for line in find_letters(stage, script, settings):
             tell(line)
@@ -207,7 +207,7 @@ def play(inputs: Inputs, place: Place, tell: Callable[[str], object]) -> Outcome
         # A server's pulse comes once, and an emulated scanner cannot know when the run began.
         has_no_more = trigger.kind == "server" or (has_begun and trigger.kind == "emulated")
         player = Player(
-            script, stage, pulses, Metronome(tr_s, trigger.n_dummies, trigger.patience_s), record, settings.buttons,
+            script, stage, pulses, TriggerClock(tr_s, trigger.n_dummies, trigger.patience_s), record, settings.buttons,
             Operator(tell, typed_lines()), link=link, feedback=feedback, candidates=candidates,
             commitment=committed, speed=place.speed, machine=machine_time,
             hears_every_volume=trigger.every_volume and not has_no_more,
@@ -285,7 +285,9 @@ def too_small(stage: PsychopyStage, script: Script) -> str:
 
 
 @contextmanager
-def _linked(server: str, place: Place, clock: Callable[[], float], tell: Callable[[str], object]) -> Iterator[Link]:
+def _linked(
+    server: str, place: PlaybackOptions, clock: Callable[[], float], tell: Callable[[str], object]
+) -> Iterator[Link]:
     from rtgod.protocol.clients import Reporter, Subscriber
     from rtgod.protocol.keys import read_client_key
 

@@ -15,14 +15,14 @@ from stimulus.screens.screen import SERVER_LOST_S, DisplayState
 _MOST_MESSAGES = 100
 
 
-class Subscriber(Protocol):
+class AnswerStream(Protocol):
     """Where messages come from."""
 
     def poll(self) -> Message | None:
         """Give the next message, or None at once where there is none."""
 
 
-class Reporter(Protocol):
+class EventReceiver(Protocol):
     """Where the server is told what happened here."""
 
     @property
@@ -47,8 +47,8 @@ class Link:
 
     Parameters
     ----------
-    subscriber : Subscriber
-    reporter : Reporter
+    subscriber : AnswerStream
+    reporter : EventReceiver
     tell : callable
         Tells the operator.
     clock : callable
@@ -59,8 +59,8 @@ class Link:
 
     def __init__(
         self,
-        subscriber: Subscriber,
-        reporter: Reporter,
+        subscriber: AnswerStream,
+        reporter: EventReceiver,
         tell: Callable[[str], object],
         clock: Callable[[], float],
         server: str = "",

@@ -18,7 +18,7 @@ from stimulus.tables import NOT_APPLICABLE
 _N_FIRST = 10
 
 
-class ShownAnswer:
+class FeedbackState:
     """The newest answer, as it is to be shown; the newest ranking as long as its trial lasts.
 
     Parameters

@@ -42,7 +42,7 @@ CALM_MESSAGES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RankedRow:
     """One category of the ranking.
 
     Attributes
@@ -62,7 +62,7 @@ class Screen:
 
     Attributes
     ----------
-    rows : tuple of Row
+    rows : tuple of RankedRow
         Best first; empty while there is no ranking.
     caption : str
         Where in the run this is and how much it rests on; empty while there is no ranking.
@@ -75,7 +75,7 @@ class Screen:
         Whether the whole of a bar's track means 100 %; without that, a bar has no track.
     """
 
-    rows: tuple[Row, ...] = ()
+    rows: tuple[RankedRow, ...] = ()
     caption: str = ""
     message: str = ""
     show_fixation: bool = True
@@ -199,7 +199,7 @@ def ranked_list(ranking: Ranking, names: Sequence[str], clarity: ClaritySettings
     sure = strength(ranking, clarity)
     lengths = bar_lengths(ranking, len(names))
     return Screen(
-        rows=tuple(Row(readable(name), length) for name, length in zip(names, lengths, strict=False)),
+        rows=tuple(RankedRow(readable(name), length) for name, length in zip(names, lengths, strict=False)),
         caption=not_sure if sure == NOT_SURE else "",
         strength=sure,
         bars_are_chances=ranking.probability is not None,

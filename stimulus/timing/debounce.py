@@ -23,7 +23,7 @@ class _Key:
     n_repeats: int = 0
 
 
-class Presses:
+class KeyDebouncer:
     """Tells presses from bounces and repeats.
 
     Whether an event that soon follows another of its key is the first repeat or a press shows by what comes next; so it

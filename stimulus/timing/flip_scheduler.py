@@ -19,7 +19,7 @@ _NEWS = 0.1
 _HOPE = 0.1
 
 
-class Flips:
+class FlipScheduler:
     """The monitor's refreshes; where there is no monitor, the pace of the loop.
 
     Parameters

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def hurried() -> Iterator[bool]:
+def realtime_priority() -> Iterator[bool]:
     """Run before others where the system permits it; on Linux to root, and to users with a limit for real time.
 
     Threads and programs that are started meanwhile do likewise, such as those that draw.

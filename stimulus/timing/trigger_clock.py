@@ -16,7 +16,7 @@ _N_INTERVALS, _TOLERANCE = 5, 0.05
 _REPEAT_S, _N_REPEATS = (0.015, 0.15), 8
 
 
-class Metronome:
+class TriggerClock:
     """When the run began, from pulses; whether the scanner keeps time.
 
     Times are seconds of one clock, whichever it is. A pulse that comes less than half a TR after the last accepted one

@@ -16,14 +16,14 @@ import torch
 from rich.console import Console
 
 from calibration.datasets.bids import find_region, find_runs
-from calibration.datasets.dataset_files import Inputs
+from calibration.datasets.dataset_files import CalibrationFiles
 from calibration.datasets.mask_choice import mask_for
 from calibration.decoders.settings import DecoderSettings
 from calibration.features.extractor import FeatureExtractor, Network
 from calibration.parallel.workers import workers
 from calibration.samples.runs import align_run, run_samples
 from calibration.simulation.dataset import simulate
-from calibration.simulation.settings import ResponseSettings, StimulusSettings, SubjectSettings
+from calibration.simulation.settings import StimulusSettings, SubjectSettings, TuningSettings
 from calibration.training.calibrate import CalibrationReport, calibrate
 from rtgod.bundle import DecoderBundle
 from rtgod.journal.journal import JournalWriter
@@ -45,7 +45,7 @@ SUBJECT = SubjectSettings(
     stimuli=StimulusSettings(
         n_images_per_category=2, n_test_categories=20, n_other_categories=10, n_images_per_candidate=1, size_px=64
     ),
-    response=ResponseSettings(effect_percent=1.5),
+    response=TuningSettings(effect_percent=1.5),
 )
 NETWORK = Network(weights="random:0", layers={"low": "features.3", "high": "features.10"}, n_units=60)
 
@@ -108,9 +108,9 @@ def subject(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def inputs(subject) -> Inputs:
+def inputs(subject) -> CalibrationFiles:
     stimuli, runs = subject / "stimuli", tuple(find_runs(subject, "01", "Training"))
-    return Inputs(
+    return CalibrationFiles(
         subject="01",
         runs=runs,
         mask=find_region(subject, "01", "VC", mask_for(runs)),

@@ -14,7 +14,7 @@ from rtgod.decoding.chances import Chances, Presence, Weight
 from rtgod.decoding.decoder import LayerDecoder, SparseLayerDecoder
 from rtgod.errors import BundleError, InputError
 from rtgod.preprocessing.alignment import Reference
-from rtgod.preprocessing.noise_model import NoiseCourses
+from rtgod.preprocessing.noise_model import NoiseComponents
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import PipelineSettings, RankingSettings
 from tests import small
@@ -374,7 +374,7 @@ def test_a_template_may_be_of_any_size(tmp_path):
 
 def with_courses():
     """A bundle that reads two noise components from five voxels."""
-    courses = NoiseCourses(np.arange(15, dtype=np.int32).reshape(5, 3), np.ones((2, 5), np.float32))
+    courses = NoiseComponents(np.arange(15, dtype=np.int32).reshape(5, 3), np.ones((2, 5), np.float32))
     settings = variant(small.SETTINGS, n_components=2)
     return replace(small.bundle(settings), noise=Noise(small.NOISE, courses))
 

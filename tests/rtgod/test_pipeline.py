@@ -12,15 +12,15 @@ import pytest
 from scipy import ndimage
 
 from rtgod.decoding.chances import Chances, Weight
-from rtgod.decoding.confidence import describe
+from rtgod.decoding.confidence import ranking_predictors
 from rtgod.errors import InputError
 from rtgod.messages import Block, Motion, NotReady, Ranking, Reason, RunEnd
 from rtgod.pipeline import Pipeline
 from rtgod.preprocessing.alignment import Reference, Stopwatch, check_reference, check_run
-from rtgod.preprocessing.noise_model import NoiseCourses
+from rtgod.preprocessing.noise_model import NoiseComponents
 from rtgod.preprocessing.preprocessor import Noise, Preprocessor
 from rtgod.preprocessing.registration import Registration
-from rtgod.preprocessing.windows import Repeats
+from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.server.session import Session
 from rtgod.settings import PipelineSettings
 from tests import naive, small
@@ -44,7 +44,7 @@ EXPECTED = [
 
 def pipeline(bundle=None, run=None):
     bundle = bundle or small.bundle()
-    return bundle.pipeline(run or small.run(), bundle.decoder(), bundle.category_index(), Repeats())
+    return bundle.pipeline(run or small.run(), bundle.decoder(), bundle.category_index(), RepeatAverager())
 
 
 def answers(volumes, **given):
@@ -106,7 +106,7 @@ def test_a_ranking_is_as_sure_as_the_bundle_has_learned():
         for found in (answers(volumes(), bundle=bundle), answers(volumes()))
     )
     for ours, theirs in zip(sure, unsure, strict=True):
-        clues = describe(ours.scores, small.N_CANDIDATES, ours.n_volumes, ours.n_blocks)
+        clues = ranking_predictors(ours.scores, small.N_CANDIDATES, ours.n_volumes, ours.n_blocks)
         assert ours.probability == small.CONFIDENCE.probabilities(clues)
         assert theirs.probability is None
         assert ours.scores.tobytes() == theirs.scores.tobytes()
@@ -172,7 +172,7 @@ def test_patterns_and_rankings_are_what_the_parts_written_out_give():
 def test_the_front_half_gives_the_samples_that_are_ranked():
     bundle = small.bundle()
     whole = pipeline(bundle)
-    front = Preprocessor(bundle.reference, small.run(), bundle.settings, bundle.noise, Repeats())
+    front = Preprocessor(bundle.reference, small.run(), bundle.settings, bundle.noise, RepeatAverager())
     decoder, category_index = bundle.decoder(), bundle.category_index()
     for volume in volumes():
         (pattern, outcome), (answer, theirs) = front.step(volume, Stopwatch()), whole.step(volume)
@@ -345,7 +345,7 @@ def test_the_voxels_type_does_not_matter(dtype):
 
 def test_without_a_decoder_motion_is_all():
     reference = Reference(small.head(), small.AFFINE, np.empty((0, 3), np.int32))
-    path = Pipeline(reference, Noise(), None, None, (), small.run(), small.SETTINGS, Repeats())
+    path = Pipeline(reference, Noise(), None, None, (), small.run(), small.SETTINGS, RepeatAverager())
     for volume in volumes(range(4)):
         answer, pattern = path.step(volume)
         assert (answer.reason, pattern, list(answer.stage_ms)) == (Reason.NO_DECODER, None, ALIGN_ONLY)
@@ -421,7 +421,7 @@ def test_noise_components_are_read_from_their_voxels():
     with_one = with_settings(nuisance={"n_components": 1})
     found = []
     for weight in (0.0, 0.3):
-        courses = NoiseCourses(voxels, np.full((1, 30), weight / 30, np.float32))
+        courses = NoiseComponents(voxels, np.full((1, 30), weight / 30, np.float32))
         found.append(rankings(dataclasses.replace(with_one, noise=Noise(small.NOISE, courses))))
     nothing, something = found
     usual = rankings(small.bundle())
@@ -445,7 +445,7 @@ def test_repeats_are_averaged_over_a_session_s_runs():
     alone = rankings(small.bundle())
     assert found[0].scores.tobytes() == alone[6].scores.tobytes()
     # Decoding is affine: what is decoded from a mean is the mean of what is decoded.
-    front = Preprocessor(bundle.reference, small.run(), small.SETTINGS, bundle.noise, Repeats())
+    front = Preprocessor(bundle.reference, small.run(), small.SETTINGS, bundle.noise, RepeatAverager())
     samples = {}
     for volume in volumes():
         _, outcome = front.step(volume, Stopwatch())
@@ -486,7 +486,7 @@ def test_what_is_freed_from_drift_and_motion_is_averaged_over_repeats(of):
 def test_a_pipeline_that_is_made_changes_nothing_outside_itself():
     bundle, found = with_settings(window={"mode": "repeats"}), []
     for n_others in (0, 1):
-        repeats = Repeats()
+        repeats = RepeatAverager()
         parts = labelled("run-1"), bundle.decoder(), bundle.category_index(), repeats
         path, outcomes = bundle.pipeline(*parts), []
         for volume in volumes():

@@ -14,9 +14,9 @@ from rtgod.messages import Float32Array, Float64Array, Motion, NotReady, Pattern
 from rtgod.pipeline import Pipeline
 from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.denoising import Censor
-from rtgod.preprocessing.noise_model import NoiseCourses
+from rtgod.preprocessing.noise_model import NoiseComponents
 from rtgod.preprocessing.preprocessor import Noise
-from rtgod.preprocessing.windows import Repeats
+from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.protocol.frames import to_frames
 from rtgod.server.checkpoint import read_checkpoint, write_checkpoint
 from rtgod.server.session import without_timing
@@ -60,7 +60,7 @@ def bundle_of(name):
     )
     if n_components := bundle.settings.nuisance.n_components:
         voxels = np.argwhere(small.head() > 900).astype(np.int32)[:30]
-        courses = NoiseCourses(voxels, small.normal(n_components, 30) / 30)
+        courses = NoiseComponents(voxels, small.normal(n_components, 30) / 30)
         bundle = dataclasses.replace(bundle, noise=Noise(small.NOISE, courses))
     return bundle, bundle.decoder(), bundle.category_index()
 
@@ -122,7 +122,7 @@ def kept(file, path, repeats):
 
 
 def restored(name, state, run_id="run-1"):
-    repeats = Repeats()
+    repeats = RepeatAverager()
     path = pipeline(name, repeats, run_id)
     path.restore(state["pipeline"])
     repeats.restore(state["repeats"])
@@ -136,7 +136,7 @@ def restored(name, state, run_id="run-1"):
 def test_wherever_a_run_is_cut_the_rest_has_the_same_bytes(name, file):
     kinds = ["good"] * N_VOLUMES
     kinds[3], kinds[6], kinds[7], kinds[10] = "constant", "lost", "jump", "flicker"
-    repeats = Repeats()
+    repeats = RepeatAverager()
     path, states, straight = pipeline(name, repeats), [], []
     for one in run_of(kinds):
         states.append(kept(file, path, repeats))
@@ -162,7 +162,7 @@ def test_two_runs_that_are_cut_anywhere_have_the_same_bytes(file, name, kinds, c
     """Evidence lasts over both; before a cut, as after it, volumes may wait and be left unranked."""
 
     def answered(cuts):
-        repeats, found = Repeats(), []
+        repeats, found = RepeatAverager(), []
         for run_id in ("run-1", "run-2"):
             path = pipeline(name, repeats, run_id)
             for one in run_of(kinds, run_id):
@@ -176,8 +176,8 @@ def test_two_runs_that_are_cut_anywhere_have_the_same_bytes(file, name, kinds, c
 
 def test_what_was_restored_does_not_change_what_it_was_taken_from():
     """Without a file in between, where arrays could be shared."""
-    repeats = Repeats()
-    path, straight = pipeline("repeats", repeats), frames(pipeline("repeats", Repeats()), run_of())
+    repeats = RepeatAverager()
+    path, straight = pipeline("repeats", repeats), frames(pipeline("repeats", RepeatAverager()), run_of())
     frames(path, run_of()[:5])
     again, _ = restored("repeats", {"pipeline": path.state(), "repeats": repeats.state()})
     assert frames(again, run_of()[5:]) == straight[5:]
@@ -186,7 +186,7 @@ def test_what_was_restored_does_not_change_what_it_was_taken_from():
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_what_buffers_hold_does_not_matter(name):
-    path, straight = pipeline(name, Repeats()), frames(pipeline(name, Repeats()), run_of())
+    path, straight = pipeline(name, RepeatAverager()), frames(pipeline(name, RepeatAverager()), run_of())
     found = []
     for one in run_of():
         for thing in reached(path):
@@ -235,7 +235,7 @@ FIT = (*CLEANER, "denoiser", "_fit")
 )
 def test_with_one_thing_altered_the_bytes_differ(name, where, change, file):
     cut = {"_squares": 4, "_before": 8}.get(where[-1], 6)
-    repeats = Repeats()
+    repeats = RepeatAverager()
     before = pipeline(name, repeats, "run-0")
     frames(before, run_of(run_id="run-0"))
     path = pipeline(name, repeats)
@@ -250,11 +250,11 @@ def test_with_one_thing_altered_the_bytes_differ(name, where, change, file):
 def test_the_state_of_another_run_gives_other_bytes(file):
     states = []
     for kinds in (["good"] * 6, ["good", "good", "lost", "good", "jump", "good"]):
-        path = pipeline("usual", Repeats())
+        path = pipeline("usual", RepeatAverager())
         frames(path, run_of(kinds))
-        states.append(kept(file, path, Repeats()))
+        states.append(kept(file, path, RepeatAverager()))
     found = [frames(restored("usual", state)[0], run_of()[6:]) for state in states]
-    assert found[0] == frames(pipeline("usual", Repeats()), run_of())[6:]
+    assert found[0] == frames(pipeline("usual", RepeatAverager()), run_of())[6:]
     assert found[0] != found[1]
 
 
@@ -339,7 +339,7 @@ def forgotten(changed):
 def all_changes():
     kinds = ["good"] * N_VOLUMES
     kinds[9], kinds[7], kinds[10] = "noise", "jump", "flicker"
-    return {name: changes(pipeline(name, Repeats()), run_of(kinds)) for name in SETTINGS}
+    return {name: changes(pipeline(name, RepeatAverager()), run_of(kinds)) for name in SETTINGS}
 
 
 def test_whatever_changes_is_named():
@@ -348,7 +348,7 @@ def test_whatever_changes_is_named():
     named = {
         (cls, attribute)
         for name in SETTINGS
-        for cls in {type(one) for one in reached(pipeline(name, Repeats())) if isinstance(one, Stateful)}
+        for cls in {type(one) for one in reached(pipeline(name, RepeatAverager())) if isinstance(one, Stateful)}
         for attribute in cls.changing
     }
     # And what is named does change.
@@ -363,7 +363,7 @@ def test_what_a_class_gains_and_does_not_name_is_found(monkeypatch):
         return usual(self, values, motion)
 
     monkeypatch.setattr(Censor, "problem_with", counts)
-    assert forgotten(changes(pipeline("usual", Repeats()), run_of()[:4])) == {("Censor", "n_asked")}
+    assert forgotten(changes(pipeline("usual", RepeatAverager()), run_of()[:4])) == {("Censor", "n_asked")}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -371,8 +371,8 @@ def test_every_stateful_part_belongs_to_the_pipeline_s_state(name):
     def parts(thing):
         return [thing, *(one for part in thing.parts if getattr(thing, part) for one in parts(getattr(thing, part)))]
 
-    path = pipeline(name, Repeats())
-    stateful = [one for one in reached(path) if isinstance(one, Stateful) and not isinstance(one, Repeats)]
+    path = pipeline(name, RepeatAverager())
+    stateful = [one for one in reached(path) if isinstance(one, Stateful) and not isinstance(one, RepeatAverager)]
     assert {id(one) for one in parts(path)} == {id(one) for one in stateful}
     assert len(stateful) >= 7
 
@@ -452,9 +452,9 @@ def test_what_has_no_place_in_a_state_is_not_taken():
 )
 def test_the_state_of_other_settings_is_refused(ours, theirs):
     with pytest.raises(CheckpointError):
-        pipeline(ours, Repeats()).restore(pipeline(theirs, Repeats()).state())
+        pipeline(ours, RepeatAverager()).restore(pipeline(theirs, RepeatAverager()).state())
 
 
 def test_the_runs_of_these_tests_are_ranked_and_not():
-    found = [path.step(one)[0] for path in [pipeline("usual", Repeats())] for one in run_of()]
+    found = [path.step(one)[0] for path in [pipeline("usual", RepeatAverager())] for one in run_of()]
     assert {type(answer) for answer in found} == {Ranking, NotReady}

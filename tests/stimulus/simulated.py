@@ -23,7 +23,7 @@ from stimulus.screens.feedback import FeedbackSettings
 from stimulus.screens.texts import ENGLISH
 from stimulus.settings import ButtonSettings
 from stimulus.timing.machine_time import MachineTime
-from stimulus.timing.trigger_clock import Metronome
+from stimulus.timing.trigger_clock import TriggerClock
 from stimulus.timing.triggers import KeyPress, KeyPulses
 from tests.stimulus.conftest import STILL
 
@@ -215,7 +215,7 @@ class Laboratory:
         link = Link(_Subscriber(self.server), _Reporter(self.server), tell, stage.now) if self.says else None
         self.player = Player(
             script, stage, self.pulses or KeyPulses(("5",)),
-            Metronome(self.schedule.tr_s / self.speed, self.n_dummies), self.record, ButtonSettings(),
+            TriggerClock(self.schedule.tr_s / self.speed, self.n_dummies), self.record, ButtonSettings(),
             Operator(tell, self._typed), link=link, feedback=self.instead, candidates=self.candidates,
             commitment=self.commitment, speed=self.speed, hears_every_volume=self.hears_every_volume, utc=stage.utc,
             sleep=stage.sleep, machine=stage.machine,

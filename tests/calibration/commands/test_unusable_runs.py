@@ -7,7 +7,7 @@ import pytest
 from calibration.datasets.runs import RunFiles
 from calibration.samples.runs import align_run, make_reference, noise_residuals, run_samples
 from rtgod.errors import InputError
-from rtgod.preprocessing.noise_model import NoiseCourses
+from rtgod.preprocessing.noise_model import NoiseComponents
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import PipelineSettings
 from tests import small
@@ -95,7 +95,7 @@ def test_too_much_motion_is_counted(tmp_path, reference):
 
 def test_noise_components_of_a_run_without_a_usable_volume_are_no_traceback(tmp_path, reference):
     aligned = align_run(head_run(tmp_path, "run", phase), reference, SETTINGS)
-    courses = NoiseCourses(reference.voxels[:5], np.empty((0, 5), np.float32))
+    courses = NoiseComponents(reference.voxels[:5], np.empty((0, 5), np.float32))
     with pytest.raises(InputError, match="24 of 24 volumes do not fit the template"):
         noise_residuals(aligned, reference, courses, SETTINGS)
 

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from calibration.datasets.bids import find_runs
-from calibration.evaluation.ablation import STEPS, Step, ablate_preprocessing, variant_of, write_ablation
+from calibration.evaluation.ablation import STEPS, AblationStep, ablate_preprocessing, variant_of, write_ablation
 from calibration.evaluation.trial_ranks import RankedTrial
 from rtgod.settings import PipelineSettings
 from tests.calibration.conftest import RememberingExtractor
@@ -67,6 +67,6 @@ def test_seen_and_imagined_have_columns_of_their_own(tmp_path, console):
     def ranked(accuracy):
         return [RankedTrial(("run", i), kind, accuracy, 1) for i, kind in enumerate(["stimulus", "imagery"] * 3)]
 
-    write_ablation([Step("as set", ranked(0.8)), Step("worse", ranked(0.7))], tmp_path, console)
+    write_ablation([AblationStep("as set", ranked(0.8)), AblationStep("worse", ranked(0.7))], tmp_path, console)
     header, *_ = (tmp_path / "ablation.tsv").read_text().splitlines()
     assert header.split("\t")[1::4] == ["seen_accuracy", "imagined_accuracy"]

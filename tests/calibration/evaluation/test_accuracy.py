@@ -17,7 +17,7 @@ from calibration.evaluation.accuracy import (
     ranks_of,
     time_course,
 )
-from calibration.evaluation.predictions import DecodedKind, Ranked
+from calibration.evaluation.predictions import CandidateScores, DecodedCondition
 from calibration.metrics.statistics import t_interval
 from calibration.samples.study import Course
 
@@ -26,7 +26,7 @@ N_CANDIDATES = 9
 
 def ranked(scores, true):
     ones = np.ones(len(true), np.int32)
-    return Ranked(np.asarray(scores, np.float32), np.asarray(true, np.int32), ones, ones)
+    return CandidateScores(np.asarray(scores, np.float32), np.asarray(true, np.int32), ones, ones)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def decoded():
     predicted = {k: (v + rng.normal(0, noise[k], v.shape)).astype(np.float32) for k, v in true.items()}
     scores = rng.normal(size=(40, N_CANDIDATES)).astype(np.float32)
     scores[np.arange(40), of] += 1.5
-    return DecodedKind(
+    return DecodedCondition(
         categories=categories,
         predicted=predicted,
         true=true,
@@ -175,7 +175,7 @@ def two_classes(n_right=53, n_runs=4):
     blocks = replace(ranked(predicted, true), runs=runs)
     averages = replace(ranked(np.eye(2), [0, 1]), runs=("all",) * 2)
     names, Y = tuple(np.array(["face", "house"])[true]), np.eye(2, dtype=np.float32)[true]
-    return DecodedKind(names, {"category": predicted}, {"category": Y}, blocks, {}, None, None, averages)
+    return DecodedCondition(names, {"category": predicted}, {"category": Y}, blocks, {}, None, None, averages)
 
 
 def test_two_classes_with_53_of_56_right_are_told_apart():

@@ -14,7 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from calibration.reports.html_page import Section, Table, write_page
+from calibration.reports.html_page import PageTable, Section, write_page
 from rtgod.errors import InputError
 
 
@@ -57,7 +57,7 @@ def line():
 
 
 HOSTILE = "<script>alert('1')</script> & \"it\" ünïcode ≥"
-TABLE = Table(
+TABLE = PageTable(
     ["region", "accuracy", "interval", "p", "first choices", "n"],
     [
         ["V1", 0.61234, "0.58 to 0.64", "< 0.001", "goose, duck", 50],
@@ -121,7 +121,7 @@ def test_columns_of_numbers_are_aligned_right(page):
 
 
 def test_all_text_is_escaped(tmp_path):
-    table = Table([HOSTILE], [[HOSTILE]], HOSTILE)
+    table = PageTable([HOSTILE], [[HOSTILE]], HOSTILE)
     write_page(tmp_path / "p.html", HOSTILE, HOSTILE, [Section(HOSTILE, HOSTILE, [(line(), HOSTILE)], [table])])
     page = Page(tmp_path / "p.html")
     assert not page.all("script")
@@ -181,7 +181,9 @@ def test_an_installed_wheel_has_the_template(tmp_path):
 
 def test_marks_and_limits_are_numbers(tmp_path):
     rows = [("seen", "100.0 †", "0.50 (≥ 0.5)"), ("chance", "50.0", "")]
-    write_page(tmp_path / "p.html", "Title", "", [Section("S", "", tables=[Table(("", "accuracy", "p"), rows, "T")])])
+    write_page(
+        tmp_path / "p.html", "Title", "", [Section("S", "", tables=[PageTable(("", "accuracy", "p"), rows, "T")])]
+    )
     assert [attributes.get("class") for attributes in Page(tmp_path / "p.html").all("th")] == [None, "number", None]
 
 

@@ -14,7 +14,7 @@ from calibration.reports.session_report import best_median_worst, blocks_of_tria
 from rtgod.bundle import DecoderBundle
 from rtgod.commands.main import make_app
 from rtgod.errors import InputError
-from rtgod.events.table import Trial, blocks, read_trials
+from rtgod.events.table import Trial, blocks_of, read_trials
 from rtgod.journal.journal import JournalWriter
 from rtgod.messages import Block, RunEnd
 from rtgod.server.session import Session
@@ -157,10 +157,10 @@ def test_tables_are_given_for_runs_in_no_data_set(report, run, tmp_path):
 
 
 def test_a_table_that_is_named_as_its_run_is_that_run_s(run, tmp_path):
-    from calibration.reports.session_report import RunRecord
+    from calibration.reports.session_report import JournaledRun
 
     (tmp_path / "b_events.tsv").write_text(rows_for(run, KNOWN))
-    found = tables_of([RunRecord(named(run, "a")), RunRecord(named(run, "b"))], None, [tmp_path / "b_events.tsv"])
+    found = tables_of([JournaledRun(named(run, "a")), JournaledRun(named(run, "b"))], None, [tmp_path / "b_events.tsv"])
     assert found == {"b": tmp_path / "b_events.tsv"}
 
 
@@ -191,7 +191,7 @@ def test_few_candidates_have_no_top_ten_and_few_blocks_are_marked(report, run):
 
 def test_trials_are_matched_to_blocks_by_time_and_label(run):
     trials = [Trial(float(t), 4.0, "stimulus", name) for t, name in [(2, "a"), (10, "b"), (20, "a"), (30, "c")]]
-    labelled = blocks(trials)
+    labelled = blocks_of(trials)
     sent = replace(run, blocks=(labelled[1], replace(labelled[2], onset_s=20.4), replace(labelled[3], label="other")))
     assert blocks_of_trials(sent, trials) == {1: 0, 2: 1}
     assert blocks_of_trials(replace(run, blocks=(Block(10.0, 4.0),)), trials) == {1: 0}

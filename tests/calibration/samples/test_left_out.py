@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from calibration.samples.left_out import Tally, added, by_reason, tally, without_candidates
+from calibration.samples.left_out import LeftOutCounts, added, by_reason, tally, without_candidates
 
 
 def test_trials_are_counted_by_their_reasons():
@@ -13,7 +13,10 @@ def test_trials_are_counted_by_their_reasons():
 
 def test_tallies_of_one_set_add_up():
     some = [tally("training", "trials", ["", "a"]), tally("test", "trials", ["b"]), tally("training", "trials", ["a"])]
-    assert added(some) == [Tally("training", "trials", 1, {"a": 2}), Tally("test", "trials", 0, {"b": 1})]
+    assert added(some) == [
+        LeftOutCounts("training", "trials", 1, {"a": 2}),
+        LeftOutCounts("test", "trials", 0, {"b": 1}),
+    ]
 
 
 def test_each_reason_is_told_with_its_runs():

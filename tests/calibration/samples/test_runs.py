@@ -13,8 +13,8 @@ from rtgod.events.table import read_trials
 from rtgod.journal.journal import read_journal
 from rtgod.messages import Pattern, Ranking, Run
 from rtgod.preprocessing.alignment import Stopwatch
-from rtgod.preprocessing.preprocessor import Cleaner, Noise
-from rtgod.preprocessing.windows import Repeats
+from rtgod.preprocessing.preprocessor import Noise, VolumeCleaner
+from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.settings import PipelineSettings
 from rtgod.sources import open_source
 from tests.calibration.conftest import samples_of
@@ -58,7 +58,7 @@ def test_patterns_are_those_of_the_server_bit_for_bit(journal, bundle, subject):
     files = find_runs(subject, "01", "perceptionTest")[0]
     aligned = align_run(files, bundle.reference, bundle.settings)
     patterns, _ = answers_of(journal)[aligned.run.run_id]
-    cleaner = Cleaner(bundle.reference, aligned.run, bundle.settings, bundle.noise, Repeats())
+    cleaner = VolumeCleaner(bundle.reference, aligned.run, bundle.settings, bundle.noise, RepeatAverager())
     n_compared = 0
     for volume in aligned.volumes:
         pattern, *_ = cleaner.clean(volume, Stopwatch())
@@ -104,7 +104,7 @@ def test_noise_is_what_is_left_without_the_responses(training, bundle):
     plain = variant_of(bundle.settings, {"noise": {"n_components": 0}})
     aligned = align_run(training, bundle.reference, plain)
     samples = run_samples(aligned, bundle.reference, plain, Noise())
-    cleaner = Cleaner(bundle.reference, aligned.run, plain, Noise(), Repeats())
+    cleaner = VolumeCleaner(bundle.reference, aligned.run, plain, Noise(), RepeatAverager())
     patterns = [p for v in aligned.volumes for p in [cleaner.clean(v, Stopwatch()).pattern] if p is not None]
     clean = np.stack([p.values for p in patterns if not p.censored])
     assert samples.noise.shape == clean.shape

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from calibration.samples.study import (
-    Candidates,
+    CandidateFeatures,
     Course,
     Fold,
     Samples,
@@ -102,5 +102,5 @@ def test_means_by_label():
 
 
 def test_positions_of_categories_that_are_no_candidates():
-    candidates = Candidates(("n1", "n2"), ("one", "two"), {})
+    candidates = CandidateFeatures(("n1", "n2"), ("one", "two"), {})
     assert candidates.positions(["n2", "n9", "n1"]).tolist() == [1, -1, 0]

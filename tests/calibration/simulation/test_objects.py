@@ -96,7 +96,7 @@ def test_drawing_stays_in_single_precision():
     # A double among the fields would halve the speed, and nothing else would tell.
     assert {opacity(c, 0, 32).dtype for c in SOME} == {np.dtype(np.float32)}
     x = np.linspace(-1, 1, 9, dtype=np.float32)
-    pattern = objects.Pattern(x, x, x, x, x, 2.0)
+    pattern = objects.TextureCoordinates(x, x, x, x, x, 2.0)
     assert {t(pattern).dtype for t in objects.TEXTURES.values()} == {np.dtype(np.float32)}
 
 

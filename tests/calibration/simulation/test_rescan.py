@@ -13,7 +13,7 @@ from calibration.simulation.objects import object_categories
 from calibration.simulation.photograph import draw
 from calibration.simulation.rescan import rescan
 from calibration.simulation.scanner import slice_times_s
-from calibration.simulation.settings import MotionSettings, NoiseSettings
+from calibration.simulation.settings import HeadMotionSettings, ScannerNoiseSettings
 from rtgod.errors import InputError
 from rtgod.events.table import read_trials
 from rtgod.sources import open_source
@@ -64,8 +64,8 @@ def still(subject, tmp_path_factory):
     return linked(
         subject,
         tmp_path_factory.mktemp("still") / "subject",
-        noise=NoiseSettings(tsnr=1e9, drift_percent=0, respiration_percent=0, cardiac_percent=0, spike_rate=0),
-        motion=MotionSettings(**dict.fromkeys(MotionSettings.model_fields, 0.0)),
+        noise=ScannerNoiseSettings(tsnr=1e9, drift_percent=0, respiration_percent=0, cardiac_percent=0, spike_rate=0),
+        motion=HeadMotionSettings(**dict.fromkeys(HeadMotionSettings.model_fields, 0.0)),
         response=settings.response.model_copy(update={"imagery_gain": 0.9}),
     )
 

@@ -4,7 +4,7 @@ from pydantic import ValidationError
 
 from calibration.simulation.head import REGIONS
 from calibration.simulation.response import HIERARCHY, layer_delays_s, make_tuning
-from calibration.simulation.settings import ResponseSettings
+from calibration.simulation.settings import TuningSettings
 from rtgod.preprocessing.hrf import block_response
 
 LAYERS = [f"cnn{i}" for i in range(1, 9)]
@@ -24,18 +24,18 @@ def features():
 
 
 def tuning_of(features, settings=None, seed=1):
-    return make_tuning(features, VOXEL_REGIONS, settings or ResponseSettings(), np.random.default_rng(seed))
+    return make_tuning(features, VOXEL_REGIONS, settings or TuningSettings(), np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("setting", [{"hrf_peak_s": 5.5}, {"hrf_ratio": 1.0}, {"hrf_undershoot_s": 0}])
 def test_shapes_that_the_closed_form_does_not_have_are_refused(setting):
     with pytest.raises(ValidationError):
-        ResponseSettings(**setting)
+        TuningSettings(**setting)
 
 
 @pytest.mark.parametrize("effect_percent", [0.6, 2.0])
 def test_responses_to_the_training_images_vary_as_much_as_set(features, effect_percent):
-    tuning = tuning_of(features, ResponseSettings(effect_percent=effect_percent))
+    tuning = tuning_of(features, TuningSettings(effect_percent=effect_percent))
     amplitudes = tuning.amplitudes(features)
     np.testing.assert_allclose(amplitudes.mean(axis=1), 0, atol=1e-4)
     # Each layer contributes what `mix` says, and they add up to the voxel's strength, 1.0 of the setting on average.
@@ -46,7 +46,7 @@ def test_responses_to_the_training_images_vary_as_much_as_set(features, effect_p
 
 
 def test_without_an_effect_nothing_tells_images_apart(features):
-    tuning = tuning_of(features, ResponseSettings(effect_percent=0.0))
+    tuning = tuning_of(features, TuningSettings(effect_percent=0.0))
     assert not tuning.amplitudes(features).any()
     assert (tuning.evoked > 0).all()
 

@@ -4,7 +4,7 @@ import pytest
 from calibration.simulation.head import build_head
 from calibration.simulation.scan import Response, scan, signal_change
 from calibration.simulation.scanner import slice_times_s
-from calibration.simulation.settings import MotionSettings, NoiseSettings, ResponseSettings, SubjectSettings
+from calibration.simulation.settings import HeadMotionSettings, ScannerNoiseSettings, SubjectSettings, TuningSettings
 from tests import naive
 
 SETTINGS = SubjectSettings(shape=(32, 32, 25), voxel_mm=(6.0, 6.0, 6.0))
@@ -88,11 +88,11 @@ def test_a_run_of_both_kinds_is_the_sum_of_its_trials_each_in_its_own_way():
 def test_without_movement_and_noise_the_images_are_the_head_and_its_change():
     quiet = SETTINGS.model_copy(
         update={
-            "noise": NoiseSettings(
+            "noise": ScannerNoiseSettings(
                 tsnr=1e9, drift_percent=0, respiration_percent=0, cardiac_percent=0, spike_rate=0
             ),
-            "motion": MotionSettings(**dict.fromkeys(MotionSettings.model_fields, 0.0)),
-            "response": ResponseSettings(),
+            "motion": HeadMotionSettings(**dict.fromkeys(HeadMotionSettings.model_fields, 0.0)),
+            "response": TuningSettings(),
         }
     )  # fmt: skip
     head = build_head(quiet.shape, quiet.voxel_mm)

@@ -6,11 +6,11 @@ import pytest
 
 from calibration.simulation.head import build_head
 from calibration.simulation.scanner import Movement, Scanner, draw_movement, slice_times_s
-from calibration.simulation.settings import MotionSettings, NoiseSettings
+from calibration.simulation.settings import HeadMotionSettings, ScannerNoiseSettings
 from tests import naive
 
 TR_S = 3.0
-SILENT = NoiseSettings(tsnr=1e9, drift_percent=0, respiration_percent=0, cardiac_percent=0, spike_rate=0)
+SILENT = ScannerNoiseSettings(tsnr=1e9, drift_percent=0, respiration_percent=0, cardiac_percent=0, spike_rate=0)
 NOBODY = (np.empty((0, 3), np.int32), np.empty(0, np.float32))
 
 
@@ -143,14 +143,14 @@ def test_drift_is_slow_and_breathing_is_not():
 
 
 def test_a_run_is_the_seed_s():
-    movement = draw_movement(4, MotionSettings(), np.random.default_rng(1))
-    first, again, other = (scan(NoiseSettings(), movement, seed=seed) for seed in (3, 3, 4))
+    movement = draw_movement(4, HeadMotionSettings(), np.random.default_rng(1))
+    first, again, other = (scan(ScannerNoiseSettings(), movement, seed=seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_movement_is_as_large_as_set():
-    settings = MotionSettings(
+    settings = HeadMotionSettings(
         between_runs_mm=2, between_runs_deg=1, within_run_mm=0.5, within_run_deg=0.2, jerks_per_run=0
     )
     runs = [draw_movement(100, settings, np.random.default_rng(seed)) for seed in range(200)]
@@ -161,7 +161,7 @@ def test_movement_is_as_large_as_set():
 
 
 def test_sudden_moves_happen_as_often_as_set_and_stay():
-    settings = MotionSettings(within_run_mm=0, within_run_deg=0, jerks_per_run=2.0)
+    settings = HeadMotionSettings(within_run_mm=0, within_run_deg=0, jerks_per_run=2.0)
     jumps = [
         np.flatnonzero(np.abs(np.diff(draw_movement(100, settings, rng).translation_mm, axis=0)).sum(axis=1))
         for rng in map(np.random.default_rng, range(100))

@@ -6,7 +6,7 @@ import pytest
 from calibration.decoders.settings import DecoderSettings
 from calibration.samples.plain import plain_stimuli
 from calibration.samples.preparation import quiet
-from calibration.samples.study import Candidates, Samples, Windows
+from calibration.samples.study import CandidateFeatures, Samples, Windows
 from calibration.training.fit import train
 from calibration.training.held_out_rankings import learn_from_rankings
 from calibration.training.presence import learn_presence
@@ -50,7 +50,7 @@ def said_and_right(subject, responds, n_trials=60):
     samples = subject.samples()
     trained = train(samples.X, samples.runs, samples.Y, DecoderSettings(), quiet)
     stimuli = plain_stimuli(subject.ids)
-    candidates = Candidates(subject.ids, subject.ids, stimuli.candidates)
+    candidates = CandidateFeatures(subject.ids, subject.ids, stimuli.candidates)
     learned = learn_from_rankings(samples, trained, DecoderSettings(), candidates, RankingSettings())
     index = index_categories(RankingSettings(), trained.layers, subject.ids, candidates.features, None, plain=True)
     chances, said, right = learned.confidence.chances, [], []

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from rtgod.commands.subprocesses import Part, PartError, step
+from rtgod.commands.subprocesses import CommandProcess, PartError, step
 
 #: Asks for a status where nobody is, for an hour.
 PATIENT = ("status", "--from", "tcp://127.0.0.1:1", "--wait", "3600")
@@ -12,7 +12,7 @@ WAIT_S = 60.0
 
 
 def test_a_wait_ends_with_the_part_that_is_needed():
-    with Part("serve", "no-such-bundle", lasting=True) as server:
+    with CommandProcess("serve", "no-such-bundle", lasting=True) as server:
         began_s = time.monotonic()
         with pytest.raises(PartError, match="`rtgod serve` failed with code 2"):
             step(*PATIENT, beside=[server])
@@ -21,8 +21,8 @@ def test_a_wait_ends_with_the_part_that_is_needed():
 
 def test_so_does_the_wait_for_a_ready_file(tmp_path):
     with (
-        Part("serve", "no-such-bundle") as server,
-        Part(*PATIENT, beside=[server]) as display,
+        CommandProcess("serve", "no-such-bundle") as server,
+        CommandProcess(*PATIENT, beside=[server]) as display,
         pytest.raises(PartError, match="`rtgod serve` failed"),
     ):
         display.wait_for(tmp_path / "ready")
@@ -30,7 +30,10 @@ def test_so_does_the_wait_for_a_ready_file(tmp_path):
 
 @pytest.mark.parametrize("lasting", [True, False])
 def test_a_good_end_is_one_only_for_what_is_not_to_last(lasting):
-    with Part("keys", "--help", lasting=lasting) as other, Part(*PATIENT, beside=[other]) as waiting:
+    with (
+        CommandProcess("keys", "--help", lasting=lasting) as other,
+        CommandProcess(*PATIENT, beside=[other]) as waiting,
+    ):
         other._process.wait(WAIT_S)
         with pytest.raises(PartError, match="ended early" if lasting else "did not end within"):
             waiting.wait_end(0.5)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rtgod.errors import InputError, RefusedError
-from rtgod.events.table import Trial, blocks, check_within, cue_lead_s, cut_to_length, read_events, read_trials
+from rtgod.events.table import Trial, blocks_of, check_within, cue_lead_s, cut_to_length, read_events, read_trials
 from rtgod.events.trial_types import is_no_stimulus
 from rtgod.events.trials import LeftOut, Why, remarks_on
 from rtgod.messages import Block, Ranking
@@ -59,14 +59,14 @@ def test_the_lead_of_a_cue_is_read_from_the_table(write):
 def test_imagery_is_a_trial_but_its_cue_evaluation_and_rest_are_not(write):
     trials = read_trials(write(IMAGERY))
     assert trials == (Trial(36.0, 15.0, "imagery", "n02950256"), Trial(60.0, 15.0, "imagery", "n02950256"))
-    once, again = blocks(trials)
+    once, again = blocks_of(trials)
     assert (once, again) == (Block(36.0, 15.0, once.label), Block(60.0, 15.0, once.label))
 
 
 def test_trials_of_one_category_have_one_label_that_does_not_name_it():
     categories = {0: "face", 20: "face", 40: "house"}
     trials = [Trial(onset_s, 9.0, "stimulus", category) for onset_s, category in categories.items()]
-    first, second, other = (block.label for block in blocks(trials))
+    first, second, other = (block.label for block in blocks_of(trials))
     assert first == second != other
     assert "face" not in first
     assert len(first) == 8
@@ -284,7 +284,7 @@ def test_imagery_that_nobody_named_is_a_trial_without_a_label(write):
     path = write("onset\tduration\tevent_type\tcategory_name\n0\t15\timagery\tn/a\n33\t15\timagery\tn1\n")
     trials = read_trials(path)
     assert [trial.category for trial in trials] == ["", "n1"]
-    assert [bool(block.label) for block in blocks(trials)] == [False, True]
+    assert [bool(block.label) for block in blocks_of(trials)] == [False, True]
 
 
 # ---------------------------------------------------------------- runs that are shorter than their events
@@ -415,7 +415,7 @@ def test_only_a_declared_one_back_task_has_repeats(write):
 def test_durations_of_zero_are_impulses_of_a_volume(write):
     read = read_events(write(table_of((4, 0, "face"), (20, 2, "house"))))
     assert [(trial.onset_s, trial.duration_s) for trial in read.trials] == [(4, 0), (20, 2)]
-    assert [(block.onset_s, block.duration_s) for block in blocks(read.trials, 2.5)] == [(4, 2.5), (20, 2)]
+    assert [(block.onset_s, block.duration_s) for block in blocks_of(read.trials, 2.5)] == [(4, 2.5), (20, 2)]
     assert remarks_on([read]) == ["1 trial of 0 s: impulses, each taken as one volume long"]
 
 

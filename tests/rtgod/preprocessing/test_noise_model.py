@@ -2,7 +2,7 @@ import numba
 import numpy as np
 import pytest
 
-from rtgod.preprocessing.noise_model import NoiseCourses, NoiseShape
+from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
 from tests import naive
 
 N = 300
@@ -11,7 +11,7 @@ N = 300
 def shape(n_components=7, seed=0):
     rng = np.random.default_rng(seed)
     components = np.linalg.qr(rng.standard_normal((N, n_components)))[0].T
-    return NoiseShape(
+    return NoiseCovariance(
         rng.uniform(0.5, 3, N).astype(np.float32),
         np.ascontiguousarray(components, np.float32),
         rng.uniform(0, 1, n_components).astype(np.float32),
@@ -35,14 +35,14 @@ def test_what_is_orthogonal_to_the_noise_stays_and_noise_goes():
     across = pattern() / noise.sd
     across -= noise.components.T @ (noise.components @ across)
     np.testing.assert_allclose(noise.whiten(across * noise.sd), across * noise.sd, atol=1e-5)
-    gone = NoiseShape(noise.sd, noise.components, np.zeros(7, np.float32))
+    gone = NoiseCovariance(noise.sd, noise.components, np.zeros(7, np.float32))
     np.testing.assert_allclose(gone.whiten(noise.components[3] * noise.sd), 0, atol=1e-6)
 
 
 def test_courses_are_products_with_the_loadings():
     rng = np.random.default_rng(0)
     loadings, residual = rng.standard_normal((3, 40), np.float32), rng.standard_normal(40, np.float32)
-    courses = NoiseCourses(np.zeros((40, 3), np.int32), loadings).at(residual)
+    courses = NoiseComponents(np.zeros((40, 3), np.int32), loadings).at(residual)
     np.testing.assert_allclose(courses, loadings.astype(float) @ residual, rtol=1e-5)
     assert courses.dtype == np.float64
 
@@ -62,8 +62,8 @@ def test_threads_change_no_byte():
 
 def test_how_components_lie_in_memory_changes_no_byte():
     noise, rng = shape(60), np.random.default_rng(2)
-    transposed = NoiseShape(noise.sd, np.asfortranarray(noise.components), noise.shrinkage)
+    transposed = NoiseCovariance(noise.sd, np.asfortranarray(noise.components), noise.shrinkage)
     assert transposed.whiten(pattern()).tobytes() == noise.whiten(pattern()).tobytes()
     voxels, loadings = np.zeros((N, 3), np.int32), rng.standard_normal((7, N), np.float32)
-    courses = [NoiseCourses(voxels, array).at(pattern()) for array in (loadings, np.asfortranarray(loadings))]
+    courses = [NoiseComponents(voxels, array).at(pattern()) for array in (loadings, np.asfortranarray(loadings))]
     assert courses[0].tobytes() == courses[1].tobytes()

@@ -8,7 +8,7 @@ from rtgod.preprocessing.alignment import Stopwatch
 from rtgod.preprocessing.denoising import Denoiser
 from rtgod.preprocessing.preprocessor import SampleEstimator
 from rtgod.preprocessing.units import UnitCourses
-from rtgod.preprocessing.windows import Repeats
+from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.settings import PipelineSettings
 from tests import small
 
@@ -30,9 +30,9 @@ def test_freeing_units_is_decoding_from_voxels_that_were_freed(estimate):
         {"censoring": {"clip_sd": 0.0}, "nuisance": {"of": "features"}, "window": {"estimate": estimate}}
     )
     decoder = small.bundle().decoder()
-    units = UnitCourses(decoder, RUN, settings, Repeats())
+    units = UnitCourses(decoder, RUN, settings, RepeatAverager())
     voxels = Denoiser(small.N_VOXELS, RUN, settings, in_unit=False)
-    estimator = SampleEstimator(RUN, settings, Repeats())
+    estimator = SampleEstimator(RUN, settings, RepeatAverager())
     blocks = []
     for pattern in patterns():
         sample = units.step(pattern, pattern.values, Stopwatch())

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtgod.messages import Block, Motion, Pattern, Run
-from rtgod.preprocessing.windows import Repeats, Sample, Window
+from rtgod.preprocessing.windows import RepeatAverager, Sample, Window
 from rtgod.settings import WindowSettings
 from tests import naive
 
@@ -177,7 +177,7 @@ def sample(value, block=0, final=True, n_volumes=3):
 
 
 def test_evidence_is_the_mean_of_the_trials_of_a_label():
-    repeats = Repeats()
+    repeats = RepeatAverager()
     first = repeats.averaged(sample(1.0), "run-1", "dog")
     other = repeats.averaged(sample(10.0, block=1), "run-1", "cat")
     partial = repeats.averaged(sample(4.0, block=2, final=False, n_volumes=1), "run-1", "dog")
@@ -188,12 +188,12 @@ def test_evidence_is_the_mean_of_the_trials_of_a_label():
 
 
 def test_a_trial_without_a_label_stands_alone():
-    repeats = Repeats()
+    repeats = RepeatAverager()
     assert [repeats.averaged(sample(v), "run-1", "").n_blocks for v in (1.0, 2.0)] == [1, 1]
 
 
 def test_a_trial_whose_last_volume_was_lost_counts_once_the_next_begins():
-    repeats = Repeats()
+    repeats = RepeatAverager()
     repeats.averaged(sample(1.0, final=False), "run-1", "dog")
     repeats.averaged(sample(2.0, final=False), "run-1", "dog")  # refines it
     again = repeats.averaged(sample(4.0, block=1), "run-1", "dog")

@@ -13,7 +13,7 @@ import zmq
 from rtgod.errors import ServerError
 from rtgod.messages import Event, Hello, Ping, Run, RunEnd, SessionEnd, Volume
 from rtgod.protocol import authentication
-from rtgod.protocol.authentication import Entrance, Gatekeeper, is_loopback, may_send, needs_ipv6
+from rtgod.protocol.authentication import ClientConnection, ServerAuthenticator, is_loopback, may_send, needs_ipv6
 from rtgod.protocol.frames import from_frames, to_frames
 from rtgod.protocol.keys import Role, ServerKeys, add_client, read_client_key, read_server_keys
 from tests import small
@@ -54,7 +54,7 @@ def other_key(tmp_path):
 def served(keys, kind=zmq.ROUTER, address=FREE):
     """A bound socket with its gatekeeper, None where there are no keys, and where it is."""
     context = zmq.Context()
-    gatekeeper = Gatekeeper(context, keys) if keys else None
+    gatekeeper = ServerAuthenticator(context, keys) if keys else None
     try:
         socket = context.socket(kind)
         if gatekeeper:
@@ -77,7 +77,7 @@ def client(address, key, kind=zmq.DEALER):
         socket.setsockopt(zmq.SNDTIMEO, 0)
         if kind == zmq.SUB:
             socket.subscribe(b"")
-        yield socket, Entrance(socket, address, key)
+        yield socket, ClientConnection(socket, address, key)
     finally:
         context.destroy(linger=0)
 

@@ -15,7 +15,7 @@ import zmq
 from benchmarks import attackers
 from rtgod.errors import ServerError
 from rtgod.messages import Hello, Volume
-from rtgod.protocol.authentication import Gatekeeper
+from rtgod.protocol.authentication import ServerAuthenticator
 from rtgod.protocol.clients import Sender, Subscriber
 from rtgod.protocol.keys import Role, add_client, read_client_key, read_server_keys
 from rtgod.server import connection_guard
@@ -173,7 +173,7 @@ def test_what_was_taken_out_does_not_count_with_encryption(tmp_path):
     add_client(tmp_path, "source", Role.SOURCE)
     with contextlib.ExitStack() as stack:
         context = stack.enter_context(connection_guard.context())
-        gatekeeper = Gatekeeper(context, read_server_keys(tmp_path))
+        gatekeeper = ServerAuthenticator(context, read_server_keys(tmp_path))
         it = Guarded(context, gatekeeper)
         stack.callback(context.destroy, 0)
         stack.callback(gatekeeper.close)

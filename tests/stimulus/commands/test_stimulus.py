@@ -29,7 +29,7 @@ from stimulus.paradigm.bids_events import read_schedule
 from stimulus.paradigm.schedule import StepKind
 from stimulus.paradigm.script import Paradigm
 from stimulus.paradigm.timing_settings import ProtocolSettings
-from stimulus.runtime.run_setup import Inputs, typed_lines
+from stimulus.runtime.run_setup import ParadigmFiles, typed_lines
 
 needs_a_window = pytest.mark.skipif(
     not xvfb.installed() or find_spec("psychopy") is None, reason="Xvfb or PsychoPy is not installed"
@@ -534,7 +534,7 @@ def test_categories_that_the_table_of_names_lacks_are_told(tmp_path, caplog):
     another = '[[step]]\nkind = "imagery"\nduration_s = 2\ncategory = "c2"\n'
     (tmp_path / "cue.toml").write_text(CUE + another)
     (tmp_path / "names.tsv").write_text("category_id\tname\nc1\tdog\n")
-    inputs = Inputs(Paradigm.IMAGERY, tmp_path / "cue.toml", names=tmp_path / "names.tsv")
+    inputs = ParadigmFiles(Paradigm.IMAGERY, tmp_path / "cue.toml", names=tmp_path / "names.tsv")
     script = inputs.read_script(inputs.read_settings(), inputs.read_candidates())
     assert script.names == {"c1": "dog"}
     assert "none for 1 of 2 categories, shown by their identifiers: c2" in caplog.text

@@ -9,9 +9,11 @@ from rich.console import Console
 
 from rtgod.errors import InputError
 from stimulus.drawing.terminal import TerminalWindow, rendered
-from stimulus.screens.screen import Row, Screen
+from stimulus.screens.screen import RankedRow, Screen
 
-RANKING = Screen(rows=(Row("goldfish", 1.0), Row("duck [blue]", 0.5)), caption="volume 3  ·  final, from 3 volumes")
+RANKING = Screen(
+    rows=(RankedRow("goldfish", 1.0), RankedRow("duck [blue]", 0.5)), caption="volume 3  ·  final, from 3 volumes"
+)
 
 
 def text_of(screen):
@@ -34,7 +36,7 @@ def test_not_ready_has_the_fixation_above_its_line():
 
 
 def test_a_long_name_keeps_to_its_line():
-    screen = Screen(rows=(Row("dotted turquoise mushroom with handle and long tail " * 3, 1.0),))
+    screen = Screen(rows=(RankedRow("dotted turquoise mushroom with handle and long tail " * 3, 1.0),))
     assert len([line for line in text_of(screen).splitlines() if line.strip()]) == 1
 
 
@@ -61,7 +63,9 @@ def written(*drawn):
 
 
 def moving(*fractions, caption="volume 3"):
-    return Screen(tuple(Row(name, length) for name, length in zip(("owl", "bat"), fractions, strict=True)), caption)
+    return Screen(
+        tuple(RankedRow(name, length) for name, length in zip(("owl", "bat"), fractions, strict=True)), caption
+    )
 
 
 def test_a_file_gets_a_line_for_each_picture_with_its_bars_at_rest():
@@ -80,7 +84,7 @@ def test_a_file_gets_a_line_for_each_picture_with_its_bars_at_rest():
 
 
 def test_scores_are_not_written_as_chances():
-    scores = Screen((Row("owl\x1b[2J", 0.5),), "volume 3", bars_are_chances=False)
+    scores = Screen((RankedRow("owl\x1b[2J", 0.5),), "volume 3", bars_are_chances=False)
     (line,) = written((0.0, scores), (0.5, scores))
     assert "1 owl" in line
     assert "%" not in line
@@ -88,4 +92,4 @@ def test_scores_are_not_written_as_chances():
 
 
 def test_bars_that_are_no_chances_have_no_track_in_the_terminal():
-    assert "━" not in text_of(Screen((Row("owl", 0.0),), bars_are_chances=False))
+    assert "━" not in text_of(Screen((RankedRow("owl", 0.0),), bars_are_chances=False))

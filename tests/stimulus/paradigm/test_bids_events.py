@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtgod.errors import InputError
-from rtgod.events.table import blocks, read_trials
+from rtgod.events.table import blocks_of, read_trials
 from stimulus.paradigm.bids_events import PLAN_COLUMNS, RESULT_COLUMNS, read_schedule, seconds, write_events, write_plan
 from stimulus.paradigm.schedule import (
     Image,
@@ -91,7 +91,7 @@ class TestWhatIsWritten:
         ]
         assert [t.kind for t in trials] == [t.kind for t in schedule.trials]
         assert [t.stimulus or "" for t in trials] == [t.stimulus for t in schedule.trials]
-        assert len(blocks(trials)) == len(schedule.trials)
+        assert len(blocks_of(trials)) == len(schedule.trials)
 
     def test_one_back_targets_are_those_that_rtgod_finds(self, folder):
         images = [Image(f"{c}_1", c) for c in IDS[:20]]

@@ -15,7 +15,7 @@ from rtgod.events.table import read_trials
 from stimulus.blinding.sealed_tables import read_sealed_tables
 from stimulus.paradigm.bids_events import RESULT_COLUMNS
 from stimulus.recording.run_files import LOG_COLUMNS, SHOWN_COLUMNS, RunRecord
-from stimulus.recording.run_state import Entry, Happened
+from stimulus.recording.run_state import Entry, RunState
 from tests.stimulus.simulated import imagining, read, seeing
 
 UTC_S = 1_750_000_000.0
@@ -39,7 +39,7 @@ class TestGoingOn:
     def test_a_folder_that_is_new(self, tmp_path):
         with RunRecord(tmp_path / "a" / "b", RUN, UTC_S) as record:
             assert record.name == RUN.name
-            assert record.happened == Happened(RUN)
+            assert record.happened == RunState(RUN)
         for what in ("log", "flips", "shown"):
             assert (tmp_path / "a" / "b" / f"{RUN.name}_{what}.tsv").exists()
 
@@ -134,7 +134,7 @@ class TestTornAndDamaged:
         whole = log_path(folder).read_bytes()
         cut = data.draw(st.integers(0, len(whole)))
         log_path(folder).write_bytes(whole[:cut])
-        expected = Happened(RUN)
+        expected = RunState(RUN)
         for line in whole[:cut].decode().split("\n")[1:-1]:
             cells = dict(zip(LOG_COLUMNS, line.split("\t"), strict=True))
             run_s, step = (None if cells[name] == "n/a" else float(cells[name]) for name in ("run_s", "step"))
@@ -251,7 +251,7 @@ class TestTables:
         assert set(described) == set(RESULT_COLUMNS)
 
     def test_a_step_ends_with_the_next_or_as_planned_where_the_display_was_away(self):
-        happened = Happened(seeing(4))  # 2 s of rest, four images of 1 s, 1 s of rest
+        happened = RunState(seeing(4))  # 2 s of rest, four images of 1 s, 1 s of rest
         for kind, run_s, place in (
             ("onset", 0.004, 0), ("onset", 2.006, 1), ("rejoined", 2.7, None), ("onset", 3.002, 2),
             ("rejoined", 5.2, None), ("onset", 5.25, 4), ("onset", 6.001, 5), ("stopped", 6.4, None),
@@ -263,7 +263,7 @@ class TestTables:
         ]  # fmt: skip
 
     def test_a_step_that_is_shown_again_keeps_its_first_onset(self):
-        happened = Happened(seeing(1))
+        happened = RunState(seeing(1))
         for run_s in (2.0, 2.5):
             happened.take(Entry("onset", UTC_S, run_s, 1))
         assert happened.onsets_s == {1: 2.0}

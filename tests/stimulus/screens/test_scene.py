@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from stimulus.screens.scene import Choice, Picture, Scene, Thermometer
-from stimulus.screens.screen import EASE_S, Easing, Row
+from stimulus.screens.screen import EASE_S, Easing, RankedRow
 
-ROWS = (Row("owl", 1.0), Row("bat", 0.4))
+ROWS = (RankedRow("owl", 1.0), RankedRow("bat", 0.4))
 EVERYTHING = Scene(
     ROWS, "caption", title="title", lines=("line",), pictures=(Picture("a.png", 3.0),),
     thermometer=Thermometer(0.7, "owl"), choice=Choice(("a", "b"), 1),

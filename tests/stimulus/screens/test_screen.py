@@ -22,7 +22,7 @@ from stimulus.screens.screen import (
     WAITING,
     DisplayState,
     Easing,
-    Row,
+    RankedRow,
     Screen,
     screen_for,
 )
@@ -142,7 +142,7 @@ def test_names_are_words_on_one_line(ranking):
 
 
 def test_fewer_candidates_than_rows(ranking):
-    assert screen_for(state_after(ranking(top=("owl",), scores=(0.2,)))).rows == (Row("owl", 1.0),)
+    assert screen_for(state_after(ranking(top=("owl",), scores=(0.2,)))).rows == (RankedRow("owl", 1.0),)
     assert screen_for(state_after(ranking(top=(), scores=()))).rows == ()
 
 
@@ -154,8 +154,8 @@ def test_bars_have_a_track_of_100_percent_only_where_they_are_chances(ranking, p
 
 
 class TestEasing:
-    LOW = Screen(rows=(Row("owl", 0.2), Row("bat", 0.1)), caption="volume 1")
-    HIGH = Screen(rows=(Row("bat", 1.0), Row("owl", 0.5)), caption="volume 2")
+    LOW = Screen(rows=(RankedRow("owl", 0.2), RankedRow("bat", 0.1)), caption="volume 1")
+    HIGH = Screen(rows=(RankedRow("bat", 1.0), RankedRow("owl", 0.5)), caption="volume 2")
 
     def test_bars_grow_from_nothing_and_arrive(self):
         easing = Easing()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stimulus.timing.debounce import Presses
+from stimulus.timing.debounce import KeyDebouncer
 from stimulus.timing.triggers import KeyPress
 
 GAPS_S = st.sampled_from((0.004, 0.02, 0.033, 0.09, 0.12, 0.3, 0.9, 1.5))
@@ -16,7 +16,7 @@ GAPS_S = st.sampled_from((0.004, 0.02, 0.033, 0.09, 0.12, 0.3, 0.9, 1.5))
 
 def taken(events, steps_s=0.001):
     """All presses that are known, looking every so often."""
-    presses, lines = Presses(), []
+    presses, lines = KeyDebouncer(), []
     found, now_s, waiting = [], 0.0, list(events)
     while waiting or now_s < (events[-1].at_s if events else 0) + 1:
         due = [event for event in waiting if event.at_s <= now_s]
@@ -60,7 +60,7 @@ def test_keys_do_not_disturb_each_other():
 
 
 def test_a_press_by_itself_is_known_at_once_and_one_that_follows_soon_after_a_tenth():
-    presses = Presses()
+    presses = KeyDebouncer()
     first, second = KeyPress("1", 5.0), KeyPress("1", 5.4)
     assert presses.take([first], 5.001) == ([first], [])
     assert presses.take([second], 5.401) == ([], [])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from stimulus.timing.flip_scheduler import Flips
+from stimulus.timing.flip_scheduler import FlipScheduler
 
 FRAME_S = 0.02
 
 
 def started(at_s=1.0):
-    flips = Flips(FRAME_S)
+    flips = FlipScheduler(FRAME_S)
     flips.flipped(at_s, 0.001)
     return flips
 
@@ -26,11 +26,11 @@ def test_the_next_refresh_for_which_there_is_time():
 
 
 def test_before_any_flip_it_is_as_soon_as_can_be():
-    assert Flips(FRAME_S).next_s(5.0) == pytest.approx(5.012)
+    assert FlipScheduler(FRAME_S).next_s(5.0) == pytest.approx(5.012)
 
 
 def test_a_picture_that_is_begun_late_may_yet_be_in_time():
-    flips = Flips(FRAME_S)
+    flips = FlipScheduler(FRAME_S)
     assert flips.still_s(5.012, 5.0) == flips.still_s(5.012, 5.012) == pytest.approx(5.012)
     for n in range(-100, 1):
         flips.flipped(1.0 + n * FRAME_S, 0.5 if n == -40 else 0.004)  # what was held up once is not usual
@@ -49,7 +49,7 @@ def test_refreshes_that_pass_are_counted():
 
 @pytest.mark.parametrize(("frame_s", "most_s"), [(1 / 60, 0.014), (1 / 120, 0.97 / 120)])
 def test_slow_drawing_is_begun_earlier_but_never_a_frame_before(frame_s, most_s):
-    flips = Flips(frame_s)
+    flips = FlipScheduler(frame_s)
     flips.flipped(1.0, 0.95 * frame_s)
     assert flips.lead_s == pytest.approx(most_s)
     assert flips.next_s(1.0) == pytest.approx(1.0 + frame_s)
@@ -76,8 +76,8 @@ def test_a_flip_that_comes_late_is_no_slow_drawing():
 
 
 def test_steady_ones_are_begun_as_early_as_any_however_long_drawing_takes():
-    flips = Flips(FRAME_S, steady=True)
+    flips = FlipScheduler(FRAME_S, steady=True)
     for n in range(50):
         flips.flipped(1.0 + n * FRAME_S, 0.018 if n % 2 else 0.001)
         assert flips.lead_s == 0.014
-        assert flips.still_s(2.0, 1.999) == Flips(FRAME_S).still_s(2.0, 1.999)
+        assert flips.still_s(2.0, 1.999) == FlipScheduler(FRAME_S).still_s(2.0, 1.999)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stimulus.timing.trigger_clock import Metronome
+from stimulus.timing.trigger_clock import TriggerClock
 
 TR_S = 2.0
 
@@ -42,7 +42,7 @@ def accepted_naively(times_s, tr_s):
     ticks=st.booleans(),
 )
 def test_any_pulses_are_counted_as_a_naive_reference_counts_them(times_s, tr_s, n_dummies, ticks):
-    metronome = Metronome(tr_s, n_dummies)
+    metronome = TriggerClock(tr_s, n_dummies)
     for at_s in times_s:
         if ticks:
             metronome.tick(at_s)
@@ -66,7 +66,7 @@ def test_any_pulses_are_counted_as_a_naive_reference_counts_them(times_s, tr_s, 
 )
 def test_errors_are_the_jitter_however_many_pulses_are_lost(jitters_s, lost, started_s):
     jitters_s[0] = 0.0
-    metronome = Metronome(TR_S)
+    metronome = TriggerClock(TR_S)
     kept = [k for k in range(len(jitters_s)) if k not in lost]
     for k in kept:
         metronome.pulse(started_s + k * TR_S + jitters_s[k])
@@ -75,7 +75,7 @@ def test_errors_are_the_jitter_however_many_pulses_are_lost(jitters_s, lost, sta
 
 
 def test_a_scanner_that_keeps_time_gives_the_operator_nothing_to_read():
-    metronome = Metronome(TR_S, n_dummies=2)
+    metronome = TriggerClock(TR_S, n_dummies=2)
     lines = ticked(metronome, 90, 100)
     for at_s in steady(50):
         lines += metronome.pulse(at_s + 0.003 * (-1) ** round(at_s)) + ticked(metronome, at_s + 0.5, at_s + 2)
@@ -84,7 +84,7 @@ def test_a_scanner_that_keeps_time_gives_the_operator_nothing_to_read():
 
 
 def test_summary():
-    metronome = Metronome(TR_S, n_dummies=1)
+    metronome = TriggerClock(TR_S, n_dummies=1)
     told(metronome, 98.0)
     assert metronome.summary() == "triggers: no volume yet, 1 of 1 dummies; 0 came too fast"
     told(metronome, 100.0, 100.01, 102.001, 106.004)
@@ -96,7 +96,7 @@ def test_summary():
 
 
 def test_bounces_are_told_at_the_1st_10th_and_100th():
-    metronome = Metronome(TR_S)
+    metronome = TriggerClock(TR_S)
     metronome.pulse(0.0)
     lines = [metronome.pulse(0.5 + 0.0049 * k) for k in range(100)]
     assert [n for n, line in enumerate(lines, 1) if line] == [1, 10, 100]
@@ -105,7 +105,7 @@ def test_bounces_are_told_at_the_1st_10th_and_100th():
 
 
 def test_a_key_held_down_is_suspected():
-    metronome = Metronome(TR_S)
+    metronome = TriggerClock(TR_S)
     repeats_s = [0.0, *(0.5 + k / 30 for k in range(30))]
     lines = told(metronome, *repeats_s)
     assert [line.endswith("a key may be held down") for line in lines] == [False, True]
@@ -114,14 +114,14 @@ def test_a_key_held_down_is_suspected():
 
 def test_pulses_too_fast_or_too_seldom_for_a_key_are_not_called_one():
     for interval_s in (0.005, 0.16):
-        metronome = Metronome(10.0)
+        metronome = TriggerClock(10.0)
         lines = told(metronome, *steady(12, interval_s=interval_s))
         assert len(lines) == 2
         assert "held" not in "".join(lines)
 
 
 def test_another_tr_than_the_schedules_is_told_once():
-    metronome = Metronome(TR_S)
+    metronome = TriggerClock(TR_S)
     lines = [metronome.pulse(at_s) for at_s in steady(30, interval_s=1.5)]
     assert [n for n, line in enumerate(lines, 1) if line] == [6]
     assert lines[5][0].startswith("triggers come every 1.5 s, but the schedule's TR is 2 s")
@@ -129,17 +129,17 @@ def test_another_tr_than_the_schedules_is_told_once():
 
 @pytest.mark.parametrize(("interval_s", "n_lines"), [(1.91, 0), (2.09, 0), (1.89, 1), (2.11, 1)])
 def test_a_tr_within_5_percent_is_the_schedules(interval_s, n_lines):
-    assert len(told(Metronome(TR_S), *steady(10, interval_s=interval_s))) == n_lines
+    assert len(told(TriggerClock(TR_S), *steady(10, interval_s=interval_s))) == n_lines
 
 
 def test_two_lost_pulses_do_not_make_another_tr():
-    metronome = Metronome(TR_S)
+    metronome = TriggerClock(TR_S)
     lines = told(metronome, *(100 + TR_S * k for k in (0, 2, 3, 5, 6, 7)))
     assert not any("schedule" in line for line in lines)
 
 
 def test_waiting_in_vain_is_told_as_often_as_patience_ends():
-    metronome = Metronome(TR_S, patience_s=20)
+    metronome = TriggerClock(TR_S, patience_s=20)
     lines = ticked(metronome, 7, 70)
     assert [at_s for at_s, _ in lines] == [27, 47, 67]
     assert lines[0][1].startswith("no trigger for 20 s: check the trigger's cable")
@@ -147,14 +147,14 @@ def test_waiting_in_vain_is_told_as_often_as_patience_ends():
 
 
 def test_a_dummy_is_a_sign_of_life():
-    metronome = Metronome(TR_S, n_dummies=3, patience_s=20)
+    metronome = TriggerClock(TR_S, n_dummies=3, patience_s=20)
     assert ticked(metronome, 0, 19) == []
     metronome.pulse(19.5)
     assert [at_s for at_s, _ in ticked(metronome, 20, 45)] == [39.5]
 
 
 def test_a_pulse_that_never_came_is_told_at_most_once_a_minute():
-    metronome = Metronome(TR_S)
+    metronome = TriggerClock(TR_S)
     told(metronome, *steady(3, first_s=0.0))
     lines = ticked(metronome, 4.5, 130)
     assert [at_s for at_s, _ in lines] == [7.5, 67.5, 127.5]
@@ -162,7 +162,7 @@ def test_a_pulse_that_never_came_is_told_at_most_once_a_minute():
 
 
 def test_a_gap_between_two_ticks_is_told_by_the_pulse_that_ends_it():
-    metronome = Metronome(0.5)
+    metronome = TriggerClock(0.5)
     told(metronome, 0.0, 0.5)
     assert metronome.tick(1.2) == []
     assert metronome.pulse(1.5) == [
@@ -171,13 +171,13 @@ def test_a_gap_between_two_ticks_is_told_by_the_pulse_that_ends_it():
 
 
 def test_a_scanner_that_only_tells_the_beginning_is_told_of_once():
-    metronome = Metronome(TR_S)
+    metronome = TriggerClock(TR_S)
     metronome.pulse(0.0)
     assert [at_s for at_s, _ in ticked(metronome, 0.5, 300)] == [3.5]
 
 
 def test_a_display_that_was_started_again_counts_from_there():
-    metronome = Metronome(TR_S, n_dummies=4)
+    metronome = TriggerClock(TR_S, n_dummies=4)
     metronome.rejoin(100.0)
     assert (metronome.started_s, metronome.n_pulses, metronome.errors_s) == (100.0, 0, ())
     assert ticked(metronome, 151, 151.5) == []
@@ -188,14 +188,14 @@ def test_a_display_that_was_started_again_counts_from_there():
 
 
 def test_a_display_that_was_started_again_and_hears_nothing_says_so():
-    metronome = Metronome(TR_S)
+    metronome = TriggerClock(TR_S)
     metronome.rejoin(100.0)
     assert [at_s for at_s, _ in ticked(metronome, 150.5, 250)] == [154]
     assert "0 of 49 expected" in metronome.summary()
 
 
 def test_what_was_told_while_waiting_holds_back_nothing_within_the_run():
-    metronome = Metronome(TR_S, patience_s=20)
+    metronome = TriggerClock(TR_S, patience_s=20)
     assert [at_s for at_s, _ in ticked(metronome, 0, 21)] == [20]
     metronome.pulse(22.0)
     assert [at_s for at_s, _ in ticked(metronome, 22.5, 30)] == [25.5]
