@@ -33,9 +33,10 @@ from calibration.evaluation.ablation import variant_of
 from calibration.evaluation.trial_ranks import rank_features, rank_trials
 from calibration.features.extractor import FeatureExtractor, Network
 from calibration.features.stimuli import StimulusFiles
+from calibration.parallel.progress import quiet
 from calibration.parallel.workers import workers
 from calibration.samples.noise_fitting import learn_shape
-from calibration.samples.preparation import align_runs, denoise_runs, quiet
+from calibration.samples.preparation import align_runs, denoise_runs
 from calibration.samples.runs import AlignedRun, RunSamples, align_run, make_reference, run_samples
 from calibration.simulation.dataset import simulate
 from calibration.simulation.settings import SubjectSettings
@@ -43,8 +44,9 @@ from calibration.training.fit import stacked, train
 from rtgod.decoding.category_index import CategoryIndex
 from rtgod.events.table import Trial
 from rtgod.messages import Array, Features, Float32Array, Float64Array, Run
-from rtgod.preprocessing.alignment import Reference, Stopwatch
+from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.preprocessor import Noise, VolumeCleaner, is_settled
+from rtgod.preprocessing.stopwatch import Stopwatch
 from rtgod.preprocessing.units import UnitCourses
 from rtgod.preprocessing.windows import RepeatAverager, Window
 from rtgod.settings import MotionSettings, NoiseSettings, PipelineSettings

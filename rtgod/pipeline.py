@@ -12,8 +12,9 @@ from rtgod.decoding.chances import Judge
 from rtgod.decoding.confidence import Confidence
 from rtgod.decoding.decoder import Decoder, response_of
 from rtgod.messages import Answer, NotReady, Pattern, Ranking, Reason, Run, Volume
-from rtgod.preprocessing.alignment import Reference, Stopwatch
+from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.preprocessor import Noise, Preprocessor
+from rtgod.preprocessing.stopwatch import Stopwatch
 from rtgod.preprocessing.units import UnitCourses
 from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.settings import PipelineSettings

@@ -130,12 +130,12 @@ def evaluate(
         from calibration.datasets.dataset_files import find_any_runs
         from calibration.datasets.foreign_runs import without_foreign
         from calibration.datasets.study_files import find_study_inputs
-        from calibration.evaluation.ablation import FILES as ABLATION
         from calibration.evaluation.evaluate import evaluate as run_evaluation
         from calibration.evaluation.semantic_distance import Hypernyms
         from calibration.features.stimuli import pictures_of
         from calibration.parallel.stage_times import StageTimes
         from calibration.parallel.workers import workers
+        from calibration.reports.ablation_report import FILES as ABLATION
         from calibration.reports.evaluation_report import PAGE, print_evaluation, write_evaluation
         from calibration.reports.evaluation_tables import TABLES
         from calibration.reports.html_page import PageTable
@@ -282,7 +282,8 @@ def _ablate(
     out: Path,
     pool: Executor,
 ) -> None:
-    from calibration.evaluation.ablation import FILES, ablate_preprocessing, write_ablation
+    from calibration.evaluation.ablation import ablate_preprocessing
+    from calibration.reports.ablation_report import FILES, write_ablation
 
     if shared := {run.bold for run in inputs.runs} & {run.bold for run in new_runs}:
         raise InputError(f"--training and --test share {len(shared)} runs; test on runs that nothing was trained on")

@@ -72,7 +72,8 @@ def find_any_runs(
     subject : str
         Which is looked for in a data set, with or without `sub-`.
     patterns : str, sequence of str, or None
-        Only runs that they mean; see `calibration.datasets.run_patterns`. None takes a data set's training runs, and all others.
+        Only runs that they mean; see `calibration.datasets.run_patterns`. None takes a data set's training runs, and
+        all others.
     events : sequence of Path
         For runs that are given as files: the table of each, where it does not lie beside.
     tr_s : float or None

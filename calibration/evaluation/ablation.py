@@ -5,30 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from calibration.datasets.dataset_files import CalibrationFiles
 from calibration.datasets.runs import RunFiles
 from calibration.decoders.settings import DecoderSettings
-from calibration.evaluation.trial_ranks import RankedTrial, by_kind, paired_difference, rank_trials
+from calibration.evaluation.trial_ranks import RankedTrial, rank_trials
 from calibration.features.extractor import FeatureExtractor, Network
 from calibration.features.stimuli import StimulusFiles
-from calibration.reports import figures
-from calibration.reports.tables import write_tsv
-from calibration.samples.preparation import Report, align_runs, denoise_runs, noise_to_read, quiet
+from calibration.parallel.progress import Report, quiet
+from calibration.samples.preparation import align_runs, denoise_runs, noise_to_read
 from calibration.samples.runs import AlignedRun, make_reference
 from calibration.training.fit import stacked, train
-from rtgod.console import styled
 from rtgod.errors import InputError
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import PipelineSettings
 
-#: What `write_ablation` writes.
-FILES = ("ablation.tsv", "ablation.png")
 #: What is changed, by the name that people read: settings by part.
 STEPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "as set": {},
@@ -132,33 +124,3 @@ def variant_of(settings: PipelineSettings, changes: Mapping[str, Mapping[str, An
     for part, some in changes.items():
         values[part] |= some
     return PipelineSettings.model_validate(values)
-
-
-def write_ablation(steps: Sequence[AblationStep], out: Path, console: Console) -> None:
-    """Write the steps as a table, draw them, see `FILES`, and print them."""
-    out.mkdir(parents=True, exist_ok=True)
-    kinds = list(by_kind(steps[0].ranked))
-    header = ["step"]
-    for kind in kinds:
-        header += [f"{kind}_accuracy", f"{kind}_difference", f"{kind}_standard_error", f"{kind}_blocks"]
-    table = Table(title="Pairwise identification accuracy of new runs", title_justify="left")
-    table.add_column("step")
-    for kind in kinds:
-        table.add_column(styled(f"{kind}, %"), justify="right")
-        table.add_column("difference ± SE", justify="right")
-    rows, drawn = [], {}
-    for step in steps:
-        cells, texts = [step.name], [step.name]
-        for kind, trials in by_kind(step.ranked).items():
-            accuracy = sum(t.accuracy for t in trials) / len(trials)
-            difference, error = paired_difference(trials, by_kind(steps[0].ranked)[kind])
-            cells += [accuracy, difference, error, len(trials)]
-            change = "" if step is steps[0] else f"{100 * difference:+.1f} ± {100 * error:.1f}"
-            texts += [f"{100 * accuracy:.1f}", change]
-            drawn.setdefault(kind, []).append((accuracy, difference, error))
-        rows.append(cells)
-        table.add_row(*map(styled, texts), style="bold" if step is steps[0] else "")
-    write_tsv(out / FILES[0], header, rows)
-    figures.save(figures.ablation([step.name for step in steps], drawn), out / FILES[1])
-    console.print(table)
-    console.print("Differences are paired over trials; chance is 50 %.")

@@ -10,6 +10,7 @@ import numpy as np
 from calibration.decoders.columns import profile_correlation
 from calibration.evaluation.predictions import CandidateScores, DecodedCondition
 from calibration.metrics.choices import balanced
+from calibration.metrics.group_means import averaged_by
 from calibration.metrics.identification import identification_accuracy, permutation_test, rank_of
 from calibration.metrics.permutation import FEW_CATEGORIES, ExchangeTest
 from calibration.metrics.statistics import (
@@ -20,7 +21,7 @@ from calibration.metrics.statistics import (
     t_interval,
     top_k_probability,
 )
-from calibration.samples.study import Course, averaged_by
+from calibration.samples.study import Course
 from rtgod.decoding.confidence import FIRST
 from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Array
 

@@ -30,10 +30,11 @@ from calibration.evaluation.predictions import (
     joined,
 )
 from calibration.evaluation.semantic_distance import Hypernyms, SemanticErrors, semantic_errors
+from calibration.metrics.group_means import averaged_by
 from calibration.metrics.statistics import share_interval
+from calibration.parallel.progress import Report, in_pool
 from calibration.samples.left_out import LeftOutCounts, added, without_candidates
-from calibration.samples.preparation import Report, in_pool
-from calibration.samples.study import CandidateFeatures, Fold, Samples, Study, averaged_by
+from calibration.samples.study import CandidateFeatures, Fold, Samples, Study
 from calibration.training.confidence import Rankings
 from calibration.training.held_out_rankings import Learned, learn_from_rankings
 from rtgod.decoding.category_index import CategoryIndex, index_categories

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.decoders.settings import DecoderSettings
+from calibration.metrics.group_means import averaged_by
+from calibration.parallel.progress import quiet
 from calibration.samples.noise_fitting import learn_shape
-from calibration.samples.preparation import quiet
-from calibration.samples.study import CandidateFeatures, Course, Fold, Samples, averaged_by
+from calibration.samples.study import CandidateFeatures, Course, Fold, Samples
 from calibration.training.fit import Trained, train
 from calibration.training.folds import parts_of_one_run
 from rtgod.decoding.category_index import CategoryIndex

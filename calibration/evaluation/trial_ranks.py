@@ -10,15 +10,16 @@ import numpy as np
 
 from calibration.features.stimuli import Stimuli
 from calibration.metrics.identification import identification_accuracy, rank_of
-from calibration.samples.preparation import Report, in_pool
+from calibration.parallel.progress import Report, in_pool
 from calibration.samples.runs import AlignedRun
 from calibration.samples.study import KINDS
 from calibration.training.fit import Trained
 from rtgod.decoding.category_index import CategoryIndex
 from rtgod.decoding.decoder import Decoder
 from rtgod.messages import Features, Float64Array
-from rtgod.preprocessing.alignment import Reference, Stopwatch
+from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.preprocessor import Noise, VolumeCleaner
+from rtgod.preprocessing.stopwatch import Stopwatch
 from rtgod.preprocessing.units import UnitCourses
 from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.settings import PipelineSettings

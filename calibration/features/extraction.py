@@ -22,7 +22,7 @@ from rtgod.errors import InputError
 from rtgod.messages import Float32Array
 
 if TYPE_CHECKING:
-    from calibration.samples.preparation import Report
+    from calibration.parallel.progress import Report
 
 #: Batches that are handed over at a time for each thread.
 _AHEAD = 2
@@ -51,8 +51,8 @@ def extract_to_store(
     report : callable
         Told (stage, steps done, steps in all).
     pool : executor, optional
-        Of `calibration.parallel.workers.workers`; its `map` runs no further ahead than it must. By default a thread on each core
-        of this process.
+        Of `calibration.parallel.workers.workers`; its `map` runs no further ahead than it must. By default a
+        thread on each core of this process.
     batch : int
         Images of a batch of a new store.
 

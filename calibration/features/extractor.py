@@ -19,7 +19,7 @@ import numpy.typing as npt
 from calibration.features.network import Network, Preprocessing
 from calibration.features.torchvision_import import import_torchvision
 from calibration.features.weights import checksum, load_model, published_preprocessing
-from calibration.samples.study import averaged_by
+from calibration.metrics.group_means import averaged_by
 from rtgod.errors import InputError
 from rtgod.messages import Float32Array
 from rtgod.pictures.pixels import Change, DecodedPicture, read_picture

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from filecmp import cmp
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -13,12 +14,23 @@ from calibration.features.extractor import FeatureExtractor, category_means
 from calibration.features.images import ImageList, first_few, list_categories
 from calibration.features.shown_images import ShownImages, find_shown, open_images
 from calibration.features.store import FeatureStore, is_store
-from calibration.samples.preparation import Report
-from calibration.samples.runs import RunSamples
+from calibration.parallel.progress import Report
 from rtgod.errors import InputError
 from rtgod.events.table import Trial
-from rtgod.messages import Float32Array
+from rtgod.messages import Float32Array, Run
 from rtgod.pictures.pixels import told
+
+
+class ShowsImages(Protocol):
+    """A run whose trials name the images that they showed; its samples are one."""
+
+    @property
+    def run(self) -> Run:
+        """The run, for what is said of it."""
+
+    @property
+    def trials(self) -> Sequence[Trial]:
+        """Its trials."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,12 +126,12 @@ class StimulusFiles:
         """Whether anything is to be computed; two stores have it all."""
         return len(self._stores) < 2
 
-    def features(self, samples: Sequence[RunSamples], extractor: FeatureExtractor | None, report: Report) -> Stimuli:
+    def features(self, samples: Sequence[ShowsImages], extractor: FeatureExtractor | None, report: Report) -> Stimuli:
         """Features of all images that the samples' trials showed, and of the candidates.
 
         Parameters
         ----------
-        samples : sequence of RunSamples
+        samples : sequence of ShowsImages
         extractor : FeatureExtractor or None
             For what no store has.
         report : callable
@@ -178,7 +190,7 @@ class StimulusFiles:
         return extractor.extract(files, progress)
 
 
-def _shown(samples: Sequence[RunSamples]) -> list[str]:
+def _shown(samples: Sequence[ShowsImages]) -> list[str]:
     """Every image that was shown, each once."""
     for run in samples:
         if any(not trial.images for trial in run.trials):

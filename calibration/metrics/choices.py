@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from calibration.metrics.group_means import averaged_by
 from calibration.metrics.identification import identification_accuracy
-from calibration.samples.study import averaged_by
 from rtgod.messages import Array, Float64Array
 
 #: Chance calls a category too often, of all that are ranked, in at most this share of tests.

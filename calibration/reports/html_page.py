@@ -72,7 +72,7 @@ def write_page(path: Path, title: str, intro: str, sections: Sequence[Section]) 
         If it cannot be written.
     """
     environment = Environment(
-        loader=PackageLoader("calibration", ""),
+        loader=PackageLoader("calibration.reports", ""),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=lambda value: plain_lines(value) if isinstance(value, str) else value,

@@ -13,9 +13,10 @@ from calibration.datasets.study_files import EvaluationFiles
 from calibration.features.extractor import FeatureExtractor
 from calibration.features.network import Network
 from calibration.features.stimuli import StimulusFiles
+from calibration.parallel.progress import Report, in_pool
 from calibration.samples.left_out import LeftOutCounts, added, tally
 from calibration.samples.plain import plain_stimuli
-from calibration.samples.preparation import Report, align_runs, in_pool, noise_to_read, with_courses
+from calibration.samples.preparation import align_runs, noise_to_read, with_courses
 from calibration.samples.runs import CleanedRun, clean_run, make_reference
 from calibration.samples.study import (
     KINDS,

@@ -12,8 +12,9 @@ from calibration.datasets.masks import in_head
 from calibration.datasets.runs import RunFiles
 from rtgod.errors import InputError
 from rtgod.messages import Float32Array, Float64Array, Int32Array
-from rtgod.preprocessing.alignment import Aligned, Aligner, Reference, Stopwatch
+from rtgod.preprocessing.alignment import Aligned, Aligner, Reference
 from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
+from rtgod.preprocessing.stopwatch import Stopwatch
 from rtgod.settings import NoiseSettings, PipelineSettings
 
 #: Volumes of a run that voxels' noise is judged from, and the share of the brain's voxels that are the noisiest.

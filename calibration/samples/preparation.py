@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 
 from calibration.datasets.masks import read_mask
 from calibration.datasets.runs import RunFiles
+from calibration.parallel.progress import Report, in_pool
 from calibration.samples.noise_fitting import learn_courses, learn_shape, noisiest_voxels
 from calibration.samples.runs import AlignedRun, RunSamples, align_run, noise_residuals, run_samples
 from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
 from rtgod.preprocessing.preprocessor import Noise, with_noise_voxels
 from rtgod.settings import PipelineSettings
-
-Report = Callable[[str, int, int], object]
-_T = TypeVar("_T")
-
-
-def quiet(stage: str, done: int, total: int) -> None:
-    """A `Report` that tells nobody."""
 
 
 def align_runs(
@@ -136,15 +129,3 @@ def _whitened(run: RunSamples, shape: NoiseCovariance) -> RunSamples:
         tuple(replace(sample, values=shape.whiten(sample.values)) for sample in grown) for grown in run.windows
     )
     return replace(run, windows=windows, values=np.stack([grown[-1].values for grown in windows]))
-
-
-def in_pool(
-    pool: Executor, stage: str, report: Report, work: Callable[..., _T], arguments: Sequence[tuple[Any, ...]]
-) -> list[_T]:
-    """Results of `work`, in the order of its arguments, computed by the pool's processes."""
-    report(stage, 0, len(arguments))
-    found = []
-    for result in pool.map(work, *zip(*arguments, strict=True)):
-        found.append(result)
-        report(stage, len(found), len(arguments))
-    return found

@@ -17,11 +17,12 @@ from rtgod.errors import InputError
 from rtgod.events.table import Trial, cut_to_length
 from rtgod.events.trials import TrialsRead
 from rtgod.messages import Float32Array, Int32Array, NotReady, Pattern, Reason, Run
-from rtgod.preprocessing.alignment import Aligned, Aligner, Reference, Stopwatch, check_reference, registration_to
-from rtgod.preprocessing.denoising import Censor
+from rtgod.preprocessing.alignment import Aligned, Aligner, Reference, check_reference, registration_to
+from rtgod.preprocessing.censoring import Censor
 from rtgod.preprocessing.noise_model import NoiseComponents
 from rtgod.preprocessing.preprocessor import Noise, NoiseResiduals, VolumeCleaner, is_settled
 from rtgod.preprocessing.sampling import Sampler
+from rtgod.preprocessing.stopwatch import Stopwatch
 from rtgod.preprocessing.windows import RepeatAverager, Sample
 from rtgod.settings import PipelineSettings
 

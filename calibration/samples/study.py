@@ -311,15 +311,5 @@ def first_half(categories: Sequence[str], runs: Sequence[str]) -> BoolArray:
     return np.array(first, bool)
 
 
-def averaged_by(labels: Sequence[str], values: Array) -> tuple[list[str], Float64Array]:
-    """The labels, each once in order of appearance, and the mean of the rows of `values` that have it."""
-    names = list(dict.fromkeys(labels))
-    position = {name: i for i, name in enumerate(names)}
-    which = np.array([position[label] for label in labels])
-    total = np.zeros((len(names), *values.shape[1:]))
-    np.add.at(total, which, values)
-    return names, (total.T / np.bincount(which)).T
-
-
 def _rows_whitened(X: Float32Array, shape: NoiseCovariance) -> Float32Array:
     return np.stack([shape.whiten(row) for row in X])

@@ -24,9 +24,10 @@ from calibration.features.images import first_few
 from calibration.features.stimuli import Stimuli, StimulusFiles
 from calibration.metrics.identification import accuracy_test, all_accuracies, identification_accuracy, rank_of
 from calibration.metrics.permutation import ExchangeTest
+from calibration.parallel.progress import Report
 from calibration.samples.left_out import LeftOutCounts, tally
 from calibration.samples.plain import check_repeated, plain_stimuli
-from calibration.samples.preparation import Report, noise_to_read, prepare_runs
+from calibration.samples.preparation import noise_to_read, prepare_runs
 from calibration.samples.runs import RunSamples, make_reference
 from calibration.samples.study import CATEGORIES, CandidateFeatures, Samples
 from calibration.training.fit import Trained, train

@@ -16,7 +16,7 @@ from calibration.decoders.registry import make_decoder
 from calibration.decoders.ridge import PENALTIES_PER_VOXEL, DualRidge, LeaveOneRunOut, fit_layers
 from calibration.decoders.settings import DecoderSettings
 from calibration.decoders.sparse import SparseDecoder
-from calibration.samples.preparation import Report
+from calibration.parallel.progress import Report
 from calibration.samples.runs import RunSamples
 from rtgod.decoding.decoder import AnyLayerDecoder, Decoder, LayerDecoder, SparseLayerDecoder
 from rtgod.errors import InputError

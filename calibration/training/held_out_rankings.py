@@ -10,7 +10,8 @@ import numpy as np
 from calibration.decoders.registry import make_decoder
 from calibration.decoders.ridge import fit_layers, predict_layers
 from calibration.decoders.settings import DecoderSettings
-from calibration.samples.study import CandidateFeatures, Samples, Windows, averaged_by
+from calibration.metrics.group_means import averaged_by
+from calibration.samples.study import CandidateFeatures, Samples, Windows
 from calibration.training.confidence import FEWEST_GROUPS, FittedChances, Rankings, fit_chances
 from calibration.training.fit import Trained
 from calibration.training.folds import leave_groups_out

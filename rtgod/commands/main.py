@@ -16,11 +16,13 @@ from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
 from rtgod import __version__
-from rtgod.commands import serve_and_replay
 from rtgod.commands.demo import demo
 from rtgod.commands.journal import journal
 from rtgod.commands.keys import keys
 from rtgod.commands.rehearse import rehearse
+from rtgod.commands.replay import replay
+from rtgod.commands.serve import serve
+from rtgod.commands.status import status
 from rtgod.console import PlainConsole, forgiving, styled
 from rtgod.errors import RtgodError
 from rtgod.logs import RUNS, PlainFormatter
@@ -92,11 +94,11 @@ def make_app(only: str | None = None) -> typer.Typer:
     )
     app.callback()(_root)
     ours: list[tuple[str, _Command]] = [
-        ("serve", serve_and_replay.serve),
-        ("replay", serve_and_replay.replay),
+        ("serve", serve),
+        ("replay", replay),
         ("journal", journal),
         ("keys", keys),
-        ("status", serve_and_replay.status),
+        ("status", status),
     ]
     if only in dict(ours):
         _add(app, "Live", [named for named in ours if named[0] == only])

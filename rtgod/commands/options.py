@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import BaseModel
 
 from rtgod.console import PlainConsole, styled
 from rtgod.errors import InputError
+
+if TYPE_CHECKING:
+    pass
 
 ShowSettings = Annotated[bool, typer.Option("--show-settings", help="Print the settings in force, as JSON, and stop.")]
 DryRun = Annotated[
@@ -104,3 +107,19 @@ def _there(out: Path, names: Sequence[str]) -> str:
         return ""
     more = f" and {len(there) - _MOST_NAMED} more" if len(there) > _MOST_NAMED else ""
     return f"{', '.join(there[:_MOST_NAMED])}{more} {'is' if len(there) == 1 else 'are'}"
+
+
+console = PlainConsole(stderr=True)
+
+
+Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Key to connect with, where one is asked for.")]
+
+
+ClientName = Annotated[
+    str | None, typer.Option("--name", help="What `rtgod status` calls this client: 'scanner console'.")
+]
+
+
+def say(text: str) -> None:
+    """Print a line for people, on standard error, as it is."""
+    console.print(styled(text), soft_wrap=True)

@@ -1,7 +1,7 @@
 """How sure a ranking may be: every candidate's chance of being the true category, from its score.
 
-A score is evidence. How much it weighs is learned in calibration (`calibration.training.confidence`), apart for categories that
-the decoder was trained on and for new ones; here it is only applied. Before its score, each candidate is as likely as
+A score is evidence. How much it weighs is learned in calibration (`calibration.training.confidence`), apart for
+categories that the decoder was trained on and for new ones; here it is only applied. Before its score, each candidate is as likely as
 any other, so the two kinds count by how many candidates of each a ranking has.
 
 Scores say which candidate a response is to, not whether there is one: noise has a best candidate, too. That there is a
@@ -148,7 +148,8 @@ class Chances:
         n_volumes : int
             Volumes that the ranking rests on.
         response : float or None
-            Share of a response in the pattern, from `rtgod.decoding.decoder.response_of`; None takes the pattern for one.
+            Share of a response in the pattern, from `rtgod.decoding.decoder.response_of`; None takes the pattern for
+            one.
 
         Returns
         -------
@@ -217,7 +218,7 @@ class Judge:
         n_blocks: int,
         response: float | None = None,
     ) -> Probability | None:
-        """Chances of one ranking; parameters as of `rtgod.decoding.confidence.Confidence.of_ranking` and `probabilities`."""
+        """Chances of one ranking; parameters as of `Confidence.of_ranking` and `probabilities`."""
         del n_blocks  # volumes count, over however many trials
         return self.chances.probabilities(scores, self.is_new[order], n_candidates, n_volumes, response)
 

@@ -1,8 +1,8 @@
 """The journal: every message of a session on disk before it is acknowledged, readable to the last whole record.
 
 A file starts with `MAGIC`; then come records: `_MARK`, length of the body and its CRC-32 (two little-endian uint32),
-then the body: number of frames, their lengths (uint32 each), the frames as `rtgod.protocol.frames` makes them. A record that a
-crash cut short, or left as zeros, fails its mark, length or checksum and ends the reading, unless whole records follow:
+then the body: number of frames, their lengths (uint32 each), the frames as `rtgod.protocol.frames` makes them. A
+record that a crash cut short, or left as zeros, fails its mark, length or checksum and ends the reading, unless whole records follow:
 then the file was damaged.
 """
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +24,7 @@ from rtgod.messages import (
 from rtgod.preprocessing.geometry import Axes, axes_along, turned_affine, voxel_sizes
 from rtgod.preprocessing.registration import FEWEST_VOXELS, Alignment, Registration
 from rtgod.preprocessing.sampling import Sampler
+from rtgod.preprocessing.stopwatch import Stopwatch
 from rtgod.settings import MotionSettings, PipelineSettings
 from rtgod.state import Stateful
 from rtgod.text import times
@@ -43,7 +42,6 @@ _MASKED = 0.01
 #: Most of the head's voxels that are registered, as a share, that a masked volume may lack.
 _MOST_CUT = 0.1
 _STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, None, 0, converged=True)
-_T = TypeVar("_T")
 Int64Array = npt.NDArray[np.int64]
 
 
@@ -84,21 +82,6 @@ class Aligned:
     values: Float32Array
     motion: Motion
     gain: float
-
-
-class Stopwatch:
-    """Collects the milliseconds of each stage, in the order in which they run."""
-
-    def __init__(self) -> None:
-        self.stage_ms: dict[str, float] = {}
-
-    def time(self, stage: str, work: Callable[[], _T]) -> _T:
-        """Run `work` and add its time to `stage`."""
-        start = time.perf_counter_ns()
-        try:
-            return work()
-        finally:
-            self.stage_ms[stage] = self.stage_ms.get(stage, 0.0) + (time.perf_counter_ns() - start) / 1e6
 
 
 class IdentityRegistration(Stateful):

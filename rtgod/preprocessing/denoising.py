@@ -1,8 +1,8 @@
 """Series freed from what is no signal, causally: every number rests on the volumes so far alone.
 
 A series is a voxel's intensity, or a decoded unit. Recursive least squares fits nuisance regressors and the responses
-to trials together, so that neither is taken for the other; see `rtgod.preprocessing.design_matrix` for the regressors and
-`rtgod.preprocessing.recursive_least_squares` for the fit.
+to trials together, so that neither is taken for the other; see `rtgod.preprocessing.design_matrix` for the
+regressors and `rtgod.preprocessing.recursive_least_squares` for the fit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from rtgod.messages import BoolArray, Float32Array, Float64Array, Motion, Run
 from rtgod.preprocessing.design_matrix import Design
 from rtgod.preprocessing.recursive_least_squares import RecursiveLeastSquares
-from rtgod.settings import CensoringSettings, PipelineSettings
+from rtgod.settings import PipelineSettings
 from rtgod.state import Stateful
 
 #: A voxel whose baseline is below this share of the voxels' median carries no signal: its change is given as 0.
@@ -25,8 +25,6 @@ _SD_VOLUMES = 10
 _LARGEST_VARIANCE = 4.0
 #: A trial of which less than this share of the prior variance is gone has not been seen yet.
 _LEAST_RELIABILITY = 1e-3
-#: DVARS is compared with the median of so many volumes before, once there are some.
-_DVARS_VOLUMES, _FEWEST_DVARS = 50, 5
 
 
 class Denoised(NamedTuple):
@@ -42,45 +40,6 @@ class Denoised(NamedTuple):
 
     values: Float32Array
     residual: Float32Array
-
-
-class Censor(Stateful):
-    """Finds volumes that moved, or that differ from the one before by more than usual; one instance per run.
-
-    Parameters
-    ----------
-    settings : CensoringSettings
-    """
-
-    changing: ClassVar = {"_before": Float32Array | None, "_usual": list[float]}
-
-    def __init__(self, settings: CensoringSettings) -> None:
-        self._settings = settings
-        self._before: Float32Array | None = None
-        self._usual: list[float] = []
-
-    def problem_with(self, values: Float32Array, motion: Motion) -> str:
-        """Why a volume must not be used; empty if it may.
-
-        Parameters
-        ----------
-        values : ndarray of shape (n_voxels,), float32
-            Intensities; NaN outside the field of view.
-        motion : Motion
-        """
-        before, self._before = self._before, values
-        if motion.framewise_displacement_mm > self._settings.fd_mm:
-            return f"moved {motion.framewise_displacement_mm:.2f} mm in one volume"
-        if before is None:
-            return ""
-        # DVARS (Power et al. 2012): root mean square over voxels of the change since the volume before.
-        squares = np.square((values - before)[np.isfinite(values) & np.isfinite(before)], dtype=np.float64)
-        dvars = float(np.sqrt(squares.mean())) if squares.size else 0.0
-        usual = float(np.median(self._usual)) if len(self._usual) >= _FEWEST_DVARS else np.inf
-        self._usual = [*self._usual, dvars][-_DVARS_VOLUMES:]
-        if usual > 0 and dvars > self._settings.dvars_ratio * usual:
-            return f"differs from the volume before {dvars / usual:.1f} times as much as is usual (DVARS)"
-        return ""
 
 
 class Denoiser(Stateful):

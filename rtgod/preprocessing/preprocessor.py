@@ -11,10 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from rtgod.messages import Float32Array, NotReady, Pattern, Reason, Run, Volume
-from rtgod.preprocessing.alignment import Aligned, Aligner, Reference, Stopwatch
-from rtgod.preprocessing.denoising import Censor, Denoised, Denoiser
+from rtgod.preprocessing.alignment import Aligned, Aligner, Reference
+from rtgod.preprocessing.censoring import Censor
+from rtgod.preprocessing.denoising import Denoised, Denoiser
 from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
 from rtgod.preprocessing.smoothing import Smoother
+from rtgod.preprocessing.stopwatch import Stopwatch
 from rtgod.preprocessing.windows import RepeatAverager, Sample, Window
 from rtgod.settings import PipelineSettings
 from rtgod.state import Stateful

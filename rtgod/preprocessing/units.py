@@ -8,9 +8,9 @@ import numpy as np
 
 from rtgod.decoding.decoder import Decoder
 from rtgod.messages import Float32Array, Pattern, Run
-from rtgod.preprocessing.alignment import Stopwatch
 from rtgod.preprocessing.denoising import Denoiser
 from rtgod.preprocessing.preprocessor import SampleEstimator
+from rtgod.preprocessing.stopwatch import Stopwatch
 from rtgod.preprocessing.windows import RepeatAverager, Sample
 from rtgod.settings import PipelineSettings
 from rtgod.state import Stateful

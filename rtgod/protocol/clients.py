@@ -32,7 +32,7 @@ from rtgod.messages import (
     Volume,
     address_of,
 )
-from rtgod.protocol.authentication import ClientConnection
+from rtgod.protocol.client_connection import ClientConnection
 from rtgod.protocol.frames import from_frames, to_frames
 from rtgod.protocol.keys import ClientKey
 from rtgod.protocol.restarts import OperatorNotice, RestartNotice

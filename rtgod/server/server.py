@@ -38,7 +38,8 @@ from rtgod.messages import (
     Volume,
     address_of,
 )
-from rtgod.protocol.authentication import ServerAuthenticator, is_loopback, needs_ipv6
+from rtgod.protocol.addresses import is_loopback, needs_ipv6
+from rtgod.protocol.authentication import ServerAuthenticator
 from rtgod.protocol.frames import MAX_ARRAY_BYTES, from_frames, to_frames
 from rtgod.protocol.keys import ServerKeys
 from rtgod.server import connection_guard

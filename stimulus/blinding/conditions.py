@@ -42,7 +42,8 @@ class Condition:
     seed : int
         Of the shuffling; 0 or above.
     journal : str
-        Path of the session that a yoked run shows; once sealed, as seen from the sealed file (see `stimulus.blinding.yoking`).
+        Path of the session that a yoked run shows; once sealed, as seen from the sealed file (see
+        `stimulus.blinding.yoking`).
     run_id : str
         Which of its runs; empty for the first of `runs_to_yoke`.
     n_bytes : int

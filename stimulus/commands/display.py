@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from enum import StrEnum
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -16,23 +15,15 @@ import typer
 from rtgod.errors import InputError
 from rtgod.text import plain
 from stimulus.drawing import xvfb
+from stimulus.drawing.backends import Backend, choose_backend, letters_found, opened
 from stimulus.drawing.lettering import find_font
-from stimulus.runtime.display import Display, Outputs, RankingWindow, stopping_on_signals
+from stimulus.runtime.display import Display, Outputs, stopping_on_signals
 from stimulus.screens.texts import LANGUAGES
 from stimulus.screens.translation import WORDS
 from stimulus.settings import DisplaySettings
 
 #: Where a server is unless it was told otherwise.
 INGEST, PUBLISH = "tcp://127.0.0.1:5555", "tcp://127.0.0.1:5556"
-
-
-class Backend(StrEnum):
-    """Where the participant's screen is drawn."""
-
-    AUTO = "auto"
-    WINDOW = "window"
-    OFFSCREEN = "offscreen"
-    TERMINAL = "terminal"
 
 
 def display(
@@ -145,67 +136,6 @@ def display(
         loop.run(stopped)
 
 
-def letters_found(window: object, texts: Sequence[str], language: str) -> list[str]:
-    """Look for fonts with a window's texts' letters; returns lines for the operator. A terminal has its own fonts."""
-    from stimulus.drawing.psychopy_window import PsychopyWindow
-
-    if not isinstance(window, PsychopyWindow):
-        return []
-    covered = window.cover(texts, language)
-    window.write_beforehand(texts)
-    what = "letters of the categories' names" if all(len(text) == 1 for text in texts) else "categories' names"
-    return [*covered.notes(window.font_name), *covered.problems(what, "set --font")]
-
-
 def tell(text: str) -> None:
     """Show the operator a line."""
     typer.echo(plain(text))
-
-
-def choose_backend(
-    wanted: Backend, environment: Mapping[str, str], platform: str, *, xvfb_installed: bool
-) -> tuple[Backend, str]:
-    """Choose where to draw, and say why in a few words.
-
-    Parameters
-    ----------
-    wanted : Backend
-        Taken as it is unless it is `AUTO`.
-    environment : mapping of str to str
-        The process's environment variables.
-    platform : str
-        As `sys.platform`.
-    xvfb_installed : bool
-    """
-    if wanted is not Backend.AUTO:
-        return wanted, "as asked"
-    if platform in ("darwin", "win32"):
-        return Backend.WINDOW, "this system has a desktop"
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-        if environment.get(name):
-            return Backend.WINDOW, f"{name} is {environment[name]}"
-    if xvfb_installed:
-        return Backend.OFFSCREEN, "no DISPLAY, but Xvfb is installed"
-    return Backend.TERMINAL, "neither DISPLAY nor Xvfb"
-
-
-@contextmanager
-def opened(backend: Backend, *, full_screen: bool, screen: int, font_file: str = "") -> Iterator[RankingWindow]:
-    """Open a window, and close it in the end together with everything it needed."""
-    with ExitStack() as stack:
-        window = _open(backend, stack, full_screen=full_screen, screen=screen, font_file=font_file)
-        stack.callback(window.close)
-        yield window
-
-
-def _open(backend: Backend, stack: ExitStack, *, full_screen: bool, screen: int, font_file: str) -> RankingWindow:
-    if backend is Backend.TERMINAL:
-        from stimulus.drawing.terminal import TerminalWindow
-
-        return TerminalWindow()
-    from stimulus.drawing.psychopy_window import DEFAULT_SIZE_PX, PsychopyWindow
-
-    if backend is Backend.OFFSCREEN:
-        stack.enter_context(xvfb.offscreen(*DEFAULT_SIZE_PX))
-        return PsychopyWindow(DEFAULT_SIZE_PX, wait_blanking=False, framed=False, font_file=font_file)
-    return PsychopyWindow(full_screen=full_screen, screen=screen, font_file=font_file)

@@ -15,7 +15,8 @@ from rtgod.commands.options import DryRun, Overwrite, ShowSettings
 from rtgod.console import PlainConsole
 from rtgod.errors import InputError
 from stimulus.commands.blinding import seal
-from stimulus.commands.display import INGEST, PUBLISH, Backend, tell
+from stimulus.commands.display import INGEST, PUBLISH, tell
+from stimulus.drawing.backends import Backend
 from stimulus.paradigm.bids_events import EVENTS_SUFFIX, write_plan
 from stimulus.paradigm.schedule import Image, Schedule, deal, deal_images, feedback_run, imagery_run, perception_run
 from stimulus.paradigm.script import Paradigm

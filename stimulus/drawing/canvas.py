@@ -1,6 +1,7 @@
 """Draws rectangles, discs, texts and pictures, in pixels from the middle; on what, its kinds say.
 
-`stimulus.drawing.quads` draws in a window, `stimulus.drawing.raster` into an array: both get the same whole pixels from here.
+`stimulus.drawing.quads` draws in a window, `stimulus.drawing.raster` into an array: both get the same whole pixels
+from here.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ def read_schedule(path: Path, tr_s: float) -> Schedule:
     """Read a run from an `events.tsv` or a TOML file.
 
     An events table has `event_type` (as the public data set's) or `trial_type`; gaps are rest. Its trials are those
-    that `rtgod.events.table.read_trials` finds in it, as the server counts them. A TOML file has an array of tables `step`,
-    each with `kind`, `duration_s` and what it shows; they follow each other.
+    that `rtgod.events.table.read_trials` finds in it, as the server counts them. A TOML file has an array of
+    tables `step`, each with `kind`, `duration_s` and what it shows; they follow each other.
 
     Parameters
     ----------

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 from rtgod.messages import Hello, Message, NotReady, Ranking, Run, RunEnd, Status
 from rtgod.protocol.restarts import OperatorNotice, ProblemNotice, RestartNotice
+from stimulus.drawing.window_protocol import RankingWindow
 from stimulus.runtime.server_link import AnswerStream, EventReceiver
 from stimulus.screens.certainty import UNKNOWN, USUAL, ClaritySettings
 from stimulus.screens.screen import SERVER_LOST_S, DisplayState, Easing, Screen, readable, screen_for
@@ -33,22 +34,6 @@ REDRAW_S = 0.5
 LINGER_S = 2.0
 #: A flood of messages must not keep a frame from being drawn.
 MAX_MESSAGES_PER_FRAME = 1000
-
-
-class RankingWindow(Protocol):
-    """Where screens are drawn."""
-
-    def draw(self, screen: Screen) -> float:
-        """Show a screen; returns when it was shown, seconds since 1970."""
-
-    def keys_pressed_to_quit(self) -> bool:
-        """Whether somebody asked to quit since the last call."""
-
-    def save_png(self, path: Path, screen: Screen) -> None:
-        """Write the picture of a screen, without showing it."""
-
-    def close(self) -> None:
-        """Give back what was taken."""
 
 
 @dataclass(frozen=True, slots=True)

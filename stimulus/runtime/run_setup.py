@@ -20,8 +20,8 @@ from rtgod.errors import InputError
 from rtgod.files import write_whole
 from rtgod.text import composed
 from stimulus.blinding.sealing import commitment, open_sealed, read_sealed
-from stimulus.commands.display import Backend, choose_backend
 from stimulus.drawing import xvfb
+from stimulus.drawing.backends import Backend, choose_backend
 from stimulus.drawing.lettering import find_font
 from stimulus.drawing.painting import FEEDBACK_DEG
 from stimulus.drawing.psychopy_window import DEFAULT_SIZE_PX

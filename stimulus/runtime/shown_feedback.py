@@ -81,7 +81,7 @@ class FeedbackState:
         return str(self.answer.index)
 
     def note(self) -> tuple[str, ...]:
-        """Note that it was shown; the cells that tell of it, from `index` on (see `stimulus.recording.run_files.SHOWN_COLUMNS`)."""
+        """Note that it was shown; the cells that tell of it, from `index` on (see `SHOWN_COLUMNS`)."""
         index, answer, target = self.seen(), self.answer, self.target
         if not isinstance(answer, Ranking):
             answer = cast(NotReady, answer)

@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 from rich.table import Table
 
-from rtgod.commands import main, serve_and_replay, subprocesses
+from rtgod.commands import main, serve, subprocesses
 from rtgod.commands.main import make_app
+from rtgod.commands.status import _table_of
 from rtgod.console import PlainConsole, forgiving, styled
 from rtgod.errors import InputError
 from rtgod.messages import Connected, Status
@@ -98,7 +99,7 @@ def test_another_console_would_obey():
 def test_status(run_id, client, journal, problem):
     status = Status(1.0, 2.0, journal, 10**9, problem, run_id, clients=(Connected(client, "display", 0.5),))
     for console in (PlainConsole(file=io.StringIO(), width=WIDE), Console(file=io.StringIO(), width=WIDE)):
-        console.print(serve_and_replay._table_of(status))
+        console.print(_table_of(status))
         said = console.file.getvalue()
         for name in (run_id, client, journal, problem):
             assert is_shown(name, said)
@@ -190,10 +191,10 @@ def test_a_run_s_name_from_the_server_to_its_files(monkeypatch, tmp_path, name):
 @pytest.mark.parametrize("folder", ["j [study] A", "j [/red] B", "j \x1b[31mC", ":smile:"])
 def test_where_the_server_is_and_its_journal(monkeypatch, tmp_path, folder):
     console = PlainConsole(file=io.StringIO(), width=20)
-    monkeypatch.setattr(serve_and_replay, "console", console)
+    monkeypatch.setattr(serve, "console", console)
     with running(tmp_path) as server:
         path = Path(folder) / "a.rtgod"
-        serve_and_replay._announce(server.server, path, None, supervised=False)
+        serve._announce(server.server, path, None, supervised=False)
         said = console.file.getvalue()
     assert is_shown(f"rankings from {server.publish}, journal {path}", said)
     assert said.count("\n") == 1, "on one line, to copy"

@@ -16,10 +16,11 @@ from rtgod.decoding.confidence import ranking_predictors
 from rtgod.errors import InputError
 from rtgod.messages import Block, Motion, NotReady, Ranking, Reason, RunEnd
 from rtgod.pipeline import Pipeline
-from rtgod.preprocessing.alignment import Reference, Stopwatch, check_reference, check_run
+from rtgod.preprocessing.alignment import Reference, check_reference, check_run
 from rtgod.preprocessing.noise_model import NoiseComponents
 from rtgod.preprocessing.preprocessor import Noise, Preprocessor
 from rtgod.preprocessing.registration import Registration
+from rtgod.preprocessing.stopwatch import Stopwatch
 from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.server.session import Session
 from rtgod.settings import PipelineSettings

@@ -13,7 +13,7 @@ from rtgod.errors import CheckpointError
 from rtgod.messages import Float32Array, Float64Array, Motion, NotReady, Pattern, Ranking
 from rtgod.pipeline import Pipeline
 from rtgod.preprocessing.alignment import Reference
-from rtgod.preprocessing.denoising import Censor
+from rtgod.preprocessing.censoring import Censor
 from rtgod.preprocessing.noise_model import NoiseComponents
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.preprocessing.windows import RepeatAverager

@@ -4,8 +4,9 @@ import pytest
 from PIL import Image
 
 from calibration.datasets.bids import find_runs
-from calibration.evaluation.ablation import STEPS, AblationStep, ablate_preprocessing, variant_of, write_ablation
+from calibration.evaluation.ablation import STEPS, AblationStep, ablate_preprocessing, variant_of
 from calibration.evaluation.trial_ranks import RankedTrial
+from calibration.reports.ablation_report import write_ablation
 from rtgod.settings import PipelineSettings
 from tests.calibration.conftest import RememberingExtractor
 

@@ -157,7 +157,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_an_installed_wheel_has_the_template(tmp_path):
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     source = tmp_path / "source"
     for name in ("rtgod", "calibration", "stimulus"):
         shutil.copytree(root / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))

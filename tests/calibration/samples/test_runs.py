@@ -12,8 +12,8 @@ from rtgod.errors import InputError
 from rtgod.events.table import read_trials
 from rtgod.journal.journal import read_journal
 from rtgod.messages import Pattern, Ranking, Run
-from rtgod.preprocessing.alignment import Stopwatch
 from rtgod.preprocessing.preprocessor import Noise, VolumeCleaner
+from rtgod.preprocessing.stopwatch import Stopwatch
 from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.settings import PipelineSettings
 from rtgod.sources import open_source

@@ -1,16 +1,8 @@
 import numpy as np
 import pytest
 
-from calibration.samples.study import (
-    CandidateFeatures,
-    Course,
-    Fold,
-    Samples,
-    Windows,
-    averaged_by,
-    first_half,
-    leave_one_run_out,
-)
+from calibration.metrics.group_means import averaged_by
+from calibration.samples.study import CandidateFeatures, Course, Fold, Samples, Windows, first_half, leave_one_run_out
 
 
 def samples(n=6, n_voxels=4, runs="aabbcc", categories="xyxyxz", windows=True):

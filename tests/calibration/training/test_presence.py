@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from calibration.decoders.settings import DecoderSettings
+from calibration.parallel.progress import quiet
 from calibration.samples.plain import plain_stimuli
-from calibration.samples.preparation import quiet
 from calibration.samples.study import CandidateFeatures, Samples, Windows
 from calibration.training.fit import train
 from calibration.training.held_out_rankings import learn_from_rankings

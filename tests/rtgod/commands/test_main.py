@@ -67,7 +67,7 @@ def refused(result, *words):
     [
         "rtgod",
         "rtgod.commands.main",
-        "rtgod.commands.serve_and_replay",
+        "rtgod.commands.serve",
         "calibration.commands.calibrate",
         "calibration.commands.evaluate",
         "stimulus.commands.display",

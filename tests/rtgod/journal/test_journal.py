@@ -175,7 +175,7 @@ def test_a_volume_that_looks_like_a_record_does_not_make_a_torn_tail_an_error(tm
 def test_a_whole_record_that_is_no_message_is_a_journal_error(tmp_path, monkeypatch):
     path = tmp_path / "journal.rtgod"
     with monkeypatch.context() as patch:
-        patch.setattr(journal_module.wire, "to_frames", lambda _: [b'{"rtgod":99,"type":"volume"}'])
+        patch.setattr(journal_module, "to_frames", lambda _: [b'{"rtgod":99,"type":"volume"}'])
         write(path)
     with pytest.raises(JournalError, match="another version"):
         list(read_journal(path))
@@ -320,7 +320,7 @@ def test_a_server_that_died_at_its_start_stops_no_session(folder, content):
 
 def test_a_stranger_s_journal_stops_no_session(folder, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(journal_module.wire, "to_frames", lambda _: [b'{"rtgod":99,"type":"hello"}'])
+        patch.setattr(journal_module, "to_frames", lambda _: [b'{"rtgod":99,"type":"hello"}'])
         folder("newer-version", *MESSAGES)
     (folder.path / "folder.rtgod").mkdir()
     (folder.path / "dangling.rtgod").symlink_to("nowhere")

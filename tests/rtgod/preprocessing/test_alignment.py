@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from rtgod.errors import InputError
-from rtgod.preprocessing.alignment import Aligner, Reference, Stopwatch, check_reference, check_run
+from rtgod.preprocessing.alignment import Aligner, Reference, check_reference, check_run
+from rtgod.preprocessing.stopwatch import Stopwatch
 from rtgod.settings import MotionSettings, PipelineSettings
 from tests import small
 

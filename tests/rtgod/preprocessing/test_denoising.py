@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from rtgod.messages import Block, Motion, Run
-from rtgod.preprocessing.denoising import Censor, Denoiser
+from rtgod.preprocessing.censoring import Censor
+from rtgod.preprocessing.denoising import Denoiser
 from rtgod.settings import CensoringSettings, PipelineSettings
 from tests import naive
 

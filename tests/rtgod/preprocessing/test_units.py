@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from rtgod.messages import Block, Motion, Pattern, Run
-from rtgod.preprocessing.alignment import Stopwatch
 from rtgod.preprocessing.denoising import Denoiser
 from rtgod.preprocessing.preprocessor import SampleEstimator
+from rtgod.preprocessing.stopwatch import Stopwatch
 from rtgod.preprocessing.units import UnitCourses
 from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.settings import PipelineSettings

@@ -12,8 +12,10 @@ import zmq
 
 from rtgod.errors import ServerError
 from rtgod.messages import Event, Hello, Ping, Run, RunEnd, SessionEnd, Volume
-from rtgod.protocol import authentication
-from rtgod.protocol.authentication import ClientConnection, ServerAuthenticator, is_loopback, may_send, needs_ipv6
+from rtgod.protocol import addresses, client_connection
+from rtgod.protocol.addresses import is_loopback, needs_ipv6
+from rtgod.protocol.authentication import ServerAuthenticator, may_send
+from rtgod.protocol.client_connection import ClientConnection
 from rtgod.protocol.frames import from_frames, to_frames
 from rtgod.protocol.keys import Role, ServerKeys, add_client, read_client_key, read_server_keys
 from tests import small
@@ -220,7 +222,7 @@ def test_nobody_gets_in_when_the_gatekeeper_is_gone(keys, key):
 
 
 def test_a_client_that_was_in_waits_for_the_right_keys_to_come_back(keys, key, monkeypatch):
-    monkeypatch.setattr(authentication, "_AGAIN_S", 0.05)
+    monkeypatch.setattr(client_connection, "_AGAIN_S", 0.05)
     with contextlib.ExitStack() as stack:
         with served(keys) as (server, _, address):
             source, entrance = stack.enter_context(client(address, key))
@@ -233,7 +235,7 @@ def test_a_client_that_was_in_waits_for_the_right_keys_to_come_back(keys, key, m
 
 
 def test_a_subscriber_that_was_in_hears_again(folder, keys, monkeypatch):
-    monkeypatch.setattr(authentication, "_AGAIN_S", 0.05)
+    monkeypatch.setattr(client_connection, "_AGAIN_S", 0.05)
     key = read_client_key(folder / "watch.key")
     with contextlib.ExitStack() as stack:
         with served(keys, zmq.XPUB) as (server, _, address):
@@ -339,8 +341,8 @@ def test_what_needs_ipv6(address, needs, monkeypatch):
             raise gaierror
         return [(family, 1, 6, "", ()) for family in known[name]]
 
-    monkeypatch.setattr(authentication.host, "if_nameindex", lambda: [(1, "lo")])
-    monkeypatch.setattr(authentication.host, "getaddrinfo", looked_up)
+    monkeypatch.setattr(addresses.host, "if_nameindex", lambda: [(1, "lo")])
+    monkeypatch.setattr(addresses.host, "getaddrinfo", looked_up)
     assert needs_ipv6(address) == needs
 
 

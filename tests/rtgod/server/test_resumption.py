@@ -219,7 +219,7 @@ def test_what_cannot_be_taken_is_passed_over_with_its_reason(tmp_path, caplog, m
         with monkeypatch.context() as patch:
             real = resumption.wire.to_frames
             header = bytes(real(small.run("run-9"))[0]).replace(b'"tr_s":2.0', b'"tr_s":2000.0')
-            patch.setattr(resumption.wire, "to_frames", lambda m: [header] if isinstance(m, Run) else real(m))
+            patch.setattr(resumption, "to_frames", lambda m: [header] if isinstance(m, Run) else real(m))
             journal.append(small.run("run-9"))  # is no message any more
         answers = answered(session, small.messages()[:8], journal)
     again = Session(BUNDLES["ranking"])

@@ -739,7 +739,7 @@ def test_a_recorded_run_reaches_the_server_whole(aligning):
 
 # ---------------------------------------------------------------- docs/wire.md
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "wire.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "wire.md").read_text(encoding="utf-8")
 EXAMPLE, HEADER, VOXELS = re.findall(r"^```(?:python)?\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
 
 

@@ -411,7 +411,7 @@ def test_other_processes_replay_the_same_bytes_from_disk_with_one_thread_and_wit
         done = subprocess.run(
             [sys.executable, "-c", REPLAY, tmp_path / "bundle", path, n_threads],
             env={**os.environ, **dict.fromkeys(pools, n_threads)},
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             capture_output=True,
             text=True,
             timeout=300,

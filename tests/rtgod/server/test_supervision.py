@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from benchmarks.soak import differences, run_files, undisturbed, until
-from rtgod.commands.serve_and_replay import arguments_of
+from rtgod.commands.serve import arguments_of
 from rtgod.errors import JournalError, ServerError
 from rtgod.journal.journal import JournalWriter, check_bundle, read_headers, read_journal
 from rtgod.journal.summary import account

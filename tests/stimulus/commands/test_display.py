@@ -11,10 +11,11 @@ import typer
 from typer.testing import CliRunner
 
 from rtgod.errors import InputError, MissingDependencyError
-from stimulus.commands.display import Backend, choose_backend, display
+from stimulus.commands.display import display
 from stimulus.drawing import psychopy_window, xvfb
+from stimulus.drawing.backends import Backend, choose_backend
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(

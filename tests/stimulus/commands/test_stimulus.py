@@ -34,7 +34,7 @@ from stimulus.runtime.run_setup import ParadigmFiles, typed_lines
 needs_a_window = pytest.mark.skipif(
     not xvfb.installed() or find_spec("psychopy") is None, reason="Xvfb or PsychoPy is not installed"
 )
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 IDS = tuple(f"n{number:08d}" for number in range(12))
 OFF_SCREEN = ("--backend", "offscreen")
 SETTINGS = """

@@ -24,7 +24,7 @@ from stimulus.screens.colours import BACKGROUND, BEST_BAR, BRIGHT, OTHER_BAR, PL
 pytestmark = pytest.mark.skipif(
     not xvfb.installed() or find_spec("psychopy") is None, reason="Xvfb or PsychoPy is not installed"
 )
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 WIDTH, HEIGHT = 800, 600
 GREY = np.array(ImageColor.getrgb(BACKGROUND))
 

@@ -97,7 +97,7 @@ def test_bars_are_drawn_where_they_should_be(tmp_path):
 
     path = tmp_path / "ranking.png"
     environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
     drawn = subprocess.run(
         [sys.executable, "-c", DRAW, str(path)],
         env=environment,

@@ -21,7 +21,7 @@ from stimulus.screens.scene import Scene, Thermometer
 from stimulus.settings import MonitorSettings
 
 pytestmark = pytest.mark.skipif(find_spec("psychopy") is None, reason="PsychoPy, whose font is used, is not installed")
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 MONITOR = {"width_cm": 32, "distance_cm": 60}
 
 BOTH = """

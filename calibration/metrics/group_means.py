@@ -1,0 +1,19 @@
+"""Means over the members of groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rtgod.messages import Array, Float64Array
+
+
+def averaged_by(labels: Sequence[str], values: Array) -> tuple[list[str], Float64Array]:
+    """The labels, each once in order of appearance, and the mean of the rows of `values` that have it."""
+    names = list(dict.fromkeys(labels))
+    position = {name: i for i, name in enumerate(names)}
+    which = np.array([position[label] for label in labels])
+    total = np.zeros((len(names), *values.shape[1:]))
+    np.add.at(total, which, values)
+    return names, (total.T / np.bincount(which)).T

@@ -1,0 +1,200 @@
+"""The command `rtgod replay`: a recorded run, sent as if from the scanner."""
+
+from __future__ import annotations
+
+import math
+import re
+import signal
+import time
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Self
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rtgod.commands import options
+from rtgod.commands.options import ClientName, Key, ShowSettings, console, say
+from rtgod.text import number_of, plain, times
+
+if TYPE_CHECKING:
+    from rtgod.server.session import Session
+    from rtgod.settings import EventsSettings, PipelineSettings
+    from rtgod.sources import Source
+
+
+#: From the end of the last run to the server's.
+_LAST_WORD_S = 0.5
+
+
+#: What a source waits for is said again after so long.
+_SAY_AGAIN_S = 30.0
+
+
+def replay(
+    run: Annotated[Path, typer.Argument(help="A 4-D NIfTI file, or a folder of DICOM mosaics.")],
+    to: Annotated[str, typer.Option(help="The server's ingest address.")] = "tcp://127.0.0.1:5555",
+    speed: Annotated[float, typer.Option(min=0.01, help="Pace as a multiple of the scanner's.")] = 1.0,
+    full_speed: Annotated[bool, typer.Option("--full-speed", help="As fast as the server takes it.")] = False,
+    events: Annotated[
+        Path | None, typer.Option(help="Trials; default the events.tsv beside the run, or in its folder.")
+    ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            help="Which rows of the events are trials: calibration's TOML file, or the folder of its bundle; default "
+            "as the server's bundle says."
+        ),
+    ] = None,
+    merge_gap: Annotated[
+        float | None,
+        typer.Option(min=0, help="Rows of one label so many seconds apart are one trial; default by the table."),
+    ] = None,
+    run_id: Annotated[str | None, typer.Option(help="Name of the run; default from the file.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Subject label; default from the file's name.")] = None,
+    tr: Annotated[
+        float | None,
+        typer.Option(help="Repetition time in seconds, where the files give none or contradict each other."),
+    ] = None,
+    series: Annotated[int | None, typer.Option(help="SeriesNumber to take from a folder that holds several.")] = None,
+    key: Key = None,
+    name: ClientName = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="As another acquisition, though this server may have this run already.")
+    ] = False,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds to go on trying when the server does not answer.")
+    ] = 600.0,
+    log: Annotated[
+        Path | None, typer.Option(help="TSV file to write: when each volume left and was acknowledged.")
+    ] = None,
+    show_settings: ShowSettings = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and stop.")] = False,
+) -> None:
+    """Send a recorded run to a server as if it came from the scanner.
+
+    A volume leaves when its acquisition would have ended, and the next one only after the server has it on disk. What
+    the server has already is not counted twice: an interrupted replay, started again, goes on where it was.
+    """
+    from rtgod.protocol.clients import Sender
+    from rtgod.protocol.keys import read_client_key
+    from rtgod.replay import Sent, send_run
+    from rtgod.server.tally import in_words
+    from rtgod.sources import open_source
+    from rtgod.sources.event_rules import agreed
+    from rtgod.tsv import write_tsv
+
+    reading = _pipeline_settings(settings).events
+    if merge_gap is not None:
+        reading = reading.model_copy(update={"merge_gap_s": merge_gap})
+    if show_settings:
+        options.show_settings({"events": reading})
+        return
+
+    def opened(by: EventsSettings) -> Source:
+        return open_source(run, events=events, reading=by, run_id=run_id, subject=subject, tr_s=tr, series=series)
+
+    source = opened(reading)
+    is_chosen = settings is not None or merge_gap is not None
+    if dry_run:
+        _say_source(source, beyond=True)
+        if source.read and not is_chosen:
+            say(f"{source.read.path.name}: read as usual; a server may have a bundle that says otherwise (--settings)")
+        trials = number_of(len(source.run.blocks), "trial")
+        grid = f"{source.run.n_volumes} volumes of {times(source.run.shape)}"
+        say(f"{source.run.run_id}: {grid}, TR {source.run.tr_s:g} s, {trials}")
+        return
+    sent: list[Sent] = []
+    name_column = TextColumn("{task.description}", markup=False)
+    columns = (name_column, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    acquisition = uuid.uuid4().hex if again else source.acquisition()
+    own_key = read_client_key(key) if key else None
+    progress = Progress(*columns, console=console)
+    task = progress.add_task(plain(source.run.run_id), total=source.run.n_volumes)
+    with (
+        ExitStack() as stack,
+        Sender(to, patience_s=patience, waiting=_Waiting().say, key=own_key, name=name) as sender,
+    ):
+        source, remarks = agreed(source, opened, reading, sender.ask_rules(), is_chosen=is_chosen)
+        _say_source(source, beyond=False)  # sending tells of those after the run's end
+        for line in remarks:
+            say(line)
+        for volume in send_run(source, sender, math.inf if full_speed else speed, acquisition=acquisition):
+            if not sent:  # what cannot be sent has no progress
+                stack.enter_context(progress)
+            sent.append(volume)
+            progress.advance(task)
+        answers = sender.answers
+    if answers:
+        say(f"{source.run.run_id}: {number_of(sum(answers.values()), 'volume')} answered: {in_words(answers)}")
+    if log:
+        rows = [(s.index, f"{s.sent_utc_s:.6f}", f"{s.acknowledged_utc_s:.6f}") for s in sent]
+        write_tsv(log, ("index", "sent_utc_s", "acknowledged_utc_s"), rows)
+
+
+def _say_source(source: Source, *, beyond: bool) -> None:
+    """Say where a run's trials come from, and what is odd about it; `beyond` as of `remarks_on`."""
+    from rtgod.events.trials import remarks_on
+
+    told = f"trials from {source.events}" if source.events else "no table of events beside it or given with --events"
+    say(f"{source.run.run_id}: {told}")
+    if source.read:
+        for line in remarks_on([source.read], beyond=beyond):
+            say(f"{source.read.path.name}: {line}")
+    for note in source.notes:
+        say(f"{source.run.run_id}: {note}")
+
+
+def _pipeline_settings(path: Path | None) -> PipelineSettings:
+    """The settings of a TOML file or of a bundle; the usual ones without either."""
+    from rtgod.bundle import settings_of
+    from rtgod.settings import PipelineSettings
+
+    if path is None:
+        return PipelineSettings()
+    return settings_of(path) if path.is_dir() else PipelineSettings.from_toml(path)
+
+
+class _Waiting:
+    """Says why a source waits: once, and again when that has changed, or for long has not."""
+
+    def __init__(self) -> None:
+        self._said, self._said_s = "", -math.inf
+
+    def say(self, why: str) -> None:
+        """Say it, unless only numbers in it are new."""
+        kind = re.sub(r"[0-9]+(\.[0-9]+)?", "0", why)
+        if kind != self._said or time.monotonic() >= self._said_s + _SAY_AGAIN_S:
+            self._said, self._said_s = kind, time.monotonic()
+            say(why)
+
+
+class _StopFlag:
+    """Says when to stop serving: after so many runs, or on SIGINT or SIGTERM while in its `with` block.
+
+    After the last run it waits for `_LAST_WORD_S`: a connection that closes while something on it is unread takes along
+    what was on its way, such as the acknowledgement of the run's end.
+    """
+
+    def __init__(self, session: Session, n_runs: int | None) -> None:
+        self._session = session
+        self._n_runs = n_runs
+        self._signalled = False
+        self._ended_s: float | None = None
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __call__(self) -> bool:
+        if self._n_runs is not None and self._session.n_runs_ended >= self._n_runs and self._ended_s is None:
+            self._ended_s = time.monotonic()
+        return self._signalled or (self._ended_s is not None and time.monotonic() >= self._ended_s + _LAST_WORD_S)
+
+    def _on_signal(self, *_: object) -> None:
+        self._signalled = True

@@ -1,0 +1,79 @@
+"""The command `rtgod status`: who is connected, what runs, how fast it answers, how much room is left."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from datetime import timedelta
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from rtgod.commands.options import Key
+from rtgod.console import PlainConsole, styled
+from rtgod.errors import ServerError
+
+if TYPE_CHECKING:
+    from rtgod.messages import Status
+
+
+def status(
+    server: Annotated[
+        str, typer.Option("--from", metavar="ADDRESS", help="Where the server publishes.")
+    ] = "tcp://127.0.0.1:5556",
+    key: Key = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    wait: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the server.")] = 5.0,
+) -> None:
+    """Say how a server is: who is connected, what runs, how fast it answers, how much room is left.
+
+    The exit code is 1 if something keeps it from taking volumes, and 2 if it does not answer.
+    """
+    from rtgod.messages import Status
+    from rtgod.protocol.clients import Subscriber
+    from rtgod.protocol.keys import read_client_key
+
+    deadline_s = time.monotonic() + wait
+    with Subscriber(server, read_client_key(key) if key else None) as subscriber:
+        while not isinstance(message := subscriber.poll(max(0.0, deadline_s - time.monotonic())), Status):
+            if time.monotonic() >= deadline_s:
+                raise ServerError(f"nothing was heard from {server} within {wait:g} s; is `rtgod serve` running there?")
+    if as_json:
+        print(json.dumps(dataclasses.asdict(message)))
+    else:
+        PlainConsole(is_table=True).print(_table_of(message))
+    if message.problem:
+        raise typer.Exit(1)
+
+
+def _table_of(status: Status) -> Table:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("state", styled((status.problem, "bold red")) if status.problem else "takes volumes")
+    table.add_row("up for", f"{timedelta(seconds=round(status.uptime_s))}")
+    if status.notice:
+        table.add_row("notice", styled((status.notice, "yellow")))
+    if status.n_refused:
+        table.add_row("refused", f"{status.n_refused} messages; the server's log says why")
+    if status.n_cut:
+        table.add_row("cut", f"{status.n_cut} connections; the server's log says why")
+    if status.n_starts > 1:
+        table.add_row("starts", f"{status.n_starts}: the server died, and was started again on its journal")
+    table.add_row("run", styled(status.run_id or "none yet"))
+    if status.run_id:
+        last = "none yet" if status.last_index is None else f"index {status.last_index}"
+        table.add_row("volumes", f"{status.n_taken} taken, the last: {last}")
+    if status.latency_ms:
+        median, late, longest = status.latency_ms
+        table.add_row("answered in", f"{median:.1f} ms (99th percentile {late:.1f}, longest {longest:.1f})")
+    table.add_row("journal", styled(f"{status.journal}, {status.disk_free_bytes / 1e9:.1f} GB left on its disk"))
+    clients = [f"{one.client}, heard {one.heard_s:.1f} s ago" for one in status.clients] or [
+        "no client has said that it is there"
+    ]
+    for label, client in zip_longest(["connected"], clients, fillvalue=""):
+        table.add_row(label, styled(client))
+    return table

@@ -1,0 +1,80 @@
+"""Backends that draw: a window, a window on a private X server, or text; one is chosen and opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+
+from stimulus.drawing import xvfb
+from stimulus.drawing.window_protocol import RankingWindow
+
+
+class Backend(StrEnum):
+    """Where the participant's screen is drawn."""
+
+    AUTO = "auto"
+    WINDOW = "window"
+    OFFSCREEN = "offscreen"
+    TERMINAL = "terminal"
+
+
+def letters_found(window: object, texts: Sequence[str], language: str) -> list[str]:
+    """Look for fonts with a window's texts' letters; returns lines for the operator. A terminal has its own fonts."""
+    from stimulus.drawing.psychopy_window import PsychopyWindow
+
+    if not isinstance(window, PsychopyWindow):
+        return []
+    covered = window.cover(texts, language)
+    window.write_beforehand(texts)
+    what = "letters of the categories' names" if all(len(text) == 1 for text in texts) else "categories' names"
+    return [*covered.notes(window.font_name), *covered.problems(what, "set --font")]
+
+
+def choose_backend(
+    wanted: Backend, environment: Mapping[str, str], platform: str, *, xvfb_installed: bool
+) -> tuple[Backend, str]:
+    """Choose where to draw, and say why in a few words.
+
+    Parameters
+    ----------
+    wanted : Backend
+        Taken as it is unless it is `AUTO`.
+    environment : mapping of str to str
+        The process's environment variables.
+    platform : str
+        As `sys.platform`.
+    xvfb_installed : bool
+    """
+    if wanted is not Backend.AUTO:
+        return wanted, "as asked"
+    if platform in ("darwin", "win32"):
+        return Backend.WINDOW, "this system has a desktop"
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        if environment.get(name):
+            return Backend.WINDOW, f"{name} is {environment[name]}"
+    if xvfb_installed:
+        return Backend.OFFSCREEN, "no DISPLAY, but Xvfb is installed"
+    return Backend.TERMINAL, "neither DISPLAY nor Xvfb"
+
+
+@contextmanager
+def opened(backend: Backend, *, full_screen: bool, screen: int, font_file: str = "") -> Iterator[RankingWindow]:
+    """Open a window, and close it in the end together with everything it needed."""
+    with ExitStack() as stack:
+        window = _open(backend, stack, full_screen=full_screen, screen=screen, font_file=font_file)
+        stack.callback(window.close)
+        yield window
+
+
+def _open(backend: Backend, stack: ExitStack, *, full_screen: bool, screen: int, font_file: str) -> RankingWindow:
+    if backend is Backend.TERMINAL:
+        from stimulus.drawing.terminal import TerminalWindow
+
+        return TerminalWindow()
+    from stimulus.drawing.psychopy_window import DEFAULT_SIZE_PX, PsychopyWindow
+
+    if backend is Backend.OFFSCREEN:
+        stack.enter_context(xvfb.offscreen(*DEFAULT_SIZE_PX))
+        return PsychopyWindow(DEFAULT_SIZE_PX, wait_blanking=False, framed=False, font_file=font_file)
+    return PsychopyWindow(full_screen=full_screen, screen=screen, font_file=font_file)

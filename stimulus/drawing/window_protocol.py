@@ -1,0 +1,24 @@
+"""The protocol of a window that shows rankings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from stimulus.screens.screen import Screen
+
+
+class RankingWindow(Protocol):
+    """Where screens are drawn."""
+
+    def draw(self, screen: Screen) -> float:
+        """Show a screen; returns when it was shown, seconds since 1970."""
+
+    def keys_pressed_to_quit(self) -> bool:
+        """Whether somebody asked to quit since the last call."""
+
+    def save_png(self, path: Path, screen: Screen) -> None:
+        """Write the picture of a screen, without showing it."""
+
+    def close(self) -> None:
+        """Give back what was taken."""
