@@ -1,8 +1,8 @@
 """How sure a ranking may be: every candidate's chance of being the true category, from its score.
 
 A score is evidence. How much it weighs is learned in calibration (`calibration.training.confidence`), apart for
-categories that the decoder was trained on and for new ones; here it is only applied. Before its score, each candidate is as likely as
-any other, so the two kinds count by how many candidates of each a ranking has.
+categories that the decoder was trained on and for new ones; here it is only applied. Before its score, each candidate
+is as likely as any other, so the two kinds count by how many candidates of each a ranking has.
 
 Scores say which candidate a response is to, not whether there is one: noise has a best candidate, too. That there is a
 response is read from the pattern (`Presence`); as far as there is none, every candidate is as likely as any other.

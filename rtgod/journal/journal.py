@@ -2,8 +2,8 @@
 
 A file starts with `MAGIC`; then come records: `_MARK`, length of the body and its CRC-32 (two little-endian uint32),
 then the body: number of frames, their lengths (uint32 each), the frames as `rtgod.protocol.frames` makes them. A
-record that a crash cut short, or left as zeros, fails its mark, length or checksum and ends the reading, unless whole records follow:
-then the file was damaged.
+record that a crash cut short, or left as zeros, fails its mark, length or checksum and ends the reading, unless whole
+records follow: then the file was damaged.
 """
 
 from __future__ import annotations
