@@ -523,7 +523,8 @@ def test_a_volume_that_flickers_is_censored_by_dvars():
 _COMPILES_NOTHING = """
 import json, sys
 from pathlib import Path
-from rtgod import decoding, motion, sampling, spline
+from rtgod.decoding import decoder
+from rtgod.preprocessing import registration, sampling, splines
 from rtgod.bundle import DecoderBundle
 from rtgod.server.session import Session
 from rtgod.settings import PipelineSettings
@@ -531,7 +532,7 @@ from rtgod.server.warmup import warm_up
 from rtgod.protocol.frames import from_frames, to_frames
 from tests import small
 
-kernels = [spline.convolve, motion._accumulate, sampling._cubic, decoding.rows_dot]
+kernels = [splines.convolve, registration._accumulate, sampling._cubic, decoder.rows_dot]
 count = lambda: [len(kernel.signatures) for kernel in kernels]
 warm_up()
 warm = count()
@@ -563,12 +564,12 @@ def test_after_the_warm_up_a_real_run_compiles_nothing(tmp_path):
 _SESSION = """
 import json, os
 import numpy as np
-from rtgod import decoding
+from rtgod.decoding import decoder
 from rtgod.messages import Ranking
 from rtgod.server.session import Session
 from tests import small
 
-assert hasattr(decoding.rows_dot, "signatures") == (os.environ.get("NUMBA_DISABLE_JIT") != "1")
+assert hasattr(decoder.rows_dot, "signatures") == (os.environ.get("NUMBA_DISABLE_JIT") != "1")
 session, found = Session(small.bundle(n_units={"conv": 300, "fc": 200})), []
 for message in small.messages()[:8]:
     for answer, pattern in session.take(message):

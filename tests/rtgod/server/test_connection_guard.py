@@ -92,12 +92,12 @@ def is_cut(connection):
 
 _BUSY = """
 import sys, time, zmq
-from rtgod import connections
+from rtgod.server import connection_guard
 context = zmq.Context()
 router = context.socket(zmq.ROUTER)
 router.setsockopt(zmq.RCVHWM, 8)
 if sys.argv[1] == "ours":
-    connections.never_stop_input(router)
+    connection_guard.never_stop_input(router)
 router.bind("tcp://127.0.0.1:*")
 print(router.getsockopt_string(zmq.LAST_ENDPOINT), flush=True)
 sys.stdin.readline()  # it is busy until then

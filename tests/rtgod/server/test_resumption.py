@@ -9,7 +9,7 @@ import pytest
 from rtgod.journal.journal import JournalWriter, read_journal
 from rtgod.messages import Event, NotReady, Ranking, Run, RunEnd, Volume
 from rtgod.pipeline import Pipeline
-from rtgod.server import resumption
+from rtgod.protocol.frames import to_frames
 from rtgod.server.checkpoint import read_checkpoint, write_checkpoint
 from rtgod.server.resumption import checkpoint_of, go_on, save_checkpoint
 from rtgod.server.session import Session, numbers_in, ranges_of
@@ -217,9 +217,9 @@ def test_what_cannot_be_taken_is_passed_over_with_its_reason(tmp_path, caplog, m
         journal.append(too_small)  # cannot be aligned
         journal.append(Volume("run-0", 0, 0.0, np.zeros((18, 20, 3), "int16")))
         with monkeypatch.context() as patch:
-            real = resumption.wire.to_frames
+            real = to_frames
             header = bytes(real(small.run("run-9"))[0]).replace(b'"tr_s":2.0', b'"tr_s":2000.0')
-            patch.setattr(resumption, "to_frames", lambda m: [header] if isinstance(m, Run) else real(m))
+            patch.setattr("rtgod.journal.journal.to_frames", lambda m: [header] if isinstance(m, Run) else real(m))
             journal.append(small.run("run-9"))  # is no message any more
         answers = answered(session, small.messages()[:8], journal)
     again = Session(BUNDLES["ranking"])

@@ -390,15 +390,15 @@ REPLAY = """
 import hashlib, sys
 import numba
 from pathlib import Path
-from rtgod import wire
 from rtgod.bundle import DecoderBundle
 from rtgod.journal.journal import read_journal
+from rtgod.protocol.frames import to_frames
 from rtgod.server.session import Session, replay, without_timing
 
 folder, journal, n_threads = sys.argv[1:]
 assert numba.get_num_threads() == int(n_threads)
 for answer in replay(read_journal(Path(journal)), Session(DecoderBundle.load(Path(folder)))):
-    print(hashlib.sha256(b"".join(map(bytes, wire.to_frames(without_timing(answer))))).hexdigest())
+    print(hashlib.sha256(b"".join(map(bytes, to_frames(without_timing(answer))))).hexdigest())
 """
 
 

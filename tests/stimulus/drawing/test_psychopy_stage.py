@@ -51,17 +51,17 @@ PAINT = """
 import json, sys, time
 from dataclasses import replace
 from pathlib import Path
-from stimulus import xvfb
+from stimulus.drawing import xvfb
 from stimulus.screens.feedback import _GRID
 from stimulus.drawing.lettering import written
 from stimulus.screens.scene import Choice, Picture, Scene, Thermometer
 from stimulus.settings import MonitorSettings
 from stimulus.drawing.psychopy_stage import PsychopyStage
-from stimulus.screens.screen import Row
+from stimulus.screens.screen import RankedRow
 
 folder = Path(sys.argv[1])
 square, wide = str(folder / "square.png"), str(folder / "wide.png")
-rows = tuple(Row(f"category {n}", 1 - n / 12) for n in range(10))
+rows = tuple(RankedRow(f"category {n}", 1 - n / 12) for n in range(10))
 tiles = tuple(Picture(square, 3.0, 4 * x, 4 * y, f"picture {x} {y}", 1.0) for x, y in _GRID)
 scenes = {
     "empty": Scene(),
@@ -260,7 +260,7 @@ import json, sys
 from pathlib import Path
 from rtgod.errors import InputError
 from rtgod.pictures.pixels import read_picture
-from stimulus import xvfb
+from stimulus.drawing import xvfb
 from stimulus.settings import MonitorSettings
 from stimulus.drawing.psychopy_stage import PsychopyStage
 from stimulus.drawing.psychopy_window import PsychopyWindow

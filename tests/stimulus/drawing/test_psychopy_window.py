@@ -68,11 +68,12 @@ DRAW = """
 import sys
 from pathlib import Path
 from rtgod.errors import MissingDependencyError
-from stimulus import window, xvfb
-from stimulus.screens.screen import Row, Screen
+from stimulus.drawing import xvfb
+from stimulus.screens.screen import RankedRow, Screen
 from stimulus.drawing.psychopy_window import PsychopyWindow
 
-ranking = Screen(rows=(Row("goldfish", 1.0), Row("a name too long for its line " * 5, 0.5), Row("duck", 0.1)))
+long = "a name too long for its line " * 5
+ranking = Screen(rows=(RankedRow("goldfish", 1.0), RankedRow(long, 0.5), RankedRow("duck", 0.1)))
 with xvfb.offscreen(800, 600):
     window = PsychopyWindow((800, 600), wait_blanking=False, framed=False)
     from pyglet.window import key  # pyglet connects to the X server already here

@@ -27,17 +27,17 @@ MONITOR = {"width_cm": 32, "distance_cm": 60}
 BOTH = """
 import json, sys
 from pathlib import Path
-from stimulus import xvfb
+from stimulus.drawing import xvfb
 from stimulus.screens.feedback import _GRID
 from stimulus.drawing.raster import PreviewStage
 from stimulus.screens.scene import Choice, Picture, Scene, Thermometer
 from stimulus.settings import MonitorSettings
 from stimulus.drawing.psychopy_stage import PsychopyStage
-from stimulus.screens.screen import Row
+from stimulus.screens.screen import RankedRow
 
 folder = Path(sys.argv[1])
 image = str(folder / "image.png")
-rows = tuple(Row(f"category {n}", 1 - n / 12) for n in range(10))
+rows = tuple(RankedRow(f"category {n}", 1 - n / 12) for n in range(10))
 places = [(image if n % 2 else "", 5 * x, 4 * y) for n, (x, y) in enumerate(_GRID)]
 tiles = tuple(Picture(file, 3.0, x, y, f"picture {x} {y}", 0.45) for file, x, y in places)
 scenes = {
