@@ -9,6 +9,8 @@ import logging
 import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,10 +26,14 @@ from rtgod.commands.replay import replay
 from rtgod.commands.serve import serve
 from rtgod.commands.status import status
 from rtgod.console import PlainConsole, forgiving, styled
-from rtgod.errors import RtgodError
+from rtgod.errors import MissingDependencyError, RtgodError
 from rtgod.logs import RUNS, PlainFormatter
 
 GROUP = "rtgod.commands"
+#: Packages that are installed beside rtgod, under names that others use, too.
+_BESIDE = ("calibration", "stimulus")
+_OFFLINE = ("simulate", "scan", "features", "categories", "calibrate", "evaluate", "report")
+_LIVE = ("display", "stimulus", "unblind")
 _Command = typer.Typer | Callable[..., object]
 
 
@@ -76,13 +82,18 @@ def _root(
 
 
 def make_app(only: str | None = None) -> typer.Typer:
-    """The command line with every installed command.
+    """Build the command line with every installed command, those of other packages included.
 
     Parameters
     ----------
     only : str, optional
-        Where this is a command of the online system, it alone: the others take a while to import, and a server that is
-        started again must be quick.
+        A command of the online system is built alone: the others take a while to import, and a server that is started
+        again must be quick.
+
+    Raises
+    ------
+    MissingDependencyError
+        If another package's `calibration` or `stimulus` stands before rtgod's own.
     """
     app = typer.Typer(
         name="rtgod",
@@ -104,12 +115,28 @@ def make_app(only: str | None = None) -> typer.Typer:
         _add(app, "Live", [named for named in ours if named[0] == only])
         return app
     _add(app, "Start here", [("demo", demo), ("rehearse", rehearse)])
+    _check_names()
     installed = {point.name: point.load() for point in entry_points(group=GROUP)}
-    offline = ("simulate", "scan", "features", "categories", "calibrate", "evaluate", "report")
-    _add(app, "Offline", [(name, installed[name]) for name in offline if name in installed])
-    live = ("display", "stimulus", "unblind")
-    _add(app, "Live", [*ours, *((name, installed[name]) for name in live if name in installed)])
+    _add(app, "Offline", [(name, installed.pop(name)) for name in _OFFLINE if name in installed])
+    _add(app, "Live", [*ours, *((name, installed.pop(name)) for name in _LIVE if name in installed)])
+    _add(app, "Of other packages", sorted(installed.items()))
     return app
+
+
+def _check_names() -> None:
+    """See to it that the packages beside rtgod are its own: their names may be taken by other distributions."""
+    own = Path(__file__).resolve().parents[2]
+    for name in _BESIDE:
+        spec = find_spec(name)
+        places = (
+            [] if spec is None else [Path(place) for place in spec.submodule_search_locations or [spec.origin or ""]]
+        )
+        if own / name not in [place.resolve() for place in places]:
+            where = f"is at {places[0]}, which is not rtgod's" if places else "is not there"
+            raise MissingDependencyError(
+                f"the package {name!r} {where}; rtgod's own is {own / name}. Uninstall the other one, or take its "
+                "folder from PYTHONPATH and do not start rtgod in it"
+            )
 
 
 def _add(app: typer.Typer, panel: str, named: Iterable[tuple[str, _Command]]) -> None:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import nibabel as nib
@@ -79,6 +80,37 @@ def test_importing_loads_nothing_heavy(package):
     code = f"import sys, {package}; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["calibration", "stimulus"])
+@pytest.mark.parametrize("kind", ["package", "module"])
+def test_a_name_that_another_package_has_taken_is_noticed_in_a_line(name, kind, tmp_path):
+    other = tmp_path / name / "__init__.py" if kind == "package" else tmp_path / f"{name}.py"
+    other.parent.mkdir(exist_ok=True)
+    other.write_text("")
+    done = subprocess.run(
+        [sys.executable, "-c", "from rtgod.commands.main import main; main()", "--version"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    refused((done.returncode, done.stderr), repr(name), str(other.parent), "PYTHONPATH")
+
+
+def test_a_command_of_another_package_appears(rtgod, monkeypatch):
+    def greet():
+        """Greet."""
+        print("good morning")
+
+    class Point:
+        name = "greet"
+
+        def load(self):
+            return greet
+
+    monkeypatch.setattr(main, "entry_points", lambda group: [*entry_points(group=group), Point()])
+    assert rtgod("greet") == (0, "")
+    assert rtgod.out == "good morning\n"
+    assert rtgod("--help")[0] == 0
+    assert "Of other packages" in rtgod.out
 
 
 COMMANDS = ["demo", "simulate", "scan", "calibrate", "evaluate", "report"]
