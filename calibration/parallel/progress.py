@@ -7,8 +7,6 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 Report = Callable[[str, int, int], object]
-
-
 _T = TypeVar("_T")
 
 

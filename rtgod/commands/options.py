@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from pydantic import BaseModel
@@ -13,9 +13,10 @@ from pydantic import BaseModel
 from rtgod.console import PlainConsole, styled
 from rtgod.errors import InputError
 
-if TYPE_CHECKING:
-    pass
-
+Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Key to connect with, where one is asked for.")]
+ClientName = Annotated[
+    str | None, typer.Option("--name", help="What `rtgod status` calls this client: 'scanner console'.")
+]
 ShowSettings = Annotated[bool, typer.Option("--show-settings", help="Print the settings in force, as JSON, and stop.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be read, used, left out and written, and stop.")
@@ -23,6 +24,8 @@ DryRun = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what an earlier call left in --out, once this one is done.")
 ]
+
+console = PlainConsole(stderr=True)
 
 #: Files that are there already, of which so many are named.
 _MOST_NAMED = 3
@@ -107,17 +110,6 @@ def _there(out: Path, names: Sequence[str]) -> str:
         return ""
     more = f" and {len(there) - _MOST_NAMED} more" if len(there) > _MOST_NAMED else ""
     return f"{', '.join(there[:_MOST_NAMED])}{more} {'is' if len(there) == 1 else 'are'}"
-
-
-console = PlainConsole(stderr=True)
-
-
-Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Key to connect with, where one is asked for.")]
-
-
-ClientName = Annotated[
-    str | None, typer.Option("--name", help="What `rtgod status` calls this client: 'scanner console'.")
-]
 
 
 def say(text: str) -> None:

@@ -23,11 +23,8 @@ if TYPE_CHECKING:
     from rtgod.settings import EventsSettings, PipelineSettings
     from rtgod.sources import Source
 
-
 #: From the end of the last run to the server's.
 _LAST_WORD_S = 0.5
-
-
 #: What a source waits for is said again after so long.
 _SAY_AGAIN_S = 30.0
 

@@ -13,20 +13,12 @@ from rtgod.protocol.addresses import is_loopback, ways_to
 from rtgod.protocol.keys import ClientKey
 
 _GET_A_KEY = "`rtgod keys new NAME` makes it where the server is, then give it with --key FILE"
-
-
 #: A handshake that breaks off may have lost its server; so many in a row are told of.
 _N_BREAKS = 3
-
-
 #: A client that was turned away tries again after so long.
 _AGAIN_S = 2.0
-
-
 #: Where a name did not answer by one family of addresses, the other is tried after so long.
 _TURN_S = 0.25
-
-
 #: A connection that is not made within so long is given up, and tried again: of names alone, which have another way.
 _CONNECT_MS = 3000
 
