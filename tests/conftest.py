@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadGroupScheduling
 
+# Before numpy is imported, here and in what tests start. BLAS's threads wait for each other by spinning, which takes
+# four times the processor's time where matrices are small and the other processor has tests of its own.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 
 class _FilesAndGroups(LoadGroupScheduling):
     """Gives each process whole groups of tests, and whole files of those that are in no group."""

@@ -1,4 +1,4 @@
-"""Attacks in small: a server survives them, stays small and loses nothing; and the measures see one that does not."""
+"""The measures of attacks see a server that grows and one that loses volumes; the soak in small attacks a real one."""
 
 import time
 
@@ -9,21 +9,6 @@ from benchmarks.soak import Addresses
 from rtgod.server.connection_guard import IS_BOUNDED
 
 pytestmark = pytest.mark.skipif(not IS_BOUNDED, reason="this system tells no bytes of connections")
-
-
-def test_clients_are_killed_and_the_server_and_its_source_do_not_notice(tmp_path, monkeypatch):
-    monkeypatch.setattr(attacks, "dead_peer", lambda _: {})
-    figures = attacks.killed_clients(tmp_path, 8)
-    assert figures["killed_clients"] == 8
-    assert figures["killed_clients_crashes"] == figures["killed_clients_lost"] == 0
-    assert 0 < figures["stall_ms_max"] < 2000
-
-
-def test_attacks_on_memory_get_no_more_than_a_little(tmp_path):
-    figures = attacks.memory_attacks(tmp_path, ("subscribing-500", "unfinished-by-zeromq-0"), for_s=0.3)
-    assert figures["memory_attack_crashes"] == figures["memory_attack_lost"] == 0
-    assert figures["memory_attack_growth_mb"] < 100
-    assert 0 < figures["stall_ms_max"] < 2000
 
 
 def test_growth_and_volumes_that_are_lost_are_seen(tmp_path, monkeypatch):
@@ -50,9 +35,3 @@ def test_every_attack_ends_when_nobody_listens():
         attackers.attack(place, name, 0.01)
     assert time.monotonic() - began_s < 5
     assert not attacks.lets_in(where)
-
-
-def test_a_peer_behind_a_pulled_cable_is_noticed(tmp_path):
-    if not (figures := attacks.dead_peer(tmp_path)):
-        pytest.skip("networks cannot be made here: not root, or no `ip`")
-    assert 2 < figures["dead_peer_noticed_s"] < 8

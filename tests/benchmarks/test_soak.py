@@ -37,18 +37,20 @@ def test_the_short_soak_does_what_it_says(short):
     assert 0 < figures["server_p99_ms_with_stopped_display"] < 1e3
     assert figures["wrong_keys"] == 5
     assert figures["supervised_kills"] == 2
+    assert 0 < figures["supervised_restart_s_median"] <= figures["supervised_restart_s_max"] < soak.WAIT_S
     assert figures["restart_volumes"] == 300
     assert 0 < figures["restart_s_after_300"] < soak.WAIT_S
     assert figures["killed_clients"] >= 24
     assert figures["poison_messages"] >= 40
-    assert 0 < figures["stall_ms_max"] < 1e4
-    assert figures["memory_attack_growth_mb"] < soak.MOST["memory_attack_growth_mb"]
+    assert 0 < figures["stall_ms_max"] < 2000
+    assert 0 < figures["memory_attack_growth_mb"] < soak.MOST["memory_attack_growth_mb"]
 
 
 def test_a_pulled_cable_is_part_of_it_where_networks_can_be_made(short):
     if "network_cut_s" not in short[1]:
         pytest.skip("networks cannot be made here: not root, or no `ip`")
     assert short[1]["network_cut_s"] == 3
+    assert 2 < short[1]["dead_peer_noticed_s"] < 8
 
 
 @pytest.fixture

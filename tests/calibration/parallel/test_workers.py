@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from distributed import Client, LocalCluster
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from calibration.parallel import workers as module
 from calibration.parallel.workers import differences, in_order, workers
@@ -103,9 +103,10 @@ def test_results_are_the_same_bytes_in_the_order_of_the_calls(each):
 def test_each_call_has_one_thread_and_leaves_this_process_its_own(each):
     numba.set_num_threads(2)
     try:
-        before = threads()
-        assert each.submit(threads).result(WAIT_S) == {1}
-        assert threads() == before
+        with threadpool_limits(2):
+            assert threads() == {2}
+            assert each.submit(threads).result(WAIT_S) == {1}
+            assert threads() == {2}
     finally:
         numba.set_num_threads(1)
 
