@@ -38,7 +38,7 @@ from rtgod.bundle import DecoderBundle
 from rtgod.console import styled
 from rtgod.decoding.category_index import positions_of
 from rtgod.errors import InputError
-from rtgod.events.table import Trial, read_events
+from rtgod.events.table import Trial, beyond, read_events
 from rtgod.events.table import blocks_of as blocks_in
 from rtgod.journal.journal import read_journal
 from rtgod.messages import (
@@ -366,6 +366,7 @@ def blocks_and_trials(
     for record in runs:
         path = tables[record.run.run_id]
         trials = read_events(path, bundle.settings.events).trials
+        _check_times(path, record, trials)
         block_of = blocks_of_trials(record.run, trials)
         if record.run.blocks and len(block_of) < len(record.run.blocks) / 2:
             mismatched[record.run.run_id] = (
@@ -427,6 +428,14 @@ def blocks_of_trials(run: Run, trials: Sequence[Trial]) -> dict[int, int]:
                 found[i] = position
                 break
     return found
+
+
+def _check_times(path: Path, record: JournaledRun, trials: Sequence[Trial]) -> None:
+    """Refuse a table whose trials lie outside of the run, in the words of the other commands."""
+    try:
+        beyond(trials, record.run.n_volumes, record.run.tr_s)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _why_not_ranked(record: JournaledRun, bundle: DecoderBundle) -> dict[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -47,9 +48,17 @@ def show_settings(settings: BaseModel | Mapping[str, BaseModel]) -> None:
 
 
 def needed_out(out: Path | None) -> Path:
-    """The value of `--out`, which dry runs do without; `InputError` where it is missing."""
+    """Return the value of `--out`, which dry runs do without, before anything is computed.
+
+    Raises
+    ------
+    InputError
+        If it is missing, or no folder can be made or written to there.
+    """
     if out is None:
         raise InputError("no folder to write to; give one with --out")
+    if problem := _problem_with(out):
+        raise InputError(f"{problem}; choose another --out")
     return out
 
 
@@ -68,8 +77,10 @@ def check_new(out: Path, names: Sequence[str], *, overwrite: bool) -> None:
     Raises
     ------
     InputError
-        If any of them is there, and is not to be replaced.
+        If any of them is there, and is not to be replaced; or if the folder is a bundle's.
     """
+    if (out / "bundle.json").exists():
+        raise InputError(f"{out}: holds a decoder bundle; choose another --out")
     if not overwrite and (there := _there(out, names)):
         raise InputError(f"{out}: {there} already there; choose another --out, or replace it with --overwrite")
 
@@ -93,12 +104,26 @@ def say_output(
     """
     where = f"to {out}" if out is not None else "to the folder of --out, which is not given"
     console.print(styled(("would be written", "yellow"), f" {where}: {what}"), soft_wrap=True)
-    if out is not None and (there := _there(out, names)):
+    if out is not None and (problem := _problem_with(out)):
+        console.print(styled(("in its place", "yellow"), f" {problem}: it would be refused"), soft_wrap=True)
+    elif out is not None and (there := _there(out, names)):
         said = "there, and would be replaced"
         if not overwrite:
             unasked = "" if overwrite is None else ", and --overwrite not given"
             said = f"already there{unasked}: it would be refused"
         console.print(styled(("in its place", "yellow"), f" {there} {said}"), soft_wrap=True)
+
+
+def _problem_with(out: Path) -> str:
+    """Why no folder can be made, or written to, at a path; empty if one can."""
+    parent = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not parent.is_dir():
+        return f"{out}: {'is' if parent == out else f'{parent} is'} a file, and no folder"
+    try:
+        with tempfile.TemporaryFile(dir=parent):
+            return ""
+    except OSError as error:
+        return f"{out}: {parent} cannot be written to ({error.strerror})"
 
 
 def _there(out: Path, names: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """Options that commands share: where they are, and what they refuse."""
 
 import json
+from pathlib import Path
 
 import click
 import pytest
@@ -116,3 +117,24 @@ def test_settings_in_force_are_shown_and_nothing_else_is_done(tmp_path, monkeypa
 def test_a_report_without_a_bundle_has_no_settings():
     with pytest.raises(InputError, match="give it with --bundle"):
         CliRunner().invoke(make_app(), ["report", "none.rtgod", "--show-settings"], catch_exceptions=False)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_computed(tmp_path):
+    (tmp_path / "file").touch()
+    assert needed_out(tmp_path / "new" / "folder") == tmp_path / "new" / "folder"
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match="a file, and no folder; choose another --out"):
+            needed_out(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder that nobody can write to")
+def test_a_folder_that_cannot_be_written_to_is_refused():
+    with pytest.raises(InputError, match="/proc cannot be written to"):
+        needed_out(Path("/proc/new"))
+
+
+def test_nothing_is_written_into_a_bundle(tmp_path):
+    (tmp_path / "bundle.json").touch()
+    with pytest.raises(InputError, match="holds a decoder bundle"):
+        check_new(tmp_path, ["report.html"], overwrite=True)
