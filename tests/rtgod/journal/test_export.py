@@ -197,6 +197,17 @@ def test_no_run_s_name_leads_out_of_the_folder_or_onto_another_s_files(tmp_path_
     assert not [file for file in files if file[0] in "-."], "neither an option nor hidden"
 
 
+def test_files_of_a_run_named_like_a_hidden_one_or_an_option_are_neither(tmp_path):
+    """However long what is left out is: a name is shortened afterwards."""
+    ids = [".secret", "-rf", ".-" * 75 + "x", " .secret", "..."]
+    journal = write(tmp_path / "a.rtgod", [small.run(run_id) for run_id in ids])
+    wanted = ["secret", "rf", "x", "secret+2", "run"]
+    assert export_journal(journal, tmp_path / "out") == wanted
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {f"{name}_bold.json" for name in wanted} < files
+    assert not [file for file in files if file[0] in "-. "]
+
+
 @settings(deadline=None)
 @given(client=names, kind=names, value=texts)
 def test_whatever_a_client_says_is_one_row(tmp_path_factory, client, kind, value):
