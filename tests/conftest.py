@@ -4,7 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadGroupScheduling
+
+# A first example compiles kernels where none are cached, and any may wait for a busy disk: time is no property.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 class _FilesAndGroups(LoadGroupScheduling):

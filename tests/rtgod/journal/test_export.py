@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rtgod.errors import InputError, JournalError
@@ -176,7 +176,6 @@ def test_a_session_without_runs_has_only_its_events(tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["client_events.tsv"]
 
 
-@settings(deadline=None)
 @given(
     ids=st.lists(
         st.text(min_size=1, max_size=8)
@@ -208,7 +207,6 @@ def test_files_of_a_run_named_like_a_hidden_one_or_an_option_are_neither(tmp_pat
     assert not [file for file in files if file[0] in "-. "]
 
 
-@settings(deadline=None)
 @given(client=names, kind=names, value=texts)
 def test_whatever_a_client_says_is_one_row(tmp_path_factory, client, kind, value):
     folder = tmp_path_factory.mktemp("events")
@@ -221,7 +219,6 @@ def test_whatever_a_client_says_is_one_row(tmp_path_factory, client, kind, value
         assert cell == "n/a" or cell.encode("latin-1", "backslashreplace").decode("unicode_escape") == text
 
 
-@settings(deadline=None)
 @given(run=runs)
 def test_every_run_that_may_be_sent_can_be_exported(tmp_path_factory, run):
     folder = tmp_path_factory.mktemp("runs")
