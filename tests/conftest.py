@@ -4,11 +4,16 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadGroupScheduling
 
 # Before numpy is imported, here and in what tests start. BLAS's threads wait for each other by spinning, which takes
 # four times the processor's time where matrices are small and the other processor has tests of its own.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# A first example compiles kernels where none are cached, and any may wait for a busy disk: time is no property.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 class _FilesAndGroups(LoadGroupScheduling):

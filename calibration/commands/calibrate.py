@@ -21,6 +21,7 @@ from calibration.commands.options import (
     Mask,
     Names,
     NetworkName,
+    NetworkOptions,
     NoiseMask,
     PlainCategories,
     PreprocessingFile,
@@ -95,10 +96,10 @@ def calibrate(
     from rtgod.candidates import read_header
     from rtgod.errors import BundleError, InputError
 
-    of_images = {"network": network, "weights": weights, "layer": layer, "units": units, "preprocessing": preprocessing}
+    of_images = NetworkOptions(network, weights, layer, units, preprocessing)
 
     def seen_by() -> Network | None:
-        return None if plain_categories else network_shown(runs, images, candidates, tuple(of_images.values()))
+        return None if plain_categories else network_shown(runs, images, candidates, of_images)
 
     pipeline, trained = settings_from(
         settings, decoder, decoder_settings, seen_by, out, show=show_settings, dry_run=dry_run
@@ -111,7 +112,9 @@ def calibrate(
         runs, subject, training, region, mask, noise_mask, images, candidates, names, events, tr, plain_categories,
         pipeline.events,
     )  # fmt: skip
-    if inputs.images is None and (unused := [f"--{name}" for name, value in of_images.items() if value is not None]):
+    if inputs.images is None and (
+        unused := [f"--{name}" for name, value in of_images._asdict().items() if value is not None]
+    ):
         raise InputError(f"{', '.join(unused)}: a network sees images, and none are given; give --images, or leave out")
     plan = plan_calibration(inputs, pipeline)
     if dry_run:
@@ -124,7 +127,7 @@ def calibrate(
     print_notes(plan.notes, console)
     chosen = None
     if inputs.images is not None:
-        chosen = network_from(*of_images.values(), (inputs.images, inputs.candidates))
+        chosen = network_from(*of_images, sources=(inputs.images, inputs.candidates))
     out = needed_out(out)
     began = time.perf_counter()
     with progress() as report, workers(n_workers, scheduler) as pool:

@@ -21,6 +21,7 @@ from calibration.commands.options import (
     Mask,
     Names,
     NetworkName,
+    NetworkOptions,
     NoiseMask,
     PreprocessingFile,
     Region,
@@ -147,7 +148,7 @@ def evaluate(
 
     if ablate not in (None, "preprocessing"):
         raise InputError(f"--ablate {ablate}: what can be taken apart is preprocessing")
-    chosen = (network, weights, layer, units, preprocessing)
+    chosen = NetworkOptions(network, weights, layer, units, preprocessing)
     pipeline, trained_by = settings_from(
         settings, decoder, decoder_settings, lambda: network_shown(runs, images, candidates, chosen), out,
         show=show_settings, dry_run=dry_run,
@@ -169,8 +170,8 @@ def evaluate(
         print_events(plan.reads, console)
         print_notes(plan.notes, console)
         with workers(n_workers, scheduler) as pool:
-            found = network_from(*chosen, (inputs.images, inputs.candidates))
-            _ablate(inputs, new_runs.runs, pipeline, found, needed_out(out), pool)
+            seen_by = network_from(*chosen, sources=(inputs.images, inputs.candidates))
+            _ablate(inputs, new_runs.runs, pipeline, seen_by, needed_out(out), pool)
         return
     links = Hypernyms.read(hypernyms) if hypernyms else None
     if is_published := runs[0].suffix == ".h5":
@@ -190,18 +191,18 @@ def evaluate(
         say_missing(asked.missing)
         if not asked.regions:
             say_no_mask()
-        plan = plan_study(asked, pipeline)
+        study_plan = plan_study(asked, pipeline)
         if dry_run:
-            print_study_plan(plan, console)
+            print_study_plan(study_plan, console)
             say_output(out, f"{PAGE} and its tables", files, overwrite=overwrite, console=console)
-        plan.check()
+        study_plan.check()
         if dry_run:
             return
-        print_events(plan.reads, console)
-        print_notes(plan.notes, console)
-        found = network_from(*chosen, (asked.images, asked.candidates)) if asked.images else None
+        print_events(study_plan.reads, console)
+        print_notes(study_plan.notes, console)
+        found = network_from(*chosen, sources=(asked.images, asked.candidates)) if asked.images else None
         notes, pictures = notes_on_runs(asked, pipeline, found), pictures_of(asked.candidates)
-        remarks = [*(f"left out the run {missing}" for missing in asked.missing), *remarks_on(plan.reads)]
+        remarks = [*(f"left out the run {missing}" for missing in asked.missing), *remarks_on(study_plan.reads)]
     with progress() as told, workers(n_workers, scheduler) as pool:
         times = StageTimes(told)
         if not is_published:

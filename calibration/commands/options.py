@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 import typer
 from rich.progress import (
@@ -188,8 +188,18 @@ def settings_from(
     return pipeline, trained_by
 
 
+class NetworkOptions(NamedTuple):
+    """Options that name a network, called as on the command line; None where they are left out."""
+
+    network: str | None
+    weights: str | None
+    layer: list[str] | None
+    units: int | None
+    preprocessing: Path | None
+
+
 def network_shown(
-    paths: Sequence[Path], images: Path | None, candidates: Path | None, options: tuple[Any, ...]
+    paths: Sequence[Path], images: Path | None, candidates: Path | None, options: NetworkOptions
 ) -> Network | None:
     """The network that would be used; None where the paths come without images, so that none is."""
     from calibration.datasets.dataset_files import data_set_in
@@ -197,7 +207,7 @@ def network_shown(
     root = data_set_in(paths)
     if images is None and candidates is None and not (root is not None and (root / "stimuli").is_dir()):
         return None
-    return network_from(*options, (images, candidates))
+    return network_from(*options, sources=(images, candidates))
 
 
 def completed(network: Network) -> Network:

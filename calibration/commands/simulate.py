@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,7 +40,7 @@ def simulate(
         from calibration.simulation.dataset import simulate as run_simulation
         from calibration.simulation.settings import SubjectSettings
     subject = SubjectSettings.from_toml(settings) if settings else SubjectSettings()
-    asked = {"seed": seed, "weights": weights, "n_test_runs": test_runs, "n_imagery_runs": imagery_runs}
+    asked: dict[str, Any] = {"seed": seed, "weights": weights, "n_test_runs": test_runs, "n_imagery_runs": imagery_runs}
     if other_categories is not None:
         asked["stimuli"] = subject.stimuli.model_copy(update={"n_other_categories": other_categories})
     subject = subject.model_copy(update={name: value for name, value in asked.items() if value is not None})

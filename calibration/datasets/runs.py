@@ -142,7 +142,8 @@ def find_plain_runs(
     patterns = patterns.renamed({run.as_posix(): names[run] for run in given})
     if events and len(events) != len(names):
         raise InputError(f"{len(events)} tables of events for {len(names)} runs; give --events once for each, in order")
-    tables: dict[Path, Path | None] = dict(zip(names, events or [find_events(run) for run in names], strict=True))
+    found: Sequence[Path | None] = events or [find_events(run) for run in names]
+    tables = dict(zip(names, found, strict=True))
     if names and len(patterns.given) > 1 and (unknown := patterns.unmatched(list(names.values()))):
         raise InputError(f"no run with {unknown[0]!r} in its name; {names_there(names.values())}")
     files = []

@@ -163,9 +163,7 @@ class LeaveOneRunOut:
             yield Y - left
 
 
-def fit_layers(
-    X: Float32Array, layers: Mapping[str, Float32Array], penalties: Mapping[str, float]
-) -> dict[str, DualRidge]:
+def fit_layers(X: Array, layers: Mapping[str, Float32Array], penalties: Mapping[str, float]) -> dict[str, DualRidge]:
     """Fit one `DualRidge` per layer, each with its own penalty, to samples that are compared once."""
     samples = Gram.of(X)
     return {name: DualRidge(penalties[name]).fit_to(samples, Y) for name, Y in layers.items()}

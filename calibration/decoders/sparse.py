@@ -70,7 +70,7 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Xz, self.x_mean_, self.x_scale_ = standardised(X)
         Yz, self.y_mean_, self.y_scale_ = standardised(targets.astype(X.dtype))
         right = products(Yz, Xz)
-        selected = largest(right, min(self.n_voxels, X.shape[1]))
+        selected: Array = largest(right, min(self.n_voxels, X.shape[1]))
         # What no target selects enters no system of equations. What many select lies close together in memory, and
         # last: whichever row of the Gram matrix's upper triangle is read, most of what is read of it lies there.
         counts = np.bincount(selected.ravel(), minlength=X.shape[1])

@@ -11,7 +11,8 @@ from calibration.datasets.dataset_files import CalibrationFiles
 from calibration.datasets.runs import RunFiles
 from calibration.decoders.settings import DecoderSettings
 from calibration.evaluation.trial_ranks import RankedTrial, rank_trials
-from calibration.features.extractor import FeatureExtractor, Network
+from calibration.features.extractor import FeatureExtractor
+from calibration.features.network import Network
 from calibration.features.stimuli import StimulusFiles
 from calibration.parallel.progress import Report, quiet
 from calibration.samples.preparation import align_runs, denoise_runs, noise_to_read
@@ -89,7 +90,7 @@ def ablate_preprocessing(
         raise InputError("preprocessing is taken apart by decoding images; give --images and --candidates")
     stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
     first = inputs.runs[0]
-    voxels = inputs.mask and inputs.mask.voxels(first.open(settings.events).run)
+    voxels = inputs.mask.voxels(first.open(settings.events).run) if inputs.mask else None
     extractor = FeatureExtractor(network) if stimulus_files.need_network else None
     steps, stimuli = [], None
     reference = make_reference(first, voxels, settings)

@@ -28,6 +28,8 @@ from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Ar
 #: How evidence is put together before it is ranked, from the least of it to the most.
 AGGREGATIONS = ("single volume", "single block", "average of repeats")
 _MOST_SIZES = 20
+#: Profile and pattern correlation, each with the bounds of its interval.
+_Figures = tuple[float, float, float, float, float, float]
 #: A matrix of more categories cannot be read.
 MOST_IN_MATRIX = 30
 
@@ -258,15 +260,27 @@ def feature_accuracy(
 
 
 def _one_layer(
-    kind: str, aggregation: str, layer: str, figures: tuple[float, ...], test: ExchangeTest, alone: float
+    kind: str, aggregation: str, layer: str, figures: _Figures, test: ExchangeTest, alone: float
 ) -> FeatureAccuracy:
-    profile, pattern = figures[:3], figures[3:]
+    profile, profile_low, profile_high, pattern, pattern_low, pattern_high = figures
     return FeatureAccuracy(
-        kind, aggregation, layer, *profile, test.p_value, *pattern, alone, test.exchanged, test.least
-    )  # fmt: skip
+        kind=kind,
+        aggregation=aggregation,
+        layer=layer,
+        profile=profile,
+        profile_low=profile_low,
+        profile_high=profile_high,
+        p_value=test.p_value,
+        pattern=pattern,
+        pattern_low=pattern_low,
+        pattern_high=pattern_high,
+        identification=alone,
+        units=test.exchanged,
+        p_least=test.least,
+    )
 
 
-def _feature_accuracy(categories: Sequence[str], predicted: Float32Array, true: Float32Array) -> tuple[float, ...]:
+def _feature_accuracy(categories: Sequence[str], predicted: Array, true: Array) -> _Figures:
     profile, half_width = profile_with_error(categories, predicted, true)
     mean, sd = true.mean(axis=0), true.std(axis=0)
     varies = sd > 0
@@ -279,7 +293,7 @@ def _feature_accuracy(categories: Sequence[str], predicted: Float32Array, true: 
     return profile, bounds[0], bounds[1], pattern, bounds[2], bounds[3]
 
 
-def profile_with_error(categories: Sequence[str], predicted: Float32Array, true: Float32Array) -> tuple[float, float]:
+def profile_with_error(categories: Sequence[str], predicted: Array, true: Array) -> tuple[float, float]:
     """Feature accuracy, mean over units, and half of its 90 % interval (jackknife over categories).
 
     Parameters

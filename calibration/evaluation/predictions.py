@@ -178,11 +178,11 @@ def joined(parts: Sequence[DecodedCondition]) -> DecodedCondition:
         categories=tuple(category for part in parts for category in part.categories),
         predicted=layers([part.predicted for part in parts]),
         true=layers([part.true for part in parts]),
-        blocks=_joined([part.blocks for part in parts]),
+        blocks=_all([part.blocks for part in parts]),
         by_layer=layers([part.by_layer for part in parts]),
-        windows=_joined([part.windows for part in parts if part.windows]),
-        earliest=_joined([part.earliest for part in parts if part.earliest]),
-        averages=_joined([part.averages for part in parts if part.averages]),
+        windows=_all_there([part.windows for part in parts]),
+        earliest=_all_there([part.earliest for part in parts]),
+        averages=_all_there([part.averages for part in parts]),
     )
 
 
@@ -216,8 +216,16 @@ def _ranked(
     return CandidateScores(np.stack([index.scores(row) for row in _rows(features)]), true, n_volumes, n_blocks, runs)
 
 
-def _joined(parts: Sequence[CandidateScores]) -> CandidateScores | None:
-    if not parts:
-        return None
-    fields = [[getattr(part, name) for part in parts] for name in ("scores", "true", "n_volumes", "n_blocks")]
-    return CandidateScores(*map(np.concatenate, fields), runs=tuple(run for part in parts for run in part.runs))
+def _all_there(parts: Sequence[CandidateScores | None]) -> CandidateScores | None:
+    there = [part for part in parts if part is not None]
+    return _all(there) if there else None
+
+
+def _all(parts: Sequence[CandidateScores]) -> CandidateScores:
+    return CandidateScores(
+        scores=np.concatenate([part.scores for part in parts]),
+        true=np.concatenate([part.true for part in parts]),
+        n_volumes=np.concatenate([part.n_volumes for part in parts]),
+        n_blocks=np.concatenate([part.n_blocks for part in parts]),
+        runs=tuple(run for part in parts for run in part.runs),
+    )

@@ -91,8 +91,14 @@ def collapse_of(first: Array, true: Array, n_candidates: int) -> Collapse | None
     found = found[np.argsort(-called[found], kind="stable")]
     if 2 * called[found].sum() <= n:
         return None
-    counts = (tuple(of[found].tolist()) for of in (called, shown))
-    return Collapse(n, tuple(found.tolist()), *counts, float(p_values[found].max()), n_candidates)
+    return Collapse(
+        n=n,
+        categories=tuple(found.tolist()),
+        n_called=tuple(called[found].tolist()),
+        n_shown=tuple(shown[found].tolist()),
+        p_value=float(p_values[found].max()),
+        n_candidates=n_candidates,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from calibration.metrics.permutation import FEW_CATEGORIES, N_PERMUTATIONS, ExchangeTest, exchange_test
-from rtgod.messages import Array, Float32Array, Float64Array
+from rtgod.messages import Array, Float64Array
 
 
-def identification_accuracy(scores: Float32Array, true: int) -> float:
+def identification_accuracy(scores: Array, true: int) -> float:
     """Share of the other candidates that score lower than the true one; ties count half.
 
     Parameters
@@ -23,7 +23,7 @@ def identification_accuracy(scores: Float32Array, true: int) -> float:
     return float(((others < scores[true]).sum() + 0.5 * (others == scores[true]).sum()) / others.size)
 
 
-def rank_of(scores: Float32Array, true: int) -> int:
+def rank_of(scores: Array, true: int) -> int:
     """Rank of the true category, 1 for the best; among ties the last."""
     return int((np.delete(scores, true) >= scores[true]).sum()) + 1
 

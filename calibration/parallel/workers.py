@@ -18,7 +18,7 @@ from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager, suppress
 from itertools import count, islice
 from multiprocessing import resource_tracker
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import uuid4
 
 import dask
@@ -26,11 +26,14 @@ import numba
 from dask.utils import funcname
 from distributed import Client, KilledWorker, LocalCluster, Security
 from distributed import Future as Task
-from distributed.comm import connect
+from distributed.comm.core import connect
 from distributed.scheduler import NoWorkerError
 from threadpoolctl import threadpool_limits
 
 from rtgod.errors import InputError, WorkerError
+
+if TYPE_CHECKING:
+    from tornado.ioloop import IOLoop
 
 _T = TypeVar("_T")
 _CONNECT_TIMEOUT_S = 10
@@ -147,6 +150,8 @@ class _Cluster(_Pool):
     def __init__(self, client: Client, n_processes: int) -> None:
         self.ahead = _AHEAD * n_processes
         self._client = client
+        # Typed as if it could be None; it raises where it is not running.
+        self._loop = cast("IOLoop", client.loop)
         self._session = uuid4().hex
         self._number = count()
 
@@ -157,11 +162,11 @@ class _Cluster(_Pool):
         task = self._client.submit(_call, pickle.dumps((fn, args, kwargs), protocol=5), key=key)
         outcome: Future[_T] = Future()
         outcome.set_running_or_notify_cancel()
-        self._client.loop.add_callback(_settle, outcome, self._client, task, funcname(fn))
+        self._loop.add_callback(_settle, outcome, self._client, task, funcname(fn))
         return outcome
 
 
-async def _settle(outcome: Future[Any], client: Client, task: Task, name: str) -> None:
+async def _settle(outcome: Future[Any], client: Client, task: Task[Any], name: str) -> None:
     """Give the outcome of one task to whoever waits for it."""
     try:
         outcome.set_result(await client.gather(task, asynchronous=True))
@@ -288,7 +293,9 @@ def _check(client: Client, address: str) -> None:
             f"--scheduler {address}: {len(busy)} workers, such as {busy[0]}, do several things at a time in a process; "
             f"start them with `dask worker {address} --nworkers N --nthreads 1`"
         )
-    if different := differences(client.get_versions(packages=_COMPUTING)):
+    # A coroutine only of clients that are themselves asynchronous.
+    versions = cast("Mapping[str, Any]", client.get_versions(packages=_COMPUTING))
+    if different := differences(versions):
         raise InputError(f"--scheduler {address}: {'; '.join(different)}; install the same versions as here")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,9 @@ FILES = ("ablation.tsv", "ablation.png")
 def write_ablation(steps: Sequence[AblationStep], out: Path, console: Console) -> None:
     """Write the steps as a table, draw them, see `FILES`, and print them."""
     out.mkdir(parents=True, exist_ok=True)
-    kinds = list(by_kind(steps[0].ranked))
+    ranked = [by_kind(step.ranked) for step in steps]
+    # Where all trials of a kind are censored, some steps have none of it.
+    kinds = list(dict.fromkeys(kind for of_step in ranked for kind in of_step))
     header = ["step"]
     for kind in kinds:
         header += [f"{kind}_accuracy", f"{kind}_difference", f"{kind}_standard_error", f"{kind}_blocks"]
@@ -30,15 +33,18 @@ def write_ablation(steps: Sequence[AblationStep], out: Path, console: Console) -
     for kind in kinds:
         table.add_column(styled(f"{kind}, %"), justify="right")
         table.add_column("difference ± SE", justify="right")
-    rows, drawn = [], {}
-    for step in steps:
-        cells, texts = [step.name], [step.name]
-        for kind, trials in by_kind(step.ranked).items():
-            accuracy = sum(t.accuracy for t in trials) / len(trials)
-            difference, error = paired_difference(trials, by_kind(steps[0].ranked)[kind])
+    rows: list[list[object]] = []
+    drawn: dict[str, list[tuple[float, float, float]]] = {}
+    for step, of_step in zip(steps, ranked, strict=True):
+        cells: list[object] = [step.name]
+        texts = [step.name]
+        for kind in kinds:
+            trials = of_step.get(kind, [])
+            accuracy = sum(t.accuracy for t in trials) / len(trials) if trials else math.nan
+            difference, error = paired_difference(trials, ranked[0].get(kind, []))
             cells += [accuracy, difference, error, len(trials)]
-            change = "" if step is steps[0] else f"{100 * difference:+.1f} ± {100 * error:.1f}"
-            texts += [f"{100 * accuracy:.1f}", change]
+            change = "" if step is steps[0] else _or_none(difference, f"{100 * difference:+.1f} ± {100 * error:.1f}")
+            texts += [_or_none(accuracy, f"{100 * accuracy:.1f}"), change]
             drawn.setdefault(kind, []).append((accuracy, difference, error))
         rows.append(cells)
         table.add_row(*map(styled, texts), style="bold" if step is steps[0] else "")
@@ -46,3 +52,7 @@ def write_ablation(steps: Sequence[AblationStep], out: Path, console: Console) -
     figures.save(figures.ablation([step.name for step in steps], drawn), out / FILES[1])
     console.print(table)
     console.print("Differences are paired over trials; chance is 50 %.")
+
+
+def _or_none(number: float, text: str) -> str:
+    return "–" if math.isnan(number) else text

@@ -122,13 +122,13 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         f"however many there are. {' '.join(_on_tests(evaluation.identification))}"
     )
     for remark in _on_choices(evaluation):
-        what, colon, why = remark.partition(". ")
-        console.print(styled((what, "yellow"), colon, why))
-    for one in evaluation.tallies:
-        if one.what != "volumes" and one.n_left_out:
-            of, what, n, used, _, why = one.row()
+        claim, colon, why = remark.partition(". ")
+        console.print(styled((claim, "yellow"), colon, why))
+    for counts in evaluation.tallies:
+        if counts.what != "volumes" and counts.n_left_out:
+            of, what, n_all, used, _, why = counts.row()
             console.print(
-                styled(("left out", "yellow"), f" of {n} {what} in {of}: {why} ({used} used)"), soft_wrap=True
+                styled(("left out", "yellow"), f" of {n_all} {what} in {of}: {why} ({used} used)"), soft_wrap=True
             )
 
 
@@ -363,8 +363,8 @@ def _time_course(evaluation: Evaluation) -> list[Section]:
     table = PageTable(
         ("layer", "area", "peak, s", "90 % interval"),
         [
-            (layer, area, f"{peak:.1f}", _interval(*bounds, 1))
-            for layer, area, peak, bounds in zip(
+            (layer, area, f"{peak:.1f}", _interval(low, high, 1))
+            for layer, area, peak, (low, high) in zip(
                 evaluation.layers, course.areas, course.peaks_s, course.peak_bounds_s, strict=True
             )
         ],

@@ -6,13 +6,15 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from unicodedata import east_asian_width
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -164,9 +166,8 @@ def motion(
     limit_mm : float, optional
         Framewise displacement above which volumes are censored.
     """
-    figure = Figure(figsize=(max(7.0, 3.6 * len(courses)), 6.6), layout="constrained")
+    figure = Figure(figsize=(max(7.0, 3.6 * len(courses)), 6.6), layout=ConstrainedLayoutEngine(h_pad=0.12))
     grid = figure.subplots(3, len(courses), sharex="col", sharey="row", squeeze=False, height_ratios=[1, 1, 0.8])
-    figure.get_layout_engine().set(h_pad=0.12)
     for column, (run_id, tr_s, course) in enumerate(courses):
         time_s = np.array([index for index, _ in course]) * tr_s
         of_run = (marks or {}).get(run_id, RunMarks())
@@ -319,13 +320,15 @@ def homology(
     figure = Figure(figsize=(max(width, _COLUMN), 0.42 * len(regions) + 1.0), layout="constrained")
     axes = figure.add_subplot()
     colours = colormaps["cividis"].with_extremes(bad="#DDDDDD")
-    image = axes.imshow(np.ma.masked_invalid(accuracy), cmap=colours, aspect="auto")
+    image = axes.imshow(accuracy, cmap=colours, aspect="auto")
+    shade = np.asarray(image.norm(accuracy))
     for (row, column), value in np.ndenumerate(accuracy):
         if np.isnan(value):
             continue
         bounds = "" if low is None or high is None else f"{low[row, column]:.2f} – {high[row, column]:.2f}"
         # Cividis is a scale of lightness: white can be read on its lower half, black on its upper.
-        style = {"ha": "center", "va": "center", "color": "white" if image.norm(value) < 0.5 else "black"}
+        colour = "white" if shade[row, column] < 0.5 else "black"
+        style: dict[str, Any] = {"ha": "center", "va": "center", "color": colour}
         axes.text(column, row - 0.14 * bool(bounds), f"{value:.2f}", fontsize=_TEXT, **style)
         axes.text(column, row + 0.24, bounds, fontsize=5, **style)
     for column in np.flatnonzero(~np.isnan(accuracy).all(axis=0)):
@@ -369,7 +372,7 @@ def time_course(
     n_columns = min(4, len(layers))
     n_rows = -(-len(layers) // n_columns)
     figure = Figure(figsize=(_PAGE, 2.8 + 1.3 * n_rows), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[2.2, 0.6 + 1.3 * n_rows])
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[2.2, 0.6 + 1.3 * n_rows])[:, 0]
     together, peaks = above.subplots(1, 2, width_ratios=[2, 1])
     grid = below.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
     colours = _LAYER_COLOURS(np.linspace(0, 0.88, len(layers)))
@@ -428,7 +431,7 @@ def aggregation(groups: Mapping[str, Mapping[str, tuple[float, float, float, int
             mean, _, high = percent = 100 * np.array(values)
             x = names.index(name) + shift
             _interval(axes, x, percent, colour, marker, kind if name == next(iter(by_name)) else None)
-            above = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+            above: dict[str, Any] = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center", "va": "bottom"}
             top = mean if np.isnan(high) else high
             axes.annotate(f"{mean:.1f}", (x, top), fontsize=_SMALL, color=colour, **above)
             counts[name].append(f"{n:,} {kind}")
@@ -442,7 +445,7 @@ def aggregation(groups: Mapping[str, Mapping[str, tuple[float, float, float, int
     return figure
 
 
-def against_candidates(n_candidates: Sequence[int], curves: Mapping[str, Mapping[int, Sequence[float]]]) -> Figure:
+def against_candidates(n_candidates: Sequence[int], curves: Mapping[str, Mapping[int, npt.ArrayLike]]) -> Figure:
     """Share of samples whose true category is among the first k, against the number of candidates.
 
     Parameters

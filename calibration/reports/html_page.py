@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
@@ -99,7 +98,8 @@ def _picture(figure: Figure) -> str:
 
 def _drawn(figure: Figure) -> str:
     drawn = io.BytesIO()
-    if any(np.ndim(image.get_array()) == 3 for axes in figure.axes for image in axes.images):
+    arrays = [image.get_array() for axes in figure.axes for image in axes.images]
+    if any(array is not None and array.ndim == 3 for array in arrays):
         kind = "jpeg"
         figure.savefig(drawn, format=kind, dpi=130, pil_kwargs={"quality": 88})
     else:

@@ -484,7 +484,7 @@ def read_spm_motion(path: Path, n_volumes: int) -> list[Float64Array]:
             @ np.array([[cc, sc, 0], [-sc, cc, 0], [0, 0, 1]])
         )
         matrix[:3, 3] = x, y, z
-        poses.append(np.linalg.inv(matrix))
+        poses.append(np.asarray(np.linalg.inv(matrix), np.float64))
     return poses
 
 

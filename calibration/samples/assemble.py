@@ -92,8 +92,9 @@ def gather_study(
         stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
     gathered = gather_runs(inputs, voxels, settings, pool, report)
     names = read_names(inputs.names)
+    notes: tuple[str, ...] = ()
     if stimulus_files is None or network is None:
-        targets, candidates, notes = *_categories_as_units(gathered, names), ()
+        targets, candidates = _categories_as_units(gathered, names)
     else:
         targets, candidates, notes = _network_features(gathered, stimulus_files, network, names, report)
     position = {tuple(voxel): column for column, voxel in enumerate(gathered.reference.voxels.tolist())}
@@ -250,7 +251,7 @@ def course_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Course
     tr_s, duration_s = trials[0][0].run.tr_s, trials[0][1].duration_s
     if any(run.run.tr_s != tr_s or abs(trial.duration_s - duration_s) > tr_s / 2 for run, trial in trials):
         raise InputError("trials of different lengths or repetition times have no common course; evaluate them apart")
-    steps = np.arange(-round(_BEFORE_S / tr_s), round((duration_s + _AFTER_S) / tr_s))
+    steps = np.arange(-round(_BEFORE_S / tr_s), round((duration_s + _AFTER_S) / tr_s), dtype=np.float64)
     X = np.full((len(trials), len(steps), runs[0].noise.shape[1]), np.nan, np.float32)
     clean = {run.run.run_id: {p.index: p.values for p in run.patterns if not p.censored} for run in runs}
     for row, (run, trial) in enumerate(trials):

@@ -108,13 +108,13 @@ class Samples:
 
     def chosen(self, rows: Int32Array | BoolArray) -> Samples:
         """Some of the samples, by their rows or by a mask."""
-        rows = np.flatnonzero(rows).astype(np.int32) if rows.dtype == bool else rows
+        at: Int32Array = (np.flatnonzero(rows) if rows.dtype == bool else rows).astype(np.int32)
         return Samples(
-            self.X[rows],
-            tuple(self.runs[row] for row in rows),
-            tuple(self.categories[row] for row in rows),
-            {layer: values[rows] for layer, values in self.Y.items()},
-            None if self.windows is None else self.windows.chosen(rows),
+            self.X[at],
+            tuple(self.runs[row] for row in at),
+            tuple(self.categories[row] for row in at),
+            {layer: values[at] for layer, values in self.Y.items()},
+            None if self.windows is None else self.windows.chosen(at),
         )
 
     def whitened(self, shape: NoiseCovariance | None) -> Samples:

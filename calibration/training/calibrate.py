@@ -19,8 +19,9 @@ from calibration.datasets.bids import read_names
 from calibration.datasets.dataset_files import CalibrationFiles
 from calibration.decoders.columns import profile_correlation
 from calibration.decoders.settings import DecoderSettings
-from calibration.features.extractor import FeatureExtractor, Network
+from calibration.features.extractor import FeatureExtractor
 from calibration.features.images import first_few
+from calibration.features.network import Network
 from calibration.features.stimuli import Stimuli, StimulusFiles
 from calibration.metrics.identification import accuracy_test, all_accuracies, identification_accuracy, rank_of
 from calibration.metrics.permutation import ExchangeTest
@@ -152,7 +153,7 @@ def calibrate(
         stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
     names = read_names(inputs.names)
     first = inputs.runs[0]
-    voxels = inputs.mask and inputs.mask.voxels(first.open(settings.events).run)
+    voxels = inputs.mask.voxels(first.open(settings.events).run) if inputs.mask else None
     # First; weights that cannot be loaded should be known before the runs are worked through.
     extractor = FeatureExtractor(network) if network and stimulus_files and stimulus_files.need_network else None
     # Here, while the pool's processes are starting.
@@ -237,7 +238,7 @@ def _summarise(
     alone = _shown_in_one(labelled.categories, groups) if is_plain else {}
     if alone:
         notes.append(
-            f"shown in one run only, so no other run tells of them: {first_few(alone)}; their "
+            f"shown in one run only, so no other run tells of them: {first_few(list(alone))}; their "
             f"{sum(alone.values())} samples are left out of the accuracy, and are decoded by their run if by anything"
         )
     judged = [i for i, name in enumerate(labelled.categories) if name in position and name not in alone]

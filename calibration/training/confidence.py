@@ -137,7 +137,7 @@ def fit_chances(
     hit = (hits[0], hits[1])
     if not any(n_rankings):
         return FittedChances(None, held_out, hit, tuple(notes))
-    draws = [one and _drawn(one, kind, all(n_rankings)) for kind, one in enumerate(usable)]
+    draws = [None if one is None else _drawn(one, kind, all(n_rankings)) for kind, one in enumerate(usable)]
     chances, found = _fit(draws, trained, np.zeros(len(_PRECISION)))
     for kept in _folds(usable):
         some = [None if one is None else one.of(rows) for one, rows in zip(draws, kept, strict=True)]

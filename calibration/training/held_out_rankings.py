@@ -95,7 +95,7 @@ def learn_from_rankings(
             samples.categories,
         )
     index = index_categories(
-        ranking, trained.layers, everything.ids, everything.features, weights and weights.weights, plain
+        ranking, trained.layers, everything.ids, everything.features, weights.weights if weights else None, plain
     )
     judged = np.unique(np.linspace(0, len(of) - 1, _MOST_RANKINGS).round().astype(int))
     presence = learn_presence(samples)
@@ -125,7 +125,7 @@ def learn_from_rankings(
             left_out_categories = _rankings(
                 samples, samples.categories, everything, index, without_category, judged, presence, new_to
             )
-    confidence = fit_chances(left_out_runs, left_out_categories, shown, presence and presence.presence)
+    confidence = fit_chances(left_out_runs, left_out_categories, shown, presence.presence if presence else None)
     if confidence.chances is not None and presence is None:
         confidence = replace(confidence, notes=(*confidence.notes, _NOTHING_TELLS))
     return Learned(confidence, weights, presence)
@@ -142,7 +142,8 @@ def _too_few(groups: Sequence[str], what: str, fewest: int) -> str:
 
 def _new_without(categories: Sequence[str], ids: Sequence[str]) -> dict[str, BoolArray]:
     """For each category, which of `ids` are new to the decoder that saw nothing of it: shape (n_ids,), bool."""
-    labels, found = np.array(categories), {}
+    labels = np.array(categories)
+    found: dict[str, BoolArray] = {}
     for kept, left_out in leave_groups_out(categories):
         is_new = ~np.isin(ids, labels[kept])
         found |= dict.fromkeys(labels[left_out].tolist(), is_new)
@@ -204,7 +205,8 @@ def _predict_left_out(
         X = np.concatenate([windows.X[rows], noise])
         some = {layer: Y[kept] for layer, Y in samples.Y.items()}
         if decoder.name == "ridge":
-            found = predict_layers(fit_layers(samples.X[kept], some, trained.penalties), X)
+            penalties = {layer: penalty for layer, penalty in trained.penalties.items() if penalty is not None}
+            found = predict_layers(fit_layers(samples.X[kept], some, penalties), X)
         else:
             model = make_decoder(decoder)
             found = {layer: model.fit(samples.X[kept], Y).predict(X) for layer, Y in some.items()}

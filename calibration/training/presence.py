@@ -80,8 +80,7 @@ def learn_presence(samples: Samples) -> LearnedPresence | None:
 
 
 def _dual(kernel: Float64Array, alpha: float) -> Float64Array:
-    found: Float64Array = np.linalg.solve(kernel + alpha * np.eye(len(kernel)), np.ones(len(kernel)))
-    return found
+    return np.asarray(np.linalg.solve(kernel + alpha * np.eye(len(kernel)), np.ones(len(kernel))), np.float64)
 
 
 def _fit(values: Float64Array, is_response: Array, windows: Windows, n_trials: int) -> tuple[float, Presence | None]:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from rtgod.commands import options
 from rtgod.errors import InputError
 from rtgod.text import plain
 from stimulus.drawing import xvfb
@@ -81,6 +82,7 @@ def display(
         Path | None,
         typer.Option(metavar="PATH", help="Write this file once the window is open and the server was heard."),
     ] = None,
+    show_settings: options.ShowSettings = False,
 ) -> None:
     """Show the participant the ranked categories as the server decodes them.
 
@@ -92,7 +94,11 @@ def display(
     """
     if language not in LANGUAGES:
         raise InputError(f"--language {language}: choose {', '.join(LANGUAGES)}")
-    clarity = (DisplaySettings.from_toml(settings) if settings else DisplaySettings()).feedback
+    chosen_settings = DisplaySettings.from_toml(settings) if settings else DisplaySettings()
+    if show_settings:
+        options.show_settings(chosen_settings)
+        return
+    clarity = chosen_settings.feedback
     chosen, why = choose_backend(backend, os.environ, sys.platform, xvfb_installed=xvfb.installed())
     tell(f"display: {chosen} ({why})")
     if screenshot is not None and chosen is Backend.TERMINAL:

@@ -200,7 +200,7 @@ def test_where_the_server_is_and_its_journal(monkeypatch, tmp_path, folder):
     assert said.count("\n") == 1, "on one line, to copy"
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=30))
 def test_keys(tmp_path_factory, name):
     folder = (

@@ -148,7 +148,7 @@ def test_wherever_a_run_is_cut_the_rest_has_the_same_bytes(name, file):
         assert [frames(again, [one]) for one in run_of(kinds)[cut:]] == straight[cut:]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     name=st.sampled_from(sorted(SETTINGS)),
     kinds=st.lists(

@@ -82,7 +82,7 @@ def test_a_full_disk_is_told_once_and_everything_is_written_when_there_is_room(t
     assert rows(path) == expected(51)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(room=st.integers(0, 60), more=st.lists(st.integers(0, 40), max_size=6))
 def test_however_little_room_there_is_no_half_line_stays_between_whole_ones(tmp_path_factory, room, more):
     path = tmp_path_factory.mktemp("disk") / "log.tsv"

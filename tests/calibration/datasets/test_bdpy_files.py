@@ -168,7 +168,7 @@ def test_names_of_the_published_stimuli_follow_from_their_numbers(shared_data):
 
 
 @given(share=st.floats(0, 0.999))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 def test_a_file_that_is_cut_short_is_refused(subject, features, share):
     for path, read in ((subject[0], read_brain_samples), (features[0], read_image_features)):
         whole = path.read_bytes()

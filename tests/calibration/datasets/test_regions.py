@@ -46,7 +46,7 @@ def as_set(tree):
 
 
 @given(tree=trees, spaces=st.sampled_from(["", " ", "  "]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_an_expression_is_what_python_s_sets_say(tree, spaces):
     found = select_region(written(tree, spaces), REGIONS)
     assert found.tolist() == sorted(as_set(tree))
@@ -55,7 +55,7 @@ def test_an_expression_is_what_python_s_sets_say(tree, spaces):
 @given(
     names=st.lists(st.sampled_from(PLAIN), min_size=2, max_size=6), signs=st.lists(st.sampled_from("+-&"), min_size=6)
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_without_parentheses_it_is_what_bdpy_selects(names, signs):
     data = bdpy.BData()
     data.add(np.arange(9.0)[np.newaxis], "VoxelData")
@@ -97,7 +97,7 @@ def test_what_is_no_expression_is_refused(expression, says):
 
 
 @given(expression=st.text('V12 +-&|()="_.', max_size=20) | st.text(max_size=12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_text_raises_anything_but_an_input_error(expression):
     with contextlib.suppress(InputError):
         found = select_region(expression, REGIONS)

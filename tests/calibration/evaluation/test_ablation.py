@@ -71,3 +71,21 @@ def test_seen_and_imagined_have_columns_of_their_own(tmp_path, console):
     write_ablation([AblationStep("as set", ranked(0.8)), AblationStep("worse", ranked(0.7))], tmp_path, console)
     header, *_ = (tmp_path / "ablation.tsv").read_text().splitlines()
     assert header.split("\t")[1::4] == ["seen_accuracy", "imagined_accuracy"]
+
+
+@pytest.mark.parametrize("lacking", ["as set", "worse"])
+def test_a_step_whose_trials_of_a_kind_were_all_censored_keeps_its_columns(lacking, tmp_path, console):
+    def ranked(name, accuracy):
+        kinds = ["imagery"] if name == lacking else ["stimulus", "imagery"]
+        return [RankedTrial(("run", i), kind, accuracy, 1) for i in range(3) for kind in kinds]
+
+    steps = [AblationStep(name, ranked(name, accuracy)) for name, accuracy in (("as set", 0.8), ("worse", 0.7))]
+    write_ablation(steps, tmp_path, console)
+    with (tmp_path / "ablation.tsv").open() as file:
+        rows = {row["step"]: row for row in csv.DictReader(file, delimiter="\t")}
+    assert rows[lacking]["seen_accuracy"] == "n/a"
+    assert {row["seen_blocks"] for row in rows.values()} == {"0", "3"}
+    assert {name: float(row["imagined_accuracy"]) for name, row in rows.items()} == {"as set": 0.8, "worse": 0.7}
+    assert float(rows["worse"]["imagined_difference"]) == pytest.approx(-0.1)
+    assert {row["seen_difference"] for row in rows.values()} == {"n/a"}
+    assert console.file.getvalue().count("–") >= 1

@@ -151,7 +151,7 @@ def test_every_number_that_is_altered_is_noticed(store, name):
         everything(store.path)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(data=st.data())
 def test_altered_metadata_is_noticed_or_changes_nothing(store, data):
     """Zarr's own has no checksum."""

@@ -1,5 +1,6 @@
 """Plain categories: a localizer's decoder, without images, from calibration to what is decoded live."""
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -160,6 +161,14 @@ def test_a_category_of_one_run_alone_is_left_out_of_the_accuracy(localizer, tmp_
     printed = " ".join(capsys.readouterr().out.split())
     assert "shown in one run only, so no other run tells of them: tool; their 2 samples are left out" in printed
     assert bundle.provenance["cross_validation"]["n_samples"] == 18
+
+
+def test_of_many_categories_of_one_run_alone_the_first_are_named_and_all_are_counted(localizer, tmp_path, capsys):
+    others = [write_run(tmp_path, 31, ("a", "b", "c")), write_run(tmp_path, 32, ("d", "e", "f"))]
+    bundle = calibrate(tmp_path, [*localizer[1][:2], *others])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"shown in one run only, .*: (\w, ){5}… \(6 in all\); their 12 samples are left out", printed)
+    assert bundle.provenance["cross_validation"]["n_samples"] == 24
 
 
 @pytest.mark.parametrize("penalty", [1e-3, 1.0, 10.0])

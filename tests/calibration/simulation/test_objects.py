@@ -38,7 +38,7 @@ def test_the_name_says_what_is_drawn():
 
 
 @given(n=st.integers(1, 120), seed=st.integers(0, 3))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_shorter_list_begins_a_longer_one(n, seed):
     assert object_categories(n, seed) == object_categories(120, seed)[:n]
 
@@ -69,7 +69,7 @@ def test_refuses_impossible_drawings():
 
 
 @given(number=st.integers(0, 4999), exemplar=st.integers(0, 10**6), size_px=st.integers(16, 96), seed=st.integers(0, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_an_image_is_a_function_of_its_arguments(number, exemplar, size_px, seed):
     image = draw(MANY[number], exemplar, size_px, seed)
     assert image.shape == (size_px, size_px, 3)

@@ -179,7 +179,7 @@ def written(rows):
 
 
 @given(rows=tables(), n_doubled=st.integers(0, 3))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 def test_any_good_table_comes_back_in_order_of_onset_each_row_once(write, rows, n_doubled):
     doubled = (rows * 3)[:n_doubled]
     read = read_events(write(written([*rows, *doubled])), EventsSettings(merge_gap_s=0))
@@ -193,7 +193,7 @@ def test_any_good_table_comes_back_in_order_of_onset_each_row_once(write, rows, 
 
 
 @given(data=st.data(), rows=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9), st.sampled_from("abc"))))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 def test_the_order_of_rows_does_not_matter_nor_do_trials_of_two_categories_share_most_of_their_time(write, data, rows):
     """Whatever shares its time with what: a table is refused, in any order, or read alike in any order."""
     found = []
@@ -213,7 +213,7 @@ def test_the_order_of_rows_does_not_matter_nor_do_trials_of_two_categories_share
 
 
 @given(rows=tables(), gap_s=st.floats(0.1, 1e4))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 def test_merged_trials_cover_what_the_rows_covered(write, rows, gap_s):
     path = write(rows_of(*((f"{onset!r}", f"{length!r}", word[0], "n/a") for onset, length, word in rows)))
     single, merged = read_trials(path), read_trials(path, merge_gap_s=gap_s)
@@ -231,7 +231,7 @@ def test_merged_trials_cover_what_the_rows_covered(write, rows, gap_s):
 
 
 @given(content=st.binary(max_size=200) | st.text("\t\n\r\"'0.-en/arstimulu_", max_size=200).map(str.encode))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 def test_no_bytes_raise_anything_but_an_input_error(write, content):
     for header in (b"", b"onset\tduration\ttrial_type\n", b"onset\tduration\tevent_type\tstimulus_name\n"):
         with contextlib.suppress(InputError):

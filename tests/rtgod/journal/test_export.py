@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rtgod.errors import InputError, JournalError
@@ -176,7 +176,6 @@ def test_a_session_without_runs_has_only_its_events(tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["client_events.tsv"]
 
 
-@settings(deadline=None)
 @given(
     ids=st.lists(
         st.text(min_size=1, max_size=8)
@@ -197,7 +196,17 @@ def test_no_run_s_name_leads_out_of_the_folder_or_onto_another_s_files(tmp_path_
     assert not [file for file in files if file[0] in "-."], "neither an option nor hidden"
 
 
-@settings(deadline=None)
+def test_files_of_a_run_named_like_a_hidden_one_or_an_option_are_neither(tmp_path):
+    """However long what is left out is: a name is shortened afterwards."""
+    ids = [".secret", "-rf", ".-" * 75 + "x", " .secret", "..."]
+    journal = write(tmp_path / "a.rtgod", [small.run(run_id) for run_id in ids])
+    wanted = ["secret", "rf", "x", "secret+2", "run"]
+    assert export_journal(journal, tmp_path / "out") == wanted
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {f"{name}_bold.json" for name in wanted} < files
+    assert not [file for file in files if file[0] in "-. "]
+
+
 @given(client=names, kind=names, value=texts)
 def test_whatever_a_client_says_is_one_row(tmp_path_factory, client, kind, value):
     folder = tmp_path_factory.mktemp("events")
@@ -210,7 +219,6 @@ def test_whatever_a_client_says_is_one_row(tmp_path_factory, client, kind, value
         assert cell == "n/a" or cell.encode("latin-1", "backslashreplace").decode("unicode_escape") == text
 
 
-@settings(deadline=None)
 @given(run=runs)
 def test_every_run_that_may_be_sent_can_be_exported(tmp_path_factory, run):
     folder = tmp_path_factory.mktemp("runs")

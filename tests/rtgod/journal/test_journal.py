@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rtgod.errors import JournalError
@@ -379,7 +379,6 @@ ACTIONS = st.tuples(
 )
 
 
-@settings(deadline=None)  # it waits for the disk
 @given(actions=st.lists(ACTIONS, max_size=25))
 def test_whatever_a_disk_refuses_what_was_written_is_read_back_in_order(tmp_path_factory, actions):
     path = tmp_path_factory.mktemp("disk") / "journal.rtgod"

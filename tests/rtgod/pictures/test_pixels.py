@@ -93,7 +93,7 @@ def test_sixteen_bits_of_grey_are_the_higher_eight(tmp_path, ending):
 
 
 @given(seed=st.integers(0, 1000), colour_type=st.sampled_from([0, 2, 4, 6]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_sixteen_bits_of_any_png_are_its_higher_eight(tmp_path_factory, seed, colour_type):
     n_channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
     pixels = wide(np.random.default_rng(seed), (5, 7, n_channels))
@@ -257,7 +257,7 @@ def test_a_file_that_ends_too_early_is_refused_by_name(tmp_path, noise, ending):
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_the_bytes_there_are_pixels_or_a_refusal(tmp_path_factory, data):
     whole = io.BytesIO()
     Image.fromarray(wide()).save(whole, format=data.draw(st.sampled_from(["png", "tiff"])))

@@ -297,6 +297,15 @@ def test_dvars_needs_some_volumes_to_know_what_is_usual():
     assert not any(problems(values))
 
 
+def test_what_is_usual_is_learned_from_the_latest_volumes_throughout_a_run():
+    """As when a head begins to move for good: the new amount is found unlike the old, and then usual."""
+    quiet, restless = intensities(60), intensities(80, noise=32.0, seed=6)
+    found = [bool(problem) for problem in problems(np.concatenate([quiet, restless]), dvars_ratio=2.0)]
+    assert not any(found[:60])
+    assert all(found[61:80])
+    assert not any(found[-40:])
+
+
 def test_ordinary_noise_is_not_censored():
     assert sum(map(bool, problems(intensities(300, seed=5)))) == 0
 

@@ -45,7 +45,7 @@ def test_the_strategies_make_every_message_type():
 @pytest.mark.parametrize("cls", MESSAGES, ids=lambda cls: cls.__name__)
 def test_every_message_comes_back_the_same_and_makes_the_same_bytes(cls):
     @given(message=MESSAGES[cls])
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def check(message):
         frames = [bytes(frame) for frame in to_frames(message)]
         back = from_frames([memoryview(frame) for frame in frames])
@@ -210,7 +210,7 @@ def message_or_wire_error(frames):
 
 
 @given(frames=st.lists(st.binary(max_size=60), max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_bytes_raise_anything_but_a_wire_error(frames):
     message_or_wire_error(frames)
 
@@ -229,7 +229,7 @@ hostile_values = json_values | st.sampled_from(
 
 
 @given(message=every_message, drawn=st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_no_change_to_a_header_raises_anything_but_a_wire_error(message, drawn):
     header, *arrays = to_frames(message)
     header = json.loads(header)
@@ -245,7 +245,7 @@ def test_no_change_to_a_header_raises_anything_but_a_wire_error(message, drawn):
 
 
 @given(message=every_message, drawn=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_damage_to_the_frames_raises_anything_but_a_wire_error(message, drawn):
     frames = [bytearray(frame) for frame in to_frames(message)]
     for _ in range(drawn.draw(st.integers(1, 3))):

@@ -444,7 +444,7 @@ def test_a_file_that_breaks_after_opening_is_named_at_its_turn(tmp_path):
 
 
 @given(damage=st.lists(st.tuples(st.integers(128, 2500), st.integers(0, 255)), min_size=1, max_size=4))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 def test_no_damaged_file_raises_or_warns_anything_but_an_input_error(tmp_path, damage):
     good = tmp_path.parent / "good.dcm"
     if not good.exists():

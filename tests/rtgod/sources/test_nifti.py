@@ -362,7 +362,7 @@ def test_files_that_are_no_nifti_are_refused(tmp_path, ending, content):
 
 @given(at=st.integers(0, 351), value=st.integers(0, 255))
 @example(at=327, value=127)  # a signalling NaN in the affine
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 def test_no_damaged_header_raises_anything_but_an_input_error(tmp_path, at, value):
     path = tmp_path / "run.nii"
     if not path.exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rtgod.errors import InputError
@@ -21,7 +21,6 @@ rows = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(rows)
 def test_rows_come_back_by_table_with_ends_of_lines_as_blanks(tmp_path_factory, written):
     path = tmp_path_factory.mktemp("run") / "run_shown.sealed"

@@ -125,7 +125,7 @@ class TestGoingOn:
 
 
 class TestTornAndDamaged:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(data=st.data())
     def test_a_log_that_is_cut_anywhere_is_gone_on_with(self, tmp_path_factory, data):
         folder = tmp_path_factory.mktemp("run")
@@ -159,7 +159,7 @@ class TestTornAndDamaged:
             RunRecord(tmp_path, RUN, UTC_S + 2)
 
     @given(st.binary(max_size=300))
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_any_file_of_that_name_is_gone_on_with_or_refused(self, tmp_path_factory, content):
         folder = tmp_path_factory.mktemp("run")
         log_path(folder).write_bytes("\t".join(LOG_COLUMNS).encode() + b"\n" + content)

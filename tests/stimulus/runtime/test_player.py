@@ -76,7 +76,7 @@ def has_result(scene):
 
 
 class TestTiming:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(
         phase_s=st.floats(0, FRAME_S),
         hz=st.sampled_from((59.94, 60.0, 120.0)),
@@ -689,7 +689,7 @@ class TestRejoining:
         second = Laboratory(folder, self.RUN, Stage(keys=keys, at_s=back_s, origin_s=-3000.0, phase_s=0.003), **more)
         return first, second, back_s
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(n_frames=st.integers(70, 1580), away_s=st.floats(0.0, 12.0))
     def test_at_any_moment(self, tmp_path_factory, n_frames, away_s):
         first, second, back_s = self.interrupted(tmp_path_factory.mktemp("run"), n_frames, away_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stimulus.timing.trigger_clock import TriggerClock
@@ -34,7 +34,6 @@ def accepted_naively(times_s, tr_s):
     return accepted
 
 
-@settings(deadline=None)
 @given(
     times_s=st.lists(st.floats(0, 300), max_size=60).map(sorted),
     tr_s=st.floats(0.3, 5),
@@ -58,7 +57,6 @@ def test_any_pulses_are_counted_as_a_naive_reference_counts_them(times_s, tr_s, 
     assert f"{metronome.n_bounced} came too fast" in metronome.summary()
 
 
-@settings(deadline=None)
 @given(
     jitters_s=st.lists(st.floats(-0.004, 0.004), min_size=1, max_size=40),
     lost=st.sets(st.integers(1, 39)),

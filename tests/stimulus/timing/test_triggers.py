@@ -10,7 +10,7 @@ from threading import Event
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -246,7 +246,6 @@ def test_a_device_that_fails_in_mid_run_is_told_once_after_its_last_pulses():
     assert pulses.poll([], []) == []
 
 
-@settings(deadline=None)
 @given(widths_s=st.lists(st.tuples(st.floats(0.001, 0.1), st.floats(0.001, 0.1)), max_size=8))
 def test_every_edge_is_seen_within_half_a_millisecond(widths_s):
     """Each pulse is low for a while, then high for a while; the shortest are far shorter than a frame."""
