@@ -18,7 +18,7 @@ import calibration
 ESTIMATOR = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
 
 
-def cross_validate(mask, runs, estimator=ESTIMATOR, n_permutations=199):
+def cross_validate(mask, runs, estimator=ESTIMATOR, n_permutations=99):
     """Accuracy on runs that were left out; that with labels shuffled within runs; the p value of the difference."""
     samples = calibration.preprocess(runs, mask=mask)
     # As arrays: scikit-learn shuffles nothing within groups that are a tuple, and says nothing.

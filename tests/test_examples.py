@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 import rtgod
 from rtgod.messages import Volume
@@ -20,6 +21,13 @@ def session(tmp_path_factory):
     folder = tmp_path_factory.mktemp("session")
     recorded.write_session(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads that wait for each other over small matrices take several times as long on a busy machine."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture
@@ -47,7 +55,7 @@ def test_every_example_is_run_here_and_is_short():
 def test_an_own_decoder_decodes_runs_that_it_was_not_trained_on(session, called):
     said = called("own_decoder", session / "VC.nii.gz", *sorted(session.glob("*_bold.nii.gz")))
     assert said.startswith("accuracy 100.0%, with shuffled labels ")
-    assert said.endswith("p = 0.005\n")
+    assert said.endswith("p = 0.01\n")
 
 
 def test_an_own_decoder_finds_nothing_where_nothing_is(tmp_path):
