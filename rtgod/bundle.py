@@ -73,6 +73,15 @@ class DecoderBundle:
         Whether the units are the candidates themselves, one for each, and not features of what they look like.
     bundle_id : str
         Start of the arrays' checksum, for the record; empty before the bundle is saved and loaded.
+
+    Examples
+    --------
+    >>> import rtgod
+    >>> bundle = rtgod.load_bundle("bundle")
+    >>> bundle.provenance["subject"], list(bundle.layers), len(bundle.reference.voxels)
+    ('small', ['conv', 'fc'], 40)
+    >>> bundle.settings.window.hrf_shift_s
+    2.0
     """
 
     reference: Reference

@@ -5,11 +5,31 @@ The class says which side is to blame, the message what to do about it.
 
 
 class RtgodError(Exception):
-    """Root of every error that rtgod raises on purpose."""
+    """Root of every error that rtgod raises on purpose.
+
+    Examples
+    --------
+    >>> import rtgod
+    >>> try:
+    ...     rtgod.load_bundle("nowhere")
+    ... except rtgod.RtgodError as error:
+    ...     print(type(error).__name__)
+    BundleError
+    """
 
 
 class InputError(RtgodError):
-    """A file, folder or table that was given cannot be used as it is."""
+    """A file, folder or table that was given cannot be used as it is.
+
+    Examples
+    --------
+    >>> import rtgod
+    >>> try:
+    ...     rtgod.open_run("nowhere.nii.gz")
+    ... except rtgod.InputError as error:
+    ...     print(error)
+    nowhere.nii.gz does not exist: give a 4-D NIfTI file (.nii, .nii.gz) or a folder of Siemens mosaic DICOM files.
+    """
 
 
 class MissingDependencyError(RtgodError):
@@ -49,7 +69,17 @@ class CheckpointError(RtgodError):
 
 
 class ServerError(RtgodError):
-    """The server cannot start or cannot be reached."""
+    """The server cannot start or cannot be reached.
+
+    Examples
+    --------
+    >>> import rtgod
+    >>> try:
+    ...     rtgod.status("127.0.0.1")
+    ... except rtgod.ServerError as error:
+    ...     print(str(error).partition(" (")[0])
+    address '127.0.0.1': write tcp://HOST:PORT
+    """
 
 
 class RefusedError(RtgodError):

@@ -54,7 +54,14 @@ def read_only(array: npt.ArrayLike, dtype: npt.DTypeLike = None) -> Array:
 
 
 class Reason(StrEnum):
-    """Why a volume was answered without a ranking."""
+    """Why a volume was answered without a ranking.
+
+    Examples
+    --------
+    >>> import rtgod
+    >>> [str(reason) for reason in rtgod.Reason][:3]
+    ['warming up', 'motion', 'lost volume']
+    """
 
     WARMING_UP = "warming up"
     MOTION = "motion"
@@ -75,6 +82,12 @@ class Block:
         Seconds; the onset counts from the start of volume 0.
     label : str
         The same for all that show or imagine the same thing, over runs; it need not say what. Empty where none repeats.
+
+    Examples
+    --------
+    >>> import rtgod
+    >>> rtgod.Block(onset_s=20.0, duration_s=6.0, label=rtgod.label_of("n00000000"))
+    Block(onset_s=20.0, duration_s=6.0, label='bdf28e96')
     """
 
     onset_s: float
@@ -117,6 +130,14 @@ class Run:
         the same however often this one is sent. Empty where the source cannot tell.
     coil : str
         Receive coil, as the scanner names it. Empty where the source cannot tell.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rtgod
+    >>> run = rtgod.Run("run-1", "01", tr_s=2.0, shape=(64, 64, 50), affine=np.diag([3.0, 3.0, 3.0, 1.0]))
+    >>> run.name, run.n_volumes
+    ('run-1', None)
     """
 
     run_id: str
@@ -182,6 +203,14 @@ class Volume:
         How long the source had it before it was sent, seconds.
     n_waiting : int
         How many later volumes the source holds already.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rtgod
+    >>> volume = rtgod.Volume("run-1", index=0, acquired_s=0.0, data=np.zeros((64, 64, 50), np.int16))
+    >>> volume.data.flags.writeable
+    False
     """
 
     run_id: str
@@ -212,7 +241,20 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """The source has sent the last volume of a run."""
+    """The source has sent the last volume of a run.
+
+    Attributes
+    ----------
+    run_id : str
+    n_volumes : int
+        How many the run has, those that were lost among them.
+
+    Examples
+    --------
+    >>> import rtgod
+    >>> rtgod.RunEnd("run-1", n_volumes=150)
+    RunEnd(run_id='run-1', n_volumes=150)
+    """
 
     run_id: str
     n_volumes: int
@@ -239,6 +281,13 @@ class Motion:
         the two do not overlap, which a caller may also give as infinity (JSON has none).
     n_iterations : int
     converged : bool
+
+    Examples
+    --------
+    >>> import rtgod
+    >>> answers = rtgod.read_journal("session.rtgod").answers
+    >>> max(abs(mm) for answer in answers if answer.motion for mm in answer.motion.translation_mm) < 1
+    True
     """
 
     translation_mm: tuple[float, float, float]
@@ -329,6 +378,14 @@ class Ranking:
         trials; None where nothing was learned of such candidates.
     age_s : float or None
         Seconds from when the source had the volume until the ranking left; None outside a server.
+
+    Examples
+    --------
+    >>> import rtgod
+    >>> answers = rtgod.read_journal("session.rtgod").answers
+    >>> ranking = next(answer for answer in answers if isinstance(answer, rtgod.Ranking))
+    >>> ranking.index, ranking.block, len(ranking.order), bool((ranking.scores[:-1] >= ranking.scores[1:]).all())
+    (11, 0, 7, True)
     """
 
     run_id: str
@@ -358,7 +415,27 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class NotReady:
-    """A volume was taken, and why it gives no ranking."""
+    """A volume was taken, and why it gives no ranking.
+
+    Attributes
+    ----------
+    run_id : str
+    index : int
+    reason : Reason
+    detail : str
+        The reason in words, where there is more to say.
+    motion : Motion or None
+        None for a volume that was not aligned.
+    stage_ms : mapping of str to float
+        As in `Ranking`.
+
+    Examples
+    --------
+    >>> import rtgod
+    >>> first = rtgod.read_journal("session.rtgod").answers[0]
+    >>> first.index, first.reason, first.detail
+    (0, <Reason.WARMING_UP: 'warming up'>, 'the baseline is being learned')
+    """
 
     run_id: str
     index: int
@@ -484,6 +561,13 @@ class Event:
     value : str
     received_utc_s : float or None
         Of the server's clock, seconds since 1970 (UTC); filled in by the server.
+
+    Examples
+    --------
+    >>> import rtgod
+    >>> event = rtgod.read_journal("session.rtgod").events[0]
+    >>> event.kind, event.value, event.at_s
+    ('shown', 'owl', 7.25)
     """
 
     client: str

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from rtgod.errors import InputError
 from rtgod.events.table import all_beyond, cut_to_length
-from rtgod.messages import RunEnd
+from rtgod.messages import Run, RunEnd
 from rtgod.protocol.clients import Sender
 from rtgod.sources import Source
 from rtgod.text import plain
@@ -26,6 +26,31 @@ class Sent:
     index: int
     sent_utc_s: float
     acknowledged_utc_s: float
+
+
+def cut_run(run: Run) -> Run:
+    """Cut a recorded run's blocks at its end, as it is announced to a server; those after it are told of in the log.
+
+    Parameters
+    ----------
+    run : Run
+
+    Raises
+    ------
+    InputError
+        If all trials of the run begin after its end: nothing of it would be decoded.
+    """
+    cut, n_outside = cut_to_length(run)
+    if n_outside:
+        first_s = min(block.onset_s for block in run.blocks)
+        run_s = (run.n_volumes or 0) * run.tr_s
+        if not cut.blocks:
+            raise InputError(f"run {run.run_id}: {all_beyond(n_outside, run_s, first_s)}")
+        log.warning(
+            "run %s: %d of %d trials begin after its %g s: left out",
+            plain(run.run_id), n_outside, len(run.blocks), run_s,
+        )  # fmt: skip
+    return cut
 
 
 def send_run(
@@ -57,17 +82,18 @@ def send_run(
     ------
     InputError
         If all trials of the run begin after its end: nothing of it would be decoded.
+
+    Examples
+    --------
+    >>> import math
+    >>> import rtgod
+    >>> run = rtgod.open_run("sub-01_task-objects_run-01_bold.nii.gz")
+    >>> with rtgod.Sender("tcp://127.0.0.1:5555") as sender:
+    ...     sent = list(rtgod.send_run(run, sender, speed=math.inf))
+    >>> len(sent), sum(sender.answers.values())
+    (64, 64)
     """
-    run, n_outside = cut_to_length(source.run)
-    if n_outside:
-        first_s = min(block.onset_s for block in source.run.blocks)
-        run_s = (run.n_volumes or 0) * run.tr_s
-        if not run.blocks:
-            raise InputError(f"run {run.run_id}: {all_beyond(n_outside, run_s, first_s)}")
-        log.warning(
-            "run %s: %d of %d trials begin after its %g s: left out",
-            plain(run.run_id), n_outside, len(source.run.blocks), run_s,
-        )  # fmt: skip
+    run = cut_run(source.run)
     wait = wait or threading.Event().wait
     tr_s = run.tr_s / speed if math.isfinite(speed) else 0.0
     known = sender.send(replace(run, acquisition=acquisition)).duplicate

@@ -264,7 +264,18 @@ class RankingSettings(Settings):
 
 
 class PipelineSettings(Settings):
-    """The whole path from volume to ranking."""
+    """The whole path from volume to ranking.
+
+    Examples
+    --------
+    >>> import rtgod
+    >>> settings = rtgod.PipelineSettings.model_validate({"window": {"hrf_shift_s": 4}})
+    >>> settings.window.hrf_shift_s, settings.nuisance.discard_s
+    (4.0, 9.0)
+    >>> from pathlib import Path
+    >>> rtgod.PipelineSettings.from_toml(Path("settings.toml")).nuisance.motion_parameters
+    6
+    """
 
     events: EventsSettings = EventsSettings()
     motion: MotionSettings = MotionSettings()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from datetime import timedelta
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +13,6 @@ from rich.table import Table
 
 from rtgod.commands.options import Key
 from rtgod.console import PlainConsole, styled
-from rtgod.errors import ServerError
 
 if TYPE_CHECKING:
     from rtgod.messages import Status
@@ -32,15 +30,10 @@ def status(
 
     The exit code is 1 if something keeps it from taking volumes, and 2 if it does not answer.
     """
-    from rtgod.messages import Status
-    from rtgod.protocol.clients import Subscriber
+    from rtgod import api
     from rtgod.protocol.keys import read_client_key
 
-    deadline_s = time.monotonic() + wait
-    with Subscriber(server, read_client_key(key) if key else None) as subscriber:
-        while not isinstance(message := subscriber.poll(max(0.0, deadline_s - time.monotonic())), Status):
-            if time.monotonic() >= deadline_s:
-                raise ServerError(f"nothing was heard from {server} within {wait:g} s; is `rtgod serve` running there?")
+    message = api.status(server, key=read_client_key(key) if key else None, patience_s=wait)
     if as_json:
         print(json.dumps(dataclasses.asdict(message)))
     else:

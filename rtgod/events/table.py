@@ -371,7 +371,23 @@ def _end_s(block: Block) -> float:
 
 
 def label_of(category: str) -> str:
-    """Make the label of a category in a run's blocks; empty for none."""
+    """Make the label of a category in a run's blocks.
+
+    Parameters
+    ----------
+    category : str
+
+    Returns
+    -------
+    str
+        A digest, so that nobody reads in passing what is to come; empty for no category.
+
+    Examples
+    --------
+    >>> import rtgod
+    >>> rtgod.label_of("n00000000") == rtgod.open_run("sub-01_task-objects_run-01_bold.nii.gz").run.blocks[0].label
+    True
+    """
     return hashlib.sha256(category.encode()).hexdigest()[:8] if category else ""
 
 

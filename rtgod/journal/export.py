@@ -22,6 +22,7 @@ import numpy as np
 
 from rtgod.errors import InputError
 from rtgod.files import Closing, appearing_whole
+from rtgod.journal.contents import ANSWER_COLUMNS, Cell, answer_row
 from rtgod.journal.journal import read_journal
 from rtgod.messages import Answer, Block, Event, Message, Motion, NotReady, Ranking, Run, RunEnd, Volume
 from rtgod.text import file_stem
@@ -29,10 +30,6 @@ from rtgod.tsv import line_of
 
 log = logging.getLogger(__name__)
 
-_ANSWER_COLUMNS = (
-    *("index", "kind", "reason", "detail", "top1", "n_volumes", "n_blocks", "block", "final"),
-    *("probability_top1", "probability_top5", "probability_top10", "age_s", "latency_ms"),
-)
 #: fMRIPrep's names for confounds: mm and radians.
 _MOTION_COLUMNS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z", "framewise_displacement")
 _EVENT_COLUMNS = (
@@ -43,7 +40,6 @@ _EVENT_COLUMNS = (
 _MOST_NIFTI1 = 2**15 - 1
 _LONGEST_NAME = 100
 
-Cell = str | float | None
 ExportRow = Callable[[Iterable[Cell]], None]
 
 
@@ -126,7 +122,7 @@ class _RunFiles(Closing):
         self._open = ExitStack()
         self._voxels = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 # open as long as the run is
         self._open.callback(self._voxels.close)
-        self._write_answer = self._open.enter_context(_table(folder / f"{name}_answers.tsv", _ANSWER_COLUMNS))
+        self._write_answer = self._open.enter_context(_table(folder / f"{name}_answers.tsv", ANSWER_COLUMNS))
 
     def take(self, message: Volume | Answer | RunEnd) -> None:
         """Take the run's next message."""
@@ -136,7 +132,7 @@ class _RunFiles(Closing):
                 self._voxels.write(message.data.tobytes(order="F"))
                 self._n_volumes = max(self._n_volumes, message.index + 1)
             case Ranking() | NotReady():
-                self._write_answer(_answer_row(message))
+                self._write_answer(_as_in_tables(cell) for cell in answer_row(message))
                 if message.motion:
                     self._motion[message.index] = message.motion
                 self._n_volumes = max(self._n_volumes, message.index + 1)
@@ -219,16 +215,8 @@ def _block_rows(blocks: Iterable[Block]) -> Iterator[tuple[Cell, ...]]:
         yield block.onset_s, block.duration_s, block.label or f"block {number}"
 
 
-def _answer_row(answer: Answer) -> tuple[Cell, ...]:
-    latency_ms = sum(answer.stage_ms.values()) if answer.stage_ms else None
-    if isinstance(answer, NotReady):
-        return answer.index, "not ready", answer.reason, answer.detail, *[None] * 9, latency_ms
-    return (
-        *(answer.index, "ranking", None, None, answer.top[0] if answer.top else None),
-        *(answer.n_volumes, answer.n_blocks, answer.block, "true" if answer.final else "false"),
-        *(answer.probability or [None] * 3),
-        *(answer.age_s, latency_ms),
-    )
+def _as_in_tables(cell: Cell) -> Cell:
+    return ("true" if cell else "false") if isinstance(cell, bool) else cell
 
 
 def _motion_row(motion: Motion | None) -> tuple[Cell, ...]:

@@ -121,6 +121,20 @@ class Sender(_Connection):
         If the name is blank or too long.
     ServerError
         If the address is malformed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rtgod
+    >>> run = rtgod.Run("localizer", "01", tr_s=2.0, shape=(18, 20, 16), affine=np.diag([4.0, 4.0, 4.0, 1.0]))
+    >>> with rtgod.Sender("tcp://127.0.0.1:5555") as sender:
+    ...     _ = sender.send(run)
+    ...     acknowledged = sender.send(rtgod.Volume(run.run_id, 0, 0.0, np.zeros(run.shape, np.int16)))
+    ...     _ = sender.send(rtgod.RunEnd(run.run_id, n_volumes=1))
+    >>> sender.answers
+    {'bad volume': 1}
+    >>> acknowledged.index, acknowledged.duplicate
+    (0, False)
     """
 
     def __init__(

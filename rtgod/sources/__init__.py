@@ -27,7 +27,15 @@ _LONGEST_COIL = 64
 
 
 class Source(Protocol):
-    """A run that can be read from its start any number of times."""
+    """A run that can be read from its start any number of times.
+
+    Examples
+    --------
+    >>> import rtgod
+    >>> source = rtgod.open_run("sub-01_task-objects_run-01_bold.nii.gz")
+    >>> [volume.index for volume in source][:3], source.notes
+    ([0, 1, 2], ())
+    """
 
     @property
     def run(self) -> Run:
