@@ -143,6 +143,7 @@ def evaluate(
         from calibration.reports.provenance import notes_on_published, notes_on_runs
         from calibration.samples.assemble import gather_study
         from calibration.training.dry_run import plan_calibration, print_events, print_notes, print_plan
+        from calibration.training.same_volumes import check_different
         from calibration.training.study_dry_run import plan_study, print_study_plan
     from rtgod.events.trials import remarks_on
 
@@ -166,6 +167,12 @@ def evaluate(
         if dry_run:
             print_plan(plan, console)
             say_output(out, ", ".join(ABLATION), files, overwrite=overwrite, console=console)
+        if shared := {run.bold for run in inputs.runs} & {run.bold for run in new_runs.runs}:
+            raise InputError(
+                f"--training and --test share {len(shared)} runs; test on runs that nothing was trained on"
+            )
+        check_different([planned.source for planned in plan.runs], "--training or --test")
+        if dry_run:
             return
         print_events(plan.reads, console)
         print_notes(plan.notes, console)
@@ -286,8 +293,6 @@ def _ablate(
     from calibration.evaluation.ablation import ablate_preprocessing
     from calibration.reports.ablation_report import FILES, write_ablation
 
-    if shared := {run.bold for run in inputs.runs} & {run.bold for run in new_runs}:
-        raise InputError(f"--training and --test share {len(shared)} runs; test on runs that nothing was trained on")
     with progress() as told:
         steps = ablate_preprocessing(inputs, new_runs, settings, network, pool, told)
     write_ablation(steps, out, console)

@@ -13,13 +13,15 @@ from nibabel.filebasedimages import ImageFileError
 
 from calibration.datasets.regions import IndexArray, select_region
 from rtgod.errors import InputError
-from rtgod.messages import BoolArray, Float32Array, Float64Array, Int32Array, Run
+from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Array, Run
 from rtgod.preprocessing.geometry import Axes, axes_along, furthest_mm, turned_affine
 
 #: Brighter than this share of the template's bright voxels (their 98th percentile) is the head.
 _HEAD = 0.3
 #: Affines that differ by less than this differ by the rounding of headers.
 _SAME_MM = 0.01
+#: Labels that a note lists before it only counts.
+_MOST_LABELS = 8
 #: What is raised for files that are no images, or are damaged.
 _UNREADABLE = (OSError, ImageFileError, EOFError, ValueError, zlib.error)
 
@@ -92,18 +94,13 @@ def mask_indices(path: Path, run: Run) -> IndexArray:
 
     Trailing axes of one voxel do not count, nor does the order and the direction in which the other axes are stored.
     """
-    try:
-        image = nib.load(path)
-        mask = np.asarray(image.dataobj)
-    except _UNREADABLE as error:
-        raise InputError(f"mask {path}: cannot be read ({error}); copy or download it again") from error
+    mask, affine = _read(path)
     if mask.dtype.kind not in "iufb":
         raise InputError(f"mask {path}: its voxels are colours or complex; give an image with one number in each voxel")
     while mask.ndim > 3 and mask.shape[-1] == 1:
         mask = mask[..., 0]
     if mask.ndim != 3:
         raise InputError(f"mask {path}: its shape is {mask.shape}, and one volume (x, y, z) is needed; give one mask")
-    affine = np.asarray(image.affine, np.float64)
     if axes := _axes_of(affine, run):
         affine, mask = turned_affine(affine, mask.shape, axes), axes.turned(mask)
     if mask.shape != run.shape or not np.allclose(affine, run.affine, atol=_SAME_MM):
@@ -113,6 +110,34 @@ def mask_indices(path: Path, run: Run) -> IndexArray:
             "resample it to the functional images"
         )
     return np.flatnonzero(mask > 0)
+
+
+def notes_on_values(path: Path) -> tuple[str, ...]:
+    """Say that a mask, of which every voxel above 0 is taken, has several labels or fractions; empty if it does not.
+
+    Raises
+    ------
+    InputError
+        If the image cannot be read.
+    """
+    mask, _ = _read(path)
+    taken = np.unique(mask[mask > 0])
+    if len(taken) < 2:
+        return ()
+    if (taken % 1 != 0).any():
+        return (f"mask {path.name}: values between {taken[0]:.3g} and {taken[-1]:.3g}: voxels above 0 are taken",)
+    labels = ", ".join(f"{label:g}" for label in taken[:_MOST_LABELS])
+    more = f", … ({len(taken)} in all)" if len(taken) > _MOST_LABELS else ""
+    return (f"mask {path.name} has labels {labels}{more}: all taken as one region",)
+
+
+def _read(path: Path) -> tuple[Array, Float64Array]:
+    """A mask's voxels and its affine."""
+    try:
+        image = nib.load(path)
+        return np.asarray(image.dataobj), np.asarray(image.affine, np.float64)
+    except _UNREADABLE as error:
+        raise InputError(f"mask {path}: cannot be read ({error}); copy or download it again") from error
 
 
 def lies_in(path: Path, run: Run) -> bool:

@@ -303,7 +303,7 @@ def tables_of(records: Sequence[JournaledRun], dataset: Path | None, events: Seq
     dataset : Path or None
         Folder that is searched for tables named as the runs.
     events : sequence of Path
-        Tables that are given: named as the runs, or else one for each run.
+        Tables that are given: named as the runs, or else one for each run that none is named as, in order.
 
     Raises
     ------
@@ -312,16 +312,24 @@ def tables_of(records: Sequence[JournaledRun], dataset: Path | None, events: Seq
     """
     if absent := [path for path in events if not path.is_file()]:
         raise InputError(f"--events {absent[0]}: no such file")
-    by_name = {path.name: path for path in events}
-    found = {}
+    found: dict[str, Path] = {}
+    unnamed = list(events)
     for record in records:
-        name = f"{record.run.name}_events.tsv"
-        if name in by_name:
-            found[record.run.run_id] = by_name[name]
-        elif dataset is not None and (inside := sorted(dataset.rglob(name))):
-            found[record.run.run_id] = inside[0]
-    unnamed = [path for path in events if path not in found.values()]
+        names = [f"{name}_events.tsv" for name in (record.run.run_id, record.run.name)]
+        if named := sorted((path for path in unnamed if path.name in names), key=lambda path: names.index(path.name)):
+            found[record.run.run_id] = named[0]
+            unnamed.remove(named[0])
     without = [record for record in records if record.run.run_id not in found]
+    if len(unnamed) != len(without):
+        # Acquisitions of one run may have one table; the tables that are left are then of the others.
+        by_name = {path.name: path for path in reversed(events)}
+        for record in without:
+            name = f"{record.run.name}_events.tsv"
+            if name in by_name:
+                found[record.run.run_id] = by_name[name]
+            elif dataset is not None and (inside := sorted(dataset.rglob(name))):
+                found[record.run.run_id] = inside[0]
+        without = [record for record in without if record.run.run_id not in found]
     if unnamed and len(unnamed) != len(without):
         names = ", ".join(record.run.name for record in without) or "none"
         raise InputError(

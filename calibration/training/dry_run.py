@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from calibration.datasets.dataset_files import CalibrationFiles
-from calibration.datasets.masks import Region
+from calibration.datasets.masks import Region, notes_on_values
 from calibration.datasets.runs import RunFiles
 from calibration.features.images import first_few, list_categories
 from calibration.features.shown_images import find_shown
 from calibration.features.store import FeatureStore, is_store
 from calibration.samples.plain import check_repeated, plain_stimuli
+from calibration.training.same_volumes import check_different
 from rtgod.console import styled
 from rtgod.errors import InputError
 from rtgod.events.table import Trial
@@ -28,6 +29,7 @@ from rtgod.fit import subject_label
 from rtgod.messages import Run
 from rtgod.preprocessing.alignment import Reference, check_run
 from rtgod.settings import MotionSettings, PipelineSettings
+from rtgod.sources import Source
 from rtgod.text import times
 
 _FEWEST_RUNS = 2
@@ -45,11 +47,14 @@ class PlannedRun:
     trials : tuple of Trial
     read : TrialsRead or None
         What else was in the events table.
+    source : Source
+        Its volumes.
     """
 
     run: Run
     trials: tuple[Trial, ...]
-    read: TrialsRead | None = None
+    read: TrialsRead | None
+    source: Source = field(repr=False, compare=False)
 
     @property
     def trained_on(self) -> tuple[Trial, ...]:
@@ -130,7 +135,7 @@ class Problems:
 
 
 def plan_calibration(inputs: CalibrationFiles, settings: PipelineSettings) -> Plan:
-    """Look at everything that a calibration needs, without reading a volume or an image.
+    """Look at everything that a calibration needs, without reading an image, or more volumes than tell runs apart.
 
     Parameters
     ----------
@@ -152,7 +157,10 @@ def plan_calibration(inputs: CalibrationFiles, settings: PipelineSettings) -> Pl
     if runs:
         with problems:
             n_voxels = count_voxels(inputs.mask, runs[0].run)
+            notes += notes_on_masks(inputs.mask)
         check_aligned(runs, settings.motion, problems)
+        with problems:
+            check_different([planned.source for planned in runs])
     trials = [trial for planned in runs for trial in planned.trained_on]
     shown = tuple(dict.fromkeys(name for trial in trials for name in trial.images))
     n_not_shown = 0
@@ -209,7 +217,7 @@ def open_runs(
     for run in files:
         with of_runs:
             source = run.open(settings.events)
-            runs.append(PlannedRun(source.run, run.trials(settings.events), source.read))
+            runs.append(PlannedRun(source.run, run.trials(settings.events), source.read, source))
             notes += source.notes
     problems.add_runs(of_runs)
     shared = Counter(run.events for run in files)
@@ -279,6 +287,11 @@ def count_voxels(region: Region | None, run: Run) -> dict[str, int]:
     parts = {name: Region(f'"{name}"', {name: files}) for name, files in region.masks.items()}
     counted = {region.expression: region} | {name: part for name, part in parts.items() if len(parts) > 1}
     return {name: len(one.voxels(run)) for name, one in counted.items()}
+
+
+def notes_on_masks(region: Region | None) -> tuple[str, ...]:
+    """Say of which of a region's images more is taken than one label."""
+    return tuple(note for path in region.files for note in notes_on_values(path)) if region else ()
 
 
 def check_aligned(runs: Sequence[PlannedRun], settings: MotionSettings, problems: Problems) -> None:

@@ -19,12 +19,14 @@ from calibration.training.dry_run import (
     check_aligned,
     count_candidates,
     count_voxels,
+    notes_on_masks,
     open_runs,
     print_events,
     print_notes,
     reads_of,
     table_of_runs,
 )
+from calibration.training.same_volumes import check_different
 from rtgod.console import styled
 from rtgod.errors import InputError
 from rtgod.events.trials import TrialsRead
@@ -73,7 +75,7 @@ class StudyPlan:
 
 
 def plan_study(inputs: EvaluationFiles, settings: PipelineSettings) -> StudyPlan:
-    """Look at everything that an evaluation needs, without reading a volume or an image.
+    """Look at everything that an evaluation needs, without reading an image, or more volumes than tell runs apart.
 
     Parameters
     ----------
@@ -92,7 +94,10 @@ def plan_study(inputs: EvaluationFiles, settings: PipelineSettings) -> StudyPlan
             more_notes += region.notes
             with problems:
                 n_voxels |= {name: count_voxels(region, first)[region.expression]}
+                more_notes += notes_on_masks(region)
         check_aligned(runs, settings.motion, problems)
+        with problems:
+            check_different([planned.source for planned in runs], "--training or --test" if test else "--training")
     shown = dict.fromkeys(trial.category for planned in runs for trial in planned.trained_on)
     candidates = dict.fromkeys(shown, 0)
     with_images = inputs.images is not None and inputs.candidates is not None

@@ -93,6 +93,8 @@ def replay(
         return open_source(run, events=events, reading=by, run_id=run_id, subject=subject, tr_s=tr, series=series)
 
     source = opened(reading)
+    if subject is not None and (note := _called_otherwise(subject, run)):
+        say(f"{source.run.run_id}: {note}")
     is_chosen = settings is not None or merge_gap is not None
     if dry_run:
         _say_source(source, beyond=True)
@@ -141,6 +143,20 @@ def _say_source(source: Source, *, beyond: bool) -> None:
             say(f"{source.read.path.name}: {line}")
     for note in source.notes:
         say(f"{source.run.run_id}: {note}")
+
+
+def _called_otherwise(subject: str, path: Path) -> str:
+    """Say that the name of a run's file calls the subject otherwise than it was said; empty if it does not."""
+    from rtgod.fit import subject_label
+    from rtgod.sources.beside import subject_in
+
+    in_file = subject_in(path)
+    if subject_label(in_file) in ("", subject_label(subject)):
+        return ""
+    return (
+        f"its name calls the subject {in_file}, and --subject says {subject}: taken for one person, called {subject}; "
+        "if it is of somebody else, correct --subject"
+    )
 
 
 def _pipeline_settings(path: Path | None) -> PipelineSettings:

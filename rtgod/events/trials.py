@@ -220,6 +220,7 @@ def remarks_on(reads: Sequence[TrialsRead], *, beyond: bool = True) -> list[str]
             f"perhaps no stimuli, but taken as trials: {_listed(doubtful)}; if so, write events.ignore = "
             f"{toml_list(doubtful)}"
         )
+    told += _on_spelling(reads)
     odd = [f"{read.path.name}: {line}" for read in reads for line in read.odd]
     return [*told, *odd[:3], *([f"… ({len(odd)} such remarks in all)"] if len(odd) > 3 else [])]
 
@@ -282,6 +283,18 @@ def _on_merging(merged: Sequence[Merging]) -> list[str]:
     return [
         f"{number_of(n_rows, 'row')} of {row_s:.3g} s were taken as {number_of(n_trials, 'block')} of {trial_s:.3g} s: "
         f"rows of one category that follow each other within {max(math.ceil(100 * gap_s - 1e-4) / 100, 0):g} s{keep}"
+    ]
+
+
+def _on_spelling(reads: Sequence[TrialsRead]) -> list[str]:
+    """Categories whose names differ in their letters' case only."""
+    spelled: dict[str, dict[str, None]] = {}
+    for category in [category for read in reads for category in read.types]:
+        spelled.setdefault(category.casefold(), {})[category] = None
+    return [
+        f"{' and '.join(names)} are different categories; if they are one, spell them alike"
+        for names in spelled.values()
+        if len(names) > 1
     ]
 
 

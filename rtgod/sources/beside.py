@@ -51,6 +51,12 @@ def stem_of(path: Path) -> str:
     return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
 
 
+def subject_in(path: Path) -> str:
+    """The subject's label in the name of a run's file or folder, after `sub-`; empty without one."""
+    label = re.search(r"(?:^|_)sub-([0-9A-Za-z]+)", stem_of(path))
+    return label[1] if label else ""
+
+
 def _folders_up_to_data_set(path: Path) -> list[Path]:
     # Not resolved: in a DataLad data set the file is a link into a store where nothing lies beside it.
     parents = list(path.absolute().parents)

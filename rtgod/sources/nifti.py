@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from rtgod.errors import InputError
 from rtgod.messages import LARGEST_MM, VOLUME_DTYPES, Array, Float64Array, Volume
 from rtgod.settings import EventsSettings
 from rtgod.sources import RepetitionTime, TrClaim, acquisition_id, agreed_tr, run_of
-from rtgod.sources.beside import files_beside, find_events, stem_of
+from rtgod.sources.beside import files_beside, find_events, stem_of, subject_in
 
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _MILLIMETRES = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
@@ -91,7 +90,6 @@ class NiftiRun:
         self._layout = layout = _read_layout(path)
         _check_size(path, layout)
         stem = stem_of(path)
-        label = re.search(r"(?:^|_)sub-([0-9A-Za-z]+)", stem)
         self.events = events or find_events(path)
         beside = _SidecarsSay.of(path)
         tr = _find_tr(path, layout, beside, tr_s)
@@ -101,7 +99,7 @@ class NiftiRun:
             self.events,
             reading,
             run_id=run_id or stem.removesuffix("_bold"),
-            subject=subject or (label[1] if label else "unknown"),
+            subject=subject or subject_in(path) or "unknown",
             tr_s=tr.tr_s,
             shape=layout.shape,
             affine=layout.affine,

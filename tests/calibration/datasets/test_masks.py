@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from calibration.datasets.masks import Region, in_head, read_mask
+from calibration.datasets.masks import Region, in_head, notes_on_values, read_mask
 from rtgod.errors import InputError
 from rtgod.messages import Run
 
@@ -75,6 +75,18 @@ def test_an_area_that_one_hemisphere_lacks_is_that_of_the_other(tmp_path):
 def test_a_region_without_voxels_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"region 'V1 - V1': no voxel in it \(mask.nii.gz\); choose another"):
         Region("V1 - V1", {"V1": (mask_image(tmp_path),)}).voxels(RUN)
+
+
+def test_labels_and_fractions_are_told_of(tmp_path):
+    data = np.zeros(RUN.shape, np.float32)
+    data[0, 0, :4] = 1, 35, 2, -3
+    labels = notes_on_values(mask_image(tmp_path, data))
+    assert labels == ("mask mask.nii.gz has labels 1, 2, 35: all taken as one region",)
+    assert notes_on_values(mask_image(tmp_path, data / 50)) == (
+        "mask mask.nii.gz: values between 0.02 and 0.7: voxels above 0 are taken",
+    )
+    for one_value in (data > 1.5, 255 * (data > 0)):
+        assert notes_on_values(mask_image(tmp_path, one_value.astype(np.uint8))) == ()
 
 
 def test_the_head_is_what_is_bright():

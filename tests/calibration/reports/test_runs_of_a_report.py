@@ -164,6 +164,29 @@ def test_a_table_that_is_named_as_its_run_is_that_run_s(run, tmp_path):
     assert found == {"b": tmp_path / "b_events.tsv"}
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a_events.tsv", "b_events.tsv", "other.tsv"),
+        ("a_events.tsv", "b_events.tsv", "again/a_events.tsv"),
+        ("a_events.tsv", "b_events.tsv", "a~2_events.tsv"),
+        ("b_events.tsv", "a~2_events.tsv", "a_events.tsv"),
+    ],
+)
+def test_each_acquisition_of_a_run_has_its_own_table_where_there_are_enough(run, tmp_path, names):
+    from calibration.reports.session_report import JournaledRun
+
+    (tmp_path / "again").mkdir()
+    for name in names:
+        (tmp_path / name).write_text(rows_for(run, KNOWN))
+    records = [JournaledRun(named(run, run_id)) for run_id in ("a", "b", "a~2")]
+    found = tables_of(records, None, [tmp_path / name for name in names])
+    assert (found["a"].name, found["b"].name) == ("a_events.tsv", "b_events.tsv")
+    assert len(set(found.values())) == 3
+    shared = tables_of(records[::2], None, [tmp_path / "a_events.tsv"])
+    assert shared == dict.fromkeys(("a", "a~2"), tmp_path / "a_events.tsv")
+
+
 class Broken(io.StringIO):
     """A console whose code page has too few letters, or whose reader has gone."""
 

@@ -551,3 +551,10 @@ def test_a_table_whose_rows_are_no_blocks_unlike_the_others_is_named(tmp_path):
 def test_columns_that_are_there_otherwise_are_named(write, text, hint):
     with pytest.raises(InputError, match=f"no column 'onset'.*{hint}"):
         read_events(write(text))
+
+
+def test_categories_that_differ_in_case_only_are_told_of(write):
+    first = read_events(write(table_of((10, 9, "cat"), (28, 9, "dog"))))
+    assert remarks_on([first]) == []
+    second = read_events(write(table_of((10, 9, "CAT"), (28, 9, "dog"))))
+    assert remarks_on([first, second]) == ["cat and CAT are different categories; if they are one, spell them alike"]

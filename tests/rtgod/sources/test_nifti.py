@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from rtgod.commands.main import make_app
 from rtgod.errors import InputError
 from rtgod.events.trials import remarks_on
 from rtgod.messages import VOLUME_DTYPES, Block
@@ -107,6 +109,16 @@ def test_names_come_from_bids(bids):
     assert (run.run_id, run.subject, run.blocks) == ("sub-03_ses-a_task-imagery_run-01", "03", ())
     run = open_source(bids, run_id="r1", subject="x").run
     assert (run.run_id, run.subject) == ("r1", "x")
+
+
+def test_replay_says_where_the_name_of_the_file_calls_the_subject_otherwise(bids):
+    def said(subject):
+        result = CliRunner().invoke(make_app(), ["replay", str(bids), "--dry-run", "--subject", subject])
+        assert result.exit_code == 0
+        return " ".join(result.output.split())
+
+    assert "its name calls the subject 03, and --subject says 01: taken for one person, called 01" in said("01")
+    assert "taken for one person" not in said("sub-3")
 
 
 def test_other_names_are_kept_and_the_subject_is_unknown(tmp_path):

@@ -1,0 +1,81 @@
+"""One run under two names: refused in every plan, whatever form the copy has; runs of one person are no copies."""
+
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from calibration.datasets.dataset_files import find_inputs
+from calibration.datasets.study_files import find_study_inputs
+from calibration.training.dry_run import plan_calibration
+from calibration.training.same_volumes import check_different
+from calibration.training.study_dry_run import plan_study
+from rtgod.settings import PipelineSettings
+from rtgod.sources import open_source
+from rtgod.sources.nifti import NiftiRun
+
+SETTINGS = PipelineSettings()
+REASON = "run-1 and run-3 hold the same volumes: one run under two names; leave one out with {} not:run-3"
+
+
+def write_run(folder, name, data):
+    made = nib.Nifti1Image(data, np.diag([3.0, 3, 3, 1]))
+    made.header.set_xyzt_units("mm", "sec")
+    made.header["pixdim"][4] = 2
+    made.to_filename(folder / f"{name}_bold.nii")
+    (folder / f"{name}_events.tsv").write_text("onset\tduration\ttrial_type\n8\t8\tface\n24\t8\thouse\n")
+    return folder / f"{name}_bold.nii"
+
+
+def noise(seed):
+    return np.random.default_rng(seed).integers(0, 900, (6, 6, 6, 20)).astype(np.int16)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Three runs, of which the third is the first, compressed."""
+    paths = [write_run(tmp_path, f"run-{n}", noise(seed)) for n, seed in ((1, 1), (2, 2), (3, 1))]
+    packed = paths[2].with_name("run-3_bold.nii.gz")
+    packed.write_bytes(gzip.compress(paths[2].read_bytes()))
+    paths[2].unlink()
+    return [*paths[:2], packed]
+
+
+def calibration_of(paths):
+    return plan_calibration(find_inputs(paths, "01", None, None, None, None, None), SETTINGS).problems
+
+
+def study_of(paths, training, test, split):
+    return plan_study(
+        find_study_inputs(paths, "01", training, test, split, None, (), None, None, None), SETTINGS
+    ).problems
+
+
+def test_a_copy_of_a_run_is_refused_in_every_plan(runs):
+    assert calibration_of(runs) == (REASON.format("--training"),)
+    assert study_of(runs, None, None, "leave-one-run-out") == (REASON.format("--training"),)
+    assert study_of(runs, ["run-1", "run-2"], ["run-3"], "runs") == (REASON.format("--training or --test"),)
+    assert calibration_of(runs[:2]) == study_of(runs, ["run-1"], ["run-2"], "runs") == ()
+
+
+def test_no_more_is_read_than_tells_runs_apart(tmp_path, monkeypatch):
+    read = []
+
+    def counted(self):
+        for volume in volumes(self):
+            read.append((volume.run_id, volume.index))
+            yield volume
+
+    volumes = NiftiRun.__iter__
+    monkeypatch.setattr(NiftiRun, "__iter__", counted)
+    data = [noise(1), noise(2), noise(3)[..., :19]]
+    check_different([open_source(write_run(tmp_path, f"run-{n}", of)) for n, of in enumerate(data)])
+    assert read == [("run-0", 0), ("run-0", 1), ("run-1", 0), ("run-1", 1)]
+
+
+def test_runs_that_begin_alike_and_runs_of_one_value_are_no_copies(tmp_path):
+    begun = noise(2)
+    begun[..., :5] = noise(1)[..., :5]
+    data = [noise(1), begun, *2 * [np.zeros((6, 6, 6, 20), np.int16)]]
+    check_different([open_source(write_run(tmp_path, f"run-{n}", of)) for n, of in enumerate(data)])
