@@ -331,9 +331,9 @@ def tables_of(records: Sequence[JournaledRun], dataset: Path | None, events: Seq
                 found[record.run.run_id] = inside[0]
         without = [record for record in without if record.run.run_id not in found]
     if unnamed and len(unnamed) != len(without):
-        names = ", ".join(record.run.name for record in without) or "none"
+        listed = ", ".join(record.run.name for record in without) or "none"
         raise InputError(
-            f"{len(unnamed)} tables of events for {len(without)} runs without one ({names}); give --events once for "
+            f"{len(unnamed)} tables of events for {len(without)} runs without one ({listed}); give --events once for "
             "each run, in the journal's order, or name the tables RUN_events.tsv"
         )
     found |= {record.run.run_id: path for record, path in zip(without, unnamed, strict=False)}
