@@ -41,8 +41,9 @@ _COLOURS: Mapping[StepKind, str] = {
 _STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, 0.0, 0, converged=True)
 #: Of the timeline: a row, and the room that a trial's number needs, which is left out where there is less.
 _ROW_S, _DIGIT_S = 180.0, 1.6
-#: Of its legend: lines in a column, how many columns there may be, the longest line, and inches for a letter.
-_LEGEND_LINES, _LEGEND_COLUMNS, _LEGEND_LETTERS, _LETTER_IN = 24, 3, 34, 0.07
+#: Of its legend: lines in a column, how many columns there may be, the longest name, and inches for a letter and for a
+#: number.
+_LEGEND_LINES, _LEGEND_COLUMNS, _LEGEND_LETTERS, _LETTER_IN, _NUMBER_IN = 24, 3, 30, 0.07, 0.38
 #: From one of its lines to the next, inches.
 _LINE_IN = 0.135
 
@@ -132,7 +133,7 @@ def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> l
     listed = _legend([readable(names.get(step.category, step.category)) for step in schedule.trials])
     n_columns = min(-(-len(listed) // _LEGEND_LINES), _LEGEND_COLUMNS) or 1
     n_lines = -(-len(listed) // n_columns)
-    column_in = 0.3 + _LETTER_IN * max((_width(line) for line in listed), default=0)
+    column_in = 0.3 + _NUMBER_IN + _LETTER_IN * max((_width(name) for _, name in listed), default=0)
     side = column_in * n_columns
     height = max(1.5 + 0.75 * n_rows, 1.0 + 0.15 * n_lines)
     figure = Figure(figsize=(11 + side, height))
@@ -173,10 +174,11 @@ def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> l
         frameon=False,
     )
     for column in range(n_columns):
-        # Each line by itself, as each may need a font of its own.
-        for place, line in enumerate(listed[column * n_lines : (column + 1) * n_lines]):
-            x, y = (11 + column_in * column) / (11 + side), 1 - (0.55 + _LINE_IN * place) / height
-            figure.text(x, y, line, fontsize=7, va="top")
+        # Each name by itself: it may need a font of its own, that lacks digits, or be written from right to left.
+        for place, (number, name) in enumerate(listed[column * n_lines : (column + 1) * n_lines]):
+            x_in, y = 11 + column_in * column, 1 - (0.55 + _LINE_IN * place) / height
+            figure.text((x_in + _NUMBER_IN - 0.08) / (11 + side), y, number, fontsize=7, ha="right", va="top")
+            figure.text((x_in + _NUMBER_IN) / (11 + side), y, name, fontsize=7, va="top")
     length = f"{schedule.duration_s / 60:.1f} min, {schedule.n_volumes} volumes of {schedule.tr_s:g} s"
     figure.suptitle(
         figure_text(f"{schedule.name}: {length}"), fontsize=10, x=0.3 / (11 + side), y=1 - 0.12 / height, ha="left",
@@ -195,18 +197,18 @@ def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> l
     return lacking
 
 
-def _legend(words: Sequence[str]) -> list[str]:
-    """Lines that say what the trials are: each trial with its number, or of very many each category with its count."""
+def _legend(words: Sequence[str]) -> list[tuple[str, str]]:
+    """Say what the trials are: the number of each and its name, or of very many, how often each category comes."""
     named = [word or "free choice" for word in words]
     if len(named) > _LEGEND_LINES * _LEGEND_COLUMNS:
         counts = Counter(named)
-        lines = [f"{name}: {n} trials" if n > 1 else f"{name}: 1 trial" for name, n in counts.items()]
+        lines = [(f"{n} ×", name) for name, n in counts.items()]
         n_left = len(lines) - _LEGEND_LINES * _LEGEND_COLUMNS
         if n_left > 0:
-            lines = [*lines[: -n_left - 1], f"and {n_left + 1} more categories"]
+            lines = [*lines[: -n_left - 1], ("", f"and {n_left + 1} more categories")]
     else:
-        lines = [f"{number}  {name}" for number, name in enumerate(named, 1)]
-    return [figure_text(in_lines(line, 1, lambda text: _width(text) <= _LEGEND_LETTERS)[0]) for line in lines]
+        lines = [(str(number), name) for number, name in enumerate(named, 1)]
+    return [(n, figure_text(in_lines(name, 1, lambda text: _width(text) <= _LEGEND_LETTERS)[0])) for n, name in lines]
 
 
 def _width(text: str) -> int:

@@ -150,19 +150,19 @@ class TestTimeline:
         assert heights[1] > heights[0]
 
     def test_of_few_trials_each_has_its_number_and_its_name(self):
-        assert _legend(["owl", "", "owl"]) == ["1  owl", "2  free choice", "3  owl"]
+        assert _legend(["owl", "", "owl"]) == [("1", "owl"), ("2", "free choice"), ("3", "owl")]
 
     def test_of_many_each_category_has_its_count_and_of_very_many_some_are_left_out_with_a_word(self):
-        assert _legend(["owl", "bat", "owl"] * 50) == ["owl: 100 trials", "bat: 50 trials"]
+        assert _legend(["owl", "bat", "owl"] * 50) == [("100 ×", "owl"), ("50 ×", "bat")]
         lines = _legend([f"thing {n}" for n in range(100)])
         assert len(lines) == 72
-        assert lines[-1] == "and 29 more categories"
+        assert lines[-1] == ("", "and 29 more categories")
 
     def test_long_names_are_shortened_and_wide_letters_need_more_room(self):
-        (line,) = _legend(["a name that is far too long for a column beside the figure"])
+        ((_, line),) = _legend(["a name that is far too long for a column beside the figure"])
         assert line.endswith("…")
-        assert len(line) <= 34
-        (line,) = _legend(["消防車のはしごの写真と長い名前"])
+        assert len(line) <= 30
+        ((_, line),) = _legend(["消防車のはしごの写真と長い名前"])
         assert len(line) <= 20
 
     def test_no_label_runs_into_another(self, tmp_path, monkeypatch):
