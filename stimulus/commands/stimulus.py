@@ -14,6 +14,7 @@ from rtgod.commands import options
 from rtgod.commands.options import DryRun, Overwrite, ShowSettings
 from rtgod.console import PlainConsole
 from rtgod.errors import InputError
+from rtgod.text import number_of
 from stimulus.commands.blinding import seal
 from stimulus.commands.display import INGEST, PUBLISH, tell
 from stimulus.drawing.backends import Backend
@@ -263,8 +264,9 @@ def preview(
     sheets, drawn = save_sheets(script, stage, out)
     for line in drawn:
         tell(line)
-    if lacking := save_timeline(script.schedule, script.names, out / "timeline.png"):
-        tell(f"timeline.png: no font has the letters of {', '.join(lacking[:3])} ({len(lacking)} labels)")
+    if lacking := list(dict.fromkeys(save_timeline(script.schedule, script.names, out / "timeline.png"))):
+        listed, n = ", ".join(lacking[:3]), number_of(len(lacking), "name")
+        tell(f"timeline.png: no font has the letters of {listed} ({n}); boxes stand for them")
     n_sheets = f"{len(sheets)} contact sheet" + "s" * (len(sheets) != 1)
     tell(f"{len(paths)} screens, {n_sheets} and timeline.png in {out}")
 
