@@ -103,12 +103,13 @@ _perception(Paradigm.TEST, "Show a test run: as `training`, with images of other
 @stimulus.command(
     help="Run imagery with closed eyes: a word, a tone, imagery, a tone, a rating of vividness." + _SAVING
 )
-def imagery(  # noqa: D103 # its help says more
+def imagery(
     schedule: Events, names: Names = None, images: Images = None, choices: Choices = None,
     settings: SettingsFile = None, out: Out = Path("journals"), server: From = None, report_to: To = INGEST,
     key: Key = None, backend: Where = Backend.AUTO, speed: Speed = 1.0, ready_file: ReadyFile = None,
     name: ClientName = None, show_settings: ShowSettings = False,
 ) -> None:  # fmt: skip
+    """Run imagery; the command's help says how."""
     inputs = ParadigmFiles(Paradigm.IMAGERY, schedule, settings, images, names, choices=choices or ())
     _play(
         inputs, PlaybackOptions(out, server, report_to, key, backend, speed, ready_file, name=name), show=show_settings
@@ -123,13 +124,14 @@ def imagery(  # noqa: D103 # its help says more
     told; `rtgod unblind` opens the file after the session."""
     + _SAVING
 )
-def feedback(  # noqa: D103 # its help says more
+def feedback(
     schedule: Events, bundle: Bundle = None, names: Names = None, images: Images = None, pictures: Pictures = None,
     choices: Choices = None, settings: SettingsFile = None, conditions: Conditions = None, run: RunNumber = None,
     recordings: Recordings = None, out: Out = Path("journals"),
     server: From = PUBLISH, report_to: To = INGEST, key: Key = None, backend: Where = Backend.AUTO,
     speed: Speed = 1.0, ready_file: ReadyFile = None, name: ClientName = None, show_settings: ShowSettings = False,
 ) -> None:  # fmt: skip
+    """Run closed-loop imagery; the command's help says how."""
     inputs = ParadigmFiles(Paradigm.FEEDBACK, schedule, settings, images, names, bundle, pictures, choices or ())
     place = PlaybackOptions(
         out, server, report_to, key, backend, speed, ready_file, conditions, run, name, recordings or ()
