@@ -2,7 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from tests.calibration.test_samples import answers_of
+from tests.calibration.samples.test_runs import answers_of
 
 from calibration.datasets.bids import find_runs
 from calibration.evaluation.ablation import variant_of

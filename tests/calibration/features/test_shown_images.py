@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from tests.calibration.test_stimuli import samples
+from tests.calibration.features.test_stimuli import samples
 
 from calibration.features.extraction import extract_to_store
 from calibration.features.images import list_images
