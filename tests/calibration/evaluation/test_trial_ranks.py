@@ -2,7 +2,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from tests.calibration.samples.test_runs import answers_of
 
 from calibration.datasets.bids import find_runs
 from calibration.evaluation.ablation import variant_of
@@ -12,6 +11,7 @@ from calibration.samples.runs import align_run
 from calibration.training.fit import Trained
 from rtgod.events.table import read_trials
 from tests import naive
+from tests.calibration.samples.test_runs import answers_of
 
 
 def quiet(*_):

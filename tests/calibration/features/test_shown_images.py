@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from PIL import Image
-from tests.calibration.features.test_stimuli import samples
 
 from calibration.features.extraction import extract_to_store
 from calibration.features.images import list_images
@@ -12,6 +11,7 @@ from calibration.features.stimuli import StimulusFiles
 from rtgod.errors import InputError
 from rtgod.events.table import Trial
 from tests.calibration import pretended
+from tests.calibration.features.test_stimuli import samples
 
 NETWORK = pretended.network()
 
