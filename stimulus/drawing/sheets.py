@@ -15,7 +15,7 @@ import numpy as np
 
 from rtgod.messages import Array
 from stimulus.drawing.lettering import Drawing
-from stimulus.paradigm.preview import made_up_ranking, ranking_of, target_of
+from stimulus.paradigm.preview import ranking_of, scene_of, target_of
 from stimulus.paradigm.schedule import Step, StepKind
 from stimulus.paradigm.script import Paradigm, Script, Situation
 from stimulus.screens.colours import BACKGROUND, PLAIN, rgb
@@ -75,7 +75,7 @@ def groups(script: Script) -> Iterator[Group]:
         labels: dict[Scene, Counter[str]] = {}
         for step in steps:
             word = step.stimulus or step.category or "free choice"
-            labels.setdefault(_scene_of(script, step), Counter())[word] += 1
+            labels.setdefault(scene_of(script, step), Counter())[word] += 1
         if len(labels) > 1:
             tiles = [(scene, _counted(of)) for scene, of in labels.items()][:n_most]
             yield Group(name, what, tuple(tiles), len(tiles), len(labels))
@@ -89,14 +89,6 @@ def _steps_by_kind(script: Script) -> Iterator[tuple[str, str, list[Step]]]:
     yield "cues", "cues", [step for step in steps if step.kind is StepKind.CUE]
     if script.feedback.view is View.THERMOMETER:  # all others show what is ranked
         yield "targets", "targets", [step for step in steps if script.shows_feedback(step) and step.category]
-
-
-def _scene_of(script: Script, step: Step) -> Scene:
-    situation = Situation()
-    if script.shows_feedback(step):
-        target, block = target_of(script, step), script.schedule.block_of(step)
-        situation = Situation(made_up_ranking(len(script.candidates), target or 0, block, 0, sure=True), target)
-    return script.at(step, 0.0, situation)
 
 
 def _counted(words: Counter[str]) -> str:

@@ -88,15 +88,16 @@ def screens(script: Script, seed: int = 0) -> Iterator[tuple[str, Scene]]:
 
 def scenes_of(script: Script) -> list[Scene]:
     """What a run's steps are going to show, each scene once; results as they would be of a made-up ranking."""
-    scenes: dict[Scene, None] = {}
-    for step in script.schedule.steps:
-        situation = Situation()
-        if script.shows_feedback(step):
-            target = target_of(script, step)
-            n_candidates, block = len(script.candidates), script.schedule.block_of(step)
-            situation = Situation(made_up_ranking(n_candidates, target or 0, block, 0, sure=True), target)
-        scenes[script.at(step, 0.0, situation)] = None
-    return list(scenes)
+    return list(dict.fromkeys(scene_of(script, step) for step in script.schedule.steps))
+
+
+def scene_of(script: Script, step: Step) -> Scene:
+    """Draw up a step's scene as it begins; feedback is of a made-up ranking that is sure of the target."""
+    situation = Situation()
+    if script.shows_feedback(step):
+        target, block = target_of(script, step), script.schedule.block_of(step)
+        situation = Situation(made_up_ranking(len(script.candidates), target or 0, block, 0, sure=True), target)
+    return script.at(step, 0.0, situation)
 
 
 def save_screens(script: Script, painter: Painter, folder: Path) -> list[Path]:
