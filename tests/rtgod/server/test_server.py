@@ -44,20 +44,6 @@ from tests.serving import FREE, PATIENCE_S, hear, is_a, resumed, running
 from tests.strategies import equal
 
 
-@pytest.fixture
-def aligning(tmp_path):
-    with running(tmp_path) as server:
-        yield server
-        assert server.errors == []
-
-
-@pytest.fixture
-def decoding(tmp_path):
-    with running(tmp_path, small.bundle()) as server:
-        yield server
-        assert server.errors == []
-
-
 @contextlib.contextmanager
 def raw_source(address):
     """A source that sends what it likes, and a function that sends frames and gives the reply."""

@@ -47,20 +47,6 @@ VAST = b'{"rtgod":1,"type":"volume","run_id":"r","index":0,"acquired_s":0.0,"arr
 VAST += b',"shape":[' + b",".join([b"1" + b"0" * 1500] * 3) + b"]}]}"
 
 
-@pytest.fixture
-def aligning(tmp_path):
-    with running(tmp_path) as server:
-        yield server
-        assert server.errors == []
-
-
-@pytest.fixture
-def decoding(tmp_path):
-    with running(tmp_path, small.bundle()) as server:
-        yield server
-        assert server.errors == []
-
-
 # ---------------------------------------------------------------- two sources, and what is much
 
 
