@@ -142,6 +142,22 @@ def subject_label(subject: str) -> str:
     return "" if label == UNKNOWN else label.lstrip("0") or label[:1]
 
 
+def subject_note(files_say: str, subject: str) -> str:
+    """Say that files call the subject otherwise than the operator did, whose word holds.
+
+    Parameters
+    ----------
+    files_say : str
+        The beginning of the sentence, with the files' label.
+    subject : str
+        The value of `--subject`.
+    """
+    return (
+        f"{files_say}, and --subject says {subject}: taken for one person, called {subject}; if this is somebody else, "
+        "correct --subject"
+    )
+
+
 def _of_tr(run: Run, trained_s: float | None) -> list[str]:
     if trained_s is None or abs(run.tr_s - trained_s) <= _SAME_TR * trained_s:
         return []

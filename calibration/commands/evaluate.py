@@ -143,7 +143,6 @@ def evaluate(
         from calibration.reports.provenance import notes_on_published, notes_on_runs
         from calibration.samples.assemble import gather_study
         from calibration.training.dry_run import plan_calibration, print_events, print_notes, print_plan
-        from calibration.training.same_volumes import check_different
         from calibration.training.study_dry_run import plan_study, print_study_plan
     from rtgod.events.trials import remarks_on
 
@@ -163,7 +162,8 @@ def evaluate(
             reading=pipeline.events,
         )  # fmt: skip
         new_runs = find_any_runs(runs, subject, test, events or (), tr, "--test", "Test", pipeline.events)
-        plan = plan_calibration(replace(inputs, runs=(*inputs.runs, *new_runs.runs)), pipeline)
+        all_runs = replace(inputs, runs=(*inputs.runs, *new_runs.runs))
+        plan = plan_calibration(all_runs, pipeline, "--training or --test")
         if dry_run:
             print_plan(plan, console)
             say_output(out, ", ".join(ABLATION), files, overwrite=overwrite, console=console)
@@ -171,7 +171,7 @@ def evaluate(
             raise InputError(
                 f"--training and --test share {len(shared)} runs; test on runs that nothing was trained on"
             )
-        check_different([planned.source for planned in plan.runs], "--training or --test")
+        plan.check()
         if dry_run:
             return
         print_events(plan.reads, console)

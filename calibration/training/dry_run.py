@@ -25,7 +25,7 @@ from rtgod.console import styled
 from rtgod.errors import InputError
 from rtgod.events.table import Trial
 from rtgod.events.trials import TrialsRead, remarks_on
-from rtgod.fit import subject_label
+from rtgod.fit import subject_label, subject_note
 from rtgod.messages import Run
 from rtgod.preprocessing.alignment import Reference, check_run
 from rtgod.settings import MotionSettings, PipelineSettings
@@ -134,13 +134,15 @@ class Problems:
             self.found.append(f"{n_more} other {'run' if n_more == 1 else 'runs'} cannot be used either")
 
 
-def plan_calibration(inputs: CalibrationFiles, settings: PipelineSettings) -> Plan:
+def plan_calibration(inputs: CalibrationFiles, settings: PipelineSettings, options: str = "--training") -> Plan:
     """Look at everything that a calibration needs, without reading an image, or more volumes than tell runs apart.
 
     Parameters
     ----------
     inputs : CalibrationFiles
     settings : PipelineSettings
+    options : str
+        What a run is left out with, for messages.
     """
     problems = Problems()
     runs, notes = open_runs(inputs.runs, settings, problems)
@@ -160,7 +162,7 @@ def plan_calibration(inputs: CalibrationFiles, settings: PipelineSettings) -> Pl
             notes += notes_on_masks(inputs.mask)
         check_aligned(runs, settings.motion, problems)
         with problems:
-            check_different([planned.source for planned in runs])
+            check_different([planned.source for planned in runs], options)
     trials = [trial for planned in runs for trial in planned.trained_on]
     shown = tuple(dict.fromkeys(name for trial in trials for name in trial.images))
     n_not_shown = 0
@@ -240,10 +242,7 @@ def called_otherwise(runs: Sequence[PlannedRun], subject: str) -> tuple[str, ...
         return ()
     named = ", ".join(others.values())
     n = sum(subject_label(planned.run.subject) in others for planned in runs)
-    return (
-        f"the files of {n} of {len(runs)} runs call their subject {named}, and --subject says {subject}: taken for one "
-        f"person, called {subject}; if they are of somebody else, correct --subject",
-    )
+    return (subject_note(f"the files of {n} of {len(runs)} runs call their subject {named}", subject),)
 
 
 def _enough(runs: Sequence[RunFiles]) -> None:

@@ -147,16 +147,13 @@ def _say_source(source: Source, *, beyond: bool) -> None:
 
 def _called_otherwise(subject: str, path: Path) -> str:
     """Say that the name of a run's file calls the subject otherwise than it was said; empty if it does not."""
-    from rtgod.fit import subject_label
+    from rtgod.fit import subject_label, subject_note
     from rtgod.sources.beside import subject_in
 
     in_file = subject_in(path)
     if subject_label(in_file) in ("", subject_label(subject)):
         return ""
-    return (
-        f"its name calls the subject {in_file}, and --subject says {subject}: taken for one person, called {subject}; "
-        "if it is of somebody else, correct --subject"
-    )
+    return subject_note(f"its name calls the subject {in_file}", subject)
 
 
 def _pipeline_settings(path: Path | None) -> PipelineSettings:
