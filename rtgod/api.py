@@ -197,7 +197,8 @@ def decode_run(run: Source, bundle: DecoderBundle, *, any_subject: bool = False)
     for oddity in session.oddities(announced, any_subject=any_subject):
         log.warning("run %s: %s", announced.run_id, oddity)
     session.check(announced)
-    n_volumes = sum(1 for _ in session.take(announced))
+    n_volumes = 0
+    list(session.take(announced))  # nothing is answered yet
     for volume in run:
         session.check(volume)
         for answer, _ in session.take(volume):

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from rtgod.settings import EventsSettings, PipelineSettings
 
 console = PlainConsole()
-Dataset = Annotated[Path, typer.Argument(help="Root of a BIDS data set.")]
 Runs = Annotated[
     list[Path],
     typer.Argument(

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel
 
+from rtgod.candidates import HEADER
 from rtgod.console import PlainConsole, styled
 from rtgod.errors import InputError
 
@@ -79,7 +80,7 @@ def check_new(out: Path, names: Sequence[str], *, overwrite: bool) -> None:
     InputError
         If any of them is there, and is not to be replaced; or if the folder is a bundle's.
     """
-    if (out / "bundle.json").exists():
+    if (out / HEADER).exists():
         raise InputError(f"{out}: holds a decoder bundle; choose another --out")
     if not overwrite and (there := _there(out, names)):
         raise InputError(f"{out}: {there} already there; choose another --out, or replace it with --overwrite")
