@@ -26,7 +26,7 @@ def samples(names, run="run-1"):
     trials = tuple(Trial(9.0 * i, 9.0, "stimulus", "n1", name) for i, name in enumerate(names))
     header = Run(run, "01", 3.0, (2, 2, 2), np.eye(4))
     empty = np.zeros((0, 3), np.float32)
-    return RunSamples(header, trials, np.zeros((len(names), 3), np.float32), (), empty, 0, {})
+    return RunSamples(header, trials, np.zeros((len(names), 3), np.float32), (), empty, (), {})
 
 
 @pytest.fixture

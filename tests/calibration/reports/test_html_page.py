@@ -176,7 +176,7 @@ def test_an_installed_wheel_has_the_template(tmp_path):
         [sys.executable, "-c", write], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert Page(tmp_path / "p.html").text("h1") == [str(tmp_path / "installed" / "calibration" / "page.py")]
+    assert Page(tmp_path / "p.html").text("h1") == [str(tmp_path / "installed/calibration/reports/html_page.py")]
 
 
 def test_marks_and_limits_are_numbers(tmp_path):

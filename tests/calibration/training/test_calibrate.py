@@ -14,6 +14,7 @@ from calibration.decoders.settings import DecoderSettings
 from calibration.features.extractor import FeatureExtractor
 from calibration.features.stimuli import Stimuli, StimulusFiles
 from calibration.parallel.workers import workers
+from calibration.samples.left_out import LeftOutCounts
 from calibration.samples.runs import RunSamples
 from calibration.samples.study import Samples
 from calibration.training import calibrate as module
@@ -24,7 +25,7 @@ from calibration.training.held_out_rankings import Learned
 from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
 from rtgod.events.table import Trial
-from rtgod.messages import Ranking
+from rtgod.messages import Ranking, Run
 from rtgod.server.session import Session
 from rtgod.settings import NuisanceSettings, PipelineSettings
 from rtgod.sources import open_source
@@ -221,10 +222,12 @@ def test_what_is_shown_need_not_be_a_candidate(bundle):
     others = tuple(f"other{i}" for i in range(N_CANDIDATES))
     stimuli = Stimuli({}, {}, others, bundle.candidate_features)
     trials = tuple(Trial(9.0 * i, 9.0, "stimulus", "unknown", f"image{i}") for i in range(3))
-    run = RunSamples(None, trials, np.zeros((3, 5), np.float32), (), np.zeros((0, 5), np.float32), 0, {})
+    header = Run("run-1", "01", 3.0, (2, 2, 2), np.eye(4))
+    run = RunSamples(header, trials, np.zeros((3, 5), np.float32), (), np.zeros((0, 5), np.float32), ("censored",), {})
     learned = Learned(fit_chances(None, "there is one category", ("unknown",)), None)
     labelled = Samples(run.values, ("run-1",) * 3, ("unknown",) * 3, held_out)
     summary = module._summarise(trained, labelled, labelled.runs, stimuli, [run], learned)
     assert summary.identification_accuracy is None
+    assert summary.trials == (LeftOutCounts("run-1", "trials", 3, {"censored": 1}),)
     assert summary.notes == ("how sure a ranking of new categories may be is unknown: there is one category",)
     assert {layer.identification_accuracy for layer in summary.layers.values()} == {None}
