@@ -22,7 +22,7 @@ from rtgod.decoding.category_index import CategoryIndex, index_categories
 from rtgod.decoding.chances import Chances, Judge
 from rtgod.decoding.confidence import Confidence
 from rtgod.decoding.decoder import AnyLayerDecoder, Decoder, LayerDecoder, SparseLayerDecoder
-from rtgod.errors import BundleError
+from rtgod.errors import BundleError, what_went_wrong
 from rtgod.files import appearing_whole
 from rtgod.fit import Training
 from rtgod.messages import Array, Float32Array, Run
@@ -132,7 +132,7 @@ class DecoderBundle:
                 }
                 (unfinished / HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
         except (OSError, SafetensorError, TypeError) as error:
-            raise BundleError(f"bundle {folder}: cannot be written ({error})") from error
+            raise BundleError(f"bundle {folder}: cannot be written ({what_went_wrong(error)})") from error
 
     @classmethod
     def load(cls, folder: Path) -> DecoderBundle:

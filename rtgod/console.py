@@ -59,7 +59,7 @@ def forgiving(stream: TextIO) -> TextIO:
     """Make a standard stream one that ends no work: for what a program prints while it writes files.
 
     A character that the stream cannot encode is written as an escape, and what is printed after the reader has gone, as
-    `head` does, is dropped.
+    `head` does, or onto a full disk, is dropped; `why_incomplete` tells of the latter.
 
     Parameters
     ----------
@@ -83,16 +83,29 @@ def forgiving(stream: TextIO) -> TextIO:
     )
 
 
+def why_incomplete(stream: TextIO) -> str:
+    """Why not all that was printed on a stream of `forgiving` was written, in words; empty if it was."""
+    stream.flush()
+    file = getattr(getattr(stream, "buffer", None), "raw", None)
+    return file.why_incomplete if isinstance(file, _ForgivingFile) else ""
+
+
 class _ForgivingFile(io.FileIO):
-    """Takes what nobody reads any more for written."""
+    """Takes what nobody reads any more, and what has no room, for written."""
 
     #: A pipe without a reader; Windows calls it an invalid argument.
     _GONE = (errno.EPIPE, errno.EINVAL) if os.name == "nt" else (errno.EPIPE,)
+
+    #: A disk that is full, or a share of it.
+    _FULL = (errno.ENOSPC, errno.EDQUOT)
+    why_incomplete = ""
 
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except OSError as error:
-            if error.errno not in self._GONE:
+            if error.errno in self._FULL:
+                self.why_incomplete = error.strerror or str(error)
+            elif error.errno not in self._GONE:
                 raise
             return memoryview(data).nbytes

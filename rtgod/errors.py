@@ -84,3 +84,8 @@ class ServerError(RtgodError):
 
 class RefusedError(RtgodError):
     """The server answered that it will not take a message."""
+
+
+def what_went_wrong(error: Exception) -> str:
+    """Say what an error says; of one of the operating system, not its number, nor the path, which the message has."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from rtgod.errors import InputError
+from rtgod.errors import InputError, what_went_wrong
 from rtgod.text import plain
 from rtgod.toml_text import read_toml
 
@@ -50,7 +50,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise InputError(f"settings {path}: {what_is_wrong(error, cls)}") from error
         except (OSError, ValueError) as error:  # the latter where it is no text
-            raise InputError(f"settings {path}: cannot be read ({error})") from error
+            raise InputError(f"settings {path}: cannot be read ({what_went_wrong(error)})") from error
 
 
 def what_is_wrong(error: ValidationError, model: type[BaseModel]) -> str:

@@ -119,9 +119,9 @@ def calibrate(
     plan = plan_calibration(inputs, pipeline)
     if dry_run:
         print_plan(plan, console)
-        say_output(out, "the decoder bundle, a folder", (), overwrite=overwrite, console=console)
     plan.check()
     if dry_run:
+        say_output(out, "the decoder bundle, a folder", (), overwrite=overwrite, console=console)
         return
     print_events(plan.reads, console)
     print_notes(plan.notes, console)

@@ -48,13 +48,15 @@ from calibration.commands.options import (
 from rtgod.commands.options import DryRun, Overwrite, ShowSettings, check_new, needed_out, say_output
 from rtgod.console import styled
 from rtgod.errors import InputError
+from rtgod.text import number_of
 
 if TYPE_CHECKING:
     from calibration.datasets.dataset_files import CalibrationFiles
     from calibration.datasets.runs import RunFiles
+    from calibration.datasets.study_files import EvaluationFiles
     from calibration.features.network import Network
     from calibration.samples.study import Study
-    from rtgod.settings import EventsSettings, PipelineSettings
+    from rtgod.settings import PipelineSettings
 
 
 class SplitBy(StrEnum):
@@ -127,8 +129,8 @@ def evaluate(
     With --ablate preprocessing: what each step of preprocessing is worth.
     """
     with needs_calibration():
-        from calibration.datasets.bids import read_names
-        from calibration.datasets.dataset_files import find_any_runs
+        from calibration.datasets.bids import read_names, remarks_on_names
+        from calibration.datasets.dataset_files import data_set_in, find_any_runs
         from calibration.datasets.foreign_runs import without_foreign
         from calibration.datasets.study_files import find_study_inputs
         from calibration.evaluation.evaluate import evaluate as run_evaluation
@@ -166,13 +168,13 @@ def evaluate(
         plan = plan_calibration(all_runs, pipeline, "--training or --test")
         if dry_run:
             print_plan(plan, console)
-            say_output(out, ", ".join(ABLATION), files, overwrite=overwrite, console=console)
         if shared := {run.bold for run in inputs.runs} & {run.bold for run in new_runs.runs}:
             raise InputError(
-                f"--training and --test share {len(shared)} runs; test on runs that nothing was trained on"
+                f"--training and --test share {number_of(len(shared), 'run')}; test on runs that nothing was trained on"
             )
         plan.check()
         if dry_run:
+            say_output(out, ", ".join(ABLATION), files, overwrite=overwrite, console=console)
             return
         print_events(plan.reads, console)
         print_notes(plan.notes, console)
@@ -184,26 +186,29 @@ def evaluate(
     if is_published := runs[0].suffix == ".h5":
         study = _read_published(runs, training, test, images, region, area or (), read_names(names))
         notes, pictures, remarks = notes_on_published(runs, images), {}, []
+        print_notes(remarks_on_names(names), console)
         if dry_run:
             _say_published(study)
             say_output(out, f"{PAGE} and its tables", files, overwrite=overwrite, console=console)
             return
     else:
-        by = split or _usual_split(runs, subject, training, test, events, tr, pipeline.events)
+        by = split or (SplitBy.RUNS if data_set_in(runs) or test else SplitBy.LEAVE_ONE_RUN_OUT)
         asked = find_study_inputs(
             runs, subject, training, test, by.value, region, area or (), mask, images, candidates, names, noise_mask,
             events or (), tr, pipeline.events,
         )  # fmt: skip
         asked = without_foreign(asked, pipeline.events)
         say_missing(asked.missing)
+        if split is None and by is not SplitBy.RUNS:
+            asked = _split_as_usual(asked)
         if not asked.regions:
             say_no_mask()
         study_plan = plan_study(asked, pipeline)
         if dry_run:
             print_study_plan(study_plan, console)
-            say_output(out, f"{PAGE} and its tables", files, overwrite=overwrite, console=console)
         study_plan.check()
         if dry_run:
+            say_output(out, f"{PAGE} and its tables", files, overwrite=overwrite, console=console)
             return
         print_events(study_plan.reads, console)
         print_notes(study_plan.notes, console)
@@ -258,28 +263,17 @@ def _say_published(study: Study) -> None:
     tests = ", ".join(f"{len(test.runs)} {kind}" for kind, test in fold.tests.items())
     regions = ", ".join(f"{name} ({len(columns)})" for name, columns in study.regions.items())
     console.print(styled(f"{len(fold.training.runs)} samples to train on; to test on: {tests}"), soft_wrap=True)
-    console.print(styled(f"voxels: {regions}; {len(study.candidates.ids)} candidates"), soft_wrap=True)
+    console.print(styled(f"voxels: {regions}; {number_of(len(study.candidates.ids), 'candidate')}"), soft_wrap=True)
 
 
-def _usual_split(
-    runs: Sequence[Path],
-    subject: str,
-    training: Sequence[str] | None,
-    test: Sequence[str] | None,
-    events: Sequence[Path] | None,
-    tr_s: float | None,
-    reading: EventsSettings,
-) -> SplitBy:
-    """What is tested on where nobody says it; said."""
-    from calibration.datasets.dataset_files import data_set_in, find_any_runs
-
-    if data_set_in(runs) or test:
-        return SplitBy.RUNS
-    found = find_any_runs(runs, subject, training, events or (), tr_s, reading=reading).runs
-    split = SplitBy.HALVES if len(found) == 1 else SplitBy.LEAVE_ONE_RUN_OUT
-    why = "one run" if len(found) == 1 else f"{len(found)} runs, and none is chosen with --test"
+def _split_as_usual(asked: EvaluationFiles) -> EvaluationFiles:
+    """Leave each run out in turn, or of one run test on the second halves; said, as nobody asked for it."""
+    n_runs = len(asked.training)
+    split, why = SplitBy.LEAVE_ONE_RUN_OUT, f"{n_runs} runs, and none is chosen with --test"
+    if n_runs == 1:
+        split, why = SplitBy.HALVES, "one run"
     console.print(styled(("split", "yellow"), f" by {split.value}: {why}"), soft_wrap=True)
-    return split
+    return replace(asked, split=split.value)
 
 
 def _ablate(

@@ -26,6 +26,7 @@ from rtgod.commands.options import DryRun, ShowSettings
 from rtgod.console import styled
 from rtgod.errors import InputError
 from rtgod.pictures.pixels import told
+from rtgod.text import number_of
 
 if TYPE_CHECKING:
     from calibration.features.images import ImageList
@@ -124,7 +125,9 @@ def _say_plan(images: ImageList, network: Network, out: Path | None) -> None:
     of_categories = f" of {n_categories} categories" if n_categories else ""
     layers = ", ".join(f"{name} = {node}" for name, node in network.layers.items())
     seen_by = f"{network.name}, weights {network.weights}, {network.n_units} units at most of each: {layers}"
-    console.print(styled((images.root, "bold"), f": {len(images.ids)} images{of_categories}"), soft_wrap=True)
+    console.print(
+        styled((images.root, "bold"), f": {number_of(len(images.ids), 'image')}{of_categories}"), soft_wrap=True
+    )
     console.print(styled(f"features of {seen_by}"), soft_wrap=True)
     print_notes(images.notes, console)
     options.say_output(out, "the store; images that cannot be read are left out", (), overwrite=True, console=console)

@@ -20,7 +20,7 @@ import numpy as np
 from calibration.datasets.regions import IndexArray, select_region
 from calibration.features.images import first_few
 from calibration.features.stimuli import Stimuli
-from rtgod.errors import InputError
+from rtgod.errors import InputError, what_went_wrong
 from rtgod.events.table import category_of
 from rtgod.messages import Array, BoolArray, Float32Array, Float64Array
 
@@ -354,7 +354,8 @@ def _opened(path: Path) -> Iterator[_Table]:
     # h5py says so of what is no HDF5, of what is cut short or damaged, and of groups that are none or lack something.
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path}: cannot be read ({error}); give Subject*.h5 or ImageFeatures.h5, and download a damaged file again"
+            f"{path}: cannot be read ({what_went_wrong(error)}); give Subject*.h5 or ImageFeatures.h5, and "
+            "download a damaged file again"
         ) from error
 
 

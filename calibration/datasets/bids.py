@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +15,7 @@ from calibration.datasets.runs import FoundRuns, RunFiles, names_there
 from calibration.features.images import first_few
 from rtgod.errors import InputError
 from rtgod.sources.beside import find_events
-from rtgod.tsv import read_tsv
-
-log = logging.getLogger(__name__)
+from rtgod.tsv import Table, read_tsv
 
 _NAMES_NEEDS = "needs tab-separated columns category_id and name"
 
@@ -211,10 +208,7 @@ def read_names(path: Path | None) -> dict[str, str]:
     """
     if path is None:
         return {}
-    try:
-        table = read_tsv(path, what="a table of names")
-    except InputError as error:
-        raise InputError(f"names {path}: cannot be read ({error}); it {_NAMES_NEEDS}") from error
+    table = _names_table(path)
     if not {"category_id", "name"}.issubset(table.columns):
         found = ", ".join(table.columns)
         raise InputError(f"names {path}: {_NAMES_NEEDS}, has {found}")
@@ -223,6 +217,16 @@ def read_names(path: Path | None) -> dict[str, str]:
         if not {"category_id", "name"}.issubset(row.cells):
             raise InputError(f"names {path}: line {row.line} has too few columns")
         names[row.cells["category_id"]] = row.cells["name"]
-    for line in table.remarks():
-        log.warning("names %s: %s", path, line)
     return names
+
+
+def remarks_on_names(path: Path | None) -> tuple[str, ...]:
+    """Say what is odd about a table of names; errors as of `read_names`."""
+    return tuple(f"names {path}: {line}" for line in _names_table(path).remarks()) if path else ()
+
+
+def _names_table(path: Path) -> Table:
+    try:
+        return read_tsv(path, what="a table of names")
+    except InputError as error:
+        raise InputError(f"names {path}: cannot be read ({error}); it {_NAMES_NEEDS}") from error

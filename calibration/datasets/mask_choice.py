@@ -73,7 +73,7 @@ def choose_mask(region: str, paths: Sequence[Path], of: MaskFor) -> tuple[Path, 
     if len(alike) > 1 and len({mask_indices(path, run).tobytes() for path in alike}) > 1:
         raise InputError(
             f"region {region}: {len(alike)} masks that differ lie in the grid of run {run.run_id} ({_named(alike)}); "
-            "say which is meant with --mask"
+            "say which is meant with --mask; for several regions, make one image of the masks that are meant"
         )
     why = "the only one in the runs' grid" if len(inside) == 1 else "which is called as the runs are"
     if len(alike) > 1:

@@ -12,7 +12,7 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 
 from calibration.datasets.regions import IndexArray, select_region
-from rtgod.errors import InputError
+from rtgod.errors import InputError, what_went_wrong
 from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Array, Run
 from rtgod.preprocessing.geometry import Axes, axes_along, furthest_mm, turned_affine
 
@@ -137,7 +137,9 @@ def _read(path: Path) -> tuple[Array, Float64Array]:
         image = nib.load(path)
         return np.asarray(image.dataobj), np.asarray(image.affine, np.float64)
     except _UNREADABLE as error:
-        raise InputError(f"mask {path}: cannot be read ({error}); copy or download it again") from error
+        raise InputError(
+            f"mask {path}: cannot be read ({what_went_wrong(error)}); copy or download it again"
+        ) from error
 
 
 def lies_in(path: Path, run: Run) -> bool:

@@ -17,6 +17,7 @@ from rtgod.settings import EventsSettings
 from rtgod.sources import Source, open_source
 from rtgod.sources.beside import find_events
 from rtgod.sources.mosaic import name_and_start
+from rtgod.text import number_of
 
 _WHAT_TO_GIVE = "give the root of a BIDS data set, or NIfTI files with their events, or folders of DICOM mosaics"
 
@@ -141,7 +142,10 @@ def find_plain_runs(
     names |= dict(zip(given, _distinct(given), strict=True))
     patterns = patterns.renamed({run.as_posix(): names[run] for run in given})
     if events and len(events) != len(names):
-        raise InputError(f"{len(events)} tables of events for {len(names)} runs; give --events once for each, in order")
+        raise InputError(
+            f"{number_of(len(events), 'table')} of events for {number_of(len(names), 'run')}; give --events once "
+            "for each, in order"
+        )
     found: Sequence[Path | None] = events or [find_events(run) for run in names]
     tables = dict(zip(names, found, strict=True))
     if names and len(patterns.given) > 1 and (unknown := patterns.unmatched(list(names.values()))):

@@ -15,6 +15,7 @@ from calibration.datasets.runs import FoundRuns, RunFiles
 from calibration.features.images import first_few
 from rtgod.errors import InputError
 from rtgod.settings import EventsSettings
+from rtgod.text import number_of
 
 Split = Literal["runs", "leave-one-run-out", "halves"]
 #: What is tested on of a BIDS data set unless something else is asked for.
@@ -114,7 +115,8 @@ def find_study_inputs(
         if shared := {run.bold for run in found.runs} & {run.bold for run in tested.runs}:
             named = first_few(sorted(path.name for path in shared), 2)
             raise InputError(
-                f"--training and --test share {len(shared)} runs ({named}); test on runs that nothing was trained on"
+                f"--training and --test share {number_of(len(shared), 'run')} ({named}); test on runs that "
+                "nothing was trained on"
             )
         test_runs = tested.runs
         found = FoundRuns(found.runs, tuple(dict.fromkeys((*found.missing, *tested.missing))))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rtgod.errors import InputError
+from rtgod.errors import InputError, what_went_wrong
 from rtgod.pictures.image_names import IMAGE_SUFFIXES, short_names
 from rtgod.pictures.pixels import OTHER_ENDINGS, left_out, read_picture
 from rtgod.text import composed, spelled_alike
@@ -245,7 +245,9 @@ def _rows(path: Path) -> list[Mapping[str, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: neither a folder of images nor a table that can be read ({error})") from error
+        raise InputError(
+            f"{path}: neither a folder of images nor a table that can be read ({what_went_wrong(error)})"
+        ) from error
     dialect = _TabSeparated if "\t" in text.partition("\n")[0] else csv.excel
     reader = csv.DictReader(io.StringIO(text, newline=None), dialect=dialect, strict=True)
     try:

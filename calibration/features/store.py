@@ -37,7 +37,7 @@ from zarr.codecs import Crc32cCodec
 
 from calibration.features.images import ImageList, first_few
 from calibration.features.network import Network, differences
-from rtgod.errors import InputError
+from rtgod.errors import InputError, what_went_wrong
 from rtgod.files import appearing_whole
 from rtgod.messages import Float32Array
 from rtgod.text import composed
@@ -124,7 +124,7 @@ class FeatureStore:
             with zarr.config.set(_WRITING), appearing_whole(path) as unfinished:
                 _lay_out(unfinished, images, extractor, batch)
         except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error})") from error
+            raise InputError(f"{path}: cannot be written ({what_went_wrong(error)})") from error
         return cls(path, writable=True)
 
     def check_network(self, network: Network) -> None:

@@ -35,7 +35,7 @@ from rtgod.errors import InputError
 _FEWEST_CANDIDATES = 4
 #: Columns for the places of `FIRST`.
 _PLACES = ("first, %", "first 5, %", "first 10, %")
-_N_EXAMPLES, _N_FIRST = 8, 5
+_N_EXAMPLES, _N_FIRST, _N_LISTED = 8, 5, 10
 PAGE = "report.html"
 
 
@@ -258,9 +258,9 @@ def _examples(evaluation: Evaluation, pictures: Mapping[str, Path]) -> list[Sect
         ranks = ranks_of(best)
         order = np.argsort(ranks, kind="stable")
         chosen = order[np.unique(np.linspace(0, len(order) - 1, _N_EXAMPLES).round().astype(int))]
-        first = {int(row): np.argsort(-best.scores[row], kind="stable")[:10] for row in chosen}
+        first = {int(row): np.argsort(-best.scores[row], kind="stable")[:_N_LISTED] for row in chosen}
         table = PageTable(
-            (kind, "rank", "the first ten"),
+            (kind, "rank", "the first ten" if len(ids) > _N_LISTED else "in the order of the ranking"),
             [(names[best.true[row]], int(ranks[row]), ", ".join(names[i] for i in top)) for row, top in first.items()],
             f"{kind.capitalize()}: what was ranked first, from the best ranking to the worst in equal steps",
         )
@@ -485,12 +485,14 @@ def _confidence(evaluation: Evaluation) -> list[Section]:
         ],
         "Every ranking of the tests, volume by volume",
     )
+    places = [title for _, title in told]
     text = (
-        "How probable it is that the true category is first, among the first five and among the first ten, was learned "
-        "from the training runs: of categories that were trained on, by decoders that had seen nothing of the ranked "
+        f"How probable it is that the true category is {', '.join(places)} was learned from the training runs: of "
+        "categories that were trained on, by decoders that had seen nothing of the ranked "
         "run; of new ones, by decoders that had seen nothing of the ranked category. A ranking says it online, taking "
-        "each candidate for as likely as any other before it is decoded. On the diagonal, it is as probable as was "
-        "said. " + " ".join(f"{note[0].upper()}{note[1:]}." for note in evaluation.learned.confidence.notes)
+        "each candidate for as likely as any other before it is decoded. "
+        + ("On the diagonal, it is as probable as was said. " if drawn else "")
+        + " ".join(f"{note[0].upper()}{note[1:]}." for note in evaluation.learned.confidence.notes)
     )
     if weights := evaluation.learned.layer_weights:
         text += (

@@ -21,7 +21,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from calibration.reports.lettering import lettered
 from rtgod.messages import Array, Float64Array, Motion
 from rtgod.pictures.pixels import read_picture
-from rtgod.text import figure_text, plain
+from rtgod.text import figure_text, number_of, plain
 
 _T = TypeVar("_T")
 
@@ -108,7 +108,7 @@ def ranks(by_kind: Mapping[str, Array], n_candidates: int) -> Figure:
     k, few = np.arange(1, n_candidates + 1), n_candidates <= _FEW_CANDIDATES
     for (kind, values), colour in zip(by_kind.items(), (BLUE, ORANGE, GREEN), strict=False):
         share = np.searchsorted(np.sort(values), k, side="right") / len(values)
-        label = f"{kind.replace('_', ' ')}, {len(values)} blocks"
+        label = f"{kind.replace('_', ' ')}, {number_of(len(values), 'block')}"
         if few:
             axes.plot(k, share, color=colour, linewidth=2, marker="o", label=label)
         else:
@@ -199,7 +199,10 @@ def motion(
             for index in of_run.censored:
                 axes.axvline(index * tr_s, color=ORANGE, linewidth=0.6, alpha=0.6, zorder=0)
             _plain(axes)
-        counted = f"{len(of_run.trials_s)} trials (shaded), {len(of_run.censored)} censored, {len(of_run.lost)} lost"
+        counted = (
+            f"{number_of(len(of_run.trials_s), 'trial')} (shaded), {len(of_run.censored)} censored, "
+            f"{len(of_run.lost)} lost"
+        )
         counts = f"\n{counted}" if marks else ""
         grid[0, column].set_title(figure_text(plain(run_id).replace("_task", "\ntask")) + counts, fontsize=8)
         grid[2, column].set_xlabel("time (s)")

@@ -37,7 +37,7 @@ from calibration.samples.study import KINDS
 from rtgod.bundle import DecoderBundle
 from rtgod.console import styled
 from rtgod.decoding.category_index import positions_of
-from rtgod.errors import InputError
+from rtgod.errors import InputError, what_went_wrong
 from rtgod.events.table import Trial, beyond, read_events
 from rtgod.events.table import blocks_of as blocks_in
 from rtgod.journal.journal import read_journal
@@ -58,12 +58,15 @@ from rtgod.preprocessing.geometry import pose_of, rotation_angles, translation_o
 from rtgod.preprocessing.registration import Registration
 from rtgod.preprocessing.windows import Window
 from rtgod.settings import MotionSettings
+from rtgod.text import number_of
 
 #: What a report may consist of; an earlier one's are removed.
 FILES = (
     "summary.json", "left_out.tsv", "ranks.tsv",
     "latency.png", "ranks.png", "decoded.png", "confusion.png", "motion.png",
 )  # fmt: skip
+
+_NO_RANKS = "no ranks: they need --bundle, and --dataset or --events"
 
 
 @dataclass(slots=True)
@@ -151,6 +154,8 @@ def write_report(
     summary |= _latency(runs, out, said)
     if loaded is not None and session.tables is not None:
         summary |= _ranks(session.blocks, loaded, dataset, out, said)
+    else:
+        said.append(_NO_RANKS)
     summary |= _motion(runs, reference, loaded, out, said)
     summary |= _left_out(session.tallies, session.foreign, out, said)
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
@@ -224,7 +229,7 @@ def plan_report(
             soft_wrap=True,
         )
     if session.bundle is None or session.tables is None:
-        console.print("no ranks: they need --bundle, and --dataset or --events")
+        console.print(_NO_RANKS)
     for one in _said_left_out(session.tallies, session.foreign):
         console.print(one)
 
@@ -333,7 +338,8 @@ def tables_of(records: Sequence[JournaledRun], dataset: Path | None, events: Seq
     if unnamed and len(unnamed) != len(without):
         listed = ", ".join(record.run.name for record in without) or "none"
         raise InputError(
-            f"{len(unnamed)} tables of events for {len(without)} runs without one ({listed}); give --events once for "
+            f"{number_of(len(unnamed), 'table')} of events for {number_of(len(without), 'run')} without one "
+            f"({listed}); give --events once for "
             "each run, in the journal's order, or name the tables RUN_events.tsv"
         )
     found |= {record.run.run_id: path for record, path in zip(without, unnamed, strict=False)}
@@ -378,7 +384,8 @@ def blocks_and_trials(
         block_of = blocks_of_trials(record.run, trials)
         if record.run.blocks and len(block_of) < len(record.run.blocks) / 2:
             mismatched[record.run.run_id] = (
-                f"{path.name} has {len(trials)} trials by the bundle's settings, and the run {len(record.run.blocks)} "
+                f"{path.name} has {number_of(len(trials), 'trial')} by the bundle's settings, and the run "
+                f"{len(record.run.blocks)} "
                 f"blocks, of which {len(block_of)} agree: these are another run's events, or it was replayed by other "
                 "settings (replay it with --settings BUNDLE); no ranks of it"
             )
@@ -479,7 +486,7 @@ def read_spm_motion(path: Path, n_volumes: int) -> list[Float64Array]:
         first = path.read_text(encoding="utf-8-sig").split(maxsplit=1)[0]
         table = np.loadtxt(path, ndmin=2, encoding="utf-8-sig", skiprows=0 if _is_number(first) else 1)
     except (OSError, ValueError, IndexError) as error:
-        raise InputError(f"motion {path}: cannot be read as a table of numbers ({error})") from error
+        raise InputError(f"motion {path}: cannot be read as a table of numbers ({what_went_wrong(error)})") from error
     if table.shape != (n_volumes, 6):
         raise InputError(f"motion {path}: {table.shape} numbers, where {n_volumes} volumes × 6 are needed")
     poses = []
@@ -593,7 +600,7 @@ def _sum_up(
         *(
             f"{label}: identification accuracy ",
             (f"{100 * accuracy:.1f} %", "bold"),
-            f" of {len(blocks)} blocks{few}: ",
+            f" of {number_of(len(blocks), 'block')}{few}: ",
         ),
         f"of the other categories, the share ranked below the true one (chance 50 %{interval}, {p_value}), ",
         f"median rank {median_rank:g} of {n_candidates} (chance {(n_candidates + 1) / 2:g})",

@@ -103,13 +103,19 @@ def gather_study(
     }
     everywhere = {HEAD: np.arange(len(position), dtype=np.int32)}
     return Study(
-        folds_of(gathered, targets, inputs.split), regions or everywhere, candidates, notes, tallies_of(gathered)
+        folds_of(gathered, targets, inputs.split),
+        regions or everywhere,
+        candidates,
+        notes,
+        tallies_of(gathered, inputs.split),
     )
 
 
-def tallies_of(gathered: GatheredRuns) -> tuple[LeftOutCounts, ...]:
+def tallies_of(gathered: GatheredRuns, split: str) -> tuple[LeftOutCounts, ...]:
     """What became of the trials and the volumes of runs: trials by what they are for, volumes by run."""
     first = "runs trained on" if gathered.test else "runs trained and tested on"
+    if split == "halves":
+        first = "runs whose first halves are trained on, and second ones tested on"
     sets = {first: gathered.training, "runs tested on": gathered.test}
     trials = [
         tally(of, f"trials {name}", [run.why_left_out(block) for block in _of_kind(run, kind)])

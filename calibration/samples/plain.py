@@ -11,6 +11,7 @@ from calibration.features.images import first_few
 from calibration.features.stimuli import Stimuli
 from calibration.samples.study import CATEGORIES
 from rtgod.errors import InputError
+from rtgod.events.trials import toml_list
 
 
 def plain_stimuli(categories: Iterable[str]) -> Stimuli:
@@ -28,7 +29,8 @@ def plain_stimuli(categories: Iterable[str]) -> Stimuli:
     """
     ids = tuple(sorted(set(categories)))
     if len(ids) < 2:
-        raise InputError(f"the runs have {len(ids)} category; there is nothing to tell apart among fewer than two")
+        category = f"the runs have one category, {ids[0]}" if ids else "the runs have no category"
+        raise InputError(f"{category}, and fewer than two cannot be told apart; give runs of several")
     return Stimuli({}, {}, ids, {CATEGORIES: np.eye(len(ids), dtype=np.float32)})
 
 
@@ -46,8 +48,10 @@ def check_repeated(categories: Sequence[str]) -> None:
     """
     counts = Counter(categories)
     if once := sorted(category for category, n in counts.items() if n < 2):
+        have = "has" if len(once) == 1 else "have"
         raise InputError(
-            f"{len(once)} of {len(counts)} categories have one trial only ({first_few(once)}), and categories that are "
-            "decoded themselves need two or more; add runs, leave these rows out, or decode what images look like, "
-            "with --images and --candidates"
+            f"{len(once)} of {len(counts)} categories {have} one trial only ({first_few(once)}), and what is decoded "
+            f"itself needs two or more; add runs, leave such rows out with events.ignore = {toml_list(once)} in "
+            "--settings, or "
+            "decode what images look like, with --images and --candidates"
         )

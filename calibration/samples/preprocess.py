@@ -96,7 +96,7 @@ def preprocess(
     samples = samples_of(gathered.training, _no_features, KINDS[kind])
     if samples is None:
         raise InputError(f"no trial of the runs is {kind}; give other runs, or another kind")
-    for tally in tallies_of(gathered):
+    for tally in tallies_of(gathered, "runs"):
         if tally.what == f"trials {kind}" and tally.n_left_out:
             _, what, n, _, n_left_out, why = tally.row()
             log.warning("%d of %d %s give no sample: %s", n_left_out, n, what, why)

@@ -32,7 +32,7 @@ from calibration.simulation.schedule import (
 )
 from calibration.simulation.settings import SubjectSettings
 from rtgod import __version__
-from rtgod.errors import InputError
+from rtgod.errors import InputError, what_went_wrong
 from rtgod.files import appearing_whole
 from rtgod.messages import Float32Array, Int32Array
 from rtgod.text import number_of, times
@@ -89,7 +89,7 @@ def simulate(
         with appearing_whole(out) as root, workers(n_workers, scheduler) as pool:
             _Subject(root, settings, report, pool).write()
     except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error})") from error
+        raise InputError(f"{out}: cannot be written ({what_went_wrong(error)})") from error
 
 
 def planned(settings: SubjectSettings) -> list[str]:

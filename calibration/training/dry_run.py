@@ -6,13 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from calibration.datasets.bids import read_names, remarks_on_names
 from calibration.datasets.dataset_files import CalibrationFiles
 from calibration.datasets.masks import Region, notes_on_values
 from calibration.datasets.runs import RunFiles
@@ -183,8 +184,10 @@ def plan_calibration(inputs: CalibrationFiles, settings: PipelineSettings, optio
             notes += left_out
         elif runs:  # of none that can be read, there is no more to say
             candidates = dict.fromkeys(sorted({trial.category for trial in trials}), 0)
-            plain_stimuli(candidates)
+            check_told_apart(trials)
             check_repeated([trial.category for trial in trials])
+    with problems:
+        notes += notes_on_names(inputs.names, candidates)
     categories = dict.fromkeys(trial.category for trial in trials)
     return Plan(
         runs=tuple(runs),
@@ -310,6 +313,38 @@ def count_candidates(candidates: Path) -> tuple[dict[str, int], tuple[str, ...]]
         return dict.fromkeys(FeatureStore(candidates).category_ids, 0), ()
     images = list_categories(candidates)
     return dict(Counter(images.categories)), tuple(f"candidates: {note}" for note in images.notes)
+
+
+def check_told_apart(trials: Sequence[Trial]) -> None:
+    """Raise `InputError` if trials whose categories are decoded themselves are of fewer than two."""
+    try:
+        plain_stimuli(trial.category for trial in trials)
+    except InputError as error:
+        folders = dict.fromkeys(str(PurePath(name).parent) for trial in trials for name in trial.images)
+        if len(folders) < 2:
+            raise
+        raise InputError(
+            f"{error}; the images lie in folders ({first_few(list(folders))}): if these are the categories, name them "
+            "in the column trial_type"
+        ) from error
+
+
+def notes_on_names(names: Path | None, candidates: Iterable[str]) -> tuple[str, ...]:
+    """Say what is odd about a table of names, and which candidates people cannot tell apart by them.
+
+    Raises
+    ------
+    InputError
+        If the table of names cannot be used.
+    """
+    called = read_names(names)
+    by_name: dict[str, list[str]] = {}
+    for category in candidates:
+        by_name.setdefault(called.get(category, category), []).append(category)
+    alike = {name: of for name, of in by_name.items() if len(of) > 1}
+    listed = first_few([f"{' and '.join(of)} as {name!r}" for name, of in alike.items()], 3)
+    same = (f"categories that are shown by the same name: {listed}",) if alike else ()
+    return (*remarks_on_names(names), *same)
 
 
 def print_notes(notes: Sequence[str], console: Console) -> None:

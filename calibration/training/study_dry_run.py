@@ -17,9 +17,11 @@ from calibration.training.dry_run import (
     Problems,
     called_otherwise,
     check_aligned,
+    check_told_apart,
     count_candidates,
     count_voxels,
     notes_on_masks,
+    notes_on_names,
     open_runs,
     print_events,
     print_notes,
@@ -107,8 +109,11 @@ def plan_study(inputs: EvaluationFiles, settings: PipelineSettings) -> StudyPlan
                 raise InputError(f"{inputs.images}: no such folder; give the images that were shown with --images")
             candidates, left_out = count_candidates(inputs.candidates)
             more_notes += left_out
-    if training and not with_images and len(shown) < 2:
-        notes = (*notes, f"{len(shown)} category is shown in all: there is nothing to tell apart")
+    elif training:
+        with problems:
+            check_told_apart([trial for planned in runs for trial in planned.trained_on])
+    with problems:
+        more_notes += notes_on_names(inputs.names, candidates)
     if inputs.split == "leave-one-run-out" and len(inputs.training) < 2:
         with problems:
             raise InputError("leaving one run out needs at least two runs; with one, split it with --split halves")

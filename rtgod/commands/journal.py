@@ -80,7 +80,9 @@ def verify(path: File) -> None:
     if size > end:
         print(f"torn tail of {size - end} bytes: a record that was being written and was not acknowledged")
     for run in found.runs.values():
-        print(f"run {plain(run.run_id)}: {len(run.taken)} volumes taken, lost: {spans(run.lost) or 'none'}")
+        print(
+            f"run {plain(run.run_id)}: {number_of(len(run.taken), 'volume')} taken, lost: {spans(run.lost) or 'none'}"
+        )
         if run.owed and not found.ended:
             print(f"run {plain(run.run_id)}: volumes {spans(run.owed)} will be answered when the server goes on")
     problems += found.problems

@@ -25,7 +25,7 @@ from rtgod.commands.rehearse import rehearse
 from rtgod.commands.replay import replay
 from rtgod.commands.serve import serve
 from rtgod.commands.status import status
-from rtgod.console import PlainConsole, forgiving, styled
+from rtgod.console import PlainConsole, forgiving, styled, why_incomplete
 from rtgod.errors import MissingDependencyError, RtgodError
 from rtgod.logs import RUNS, PlainFormatter
 
@@ -157,13 +157,27 @@ def _verbose_first(arguments: list[str]) -> list[str]:
 def main() -> None:
     """Run `rtgod`."""
     sys.stdout, sys.stderr = forgiving(sys.stdout), forgiving(sys.stderr)
-    arguments = _verbose_first(sys.argv[1:])
+    code = _run(_verbose_first(sys.argv[1:]))
+    if why := why_incomplete(sys.stdout):
+        _say_error(f"not all that was printed could be written: {why}")
+    sys.exit(code or int(bool(why)))
+
+
+def _run(arguments: list[str]) -> int | str | None:
+    """Run a command; gives what the process is to exit with."""
     try:
         # No option before the command takes a value.
         only = next((argument for argument in arguments if not argument.startswith("-")), None)
         make_app(only)(args=arguments, prog_name="rtgod")
+    except SystemExit as ended:
+        return ended.code
     except RtgodError as error:
-        PlainConsole(stderr=True).print(styled(("rtgod: ", "bold red"), str(error)), soft_wrap=True)
-        sys.exit(2)
+        _say_error(str(error))
+        return 2
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+    return 0
+
+
+def _say_error(text: str) -> None:
+    PlainConsole(stderr=True).print(styled(("rtgod: ", "bold red"), text), soft_wrap=True)

@@ -18,6 +18,7 @@ from rtgod.commands.subprocesses import CommandProcess, heading, print_figures, 
 from rtgod.errors import InputError
 from rtgod.files import write_whole
 from rtgod.messages import Array
+from rtgod.text import number_of
 from rtgod.tsv import write_tsv
 
 #: After a run's last volume, its display and its source end within so long.
@@ -164,7 +165,7 @@ def verdict(figures: Mapping[str, float | int]) -> list[str]:
     for condition, name in (("real", "true feedback"), ("shuffled", "sham feedback")):
         n_trials = int(figures.get(f"{condition}_trials_shown", 0))
         if n_trials < 3:
-            lines.append(f"{name}: nothing can be said of {n_trials} trials; see the warnings above")
+            lines.append(f"{name}: nothing can be said of {number_of(n_trials, 'trial')}; see the warnings above")
             continue
         found, luck = figures[f"{condition}_rank_correlation"], min(_LUCK / (n_trials - 1) ** 0.5, 1.0)
         meant = {

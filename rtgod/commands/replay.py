@@ -74,6 +74,7 @@ def replay(
     A volume leaves when its acquisition would have ended, and the next one only after the server has it on disk. What
     the server has already is not counted twice: an interrupted replay, started again, goes on where it was.
     """
+    from rtgod.events.table import cut_to_length
     from rtgod.protocol.clients import Sender
     from rtgod.protocol.keys import read_client_key
     from rtgod.replay import Sent, send_run
@@ -100,7 +101,8 @@ def replay(
         _say_source(source, beyond=True)
         if source.read and not is_chosen:
             say(f"{source.read.path.name}: read as usual; a server may have a bundle that says otherwise (--settings)")
-        trials = number_of(len(source.run.blocks), "trial")
+        cut, n_outside = cut_to_length(source.run)
+        trials = number_of(len(cut.blocks), "trial") + (f" within it, {n_outside} after its end" if n_outside else "")
         grid = f"{source.run.n_volumes} volumes of {times(source.run.shape)}"
         say(f"{source.run.run_id}: {grid}, TR {source.run.tr_s:g} s, {trials}")
         return

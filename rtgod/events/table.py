@@ -328,10 +328,8 @@ def beyond(trials: Sequence[Trial], n_volumes: int | None, tr_s: float) -> tuple
 
 def all_beyond(n_trials: int, run_s: float, first_s: float) -> str:
     """What to say of a run none of whose trials lies within it."""
-    return (
-        f"all {n_trials} trials begin after its {run_s:g} s, the first at {first_s:g} s; are these milliseconds, or "
-        "another run's events?"
-    )
+    them = "its only trial begins" if n_trials == 1 else f"all {n_trials} trials begin"
+    return f"{them} after its {run_s:g} s, the first at {first_s:g} s; are these milliseconds, or another run's events?"
 
 
 def check_within(run: Run) -> None:

@@ -221,6 +221,7 @@ def remarks_on(reads: Sequence[TrialsRead], *, beyond: bool = True) -> list[str]
             f"{toml_list(doubtful)}"
         )
     told += _on_spelling(reads)
+    told += _on_differing(reads)
     odd = [f"{read.path.name}: {line}" for read in reads for line in read.odd]
     return [*told, *odd[:3], *([f"… ({len(odd)} such remarks in all)"] if len(odd) > 3 else [])]
 
@@ -269,8 +270,10 @@ def _on_overlaps(reads: Sequence[TrialsRead]) -> list[str]:
         return []
     first = next(read for read in reads if read.overlaps)
     more = ", …" if n > len(first.overlaps[:2]) else ""
-    pairs = "pair of trials shares a part of its time" if n == 1 else "pairs of trials share a part of their time"
-    return [f"{n} {pairs}: {', '.join(first.overlaps[:2])} in {first.path.name}{more}; kept"]
+    return [
+        f"{number_of(n, 'pair')} of trials at the same time, in part or in whole: {', '.join(first.overlaps[:2])} "
+        f"in {first.path.name}{more}; kept"
+    ]
 
 
 def _on_merging(merged: Sequence[Merging]) -> list[str]:
@@ -295,6 +298,22 @@ def _on_spelling(reads: Sequence[TrialsRead]) -> list[str]:
         f"{' and '.join(names)} are different categories; if they are one, spell them alike"
         for names in spelled.values()
         if len(names) > 1
+    ]
+
+
+def _on_differing(reads: Sequence[TrialsRead]) -> list[str]:
+    """Names that are a category in one table, and in another were taken for none."""
+    taken = {category: read.path.name for read in reversed(reads) for category in read.types if category}
+    by_table = {
+        one.name: read.path.name
+        for read in reversed(reads)
+        for one in read.left_out
+        if one.why in (Why.NO_IMAGE, Why.AT_ONCE) and one.name in taken
+    }
+    return [
+        f"{name} is a category in {taken[name]}, and was taken for no stimulus in {table}; write events.keep = "
+        f"{toml_list([name])} or events.ignore = {toml_list([name])}"
+        for name, table in by_table.items()
     ]
 
 

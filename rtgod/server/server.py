@@ -51,7 +51,7 @@ from rtgod.server.session import Incoming, Resumed, Session
 from rtgod.server.status import ServerStatus
 from rtgod.server.tally import blinded as blinded_counts
 from rtgod.server.tally import in_words
-from rtgod.text import plain, times
+from rtgod.text import number_of, plain, times
 
 log = logging.getLogger(__name__)
 runs_log = logging.getLogger(RUNS)
@@ -351,7 +351,7 @@ class Server(Closing):
             answers = in_words(self._counts(self._session.answers_of(left_off.run_id)))
             runs_log.info("run %s: left off before its end: %s", plain(left_off.run_id, 100), answers)
         n_volumes = f"{run.n_volumes} volumes" if run.n_volumes else "unknown number of volumes"
-        trials = f"{len(run.blocks)} trials" if run.blocks else "no trials"
+        trials = f"{number_of(len(run.blocks), 'trial')}" if run.blocks else "no trials"
         described = plain(run.run_id, 100), plain(run.subject, 100), n_volumes, run.tr_s, trials
         runs_log.info("run %s: subject %s, %s, TR %g s, %s", *described)
         self._slow_run = self._slow_volume = ""

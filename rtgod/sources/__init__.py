@@ -21,6 +21,8 @@ from rtgod.text import encodable, plain
 #: Repetition times that differ by more than this share contradict each other; by less, but more than that, somebody
 #: should know.
 _CONTRADICTION, _ROUNDING = 0.01, 1e-3
+#: No longer one is suggested for a number that is none.
+_LIKELY_TR_S = 20.0
 
 #: Characters of a receive coil's name that are kept.
 _LONGEST_COIL = 64
@@ -261,7 +263,7 @@ def _was_it(value: object) -> str:
     """A question, where the number is one in milliseconds or was taken for one."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         for factor in (1e-3, 1e3):
-            if _is_tr_s(meant := value * factor):
+            if _is_tr_s(meant := value * factor) and meant <= _LIKELY_TR_S:
                 return f"was {meant:g} s meant? If so, "
     return ""
 

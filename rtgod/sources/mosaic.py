@@ -182,8 +182,11 @@ def _survey(folder: Path) -> list[_Entry]:
         raise InputError(f"{folder}: cannot be read ({error.strerror}).") from error
     entries = [entry for path in paths if _is_dicom(path) and (entry := _read_entry(path))]
     if not entries:
-        packed = any(path.suffix == ".gz" for path in paths)
+        nifti = [path.name for path in paths if path.name.lower().endswith((".nii", ".nii.gz"))]
+        packed = any(path.suffix == ".gz" and path.name not in nifti for path in paths)
         advice = "unpack the .gz files first" if packed else "give the folder that directly holds a series' files"
+        if nifti and not packed:
+            advice = f"to read its NIfTI files, give one of them, such as {nifti[0]}"
         raise InputError(f"{folder}: no DICOM files in it; {advice}.")
     return entries
 

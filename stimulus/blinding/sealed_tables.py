@@ -72,6 +72,11 @@ class SealedTables(Closing):
         self._slot = slot
         return self._lines.poll(now_s)
 
+    @property
+    def n_waiting(self) -> int:
+        """Records that are not in the file yet."""
+        return self._lines.n_waiting
+
     def close(self) -> None:
         """Write what is left, and close the file."""
         if not self._closed:

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from rtgod.console import PlainConsole, styled
 from rtgod.errors import InputError
-from rtgod.text import plain
+from rtgod.text import number_of, plain
 from stimulus.tables import NOT_APPLICABLE, line_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,10 @@ def seal(
     )
     text = sealed([pinned(condition, out.parent) for condition in plan])
     write_whole(out, text)
-    print(f"{plain(out)}: {len(plan)} runs sealed\ncommitment, to be noted before the session: {commitment(text)}")
+    print(
+        f"{plain(out)}: {number_of(len(plan), 'run')} sealed\ncommitment, to be noted before the session: "
+        f"{commitment(text)}"
+    )
     for journal in dict.fromkeys(yoke or []):
         n_unknown, n_rankings = of_unknown_confidence(journal)
         if n_unknown:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from rtgod.errors import InputError
+from rtgod.errors import InputError, what_went_wrong
 from rtgod.messages import Array
 from rtgod.pictures.fonts import Face, Typefaces, is_side_by_side, shapes
 from rtgod.text import composed
@@ -95,7 +95,9 @@ class Lettering:
             basic = ImageFont.Layout.BASIC
             self._font = ImageFont.truetype(font_file or _psychopys_font(bold), height_px, layout_engine=basic)
         except OSError as error:
-            raise InputError(f"font {font_file}: cannot be read ({error}); name a TTF, OTF or TTC file") from error
+            raise InputError(
+                f"font {font_file}: cannot be read ({what_went_wrong(error)}); name a TTF, OTF or TTC file"
+            ) from error
         self.height_px = height_px
         #: Other fonts have one weight; beside bold letters theirs are drawn thicker.
         self._stroke_px = round(height_px / 40) if bold and not font_file else 0

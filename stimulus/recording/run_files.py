@@ -81,7 +81,7 @@ class RunRecord(Closing):
     ) -> None:
         self._folder, self._tell, self.sealed = folder, tell, sealed
         self._news: list[str] = []
-        self._lacks_events = False
+        self._lacks_events = self._closed = False
         plan = f"{hashlib.sha256(repr((schedule.tr_s, schedule.steps)).encode()).hexdigest()[:12]} x{speed:g}"
         number = 1
         while True:
@@ -169,17 +169,23 @@ class RunRecord(Closing):
             self._lacks_events = True
             self._news.append(f"{error}; it is tried again at the end: make room on that disk, or connect it again")
 
+    @property
+    def is_saved(self) -> bool:
+        """Whether all that was recorded is in the folder."""
+        return not self._lacks_events and not any(file.n_waiting for file in (self._log, self._flips, self._shown))
+
     def close(self) -> None:
         """Close the files; the operator is told of what could not be written, and where a copy is."""
         for file in (self._log, self._flips, self._shown):
             file.close()
-        if self._lacks_events:
-            self._lacks_events = False
+        if self._lacks_events and not self._closed:
             try:
                 self.write_events()
+                self._lacks_events = False
             except InputError as error:
                 where = copied_elsewhere(self._path(EVENTS_SUFFIX), self._write_events)
                 self._news.append(f"{error}; {where}")
+        self._closed = True
         for line in self.poll(0.0):
             self._tell(line)
 

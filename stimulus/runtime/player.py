@@ -73,6 +73,7 @@ class Outcome(StrEnum):
     COMPLETE = "complete"
     STOPPED = "stopped"
     NO_MORE_VOLUMES = "no more volumes"
+    NOT_SAVED = "not saved"
 
 
 class Player:

@@ -27,6 +27,7 @@ from stimulus.drawing.painting import FEEDBACK_DEG
 from stimulus.drawing.psychopy_window import DEFAULT_SIZE_PX
 from stimulus.paradigm.bids_events import read_schedule
 from stimulus.paradigm.preview import scenes_of
+from stimulus.paradigm.schedule import StepKind
 from stimulus.paradigm.script import Paradigm, Script
 from stimulus.paradigm.stimulus_files import images_of, pictures_of, read_names
 from stimulus.recording.run_files import RunRecord
@@ -90,6 +91,8 @@ class ParadigmFiles:
         choices = tuple(map(composed, self.choices))
         names = dict(zip(candidates.ids, candidates.names, strict=True))
         names |= read_names(self.names) if self.names else {}
+        if choices and not any(step.kind is StepKind.NAMING for step in schedule.steps):
+            log.warning("--choice: nothing in %s is to be named afterwards, so nobody is asked", self.schedule)
         read = {step.category for step in schedule.steps if step.category} | set(choices)
         words_are_read = self.paradigm in (Paradigm.IMAGERY, Paradigm.FEEDBACK)
         if self.names and words_are_read and (bare := sorted(read - names.keys())):
@@ -216,8 +219,11 @@ def play(inputs: ParadigmFiles, place: PlaybackOptions, tell: Callable[[str], ob
             write_whole(place.ready_file, f"{os.getpid()}\n")
         outcome = player.run(stopped)
         record.close()  # which tells what could not be saved
-        tell(f"{record.name}: saved in {place.out}")
-        return outcome
+        if record.is_saved:
+            tell(f"{record.name}: saved in {place.out}")
+            return outcome
+        tell(f"{record.name}: not all of it is in {place.out}")
+        return Outcome.NOT_SAVED
 
 
 @contextmanager

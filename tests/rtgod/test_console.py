@@ -154,7 +154,8 @@ def test_a_terminal_that_lacks_a_letter_shows_its_code(monkeypatch):
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(main, "make_app", lambda _only: lambda **_: print("画 é"))
-    main.main()
+    with pytest.raises(SystemExit, match="0"):
+        main.main()
     out.flush()
     assert out.buffer.getvalue() == b"\\u753b \\xe9\n"
 
@@ -180,7 +181,7 @@ def test_a_run_s_name_from_the_server_to_its_files(monkeypatch, tmp_path, name):
         assert re.search(f"^run +{re.escape(plain(name))} *$", said, re.MULTILINE)
     assert is_shown(name, ran(["journal", "ls", folder]))
     said = ran(["journal", "verify", server.journal])
-    assert is_shown(f"run {name}: 1 volumes", said)
+    assert is_shown(f"run {name}: 1 volume ", said)
     assert is_shown(server.journal, said)
     out = tmp_path / "out [v2] \x1b]0;title\x07"
     assert is_shown(f"{out}: ", ran(["journal", "export", server.journal, "--out", out]))
@@ -234,6 +235,21 @@ def test_a_reader_that_has_gone_ends_the_printing_and_not_the_work(tmp_path, enc
         said = process.stderr.read()
         assert (process.wait(PATIENCE_S), said) == (0, b"")
     assert out.read_text() == "done"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_ends_the_printing_and_not_the_work_and_is_told_at_the_end(tmp_path):
+    out = tmp_path / "out"
+    with Path("/dev/full").open("w") as full:
+        subprocess.run([sys.executable, "-c", PRINTS_FIRST, str(out)], stdout=full, timeout=PATIENCE_S, check=True)
+        assert out.read_text() == "done"
+        done = subprocess.run(
+            [sys.executable, "-m", "rtgod", "keys", "new", "scanner", "--role", "source", "--keys", str(tmp_path)],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "rtgod: not all that was printed could be written: No space left on device\n"
+    assert (tmp_path / "scanner.key").exists()
 
 
 def test_what_cannot_be_encoded_is_written_as_its_code():

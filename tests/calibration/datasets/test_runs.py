@@ -55,7 +55,7 @@ def test_of_a_folder_the_runs_with_events_are_taken(folder):
         (lambda f: ([f / "d/z_bold.nii"],), "z_bold.nii: no such file"),
         (lambda f: ([f / "d/x_bold.nii", f / "d/../d/x_bold.nii"],), "x_bold.nii: given twice"),
         (lambda f: ([f / "c/bold.nii.gz"],), "no events beside it; put a table there, or give one .* with --events"),
-        (lambda f: ([f / "d/x_bold.nii"], [f / "1", f / "2"]), "2 tables of events for 1 runs; give --events once for"),
+        (lambda f: ([f / "d/x_bold.nii"], [f / "1", f / "2"]), "2 tables of events for 1 run; give --events once for"),
     ],
 )
 def test_what_cannot_be_found_is_named_and_what_to_do(folder, given, says):

@@ -93,7 +93,7 @@ def test_plain_runs_are_split_by_patterns(plain, training, test, expected):
 
 
 def test_a_run_is_not_trained_and_tested_on(plain):
-    with pytest.raises(InputError, match=r"share 1 runs \(1_localizer_run-1.nii\)"):
+    with pytest.raises(InputError, match=r"share 1 run \(1_localizer_run-1.nii\)"):
         study(plain, ["run-1"], ["run-1", "run-2"])
     with pytest.raises(InputError, match="no run is left for the other of the two"):
         study(plain, None, ["localizer"])
@@ -195,3 +195,40 @@ def test_only_a_bundle_is_replaced(plain, tmp_path):
     result = CliRunner().invoke(make_app(), [*map(str, call)])
     assert "is this a bundle?" in str(result.exception)
     assert (tmp_path / "notes" / "thesis.txt").read_text() == "all of it"
+
+
+def test_a_table_of_names_is_read_before_anything_is_computed(plain, tmp_path):
+    table = tmp_path / "names.tsv"
+    table.write_text("category_id\tname\nn01\towl\nn02\towl\n")
+    note = "categories that are shown by the same name: n01 and n02 as 'owl'"
+    for name in ("calibrate", "evaluate"):
+        assert note in command(name, *plain, "--names", table, "--dry-run")
+    table.write_bytes("category_id\tname\nn01\towl\n".encode("utf-16"))
+    for name in ("calibrate", "evaluate"):
+        with pytest.raises(InputError, match=r"names .*names\.tsv: "):
+            command(name, *plain, "--names", table, "--dry-run")
+
+
+def test_what_is_refused_is_not_said_to_be_written(tmp_path):
+    runs = [make_run(tmp_path / f"run-{k}", "n02_2") for k in (1, 2)]
+    for name in ("calibrate", "evaluate"):
+        invoked = CliRunner().invoke(make_app(), [name, *map(str, runs), "--subject", "01", "--dry-run"])
+        assert "one category, n02, and fewer than two cannot be told apart" in str(invoked.exception)
+        assert "would be written" not in invoked.output
+
+
+def test_images_in_folders_of_one_trial_type_are_a_hint(tmp_path):
+    runs = [make_run(tmp_path / f"run-{k}") for k in (1, 2)]
+    for run in runs:
+        table = run.with_name(f"{run.stem}_events.tsv")
+        rows = "".join(f"{10 * k}\t4\timage\t{'cat' if k % 2 else 'dog'}/{k}.png\n" for k in range(3))
+        table.write_text(f"onset\tduration\ttrial_type\tstim_file\n{rows}")
+    with pytest.raises(InputError, match=r"lie in folders \(dog, cat\).* in the column trial_type"):
+        command("evaluate", *runs, "--dry-run")
+
+
+def test_of_runs_of_which_one_is_left_the_halves_are_tested_on(tmp_path):
+    runs = [make_run(tmp_path / f"sub-{k}_run-1") for k in ("01", "02")]
+    said = command("evaluate", *runs, "--dry-run")
+    assert "left out sub-02_run-1: subject 02" in said
+    assert "split by halves: one run" in said

@@ -150,7 +150,7 @@ def test_tables_are_given_for_runs_in_no_data_set(report, run, tmp_path):
     paths = [tmp_path / "first.tsv", tmp_path / "second.tsv"]
     _, summary, _, _ = report([named(run, "a"), named(run, "b")], events=paths)
     assert summary["seen_blocks"] == 4
-    with pytest.raises(InputError, match=r"1 tables of events for 2 runs without one \(a, b\)"):
+    with pytest.raises(InputError, match=r"1 table of events for 2 runs without one \(a, b\)"):
         report([named(run, "a"), named(run, "b")], events=paths[:1])
     with pytest.raises(InputError, match="no such file"):
         report([run], events=[tmp_path / "absent.tsv"])
@@ -231,6 +231,21 @@ def test_the_run_s_table_is_read(run, tmp_path):
     (tmp_path / "e.tsv").write_text(rows_for(run, KNOWN))
     assert len(read_trials(tmp_path / "e.tsv")) == len(run.blocks) == 2
     assert np.isfinite(run.tr_s)
+
+
+def test_a_table_in_milliseconds_is_refused_and_named(report, run):
+    table = rows_for(run, KNOWN).splitlines()
+    rows = [
+        [str(1000 * float(cell)) if i < 2 else cell for i, cell in enumerate(line.split("\t"))] for line in table[1:]
+    ]
+    text = "\n".join([table[0], *("\t".join(row) for row in rows), ""])
+    with pytest.raises(InputError, match=r"run-1_events\.tsv: all 2 trials begin after its 24 s.*milliseconds"):
+        report([run], {run.name: text})
+
+
+def test_without_tables_it_says_that_there_are_no_ranks(report, run):
+    *_, said = report([run])
+    assert "no ranks: they need --bundle, and --dataset or --events" in said
 
 
 def test_a_run_that_was_sent_by_other_settings_says_which_trials_are_no_blocks_and_which_blocks_no_trials(report, run):

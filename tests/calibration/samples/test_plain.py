@@ -224,13 +224,13 @@ def test_each_category_is_a_unit():
     stimuli = plain_stimuli(["b", "a", "b"])
     assert stimuli.candidate_ids == ("a", "b")
     np.testing.assert_array_equal(stimuli.candidates[CATEGORIES], np.eye(2))
-    with pytest.raises(InputError, match="nothing to tell apart"):
+    with pytest.raises(InputError, match="one category, a, and fewer than two cannot be told apart"):
         plain_stimuli(["a", "a"])
 
 
 def test_categories_that_are_shown_once_are_named():
     check_repeated(["a", "b", "a", "b"])
-    with pytest.raises(InputError, match=r"1 of 2 categories have one trial only \(b\)"):
+    with pytest.raises(InputError, match=r"1 of 2 categories has one trial only \(b\)"):
         check_repeated(["a", "b", "a"])
 
 

@@ -130,7 +130,7 @@ def test_events_of_another_time_are_refused(training, bundle, tmp_path):
     late = tmp_path / "late_events.tsv"
     late.write_text("onset\tduration\ttrial_type\n5000\t9\tface\n")
     with pytest.raises(
-        InputError, match=r"late_events\.tsv: run .*: all 1 trials begin after its .* s, the first at 5000 s; are"
+        InputError, match=r"late_events\.tsv: run .*: its only trial begins after its .* s, the first at 5000 s; are"
     ):
         samples_of([RunFiles(training.bold, late)], bundle)
 

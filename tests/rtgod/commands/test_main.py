@@ -286,7 +286,7 @@ def test_evaluate_refuses_before_it_works(rtgod, tmp_path):
     for name in ("bold.nii.gz", "events.tsv"):
         (func / f"sub-01_task-Training_run-01_{name}").touch()
     mask = ("--mask", "mask.nii.gz", "--test", "Training")
-    refused(rtgod("evaluate", "bids", *common, "--ablate", "preprocessing", *mask), "share 1 runs", "--test")
+    refused(rtgod("evaluate", "bids", *common, "--ablate", "preprocessing", *mask), "share 1 run", "--test")
 
 
 def test_simulate_keeps_what_is_there(rtgod, tmp_path):

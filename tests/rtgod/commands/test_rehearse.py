@@ -81,7 +81,7 @@ FIGURES = {
         ({}, 2, "steps kept to the plan (all of 40 shown; 99 % within 9.0 ms"),
         ({"real_rank_correlation": 0.3}, 0, "true feedback did not follow the imagery: try more --trials"),
         ({"shuffled_rank_correlation": 0.5}, 1, "sham feedback followed the imagery: by luck"),
-        ({"real_trials_shown": 1}, 0, "nothing can be said of 1 trials"),
+        ({"real_trials_shown": 1}, 0, "nothing can be said of 1 trial;"),
         ({"onset_error_ms_p99": 40.0}, 2, "steps were late: play it with less --speed"),
         ({"steps_shown": 38}, 2, "all but 2 of 40 shown"),
     ],

@@ -87,7 +87,7 @@ def test_categories_at_the_same_time_are_refused_with_where_and_what_to_do(read)
     assert "correct the" in text
     both = read(rows, keep=("face", "house", "left", "right"))
     assert len(both.trials) == 8
-    assert "4 pairs of trials share a part of their time: face at 10 s and left at 10 s" in said(both)
+    assert "4 pairs of trials at the same time, in part or in whole: face at 10 s and left at 10 s" in said(both)
     assert spans(read(rows, ignore=("left", "right"))) == BLOCKS
 
 
@@ -103,7 +103,18 @@ def test_a_part_that_is_shared_is_told_and_rounding_is_not(read):
     rows = [(0, 10.09, "a"), (10, 10, "b"), (20, 14, "a"), (30, 10, "b"), (40, 10, "a")]
     found = read(rows)
     assert len(found.trials) == 5
-    assert "1 pair of trials shares a part of its time: a at 20 s and b at 30 s in run_events.tsv; kept" in said(found)
+    assert (
+        "1 pair of trials at the same time, in part or in whole: a at 20 s and b at 30 s in run_events.tsv; kept"
+        in said(found)
+    )
+
+
+def test_a_name_that_is_left_out_of_one_table_and_a_category_of_another_is_told(read):
+    without = read([*BLOCKS, *((onset + 5, 0.5, "oddball") for onset, _, _ in BLOCKS[:3])])
+    alone = read([*BLOCKS, *((onset + 14, 0.5, "oddball") for onset, _, _ in BLOCKS[:3])])
+    (line,) = [line for line in remarks_on([without, alone]) if "is a category in" in line]
+    assert line.startswith("oddball is a category in run_events.tsv, and was taken for no stimulus in run_events.tsv")
+    assert not [line for line in remarks_on([without, without]) if "is a category in" in line]
 
 
 def test_durations_in_milliseconds_are_named(read):

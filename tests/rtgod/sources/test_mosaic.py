@@ -320,11 +320,13 @@ def test_files_that_are_no_dicom_are_passed_over(tmp_path):
     assert indices(MosaicSeries(tmp_path)) == [0, 1]
 
 
-@pytest.mark.parametrize("names", [[], ["notes.txt"], ["1.dcm.gz"]])
+@pytest.mark.parametrize("names", [[], ["notes.txt"], ["1.dcm.gz"], ["run-1.nii.gz", "run-2.nii"]])
 def test_a_folder_without_dicom_is_refused(tmp_path, names):
     for name in names:
         (tmp_path / name).write_text("x")
-    with pytest.raises(InputError, match="unpack" if "1.dcm.gz" in names else "no DICOM files"):
+    says = {"1.dcm.gz": "unpack", "run-1.nii.gz": r"give one of them, such as run-1\.nii\.gz"}
+    says = says.get(names[0] if names else "", "no DICOM files")
+    with pytest.raises(InputError, match=says):
         MosaicSeries(tmp_path)
 
 

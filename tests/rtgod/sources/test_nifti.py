@@ -188,7 +188,7 @@ def test_trials_beyond_the_run_are_counted_and_a_run_without_others_is_refused(b
     table.write_text(EVENTS + "1\t2\tface\n11\t9\tface\n")
     assert NiftiRun(bids).read.n_cut == 2
     assert remarks_on([NiftiRun(bids).read]) == [
-        f"1 pair of trials shares a part of its time: face at 6 s and face at 11 s in {table.name}; kept",
+        f"1 pair of trials at the same time, in part or in whole: face at 6 s and face at 11 s in {table.name}; kept",
         "2 trials cut at the end of their run",
     ]
     table.write_text("onset\tduration\ttrial_type\n0\t2000\tface\n4\t2000\tface\n")
@@ -196,7 +196,7 @@ def test_trials_beyond_the_run_are_counted_and_a_run_without_others_is_refused(b
         NiftiRun(bids)
     table.write_text(EVENTS.replace("6\t9", "6000\t9000"))
     with pytest.raises(
-        InputError, match=r"run-01_events.tsv: run .*: all 1 trials begin after its 12 s, the first at 6000"
+        InputError, match=r"run-01_events.tsv: run .*: its only trial begins after its 12 s, the first at 6000"
     ):
         NiftiRun(bids)
 
@@ -239,7 +239,7 @@ def with_sidecar(path, tr):
                       "msec, was 2 s meant\\? Give --tr or correct the header"),
         (2000.0, "sec", r"pixdim\[4\]: 2000.0 is not .*; was 2 s meant\? If so, give --tr or correct it"),
         (2000.0, "usec", r"0.002 is not a repetition time .* was 2 s meant\?"),
-        (0.04, "sec", r"0.04 is not a repetition time"),
+        (0.04, "sec", r"0.04 is not a repetition time in seconds \(0.05 to 60\); give --tr"),  # nobody means 40 s
     ],
 )  # fmt: skip
 def test_a_repetition_time_that_cannot_be_is_a_question(tmp_path, tr, unit, says):

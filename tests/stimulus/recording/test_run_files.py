@@ -190,8 +190,10 @@ class TestFullDisks:
         assert f"{path}: cannot be written" in line
         assert "tried again at the end" in line
         path.rmdir()
+        assert not record.is_saved
         record.close()
         assert told == []
+        assert record.is_saved
         assert len(read(path)) == len(RUN.steps)
         assert not list(path.parent.glob(".*"))
 
@@ -205,6 +207,9 @@ class TestFullDisks:
         record.close()
         (copy,) = tmp_path.glob("rtgod-*/*_events.tsv")
         assert [str(copy) in line for line in told] == [True]
+        assert not record.is_saved
+        record.close()
+        assert len(told) == 1
         assert len(read(copy)) == len(RUN.steps)
 
 
