@@ -43,12 +43,10 @@ from calibration.simulation.settings import SubjectSettings
 from calibration.training.fit import stacked, train
 from rtgod.decoding.category_index import CategoryIndex
 from rtgod.events.table import Trial
-from rtgod.messages import Array, Features, Float32Array, Float64Array, Run
+from rtgod.messages import Array, Float32Array, Float64Array, Run
 from rtgod.preprocessing.alignment import Reference
-from rtgod.preprocessing.preprocessor import Noise, VolumeCleaner, is_settled
-from rtgod.preprocessing.stopwatch import Stopwatch
-from rtgod.preprocessing.units import UnitCourses
-from rtgod.preprocessing.windows import RepeatAverager, Window
+from rtgod.preprocessing.preprocessor import Noise, is_settled
+from rtgod.preprocessing.windows import Window
 from rtgod.settings import MotionSettings, NoiseSettings, PipelineSettings
 
 SHIFT_S = 5.0
@@ -63,7 +61,6 @@ WAYS = {
     "causal_default": "causal, default settings",
     "causal_unwhitened": "causal, not whitened",
     "causal_demeaned": "causal, patterns demeaned",
-    "causal_features": "causal, features freed in place of voxels",
 }
 _WEIGHTS = "random:0"
 
@@ -111,10 +108,13 @@ def read_runs(folder: Path) -> list[AlignedRun]:
     everywhere = np.argwhere(np.ones(first.shape, bool)).astype(np.int32)
     reference = Reference(np.ones(first.shape, np.float32), first.affine, everywhere)
     settings = PipelineSettings(motion=MotionSettings(estimate=False))
-    runs = [align_run(one, reference, settings) for one in files]
-    mean = np.mean([np.mean([v.values for v in run.volumes], axis=0, dtype=np.float64) for run in runs], axis=0)
+    runs = [align_run(one, reference, Noise(), settings) for one in files]
+    mean = np.mean([np.mean([v.decoder_values for v in run.volumes], axis=0, dtype=np.float64) for run in runs], axis=0)
     head = mean > 0.3 * mean.max()
-    return [replace(run, volumes=tuple(replace(v, values=v.values[head]) for v in run.volumes)) for run in runs]
+    return [
+        replace(run, volumes=tuple(replace(v, decoder_values=v.decoder_values[head]) for v in run.volumes))
+        for run in runs
+    ]
 
 
 def real_gap(runs: Sequence[AlignedRun]) -> dict[str, float]:
@@ -126,7 +126,6 @@ def real_gap(runs: Sequence[AlignedRun]) -> dict[str, float]:
     offline = [offline_samples(run) for run in runs]
     default = [causal_samples(run, settings_for()) for run in runs]
     demeaned = [causal_samples(run, settings_for(demean=True)) for run in runs]
-    of_features = [causal_samples(run, settings_for(of_features=True)) for run in runs]
     noise, right, chosen = PipelineSettings().noise, Counter(), Counter()
     for left_out in range(len(runs)):
         best, fold = choose(by_settings, left_out)
@@ -137,7 +136,6 @@ def real_gap(runs: Sequence[AlignedRun]) -> dict[str, float]:
         right["causal_default"] += n_right(whitened(default, left_out, noise), left_out)
         right["causal_unwhitened"] += n_right(default, left_out)
         right["causal_demeaned"] += n_right(whitened(demeaned, left_out, noise), left_out)
-        right["causal_features"] += n_right_of_features(of_features, runs[left_out], left_out, noise)
     n_blocks = sum(len(run.categories) for run in offline)
     figures: dict[str, float] = {"n_blocks": n_blocks}
     for way in WAYS:
@@ -159,11 +157,11 @@ def choose(
 
 
 def settings_for(
-    drift_sd: float | None = None, response_sd: float | None = None, demean: bool = False, of_features: bool = False
+    drift_sd: float | None = None, response_sd: float | None = None, demean: bool = False
 ) -> PipelineSettings:
     """The defaults, for data whose first volumes were dropped and whose blocks are read 5 s late."""
     changes: dict[str, dict[str, Any]] = {
-        "nuisance": {"discard_s": 0.0, "of": "features" if of_features else "voxels"},
+        "nuisance": {"discard_s": 0.0},
         "window": {"hrf_shift_s": SHIFT_S},
         "noise": {"n_components": 0},
         "scaling": {"demean": demean},
@@ -190,7 +188,7 @@ def reference_of(run: AlignedRun) -> Reference:
 
 def offline_samples(run: AlignedRun) -> Labelled:
     """Means over blocks of the run centred and scaled as a whole."""
-    courses = np.array([volume.values for volume in run.volumes], np.float64)
+    courses = np.array([volume.decoder_values for volume in run.volumes], np.float64)
     courses = (courses - courses.mean(axis=0)) / np.where(courses.std(axis=0) > 0, courses.std(axis=0), 1)
     means, block_of, noise = block_means(courses, run.run), positions(run.run, len(courses)), courses.copy()
     for block, mean in enumerate(means):
@@ -226,41 +224,6 @@ def n_right(runs: Sequence[Labelled], left_out: int) -> int:
     classifier = RidgeClassifier(ALPHA).fit((X - mean) / sd, y)
     predicted = classifier.predict((runs[left_out].samples - mean) / sd)
     return int((predicted == np.array(runs[left_out].categories)).sum())
-
-
-class ClassifierAsDecoder:
-    """Gives a classifier's scores as features, one unit a category, so that their course can be freed from drift."""
-
-    def __init__(self, runs: Sequence[Labelled], left_out: int) -> None:
-        training = [run for k, run in enumerate(runs) if k != left_out]
-        X = np.concatenate([run.samples for run in training])
-        self.mean, self.sd = X.mean(axis=0), X.std(axis=0)
-        self.sd[self.sd == 0] = 1
-        y = np.concatenate([run.categories for run in training])
-        self.classifier = RidgeClassifier(ALPHA).fit((X - self.mean) / self.sd, y)
-        self.n_voxels, self.n_units = X.shape[1], len(self.classifier.classes_)
-
-    def decode(self, index: int, values: Float32Array) -> Features:
-        """Scores of one pattern."""
-        scores = self.classifier.decision_function([(values - self.mean) / self.sd])[0]
-        return Features(index, {"scores": scores.astype(np.float32)})
-
-
-def n_right_of_features(runs: Sequence[Labelled], aligned: AlignedRun, left_out: int, settings: NoiseSettings) -> int:
-    """Blocks of one run that are right when what is decoded is freed from drift, not the voxels."""
-    shape = learn_shape([run.noise for k, run in enumerate(runs) if k != left_out], settings)
-    whitened_runs = [replace(run, samples=np.array([shape.whiten(one) for one in run.samples])) for run in runs]
-    decoder = ClassifierAsDecoder(whitened_runs, left_out)
-    pipeline = settings_for(of_features=True)
-    cleaner = VolumeCleaner(reference_of(aligned), aligned.run, pipeline, Noise(shape), RepeatAverager())
-    units = UnitCourses(decoder, aligned.run, pipeline, RepeatAverager())
-    latest: dict[int, Float32Array] = {}
-    for volume in aligned.volumes:
-        pattern = cleaner.clean(volume, Stopwatch()).pattern
-        if pattern is not None and (sample := units.step(pattern, cleaner.whitened(pattern.values), Stopwatch())):
-            latest[sample.block] = sample.values
-    categories = decoder.classifier.classes_
-    return sum(categories[scores.argmax()] == aligned.trials[block].category for block, scores in latest.items())
 
 
 def inner_accuracy(runs: Sequence[Labelled], left_out: int) -> float:
@@ -315,8 +278,8 @@ def offline_run(run: AlignedRun, settings: PipelineSettings) -> RunSamples:
     n_volumes = 1 + max(volume.index for volume in run.volumes)
     courses = np.full((n_volumes, len(run.volumes[0].values)), np.nan)
     for volume in run.volumes:
-        if is_settled(volume.index, run.run, settings):
-            courses[volume.index] = volume.values
+        if is_settled(volume.index, run.run, settings.nuisance.discard_s):
+            courses[volume.index] = volume.decoder_values
     sd = np.nanstd(courses, axis=0)
     courses = np.nan_to_num((courses - np.nanmean(courses, axis=0)) / np.where(sd > 0, sd, 1))
     wanted = [block for block, trial in enumerate(run.trials) if not trial.repeat]

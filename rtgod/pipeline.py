@@ -15,7 +15,6 @@ from rtgod.messages import Answer, NotReady, Pattern, Ranking, Reason, Run, Volu
 from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.preprocessor import Noise, Preprocessor
 from rtgod.preprocessing.stopwatch import Stopwatch
-from rtgod.preprocessing.units import UnitCourses
 from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.settings import PipelineSettings
 from rtgod.state import Stateful
@@ -49,7 +48,7 @@ class Pipeline(Stateful):
         If the run does not fit the reference.
     """
 
-    parts = ("_front", "_units")
+    parts = ("_front",)
 
     def __init__(
         self,
@@ -69,9 +68,6 @@ class Pipeline(Stateful):
         self._confidence = confidence
         self._names = names
         self._n_top = settings.ranking.n_top
-        self._units = None
-        if decoder is not None and settings.nuisance.of == "features":
-            self._units = UnitCourses(decoder, run, settings, repeats)
 
     def step(self, volume: Volume, *, rank: bool = True) -> tuple[Answer, Pattern | None]:
         """Take the run's next volume.
@@ -91,11 +87,6 @@ class Pipeline(Stateful):
         """
         stopwatch = Stopwatch()
         pattern, outcome = self._front.step(volume, stopwatch)
-        if pattern is not None and self._units:
-            found = self._units.step(pattern, self._front.whitened(pattern.values), stopwatch)
-            if not isinstance(outcome, NotReady):
-                why = "what is decoded has no baseline yet"
-                outcome = found or NotReady(volume.run_id, volume.index, Reason.WARMING_UP, why, pattern.motion)
         if isinstance(outcome, NotReady):
             return dataclasses.replace(outcome, stage_ms=stopwatch.stage_ms), pattern
         decoder, category_index, sample = self._decoder, self._category_index, outcome
@@ -105,16 +96,14 @@ class Pipeline(Stateful):
             why = "later volumes are waiting"
             behind = NotReady(volume.run_id, volume.index, Reason.BEHIND, why, pattern.motion, stopwatch.stage_ms)
             return behind, pattern
-        if self._units:
-            features = decoder.by_layer(sample.index, sample.values)
-        else:
-            features = stopwatch.time("decode", lambda: decoder.decode(sample.index, sample.values))
-        order, scores = stopwatch.time("rank", lambda: category_index.rank(features))
+        with stopwatch("decode"):
+            features = decoder.decode(sample.index, sample.values)
+        with stopwatch("rank"):
+            order, scores = category_index.rank(features)
         probability = None
         if self._confidence:
-            # Of units that are freed from drift in place of voxels, nothing tells whether there is a response.
             weights = self._confidence.weights if isinstance(self._confidence, Judge) else None
-            response = None if self._units or weights is None else response_of(weights, sample.values)
+            response = None if weights is None else response_of(weights, sample.values)
             probability = self._confidence.of_ranking(
                 order, scores, category_index.n_candidates, sample.n_volumes, sample.n_blocks, response
             )

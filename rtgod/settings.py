@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -194,14 +194,16 @@ class NuisanceSettings(Settings):
     #: The head's overall brightness.
     global_signal: bool = False
     global_sd: Positive = 1.0
-    #: Whether voxels are freed from it, or the features that are decoded from them (Lee, Jang & Park 2015).
-    of: Literal["voxels", "features"] = "voxels"
 
-    @model_validator(mode="after")
-    def _features_have_no_voxels(self) -> Self:
-        if self.of == "features" and (self.n_components or self.global_signal):
-            raise ValueError('with of = "features", drift and motion are the only regressors there can be')
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _of_voxels(cls, given: Any) -> Any:
+        """Take settings of before: they said that voxels are freed, and could ask for features instead."""
+        if not isinstance(given, dict) or "of" not in given:
+            return given
+        if given["of"] != "voxels":
+            raise ValueError('"of" can ask for voxels alone; leave it out, and calibrate again')
+        return {name: value for name, value in given.items() if name != "of"}
 
 
 class ResponseSettings(Settings):

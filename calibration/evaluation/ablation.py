@@ -36,7 +36,6 @@ STEPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "24 motion regressors": {"nuisance": {"motion_parameters": 24}},
     "5 noise components": {"nuisance": {"n_components": 5}},
     "global signal": {"nuisance": {"global_signal": True}},
-    "features freed, not voxels": {"nuisance": {"of": "features", "n_components": 0, "global_signal": False}},
     "mean of volumes": {"window": {"estimate": "mean"}},
     "z-score": {"scaling": {"unit": "zscore"}},
     "baseline frozen": {"scaling": {"baseline": "frozen"}},

@@ -20,7 +20,6 @@ from rtgod.messages import Features, Float64Array
 from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.preprocessor import Noise, VolumeCleaner
 from rtgod.preprocessing.stopwatch import Stopwatch
-from rtgod.preprocessing.units import UnitCourses
 from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.settings import PipelineSettings
 
@@ -89,18 +88,12 @@ def decode_run(
     aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise, decoder: Decoder
 ) -> dict[int, Features]:
     """The features of each trial's last volume, by the trial's position in the run."""
-    repeats = RepeatAverager()
-    cleaner = VolumeCleaner(reference, aligned.run, settings, noise, repeats)
-    units = UnitCourses(decoder, aligned.run, settings, repeats) if settings.nuisance.of == "features" else None
+    cleaner = VolumeCleaner(reference, aligned.run, settings, noise, RepeatAverager())
     latest: dict[int, Features] = {}
     for volume in aligned.volumes:
-        pattern, sample, _ = cleaner.clean(volume, Stopwatch())
-        if units and pattern is not None:
-            sample = units.step(pattern, cleaner.whitened(pattern.values), Stopwatch())
-        if sample is None or sample.block is None:
-            continue
-        decode = decoder.by_layer if units else decoder.decode
-        latest[sample.block] = decode(sample.index, sample.values)
+        sample = cleaner.clean(volume, Stopwatch()).sample
+        if sample is not None and sample.block is not None:
+            latest[sample.block] = decoder.decode(sample.index, sample.values)
     return latest
 
 

@@ -79,11 +79,6 @@ def gather_study(
     InputError
         If anything that is needed is missing or does not fit.
     """
-    if settings.nuisance.of == "features":
-        raise InputError(
-            'nuisance.of = "features" cleans what one decoder decodes, and an evaluation compares many; evaluate with '
-            '"voxels", and compare the two by --ablate preprocessing'
-        )
     first = inputs.training[0].open(settings.events).run
     by_region = {name: region.voxels(first) for name, region in inputs.regions.items()}
     voxels = np.unique(np.concatenate(list(by_region.values())), axis=0) if by_region else None
@@ -157,7 +152,7 @@ def gather_runs(
     reference = make_reference(first, voxels, settings)  # while the pool's processes are starting
     noise = noise_to_read(first, inputs.noise_mask, reference, settings)
     aligned = align_runs([*inputs.training, *inputs.test], reference, noise, settings, pool, report)
-    noise = with_courses(aligned[:n_training], reference, noise, settings)
+    noise = with_courses(aligned[:n_training], noise, settings)
     arguments = [(run, reference, settings, noise) for run in aligned]
     cleaned = in_pool(pool, "denoising runs", report, clean_run, arguments)
     leads_s = [lead_s for files in inputs.test if (lead_s := cue_lead_s(files.events)) is not None]

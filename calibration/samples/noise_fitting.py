@@ -93,12 +93,12 @@ def noisiest_voxels(files: RunFiles, reference: Reference, settings: PipelineSet
     outside_decoder = in_head(reference.template)
     outside_decoder[tuple(reference.voxels.T)] = False
     voxels = np.argwhere(outside_decoder).astype(np.int32)
-    aligner = Aligner(reference._replace(voxels=voxels), source.run, settings)
+    aligner = Aligner(reference._replace(voxels=voxels), source.run, settings.motion, settings.sampling)
     n_discarded = int(np.ceil(settings.nuisance.discard_s / source.run.tr_s))
     steps = (
         aligner.align(volume, Stopwatch()) for volume in islice(source, n_discarded, n_discarded + _JUDGED_VOLUMES)
     )
-    values = np.array([aligned.values for aligned in steps if isinstance(aligned, Aligned)])
+    values = np.array([aligned.decoder_values for aligned in steps if isinstance(aligned, Aligned)])
     if len(values) < 3:
         raise InputError(f"{files.bold}: too few volumes to find its noisiest voxels; give them with --noise-mask")
     change = np.diff(values, axis=0) / reference.template[tuple(voxels.T)]

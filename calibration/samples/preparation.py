@@ -16,7 +16,7 @@ from calibration.samples.noise_fitting import learn_courses, learn_shape, noisie
 from calibration.samples.runs import AlignedRun, RunSamples, align_run, noise_residuals, run_samples
 from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
-from rtgod.preprocessing.preprocessor import Noise, with_noise_voxels
+from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import PipelineSettings
 
 
@@ -29,8 +29,8 @@ def align_runs(
     report: Report,
 ) -> list[AlignedRun]:
     """Bring runs into the template's space; the voxels of the reference and of the noise are read."""
-    read = with_noise_voxels(reference, noise)
-    return in_pool(pool, "aligning runs", report, align_run, [(files, read, settings) for files in runs])
+    arguments = [(files, reference, noise, settings) for files in runs]
+    return in_pool(pool, "aligning runs", report, align_run, arguments)
 
 
 def noise_to_read(first: RunFiles, mask: Path | None, reference: Reference, settings: PipelineSettings) -> Noise:
@@ -72,7 +72,7 @@ def denoise_runs(
     report : callable
         Told (stage, steps done, steps in all).
     """
-    noise = with_courses(aligned, reference, noise, settings)
+    noise = with_courses(aligned, noise, settings)
     arguments = [(run, reference, settings, noise) for run in aligned]
     return _shaped(in_pool(pool, "denoising runs", report, run_samples, arguments), noise, settings)
 
@@ -102,7 +102,7 @@ def prepare_runs(
 
 
 def _prepare_run(files: RunFiles, reference: Reference, settings: PipelineSettings, noise: Noise) -> RunSamples:
-    return run_samples(align_run(files, reference, settings), reference, settings, noise)
+    return run_samples(align_run(files, reference, noise, settings), reference, settings, noise)
 
 
 def _shaped(samples: list[RunSamples], noise: Noise, settings: PipelineSettings) -> tuple[list[RunSamples], Noise]:
@@ -114,13 +114,11 @@ def _shaped(samples: list[RunSamples], noise: Noise, settings: PipelineSettings)
     return [_whitened(run, shape) for run in samples], Noise(shape, noise.courses)
 
 
-def with_courses(
-    aligned: Sequence[AlignedRun], reference: Reference, noise: Noise, settings: PipelineSettings
-) -> Noise:
+def with_courses(aligned: Sequence[AlignedRun], noise: Noise, settings: PipelineSettings) -> Noise:
     """The noise of `noise_to_read` with loadings that the runs taught; as it is where no components are asked for."""
     if not noise.courses:
         return noise
-    residuals = [noise_residuals(run, reference, noise.courses, settings) for run in aligned]
+    residuals = [noise_residuals(run, noise, settings) for run in aligned]
     return Noise(courses=learn_courses(noise.courses.voxels, residuals, settings.nuisance.n_components))
 
 

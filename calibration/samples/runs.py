@@ -19,7 +19,6 @@ from rtgod.events.trials import TrialsRead
 from rtgod.messages import Float32Array, Int32Array, NotReady, Pattern, Reason, Run
 from rtgod.preprocessing.alignment import Aligned, Aligner, Reference, check_reference, registration_to
 from rtgod.preprocessing.censoring import Censor
-from rtgod.preprocessing.noise_model import NoiseComponents
 from rtgod.preprocessing.preprocessor import Noise, NoiseResiduals, VolumeCleaner, is_settled
 from rtgod.preprocessing.sampling import Sampler
 from rtgod.preprocessing.stopwatch import Stopwatch
@@ -144,14 +143,15 @@ class RunSamples:
     read: TrialsRead | None = None
 
 
-def align_run(files: RunFiles, reference: Reference, settings: PipelineSettings) -> AlignedRun:
+def align_run(files: RunFiles, reference: Reference, noise: Noise, settings: PipelineSettings) -> AlignedRun:
     """Bring a recorded run into the template's space, volume by volume.
 
     Parameters
     ----------
     files : RunFiles
     reference : Reference
-        Its voxels are read.
+    noise : Noise
+        Its voxels are read beside those of the reference.
     settings : PipelineSettings
 
     Raises
@@ -161,9 +161,13 @@ def align_run(files: RunFiles, reference: Reference, settings: PipelineSettings)
     """
     source, trials = files.open(settings.events), files.trials(settings.events)
     run, _ = cut_to_length(source.run)  # as it is sent to a server; trials without volumes are counted later
-    aligner = Aligner(reference, run, settings)
+    aligner = Aligner(reference, run, settings.motion, settings.sampling, noise.voxels)
     stopwatch, volumes, found, unusable = Stopwatch(), iter(source), [], Counter[str]()
-    while (volume := stopwatch.time("read", lambda: next(volumes, None))) is not None:
+    while True:
+        with stopwatch("read"):
+            volume = next(volumes, None)
+        if volume is None:
+            break
         aligned = aligner.align(volume, stopwatch)
         if isinstance(aligned, Aligned):
             found.append(aligned)
@@ -261,7 +265,7 @@ def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSetti
 
 
 def _why_left_out(index: int, run: Run, settings: PipelineSettings, problem: str, *, has_pattern: bool) -> str:
-    if not is_settled(index, run, settings):
+    if not is_settled(index, run, settings.nuisance.discard_s):
         return "discarded at the start"
     if problem:
         return "censored"
@@ -318,14 +322,12 @@ def _without(
     return values
 
 
-def noise_residuals(
-    aligned: AlignedRun, reference: Reference, courses: NoiseComponents, settings: PipelineSettings
-) -> Float32Array:
+def noise_residuals(aligned: AlignedRun, noise: Noise, settings: PipelineSettings) -> Float32Array:
     """What nothing foretold in the noise voxels of an aligned run's clean volumes: (n_volumes, n_noise_voxels)."""
-    reader, censor = NoiseResiduals(reference, courses, aligned.run, settings), Censor(settings.censoring)
+    reader, censor = NoiseResiduals(len(noise.voxels), aligned.run, settings), Censor(settings.censoring)
     residuals = []
-    for volume in (v for v in aligned.volumes if is_settled(v.index, aligned.run, settings)):
-        problem = censor.problem_with(volume.values[: len(reference.voxels)], volume.motion)
+    for volume in (v for v in aligned.volumes if is_settled(v.index, aligned.run, settings.nuisance.discard_s)):
+        problem = censor.problem_with(volume.decoder_values, volume.motion)
         residual = reader.residual(volume, bool(problem))
         if residual is not None and not problem:
             residuals.append(residual)
@@ -388,7 +390,7 @@ def make_reference(files: RunFiles, voxels: Int32Array | None, settings: Pipelin
     if voxels is None:
         voxels = np.argwhere(in_head(template)).astype(np.int32)
     reference = Reference(template, run.affine, voxels)
-    check_reference(reference, settings)
+    check_reference(reference, settings.motion)
     return reference
 
 

@@ -113,16 +113,6 @@ class Decoder:
         """Length of the patterns that are decoded."""
         return self._patterns.shape[1]
 
-    @property
-    def n_units(self) -> int:
-        """Units of all layers."""
-        return sum(layer.n_units for layer in self._layers.values())
-
-    def by_layer(self, index: int, units: Float32Array) -> Features:
-        """All layers' units, shape (n_units,), one layer after the other, as `Features`."""
-        ends = np.cumsum([layer.n_units for layer in self._layers.values()])[:-1]
-        return Features(index, dict(zip(self._layers, np.split(units, ends), strict=True)))
-
 
 def response_of(weights: Float32Array, pattern: Float32Array) -> float:
     """Product of weights and a pattern, both (n_voxels,), the same for any number of threads."""

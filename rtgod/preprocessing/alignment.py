@@ -25,7 +25,7 @@ from rtgod.preprocessing.geometry import Axes, axes_along, turned_affine, voxel_
 from rtgod.preprocessing.registration import FEWEST_VOXELS, Alignment, Registration
 from rtgod.preprocessing.sampling import Sampler
 from rtgod.preprocessing.stopwatch import Stopwatch
-from rtgod.settings import MotionSettings, PipelineSettings
+from rtgod.settings import MotionSettings, SamplingSettings
 from rtgod.state import Stateful
 from rtgod.text import times
 
@@ -43,6 +43,7 @@ _MASKED = 0.01
 _MOST_CUT = 0.1
 _STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, None, 0, converged=True)
 Int64Array = npt.NDArray[np.int64]
+NO_VOXELS: Int32Array = np.empty((0, 3), np.int32)
 
 
 class Reference(NamedTuple):
@@ -70,8 +71,10 @@ class Aligned:
     ----------
     run_id : str
     index : int
-    values : ndarray of shape (n_voxels,), float32
-        Intensities at the voxels that were asked for; NaN outside the field of view.
+    decoder_values : ndarray of shape (n_voxels,), float32
+        Intensities at the reference's voxels; NaN outside the field of view.
+    noise_values : ndarray of shape (n_noise_voxels,), float32
+        Those at the voxels that noise components are read from.
     motion : Motion
     gain : float
         Brightness of the head as a share of the template's.
@@ -79,7 +82,8 @@ class Aligned:
 
     run_id: str
     index: int
-    values: Float32Array
+    decoder_values: Float32Array
+    noise_values: Float32Array
     motion: Motion
     gain: float
 
@@ -122,9 +126,11 @@ class Aligner(Stateful):
     Parameters
     ----------
     reference : Reference
-        Its voxels are read.
     run : Run
-    settings : PipelineSettings
+    motion : MotionSettings
+    sampling : SamplingSettings
+    noise_voxels : ndarray of shape (n_noise_voxels, 3), int32
+        Read beside the reference's.
 
     Raises
     ------
@@ -134,37 +140,49 @@ class Aligner(Stateful):
 
     parts = ("_registration",)
 
-    def __init__(self, reference: Reference, run: Run, settings: PipelineSettings) -> None:
-        check_run(run, reference, settings.motion)
+    def __init__(
+        self,
+        reference: Reference,
+        run: Run,
+        motion: MotionSettings,
+        sampling: SamplingSettings,
+        noise_voxels: Int32Array = NO_VOXELS,
+    ) -> None:
+        check_run(run, reference, motion)
         self._reference = reference
-        self._registration = registration_to(reference.template, reference.affine, run, settings.motion)
-        self._sampler = Sampler(reference.voxels, run.shape, settings.sampling)
-        self._settings = settings.motion
+        self._registration = registration_to(reference.template, reference.affine, run, motion)
+        self._voxels = np.concatenate([reference.voxels, noise_voxels])
+        self._sampler = Sampler(self._voxels, run.shape, sampling)
+        self._settings = motion
         self._mm_to_voxel = np.linalg.inv(run.affine)
         self._shape = run.shape
         # Without alignment, voxels are read where the template has them, however the run's axes are stored.
-        self._axes = None if settings.motion.estimate else _axes_to(run, reference)
+        self._axes = None if motion.estimate else _axes_to(run, reference)
         self._volume = np.empty(run.shape if self._axes is None else reference.template.shape, np.float32)
-        self._read = self._flat(reference.voxels, reference)
+        self._read = self._flat(self._voxels, reference)
         self._points = self._flat(self._bright_points(reference), reference)
 
     def align(self, volume: Volume, stopwatch: Stopwatch) -> Aligned | NotReady:
         """Bring one volume into the template's space, or say why that cannot be done."""
-        fault = stopwatch.time("convert", lambda: self._convert(volume))
+        with stopwatch("convert"):
+            fault = self._convert(volume)
         if fault:
             return NotReady(volume.run_id, volume.index, Reason.BAD_VOLUME, fault)
-        found = stopwatch.time("align", lambda: self._registration.align(self._volume))
+        with stopwatch("align"):
+            found = self._registration.align(self._volume)
         if found.problem:
             return NotReady(volume.run_id, volume.index, Reason.MOTION, found.problem, found.motion)
         if not len(self._reference.voxels):
             return NotReady(volume.run_id, volume.index, Reason.NO_DECODER, "no bundle is loaded", found.motion)
-        values = stopwatch.time("sample", lambda: self._sample(found.pose))
-        return Aligned(volume.run_id, volume.index, values, found.motion, found.gain)
+        with stopwatch("sample"):
+            values = self._sample(found.pose)
+        n = len(self._reference.voxels)
+        return Aligned(volume.run_id, volume.index, values[:n], values[n:], found.motion, found.gain)
 
     def _sample(self, pose: Float64Array) -> Float32Array:
-        """Intensities at the reference's voxels."""
+        """Intensities at the voxels that are read."""
         if not self._settings.estimate:
-            return self._volume[tuple(self._reference.voxels.T)]
+            return self._volume[tuple(self._voxels.T)]
         to_volume = self._mm_to_voxel @ (pose if self._settings.correct else np.eye(4)) @ self._reference.affine
         return self._sampler.sample(self._volume, to_volume)[0]
 
@@ -276,12 +294,12 @@ def share_inside(run: Run, reference: Reference, reach_mm: float = 0.0) -> float
     return float(inside.all(axis=1).mean())
 
 
-def check_reference(reference: Reference, settings: PipelineSettings) -> None:
+def check_reference(reference: Reference, motion: MotionSettings) -> None:
     """Raise `InputError` if no run can be aligned to the template, or most of its voxels lie outside the head."""
     template, affine, voxels = reference
-    if settings.motion.estimate:
+    if motion.estimate:
         x, y, z = template.shape
-        Registration(template, affine, (x, y, z), affine, settings.motion)
+        Registration(template, affine, (x, y, z), affine, motion)
     if not len(voxels):
         return
     if (voxels < 0).any() or (voxels >= template.shape).any():

@@ -1,6 +1,6 @@
 """Series freed from what is no signal, causally: every number rests on the volumes so far alone.
 
-A series is a voxel's intensity, or a decoded unit. Recursive least squares fits nuisance regressors and the responses
+A series is a voxel's intensity. Recursive least squares fits nuisance regressors and the responses
 to trials together, so that neither is taken for the other; see `rtgod.preprocessing.design_matrix` for the
 regressors and `rtgod.preprocessing.recursive_least_squares` for the fit.
 """
@@ -50,8 +50,9 @@ class Denoiser(Stateful):
     n_series : int
     run : Run
     settings : PipelineSettings
-    in_unit : bool
-        Whether values are given in the settings' unit; decoded features keep their own.
+        Of which nuisance, response, scaling, the window's mode and clipping count.
+    n_components : int
+        Noise components that each volume comes with.
     """
 
     changing: ClassVar = {
@@ -63,11 +64,10 @@ class Denoiser(Stateful):
     }
     parts = ("_design", "_fit")
 
-    def __init__(self, n_series: int, run: Run, settings: PipelineSettings, in_unit: bool = True) -> None:
+    def __init__(self, n_series: int, run: Run, settings: PipelineSettings, n_components: int) -> None:
         follows_trials = bool(run.blocks) and settings.window.mode != "sliding"
         self._settings = settings
-        self._scales = in_unit
-        self._design = Design(run, settings.nuisance, settings.response, follows_trials)
+        self._design = Design(run, settings.nuisance, settings.response, n_components, follows_trials)
         self._fit = RecursiveLeastSquares(n_series, self._design.prior_sd)
         self._seen = np.zeros(n_series, bool)
         self._squares = np.zeros(n_series)
@@ -180,8 +180,6 @@ class Denoiser(Stateful):
         return self._fit.coefficients[:, 0], np.sqrt(self._squares / max(self._n_squares, 1))
 
     def _in_unit(self, change: Float64Array, level: Float64Array, sd: Float64Array, usable: BoolArray) -> Float32Array:
-        if not self._scales:
-            return np.where(usable, change, 0.0).astype(np.float32)
         usable = usable & (level > max(_LEAST_BASELINE * float(np.median(level)), 0.0))
         scale = level / 100.0 if self._settings.scaling.unit == "percent" else sd
         out = np.zeros(len(change))

@@ -37,6 +37,8 @@ class Design(Stateful):
     run : Run
     nuisance : NuisanceSettings
     response : ResponseSettings
+    n_components : int
+        Noise components, each with a regressor.
     follows_trials : bool
         Whether the run's trials have regressors.
 
@@ -51,7 +53,14 @@ class Design(Stateful):
     changing: ClassVar = {"_first_motion": Float64Array | None, "_last_motion": Float64Array}
     parts = ("_trials",)
 
-    def __init__(self, run: Run, nuisance: NuisanceSettings, response: ResponseSettings, follows_trials: bool) -> None:
+    def __init__(
+        self,
+        run: Run,
+        nuisance: NuisanceSettings,
+        response: ResponseSettings,
+        n_components: int,
+        follows_trials: bool,
+    ) -> None:
         self._settings = nuisance
         self._tr_s = run.tr_s
         self._run_s = run.n_volumes * run.tr_s if run.n_volumes else _USUAL_RUN_S
@@ -64,7 +73,7 @@ class Design(Stateful):
             drift_sd,
             np.full(nuisance.motion_parameters, nuisance.motion_sd),
             np.full(int(nuisance.global_signal), nuisance.global_sd),
-            np.full(nuisance.n_components, nuisance.component_sd),
+            np.full(n_components, nuisance.component_sd),
         ]
         self.n_nuisance = sum(map(len, columns))
         self._trials = _TrialColumns(run, response) if follows_trials else None

@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtgod.messages import Float32Array, NotReady, Pattern, Reason, Run, Volume
-from rtgod.preprocessing.alignment import Aligned, Aligner, Reference
+from rtgod.messages import Float32Array, Int32Array, NotReady, Pattern, Reason, Run, Volume
+from rtgod.preprocessing.alignment import NO_VOXELS, Aligned, Aligner, Reference
 from rtgod.preprocessing.censoring import Censor
 from rtgod.preprocessing.denoising import Denoised, Denoiser
 from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
 from rtgod.preprocessing.smoothing import Smoother
 from rtgod.preprocessing.stopwatch import Stopwatch
 from rtgod.preprocessing.windows import RepeatAverager, Sample, Window
-from rtgod.settings import PipelineSettings
+from rtgod.settings import PipelineSettings, WindowSettings
 from rtgod.state import Stateful
 
 
@@ -36,6 +36,11 @@ class Noise:
 
     shape: NoiseCovariance | None = None
     courses: NoiseComponents | None = None
+
+    @property
+    def voxels(self) -> Int32Array:
+        """Voxels that components are read from, shape (n_noise_voxels, 3)."""
+        return NO_VOXELS if self.courses is None else self.courses.voxels
 
 
 class Cleaned(NamedTuple):
@@ -79,7 +84,7 @@ class Preprocessor(Stateful):
     def __init__(
         self, reference: Reference, run: Run, settings: PipelineSettings, noise: Noise, repeats: RepeatAverager
     ) -> None:
-        self._aligner = Aligner(with_noise_voxels(reference, noise), run, settings)
+        self._aligner = Aligner(reference, run, settings.motion, settings.sampling, noise.voxels)
         self._cleaner = VolumeCleaner(reference, run, settings, noise, repeats)
 
     def step(self, volume: Volume, stopwatch: Stopwatch) -> tuple[Pattern | None, Sample | NotReady]:
@@ -110,10 +115,6 @@ class Preprocessor(Stateful):
             return pattern, not_ready(Reason.WARMING_UP, "nothing of the response can be seen yet")
         return pattern, not_ready(Reason.BETWEEN_TRIALS)
 
-    def whitened(self, values: Float32Array) -> Float32Array:
-        """A pattern as samples are: smoothed, demeaned and whitened, as far as the settings say so."""
-        return self._cleaner.whitened(values)
-
 
 class VolumeCleaner(Stateful):
     """Aligned volumes of one run to patterns and samples.
@@ -134,34 +135,35 @@ class VolumeCleaner(Stateful):
     def __init__(
         self, reference: Reference, run: Run, settings: PipelineSettings, noise: Noise, repeats: RepeatAverager
     ) -> None:
-        if settings.nuisance.of == "features":
-            settings = _constant_only(settings)
-        self._settings = settings
         self._run = run
         self._noise = noise
-        self._n_voxels = len(reference.voxels)
-        self.denoiser = Denoiser(self._n_voxels, run, settings)
-        self._noise_reader = NoiseResiduals(reference, noise.courses, run, settings) if noise.courses else None
+        self._discard_s = settings.nuisance.discard_s
+        self._demeans = settings.scaling.demean
+        self._no_components = np.zeros(settings.nuisance.n_components)
+        self.denoiser = Denoiser(len(reference.voxels), run, settings, settings.nuisance.n_components)
+        self._noise_reader = NoiseResiduals(len(noise.voxels), run, settings) if noise.courses else None
         self._censor = Censor(settings.censoring)
-        self._estimator = SampleEstimator(run, settings, repeats)
+        self._estimator = SampleEstimator(run, settings.window, repeats)
         fwhm_mm = settings.scaling.smoothing_fwhm_mm
         self._smoother = Smoother(reference.voxels, reference.affine, fwhm_mm) if fwhm_mm else None
 
     def clean(self, aligned: Aligned, stopwatch: Stopwatch) -> Cleaned:
         """Take the run's next volume that could be aligned."""
-        if not is_settled(aligned.index, self._run, self._settings):
+        if not is_settled(aligned.index, self._run, self._discard_s):
             return Cleaned(None, None, "")
-        values = aligned.values[: self._n_voxels]
-        problem = self._censor.problem_with(values, aligned.motion)
-        denoised = stopwatch.time("denoise", lambda: self._denoise(aligned, bool(problem)))
+        problem = self._censor.problem_with(aligned.decoder_values, aligned.motion)
+        with stopwatch("denoise"):
+            denoised = self._denoise(aligned, bool(problem))
         if denoised is None:
             return Cleaned(None, None, problem)
-        n_outside = int(np.isnan(values).sum())
+        n_outside = int(np.isnan(aligned.decoder_values).sum())
         pattern = Pattern(aligned.run_id, aligned.index, denoised.values, n_outside, aligned.motion, bool(problem))
-        sample = stopwatch.time("window", lambda: self._estimator.step(pattern, self.denoiser))
+        with stopwatch("window"):
+            sample = self._estimator.step(pattern, self.denoiser)
         if sample is None:
             return Cleaned(pattern, None, problem)
-        whitened = stopwatch.time("whiten", lambda: self.whitened(sample.values))
+        with stopwatch("whiten"):
+            whitened = self.whitened(sample.values)
         return Cleaned(pattern, replace(sample, values=whitened), problem)
 
     def in_trial(self, index: int) -> bool:
@@ -176,7 +178,7 @@ class VolumeCleaner(Stateful):
         """A pattern smoothed and demeaned, as far as the settings say so: what the noise's shape is learned from."""
         if self._smoother:
             values = self._smoother.smooth(values)
-        return values - values.mean(dtype=np.float64).astype(np.float32) if self._settings.scaling.demean else values
+        return values - values.mean(dtype=np.float64).astype(np.float32) if self._demeans else values
 
     def whitened(self, values: Float32Array) -> Float32Array:
         """The same, then whitened."""
@@ -184,12 +186,11 @@ class VolumeCleaner(Stateful):
         return self._noise.shape.whiten(values) if self._noise.shape else values
 
     def _denoise(self, aligned: Aligned, censored: bool) -> Denoised | None:
-        index, motion, gain = aligned.index, aligned.motion, aligned.gain
-        components = np.zeros(self._settings.nuisance.n_components)
+        index, motion, gain, components = aligned.index, aligned.motion, aligned.gain, self._no_components
         if self._noise_reader and self._noise.courses:
             residual = self._noise_reader.residual(aligned, censored)
             components = components if residual is None else self._noise.courses.at(residual)
-        return self.denoiser.step(index, aligned.values[: self._n_voxels], motion, gain, components, censored)
+        return self.denoiser.step(index, aligned.decoder_values, motion, gain, components, censored)
 
 
 class NoiseResiduals(Stateful):
@@ -197,25 +198,20 @@ class NoiseResiduals(Stateful):
 
     Parameters
     ----------
-    reference : Reference
-        Its voxels come before the noise voxels in every aligned volume.
-    courses : NoiseComponents
+    n_voxels : int
     run : Run
     settings : PipelineSettings
     """
 
     parts = ("_denoiser",)
 
-    def __init__(self, reference: Reference, courses: NoiseComponents, run: Run, settings: PipelineSettings) -> None:
-        self._n_before = len(reference.voxels)
-        nuisance = settings.nuisance.model_copy(update={"n_components": 0})
-        settings = settings.model_copy(update={"nuisance": nuisance})
-        self._denoiser = Denoiser(len(courses.voxels), run, settings)
+    def __init__(self, n_voxels: int, run: Run, settings: PipelineSettings) -> None:
+        self._denoiser = Denoiser(n_voxels, run, settings, n_components=0)
 
     def residual(self, aligned: Aligned, censored: bool) -> Float32Array | None:
         """Take the next volume in; shape (n_noise_voxels,), None before there is a baseline."""
-        values = aligned.values[self._n_before :]
-        found = self._denoiser.step(aligned.index, values, aligned.motion, aligned.gain, np.empty(0), censored)
+        values, motion = aligned.noise_values, aligned.motion
+        found = self._denoiser.step(aligned.index, values, motion, aligned.gain, np.empty(0), censored)
         return None if found is None else found.residual
 
 
@@ -225,18 +221,18 @@ class SampleEstimator(Stateful):
     Parameters
     ----------
     run : Run
-    settings : PipelineSettings
+    settings : WindowSettings
     repeats : RepeatAverager
         The session's, and no part of this one's state.
     """
 
     parts = ("_window",)
 
-    def __init__(self, run: Run, settings: PipelineSettings, repeats: RepeatAverager) -> None:
+    def __init__(self, run: Run, settings: WindowSettings, repeats: RepeatAverager) -> None:
         self._run = run
-        self._window = Window(run, settings.window)
-        self._by_response = settings.window.estimate == "response"
-        self._repeats = repeats if settings.window.mode == "repeats" else None
+        self._window = Window(run, settings)
+        self._by_response = settings.estimate == "response"
+        self._repeats = repeats if settings.mode == "repeats" else None
 
     def in_trial(self, index: int) -> bool:
         """Whether volume `index` lies in a trial's window."""
@@ -262,27 +258,6 @@ class SampleEstimator(Stateful):
         return sample
 
 
-def is_settled(index: int, run: Run, settings: PipelineSettings) -> bool:
+def is_settled(index: int, run: Run, discard_s: float) -> bool:
     """Whether a volume comes after those that are discarded at the start of a run."""
-    return index * run.tr_s >= settings.nuisance.discard_s - 1e-6
-
-
-def with_noise_voxels(reference: Reference, noise: Noise) -> Reference:
-    """The reference with the noise voxels after the decoder's: what is read of every volume."""
-    if not noise.courses:
-        return reference
-    return reference._replace(voxels=np.concatenate([reference.voxels, noise.courses.voxels]))
-
-
-def _constant_only(settings: PipelineSettings) -> PipelineSettings:
-    """Voxels are taken as they are, against the baseline at the start: what is decoded from them is cleaned instead.
-
-    It is also what is averaged over repeats, so the voxels' trials stand alone.
-    """
-    nuisance = settings.nuisance.model_copy(
-        update={"drift_sd": 0.0, "motion_parameters": 0, "n_components": 0, "global_signal": False}
-    )
-    scaling = settings.scaling.model_copy(update={"baseline": "frozen"})
-    mode = "block" if settings.window.mode == "repeats" else settings.window.mode
-    window = settings.window.model_copy(update={"mode": mode})
-    return settings.model_copy(update={"nuisance": nuisance, "scaling": scaling, "window": window})
+    return index * run.tr_s >= discard_s - 1e-6

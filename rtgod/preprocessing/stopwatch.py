@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TypeVar
-
-_T = TypeVar("_T")
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Collects the milliseconds of each stage, in the order in which they run."""
+    """Collects the milliseconds of each stage, in the order in which they begin: `with stopwatch("align"): ...`."""
 
     def __init__(self) -> None:
         self.stage_ms: dict[str, float] = {}
 
-    def time(self, stage: str, work: Callable[[], _T]) -> _T:
-        """Run `work` and add its time to `stage`."""
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Add the time that the block takes to a stage, whatever ends it."""
         start = time.perf_counter_ns()
         try:
-            return work()
+            yield
         finally:
             self.stage_ms[stage] = self.stage_ms.get(stage, 0.0) + (time.perf_counter_ns() - start) / 1e6

@@ -112,7 +112,7 @@ class Session:
         self.bundle = bundle
         self._settings = bundle.settings if bundle else settings or PipelineSettings()
         if bundle:
-            check_reference(bundle.reference, self._settings)
+            check_reference(bundle.reference, self._settings.motion)
         self._template_from_s = 0.0 if bundle else self._settings.nuisance.discard_s
         self._engine: tuple[Decoder, CategoryIndex] | None = None
         if bundle:

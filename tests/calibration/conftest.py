@@ -27,7 +27,6 @@ from calibration.simulation.settings import StimulusSettings, SubjectSettings, T
 from calibration.training.calibrate import CalibrationReport, calibrate
 from rtgod.bundle import DecoderBundle
 from rtgod.journal.journal import JournalWriter
-from rtgod.preprocessing.preprocessor import with_noise_voxels
 from rtgod.protocol.clients import Sender
 from rtgod.replay import send_run
 from rtgod.server.server import Server
@@ -153,8 +152,7 @@ def known_features(monkeypatch, calibrated):  # noqa: ARG001 # it is what comput
 def samples_of(runs, bundle, settings=None):
     """Samples of runs (`RunFiles`) as the bundle's decoder is given them."""
     settings = settings or bundle.settings
-    read = with_noise_voxels(bundle.reference, bundle.noise)
-    aligned = [align_run(run, read, settings) for run in runs]
+    aligned = [align_run(run, bundle.reference, bundle.noise, settings) for run in runs]
     return [run_samples(run, bundle.reference, settings, bundle.noise) for run in aligned]
 
 

@@ -42,8 +42,6 @@ SETTINGS = {
         "nuisance": {"motion_parameters": 24, "n_components": 2, "global_signal": True},
         "scaling": {"unit": "zscore"},
     },
-    "features": {"nuisance": {"of": "features", "motion_parameters": 12}},
-    "features over repeats": {"nuisance": {"of": "features"}, "window": {"mode": "repeats", "estimate": "mean"}},
     "sliding": {"window": {"mode": "sliding"}, "sampling": {"interpolation": "linear"}},
     "not aligned": {"motion": {"estimate": False}, "censoring": {"dvars_ratio": 1.1}},
     "no decoder": None,
@@ -229,7 +227,6 @@ FIT = (*CLEANER, "denoiser", "_fit")
         ("all regressors", (*CLEANER, "denoiser", "_design", "_first_motion"), lambda a: a + 1),
         ("all regressors", (*CLEANER, "denoiser", "_design", "_last_motion"), lambda a: a + 1),
         ("all regressors", (*CLEANER, "_noise_reader", "_denoiser", "_fit", "coefficients"), lambda a: a * 1.01),
-        ("features", ("pipeline", "_units", "_denoiser", "_fit", "coefficients"), lambda a: a + 1),
         ("repeats", ("repeats", "_finished"), lambda _: {}),
     ],
 )
@@ -447,9 +444,7 @@ def test_what_has_no_place_in_a_state_is_not_taken():
         thing.state()
 
 
-@pytest.mark.parametrize(
-    ("ours", "theirs"), [("features", "usual"), ("usual", "all regressors"), ("not aligned", "usual")]
-)
+@pytest.mark.parametrize(("ours", "theirs"), [("usual", "all regressors"), ("not aligned", "usual")])
 def test_the_state_of_other_settings_is_refused(ours, theirs):
     with pytest.raises(CheckpointError):
         pipeline(ours, RepeatAverager()).restore(pipeline(theirs, RepeatAverager()).state())

@@ -34,7 +34,7 @@ def reference(tmp_path_factory):
 
 
 def samples(files, reference):
-    return run_samples(align_run(files, reference, SETTINGS), reference, SETTINGS, Noise())
+    return run_samples(align_run(files, reference, Noise(), SETTINGS), reference, SETTINGS, Noise())
 
 
 def dark(data):
@@ -90,14 +90,14 @@ def test_events_are_blamed_where_volumes_were_good(tmp_path, reference):
 def test_too_much_motion_is_counted(tmp_path, reference):
     still = PipelineSettings.model_validate({"noise": {"n_components": 0}, "censoring": {"fd_mm": 1e-9}})
     with pytest.raises(InputError, match=r"of 24 volumes are censored: too much motion"):
-        run_samples(align_run(head_run(tmp_path, "run"), reference, still), reference, still, Noise())
+        run_samples(align_run(head_run(tmp_path, "run"), reference, Noise(), still), reference, still, Noise())
 
 
 def test_noise_components_of_a_run_without_a_usable_volume_are_no_traceback(tmp_path, reference):
-    aligned = align_run(head_run(tmp_path, "run", phase), reference, SETTINGS)
+    aligned = align_run(head_run(tmp_path, "run", phase), reference, Noise(), SETTINGS)
     courses = NoiseComponents(reference.voxels[:5], np.empty((0, 5), np.float32))
     with pytest.raises(InputError, match="24 of 24 volumes do not fit the template"):
-        noise_residuals(aligned, reference, courses, SETTINGS)
+        noise_residuals(aligned, Noise(courses=courses), SETTINGS)
 
 
 def test_nan_outside_of_the_head_is_background(tmp_path, reference):

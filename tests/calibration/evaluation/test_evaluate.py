@@ -19,7 +19,7 @@ from calibration.samples.assemble import folds_of, gather_runs, gather_study
 from rtgod.errors import InputError
 from rtgod.journal.journal import read_journal
 from rtgod.messages import Ranking
-from rtgod.settings import NuisanceSettings, PipelineSettings
+from rtgod.settings import PipelineSettings
 from tests.calibration.conftest import NETWORK, RememberingExtractor
 
 SETTINGS = PipelineSettings()
@@ -220,12 +220,6 @@ def test_halves_share_no_noise(subject, calibrated, pool):  # noqa: ARG001 # com
     gathered = gather_runs(replace(inputs, training=inputs.training[:1]), None, SETTINGS, pool, quiet)
     with pytest.raises(InputError, match="no category has two blocks in a run"):
         folds_of(gathered, lambda trials: {"x": np.zeros((len(trials), 1))}, "halves")
-
-
-def test_features_in_place_of_voxels_are_refused(subject, pool):
-    settings = PipelineSettings(nuisance=NuisanceSettings(of="features"))
-    with pytest.raises(InputError, match="ablate"):
-        gather_study(found_inputs(subject), settings, NETWORK, pool, quiet)
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,7 @@ def test_haxby_is_decoded_live_as_offline(shared_data, tmp_path):
     session = Session(bundle)
     answers = [answer for message in (source.run, *source) for answer, _ in session.take(message)]
     found = [answer for answer in answers if isinstance(answer, Ranking) and answer.final]
-    aligned = align_run(files[5], bundle.reference, bundle.settings)
+    aligned = align_run(files[5], bundle.reference, bundle.noise, bundle.settings)
     offline = run_samples(aligned, bundle.reference, bundle.settings, bundle.noise)
     index, decoder = bundle.category_index(), bundle.decoder()
     for ranking, values in zip(found, offline.values, strict=True):

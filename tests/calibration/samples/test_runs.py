@@ -56,7 +56,7 @@ def test_samples_are_those_of_the_server_bit_for_bit(journal, bundle, subject, n
 
 def test_patterns_are_those_of_the_server_bit_for_bit(journal, bundle, subject):
     files = find_runs(subject, "01", "perceptionTest")[0]
-    aligned = align_run(files, bundle.reference, bundle.settings)
+    aligned = align_run(files, bundle.reference, bundle.noise, bundle.settings)
     patterns, _ = answers_of(journal)[aligned.run.run_id]
     cleaner = VolumeCleaner(bundle.reference, aligned.run, bundle.settings, bundle.noise, RepeatAverager())
     n_compared = 0
@@ -102,7 +102,7 @@ def test_trials_without_a_clean_volume_are_counted_not_made_up(training, bundle)
 def test_noise_is_what_is_left_without_the_responses(training, bundle):
     """Most of a simulated voxel's course is noise; what its trials add is not in it."""
     plain = variant_of(bundle.settings, {"noise": {"n_components": 0}})
-    aligned = align_run(training, bundle.reference, plain)
+    aligned = align_run(training, bundle.reference, Noise(), plain)
     samples = run_samples(aligned, bundle.reference, plain, Noise())
     cleaner = VolumeCleaner(bundle.reference, aligned.run, plain, Noise(), RepeatAverager())
     patterns = [p for v in aligned.volumes for p in [cleaner.clean(v, Stopwatch()).pattern] if p is not None]
@@ -163,7 +163,7 @@ def test_a_run_that_looks_elsewhere_is_refused(training, bundle):
     elsewhere[2, 3] += 300
     other = bundle.reference._replace(affine=elsewhere)
     with pytest.raises(InputError, match="hold 0 % of the bundle's"):
-        align_run(training, other, bundle.settings)
+        align_run(training, other, bundle.noise, bundle.settings)
 
 
 def test_a_mask_outside_the_head_makes_no_reference(training):

@@ -15,7 +15,8 @@ def run(blocks=(), n_volumes=150, tr_s=2.0):
 
 
 def design(one=None, follows=True, **nuisance):
-    return Design(one or run(), NuisanceSettings(**nuisance), ResponseSettings(), follows)
+    settings = NuisanceSettings(**nuisance)
+    return Design(one or run(), settings, ResponseSettings(), settings.n_components, follows)
 
 
 def rows(made, n_volumes=150, motions=None, gain=1.0):
