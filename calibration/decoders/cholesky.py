@@ -19,7 +19,7 @@ BLOCK = 32
 
 
 @njit(cache=True)
-def factorise(columns: Array, inverses: Array, spare: Array, first: int) -> None:
+def factorise(columns: Array, inverses: Array, spare: Array) -> None:
     """Replace S by its factor U, in place.
 
     Parameters
@@ -29,10 +29,8 @@ def factorise(columns: Array, inverses: Array, spare: Array, first: int) -> None
     inverses : ndarray of shape (n_blocks, BLOCK, BLOCK)
         Filled with the inverses of U's diagonal blocks.
     spare : ndarray of shape (BLOCK, BLOCK)
-    first : int
-        Block columns before this one are U's already, of a matrix that begins as S does; so are their `inverses`.
     """
-    for j in range(first, columns.shape[0]):
+    for j in range(columns.shape[0]):
         for i in range(j + 1):
             block = columns[j, i * BLOCK : (i + 1) * BLOCK]
             if i > 0:

@@ -109,7 +109,7 @@ def _among_samples(
             columns[j] = C[:, j * BLOCK : (j + 1) * BLOCK]
         for i in range(size):
             columns[i // BLOCK, i, i % BLOCK] += 1.0
-        factorise(columns, inverses, spare, 0)
+        factorise(columns, inverses, spare)
         invert(columns, inverses, rows, spare, P)
         np.dot(scaled[:n], P, out=inverted[:n])
         for i in range(n):
@@ -250,7 +250,7 @@ def _renew(
     S[n_blocks - 1, n:] = 0.0
     for i in range(size):
         S[i // BLOCK, i, i % BLOCK] += 1.0 / A[i] if i < n else 1.0
-    factorise(S, inverses, spare, 0)
+    factorise(S, inverses, spare)
     invert(S, inverses, rows[: size * size].reshape(n_blocks, size, BLOCK), spare, P)
     for i in range(n):
         W[i] = np.dot(P[i, :n], b[:n])

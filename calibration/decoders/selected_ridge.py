@@ -6,12 +6,11 @@ import numpy as np
 from numba import njit, prange
 
 from calibration.decoders.cholesky import BLOCK, factorise, solve
-from calibration.decoders.pairs import paired
 from calibration.decoders.sparse import Equations, SparseDecoder
-from rtgod.messages import Array, BoolArray, Int32Array
+from rtgod.messages import Array
 
-#: Pairs of units that a thread solves with one set of arrays to work in.
-_BATCH = 4
+#: Units that a thread solves with one set of arrays to work in.
+_BATCH = 8
 
 
 class SelectedRidge(SparseDecoder):
@@ -35,86 +34,50 @@ class SelectedRidge(SparseDecoder):
     def _weights(self, equations: Equations) -> Array:
         gram, right, selected = equations.gram, equations.right, equations.selected
         weights = np.empty(selected.shape, gram.dtype)
-        _solve_all(gram, right, selected, paired(selected, len(gram)), gram.dtype.type(self.alpha), weights)
+        _solve_all(gram, right, selected, gram.dtype.type(self.alpha), weights)
         return weights
 
 
 @njit(cache=True, parallel=True)
-def _solve_all(gram: Array, right: Array, selected: Array, pairs: Int32Array, alpha: float, weights: Array) -> None:
-    for batch in prange(-(-len(pairs) // _BATCH)):
-        _solve_batch(gram, right, selected, pairs[batch * _BATCH : (batch + 1) * _BATCH], alpha, weights)
+def _solve_all(gram: Array, right: Array, selected: Array, alpha: float, weights: Array) -> None:
+    n_units = len(selected)
+    for batch in prange(-(-n_units // _BATCH)):
+        _solve_batch(gram, right, selected, range(batch * _BATCH, min((batch + 1) * _BATCH, n_units)), alpha, weights)
 
 
 @njit(cache=True)
-def _solve_batch(gram: Array, right: Array, selected: Array, pairs: Int32Array, alpha: float, weights: Array) -> None:
-    """Weights of each unit, from the block of the Gram matrix that its voxels select.
-
-    The voxels that two units share come first in both blocks, and are eliminated once.
-    """
+def _solve_batch(gram: Array, right: Array, selected: Array, units: range, alpha: float, weights: Array) -> None:
+    """Weights of some units, each from the block of the Gram matrix that its voxels select."""
     n_selected = selected.shape[1]
     n_blocks = -(-n_selected // BLOCK)
     columns = np.empty((n_blocks, n_blocks * BLOCK, BLOCK), gram.dtype)
     inverses, spare = np.empty((n_blocks, BLOCK, BLOCK), gram.dtype), np.empty((BLOCK, BLOCK), gram.dtype)
     b, other = np.empty(n_blocks * BLOCK, gram.dtype), np.empty(n_blocks * BLOCK, gram.dtype)
-    shared, order = np.empty(n_selected, np.bool_), np.empty(n_selected, np.int32)
-    voxels = np.empty(n_selected, selected.dtype)
-    for pair in range(len(pairs)):
-        first = 0
-        for place in range(2):
-            unit = pairs[pair, place]
-            n_shared = _shared_first(selected[unit], selected[pairs[pair, 1 - place]], shared, order)
-            for k in range(n_selected):
-                voxels[k], b[k] = selected[unit, order[k]], right[unit, order[k]]
-            b[n_selected:] = 0.0
-            _gather(gram, voxels, n_shared, alpha, columns, first)
-            factorise(columns, inverses, spare, first)
-            solve(columns, inverses, b, other)
-            for k in range(n_selected):
-                weights[unit, order[k]] = b[k]
-            first = n_shared // BLOCK  # what comes before is the same for the other unit
+    for unit in units:
+        b[:n_selected] = right[unit]
+        b[n_selected:] = 0.0
+        _gather(gram, selected[unit], alpha, columns)
+        factorise(columns, inverses, spare)
+        solve(columns, inverses, b, other)
+        weights[unit] = b[:n_selected]
 
 
 @njit(cache=True)
-def _shared_first(voxels: Array, others: Array, shared: BoolArray, order: Int32Array) -> int:
-    """Fill `order` with a unit's voxels, those first that another has, too: as many as fill blocks; gives how many."""
-    k = 0
-    for place in range(voxels.size):
-        while k < others.size and others[k] < voxels[place]:
-            k += 1
-        shared[place] = k < others.size and others[k] == voxels[place]
-    n_first = shared.sum() // BLOCK * BLOCK
-    first, later = 0, n_first
-    for place in range(voxels.size):
-        if shared[place] and first < n_first:
-            order[first] = place
-            first += 1
-        else:
-            order[later] = place
-            later += 1
-    return n_first
+def _gather(gram: Array, voxels: Array, alpha: float, columns: Array) -> None:
+    """Copy the upper triangle of a block of the Gram matrix, plus the penalty, by block columns; pad with ones.
 
-
-@njit(cache=True)
-def _gather(gram: Array, voxels: Array, n_shared: int, alpha: float, columns: Array, first: int) -> None:
-    """The upper triangle of a block of the Gram matrix plus the penalty; ones where it is padded.
-
-    By block columns, those from `first` on. Voxels ascend to `n_shared`, and from there.
+    Voxels ascend, so only the upper triangle of the Gram matrix is read where it counts.
     """
     n_blocks, size, _ = columns.shape
-    for j in range(first, n_blocks):
+    for j in range(n_blocks):
         part = voxels[j * BLOCK : (j + 1) * BLOCK]
         for i in range((j + 1) * BLOCK):
             out = columns[j, i]
             if part.size < BLOCK:
                 out[:] = 0.0
-            if i >= voxels.size:
-                continue
-            voxel, row = voxels[i], gram[voxels[i]]
-            if i < n_shared <= j * BLOCK:
-                for k in range(part.size):
-                    out[k] = gram[min(voxel, part[k]), max(voxel, part[k])]
-            else:
+            if i < voxels.size:
+                row = gram[voxels[i]]
                 for k in range(part.size):
                     out[k] = row[part[k]]
-    for i in range(first * BLOCK, size):
+    for i in range(size):
         columns[i // BLOCK, i, i % BLOCK] += alpha if i < voxels.size else 1.0

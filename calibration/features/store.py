@@ -378,7 +378,8 @@ class FeatureStore:
         return True
 
     def _chunk(self, key: str, number: int) -> Path:
-        return self.path / key / f"c.{number}{'.0' * (self._arrays[key].ndim - 1)}"
+        array = self._arrays[key]
+        return self.path / key / array.metadata.encode_chunk_key((number, *[0] * (array.ndim - 1)))
 
     def _read(self, key: str, rows: slice = slice(None), *, may_lack: bool = False) -> Any:
         array = self._arrays[key]

@@ -31,7 +31,7 @@ def test_factor_solution_and_inverse_are_numpy_s(n, dtype):
     # Nothing may depend on what the arrays to work in hold, nor on what lies below the diagonal.
     columns, junk = by_columns(S, below=np.nan), dtype(np.nan)
     inverses, spare = np.full((len(columns), BLOCK, BLOCK), junk), np.full((BLOCK, BLOCK), junk)
-    factorise(columns, inverses, spare, 0)
+    factorise(columns, inverses, spare)
     U = columns.transpose(1, 0, 2).reshape(n_padded(n), -1)[:n, :n]
     tolerance = 1e-10 if dtype == np.float64 else 2e-3
     np.testing.assert_allclose(np.triu(U), np.linalg.cholesky(S.astype(float)).T, rtol=tolerance, atol=tolerance)
