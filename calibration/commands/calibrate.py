@@ -36,11 +36,11 @@ from calibration.commands.options import (
     Weights,
     Workers,
     console,
-    inputs_from,
     needs_calibration,
     network_from,
     network_shown,
     progress,
+    say_found,
     say_missing,
     settings_from,
 )
@@ -90,6 +90,7 @@ def calibrate(
     on runs that were left out in turn. Without images, as of a localizer, the categories themselves are decoded.
     """
     with needs_calibration():
+        from calibration.datasets.dataset_files import DatasetOptions, find_training
         from calibration.parallel.workers import workers
         from calibration.training.calibrate import calibrate as run_calibration
         from calibration.training.dry_run import plan_calibration, print_events, print_notes, print_plan
@@ -108,10 +109,13 @@ def calibrate(
         if not overwrite and not dry_run:
             raise BundleError(f"bundle {out}: exists already; choose another --out, or replace it with --overwrite")
         read_header(out)  # nothing but a bundle is replaced
-    inputs = inputs_from(
-        runs, subject, training, region, mask, noise_mask, images, candidates, names, events, tr, plain_categories,
-        pipeline.events,
+    asked = DatasetOptions(
+        paths=runs, subject=subject, training=training, region=region, mask=mask, noise_mask=noise_mask, images=images,
+        candidates=candidates, names=names, events=events or (), tr_s=tr, plain=plain_categories,
+        reading=pipeline.events,
     )  # fmt: skip
+    inputs = find_training(asked)
+    say_found(inputs, plain_categories)
     if inputs.images is None and (
         unused := [f"--{name}" for name, value in of_images._asdict().items() if value is not None]
     ):

@@ -36,11 +36,11 @@ from calibration.commands.options import (
     Weights,
     Workers,
     console,
-    inputs_from,
     needs_calibration,
     network_from,
     network_shown,
     progress,
+    say_found,
     say_missing,
     say_no_mask,
     settings_from,
@@ -51,9 +51,7 @@ from rtgod.errors import InputError
 from rtgod.text import number_of
 
 if TYPE_CHECKING:
-    from calibration.datasets.dataset_files import CalibrationFiles
-    from calibration.datasets.runs import RunFiles
-    from calibration.datasets.study_files import EvaluationFiles
+    from calibration.datasets.dataset_files import DatasetFiles
     from calibration.features.network import Network
     from calibration.samples.study import Study
     from rtgod.settings import PipelineSettings
@@ -130,9 +128,8 @@ def evaluate(
     """
     with needs_calibration():
         from calibration.datasets.bids import read_names, remarks_on_names
-        from calibration.datasets.dataset_files import data_set_in, find_any_runs
+        from calibration.datasets.dataset_files import DatasetOptions, find_study
         from calibration.datasets.foreign_runs import without_foreign
-        from calibration.datasets.study_files import find_study_inputs
         from calibration.evaluation.evaluate import evaluate as run_evaluation
         from calibration.evaluation.semantic_distance import Hypernyms
         from calibration.features.stimuli import pictures_of
@@ -158,20 +155,18 @@ def evaluate(
     files = ABLATION if ablate else (PAGE, *TABLES)
     if out is not None and not dry_run:
         check_new(out, files, overwrite=overwrite)
+    asked = DatasetOptions(
+        paths=runs, subject=subject, training=training, test=test, region=region, areas=area or (), mask=mask,
+        noise_mask=noise_mask, images=images, candidates=candidates, names=names, events=events or (), tr_s=tr,
+        reading=pipeline.events,
+    )  # fmt: skip
     if ablate:
-        inputs = inputs_from(
-            runs, subject, training, region, mask, noise_mask, images, candidates, names, events, tr,
-            reading=pipeline.events,
-        )  # fmt: skip
-        new_runs = find_any_runs(runs, subject, test, events or (), tr, "--test", "Test", pipeline.events)
-        all_runs = replace(inputs, runs=(*inputs.runs, *new_runs.runs))
-        plan = plan_calibration(all_runs, pipeline, "--training or --test")
+        inputs = find_study(asked, SplitBy.RUNS.value)
+        say_found(inputs, plain=False)
+        both = replace(inputs, training=(*inputs.training, *inputs.test))
+        plan = plan_calibration(both, pipeline, "--training or --test")
         if dry_run:
             print_plan(plan, console)
-        if shared := {run.bold for run in inputs.runs} & {run.bold for run in new_runs.runs}:
-            raise InputError(
-                f"--training and --test share {number_of(len(shared), 'run')}; test on runs that nothing was trained on"
-            )
         plan.check()
         if dry_run:
             say_output(out, ", ".join(ABLATION), files, overwrite=overwrite, console=console)
@@ -180,7 +175,7 @@ def evaluate(
         print_notes(plan.notes, console)
         with workers(n_workers, scheduler) as pool:
             seen_by = network_from(*chosen, sources=(inputs.images, inputs.candidates))
-            _ablate(inputs, new_runs.runs, pipeline, seen_by, needed_out(out), pool)
+            _ablate(inputs, pipeline, seen_by, needed_out(out), pool)
         return
     links = Hypernyms.read(hypernyms) if hypernyms else None
     if is_published := runs[0].suffix == ".h5":
@@ -192,18 +187,15 @@ def evaluate(
             say_output(out, f"{PAGE} and its tables", files, overwrite=overwrite, console=console)
             return
     else:
-        by = split or (SplitBy.RUNS if data_set_in(runs) or test else SplitBy.LEAVE_ONE_RUN_OUT)
-        asked = find_study_inputs(
-            runs, subject, training, test, by.value, region, area or (), mask, images, candidates, names, noise_mask,
-            events or (), tr, pipeline.events,
-        )  # fmt: skip
-        asked = without_foreign(asked, pipeline.events)
-        say_missing(asked.missing)
+        by = split or (SplitBy.RUNS if asked.root or test else SplitBy.LEAVE_ONE_RUN_OUT)
+        inputs = find_study(asked, by.value)
+        inputs = without_foreign(inputs, pipeline.events)
+        say_missing(inputs.missing)
         if split is None and by is not SplitBy.RUNS:
-            asked = _split_as_usual(asked)
-        if not asked.regions:
+            inputs = _split_as_usual(inputs)
+        if not inputs.regions:
             say_no_mask()
-        study_plan = plan_study(asked, pipeline)
+        study_plan = plan_study(inputs, pipeline)
         if dry_run:
             print_study_plan(study_plan, console)
         study_plan.check()
@@ -212,13 +204,13 @@ def evaluate(
             return
         print_events(study_plan.reads, console)
         print_notes(study_plan.notes, console)
-        found = network_from(*chosen, sources=(asked.images, asked.candidates)) if asked.images else None
-        notes, pictures = notes_on_runs(asked, pipeline, found), pictures_of(asked.candidates)
-        remarks = [*(f"left out the run {missing}" for missing in asked.missing), *remarks_on(study_plan.reads)]
+        found = network_from(*chosen, sources=(inputs.images, inputs.candidates)) if inputs.images else None
+        notes, pictures = notes_on_runs(inputs, pipeline, found), pictures_of(inputs.candidates)
+        remarks = [*(f"left out the run {missing}" for missing in inputs.missing), *remarks_on(study_plan.reads)]
     with progress() as told, workers(n_workers, scheduler) as pool:
         times = StageTimes(told)
         if not is_published:
-            study = gather_study(asked, pipeline, found, pool, times)
+            study = gather_study(inputs, pipeline, found, pool, times)
         evaluation = run_evaluation(study, pipeline, trained_by, links, pool, times)
     if study.notes:
         notes = [
@@ -266,19 +258,18 @@ def _say_published(study: Study) -> None:
     console.print(styled(f"voxels: {regions}; {number_of(len(study.candidates.ids), 'candidate')}"), soft_wrap=True)
 
 
-def _split_as_usual(asked: EvaluationFiles) -> EvaluationFiles:
+def _split_as_usual(files: DatasetFiles) -> DatasetFiles:
     """Leave each run out in turn, or of one run test on the second halves; said, as nobody asked for it."""
-    n_runs = len(asked.training)
+    n_runs = len(files.training)
     split, why = SplitBy.LEAVE_ONE_RUN_OUT, f"{n_runs} runs, and none is chosen with --test"
     if n_runs == 1:
         split, why = SplitBy.HALVES, "one run"
     console.print(styled(("split", "yellow"), f" by {split.value}: {why}"), soft_wrap=True)
-    return replace(asked, split=split.value)
+    return replace(files, split=split.value)
 
 
 def _ablate(
-    inputs: CalibrationFiles,
-    new_runs: Sequence[RunFiles],
+    inputs: DatasetFiles,
     settings: PipelineSettings,
     network: Network,
     out: Path,
@@ -288,6 +279,6 @@ def _ablate(
     from calibration.reports.ablation_report import FILES, write_ablation
 
     with progress() as told:
-        steps = ablate_preprocessing(inputs, new_runs, settings, network, pool, told)
+        steps = ablate_preprocessing(inputs, settings, network, pool, told)
     write_ablation(steps, out, console)
     console.print(styled("written to ", (out, "bold"), f": {', '.join(FILES)}"), soft_wrap=True)

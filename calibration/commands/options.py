@@ -26,11 +26,11 @@ from rtgod.text import plain
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from calibration.datasets.dataset_files import CalibrationFiles
+    from calibration.datasets.dataset_files import DatasetFiles
     from calibration.decoders.settings import DecoderSettings
     from calibration.features.network import Network
     from calibration.features.store import FeatureStore
-    from rtgod.settings import EventsSettings, PipelineSettings
+    from rtgod.settings import PipelineSettings
 
 console = PlainConsole()
 Runs = Annotated[
@@ -216,36 +216,22 @@ def completed(network: Network) -> Network:
     return network.model_copy(update={"preprocessing": published_preprocessing(network)})
 
 
-def inputs_from(
-    paths: Sequence[Path],
-    subject: str,
-    training: Sequence[str] | None,
-    region: str | None,
-    mask: Path | None,
-    noise_mask: Path | None,
-    images: Path | None,
-    candidates: Path | None,
-    names: Path | None,
-    events: Sequence[Path] | None = None,
-    tr_s: float | None = None,
-    plain: bool = False,
-    reading: EventsSettings | None = None,
-) -> CalibrationFiles:
-    """What is to be trained on; says which runs are left out, and where no mask is given."""
-    from calibration.datasets.dataset_files import find_inputs
+def say_found(files: DatasetFiles, plain: bool) -> None:
+    """Print what is left out and defaulted of what is to be trained on.
 
-    inputs = find_inputs(
-        paths, subject, training, region, mask, images, candidates, names, noise_mask, events or (), tr_s, plain,
-        reading,
-    )  # fmt: skip
-    say_missing(inputs.missing)
-    if inputs.images is None:
+    Parameters
+    ----------
+    files : DatasetFiles
+    plain : bool
+        Whether plain categories were asked for.
+    """
+    say_missing(files.missing)
+    if files.images is None:
         why = "asked for" if plain else "no images are given"
         decoded = f" {why}, so the categories themselves are decoded"
         console.print(styled(("plain categories", "yellow"), decoded), soft_wrap=True)
-    if inputs.mask is None:
+    if files.region is None:
         say_no_mask()
-    return inputs
 
 
 def say_no_mask() -> None:

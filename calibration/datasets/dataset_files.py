@@ -1,102 +1,259 @@
-"""Everything that a calibration is made from, found where it usually lies."""
+"""Everything that a calibration or an evaluation is made from, found where it usually lies."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from calibration.datasets.bids import HEAD, find_masks, find_region, is_data_set, label_of, search_runs
 from calibration.datasets.mask_choice import MaskFor, mask_for
 from calibration.datasets.masks import Region, single_mask
 from calibration.datasets.run_patterns import RunPatterns
 from calibration.datasets.runs import FoundRuns, RunFiles, find_plain_runs
+from calibration.features.images import first_few
 from rtgod.errors import InputError
 from rtgod.settings import EventsSettings
+from rtgod.text import number_of
 
-#: What is taken of a BIDS data set unless something else is asked for: training runs, and all of visual cortex.
-_TRAINING, REGION = "Training", "VC"
+#: What is taken of a BIDS data set unless something else is asked for: to train on, to test on, and to decode from.
+_TRAINING, _TEST, REGION = "Training", "Test", "VC"
+#: The study's areas from low to high, and the larger ones that they make up.
+REGIONS = ("V1", "V2", "V3", "V4", "LOC", "FFA", "PPA", "LVC", "HVC", "VC")
 #: Values of `--training` or `--test`; None where the option is not given.
 Patterns = str | Sequence[str] | None
+Split = Literal["runs", "leave-one-run-out", "halves"]
 
 
-@dataclass(frozen=True, slots=True)
-class CalibrationFiles:
-    """What a calibration is made from.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetOptions:
+    """Options that say where data lie and which are meant; what is left out is looked for in its usual place.
+
+    Attributes
+    ----------
+    paths : sequence of Path
+        The root of a BIDS data set, or what `calibration.datasets.runs.find_plain_runs` takes.
+    subject : str
+        Its label, with or without `sub-`; looked for in a data set.
+    training, test : str, sequence of str, or None
+        Patterns of runs (see `calibration.datasets.run_patterns`). None takes a data set's training or test runs, and
+        without a data set all others.
+    region : str or None
+        A region of a data set, or an expression over regions; `head` is the whole head. None takes VC, or the head
+        where there is no mask.
+    areas : sequence of str
+        Regions that are compared, or expressions over them; without any, those of the study that are there.
+    mask : Path or None
+        A mask image in place of a region's.
+    noise_mask : Path or None
+        Voxels without the signal of interest, which noise components are read from; None takes the noisiest.
+    images, candidates : Path or None
+        Folder with the shown images, and one with a folder of images for each candidate category; or stores of their
+        features.
+    names : Path or None
+        Table of category names.
+    events : sequence of Path
+        For runs that are given as files: the table of each, where it does not lie beside.
+    tr_s : float or None
+        Repetition time, seconds, of runs whose files give none.
+    plain : bool
+        Whether the categories themselves are decoded, though there may be images.
+    reading : EventsSettings or None
+        Which rows of an events table are trials; see `rtgod.events.table.read_events`.
+    """
+
+    paths: Sequence[Path]
+    subject: str
+    training: Patterns = None
+    test: Patterns = None
+    region: str | None = None
+    areas: Sequence[str] = ()
+    mask: Path | None = None
+    noise_mask: Path | None = None
+    images: Path | None = None
+    candidates: Path | None = None
+    names: Path | None = None
+    events: Sequence[Path] = ()
+    tr_s: float | None = None
+    plain: bool = False
+    reading: EventsSettings | None = None
+
+    @property
+    def root(self) -> Path | None:
+        """The BIDS data set that is meant, if not runs without one."""
+        return data_set_in(self.paths)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetFiles:
+    """Files that a calibration or an evaluation is made from.
 
     Attributes
     ----------
     subject : str
-    runs : tuple of RunFiles
-    mask : Region or None
-        Voxels to decode from, in the space of the first run; None takes the head's, as the template shows it. That is
-        what is taken of a data set without any mask.
-    images : Path or None
-        Folder with the shown images, or a store of their features; None where the categories themselves are decoded.
-    candidates : Path or None
-        Folder with a folder of images for each candidate category, or a store of their features; None with `images`.
+    training, test : tuple of RunFiles
+        No test runs for a calibration, and where the training runs are split.
+    split : {"runs", "leave-one-run-out", "halves"}
+        See `calibration.samples.assemble.folds_of`.
+    regions : mapping of str to Region
+        Voxels in the space of the first run. The first region is decoded from, the others are compared with it; none
+        takes the head's voxels, as the template shows it.
+    images, candidates : Path or None
+        Shown images, and images of candidate categories, or stores of their features; None where the categories
+        themselves are decoded.
     names : Path or None
         Table of category names.
     noise_mask : Path or None
-        Voxels without the signal of interest, which noise components are read from; by default the noisiest.
+        Voxels that noise components are read from; None takes the noisiest.
     missing : tuple of str
         Runs that were left out, each with its reason.
     """
 
     subject: str
-    runs: tuple[RunFiles, ...]
-    mask: Region | None
-    images: Path | None
-    candidates: Path | None
-    names: Path | None
+    training: tuple[RunFiles, ...]
+    test: tuple[RunFiles, ...] = ()
+    split: Split = "leave-one-run-out"
+    regions: Mapping[str, Region] = field(default_factory=dict)
+    images: Path | None = None
+    candidates: Path | None = None
+    names: Path | None = None
     noise_mask: Path | None = None
     missing: tuple[str, ...] = ()
 
+    @property
+    def region(self) -> Region | None:
+        """Voxels to decode from; None for the head's."""
+        return next(iter(self.regions.values()), None)
 
-def find_any_runs(
-    paths: Sequence[Path],
-    subject: str,
-    patterns: Patterns,
-    events: Sequence[Path] = (),
-    tr_s: float | None = None,
-    option: str = "--training",
-    default: str = _TRAINING,
-    reading: EventsSettings | None = None,
-) -> FoundRuns:
-    """Runs of a BIDS data set, or files and folders of runs without one.
+
+def find_training(options: DatasetOptions) -> DatasetFiles:
+    """Find what is to be trained on; without images, the categories themselves are decoded.
 
     Parameters
     ----------
-    paths : sequence of Path
-        The root of a BIDS data set, or what `find_plain_runs` takes.
-    subject : str
-        Which is looked for in a data set, with or without `sub-`.
+    options : DatasetOptions
+        Of which `test` and `areas` do not count.
+
+    Raises
+    ------
+    InputError
+        If something is neither given nor found, or voxels are given twice.
+    """
+    if options.plain and (options.images or options.candidates):
+        raise InputError("--plain-categories decodes the categories themselves; leave out --images and --candidates")
+    found = find_any_runs(options, options.training)
+    files = DatasetFiles(
+        subject=label_of(options.subject),
+        training=found.runs,
+        regions=_main_region(options, mask_for(found.runs)),
+        missing=found.missing,
+    )
+    return _with_stimuli(options, files)
+
+
+def find_study(options: DatasetOptions, split: Split) -> DatasetFiles:
+    """Find what is to be trained on and tested on.
+
+    Parameters
+    ----------
+    options : DatasetOptions
+        Without a data set, either of `training` and `test` may be left out: then the other runs are meant.
+    split : {"runs", "leave-one-run-out", "halves"}
+
+    Raises
+    ------
+    InputError
+        If something is neither given nor found, or runs would be trained and tested on.
+    """
+    found, tested = _training_and_test(options, split)
+    of = mask_for(found.runs)
+    files = DatasetFiles(
+        subject=label_of(options.subject),
+        training=found.runs,
+        test=tested,
+        split=split,
+        regions=_compared(options, _main_region(options, of), of),
+        missing=found.missing,
+    )
+    return _with_stimuli(options, files)
+
+
+def _training_and_test(options: DatasetOptions, split: Split) -> tuple[FoundRuns, tuple[RunFiles, ...]]:
+    """Runs to train on, with what is missing of all, and runs to test on."""
+    root, training, test = options.root, options.training, options.test
+    if split != "runs":
+        if test:
+            raise InputError(f"--split {split} tests on the training runs themselves; leave out --test")
+        return find_any_runs(options, training), ()
+    if root is None and not training and not test:
+        find_any_runs(options, training)  # whose errors come first: there may be no runs
+        raise InputError(
+            "runs outside of a BIDS data set: say which to train on and which to test on, by --training and --test "
+            "(parts of their names), or split them by --split leave-one-run-out or --split halves"
+        )
+    found = find_any_runs(options, training)
+    tested = find_any_runs(options, test, "--test", _TEST)
+    if root is None and not training:
+        found = _others(found, tested)
+    elif root is None and not test:
+        tested = _others(tested, found)
+    if shared := {run.bold for run in found.runs} & {run.bold for run in tested.runs}:
+        named = first_few(sorted(path.name for path in shared), 2)
+        raise InputError(
+            f"--training and --test share {number_of(len(shared), 'run')} ({named}); test on runs that nothing was "
+            "trained on"
+        )
+    return FoundRuns(found.runs, tuple(dict.fromkeys((*found.missing, *tested.missing)))), tested.runs
+
+
+def _with_stimuli(options: DatasetOptions, files: DatasetFiles) -> DatasetFiles:
+    """Add images, candidates and names, with a data set's usual places for what was not given."""
+    root, images, candidates = options.root, options.images, options.candidates
+    names = options.names
+    if root is None:
+        if (images is None) != (candidates is None):
+            raise InputError(
+                "runs outside of a BIDS data set: give --images and --candidates, or neither: then the categories "
+                "themselves are decoded"
+            )
+    else:
+        stimuli = root / "stimuli"
+        if not options.plain and (stimuli.is_dir() or images or candidates):
+            images, candidates = images or stimuli, candidates or stimuli / "candidates"
+        usual = stimuli / "categories.tsv"
+        names = names or (usual if usual.is_file() else None)
+    return replace(files, images=images, candidates=candidates, names=names, noise_mask=options.noise_mask)
+
+
+def find_any_runs(
+    options: DatasetOptions, patterns: Patterns, option: str = "--training", default: str = _TRAINING
+) -> FoundRuns:
+    """Find runs of a BIDS data set, or files and folders of runs without one.
+
+    Parameters
+    ----------
+    options : DatasetOptions
     patterns : str, sequence of str, or None
-        Only runs that they mean; see `calibration.datasets.run_patterns`. None takes a data set's training runs, and
-        all others.
-    events : sequence of Path
-        For runs that are given as files: the table of each, where it does not lie beside.
-    tr_s : float or None
-        Repetition time, seconds, of runs whose files give none.
+        Only runs that they mean. None takes `default` of a data set, and all others.
     option : str
         Where the patterns come from, for messages.
     default : str
         Pattern that chooses from a data set where none is given.
-    reading : EventsSettings, optional
-        Which rows of an events table are trials; see `rtgod.events.table.read_events`.
 
     Raises
     ------
     InputError
         If there are none, or options come with a data set that says itself what they say.
     """
-    root = data_set_in(paths)
+    root, tr_s = options.root, options.tr_s
     if root is None:
-        return find_plain_runs(paths, events, RunPatterns.parse(patterns), tr_s, option)
+        return find_plain_runs(options.paths, options.events, RunPatterns.parse(patterns), tr_s, option)
     given = [patterns] if isinstance(patterns, str) else list(patterns or ())
     asked_for_all = bool(given) and not any(given)
-    found = search_runs(root, subject, RunPatterns.parse(given, "" if asked_for_all else default), tr_s, option)
-    if events or (tr_s is not None and all(_says_its_tr(files, reading) for files in found.runs)):
+    chosen = RunPatterns.parse(given, "" if asked_for_all else default)
+    found = search_runs(root, options.subject, chosen, tr_s, option)
+    if options.events or (tr_s is not None and all(_says_its_tr(files, options.reading) for files in found.runs)):
         raise InputError(f"{root}: a BIDS data set says which events and TR are whose; leave out --events and --tr")
     return found
 
@@ -129,65 +286,42 @@ def region_of(root: Path, subject: str, region: str | None, of: MaskFor) -> Regi
     return find_region(root, subject, region or REGION, of)
 
 
-def find_inputs(
-    paths: Sequence[Path],
-    subject: str,
-    training: Patterns,
-    region: str | None,
-    mask: Path | None,
-    images: Path | None,
-    candidates: Path | None,
-    names: Path | None = None,
-    noise_mask: Path | None = None,
-    events: Sequence[Path] = (),
-    tr_s: float | None = None,
-    plain: bool = False,
-    reading: EventsSettings | None = None,
-) -> CalibrationFiles:
-    """What is to be trained on, with a BIDS data set's usual places for what was not given.
-
-    Without images, given or in the usual place, or with `plain`, the categories themselves are decoded.
+def _others(found: FoundRuns, tested: FoundRuns) -> FoundRuns:
+    """The runs that are not among those of the other side.
 
     Raises
     ------
     InputError
-        If something is neither given nor found, or voxels are given twice.
+        If none are left.
     """
-    if plain and (images or candidates):
-        raise InputError("--plain-categories decodes the categories themselves; leave out --images and --candidates")
-    found = find_any_runs(paths, subject, training, events, tr_s, reading=reading)
-    root = data_set_in(paths)
+    taken = {run.bold for run in tested.runs}
+    if not (left := tuple(run for run in found.runs if run.bold not in taken)):
+        raise InputError("--training and --test: no run is left for the other of the two; give more runs")
+    return FoundRuns(left, found.missing)
+
+
+def _main_region(options: DatasetOptions, of: MaskFor) -> dict[str, Region]:
+    """The region to decode from, by its name; none for the whole head."""
+    root, region, mask = options.root, options.region, options.mask
+    if mask is not None:
+        if region is not None and (root is not None or region != HEAD):
+            raise InputError(f"--mask says which voxels are decoded from; leave out --region {region}")
+        return {"mask": single_mask(mask)}
     if root is None:
         if region is not None and region != HEAD:
             raise InputError(f"--region {region}: regions are those of a BIDS data set; give a mask image with --mask")
-        if (images is None) != (candidates is None):
-            raise InputError(
-                "runs outside of a BIDS data set: give --images and --candidates, or neither: then the categories "
-                "themselves are decoded"
-            )
-        return CalibrationFiles(
-            label_of(subject),
-            found.runs,
-            single_mask(mask) if mask else None,
-            images,
-            candidates,
-            names,
-            noise_mask,
-            found.missing,
-        )
-    if mask is not None and region is not None:
-        raise InputError(f"--mask says which voxels are decoded from; leave out --region {region}")
-    stimuli = root / "stimuli"
-    default_names = stimuli / "categories.tsv"
-    if not plain and (stimuli.is_dir() or images or candidates):
-        images, candidates = images or stimuli, candidates or stimuli / "candidates"
-    return CalibrationFiles(
-        subject=label_of(subject),
-        runs=found.runs,
-        mask=single_mask(mask) if mask else region_of(root, subject, region, mask_for(found.runs)),
-        images=images,
-        candidates=candidates,
-        names=names or (default_names if default_names.is_file() else None),
-        noise_mask=noise_mask,
-        missing=found.missing,
-    )
+        return {}
+    main = region_of(root, options.subject, region, of)
+    return {} if main is None else {region or REGION: main}
+
+
+def _compared(options: DatasetOptions, main: Mapping[str, Region], of: MaskFor) -> dict[str, Region]:
+    """The region to decode from, then the regions that are compared with it."""
+    root, areas = options.root, options.areas
+    if root is None or options.mask is not None or not main:
+        if areas:
+            raise InputError("--area compares regions of a BIDS data set, where --region names one; leave it out")
+        return dict(main)
+    there = find_masks(root, options.subject)
+    chosen = dict.fromkeys(areas or [name for name in REGIONS if name in there])
+    return dict(main) | {name: find_region(root, options.subject, name, of) for name in chosen if name not in main}

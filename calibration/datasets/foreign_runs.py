@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from calibration.datasets.study_files import EvaluationFiles
+from calibration.datasets.dataset_files import DatasetFiles
 from rtgod.errors import InputError
 from rtgod.fit import subject_label
 from rtgod.messages import Run
@@ -69,12 +69,12 @@ def why_foreign(run: Run, usual: Usual) -> str:
     return "; ".join(found)
 
 
-def without_foreign(inputs: EvaluationFiles, settings: EventsSettings | None = None) -> EvaluationFiles:
+def without_foreign(inputs: DatasetFiles, settings: EventsSettings | None = None) -> DatasetFiles:
     """The inputs without runs that do not belong to the others; `missing` says which and why.
 
     Parameters
     ----------
-    inputs : EvaluationFiles
+    inputs : DatasetFiles
     settings : EventsSettings, optional
         Which rows of an events table are trials; see `rtgod.events.table.read_events`.
 

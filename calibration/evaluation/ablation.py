@@ -7,8 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from calibration.datasets.dataset_files import CalibrationFiles
-from calibration.datasets.runs import RunFiles
+from calibration.datasets.dataset_files import DatasetFiles
 from calibration.decoders.settings import DecoderSettings
 from calibration.evaluation.trial_ranks import RankedTrial, rank_trials
 from calibration.features.extractor import FeatureExtractor
@@ -54,8 +53,7 @@ class AblationStep:
 
 
 def ablate_preprocessing(
-    inputs: CalibrationFiles,
-    new_runs: Sequence[RunFiles],
+    inputs: DatasetFiles,
     settings: PipelineSettings,
     network: Network,
     pool: Executor,
@@ -65,10 +63,7 @@ def ablate_preprocessing(
 
     Parameters
     ----------
-    inputs : CalibrationFiles
-        What is trained on.
-    new_runs : sequence of RunFiles
-        What is tested on.
+    inputs : DatasetFiles
     settings : PipelineSettings
     network : Network
     pool : Executor
@@ -88,8 +83,8 @@ def ablate_preprocessing(
     if inputs.images is None or inputs.candidates is None:
         raise InputError("preprocessing is taken apart by decoding images; give --images and --candidates")
     stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
-    first = inputs.runs[0]
-    voxels = inputs.mask.voxels(first.open(settings.events).run) if inputs.mask else None
+    first = inputs.training[0]
+    voxels = inputs.region.voxels(first.open(settings.events).run) if inputs.region else None
     extractor = FeatureExtractor(network) if stimulus_files.need_network else None
     steps, stimuli = [], None
     reference = make_reference(first, voxels, settings)
@@ -103,8 +98,8 @@ def ablate_preprocessing(
         key = f"{changed.motion!r} {changed.sampling!r} {bool(changed.nuisance.n_components)}"
         if key not in cache:
             noise = noise_to_read(first, inputs.noise_mask, reference, changed)
-            runs = align_runs([*inputs.runs, *new_runs], reference, noise, changed, pool, quiet)
-            cache[key] = noise, runs[: len(inputs.runs)], runs[len(inputs.runs) :]
+            runs = align_runs([*inputs.training, *inputs.test], reference, noise, changed, pool, quiet)
+            cache[key] = noise, runs[: len(inputs.training)], runs[len(inputs.training) :]
         noise, old, new = cache[key]
         samples, noise = denoise_runs(old, reference, noise, changed, pool, quiet)
         # The shown images do not depend on the step, unless it censors a trial that alone showed one.

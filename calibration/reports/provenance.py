@@ -7,13 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from calibration.datasets.study_files import EvaluationFiles
+from calibration.datasets.dataset_files import DatasetFiles
 from calibration.features.network import Network
 from calibration.reports.html_page import PageTable
 from rtgod.settings import PipelineSettings
 
 
-def notes_on_runs(inputs: EvaluationFiles, settings: PipelineSettings, network: Network | None) -> list[PageTable]:
+def notes_on_runs(inputs: DatasetFiles, settings: PipelineSettings, network: Network | None) -> list[PageTable]:
     """Tables about an evaluation of recorded runs; what was left out of them, and read in events, is said elsewhere."""
     rows = [
         ("trained on", ", ".join(run.name for run in inputs.training)),

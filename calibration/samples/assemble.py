@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from calibration.datasets.bids import HEAD, read_names
-from calibration.datasets.study_files import EvaluationFiles
+from calibration.datasets.dataset_files import DatasetFiles
 from calibration.features.extractor import FeatureExtractor
 from calibration.features.network import Network
 from calibration.features.stimuli import StimulusFiles
@@ -60,13 +60,13 @@ class GatheredRuns:
 
 
 def gather_study(
-    inputs: EvaluationFiles, settings: PipelineSettings, network: Network | None, pool: Executor, report: Report
+    inputs: DatasetFiles, settings: PipelineSettings, network: Network | None, pool: Executor, report: Report
 ) -> Study:
     """Take all runs through the pipeline and lay them beside what was shown.
 
     Parameters
     ----------
-    inputs : EvaluationFiles
+    inputs : DatasetFiles
     settings : PipelineSettings
     network : Network or None
         None where no features are asked for: then each category is a unit, and these are decoded.
@@ -128,13 +128,13 @@ def _of_kind(run: CleanedRun, kind: str) -> list[int]:
 
 
 def gather_runs(
-    inputs: EvaluationFiles, voxels: Int32Array | None, settings: PipelineSettings, pool: Executor, report: Report
+    inputs: DatasetFiles, voxels: Int32Array | None, settings: PipelineSettings, pool: Executor, report: Report
 ) -> GatheredRuns:
     """Align and denoise runs as the server would have.
 
     Parameters
     ----------
-    inputs : EvaluationFiles
+    inputs : DatasetFiles
         The first training run's volumes make the template, and noise components are learned from the training runs.
     voxels : ndarray of shape (n_voxels, 3), int32, or None
         None takes the head's.

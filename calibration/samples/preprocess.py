@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from calibration.datasets.dataset_files import DatasetFiles
 from calibration.datasets.masks import read_mask
 from calibration.datasets.runs import find_plain_runs
-from calibration.datasets.study_files import EvaluationFiles
 from calibration.parallel.progress import quiet
 from calibration.parallel.workers import workers
 from calibration.samples.assemble import gather_runs, samples_of, tallies_of
@@ -79,18 +79,7 @@ def preprocess(
     for left_out in found.missing:
         log.warning("left out: %s", left_out)
     voxels = read_mask(Path(mask), found.runs[0].open(settings.events).run) if mask else None
-    inputs = EvaluationFiles(
-        subject="",
-        training=found.runs,
-        test=(),
-        split="leave-one-run-out",
-        regions={},
-        images=None,
-        candidates=None,
-        names=None,
-        noise_mask=None,
-        missing=found.missing,
-    )
+    inputs = DatasetFiles(subject="", training=found.runs, missing=found.missing)
     with workers(n_workers) as pool:
         gathered = gather_runs(inputs, voxels, settings, pool, quiet)
     samples = samples_of(gathered.training, _no_features, KINDS[kind])

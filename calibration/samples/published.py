@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from calibration.datasets.bdpy_files import BrainSamples, ImageFeatures
-from calibration.datasets.dataset_files import REGION
-from calibration.datasets.study_files import REGIONS
+from calibration.datasets.dataset_files import REGION, REGIONS
 from calibration.samples.study import CandidateFeatures, Fold, Samples, Study
 from rtgod.errors import InputError
 from rtgod.messages import Float32Array

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from calibration.datasets.bids import read_names
-from calibration.datasets.dataset_files import CalibrationFiles
+from calibration.datasets.dataset_files import DatasetFiles
 from calibration.decoders.columns import profile_correlation
 from calibration.decoders.settings import DecoderSettings
 from calibration.features.extractor import FeatureExtractor
@@ -114,7 +114,7 @@ class CalibrationReport:
 
 
 def calibrate(
-    inputs: CalibrationFiles,
+    inputs: DatasetFiles,
     settings: PipelineSettings,
     network: Network | None,
     decoder: DecoderSettings,
@@ -125,7 +125,7 @@ def calibrate(
 
     Parameters
     ----------
-    inputs : CalibrationFiles
+    inputs : DatasetFiles
     settings : PipelineSettings
     network : Network or None
         None where the inputs have no images: then the categories themselves are decoded.
@@ -152,14 +152,14 @@ def calibrate(
     if inputs.images is not None and inputs.candidates is not None:
         stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
     names = read_names(inputs.names)
-    first = inputs.runs[0]
-    voxels = inputs.mask.voxels(first.open(settings.events).run) if inputs.mask else None
+    first = inputs.training[0]
+    voxels = inputs.region.voxels(first.open(settings.events).run) if inputs.region else None
     # First; weights that cannot be loaded should be known before the runs are worked through.
     extractor = FeatureExtractor(network) if network and stimulus_files and stimulus_files.need_network else None
     # Here, while the pool's processes are starting.
     reference = make_reference(first, voxels, settings)
     noise = noise_to_read(first, inputs.noise_mask, reference, settings)
-    samples, noise = prepare_runs(inputs.runs, reference, noise, settings, pool, report)
+    samples, noise = prepare_runs(inputs.training, reference, noise, settings, pool, report)
     began = time.perf_counter()
     trials = [trial for run in samples for trial in run.trials]
     if stimulus_files:
@@ -287,7 +287,7 @@ def _shown_in_one(categories: Sequence[str], groups: Sequence[Hashable]) -> dict
 
 
 def _provenance(
-    inputs: CalibrationFiles, network: Network | None, decoder: DecoderSettings, summary: CalibrationReport
+    inputs: DatasetFiles, network: Network | None, decoder: DecoderSettings, summary: CalibrationReport
 ) -> dict[str, Any]:
     return {
         "made_by": f"rtgod {version('rtgod')}",
@@ -295,7 +295,7 @@ def _provenance(
         "python": platform.python_version(),
         "packages": {name: version(name) for name in (*_PACKAGES, *(_OF_NETWORKS if network else ()))},
         "subject": inputs.subject,
-        "region": inputs.mask.expression if inputs.mask else "head",
+        "region": inputs.region.expression if inputs.region else "head",
         "decoder": decoder.model_dump(mode="json"),
         "network": network and network.model_dump(mode="json"),
         # What took how long is no property of what was made.
@@ -303,14 +303,14 @@ def _provenance(
     }
 
 
-def _checksums(inputs: CalibrationFiles) -> dict[str, Any]:
+def _checksums(inputs: DatasetFiles) -> dict[str, Any]:
     """Of the files that the bundle is made from, for its provenance."""
     return {
         "runs": {
             run.name: {"sha256": _sha256_of_run(run.bold), "events_sha256": sha256_of(run.events)}
-            for run in inputs.runs
+            for run in inputs.training
         },
-        "masks": {path.name: sha256_of(path) for path in inputs.mask.files} if inputs.mask else {},
+        "masks": {path.name: sha256_of(path) for path in inputs.region.files} if inputs.region else {},
         "noise_mask": {inputs.noise_mask.name: sha256_of(inputs.noise_mask)} if inputs.noise_mask else None,
     }
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from calibration.datasets.bids import read_names, remarks_on_names
-from calibration.datasets.dataset_files import CalibrationFiles
+from calibration.datasets.dataset_files import DatasetFiles
 from calibration.datasets.masks import Region, notes_on_values
 from calibration.datasets.runs import RunFiles
 from calibration.features.images import first_few, list_categories
@@ -135,32 +135,32 @@ class Problems:
             self.found.append(f"{n_more} other {'run' if n_more == 1 else 'runs'} cannot be used either")
 
 
-def plan_calibration(inputs: CalibrationFiles, settings: PipelineSettings, options: str = "--training") -> Plan:
+def plan_calibration(inputs: DatasetFiles, settings: PipelineSettings, options: str = "--training") -> Plan:
     """Look at everything that a calibration needs, without reading an image, or more volumes than tell runs apart.
 
     Parameters
     ----------
-    inputs : CalibrationFiles
+    inputs : DatasetFiles
     settings : PipelineSettings
     options : str
         What a run is left out with, for messages.
     """
     problems = Problems()
-    runs, notes = open_runs(inputs.runs, settings, problems)
+    runs, notes = open_runs(inputs.training, settings, problems)
     notes += called_otherwise(runs, inputs.subject)
     plain = inputs.images is None or inputs.candidates is None
     if not plain:
         with problems:
-            _enough(inputs.runs)
+            _enough(inputs.training)
     for check in (_of_one, _alike) if plain else (_of_one, _alike, _named):
         with problems:
             check(runs)
     n_voxels: dict[str, int] = {}
-    notes += inputs.mask.notes if inputs.mask else ()
+    notes += inputs.region.notes if inputs.region else ()
     if runs:
         with problems:
-            n_voxels = count_voxels(inputs.mask, runs[0].run)
-            notes += notes_on_masks(inputs.mask)
+            n_voxels = count_voxels(inputs.region, runs[0].run)
+            notes += notes_on_masks(inputs.region)
         check_aligned(runs, settings.motion, problems)
         with problems:
             check_different([planned.source for planned in runs], options)
@@ -191,7 +191,7 @@ def plan_calibration(inputs: CalibrationFiles, settings: PipelineSettings, optio
     categories = dict.fromkeys(trial.category for trial in trials)
     return Plan(
         runs=tuple(runs),
-        region=inputs.mask.expression if inputs.mask else "head",
+        region=inputs.region.expression if inputs.region else "head",
         n_voxels=n_voxels,
         shown=shown,
         without_image=without_image,

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from calibration.datasets.study_files import EvaluationFiles
+from calibration.datasets.dataset_files import DatasetFiles
 from calibration.features.images import first_few
 from calibration.samples.study import KINDS
 from calibration.training.dry_run import (
@@ -76,12 +76,12 @@ class StudyPlan:
             raise InputError("; and ".join(self.problems))
 
 
-def plan_study(inputs: EvaluationFiles, settings: PipelineSettings) -> StudyPlan:
+def plan_study(inputs: DatasetFiles, settings: PipelineSettings) -> StudyPlan:
     """Look at everything that an evaluation needs, without reading an image, or more volumes than tell runs apart.
 
     Parameters
     ----------
-    inputs : EvaluationFiles
+    inputs : DatasetFiles
     settings : PipelineSettings
     """
     problems = Problems()

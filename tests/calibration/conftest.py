@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 
 from calibration.datasets.bids import find_region, find_runs
-from calibration.datasets.dataset_files import CalibrationFiles
+from calibration.datasets.dataset_files import DatasetFiles
 from calibration.datasets.mask_choice import mask_for
 from calibration.decoders.settings import DecoderSettings
 from calibration.features.extractor import FeatureExtractor, Network
@@ -107,12 +107,12 @@ def subject(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def inputs(subject) -> CalibrationFiles:
+def inputs(subject) -> DatasetFiles:
     stimuli, runs = subject / "stimuli", tuple(find_runs(subject, "01", "Training"))
-    return CalibrationFiles(
+    return DatasetFiles(
         subject="01",
-        runs=runs,
-        mask=find_region(subject, "01", "VC", mask_for(runs)),
+        training=runs,
+        regions={"VC": find_region(subject, "01", "VC", mask_for(runs))},
         images=stimuli,
         candidates=stimuli / "candidates",
         names=stimuli / "categories.tsv",

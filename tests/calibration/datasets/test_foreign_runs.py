@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from calibration.datasets.dataset_files import DatasetOptions, find_study
 from calibration.datasets.foreign_runs import usual_of, why_foreign, without_foreign
-from calibration.datasets.study_files import find_study_inputs
 from rtgod.errors import InputError
 from rtgod.messages import Run
 from rtgod.settings import EventsSettings
@@ -73,8 +73,8 @@ def test_rows_are_trials_as_the_settings_say(tmp_path):
 
 
 def asked(folder, **changes):
-    options = {"training": "", "test": None, "split": "leave-one-run-out", "region": None, "areas": (), "mask": None}
-    return find_study_inputs([folder], "01", **(options | {"images": None, "candidates": None} | changes))
+    split = changes.pop("split", "leave-one-run-out")
+    return find_study(DatasetOptions(**{"paths": [folder], "subject": "01", "training": "", **changes}), split)
 
 
 def test_an_evaluation_leaves_a_foreign_run_out_and_says_so(tmp_path):

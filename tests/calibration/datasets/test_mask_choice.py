@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from calibration.datasets.bids import find_region
-from calibration.datasets.dataset_files import find_inputs
+from calibration.datasets.dataset_files import DatasetOptions, find_study, find_training
 from calibration.datasets.mask_choice import MaskFor, choose_mask
-from calibration.datasets.study_files import find_study_inputs
 from calibration.training.dry_run import plan_calibration
 from calibration.training.study_dry_run import plan_study
 from rtgod.errors import InputError
@@ -112,11 +111,12 @@ def dataset(tmp_path, image):
 
 def test_calibrate_and_evaluate_say_which_was_taken(dataset):
     """Of the MNI mask, which comes first by its name, no voxel is read."""
-    inputs = find_inputs([dataset], "01", None, "V1", None, None, None)
-    assert [path.name for path in inputs.mask.files] == ["sub-01_space-bold_label-V1_mask.nii.gz"]
+    asked = DatasetOptions(paths=[dataset], subject="01", region="V1")
+    inputs = find_training(asked)
+    assert [path.name for path in inputs.region.files] == ["sub-01_space-bold_label-V1_mask.nii.gz"]
     plan = plan_calibration(inputs, PipelineSettings())
     assert plan.n_voxels == {"V1": 120}
-    study = find_study_inputs([dataset], "01", None, None, "leave-one-run-out", "V1", (), None, None, None)
+    study = find_study(asked, "leave-one-run-out")
     for notes in (plan.notes, plan_study(study, PipelineSettings()).notes):
         assert sum("space-bold_label-V1_mask.nii.gz was taken, the only one in the runs' grid" in n for n in notes) == 1
 

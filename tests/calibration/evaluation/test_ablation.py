@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -31,8 +32,8 @@ def steps(inputs, subject, network, pool, calibrated):  # noqa: ARG001 # feature
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("calibration.evaluation.ablation.FeatureExtractor", RememberingExtractor)
         patch.setattr("calibration.evaluation.ablation.STEPS", {name: STEPS[name] for name in FEW})
-        runs = find_runs(subject, "01", "perceptionTest")
-        return ablate_preprocessing(inputs, runs, PipelineSettings(), network, pool, lambda *_: None)
+        files = replace(inputs, test=tuple(find_runs(subject, "01", "perceptionTest")))
+        return ablate_preprocessing(files, PipelineSettings(), network, pool, lambda *_: None)
 
 
 def test_every_step_is_tested_on_the_same_trials(steps):

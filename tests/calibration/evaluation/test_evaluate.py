@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration.datasets.study_files import find_study_inputs
+from calibration.datasets.dataset_files import DatasetOptions, find_study
 from calibration.decoders.settings import DecoderSettings
 from calibration.evaluation.evaluate import areas_of, evaluate, index_of
 from calibration.evaluation.predictions import decode_kind, fit_fold
@@ -31,9 +31,8 @@ def quiet(*_):
 
 
 def found_inputs(subject, **changes):
-    options = {"training": None, "test": None, "split": "runs", "region": None, "areas": AREAS, "mask": None}
-    options |= {"images": None, "candidates": None} | changes
-    return find_study_inputs([subject], "01", **options)
+    split = changes.pop("split", "runs")
+    return find_study(DatasetOptions(**{"paths": [subject], "subject": "01", "areas": AREAS, **changes}), split)
 
 
 @pytest.fixture(scope="module")
@@ -238,4 +237,4 @@ def test_what_does_not_fit_together_is_refused(subject, changes, message):
 def test_runs_without_a_data_set_need_to_be_told_apart(subject):
     run = next(subject.rglob("*Training*run-01_bold.nii.gz"))
     with pytest.raises(InputError, match="--split"):
-        find_study_inputs([run], "01", None, None, "runs", None, (), None, None, None)
+        find_study(DatasetOptions(paths=[run], subject="01"), "runs")

@@ -83,13 +83,13 @@ def test_more_components_than_noise_voxels_are_refused():
 
 
 def test_the_noisiest_voxels_of_a_run_vary_more_than_others(inputs, bundle):
-    found = noisiest_voxels(inputs.runs[0], bundle.reference, PipelineSettings())
+    found = noisiest_voxels(inputs.training[0], bundle.reference, PipelineSettings())
     template, decoded = bundle.reference.template, {tuple(v) for v in bundle.reference.voxels}
     assert 10 < len(found) < 0.05 * (template > 0).sum()
     assert not decoded & {tuple(v) for v in found}
     import nibabel as nib
 
-    data = nib.load(inputs.runs[0].bold).get_fdata()[..., 3:63]
+    data = nib.load(inputs.training[0].bold).get_fdata()[..., 3:63]
     spread = np.diff(data, axis=3).std(axis=3) / template.clip(1)
     brain = template > 0.3 * np.percentile(template, 98)
     assert np.median(spread[tuple(found.T)]) > 1.5 * np.median(spread[brain])

@@ -71,7 +71,7 @@ def test_patterns_are_those_of_the_server_bit_for_bit(journal, bundle, subject):
 
 
 def test_the_decoder_s_patterns_are_the_z_scored_samples(inputs, bundle):
-    values = np.concatenate([run.values for run in samples_of(inputs.runs, bundle)]).astype(np.float64)
+    values = np.concatenate([run.values for run in samples_of(inputs.training, bundle)]).astype(np.float64)
     mean, sd = values.mean(axis=0), values.std(axis=0, ddof=1)
     np.testing.assert_allclose(bundle.voxel_mean, mean, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(bundle.voxel_sd, sd, rtol=1e-6)
@@ -80,7 +80,7 @@ def test_the_decoder_s_patterns_are_the_z_scored_samples(inputs, bundle):
 
 @pytest.fixture(scope="module")
 def training(inputs):
-    return inputs.runs[0]
+    return inputs.training[0]
 
 
 def test_one_back_repeats_are_no_samples(training, bundle):

@@ -68,7 +68,7 @@ def test_new_categories_are_decoded_above_chance(bundle, subject):
 
 
 def test_the_saved_bundle_decodes_as_ridge_on_the_training_samples_does(bundle, calibrated, inputs, known_features):
-    runs = samples_of(inputs.runs, bundle)
+    runs = samples_of(inputs.training, bundle)
     X = np.concatenate([run.values for run in runs]).astype(float)
     names = [trial.stimulus for run in runs for trial in run.trials]
     Y = known_features.extract([inputs.images / "training" / f"{name}.png" for name in names], quiet)
@@ -98,10 +98,10 @@ def test_provenance_names_everything_it_was_made_from(calibrated, inputs, networ
     assert header["sha256"] == digest(calibrated.folder / "arrays.safetensors")
     assert provenance["subject"] == "01"
     assert provenance["runs"] == {
-        run.bold.name: {"sha256": digest(run.bold), "events_sha256": digest(run.events)} for run in inputs.runs
+        run.bold.name: {"sha256": digest(run.bold), "events_sha256": digest(run.events)} for run in inputs.training
     }
     assert provenance["region"] == "VC"
-    assert provenance["masks"] == {path.name: digest(path) for path in inputs.mask.files}
+    assert provenance["masks"] == {path.name: digest(path) for path in inputs.region.files}
     assert provenance["network"]["layers"] == dict(network.layers)
     assert (provenance["network"]["weights"], provenance["network"]["n_units"]) == ("random:0", 60)
     assert provenance["packages"]["torch"] == version("torch")
@@ -131,7 +131,7 @@ def test_the_number_of_workers_changes_no_byte(calibrated, inputs, network):
 @pytest.mark.parametrize("masked", [True, False], ids=["white matter", "noisiest voxels"])
 def test_noise_components_are_learned_saved_and_used(inputs, network, pool, tmp_path, masked):
     """Their voxels are read with the decoder's; a session with the bundle decodes with them."""
-    mask = inputs.mask.files[0].with_name("sub-01_space-bold_label-WM_mask.nii.gz")
+    mask = inputs.region.files[0].with_name("sub-01_space-bold_label-WM_mask.nii.gz")
     settings = PipelineSettings(nuisance=NuisanceSettings(n_components=3))
     bundle, summary = calibrate(
         replace(inputs, noise_mask=mask if masked else None), settings, network, DecoderSettings(), pool, report=quiet
@@ -164,8 +164,8 @@ def assert_served(bundle, inputs, folder):
     """A session with the saved bundle ranks the first trials of a run, as the bundle does their samples."""
     bundle.save(folder)
     session = Session(DecoderBundle.load(folder))
-    source = open_source(inputs.runs[0].bold, events=inputs.runs[0].events)
-    (ours,) = samples_of(inputs.runs[:1], bundle)
+    source = open_source(inputs.training[0].bold, events=inputs.training[0].events)
+    (ours,) = samples_of(inputs.training[:1], bundle)
     rankings = {}
     for message in (source.run, *islice(source, 20)):
         for answer, _ in session.take(message):
@@ -181,7 +181,7 @@ def test_shuffled_labels_are_decoded_at_chance(inputs, network, pool, tmp_path):
     """A held-out run that leaked into training would be decoded even so."""
     rng = np.random.default_rng(0)
     runs = []
-    for run in inputs.runs:
+    for run in inputs.training:
         header, *rows = [line.split("\t") for line in run.events.read_text().splitlines()]
         shown = list(dict.fromkeys(row[5] for row in rows if row[3] == "stimulus"))
         names = dict(zip(shown, rng.permutation(shown).tolist(), strict=True))
@@ -206,7 +206,7 @@ def test_runs_without_shown_images_are_refused(bundle, subject, inputs):
 
 
 def test_a_shown_image_without_a_file_is_named(bundle, inputs):
-    training = samples_of(inputs.runs, bundle)
+    training = samples_of(inputs.training, bundle)
     missing = replace(training[0].trials[3], stimulus="n00000000_1")
     training[0] = replace(training[0], trials=(*training[0].trials[:3], missing, *training[0].trials[4:]))
     with pytest.raises(InputError, match=r"show n00000000_1, of which there is no image file; .*--images"):

@@ -11,7 +11,7 @@ import pytest
 
 from calibration.commands import calibrate as command
 from calibration.commands import options
-from calibration.datasets.dataset_files import find_inputs
+from calibration.datasets.dataset_files import DatasetOptions, find_training
 from calibration.training.dry_run import plan_calibration, print_plan
 from rtgod.console import PlainConsole
 from rtgod.errors import InputError
@@ -57,7 +57,7 @@ def published(tmp_path_factory, shared_data):
 @pytest.fixture
 def planned(published):
     """Inputs of the published training runs."""
-    return find_inputs([published], "01", None, "V1 + FFA", None, None, None)
+    return find_training(DatasetOptions(paths=[published], subject="01", region="V1 + FFA"))
 
 
 @pytest.mark.parametrize("name", ["out [v2]", "a[/x]b", ":warning:", "\x1b[31mred"])
@@ -97,7 +97,7 @@ def test_a_plan_is_printed(planned, console):
 
 
 def test_imagery_cannot_be_trained_on(published):
-    inputs = find_inputs([published], "01", "imageryTest", "V1", None, None, None)
+    inputs = find_training(DatasetOptions(paths=[published], subject="01", training="imageryTest", region="V1"))
     with pytest.raises(InputError, match=r"trials of .*_run-01, .*\(20 in all\) name no image; calibrate on runs"):
         plan_calibration(inputs, SETTINGS).check()
 
@@ -118,8 +118,8 @@ def with_run(planned, tmp_path, data, affine=AFFINE, tr_s=3.0):
     made.header.set_xyzt_units("mm", "sec")
     made.header["pixdim"][4] = tr_s
     made.to_filename(tmp_path / "other_bold.nii.gz")
-    other = replace(planned.runs[0], bold=tmp_path / "other_bold.nii.gz")
-    return replace(planned, runs=(*planned.runs[:2], other))
+    other = replace(planned.training[0], bold=tmp_path / "other_bold.nii.gz")
+    return replace(planned, training=(*planned.training[:2], other))
 
 
 def test_a_run_of_somebody_else_is_refused(tmp_path):
@@ -132,7 +132,7 @@ def test_a_run_of_somebody_else_is_refused(tmp_path):
         (tmp_path / f"{name}_events.tsv").write_text("onset\tduration\ttrial_type\n8\t8\tface\n24\t8\thouse\n")
         files.append(tmp_path / f"{name}_bold.nii.gz")
     found = [
-        plan_calibration(find_inputs(of, "01", None, None, None, None, None), SETTINGS) for of in (files, files[:2])
+        plan_calibration(find_training(DatasetOptions(paths=of, subject="01")), SETTINGS) for of in (files, files[:2])
     ]
     assert [len(plan.problems) for plan in found] == [1, 0]
     assert "runs of different subjects (01 in sub-01_run-1, sub-1_run-2; 02 in sub-02_run-3)" in found[0].problems[0]
@@ -141,8 +141,8 @@ def test_a_run_of_somebody_else_is_refused(tmp_path):
 def test_every_problem_is_told_at_once(planned, tmp_path):
     inputs = with_run(planned, tmp_path, np.zeros((*SHAPE, N_VOLUMES), np.int16), tr_s=2.0)
     (tmp_path / "broken_bold.nii.gz").write_bytes(b"no image")
-    broken = replace(planned.runs[0], bold=tmp_path / "broken_bold.nii.gz")
-    inputs = replace(inputs, runs=(*inputs.runs, broken), images=tmp_path, candidates=tmp_path)
+    broken = replace(planned.training[0], bold=tmp_path / "broken_bold.nii.gz")
+    inputs = replace(inputs, training=(*inputs.training, broken), images=tmp_path, candidates=tmp_path)
     problems = plan_calibration(inputs, SETTINGS).problems
     expected = ["broken_bold", "different repetition times (3 s in ", "no images", "no images"]
     assert all(text in problem for text, problem in zip(expected, problems, strict=True))
@@ -150,8 +150,8 @@ def test_every_problem_is_told_at_once(planned, tmp_path):
 
 
 def test_many_runs_that_cannot_be_aligned_are_not_all_told_of(planned, tmp_path):
-    flat = with_run(planned, tmp_path, np.zeros((6, 6, 1, N_VOLUMES), np.int16)).runs[-1]
-    problems = plan_calibration(replace(planned, runs=(*planned.runs[:2], *[flat] * 4)), SETTINGS).problems
+    flat = with_run(planned, tmp_path, np.zeros((6, 6, 1, N_VOLUMES), np.int16)).training[-1]
+    problems = plan_calibration(replace(planned, training=(*planned.training[:2], *[flat] * 4)), SETTINGS).problems
     assert [problem for problem in problems if "cannot be" in problem] == [
         *[
             "run other: volumes of 6 × 6 × 1 voxels cannot be aligned; at least 4 slices, rows and columns are needed, "
@@ -164,7 +164,7 @@ def test_many_runs_that_cannot_be_aligned_are_not_all_told_of(planned, tmp_path)
 
 def test_one_run_is_too_few(planned):
     with pytest.raises(InputError, match="fewer than two runs"):
-        plan_calibration(replace(planned, runs=planned.runs[:1]), SETTINGS).check()
+        plan_calibration(replace(planned, training=planned.training[:1]), SETTINGS).check()
 
 
 def test_another_grid_is_noted_where_runs_are_aligned_and_refused_where_they_are_not(planned, tmp_path, console):
@@ -191,7 +191,7 @@ def test_another_grid_is_noted_where_runs_are_aligned_and_refused_where_they_are
 )
 def test_a_mask_that_does_not_fit_is_a_problem(published, tmp_path, make, says):
     make(tmp_path / "mask.nii.gz")
-    inputs = find_inputs([published], "01", None, None, tmp_path / "mask.nii.gz", None, None)
+    inputs = find_training(DatasetOptions(paths=[published], subject="01", mask=tmp_path / "mask.nii.gz"))
     with pytest.raises(InputError, match=says):
         plan_calibration(inputs, SETTINGS).check()
 
@@ -202,7 +202,7 @@ def test_what_became_of_the_events_rows_is_said(planned, tmp_path, console):
     lines = ["onset\tduration\tevent_type\tstimulus_name", *("\t".join(map(str, row)) for row in rows)]
     (tmp_path / "events.tsv").write_text("\n".join(lines))
     plan = plan_calibration(
-        replace(planned, runs=(replace(planned.runs[0], events=tmp_path / "events.tsv"),)), SETTINGS
+        replace(planned, training=(replace(planned.training[0], events=tmp_path / "events.tsv"),)), SETTINGS
     )
     print_plan(plan, console)
     printed = " ".join(console.file.getvalue().split())

@@ -6,8 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from calibration.datasets.dataset_files import find_inputs
-from calibration.datasets.study_files import find_study_inputs
+from calibration.datasets.dataset_files import DatasetOptions, find_study, find_training
 from calibration.training.dry_run import plan_calibration
 from calibration.training.same_volumes import check_different
 from calibration.training.study_dry_run import plan_study
@@ -43,12 +42,12 @@ def runs(tmp_path):
 
 
 def calibration_of(paths):
-    return plan_calibration(find_inputs(paths, "01", None, None, None, None, None), SETTINGS).problems
+    return plan_calibration(find_training(DatasetOptions(paths=paths, subject="01")), SETTINGS).problems
 
 
 def study_of(paths, training, test, split):
     return plan_study(
-        find_study_inputs(paths, "01", training, test, split, None, (), None, None, None), SETTINGS
+        find_study(DatasetOptions(paths=paths, subject="01", training=training, test=test), split), SETTINGS
     ).problems
 
 

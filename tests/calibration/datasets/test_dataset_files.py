@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from calibration.datasets.dataset_files import find_inputs
-from calibration.datasets.study_files import find_study_inputs
+from calibration.datasets.dataset_files import DatasetOptions, find_study, find_training
 from rtgod.commands.main import make_app
 from rtgod.errors import InputError
 from rtgod.settings import EventsSettings
@@ -49,14 +48,18 @@ def names(runs):
 
 
 def study(paths, training=None, test=None, split="runs", **options):
-    given = {"region": None, "areas": (), "mask": None, "images": None, "candidates": None} | options
-    return find_study_inputs(paths, "sub-01", training, test, split, **given)
+    options = DatasetOptions(paths=paths, subject="sub-01", training=training, test=test, **options)
+    return find_study(options, split)
+
+
+def trained_on(paths, subject="01", **options):
+    return find_training(DatasetOptions(paths=paths, subject=subject, **options))
 
 
 @pytest.mark.parametrize("subject", ["01", "sub-01"])
 def test_the_whole_head_is_decoded_where_a_data_set_has_no_mask(dataset, subject):
-    inputs = find_inputs([dataset], subject, None, None, None, None, None)
-    assert (inputs.subject, inputs.mask, names(inputs.runs)) == ("01", None, ["1", "2"])
+    inputs = trained_on([dataset], subject)
+    assert (inputs.subject, inputs.region, names(inputs.training)) == ("01", None, ["1", "2"])
     assert study([dataset]).regions == {}
 
 
@@ -68,8 +71,8 @@ def test_a_mask_that_is_there_is_chosen_and_the_head_only_if_asked_for(dataset):
         r"no region 'VC'; there: FFA; .*; masks lie anywhere in derivatives or sourcedata, called as sub-01_label-V1_"
     )
     with pytest.raises(InputError, match=where):
-        find_inputs([dataset], "01", None, None, None, None, None)
-    assert find_inputs([dataset], "01", None, "head", None, None, None).mask is None
+        trained_on([dataset])
+    assert trained_on([dataset], region="head").region is None
     assert study([dataset], region="head").regions == {}
     with pytest.raises(InputError, match="--area compares regions"):
         study([dataset], region="head", areas=["FFA"])
@@ -101,9 +104,9 @@ def test_a_run_is_not_trained_and_tested_on(plain):
 
 def test_a_repetition_time_helps_a_data_set_whose_files_are_wrong(dataset):
     with pytest.raises(InputError, match="leave out --events and --tr"):
-        find_inputs([dataset], "01", None, None, None, None, None, tr_s=2.0)
+        trained_on([dataset], tr_s=2.0)
     (dataset / "task-x_bold.json").write_text('{"RepetitionTime": 3}')
-    run = find_inputs([dataset], "01", None, None, None, None, None, tr_s=2.0).runs[0]
+    run = trained_on([dataset], tr_s=2.0).training[0]
     assert run.open().run.tr_s == 2.0
 
 
@@ -112,12 +115,12 @@ def test_session_level_events_that_are_used_are_not_without_images(dataset):
     tables = sorted(folder.glob("*_events.tsv"))
     tables[0].rename(dataset / "sub-01" / "ses-Training" / "sub-01_ses-Training_task-x_events.tsv")
     tables[1].unlink()
-    found = find_inputs([dataset], "01", None, None, None, None, None)
-    assert (len(found.runs), found.missing) == (2, ())
+    found = trained_on([dataset])
+    assert (len(found.training), found.missing) == (2, ())
     with pytest.raises(
         InputError, match=r"'perceptionTraining'.*there: sub-01_ses-Test_task-x_run-1_bold.nii, sub-01_ses-Tr"
     ):
-        find_inputs([dataset], "01", ["perceptionTraining"], None, None, None, None)
+        trained_on([dataset], training=["perceptionTraining"])
 
 
 # ---------------------------------------------------------------- the commands
@@ -176,7 +179,7 @@ def test_whether_runs_say_their_tr_is_asked_with_the_settings_for_events(dataset
         table.write_text("onset\tduration\ttrial_type\n10\t4\tcue\n20\t4\tcue\n")
     reading = EventsSettings(keep=("cue",))
     with pytest.raises(InputError, match="leave out --events and --tr"):
-        find_inputs([dataset], "01", None, None, None, None, None, tr_s=2.0, reading=reading)
+        trained_on([dataset], tr_s=2.0, reading=reading)
     with pytest.raises(InputError, match="leave out --events and --tr"):
         study([dataset], tr_s=2.0, reading=reading)
 
