@@ -91,7 +91,10 @@ def read_header(folder: Path) -> dict[str, Any]:
     try:
         header = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BundleError(f"bundle {folder}: {HEADER} cannot be read ({error.strerror}); is this a bundle?") from error
+        raise BundleError(
+            f"bundle {folder}: {HEADER} cannot be read ({error.strerror}); this is no decoder bundle: give the "
+            "folder of one"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise BundleError(f"bundle {folder}: {HEADER} is not JSON ({error}); recalibrate") from error
     if not isinstance(header, dict) or header.get("rtgod_bundle") != FORMAT:

@@ -21,11 +21,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One volume's delivery, in seconds of the computer's clock (UTC)."""
+    """One volume's delivery, in seconds of the computer's clock (UTC), and whether the server had it already."""
 
     index: int
     sent_utc_s: float
     acknowledged_utc_s: float
+    had: bool = False
 
 
 def cut_run(run: Run) -> Run:
@@ -110,5 +111,5 @@ def send_run(
         if reply.duplicate:
             started_s = time.monotonic() - (volume.index + 2) * tr_s
         n_volumes = volume.index + 1
-        yield Sent(volume.index, sent_s, time.time())
+        yield Sent(volume.index, sent_s, time.time(), reply.duplicate)
     sender.send(RunEnd(run.run_id, n_volumes))

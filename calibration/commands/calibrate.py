@@ -93,7 +93,7 @@ def calibrate(
         from calibration.datasets.dataset_files import DatasetOptions, find_training
         from calibration.parallel.workers import workers
         from calibration.training.calibrate import calibrate as run_calibration
-        from calibration.training.dry_run import plan_calibration, print_events, print_notes, print_plan
+        from calibration.training.dry_run import in_categories, plan_calibration, print_events, print_notes, print_plan
     from rtgod.candidates import read_header
     from rtgod.errors import BundleError, InputError
 
@@ -127,6 +127,8 @@ def calibrate(
     if dry_run:
         say_output(out, "the decoder bundle, a folder", (), overwrite=overwrite, console=console)
         return
+    trials = [trial for run in plan.runs for trial in run.trained_on]
+    console.print(styled(("trials", "yellow"), f" {len(trials)} {in_categories(trials)}"), soft_wrap=True)
     print_events(plan.reads, console)
     print_notes(plan.notes, console)
     chosen = None

@@ -41,8 +41,6 @@ from calibration.commands.options import (
     network_shown,
     progress,
     say_found,
-    say_missing,
-    say_no_mask,
     settings_from,
 )
 from rtgod.commands.options import DryRun, Overwrite, ShowSettings, check_new, needed_out, say_output
@@ -112,7 +110,10 @@ def evaluate(
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
     ablate: Annotated[
-        str | None, typer.Option(help="Take something apart step by step instead: preprocessing.")
+        str | None,
+        typer.Option(
+            help="Take something apart step by step instead: preprocessing. Needs images, and runs to test on."
+        ),
     ] = None,
     n_workers: Workers = None,
     scheduler: Scheduler = None,
@@ -162,6 +163,8 @@ def evaluate(
     )  # fmt: skip
     if ablate:
         inputs = find_study(asked, SplitBy.RUNS.value)
+        if inputs.images is None:
+            raise InputError("preprocessing is taken apart by decoding images; give --images and --candidates")
         say_found(inputs, plain=False)
         both = replace(inputs, training=(*inputs.training, *inputs.test))
         plan = plan_calibration(both, pipeline, "--training or --test")
@@ -190,11 +193,9 @@ def evaluate(
         by = split or (SplitBy.RUNS if asked.root or test else SplitBy.LEAVE_ONE_RUN_OUT)
         inputs = find_study(asked, by.value)
         inputs = without_foreign(inputs, pipeline.events)
-        say_missing(inputs.missing)
+        say_found(inputs, plain=False)
         if split is None and by is not SplitBy.RUNS:
             inputs = _split_as_usual(inputs)
-        if not inputs.regions:
-            say_no_mask()
         study_plan = plan_study(inputs, pipeline)
         if dry_run:
             print_study_plan(study_plan, console)

@@ -19,9 +19,13 @@ from rtgod.errors import InputError
 _ENTITIES = "echo|part|rec|chunk|inv|proc|split|space|cohort|res|den|desc|label"
 #: As dcm2niix and others name them: _e2, _echo2, _ph, _real, _mcf …
 _FORM = re.compile(
-    rf"(?:{_ENTITIES})-.+|(?:e|te|echo)\d{{1,2}}|ph|phase|mag|magnitude|real|imag|imaginary|mcf|moco|stc", re.IGNORECASE
+    rf"(?:{_ENTITIES})-.+|(?:e|te|echo)-?\d{{1,2}}(?:of\d{{1,2}})?|te-?\d+(?:p\d+)?ms|\d+(?:p\d+)?ms|ph|pha|phase|mag|magn|magnitude"
+    r"|[mp]|real|imag|imaginary|mcf|moco|stc|nordic|denoised|dn|mppca|topup|unwarped|undistorted|distcorr|sbref|optcom",
+    re.IGNORECASE,
 )
-_NO_MAGNITUDE = re.compile(r"(?:part-)?(?:ph|phase|real|imag|imaginary)", re.IGNORECASE)
+#: "echo_2" is one word.
+_PARTED = re.compile(r"(?<![a-z0-9])(echo|te|e)_(\d{1,2}(?:of\d{1,2})?)(?![a-z0-9])", re.IGNORECASE)
+_NO_MAGNITUDE = re.compile(r"(?:part-)?(?:ph|pha|phase|real|imag|imaginary)", re.IGNORECASE)
 #: Folders of their own for each echo.
 _FOLDER = re.compile(r"(?:te|echo)-?\d{1,2}", re.IGNORECASE)
 #: What a sidecar's ImageType holds of such an image.
@@ -74,7 +78,17 @@ class Chosen:
 
 def acquisition_name(stem: str) -> str:
     """The name of a run's file without what tells forms of one acquisition apart."""
-    return "_".join(token for token in stem.split("_") if not _FORM.fullmatch(token))
+    return "_".join(token for token in _words(stem) if not _FORM.fullmatch(token))
+
+
+def _words(stem: str) -> list[str]:
+    """The parts of a file's name; a hyphen parts those of names without the entities of BIDS."""
+    stem = _PARTED.sub(r"\1\2", stem)
+    return [
+        part
+        for token in stem.split("_")
+        for part in (token.split("-") if any(map(_FORM.fullmatch, token.split("-")[1:])) else [token])
+    ]
 
 
 def choose_forms(
@@ -175,7 +189,7 @@ def _grouped(paths: Sequence[Path]) -> list[list[Form]]:
 
 def _form_of(path: Path) -> Form:
     *folders, stem = (*path.absolute().parts[:-1], _SUFFIX.sub("", path.name))
-    marks = [token for token in stem.split("_") if _FORM.fullmatch(token)]
+    marks = [token for token in _words(stem) if _FORM.fullmatch(token)]
     key = (*(part for part in folders if not _FOLDER.fullmatch(part)), acquisition_name(stem))
     kinds = _sidecar(path).get("ImageType")
     types = {str(kind).upper() for kind in kinds} if isinstance(kinds, list) else set()

@@ -147,9 +147,19 @@ def find_training(options: DatasetOptions) -> DatasetFiles:
         subject=label_of(options.subject),
         training=found.runs,
         regions=_main_region(options, mask_for(found.runs)),
-        missing=found.missing,
+        missing=(*found.missing, *_not_chosen(found.not_meant, "--training")),
     )
     return _with_stimuli(options, files)
+
+
+def _not_chosen(names: Sequence[str], options: str) -> tuple[str, ...]:
+    """A line on runs that were given, and that nothing asks for."""
+    n_runs = number_of(len(names), "run")
+    return (
+        (f"{n_runs} that {options} {'does' if options.count('-') == 2 else 'do'} not choose: {first_few(names)}",)
+        if names
+        else ()
+    )
 
 
 def find_study(options: DatasetOptions, split: Split) -> DatasetFiles:
@@ -185,7 +195,8 @@ def _training_and_test(options: DatasetOptions, split: Split) -> tuple[FoundRuns
     if split != "runs":
         if test:
             raise InputError(f"--split {split} tests on the training runs themselves; leave out --test")
-        return find_any_runs(options, training), ()
+        found = find_any_runs(options, training)
+        return replace(found, missing=(*found.missing, *_not_chosen(found.not_meant, "--training"))), ()
     if root is None and not training and not test:
         find_any_runs(options, training)  # whose errors come first: there may be no runs
         raise InputError(
@@ -199,12 +210,14 @@ def _training_and_test(options: DatasetOptions, split: Split) -> tuple[FoundRuns
     elif root is None and not test:
         tested = _others(tested, found)
     if shared := {run.bold for run in found.runs} & {run.bold for run in tested.runs}:
-        named = first_few(sorted(path.name for path in shared), 2)
+        named = first_few([run.name for run in tested.runs if run.bold in shared], 2)
         raise InputError(
             f"--training and --test share {number_of(len(shared), 'run')} ({named}); test on runs that nothing was "
             "trained on"
         )
-    return FoundRuns(found.runs, tuple(dict.fromkeys((*found.missing, *tested.missing)))), tested.runs
+    of_neither = [name for name in found.not_meant if name in tested.not_meant]
+    missing = (*found.missing, *tested.missing, *_not_chosen(of_neither, "--training and --test"))
+    return FoundRuns(found.runs, tuple(dict.fromkeys(missing))), tested.runs
 
 
 def _with_stimuli(options: DatasetOptions, files: DatasetFiles) -> DatasetFiles:
@@ -297,7 +310,7 @@ def _others(found: FoundRuns, tested: FoundRuns) -> FoundRuns:
     taken = {run.bold for run in tested.runs}
     if not (left := tuple(run for run in found.runs if run.bold not in taken)):
         raise InputError("--training and --test: no run is left for the other of the two; give more runs")
-    return FoundRuns(left, found.missing)
+    return FoundRuns(left, found.missing, found.not_meant)
 
 
 def _main_region(options: DatasetOptions, of: MaskFor) -> dict[str, Region]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from calibration.datasets.dataset_files import DatasetFiles
+from calibration.datasets.runs import RunFiles
+from calibration.features.images import first_few
 from rtgod.errors import InputError
 from rtgod.fit import subject_label
 from rtgod.messages import Run
@@ -86,6 +88,7 @@ def without_foreign(inputs: DatasetFiles, settings: EventsSettings | None = None
     files = (*inputs.training, *inputs.test)
     runs = [one.open(settings).run for one in files]
     usual = usual_of(runs, inputs.subject)
+    _check_majority(files, runs, usual)
     why = {one.name: reason for one, run in zip(files, runs, strict=True) if (reason := why_foreign(run, usual))}
     if not why:
         return inputs
@@ -94,6 +97,23 @@ def without_foreign(inputs: DatasetFiles, settings: EventsSettings | None = None
     if not training or (inputs.test and not test):
         raise InputError(f"no run is left to {'test' if training else 'train'} on: {'; '.join(told)}")
     return replace(inputs, training=training, test=test, missing=(*inputs.missing, *told))
+
+
+def _check_majority(files: Sequence[RunFiles], runs: Sequence[Run], usual: Usual) -> None:
+    """Raise `InputError` if as many runs of the usual subject lie in another grid as in the usual one."""
+    names: dict[tuple[tuple[int, ...], tuple[float, ...]], list[str]] = {}
+    for one, run in zip(files, runs, strict=True):
+        if subject_label(run.subject) in ("", subject_label(usual.subject)):
+            names.setdefault(_grid(run), []).append(one.name)
+    n_usual = len(names[usual.grid])
+    if ties := [grid for grid, of in names.items() if grid != usual.grid and len(of) == n_usual]:
+        listed = "; ".join(
+            f"{times(shape)} voxels in {first_few(names[shape, edges], 2)}" for shape, edges in (usual.grid, *ties)
+        )
+        raise InputError(
+            f"as many runs lie in one grid as in another ({listed}); choose those that are meant with --training "
+            "or --test"
+        )
 
 
 def _grid(run: Run) -> tuple[tuple[int, ...], tuple[float, ...]]:

@@ -15,7 +15,10 @@ from calibration.datasets.regions import IndexArray, select_region
 from rtgod.errors import InputError, what_went_wrong
 from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Array, Run
 from rtgod.preprocessing.geometry import Axes, axes_along, furthest_mm, turned_affine
+from rtgod.text import number_of
 
+#: What the region of a single image is called.
+_SINGLE = "mask"
 #: Brighter than this share of the template's bright voxels (their 98th percentile) is the head.
 _HEAD = 0.3
 #: Affines that differ by less than this differ by the rounding of headers.
@@ -60,13 +63,15 @@ class Region:
         indices = select_region(self.expression, {name: _united(files, run) for name, files in self.masks.items()})
         if not len(indices):
             names = ", ".join(path.name for path in self.files)
+            if self.expression == _SINGLE:
+                raise InputError(f"mask {names}: none of its voxels is above 0; give another with --mask")
             raise InputError(f"region {self.expression!r}: no voxel in it ({names}); choose another with --region")
         return np.stack(np.unravel_index(indices, run.shape), axis=1).astype(np.int32)
 
 
 def single_mask(path: Path) -> Region:
     """The voxels of one image."""
-    return Region("mask", {"mask": (path,)})
+    return Region(_SINGLE, {_SINGLE: (path,)})
 
 
 def read_mask(path: Path, run: Run) -> Int32Array:
@@ -97,6 +102,8 @@ def mask_indices(path: Path, run: Run) -> IndexArray:
     mask, affine = _read(path)
     if mask.dtype.kind not in "iufb":
         raise InputError(f"mask {path}: its voxels are colours or complex; give an image with one number in each voxel")
+    if np.isinf(mask).any():
+        raise InputError(f"mask {path}: has infinite values; give an image with a finite number in each voxel")
     while mask.ndim > 3 and mask.shape[-1] == 1:
         mask = mask[..., 0]
     if mask.ndim != 3:
@@ -122,13 +129,21 @@ def notes_on_values(path: Path) -> tuple[str, ...]:
     """
     mask, _ = _read(path)
     taken = np.unique(mask[mask > 0])
+    n_nan = int(np.isnan(mask).sum())
+    nan = (f"mask {path.name}: {number_of(n_nan, 'voxel')} with NaN, not taken",) if n_nan else ()
     if len(taken) < 2:
-        return ()
+        return nan
     if (taken % 1 != 0).any():
-        return (f"mask {path.name}: values between {taken[0]:.3g} and {taken[-1]:.3g}: voxels above 0 are taken",)
+        return (
+            *nan,
+            f"mask {path.name}: values between {taken[0]:.3g} and {taken[-1]:.3g}: voxels above 0 are taken",
+        )
     labels = ", ".join(f"{label:g}" for label in taken[:_MOST_LABELS])
     more = f", … ({len(taken)} in all)" if len(taken) > _MOST_LABELS else ""
-    return (f"mask {path.name} has labels {labels}{more}: all taken as one region",)
+    return (
+        *nan,
+        f"mask {path.name} has labels {labels}{more}: all taken as one region",
+    )
 
 
 def _read(path: Path) -> tuple[Array, Float64Array]:

@@ -49,9 +49,16 @@ class RunPatterns:
         Raises
         ------
         InputError
-            If a range does not ascend, or is endless.
+            If a range does not ascend or is endless, or it is unclear what is left out.
         """
         items = [given] if isinstance(given, str) else list(given or ())
+        for item in items:
+            first, *others = [part.strip() for part in item.split(",")]
+            if first.startswith(_WITHOUT) and any(part and not part.startswith(_WITHOUT) for part in others):
+                raise InputError(
+                    f"pattern {item}: does {_WITHOUT} hold for the first or for all? Write it before each, and what is "
+                    "wanted in an option of its own"
+                )
         parts = [part.strip() for item in items for part in item.split(",") if part.strip()]
         wanted = [p for part in parts if not part.startswith(_WITHOUT) for p in _expanded(part)]
         unwanted = [p for part in parts if part.startswith(_WITHOUT) for p in _expanded(part.removeprefix(_WITHOUT))]

@@ -83,10 +83,13 @@ class FoundRuns:
         At least one.
     missing : tuple of str
         Runs that are left out, each with its reason.
+    not_meant : tuple of str
+        Names of runs that were given, and that no pattern means.
     """
 
     runs: tuple[RunFiles, ...]
     missing: tuple[str, ...] = ()
+    not_meant: tuple[str, ...] = ()
 
 
 def find_plain_runs(
@@ -165,10 +168,11 @@ def find_plain_runs(
         why = f" ({first_few(missing)})" if missing else f" with {patterns} in its name" if patterns.given else ""
         there = f"; {names_there(names.values())}" if names else ""
         raise InputError(f"{where}: no run{why}; {_WHAT_TO_GIVE}{there}")
-    named = zip(chosen.paths, _distinct_names(chosen.paths), strict=True)
-    return FoundRuns(
-        _opened([RunFiles(run, table, name, tr_s) for run, name in named if (table := tables[run])]), tuple(missing)
-    )
+    # Whichever are chosen, a run is called the same.
+    called = dict(zip(names, _distinct_names(list(names)), strict=True))
+    files_of = [RunFiles(run, table, called[run], tr_s) for run in chosen.paths if (table := tables[run])]
+    not_meant = tuple(called[run] for run, name in names.items() if not patterns.match(name))
+    return FoundRuns(_opened(files_of), tuple(missing), not_meant)
 
 
 def names_there(names: Iterable[str]) -> str:

@@ -233,7 +233,7 @@ def make_preprocess(preprocessing: Preprocessing) -> Callable[[npt.NDArray[np.ui
     interpolation = InterpolationMode(preprocessing.interpolation)
 
     def preprocess(pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
-        image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())  # PyTorch warns of arrays that cannot be written to
         image = F.resize(image, preprocessing.resize_px, interpolation, antialias=True)
         image = F.center_crop(image, preprocessing.crop_px).float()
         if preprocessing.channels == "BGR":

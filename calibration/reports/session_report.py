@@ -66,8 +66,6 @@ FILES = (
     "latency.png", "ranks.png", "decoded.png", "confusion.png", "motion.png",
 )  # fmt: skip
 
-_NO_RANKS = "no ranks: they need --bundle, and --dataset or --events"
-
 
 @dataclass(slots=True)
 class JournaledRun:
@@ -155,7 +153,7 @@ def write_report(
     if loaded is not None and session.tables is not None:
         summary |= _ranks(session.blocks, loaded, dataset, out, said)
     else:
-        said.append(_NO_RANKS)
+        said.append(_no_ranks(loaded))
     summary |= _motion(runs, reference, loaded, out, said)
     summary |= _left_out(session.tallies, session.foreign, out, said)
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
@@ -229,9 +227,14 @@ def plan_report(
             soft_wrap=True,
         )
     if session.bundle is None or session.tables is None:
-        console.print(_NO_RANKS)
+        console.print(_no_ranks(session.bundle))
     for one in _said_left_out(session.tallies, session.foreign):
         console.print(one)
+
+
+def _no_ranks(bundle: DecoderBundle | None) -> str:
+    needed = "--dataset or --events" if bundle is not None else "--bundle, and --dataset or --events"
+    return f"no ranks: they need {needed}"
 
 
 def _of_one_study(
@@ -336,7 +339,7 @@ def tables_of(records: Sequence[JournaledRun], dataset: Path | None, events: Seq
                 found[record.run.run_id] = inside[0]
         without = [record for record in without if record.run.run_id not in found]
     if unnamed and len(unnamed) != len(without):
-        listed = ", ".join(record.run.name for record in without) or "none"
+        listed = ", ".join(record.run.run_id for record in without) or "none"
         raise InputError(
             f"{number_of(len(unnamed), 'table')} of events for {number_of(len(without), 'run')} without one "
             f"({listed}); give --events once for "
@@ -552,12 +555,22 @@ def _ranks(
     names = [bundle.candidates[position].name for position in _ranked(bundle)]
     n_candidates = len(names)
     summary: dict[str, float | int] = {"n_candidates": n_candidates}
-    columns = ("kind", "onset_s", "category_id", "category", "first", "rank", "identification_accuracy", "n_volumes")
+    columns = (
+        "kind",
+        "run",
+        "onset_s",
+        "category_id",
+        "category",
+        "first",
+        "rank",
+        "identification_accuracy",
+        "n_volumes",
+    )
     rows: list[tuple[object, ...]] = []
     for kind, members in groups.items():
         summary |= _sum_up(kind, members, names, said)
         for b in members:
-            of_trial = (kind, b.trial.onset_s, b.trial.category, b.name)
+            of_trial = (kind, b.ranking.run_id, b.trial.onset_s, b.trial.category, b.name)
             rows.append((*of_trial, b.ranking.top[0], b.rank, round(b.accuracy, 6), b.ranking.n_volumes))
     write_tsv(out / "ranks.tsv", columns, rows)
     if groups:
@@ -695,6 +708,14 @@ def _motion(
     }
     if bundle is not None and not bundle.settings.motion.estimate:
         said.append(styled("head motion was not estimated (motion.estimate = false), so none is drawn"))
+        return summary
+    if not any(any((*motion.translation_mm, *motion.rotation_deg)) for *_, of_run in courses for _, motion in of_run):
+        said.append(
+            styled(
+                "every volume lies exactly where the template does, as where head motion is not estimated: "
+                "none is drawn"
+            )
+        )
         return summary
     limit_mm = None if bundle is None else bundle.settings.censoring.fd_mm
     figures.save(figures.motion(courses, theirs, marks, limit_mm), out / "motion.png")

@@ -25,6 +25,7 @@ from calibration.samples.study import (
     Fold,
     Samples,
     Study,
+    check_halves,
     first_half,
     leave_one_run_out,
 )
@@ -278,9 +279,8 @@ def _found(runs: Sequence[CleanedRun], kind: str) -> list[tuple[CleanedRun, int]
 
 
 def _halves(runs: Sequence[CleanedRun], samples: Samples) -> Fold:
+    check_halves(samples.categories, samples.runs)
     first = first_half(samples.categories, samples.runs)
-    if first.all():
-        raise InputError("no category has two blocks in a run; leave a run out instead, with --split leave-one-run-out")
     found = _found(runs, KINDS["seen"])
     noise = {}
     for run in runs:

@@ -34,13 +34,15 @@ def plain_stimuli(categories: Iterable[str]) -> Stimuli:
     return Stimuli({}, {}, ids, {CATEGORIES: np.eye(len(ids), dtype=np.float32)})
 
 
-def check_repeated(categories: Sequence[str]) -> None:
+def check_repeated(categories: Sequence[str], left_out: Sequence[str] = ()) -> None:
     """Refuse categories that are shown once only: what decodes them cannot be tested on another trial.
 
     Parameters
     ----------
     categories : sequence of str
         Of all trials to be trained on.
+    left_out : sequence of str
+        How many other trials there are, and why they are left out; for the message.
 
     Raises
     ------
@@ -49,9 +51,10 @@ def check_repeated(categories: Sequence[str]) -> None:
     counts = Counter(categories)
     if once := sorted(category for category, n in counts.items() if n < 2):
         have = "has" if len(once) == 1 else "have"
+        without = f" (left out: {'; '.join(left_out)})" if left_out else ""
+        ignore = f"leave such rows out with events.ignore = {toml_list(once)} in --settings, "
         raise InputError(
             f"{len(once)} of {len(counts)} categories {have} one trial only ({first_few(once)}), and what is decoded "
-            f"itself needs two or more; add runs, leave such rows out with events.ignore = {toml_list(once)} in "
-            "--settings, or "
-            "decode what images look like, with --images and --candidates"
+            f"itself needs two or more; add runs, {ignore if len(once) < len(counts) - 1 else ''}or decode what images "
+            f"look like, with --images and --candidates{without}"
         )

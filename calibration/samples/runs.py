@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from pathlib import Path
 
 import numpy as np
 
-from calibration.datasets.masks import in_head
+from calibration.datasets.masks import Region, in_head
 from calibration.datasets.runs import RunFiles
 from calibration.samples.left_out import AFTER_END, ONE_BACK
 from rtgod.errors import InputError
 from rtgod.events.table import Trial, cut_to_length
 from rtgod.events.trials import TrialsRead
-from rtgod.messages import Float32Array, Int32Array, NotReady, Pattern, Reason, Run
-from rtgod.preprocessing.alignment import Aligned, Aligner, Reference, check_reference, registration_to
+from rtgod.messages import Float32Array, Int32Array, NotReady, Pattern, Reason, Run, Volume
+from rtgod.preprocessing.alignment import (
+    NO_VOXELS,
+    Aligned,
+    Aligner,
+    IdentityRegistration,
+    Reference,
+    check_reference,
+    registration_to,
+)
 from rtgod.preprocessing.censoring import Censor
 from rtgod.preprocessing.preprocessor import Noise, NoiseResiduals, VolumeCleaner, is_settled
+from rtgod.preprocessing.registration import Registration
 from rtgod.preprocessing.sampling import Sampler
 from rtgod.preprocessing.stopwatch import Stopwatch
 from rtgod.preprocessing.windows import RepeatAverager, Sample
 from rtgod.settings import PipelineSettings
+from rtgod.sources import Source
 
 #: Volumes that are averaged into the template.
 _TEMPLATE_VOLUMES = 10
@@ -353,8 +363,8 @@ def make_reference(files: RunFiles, voxels: Int32Array | None, settings: Pipelin
     Parameters
     ----------
     files : RunFiles
-    voxels : ndarray of shape (n_voxels, 3), int32, or None
-        The decoder's; None takes those of the head.
+    region : Region or None
+        The decoder's voxels; None takes those of the head.
     settings : PipelineSettings
 
     Raises
@@ -364,17 +374,9 @@ def make_reference(files: RunFiles, voxels: Int32Array | None, settings: Pipelin
     """
     source = files.open(settings.events)
     run = source.run
-    n_discarded = int(np.ceil(settings.nuisance.discard_s / run.tr_s))
-    first = islice(iter(source), n_discarded, n_discarded + _TEMPLATE_VOLUMES)
-    volumes = _filled([v.data.astype(np.float32) for v in first], files.bold)
-    if not volumes:
-        raise InputError(
-            f"{files.bold}: no volume after the first {settings.nuisance.discard_s:g} s, which are discarded"
-        )
-    try:
-        registration = registration_to(volumes[0], run.affine, run, settings.motion)
-    except InputError as error:
-        raise InputError(f"{files.bold}: {error}") from error
+    volumes = [volume.data.astype(np.float32) for volume in _settled(source, settings, _TEMPLATE_VOLUMES)]
+    volumes = _filled(volumes, files.bold)
+    registration = _registration(files, volumes, run, settings)
     everywhere = np.argwhere(np.ones(run.shape, bool)).astype(np.int32)
     sampler = Sampler(everywhere, run.shape, settings.sampling)
     total, count = np.zeros(len(everywhere)), np.zeros(len(everywhere))
@@ -392,6 +394,48 @@ def make_reference(files: RunFiles, voxels: Int32Array | None, settings: Pipelin
     reference = Reference(template, run.affine, voxels)
     check_reference(reference, settings.motion)
     return reference
+
+
+def check_first(files: RunFiles, region: Region | None, settings: PipelineSettings) -> None:
+    """Refuse a run whose first settled volume cannot stand for the template; that volume is read.
+
+    Parameters
+    ----------
+    files : RunFiles
+    region : Region or None
+        The decoder's voxels; None takes those of the head.
+    settings : PipelineSettings
+
+    Raises
+    ------
+    InputError
+        If the run is too short or has no contrast, or the voxels lie outside the head.
+    """
+    source = files.open(settings.events)
+    volumes = _filled([volume.data.astype(np.float32) for volume in _settled(source, settings, 1)], files.bold)
+    _registration(files, volumes, source.run, settings)
+    voxels = NO_VOXELS if region is None else region.voxels(source.run)
+    check_reference(Reference(volumes[0], source.run.affine, voxels), settings.motion)
+
+
+def _settled(source: Source, settings: PipelineSettings, n_volumes: int) -> Iterator[Volume]:
+    """The first volumes after those that are discarded."""
+    n_discarded = int(np.ceil(settings.nuisance.discard_s / source.run.tr_s))
+    return islice(iter(source), n_discarded, n_discarded + n_volumes)
+
+
+def _registration(
+    files: RunFiles, volumes: Sequence[Float32Array], run: Run, settings: PipelineSettings
+) -> Registration | IdentityRegistration:
+    """Registration to the first of the volumes; `InputError` if there is none, or it has no contrast."""
+    if not volumes:
+        raise InputError(
+            f"{files.bold}: no volume after the first {settings.nuisance.discard_s:g} s, which are discarded"
+        )
+    try:
+        return registration_to(volumes[0], run.affine, run, settings.motion)
+    except InputError as error:
+        raise InputError(f"{files.bold}: {error}") from error
 
 
 def _filled(volumes: Sequence[Float32Array], path: Path) -> list[Float32Array]:

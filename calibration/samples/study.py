@@ -12,6 +12,7 @@ import numpy as np
 
 from calibration.samples.left_out import LeftOutCounts
 from rtgod.decoding.category_index import positions_of
+from rtgod.errors import InputError
 from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Array
 from rtgod.preprocessing.noise_model import NoiseCovariance
 from rtgod.preprocessing.windows import Sample
@@ -297,6 +298,13 @@ def leave_one_run_out(samples: Samples, noise: Mapping[str, Float32Array]) -> tu
         )
         for left_out in dict.fromkeys(samples.runs)
     )
+
+
+def check_halves(categories: Sequence[str], runs: Sequence[str]) -> None:
+    """Raise `InputError` if no category has a second half of samples in a run, to test on."""
+    if first_half(categories, runs).all():
+        what = "give another run" if len(set(runs)) < 2 else "leave a run out instead, with --split leave-one-run-out"
+        raise InputError(f"no category has two blocks in a run; {what}")
 
 
 def first_half(categories: Sequence[str], runs: Sequence[str]) -> BoolArray:

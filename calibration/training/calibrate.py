@@ -26,7 +26,7 @@ from calibration.features.stimuli import Stimuli, StimulusFiles
 from calibration.metrics.identification import accuracy_test, all_accuracies, identification_accuracy, rank_of
 from calibration.metrics.permutation import ExchangeTest
 from calibration.parallel.progress import Report
-from calibration.samples.left_out import LeftOutCounts, tally
+from calibration.samples.left_out import LeftOutCounts, by_reason, tally
 from calibration.samples.plain import check_repeated, plain_stimuli
 from calibration.samples.preparation import noise_to_read, prepare_runs
 from calibration.samples.runs import RunSamples, make_reference
@@ -167,7 +167,7 @@ def calibrate(
         Y = stimuli.of(trials)
     else:
         categories = [trial.category for trial in trials]
-        check_repeated(categories)
+        check_repeated(categories, by_reason(_trials_of(samples)))
         stimuli = plain_stimuli(categories)
         Y = stimuli.of_categories(categories)
     have_features = time.perf_counter()
@@ -211,6 +211,11 @@ def _labelled(samples: Sequence[RunSamples], Y: Mapping[str, Float32Array]) -> S
         [trial.category for run in samples for trial in run.trials],
         Y,
     )
+
+
+def _trials_of(samples: Sequence[RunSamples]) -> tuple[LeftOutCounts, ...]:
+    """What was trained on of each run, and what was left out."""
+    return tuple(tally(run.run.run_id, "trials", ("",) * len(run.trials) + run.left_out) for run in samples)
 
 
 def _work_s(samples: Sequence[RunSamples]) -> dict[str, float]:
@@ -272,7 +277,7 @@ def _summarise(
         n_runs=len(samples),
         n_candidates=len(stimuli.candidate_ids),
         n_parts=len(set(groups)),
-        trials=tuple(tally(run.run.run_id, "trials", ("",) * len(run.trials) + run.left_out) for run in samples),
+        trials=_trials_of(samples),
         notes=tuple(notes),
         test=test,
     )

@@ -21,7 +21,8 @@ from calibration.features.images import first_few, list_categories
 from calibration.features.shown_images import find_shown
 from calibration.features.store import FeatureStore, is_store
 from calibration.samples.plain import check_repeated, plain_stimuli
-from calibration.training.same_volumes import check_different
+from calibration.samples.runs import check_first
+from calibration.training.same_volumes import check_different, same_trials
 from rtgod.console import styled
 from rtgod.errors import InputError
 from rtgod.events.table import Trial
@@ -31,11 +32,15 @@ from rtgod.messages import Run
 from rtgod.preprocessing.alignment import Reference, check_run
 from rtgod.settings import MotionSettings, PipelineSettings
 from rtgod.sources import Source
-from rtgod.text import times
+from rtgod.text import number_of, times
 
 _FEWEST_RUNS = 2
 #: Runs that cannot be used, whose reasons are told.
 _MOST_TOLD = 2
+#: Fewer voxels than these are told of.
+_FEW_VOXELS = 10
+#: Categories that a table lists.
+_MOST_CATEGORIES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,7 @@ class Plan:
     def check(self) -> None:
         """Raise `InputError` with every problem there is."""
         if self.problems:
-            raise InputError("; and ".join(self.problems))
+            raise InputError("; and ".join(problem.removesuffix(".") for problem in self.problems))
 
 
 @dataclass(slots=True)
@@ -160,10 +165,16 @@ def plan_calibration(inputs: DatasetFiles, settings: PipelineSettings, options: 
     if runs:
         with problems:
             n_voxels = count_voxels(inputs.region, runs[0].run)
-            notes += notes_on_masks(inputs.region)
+            notes += notes_on_masks(inputs.region, runs[0].run)
         check_aligned(runs, settings.motion, problems)
+        if not problems.found:
+            with problems:
+                check_first(inputs.training[0], inputs.region, settings)
         with problems:
             check_different([planned.source for planned in runs], options)
+            notes += same_trials([planned.source for planned in runs])
+    notes += notes_on_early(runs, settings)
+    notes += notes_on_runs_alone(runs) if plain else ()
     trials = [trial for planned in runs for trial in planned.trained_on]
     shown = tuple(dict.fromkeys(name for trial in trials for name in trial.images))
     n_not_shown = 0
@@ -225,8 +236,18 @@ def open_runs(
             runs.append(PlannedRun(source.run, run.trials(settings.events), source.read, source))
             notes += source.notes
     problems.add_runs(of_runs)
-    shared = Counter(run.events for run in files)
-    notes += [f"{n} runs share one table of events, {table}" for table, n in shared.items() if n > 1]
+    sharing: dict[Path, list[PlannedRun]] = {}
+    for planned in runs:
+        if planned.read:
+            sharing.setdefault(planned.read.path, []).append(planned)
+    for table, of_table in sharing.items():
+        if len({planned.run.shape for planned in of_table}) > 1:
+            problems.found.append(
+                f"{first_few([planned.run.run_id for planned in of_table], 3)} have one table of events and different "
+                "grids: one acquisition in several forms; choose one with --training"
+            )
+        elif len(of_table) > 1:
+            notes.append(f"{len(of_table)} runs share one table of events, {table}")
     return runs, tuple(dict.fromkeys(notes))
 
 
@@ -291,9 +312,13 @@ def count_voxels(region: Region | None, run: Run) -> dict[str, int]:
     return {name: len(one.voxels(run)) for name, one in counted.items()}
 
 
-def notes_on_masks(region: Region | None) -> tuple[str, ...]:
-    """Say of which of a region's images more is taken than one label."""
-    return tuple(note for path in region.files for note in notes_on_values(path)) if region else ()
+def notes_on_masks(region: Region | None, run: Run) -> tuple[str, ...]:
+    """Say that a region has hardly a voxel, and of which of its images more is taken than one label."""
+    if region is None:
+        return ()
+    n_voxels = len(region.voxels(run))
+    few = (f"region {region.expression}: {number_of(n_voxels, 'voxel')} only",) if n_voxels < _FEW_VOXELS else ()
+    return (*few, *(note for path in region.files for note in notes_on_values(path)))
 
 
 def check_aligned(runs: Sequence[PlannedRun], settings: MotionSettings, problems: Problems) -> None:
@@ -365,6 +390,48 @@ def reads_of(runs: Iterable[PlannedRun]) -> list[TrialsRead]:
     return [planned.read for planned in runs if planned.read]
 
 
+def in_categories(trials: Sequence[Trial]) -> str:
+    """Write how many trials each category has: "of 2 categories: 8 face, 8 house"; of many, the first few."""
+    counts = Counter(trial.category for trial in trials)
+    listed = [f"{n} {category or 'unnamed'}" for category, n in counts.items()]
+    more = ", …" if len(listed) > _MOST_CATEGORIES else ""
+    what = "category" if len(counts) == 1 else "categories"
+    return f"of {len(counts)} {what}: {', '.join(listed[:_MOST_CATEGORIES])}{more}"
+
+
+def notes_on_runs_alone(runs: Sequence[PlannedRun]) -> tuple[str, ...]:
+    """Say which categories are shown in one of several runs only, so that no other run can tell of them."""
+    shown: dict[str, set[str]] = {}
+    for planned in runs:
+        for trial in planned.trained_on:
+            shown.setdefault(trial.category, set()).add(planned.run.run_id)
+    alone = [category for category, of in shown.items() if len(of) == 1]
+    if len(runs) < 2 or not alone:
+        return ()
+    return (
+        f"{len(alone)} of {len(shown)} categories are shown in one run only: {first_few(alone)}; is one named "
+        "otherwise in "
+        "other runs?",
+    )
+
+
+def notes_on_early(runs: Sequence[PlannedRun], settings: PipelineSettings) -> tuple[str, ...]:
+    """Say how many trials are answered before there is a baseline, and so may give no sample."""
+    early: dict[str, int] = {}
+    for planned in runs:
+        ready_s = settings.nuisance.discard_s + settings.nuisance.warm_up_volumes * planned.run.tr_s
+        ends_s = [trial.onset_s + trial.duration_s + settings.window.hrf_shift_s for trial in planned.trained_on]
+        if n := sum(end_s <= ready_s for end_s in ends_s):
+            early[planned.run.run_id] = n
+    if not early:
+        return ()
+    n_trials = number_of(sum(early.values()), "trial")
+    listed = first_few([f"{n} in {name}" for name, n in early.items()])
+    return (
+        f"{n_trials} too early for a baseline, which takes the first volumes of a run: without a sample ({listed})",
+    )
+
+
 def print_events(reads: Sequence[TrialsRead], console: Console) -> None:
     """Print what became of the events' rows that are no ordinary trials, a line each."""
     for line in remarks_on(reads):
@@ -400,7 +467,7 @@ def _table_of_the_rest(plan: Plan) -> Table:
     for (shape, tr_s), n_runs in grids.items():
         table.add_row("runs", str(n_runs), f"{times(shape)} voxels, TR {tr_s:g} s")
     trials = [trial for planned in plan.runs for trial in planned.trained_on]
-    table.add_row("trials", str(len(trials)), f"of {len({trial.category for trial in trials})} categories")
+    table.add_row("trials", str(len(trials)), styled(in_categories(trials)))
     if not plan.plain:
         n_found = len(plan.shown) - len(plan.without_image)
         table.add_row("images shown", str(len(plan.shown)), f"{n_found} with a file, {len(plan.without_image)} without")

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from calibration.datasets.dataset_files import DatasetFiles
 from calibration.features.images import first_few
-from calibration.samples.study import KINDS
+from calibration.samples.runs import check_first
+from calibration.samples.study import KINDS, check_halves
 from calibration.training.dry_run import (
     PlannedRun,
     Problems,
@@ -20,15 +21,18 @@ from calibration.training.dry_run import (
     check_told_apart,
     count_candidates,
     count_voxels,
+    in_categories,
+    notes_on_early,
     notes_on_masks,
     notes_on_names,
+    notes_on_runs_alone,
     open_runs,
     print_events,
     print_notes,
     reads_of,
     table_of_runs,
 )
-from calibration.training.same_volumes import check_different
+from calibration.training.same_volumes import check_different, same_trials
 from rtgod.console import styled
 from rtgod.errors import InputError
 from rtgod.events.trials import TrialsRead
@@ -73,7 +77,7 @@ class StudyPlan:
     def check(self) -> None:
         """Raise `InputError` with every problem there is."""
         if self.problems:
-            raise InputError("; and ".join(self.problems))
+            raise InputError("; and ".join(problem.removesuffix(".") for problem in self.problems))
 
 
 def plan_study(inputs: DatasetFiles, settings: PipelineSettings) -> StudyPlan:
@@ -96,10 +100,15 @@ def plan_study(inputs: DatasetFiles, settings: PipelineSettings) -> StudyPlan:
             more_notes += region.notes
             with problems:
                 n_voxels |= {name: count_voxels(region, first)[region.expression]}
-                more_notes += notes_on_masks(region)
+                more_notes += notes_on_masks(region, first)
         check_aligned(runs, settings.motion, problems)
+        if not problems.found:
+            with problems:
+                check_first(inputs.training[0], inputs.region, settings)
         with problems:
             check_different([planned.source for planned in runs], "--training or --test" if test else "--training")
+            more_notes += same_trials([planned.source for planned in runs])
+    more_notes += notes_on_early(runs, settings)
     shown = dict.fromkeys(trial.category for planned in runs for trial in planned.trained_on)
     candidates = dict.fromkeys(shown, 0)
     with_images = inputs.images is not None and inputs.candidates is not None
@@ -110,10 +119,15 @@ def plan_study(inputs: DatasetFiles, settings: PipelineSettings) -> StudyPlan:
             candidates, left_out = count_candidates(inputs.candidates)
             more_notes += left_out
     elif training:
+        more_notes += notes_on_runs_alone(training)
         with problems:
             check_told_apart([trial for planned in runs for trial in planned.trained_on])
     with problems:
         more_notes += notes_on_names(inputs.names, candidates)
+    trials = [(trial.category, planned.run.run_id) for planned in training for trial in planned.trained_on]
+    if inputs.split == "halves" and trials:
+        with problems:
+            check_halves(*map(list, zip(*trials, strict=True)))
     if inputs.split == "leave-one-run-out" and len(inputs.training) < 2:
         with problems:
             raise InputError("leaving one run out needs at least two runs; with one, split it with --split halves")
@@ -153,10 +167,7 @@ def _table_of_the_rest(plan: StudyPlan) -> Table:
         for name, kind in KINDS.items():
             trials = [trial for planned in runs for trial in planned.trained_on if trial.kind == kind]
             if trials:
-                n_categories = len({trial.category for trial in trials})
-                table.add_row(
-                    f"{what[: -len(' runs')]} trials {name}", str(len(trials)), f"of {n_categories} categories"
-                )
+                table.add_row(f"{what[: -len(' runs')]} trials {name}", str(len(trials)), styled(in_categories(trials)))
     for name, n_voxels in plan.n_voxels.items():
         table.add_row("voxels", str(n_voxels), styled(name))
     if not plan.n_voxels:

@@ -7,6 +7,7 @@ import re
 import signal
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
@@ -19,6 +20,7 @@ from rtgod.commands.options import ClientName, Key, ShowSettings, console, say
 from rtgod.text import number_of, plain, times
 
 if TYPE_CHECKING:
+    from rtgod.replay import Sent
     from rtgod.server.session import Session
     from rtgod.settings import EventsSettings, PipelineSettings
     from rtgod.sources import Source
@@ -77,7 +79,7 @@ def replay(
     from rtgod.events.table import cut_to_length
     from rtgod.protocol.clients import Sender
     from rtgod.protocol.keys import read_client_key
-    from rtgod.replay import Sent, send_run
+    from rtgod.replay import send_run
     from rtgod.server.tally import in_words
     from rtgod.sources import open_source
     from rtgod.sources.event_rules import agreed
@@ -126,9 +128,11 @@ def replay(
                 stack.enter_context(progress)
             sent.append(volume)
             progress.advance(task)
-        answers = sender.answers
+        answers, name_there = sender.answers, sender.name_of(source.run.run_id)
+    if line := _what_was_there(sent):
+        say(f"{name_there}: {line}")
     if answers:
-        say(f"{source.run.run_id}: {number_of(sum(answers.values()), 'volume')} answered: {in_words(answers)}")
+        say(f"{name_there}: {number_of(sum(answers.values()), 'volume')} answered: {in_words(answers)}")
     if log:
         rows = [(s.index, f"{s.sent_utc_s:.6f}", f"{s.acknowledged_utc_s:.6f}") for s in sent]
         write_tsv(log, ("index", "sent_utc_s", "acknowledged_utc_s"), rows)
@@ -145,6 +149,20 @@ def _say_source(source: Source, *, beyond: bool) -> None:
             say(f"{source.read.path.name}: {line}")
     for note in source.notes:
         say(f"{source.run.run_id}: {note}")
+
+
+def _what_was_there(sent: Sequence[Sent]) -> str:
+    """Say how much of a run a server had before it was sent; empty if nothing."""
+    n_had = sum(volume.had for volume in sent)
+    if not n_had:
+        return ""
+    if n_had < len(sent):
+        return f"the server had {n_had} of its {len(sent)} volumes; the others were sent now"
+    return (
+        "the server had this run already: nothing was sent, and what this call says of subject, events or "
+        "settings does "
+        "not count; send it as another acquisition with --again"
+    )
 
 
 def _called_otherwise(subject: str, path: Path) -> str:

@@ -179,8 +179,9 @@ def layout_of(table: Table) -> Layout:
     columns = set(table.columns)
     for column in ("onset", "duration"):
         if column not in columns:
-            commas = len(columns) == 1 and re.search("[,;]", table.columns[0])
-            hint = "; its columns are parted by commas: save it with tabs" if commas else ""
+            parted = re.search("[,;]", table.columns[0]) if len(columns) == 1 else None
+            by = {",": "commas", ";": "semicolons"}[parted[0]] if parted else ""
+            hint = f"; its columns are parted by {by}: save it with tabs" if parted else ""
             if alike := [name for name in table.columns if name.casefold() == column]:
                 hint = f"; write {column!r} for {alike[0]!r}"
             elif len(columns) == 1 and " " in table.columns[0].strip():

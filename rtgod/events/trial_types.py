@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from statistics import median
 
 from rtgod.events.trials import Trial
@@ -33,6 +34,78 @@ _NO_STIMULI = frozenset(
         "dummyscans", "countdown", "getready", "waiting", "boundary", "badsegment",
     }
 )  # fmt: skip
+#: Words of other languages for the time between trials, for presses and for cues: doubtful, as some name objects, too.
+_ELSEWHERE = frozenset(
+    {
+        "ruhe",
+        "pause",
+        "pausen",
+        "ruhephase",
+        "fixierung",
+        "fixationskreuz",
+        "fixkreuz",
+        "tastendruck",
+        "taste",
+        "antwort",
+        "hinweis",
+        "hinweisreiz",
+        "anweisung",
+        "repos",
+        "croix",
+        "bouton",
+        "appui",
+        "réponse",
+        "reponse",
+        "consigne",
+        "attente",
+        "descanso",
+        "reposo",
+        "fijación",
+        "fijacion",
+        "cruz",
+        "botón",
+        "boton",
+        "respuesta",
+        "espera",
+        "instrucción",
+        "instruccion",
+        "riposo",
+        "fissazione",
+        "pausa",
+        "risposta",
+        "pulsante",
+        "rust",
+        "fixatie",
+        "knop",
+        "antwoord",
+        "vila",
+        "svar",
+        "knapp",
+        "spoczynek",
+        "przerwa",
+        "odpoczynek",
+        "отдых",
+        "покой",
+        "фиксация",
+        "кнопка",
+        "ответ",
+        "休息",
+        "静息",
+        "注视",
+        "注视点",
+        "注視点",
+        "安静",
+        "按键",
+        "ボタン",
+        "休憩",
+        "固視点",
+        "レスト",
+        "휴식",
+        "고정점",
+        "버튼",
+        "반응",
+    }
+)
 #: Words that make a longer name doubtful.
 _SOUND_LIKE_NONE = frozenset(
     {
@@ -51,6 +124,8 @@ _DOUBTFUL_ALONE = frozenset(
 #: A type of which a trial lasts less than this share of the others', and less than so many seconds, may be presses, if
 #: there are some.
 _BRIEF_SHARE, _BRIEF_S, _FEWEST_BRIEF = 0.2, 0.6, 3
+#: A type that follows at least this share of all other trials, of so many categories or more, may be the rest between.
+_BETWEEN, _FEWEST_BETWEEN = 0.8, 3
 
 
 def is_rest(name: str) -> bool:
@@ -84,8 +159,23 @@ def doubtful_types(trials: Sequence[Trial], kept: Iterable[str] = ()) -> dict[st
     return {
         name: len(own_s)
         for name, own_s in durations_s.items()
-        if name.casefold() not in known and (_sounds_like_none(name) or _is_brief(name, durations_s))
+        if name.casefold() not in known
+        and (_sounds_like_none(name) or _is_brief(name, durations_s) or _is_between(name, trials))
     }
+
+
+def _is_between(name: str, trials: Sequence[Trial]) -> bool:
+    """Whether trials of a name come after nearly every other trial, of several categories: what rest does."""
+    in_order = [trial.category for trial in sorted(trials, key=lambda trial: trial.onset_s)]
+    others = [category for category in in_order if category != name]
+    followed = [one for one, after in pairwise(in_order) if one != name and after == name]
+    own = len(in_order) - len(others)
+    return (
+        len(set(others)) >= _FEWEST_BETWEEN
+        and set(followed) == set(others)
+        and len(followed) >= _BETWEEN * len(others)
+        and own <= len(others) + 1
+    )
 
 
 def _bare(name: str) -> str:
@@ -95,6 +185,8 @@ def _bare(name: str) -> str:
 def _sounds_like_none(name: str) -> bool:
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
     if "".join(words).casefold() in _DOUBTFUL_ALONE:
+        return True
+    if not _ELSEWHERE.isdisjoint([_bare(name), *re.split(r"[\W\d_]+", name.casefold())]):
         return True
     return len(words) > 1 and any(word.casefold() in _SOUND_LIKE_NONE for word in words)
 

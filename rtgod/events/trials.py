@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,10 @@ from rtgod.text import number_of
 
 Kind = Literal["stimulus", "imagery"]
 
+#: A trial is suspiciously long from this many times the usual duration on.
+_LONG = 100
+#: Letters of other scripts that look like Latin ones.
+_LOOK_ALIKE = str.maketrans("аеорсухіјѕԁԛԝοαν", "aeopcyxijsdqwoav")
 #: Names that a line lists before it only counts.
 _MOST_NAMES = 12
 
@@ -205,7 +210,11 @@ def remarks_on(reads: Sequence[TrialsRead], *, beyond: bool = True) -> list[str]
             "events.one_back = true, and they are not trained on"
         )
     if beyond and (behind := [read for read in reads if read.n_beyond]):
-        listed = ", ".join(f"{read.n_beyond} of {len(read.trials)} in {read.path.name}" for read in behind[:3])
+        listed = ", ".join(
+            f"{read.n_beyond} of {len(read.trials)} in {read.path.name}, the last at "
+            f"{max(trial.onset_s for trial in read.trials):g} s"
+            for read in behind[:3]
+        )
         more = f", … ({len(behind)} runs in all)" if len(behind) > 3 else ""
         told.append(f"trials that begin after the end of their run: {listed}{more}; left out")
     if n := sum(read.n_cut for read in reads):
@@ -220,6 +229,7 @@ def remarks_on(reads: Sequence[TrialsRead], *, beyond: bool = True) -> list[str]
             f"perhaps no stimuli, but taken as trials: {_listed(doubtful)}; if so, write events.ignore = "
             f"{toml_list(doubtful)}"
         )
+    told += _on_long(reads)
     told += _on_spelling(reads)
     told += _on_differing(reads)
     odd = [f"{read.path.name}: {line}" for read in reads for line in read.odd]
@@ -289,16 +299,43 @@ def _on_merging(merged: Sequence[Merging]) -> list[str]:
     ]
 
 
+def _on_long(reads: Sequence[TrialsRead]) -> list[str]:
+    """Trials that last a hundred times as long as others of their table: a duration in milliseconds among seconds."""
+    told = []
+    for read in reads:
+        usual_s = median(trial.duration_s for trial in read.trials) if read.trials else 0.0
+        if usual_s and (long := [trial for trial in read.trials if trial.duration_s >= _LONG * usual_s]):
+            told.append(
+                f"{number_of(len(long), 'trial')} in {read.path.name} of up to {max(t.duration_s for t in long):g} s, "
+                f"where others last {usual_s:g} s; is that in milliseconds?"
+            )
+    return told
+
+
+def _look(name: str) -> str:
+    """What a name looks like: without capitals, invisible characters and letters of another script that look alike."""
+    try:
+        return f"{float(name):g}"
+    except ValueError:
+        plain = unicodedata.normalize("NFKC", name).casefold().translate(_LOOK_ALIKE)
+        return "".join(letter for letter in plain if unicodedata.category(letter) != "Cf").strip()
+
+
 def _on_spelling(reads: Sequence[TrialsRead]) -> list[str]:
-    """Categories whose names differ in their letters' case only."""
+    """Categories whose names look alike: they differ in capitals, invisible characters, or how a number is written."""
     spelled: dict[str, dict[str, None]] = {}
     for category in [category for read in reads for category in read.types]:
-        spelled.setdefault(category.casefold(), {})[category] = None
-    return [
-        f"{' and '.join(names)} are different categories; if they are one, spell them alike"
-        for names in spelled.values()
-        if len(names) > 1
-    ]
+        spelled.setdefault(_look(category), {})[category] = None
+    told = []
+    for names in [list(names) for names in spelled.values() if len(names) > 1]:
+        shown = names if len({name.casefold() for name in names}) == 1 else list(map(_seen, names))
+        told.append(f"{' and '.join(shown)} are different categories; if they are one, spell them alike")
+    return told
+
+
+def _seen(name: str) -> str:
+    """A name in which what cannot be told by looking is written as a code."""
+    return name if name.isascii() else name.encode("unicode_escape").decode("ascii")
 
 
 def _on_differing(reads: Sequence[TrialsRead]) -> list[str]:

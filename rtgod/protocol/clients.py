@@ -180,6 +180,10 @@ class Sender(_Connection):
         self._take_news(message, reply)
         return reply
 
+    def name_of(self, run_id: str) -> str:
+        """Name under which the server took a run; `run_id` where it kept that."""
+        return self._taken_as.get(run_id, run_id)
+
     def ask_rules(self) -> Mapping[str, Any] | None:
         """Ask how tables of events are read for the server's decoder.
 

@@ -230,8 +230,14 @@ class _SidecarsSay:
         said = cls()
         for sidecar in files_beside(path, f"{stem_of(path).rpartition('_')[2]}.json"):
             content = _read_sidecar(sidecar)
-            if said.tr is None and (value := content.get("RepetitionTime")) is not None:
-                said = replace(said, tr=TrClaim(value, f"{sidecar}, RepetitionTime"))
+            if said.tr is None and "RepetitionTime" in content:
+                said = replace(said, tr=TrClaim(content["RepetitionTime"], f"{sidecar}, RepetitionTime"))
+            if "VolumeTiming" in content:
+                raise InputError(
+                    f"{sidecar}: VolumeTiming: volumes that do not follow each other at one repetition time "
+                    "cannot be decoded "
+                    "as they come; if they do, replace it by RepetitionTime."
+                )
             if not said.coil and isinstance(coil := content.get("ReceiveCoilName"), str):
                 said = replace(said, coil=coil)
             if said.tr is not None and said.coil:

@@ -239,6 +239,7 @@ def preview(
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder for the pictures.")] = None,
     images: Images = None, names: Names = None, bundle: Bundle = None, pictures: Pictures = None,
     choices: Choices = None, settings: SettingsFile = None, show_settings: ShowSettings = False,
+    overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Save every kind of screen of a run as a PNG, each word and image on contact sheets, and a figure of its timeline.
 
@@ -246,16 +247,20 @@ def preview(
     """
     from stimulus.drawing.lettering import find_font
     from stimulus.drawing.raster import PreviewStage
-    from stimulus.drawing.sheets import save_sheets
+    from stimulus.drawing.sheets import earlier_previews, save_sheets
     from stimulus.paradigm.preview import save_screens, save_timeline
 
     inputs = ParadigmFiles(paradigm, schedule, settings, images, names, bundle, pictures, choices or ())
     if show_settings:
         options.show_settings(inputs.read_settings())
         return
-    out = options.needed_out(out)
     chosen, candidates = inputs.read_settings(), inputs.read_candidates()
     script = inputs.read_script(chosen, candidates)
+    earlier = earlier_previews(out) if out is not None else []
+    out = options.needed_out(out)
+    options.check_new(out, earlier, overwrite=overwrite)
+    for name in earlier:  # a picture of another run would be taken for one of this
+        (out / name).unlink()
     if chosen.monitor.width_cm is None or chosen.monitor.distance_cm is None:
         chosen = chosen.model_copy(update={"monitor": chosen.monitor.model_copy(update=_USUAL)})
         tell(f"a screen of {_USUAL['width_cm']:g} cm at {_USUAL['distance_cm']:g} cm is drawn: the settings do not say")

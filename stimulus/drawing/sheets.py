@@ -5,6 +5,7 @@ What a sheet has room for is bounded, and so are the sheets; what is not drawn i
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from stimulus.screens.typesetting import in_lines
 if TYPE_CHECKING:
     from stimulus.drawing.raster import RasterCanvas
 
+#: Files of a preview: screens, sheets and the timeline.
+_OF_A_PREVIEW = re.compile(r"\d\d_\w+\.png|(stimuli|cues|targets|candidates)_\d\d\.png|timeline\.png")
 #: Screens on a sheet, across and down; how wide each is drawn at most; and sheets of one kind.
 COLUMNS, ROWS, MOST_SHEETS = 3, 4, 20
 _TILE_PX = 640
@@ -134,8 +137,16 @@ def save_sheets(script: Script, drawer: Drawer, folder: Path) -> tuple[list[Path
         of_all = f"all {group.n_all:,}" if group.n_items == group.n_all else f"{group.n_items:,} of {group.n_all:,}"
         longest = ", those with the longest" if group.name == "candidates" and group.n_items < group.n_all else ""
         n_files = "1 sheet" if len(sheets) == 1 else f"{len(sheets)} sheets"
-        lines.append(f"{of_all} {group.what} are drawn{longest}: {n_files}, {group.name}_01.png")
+        files = f"{group.name}_01.png" + (f" to {group.name}_{len(sheets):02d}.png" if len(sheets) > 1 else "")
+        lines.append(f"{of_all} {group.what} are drawn{longest}: {n_files}, {files}")
     return paths, lines
+
+
+def earlier_previews(folder: Path) -> list[str]:
+    """Names of the pictures that an earlier preview left in a folder, in their order."""
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if _OF_A_PREVIEW.fullmatch(path.name))
 
 
 def _sheet(tiles: Iterable[tuple[Scene, str]], drawer: Drawer) -> Array:

@@ -118,6 +118,13 @@ class Script:
                 f"schedule {self.schedule.name}: no image for {', '.join(missing[:5])}{more}; "
                 "give the folder that holds them with --images"
             )
+        kinds = {step.kind for step in self.schedule.steps}
+        if self.paradigm in (Paradigm.TRAINING, Paradigm.TEST) and StepKind.STIMULUS not in kinds:
+            raise InputError(
+                f"schedule {self.schedule.name}: shows no image, as a run of {self.paradigm} does; is it one of "
+                "imagery or "
+                "feedback?"
+            )
         for step in self.schedule.steps:
             if step.kind is StepKind.STIMULUS and not step.stimulus:
                 raise InputError(f"schedule {self.schedule.name}: the stimulus at {step.onset_s:g} s names no image")

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +99,12 @@ class ParadigmFiles:
             some = f"{', '.join(bare[:5])}{', …' if len(bare) > 5 else ''}"
             told = "names %s: none for %d of %d categories, shown by their identifiers: %s"
             log.warning(told, self.names, len(bare), len(read), some)
+        if words_are_read and not self.names and (bare := sorted(read - names.keys())):
+            some = f"{', '.join(bare[:5])}{', …' if len(bare) > 5 else ''}"
+            told = "no --names, so categories are read by their identifiers: %s"
+            log.warning(told, some)
+        if words_are_read and (one := _of_one_word(read, names)):
+            log.warning("the same word is read for several categories: %s", one)
         pictures: dict[int, str] = {}
         if self.paradigm is Paradigm.FEEDBACK:
             wanted = {step.category for step in schedule.steps if step.category} | set(choices)
@@ -127,6 +133,14 @@ class ParadigmFiles:
                 f"ID, where ID is a candidate's identifier, such as {ids[0]}"
             )
         return found
+
+
+def _of_one_word(categories: Iterable[str], names: Mapping[str, str]) -> str:
+    """Which categories are read by the same word, in words; empty if none are."""
+    by_word: dict[str, list[str]] = {}
+    for category in sorted(categories):
+        by_word.setdefault(names.get(category, category), []).append(category)
+    return "; ".join(f"{word!r} for {' and '.join(of)}" for word, of in by_word.items() if len(of) > 1)
 
 
 @dataclass(frozen=True, slots=True)
