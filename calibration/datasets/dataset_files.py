@@ -1,4 +1,4 @@
-"""Everything that a calibration is made from, found where it usually lies."""
+"""Find all files that a calibration is made from in their usual places."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from calibration.datasets.runs import FoundRuns, RunFiles, find_plain_runs
 from rtgod.errors import InputError
 from rtgod.settings import EventsSettings
 
-#: What is taken of a BIDS data set unless something else is asked for: training runs, and all of visual cortex.
+#: Default choice in a BIDS data set: runs with "Training" in their names, and all of visual cortex.
 _TRAINING, REGION = "Training", "VC"
 #: Values of `--training` or `--test`; None where the option is not given.
 Patterns = str | Sequence[str] | None
@@ -22,15 +22,15 @@ Patterns = str | Sequence[str] | None
 
 @dataclass(frozen=True, slots=True)
 class CalibrationFiles:
-    """What a calibration is made from.
+    """Files that a calibration is made from.
 
     Attributes
     ----------
     subject : str
     runs : tuple of RunFiles
     mask : Region or None
-        Voxels to decode from, in the space of the first run; None takes the head's, as the template shows it. That is
-        what is taken of a data set without any mask.
+        Voxels to decode from, in the space of the first run. None takes the head's voxels, by the template's
+        brightness; a data set without any mask gets None.
     images : Path or None
         Folder with the shown images, or a store of their features; None where the categories themselves are decoded.
     candidates : Path or None
@@ -38,7 +38,7 @@ class CalibrationFiles:
     names : Path or None
         Table of category names.
     noise_mask : Path or None
-        Voxels without the signal of interest, which noise components are read from; by default the noisiest.
+        Voxels without the signal of interest, which noise components are read from; by default the noisiest voxels.
     missing : tuple of str
         Runs that were left out, each with its reason.
     """
@@ -63,32 +63,32 @@ def find_any_runs(
     default: str = _TRAINING,
     reading: EventsSettings | None = None,
 ) -> FoundRuns:
-    """Runs of a BIDS data set, or files and folders of runs without one.
+    """Find the runs of a BIDS data set, or runs given as files and folders.
 
     Parameters
     ----------
     paths : sequence of Path
-        The root of a BIDS data set, or what `find_plain_runs` takes.
+        The root of a BIDS data set, or paths as `find_plain_runs` takes them.
     subject : str
-        Which is looked for in a data set, with or without `sub-`.
+        Label of the subject that is searched for in a data set, with or without `sub-`.
     patterns : str, sequence of str, or None
-        Only runs that they mean; see `calibration.datasets.run_patterns`. None takes a data set's training runs, and
-        all others.
+        Patterns that choose runs; see `calibration.datasets.run_patterns`. None takes a data set's training runs, and
+        without a data set all runs.
     events : sequence of Path
-        For runs that are given as files: the table of each, where it does not lie beside.
+        Table of events of each run that is given as a file, if the table does not lie beside it.
     tr_s : float or None
         Repetition time, seconds, of runs whose files give none.
     option : str
-        Where the patterns come from, for messages.
+        The option that the patterns come from, for messages.
     default : str
-        Pattern that chooses from a data set where none is given.
+        Pattern that chooses from a data set if `patterns` gives none.
     reading : EventsSettings, optional
         Which rows of an events table are trials; see `rtgod.events.table.read_events`.
 
     Raises
     ------
     InputError
-        If there are none, or options come with a data set that says itself what they say.
+        If no run is found, or `events` or `tr_s` is given although the data set states both.
     """
     root = data_set_in(paths)
     if root is None:
@@ -102,7 +102,7 @@ def find_any_runs(
 
 
 def _says_its_tr(files: RunFiles, reading: EventsSettings | None) -> bool:
-    """Whether a run can be opened without being told its repetition time."""
+    """Return whether a run can be opened without being told its repetition time."""
     try:
         replace(files, tr_s=None).open(reading)
     except InputError:
@@ -111,17 +111,17 @@ def _says_its_tr(files: RunFiles, reading: EventsSettings | None) -> bool:
 
 
 def data_set_in(paths: Sequence[Path]) -> Path | None:
-    """The BIDS data set that is meant, if not runs without one."""
+    """Return the root of a BIDS data set if the paths are just that, else None."""
     return paths[0] if len(paths) == 1 and is_data_set(paths[0]) else None
 
 
 def region_of(root: Path, subject: str, region: str | None, of: MaskFor) -> Region | None:
-    """The region to decode from in a data set, by default VC; None for the whole head, as where there is no mask.
+    """Return the region of a data set to decode from, by default VC; None is the whole head, the default without masks.
 
     Raises
     ------
     InputError
-        If masks are there, but not that region's, or it cannot be said which are meant.
+        If the data set has masks, but none of that region, or it is unclear which masks are meant.
     """
     masks = find_masks(root, subject)
     if (region is None and not masks) or (region == HEAD and HEAD not in masks):
@@ -144,14 +144,14 @@ def find_inputs(
     plain: bool = False,
     reading: EventsSettings | None = None,
 ) -> CalibrationFiles:
-    """What is to be trained on, with a BIDS data set's usual places for what was not given.
+    """Find the inputs of a calibration; a BIDS data set's usual places supply what is not given.
 
-    Without images, given or in the usual place, or with `plain`, the categories themselves are decoded.
+    The categories themselves are decoded if `plain` is set, or if no images are given or in the usual place.
 
     Raises
     ------
     InputError
-        If something is neither given nor found, or voxels are given twice.
+        If an input is neither given nor found, or voxels are given twice.
     """
     if plain and (images or candidates):
         raise InputError("--plain-categories decodes the categories themselves; leave out --images and --candidates")

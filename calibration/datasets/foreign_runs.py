@@ -20,16 +20,16 @@ _T = TypeVar("_T", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """What runs of one study have in common.
+    """Subject, grid and repetition time that most runs of a study have in common.
 
     Attributes
     ----------
     subject : str
-        Empty where no run names one.
+        Empty if no run names one.
     grid : tuple
         Voxels along each axis, and their edges in mm, rounded.
     tr_s : float
-        Rounded to a hundredth of a second.
+        Repetition time, rounded to a hundredth of a second.
     """
 
     subject: str
@@ -38,14 +38,14 @@ class Usual:
 
 
 def usual_of(runs: Sequence[Run], subject: str | None = None) -> Usual:
-    """Find what most of the runs have in common; among equals, what the first has.
+    """Find what most of the runs have in common; in a tie, the value of the first run counts.
 
     Parameters
     ----------
     runs : sequence of Run
         At least one.
     subject : str, optional
-        Who is asked for, if any run is of them.
+        The subject asked for, who is taken if any run names them.
     """
     named = {label: run.subject for run in reversed(runs) if (label := subject_label(run.subject))}
     labels = [label for run in runs if (label := subject_label(run.subject))]
@@ -57,7 +57,7 @@ def usual_of(runs: Sequence[Run], subject: str | None = None) -> Usual:
 
 
 def why_foreign(run: Run, usual: Usual) -> str:
-    """Why a run does not belong to the others, in words; empty if it does."""
+    """Explain in words why a run does not belong to the others; empty if it does."""
     found = []
     if usual.subject and subject_label(run.subject) not in ("", subject_label(usual.subject)):
         found.append(f"subject {run.subject}, where the others are of {usual.subject}")
@@ -70,7 +70,7 @@ def why_foreign(run: Run, usual: Usual) -> str:
 
 
 def without_foreign(inputs: EvaluationFiles, settings: EventsSettings | None = None) -> EvaluationFiles:
-    """The inputs without runs that do not belong to the others; `missing` says which and why.
+    """Remove runs that do not belong to the others from the inputs; `missing` then names them and says why.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Everything that an evaluation is made from, found where it usually lies."""
+"""Find all files that an evaluation is made from in their usual places."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from rtgod.settings import EventsSettings
 from rtgod.text import number_of
 
 Split = Literal["runs", "leave-one-run-out", "halves"]
-#: What is tested on of a BIDS data set unless something else is asked for.
+#: Default choice of test runs in a BIDS data set.
 _TEST = "Test"
-#: The study's areas from low to high, and the larger ones that they make up.
+#: The study's areas from low to high, then the larger areas that they make up.
 REGIONS = ("V1", "V2", "V3", "V4", "LOC", "FFA", "PPA", "LVC", "HVC", "VC")
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationFiles:
-    """What an evaluation is made from.
+    """Files that an evaluation is made from.
 
     Attributes
     ----------
     subject : str
     training, test : tuple of RunFiles
-        No test runs where the training runs are split.
+        Runs to train on, and runs to test on; `test` is empty if the training runs are split.
     split : {"runs", "leave-one-run-out", "halves"}
         See `calibration.samples.assemble.folds_of`.
     regions : mapping of str to Region
-        The first is the one that is decoded from, the others are compared with it; none takes the head's voxels.
+        Decoding uses the first; the others are compared with it. If empty, the head's voxels are decoded from.
     images, candidates : Path or None
-        As for a calibration; without images, the categories themselves are decoded.
+        The same as in `CalibrationFiles`; without images, the categories themselves are decoded.
     names : Path or None
     noise_mask : Path or None
     missing : tuple of str
@@ -74,25 +74,25 @@ def find_study_inputs(
     tr_s: float | None = None,
     reading: EventsSettings | None = None,
 ) -> EvaluationFiles:
-    """What is trained on and tested on, with a BIDS data set's usual places for what was not given.
+    """Find the runs to train on and to test on, and the other inputs, in a BIDS data set's usual places if not given.
 
     Parameters
     ----------
     paths, subject, training, events, tr_s, reading
         As in `calibration.datasets.dataset_files.find_any_runs`.
     test : str, sequence of str, or None
-        Patterns of the runs that are tested on. Without a data set, either of `training` and `test` may be left out:
-        then the other runs are meant.
+        Patterns of the runs to test on. Without a data set, either of `training` and `test` may be left out:
+        then it stands for all other runs.
     split : {"runs", "leave-one-run-out", "halves"}
     region, mask, images, candidates, names, noise_mask
         As in `calibration.datasets.dataset_files.find_inputs`.
     areas : sequence of str
-        Regions that are compared, or expressions over them; without any, those of the study that are there.
+        Regions to compare, or expressions over them; if empty, the study's areas that have masks.
 
     Raises
     ------
     InputError
-        If something is neither given nor found, or runs would be trained and tested on.
+        If an input is neither given nor found, or a run would be both trained on and tested on.
     """
     root = data_set_in(paths)
     test_runs: tuple[RunFiles, ...] = ()
@@ -139,7 +139,7 @@ def find_study_inputs(
 
 
 def _others(found: FoundRuns, tested: FoundRuns) -> FoundRuns:
-    """The runs that are not among those of the other side.
+    """Return the runs of one side that the other side does not use.
 
     Raises
     ------
