@@ -236,7 +236,7 @@ class CandidateFeatures:
         return CATEGORIES in self.features
 
     def chosen(self, ids: Sequence[str]) -> CandidateFeatures:
-        """Select some candidates, in the order of `ids`; all if `ids` is empty."""
+        """Select some candidates, in the order of all candidates; all if `ids` is empty."""
         rows = positions_of(ids, self.ids) if ids else np.arange(len(self.ids), dtype=np.int32)
         return CandidateFeatures(
             tuple(self.ids[row] for row in rows),
