@@ -1,1 +1,1 @@
-"""Samples to a bundle: fits, cross-validation, confidence, layer weights."""
+"""From samples to a bundle: fits, cross-validation, confidence and layer weights."""

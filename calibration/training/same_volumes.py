@@ -1,4 +1,4 @@
-"""One run under two names: it would count as two, and be tested on itself."""
+"""Detect a run that has two names: it would count as two runs, and be tested on itself."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from itertools import islice
 from rtgod.errors import InputError
 from rtgod.sources import Source
 
-#: Volumes that tell runs apart, as a rule.
+#: Number of volumes that usually tell runs apart.
 _FIRST = 2
 
 
 def check_different(runs: Sequence[Source], options: str = "--training") -> None:
     """Refuse runs that hold the same volumes.
 
-    Little is read: the first two volumes of runs of one length and shape, and all of them only where those are equal.
-    Runs of one value throughout are no recordings, and are not compared.
+    Little is read: the first two volumes of runs of equal length and shape, and all volumes only if those are equal.
+    Runs with one value in all voxels are no recordings, and are not compared.
 
     Parameters
     ----------
     runs : sequence of Source
     options : str
-        What a run is left out with, for the message.
+        Option that leaves a run out, for the message.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def check_different(runs: Sequence[Source], options: str = "--training") -> None
 
 
 def _equal(runs: Sequence[Source], key: Callable[[Source], Hashable]) -> list[list[Source]]:
-    """Groups of two or more runs of which something is equal, and is not None."""
+    """Return groups of two or more runs with an equal key that is not None."""
     groups: dict[Hashable, list[Source]] = {}
     for source in runs:
         groups.setdefault(key(source), []).append(source)
@@ -49,7 +49,7 @@ def _equal(runs: Sequence[Source], key: Callable[[Source], Hashable]) -> list[li
 
 
 def _digest(source: Source, n_volumes: int | None) -> bytes | None:
-    """Digest of a run's first volumes, or of all; None where all of their voxels are equal."""
+    """Return a digest of a run's first volumes, or of all; None if all of their voxels are equal."""
     digest = hashlib.sha256()
     values: set[float] = set()
     for volume in islice(source, n_volumes):
