@@ -1,4 +1,4 @@
-"""What the figures of an evaluation rest on, said in tables: inputs, network, settings, versions."""
+"""Tables of the inputs behind an evaluation's figures: runs, network, settings, versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rtgod.settings import PipelineSettings
 
 
 def notes_on_runs(inputs: EvaluationFiles, settings: PipelineSettings, network: Network | None) -> list[PageTable]:
-    """Tables about an evaluation of recorded runs; what was left out of them, and read in events, is said elsewhere."""
+    """Make tables about an evaluation of recorded runs; runs left out and remarks on events are told elsewhere."""
     rows = [
         ("trained on", ", ".join(run.name for run in inputs.training)),
         ("tested on", ", ".join(run.name for run in inputs.test) or f"the same runs, split by {inputs.split}"),
@@ -35,7 +35,7 @@ def notes_on_runs(inputs: EvaluationFiles, settings: PipelineSettings, network: 
 
 
 def notes_on_published(samples: Sequence[Path], features: Path | None) -> list[PageTable]:
-    """Tables about an evaluation of published samples and features."""
+    """Make tables about an evaluation of published samples and features."""
     named = ", ".join(path.name for path in samples)
     rows = [("samples", named), ("features", features.name if features else ""), ("rtgod", version("rtgod"))]
     return [PageTable(("what", "which"), rows, "Inputs")]
