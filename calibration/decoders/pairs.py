@@ -1,4 +1,4 @@
-"""Which targets are solved two at a time, because they select many of the same features."""
+"""Pairs of targets that select many of the same features, and so are solved two at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rtgod.messages import Array, BoolArray, Int32Array
 
 
 def paired(selected: Array, n_features: int) -> Int32Array:
-    """Each target with one that it shares many features with; greedily, those first that share the most.
+    """Pair each target with one that shares many features with it; greedily, starting with the pair that shares most.
 
     Parameters
     ----------
@@ -21,12 +21,12 @@ def paired(selected: Array, n_features: int) -> Int32Array:
     Returns
     -------
     ndarray of shape (n_pairs, 2), int32
-        Each target once, but for the last of an odd number, which is paired with itself. Those that are far apart in
+        Each target once, except the last of an odd number, which is paired with itself. Targets that are far apart in
         order are not compared.
     """
     pairs = np.empty((-(-len(selected) // 2), 2), np.int32)
 
-    def match(targets: slice) -> None:  # they begin with an even one
+    def match(targets: slice) -> None:  # parts begin at even positions
         n = targets.stop - targets.start
         chosen = np.zeros((n, n_features), np.float32)
         chosen[np.arange(n)[:, None], selected[targets]] = 1
@@ -42,7 +42,7 @@ def paired(selected: Array, n_features: int) -> Int32Array:
 
 @njit(cache=True)
 def _match(some: Array, others: Array, free: BoolArray, pairs: Int32Array) -> None:
-    """Take the pairs in order whose targets are both free yet; who is left is paired with itself."""
+    """Take the pairs in order if both of their targets are free; a target left over is paired with itself."""
     found = 0
     for k in range(len(some)):
         if free[some[k]] and free[others[k]]:

@@ -1,4 +1,4 @@
-"""Ridge regression on the voxels that correlate most with each unit, as the lab's later work decodes."""
+"""Ridge regression on the voxels that correlate most with each unit, as in the lab's later work."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from calibration.decoders.pairs import paired
 from calibration.decoders.sparse import Equations, SparseDecoder
 from rtgod.messages import Array, BoolArray, Int32Array
 
-#: Pairs of units that a thread solves with one set of arrays to work in.
+#: Number of pairs of units that a thread solves with one set of work arrays.
 _BATCH = 4
 
 
 class SelectedRidge(SparseDecoder):
-    """Ridge regression on a selection of features, another for each target.
+    """Ridge regression on a selection of features, which differs between targets.
 
     It minimises ‖yz − Xz w‖² + alpha ‖w‖² over the weights of the selected features. It equals fastl2lir on data that
     are z-scored beforehand; otherwise that package penalises the intercept, too.
@@ -23,7 +23,7 @@ class SelectedRidge(SparseDecoder):
     Parameters
     ----------
     n_voxels : int
-        Features that a target is predicted from, those of largest |r| with it; at most all.
+        Number of features that a target is predicted from: those of largest |r| with it; at most all.
     alpha : float
         Penalty.
     """
@@ -47,9 +47,9 @@ def _solve_all(gram: Array, right: Array, selected: Array, pairs: Int32Array, al
 
 @njit(cache=True)
 def _solve_batch(gram: Array, right: Array, selected: Array, pairs: Int32Array, alpha: float, weights: Array) -> None:
-    """Weights of each unit, from the block of the Gram matrix that its voxels select.
+    """Solve the weights of each unit, from the block of the Gram matrix that its voxels select.
 
-    The voxels that two units share come first in both blocks, and are eliminated once.
+    Voxels that two units share come first in both blocks, and are eliminated only once.
     """
     n_selected = selected.shape[1]
     n_blocks = -(-n_selected // BLOCK)
@@ -71,12 +71,12 @@ def _solve_batch(gram: Array, right: Array, selected: Array, pairs: Int32Array, 
             solve(columns, inverses, b, other)
             for k in range(n_selected):
                 weights[unit, order[k]] = b[k]
-            first = n_shared // BLOCK  # what comes before is the same for the other unit
+            first = n_shared // BLOCK  # the block columns before are the same for the other unit
 
 
 @njit(cache=True)
 def _shared_first(voxels: Array, others: Array, shared: BoolArray, order: Int32Array) -> int:
-    """Fill `order` with a unit's voxels, those first that another has, too: as many as fill blocks; gives how many."""
+    """Fill `order` with a unit's voxels, shared ones first, in whole blocks; return the number of these."""
     k = 0
     for place in range(voxels.size):
         while k < others.size and others[k] < voxels[place]:
@@ -96,9 +96,9 @@ def _shared_first(voxels: Array, others: Array, shared: BoolArray, order: Int32A
 
 @njit(cache=True)
 def _gather(gram: Array, voxels: Array, n_shared: int, alpha: float, columns: Array, first: int) -> None:
-    """The upper triangle of a block of the Gram matrix plus the penalty; ones where it is padded.
+    """Gather the upper triangle of a block of the Gram matrix, plus the penalty; pad the diagonal with ones.
 
-    By block columns, those from `first` on. Voxels ascend to `n_shared`, and from there.
+    The result is in block columns, from `first` on. Voxels ascend up to `n_shared`, and again from there.
     """
     n_blocks, size, _ = columns.shape
     for j in range(first, n_blocks):
