@@ -107,7 +107,7 @@ def calibrate(
     if out is not None and out.exists():
         if not overwrite and not dry_run:
             raise BundleError(f"bundle {out}: exists already; choose another --out, or replace it with --overwrite")
-        read_header(out)  # nothing but a bundle is replaced
+        read_header(out)  # only a bundle is replaced
     inputs = inputs_from(
         runs, subject, training, region, mask, noise_mask, images, candidates, names, events, tr, plain_categories,
         pipeline.events,
@@ -184,7 +184,7 @@ def _print_summary(summary: CalibrationReport) -> None:
 
 
 def _against_chance(summary: CalibrationReport) -> Text:
-    """Whether decoding was found better than chance, in words."""
+    """Say in words whether decoding was found better than chance."""
     test = summary.test
     if test is None:
         return styled(("not tested", "yellow"), " against chance: fewer than two candidates are among what was shown")
