@@ -39,7 +39,7 @@ class Form:
     ----------
     path : Path
     acquisition : tuple of str
-        The same for all forms of one acquisition.
+        Key that all forms of one acquisition share.
     marks : tuple of str
         Parts of the name that tell this form from others, such as ("echo-2",); empty for the plain file.
     is_magnitude : bool
@@ -58,7 +58,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """One chosen file for each acquisition.
+    """Chosen file of each acquisition, and the files left out.
 
     Attributes
     ----------
@@ -230,7 +230,7 @@ def _by_time(groups: list[list[Form]]) -> Iterable[tuple[int, int]]:
 
 
 def _by_echo_time(forms: list[Form]) -> list[list[Form]]:
-    """Split files that are called echoes into runs of their own if their sidecars state one and the same echo time."""
+    """Split files named like echoes into runs of their own if their sidecars state one and the same echo time."""
     times = [_sidecar(form.path).get("EchoTime") for form in forms]
     called = [form.marks and re.fullmatch(r"(?:e|te|echo)-?\d{1,2}", form.marks[-1], re.IGNORECASE) for form in forms]
     if len(forms) > 1 and all(called) and times[0] is not None and len(set(map(str, times))) == 1:

@@ -83,7 +83,7 @@ def find_any_runs(
     default : str
         Pattern that chooses from a data set if `patterns` gives none.
     reading : EventsSettings, optional
-        Which rows of an events table are trials; see `rtgod.events.table.read_events`.
+        Settings that choose the rows of an events table that are trials; see `rtgod.events.table.read_events`.
 
     Raises
     ------

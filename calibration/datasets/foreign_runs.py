@@ -76,7 +76,7 @@ def without_foreign(inputs: EvaluationFiles, settings: EventsSettings | None = N
     ----------
     inputs : EvaluationFiles
     settings : EventsSettings, optional
-        Which rows of an events table are trials; see `rtgod.events.table.read_events`.
+        Settings that choose the rows of an events table that are trials; see `rtgod.events.table.read_events`.
 
     Raises
     ------

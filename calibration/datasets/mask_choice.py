@@ -45,7 +45,7 @@ def choose_mask(region: str, paths: Sequence[Path], of: MaskFor) -> tuple[Path, 
     Parameters
     ----------
     region : str
-        Its name, for messages.
+        Name of the region, for messages.
     paths : sequence of Path
         At least one.
     of : MaskFor

@@ -37,7 +37,7 @@ class Region:
     masks : mapping of str to tuple of Path
         The images of each region that the expression names; several images, such as two hemispheres, are united.
     notes : tuple of str
-        Which image was taken, for regions that have several.
+        Notes on the image that was taken, for regions that have several.
     """
 
     expression: str
@@ -46,7 +46,7 @@ class Region:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every mask image, each once."""
+        """All mask images, each once."""
         return tuple(dict.fromkeys(path for files in self.masks.values() for path in files))
 
     def voxels(self, run: Run) -> Int32Array:

@@ -44,7 +44,7 @@ class RunPatterns:
             Each item is one or several patterns, separated by commas; `run-1..6` stands for `run-1` to `run-6`, and
             `not:echo-1` leaves out the runs in whose names `echo-1` is found.
         default : str
-            Pattern used if none of the given ones chooses runs.
+            Pattern used if no given pattern chooses runs.
 
         Raises
         ------
@@ -59,7 +59,7 @@ class RunPatterns:
 
     @property
     def given(self) -> tuple[str, ...]:
-        """The patterns as they are written on the command line."""
+        """All patterns, as they are written on the command line."""
         return (*self.wanted, *(f"{_WITHOUT}{pattern}" for pattern in self.unwanted))
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ class RunPatterns:
         )
 
     def unmatched(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return the patterns that are found in none of the names, as they are written."""
+        """Return the patterns that no name contains, in the form in which they are given."""
         return tuple(
             written
             for written, pattern in zip(self.given, (*self.wanted, *self.unwanted), strict=True)

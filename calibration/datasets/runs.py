@@ -177,7 +177,7 @@ def names_there(names: Iterable[str]) -> str:
 
 
 def _opened(files: Sequence[RunFiles]) -> tuple[RunFiles, ...]:
-    """Name series of DICOM files as they are named when replayed; refuse an acquisition that is given twice."""
+    """Give series of DICOM files the names under which they are replayed; refuse an acquisition that is given twice."""
     first: dict[object, Path] = {}
     named = []
     for run in files:
@@ -198,7 +198,7 @@ def _distinct_names(files: Sequence[Path]) -> list[str]:
     """Return each file's name without suffix, after as many of the folders above it as make all of them different."""
     parts = [[*path.resolve().parts[1:-1], path.name.split(".nii")[0].removesuffix("_bold")] for path in files]
     names = ["_".join(name) for name in _told_apart(parts)]
-    # Only the suffix tells x.nii and x_bold.nii of one folder apart.
+    # Without the suffix x.nii and x_bold.nii of one folder would have one name.
     return names if len(set(names)) == len(names) else ["_".join(name.split("/")) for name in _distinct(files)]
 
 

@@ -38,7 +38,7 @@ class EvaluationFiles:
     regions : mapping of str to Region
         Decoding uses the first; the others are compared with it. If empty, the head's voxels are decoded from.
     images, candidates : Path or None
-        The same as in `CalibrationFiles`; without images, the categories themselves are decoded.
+        Images and candidates as in `CalibrationFiles`; without images, the categories themselves are decoded.
     names : Path or None
     noise_mask : Path or None
     missing : tuple of str

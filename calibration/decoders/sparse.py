@@ -26,7 +26,7 @@ class Equations(NamedTuple):
     X : ndarray of shape (n_samples, n_used)
     Y : ndarray of shape (n_samples, n_targets)
     gram : ndarray of shape (n_used, n_used)
-        XᵀX, of which only the upper triangle counts.
+        XᵀX; only the upper triangle counts.
     selected : ndarray of shape (n_targets, n_selected), uint32
         Each target's features, ascending; unsigned, so that kernels need not check for negative positions.
     right : ndarray of shape (n_targets, n_selected)

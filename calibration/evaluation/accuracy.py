@@ -76,7 +76,7 @@ class Identification:
 
     @property
     def is_few(self) -> bool:
-        """Whether there are too few samples for the accuracy to say much."""
+        """Return whether there are too few samples for the accuracy to say much."""
         return self.n_samples < FEW_SAMPLES
 
 
@@ -134,7 +134,7 @@ def identification(
     kind : str
     decoded : DecodedCondition
     new, folded : bool
-        The same as in `calibration.metrics.identification.permutation_test`.
+        Options of `calibration.metrics.identification.permutation_test`.
     """
     return [_identification(kind, name, ranked, new, folded) for name, ranked in aggregated(decoded).items()]
 
@@ -238,7 +238,7 @@ def feature_accuracy(
     kind : str
     decoded : DecodedCondition
     new, folded : bool
-        The same as in `calibration.metrics.identification.permutation_test`.
+        Options of `calibration.metrics.identification.permutation_test`.
     """
     found = []
     units, _ = units_of(decoded.categories, new=new)

@@ -88,7 +88,7 @@ class FittedFold:
     ----------
     trained : Trained
     shape : NoiseCovariance or None
-        Whitens patterns; None leaves them as they are.
+        Whitens patterns; with None they stay unchanged.
     """
 
     trained: Trained

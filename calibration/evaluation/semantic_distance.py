@@ -81,7 +81,7 @@ class Hypernyms:
     def distances(self, a: Sequence[str], b: Sequence[str]) -> Int32Array:
         """Return WordNet's path distance, in links, from each of `a` to each of `b`: shape (n_a, n_b), int32.
 
-        It is the shortest way through a common ancestor, which may be one of the two (Rada et al. 1989). A common
+        The shortest way leads through a common ancestor, which may be one of the two (Rada et al. 1989). A common
         descendant is no way: a steeplechaser is a horse and a racer, but that brings a horse no nearer to a greyhound.
 
         Raises

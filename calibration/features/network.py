@@ -74,7 +74,7 @@ class Preprocessing(Settings):
     channels: Literal["RGB", "BGR"] = "RGB"
     #: Value of the brightest pixel, before the mean is subtracted: 1 or 255.
     brightest: Literal[1, 255] = 1
-    #: For each channel, in the order and range that the network sees: subtracted, then divided by.
+    #: Values of each channel, in the order and range that the network sees: subtracted, then divided by.
     mean: PerChannel = (0.485, 0.456, 0.406)
     sd: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
 

@@ -123,7 +123,7 @@ class StimulusFiles:
 
     @property
     def need_network(self) -> bool:
-        """Whether any features must be computed; False if both images and candidates are stores."""
+        """Return whether any features must be computed; False if both images and candidates are stores."""
         return len(self._stores) < 2
 
     def features(self, samples: Sequence[ShowsImages], extractor: FeatureExtractor | None, report: Report) -> Stimuli:

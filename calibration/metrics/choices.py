@@ -32,9 +32,9 @@ class Collapse:
     n : int
         Number of samples.
     categories : tuple of int
-        Positions of the categories that are called too often, most often first.
+        Positions of the categories that are chosen first too often, most often first.
     n_called, n_shown : tuple of int
-        For each of these categories, the number of samples that are called it, and of samples that show it.
+        Number of samples for which each of these categories is chosen first, and number that show it.
     p_value : float
         The highest p value of these categories.
     n_candidates : int
@@ -68,7 +68,7 @@ class Collapse:
 
 
 def collapse_of(first: Array, true: Array, n_candidates: int) -> Collapse | None:
-    """Find categories that are called more often than by chance; None unless over half of all samples are called them.
+    """Find categories chosen first more often than by chance; None unless they take over half of all samples.
 
     A decoder that is sometimes right and otherwise chooses among all candidates with equal chance calls a category, on
     average, no more often than the category is shown or than one in `n_candidates`. The p value of each count is that
@@ -124,7 +124,7 @@ class Balance:
 
     @property
     def is_equal(self) -> bool:
-        """Whether categories are nearly equally frequent, so that frequencies need no remark."""
+        """Return whether categories are nearly equally frequent, so that frequencies need no remark."""
         return self.constant <= 0.5 + _NEARLY_EQUAL
 
     def sentence(self, kind: str, names: Sequence[str], balanced: float) -> str:

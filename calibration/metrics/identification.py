@@ -75,7 +75,7 @@ def permutation_test(
         Whether the decoder was trained on none of these categories. All blocks of one category may then be decoded
         wrongly in the same way, and categories are exchanged even if there are few.
     folded, seed
-        The same as in `calibration.metrics.permutation.exchange_test`.
+        Options of `calibration.metrics.permutation.exchange_test`.
     """
     return accuracy_test(all_accuracies(scores), true, runs, new=new, folded=folded, seed=seed)
 
@@ -98,7 +98,7 @@ def accuracy_test(
     true : sequence of int
         Column of each block's category.
     runs, new, folded, seed
-        The same as in `permutation_test`.
+        Options of `permutation_test`.
     """
     runs = [""] * len(true) if runs is None else runs
     within = runs if len(set(np.asarray(true).tolist())) < FEW_CATEGORIES and not new else None

@@ -39,12 +39,12 @@ class ExchangeTest:
 
     @property
     def is_found(self) -> bool:
-        """Whether the labels were found to matter."""
+        """Return whether the labels were found to matter."""
         return self.p_value <= SIGNIFICANT
 
     @property
     def can_find(self) -> bool:
-        """Whether there are enough samples to find anything."""
+        """Return whether there are enough samples to find anything."""
         return self.least <= SIGNIFICANT
 
 

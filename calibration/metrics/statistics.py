@@ -134,7 +134,7 @@ def profile_test(
     runs : sequence of hashable, optional
         Run of each sample: labels are exchanged within runs; without it, categories are exchanged.
     folded, seed, n
-        The same as in `calibration.metrics.permutation.exchange_test`.
+        Options of `calibration.metrics.permutation.exchange_test`.
     """
     categories, of_sample = np.unique(np.asarray(true, np.float64), axis=0, return_inverse=True)
     if len(categories) < 2:

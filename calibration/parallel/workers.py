@@ -156,7 +156,7 @@ class _Cluster(_Pool):
         self._number = count()
 
     def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
-        # One group of keys for each function makes Dask give out tasks as workers come free.
+        # Keys of one group for each function make Dask give out tasks as workers come free.
         key = (f"{funcname(fn)}-{self._session}", next(self._number))
         # Pickled, so that Dask does not search the arguments for tasks, and the scheduler does not unpack them.
         task = self._client.submit(_call, pickle.dumps((fn, args, kwargs), protocol=5), key=key)
@@ -206,7 +206,7 @@ def _started(n: int) -> Iterator[Client]:
             n_workers=0,
             threads_per_worker=1,
             memory_limit=None,
-            # With None Dask would bind port 8787 even without a dashboard.
+            # Dask would bind port 8787 for None, even without a dashboard.
             dashboard_address="127.0.0.1:0",
             scheduler_kwargs={"dashboard": False},
             silence_logs=logging.CRITICAL,  # of the workers
@@ -293,7 +293,7 @@ def _check(client: Client, address: str) -> None:
             f"--scheduler {address}: {len(busy)} workers, such as {busy[0]}, do several things at a time in a process; "
             f"start them with `dask worker {address} --nworkers N --nthreads 1`"
         )
-    # It is a coroutine only for asynchronous clients.
+    # Only asynchronous clients return a coroutine here.
     versions = cast("Mapping[str, Any]", client.get_versions(packages=_COMPUTING))
     if different := differences(versions):
         raise InputError(f"--scheduler {address}: {'; '.join(different)}; install the same versions as here")

@@ -23,7 +23,7 @@ def write_ablation(steps: Sequence[AblationStep], out: Path, console: Console) -
     """Write the steps as a table and a figure, see `FILES`, and print them."""
     out.mkdir(parents=True, exist_ok=True)
     ranked = [by_kind(step.ranked) for step in steps]
-    # Steps that censor all trials of a kind have none of that kind.
+    # A step that censors all trials of a kind has no accuracy of that kind.
     kinds = list(dict.fromkeys(kind for of_step in ranked for kind in of_step))
     header = ["step"]
     for kind in kinds:

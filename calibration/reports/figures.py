@@ -316,7 +316,7 @@ def homology(
     accuracy : ndarray of shape (n_regions, n_layers)
         Profile correlation; nan if unknown.
     regions, layers : sequence of str
-        From low to high.
+        Names from low to high.
     low, high : ndarray of the same shape, optional
         Bounds of an interval, printed below the value.
     """
@@ -367,7 +367,7 @@ def time_course(
     accuracy, half_width : ndarray of shape (n_layers, n_times)
         Feature accuracy and half the width of its 90 % interval.
     layers : sequence of str
-        From low to high.
+        Names from low to high.
     peaks_s : ndarray of shape (n_layers,)
         Time of each layer's peak; nan for a layer without one.
     cue_s : float or None
@@ -576,7 +576,7 @@ def feature_accuracy(
     Parameters
     ----------
     layers : sequence of str
-        From low to high.
+        Names from low to high.
     kinds : mapping of kind to mapping of "profile" and "pattern" to (mean, low, high), one for each layer
     """
     measures = list(dict.fromkeys(name for by_measure in kinds.values() for name in by_measure))

@@ -69,10 +69,10 @@ def gather_study(
     inputs : EvaluationFiles
     settings : PipelineSettings
     network : Network or None
-        None decodes categories instead of features: each category is then a unit.
+        Network whose features are decoded; without one, categories are decoded, each as a unit.
     pool : Executor
     report : callable
-        Told (stage, steps done, steps in all).
+        Called with (stage, steps done, steps in all).
 
     Raises
     ------
@@ -141,7 +141,7 @@ def gather_runs(
     settings : PipelineSettings
     pool : Executor
     report : callable
-        Told (stage, steps done, steps in all).
+        Called with (stage, steps done, steps in all).
 
     Raises
     ------
@@ -227,7 +227,7 @@ def folds_of(gathered: GatheredRuns, targets: Targets, split: str) -> tuple[Fold
 
 
 def samples_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Samples | None:
-    """Return samples of all trials of a kind except one-back repeats, each with its windows; None if there are none."""
+    """Return samples of all trials of a kind except one-back repeats, each with its windows; None without any."""
     found = _found(runs, kind)
     if not found:
         return None

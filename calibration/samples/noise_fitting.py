@@ -120,7 +120,8 @@ def _principal(noise: Float64Array, n_components: int) -> tuple[Float64Array, Fl
     # Imported here, because it takes a second to load and most processes never learn noise.
     from sklearn.utils.extmath import randomized_svd
 
-    # One thread: the rounding of BLAS depends on how threads share the work, and patterns must be the same on any
+    # On one thread: the rounding of BLAS depends on how threads share the work, but patterns must be the same
+    # everywhere.
     # machine.
     with threadpool_limits(1, user_api="blas"):
         if min(noise.shape) <= _EXACT_SIZE:

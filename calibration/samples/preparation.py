@@ -70,7 +70,7 @@ def denoise_runs(
     settings : PipelineSettings
     pool : Executor
     report : callable
-        Told (stage, steps done, steps in all).
+        Called with (stage, steps done, steps in all).
     """
     noise = with_courses(aligned, noise, settings)
     arguments = [(run, reference, settings, noise) for run in aligned]

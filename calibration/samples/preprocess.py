@@ -103,5 +103,5 @@ def preprocess(
     return samples
 
 
-def _no_features(trials: Sequence[Trial]) -> Mapping[str, Float32Array]:  # noqa: ARG001 # whatever they show
+def _no_features(trials: Sequence[Trial]) -> Mapping[str, Float32Array]:  # noqa: ARG001 # no features are needed
     return {}

@@ -31,14 +31,14 @@ _TEMPLATE_VOLUMES = 10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AlignedRun:
-    """One run in the template's space, with its trials.
+    """Run in the template's space, with its trials.
 
     Attributes
     ----------
     path, events : Path
     run : Run
     trials : tuple of Trial
-        One for each of the run's blocks, then those that begin after the run's end.
+        Trials of the run's blocks, then those that begin after the run's end.
     volumes : tuple of Aligned
         The volumes that could be aligned.
     stage_ms : mapping of str to float
@@ -61,18 +61,18 @@ class AlignedRun:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CleanedRun:
-    """One run after the pipeline's front half.
+    """Run after the pipeline's front half, with the samples of its trials.
 
     Attributes
     ----------
     path : Path
     run : Run
     trials : tuple of Trial
-        One for each of the run's blocks, then those that begin after the run's end.
+        Trials of the run's blocks, then those that begin after the run's end.
     windows : mapping of int to tuple of Sample
-        By position of the trial: its sample after each of its volumes. Trials without a clean volume are absent.
+        Samples by position of the trial: one after each of its volumes. Trials without a clean volume are absent.
     patterns : tuple of Pattern
-        One for each volume that has a pattern.
+        Patterns of all volumes that have one.
     noise : ndarray of shape (n_clean, n_voxels), float32
         Clean volumes' patterns minus the responses to trials, each response as estimated after its last volume. Unlike
         online, hindsight is allowed: a part of a response that could not be foretold is not noise.
@@ -81,9 +81,9 @@ class CleanedRun:
     stage_ms : mapping of str to float
         Milliseconds of work that each stage took, aligning included.
     read : TrialsRead or None
-        The same as in `AlignedRun`.
+        Contents of the events table, as in `AlignedRun`.
     volumes : tuple of str
-        For each volume, the reason why it is left out; empty if it is used.
+        Reason why each volume is left out; empty if it is used.
     without_sample : mapping of int to str
         Reasons why trials have no sample, by their position.
     """
@@ -118,19 +118,19 @@ class RunSamples:
     ----------
     run : Run
     trials : tuple of Trial
-        One per sample; one-back repeats are left out.
+        Trial of each sample; one-back repeats are left out.
     values : ndarray of shape (n_samples, n_voxels), float32
         Each trial's complete sample, in the settings' unit.
     windows : tuple of tuple of Sample
         Each trial's sample after each of its volumes; the last holds `values`.
     noise : ndarray of shape (n_volumes, n_voxels), float32
-        The same as in `CleanedRun`.
+        Noise of the clean volumes, as in `CleanedRun`.
     left_out : tuple of str
         Reason for each of the other trials why it has no sample.
     stage_ms : mapping of str to float
-        The same as in `CleanedRun`.
+        Milliseconds of work by stage, as in `CleanedRun`.
     read : TrialsRead or None
-        The same as in `CleanedRun`.
+        Contents of the events table, as in `CleanedRun`.
     """
 
     run: Run
@@ -280,7 +280,7 @@ def _of_every_volume(run: Run, left_out: Mapping[int, str]) -> tuple[str, ...]:
 def _without_sample(
     aligned: AlignedRun, cleaner: VolumeCleaner, windows: Mapping[int, object], volumes: Sequence[str]
 ) -> dict[int, str]:
-    """Explain why trials have no sample: they begin after the run's end, or none of their volumes is used."""
+    """Explain why trials have no sample: they begin after the run's end, or all of their volumes are left out."""
     reasons: dict[int, Counter[str]] = {}
     for index, why in enumerate(volumes):
         if (block := cleaner.trial_at(index)) is not None and block not in windows:

@@ -232,7 +232,7 @@ class CandidateFeatures:
 
     @property
     def are_plain(self) -> bool:
-        """Whether the units are the categories themselves, one for each."""
+        """Return whether the units are the categories themselves, one for each."""
         return CATEGORIES in self.features
 
     def chosen(self, ids: Sequence[str]) -> CandidateFeatures:

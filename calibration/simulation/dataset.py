@@ -118,7 +118,7 @@ def planned(settings: SubjectSettings) -> list[str]:
 
 
 class _Subject:
-    """One simulated subject, whose files are written part by part."""
+    """Simulated subject, whose files are written part by part."""
 
     def __init__(self, root: Path, settings: SubjectSettings, report: Report, pool: Executor) -> None:
         self.pool = pool
@@ -316,7 +316,7 @@ class _Subject:
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    """One image that a worker draws."""
+    """Image that a worker draws."""
 
     path: Path
     category: ObjectCategory
@@ -333,7 +333,7 @@ def _draw_all(pictures: Sequence[_Picture]) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    """One run that a worker scans."""
+    """Run that a worker scans."""
 
     root: Path
     settings: SubjectSettings

@@ -127,7 +127,7 @@ def object_categories(n_categories: int, seed: int) -> tuple[ObjectCategory, ...
     n_categories : int
         Number of categories; a shorter list is the beginning of a longer one.
     seed : int
-        The same seed gives the same list.
+        Seed of the list; the same seed gives the same list.
 
     Returns
     -------

@@ -1,1 +1,1 @@
-"""From samples to a bundle: fits, cross-validation, confidence and layer weights."""
+"""Training of a bundle from samples: fits, cross-validation, confidence and layer weights."""

@@ -63,7 +63,7 @@ class LayerReport:
     Attributes
     ----------
     penalty : float or None
-        None if each voxel has its own penalty.
+        Penalty of the layer; None if each voxel has its own.
     feature_accuracy : float
         Correlation of decoded and true units over samples, averaged over units.
     identification_accuracy : float or None
@@ -90,7 +90,7 @@ class CalibrationReport:
     n_parts : int
         Number of runs, or of parts of one run, that were left out in turn.
     trials : tuple of LeftOutCounts
-        For each run, the numbers of trials used and left out.
+        Numbers of trials used and left out in each run.
     notes : tuple of str
         Notes on things that could not be learned, on images, and on categories shown in one run only.
     test : ExchangeTest or None
@@ -128,7 +128,7 @@ def calibrate(
     inputs : CalibrationFiles
     settings : PipelineSettings
     network : Network or None
-        None if the inputs have no images: then the categories themselves are decoded.
+        Network whose features are decoded; None if the inputs have no images: then categories are decoded.
     decoder : DecoderSettings
         Must leave out runs, so that accuracy can be reported.
     pool : Executor

@@ -18,7 +18,7 @@ from rtgod.messages import Array, BoolArray, Float64Array
 FEWEST_TRIALS, FEWEST_GROUPS = 10, (2, 5)
 #: Maximum number of candidates of each kind in a draw; draws of each ranking, from the truth's kind or from both kinds.
 _MOST_CANDIDATES, _DRAWS = 300, ("some of one", "all of one", "some of both", "all of both")
-#: Prior 1 / variance about 0 of each parameter of `_Loss`; 0 for the levels, of which nothing is known beforehand.
+#: Prior 1 / variance about 0 of each parameter of `_Loss`; 0 for the levels, which have no prior.
 _PRECISION = np.array([0.0, 4.0, 4.0, 0.0, 4.0, 4.0, 0.25, 1.0])
 _WHOSE = ("categories that were trained on", "new categories")
 

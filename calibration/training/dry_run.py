@@ -316,7 +316,7 @@ def count_candidates(candidates: Path) -> tuple[dict[str, int], tuple[str, ...]]
 
 
 def check_told_apart(trials: Sequence[Trial]) -> None:
-    """Raise `InputError` if there are fewer than two categories, which are decoded themselves."""
+    """Raise `InputError` if trials have fewer than two categories, so that these cannot be decoded themselves."""
     try:
         plain_stimuli(trial.category for trial in trials)
     except InputError as error:

@@ -34,7 +34,7 @@ class Trained:
     voxel_mean, voxel_sd : ndarray of shape (n_voxels,), float32
     layers : mapping of str to LayerDecoder or SparseLayerDecoder
     penalties : mapping of str to float or None
-        None if each voxel has its own penalty.
+        Penalty of each layer; None if each voxel has its own.
     held_out : mapping of str to ndarray of shape (n_samples, n_units), float64
         Each sample's prediction from runs other than its own; empty if no run was left out.
     """
@@ -134,7 +134,7 @@ def _train_sparse(
     report: Report,
     each: Callable[..., Iterator[tuple[SparseLayerDecoder, Float64Array]]],
 ) -> Trained:
-    """Fit without each group of runs in turn, and last with all; `each` is called as `map` is."""
+    """Fit without each group of runs in turn, and last with all; `each` is `map` or a pool's `map`."""
     n_folds = min(decoder.n_folds, len(set(runs)))
     left_out = [rows for _, rows in GroupKFold(n_folds).split(X, groups=_numbered(runs))] if n_folds else []
     fits = [(layer, rows) for layer in Y for rows in (*left_out, np.empty(0, np.int64))]

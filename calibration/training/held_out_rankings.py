@@ -43,9 +43,9 @@ class Learned:
     ----------
     confidence : FittedChances
     layer_weights : LayerWeights or None
-        None if too few categories were shown, or categories themselves are decoded.
+        Learned weights; None if too few categories were shown, or categories themselves are decoded.
     presence : LearnedPresence or None
-        None if responses cannot be told from noise.
+        Learned presence of a response; None if responses cannot be told from noise.
     """
 
     confidence: FittedChances

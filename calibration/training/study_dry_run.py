@@ -53,7 +53,7 @@ class StudyPlan:
     problems : tuple of str
         Reasons why the evaluation cannot be made, each with a remedy.
     notes : tuple of str
-        The same as in `calibration.training.dry_run.Plan`.
+        Notes as in `calibration.training.dry_run.Plan`.
     """
 
     training: tuple[PlannedRun, ...]
