@@ -1,1 +1,1 @@
-"""Files of a data set: runs, events, masks and regions, with a list of the missing and the foreign ones."""
+"""Files of a data set: runs, events, masks and regions, and the search for missing and foreign runs."""

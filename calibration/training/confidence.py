@@ -269,7 +269,7 @@ def reliability_bins(p: Array, hit: Array, n_bins: int = 10) -> tuple[Float64Arr
 
 
 def brier_score(p: Array, hit: Array) -> float:
-    """Mean squared difference of prediction and outcome (Brier 1950); 0 is best."""
+    """Return the mean squared difference of prediction and outcome (Brier 1950); 0 is best."""
     return float(np.square(p - hit).mean())
 
 
