@@ -1,6 +1,6 @@
 """Everything offline: features, training, evaluation and the bundles that the server loads.
 
-`preprocess` is its part of the Python API: imported when it is first asked for, as the names of `rtgod` are.
+`preprocess` is the part of the Python API in this package; it is imported at its first use, as are `rtgod`'s names.
 """
 
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["preprocess"]
 
-# Not for type checkers, which would take any misspelt name for one that is found here.
+# Hidden from type checkers, which would otherwise accept any misspelt name of this module.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:

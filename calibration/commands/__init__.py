@@ -1,1 +1,1 @@
-"""The commands that work offline, one module each; what takes long to import is imported when a command runs."""
+"""Commands that work offline, one module each; packages that take long to import are imported when a command runs."""

@@ -190,7 +190,7 @@ def _print_summary(summary: CalibrationReport) -> None:
 
 
 def _against_chance(summary: CalibrationReport) -> Text:
-    """Whether decoding was found better than chance, in words."""
+    """Say in words whether decoding was found better than chance."""
     test = summary.test
     if test is None:
         return styled(("not tested", "yellow"), " against chance: fewer than two candidates are among what was shown")

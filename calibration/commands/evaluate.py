@@ -1,4 +1,4 @@
-"""`rtgod evaluate`: how well new runs are decoded."""
+"""`rtgod evaluate`: train on some runs, decode others, and report the accuracy."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 
 class SplitBy(StrEnum):
-    """What is tested on: other runs, each run in turn, or of every category the second half of its blocks."""
+    """Split into training and test: other runs, each run in turn, or the second half of each category's blocks."""
 
     RUNS = "runs"
     LEAVE_ONE_RUN_OUT = "leave-one-run-out"
@@ -220,7 +220,7 @@ def evaluate(
         ]
         print_notes(study.notes, console)
     out = needed_out(out)
-    for name in files:  # what else is in the folder is somebody's: a run's events, say
+    for name in files:  # other files in the folder belong to somebody: a run's events, say
         (out / name).unlink(missing_ok=True)
     write_evaluation(evaluation, out, f"Evaluation of subject {subject}", notes, times.seconds, pictures, remarks)
     print_evaluation(evaluation, console)

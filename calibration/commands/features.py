@@ -117,7 +117,7 @@ def build(
 
 
 def _say_plan(images: ImageList, network: Network, out: Path | None) -> None:
-    """Say what would be computed, and how far a store that is begun has come; no image is read."""
+    """Print what would be computed, and how far a begun store has come; no image is read."""
     with needs_calibration():
         from calibration.features.store import FeatureStore
         from calibration.training.dry_run import print_notes

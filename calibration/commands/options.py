@@ -1,4 +1,4 @@
-"""What several commands share: options in the same words, inputs put together from them, progress, missing packages."""
+"""Options that several commands share in the same words, inputs made from them, progress, and missing packages."""
 
 from __future__ import annotations
 
@@ -152,25 +152,25 @@ def settings_from(
     show: bool,
     dry_run: bool,
 ) -> tuple[PipelineSettings, DecoderSettings]:
-    """Settings of the pipeline and of the decoder; shown, they end the command.
+    """Read the settings of the pipeline and of the decoder; with `show`, print them and end the command.
 
     Parameters
     ----------
     settings, decoder, decoder_file, out
-        Options; None where they are left out.
+        Options of the command; None if left out.
     network : callable
-        Gives the network whose features are decoded, or None where no images are.
+        Returns the network whose features are decoded, or None if no images are decoded.
     show : bool
-        Whether the settings are to be printed, and nothing else is to be done.
+        Whether to print the settings and do nothing else.
     dry_run : bool
         Whether nothing is to be written.
 
     Raises
     ------
     InputError
-        If a file is not to be understood, or nothing says where to write to.
+        If a file cannot be understood, or no option says where to write to.
     typer.Exit
-        After the settings were shown.
+        After the settings are shown.
     """
     from rtgod.settings import PipelineSettings
 
@@ -188,7 +188,7 @@ def settings_from(
 
 
 class NetworkOptions(NamedTuple):
-    """Options that name a network, called as on the command line; None where they are left out."""
+    """Options that name a network, named as on the command line; None for those left out."""
 
     network: str | None
     weights: str | None
@@ -200,7 +200,7 @@ class NetworkOptions(NamedTuple):
 def network_shown(
     paths: Sequence[Path], images: Path | None, candidates: Path | None, options: NetworkOptions
 ) -> Network | None:
-    """The network that would be used; None where the paths come without images, so that none is."""
+    """Return the network that would be used; None if the paths come without images, which need a network."""
     from calibration.datasets.dataset_files import data_set_in
 
     root = data_set_in(paths)
@@ -210,7 +210,7 @@ def network_shown(
 
 
 def completed(network: Network) -> Network:
-    """The network with its preprocessing: as published where nothing else was asked for."""
+    """Complete the network by its preprocessing: as published unless it sets something else."""
     from calibration.features.weights import published_preprocessing
 
     return network.model_copy(update={"preprocessing": published_preprocessing(network)})
@@ -253,19 +253,19 @@ def network_from(
     preprocessing: Path | None = None,
     sources: Iterable[Path | None] = (),
 ) -> Network:
-    """The network that the options name; what they leave out is as in the feature stores, or else the usual.
+    """Make the network that the options name; the feature stores, or else the defaults, supply what they leave out.
 
     Parameters
     ----------
     name, weights, layer, n_units, preprocessing
-        Options; None where they are left out.
+        Options of the command; None if left out.
     sources : iterable of Path or None
-        Where images, or features of them, come from.
+        Paths of the images, or of stores of their features.
 
     Raises
     ------
     InputError
-        If an option is not to be understood, or contradicts a feature store.
+        If an option cannot be understood, or contradicts a feature store.
     """
     from pydantic import ValidationError
 
@@ -296,7 +296,7 @@ def network_from(
 
 
 def _agreeing(given: dict[str, Any], stores: list[FeatureStore]) -> Network:
-    """The stores' network, if all that was given is as there; given weights are read to compare them."""
+    """Return the stores' network if all given options agree with it; given weights are read to compare them."""
     from calibration.features.weights import checksum, load_model
 
     stored = stores[0].network
@@ -320,7 +320,7 @@ def _parse_layers(items: list[str]) -> dict[str, str]:
 
 
 def decoder_from(name: str | None, file: Path | None) -> DecoderSettings:
-    """The decoder that the options name, set as the file says."""
+    """Return the settings of the decoder that the options name, with the values in the file."""
     from calibration.decoders.settings import DecoderSettings
 
     settings = DecoderSettings.from_toml(file) if file else DecoderSettings()
@@ -332,7 +332,7 @@ def decoder_from(name: str | None, file: Path | None) -> DecoderSettings:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar per stage with the time it may still take, told as (stage, done, in all)."""
+    """Show a progress bar for each stage, with the remaining time; yields a callable told (stage, done, in all)."""
     columns = (
         TextColumn("{task.description:<26}", markup=False),
         BarColumn(),
@@ -346,7 +346,7 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
 
         def report(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                # What is done when it is first heard of was not done in no time.
+                # Steps done before the first report took time, so they do not count for the speed.
                 tasks[stage] = progress.add_task(plain(stage), total=total, completed=done)
             progress.update(tasks[stage], completed=done, total=total)
 

@@ -1,4 +1,4 @@
-"""`rtgod report`: what a session's journal shows."""
+"""`rtgod report`: report on a session's journal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`rtgod scan`: a simulated subject goes into the scanner again, with a schedule of your own."""
+"""`rtgod scan`: scan a simulated subject again, with a schedule of your own."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def scan(
 
 
 def parse_strength(text: str) -> tuple[float, float]:
-    """Strengths of the first and the last imagery trial.
+    """Parse the strengths of the first and the last imagery trial.
 
     Raises
     ------
     InputError
-        If `text` is neither a number nor two, or they are no strengths.
+        If `text` is neither a number nor two, or a number is out of range.
     """
     first, _, last = text.partition(":")
     try:

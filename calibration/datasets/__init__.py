@@ -1,1 +1,1 @@
-"""Files of a data set: runs, events, masks, regions, and what is missing or foreign."""
+"""Files of a data set: runs, events, masks and regions, and the search for missing and foreign runs."""

@@ -1,6 +1,6 @@
-"""Which files are one acquisition in several forms: echoes, phase and magnitude, reconstructions, resampled copies.
+"""Recognise files that are forms of one acquisition: echoes, phase and magnitude, reconstructions, resampled copies.
 
-They are one run. Echoes of a run share its noise, so to train on one of them and to test on another is no test.
+Such files are one run. Echoes of a run share its noise: a decoder trained on one echo must not be tested on another.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 from calibration.datasets.run_patterns import RunPatterns, as_options
 from rtgod.errors import InputError
 
-#: Entities by which BIDS names parts, reconstructions and derivatives of one acquisition.
+#: Entities that BIDS uses in names of parts, reconstructions and derivatives of one acquisition.
 _ENTITIES = "echo|part|rec|chunk|inv|proc|split|space|cohort|res|den|desc|label"
-#: As dcm2niix and others name them: _e2, _echo2, _ph, _real, _mcf …
+#: The forms in the names given by dcm2niix and others: _e2, _echo2, _ph, _real, _mcf …
 _FORM = re.compile(
     rf"(?:{_ENTITIES})-.+|(?:e|te|echo)-?\d{{1,2}}(?:of\d{{1,2}})?|te-?\d+(?:p\d+)?ms|\d+(?:p\d+)?ms|ph|pha|phase|mag|magn|magnitude"
     r"|[mp]|real|imag|imaginary|mcf|moco|stc|nordic|denoised|dn|mppca|topup|unwarped|undistorted|distcorr|sbref|optcom",
@@ -28,9 +28,9 @@ _PARTED = re.compile(r"(?<![a-z0-9])(echo|te|e)_(\d{1,2}(?:of\d{1,2})?)(?![a-z0-
 _NO_MAGNITUDE = re.compile(r"(?:part-)?(?:ph|pha|phase|real|imag|imaginary)", re.IGNORECASE)
 #: Folders of their own for each echo.
 _FOLDER = re.compile(r"(?:te|echo)-?\d{1,2}", re.IGNORECASE)
-#: What a sidecar's ImageType holds of such an image.
+#: Entries of a sidecar's ImageType that mark an image without magnitudes.
 _NO_MAGNITUDE_TYPES = frozenset({"P", "PHASE", "PHASE MAP", "REAL", "IMAGINARY"})
-#: What SPM puts before the name of a file that it realigned, resliced, normalised, smoothed …
+#: Prefixes that SPM puts before the name of a file that it realigned, resliced, normalised, smoothed …
 _PREFIX = re.compile(r"(?:s\d{0,2}|[warumd])+")
 _SUFFIX = re.compile(r"(\.nii)?(\.gz)?$", re.IGNORECASE)
 
@@ -43,9 +43,9 @@ class Form:
     ----------
     path : Path
     acquisition : tuple of str
-        The same for all forms of one acquisition.
+        Key that all forms of one acquisition share.
     marks : tuple of str
-        What tells this form from others, such as ("echo-2",); none for the plain one.
+        Parts of the name that tell this form from others, such as ("echo-2",); empty for the plain file.
     is_magnitude : bool
     """
 
@@ -56,20 +56,20 @@ class Form:
 
     @property
     def name(self) -> str:
-        """The form as people call it."""
+        """Name of the form for people, such as "echo-2"."""
         return " ".join(self.marks) or "the plain file"
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """One file for each acquisition.
+    """Chosen file of each acquisition, and the files left out.
 
     Attributes
     ----------
     paths : tuple of Path
-        In the order given.
+        The chosen files, in the order given.
     left_out : tuple of str
-        Files that are no runs of their own, each with its reason.
+        Files that are not runs of their own, each with its reason.
     """
 
     paths: tuple[Path, ...]
@@ -106,16 +106,16 @@ def choose_forms(
         Recordings that `patterns` select.
     patterns : RunPatterns
     option : str
-        Where the patterns come from, such as "--training".
+        The option that the patterns come from, such as "--training".
     everything : iterable of str
-        Names that the patterns choose from.
+        All names that the patterns choose from.
     name_of : callable
-        The name of a path that patterns are compared with.
+        Returns the name of a path, which the patterns are compared with.
 
     Raises
     ------
     InputError
-        If an acquisition is there in several forms, and none of them is chosen.
+        If an acquisition has several forms, and the patterns choose none of them.
     """
     names = list(everything)
     groups = _grouped(paths)
@@ -164,7 +164,7 @@ def _question(
 
 
 def _ways(forms: Sequence[Form], patterns: RunPatterns) -> Iterable[list[str]]:
-    """Patterns that may choose one of the forms: the second first, which of echoes is usually the best."""
+    """Yield patterns that may choose one form: the second form first, because the second echo is usually the best."""
     ordered = (*forms[1:2], *forms[:1], *forms[2:])
     others = [{mark for other in forms if other is not form for mark in other.marks} for form in ordered]
     own = [
@@ -200,7 +200,7 @@ def _form_of(path: Path) -> Form:
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
-    """What lies beside a file under its own name; nothing if that cannot be read, which is found out later."""
+    """Return the JSON file beside an image, or {} if it cannot be read; later steps report an unreadable file."""
     try:
         content = json.loads(path.with_name(_SUFFIX.sub(".json", path.name, count=1)).read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -209,7 +209,7 @@ def _sidecar(path: Path) -> dict[str, Any]:
 
 
 def _joined(groups: Sequence[list[Form]], pairs: Iterable[tuple[int, int]]) -> list[list[Form]]:
-    """Groups of which some are one, as pairs of their positions say."""
+    """Join the groups that pairs of their positions name."""
     first = list(range(len(groups)))
     for one, other in pairs:
         low, high = sorted((first[one], first[other]))
@@ -221,7 +221,7 @@ def _joined(groups: Sequence[list[Form]], pairs: Iterable[tuple[int, int]]) -> l
 
 
 def _by_prefix(groups: list[list[Form]]) -> Iterable[tuple[int, int]]:
-    """`swrun1.nii` was made from `run1.nii`."""
+    """Pair files of one folder whose names differ by a prefix of SPM: `swrun1.nii` was made from `run1.nii`."""
     position = {(form.path.parent, _SUFFIX.sub("", form.path.name)): i for i, of in enumerate(groups) for form in of}
     for (folder, stem), joined in position.items():
         before = _PREFIX.match(stem)
@@ -233,7 +233,7 @@ def _by_prefix(groups: list[list[Form]]) -> Iterable[tuple[int, int]]:
 
 
 def _by_time(groups: list[list[Form]]) -> Iterable[tuple[int, int]]:
-    """Nothing else was acquired at the same time."""
+    """Pair groups with equal acquisition times: nothing else was acquired at the same time."""
     first: dict[tuple[object, ...], int] = {}
     for i, forms in enumerate(groups):
         for form in forms:
@@ -244,7 +244,7 @@ def _by_time(groups: list[list[Form]]) -> Iterable[tuple[int, int]]:
 
 
 def _by_echo_time(forms: list[Form]) -> list[list[Form]]:
-    """Files that are called like echoes are none if their sidecars say the same echo time."""
+    """Split files named like echoes into runs of their own if their sidecars state one and the same echo time."""
     times = [_sidecar(form.path).get("EchoTime") for form in forms]
     called = [form.marks and re.fullmatch(r"(?:e|te|echo)-?\d{1,2}", form.marks[-1], re.IGNORECASE) for form in forms]
     if len(forms) > 1 and all(called) and times[0] is not None and len(set(map(str, times))) == 1:

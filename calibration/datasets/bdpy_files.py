@@ -1,7 +1,7 @@
 """The lab's published files: samples of `Subject*.h5` and features of `ImageFeatures.h5`.
 
-Both are tables in HDF5 whose columns are described by metadata (BrainDecoderToolbox2, bdpy): for each key, a row that
-is 1 at the columns which the key names. Files that MATLAB wrote have other names for the same, and their axes swapped.
+Both are tables in HDF5 whose columns are described by metadata (BrainDecoderToolbox2, bdpy): each key has a row that
+is 1 at the columns which the key names. Files that MATLAB wrote use other names, and their axes are swapped.
 See KamitaniLab/GenericObjectDecoding.
 """
 
@@ -24,13 +24,13 @@ from rtgod.errors import InputError, what_went_wrong
 from rtgod.events.table import category_of
 from rtgod.messages import Array, BoolArray, Float32Array, Float64Array
 
-#: What the numbers of `DataType` mean.
+#: Meaning of the numbers of `DataType`.
 _KINDS = {1: "training", 2: "seen", 3: "imagined"}
-#: What files that hold one task are called, as Subject1_ImageNetTraining.h5, and what their rows are.
+#: Words in the names of files that hold one task, as Subject1_ImageNetTraining.h5, and the kind of their rows.
 _CALLED = {"imag(ery|in)": "imagined", "train": "training", "test|seen|perception": "seen"}
-#: And those of `FeatureType`: images of the training and of the test, then means of the tests' and of other categories.
+#: Numbers of `FeatureType`: images of training and test, means of the test categories, means of other categories.
 _IMAGES, _TEST_CATEGORIES, _OTHER_CATEGORIES = (1, 2), 3, 4
-#: Columns that say what was shown, as names or as numbers.
+#: Columns that say which image or category was shown, as names or as numbers.
 _LABELS = ("stimulus_name", "stimulus_id", "Label")
 _ABOUT_FEATURES = ("FeatureType", "ImageID", "CatID")
 _BLOCK_BYTES = 1 << 25
@@ -45,7 +45,7 @@ class BrainSamples:
     X : ndarray of shape (n_samples, n_voxels), float32
     kinds : tuple of {"training", "seen", "imagined"}
     runs : tuple of str
-        The run of each sample, of one name in the whole file.
+        The run of each sample; no two runs of the file share a name.
     categories : tuple of str
         WordNet ids such as "n03626115".
     stimuli : tuple of str or None
@@ -53,7 +53,7 @@ class BrainSamples:
     regions : mapping of str to ndarray of shape (n_voxels_of_region,), int64
         Columns of `X`, sorted; names are without `ROI_`.
     files : tuple of Path
-        Where they come from, for messages.
+        The files that the samples were read from, for messages.
     """
 
     X: Float32Array
@@ -65,7 +65,7 @@ class BrainSamples:
     files: tuple[Path, ...] = ()
 
     def check_finite(self, columns: IndexArray) -> None:
-        """Raise `InputError` with the voxels among `columns` that lack a value, and what to do."""
+        """Raise `InputError` that names the voxels among `columns` that lack a value, and how to mend the file."""
         bad = ~np.isfinite(self.X[:, columns])
         if not bad.any():
             return
@@ -82,12 +82,12 @@ class BrainSamples:
         )
 
     def columns(self, expression: str) -> IndexArray:
-        """Columns of a region, such as "V1" or "ROI_VC - ROI_V1"; see `calibration.datasets.regions`.
+        """Return columns of a region, such as "V1" or "ROI_VC - ROI_V1"; see `calibration.datasets.regions`.
 
         Raises
         ------
         InputError
-            If the expression is none, names what is not there, or leaves no voxel.
+            If the text is no expression, names a region that is absent, or leaves no voxel.
         """
         columns = select_region(expression, self.regions)
         if not len(columns):
@@ -97,26 +97,26 @@ class BrainSamples:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFeatures(Stimuli):
-    """Network features as the lab published them: the test's categories are the first candidates.
+    """Network features as the lab published them: the test categories are the first candidates.
 
     Attributes
     ----------
     n_test : int
-        How many of the candidates are the test's.
+        Number of candidates that are test categories.
     """
 
     n_test: int = field(kw_only=True)
 
 
 def read_brain_samples(path: Path, kind: str | None = None) -> BrainSamples:
-    """Samples of a `Subject*.h5` file; rows without a label, such as rest, are left out.
+    """Read the samples of a `Subject*.h5` file; rows without a label, such as rest, are left out.
 
     Parameters
     ----------
     path : Path
-        A file of a whole subject, which says of each row what it is (DataType), or of one task.
+        A file of a whole subject, which gives the kind of each row (DataType), or a file of one task.
     kind : {"training", "seen", "imagined"} or None
-        What the rows of a file without DataType are; by default what its name says.
+        Kind of the rows of a file without DataType; by default the file's name tells it.
 
     Raises
     ------
@@ -153,13 +153,13 @@ def read_brain_samples(path: Path, kind: str | None = None) -> BrainSamples:
 
 
 def joined_samples(paths: Sequence[Path], kinds: Mapping[Path, str] | None = None) -> BrainSamples:
-    """Samples of one subject from the file of each task, or from the one file of all.
+    """Read the samples of one subject from the file of each task, or from one file with all tasks.
 
     Parameters
     ----------
     paths : sequence of Path
     kinds : mapping of Path to {"training", "seen", "imagined"}, optional
-        What files without DataType hold, where their names do not say.
+        Kinds of the files without DataType whose names do not tell it.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def _same_regions(one: Mapping[str, IndexArray], other: Mapping[str, IndexArray]
 
 
 def _type_of(table: _Table, kind: str | None) -> int:
-    """The DataType of all rows of a file that has none."""
+    """Return the DataType of all rows of a file that has no such column."""
     path = table.path
     if kind is None:
         kind = next((kind for pattern, kind in _CALLED.items() if re.search(pattern, path.stem, re.IGNORECASE)), None)
@@ -206,18 +206,18 @@ def _type_of(table: _Table, kind: str | None) -> int:
 
 
 def read_image_features(path: Path, layers: Sequence[str] | None = None) -> ImageFeatures:
-    """Features of an `ImageFeatures.h5` file.
+    """Read the features of an `ImageFeatures.h5` file.
 
     Parameters
     ----------
     path : Path
     layers : sequence of str or None
-        Those that are wanted, such as cnn1 … cnn8; None takes all there are (hmax1 … 3, gist and sift, too).
+        The wanted layers, such as cnn1 … cnn8; None takes all in the file (hmax1 … 3, gist and sift, too).
 
     Raises
     ------
     InputError
-        If the file cannot be read, has no such layer, or no image or category.
+        If the file cannot be read, lacks one of the layers, or has no image or no category.
     """
     with _opened(path) as table:
         there = [key for key in table.keys if key not in _ABOUT_FEATURES and len(table.marked(key))]
@@ -246,12 +246,12 @@ def read_image_features(path: Path, layers: Sequence[str] | None = None) -> Imag
 
 
 def stimulus_name(number: float) -> str:
-    """Name of the image that a number means: 1518878.010042 is image 10042 of synset n01518878."""
+    """Return the name of the image that a number means: 1518878.010042 is image 10042 of synset n01518878."""
     return f"{category_name(number)}_{_image_of(number)}"
 
 
 def category_name(number: float) -> str:
-    """WordNet id of the synset that a number means: 1518878, or 1518878.010042, is n01518878."""
+    """Return the WordNet id of the synset that a number means: 1518878, or 1518878.010042, is n01518878."""
     return f"n{int(number):08d}"
 
 
@@ -260,7 +260,7 @@ def _image_of(number: float) -> int:
 
 
 def _labels(table: _Table) -> tuple[list[str | None], list[str]]:
-    """The image and the category of every row; without a label the category is empty."""
+    """Return the image and the category of every row; the category of a row without a label is empty."""
     key = next((key for key in _LABELS if key in table.keys), None)
     if key is None:
         raise InputError(f"{table.path}: no column says what was shown ({', '.join(_LABELS)}); add one")
@@ -282,7 +282,7 @@ def _whole(number: float) -> str:
 
 
 class _Table:
-    """A file's rows, and its columns by their keys."""
+    """Table of a file: its rows, and its columns by their keys."""
 
     def __init__(self, path: Path, file: h5py.File) -> None:
         self.path, self._file = path, file
@@ -306,11 +306,11 @@ class _Table:
         raise InputError(f"{self.path}: no {names[0]!r} in it; give a file of BrainDecoderToolbox2 or bdpy")
 
     def marked(self, key: str) -> IndexArray:
-        """Columns that a key names."""
+        """Return the columns that a key names."""
         return np.flatnonzero(self._values[self.keys.index(key)] == 1)
 
     def column(self, key: str) -> Float64Array:
-        """The one column that a key names, shape (n_rows,)."""
+        """Return the one column that a key names, shape (n_rows,)."""
         columns = self.marked(key) if key in self.keys else np.empty(0, np.int64)
         if len(columns) != 1:
             raise InputError(
@@ -319,16 +319,17 @@ class _Table:
         return self._blocks(columns, np.ones(self.n_rows, bool), np.float64)[:, 0]
 
     def names(self, key: str) -> dict[float, str]:
-        """What the numbers of a column stand for, where the file says so."""
+        """Return the names behind the numbers of a column; empty if the file has none."""
         group = self._file.get(f"vmap/{key}", {})
         return {float(number): _text(name[()]) for number, name in group.items()}
 
     def read(self, columns: IndexArray, rows: BoolArray | None = None) -> Float32Array:
-        """Some columns of all rows or of some, shape (n_rows, n_columns), float32."""
+        """Read some columns, of all rows or of some: shape (n_rows, n_columns), float32."""
         return self._blocks(columns, np.ones(self.n_rows, bool) if rows is None else rows, np.float32)
 
     def _blocks(self, columns: IndexArray, rows: BoolArray, dtype: Any) -> Array:
-        # Columns of one key lie together, so that little is read that is not wanted; and never much at once.
+        # Columns of one key lie together, so the span read holds few others; rows are read a block at a time to limit
+        # memory.
         first, last = int(columns[0]), int(columns[-1]) + 1
         step = max(1, _BLOCK_BYTES // (8 * (last - first)))
         out = np.empty((int(rows.sum()), len(columns)), dtype)
@@ -342,7 +343,7 @@ class _Table:
         return out
 
     def some_keys(self) -> str:
-        """A few of the keys, for messages."""
+        """First few of the keys, for messages."""
         return first_few(self.keys, 20) or "none"
 
 
@@ -351,7 +352,7 @@ def _opened(path: Path) -> Iterator[_Table]:
     try:
         with h5py.File(path, "r") as file:
             yield _Table(path, file)
-    # h5py says so of what is no HDF5, of what is cut short or damaged, and of groups that are none or lack something.
+    # h5py raises these for files that are not HDF5, are cut short or damaged, or lack a group or a data set.
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: cannot be read ({what_went_wrong(error)}); give Subject*.h5 or ImageFeatures.h5, and "

@@ -1,4 +1,4 @@
-"""Finds what calibration needs in a BIDS data set: runs with their events, regions, names."""
+"""Find the files of a BIDS data set that calibration needs: runs with their events, regions, names."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ _RUN = re.compile(r"(.*_run-)(\d+)(.*)")
 _LABELLED = re.compile(r"sub-[^_]+_(?P<before>.*_)?label-(?P<name>[^_]+)_(.*_)?mask\.nii(\.gz)?")
 _SOURCE = re.compile(r"sub-[^_]+_mask_(?P<before>[LR]H_)?(?P<name>.+?)\.nii(\.gz)?")
 _SIDE = re.compile(r"(?:^|_)(?:hemi-)?([LR])H?_")
-#: What the paper's larger areas consist of: early visual cortex, and all of the visual cortex that was decoded from.
+#: The study's larger areas and their parts: early visual cortex, and all of the visual cortex that was decoded from.
 _COMPOSED = {"LVC": ("V1", "V2", "V3"), "VC": ("V1", "V2", "V3", "V4", "HVC")}
 
-#: The region that needs no mask.
+#: The region that needs no mask: the whole head.
 HEAD = "head"
 
 
 def is_data_set(folder: Path) -> bool:
-    """Whether a folder looks like the root of a BIDS data set."""
+    """Return whether a folder looks like the root of a BIDS data set."""
     return (folder / "dataset_description.json").is_file() or any(p.is_dir() for p in folder.glob("sub-*"))
 
 
 def find_runs(dataset: Path, subject: str, pattern: str) -> list[RunFiles]:
-    """Runs of one subject whose file name contains `pattern`, in the order of their names; see `search_runs`."""
+    """Find one subject's runs whose file name contains `pattern`, in the order of their names; see `search_runs`."""
     return list(search_runs(dataset, subject, pattern).runs)
 
 
 def search_runs(
     dataset: Path, subject: str, patterns: RunPatterns | str, tr_s: float | None = None, option: str = "--training"
 ) -> FoundRuns:
-    """Runs of one subject that the patterns mean, in the order of their names, and what is missing of them.
+    """Find one subject's runs that the patterns mean, in the order of their names, and list the incomplete ones.
 
     Parameters
     ----------
     dataset : Path
     subject : str
-        Its label, with or without `sub-`.
+        The subject's label, with or without `sub-`.
     patterns : RunPatterns or str
     tr_s : float or None
         Repetition time, seconds, of runs whose files give none or contradict each other.
     option : str
-        Where the patterns come from, for messages.
+        The option that the patterns come from, for messages.
 
     Raises
     ------
     InputError
-        If the folder or the subject is not there, no run has both images and events, or one acquisition has images in
+        If the folder or the subject does not exist, no run has both images and events, or one acquisition has images in
         several forms, such as echoes.
     """
     patterns = RunPatterns.parse(patterns) if isinstance(patterns, str) else patterns
@@ -96,12 +96,12 @@ def search_runs(
 
 
 def find_subject(dataset: Path, subject: str) -> Path:
-    """The folder of a subject, whose label may be given with `sub-`.
+    """Find the folder of a subject, whose label may be given with `sub-`.
 
     Raises
     ------
     InputError
-        If the data set or the subject is not there.
+        If the data set or the subject does not exist.
     """
     if not dataset.is_dir():
         raise InputError(f"{dataset}: no such folder; give the root of a BIDS data set")
@@ -113,23 +113,23 @@ def find_subject(dataset: Path, subject: str) -> Path:
 
 
 def label_of(subject: str) -> str:
-    """A subject's label without `sub-`."""
+    """Return a subject's label without `sub-`."""
     return subject.removeprefix("sub-")
 
 
 def _stem(path: Path) -> Path:
-    """Where a file of a run is and what it is called, without the suffix that tells images from events."""
+    """Return a run's path without the suffix that tells images from events: equal for both files of a run."""
     return path.with_name(re.sub(r"_(bold\.nii(\.gz)?|events\.tsv)$", "", path.name))
 
 
 def _is_of(table: Path, image: Path) -> bool:
-    """Whether BIDS's inheritance principle gives a table a say about an image."""
+    """Return whether a table applies to an image by BIDS's inheritance principle."""
     entities = _stem(table).name.split("_")
     return table.parent in image.parents and set(_stem(image).name.split("_")).issuperset(entities)
 
 
 def _gaps(stems: Sequence[Path]) -> list[str]:
-    """Names of runs that are not there while ones of a lower and of a higher number are."""
+    """Return names of missing runs whose numbers lie between those of runs that exist."""
     numbers: dict[tuple[str, str], dict[int, int]] = {}
     for name in dict.fromkeys(acquisition_name(stem.name) for stem in stems):
         if found := _RUN.fullmatch(name):
@@ -144,12 +144,12 @@ def _gaps(stems: Sequence[Path]) -> list[str]:
 
 
 def find_region(dataset: Path, subject: str, expression: str, of: MaskFor) -> Region:
-    """A region by an expression over the names of `find_masks`, by the masks in the runs' grid.
+    """Find a region by an expression over the names of `find_masks`; masks in the runs' grid are taken.
 
     Raises
     ------
     InputError
-        If the expression is none, it names what is not there, or it cannot be said which masks are meant.
+        If the text is no expression, it names a region that is absent, or it is unclear which masks are meant.
     """
     masks = find_masks(dataset, subject)
     try:
@@ -166,18 +166,18 @@ def find_region(dataset: Path, subject: str, expression: str, of: MaskFor) -> Re
 
 
 def find_masks(dataset: Path, subject: str) -> dict[str, tuple[tuple[Path, ...], ...]]:
-    """Mask images of a subject's regions, in derivatives and sourcedata.
+    """Find mask images of a subject's regions in derivatives and sourcedata.
 
-    They are called as BIDS says (`sub-01_label-V1_mask.nii.gz`, perhaps with `hemi-L`) or as in ds001246
+    Files are named as BIDS says (`sub-01_label-V1_mask.nii.gz`, perhaps with `hemi-L`) or as in ds001246
     (`sub-01_mask_LH_V1d.nii.gz`).
 
     Returns
     -------
     dict of str to tuple of tuple of Path
-        By region, the parts that it is united from, and of each part its images: several where there are several
-        spaces, resolutions or folders. The hemispheres of a region are united, and are there as LH_ and RH_, too;
-        dorsal and ventral parts (V1d, V1v) are united to V1; LVC and VC are composed as in Horikawa & Kamitani (2017)
-        where they have no image.
+        By region, its parts, whose union is the region; each part holds its images: several if it exists in several
+        spaces, resolutions or folders. The hemispheres of a region are united, and can be had as LH_ and RH_, too;
+        dorsal and ventral parts (V1d, V1v) are united to V1; LVC and VC, if they have no image, are composed as in
+        Horikawa & Kamitani (2017).
     """
     sides: dict[str, dict[str, list[Path]]] = {}
     for folder in ("derivatives", "sourcedata"):
@@ -199,7 +199,7 @@ def find_masks(dataset: Path, subject: str) -> dict[str, tuple[tuple[Path, ...],
 
 
 def read_names(path: Path | None) -> dict[str, str]:
-    """Names of categories for people, from a table with category_id and name; without a file none.
+    """Read the names of categories for people from a table with category_id and name; without a file, return {}.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def read_names(path: Path | None) -> dict[str, str]:
 
 
 def remarks_on_names(path: Path | None) -> tuple[str, ...]:
-    """Say what is odd about a table of names; errors as of `read_names`."""
+    """Note oddities of a table of names; raises the errors of `read_names`."""
     return tuple(f"names {path}: {line}" for line in _names_table(path).remarks()) if path else ()
 
 

@@ -250,14 +250,14 @@ def find_any_runs(
     patterns : str, sequence of str, or None
         Only runs that they mean. None takes `default` of a data set, and all others.
     option : str
-        Where the patterns come from, for messages.
+        The option that the patterns come from, for messages.
     default : str
         Pattern that chooses from a data set where none is given.
 
     Raises
     ------
     InputError
-        If there are none, or options come with a data set that says itself what they say.
+        If no run is found, or `events` or `tr_s` is given although the data set states both.
     """
     root, tr_s = options.root, options.tr_s
     if root is None:
@@ -272,7 +272,7 @@ def find_any_runs(
 
 
 def _says_its_tr(files: RunFiles, reading: EventsSettings | None) -> bool:
-    """Whether a run can be opened without being told its repetition time."""
+    """Return whether a run can be opened without being told its repetition time."""
     try:
         replace(files, tr_s=None).open(reading)
     except InputError:
@@ -281,17 +281,17 @@ def _says_its_tr(files: RunFiles, reading: EventsSettings | None) -> bool:
 
 
 def data_set_in(paths: Sequence[Path]) -> Path | None:
-    """The BIDS data set that is meant, if not runs without one."""
+    """Return the root of a BIDS data set if the paths are just that, else None."""
     return paths[0] if len(paths) == 1 and is_data_set(paths[0]) else None
 
 
 def region_of(root: Path, subject: str, region: str | None, of: MaskFor) -> Region | None:
-    """The region to decode from in a data set, by default VC; None for the whole head, as where there is no mask.
+    """Return the region of a data set to decode from, by default VC; None is the whole head, the default without masks.
 
     Raises
     ------
     InputError
-        If masks are there, but not that region's, or it cannot be said which are meant.
+        If the data set has masks, but none of that region, or it is unclear which masks are meant.
     """
     masks = find_masks(root, subject)
     if (region is None and not masks) or (region == HEAD and HEAD not in masks):

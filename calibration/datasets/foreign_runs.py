@@ -22,16 +22,16 @@ _T = TypeVar("_T", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """What runs of one study have in common.
+    """Subject, grid and repetition time that most runs of a study have in common.
 
     Attributes
     ----------
     subject : str
-        Empty where no run names one.
+        Empty if no run names one.
     grid : tuple
         Voxels along each axis, and their edges in mm, rounded.
     tr_s : float
-        Rounded to a hundredth of a second.
+        Repetition time, rounded to a hundredth of a second.
     """
 
     subject: str
@@ -40,14 +40,14 @@ class Usual:
 
 
 def usual_of(runs: Sequence[Run], subject: str | None = None) -> Usual:
-    """Find what most of the runs have in common; among equals, what the first has.
+    """Find what most of the runs have in common; in a tie, the value of the first run counts.
 
     Parameters
     ----------
     runs : sequence of Run
         At least one.
     subject : str, optional
-        Who is asked for, if any run is of them.
+        The subject asked for, who is taken if any run names them.
     """
     named = {label: run.subject for run in reversed(runs) if (label := subject_label(run.subject))}
     labels = [label for run in runs if (label := subject_label(run.subject))]
@@ -59,7 +59,7 @@ def usual_of(runs: Sequence[Run], subject: str | None = None) -> Usual:
 
 
 def why_foreign(run: Run, usual: Usual) -> str:
-    """Why a run does not belong to the others, in words; empty if it does."""
+    """Explain in words why a run does not belong to the others; empty if it does."""
     found = []
     if usual.subject and subject_label(run.subject) not in ("", subject_label(usual.subject)):
         found.append(f"subject {run.subject}, where the others are of {usual.subject}")
@@ -78,7 +78,7 @@ def without_foreign(inputs: DatasetFiles, settings: EventsSettings | None = None
     ----------
     inputs : DatasetFiles
     settings : EventsSettings, optional
-        Which rows of an events table are trials; see `rtgod.events.table.read_events`.
+        Settings that choose the rows of an events table that are trials; see `rtgod.events.table.read_events`.
 
     Raises
     ------

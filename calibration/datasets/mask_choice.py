@@ -1,4 +1,4 @@
-"""Chooses among several mask images of one region: of other spaces, resolutions and folders, that of the runs' grid."""
+"""Choose among mask images of one region in several spaces, resolutions and folders: the mask in the runs' grid."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _ENTITY = re.compile(r"_(space|res|den)-([^_]+)")
 
 @dataclass(frozen=True, slots=True)
 class MaskFor:
-    """What masks are chosen for: the runs' grid, and what their files are called.
+    """Run that masks are chosen for: its grid, and the name of its file.
 
     Attributes
     ----------
     open : callable
-        Opens the first run; called only where there is something to choose.
+        Opens the first run; called only if a region has several images.
     file_name : str
     """
 
@@ -32,19 +32,20 @@ class MaskFor:
 
 
 def mask_for(runs: Sequence[RunFiles]) -> MaskFor:
-    """What masks are chosen for: the first of the runs."""
+    """Return the run that masks are chosen for: the first of the runs."""
     return MaskFor(lambda: runs[0].open().run, runs[0].bold.name)
 
 
 def choose_mask(region: str, paths: Sequence[Path], of: MaskFor) -> tuple[Path, str]:
-    """Choose the mask of a region that lies in the runs' grid.
+    """Choose the region's mask that lies in the runs' grid.
 
-    Of several in it, that whose space and resolution the runs' files name, and of equal masks the first.
+    If several lie in it, the mask with the space and resolution that the run's file names is taken; of equal masks, the
+    first.
 
     Parameters
     ----------
     region : str
-        Its name, for messages.
+        Name of the region, for messages.
     paths : sequence of Path
         At least one.
     of : MaskFor
@@ -53,12 +54,12 @@ def choose_mask(region: str, paths: Sequence[Path], of: MaskFor) -> tuple[Path, 
     -------
     path : Path
     note : str
-        What was taken of what; empty where there is one mask only.
+        Names the mask taken and those passed over, with the reason; empty if the region has one mask only.
 
     Raises
     ------
     InputError
-        If none lies in the grid, or several that differ do.
+        If no mask lies in the grid, or several that differ do.
     """
     if len(paths) == 1:
         return paths[0], ""

@@ -1,4 +1,4 @@
-"""Mask images: which voxels are decoded from."""
+"""Mask images, which choose the voxels to decode from."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from rtgod.text import number_of
 _SINGLE = "mask"
 #: Brighter than this share of the template's bright voxels (their 98th percentile) is the head.
 _HEAD = 0.3
-#: Affines that differ by less than this differ by the rounding of headers.
+#: Affines that differ by less than this, in mm, differ only by the rounding of headers.
 _SAME_MM = 0.01
-#: Labels that a note lists before it only counts.
+#: Number of labels that a note lists; more are only counted.
 _MOST_LABELS = 8
-#: What is raised for files that are no images, or are damaged.
+#: Errors that nibabel and zlib raise for files that are damaged or are not images.
 _UNREADABLE = (OSError, ImageFileError, EOFError, ValueError, zlib.error)
 
 
@@ -38,9 +38,9 @@ class Region:
     expression : str
         See `calibration.datasets.regions`.
     masks : mapping of str to tuple of Path
-        The images of each region that the expression names; several, such as those of two hemispheres, are united.
+        The images of each region that the expression names; several images, such as two hemispheres, are united.
     notes : tuple of str
-        Which images were taken where a region has others.
+        Notes on the image that was taken, for regions that have several.
     """
 
     expression: str
@@ -49,11 +49,11 @@ class Region:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every mask image, each once."""
+        """All mask images, each once."""
         return tuple(dict.fromkeys(path for files in self.masks.values() for path in files))
 
     def voxels(self, run: Run) -> Int32Array:
-        """Voxels in the space of a run, shape (n_voxels, 3), int32.
+        """Return the region's voxels in the space of a run, shape (n_voxels, 3), int32.
 
         Raises
         ------
@@ -75,7 +75,7 @@ def single_mask(path: Path) -> Region:
 
 
 def read_mask(path: Path, run: Run) -> Int32Array:
-    """Voxels of a mask in the space of a run, shape (n_voxels, 3), int32.
+    """Read the voxels of a mask in the space of a run, shape (n_voxels, 3), int32.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def read_mask(path: Path, run: Run) -> Int32Array:
 
 
 def in_head(template: Float32Array) -> BoolArray:
-    """Voxels of the head by their brightness, of the template's shape."""
+    """Select voxels of the head by their brightness; the result has the template's shape."""
     return template > _HEAD * float(np.percentile(template, 98))
 
 
@@ -95,9 +95,9 @@ def _united(files: Sequence[Path], run: Run) -> IndexArray:
 
 
 def mask_indices(path: Path, run: Run) -> IndexArray:
-    """Flat indices of a mask's voxels; may be none, as of an area that one hemisphere lacks.
+    """Return flat indices of a mask's voxels; empty for an area that a hemisphere lacks.
 
-    Trailing axes of one voxel do not count, nor does the order and the direction in which the other axes are stored.
+    Trailing axes of one voxel are dropped; the order and direction in which the other axes are stored do not matter.
     """
     mask, affine = _read(path)
     if mask.dtype.kind not in "iufb":
@@ -120,7 +120,7 @@ def mask_indices(path: Path, run: Run) -> IndexArray:
 
 
 def notes_on_values(path: Path) -> tuple[str, ...]:
-    """Say that a mask, of which every voxel above 0 is taken, has several labels or fractions; empty if it does not.
+    """Note that a mask has several labels or fractions, though every voxel above 0 is taken; empty if it has not.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def notes_on_values(path: Path) -> tuple[str, ...]:
 
 
 def _read(path: Path) -> tuple[Array, Float64Array]:
-    """A mask's voxels and its affine."""
+    """Read a mask's voxels and its affine."""
     try:
         image = nib.load(path)
         return np.asarray(image.dataobj), np.asarray(image.affine, np.float64)
@@ -158,7 +158,7 @@ def _read(path: Path) -> tuple[Array, Float64Array]:
 
 
 def lies_in(path: Path, run: Run) -> bool:
-    """Whether an image can be read and lies in the grid of a run, by its header."""
+    """Return whether an image can be read and its header places it in the grid of a run."""
     try:
         image = nib.load(path)
     except _UNREADABLE:
@@ -174,6 +174,6 @@ def lies_in(path: Path, run: Run) -> bool:
 
 
 def _axes_of(affine: Float64Array, run: Run) -> Axes | None:
-    """How an image's axes run along a run's; None if its affine is none."""
+    """Return how an image's axes run along a run's axes; None if its affine is not finite or is singular."""
     is_affine = np.isfinite(affine).all() and np.linalg.matrix_rank(affine) == 4
     return axes_along(affine, run.affine) if is_affine else None

@@ -1,4 +1,4 @@
-"""Which recorded runs a path stands for: a file, a folder of DICOM files, or whatever lies in a folder."""
+"""Find the recorded runs that a path stands for: a file, a folder of DICOM files, or the runs inside a folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Recordings:
     runs : tuple of Path
         NIfTI files and folders of DICOM files.
     passed_over : tuple of str
-        What might have been meant, and is no run here, each with its reason.
+        Images that might have been meant but are not taken as runs, each with its reason.
     """
 
     runs: tuple[Path, ...]
@@ -35,7 +35,7 @@ def list_recordings(path: Path) -> Recordings:
     Raises
     ------
     InputError
-        If there is nothing at the path.
+        If nothing is at the path.
     """
     if path.is_file():
         return Recordings((path,))

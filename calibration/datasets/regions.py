@@ -10,7 +10,7 @@ import numpy as np
 
 from rtgod.errors import InputError
 
-#: Indices of voxels, or of columns: sorted, each once.
+#: Indices of voxels or of columns, sorted, each once.
 IndexArray = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], IndexArray]] = {
@@ -19,19 +19,19 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], IndexArray]] = {
     "-": np.setdiff1d,
     "&": np.intersect1d,
 }
-#: A name may be quoted, and "= 1", by which the toolbox says that a flag is set, may follow it.
+#: A name may be quoted; "= 1" may follow it, the toolbox's notation for a flag that is set.
 _TOKEN = re.compile(r'\s*(?:(?:"(?P<quoted>[^"]+)"|(?P<bare>[\w.]+))(?:\s*=\s*1\b)?|(?P<sign>[-+|&()]))\s*')
 _PREFIX = "ROI_"
 
 
 def select_region(expression: str, regions: Mapping[str, IndexArray]) -> IndexArray:
-    """What an expression says, such as `ROI_V1 + ROI_V2`, `VC - V1` or `(FFA + PPA) & VC`.
+    """Select the indices that an expression describes, such as `ROI_V1 + ROI_V2`, `VC - V1` or `(FFA + PPA) & VC`.
 
     Parameters
     ----------
     expression : str
         Names joined by `+` or `|` (union), `-` (difference) and `&` (intersection). As in BrainDecoderToolbox2 and bdpy
-        none binds closer than another: they are taken from left to right, and parentheses come first.
+        no operator binds closer than another: they apply from left to right, and parentheses come first.
     regions : mapping of str to ndarray of shape (n,), int64
         Indices of each region, sorted. A name is found with and without `ROI_` before it.
 
@@ -43,7 +43,7 @@ def select_region(expression: str, regions: Mapping[str, IndexArray]) -> IndexAr
     Raises
     ------
     InputError
-        If the expression is none, or names a region that is not there.
+        If the text is no expression, or names a region that is absent.
     """
     values: list[IndexArray] = []
     pending: list[str] = []
@@ -69,7 +69,7 @@ def select_region(expression: str, regions: Mapping[str, IndexArray]) -> IndexAr
 
 
 def names_in(expression: str) -> tuple[str, ...]:
-    """Names that an expression holds, each once, in order.
+    """Return the names in an expression, each once, in order.
 
     Raises
     ------
@@ -82,12 +82,12 @@ def names_in(expression: str) -> tuple[str, ...]:
 
 
 def find_name(name: str, regions: Iterable[str]) -> str:
-    """The region that a name means, with or without `ROI_` before it.
+    """Find the region that a name means, with or without `ROI_` before it.
 
     Raises
     ------
     InputError
-        If there is none, naming those there are.
+        If no region has that name; the message lists those that exist.
     """
     there = sorted(regions)
     for variant in (name, name.removeprefix(_PREFIX), _PREFIX + name):
@@ -100,7 +100,7 @@ _HOW = "write names joined by +, - or &, such as 'V1 + V2' or '(FFA + PPA) - V1'
 
 
 def _tokens(expression: str) -> Iterator[tuple[str, str]]:
-    """Each sign as (sign, ""), each name as ("", name)."""
+    """Yield each sign as (sign, ""), each name as ("", name)."""
     position = 0
     while position < len(expression):
         found = _TOKEN.match(expression, position)

@@ -1,4 +1,4 @@
-"""Which runs are meant by `--training` and `--test`: patterns over the names of runs."""
+"""Patterns over the names of runs, by which `--training` and `--test` choose runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WITHOUT = "not:"
 _MOST_NUMBERS = 1000
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _TOKEN = re.compile(r"(?P<digits>\d+)|(?P<any>[*?])|\[(?P<invert>!?)(?P<among>[^]]+)\]|(?P<plain>.)", re.DOTALL)
-#: No number is cut in two: neither where a pattern begins nor where it ends.
+#: Regular expression for both ends of a pattern: no number may be cut in two there.
 _WHOLE = r"(?!(?<=\d)\d)"
 
 
@@ -20,15 +20,15 @@ _WHOLE = r"(?!(?<=\d)\d)"
 class RunPatterns:
     """Patterns over the names of runs; a run is meant if one of them is found in its name.
 
-    A pattern is a part of a name; in it `*`, `?` and `[…]` stand for what they do in a shell. Numbers are compared as
-    numbers: `run-1` is found in `run-01`, and neither in `run-10` nor in `run-11`.
+    A pattern is a part of a name; `*`, `?` and `[…]` in it mean the same as in a shell. Numbers are compared by value:
+    `run-1` is found in `run-01`, but neither in `run-10` nor in `run-11`.
 
     Attributes
     ----------
     wanted : tuple of str
-        Without any, all runs are meant.
+        Patterns that choose runs; if empty, all runs are meant.
     unwanted : tuple of str
-        Runs with one of these in their names are left out.
+        Patterns of runs to leave out.
     """
 
     wanted: tuple[str, ...] = ()
@@ -41,10 +41,10 @@ class RunPatterns:
         Parameters
         ----------
         given : str, iterable of str, or None
-            Each one or several patterns, with commas between them; `run-1..6` stands for `run-1` to `run-6`, and
-            `not:echo-1` leaves out what `echo-1` is found in.
+            Each item is one or several patterns, separated by commas; `run-1..6` stands for `run-1` to `run-6`, and
+            `not:echo-1` leaves out the runs in whose names `echo-1` is found.
         default : str
-            Pattern that holds where none says what is wanted.
+            Pattern used if no given pattern chooses runs.
 
         Raises
         ------
@@ -66,7 +66,7 @@ class RunPatterns:
 
     @property
     def given(self) -> tuple[str, ...]:
-        """The patterns as they are written on the command line."""
+        """All patterns, as they are written on the command line."""
         return (*self.wanted, *(f"{_WITHOUT}{pattern}" for pattern in self.unwanted))
 
     def __str__(self) -> str:
@@ -75,17 +75,17 @@ class RunPatterns:
         )
 
     def renamed(self, names: Mapping[str, str]) -> RunPatterns:
-        """The patterns with some of them replaced as a whole."""
+        """Return a copy in which patterns that equal a key of `names` are replaced by its value."""
         return RunPatterns(tuple(names.get(p, p) for p in self.wanted), tuple(names.get(p, p) for p in self.unwanted))
 
     def match(self, name: str) -> bool:
-        """Whether a run of this name is meant."""
+        """Return whether a run of this name is meant."""
         return (not self.wanted or any(_found(p, name) for p in self.wanted)) and not any(
             _found(p, name) for p in self.unwanted
         )
 
     def unmatched(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Patterns that are found in none of the names, as they are written."""
+        """Return the patterns that no name contains, in the form in which they are given."""
         return tuple(
             written
             for written, pattern in zip(self.given, (*self.wanted, *self.unwanted), strict=True)
@@ -94,12 +94,12 @@ class RunPatterns:
 
 
 def as_options(option: str, patterns: Iterable[str]) -> str:
-    """Patterns as they are given on a command line, such as `--training run-1 --training 'run-[45]'`."""
+    """Write patterns as options of a command line, such as `--training run-1 --training 'run-[45]'`."""
     return " ".join(f"{option} '{p}'" if re.search(r"[*?\[\]]", p) else f"{option} {p}" for p in patterns)
 
 
 def _expanded(pattern: str) -> Iterator[str]:
-    """One pattern for each number of a range."""
+    """Expand a range in a pattern into one pattern for each number."""
     if not (found := _RANGE.search(pattern)):
         yield pattern
         return

@@ -1,4 +1,4 @@
-"""Recorded runs and the tables of their events, wherever they lie."""
+"""Recorded runs and the tables of their events, inside or outside a BIDS data set."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RunFiles:
         NIfTI file or folder of DICOM mosaics.
     events : Path
     run_id : str or None
-        Where the file's name does not tell runs apart.
+        Name of the run, given if the file's name does not tell runs apart.
     tr_s : float or None
         Repetition time, seconds, used where the files do not give one.
     """
@@ -44,25 +44,25 @@ class RunFiles:
 
     @property
     def name(self) -> str:
-        """What tells it from other runs."""
+        """Name that tells the run from others."""
         return self.run_id or self.bold.name
 
     def open(self, settings: EventsSettings | None = None) -> Source:
-        """The run and its volumes; its blocks are its trials."""
+        """Open the run: its volumes, and its trials as blocks."""
         return open_source(self.bold, events=self.events, reading=settings, run_id=self.run_id, tr_s=self.tr_s)
 
     def read(self, settings: EventsSettings) -> TrialsRead:
-        """What is in the table, with the trials after the run's end counted."""
+        """Read the table of events; trials after the run's end are counted."""
         read = self.open(settings).read
         return read_events(self.events, settings) if read is None else read
 
     def trials(self, settings: EventsSettings) -> tuple[Trial, ...]:
-        """What was shown or imagined.
+        """Read the trials: each names the category shown or imagined.
 
         Raises
         ------
         InputError
-            If the table cannot be read, or says of a trial neither.
+            If the table cannot be read, or a trial in it has no category.
         """
         trials = read_events(self.events, settings).trials
         if unnamed := [trial for trial in trials if not trial.category]:
@@ -75,7 +75,7 @@ class RunFiles:
 
 @dataclass(frozen=True, slots=True)
 class FoundRuns:
-    """Runs that were looked for.
+    """Runs that a search found, and those it left out.
 
     Attributes
     ----------
@@ -99,34 +99,34 @@ def find_plain_runs(
     tr_s: float | None = None,
     option: str = "--training",
 ) -> FoundRuns:
-    """Runs that lie in no BIDS data set: NIfTI files or folders of DICOM files, each with a table of events.
+    """Find runs outside of a BIDS data set: NIfTI files or folders of DICOM files, each with a table of events.
 
     Parameters
     ----------
     paths : sequence of Path
-        4-D NIfTI files; folders of one series of DICOM files; or folders of such: then the NIfTI files in them with
-        "bold" in their names are taken, else all that hold several volumes, else the folders of DICOM files.
+        4-D NIfTI files; folders of one series of DICOM files; or folders that hold such runs. In the last, NIfTI files
+        with "bold" in their names are taken, else all NIfTI files of several volumes, else the folders of DICOM files.
     events : sequence of Path
-        The table of each of the runs; without any, those that lie beside: `X_events.tsv` for `X_bold.nii.gz`, or one
-        `events.tsv`; for a folder of DICOM files also in it.
+        The table of each run, in order. If empty, tables beside the runs are taken: `X_events.tsv` for `X_bold.nii.gz`,
+        or one `events.tsv`; for a folder of DICOM files the table may also lie inside.
     pattern : RunPatterns or str
-        Only runs that it means, by their names: the path within the folder that is given; of files that are given, the
-        name, with as many folders before as tell them apart; or the path as it is given.
+        Chooses runs by name. A run's name is its path within the given folder; for a file given itself, the file's name
+        after as many folders as tell the files apart, or the path as given.
     tr_s : float or None
         Repetition time, seconds, for files that give none.
     option : str
-        Where the pattern comes from, for messages.
+        The option that the pattern comes from, for messages.
 
     Returns
     -------
     FoundRuns
-        In the order given. Runs are called as their files, with as many folders before as tell them apart; a series of
-        DICOM files as it is when it is replayed.
+        Runs in the order given, named after their files with as many folders before as tell them apart; a series of
+        DICOM files has the name under which it is replayed.
 
     Raises
     ------
     InputError
-        If there are none, one that is given is missing or has no events, or one is given twice, be it in another form.
+        If no run is found, a given run is missing or has no events, or a run is given twice, even in another form.
     """
     patterns = RunPatterns.parse(pattern) if isinstance(pattern, str) else pattern
     names: dict[Path, str] = {}
@@ -176,12 +176,12 @@ def find_plain_runs(
 
 
 def names_there(names: Iterable[str]) -> str:
-    """A few names of runs, for who chose one that is not there."""
+    """List a few names of runs, for a message about a name that matches none."""
     return f"there: {first_few(sorted(names), 8) or 'none'}"
 
 
 def _opened(files: Sequence[RunFiles]) -> tuple[RunFiles, ...]:
-    """Series of DICOM files under the names that they are replayed under; each once."""
+    """Give series of DICOM files the names under which they are replayed; refuse an acquisition that is given twice."""
     first: dict[object, Path] = {}
     named = []
     for run in files:
@@ -199,15 +199,15 @@ def _opened(files: Sequence[RunFiles]) -> tuple[RunFiles, ...]:
 
 
 def _distinct_names(files: Sequence[Path]) -> list[str]:
-    """Each file's name without suffix, after as many of the folders above it as make all of them different."""
+    """Return each file's name without suffix, after as many of the folders above it as make all of them different."""
     parts = [[*path.resolve().parts[1:-1], path.name.split(".nii")[0].removesuffix("_bold")] for path in files]
     names = ["_".join(name) for name in _told_apart(parts)]
-    # x.nii and x_bold.nii of one folder are told apart by nothing else.
+    # Without the suffix x.nii and x_bold.nii of one folder would have one name.
     return names if len(set(names)) == len(names) else ["_".join(name.split("/")) for name in _distinct(files)]
 
 
 def _distinct(files: Sequence[Path]) -> list[str]:
-    """Each file's name, after as many of the folders above it as make all of them different."""
+    """Return each file's name, after as many of the folders above it as make all of them different."""
     return ["/".join(name) for name in _told_apart([list(path.resolve().parts[1:]) for path in files])]
 
 

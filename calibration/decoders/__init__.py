@@ -1,1 +1,1 @@
-"""Decoders from voxels to the units of a layer: scikit-learn estimators, a module each."""
+"""Decoders from voxels to the units of a layer: scikit-learn estimators, one in each module."""

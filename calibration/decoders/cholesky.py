@@ -1,8 +1,8 @@
-"""Cholesky factors of many small positive definite matrices, one matrix a thread, with nothing allocated on the way.
+"""Cholesky factors of many small positive definite matrices, one matrix per thread, without allocating memory.
 
 Only the upper triangle of S = UᵀU is kept, by block columns: `columns[j]` of shape (n, BLOCK) holds columns j·BLOCK to
-(j + 1)·BLOCK, and n is a multiple of BLOCK (pad with ones on the diagonal). So every product is one of
-contiguous arrays, which numba hands to BLAS. Hold BLAS to one thread: the others are at work on other matrices.
+(j + 1)·BLOCK, and n is a multiple of BLOCK (pad with ones on the diagonal). Every product is then one of contiguous
+arrays, which numba hands to BLAS. Limit BLAS to one thread: the other threads work on other matrices.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numba import njit
 
 from rtgod.messages import Array
 
-#: Large enough for BLAS to be at full speed, small enough for what is left to plain loops not to count.
+#: Large enough for BLAS to reach full speed, small enough that the work in plain loops does not count.
 BLOCK = 32
 
 
@@ -25,7 +25,7 @@ def factorise(columns: Array, inverses: Array, spare: Array) -> None:
     Parameters
     ----------
     columns : ndarray of shape (n_blocks, n, BLOCK)
-        What lies below the diagonal is neither read nor meant.
+        The part below the diagonal is neither read nor valid afterwards.
     inverses : ndarray of shape (n_blocks, BLOCK, BLOCK)
         Filled with the inverses of U's diagonal blocks.
     spare : ndarray of shape (BLOCK, BLOCK)
@@ -47,7 +47,7 @@ def factorise(columns: Array, inverses: Array, spare: Array) -> None:
 
 @njit(cache=True)
 def solve(columns: Array, inverses: Array, b: Array, spare: Array) -> None:
-    """Replace `b` by S⁻¹b, given what `factorise` made of S.
+    """Replace `b` by S⁻¹b, given the results of `factorise` for S.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def solve(columns: Array, inverses: Array, b: Array, spare: Array) -> None:
 
 @njit(cache=True)
 def invert(columns: Array, inverses: Array, rows: Array, spare: Array, out: Array) -> None:
-    """Write S⁻¹ = U⁻¹U⁻ᵀ to `out`, given what `factorise` made of S.
+    """Write S⁻¹ = U⁻¹U⁻ᵀ to `out`, given the results of `factorise` for S.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def invert(columns: Array, inverses: Array, rows: Array, spare: Array, out: Arra
     for j in range(n_blocks):
         here = slice(j * BLOCK, (j + 1) * BLOCK)
         rows[j, here] = inverses[j].T
-        # U's block column times the inverse of its diagonal block, in place: U itself is not needed any more.
+        # Multiply U's block column by the inverse of its diagonal block, in place: U itself is not needed any more.
         for k in range(j):
             block = columns[j, k * BLOCK : (k + 1) * BLOCK]
             np.dot(block, inverses[j], out=spare)
@@ -107,9 +107,9 @@ def invert(columns: Array, inverses: Array, rows: Array, spare: Array, out: Arra
 
 @njit(cache=True, fastmath={"contract", "nsz"})
 def _factorise_block(S: Array, V: Array) -> None:
-    """Replace one block by its upper factor, and fill V with the inverse of that.
+    """Replace one block by its upper factor, and fill V with that factor's inverse.
 
-    Four rows at a time are subtracted from a row, and up to three entries too many, so that the compiler makes vectors.
+    Four rows at a time are subtracted from a row, with up to three entries too many, so that the compiler vectorises.
     """
     for p in range(BLOCK):
         start = p // 4 * 4
@@ -141,7 +141,7 @@ def _factorise_block(S: Array, V: Array) -> None:
 
 @njit(cache=True, fastmath={"contract", "nsz"})
 def _subtract_from(block: Array, other: Array) -> None:
-    """`other` becomes what is left of `block` without it."""
+    """Replace `other` by `block` minus `other`."""
     for i in range(BLOCK):
         row, taken = block[i], other[i]
         for j in range(BLOCK):

@@ -11,7 +11,7 @@ from rtgod.messages import Array, Float64Array
 
 
 def standardised(X: Array) -> tuple[Array, Array, Array]:
-    """Columns less their mean, over their standard deviation (ddof = 1); these two as in `column_moments`."""
+    """Return columns minus mean over standard deviation (ddof = 1), then both of these as in `column_moments`."""
     z, (mean, scale) = np.empty(X.shape, _precision(X)), np.empty((2, X.shape[1]), _precision(X))
 
     def standardise(columns: slice) -> None:
@@ -23,14 +23,14 @@ def standardised(X: Array) -> tuple[Array, Array, Array]:
 
 
 def column_moments(X: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation (ddof = 1) of each column, in `X`'s precision; a constant column's deviation is 1."""
+    """Return mean and standard deviation (ddof = 1) of each column, in `X`'s precision; 1 for constant columns."""
     mean, scale, _ = _moments(X)
     return mean.astype(_precision(X)), scale.astype(_precision(X))
 
 
 def _moments(X: Array) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """Means, deviations, and columns less their means."""
-    # In double precision: rounding of the mean in single would give a constant column a deviation to be divided by.
+    """Return means, deviations, and columns minus their means."""
+    # Double precision: a mean rounded to single would give a constant column a deviation other than 0 to divide by.
     mean = X.mean(axis=0, dtype=np.float64)
     centred = X - mean
     deviation = np.sqrt(np.einsum("ij,ij->j", centred, centred) / (len(X) - 1))
@@ -42,7 +42,7 @@ def _precision(X: Array) -> np.dtype[Any]:
 
 
 def profile_correlation(predicted: Array, true: Array) -> Float64Array:
-    """Pearson's r over samples, of each unit: shape (n_units,); 0 for a unit that does not vary.
+    """Return Pearson's r over samples for each unit: shape (n_units,); 0 for a unit that does not vary.
 
     Parameters
     ----------

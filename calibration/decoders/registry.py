@@ -1,4 +1,4 @@
-"""The decoders by name, and how settings make one."""
+"""Decoders by name, made from settings."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ DECODERS: dict[str, type[DualRidge | SelectedRidge | SparseRegression]] = {
 
 
 def make_decoder(settings: DecoderSettings) -> DualRidge | SelectedRidge | SparseRegression:
-    """The estimator, not yet fitted; its parameters are called what the settings call them."""
+    """Make the estimator, not yet fitted, from the settings that have the names of its parameters."""
     chosen = DECODERS[settings.name]
     return chosen(**settings.model_dump(include=set(chosen().get_params())))

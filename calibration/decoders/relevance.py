@@ -1,4 +1,4 @@
-"""Automatic relevance determination of one unit: the steps of sparse linear regression, at the pace of its changes.
+"""Automatic relevance determination of one unit: the steps of sparse linear regression, with work only for changes.
 
 For z-scored voxels X (n_voxels, n_samples), a z-scored unit y (n_samples,) and prior variances A in units of the
 noise's, a step is (Horikawa & Kamitani 2017)
@@ -6,13 +6,13 @@ noise's, a step is (Horikawa & Kamitani 2017)
     S = XXᵀ + diag(1/A),  W = S⁻¹Xy,  G = diag(XXᵀS⁻¹),
     σ² = (y·y − W·Xy) / n_samples,  A ← √(A · (W²/σ²) / G),
 
-and a voxel is pruned once A/max A ≤ 1e-10. While there are more voxels than samples, S⁻¹ is got by way of
-C = XᵀAX + 1 (n_samples, n_samples). After that no step needs the samples, and few need an inverse of their own: of S,
-its diagonal alone changes. So the inverse P of an earlier S, with `base` in place of A, is kept. Voxels that have moved
-since are brought up to date by rank-one changes of P; what the others have moved counts to the lowest orders.
+and a voxel is pruned once A/max A ≤ 1e-10. While there are more voxels than samples, S⁻¹ is computed by way of
+C = XᵀAX + 1 (n_samples, n_samples). After that no step needs the samples, and few steps need a new inverse: only the
+diagonal of S changes. So the inverse P of an earlier S, with `base` in place of A, is kept. Voxels that have moved
+since are updated by rank-one changes of P; the moves of the other voxels are included to the lowest orders.
 
-A voxel's own A is kept apart: with the precision H that the data give its weight when the other voxels are in the
-model, diag(S⁻¹) = 1/(1/A + H) and G = AH/(1 + AH), which loses no digits as A vanishes.
+A voxel's own A is kept apart: if the data give its weight the precision H, with the other voxels in the model, then
+diag(S⁻¹) = 1/(1/A + H) and G = AH/(1 + AH), which loses no digits as A vanishes.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from calibration.decoders.cholesky import BLOCK, factorise, invert
 from rtgod.messages import Array
 
 _PRUNED = 1e-10
-#: Relative change of every prior variance in a step below which no step would change anything that matters.
+#: Steps end if every prior variance changes by less than this share: further steps would change nothing that matters.
 _SETTLED = 1e-10
-#: Share of noise below which the fit is exact: there is nothing left to determine relevance by.
+#: Share of noise below which the fit is exact, so that nothing is left to determine relevance by.
 _EXACT = 1e-10
-#: Largest prior variance at which no voxel is relevant: on its way to 0, it would run out of digits.
+#: If the largest prior variance is below this, no voxel is relevant; on its way to 0 it would run out of digits.
 _IRRELEVANT = 1e-30
-#: Relative change of a voxel's posterior variance, times its correlation with all others', up to which it counts as
-#: hardly moved: predictions then differ from those of exact steps by less than 1e-6 of a unit's standard deviation.
+#: Limit for a voxel that has hardly moved: relative change of its posterior variance times its correlation with all
+#: others. Predictions then differ from those of exact steps by less than 1e-6 of a unit's standard deviation.
 _HARDLY = 2e-3
-#: A new inverse is quicker than bringing more than this share of the voxels up to date.
+#: A new inverse is faster than an update of more than this share of the voxels.
 _RENEWED = 0.3
-#: Steps after which the inverse is made anew whatever happened, so that rounding does not add up.
+#: Number of steps after which the inverse is always computed anew, so that rounding does not add up.
 _RENEWED_AFTER = 200
 
 
 @njit(cache=True, parallel=True)
 def fit_each(gram: Array, X: Array, Y: Array, selected: Array, right: Array, n_steps: int, weights: Array) -> None:
-    """Fit units, one a thread: arrays as for `fit_unit`, with a row of `Y` and of what follows for each unit."""
+    """Fit units, one on each thread; arrays as for `fit_unit`, those from `Y` on with a row for each unit."""
     for unit in prange(len(selected)):
         fit_unit(gram, X, Y[unit], selected[unit], right[unit], n_steps, weights[unit])
 
 
 @njit(cache=True)
 def fit_unit(gram: Array, X: Array, y: Array, voxels: Array, right: Array, n_steps: int, weights: Array) -> None:
-    """Weights of a unit's voxels, 0 for those that are pruned.
+    """Fit the weights of a unit's voxels, 0 for voxels that are pruned.
 
     Parameters
     ----------
@@ -59,17 +59,17 @@ def fit_unit(gram: Array, X: Array, y: Array, voxels: Array, right: Array, n_ste
     X : ndarray of shape (n_all, n_samples), float64
     y : ndarray of shape (n_samples,), float64
     voxels : ndarray of shape (n_voxels,), int
-        Those to begin with, ascending.
+        Indices of the voxels to begin with, ascending.
     right : ndarray of shape (n_voxels,), float64
-        Xy of these.
+        Entries of Xy for these voxels.
     n_steps : int
-        At most.
+        Maximum number of steps.
     weights : ndarray of shape (n_voxels,), float64
-        Filled.
+        Filled with the weights.
     """
     weights[:] = 0.0
     power = np.dot(y, y)
-    # Positions of the survivors among `voxels`; a constant voxel is none.
+    # Positions of the surviving voxels in `voxels`; a constant voxel does not survive.
     alive = np.empty(voxels.size, np.int64)
     n = 0
     for position in range(voxels.size):
@@ -92,7 +92,7 @@ def fit_unit(gram: Array, X: Array, y: Array, voxels: Array, right: Array, n_ste
 def _among_samples(
     X: Array, y: Array, voxels: Array, right: Array, power: float, n_steps: int, alive: Array, A: Array, W: Array
 ) -> tuple[int, int]:
-    """Steps while there are more voxels than samples; survivors, and steps taken (all, if the fit is exact)."""
+    """Iterate while there are more voxels than samples; return survivors and steps taken (all, if the fit is exact)."""
     n, n_samples = A.size, y.size
     n_blocks = -(-n_samples // BLOCK)
     size = n_blocks * BLOCK
@@ -142,7 +142,7 @@ def _among_voxels(
     W: Array,
     n: int,
 ) -> int:
-    """Steps once there are no more voxels than samples; survivors."""
+    """Iterate once there are no more voxels than samples; return the number of survivors."""
     n_blocks = -(-n // BLOCK)
     K, b, P = np.empty((n, n)), np.empty(n), np.empty((n_blocks * BLOCK, n_blocks * BLOCK))
     columns, rows = np.empty(P.size), np.empty(P.size)
@@ -152,7 +152,7 @@ def _among_voxels(
         b[i] = right[alive[i]]
         for j in range(i, n):
             K[i, j] = K[j, i] = row[voxels[alive[j]]]
-    # `change` is that of 1/A since `base`; `at_base` is W with `base` in place of A.
+    # `change` is the change of 1/A since `base`; `at_base` is W with `base` in place of A.
     base, change, at_base, H, G = np.ones(n), np.zeros(n), np.empty(n), np.empty(n), np.empty(n)
     moved, vectors, factors = np.empty(n, np.int64), np.zeros((4, n)), np.zeros(4)
     since = _RENEWED_AFTER
@@ -172,7 +172,7 @@ def _among_voxels(
             _bring_up_to_date(P, at_base, H, base, change, moved[:n_moved], n, vectors, factors)
             since += 1
         _account_for(P, at_base, H, A, change, n, W, G)
-        # W·Xy so that what W is off by counts in proportion to `change` only: little may be left of the unit's power.
+        # W·Xy in a form where errors of W enter in proportion to `change` only: little of the unit's power may be left.
         explained = np.dot(at_base[:n], b[:n])
         for i in range(n):
             explained -= at_base[i] * change[i] * W[i]
@@ -186,7 +186,7 @@ def _among_voxels(
                 continue
             if _correlation(K[i, i], base[i], H[i]) > _HARDLY:
                 since = _RENEWED_AFTER
-            # The last voxel takes the place of the one that is pruned.
+            # The last voxel takes the place of the pruned one.
             n -= 1
             for matrix in (K, P):
                 matrix[i, : n + 1] = matrix[n, : n + 1]
@@ -205,7 +205,7 @@ def _among_voxels(
 def _update(
     A: Array, W: Array, G: Array, power: float, explained: float, n_samples: int, n: int
 ) -> tuple[float, float]:
-    """New prior variances, in place: the largest, and the largest relative change; 0 and 0 if the fit is exact."""
+    """Compute new prior variances in place; return the largest, and the largest relative change (0, 0 if exact)."""
     noise = (power - explained) / n_samples
     if not noise > _EXACT * power / n_samples:
         return 0.0, 0.0
@@ -220,7 +220,7 @@ def _update(
 
 @njit(cache=True)
 def _correlation(power: float, base: float, precision: float) -> float:
-    """Multiple correlation of a voxel's weight with all others' under the posterior, whose covariance is σ²P."""
+    """Return a weight's multiple correlation with all others under the posterior, whose covariance is σ²P."""
     return math.sqrt(max(base * (power - precision) / (1.0 + base * power), 0.0))
 
 
@@ -238,7 +238,7 @@ def _renew(
     W: Array,
     H: Array,
 ) -> None:
-    """P, W and H with this A, from the start; `columns` and `rows` are flat, for they shrink with `n`."""
+    """Compute P, W and H for this A from scratch; `columns` and `rows` are flat, because they shrink with `n`."""
     n_blocks = -(-n // BLOCK)
     size = n_blocks * BLOCK
     S = columns[: size * size].reshape(n_blocks, size, BLOCK)
@@ -269,7 +269,7 @@ def _bring_up_to_date(
     vectors: Array,
     factors: Array,
 ) -> None:
-    """Make the change of the voxels that moved, by rank-one changes of P (Sherman & Morrison 1950), four at a time."""
+    """Apply the change of the voxels that moved by rank-one changes of P (Sherman & Morrison 1950), four at a time."""
     for first in range(0, moved.size, 4):
         factors[:] = 0.0
         for k in range(min(4, moved.size - first)):
@@ -303,7 +303,7 @@ def _subtract(vector: Array, factor: float, other: Array) -> None:
 
 @njit(cache=True, fastmath={"contract", "nsz", "reassoc"})
 def _account_for(P: Array, at_base: Array, H: Array, A: Array, change: Array, n: int, W: Array, G: Array) -> None:
-    """W and G with `change` made: each voxel's own exactly, those of the others to second and to first order."""
+    """Compute W and G with `change` applied: each voxel's own exactly, the others' to second and to first order."""
     of_variance, of_weight = np.empty(n), np.empty(n)
     for j in range(n):
         of_variance[j] = change[j] / (1.0 + change[j] * P[j, j])

@@ -1,7 +1,7 @@
-"""All-voxel ridge regression in dual form: every unit of every layer from one kernel between training samples.
+"""All-voxel ridge regression in dual form: one kernel between training samples serves every unit of every layer.
 
-With fewer samples than voxels the kernel is the small side: it is decomposed once, whatever the number of units. The
-weights factorise into training patterns and dual coefficients, which is also how the server stores and applies them.
+With fewer samples than voxels the kernel is the small side: it is decomposed once for all units. The weights factorise
+into training patterns and dual coefficients, which is also how the server stores and applies them.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from calibration.decoders.columns import profile_correlation, standardised
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float32Array, Float64Array
 
-#: Penalties that are tried, per voxel: the kernel of z-scored patterns has the number of voxels on its diagonal.
+#: Candidate penalties per voxel: the kernel of z-scored patterns has the number of voxels on its diagonal.
 PENALTIES_PER_VOXEL = tuple(float(p) for p in np.logspace(-3, 1, 9))
-#: So many units tell which penalty is best as well as a thousand do.
+#: Number of units that judge penalties; they tell the best as well as a thousand units do.
 JUDGED_UNITS = 250
 
 
 class Gram(NamedTuple):
-    """Samples as the dual form sees them.
+    """Samples in the form that the dual solution uses.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Gram(NamedTuple):
 
     @classmethod
     def of(cls, X: Array) -> Gram:
-        """Of samples as they are, (n_samples, n_features)."""
+        """Make the Gram matrix of samples of shape (n_samples, n_features), z-scored here."""
         z, mean, scale = standardised(X)
         return cls(z, mean, scale, z @ z.T)
 
@@ -77,7 +77,7 @@ class DualRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return self.fit_to(Gram.of(X), y)
 
     def fit_to(self, samples: Gram, y: Array) -> Self:
-        """Fit to samples whose similarity is known, and which several fits may share; `y` as for `fit`."""
+        """Fit to samples with a known kernel, which several fits may share; `y` as for `fit`."""
         self._flat = y.ndim == 1
         self.n_features_in_ = samples.z.shape[1]
         self.X_fit_, self.x_mean_, self.x_scale_ = samples.z, samples.mean, samples.scale
@@ -97,10 +97,10 @@ class DualRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
 
 class LeaveOneRunOut:
-    """Predictions of each run from all others, for any penalty, from one decomposition of all runs.
+    """Predict each run from all others, for any penalty, by one decomposition of all runs.
 
-    What is left of a run's samples when the others predict them is (I − H)⁻¹ times what is left of them in the fit to
-    all runs, where H is the run's own block of the matrix that takes targets to that fit: true of any fit by least
+    The residuals of a run's samples, predicted from the other runs, are (I − H)⁻¹ times their residuals in the fit to
+    all runs, where H is the run's own block of the matrix that maps targets to that fit: true of any fit by least
     squares with a quadratic penalty (Hoaglin & Welsch 1978), the unpenalised intercept included. Voxels keep the scale
     that they have over all runs.
 
@@ -108,12 +108,12 @@ class LeaveOneRunOut:
     ----------
     X : ndarray of shape (n_samples, n_voxels)
     runs : sequence of length n_samples
-        Which run, or other group, each sample comes from.
+        Run, or other group, of each sample.
 
     Raises
     ------
     InputError
-        With fewer than two runs.
+        If there are fewer than two runs.
     """
 
     def __init__(self, X: Array, runs: Sequence[Hashable]) -> None:
@@ -124,11 +124,11 @@ class LeaveOneRunOut:
             rows.setdefault(run, []).append(row)
         self._runs = [np.array(of_run) for of_run in rows.values()]
         values, self._vectors = np.linalg.eigh(Gram.of(X).kernel.astype(np.float64))
-        # A kernel of centred samples has one eigenvalue of zero, give or take rounding.
+        # A kernel of centred samples has one eigenvalue of zero, up to rounding.
         self._values = np.maximum(values, 0)
 
     def predict(self, Y: Array, penalty: float) -> Float64Array:
-        """Predictions of `Y` (n_samples, n_units), each sample's from the runs it is not part of."""
+        """Predict `Y` (n_samples, n_units), each sample from runs that it is not part of."""
         return next(self._predictions(Y, [penalty]))
 
     def choose(self, Y: Array, penalties: Sequence[float]) -> tuple[float, Float64Array]:
@@ -137,7 +137,7 @@ class LeaveOneRunOut:
         Parameters
         ----------
         Y : ndarray of shape (n_samples, n_units)
-            In no order: the first units are judged.
+            Units in random order: the first ones judge.
         penalties : sequence of float
 
         Returns
@@ -164,13 +164,13 @@ class LeaveOneRunOut:
 
 
 def fit_layers(X: Array, layers: Mapping[str, Float32Array], penalties: Mapping[str, float]) -> dict[str, DualRidge]:
-    """Fit one `DualRidge` per layer, each with its own penalty, to samples that are compared once."""
+    """Fit one `DualRidge` for each layer, with its own penalty, to samples whose kernel is computed once."""
     samples = Gram.of(X)
     return {name: DualRidge(penalties[name]).fit_to(samples, Y) for name, Y in layers.items()}
 
 
 def predict_layers(models: Mapping[str, DualRidge], X: Array) -> dict[str, Array]:
-    """Predictions of models from `fit_layers`, (n_samples, n_units) each, for samples that are compared once, too."""
+    """Predict by models from `fit_layers`, (n_samples, n_units) each; the similarity of samples is computed once."""
     some = next(iter(models.values()))
     similarity = ((X - some.x_mean_) / some.x_scale_) @ some.X_fit_.T
     return {name: similarity @ model.dual_coef_ * model.y_scale_ + model.y_mean_ for name, model in models.items()}

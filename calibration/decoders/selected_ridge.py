@@ -1,4 +1,4 @@
-"""Ridge regression on the voxels that correlate most with each unit, as the lab's later work decodes."""
+"""Ridge regression on the voxels that correlate most with each unit, as in the lab's later work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BATCH = 8
 
 
 class SelectedRidge(SparseDecoder):
-    """Ridge regression on a selection of features, another for each target.
+    """Ridge regression on a selection of features, which differs between targets.
 
     It minimises ‖yz − Xz w‖² + alpha ‖w‖² over the weights of the selected features. It equals fastl2lir on data that
     are z-scored beforehand; otherwise that package penalises the intercept, too.
@@ -22,7 +22,7 @@ class SelectedRidge(SparseDecoder):
     Parameters
     ----------
     n_voxels : int
-        Features that a target is predicted from, those of largest |r| with it; at most all.
+        Number of features that a target is predicted from: those of largest |r| with it; at most all.
     alpha : float
         Penalty.
     """

@@ -1,4 +1,4 @@
-"""What a lab may choose about its decoder."""
+"""Settings of decoders."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from rtgod.settings import AtLeastOne, Positive, Settings
 
 
 class DecoderSettings(Settings):
-    """Which decoder is trained, and how."""
+    """Settings that choose and parametrise the decoder."""
 
     name: Literal["ridge", "ridge-select", "slr"] = "ridge"
-    #: Voxels that each unit is decoded from, those of largest |r| with it; `ridge` takes them all. The study took 500
-    #: in a single area and 1,000 in LVC, HVC and VC.
+    #: Number of voxels that each unit is decoded from: those of largest |r| with it; `ridge` takes all. The study took
+    #: 500 in a single area and 1,000 in LVC, HVC and VC.
     n_voxels: AtLeastOne = 500
     #: Penalty of `ridge-select`; `ridge` chooses one for each layer, and `slr` learns one for each voxel.
     alpha: Positive = 100.0
-    #: Of `slr`.
+    #: Maximum number of iterations of `slr`.
     max_iterations: AtLeastOne = 2000
-    #: Most groups of runs that are left out in turn, to see how well runs are decoded that were not trained on; `ridge`
-    #: leaves out one run at a time. With 0, `ridge-select` and `slr` leave out none and are quicker by that factor.
+    #: Maximum number of groups of runs that are left out in turn, to measure accuracy on runs not trained on; `ridge`
+    #: leaves out one run at a time. With 0, `ridge-select` and `slr` leave out none and are faster by that factor.
     n_folds: Annotated[int, Field(ge=0)] = 6
 
     @field_validator("n_folds")

@@ -15,7 +15,7 @@ class SparseRegression(SparseDecoder):
     Parameters
     ----------
     n_voxels : int
-        Features that a target begins with, those of largest |r| with it; at most all.
+        Number of features that a target begins with: those of largest |r| with it; at most all.
     max_iterations : int
     """
 

@@ -1,4 +1,4 @@
-"""What the decoders that read few voxels for each unit share: z-scores, selection, prediction."""
+"""Base of the decoders that read few voxels for each unit: z-scores, selection, prediction."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from rtgod.messages import Array, Int32Array
 
 
 class Equations(NamedTuple):
-    """What weights are solved from, all z-scored.
+    """Equations that weights are solved from, all z-scored.
 
     Attributes
     ----------
     X : ndarray of shape (n_samples, n_used)
     Y : ndarray of shape (n_samples, n_targets)
     gram : ndarray of shape (n_used, n_used)
-        XᵀX, whose upper triangle alone counts.
+        XᵀX; only the upper triangle counts.
     selected : ndarray of shape (n_targets, n_selected), uint32
-        Each target's features, ascending; without a sign, kernels need not look out for negative positions.
+        Each target's features, ascending; unsigned, so that kernels need not check for negative positions.
     right : ndarray of shape (n_targets, n_selected)
-        YᵀX of these.
+        Entries of YᵀX for these features.
     """
 
     X: Array
@@ -41,17 +41,17 @@ class Equations(NamedTuple):
 
 
 class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
-    """Linear regression of z-scored targets on a selection of z-scored samples' features, another for each target.
+    """Linear regression of z-scored targets on a selection of z-scored features, which differs between targets.
 
     Parameters
     ----------
     n_voxels : int
-        Features that a target is predicted from, those of largest |r| with it; at most all.
+        Number of features that a target is predicted from: those of largest |r| with it; at most all.
 
     Attributes
     ----------
     coef_ : csr_array of shape (n_targets, n_features)
-        Weights, all z-scored.
+        Weights of z-scored features for z-scored targets.
     x_mean_, x_scale_ : ndarray of shape (n_features,)
     y_mean_, y_scale_ : ndarray of shape (n_targets,)
         Means and standard deviations (ddof = 1); a constant column has scale 1.
@@ -71,8 +71,9 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Yz, self.y_mean_, self.y_scale_ = standardised(targets.astype(X.dtype))
         right = products(Yz, Xz)
         selected: Array = largest(right, min(self.n_voxels, X.shape[1]))
-        # What no target selects enters no system of equations. What many select lies close together in memory, and
-        # last: whichever row of the Gram matrix's upper triangle is read, most of what is read of it lies there.
+        # Features that no target selects enter no equations. Features that many select lie close together in memory,
+        # and
+        # last: of any row of the Gram matrix's upper triangle, most of the part that is read lies there.
         counts = np.bincount(selected.ravel(), minlength=X.shape[1])
         used = np.argsort(counts, kind="stable")[X.shape[1] - np.count_nonzero(counts) :]
         position = np.empty(X.shape[1], np.uint32)
@@ -83,7 +84,7 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         equations = Equations(
             Xz, Yz, products(Xz, Xz, upper=True), positions, np.take_along_axis(right, selected, axis=1)
         )
-        # Each thread works on matrices of its own, and units differ in the time that they take.
+        # Each thread works on its own matrices, and units take different times.
         with threadpool_limits(1, user_api="blas"), numba.parallel_chunksize(1):
             weights = self._weights(equations)
         starts = np.arange(len(selected) + 1) * selected.shape[1]
@@ -101,20 +102,20 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     @abstractmethod
     def _weights(self, equations: Equations) -> Array:
-        """Weights (n_targets, n_selected) of each target's features; 0 where a feature is not used after all."""
+        """Return weights (n_targets, n_selected) of each target's features; 0 for a feature that is not used."""
 
 
 def products(A: Array, B: Array, *, upper: bool = False) -> Array:
-    """AᵀB, the same bytes whatever the number of threads: left to itself, BLAS rounds as its threads share the work.
+    """Return AᵀB, the same bytes for any number of threads; BLAS by itself rounds as its threads share the work.
 
     Parameters
     ----------
     A : ndarray of shape (n_samples, n_rows)
     B : ndarray of shape (n_samples, n_columns)
     upper : bool
-        Whether the upper triangle is all that is needed; what lies below may then be zeros.
+        Whether only the upper triangle is needed; entries below it may then be 0.
     """
-    # Zeros, for whoever converts all of it: what memory happens to hold may be no number at all.
+    # Zeros, because converting uninitialised memory could meet invalid numbers.
     out = np.zeros((A.shape[1], B.shape[1]), A.dtype)
 
     def multiply(rows: slice) -> None:
@@ -127,7 +128,7 @@ def products(A: Array, B: Array, *, upper: bool = False) -> Array:
 
 
 def largest(values: Array, n: int) -> Int32Array:
-    """Columns of the `n` largest magnitudes of each row, ascending: (n_rows, n), int32; of equal ones the first."""
+    """Return columns of each row's `n` largest magnitudes, ascending: (n_rows, n), int32; the first ones in a tie."""
     selected, threshold = np.empty((len(values), n), np.int32), np.empty(len(values), values.dtype)
 
     def partition(rows: slice) -> None:

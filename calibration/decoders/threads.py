@@ -1,4 +1,4 @@
-"""Work on the parts of an array, several at a time: the parts are the same whatever the number of threads."""
+"""Work on parts of an array in several threads; the parts do not depend on the number of threads."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _LENGTH = 256
 
 
 def in_threads(work: Callable[[slice], None], n: int) -> None:
-    """Do `work` on each part of the positions 0 to `n`, as many at once as numba has threads.
+    """Do `work` on each part of the positions 0 to `n`, in as many threads as numba has.
 
-    Gains time where `work` is NumPy's, which lets other threads run meanwhile. What goes wrong in it is raised here.
+    This saves time if `work` is in NumPy, which lets other threads run meanwhile. An error in `work` is raised here.
     """
     parts = [slice(start, min(start + _LENGTH, n)) for start in range(0, n, _LENGTH)]
     with ThreadPoolExecutor(get_num_threads()) as pool:

@@ -1,1 +1,1 @@
-"""New runs decoded and judged."""
+"""Evaluation: decode new runs, and judge the results."""

@@ -1,4 +1,4 @@
-"""What each step of preprocessing is worth: identification accuracy on new runs with that step alone changed."""
+"""Ablation of preprocessing: identification accuracy on new runs, with each step changed alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rtgod.errors import InputError
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import PipelineSettings
 
-#: What is changed, by the name that people read: settings by part.
+#: Changed settings of each step, by part, under the step's name for people.
 STEPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "as set": {},
     "motion not corrected": {"motion": {"correct": False}},
@@ -46,7 +46,7 @@ STEPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class AblationStep:
-    """The trials of new runs with one step changed."""
+    """Ranked trials of new runs, with one step changed."""
 
     name: str
     ranked: Sequence[RankedTrial]
@@ -59,7 +59,7 @@ def ablate_preprocessing(
     pool: Executor,
     report: Report,
 ) -> list[AblationStep]:
-    """Train and test once with the settings as they are, and once with each step of `STEPS` changed.
+    """Train and test once with the settings as given, and once with each step of `STEPS` changed.
 
     Parameters
     ----------
@@ -68,17 +68,17 @@ def ablate_preprocessing(
     network : Network
     pool : Executor
     report : callable
-        Told (stage, steps done, steps in all).
+        Called with (stage, steps done, steps in all).
 
     Returns
     -------
-    list of Step
-        The first is the settings as they are; steps that change nothing of them are left out.
+    list of AblationStep
+        The first has the settings as given; steps that would not change them are left out.
 
     Raises
     ------
     InputError
-        If anything that is needed is missing or does not fit.
+        If an input is missing or does not fit the others.
     """
     if inputs.images is None or inputs.candidates is None:
         raise InputError("preprocessing is taken apart by decoding images; give --images and --candidates")
@@ -88,12 +88,12 @@ def ablate_preprocessing(
     extractor = FeatureExtractor(network) if stimulus_files.need_network else None
     steps, stimuli = [], None
     reference = make_reference(first, voxels, settings)
-    # Most steps come after alignment, which takes the longest.
+    # Most steps come after alignment, which takes the longest, so alignments are kept.
     cache: dict[str, tuple[Noise, list[AlignedRun], list[AlignedRun]]] = {}
     variants = {name: variant_of(settings, changes) for name, changes in STEPS.items()}
     variants = {name: v for name, v in variants.items() if name == "as set" or v != settings}
 
-    # Each step's own stages would only flicker.
+    # Progress of each step's own stages would only flicker, so it is not shown.
     for done, (name, changed) in enumerate(variants.items(), 1):
         key = f"{changed.motion!r} {changed.sampling!r} {bool(changed.nuisance.n_components)}"
         if key not in cache:
@@ -102,7 +102,7 @@ def ablate_preprocessing(
             cache[key] = noise, runs[: len(inputs.training)], runs[len(inputs.training) :]
         noise, old, new = cache[key]
         samples, noise = denoise_runs(old, reference, noise, changed, pool, quiet)
-        # The shown images do not depend on the step, unless it censors a trial that alone showed one.
+        # The shown images are the same for each step, unless an earlier one censored the only trial of an image.
         if stimuli is None or any(t.stimulus not in stimuli.rows for run in samples for t in run.trials):
             stimuli = stimulus_files.features(samples, extractor, report)
         Y = stimuli.of([trial for run in samples for trial in run.trials])
@@ -114,7 +114,7 @@ def ablate_preprocessing(
 
 
 def variant_of(settings: PipelineSettings, changes: Mapping[str, Mapping[str, Any]]) -> PipelineSettings:
-    """The settings with some of their parts' values replaced, checked anew."""
+    """Return the settings with some values of their parts replaced, validated anew."""
     values = settings.model_dump()
     for part, some in changes.items():
         values[part] |= some

@@ -1,4 +1,4 @@
-"""The numbers of an evaluation, from what was decoded: how well features are predicted and categories identified."""
+"""Accuracies of an evaluation, from decoded samples: of predicted features, and of identified categories."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from calibration.samples.study import Course
 from rtgod.decoding.confidence import FIRST
 from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Array
 
-#: How evidence is put together before it is ranked, from the least of it to the most.
+#: Levels of evidence that rankings are made from, from the least to the most.
 AGGREGATIONS = ("single volume", "single block", "average of repeats")
 _MOST_SIZES = 20
 #: Profile and pattern correlation, each with the bounds of its interval.
 _Figures = tuple[float, float, float, float, float, float]
-#: A matrix of more categories cannot be read.
+#: Maximum number of categories of a confusion matrix; a larger one cannot be read.
 MOST_IN_MATRIX = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Identification:
-    """How well the categories of one kind of samples are identified.
+    """Identification accuracy of one kind of samples at one level of evidence.
 
     Attributes
     ----------
@@ -44,17 +44,17 @@ class Identification:
     accuracy, low, high : float
         Share of other candidates that score lower than the true one, and its 90 % interval over `units`.
     balanced : float
-        The same with each category counted alike, however many samples it has.
+        Accuracy with an equal weight for each category, for any number of samples.
     p_value : float
-        Of a permutation of the labels of `units`.
+        P value of a permutation of the labels of `units`.
     top1, top5, top10 : float
-        Share of samples whose true category is among the first; nan for as many places as candidates or more.
+        Share of samples whose true category is among the first 1, 5 and 10; nan with no more candidates than that.
     median_rank : float
     n_samples, n_categories, n_candidates : int
     units : {"categories", "blocks"}
-        What intervals are over, and whose labels a test exchanges.
+        Units that intervals are over, and whose labels a test exchanges.
     p_least : float
-        The lowest p value that any result could have had.
+        Lowest p value that any result could have had.
     """
 
     kind: str
@@ -76,13 +76,13 @@ class Identification:
 
     @property
     def is_few(self) -> bool:
-        """Whether there are too few samples for the accuracy to say much."""
+        """Return whether there are too few samples for the accuracy to say much."""
         return self.n_samples < FEW_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureAccuracy:
-    """How well the features of one layer are predicted, from single blocks and from the mean over repeats.
+    """Accuracy of one layer's predicted features, from single blocks or from the mean over repeats.
 
     Attributes
     ----------
@@ -91,16 +91,16 @@ class FeatureAccuracy:
         Correlation of prediction and truth over samples, mean over units, and its 90 % interval by leaving out one
         category at a time.
     p_value : float
-        Of a permutation of the labels of `units`.
+        P value of a permutation of the labels of `units`.
     pattern, pattern_low, pattern_high : float
         Correlation over units, in units of their SD over samples, mean over samples; 90 % t interval over categories,
         within −1 to 1.
     identification : float
-        Identification accuracy from this layer alone; of single blocks, nan for averages and layers not ranked by.
+        Identification accuracy of single blocks from this layer alone; nan for averages and layers not ranked by.
     units : {"categories", "blocks"}
-        Whose labels the test exchanges.
+        Units whose labels the test exchanges.
     p_least : float
-        The lowest p value that any result could have had.
+        Lowest p value that any result could have had.
     """
 
     kind: str
@@ -119,7 +119,7 @@ class FeatureAccuracy:
 
 
 def aggregated(decoded: DecodedCondition) -> dict[str, CandidateScores]:
-    """Rankings of each of `AGGREGATIONS` that there is."""
+    """Return the rankings at each level of `AGGREGATIONS` that exists."""
     levels = zip(AGGREGATIONS, (decoded.earliest, decoded.blocks, decoded.averages), strict=True)
     return {name: ranked for name, ranked in levels if ranked is not None}
 
@@ -127,36 +127,36 @@ def aggregated(decoded: DecodedCondition) -> dict[str, CandidateScores]:
 def identification(
     kind: str, decoded: DecodedCondition, *, new: bool = False, folded: bool = False
 ) -> list[Identification]:
-    """Identification at every level of aggregation.
+    """Compute identification accuracy at every level of aggregation.
 
     Parameters
     ----------
     kind : str
     decoded : DecodedCondition
     new, folded : bool
-        As in `calibration.metrics.identification.permutation_test`.
+        Options of `calibration.metrics.identification.permutation_test`.
     """
     return [_identification(kind, name, ranked, new, folded) for name, ranked in aggregated(decoded).items()]
 
 
 def accuracies_of(ranked: CandidateScores) -> Float64Array:
-    """Identification accuracy of each sample."""
+    """Return the identification accuracy of each sample."""
     return np.array([identification_accuracy(s, int(t)) for s, t in zip(ranked.scores, ranked.true, strict=True)])
 
 
 def ranks_of(ranked: CandidateScores) -> Int32Array:
-    """Rank of the true category of each sample, from 1."""
+    """Return the rank of the true category of each sample, from 1."""
     return np.array([rank_of(s, int(t)) for s, t in zip(ranked.scores, ranked.true, strict=True)], np.int32)
 
 
 def confusion_of(scores: Array, true: Sequence[int]) -> Int32Array:
-    """How often each candidate was ranked first for each true category, shape (n_candidates, n_candidates).
+    """Count how often each candidate was ranked first for each true category, shape (n_candidates, n_candidates).
 
     Parameters
     ----------
     scores : ndarray of shape (n_samples, n_candidates)
     true : sequence of int
-        Position of each sample's true category: its row. A row sums to the samples of its category.
+        Position of each sample's true category: its row. A row sums to the number of its category's samples.
     """
     counts = np.zeros((scores.shape[1], scores.shape[1]), np.int32)
     np.add.at(counts, (np.asarray(true), np.argmax(scores, axis=1)), 1)
@@ -165,14 +165,14 @@ def confusion_of(scores: Array, true: Sequence[int]) -> Int32Array:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Confidences:
-    """How sure rankings were said to be, and how they turned out.
+    """Predicted probabilities of rankings, with the outcomes.
 
     Attributes
     ----------
     probability : ndarray of shape (n_rankings, 3), float64
-        That the true category is first, in the first five, in the first ten; of rankings that something is known of.
+        Probability that the true category is first, in the first five, in the first ten; of rankings that have chances.
     hit : ndarray of shape (n_rankings, 3), bool
-        Whether it was.
+        Whether the true category was there.
     """
 
     probability: Float64Array
@@ -180,20 +180,20 @@ class Confidences:
 
 
 def interval_over(labels: Sequence[object], values: Float64Array) -> tuple[float, float, float]:
-    """Mean of `values`, and the 90 % t interval of the means of those that share a label."""
+    """Return the mean of `values`, and the 90 % t interval of the labels' means."""
     _, low, high = t_interval(averaged_by([str(label) for label in labels], values)[1])
     return float(values.mean()), low, high
 
 
 def units_of(labels: Sequence[Hashable], *, new: bool = False) -> tuple[str, Sequence[Hashable]]:
-    """What an interval is over, and the unit of each sample: categories, or single samples where categories are few.
+    """Choose the units of an interval, and each sample's unit: categories, or single samples if categories are few.
 
     Parameters
     ----------
     labels : sequence of hashable
         Category of each sample.
     new : bool
-        Whether the decoder was trained on none of them: then it is over categories however few.
+        Whether the decoder was trained on none of the categories: these are then always the units.
     """
     if new or len(set(labels)) >= FEW_CATEGORIES:
         return "categories", labels
@@ -231,14 +231,14 @@ def _identification(kind: str, aggregation: str, ranked: CandidateScores, new: b
 def feature_accuracy(
     kind: str, decoded: DecodedCondition, *, new: bool = False, folded: bool = False
 ) -> list[FeatureAccuracy]:
-    """Feature accuracy of every layer, of single blocks and of the mean over repeats where there are any.
+    """Compute feature accuracy of every layer, from single blocks and, if categories repeat, from means of repeats.
 
     Parameters
     ----------
     kind : str
     decoded : DecodedCondition
     new, folded : bool
-        As in `calibration.metrics.identification.permutation_test`.
+        Options of `calibration.metrics.identification.permutation_test`.
     """
     found = []
     units, _ = units_of(decoded.categories, new=new)
@@ -294,12 +294,12 @@ def _feature_accuracy(categories: Sequence[str], predicted: Array, true: Array) 
 
 
 def profile_with_error(categories: Sequence[str], predicted: Array, true: Array) -> tuple[float, float]:
-    """Feature accuracy, mean over units, and half of its 90 % interval (jackknife over categories).
+    """Compute feature accuracy, mean over units, and half of its 90 % interval (jackknife over categories).
 
     Parameters
     ----------
     categories : sequence of str
-        Of each sample.
+        Category of each sample.
     predicted, true : ndarray of shape (n_samples, n_units)
     """
     labels = np.array(categories)
@@ -313,14 +313,14 @@ def profile_with_error(categories: Sequence[str], predicted: Array, true: Array)
 
 
 def jackknife_interval(everything: float, without: Float64Array) -> tuple[float, float]:
-    """90 % interval of a figure from what it is without each category: the t interval of pseudo-values (Tukey 1958)."""
+    """Return the 90 % interval of a figure, given it without each category: t of pseudo-values (Tukey 1958)."""
     n = len(without)
     _, low, high = t_interval(n * everything - (n - 1) * without)
     return low, high
 
 
 def against_candidates(ranked: CandidateScores, k: int) -> tuple[Int32Array, Float64Array]:
-    """Share of samples whose true category is among the first k, against the number of candidates."""
+    """Return the share of samples whose true category is among the first k, against the number of candidates."""
     n_candidates = ranked.scores.shape[1]
     sizes = np.unique(np.geomspace(2, n_candidates, _MOST_SIZES).round().astype(np.int32))
     ranks = ranks_of(ranked)
@@ -329,25 +329,25 @@ def against_candidates(ranked: CandidateScores, k: int) -> tuple[Int32Array, Flo
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TimeCourse:
-    """Feature accuracy over the time of a trial.
+    """Feature accuracy over the time of a trial, with the time of its peak.
 
     Attributes
     ----------
     times_s : ndarray of shape (n_times,)
-        From the trial's onset.
+        Seconds from the trial's onset.
     accuracy, half_width : ndarray of shape (n_layers, n_times)
-        And half of its 90 % interval; NaN where too few categories have a clean volume.
+        Feature accuracy and half of its 90 % interval; NaN if too few categories have a clean volume.
     peaks_s : ndarray of shape (n_layers,)
     peak_bounds_s : ndarray of shape (n_layers, 2)
-        Their 90 % intervals.
+        The 90 % intervals of the peaks.
     shift_s : tuple of (shift, low, high)
-        By how much the peak moves from the lowest to the highest layer, along a straight line over layers.
+        Move of the peak from the lowest to the highest layer, along a straight line over layers, with its interval.
     duration_s : float
-        Of a trial.
+        Length of a trial, in seconds.
     cue_lead_s : float or None
-        How long before a trial its cue comes.
+        Time from a trial's cue to its onset, in seconds; None without cues.
     areas : tuple of str
-        What each layer was decoded from.
+        Area that each layer was decoded from.
     """
 
     times_s: Float64Array
@@ -362,15 +362,15 @@ class TimeCourse:
 
 
 def time_course(course: Course, decoded: Mapping[str, Float32Array], areas: Sequence[str]) -> TimeCourse:
-    """Feature accuracy over the time of a trial, the repeats of each category averaged at each time.
+    """Compute feature accuracy over the time of a trial, with the repeats of each category averaged at each time.
 
     Parameters
     ----------
     course : Course
     decoded : mapping of str to ndarray of shape (n_trials, n_times, n_units)
-        NaN where there is no clean volume.
+        Decoded features; NaN at times without a clean volume.
     areas : sequence of str
-        What each layer was decoded from.
+        Area that each layer was decoded from.
     """
     labels = np.array(course.categories)
     accuracy = _course_accuracy(labels, decoded, course.Y)
@@ -402,7 +402,7 @@ def time_course(course: Course, decoded: Mapping[str, Float32Array], areas: Sequ
 def _course_accuracy(
     labels: Array, decoded: Mapping[str, Float32Array], true: Mapping[str, Float32Array]
 ) -> Float64Array:
-    """Feature accuracy, (n_layers, n_times); NaN where fewer than three categories have a clean volume."""
+    """Return feature accuracy, (n_layers, n_times); NaN if fewer than three categories have a clean volume."""
     n_times = next(iter(decoded.values())).shape[1]
     accuracy = np.full((len(decoded), n_times), np.nan)
     for row, (layer, values) in enumerate(decoded.items()):
@@ -416,9 +416,9 @@ def _course_accuracy(
 
 
 def _peak_times(times_s: Float64Array, accuracy: Float64Array) -> Float64Array:
-    """When each layer's accuracy is highest, (n_layers,): the centre of what lies above half of its maximum.
+    """Return the time of each layer's peak, (n_layers,): the centre of the accuracy above half of its maximum.
 
-    A trial of many seconds gives a plateau, whose highest volume is a matter of noise; its centre is not.
+    A trial of many seconds gives a plateau; noise decides which volume of it is highest, but hardly moves its centre.
     """
     peaks = np.full(len(accuracy), np.nan)
     for row, values in enumerate(np.nan_to_num(accuracy)):
@@ -429,7 +429,7 @@ def _peak_times(times_s: Float64Array, accuracy: Float64Array) -> Float64Array:
 
 
 def _shift(peaks_s: Float64Array) -> float:
-    """Change from the first to the last layer along the line of least squares; NaN if a peak is missing."""
+    """Return the change from the first to the last layer on the least-squares line; NaN if a peak is missing."""
     if len(peaks_s) < 2 or np.isnan(peaks_s).any():
         return float("nan")
     return float(np.polyfit(np.linspace(0, 1, len(peaks_s)), peaks_s, 1)[0])

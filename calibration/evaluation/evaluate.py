@@ -1,4 +1,4 @@
-"""Evaluates a study: trains on its training samples, decodes its test samples, and puts the accuracies together."""
+"""Evaluate a study: train on its training samples, decode its test samples, and collect the accuracies."""
 
 from __future__ import annotations
 
@@ -43,43 +43,43 @@ from rtgod.messages import Float64Array, Int32Array
 from rtgod.preprocessing.noise_model import NoiseCovariance
 from rtgod.settings import NoiseSettings, PipelineSettings, RankingSettings
 
-#: How often runs are drawn for each number of training runs.
+#: Number of random draws of runs for each number of training runs.
 _DRAWS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """Everything that a report says.
+    """All results of an evaluation.
 
     Attributes
     ----------
     candidates : CandidateFeatures
     layers, regions : tuple of str
-        From low to high; regions as they were given.
+        Layers from low to high; regions in the order given.
     areas : tuple of str
-        The regions that hold no other region.
+        Regions that contain no other region.
     decoded : mapping of str to DecodedCondition
-        By kind, from the main region.
+        Decoded samples of each kind, from the main region.
     identification : tuple of Identification
     features : tuple of FeatureAccuracy
     by_region : mapping of str to ndarray of shape (n_regions, n_layers)
         Feature accuracy of each kind, repeats averaged.
     course : TimeCourse or None
-        Of imagery.
+        Time course of imagery.
     n_runs : tuple of int
-        Numbers of training runs that accuracies were found for.
+        Numbers of training runs for which accuracy was computed.
     by_runs : mapping of str to tuple of (mean, low, high)
         Identification accuracy of each kind's single blocks, for each of `n_runs`.
     semantic : mapping of str to SemanticErrors
-        By kind; empty without a table of hypernyms.
+        Semantic errors of each kind; empty without a table of hypernyms.
     learned : Learned or None
-        Confidence and weights of layers from the training samples; None where these were split into several folds.
+        Confidence and layer weights from the training samples; None if the samples were split into several folds.
     confidence : mapping of str to Confidences
-        Of the tests, by kind; without those of which nothing is known.
+        Confidences of the tests by kind, for kinds that have chances.
     n_folds : int
-        Decoders that were tested: one for each run where these are left out in turn.
+        Number of decoders that were tested: one for each run if runs are left out in turn.
     tallies : tuple of LeftOutCounts
-        What was used and what was left out.
+        Counts of used and left-out samples.
     """
 
     candidates: CandidateFeatures
@@ -108,25 +108,25 @@ def evaluate(
     pool: Executor,
     report: Report,
 ) -> Evaluation:
-    """Train, decode and sum up.
+    """Train, decode and collect the results.
 
     Parameters
     ----------
     study : Study
     settings : PipelineSettings
-        How patterns are whitened, with the noise of the voxels that are decoded from, and how candidates are ranked.
+        Sets how patterns are whitened, with the noise of the decoded voxels, and how candidates are ranked.
     decoder : DecoderSettings
     hypernyms : Hypernyms or None
-        For the semantic distance of errors.
+        Table for the semantic distance of errors.
     pool : Executor
-        Fits decoders side by side.
+        Executor that fits decoders in parallel.
     report : callable
-        Told (stage, steps done, steps in all).
+        Called with (stage, steps done, steps in all).
 
     Raises
     ------
     InputError
-        If there is too little to train on.
+        If too few samples are left to train on.
     """
     candidates = study.candidates.chosen(settings.ranking.candidates)
     fits = _fit_regions(study, settings.noise, decoder, pool, report)
@@ -174,7 +174,7 @@ def evaluate(
 
 
 def _not_ranked(folds: Sequence[Fold], candidates: CandidateFeatures) -> list[LeftOutCounts]:
-    """Tested samples whose category is no candidate."""
+    """Count test samples whose category is not a candidate."""
     found = [
         without_candidates("samples to be ranked", f"trials {kind}", candidates.positions(samples.categories))
         for fold in folds
@@ -186,7 +186,7 @@ def _not_ranked(folds: Sequence[Fold], candidates: CandidateFeatures) -> list[Le
 def index_of(
     candidates: CandidateFeatures, fitted: FittedFold, ranking: RankingSettings, learned: Learned | None = None
 ) -> CategoryIndex:
-    """The index that matches what a fold's decoder predicts."""
+    """Return the index for the predictions of a fold's decoder."""
     weights = learned.layer_weights.weights if learned and learned.layer_weights else None
     ranking = ranking.model_copy(update={"candidates": ()})
     layers, plain = fitted.trained.layers, candidates.are_plain
@@ -210,7 +210,7 @@ def _confidence(
     fold: Fold,
     shape: NoiseCovariance | None,
 ) -> dict[str, Confidences]:
-    """Probabilities and hits of each kind's rankings, where they are known: of trials as they grew, if possible."""
+    """Return probabilities and hits of each kind's rankings, if known; of trials as they grew, if possible."""
     chances = learned.confidence.chances
     if chances is None:
         return {}
@@ -243,7 +243,7 @@ def _confidence(
 def _fit_regions(
     study: Study, noise: NoiseSettings, decoder: DecoderSettings, pool: Executor, report: Report
 ) -> dict[str, list[FittedFold]]:
-    """The decoders of every region, one for each fold."""
+    """Fit the decoders of every region, one for each fold."""
     complete = [fold.complete_only() for fold in study.folds]
     arguments = [(fold.at(columns), noise, decoder) for columns in study.regions.values() for fold in complete]
     fits = iter(in_pool(pool, "training", report, fit_fold, arguments))
@@ -253,7 +253,7 @@ def _fit_regions(
 def _by_region(
     study: Study, fits: Mapping[str, Sequence[FittedFold]], pool: Executor, report: Report
 ) -> dict[str, Float64Array]:
-    """Feature accuracy of every region and layer, (n_regions, n_layers), for each kind; repeats averaged."""
+    """Return feature accuracy of every region and layer, (n_regions, n_layers), for each kind; repeats averaged."""
     complete = [fold.complete_only() for fold in study.folds]
     arguments = [([fold.at(columns) for fold in complete], fits[region]) for region, columns in study.regions.items()]
     found = in_pool(pool, "regions", report, _region_accuracy, arguments)
@@ -261,7 +261,7 @@ def _by_region(
 
 
 def _region_accuracy(folds: Sequence[Fold], fits: Sequence[FittedFold]) -> dict[str, Float64Array]:
-    """Feature accuracy of each kind, (n_layers,), over all folds."""
+    """Return feature accuracy of each kind, (n_layers,), over all folds."""
     accuracy = {}
     for kind in folds[0].tests:
         tests = [fold.tests[kind] for fold in folds]
@@ -280,7 +280,7 @@ def _region_accuracy(folds: Sequence[Fold], fits: Sequence[FittedFold]) -> dict[
 
 
 def areas_of(regions: Mapping[str, Int32Array]) -> tuple[str, ...]:
-    """The regions that hold no other region: areas, not unions of them."""
+    """Return the regions that contain no other region: areas, not unions of them."""
     voxels = {name: set(columns.tolist()) for name, columns in regions.items()}
     return tuple(name for name, own in voxels.items() if not any(other < own for other in voxels.values()))
 
@@ -292,9 +292,9 @@ def _course(
     pool: Executor,
     report: Report,
 ) -> TimeCourse | None:
-    """The course of imagery, each layer decoded from the area that predicts it best of what was seen.
+    """Compute the course of imagery; each layer is decoded from the area that predicts it best in seen trials.
 
-    From all voxels together, a low layer would be decoded from high areas as well, whose course is their own.
+    If all voxels were used, a low layer would be decoded from high areas as well, which have a course of their own.
     """
     course = study.folds[0].courses.get("imagined")
     if course is None:
@@ -317,7 +317,7 @@ def _against_runs(
     pool: Executor,
     report: Report,
 ) -> tuple[tuple[int, ...], dict[str, tuple[tuple[float, float, float], ...]]]:
-    """Accuracy of single blocks with fewer training runs, drawn at random a few times for each number."""
+    """Return accuracy of single blocks with fewer training runs, drawn at random a few times for each number."""
     runs = sorted(set(folds[0].training.runs))
     if len(folds) > 1 or len(runs) < 3:
         return (), {}
@@ -344,7 +344,7 @@ def _against_runs(
 def _block_accuracies(
     fold: Fold, candidates: CandidateFeatures, settings: PipelineSettings, decoder: DecoderSettings
 ) -> dict[str, tuple[Float64Array, list[Hashable]]]:
-    """Identification accuracy of each kind's single blocks, and what each counts as: its category, or itself."""
+    """Return identification accuracy of each kind's single blocks, and each block's unit: its category, or itself."""
     fit = fit_fold(fold, settings.noise, decoder)
     index = index_of(candidates, fit, _unweighted(settings.ranking))
     blocks = {kind: decode_kind(test, fit, index, candidates).blocks for kind, test in fold.tests.items()}
@@ -352,7 +352,7 @@ def _block_accuracies(
 
 
 def _unweighted(ranking: RankingSettings) -> RankingSettings:
-    """Few runs are too little to learn the layers' weights from."""
+    """Return the ranking without learned layer weights, which need more than a few runs."""
     return ranking.model_copy(update={"combine": "fisher"}) if ranking.combine == "weighted" else ranking
 
 

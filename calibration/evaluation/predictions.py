@@ -1,4 +1,4 @@
-"""A study's test samples, decoded and ranked by the decoder that its training samples made."""
+"""Decode and rank a study's test samples by the decoder that its training samples made."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rtgod.settings import NoiseSettings
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CandidateScores:
-    """Scores of the candidates for some samples of one kind.
+    """Candidates' scores for samples of one kind.
 
     Attributes
     ----------
@@ -30,10 +30,10 @@ class CandidateScores:
     true : ndarray of shape (n_samples,), int32
         Position of the true category among the candidates.
     n_volumes : ndarray of shape (n_samples,), int32
-        Clean volumes that each rests on; 0 where that is not known.
+        Number of clean volumes behind each sample; 0 if unknown.
     n_blocks : ndarray of shape (n_samples,), int32
     runs : tuple of str
-        Run of each; of an average, all that it is over. Empty where runs are not known.
+        Run of each sample; for an average, the names of all tested runs in one string. Empty if runs are unknown.
     """
 
     scores: Float32Array
@@ -43,31 +43,31 @@ class CandidateScores:
     runs: tuple[str, ...] = ()
 
     def chosen(self, rows: Array) -> CandidateScores:
-        """Some of the samples."""
+        """Select some of the samples."""
         runs = tuple(np.array(self.runs, object)[rows]) if self.runs else ()
         return CandidateScores(self.scores[rows], self.true[rows], self.n_volumes[rows], self.n_blocks[rows], runs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedCondition:
-    """Everything decoded of one kind of trials, "seen" or "imagined".
+    """All decoded samples of one kind of trials, "seen" or "imagined".
 
     Attributes
     ----------
     categories : tuple of str
-        Of each sample.
+        Category of each sample.
     predicted, true : mapping of str to ndarray of shape (n_samples, n_units), float32
         Features per layer.
     blocks : CandidateScores
-        Of single trials, each complete.
+        Scores of single trials, each complete.
     by_layer : mapping of str to ndarray of shape (n_samples, n_candidates), float32
-        Correlations with each layer's features alone; of the layers that are ranked by.
+        Correlations with each layer's features alone, for layers that are ranked by.
     windows : CandidateScores or None
-        Of the trials as they grew, volume by volume.
+        Scores of the trials as they grew, volume by volume.
     earliest : CandidateScores or None
-        The first of each trial's windows: of a single volume, or two where the trial's response begins within one.
+        Scores of the first of each trial's windows: one volume, or two if the trial's response begins within one.
     averages : CandidateScores or None
-        Of the mean over the repeats of each category; None where none repeats.
+        Scores of the mean over the repeats of each category; None if no category repeats.
     """
 
     categories: tuple[str, ...]
@@ -82,20 +82,20 @@ class DecodedCondition:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedFold:
-    """The decoder of one fold, and how patterns reach it.
+    """Decoder of one fold, with the whitening of its patterns.
 
     Attributes
     ----------
     trained : Trained
     shape : NoiseCovariance or None
-        Whitens patterns.
+        Whitens patterns; with None they stay unchanged.
     """
 
     trained: Trained
     shape: NoiseCovariance | None
 
     def decode(self, X: Float32Array) -> dict[str, Float32Array]:
-        """Features of samples (n_samples, n_voxels) by the server's code: per layer, (n_samples, n_units)."""
+        """Decode samples (n_samples, n_voxels) by the server's code into features: per layer, (n_samples, n_units)."""
         decoder, shape = self.trained.decoder(), self.shape
         rows = [decoder.decode(i, x if shape is None else shape.whiten(x)).layers for i, x in enumerate(X)]
         return {layer: np.stack([row[layer] for row in rows]) for layer in rows[0]}
@@ -120,7 +120,7 @@ def fit_fold(fold: Fold, noise: NoiseSettings, decoder: DecoderSettings) -> Fitt
 def decode_kind(
     samples: Samples, fitted: FittedFold, index: CategoryIndex, candidates: CandidateFeatures
 ) -> DecodedCondition:
-    """Decode and rank the test samples of one kind; those whose category is no candidate are left out."""
+    """Decode and rank the test samples of one kind; samples whose category is not a candidate are left out."""
     position = candidates.positions(samples.categories)
     samples = samples.chosen(position >= 0)
     true, runs = position[position >= 0], samples.runs
@@ -153,7 +153,7 @@ def decode_kind(
 
 
 def decode_course(course: Course, fitted: FittedFold) -> dict[str, Float32Array]:
-    """Features of every clean volume: per layer, (n_trials, n_times, n_units), NaN where there is none."""
+    """Decode every clean volume: per layer, (n_trials, n_times, n_units), NaN at times without a clean volume."""
     n_trials, n_times, n_voxels = course.X.shape
     flat = course.X.reshape(-1, n_voxels)
     clean = np.isfinite(flat).all(axis=1)
@@ -167,7 +167,7 @@ def decode_course(course: Course, fitted: FittedFold) -> dict[str, Float32Array]
 
 
 def joined(parts: Sequence[DecodedCondition]) -> DecodedCondition:
-    """The same kind of several folds as one. Averages are those within folds: each has a decoder of its own."""
+    """Join one kind's results of several folds. Averages stay within folds, because each fold has its own decoder."""
     if len(parts) == 1:
         return parts[0]
 
@@ -189,7 +189,7 @@ def joined(parts: Sequence[DecodedCondition]) -> DecodedCondition:
 def _averages(
     categories: Sequence[str], predicted: Mapping[str, Float32Array], blocks: CandidateScores, index: CategoryIndex
 ) -> CandidateScores:
-    # The decoder is linear: the mean of what is decoded is what is decoded of the mean.
+    # The decoder is linear: the mean of decoded samples equals the decoded mean.
     features = {layer: averaged_by(categories, values)[1].astype(np.float32) for layer, values in predicted.items()}
     names = list(dict.fromkeys(categories))
     rows = [np.flatnonzero(np.array(categories) == name) for name in names]

@@ -1,4 +1,4 @@
-"""How far apart categories are in meaning, by a table of hypernyms, and whether errors keep to the neighbourhood."""
+"""Distance of categories in meaning, by a table of hypernyms, and a test whether errors are near the truth."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from calibration.metrics.permutation import N_PERMUTATIONS, share_at_least
 from rtgod.errors import InputError
 from rtgod.messages import Float64Array, Int32Array
 
-#: Parent of the categories without one: no category of a table has an empty name.
+#: Parent of categories without one; no category of a table has an empty name.
 _ROOT = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hypernyms:
-    """The is-a graph: what every category is a kind of.
+    """The is-a graph: the parents of every category.
 
     Categories without a parent hang below one root that the table does not name, as in WordNet::Similarity (Pedersen
-    et al. 2004): ImageNet's table has a dozen such, and so any two categories have an ancestor in common.
+    et al. 2004): ImageNet's table has a dozen of these, and with the root any two categories have a common ancestor.
 
     Attributes
     ----------
     parents : dict of str to list of str
-        Of each category.
+        Parents of each category.
     """
 
     parents: dict[str, list[str]]
@@ -69,7 +69,7 @@ class Hypernyms:
         return category in self.parents
 
     def distance(self, a: str, b: str) -> int:
-        """Links on the shortest way from one category up to a common ancestor and down to the other.
+        """Count the links of the shortest way from one category up to a common ancestor and down to the other.
 
         Raises
         ------
@@ -79,10 +79,10 @@ class Hypernyms:
         return int(self.distances([a], [b])[0, 0])
 
     def distances(self, a: Sequence[str], b: Sequence[str]) -> Int32Array:
-        """WordNet's path distance, in links, from each of `a` to each of `b`: shape (n_a, n_b), int32.
+        """Return WordNet's path distance, in links, from each of `a` to each of `b`: shape (n_a, n_b), int32.
 
-        The shortest way through a common ancestor, which may be one of the two (Rada et al. 1989). There is no way by a
-        common descendant: a steeplechaser is a horse and a racer, but that brings a horse no nearer to a greyhound.
+        The shortest way leads through a common ancestor, which may be one of the two (Rada et al. 1989). A common
+        descendant is no way: a steeplechaser is a horse and a racer, but that brings a horse no nearer to a greyhound.
 
         Raises
         ------
@@ -101,7 +101,7 @@ class Hypernyms:
         return found
 
     def _below_ancestors(self, categories: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
-        """For each ancestor, categories themselves and the root included: index of each one below, and links to it."""
+        """Return index of and links to each category below each ancestor; ancestors include categories and root."""
         below = defaultdict(list)
         for index, category in enumerate(categories):
             level, seen, links = {category}, set[str](), 0
@@ -116,22 +116,22 @@ class Hypernyms:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SemanticErrors:
-    """How near in meaning wrong first choices are to the truth.
+    """Nearness in meaning of wrong first choices to the truth.
 
     Attributes
     ----------
     observed : float
-        Mean links from the first choice to the true category, over the blocks where they differ; nan without any.
+        Mean links from the first choice to the true category, over the blocks where they differ; nan without errors.
     shuffled : float
-        Its mean over shuffled labels.
+        Mean of `observed` over shuffled labels.
     null : ndarray of shape (n_shuffles,), float64
-        Its value for each.
+        Value of `observed` for each shuffle.
     p_value : float
         Chance of errors at least this near if the labels of the blocks were shuffled; nan without errors.
     n_errors : int
-        Blocks that the mean is over.
+        Number of blocks that the mean is over.
     missing : tuple of str
-        Categories that the table does not have: errors of or for these are left out.
+        Categories that the table lacks: errors with these as choice or truth are left out.
     """
 
     observed: float
@@ -145,10 +145,10 @@ class SemanticErrors:
 def semantic_errors(
     first_choices: Sequence[str], true: Sequence[str], hypernyms: Hypernyms, seed: int = 0
 ) -> SemanticErrors:
-    """Distance of wrong first choices to the truth, beside what it would be if they had nothing to do with it.
+    """Compute the distance of wrong first choices to the truth, with its distribution if both were unrelated.
 
     The true categories of the errors are exchanged, so that a category's blocks keep a common label; a block whose new
-    label is its first choice is no error then, and left out of that shuffle's mean.
+    label is its first choice is then no error, and is left out of that shuffle's mean.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def semantic_errors(
         return SemanticErrors(np.nan, np.nan, np.empty(0), np.nan, 0, missing)
     chosen, of_chosen = np.unique([pair[0] for pair in errors], return_inverse=True)
     labels, of_label = np.unique([pair[1] for pair in errors], return_inverse=True)
-    # Row i, column j: links, and blocks that are errors, if category j is taken for the truth of the blocks of i.
+    # Row i, column j: links, and number of errors, if category j is taken for the truth of the blocks of category i.
     links, counts = np.zeros((2, len(labels), len(labels)))
     np.add.at(links, of_label, hypernyms.distances(chosen.tolist(), labels.tolist())[of_chosen])
     np.add.at(counts, of_label, (chosen[:, np.newaxis] != labels)[of_chosen])

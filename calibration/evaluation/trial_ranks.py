@@ -1,4 +1,4 @@
-"""How well new runs are decoded: each trial's rank of the true category, with the decoder that other runs trained."""
+"""Rank of the true category in each trial of new runs, with a decoder that other runs trained."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from rtgod.settings import PipelineSettings
 
 @dataclass(frozen=True, slots=True)
 class RankedTrial:
-    """One trial of a new run.
+    """Ranking of one trial of a new run.
 
     Attributes
     ----------
     key : tuple of str and int
-        Run and position of the trial in it.
+        Run, and position of the trial in it.
     kind : {"stimulus", "imagery"}
     accuracy : float
         Share of the other candidates that score lower than the true one.
     rank : int
-        Of the true category, from 1.
+        Rank of the true category, from 1.
     """
 
     key: tuple[str, int]
@@ -57,7 +57,7 @@ def rank_trials(
 ) -> list[RankedTrial]:
     """Decode new runs volume by volume, and rank the candidates for each trial once it is complete.
 
-    One-back repeats and trials whose category is no candidate are left out.
+    One-back repeats and trials whose category is not a candidate are left out.
     """
     arguments = [(run, reference, settings, noise, trained.decoder()) for run in aligned]
     decoded = in_pool(pool, "decoding new runs", report, decode_run, arguments)
@@ -72,7 +72,7 @@ def rank_trials(
 def rank_features(
     run: AlignedRun, features: Mapping[int, Features], category_index: CategoryIndex, candidate_ids: Sequence[str]
 ) -> list[RankedTrial]:
-    """Rank the candidates by the features of each trial of a run, given by the trial's position."""
+    """Rank the candidates by the features of each trial of a run; `features` has the trials' positions as keys."""
     position = {category: i for i, category in enumerate(candidate_ids)}
     ranked = []
     for block, found in sorted(features.items()):
@@ -87,7 +87,7 @@ def rank_features(
 def decode_run(
     aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise, decoder: Decoder
 ) -> dict[int, Features]:
-    """The features of each trial's last volume, by the trial's position in the run."""
+    """Decode each trial's last volume into features, by the trial's position in the run."""
     cleaner = VolumeCleaner(reference, aligned.run, settings, noise, RepeatAverager())
     latest: dict[int, Features] = {}
     for volume in aligned.volumes:
@@ -98,13 +98,13 @@ def decode_run(
 
 
 def by_kind(ranked: Sequence[RankedTrial]) -> dict[str, list[RankedTrial]]:
-    """Trials as people call them: seen and imagined; a kind that there is none of is left out."""
+    """Group trials by kind, named as people call them: seen and imagined; a kind without trials is left out."""
     found = {name: [r for r in ranked if r.kind == kind] for name, kind in KINDS.items()}
     return {name: trials for name, trials in found.items() if trials}
 
 
 def paired_difference(a: Sequence[RankedTrial], b: Sequence[RankedTrial]) -> tuple[float, float]:
-    """Mean difference of accuracy, `a` less `b`, over the trials that both have, and its standard error."""
+    """Return the mean difference of accuracy, `a` minus `b`, over the trials that both have, and its standard error."""
     of_b = {r.key: r.accuracy for r in b}
     differences: Float64Array = np.array([r.accuracy - of_b[r.key] for r in a if r.key in of_b])
     if len(differences) < 2:

@@ -1,1 +1,1 @@
-"""Images to network features, and the stores that keep them."""
+"""Network features of images, and the stores that keep them."""

@@ -1,4 +1,4 @@
-"""Features of any number of images into a store: batch by batch, resumable, in memory that does not grow."""
+"""Compute features of any number of images into a store, batch by batch: resumable, in constant memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rtgod.messages import Float32Array
 if TYPE_CHECKING:
     from calibration.parallel.progress import Report
 
-#: Batches that are handed over at a time for each thread.
+#: Number of batches handed over at a time for each thread.
 _AHEAD = 2
 
 
@@ -36,30 +36,30 @@ def extract_to_store(
     pool: Executor | None = None,
     batch: int = BATCH,
 ) -> FeatureStore:
-    """Compute what a store of these images still lacks, and the means over categories if they have any.
+    """Compute the features that a store of these images still lacks, and category means if images have categories.
 
-    It may be killed at any moment and started again: batches that are done are kept, if they can still be read, and the
-    arrays become the same, byte for byte. Images that cannot be read are noted in the store; those that can be read by
-    now are computed.
+    It may be killed at any moment and started again: batches that are done are kept if they can still be read, and the
+    resulting arrays are the same, byte for byte. Images that cannot be read are noted in the store; those of them that
+    can be read at a later start are computed then.
 
     Parameters
     ----------
     images : ImageList
     network : Network
     out : Path
-        The store, which may have been begun.
+        Path of the store, which may exist already.
     report : callable
-        Told (stage, steps done, steps in all).
+        Called with (stage, steps done, steps in all).
     pool : executor, optional
-        Of `calibration.parallel.workers.workers`; its `map` runs no further ahead than it must. By default a
+        From `calibration.parallel.workers.workers`; its `map` runs ahead no further than it must. By default a
         thread on each core of this process.
     batch : int
-        Images of a batch of a new store.
+        Number of images in a batch of a new store.
 
     Raises
     ------
     InputError
-        If the network cannot be had, or the store was begun with other settings or cannot be read or written.
+        If the network is not available, or the store was begun with other settings or cannot be read or written.
     """
     extractor = FeatureExtractor(network)
     if out.exists():
@@ -81,7 +81,7 @@ def extract_to_store(
 
 
 def _unfinished_batches(store: FeatureStore, images: ImageList, report: Report) -> list[int]:
-    """Batches that are not done, can no longer be read, or could now be computed without an image's lacking."""
+    """Return batches that are not done, are damaged, or have unreadable images that can be read by now."""
     done = store.done
     unfinished = np.flatnonzero(~done).tolist()
     for n_looked_at, batch in enumerate(np.flatnonzero(done).tolist(), 1):
@@ -92,7 +92,7 @@ def _unfinished_batches(store: FeatureStore, images: ImageList, report: Report) 
 
 
 def _lacking(store: FeatureStore, images: ImageList, batch: int) -> list[Path]:
-    """The files of a batch that could not be read."""
+    """Return the files of a batch that could not be read."""
     paths = images.paths[store.rows_of(batch)]
     return [images.root / path for path, problem in zip(paths, store.problems_of(batch), strict=True) if problem]
 
@@ -123,7 +123,7 @@ def _compute_batches(
 
 
 def _average_categories(store: FeatureStore, report: Report) -> None:
-    """Mean over each category's images, a block of categories at a time and a batch of images at a time."""
+    """Average features over each category's images, a block of categories and a batch of images at a time."""
     if not store.n_categories:
         return
     category, readable = store.category_of, store.problems == ""
@@ -143,7 +143,7 @@ def _means(
     category: npt.NDArray[np.int32],
     readable: npt.NDArray[np.bool_],
 ) -> Float32Array:
-    """Mean features of a block of categories, shape (n_wanted, n_units); NaN where no image could be read."""
+    """Return mean features of a block of categories, shape (n_wanted, n_units); NaN without a readable image."""
     first, stop = np.searchsorted(category, (wanted.start, wanted.stop))
     n_wanted = wanted.stop - wanted.start
     total = np.zeros((n_wanted, store.n_units(layer)))
@@ -153,5 +153,5 @@ def _means(
         here = here[readable[here]]
         np.add.at(total, category[here] - wanted.start, store.features(layer, batch)[here - rows.start])
     n_images = np.bincount(category[first:stop][readable[first:stop]] - wanted.start, minlength=n_wanted)
-    with np.errstate(invalid="ignore"):  # of no image the mean is not a number
+    with np.errstate(invalid="ignore"):  # the mean of no images is NaN
         return (total / n_images[:, np.newaxis]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Network features of images: any torchvision network, any of its nodes, a fixed random choice of units of each."""
+"""Network features of images: any torchvision network, any of its nodes, a fixed random choice of units from each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rtgod.pictures.pixels import Change, DecodedPicture, read_picture
 if TYPE_CHECKING:
     import torch
 
-#: Images that pass through the network together.
+#: Number of images that pass through the network together.
 _PASS = 32
 Image = Path | npt.NDArray[np.uint8]
 UnitIndices = npt.NDArray[np.int64]
@@ -35,16 +35,16 @@ UnitIndices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchFeatures:
-    """Features of some images, and what was wrong with those that have none.
+    """Features of some images, and the problems of those that have none.
 
     Attributes
     ----------
     values : mapping of str to ndarray of shape (n_images, n_units), float32
-        Per layer; NaN where an image could not be read.
+        Features per layer; NaN for images that could not be read.
     problems : tuple of str
-        For each image why it could not be read; empty if it could.
+        For each image, the reason why it could not be read; empty if it could.
     changes : tuple of tuple of Change
-        For each image what its pixels were converted by; empty where no image's were.
+        For each image, the conversions of its pixels; empty if no image needed any.
     """
 
     values: Mapping[str, Float32Array]
@@ -53,7 +53,7 @@ class BatchFeatures:
 
 
 class FeatureExtractor:
-    """Computes the chosen units of images: on a GPU in mixed precision if there is one, else in float32.
+    """Extractor of the chosen units' activations: on a GPU, if present, in mixed precision, else in float32.
 
     Parameters
     ----------
@@ -62,17 +62,17 @@ class FeatureExtractor:
     Attributes
     ----------
     network : Network
-        Completed by the weights' checksum and by the published preprocessing where nothing else was asked for.
+        The given network, completed by the weights' checksum and by the published preprocessing where it sets none.
     units : dict of str to ndarray of shape (n_units,), int64
-        Per layer, which units of the flattened layer are kept, in the order in which they are given.
+        For each layer, the kept units of the flattened layer, in the order in which they are returned.
     precision : str
     changes : dict of Path to tuple of Change
-        Of the image files that `extract` read and converted.
+        Conversions of the image files that `extract` read.
 
     Raises
     ------
     InputError
-        If the network, a node or the weights cannot be had.
+        If the network, a node or the weights are not available.
     MissingDependencyError
         If torch or torchvision is not installed.
     """
@@ -107,18 +107,18 @@ class FeatureExtractor:
     def extract(
         self, images: Sequence[Image], progress: Callable[[int], object] = lambda _: None
     ) -> dict[str, Float32Array]:
-        """Compute features.
+        """Compute the features of images.
 
         Parameters
         ----------
         images : sequence of Path or ndarray of shape (height, width, 3), uint8
         progress : callable
-            Told the number of images done since the last call.
+            Called with the number of images done since the last call.
 
         Returns
         -------
         dict of str to ndarray of shape (n_images, n_units), float32
-            Per layer, in the order of the images.
+            Features per layer, in the order of the images.
 
         Raises
         ------
@@ -172,21 +172,21 @@ class FeatureExtractor:
 
 
 def compute(network: Network, images: Sequence[Path]) -> BatchFeatures:
-    """Compute features of a batch of images wherever this is called: everything about it can be sent elsewhere.
+    """Compute features of a batch of images in any process; all arguments can be sent to a worker.
 
-    The network is loaded once in a process, which from then on computes on one thread, so that the result is the same
+    Each process loads the network once and from then on computes on one thread, so that the result is the same
     everywhere.
 
     Parameters
     ----------
     network : Network
-        With the checksum of its weights, so that no worker computes with others.
+        Has the checksum of its weights, so that no worker computes with others.
     images : sequence of Path
 
     Raises
     ------
     InputError
-        If the network or its weights cannot be had here.
+        If the network or its weights are not available to this process.
     """
     import torch
 
@@ -196,7 +196,7 @@ def compute(network: Network, images: Sequence[Path]) -> BatchFeatures:
     return extractor.compute(images)
 
 
-#: Threads of one worker wait for the first that loads a network.
+#: Held while one thread of a worker loads the network; the others wait.
 _LOADING = threading.Lock()
 
 
@@ -207,10 +207,10 @@ def _loaded(network: Network) -> FeatureExtractor:
 
 @contextmanager
 def single_threads() -> Iterator[Executor]:
-    """A pool of threads, one per core, each of which computes on itself alone.
+    """Open a pool of threads, one for each core, that each compute on a single thread.
 
     Batches run side by side, each on one thread from end to end: torch's own threads split sums differently on another
-    number of cores, and the features would not be the same to the last bit.
+    number of cores, and the last bits of the features would differ.
     """
     import torch
 
@@ -224,11 +224,11 @@ def single_threads() -> Iterator[Executor]:
 
 
 def make_preprocess(preprocessing: Preprocessing) -> Callable[[npt.NDArray[np.uint8]], torch.Tensor]:
-    """A function from pixels of shape (height, width, 3), uint8, to the network's input (3, crop, crop), float32."""
+    """Return a function from pixels of shape (height, width, 3), uint8, to network input (3, crop, crop), float32."""
     import_torchvision()
     import torch
     from torchvision.transforms import InterpolationMode
-    from torchvision.transforms import functional as F  # noqa: N812 # as torchvision's own documentation has it
+    from torchvision.transforms import functional as F  # noqa: N812 # the name in torchvision's documentation
 
     interpolation = InterpolationMode(preprocessing.interpolation)
 
@@ -267,16 +267,16 @@ def category_means(
 
 
 def _choose_units(network: Network, layer: str, n_available: int) -> UnitIndices:
-    """One permutation per layer, so that the units of a layer do not depend on which others are asked for."""
+    """Choose units by one permutation for each layer, so that they do not depend on the other layers asked for."""
     key = int.from_bytes(hashlib.sha256(network.layers[layer].encode()).digest()[:8], "big")
     return np.random.default_rng([network.units_seed, key]).permutation(n_available)[: network.n_units]
 
 
 def _choosing(extractor: torch.fx.GraphModule, units: Mapping[str, UnitIndices]) -> torch.fx.GraphModule:
-    """The extractor with the choice of units in its graph.
+    """Add the choice of units to the extractor's graph.
 
-    A layer is then let go of as soon as its units are copied; and no in-place rectification after it, which would
-    overwrite it, comes before that.
+    Each layer's memory is then freed as soon as its units are copied, and units are copied before an in-place
+    rectification that follows the layer overwrites it.
     """
     import torch
 

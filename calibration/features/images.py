@@ -1,4 +1,4 @@
-"""Image files: where they are, what they are called, which category each shows, and their pixels."""
+"""Image files: their paths, their names, the category of each, and their pixels."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from rtgod.text import composed, spelled_alike
 
 @dataclass(frozen=True, slots=True)
 class ImageList:
-    """Images to compute features of.
+    """Images whose features are to be computed.
 
     Attributes
     ----------
     root : Path
-        What the paths are relative to.
+        The folder that the paths are relative to.
     ids : tuple of str
-        Each image's name, each once.
+        Name of each image; no two are equal.
     paths : tuple of str
     categories : tuple of str
-        Of each image, with the images of a category one after the other; empty where there are none.
+        Category of each image, with a category's images one after the other; empty if images have no categories.
     names : mapping of str to str
-        Names of categories for people, where they are known.
+        Names of categories for people, for those that have one.
     notes : tuple of str
-        What was found beside the images and is left out.
+        Notes on files beside the images that are left out.
     """
 
     root: Path
@@ -57,11 +57,11 @@ class ImageList:
 
     @property
     def files(self) -> list[Path]:
-        """Where the images are."""
+        """Full paths of the images."""
         return [self.root / path for path in self.paths]
 
     def sha256(self) -> str:
-        """Checksum of names, paths and categories, to recognise a list by."""
+        """Return a checksum of names, paths and categories, by which a list is recognised."""
         digest = hashlib.sha256()
         for row in zip(self.ids, self.paths, self.categories or [""] * len(self.ids), strict=True):
             digest.update("\t".join((*row, self.names.get(row[2], ""))).encode() + b"\n")
@@ -69,24 +69,24 @@ class ImageList:
 
 
 def first_few(names: Sequence[str], n: int = 5) -> str:
-    """The first names of many, and how many there are in all if those are not all."""
+    """Join the first names of many; if some are not listed, add the total number."""
     return ", ".join(names) if len(names) <= n else f"{', '.join(names[:n])}, … ({len(names)} in all)"
 
 
 def list_images(source: Path) -> ImageList:
-    """The images of a folder and the folders in it, or of a table.
+    """List the images in a folder and its subfolders, or in a table.
 
     Parameters
     ----------
     source : Path
-        A folder, in which each image is called as its file without suffix, or where several files have one name, as
-        its path; or a table (tab- or comma-separated) with
-        the column `path`, relative to the table's folder, and optionally `image_id`, `category_id` and `name`.
+        A folder, in which an image is named after its file without suffix, or after its path if several files share a
+        name; or a table (tab- or comma-separated) with the column `path`, relative to the table's folder, and
+        optionally `image_id`, `category_id` and `name`.
 
     Raises
     ------
     InputError
-        If there are no images, several have one name, or the table cannot be read.
+        If no image is found, several have one name, or the table cannot be read.
     """
     if not source.is_dir():
         return _tabled(source)
@@ -97,18 +97,18 @@ def list_images(source: Path) -> ImageList:
 
 
 def list_categories(source: Path) -> ImageList:
-    """The images of each of at least two categories.
+    """List the images of each of at least two categories.
 
     Parameters
     ----------
     source : Path
-        A folder with a folder of images for each category, in which an image is called CATEGORY/FILE without suffix;
+        A folder with a folder of images for each category, in which an image is named CATEGORY/FILE without suffix;
         or a table as for `list_images`, with `category_id`.
 
     Raises
     ------
     InputError
-        If there are fewer, several images have one name, or the table cannot be read.
+        If there are fewer than two categories, several images have one name, or the table cannot be read.
     """
     if not source.is_dir():
         images = _tabled(source)
@@ -132,12 +132,12 @@ def list_categories(source: Path) -> ImageList:
 
 
 def find_images(folder: Path) -> dict[str, list[Path]]:
-    """Image files below a folder by their name without suffix, composed as `rtgod.text.composed` does.
+    """Find image files below a folder by their names without suffix, composed as `rtgod.text.composed` does.
 
     Raises
     ------
     InputError
-        If there are none, or two names differ in how accented letters are stored only.
+        If no image is found, or two names differ only in how accented letters are stored.
     """
     images: dict[str, list[Path]] = {}
     found = _Below(folder)
@@ -152,18 +152,18 @@ def find_images(folder: Path) -> dict[str, list[Path]]:
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
-    """Pixels of an image in colour, shape (height, width, 3), uint8: red, green, blue.
+    """Read an image in colour, shape (height, width, 3), uint8: red, green, blue.
 
     Raises
     ------
     InputError
-        If it cannot be read.
+        If the image cannot be read.
     """
     return read_picture(path).pixels
 
 
 class _Below:
-    """Image files below a folder, and what lies beside them.
+    """Image files below a folder, and the other files beside them.
 
     Parameters
     ----------
@@ -172,13 +172,13 @@ class _Below:
     Attributes
     ----------
     paths : tuple of str
-        Relative to the folder, in an order that no file system changes.
+        Paths relative to the folder, in an order that does not depend on the file system.
     folders : list of str
-        The folders in it.
+        Names of the folders directly inside.
     """
 
     def __init__(self, folder: Path) -> None:
-        # Not as Path objects: a million of them take half a gigabyte.
+        # Not Path objects: a million of them take half a gigabyte.
         found: list[str] = []
         self.folders: list[str] = []
         self._others: Counter[str] = Counter()
@@ -195,7 +195,7 @@ class _Below:
         self.paths = tuple(sorted(found))
 
     def notes(self, *, each_folder: bool = False) -> tuple[str, ...]:
-        """Lines about what is left out; with `each_folder`, folders without an image, too."""
+        """Return lines about files that are left out; with `each_folder`, about folders without an image, too."""
         notes = []
         if each_folder:
             filled = {path.partition("/")[0] for path in self.paths}
@@ -235,13 +235,13 @@ def _tabled(path: Path) -> ImageList:
 
 
 class _TabSeparated(csv.excel_tab):
-    """As in BIDS, nothing is quoted."""
+    """Tab-separated dialect without quoting, as in BIDS."""
 
     quoting = csv.QUOTE_NONE
 
 
 def _rows(path: Path) -> list[Mapping[str, str]]:
-    """The table's rows, each with what it needs."""
+    """Read the table's rows, and check that each has the cells it needs."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

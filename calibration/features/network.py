@@ -1,4 +1,4 @@
-"""Which features to compute: a network, its layers, how many of their units, and how an image reaches it."""
+"""Settings of features: a network, its layers, the number of their units, and the preprocessing of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from rtgod.errors import InputError
 from rtgod.settings import AtLeastOne, Positive, Settings
 
-#: AlexNet's eight layers before rectification, under the names of Horikawa & Kamitani (2017).
+#: AlexNet's eight layers before rectification, by the names of Horikawa & Kamitani (2017).
 ALEXNET_LAYERS: Mapping[str, str] = {
     "cnn1": "features.0",
     "cnn2": "features.3",
@@ -28,7 +28,7 @@ _RESIDUAL_LAYERS = {
     "pool": "flatten",
     "fc": "fc",
 }
-#: The layers that are taken where none are named: of each network, our name of a layer to the network's node.
+#: Default layers of each network: our name of a layer to the network's node.
 LAYERS: Mapping[str, Mapping[str, str]] = {
     "alexnet": ALEXNET_LAYERS,
     "squeezenet1_1": {
@@ -36,7 +36,7 @@ LAYERS: Mapping[str, Mapping[str, str]] = {
         **{f"fire{i}": f"features.{node}.cat" for i, node in enumerate((3, 4, 6, 7, 9, 10, 11, 12), 2)},
         "conv10": "flatten",
     },
-    # Before rectification, as in the same laboratory's later work.
+    # Layers before rectification, as in the same laboratory's later work.
     "vgg19": {
         **{
             f"conv{stage}_{i}": f"features.{first + 2 * (i - 1)}"
@@ -50,9 +50,9 @@ LAYERS: Mapping[str, Mapping[str, str]] = {
 
 LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")]
 PerChannel = tuple[float, float, float]
-#: Settings of a preprocessing that mean something together only: how colours become numbers, and how large.
+#: Settings of a preprocessing that have a meaning only together: conversion of colours to numbers, and sizes.
 TOGETHER = (frozenset({"channels", "brightest", "mean", "sd"}), frozenset({"resize_px", "crop_px"}))
-#: In one line of a message: that of networks that were trained with Caffe.
+#: Example for a message, in one line: the preprocessing of networks that were trained with Caffe.
 EXAMPLE = (
     'of a network from Caffe: channels = "BGR", brightest = 255, mean = [104, 117, 123], sd = [1, 1, 1], '
     "resize_px = 256, crop_px = 224; a line each"
@@ -60,21 +60,21 @@ EXAMPLE = (
 
 
 class Preprocessing(Settings):
-    """What is done to an image before the network sees it.
+    """Preprocessing of an image for the network.
 
-    What is not set is as torchvision publishes it for the network; the values here are the usual ones. Of what belongs
-    together (`TOGETHER`), a file sets all or nothing: half of one preprocessing and half of another is none.
+    Values that are not set are torchvision's published ones for the network; the defaults here are the usual ones. A
+    file sets either all settings that belong together (`TOGETHER`) or none: halves of two preprocessings do not fit.
     """
 
-    #: Length of the shorter side.
+    #: Length of the image's shorter side after resizing.
     resize_px: AtLeastOne = 256
     #: Side of the square that is cut from the middle.
     crop_px: AtLeastOne = 224
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     channels: Literal["RGB", "BGR"] = "RGB"
-    #: Value of the brightest pixel, before the mean is taken off: 1 or 255.
+    #: Value of the brightest pixel, before the mean is subtracted: 1 or 255.
     brightest: Literal[1, 255] = 1
-    #: Of each channel, in the order and range that the network sees: taken off, then divided by.
+    #: Values of each channel, in the order and range that the network sees: subtracted, then divided by.
     mean: PerChannel = (0.485, 0.456, 0.406)
     sd: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
 
@@ -90,12 +90,12 @@ class Preprocessing(Settings):
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
-        """Read a file.
+        """Read preprocessing settings from a TOML file.
 
         Raises
         ------
         InputError
-            If it cannot be read, has an unknown or impossible setting, or sets a part of what belongs together.
+            If it cannot be read, has an unknown or impossible setting, or sets only a part of a group in `TOGETHER`.
         """
         found = super().from_toml(path)
         for names in TOGETHER:
@@ -108,23 +108,23 @@ class Preprocessing(Settings):
 
 
 class Network(Settings):
-    """Which features to compute.
+    """Network, layers and units whose features are computed.
 
     Attributes
     ----------
     name : str
-        A classification network of torchvision.
+        Name of a classification network of torchvision.
     weights : str
-        "default" for torchvision's pretrained ones (downloaded once), "random:SEED" for seeded random ones, or the path
-        of a local file with a state dictionary (.pt, .pth, .safetensors or .npz).
+        "default" for torchvision's pretrained weights (downloaded once), "random:SEED" for seeded random weights, or
+        the path of a local file with a state dictionary (.pt, .pth, .safetensors or .npz).
     weights_sha256 : str or None
         Checksum that the weights must have; see `calibration.features.weights.checksum`.
     layers : mapping of str to str
         Our name of a layer to the network's node.
     n_units : int
-        How many units to keep of each layer; a smaller layer keeps all.
+        Number of units to keep of each layer; a smaller layer keeps all.
     units_seed : int
-        Seed of the permutation that chooses them.
+        Seed of the permutation that chooses the units.
     preprocessing : Preprocessing
     """
 
@@ -141,12 +141,12 @@ class Network(Settings):
 
 
 def differences(there: Network, here: Network) -> list[str]:
-    """What two networks' features differ by, in words; where the weights' file lies makes no difference.
+    """List in words the settings by which two networks' features differ; the path of the weights' file does not count.
 
     Parameters
     ----------
     there, here : Network
-        As a `FeatureExtractor` completed them.
+        Networks as a `FeatureExtractor` completed them.
     """
     theirs, ours = _described(there), _described(here)
     return [

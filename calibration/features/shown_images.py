@@ -1,4 +1,4 @@
-"""The image of each trial: which file, or which row of a feature store, a name in a table means."""
+"""Find the image of each trial: the file, or the row of a feature store, that a name in a table means."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from rtgod.pictures.image_names import ImageIndex, is_same_image
 
 @dataclass(frozen=True, slots=True)
 class ShownImages:
-    """Images that trials name, and where they are.
+    """Images that trials name, and their files or rows.
 
     Attributes
     ----------
     keys : mapping of str to list of str
-        Of each name of which there is an image: the paths of the files that it may mean, or one identifier in a store.
+        For each name that has an image: the paths of the files that it may mean, or one identifier in a store.
     missing : tuple of str
-        Names of which there is none.
+        Names that have no image.
     n_others : int
-        Images that no trial names.
+        Number of images that no trial names.
     """
 
     keys: Mapping[str, list[str]]
@@ -36,7 +36,7 @@ Images = FeatureStore | Mapping[str, Sequence[Path]]
 
 
 def open_images(source: Path) -> Images:
-    """The images of a folder, or the store of their features."""
+    """Find the images of a folder, or open the store of their features."""
     return FeatureStore(source) if is_store(source) else find_images(source)
 
 
@@ -49,19 +49,19 @@ def find_shown(names: Sequence[str], source: Path, images: Images | None = None)
     source : Path
         A folder, or a store of features.
     images : FeatureStore or mapping of str to sequence of Path, optional
-        What `open_images` made of it.
+        Result of `open_images` for the source.
 
     Raises
     ------
     InputError
-        If there are no images at all, two names that mean two images would be one file, or a name several rows of a
-        store.
+        If the source has no images, two names that mean two images match one file only, or a name matches several
+        rows of a store.
     """
     images = open_images(source) if images is None else images
     if isinstance(images, FeatureStore):
         return _found_in_store(names, images)
     paths = [path for of_name in images.values() for path in of_name]
-    # What lies above the folder says nothing of an image.
+    # Folders above the source folder tell nothing about an image.
     index = ImageIndex((str(path), path.relative_to(source).as_posix()) for path in paths)
     return _checked(names, {name: index.find(name) for name in names}, len(paths))
 

@@ -1,4 +1,4 @@
-"""What was shown and what can be ranked, as network features: of image files, or from stores of features."""
+"""Network features of shown images and of candidates, computed from image files or read from stores."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from rtgod.pictures.pixels import told
 
 
 class ShowsImages(Protocol):
-    """A run whose trials name the images that they showed; its samples are one."""
+    """Run whose trials name the images that they showed; its samples have this interface, too."""
 
     @property
     def run(self) -> Run:
-        """The run, for what is said of it."""
+        """The run, for messages."""
 
     @property
     def trials(self) -> Sequence[Trial]:
-        """Its trials."""
+        """Trials of the run."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,12 +42,12 @@ class Stimuli:
     rows : mapping of str to int
         Each shown image's row in `shown`.
     shown : mapping of str to ndarray of shape (n_images, n_units), float32
-        Per layer.
+        Features per layer.
     candidate_ids : tuple of str
     candidates : mapping of str to ndarray of shape (n_candidates, n_units), float32
         Mean over each category's images, per layer.
     notes : tuple of str
-        What was left out, and how images' pixels were converted.
+        Notes on images left out, and on conversions of images' pixels.
     """
 
     rows: Mapping[str, int]
@@ -57,19 +57,19 @@ class Stimuli:
     notes: tuple[str, ...] = ()
 
     def of(self, trials: Sequence[Trial]) -> dict[str, Float32Array]:
-        """Features of the image that each trial showed, or the mean of a block's: per layer, (n_trials, n_units)."""
+        """Return features of each trial's image, or the mean over a block's images: per layer, (n_trials, n_units)."""
         if not any(trial.stimuli for trial in trials):
             return self.of_images([trial.stimulus for trial in trials])
         each = [self.of_images(trial.images) for trial in trials]
         return {layer: np.stack([one[layer].mean(axis=0) for one in each]) for layer in self.shown}
 
     def of_images(self, names: Sequence[str | None]) -> dict[str, Float32Array]:
-        """Features of images by their names: per layer, (n_names, n_units).
+        """Return features of images by their names: per layer, (n_names, n_units).
 
         Raises
         ------
         InputError
-            If there are none of some.
+            If some images have no features.
         """
         if absent := list(dict.fromkeys(str(name) for name in names if name not in self.rows)):
             raise InputError(
@@ -79,12 +79,12 @@ class Stimuli:
         return {layer: values[rows] for layer, values in self.shown.items()}
 
     def of_categories(self, ids: Sequence[str]) -> dict[str, Float32Array]:
-        """Mean features of categories by their ids: per layer, (n_ids, n_units).
+        """Return mean features of categories by their ids: per layer, (n_ids, n_units).
 
         Raises
         ------
         InputError
-            If some are no candidates.
+            If some are not candidates.
         """
         position = {category: row for row, category in enumerate(self.candidate_ids)}
         if absent := list(dict.fromkeys(category for category in ids if category not in position)):
@@ -96,7 +96,7 @@ class Stimuli:
 
 
 class StimulusFiles:
-    """The images that a calibration needs, or stores of their features.
+    """Images that a calibration needs, or stores of their features.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class StimulusFiles:
     Raises
     ------
     InputError
-        If there are none, or two stores' features differ in more than their images.
+        If images are missing, or two stores' features differ in more than their images.
     """
 
     def __init__(self, images: Path, candidates: Path) -> None:
@@ -118,30 +118,30 @@ class StimulusFiles:
         for store in self._stores:
             store.check_finished()
             store.check_network(self._stores[0].network)
-        # Read at once: what is wrong with them should be known before runs are worked through.
+        # Read at once, so that problems are known before runs are processed.
         self._candidates = ranked.means() if isinstance(ranked, FeatureStore) else ranked
 
     @property
     def need_network(self) -> bool:
-        """Whether anything is to be computed; two stores have it all."""
+        """Return whether any features must be computed; False if both images and candidates are stores."""
         return len(self._stores) < 2
 
     def features(self, samples: Sequence[ShowsImages], extractor: FeatureExtractor | None, report: Report) -> Stimuli:
-        """Features of all images that the samples' trials showed, and of the candidates.
+        """Return features of all images that the samples' trials showed, and of the candidates.
 
         Parameters
         ----------
         samples : sequence of ShowsImages
         extractor : FeatureExtractor or None
-            For what no store has.
+            Computes the features that no store has.
         report : callable
-            Told (stage, steps done, steps in all).
+            Called with (stage, steps done, steps in all).
 
         Raises
         ------
         InputError
-            If a trial names no image, there is no such image, or it cannot be read; or if a store is damaged, or made
-            with another network than the extractor's.
+            If a trial names no image, its image does not exist or cannot be read, a store is damaged, or a store was
+            made with another network than the extractor's.
         """
         shown = _shown(samples)
         found = find_shown(shown, self._source, self._images)
@@ -191,7 +191,7 @@ class StimulusFiles:
 
 
 def _shown(samples: Sequence[ShowsImages]) -> list[str]:
-    """Every image that was shown, each once."""
+    """List every shown image, each once."""
     for run in samples:
         if any(not trial.images for trial in run.trials):
             raise InputError(
@@ -201,7 +201,7 @@ def _shown(samples: Sequence[ShowsImages]) -> list[str]:
 
 
 def _files_of(shown: Sequence[str], found: ShownImages) -> list[Path]:
-    """The file of each shown image; copies of one image count as one."""
+    """Return the file of each shown image; several files count as one if they are copies."""
     for name in shown:
         first, *others = found.keys[name]
         if different := [path for path in others if not cmp(first, path, shallow=False)]:
@@ -213,7 +213,7 @@ def _files_of(shown: Sequence[str], found: ShownImages) -> list[Path]:
 
 
 def pictures_of(candidates: Path | None) -> dict[str, Path]:
-    """The first image of each candidate category; none where these are features only."""
+    """Return the first image of each candidate category; empty if candidates are a store or None."""
     if candidates is None or is_store(candidates):
         return {}
     images = list_categories(candidates)

@@ -1,23 +1,23 @@
-"""A feature store: features of many images on disk, in batches, with everything that says how they were computed.
+"""Feature store: features of many images on disk, in batches, with a full record of how they were computed.
 
 A Zarr v3 group:
 
 | array | shape, type | what it is |
 |---|---|---|
-| `image_id`, `path` | (n_images,) string | of each image; rows of a category follow one another |
-| `problem` | (n_images,) string | why an image could not be read; empty if it could |
-| `change` | (n_images,) string | how an image's pixels were converted, a line each; empty chunks are not written |
+| `image_id`, `path` | (n_images,) string | name and path of each image; images of a category follow one another |
+| `problem` | (n_images,) string | reason why an image could not be read; empty if it could |
+| `change` | (n_images,) string | conversions of an image's pixels, a line each; empty chunks are not written |
 | `done` | (n_batches,) bool | set once a batch of images is written |
-| `layers/LAYER/features` | (n_images, n_units) float32 | a chunk a batch; NaN where an image could not be read |
-| `layers/LAYER/units` | (n_units,) int64 | which units of the flattened layer these are |
-| `category_id`, `category_name` | (n_categories,) string | where images have categories; the name may be empty |
+| `layers/LAYER/features` | (n_images, n_units) float32 | a chunk for each batch; NaN if an image could not be read |
+| `layers/LAYER/units` | (n_units,) int64 | indices of these units in the flattened layer |
+| `category_id`, `category_name` | (n_categories,) string | only if images have categories; a name may be empty |
 | `category` | (n_images,) int32 | the position of each image's category |
 | `means_done` | (n_blocks,) bool | set once a block of categories is written |
-| `layers/LAYER/means` | (n_categories, n_units) float32 | over a category's images; NaN where none could be read |
+| `layers/LAYER/means` | (n_categories, n_units) float32 | over a category's images; NaN if none could be read |
 
 The group's attributes hold the network with its preprocessing and its weights' checksum, the precision, a checksum of
-the list of images, and the versions of the packages. Every chunk carries its own checksum, and a file is renamed to its
-place when it is complete; so what a kill leaves is a store with fewer batches done.
+the list of images, and the versions of the packages. Every chunk carries its own checksum, and a file is renamed to
+its place when it is complete; so a kill leaves a valid store with fewer batches done.
 """
 
 from __future__ import annotations
@@ -46,25 +46,25 @@ if TYPE_CHECKING:
     from calibration.features.extractor import BatchFeatures, FeatureExtractor
 
 FORMAT = 1
-#: Images of a batch, categories of a block.
+#: Number of images in a batch, and of categories in a block.
 BATCH = 64
 _STRINGS_AT_ONCE = 65_536
 _AGAIN = (
     "start `rtgod features` or `rtgod categories build` again as it was started: it computes what is missing "
     "(if it refuses, remove the store first)"
 )
-# So that a batch of images none of which could be read is told from one that is missing.
+# Empty chunks are written: a batch without a readable image must differ from a missing one.
 _WRITING = {"array.write_empty_chunks": True}
 Rows = npt.NDArray[np.int64]
 
 
 def is_store(path: Path) -> bool:
-    """Whether this is a Zarr group rather than a folder of images."""
+    """Return whether a path is a Zarr group rather than a folder of images."""
     return (path / "zarr.json").is_file()
 
 
 class FeatureStore:
-    """A feature store on disk.
+    """Feature store on disk.
 
     Parameters
     ----------
@@ -74,15 +74,15 @@ class FeatureStore:
     Attributes
     ----------
     network : Network
-        Complete, with its weights' checksum.
+        The store's network, completed, with its weights' checksum.
     precision : str
     n_images, n_batches, n_categories, n_blocks : int
-        Without categories, the last two are 0.
+        The last two are 0 if images have no categories.
 
     Raises
     ------
     InputError
-        If there is none, or it is damaged.
+        If the path is no store, or the store is damaged.
     """
 
     def __init__(self, path: Path, writable: bool = False) -> None:
@@ -90,7 +90,7 @@ class FeatureStore:
         if not is_store(path):
             raise InputError(f"{path}: no feature store; `rtgod features` and `rtgod categories build` make one")
         if writable:
-            for half_written in path.rglob("*.partial"):  # by a process that was killed
+            for half_written in path.rglob("*.partial"):  # left by a process that was killed
                 half_written.unlink()
         with self._checked("zarr.json"), zarr.config.set(_WRITING):
             self._group = zarr.open_group(path, mode="r+" if writable else "r", zarr_format=3)
@@ -113,12 +113,12 @@ class FeatureStore:
 
     @classmethod
     def create(cls, path: Path, images: ImageList, extractor: FeatureExtractor, batch: int = BATCH) -> FeatureStore:
-        """Make a store in which nothing is computed yet; it appears whole or not at all.
+        """Make a store without any computed features; it appears whole or not at all.
 
         Raises
         ------
         InputError
-            If it cannot be written.
+            If the store cannot be written.
         """
         try:
             with zarr.config.set(_WRITING), appearing_whole(path) as unfinished:
@@ -133,7 +133,7 @@ class FeatureStore:
         Parameters
         ----------
         network : Network
-            As a `FeatureExtractor` completed it.
+            Network as a `FeatureExtractor` completed it.
         """
         if differs := differences(self.network, network):
             raise InputError(
@@ -161,20 +161,20 @@ class FeatureStore:
 
     @property
     def image_paths(self) -> npt.NDArray[np.str_]:
-        """Where each image lay, relative to the folder that the store was made of, shape (n_images,)."""
+        """Path of each image, relative to the folder that the store was made from, shape (n_images,)."""
         return self._read("path")
 
     @property
     def problems(self) -> npt.NDArray[np.str_]:
-        """Why each image of a finished store could not be read, shape (n_images,); empty if it could."""
+        """Reason why each image of a finished store could not be read, shape (n_images,); empty if it could."""
         return self._read("problem")
 
     def problems_of(self, batch: int) -> list[str]:
-        """Why each image of a batch could not be read; empty if it could."""
+        """Return the reason why each image of a batch could not be read; empty if it could."""
         return self._read("problem", self.rows_of(batch)).tolist()
 
     def changes(self) -> list[tuple[str, list[str]]]:
-        """Each image whose pixels were converted, by its name, and how; none where an older rtgod made the store."""
+        """List the names of converted images with their conversions; empty for stores made by an older rtgod."""
         if "change" not in self._arrays:
             return []
         return [
@@ -185,42 +185,42 @@ class FeatureStore:
 
     @property
     def done(self) -> npt.NDArray[np.bool_]:
-        """Which batches are written, shape (n_batches,)."""
+        """Flags of the batches that are written, shape (n_batches,)."""
         return self._read("done")
 
     @property
     def means_done(self) -> npt.NDArray[np.bool_]:
-        """Which blocks of categories are written, shape (n_blocks,)."""
+        """Flags of the blocks of categories that are written, shape (n_blocks,)."""
         return self._read("means_done")
 
     def rows_of(self, batch: int) -> slice:
-        """The rows of a batch of images."""
+        """Return the rows of a batch of images."""
         return slice(batch * self._batch, min((batch + 1) * self._batch, self.n_images))
 
     def batches_of(self, rows: slice) -> range:
-        """The batches that some rows lie in."""
+        """Return the batches that some rows lie in."""
         return range(rows.start // self._batch, -(-rows.stop // self._batch))
 
     def block_of(self, block: int) -> slice:
-        """The categories of a block."""
+        """Return the categories of a block."""
         return slice(block * self._batch, min((block + 1) * self._batch, self.n_categories))
 
     def n_units(self, layer: str) -> int:
-        """How many units are kept of a layer."""
+        """Return the number of units kept of a layer."""
         return self._arrays[f"layers/{layer}/units"].shape[0]
 
     @property
     def category_of(self) -> npt.NDArray[np.int32]:
-        """The position of each image's category, shape (n_images,); it never goes down."""
+        """The position of each image's category, shape (n_images,); it never decreases."""
         return self._read("category")
 
     @property
     def category_ids(self) -> list[str]:
-        """Every category, in the order of their positions."""
+        """All categories, in the order of their positions."""
         return [composed(name) for name in self._read("category_id").tolist()]
 
     def features(self, layer: str, batch: int) -> Float32Array:
-        """Features of a batch of images, shape (n_rows, n_units).
+        """Read features of a batch of images, shape (n_rows, n_units).
 
         Raises
         ------
@@ -230,41 +230,41 @@ class FeatureStore:
         return self._read(f"layers/{layer}/features", self.rows_of(batch))
 
     def write(self, batch: int, computed: BatchFeatures) -> None:
-        """Write a batch of images, and then that it is done."""
+        """Write a batch of images, and then mark it as done."""
         rows = self.rows_of(batch)
         for layer, values in computed.values.items():
             self._arrays[f"layers/{layer}/features"][rows] = values
         self._arrays["problem"][rows] = np.array(computed.problems, dtype=object)
-        # Of most batches there is nothing to say, and then no chunk; unless it was written for files since replaced.
+        # Most batches have no conversions and get no chunk, unless an earlier version of their files left one.
         if "change" in self._arrays and (computed.changes or self._chunk("change", batch).is_file()):
             changes = computed.changes or ((),) * len(computed.problems)
             self._arrays["change"][rows] = np.array(["\n".join(kinds) for kinds in changes], dtype=object)
         self._arrays["done"][batch] = True
 
     def write_means(self, block: int, means: Mapping[str, Float32Array]) -> None:
-        """Write a block of categories, and then that it is done."""
+        """Write a block of categories, and then mark it as done."""
         for layer, values in means.items():
             self._arrays[f"layers/{layer}/means"][self.block_of(block)] = values
         self._arrays["means_done"][block] = True
 
     def forget_means(self) -> None:
-        """Mark all means as not computed, since images are to be computed again."""
+        """Mark all means as not computed, because images are to be computed again."""
         if self.n_categories:
             self._arrays["means_done"][:] = False
 
     def is_intact(self, batch: int) -> bool:
-        """Whether everything about a batch of images can be read."""
+        """Return whether all arrays of a batch of images can be read."""
         keys = ["problem", *(f"layers/{layer}/features" for layer in self.network.layers)]
         if "change" in self._arrays and self._chunk("change", batch).is_file():
             keys.append("change")
         return self._can_be_read(keys, self.rows_of(batch))
 
     def is_block_intact(self, block: int) -> bool:
-        """Whether the means of a block of categories can be read."""
+        """Return whether the means of a block of categories can be read."""
         return self._can_be_read([f"layers/{layer}/means" for layer in self.network.layers], self.block_of(block))
 
     def check_finished(self) -> None:
-        """Refuse a store in which something is still to be computed.
+        """Refuse a store that is not finished.
 
         Raises
         ------
@@ -276,7 +276,7 @@ class FeatureStore:
             raise InputError(f"feature store {self.path}: its categories' means are not all computed; {_AGAIN}")
 
     def features_of(self, image_ids: Sequence[str]) -> dict[str, Float32Array]:
-        """Features of some images.
+        """Read features of some images.
 
         Parameters
         ----------
@@ -285,12 +285,12 @@ class FeatureStore:
         Returns
         -------
         dict of str to ndarray of shape (n_image_ids, n_units), float32
-            Per layer.
+            Features per layer.
 
         Raises
         ------
         InputError
-            If the store lacks some of them, could not read some, has NaN for some, or is unfinished or damaged.
+            If the store lacks some images, could not read some, has NaN for some, or is unfinished or damaged.
         """
         self.check_finished()
         wanted = dict.fromkeys(image_ids)
@@ -311,13 +311,13 @@ class FeatureStore:
         return found
 
     def means(self) -> tuple[list[str], dict[str, Float32Array]]:
-        """Mean features of every category of which an image could be read.
+        """Read mean features of every category with at least one readable image.
 
         Returns
         -------
         category_ids : list of str
         means : dict of str to ndarray of shape (n_categories, n_units), float32
-            Per layer.
+            Means per layer.
 
         Raises
         ------
@@ -340,7 +340,7 @@ class FeatureStore:
         return chosen, means
 
     def n_readable(self) -> npt.NDArray[np.int64]:
-        """How many images of each category could be read, shape (n_categories,)."""
+        """Return the number of each category's images that could be read, shape (n_categories,)."""
         return np.bincount(self.category_of[self.problems == ""], minlength=self.n_categories)
 
     def _check_shapes(self) -> None:
@@ -353,7 +353,7 @@ class FeatureStore:
                 raise ValueError(f"{key} has {found} rows, not {expected}")
 
     def _gather(self, layer: str, rows: Rows) -> Float32Array:
-        """Rows of a layer, each batch read once."""
+        """Read some rows of a layer, each batch once."""
         gathered = np.empty((len(rows), self.n_units(layer)), np.float32)
         batches = rows // self._batch
         for batch in np.unique(batches):
@@ -384,7 +384,7 @@ class FeatureStore:
     def _read(self, key: str, rows: slice = slice(None), *, may_lack: bool = False) -> Any:
         array = self._arrays[key]
         start, stop, _ = rows.indices(array.shape[0])
-        # Zarr takes a chunk that is not there for one of fill values.
+        # Zarr takes a missing chunk for one of fill values.
         for chunk in range(start // array.chunks[0], -(-stop // array.chunks[0])):
             if not (may_lack or (file := self._chunk(key, chunk)).is_file()):
                 raise InputError(f"feature store {self.path}: {file.relative_to(self.path)} is missing; {_AGAIN}")
@@ -395,7 +395,7 @@ class FeatureStore:
     def _checked(self, what: str) -> Iterator[None]:
         try:
             yield
-        # Zarr and its codecs meet damage in as many ways.
+        # Zarr and its codecs raise all these for damaged files.
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
             first = str(error).partition("\n")[0][:200] or type(error).__name__
             raise InputError(f"feature store {self.path}: {what} is missing or damaged ({first}); {_AGAIN}") from error
@@ -460,6 +460,6 @@ def _array(group: zarr.Group, key: str, shape: tuple[int, ...], chunks: tuple[in
         dtype=dtype,
         fill_value=fill,
         compressors=Crc32cCodec(),
-        # One folder of files, not a folder for each file.
+        # Chunks lie in one folder, not in a folder each.
         chunk_key_encoding={"name": "default", "separator": "."},
     )

@@ -1,7 +1,7 @@
-"""Imports torchvision beside a torch that cannot load its compiled operators.
+"""Import torchvision beside a torch that cannot load its compiled operators.
 
 torchvision's wheel is built against CUDA; next to a CPU build of torch its extension does not load, and the import
-stops at operators that only detection models call. Declaring those two lets everything else work.
+fails at operators that only detection models call. Declaring those two lets everything else work.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from types import ModuleType
 
 from rtgod.errors import MissingDependencyError
 
-#: A declaration is withdrawn when its library object is collected, so it is kept as long as the process.
+#: A declaration is withdrawn when its library object is collected, so this list keeps it until the process ends.
 _declared: list[object] = []
 
 

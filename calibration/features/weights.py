@@ -1,4 +1,4 @@
-"""A network of torchvision with its weights: pretrained, seeded random ones, or those of a local file."""
+"""A network of torchvision with its weights: pretrained, seeded random, or from a local file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def load_model(network: Network) -> torch.nn.Module:
-    """The network with its weights, ready for inference.
+    """Load the network with its weights, ready for inference.
 
     Raises
     ------
     InputError
-        If the network or the weights cannot be had, or the weights are not those whose checksum is asked for.
+        If the network or the weights are not available, or the weights have another checksum than asked for.
     MissingDependencyError
         If torch or torchvision is not installed.
     """
@@ -37,12 +37,12 @@ def load_model(network: Network) -> torch.nn.Module:
 
 
 def published_preprocessing(network: Network) -> Preprocessing:
-    """The network's preprocessing, with what is not set as torchvision publishes it for its weights.
+    """Return the network's preprocessing; torchvision's published values for its weights fill what is not set.
 
     Raises
     ------
     InputError
-        If the network is not known.
+        If the network is unknown.
     """
     published = _published(import_torchvision().models, network).transforms()
     usual = Preprocessing(
@@ -56,9 +56,9 @@ def published_preprocessing(network: Network) -> Preprocessing:
 
 
 def checksum(model: torch.nn.Module) -> str:
-    """SHA-256 of a model's parameters and buffers, so that it does not depend on the kind of file they came from.
+    """Return the SHA-256 of a model's parameters and buffers, which does not depend on the format of their file.
 
-    Each, in the order of their names, counts as a line with its name, type and shape, and its bytes.
+    Each tensor, in the order of names, adds a line with its name, type and shape, and then its bytes.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
@@ -95,7 +95,7 @@ def _load(models: Any, network: Network) -> torch.nn.Module:
 
 
 def _random(get_model: Callable[..., torch.nn.Module], network: Network) -> torch.nn.Module:
-    """He initialisation, which keeps the variance of the activations from layer to layer (He et al. 2015)."""
+    """Initialise by He's method, which keeps the variance of activations from layer to layer (He et al. 2015)."""
     import torch
 
     seed = network.weights.removeprefix("random:")
@@ -117,7 +117,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
 
     try:
         if path.suffix == ".npz":
-            # numpy leaves a file open that it cannot read.
+            # numpy does not close a file that it cannot read.
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return {key: torch.from_numpy(arrays[key].astype(np.float32)) for key in arrays.files}
         if path.suffix == ".safetensors":
@@ -129,6 +129,6 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         return state
     except FileNotFoundError as error:
         raise InputError(f"weights {path}: no such file; give default, random:SEED or a file") from error
-    except Exception as error:  # torch, numpy and safetensors each raise their own for a damaged file
+    except Exception as error:  # torch, numpy and safetensors each raise errors of their own for a damaged file
         first = str(error).partition("\n")[0][:200] or type(error).__name__
         raise InputError(f"weights {path}: cannot be read as a state dictionary ({first})") from error

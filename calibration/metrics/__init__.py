@@ -1,1 +1,1 @@
-"""Numbers that say how good a decoder is, and whether chance could have made them."""
+"""Measures of a decoder's quality, with tests whether chance could have produced them."""

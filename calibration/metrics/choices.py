@@ -1,6 +1,6 @@
-"""First choices beside what was shown: whether they fall on a few categories, and what one choice for all would score.
+"""First choices compared with the categories shown: whether they fall on a few, and the score of one fixed answer.
 
-Pure: positions of candidates in, counts and sentences out. A page, a terminal and a report say the same.
+Pure functions: positions of candidates in, counts and sentences out. Page, terminal and report say the same.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from calibration.metrics.group_means import averaged_by
 from calibration.metrics.identification import identification_accuracy
 from rtgod.messages import Array, Float64Array
 
-#: Chance calls a category too often, of all that are ranked, in at most this share of tests.
+#: In at most this share of tests chance calls any of the ranked categories too often.
 COLLAPSE_P = 0.01
-#: Categories are as good as equally frequent where a ranking that never changes scores no more than this above chance.
+#: Categories count as equally frequent if a ranking that never changes scores no more than this above chance.
 _NEARLY_EQUAL = 0.025
-#: Categories that a sentence names.
+#: Maximum number of categories that a sentence names.
 _MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Collapse:
-    """First choices that fall on a few categories.
+    """Collapse of first choices onto a few categories.
 
     Attributes
     ----------
     n : int
-        Samples.
+        Number of samples.
     categories : tuple of int
-        Positions of what is called too often, most often first.
+        Positions of the categories that are chosen first too often, most often first.
     n_called, n_shown : tuple of int
-        How many samples are called each of them, and how many are.
+        Number of samples for which each of these categories is chosen first, and number that show it.
     p_value : float
-        The highest of theirs.
+        The highest p value of these categories.
     n_candidates : int
     """
 
@@ -48,7 +48,7 @@ class Collapse:
     n_candidates: int
 
     def sentence(self, kind: str, names: Sequence[str]) -> str:
-        """Say it of samples of one kind; `names` are the candidates'."""
+        """Describe the collapse for samples of one kind; `names` are the candidates' names."""
         said = f"Of {self.n} blocks {kind}, {sum(self.n_called)} are called"
         one = len(self.categories) == 1
         if one:
@@ -68,17 +68,17 @@ class Collapse:
 
 
 def collapse_of(first: Array, true: Array, n_candidates: int) -> Collapse | None:
-    """Find categories that are called more often than chance would call them; None where they are not half of all.
+    """Find categories chosen first more often than by chance; None unless they take over half of all samples.
 
-    A decoder that is sometimes right and otherwise chooses among all candidates alike calls a category, on average, no
-    more often than it is shown or than one in `n_candidates`. The p value of each count is that of the binomial
-    distribution with the larger of these two shares, times the number of candidates (Bonferroni): noise is told of in
-    at most one of a hundred tests, and right answers never.
+    A decoder that is sometimes right and otherwise chooses among all candidates with equal chance calls a category, on
+    average, no more often than the category is shown or than one in `n_candidates`. The p value of each count is that
+    of the binomial distribution with the larger of these two shares, times the number of candidates (Bonferroni): noise
+    is reported in at most one of a hundred tests, and right answers never.
 
     Parameters
     ----------
     first : ndarray of shape (n_samples,), int
-        Position of the candidate that is ranked first.
+        Position of the candidate ranked first.
     true : ndarray of shape (n_samples,), int
     n_candidates : int
     """
@@ -103,18 +103,18 @@ def collapse_of(first: Array, true: Array, n_candidates: int) -> Collapse | None
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """How equally frequent categories are.
+    """Frequencies of categories, and the scores of answers that never change.
 
     Attributes
     ----------
     n : int
-        Samples.
+        Number of samples.
     most_frequent : int
-        Position of a category that no other is more frequent than.
+        Position of a category with the highest frequency.
     share : float
-        Of the samples that it is true of: what always choosing it would be right for.
+        Share of samples of this category, so the share that is right if it is always chosen.
     constant : float
-        Identification accuracy, among the categories that were shown, of one ranking for all, most frequent first.
+        Identification accuracy, among the shown categories, of one fixed ranking by frequency, most frequent first.
     """
 
     n: int
@@ -124,11 +124,11 @@ class Balance:
 
     @property
     def is_equal(self) -> bool:
-        """Whether frequencies can be passed over."""
+        """Return whether categories are nearly equally frequent, so that frequencies need no remark."""
         return self.constant <= 0.5 + _NEARLY_EQUAL
 
     def sentence(self, kind: str, names: Sequence[str], balanced: float) -> str:
-        """Say it of samples of one kind, with their balanced accuracy; `names` are the candidates'."""
+        """Describe the balance for samples of one kind, with their balanced accuracy; `names` are the candidates'."""
         return (
             f"The categories {kind} are not equally frequent: always saying “{names[self.most_frequent]}” would be "
             f"right for {100 * self.share:.0f} % of {self.n} blocks. With each category counted alike, identification "
@@ -142,7 +142,7 @@ def balance_of(true: Array) -> Balance:
     Parameters
     ----------
     true : ndarray of shape (n_samples,), int
-        At least one.
+        Position of each sample's category; at least one sample.
     """
     counts = np.bincount(true)
     shown = counts[counts > 0].astype(np.float64)
@@ -153,7 +153,7 @@ def balance_of(true: Array) -> Balance:
 
 
 def balanced(labels: Sequence[object] | Array, values: Float64Array) -> float:
-    """Mean of the categories' means.
+    """Return the mean of the categories' means.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def balanced(labels: Sequence[object] | Array, values: Float64Array) -> float:
 
 
 def remarks_on_choices(kind: str, scores: Array, true: Sequence[int] | Array, names: Sequence[str]) -> list[str]:
-    """Say that categories are not equally frequent, and that first choices fall on few of them, where that is so.
+    """Remark on unequal frequencies of categories and on first choices that fall on few of them; empty without either.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def remarks_on_choices(kind: str, scores: Array, true: Sequence[int] | Array, na
     true : sequence of int
         Position of each sample's true category.
     names : sequence of str
-        Of the candidates.
+        Names of the candidates.
     """
     true = np.asarray(true)
     if len(true) == 0:
@@ -189,7 +189,7 @@ def remarks_on_choices(kind: str, scores: Array, true: Sequence[int] | Array, na
 
 
 def _rounded_up(p_value: float) -> str:
-    """A bound of one digit that is not below the p value."""
+    """Format an upper bound of one digit for a p value."""
     p_value = max(p_value, 1e-6)
     n_digits = -int(np.floor(np.log10(p_value)))
     return f"{np.ceil(p_value * 10**n_digits - 1e-9) / 10**n_digits:.{n_digits}f}"

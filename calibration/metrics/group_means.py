@@ -10,7 +10,7 @@ from rtgod.messages import Array, Float64Array
 
 
 def averaged_by(labels: Sequence[str], values: Array) -> tuple[list[str], Float64Array]:
-    """The labels, each once in order of appearance, and the mean of the rows of `values` that have it."""
+    """Return the labels, each once in order of appearance, and the mean of each label's rows of `values`."""
     names = list(dict.fromkeys(labels))
     position = {name: i for i, name in enumerate(names)}
     which = np.array([position[label] for label in labels])

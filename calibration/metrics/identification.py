@@ -1,4 +1,4 @@
-"""How well rankings identify: shares of candidates beaten, and whether chance could do it."""
+"""Identification by rankings: shares of candidates beaten, and tests against chance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rtgod.messages import Array, Float64Array
 
 
 def identification_accuracy(scores: Array, true: int) -> float:
-    """Share of the other candidates that score lower than the true one; ties count half.
+    """Return the share of the other candidates that score lower than the true one; ties count half.
 
     Parameters
     ----------
@@ -24,12 +24,12 @@ def identification_accuracy(scores: Array, true: int) -> float:
 
 
 def rank_of(scores: Array, true: int) -> int:
-    """Rank of the true category, 1 for the best; among ties the last."""
+    """Return the rank of the true category, 1 for the best; in a tie the last of the tied ranks."""
     return int((np.delete(scores, true) >= scores[true]).sum()) + 1
 
 
 def all_accuracies(scores: Array) -> Float64Array:
-    """Identification accuracy that every candidate would have if it were the true one.
+    """Return the identification accuracy that each candidate would have if it were the true one.
 
     Parameters
     ----------
@@ -61,8 +61,8 @@ def permutation_test(
     """Test whether the mean accuracy is higher than it would be with other labels.
 
     Categories are exchanged, so that a category's blocks keep a common label: blocks of one category are not
-    independent of each other. Of fewer than six categories there are too few exchanges, and blocks are exchanged within
-    their runs: this says that these categories are told apart, and nothing of others.
+    independent of each other. Fewer than six categories have too few exchanges, so their blocks are exchanged within
+    runs: this tests that these categories are told apart, and says nothing about others.
 
     Parameters
     ----------
@@ -70,12 +70,12 @@ def permutation_test(
     true : sequence of int
         Position of each block's true category among the candidates.
     runs : sequence of hashable, optional
-        Run of each block; all are of one run without it.
+        Run of each block; without it all blocks belong to one run.
     new : bool
-        Whether the decoder was trained on none of these categories. Then all blocks of one may be decoded wrongly
-        alike, and categories are exchanged however few they are.
+        Whether the decoder was trained on none of these categories. All blocks of one category may then be decoded
+        wrongly in the same way, and categories are exchanged even if there are few.
     folded, seed
-        As in `calibration.metrics.permutation.exchange_test`.
+        Options of `calibration.metrics.permutation.exchange_test`.
     """
     return accuracy_test(all_accuracies(scores), true, runs, new=new, folded=folded, seed=seed)
 
@@ -89,16 +89,16 @@ def accuracy_test(
     folded: bool = False,
     seed: int = 0,
 ) -> ExchangeTest:
-    """Do `permutation_test` on the accuracies that each block would have, were it of the category of each column.
+    """Do `permutation_test` on given accuracies, which each block would have with the category of each column.
 
     Parameters
     ----------
     accuracies : ndarray of shape (n_blocks, n_categories)
-        With a column for each category that was shown, at least.
+        Has at least a column for each category that was shown.
     true : sequence of int
         Column of each block's category.
     runs, new, folded, seed
-        As in `permutation_test`.
+        Options of `permutation_test`.
     """
     runs = [""] * len(true) if runs is None else runs
     within = runs if len(set(np.asarray(true).tolist())) < FEW_CATEGORIES and not new else None

@@ -1,4 +1,4 @@
-"""Permutation tests: how high a sum over samples would be if their labels were others."""
+"""Permutation tests: compare a sum over samples with its values under other labels."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 
 from rtgod.messages import Array, Float64Array
 
-#: Shuffles of a test that cannot go through all of them.
+#: Number of random exchanges in a test that has too many to go through all.
 N_PERMUTATIONS = 2000
-#: With fewer categories, exchanging whole categories has too few outcomes to test anything: 120 for five, two for two.
+#: With fewer categories, exchanges of whole categories have too few outcomes for a test: 120 for five, two for two.
 FEW_CATEGORIES = 6
 #: A test whose lowest possible p value is above this cannot find anything.
 SIGNIFICANT = 0.05
@@ -22,14 +22,14 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True, slots=True)
 class ExchangeTest:
-    """A permutation test of labels.
+    """Result of a permutation test of labels.
 
     Attributes
     ----------
     p_value : float
-        Share of exchanges, the one that was observed among them, that give at least as much.
+        Share of exchanges, the observed labels included, with at least the observed sum.
     least : float
-        The lowest p value that any result could have had: with few samples, no result is significant.
+        Lowest p value that any result could have had: with few samples no result is significant.
     exchanged : {"categories", "blocks"}
     """
 
@@ -39,12 +39,12 @@ class ExchangeTest:
 
     @property
     def is_found(self) -> bool:
-        """Whether the labels were found to matter."""
+        """Return whether the labels were found to matter."""
         return self.p_value <= SIGNIFICANT
 
     @property
     def can_find(self) -> bool:
-        """Whether there are enough samples to find anything."""
+        """Return whether there are enough samples to find anything."""
         return self.least <= SIGNIFICANT
 
 
@@ -57,30 +57,31 @@ def exchange_test(
     seed: int = 0,
     n: int = N_PERMUTATIONS,
 ) -> ExchangeTest:
-    """Test whether samples add up to more with their own labels than with others.
+    """Test whether samples have a higher sum with their own labels than with others.
 
-    Exchanged categories count alike, however many samples they have: otherwise frequent categories, answered whatever
-    was shown, would look as if they were told apart.
+    Each exchanged category has the same weight for any number of samples: otherwise a decoder that always answers the
+    frequent categories would seem to tell them apart.
 
-    Where there are no more than `n` exchanges, all are gone through and the p value is exact; otherwise `n` random ones
-    are, as in `share_at_least`.
+    If there are at most `n` exchanges, all are computed and the p value is exact; otherwise `n` random ones are, as in
+    `share_at_least`.
 
     Parameters
     ----------
     values : ndarray of shape (n_samples, n_labels)
-        What each sample adds to the sum under each label.
+        Contribution of each sample to the sum under each label.
     labels : sequence of int
-        Each sample's own.
+        Each sample's own label.
     runs : sequence of hashable, optional
         Run of each sample. With it, the labels of single samples are exchanged within runs: this tests that the values
         know which of these categories was shown. Without it, all samples of a category keep a common label, and
-        categories are exchanged: samples of a category may err alike, and other categories are spoken for.
+        categories are exchanged: samples of a category may err alike, and the test holds for other categories, too.
     folded : bool
-        Whether every run is tested on by decoders that were trained on the others. Then the likeness of two runs counts
-        twice, as training and as test, and a sum without any signal has twice the variance that exchanging test labels
-        alone gives it; exchanges are spread out by √2: exact for a sum that is linear in the likenesses, else cautious.
+        Whether every run is tested on by decoders that were trained on the others. The similarity of two runs then
+        counts twice, as training and as test, and a sum without any signal has twice the variance that exchanging test
+        labels alone gives it; exchanges are spread out by √2: exact for a sum that is linear in the similarities, else
+        cautious.
     seed, n : int
-        Of the random exchanges.
+        Seed and number of the random exchanges.
     """
     labels, values = np.asarray(labels), np.asarray(values, np.float64)
     if runs is None:
@@ -93,7 +94,7 @@ def exchange_test(
         sums, n_all = _with_blocks_exchanged(values, labels, runs, rng, n)
     if folded:
         sums = sums.mean() + np.sqrt(2) * (sums - sums.mean())
-    if n_all <= n:  # the observed one is among them
+    if n_all <= n:  # the observed labels are among the exchanges
         p_value, least = max(_n_at_least(observed, sums), 1) / n_all, 1 / n_all
     else:
         p_value, least = share_at_least(observed, sums), 1 / (1 + n)
@@ -101,21 +102,21 @@ def exchange_test(
 
 
 def share_at_least(observed: float, shuffled: Float64Array) -> float:
-    """P value of random shuffles, (1 + shuffles at least as high) / (1 + shuffles) (Phipson & Smyth 2010)."""
+    """Return the p value of random shuffles, (1 + number at least as high) / (1 + number) (Phipson & Smyth 2010)."""
     return (1 + _n_at_least(observed, shuffled)) / (1 + len(shuffled))
 
 
 def _n_at_least(observed: float, sums: Float64Array) -> int:
-    # Rounding must not let an exchange that changes nothing count as lower.
+    # Rounding must not make an exchange that changes nothing count as lower.
     return int((sums >= observed - 1e-12 * max(1.0, abs(observed))).sum())
 
 
 def _with_categories_exchanged(
     values: Float64Array, labels: Array, rng: np.random.Generator, n: int
 ) -> tuple[Float64Array, int]:
-    """Sums under exchanged categories, and how many exchanges there are."""
+    """Return sums under exchanged categories, and the number of possible exchanges."""
     shown, position = np.unique(labels, return_inverse=True)
-    # Entry (i, j): what the samples of category i add up to if they are taken for category j.
+    # Entry (i, j) is the sum over the samples of category i if they are taken for category j.
     summed = np.zeros((len(shown), len(shown)))
     np.add.at(summed, position, values[:, shown])
     order = np.arange(len(shown))
@@ -127,7 +128,7 @@ def _with_categories_exchanged(
 def _with_blocks_exchanged(
     values: Float64Array, labels: Array, runs: Sequence[Hashable], rng: np.random.Generator, n: int
 ) -> tuple[Float64Array, int]:
-    """Sums under labels exchanged within runs, and how many exchanges there are."""
+    """Return sums under labels exchanged within runs, and the number of possible exchanges."""
     position = {run: i for i, run in enumerate(dict.fromkeys(runs))}
     of_run = np.array([position[run] for run in runs])
     rows = [np.flatnonzero(of_run == i) for i in range(len(position))]
@@ -145,12 +146,12 @@ def _with_blocks_exchanged(
 
 
 def _n_arrangements(labels: Array) -> int:
-    """Number of different orders of labels."""
+    """Return the number of different orders of labels."""
     return factorial(len(labels)) // prod(factorial(int(count)) for count in np.unique(labels, return_counts=True)[1])
 
 
 def _arrangements(labels: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Every different order of sorted labels, once."""
+    """Yield every different order of sorted labels, once."""
     if not labels:
         yield ()
     for i, label in enumerate(labels):

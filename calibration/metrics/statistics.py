@@ -1,4 +1,4 @@
-"""What the numbers of an evaluation are worth: intervals, chances of being first, feature accuracy against chance."""
+"""Statistics of an evaluation: intervals, chances of being first, feature accuracy against chance."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from calibration.decoders.columns import column_moments, profile_correlation
 from calibration.metrics.permutation import N_PERMUTATIONS, ExchangeTest, exchange_test
 from rtgod.messages import Array, Float64Array
 
-#: Fewer samples than this say little, whatever their mean; a table marks them.
+#: Results of fewer samples than this say little at any mean; a table marks them.
 FEW_SAMPLES = 10
 _ROUNDING = 1e-12
 
 
 def t_interval(values: Sequence[float] | Array, level: float = 0.9) -> tuple[float, float, float]:
-    """Mean and two-sided t interval of independent values.
+    """Return the mean and a two-sided t interval of independent values.
 
     Parameters
     ----------
     values : sequence of float
     level : float
-        Share of such intervals that hold the true mean.
+        Share of such intervals that contain the true mean.
 
     Returns
     -------
     mean, low, high : float
-        No bounds (nan) for fewer than two values, no mean for none.
+        Fewer than two values have no bounds (nan), and no values have no mean (nan).
     """
     values = np.asarray(values, np.float64)
     if len(values) < 2:
@@ -41,24 +41,24 @@ def t_interval(values: Sequence[float] | Array, level: float = 0.9) -> tuple[flo
 def share_interval(
     values: Sequence[float] | Array, units: Sequence[Hashable], level: float = 0.9
 ) -> tuple[float, float, float]:
-    """Mean and interval of values from 0 to 1, which never leaves 0 to 1.
+    """Return the mean and an interval of values from 0 to 1; the interval stays within 0 to 1.
 
-    It is Wilson's (1927) score interval of as many yes-or-no answers as would have the standard error of these values
-    (Korn & Graubard 1998), with the quantile of t for the number of units instead of the normal one. Values without
-    any spread count as one answer for each unit: a hundred per cent of eight is not certainty.
+    The interval is Wilson's (1927) score interval of the number of yes-or-no answers with the standard error of these
+    values (Korn & Graubard 1998), with the quantile of t for the number of units in place of the normal one. Values
+    without any spread count as one answer for each unit: a hundred per cent of eight is not certainty.
 
     Parameters
     ----------
     values : sequence of float
     units : sequence of hashable
-        The independent unit of each value: values of one unit may depend on each other.
+        Independent unit of each value: values of one unit may depend on each other.
     level : float
-        Share of such intervals that hold the true mean.
+        Share of such intervals that contain the true mean.
 
     Returns
     -------
     mean, low, high : float
-        No bounds (nan) for fewer than two units, no mean for no values.
+        Fewer than two units have no bounds (nan), and no values have no mean (nan).
     """
     values = np.asarray(values, np.float64)
     position = {unit: i for i, unit in enumerate(dict.fromkeys(units))}
@@ -78,33 +78,33 @@ def share_interval(
 
 
 def top_k_probability(ranks: Sequence[int] | Array, n_candidates: int, n_subset: int, k: int) -> float:
-    """Probability that the true category is among the first k of a random subset of the candidates, mean over blocks.
+    """Return the chance that the true category is among the first k of a random subset of candidates, mean over blocks.
 
-    The subset holds the true category and `n_subset` − 1 of the others, drawn without replacement. So the number of
-    those that rank before the true one is hypergeometric.
+    The subset holds the true category and `n_subset` − 1 of the others, drawn without replacement. The number of the
+    candidates in it that rank before the true one is thus hypergeometric.
 
     Parameters
     ----------
     ranks : sequence of int
         Rank of each block's true category among all candidates, from 1.
     n_candidates, n_subset, k : int
-        `n_subset` counts the true category.
+        Numbers of all candidates, of the subset (the true category included), and of first places.
 
     Returns
     -------
     float
-        nan without blocks.
+        Mean probability; nan without blocks.
     """
     if len(ranks) == 0:
         return float("nan")
     n_before = np.asarray(ranks)[:, np.newaxis] - 1
     chance = stats.hypergeom.pmf(np.arange(min(k, n_subset)), n_candidates - 1, n_before, n_subset - 1)
-    # Rounding must not make a certainty more than that.
+    # Rounding must not make a certain event more than certain.
     return float(np.minimum(chance.sum(axis=1), 1.0).mean())
 
 
 def pattern_correlation(predicted: Array, true: Array) -> Float64Array:
-    """Pearson's r over units, of each sample: shape (n_samples,); 0 for a sample whose units are all alike.
+    """Return Pearson's r over units for each sample: shape (n_samples,); 0 for a sample with equal units.
 
     Parameters
     ----------
@@ -124,9 +124,9 @@ def profile_test(
 ) -> ExchangeTest:
     """Test whether feature accuracy is higher than it would be with other labels.
 
-    Feature accuracy is the correlation over samples, averaged over units. Samples of one truth are one category. True
-    units are scaled by their deviation over categories, which no exchange of categories changes; where all categories
-    have as many samples, that is the mean profile correlation times a constant.
+    Feature accuracy is the correlation over samples, averaged over units. Samples with equal true features are one
+    category. True units are scaled by their deviation over categories, which no exchange of categories changes; if all
+    categories have equally many samples, the sum is the mean profile correlation times a constant.
 
     Parameters
     ----------
@@ -134,12 +134,12 @@ def profile_test(
     runs : sequence of hashable, optional
         Run of each sample: labels are exchanged within runs; without it, categories are exchanged.
     folded, seed, n
-        As in `calibration.metrics.permutation.exchange_test`.
+        Options of `calibration.metrics.permutation.exchange_test`.
     """
     categories, of_sample = np.unique(np.asarray(true, np.float64), axis=0, return_inverse=True)
     if len(categories) < 2:
         return ExchangeTest(1.0, 1.0, "categories" if runs is None else "blocks")
-    # Entry (i, j): what sample i adds if category j is taken for its truth.
+    # Entry (i, j) is the contribution of sample i if category j is taken for its truth.
     agreement = _standardised(np.asarray(predicted, np.float64)) @ _standardised(categories).T
     return exchange_test(agreement, of_sample, runs, folded=folded, seed=seed, n=n)
 

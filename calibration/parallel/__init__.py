@@ -1,1 +1,1 @@
-"""Work on several processes or machines, how far it has come, and where its time goes."""
+"""Work on several processes or machines, with its progress and its times."""

@@ -1,4 +1,4 @@
-"""Reports of how far work has come, and work shared out over a pool."""
+"""Report the progress of work, and share work out over a pool."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _T = TypeVar("_T")
 
 
 def quiet(stage: str, done: int, total: int) -> None:
-    """A `Report` that tells nobody."""
+    """Report to nobody: a `Report` that does nothing."""
 
 
 def in_pool(
     pool: Executor, stage: str, report: Report, work: Callable[..., _T], arguments: Sequence[tuple[Any, ...]]
 ) -> list[_T]:
-    """Results of `work`, in the order of its arguments, computed by the pool's processes."""
+    """Return the results of `work`, in the order of its arguments, computed by the pool's processes."""
     report(stage, 0, len(arguments))
     found = []
     for result in pool.map(work, *zip(*arguments, strict=True)):

@@ -1,4 +1,4 @@
-"""Where the time goes: seconds of each stage, as the work tells of it."""
+"""Measure the seconds that each stage of work takes, from its reports of progress."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable
 
 
 class StageTimes:
-    """Passes progress on, and keeps how long each stage took on the clock, from when it was first told of to the last.
+    """Reporter that passes progress on, and measures the clock time of each stage from its first to its last report.
 
     Parameters
     ----------
     told : callable
-        Told (stage, steps done, steps in all), too.
+        Called with (stage, steps done, steps in all), too.
 
     Attributes
     ----------
     seconds : dict of str to float
-        In the order in which the stages began.
+        Seconds of each stage, in the order in which the stages began.
     """
 
     def __init__(self, told: Callable[[str, int, int], object]) -> None:
@@ -26,7 +26,7 @@ class StageTimes:
         self.seconds: dict[str, float] = {}
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Take note, and pass it on."""
+        """Measure the time of a report, and pass it on."""
         now = time.perf_counter()
         self.seconds[stage] = now - self._began.setdefault(stage, now)
         self._told(stage, done, total)

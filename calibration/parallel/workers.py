@@ -1,8 +1,8 @@
-"""Who does the work: this process alone, several on this machine, or a Dask cluster; what comes out is the same.
+"""Workers: this process alone, several on this machine, or a Dask cluster; results are the same for all.
 
 Each piece of work runs on one thread: together they fill the machine, and sums in another order would differ in their
-last bits. What a piece needs travels with it, and stays with the scheduler until its result has arrived: when a process
-dies, another does its work again.
+last bits. The inputs of a piece travel with it, and stay with the scheduler until its result has arrived: when a
+process dies, another does its work again.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _CONNECT_TIMEOUT_S = 10
 _FIRST_WORKER_TIMEOUT_S = 30
-#: Pieces handed over at a time for each process: enough that none waits for work, and few enough to hold in memory.
+#: Number of pieces handed over at a time for each process: enough that none waits for work, few enough for the memory.
 _AHEAD = 4
-#: What the numbers come from; with another version of one they may differ.
+#: Packages that compute the numbers; another version of one may change them.
 _COMPUTING = ("rtgod", "numpy", "numba", "nibabel", "pillow", "scikit-learn", "scipy", "torch", "torchvision")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _DASK = {
-    # Dask warns that large arguments should be stored on a worker first; but there they are lost when it dies.
+    # Dask warns that large arguments should be stored on a worker first; but they are lost there when it dies.
     "distributed.admin.large-graph-warning-threshold": "1 PB",
-    # Dask would set the number of threads of this process, too, not only of its workers.
+    # Dask would set the number of threads not only of its workers, but also of this process.
     "distributed.nanny.pre-spawn-environ": {},
-    # How long a result is looked for at a worker that has just died.
+    # Maximum time that a result is looked for at a worker that has just died.
     "distributed.comm.timeouts.connect": f"{_CONNECT_TIMEOUT_S} s",
-    # Dask would not start a worker again that was slow to return after its death.
+    # Dask would not restart a worker that was slow to return after its death.
     "distributed.deploy.lost-worker-timeout": "1 day",
     "distributed.scheduler.no-workers-timeout": "5 minutes",
 }
@@ -58,16 +58,16 @@ _DASK = {
 
 @contextmanager
 def workers(n: int | None = None, scheduler: str | None = None) -> Iterator[Executor]:
-    """Processes that share work for the length of a `with` block; what they have not done at its end is dropped.
+    """Open processes that share work for the length of a `with` block; work that is not done at its end is dropped.
 
     `submit` hands over one call; `map` gives results in the order of the calls, and takes new calls as its results are
-    taken, so that neither need be in memory at once. What is called, with what, and what comes back is pickled.
+    taken, so that neither all calls nor all results are in memory at once. Calls and results are pickled.
 
     Parameters
     ----------
     n : int, optional
-        Processes on this machine, by default one for each core. One is this process itself, and then `submit` returns
-        when the call is done.
+        Number of processes on this machine, by default one for each core. One is this process itself, and `submit`
+        returns when the call is done.
     scheduler : str, optional
         Address of a Dask scheduler, such as tcp://HOST:8786, whose workers are used instead. They must find the same
         files under the same paths.
@@ -75,7 +75,7 @@ def workers(n: int | None = None, scheduler: str | None = None) -> Iterator[Exec
     Raises
     ------
     InputError
-        If no scheduler answers, it has no workers, their packages are not those of this process, or `n` is given, too.
+        If no scheduler answers, it has no workers, their packages differ from this process's, or `n` is given, too.
     """
     if scheduler and n:
         raise InputError(f"--workers {n} --scheduler {scheduler}: a cluster has its own workers; give one of the two")
@@ -96,7 +96,7 @@ def in_order(
     *iterables: Iterable[Any],
     timeout: float | None = None,
 ) -> Iterator[_T]:
-    """Results of calls in their order; never are more than `n_ahead` calls handed over whose results are not taken.
+    """Yield the results of calls in order; at most `n_ahead` calls without a fetched result are handed over at a time.
 
     Parameters
     ----------
@@ -104,9 +104,9 @@ def in_order(
     n_ahead : int
     fn : callable
     *iterables : iterable
-        One for each argument.
+        An iterable for each argument.
     timeout : float, optional
-        The longest that one result is waited for, seconds.
+        Maximum time to wait for one result, in seconds.
     """
     calls = zip(*iterables, strict=False)
     waiting = deque(pool.submit(fn, *one) for one in islice(calls, n_ahead))
@@ -116,7 +116,7 @@ def in_order(
 
 
 class _Pool(Executor):
-    """Adds a `map` that runs no further ahead than it must; `ahead` is how many calls are handed over at a time."""
+    """Executor with a `map` that runs ahead no further than it must: by `ahead` calls."""
 
     ahead: int
 
@@ -125,9 +125,9 @@ class _Pool(Executor):
         fn: Callable[..., _T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,  # noqa: ARG002 # one by one, as `ThreadPoolExecutor` does
+        chunksize: int = 1,  # noqa: ARG002 # one call at a time, as in `ThreadPoolExecutor`
     ) -> Iterator[_T]:
-        """Results in order, each waited for by `timeout` seconds at most."""
+        """Yield results in order, waiting at most `timeout` seconds for each."""
         return in_order(self, self.ahead, fn, *iterables, timeout=timeout)
 
 
@@ -139,26 +139,26 @@ class _Here(_Pool):
         try:
             with _one_thread():
                 outcome.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 # whoever asks for the result is told
+        except Exception as error:  # noqa: BLE001 # the caller of `result` gets it
             outcome.set_exception(error)
         return outcome
 
 
 class _Cluster(_Pool):
-    """Calls as tasks of Dask's; a result leaves the cluster as soon as it is there."""
+    """Executor whose calls are tasks of Dask; a result leaves the cluster as soon as it exists."""
 
     def __init__(self, client: Client, n_processes: int) -> None:
         self.ahead = _AHEAD * n_processes
         self._client = client
-        # Typed as if it could be None; it raises where it is not running.
+        # The type allows None; the property raises if the client is not running.
         self._loop = cast("IOLoop", client.loop)
         self._session = uuid4().hex
         self._number = count()
 
     def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
-        # One group of keys for each function: Dask then gives out tasks as workers come free.
+        # Keys of one group for each function make Dask give out tasks as workers come free.
         key = (f"{funcname(fn)}-{self._session}", next(self._number))
-        # Pickled, so that Dask does not look through the arguments for tasks, nor the scheduler unpack them.
+        # Pickled, so that Dask does not search the arguments for tasks, and the scheduler does not unpack them.
         task = self._client.submit(_call, pickle.dumps((fn, args, kwargs), protocol=5), key=key)
         outcome: Future[_T] = Future()
         outcome.set_running_or_notify_cancel()
@@ -167,7 +167,7 @@ class _Cluster(_Pool):
 
 
 async def _settle(outcome: Future[Any], client: Client, task: Task[Any], name: str) -> None:
-    """Give the outcome of one task to whoever waits for it."""
+    """Pass the outcome of one task to the future that waits for it."""
     try:
         outcome.set_result(await client.gather(task, asynchronous=True))
     except KilledWorker as error:
@@ -176,7 +176,7 @@ async def _settle(outcome: Future[Any], client: Client, task: Task[Any], name: s
     except (CancelledError, NoWorkerError):
         problem = f"{name}: the scheduler is gone, or all its workers"
         outcome.set_exception(WorkerError(f"{problem}; start them again, then this"))
-    except Exception as error:  # noqa: BLE001 # whoever asks for the result is told
+    except Exception as error:  # noqa: BLE001 # the caller of `result` gets it
         outcome.set_exception(error)
 
 
@@ -199,14 +199,14 @@ def _one_thread() -> Iterator[None]:
 
 @contextmanager
 def _started(n: int) -> Iterator[Client]:
-    """A cluster on this machine; its processes are still starting when the block begins."""
+    """Start a cluster on this machine; its processes are still starting when the block begins."""
     with (
         _set_up(),
         LocalCluster(
             n_workers=0,
             threads_per_worker=1,
             memory_limit=None,
-            # None would bind port 8787, dashboard or not.
+            # Dask would bind port 8787 for None, even without a dashboard.
             dashboard_address="127.0.0.1:0",
             scheduler_kwargs={"dashboard": False},
             silence_logs=logging.CRITICAL,  # of the workers
@@ -219,7 +219,7 @@ def _started(n: int) -> Iterator[Client]:
         try:
             yield client
         except BaseException:
-            # Dask would wait for what they are doing.
+            # Dask would wait until running calls end.
             for nanny in cluster.workers.values():
                 nanny.close_gracefully()
                 with suppress(ProcessLookupError):
@@ -229,14 +229,14 @@ def _started(n: int) -> Iterator[Client]:
 
 
 def _block_interrupts() -> None:
-    """Processes that this thread starts inherit it: Ctrl-C in a terminal reaches them all, but is for one to handle."""
-    resource_tracker.ensure_running()  # unblocks them where it is first needed
+    """Block Ctrl-C in processes that this thread starts: a terminal sends it to all, but only one should handle it."""
+    resource_tracker.ensure_running()  # its first use elsewhere would unblock them
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 @contextmanager
 def _connected(address: str) -> Iterator[Client]:
-    """A cluster that somebody else runs."""
+    """Connect to a cluster that somebody else runs."""
     with _set_up():
         try:
             asyncio.run(asyncio.wait_for(_greet(address), 2 * _CONNECT_TIMEOUT_S))
@@ -253,21 +253,21 @@ def _connected(address: str) -> Iterator[Client]:
 
 
 async def _greet(address: str) -> None:
-    """Connect and leave again: a `Client` would wait forever for the greeting of what is no scheduler."""
+    """Connect and disconnect: a `Client` would wait forever for the greeting of a server that is no scheduler."""
     comm = await connect(address, timeout=_CONNECT_TIMEOUT_S, **Security().get_connection_args("client"))
     await comm.close()
 
 
 @contextmanager
 def _set_up() -> Iterator[None]:
-    """Our settings of Dask, and silence: what goes wrong is said by errors."""
+    """Apply our settings of Dask, and silence it: errors report problems."""
     with dask.config.set(_DASK), _silent("distributed"):
         yield
 
 
 @contextmanager
 def _silent(package: str) -> Iterator[None]:
-    """Nothing but disasters is logged by a package; its loggers would hand everything to this process's handlers."""
+    """Log only critical messages of a package; its loggers would pass everything to this process's handlers."""
     names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == package]
     before = {name: logging.getLogger(name).level for name in names}
     for name in names:
@@ -280,7 +280,7 @@ def _silent(package: str) -> Iterator[None]:
 
 
 def _check(client: Client, address: str) -> None:
-    """That there are workers, that each does one thing at a time, and that they compute with the packages used here."""
+    """Raise `InputError` unless there are workers with one thread each and with the packages used here."""
     try:
         client.wait_for_workers(1, timeout=_FIRST_WORKER_TIMEOUT_S)
     except TimeoutError as error:
@@ -293,22 +293,22 @@ def _check(client: Client, address: str) -> None:
             f"--scheduler {address}: {len(busy)} workers, such as {busy[0]}, do several things at a time in a process; "
             f"start them with `dask worker {address} --nworkers N --nthreads 1`"
         )
-    # A coroutine only of clients that are themselves asynchronous.
+    # Only asynchronous clients return a coroutine here.
     versions = cast("Mapping[str, Any]", client.get_versions(packages=_COMPUTING))
     if different := differences(versions):
         raise InputError(f"--scheduler {address}: {'; '.join(different)}; install the same versions as here")
 
 
 def differences(versions: Mapping[str, Any]) -> list[str]:
-    """What a scheduler and its workers have installed otherwise than this process, as lines for people.
+    """List the package versions of a scheduler and its workers that differ from this process's, as lines for people.
 
     Parameters
     ----------
     versions : mapping
-        From `Client.get_versions`.
+        Result of `Client.get_versions`.
     """
     here = versions["client"]["packages"]
-    # The scheduler computes nothing, but it must know what it passes on.
+    # The scheduler computes nothing, but it must know the classes that it passes on.
     wanted: list[tuple[str, Any, tuple[str, ...]]] = [("the scheduler", versions["scheduler"], ("rtgod",))]
     wanted += [(f"worker {worker}", found, _COMPUTING) for worker, found in sorted(versions["workers"].items())]
     return [

@@ -1,1 +1,1 @@
-"""Numbers to pages, figures and tables."""
+"""Reports: pages, figures and tables from numbers."""

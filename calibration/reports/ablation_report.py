@@ -1,4 +1,4 @@
-"""The steps of preprocessing taken apart: as a table, a figure, and lines in the terminal."""
+"""Report of an ablation of preprocessing steps: a table, a figure, and lines in the terminal."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from calibration.reports import figures
 from calibration.reports.tables import write_tsv
 from rtgod.console import styled
 
-#: What `write_ablation` writes.
+#: Names of the files that `write_ablation` writes.
 FILES = ("ablation.tsv", "ablation.png")
 
 
 def write_ablation(steps: Sequence[AblationStep], out: Path, console: Console) -> None:
-    """Write the steps as a table, draw them, see `FILES`, and print them."""
+    """Write the steps as a table and a figure, see `FILES`, and print them."""
     out.mkdir(parents=True, exist_ok=True)
     ranked = [by_kind(step.ranked) for step in steps]
-    # Where all trials of a kind are censored, some steps have none of it.
+    # A step that censors all trials of a kind has no accuracy of that kind.
     kinds = list(dict.fromkeys(kind for of_step in ranked for kind in of_step))
     header = ["step"]
     for kind in kinds:

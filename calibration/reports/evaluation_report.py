@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page for people and as tables of numbers beside it."""
+"""Report of an evaluation: one HTML page for people, and tables of numbers beside it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from rtgod.console import styled
 from rtgod.decoding.confidence import FIRST
 from rtgod.errors import InputError
 
-#: Among fewer candidates there is nothing to draw from.
+#: With fewer candidates than this the curve over random draws of candidates is left out.
 _FEWEST_CANDIDATES = 4
-#: Columns for the places of `FIRST`.
+#: Column names for the places of `FIRST`.
 _PLACES = ("first, %", "first 5, %", "first 10, %")
 _N_EXAMPLES, _N_FIRST, _N_LISTED = 8, 5, 10
 PAGE = "report.html"
@@ -48,7 +48,7 @@ def write_evaluation(
     pictures: Mapping[str, Path],
     remarks: Sequence[str] = (),
 ) -> None:
-    """Write `report.html` and the tables into a folder; files of the same names are replaced.
+    """Write `report.html` and the tables into a folder; files with these names are replaced.
 
     Parameters
     ----------
@@ -56,18 +56,18 @@ def write_evaluation(
     out : Path
     title : str
     notes : sequence of PageTable
-        What the figures rest on.
+        Tables about the inputs behind the figures.
     seconds : mapping of str to float
-        How long each stage took.
+        Time that each stage took, in seconds.
     pictures : mapping of str to Path
-        A picture of each category, where there is one.
+        Image of each category that has one.
     remarks : sequence of str
-        What else was left out, merged or guessed: of events tables, of runs.
+        Other things left out, merged or guessed, in events tables and runs.
 
     Raises
     ------
     InputError
-        If something cannot be written.
+        If a file cannot be written.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def write_evaluation(
 
 
 def _on_choices(evaluation: Evaluation) -> list[str]:
-    """Sentences on frequent categories and on few that are chosen, of every kind."""
+    """Return sentences, for every kind, on frequent categories and on choices that fall on few categories."""
     return [
         sentence
         for kind, decoded in evaluation.decoded.items()
@@ -138,7 +138,7 @@ def _percent(accuracy: str) -> str:
 
 
 def _on_tests(found: Sequence[Identification]) -> list[str]:
-    """Sentences on what intervals and tests are over, and on what is too few for them."""
+    """Return sentences on the units of intervals and tests, and on samples too few for them."""
     units = {one.units for one in found}
     said = []
     if units == {"categories"}:
@@ -156,7 +156,7 @@ def _on_tests(found: Sequence[Identification]) -> list[str]:
 
 
 def _in_short(evaluation: Evaluation) -> str:
-    """The best figure of each kind that rests on enough samples, in a sentence."""
+    """Describe the best figure of each kind that rests on enough samples, in a sentence."""
     best: dict[str, Identification] = {}
     for one in evaluation.identification:
         before = best.get(one.kind)
@@ -178,7 +178,7 @@ def _p_in_words(one: Identification) -> str:
 
 
 def _p(one: Identification | FeatureAccuracy) -> str:
-    """A p value; with the lowest that was possible, where nothing could have been significant."""
+    """Format a p value, with the lowest possible one if no result could have been significant."""
     return f"{one.p_value:.4f}" if one.p_least <= SIGNIFICANT else f"{one.p_value:.3g} (≥ {one.p_least:.3g})"
 
 
@@ -244,13 +244,13 @@ def _identification_row(one: Identification) -> tuple[str, ...]:
 
 
 def _one_answer_row(kind: str, name: str, of: Balance) -> tuple[str, ...]:
-    """What one ranking for all would score, among the categories that were shown, most frequent first."""
+    """Return the row of one fixed ranking for all blocks, the shown categories by frequency, most frequent first."""
     accuracy, share = f"{100 * of.constant:.1f}", f"{100 * of.share:.1f}"
     return kind, f"always “{name}” first", accuracy, "50.0", "–", "–", share, "–", "–", "–", f"{of.n}"
 
 
 def _examples(evaluation: Evaluation, pictures: Mapping[str, Path]) -> list[Section]:
-    """Rankings of every kind, from the best of them to the worst in equal steps."""
+    """Make sections of example rankings of every kind, from best to worst in equal steps."""
     sections = []
     names, ids = evaluation.candidates.names, evaluation.candidates.ids
     for kind, decoded in evaluation.decoded.items():
@@ -412,7 +412,7 @@ def _against_runs(evaluation: Evaluation) -> list[Section]:
 
 
 def _confusion(evaluation: Evaluation) -> list[Section]:
-    """What was ranked first for each category, where a matrix of them can be read."""
+    """Show the categories ranked first for each true category, if a matrix of them is small enough to read."""
     names = evaluation.candidates.names
     if len(names) > MOST_IN_MATRIX:
         return []
@@ -428,7 +428,7 @@ def _confusion(evaluation: Evaluation) -> list[Section]:
 
 
 def _left_out(evaluation: Evaluation, remarks: Sequence[str]) -> list[Section]:
-    """What the figures do not rest on, and why."""
+    """List the trials and volumes left out, with the reasons."""
     if not evaluation.tallies and not remarks:
         return []
     text = "\n\n".join(f"{remark[0].upper()}{remark[1:]}." for remark in remarks if remark)

@@ -1,4 +1,4 @@
-"""An evaluation's numbers as tables, by the names of their files."""
+"""Tables of an evaluation's numbers, by the names of their files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from rtgod.decoding.confidence import FIRST
 #: Places in a ranking whose share of hits is drawn against the number of candidates.
 _TOP = (1, 5)
 _FIRST = ("first", "first five", "first ten")
-#: What is written beside the page, where there is something to write.
+#: Names of the files beside the page; a file without content is not written.
 TABLES = (
     "identification.tsv", "features.tsv", "blocks.tsv", "regions.tsv", "candidates.tsv", "left_out.tsv",
     "confusion.tsv", "runs.tsv", "time_course.tsv", "peaks.tsv", "reliability.tsv", "semantic.tsv",
@@ -33,23 +33,23 @@ TABLES = (
 
 
 def top_places(evaluation: Evaluation) -> list[int]:
-    """Places that not every candidate has."""
+    """Return the places that fewer candidates than all can have."""
     return [k for k in _TOP if k < len(evaluation.candidates.ids)]
 
 
 def told_chances(evaluation: Evaluation) -> list[tuple[int, str]]:
-    """Which chances say something: one of five candidates is always among the first five."""
+    """Return the informative chances: one of five candidates, for example, is always among the first five."""
     return [(i, title) for i, title in enumerate(_FIRST) if FIRST[i] < len(evaluation.candidates.ids)]
 
 
 def bins_of(of: Confidences, i: int) -> list[tuple[float, float, int]]:
-    """Bins of the chance of a place: mean prediction, observed share and rankings of each."""
+    """Return bins of the chance of a place: mean prediction, observed share and number of rankings of each."""
     bins = reliability_bins(of.probability[:, i], of.hit[:, i])
     return [(float(said), float(share), int(n)) for said, share, n in zip(*bins, strict=True)]
 
 
 def tables_of(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Sequence[object]]]]:
-    """All numbers, by the name of their file: header and rows."""
+    """Make all tables of numbers, by the name of their file: header and rows."""
     tables: dict[str, tuple[Sequence[str], list[Sequence[object]]]] = {
         "identification.tsv": (_names(Identification), [astuple(one) for one in evaluation.identification]),
         "features.tsv": (_names(FeatureAccuracy), [astuple(one) for one in evaluation.features]),

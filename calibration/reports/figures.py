@@ -1,4 +1,4 @@
-"""The figures of a report: each function makes one, from numbers."""
+"""Figures of a report; each function makes one from numbers."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ from rtgod.text import figure_text, number_of, plain
 
 _T = TypeVar("_T")
 
-#: Okabe & Ito's colours, told apart by colour-blind readers.
+#: Okabe & Ito's colours, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 _KIND_COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7")
 _KIND_MARKERS = ("o", "s", "^", "D")
-#: Low to high layers: even steps of lightness, without the yellow that white paper swallows.
+#: Colours of layers from low to high: even steps of lightness, without the yellow that is lost on white paper.
 _LAYER_COLOURS = colormaps["viridis"]
-#: Figures are as wide as a column of a journal, or two, in inches; text in points is then as large as it is printed.
+#: Figures are as wide as one column of a journal, or two, in inches; text in points is then as large as it is printed.
 _COLUMN, _PAGE = 3.5, 7.1
 _SMALL, _TEXT = 7, 8
-#: As large as the page's body, on which an inch is 120 of its 16-pixel letters' pixels; and lines of a picture's name.
+#: Font size, in points, of the page's body, where an inch has 120 pixels and letters 16; maximum lines of a picture's
+#: name.
 _BODY, _CAPTION_LINES = 9.6, 5
 _PEAK = {"marker": "v", "markersize": 6, "markeredgecolor": "black", "markeredgewidth": 0.5}
 N_EXAMPLES = 6
-#: So few have axes that are not logarithmic.
+#: Maximum number of candidates for axes that are not logarithmic.
 _FEW_CANDIDATES = 12
 _AXES = ("x", "y", "z")
 
@@ -50,7 +51,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def latency(stages: Mapping[str, Float64Array], total: Float64Array) -> Figure:
-    """Median and 99th percentile of each stage, milliseconds."""
+    """Draw median and 99th percentile of each stage, in milliseconds."""
     figure = Figure(figsize=(7, 0.42 * (len(stages) + 1) + 1.2), layout="constrained")
     axes = figure.add_subplot()
     rows = [*stages.items(), ("total", total)]
@@ -72,14 +73,14 @@ def latency(stages: Mapping[str, Float64Array], total: Float64Array) -> Figure:
 
 
 def ablation(names: Sequence[str], kinds: Mapping[str, Sequence[tuple[float, float, float]]]) -> Figure:
-    """Accuracy with each step changed, beside the settings as they are; bars are 95 % intervals of the difference.
+    """Draw accuracy with each step changed, beside the unchanged settings; bars are 95 % intervals of the difference.
 
     Parameters
     ----------
     names : sequence of str
-        Of the steps; the first is the settings as they are.
+        Names of the steps; the first is the unchanged settings.
     kinds : mapping of str to sequence of (accuracy, difference, standard error)
-        A panel for each.
+        Values of each kind, which is drawn in a panel of its own.
     """
     figure = Figure(figsize=(3.2 + 3.2 * len(kinds), 0.3 * len(names) + 1.4), layout="constrained")
     panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
@@ -102,7 +103,7 @@ def ablation(names: Sequence[str], kinds: Mapping[str, Sequence[tuple[float, flo
 
 
 def ranks(by_kind: Mapping[str, Array], n_candidates: int) -> Figure:
-    """Share of blocks whose true category is among the first k, against k."""
+    """Draw the share of blocks whose true category is among the first k, against k."""
     figure = Figure(figsize=(6, 4.2), layout="constrained")
     axes = figure.add_subplot()
     k, few = np.arange(1, n_candidates + 1), n_candidates <= _FEW_CANDIDATES
@@ -133,14 +134,14 @@ def ranks(by_kind: Mapping[str, Array], n_candidates: int) -> Figure:
 
 @dataclass(frozen=True, slots=True)
 class RunMarks:
-    """What is marked along the course of a run.
+    """Marks along the course of a run.
 
     Attributes
     ----------
     trials_s : sequence of (start, end)
-        Seconds.
+        Start and end of each trial, in seconds.
     censored, lost : sequence of int
-        Volumes.
+        Indices of volumes.
     """
 
     trials_s: Sequence[tuple[float, float]] = ()
@@ -154,17 +155,17 @@ def motion(
     marks: Mapping[str, RunMarks] | None = None,
     limit_mm: float | None = None,
 ) -> Figure:
-    """Head translation, rotation and framewise displacement of each run over time.
+    """Draw head translation, rotation and framewise displacement of each run over time.
 
     Parameters
     ----------
     courses : sequence of (run_id, tr_s, sequence of (index, Motion))
     reference : ndarray of shape (n_volumes, 6), float64, or None
-        Millimetres and degrees, drawn beside the first run.
+        Millimetres and degrees, drawn over the first run's.
     marks : mapping of run_id to RunMarks, optional
-        Trials are shaded, censored and lost volumes marked.
+        Trials are shaded; censored and lost volumes are marked.
     limit_mm : float, optional
-        Framewise displacement above which volumes are censored.
+        Framewise displacement above which volumes are censored, in mm.
     """
     figure = Figure(figsize=(max(7.0, 3.6 * len(courses)), 6.6), layout=ConstrainedLayoutEngine(h_pad=0.12))
     grid = figure.subplots(3, len(courses), sharex="col", sharey="row", squeeze=False, height_ratios=[1, 1, 0.8])
@@ -214,12 +215,12 @@ def motion(
         above = axes.legend(
             frameon=False, ncols=4, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0
         )
-        above.set_in_layout(False)  # wider than its column, and there is room beside it
+        above.set_in_layout(False)  # wider than its column, which has room beside it
     return figure
 
 
 def confusion(counts: Array, names: Sequence[str]) -> Figure:
-    """How often each category was ranked first for each true one; the diagonal is right.
+    """Draw the number of blocks for each true category and category ranked first; the diagonal is right.
 
     Parameters
     ----------
@@ -228,7 +229,7 @@ def confusion(counts: Array, names: Sequence[str]) -> Figure:
     names : sequence of str
     """
     n = len(names)
-    # Names often differ at their ends alone.
+    # Long names often differ only at their ends.
     short = [
         figure_text(name if len(name) <= 28 else f"{name[:12].rstrip()} … {name[-13:].lstrip()}")
         for name in map(plain, names)
@@ -262,7 +263,7 @@ def examples(
     kind: str = "seen",
     labels: Sequence[str] = (),
 ) -> Figure:
-    """What was seen or imagined, and the categories that were ranked first, best first; the true one is framed.
+    """Draw images seen or imagined, beside those of the categories ranked first, best first; the true one is framed.
 
     Parameters
     ----------
@@ -270,7 +271,7 @@ def examples(
     kind : str
         Heading of the first column.
     labels : sequence of str, optional
-        What each row stands for, written before it.
+        Labels of the rows, written before them.
     """
     n_columns = 1 + max(len(pictures) for *_, pictures in rows)
     side = (_PAGE - 0.35) / max(n_columns, 4)
@@ -282,7 +283,7 @@ def examples(
     beneath = [0.12 + 1.25 * _BODY / 72 * (1 + max(text.count("\n") for text in texts)) for texts in captions]
     height = 0.3 + side * len(rows) + sum(beneath)
     figure = Figure(figsize=(0.35 + side * n_columns, height))
-    # Places are set: fitting so many captions takes seconds.
+    # Positions are computed here: matplotlib's layout of as many captions takes seconds.
     width, top = figure.get_figwidth(), height - 0.3
     for row, (_, image, _, pictures) in enumerate(rows):
         shown = [(image, None), *((portrait, GREEN if is_true else None) for _, portrait, is_true in pictures)]
@@ -308,14 +309,14 @@ def homology(
     low: Float64Array | None = None,
     high: Float64Array | None = None,
 ) -> Figure:
-    """Feature accuracy of each region and layer; the best region of each layer is framed.
+    """Draw the feature accuracy of each region and layer; the best region of each layer is framed.
 
     Parameters
     ----------
     accuracy : ndarray of shape (n_regions, n_layers)
-        Profile correlation; nan where there is none.
+        Profile correlation; nan if unknown.
     regions, layers : sequence of str
-        From low to high.
+        Names from low to high.
     low, high : ndarray of the same shape, optional
         Bounds of an interval, printed below the value.
     """
@@ -329,7 +330,7 @@ def homology(
         if np.isnan(value):
             continue
         bounds = "" if low is None or high is None else f"{low[row, column]:.2f} – {high[row, column]:.2f}"
-        # Cividis is a scale of lightness: white can be read on its lower half, black on its upper.
+        # Cividis is a scale of lightness: white text is legible on its lower half, black text on its upper half.
         colour = "white" if shade[row, column] < 0.5 else "black"
         style: dict[str, Any] = {"ha": "center", "va": "center", "color": colour}
         axes.text(column, row - 0.14 * bool(bounds), f"{value:.2f}", fontsize=_TEXT, **style)
@@ -357,20 +358,20 @@ def time_course(
     peaks_s: Float64Array,
     cue_s: float | None,
 ) -> Figure:
-    """Accuracy of decoded features over time: all layers together, when each peaks, and each with its interval.
+    """Draw accuracy of decoded features over time: all layers together, their peaks, and each with its interval.
 
     Parameters
     ----------
     times_s : ndarray of shape (n_times,)
-        After the onset of imagery.
+        Seconds after the onset of imagery.
     accuracy, half_width : ndarray of shape (n_layers, n_times)
         Feature accuracy and half the width of its 90 % interval.
     layers : sequence of str
-        From low to high.
+        Names from low to high.
     peaks_s : ndarray of shape (n_layers,)
         Time of each layer's peak; nan for a layer without one.
     cue_s : float or None
-        Onset of the cue, before that of imagery at 0; None where there is none.
+        Onset of the cue, in seconds before that of imagery, so negative; None without a cue.
     """
     n_columns = min(4, len(layers))
     n_rows = -(-len(layers) // n_columns)
@@ -417,12 +418,12 @@ def time_course(
 
 
 def aggregation(groups: Mapping[str, Mapping[str, tuple[float, float, float, int]]]) -> Figure:
-    """Identification accuracy by what is averaged.
+    """Draw identification accuracy by the evidence that is averaged.
 
     Parameters
     ----------
     groups : mapping of kind to mapping of what is averaged to (mean, low, high, n)
-        Accuracies are shares; n is the number of samples that the mean is over.
+        Accuracies are shares; n is the number of samples behind the mean.
     """
     names = list(dict.fromkeys(name for by_name in groups.values() for name in by_name))
     figure = Figure(figsize=(max(_COLUMN, 1.15 * len(names) + 0.6), 2.9), layout="constrained")
@@ -449,7 +450,7 @@ def aggregation(groups: Mapping[str, Mapping[str, tuple[float, float, float, int
 
 
 def against_candidates(n_candidates: Sequence[int], curves: Mapping[str, Mapping[int, npt.ArrayLike]]) -> Figure:
-    """Share of samples whose true category is among the first k, against the number of candidates.
+    """Draw the share of samples whose true category is among the first k, against the number of candidates.
 
     Parameters
     ----------
@@ -466,7 +467,7 @@ def against_candidates(n_candidates: Sequence[int], curves: Mapping[str, Mapping
         for kind, by_k, colour, marker, _ in _styled(curves):
             share = 100 * np.asarray(by_k[k], np.float64)
             if n.max() > _FEW_CANDIDATES:
-                share[share == 0] = np.nan  # has no place on a logarithmic axis
+                share[share == 0] = np.nan  # 0 has no place on a logarithmic axis
             axes.plot(n, share, color=colour, marker=marker, markersize=3.5, linewidth=1.4, label=kind)
         if n.max() <= _FEW_CANDIDATES:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -489,7 +490,7 @@ def against_candidates(n_candidates: Sequence[int], curves: Mapping[str, Mapping
 
 
 def against_runs(n_runs: Sequence[int], curves: Mapping[str, Sequence[tuple[float, float, float]]]) -> Figure:
-    """Identification accuracy against the number of training runs.
+    """Draw identification accuracy against the number of training runs.
 
     Parameters
     ----------
@@ -513,12 +514,12 @@ def against_runs(n_runs: Sequence[int], curves: Mapping[str, Sequence[tuple[floa
 
 
 def reliability(panels: Mapping[str, Sequence[tuple[float, float, int]]]) -> Figure:
-    """How often the true category was among the first, against how probable that was said to be.
+    """Draw the observed share of true categories among the first, against its predicted probability.
 
     Parameters
     ----------
     panels : mapping of title to sequence of (mean predicted probability, observed share, number of samples)
-        A panel for each, with a bin for each entry.
+        Bins of each panel.
     """
     figure = Figure(figsize=(2.3 * len(panels) + 0.3, 3.1), layout="constrained")
     grid = figure.subplots(2, len(panels), squeeze=False, sharex="col", gridspec_kw={"height_ratios": [1, 0.3]})
@@ -545,7 +546,7 @@ def reliability(panels: Mapping[str, Sequence[tuple[float, float, int]]]) -> Fig
 
 
 def semantic(observed: float, null: Float64Array) -> Figure:
-    """Mean distance of errors to the truth, beside its distribution over shuffled labels."""
+    """Draw the mean distance of errors to the truth, beside its distribution over shuffled labels."""
     figure = Figure(figsize=(_COLUMN, 2.3), layout="constrained")
     axes = figure.add_subplot()
     axes.hist(null, bins=30, color=GREY, alpha=0.6)
@@ -570,12 +571,12 @@ def semantic(observed: float, null: Float64Array) -> Figure:
 def feature_accuracy(
     layers: Sequence[str], kinds: Mapping[str, Mapping[str, Sequence[tuple[float, float, float]]]]
 ) -> Figure:
-    """Profile and pattern correlation of each layer.
+    """Draw profile and pattern correlation of each layer.
 
     Parameters
     ----------
     layers : sequence of str
-        From low to high.
+        Names from low to high.
     kinds : mapping of kind to mapping of "profile" and "pattern" to (mean, low, high), one for each layer
     """
     measures = list(dict.fromkeys(name for by_measure in kinds.values() for name in by_measure))
@@ -604,7 +605,7 @@ def _picture(axes: Axes, path: Path, caption: str, frame: str | None) -> None:
 
 
 def _wrapped(name: str, n_letters: int) -> str:
-    """A name on up to `_CAPTION_LINES` lines; letters as wide as Chinese and Japanese ones count twice."""
+    """Break a name into up to `_CAPTION_LINES` lines; letters as wide as Chinese and Japanese ones count twice."""
     n_wide = sum(east_asian_width(letter) in "WF" for letter in name)
     n_letters = max(int(n_letters * len(name) / max(len(name) + n_wide, 1)), 4)
     lines = textwrap.wrap(plain(name), n_letters, max_lines=_CAPTION_LINES, placeholder=" …")
@@ -612,7 +613,7 @@ def _wrapped(name: str, n_letters: int) -> str:
 
 
 def _legend_above(axes: Axes, y: float = 1.0) -> None:
-    """A legend in a row above the axes, where no data can be; `y` is higher where there is a title."""
+    """Draw a legend in a row above the axes, where no data can be; a title above needs a larger `y`."""
     narrow = {"handlelength": 1.2, "columnspacing": 0.9, "borderpad": 0, "borderaxespad": 0}
     axes.legend(frameon=False, fontsize=_SMALL, loc="lower left", bbox_to_anchor=(0, y), ncols=3, **narrow)
 
@@ -626,21 +627,21 @@ def _plain(axes: Axes) -> None:
 
 
 def _interval(axes: Axes, x: float, values: Float64Array, colour: str, marker: str, label: str | None) -> None:
-    """A mean with the bounds around it; without bounds where they are nan."""
+    """Draw a mean with its bounds; only the mean if the bounds are nan."""
     mean, low, high = values
     axes.plot([x, x], [low, high], color=colour, linewidth=1.4, solid_capstyle="butt")
     axes.plot(x, mean, marker, color=colour, markersize=4.5, label=label)
 
 
 def _styled(kinds: Mapping[str, _T]) -> Iterator[tuple[str, _T, str, str, float]]:
-    """Each kind with a colour, a marker, and a shift along x for intervals of several to stand side by side."""
+    """Yield each kind with a colour, a marker, and a shift along x that sets the kinds' intervals side by side."""
     for i, (kind, values) in enumerate(kinds.items()):
         style = i % len(_KIND_COLOURS)
         yield kind, values, _KIND_COLOURS[style], _KIND_MARKERS[style], 0.24 * (i - (len(kinds) - 1) / 2)
 
 
 def _layer_ticks(axes: Axes, layers: Sequence[str], space_in: float) -> None:
-    """Names of layers along x, at a slant where they are longer than the inches from one to the next."""
+    """Write names of layers along x, at a slant if they are longer than `space_in` inches."""
     axes.set_xticks(range(len(layers)), layers)
     if len(layers) == 1:
         axes.set_xlim(-1, 1)
@@ -656,14 +657,14 @@ def _chance(axes: Axes, level: float) -> None:
 
 
 def _onsets(axes: Axes, cue_s: float | None) -> None:
-    """Grey from the cue to the onset of imagery, and a line of no accuracy."""
+    """Shade the time from the cue to the onset of imagery in grey, and draw a line at accuracy 0."""
     if cue_s is not None:
         axes.axvspan(cue_s, 0, color="#DDDDDD", linewidth=0, zorder=0)
     axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
 
 
 def _panel(axes: Axes) -> None:
-    """The look of figures that are as wide as they are printed."""
+    """Style axes for figures that are printed at their own width."""
     axes.tick_params(labelsize=_SMALL, length=2.5)
     axes.xaxis.label.set_fontsize(_TEXT)
     axes.yaxis.label.set_fontsize(_TEXT)

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing beside it: text, tables, and figures drawn into the page."""
+"""Report as a single HTML file that needs no other file: text, tables, and figures drawn into the page."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from calibration.reports.lettering import lettered
 from rtgod.files import write_whole
 from rtgod.text import plain_lines
 
-#: A cell that reads as a number: digits with what people write around them, such as "0.58 to 0.64" or "< 0.001".
+#: Cell that reads as a number: digits with what people write around them, such as "0.58 to 0.64" or "< 0.001".
 _NUMBER = re.compile(r"(?=.*\d)(?:[\d\s.,:;%±×()<>=≤≥+−–/e†-]|\bto\b)+|n/a|–")
 
-#: A minus sign as it is typed.
+#: Minus sign as it is typed.
 _MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")
 
 
 @dataclass(frozen=True, slots=True)
 class PageTable:
-    """A table of a report; columns of numbers are aligned right.
+    """Table of a report; columns of numbers are aligned right.
 
     Attributes
     ----------
@@ -44,15 +44,15 @@ class PageTable:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of a report under its own heading.
+    """Part of a report under its own heading.
 
     Attributes
     ----------
     title : str
     text : str
-        Blank lines part paragraphs.
+        Text of the part; blank lines separate paragraphs.
     figures : sequence of (Figure, caption)
-        The caption also stands in for the figure where that cannot be seen.
+        The caption also replaces a figure that cannot be seen.
     tables : sequence of PageTable
     """
 
@@ -68,7 +68,7 @@ def write_page(path: Path, title: str, intro: str, sections: Sequence[Section]) 
     Raises
     ------
     InputError
-        If it cannot be written.
+        If the file cannot be written.
     """
     environment = Environment(
         loader=PackageLoader("calibration.reports", ""),
@@ -88,9 +88,9 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _picture(figure: Figure) -> str:
-    """The figure as a `data:` address: an image of its own, so that names inside figures cannot clash.
+    """Encode a figure as a `data:` address: an image of its own, so that names inside figures cannot clash.
 
-    Drawings scale as SVG; photographs are hundreds of kilobytes each unless they are compressed as such.
+    Drawings are SVG and scale; figures with photographs are JPEG, because these would take hundreds of kilobytes each.
     """
     with lettered(figure):
         return _drawn(figure)
@@ -104,7 +104,7 @@ def _drawn(figure: Figure) -> str:
         figure.savefig(drawn, format=kind, dpi=130, pil_kwargs={"quality": 88})
     else:
         kind = "svg+xml"
-        # Without a date and with a fixed salt, the same numbers give the same bytes.
+        # No date and a fixed salt: the same numbers give the same bytes.
         with matplotlib.rc_context({"svg.hashsalt": "rtgod"}):
             figure.savefig(drawn, format="svg", metadata={"Date": None})
     return f"data:image/{kind};base64,{base64.b64encode(drawn.getvalue()).decode('ascii')}"

@@ -1,4 +1,4 @@
-"""Names in figures, whatever script they are in: in a font that has their letters, or told where none has."""
+"""Names of any script in figures: find a font with their letters, or warn if none has them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ log = logging.getLogger(__name__)
 
 
 def add_font(path: str) -> str:
-    """Make a font's file known to matplotlib; returns its family."""
+    """Make a font's file known to matplotlib, and return its family."""
     fontManager.addfont(path)
     return FontProperties(fname=path).get_name()
 
 
 @contextmanager
 def lettered(figure: Figure) -> Iterator[None]:
-    """Find fonts for a figure's texts; to be saved meanwhile, as matplotlib warns of each missing letter."""
+    """Find fonts for a figure's texts; save it inside, where one warning replaces matplotlib's for each letter."""
     if lacking := letter_figure(figure, Face(findfont(FontProperties())), add_font):
         some = ", ".join(map(plain, lacking[:3]))
         log.warning("figures: no font has the letters of %s (%d texts); boxes stand for them", some, len(lacking))

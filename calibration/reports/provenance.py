@@ -1,4 +1,4 @@
-"""What the figures of an evaluation rest on, said in tables: inputs, network, settings, versions."""
+"""Tables of the inputs behind an evaluation's figures: runs, network, settings, versions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def notes_on_runs(inputs: DatasetFiles, settings: PipelineSettings, network: Net
 
 
 def notes_on_published(samples: Sequence[Path], features: Path | None) -> list[PageTable]:
-    """Tables about an evaluation of published samples and features."""
+    """Make tables about an evaluation of published samples and features."""
     named = ", ".join(path.name for path in samples)
     rows = [("samples", named), ("features", features.name if features else ""), ("rtgod", version("rtgod"))]
     return [PageTable(("what", "which"), rows, "Inputs")]

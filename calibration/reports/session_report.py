@@ -1,4 +1,4 @@
-"""What a session's journal shows: ranks of the true categories, latency by stage, head motion."""
+"""Report of a session's journal: ranks of the true categories, latency by stage, head motion."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ from rtgod.preprocessing.windows import Window
 from rtgod.settings import MotionSettings
 from rtgod.text import number_of
 
-#: What a report may consist of; an earlier one's are removed.
+#: Names of all files that a report may have; those of an earlier report are removed.
 FILES = (
     "summary.json", "left_out.tsv", "ranks.tsv",
     "latency.png", "ranks.png", "decoded.png", "confusion.png", "motion.png",
@@ -69,7 +69,7 @@ FILES = (
 
 @dataclass(slots=True)
 class JournaledRun:
-    """One run of a journal."""
+    """Run of a journal, with the answers to its volumes."""
 
     run: Run
     n_volumes: int = 0
@@ -77,26 +77,26 @@ class JournaledRun:
     answers: list[Answer] = field(default_factory=list)
 
     def motions(self) -> list[tuple[int, Motion]]:
-        """Index and head motion of every answer that has it."""
+        """Return index and head motion of every answer that has it."""
         return [(a.index, a.motion) for a in self.answers if a.motion is not None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedBlock:
-    """The last ranking of one trial, beside what was true.
+    """Last ranking of one trial, with the true category.
 
     Attributes
     ----------
     trial : Trial
     ranking : Ranking
     name : str
-        Of the true category.
+        Name of the true category.
     scores : ndarray of shape (n_ranked,), float32
-        In the order of the candidates that the bundle's settings rank; −inf for what a shortlist left out.
+        Scores in the order of the candidates that the bundle's settings rank; −inf for those outside the shortlist.
     true : int
-        Position of the true category among them.
+        Position of the true category among these candidates.
     trained_on : bool
-        Whether the decoder was trained on this run: then its ranks say nothing of new ones.
+        Whether the decoder was trained on this run: its ranks are then no test of new runs.
     """
 
     trial: Trial
@@ -126,16 +126,16 @@ def write_report(
     console: Console,
     events: Sequence[Path] = (),
 ) -> None:
-    """Write `summary.json`, the tables and the figures of a journal into `out`, then print what they say.
+    """Write `summary.json`, the tables and the figures of a journal into `out`, then print the results.
 
     Parameters
     ----------
     journal, out : Path
     bundle, dataset, motion_reference : Path or None
     console : Console
-        Printed to once all is written: nothing that goes wrong with it costs a file.
+        Printed to after all files are written: a failure to print costs no file.
     events : sequence of Path
-        Tables of what the runs showed: by the runs' names, or else one for each run, in the journal's order.
+        Tables of the runs' events: named as the runs, or else one for each run, in the journal's order.
 
     Raises
     ------
@@ -163,19 +163,19 @@ def write_report(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SessionRead:
-    """What a report is made of.
+    """Contents of a report.
 
     Attributes
     ----------
     runs : tuple of JournaledRun
-        Of one subject, grid and repetition time.
+        Runs of one subject, grid and repetition time.
     bundle : DecoderBundle or None
     tables : mapping of str to Path, or None
-        Events table of each run, by its id; None where none are asked for.
+        Events table of each run, by its id; None if none are asked for.
     blocks : tuple of DecodedBlock
     tallies : tuple of LeftOutCounts
     foreign : mapping of str to str
-        Why runs are left out, or have no ranks, by their id.
+        Reasons why runs are left out, or have no ranks, by their id.
     """
 
     runs: tuple[JournaledRun, ...]
@@ -187,7 +187,7 @@ class SessionRead:
 
 
 def read_session(journal: Path, bundle: Path | None, dataset: Path | None, events: Sequence[Path] = ()) -> SessionRead:
-    """Read what a report is made of; parameters and errors as of `write_report`."""
+    """Read the contents of a report; parameters and errors are those of `write_report`."""
     hello, records = read_runs(journal)
     if not records:
         raise InputError(f"{journal}: no run in it; was anything sent to this server?")
@@ -214,7 +214,7 @@ def read_session(journal: Path, bundle: Path | None, dataset: Path | None, event
 def plan_report(
     journal: Path, bundle: Path | None, dataset: Path | None, console: Console, events: Sequence[Path] = ()
 ) -> None:
-    """Print what a report would be made of, and what it would leave out; parameters and errors as of `write_report`."""
+    """Print what a report would contain and leave out; parameters and errors are those of `write_report`."""
     session = read_session(journal, bundle, dataset, events)
     for record in session.runs:
         table = (session.tables or {}).get(record.run.run_id)
@@ -240,7 +240,7 @@ def _no_ranks(bundle: DecoderBundle | None) -> str:
 def _of_one_study(
     records: Sequence[JournaledRun], bundle: DecoderBundle | None
 ) -> tuple[list[JournaledRun], dict[str, str]]:
-    """The runs of one subject, grid and repetition time; and why others are left out, by their id."""
+    """Select the runs of one subject, grid and repetition time; return reasons why others are left out, by their id."""
     who = None if bundle is None else str(bundle.provenance.get("subject", ""))
     usual = usual_of([record.run for record in records], who)
     why = {record.run.run_id: why_foreign(record.run, usual) for record in records}
@@ -248,7 +248,7 @@ def _of_one_study(
 
 
 def _volumes_of(record: JournaledRun) -> LeftOutCounts:
-    """What became of a run's volumes."""
+    """Count the volumes of a run by their fate."""
     of_volume = {a.index: "" if isinstance(a, Ranking) else a.reason.value for a in record.answers}
     unanswered = max(record.n_volumes - sum(reason != Reason.LOST_VOLUME for reason in of_volume.values()), 0)
     return tally(record.run.run_id, "volumes", [*of_volume.values(), *["not answered"] * unanswered])
@@ -257,7 +257,7 @@ def _volumes_of(record: JournaledRun) -> LeftOutCounts:
 def _left_out(
     tallies: Sequence[LeftOutCounts], foreign: Mapping[str, str], out: Path, said: list[RenderableType]
 ) -> dict[str, float | int]:
-    """Write and print what is not in the figures, and why."""
+    """Write and print the trials, volumes and runs that are left out, with the reasons."""
     rows: list[tuple[object, ...]] = [one.row() for one in tallies]
     rows += [(run_id, "run", 1, 0, 1, why) for run_id, why in foreign.items()]
     write_tsv(out / "left_out.tsv", COLUMNS, rows)
@@ -292,7 +292,7 @@ def read_runs(journal: Path) -> tuple[Hello | None, list[JournaledRun]]:
             case Hello():
                 hello = message
             case Run():
-                records.setdefault(message.run_id, JournaledRun(message))  # it may be gone on with after another
+                records.setdefault(message.run_id, JournaledRun(message))  # a run may continue after another
             case Volume():
                 record = records[message.run_id]
                 record.n_volumes += 1
@@ -303,20 +303,20 @@ def read_runs(journal: Path) -> tuple[Hello | None, list[JournaledRun]]:
 
 
 def tables_of(records: Sequence[JournaledRun], dataset: Path | None, events: Sequence[Path] = ()) -> dict[str, Path]:
-    """The events table of each run, by the run's id; runs that have none are missing.
+    """Find the events table of each run, by the run's id; runs without a table are missing.
 
     Parameters
     ----------
     records : sequence of JournaledRun
     dataset : Path or None
-        Folder that is searched for tables named as the runs.
+        Folder that is searched for tables named after the runs.
     events : sequence of Path
-        Tables that are given: named as the runs, or else one for each run that none is named as, in order.
+        Given tables: named after the runs, or else one for each run that no table is named after, in order.
 
     Raises
     ------
     InputError
-        If no run has a table, or it is unclear which is whose.
+        If no run has a table, or it is unclear which run a table belongs to.
     """
     if absent := [path for path in events if not path.is_file()]:
         raise InputError(f"--events {absent[0]}: no such file")
@@ -329,7 +329,7 @@ def tables_of(records: Sequence[JournaledRun], dataset: Path | None, events: Seq
             unnamed.remove(named[0])
     without = [record for record in records if record.run.run_id not in found]
     if len(unnamed) != len(without):
-        # Acquisitions of one run may have one table; the tables that are left are then of the others.
+        # Acquisitions of one run may share a table; the remaining tables then belong to the other runs.
         by_name = {path.name: path for path in reversed(events)}
         for record in without:
             name = f"{record.run.name}_events.tsv"
@@ -357,7 +357,7 @@ def tables_of(records: Sequence[JournaledRun], dataset: Path | None, events: Seq
 def blocks_and_trials(
     runs: Sequence[JournaledRun], bundle: DecoderBundle, tables: Mapping[str, Path]
 ) -> tuple[list[DecodedBlock], list[LeftOutCounts], dict[str, str]]:
-    """The last ranking of every trial, what became of all trials, and runs whose tables are of others.
+    """Return the last ranking of every trial, counts of all trials, and runs whose tables belong to others.
 
     Parameters
     ----------
@@ -369,11 +369,11 @@ def blocks_and_trials(
     Returns
     -------
     blocks : list of DecodedBlock
-        Of trials whose category is a candidate, without one-back repeats.
+        Blocks of trials whose category is a candidate, without one-back repeats.
     tallies : list of LeftOutCounts
-        Of each run's trials, seen and imagined.
+        Counts of each run's trials, seen and imagined, and of blocks without a trial.
     mismatched : dict of str to str
-        Why a run has no blocks, by its id.
+        Reason why a run has no blocks, by its id.
     """
     ranked = _ranked(bundle)
     row = {bundle.candidates[position].category_id: i for i, position in enumerate(ranked)}
@@ -393,7 +393,7 @@ def blocks_and_trials(
                 "settings (replay it with --settings BUNDLE); no ranks of it"
             )
             continue
-        # Runs are recorded by their file's name, or by their own where files are called alike.
+        # Provenance names runs by their file, or by a name of their own if files share a name.
         trained_on = any(
             name == record.run.name or name.startswith(f"{record.run.name}_bold.")
             for name in bundle.provenance.get("runs", ())
@@ -429,12 +429,12 @@ def blocks_and_trials(
 
 
 def blocks_of_trials(run: Run, trials: Sequence[Trial]) -> dict[int, int]:
-    """The block of a run that each trial was, by their positions: at the same time, and of the same label if any.
+    """Match trials to blocks of the run, by positions: at the same time, with the same label if both have one.
 
     Parameters
     ----------
     run : Run
-        Its blocks are as they were sent.
+        Run with its blocks as they were sent.
     trials : sequence of Trial
     """
     found: dict[int, int] = {}
@@ -449,7 +449,7 @@ def blocks_of_trials(run: Run, trials: Sequence[Trial]) -> dict[int, int]:
 
 
 def _check_times(path: Path, record: JournaledRun, trials: Sequence[Trial]) -> None:
-    """Refuse a table whose trials lie outside of the run, in the words of the other commands."""
+    """Refuse a table whose trials lie outside of the run, with the words of the other commands."""
     try:
         beyond(trials, record.run.n_volumes, record.run.tr_s)
     except InputError as error:
@@ -457,7 +457,7 @@ def _check_times(path: Path, record: JournaledRun, trials: Sequence[Trial]) -> N
 
 
 def _why_not_ranked(record: JournaledRun, bundle: DecoderBundle) -> dict[int, str]:
-    """Why most volumes of each block gave no ranking."""
+    """Return the most common reason why volumes of each block gave no ranking."""
     window = Window(record.run, bundle.settings.window)
     reasons: dict[int, Counter[str]] = {}
     for answer in record.answers:
@@ -469,16 +469,16 @@ def _why_not_ranked(record: JournaledRun, bundle: DecoderBundle) -> dict[int, st
 
 
 def _ranked(bundle: DecoderBundle) -> Int32Array:
-    """Positions of the candidates that the bundle's settings rank, ascending."""
+    """Return the positions of the candidates that the bundle's settings rank, ascending."""
     ids = [candidate.category_id for candidate in bundle.candidates]
     return positions_of(bundle.settings.ranking.candidates or ids, ids)
 
 
 def read_spm_motion(path: Path, n_volumes: int) -> list[Float64Array]:
-    """Poses (4, 4) from SPM's realignment parameters: translation in mm, then rotation in rad, a line per volume.
+    """Read poses (4, 4) from SPM's realignment parameters: translation in mm, then rotation in rad, a line per volume.
 
-    SPM's matrix T Rx Ry Rz, with rotations of the opposite sign to ours, takes a volume's world to the template's
-    (spm_matrix.m); ours is its inverse.
+    SPM's matrix T Rx Ry Rz, with rotations of the opposite sign to ours, maps a volume's world to the template's
+    (spm_matrix.m); our pose is its inverse.
 
     Raises
     ------
@@ -525,7 +525,7 @@ def _count(runs: Sequence[JournaledRun]) -> dict[str, float | int]:
 
 
 def _latency(runs: Sequence[JournaledRun], out: Path, said: list[RenderableType]) -> dict[str, float | int]:
-    """Time from a volume's arrival to its answer; only volumes that arrived have stages."""
+    """Report the time from a volume's arrival to its answer; only volumes that arrived have stages."""
     timed = [a for record in runs for a in record.answers if a.stage_ms]
     if not timed:
         return {}
@@ -588,13 +588,13 @@ def _ranks(
 def _sum_up(
     kind: str, blocks: Sequence[DecodedBlock], names: Sequence[str], said: list[RenderableType]
 ) -> dict[str, float | int]:
-    """Say the rank of every block's true category; give the figures that sum them up."""
+    """Tabulate the rank of every block's true category, and return the figures that sum them up."""
     label, n_candidates = kind.replace("_", " "), len(names)
     table = Table(title=f"{label.capitalize()}: rank among {n_candidates} categories", title_justify="left")
     for column in (label, "ranked first", "rank"):
         table.add_column(column, justify="right" if column == "rank" else "left")
     for b in blocks:
-        # Bold only where chance would seldom do it.
+        # Bold only for ranks that chance seldom gives.
         style = "bold" if b.rank <= min(10, n_candidates // 10) or b.rank == 1 else ""
         table.add_row(styled(b.name), styled(b.ranking.top[0]), str(b.rank), style=style)
     true = [b.true for b in blocks]
@@ -628,13 +628,13 @@ def _sum_up(
         f"{kind}_low": low,
         f"{kind}_high": high,
     }
-    if n_candidates <= 10:  # all are among the first ten
+    if n_candidates <= 10:  # all categories are among the first ten
         del found[f"{kind}_top10"]
     return {name: value for name, value in found.items() if not np.isnan(value)}
 
 
 def _examples(blocks: Sequence[DecodedBlock], bundle: DecoderBundle, dataset: Path, out: Path) -> None:
-    """Draw what was seen beside the images of the categories that came first: best, median and worst blocks."""
+    """Draw images that were seen beside those of the categories ranked first: best, median and worst blocks."""
     stimuli = dataset / "stimuli"
     shown = {p.stem: p for p in stimuli.rglob("*.png")} if stimuli.is_dir() else {}
     if not (stimuli / "candidates").is_dir():
@@ -655,12 +655,12 @@ def _examples(blocks: Sequence[DecodedBlock], bundle: DecoderBundle, dataset: Pa
 
 
 def best_median_worst(n: int, n_chosen: int) -> list[tuple[str, int]]:
-    """Positions in a list that is sorted from best to worst, a third of them from each end and from the middle.
+    """Choose positions in a list sorted from best to worst: a third from each end and a third from the middle.
 
     Parameters
     ----------
     n, n_chosen : int
-        Length of the list, and how many to choose at most, a multiple of three.
+        Length of the list, and maximum number to choose, a multiple of three.
     """
     each = n_chosen // 3
     if n <= n_chosen:
@@ -723,7 +723,7 @@ def _motion(
 
 
 def _registration(record: JournaledRun) -> Registration:
-    """The registration of a run that was aligned to its own first volume."""
+    """Return the registration of a run that was aligned to its own first volume."""
     if record.first_volume is None:
         raise InputError(f"run {record.run.run_id}: no volumes to compare the motion of")
     affine = record.run.affine

@@ -1,4 +1,4 @@
-"""Tables of numbers for people and programs: six significant digits say all that they hold."""
+"""Tables of numbers for people and programs, with six significant digits, which is all that the numbers hold."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _DIGITS = 6
 
 
 def write_tsv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table; floats with six significant digits, otherwise as `rtgod.tsv` does.
+    """Write a table with six significant digits of floats, otherwise as `rtgod.tsv` does.
 
     Raises
     ------
     InputError
-        If it cannot be written.
+        If the file cannot be written.
     """
     tsv.write_tsv(path, header, rows, digits=_DIGITS)

@@ -1,1 +1,1 @@
-"""Recorded runs to labelled samples, through the pipeline that the server runs."""
+"""Samples: recorded runs become labelled samples, through the pipeline that the server runs."""

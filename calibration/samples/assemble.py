@@ -1,4 +1,4 @@
-"""Recorded runs to a study: every run through the pipeline's front half, then samples beside the features shown."""
+"""Turn recorded runs into a study: the pipeline's front half, then samples with the features of their images."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ from rtgod.messages import Float32Array, Int32Array
 from rtgod.preprocessing.alignment import Reference
 from rtgod.settings import PipelineSettings
 
-#: Features of what trials showed or asked to imagine: per layer, (n_trials, n_units).
+#: Returns features of the images or categories that trials showed or asked to imagine: per layer, (n_trials, n_units).
 Targets = Callable[[Sequence[Trial]], Mapping[str, Float32Array]]
-#: Volumes before a trial's onset, and after its end, that its course is drawn over.
+#: Seconds before a trial's onset, and after its end, that its course covers.
 _BEFORE_S, _AFTER_S = 3.0, 12.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GatheredRuns:
-    """Runs after the pipeline's front half; not whitened.
+    """Runs after the pipeline's front half, not whitened.
 
     Attributes
     ----------
     training, test : tuple of CleanedRun
     reference : Reference
-        The template that they were brought into, and the voxels that were read.
+        The template that the runs were brought into, and the voxels that were read.
     cue_lead_s : float or None
-        How long before imagery its cue comes in the test runs; None where there is none.
+        Time from the cue to the onset of imagery in the test runs, the longest of them; None if no run has a cue.
     """
 
     training: tuple[CleanedRun, ...]
@@ -63,22 +63,22 @@ class GatheredRuns:
 def gather_study(
     inputs: DatasetFiles, settings: PipelineSettings, network: Network | None, pool: Executor, report: Report
 ) -> Study:
-    """Take all runs through the pipeline and lay them beside what was shown.
+    """Take all runs through the pipeline and pair their samples with features.
 
     Parameters
     ----------
     inputs : DatasetFiles
     settings : PipelineSettings
     network : Network or None
-        None where no features are asked for: then each category is a unit, and these are decoded.
+        Network whose features are decoded; without one, categories are decoded, each as a unit.
     pool : Executor
     report : callable
-        Told (stage, steps done, steps in all).
+        Called with (stage, steps done, steps in all).
 
     Raises
     ------
     InputError
-        If anything that is needed is missing or does not fit.
+        If an input is missing or does not fit the others.
     """
     first = inputs.training[0].open(settings.events).run
     by_region = {name: region.voxels(first) for name, region in inputs.regions.items()}
@@ -108,7 +108,7 @@ def gather_study(
 
 
 def tallies_of(gathered: GatheredRuns, split: str) -> tuple[LeftOutCounts, ...]:
-    """What became of the trials and the volumes of runs: trials by what they are for, volumes by run."""
+    """Count used and left-out trials and volumes: trials by the use of their run and by kind, volumes by run."""
     first = "runs trained on" if gathered.test else "runs trained and tested on"
     if split == "halves":
         first = "runs whose first halves are trained on, and second ones tested on"
@@ -131,18 +131,18 @@ def _of_kind(run: CleanedRun, kind: str) -> list[int]:
 def gather_runs(
     inputs: DatasetFiles, voxels: Int32Array | None, settings: PipelineSettings, pool: Executor, report: Report
 ) -> GatheredRuns:
-    """Align and denoise runs as the server would have.
+    """Align and denoise runs as the server would.
 
     Parameters
     ----------
     inputs : DatasetFiles
         The first training run's volumes make the template, and noise components are learned from the training runs.
     voxels : ndarray of shape (n_voxels, 3), int32, or None
-        None takes the head's.
+        Voxels to read; None takes the head's.
     settings : PipelineSettings
     pool : Executor
     report : callable
-        Told (stage, steps done, steps in all).
+        Called with (stage, steps done, steps in all).
 
     Raises
     ------
@@ -162,7 +162,7 @@ def gather_runs(
 
 
 def _categories_as_units(gathered: GatheredRuns, names: Mapping[str, str]) -> tuple[Targets, CandidateFeatures]:
-    """One layer, with a unit for each category that is 1 where it was shown: a classifier of categories."""
+    """Return targets and candidates of one layer: each category is a unit, 1 in its own trials and 0 in others."""
     runs = (*gathered.training, *gathered.test)
     stimuli = plain_stimuli(trial.category for run in runs for trial in run.trials)
 
@@ -175,7 +175,7 @@ def _categories_as_units(gathered: GatheredRuns, names: Mapping[str, str]) -> tu
 def _network_features(
     gathered: GatheredRuns, files: StimulusFiles, network: Network, names: Mapping[str, str], report: Report
 ) -> tuple[Targets, CandidateFeatures, tuple[str, ...]]:
-    """Features of the images that were shown, and of the categories that were to be imagined."""
+    """Return features of shown images and of categories to be imagined, the candidates, and notes on the files."""
     runs = [
         run for run in (*gathered.training, *gathered.test) if any(trial.kind == KINDS["seen"] for trial in run.trials)
     ]
@@ -190,20 +190,20 @@ def _network_features(
 
 
 def folds_of(gathered: GatheredRuns, targets: Targets, split: str) -> tuple[Fold, ...]:
-    """What is trained on and what is tested on.
+    """Split runs into folds of training and test samples.
 
     Parameters
     ----------
     gathered : GatheredRuns
     targets : callable
     split : {"runs", "leave-one-run-out", "halves"}
-        Training runs against test runs; or the training runs alone, one left out at a time; or in each of these, of
-        every category the first blocks against the second ones.
+        "runs" tests on the test runs. "leave-one-run-out" tests on each training run in turn. "halves" trains on the
+        first half of each category's blocks in each training run, and tests on the second half.
 
     Raises
     ------
     InputError
-        If there is nothing to test on.
+        If nothing is left to test on.
     """
     training = samples_of(gathered.training, targets, KINDS["seen"])
     if training is None:
@@ -228,7 +228,7 @@ def folds_of(gathered: GatheredRuns, targets: Targets, split: str) -> tuple[Fold
 
 
 def samples_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Samples | None:
-    """The samples of all trials of a kind that are no one-back repeats, each with its windows; None without any."""
+    """Return samples of all trials of a kind except one-back repeats, each with its windows; None without any."""
     found = _found(runs, kind)
     if not found:
         return None
@@ -242,7 +242,7 @@ def samples_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Sampl
 
 
 def course_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Course:
-    """Single volumes from a little before the onset of each trial of a kind to a little after its end.
+    """Gather single volumes from a little before the onset of each trial of a kind to a little after its end.
 
     Raises
     ------
@@ -272,7 +272,7 @@ def course_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Course
 
 
 def _found(runs: Sequence[CleanedRun], kind: str) -> list[tuple[CleanedRun, int]]:
-    """Trials of a kind that have a sample and are no one-back repeats, as (run, position)."""
+    """Return trials of a kind that have a sample and are no one-back repeats, as (run, position)."""
     return [
         (run, block) for run in runs for block in run.wanted if run.trials[block].kind == kind and block in run.windows
     ]
@@ -285,6 +285,6 @@ def _halves(runs: Sequence[CleanedRun], samples: Samples) -> Fold:
     noise = {}
     for run in runs:
         held_back = frozenset(block for (of, block), early in zip(found, first, strict=True) if of is run and not early)
-        # What answers a block that is tested on must not teach what the noise looks like.
+        # A volume that responds to a test block must not shape the noise model.
         noise[run.run.run_id] = run.noise[[not answers & held_back for answers in run.answers]]
     return Fold(samples.chosen(first), noise, {"seen": samples.chosen(~first)}, {})

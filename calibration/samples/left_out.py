@@ -1,4 +1,4 @@
-"""Counts of what is used and of what is left out, with the reasons: reports lose nothing silently."""
+"""Count used and left-out trials and volumes with the reasons, so that reports lose nothing silently."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from dataclasses import dataclass
 from calibration.features.images import first_few
 from rtgod.messages import Array
 
-#: Why a trial is left out.
+#: Reasons why a trial is left out.
 ONE_BACK = "one-back repeat"
 AFTER_END = "begins after the run's end"
 NO_CANDIDATE = "no candidate"
 UNNAMED = "nobody named what was imagined"
 NOT_SENT = "was no block of the run: sent by other settings for events?"
-#: Why a block of a run is left out.
+#: Reason why a block of a run is left out.
 NO_TRIAL = "no trial by the bundle's settings for events"
-#: Of a table for people, and for programs.
+#: Headers of a table for people, and of a table for programs.
 HEADER = ("of", "what", "in all", "used", "left out", "why")
 COLUMNS = ("of", "what", "n", "used", "left_out", "why")
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOutCounts:
-    """Trials or volumes of one set.
+    """Counts of used and left-out trials or volumes of one set.
 
     Attributes
     ----------
     of : str
-        The set: a run, or what it is used for.
+        The set: a run, or the use that runs are put to.
     what : str
-        "trials seen", "volumes" and so on.
+        Kind of the things counted: "trials seen", "volumes" and so on.
     used : int
     left_out : mapping of str to int
-        By reason.
+        Number left out for each reason.
     """
 
     of: str
@@ -44,24 +44,24 @@ class LeftOutCounts:
 
     @property
     def n_left_out(self) -> int:
-        """All that are left out."""
+        """Number left out for any reason."""
         return sum(self.left_out.values())
 
     def row(self) -> tuple[str, str, int, int, int, str]:
-        """A row of a table with the columns of `HEADER`."""
+        """Return a row of a table with the columns of `HEADER`."""
         why = ", ".join(f"{n} {reason}" for reason, n in self.left_out.items())
         return self.of, self.what, self.used + self.n_left_out, self.used, self.n_left_out, why
 
 
 def tally(of: str, what: str, reasons: Iterable[str]) -> LeftOutCounts:
-    """Count by reasons, one for each trial or volume; an empty reason is one that is used."""
+    """Count the reasons, one per trial or volume; an empty reason means that it is used."""
     counts = Counter(reasons)
     used = counts.pop("", 0)
     return LeftOutCounts(of, what, used, dict(counts.most_common()))
 
 
 def added(tallies: Sequence[LeftOutCounts]) -> list[LeftOutCounts]:
-    """Tallies of the same set and kind as one, in order of appearance."""
+    """Merge tallies of the same set and kind, in order of appearance."""
     together: dict[tuple[str, str], LeftOutCounts] = {}
     for one in tallies:
         before = together.get((one.of, one.what))
@@ -74,12 +74,12 @@ def added(tallies: Sequence[LeftOutCounts]) -> list[LeftOutCounts]:
 
 
 def by_reason(tallies: Sequence[LeftOutCounts]) -> list[str]:
-    """Say what several sets leave out, a line for each reason: how much of each set.
+    """Describe what several sets leave out: a line for each reason, with the number from each set.
 
     Parameters
     ----------
     tallies : sequence of LeftOutCounts
-        All of one `what`.
+        Tallies that all have the same `what`.
     """
     sets: dict[str, list[tuple[str, int]]] = {}
     for one in tallies:
@@ -94,6 +94,6 @@ def by_reason(tallies: Sequence[LeftOutCounts]) -> list[str]:
 
 
 def without_candidates(of: str, what: str, positions: Array) -> LeftOutCounts | None:
-    """Tally of what is no candidate, by positions among the candidates, −1 for none; None where all are."""
+    """Count the positions of −1, which are no candidates; None if all are candidates."""
     n = int((positions < 0).sum())
     return LeftOutCounts(of, what, 0, {NO_CANDIDATE: n}) if n else None

@@ -1,4 +1,4 @@
-"""Learns the noise that patterns are freed from: its spatial shape, and the voxels that it is read from."""
+"""Learn the noise that is removed from patterns: its spatial shape, and the voxels that it is read from."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
 from rtgod.preprocessing.stopwatch import Stopwatch
 from rtgod.settings import NoiseSettings, PipelineSettings
 
-#: Volumes of a run that voxels' noise is judged from, and the share of the brain's voxels that are the noisiest.
+#: Number of a run's volumes that judge each voxel's noise, and share of the brain's voxels taken as the noisiest.
 _JUDGED_VOLUMES = 60
 _NOISIEST = 0.02
-#: Beyond these, singular vectors are found by a randomised algorithm, which is exact enough for the leading ones.
+#: Above this size a randomised algorithm finds the singular vectors; it is exact enough for the leading ones.
 _EXACT_SIZE = 1000
 
 
@@ -32,19 +32,19 @@ def learn_shape(residuals: Sequence[Float32Array], settings: NoiseSettings) -> N
     residuals : sequence of ndarray of shape (n_volumes, n_voxels), float32
         Noise in each run's clean volumes.
     settings : NoiseSettings
-        Components are fewer where there are not as many volumes or voxels.
+        Number of components and the ridge; a small number of volumes or voxels lowers the number of components.
 
     Returns
     -------
     NoiseCovariance
-        Its components keep the square root of the remaining variance over their own: that whitens, the more so the
-        smaller the ridge.
+        Each component is scaled by the root of (remaining variance + ridge) over (its variance + ridge): this whitens,
+        and more strongly for a smaller ridge.
     """
     noise, sd = _in_units_of_sd(residuals)
     n_components = min(settings.n_components, *(size - 1 for size in noise.shape))
     variance, components = _principal(noise, n_components)
     n_voxels = noise.shape[1]
-    # In units of the standard deviation the voxels' variances sum up to their number.
+    # In units of the standard deviation the voxels' variances add up to the number of voxels.
     rest = max((n_voxels - variance.sum()) / (n_voxels - n_components), 1e-6)
     ridge = settings.ridge * rest
     shrinkage = np.sqrt((rest + ridge) / (np.maximum(variance, rest) + ridge))
@@ -63,7 +63,7 @@ def learn_courses(voxels: Int32Array, residuals: Sequence[Float32Array], n_compo
     Raises
     ------
     InputError
-        With fewer voxels or volumes than components.
+        If there are no more voxels or volumes than components.
     """
     noise, sd = _in_units_of_sd(residuals)
     if n_components >= min(noise.shape):
@@ -77,7 +77,7 @@ def learn_courses(voxels: Int32Array, residuals: Sequence[Float32Array], n_compo
 
 
 def noisiest_voxels(files: RunFiles, reference: Reference, settings: PipelineSettings) -> Int32Array:
-    """The brain's voxels whose signal varies most from volume to volume, decoder's voxels aside (tCompCor).
+    """Find the brain's voxels whose signal varies most from volume to volume, apart from the decoder's (tCompCor).
 
     Parameters
     ----------
@@ -110,21 +110,23 @@ def noisiest_voxels(files: RunFiles, reference: Reference, settings: PipelineSet
 def _in_units_of_sd(residuals: Sequence[Float32Array]) -> tuple[Float64Array, Float64Array]:
     noise = np.concatenate(residuals).astype(np.float64)
     sd = np.sqrt(np.square(noise).mean(axis=0))
-    # A voxel that never varies has no noise to be scaled by.
+    # A voxel that never varies has no noise to scale by.
     sd[sd <= 1e-12 * max(float(sd.max(initial=0.0)), 1.0)] = 1.0
     return noise / sd, sd
 
 
 def _principal(noise: Float64Array, n_components: int) -> tuple[Float64Array, Float64Array]:
-    """Variances (n_components,) along the leading directions, and these: (n_components, n_voxels), orthonormal."""
-    # Here, for processes that never learn: it takes a second to load.
+    """Return variances (n_components,) along the leading directions and those directions, (n_components, n_voxels)."""
+    # Imported here, because it takes a second to load and most processes never learn noise.
     from sklearn.utils.extmath import randomized_svd
 
-    # On one thread: BLAS rounds as its threads share the work, and patterns must be the same wherever they are made.
+    # On one thread: the rounding of BLAS depends on how threads share the work, but patterns must be the same
+    # everywhere.
+    # machine.
     with threadpool_limits(1, user_api="blas"):
         if min(noise.shape) <= _EXACT_SIZE:
             _, singular, components = np.linalg.svd(noise, full_matrices=False)
         else:
-            # Single precision is plenty for an algorithm that is itself exact to a few digits, in half the time.
+            # The algorithm is exact to a few digits only, so single precision suffices, in half the time.
             _, singular, components = randomized_svd(noise.astype(np.float32), n_components, n_iter=7, random_state=0)
     return singular[:n_components].astype(np.float64) ** 2 / len(noise), components[:n_components].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Plain categories: what is decoded without images, one unit for each category that the runs show."""
+"""Plain categories: without images the categories themselves are decoded, one unit for each that the runs show."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from rtgod.events.trials import toml_list
 
 
 def plain_stimuli(categories: Iterable[str]) -> Stimuli:
-    """Categories that are their own candidates: unit i is 1 for the i-th of them and 0 for the others.
+    """Make categories their own candidates: unit i is 1 for the i-th category and 0 for the others.
 
     Parameters
     ----------
     categories : iterable of str
-        Of all trials, in any order.
+        The categories of all trials, in any order; repeats count once.
 
     Raises
     ------
     InputError
-        If there are fewer than two.
+        If there are fewer than two categories.
     """
     ids = tuple(sorted(set(categories)))
     if len(ids) < 2:

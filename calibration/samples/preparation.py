@@ -1,4 +1,4 @@
-"""Recorded runs to samples: every run through the pipeline's front half, and the noise that is learned on the way."""
+"""Turn recorded runs into samples by the pipeline's front half, and learn the noise on the way."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def align_runs(
 
 
 def noise_to_read(first: RunFiles, mask: Path | None, reference: Reference, settings: PipelineSettings) -> Noise:
-    """The voxels that noise components are read from, as yet without loadings; none where none are asked for.
+    """Choose the voxels that noise components are read from, without loadings yet; none if no components are asked for.
 
     Parameters
     ----------
     first : RunFiles
-        The run whose noisiest voxels are taken if there is no mask.
+        The run whose noisiest voxels are taken without a mask.
     mask : Path or None
-        In the space of that run.
+        Mask of noise voxels in the space of that run.
     reference : Reference
     settings : PipelineSettings
     """
@@ -59,18 +59,18 @@ def denoise_runs(
     pool: Executor,
     report: Report,
 ) -> tuple[list[RunSamples], Noise]:
-    """Samples of the runs to be trained on, and the noise that was learned from them.
+    """Denoise the runs to train on into samples, and learn the noise from them.
 
     Parameters
     ----------
     aligned : sequence of AlignedRun
     reference : Reference
     noise : Noise
-        From `noise_to_read`.
+        The voxels to read noise from, from `noise_to_read`.
     settings : PipelineSettings
     pool : Executor
     report : callable
-        Told (stage, steps done, steps in all).
+        Called with (stage, steps done, steps in all).
     """
     noise = with_courses(aligned, noise, settings)
     arguments = [(run, reference, settings, noise) for run in aligned]
@@ -85,13 +85,13 @@ def prepare_runs(
     pool: Executor,
     report: Report,
 ) -> tuple[list[RunSamples], Noise]:
-    """The same as `align_runs` and `denoise_runs`; aligned runs stay where they are aligned, if they can.
+    """Align and denoise runs; without noise components, the same process does both, so aligned runs are not copied.
 
     Parameters
     ----------
     runs : sequence of RunFiles
     reference, noise, settings, pool, report
-        As of those.
+        The same as in `align_runs` and `denoise_runs`.
     """
     if noise.courses:
         return denoise_runs(
@@ -106,16 +106,16 @@ def _prepare_run(files: RunFiles, reference: Reference, settings: PipelineSettin
 
 
 def _shaped(samples: list[RunSamples], noise: Noise, settings: PipelineSettings) -> tuple[list[RunSamples], Noise]:
-    """Samples whitened by the noise's shape, which they teach, where the settings ask for one."""
+    """Whiten samples by the noise's shape, learned from these samples, if the settings ask for one."""
     if not settings.noise.n_components:
         return samples, noise
     shape = learn_shape([run.noise for run in samples], settings.noise)
-    # Whitening is the last step: what it is learned from need not be computed again.
+    # Whitening is the last step, so the earlier steps need not be computed again after the shape is learned.
     return [_whitened(run, shape) for run in samples], Noise(shape, noise.courses)
 
 
 def with_courses(aligned: Sequence[AlignedRun], noise: Noise, settings: PipelineSettings) -> Noise:
-    """The noise of `noise_to_read` with loadings that the runs taught; as it is where no components are asked for."""
+    """Return the noise of `noise_to_read` with loadings learned from the runs; unchanged without components."""
     if not noise.courses:
         return noise
     residuals = [noise_residuals(run, noise, settings) for run in aligned]

@@ -1,4 +1,4 @@
-"""Recorded runs to labelled samples in one call, for decoders of one's own."""
+"""Turn recorded runs into labelled samples in one call, for decoders of one's own."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def preprocess(
     kind: Literal["seen", "imagined"] = "seen",
     n_workers: int = 1,
 ) -> Samples:
-    """Take recorded runs through the pipeline that the server runs, volume by volume, to one sample a trial.
+    """Take recorded runs through the pipeline that the server runs, volume by volume, to one sample for each trial.
 
-    The template is made of the first run's first volumes. Samples are not whitened: what noise looks like is learned
-    from runs, and must not be learned from those that a decoder is tested on. Trials that give no sample are counted
+    The template is made of the first run's first volumes. Samples are not whitened: the noise model is learned
+    from runs, and must not be learned from those that a decoder is tested on. Trials without a sample are counted
     in the log.
 
     Parameters
@@ -44,18 +44,18 @@ def preprocess(
     mask : path, optional
         Image of the voxels to take, in the runs' grid; by default those of the head.
     events : sequence of paths, optional
-        The events table of each run; by default those that lie beside.
+        The events table of each run; by default the tables beside the runs.
     settings : PipelineSettings, optional
     kind : {"seen", "imagined"}
-        Trials that showed something, or that asked to imagine it.
+        Kind of the trials: images or categories shown, or categories to be imagined.
     n_workers : int
-        Processes that share the runs; what comes out is the same.
+        Number of processes that share the runs; it does not change the samples.
 
     Returns
     -------
     Samples
         `X` of shape (n_samples, n_voxels), float32, in percent signal change unless the settings say otherwise;
-        `categories`, what each sample's trial showed; `runs`, the run of each, to cross-validate by.
+        `categories`, the category shown or imagined; `runs`, the run of each sample, to cross-validate by.
 
     Raises
     ------
@@ -92,5 +92,5 @@ def preprocess(
     return samples
 
 
-def _no_features(trials: Sequence[Trial]) -> Mapping[str, Float32Array]:  # noqa: ARG001 # whatever they show
+def _no_features(trials: Sequence[Trial]) -> Mapping[str, Float32Array]:  # noqa: ARG001 # no features are needed
     return {}

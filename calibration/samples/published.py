@@ -1,4 +1,4 @@
-"""The lab's published files as a study: samples and features that others computed."""
+"""The lab's published files as a study: samples and features that others have computed."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ def published_study(
     areas: Sequence[str],
     names: Mapping[str, str],
 ) -> Study:
-    """Lay samples beside the features of what was shown and imagined.
+    """Pair samples with the features of the images shown and the categories imagined.
 
-    Samples are means over blocks; nothing is known of their noise, so they are not whitened, and nothing of their
-    volumes.
+    Samples are means over blocks. The files hold no single volumes, so nothing is known of the noise, and samples are
+    not whitened.
 
     Parameters
     ----------
     samples : BrainSamples
     features : ImageFeatures
     region : str or None
-        What is decoded from, an expression over the file's regions; by default VC.
+        Region to decode from, an expression over the file's regions; by default VC.
     areas : sequence of str
-        What it is compared with; without any, the study's areas that the file has.
+        Regions to compare with it; if empty, the study's areas that the file has.
     names : mapping of str to str
-        Of categories, for people.
+        Names of categories, for people.
 
     Raises
     ------
     InputError
-        If samples or features of something are missing.
+        If samples or features are missing.
     """
     main = region or REGION
     chosen = dict.fromkeys([main, *(areas or [name for name in REGIONS if len(samples.regions.get(name, ()))])])

@@ -1,4 +1,4 @@
-"""Recorded runs to training samples, through the pipeline that the server runs."""
+"""Turn recorded runs into training samples through the pipeline that the server runs."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ from rtgod.preprocessing.windows import RepeatAverager, Sample
 from rtgod.settings import PipelineSettings
 from rtgod.sources import Source
 
-#: Volumes that are averaged into the template.
+#: Number of volumes that are averaged into the template.
 _TEMPLATE_VOLUMES = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AlignedRun:
-    """One run in the template's space, and what was shown.
+    """Run in the template's space, with its trials.
 
     Attributes
     ----------
     path, events : Path
     run : Run
     trials : tuple of Trial
-        One for each of the run's blocks, and for those that begin after its end.
+        Trials of the run's blocks, then those that begin after the run's end.
     volumes : tuple of Aligned
-        Those that could be aligned.
+        The volumes that could be aligned.
     stage_ms : mapping of str to float
         Milliseconds of work that each stage took: "read", "align" and so on.
     read : TrialsRead or None
-        What else was in the events table.
+        The other contents of the events table.
     unusable : mapping of str to int
-        Volumes that could not be aligned, by the reason.
+        Number of volumes that could not be aligned, for each reason.
     """
 
     path: Path
@@ -71,31 +71,31 @@ class AlignedRun:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CleanedRun:
-    """One run after the pipeline's front half.
+    """Run after the pipeline's front half, with the samples of its trials.
 
     Attributes
     ----------
     path : Path
     run : Run
     trials : tuple of Trial
-        One for each of the run's blocks, and for those that begin after its end.
+        Trials of the run's blocks, then those that begin after the run's end.
     windows : mapping of int to tuple of Sample
-        Of each trial, by its position: its sample after each of its volumes. Trials without a clean volume have none.
+        Samples by position of the trial: one after each of its volumes. Trials without a clean volume are absent.
     patterns : tuple of Pattern
-        Of every volume that has one.
+        Patterns of all volumes that have one.
     noise : ndarray of shape (n_clean, n_voxels), float32
-        What is left of the clean volumes' patterns without the responses to trials, as these were estimated in the end.
-        Unlike online, hindsight is allowed here: what could not be foretold of a response is no noise.
+        Clean volumes' patterns minus the responses to trials, each response as estimated after its last volume. Unlike
+        online, hindsight is allowed: a part of a response that could not be foretold is not noise.
     answers : tuple of frozenset of int
-        The trials that each row of `noise` answers.
+        The trials that each row of `noise` responds to.
     stage_ms : mapping of str to float
-        Milliseconds of work that each stage took, those of aligning among them.
+        Milliseconds of work that each stage took, aligning included.
     read : TrialsRead or None
-        As in `AlignedRun`.
+        Contents of the events table, as in `AlignedRun`.
     volumes : tuple of str
-        Of each volume, why it is left out; empty if it is used.
+        Reason why each volume is left out; empty if it is used.
     without_sample : mapping of int to str
-        Why trials have no sample, by their position.
+        Reasons why trials have no sample, by their position.
     """
 
     path: Path
@@ -112,35 +112,35 @@ class CleanedRun:
 
     @property
     def wanted(self) -> list[int]:
-        """Positions of trials that are no one-back repeats: a second look at an image is another state of mind."""
+        """Positions of trials that are not one-back repeats: a second look at an image is another state of mind."""
         return [block for block, trial in enumerate(self.trials) if not trial.repeat]
 
     def why_left_out(self, block: int) -> str:
-        """Why a trial, by its position, gives no sample to learn from; empty if it does."""
+        """Return why a trial, by its position, gives no sample to learn from; empty if it does."""
         return ONE_BACK if self.trials[block].repeat else self.without_sample.get(block, "")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunSamples:
-    """The samples of one run.
+    """Labelled samples of one run.
 
     Attributes
     ----------
     run : Run
     trials : tuple of Trial
-        One per sample; one-back repeats are left out.
+        Trial of each sample; one-back repeats are left out.
     values : ndarray of shape (n_samples, n_voxels), float32
-        In the settings' unit: each trial's sample once it was complete.
+        Each trial's complete sample, in the settings' unit.
     windows : tuple of tuple of Sample
         Each trial's sample after each of its volumes; the last holds `values`.
     noise : ndarray of shape (n_volumes, n_voxels), float32
-        As in `CleanedRun`.
+        Noise of the clean volumes, as in `CleanedRun`.
     left_out : tuple of str
-        Why each of the other trials has no sample.
+        Reason for each of the other trials why it has no sample.
     stage_ms : mapping of str to float
-        As in `CleanedRun`.
+        Milliseconds of work by stage, as in `CleanedRun`.
     read : TrialsRead or None
-        As in `CleanedRun`.
+        Contents of the events table, as in `CleanedRun`.
     """
 
     run: Run
@@ -161,7 +161,7 @@ def align_run(files: RunFiles, reference: Reference, noise: Noise, settings: Pip
     files : RunFiles
     reference : Reference
     noise : Noise
-        Its voxels are read beside those of the reference.
+        Names voxels that are read beside those of the reference.
     settings : PipelineSettings
 
     Raises
@@ -170,7 +170,7 @@ def align_run(files: RunFiles, reference: Reference, noise: Noise, settings: Pip
         If the run or its events cannot be used.
     """
     source, trials = files.open(settings.events), files.trials(settings.events)
-    run, _ = cut_to_length(source.run)  # as it is sent to a server; trials without volumes are counted later
+    run, _ = cut_to_length(source.run)  # as a server gets it; trials without volumes are counted later
     aligner = Aligner(reference, run, settings.motion, settings.sampling, noise.voxels)
     stopwatch, volumes, found, unusable = Stopwatch(), iter(source), [], Counter[str]()
     while True:
@@ -187,7 +187,7 @@ def align_run(files: RunFiles, reference: Reference, noise: Noise, settings: Pip
 
 
 def _in_words(answer: NotReady, settings: PipelineSettings) -> str:
-    """Why a volume could not be aligned, for all volumes of which it is true, and what to do."""
+    """Explain why volumes could not be aligned, in words that hold for all with this reason, and how to mend it."""
     if answer.reason == Reason.BAD_VOLUME and "not finite" in answer.detail:
         return (
             "have voxels that are not finite (NaN or infinite) in the head or among those that are decoded from; fill "
@@ -203,7 +203,7 @@ def _in_words(answer: NotReady, settings: PipelineSettings) -> str:
 
 
 def _check_usable(aligned: AlignedRun, n_censored: int = 0) -> None:
-    """Raise `InputError` if most volumes of a run cannot be used, which is why its trials have none."""
+    """Raise `InputError` if at least half of a run's volumes cannot be used, so that its trials have none."""
     n_volumes = len(aligned.volumes) + sum(aligned.unusable.values())
     reasons = dict(sorted(aligned.unusable.items(), key=lambda reason: -reason[1]))
     if n_censored:
@@ -221,9 +221,9 @@ def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSetti
     ----------
     aligned : AlignedRun
     reference : Reference
-        The decoder's voxels; those of `noise` were read after them.
+        Names the decoder's voxels; those of `noise` were read after them.
     settings : PipelineSettings
-        Trials stand alone, whatever is averaged or slid over when a decoder is used.
+        Each trial is estimated alone, even if the settings average repeats or slide a window when a decoder is used.
     noise : Noise
 
     Raises
@@ -246,7 +246,7 @@ def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSetti
         if sample is not None and sample.block is not None:
             windows.setdefault(sample.block, []).append(sample)
         answered = cleaner.denoiser.answered(volume.index)
-        # In the end: after the last volume that answers a trial.
+        # Responses are taken at their last estimate: after the last volume that responds to the trial.
         for trial in answered.keys() - (cleaner.denoiser.answered(later.index) if later else {}):
             if (found := cleaner.denoiser.response(trial)) is not None:
                 responses[trial] = found
@@ -290,7 +290,7 @@ def _of_every_volume(run: Run, left_out: Mapping[int, str]) -> tuple[str, ...]:
 def _without_sample(
     aligned: AlignedRun, cleaner: VolumeCleaner, windows: Mapping[int, object], volumes: Sequence[str]
 ) -> dict[int, str]:
-    """Why trials have no sample: they begin after the run's end, or none of their volumes is used."""
+    """Explain why trials have no sample: they begin after the run's end, or all of their volumes are left out."""
     reasons: dict[int, Counter[str]] = {}
     for index, why in enumerate(volumes):
         if (block := cleaner.trial_at(index)) is not None and block not in windows:
@@ -307,7 +307,7 @@ def _without_sample(
 
 
 def run_samples(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> RunSamples:
-    """The samples of an aligned run, for a decoder to be trained on; parameters and errors as of `clean_run`."""
+    """Clean an aligned run into samples to train a decoder on; parameters and errors are those of `clean_run`."""
     cleaned = clean_run(aligned, reference, settings, noise)
     found = [block for block in cleaned.wanted if block in cleaned.windows]
     return RunSamples(
@@ -325,7 +325,7 @@ def run_samples(aligned: AlignedRun, reference: Reference, settings: PipelineSet
 def _without(
     values: Float32Array, answered: Mapping[int, float], responses: Mapping[int, Float32Array]
 ) -> Float32Array:
-    """A pattern less the responses to the trials that it answers, each by its share."""
+    """Subtract the responses to the trials that a pattern responds to, each by its share."""
     for trial, share in answered.items():
         if trial in responses:
             values = values - np.float32(share) * responses[trial]
@@ -333,7 +333,7 @@ def _without(
 
 
 def noise_residuals(aligned: AlignedRun, noise: Noise, settings: PipelineSettings) -> Float32Array:
-    """What nothing foretold in the noise voxels of an aligned run's clean volumes: (n_volumes, n_noise_voxels)."""
+    """Return the unpredicted part of noise voxels in an aligned run's clean volumes: (n_volumes, n_noise_voxels)."""
     reader, censor = NoiseResiduals(len(noise.voxels), aligned.run, settings), Censor(settings.censoring)
     residuals = []
     for volume in (v for v in aligned.volumes if is_settled(v.index, aligned.run, settings.nuisance.discard_s)):
@@ -348,10 +348,10 @@ def noise_residuals(aligned: AlignedRun, noise: Noise, settings: PipelineSetting
 
 
 def _trial_by_trial(settings: PipelineSettings) -> PipelineSettings:
-    """Decoders are trained on single trials, whatever is averaged or slid over when they are used."""
+    """Return the settings for single trials, on which decoders are trained even if averages or windows are decoded."""
     changes = {
         "repeats": {"mode": "block"},
-        # A window that slides knows of no trials, and takes the mean of its volumes.
+        # A sliding window knows no trials, and takes the mean of its volumes.
         "sliding": {"mode": "block", "estimate": "mean"},
     }.get(settings.window.mode, {})
     return settings.model_copy(update={"window": settings.window.model_copy(update=changes)})
@@ -439,14 +439,14 @@ def _registration(
 
 
 def _filled(volumes: Sequence[Float32Array], path: Path) -> list[Float32Array]:
-    """The volumes of which the template is made, with 0 where all of them are NaN: somebody masked them.
+    """Fill voxels that are NaN in all of the template's volumes with 0: a mask made them so.
 
-    Volumes with other voxels that are not finite are damaged, and left out.
+    Volumes with other voxels that are not finite are damaged and left out.
 
     Raises
     ------
     InputError
-        If all of them are.
+        If all volumes are damaged, or all voxels are NaN.
     """
     if not volumes:
         return []

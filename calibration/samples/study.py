@@ -1,6 +1,6 @@
-"""What an evaluation works on: labelled samples, split into what is trained on and what is tested on.
+"""Data of an evaluation: labelled samples, split into training and test samples.
 
-Nothing here reads files. Samples are not whitened: that depends on the voxels that are decoded from.
+This module reads no files. Samples are not whitened: whitening depends on the voxels that are decoded from.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Ar
 from rtgod.preprocessing.noise_model import NoiseCovariance
 from rtgod.preprocessing.windows import Sample
 
-#: The kinds of trials, by the names that people call them.
+#: Trial types by the names that people use for them.
 KINDS = {"seen": "stimulus", "imagined": "imagery"}
 #: The layer whose units are the categories themselves.
 CATEGORIES = "category"
@@ -25,14 +25,14 @@ CATEGORIES = "category"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """Samples on the way: what there was of each after each of its volumes.
+    """Samples on the way: each sample as it was after each of its volumes.
 
     Attributes
     ----------
     of : ndarray of shape (n_windows,), int32
-        The row that each belongs to among the samples.
+        Row of the sample that each window belongs to.
     n_volumes : ndarray of shape (n_windows,), int32
-        Clean volumes that each rests on.
+        Number of clean volumes in each window.
     X : ndarray of shape (n_windows, n_voxels), float32
     """
 
@@ -42,16 +42,16 @@ class Windows:
 
     @property
     def first(self) -> Array:
-        """Each sample's first window, (n_samples,)."""
+        """Row of each sample's first window, shape (n_samples,)."""
         return np.unique(self.of, return_index=True)[1]
 
     @property
     def last(self) -> Array:
-        """Each sample's last window, that of the complete sample, (n_samples,)."""
+        """Row of each sample's last window, that of the complete sample, shape (n_samples,)."""
         return len(self.of) - 1 - np.unique(self.of[::-1], return_index=True)[1]
 
     def chosen(self, rows: Int32Array) -> Windows:
-        """Those of some of the samples, counted anew."""
+        """Select the windows of some samples, and number these samples anew."""
         position = {int(row): new for new, row in enumerate(rows)}
         keep = np.flatnonzero(np.isin(self.of, rows))
         of = np.array([position[int(row)] for row in self.of[keep]], np.int32)
@@ -60,7 +60,7 @@ class Windows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """Labelled samples.
+    """Labelled samples of several runs.
 
     Attributes
     ----------
@@ -68,11 +68,11 @@ class Samples:
     runs : tuple of str
         The run that each sample comes from.
     categories : tuple of str
-        What was seen or imagined.
+        The category that was seen or imagined in each sample.
     Y : mapping of str to ndarray of shape (n_samples, n_units), float32
-        Features of it, per layer: of the image that was shown, or of the category that was imagined.
+        Features per layer: of the image that was shown, or of the category that was imagined.
     windows : Windows or None
-        None where samples are known as a whole only.
+        Samples on the way; None if only complete samples are known.
     """
 
     X: Float32Array
@@ -89,7 +89,7 @@ class Samples:
         categories: Sequence[str],
         Y: Mapping[str, Float32Array],
     ) -> Samples:
-        """Samples from each trial's windows, of which the last is complete."""
+        """Make samples from each trial's windows; the last window of each is complete."""
         everything = [sample for of_trial in windows for sample in of_trial]
         return cls(
             X=np.stack([of_trial[-1].values for of_trial in windows]),
@@ -104,11 +104,11 @@ class Samples:
         )
 
     def __len__(self) -> int:
-        """Number of samples."""
+        """Return the number of samples."""
         return len(self.runs)
 
     def chosen(self, rows: Int32Array | BoolArray) -> Samples:
-        """Some of the samples, by their rows or by a mask."""
+        """Select samples by their rows or by a mask."""
         at: Int32Array = (np.flatnonzero(rows) if rows.dtype == bool else rows).astype(np.int32)
         return Samples(
             self.X[at],
@@ -119,35 +119,35 @@ class Samples:
         )
 
     def whitened(self, shape: NoiseCovariance | None) -> Samples:
-        """All samples as a decoder is given them; as they are without a shape."""
+        """Whiten all samples, as for a decoder; return them unchanged without a shape."""
         if shape is None:
             return self
         windows = self.windows and replace(self.windows, X=_rows_whitened(self.windows.X, shape))
         return replace(self, X=_rows_whitened(self.X, shape), windows=windows)
 
     def at(self, columns: Int32Array) -> Samples:
-        """All samples at some of the voxels."""
-        # Taken, not indexed: rows must lie in one piece of memory, or sums over them would differ from the server's.
+        """Keep some of the voxels of all samples."""
+        # Taken, not indexed: each row must lie in one piece of memory, or sums over it would differ from the server's.
         windows = self.windows and replace(self.windows, X=self.windows.X.take(columns, axis=1))
         return replace(self, X=self.X.take(columns, axis=1), windows=windows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Course:
-    """Single volumes around the trials of one kind.
+    """Patterns of single volumes around the trials of one kind.
 
     Attributes
     ----------
     times_s : ndarray of shape (n_times,), float64
-        Middle of each volume, from the trial's onset.
+        Middle of each volume, in seconds from the trial's onset.
     duration_s : float
-        Of a trial.
+        Length of a trial, in seconds.
     X : ndarray of shape (n_trials, n_times, n_voxels), float32
-        NaN where there is no clean volume.
+        NaN at times without a clean volume.
     categories : tuple of str
     Y : mapping of str to ndarray of shape (n_trials, n_units), float32
     cue_lead_s : float or None
-        How long before a trial its cue comes; None where there is none.
+        Time from a trial's cue to its onset, in seconds; None without cues.
     """
 
     times_s: Float64Array
@@ -158,23 +158,23 @@ class Course:
     cue_lead_s: float | None = None
 
     def at(self, columns: Int32Array) -> Course:
-        """The same at some of the voxels."""
+        """Keep some of the voxels."""
         return replace(self, X=self.X.take(columns, axis=2))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fold:
-    """What is trained on, and what is tested on with it.
+    """Training samples, and the samples that their decoder is tested on.
 
     Attributes
     ----------
     training : Samples
     noise : mapping of str to ndarray of shape (n_volumes, n_voxels), float32
-        Of each training run; empty where it is not known: then nothing is whitened.
+        Noise of each training run; empty if unknown: then nothing is whitened.
     tests : mapping of str to Samples
-        By kind: "seen", "imagined".
+        Test samples by kind: "seen", "imagined".
     courses : mapping of str to Course
-        By kind; those there are.
+        Single volumes by kind, for kinds that have them.
     """
 
     training: Samples
@@ -183,7 +183,7 @@ class Fold:
     courses: Mapping[str, Course]
 
     def at(self, columns: Int32Array) -> Fold:
-        """The same at some of the voxels."""
+        """Keep some of the voxels in all samples, noise and courses."""
         return Fold(
             self.training.at(columns),
             {run: values.take(columns, axis=1) for run, values in self.noise.items()},
@@ -192,7 +192,7 @@ class Fold:
         )
 
     def complete_only(self) -> Fold:
-        """The same without samples on the way and single volumes."""
+        """Drop samples on the way and single volumes."""
         return replace(
             self,
             training=replace(self.training, windows=None),
@@ -201,7 +201,7 @@ class Fold:
         )
 
     def with_runs(self, runs: Sequence[str]) -> Fold:
-        """The same with some of the training runs only."""
+        """Keep some of the training runs only."""
         return replace(
             self,
             training=self.training.chosen(np.isin(self.training.runs, runs)),
@@ -211,13 +211,13 @@ class Fold:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CandidateFeatures:
-    """What is ranked.
+    """Categories that are ranked, with their features.
 
     Attributes
     ----------
     ids, names : tuple of str
     features : mapping of str to ndarray of shape (n_candidates, n_units), float32
-        Per layer.
+        Features per layer.
     """
 
     ids: tuple[str, ...]
@@ -228,16 +228,16 @@ class CandidateFeatures:
     def named(
         cls, ids: Sequence[str], features: Mapping[str, Float32Array], names: Mapping[str, str]
     ) -> CandidateFeatures:
-        """Candidates called by the names that are known, and by their ids otherwise."""
+        """Name candidates by `names`, or by their ids if `names` lacks them."""
         return cls(tuple(ids), tuple(names.get(one, one) for one in ids), features)
 
     @property
     def are_plain(self) -> bool:
-        """Whether the units are the categories themselves, one for each."""
+        """Return whether the units are the categories themselves, one for each."""
         return CATEGORIES in self.features
 
     def chosen(self, ids: Sequence[str]) -> CandidateFeatures:
-        """Some of them, in their own order; all if none is named."""
+        """Select some candidates, in the order of all candidates; all if `ids` is empty."""
         rows = positions_of(ids, self.ids) if ids else np.arange(len(self.ids), dtype=np.int32)
         return CandidateFeatures(
             tuple(self.ids[row] for row in rows),
@@ -246,25 +246,25 @@ class CandidateFeatures:
         )
 
     def positions(self, categories: Sequence[str]) -> Int32Array:
-        """Position of each category among the candidates, −1 for one that is none."""
+        """Return the position of each category among the candidates, −1 for one that is not a candidate."""
         position = {category: i for i, category in enumerate(self.ids)}
         return np.array([position.get(category, -1) for category in categories], np.int32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Study:
-    """Everything that is evaluated.
+    """All that an evaluation works on.
 
     Attributes
     ----------
     folds : tuple of Fold
     regions : mapping of str to ndarray of shape (n_voxels_of_region,), int32
-        Columns of each region; the first region is the one that figures without a region are for.
+        Columns of each region; figures that name no region are for the first.
     candidates : CandidateFeatures
     notes : tuple of str
-        What was left out of images and candidates, and how images' pixels were converted.
+        Notes on images and candidates left out, and on conversions of images' pixels.
     tallies : tuple of LeftOutCounts
-        What became of the runs' trials and volumes; empty where only samples are known.
+        Counts of the runs' used and left-out trials and volumes; empty if only samples are known.
     """
 
     folds: tuple[Fold, ...]
@@ -275,18 +275,18 @@ class Study:
 
     @property
     def main_region(self) -> str:
-        """The region that figures without a region are for."""
+        """The region of figures that name none."""
         return next(iter(self.regions))
 
 
 def leave_one_run_out(samples: Samples, noise: Mapping[str, Float32Array]) -> tuple[Fold, ...]:
-    """Folds of which each tests on one run and trains on all others.
+    """Make folds that each test on one run and train on all others.
 
     Parameters
     ----------
     samples : Samples
     noise : mapping of str to ndarray of shape (n_volumes, n_voxels), float32
-        Of each run.
+        Noise of each run.
     """
     runs = np.array(samples.runs)
     return tuple(
@@ -308,7 +308,7 @@ def check_halves(categories: Sequence[str], runs: Sequence[str]) -> None:
 
 
 def first_half(categories: Sequence[str], runs: Sequence[str]) -> BoolArray:
-    """Which samples belong to the first half of those of their category in their run; an odd one out does, too."""
+    """Mark the first half of each category's samples in each run, with the middle one of an odd number."""
     keys = list(zip(categories, runs, strict=True))
     total = {key: keys.count(key) for key in dict.fromkeys(keys)}
     seen: dict[tuple[str, str], int] = dict.fromkeys(total, 0)

@@ -1,4 +1,4 @@
-"""Writes a simulated subject as a BIDS data set: images, runs, regions, and the truth behind them."""
+"""Write a simulated subject as a BIDS data set: images, runs, regions, and the truth behind them."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from rtgod.files import appearing_whole
 from rtgod.messages import Float32Array, Int32Array
 from rtgod.text import number_of, times
 
-#: Exemplars from this number on stand behind category features and are never shown.
+#: Exemplars from this number on only make category features and are never shown.
 _CANDIDATES = 1000
 _PICTURES_AT_ONCE = 20
-#: A voxel with more than this share of white matter or fluid is nothing else.
+#: A voxel with more than this share of white matter or fluid counts as pure.
 _PURE_TISSUE = 0.95
 Report = Callable[[str, int, int], object]
 
@@ -64,17 +64,17 @@ def simulate(
     report: Report = lambda *_: None,
     scheduler: str | None = None,
 ) -> None:
-    """Write the data set; the same settings give the same bytes, whatever the number of workers.
+    """Write the data set; the same settings give the same bytes for any number of workers.
 
     Parameters
     ----------
     out : Path
-        Appears complete or not at all.
+        Folder to write; it appears complete or not at all.
     settings : SubjectSettings
     n_workers : int, optional
-        Processes that draw and scan, by default one for each core.
+        Number of processes that draw and scan, by default one for each core.
     report : callable
-        Told (stage, steps done, steps in all) as the work goes on.
+        Called with (stage, steps done, steps in all) as the work goes on.
     scheduler : str, optional
         Address of a Dask cluster that draws and scans instead.
 
@@ -93,7 +93,7 @@ def simulate(
 
 
 def planned(settings: SubjectSettings) -> list[str]:
-    """Say what `simulate` would make, a line for each kind.
+    """Describe the data set that `simulate` would make, a line for each session and one for the images.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def planned(settings: SubjectSettings) -> list[str]:
 
 
 class _Subject:
-    """The parts of one simulated subject, written in turn."""
+    """Simulated subject, whose files are written part by part."""
 
     def __init__(self, root: Path, settings: SubjectSettings, report: Report, pool: Executor) -> None:
         self.pool = pool
@@ -142,7 +142,7 @@ class _Subject:
         runs = self.schedule(rng)
         self._write_tables()
         images, drawing = self._begin_images()
-        # Meanwhile, what takes as long as drawing.
+        # While workers draw, the network and the head are made, which takes as long.
         extractor = FeatureExtractor(truth.brain_network(self.settings))
         head = build_head(self.settings.shape, self.settings.voxel_mm, self.settings.seed)
         voxels = np.argwhere(head.regions > 0).astype(np.int32)
@@ -153,7 +153,7 @@ class _Subject:
         self._write_runs(runs, head, voxels, shown, imagined, tuning)
 
     def schedule(self, rng: np.random.Generator) -> list[_Run]:
-        """Every run shows one image of each training category where their number allows it."""
+        """Plan all runs; with 50 training categories each training run shows one image of each."""
         shown = [self._training_stimulus(c, e) for e in range(self.settings.stimuli.n_images_per_category)
                  for c in range(len(self.training))]  # fmt: skip
         training = [shown[start : start + IMAGES_PER_RUN] for start in range(0, len(shown), IMAGES_PER_RUN)]
@@ -173,7 +173,7 @@ class _Subject:
         return Stimulus(self.training[category], exemplar, category + 1, image_index)
 
     def _begin_images(self) -> tuple[dict[str, list[Path]], list[Future[None]]]:
-        """Have drawn what is shown, what stands behind the candidates and what is imagined: the files of each kind."""
+        """Start drawing the images shown, those behind the candidates and those imagined; return the files by kind."""
         stimuli = self.settings.stimuli
         each = range(stimuli.n_images_per_candidate)
         wanted = [("training", c, e) for c in self.training for e in range(stimuli.n_images_per_category)]
@@ -200,7 +200,7 @@ class _Subject:
         regions: Sequence[int],
         rng: np.random.Generator,
     ) -> tuple[dict[str, Float32Array], dict[str, Float32Array], Tuning]:
-        """Amplitudes (n_layers, n_voxels) of every shown image and imagined category, by name, and the tuning."""
+        """Return amplitudes (n_layers, n_voxels) of shown images and imagined categories, by name, and the tuning."""
         n_training = len(images["training"])
         shown = [*images["training"], *images["test"]]
         everything = [*shown, *images["imagined"]]
@@ -217,7 +217,7 @@ class _Subject:
         seen = tuning.amplitudes({layer: values[: len(shown)] for layer, values in features.items()})
         if not images["imagined"]:
             return {path.stem: seen[:, i] for i, path in enumerate(shown)}, {}, tuning
-        # What comes to mind is no single image, but what the category looks like in general.
+        # Imagery is not of a single image, but of the category's general look: the mean over its imagined images.
         labels = [path.parent.name for path in images["imagined"]]
         imagined_ids, means = category_means({k: v[len(shown) :] for k, v in features.items()}, labels)
         imagined = tuning.amplitudes(means)
@@ -258,7 +258,7 @@ class _Subject:
         _write_json(self.root / truth.SETTINGS, self.settings.model_dump(mode="json"))
 
     def _write_regions(self, head: Head) -> None:
-        """Label image with its table, and a mask for each union."""
+        """Write a label image with its table, and a mask for each region, union and tissue."""
         subject = f"sub-{self.settings.subject}"
         folder = self.root / "derivatives" / "rois" / subject / "anat"
         folder.mkdir(parents=True)
@@ -273,7 +273,7 @@ class _Subject:
         for name in (*REGIONS, *UNIONS):
             mask = head.mask(name).astype(np.uint8)
             save_nifti(folder / f"{subject}_space-bold_label-{name}_mask.nii.gz", mask, head.affine)
-        # Where no signal of interest is: noise components can be read from there.
+        # These masks hold no signal of interest: noise components can be read from there.
         for name, part in (("WM", head.white), ("CSF", head.csf)):
             mask = (part > _PURE_TISSUE).astype(np.uint8)
             save_nifti(folder / f"{subject}_space-bold_label-{name}_mask.nii.gz", mask, head.affine)
@@ -303,12 +303,12 @@ class _Subject:
             jobs.append(_Job(self.root, self.settings, run, k, head, voxels, responses, tuning.evoked))
         for job in jobs:
             for folder in (job.runs_folder, job.truth_folder):
-                # Not by the workers: one that is late, when the whole has failed, must not make it anew.
+                # Made here, not by workers: a late worker must not make a folder anew after a failure has removed it.
                 folder.mkdir(parents=True, exist_ok=True)
         self._finish("scanning", len(jobs), self.pool.map(_scan, jobs))
 
     def _finish(self, stage: str, n_jobs: int, results: Iterable[None]) -> None:
-        """Wait for the workers; the first error ends it."""
+        """Wait for the workers' results; raise the first error."""
         self.report(stage, 0, n_jobs)
         for done, _ in enumerate(results, 1):
             self.report(stage, done, n_jobs)
@@ -316,7 +316,7 @@ class _Subject:
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    """One image to be drawn by a worker."""
+    """Image that a worker draws."""
 
     path: Path
     category: ObjectCategory
@@ -327,13 +327,13 @@ class _Picture:
 
 def _draw_all(pictures: Sequence[_Picture]) -> None:
     for p in pictures:
-        # Little compression: it takes as long as drawing, and the images are small.
+        # Low compression, because compressing takes as long as drawing, and the images are small.
         Image.fromarray(draw(p.category, p.exemplar, p.size_px, p.seed)).save(p.path, compress_level=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    """One run to be scanned by a worker."""
+    """Run that a worker scans."""
 
     root: Path
     settings: SubjectSettings

@@ -1,8 +1,8 @@
 """The anatomy of a simulated subject: an EPI template, tissue maps and the regions of visual cortex.
 
-Everything is drawn as implicit surfaces in head millimetres (RAS+, the axes and roughly the origin of MNI space): a
-function gives each point its depth under a surface, positive inside. The drawing is then sampled on the voxel grid with
-partial volumes, so that one head can be had at any resolution. The seed makes the subject: folding, size and pose.
+Everything is drawn as implicit surfaces in head millimetres (RAS+, with the axes and about the origin of MNI space):
+a function gives each point its depth under a surface, positive inside. The drawing is then sampled on the voxel grid
+with partial volumes, so that one head can be sampled at any resolution. The seed sets folding, size and pose.
 """
 
 import math
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rtgod.errors import InputError
 
-Field = NDArray[np.floating[Any]]  # one value a point, float32 throughout
+Field = NDArray[np.floating[Any]]  # one value for each point, always float32
 Points = tuple[Field, Field, Field]  # x, y and z in head mm
 Millimetres = tuple[float, float, float]
 
@@ -23,7 +23,7 @@ REGIONS: tuple[str, ...] = ("V1", "V2", "V3", "V4", "LOC", "FFA", "PPA")
 UNIONS: dict[str, tuple[str, ...]] = {"LVC": ("V1", "V2", "V3"), "HVC": ("LOC", "FFA", "PPA"), "VC": REGIONS}
 
 VOLUME_MM3 = {"V1": 18900, "V2": 17550, "V3": 16200, "V4": 12150, "LOC": 24300, "FFA": 12150, "PPA": 12150}
-# Where patches of cortex grow from, in the right hemisphere (the left mirrors it): the two ends of a line. V1 lies on
+# Starts of patches of cortex in the right hemisphere (the left mirrors it), each a line by its two ends. V1 lies on
 # the calcarine sulcus; V2 and V3 surround it, so the three grow as one and are told apart by distance to that line.
 SEEDS_MM = {
     ("V1", "V2", "V3"): ((7, -97, 2), (10, -68, 9)),
@@ -32,17 +32,17 @@ SEEDS_MM = {
     ("FFA",): ((41, -54, -21), (42, -38, -22)),
     ("PPA",): ((24, -50, -12), (25, -36, -15)),
 }
-# The box, in head mm, that the field of view must hold.
+# Box, in head mm, that the field of view must hold.
 VISUAL_CORTEX_MM = ((-62, 62), (-101, -28), (-32, 34))
 
 FIELD_CENTRE_MM = (0.0, -17.0, 9.0)
 TILT_DEG = 10.0  # slices rise towards the front: the occipital lobe and cerebellum stay in, the face is cut
-COARSEST_MM = 8.0  # beyond it few voxels are mostly cortex, and small regions no longer resolve
+COARSEST_MM = 8.0  # above this few voxels are mostly cortex, and small regions are no longer resolved
 SUBSTEP_MM = 1.5  # a voxel is sampled at least this finely: half the thickness of cortex
 CORTEX_MM = 3.2
 DEEPEST_SULCUS_MM = 21.0
 
-# T2*-weighted signal at 3 T, TE 30 ms, in scanner units before coil and dropout; skull and air give none.
+# T2*-weighted signal at 3 T, TE 30 ms, in scanner units before coil and dropout; skull and air have none.
 SIGNAL = {"cortex": 860.0, "grey": 830.0, "white": 690.0, "csf": 1150.0, "scalp": 210.0, "eyes": 900.0}
 BRAIN_MEAN = 800.0
 
@@ -54,7 +54,7 @@ class Head:
     Attributes
     ----------
     affine : array of shape (4, 4), float64
-        Voxel indices to scanner mm, RAS+, oblique.
+        Maps voxel indices to scanner mm, RAS+, oblique.
     template : array of shape (x, y, z), float32
         EPI intensity without noise in scanner units: about 800 on average in the brain, 0 in air.
     grey, white, csf : array of shape (x, y, z), float32
@@ -78,12 +78,12 @@ class Head:
             array.setflags(write=False)
 
     def mask(self, name: str) -> NDArray[np.bool_]:
-        """Voxels of a region (`REGIONS`) or a union of regions (`UNIONS`), bool of shape (x, y, z).
+        """Return the voxels of a region (`REGIONS`) or a union of regions (`UNIONS`), bool of shape (x, y, z).
 
         Raises
         ------
         InputError
-            If there is no region or union of that name.
+            If no region or union has that name.
         """
         if name not in REGIONS and name not in UNIONS:
             raise InputError(f"no region {name!r}; known are {', '.join((*REGIONS, *UNIONS))}")
@@ -100,11 +100,11 @@ def build_head(
     Parameters
     ----------
     shape : (x, y, z)
-        Voxels along each axis.
+        Number of voxels along each axis.
     voxel_mm : (x, y, z)
         Voxel edges in mm.
     seed : int
-        The subject: folding, head size and pose. The same seed gives the same head at every resolution.
+        Sets the subject's folding, head size and pose. The same seed gives the same head at every resolution.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def _rotation(axis: int, angle_deg: float) -> NDArray[np.float64]:
 
 
 def _pose(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Scanner mm to head mm: how large this head is and how it lies, within what padding allows."""
+    """Draw the map from scanner mm to head mm: the size of this head and its pose, within what padding allows."""
     pitch, roll, yaw = rng.uniform(-1.0, 1.0, 3)
     pose = np.eye(4)
     pose[:3, :3] = np.diag(rng.uniform(0.98, 1.04, 3)) @ _rotation(0, pitch) @ _rotation(1, roll) @ _rotation(2, yaw)
@@ -190,7 +190,7 @@ def _sample(
     head_from_voxel: NDArray[np.float64],
     folds: "_Folds",
 ) -> dict[str, Field]:
-    """Partial volume of each tissue, (x, y, z): the mean over a lattice of points in each voxel."""
+    """Return the partial volume of each tissue, (x, y, z): the mean over a lattice of points in each voxel."""
     counts = [math.ceil(edge / SUBSTEP_MM) for edge in voxel_mm]
     lattice = list(product(*((np.arange(n) + 0.5) / n - 0.5 for n in counts)))
     total = {tissue: np.zeros(shape, np.float32) for tissue in SIGNAL}
@@ -205,7 +205,7 @@ def _sample(
 
 @dataclass(frozen=True, slots=True)
 class _Folds:
-    """Random plane waves whose zero crossings are the sulci: (n_waves, 3) per mm, and phases of each hemisphere."""
+    """Random plane waves whose zero crossings are the sulci: (n_waves, 3) per mm, and a phase for each hemisphere."""
 
     waves: Field
     phases: Field
@@ -214,12 +214,12 @@ class _Folds:
     def draw(cls, rng: np.random.Generator, n_waves: int = 20) -> "_Folds":
         directions = rng.standard_normal((n_waves, 3))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        lengths_mm = rng.uniform(20.0, 32.0, (n_waves, 1))  # two crossings a wave: gyri of 10 to 16 mm
-        phases = rng.uniform(0.0, 2 * np.pi, (n_waves, 1)) + rng.normal(0.0, 0.5, (n_waves, 2))  # alike, not the same
+        lengths_mm = rng.uniform(20.0, 32.0, (n_waves, 1))  # each wave crosses zero twice: gyri of 10 to 16 mm
+        phases = rng.uniform(0.0, 2 * np.pi, (n_waves, 1)) + rng.normal(0.0, 0.5, (n_waves, 2))  # similar, not equal
         return cls((2 * np.pi / lengths_mm * directions).astype(np.float32), phases.astype(np.float32))
 
     def distance(self, x: Field, y: Field, z: Field, right: NDArray[np.bool_]) -> Field:
-        """About how many mm each point is from the nearest crossing, by the first-order estimate |n| / |∇n|."""
+        """Estimate each point's distance in mm from the nearest crossing, to first order, as |n| / |∇n|."""
         value, slope = np.zeros_like(x), [np.zeros_like(x) for _ in range(3)]
         for wave, (phase_left, phase_right) in zip(self.waves, self.phases, strict=True):
             angle = wave[0] * x + wave[1] * y + wave[2] * z + np.where(right, phase_right, phase_left)
@@ -227,12 +227,12 @@ class _Folds:
             cosine = np.cos(angle)
             for total, component in zip(slope, wave, strict=True):
                 total += component * cosine
-        # The floor keeps flat spots of the noise from counting as far from everything.
+        # The constant keeps flat spots of the noise from counting as far from every crossing.
         return np.asarray(np.abs(value) / np.sqrt(slope[0] ** 2 + slope[1] ** 2 + slope[2] ** 2 + 0.1))
 
 
 def _ellipsoid(x: Field, y: Field, z: Field, centre: Millimetres, axes: Millimetres) -> Field:
-    """Depth in mm under an ellipsoid's surface, to first order."""
+    """Return the depth in mm under an ellipsoid's surface, to first order."""
     u, v, w = ((p - c) / a for p, c, a in zip((x, y, z), centre, axes, strict=True))
     a, b, c = axes
     radius, slope = np.sqrt(u**2 + v**2 + w**2), np.sqrt((u / a) ** 2 + (v / b) ** 2 + (w / c) ** 2)
@@ -240,15 +240,15 @@ def _ellipsoid(x: Field, y: Field, z: Field, centre: Millimetres, axes: Millimet
 
 
 def _draw(points: Points, folds: _Folds) -> dict[str, Field]:
-    """Share of each tissue at every point: layers painted over one another, air first."""
+    """Return the share of each tissue at every point: layers are painted over one another, air first."""
     x, y, z = points
     side = np.abs(x)
     dura, cortex, tentorium = _cerebrum(x, y, z, folds)
     cerebellum = np.minimum(_ellipsoid(side, y, z, (16, -60, -34), (33, 28, 25)), tentorium - z - 2)
-    arms = 4 * np.sin(9 * np.arctan2(z + 34, y + 44)) * np.sin(side / 6)  # its white matter is a fan
+    arms = 4 * np.sin(9 * np.arctan2(z + 34, y + 44)) * np.sin(side / 6)  # the cerebellum's white matter is a fan
     stem = _ellipsoid(x, y - 0.2 * (z + 30), z, (0, -28, -32), (15, 13, 46))
     inside = np.maximum(np.maximum(dura, cerebellum + 3), np.minimum(stem + 5, 10 - z))
-    # Below the skull base the head narrows to face and neck, whose back lies further forward.
+    # Below the skull base the head narrows to face and neck; the back of the neck lies further forward.
     below = np.maximum(-36 - z, 0)
     wide, back = x * (1 + below / 300), (y - below / 2) * (1 + below / 160)
     head = _ellipsoid(wide, back, np.maximum(z, -15), (0, -16, 4), (81, 96, 86))
@@ -259,7 +259,7 @@ def _draw(points: Points, folds: _Folds) -> dict[str, Field]:
     thalamus = _ellipsoid(side, y, z, (10, -18, 8), (8, 15, 9))
     putamen = _ellipsoid(side, y, z, (27, 2, 2), (6, 19, 12))
     caudate = _ellipsoid(side, y, z, (14, 14, 9), (6, 12, 10))
-    # The lateral ventricles arch over the thalamus and part towards the back.
+    # The lateral ventricles arch over the thalamus and diverge towards the back.
     parting, arch = side - np.maximum(-10 - y, 0) / 3, z + 0.004 * (y + 10) ** 2
     lateral = _ellipsoid(parting, y, arch, (9, -10, 22), (6, 40, 8))
     third, fourth = _ellipsoid(x, y, z, (0, -14, 4), (2, 14, 11)), _ellipsoid(x, y, z, (0, -45, -32), (6, 5, 9))
@@ -287,7 +287,7 @@ def _draw(points: Points, folds: _Folds) -> dict[str, Field]:
 
 
 def _cerebrum(x: Field, y: Field, z: Field, folds: _Folds) -> tuple[Field, Field, Field]:
-    """Depth under the dura and under the folded surface of cortex, and the height z of the tentorium there."""
+    """Return the depths under the dura and under the folded surface of cortex, and the height z of the tentorium."""
     side = np.abs(x)
     egg = 1 - 0.0012 * np.maximum(y + 30, 0)  # narrower in front
     main = _ellipsoid(side / egg, y, z, (0, -17, 8), (69, 84, 66))
@@ -298,23 +298,23 @@ def _cerebrum(x: Field, y: Field, z: Field, folds: _Folds) -> tuple[Field, Field
     )
     temporal = _ellipsoid(side, y, z + 0.22 * (y + 18), (46, -20, -22), (21, 46, 20))
     lobe = np.minimum(main, z - tentorium)
-    # The hemispheres part at the midline, except where the callosum and the brain's core join them.
+    # The hemispheres are separate at the midline, except at the callosum and the brain's core.
     core = _ellipsoid(x, y, z, (0, -14, 10), (40, 40, 19))
     lobe = np.minimum(lobe, np.maximum(side - 1, core))
     hull = np.maximum(lobe, temporal)
     dura = np.maximum(np.minimum(main, z - tentorium), temporal) + 3
 
-    # Radially compressed coordinates make folds that run inwards from the surface of each hemisphere.
+    # In these radially compressed coordinates folds run inwards from the surface of each hemisphere.
     across, along, up = side - 24, y + 17, z - 10
     radius = np.sqrt((across / 45) ** 2 + (along / 84) ** 2 + (up / 60) ** 2)
     scale = 0.5 + 0.5 / np.maximum(radius, 0.35)
-    near = (hull > -SUBSTEP_MM) & (hull < DEEPEST_SULCUS_MM + 2 * CORTEX_MM)  # elsewhere no fold shows
+    near = (hull > -SUBSTEP_MM) & (hull < DEEPEST_SULCUS_MM + 2 * CORTEX_MM)  # no fold shows elsewhere
     fold = np.full_like(x, 2 * DEEPEST_SULCUS_MM)
     u, v, w = ((p * scale)[near] for p in (across, along, up))
     fold[near] = folds.distance(u, v, w, x[near] > 0) / scale[near]
     sylvian = np.abs(lobe - temporal) / 2 + np.maximum(32 - side, 0) + np.maximum(-42 - y, 0)
     calcarine = np.abs(z - 2 - 0.1 * (y + 100)) + np.maximum(y + 62, 0) + np.maximum(side - 22, 0)
-    # A sulcus is the neighbourhood of a sheet, rounded off at its own depth.
+    # A sulcus is the neighbourhood of a sheet, rounded off at a depth of its own.
     depth = DEEPEST_SULCUS_MM - 6 + 6 * np.sin(across / 13 + up / 17) * np.sin(along / 15)
     sulcus = np.minimum(
         np.hypot(np.minimum(fold, calcarine), np.maximum(hull - depth, 0)), np.hypot(sylvian, np.maximum(hull - 24, 0))
@@ -323,13 +323,13 @@ def _cerebrum(x: Field, y: Field, z: Field, folds: _Folds) -> tuple[Field, Field
 
 
 def _coil(x: Field, y: Field, z: Field) -> Field:
-    """Receive sensitivity: higher near the elements around the head, most at the back on which it rests."""
+    """Return the receive sensitivity: higher near the elements around the head, highest at the back where it rests."""
     distance = (x / 80) ** 2 + ((y + 17) / 95) ** 2 + ((z - 8) / 85) ** 2
     return np.exp(0.22 * np.minimum(distance, 1.5) - y / 900 + x / 2000)
 
 
 def _dropout(x: Field, y: Field, z: Field) -> Field:
-    """Signal left where air below the frontal base and in the ear canals dephases it."""
+    """Return the share of signal left where air below the frontal base and in the ear canals dephases it."""
     side = np.abs(x)
     loss = 2.5 * _bump(side, y, z, (5, 34, -26), (16, 16, 13)) + 1.5 * _bump(side, y, z, (56, -24, -38), (11, 12, 9))
     return np.exp(-loss)
@@ -344,7 +344,7 @@ def _bump(x: Field, y: Field, z: Field, centre: Millimetres, width: Millimetres)
 
 
 def _grow_regions(cortex: NDArray[np.bool_], points: Points, voxel_mm3: float) -> NDArray[np.int16]:
-    """Label the cortex nearest to each seed until every region has its volume, half in each hemisphere."""
+    """Label the cortex nearest to each seed until every region has its volume, half of it in each hemisphere."""
     regions = np.zeros(cortex.shape, np.int16)
     for sign in (-1, 1):
         index = np.flatnonzero(cortex & (sign * points[0] > 0))
@@ -352,7 +352,7 @@ def _grow_regions(cortex: NDArray[np.bool_], points: Points, voxel_mm3: float) -
         quotas = {name: max(1, round(volume / voxel_mm3 / 2)) for name, volume in VOLUME_MM3.items()}
         distance = np.stack([_line_distance(where, *map(np.array, ends)) for ends in SEEDS_MM.values()], axis=1)
         room = [sum(quotas[name] for name in names) for names in SEEDS_MM]
-        # All patches grow at once, each at the pace at which it will be full, so that none crowds another out.
+        # All patches grow at once, each at a pace at which all fill up together, so that none crowds out another.
         pace = distance / np.cbrt(room)
         patch = np.full(len(index), -1)
         for flat in np.argsort(pace, axis=None, kind="stable"):

@@ -1,6 +1,6 @@
-"""Categories of drawn objects: the grammar whose sentences they are.
+"""Categories of drawn objects, named by the sentences of a grammar.
 
-A category's name says its sentence: a build (slender, curved, …), a texture, two colours, a silhouette (fish, key,
+A category's name is its sentence: a build (slender, curved, …), a texture, two colours, a silhouette (fish, key,
 teapot, …) and a part (handle, wheels, …). `photograph.py` draws it.
 """
 
@@ -19,14 +19,14 @@ from rtgod.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class ObjectCategory:
-    """One category of objects: what all of its exemplars share.
+    """Category of objects: the properties that all of its exemplars share.
 
     Parameters
     ----------
     category_id : str
         's' and 8 digits, counted from 1; never the form of a WordNet id.
     name : str
-        Says what is drawn; unique within a list of categories.
+        Words that describe the object; unique within a list of categories.
     silhouette, build, part, texture : str
         Keys of `SILHOUETTES`, `BUILDS`, `PARTS` and `TEXTURES`; `build` and `part` may be empty.
     colour, accent : str
@@ -52,7 +52,7 @@ class ObjectCategory:
     gloss: float
 
 
-# Each takes the object's frame to its silhouette's frame.
+# Each build maps the object's frame to its silhouette's frame.
 BUILDS: Final[dict[str, Callable[[Field, Field], tuple[Field, Field]]]] = {
     "": lambda x, y: (x, y),
     "slender": lambda x, y: (x / np.float32(0.66), y),
@@ -62,7 +62,7 @@ BUILDS: Final[dict[str, Callable[[Field, Field], tuple[Field, Field]]]] = {
     "top-heavy": lambda x, y: (x / np.clip(1 + np.float32(0.42) * y, 0.4, 2), y),
 }
 
-# Each with its weight: half of the objects have none.
+# Parts with their weights: half of the objects have no part.
 PARTS: Final = {
     "": 8, "with handle": 1, "with horns": 1, "with tail": 1, "with wings": 1,
     "with knobs": 1, "with spikes": 1, "on wheels": 1, "on legs": 1,
@@ -85,7 +85,7 @@ _COLOUR_PAIRS: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class TextureCoordinates:
-    """What a texture needs to know: the place on the body, in periods of the pattern, and the edge's sharpness."""
+    """Inputs of a texture: the place on the body, in periods of the pattern, and the edge's sharpness."""
 
     u: Field
     v: Field
@@ -95,13 +95,13 @@ class TextureCoordinates:
     sharpness: float
 
     def mask(self, wave: Field) -> Field:
-        """Return where `wave`, which swings between about −1 and 1, is positive, with anti-aliased edges."""
+        """Return 1 where `wave`, which swings between about −1 and 1, is positive, else 0, with anti-aliased edges."""
         return np.clip(0.5 + self.sharpness * wave, 0, 1)
 
 
 _TURN: Final = np.float32(2 * pi)
 
-# Where the accent colour covers the body: 0 … 1.
+# Share of the accent colour on the body, 0 … 1, for each texture.
 TEXTURES: Final[dict[str, Callable[[TextureCoordinates], Field]]] = {
     "striped": lambda p: p.mask(np.sin(_TURN * p.u)),
     "chequered": lambda p: p.mask(3 * np.sin(_TURN * p.u) * np.sin(_TURN * p.v)),
@@ -119,15 +119,15 @@ TEXTURES: Final[dict[str, Callable[[TextureCoordinates], Field]]] = {
 def object_categories(n_categories: int, seed: int) -> tuple[ObjectCategory, ...]:
     """Draw object categories from the grammar, without replacement.
 
-    The silhouettes take turns in an order of the seed's, and each silhouette meets every texture before any texture
-    comes again, so that categories near each other in the list are different things.
+    The silhouettes take turns in an order that the seed sets, and each silhouette meets every texture before any
+    texture comes again, so that categories near each other in the list are different things.
 
     Parameters
     ----------
     n_categories : int
-        How many; a shorter list is the beginning of a longer one.
+        Number of categories; a shorter list is the beginning of a longer one.
     seed : int
-        The same seed gives the same list.
+        Seed of the list; the same seed gives the same list.
 
     Returns
     -------
@@ -176,6 +176,6 @@ def object_categories(n_categories: int, seed: int) -> tuple[ObjectCategory, ...
 
 @lru_cache(maxsize=1024)
 def _shuffled(seed: int, noun: int, texture: int, shape: tuple[int, ...]) -> NDArray[np.intp]:
-    """Return the combinations of the other words in a random order, in which heavier parts tend to come earlier."""
+    """Return all combinations of the other words in a random order; heavier parts tend to come earlier."""
     waits = np.random.default_rng([seed, noun, texture]).exponential(size=shape) / np.array(tuple(PARTS.values()))
     return np.argsort(waits, axis=None)

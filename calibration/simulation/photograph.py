@@ -1,6 +1,6 @@
 """Photographs of drawn objects: posed, lit, and put before a background of their own.
 
-An image depends on its category, exemplar, size and seed alone; on another processor NumPy may round differently.
+An image depends on its category, exemplar, size and seed only; NumPy may round differently on another processor.
 """
 
 from functools import cache
@@ -25,13 +25,13 @@ def draw(category: ObjectCategory, exemplar: int, size_px: int = 160, seed: int 
     Parameters
     ----------
     category : ObjectCategory
-        What to draw.
+        Category to draw.
     exemplar : int
-        Which exemplar, from 0.
+        Number of the exemplar, from 0.
     size_px : int
         Height and width of the image in pixels, at least 16.
     seed : int
-        The same category, exemplar, size and seed give the same bytes; another processor or NumPy may round otherwise.
+        Equal category, exemplar, size and seed give equal bytes; another processor or NumPy may round differently.
 
     Returns
     -------
@@ -95,12 +95,12 @@ def _posed(category: ObjectCategory, rng: np.random.Generator, size_px: int) -> 
 def _accent(
     category: ObjectCategory, rng: np.random.Generator, x: Field, y: Field, body: Field, unit_px: float
 ) -> Field:
-    """Return where the accent colour is: the texture on the body, and the whole of the part."""
+    """Return the share of the accent colour at each pixel: the texture on the body, and all of the part."""
     angle = category.texture_angle + rng.uniform(-0.12, 0.12)
     frequency = category.texture_frequency * exp(rng.uniform(-0.1, 0.1))
     c, s = np.float32(frequency * cos(angle)), np.float32(frequency * sin(angle))
     phase = rng.uniform(-0.5, 0.5, 2).astype(np.float32)
-    # A wave's steepest slope is 2π per period: this makes the pattern's edge about one pixel wide.
+    # A wave's steepest slope is 2π per period: this sharpness makes the pattern's edge about one pixel wide.
     sharpness = max(unit_px / (2 * pi * frequency), 0.5)
     pattern = TextureCoordinates(c * x + s * y + phase[0], c * y - s * x + phase[1], x, y, -body, sharpness)
     texture = TEXTURES[category.texture](pattern)
@@ -126,7 +126,7 @@ def _light(rng: np.random.Generator) -> Field:
 
 
 def _shading(whole: Field, down: Field, right: Field, light: Field) -> tuple[Field, Field]:
-    """Return diffuse light and highlight of a cushion whose outline is the object's."""
+    """Return diffuse light and highlight of a cushion that has the object's outline."""
     steep = 1.5 * np.clip(1 + whole / np.float32(0.28), 0, 1)
     tilt = _smooth(np.stack([steep * down, steep * right]), max(1, len(whole) // 100))
     norm = 1 / np.sqrt(1 + tilt[0] * tilt[0] + tilt[1] * tilt[1])
@@ -140,7 +140,7 @@ def _shading(whole: Field, down: Field, right: Field, light: Field) -> tuple[Fie
 
 
 def _smooth(fields: Field, radius_px: int) -> Field:
-    """Blur fields (n, height, width) in place, which takes the creases out of the medial axis."""
+    """Blur fields (n, height, width) in place, which removes the creases along the medial axis."""
     for step in (radius_px, 2 * radius_px):
         for f in (fields, fields.transpose(0, 2, 1)):
             f[:, step:-step] = 0.5 * f[:, step:-step] + 0.25 * (f[:, : -2 * step] + f[:, 2 * step :])
@@ -148,7 +148,7 @@ def _smooth(fields: Field, radius_px: int) -> Field:
 
 
 def _shadow(whole: Field, unit_px: float, light: Field) -> Field:
-    """Return the soft shadow that falls on the background, away from the light."""
+    """Return the soft shadow on the background, away from the light."""
     pixels = np.arange(len(whole))
     rows, columns = (np.clip(pixels + round(0.2 * unit_px * float(way)), 0, pixels[-1]) for way in light[:2])
     reach = np.clip(1 - whole[rows][:, columns] / np.float32(0.2), 0, 1)

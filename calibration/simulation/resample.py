@@ -1,7 +1,7 @@
-"""Moves a volume rigidly: three passes, each along one axis of the array.
+"""Move a volume rigidly in three passes, each along one axis of the array.
 
 The decoder samples a few thousand voxels in three dimensions at once; the simulated scanner needs whole volumes, for
-which one-dimensional passes (Catmull & Smith 1980) take a fifth of the time. It is also another method than the one
+which one-dimensional passes (Catmull & Smith 1980) take a fifth of the time. The method also differs from the one
 that will undo the motion.
 """
 
@@ -14,30 +14,30 @@ from rtgod.messages import Array, Float32Array, Float64Array
 
 
 def resample(volume: Float32Array, mapping: Float64Array) -> Float32Array:
-    """Look a volume up at mapped indices: `out[p] = volume[mapping @ p]`, 0 outside.
+    """Look a volume up at mapped indices: `out[p] = volume[mapping @ p]`, 0 outside the volume.
 
     Parameters
     ----------
     volume : ndarray of shape (x, y, z), float32
     mapping : ndarray of shape (4, 4), float64
-        Output indices to input indices; near enough to the identity that no axis is turned into another.
+        Maps output indices to input indices; near enough to the identity that no axis is turned into another.
 
     Returns
     -------
     ndarray of the same shape, float32
     """
     first, second, third = _factorise(mapping)
-    # The pass along an axis works on lines that are contiguous in memory: that axis is brought to the end.
+    # The pass along an axis works on lines that are contiguous in memory: that axis is moved to the end.
     along_x = _pass(np.ascontiguousarray(volume.transpose(1, 2, 0)), first[[1, 2, 0, 3]])
     along_y = _pass(np.ascontiguousarray(along_x.transpose(2, 1, 0)), second[[0, 2, 1, 3]])
     return _pass(np.ascontiguousarray(along_y.transpose(0, 2, 1)), third)
 
 
 def _factorise(mapping: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """Coefficients (of x, y, z and 1) of the coordinate that each pass looks up.
+    """Return coefficients (of x, y, z and 1) of the coordinate that each pass looks up.
 
-    The last pass looks up z' = m₃·p. The one before it must give y' = m₂·p, but meets z' in place of z; and the first
-    must give x' = m₁·p, but meets y' and z'. Each takes what it needs from solving for the original coordinates.
+    The last pass looks up z' = m₃·p. The pass before it must give y' = m₂·p, but meets z' in place of z; the first must
+    give x' = m₁·p, but meets y' and z'. The coefficients follow by solving for the original coordinates.
     """
     m = mapping
     third = m[2]
@@ -58,21 +58,21 @@ def _pass(lines: Float32Array, coefficients: Float64Array) -> Float32Array:
 
 
 def _lanczos_table(n_steps: int) -> Float32Array:
-    """Normalised weights of the six neighbours at fractions 0, 1/n, … 1 of a voxel: shape (n_steps + 1, 6)."""
+    """Return normalised weights of the six neighbours at fractions 0, 1/n, … 1 of a voxel: shape (n_steps + 1, 6)."""
     distance = np.linspace(0, 1, n_steps + 1)[:, np.newaxis] - np.arange(-2, 4)
     weights = np.sinc(distance) * np.sinc(distance / 3) * (np.abs(distance) < 3)
-    # Unnormalised, a constant image would not stay constant.
+    # Without normalisation a constant image would not stay constant.
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-#: Interpolated linearly, 512 steps are within 1e-5 of the exact weights, at a fifth of the time of their sines.
+#: 512 steps, interpolated linearly, come within 1e-5 of the exact weights in a fifth of the time of computing sines.
 _STEPS = 512
 _TABLE = _lanczos_table(_STEPS)
 
 
 @njit(cache=True)
 def _lanczos_weights(fraction: float) -> tuple[float, float, float, float, float, float]:
-    """Weights, float32, of the neighbours at −2 … 3 of a point at `fraction` (0 … 1) of a voxel."""
+    """Return weights, float32, of the neighbours at −2 … 3 of a point at `fraction` (0 … 1) of a voxel."""
     position = fraction * _STEPS
     node = min(int(position), _STEPS - 1)
     t = np.float32(position - node)
@@ -89,12 +89,12 @@ def _lanczos_weights(fraction: float) -> tuple[float, float, float, float, float
 
 @njit(cache=True, fastmath={"contract"}, error_model="numpy")
 def _lanczos_lines(lines: Array, coefficients: Array, out: Array) -> None:
-    """Lanczos-3 along the last axis, at position c₀ i + c₁ j + c₂ k + c₃ for output (i, j, k)."""
+    """Interpolate by Lanczos-3 along the last axis, at position c₀ i + c₁ j + c₂ k + c₃ for output (i, j, k)."""
     ni, nj, nk = lines.shape
     for i in range(ni):
         for j in range(nj):
             if not lines[i, j].any():
-                # Air, a third of all lines.
+                # Air: a third of all lines.
                 out[i, j] = 0.0
                 continue
             start = coefficients[0] * i + coefficients[1] * j + coefficients[3]
@@ -111,6 +111,6 @@ def _lanczos_lines(lines: Array, coefficients: Array, out: Array) -> None:
                         total += weights[tap] * lines[i, j, node + tap - 2]
                 else:
                     for tap in range(6):
-                        # Beyond the edge the outer voxel repeats.
+                        # The outermost voxel repeats beyond the edge.
                         total += weights[tap] * lines[i, j, min(max(node + tap - 2, 0), nk - 1)]
                 out[i, j, k] = total

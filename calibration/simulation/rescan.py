@@ -1,4 +1,4 @@
-"""Scans a simulated subject again: volumes of a run for whatever schedule an events table gives."""
+"""Scan a simulated subject again: the volumes of a run for any schedule that an events table gives."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from rtgod.settings import EventsSettings
 from rtgod.tsv import read_tsv
 
 _ENDING = "_bold.nii.gz"
-#: The header of a NIfTI-1 file counts no further.
+#: Largest number that the header of a NIfTI-1 file can hold.
 _MOST_VOLUMES = 32767
 
 
@@ -50,31 +50,31 @@ def rescan(
 ) -> int:
     """Write the run of a schedule, with its events table and JSON sidecar beside it.
 
-    What was given is all that counts: the same subject, events, strength, length, repetition time and seed give the
-    same bytes. Ratings in the events table have no influence.
+    Only the arguments count: the same subject, events, strength, length, repetition time and seed give the same bytes.
+    Ratings in the events table have no influence.
 
     Parameters
     ----------
     subject : Path
         Data set that `simulate` wrote.
     events : Path
-        Events table. A trial of seeing names an image of the subject's, or a category alone: then the response is the
-        mean of those to its images. A trial of imagery names any of the subject's categories. A category is named by
-        its id or as in stimuli/categories.tsv.
+        Events table. A trial of seeing names an image of the subject's, or only a category: its response is then the
+        mean response to that category's images. A trial of imagery names any of the subject's categories, by its id or
+        by its name in stimuli/categories.tsv.
     out : Path
         RUN_bold.nii.gz; must not exist, and appears complete or not at all.
     strength : (float, float)
-        Of the first and the last imagery trial, and in equal steps between: 1 is a rating of 4 in the subject's own
-        runs.
+        Strength of the first and of the last imagery trial, in equal steps between: 1 is a rating of 4 in the subject's
+        own runs.
     n_volumes : int, optional
-        By default until the last row of the events table ends.
+        By default the run lasts until the last row of the events table ends.
     tr_s : float
     seed : int
-        Of noise and movement, which are never those of the subject's own runs.
+        Seed of noise and movement, which are never the same as in the subject's own runs.
     report : callable
-        Told (stage, steps done, steps in all) as the work goes on.
+        Called with (stage, steps done, steps in all) as the work goes on.
     planned : PlannedScan, optional
-        Of `plan_scan` with the same arguments, where it was called before.
+        Result of `plan_scan` with the same arguments, if it was called before.
 
     Returns
     -------
@@ -104,17 +104,17 @@ def rescan(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlannedScan:
-    """What `rescan` will do.
+    """Plan of a run that `rescan` will make.
 
     Attributes
     ----------
     settings : SubjectSettings
     trials : tuple of Trial
     images : mapping of str to sequence of image
-        Those behind each percept.
+        Images whose mean response is that of each percept.
     n_volumes : int
     remarks : tuple of str
-        What became of the events' other rows.
+        Notes on the events' rows that are not used as trials.
     """
 
     settings: SubjectSettings
@@ -125,7 +125,7 @@ class PlannedScan:
 
 
 def plan_scan(subject: Path, events: Path, out: Path, n_volumes: int | None, tr_s: float) -> PlannedScan:
-    """Look at everything that `rescan` needs, and write nothing; parameters and errors as there."""
+    """Check all inputs of `rescan` without writing anything; parameters and errors are those of `rescan`."""
     _check_room(out, events)
     settings = truth.read_settings(subject)
     read = read_events(events, EventsSettings(merge_gap_s=0.0))
@@ -141,7 +141,7 @@ def plan_scan(subject: Path, events: Path, out: Path, n_volumes: int | None, tr_
 
 
 class _Album:
-    """The images behind trials: those that the subject was shown, and those that come to its mind."""
+    """Images behind trials: those that the subject was shown, and those that come to its mind."""
 
     def __init__(self, subject: Path, settings: SubjectSettings, events: Path) -> None:
         self._subject = subject
@@ -154,7 +154,7 @@ class _Album:
         self._shown = {path.stem: path for path in shown}
 
     def behind(self, trial: Trial) -> Sequence[Image]:
-        """Images whose mean response is the trial's: from files or, where the subject has none, drawn anew."""
+        """Return images whose mean response is the trial's: files, or images drawn anew if the subject has no files."""
         if trial.stimulus is not None:
             if trial.stimulus not in self._shown:
                 raise self._refusal(trial, f"image {trial.stimulus!r}", "training or stimuli/test, or a category alone")
@@ -179,14 +179,14 @@ class _Album:
 
 
 def _percept(trial: Trial) -> str:
-    """What is seen or imagined: the same percept, the same response."""
+    """Return the name of what is seen or imagined: trials of one percept have one response."""
     return f"{trial.kind} {trial.stimulus or trial.category}"
 
 
 def _respond(
     images: Mapping[str, Sequence[Image]], tuning: Tuning, settings: SubjectSettings, report: Report
 ) -> dict[str, Float32Array]:
-    """Amplitudes (n_layers, n_voxels) of the mean response to each percept's images."""
+    """Return amplitudes (n_layers, n_voxels) of the mean response to each percept's images."""
     every = [image for some in images.values() for image in some]
     done = 0
 
@@ -202,7 +202,7 @@ def _respond(
 
 
 def _strengths(trials: Sequence[Trial], first: float, last: float) -> list[float]:
-    """Each trial's; seeing has always the same."""
+    """Return the strength of each trial: 1 for seeing, in equal steps from `first` to `last` for imagery."""
     imagined = np.array([trial.kind == "imagery" for trial in trials])
     strengths = np.ones(len(trials))
     strengths[imagined] = np.linspace(first, last, imagined.sum())
@@ -210,14 +210,14 @@ def _strengths(trials: Sequence[Trial], first: float, last: float) -> list[float
 
 
 def _n_volumes(events: Path, tr_s: float) -> int:
-    """Volumes until the last row ends; a row without a duration is a moment."""
+    """Return the number of volumes until the last row ends; a row without a duration takes no time."""
     rows = [row for row in read_tsv(events, what="an events table").rows if row.has("onset")]
     end_s = max(row.seconds("onset") + (row.duration() if row.has("duration") else 0.0) for row in rows)
     return max(1, round(end_s / tr_s))
 
 
 def _check_room(out: Path, events: Path) -> None:
-    """That the run has its name to itself."""
+    """Raise `InputError` if the run's name is unsuitable or taken, or another schedule lies beside it."""
     if not out.name.endswith(_ENDING):
         raise InputError(f"{out}: call it RUN{_ENDING}, so that its events are found beside it")
     if out.exists():
@@ -232,7 +232,7 @@ def _beside(out: Path, ending: str) -> Path:
 
 
 def _write(out: Path, events: Path, volumes: Array, affine: Float64Array, tr_s: float) -> None:
-    """Write the run, what it needs to be read first."""
+    """Write the run after its events and sidecar, which are needed to read it."""
     task = re.search(r"(?:^|_)task-([A-Za-z0-9]+)", out.name)
     said = {**({"TaskName": task[1]} if task else {}), **sidecar(volumes.shape[2], tr_s)}
     beside = _beside(out, "_events.tsv")

@@ -1,4 +1,4 @@
-"""How the simulated visual cortex responds: layers of a network to voxels, and events to their time courses."""
+"""Responses of the simulated visual cortex: layers of a network to voxels, with delays that depend on the layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from calibration.simulation.head import REGIONS
 from calibration.simulation.settings import TuningSettings
 from rtgod.messages import Float32Array, Float64Array
 
-#: Where each region sits in the hierarchy of layers: 0 is the network's first layer, 1 its last.
+#: Place of each region in the hierarchy of layers: 0 is the network's first layer, 1 its last.
 HIERARCHY: Mapping[str, float] = {
     "V1": 0.0,
     "V2": 0.15,
@@ -21,23 +21,23 @@ HIERARCHY: Mapping[str, float] = {
     "FFA": 0.95,
     "PPA": 0.9,
 }
-#: How far up and down the hierarchy a region's voxels reach (standard deviation).
+#: Standard deviation of a region's reach up and down the hierarchy.
 _SPREAD = 0.17
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tuning:
-    """What each voxel responds to.
+    """Tuning of each voxel: its weights on the units of each layer.
 
     Attributes
     ----------
     weights : mapping of str to ndarray of shape (n_units, n_voxels), float32
-        From z-scored units; each layer's response to the training images has variance 1.
+        Weights on z-scored units; each layer's response to the training images has variance 1.
     mix : ndarray of shape (n_layers, n_voxels), float32
-        Standard deviation that each layer contributes to the voxel, percent signal change.
+        Standard deviation that each layer contributes to the voxel, in percent signal change.
     unit_mean, unit_sd : mapping of str to ndarray of shape (n_units,), float32
     evoked : ndarray of shape (n_voxels,), float32
-        Response to any image, percent signal change.
+        Response to any image, in percent signal change.
     """
 
     weights: Mapping[str, Float32Array]
@@ -47,7 +47,7 @@ class Tuning:
     evoked: Float32Array
 
     def amplitudes(self, features: Mapping[str, Float32Array]) -> Float32Array:
-        """Response to images, less what any image evokes, of shape (n_layers, n_images, n_voxels), float32.
+        """Return the response to images minus the response to any image: (n_layers, n_images, n_voxels), float32.
 
         Parameters
         ----------
@@ -68,7 +68,7 @@ def make_tuning(
     Parameters
     ----------
     training : mapping of str to ndarray of shape (n_images, n_units), float32
-        Features of the training images; layers from low to high.
+        Features of the training images, with layers from low to high.
     regions : sequence of int
         Each voxel's region: 1 for the first of `REGIONS`.
     settings : TuningSettings
@@ -80,7 +80,7 @@ def make_tuning(
     """
     n_voxels = len(regions)
     unit_mean = {name: values.mean(axis=0) for name, values in training.items()}
-    # A unit that is the same for all images says nothing: dividing by 1 leaves it 0.
+    # A unit with one value for all images carries no information: dividing by 1 leaves it 0.
     unit_sd = {name: _without_zeros(values.std(axis=0)) for name, values in training.items()}
     weights = {}
     for name, values in training.items():
@@ -90,7 +90,7 @@ def make_tuning(
     position = np.array([HIERARCHY[REGIONS[region - 1]] for region in regions])
     layer_position = np.linspace(0, 1, len(training))[:, np.newaxis]
     share = np.exp(-0.5 * ((layer_position - position) / _SPREAD) ** 2) * rng.gamma(2.0, size=(len(training), n_voxels))
-    # Voxels differ in how strongly they respond at all: some sit at a vein, some hardly see cortex.
+    # Voxels differ in overall strength: some sit at a vein, some hold little cortex.
     strength = settings.effect_percent * rng.lognormal(-0.125, 0.5, n_voxels)
     mix = (np.sqrt(share / share.sum(axis=0)) * strength).astype(np.float32)
     evoked = (settings.evoked_percent * rng.lognormal(-0.125, 0.5, n_voxels)).astype(np.float32)
@@ -98,7 +98,7 @@ def make_tuning(
 
 
 def layer_delays_s(n_layers: int, lag_s: float) -> Float64Array:
-    """Start of each layer's response, low to high: the highest leads, the lowest comes `lag_s` later."""
+    """Return the start of each layer's response, low to high: the highest leads, the lowest comes `lag_s` later."""
     return np.linspace(lag_s, 0.0, n_layers)
 
 

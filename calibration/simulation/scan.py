@@ -1,4 +1,4 @@
-"""From responses to volumes: what trials change in each voxel, and the images of the run in which they do."""
+"""Turn responses into volumes: the signal change that trials cause in each voxel, and the images of the run."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from rtgod.preprocessing.hrf import block_response
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Response:
-    """What one trial does to visual cortex.
+    """Response of visual cortex to one trial.
 
     Attributes
     ----------
     onset_s, duration_s : float
     imagined : bool
-        Weaker than what is seen, and its lower layers come later.
+        Imagery is weaker than seeing, and its lower layers respond later.
     strength : float
-        Of a trial like any other 1.
+        1 for an ordinary trial.
     amplitudes : ndarray of shape (n_layers, n_voxels), float32
-        Response to what is seen or imagined, were it seen; less what any image evokes; percent signal change.
+        Response, as if seen, to the image or category, minus the response to any image; percent signal change.
     """
 
     onset_s: float
@@ -47,7 +47,7 @@ def signal_change(
     evoked: Float32Array,
     settings: SubjectSettings,
 ) -> Float32Array:
-    """Percent signal change of every responding voxel at its slice's time.
+    """Compute the percent signal change of every responding voxel at its slice's time.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def signal_change(
     tr_s : float
     voxels : ndarray of shape (n_voxels, 3), int32
     evoked : ndarray of shape (n_voxels,), float32
-        Response to any image, percent signal change.
+        Response to any image, in percent signal change.
     settings : SubjectSettings
 
     Returns
@@ -66,7 +66,7 @@ def signal_change(
     change = np.zeros((n_volumes, len(voxels)), np.float32)
     shape = settings.response.hrf_peak_s, settings.response.hrf_undershoot_s, settings.response.hrf_ratio
     slice_s = slice_times_s(settings.shape[2], tr_s)
-    # Trials that have the same course are added at once.
+    # Trials with the same time course are added together.
     for imagined, duration_s in sorted({(response.imagined, response.duration_s) for response in responses}):
         some = [r for r in responses if (r.imagined, r.duration_s) == (imagined, duration_s)]
         gain, lag_s = (settings.response.imagery_gain, settings.response.imagery_lag_s) if imagined else (1.0, 0.0)
@@ -93,21 +93,21 @@ def scan(
     rng: np.random.Generator,
     progress: Callable[[int], object] = lambda _: None,
 ) -> tuple[Array, Movement]:
-    """Acquire one run of a head that moves.
+    """Acquire one run of a moving head.
 
     Parameters
     ----------
     head : Head
     voxels : ndarray of shape (n_voxels, 3), int32
-        Those that respond.
+        Voxels that respond.
     change : ndarray of shape (n_volumes, n_voxels), float32
-        Their signal change, percent.
+        Signal change of these voxels, in percent.
     tr_s : float
     settings : SubjectSettings
     rng : numpy.random.Generator
-        Of movement and noise.
+        Draws movement and noise.
     progress : callable
-        Told the number of volumes done.
+        Called with the number of volumes done.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def scan(
 
 
 def sidecar(n_slices: int, tr_s: float) -> dict[str, object]:
-    """What BIDS says of such a run's acquisition in the JSON file beside it, other than the task."""
+    """Return the acquisition's entries for the run's BIDS sidecar, all but the task."""
     return {
         "RepetitionTime": tr_s,
         "EchoTime": 0.03,
@@ -137,7 +137,7 @@ def sidecar(n_slices: int, tr_s: float) -> dict[str, object]:
 
 
 def save_nifti(path: Path, data: Array, affine: Array, tr_s: float | None = None) -> None:
-    """Write an image, or a run if it has a repetition time."""
+    """Write an image, or a run if `tr_s` gives its repetition time."""
     image = nib.Nifti1Image(data, affine)
     image.header.set_xyzt_units("mm", "sec")
     image.set_sform(affine, code=1)

@@ -1,4 +1,4 @@
-"""How the simulated scanner sees a head: it moves, it breathes, it drifts, and there is noise."""
+"""The simulated scanner's view of a head, which moves and breathes, with drift and noise."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from calibration.simulation.settings import HeadMotionSettings, ScannerNoiseSett
 from rtgod.messages import Array, Float32Array, Float64Array, Int32Array
 from rtgod.preprocessing.geometry import rigid
 
-#: Thermal noise outside the head, relative to that of grey matter: the magnitude of noise alone is smaller.
+#: Thermal noise outside the head, relative to that of grey matter; smaller, because it is the magnitude of noise alone.
 _AIR_NOISE = 0.65
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Movement:
-    """Where the head is in each volume of a run.
+    """Position of the head in each volume of a run.
 
     Attributes
     ----------
     translation_mm : ndarray of shape (n_volumes, 3), float64
     rotation_deg : ndarray of shape (n_volumes, 3), float64
-        About x, y and z through the centre of the field of view, z first.
+        Angles about x, y and z through the centre of the field of view, z first.
     """
 
     translation_mm: Float64Array
     rotation_deg: Float64Array
 
     def pose(self, volume: int, centre_mm: Float64Array) -> Float64Array:
-        """Head millimetres to scanner millimetres in one volume, shape (4, 4)."""
+        """Return the map from head mm to scanner mm in one volume, shape (4, 4)."""
         return rigid(self.translation_mm[volume], np.radians(self.rotation_deg[volume]), centre_mm)
 
 
 def draw_movement(n_volumes: int, settings: HeadMotionSettings, rng: np.random.Generator) -> Movement:
-    """Draw a run's movement: a position, a slow wander and a few sudden moves that stay."""
+    """Draw a run's movement: a position, a slow wander and a few sudden moves that last."""
 
     def course(between: float, within: float, jerk: float) -> Float64Array:
         start = rng.normal(0, between, 3)
@@ -45,13 +45,13 @@ def draw_movement(n_volumes: int, settings: HeadMotionSettings, rng: np.random.G
         return start + np.cumsum(steps + sudden, axis=0)
 
     translation = course(settings.between_runs_mm, settings.within_run_mm, settings.jerk_mm)
-    # A millimetre at the head's surface is about a degree of nodding.
+    # A move of 1 mm at the head's surface is about a degree of nodding.
     rotation = course(settings.between_runs_deg, settings.within_run_deg, settings.jerk_mm)
     return Movement(translation, rotation)
 
 
 def slice_times_s(n_slices: int, tr_s: float) -> Float64Array:
-    """When each slice of a volume is acquired, interleaved as Siemens scanners do: shape (n_slices,)."""
+    """Return the time of each slice in a volume, interleaved as on Siemens scanners: shape (n_slices,)."""
     first = 1 if n_slices % 2 == 0 else 0
     order = [*range(first, n_slices, 2), *range(1 - first, n_slices, 2)]
     times = np.empty(n_slices)
@@ -60,7 +60,7 @@ def slice_times_s(n_slices: int, tr_s: float) -> Float64Array:
 
 
 class Scanner:
-    """Images one run of one head.
+    """Simulated scanner that images one run of one head.
 
     Parameters
     ----------
@@ -101,15 +101,15 @@ class Scanner:
         self._rates_hz = noise.respiration_hz * rng.uniform(0.95, 1.05), noise.cardiac_hz * rng.uniform(0.95, 1.05)
 
     def image(self, volume: int, voxels: Int32Array, change_percent: Float32Array) -> Array:
-        """Acquire one volume; call for volume 0, 1, … in order.
+        """Acquire one volume; call it for volumes 0, 1, … in order.
 
         Parameters
         ----------
         volume : int
         voxels : ndarray of shape (n_voxels, 3), int32
-            Those that respond.
+            Voxels that respond.
         change_percent : ndarray of shape (n_voxels,), float32
-            Their signal change.
+            Signal change of these voxels, in percent.
 
         Returns
         -------
@@ -121,17 +121,17 @@ class Scanner:
         moved *= 1.0 + self._percent(volume) / 100.0
         self._spike(moved)
         noisy = moved + self._next_noise() * np.where(moved > 0.05 * self._head.template.max(), 1.0, _AIR_NOISE)
-        # Scanners give magnitudes: what noise makes negative is folded back.
+        # Scanners give magnitudes: negative values from noise are folded back.
         return np.rint(np.abs(noisy)).clip(0, 32767).astype(np.int16)
 
     def _move(self, frame: Float32Array, volume: int) -> Float32Array:
-        """Resample the head where it now lies; the scanner's voxels stay."""
+        """Resample the head at its present position; the scanner's voxels stay."""
         affine = self._head.affine
         pose = self._movement.pose(volume, self._centre_mm)
         return resample(frame, np.linalg.inv(affine) @ np.linalg.inv(pose) @ affine)
 
     def _percent(self, volume: int) -> Float32Array:
-        """Drift and physiology in percent, each slice at its own time."""
+        """Return drift and physiology in percent, each slice at its own time."""
         time_s = volume * self._tr_s + self._slice_s
         run_s = self._n_volumes * self._tr_s
         total = np.zeros(self._head.template.shape, np.float32)
@@ -155,7 +155,7 @@ class Scanner:
 
 
 def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator) -> Float32Array:
-    """A random field of standard deviation about 1 that varies over a quarter of the head."""
+    """Draw a random field of standard deviation about 1 that varies over a quarter of the head."""
     axes = [np.linspace(0, 1, n) for n in shape]
     field = np.zeros(shape)
     for _ in range(6):

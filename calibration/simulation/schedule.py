@@ -1,4 +1,4 @@
-"""What the simulated subject sees and imagines, and when: the timing and tables of Horikawa & Kamitani (2017)."""
+"""Schedule of the simulated subject's seeing and imagery: the timing and tables of Horikawa & Kamitani (2017)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TR_S = 3.0
 REST_S, END_S = 33, 6
 IMAGES_PER_RUN, REPEATS_PER_RUN, BLOCK_S = 50, 5, 9
 TRIALS_PER_RUN, CUE_S, IMAGERY_S, RATING_S, PAUSE_S = 25, 3, 15, 3, 3
-#: Shares of the ratings 2 to 5 that subject 1 of the data set gave.
+#: Shares of the ratings 2 to 5 given by subject 1 of the data set.
 _RATING_SHARES = (0.02, 0.12, 0.47, 0.39)
 
 PERCEPTION_COLUMNS = (
@@ -30,14 +30,14 @@ EventRow = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Stimulus:
-    """An image that is shown.
+    """Image that is shown.
 
     Attributes
     ----------
     category : ObjectCategory
     exemplar : int
     category_index, image_index : int
-        Counted from 1 within the training or the test set.
+        Numbers from 1 within the training or the test set.
     """
 
     category: ObjectCategory
@@ -53,7 +53,7 @@ class Stimulus:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedTrial:
-    """One response: to an image that is seen, or to a category that is imagined (`stimulus` is then None)."""
+    """Trial of the schedule: seeing an image, or imagining a category (`stimulus` is then None)."""
 
     onset_s: float
     duration_s: float
@@ -64,16 +64,16 @@ class SimulatedTrial:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedRun:
-    """One run.
+    """Schedule of one run.
 
     Attributes
     ----------
     n_volumes : int
     trials : tuple of SimulatedTrial
     columns : tuple of str
-        Of the event table.
+        Column names of the event table.
     rows : tuple of tuple of str
-        The event table.
+        Rows of the event table.
     """
 
     n_volumes: int
@@ -83,7 +83,7 @@ class SimulatedRun:
 
 
 def perception_run(stimuli: Sequence[Stimulus], rng: np.random.Generator) -> SimulatedRun:
-    """Show 50 images in random order, five of them twice in a row for the one-back task: 178 volumes."""
+    """Schedule 50 images in random order, five of them twice in a row for the one-back task: 178 volumes."""
     order = rng.permutation(len(stimuli))
     repeated = set(rng.choice(len(stimuli), REPEATS_PER_RUN, replace=False).tolist())
     shown = [stimuli[i] for position, i in enumerate(order) for _ in range(2 if position in repeated else 1)]
@@ -107,7 +107,7 @@ def perception_run(stimuli: Sequence[Stimulus], rng: np.random.Generator) -> Sim
 
 
 def imagery_run(categories: Sequence[tuple[int, ObjectCategory]], rng: np.random.Generator) -> SimulatedRun:
-    """Cue and imagine 25 categories, each rated for vividness, which is also its strength: 213 volumes.
+    """Schedule cue and imagery of 25 categories, each with a vividness rating that sets its strength: 213 volumes.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def imagery_run(categories: Sequence[tuple[int, ObjectCategory]], rng: np.random
 
 
 def in_turn(items: Sequence[ObjectCategory], n_runs: int, per_run: int) -> list[list[tuple[int, ObjectCategory]]]:
-    """Deal categories, with their index from 1, to runs so that none comes again before all had their turn."""
+    """Deal categories, with their index from 1, to runs; none comes again before all have had their turn."""
     endless = cycle(list(enumerate(items, start=1)))
     return [list(islice(endless, per_run)) for _ in range(n_runs)]
 

@@ -1,4 +1,4 @@
-"""What a simulated subject is like: every number of the simulation, with defaults typical of 3 T."""
+"""Settings of a simulated subject: every number of the simulation, with defaults typical of 3 T."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class StimulusSettings(Settings):
-    """How many objects there are to see."""
+    """Numbers and size of the drawn images."""
 
     n_training_categories: Annotated[int, Field(ge=50)] = 50
     n_images_per_category: Count = 8
     n_test_categories: Annotated[int, Field(ge=20)] = 50
-    #: Categories that are never shown, to rank the shown ones among.
+    #: Number of categories that are never shown, only ranked beside the shown ones.
     n_other_categories: Annotated[int, Field(ge=0)] = 900
-    #: Images behind each candidate's category features; none of them is shown.
+    #: Number of images behind each candidate's category features; none of them is shown.
     n_images_per_candidate: Count = 3
     size_px: Annotated[int, Field(ge=32)] = 160
 
     @property
     def n_categories(self) -> int:
-        """All of them."""
+        """Number of categories of all three kinds."""
         return self.n_training_categories + self.n_test_categories + self.n_other_categories
 
 
 class TuningSettings(Settings):
-    """How visual cortex responds."""
+    """Responses of visual cortex."""
 
-    #: Standard deviation over images of a typical voxel's response, percent signal change.
+    #: Standard deviation over images of a typical voxel's response, in percent signal change.
     effect_percent: NotNegative = 0.6
-    #: Mean response to any image, percent signal change.
+    #: Mean response to any image, in percent signal change.
     evoked_percent: NotNegative = 1.2
     #: Amplitude of imagery relative to seeing.
     imagery_gain: NotNegative = 0.3
-    #: In imagery the lowest layer's response starts this much after the highest one's.
+    #: Delay of the lowest layer's response after the highest layer's in imagery.
     imagery_lag_s: NotNegative = 4.0
     #: Peak of the response to a brief event, and of the undershoot that follows; whole seconds.
     hrf_peak_s: Count = 5
@@ -47,29 +47,29 @@ class TuningSettings(Settings):
 
 
 class ScannerNoiseSettings(Settings):
-    """What else is in the images."""
+    """Noise, drift, physiology and spikes in the images."""
 
-    #: Mean over standard deviation of grey matter in time, from AR(1) noise alone.
+    #: Mean over temporal standard deviation of grey matter, from AR(1) noise alone.
     tsnr: Positive = 60.0
     ar1: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    #: Standard deviations of smooth fields, percent signal change.
+    #: Standard deviations of smooth fields, in percent signal change.
     drift_percent: NotNegative = 0.8
     respiration_percent: NotNegative = 0.4
     cardiac_percent: NotNegative = 0.4
     respiration_hz: Positive = 0.27
     cardiac_hz: Positive = 1.1
-    #: Share of volumes in which a slice is hit by a spike.
+    #: Share of volumes in which a spike hits a slice.
     spike_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
     spike_percent: NotNegative = 8.0
 
 
 class HeadMotionSettings(Settings):
-    """How the head moves."""
+    """Movement of the head."""
 
-    #: Standard deviation of the head's position from run to run.
+    #: Standard deviation of the head's position between runs.
     between_runs_mm: NotNegative = 0.5
     between_runs_deg: NotNegative = 0.4
-    #: Slow wander within a run: standard deviation at the run's end.
+    #: Slow wander within a run: its standard deviation at the run's end.
     within_run_mm: NotNegative = 0.4
     within_run_deg: NotNegative = 0.3
     #: Sudden moves per run, and their size.
@@ -78,7 +78,7 @@ class HeadMotionSettings(Settings):
 
 
 class SubjectSettings(Settings):
-    """The whole simulated subject."""
+    """All settings of a simulated subject."""
 
     subject: Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")] = "01"
     seed: Annotated[int, Field(ge=0)] = 0

@@ -1,6 +1,6 @@
 """Silhouettes as signed distance functions: negative inside, in a frame of about −1 … 1 with y up.
 
-One field gives outline, shading and shadow. This file owns the shapes that objects are put together from.
+One field gives outline, shading and shadow. This file holds the shapes that objects are made of.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-# float32 throughout: half the time of float64. NumPy's stubs widen it wherever it meets a Python number.
+# Always float32, for half the time of float64. NumPy's stubs widen it wherever it meets a Python number.
 Field = NDArray[np.floating[Any]]
 Shape = Callable[[Field, Field], Field]
 
@@ -86,7 +86,7 @@ def polar(radius: Callable[[Field], Field]) -> Shape:
 
 
 def union(*shapes: Shape, blend: float = 0.05) -> Shape:
-    """Return the union with its inner corners filled over a distance of `blend`, as clay would be."""
+    """Return the union, with its inner corners filled over a distance of `blend`, as in clay."""
 
     def distance(x: Field, y: Field) -> Field:
         near = shapes[0](x, y)
@@ -100,12 +100,12 @@ def union(*shapes: Shape, blend: float = 0.05) -> Shape:
 
 
 def ring(cx: float, cy: float, radius: float, half_width: float) -> Shape:
-    """Return a ring; its line is twice `half_width` wide."""
+    """Return a ring with a line twice as wide as `half_width`."""
     return lambda x, y: np.abs(np.sqrt((x - cx) ** 2 + (y - cy) ** 2) - radius) - half_width
 
 
 def cut(shape: Shape, hole: Shape) -> Shape:
-    """Return `shape` less `hole`."""
+    """Return `shape` without `hole`."""
     return lambda x, y: np.maximum(shape(x, y), -hole(x, y))
 
 
@@ -120,7 +120,7 @@ def triangle_wave(phase: Field) -> Field:
     return 2 * np.abs(offset)
 
 
-# Bodies from the lathe, closed curves, then things put together.
+# Bodies from the lathe, closed curves, then composed things.
 # fmt: off
 SILHOUETTES: Final[dict[str, Shape]] = {
     "vase": turned(0.3, 0.45, 0.62, 0.6, 0.35, 0.2, 0.22, 0.42),
@@ -192,7 +192,7 @@ SILHOUETTES: Final[dict[str, Shape]] = {
 # fmt: on
 
 _EYES: Final = mirrored(ellipse(0.15, 0.36, 0.06))
-# Dark details, which make a silhouette an object.
+# Dark details that turn a silhouette into an object.
 MARKS: Final[dict[str, Shape]] = {
     "fish": ellipse(0.5, 0.12, 0.07),
     "dog": union(ellipse(0.62, 0.56, 0.05), ellipse(0.97, 0.42, 0.06)),
@@ -216,7 +216,7 @@ def grid(half_extent: float, n: int) -> tuple[Field, Field]:
 
 @cache
 def attached_part(silhouette: str, part: str) -> Shape:
-    """Return the part, attached where this silhouette's body ends."""
+    """Return the part, attached at the end of this silhouette's body."""
     body = SILHOUETTES[silhouette]
     x, y = grid(1.0, 64)
     inside = body(x, y) < 0
@@ -233,7 +233,7 @@ def attached_part(silhouette: str, part: str) -> Shape:
     half, spike = 0.5 * (right + left), np.float32(9 / pi)
 
     def spiky(x: Field, y: Field) -> Field:
-        # The waves narrow towards the centre, where they would only flicker.
+        # The waves shrink towards the centre, where they would only flicker.
         v = y - middle
         height: Field = 0.17 * triangle_wave(np.arctan2(x, v) * spike) * np.minimum(2 * (x * x + v * v), 1)
         return body(x, y) - height

@@ -1,4 +1,4 @@
-"""The truth behind a simulated subject, as its data set keeps it: its settings, and what each voxel responds to."""
+"""The truth behind a simulated subject, kept in its data set: its settings, and each voxel's tuning."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from rtgod.settings import what_is_wrong
 
 FOLDER = Path("derivatives") / "truth"
 SETTINGS = FOLDER / "simulation.json"
-#: Images of what comes to the subject's mind: a folder for each category.
+#: Images that come to the subject's mind: a folder for each category.
 IMAGINED = FOLDER / "imagined"
-#: Exemplars from this number on are these: neither shown nor behind the candidates.
+#: Exemplars from this number on are the imagined ones: neither shown nor behind the candidates.
 FIRST_IMAGINED = 2000
 _TUNING = FOLDER / "tuning.safetensors"
 
 
 def brain_network(settings: SubjectSettings) -> Network:
-    """What the brain reads: other units than those that a decoder is trained on, of the same layers."""
+    """Return the network of the simulated brain: the same layers as a decoder's, but other units."""
     return Network(weights=settings.weights, n_units=200, units_seed=1_000_003)
 
 
 def read_settings(root: Path) -> SubjectSettings:
-    """The settings that the subject in the data set `root` was made with.
+    """Read the settings that the subject in the data set `root` was made with.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def read_settings(root: Path) -> SubjectSettings:
 
 
 def write_tuning(root: Path, tuning: Tuning, voxels: Int32Array) -> None:
-    """Write what each voxel responds to; `voxels`, of shape (n_voxels, 3), says where they are."""
+    """Write each voxel's tuning; `voxels`, of shape (n_voxels, 3), gives the voxels' positions."""
     arrays: dict[str, Array] = {"voxels": voxels, "mix": tuning.mix, "evoked": tuning.evoked}
     for layer, weights in tuning.weights.items():
         arrays[f"{layer}/weights"] = weights
@@ -62,15 +62,15 @@ def write_tuning(root: Path, tuning: Tuning, voxels: Int32Array) -> None:
 
 
 def read_tuning(root: Path, settings: SubjectSettings) -> tuple[Tuning, Int32Array]:
-    """What `write_tuning` wrote.
+    """Read the tuning and the voxels that `write_tuning` wrote.
 
     Raises
     ------
     InputError
-        If it cannot be read, or lacks something.
+        If the file cannot be read, or lacks an array.
     """
     path = root / _TUNING
-    layers = brain_network(settings).layers  # in their order, which the file does not keep
+    layers = brain_network(settings).layers  # in the network's order, which the file does not keep
     try:
         arrays = load_file(path)
         weights, unit_mean, unit_sd = (

@@ -1,1 +1,1 @@
-"""Samples to a bundle: fits, cross-validation, confidence, layer weights."""
+"""Training of a bundle from samples: fits, cross-validation, confidence and layer weights."""

@@ -1,4 +1,4 @@
-"""Calibration from end to end: recorded runs and images in, a decoder bundle and its cross-validated accuracy out."""
+"""Calibrate from end to end: recorded runs and images in, a decoder bundle and its cross-validated accuracy out."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ from rtgod.fit import training_of
 from rtgod.messages import Features, Float32Array
 from rtgod.settings import PipelineSettings
 
-#: Packages whose versions a bundle records; the latter where a network saw images.
+#: Packages whose versions a bundle records; the second group only if a network saw images.
 _PACKAGES, _OF_NETWORKS = ("numpy", "numba", "scikit-learn"), ("torch", "torchvision")
-#: What people call the stages of a run's preparation.
+#: Names for people of the stages of a run's preparation.
 _STAGES = {
     "read": "reading the files",
     "convert": "alignment",
@@ -63,11 +63,11 @@ class LayerReport:
     Attributes
     ----------
     penalty : float or None
-        None where each voxel has its own.
+        Penalty of the layer; None if each voxel has its own.
     feature_accuracy : float
         Correlation of decoded and true units over samples, averaged over units.
     identification_accuracy : float or None
-        From this layer alone; None where no shown category is among the candidates.
+        Accuracy from this layer alone; None if no shown category is among the candidates.
     """
 
     penalty: float | None
@@ -77,26 +77,26 @@ class LayerReport:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationReport:
-    """What calibration prints.
+    """Results of a calibration, for printing.
 
     Attributes
     ----------
     layers : mapping of str to LayerReport
     identification_accuracy : float or None
-        All layers together.
+        Accuracy from all layers together.
     first : float or None
         Share of samples whose category is ranked first, by all layers together.
     n_samples, n_voxels, n_runs, n_candidates : int
     n_parts : int
-        Runs, or parts of one run, that were left out in turn.
+        Number of runs, or of parts of one run, that were left out in turn.
     trials : tuple of LeftOutCounts
-        What was trained on of each run, and what was left out.
+        Numbers of trials used and left out in each run.
     notes : tuple of str
-        What could not be learned, and why.
+        Notes on things that could not be learned, on images, and on categories shown in one run only.
     test : ExchangeTest or None
-        Of the identification accuracy against that under exchanged labels; None without one.
+        Test of the identification accuracy against its values under exchanged labels; None without a test.
     seconds : mapping of str to float
-        Of work, by stage; several processes' work counts as much as one's.
+        Seconds of work by stage, summed over all processes.
     """
 
     layers: Mapping[str, LayerReport]
@@ -121,20 +121,20 @@ def calibrate(
     pool: Executor,
     report: Report,
 ) -> tuple[DecoderBundle, CalibrationReport]:
-    """Train a decoder.
+    """Train a decoder on recorded runs.
 
     Parameters
     ----------
     inputs : DatasetFiles
     settings : PipelineSettings
     network : Network or None
-        None where the inputs have no images: then the categories themselves are decoded.
+        Network whose features are decoded; None if the inputs have no images: then categories are decoded.
     decoder : DecoderSettings
-        Must leave out runs, for the report.
+        Must leave out runs, so that accuracy can be reported.
     pool : Executor
-        From `workers`; the result does not depend on it.
+        Executor from `workers`; the result does not depend on it.
     report : callable
-        Told (stage, steps done, steps in all).
+        Called with (stage, steps done, steps in all).
 
     Returns
     -------
@@ -144,7 +144,7 @@ def calibrate(
     Raises
     ------
     InputError
-        If anything that is needed is missing or does not fit.
+        If an input is missing or does not fit the others.
     """
     if decoder.name != "ridge" and not decoder.n_folds:
         raise InputError("n_folds = 0 leaves no run out, and accuracy is reported of runs that are; choose 2 or more")
@@ -156,7 +156,7 @@ def calibrate(
     voxels = inputs.region.voxels(first.open(settings.events).run) if inputs.region else None
     # First; weights that cannot be loaded should be known before the runs are worked through.
     extractor = FeatureExtractor(network) if network and stimulus_files and stimulus_files.need_network else None
-    # Here, while the pool's processes are starting.
+    # Made here, while the pool's processes start.
     reference = make_reference(first, voxels, settings)
     noise = noise_to_read(first, inputs.noise_mask, reference, settings)
     samples, noise = prepare_runs(inputs.training, reference, noise, settings, pool, report)
@@ -204,7 +204,7 @@ def calibrate(
 
 
 def _labelled(samples: Sequence[RunSamples], Y: Mapping[str, Float32Array]) -> Samples:
-    """All runs' samples with their windows."""
+    """Join all runs' samples with their windows."""
     return Samples.grown(
         [windows for run in samples for windows in run.windows],
         [run.run.run_id for run in samples for _ in run.trials],
@@ -219,7 +219,7 @@ def _trials_of(samples: Sequence[RunSamples]) -> tuple[LeftOutCounts, ...]:
 
 
 def _work_s(samples: Sequence[RunSamples]) -> dict[str, float]:
-    """Seconds that all runs' stages took together, in the order in which they run."""
+    """Sum the seconds of each stage over all runs, in the order of the stages."""
     seconds = dict.fromkeys(_STAGES.values(), 0.0)
     for run in samples:
         for stage, took_ms in run.stage_ms.items():
@@ -284,7 +284,7 @@ def _summarise(
 
 
 def _shown_in_one(categories: Sequence[str], groups: Sequence[Hashable]) -> dict[str, int]:
-    """Categories of which no two samples are left out apart, and how many samples each has."""
+    """Return categories that only one left-out group contains, with their numbers of samples."""
     places: dict[str, set[Hashable]] = {}
     for category, group in zip(categories, groups, strict=True):
         places.setdefault(category, set()).add(group)
@@ -303,7 +303,7 @@ def _provenance(
         "region": inputs.region.expression if inputs.region else "head",
         "decoder": decoder.model_dump(mode="json"),
         "network": network and network.model_dump(mode="json"),
-        # What took how long is no property of what was made.
+        # Times are no property of the result.
         "cross_validation": {name: value for name, value in asdict(summary).items() if name != "seconds"},
     }
 
@@ -321,7 +321,7 @@ def _checksums(inputs: DatasetFiles) -> dict[str, Any]:
 
 
 def _sha256_of_run(path: Path) -> str:
-    """Checksum of a file, or of the checksums of a folder's files in the order of their names."""
+    """Return the checksum of a file, or of the checksums of a folder's files in the order of their names."""
     if not path.is_dir():
         return sha256_of(path)
     parts = [sha256_of(file) for file in sorted(path.iterdir()) if file.is_file()]

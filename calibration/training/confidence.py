@@ -1,4 +1,4 @@
-"""Learns how much a ranking's scores tell, from rankings of cross-validation, and says how far that can be trusted."""
+"""Learn from rankings of cross-validation how sure a ranking is, and test this on rankings left out."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from rtgod.decoding.chances import NEW, TRAINED, Chances, Presence, Weight
 from rtgod.decoding.confidence import FIRST
 from rtgod.messages import Array, BoolArray, Float64Array
 
-#: Fewer trials, fewer runs or fewer categories to leave out teach nothing.
+#: Minimum number of trials, and of runs or categories to leave out, for learning chances.
 FEWEST_TRIALS, FEWEST_GROUPS = 10, (2, 5)
-#: Candidates of a kind that are drawn of more; and what is drawn of each ranking, from the truth's kind or from both.
+#: Maximum number of candidates of each kind in a draw; draws of each ranking, from the truth's kind or from both kinds.
 _MOST_CANDIDATES, _DRAWS = 300, ("some of one", "all of one", "some of both", "all of both")
-#: Of the parameters of `_Loss`, before anything is known: 1 / variance about 0. Nothing is known of levels.
+#: Prior 1 / variance about 0 of each parameter of `_Loss`; 0 for the levels, which have no prior.
 _PRECISION = np.array([0.0, 4.0, 4.0, 0.0, 4.0, 4.0, 0.25, 1.0])
 _WHOSE = ("categories that were trained on", "new categories")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rankings:
-    """Rankings whose true category is known, by decoders that had not seen their trials.
+    """Rankings with known true category, by decoders that had not seen their trials.
 
     Attributes
     ----------
     scores : sequence of ndarray of shape (n_candidates,)
-        In the order of the candidates.
+        Scores of each ranking, in the order of the candidates.
     is_new : sequence of ndarray of shape (n_candidates,), bool
-        Which candidates the decoder of each ranking had not been trained on.
+        Marks the candidates that the decoder of each ranking had not been trained on.
     true : sequence of int
         Position of each ranking's true category among its candidates.
     n_volumes : sequence of int
-        Volumes that each rests on.
+        Number of volumes behind each ranking.
     trials : sequence of int
-        Which trial each is of: several rankings of one count as one.
+        Trial of each ranking: all rankings of one trial together count as one.
     groups : sequence of str
-        What was left out for each: its run, or its category.
+        Group that was left out for each ranking: its run, or its category.
     response : sequence of float or None
-        Share of the mean response in each one's pattern; empty where it is not known.
+        Share of the mean response in the pattern of each ranking; empty if unknown.
     """
 
     scores: Sequence[Array]
@@ -55,17 +55,17 @@ class Rankings:
 
     @property
     def hit(self) -> BoolArray:
-        """Whether the true category is first, in the first five and in the first ten: shape (n_rankings, 3)."""
+        """Hits of the true category in the first 1, 5 and 10 candidates: shape (n_rankings, 3), bool."""
         ranks = [rank_of(each, position) for each, position in zip(self.scores, self.true, strict=True)]
         return np.array(ranks, np.int64).reshape(-1, 1) <= np.array(FIRST)
 
     def chosen(self, rows: Array) -> Rankings:
-        """Some of the rankings."""
+        """Select some of the rankings."""
         fields = (self.scores, self.is_new, self.true, self.n_volumes, self.trials, self.groups, self.response)
         return Rankings(*([field[row] for row in rows] if len(field) else () for field in fields))
 
     def judged(self, chances: Chances) -> Float64Array:
-        """What chances say of each ranking, shape (n_rankings, 3); NaN where they say nothing."""
+        """Return the probabilities that chances give for each ranking, shape (n_rankings, 3); NaN if they give none."""
         found = np.full((len(self.true), len(FIRST)), np.nan)
         responses = self.response or [None] * len(self.true)
         rows = zip(self.scores, self.is_new, self.n_volumes, responses, strict=True)
@@ -79,19 +79,19 @@ class Rankings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedChances:
-    """Chances, and how they do on rankings that they were not learned from.
+    """Chances, with their performance on rankings that they were not learned from.
 
     Attributes
     ----------
     chances : Chances or None
-        Learned from all rankings; None where nothing could be learned.
+        Chances learned from all rankings; None if nothing could be learned.
     held_out : tuple of 2 ndarray of shape (n_rankings, 3), float64
-        For rankings of left-out runs, and of left-out categories: the chances that are said by what was learned
-        without the ranking's group; NaN where nothing was learned.
+        For rankings of left-out runs, and of left-out categories: the probabilities given by chances that were
+        learned without the ranking's group; NaN if nothing was learned.
     hit : tuple of 2 ndarray of shape (n_rankings, 3), bool
-        Whether the true category was among the first 1, 5 and 10.
+        Marks whether the true category was among the first 1, 5 and 10.
     notes : tuple of str
-        Of which candidates nothing is known, and why.
+        Notes on the candidates whose chances are unknown, with the reasons.
     """
 
     chances: Chances | None
@@ -106,23 +106,24 @@ def fit_chances(
     trained: Sequence[str],
     presence: Presence | None = None,
 ) -> FittedChances:
-    """Learn what scores are worth.
+    """Learn the chances of candidates from their scores.
 
-    The chance of a candidate is exp(weight · score), among all (McFadden 1974), with a weight for those that were
-    trained on and one for new ones. One trial more is added to each kind, whose true category is any candidate:
-    what was always right is not taken for certain.
+    The chance of a candidate is proportional to exp(weight · score) among all candidates (McFadden 1974), with one
+    weight for candidates that were trained on, and another and a head start for new ones. One trial is added to each
+    kind, whose true category is any candidate with equal chance: even if all rankings were right, none is certain.
 
     Parameters
     ----------
     left_out_runs : Rankings or str or None
-        Whose true categories were trained on, from other runs; or why there are none; None where no candidate was
-        trained on.
+        Rankings from other runs with true categories that were trained on; or a reason why there are none; None if no
+        candidate was trained on.
     left_out_categories : Rankings or str or None
-        Whose true categories were not trained on; or why there are none; None where every candidate was trained on.
+        Rankings with true categories that were not trained on; or a reason why there are none; None if every
+        candidate was trained on.
     trained : sequence of str
         Identifiers of the categories that were trained on.
     presence : Presence or None
-        How likely a pattern holds a response; None takes every pattern for one.
+        Chance that a pattern holds a response; None assumes that every pattern holds one.
     """
     notes = []
     usable: list[Rankings | None] = []
@@ -150,14 +151,14 @@ def fit_chances(
 
 
 def _folds(usable: Sequence[Rankings | None]) -> list[list[Array]]:
-    """Rows that are kept of each kind, as its groups are left out in turn; of the kind with fewer folds, again."""
+    """Return each kind's kept rows, its groups left out in turn; the kind with fewer folds repeats them."""
     each = [[] if one is None else [kept for kept, _ in leave_groups_out(one.groups)] for one in usable]
     n_folds = max(map(len, each))
     return [[folds[i % len(folds)] if folds else np.empty(0, np.int64) for folds in each] for i in range(n_folds)]
 
 
 def _lacking(rankings: Rankings) -> str:
-    """What there is too little of, in words; empty if nothing."""
+    """Explain in words why there are too few trials; empty if there are enough."""
     if (n := len(set(rankings.trials))) < FEWEST_TRIALS:
         return f"it is learned from trials, which needs {FEWEST_TRIALS}, and there {'is' if n == 1 else 'are'} {n}"
     return ""
@@ -165,18 +166,18 @@ def _lacking(rankings: Rankings) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Draws:
-    """Rankings of some of their candidates, end to end.
+    """Draws of candidates from rankings, end to end.
 
     Attributes
     ----------
     ranking : ndarray of shape (n_draws,)
-        The row that each is of.
+        Row of the ranking that each draw is from.
     starts : ndarray of shape (n_draws + 1,)
     scores, is_new : ndarray of shape (n_scores,)
         The true candidate of each draw comes first.
     n_volumes : ndarray of shape (n_draws,)
     weight : ndarray of shape (n_draws,), float64
-        What each counts; those of a trial together 1, before kinds are mixed.
+        Weight of each draw; a trial's weights add up to 1, unless draws of both kinds are weighted by their shares.
     trial : ndarray of shape (n_draws,)
     """
 
@@ -189,7 +190,7 @@ class _Draws:
     trial: Array
 
     def of(self, rows: Array) -> _Draws:
-        """The draws of some rankings."""
+        """Select the draws of some rankings."""
         keep = np.isin(self.ranking, rows)
         sizes = np.diff(self.starts)
         entries = np.repeat(keep, sizes)
@@ -205,9 +206,9 @@ class _Draws:
 
 
 def _drawn(rankings: Rankings, kind: int, mixed: bool) -> _Draws:
-    """Candidates as they may be chosen: of the truth's kind alone, and of both where both can be judged.
+    """Draw subsets of candidates: of the truth's kind alone, and of both kinds if both can be judged.
 
-    Where both are ranked, the truth is as likely any of them: a draw counts by the share of its kind.
+    In a draw of both kinds the truth is equally likely any candidate, so the draw is weighted by the share of its kind.
     """
     rng = np.random.default_rng(kind)
     rows, parts, weights = [], [], []
@@ -240,19 +241,19 @@ def _drawn(rankings: Rankings, kind: int, mixed: bool) -> _Draws:
 
 
 def _any_number(most: int, rng: np.random.Generator) -> int:
-    """A number from 1 to `most`, small ones and large ones alike."""
+    """Draw a number from 1 to `most`, uniform in its logarithm; 0 if `most` is 0."""
     return round(float(np.exp(rng.uniform(0, np.log(most))))) if most else 0
 
 
 def reliability_bins(p: Array, hit: Array, n_bins: int = 10) -> tuple[Float64Array, Float64Array, Array]:
-    """Predicted against observed, in bins of about equal counts; equal predictions share a bin.
+    """Compare predictions with outcomes in bins of about equal counts; equal predictions share a bin.
 
     Parameters
     ----------
     p, hit : ndarray of shape (n_rankings,)
-        Predicted probabilities, and what came true.
+        Predicted probabilities, and outcomes.
     n_bins : int
-        At most.
+        Maximum number of bins.
 
     Returns
     -------
@@ -260,7 +261,7 @@ def reliability_bins(p: Array, hit: Array, n_bins: int = 10) -> tuple[Float64Arr
         Mean prediction and share of hits in each bin.
     count : ndarray of shape (n_found,), int
     """
-    # Edges are predictions that were made, so that no bin is empty.
+    # Edges are predictions that occur, so that no bin is empty.
     edges = np.unique(np.quantile(p, np.arange(n_bins) / n_bins, method="higher"))
     of_bin = np.searchsorted(edges[1:], p, side="right")
     count = np.bincount(of_bin)
@@ -268,18 +269,18 @@ def reliability_bins(p: Array, hit: Array, n_bins: int = 10) -> tuple[Float64Arr
 
 
 def brier_score(p: Array, hit: Array) -> float:
-    """Mean squared difference of prediction and outcome (Brier 1950); 0 is best."""
+    """Return the mean squared difference of prediction and outcome (Brier 1950); 0 is best."""
     return float(np.square(p - hit).mean())
 
 
 def calibration_error(p: Array, hit: Array, n_bins: int = 10) -> float:
-    """Expected calibration error: mean distance of predicted and observed over the bins, by their counts."""
+    """Return the expected calibration error: mean distance of predicted and observed over bins, by their counts."""
     predicted, observed, count = reliability_bins(p, hit, n_bins)
     return float(np.average(np.abs(predicted - observed), weights=count))
 
 
 def _fit(draws: Sequence[_Draws | None], trained: Sequence[str], begin: Float64Array) -> tuple[Chances, Float64Array]:
-    """The most likely chances, given the draws of either kind or both, and their parameters of `_Loss`."""
+    """Fit the most likely chances to the draws of one or both kinds; return them and the parameters of `_Loss`."""
     there = [one for one in draws if one is not None]
     scores, is_new, n_volumes = (
         np.concatenate([getattr(one, name) for one in there]) for name in ("scores", "is_new", "n_volumes")
@@ -287,7 +288,7 @@ def _fit(draws: Sequence[_Draws | None], trained: Sequence[str], begin: Float64A
     sizes = np.concatenate([np.diff(one.starts) for one in there])
     starts = np.cumsum(sizes) - sizes
     n_trials = np.array([len(np.unique(one.trial)) for one in there])
-    # Both kinds count alike: how often each is shown is not known here.
+    # Both kinds have equal weight: how often candidates of each will be shown is unknown here.
     each = n_trials.mean() / n_trials
     weight = np.concatenate([one.weight * of for one, of in zip(there, each, strict=True)])
     doubt = np.concatenate([np.full(len(one.weight), 1 / (n + 1)) for one, n in zip(there, n_trials, strict=True)])
@@ -313,20 +314,20 @@ def _fit(draws: Sequence[_Draws | None], trained: Sequence[str], begin: Float64A
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Loss:
-    """Negative log-likelihood of the draws and of what is known before them, with its gradient.
+    """Negative log-likelihood of the draws, plus the prior's, with its gradient.
 
-    Parameters are level and exponents of volumes and candidates of each kind, and the head start with its slope over
-    volumes.
+    Parameters are, for each kind, a level and the exponents of volumes and of candidates; then the head start and its
+    slope over volumes.
 
     Attributes
     ----------
     scores, is_new : ndarray of shape (n_scores,)
     starts, sizes : ndarray of shape (n_draws,)
     logs : ndarray of shape (2, n_draws)
-        Logarithms of the numbers of volumes and candidates, about their means.
+        Logarithms of the numbers of volumes and candidates, minus their means.
     weight : ndarray of shape (n_draws,)
     doubt : ndarray of shape (n_draws,)
-        Share of each draw's true category that is given to all candidates alike.
+        Share of each draw's probability that goes to all candidates equally instead of the true one.
     """
 
     scores: Float64Array

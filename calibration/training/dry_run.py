@@ -1,4 +1,4 @@
-"""A calibration before it is made: what will be used, what is missing, and whether it can be made."""
+"""Plan of a calibration before it is made: its inputs, the missing parts, and whether it can be made."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from rtgod.sources import Source
 from rtgod.text import number_of, times
 
 _FEWEST_RUNS = 2
-#: Runs that cannot be used, whose reasons are told.
+#: Maximum number of unusable runs whose reasons are told.
 _MOST_TOLD = 2
 #: Fewer voxels than these are told of.
 _FEW_VOXELS = 10
@@ -45,16 +45,16 @@ _MOST_CATEGORIES = 12
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """A run that will be used.
+    """Run that a calibration will use.
 
     Attributes
     ----------
     run : Run
     trials : tuple of Trial
     read : TrialsRead or None
-        What else was in the events table.
+        The other contents of the events table.
     source : Source
-        Its volumes.
+        Source of the run's volumes.
     """
 
     run: Run
@@ -64,34 +64,34 @@ class PlannedRun:
 
     @property
     def trained_on(self) -> tuple[Trial, ...]:
-        """Its trials without one-back repeats, and without those that begin after its end."""
+        """The run's trials except one-back repeats and trials that begin after the run's end."""
         end_s = math.inf if self.run.n_volumes is None else self.run.n_volumes * self.run.tr_s
         return tuple(trial for trial in self.trials if not trial.repeat and trial.onset_s < end_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a calibration will be made from.
+    """Plan of a calibration: its inputs, problems and notes.
 
     Attributes
     ----------
     runs : tuple of PlannedRun
     region : str
     n_voxels : mapping of str to int
-        Of each region that is named, and of the whole; empty where the template will tell.
+        Number of voxels of each region in the expression, and of the whole; empty if only the template will tell.
     shown, without_image : tuple of str
-        Images that the runs show, and those of them of which there is no file.
+        Images that the runs show, and the images among them that have no file.
     n_not_shown : int
-        Images that no run shows.
+        Number of images that no run shows.
     candidates : mapping of str to int
-        Images of each candidate category; 0 where they are in a store.
+        Number of images of each candidate category; 0 if the candidates are in a store.
     not_ranked : tuple of str
-        Categories that are shown and are no candidates.
+        Categories that are shown but are not candidates.
     problems : tuple of str
-        Why the calibration cannot be made, each with what to do.
+        Reasons why the calibration cannot be made, each with a remedy.
     notes : tuple of str
-        What was decided where files disagree, tables that several runs share, and what is left out of the candidates'
-        folder.
+        Notes on decisions where files disagree, on tables that several runs share, and on files of the candidates'
+        folder that are left out.
     plain : bool
         Whether the categories themselves are decoded, without images.
     """
@@ -110,18 +110,18 @@ class Plan:
 
     @property
     def reads(self) -> list[TrialsRead]:
-        """What was in the runs' tables of events."""
+        """Contents of the runs' tables of events."""
         return reads_of(self.runs)
 
     def check(self) -> None:
-        """Raise `InputError` with every problem there is."""
+        """Raise `InputError` with every problem found."""
         if self.problems:
             raise InputError("; and ".join(problem.removesuffix(".") for problem in self.problems))
 
 
 @dataclass(slots=True)
 class Problems:
-    """Collects what is wrong, so that all of it can be told at once."""
+    """Collector of problems, so that all of them are told at once."""
 
     found: list[str] = field(default_factory=list)
 
@@ -134,7 +134,7 @@ class Problems:
         return isinstance(error, InputError)
 
     def add_runs(self, of_runs: Problems) -> None:
-        """Add what is wrong with runs: of many, the first and how many others."""
+        """Add the problems of runs: the first few, and the number of the others."""
         self.found += of_runs.found[:_MOST_TOLD]
         if (n_more := len(of_runs.found) - _MOST_TOLD) > 0:
             self.found.append(f"{n_more} other {'run' if n_more == 1 else 'runs'} cannot be used either")
@@ -148,7 +148,7 @@ def plan_calibration(inputs: DatasetFiles, settings: PipelineSettings, options: 
     inputs : DatasetFiles
     settings : PipelineSettings
     options : str
-        What a run is left out with, for messages.
+        Option that leaves a run out, for messages.
     """
     problems = Problems()
     runs, notes = open_runs(inputs.training, settings, problems)
@@ -193,7 +193,7 @@ def plan_calibration(inputs: DatasetFiles, settings: PipelineSettings, options: 
         if inputs.candidates is not None:
             candidates, left_out = count_candidates(inputs.candidates)
             notes += left_out
-        elif runs:  # of none that can be read, there is no more to say
+        elif runs:  # without a readable run nothing more can be checked
             candidates = dict.fromkeys(sorted({trial.category for trial in trials}), 0)
             check_told_apart(trials)
             check_repeated([trial.category for trial in trials])
@@ -218,14 +218,14 @@ def plan_calibration(inputs: DatasetFiles, settings: PipelineSettings, options: 
 def open_runs(
     files: Sequence[RunFiles], settings: PipelineSettings, problems: Problems
 ) -> tuple[list[PlannedRun], tuple[str, ...]]:
-    """Runs with their trials, as far as they can be opened, and what there is to say about them.
+    """Open runs with their trials, and collect notes on them; runs that cannot be opened are skipped.
 
     Parameters
     ----------
     files : sequence of RunFiles
     settings : PipelineSettings
     problems : Problems
-        Collects why others cannot be opened.
+        Collects the reasons why runs cannot be opened.
     """
     runs: list[PlannedRun] = []
     notes: list[str] = []
@@ -252,13 +252,13 @@ def open_runs(
 
 
 def called_otherwise(runs: Sequence[PlannedRun], subject: str) -> tuple[str, ...]:
-    """Say that runs' files call the subject otherwise than it was said, a note; empty if they do not.
+    """Note that runs' files call the subject by another label than the given one; empty if they do not.
 
     Parameters
     ----------
     runs : sequence of PlannedRun
     subject : str
-        Its label, as was said.
+        The subject's label as given.
     """
     others = {label: planned.run.subject for planned in runs if (label := subject_label(planned.run.subject))}
     others.pop(subject_label(subject), None)
@@ -304,7 +304,7 @@ def _named(runs: Sequence[PlannedRun]) -> None:
 
 
 def count_voxels(region: Region | None, run: Run) -> dict[str, int]:
-    """Voxels of a region, and of each region that its expression names; none where there is no region."""
+    """Count the voxels of a region, and of each region that its expression names; {} without a region."""
     if region is None:
         return {}
     parts = {name: Region(f'"{name}"', {name: files}) for name, files in region.masks.items()}
@@ -322,7 +322,7 @@ def notes_on_masks(region: Region | None, run: Run) -> tuple[str, ...]:
 
 
 def check_aligned(runs: Sequence[PlannedRun], settings: MotionSettings, problems: Problems) -> None:
-    """Collect which runs cannot be aligned to the first one's space, of which nothing has been read yet."""
+    """Collect the runs that cannot be aligned to the space of the first, whose volumes are not read yet."""
     first = runs[0].run
     space = Reference(np.broadcast_to(np.float32(0), first.shape), first.affine, np.empty((0, 3), np.int32))
     unaligned = Problems()
@@ -333,7 +333,7 @@ def check_aligned(runs: Sequence[PlannedRun], settings: MotionSettings, problems
 
 
 def count_candidates(candidates: Path) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Images of each candidate category, 0 where they are in a store; and notes on what is left out."""
+    """Count the images of each candidate category, 0 if they are in a store; and return notes on files left out."""
     if is_store(candidates):
         return dict.fromkeys(FeatureStore(candidates).category_ids, 0), ()
     images = list_categories(candidates)
@@ -341,7 +341,7 @@ def count_candidates(candidates: Path) -> tuple[dict[str, int], tuple[str, ...]]
 
 
 def check_told_apart(trials: Sequence[Trial]) -> None:
-    """Raise `InputError` if trials whose categories are decoded themselves are of fewer than two."""
+    """Raise `InputError` if trials have fewer than two categories, so that these cannot be decoded themselves."""
     try:
         plain_stimuli(trial.category for trial in trials)
     except InputError as error:
@@ -355,7 +355,7 @@ def check_told_apart(trials: Sequence[Trial]) -> None:
 
 
 def notes_on_names(names: Path | None, candidates: Iterable[str]) -> tuple[str, ...]:
-    """Say what is odd about a table of names, and which candidates people cannot tell apart by them.
+    """Note oddities of a table of names, and candidates that share a name, so that people cannot tell them apart.
 
     Raises
     ------
@@ -373,20 +373,20 @@ def notes_on_names(names: Path | None, candidates: Iterable[str]) -> tuple[str, 
 
 
 def print_notes(notes: Sequence[str], console: Console) -> None:
-    """Print what there is to say about the runs, a line each."""
+    """Print notes on the runs, a line each."""
     for note in notes:
         console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
 
 
 def print_plan(plan: Plan, console: Console) -> None:
-    """Tables of what will be used, and what became of the events' other rows; `Plan.check` says what is missing."""
+    """Print tables of the inputs, and notes on the events' other rows; `Plan.check` raises the problems."""
     console.print(table_of_runs(plan.runs), _table_of_the_rest(plan))
     print_events(plan.reads, console)
     print_notes(plan.notes, console)
 
 
 def reads_of(runs: Iterable[PlannedRun]) -> list[TrialsRead]:
-    """What was in the tables of events of some runs."""
+    """Return the contents of the tables of events of some runs."""
     return [planned.read for planned in runs if planned.read]
 
 
@@ -433,13 +433,13 @@ def notes_on_early(runs: Sequence[PlannedRun], settings: PipelineSettings) -> tu
 
 
 def print_events(reads: Sequence[TrialsRead], console: Console) -> None:
-    """Print what became of the events' rows that are no ordinary trials, a line each."""
+    """Print notes on the events' rows that are no ordinary trials, a line each."""
     for line in remarks_on(reads):
         console.print(styled(("events", "yellow"), f" {line}"), soft_wrap=True)
 
 
 def table_of_runs(runs: Sequence[PlannedRun]) -> Table:
-    """Each run with its trials, and the rows of its events that are none."""
+    """Make a table of runs with their trials, and the numbers of events' rows that are not trials."""
     table = Table(box=SIMPLE_HEAD)
     table.add_column("run", overflow="fold")
     some_beyond = any(planned.read and planned.read.n_beyond for planned in runs)

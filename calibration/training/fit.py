@@ -1,4 +1,4 @@
-"""Fits the decoders of all layers to the samples of all runs."""
+"""Fit the decoders of all layers to the samples of all runs."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from rtgod.messages import Float32Array, Float64Array
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """Decoders of all layers.
+    """Decoders of all layers, and their predictions of runs left out.
 
     Attributes
     ----------
     patterns : ndarray of shape (n_samples, n_voxels), float32
-        Training samples, z-scored with `voxel_mean` and `voxel_sd`; none (0, n_voxels) if the layers are sparse.
+        Training samples, z-scored with `voxel_mean` and `voxel_sd`; empty, (0, n_voxels), if the layers are sparse.
     voxel_mean, voxel_sd : ndarray of shape (n_voxels,), float32
     layers : mapping of str to LayerDecoder or SparseLayerDecoder
     penalties : mapping of str to float or None
-        None where each voxel has its own.
+        Penalty of each layer; None if each voxel has its own.
     held_out : mapping of str to ndarray of shape (n_samples, n_units), float64
-        Each sample's prediction from runs that it is not part of; empty if no run was left out.
+        Each sample's prediction from runs other than its own; empty if no run was left out.
     """
 
     patterns: Float32Array
@@ -47,7 +47,7 @@ class Trained:
     held_out: Mapping[str, Float64Array]
 
     def decoder(self) -> Decoder:
-        """The decoder over all layers, as the server uses it."""
+        """Return the decoder over all layers, as the server uses it."""
         return Decoder(self.patterns, self.voxel_mean, self.voxel_sd, self.layers)
 
 
@@ -59,7 +59,7 @@ def train(
     report: Report,
     pool: Executor | None = None,
 ) -> Trained:
-    """Fit each layer's decoder to all samples, and predict each run from others.
+    """Fit each layer's decoder to all samples, and predict each run from other runs.
 
     Parameters
     ----------
@@ -67,17 +67,18 @@ def train(
     runs : sequence of length n_samples
         The run that each sample comes from.
     Y : mapping of str to ndarray of shape (n_samples, n_units), float32
-        Features of what each sample's trial showed, per layer.
+        Features, per layer, of the image or category that each sample's trial showed.
     decoder : DecoderSettings
     report : callable
-        Told (stage, steps done, steps in all).
+        Called with (stage, steps done, steps in all).
     pool : Executor, optional
-        From `workers`: fits the decoders that take long, by default this process. `ridge` is done sooner than sent.
+        Executor from `workers` for decoders that take long, by default this process. `ridge` fits faster than it is
+        sent.
 
     Raises
     ------
     InputError
-        With fewer than two runs, or values that are not finite.
+        If there are fewer than two runs, or values that are not finite.
     """
     _check(X, runs, Y)
     if decoder.name == "ridge":
@@ -86,7 +87,7 @@ def train(
 
 
 def stacked(samples: Sequence[RunSamples]) -> tuple[Float32Array, list[str]]:
-    """All runs' samples, (n_samples, n_voxels), and the run that each comes from."""
+    """Stack all runs' samples, (n_samples, n_voxels), with the run of each."""
     X = np.concatenate([run.values for run in samples])
     return X, [run.run.run_id for run in samples for _ in run.trials]
 
@@ -104,7 +105,7 @@ def _check(X: Float32Array, runs: Sequence[Hashable], Y: Mapping[str, Float32Arr
 
 
 def _train_ridge(X: Float64Array, runs: Sequence[Hashable], Y: Mapping[str, Float32Array], report: Report) -> Trained:
-    """Choose each layer's penalty by leaving one run out at a time, in closed form."""
+    """Choose each layer's penalty in closed form, by leaving out one run at a time."""
     report("fitting", 0, len(Y))
     folds = LeaveOneRunOut(X, runs)
     grid = [penalty * X.shape[1] for penalty in PENALTIES_PER_VOXEL]
@@ -133,7 +134,7 @@ def _train_sparse(
     report: Report,
     each: Callable[..., Iterator[tuple[SparseLayerDecoder, Float64Array]]],
 ) -> Trained:
-    """Leave out groups of runs in turn, and none in the end; `each` is called as `map` is."""
+    """Fit without each group of runs in turn, and last with all; `each` is `map` or a pool's `map`."""
     n_folds = min(decoder.n_folds, len(set(runs)))
     left_out = [rows for _, rows in GroupKFold(n_folds).split(X, groups=_numbered(runs))] if n_folds else []
     fits = [(layer, rows) for layer in Y for rows in (*left_out, np.empty(0, np.int64))]
@@ -160,7 +161,7 @@ def _train_sparse(
 def _fit_sparse(
     decoder: DecoderSettings, X: Float32Array, Y: Float32Array, left_out: npt.NDArray[np.int64]
 ) -> tuple[SparseLayerDecoder, Float64Array]:
-    """A layer's decoder without some of the samples, and what it predicts for these."""
+    """Fit a layer's decoder without some of the samples, and predict these."""
     X = X.astype(np.float64)
     kept = np.setdiff1d(np.arange(len(X)), left_out)
     model = make_decoder(decoder).fit(X[kept], Y[kept])
@@ -169,7 +170,7 @@ def _fit_sparse(
 
 
 def _numbered(runs: Sequence[Hashable]) -> list[int]:
-    """Runs by number, in order of appearance: names of any kind cannot always be sorted."""
+    """Number runs in order of appearance, because names of mixed types cannot be sorted."""
     numbers = {run: number for number, run in enumerate(dict.fromkeys(runs))}
     return [numbers[run] for run in runs]
 

@@ -1,4 +1,4 @@
-"""Folds that leave whole groups out, or a part of every category."""
+"""Folds that leave out whole groups, or a part of every category."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ N_FOLDS = 5
 
 
 def leave_groups_out(groups: Sequence[str] | Array) -> list[tuple[Array, Array]]:
-    """Positions that are kept and left out, five times or once for each of fewer groups.
+    """Return positions kept and left out, in five folds, or in one fold for each group if there are fewer groups.
 
-    With one group there is nothing to leave out: its members are both.
+    A single group cannot be left out: all its members are then both kept and left out.
     """
     labels = np.unique(np.asarray(groups), return_inverse=True)[1]
     n_groups = np.unique(labels).size
@@ -27,20 +27,20 @@ def leave_groups_out(groups: Sequence[str] | Array) -> list[tuple[Array, Array]]
 
 
 def parts_of_one_run(categories: Sequence[str]) -> list[int]:
-    """Number the parts that the blocks of one run are left out in: neighbours in time, and blocks of every category.
+    """Number the parts in which the blocks of one run are left out: neighbours in time, and blocks of every category.
 
-    Leaving out one block alone would leave fewer of its category to train on than of the others: whatever a decoder
-    cannot explain, it takes for the commoner ones, so that noise is decoded below chance.
+    If one block were left out alone, its category would have fewer blocks to train on than the others: a decoder takes
+    any pattern it cannot explain for the commoner categories, so that noise is decoded below chance.
 
     Parameters
     ----------
     categories : sequence of str
-        Of each block, in order of time.
+        Category of each block, in order of time.
 
     Returns
     -------
     list of int
-        As many parts as the rarest category has blocks; where that is one, each block is a part.
+        The number of parts is the number of blocks of the rarest category; if that is one, each block is a part.
     """
     counts = Counter(categories)
     n_parts = min(counts.values(), default=0)

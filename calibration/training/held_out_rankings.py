@@ -1,4 +1,4 @@
-"""How sure rankings may be, and how much layers count, learned from training samples alone."""
+"""Learn from training samples alone how sure rankings are, and how much layers count."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from rtgod.errors import InputError
 from rtgod.messages import Array, BoolArray, Features
 from rtgod.settings import RankingSettings
 
-#: Rankings, evenly taken, that tell how sure they may be; ranking all would take minutes where candidates are many.
+#: Number of rankings, evenly spaced, that chances are learned from; all would take minutes with many candidates.
 _MOST_RANKINGS = 400
 _NOTHING_TELLS = (
     "trials cannot be told from noise by a response that all of them have, so that every pattern is taken for a "
     "response: of volumes without one, rankings are said to be surer than they are"
 )
-#: Patterns of noise that tell how loudly decoders answer.
+#: Number of noise patterns that measure how strongly decoders respond.
 _NOISE_PATTERNS = 100
-#: Categories that are needed to learn the weights of layers: one is left out, and others are told apart.
+#: Minimum number of categories to learn layer weights from: one is left out, and the others are told apart.
 _FEWEST_FOR_WEIGHTS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """What is learned from rankings of trials that a decoder had not seen.
+    """Quantities learned from rankings of trials that a decoder had not seen.
 
     Attributes
     ----------
     confidence : FittedChances
     layer_weights : LayerWeights or None
-        None where too few categories were shown, or these are decoded themselves.
+        Learned weights; None if too few categories were shown, or categories themselves are decoded.
     presence : LearnedPresence or None
-        None where a response cannot be told from none.
+        Learned presence of a response; None if responses cannot be told from noise.
     """
 
     confidence: FittedChances
@@ -60,29 +60,29 @@ def learn_from_rankings(
     candidates: CandidateFeatures,
     ranking: RankingSettings,
 ) -> Learned:
-    """Rank training trials by decoders that had not seen them, as online, and learn from the rankings.
+    """Rank training trials, as online, by decoders that had not seen them, and learn from the rankings.
 
-    Decoders that saw nothing of a trial's run tell about candidates that are trained on, those that saw nothing of its
-    category about new ones.
+    Rankings by decoders that saw nothing of a trial's run teach about candidates that are trained on; rankings by
+    decoders that saw nothing of its category teach about new ones.
 
     Parameters
     ----------
     samples : Samples
-        Training samples with their windows, as the decoder is given them.
+        Training samples with their windows, as given to the decoder.
     trained : Trained
-        The decoder of all of them: the others are made with its penalties.
+        The decoder trained on all samples; decoders of folds use its penalties.
     decoder : DecoderSettings
     candidates : CandidateFeatures
-        Trained categories that are none of them are ranked as well, by the mean features of what was shown.
+        Trained categories missing from these are ranked as well, by the mean features of their samples.
     ranking : RankingSettings
-        How layers are put together.
+        Sets how layers are combined.
     """
     if samples.windows is None:
         raise InputError("samples without their windows say nothing about how sure a ranking is")
     shown = tuple(dict.fromkeys(samples.categories))
     of, plain = samples.windows.of, candidates.are_plain
     everything = candidates if plain else _with_trained_categories(candidates, samples)
-    # Among all that there are, be it that fewer are ranked: the settings may choose any of them later.
+    # All candidates are ranked, even if the settings choose some: they may choose any of them later.
     ranking = ranking.model_copy(update={"candidates": ()})
     without_category, weights = None, None
     if not plain and len(shown) >= _FEWEST_FOR_WEIGHTS:
@@ -132,7 +132,7 @@ def learn_from_rankings(
 
 
 def _too_few(groups: Sequence[str], what: str, fewest: int) -> str:
-    """Why nothing can be learned by leaving groups out; empty if it can."""
+    """Explain why nothing can be learned by leaving groups out; empty if it can."""
     n = len(set(groups))
     if n >= fewest:
         return ""
@@ -141,7 +141,7 @@ def _too_few(groups: Sequence[str], what: str, fewest: int) -> str:
 
 
 def _new_without(categories: Sequence[str], ids: Sequence[str]) -> dict[str, BoolArray]:
-    """For each category, which of `ids` are new to the decoder that saw nothing of it: shape (n_ids,), bool."""
+    """Mark, for each category, the `ids` that are new to the decoder trained without it: shape (n_ids,), bool."""
     labels = np.array(categories)
     found: dict[str, BoolArray] = {}
     for kept, left_out in leave_groups_out(categories):
@@ -160,7 +160,7 @@ def _rankings(
     presence: LearnedPresence | None,
     is_new: dict[str, BoolArray],
 ) -> Rankings:
-    """Rankings of some windows, from what was predicted without their groups."""
+    """Make rankings of some windows from predictions made without their groups."""
     windows = samples.windows
     if windows is None:
         raise AssertionError("samples were asked for with windows")
@@ -188,10 +188,10 @@ def _predict_left_out(
     *,
     in_scale: bool = False,
 ) -> dict[str, Array]:
-    """Features of every window, from samples of other groups: per layer, (n_windows, n_units).
+    """Decode features of every window from samples of other groups: per layer, (n_windows, n_units).
 
-    `in_scale` stretches them about their mean until noise makes them vary as much as those of the decoder of all
-    samples: with more samples than a fold's a decoder answers everything more loudly, noise as well.
+    `in_scale` stretches them about their mean until noise varies them as much as those of the decoder of all samples: a
+    decoder of more samples than a fold's responds more strongly to everything, noise included.
     """
     noise = np.zeros((0, samples.X.shape[1]), np.float32)
     if in_scale:
@@ -221,7 +221,7 @@ def _predict_left_out(
 
 
 def _with_trained_categories(candidates: CandidateFeatures, samples: Samples) -> CandidateFeatures:
-    """The candidates, and after them the trained categories that are not among them."""
+    """Append the trained categories that are not candidates to the candidates."""
     is_new = candidates.positions(samples.categories) < 0
     labels = [category for category, new in zip(samples.categories, is_new, strict=True) if new]
     if not labels:

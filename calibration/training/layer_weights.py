@@ -1,4 +1,4 @@
-"""Learns how much each layer should count in a ranking, from predictions of cross-validation."""
+"""Learn the weight of each layer in a ranking from predictions of cross-validation."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from rtgod.decoding.category_index import CategoryIndex
 from rtgod.errors import InputError
 from rtgod.messages import Array, Features, Float32Array, Float64Array
 
-#: Candidates that each sample's true category is compared with, drawn once.
+#: Number of candidates, drawn once, that each sample's true category is compared with.
 _N_OTHERS = 64
-#: How strongly weights are held together, from equal ones down.
+#: Penalties on differences between weights, from equal weights down.
 _PENALTIES = (np.inf, 1.0, 0.1, 0.01)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerWeights:
-    """Weights of layers, and what they are worth.
+    """Weights of layers, and their accuracy.
 
     Attributes
     ----------
     weights : mapping of str to float
         Not negative, sum 1.
     accuracy : float
-        Identification accuracy of samples whose categories the weights were not learned from.
+        Identification accuracy on samples of categories that the weights were not learned from.
     equal_accuracy : float
-        The same with all layers counting equally.
+        Identification accuracy with equal weights for all layers.
     """
 
     weights: Mapping[str, float]
@@ -41,27 +41,27 @@ class LayerWeights:
 def learn_layer_weights(
     index: CategoryIndex, held_out: Mapping[str, Array], true: Sequence[int], groups: Sequence[str]
 ) -> LayerWeights:
-    """Weights of the layers' Fisher z with which the true category beats most of the others.
+    """Learn weights of the layers' Fisher z with which the true category beats most of the others.
 
-    Minimises the logistic loss of the weighted difference between the true category's and another's z, whatever its
-    scale, plus a penalty on the differences between weights. How large, other categories' identification accuracy
-    decides.
+    Minimises the logistic loss of the weighted difference between the true category's z and another's, scaled to a
+    standard deviation of 1, plus a penalty on the differences between weights. The penalty is the one with the best
+    identification accuracy on left-out categories.
 
     Parameters
     ----------
     index : CategoryIndex
-        Of the layers that are to be weighted.
+        Index of the layers to weight.
     held_out : mapping of str to ndarray of shape (n_samples, n_units)
-        Each sample's features, decoded without it.
+        Each sample's features, by decoders that had not seen it.
     true : sequence of int
         Position of each sample's category among the candidates of `index`.
     groups : sequence of str
-        Category of each sample: whole categories are left out.
+        Category of each sample; whole categories are left out.
 
     Raises
     ------
     InputError
-        If there is no sample, or a single candidate.
+        If there is no sample, or only one candidate.
     """
     if not len(true) or index.n_candidates < 2:
         raise InputError(
@@ -83,9 +83,9 @@ def learn_layer_weights(
 
 
 def _differences(index: CategoryIndex, held_out: Mapping[str, Array], true: Sequence[int]) -> Float32Array:
-    """Fisher z of the true category less those of some others, shape (n_samples, n_others, n_layers).
+    """Return Fisher z of the true category minus that of other candidates, shape (n_samples, n_others, n_layers).
 
-    In units of their SD over everything, so that penalties mean the same for any decoder.
+    The unit is their standard deviation over all values, so that penalties mean the same for any decoder.
     """
     rng = np.random.default_rng(0)
     n_others = min(_N_OTHERS, index.n_candidates - 1)
@@ -99,7 +99,7 @@ def _differences(index: CategoryIndex, held_out: Mapping[str, Array], true: Sequ
 
 
 def _choose(differences: Float32Array, labels: Array) -> Float64Array:
-    """Weights of sum 1, with the penalty under which categories that were left out are identified best."""
+    """Choose the penalty that best identifies left-out categories, and return its weights, of sum 1."""
     folds = leave_groups_out(labels)
     accuracy = [
         np.concatenate([_accuracies(differences[out], _fit(differences[kept], penalty)) for kept, out in folds]).mean()
@@ -109,7 +109,7 @@ def _choose(differences: Float32Array, labels: Array) -> Float64Array:
 
 
 def _fit(differences: Float32Array, penalty: float) -> Float64Array:
-    """Weights of sum 1 under one penalty; equal ones if none but zeros were best."""
+    """Fit weights of sum 1 under one penalty; equal weights if all weights would be 0."""
     n_layers = differences.shape[2]
     equal = np.full(n_layers, 1 / n_layers)
     if np.isinf(penalty):
@@ -119,7 +119,7 @@ def _fit(differences: Float32Array, penalty: float) -> Float64Array:
     def loss(weights: Float64Array) -> tuple[float, Float64Array]:
         margin = D @ weights.astype(np.float32)
         apart = weights - weights.mean()
-        rest = np.exp(-np.abs(margin))  # of a large number, exp would overflow
+        rest = np.exp(-np.abs(margin))  # exp of a large number would overflow
         wrong = np.where(margin > 0, rest, 1) / (1 + rest)
         value = (np.maximum(-margin, 0) + np.log1p(rest)).mean(dtype=np.float64) + penalty / 2 * apart @ apart
         return float(value), penalty * apart - (wrong @ D).astype(np.float64) / len(D)
@@ -129,6 +129,6 @@ def _fit(differences: Float32Array, penalty: float) -> Float64Array:
 
 
 def _accuracies(differences: Float32Array, weights: Float64Array) -> Float64Array:
-    """Share of the others that each sample's true category beats; ties count half."""
+    """Return the share of other candidates that each sample's true category beats; ties count half."""
     margin = differences @ weights
     return ((margin > 0) + 0.5 * (margin == 0)).mean(axis=1)

@@ -1,4 +1,4 @@
-"""Learns to tell a response from none: what patterns of trials hold of any response, and what noise alone does."""
+"""Learn to tell a response from none, by the part of patterns that all responses share and by noise alone."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from calibration.training.folds import leave_groups_out
 from rtgod.decoding.chances import Presence
 from rtgod.messages import Array, Float32Array, Float64Array
 
-#: Share of rankings that are taken to rest on no response: nobody looks, or the scanner sees none.
+#: Assumed share of rankings without a response: nobody looks, or the scanner sees none.
 NO_RESPONSE = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearnedPresence:
-    """How a response is told from none.
+    """Presence of a response, learned from training samples.
 
     Attributes
     ----------
     weights : ndarray of shape (n_voxels,), float32
-        Their product with a pattern is about 1 for a response, and 0 for none.
+        Weights whose product with a pattern is about 1 for a response, and 0 for none.
     left_out : ndarray of shape (n_windows,), float64
-        That product for each window, by weights from other runs.
+        Product for each window, with weights learned from other runs.
     presence : Presence
-        Log odds, given the product.
+        Log odds of a response, given the product.
     """
 
     weights: Float32Array
@@ -38,28 +38,28 @@ class LearnedPresence:
 
 
 def learn_presence(samples: Samples) -> LearnedPresence | None:
-    """Learn from trials what is in all of them, and from their differences what is in none.
+    """Learn the part of patterns that all trials share, and noise from the differences of trials.
 
-    Weights are those of a ridge regression through the origin whose target is 1 for every trial. Noise alone is the
-    difference of two trials' patterns over √2: what they have in common is gone, and noise keeps its size. The two are
-    of different runs, since what a run has of its own is noise, and of one category if possible.
+    The weights are those of a ridge regression through the origin whose target is 1 for every trial. Noise alone is the
+    difference of two trials' patterns over √2: their common part cancels, and noise keeps its size. The two are from
+    different runs, because the part that a run has to itself is noise, and from one category if possible.
 
     Parameters
     ----------
     samples : Samples
-        With their windows.
+        Samples with their windows.
 
     Returns
     -------
     LearnedPresence or None
-        None with one run, or where responses cannot be told from noise.
+        None with one run, or if responses cannot be told from noise.
     """
     windows = _windows(samples)
     if len(set(samples.runs)) < 2:
         return None
     sd = column_moments(samples.X.astype(np.float64))[1]
     kernel = (samples.X / sd) @ (samples.X / sd).T
-    # Windows are several times the samples: they are not copied.
+    # There are several times more windows than samples, so they are not copied.
     of_windows = (windows.X @ (samples.X / np.square(sd)).astype(np.float32).T).astype(np.float64)
     folds = [(kept, np.isin(windows.of, left_out)) for kept, left_out in leave_groups_out(samples.runs)]
     other, is_response = _partners(samples), np.arange(2 * len(windows.of)) < len(windows.of)
@@ -84,9 +84,9 @@ def _dual(kernel: Float64Array, alpha: float) -> Float64Array:
 
 
 def _fit(values: Float64Array, is_response: Array, windows: Windows, n_trials: int) -> tuple[float, Presence | None]:
-    """Log loss, and log odds of a response given the windows' values; None where larger ones tell of none."""
+    """Fit log odds of a response given the windows' values; return log loss and odds, None if these do not rise."""
     log_volumes = np.tile(np.log(np.maximum(windows.n_volumes, 1)), 2)
-    # Windows of a trial count as one, and one more trial is added that is either: nothing is certain.
+    # A trial's windows together count as one; one more trial with either label is added, so that nothing is certain.
     weight = np.tile(1 / np.bincount(windows.of)[windows.of], 2)
     doubt = 0.5 / (n_trials + 1)
     spread, middle = float(values.std()) or 1.0, float(log_volumes.mean())
@@ -108,7 +108,7 @@ def _fit(values: Float64Array, is_response: Array, windows: Windows, n_trials: i
 
 
 def _partners(samples: Samples) -> Array:
-    """For each window, that of a trial of another run after about as many volumes: shape (n_windows,), int."""
+    """Choose for each window one of another run's trial after about as many volumes: shape (n_windows,), int."""
     windows = _windows(samples)
     categories, runs = np.array(samples.categories), np.array(samples.runs)
     found = np.empty(len(windows.of), np.int64)

@@ -13,7 +13,7 @@ from rtgod.errors import InputError
 from rtgod.messages import Float32Array
 from rtgod.sources import Source
 
-#: Volumes that tell runs apart, as a rule.
+#: Number of volumes that usually tell runs apart.
 _FIRST = 2
 #: Changes from volume to volume that are compared, after the first volumes, in which all runs settle alike; and voxels.
 _SETTLED, _CHANGES, _VOXELS = 6, 12, 20_000
@@ -33,7 +33,7 @@ def check_different(runs: Sequence[Source], options: str = "--training") -> None
     ----------
     runs : sequence of Source
     options : str
-        What a run is left out with, for the message.
+        Option that leaves a run out, for the message.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def _together(one: Float32Array, other: Float32Array) -> float:
 
 
 def _equal(runs: Sequence[Source], key: Callable[[Source], Hashable]) -> list[list[Source]]:
-    """Groups of two or more runs of which something is equal, and is not None."""
+    """Return groups of two or more runs with an equal key that is not None."""
     groups: dict[Hashable, list[Source]] = {}
     for source in runs:
         groups.setdefault(key(source), []).append(source)
@@ -108,7 +108,7 @@ def _equal(runs: Sequence[Source], key: Callable[[Source], Hashable]) -> list[li
 
 
 def _digest(source: Source, n_volumes: int | None) -> bytes | None:
-    """Digest of a run's first volumes, or of all; None where all of their voxels are equal."""
+    """Return a digest of a run's first volumes, or of all; None if all of their voxels are equal."""
     digest = hashlib.sha256()
     values: set[float] = set()
     for volume in islice(source, n_volumes):

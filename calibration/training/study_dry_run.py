@@ -1,4 +1,4 @@
-"""An evaluation before it is made: what will be trained and tested on, what is missing, and whether it can be made."""
+"""Plan of an evaluation before it is made: its inputs, the missing parts, and whether it can be made."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ from rtgod.text import times
 
 @dataclass(frozen=True, slots=True)
 class StudyPlan:
-    """What an evaluation will be made from.
+    """Plan of an evaluation: its inputs, problems and notes.
 
     Attributes
     ----------
     training, test : tuple of PlannedRun
     split : {"runs", "leave-one-run-out", "halves"}
     n_voxels : mapping of str to int
-        Of each region; empty where the template will tell.
+        Number of voxels of each region; empty if only the template will tell.
     candidates : mapping of str to int
-        Images of each candidate category; those that are shown, where the categories themselves are decoded.
+        Number of images of each candidate category; 0 for each shown category if categories themselves are decoded.
     with_images : bool
-        Whether features of images are decoded, not the categories themselves.
+        True if features of images are decoded, False for the categories themselves.
     problems : tuple of str
-        Why the evaluation cannot be made, each with what to do.
+        Reasons why the evaluation cannot be made, each with a remedy.
     notes : tuple of str
-        As of `calibration.training.dry_run.Plan`.
+        Notes as in `calibration.training.dry_run.Plan`.
     """
 
     training: tuple[PlannedRun, ...]
@@ -71,11 +71,11 @@ class StudyPlan:
 
     @property
     def reads(self) -> list[TrialsRead]:
-        """What was in the runs' tables of events."""
+        """Contents of the runs' tables of events."""
         return reads_of((*self.training, *self.test))
 
     def check(self) -> None:
-        """Raise `InputError` with every problem there is."""
+        """Raise `InputError` with every problem found."""
         if self.problems:
             raise InputError("; and ".join(problem.removesuffix(".") for problem in self.problems))
 
@@ -144,7 +144,7 @@ def plan_study(inputs: DatasetFiles, settings: PipelineSettings) -> StudyPlan:
 
 
 def print_study_plan(plan: StudyPlan, console: Console) -> None:
-    """Tables of what will be used; what is missing is said by `StudyPlan.check`."""
+    """Print tables of the inputs; `StudyPlan.check` raises the problems."""
     console.print("Trained on:" if plan.test else f"Trained and tested on, split by {plan.split}:")
     console.print(table_of_runs(plan.training))
     if plan.test:
