@@ -21,7 +21,7 @@ class MonitorSettings(Settings):
     #: Number of the computer's screen, from 0.
     screen: Annotated[int, Field(ge=0)] = 0
     full_screen: bool = True
-    #: Width and height of a window that is not full-screen, pixels; a full screen of another size is refused.
+    #: Width and height of a window that is not full-screen, pixels; if set, a full screen of another size is refused.
     size_px: tuple[AtLeastOne, AtLeastOne] | None = None
     #: Width of the whole projected screen, before it is turned, and its distance from the eye (by way of the mirror),
     #: centimetres.
@@ -69,7 +69,7 @@ class ButtonSettings(Settings):
     stop: str = "escape"
 
     def names(self, button: str) -> tuple[str, str]:
-        """Return the names of the buttons for left and right; `button` is a template, with the key in the place of {}."""
+        """Return the names of the buttons for left and right; `button` is a template, with {} for the key."""
         return self.left_name or button.format(self.left), self.right_name or button.format(self.right)
 
 

@@ -223,7 +223,7 @@ class _Nothing:
 
 
 class _Shuffled:
-    """Sham feedback: each category's place is taken by another one, always the same, so the list looks like any other."""
+    """Sham feedback: another category, always the same, takes each one's place, so the list looks like any other."""
 
     def __init__(self, seed: int, candidates: Sequence[str]) -> None:
         if len(candidates) < 2:

@@ -121,7 +121,7 @@ def open_sealed(
             for one in dict.fromkeys(conditions)
         }
     except InputError:
-        # Without its cause, which would be printed where a traceback is shown and would tell a condition.
+        # Without its cause, which would be printed with a traceback and may tell a condition.
         raise InputError(
             f"{path}: its runs cannot be prepared, which is said in each of them alike: keep what it was sealed with "
             "beside it or name the folder with --recordings, and give the bundle of the session's server; which files "
