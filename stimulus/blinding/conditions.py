@@ -285,7 +285,7 @@ def _deranged(values: Int32Array, rng: np.random.Generator) -> Int32Array:
     A single value cannot move, and is returned as it is.
     """
     while True:
-        # Of all orders about one in e (37 %) moves every value, however many values there are.
+        # About one order in e (37 %) moves every value, for any number of values.
         drawn = rng.permutation(values)
         if len(values) < 2 or (drawn != values).all():
             return drawn

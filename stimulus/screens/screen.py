@@ -43,7 +43,7 @@ CALM_MESSAGES = {
 
 @dataclass(frozen=True, slots=True)
 class RankedRow:
-    """One category of the ranking.
+    """A category of the ranking, with its bar.
 
     Attributes
     ----------
