@@ -253,7 +253,7 @@ def dead_peer(folder: Path) -> dict[str, float]:
         options = _keys(folder, "curve")
         server, where = stack.enter_context(serving(folder, *options, host=chaos.SERVER_IP))
         arguments = [sys.executable, "-c", _CLIENTS, where.ingest, where.publish, str(folder / "keys")]
-        command = ["ip", "netns", "exec", there, *arguments]  # where the tool is differs from system to system
+        command = ["ip", "netns", "exec", there, *arguments]  # the path of `ip` differs from system to system
         clients = subprocess.Popen(command)
         stack.callback(clients.wait, WAIT_S)
         stack.callback(clients.kill)

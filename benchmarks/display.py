@@ -143,7 +143,7 @@ def played(stage: PsychopyStage, folder: Path, n_trials: int) -> dict[str, float
         sent_s = {index: utc_s + clock_less_utc_s - started_s for index, utc_s in publisher.sent().items()}
     seen_s = {index: at_s - started_s for index, at_s in collected.seen_s.items()}
     waited = _waited(schedule, onsets_s, sent_s, seen_s) / FRAME_S
-    # The first step, rest, does not count: its onset comes before the run is known to have begun.
+    # The first step, rest, does not count: it is due at the trigger, before the trigger is known.
     late_ms = [1e3 * abs(at_s - schedule.steps[place].onset_s) for place, at_s in onsets_s.items() if place]
     return {
         "rankings": len(waited),

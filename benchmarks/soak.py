@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures |= supervised.supervised(Path(folder, "supervised"), 2 if options.short else 40)
         figures |= restarts.restarted(Path(folder, "restarted"), 300 if options.short else 20_000)
         figures |= edges(Path(folder), short=options.short)
-        if not options.short:  # minutes, and a test of its own
+        if not options.short:  # it takes minutes, and has a test of its own
             figures |= blinding.blinding(Path(folder, "blinding"), 40)
     figures["crashes"] = sum(figures.pop(name) for name in [*figures] if name.endswith("_crashes"))
     print_all(figures)

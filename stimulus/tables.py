@@ -52,7 +52,7 @@ class Lines(Closing):
         self._file: io.FileIO | None = None
         self._whole = bytearray()
         self._n_written = 0  # bytes of `_whole`; the rest waits
-        self._n_waited = 0  # lines, in this outage
+        self._n_waited = 0  # lines that waited in this outage
         self._why = ""
         self._news: list[str] = []
         self._again_s = -math.inf

@@ -40,7 +40,7 @@ def pinned(condition: Condition, folder: Path) -> Condition:
     journal = Path(condition.journal).resolve()
     try:
         name = Path(os.path.relpath(journal, folder.resolve())).as_posix()
-    except ValueError:  # another drive
+    except ValueError:  # the journal is on another drive
         name = journal.name
     try:
         n_bytes = journal.stat().st_size

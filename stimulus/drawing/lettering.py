@@ -121,7 +121,10 @@ class Lettering:
         return sum([self._cell(unit).advance for unit in self._units_of(composed(line))])
 
     def write(self, words: str, align: Align) -> Drawing:
-        """Write lines of text; its position is the middle between the first line's top and the last line's bottom."""
+        """Write lines of text as a drawing.
+
+        The middle between the first line's top and the last line's bottom lies at the drawing's position.
+        """
         lines = composed(words).split("\n")
         lengths = [self.length_px(line) for line in lines]
         longest, pad = max(lengths), self._pad_px
@@ -232,7 +235,7 @@ def find_font(language: str) -> str:
             try:
                 return lettering(name, bold=False, height_px=10).path
             except InputError:
-                continue  # not with this version of the system
+                continue  # this version of the system lacks the font
     raise InputError(
         f"no font with the letters of language {language!r} was found: install one (Debian: fonts-ipafont-gothic), or "
         "name a TTF, OTF or TTC file as font_file in the settings"

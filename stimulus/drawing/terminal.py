@@ -64,7 +64,7 @@ class TerminalWindow:
     def keys_pressed_to_quit(self) -> bool:
         """Whether Escape or q was pressed since the last call."""
         pressed = self._keyboard.pressed()
-        return pressed == b"\x1b" or b"q" in pressed  # Escape alone: arrow keys send it and more
+        return pressed == b"\x1b" or b"q" in pressed  # only Escape alone: arrow keys send it and more
 
     def save_png(self, path: Path, screen: Screen) -> None:  # noqa: ARG002 - the signature that every backend has
         """Refuse: text is no picture."""

@@ -116,7 +116,7 @@ def _steps_of(path: Path) -> list[Step]:
     others: list[Step] = []
     for row, why in zip(table.rows, reasons(table), strict=True):
         # Rows that are neither trial nor rest, such as answers, become rest; those that overlap others are left out.
-        if why in (None, Why.REST, Why.NO_ONSET, Why.NO_DURATION):  # `_step` refuses missing times, with their line
+        if why in (None, Why.REST, Why.NO_ONSET, Why.NO_DURATION):  # `_step` refuses a missing time
             steps.append(_plain_step(row, is_rest=why is Why.REST))
         elif row.has("duration") and row.duration() > 0:
             others.append(_step(row, StepKind.REST, "", ""))

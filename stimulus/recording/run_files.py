@@ -228,7 +228,7 @@ def _entries(path: Path) -> list[Entry]:
         return []
     header, *lines = path.read_bytes().split(b"\n")
     if not lines:
-        return []  # cut short within its first line
+        return []  # the file was cut short within its first line
     if header.decode(errors="replace").split("\t") != list(LOG_COLUMNS):
         raise InputError(f"{path}: no log of a run that this version of rtgod wrote; choose another folder")
     entries = []

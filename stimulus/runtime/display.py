@@ -179,7 +179,7 @@ class Display:
         return news
 
     def _letter(self, message: Message) -> None:
-        """Find fonts for the letters in a server's hello; an older server has none there, so for names first ranked."""
+        """Find fonts for new letters: those that a server's hello lists, and those of ranked names."""
         match message:
             case Hello(letters=letters):
                 texts: Iterable[str] = letters

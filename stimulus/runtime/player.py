@@ -343,7 +343,7 @@ class Player:
     def _lateness(self) -> str:
         """Return words about how late steps were on the screen; empty in a sealed run, in which nobody may know."""
         steps, onsets_s = self._schedule.steps, self._record.happened.onsets_s
-        # The first step does not count: the run has begun before its start is known, so that step is always late.
+        # The first step does not count: it is due at the trigger, before the trigger is known, so it is always late.
         late_ms = [1e3 * abs(at_s - steps[place].onset_s) / self._speed for place, at_s in onsets_s.items() if place]
         if self._blunted is not None or not late_ms:
             return ""

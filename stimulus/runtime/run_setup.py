@@ -187,7 +187,7 @@ def play(inputs: ParadigmFiles, place: PlaybackOptions, tell: Callable[[str], ob
         stage = stack.enter_context(opened(settings, off_screen=chosen is Backend.OFFSCREEN))
         for line in find_letters(stage, script, settings):
             tell(line)
-        stage.draw(script.loading())  # the participant is asked for a moment
+        stage.draw(script.loading())  # asks the participant for a moment's patience
         for line in load(stage, script):
             tell(line)
         link = stack.enter_context(_linked(place.server, place, stage.now, tell)) if place.server else None
@@ -336,5 +336,5 @@ def _is_in_background(descriptor: int) -> bool:
         return False
     try:
         return os.tcgetpgrp(descriptor) != os.getpgrp()
-    except OSError:  # another session's terminal
+    except OSError:  # the terminal belongs to another session
         return False

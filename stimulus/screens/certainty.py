@@ -160,7 +160,7 @@ def prominence(scores: Array, n_rows: int) -> Float64Array:
     sd = values.std() if n else 0.0
     if sd == 0:
         return np.zeros(min(n_rows, n))
-    # The largest of n normal scores is rarely further out than this.
+    # The largest of n normal scores is further out than this in about one set of ten.
     furthest = math.sqrt(2 * math.log(n))
     return np.clip((values[:n_rows] - values.mean()) / sd / (2 * furthest), 0, 1)
 
