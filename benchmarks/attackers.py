@@ -1,9 +1,9 @@
-"""Clients that are killed, and clients that are after the server's memory. A process of its own, and quick to start.
+"""Clients that are killed, and clients that attack the server's memory, run in a process that starts quickly.
 
     python -m benchmarks.attackers kill INGEST PUBLISH --n N [--at-once N] [--keys FOLDER]
     python -m benchmarks.attackers ATTACK INGEST PUBLISH --for SECONDS [--keys FOLDER]
 
-Where the server has keys, FOLDER holds `source.key`, `display.key` and `watch.key`.
+If the server has keys, FOLDER holds `source.key`, `display.key` and `watch.key`.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ import zmq
 #: The beginning of ZeroMQ's own protocol (RFC 23), version 3.1 without encryption.
 _GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
 _PING = b"\x04\x07\x04PING\x00\x00"
-#: How long a client waits for the server to answer its handshake, seconds.
+#: Time that a client waits for the server to answer its handshake, seconds.
 _HANDSHAKE_S = 2.0
-#: Of a connection that is used after its handshake: long enough for that, with or without keys.
+#: Number of bytes after which a handshake is certainly over, with or without keys.
 _HANDSHAKE_BYTES = 4096
 
 
 class Place:
-    """Where the server is, and the keys to it.
+    """Addresses of the server, and the keys to it.
 
     Parameters
     ----------
     ingest, publish : str
-        Addresses.
+        Addresses at which the server takes in and publishes messages.
     keys : Path, optional
-        Folder of key files.
+        Folder of key files; None without keys.
     """
 
     def __init__(self, ingest: str, publish: str, keys: Path | None = None) -> None:
@@ -52,7 +52,7 @@ class Place:
     def connected(
         self, kind: int, role: str, heartbeat: bool = False, address: str = "", **options: int
     ) -> zmq.Socket[bytes]:
-        """A socket of a well-made client; `options` by their names in ZeroMQ."""
+        """Open a socket of a well-behaved client; `options` are ZeroMQ's, by their names."""
         client = zmq.Context().socket(kind)
         client.setsockopt(zmq.LINGER, 0)
         if heartbeat:
@@ -68,7 +68,7 @@ class Place:
         return client
 
     def plain(self, kind: str) -> socket.socket:
-        """A plain connection after the handshake of a client without keys, "DEALER" or "SUB"."""
+        """Open a plain connection, and do the handshake of a client without keys, "DEALER" or "SUB"."""
         connection = _plain(self.ingest if kind == "DEALER" else self.publish)
         ready = b"\x05READY\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind.encode()
         connection.sendall(_GREETING + b"\x04" + bytes([len(ready)]) + ready)
@@ -86,7 +86,7 @@ def _plain(address: str) -> socket.socket:
 
 
 def _part(body: bytes, more: bool) -> bytes:
-    """A frame as it is on the wire."""
+    """Return a frame as ZeroMQ's protocol has it on the wire."""
     if len(body) < 256:
         return bytes([more, len(body)]) + body
     return bytes([2 | more]) + struct.pack(">Q", len(body)) + body
@@ -111,7 +111,7 @@ def events(place: Place, rng: random.Random) -> None:
 
 
 def volumes(place: Place, rng: random.Random) -> None:
-    """Send volumes of a run that is not on, as fast as can be, and read no reply."""
+    """Send volumes of a run that was never begun, one each 2 ms, and read no reply."""
     client = place.connected(zmq.DEALER, "source", rng.random() < 0.5, SNDHWM=100, RCVHWM=1, RCVBUF=1024)
     array = {"field": "data", "dtype": "int16", "shape": [18, 20, 16], "order": "C"}
     header = {"rtgod": 1, "type": "volume", "run_id": "none", "acquired_s": 0.0, "arrays": [array]}
@@ -121,7 +121,7 @@ def volumes(place: Place, rng: random.Random) -> None:
 
 
 def half_volume(place: Place, rng: random.Random) -> None:
-    """Stop within a volume."""
+    """Stop sending within a volume; with keys, send whole volumes instead."""
     if place._keys:
         volumes(place, rng)
     connection = place.plain("DEALER")
@@ -130,7 +130,7 @@ def half_volume(place: Place, rng: random.Random) -> None:
 
 
 def half_handshake(place: Place, rng: random.Random) -> None:
-    """Stop within the handshake."""
+    """Stop sending within the handshake."""
     connection = _plain(rng.choice((place.ingest, place.publish)))
     connection.sendall(_GREETING[: rng.randrange(len(_GREETING))])
     signal.pause()
@@ -144,7 +144,7 @@ def subscriber(place: Place, rng: random.Random) -> None:
 
 
 def subscriptions(place: Place, rng: random.Random) -> None:
-    """Subscribe again and again, so that subscriptions wait."""
+    """Subscribe and unsubscribe again and again, so that subscriptions wait."""
     client = place.connected(zmq.XSUB, "watch", rng.random() < 0.5, SNDHWM=0)
     for number in itertools.count():
         client.send(b"\x01" if number % 2 == 0 else b"\x00")
@@ -153,7 +153,7 @@ def subscriptions(place: Place, rng: random.Random) -> None:
 
 
 def ping_then_reset(place: Place, rng: random.Random) -> None:
-    """Send many messages, a PING behind them, and reset the connection, again and again."""
+    """Send many messages and a PING after them, and reset the connection, again and again; with keys, send events."""
     if place._keys:
         events(place, rng)
     while True:
@@ -167,7 +167,7 @@ KILLED = (events, volumes, half_volume, half_handshake, subscriber, subscription
 
 
 def kill(place: Place, n: int, at_once: int, seed: int) -> int:
-    """Start clients of every kind, some at once, and kill them while they are at it; how many were killed."""
+    """Start clients of every kind, several at once, kill them while they send, and return how many were killed."""
     rng = random.Random(seed)  # noqa: S311 # chance, not secrets
     n_killed = 0
     while n_killed < n:
@@ -175,11 +175,11 @@ def kill(place: Place, n: int, at_once: int, seed: int) -> int:
         for client in (rng.choice(KILLED) for _ in range(min(at_once, n - n_killed))):
             seed = rng.randrange(1 << 32)
             if (pid := os.fork()) == 0:
-                # Those of them that send heartbeats and read nothing may abort by themselves, and say so.
+                # Clients that send heartbeats and read nothing may abort by themselves; their messages are dropped.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
                 try:
                     client(place, random.Random(seed))  # noqa: S311 # chance, not secrets
-                finally:  # it may find no server
+                finally:  # a client that finds no server raises
                     os._exit(1)
             pids.append(pid)
         time.sleep(rng.uniform(0.1, 0.8))
@@ -194,7 +194,7 @@ def kill(place: Place, n: int, at_once: int, seed: int) -> int:
 
 
 def _pour(connection: socket.socket, pieces: Iterator[bytes], until_s: float) -> None:
-    """Write pieces, as many at once as make a megabyte, until it is time or the server hangs up."""
+    """Write pieces, about a megabyte at once, until `until_s` or until the server hangs up."""
     with connection:
         while time.monotonic() < until_s:
             batch, n_bytes = [], 0
@@ -205,7 +205,7 @@ def _pour(connection: socket.socket, pieces: Iterator[bytes], until_s: float) ->
 
 
 def _endless(length: int) -> Callable[[Place, float], None]:
-    """Parts of so many bytes of a message that never ends."""
+    """Make an attack by a message that never ends, in parts of `length` bytes."""
 
     def attack(place: Place, until_s: float) -> None:
         parts = _part(bytes(length), True) * max(1, (1 << 16) // (length + 2))
@@ -215,7 +215,7 @@ def _endless(length: int) -> Callable[[Place, float], None]:
 
 
 def _short_of(n_bytes: int, length: int) -> Callable[[Place, float], None]:
-    """Many connections, on each of which an unfinished message of so many bytes in short parts waits."""
+    """Make an attack by 200 connections, each with an unfinished message of `n_bytes` in parts of `length` bytes."""
 
     def attack(place: Place, until_s: float) -> None:
         parts = _part(bytes(length), True) * (n_bytes // (length + 2))
@@ -231,14 +231,14 @@ def _short_of(n_bytes: int, length: int) -> Callable[[Place, float], None]:
 
 
 def whole_message_of_empty_parts(place: Place, until_s: float) -> None:
-    """Half a million empty parts, then the last one; on a new connection each time."""
+    """Send a message of half a million empty parts, on a new connection each time."""
     with place.plain("DEALER") as connection:
         connection.sendall(_part(b"", True) * 500_000 + _part(b"", False))
         time.sleep(min(0.2, max(0.0, until_s - time.monotonic())))
 
 
 def parts_one_by_one(place: Place, until_s: float) -> None:
-    """Short parts in packets of their own, each of which might be kept in a buffer of its own."""
+    """Send short parts in packets of their own; a server might keep each in a buffer of its own."""
     with place.plain("DEALER") as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         part = _part(bytes(35), True)
@@ -248,19 +248,19 @@ def parts_one_by_one(place: Place, until_s: float) -> None:
 
 
 def messages_left_behind(place: Place, until_s: float) -> None:
-    """Many whole messages, then gone, on one connection after the other."""
+    """Send many whole messages and leave, on one connection after the other."""
     with place.plain("DEALER") as connection:
         connection.sendall(_part(b"{}", False) * 100_000)
         time.sleep(min(0.002, max(0.0, until_s - time.monotonic())))
 
 
 def plain_events(place: Place, until_s: float) -> None:
-    """Whole events, as fast as can be."""
+    """Send whole events, as fast as possible."""
     _pour(place.plain("DEALER"), (_part(_event(number), False) for number in itertools.count()), until_s)
 
 
 def _subscribing(length: int) -> Callable[[Place, float], None]:
-    """Subscriptions of so many bytes, none like another."""
+    """Make an attack by subscriptions of `length` bytes, each different from all others."""
 
     def attack(place: Place, until_s: float) -> None:
         bodies = (b"\x01" + str(n).encode().ljust(length, b"x") for n in itertools.count())
@@ -270,7 +270,7 @@ def _subscribing(length: int) -> Callable[[Place, float], None]:
 
 
 def same_subscription(place: Place, until_s: float) -> None:
-    """The empty prefix again and again."""
+    """Subscribe to the empty prefix again and again."""
     with place.plain("SUB") as connection:
         while time.monotonic() < until_s:
             connection.sendall(_part(b"\x01", False) * 10)
@@ -278,12 +278,12 @@ def same_subscription(place: Place, until_s: float) -> None:
 
 
 def unfinished_subscription(place: Place, until_s: float) -> None:
-    """Empty parts of a subscription that never ends."""
+    """Send empty parts of a subscription that never ends."""
     _pour(place.plain("SUB"), itertools.repeat(_part(b"", True) * 1000), until_s)
 
 
 def half_handshakes(place: Place, until_s: float) -> None:
-    """As many connections as can be, none of which gets further than its greeting."""
+    """Open up to 800 connections, each of which stops within its greeting."""
     with ExitStack() as stack:
         with suppress(OSError):
             for number in range(800):
@@ -295,7 +295,7 @@ def half_handshakes(place: Place, until_s: float) -> None:
 
 
 def subscriptions_by_zeromq(place: Place, until_s: float) -> None:
-    """Subscriptions of 500 bytes, none like another, with a key to watch where there are keys."""
+    """Send subscriptions of 500 bytes, each different, as a client that may watch if the server has keys."""
     client = place.connected(zmq.XSUB, "watch", SNDHWM=1000, SNDTIMEO=100)
     with suppress(zmq.Again):
         for number in itertools.count():
@@ -306,7 +306,7 @@ def subscriptions_by_zeromq(place: Place, until_s: float) -> None:
 
 
 def events_by_zeromq(place: Place, until_s: float) -> None:
-    """Events of 10 kB as fast as can be, with a key to watch, which must not send any."""
+    """Send events of 10 kB as fast as possible, with a key to watch, whose client must not send any."""
     client = place.connected(zmq.DEALER, "watch", SNDHWM=1000, SNDTIMEO=100)
     with suppress(zmq.Again):
         for number in itertools.count():
@@ -317,7 +317,7 @@ def events_by_zeromq(place: Place, until_s: float) -> None:
 
 
 def _unfinished_by_zeromq(length: int, n_parts: int) -> Callable[[Place, float], None]:
-    """A message of which all but the end arrives, with a key to watch where there are keys."""
+    """Make an attack by a message whose end never arrives, from a client that may watch if the server has keys."""
 
     def attack(place: Place, until_s: float) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -342,7 +342,7 @@ def _unfinished_by_zeromq(length: int, n_parts: int) -> Callable[[Place, float],
 
 
 def _copy(source: socket.socket, to: socket.socket, held_back: int = 0, until_s: float = float("inf")) -> None:
-    """Pass on what comes; the last bytes are held back once there is more than a handshake."""
+    """Pass data on from one connection to another; after the handshake, hold back the last `held_back` bytes."""
     source.settimeout(0.2)
     n_bytes, kept = 0, b""
     with suppress(OSError):
@@ -385,7 +385,7 @@ ATTACKS = ATTACKS_WITHOUT_KEYS | ATTACKS_WITH_KEYS
 
 
 def attack(place: Place, name: str, for_s: float) -> int:
-    """Attack, again after each time that the server hangs up; how often."""
+    """Attack for `for_s` seconds, anew each time that the server hangs up, and return the number of attacks."""
     until_s, n_times = time.monotonic() + for_s, 0
     while time.monotonic() < until_s:
         n_times += 1
@@ -395,7 +395,7 @@ def attack(place: Place, name: str, for_s: float) -> int:
 
 
 def main() -> int:
-    """Do what the command line says, and print how often."""
+    """Run the attack that the command line names, and print how often it was done."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.attackers", description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("kill", *ATTACKS))
     parser.add_argument("ingest")

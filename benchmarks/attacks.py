@@ -1,4 +1,4 @@
-"""Servers under attack: clients that are killed, clients that want memory, and what a real source feels of it.
+"""Servers under attack: clients that are killed, clients that attack memory, and the effect on a real source.
 
 python -m benchmarks.attacks [--killed N] [--for SECONDS]
 """
@@ -26,11 +26,11 @@ from rtgod.protocol.clients import Sender
 from rtgod.protocol.keys import ClientKey, Role, add_client, read_client_key
 from tests import small
 
-#: A volume of the real source each so many seconds, and how many make a run.
+#: Time from one volume of the real source to the next, seconds, and number of volumes in a run.
 EACH_S, N_IN_RUN = 0.1, 200
-#: How long the attackers of one kind are at it, and how long after that memory is looked at.
+#: Length of an attack, and time after it at which memory is measured, seconds.
 ATTACK_S, AFTER_S = 2.0, 0.3
-#: Who is not let in within so long is not let in for now.
+#: Time after which a connection that was not accepted counts as refused, seconds.
 LET_IN_S = 0.2
 #: Kinds of servers: without keys, and with.
 KINDS = ("plain", "curve")
@@ -52,14 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def killed_clients(folder: Path, n: int) -> dict[str, float]:
-    """Kill `n` clients of every kind, some at once, while a source sends volumes, at servers without and with keys.
+    """Kill `n` clients of every kind, several at once, while a source sends volumes to servers without and with keys.
 
     Returns
     -------
     dict
-        `killed_clients`; `killed_clients_crashes` of servers; `killed_clients_lost`, volumes that were not
-        acknowledged, or are not in the journal; `stall_ms_max`, the longest that a volume waited for its
-        acknowledgement; and `dead_peer_noticed_s`, where networks can be made.
+        `killed_clients`; `killed_clients_crashes`, of servers; `killed_clients_lost`, volumes that were not
+        acknowledged, or are not in the journal; `stall_ms_max`, the longest time that a volume waited for its
+        acknowledgement; and `dead_peer_noticed_s`, if networks can be made here.
     """
     n_killed = n_crashes = n_lost = 0
     stall_ms = 0.0
@@ -84,13 +84,13 @@ def killed_clients(folder: Path, n: int) -> dict[str, float]:
 def memory_attacks(
     folder: Path, names: Sequence[str] = tuple(attackers.ATTACKS), for_s: float = ATTACK_S
 ) -> dict[str, float]:
-    """Attack the memory of servers without and with keys, in every way by turns, while a source sends volumes.
+    """Attack the memory of servers without and with keys, in every way in turn, while a source sends volumes.
 
     Returns
     -------
     dict
-        `memory_attack_growth_mb`, the most that a server grew in one attack, at its peak; `memory_attack_crashes`;
-        `memory_attack_lost`; and `stall_ms_max`, as in `killed_clients`.
+        `memory_attack_growth_mb`, the greatest growth of a server's memory in an attack, at its peak;
+        `memory_attack_crashes`; `memory_attack_lost`; and `stall_ms_max`, as in `killed_clients`.
     """
     n_crashes = n_lost = 0
     growth_mb = stall_ms = 0.0
@@ -123,7 +123,7 @@ def memory_attacks(
 
 
 def _keys(place: Path, kind: str) -> list[str]:
-    """Options for keys of a server, and of its attackers; the keys are made."""
+    """Make keys, and return the options that name them to a server and its attackers; none for a plain server."""
     if kind == "plain":
         return []
     for role in Role:
@@ -132,14 +132,14 @@ def _keys(place: Path, kind: str) -> list[str]:
 
 
 def _attackers(what: str, where: Addresses, *options: object, for_s: float) -> int:
-    """Run attackers in a process of their own until they are done; how often they were."""
+    """Run attackers in a process of their own until they end, and return the number that they print."""
     command = [sys.executable, "-m", "benchmarks.attackers", what, where.ingest, where.publish, *map(str, options)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=WAIT_S + 2 * for_s)
     return int(done.stdout)
 
 
 def lets_in(where: Addresses) -> bool:
-    """Whether new clients get in to a server: it may shut its doors while it works off an attack."""
+    """Whether a server accepts new connections: it may refuse them while it deals with an attack."""
     for address in (where.ingest, where.publish):
         ip, port = address.removeprefix("tcp://").split(":")
         try:
@@ -150,14 +150,14 @@ def lets_in(where: Addresses) -> bool:
 
 
 def _resident_mb(server: Part, field: str, *, new_peak: bool = False) -> float:
-    """A server's memory now (VmRSS), or the most since a new peak was asked for (VmHWM)."""
+    """Return a server's memory in MB, now (VmRSS) or at its peak since the last call with `new_peak` (VmHWM)."""
     process = Path(f"/proc/{server.process.pid}")
     if new_peak:
         (process / "clear_refs").write_text("5")
     for line in (process / "status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) / 1024
-    return 0.0  # it is dead
+    return 0.0  # the server is dead
 
 
 class _Source:
@@ -171,17 +171,17 @@ class _Source:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the volume that is under way."""
+        """Stop after the volume that is being sent."""
         self._stop.set()
         self._thread.join(WAIT_S)
 
     def longest_since_asked_ms(self) -> float:
-        """The longest that a volume waited since this was asked last."""
+        """Return the longest time that a message waited since the last call, milliseconds."""
         longest_ms, self._longest_ms = self._longest_ms, 0.0
         return longest_ms
 
     def n_missing(self, journal: Path) -> int:
-        """How many volumes were acknowledged that the journal lacks."""
+        """Return the number of volumes that were acknowledged but are not in the journal."""
         taken = {
             (message.run_id, message.index)
             for path in journals(journal)
@@ -219,7 +219,7 @@ class _Source:
 
 @contextmanager
 def _sending(place: Path, kind: str, where: Addresses) -> Iterator[_Source]:
-    """A source that sends for the length of a block."""
+    """Run a source that sends for as long as the context lasts."""
     key = read_client_key(place / "keys" / f"{Role.SOURCE}.key") if kind == "curve" else None
     source = _Source(where.ingest, key)
     try:
@@ -243,7 +243,7 @@ while True:
 
 
 def dead_peer(folder: Path) -> dict[str, float]:
-    """How long a server keeps the connections of clients whose cable was pulled; nothing where none can be made."""
+    """Measure how long a server keeps connections of clients whose cable was pulled; no figure if none can be made."""
     with ExitStack() as stack:
         try:
             here, there = stack.enter_context(chaos.cable())
@@ -253,13 +253,13 @@ def dead_peer(folder: Path) -> dict[str, float]:
         options = _keys(folder, "curve")
         server, where = stack.enter_context(serving(folder, *options, host=chaos.SERVER_IP))
         arguments = [sys.executable, "-c", _CLIENTS, where.ingest, where.publish, str(folder / "keys")]
-        command = ["ip", "netns", "exec", there, *arguments]  # where the tool is differs from system to system
+        command = ["ip", "netns", "exec", there, *arguments]  # the path of `ip` differs from system to system
         clients = subprocess.Popen(command)
         stack.callback(clients.wait, WAIT_S)
         stack.callback(clients.kill)
         ports = [int(address.rpartition(":")[2]) for address in (where.ingest, where.publish)]
         until(lambda: all(n_connections(port) for port in ports), "clients")
-        time.sleep(1.5)  # so that one of them is idle
+        time.sleep(1.5)  # so that one of the clients is idle
         began_s = time.monotonic()
         chaos.plug(here, in_place=False)
         until(lambda: not any(n_connections(port) for port in ports), "the end of the connections")
@@ -269,7 +269,7 @@ def dead_peer(folder: Path) -> dict[str, float]:
 
 
 def n_connections(port: int) -> int:
-    """Connections that were made to a port of this computer, by any process, over IPv4."""
+    """Return the number of IPv4 connections to a port of this computer, by any process."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(row[1].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
 

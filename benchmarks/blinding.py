@@ -1,9 +1,9 @@
-"""Whether anybody who runs a session can tell from what it leaves open which condition a run has.
+"""Test of blinding: whether somebody who runs a session can tell a run's condition from all that is open to them.
 
-Runs of each condition are rehearsed with a simulated screen, scanner and server. A classifier is then trained on all
-that an operator can see of them: files and their sizes, open tables, the terminal, the events in the journal and when
-they came. It is right no more often than with the conditions exchanged at random; a table that does tell, that of all
-pictures, which is sealed, shows that it would have found out.
+Runs of each condition are rehearsed with a simulated screen, scanner and server. Classifiers are then trained on all
+that an operator can see of them: files and their sizes, open tables, the terminal, the events in the journal and their
+times. They should be right no more often than with the conditions exchanged at random. The table of all pictures, which
+is sealed and does tell the condition, shows that the classifiers find a leak.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from tests.stimulus import simulated
 
 SEED = 0
 CONDITIONS = tuple(ConditionKind)
-#: Trials of a run, and the first trigger's time.
+#: Number of trials in a run, and time of the first trigger, seconds.
 _N_TRIALS, _START_S = 3, 1.0
 _N_FOLDS, _N_EXCHANGES, _N_TREES = 5, 30, 15
-#: Larger numbers are none that were measured.
+#: Numbers at least as large as this are no measured values, and are left out.
 _MOST = 1e12
 
 Rng = np.random.Generator
@@ -46,15 +46,15 @@ Features = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """A run as the operator knows it, and as it was.
+    """A rehearsed run: its condition, and what can be seen of it.
 
     Attributes
     ----------
     condition : ConditionKind
     visible : dict of str to float
-        All that can be seen, as numbers.
+        Everything that an operator can see, as numbers.
     telling : dict of str to float
-        What the sealed file keeps: the pictures that came on the screen, and the answers that were shown.
+        Content of the sealed file, as numbers: the pictures on the screen, and the answers that were shown.
     """
 
     condition: ConditionKind
@@ -63,22 +63,22 @@ class Rehearsed:
 
 
 def blinding(folder: Path, n_runs: int) -> dict[str, float]:
-    """Figures of how well conditions can be told apart.
+    """Measure how well conditions can be told apart.
 
     Parameters
     ----------
     folder : Path
-        New or empty; holds the runs' files afterwards.
+        A new or empty folder; it holds the runs' files afterwards.
     n_runs : int
-        Of all four conditions together, at least 20.
+        Number of runs, of all four conditions together; at least 20.
 
     Returns
     -------
     dict of str to float
         blinding_auc: area under the curve, one condition against the others, mean over conditions and two classifiers.
-        blinding_auc_null_p99: 99th percentile of the same with the conditions exchanged at random.
-        blinding_auc_highest, blinding_auc_highest_null_p99: of the condition that is told best.
-        blinding_auc_of_a_leak: of transfer runs, where the table of all pictures can be seen as well.
+        blinding_auc_null_p99: 99th percentile of that area with the conditions exchanged at random.
+        blinding_auc_highest, blinding_auc_highest_null_p99: both figures for the condition that is told best.
+        blinding_auc_of_a_leak: area for transfer runs, if the tables of all pictures and answers can be seen as well.
     """
     rng = np.random.default_rng(SEED)
     conditions = [CONDITIONS[place % len(CONDITIONS)] for place in range(n_runs)]
@@ -98,17 +98,20 @@ def blinding(folder: Path, n_runs: int) -> dict[str, float]:
 
 
 def auc(features: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
-    """How well each class is told from the others: mean of two classifiers, cross-validated.
+    """Measure how well each class is told from the others: area under the curve, mean of two classifiers.
 
     Parameters
     ----------
     features : array of shape (n_runs, n_features)
     truth : int array of shape (n_runs,)
+        Class of each run.
     seed : int
+        Seed of the folds and of one classifier.
 
     Returns
     -------
     array of shape (n_classes,)
+        Areas under the curve, from cross-validated predictions.
     """
     folds = StratifiedKFold(_N_FOLDS, shuffle=True, random_state=seed)
     classifiers = (
@@ -123,14 +126,14 @@ def auc(features: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
 
 
 def matrix(rows: Sequence[Features]) -> np.ndarray:
-    """Features of all runs, of shape (n_runs, n_features); what a run lacks is -1, what never differs is left out."""
+    """Stack features of all runs, shape (n_runs, n_features); a missing one is -1, and constant ones are left out."""
     names = sorted({name for row in rows for name in row})
     values = np.array([[row.get(name, -1.0) for name in names] for row in rows])
     return values[:, np.ptp(values, axis=0) > 0]
 
 
 def rehearsed(folder: Path, condition: ConditionKind, rng: Rng) -> Rehearsed:
-    """Rehearse a run of a condition, with a server, a screen and a participant that are never quite the same."""
+    """Rehearse a run of a condition, with a server, a screen and a participant that vary at random."""
     folder.mkdir(parents=True)
     schedule = simulated.imagining(*(f"n{rng.integers(12):02d}" for _ in range(_N_TRIALS)))
     other = _journal(folder / "other.rtgod", _answers(schedule, rng, n_bad=int(rng.integers(0, 6))))
@@ -163,7 +166,7 @@ def rehearsed(folder: Path, condition: ConditionKind, rng: Rng) -> Rehearsed:
 
 
 def _answers(schedule: Schedule, rng: Rng, n_bad: int) -> list[tuple[float, Message]]:
-    """What a server says of a run's volumes, each some time after it was acquired; some volumes are bad."""
+    """Make up a server's answers to a run's volumes, each some time after its volume; some volumes are bad."""
     n_volumes = schedule.n_volumes
     bad = set(rng.choice(n_volumes, n_bad, replace=False).tolist())
     said: list[tuple[float, Message]] = []
@@ -189,7 +192,7 @@ def _journal(path: Path, answers: Sequence[tuple[float, Message]]) -> Path:
 
 
 def _presses(schedule: Schedule, rng: Rng) -> Iterator[tuple[float, str]]:
-    """Ratings of a participant, whatever was shown."""
+    """Yield presses with which a participant rates at random, whatever was shown: times and keys."""
     for step in schedule.steps:
         if step.kind is StepKind.EVALUATION:
             for _ in range(int(rng.integers(0, 3))):
@@ -197,7 +200,7 @@ def _presses(schedule: Schedule, rng: Rng) -> Iterator[tuple[float, str]]:
 
 
 def _drawing_s(scene: object) -> float:
-    """What is full takes longer to draw than what is empty."""
+    """Return how long a scene takes to draw, seconds: one with content takes longer than an empty one."""
     full = any(getattr(scene, part, None) for part in ("thermometer", "rows", "pictures", "message"))
     return 0.008 if full else 0.001
 
@@ -211,7 +214,7 @@ def _visible(laboratory: simulated.Laboratory, folder: Path) -> Iterator[tuple[s
         yield f"{ending} bytes", len(content)
         yield f"{ending} lines", content.count(b"\n")
         yield f"{ending} of line lengths", float(np.std([len(line) for line in content.split(b"\n")]))
-        # Times of a run are of as many digits, whichever: what varies there is chance, and so is the last few bytes.
+        # Compressed sizes of open files vary by chance, with the digits of times, so only sealed files' are compared.
         yield f"{ending} compressed", len(gzip.compress(content, mtime=0)) if ending.endswith(".sealed") else 0.0
         if path.suffix == ".tsv":
             with path.open(encoding="utf-8", newline="") as file:
@@ -233,7 +236,7 @@ def _visible(laboratory: simulated.Laboratory, folder: Path) -> Iterator[tuple[s
 
 
 def _of_table(name: str, rows: Sequence[dict[str, str]]) -> Iterator[tuple[str, float]]:
-    """Counts and summaries of all columns of a table, of all its rows and of each kind of row."""
+    """Yield counts and summaries of a table's columns, over all rows and over each kind of row."""
     kind_column = next(
         (column for column in ("kind", "event_type", "changed", "shown") if rows and column in rows[0]), ""
     )
@@ -267,7 +270,7 @@ def _summary(name: str, values: Sequence[float]) -> Iterator[tuple[str, float]]:
 
 
 def _telling(folder: Path) -> Iterator[tuple[str, float]]:
-    """What the table of all pictures and that of all answers would tell if they were open."""
+    """Yield the features that the tables of all pictures and of all answers would give if they were open."""
     (sealed,) = folder.glob("*_shown.sealed")
     tables = read_sealed_tables(sealed)
     for table in ("flips", "shown"):

@@ -1,9 +1,9 @@
-"""Searching a million candidates by a shortlist, against scoring every one of them.
+"""Search of a million candidates by a shortlist, against scoring every one of them.
 
 Candidates are images: 15,625 categories of 64 each, in two layers of 256 units with the spectrum of natural images
 (the variance of the k-th component falls as 1/k); a category's mean holds 40 % of an image's variance. A query is the
 mean of a category as it is decoded: it correlates with the true mean by 0.2 to 0.4, the rest is noise of that spectrum.
-Exact is our own pass over all rows, on all cores; both are timed in turn on each query.
+The exact search is our own pass over all rows, on all cores; both searches are timed in turn on each query.
 
     python -m benchmarks.candidates [--candidates N] [--json PATH]
 """
@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# As `rtgod serve` does, before the first kernel starts OpenMP.
+# `rtgod serve` sets this, too, before the first kernel starts OpenMP.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
@@ -30,7 +30,7 @@ from rtgod.messages import Array, Features, Float32Array
 LAYERS = ("conv5", "fc7")
 N_UNITS, N_PER_CATEGORY, N_QUERIES = 256, 64, 100
 CATEGORY_SHARE, LEAST_R, MOST_R = 0.4, 0.2, 0.4
-#: Recall is counted among so many first.
+#: Number of first candidates among which recall is counted.
 N_FIRST = 10
 
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(n_candidates: int) -> dict[str, float]:
-    """Recall of the exact first ten, and times in milliseconds, over the queries."""
+    """Measure the recall of the exact first ten, and times in milliseconds, over the queries."""
     images, queries = drawn(n_candidates)
     unit = np.ones(N_UNITS, np.float32)
     layers = dict.fromkeys(LAYERS, LayerDecoder(np.empty((N_UNITS, 0), np.float32), 0 * unit, unit))
@@ -66,7 +66,7 @@ def measure(n_candidates: int) -> dict[str, float]:
         between = time.perf_counter()
         order, _ = index.top(query, N_FIRST)
         end = time.perf_counter()
-        if number:  # the first compiles
+        if number:  # the first query compiles kernels
             exact_ms.append(1e3 * (between - start))
             shortlist_ms.append(1e3 * (end - between))
             found.append(np.isin(first, order).mean())
@@ -84,7 +84,7 @@ def measure(n_candidates: int) -> dict[str, float]:
 
 
 def drawn(n_candidates: int, seed: int = 0) -> tuple[Mapping[str, Float32Array], list[Features]]:
-    """Features of images, (n_candidates, n_units) per layer, and decoded ones."""
+    """Draw features of images, shape (n_candidates, n_units) in each layer, and decoded features for the queries."""
     rng = np.random.default_rng(seed)
     n_categories = -(-n_candidates // N_PER_CATEGORY)
     shown, r = rng.integers(0, n_categories, N_QUERIES), rng.uniform(LEAST_R, MOST_R, (N_QUERIES, 1))
@@ -105,7 +105,7 @@ def drawn(n_candidates: int, seed: int = 0) -> tuple[Mapping[str, Float32Array],
 
 
 def _spectrum(rng: np.random.Generator) -> Float32Array:
-    """Components, of standard deviations that fall as 1/√k, to units: shape (n_units, n_units)."""
+    """Draw a matrix from components to units, shape (n_units, n_units); components' SDs fall as 1/√k."""
     directions = np.linalg.qr(rng.standard_normal((N_UNITS, N_UNITS)))[0]
     sd = 1 / np.sqrt(np.arange(1, N_UNITS + 1))
     return (sd[:, np.newaxis] / np.sqrt(np.square(sd).mean()) * directions).astype(np.float32)

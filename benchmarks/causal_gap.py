@@ -1,9 +1,10 @@
-"""How much of the offline accuracy is left when every sample rests on the past alone.
+"""Share of the offline accuracy that is left if every sample uses only past volumes.
 
-On real data (Haxby et al. 2001, one slice, eight categories, one run left out at a time): block means of runs that were
-centred and scaled as a whole, against the samples of the online pipeline, with the same classifier. The settings of
-the pipeline are chosen within the training runs of each fold; the figure with the defaults is printed beside it. On
-the simulated subject: identification accuracy of test categories, likewise.
+Real data (Haxby et al. 2001, one slice, eight categories, one run left out at a time): block means of runs that were
+centred and scaled as a whole are compared with the samples of the online pipeline, with the same classifier. The
+settings of the pipeline are chosen within the training runs of each fold; the figure with the defaults is printed
+beside it. Simulated subject: the identification accuracy of test categories is compared in the same way, with the
+default settings.
 
     python -m benchmarks.causal_gap [--data FOLDER] [--subject FOLDER] [--json PATH]
 """
@@ -51,9 +52,9 @@ from rtgod.settings import MotionSettings, NoiseSettings, PipelineSettings
 
 SHIFT_S = 5.0
 ALPHA = 1000.0
-#: What the settings are chosen from, within the training runs.
+#: Values that the settings are chosen from, within the training runs.
 GRID = {"drift_sd": (0.1, 0.2, 0.4), "response_sd": (0.5, 1.0), "n_components": (20, 50, 100)}
-#: What is compared on the real data.
+#: Ways to make samples that are compared on the real data, with the words that are printed.
 WAYS = {
     "offline": "whole run centred and scaled",
     "offline_whitened": "the same, whitened as below",
@@ -102,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_runs(folder: Path) -> list[AlignedRun]:
-    """The slice's runs, as they are: there is nothing to align a single slice to. Voxels are those of the head."""
+    """Read the slice's runs, with the head's voxels; nothing is aligned, as a single slice cannot be."""
     files = find_plain_runs([folder / "sub001" / "BOLD"], pattern="1slice").runs
     first = files[0].open().run
     everywhere = np.argwhere(np.ones(first.shape, bool)).astype(np.int32)
@@ -118,7 +119,7 @@ def read_runs(folder: Path) -> list[AlignedRun]:
 
 
 def real_gap(runs: Sequence[AlignedRun]) -> dict[str, float]:
-    """Accuracy of every way: see `WAYS`."""
+    """Measure the accuracy of every way in `WAYS`."""
     by_settings = {
         (drift, response): [causal_samples(run, settings_for(drift, response)) for run in runs]
         for drift, response in product(GRID["drift_sd"], GRID["response_sd"])
@@ -148,7 +149,7 @@ def real_gap(runs: Sequence[AlignedRun]) -> dict[str, float]:
 def choose(
     by_settings: Mapping[tuple[float, float], Sequence[Labelled]], left_out: int
 ) -> tuple[tuple[float, float, int], list[Labelled]]:
-    """The settings that are best within the training runs, and all runs' samples with them."""
+    """Choose the settings that are best within the training runs; return them with all runs' samples."""
     found = {
         (*settings, n): whitened(runs, left_out, NoiseSettings(n_components=n))
         for (settings, runs), n in product(by_settings.items(), GRID["n_components"])
@@ -159,7 +160,7 @@ def choose(
 def settings_for(
     drift_sd: float | None = None, response_sd: float | None = None, demean: bool = False
 ) -> PipelineSettings:
-    """The defaults, for data whose first volumes were dropped and whose blocks are read 5 s late."""
+    """Return the defaults, changed for data whose first volumes were dropped and whose blocks are read 5 s late."""
     changes: dict[str, dict[str, Any]] = {
         "nuisance": {"discard_s": 0.0},
         "window": {"hrf_shift_s": SHIFT_S},
@@ -174,20 +175,20 @@ def settings_for(
 
 
 def causal_samples(run: AlignedRun, settings: PipelineSettings) -> Labelled:
-    """The pipeline's samples, as yet not whitened."""
+    """Make the pipeline's samples of a run, not whitened yet."""
     found = run_samples(run, reference_of(run), settings, Noise())
     return Labelled(found.values, tuple(trial.category for trial in found.trials), found.noise)
 
 
 def reference_of(run: AlignedRun) -> Reference:
-    """The slice's voxels; where they lie does not matter here."""
+    """Make a reference with a run's voxels at made-up places, which do not matter here."""
     n_voxels = len(run.volumes[0].values)
     voxels = np.column_stack([np.arange(n_voxels), np.zeros((n_voxels, 2))]).astype(np.int32)
     return Reference(np.zeros((1, 1, 1), np.float32), np.eye(4), voxels)
 
 
 def offline_samples(run: AlignedRun) -> Labelled:
-    """Means over blocks of the run centred and scaled as a whole."""
+    """Make samples of a run centred and scaled as a whole: means over its blocks."""
     courses = np.array([volume.decoder_values for volume in run.volumes], np.float64)
     courses = (courses - courses.mean(axis=0)) / np.where(courses.std(axis=0) > 0, courses.std(axis=0), 1)
     means, block_of, noise = block_means(courses, run.run), positions(run.run, len(courses)), courses.copy()
@@ -197,25 +198,25 @@ def offline_samples(run: AlignedRun) -> Labelled:
 
 
 def block_means(courses: Float64Array, run: Run, settings: PipelineSettings | None = None) -> Float64Array:
-    """Mean over each block's volumes, (n_blocks, n_voxels)."""
+    """Average over each block's volumes, shape (n_blocks, n_voxels)."""
     block_of = positions(run, len(courses), settings)
     return np.array([courses[block_of == block].mean(axis=0) for block in range(len(run.blocks))])
 
 
 def positions(run: Run, n_volumes: int, settings: PipelineSettings | None = None) -> Array:
-    """The block that each volume belongs to, −1 between blocks."""
+    """Return the number of the block that each volume belongs to, −1 between blocks."""
     window = Window(run, (settings or settings_for()).window)
     return np.array([-1 if (block := window.position(i)[0]) is None else block for i in range(n_volumes)])
 
 
 def whitened(runs: Sequence[Labelled], left_out: int, settings: NoiseSettings) -> list[Labelled]:
-    """All runs' samples, whitened by the noise of all but one run."""
+    """Whiten all runs' samples by the noise of all runs but the one left out."""
     shape = learn_shape([run.noise for k, run in enumerate(runs) if k != left_out], settings)
     return [replace(run, samples=np.array([shape.whiten(one) for one in run.samples])) for run in runs]
 
 
 def n_right(runs: Sequence[Labelled], left_out: int) -> int:
-    """Blocks of one run whose category a classifier of the others names."""
+    """Count the blocks of the left-out run whose category a classifier trained on the other runs names."""
     training = [run for k, run in enumerate(runs) if k != left_out]
     X = np.concatenate([run.samples for run in training])
     y = np.concatenate([run.categories for run in training])
@@ -227,14 +228,14 @@ def n_right(runs: Sequence[Labelled], left_out: int) -> int:
 
 
 def inner_accuracy(runs: Sequence[Labelled], left_out: int) -> float:
-    """Share of the other runs' blocks that are right when each of these is left out in turn."""
+    """Return the share of right blocks when each of the other runs, the training runs, is left out in turn."""
     training = [run for k, run in enumerate(runs) if k != left_out]
     right = sum(n_right(training, k) for k in range(len(training)))
     return right / sum(len(run.categories) for run in training)
 
 
 def wilson(n_right: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927)."""
+    """Return the 95 % interval of a share (Wilson 1927)."""
     z, p = 1.959964, n_right / n
     middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     return (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
@@ -244,7 +245,7 @@ def wilson(n_right: int, n: int) -> tuple[float, float]:
 
 
 def simulated_gap(subject: Path) -> dict[str, float]:
-    """Identification accuracy of seen test categories, offline and causally."""
+    """Measure the identification accuracy of seen test categories, offline and causally."""
     settings = PipelineSettings()
     old, new = (find_runs(subject, "01", name) for name in ("Training", "perceptionTest"))
     voxels = find_region(subject, "01", "VC", mask_for(old)).voxels(old[0].open().run)
@@ -274,7 +275,7 @@ def simulated_gap(subject: Path) -> dict[str, float]:
 
 
 def offline_run(run: AlignedRun, settings: PipelineSettings) -> RunSamples:
-    """Means over trials of the run centred and scaled as a whole; one-back repeats are left out."""
+    """Make samples of a run centred and scaled as a whole: means over trials; one-back repeats are left out."""
     n_volumes = 1 + max(volume.index for volume in run.volumes)
     courses = np.full((n_volumes, len(run.volumes[0].values)), np.nan)
     for volume in run.volumes:

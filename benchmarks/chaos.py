@@ -1,6 +1,6 @@
 """Networks that behave badly: one that garbles messages, one whose connections break, one whose cable is pulled.
 
-Chance is seeded; what it does also depends on when messages come.
+Random numbers are seeded; their effect also depends on when messages come.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pathlib import Path
 
 import zmq
 
-#: How long a thread or a tool may take.
+#: Longest time that a thread or a tool may take, seconds.
 WAIT_S = 60.0
-#: What may happen to a message on its way, each with this chance.
+#: Fates that a message may meet on its way, and the chance of each.
 FATES, CHANCE = ("dropped", "cut short", "delayed", "doubled"), 0.05
 LONGEST_DELAY_S = 0.5
-#: Chance that a connection breaks while it passes on a piece of data, and how long such pieces are.
+#: Chance that a connection breaks while it passes on a piece of data, and greatest length of a piece, bytes.
 BREAKS, PIECE_BYTES = 0.02, 1 << 16
 
 SERVER_IP, CLIENT_IP = "10.213.77.1", "10.213.77.2"
@@ -32,14 +32,14 @@ SERVER_IP, CLIENT_IP = "10.213.77.1", "10.213.77.2"
 
 @contextmanager
 def garbling(server: str, seed: int) -> Iterator[tuple[str, Counter[str]]]:
-    """A proxy before a server's ingest address that loses, cuts, delays and doubles messages, both ways.
+    """Run a proxy before a server's ingest address that loses, cuts, delays and doubles messages, both ways.
 
     Yields
     ------
     address : str
-        For clients to connect to.
+        Address for clients to connect to.
     fates : Counter
-        How many messages met which fate.
+        Number of messages that met each fate.
     """
     stop, fates = threading.Event(), Counter[str]()
     with zmq.Context() as context, context.socket(zmq.ROUTER) as front:
@@ -68,7 +68,7 @@ def _garble(
             if front in ready:
                 identity, *frames = front.recv_multipart()
                 if identity not in backs:
-                    # A connection of its own for each client: to the server, they are as many.
+                    # Each client has its own connection to the server, so that the server sees as many clients.
                     backs[identity] = stack.enter_context(front.context.socket(zmq.DEALER))
                     backs[identity].linger = 0
                     backs[identity].connect(server)
@@ -85,7 +85,7 @@ def _garble(
 
 
 def garbled(frames: list[bytes], rng: random.Random, fates: Counter[str]) -> list[tuple[float, list[bytes]]]:
-    """What becomes of a message: after how many seconds which frames arrive."""
+    """Draw a message's fate; return the copies that arrive, each with its delay in seconds and its frames."""
     (fate,) = rng.choices((*FATES, "untouched"), (*[CHANCE] * len(FATES), 1 - len(FATES) * CHANCE))
     fates[fate] += 1
     match fate:
@@ -103,14 +103,14 @@ def garbled(frames: list[bytes], rng: random.Random, fates: Counter[str]) -> lis
 
 @contextmanager
 def breaking(server: str, seed: int) -> Iterator[tuple[str, Counter[str]]]:
-    """A proxy before any address of a server whose connections break at random, most often within a message.
+    """Run a proxy before any address of a server; its connections break at random, most often within a message.
 
     Yields
     ------
     address : str
-        For clients to connect to.
+        Address for clients to connect to.
     counts : Counter
-        How many connections were "made", and how many "broken".
+        Number of connections that were "made", and that were "broken".
     """
     host, port = server.removeprefix("tcp://").split(":")
     stop, counts, threads = threading.Event(), Counter[str](), []
@@ -121,7 +121,7 @@ def breaking(server: str, seed: int) -> Iterator[tuple[str, Counter[str]]]:
                 near, _ = listener.accept()
                 try:
                     far = socket.create_connection((host, int(port)), WAIT_S)
-                except OSError:  # the server is not there: neither are we
+                except OSError:  # without a server, the proxy refuses connections, too
                     near.close()
                     continue
                 counts["made"] += 1
@@ -144,7 +144,7 @@ def breaking(server: str, seed: int) -> Iterator[tuple[str, Counter[str]]]:
 def _pass_on(
     near: socket.socket, far: socket.socket, rng: random.Random, stop: threading.Event, counts: Counter[str]
 ) -> None:
-    """Pass on what comes from either end until one is closed; or break both, a part of the data having passed."""
+    """Pass on data from either end until one is closed; or break both connections within a piece of data."""
     others = {near: far, far: near}
     with near, far, suppress(OSError):
         for end in others:
@@ -162,7 +162,7 @@ def _pass_on(
 
 @contextmanager
 def cable() -> Iterator[tuple[str, str]]:
-    """A cable from here to a network namespace, as to another computer; `SERVER_IP` is here, `CLIENT_IP` there.
+    """Lay a cable to a network namespace, as if to another computer; `SERVER_IP` is here, `CLIENT_IP` there.
 
     Yields
     ------
@@ -174,7 +174,7 @@ def cable() -> Iterator[tuple[str, str]]:
     Raises
     ------
     OSError, subprocess.CalledProcessError
-        If this process may not make one, or there is no `ip`.
+        If this process may not make networks, or the program `ip` is not installed.
     """
     here, there = (f"rt{threading.get_native_id()}{end}" for end in "ab")
     with ExitStack() as stack:
@@ -192,14 +192,14 @@ def cable() -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Wait until no other process of this machine has a cable: all have the same addresses.
+    """Wait until no other process of this machine has a cable, as all cables have the same addresses.
 
     Raises
     ------
     TimeoutError
-        If one has it for too long.
+        If another process has a cable for too long.
     """
-    import fcntl  # where networks can be made, it is there
+    import fcntl  # every system on which networks can be made has it
 
     deadline_s = time.monotonic() + 2 * WAIT_S
     with (Path(tempfile.gettempdir()) / "rtgod-cable.lock").open("a") as file:
@@ -220,5 +220,5 @@ def plug(here: str, *, in_place: bool) -> None:
 
 
 def _ip(*arguments: str) -> None:
-    command = ["ip", *arguments]  # where the tool is differs from system to system
+    command = ["ip", *arguments]  # the path of `ip` differs from system to system
     subprocess.run(command, check=True, capture_output=True, timeout=WAIT_S)

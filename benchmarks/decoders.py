@@ -1,10 +1,11 @@
-"""How fast decoders are fitted, against fastl2lir 0.11 and against the equations of sparse regression in plain NumPy.
+"""Speed of decoder fits, against fastl2lir 0.11 and against the equations of sparse regression in plain NumPy.
 
-At the size of the study: 1,200 samples, 4,500 voxels of which each unit selects 500, layers of 1,000 units. Voxels and
-units are mixtures of the same 60 components and noise of their own; how much of a voxel is signal differs widely, as it
-does in a cortex, so that units select many voxels in common. All are fitted to the same samples, z-scored beforehand
-because fastl2lir would otherwise penalise the intercept. The plain loop is timed on a few units, and its time per unit
-is compared with that of many; BLAS has as many threads as it takes by itself or one, whichever is quicker for it.
+The data have the study's size: 1,200 samples, 4,500 voxels, layers of 1,000 units, 500 selected voxels for each unit.
+Voxels and units are mixtures of the same 60 components and noise of their own; the signal's share differs widely
+between voxels, as it does in a cortex, so that units select many voxels in common. All decoders are fitted to the same
+samples, z-scored beforehand because fastl2lir would otherwise penalise the intercept. The plain loop is timed on a few
+units, and its time per unit is compared with ours on many; it runs with BLAS's own number of threads and with one, and
+the quicker time counts.
 
     python -m benchmarks.decoders [--units N] [--json PATH]
 """
@@ -33,9 +34,9 @@ from tests import naive
 N_SAMPLES, N_VOXELS, N_SELECTED, N_LAYERS = 1200, 4500, 500, 8
 N_COMPONENTS = 60
 ALPHA = 100.0
-#: Units of sparse regression, ours and in plain NumPy, and of fastl2lir beside eight layers of ridge.
+#: Number of units of sparse regression, ours and in plain NumPy, and of fastl2lir beside eight layers of ridge.
 N_SPARSE, N_PLAIN, N_FEW = 100, 2, 100
-#: Others may use the machine.
+#: Number of turns, whose best time counts, as other programs may use the machine.
 N_TURNS = 4
 _T = TypeVar("_T")
 
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def samples(n_units: int) -> tuple[Float64Array, Float64Array]:
-    """Z-scored voxels (n_samples, n_voxels) and units (n_samples, n_units)."""
+    """Draw z-scored voxels, shape (n_samples, n_voxels), and units, shape (n_samples, n_units)."""
     rng = np.random.default_rng(0)
     components = rng.standard_normal((N_SAMPLES, N_COMPONENTS)) / np.sqrt(1 + np.arange(N_COMPONENTS))
 
@@ -68,13 +69,13 @@ def samples(n_units: int) -> tuple[Float64Array, Float64Array]:
 
 
 def compile_all(X: Float64Array, Y: Float64Array) -> None:
-    """Compile the kernels, or load them from the cache; and wake the threads."""
+    """Compile the kernels, or load them from the cache, and start the threads."""
     for model in (SelectedRidge(10), SparseRegression(10, 20)):
         model.fit(X, Y)
 
 
 def selected_ridge(X: Float64Array, Y: Float64Array) -> dict[str, float]:
-    """Ridge on selected voxels and fastl2lir, on all units: each one's best time in a few turns, and the difference."""
+    """Time ridge on selected voxels, and fastl2lir, on all units: best times of a few turns, and largest difference."""
     ours_s, theirs_s = [], []
     for _ in range(N_TURNS):
         ours, taken_s = timed(lambda: SelectedRidge(N_SELECTED, ALPHA).fit(X, Y))
@@ -91,7 +92,7 @@ def selected_ridge(X: Float64Array, Y: Float64Array) -> dict[str, float]:
 
 
 def sparse_regression(X: Float64Array, Y: Float64Array) -> dict[str, float]:
-    """Sparse regression of some units, and of a few of them as the equations are written."""
+    """Time sparse regression of some units, and the plain equations for a few of them; compare predictions."""
     ours, before_s = timed(lambda: SparseRegression(N_SELECTED).fit(X, Y[:, :N_SPARSE]))
     weights, plain_s = timed(lambda: plain_sparse_regression(X, Y[:, :N_PLAIN]))
     with threadpool_limits(1, user_api="blas"):
@@ -109,7 +110,7 @@ def sparse_regression(X: Float64Array, Y: Float64Array) -> dict[str, float]:
 
 
 def plain_sparse_regression(X: Float64Array, Y: Float64Array) -> Float64Array:
-    """Weights (n_voxels, n_units) by the reference of the tests, from the voxels that each unit selects."""
+    """Fit weights, shape (n_voxels, n_units), by the tests' reference, on the voxels that each unit selects."""
     weights = np.zeros((X.shape[1], Y.shape[1]))
     for y, of_unit in zip(Y.T, weights.T, strict=True):
         selected = np.argsort(-np.abs(y @ X))[:N_SELECTED]
@@ -118,7 +119,7 @@ def plain_sparse_regression(X: Float64Array, Y: Float64Array) -> Float64Array:
 
 
 def ridge(X: Float64Array, Y: Float64Array) -> dict[str, float]:
-    """All-voxel ridge onto eight layers, and fastl2lir on a few units."""
+    """Time ridge on all voxels for eight layers, and fastl2lir on a few units."""
     layers = {f"layer {k}": np.roll(Y, k, axis=1) for k in range(N_LAYERS)}
     _, ours_s = timed(lambda: fit_layers(X, layers, dict.fromkeys(layers, float(X.shape[1]))))
     _, theirs_s = timed(lambda: FastL2LiR().fit(X, Y[:, :N_FEW], alpha=ALPHA, n_feat=N_SELECTED))
@@ -126,7 +127,7 @@ def ridge(X: Float64Array, Y: Float64Array) -> dict[str, float]:
 
 
 def timed(work: Callable[[], _T]) -> tuple[_T, float]:
-    """What `work` gives, and the seconds that it takes."""
+    """Return the result of `work`, and the seconds that it took."""
     start = time.perf_counter()
     result = work()
     return result, time.perf_counter() - start

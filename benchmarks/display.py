@@ -1,8 +1,8 @@
-"""How soon a ranking is on the screen, how long drawing takes, and how well onsets keep to the schedule.
+"""Delay of rankings on the screen, time of drawing, and timing of onsets against the schedule.
 
-A run of closed-loop imagery is played as in earnest, in a window without a monitor, while another process publishes
-rankings of 1,000 candidates at moments that have nothing to do with the frames. Drawing is measured to the end of the
-renderer's work, with new names in the first of a ranking's frames and bars that move in the others.
+A run of closed-loop imagery is played as in an experiment, in a window without a monitor, while another process
+publishes rankings of 1,000 candidates at moments unrelated to the frames. Drawing is measured to the end of the
+renderer's work, with new names in the first of a ranking's frames and moving bars in the others.
 
     python -m benchmarks.display [--seconds S] [--json PATH]
 """
@@ -46,10 +46,10 @@ from stimulus.timing.triggers import EmulatedPulses
 
 N_CANDIDATES = 1000
 FRAME_S = 1 / 60
-#: Rankings that are drawn to measure drawing, each in so many frames, in which its bars move.
+#: Number of rankings with which drawing is measured, and of frames of each, in which its bars move.
 N_RANKINGS, N_FRAMES = 40, 18
 MONITOR = MonitorSettings(width_cm=32.0, distance_cm=60.0, full_screen=False)
-#: None of the steps is a whole number of frames.
+#: Durations that are no whole numbers of frames.
 PROTOCOL = ProtocolSettings(
     tr_s=0.7, rest_s=0.71, end_s=0.53, cue_s=0.43, imagery_s=2.37, rating_s=0.37, feedback_pause_s=0.41,
     feedback_s=1.03, pause_s=0.29,
@@ -88,7 +88,7 @@ def _staged() -> Iterator[PsychopyStage]:
 
 
 def drawing(stage: PsychopyStage) -> dict[str, float]:
-    """Milliseconds for a frame of a ten-row ranking."""
+    """Measure the milliseconds to draw a frame of a ten-row ranking."""
     easing, first_ms, later_ms = Easing(), [], []
     stage.draw(easing.target)
     for number in range(N_RANKINGS):
@@ -108,24 +108,24 @@ def drawing(stage: PsychopyStage) -> dict[str, float]:
 
 @dataclass(slots=True)
 class Collected:
-    """A `Reporter` that sends nothing: when each answer was first seen."""
+    """A `Reporter` that sends nothing, and keeps when each answer was shown."""
 
     seen_s: dict[int, float] = field(default_factory=dict)
     offset_s: float | None = None
     offset_error_s: float | None = None
 
     def report(self, kind: str, at_s: float, run_id: str = "", value: str = "") -> None:
-        """Keep when answers were shown."""
+        """Keep the time at which an answer was shown."""
         del run_id
         if kind == "shown":
             self.seen_s[int(value)] = at_s
 
     def poll(self) -> None:
-        """Nothing comes."""
+        """Do nothing: no replies come."""
 
 
 def played(stage: PsychopyStage, folder: Path, n_trials: int) -> dict[str, float]:
-    """Play a run while rankings are published: how late they, and the steps, are on the screen."""
+    """Play a run while rankings are published, and measure how late rankings and steps are on the screen."""
     schedule = feedback_run("run-1", ["c"] * n_trials, PROTOCOL)
     script = Script(Paradigm.FEEDBACK, schedule, ENGLISH, candidates=NAMES, feedback=FeedbackSettings(view=View.LIST))
     collected = Collected()
@@ -143,7 +143,7 @@ def played(stage: PsychopyStage, folder: Path, n_trials: int) -> dict[str, float
         sent_s = {index: utc_s + clock_less_utc_s - started_s for index, utc_s in publisher.sent().items()}
     seen_s = {index: at_s - started_s for index, at_s in collected.seen_s.items()}
     waited = _waited(schedule, onsets_s, sent_s, seen_s) / FRAME_S
-    # The rest at the beginning is on the screen before the run is known to have begun.
+    # The first step, rest, does not count: it is due at the trigger, before the trigger is known.
     late_ms = [1e3 * abs(at_s - schedule.steps[place].onset_s) for place, at_s in onsets_s.items() if place]
     return {
         "rankings": len(waited),
@@ -161,7 +161,7 @@ def played(stage: PsychopyStage, folder: Path, n_trials: int) -> dict[str, float
 def _waited(
     schedule: Schedule, onsets_s: dict[int, float], sent_s: dict[int, float], seen_s: dict[int, float]
 ) -> Float64Array:
-    """Seconds from sending to the flip, of rankings that came while feedback was shown; infinite if never seen."""
+    """Return the seconds from sending to flip of rankings sent while feedback was shown; infinite if never shown."""
     waited = []
     for place, onset_s in onsets_s.items():
         step = schedule.steps[place]
@@ -177,7 +177,7 @@ def _waited(
 
 
 class Publisher:
-    """The other process.
+    """The process that publishes rankings.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ class Publisher:
         self.address = process.stdout.readline().strip() if process.stdout else ""
 
     def sent(self) -> dict[int, float]:
-        """Stop it; when each ranking was sent, seconds since 1970."""
+        """Stop the process, and return when each ranking was sent, seconds since 1970, by its index."""
         output, _ = self._process.communicate("\n", timeout=30)
         return {int(index): float(utc_s) for index, utc_s in (line.split() for line in output.splitlines())}
 
@@ -206,7 +206,7 @@ def _publishing() -> Iterator[Publisher]:
 
 
 def publish() -> None:
-    """Publish a run's rankings until a line comes in; then say when each was sent."""
+    """Publish a run's rankings until a line comes in on standard input; then print when each was sent."""
     rng = np.random.default_rng(0)
     rankings = [made_up_ranking(N_CANDIDATES, n % N_CANDIDATES, None, n, sure=True) for n in range(50)]
     sent: list[tuple[int, float]] = []

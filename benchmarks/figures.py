@@ -1,4 +1,4 @@
-"""What all benchmarks share: where the real data are, and how figures are written."""
+"""Common parts of all benchmarks: the folder of the real data, and the writing of figures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def shared_data() -> Path:
-    """Folder of the real data: `RTGOD_SHARED_DATA`, or `shared/data` beside the project."""
+    """Return the folder of the real data: `RTGOD_SHARED_DATA`, or `shared/data` beside the project."""
     return Path(os.environ.get("RTGOD_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
@@ -21,5 +21,5 @@ def print_all(figures: Mapping[str, float | int]) -> None:
 
 
 def write_json(path: Path, figures: Mapping[str, float | int]) -> None:
-    """Write figures as one flat object."""
+    """Write figures as one flat JSON object."""
     path.write_text(json.dumps(dict(figures), indent=1) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """Synthetic heads that moved by a known motion, sampled as a scanner samples them.
 
 A head is drawn at a third of the voxel size and moved by quintic splines; then k-space is cut off in the plane, and
-slices are averaged across. Nothing of it is shared with what undoes the motion.
+fine slices are averaged. No code is shared with the motion correction that is tested.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from calibration.simulation.head import BRAIN_MEAN, build_head
 from rtgod.messages import Float32Array, Float64Array
 from rtgod.preprocessing.geometry import rigid, rotation_angles, translation_of
 
-#: Fine voxels along each edge of a voxel.
+#: Number of fine voxels along each edge of a voxel.
 _FINE = 3
 
 
@@ -28,13 +28,14 @@ class MovedHead:
 
 
 class HeadScanner:
-    """Scans one head in any pose.
+    """Simulated scanner of one head in any pose.
 
     Parameters
     ----------
     shape : tuple of 3 int
-        Voxels of the volumes.
+        Number of voxels of a volume along each axis.
     voxel_mm : float
+        Size of a voxel, millimetres.
     """
 
     def __init__(self, shape: tuple[int, int, int], voxel_mm: float) -> None:
@@ -49,7 +50,7 @@ class HeadScanner:
         self.centre_mm = (self.affine @ [*(np.array(shape) - 1) / 2, 1])[:3]
 
     def scan(self, translation_mm: Float64Array, rotation_deg: Float64Array) -> MovedHead:
-        """The head moved about the middle of the field of view."""
+        """Scan the head after a motion about the middle of the field of view."""
         pose = rigid(np.asarray(translation_mm), np.radians(rotation_deg), self.centre_mm)
         mapping = np.linalg.inv(self._fine_affine) @ np.linalg.inv(pose) @ self._fine_affine
         fine = ndimage.affine_transform(
@@ -62,7 +63,7 @@ class HeadScanner:
         spectrum = np.fft.fftshift(np.fft.fft2(fine, axes=(0, 1)), axes=(0, 1))
         low_x, low_y = (spectrum.shape[0] - x) // 2, (spectrum.shape[1] - y) // 2
         spectrum = spectrum[low_x : low_x + x, low_y : low_y + y]
-        # From the first fine voxel's centre to the second's, where the voxel's own centre is.
+        # Shift by one fine voxel, from the first one's centre to the second's, which is the whole voxel's centre.
         phase_x, phase_y = ((np.arange(n) - n // 2) / (_FINE * n) for n in (x, y))
         spectrum = spectrum * np.exp(2j * np.pi * (phase_x[:, None] + phase_y))[:, :, None]
         plane = np.fft.ifft2(np.fft.ifftshift(spectrum, axes=(0, 1)), axes=(0, 1)).real / _FINE**2
@@ -70,13 +71,13 @@ class HeadScanner:
 
 
 def with_noise(image: Float32Array, share: float, seed: int) -> Float32Array:
-    """An image with white noise, a share of the brain's mean."""
+    """Add white noise to an image; its SD is a share of the brain's mean."""
     noise = np.random.default_rng(seed).normal(0, share * BRAIN_MEAN, image.shape)
     return (image + noise).astype(np.float32)
 
 
 def errors(found: Float64Array, true: Float64Array, centre_mm: Float64Array) -> tuple[float, float]:
-    """Largest difference of two poses along an axis, in mm at `centre_mm`, and about one, in degrees."""
+    """Return the largest difference of two poses along an axis, mm at `centre_mm`, and about an axis, degrees."""
     apart = np.linalg.inv(true) @ found
     degrees = np.degrees(rotation_angles(apart[:3, :3]))
     return float(np.abs(translation_of(apart, centre_mm)).max()), float(np.abs(degrees).max())

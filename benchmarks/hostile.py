@@ -1,4 +1,4 @@
-"""Messages and bytes that no honest client sends: what a server must refuse by name, and survive."""
+"""Messages and bytes that no honest client sends: a server must refuse the messages by name, and survive them all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rtgod.server.session import Session
 from tests import small
 from tests.strategies import MESSAGES, json_values, texts
 
-#: What a server takes from anyone at any time; all else that is well formed needs a run that is being received.
+#: Types of messages that a server takes at any time; all others that are well formed need a run that is being received.
 _TAKEN = (Run, Event, Ping)
 
 #: The beginning of ZeroMQ's own protocol (RFC 23), version 3.0 without encryption; then READY from a DEALER.
@@ -34,7 +34,7 @@ def is_refused(frames: list[bytes]) -> bool:
 
 
 def by_bytes(rng: random.Random) -> list[bytes]:
-    """Frames of a real message with bytes changed, cut, added, repeated or left out; or nothing but chance."""
+    """Make frames of a real message with bytes changed, cut, added, repeated or left out, or frames of random bytes."""
     originals = (small.run(), small.volume(rng.randrange(12)), small.RANKING, Session(None).hello())
     while True:
         frames = [bytearray(frame) for frame in to_frames(rng.choice(originals))]
@@ -59,7 +59,7 @@ def by_bytes(rng: random.Random) -> list[bytes]:
 
 @st.composite
 def by_fields(draw: st.DrawFn) -> list[bytes]:
-    """Frames of a message of any type whose header's fields were changed, removed or added, or that were left whole."""
+    """Draw frames of a message of any type, with fields of the header changed, removed or added, or left whole."""
     frames = [bytes(frame) for frame in to_frames(draw(st.one_of(*MESSAGES.values())))]
     header = json.loads(frames[0])
     for _ in range(draw(st.integers(0, 3))):
@@ -73,7 +73,7 @@ def by_fields(draw: st.DrawFn) -> list[bytes]:
 
 
 def send_by_fields(n: int, send: Callable[[list[bytes]], None]) -> None:
-    """Call `send` with `n` of the messages of `by_fields` that must be refused, the same each time."""
+    """Call `send` with `n` messages of `by_fields` that must be refused; each time the same ones."""
 
     @settings(
         max_examples=n,
@@ -91,7 +91,7 @@ def send_by_fields(n: int, send: Callable[[list[bytes]], None]) -> None:
 
 
 def garbage(rng: random.Random) -> bytes:
-    """What to write to a plain connection: chance alone, or after ZeroMQ's greeting, or a frame of absurd size."""
+    """Make bytes to write to a plain connection: random ones, alone, or after ZeroMQ's greeting or an absurd length."""
     length = rng.choice((2**31, 2**40, 2**63 - 1))
     beginnings = (b"", _GREETING, _GREETING + _READY, _GREETING + _READY + b"\x02" + struct.pack(">Q", length))
     return rng.choice(beginnings) + rng.randbytes(rng.randrange(1, 2000))

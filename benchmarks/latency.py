@@ -1,4 +1,4 @@
-"""How close a whole step is to the machine's limit, and that it stays there.
+"""Time of a whole step, compared with the machine's limit, over a long session.
 
 A step takes one volume to its ranking at the size of the paper: 4,500 voxels, eight layers of 1,000 units, 15,372
 candidates, 1,200 training samples. The floor is the time of one pass over the same weights and candidate features with
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-# As `rtgod serve` does, before the first kernel starts OpenMP.
+# `rtgod serve` sets this, too, before the first kernel starts OpenMP.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
@@ -41,9 +41,9 @@ SIZES = {"64x64x50": ((64, 64, 50), 3.0), "110x110x72": ((110, 110, 72), 2.0), "
 TR_S, VOLUMES_PER_RUN = 3.0, 178
 BLOCKS = tuple(Block(33.0 + 9 * n, 9.0) for n in range(55))
 STAGES = ("convert", "align", "sample", "denoise", "window", "whiten", "decode", "rank")
-#: A floor is timed after every so many steps.
+#: Number of steps after which a floor is timed.
 _FLOOR_EVERY = 25
-#: So long do BLAS's threads spin for more work, on the cores that the next step needs.
+#: Time that BLAS's threads spin for more work, on the cores that the next step needs, seconds.
 _BLAS_SPINS_S = 0.2
 
 
@@ -66,13 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(shape: tuple[int, int, int], voxel_mm: float, n_volumes: int) -> dict[str, float]:
-    """Times of steps and floors in milliseconds, their ratios, and how much memory grew over the volumes."""
+    """Measure times of steps and floors in milliseconds, their ratios, and the growth of memory over the volumes."""
     head = build_head(shape, (voxel_mm,) * 3)
     volumes = moving_head(head.template, head.affine)
     bundle = paper_bundle(head.template, head.affine, np.argwhere(head.grey > 0.5))
     session = Session(bundle)
     pass_over = floor_of(bundle, volumes[0])
-    # In arrays made beforehand, so that what is kept for the figures is no growth.
+    # Times are kept in arrays made beforehand, so that they add nothing to the growth of memory.
     steps, n_steps = np.zeros(n_volumes), 0
     stages = {stage: np.full(n_volumes, np.nan) for stage in STAGES}
     floors, memory_mb = [], []
@@ -110,7 +110,7 @@ def measure(shape: tuple[int, int, int], voxel_mm: float, n_volumes: int) -> dic
 def runs(
     shape: tuple[int, int, int], affine: Array, volumes: Sequence[Array], n_volumes: int
 ) -> Iterator[Iterator[Run | Volume | RunEnd]]:
-    """The messages of one run after another, with `n_volumes` volumes in all."""
+    """Yield the messages of run after run, with `n_volumes` volumes in all."""
     for number, first in enumerate(range(0, n_volumes, VOLUMES_PER_RUN)):
         n = min(VOLUMES_PER_RUN, n_volumes - first)
         yield _run(Run(f"run-{number}", "none", TR_S, shape, affine, VOLUMES_PER_RUN, BLOCKS), volumes, n)
@@ -124,7 +124,7 @@ def _run(run: Run, volumes: Sequence[Array], n: int) -> Iterator[Run | Volume | 
 
 
 def moving_head(template: Float32Array, affine: Array, n: int = 30) -> list[Array]:
-    """Volumes of a head that wanders by tenths of a millimetre, with noise, as int16."""
+    """Make volumes of a head that moves by tenths of a millimetre, with noise, as int16."""
     rng = np.random.default_rng(0)
     steps = np.cumsum(rng.normal(0, 0.04, (n, 6)), axis=0)
     centre_mm = (affine @ [*(np.array(template.shape) - 1) / 2, 1])[:3]
@@ -138,7 +138,7 @@ def moving_head(template: Float32Array, affine: Array, n: int = 30) -> list[Arra
 
 
 def paper_bundle(template: Float32Array, affine: Array, cortex: Array) -> DecoderBundle:
-    """A decoder of the paper's size with random weights: its rankings mean nothing, its time does."""
+    """Make a decoder of the paper's size with random weights: its rankings are meaningless, but not its times."""
     rng = np.random.default_rng(1)
 
     def noise(*shape: int) -> Float32Array:
@@ -169,7 +169,7 @@ def paper_bundle(template: Float32Array, affine: Array, cortex: Array) -> Decode
 
 
 def floor_of(bundle: DecoderBundle, volume: Array) -> Callable[[], None]:
-    """One pass over all weights and candidate features with BLAS, and one read of the volume."""
+    """Return a function that passes over all weights and candidate features with BLAS, and reads the volume once."""
     pattern, similarity = np.ones(N_VOXELS, np.float32), np.ones(N_SAMPLES, np.float32)
     units = np.ones(N_UNITS, np.float32)
 
@@ -185,7 +185,7 @@ def floor_of(bundle: DecoderBundle, volume: Array) -> Callable[[], None]:
 
 
 def resident_mb() -> float:
-    """Resident memory of this process."""
+    """Return the resident memory of this process, MB."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 

@@ -1,8 +1,9 @@
-"""Head motion: how exact, and how many times faster than the peers, on the same volumes in one run.
+"""Head motion estimates: their errors, and their speed compared with the peers', on the same volumes in one run.
 
-Synthetic heads moved by known motions (64 × 64 × 50 voxels of 3 mm: twelve motions of up to ±2 mm and ±1.5° with noise
-of 1 % on template and volumes, six of up to ±5 mm and ±5° with 2 %), against SPM's realignment (rtspm) and SimpleITK;
-larger volumes; real heads moved by known motion through a windowed sinc; and real series against SPM12 and SimpleITK.
+Four comparisons are made. Synthetic heads moved by known motions (64 × 64 × 50 voxels of 3 mm: twelve motions of up to
+±2 mm and ±1.5° with noise of 1 % on template and volumes, six of up to ±5 mm and ±5° with 2 % on the volumes), against
+SPM's realignment (rtspm) and SimpleITK; larger volumes; real heads moved by known motion through a windowed sinc; and
+real series against SPM12 and SimpleITK.
 
     python -m pip install ".[all,bench]"
     python -m benchmarks.motion [--json PATH]
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class Ours:
-    """Registration and sampling of the decoder's voxels, from a standstill or from the last pose."""
+    """Our registration and sampling of voxels; it starts from the last pose, or after a reset from a standstill."""
 
     def __init__(self, template: Float32Array, affine: Float64Array) -> None:
         x, y, z = template.shape
@@ -68,10 +69,10 @@ class Ours:
         bright = np.argwhere(template > np.percentile(template, 90)).astype(np.int32)
         voxels = bright[np.linspace(0, len(bright) - 1, N_VOXELS).astype(int)]
         self._sampler = Sampler(voxels, (x, y, z), SamplingSettings())
-        self.estimate_and_sample(template)  # compiles
+        self.estimate_and_sample(template)  # compiles kernels
 
     def estimate_and_sample(self, volume: Float32Array) -> Float64Array:
-        """Pose (4, 4), template millimetres to volume millimetres; the voxels are sampled on the way."""
+        """Estimate the pose, shape (4, 4), template millimetres to volume millimetres, and sample voxels with it."""
         found = self.registration.align(volume)
         assert not found.problem, found.problem
         self._sampler.sample(volume, np.linalg.inv(self._affine) @ found.pose @ self._affine)
@@ -79,7 +80,7 @@ class Ours:
 
 
 def synthetic_figures(scanner: HeadScanner, n_small: int, n_large: int) -> dict[str, float]:
-    """Errors and times of all three on the same volumes."""
+    """Measure errors and times of all three methods on the same volumes."""
     rng = np.random.default_rng(0)
     still = scanner.scan(np.zeros(3), np.zeros(3))
     small = [scanner.scan(rng.uniform(-2, 2, 3), rng.uniform(-1.5, 1.5, 3)) for _ in range(n_small)]
@@ -119,7 +120,7 @@ def synthetic_figures(scanner: HeadScanner, n_small: int, n_large: int) -> dict[
 
 
 def size_figures(name: str, scanner: HeadScanner) -> dict[str, float]:
-    """Times of all three on larger volumes, one motion for the peers."""
+    """Measure times of all three methods on a larger volume of one motion, and our error on it."""
     still, moved = scanner.scan(np.zeros(3), np.zeros(3)), scanner.scan(np.array([0.4, -0.3, 0.5]), np.full(3, 0.3))
     template, volume = with_noise(still.image, 0.01, 99), with_noise(moved.image, 0.01, 0)
     ours, spm, itk = (make(template, scanner.affine) for make in (Ours, Rtspm, SimpleItk))
@@ -145,7 +146,7 @@ def size_figures(name: str, scanner: HeadScanner) -> dict[str, float]:
 
 
 def real_figures(data: Path) -> dict[str, float]:
-    """Agreement with SPM12 and SimpleITK on real series; real heads moved by known motion."""
+    """Measure agreement with SPM12 and SimpleITK on real series, and errors on real heads moved by known motion."""
     siemens = open_source(data / "siemens-run" / "dicom")
     spm = compare(siemens, siemens.run.affine, np.loadtxt(data / "siemens-run" / "spm_motion.tsv", skiprows=1))
     figures = {name: spm[name] for name in ("spm_median_diff_mm", "spm_max_diff_mm")}
@@ -171,7 +172,7 @@ def real_figures(data: Path) -> dict[str, float]:
 
 
 def moved_by_sinc(source: Source, reach_mm: float, turn_deg: float, seed: int) -> tuple[float, float]:
-    """Error for a real volume that was moved at random through a sinc under a Hann window of ±6 voxels."""
+    """Measure the error for a real volume that was moved at random through a sinc under a Hann window of ±6 voxels."""
     image, affine = next(iter(source)).data.astype(np.float32), source.run.affine
     ours, rng = Ours(image, affine), np.random.default_rng(seed)
     centre_mm = ours.registration.centre_mm
@@ -182,11 +183,11 @@ def moved_by_sinc(source: Source, reach_mm: float, turn_deg: float, seed: int) -
 
 
 def _sinc(image: Float32Array, mapping: Float64Array, radius: int = 6) -> Float32Array:
-    """Look an image up at mapped voxels; beyond the edges the outer voxels repeat."""
+    """Interpolate an image at mapped voxels; beyond the edges the outer voxels repeat."""
     padded = np.pad(image.astype(np.float64), radius, mode="edge")
     where = (mapping[:3, :3] @ np.indices(image.shape).reshape(3, -1) + mapping[:3, 3:]).T
     where = np.clip(where, -1, np.array(image.shape) - 1e-9)  # no further out than the padding reaches
-    first = np.floor(where).astype(int) + 1  # of the taps, in the padded image
+    first = np.floor(where).astype(int) + 1  # place of the first tap in the padded image
     taps = np.arange(2 * radius)
     distance = (where - np.floor(where))[:, :, np.newaxis] - (taps - radius + 1)
     weights = np.sinc(distance) * np.cos(np.pi * distance / (2 * radius)) ** 2 * (np.abs(distance) < radius)

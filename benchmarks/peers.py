@@ -1,4 +1,4 @@
-"""The peers that benchmarks compare with, behind one interface; they are no dependencies of rtgod."""
+"""Peers that benchmarks compare with, behind one interface; they are no dependencies of rtgod."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class Rtspm:
         }
 
     def estimate(self, volume: Float32Array) -> Float64Array:
-        """Pose (4, 4), template millimetres to volume millimetres."""
+        """Estimate the pose, shape (4, 4), template millimetres to volume millimetres."""
         self._images[1] = self._image(volume)
         found = self._realign(self._images, dict(self._flags), 1 if self._is_first else 2, 1, *self._state)
         self._images, self._state, self._is_first = found[0], list(found[1:7]), False
         return self._affine @ np.linalg.inv(self._images[1]["mat"])
 
     def estimate_and_reslice(self, volume: Float32Array) -> Float64Array:
-        """The pose, and the whole volume resliced."""
+        """Estimate the pose, and reslice the whole volume."""
         pose = self.estimate(volume)
         self._reslice(self._images, dict(self._flags))
         return pose
@@ -61,8 +61,8 @@ class SimpleItk:
 
     Parameters
     ----------
-    template, affine
-        As in `Rtspm`.
+    template : ndarray of shape (x, y, z)
+    affine : ndarray of shape (4, 4)
     """
 
     name = "SimpleITK"
@@ -84,7 +84,7 @@ class SimpleItk:
         return image
 
     def estimate(self, volume: Float32Array) -> Float64Array:
-        """Pose (4, 4), template millimetres to volume millimetres."""
+        """Estimate the pose, shape (4, 4), template millimetres to volume millimetres."""
         sitk, moving = self._sitk, self._image(volume)
         method = sitk.ImageRegistrationMethod()
         method.SetMetricAsMeanSquares()

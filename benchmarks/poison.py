@@ -1,4 +1,4 @@
-"""Messages that are well formed and would break a server: each is refused, nobody waits, and it can start again."""
+"""Messages that look harmless and could break a server: it must refuse each at once, go on, and be able to restart."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _affine(*sizes: float) -> list[list[float]]:
 
 
 def messages() -> Iterator[bytes]:
-    """Headers of messages, none of which a server may take."""
+    """Yield headers of messages that a server must refuse."""
     runs: list[dict[str, Any]] = [
         *({"shape": shape} for shape in ([100_000] * 3, [2_000] * 3, [2**40, 4, 4], [_HUGE, 4, 4], [512] * 3)),
         *({"n_volumes": n} for n in (_HUGE, 10**12, 2**31, 0, -1)),
@@ -56,7 +56,7 @@ def messages() -> Iterator[bytes]:
     yield from (json.dumps({**_EVENT, **changes}).encode() for changes in events)
     yield b'{"rtgod":1,"type":"ping","client":"c","kind":"' + b"k" * 600_000 + b'","sent_s":0}'
     yield b'{"rtgod":1,"type":"event","client":"c","number":1' + b"0" * 4200 + b',"kind":"k","at_s":0}'
-    # What is long, and searched for a pattern by whoever logs it.
+    # Long texts, which the server's logging searches for a pattern.
     for length in (10_000, 20_000, 300_000):
         yield b'{"rtgod":1,"type":"' + b"<a " * length + b'"}'
     yield b'{"rtgod":1,"type":"run",' + b",".join(b'"%d":0' % n for n in range(60_000)) + b"}"
@@ -83,13 +83,13 @@ def _is_refused(sender: Sender, run: Run) -> bool:
 
 
 def poison(folder: Path, n_rounds: int) -> dict[str, float]:
-    """Send all of them, round after round, between the volumes of a source; then kill the server, and start it again.
+    """Send all messages, round after round, between the volumes of a source; then kill the server, and start it again.
 
     Returns
     -------
     dict
-        `poison_messages`; those that were not refused; `poison_lost`, volumes that were not acknowledged;
-        `poison_crashes` of servers; and `stall_ms_max`, the longest that a volume waited for its acknowledgement.
+        `poison_messages`, sent; `poison_not_refused`, of these; `poison_crashes` of servers; and `stall_ms_max`, the
+        longest time that a volume waited for its acknowledgement.
     """
     n = n_refused = n_volumes = 0
     longest_s = 0.0
@@ -103,7 +103,7 @@ def poison(folder: Path, n_rounds: int) -> dict[str, float]:
                     break
                 if isinstance(
                     possible := _read(header), Run
-                ):  # another source's would only wait for the end of this one
+                ):  # sent by this source: another source's run would only wait for the end of this one's
                     n_refused += _is_refused(sender, possible)
                     n += 1
                     continue

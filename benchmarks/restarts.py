@@ -1,4 +1,4 @@
-"""How soon a server is ready again after a long session, and whether it then answers as if it had not died."""
+"""Restart of a server after a long session: its time, and whether its answers are the same as without a restart."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from rtgod.protocol.clients import Sender
 from rtgod.server.session import Session, replay
 from tests import small
 
-#: Volumes that are sent after the restart.
+#: Number of volumes that are sent after the restart.
 N_AFTER = 20
-#: Runs of a session: the last is the longest, and is the one that goes on.
+#: Lengths of a session's runs, in shares of its volumes; the last run continues after the restart.
 SHARES = (0.1, 0.1, 0.8)
 
 
 def restarted(folder: Path, n_volumes: int) -> dict[str, float]:
-    """Kill a server after so many volumes, start it again, send some more, and compare with the whole journal's replay.
+    """Kill a server after `n_volumes`, start it again, send more, and compare its answers with a replay of the journal.
 
     Parameters
     ----------
     folder : Path
     n_volumes : int
-        In three runs, of which the last goes on.
+        Number of volumes before the restart, in three runs; the last run continues after it.
     """
     volumes = [small.volume(index) for index in range(12)]
 

@@ -1,4 +1,4 @@
-"""Real sessions for benchmarks: the commands in processes of their own, small runs, and what must not have changed."""
+"""Real sessions for benchmarks: commands in processes of their own, small runs, and comparison of their answers."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ Answers = Mapping[tuple[str, int], bytes]
 
 
 class Part(Closing):
-    """One command in a process of its own.
+    """Command that runs in a process of its own.
 
     Parameters
     ----------
     *arguments : str
-        Of `rtgod`.
+        Arguments of `rtgod`.
     within : str, optional
-        A network namespace to run it in.
+        Name of a network namespace to run the command in.
     """
 
     def __init__(self, *arguments: str, within: str = "") -> None:
         self._arguments = arguments
         self._before = ["ip", "netns", "exec", within] if within else []
-        # Of all its lives. A file without a name, so nobody has to remove it.
+        # Error output of the process and of its restarts, in a file without a name, so nobody has to remove it.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 # open as long as the part is
         self.start()
 
     def start(self) -> None:
-        """Start it, or start it again."""
+        """Start the process, or start it again."""
         command = [*self._before, sys.executable, *self.command()]
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors
         )
 
     def command(self) -> list[str]:
-        """What Python is to run."""
+        """Return the arguments of the Python interpreter."""
         return ["-m", "rtgod", *self._arguments]
 
     @property
@@ -65,22 +65,22 @@ class Part(Closing):
         return self.process.poll()
 
     def kill(self) -> None:
-        """As a power cut would."""
+        """Kill the process, as a power cut would."""
         self.process.kill()
         self.process.wait(WAIT_S)
 
     def close(self) -> None:
-        """Kill it, if it still runs, and let go of what it said."""
+        """Kill the process, if it still runs, and discard its error output."""
         self.kill()
         self._errors.close()
 
     def stop(self) -> int:
-        """Ask it to end; 1 if it does not end well, and then it is told why."""
+        """Ask the process to end; return 1 and print its error output if it does not end well, else 0."""
         self.process.terminate()
         return self.ended()
 
     def ended(self, timeout_s: float = WAIT_S) -> int:
-        """Wait for its end; 1 if it does not end well, and then it is told why."""
+        """Wait for the process to end; return 1 and print its error output if it does not end well, else 0."""
         try:
             code: int | str = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -92,13 +92,13 @@ class Part(Closing):
         return int(bool(code))
 
     def resident_mb(self) -> float:
-        """Its memory."""
+        """Return the resident memory of the process, MB."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def until(done: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
-    """Wait for something, but not forever."""
+    """Wait until `done()` is true; raise TimeoutError after `timeout_s` seconds."""
     deadline_s = time.monotonic() + timeout_s
     while not done():
         if time.monotonic() > deadline_s:
@@ -107,7 +107,7 @@ def until(done: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> Non
 
 
 def free_ports(n: int) -> list[int]:
-    """Ports that nobody listens on now."""
+    """Find ports that nobody listens on now."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
         for one in sockets:
@@ -116,7 +116,7 @@ def free_ports(n: int) -> list[int]:
 
 
 class Addresses:
-    """Where a server listens, whenever it is started."""
+    """Addresses on which a server listens, the same after each restart."""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.ingest, self.publish = (f"tcp://{host}:{port}" for port in free_ports(2))
@@ -124,7 +124,7 @@ class Addresses:
 
 @contextmanager
 def serving(folder: Path, *more: str, host: str = "127.0.0.1") -> Iterator[tuple[Part, Addresses]]:
-    """A server of the small decoder that is ready."""
+    """Run a server with the small decoder; give it, and its addresses, once it is ready."""
     folder.mkdir(parents=True, exist_ok=True)
     small.bundle().save(folder / "bundle")
     where, ready = Addresses(host), folder / "ready.json"
@@ -138,11 +138,11 @@ def serving(folder: Path, *more: str, host: str = "127.0.0.1") -> Iterator[tuple
 
 
 def run_files(folder: Path, n_runs: int, n_volumes: int) -> list[Path]:
-    """Recorded runs of a head that moves a little."""
+    """Write recorded runs of a head that moves a little."""
     folder.mkdir(parents=True, exist_ok=True)
     rng, paths = np.random.default_rng(SEED), []
     for run in range(n_runs):
-        # `small.volume` moves with its index; what differs from run to run is noise.
+        # The head of `small.volume` moves with the index; noise differs from run to run.
         heads = [small.volume(index % 12).data for index in range(n_volumes)]
         voxels = [head + rng.integers(-5, 6, head.shape, np.int16) for head in heads]
         image = nib.Nifti1Image(np.stack(voxels, axis=-1), small.AFFINE)
@@ -154,7 +154,7 @@ def run_files(folder: Path, n_runs: int, n_volumes: int) -> list[Path]:
 
 
 def undisturbed(runs: Sequence[Path]) -> Answers:
-    """The answers to all volumes, by run and index, as bytes without timing."""
+    """Compute the answers to all volumes in this process, by run and index, as bytes without timing."""
     session = Session(small.bundle())
     answers: dict[tuple[str, int], bytes] = {}
     for path in runs:
@@ -166,12 +166,12 @@ def undisturbed(runs: Sequence[Path]) -> Answers:
 
 
 def content(answer: Answer) -> bytes:
-    """What must not change."""
+    """Return the bytes of an answer without its timing, which alone may differ."""
     return b"".join(map(bytes, to_frames(without_timing(answer))))
 
 
 def differences(journal: Path, expected: Answers) -> dict[str, int]:
-    """Volumes that are missing, volumes that count twice, and answers that are not what they should be."""
+    """Count volumes missing in a journal, volumes that are in it twice, and answers that differ from the expected."""
     volumes: Counter[tuple[str, int]] = Counter()
     answers: dict[tuple[str, int], set[bytes]] = {}
     for path in journals(journal):
@@ -189,5 +189,5 @@ def differences(journal: Path, expected: Answers) -> dict[str, int]:
 
 
 def n_volumes_in(journal: Path) -> int:
-    """Volumes that were acknowledged so far."""
+    """Return the number of volumes in a journal so far."""
     return sum(isinstance(message, Volume) for path in journals(journal) for message in read_journal(path))

@@ -1,8 +1,9 @@
-"""What a session survives: killed processes, bad networks, hostile messages, clients that stop, keys that are wrong.
+"""Disturbed sessions: killed processes, bad networks, hostile messages, clients that stop, keys that are wrong.
 
 Servers, sources and displays are the real commands in processes of their own; the decoder and its volumes are small, so
-that a session takes seconds. What a disturbed session has in its journal, and what it published, is compared with what
-the same volumes give in one process that nobody disturbs. The exit code is 1 if anything is not as it must be.
+that a session takes seconds. The journal of a disturbed session, and the answers that it published, are compared with
+the answers to the same volumes in one process that nothing disturbs. The exit code is 1 if any figure is out of its
+limits.
 
     python -m benchmarks.soak [--short] [--kills N] [--frames N] [--volumes N] [--json PATH]
 """
@@ -56,12 +57,12 @@ from rtgod.sources import open_source
 from tests import small
 
 N_RUNS, N_VOLUMES = 3, 40
-#: Runs are replayed so much faster than they were scanned: a volume each 50 ms.
+#: Factor by which runs are replayed faster than they were scanned: a volume each 50 ms.
 SPEED = 40.0
 N_DISPLAYS = 10
-#: At full speed, a display is stopped in every second of so many turns.
+#: Number of turns at full speed; a display is stopped in every second of them.
 N_TURNS = 8
-#: A figure above this is a failure, as is one above 0 whose name has one of the words below.
+#: Greatest values of figures; a larger one is a failure, as is one above 0 whose name has a word of `NOUGHT`.
 MOST = {
     "rss_growth_mb": 10.0,
     "hostile_rss_growth_mb": 20.0,
@@ -73,7 +74,7 @@ MOST = {
 LEAST_LEAK_AUC = 0.9
 NOUGHT = ("lost", "duplicated", "different", "crashes", "not_refused", "not_let_in", "gave_up", "during_the_cut")
 
-#: A source that gave up is started so often, as a person would; what it still could not send is lost.
+#: Greatest number of starts of a source that gives up, as a person would start it; volumes not sent then are lost.
 MOST_STARTS = 3
 
 
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures |= supervised.supervised(Path(folder, "supervised"), 2 if options.short else 40)
         figures |= restarts.restarted(Path(folder, "restarted"), 300 if options.short else 20_000)
         figures |= edges(Path(folder), short=options.short)
-        if not options.short:  # minutes, and a test of its own
+        if not options.short:  # it takes minutes, and has a test of its own
             figures |= blinding.blinding(Path(folder, "blinding"), 40)
     figures["crashes"] = sum(figures.pop(name) for name in [*figures] if name.endswith("_crashes"))
     print_all(figures)
@@ -111,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def edges(folder: Path, *, short: bool) -> dict[str, float]:
-    """Clients that are killed, messages that would break a server, and clients that want memory."""
+    """Measure with clients that are killed, messages that could break a server, and clients that attack memory."""
     parts = [
         attacks.killed_clients(folder / "killed-clients", 24 if short else 1_000),
         poison.poison(folder / "poison", 1 if short else 20),
@@ -122,9 +123,9 @@ def edges(folder: Path, *, short: bool) -> dict[str, float]:
 
 
 def failed(figures: Mapping[str, float]) -> list[str]:
-    """Names of the figures that are not as they must be."""
+    """Return the names of the figures that are out of their limits."""
     above = [name for name, value in figures.items() if value > _most(name)]
-    # What tells conditions apart must be no better than chance, and find the leak that it is shown.
+    # The test of blinding must tell conditions apart no better than by chance, but must find the leak given to it.
     if figures.get("blinding_auc", 0.0) > figures.get("blinding_auc_null_p99", 1.0):
         above.append("blinding_auc")
     if figures.get("blinding_auc_of_a_leak", 1.0) < LEAST_LEAK_AUC:
@@ -140,7 +141,7 @@ def _most(name: str) -> float:
 
 
 def killed(folder: Path, n_kills: int) -> dict[str, float]:
-    """Kill server, source and display at random moments of a session, until there were enough kills."""
+    """Kill server, source and display at random moments of sessions, until `n_kills` were killed."""
     rng = random.Random(SEED)  # noqa: S311 # chance, not secrets
     runs = run_files(folder / "runs", N_RUNS, N_VOLUMES)
     expected = undisturbed(runs)
@@ -168,7 +169,7 @@ def disturbed(
     n_kills: int,
     restarts_s: list[float],
 ) -> Counter[str]:
-    """One session, in which up to `n_kills` processes are killed; what happened to how many."""
+    """Run a session in which up to `n_kills` processes are killed; return counts of its events."""
     counts = Counter(sessions=1)
     with serving(place) as (server, where), Subscriber(where.publish) as subscriber:
         ready = place / "ready.json"
@@ -181,26 +182,26 @@ def disturbed(
                         counts += heard(subscriber, rng.uniform(0.0, 1.0), expected)
                         if counts["kills"] >= n_kills or source.code is not None:
                             continue
-                        # The display keeps nothing: it is killed less often.
+                        # The display keeps no data, so it is killed less often.
                         name = rng.choice(("server", "server", "source", "source", "display"))
                         parts[name].kill()
                         counts.update(("kills", f"kills_{name}"))
                         if name == "server":
                             ready.unlink(missing_ok=True)
                         parts[name].start()
-                        # Else it may be killed while it is starting.
+                        # In the other cases the server may be killed while it is starting.
                         if name == "server" and rng.random() < 0.7:
                             started_s = time.monotonic()
                             until(ready.exists, "server that was started again")
                             restarts_s.append(time.monotonic() - started_s)
                     counts["crashes"] += source.ended()
-            until(ready.exists, "server")  # it may be starting once more
+            until(ready.exists, "server")  # the server may be starting once more
             counts["crashes"] += server.stop()
     return counts
 
 
 def heard(subscriber: Subscriber, for_s: float, expected: Answers) -> Counter[str]:
-    """Listen for so many seconds; how many answers were published, and how many were not what they should be."""
+    """Listen for `for_s` seconds; count the published answers, and those that differ from the expected ones."""
     counts: Counter[str] = Counter()
     until_s = time.monotonic() + for_s
     while (left_s := until_s - time.monotonic()) > 0:
@@ -241,7 +242,7 @@ def broken(folder: Path, n_runs: int) -> dict[str, float]:
             Subscriber(publish) as subscriber,
             ThreadPoolExecutor(1) as pool,
         ):
-            # While they are sent: a subscriber that does not read does not subscribe anew, when its connection broke.
+            # Listening must go on while runs are sent: after a break, only a subscriber that reads subscribes anew.
             sending = pool.submit(send_all, runs, ingest)
             published: Counter[str] = Counter()
             while not sending.done():
@@ -259,7 +260,7 @@ def broken(folder: Path, n_runs: int) -> dict[str, float]:
 
 
 def send_all(runs: Sequence[Path], address: str) -> int:
-    """Send runs as `rtgod replay` does, as fast as can be; how often one gave up, and was started again."""
+    """Send runs as `rtgod replay` does, as fast as possible; return how often a source gave up."""
     n_gave_up = 0
     for path in runs:
         source = open_source(path)
@@ -278,7 +279,7 @@ def send_all(runs: Sequence[Path], address: str) -> int:
 
 
 def cut(folder: Path, cut_s: float) -> dict[str, float]:
-    """Pull the cable between a source and the server for a while; no figures where no network can be made."""
+    """Pull the cable between a source and the server for a while; return no figures if networks cannot be made."""
     runs = run_files(folder / "runs", 1, N_VOLUMES)
     add_client(folder / "keys", "scanner", Role.SOURCE)
     key = str(folder / "keys" / "scanner.key")
@@ -295,7 +296,7 @@ def cut(folder: Path, cut_s: float) -> dict[str, float]:
         stack.enter_context(source)
         until(lambda: n_volumes_in(journal) > 5, "the first volumes")
         chaos.plug(here, in_place=False)
-        # What was on its way is there by then, or lost.
+        # Data that were on their way have arrived by then, or are lost.
         time.sleep(min(1.0, cut_s / 2))
         before = n_volumes_in(journal)
         time.sleep(cut_s - min(1.0, cut_s / 2))
@@ -314,7 +315,7 @@ def cut(folder: Path, cut_s: float) -> dict[str, float]:
 
 
 def attacked(folder: Path, n: int) -> dict[str, float]:
-    """Send `n` hostile messages: each must be refused, and say why; the server goes on, and does not grow."""
+    """Send `n` hostile messages: the server must refuse each with a reason, go on, and not grow."""
     rng = random.Random(SEED)  # noqa: S311 # chance, not secrets
     counts: Counter[str] = Counter()
     resident_mb = []
@@ -324,7 +325,7 @@ def attacked(folder: Path, n: int) -> dict[str, float]:
 
         def send(frames: list[bytes]) -> None:
             if counts["silent"]:
-                return  # a server that does not answer once is dead: nobody waits for it a minute each
+                return  # a server that did not answer once is dead; waiting again would cost a minute each time
             client.send_multipart(frames)
             if not client.poll(WAIT_S * 1e3):
                 counts["silent"] += 1
@@ -370,10 +371,10 @@ def write_plainly(address: str, data: bytes) -> None:
 
 
 def full_speed(folder: Path, n: int) -> dict[str, float]:
-    """Volumes as fast as the server takes them, with displays of which one is stopped in every second turn.
+    """Send volumes as fast as the server takes them, to ten displays; every second turn, one of them is stopped.
 
-    Timed is the whole of what the server does for a volume, publishing included, as only a source can see it: from one
-    acknowledgement to the next. (The stages in a ranking end before it is published.)
+    The time from one acknowledgement to the next is measured. It holds all that the server does for a volume, also
+    publishing, which only a source can see. (The stages in a ranking end before it is published.)
     """
     n_in_turn = n // N_TURNS
     with serving(folder) as (server, where), ExitStack() as stack:
@@ -443,7 +444,7 @@ with Subscriber(sys.argv[1]) as subscriber:
 
 
 def keys(folder: Path) -> dict[str, float]:
-    """Clients that must not send volumes, and whether those that may still can."""
+    """Send with keys of clients that must not send, and check that a source's key still can, and a watcher's watch."""
     for role in Role:
         add_client(folder / "keys", role.value, role)
     add_client(folder / "other", "stranger", Role.SOURCE)
@@ -478,7 +479,7 @@ def keys(folder: Path) -> dict[str, float]:
 
 
 def why_refused(address: str, key: ClientKey | None, message: Run | Volume) -> str:
-    """Why a server does not take a message from a client with this key; empty if it does."""
+    """Return why a server refuses a message from a client with this key; empty if it takes the message."""
     try:
         with Sender(address, timeout_s=1.0, patience_s=3.0, key=key) as sender:
             sender.send(message)

@@ -1,7 +1,7 @@
-"""How far our head motion is from SPM12's on a real run, and how long a volume takes.
+"""Difference of our head motion from SPM12's on a real run, and our time for a volume.
 
-The run is realigned to its first volume, as `spm_realign` was when it wrote `spm_motion.tsv`; the figure is the mean
-distance over the brain between where the two put the head, median and worst over volumes.
+The run is realigned to its first volume, as `spm_realign` did when it wrote `spm_motion.tsv`. The figure is the mean
+over the brain of the distance between a voxel's two estimated positions; its median and maximum over volumes are given.
 
     python -m benchmarks.spm_agreement [--run FOLDER] [--json PATH]
 """
@@ -22,7 +22,7 @@ from rtgod.preprocessing.registration import Registration
 from rtgod.settings import MotionSettings
 from rtgod.sources import open_source
 
-#: Voxels of the first volume above this share of its bright end count as brain.
+#: Voxels of the first volume above this share of its 98th percentile count as brain.
 _BRAIN = 0.3
 
 
@@ -52,12 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def compare(volumes: Iterable[Volume], affine: Float64Array, spm: Array) -> dict[str, float]:
-    """The figures by name.
+    """Compare our head motion with SPM's, and return the figures by name.
 
     Parameters
     ----------
     volumes : iterable of Volume
-        The first is what both realign to.
+        Volumes of the run; both methods realign to the first.
     affine : ndarray of shape (4, 4), float64
     spm : ndarray of shape (n_volumes, 6)
         SPM's parameters: translations in mm, rotations in rad.
@@ -68,7 +68,7 @@ def compare(volumes: Iterable[Volume], affine: Float64Array, spm: Array) -> dict
         if registration is None:
             registration = Registration(image, affine, image.shape, affine, MotionSettings())
             points = brain_points(image, affine)
-            registration.align(image)  # compiles
+            registration.align(image)  # compiles kernels
         start = time.perf_counter()
         alignment = registration.align(image)
         times_ms.append(1e3 * (time.perf_counter() - start))
@@ -86,13 +86,13 @@ def compare(volumes: Iterable[Volume], affine: Float64Array, spm: Array) -> dict
 
 
 def brain_points(image: Array, affine: Float64Array) -> Float64Array:
-    """Positions of the brain's voxels in mm, with a 1 appended: shape (n_voxels, 4)."""
+    """Return the positions of the brain's voxels in mm, with a 1 appended: shape (n_voxels, 4)."""
     brain = np.argwhere(image > _BRAIN * np.percentile(image, 98))
     return np.column_stack([brain, np.ones(len(brain))]) @ affine.T
 
 
 def spm_matrix(parameters: Array) -> Float64Array:
-    """SPM's T Rx Ry Rz, whose rotations turn the other way than right-handed ones, from (6,) parameters."""
+    """Compute SPM's T Rx Ry Rz from (6,) parameters; its rotations turn the other way than right-handed ones."""
     (cx, cy, cz), (sx, sy, sz) = np.cos(parameters[3:]), np.sin(parameters[3:])
     about_x = np.array([[1, 0, 0], [0, cx, sx], [0, -sx, cx]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])

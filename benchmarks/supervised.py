@@ -1,6 +1,7 @@
-"""What a session survives when its server is killed again and again, and nobody is there but its supervisor.
+"""Sessions whose server is killed again and again, and restarted only by its supervisor.
 
-Part of `benchmarks.soak`. Each session has a supervisor of its own, which gives up after five deaths in a minute.
+This is a part of `benchmarks.soak`. Each session has a supervisor of its own, which gives up after five deaths in a
+minute.
 """
 
 from __future__ import annotations
@@ -21,27 +22,27 @@ from benchmarks import sessions
 from rtgod.server.supervision import MOST_DEATHS
 from tests import small
 
-#: Volumes come each 0.2 s, for 16 s a session.
+#: Speed of the replay, and volumes of a session: one each 0.2 s, for 16 s.
 SPEED, N_VOLUMES = 10.0, 80
-#: As a power cut, an assertion and a bug in a library would end it.
+#: Signals that end the server as a power cut, an assertion and a bug in a library would.
 SIGNALS = (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV)
 _FREE = "tcp://127.0.0.1:*"
 
 
 def supervised(folder: Path, n_kills: int) -> dict[str, float]:
-    """Kill a supervised server at random moments while a source sends, until there were enough kills.
+    """Kill a supervised server at random moments while a source sends, until it was killed `n_kills` times.
 
     Parameters
     ----------
     folder : Path
-        To make.
+        Folder to make.
     n_kills : int
 
     Returns
     -------
     dict of str to float
-        Volumes that were lost or counted twice, answers that were not as they should be, processes that did not end
-        well, and how long it took until a server was ready again, seconds.
+        Numbers of volumes that were lost or counted twice, of answers that differ from the expected ones, and of
+        processes that did not end well; and the time until a server was ready again, seconds.
     """
     rng = random.Random(sessions.SEED)  # noqa: S311 # chance, not secrets
     runs = sessions.run_files(folder / "runs", 1, N_VOLUMES)
@@ -66,7 +67,7 @@ def supervised(folder: Path, n_kills: int) -> dict[str, float]:
 
 
 def _session(place: Path, runs: Sequence[Path], rng: random.Random, n_kills: int, restarts_s: list[float]) -> int:
-    """One session with up to `n_kills` kills; how many of its processes did not end well."""
+    """Run a session with up to `n_kills` kills; return how many of its processes did not end well."""
     n_crashes, n_before = 0, len(restarts_s)
     with _serving(place) as (server, ready):
         for path in runs:
@@ -85,7 +86,7 @@ def _session(place: Path, runs: Sequence[Path], rng: random.Random, n_kills: int
 
 @contextmanager
 def _serving(folder: Path) -> Iterator[tuple[sessions.Part, Callable[[], dict[str, Any]]]]:
-    """A supervised server that is ready, and what reads what it said when it was, last."""
+    """Run a supervised server; once it is ready, give it, and a function that reads its newest ready file."""
     folder.mkdir(parents=True)
     small.bundle().save(folder / "bundle")
     path = folder / "ready.json"
@@ -102,7 +103,7 @@ def _serving(folder: Path) -> Iterator[tuple[sessions.Part, Callable[[], dict[st
     finally:
         stopped = server.code is not None
         server.close()
-        # Killed, the supervisor leaves its server alone.
+        # A killed supervisor does not stop its server.
         if not stopped and path.exists():
             with suppress(ProcessLookupError):
                 os.kill(ready()["pid"], signal.SIGKILL)

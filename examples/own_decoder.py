@@ -2,7 +2,7 @@
 
     python examples/own_decoder.py VC.nii.gz sub-01_run-*_bold.nii.gz
 
-Each run needs an events table beside it. Every run is decoded by an estimator that was trained on the others.
+Each run needs an events table beside it. Every run is decoded by an estimator trained on the other runs.
 """
 
 import sys
@@ -19,9 +19,9 @@ ESTIMATOR = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
 
 
 def cross_validate(mask, runs, estimator=ESTIMATOR, n_permutations=99):
-    """Accuracy on runs that were left out; that with labels shuffled within runs; the p value of the difference."""
+    """Return the accuracy on left-out runs, the accuracy with labels shuffled within runs, and the p value."""
     samples = calibration.preprocess(runs, mask=mask)
-    # As arrays: scikit-learn shuffles nothing within groups that are a tuple, and says nothing.
+    # Groups must be an array: scikit-learn silently shuffles nothing within groups that are a tuple.
     categories, groups = np.array(samples.categories), np.array(samples.runs)
     accuracy, shuffled, p_value = permutation_test_score(
         estimator, samples.X, categories, groups=groups, cv=LeaveOneGroupOut(), n_permutations=n_permutations

@@ -1,4 +1,4 @@
-"""Read a session with pandas: what each block was decoded as, how often that was right, and how fast it came.
+"""Read a session with pandas: the decoded category of each block, the share that was right, and the latency.
 
 python examples/read_session.py journals/SESSION.rtgod bundle
 """
@@ -9,7 +9,7 @@ import rtgod
 
 
 def read_blocks(journal, bundle):
-    """Make a table with a row for each block: what it showed, and the first choice of its last ranking."""
+    """Make a table with a row for each block: the category shown, and the first choice of its last ranking."""
     names = {rtgod.label_of(candidate.category_id): candidate.name for candidate in bundle.candidates}
     rankings = journal.to_frame().query("kind == 'ranking'").dropna(subset="block")
     blocks = rankings.groupby(["run_id", "block"])[["label", "top1", "n_volumes", "probability_top1"]].last()
@@ -17,7 +17,7 @@ def read_blocks(journal, bundle):
 
 
 def accuracy_of(blocks):
-    """Share of right first choices, and what it would be, on average, if the blocks' categories were shuffled."""
+    """Return the share of right first choices, and its mean if the blocks' categories were shuffled."""
     known = blocks.dropna(subset="shown")
     chance = (known["top1"].to_numpy()[:, None] == known["shown"].to_numpy()).mean()
     return known["correct"].mean(), chance

@@ -1,8 +1,8 @@
-"""Send volumes of any origin to a server, live: those of a recorded run, or random ones where none is given.
+"""Send volumes of any origin to a server, live: here a recorded run's, or random ones if no run is given.
 
     python examples/volume_source.py tcp://127.0.0.1:5555 [bold.nii.gz]
 
-Replace `volumes` by what reads your scanner. What is acknowledged is on the server's disk, and is not lost.
+Replace `volumes` by code that reads your scanner. An acknowledged volume is on the server's disk, and is not lost.
 """
 
 import sys
@@ -15,13 +15,13 @@ RUN = rtgod.Run("example", "01", tr_s=2.0, shape=(32, 32, 24), affine=np.diag([6
 
 
 def random_volumes(n_volumes=10):
-    """Volumes of noise, int16: the server takes them, and says why it cannot decode them."""
+    """Make volumes of noise, int16; the server takes them, and answers why it cannot decode them."""
     rng = np.random.default_rng(0)
     return (rng.integers(0, 1000, RUN.shape, np.int16) for _ in range(n_volumes))
 
 
 def send(address, run, volumes):
-    """Send a run as its volumes come; give what they came to: rankings, and other answers by their reason."""
+    """Send a run as its volumes come; return its answers: counts of rankings, and of other answers by reason."""
     with rtgod.Sender(address, name="example source") as sender:
         sender.send(run)
         for index, data in enumerate(volumes):

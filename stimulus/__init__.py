@@ -1,1 +1,1 @@
-"""What the participant sees."""
+"""The participant's side of an experiment: paradigms, screens, triggers, recordings, blinding."""

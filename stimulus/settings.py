@@ -1,4 +1,4 @@
-"""How a lab's display is set up: the monitor, the buttons, the trigger, the language, the protocol."""
+"""Settings of a lab's display: the monitor, the buttons, the trigger, the language, the protocol."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from stimulus.timing.triggers import TriggerSettings
 
 
 class MonitorSettings(Settings):
-    """The screen that the participant sees, and how far away it is."""
+    """The screen that the participant sees, and its distance from the eye."""
 
-    #: Which screen of the computer, from 0.
+    #: Number of the computer's screen, from 0.
     screen: Annotated[int, Field(ge=0)] = 0
     full_screen: bool = True
-    #: Of a window that is not full-screen; a full screen that has another size is refused, if this is given.
+    #: Width and height of a window that is not full-screen, pixels; if set, a full screen of another size is refused.
     size_px: tuple[AtLeastOne, AtLeastOne] | None = None
-    #: Width of the whole screen as it is projected, before it is turned, and the eye's distance from it (by way of the
-    #: mirror), centimetres.
+    #: Width of the whole projected screen, before it is turned, and its distance from the eye (by way of the mirror),
+    #: centimetres.
     width_cm: Positive | None = None
     distance_cm: Positive | None = None
-    #: As a projector or a mirror asks for: left and right exchanged, then turned clockwise.
+    #: Changes that a projector or a mirror needs: left and right exchanged, then the picture turned clockwise.
     mirrored: bool = False
     rotated_deg: Literal[0, 90, 180, 270] = 0
-    #: Refreshes in a second; a monitor that has others is named.
+    #: Refreshes in a second; a monitor with another rate is refused.
     frame_hz: Positive = 60.0
 
     def pixels(self, size_deg: float, width_px: int) -> float:
-        """How many pixels make a visual angle in the middle of the screen.
+        """Convert a visual angle in the middle of the screen to pixels.
 
         Parameters
         ----------
         size_deg : float
-            The angle, half of it on each side of the middle.
+            The angle in degrees, half of it on each side of the middle.
         width_px : int
-            Of the screen.
+            Width of the screen, pixels.
 
         Raises
         ------
@@ -56,28 +56,28 @@ class MonitorSettings(Settings):
 
 
 class ButtonSettings(Settings):
-    """Which keys the participant's buttons send."""
+    """Keys that the participant's buttons send."""
 
-    #: For the one-back task.
+    #: Keys that answer the one-back task.
     response: tuple[str, ...] = ("1", "2", "3", "4")
     left: str = "1"
     right: str = "2"
-    #: What the participant calls those two, where it is not what the keys are called.
+    #: Names of those two for the participant; empty uses the keys' own names.
     left_name: str = ""
     right_name: str = ""
-    #: The operator's: ends the run, with everything saved.
+    #: The operator's key that ends the run, with everything saved.
     stop: str = "escape"
 
     def names(self, button: str) -> tuple[str, str]:
-        """What the participant calls the buttons for left and right; `button` makes a name of a key's, {}."""
+        """Return the names of the buttons for left and right; `button` is a template, with {} for the key."""
         return self.left_name or button.format(self.left), self.right_name or button.format(self.right)
 
 
 class DisplaySettings(Settings):
-    """All of it; a table for each part."""
+    """All settings of the display; a table for each part."""
 
     language: Literal["en", "ja"] = "en"
-    #: A font that has the language's letters; empty finds one.
+    #: Font file with the language's letters; if empty, one is looked for.
     font_file: str = ""
     tones: bool = True
     image_deg: Positive = 12.0
@@ -93,7 +93,7 @@ class DisplaySettings(Settings):
         uses = [("the trigger", key) for key in self.trigger.keys if self.trigger.kind == "keyboard"]
         uses += [(name, getattr(self.buttons, name)) for name in ("stop", "left", "right")]
         uses += [("response", key) for key in self.buttons.response]
-        # The buttons that rate may be those that answer the one-back task: the two are never asked for at once.
+        # The buttons that rate may be those that answer the one-back task: no run asks for both at once.
         for (one, key), (other, same) in combinations(uses, 2):
             if key == same and one != other and (one, other) not in (("left", "response"), ("right", "response")):
                 raise ValueError(f"key {key!r} is {one} and {other}; give one of them another key")

@@ -1,4 +1,4 @@
-"""Tab-separated tables that grow line by line, and that a disk which is full or gone does not stop."""
+"""Tab-separated tables that grow line by line; a disk that is full or gone does not stop them."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from rtgod.files import Closing
 from rtgod.tsv import NOT_APPLICABLE as NOT_APPLICABLE
 from rtgod.tsv import one_line
 
-#: After a failure it is tried again so often.
+#: Time between tries to write after a failure, seconds.
 AGAIN_S = 1.0
-#: What waited is written in pieces of so many bytes, one a try, so that no picture waits for it.
+#: Largest number of bytes that a try after a failure writes, so that no picture waits for it.
 _PIECE_BYTES = 1 << 18
 
 
 def line_of(cells: Iterable[str]) -> str:
-    """A table's line, without its end; tabs and line ends within a cell become a blank."""
+    """Join cells to a table's line, without a line end; tabs and line ends within a cell become a blank."""
     return "\t".join(map(one_line, cells))
 
 
 class Lines(Closing):
-    """A file that is added to; each line is on its way to the disk when `write` returns.
+    """A file that lines are appended to; when `write` returns, the line is handed to the system, or waits in memory.
 
-    A line that a crash cut short is cut off when the file is opened again. When the disk is full or gone, or the file
+    A line that a crash cut short is removed when the file is opened again. When the disk is full or gone, or the file
     was removed or replaced, lines wait in memory in their order, and `poll` writes them when that is possible again.
-    All of the file is kept in memory, so that what a disk has lost can be written anew.
+    The whole file is kept in memory, so that lines that a disk has lost can be written anew.
 
     Parameters
     ----------
     path : Path
-        Appended to where it exists.
+        File to write; an existing one is appended to.
     columns : sequence of str, optional
-        The first line of a file that is new.
+        Names of the columns, the first line of a new file.
 
     Raises
     ------
     InputError
-        If it cannot be written when it is opened; never later.
+        If the file cannot be written when it is opened; never later.
     """
 
     def __init__(self, path: Path, columns: Sequence[str] = ()) -> None:
         self._path = path
         self._file: io.FileIO | None = None
         self._whole = bytearray()
-        self._n_written = 0  # of `_whole`; the rest waits
-        self._n_waited = 0  # lines, in this outage
+        self._n_written = 0  # bytes of `_whole`; the rest waits
+        self._n_waited = 0  # lines that waited in this outage
         self._why = ""
         self._news: list[str] = []
         self._again_s = -math.inf
@@ -76,7 +76,7 @@ class Lines(Closing):
         self.append(line_of(cells))
 
     def append(self, line: str) -> None:
-        """Append a line as it is, without its end."""
+        """Append a line as it is, given without its line end."""
         self._whole += line.encode() + b"\n"
         if self._why:
             self._n_waited += 1
@@ -84,12 +84,12 @@ class Lines(Closing):
             self._try()
 
     def poll(self, now_s: float) -> list[str]:
-        """Write what waits, `AGAIN_S` after the try before; returns lines for the operator.
+        """Try to write the waiting lines, `AGAIN_S` after the last try; return lines for the operator.
 
         Parameters
         ----------
         now_s : float
-            Of any clock.
+            Time by any clock, seconds; the same clock at each call.
         """
         if self._why and not self._closed:
             if self._again_s == -math.inf:
@@ -101,9 +101,9 @@ class Lines(Closing):
         return news
 
     def close(self) -> None:
-        """Write what waits, if that is possible now, and close the file; else a copy is made elsewhere.
+        """Write the waiting lines and close the file; if they cannot be written, copy the whole file elsewhere.
 
-        `poll` says where, or what is lost.
+        `poll` then returns where the copy is, or how many lines are lost.
         """
         if self._closed:
             return
@@ -118,7 +118,7 @@ class Lines(Closing):
             self._rescue()
 
     def _try(self) -> None:
-        """Write, unless the disk refuses; whether it does is told when that changes."""
+        """Try to write the waiting lines; tell the operator when a failure begins or ends."""
         try:
             as_left = self._is_as_left()
             if self._why or not as_left:
@@ -141,7 +141,7 @@ class Lines(Closing):
             self._news.append(f"{self._path}: is written again, with the {self._n_waited} lines that had waited")
 
     def _write_waiting(self) -> None:
-        """Write what waits, or after an outage the next piece of it; a disk that is filling up takes a part."""
+        """Write the waiting lines, or after a failure the next piece of them; a disk that fills up may take a part."""
         end = min(len(self._whole), self._n_written + _PIECE_BYTES) if self._why else len(self._whole)
         while self._n_written < end:
             if self._file is None:
@@ -162,7 +162,7 @@ class Lines(Closing):
         return (there.st_dev, there.st_ino, there.st_size) == (own.st_dev, own.st_ino, self._n_written)
 
     def _open(self) -> None:
-        """Open the file anew, cut off a line that is not whole, and find out what of `_whole` it lacks."""
+        """Open the file anew, cut off an unfinished last line, and find out which part of `_whole` it lacks."""
         self._let_go()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("a+b", buffering=0)
@@ -173,27 +173,27 @@ class Lines(Closing):
             self._file.truncate(n_whole)
         there = there[:n_whole]
         if self._whole.startswith(there):
-            self._n_written = n_whole  # less than was written, where a disk has lost some
+            self._n_written = n_whole  # less than was written, if the disk has lost some
         else:
-            # Somebody else changed it, or it is opened for the first time: what is there stays.
+            # Another program changed the file, or it is opened for the first time: its content stays.
             waiting = self._whole[self._whole.rfind(b"\n", 0, self._n_written) + 1 :]
             self._whole, self._n_written = bytearray(there) + waiting, n_whole
 
     def _let_go(self) -> None:
         if self._file is not None:
-            # What a disk that is gone says on closing was said before.
+            # A disk that is gone fails again on closing; its failure was told before.
             with suppress(OSError):
                 self._file.close()
             self._file = None
 
     def _settle(self) -> None:
-        """Wait until the file is on the disk: some, such as a server's, only say then that they are full."""
+        """Wait until the file is on the disk: some disks, such as a server's, only then report that they are full."""
         if self._file is None:
             return
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # what knows no flushing has lost nothing
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file that cannot be flushed has lost nothing
                 self._why, self._n_written = error.strerror or str(error), 0
 
     def _rescue(self) -> None:
@@ -206,13 +206,13 @@ class Lines(Closing):
 
 
 def copied_elsewhere(path: Path, write: Callable[[Path], object]) -> str:
-    """Write what `path` should hold to the first other place that takes it; what to tell the operator of it."""
+    """Write the content of `path` to the first other place that takes it; return a line for the operator about it."""
     places: list[Callable[[], Path]] = [lambda: Path(tempfile.gettempdir()), Path.home, Path.cwd]
     for place in places:
         try:
             copy = Path(tempfile.mkdtemp(prefix="rtgod-", dir=place())) / path.name
             write(copy)
-        except (OSError, RuntimeError, InputError):  # no such folder, no home, no room: the next one
+        except (OSError, RuntimeError, InputError):  # no such folder, no home, no room: try the next place
             continue
         return f"all of the file is in {copy}: copy it to {path}"
     return "there was no room elsewhere either: they are lost"

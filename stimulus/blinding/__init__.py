@@ -1,1 +1,1 @@
-"""Conditions that nobody may know during a session: sham, sealing, unsealing."""
+"""Conditions that nobody may know during a session: sham feedback, sealing, unsealing."""

@@ -1,7 +1,7 @@
-"""What a sealed run reports while nobody may know its condition: when things were due, not when they were drawn.
+"""Reports of a sealed run that do not give its condition away: they say when things were due, not when they were drawn.
 
-How long a picture takes to draw depends on what is in it, and what is drawn depends on the condition. So times are
-rounded, reports are sent in slots of time, and what is told to have been shown is what the server answered.
+How long a picture takes to draw depends on its content, and the content depends on the condition. So times are rounded,
+reports are sent in slots of time, and each report of something shown names the server's answer, not the sham.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Callable
 
 from stimulus.blinding.sealed_tables import SLOT_S
 
-#: Times closer than this are the same.
+#: Times that differ by less than this count as the same, seconds.
 _SAME_S = 1e-6
 
 
 class Blunted:
-    """Reports to the server, rounded and put off.
+    """Reports to the server with rounded times, sent with a delay.
 
     Parameters
     ----------
     report : callable
-        Sends a report: kind, time of the display's clock, value.
+        Sends a report; called with its kind, its time by the display's clock in seconds, and its value.
     """
 
     def __init__(self, report: Callable[[str, float, str], None]) -> None:
@@ -29,31 +29,32 @@ class Blunted:
         self._waiting: list[tuple[float, str, float, str]] = []
 
     def onset_s(self, planned_s: float, flip_s: float) -> float:
-        """When a step began, to the next slot: as planned, unless it was late by more than half of one."""
+        """Round a step's onset: the planned one, moved by whole slots; it stays if late by less than half a slot."""
         return planned_s + round((flip_s - planned_s) / SLOT_S) * SLOT_S
 
     def onset(self, kind: str, onset_s: float, value: str) -> None:
-        """A step began; half a slot later it is sent."""
+        """Take in that a step began; the report is due half a slot later."""
         self._waiting.append((onset_s + SLOT_S / 2, kind, onset_s, value))
 
     def shown(self, started_s: float, due_s: float, now_s: float, value: str) -> None:
-        """An answer of the server was due on the screen.
+        """Take in that an answer of the server was due on the screen.
 
         Parameters
         ----------
         started_s : float
-            When the run began.
+            When the run began; all times by the display's clock.
         due_s : float
-            When the answer had come, and its step had begun.
+            When both the answer had come and its step had begun.
         now_s : float
         value : str
+            Value of the report.
         """
         at_s, seen_s = (_slot_after(started_s, time_s) for time_s in (due_s, now_s))
         # A picture is drawn within a slot after it is due.
         self._waiting.append((max(at_s + SLOT_S, seen_s), "shown", at_s, value))
 
     def poll(self, now_s: float = math.inf) -> None:
-        """Send what is to be sent by now; by default everything."""
+        """Send the reports that are due at `now_s`; by default all of them."""
         if not self._waiting:
             return
         due = sorted(waiting for waiting in self._waiting if waiting[0] <= now_s)

@@ -1,4 +1,4 @@
-"""What the participant is shown in place of the server's answers: sham feedback, or none.
+"""Feedback conditions: they replace the server's answers by sham feedback, or by none.
 
 A condition holds for a whole run. The server does not know it: it decodes as ever, and its journal holds the truth.
 """
@@ -19,12 +19,13 @@ from rtgod.journal.journal import read_headers, read_journal
 from rtgod.journal.summary import account
 from rtgod.messages import Answer, Event, Hello, Int32Array, NotReady, Ranking, Reason
 
-#: With more candidates than the first, a ranking holds the best of them only, so many (see `rtgod.messages.Ranking`).
+#: With more candidates than the first number, a ranking holds only the best of them, as many as the second number
+#: (see `rtgod.messages.Ranking`).
 _ALL_RANKED_UP_TO, _N_BEST = 100_000, 1_000
 
 
 class ConditionKind(StrEnum):
-    """What is shown: the truth, a sham, or nothing (a transfer run)."""
+    """Kind of feedback in a run: the truth, a sham, or nothing (a transfer run)."""
 
     REAL = "real"
     SHUFFLED = "shuffled"
@@ -34,22 +35,22 @@ class ConditionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What the participant is shown in one run.
+    """Feedback condition of one run.
 
     Attributes
     ----------
     kind : ConditionKind
     seed : int
-        Of the shuffling; 0 or above.
+        Seed of the shuffling; 0 or above.
     journal : str
-        Path of the session that a yoked run shows; once sealed, as seen from the sealed file (see
+        Path of the journal whose answers a yoked run shows; once sealed, relative to the sealed file (see
         `stimulus.blinding.yoking`).
     run_id : str
-        Which of its runs; empty for the first of `runs_to_yoke`.
+        Run of that journal to show; empty for the first of `runs_to_yoke`.
     n_bytes : int
-        Length of the journal when it was sealed.
+        Length of the journal when it was sealed, bytes.
     digest : str
-        SHA-256 of so many bytes of it; empty where it is not sealed.
+        SHA-256 of the journal's first `n_bytes` bytes; empty in a condition that is not sealed.
     """
 
     kind: ConditionKind
@@ -67,7 +68,7 @@ class Condition:
 
 
 class Feedback(Protocol):
-    """What the participant is shown instead of the truth."""
+    """Interface of a condition's feedback: it replaces each answer of the server."""
 
     def shown(self, answer: Answer, target: int | None) -> tuple[Answer, int | None]:
         """Give the answer and the target to show.
@@ -75,14 +76,14 @@ class Feedback(Protocol):
         Parameters
         ----------
         answer : Ranking or NotReady
-            The server's newest.
+            The server's newest answer.
         target : int or None
-            Position of the category to imagine in the list of candidates; None without one.
+            Position of the category to imagine in the list of candidates; None if there is no such category.
         """
 
 
 def open_feedback(condition: Condition, candidates: Sequence[str], ids: Sequence[str]) -> Feedback:
-    """Prepare what is shown in a run.
+    """Prepare the feedback of a run.
 
     Parameters
     ----------
@@ -93,8 +94,8 @@ def open_feedback(condition: Condition, candidates: Sequence[str], ids: Sequence
     Raises
     ------
     InputError
-        If there is nothing to shuffle; or if another session's journal cannot be read, holds no ranking of that run, or
-        is of a decoder with other candidates.
+        If fewer than two candidates are to be shuffled; or if another session's journal cannot be read, holds no
+        ranking of that run, or is of a decoder with other candidates.
     """
     match condition.kind:
         case ConditionKind.REAL:
@@ -110,7 +111,7 @@ def open_feedback(condition: Condition, candidates: Sequence[str], ids: Sequence
 
 
 def runs_to_yoke(journal: Path) -> list[str]:
-    """Names of a journal's runs with rankings; without those that were stopped early, unless there are no others.
+    """List a journal's runs with rankings; runs that were stopped early only if every run was.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def runs_to_yoke(journal: Path) -> list[str]:
 
 
 def of_unknown_confidence(journal: Path) -> tuple[int, int]:
-    """Count the rankings that a yoked run would show without a confidence, and all that it could show."""
+    """Count the rankings that yoked runs could show, and return first how many of them have no confidence, then all."""
     kind = ConditionKind.YOKED
     recordings = [read_recording(Condition(kind, journal=str(journal), run_id=run)) for run in runs_to_yoke(journal)]
     answers = [answer for recording in recordings for answer, _ in recording.answers if isinstance(answer, Ranking)]
@@ -137,15 +138,17 @@ def of_unknown_confidence(journal: Path) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What the server answered in a run of another session.
+    """Answers of the server in a run of another session.
 
     Attributes
     ----------
     journal, run_id : str
+        Path of that session's journal, and the run's name in it.
     hello : Hello or None
-        Of its server; None if the journal has lost it.
+        Hello of that session's server; None if the journal has lost it.
     answers : tuple of (Ranking or NotReady, str)
-        In the order of their volumes, each with the category id of the target at that moment; empty without one.
+        In the order of their volumes, each with the category id of the target at that moment; the id is empty if
+        there was no target.
     """
 
     journal: str
@@ -155,7 +158,7 @@ class Recording:
 
 
 def read_recording(condition: Condition) -> Recording:
-    """Read what a yoked run shows; the journal's volumes are passed over.
+    """Read the answers that a yoked run shows from the journal, skipping its volumes.
 
     Raises
     ------
@@ -192,13 +195,13 @@ def read_recording(condition: Condition) -> Recording:
 
 
 def _check_candidates(recording: Recording, candidates: Sequence[str]) -> None:
-    """Refuse a session with other candidates; its decoder may well be another, such as another participant's."""
+    """Refuse a session with other candidates; another decoder with the same candidates is allowed."""
     other = InputError(
         f"{recording.journal}: the journal is of another decoder: its candidates are not the {len(candidates)} of this "
         "one; give a session with the same list of candidates"
     )
     hello = recording.hello
-    # Where the settings choose candidates, the server counts those alone.
+    # If the settings choose candidates, the server counts only the chosen ones.
     chosen = hello is not None and hello.settings.get("ranking", {}).get("candidates")
     if hello is not None and not chosen and hello.n_candidates != len(candidates):
         raise other
@@ -220,7 +223,7 @@ class _Nothing:
 
 
 class _Shuffled:
-    """Each category in the place of another, always the same one, so that the list looks like any other."""
+    """Sham feedback: another category, always the same, takes each one's place, so the list looks like any other."""
 
     def __init__(self, seed: int, candidates: Sequence[str]) -> None:
         if len(candidates) < 2:
@@ -239,10 +242,11 @@ class _Shuffled:
         return replace(shuffled, top=_names(shuffled, self._candidates)), target
 
     def _drawn(self, order: Int32Array) -> Int32Array:
-        """Which category is shown in the place of each, by position.
+        """Draw the category that is shown in the place of each, by position.
 
-        Where the settings choose candidates, none but those may be shown. Of very many the best alone are ranked: those
-        are exchanged with all, for a target among the best must not stay there.
+        If the settings choose candidates, only those may be shown, so only those are exchanged with each other. With
+        very many candidates only the best are ranked: then all are exchanged, as a target among the best must not stay
+        among them.
         """
         n_all = len(self._candidates)
         best_alone = n_all > _ALL_RANKED_UP_TO and len(order) == _N_BEST
@@ -253,9 +257,10 @@ class _Shuffled:
 
 
 class _Yoked:
-    """The answers of another session at the same volumes; where it has none, the last one before.
+    """Sham feedback: another session's answer to the same volume, or if it has none, its last answer before.
 
-    Where the server does not know how sure it is, neither does what is shown: it would look unlike the truth.
+    While the server's own rankings have no confidence, the shown ones lose theirs: else they would look unlike the
+    truth.
     """
 
     def __init__(self, recording: Recording, ids: Sequence[str]) -> None:
@@ -275,9 +280,12 @@ class _Yoked:
 
 
 def _deranged(values: Int32Array, rng: np.random.Generator) -> Int32Array:
-    """The values in an order in which none keeps its place, each such order as likely; a single value cannot move."""
+    """Draw an order of the values in which none keeps its place, all such orders being equally likely.
+
+    A single value cannot move, and is returned as it is.
+    """
     while True:
-        # About one in e of all orders will do, however many values.
+        # About one order in e (37 %) moves every value, for any number of values.
         drawn = rng.permutation(values)
         if len(values) < 2 or (drawn != values).all():
             return drawn

@@ -1,7 +1,7 @@
-"""Whether sealed conditions may be opened: the journals must be of the session that they were sealed for, and over.
+"""Permission to open sealed conditions: the journals must be of the session they were sealed for, and have ended.
 
-The display reports the commitment of its conditions when a sealed run begins, so it is in the session's journal. It is
-the same whatever the run's condition.
+The display reports the commitment of its conditions when a sealed run begins, so the commitment is in the session's
+journal. It does not depend on the run's condition.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rtgod.messages import COMMITMENT
 
 
 class _Line(msgspec.Struct):
-    """What is looked at of a message."""
+    """Fields of a message that are needed here."""
 
     type: str
     kind: str = ""
@@ -30,14 +30,14 @@ class _Line(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a journal tells of sealed conditions.
+    """Facts about sealed conditions that a journal holds.
 
     Attributes
     ----------
     ended : bool
-        Whether its session has come to an end.
+        Whether the journal's session has ended.
     commitments : frozenset of str
-        Those that displays reported.
+        Commitments that displays reported.
     """
 
     ended: bool
@@ -45,7 +45,7 @@ class Told:
 
 
 def told_by(journal: Path) -> Told:
-    """Read what a journal tells of sealed conditions.
+    """Read from a journal whether its session has ended, and which commitments displays reported.
 
     Raises
     ------
@@ -58,29 +58,29 @@ def told_by(journal: Path) -> Told:
         try:
             line = msgspec.json.decode(header, type=_Line)
         except msgspec.DecodeError:
-            break  # a crash may leave the last record its length but not its content
+            break  # after a crash the last record may have its full length but not its content
         if line.type == "event" and line.kind == COMMITMENT:
             commitments.add(line.value)
     return Told(account(headers).ended, frozenset(commitments))
 
 
 def check_journals(journals: Sequence[Path], commitment: str) -> None:
-    """Refuse journals that do not show that the session of these conditions is over.
+    """Refuse journals that do not show that the session of these conditions has ended.
 
     Parameters
     ----------
     journals : sequence of Path
-        Of the session, which may have several: each must have ended, and be of it.
+        Journals of the session, which may have several: each must have ended and hold the commitment.
     commitment : str
-        Of the sealed conditions.
+        Commitment of the sealed conditions.
 
     Raises
     ------
     InputError
-        If one of them has not ended, or is of another session; or another journal in one of their folders is of this
-        session, and has not ended.
+        If one of the journals has not ended, or is of another session; or if another journal in one of their folders
+        is of this session and has not ended.
     JournalError
-        If one of them cannot be read.
+        If one of the journals cannot be read.
     """
     early = "give --early with a reason"
     for journal in journals:
@@ -102,7 +102,7 @@ def check_journals(journals: Sequence[Path], commitment: str) -> None:
 
 
 def _goes_on(journal: Path, commitment: str) -> bool:
-    """Whether a journal is of the session and has no end; one that cannot be read is somebody else's."""
+    """Whether a journal is of the session and has not ended; False for a journal that cannot be read."""
     try:
         told = told_by(journal)
     except JournalError:

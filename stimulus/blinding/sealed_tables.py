@@ -1,8 +1,8 @@
-"""Tables that nobody reads in passing, in one file that grows the same whatever is in them.
+"""Tables that nobody can read in passing, in one file that grows at the same pace whatever their content.
 
-Rows are written in records of one size, one in each slot of time, whether there were rows or not: neither the length
-of the file nor of its lines, nor when it was written to, tells what was on the screen. What one record has no room for
-comes in the next. What a record holds is made to look random, so that it cannot be told by how well it compresses.
+Rows are written in records of one size, one record in each slot of time, even if there were no rows: neither the length
+of the file or of its lines nor the times of writing tell what was on the screen. Rows that one record has no room for
+come in the next. A record's content is made to look random, so that its compressibility tells nothing either.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from rtgod.files import Closing
 from stimulus.blinding.sealing import hidden, read_sealed, revealed
 from stimulus.tables import Lines, line_of
 
-#: Seconds from one record to the next: what a crash loses at most.
+#: Time from one record to the next, seconds; a crash loses at most the rows of this time.
 SLOT_S = 0.25
-#: Room in a record for each refresh of the monitor, and for what was shown.
+#: Room in a record for each refresh of the monitor, and for the table of what was shown, bytes.
 _FLIP_BYTES, _MORE_BYTES = 64, 1024
-#: What opens a process's first record, and any other: a row that was begun before the first will not be gone on with.
+#: Opening byte of a process's first record, and of its others: a row left unfinished before a first record stays so.
 _FIRST, _NEXT = b"\1", b"\0"
 
 
@@ -30,16 +30,16 @@ class SealedTables(Closing):
     Parameters
     ----------
     path : Path
-        Appended to where it exists.
+        File to write; an existing one is appended to.
     columns : mapping of str to sequence of str
         Names of each table's columns, by the table's name.
     frame_hz : float
-        Refreshes in a second; each may give a row.
+        Refreshes of the monitor in a second; each may give a row.
 
     Raises
     ------
     InputError
-        If it cannot be written when it is opened; never later.
+        If the file cannot be written when it is opened; never later.
     """
 
     def __init__(self, path: Path, columns: Mapping[str, Sequence[str]], frame_hz: float = 60.0) -> None:
@@ -49,22 +49,22 @@ class SealedTables(Closing):
         self._flag = _FIRST
         self._slot: int | None = None
         self._closed = False
-        # Each process names the columns anew, for the rows before it may be lost.
+        # Each process writes the columns' names anew, as earlier rows may be lost.
         for table, names in columns.items():
             self.write(table, names)
         self._record()
 
     def write(self, table: str, cells: Sequence[str]) -> None:
-        """Append a row to a table; it is in the file at the end of its slot of time."""
+        """Append a row to a table; it is written at the end of its slot of time."""
         self._rows += f"{table}\t{line_of(cells)}\n".encode()
 
     def poll(self, now_s: float) -> list[str]:
-        """Write the records that are due; returns lines for the operator.
+        """Write the records that are due; return lines for the operator.
 
         Parameters
         ----------
         now_s : float
-            Of a clock that no one sets; the same one at each call.
+            Time by a clock that nobody sets, seconds; the same clock at each call.
         """
         slot = math.floor(now_s / SLOT_S)
         for _ in range(slot - (slot if self._slot is None else self._slot)):
@@ -78,7 +78,7 @@ class SealedTables(Closing):
         return self._lines.n_waiting
 
     def close(self) -> None:
-        """Write what is left, and close the file."""
+        """Write the rows that are left, and close the file."""
         if not self._closed:
             self._closed = True
             self._record()
@@ -95,14 +95,14 @@ class SealedTables(Closing):
 
 
 def read_sealed_tables(path: Path) -> dict[str, list[list[str]]]:
-    """Tables that `SealedTables` wrote, by their names: each its columns' names, then its rows.
+    """Read the tables that `SealedTables` wrote, by their names; a table's first row has its columns' names.
 
-    A last record that a crash cut short is left out, and so is a row that was never gone on with.
+    A last record that a crash cut short is left out, and so is a row that was never finished.
 
     Raises
     ------
     InputError
-        If it cannot be read, or one of its records is damaged.
+        If the file cannot be read, or one of its records is damaged.
     """
     tables: dict[str, list[list[str]]] = {}
     rows = b""

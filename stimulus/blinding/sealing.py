@@ -1,9 +1,9 @@
-"""Sealed files: which condition each run has, for a session in which nobody may know.
+"""Sealed files: they hold the condition of each run, for a session in which nobody may know it.
 
 A seal hides from eyes, not from someone determined: the program that shows the conditions must be able to read them,
-and so can whoever runs it. What it does ensure: nobody learns a condition in passing, neither from a file's text nor
-from its length, nor from how well it compresses; damage is found; and the commitment, noted before the session, shows
-afterwards that the plan was not changed.
+and so can whoever runs it. A seal ensures three things: nobody learns a condition in passing, neither from a file's
+text nor from its length, nor from how well it compresses; damage is found; and the commitment, noted before the
+session, shows afterwards that the plan was not changed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stimulus.blinding.yoking import located
 
 _HEADER = "rtgod sealed conditions, format {}: open with `rtgod unblind`"
 HEADER = _HEADER.format(2)
-#: Hidden bytes come in multiples of so many, so that what is hidden cannot be told by its length.
+#: Content is filled up to a multiple of this number of bytes before it is hidden, so that its length tells little.
 _PIECE_BYTES = 1024
 _NONCE_BYTES = 16
 
@@ -36,25 +36,25 @@ class _Plan(msgspec.Struct):
 
 
 def seal(conditions: Sequence[Condition]) -> str:
-    """Text of a file that keeps the runs' conditions from being read in passing."""
+    """Return the text of a file from which nobody can read the runs' conditions in passing."""
     plan = msgspec.json.encode(_Plan(secrets.token_hex(16), tuple(conditions)))
     return _framed(hidden(plan, -(-len(plan) // _PIECE_BYTES) * _PIECE_BYTES))
 
 
 def unseal(text: str, name: str = "the sealed conditions") -> tuple[Condition, ...]:
-    """The condition of each run.
+    """Return the condition of each run from the text of a sealed file.
 
     Parameters
     ----------
     text : str
-        As `seal` gives it.
+        Text that `seal` returned.
     name : str, optional
-        What errors call it.
+        Name of the text in error messages.
 
     Raises
     ------
     InputError
-        If it is of another format, or not the text that was sealed, to the last character.
+        If the text is of another format, or differs from the sealed text in any character.
     """
     lines = text.split("\n")
     if lines[0] == _HEADER.format(1):
@@ -74,12 +74,12 @@ def unseal(text: str, name: str = "the sealed conditions") -> tuple[Condition, .
 
 
 def commitment(text: str) -> str:
-    """The first 16 digits of the sealed file's SHA-256, to be noted beforehand, as in a preregistration."""
+    """Return the first 16 digits of the sealed text's SHA-256, to be noted beforehand, as in a preregistration."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def condition_of(path: Path, run_number: int) -> Condition:
-    """The condition of one run, from 1, of a sealed file.
+    """Read the condition of one run from a sealed file; runs are numbered from 1.
 
     Raises
     ------
@@ -92,19 +92,21 @@ def condition_of(path: Path, run_number: int) -> Condition:
 def open_sealed(
     path: Path, run_number: int, candidates: Sequence[str], ids: Sequence[str], recordings: Sequence[Path] = ()
 ) -> Feedback:
-    """Prepare what is shown in a sealed run; see `stimulus.blinding.conditions.open_feedback`.
+    """Prepare the feedback of a sealed run; see `stimulus.blinding.conditions.open_feedback`.
 
-    The conditions of all runs are prepared, each time: neither how long that takes nor an error tells which of them is
-    this run's.
+    The conditions of all runs are prepared each time, so neither the time this takes nor an error tells which of them
+    is this run's.
 
     Parameters
     ----------
     path : Path
+        The sealed file.
     run_number : int
+        Number of the run, from 1.
     candidates, ids : sequence of str
         Names and category ids of the decoder's candidates, in its order.
     recordings : sequence of Path, optional
-        Folders of what the conditions were sealed with, besides the file's own.
+        Folders with the journals that the conditions were sealed with, besides the sealed file's own folder.
 
     Raises
     ------
@@ -119,7 +121,7 @@ def open_sealed(
             for one in dict.fromkeys(conditions)
         }
     except InputError:
-        # Without its cause, which would be printed where somebody asks for more.
+        # Without its cause, which would be printed with a traceback and may tell a condition.
         raise InputError(
             f"{path}: its runs cannot be prepared, which is said in each of them alike: keep what it was sealed with "
             "beside it or name the folder with --recordings, and give the bundle of the session's server; which files "
@@ -135,7 +137,10 @@ def _chosen(path: Path, conditions: Sequence[Condition], run_number: int) -> Con
 
 
 def hidden(content: bytes, n_bytes: int) -> str:
-    """Bytes filled up to `n_bytes`, with a checksum, in letters that look random; always the same number of them."""
+    """Fill bytes up to `n_bytes`, add a checksum, and write them in letters that look random.
+
+    The number of letters depends on `n_bytes` only.
+    """
     if len(content) > n_bytes:
         raise ValueError(f"{len(content)} bytes where there is room for {n_bytes}")
     plain = len(content).to_bytes(4, "big") + content.ljust(n_bytes, b"\0")
@@ -144,7 +149,7 @@ def hidden(content: bytes, n_bytes: int) -> str:
 
 
 def revealed(text: str) -> bytes:
-    """What `hidden` was given; ValueError if it is not exactly what that gave."""
+    """Return the bytes that `hidden` was given; raise ValueError if the text is not exactly as `hidden` returned it."""
     try:
         packed = base64.b64decode(text, validate=True)
     except binascii.Error as error:
@@ -152,7 +157,7 @@ def revealed(text: str) -> bytes:
     whole = _masked(packed[_NONCE_BYTES:], packed[:_NONCE_BYTES])
     checksum, plain = whole[:4], whole[4:]
     n_bytes = int.from_bytes(plain[:4], "big")
-    # Some bits of base64 mean nothing; the checksum of nothing is right.
+    # Two checks besides the checksum: base64 has bits that mean nothing, and the checksum of an empty content is right.
     is_whole = base64.b64encode(packed).decode("ascii") == text and len(plain) >= 4 and n_bytes <= len(plain) - 4
     if not is_whole or zlib.crc32(plain) != int.from_bytes(checksum, "big"):
         raise ValueError("not what was sealed")
@@ -160,21 +165,21 @@ def revealed(text: str) -> bytes:
 
 
 def _masked(content: bytes, nonce: bytes) -> bytes:
-    """Bytes exchanged for others by what only looks random; done twice, it undoes itself."""
+    """Mask bytes with a sequence that looks random and follows from `nonce`; masking twice gives the bytes back."""
     mask = hashlib.shake_256(nonce).digest(len(content))
     return (int.from_bytes(content, "big") ^ int.from_bytes(mask, "big")).to_bytes(len(content), "big")
 
 
 def read_sealed(path: Path) -> str:
-    """Text of a sealed file, unopened.
+    """Read the text of a sealed file without opening its seal.
 
     Raises
     ------
     InputError
-        If it cannot be read, or is no text.
+        If the file cannot be read, or is no ASCII text.
     """
     try:
-        # A copy by way of Windows may end its lines in another way.
+        # A copy made by way of Windows may have other line ends.
         return path.read_bytes().replace(b"\r\n", b"\n").decode("ascii")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error

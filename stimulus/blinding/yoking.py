@@ -1,6 +1,6 @@
-"""Which journal a yoked run shows: by name, size and checksum, wherever its file lies by now.
+"""Journals of yoked runs, found again by name, size and checksum, even if their files were moved.
 
-A sealed file holds no absolute path, which would tell of people and machines, and be wrong on any other.
+A sealed file holds no absolute path: that would tell of people and machines, and be wrong on any other machine.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from pathlib import Path, PurePosixPath
 from rtgod.errors import InputError
 from stimulus.blinding.conditions import Condition, ConditionKind
 
-#: A checksum is made of so many bytes at a time.
+#: Number of bytes that are read at a time for a checksum.
 _PIECE_BYTES = 1 << 20
-#: Journals may lie here, in the folder of the sealed file.
+#: Name of a folder beside the sealed file in which journals are looked for.
 JOURNALS = "journals"
 
 
 def pinned(condition: Condition, folder: Path) -> Condition:
-    """A yoked condition whose journal is named as seen from a folder, and known by its content; others as they are.
+    """Give a yoked condition its journal's path relative to a folder, its size and checksum; return others unchanged.
 
     Parameters
     ----------
     condition : Condition
-        With a path that leads to the journal from here.
+        With a path that leads to the journal from the working directory.
     folder : Path
-        Where the conditions are sealed.
+        Folder of the sealed file.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def pinned(condition: Condition, folder: Path) -> Condition:
     journal = Path(condition.journal).resolve()
     try:
         name = Path(os.path.relpath(journal, folder.resolve())).as_posix()
-    except ValueError:  # another drive
+    except ValueError:  # the journal is on another drive
         name = journal.name
     try:
         n_bytes = journal.stat().st_size
@@ -50,21 +50,21 @@ def pinned(condition: Condition, folder: Path) -> Condition:
 
 
 def located(condition: Condition, folder: Path, others: Sequence[Path] = ()) -> Condition:
-    """A yoked condition with the path where its journal is; others as they are.
+    """Give a yoked condition the path at which its journal is found now; return others unchanged.
 
     Parameters
     ----------
     condition : Condition
-        As `pinned` gave it.
+        Condition that `pinned` returned.
     folder : Path
-        Of the sealed file.
+        Folder of the sealed file.
     others : sequence of Path
-        More folders that the journal may be in.
+        More folders in which the journal may be.
 
     Raises
     ------
     InputError
-        If the journal is in none of them, or is another than the one that was sealed.
+        If the journal is in none of these folders, or is not the one that was sealed.
     """
     if condition.kind is not ConditionKind.YOKED or not condition.digest:
         return condition
@@ -72,7 +72,7 @@ def located(condition: Condition, folder: Path, others: Sequence[Path] = ()) -> 
     paths = [folder / condition.journal, folder / name, folder / JOURNALS / name, *(other / name for other in others)]
     there = [path for path in dict.fromkeys(paths) if path.is_file()]
     for path in there:
-        # What a server wrote after the sealing changes nothing of what came before.
+        # The journal may have grown since the sealing; only the bytes that were there then are compared.
         if path.stat().st_size >= condition.n_bytes and _digest(path, condition.n_bytes) == condition.digest:
             return replace(condition, journal=str(path))
     if there:
@@ -81,7 +81,7 @@ def located(condition: Condition, folder: Path, others: Sequence[Path] = ()) -> 
 
 
 def _digest(path: Path, n_bytes: int) -> str:
-    """SHA-256 of a file's first bytes."""
+    """Return the SHA-256 of a file's first `n_bytes` bytes."""
     digest, left = hashlib.sha256(), n_bytes
     try:
         with path.open("rb") as file:

@@ -1,6 +1,6 @@
 """The commands `rtgod stimulus seal` and `rtgod unblind`: conditions that nobody knows until the session has ended.
 
-What takes long to import is imported when a command runs, so that the others start quickly.
+Modules that take long to import are imported when a command runs, so that other commands start quickly.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def unblind(
     table = file.with_name(CONDITIONS)
     if table.exists() and table.read_text(encoding="utf-8", errors="replace") != _tsv(rows):
         raise InputError(f"{table}: has other conditions in it; move it elsewhere, it is not overwritten")
-    # Before anything is told: without a record nothing is.
+    # The record comes before any output: without a record nothing is told.
     _put_on_record(file.with_name(AUDIT_TRAIL), commitment(text), journals, early)
     write_whole(table, _tsv(rows))
     print(f"commitment: {commitment(text)}")
@@ -128,7 +128,7 @@ def unblind(
 def _drawn(
     n_real: int, n_shuffled: int, n_yoked: int, n_transfer: int, yoke: Sequence[Path], mix_transfer: bool, seed: int
 ) -> list[Condition]:
-    """Conditions in a random order; every journal is checked."""
+    """Draw conditions in a random order, and check every journal."""
     import numpy as np
 
     from stimulus.blinding.conditions import Condition, ConditionKind, read_recording, runs_to_yoke
@@ -143,7 +143,7 @@ def _drawn(
     transfer = [ConditionKind.NONE] * n_transfer
     mixed, last = (kinds + transfer, []) if mix_transfer else (kinds, transfer)
     kinds = [mixed[i] for i in rng.permutation(len(mixed))] + last
-    # One run of each journal before the second of any.
+    # Each journal gives one run before any gives its second.
     runs = [(journal.resolve(), runs_to_yoke(journal)) for journal in yoke]
     plan, n_placed = [], 0
     for kind in kinds:

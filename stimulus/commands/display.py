@@ -23,7 +23,7 @@ from stimulus.screens.texts import LANGUAGES
 from stimulus.screens.translation import WORDS
 from stimulus.settings import DisplaySettings
 
-#: Where a server is unless it was told otherwise.
+#: A server's addresses unless other ones are set.
 INGEST, PUBLISH = "tcp://127.0.0.1:5555", "tcp://127.0.0.1:5556"
 
 

@@ -205,7 +205,10 @@ def plan(
 def _deal_images(
     paradigm: Paradigm, folder: Path | None, n_runs: int | None, protocol: ProtocolSettings, rng: np.random.Generator
 ) -> list[list[Image]]:
-    """Training shows each image once, in runs of equal length; test, and more runs than that fills, show all again."""
+    """Deal images to runs: training shows each image once, in runs of equal length.
+
+    Test runs, and more training runs than the images fill, show images again.
+    """
     if folder is None:
         raise InputError("which images? Give their folder with --images")
     shown = images_to_show(find_images(folder))
@@ -220,7 +223,7 @@ def _deal_images(
 def _deal_categories(
     table: Path | None, n_runs: int, n_free: int, protocol: ProtocolSettings, rng: np.random.Generator
 ) -> list[list[str]]:
-    """Categories of each run; an empty one is the participant's choice."""
+    """Deal categories to the trials of each run; an empty one is the participant's choice."""
     if n_free > protocol.n_trials:
         raise InputError(f"--free {n_free}: a run has {protocol.n_trials} trials")
     if table is None:

@@ -1,1 +1,1 @@
-"""Screens and scenes as pixels: in a PsychoPy window, without one, or as text."""
+"""Drawing of screens and scenes: in a PsychoPy window, into an array without one, or as text."""

@@ -11,7 +11,7 @@ from stimulus.drawing.window_protocol import RankingWindow
 
 
 class Backend(StrEnum):
-    """Where the participant's screen is drawn."""
+    """Backend that draws the participant's screen."""
 
     AUTO = "auto"
     WINDOW = "window"
@@ -20,7 +20,7 @@ class Backend(StrEnum):
 
 
 def letters_found(window: object, texts: Sequence[str], language: str) -> list[str]:
-    """Look for fonts with a window's texts' letters; returns lines for the operator. A terminal has its own fonts."""
+    """Find fonts for a window's texts, and return lines for the operator; a terminal has its own fonts."""
     from stimulus.drawing.psychopy_window import PsychopyWindow
 
     if not isinstance(window, PsychopyWindow):
@@ -34,17 +34,18 @@ def letters_found(window: object, texts: Sequence[str], language: str) -> list[s
 def choose_backend(
     wanted: Backend, environment: Mapping[str, str], platform: str, *, xvfb_installed: bool
 ) -> tuple[Backend, str]:
-    """Choose where to draw, and say why in a few words.
+    """Choose a backend, and return it with the reason in a few words.
 
     Parameters
     ----------
     wanted : Backend
-        Taken as it is unless it is `AUTO`.
+        Returned as it is unless it is `AUTO`.
     environment : mapping of str to str
         The process's environment variables.
     platform : str
-        As `sys.platform`.
+        Name of the system, as in `sys.platform`.
     xvfb_installed : bool
+        Whether Xvfb is on the PATH.
     """
     if wanted is not Backend.AUTO:
         return wanted, "as asked"
@@ -60,7 +61,7 @@ def choose_backend(
 
 @contextmanager
 def opened(backend: Backend, *, full_screen: bool, screen: int, font_file: str = "") -> Iterator[RankingWindow]:
-    """Open a window, and close it in the end together with everything it needed."""
+    """Open a window; at the end close it and all that was started for it."""
     with ExitStack() as stack:
         window = _open(backend, stack, full_screen=full_screen, screen=screen, font_file=font_file)
         stack.callback(window.close)

@@ -1,4 +1,4 @@
-"""Draws rectangles, discs, texts and pictures, in pixels from the middle; on what, its kinds say.
+"""Base of the canvases: it draws rectangles, discs, texts and pictures, placed in pixels from the middle.
 
 `stimulus.drawing.quads` draws in a window, `stimulus.drawing.raster` into an array: both get the same whole pixels
 from here.
@@ -17,12 +17,12 @@ import numpy as np
 from rtgod.pictures.fonts import Coverage, Face, Typefaces
 from stimulus.drawing.lettering import LEFT_OF, Align, Drawing, fitting, lettering, written
 
-#: So many texts and small pictures are kept.
+#: Number of textures, of texts and small pictures, that a canvas keeps for reuse.
 _N_KEPT = 256
 
 
 class Texture(NamedTuple):
-    """A drawing that a canvas holds."""
+    """A drawing that a canvas holds, with its size and place in pixels."""
 
     number: int
     width: int
@@ -42,20 +42,21 @@ class Box(NamedTuple):
 
 
 class Canvas(ABC):
-    """What is drawn between two flips; positions and sizes are rounded to whole pixels, so that all is sharp.
+    """A surface for one picture at a time; positions and sizes are rounded to whole pixels, so that all is sharp.
 
     Parameters
     ----------
     width, height : int
-        Of the picture.
+        Size of the picture, pixels.
     font_file : str
-        Empty takes the font that PsychoPy brings along, so that text looks alike on every machine.
+        Font of the texts; empty takes the font that PsychoPy brings along, so that text looks alike on every machine.
 
     Attributes
     ----------
     width, height : int
+        Size of the picture, pixels.
     unit : float
-        What sizes are shares of: the height, or less where the picture is higher than 4:3.
+        Length in pixels that sizes are shares of: the height, or 0.75 of the width if that is less.
 
     Raises
     ------
@@ -72,37 +73,37 @@ class Canvas(ABC):
 
     @abstractmethod
     def begin(self) -> None:
-        """Get ready for a new picture."""
+        """Begin a new picture."""
 
     @abstractmethod
     def finish(self) -> None:
-        """Wait until all of it is drawn."""
+        """Wait until the whole picture is drawn."""
 
     @abstractmethod
     def texture(self, drawing: Drawing) -> Texture:
-        """Take a drawing in, to be drawn again and again."""
+        """Store a drawing as a texture, which can be drawn again and again."""
 
     @abstractmethod
     def _fill(self, box: Box, colour: str) -> None:
-        """Draw a rectangle."""
+        """Fill a rectangle with a colour."""
 
     @abstractmethod
     def _lay(self, texture: Texture, box: Box, colour: str, opacity: float) -> None:
-        """Draw a texture, which fills a rectangle; a mask in a colour."""
+        """Draw a texture so that it fills a rectangle; a mask is drawn in the colour."""
 
     @abstractmethod
     def _forget(self, texture: Texture) -> None:
-        """Give back what a texture took."""
+        """Free the memory of a texture."""
 
     def rectangle(
         self, x: float, y: float, width: float, height: float, colour: str, *, align: Align = "centre"
     ) -> None:
-        """Draw one at a position, beside which it lies as `align` says."""
+        """Draw a rectangle; `x` is its left side, centre or right side, as `align` says, and `y` its middle."""
         left, bottom = x - LEFT_OF[align] * width, y - height / 2
         self._fill(Box(round(left), round(bottom), round(left + width), round(bottom + height)), colour)
 
     def disc(self, x: float, y: float, radius: float, colour: str) -> None:
-        """Draw one, with a smooth edge."""
+        """Draw a disc with a smooth edge."""
         self.picture(self.kept(radius, lambda: _disc(radius)), x, y, colour=colour)
 
     def text(
@@ -118,18 +119,18 @@ class Canvas(ABC):
         opacity: float = 1,
         room_px: float | None = None,
     ) -> None:
-        """Write lines of text, `height_px` the font's size; smaller where they would be longer than their room."""
+        """Draw lines of text in the font size `height_px`, or smaller if a line would be longer than `room_px`."""
         room_px = 0.96 * self.width if room_px is None else room_px
         letters = fitting(words, self._font_file, bold, int(height_px), room_px, self._fallbacks)
         key = (words, letters.height_px, bold, align, len(self._fallbacks))
         self.picture(self.kept(key, lambda: written(letters, words, align)), x, y, colour=colour, opacity=opacity)
 
     def prepare(self, words: str, height_px: int, *, bold: bool, align: Align) -> None:
-        """Write a text that may be shown later."""
+        """Write a text beforehand that may be shown later, so that it is then drawn at once."""
         written(lettering(self._font_file, bold, height_px, self._fallbacks), words, align)
 
     def length_px(self, line: str, height_px: int, *, bold: bool) -> float:
-        """How long a line of text would be."""
+        """Return the length that a line of text would have, pixels."""
         return lettering(self._font_file, bold, height_px, self._fallbacks).length_px(line)
 
     @property
@@ -137,7 +138,7 @@ class Canvas(ABC):
         return self._typefaces.faces[1:]
 
     def cover(self, texts: Iterable[str], language: str = "") -> Coverage:
-        """Find fonts for letters of some texts that the chosen one lacks; see `rtgod.pictures.fonts.Typefaces`."""
+        """Find fonts for letters of the texts that the chosen font lacks; see `rtgod.pictures.fonts.Typefaces`."""
         return self._typefaces.cover(texts, language)
 
     @property
@@ -155,14 +156,14 @@ class Canvas(ABC):
         colour: str = "#ffffff",
         opacity: float = 1,
     ) -> None:
-        """Draw a texture: pixel by pixel, or as a square of that size."""
+        """Draw a texture at a position: pixel by pixel, or as a square with sides of `side_px`."""
         width, height = (texture.width, texture.height) if side_px is None else (side_px, side_px)
         beside = (texture.left, texture.bottom) if side_px is None else (-(side_px // 2), -(side_px // 2))
         left, bottom = round(x) + beside[0], round(y) + beside[1]
         self._lay(texture, Box(left, bottom, left + width, bottom + height), colour, opacity)
 
     def kept(self, key: Hashable, draw: Callable[[], Drawing]) -> Texture:
-        """The texture of a key, which is made unless it still is there from before."""
+        """Return the texture of a key, made by `draw` if none is kept under the key."""
         if key in self._kept:
             self._kept.move_to_end(key)
         else:

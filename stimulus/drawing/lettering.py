@@ -1,4 +1,4 @@
-"""Writes text as pixels, from letters that are kept: drawing one of a size for the first time takes 0.1 ms."""
+"""Text as pixels, put together from letters that are kept: the first drawing of a letter in a size takes 0.1 ms."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from rtgod.text import composed
 from stimulus.drawing.shaping import Piece, pieces_of
 
 Align = Literal["left", "centre", "right"]
-#: By how much of its width something lies left of its position.
+#: Share of an object's width that lies left of its position, by its alignment.
 LEFT_OF: dict[Align, float] = {"left": 0.0, "centre": 0.5, "right": 1.0}
-#: A text that is too long for its room is set smaller, in steps of this ratio.
+#: Ratio of the next smaller font size to the last one, for a text that is too long for its room.
 _STEP = 0.85
-#: Fonts that come with Windows and macOS, where nothing tells which font has which letters.
+#: Fonts that come with Windows and macOS, which have no program that tells which font has which letters.
 _FONTS = {"ja": ("YuGothM.ttc", "meiryo.ttc", "msgothic.ttc", "ヒラギノ角ゴシック W3.ttc", "Hiragino Sans GB.ttc")}
 
 
 class Drawing(NamedTuple):
-    """Pixels, and where they go.
+    """Pixels, and their place beside the position at which they are drawn.
 
     Attributes
     ----------
     pixels : array of uint8, shape (height, width) or (height, width, 3)
-        How opaque each is, to be drawn in some colour; or their colours. The first row is the top.
+        A mask, the opacity of each pixel, to be drawn in some colour; or the pixels' colours. The first row is the top.
     left, bottom : int
-        Where its corner lies, from the position at which it is drawn.
+        Place of the lower left corner, pixels from the position at which it is drawn.
     """
 
     pixels: Array
@@ -43,7 +43,7 @@ class Drawing(NamedTuple):
 
     @classmethod
     def centred(cls, pixels: Array) -> Drawing:
-        """Its middle at its position."""
+        """Make a drawing of pixels whose middle lies at its position."""
         return cls(pixels, -(pixels.shape[1] // 2), -(pixels.shape[0] // 2))
 
 
@@ -53,11 +53,11 @@ class Cell(NamedTuple):
     Attributes
     ----------
     pixels : array of uint8, shape (height, width)
-        With room on both sides.
+        Opacity of the pixels, with room on both sides.
     advance : int
-        How far the next one is.
+        Distance to the next cell, pixels.
     above : int
-        How far its first row lies above that of its line.
+        Distance of the cell's first row above the first row of its line, pixels.
     """
 
     pixels: Array
@@ -66,20 +66,21 @@ class Cell(NamedTuple):
 
 
 class Lettering:
-    """A font in one size, and others behind it for letters that it lacks.
+    """A font in one size, and fallback fonts for letters that it lacks.
 
-    Text is taken in Unicode's form NFC. Letters that stand side by side are kept one by one; lines with others are laid
-    out in pieces, which are kept, too.
+    Text is brought to Unicode's form NFC. Letters that stand side by side are kept one by one; lines with letters that
+    are joined, stacked or reordered are laid out in pieces, which are kept, too.
 
     Parameters
     ----------
     font_file : str
         Empty takes the font that PsychoPy brings along, so that text looks alike on every machine.
     bold : bool
-        Of PsychoPy's; a file has one weight.
+        Whether to take the bold weight of PsychoPy's font; a font file has one weight.
     height_px : int
+        Size of the font, pixels.
     fallbacks : tuple of Face
-        In this order; the first that has a letter writes it.
+        Fallback fonts in their order; the first one that has a letter writes it.
 
     Raises
     ------
@@ -91,7 +92,7 @@ class Lettering:
         from PIL import ImageFont
 
         try:
-            # Letter by letter, as they are kept: nothing is gained by a layout of the whole.
+            # Letters are laid out one by one, as they are kept one by one.
             basic = ImageFont.Layout.BASIC
             self._font = ImageFont.truetype(font_file or _psychopys_font(bold), height_px, layout_engine=basic)
         except OSError as error:
@@ -99,28 +100,31 @@ class Lettering:
                 f"font {font_file}: cannot be read ({what_went_wrong(error)}); name a TTF, OTF or TTC file"
             ) from error
         self.height_px = height_px
-        #: Other fonts have one weight; beside bold letters theirs are drawn thicker.
+        #: Fallback fonts have one weight; beside bold letters, theirs are drawn thicker by this stroke, pixels.
         self._stroke_px = round(height_px / 40) if bold and not font_file else 0
         self.path = str(self._font.path)
         self._typefaces = Typefaces(Face(self.path))
-        # Fallbacks are those of the regular font, which may have letters that the bold one lacks.
+        # The regular font comes before the fallbacks, as it may have letters that the bold one lacks.
         regular = (Face(_psychopys_font(bold=False)),) if bold and not font_file else ()
         self._typefaces.faces += (*regular, *fallbacks)
         self._opened: dict[tuple[Face, bool], Any] = {}
         self._ascent_px, descent_px = self._font.getmetrics()
         self._line_px = self._ascent_px + descent_px
-        #: Letters may reach a little over their ends, and those of other fonts over their lines.
+        #: Room around a letter, pixels: letters may reach a little over their ends, and other fonts' over their lines.
         self._pad_px, self._above_px = height_px // 4 + 1, height_px
         self._cells: dict[str | Piece, Cell] = {}
         self.length_px = lru_cache(maxsize=8192)(self._length_px)
         self._units_of = lru_cache(maxsize=1024)(self._units)
 
     def _length_px(self, line: str) -> int:
-        """How long a line of text is."""
+        """Return the length of a line of text, pixels."""
         return sum([self._cell(unit).advance for unit in self._units_of(composed(line))])
 
     def write(self, words: str, align: Align) -> Drawing:
-        """Lines of text, the middle between the first one's top and the last one's bottom at their position."""
+        """Write lines of text as a drawing.
+
+        The middle between the first line's top and the last line's bottom lies at the drawing's position.
+        """
         lines = composed(words).split("\n")
         lengths = [self.length_px(line) for line in lines]
         longest, pad = max(lengths), self._pad_px
@@ -134,14 +138,14 @@ class Lettering:
                 here = pixels[place * self._line_px + above - cell.above :][:height, left : left + width]
                 np.maximum(here, cell.pixels, out=here)
                 left += cell.advance
-        # What is empty takes as long to draw as what is not.
+        # Empty margins are cut off: empty pixels take as long to draw as others.
         up, across = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
         top, bottom, left, right = (up[0], up[-1] + 1, across[0], across[-1] + 1) if len(up) else (0, 1, 0, 1)
         corner = int(left) - pad - round(LEFT_OF[align] * longest)
         return Drawing(pixels[top:bottom, left:right], corner, len(pixels) // 2 - int(bottom))
 
     def _units(self, line: str) -> tuple[str | Piece, ...]:
-        """What a line is put together from, from left to right."""
+        """Split a line into the letters or pieces that it is put together from, from left to right."""
         return tuple(line) if is_side_by_side(line) or not shapes() else tuple(pieces_of(line, self._typefaces))
 
     def _cell(self, unit: str | Piece) -> Cell:
@@ -164,7 +168,7 @@ class Lettering:
         return self._drawn(piece.text, self._opened_font(piece.face, shaped=True), piece.direction)
 
     def _drawn(self, text: str, font: Any, direction: str | None) -> Cell:
-        """Text on the line's baseline, with room above and below: other fonts' letters may be higher."""
+        """Draw text on the line's baseline, with room above and below: other fonts' letters may be higher."""
         from PIL import Image, ImageDraw
 
         advance = round(font.getlength(text, direction=direction))
@@ -187,13 +191,13 @@ class Lettering:
 
 @lru_cache(maxsize=256)
 def lettering(font_file: str, bold: bool, height_px: int, fallbacks: tuple[Face, ...] = ()) -> Lettering:
-    """The same for the same fonts and size; see `Lettering`."""
+    """Return the `Lettering` of fonts and a size, a kept one if it was made before."""
     return Lettering(font_file, bold, height_px, fallbacks)
 
 
 @lru_cache(maxsize=8192)
 def written(letters: Lettering, words: str, align: Align) -> Drawing:
-    """What `letters.write` gives, kept: a participant's ten new names are then on the screen in no time."""
+    """Return the drawing that `letters.write` gives, and keep it, so that ten new names are on the screen at once."""
     return letters.write(words, align)
 
 
@@ -201,7 +205,7 @@ def written(letters: Lettering, words: str, align: Align) -> Drawing:
 def fitting(
     words: str, font_file: str, bold: bool, height_px: int, room_px: float, fallbacks: tuple[Face, ...] = ()
 ) -> Lettering:
-    """The size, or the next one below it in which every line fits."""
+    """Return the lettering of the given size, or of the next smaller one in which every line fits."""
     while True:
         given = lettering(font_file, bold, height_px, fallbacks)
         if height_px < 8 or all(given.length_px(line) <= room_px for line in words.split("\n")):
@@ -210,16 +214,16 @@ def fitting(
 
 
 def find_font(language: str) -> str:
-    """A font file with a language's letters; empty where PsychoPy's own font has them.
+    """Find a font file with a language's letters; return an empty text if PsychoPy's own font has them.
 
     Raises
     ------
     InputError
-        If there is none on this machine.
+        If this machine has no such font.
     """
     if language == "en":
         return ""
-    # Without the language's letters in any font, the match is another font.
+    # If no font has the language's letters, fc-match still returns one; so its languages are checked.
     if matcher := shutil.which("fc-match"):
         command = [matcher, f"sans-serif:lang={language}", "--format=%{file}\n%{lang}"]
         said = subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603 # a fixed program
@@ -231,7 +235,7 @@ def find_font(language: str) -> str:
             try:
                 return lettering(name, bold=False, height_px=10).path
             except InputError:
-                continue  # not with this version of the system
+                continue  # this version of the system lacks the font
     raise InputError(
         f"no font with the letters of language {language!r} was found: install one (Debian: fonts-ipafont-gothic), or "
         "name a TTF, OTF or TTC file as font_file in the settings"

@@ -1,6 +1,6 @@
-"""Lays screens and scenes out on a canvas: where each thing is, how large, in which colour.
+"""Layout of screens and scenes on a canvas: place, size and colour of each element.
 
-It knows no window: the same lines draw on the participant's screen and in a preview's files.
+It knows no window: the same code draws on the participant's screen and in a preview's files.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from stimulus.screens.scene import Choice, Picture, Scene, Thermometer
 from stimulus.screens.screen import N_ROWS, Screen
 from stimulus.screens.typesetting import in_lines, typeset
 
-#: What feedback's pictures and thermometer need of a screen, degrees; on a smaller one they are smaller.
+#: Width and height that feedback's pictures and thermometer need, degrees; on a smaller screen they are drawn smaller.
 FEEDBACK_DEG = (17.0, 14.0)
-#: The words of feedback's pictures and the room beneath each, degrees; and lines that fit there.
+#: Letter size and room for the words beneath feedback's pictures, degrees; and the number of lines that fit there.
 _LABEL_DEG, _LABEL_ROOM_DEG, _LABEL_LINES = 0.46, 4.9, 2
-#: From one line to the next, of the letters' size.
+#: Distance from one line to the next, in shares of the letters' size.
 _LEADING = 1.36
 _THERMOMETER_DEG = (1.5, 11.0)
-#: Sizes that answers may have, of the canvas's unit (all of a question have one), and how many lines.
+#: Letter sizes that answers may have, in shares of the canvas's unit (one size for a question), and their most lines.
 _ANSWERS, _ANSWER_LINES = (0.034, 0.031, 0.028), 3
 #: More answers than this stand in two rows.
 _ANSWERS_IN_A_ROW = 6
 
 
 class ScreenPainting:
-    """Paints a `Screen`; names end left of the centre and bars begin right of it.
+    """Painter of a `Screen`: names end left of the centre and bars begin right of it.
 
-    So the fixation stays at the centre of the screen, between them, in every state.
+    So the fixation stays at the centre of the screen, between names and bars, in every state.
     """
 
     _canvas: Canvas
@@ -56,10 +56,10 @@ class ScreenPainting:
         return -0.46 * self._canvas.unit
 
     def _paint_beneath(self, screen: Screen) -> None:
-        """Draw what lies beneath all else; a screen has nothing there."""
+        """Draw the elements beneath all others; a `Screen` has none."""
 
     def _paint_fixation(self) -> None:
-        """Bull's eye and cross hair: the target that keeps the eye stillest (Thaler et al. 2013)."""
+        """Draw a bull's eye with a cross hair: the target that keeps the eye stillest (Thaler et al. 2013)."""
         canvas, radius = self._canvas, 0.011 * self._canvas.unit
         thick = max(2.0, 0.36 * radius)
         canvas.disc(0, 0, radius, BRIGHT)
@@ -68,9 +68,9 @@ class ScreenPainting:
         canvas.disc(0, 0, 0.6 * thick, BRIGHT)
 
     def _paint_rows(self, screen: Screen) -> None:
-        """Categories' names and their bars; the first is larger, bolder and orange.
+        """Draw the categories' names and bars; the first name is larger and bold, the first bar thicker and orange.
 
-        Bars that are chances lie on tracks, whose ends are named: a track's length is 100 %.
+        Bars that are chances lie on tracks with labelled ends: a track's length is 100 %.
         """
         rows = screen.rows[:N_ROWS]
         if not rows:
@@ -80,7 +80,7 @@ class ScreenPainting:
         names = tuple(row.name for row in rows)
         if names != self._names:
             self._names, self._typeset_names = names, self._typeset(names)
-        # The list sits a little above the centre, as the caption is beneath it.
+        # The list lies a little above the centre, as the caption is beneath it.
         heights = [(0.055 + 0.08 * ((len(rows) - 1) / 2 - rank)) * unit for rank in range(len(rows))]
         for rank, (row, y) in enumerate(zip(rows, heights, strict=True)):
             thick, colour = (0.034 * unit, BEST_BAR) if rank == 0 else (0.026 * unit, OTHER_BAR)
@@ -95,13 +95,13 @@ class ScreenPainting:
         for rank, ((size, lines), y) in enumerate(zip(self._typeset_names, heights, strict=True)):
             colour = faded(BRIGHT if rank == 0 else PLAIN, screen.strength)
             for place, line in enumerate(lines):
-                # Small letters without tails fill only the middle of a line: raised a little, they are level with the
-                # bar.
+                # Lowercase letters without tails fill only the middle of a line: raised a little, they are level with
+                # the bar.
                 raised = (0.12 + 0.6 * (len(lines) - 1 - 2 * place)) * size
                 canvas.text(line, -gutter, y + raised, size, colour, bold=rank == 0, align="right")
 
     def _typeset(self, names: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
-        """Size and lines of each name: one step of size for all, as larger names would look more important."""
+        """Choose size and lines of each name: one step of size for all, as larger names would look more important."""
         width = 0.45 * self._canvas.width
         sizes = [self._sizes(rank) for rank in range(len(names))]
         lengths = [partial(self._canvas.length_px, bold=rank == 0) for rank in range(len(names))]
@@ -110,28 +110,28 @@ class ScreenPainting:
         return [typeset(name, width, tried[step:], length) for name, tried, length in given]
 
     def _sizes(self, rank: int) -> tuple[int, ...]:
-        """Heights in which a name may be set, largest first."""
+        """Return the letter sizes in which the name at a rank may be set, pixels, largest first."""
         shares = (0.052, 0.0416, 0.032) if rank == 0 else (0.043, 0.0344, 0.029)
         return tuple(int(share * self._canvas.unit) for share in shares)
 
 
 class ScenePainting(ScreenPainting):
-    """Paints a `Scene`, too."""
+    """Painter of a `Scene` as well as of a `Screen`."""
 
-    #: Pixels of a degree of visual angle.
+    #: Number of pixels in a degree of visual angle.
     _degree_px: float
     _images: dict[tuple[str, float], Texture]
     _pictures: dict[str, Drawing]
 
     @cached_property
     def fit(self) -> float:
-        """The scale of feedback's pictures and thermometer: 1, or less where the screen is too small for them."""
+        """The scale of feedback's pictures and thermometer: 1, or less if the screen is too small for them."""
         room_px = (self._canvas.width, self._canvas.height)
         return min(1.0, *(px / self._degree_px / deg for px, deg in zip(room_px, FEEDBACK_DEG, strict=True)))
 
     @property
     def _caption_y(self) -> float:
-        """Beneath the pictures, which are larger than the list where the screen is higher than wide."""
+        """Height of the caption: beneath the pictures, which may reach lower than the list."""
         below = max(-super()._caption_y, 0.54 * FEEDBACK_DEG[1] * self.fit * self._degree_px)
         return -min(below, 0.47 * self._canvas.height)
 
@@ -155,7 +155,7 @@ class ScenePainting(ScreenPainting):
             text(line, 0, (0.33 - 0.068 * place) * unit, 0.042 * unit, PLAIN)
 
     def _paint_card(self, picture: Picture) -> None:
-        """A picture with a word beneath it; without a file, a frame with the word in it."""
+        """Draw a picture with a word beneath it, or without a file, a frame with the word in it."""
         canvas, deg = self._canvas, self.fit * self._degree_px
         x, y, side = picture.x_deg * deg, picture.y_deg * deg, 2 * round(picture.size_deg * deg / 2)
         size = self._label_px
@@ -166,7 +166,7 @@ class ScenePainting(ScreenPainting):
             canvas.picture(texture, x, y, side, opacity=picture.strength)
         else:
             self._paint_frame(round(x), round(y), side, side, faded(QUIET, picture.strength))
-        if picture.file or x == y == 0:  # in the middle of the screen the point that is looked at stays clear of words
+        if picture.file or x == y == 0:  # no words at the screen's centre, on the fixation
             lines = self._in_lines(picture.label, max(_LABEL_ROOM_DEG * deg, side), _LABEL_LINES)
             middle = y - side / 2 - (0.2 + _LEADING * len(lines) / 2) * size
         else:
@@ -175,14 +175,14 @@ class ScenePainting(ScreenPainting):
             canvas.text("\n".join(lines), x, middle, size, faded(PLAIN, picture.strength))
 
     def _paint_frame(self, x: float, y: float, width: float, height: float, colour: str) -> None:
-        """The outline of a rectangle, around it."""
+        """Draw a frame around a rectangle."""
         thick = max(2, round(0.0028 * self._canvas.unit))
         for side in (-1, 1):
             self._canvas.rectangle(x, y + side * (height + thick) / 2, width + 2 * thick, thick, colour)
             self._canvas.rectangle(x + side * (width + thick) / 2, y, thick, height + 2 * thick, colour)
 
     def _paint_thermometer(self, thermometer: Thermometer, strength: float) -> None:
-        """A column that fills from below; chance, the middle, is where the fixation is."""
+        """Draw a column that fills from below; its middle, chance level, is at the fixation."""
         canvas, unit = self._canvas, self._canvas.unit
         width, length = (2 * round(size * self.fit * self._degree_px / 2) for size in _THERMOMETER_DEG)
         level = (thermometer.level - 0.5) * length
@@ -199,7 +199,7 @@ class ScenePainting(ScreenPainting):
             canvas.text(thermometer.label, 0, y, 0.036 * unit, colour)
 
     def _paint_choice(self, choice: Choice) -> None:
-        """Answers in a row or two, each beneath its dot; the chosen one is bright and orange."""
+        """Draw answers in one or two rows, each beneath its dot; the chosen one is bright, its dot large and orange."""
         canvas, unit = self._canvas, self._canvas.unit
         n_across = len(choice.labels) if len(choice.labels) <= _ANSWERS_IN_A_ROW else -(-len(choice.labels) // 2)
         pitch = 0.9 * canvas.width / max(n_across, 3)
@@ -218,7 +218,7 @@ class ScenePainting(ScreenPainting):
             canvas.text(choice.help, 0, -0.36 * unit, 0.034 * unit, QUIET)
 
     def _typeset_answers(self, labels: Sequence[str], room_px: float) -> tuple[int, list[tuple[str, ...]]]:
-        """The largest size in which no answer is shortened, or the smallest; and each answer's lines."""
+        """Return the largest size in which no answer is shortened, or else the smallest, with each answer's lines."""
         size = 0
         for share in _ANSWERS:
             size = int(share * self._canvas.unit)
@@ -233,7 +233,7 @@ class ScenePainting(ScreenPainting):
 
     @cached_property
     def _in_lines(self) -> Callable[[str, float, int], tuple[str, ...]]:
-        """Lines of a picture's word: found once, and drawn in each frame."""
+        """Function that breaks a picture's word into lines; it keeps them, as they are drawn in each frame."""
         return lru_cache(maxsize=4096)(partial(self._broken, size=self._label_px))
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Draws a `Scene` in a PsychoPy window, on the monitor that the settings describe; gives keys, and sounds tones."""
+"""Stage of a paradigm: a PsychoPy window on the monitor of the settings, for a `Scene`, with keys and tones."""
 
 from __future__ import annotations
 
@@ -28,49 +28,51 @@ from stimulus.screens.screen import N_ROWS, RankedRow, Screen
 from stimulus.settings import MonitorSettings
 from stimulus.timing.triggers import KeyPress
 
-#: Pictures of candidates are kept so large, and smaller where all of them would take more memory than that.
+#: Side in pixels at which pictures of candidates are kept, and bytes of memory that all of them may take; they are
+#: kept smaller if that would not do.
 _PICTURE_PX = 256
 _PICTURES_BYTES = 256e6
 _TONES_HZ = {Tone.BEGIN: 880.0, Tone.END: 587.0}
 _TONE_S = 0.2
-#: Without a refresh to wait for, a flip takes no longer than this.
+#: Longest time that a flip takes if it waits for no refresh, seconds.
 _LONGEST_FLIP_S = 0.003
-#: A refresh rate that differs by more is another one than was said.
+#: Largest relative difference between the measured refresh rate and that of the settings.
 _MOST_OFF = 0.03
-#: One that takes longer or shorter than the usual one by more than this share is another number of them.
+#: An interval that differs from the median one by more than this share is not one refresh, and is left out.
 _ONE_REFRESH = 0.3
-#: Refreshes that are timed, and those before, with which the window settles.
+#: Number of refreshes that are timed, and number of refreshes before those, while the window settles.
 _N_TIMED, _N_SETTLING = 60, 20
 
 
 class PsychopyStage(ScenePainting, PsychopyWindow):
-    """A window for paradigms; whatever takes time is done before the first trigger.
+    """A window for paradigms; slow preparations are done before the first trigger.
 
     Parameters
     ----------
     monitor : MonitorSettings
     off_screen : bool
-        Without a monitor, whose refreshes would be waited for.
+        Whether the window has no monitor, so that no refresh is waited for.
     font_file : str
         A font that has the texts' letters; empty takes PsychoPy's own.
     tones : bool
-        Whether there is sound.
+        Whether tones are played.
     close_key : str
-        The key that the window's close button stands for.
+        Name of the key that the window's close button counts as.
 
     Attributes
     ----------
     frame_s : float
-        From one refresh to the next.
+        Time from one refresh to the next, seconds.
     drawing_s : float
-        How long the last screen took to draw, without waiting for a refresh.
+        Time that the last screen took to draw, without the wait for a refresh, seconds.
     notes : tuple of str
         How the loaded images' pixels were converted, for the operator.
 
     Raises
     ------
     InputError
-        If the screen is not there, or is not as it was said; its width or distance is not known; there is no sound.
+        If the screen is not connected, or differs from the settings; if its width or distance is not known; or if
+        tones are wanted and none can be played.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
             font_file=font_file,
         )
         self.frame_s = 1 / monitor.frame_hz
-        # A window that does not fill its screen has the screen's pixels.
+        # The pixels of a window that does not fill its screen are as large as the screen's.
         self._width_px = int(self._window.size[0]) if off_screen else self.screen_size_px[0]
         self._monitor, self._close_key = monitor, close_key
         self.drawing_s = self._flipping_s = 0.0
@@ -113,16 +115,16 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
             raise
 
     def now(self) -> float:
-        """Seconds of PsychoPy's clock."""
+        """Return the time by PsychoPy's clock, seconds."""
         return float(self._clock.getTime())
 
     def prepare(self, screen: Screen) -> None:
-        """Draw a screen for the next flip to show."""
+        """Draw a screen; the next flip shows it."""
         self._paint(screen)
         self._canvas.finish()
 
     def draw(self, screen: Screen, due_s: float = -math.inf) -> float:
-        """Show a screen; returns when, by PsychoPy's clock. Where no refresh is waited for, it is shown at `due_s`."""
+        """Show a screen, and return when, by PsychoPy's clock; without a refresh to wait for, show it at `due_s`."""
         begun_s = self.now()
         self.prepare(screen)
         ready_s = self.now()
@@ -136,7 +138,7 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
         return flip_s
 
     def keys(self) -> list[KeyPress]:
-        """What was pressed since the last call."""
+        """Return the keys pressed since the last call."""
         pressed = [KeyPress(name, at_s) for name, at_s in self._event.getKeys(timeStamped=self._clock)]
         if self._closed_by_user:
             self._closed_by_user = False
@@ -144,25 +146,25 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
         return pressed
 
     def play(self, tone: Tone) -> None:
-        """Begin a tone, where there is sound."""
+        """Begin a tone, if tones are played at all."""
         if tone in self._tones:
             self._tones[tone].play()
 
     def load(
         self, images: Iterable[str], size_deg: float, pictures: Iterable[str] = (), names: Iterable[str] = ()
     ) -> None:
-        """Have everything ready.
+        """Load images and pictures, and write letters and names beforehand.
 
         Parameters
         ----------
         images : iterable of str
-            Files that are shown by themselves, in their shape.
+            Files that are shown by themselves, in their own shape.
         size_deg : float
-            Of their longer sides, degrees of visual angle.
+            Length of the images' longer sides, degrees of visual angle.
         pictures : iterable of str
             Files that stand for categories, shown as squares with words beneath.
         names : iterable of str
-            Texts that are not known before the run is on; English letters are ready in any case.
+            Texts of which only the run decides which are shown; English letters are prepared in any case.
 
         Raises
         ------
@@ -192,13 +194,13 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
         self.write_beforehand(names)
 
     def warm(self, scenes: Iterable[Scene]) -> None:
-        """Draw scenes once, unseen: what is drawn for the first time takes longer."""
+        """Draw scenes once, unseen, as the first drawing of a scene takes longer."""
         for scene in scenes:
             self._paint(scene)
         self._window.clearBuffer()
 
     def _warm_all(self, letters: str) -> None:
-        """Whatever is the same in all runs."""
+        """Draw letters, and scenes with every kind of element, once before the run."""
         for bold, sizes in ((True, self._sizes(0)), (False, (*self._sizes(1), self._label_px))):
             for size in sizes:
                 self._canvas.length_px(letters, size, bold=bold)
@@ -237,12 +239,12 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
             shown_s.append(self.now())
         between_s = [after - before for before, after in pairwise(shown_s[_N_SETTLING:])]
         usual_s = median(between_s)
-        # Their mean is more exact, without those in which a refresh was missed.
+        # The mean is more exact than the median, once the intervals with a missed refresh are left out.
         return 1 / mean(each_s for each_s in between_s if abs(each_s / usual_s - 1) < _ONE_REFRESH)
 
 
 def _read_image(file: str, side_px: int, *, square: bool = False) -> tuple[Array, tuple[Change, ...]]:
-    """An image, its longer side as long as asked, or cut to a square; shape (height, width, 3), uint8."""
+    """Read an image as uint8, shape (height, width, 3): scaled to a longer side of `side_px`, or cut to a square."""
     from PIL import Image, ImageOps
 
     decoded = read_picture(file)
@@ -255,7 +257,7 @@ def _read_image(file: str, side_px: int, *, square: bool = False) -> tuple[Array
 
 
 def _tones() -> dict[Tone, Any]:
-    """Tones with a soft beginning and end; InputError where nothing can sound."""
+    """Make the tones, with a soft beginning and end; raise InputError if no tone can be played."""
     try:
         from psychopy import sound
 
@@ -266,7 +268,7 @@ def _tones() -> dict[Tone, Any]:
         return {
             tone: sound.Sound(np.stack([wave, wave], 1), sampleRate=rate, stereo=True) for tone, wave in waves.items()
         }
-    except Exception as error:  # PsychoPy's backends raise what they like
+    except Exception as error:  # PsychoPy's sound backends raise errors of any class
         raise InputError(
             f"no tone can be played ({error}): connect a sound device, or set tones = false in the settings"
         ) from error

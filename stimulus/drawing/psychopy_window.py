@@ -1,4 +1,4 @@
-"""Draws a `Screen` in a PsychoPy window; PsychoPy is imported only to open one."""
+"""PsychoPy window that shows a `Screen`; PsychoPy is imported only when a window is opened."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from stimulus.screens.screen import Screen, readable
 #: Size of a window that is not full-screen, and of the off-screen one, pixels.
 DEFAULT_SIZE_PX = (1280, 800)
 QUIT_KEYS = ("escape", "q")
-#: So many candidates' names are written beforehand.
+#: Greatest number of candidates' names that are written beforehand.
 _N_READY = 4000
 
 
 class PsychopyWindow(ScreenPainting):
-    """A window.
+    """A PsychoPy window in which a `Screen` is drawn.
 
     Parameters
     ----------
@@ -36,17 +36,17 @@ class PsychopyWindow(ScreenPainting):
         Width and height, pixels; ignored in full-screen mode.
     full_screen : bool
     screen : int
-        Which monitor, from 0.
+        Number of the monitor, from 0.
     wait_blanking : bool
-        Wait for the monitor's refresh at each flip; off where there is no monitor.
+        Whether each flip waits for the monitor's refresh; off without a monitor.
     framed : bool
         Whether a window that is not full-screen has a title bar.
     mirrored : bool
-        Left and right are exchanged, as for a projection from behind.
+        Whether left and right are exchanged, as for a projection from behind.
     rotated_deg : int
-        Then the picture is turned clockwise by 0, 90, 180 or 270 degrees.
+        Angle by which the picture is then turned clockwise: 0, 90, 180 or 270 degrees.
     font_file : str
-        Of all texts; empty takes PsychoPy's own font.
+        Font of all texts; empty takes PsychoPy's own font.
 
     Raises
     ------
@@ -116,13 +116,13 @@ class PsychopyWindow(ScreenPainting):
         picture.save(path, format="PNG")
 
     def write_beforehand(self, names: Iterable[str]) -> None:
-        """Write names that may be ranked, so that no frame waits for it: as the first of a ranking, and as another."""
+        """Write names that may be ranked, in the first rank's letters and in the others', so that no frame waits."""
         for name in islice(map(readable, names), _N_READY):
             for rank in (0, 1):
                 self._canvas.prepare(name, self._sizes(rank)[0], bold=rank == 0, align="right")
 
     def cover(self, texts: Iterable[str], language: str = "") -> Coverage:
-        """Find fonts for letters of some texts that the chosen one lacks; before they are shown, as it takes time."""
+        """Find fonts for letters of the texts that the chosen font lacks; it takes time, so call it before a run."""
         return self._canvas.cover(texts, language)
 
     @property
@@ -131,16 +131,16 @@ class PsychopyWindow(ScreenPainting):
         return self._canvas.font_name
 
     def close(self) -> None:
-        """Give the monitor back."""
+        """Close the window."""
         self._window.close()
 
     def _on_close(self) -> bool:
         self._closed_by_user = True
-        return True  # handled: pyglet would else destroy the window beneath the loop that draws to it
+        return True  # handled: else pyglet would destroy the window while the loop draws in it
 
 
 def _import_psychopy() -> tuple[ModuleType, ModuleType, Any]:
-    """Import `psychopy.visual` and `psychopy.event`, quietly, and give its clock; none of them starts audio."""
+    """Import `psychopy.visual` and `psychopy.event`, quietly and without audio; return them with PsychoPy's clock."""
     if find_spec("psychopy") is None:
         raise MissingDependencyError(
             "the participant's display needs PsychoPy; install with: python -m pip install 'rtgod[display]' "
@@ -162,7 +162,10 @@ def _import_psychopy() -> tuple[ModuleType, ModuleType, Any]:
 
 @contextmanager
 def _naming_the_display() -> Iterator[None]:
-    """PsychoPy already connects to the X server when it is imported, and its exception's class exists on Linux only."""
+    """Turn errors of a display or of OpenGL into messages that name the display, and say how to mend it.
+
+    PsychoPy connects to the X server when it is imported, and the class of its exception exists on Linux only.
+    """
     try:
         yield
     except Exception as error:
@@ -181,7 +184,10 @@ def _naming_the_display() -> Iterator[None]:
 
 
 def screen_size_px(screen: int) -> tuple[int, int]:
-    """Width and height of a monitor; InputError if it is not connected. PsychoPy would take another in its stead."""
+    """Return width and height of a monitor, pixels; raise InputError if it is not connected.
+
+    PsychoPy would take another monitor in its stead.
+    """
     from pyglet import canvas
 
     screens = canvas.get_display().get_screens()

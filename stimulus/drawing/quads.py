@@ -1,7 +1,8 @@
 """A canvas in a PsychoPy window.
 
 PsychoPy's own stimuli take up to a millisecond each to draw and five to change, so that a new ranking would take
-several frames; and where a projection is mirrored or turned, not all of them are. Here each is one quad of OpenGL.
+several frames; and a mirrored or turned projection does not change all of them. Here each element is one quad of
+OpenGL.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ _COS_SIN = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}
 
 
 class QuadCanvas(Canvas):
-    """A canvas whose pixels the graphics card has.
+    """A canvas that OpenGL draws in a window.
 
     Parameters
     ----------
     window : psychopy.visual.Window
     mirrored : bool
-        Left and right are exchanged.
+        Whether left and right are exchanged.
     rotated_deg : int
-        Then the picture is turned clockwise by 0, 90, 180 or 270 degrees.
+        Angle by which the picture is then turned clockwise: 0, 90, 180 or 270 degrees.
     font_file : str
+        Font of the texts; empty takes the font that PsychoPy brings along.
 
     Raises
     ------
@@ -43,7 +45,8 @@ class QuadCanvas(Canvas):
         super().__init__(*((height, width) if rotated_deg % 180 else (width, height)), font_file=font_file)
         cos, sin = _COS_SIN[rotated_deg]
         flip = -1 if mirrored else 1
-        # By columns. A side with an odd number of pixels has no edge between two of them in its middle.
+        # The matrix is written by columns. The middle of a side with an odd number of pixels lies within a pixel, not
+        # at an edge between two.
         self._matrix = (gl.GLfloat * 16)(
             2 * cos * flip / width, -2 * sin * flip / height, 0, 0,
             2 * sin / width, 2 * cos / height, 0, 0,
@@ -52,7 +55,7 @@ class QuadCanvas(Canvas):
         )  # fmt: skip
 
     def begin(self) -> None:
-        """Set OpenGL up for what follows; PsychoPy sets it up anew at each flip."""
+        """Set OpenGL up for a new picture; PsychoPy changes its state at each flip."""
         gl = self._gl
         gl.glUseProgram(0)
         gl.glDisable(gl.GL_DEPTH_TEST)
@@ -66,11 +69,11 @@ class QuadCanvas(Canvas):
         gl.glLoadIdentity()
 
     def finish(self) -> None:
-        """Wait until all of it is drawn."""
+        """Wait until the whole picture is drawn."""
         self._gl.glFinish()
 
     def texture(self, drawing: Drawing) -> Texture:
-        """Give a drawing to the graphics card."""
+        """Copy a drawing to the graphics card."""
         gl, (height, width) = self._gl, drawing.pixels.shape[:2]
         is_mask = drawing.pixels.ndim == 2
         kind = gl.GL_ALPHA if is_mask else gl.GL_RGB

@@ -1,4 +1,4 @@
-"""Draws scenes into pictures without a window, a graphics card or an X server: the same pixels as on the screen."""
+"""Drawing of scenes without a window, a graphics card or an X server: the same pixels as on the screen."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ class RasterCanvas(Canvas):
     Parameters
     ----------
     width, height : int
+        Size of the picture, pixels.
     font_file : str
-        Empty takes the font that PsychoPy brings along.
+        Font of the texts; empty takes the font that PsychoPy brings along.
 
     Attributes
     ----------
     pixels : ndarray of shape (height, width, 3), uint8
+        The picture's colours; the first row is the top.
     """
 
     def __init__(self, width: int, height: int, font_file: str = "") -> None:
@@ -42,20 +44,20 @@ class RasterCanvas(Canvas):
         self.begin()
 
     def beside(self, width: int, height: int) -> RasterCanvas:
-        """Another one of some size, with the same fonts."""
+        """Make another canvas of the given size, with the same fonts."""
         other = RasterCanvas(width, height, self._font_file)
         other._typefaces = self._typefaces
         return other
 
     def begin(self) -> None:
-        """Clear it."""
+        """Fill the picture with the background colour."""
         self.pixels[:] = rgb(BACKGROUND)
 
     def finish(self) -> None:
-        """Nothing is waited for."""
+        """Do nothing: drawing is done when a call returns."""
 
     def texture(self, drawing: Drawing) -> Texture:
-        """Keep a drawing."""
+        """Keep a drawing as a texture."""
         number, (height, width) = self._n_drawings, drawing.pixels.shape[:2]
         self._drawings[number] = drawing.pixels
         self._n_drawings += 1
@@ -79,8 +81,8 @@ class RasterCanvas(Canvas):
         del self._drawings[texture.number]
 
     def _place(self, box: Box) -> tuple[slice, slice, tuple[slice, slice]]:
-        """Rows and columns of a rectangle on the canvas, and which part of the rectangle they are."""
-        # A side with an odd number of pixels has no edge between two of them in its middle.
+        """Return the rows and columns of a rectangle that lie on the canvas, and the part of the rectangle they are."""
+        # The middle of a side with an odd number of pixels lies within a pixel, not at an edge between two.
         middle_x, middle_y = -(-self.width // 2), self.height // 2
         first_row, last_row = middle_y - box.top, middle_y - box.bottom
         first_column, last_column = middle_x + box.left, middle_x + box.right
@@ -100,7 +102,7 @@ class PreviewStage(PsychopyStage):
     ----------
     monitor : MonitorSettings
     font_file : str
-        Of all texts; empty takes the font that PsychoPy brings along.
+        Font of all texts; empty takes the font that PsychoPy brings along.
 
     Raises
     ------
@@ -125,19 +127,19 @@ class PreviewStage(PsychopyStage):
         self._degree_px = self._pixels(1.0)
 
     def warm(self, scenes: Iterable[Scene]) -> None:
-        """Nothing takes longer the first time."""
+        """Do nothing: the first drawing of a scene takes no longer here."""
 
     def drawn(self, screen: Screen) -> Array:
-        """The picture of a screen, upright: shape (height, width, 3), uint8."""
+        """Draw a screen and return its picture, upright: shape (height, width, 3), uint8."""
         self._paint(screen)
         return self._raster.pixels.copy()
 
     def blank(self, width: int, height: int) -> RasterCanvas:
-        """A canvas of some size, with the fonts that the screens are written in."""
+        """Make a canvas of the given size, with the fonts that the screens are written in."""
         return self._raster.beside(width, height)
 
     def save_png(self, path: Path, screen: Screen) -> None:
-        """Write the picture of a screen, as the projector gets it."""
+        """Write the picture of a screen as a PNG, mirrored and turned as the projector gets it."""
         from PIL import Image
 
         pixels = self.drawn(screen)
@@ -147,11 +149,11 @@ class PreviewStage(PsychopyStage):
         Image.fromarray(np.ascontiguousarray(pixels)).save(path, format="PNG")
 
     def close(self) -> None:
-        """Nothing was taken."""
+        """Do nothing: no window is open."""
 
 
 def _scaled(pixels: Array, side_px: int) -> Array:
-    """A square of another size: between the four pixels around each place, as graphics cards do."""
+    """Scale a picture to a square, interpolating between the four pixels around each place, as graphics cards do."""
     (above, below, down), (before, after, right) = (_between(n, side_px) for n in pixels.shape[:2])
     pixels, right, down = pixels.astype(float), right[:, np.newaxis], down[:, np.newaxis, np.newaxis]
     upper = pixels[above][:, before] * (1 - right) + pixels[above][:, after] * right
@@ -160,7 +162,7 @@ def _scaled(pixels: Array, side_px: int) -> Array:
 
 
 def _between(n: int, n_new: int) -> tuple[Array, Array, Array]:
-    """For each new pixel the two old ones around its middle, and how far it is from the first."""
+    """Return for each new pixel the two old pixels around its middle, and its distance from the first of them."""
     place = np.clip((np.arange(n_new) + 0.5) * n / n_new - 0.5, 0, n - 1)
     first = place.astype(int)
     return first, np.minimum(first + 1, n - 1), place - first

@@ -1,8 +1,8 @@
-"""Cuts a line into pieces that one font writes in one direction, in the order in which they stand from left to right.
+"""Pieces of a line, each written by one font in one direction, in their order from left to right.
 
-Only for lines with letters that must be joined, stacked or reordered, and for those that run from right to left; what
-happens inside a piece is left to Raqm. Of Unicode's bidirectional algorithm this is what names, cues and instructions
-need: directions of letters, and of what stands between them; no embeddings and no overrides.
+Lines are cut only if they have letters that must be joined, stacked or reordered, or run from right to left; Raqm lays
+out the inside of a piece. The part of Unicode's bidirectional algorithm that names, cues and instructions need is here:
+directions of letters, and of the characters between them; no embeddings and no overrides.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ class Piece(NamedTuple):
     Attributes
     ----------
     text : str
-        In the order in which it is read.
+        The letters, in the order in which they are read.
     face : Face
+        Font that writes the piece.
     direction : {"ltr", "rtl"}
+        Direction of writing.
     """
 
     text: str
@@ -35,26 +37,26 @@ class Piece(NamedTuple):
 
 
 def pieces_of(line: str, typefaces: Typefaces) -> list[Piece]:
-    """Cut a line.
+    """Cut a line into pieces of one font and one direction.
 
     Parameters
     ----------
     line : str
-        In Unicode's form NFC.
+        Text in Unicode's form NFC.
     typefaces : Typefaces
-        A piece is set in the first font that has all of its letters, where there is one; letters that none has are
-        left to the first of all.
+        Fonts to choose from. A piece is set in the first font that has all of its letters, if one has; letters that no
+        font has are left to the first font.
 
     Returns
     -------
     list of Piece
-        From left to right.
+        The pieces, from left to right.
     """
     base = _base_direction(line)
     clusters = _clusters(line)
     directions = _directions(clusters, base)
     if whole := typefaces.face_of(line):
-        # Raqm orders a line by itself, mixed or not.
+        # Raqm orders a whole line by itself, even one of mixed directions.
         return [Piece(line, whole, base)]
     spans: list[list[Piece]] = []
     for direction, group in groupby(zip(clusters, directions, strict=True), key=lambda pair: pair[1]):
@@ -64,7 +66,7 @@ def pieces_of(line: str, typefaces: Typefaces) -> list[Piece]:
 
 
 def _base_direction(line: str) -> Direction:
-    """That of the first letter which has one."""
+    """Return the direction of the first letter that has one."""
     for letter in line:
         kind = unicodedata.bidirectional(letter)
         if kind in _FROM_THE_RIGHT:
@@ -75,7 +77,7 @@ def _base_direction(line: str) -> Direction:
 
 
 def _clusters(line: str) -> list[str]:
-    """Letters with the marks that belong to them, and what is joined to them."""
+    """Group each letter with its marks, and with characters that are joined to it."""
     clusters: list[str] = []
     for letter in line:
         joined = clusters and (
@@ -89,7 +91,7 @@ def _clusters(line: str) -> list[str]:
 
 
 def _directions(clusters: list[str], base: Direction) -> list[Direction]:
-    """Of each cluster; what has none takes that of its neighbours, if both have one, or the line's."""
+    """Find the direction of each cluster; one that has none takes its neighbours' if they agree, else the line's."""
     strong: list[Direction | None] = []
     for cluster in clusters:
         kind = unicodedata.bidirectional(cluster[0])
@@ -104,7 +106,7 @@ def _directions(clusters: list[str], base: Direction) -> list[Direction]:
 
 
 def _by_face(clusters: list[str], direction: Direction, typefaces: Typefaces) -> list[Piece]:
-    """Pieces of one direction; words keep to one font where one has all of their letters."""
+    """Cut clusters of one direction into pieces of one font; a word stays in one font if one has all of its letters."""
     pieces: list[Piece] = []
     for is_space, group in groupby(clusters, key=str.isspace):
         word = list(group)

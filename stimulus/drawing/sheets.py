@@ -1,6 +1,6 @@
 """Contact sheets of a run's screens: every word and picture that it shows, and every name that may be ranked.
 
-What a sheet has room for is bounded, and so are the sheets; what is not drawn is counted.
+A sheet holds a limited number of screens, and the number of sheets is limited; screens that are not drawn are counted.
 """
 
 from __future__ import annotations
@@ -32,36 +32,37 @@ if TYPE_CHECKING:
 _OF_A_PREVIEW = re.compile(r"\d\d_\w+\.png|(stimuli|cues|targets|candidates)_\d\d\.png|timeline\.png")
 #: Screens on a sheet, across and down; how wide each is drawn at most; and sheets of one kind.
 COLUMNS, ROWS, MOST_SHEETS = 3, 4, 20
+#: Greatest length of a screen's longer side on a sheet, pixels.
 _TILE_PX = 640
 _GAP_PX, _LABEL_PX = 16, 22
 
 
 class Drawer(Protocol):
-    """What draws screens, and gives canvases to lay them out on."""
+    """Interface that draws screens, and makes canvases to lay them out on."""
 
     def drawn(self, screen: Screen) -> Array:
-        """The picture of a screen, upright."""
+        """Draw a screen and return its picture, upright."""
 
     def blank(self, width: int, height: int) -> RasterCanvas:
-        """A canvas with the same fonts."""
+        """Make a canvas with the same fonts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Screens of one kind that differ in what they show.
+    """Screens of one kind, with different words or pictures.
 
     Attributes
     ----------
     name : str
-        For the names of files.
+        Name of the group in file names.
     what : str
-        What each screen is one of, in the plural.
+        Word for the kind of screens or names, in the plural.
     tiles : tuple of (Scene, str)
-        Each with the words beneath it.
+        The screens, each with the words to write beneath it.
     n_items : int
-        Words, pictures or names that are drawn.
+        Number of words, pictures or names that are drawn.
     n_all : int
-        And that there are.
+        Number of words, pictures or names in the run.
     """
 
     name: str
@@ -72,7 +73,7 @@ class Group:
 
 
 def groups(script: Script) -> Iterator[Group]:
-    """What of a run has more screens than one of its kind: those of its steps, and those of what may be ranked."""
+    """Yield each group of two or more screens: of the run's steps, and of the names that may be ranked."""
     n_most = COLUMNS * ROWS * MOST_SHEETS
     for name, what, steps in _steps_by_kind(script):
         labels: dict[Scene, Counter[str]] = {}
@@ -86,11 +87,11 @@ def groups(script: Script) -> Iterator[Group]:
 
 
 def _steps_by_kind(script: Script) -> Iterator[tuple[str, str, list[Step]]]:
-    """Steps that show words or pictures of their own."""
+    """Yield the steps that show words or pictures of their own, by kind, with the group's name and its word."""
     steps = script.schedule.steps
     yield "stimuli", "images", [step for step in steps if step.kind is StepKind.STIMULUS]
     yield "cues", "cues", [step for step in steps if step.kind is StepKind.CUE]
-    if script.feedback.view is View.THERMOMETER:  # all others show what is ranked
+    if script.feedback.view is View.THERMOMETER:  # all other views show rankings
         yield "targets", "targets", [step for step in steps if script.shows_feedback(step) and step.category]
 
 
@@ -99,7 +100,7 @@ def _counted(words: Counter[str]) -> str:
 
 
 def _ranked(script: Script, n_most: int) -> Iterator[Group]:
-    """Every candidate as a ranking shows it; of too many, those with the longest names."""
+    """Yield a group with every candidate as a ranking shows it; with too many candidates, the longest names."""
     step = next((step for step in script.schedule.steps if _lists_names(script, step)), None)
     if script.paradigm is not Paradigm.FEEDBACK or step is None:
         return
@@ -120,12 +121,12 @@ def _ranked(script: Script, n_most: int) -> Iterator[Group]:
 
 
 def _lists_names(script: Script, step: Step) -> bool:
-    """Whether a step shows names as they are ranked: a thermometer does without a target only."""
+    """Whether a step shows names as they are ranked; a thermometer does so only without a target."""
     return script.shows_feedback(step) and (script.feedback.view is not View.THERMOMETER or not step.category)
 
 
 def save_sheets(script: Script, drawer: Drawer, folder: Path) -> tuple[list[Path], list[str]]:
-    """Write contact sheets as PNGs; returns their paths, and a line about each group for the operator."""
+    """Write contact sheets as PNGs; return their paths, and a line about each group for the operator."""
     from PIL import Image
 
     paths, lines = [], []
@@ -150,7 +151,7 @@ def earlier_previews(folder: Path) -> list[str]:
 
 
 def _sheet(tiles: Iterable[tuple[Scene, str]], drawer: Drawer) -> Array:
-    """Screens side by side, each with its words beneath."""
+    """Draw a sheet with screens side by side, each with its words beneath."""
     from PIL import Image
 
     tiles = list(tiles)

@@ -1,4 +1,4 @@
-"""Draws a `Screen` as text in a terminal, for a look at the ranking where there is no graphics."""
+"""Text window that shows a `Screen` in a terminal, for a look at the ranking on a machine without graphics."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ FIXATION = "+"
 
 
 class TerminalWindow:
-    """The terminal's alternate screen, given back as it was on `close`; a file gets a line for each new picture.
+    """The terminal's alternate screen, restored on `close`; if output goes to a file, a line for each new picture.
 
     Parameters
     ----------
     console : rich.console.Console, optional
-        Where to draw; standard output by default.
+        Console to draw on; standard output by default.
     utc : callable, optional
-        Seconds since 1970.
+        Clock that returns seconds since 1970.
     """
 
     def __init__(self, console: Console | None = None, utc: Callable[[], float] = time.time) -> None:
@@ -53,7 +53,7 @@ class TerminalWindow:
             self._cleanup.enter_context(self._live)
 
     def draw(self, screen: Screen) -> float:
-        """Show a screen; returns when, in seconds since 1970."""
+        """Show a screen; return when, in seconds since 1970."""
         if self._live is None:
             self._keep(screen)
         else:
@@ -64,7 +64,7 @@ class TerminalWindow:
     def keys_pressed_to_quit(self) -> bool:
         """Whether Escape or q was pressed since the last call."""
         pressed = self._keyboard.pressed()
-        return pressed == b"\x1b" or b"q" in pressed  # Escape alone: arrow keys send it and more
+        return pressed == b"\x1b" or b"q" in pressed  # only Escape alone: arrow keys send it and more
 
     def save_png(self, path: Path, screen: Screen) -> None:  # noqa: ARG002 - the signature that every backend has
         """Refuse: text is no picture."""
@@ -76,7 +76,7 @@ class TerminalWindow:
         self._cleanup.close()
 
     def _keep(self, screen: Screen) -> None:
-        """Write a picture once its bars have arrived, which is when it is drawn again as it was, or as another."""
+        """Write a screen as a line once its bars have stopped: when it is drawn twice alike, or another one follows."""
         known = self._unwritten
         if known is None or _words(known[1]) != _words(screen):
             self._write()
@@ -95,7 +95,7 @@ class TerminalWindow:
 
 
 def as_line(screen: Screen) -> str:
-    """A screen in one line of words."""
+    """Write a screen as one line of words."""
     names = [
         f"{rank} {row.name}" + (f" ({100 * row.fraction:.1f} %)" if screen.bars_are_chances else "")
         for rank, row in enumerate(screen.rows, 1)
@@ -104,12 +104,12 @@ def as_line(screen: Screen) -> str:
 
 
 def _words(screen: Screen) -> tuple[object, ...]:
-    """All of a screen but the lengths of its bars."""
+    """Return a screen's words, without the lengths of its bars."""
     return screen.caption, screen.message, screen.bars_are_chances, tuple(row.name for row in screen.rows)
 
 
 def rendered(screen: Screen) -> RenderableType:
-    """Lay a screen out as text: names on the left, bars on the right, the quiet line beneath."""
+    """Lay a screen out as text: names on the left, bars on the right, the caption or message beneath."""
     table = Table.grid(padding=(0, 2), expand=False)
     table.add_column(justify="right", overflow="ellipsis", no_wrap=True)
     table.add_column(width=30)
@@ -125,7 +125,7 @@ def rendered(screen: Screen) -> RenderableType:
 
 
 class _Keyboard:
-    """Single key presses from standard input, where that is a POSIX terminal; no presses elsewhere."""
+    """Reader of key presses from standard input if that is a POSIX terminal; elsewhere it has no presses."""
 
     def __init__(self) -> None:
         self._file_descriptor: int | None = None

@@ -9,10 +9,10 @@ from stimulus.screens.screen import Screen
 
 
 class RankingWindow(Protocol):
-    """Where screens are drawn."""
+    """Interface of a window that screens are drawn in."""
 
     def draw(self, screen: Screen) -> float:
-        """Show a screen; returns when it was shown, seconds since 1970."""
+        """Show a screen; return when it was shown, seconds since 1970."""
 
     def keys_pressed_to_quit(self) -> bool:
         """Whether somebody asked to quit since the last call."""
@@ -21,4 +21,4 @@ class RankingWindow(Protocol):
         """Write the picture of a screen, without showing it."""
 
     def close(self) -> None:
-        """Give back what was taken."""
+        """Close the window, and put back what it changed."""

@@ -1,4 +1,4 @@
-"""A private X server without a screen, so that the display also runs where there is no graphics: start, wait, stop."""
+"""A private X server without a monitor, so that the display also runs without graphics: start, wait, stop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import IO
 
 from rtgod.errors import MissingDependencyError
 
-#: What off-screen drawing needs of Debian and Ubuntu.
+#: Command that installs the packages for off-screen drawing on Debian and Ubuntu.
 PACKAGES = "apt-get install xvfb libgl1-mesa-dri libglu1-mesa libgl1 libegl1"
 START_S = 15.0
 STOP_S = 5.0
@@ -37,19 +37,19 @@ def private_xvfb(width_px: int, height_px: int) -> Iterator[str]:
     Yields
     ------
     display : str
-        Its name, for `DISPLAY`: a free one, which Xvfb itself found.
+        Name of the server for the variable `DISPLAY`: a free one, which Xvfb itself found.
 
     Raises
     ------
     MissingDependencyError
-        It is not installed, or did not start within `START_S`.
+        If Xvfb is not installed, or did not start within `START_S`.
     """
     program = shutil.which("Xvfb")
     if program is None:
         raise MissingDependencyError(f"drawing off screen needs Xvfb (Debian and Ubuntu: {PACKAGES})")
     read_end, write_end = os.pipe()
     screen = f"{width_px}x{height_px}x24"
-    # -terminate: it also goes when its only client, this process, is killed and cannot stop it.
+    # -terminate: Xvfb also ends when its only client, this process, is killed and cannot stop it.
     command = [program, "-displayfd", str(write_end), "-screen", "0", screen, "-nolisten", "tcp", "-terminate"]
     with tempfile.TemporaryFile() as complaints, os.fdopen(read_end, "rb", buffering=0) as answer:
         try:
@@ -67,7 +67,7 @@ def private_xvfb(width_px: int, height_px: int) -> Iterator[str]:
 
 @contextmanager
 def offscreen(width_px: int, height_px: int) -> Iterator[None]:
-    """Point this process, and no other, at a private Xvfb and Mesa's software renderer; then put back what was set."""
+    """Make this process, and no other, use a private Xvfb and Mesa's software renderer; at the end undo the change."""
     with private_xvfb(width_px, height_px) as display:
         ours = {"DISPLAY": display, "LIBGL_ALWAYS_SOFTWARE": "1"}
         before = {name: os.environ.get(name) for name in ours}
@@ -83,7 +83,7 @@ def offscreen(width_px: int, height_px: int) -> Iterator[None]:
 
 
 def _display_number(answer: IO[bytes], complaints: IO[bytes]) -> int:
-    """Read what Xvfb writes, one line, when it is ready to be connected to."""
+    """Read the display number, which Xvfb writes in one line when it is ready for connections."""
     line, deadline_s = b"", time.monotonic() + START_S
     while not line.endswith(b"\n"):
         if not select.select([answer], [], [], max(deadline_s - time.monotonic(), 0.0))[0]:

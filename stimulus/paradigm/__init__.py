@@ -1,1 +1,1 @@
-"""Runs as plain values: schedules, their files, and what is on the screen at each moment."""
+"""Runs as plain values: schedules, their files, and the scene at each moment."""

@@ -1,4 +1,4 @@
-"""Schedules in files: BIDS `events.tsv`, as a plan before the run and as its result, and TOML."""
+"""Files of schedules: TOML, and BIDS `events.tsv`, as a plan before the run and as its result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stimulus.paradigm.schedule import Schedule, Step, StepKind, from_steps
 from stimulus.tables import NOT_APPLICABLE, line_of
 
 EVENTS_SUFFIX = "_events.tsv"
-#: Those of the public data set, as far as they apply, then ours.
+#: Columns of events tables: the public data set's, as far as they apply, then our own.
 PLAN_COLUMNS = ("onset", "duration", "trial_no", "event_type", "category_name", "stimulus_name")
 RESULT_COLUMNS = (*PLAN_COLUMNS, "response_time", "evaluation", "planned_onset")
 _DESCRIPTIONS = {
@@ -51,20 +51,21 @@ _DESCRIPTIONS = {
 def read_schedule(path: Path, tr_s: float) -> Schedule:
     """Read a run from an `events.tsv` or a TOML file.
 
-    An events table has `event_type` (as the public data set's) or `trial_type`; gaps are rest. Its trials are those
-    that `rtgod.events.table.read_trials` finds in it, as the server counts them. A TOML file has an array of
-    tables `step`, each with `kind`, `duration_s` and what it shows; they follow each other.
+    An events table has a column `event_type` (as in the public data set) or `trial_type`; gaps are rest. Its trials are
+    those that `rtgod.events.table.read_trials` finds in it, as the server counts them. A TOML file has an array of
+    tables `step`, each with `kind`, `duration_s`, and a `category` and a `stimulus` if it shows them; each step begins
+    where the one before ends.
 
     Parameters
     ----------
     path : Path
     tr_s : float
-        Repetition time, unless a TOML file says another.
+        Repetition time in seconds, unless a TOML file gives another.
 
     Raises
     ------
     InputError
-        If it cannot be read, or is no schedule.
+        If the file cannot be read, or holds no schedule.
     """
     if path.suffix == ".toml":
         run = _TomlRun.from_toml(path)
@@ -78,7 +79,7 @@ def read_schedule(path: Path, tr_s: float) -> Schedule:
 
 
 def write_plan(path: Path, schedule: Schedule) -> None:
-    """Write a schedule as it is planned, with its columns explained beside it; InputError if it cannot be written."""
+    """Write a schedule as an events table, and a JSON file that explains it; raise InputError if that fails."""
     write_events(path, PLAN_COLUMNS, [planned_cells(step) for step in schedule.steps])
 
 
@@ -91,7 +92,7 @@ def write_events(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str,
 
 
 def planned_cells(step: Step) -> dict[str, str]:
-    """The cells of a step as it is planned."""
+    """Return the cells of a step's row in the planned events table, by column."""
     return {
         "onset": seconds(step.onset_s),
         "duration": seconds(step.duration_s),
@@ -103,8 +104,8 @@ def planned_cells(step: Step) -> dict[str, str]:
 
 
 def seconds(value: float) -> str:
-    """Seconds to the microsecond, without the zeros that say nothing."""
-    return f"{round(value, 6) + 0.0:.6f}".rstrip("0").rstrip(".")  # + 0.0: there is no -0
+    """Write seconds to the microsecond, without trailing zeros."""
+    return f"{round(value, 6) + 0.0:.6f}".rstrip("0").rstrip(".")  # + 0.0 turns -0.0 into 0.0
 
 
 def _steps_of(path: Path) -> list[Step]:
@@ -114,8 +115,8 @@ def _steps_of(path: Path) -> list[Step]:
     steps: list[Step] = []
     others: list[Step] = []
     for row, why in zip(table.rows, reasons(table), strict=True):
-        # What is neither trial nor rest, such as an answer, may happen at the same time: nothing is shown for it then.
-        if why in (None, Why.REST, Why.NO_ONSET, Why.NO_DURATION):  # times that are missing are refused by line
+        # Rows that are neither trial nor rest, such as answers, become rest; those that overlap others are left out.
+        if why in (None, Why.REST, Why.NO_ONSET, Why.NO_DURATION):  # `_step` refuses a missing time
             steps.append(_plain_step(row, is_rest=why is Why.REST))
         elif row.has("duration") and row.duration() > 0:
             others.append(_step(row, StepKind.REST, "", ""))
@@ -126,7 +127,7 @@ def _steps_of(path: Path) -> list[Step]:
 
 
 def _object_step(row: Row) -> Step:
-    """A row as the public data set has it."""
+    """Make a step of a row in the public data set's form."""
     said = row.cells["event_type"] if row.has("event_type") else StepKind.REST
     if said not in list(StepKind):
         raise InputError(
@@ -141,7 +142,7 @@ def _object_step(row: Row) -> Step:
 
 
 def _plain_step(row: Row, *, is_rest: bool) -> Step:
-    """A row of plain BIDS: rest, or what was shown."""
+    """Make a step of a row in plain BIDS: rest or a stimulus."""
     if is_rest:
         return _step(row, StepKind.REST, "", "")
     stimulus = image_path(row.cells["stim_file"]) if row.has("stim_file") else ""
@@ -163,13 +164,13 @@ class _TomlStep(Settings):
 
 
 class _TomlRun(Settings):
-    #: Files are named by it.
+    #: Name of the run, with which its files' names begin.
     name: Annotated[str, Field(pattern=r"^[^/\\\s]*$")] = ""
     tr_s: Positive | None = None
     step: tuple[_TomlStep, ...]
 
     def steps(self) -> list[Step]:
-        """Each begins where the one before ends."""
+        """Return the run's steps; each begins where the one before ends."""
         steps: list[Step] = []
         for step in self.step:
             onset_s = steps[-1].end_s if steps else 0.0

@@ -1,4 +1,4 @@
-"""A paradigm before anybody lies in the scanner: every kind of screen as a PNG, and the run's timeline as a figure.
+"""Preview of a paradigm, before anybody lies in the scanner: every kind of screen as a PNG, a figure of the timeline.
 
 Every single word and picture is on the contact sheets of `stimulus.drawing.sheets`.
 """
@@ -39,30 +39,30 @@ _COLOURS: Mapping[StepKind, str] = {
     StepKind.FEEDBACK: "#e69f00",
 }
 _STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, 0.0, 0, converged=True)
-#: Of the timeline: a row, and the room that a trial's number needs, which is left out where there is less.
+#: Timeline: length of a row, and length that a digit of a trial's number needs, seconds; a number without room is left
+#: out.
 _ROW_S, _DIGIT_S = 180.0, 1.6
-#: Of its legend: lines in a column, how many columns there may be, the longest name, and inches for a letter and for a
-#: number.
+#: Legend: lines in a column, most columns, most letters of a name, and inches for a letter and for a number.
 _LEGEND_LINES, _LEGEND_COLUMNS, _LEGEND_LETTERS, _LETTER_IN, _NUMBER_IN = 24, 3, 30, 0.07, 0.38
-#: From one of its lines to the next, inches.
+#: Distance from one line of the legend to the next, inches.
 _LINE_IN = 0.135
 
 
 class Painter(Protocol):
-    """Where scenes are drawn."""
+    """Interface that draws scenes into files."""
 
     def save_png(self, path: Path, screen: Screen) -> None:
-        """Write the picture of a scene."""
+        """Write the picture of a scene as a PNG."""
 
 
 def screens(script: Script, seed: int = 0) -> Iterator[tuple[str, Scene]]:
-    """Every kind of screen that a run has, by a name for its file; feedback as made-up rankings would look.
+    """Yield every kind of screen that a run has, with a name for its file; feedback shows made-up rankings.
 
     Parameters
     ----------
     script : Script
     seed : int
-        Of the made-up ranking.
+        Seed of the made-up rankings.
     """
     yield "loading", script.loading()
     yield "before", script.before()
@@ -87,12 +87,12 @@ def screens(script: Script, seed: int = 0) -> Iterator[tuple[str, Scene]]:
 
 
 def scenes_of(script: Script) -> list[Scene]:
-    """What a run's steps are going to show, each scene once; results as they would be of a made-up ranking."""
+    """Return the scenes with which a run's steps begin, each scene once; feedback shows a made-up ranking."""
     return list(dict.fromkeys(scene_of(script, step) for step in script.schedule.steps))
 
 
 def scene_of(script: Script, step: Step) -> Scene:
-    """Draw up a step's scene as it begins; feedback is of a made-up ranking that is sure of the target."""
+    """Return the scene with which a step begins; feedback shows a made-up ranking that is sure of the target."""
     situation = Situation()
     if script.shows_feedback(step):
         target, block = target_of(script, step), script.schedule.block_of(step)
@@ -101,7 +101,7 @@ def scene_of(script: Script, step: Step) -> Scene:
 
 
 def save_screens(script: Script, painter: Painter, folder: Path) -> list[Path]:
-    """Write every kind of screen as a PNG, numbered in their order."""
+    """Write every kind of screen of a run as a PNG; the files' names begin with numbers in the screens' order."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number, (name, scene) in enumerate(screens(script), 1):
@@ -111,20 +111,20 @@ def save_screens(script: Script, painter: Painter, folder: Path) -> list[Path]:
 
 
 def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> list[str]:
-    """Write a figure of what happens when: three minutes in each row, trials numbered, their names beside.
+    """Write a figure of the run's timeline: three minutes in each row, trials numbered, with their names in a legend.
 
     Parameters
     ----------
     schedule : Schedule
     names : mapping of str to str
-        Words for categories, by identifier; one that is not there stands for itself.
+        Words for categories, by identifier; an identifier that is not in it is written itself.
     path : Path
         The PNG to write.
 
     Returns
     -------
     list of str
-        Texts that no font has the letters of.
+        Texts with letters that no font has.
     """
     from matplotlib.figure import Figure
     from matplotlib.font_manager import FontProperties, findfont, fontManager
@@ -175,7 +175,7 @@ def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> l
         frameon=False,
     )
     for column in range(n_columns):
-        # Each name by itself: it may need a font of its own, that lacks digits, or be written from right to left.
+        # Name and number are separate texts: a name may need a font that lacks digits, or run from right to left.
         for place, (number, name) in enumerate(listed[column * n_lines : (column + 1) * n_lines]):
             x_in, y = 11 + column_in * column, 1 - (0.55 + _LINE_IN * place) / height
             figure.text((x_in + _NUMBER_IN - 0.08) / (11 + side), y, number, fontsize=7, ha="right", va="top")
@@ -193,13 +193,13 @@ def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> l
 
     lacking = letter_figure(figure, Face(findfont(FontProperties())), add_font)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")  # one for each letter; they are told by the text
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a warning for each letter; `lacking` has the texts
         figure.savefig(path, dpi=150)
     return lacking
 
 
 def _legend(words: Sequence[str]) -> list[tuple[str, str]]:
-    """Say what the trials are: the number of each and its name, or of very many, how often each category comes."""
+    """List number and name of each trial; of too many trials for the legend, how often each category comes."""
     named = [word or "free choice" for word in words]
     if len(named) > _LEGEND_LINES * _LEGEND_COLUMNS:
         counts = Counter(named)
@@ -213,12 +213,12 @@ def _legend(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _width(text: str) -> int:
-    """Letters, of which Chinese and Japanese ones count twice."""
+    """Return the width of a text in letters; wide letters, such as Chinese and Japanese ones, count twice."""
     return sum(1 + (east_asian_width(letter) in "WF") for letter in text)
 
 
 def made_up_ranking(n_candidates: int, target: int, block: int | None, seed: int, *, sure: bool) -> Ranking:
-    """A ranking with the target among the first."""
+    """Make up a ranking with the target in third place, or last of fewer candidates."""
     order = np.random.default_rng(seed).permutation(n_candidates)
     place = min(2, n_candidates - 1)
     at = int(np.flatnonzero(order == target)[0])
@@ -229,7 +229,7 @@ def made_up_ranking(n_candidates: int, target: int, block: int | None, seed: int
 def ranking_of(
     first: Sequence[int], n_candidates: int, block: int | None, seed: int = 0, *, sure: bool = True
 ) -> Ranking:
-    """A made-up ranking that begins with certain candidates."""
+    """Make up a ranking that begins with the given candidates."""
     order = np.array(list(dict.fromkeys([*first, *range(n_candidates)])), np.int32)
     scores = np.sort(np.random.default_rng(seed).normal(0.1, 0.05, n_candidates))[::-1].astype(np.float32)
     luck = [min(k / n_candidates, 1.0) for k in FIRST]
@@ -238,13 +238,13 @@ def ranking_of(
 
 
 def target_of(script: Script, step: Step) -> int | None:
-    """Position of what is imagined, by its word; None where nobody knows yet."""
+    """Return the candidates' position of the category of a step, found by its word; None if it is not among them."""
     word = script.names.get(step.category)
     return script.candidates.index(word) if word in script.candidates else None
 
 
 def _feedback_screens(script: Script, step: Step, seed: int) -> Iterator[tuple[str, Scene]]:
-    """Feedback as the settings have it: sure, not sure, of unknown confidence, of a free trial, and not ready."""
+    """Yield feedback in the view of the settings: sure, not sure, of unknown confidence, of a free trial, not ready."""
     block, view, n = script.schedule.block_of(step), script.feedback.view, len(script.candidates)
     target = target_of(script, step) or 0
     sure = made_up_ranking(n, target, block, seed, sure=True)

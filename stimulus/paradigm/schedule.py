@@ -1,4 +1,4 @@
-"""What happens in a run, and when, as plain values: the published protocol's runs and closed-loop imagery.
+"""Schedules of runs as plain values: the published protocol's runs and closed-loop imagery.
 
 Pure: no clock, no file, no screen. Every run is a row of steps without gaps; its trials are counterbalanced over runs.
 """
@@ -19,12 +19,12 @@ from rtgod.errors import InputError
 from stimulus.paradigm.timing_settings import ProtocolSettings
 
 Item = TypeVar("Item", bound=Hashable)
-#: Times closer than this are the same: tables are written to the microsecond.
+#: Times that differ by less than this count as the same, seconds: tables are written to the microsecond.
 _SAME_S = 1e-5
 
 
 class StepKind(StrEnum):
-    """What happens in a step; the words are those of the public data set's tables, as far as it has them."""
+    """Kind of a step; the words are those of the public data set's tables, as far as it has them."""
 
     REST = "rest"
     STIMULUS = "stimulus"
@@ -36,13 +36,13 @@ class StepKind(StrEnum):
     FEEDBACK = "feedback"
 
 
-#: The steps that are decoded: the server counts them as blocks.
+#: Kinds of steps that are decoded; the server counts them as blocks.
 TRIAL_KINDS = frozenset({StepKind.STIMULUS, StepKind.IMAGERY})
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One part of a run.
+    """A part of a run in which one kind of thing happens.
 
     Attributes
     ----------
@@ -50,11 +50,11 @@ class Step:
         Seconds; the onset counts from the start of volume 0.
     kind : StepKind
     trial : int
-        Which trial it belongs to, counted from 1 through the run; 0 for the rest before and after.
+        Number of the trial that the step belongs to, from 1 in each run; 0 for rest.
     category : str
-        Identifier of what is shown or imagined; empty where there is none, or where the participant chooses it.
+        Identifier of the category that is shown or imagined; empty if there is none, or if the participant chooses it.
     stimulus : str
-        Name of the image, without its ending; empty where none is shown.
+        Name of the image, without its file ending; empty if none is shown.
     """
 
     onset_s: float
@@ -66,7 +66,7 @@ class Step:
 
     @property
     def end_s(self) -> float:
-        """When the next one begins."""
+        """Time at which the step ends, seconds."""
         return self.onset_s + self.duration_s
 
 
@@ -77,23 +77,25 @@ class Schedule:
     Attributes
     ----------
     name : str
-        Of the run, such as "sub-01_task-imagery_run-01".
+        Name of the run, such as "sub-01_task-imagery_run-01".
     tr_s : float
+        Repetition time, seconds.
     steps : tuple of Step
     trials : tuple of Step
-        Those that are decoded, in the order in which `Ranking.block` counts them; found in `steps`.
+        Steps that are decoded, in the order in which `Ranking.block` counts them; found in `steps`.
 
     Raises
     ------
     InputError
-        If there is no step, one has no duration, or they leave gaps or overlap.
+        If the schedule has no step, the repetition time or a duration is not above 0, the first step does not begin at
+        0 s, or steps leave gaps or overlap.
     """
 
     name: str
     tr_s: float
     steps: tuple[Step, ...]
     trials: tuple[Step, ...] = field(init=False, repr=False, compare=False)
-    #: Asked for at every frame, and therefore found once: when steps begin, and the blocks of trials by their numbers.
+    #: Onsets of the steps, and blocks by the numbers of trials; found once, as every frame asks for them.
     _onsets_s: tuple[float, ...] = field(init=False, repr=False, compare=False)
     _blocks: Mapping[int, int] = field(init=False, repr=False, compare=False)
 
@@ -123,22 +125,22 @@ class Schedule:
 
     @property
     def duration_s(self) -> float:
-        """When the last step ends."""
+        """Time at which the last step ends, seconds."""
         return self.steps[-1].end_s
 
     @property
     def n_volumes(self) -> int:
-        """How many volumes the scanner must acquire."""
+        """Number of volumes that the scanner must acquire."""
         return math.ceil(self.duration_s / self.tr_s - _SAME_S)
 
     def at(self, time_s: float) -> Step | None:
-        """The step at a time; None before the first and after the last."""
+        """Return the step at a time; None before the first step and after the last."""
         if not 0 <= time_s < self.duration_s:
             return None
         return self.steps[max(bisect_right(self._onsets_s, time_s) - 1, 0)]
 
     def block_of(self, step: Step) -> int | None:
-        """Which block of the server's a step belongs to; None for what belongs to no trial."""
+        """Return the number of the server's block that a step belongs to; None if it belongs to no trial."""
         return self._blocks.get(step.trial)
 
 
@@ -152,12 +154,12 @@ class Image(NamedTuple):
 def perception_run(
     name: str, images: Sequence[Image], settings: ProtocolSettings, rng: np.random.Generator
 ) -> Schedule:
-    """Images in the order given, some of them twice in a row for the one-back task.
+    """Schedule images in the order given, some of them twice in a row for the one-back task.
 
     Raises
     ------
     InputError
-        If there are fewer images than repeats, or one follows itself: a target that nobody meant.
+        If there are fewer images than repeats, or an image follows itself, which would be an unplanned target.
     """
     if len(images) < max(settings.n_repeats, 1):
         raise InputError(
@@ -173,7 +175,7 @@ def perception_run(
 
 
 def imagery_run(name: str, categories: Sequence[str], settings: ProtocolSettings) -> Schedule:
-    """Categories in the order given: each cued, imagined with closed eyes, and rated for vividness."""
+    """Schedule categories in the order given: each is cued, imagined with closed eyes, and rated for vividness."""
     parts = (
         (StepKind.CUE, settings.cue_s),
         (StepKind.IMAGERY, settings.imagery_s),
@@ -184,7 +186,7 @@ def imagery_run(name: str, categories: Sequence[str], settings: ProtocolSettings
 
 
 def feedback_run(name: str, categories: Sequence[str], settings: ProtocolSettings) -> Schedule:
-    """Closed-loop imagery; a category that is empty is the participant's choice, who names it afterwards."""
+    """Schedule closed-loop imagery; with an empty category the participant chooses one, and names it afterwards."""
     trials = []
     for category in categories:
         parts = [(StepKind.CUE, settings.cue_s), (StepKind.IMAGERY, settings.imagery_s)]
@@ -203,14 +205,15 @@ def feedback_run(name: str, categories: Sequence[str], settings: ProtocolSetting
 def deal(items: Sequence[Item], n_runs: int, n_per_run: int, rng: np.random.Generator) -> list[list[Item]]:
     """Deal items to runs, counterbalanced and in random order.
 
-    Every item comes as often as any other, or once less; none comes again before all had their turn, and none twice in
-    a row where there are two. In each round, those that came late in their earlier runs come early, so that no item
-    has the best places.
+    Every item comes as often as any other, or once less; none comes again before all had their turn, and none comes
+    twice in a row if there are at least two. In each round, items that came late in their earlier runs come early, so
+    that no item has the best places.
 
     Parameters
     ----------
     items : sequence
     n_runs, n_per_run : int
+        Number of runs, and of items in each.
     rng : numpy.random.Generator
 
     Raises
@@ -253,7 +256,7 @@ def deal_images(images: Iterable[Image], n_per_run: int, rng: np.random.Generato
     while any(piles):
         run: list[Image] = []
         while len(run) < n_per_run and any(piles):
-            # From the fullest piles: those that are left to the end have as many images as can be.
+            # Images are taken from the fullest piles, so that as many categories as possible last to the end.
             fullest = sorted(rng.permutation(len(piles)), key=lambda i: -len(piles[i]))
             run += [piles[i].pop() for i in fullest[: n_per_run - len(run)] if piles[i]]
         runs.append([run[i] for i in rng.permutation(len(run))])
@@ -261,7 +264,7 @@ def deal_images(images: Iterable[Image], n_per_run: int, rng: np.random.Generato
 
 
 def _late_ones_first(items: Sequence[Item], places: Mapping[Item, list[int]], rng: np.random.Generator) -> list[Item]:
-    """The half that came later on average, then the other, each in random order."""
+    """Order items: first the half that came later on average, then the other half, each in random order."""
     means = [float(np.mean(places[item] or 0.0)) for item in items]
     order = sorted(rng.permutation(len(items)), key=lambda i: -means[i])
     half = (len(order) + 1) // 2
@@ -280,14 +283,14 @@ def _in_a_row(
 
 
 def from_steps(name: str, tr_s: float, steps: Iterable[Step]) -> Schedule:
-    """A schedule of steps in any order; gaps become rest.
+    """Make a schedule of steps in any order; gaps become rest.
 
-    Trials are counted anew: one begins with each cue, and with what is decoded unless a cue has just begun it.
+    Trials are counted anew: a trial begins with each cue, and with each decoded step that no cue came before.
 
     Raises
     ------
     InputError
-        As `Schedule`.
+        For the reasons of `Schedule`.
     """
     filled: list[Step] = []
     trial, is_cued = 0, False

@@ -1,4 +1,4 @@
-"""What is on the screen, and what sounds, at each moment of a run: a function of the schedule and of what is known.
+"""Scene and tone at each moment of a run, as a function of the schedule and of the situation.
 
 No clock and no window: the same moment gives the same scene, so a display that was started again shows what it would
 have shown.
@@ -20,7 +20,7 @@ from stimulus.screens.texts import Texts
 
 
 class Paradigm(StrEnum):
-    """The kinds of runs."""
+    """Kind of a run."""
 
     TRAINING = "training"
     TEST = "test"
@@ -29,32 +29,33 @@ class Paradigm(StrEnum):
 
 
 class Tone(StrEnum):
-    """Sounds of a run; the first begins imagery, the second ends it."""
+    """Sound in a run; the first begins imagery, the second ends it."""
 
     BEGIN = "begin"
     END = "end"
 
 
-#: Answers side by side that can be read.
+#: Greatest number of answers on a screen that can be read.
 MOST_CHOICES = 12
-#: A picture that is due within this time comes now: when a frame will be seen is predicted, and none is so short.
+#: A picture that is due within this time is shown now, seconds: the time of a frame is a forecast, and no frame is this
+#: short.
 _SAME_FRAME_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What a scene depends on besides the schedule.
+    """Values that a scene depends on besides the schedule.
 
     Attributes
     ----------
     answer : Ranking, NotReady or None
-        The newest, as it is to be shown; None before any and while no server is heard.
+        The newest answer, as it is to be shown; None before the first one and while no server is heard.
     target : int or None
-        Position of what is imagined among the candidates, as it is to be shown.
+        Position of the imagined category among the candidates, as it is to be shown.
     choice : int or None
-        What is chosen in the step's question, from 0.
+        Position of the answer chosen in the step's question, from 0.
     target_name : str
-        Identifier of the category that the operator chose, where nothing is scheduled.
+        Identifier of the category that the operator chose, if none is scheduled.
     """
 
     answer: Ranking | NotReady | None = None
@@ -65,7 +66,7 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """How a run looks.
+    """Appearance of a run: its schedule, and all that is needed to make a scene of each step.
 
     Attributes
     ----------
@@ -75,20 +76,20 @@ class Script:
     images : mapping of str to str
         Files of the images, by name.
     names : mapping of str to str
-        Words for categories, by identifier; one that is not there stands for itself.
+        Words for categories, by identifier; an identifier that is not in it is shown itself.
     candidates : sequence of str
         Names of the candidates in the bundle's order.
     pictures : mapping of int to str
-        Files with a picture of a candidate.
+        Files with pictures of candidates, by position.
     choices : tuple of str
-        Categories among which a participant names what was imagined: up to `MOST_CHOICES`.
+        Categories from which a participant names the one that was imagined: at most `MOST_CHOICES`.
     feedback : FeedbackSettings
     image_deg : float
         Size of images, degrees of visual angle.
     flash_hz : float
-        So often do images appear in a second; half of the time they are on.
+        Flashes of an image in a second; half of the time it is on.
     button_names : tuple of 2 str
-        What the participant calls the buttons that move to the left and to the right.
+        Names of the buttons that move to the left and to the right.
 
     Raises
     ------
@@ -145,20 +146,20 @@ class Script:
             )
 
     def word(self, category: str) -> str:
-        """What a category is called on the screen."""
+        """Return the word for a category on the screen."""
         return readable(self.names.get(category, category))
 
     def scheduled_texts(self) -> tuple[str, ...]:
-        """Everything that is read in the run whatever is decoded: instructions, cues, choices, questions, ratings."""
+        """Return the run's texts that do not depend on decoding: instructions, cues, choices, questions, ratings."""
         cues = dict.fromkeys(step.category for step in self.schedule.steps if step.kind is StepKind.CUE)
         return (*self.texts.all_of_them(), *map(self.word, (*filter(None, cues), *self.choices)))
 
     def loading(self) -> Scene:
-        """While images are read."""
+        """Return the scene while images are read."""
         return Scene(message=self.texts.loading)
 
     def before(self) -> Scene:
-        """While the trigger is waited for."""
+        """Return the scene while the trigger is waited for."""
         match self.paradigm:
             case Paradigm.IMAGERY:
                 lines = self.texts.imagery
@@ -171,18 +172,18 @@ class Script:
         return Scene(lines=lines, message=self.texts.wait)
 
     def after(self, *, stopped: bool) -> Scene:
-        """When the run is over."""
+        """Return the scene when the run is over."""
         return Scene(title=self.texts.stopped if stopped else self.texts.end, show_fixation=False)
 
     def at(self, step: Step, since_s: float, situation: Situation) -> Scene:
-        """The scene of a step.
+        """Return the scene of a step at a moment.
 
         Parameters
         ----------
         step : Step
         since_s : float
-            How long after its onset the scene will be seen. Taken in the middle of its frame, flashes keep to the frame
-            although it may be seen a quarter of a frame early or late.
+            Time from the step's onset to the middle of the frame, seconds. With the middle, flashes begin at the right
+            frame although it may be seen a quarter of a frame early or late.
         situation : Situation
         """
         match step.kind:
@@ -209,11 +210,11 @@ class Script:
         return step.kind is StepKind.FEEDBACK or (step.kind is StepKind.IMAGERY and continuous)
 
     def n_choices(self, step: Step) -> int:
-        """How many answers the step's question has; 0 where nothing is asked."""
+        """Return the number of answers to the step's question; 0 if it asks nothing."""
         return {StepKind.EVALUATION: len(self.texts.ratings), StepKind.NAMING: len(self.choices)}.get(step.kind, 0)
 
     def tone(self, before: Step | None, step: Step | None) -> Tone | None:
-        """What sounds when one step follows another: imagery begins and ends with a tone where eyes are closed."""
+        """Return the tone between two steps: imagery with closed eyes begins and ends with one; None if none sounds."""
         for one, tone in ((before, Tone.END), (step, Tone.BEGIN)):
             if one is not None and one.kind is StepKind.IMAGERY and not self.shows_feedback(one):
                 return tone

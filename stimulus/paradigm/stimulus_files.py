@@ -1,4 +1,4 @@
-"""What a paradigm shows, found in folders and tables: images, words for categories, pictures of candidates."""
+"""Files that a paradigm shows: images, words for categories, pictures of candidates, found in folders and tables."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ log = logging.getLogger(__name__)
 
 
 def find_images(folder: Path) -> dict[str, Path]:
-    """Images in a folder and the folders in it, in the order of their paths.
+    """Find the images in a folder and the folders in it; return their paths, in order, by the images' names.
 
-    They are called as their files without ending; where several are called so, by their paths below the folder.
+    An image's name is its file's name without ending; if several files have that name, their paths below the folder.
 
-    Names are composed as `rtgod.text.composed` does.
+    Names are composed by `rtgod.text.composed`.
 
     Raises
     ------
     InputError
-        If there is none, or two of one folder differ in their ending alone.
+        If there is no image, or two files in one folder differ only in their ending.
     """
     paths = _image_files(folder, "images")
     if not paths:
@@ -42,12 +42,12 @@ def find_images(folder: Path) -> dict[str, Path]:
 
 
 def images_of(names: Iterable[str], folder: Path) -> dict[str, Path]:
-    """The image that each name of a schedule means, by the name; those of which there is none are left out.
+    """Find the image that each name in a schedule means; names without an image are left out.
 
     Raises
     ------
     InputError
-        If there is no image at all, or a name may mean several.
+        If the folder has no image at all, or a name may mean several.
     """
     paths = {str(path): path for path in find_images(folder).values()}
     index = ImageIndex((key, path.relative_to(folder).as_posix()) for key, path in paths.items())
@@ -59,26 +59,26 @@ def images_of(names: Iterable[str], folder: Path) -> dict[str, Path]:
 
 
 def images_left_out(folder: Path) -> list[str]:
-    """A line about image files in a folder that `find_images` does not look for, if there are any."""
+    """Return a line about image files in a folder of kinds that `find_images` does not read, or nothing."""
     endings = (path.suffix.lower() for path in folder.rglob("*") if not path.name.startswith("."))
     return left_out(Counter(ending for ending in endings if ending in OTHER_ENDINGS))
 
 
 def images_to_show(found: Iterable[str]) -> list[Image]:
-    """Images with their categories, which their names begin with: n03626115 of n03626115_19498."""
+    """Give images their categories, with which their names begin: n03626115 for n03626115_19498."""
     return [Image(name, category_of(name)) for name in found]
 
 
 def pictures_of(folder: Path, ids: Iterable[str]) -> dict[int, str]:
-    """A picture of each candidate that has one: `ID.png`, `ID_….png`, or the first image in the folder `ID`.
+    """Find a picture of each candidate that has one: `ID.png`, `ID_….png`, or the first image in the folder `ID`.
 
-    An image stands for one candidate: `fire_truck.png` for "fire" only where there is no candidate "fire_truck".
+    An image stands for one candidate: `fire_truck.png` for "fire" only if no candidate is called "fire_truck".
 
     Parameters
     ----------
     folder : Path
     ids : iterable of str
-        Of the candidates, in the bundle's order.
+        Category ids of the candidates, in the bundle's order.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def pictures_of(folder: Path, ids: Iterable[str]) -> dict[int, str]:
     Raises
     ------
     InputError
-        If there is no such folder.
+        If the folder does not exist.
     """
     places = {category: place for place, category in enumerate(ids)}
     found: dict[int, str] = {}
@@ -102,12 +102,14 @@ def pictures_of(folder: Path, ids: Iterable[str]) -> dict[int, str]:
 
 
 def read_names(path: Path) -> Mapping[str, str]:
-    """Words for categories: a table with the columns `category_id` and `name`; without a name one stands for itself.
+    """Read words for categories from a table with the columns `category_id` and `name`.
+
+    A category without a name has its identifier as its word.
 
     Raises
     ------
     InputError
-        If it cannot be read, lacks a column, or lists a category twice.
+        If the table cannot be read, lacks the column `category_id`, or lists a category twice.
     """
     table = read_tsv(path, what="a table of names")
     if "category_id" not in table.columns:
@@ -124,14 +126,14 @@ def read_names(path: Path) -> Mapping[str, str]:
 
 
 def _apart(first: Path, second: Path) -> str:
-    """Two paths; where they look alike, with their accents written out."""
+    """Write two paths; if they look alike, with their accents written out."""
     if composed(str(first)) == composed(str(second)):
         return f"{first} and {second}, which differ in how accents are stored only ({first.name!a}, {second.name!a}),"
     return f"{first} and {second}"
 
 
 def _image_files(folder: Path, what: str) -> list[Path]:
-    """In the order of their paths; hidden files, such as those that a Mac leaves beside images, are none."""
+    """List image files in the order of their paths, without hidden files, such as those that a Mac leaves behind."""
     if not folder.is_dir():
         raise InputError(f"{what} {folder}: no such folder")
     return sorted(

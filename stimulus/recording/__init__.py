@@ -1,1 +1,1 @@
-"""Files of a run, which a full disk does not stop."""
+"""Files that record a run; a full disk does not stop the run."""

@@ -1,7 +1,7 @@
-"""Files of a run: a log of everything that happened, every flip, what was shown, and the BIDS events.
+"""Files of a run: a log of everything that happened, every flip, the feedback that was shown, and the BIDS events.
 
-The log is written line by line, and is what a display that was started again goes on from. A run whose condition nobody
-may know has what was on the screen in a sealed file.
+The log is written line by line; a display that was started again reads it and continues the run. If nobody may know a
+run's condition, a sealed file holds what was on the screen.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LOG_COLUMNS = ("utc_s", "clock_s", "run_s", "server_offset_s", "server_offset_er
 FLIP_COLUMNS = ("clock_s", "run_s", "step", "late_ms", "changed")
 SHOWN_COLUMNS = ("run_s", "index", "shown", "target", "percentile", "strength", "first")
 ONSET_COLUMNS = ("planned_onset", "onset")
-#: Of times since 1970, smaller differences are rounding.
+#: Smaller differences between times since 1970 are rounding, seconds.
 _SAME_S = 1e-6
 #: Tables of a sealed file.
 SHOWN, FLIPS, ONSETS = "shown", "flips", "onsets"
@@ -35,30 +35,32 @@ Number = TypeVar("Number", int, float)
 
 
 class RunRecord(Closing):
-    """Files of one run in a folder; one that was left unfinished is gone on with.
+    """Files of one run in a folder; an unfinished run of the same name is continued.
 
     Parameters
     ----------
     folder : Path
     schedule : Schedule
     now_utc_s : float
-        A run that began so long ago that it must be over is closed, and a new acquisition begins.
+        The time now, seconds since 1970; a run in the folder that must be over by now is closed, and a new acquisition
+        begins.
     speed : float
-        As the run is played: 1 in earnest.
+        Speed at which the run is played: 1 in an experiment, more to rehearse.
     sealed : bool
-        Whether what was shown may not be read before the session is unblinded.
+        Whether nobody may read what was shown before the session is unblinded.
     machine : MachineTime, optional
-        Now, by a clock that nobody sets.
+        The time now by a clock that nobody sets.
     frame_hz : float
-        Refreshes in a second.
+        Refreshes of the monitor in a second.
     tell : callable, optional
-        Tells the operator what of the files was lost when they are closed.
+        Shows the operator a line; called with the lines that are left when the files are closed.
 
     Attributes
     ----------
     name : str
-        Of the run; with a number where another acquisition of that name came first.
+        Name of the run; with a number if another acquisition of that name came first.
     happened : RunState
+        Events of the run so far.
     sealed : bool
 
     Raises
@@ -111,13 +113,13 @@ class RunRecord(Closing):
         value: str = "",
         offset: tuple[float | None, float | None] = (None, None),
     ) -> None:
-        """Write a line: what happened, when by each clock, and how far the server's is from the display's."""
+        """Write a line of the log: an event, its time by each clock, and the server's clock offset with its error."""
         self.happened.take(Entry(kind, utc_s, run_s, step, value))
         times = [_number(number) for number in (utc_s, clock_s, run_s, *offset)]
         self._log.write([*times, kind, _place(step), value or NOT_APPLICABLE])
 
     def flip(self, clock_s: float, run_s: float | None, step: int | None, late_ms: float, changed: str) -> None:
-        """Write a line for a picture that came on the screen."""
+        """Write a line about a picture that came on the screen."""
         cells = [_number(clock_s), _number(run_s), _place(step), f"{late_ms:.3f}", changed]
         if isinstance(self._shown, SealedTables):
             self._shown.write(FLIPS, cells)
@@ -125,26 +127,26 @@ class RunRecord(Closing):
             self._flips.write(cells)
 
     def sealed_onset(self, step: int, onset_s: float, rough_s: float) -> None:
-        """Write in a sealed run when a step began, in seconds into the run: the sealed file has it exactly."""
+        """Write when a step of a sealed run began, seconds into the run: exactly to the sealed file, else roughly."""
         if not isinstance(self._shown, SealedTables):
             raise TypeError("the run is not sealed")
         self._shown.write(ONSETS, [seconds(self.happened.schedule.steps[step].onset_s), seconds(onset_s)])
         self._flips.write([NOT_APPLICABLE, _number(rough_s), _place(step), NOT_APPLICABLE, "step"])
 
     def shown(self, cells: Sequence[str]) -> None:
-        """Write a line of what the participant was shown; see `SHOWN_COLUMNS`."""
+        """Write a line about feedback that the participant was shown; see `SHOWN_COLUMNS`."""
         if isinstance(self._shown, SealedTables):
             self._shown.write(SHOWN, cells)
         else:
             self._shown.write(cells)
 
     def poll(self, now_s: float) -> list[str]:
-        """Write what waits for a disk, and what is due in a sealed file; returns lines for the operator.
+        """Write lines that wait for a disk, and records that are due in a sealed file; return lines for the operator.
 
         Parameters
         ----------
         now_s : float
-            Of the display's clock.
+            Time by the display's clock, seconds.
         """
         news, self._news = self._news, []
         return [*news, *(line for file in (self._log, self._flips, self._shown) for line in file.poll(now_s))]
@@ -162,7 +164,7 @@ class RunRecord(Closing):
         return path
 
     def save_events(self) -> None:
-        """As `write_events`; what a disk refuses is tried again when the record is closed, and then put elsewhere."""
+        """Write the events; if that fails, try again when the record is closed, and then write them elsewhere."""
         try:
             self.write_events()
         except InputError as error:
@@ -175,7 +177,7 @@ class RunRecord(Closing):
         return not self._lacks_events and not any(file.n_waiting for file in (self._log, self._flips, self._shown))
 
     def close(self) -> None:
-        """Close the files; the operator is told of what could not be written, and where a copy is."""
+        """Close the files, and tell the operator what could not be written and where a copy is."""
         for file in (self._log, self._flips, self._shown):
             file.close()
         if self._lacks_events and not self._closed:
@@ -196,7 +198,7 @@ class RunRecord(Closing):
         return self._folder / f"{file_stem(self.name)}{ending}"
 
     def _is_over(self, plan: str, now: Moment, duration_s: float) -> bool:
-        """Take in a log that is there; whether its run is over, so that the next must have another name."""
+        """Take in an existing log, and return whether its run is over, so that a new run needs another name."""
         path = self._path("_log.tsv")
         entries = _entries(path)
         starts = [place for place, entry in enumerate(entries) if entry.kind == "started"]
@@ -221,12 +223,12 @@ class RunRecord(Closing):
 
 
 def _entries(path: Path) -> list[Entry]:
-    """Whole lines of a log; none where there is no file."""
+    """Read the whole lines of a log; none if the file does not exist."""
     if not path.exists():
         return []
     header, *lines = path.read_bytes().split(b"\n")
     if not lines:
-        return []  # cut short within its first line
+        return []  # the file was cut short within its first line
     if header.decode(errors="replace").split("\t") != list(LOG_COLUMNS):
         raise InputError(f"{path}: no log of a run that this version of rtgod wrote; choose another folder")
     entries = []

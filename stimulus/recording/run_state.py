@@ -1,4 +1,4 @@
-"""What happened in a run, line by line of its log, and the table of events that is made of it."""
+"""State of a run, built line by line from its log, and the table of events that is made of it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ class Entry(NamedTuple):
     Attributes
     ----------
     kind : str
+        Kind of the event, such as "started", "onset" or "answer".
     utc_s : float
-        Seconds since 1970.
+        Time of the event, seconds since 1970.
     run_s : float or None
-        Seconds into the run; None before it.
+        Time of the event, seconds into the run; None before the run.
     step : int or None
-        Place in the schedule of the step that it is about.
+        Place in the schedule of the step that the line is about; None if it is about no step.
     value : str
+        Details of the event.
     """
 
     kind: str
@@ -34,31 +36,32 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True)
 class RunState:
-    """What is known of a run.
+    """State of a run, from the lines of its log.
 
     Attributes
     ----------
     schedule : Schedule
     started_utc_s : float or None
-        Onset of volume 0, seconds since 1970; None while no trigger came.
+        Onset of volume 0, seconds since 1970; None before the trigger.
     started_machine : MachineTime or None
-        The same by a clock that nobody sets, where the machine has one.
+        Onset of volume 0 by a clock that nobody sets, if the machine has one.
     ended : bool
-        Whether it came to an end, or was stopped.
+        Whether the run came to its end, or was stopped.
     stopped_s : float or None
-        When it was stopped, seconds into the run.
+        Time at which the run was stopped, seconds into the run.
     onsets_s : dict of int to float
-        When each step was first on the screen, by its place in the schedule; seconds into the run.
+        Time at which each step was first on the screen, seconds into the run, by the step's place in the schedule.
     rejoined_s : list of float
-        When a display that was started again went on.
+        Times at which a display that was started again continued the run, seconds into the run.
     presses : list of (int, float)
-        Step and time of each press of a button.
+        Place of the step, and seconds into the run, of each press of a button.
     answers : dict of int to (float, str)
-        By the place of the step that asked: when it was last answered, and how.
+        Time of the last answer, seconds into the run, and the answer, by the place of the step that asked.
     chosen : dict of int to str
-        Category by trial, where the schedule leaves it open: what the operator set, or the participant named later.
+        Category by number of the trial, for trials without a scheduled one: set by the operator, or named later by the
+        participant.
     wanted : str
-        What the operator wants to be imagined in the next such trial.
+        Category that the operator wants to be imagined in the next such trial.
     """
 
     schedule: Schedule
@@ -74,10 +77,10 @@ class RunState:
     wanted: str = ""
 
     def take(self, entry: Entry) -> None:
-        """Take a line in; kinds that change nothing are passed over."""
+        """Take in a line of the log; kinds of lines that change nothing are skipped."""
         match entry:
             case Entry("started"):
-                # A run that was given up before it began may begin after all.
+                # A run that was stopped before it began may begin after all.
                 self.started_utc_s, self.ended, self.stopped_s = entry.utc_s, False, None
                 self.started_machine = MachineTime.read(entry.value)
             case Entry("ended" | "stopped"):
@@ -100,13 +103,13 @@ class RunState:
                 self.chosen[self.schedule.steps[place].trial] = entry.value
 
     def since_start(self, now: Moment) -> tuple[float, str]:
-        """Seconds since volume 0, and what the operator should know of them; the run must have begun."""
+        """Return the seconds since volume 0, and a line for the operator or an empty one; the run must have begun."""
         if self.started_utc_s is None:
             raise ValueError("the run has not begun")
         return now.since(Moment(self.started_utc_s, self.started_machine))
 
     def rows(self) -> list[dict[str, str]]:
-        """The events table: what was shown, as it was shown; steps that never were have no row."""
+        """Return the rows of the events table, with times as they happened; steps that were never shown have no row."""
         return [self._row(place) for place in sorted(self.onsets_s)]
 
     def _row(self, place: int) -> dict[str, str]:
@@ -127,7 +130,7 @@ class RunState:
         return cells
 
     def _end_s(self, place: int) -> float:
-        """Until when a step was shown; its planned end where the display was away then, so that nobody knows."""
+        """Return when a step ended, seconds into the run; its planned end if the display was not running then."""
         planned_s, next_s = self.schedule.steps[place].end_s, self.onsets_s.get(place + 1)
         if next_s is not None and not any(planned_s < at_s <= next_s for at_s in self.rejoined_s):
             return next_s

@@ -1,4 +1,4 @@
-"""What the sealed file of a run held, as the tables that an open run has."""
+"""Unsealing of a run's sealed file into the tables that an open run has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stimulus.recording.run_files import FLIPS, ONSETS, SHOWN
 from stimulus.tables import line_of
 
 _ENDING = "_shown.sealed"
-#: An event ends where the next begins if the two are no further apart.
+#: An event ends where the next begins if these times differ by no more than this, seconds.
 _SAME_S = 1e-5
 
 
@@ -23,17 +23,17 @@ def open_tables(sealed: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        What was written.
+        Files that were written.
 
     Raises
     ------
     InputError
-        If it, or the events, cannot be read, is damaged, or a table cannot be written.
+        If the sealed file or the events cannot be read or are damaged, or a table cannot be written.
     """
     tables = read_sealed_tables(sealed)
     stem = sealed.name.removesuffix(_ENDING).removesuffix(".sealed")
     written = []
-    # In place of the open table of flips, which has the steps' alone.
+    # The sealed table of flips replaces the open one, which has only the steps' rounded onsets.
     for table in (SHOWN, FLIPS):
         if table in tables:
             written.append(sealed.with_name(f"{stem}_{table}.tsv"))
@@ -49,7 +49,7 @@ def open_tables(sealed: Path) -> list[Path]:
 
 
 def _corrected(path: Path, exact: dict[str, float]) -> str:
-    """The events with their exact onsets, by their planned ones; done twice, it changes no more."""
+    """Return the events table with exact onsets, found by the planned ones; a second correction changes nothing."""
     try:
         table = read_tsv(path, what="an events table")
         rows = [[row.cells[column] for column in table.columns] for row in table.rows]

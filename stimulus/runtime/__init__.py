@@ -1,1 +1,1 @@
-"""A run as it is played: the loop, its server, its log, the participant's answers."""
+"""Playing of a run: the loop, its server, its log, the participant's answers."""

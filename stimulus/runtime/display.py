@@ -1,6 +1,6 @@
-"""The loop of the participant's display: take in what was published, draw it, note when it was seen.
+"""The loop of the participant's display: it takes in published messages, draws them, notes when they were seen.
 
-It owns time. What to show is decided in `view`, how in `window` and `terminal`.
+It owns time. `stimulus.screens.screen` decides what to show, and the backends in `stimulus.drawing` draw it.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from stimulus.tables import AGAIN_S, NOT_APPLICABLE, Lines
 
 log = logging.getLogger(__name__)
 
-#: The pace of the loop where no monitor sets it.
+#: Least time of a frame, seconds; it is the loop's pace if no monitor sets one.
 FRAME_S = 1 / 60
-#: A picture that does not change is drawn again this often, should the windowing system have lost it.
+#: Time after which an unchanged picture is drawn again, seconds, as the windowing system may have lost it.
 REDRAW_S = 0.5
-#: How long the last ranking stays after the last run.
+#: Time that the last ranking stays after the last run, seconds.
 LINGER_S = 2.0
-#: A flood of messages must not keep a frame from being drawn.
+#: Greatest number of messages taken in before a frame: a flood of them must not keep it from being drawn.
 MAX_MESSAGES_PER_FRAME = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Files that the display writes; each is left out where it is None.
+    """Files that the display writes; one that is None is not written.
 
     Attributes
     ----------
     screenshot : Path or None
         PNG of the last final ranking that was shown, or of the last ranking while none was final.
     log : Path or None
-        TSV of what was shown when; appended to where it exists, so that a restart in a session loses nothing.
+        TSV of the times at which answers were shown; an existing one is appended to, so that a restart loses nothing.
     ready_file : Path or None
-        Written once the window is open and the server was heard; holds the process id.
+        File with the process id, written once the window is open and the server was heard.
     """
 
     screenshot: Path | None = None
@@ -56,7 +56,7 @@ class Outputs:
 
 
 class Display:
-    """Shows what a server publishes until somebody quits or enough runs have ended.
+    """The participant's display: it shows a server's answers until somebody quits or enough runs have ended.
 
     Parameters
     ----------
@@ -64,21 +64,22 @@ class Display:
     window : RankingWindow
     outputs : Outputs, optional
     reporter : EventReceiver, optional
-        Told when each answer was shown.
+        Reports to the server when each answer was shown.
     stop_after_runs : int, optional
-        Stop `LINGER_S` after that many runs have ended; None goes on until somebody quits.
+        Number of ended runs after which the display stops, `LINGER_S` later; with None it runs until somebody quits.
     tell : callable, optional
-        Shows the operator a line, such as that the log's disk is full; nothing but opening the log ends the display.
+        Shows the operator a line, such as that the log's disk is full. A full disk does not end the display; only a
+        log that cannot be opened does.
     find_letters : callable, optional
-        Given texts before they are shown, looks for fonts with their letters, and returns lines for the operator.
+        Called with texts before they are shown; finds fonts with their letters, and returns lines for the operator.
     words : Words, optional
-        The participant's language, if it is not English.
+        Words in the participant's language, if it is not English.
     server : str, optional
-        Where the server publishes, for the operator to read.
+        Address at which the server publishes, for the operator to read.
     clarity : ClaritySettings, optional
-        From when on a ranking is pale, and said not to be sure yet.
+        Limits of certainty at which a ranking is pale, or in full colour.
     clock, utc, sleep : callable, optional
-        Monotonic seconds, seconds since 1970 and waiting.
+        Clock of monotonic seconds, clock of seconds since 1970, and function that waits.
 
     Examples
     --------
@@ -135,7 +136,7 @@ class Display:
         self._screenshot.save(again=True)
 
     def frame(self) -> bool:
-        """Draw one frame, where there is something to draw, and keep the pace; False when it was the last."""
+        """Take in messages, draw a frame if something changed, and keep the pace; return False after the last frame."""
         started_s = self._clock()
         if self._reporter is not None:
             self._reporter.poll()
@@ -152,7 +153,7 @@ class Display:
         return True
 
     def _take_in(self, now_s: float) -> bool:
-        """Update the state with everything that has arrived; whether any of it was news."""
+        """Update the state with the messages that have arrived; return whether any was news."""
         news = False
         for _ in range(MAX_MESSAGES_PER_FRAME):
             message = self._subscriber.poll()
@@ -178,7 +179,7 @@ class Display:
         return news
 
     def _letter(self, message: Message) -> None:
-        """Look for fonts when a server says its letters; and an older one's names, when they are first ranked."""
+        """Find fonts for new letters: those that a server's hello lists, and those of ranked names."""
         match message:
             case Hello(letters=letters):
                 texts: Iterable[str] = letters
@@ -193,7 +194,7 @@ class Display:
                 self._tell(line)
 
     def _note_silence(self) -> None:
-        """Tell the operator, once, that the server is not heard, and that it is again."""
+        """Tell the operator once when the server is no longer heard, and once when it is heard again."""
         is_lost = self._state.heard_nothing_s > SERVER_LOST_S
         if is_lost == self._is_lost:
             return
@@ -243,15 +244,15 @@ class Display:
 
 
 class Screenshot:
-    """Keeps a file with the picture of the last final ranking, or of the last ranking while none was final.
+    """A file with the picture of the last final ranking, or of the last ranking while none was final.
 
     Parameters
     ----------
     window : RankingWindow
     path : Path or None
-        None keeps nothing.
+        File to write; with None no picture is kept.
     tell : callable, optional
-        Told once that the picture cannot be written; it is tried again with the next.
+        Shows the operator a line; called once when a picture cannot be written. The next picture is tried again.
     """
 
     def __init__(
@@ -268,7 +269,7 @@ class Screenshot:
         self._seen_final = False
 
     def shown(self, screen: Screen, *, final: bool) -> None:
-        """Note that a ranking was shown, settled as `screen` is."""
+        """Note that a ranking was shown; `screen` has its bars at their final lengths."""
         if final or not self._seen_final:
             self._wanted = screen
             self._seen_final |= final
@@ -279,7 +280,7 @@ class Screenshot:
         Parameters
         ----------
         again : bool
-            Try even what could not be written before.
+            Whether to try again a picture that could not be written before.
         """
         if again:
             self._failed = None
@@ -308,7 +309,7 @@ class ShownLog:
     Parameters
     ----------
     path : Path or None
-        None keeps nothing.
+        File to write; with None nothing is kept.
     """
 
     COLUMNS = ("received_utc_s", "flip_utc_s", "kind", "run_id", "index", "top1")
@@ -318,22 +319,22 @@ class ShownLog:
         self._pending: list[tuple[float, Run | RunEnd | Ranking | NotReady]] = []
 
     def poll(self, now_s: float) -> list[str]:
-        """Write what waits for its disk; returns lines for the operator."""
+        """Write the lines that wait for their disk; return lines for the operator."""
         return [] if self._lines is None else self._lines.poll(now_s)
 
     def close(self) -> None:
-        """Write what was received but never shown, and close the file."""
+        """Write the messages that were received but never shown, and close the file."""
         self._flush(None)
         if self._lines is not None:
             self._lines.close()
 
     def received(self, message: Message, utc_s: float) -> None:
-        """Note a message; one of a kind that is not logged is passed over."""
+        """Note a message; kinds that are not logged are skipped."""
         if isinstance(message, Run | RunEnd | Ranking | NotReady):
             self._pending.append((utc_s, message))
 
     def shown(self, flip_utc_s: float) -> None:
-        """Write everything that was received since the picture before."""
+        """Write the messages that were received since the last picture."""
         self._flush(flip_utc_s)
 
     def _flush(self, flip_utc_s: float | None) -> None:
@@ -353,7 +354,7 @@ class ShownLog:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to, whose file then takes the place of `path` in one step."""
+    """Give a path to write to; at the end its file takes the place of `path` in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -365,7 +366,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def stopping_on_signals() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM and Ctrl-C into an answer to "stopped?", so that the loop ends between two frames."""
+    """Give a function that tells whether SIGTERM or Ctrl-C came, so that the loop can end between two frames."""
     caught: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for number in before:

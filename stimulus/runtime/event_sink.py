@@ -1,4 +1,4 @@
-"""Whom everything is told that happens in a run: the log, the server, the operator."""
+"""Receivers of everything that happens in a run: the log, the server, the operator."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from stimulus.timing.trigger_clock import TriggerClock
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Who runs the session.
+    """Channels to the person who runs the session.
 
     Attributes
     ----------
     tell : callable
-        Shows a line.
+        Shows the operator a line.
     asks : callable
-        Lines that were typed since the last call: "target CATEGORY", "note WORDS", "stop".
+        Returns the lines typed since the last call: "target CATEGORY", "note WORDS", "stop".
     """
 
     tell: Callable[[str], object] = lambda line: None  # noqa: ARG005 # nobody is told
@@ -29,22 +29,22 @@ class Operator:
 
 
 class EventSink:
-    """Notes what happens, with its time by every clock.
+    """Sink for events: it logs them with their times by every clock, reports them to the server, tells the operator.
 
     Parameters
     ----------
     record : RunRecord
     metronome : TriggerClock
-        Which knows when the run began.
+        Knows when the run began.
     link : Link or None
-        To the server, where there is one.
+        Link to the server; None without one.
     operator : Operator
     now, utc : callable
-        Seconds of the display's clock, and since 1970.
+        The display's clock, seconds, and a clock of seconds since 1970.
     speed : float
-        Of the run: 1 in earnest.
+        Speed of the run: 1 in an experiment, more to rehearse.
     machine : callable
-        Now, by a clock that nobody sets; None where there is none.
+        Returns the time now by a clock that nobody sets; None if the machine has none.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class EventSink:
         self._told: set[str] = set()
 
     def run_s(self, at_s: float) -> float | None:
-        """Seconds into the run at a time of the display's clock; None before it."""
+        """Convert a time of the display's clock to seconds into the run; None before the run."""
         started_s = self._metronome.started_s
         return None if started_s is None else (at_s - started_s) * self._speed
 
     def place(self, step: Step | None) -> int | None:
-        """Where in the schedule a step is."""
+        """Return a step's place in the schedule; None for no step."""
         return None if step is None else self._places[step]
 
     def log(self, kind: str, at_s: float, step: Step | None = None, value: str = "") -> None:
@@ -79,23 +79,23 @@ class EventSink:
         self._record.log(kind, utc_s, at_s, self.run_s(at_s), self.place(step), value, offset)
 
     def log_start(self, at_s: float) -> None:
-        """Write the line that says when the run began: what a display that is started again goes by."""
+        """Write the line with the start of the run; a display that is started again takes the time from it."""
         machine = self._machine()
         if machine is not None:
             machine = MachineTime(machine.boot, machine.at_s - (self._now() - at_s))
         self.log("started", at_s, value="" if machine is None else str(machine))
 
     def report(self, kind: str, at_s: float, value: str) -> None:
-        """Tell the server."""
+        """Report an event to the server, if there is one."""
         if self._link is not None:
             self._link.report(kind, at_s, value)
 
     def tell(self, line: str) -> None:
-        """Tell the operator."""
+        """Show the operator a line."""
         self._operator.tell(line)
 
     def warn(self, line: str, *, once: bool = False) -> None:
-        """Log a line and tell it the operator; if `once`, not again if it was told before."""
+        """Log a line and show it to the operator; with `once`, only if it was not told before."""
         if once and line in self._told:
             return
         self._told.add(line)

@@ -1,6 +1,7 @@
-"""The loop of a run: waits for the trigger, draws each step at its time, takes in what comes, saves everything.
+"""The loop of a run: it waits for the trigger, draws each step at its time, takes in keys and messages, saves all.
 
-It owns time. What to show is decided in `paradigm`, how in `stage`; nothing here waits for anything but the next frame.
+It owns time. `stimulus.paradigm` decides what to show, and the stage draws it; nothing here waits for anything but the
+next frame.
 """
 
 from __future__ import annotations
@@ -36,39 +37,39 @@ from stimulus.timing.machine_time import MachineTime, Moment
 from stimulus.timing.trigger_clock import TriggerClock
 from stimulus.timing.triggers import KeyPress, Pulses
 
-#: A picture that does not change is drawn again this often, should the windowing system have lost it; it also keeps the
-#: loop in step with the monitor.
+#: Time after which an unchanged picture is drawn again, seconds, as the windowing system may have lost it; this also
+#: keeps the loop in step with the monitor.
 REDRAW_S = 0.5
-#: How long the last picture stays.
+#: Time that the last picture stays, seconds.
 LINGER_S = 3.0
-#: Between two looks at keys, triggers and messages.
+#: Time between two looks at keys, triggers and messages, seconds.
 POLL_S = 0.001
-#: A server whose run ends so many volumes before the schedule's has stopped it.
+#: If the server's run ends more than this number of volumes before the schedule, the run stops.
 _EARLY_VOLUMES = 2
 
 
 class Stage(Protocol):
-    """Where scenes are drawn."""
+    """Interface of a stage, which draws scenes, plays tones and has a clock and keys."""
 
     frame_s: float
-    #: How long the last scene took to draw, without waiting for a refresh.
+    #: Time that the last scene took to draw, without the wait for a refresh, seconds.
     drawing_s: float
 
     def now(self) -> float:
-        """Seconds of the display's clock."""
+        """Return the time by the display's clock, seconds."""
 
     def draw(self, scene: Screen, due_s: float) -> float:
-        """Show a scene at the monitor's refresh at `due_s`; returns when it was shown, by the display's clock."""
+        """Show a scene at the monitor's refresh at `due_s`; return when it was shown, by the display's clock."""
 
     def keys(self) -> list[KeyPress]:
-        """What was pressed since the last call; never waits."""
+        """Return the keys pressed since the last call, without waiting."""
 
     def play(self, tone: Tone) -> None:
-        """Begin to sound; never waits."""
+        """Begin a tone, without waiting."""
 
 
 class Outcome(StrEnum):
-    """How a run ended."""
+    """Outcome of a run."""
 
     COMPLETE = "complete"
     STOPPED = "stopped"
@@ -77,7 +78,7 @@ class Outcome(StrEnum):
 
 
 class Player:
-    """Plays one run.
+    """Player of one run.
 
     Parameters
     ----------
@@ -89,21 +90,22 @@ class Player:
     buttons : ButtonSettings
     operator : Operator
     link : Link, optional
-        To a server; without one there is no feedback.
+        Link to a server; without one no feedback is shown.
     feedback : Feedback, optional
-        What is shown in place of the server's answers; by default they themselves.
+        Feedback shown in place of the server's answers; by default the answers are shown.
     candidates : Candidates, optional
-        Of the server's bundle.
+        Candidates of the server's bundle.
     commitment : str, optional
-        Of the sealed conditions; the server is told of it, for its journal to show whose session it was.
+        Commitment of the sealed conditions; it is reported to the server, so that its journal shows which conditions
+        the session had.
     speed : float
-        Above 1 to rehearse in less time.
+        Speed of the run: 1 in an experiment, more to rehearse in less time.
     hears_every_volume : bool
-        Whether a pulse is to come with each volume; False where only the first has one.
+        Whether a pulse is expected for each volume; False if only the first has one.
     utc, sleep : callable, optional
-        Seconds since 1970, and waiting.
+        Clock of seconds since 1970, and function that waits.
     machine : callable, optional
-        Now, by the machine's clock, which nobody sets; None without one.
+        Returns the time now by the machine's clock, which nobody sets; None without one.
     """
 
     def __init__(
@@ -135,26 +137,26 @@ class Player:
         self._notes = EventSink(record, metronome, link, operator, stage.now, utc, speed, machine)
         self._responses = Responses(script, buttons, self._notes, record.happened)
         self._shown = FeedbackState(script, candidates, self._responses.category_of, feedback)
-        # What is told of a sealed run is what the server answered, and when that was due.
+        # Reports of a sealed run give the server's true answers, and the times at which they were due.
         self._true = FeedbackState(script, candidates, self._responses.category_of, None)
         self._blunted = Blunted(self._notes.report) if record.sealed else None
         self._answered_s = -math.inf
         self._flips, self._easing = FlipScheduler(stage.frame_s, steady=record.sealed), Easing()
         self._before: Step | None = None
         self._step: Step | None = None
-        self._onset_s = -math.inf  # of the step that is on, by the display's clock
+        self._onset_s = -math.inf  # onset of the step on the screen, by the display's clock
         self._drawn: Screen | None = None
         self._drawn_s = -math.inf
         self._device_failed = False
         self._outcome: Outcome | None = None
 
     def run(self, stopped: Callable[[], bool] = lambda: False) -> Outcome:
-        """Play the run to its end, or until somebody stops it; what happened is saved in any case.
+        """Play the run to its end, or until somebody stops it; its events are saved in any case.
 
         Raises
         ------
         InputError
-            If the server has another bundle. Such a run, as any that fails, can be gone on with.
+            If the server has another bundle. Such a run, like any that fails, can be continued.
         """
         try:
             self._begin_to_wait()
@@ -173,7 +175,7 @@ class Player:
         return self._outcome
 
     def frame(self) -> None:
-        """Take in what comes until the next picture must be begun, and draw it if there is something new."""
+        """Take in keys and messages until the next picture must be begun, and draw it if something is new."""
         due_s = self._flips.next_s(self._stage.now())
         while self._outcome is None:
             self._poll()
@@ -181,8 +183,8 @@ class Player:
             if left_s <= 0:
                 break
             self._sleep(min(POLL_S, left_s))
-        due_s = self._flips.still_s(due_s, self._stage.now())  # another one, if that took long
-        # The step that is nearer to this flip than to the next one.
+        due_s = self._flips.still_s(due_s, self._stage.now())  # a later refresh, if that took long
+        # Half a frame later, a step is drawn at this flip if its onset is nearer to it than to the next flip.
         at_s = due_s + self._stage.frame_s / 2
         run_s = self._notes.run_s(at_s)
         if run_s is not None and run_s >= self._schedule.duration_s:
@@ -200,7 +202,7 @@ class Player:
     # ------------------------------------------------------------------------------------------------ time
 
     def _begin_to_wait(self) -> None:
-        """Wait for the trigger from now on; or go on with a run that began before this display did."""
+        """Begin to wait for the trigger, or continue a run that began before this display did."""
         now_s = self._stage.now()
         pressed = self._stage.keys()
         early = [key.name for key in pressed]
@@ -227,7 +229,7 @@ class Player:
             self._notes.warn(line)
 
     def _keys(self) -> str:
-        """Say what the operator can do while the run is on."""
+        """Return a line about what the operator can do during the run."""
         target = "`target ID` to choose what is imagined from the next trial without a target on, "
         return (
             f"type `stop`, or press {self._buttons.stop} on the display, to end the run with everything saved; "
@@ -242,11 +244,11 @@ class Player:
     # --------------------------------------------------------------------------------------------- drawing
 
     def _draws_all_of(self, step: Step | None) -> bool:
-        """Whether every refresh is drawn: in a sealed run the loop's pace may not tell what there is to draw."""
+        """Whether every refresh is drawn: in a sealed run the loop's pace may not tell whether a picture is new."""
         return self._blunted is not None and step is not None and self._script.shows_feedback(step)
 
     def _scene(self, step: Step | None, at_s: float) -> Screen:
-        """The picture of a frame whose middle is at `at_s`."""
+        """Return the screen of a frame whose middle is at `at_s`."""
         run_s = self._notes.run_s(at_s)
         if step is None or run_s is None:
             return self._script.before() if run_s is None else Scene()
@@ -263,17 +265,17 @@ class Player:
         scene = self._script.at(step, self._since_s(step, at_s, run_s), situation)
         if not self._script.shows_feedback(step):
             return scene
-        # As of the frame before, so that the first picture of an answer differs from it.
+        # Aimed one frame earlier, so that the first picture of an answer differs from the picture before.
         self._easing.aim(scene, at_s - self._stage.frame_s)
         return self._easing.at(at_s)
 
     def _since_s(self, step: Step, at_s: float, run_s: float) -> float:
-        """How long a step is on, counted from its first picture: then each flash lasts as many frames as any other."""
+        """Return the time since a step's first picture, seconds; with it every flash lasts equally many frames."""
         if step is not self._step:
             return self._stage.frame_s / 2
         if self._onset_s > -math.inf:
             return at_s - self._onset_s
-        return (run_s - step.onset_s) / self._speed  # its first picture was another display's
+        return (run_s - step.onset_s) / self._speed  # another display, before a restart, drew its first picture
 
     def _draw(self, scene: Screen, step: Step | None, due_s: float) -> None:
         flip_s = self._stage.draw(scene, due_s)
@@ -298,7 +300,7 @@ class Player:
         self._drawn, self._drawn_s = scene, flip_s
 
     def _begin(self, step: Step | None, flip_s: float) -> None:
-        """A step is on the screen for the first time."""
+        """Take in that a step is on the screen for the first time: play its tone, report and log its onset."""
         tone = self._script.tone(self._step, step)
         if tone is not None:
             self._stage.play(tone)
@@ -320,11 +322,11 @@ class Player:
             self._notes.tell(f"{step.kind} {trials.index(step) + 1} of {len(trials)}")
 
     def _planned_s(self, step: Step | None) -> float:
-        """When a step is to begin, by the display's clock; of None, the run."""
+        """Return the planned onset of a step by the display's clock; for None, the start of the run."""
         return (self._metronome.started_s or 0.0) + (0.0 if step is None else step.onset_s / self._speed)
 
     def _linger(self, outcome: Outcome) -> None:
-        """The last picture; and what the trigger's timing was."""
+        """Show the last picture for a while, and tell how the run ended and how the triggers' timing was."""
         now_s, summary = self._stage.now(), self._metronome.summary()
         self._notes.log("triggers", now_s, value=summary.removeprefix("triggers: "))
         self._notes.tell(f"{self._record.name}: {outcome}; {summary}{self._lateness()}")
@@ -339,9 +341,9 @@ class Player:
             self._blunted.poll()
 
     def _lateness(self) -> str:
-        """How late steps were on the screen; empty where nobody may know."""
+        """Return words about how late steps were on the screen; empty in a sealed run, in which nobody may know."""
         steps, onsets_s = self._schedule.steps, self._record.happened.onsets_s
-        # The first is on the screen before the run is known to have begun.
+        # The first step does not count: it is due at the trigger, before the trigger is known, so it is always late.
         late_ms = [1e3 * abs(at_s - steps[place].onset_s) / self._speed for place, at_s in onsets_s.items() if place]
         if self._blunted is not None or not late_ms:
             return ""
@@ -351,7 +353,7 @@ class Player:
         )
 
     def _keep_up(self, now_s: float) -> None:
-        """Write and send what was put off until now."""
+        """Write the lines and send the reports that are due by now."""
         for line in self._record.poll(now_s):
             self._notes.warn(line)
         if self._blunted is not None:
@@ -400,11 +402,11 @@ class Player:
                 self._notes.tell(f"{self._record.name}: began")
 
     def _step_at(self, at_s: float) -> Step | None:
-        """The step that was on the screen a moment ago."""
+        """Return the step that was on the screen at a time shortly before now."""
         return self._step if at_s >= self._onset_s else self._before
 
     def _ask(self, line: str) -> None:
-        """Do what the operator typed."""
+        """Carry out a command that the operator typed."""
         match line.split():
             case []:
                 pass
@@ -421,7 +423,7 @@ class Player:
                 )
 
     def _note(self, words: str) -> None:
-        """Keep what the operator remarks, with its time."""
+        """Log and report a remark of the operator, with its time."""
         now_s = self._stage.now()
         self._notes.log("note", now_s, value=words)
         self._notes.report("note", now_s, words)
@@ -433,7 +435,7 @@ class Player:
         for message in messages:
             if isinstance(message, Ranking | NotReady):
                 self._answered_s = self._stage.now()
-            # Of what the server answered, whatever is shown in its place.
+            # The warning is about the server's answers, even if others are shown in their place.
             if isinstance(message, Ranking) and message.probability is None and self._candidates.ids:
                 self._notes.warn(UNKNOWN, once=True)
             if isinstance(message, Hello) and self._candidates.bundle_id and not self._is_ours(message):
@@ -454,7 +456,7 @@ class Player:
             self._end(Outcome.NO_MORE_VOLUMES)
 
     def _refuse_bundle(self, hello: Hello) -> None:
-        """What the server says would be about other candidates than the display's."""
+        """Refuse a server with another bundle, as its answers would be about other candidates; in a run only warn."""
         line = (
             f"the server decodes with bundle {hello.bundle_id}, and --bundle is {self._candidates.bundle_id}: their "
             "candidates may differ; give the folder that the server was started with"
@@ -464,7 +466,7 @@ class Player:
         self._notes.warn(f"{line}. No feedback is shown", once=True)
 
     def _answer(self) -> Answer | None:
-        """The server's newest answer, if it is about the candidates here."""
+        """Return the server's newest answer, if it is about the display's candidates."""
         if self._link is None or (self._candidates.bundle_id and not self._is_ours(self._link.hello)):
             return None
         answer = self._link.answer
@@ -478,7 +480,7 @@ class Player:
         return answer
 
     def _knows(self, ranking: Ranking) -> bool:
-        """Whether all that is ranked is among the candidates here, where there are any."""
+        """Whether everything ranked is among the display's candidates; True if it has none."""
         n_all, order = len(self._candidates.ids), ranking.order
         return n_all == 0 or order.size == 0 or bool(order.min() >= 0 and order.max() < n_all)
 

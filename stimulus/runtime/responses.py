@@ -1,4 +1,4 @@
-"""What the participant answers with the buttons, and which target the operator chooses."""
+"""Answers that the participant gives with the buttons, and targets that the operator chooses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stimulus.timing.triggers import KeyPress
 
 
 class Responses:
-    """Turns presses into answers; what was answered is in `happened`, and so outlives the display.
+    """Presses turned into answers; the answers are kept in `happened`, and so outlive the display.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Responses:
         self._presses = KeyDebouncer()
 
     def take(self, keys: Sequence[KeyPress], now_s: float, step_at: Callable[[float], Step | None]) -> None:
-        """Take keys in; `step_at` says which step was on the screen at a time of the display's clock."""
+        """Take in keys; `step_at` returns the step that was on the screen at a time of the display's clock."""
         presses, lines = self._presses.take([key for key in keys if key.name in self._names], now_s)
         for line in lines:
             self._notes.warn(line)
@@ -43,7 +43,7 @@ class Responses:
                 self._answer(step, press)
 
     def choice(self, step: Step) -> int | None:
-        """Which answer to the step's question is chosen, from 0; None while none is."""
+        """Return the position of the chosen answer to the step's question, from 0; None while none is chosen."""
         place = self._notes.place(step)
         if place not in self._happened.answers:
             return None
@@ -52,23 +52,23 @@ class Responses:
         return options.index(value) if value in options else None
 
     def category_of(self, step: Step) -> str:
-        """What is shown or imagined in a step's trial; empty while nobody has chosen."""
+        """Return the category shown or imagined in a step's trial; empty while nobody has chosen one."""
         return step.category or self._happened.chosen.get(step.trial, "")
 
     def want(self, category: str, at_s: float) -> None:
-        """The operator wants a category to be imagined in the next trial that is free."""
+        """Take in that the operator wants a category to be imagined in the next free trial."""
         self._notes.log("wanted", at_s, value=category)
         self._notes.tell(f"from the next trial without a target on: {category}")
 
     def before_onset(self, step: Step, at_s: float) -> None:
-        """A step will be on the screen at `at_s`; with the first of a free trial what is wanted becomes its target."""
+        """Make the wanted category the target of a free trial if `step`, on the screen at `at_s`, is its first step."""
         steps, place = self._script.schedule.steps, self._notes.place(step) or 0
         begins_trial = step.trial and (place == 0 or steps[place - 1].trial != step.trial)
         if begins_trial and self._happened.wanted and not self.category_of(step):
             self._notes.log("target", at_s, step, self._happened.wanted)
 
     def _answer(self, step: Step, press: KeyPress) -> None:
-        """The first press puts the marker in the middle, others move it; where it is last is the answer."""
+        """Take in a press: the first one marks the middle answer, others move the mark; the last mark is the answer."""
         options, before = self._options(step), self.choice(step)
         if not options:
             return
@@ -78,7 +78,7 @@ class Responses:
         self._notes.report("named" if step.kind is StepKind.NAMING else "rating", press.at_s, value)
 
     def _options(self, step: Step) -> tuple[str, ...]:
-        """Answers to the step's question, as the tables have them."""
+        """Return the answers to the step's question, as they are written in tables."""
         if step.kind is StepKind.NAMING:
             return self._script.choices
         return tuple(str(number) for number in range(1, self._script.n_choices(step) + 1))

@@ -1,4 +1,4 @@
-"""Opens what a run needs (images, screen, server, trigger, tables), plays it, and closes everything."""
+"""Setup of a run: open images, screen, server, trigger and tables, play the run, close everything."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ParadigmFiles:
-    """What a run shows: files, as the command line names them."""
+    """Files that a run shows, as the command line names them."""
 
     paradigm: Paradigm
     schedule: Path
@@ -64,28 +64,28 @@ class ParadigmFiles:
     choices: Sequence[str] = ()
 
     def read_settings(self) -> DisplaySettings:
-        """How the display is set up."""
+        """Read the display's settings; without a file, the defaults."""
         return DisplaySettings.from_toml(self.settings) if self.settings else DisplaySettings()
 
     def read_candidates(self) -> Candidates:
-        """Of the bundle, where there is one.
+        """Read the candidates of the bundle; none without a bundle.
 
         Raises
         ------
         InputError
-            If there is none, and the decoder's answers are to be shown.
+            If no bundle is given for a run with feedback.
         """
         if self.bundle is None and self.paradigm is Paradigm.FEEDBACK:
             raise InputError("feedback needs the server's candidates: give its bundle with --bundle")
         return read_candidates(self.bundle) if self.bundle else NO_CANDIDATES
 
     def read_script(self, settings: DisplaySettings, candidates: Candidates) -> Script:
-        """Read what is left.
+        """Read the schedule, names, images and pictures, and make the run's script of them.
 
         Raises
         ------
         InputError
-            If something that the schedule needs is missing.
+            If a file cannot be read, or something that the schedule needs is missing.
         """
         schedule = read_schedule(self.schedule, settings.protocol.tr_s)
         choices = tuple(map(composed, self.choices))
@@ -145,7 +145,7 @@ def _of_one_word(categories: Iterable[str], names: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PlaybackOptions:
-    """Where a run is played: screen, server, folder; and what its feedback is by the sealed conditions."""
+    """Options of playing a run: folder, server, screen, speed, and the sealed conditions of its feedback."""
 
     out: Path
     server: str | None
@@ -161,7 +161,7 @@ class PlaybackOptions:
 
 
 def play(inputs: ParadigmFiles, place: PlaybackOptions, tell: Callable[[str], object]) -> Outcome:
-    """Play a run.
+    """Play a run, and return its outcome.
 
     Parameters
     ----------
@@ -173,7 +173,8 @@ def play(inputs: ParadigmFiles, place: PlaybackOptions, tell: Callable[[str], ob
     Raises
     ------
     RtgodError
-        If something is missing, or cannot be opened: nothing has begun then.
+        If something is missing, or cannot be opened, before the run begins; or if before the trigger the server turns
+        out to have another bundle.
     """
     chosen, why = choose_backend(place.backend, os.environ, sys.platform, xvfb_installed=xvfb.installed())
     if chosen is Backend.TERMINAL:
@@ -200,7 +201,7 @@ def play(inputs: ParadigmFiles, place: PlaybackOptions, tell: Callable[[str], ob
         stage = stack.enter_context(opened(settings, off_screen=chosen is Backend.OFFSCREEN))
         for line in find_letters(stage, script, settings):
             tell(line)
-        stage.draw(script.loading())  # the participant is asked for a moment
+        stage.draw(script.loading())  # asks the participant for a moment's patience
         for line in load(stage, script):
             tell(line)
         link = stack.enter_context(_linked(place.server, place, stage.now, tell)) if place.server else None
@@ -221,7 +222,7 @@ def play(inputs: ParadigmFiles, place: PlaybackOptions, tell: Callable[[str], ob
         n_pulses = 0 if has_begun else schedule.n_volumes + trigger.n_dummies
         pulses = open_pulses(trigger, stage.now, tr_s, n_pulses)
         stack.callback(pulses.close)
-        # A server's pulse comes once, and an emulated scanner cannot know when the run began.
+        # A server's pulse comes once, and an emulated scanner of a continued run does not know when the run began.
         has_no_more = trigger.kind == "server" or (has_begun and trigger.kind == "emulated")
         player = Player(
             script, stage, pulses, TriggerClock(tr_s, trigger.n_dummies, trigger.patience_s), record, settings.buttons,
@@ -232,7 +233,7 @@ def play(inputs: ParadigmFiles, place: PlaybackOptions, tell: Callable[[str], ob
         if place.ready_file is not None:
             write_whole(place.ready_file, f"{os.getpid()}\n")
         outcome = player.run(stopped)
-        record.close()  # which tells what could not be saved
+        record.close()  # tells the operator what could not be saved
         if record.is_saved:
             tell(f"{record.name}: saved in {place.out}")
             return outcome
@@ -242,7 +243,7 @@ def play(inputs: ParadigmFiles, place: PlaybackOptions, tell: Callable[[str], ob
 
 @contextmanager
 def opened(settings: DisplaySettings, *, off_screen: bool) -> Iterator[PsychopyStage]:
-    """A stage, and in the end nothing of it left; off screen without a sound, in an Xvfb where there is one."""
+    """Open a stage, and close it at the end; off screen it has no sound, and uses a private Xvfb if installed."""
     from stimulus.drawing.psychopy_stage import PsychopyStage
 
     monitor, font_file = settings.monitor, settings.font_file or find_font(settings.language)
@@ -259,7 +260,7 @@ def opened(settings: DisplaySettings, *, off_screen: bool) -> Iterator[PsychopyS
 
 
 def load(stage: PsychopyStage, script: Script) -> list[str]:
-    """Have everything ready that a script shows; returns lines for the operator.
+    """Load and prepare everything that a script shows; return lines for the operator.
 
     Raises
     ------
@@ -274,7 +275,7 @@ def load(stage: PsychopyStage, script: Script) -> list[str]:
 
 
 def find_letters(stage: PsychopyStage, script: Script, settings: DisplaySettings) -> list[str]:
-    """Look for fonts for all that can be shown; returns lines for the operator.
+    """Find fonts for all texts that can be shown; return lines for the operator.
 
     Raises
     ------
@@ -293,7 +294,7 @@ def find_letters(stage: PsychopyStage, script: Script, settings: DisplaySettings
 
 
 def too_small(stage: PsychopyStage, script: Script) -> str:
-    """What to tell the operator of a screen that cannot hold feedback at its size; empty where it can."""
+    """Return a line for the operator about a screen too small for feedback at its full size; empty if it is not."""
     views = (View.THERMOMETER, View.PICTURES, View.GRID)
     if stage.fit >= 1 or script.paradigm is not Paradigm.FEEDBACK or script.feedback.view not in views:
         return ""
@@ -327,12 +328,12 @@ def _run_number(name: str) -> int:
 
 
 def typed_lines() -> Callable[[], Sequence[str]]:
-    """What gives the lines that were typed since it was called last, and never waits."""
+    """Return a function that gives the lines typed since its last call, and never waits."""
     lines: SimpleQueue[str] = SimpleQueue()
 
     def listen(descriptor: int) -> None:
         begun = b""
-        # Not by way of sys.stdin, which a thread that waits in it would keep locked when the program ends.
+        # The descriptor is read, not sys.stdin: a thread that waits in sys.stdin keeps it locked when the program ends.
         while typed := os.read(descriptor, 4096):
             *whole, begun = (begun + typed).split(b"\n")
             for line in whole:
@@ -349,5 +350,5 @@ def _is_in_background(descriptor: int) -> bool:
         return False
     try:
         return os.tcgetpgrp(descriptor) != os.getpgrp()
-    except OSError:  # another session's terminal
+    except OSError:  # the terminal belongs to another session
         return False

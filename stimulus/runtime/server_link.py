@@ -1,4 +1,4 @@
-"""What the display hears of the server and tells it; nothing here waits, and without a server the run goes on."""
+"""The display's link to the server, in both directions; nothing here waits, and without a server the run goes on."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ from rtgod.messages import Answer, Hello, Message, Run, RunEnd, Status
 from rtgod.protocol.restarts import OperatorNotice, ProblemNotice, RestartNotice
 from stimulus.screens.screen import SERVER_LOST_S, DisplayState
 
-#: A flood of messages must not keep a frame from being drawn.
+#: Greatest number of messages taken in by a call: a flood of them must not keep a frame from being drawn.
 _MOST_MESSAGES = 100
 
 
 class AnswerStream(Protocol):
-    """Where messages come from."""
+    """Interface of a source of the server's messages."""
 
     def poll(self) -> Message | None:
-        """Give the next message, or None at once where there is none."""
+        """Return the next message, or None at once if none has come."""
 
 
 class EventReceiver(Protocol):
-    """Where the server is told what happened here."""
+    """Interface of a channel that reports events to the server."""
 
     @property
     def offset_s(self) -> float | None:
-        """What to add to the display's clock for the server's; None while not measured."""
+        """Seconds to add to the display's clock to get the server's; None while not measured."""
 
     @property
     def offset_error_s(self) -> float | None:
-        """No more than this can it be wrong."""
+        """Greatest possible error of `offset_s`, seconds; None while not measured."""
 
     def report(self, kind: str, at_s: float, run_id: str = "", value: str = "") -> None:
-        """Report something that happened at `at_s` of the display's clock; never waits."""
+        """Report an event at `at_s` by the display's clock, without waiting."""
 
     def poll(self) -> None:
-        """Take replies in, and send what is due; never waits."""
+        """Take in replies, and send the reports that are due, without waiting."""
 
 
 class Link:
     """A server, as the display knows it.
 
-    What it says of a run that was over when the display's began is passed over.
+    Answers about a run that was over when the display's run began are ignored.
 
     Parameters
     ----------
     subscriber : AnswerStream
     reporter : EventReceiver
     tell : callable
-        Tells the operator.
+        Shows the operator a line.
     clock : callable
-        The display's.
+        The display's clock, seconds.
     server : str, optional
-        Where the server publishes, for the operator to read.
+        Address at which the server publishes, for the operator to read.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class Link:
         self._restarts, self._problems, self._notices = RestartNotice(), ProblemNotice(), OperatorNotice()
         self._told: set[str] = set()
         self._news_at_s = self._heard_at_s
-        self._known: Answer | None = None  # before the last call
+        self._known: Answer | None = None  # the newest answer before the last call of `poll`
         self._earlier_run_id: str | None = None
 
     def poll(self) -> list[Message]:
-        """What came in since the last call, oldest first."""
+        """Return the messages that came in since the last call, oldest first."""
         messages: list[Message] = []
         with self._telling():
             self._reporter.poll()
@@ -88,7 +88,7 @@ class Link:
         for message in messages:
             known = self._state.server
             if isinstance(message, Hello) and known is not None and message.bundle_id != known.bundle_id:
-                self._state.answer = None  # it was about other candidates
+                self._state.answer = None  # the answer was about other candidates
             if isinstance(message, Hello) and (line := self._restarts.hear(message.n_starts)):
                 self._tell(line)
             if isinstance(message, Status):
@@ -102,7 +102,11 @@ class Link:
         return messages
 
     def begin(self) -> None:
-        """The display's run begins now; one that the server has answered volumes of is over, or began too early."""
+        """Take in that the display's run begins now.
+
+        If the server already answered later volumes than the first, its run is over, or it began before the trigger,
+        which the operator is told.
+        """
         self._has_begun, answer = True, self._known
         if answer is None or answer.index == 0 or answer.run_id != self._state.run_id:
             return
@@ -115,17 +119,17 @@ class Link:
             )
 
     def rejoin(self) -> None:
-        """The display's run has begun before: it is the one that is under way."""
+        """Take in that the display's run began before: it is the server's run under way."""
         self._has_begun = True
 
     @property
     def hello(self) -> Hello | None:
-        """What the server said of itself; None while it was not heard."""
+        """The server's last hello; None until it was heard."""
         return self._state.server
 
     @property
     def run(self) -> Run | None:
-        """The display's run, as the server has it; None while that is not known."""
+        """Header of the display's run, from the server; None while it is not known."""
         return None if self._is_of_another_run() else self._state.run
 
     @property
@@ -135,21 +139,21 @@ class Link:
 
     @property
     def offset(self) -> tuple[float | None, float | None]:
-        """Of the server's clock to the display's, and its possible error, seconds."""
+        """Seconds to add to the display's clock to get the server's, and their greatest possible error."""
         return self._reporter.offset_s, self._reporter.offset_error_s
 
     def report(self, kind: str, at_s: float, value: str) -> None:
-        """Tell the server; it is sent again until it is acknowledged."""
+        """Report an event to the server; the report is sent again until the server acknowledges it."""
         run_id = None if self._is_of_another_run() else self._state.run_id
         self._reporter.report(kind, at_s, run_id or "", value)
 
     def has_ended(self, messages: Sequence[Message]) -> bool:
-        """Whether these say that the display's run ended."""
+        """Whether the messages tell that the display's run ended."""
         ended = {message.run_id for message in messages if isinstance(message, RunEnd)}
         return self._state.run_id in ended and not self._is_of_another_run()
 
     def _is_of_another_run(self) -> bool:
-        """Whether what the server says is about an earlier run than the display's."""
+        """Whether the server's messages are about an earlier run than the display's."""
         if self._has_begun:
             return self._earlier_run_id is not None and self._earlier_run_id == self._state.run_id
         answer = self._state.answer
@@ -157,7 +161,7 @@ class Link:
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
-        """A server of another version, or one that turns us away: told once, and the run goes on without it."""
+        """Catch errors of a server of another version, or that refuses this client; tell each once, and go on."""
         try:
             yield
         except RtgodError as error:

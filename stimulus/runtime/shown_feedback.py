@@ -1,4 +1,4 @@
-"""What the participant sees of the server's answers: which one, about which target, and what the tables keep of it."""
+"""State of the feedback on the screen: the answer shown, its target, and its cells in the tables."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _N_FIRST = 10
 
 
 class FeedbackState:
-    """The newest answer, as it is to be shown; the newest ranking as long as its trial lasts.
+    """The answer to show: the newest one, or while a trial with a ranking lasts, its newest ranking.
 
     Parameters
     ----------
     script : Script
     candidates : Candidates
-        Of the server's bundle.
+        Candidates of the server's bundle.
     category_of : callable
-        Identifier of what is imagined in a step's trial; empty while nobody has said.
+        Returns the identifier of the category imagined in a step's trial; empty while nobody has chosen one.
     instead : Feedback, optional
-        What is shown in place of the server's answers; by default they themselves.
+        Feedback shown in place of the server's answers; by default the answers are shown.
 
     Attributes
     ----------
     answer : Ranking, NotReady or None
     target : int or None
-        Position among the candidates of what was imagined in the trial that the answer is about.
+        Position among the candidates of the category imagined in the trial that the answer is about.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class FeedbackState:
         self.target: int | None = None
 
     def update(self, answer: Answer | None, step: Step | None) -> None:
-        """Take the server's newest answer, during `step`; None while it is not heard."""
+        """Take in the server's newest answer, during `step`; None while the server is not heard."""
         target = self._target_of(answer, step)
         if answer is self._given[0] and target == self._given[1]:
             return
         self._given = answer, target
         if answer is not None and self._instead is not None:
             answer, target = self._instead.shown(answer, target)
-        # What a trial has shown stays, though its last volume is followed by others, or one of its volumes is bad.
+        # A trial's ranking stays on the screen when volumes after the trial, or a bad volume, give no ranking.
         if not (isinstance(answer, NotReady) and self._is_of(step)):
             self.answer, self.target = answer, target
 
@@ -74,14 +74,14 @@ class FeedbackState:
         return self._key != self._seen
 
     def seen(self) -> str:
-        """Note that it was shown; gives its volume's index."""
+        """Note that the answer was shown, and return the index of its volume."""
         self._seen = self._key
         if self.answer is None:
             raise ValueError("no answer was there to be shown")
         return str(self.answer.index)
 
     def note(self) -> tuple[str, ...]:
-        """Note that it was shown; the cells that tell of it, from `index` on (see `SHOWN_COLUMNS`)."""
+        """Note that the answer was shown, and return its cells in the table, from `index` on (see `SHOWN_COLUMNS`)."""
         index, answer, target = self.seen(), self.answer, self.target
         if not isinstance(answer, Ranking):
             answer = cast(NotReady, answer)
@@ -95,11 +95,11 @@ class FeedbackState:
 
     @property
     def _key(self) -> tuple[str, int, int | None] | None:
-        """The server says its last answer again to whoever connects: it is the same by these."""
+        """Key of the answer; a repetition, which the server sends when somebody connects, has the same key."""
         return None if self.answer is None else (self.answer.run_id, self.answer.index, self.target)
 
     def _target_of(self, answer: Answer | None, step: Step | None) -> int | None:
-        """That of the block which the ranking is about; a sliding window is about the step that is on."""
+        """Find the target of an answer: its block's, or for a ranking of a sliding window, that of the step shown."""
         if not isinstance(answer, Ranking):
             return None
         trials = self._script.schedule.trials

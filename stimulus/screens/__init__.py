@@ -1,1 +1,1 @@
-"""What the participant sees, as plain values: no window, no font, no clock."""
+"""Screens of the participant as plain values: no window, no font, no clock."""

@@ -1,4 +1,4 @@
-"""How far a ranking can be trusted, as numbers to draw: how clear it is, and how long its bars are.
+"""Certainty of a ranking, as numbers to draw: the strength of its colours and the lengths of its bars.
 
 Pure. A chance that is not known is never made up: then nothing is pale, and bars compare scores with each other.
 """
@@ -16,25 +16,25 @@ from rtgod.decoding.confidence import FIRST
 from rtgod.messages import Array, Float64Array, Ranking
 from rtgod.settings import Settings
 
-#: Scores that are read one by one; later candidates count as near as the last of these, which shortens bars.
+#: Number of scores that are read one by one; later candidates count as near as the last of these, which shortens bars.
 _N_READ = 1000
-#: Steps of Newton's method; from below it never goes too far, and most need six.
+#: Greatest number of steps of Newton's method; from below it never goes too far, and six are mostly enough.
 _N_STEPS = 50
 UNKNOWN = (
     "the decoder's confidence is not known: its bundle has none, or none for rankings of this kind; nothing is drawn "
     "pale, and bars compare scores instead of showing chances"
 )
-#: How clearly a ranking is drawn that is as sure as `ClaritySettings.clear_from`, one that is less, and one that is
-#: less than `ClaritySettings.pale_below`.
+#: Strength of a ranking that is at least as sure as `ClaritySettings.clear_from`, of one that is less sure, and of one
+#: that is less sure than `ClaritySettings.pale_below`.
 CLEAR, FAIR, NOT_SURE = 1.0, 0.7, 0.45
 
 
 class ClaritySettings(Settings):
-    """How sure is sure, from 0, luck, to 1, certainty; see `certainty`."""
+    """Limits of certainty at which the drawing changes, from 0, luck, to 1, certainty; see `certainty`."""
 
-    #: Less sure than this is drawn pale, and "not sure yet" stands beneath.
+    #: A ranking less sure than this is drawn pale, with "not sure yet" beneath.
     pale_below: Annotated[float, Field(ge=0, le=1)] = 0.2
-    #: As sure as this is drawn in full colour.
+    #: A ranking at least as sure as this is drawn in full colour.
     clear_from: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     @model_validator(mode="after")
@@ -60,7 +60,7 @@ def certainty(ranking: Ranking) -> float | None:
     Returns
     -------
     certainty : float or None
-        None where it is not known, or nothing is to be chosen from.
+        None if the chance is not known, or if there are fewer than two candidates.
     """
     n_candidates = len(ranking.order)
     if ranking.probability is None or n_candidates < 2:
@@ -71,7 +71,7 @@ def certainty(ranking: Ranking) -> float | None:
 
 
 def strength(ranking: Ranking, settings: ClaritySettings) -> float:
-    """How clearly a ranking is drawn; fully where nobody knows how sure it is."""
+    """Return the strength of a ranking's colours; full if its certainty is not known."""
     sure = certainty(ranking)
     if sure is None or sure >= settings.clear_from:
         return CLEAR
@@ -80,18 +80,18 @@ def strength(ranking: Ranking, settings: ClaritySettings) -> float:
 
 @lru_cache(maxsize=8)
 def bar_lengths(ranking: Ranking, n_rows: int) -> tuple[float, ...]:
-    """Lengths of the first candidates' bars, from 0 to 1; the same ranking is asked for at each frame.
+    """Return the lengths of the first candidates' bars, from 0 to 1; kept, as each frame asks for the same ranking.
 
     Parameters
     ----------
     ranking : Ranking
     n_rows : int
-        How many bars at most.
+        Greatest number of bars.
 
     Returns
     -------
     lengths : tuple of float
-        Chances, see `chances`; of a ranking without, how far scores stand out, see `prominence`.
+        Chances, see `chances`; if the ranking has none, how far scores stand out, see `prominence`.
     """
     if ranking.probability is None:
         return tuple(prominence(ranking.scores, n_rows).tolist())
@@ -101,17 +101,18 @@ def bar_lengths(ranking: Ranking, n_rows: int) -> tuple[float, ...]:
 def chances(scores: Array, probability: tuple[float, float, float], n_rows: int) -> Float64Array:
     """Divide the ranking's chances among its first candidates.
 
-    The first has its own chance. The others have less by a power of their distance from it (a softmax, in which the
-    first has that chance), and no more together than the chances of the first five and ten leave; none has more than
-    the one before.
+    The first has its own chance. The chances of the others fall exponentially with the distance of their scores from
+    the first one's (a softmax, in which the first has that chance), and together are no more than the chances of the
+    first five and ten leave; none has more than the one before.
 
     Parameters
     ----------
     scores : ndarray of shape (n_ranked,)
-        Best first.
+        Scores, best first.
     probability : tuple of 3 float
-        That the true category is first, in the first five, in the first ten.
+        Probability that the true category is first, in the first five, in the first ten.
     n_rows : int
+        Greatest number of candidates that get a chance.
 
     Returns
     -------
@@ -137,31 +138,35 @@ def chances(scores: Array, probability: tuple[float, float, float], n_rows: int)
 
 
 def prominence(scores: Array, n_rows: int) -> Float64Array:
-    """Say how far the first scores stand out from all, in SDs; half of 1 is where the best of random ones ends.
+    """Measure how far the first scores stand out from all; the best of random scores rarely exceeds 0.5.
+
+    The measure is the distance from the mean in SDs, divided by twice the distance that the best of as many random
+    scores rarely exceeds.
 
     Parameters
     ----------
     scores : ndarray of shape (n_ranked,)
-        Best first, of all that is ranked.
+        Scores of all ranked candidates, best first.
     n_rows : int
+        Greatest number of candidates that are measured.
 
     Returns
     -------
     prominence : ndarray of shape (min(n_rows, n_ranked),), float64
-        From 0 to 1; 0 where all scores are equal.
+        From 0 to 1; 0 if all scores are equal.
     """
     n = len(scores)
     values = _finite(scores)
     sd = values.std() if n else 0.0
     if sd == 0:
         return np.zeros(min(n_rows, n))
-    # Of n normal scores none is further out than this, but for one in a few sets.
+    # The largest of n normal scores is further out than this in about one set of ten.
     furthest = math.sqrt(2 * math.log(n))
     return np.clip((values[:n_rows] - values.mean()) / sd / (2 * furthest), 0, 1)
 
 
 def _steepness(below: Float64Array, weights: Float64Array, first: float) -> float:
-    """Solve sum(weights exp(b below)) = 1 / first for b; 0 where even equal shares are larger than the first's."""
+    """Solve sum(weights exp(b below)) = 1 / first for b; return 0 if equal shares are at least as large as `first`."""
     if first * weights.sum() <= 1:
         return 0.0
     steepness = 0.0
@@ -176,7 +181,7 @@ def _steepness(below: Float64Array, weights: Float64Array, first: float) -> floa
 
 
 def _finite(scores: Array) -> Float64Array:
-    """Scores as float64, best first; one that is not finite counts as the lowest."""
+    """Convert scores to float64, best first; a score that is not finite counts as the lowest."""
     values = np.array(scores, dtype=np.float64)
     finite = np.isfinite(values)
     values[~finite] = values[finite].min() if finite.any() else 0.0

@@ -1,4 +1,4 @@
-"""The screen's colours, and how they fade: what is not sure is pale, and every word can still be read.
+"""The screen's colours, and their fading: an uncertain ranking is pale, and every word can still be read.
 
 Words keep a contrast of 4.5 to the background, as WCAG 2.2 asks of text, and bars one of 3 to their tracks.
 """
@@ -13,7 +13,7 @@ BRIGHT = "#f2f2f2"
 PLAIN = "#d2d2d2"
 QUIET = "#b0b0b0"
 TRACK = "#4a4a4a"
-#: What fades, fades to this.
+#: Colour that other colours fade to.
 PALE = "#a8a8a8"
 # Orange and blue of Okabe and Ito's palette, told apart with every kind of colour vision; the blue is chosen so that
 # the best category is also the brightest.
@@ -29,11 +29,11 @@ def rgb(colour: str) -> tuple[int, int, int]:
 
 
 def mixed(below: str, above: str, opacity: float) -> str:
-    """The colour of one that lies on another; opaque rectangles are drawn faster."""
+    """Mix a colour with the one below it, so that an opaque rectangle can be drawn, which is faster."""
     pairs = zip(rgb(below), rgb(above), strict=True)
     return "#" + bytes(round(a + opacity * (b - a)) for a, b in pairs).hex()
 
 
 def faded(colour: str, strength: float) -> str:
-    """A colour as it is drawn with a strength from 0, pale, to 1; it loses its colour rather than its contrast."""
+    """Fade a colour to a strength from 0, pale, to 1; it loses its colour rather than its contrast."""
     return mixed(PALE, colour, strength)

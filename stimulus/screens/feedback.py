@@ -1,6 +1,6 @@
-"""What feedback looks like: the server's answer as a ranked list, a thermometer, pictures, or a grid of neighbours.
+"""Scenes of feedback: the server's answer as a ranked list, a thermometer, pictures, or a grid of neighbours.
 
-Pure. How sure the decoder is shows in every view: what is not sure is pale, and a line says so.
+Pure. Every view shows how sure the decoder is: an uncertain ranking is pale, and a line says so.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from stimulus.screens.scene import Picture, Scene, Thermometer
 from stimulus.screens.screen import N_ROWS, ranked_list, readable
 from stimulus.screens.texts import Texts
 
-#: Where pictures are: x, y and the size, in degrees; the best in the middle. All fit a screen of 17 by 14.
+#: Places of pictures: x, y and size in degrees, the best in the middle. All fit on a screen of 17 by 14 degrees.
 _PICTURES = ((0.0, 0.0, 6.4), (-6.0, 3.0, 3.4), (6.0, 3.0, 3.4), (-6.0, -3.0, 3.4), (6.0, -3.0, 3.4))
 _PITCH_DEG, _TILE_DEG = (5.2, 4.5), 3.0
-#: The best in the middle, the next beside it, then the corners.
+#: Cells of the grid, in the order of the ranking: the middle, the cells beside, above and below it, then the corners.
 _GRID = ((0, 0), (-1, 0), (1, 0), (0, 1), (0, -1), (-1, 1), (1, 1), (-1, -1), (1, -1))
 
 
 class View(StrEnum):
-    """How feedback is shown."""
+    """View in which feedback is shown."""
 
     LIST = "list"
     THERMOMETER = "thermometer"
@@ -31,29 +31,29 @@ class View(StrEnum):
 
 
 class When(StrEnum):
-    """When feedback is shown."""
+    """Time at which feedback is shown."""
 
     CONTINUOUS = "continuous"
     AFTER = "after"
 
 
 class FeedbackSettings(ClaritySettings):
-    """How and when feedback is shown: with each volume and after the block, or only after the block."""
+    """View and time of feedback: shown with each volume and after the block, or only after the block."""
 
     view: View = View.THERMOMETER
     when: When = When.CONTINUOUS
 
 
 def percentile(ranking: Ranking, target: int) -> float:
-    """Share of the other ranked candidates that the target is ahead of, ties counting half; from 0 to 1.
+    """Return the share of the other ranked candidates that the target is ahead of, ties counting half; from 0 to 1.
 
-    A target that is not among those ranked, as where only the best of very many are, is behind all that are.
+    A target that is not ranked counts as behind all that are; with very many candidates only the best are ranked.
 
     Parameters
     ----------
     ranking : Ranking
     target : int
-        Its position in the bundle's candidate list.
+        Position of the target in the bundle's candidate list.
     """
     n_others, scores = len(ranking.order) - 1, ranking.scores
     own = scores[ranking.order == target]
@@ -70,26 +70,28 @@ def feedback_scene(
     texts: Texts,
     pictures: Mapping[int, str],
 ) -> Scene:
-    """The scene of a ranking.
+    """Make the scene that shows a ranking.
 
     Parameters
     ----------
     settings : FeedbackSettings
     ranking : Ranking
     target : int or None
-        Position of what is imagined; without one a thermometer has nothing to say, and the list is shown.
+        Position of the imagined category among the candidates; without one, the list is shown in place of a
+        thermometer.
     names : sequence of str
-        Of all candidates, in the bundle's order.
+        Names of all candidates, in the bundle's order.
     texts : Texts
     pictures : mapping of int to str
-        Files with a picture of a candidate, where there is one.
+        Files with pictures of candidates, by position; not every candidate has one.
     """
     sure = strength(ranking, settings)
     caption = texts.not_sure if sure == NOT_SURE else ""
     match settings.view:
         case View.THERMOMETER if target is not None:
             label = texts.target.format(readable(names[target]))
-            # What is not sure stays nearer to chance: full and "not sure yet" would contradict each other.
+            # An uncertain ranking stays nearer to chance: a full thermometer and "not sure yet" would contradict each
+            # other.
             level = 0.5 + sure * (percentile(ranking, target) - 0.5)
             return Scene(thermometer=Thermometer(level, label, texts.marks), caption=caption, strength=sure)
         case View.PICTURES:

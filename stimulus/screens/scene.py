@@ -16,15 +16,15 @@ class Picture:
     Attributes
     ----------
     file : str
-        Its path; empty for a frame with only the label in it.
+        Path of the image; empty for a frame with only the label in it.
     size_deg : float
-        Of its longer side, degrees of visual angle.
+        Length of its longer side, degrees of visual angle.
     x_deg, y_deg : float
-        Its centre, from the screen's.
+        Place of its centre, degrees from the screen's centre.
     label : str
         A word beneath it.
     strength : float
-        From 0, invisible, to 1.
+        Opacity, from 0, invisible, to 1.
     """
 
     file: str
@@ -37,13 +37,14 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Thermometer:
-    """How near the decoder comes to the target.
+    """A thermometer that shows how near the decoder comes to the target.
 
     Attributes
     ----------
     level : float
-        From 0 to 1; chance is a half.
+        Height of the column, from 0 to 1; chance is at 0.5.
     label : str
+        Line beneath it.
     marks : tuple of 3 str
         Words beside its lower end, its middle and its upper end.
     """
@@ -60,10 +61,11 @@ class Choice:
     Attributes
     ----------
     labels : tuple of str
+        The answers.
     chosen : int or None
-        None while nothing was pressed.
+        Position of the chosen answer; None until a button is pressed.
     help : str
-        Which button does what.
+        Line that explains the buttons.
     """
 
     labels: tuple[str, ...]
@@ -78,9 +80,9 @@ class Scene(Screen):
     Attributes
     ----------
     title : str
-        The large word above the middle: a cue, a question.
+        Large text above the middle: a cue, a question.
     lines : tuple of str
-        Instructions.
+        Lines of instructions.
     pictures : tuple of Picture
     thermometer : Thermometer or None
     choice : Choice or None
@@ -94,12 +96,12 @@ class Scene(Screen):
 
     @property
     def moving(self) -> tuple[float, ...]:
-        """What glides from one scene to the next: the bars' lengths and the thermometer's level."""
+        """Numbers that glide from one scene to the next: the bars' lengths and the thermometer's level."""
         bars = tuple(row.fraction for row in self.rows)
         return bars if self.thermometer is None else (*bars, self.thermometer.level)
 
     def moved(self, numbers: Sequence[float]) -> Self:
-        """The same scene with these numbers in the place of `moving`."""
+        """Return the scene with the given numbers in the place of `moving`."""
         *bars, last = (*numbers, 0.0) if self.thermometer is None else numbers
         rows = tuple(replace(row, fraction=number) for row, number in zip(self.rows, bars, strict=True))
         return replace(self, rows=rows, thermometer=self.thermometer and replace(self.thermometer, level=last))

@@ -1,4 +1,4 @@
-"""What the participant sees, as plain values: which names, how long their bars, which quiet line of text.
+"""The ranking's screen as plain values: names, lengths of their bars, and a quiet line of text.
 
 Pure: no window, no clock, no socket. `DisplayState` takes in what the server publishes, `screen_for` turns it into a
 `Screen`, and `Easing` moves the bars from one `Screen` to the next.
@@ -14,22 +14,22 @@ from rtgod.messages import Answer, Hello, Message, NotReady, Ranking, Reason, Ru
 from stimulus.screens.certainty import NOT_SURE, USUAL, ClaritySettings, bar_lengths, strength
 from stimulus.screens.texts import ENGLISH
 
-#: How many categories are shown: more cannot be read at a glance at a size that a scanner's mirror allows.
+#: Number of categories that are shown: more cannot be read at a glance at a size that a scanner's mirror allows.
 N_ROWS = 10
 #: The server says hello every second; five missed ones mean that it is gone.
 SERVER_LOST_S = 5.0
-#: How long a bar takes to reach its new length.
+#: Time that a bar takes to reach its new length, seconds.
 EASE_S = 0.3
 
 WAITING = "waiting for the scanner"
-#: In its place while the server was never heard: who prepares the session reads it.
+#: Message in place of `WAITING` until the server was first heard; whoever prepares the session reads it.
 NO_SERVER = "waiting for the server at {address}"
 GETTING_READY = "getting ready…"
 ONE_MOMENT = "one moment"
 RUN_OVER = "this run is over"
 
-#: What the participant reads for each reason. Never why: "motion" would make a participant worry about the last minute,
-#: and the experimenter reads the reason on the monitor. Between trials there is nothing to read, only the fixation.
+#: Message to the participant for each reason. It never tells the reason: "motion" would make a participant worry about
+#: the last minute, and the experimenter reads the reason on the monitor. Between trials only the fixation is shown.
 CALM_MESSAGES = {
     Reason.WARMING_UP: GETTING_READY,
     Reason.NO_DECODER: GETTING_READY,
@@ -43,11 +43,12 @@ CALM_MESSAGES = {
 
 @dataclass(frozen=True, slots=True)
 class RankedRow:
-    """One category of the ranking.
+    """A category of the ranking, with its bar.
 
     Attributes
     ----------
     name : str
+        The category's name in readable words.
     fraction : float
         Length of its bar, from 0 to 1; see `stimulus.screens.certainty`.
     """
@@ -63,16 +64,16 @@ class Screen:
     Attributes
     ----------
     rows : tuple of RankedRow
-        Best first; empty while there is no ranking.
+        Categories, best first; empty while there is no ranking.
     caption : str
-        Where in the run this is and how much it rests on; empty while there is no ranking.
+        Line with the place in the run and the number of volumes used; empty while there is no ranking.
     message : str
         The calm line beneath the fixation; empty while there is a ranking.
     show_fixation : bool
     strength : float
-        How clearly the ranking is drawn, from 0 to 1: what is not sure is pale.
+        Strength of the ranking's colours, from 0 to 1: an uncertain ranking is pale.
     bars_are_chances : bool
-        Whether the whole of a bar's track means 100 %; without that, a bar has no track.
+        Whether the bars are chances, on tracks whose whole length is 100 %; otherwise bars have no tracks.
     """
 
     rows: tuple[RankedRow, ...] = ()
@@ -84,35 +85,35 @@ class Screen:
 
     @property
     def moving(self) -> tuple[float, ...]:
-        """What glides from one screen to the next: the bars' lengths."""
+        """Numbers that glide from one screen to the next: the bars' lengths."""
         return tuple(row.fraction for row in self.rows)
 
     def moved(self, numbers: Sequence[float]) -> Self:
-        """The same screen with these numbers in the place of `moving`."""
+        """Return the screen with the given numbers in the place of `moving`."""
         rows = (replace(row, fraction=number) for row, number in zip(self.rows, numbers, strict=True))
         return replace(self, rows=tuple(rows))
 
 
 @dataclass(slots=True)
 class DisplayState:
-    """What is known of the session, from the messages heard so far.
+    """State of the session, known from the messages heard so far.
 
     Attributes
     ----------
     server : Hello or None
-        None until the server was heard.
+        The server's last hello; None until it was heard.
     run_id : str or None
-        The newest run of which anything was heard.
+        The newest run that a message was about.
     run : Run or None
-        Its header, where that was heard.
+        Header of that run; None until it was heard.
     answer : Ranking, NotReady or None
-        Its newest answer.
+        Newest answer of that run.
     ended_runs : set of str
         Runs whose end was heard.
     heard_nothing_s : float
-        Seconds since the last message; whoever has a clock sets it, and every message sets it back to 0.
+        Seconds since the last message; the caller, which has a clock, sets it, and every message sets it back to 0.
     address : str
-        Where the server publishes; empty where nobody is to read it.
+        Address at which the server publishes; empty if it is not to be shown.
     """
 
     server: Hello | None = None
@@ -129,8 +130,8 @@ class DisplayState:
         Returns
         -------
         news : bool
-            False for what changes nothing: heartbeats, kinds of messages that are not shown, and repetitions (the
-            server repeats the run's header and its last answer to everyone whenever somebody connects).
+            False for messages that change nothing: heartbeats, kinds of messages that are not shown, and repetitions
+            (the server repeats the run's header and its last answer to everyone whenever somebody connects).
         """
         self.heard_nothing_s = 0.0
         match message:
@@ -158,13 +159,13 @@ class DisplayState:
 
 
 def screen_for(state: DisplayState, clarity: ClaritySettings = USUAL, n_rows: int = N_ROWS) -> Screen:
-    """Choose the picture for a state.
+    """Make the screen that shows a state.
 
     Parameters
     ----------
     state : DisplayState
     clarity : ClaritySettings, optional
-        From when on a ranking is pale.
+        Limits of certainty at which a ranking is pale or in full colour.
     n_rows : int, default=N_ROWS
         The largest number of categories to show.
     """
@@ -185,16 +186,16 @@ def screen_for(state: DisplayState, clarity: ClaritySettings = USUAL, n_rows: in
 
 
 def ranked_list(ranking: Ranking, names: Sequence[str], clarity: ClaritySettings, not_sure: str) -> Screen:
-    """List a ranking's first categories with their bars, pale and with a word beneath where it is not sure.
+    """List a ranking's first categories with their bars; an uncertain ranking is pale, with `not_sure` beneath.
 
     Parameters
     ----------
     ranking : Ranking
     names : sequence of str
-        Of the first categories, best first: as many as are to be shown.
+        Names of the categories to show, best first.
     clarity : ClaritySettings
     not_sure : str
-        The word.
+        Words beneath an uncertain ranking.
     """
     sure = strength(ranking, clarity)
     lengths = bar_lengths(ranking, len(names))
@@ -207,7 +208,7 @@ def ranked_list(ranking: Ranking, names: Sequence[str], clarity: ClaritySettings
 
 
 def joined(*parts: str) -> str:
-    """A caption of several parts; empty ones are left out."""
+    """Join the parts of a caption; empty ones are left out."""
     return "  ·  ".join(filter(None, parts))
 
 
@@ -217,7 +218,7 @@ def readable(name: str) -> str:
 
 
 def _caption(ranking: Ranking, run: Run | None) -> str:
-    """People count from 1; totals are told where the run's header told them."""
+    """Describe a ranking's place in the run, counted from 1; totals are given if the run's header has them."""
     parts = []
     if ranking.block is not None:
         parts.append(f"block {ranking.block + 1}" + (f" of {len(run.blocks)}" if run and run.blocks else ""))
@@ -228,9 +229,9 @@ def _caption(ranking: Ranking, run: Run | None) -> str:
 
 
 class Easing:
-    """Moves bars, and what else glides, to their new lengths over `EASE_S`; names and text change at once.
+    """Gliding of bars, and of other numbers, to their new values over `EASE_S`; names and text change at once.
 
-    The same screen aimed at twice moves nothing, so what is on screen changes only when a new answer arrives.
+    Aiming at the same screen twice moves nothing, so the picture changes only when a new answer arrives.
     """
 
     def __init__(self) -> None:
@@ -239,7 +240,7 @@ class Easing:
         self._since_s = float("-inf")
 
     def aim(self, screen: Screen, now_s: float) -> None:
-        """Head for `screen`, from wherever the bars are at `now_s`."""
+        """Set `screen` as the target, starting from the bars' lengths at `now_s`."""
         if screen == self.target:
             return
         at_present = self.at(now_s).moving
@@ -247,11 +248,11 @@ class Easing:
         self.target, self._since_s = screen, now_s
 
     def settled(self, now_s: float) -> bool:
-        """Whether the bars have arrived."""
+        """Whether the bars have reached their new lengths."""
         return not self.target.moving or now_s - self._since_s >= EASE_S
 
     def at(self, now_s: float) -> Screen:
-        """Give the screen to draw at `now_s`; exactly the target once settled."""
+        """Return the screen to draw at `now_s`; exactly the target once settled."""
         if self.settled(now_s):
             return self.target
         share = 1 - (1 - max(now_s - self._since_s, 0.0) / EASE_S) ** 3  # fast at first, then gently to rest

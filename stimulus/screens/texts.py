@@ -1,4 +1,4 @@
-"""What the participant reads, in each language."""
+"""Texts for the participant, in each language."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """All texts of one language; what they are for is said by their names.
+    """All texts of one language.
 
     Attributes
     ----------
     perception, imagery, feedback, feedback_after : tuple of str
-        Instructions, a line each: at most four. The last are for feedback that comes after imagery with closed eyes.
+        Instructions of a run, one line each, at most four; `feedback_after` is for feedback that comes after imagery
+        with closed eyes.
     wait, end, stopped, loading : str
-        Before and after a run.
+        Messages before and after a run.
     one_moment, not_sure : str
-        In the stead of feedback, and beneath it.
+        Messages in place of feedback, and beneath it.
     your_choice, name_it : str
-        Where the participant chooses what to imagine, and says afterwards what it was.
+        Cue to imagine something of one's own choice, and question afterwards what it was.
     rate : str
+        Question how vivid the imagery was.
     ratings : tuple of 5 str
-        From 1, the target was not recognised, to 5, very vivid.
+        Answers, from 1, the target was not recognised, to 5, very vivid.
     button : str
-        What a button is called; {} is its key.
+        Name of a button; {} is its key.
     buttons : str
-        Which button moves to the left, {}, and which to the right, {}.
+        Line that tells which button moves to the left, the first {}, and which to the right, the second {}.
     target : str
-        Beneath the thermometer; {} is the category.
+        Line beneath the thermometer; {} is the category.
     marks : tuple of 3 str
-        Beside the thermometer's lower end, its middle and its upper end.
+        Words beside the thermometer's lower end, its middle and its upper end.
     """
 
     perception: tuple[str, ...]
@@ -54,7 +56,7 @@ class Texts:
     marks: tuple[str, str, str]
 
     def all_of_them(self) -> tuple[str, ...]:
-        """Each text by itself."""
+        """Return every text by itself, each line of the instructions and each rating included."""
         values = (getattr(self, field.name) for field in fields(self))
         return tuple(text for value in values for text in ((value,) if isinstance(value, str) else value))
 

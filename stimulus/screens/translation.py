@@ -1,4 +1,4 @@
-"""The live display's words in other languages than English, in which `view` writes them."""
+"""Words of the live display in other languages; `stimulus.screens.screen` writes them in English."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from stimulus.screens.texts import JAPANESE as JAPANESE_TEXTS
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What the display says in one language; {} are numbers.
+    """Words of the display in one language; each {} stands for a number.
 
     Attributes
     ----------
     messages : mapping of str to str
-        By the English ones.
+        Messages, by the English ones.
     block, block_of, volume, volume_of : str
-        Where in the run a ranking is; of how many, where that is known.
+        Place of a ranking in the run; the texts with "of" also give the total, if it is known.
     refining, final : str
-        How many volumes it rests on, while more may come and once none do.
+        Number of volumes a ranking uses, while more may come and once none do.
     """
 
     messages: Mapping[str, str]
@@ -36,7 +36,7 @@ class Words:
     final: str
 
     def caption(self, ranking: Ranking, run: Run | None) -> str:
-        """Say where in the run a ranking is; people count from 1."""
+        """Describe a ranking's place in the run, counted from 1."""
         parts = []
         if ranking.block is not None:
             n_blocks = len(run.blocks) if run else 0
@@ -64,17 +64,17 @@ JAPANESE = Words(
     refining="更新中（{} ボリューム）",
     final="確定（{} ボリューム）",
 )
-#: English needs none.
+#: Words by language; English needs no translation.
 WORDS: Mapping[str, Words] = MappingProxyType({"ja": JAPANESE})
 
 
 def translated(screen: Screen, state: DisplayState, words: Words | None) -> Screen:
-    """Write a state's screen in a language; as it is where no words are given.
+    """Translate a state's screen; without words it stays English.
 
     Parameters
     ----------
     screen : Screen
-        As `screen_for` made it of the state.
+        The screen that `screen_for` made of the state.
     state : DisplayState
     words : Words or None
     """

@@ -1,4 +1,4 @@
-"""Breaks names into lines that fit their room, and shortens what does not; knows no font."""
+"""Line breaks of names and texts that must fit their room, and shortening of those that do not; it knows no font."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from unicodedata import east_asian_width
 
-#: Marks that no line begins with.
+#: Characters that no line begins with.
 _NEVER_FIRST = frozenset("、。，．）」』】〕！？ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ・：；)],.!?")
 
 
@@ -20,15 +20,16 @@ def typeset(
     ----------
     name : str
     width_px : float
-        Room for each line.
+        Room for each line, pixels.
     heights_px : sequence of int
-        Heights to try for one line, largest first; at the last, two lines are set where one is too long.
+        Letter sizes to try for one line, pixels, largest first; a name too long even at the last is set in two lines.
     length_px : callable
-        Length of a text at a height.
+        Returns the length of a text at a letter size, pixels.
 
     Returns
     -------
     height_px : int
+        The letter size.
     lines : tuple of one or two str
     """
     for height in heights_px:
@@ -39,16 +40,16 @@ def typeset(
 
 
 def in_lines(text: str, n_lines: int, fits: Callable[[str], bool]) -> tuple[str, ...]:
-    """Break a text into lines that fit, as few and as alike as they can be; what is too long ends in an ellipsis.
+    """Break a text into lines that fit, as few and as equal in length as possible; a text too long gets an ellipsis.
 
     Parameters
     ----------
     text : str
-        Its own line breaks stay, where all its lines fit and are not too many.
+        Text to break; its own line breaks stay if all its lines fit and are not too many.
     n_lines : int
-        How many there may be.
+        Greatest number of lines.
     fits : callable
-        Whether a line has room.
+        Returns whether a line fits its room.
     """
     own = tuple(text.split("\n"))
     if len(own) <= n_lines and all(map(fits, own)):
@@ -58,7 +59,7 @@ def in_lines(text: str, n_lines: int, fits: Callable[[str], bool]) -> tuple[str,
         broken = _filled(text, n, fits)
         if len(broken) <= n and all(map(fits, broken)):
             break
-    # No line is longer than it must be.
+    # Lines are made as equal in length as the number of lines allows.
     for longest in range(max(map(len, broken)) - 1, 0, -1):
         evener = _filled(text, n, lambda line, longest=longest: len(line) <= longest and fits(line))  # type: ignore[misc]
         if len(evener) > len(broken) or max(map(len, evener)) > longest or not all(map(fits, evener)):
@@ -68,7 +69,7 @@ def in_lines(text: str, n_lines: int, fits: Callable[[str], bool]) -> tuple[str,
 
 
 def _filled(text: str, n_lines: int, fits: Callable[[str], bool]) -> tuple[str, ...]:
-    """Each line as full as it can be, the last with all the rest."""
+    """Break a text into lines as full as they can be; the last line takes all the rest."""
     lines: list[str] = []
     while text and len(lines) < n_lines - 1:
         places = [place for place in _breaks(text) if fits(text[:place].rstrip())]
@@ -80,7 +81,7 @@ def _filled(text: str, n_lines: int, fits: Callable[[str], bool]) -> tuple[str, 
 
 
 def _breaks(text: str) -> list[int]:
-    """Where a line may end: before a space, behind a hyphen in a word, and beside letters as wide as Chinese ones."""
+    """Find the places where a line may end: before a space, after a hyphen in a word, beside wide letters (Chinese)."""
     return [
         place
         for place, (before, after) in enumerate(pairwise(text), 1)
@@ -95,7 +96,7 @@ def _is_wide(letter: str) -> bool:
 
 
 def _in_two_lines(name: str, fits: Callable[[str], bool]) -> tuple[str, ...]:
-    """Break a name where its lines are most alike, or as late as possible where even that is too long."""
+    """Break a name so that its first line fits and the longer line is as short as possible; shorten the second line."""
     breaks = [(name[:place].rstrip(), name[place:].lstrip()) for place in _breaks(name)]
     possible = [lines for lines in breaks if fits(lines[0])]
     if not possible:
@@ -105,7 +106,7 @@ def _in_two_lines(name: str, fits: Callable[[str], bool]) -> tuple[str, ...]:
 
 
 def _shortened(text: str, fits: Callable[[str], bool]) -> str:
-    """Keep as much of a text as fits, and an ellipsis where that is not all of it."""
+    """Keep as much of a text as fits, with an ellipsis if that is not all of it."""
     if fits(text):
         return text
     kept = bisect_left(range(1, len(text)), True, key=lambda n: not fits(text[:n].rstrip(" ,") + "…"))

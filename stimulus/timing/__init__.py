@@ -1,1 +1,1 @@
-"""Triggers, key presses and flips: when things happened, and when they will be seen."""
+"""Triggers, key presses and flips: times of past events, and of the next picture."""

@@ -1,4 +1,4 @@
-"""Which of the events that a key sends are presses: not its bounces, nor what it sends while it is held down."""
+"""Presses among the events that a key sends, told apart from bounces and from the repeats of a key held down."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from stimulus.timing.triggers import KeyPress
 
-#: Events of one key that follow each other faster are one, from a contact that bounces.
+#: Events of one key closer together than this are one press whose contact bounces, seconds.
 _BOUNCE_S = 0.015
-#: A key that is held down repeats itself within this time, having waited for up to the second.
+#: A key that is held down sends its repeats at most the first time apart, after a delay of at most the second, seconds.
 _REPEAT_S, _DELAY_S = 0.1, 1.05
-#: After so many repeats it is told of.
+#: Number of repeats after which the operator is told.
 _N_HELD = 8
 
 
@@ -24,17 +24,17 @@ class _Key:
 
 
 class KeyDebouncer:
-    """Tells presses from bounces and repeats.
+    """Filter that tells presses from bounces and repeats.
 
-    Whether an event that soon follows another of its key is the first repeat or a press shows by what comes next; so it
-    waits for `_REPEAT_S`. A press that comes by itself is known at once.
+    An event that comes within `_DELAY_S` of another one of its key may be a press or the first repeat: the next event
+    decides, so it waits for `_REPEAT_S`. An event after a longer pause is a press, and is returned at once.
     """
 
     def __init__(self) -> None:
         self._keys: dict[str, _Key] = {}
 
     def take(self, events: Sequence[KeyPress], now_s: float) -> tuple[list[KeyPress], list[str]]:
-        """Take events in, in their order; returns presses that are known by now, and lines for the operator."""
+        """Take in events in their order; return presses that are certain by now, and lines for the operator."""
         presses: list[KeyPress] = []
         lines: list[str] = []
         for event in events:

@@ -1,38 +1,38 @@
-"""When the next picture will be seen, foretold from the flips before."""
+"""Forecast of the time at which the next picture will be seen, from the flips before."""
 
 from __future__ import annotations
 
 import math
 
-#: How long before it is due a picture is begun, in shares of a frame: at least, and at most. Begun a whole frame
+#: Least and greatest lead, in shares of a frame: how long before its refresh a picture is begun. Begun a whole frame
 #: before, it might be in time for the refresh before that.
 _LEAD, _MOST = 0.6, 0.97
-#: Nor is it begun earlier than this, seconds: what comes in meanwhile waits for the picture after it.
+#: Greatest lead in seconds: an answer that comes in during the lead waits for the next picture.
 _LONGEST_S = 0.014
-#: Drawing may take so much longer than it lately did at most; and seconds for whatever else holds a program up.
+#: The lead is this factor times the longest recent drawing time, plus a margin in seconds for other delays.
 _LONGER, _MARGIN_S = 1.25, 0.003
-#: What drawing lately took at most is forgotten by this share with each picture.
+#: The longest recent drawing time shrinks by this share with each picture.
 _FORGOTTEN = 0.01
-#: What it usually takes follows what the last picture took by this share.
+#: Weight of the last picture in the running mean of drawing times.
 _NEWS = 0.1
-#: Share of a frame by which a picture may be begun too late and still be hoped to be in time.
+#: Share of a frame by which a picture may be late for a refresh and still be expected to be in time.
 _HOPE = 0.1
 
 
 class FlipScheduler:
-    """The monitor's refreshes; where there is no monitor, the pace of the loop.
+    """Times of the monitor's refreshes; without a monitor, of the loop's pace.
 
     Parameters
     ----------
     frame_s : float
-        From one refresh to the next, seconds.
+        Time from one refresh to the next, seconds.
     steady : bool
-        Each picture is begun as early as any may be, however long drawing takes.
+        Whether every picture is begun with the greatest lead, however long drawing takes.
 
     Attributes
     ----------
     lead_s : float
-        How long before it is due a picture is to be begun.
+        Time before its refresh at which a picture is to be begun, seconds.
     """
 
     def __init__(self, frame_s: float, *, steady: bool = False) -> None:
@@ -43,18 +43,18 @@ class FlipScheduler:
         self.lead_s = self._most_s if steady else _LEAD * frame_s
 
     def next_s(self, now_s: float) -> float:
-        """When a picture will be seen that is begun now at the earliest."""
+        """Return when a picture begun now will be seen, if it is given the whole lead."""
         return self._refresh_s(now_s + self.lead_s)
 
     def still_s(self, due_s: float, now_s: float) -> float:
-        """When a picture for the refresh at `due_s` will be seen if it is begun only now.
+        """Return when a picture for the refresh at `due_s` will be seen if it is begun only now.
 
-        The lead's margin is for programs that are held up: drawn in its usual time, the picture is yet in time.
+        It counts on the usual drawing time, without the lead's margin: a picture begun late may still be in time.
         """
         return max(due_s, self._refresh_s(now_s + self._usual_s))
 
     def flipped(self, at_s: float, drawing_s: float) -> None:
-        """A picture was seen at `at_s`; drawing it, without waiting for the refresh, had taken `drawing_s`."""
+        """Take in that a picture was seen at `at_s`; drawing it, without the wait for the refresh, took `drawing_s`."""
         self._last_s = at_s
         if self._steady:
             return
@@ -63,11 +63,11 @@ class FlipScheduler:
         self._usual_s += _NEWS * (min(drawing_s, self.lead_s) - self._usual_s)
 
     def skipped(self, due_s: float) -> None:
-        """The refresh at `due_s` was let pass, for there was nothing new to draw."""
+        """Take in that the refresh at `due_s` passed without a new picture, as nothing new was to be drawn."""
         self._last_s = due_s
 
     def _refresh_s(self, ready_s: float) -> float:
-        """The first refresh that a picture can be hoped to be in time for that is drawn at `ready_s`."""
+        """Return the time of the first refresh that a picture drawn by `ready_s` is expected to be in time for."""
         if self._last_s == -math.inf:
             return ready_s
         n_frames = math.ceil((ready_s - self._last_s) / self._frame_s - _HOPE)

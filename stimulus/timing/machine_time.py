@@ -1,7 +1,7 @@
-"""A clock of this machine that nobody sets, by which a run that is gone on with knows its second.
+"""A clock of this machine that nobody sets: a run that is continued after a restart keeps time by it.
 
-The wall clock may be set in the middle of a run, by a person or a time server; what counts since the machine was
-started is not, and every program that runs on it sees the same.
+The wall clock may be set in the middle of a run, by a person or a time server. The clock that counts from the start of
+the machine is not set, and every program on the machine reads the same time from it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-#: The two clocks may differ by so much before somebody is told that one was set.
+#: Largest difference between the two clocks that is not told to the operator, seconds.
 _MOST_APART_S = 0.5
 
 
@@ -22,9 +22,9 @@ class MachineTime:
     Attributes
     ----------
     boot : str
-        Which start of the machine it is counted from; two moments of different ones cannot be compared.
+        Name of the machine's start from which time is counted; moments of different starts cannot be compared.
     at_s : float
-        Seconds since then, those in which it slept included.
+        Seconds since then, including those in which the machine slept.
     """
 
     boot: str
@@ -35,7 +35,7 @@ class MachineTime:
 
     @classmethod
     def read(cls, text: str) -> MachineTime | None:
-        """The moment that a log's cell holds as `str` gave it; None where it holds none."""
+        """Read a moment from a log's cell, as `str` wrote it; None if the cell holds no moment."""
         match text.split():
             case ["boot", boot, at_s]:
                 try:
@@ -47,7 +47,7 @@ class MachineTime:
 
 
 def machine_time() -> MachineTime | None:
-    """Give this moment; None where the system has no such clock, or does not say since which start it counts."""
+    """Read the machine's clock; None if the system has no such clock, or no name for the machine's start."""
     try:
         boot = _BOOT_ID.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
@@ -57,7 +57,7 @@ def machine_time() -> MachineTime | None:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A moment by the wall clock and, where there is one, by the machine's.
+    """A moment by the wall clock and, if the system has one, by the machine's clock.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Moment:
     machine: MachineTime | None = None
 
     def since(self, start: Moment) -> tuple[float, str]:
-        """Seconds since an earlier moment, and what the operator should know of them; empty where all is well."""
+        """Return the seconds since an earlier moment, and a line for the operator, empty if the clocks agree."""
         by_wall_s = self.utc_s - start.utc_s
         if self.machine is None or start.machine is None or self.machine.boot != start.machine.boot:
             why = "this machine has no other"

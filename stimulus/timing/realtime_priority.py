@@ -1,4 +1,4 @@
-"""Running before other programs, so that a busy server on the same machine delays no picture."""
+"""Real-time priority over other programs, so that a busy server on the same machine delays no picture."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def realtime_priority() -> Iterator[bool]:
-    """Run before others where the system permits it; on Linux to root, and to users with a limit for real time.
+    """Run before other programs if the system permits it; Linux permits it to root, and to users with an rtprio limit.
 
-    Threads and programs that are started meanwhile do likewise, such as those that draw.
+    Threads and programs that are started meanwhile, such as those that draw, have the same priority.
 
     Yields
     ------

@@ -1,6 +1,6 @@
-"""What trigger pulses mean: when the run began, and whether the scanner keeps the schedule's time.
+"""Meaning of trigger pulses: when the run began, and whether the scanner keeps the schedule's time.
 
-It has no clock and does no I/O: it is told of pulses and of the time, and gives lines for the operator.
+Pure: no clock, no I/O. Pulses and times are passed in, and lines for the operator are returned.
 """
 
 from __future__ import annotations
@@ -8,35 +8,37 @@ from __future__ import annotations
 import math
 from statistics import median
 
-#: Pulses missing in a run are told of no more often than this.
+#: Least time between two lines about pulses that are missing in a run, seconds.
 _AGAIN_S = 60.0
-#: The scanner's TR is measured by so many intervals, and may differ from the schedule's by this share of it.
+#: Number of intervals that measure the scanner's TR, and share of the schedule's TR by which it may differ from that.
 _N_INTERVALS, _TOLERANCE = 5, 0.05
-#: Keys that are held down repeat this fast. So many repeats in a row are not chance.
+#: Shortest and longest time between the repeats of a key held down, seconds, and number of them in a row that is no
+#: chance.
 _REPEAT_S, _N_REPEATS = (0.015, 0.15), 8
 
 
 class TriggerClock:
-    """When the run began, from pulses; whether the scanner keeps time.
+    """Start of the run and timing of the scanner, found from pulses.
 
-    Times are seconds of one clock, whichever it is. A pulse that comes less than half a TR after the last accepted one
+    Times are seconds by one clock, whichever it is. A pulse that comes less than half a TR after the last accepted one
     is counted as bounced and otherwise ignored.
 
     Parameters
     ----------
     tr_s : float
-        The schedule's repetition time.
+        The schedule's repetition time, seconds.
     n_dummies : int
-        Accepted pulses before volume 0.
+        Number of accepted pulses before volume 0.
     patience_s : float
-        After so long without a pulse the operator is told, and again each time it has passed, until the run begins.
+        Seconds without a pulse after which the operator is told, and told again at the same interval, until the run
+        begins.
 
     Attributes
     ----------
     started_s : float or None
-        Onset of volume 0: the pulse after the dummies; None before.
+        Onset of volume 0: the pulse after the dummies; None before it.
     n_bounced : int
-        Pulses that came too fast.
+        Number of pulses that came too fast.
     """
 
     def __init__(self, tr_s: float, n_dummies: int = 0, patience_s: float = 60.0) -> None:
@@ -50,29 +52,29 @@ class TriggerClock:
         self._n_repeats = 0
         self._silent_from_s: float | None = None
         self._tell_from_s = -math.inf
-        self._first: int | None = None  # the volumes whose pulses are due by now, and could have been heard here
+        self._first: int | None = None  # first and last volume whose pulses are due by now and could be heard here
         self._due = -1
 
     @property
     def n_pulses(self) -> int:
-        """Pulses accepted, from volume 0 on."""
+        """Number of accepted pulses, from volume 0 on."""
         return len(self._times)
 
     @property
     def errors_s(self) -> tuple[float, ...]:
-        """How late each accepted pulse was against the nearest volume's onset, seconds; volume 0 is the first."""
+        """Delay of each accepted pulse after the onset of the nearest volume, seconds, from volume 0 on."""
         if self.started_s is None:
             return ()
         return tuple(at_s - self.started_s - self._nearest(at_s) * self._tr_s for at_s in self._times)
 
     def rejoin(self, started_s: float) -> None:
-        """The run began at `started_s` already, as when the display was started again within it."""
+        """Take in that the run began at `started_s` already, as after a restart of the display within the run."""
         self.started_s = started_s
         self._times, self._first, self._due = [], None, -1
         self._silent_from_s, self._tell_from_s = None, -math.inf
 
     def pulse(self, at_s: float) -> list[str]:
-        """Take a pulse in; returns lines for the operator, empty where there is nothing to tell."""
+        """Take in a pulse; return lines for the operator, often none."""
         shortest_s, longest_s = _REPEAT_S
         self._n_repeats = self._n_repeats + 1 if shortest_s <= at_s - self._last_s <= longest_s else 0
         self._last_s = at_s
@@ -93,7 +95,7 @@ class TriggerClock:
         return lines
 
     def tick(self, now_s: float) -> list[str]:
-        """Let time pass, at least each second; returns lines for the operator, empty where there is nothing to tell."""
+        """Take in the time, at least once a second; return lines for the operator, often none."""
         if self._silent_from_s is None:
             self._silent_from_s = now_s
         if self.started_s is not None:
@@ -112,7 +114,7 @@ class TriggerClock:
         ]
 
     def summary(self) -> str:
-        """One line for the log: pulses seen of those expected so far, bounced ones, their timing error."""
+        """Return a line for the log: pulses seen of those expected so far, bounced ones, timing errors."""
         bounced = f"{self.n_bounced} came too fast"
         if self.started_s is None:
             return f"triggers: no volume yet, {self._n_dummies_seen} of {self._n_dummies} dummies; {bounced}"
@@ -124,7 +126,7 @@ class TriggerClock:
         return f"{seen}; their timing error {max(errors_ms):.1f} ms at worst, {median(errors_ms):.1f} ms in the median"
 
     def _nearest(self, at_s: float) -> int:
-        """The volume whose onset is nearest."""
+        """Return the volume whose onset is nearest."""
         return round((at_s - self.started_s) / self._tr_s) if self.started_s is not None else 0
 
     def _bounced(self) -> list[str]:
@@ -149,7 +151,7 @@ class TriggerClock:
         ]
 
     def _missing(self, now_s: float) -> list[str]:
-        """Tell of a pulse that is over half a TR late; once only, where the scanner may send no more than the first."""
+        """Tell of a pulse over half a TR late; only once, if the scanner may send no pulse but the first."""
         if self.started_s is None or self._silent_from_s is None:
             return []
         silent_s = now_s - self._silent_from_s

@@ -1,6 +1,6 @@
-"""Where trigger pulses come from: keys, ports, streams, the server's first answer, or none but the clock.
+"""Sources of trigger pulses: keys, ports, streams, the server's first answer, or the clock alone.
 
-Each source gives the times of its pulses. What they mean is `metronome`'s.
+Each source gives the times of its pulses. `stimulus.timing.trigger_clock` finds out what they mean.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from rtgod.files import Closing
 from rtgod.messages import Hello, Message, NotReady, Ranking, Reason, Run, SessionEnd
 from rtgod.settings import AtLeastOne, Count, NotNegative, Positive, Settings
 
-#: No read of a device takes longer, so that it can be closed.
+#: Longest time that a read of a device waits, so that the device can be closed, seconds.
 _READ_S = 0.1
-#: A pin is looked at so often: a pulse of a few ms is not missed, and its time is known as well.
+#: Time between two looks at a pin, seconds: a pulse of a few ms is not missed, and its time is known as precisely.
 _EDGE_S = 0.0005
-#: Python lets a thread run so soon after another one is ready; its usual 5 ms would make stamps as late as that.
+#: Python's thread switch interval while a device is read, seconds; its usual 5 ms would make time stamps that late.
 _SWITCH_S = 0.001
-#: An LSL stream has so long to be found, and to connect.
+#: Longest time to find an LSL stream, and to connect to it, seconds.
 _FIND_S = 5.0
-#: A device whose driver does not return is left behind after so long.
+#: Time after which a device whose driver does not return is left behind, seconds.
 _CLOSE_S = 1.0
-#: A server that was silent for so long was out of reach: it says something each second.
+#: Silence after which a server counts as out of reach, seconds: it sends something each second.
 _SILENT_S = 2.5
-#: What a server says once more to whoever connects comes within so long of its first word.
+#: A server repeats its last messages to whoever connects; they come within this time of its first message, seconds.
 _REPEATED_S = 0.2
 
 
@@ -46,7 +46,7 @@ class KeyPress(NamedTuple):
     name : str
         PsychoPy's name of the key: "5", "t", "space".
     at_s : float
-        Of the display's clock, seconds.
+        Time by the display's clock, seconds.
     """
 
     name: str
@@ -54,29 +54,29 @@ class KeyPress(NamedTuple):
 
 
 class TriggerSettings(Settings):
-    """Where the scanner's pulses come from."""
+    """Settings of the source of the scanner's pulses."""
 
     kind: Literal["keyboard", "serial", "parallel", "lsl", "server", "emulated"] = "keyboard"
-    #: Keyboard: PsychoPy's names of the keys that are a pulse.
+    #: Keyboard: PsychoPy's names of the keys that count as a pulse.
     keys: Annotated[tuple[str, ...], Field(min_length=1)] = ("5", "t")
-    #: Serial: such as /dev/ttyUSB0 or COM3. Parallel: an address such as 0x378, or /dev/parport0.
+    #: Serial: the port, such as /dev/ttyUSB0 or COM3. Parallel: an address such as 0x378, or /dev/parport0.
     port: str = ""
     baud_rate: AtLeastOne = 115_200
-    #: Serial: only this byte is a pulse; without one, any is.
+    #: Serial: the byte that is a pulse; if not set, any byte is.
     byte: Annotated[int, Field(ge=0, le=255)] | None = None
     #: Parallel: the status pin whose rising edge is a pulse.
     pin: Literal[10, 11, 12, 13, 15] = 10
     #: LSL: name of the stream.
     stream: str = ""
-    #: LSL: only samples that say so are pulses; empty: any.
+    #: LSL: value of the samples that are pulses; if empty, any sample is.
     sample: str = ""
-    #: Pulses before volume 0.
+    #: Number of pulses before volume 0.
     n_dummies: Count = 0
-    #: Whether there is a pulse for each volume, or for the first alone.
+    #: Whether the scanner sends a pulse for each volume, or only for the first.
     every_volume: bool = True
-    #: Emulated: the first pulse comes so long after the program is ready.
+    #: Emulated: time from the program's readiness to the first pulse, seconds.
     delay_s: NotNegative = 1.0
-    #: Without a pulse for so long, the operator is told.
+    #: Time without a pulse after which the operator is told, seconds.
     patience_s: Positive = 60.0
 
     @model_validator(mode="after")
@@ -90,10 +90,10 @@ class Pulses(Protocol):
     """A source of pulses."""
 
     def poll(self, keys: Sequence[KeyPress], messages: Sequence[Message]) -> list[float]:
-        """Times of the pulses since the last call, seconds of the display's clock, ascending; never waits."""
+        """Return the times of the pulses since the last call, by the display's clock, ascending, without waiting."""
 
     def close(self) -> None:
-        """Let go of the device, within a second or so; may be called twice."""
+        """Release the device, within a second or so; may be called twice."""
 
 
 def open_pulses(settings: TriggerSettings, clock: Callable[[], float], tr_s: float, n_pulses: int) -> Pulses:
@@ -103,11 +103,11 @@ def open_pulses(settings: TriggerSettings, clock: Callable[[], float], tr_s: flo
     ----------
     settings : TriggerSettings
     clock : callable
-        The display's, seconds; called from another thread, too.
+        The display's clock, seconds; called from another thread, too.
     tr_s : float
-        Repetition time.
+        Repetition time, seconds.
     n_pulses : int
-        How many an emulated scanner gives, dummies included.
+        Number of pulses that an emulated scanner gives, including dummies.
 
     Raises
     ------
@@ -133,17 +133,17 @@ def open_pulses(settings: TriggerSettings, clock: Callable[[], float], tr_s: flo
 
 
 class KeyPulses(Closing):
-    """Keys of a keyboard, or of a box that behaves like one."""
+    """Pulses from keys of a keyboard, or of a box that behaves like one."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
 
     def poll(self, keys: Sequence[KeyPress], messages: Sequence[Message]) -> list[float]:  # noqa: ARG002
-        """Times of those keys that are a pulse."""
+        """Return the times of the pressed keys that count as a pulse."""
         return sorted(key.at_s for key in keys if key.name in self._names)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: no device is held."""
 
 
 class EmulatedPulses(Closing):
@@ -152,15 +152,16 @@ class EmulatedPulses(Closing):
     Parameters
     ----------
     clock : callable
+        The display's clock, seconds.
     due_s : sequence of float
-        Ascending.
+        Times of the pulses by that clock, ascending.
     """
 
     def __init__(self, clock: Callable[[], float], due_s: Sequence[float]) -> None:
         self._clock, self._due_s = clock, deque(due_s)
 
     def poll(self, keys: Sequence[KeyPress], messages: Sequence[Message]) -> list[float]:  # noqa: ARG002
-        """Times that have come, as planned to the last bit."""
+        """Return the planned times that have come, equal to the planned ones to the last bit."""
         now_s = self._clock()
         pulses = []
         while self._due_s and self._due_s[0] <= now_s:
@@ -168,20 +169,22 @@ class EmulatedPulses(Closing):
         return pulses
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: no device is held."""
 
 
 class ServerPulses(Closing):
-    """One pulse for each run: the server's answer to volume 0 marks its end, so it began a TR earlier.
+    """A single pulse for each run: the server's answer to volume 0 marks its end, so the volume began a TR earlier.
 
-    A server says the current run and its last answer again to all whenever somebody connects. A run that was
+    Whenever somebody connects, a server repeats the current run and its last answer to all. A run that was
     under way before the first poll, or that is heard of when a server comes (back) into reach, gives no pulse; nor does
-    one whose volume 0 was answered late, because it was lost or the server was behind.
+    a run whose volume 0 was answered late, because the volume was lost or the server was behind.
 
     Parameters
     ----------
     clock : callable
+        The display's clock, seconds.
     tr_s : float
+        Repetition time, seconds.
     """
 
     def __init__(self, clock: Callable[[], float], tr_s: float) -> None:
@@ -192,7 +195,7 @@ class ServerPulses(Closing):
         self._repeated_until_s = math.inf
 
     def poll(self, keys: Sequence[KeyPress], messages: Sequence[Message]) -> list[float]:  # noqa: ARG002
-        """Onset of volume 0, where its answer is among the messages."""
+        """Return the onset of volume 0 if its answer is among the messages, else nothing."""
         now_s = self._clock()
         pulses = []
         for message in messages:
@@ -208,12 +211,12 @@ class ServerPulses(Closing):
                 case SessionEnd():
                     self._run_id = None  # the next session may use its name
             self._heard_s = now_s
-        if self._repeated_until_s == math.inf:  # what came before the first poll
+        if self._repeated_until_s == math.inf:  # messages from before the first poll
             self._repeated_until_s = now_s + _REPEATED_S
         return pulses
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: no device is held."""
 
 
 def _tells_end_of_first_volume(answer: Ranking | NotReady) -> bool:
@@ -222,23 +225,23 @@ def _tells_end_of_first_volume(answer: Ranking | NotReady) -> bool:
 
 
 def _age_s(answer: Ranking | NotReady) -> float:
-    """How long ago the source had the volume, as far as the answer says."""
+    """Return the seconds since the source had the volume, as far as the answer tells."""
     if isinstance(answer, Ranking) and answer.age_s is not None:
         return answer.age_s
     return sum(answer.stage_ms.values()) / 1e3
 
 
 class DevicePulses(Closing):
-    """Pulses of a device, to which a thread of its own listens: the display may be drawing when one comes.
+    """Pulses from a device; a thread listens for them, as the display may be drawing when one comes.
 
     Parameters
     ----------
     device : str
-        Its name, for people.
+        Name of the device in messages.
     read : callable
-        Gives the time of a pulse, or None when there was none for a short while.
+        Returns the time of a pulse, or None after a short while without one.
     release : callable, optional
-        Lets go of the device; called by the thread, as its last act.
+        Releases the device; the thread calls it at its end.
     """
 
     def __init__(
@@ -254,12 +257,12 @@ class DevicePulses(Closing):
         self._thread.start()
 
     def poll(self, keys: Sequence[KeyPress], messages: Sequence[Message]) -> list[float]:  # noqa: ARG002
-        """Times of the pulses since the last call.
+        """Return the times of the pulses since the last call.
 
         Raises
         ------
         InputError
-            Once, if the device has failed; there are no more pulses then.
+            Once, if the device has failed; no more pulses come then.
         """
         pulses = [self._times.popleft() for _ in range(len(self._times))]
         if self._failure is not None and not pulses:
@@ -268,7 +271,7 @@ class DevicePulses(Closing):
         return pulses
 
     def close(self) -> None:
-        """End the thread; it is left behind where the driver does not return."""
+        """End the thread; a thread whose driver does not return is left behind."""
         self._closing.set()
         self._thread.join(_CLOSE_S)
         sys.setswitchinterval(self._usual_switch_s)
@@ -287,14 +290,16 @@ class DevicePulses(Closing):
 
 
 class EdgeReader:
-    """Reads a pin's next state; a rising edge is a pulse.
+    """Reader of a pin's state; a rising edge is a pulse.
 
     Parameters
     ----------
     read_pin : callable
+        Returns whether the pin is high.
     clock : callable
+        The display's clock, seconds.
     wait : callable, optional
-        Waits so many seconds before each look.
+        Waits for a number of seconds; called before each look at the pin.
     """
 
     def __init__(
@@ -304,50 +309,52 @@ class EdgeReader:
         self._high = read_pin()
 
     def __call__(self) -> float | None:
-        """Look once."""
+        """Wait for `_EDGE_S`, look at the pin once, and return the time of a rising edge, or None."""
         self._wait(_EDGE_S)
         was_high, self._high = self._high, self._read_pin()
         return self._clock() if self._high and not was_high else None
 
 
 class ByteReader:
-    """Reads a serial port's next byte.
+    """Reader of a serial port's next byte.
 
     Parameters
     ----------
     read : callable
-        One byte, or none where none came for a short while.
+        Returns one byte, or no byte after a short while without one.
     clock : callable
+        The display's clock, seconds.
     byte : int or None
-        The one that is a pulse; None: each is.
+        The byte that is a pulse; with None every byte is.
     """
 
     def __init__(self, read: Callable[[], bytes], clock: Callable[[], float], byte: int | None = None) -> None:
         self._read, self._clock, self._byte = read, clock, byte
 
     def __call__(self) -> float | None:
-        """Wait for a byte, for a short while."""
+        """Wait a short while for a byte, and return the time of a pulse, or None."""
         received = self._read()
         return self._clock() if received and self._byte in (None, received[0]) else None
 
 
 class SampleReader:
-    """Reads an LSL stream's next sample.
+    """Reader of an LSL stream's next sample.
 
     Parameters
     ----------
     pull : callable
-        The sample's channels, or None where none came for a short while.
+        Returns the sample's channels, or None after a short while without a sample.
     clock : callable
+        The display's clock, seconds.
     wanted : str
-        A sample is a pulse if one of its channels says so; empty: each is.
+        A sample is a pulse if one of its channels has this value; if empty, every sample is.
     """
 
     def __init__(self, pull: Callable[[], Sequence[Any] | None], clock: Callable[[], float], wanted: str = "") -> None:
         self._pull, self._clock, self._wanted = pull, clock, wanted
 
     def __call__(self) -> float | None:
-        """Wait for a sample, for a short while."""
+        """Wait a short while for a sample, and return the time of a pulse, or None."""
         sample = self._pull()
         if sample is None or (self._wanted and self._wanted not in map(_text, sample)):
             return None
@@ -355,7 +362,7 @@ class SampleReader:
 
 
 def _text(value: Any) -> str:
-    """A channel's value as people write it: a trigger of 5 is 5.0 in a stream of floats."""
+    """Write a channel's value as people do: a trigger of 5 is 5.0 in a stream of floats."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -382,7 +389,7 @@ def _open_parallel(settings: TriggerSettings, clock: Callable[[], float]) -> Pul
     try:
         port = parallel.ParallelPort(settings.port)
         reader = EdgeReader(lambda: bool(port.readPin(settings.pin)), clock)
-    except Exception as error:  # its three drivers raise whatever comes
+    except Exception as error:  # PsychoPy's three drivers raise errors of any class
         raise InputError(
             f"triggers: parallel port {settings.port!r} cannot be opened ({_what(error)}); on Linux give /dev/parport0 "
             "after `sudo modprobe -r lp && sudo modprobe ppdev`, as a member of the group lp; on Windows give the "
@@ -399,7 +406,7 @@ def _open_lsl(settings: TriggerSettings, clock: Callable[[], float]) -> Pulses:
         raise InputError(
             f"triggers: no LSL stream is named {settings.stream!r}; those that are there: {_listed(there)}"
         )
-    # A stream that is lost is an error, and not a silence until it comes back.
+    # With recover=False a lost stream raises an error; else it would be silent until it comes back.
     inlet = pylsl.StreamInlet(found[0], recover=False)
     try:
         inlet.open_stream(timeout=_FIND_S)
