@@ -83,11 +83,12 @@ def acquisition_name(stem: str) -> str:
 
 def _words(stem: str) -> list[str]:
     """The parts of a file's name; a hyphen parts those of names without the entities of BIDS."""
-    stem = _PARTED.sub(r"\1\2", stem)
+    if stem.startswith("sub-"):  # of task-phase, phase is what the task is called
+        return stem.split("_")
     return [
         part
-        for token in stem.split("_")
-        for part in (token.split("-") if any(map(_FORM.fullmatch, token.split("-")[1:])) else [token])
+        for token in _PARTED.sub(r"\1\2", stem).split("_")
+        for part in ([token] if _FORM.fullmatch(token) else token.split("-"))
     ]
 
 

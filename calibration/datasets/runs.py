@@ -169,9 +169,10 @@ def find_plain_runs(
         there = f"; {names_there(names.values())}" if names else ""
         raise InputError(f"{where}: no run{why}; {_WHAT_TO_GIVE}{there}")
     # Whichever are chosen, a run is called the same.
-    called = dict(zip(names, _distinct_names(list(names)), strict=True))
+    with_events = [run for run in names if tables[run]]
+    called = dict(zip(with_events, _distinct_names(with_events), strict=True))
     files_of = [RunFiles(run, table, called[run], tr_s) for run in chosen.paths if (table := tables[run])]
-    not_meant = tuple(called[run] for run, name in names.items() if not patterns.match(name))
+    not_meant = tuple(called[run] for run in with_events if not patterns.match(names[run]))
     return FoundRuns(_opened(files_of), tuple(missing), not_meant)
 
 

@@ -12,13 +12,15 @@ from rtgod.commands.main import make_app
 from rtgod.errors import InputError
 from rtgod.settings import EventsSettings
 
-SHAPE = (6, 6, 6)
+SHAPE = (12, 12, 10)
 AFFINE = np.diag([3.0, 3, 3, 1])
 
 
 def make_run(path, category="n01_1", suffix=".nii"):
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = nib.Nifti1Image(np.zeros((*SHAPE, 20), np.int16), AFFINE)
+    rng = np.random.default_rng(sum(path.name.encode()))
+    head = 900 * (((np.indices(SHAPE) - np.reshape([5.5, 5.5, 4.5], (3, 1, 1, 1))) ** 2).sum(axis=0) < 20)
+    image = nib.Nifti1Image((head[..., None] + rng.integers(0, 40, (*SHAPE, 20))).astype(np.int16), AFFINE)
     image.header.set_xyzt_units("mm", "sec")
     image.header.set_zooms((3, 3, 3, 2))
     nib.save(image, path.with_name(path.name + suffix))
@@ -26,6 +28,13 @@ def make_run(path, category="n01_1", suffix=".nii"):
     table = path.name.removesuffix("_bold") + "_events.tsv"
     path.with_name(table).write_text(f"onset\tduration\tevent_type\tstimulus_name\n{rows}")
     return path.with_name(path.name + suffix)
+
+
+def with_two_blocks(run):
+    """The run, with a second block of each category."""
+    table = run.with_name(f"{run.name.split('.')[0].removesuffix('_bold')}_events.tsv")
+    table.write_text(table.read_text() + "26\t4\tstimulus\tn01_2\n32\t4\tstimulus\tn02_2\n")
+    return run
 
 
 @pytest.fixture
@@ -96,7 +105,7 @@ def test_plain_runs_are_split_by_patterns(plain, training, test, expected):
 
 
 def test_a_run_is_not_trained_and_tested_on(plain):
-    with pytest.raises(InputError, match=r"share 1 run \(1_localizer_run-1.nii\)"):
+    with pytest.raises(InputError, match=r"share 1 run \(1_localizer_run-1\)"):
         study(plain, ["run-1"], ["run-1", "run-2"])
     with pytest.raises(InputError, match="no run is left for the other of the two"):
         study(plain, None, ["localizer"])
@@ -136,12 +145,14 @@ def command(*arguments):
 def test_an_evaluation_says_before_what_it_would_do(plain):
     said = command("evaluate", *plain, "--training", "run-1..6", "--test", "run-7", "--dry-run")
     assert "no mask so the voxels are the head's" in said
-    assert "training runs 6 6 × 6 × 6 voxels, TR 2 s" in said
+    assert "training runs 6 12 × 12 × 10 voxels, TR 2 s" in said
     assert "training trials seen 12 of 2 categories" in said
     assert "test runs 1" in said
     assert "categories 2 n01, n02" in said
     assert "split by leave-one-run-out: 7 runs, and none is chosen" in command("evaluate", *plain, "--dry-run")
-    assert "split by halves: one run" in command("evaluate", plain[0], "--dry-run")
+    with pytest.raises(InputError, match="no category has two blocks in a run; give another run"):
+        command("evaluate", plain[0], "--dry-run")
+    assert "split by halves: one run" in command("evaluate", with_two_blocks(plain[0]), "--dry-run")
 
 
 @pytest.mark.parametrize("name", ["calibrate", "evaluate"])
@@ -196,7 +207,7 @@ def test_only_a_bundle_is_replaced(plain, tmp_path):
     (tmp_path / "notes" / "thesis.txt").write_text("all of it")
     call = ["calibrate", *plain, "--overwrite", "--out", tmp_path / "notes", "--subject", "01"]
     result = CliRunner().invoke(make_app(), [*map(str, call)])
-    assert "is this a bundle?" in str(result.exception)
+    assert "this is no decoder bundle" in str(result.exception)
     assert (tmp_path / "notes" / "thesis.txt").read_text() == "all of it"
 
 
@@ -231,7 +242,7 @@ def test_images_in_folders_of_one_trial_type_are_a_hint(tmp_path):
 
 
 def test_of_runs_of_which_one_is_left_the_halves_are_tested_on(tmp_path):
-    runs = [make_run(tmp_path / f"sub-{k}_run-1") for k in ("01", "02")]
+    runs = [with_two_blocks(make_run(tmp_path / f"sub-{k}_run-1")) for k in ("01", "02")]
     said = command("evaluate", *runs, "--dry-run")
     assert "left out sub-02_run-1: subject 02" in said
     assert "split by halves: one run" in said
