@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from rtgod.errors import InputError
 from rtgod.settings import AtLeastOne, Positive, Settings
@@ -78,16 +78,6 @@ class Preprocessing(Settings):
     mean: PerChannel = (0.485, 0.456, 0.406)
     sd: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
 
-    @model_validator(mode="after")
-    def _of_one_range(self) -> Self:
-        if any(not 0 <= mean <= self.brightest for mean in self.mean):
-            raise ValueError(f"mean = {list(self.mean)} lies outside of 0 to brightest = {self.brightest}")
-        if self.brightest > 1 and 0 < max(self.mean) < 1:
-            raise ValueError(f"mean = {list(self.mean)} is of pixels from 0 to 1, and brightest = {self.brightest}")
-        if self.crop_px > self.resize_px:
-            raise ValueError(f"crop_px = {self.crop_px} is more than is left by resize_px = {self.resize_px}")
-        return self
-
     @classmethod
     def from_toml(cls, path: Path) -> Self:
         """Read preprocessing settings from a TOML file.
@@ -104,7 +94,19 @@ class Preprocessing(Settings):
                     f"settings {path}: {', '.join(sorted(given))} without {', '.join(missing)}; the network's usual "
                     f"values would not fit them, so set all of these or none. For example, {EXAMPLE}"
                 )
+        if (why := found.why_not_of_one_range()) and found.model_fields_set:
+            raise InputError(f"settings {path}: {why}")
         return found
+
+    def why_not_of_one_range(self) -> str:
+        """Say which settings cannot belong to one preprocessing; empty if all can."""
+        if any(not 0 <= mean <= self.brightest for mean in self.mean):
+            return f"mean = {list(self.mean)} lies outside of 0 to brightest = {self.brightest}"
+        if self.brightest > 1 and 0 < max(self.mean) < 1:
+            return f"mean = {list(self.mean)} is of pixels from 0 to 1, and brightest = {self.brightest}"
+        if self.crop_px > self.resize_px:
+            return f"crop_px = {self.crop_px} is more than resize_px = {self.resize_px} leaves"
+        return ""
 
 
 class Network(Settings):

@@ -556,22 +556,14 @@ def _ranks(
     n_candidates = len(names)
     summary: dict[str, float | int] = {"n_candidates": n_candidates}
     columns = (
-        "kind",
-        "run",
-        "onset_s",
-        "category_id",
-        "category",
-        "first",
-        "rank",
-        "identification_accuracy",
-        "n_volumes",
-    )
+        "kind", "onset_s", "category_id", "category", "first", "rank", "identification_accuracy", "n_volumes", "run",
+    )  # fmt: skip
     rows: list[tuple[object, ...]] = []
     for kind, members in groups.items():
         summary |= _sum_up(kind, members, names, said)
         for b in members:
-            of_trial = (kind, b.ranking.run_id, b.trial.onset_s, b.trial.category, b.name)
-            rows.append((*of_trial, b.ranking.top[0], b.rank, round(b.accuracy, 6), b.ranking.n_volumes))
+            of_trial = (kind, b.trial.onset_s, b.trial.category, b.name)
+            rows.append((*of_trial, b.ranking.top[0], b.rank, round(b.accuracy, 6), b.ranking.n_volumes, b.ranking.run_id))
     write_tsv(out / "ranks.tsv", columns, rows)
     if groups:
         ranks = {kind: np.array([b.rank for b in members]) for kind, members in groups.items()}

@@ -248,10 +248,10 @@ class JournalWriter(Closing):
         return False
 
     def free_bytes(self) -> int:
-        """Room that is left on the disk; none where it is gone."""
+        """Room that is left on the disk of the file, be its folder gone; none where the disk is."""
         try:
-            return shutil.disk_usage(self.path.parent).free
-        except OSError:
+            return shutil.disk_usage(self.path.parent if self.path.parent.exists() else self._file.fileno()).free
+        except (OSError, ValueError):
             return 0
 
     def close(self) -> None:

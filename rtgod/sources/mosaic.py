@@ -500,6 +500,11 @@ def _without_duplicates(frames: list[_Frame]) -> list[_Frame]:
     for frame in frames:
         kept = unique.setdefault((frame.instance, frame.acquisition), frame)
         if kept is not frame and not np.array_equal(_read_voxels(kept), _read_voxels(frame)):
+            if frame.instance is None and frame.acquisition is None:
+                raise InputError(
+                    f"{kept.path} and {frame.path.name} have neither InstanceNumber (0020,0013) nor AcquisitionNumber "
+                    "(0020,0012), so nothing says which came first; export with these numbers kept."
+                )
             raise InputError(
                 f"{kept.path} and {frame.path.name} have the same InstanceNumber and AcquisitionNumber but different "
                 "voxels; keep the one that belongs to the run, or export with these numbers kept."

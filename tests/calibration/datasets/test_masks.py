@@ -122,7 +122,7 @@ def text(folder):
         (lambda d: mask_image(d, np.ones((4, 5, 7), np.uint8)), "differ from those of run run-1 .*; resample it"),
         (lambda d: mask_image(d, np.ones((*RUN.shape, 2), np.uint8)), "one volume .* is needed"),
         (lambda d: mask_image(d, affine=AFFINE + np.eye(4) * [1, 0, 0, 0]), "resample it"),
-        (lambda d: mask_image(d, np.zeros(RUN.shape, np.uint8)), "no voxel in it"),
+        (lambda d: mask_image(d, np.zeros(RUN.shape, np.uint8)), "none of its voxels is above 0"),
         (lambda d: d / "mask.nii.gz", "cannot be read"),
         (cut, "cannot be read"),
         (damaged, "cannot be read"),

@@ -43,7 +43,7 @@ def test_of_a_folder_the_runs_with_events_are_taken(folder):
     found = find_plain_runs([folder])
     assert [run.run_id for run in found.runs] == ["a_bold", "b_bold", "d_x", "d_y"]
     assert found.missing == ("c/bold.nii.gz: images, but no events",)
-    assert [run.run_id for run in find_plain_runs([folder], pattern="_bold").runs] == ["x", "y"]
+    assert [run.run_id for run in find_plain_runs([folder], pattern="_bold").runs] == ["d_x", "d_y"]
 
 
 @pytest.mark.parametrize(

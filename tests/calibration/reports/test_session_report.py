@@ -104,7 +104,7 @@ def test_seen_categories_are_identified(reported):
 def test_the_table_of_ranks_is_that_of_the_journal(reported, blocks, bundle):
     header, *rows = [line.split("\t") for line in (reported[0] / "ranks.tsv").read_text().splitlines()]
     assert header == [
-        "kind", "onset_s", "category_id", "category", "first", "rank", "identification_accuracy", "n_volumes",
+        "kind", "onset_s", "category_id", "category", "first", "rank", "identification_accuracy", "n_volumes", "run",
     ]  # fmt: skip
     expected = []
     for trial, ranking, scores, true in blocks:
@@ -113,9 +113,9 @@ def test_the_table_of_ranks_is_that_of_the_journal(reported, blocks, bundle):
             (kind_of(trial, ranking), trial.onset_s, trial.category,
              bundle.candidates[true].name, bundle.candidates[best].name,
              1 + sum(s >= scores[true] for i, s in enumerate(scores) if i != true),
-             round(naive.identification_accuracy(scores, true), 6), ranking.n_volumes)
+             round(naive.identification_accuracy(scores, true), 6), ranking.n_volumes, ranking.run_id)
         )  # fmt: skip
-    found = [(k, float(o), c, n, f, int(r), float(a), int(v)) for k, o, c, n, f, r, a, v in rows]
+    found = [(k, float(o), c, n, f, int(r), float(a), int(v), run) for k, o, c, n, f, r, a, v, run in rows]
     assert sorted(found) == sorted(expected)
 
 
