@@ -21,7 +21,7 @@ _MOST_NAMES = 12
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One stimulus or imagery period.
+    """A stimulus or imagery period.
 
     Attributes
     ----------

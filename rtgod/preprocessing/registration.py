@@ -174,7 +174,7 @@ class Registration(Stateful):
         return Alignment(fit.pose, motion, fit.gain, problem)
 
     def _search(self, volume: Float32Array) -> _Fit:
-        """Search at low resolution, from the last pose, the template's position and the volume's centre of intensity."""
+        """Search at low resolution from the last pose, the template's position and the volume's centre of intensity."""
         if self._coarse is None:
             return _START
         return _from_afar(self._coarse, volume, (self._last, _START), self._settings.max_iterations)

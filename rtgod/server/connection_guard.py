@@ -466,7 +466,7 @@ class ConnectionGuard(Closing):
                 began_s = time.thread_time()
                 self._look(time.monotonic())
                 self._stopping.wait(min(_LATEST_LOOK_S, max(_LOOK_S, (time.thread_time() - began_s) / _MOST_BUSY)))
-        except Exception as error:  # noqa: BLE001 # whatever it is: the server's thread ends with it
+        except Exception as error:  # noqa: BLE001 # any error is raised in the server's thread
             self._failure = error
 
     def _look(self, now_s: float) -> None:
@@ -536,7 +536,7 @@ class ConnectionGuard(Closing):
             connection.n_outstanding -= n_bytes
 
     def _cut_senders(self, now_s: float) -> None:
-        """Cut connections with too many bytes outstanding; if all together have too many, cut the worst of them, too."""
+        """Cut connections with too many bytes outstanding; if all together have too many, cut the worst ones, too."""
         door = self._ingest
         waiting = {fd: one.n_outstanding for fd, one in door.connections.items() if not one.is_cut}
         for fd, n_bytes in waiting.items():

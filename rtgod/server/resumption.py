@@ -1,4 +1,4 @@
-"""Continuation of a session after its server died, from a checkpoint beside its journal, and the journal from there on.
+"""Continuation of a session after its server died, from a checkpoint beside the journal, and the journal after it.
 
 A checkpoint is used only if the journal confirms it. It only makes the restart quick: without it the journal is read
 from its beginning, with the same result.
@@ -106,7 +106,7 @@ class _Saved(msgspec.Struct):
 
 
 def _restore(journal: Path, session: Session) -> tuple[int, Answer | None, int]:
-    """Restore a session from its checkpoint; return the journal's position, the last answer, and the number of starts."""
+    """Restore a session from its checkpoint; return the position in the journal, the last answer, and `n_starts`."""
     path = checkpoint_of(journal)
     try:
         saved = msgspec.convert(read_checkpoint(path), _Saved, dec_hook=lambda _, value: value)
@@ -122,7 +122,7 @@ def _restore(journal: Path, session: Session) -> tuple[int, Answer | None, int]:
 
 
 def _runs_that_are_over(journal: Path, session: Session) -> Collection[str]:
-    """Return the runs that need not be computed again, as they are over; none if their evidence counts in later runs."""
+    """Return the runs that are over and need no computation; none if the evidence of a run counts in later runs."""
     if session.keeps_evidence:
         return ()
     found = account(read_headers(journal))
