@@ -199,10 +199,7 @@ class NuisanceSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _of_voxels(cls, given: Any) -> Any:
-        """Accept settings of older versions with `of` = "voxels"; refuse other values, which are not supported any more.
-
-        Older versions could also regress features.
-        """
+        """Accept settings of older versions whose `of` is "voxels"; refuse other values, such as for features."""
         if not isinstance(given, dict) or "of" not in given:
             return given
         if given["of"] != "voxels":

@@ -128,7 +128,7 @@ def _problem_with(out: Path) -> str:
 
 
 def _there(out: Path, names: Sequence[str]) -> str:
-    """Name the files that exist in a folder, with a verb; without `names`, the folder; empty if none exists."""
+    """Name the files (or, without `names`, the folder) that exist, with a verb; empty if nothing exists."""
     if not names:
         return f"{out} is" if out.exists() else ""
     there = [name for name in names if (out / name).exists()]

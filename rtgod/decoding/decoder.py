@@ -34,7 +34,7 @@ class LayerDecoder:
 
     @property
     def n_units(self) -> int:
-        """Units that are decoded."""
+        """Number of units that are decoded."""
         return self.dual.shape[0]
 
 
@@ -62,7 +62,7 @@ class SparseLayerDecoder:
 
     @property
     def n_units(self) -> int:
-        """Units that are decoded."""
+        """Number of units that are decoded."""
         return self.unit_mean.shape[0]
 
 

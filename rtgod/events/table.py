@@ -250,7 +250,7 @@ def _is_among(name: str, names: Sequence[str]) -> bool:
 
 
 def _first_unknown(table: Table, read: TrialsRead) -> str:
-    """Name the place of the first missing time, for the error on a table without trials; empty if none is missing."""
+    """Describe the place of the first missing time, for the error on a table without trials; may be empty."""
     for one in read.left_out:
         if one.why in (Why.NO_ONSET, Why.NO_DURATION):
             column = "onset" if one.why is Why.NO_ONSET else "duration"

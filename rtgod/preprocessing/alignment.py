@@ -244,7 +244,7 @@ def _transformed(affine: Array, positions: Array) -> Int64Array:
 
 
 def _axes_to(run: Run, reference: Reference) -> Axes | None:
-    """Match the axes of a run to those of the template; None if their voxel grids differ in more than stored axes."""
+    """Match a run's axes to the template's; None if the grids differ in more than the order and direction of axes."""
     axes = axes_along(run.affine, reference.affine)
     shape = tuple(run.shape[axis] for axis in axes.order)
     same = shape == reference.template.shape

@@ -55,7 +55,7 @@ class Tally:
 
     @property
     def begins_astray(self) -> bool:
-        """Whether exactly `N_AT_START` volumes came, and none could be aligned; true after one volume of a run."""
+        """Whether, with none aligned yet, exactly `N_AT_START` volumes could not be; true after one volume of a run."""
         return self.n_aligned == 0 and self.n_astray == N_AT_START
 
     def notice(self, template: str) -> str:
