@@ -1,8 +1,8 @@
-"""Real-time generic object decoding: the online system, the nouns that everything shares, and a Python API.
+"""Real-time generic object decoding: the online system, the types that all packages share, and a Python API.
 
-The names in `__all__` are the API; everything else may move. Each is imported when it is first asked for, so that
-`import rtgod` loads neither numba nor ZeroMQ. What needs calibration's packages is in `calibration`: `rtgod` knows
-nothing of it.
+The names in `__all__` are the API; everything else may move. Each is imported when it is first used, so that
+`import rtgod` loads neither numba nor ZeroMQ. Code that needs the packages of calibration is in `calibration`; `rtgod`
+does not depend on it.
 """
 
 from importlib import import_module
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __version__ = version("rtgod")
 
-#: The names of each module that are public.
+#: Public names by module.
 _PUBLIC = {
     "rtgod.api": (
         "decode_run",
@@ -67,11 +67,11 @@ _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in name
 __all__ = ["__version__", *_MODULE_OF]
 
 
-# Not for type checkers, which would take any misspelt name for one that is found here.
+# Hidden from type checkers: with it they would accept every misspelt name.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Import a public name when it is first asked for."""
+        """Import a public name when it is first used."""
         if name not in _MODULE_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)

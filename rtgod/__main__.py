@@ -1,4 +1,4 @@
-"""Lets `python -m rtgod` run the command line."""
+"""Entry point of `python -m rtgod`: run the command line."""
 
 from rtgod.commands.main import main
 

@@ -1,7 +1,7 @@
-"""Functions of the Python API that join rooms: each opens, decodes, asks or reads in one call.
+"""Functions of the Python API that join several packages: each opens, decodes, asks or reads in one call.
 
-Nothing is done here that the command line does otherwise. What a function needs is imported when it is called: who
-only listens to a server loads no kernels, and who only reads a run no sockets.
+Nothing here behaves otherwise than on the command line. Each function imports what it needs when it is called:
+listening to a server loads no kernels, and reading a run no sockets.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: A server says each second how it is; one that is silent for this long is gone.
+#: A server publishes its status each second; after this silence it counts as gone.
 _SILENCE_S = 15.0
 
 
@@ -39,7 +39,7 @@ def open_run(
     tr_s: float | None = None,
     series: int | None = None,
 ) -> Source:
-    """Open a recorded run, whatever it is stored as.
+    """Open a recorded run in any of the formats that rtgod reads.
 
     Parameters
     ----------
@@ -50,17 +50,17 @@ def open_run(
     settings : PipelineSettings, optional
         Its `events` say which rows of the table are trials.
     run_id, subject : str, optional
-        Instead of what the files say.
+        Name of the run and label of the subject, if they are to replace those in the files.
     tr_s : float, optional
-        Repetition time, seconds, where the files give none; it must not contradict them.
+        Repetition time in seconds, if the files give none; it must not contradict them.
     series : int, optional
         SeriesNumber to read from a DICOM folder that holds several.
 
     Returns
     -------
     Source
-        Volumes by iteration, from the start each time; `run` is what is constant over them, `read` what was in the
-        events table, `notes` what was decided where files disagree.
+        Iteration gives the volumes, from the start each time. `run` holds the properties common to all volumes, `read`
+        the contents of the events table, and `notes` the decisions made when files disagree.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def open_run(
 
 
 def read_events(path: str | Path, settings: PipelineSettings | None = None) -> TrialsRead:
-    """Read the trials of a BIDS events table, and count the rows that are none.
+    """Read the trials of a BIDS events table, and count the rows that are not trials.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def read_events(path: str | Path, settings: PipelineSettings | None = None) -> T
 
 
 def load_bundle(folder: str | Path) -> DecoderBundle:
-    """Load a decoder as `rtgod calibrate` saved it; no code of the files is run.
+    """Load a decoder that `rtgod calibrate` saved, without running any code from its files.
 
     Parameters
     ----------
@@ -152,16 +152,16 @@ def load_bundle(folder: str | Path) -> DecoderBundle:
 
 
 def decode_run(run: Source, bundle: DecoderBundle, *, any_subject: bool = False) -> Iterator[Answer]:
-    """Decode a recorded run: the answers that a server with this bundle gives, to the last bit.
+    """Decode a recorded run to the answers that a server with this bundle gives, equal to the last bit.
 
     Parameters
     ----------
     run : Source
         From `open_run`. Its blocks are cut at its end, as when it is sent to a server.
     bundle : DecoderBundle
-        From `load_bundle`. Each call is a session of its own: no evidence is kept for the next run.
+        From `load_bundle`. Each call is a session of its own and keeps no evidence for the next run.
     any_subject : bool
-        Whether another subject's run may be decoded.
+        Whether a run of another subject than the bundle's may be decoded.
 
     Yields
     ------
@@ -240,18 +240,18 @@ def read_key(path: str | Path) -> ClientKey:
 def subscribe(
     address: str = "tcp://127.0.0.1:5556", *, key: ClientKey | None = None, patience_s: float = _SILENCE_S
 ) -> Iterator[Message]:
-    """Hear what a server publishes: who it is, each second how it is, every run and every answer.
+    """Receive what a server publishes: its identity, its status each second, every run and every answer.
 
-    The connection is made when the first message is asked for, and what was published before is not heard.
+    The connection is made when the first message is requested; messages published before that are not received.
 
     Parameters
     ----------
     address : str
-        Where the server publishes.
+        Address at which the server publishes.
     key : ClientKey, optional
         From `read_key`, for a server that asks for one.
     patience_s : float
-        How long to wait for the next message, seconds.
+        Longest wait for the next message, in seconds.
 
     Yields
     ------
@@ -288,21 +288,21 @@ def subscribe(
 
 
 def status(address: str = "tcp://127.0.0.1:5556", *, key: ClientKey | None = None, patience_s: float = 5.0) -> Status:
-    """Ask how a server is: who is connected, what runs, how fast it answers, how much room is left.
+    """Ask a server for its status: its clients, the current run, how fast it answers and the disk space left.
 
     Parameters
     ----------
     address : str
-        Where the server publishes.
+        Address at which the server publishes.
     key : ClientKey, optional
         From `read_key`, for a server that asks for one.
     patience_s : float
-        How long to wait for it, seconds.
+        Longest wait for the status, in seconds.
 
     Returns
     -------
     Status
-        `problem` says what keeps the server from taking volumes; it is empty if nothing does.
+        `problem` says what keeps the server from taking volumes; it is empty if it can take them.
 
     Raises
     ------
@@ -327,7 +327,7 @@ def status(address: str = "tcp://127.0.0.1:5556", *, key: ClientKey | None = Non
 
 
 def read_journal(path: str | Path) -> Journal:
-    """Read a session's journal, also while a server writes to it.
+    """Read the journal of a session, even while a server writes to it.
 
     Parameters
     ----------
@@ -336,8 +336,8 @@ def read_journal(path: str | Path) -> Journal:
     Returns
     -------
     Journal
-        `runs`, `answers` and `events`; `to_frame()` makes a pandas table of the answers, and iteration gives every
-        message, volumes among them.
+        Its attributes are `runs`, `answers` and `events`; `to_frame()` makes a pandas table of the answers, and
+        iteration gives every message, including the volumes.
 
     Raises
     ------

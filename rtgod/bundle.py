@@ -1,6 +1,6 @@
 """The decoder bundle: all that the server needs to decode, as a folder of one safetensors and one JSON file.
 
-Loading runs no code from the files; `bundle.json` holds the checksum of the arrays and where everything came from.
+Loading runs no code from the files; `bundle.json` holds the checksum of the arrays and the origin of the decoder.
 """
 
 from __future__ import annotations
@@ -45,34 +45,34 @@ class DecoderBundle:
     reference : Reference
         Template, its affine, and the decoder's voxels.
     patterns : ndarray of shape (n_samples, n_voxels), float32
-        Training samples, z-scored with `voxel_mean` and `voxel_sd`; none if every layer is sparse.
+        Training samples, z-scored with `voxel_mean` and `voxel_sd`; n_samples is 0 if every layer is sparse.
     voxel_mean, voxel_sd : ndarray of shape (n_voxels,), float32
-        In percent signal change.
+        Mean and standard deviation of each voxel over the training samples, in percent signal change.
     layers : mapping of str to LayerDecoder or SparseLayerDecoder
     candidates : tuple of Candidate
     candidate_features : mapping of str to ndarray of shape (n_candidates, n_units), float32
-        Category features per layer, in the network's activations.
+        Category features per layer, in units of the network's activations.
     noise : Noise
     settings : PipelineSettings
-        Those that the training samples were computed with.
+        Settings with which the training samples were computed.
     provenance : mapping
-        Where it came from: subject, runs with their checksums, network, penalties, versions, accuracies.
+        Origin of the decoder: subject, runs with their checksums, network, penalties, versions, accuracies.
     layer_weights : mapping of str to float or None
-        How much each layer counts where the settings ask for a weighted ranking, one that is left out not at all; None
-        where none were learned.
+        Weight of each layer in a weighted ranking, which the settings may ask for; a layer left out has weight zero.
+        None if no weights were learned.
     confidence : Confidence or None
-        How sure a ranking may be, as older bundles say it; None in newer ones.
+        Model of how sure a ranking may be, in bundles of older versions; None in newer ones.
     chances : Chances or None
-        How sure a ranking may be; None where that was not learned.
+        Model of how sure a ranking may be; None if it was not learned.
     training : Training
-        How the runs that it was trained on were acquired; bundles of older versions know the subject alone.
+        Acquisition of the training runs; bundles of older versions give the subject alone.
     response : ndarray of shape (n_voxels,), float32, or None
-        Weights that read from a pattern how much of a response it holds; None where that was not learned, as in bundles
+        Weights that read from a pattern how strong a response it holds; None if they were not learned, as in bundles
         of older versions.
     plain_categories : bool
-        Whether the units are the candidates themselves, one for each, and not features of what they look like.
+        Whether each unit stands for one candidate, instead of a feature of how candidates look.
     bundle_id : str
-        Start of the arrays' checksum, for the record; empty before the bundle is saved and loaded.
+        First digits of the arrays' checksum; empty before the bundle is saved and loaded.
 
     Examples
     --------
@@ -141,7 +141,7 @@ class DecoderBundle:
         Raises
         ------
         BundleError
-            If it is missing, incomplete, altered since it was written, or of another format.
+            If the bundle is missing, incomplete, altered since it was written, or of another format.
         """
         header = read_header(folder)
         if (found := sha256_of(folder / _ARRAYS)) != header.get("sha256"):
@@ -155,11 +155,11 @@ class DecoderBundle:
             raise BundleError(f"bundle {folder}: {HEADER} and {_ARRAYS} do not fit together ({error})") from error
 
     def decoder(self) -> Decoder:
-        """The decoder over all of the bundle's layers."""
+        """Make the decoder of all layers of the bundle."""
         return Decoder(self.patterns, self.voxel_mean, self.voxel_sd, self.layers)
 
     def category_index(self) -> CategoryIndex:
-        """The candidates, as the settings say that they are matched."""
+        """Index the candidates for the kind of ranking that the settings ask for."""
         ids = [candidate.category_id for candidate in self.candidates]
         return index_categories(
             self.settings.ranking,
@@ -171,7 +171,7 @@ class DecoderBundle:
         )
 
     def pipeline(self, run: Run, decoder: Decoder, category_index: CategoryIndex, repeats: RepeatAverager) -> Pipeline:
-        """A pipeline for one run, around a decoder and an index that were made once."""
+        """Make the pipeline of one run, with a decoder and an index that several runs may share."""
         names = tuple(c.name for c in self.candidates)
         confidence: Confidence | Judge | None = self.confidence
         if self.chances:
@@ -274,7 +274,7 @@ class DecoderBundle:
 
 
 def settings_of(folder: Path) -> PipelineSettings:
-    """The settings that a bundle was trained with; `BundleError` if it is none."""
+    """Read the settings with which a bundle was trained; raise `BundleError` if the folder is no bundle."""
     header = read_header(folder)
     try:
         return PipelineSettings.model_validate(header["settings"])
@@ -283,7 +283,7 @@ def settings_of(folder: Path) -> PipelineSettings:
 
 
 def sha256_of(path: Path) -> str:
-    """Checksum of a file, as hexadecimal digits; `BundleError` if it cannot be read."""
+    """Return the SHA-256 checksum of a file in hexadecimal digits; raise `BundleError` if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -303,7 +303,7 @@ def _layer_of(name: str, sparse: bool, arrays: Mapping[str, Array]) -> AnyLayerD
 
 
 def _check_places(name: str, layer: SparseLayerDecoder, n_voxels: int) -> None:
-    """Where the kernel reads; it does not look out for what lies outside."""
+    """Check the places at which the kernel will read; the kernel itself checks no bounds."""
     starts, voxels = layer.starts, layer.voxels
     if len(starts) == 0 or starts[0] != 0 or starts[-1] != len(voxels) or (np.diff(starts) < 0).any():
         raise ValueError(f"{name}/starts does not divide {len(voxels)} weights among units")

@@ -1,4 +1,4 @@
-"""The candidate categories of a decoder bundle, as its JSON file lists them: all that a display needs of it."""
+"""The candidate categories that the JSON file of a decoder bundle lists: all that a display needs of a bundle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADER = "bundle.json"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A category that can be ranked: its identifier in the data set, and its name for people."""
+    """A category that can be ranked: its identifier in the data set, and its name for display."""
 
     category_id: str
     name: str
@@ -25,12 +25,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Those of one bundle, in the order that `Ranking.order` counts them.
+    """Candidates of one bundle, in the order to which the indices in `Ranking.order` refer.
 
     Attributes
     ----------
     bundle_id : str
-        As the server's `Hello` says it.
+        Identifier of the bundle, as in the server's `Hello`.
     candidates : tuple of Candidate
     """
 
@@ -39,16 +39,16 @@ class Candidates:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Their identifiers."""
+        """Identifiers of the candidates."""
         return tuple(candidate.category_id for candidate in self.candidates)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Their names for people."""
+        """Names of the candidates, for display."""
         return tuple(candidate.name for candidate in self.candidates)
 
 
-#: Of a display without a decoder.
+#: Candidates of a display that has no decoder: none.
 NO_CANDIDATES = Candidates("", ())
 
 
@@ -68,22 +68,22 @@ def read_candidates(folder: Path) -> Candidates:
 
 
 def candidates_of(header: Mapping[str, Any]) -> tuple[Candidate, ...]:
-    """The candidates of a bundle's JSON file; KeyError, TypeError or ValueError if they are not there."""
+    """Return the candidates in the header of a bundle; raise KeyError, TypeError or ValueError if it lists none."""
     return tuple(Candidate(composed(str(category_id)), str(name)) for category_id, name in header["candidates"])
 
 
 def bundle_id_of(header: Mapping[str, Any]) -> str:
-    """Start of the arrays' checksum."""
+    """Return the identifier of a bundle: the first 12 digits of the checksum of its arrays."""
     return str(header["sha256"][:12])
 
 
 def read_header(folder: Path) -> dict[str, Any]:
-    """Read a bundle's JSON file.
+    """Read the JSON file of a bundle.
 
     Raises
     ------
     BundleError
-        If it is missing, not JSON, or of another format.
+        If the file is missing, not JSON, or of another format.
     """
     path = folder / HEADER
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""The terminal, as rtgod writes to it: what people, files and clients named is shown as it is, and is no markup."""
+"""Terminal output of rtgod: names from people, files and clients are shown literally and never read as markup."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from rich.text import Text
 
 from rtgod.text import plain, plain_lines
 
-#: Where no screen limits a table, it is as wide as it must be: programs read its lines.
+#: Width of a table that is not printed on a screen: lines are never folded, as programs read them.
 _UNLIMITED = 10_000
 
 
 class PlainConsole(Console):
-    """A console on which strings are what they say: no markup, emoji codes, guessed colours or control characters.
+    """A console that prints strings literally: no markup, emoji codes, guessed colours or control characters.
 
     Parameters
     ----------
     stderr : bool
-        Whether it writes to standard error instead of output.
+        Whether to write to standard error instead of standard output.
     is_table : bool
-        Whether tables are printed, which are not folded where there is no screen.
+        Whether tables are printed; without a screen their lines are not folded.
     file : text file, optional
-        Where to write instead.
+        File to write to instead of a standard stream.
     width : int, optional
-        Columns, where they are not the terminal's.
+        Columns to use instead of the terminal's width.
     """
 
     def __init__(
@@ -40,37 +40,37 @@ class PlainConsole(Console):
         super().__init__(stderr=stderr, file=file, width=width, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, **how: Any) -> Text:
-        """Make a string what is shown of it; called by rich for all that is printed, tables' cells included."""
+        """Convert a string to the text shown; rich calls this for all that it prints, including cells of tables."""
         return super().render_str(plain_lines(text), **how | {"markup": False, "emoji": False, "highlight": False})
 
 
 def styled(*parts: str | tuple[object, str]) -> Text:
-    """Text for a console, one line of it: what comes from outside is in it as `plain` writes it, and no markup.
+    """Make a line of text for a console, with each part literal, as `plain` writes it, and never read as markup.
 
     Parameters
     ----------
     *parts : str or tuple of (object, str)
-        One after the other; one with a style of rich's beside it has that.
+        Parts to join, in order; a tuple is a part and its rich style.
     """
     return Text.assemble(*((plain(part), "") if isinstance(part, str) else (plain(part[0]), part[1]) for part in parts))
 
 
 def forgiving(stream: TextIO) -> TextIO:
-    """Make a standard stream one that ends no work: for what a program prints while it writes files.
+    """Wrap a standard stream so that a failing print does not end a program that is writing files.
 
-    A character that the stream cannot encode is written as an escape, and what is printed after the reader has gone, as
-    `head` does, or onto a full disk, is dropped; `why_incomplete` tells of the latter.
+    A character that the stream cannot encode is written as an escape. Text printed after the reader has gone (as `head`
+    does) or onto a full disk is dropped; `why_incomplete` reports the full disk.
 
     Parameters
     ----------
     stream : text file
-        Standard output or error; another is returned as it is.
+        Standard output or error; any other kind of stream is returned unchanged.
     """
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     try:
         file = _ForgivingFile(stream.fileno(), "w", closefd=False)
-    except (OSError, ValueError):  # one in memory
+    except (OSError, ValueError):  # a stream in memory
         stream.reconfigure(errors="backslashreplace")
         return stream
     stream.flush()
@@ -84,19 +84,19 @@ def forgiving(stream: TextIO) -> TextIO:
 
 
 def why_incomplete(stream: TextIO) -> str:
-    """Why not all that was printed on a stream of `forgiving` was written, in words; empty if it was."""
+    """Return why a stream of `forgiving` lost text that was printed on it; empty if all of it was written."""
     stream.flush()
     file = getattr(getattr(stream, "buffer", None), "raw", None)
     return file.why_incomplete if isinstance(file, _ForgivingFile) else ""
 
 
 class _ForgivingFile(io.FileIO):
-    """Takes what nobody reads any more, and what has no room, for written."""
+    """A file that reports bytes as written although their reader has gone or the disk is full."""
 
-    #: A pipe without a reader; Windows calls it an invalid argument.
+    #: Errors of a pipe without a reader; Windows calls it an invalid argument.
     _GONE = (errno.EPIPE, errno.EINVAL) if os.name == "nt" else (errno.EPIPE,)
 
-    #: A disk that is full, or a share of it.
+    #: Errors of a full disk or an exhausted quota.
     _FULL = (errno.ENOSPC, errno.EDQUOT)
     why_incomplete = ""
 

@@ -19,7 +19,7 @@ class RtgodError(Exception):
 
 
 class InputError(RtgodError):
-    """A file, folder or table that was given cannot be used as it is.
+    """A given file, folder or table that cannot be used as it is.
 
     Examples
     --------
@@ -33,11 +33,11 @@ class InputError(RtgodError):
 
 
 class MissingDependencyError(RtgodError):
-    """An optional package or program that this command needs is not installed."""
+    """An optional package or program that is needed and not installed."""
 
 
 class WorkerError(RtgodError):
-    """The processes that share the work died of it, or are out of reach."""
+    """Worker processes that died at their work, or that cannot be reached."""
 
 
 class WireError(RtgodError):
@@ -46,9 +46,11 @@ class WireError(RtgodError):
     Parameters
     ----------
     why : str
+        Reason, for people.
     run_id : str
-        What the message calls itself, where only its values are impossible; empty where it may have been garbled.
+        The run that the message names, if only its values are impossible; empty if the message may have been garbled.
     index : int or None
+        The volume that the message names, under the same condition.
     """
 
     def __init__(self, why: str, run_id: str = "", index: int | None = None) -> None:
@@ -65,11 +67,11 @@ class JournalError(RtgodError):
 
 
 class CheckpointError(RtgodError):
-    """A checkpoint that cannot be written, or read, or that does not fit what is to go on from it."""
+    """A checkpoint that cannot be written or read, or that does not fit the work to be resumed from it."""
 
 
 class ServerError(RtgodError):
-    """The server cannot start or cannot be reached.
+    """A server that cannot start or cannot be reached.
 
     Examples
     --------
@@ -83,9 +85,9 @@ class ServerError(RtgodError):
 
 
 class RefusedError(RtgodError):
-    """The server answered that it will not take a message."""
+    """Refusal of a message by the server."""
 
 
 def what_went_wrong(error: Exception) -> str:
-    """Say what an error says; of one of the operating system, not its number, nor the path, which the message has."""
+    """Return the text of an error; for an error of the operating system without its number and path."""
     return (isinstance(error, OSError) and error.strerror) or str(error)

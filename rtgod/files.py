@@ -1,4 +1,4 @@
-"""Writing files and folders so that a reader, or a crash, never meets half of one; closing what was opened."""
+"""Files and folders that are written complete or not at all, and a base of objects that are closed after use."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rtgod.errors import InputError
 
 
 class Closing(ABC):
-    """Something that is closed at the end of a `with` block."""
+    """Base of objects that are closed at the end of a `with` block."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of everything; may be called twice."""
+        """Release all resources; may be called twice."""
 
     def __enter__(self) -> Self:
         return self
@@ -29,12 +29,12 @@ class Closing(ABC):
 
 @contextmanager
 def appearing_whole(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder` that takes its name when the block ends well, and is removed otherwise.
+    """Make a folder beside `folder` that is renamed to it if the block ends without error, and removed otherwise.
 
     Raises
     ------
     OSError
-        If it cannot be made, or `folder` is there already when it is renamed.
+        If the folder cannot be made, or cannot be renamed, for instance because `folder` exists.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -48,12 +48,12 @@ def appearing_whole(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """A path beside `folder` to make a folder at, which takes its place when the block ends well.
+    """Give a path beside `folder`; a folder made there replaces `folder` if the block ends without error.
 
     Raises
     ------
     OSError
-        If it cannot take its place; then the old one is there as before.
+        If the new folder cannot be moved into place; then the old one is left as it was.
     """
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
         new, old = Path(beside) / "new", Path(beside) / "old"
@@ -67,12 +67,12 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file so that it is seen complete or not at all, and never by others than `mode` allows.
+    """Write a file that appears complete or not at all, and that only the users allowed by `mode` can ever read.
 
     Raises
     ------
     InputError
-        If it cannot be written.
+        If the file cannot be written.
     """
     part: Path | None = None
     try:

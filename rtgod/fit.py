@@ -1,7 +1,7 @@
-"""Whether a run can be decoded with a bundle: what contradicts what the bundle was trained on, and what is odd.
+"""Check of whether a run fits a bundle: differences that forbid decoding, and differences to report.
 
-A decoder reads patterns of one head, at one resolution, with a response model of one repetition time. What differs in
-these cannot be decoded, whatever the rankings look like; a coil, an angle or a grid that differs may be meant.
+A decoder reads patterns of one head, at one resolution, with a response model of one repetition time. A run that
+differs in one of these cannot be decoded, whatever its rankings look like; another coil, angle or grid may be intended.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from rtgod.preprocessing.alignment import Reference, share_inside
 from rtgod.preprocessing.geometry import voxel_sizes
 from rtgod.text import times
 
-#: What sources call a subject of whom they know nothing.
+#: Subject label that sources give if they do not know the subject.
 UNKNOWN = "unknown"
-#: Repetition times that differ by more than this share are not the same.
+#: Largest relative difference of repetition times that count as equal.
 _SAME_TR = 0.01
-#: Edges of voxels that differ by more than this share are not the same.
+#: Largest relative difference of voxel edges that count as equal.
 _SAME_EDGE = 0.05
-#: Voxels that are so many times larger or smaller than the bundle's show other patterns.
+#: Largest ratio of voxel volumes between run and bundle: beyond it voxels show other patterns.
 _MOST_VOLUME = 2.0
-#: Slices at a larger angle to the bundle's were prescribed otherwise.
+#: Angle to the bundle's slices, in degrees, above which slices count as prescribed differently.
 _SAME_ANGLE_DEG = 20.0
-#: Least share of the decoder's voxels that a run should hold.
+#: Least share of the decoder's voxels that should lie inside a run's volumes.
 _LEAST_INSIDE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How the runs that a decoder was trained on were acquired.
+    """Acquisition of the runs that a decoder was trained on.
 
     Attributes
     ----------
     subjects : tuple of str
-        Label of the one subject, as was said; empty where nothing was written down. Older bundles have what the runs'
-        files say before it.
+        Label of the one subject, as given by the user; empty if none was recorded. Older bundles list the labels in the
+        runs' files before it.
     tr_s : float or None
-        Repetition time, seconds; None where it was not written down.
+        Repetition time, in seconds; None if it was not recorded.
     coils : tuple of str
-        Receive coils, as the sources name them; empty where they do not.
+        Receive coils, as the sources name them; empty if they name none.
     in_files : tuple of str
-        Other labels of the same subject, by which the runs' files call it.
+        Other labels that the runs' files have for the same subject.
     """
 
     subjects: tuple[str, ...] = ()
@@ -56,13 +56,14 @@ class Training:
 
 
 def training_of(runs: Iterable[Run], subject: str) -> Training:
-    """Write down how runs were acquired that a decoder is trained on; all have one repetition time.
+    """Record the acquisition of training runs, which share one repetition time.
 
     Parameters
     ----------
     runs : iterable of Run
         At least one.
     subject : str
+        Label given by the user; if it is unknown, the labels in the runs are recorded.
     """
     runs = list(runs)
     others = {subject_label(run.subject): run.subject for run in runs}
@@ -90,22 +91,22 @@ def check_fit(
     ----------
     run : Run
     reference : Reference
-        The decoder's.
+        Template and voxels of the decoder.
     training : Training
     labels : collection of str
-        Of blocks that a decoder of plain categories knows; empty where blocks of any category can be decoded.
+        Labels of the blocks that a decoder of plain categories knows; empty if blocks of any category can be decoded.
     any_subject : bool
-        Whether a run of another subject is odd only.
+        Whether a run of another subject is only reported, and not refused.
 
     Returns
     -------
     list of str
-        What is odd, a clause for each, for the operator to read.
+        Differences that do not forbid decoding, a clause for each, for the operator to read.
 
     Raises
     ------
     InputError
-        If the run cannot be decoded with it.
+        If the run cannot be decoded with this decoder.
     """
     return [
         *_of_subject(run, training, any_subject=any_subject),
@@ -137,18 +138,18 @@ def _of_subject(run: Run, training: Training, *, any_subject: bool) -> list[str]
 
 
 def subject_label(subject: str) -> str:
-    """Write a subject so that two ways to write one label, such as "sub-01" and "1", are equal; empty if unknown."""
+    """Normalise a subject label, so that two spellings such as "sub-01" and "1" are equal; empty if unknown."""
     label = subject.strip().casefold().removeprefix("sub-")
     return "" if label == UNKNOWN else label.lstrip("0") or label[:1]
 
 
 def subject_note(files_say: str, subject: str) -> str:
-    """Say that files call the subject otherwise than the operator did, whose word holds.
+    """Write the note that files have another label for the subject than `--subject`, which is used.
 
     Parameters
     ----------
     files_say : str
-        The beginning of the sentence, with the files' label.
+        Beginning of the note, with the label in the files.
     subject : str
         The value of `--subject`.
     """
@@ -176,7 +177,7 @@ def _of_grid(run: Run, reference: Reference) -> list[str]:
             f"{_mm(of_bundle)}, and show other patterns; scan with the bundle's protocol, or calibrate anew"
         )
     odd = []
-    # Whatever the axes' order: of two exports of one series it may differ.
+    # Sorted, as the order of the axes may differ between two exports of one series.
     if not np.allclose(np.sort(of_run), np.sort(of_bundle), rtol=_SAME_EDGE):
         odd.append(f"its voxels are {_mm(of_run)}, the bundle's {_mm(of_bundle)}")
     elif sorted(run.shape) != sorted(reference.template.shape):
@@ -206,7 +207,7 @@ def _of_labels(run: Run, labels: Collection[str]) -> list[str]:
 
 
 def _angle_deg(affine: Float64Array, other: Float64Array) -> float:
-    """Angle between the slices of two images, whichever way they are numbered; 0 to 90°."""
+    """Return the angle between the slices of two images, whatever the direction of slice numbers; 0 to 90°."""
     normals = [np.cross(of[:3, 0], of[:3, 1]) for of in (affine, other)]
     cosine = abs(float(normals[0] @ normals[1])) / float(np.prod([np.linalg.norm(normal) for normal in normals]))
     return math.degrees(math.acos(min(1.0, cosine)))

@@ -1,4 +1,4 @@
-"""The log: for people, one line an entry; and as lines of JSON, for programs to search."""
+"""The log: a line per entry for people, and lines of JSON in a file, for programs to search."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ import msgspec
 from rtgod.errors import InputError
 from rtgod.text import plain, plain_lines
 
-#: Logger of what an operator always reads, a line or two for each run.
+#: Name of the logger for lines that are always shown to the operator, a line or two for each run.
 RUNS = "rtgod.runs"
 
 
 class PlainFormatter(logging.Formatter):
-    """Writes a record's message on one line, and a traceback after it, with what a terminal would obey written out."""
+    """Formatter that writes a message on one line, with control characters escaped, and a traceback after it."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 # logging's name
-        """Write the message, made of what the record was logged with."""
+        """Write the record's message."""
         return plain(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 # logging's name
-        """Write a traceback, of lines."""
+        """Write a traceback, on several lines."""
         return plain_lines(super().formatException(ei))
 
 
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Add what is logged, from INFO on, to a file for the length of a `with` block.
+    """Append log entries of level INFO and above to a file for the length of a `with` block.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def log_to(path: Path) -> Iterator[None]:
 
 
 class _Lines(logging.Formatter):
-    """One JSON object a line: when, how grave, where, what, and the fields that it was logged with."""
+    """Formatter that writes each entry as a line of JSON: time, level, logger, message and extra fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

@@ -1,6 +1,6 @@
-"""The nouns of rtgod: frozen, slotted values with read-only arrays and units in their names.
+"""The messages and values of rtgod: frozen, slotted classes with read-only arrays and units in their names.
 
-Nothing here reads a file, opens a socket or computes: every other module imports this one.
+This module reads no file, opens no socket and does no signal processing, so that every other module can import it.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ Int32Array = npt.NDArray[np.int32]
 
 #: Voxel types that a volume may have on the wire; all little-endian, as scanners and NIfTI files deliver them.
 VOLUME_DTYPES = ("int16", "uint16", "int32", "float32", "float64")
-#: Larger numbers in an affine are no millimetres.
+#: Limit of the numbers in an affine; larger ones cannot be millimetres.
 LARGEST_MM = 1e6
-#: Voxels of a scanner are this large at least and at most; so far at most a head lies from the scanner's centre.
+#: Limits of the edges of voxels, and of the distance of a volume's centre from the scanner's centre, along each axis.
 SMALLEST_VOXEL_MM, LARGEST_VOXEL_MM, FARTHEST_MM = 0.1, 100.0, 5_000.0
-#: Volume of a voxel as a share of a box's with the same edges: axes that are less square than this are none of a head.
+#: Least volume of a voxel, as a share of the volume of a box with the same edges; below it axes are too oblique.
 _LEAST_SQUARE = 0.5
-#: Between a run's name and the number that tells its second acquisition from the first.
+#: Separator of a run's name and the number of a further acquisition.
 AGAIN = "~"
-#: Characters of a client's name and of what it is, and of a run's, a subject's and a trial's names.
+#: Most characters of a client's name and kind, and of the names of a run, a subject and a trial.
 LONGEST_CLIENT, LONGEST_NAME = 100, 300
-#: Characters of what an event says.
+#: Most characters of an event's value.
 LONGEST_VALUE = 10_000
-#: Repetition times outside of these are none of functional MRI but written in another unit, seconds.
+#: Limits of the repetition time, in seconds; numbers beyond them are probably in another unit.
 SHORTEST_TR_S, LONGEST_TR_S = 0.05, 60.0
-#: Volumes and trials of a run, and voxels of a volume along one axis and in all.
+#: Most volumes and trials of a run, and most voxels of a volume along one axis and in all.
 MOST_VOLUMES, MOST_BLOCKS, LONGEST_AXIS, MOST_VOXELS = 100_000, 5_000, 1024, 2**23
-#: Kind of the event with which a display says that what it shows is sealed.
+#: Kind of the event by which a display commits itself to sealed conditions.
 COMMITMENT = "commitment"
-#: No run is longer, seconds.
+#: Longest run, in seconds.
 LONGEST_RUN_S = 86_400.0
 
 
 def read_only(array: npt.ArrayLike, dtype: npt.DTypeLike = None) -> Array:
-    """A C-contiguous view or copy of `array` that cannot be written to."""
+    """Return a C-contiguous view or copy of `array` that cannot be written to."""
     frozen = np.ascontiguousarray(array, dtype=dtype).view()
     frozen.flags.writeable = False
     return frozen
 
 
 class Reason(StrEnum):
-    """Why a volume was answered without a ranking.
+    """Reason why a volume was answered without a ranking.
 
     Examples
     --------
@@ -74,14 +74,15 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One stimulus or imagery period.
+    """A stimulus or imagery period.
 
     Attributes
     ----------
     onset_s, duration_s : float
         Seconds; the onset counts from the start of volume 0.
     label : str
-        The same for all that show or imagine the same thing, over runs; it need not say what. Empty where none repeats.
+        Label shared by all blocks, also of other runs, that show or imagine the same thing; it need not tell which.
+        Empty if the block has no such label.
 
     Examples
     --------
@@ -107,7 +108,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """What is constant over a run; sent once, before its volumes.
+    """Properties of a run that are common to its volumes; sent once, before them.
 
     Attributes
     ----------
@@ -122,14 +123,14 @@ class Run:
     affine : ndarray of shape (4, 4), float64
         Voxel indices to scanner millimetres, RAS+ (NIfTI convention).
     n_volumes : int or None
-        How many volumes the run is planned to have, where that is known.
+        Planned number of volumes, if it is known.
     blocks : tuple of Block
-        The run's trials, where they are known; empty for a run that is decoded by a sliding window.
+        The run's trials, if they are known; empty for a run that is decoded by a sliding window.
     acquisition : str
-        Tells this acquisition from another of the same name, as when a run is stopped at the scanner and started again;
-        the same however often this one is sent. Empty where the source cannot tell.
+        Identity of this acquisition, which differs from that of another acquisition of the same name, as after a stop
+        and a restart at the scanner. It is equal each time this one is sent; empty if the source has none.
     coil : str
-        Receive coil, as the scanner names it. Empty where the source cannot tell.
+        Receive coil, as the scanner names it; empty if the source does not know it.
 
     Examples
     --------
@@ -182,14 +183,14 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The run's name, the same for all its acquisitions in a session."""
+        """Name of the run, shared by all its acquisitions in a session."""
         name, again, number = self.run_id.rpartition(AGAIN)
         return name if again and number.isdecimal() else self.run_id
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Volume:
-    """One image of a run.
+    """An image of a run.
 
     Attributes
     ----------
@@ -197,12 +198,12 @@ class Volume:
     index : int
         Position in the run from 0; volume `index` starts `index * tr_s` seconds into the run.
     acquired_s : float
-        When the scanner says that it was acquired, seconds from the start of the run.
+        Time of acquisition by the scanner's account, in seconds from the start of the run.
     data : ndarray of shape (x, y, z), one of `VOLUME_DTYPES`
     held_s : float
-        How long the source had it before it was sent, seconds.
+        Time for which the source had the volume before sending it, in seconds.
     n_waiting : int
-        How many later volumes the source holds already.
+        Number of later volumes that the source has already.
 
     Examples
     --------
@@ -224,7 +225,7 @@ class Volume:
         data = np.asarray(self.data)
         if data.ndim != 3 or data.size == 0 or data.dtype.name not in VOLUME_DTYPES:
             raise ValueError(f"data is {data.dtype} of shape {data.shape}; (x, y, z) of {VOLUME_DTYPES} needed")
-        # A dtype's name is silent about its byte order, and NIfTI files may be big-endian.
+        # A dtype's name does not tell its byte order, and NIfTI files may be big-endian.
         object.__setattr__(self, "data", read_only(data, data.dtype.newbyteorder("=")))
         if self.index < 0:
             raise ValueError(f"index {_number(self.index)} is negative; volumes count from 0")
@@ -241,13 +242,13 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """The source has sent the last volume of a run.
+    """Message of a source that it has sent the last volume of a run.
 
     Attributes
     ----------
     run_id : str
     n_volumes : int
-        How many the run has, those that were lost among them.
+        Number of volumes of the run, including lost ones.
 
     Examples
     --------
@@ -266,19 +267,19 @@ class RunEnd:
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """Head position against the template, and how it was found.
+    """Head position against the template, with the quality of its estimate.
 
     Attributes
     ----------
     translation_mm : tuple of 3 float
-        Along scanner x, y and z (RAS+).
+        Translation along scanner x, y and z (RAS+).
     rotation_deg : tuple of 3 float
-        About x, y and z through the template's centre of intensity, applied z first.
+        Rotation about x, y and z through the template's centre of intensity, applied z first.
     framewise_displacement_mm : float
         Sum of absolute changes since the previous volume, rotations on a 50 mm sphere (Power et al. 2012).
     residual : float or None
-        Root mean square difference to the template after alignment, as a fraction of its mean intensity; None where
-        the two do not overlap, which a caller may also give as infinity (JSON has none).
+        Root mean square difference to the template after alignment, as a fraction of its mean intensity; None if the
+        two do not overlap. Infinity is stored as None, as JSON cannot hold it.
     n_iterations : int
     converged : bool
 
@@ -312,10 +313,10 @@ class Pattern:
     index : int
     values : ndarray of shape (n_voxels,), float32
     n_outside : int
-        Voxels that lay outside the field of view; their value is 0, the baseline.
+        Number of voxels that lay outside the field of view; their value is 0, the baseline.
     motion : Motion
     censored : bool
-        True when the volume must not enter a window.
+        Whether the volume must be left out of windows.
     """
 
     run_id: str
@@ -336,9 +337,9 @@ class Features:
     Attributes
     ----------
     index : int
-        The window's newest volume.
+        Index of the window's newest volume.
     layers : mapping of str to ndarray of shape (n_units,), float32
-        In the units of the network's activations.
+        Features of each layer, in the units of the network's activations.
     """
 
     index: int
@@ -347,37 +348,37 @@ class Features:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """The candidate categories, best first.
+    """Ranking of the candidate categories, best first.
 
     Attributes
     ----------
     run_id : str
     index : int
-        The newest volume that the ranking rests on.
+        Index of the newest volume that the ranking rests on.
     n_volumes : int
-        How many clean volumes it rests on.
+        Number of clean volumes that the ranking rests on.
     block : int or None
         Position in `Run.blocks`; None for a sliding window.
     final : bool
-        True when no later volume of the block will refine it.
+        Whether no later volume of the block will refine the ranking.
     top : tuple of str
         Names of the first categories, best first, for people to read.
     order : ndarray of shape (n_ranked,), int32
         Positions in the bundle's candidate list, best first: of all candidates that the settings choose, or of the best
-        1,000 where there are more than 100,000.
+        1,000 if these are more than 100,000.
     scores : ndarray of shape (n_ranked,), float32
-        Score of each entry of `order`, descending: mean over layers of the Fisher z of Pearson's r, or as the settings
-        combine layers.
+        Score of each entry of `order`, descending: mean over layers of the Fisher z of Pearson's r, or another
+        combination of layers that the settings choose.
     motion : Motion
     stage_ms : mapping of str to float
         Milliseconds spent in each stage, by name, in the order in which they ran.
     n_blocks : int
-        How many trials it is averaged over.
+        Number of trials over which the pattern is averaged.
     probability : tuple of 3 float or None
         Chances that the true category is first, in the first five and in the first ten, as calibrated on held-out
-        trials; None where nothing was learned of such candidates.
+        trials; None if they were not learned for such candidates.
     age_s : float or None
-        Seconds from when the source had the volume until the ranking left; None outside a server.
+        Seconds from the volume's arrival at the source to the ranking's leaving the server; None outside a server.
 
     Examples
     --------
@@ -415,7 +416,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class NotReady:
-    """A volume was taken, and why it gives no ranking.
+    """Answer to a volume that gives no ranking, with the reason.
 
     Attributes
     ----------
@@ -423,11 +424,11 @@ class NotReady:
     index : int
     reason : Reason
     detail : str
-        The reason in words, where there is more to say.
+        Further explanation in words; may be empty.
     motion : Motion or None
         None for a volume that was not aligned.
     stage_ms : mapping of str to float
-        As in `Ranking`.
+        Milliseconds spent in each stage, as in `Ranking`.
 
     Examples
     --------
@@ -447,23 +448,23 @@ class NotReady:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The server has the message on disk.
+    """Reply that the server has the message on disk.
 
     Attributes
     ----------
     run_id : str
-        Of the message; of an `Event`, its client.
+        `run_id` of the message; for an `Event`, the name of its client.
     index : int or None
-        Of the volume, or the number of the event; None for a `Run` or a `RunEnd`.
+        Index of the volume, or number of the event; None for a `Run` or a `RunEnd`.
     duplicate : bool
-        It had been taken before, and nothing was done now.
+        Whether the message had been taken before; then nothing was done now.
     taken_as : str
-        Of a `Run`: the name that its volumes and its end must carry. It is `run_id` with a number after it where
+        For a `Run`, the `run_id` that its volumes and its end must carry: the run's own, with a number after it if
         another acquisition of that name came first.
     notice : str
-        What the source's operator should know of the run, such as that no volume can be aligned; empty if nothing.
+        Note about the run for the source's operator, such as that no volume can be aligned; may be empty.
     answers : mapping of str to int
-        Of a `RunEnd`: how many volumes were answered by a ranking, and how many for each reason were not; else empty.
+        For a `RunEnd`, the number of volumes answered by a ranking, and of those answered for each reason; else empty.
     """
 
     run_id: str
@@ -476,7 +477,7 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The server will not take the message, and why."""
+    """Reply that the server will not take the message, with the reason."""
 
     run_id: str
     index: int | None
@@ -485,7 +486,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """The server cannot take the message now, and why; the same, sent again later, may be taken."""
+    """Reply that the server cannot take the message now, with the reason; it may take it when it is sent again."""
 
     run_id: str
     index: int | None
@@ -494,16 +495,16 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """A client is there, and asks for the time.
+    """Heartbeat of a client, which asks for the server's time.
 
     Attributes
     ----------
     client : str
-        Its name, another for each that is connected.
+        Name of the client, unique among those connected.
     kind : str
-        What it is, for people: "source", "display".
+        Kind of client, for people to read: "source", "display".
     sent_s : float
-        Of the client's clock, seconds.
+        Time of sending by the client's clock, in seconds.
     """
 
     client: str
@@ -518,19 +519,19 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """The server's reply to a `Ping`.
+    """Reply of the server to a `Ping`.
 
     Attributes
     ----------
     client : str
     sent_s : float
-        As it came.
+        Copy of the `sent_s` of the `Ping`.
     server_utc_s : float
-        The server's clock, seconds since 1970 (UTC).
+        Time by the server's clock, in seconds since 1970 (UTC).
     n_starts : int
-        As in `Hello`.
+        Number of starts on this journal, as in `Hello`.
     events : mapping or None
-        How tables of events are read for the server's decoder: the settings for events of its bundle; None without one.
+        Settings of the server's bundle for reading tables of events; None without a bundle.
     """
 
     client: str
@@ -542,25 +543,26 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened at a client: a trial began, a picture was shown, a button was pressed, a rating was given.
+    """Event at a client: a trial began, a picture was shown, a button was pressed, a rating was given.
 
     Attributes
     ----------
     client : str
     number : int
-        Counts the client's events from 0.
+        Number of the event, counted by the client from 0.
     kind : str
     at_s : float
-        Of the client's clock, seconds.
+        Time of the event by the client's clock, in seconds.
     offset_s : float or None
-        What must be added to that clock for the server's, as measured by pings; None while it was not.
+        Seconds to add to the client's clock to get the server's, as measured by pings; None before the first
+        measurement.
     offset_error_s : float or None
-        No more than this can it be wrong: half of the fastest reply's way there and back.
+        Upper limit of the error of `offset_s`: half of the fastest round trip, in seconds.
     run_id : str
         Empty between runs.
     value : str
     received_utc_s : float or None
-        Of the server's clock, seconds since 1970 (UTC); filled in by the server.
+        Time of receipt by the server's clock, in seconds since 1970 (UTC); filled in by the server.
 
     Examples
     --------
@@ -594,13 +596,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A client that was heard.
+    """A client that the server has heard from.
 
     Attributes
     ----------
     client, kind : str
     heard_s : float
-        How long ago, seconds.
+        Time since its last message, in seconds.
     """
 
     client: str
@@ -610,35 +612,35 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a server is, about each second.
+    """Status of a server, published about each second.
 
     Attributes
     ----------
     utc_s : float
-        The server's clock, seconds since 1970.
+        Time by the server's clock, in seconds since 1970.
     uptime_s : float
     journal : str
         Name of the session's journal.
     disk_free_bytes : int
-        Where the journal is.
+        Free space on the journal's disk.
     problem : str
-        What keeps volumes from being taken, and what to do; empty if nothing does.
+        Problem that keeps the server from taking volumes, and what to do about it; empty if it can take them.
     run_id : str or None
     n_taken : int
-        Volumes of this run that were taken.
+        Number of volumes of this run that were taken.
     last_index : int or None
-        The newest of them.
+        Index of the newest of these volumes.
     latency_ms : tuple of 3 float or None
-        From a volume's arrival to its answer: the median, the 99th percentile and the longest of the last 1,000.
+        Time from a volume's arrival to its answer: median, 99th percentile and maximum of the last 1,000.
     clients : tuple of Connected
     notice : str
-        What the operator should know though volumes are taken; empty if nothing.
+        Note for the operator that does not keep the server from taking volumes; may be empty.
     n_refused : int
         Messages that were refused since the server began.
     n_cut : int
-        Connections that were cut since then, because more came on them than an honest client sends.
+        Connections that were cut since the server began, because more came on them than an honest client sends.
     n_starts : int
-        As in `Hello`.
+        Number of starts on this journal, as in `Hello`.
     """
 
     utc_s: float
@@ -659,16 +661,16 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class SessionEnd:
-    """The server was stopped by someone; its journal is complete.
+    """End of a session: the server was stopped on purpose, and its journal is complete.
 
     Attributes
     ----------
     utc_s : float
-        The server's clock, seconds since 1970.
+        Time by the server's clock, in seconds since 1970.
     start : int
-        As in `Hello`, of the start that ended.
+        Number of the start that ended; see `Hello`.
     folder : str
-        As in `Hello`.
+        Mark of the folder; see `Hello`.
     """
 
     utc_s: float
@@ -678,7 +680,7 @@ class SessionEnd:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What the server tells whoever connects, and writes at the head of its journal.
+    """Introduction of a server: sent to each client that connects, and written at each start into the journal.
 
     Attributes
     ----------
@@ -687,19 +689,19 @@ class Hello:
         None for a server that only aligns.
     n_candidates, n_voxels : int
     settings : mapping
-        The pipeline's.
+        Settings of the pipeline.
     n_starts : int
-        How often a server has begun on this journal: more than 1 after a server died and went on.
+        Number of times that a server began on this journal: more than 1 after a server died and was continued.
     start : int
-        Counts the starts of servers on the journals of a folder; 0 where nobody counted.
+        Number of this start among all starts of servers in the journals' folder; 0 if starts were not counted.
     began_utc_s : float or None
-        When this start was, seconds since 1970 of the server's clock.
+        Time of this start by the server's clock, in seconds since 1970.
     folder : str
-        Of whose starts it is counted: a mark that the first start in a folder made by chance.
+        Mark of the folder in which `start` counts; the first start in a folder chose it at random.
     template_from_s : float
-        Of a server without a bundle: the template of a run is its first usable volume from this time on, seconds.
+        Seconds into a run; without a bundle the run's template is its first usable volume from this time on.
     letters : str
-        What the candidates' names are written with beyond ASCII, each letter once, for displays to find a font.
+        Letters of the candidates' names beyond ASCII, each once, so that displays can choose a font.
     """
 
     server_version: str
@@ -730,7 +732,7 @@ def _check_affine(affine: Float64Array, shape: tuple[int, int, int]) -> None:
         raise ValueError(f"affine is not 4 x 4 finite numbers below {LARGEST_MM:g}")
     columns = affine[:3, :3]
     sizes_mm = np.sqrt(np.square(columns).sum(axis=0))
-    # Of a box with edges of 1, whatever the unit.
+    # Volume of a voxel with all edges scaled to 1, whatever the unit.
     volume = abs(np.linalg.det(columns / sizes_mm)) if sizes_mm.all() else 0.0
     if volume < 1e-9 or not np.array_equal(affine[3], (0, 0, 0, 1)):
         raise ValueError("affine does not map voxels to millimetres: singular, or its last row is not 0 0 0 1")
@@ -751,7 +753,7 @@ def _check_affine(affine: Float64Array, shape: tuple[int, int, int]) -> None:
 
 
 def _number(value: int) -> str:
-    """A whole number for people, however many digits it has."""
+    """Write a whole number for people; one with more than 18 digits by its number of bits."""
     return str(value) if abs(value) < 10**18 else f"a number of {value.bit_length()} bits"
 
 
@@ -774,7 +776,7 @@ Message = (
 
 
 def address_of(message: Message) -> tuple[str, int | None]:
-    """What replies to a message call it by: their `run_id` and `index`; a message without a run is its client's."""
+    """Return the `run_id` and `index` by which replies name a message; an `Event` or `Ping` has its client's name."""
     match message:
         case Event():
             return message.client, message.number

@@ -1,6 +1,6 @@
-"""One volume in, one answer out: preprocess, decode, rank.
+"""The pipeline from a volume to its answer: preprocess, decode, rank.
 
-Results depend on the volumes and their order, on nothing else.
+Results depend only on the volumes and their order.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from rtgod.state import Stateful
 
 
 class Pipeline(Stateful):
-    """Volumes of one run to rankings.
+    """Pipeline that turns the volumes of one run into rankings.
 
-    One that is made with the same arguments, and takes over its state, answers the volumes that follow with the same
-    bytes; the session's evidence has a state of its own.
+    Another pipeline made with the same arguments, which takes over this one's state, answers the volumes that follow
+    with the same bytes. The evidence of the session has a state of its own.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Pipeline(Stateful):
     repeats : RepeatAverager
         The session's evidence so far.
     confidence : Confidence or Judge or None
-        Says how sure a ranking may be.
+        Model that gives the chances of a ranking; None for rankings without them.
 
     Raises
     ------
@@ -70,20 +70,20 @@ class Pipeline(Stateful):
         self._n_top = settings.ranking.n_top
 
     def step(self, volume: Volume, *, rank: bool = True) -> tuple[Answer, Pattern | None]:
-        """Take the run's next volume.
+        """Process the next volume of the run.
 
         Parameters
         ----------
         volume : Volume
         rank : bool
-            False only updates the state, which is all that later volumes depend on; but the last ranking of a block is
-            made none the less.
+            Whether to rank. False only updates the state, so that answers to later volumes stay the same; the last
+            ranking of a block is made nevertheless.
 
         Returns
         -------
         answer : Ranking or NotReady
         pattern : Pattern or None
-            The volume's own pattern, for the record; None before there is a baseline.
+            The volume's own pattern, for the record; None until the baseline is learned.
         """
         stopwatch = Stopwatch()
         pattern, outcome = self._front.step(volume, stopwatch)

@@ -1,4 +1,4 @@
-"""Sends a recorded run to a server: at the scanner's pace, faster, or as fast as the server takes it."""
+"""Replay of a recorded run to a server: at the scanner's pace, faster, or as fast as the server takes it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Sent:
 
 
 def cut_run(run: Run) -> Run:
-    """Cut a recorded run's blocks at its end, as it is announced to a server; those after it are told of in the log.
+    """Cut a recorded run's blocks at its end, before it is announced; warn in the log of blocks that begin after it.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def cut_run(run: Run) -> Run:
     Raises
     ------
     InputError
-        If all trials of the run begin after its end: nothing of it would be decoded.
+        If all trials of the run begin after its end, so that none could be decoded.
     """
     cut, n_outside = cut_to_length(run)
     if n_outside:
@@ -68,21 +68,21 @@ def send_run(
     source : Source
     sender : Sender
     speed : float
-        1 is the scanner's pace: a volume leaves when its acquisition ends. `math.inf` does not wait.
+        Pace as a multiple of the scanner's: at 1 a volume leaves when its acquisition ends. `math.inf` does not wait.
     wait : callable, optional
-        Waits for so many seconds; replaced in tests.
+        Function that waits for a number of seconds; replaced in tests.
     acquisition : str, optional
-        Tells the server this run from another of its name, as `Source.acquisition` does.
+        Identity that distinguishes this run from another of its name, such as `Source.acquisition` returns.
 
     Yields
     ------
     Sent
-        As each volume is acknowledged.
+        After each volume is acknowledged.
 
     Raises
     ------
     InputError
-        If all trials of the run begin after its end: nothing of it would be decoded.
+        If all trials of the run begin after its end, so that none could be decoded.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def send_run(
     wait = wait or threading.Event().wait
     tr_s = run.tr_s / speed if math.isfinite(speed) else 0.0
     known = sender.send(replace(run, acquisition=acquisition)).duplicate
-    # A run that was interrupted goes on where it was: what the server has takes no time.
+    # An interrupted run goes on where it was: volumes that the server has already are sent without waiting.
     started_s = time.monotonic() - (tr_s if known else 0.0)
     n_volumes = 0
     for volume in source:

@@ -1,4 +1,4 @@
-"""Every number that a lab may want to change, frozen and checked; kept in the bundle and in the journal."""
+"""Settings of the pipeline that a lab may want to change, frozen and checked; kept in the bundle and in the journal."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
-#: Some names; one may stand without brackets.
+#: A list of names; a single name may be written without brackets.
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 Combination = Literal["fisher", "concatenated", "weighted"]
 
-#: Of what is wrong with settings so many are told, and of what was given so many characters.
+#: Most errors in settings that a message lists, and most characters of a given value that it shows.
 _MOST_TOLD, _MOST_SHOWN = 3, 60
-#: Names that are more alike than this are taken for typing errors.
+#: Similarity above which an unknown name counts as a typing error for a known one.
 _CLOSE = 0.7
 
 
 class Settings(BaseModel):
-    """Frozen; refuses names that it does not know."""
+    """Base of all settings: frozen, and without unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
-        """Read settings from a TOML file; what it leaves out keeps its default.
+        """Read settings from a TOML file; settings that it leaves out keep their defaults.
 
         Raises
         ------
@@ -49,18 +49,18 @@ class Settings(BaseModel):
             raise InputError(f"settings {path}: not valid TOML: {error}") from error
         except ValidationError as error:
             raise InputError(f"settings {path}: {what_is_wrong(error, cls)}") from error
-        except (OSError, ValueError) as error:  # the latter where it is no text
+        except (OSError, ValueError) as error:  # ValueError if the file is not text
             raise InputError(f"settings {path}: cannot be read ({what_went_wrong(error)})") from error
 
 
 def what_is_wrong(error: ValidationError, model: type[BaseModel]) -> str:
-    """Say what is wrong with settings, in words for who wrote them.
+    """Describe errors in settings for the person who wrote them.
 
     Parameters
     ----------
     error : ValidationError
     model : type of BaseModel
-        What was to be made of the settings.
+        Model that the settings were to be read as.
     """
     told = [_one_wrong(one["loc"], one["type"], one["msg"], one["input"], model) for one in error.errors()]
     left_out = [f"{len(told) - _MOST_TOLD} more"] if len(told) > _MOST_TOLD else []
@@ -91,7 +91,7 @@ def _one_wrong(loc: tuple[int | str, ...], kind: str, message: str, given: objec
 
 
 def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> Mapping[str, FieldInfo]:
-    """Fields of the model that is at a place in another; none where no model is."""
+    """Return the fields of the model at a place within another model; empty if no model is there."""
     for name in loc:
         if isinstance(name, str):
             field = model.model_fields.get(name)
@@ -109,7 +109,7 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
 
 
 def _paths(model: type[BaseModel]) -> list[str]:
-    """Dotted names of all settings of a model, parts before what they hold."""
+    """List the dotted names of all settings of a model, each section before the settings in it."""
     found = []
     for name, field in model.model_fields.items():
         found.append(name)
@@ -119,86 +119,87 @@ def _paths(model: type[BaseModel]) -> list[str]:
 
 
 class EventsSettings(Settings):
-    """How the rows of an events table become trials."""
+    """Rules by which the rows of an events table become trials."""
 
-    #: Rows of one label are one trial if at most so long a gap lies between each and the next, as where every image of
-    #: a block has a row of its own; 0 makes each row a trial. Left out, the table decides: see `rtgod.events.merging`.
+    #: Longest gap, in seconds, between rows of one label that are merged into one trial, for tables with a row for each
+    #: image of a block; 0 makes each row a trial. If it is left out, the table decides: see `rtgod.events.merging`.
     merge_gap_s: NotNegative | None = None
-    #: Trial types (or categories) that are no trials, whatever their case, besides those that are known by their names:
-    #: rest, iti, cue, response and the like (see `rtgod.events.trial_types`).
+    #: Trial types (or categories) that are not trials, in upper or lower case, besides those that are recognised by
+    #: their names: rest, iti, cue, response and the like (see `rtgod.events.trial_types`).
     ignore: Names = ()
-    #: Trial types that are trials though their names are among these, or no image is named in their rows.
+    #: Trial types that are trials although they are recognised by their names, or their rows name no image.
     keep: Names = ()
-    #: Whether a trial that shows the image of the one before is a one-back task's target, which is not trained on. Left
-    #: out, it is one in tables with `event_type`, as the public data set's, and an ordinary trial in others.
+    #: Whether a trial with the image of the trial before is the target of a one-back task, which is not trained on. If
+    #: it is left out, it is one in tables with `event_type`, as in the public data set, and not in others.
     one_back: bool | None = None
 
 
 class MotionSettings(Settings):
     """Rigid registration of each volume to the template."""
 
-    #: Off for what cannot be registered, such as a single slice: volumes are taken to lie where the template does.
+    #: Whether to estimate motion. False is for volumes that cannot be registered, such as single slices; they are then
+    #: taken to lie where the template does.
     estimate: bool = True
-    #: Off for series that the scanner has aligned already: motion is then reported, and not undone.
+    #: Whether to undo motion. False is for series that the scanner has aligned already; motion is then only reported.
     correct: bool = True
-    #: Of both images before they are compared.
+    #: Smoothing of both images before they are compared.
     smoothing_fwhm_mm: NotNegative = 8.0
     #: Most points of the head that are compared.
     n_points: Annotated[int, Field(ge=1000)] = 30_000
     max_iterations: AtLeastOne = 40
-    #: The search ends with a step shorter than this.
+    #: The iteration ends when the next step should be at most this long.
     tolerance_mm: Positive = 0.002
-    #: Least share of the template's variance that a volume must explain to be taken for the same head.
+    #: Least share of the template's variance that a volume must explain to count as the same head.
     least_explained: Annotated[float, Field(ge=0, le=1)] = 0.9
 
 
 class SamplingSettings(Settings):
-    """How a volume is read between its voxels."""
+    """Interpolation of a volume between its voxels."""
 
-    #: Cubic B-splines or straight lines.
+    #: Cubic B-splines, or linear interpolation.
     interpolation: Literal["cubic", "linear"] = "cubic"
 
 
 class CensoringSettings(Settings):
-    """Volumes and values that are not to be believed."""
+    """Limits for volumes and values that are not trusted."""
 
-    #: A volume whose framewise displacement exceeds this enters no window and teaches nothing.
+    #: Framewise displacement above which a volume is censored: it enters no window, and nothing is learned from it.
     fd_mm: Positive = 1.5
-    #: The same for one that differs from the volume before by so many times what is usual (DVARS over its median).
+    #: DVARS, as a multiple of its usual (median) value, above which a volume is censored.
     dvars_ratio: Annotated[float, Field(gt=1)] = 2.5
-    #: A voxel's value is clipped this many standard deviations from what was expected; 0 clips none.
+    #: Standard deviations from the expected value at which a voxel's value is clipped; 0 for no clipping.
     clip_sd: NotNegative = 3.0
 
 
 class NuisanceSettings(Settings):
-    """What every voxel's course is freed from: regressors, fitted to the volumes so far by recursive least squares.
+    """Nuisance regressors, fitted to the volumes so far by recursive least squares and removed from every voxel.
 
-    Each `_sd` says how large an effect is expected before anything is known, in units of the voxel's noise. That is
-    what holds the fit while volumes are few.
+    Each `_sd` is the prior standard deviation of a coefficient, in units of the voxel's noise: the size of the effect
+    that is expected before any volume. It stabilises the fit while volumes are few.
     """
 
-    #: Volumes that start earlier are aligned only: magnetisation has not settled (Horikawa & Kamitani drop 9 s).
+    #: Volumes that start earlier are only aligned: magnetisation has not settled (Horikawa & Kamitani drop 9 s).
     discard_s: NotNegative = 9.0
     #: Clean volumes that are needed before the first pattern.
     warm_up_volumes: Annotated[int, Field(ge=2)] = 6
-    #: A line and cosines down to this period; 0 leaves the constant alone.
+    #: Drift is a line and cosines down to this period; 0 for no drift regressors beside the constant.
     drift_cutoff_s: NotNegative = 128.0
     drift_sd: NotNegative = 0.2
-    #: None, the six of a rigid motion, these and their changes, or these twelve and their squares.
+    #: Number of motion regressors: none, six parameters, also their changes (12), or also the squares of these (24).
     motion_parameters: Literal[0, 6, 12, 24] = 0
-    #: For each mm, rotations as arcs on a sphere of 50 mm.
+    #: Per mm of motion, with rotations as arcs on a sphere of 50 mm.
     motion_sd: Positive = 1.0
-    #: Courses of noise components, learned in calibration from voxels without the signal of interest.
+    #: Number of noise components, learned in calibration from voxels without the signal of interest.
     n_components: Count = 0
     component_sd: Positive = 1.0
-    #: The head's overall brightness.
+    #: Whether the head's overall brightness is a regressor.
     global_signal: bool = False
     global_sd: Positive = 1.0
 
     @model_validator(mode="before")
     @classmethod
     def _of_voxels(cls, given: Any) -> Any:
-        """Take settings of before: they said that voxels are freed, and could ask for features instead."""
+        """Accept settings of older versions whose `of` is "voxels"; refuse other values, such as for features."""
         if not isinstance(given, dict) or "of" not in given:
             return given
         if given["of"] != "voxels":
@@ -207,66 +208,66 @@ class NuisanceSettings(Settings):
 
 
 class ResponseSettings(Settings):
-    """The expected response to a trial: the double-gamma function (Friston et al. 1998; Glover 1999) while it lasts."""
+    """Expected response to a trial: the double-gamma function (Friston et al. 1998; Glover 1999) over its duration."""
 
-    #: Peak of the response to a brief event, and of the undershoot that follows; whole seconds.
+    #: Times of the peak of the response to a brief event, and of the undershoot that follows; whole seconds.
     peak_s: AtLeastOne = 5
     undershoot_s: AtLeastOne = 15
     undershoot_ratio: Annotated[float, Field(ge=0, lt=1)] = 1 / 6
-    #: How large a trial's response is expected to be, in units of the voxel's noise.
+    #: Prior standard deviation of a trial's response, in units of the voxel's noise.
     sd: Positive = 1.0
 
 
 class ScalingSettings(Settings):
-    """What a pattern's numbers mean."""
+    """Unit, baseline and smoothing of a pattern's numbers."""
 
-    #: Percent of the baseline, or standard deviations of the voxel's noise.
+    #: Unit: percent of the baseline, or standard deviations of the voxel's noise.
     unit: Literal["percent", "zscore"] = "percent"
-    #: Baseline and noise as estimated from all volumes so far, or as they were when the first trial began.
+    #: Baseline and noise: estimated from all volumes so far, or frozen when the response to the first trial begins.
     baseline: Literal["running", "frozen"] = "running"
     #: Smoothing among the decoder's voxels; 0 for none.
     smoothing_fwhm_mm: NotNegative = 0.0
-    #: Whether each pattern's mean over voxels is taken away.
+    #: Whether each pattern's mean over voxels is subtracted.
     demean: bool = False
 
 
 class NoiseSettings(Settings):
-    """The spatial shape of noise, learned in calibration: patterns are whitened with it."""
+    """Model of the spatial shape of noise, learned in calibration, with which patterns are whitened."""
 
-    #: Principal components of the noise that patterns are shrunk along; 0 leaves patterns as they are.
+    #: Number of principal components of the noise along which patterns are shrunk; 0 for no whitening.
     n_components: Count = 100
-    #: Added to the variance in every direction, in units of what the components leave: holds the shrinkage back.
+    #: Variance added in every direction, in units of the variance that the components leave; it limits the shrinkage.
     ridge: NotNegative = 1.0
 
 
 class WindowSettings(Settings):
-    """Which volumes make a sample, and how."""
+    """Choice of the volumes that make a sample, and of the estimate."""
 
-    #: `auto` follows the trials of a run that names them, and slides otherwise; `repeats` averages a trial with the
-    #: earlier ones of the same label.
+    #: `auto` follows the trials of a run that lists them, and slides otherwise; `repeats` averages a trial with the
+    #: earlier trials of the same label.
     mode: Literal["auto", "block", "sliding", "repeats"] = "auto"
-    #: For a trial: its estimated response, or the mean of its volumes.
+    #: Sample of a trial: its estimated response, or the mean of its volumes.
     estimate: Literal["response", "mean"] = "response"
-    #: Delay of the response: a trial is ranked from onset + shift to offset + shift.
+    #: Delay of the response, in seconds: a trial is ranked from onset + shift to offset + shift.
     hrf_shift_s: NotNegative = 3.0
     sliding_volumes: AtLeastOne = 3
 
 
 class RankingSettings(Settings):
-    """How decoded features are matched against the candidates."""
+    """Matching of decoded features against the candidates."""
 
-    #: Layers that are matched; empty means all that the bundle has.
+    #: Layers that are matched; empty for all layers of the bundle.
     layers: tuple[str, ...] = ()
-    #: A candidate's score: the mean over layers of Fisher's z, that of one correlation over all layers' units, or the
-    #: mean over layers weighted as cross-validation found best.
+    #: Score of a candidate: the mean over layers of Fisher's z, the Fisher z of one correlation over all layers' units,
+    #: or the mean over layers with weights from cross-validation.
     combine: Combination = "fisher"
-    #: Ids of the candidates that are ranked; empty means all that the bundle has.
+    #: Ids of the candidates that are ranked; empty for all candidates of the bundle.
     candidates: tuple[str, ...] = ()
     n_top: AtLeastOne = 10
 
 
 class PipelineSettings(Settings):
-    """The whole path from volume to ranking.
+    """Settings of the whole pipeline from volume to ranking.
 
     Examples
     --------

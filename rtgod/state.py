@@ -1,8 +1,9 @@
-"""What an object has learned since it was made, as a tree of plain values, and back into another that was made alike.
+"""State of objects as a tree of plain values, which can be restored into another object made with the same arguments.
 
 A class that learns derives from `Stateful` and names, in one place, its attributes that change, with their types, and
-its parts that are themselves stateful. What follows from the constructor's arguments is no state, and neither is a
-buffer that is filled before it is read. A tree holds plain values and arrays only, so that restoring one runs no code.
+its parts that are stateful themselves. Attributes that follow from the constructor's arguments are not state, and
+neither are buffers that are filled before they are read. A tree holds only plain values and arrays, so that restoring
+it runs no code.
 """
 
 from __future__ import annotations
@@ -16,29 +17,29 @@ import numpy.typing as npt
 
 from rtgod.errors import CheckpointError
 
-#: A tree of plain values; keys are attributes' names, or those of a mapping.
+#: A tree of plain values; keys are names of attributes, or keys of a mapping.
 State = None | bool | int | float | str | npt.NDArray[Any] | list["State"] | tuple["State", ...] | dict[str, "State"]
 
 
 class Stateful:
-    """An object whose changes since it was made can be taken out, and put into another that was made alike.
+    """Base of objects whose state can be read, and restored into another object made with the same arguments.
 
     Attributes
     ----------
     changing : mapping of str to type
-        Attributes that change after the object was made: numbers, strings, arrays, frozen dataclasses, named tuples;
-        tuples, lists and dictionaries of these.
+        Attributes that change after the object was made, with their types: numbers, strings, arrays, frozen
+        dataclasses, named tuples; and tuples, lists and dictionaries of these.
     parts : tuple of str
-        Attributes that are stateful themselves, or None.
+        Names of attributes that are stateful themselves, or None.
     """
 
     changing: ClassVar[Mapping[str, Any]] = {}
     parts: ClassVar[tuple[str, ...]] = ()
 
     def state(self) -> dict[str, State]:
-        """Everything that has changed since the object was made, its parts' included.
+        """Return everything that has changed since the object was made, including the state of its parts.
 
-        Arrays are those in use, not copies: write or copy them before the object goes on.
+        Arrays are those in use, not copies: write or copy them before the object is used further.
         """
         state: dict[str, State] = {name: _plain(getattr(self, name)) for name in self.changing}
         for name in self.parts:
@@ -47,12 +48,12 @@ class Stateful:
         return state
 
     def restore(self, state: State) -> None:
-        """Go on from where another, made with the same arguments, was; arrays are copied.
+        """Take over the state of another object, which was made with the same arguments; arrays are copied.
 
         Raises
         ------
         CheckpointError
-            If the state is not one of such an object; this one must then not be used any more.
+            If it is not the state of such an object; this object must then not be used any more.
         """
         names = {*self.changing, *self.parts}
         if not isinstance(state, dict) or state.keys() != names:
@@ -83,7 +84,7 @@ def _plain(value: Any) -> State:
 
 
 def _number(value: object) -> bool | int | float:
-    """Numpy's numbers as Python's; a float64 stays what it is to the last bit."""
+    """Convert numpy's numbers to Python's; a float64 keeps its value to the last bit."""
     if isinstance(value, np.bool_ | np.integer | np.float64):
         number: bool | int | float = value.item()
         return number
@@ -91,7 +92,7 @@ def _number(value: object) -> bool | int | float:
 
 
 def _array(kind: Any, value: object) -> npt.NDArray[Any]:
-    """A writable copy of an array, whose type must be exactly the one that is declared."""
+    """Return a writable copy of an array, whose type must be exactly the declared one."""
     if get_origin(kind) is not np.ndarray:
         raise TypeError(f"{kind} has no place in a state")
     dtype = np.dtype(get_args(get_args(kind)[1])[0])

@@ -1,4 +1,4 @@
-"""TOML files as any editor saves them: with or without a byte order mark."""
+"""Reading of TOML files as any editor saves them: with or without a byte order mark, and with any line ends."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises
     ------
     OSError
-        If it cannot be read.
+        If the file cannot be read.
     ValueError
-        If it is no UTF-8 text, or is not TOML (`tomllib.TOMLDecodeError`).
+        If it is not UTF-8 text, or not TOML (`tomllib.TOMLDecodeError`).
     """
     raw = path.read_bytes()
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):

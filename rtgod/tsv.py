@@ -1,8 +1,8 @@
-"""Tab-separated tables as BIDS has them: the one reader and the one writer of all that rtgod reads and writes.
+"""Tab-separated tables in the format of BIDS: the reader and the writer of all tables that rtgod reads and writes.
 
-BIDS knows no quoting: a quotation mark is a character like any other, and what would end a cell or a line cannot stand
-in a cell. The writer writes such characters as Python does (a tab as a backslash and a t), and `read_tsv` with
-`escaped` takes them back. Tables of others are read as they stand: a backslash in them belongs to a path.
+BIDS has no quoting: a quotation mark is a character like any other, and a cell cannot hold characters that end a cell
+or a line. The writer escapes such characters as Python does (a tab as a backslash and a t), and `read_tsv` with
+`escaped` restores them. Tables of other programs are read without escapes: a backslash in them belongs to a path.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from rtgod.errors import InputError
 from rtgod.files import write_whole
 from rtgod.text import composed, encodable, plain
 
-#: BIDS's word for what is not there.
+#: BIDS's word for a missing value.
 NOT_APPLICABLE = "n/a"
 NOTHING = frozenset({NOT_APPLICABLE, ""})
-#: Line ends of all systems, and none of those that Unicode adds (U+0085, U+2028 …): these may stand in a cell.
+#: Line ends of all systems, without those that Unicode adds (U+0085, U+2028 …), which a cell may hold.
 _LINE_END = re.compile("\r\n|\r|\n")
-#: What ends a cell or, to some programs, a line.
+#: Characters that end a cell or, in some programs, a line.
 _ENDS = re.compile("[\t\n\r\v\f\x1c-\x1f\x85\u2028\u2029]+")
 _BOM = "\ufeff"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-#: A longer cell comes of a file that is no table.
+#: Most characters of a cell; a longer one shows that the file is not a table.
 _LONGEST_CELL = 131_072
 _ESCAPE = re.compile(r"\\(?:[\\tnr]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 _SHORT = {"\\": "\\", "t": "\t", "n": "\n", "r": "\r"}
@@ -36,14 +36,14 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a table; what is wrong with a cell is said by file, line and column.
+    """A line of a table, whose errors name file, line and column.
 
     Attributes
     ----------
     path : Path
     line : int
     cells : mapping of str to str
-        By column, without blanks around them; a row that is too short lacks the last ones.
+        Cells by column, without blanks around them; a row that is too short lacks the last ones.
     """
 
     path: Path
@@ -51,17 +51,17 @@ class Row:
     cells: Mapping[str, str]
 
     def has(self, column: str) -> bool:
-        """Whether there is something in the cell."""
+        """Return whether a cell holds a value."""
         return self.cells.get(column, "") not in NOTHING
 
     def label(self, column: str) -> str:
-        """What is in the cell; `InputError` if there is nothing."""
+        """Return the value of a cell; raise `InputError` if it has none."""
         if not self.has(column):
             raise self.refusal(column, "is empty, and a trial needs it; fill it in")
         return self.cells[column]
 
     def seconds(self, column: str) -> float:
-        """The cell as seconds; `InputError` if it is no time."""
+        """Return a cell as seconds; raise `InputError` if it is not a finite number."""
         text = self.cells.get(column, "")
         try:
             value = float(text)
@@ -76,14 +76,14 @@ class Row:
         return value
 
     def duration(self) -> float:
-        """The row's duration, seconds; `InputError` if it is none."""
+        """Return the row's duration in seconds; raise `InputError` if it is not a number from 0."""
         value = self.seconds("duration")
         if value < 0:
             raise self.refusal("duration", f"is {value:g} s; a trial cannot end before it starts, so correct it")
         return value
 
     def refusal(self, column: str, what: str) -> InputError:
-        """The error that says what is wrong with a cell, and where it is."""
+        """Make the error that says what is wrong with a cell, and where the cell is."""
         return InputError(f"{self.path}, line {self.line}, column {column}: {what}.")
 
 
@@ -95,13 +95,13 @@ class Table:
     ----------
     path : Path
     columns : tuple of str
-        Their names, in order; an empty one where a column has none.
+        Names of the columns, in order; empty for a column without a name.
     rows : tuple of Row
-        Lines that hold anything.
+        Lines that are not blank.
     n_quoted : mapping of str to int
-        Columns with cells in quotation marks, and in how many.
+        Number of cells in quotation marks, for each column that has any.
     too_long : tuple of int
-        Lines with more cells than there are columns; what is beyond is not read.
+        Numbers of lines with more cells than columns; the surplus cells are not read.
     """
 
     path: Path
@@ -111,7 +111,7 @@ class Table:
     too_long: tuple[int, ...]
 
     def remarks(self) -> list[str]:
-        """What is odd about the table, a line each; no reason to refuse it."""
+        """List oddities of the table that are no reason to refuse it, a line each."""
         told = []
         if self.n_quoted:
             cells = ", ".join(f"{n} of {column}" for column, n in self.n_quoted.items())
@@ -132,17 +132,17 @@ def read_tsv(path: Path, *, escaped: bool = False, what: str = "a table") -> Tab
     ----------
     path : Path
     escaped : bool
-        Whether the table was written by `write_tsv`, so that escapes stand for what it could not write.
+        Whether the table was written by `write_tsv`, so that its escapes are to be replaced.
     what : str
-        What the table is, for messages.
+        Kind of table, for messages.
 
     Raises
     ------
     InputError
-        If it cannot be read, is no UTF-8 text, is empty, or has two columns of one name.
+        If the file cannot be read, is not UTF-8 text, is empty, or has two columns of one name.
     """
     text = _text_of(path)
-    # A table that `write_tsv` wrote gives back what was written; in others, names are compared and shown composed.
+    # A table of `write_tsv` is read back exactly as written; names in other tables are compared and shown composed.
     numbered = [
         (number, [cell.strip() for cell in line.split("\t")])
         for number, line in enumerate(_LINE_END.split(text if escaped else composed(text)), 1)
@@ -169,37 +169,37 @@ def read_tsv(path: Path, *, escaped: bool = False, what: str = "a table") -> Tab
 def write_tsv(
     path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]], *, digits: int | None = None
 ) -> None:
-    """Write a table, whole or not at all.
+    """Write a table, which appears complete or not at all.
 
     Parameters
     ----------
     path : Path
     columns : sequence of str
     rows : iterable of iterable
-        See `cell_of`.
+        Cells of each row; see `cell_of`.
     digits : int, optional
         Significant digits of floats; all by default.
 
     Raises
     ------
     InputError
-        If it cannot be written.
+        If the file cannot be written.
     """
     write_whole(path, "".join(line_of(cells, digits) + "\n" for cells in [columns, *rows]))
 
 
 def line_of(cells: Iterable[object], digits: int | None = None) -> str:
-    """A line of a table, without its end; parameters as of `write_tsv`."""
+    """Write the cells of a line, without a line end; for `digits` see `write_tsv`."""
     return "\t".join(cell_of(cell, digits) for cell in cells)
 
 
 def cell_of(value: object, digits: int | None = None) -> str:
-    """A cell as it stands in a file.
+    """Write a value as a cell of a file.
 
     Parameters
     ----------
     value : object
-        None, nan and an empty text are written n/a.
+        Value of the cell; None, nan and an empty text are written n/a.
     digits : int, optional
         Significant digits of a float; all by default.
     """
@@ -212,15 +212,15 @@ def cell_of(value: object, digits: int | None = None) -> str:
     if inner == text and text.isascii() and text.isprintable() and "\\" not in text:
         return text
     start = len(text) - len(text.lstrip())
-    # A reader takes off the blanks around a cell, and a mark at the file's beginning.
+    # A reader strips blanks around a cell, and a byte order mark at the file's beginning.
     before, after = (_escape_all(text[:start]), _escape_all(text[start + len(inner) :]))
     return before + plain(inner.replace("\\", "\\\\")).replace(_BOM, "\\ufeff") + after
 
 
 def one_line(text: str) -> str:
-    """Write a cell for tables that are read without escapes: what would end a cell or a line becomes one blank.
+    """Write a cell for tables that are read without escapes: characters that end a cell or a line become one blank.
 
-    Blanks of other kinds, such as two in a row or an ideographic one, belong to a name and stay.
+    Other blanks, such as two in a row or an ideographic one, belong to a name and stay.
     """
     return encodable(_ENDS.sub(" ", text).strip())
 

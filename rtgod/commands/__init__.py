@@ -1,1 +1,1 @@
-"""The command line: each module makes one command, or a few, of the parts below."""
+"""The command line: each module defines one command or one group of commands."""

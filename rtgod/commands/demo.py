@@ -1,4 +1,4 @@
-"""The command `demo`: the main job from end to end, each part a process of its own, talking over real sockets."""
+"""The command `demo`: the main job from end to end, with each part as a process that talks over real sockets."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def demo(
 
 
 def _live(folder: Path, bundle: Path, runs: list[Path], speed: float, backend: str) -> dict[str, Any]:
-    """Serve, display and replay, each in its own process; give what the server said when it was ready."""
+    """Serve, display and replay, each in its own process; return what the server wrote to its ready file."""
     server_ready, display_ready = folder / "server.json", folder / "display.ready"
     serve = ["serve", "--supervise", str(bundle), "--ingest", "tcp://127.0.0.1:*", "--publish", "tcp://127.0.0.1:*"]
     serve += ["--journal", str(folder / "journal"), "--ready-file", str(server_ready)]
@@ -94,7 +94,7 @@ def _live(folder: Path, bundle: Path, runs: list[Path], speed: float, backend: s
 
 
 def _end_to_end(folder: Path, runs: list[Path]) -> dict[str, float | int]:
-    """Volumes sent, and the time from a volume's leaving its source to its answer's frame on the display."""
+    """Count the volumes sent and shown, and time each from its leaving the source to its answer on the display."""
     sent = {}
     for run in runs:
         run_id = run.name.removesuffix("_bold.nii.gz")

@@ -1,6 +1,6 @@
-"""The commands `rtgod journal ls`, `verify` and `export`: what was recorded, whether it is whole, and for others.
+"""The commands `rtgod journal ls`, `verify` and `export`: list journals, check them, and write their data as files.
 
-What takes long to import is imported when a command runs, so that the others start quickly.
+Modules that take long to import are imported when a command runs, so that the other commands start quickly.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def verify(path: File) -> None:
     from rtgod.journal.journal import check_records, read_headers
     from rtgod.journal.summary import account, spans
 
-    # Before the rest is read, as a server may be writing on.
+    # Take the size before reading: a server may append to the journal meanwhile.
     size = path.stat().st_size if path.is_file() else 0
     end, problems = check_records(path)
     found = account(read_headers(path))

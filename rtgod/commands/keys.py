@@ -1,4 +1,4 @@
-"""The commands `rtgod keys new`, `ls` and `revoke`: who may connect to a server, and as what."""
+"""The commands `rtgod keys new`, `ls` and `revoke`: manage the clients that may connect to a server."""
 
 from __future__ import annotations
 

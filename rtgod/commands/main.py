@@ -1,4 +1,4 @@
-"""The command `rtgod`: finds the commands, and turns errors that a person can act on into one line and exit code 2.
+"""The command `rtgod`: find the commands, and turn errors that a person can act on into one line and exit code 2.
 
 The commands of calibration and stimulus are found through their entry points, so that nothing here imports them.
 """
@@ -30,7 +30,7 @@ from rtgod.errors import MissingDependencyError, RtgodError
 from rtgod.logs import RUNS, PlainFormatter
 
 GROUP = "rtgod.commands"
-#: Packages that are installed beside rtgod, under names that others use, too.
+#: Packages that rtgod installs under names that other distributions may use, too.
 _BESIDE = ("calibration", "stimulus")
 _OFFLINE = ("simulate", "scan", "features", "categories", "calibrate", "evaluate", "report")
 _LIVE = ("display", "stimulus", "unblind")
@@ -70,30 +70,30 @@ def _root(
     def is_shown(record: logging.LogRecord) -> bool:
         return record.levelno >= level or record.name == RUNS
 
-    # No highlighter: it searches what is logged for patterns, which takes seconds where somebody sent it for that.
+    # No highlighter: it searches log texts for patterns, and a text sent to exploit that can take it seconds.
     handler = RichHandler(
         console=PlainConsole(stderr=True), show_path=False, highlighter=NullHighlighter(), keywords=[]
     )
     handler.setFormatter(PlainFormatter("%(message)s"))
-    # Not the handler's level: a file may be logged to at INFO while the terminal is not.
+    # A filter and not the handler's level: a log file may record INFO while the terminal does not show it.
     handler.addFilter(is_shown)
     logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger(RUNS).setLevel(logging.INFO)
 
 
 def make_app(only: str | None = None) -> typer.Typer:
-    """Build the command line with every installed command, those of other packages included.
+    """Build the command line with every installed command, including commands of other packages.
 
     Parameters
     ----------
     only : str, optional
-        A command of the online system is built alone: the others take a while to import, and a server that is started
-        again must be quick.
+        Name of the command that will run. If it is one of the online system, only this command is built: importing
+        the others takes a while, and a server that is started again must be quick.
 
     Raises
     ------
     MissingDependencyError
-        If another package's `calibration` or `stimulus` stands before rtgod's own.
+        If Python finds another package named `calibration` or `stimulus` instead of rtgod's own.
     """
     app = typer.Typer(
         name="rtgod",
@@ -124,7 +124,7 @@ def make_app(only: str | None = None) -> typer.Typer:
 
 
 def _check_names() -> None:
-    """See to it that the packages beside rtgod are its own: their names may be taken by other distributions."""
+    """Check that `calibration` and `stimulus` are rtgod's own: other distributions may use these names."""
     own = Path(__file__).resolve().parents[2]
     for name in _BESIDE:
         spec = find_spec(name)
@@ -148,7 +148,7 @@ def _add(app: typer.Typer, panel: str, named: Iterable[tuple[str, _Command]]) ->
 
 
 def _verbose_first(arguments: list[str]) -> list[str]:
-    """Put `--verbose` before the command, wherever it was written: each command takes it."""
+    """Move `--verbose` before the command, so that it may be written anywhere."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     wanted = [argument for argument in arguments[:end] if argument in ("-v", "--verbose")]
     return wanted[:1] + [argument for argument in arguments[:end] if argument not in wanted] + arguments[end:]
@@ -164,9 +164,9 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> int | str | None:
-    """Run a command; gives what the process is to exit with."""
+    """Run a command; return the exit code of the process."""
     try:
-        # No option before the command takes a value.
+        # The first argument without a dash is the command, as no option before it takes a value.
         only = next((argument for argument in arguments if not argument.startswith("-")), None)
         make_app(only)(args=arguments, prog_name="rtgod")
     except SystemExit as ended:

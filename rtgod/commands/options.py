@@ -1,4 +1,4 @@
-"""Options that commands of all parts share, in the same words; and how settings and outputs are told of."""
+"""Options that commands of several packages share, and functions that print settings and planned outputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Overwrite = Annotated[
 
 console = PlainConsole(stderr=True)
 
-#: Files that are there already, of which so many are named.
+#: Most files that a message names when files exist already; the rest are counted.
 _MOST_NAMED = 3
 
 
@@ -39,7 +39,7 @@ def show_settings(settings: BaseModel | Mapping[str, BaseModel]) -> None:
     Parameters
     ----------
     settings : BaseModel or mapping of str to BaseModel
-        What one file sets; or by the option's name, what several do.
+        Settings of one file, or settings of several files by the name of their option.
     """
     if isinstance(settings, BaseModel):
         shown = settings.model_dump(mode="json")
@@ -49,12 +49,12 @@ def show_settings(settings: BaseModel | Mapping[str, BaseModel]) -> None:
 
 
 def needed_out(out: Path | None) -> Path:
-    """Return the value of `--out`, which dry runs do without, before anything is computed.
+    """Return the value of `--out`, after a check that it is given and can be written to.
 
     Raises
     ------
     InputError
-        If it is missing, or no folder can be made or written to there.
+        If the option is missing, or no folder can be made or written to at this path.
     """
     if out is None:
         raise InputError("no folder to write to; give one with --out")
@@ -64,21 +64,21 @@ def needed_out(out: Path | None) -> Path:
 
 
 def check_new(out: Path, names: Sequence[str], *, overwrite: bool) -> None:
-    """Refuse to replace files of an earlier call, unless that is asked for.
+    """Refuse to replace files of an earlier call, unless `overwrite` is set.
 
     Parameters
     ----------
     out : Path
         Folder to write into.
     names : sequence of str
-        Files that may be written.
+        Names of the files that may be written.
     overwrite : bool
         The value of `--overwrite`.
 
     Raises
     ------
     InputError
-        If any of them is there, and is not to be replaced; or if the folder is a bundle's.
+        If one of the files exists and may not be replaced, or if the folder holds a bundle.
     """
     if (out / HEADER).exists():
         raise InputError(f"{out}: holds a decoder bundle; choose another --out")
@@ -89,18 +89,18 @@ def check_new(out: Path, names: Sequence[str], *, overwrite: bool) -> None:
 def say_output(
     out: Path | None, what: str, names: Sequence[str], *, overwrite: bool | None, console: PlainConsole
 ) -> None:
-    """Say in a dry run what would be written, and whether something is in its way.
+    """Print, in a dry run, what would be written, and whether something prevents it.
 
     Parameters
     ----------
     out : Path or None
         The value of `--out`, if it is given.
     what : str
-        What would be written, in words.
+        Description of the output.
     names : sequence of str
-        As of `check_new`; without any, the folder itself is written.
+        Names of the files that may be written; empty if the command makes the folder itself.
     overwrite : bool or None
-        As of `check_new`; None of commands that never replace anything.
+        The value of `--overwrite`; None for commands that never replace anything.
     console : PlainConsole
     """
     where = f"to {out}" if out is not None else "to the folder of --out, which is not given"
@@ -116,7 +116,7 @@ def say_output(
 
 
 def _problem_with(out: Path) -> str:
-    """Why no folder can be made, or written to, at a path; empty if one can."""
+    """Return why no folder can be made or written to at a path; an empty string if one can."""
     parent = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not parent.is_dir():
         return f"{out}: {'is' if parent == out else f'{parent} is'} a file, and no folder"
@@ -128,7 +128,7 @@ def _problem_with(out: Path) -> str:
 
 
 def _there(out: Path, names: Sequence[str]) -> str:
-    """Names of files that are in a folder, or the folder, in words; empty where none is."""
+    """Name the files (or, without `names`, the folder) that exist, with a verb; empty if nothing exists."""
     if not names:
         return f"{out} is" if out.exists() else ""
     there = [name for name in names if (out / name).exists()]
@@ -139,5 +139,5 @@ def _there(out: Path, names: Sequence[str]) -> str:
 
 
 def say(text: str) -> None:
-    """Print a line for people, on standard error, as it is."""
+    """Print a line on standard error, without markup or wrapping."""
     console.print(styled(text), soft_wrap=True)

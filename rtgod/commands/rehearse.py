@@ -1,7 +1,7 @@
-"""The command `rehearse`: a closed-loop imagery session with a simulated subject, each part a process of its own.
+"""The command `rehearse`: a closed-loop imagery session with a simulated subject, with each part as a process.
 
-One run of imagery that gets stronger is decoded twice, once with true feedback and once with sham: feedback must rise
-with the imagery in the first and not in the second.
+A run with imagery that gets stronger is decoded twice, once with true feedback and once with sham feedback: feedback
+must rise with the imagery in the first and not in the second.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from rtgod.messages import Array
 from rtgod.text import number_of
 from rtgod.tsv import write_tsv
 
-#: After a run's last volume, its display and its source end within so long.
+#: Longest time, in seconds, from the last volume of a run to the end of its display and its source.
 _END_S = 60.0
 _FREE = "tcp://127.0.0.1:*"
-#: What figures count, by the ends of their names.
+#: Units of the figures, by the ends of their names.
 _UNITS = {
     "_third": "share of the other candidates that the target is ahead of; luck 0.5",
     "_rank_correlation": "of feedback with the trial's number, -1 to 1; luck 0",
@@ -34,9 +34,10 @@ _UNITS = {
     "steps_planned": "steps of both runs",
     "steps_shown": "steps of both runs",
 }
-#: Without a connection, one rehearsal in twenty has a rank correlation above this, over the root of trials less one.
+#: If feedback is unrelated to the imagery, one rehearsal in twenty has a rank correlation above `_LUCK` divided by
+#: the square root of (n_trials - 1).
 _LUCK = 1.645
-#: A refresh of a usual monitor.
+#: Refresh interval of a usual monitor (60 Hz).
 _FRAME_MS = 1000 / 60
 
 
@@ -98,7 +99,7 @@ def _write_settings(out: Path, n_trials: int, view: str) -> Path:
 
 
 def _imagined(categories: Path, out: Path) -> Path:
-    """The table of the subject's test categories: those that the decoder was never trained on."""
+    """Write a table of the subject's test categories, on which the decoder was never trained; return its path."""
     rows = [row for row in read_tsv(categories) if row.get("shown_in") == "test"]
     if not rows:
         raise InputError(f"{categories}: no test categories; is this a subject that `rtgod simulate` made?")
@@ -110,7 +111,7 @@ def _imagined(categories: Path, out: Path) -> Path:
 def _session(
     out: Path, bundle: Path, subject: Path, run: Path, schedule: Path, settings: Path, sealed: Path, speed: float
 ) -> Path:
-    """Serve, show and replay the run under both conditions; gives the session's journal."""
+    """Serve, show and replay the run under both conditions; return the path of the session's journal."""
     folder, ready = out / "session", out / "server.json"
     serve = ["serve", "--supervise", str(bundle), "--ingest", _FREE, "--publish", _FREE, "--journal", str(folder)]
     with CommandProcess(*serve, "--ready-file", str(ready), lasting=True) as server:
@@ -136,7 +137,7 @@ def _length_s(schedule: Path) -> float:
 
 
 def figures_of(folder: Path, schedule: Path, speed: float) -> dict[str, float | int]:
-    """What the session left behind, in figures: feedback in each condition, and how late steps were on the screen."""
+    """Compute figures from the session's files: feedback in each condition, and the timing error of steps shown."""
     planned = read_tsv(schedule)
     conditions = [row["condition"] for row in read_tsv(folder / "conditions.tsv")]
     figures: dict[str, float | int] = {"steps_planned": 2 * (len(planned) - 1)}
@@ -145,7 +146,7 @@ def figures_of(folder: Path, schedule: Path, speed: float) -> dict[str, float | 
     for place, condition in enumerate(conditions):
         stem = name if place == 0 else f"{name}~{place + 1}"
         events = read_tsv(folder / f"{stem}_events.tsv")
-        # The rest at the run's beginning is on the screen before anybody knows that the run has begun.
+        # The first rest is not timed: it is on the screen before the display knows that the run has begun.
         errors_ms += [1e3 * abs(float(row["onset"]) - float(row["planned_onset"])) / speed for row in events[1:]]
         levels = _levels(read_tsv(folder / f"{stem}_shown.tsv"), events)
         figures[f"{condition}_trials_shown"] = len(levels)
@@ -160,7 +161,7 @@ def figures_of(folder: Path, schedule: Path, speed: float) -> dict[str, float | 
 
 
 def verdict(figures: Mapping[str, float | int]) -> list[str]:
-    """Say what the figures mean: whether feedback followed the imagery, sham did not, and steps kept their times."""
+    """Put the figures in words: whether feedback followed the imagery, sham did not, and steps were on time."""
     lines = []
     for condition, name in (("real", "true feedback"), ("shuffled", "sham feedback")):
         n_trials = int(figures.get(f"{condition}_trials_shown", 0))
@@ -191,7 +192,7 @@ def verdict(figures: Mapping[str, float | int]) -> list[str]:
 
 
 def _levels(shown: Sequence[Mapping[str, str]], events: Sequence[Mapping[str, str]]) -> Array:
-    """The last percentile that was on the screen in each trial."""
+    """Return the last percentile that was on the screen in each trial."""
     onsets_s = np.array([float(row["onset"]) for row in events])
     trials = [int(row["trial_no"]) for row in events]
     last: dict[int, float] = {}
@@ -203,6 +204,6 @@ def _levels(shown: Sequence[Mapping[str, str]], events: Sequence[Mapping[str, st
 
 
 def _rank_correlation(levels: Array) -> float:
-    """Spearman's correlation of the level with the trial's number; ties are broken by order, and are rare."""
+    """Compute Spearman's correlation of level and trial number; ties, which are rare, are broken by order."""
     ranks = np.argsort(np.argsort(levels, kind="stable"), kind="stable")
     return float(np.corrcoef(np.arange(len(levels)), ranks)[0, 1])

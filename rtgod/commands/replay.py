@@ -1,4 +1,4 @@
-"""The command `rtgod replay`: a recorded run, sent as if from the scanner."""
+"""The command `rtgod replay`: send a recorded run as if it came from the scanner."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from rtgod.settings import EventsSettings, PipelineSettings
     from rtgod.sources import Source
 
-#: From the end of the last run to the server's.
+#: Seconds from the end of the last run to the end of the server.
 _LAST_WORD_S = 0.5
-#: What a source waits for is said again after so long.
+#: Seconds after which the reason for waiting is printed again.
 _SAY_AGAIN_S = 30.0
 
 
@@ -120,11 +120,11 @@ def replay(
         Sender(to, patience_s=patience, waiting=_Waiting().say, key=own_key, name=name) as sender,
     ):
         source, remarks = agreed(source, opened, reading, sender.ask_rules(), is_chosen=is_chosen)
-        _say_source(source, beyond=False)  # sending tells of those after the run's end
+        _say_source(source, beyond=False)  # `send_run` warns of trials after the run's end
         for line in remarks:
             say(line)
         for volume in send_run(source, sender, math.inf if full_speed else speed, acquisition=acquisition):
-            if not sent:  # what cannot be sent has no progress
+            if not sent:  # no progress bar before a volume was sent
                 stack.enter_context(progress)
             sent.append(volume)
             progress.advance(task)
@@ -139,7 +139,7 @@ def replay(
 
 
 def _say_source(source: Source, *, beyond: bool) -> None:
-    """Say where a run's trials come from, and what is odd about it; `beyond` as of `remarks_on`."""
+    """Print where the trials of a run come from, and what is unusual in it; `beyond` is passed to `remarks_on`."""
     from rtgod.events.trials import remarks_on
 
     told = f"trials from {source.events}" if source.events else "no table of events beside it or given with --events"
@@ -166,7 +166,7 @@ def _what_was_there(sent: Sequence[Sent]) -> str:
 
 
 def _called_otherwise(subject: str, path: Path) -> str:
-    """Say that the name of a run's file calls the subject otherwise than it was said; empty if it does not."""
+    """Return a note if the file's name gives another subject than `subject`; otherwise an empty string."""
     from rtgod.fit import subject_label, subject_note
     from rtgod.sources.beside import subject_in
 
@@ -177,7 +177,7 @@ def _called_otherwise(subject: str, path: Path) -> str:
 
 
 def _pipeline_settings(path: Path | None) -> PipelineSettings:
-    """The settings of a TOML file or of a bundle; the usual ones without either."""
+    """Read the settings of a TOML file or of a bundle; return the default settings if `path` is None."""
     from rtgod.bundle import settings_of
     from rtgod.settings import PipelineSettings
 
@@ -187,13 +187,13 @@ def _pipeline_settings(path: Path | None) -> PipelineSettings:
 
 
 class _Waiting:
-    """Says why a source waits: once, and again when that has changed, or for long has not."""
+    """Printer of why a source waits: at first, when the reason changes, and again after `_SAY_AGAIN_S`."""
 
     def __init__(self) -> None:
         self._said, self._said_s = "", -math.inf
 
     def say(self, why: str) -> None:
-        """Say it, unless only numbers in it are new."""
+        """Print the reason, unless only its numbers differ from the last one printed."""
         kind = re.sub(r"[0-9]+(\.[0-9]+)?", "0", why)
         if kind != self._said or time.monotonic() >= self._said_s + _SAY_AGAIN_S:
             self._said, self._said_s = kind, time.monotonic()
@@ -201,10 +201,10 @@ class _Waiting:
 
 
 class _StopFlag:
-    """Says when to stop serving: after so many runs, or on SIGINT or SIGTERM while in its `with` block.
+    """Test of whether to stop serving: after `n_runs` runs, or on SIGINT or SIGTERM while in its `with` block.
 
-    After the last run it waits for `_LAST_WORD_S`: a connection that closes while something on it is unread takes along
-    what was on its way, such as the acknowledgement of the run's end.
+    After the last run it waits for `_LAST_WORD_S`: a connection closed with unread bytes loses the messages that are on
+    their way, such as the acknowledgement of the run's end.
     """
 
     def __init__(self, session: Session, n_runs: int | None) -> None:

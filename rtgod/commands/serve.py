@@ -1,6 +1,6 @@
-"""The commands `serve` and `replay`: arguments in, the right parts put together, progress out.
+"""The command `rtgod serve`: build the server from the arguments, run it, and report when it is ready and ended.
 
-What takes long to import is imported when a command runs, so that the others start quickly.
+Modules that take long to import are imported when the command runs, so that other commands start quickly.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def serve(
 
     if threads:
         _set_threads(threads)
-    # Read when the first kernel starts OpenMP: threads that spin while they wait would take the cores from the display
-    # and the source, and be taken off them in turn, which made volumes several times later.
+    # OpenMP reads this when the first kernel starts. Threads that spin while they wait would compete for the cores with
+    # the display and the source, which made answers several times later.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     session = Session(
         DecoderBundle.load(bundle) if bundle else None, PipelineSettings.from_toml(settings) if settings else None
@@ -144,7 +144,7 @@ def serve(
 
 
 def _announce(server: Server, journal: Path, ready_file: Path | None, *, supervised: bool) -> None:
-    """Say where the server listens: to people, to whoever waits for the ready file, and to who supervises it."""
+    """Report the server's addresses: on the terminal, in the ready file, and to the supervisor."""
     from rtgod.server.supervision import Ready, say_ready
 
     ingest, publish = server.endpoints.ingest, server.endpoints.publish
@@ -155,7 +155,7 @@ def _announce(server: Server, journal: Path, ready_file: Path | None, *, supervi
         except InputError as error:
             if server.n_starts == 1:
                 raise
-            # A server that takes over matters more than who waits for a file on a full disk.
+            # A server that takes over from a dead one goes on although the ready file cannot be written.
             logging.getLogger(__name__).warning("%s", error)
     if supervised:
         say_ready(ready)
@@ -164,7 +164,7 @@ def _announce(server: Server, journal: Path, ready_file: Path | None, *, supervi
 
 
 def _supervise(context: typer.Context) -> int:
-    """Run this same command in a process that is started again when it dies; gives the exit code."""
+    """Run this command in a process that is started again when it dies; return the exit code."""
     from rtgod.server.supervision import Ready, Supervisor
 
     verbose = ["--verbose"] if context.parent and context.parent.params["verbose"] else []
@@ -183,7 +183,7 @@ def _supervise(context: typer.Context) -> int:
 
 
 def arguments_of(context: typer.Context, **changes: object) -> list[str]:
-    """The arguments that give a command the values that it was given here, but for changes, by parameters' names."""
+    """Rebuild the command's arguments from the values it was given, with `changes` by the names of parameters."""
     options: list[str] = []
     positional: list[str] = []
     for parameter in context.command.params:

@@ -1,4 +1,4 @@
-"""The command `rtgod status`: who is connected, what runs, how fast it answers, how much room is left."""
+"""The command `rtgod status`: print a server's clients, current run, speed of answers and free disk space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other rtgod commands, run as processes of their own and waited for: what the demo and the rehearsal are made of."""
+"""Other rtgod commands as processes to start and wait for; the demo and the rehearsal are built from them."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from rtgod.errors import RtgodError
 
 _READY_TIMEOUT_S = 120.0
 _STEP_TIMEOUT_S = 1800.0
-#: While one process is waited for, the others are looked at so often.
+#: Seconds between checks of the other processes while one is waited for.
 _LOOK_S = 0.2
-#: A process that was asked to end, or has nothing more to do, has so long.
+#: Seconds that a process may take to end when it was told to, or has nothing more to do.
 STOP_TIMEOUT_S = 20.0
 
 
 class PartError(RtgodError):
-    """A command failed; it has said why."""
+    """Failure of a command, which has printed the reason itself."""
 
 
 class CommandProcess:
-    """An rtgod command in a process of its own; as a context manager it is stopped at the end, whatever happens.
+    """An rtgod command in a process of its own; a context manager that always stops it at the end.
 
     Parameters
     ----------
     *arguments : str
-        Of `rtgod`.
+        Command-line arguments of `rtgod`.
     beside : sequence of CommandProcess
-        Parts that this one needs: no wait for it outlasts them.
+        Processes that this one needs: every wait for it fails as soon as one of them fails.
     lasting : bool
-        Whether it is to run until it is stopped, as a server is, so that any end before is a failure.
+        Whether the command runs until it is stopped, as a server does; then an earlier end is a failure.
     """
 
     def __init__(self, *arguments: str, beside: Sequence[CommandProcess] = (), lasting: bool = False) -> None:
@@ -67,7 +67,7 @@ class CommandProcess:
         Raises
         ------
         PartError
-            If it ends before, or is not ready in time, or a part that it needs fails.
+            If the command ends before, or is not ready in time, or a process that it needs fails.
         """
         deadline_s = time.monotonic() + _READY_TIMEOUT_S
         while not path.exists():
@@ -84,7 +84,7 @@ class CommandProcess:
         Raises
         ------
         PartError
-            If it fails, or does not end in time, or a part that it needs fails meanwhile.
+            If the command fails, or does not end in time, or a process that it needs fails meanwhile.
         """
         deadline_s = time.monotonic() + timeout_s
         while (left_s := deadline_s - time.monotonic()) > 0:
@@ -96,12 +96,12 @@ class CommandProcess:
         raise PartError(f"`rtgod {self._command}` did not end within {timeout_s:g} s")
 
     def check(self) -> None:
-        """See to it that the command runs, or has done its work.
+        """Check that the command still runs, or has ended without failure.
 
         Raises
         ------
         PartError
-            If it failed, or ended though it should last.
+            If the command failed, or ended although it is `lasting`.
         """
         code = self._process.poll()
         if code:
@@ -121,7 +121,7 @@ def step(*arguments: str, beside: Sequence[CommandProcess] = ()) -> None:
 
 
 def heading(text: str) -> None:
-    """Say which of the steps comes next."""
+    """Print the heading of the next step."""
     PlainConsole().rule(styled((text, "bold")), align="left")
 
 
@@ -133,7 +133,7 @@ def print_figures(title: str, figures: Mapping[str, object], units: Mapping[str,
     title : str
     figures : mapping of str to object
     units : mapping of str to str, optional
-        What a figure counts, by the end of its name.
+        Unit of each figure, by the end of the figure's name.
     """
     table = Table(title=title, title_justify="left")
     table.add_column("figure")
@@ -151,5 +151,5 @@ def print_figures(title: str, figures: Mapping[str, object], units: Mapping[str,
 
 
 def read_tsv(path: Path) -> list[Mapping[str, str]]:
-    """Rows of a table that another command wrote."""
+    """Read the rows of a table that another command wrote."""
     return [row.cells for row in tsv.read_tsv(path).rows]

@@ -1,1 +1,1 @@
-"""Patterns to features, features to ranked categories, scores to chances."""
+"""Decoding: patterns to features, features to ranked categories, and scores to chances."""

@@ -1,6 +1,6 @@
-"""Features to a ranking of candidates: one pass over the candidates' features, at the memory's pace.
+"""Ranking of candidates by decoded features: one pass over the candidates' features, limited by memory bandwidth.
 
-Beyond `EXACT_UP_TO` candidates a shortlist is drawn up first, and only what is on it is scored.
+With more than `EXACT_UP_TO` candidates a shortlist is searched first, and only candidates on it are scored.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from rtgod.messages import Array, Features, Float32Array, Float64Array, Int32Arr
 from rtgod.settings import Combination, RankingSettings
 from rtgod.text import composed
 
-#: More candidates than this are searched by a shortlist.
+#: Up to this number every candidate is scored; a shortlist is used for more.
 EXACT_UP_TO = 100_000
-#: How many of them are then scored, and how many of those are ranked: of the others, too many were never seen.
+#: Candidates of a shortlist that are scored, and how many of them are ranked. Further ranks would be wrong, as too many
+#: candidates that belong there are not on the shortlist.
 N_SHORTLISTED, N_RANKED = 3072, 1000
-#: Candidates that are standardised at a time.
+#: Candidates that are standardised at a time, to bound memory.
 _PIECE = 20_000
 
 
 class CategoryIndex:
-    """Scores candidates by the correlation of their category features with decoded ones.
+    """Index that scores candidates by the correlation of their category features with decoded features.
 
     Both sides are z-scored with the training features' mean and SD first: otherwise the activations' common profile
     over units would dominate every correlation.
@@ -38,27 +39,27 @@ class CategoryIndex:
     candidates : mapping of str to ndarray of shape (n_all, n_units), float32
         Category features per layer.
     layers : mapping of str to LayerDecoder or SparseLayerDecoder
-        For their unit means and SDs.
+        Decoders of the layers, which give the mean and SD of each unit.
     combine : {"fisher", "concatenated", "weighted"}
-        What a candidate's score is: the mean of its layers' Fisher z, the Fisher z of one correlation over the units of
-        all layers, or the mean weighted by `weights`.
+        Score of a candidate: the mean of its layers' Fisher z, the Fisher z of one correlation over the units of all
+        layers, or the mean of Fisher z weighted by `weights`.
     weights : mapping of str to float or None
-        For each layer, not negative, 0 for one that is left out; only for "weighted".
+        Weight of each layer, not negative; a layer left out has weight 0. Only for "weighted".
     positions : ndarray of shape (n_candidates,), int32, or None
-        Which rows of `candidates` are ranked; by default all.
+        Rows of `candidates` that are ranked; by default all.
     plain : bool
-        Whether the units are the candidates themselves, one for each. Then a candidate's score is its own unit,
-        z-scored: a correlation over the two units of two categories could only be 1 or −1.
+        Whether each unit stands for one candidate. Then a candidate's score is its own unit, z-scored: a correlation
+        over the two units of two categories could only be 1 or −1.
 
     Attributes
     ----------
     layers : tuple of str
-        Those of `candidates`, in their order.
+        Names of the layers of `candidates`, in their order.
     n_candidates : int
     n_ranked : int
-        How many of them a ranking holds: all, or the first `N_RANKED` of more than `EXACT_UP_TO`.
+        Number of candidates in a ranking: all of them, or `N_RANKED` if there are more than `EXACT_UP_TO`.
     positions : ndarray of shape (n_candidates,), int32
-        As given; orders hold these.
+        Rows of `candidates` that are ranked; rankings list candidates by these numbers.
 
     Raises
     ------
@@ -83,7 +84,7 @@ class CategoryIndex:
         self.n_candidates = len(self.positions)
         self._ends = np.cumsum([features.shape[1] for features in candidates.values()])
         self._weights = np.array([1.0 if weights is None else weights.get(name, 0.0) for name in candidates])
-        # One array, a row for each candidate: it is read from end to end for every ranking, at the memory's pace.
+        # One array with a row for each candidate: every ranking reads it from end to end, limited by memory bandwidth.
         self._rows = np.empty((self.n_candidates, self._ends[-1]), np.float32)
         self._profiles = None
         if combine == "concatenated" and not plain:
@@ -102,30 +103,30 @@ class CategoryIndex:
         if self.n_candidates > EXACT_UP_TO:
             self.n_ranked = min(N_RANKED, self.n_candidates)
             self._shortlist = Shortlist(self.n_candidates, self._vectors, N_SHORTLISTED)
-            # Compiles what only a shortlist needs, so that the first volume does not wait for it.
+            # Compile the kernel that only a shortlist needs now, so that the first volume does not wait for it.
             self.top(Features(0, {name: layers[name].unit_mean for name in candidates}), 1)
 
     def correlations(self, features: Features) -> Float32Array:
-        """Pearson's r of each layer with each candidate, shape (n_layers, n_candidates), float32.
+        """Compute Pearson's r with each candidate in each layer, shape (n_layers, n_candidates), float32.
 
-        Of plain categories, the score.
+        For plain categories, return their scores in the same shape.
         """
         return np.ascontiguousarray(_correlate(self._rows, self._query(features).units, self._ends).T)
 
     def scores(self, features: Features) -> Float32Array:
-        """Score of each candidate, in the order of `positions`, shape (n_candidates,), float32."""
+        """Score each candidate, in the order of `positions`; return shape (n_candidates,), float32."""
         query = self._query(features)
         return self._combined(_correlate(self._rows, query.units, self._ends), query, self._profiles)
 
     def rank(self, features: Features) -> tuple[Int32Array, Float32Array]:
-        """The first `n_ranked` candidates, and their scores; see `top`."""
+        """Return the first `n_ranked` candidates, and their scores; see `top`."""
         return self.top(features, self.n_ranked)
 
     def top(self, features: Features, n: int) -> tuple[Int32Array, Float32Array]:
-        """The `n` best candidates by their position in the whole list, best first, and their scores.
+        """Return the positions of the `n` best candidates in the list of all, best first, and their scores.
 
-        Equal scores keep the candidates' order, so that the ranking is the same everywhere. Scores are exact, for
-        candidates from a shortlist as well; it is not used for more than the `n_ranked` that it is good for.
+        Candidates with equal scores keep their order, so that the ranking is the same everywhere. Scores of candidates
+        from a shortlist are exact, too; for an `n` above `n_ranked` every candidate is scored instead.
         """
         if self._shortlist is None or n > self.n_ranked:
             scores = self.scores(features)
@@ -142,7 +143,7 @@ class CategoryIndex:
 
     @property
     def shortlist_mb(self) -> float:
-        """Memory of the codes that a shortlist is drawn up from; 0 without."""
+        """Memory of the shortlist's codes, in MiB; 0 without a shortlist."""
         return self._shortlist.n_bytes / 2**20 if self._shortlist else 0.0
 
     def _z_scored(self, features: Mapping[str, Array]) -> list[Array]:
@@ -158,7 +159,7 @@ class CategoryIndex:
         return _Query(units, None if self._profiles is None else profiles(z)[0])
 
     def _combined(self, correlations: Float32Array, query: _Query, found: Float64Array | None) -> Float32Array:
-        """Scores from the layers' correlations, shape (n, n_layers), and the same candidates' profiles."""
+        """Combine the layers' correlations, (n, n_layers), into scores; `found` holds the same candidates' profiles."""
         if self._plain:
             return correlations.mean(axis=1)
         scores = np.empty(len(correlations), np.float32)
@@ -171,9 +172,9 @@ class CategoryIndex:
         return scores
 
     def _vectors(self, rows: Int32Array) -> Float32Array:
-        """Candidates as vectors whose dot product with `_vector` of a query is about their score.
+        """Return candidates as vectors whose dot product with `_vector` of a query is about their score.
 
-        Fisher's z of a small r is about r. Of layers that are weighted, the query holds the weights.
+        Fisher's z of a small r is about r. Weights of layers are in the vector of the query.
         """
         if self._profiles is None:
             return self._rows[rows]
@@ -185,11 +186,11 @@ class CategoryIndex:
         return self._concatenated(query.units[np.newaxis], query.profile[np.newaxis])[0]
 
     def _concatenated(self, rows: Float32Array, profile: Float64Array) -> Float32Array:
-        """Units and levels of the concatenated layers, so that dot products are correlations over all units."""
+        """Concatenate units and levels of the layers, so that dot products are correlations over all units."""
         return np.concatenate([rows * self._spread(profile[:, 0]), profile[:, 1].astype(np.float32)], axis=1)
 
     def _spread(self, of_layers: Float64Array) -> Float32Array:
-        """A number for each layer, (..., n_layers), given to each of its units: (..., n_units)."""
+        """Repeat the number of each layer, (..., n_layers), for each unit of the layer, (..., n_units)."""
         return np.repeat(of_layers, np.diff(self._ends, prepend=0), axis=-1).astype(np.float32)
 
 
@@ -209,7 +210,7 @@ def index_categories(
     weights: Mapping[str, float] | None,
     plain: bool = False,
 ) -> CategoryIndex:
-    """The index that the settings ask for.
+    """Make the index that the settings ask for.
 
     Parameters
     ----------
@@ -219,16 +220,16 @@ def index_categories(
     candidates : mapping of str to ndarray of shape (n_all, n_units), float32
         Category features per layer, a row for each of `candidate_ids`.
     weights : mapping of str to float or None
-        Learned in calibration.
+        Weights of the layers, learned in calibration.
     plain : bool
-        Whether the units are the candidates themselves; see `CategoryIndex`.
+        Whether each unit stands for one candidate; see `CategoryIndex`.
 
     Raises
     ------
     InputError
-        If the settings name a layer or a candidate that there is not, or ask for weights and there are none.
+        If the settings name an unknown layer or candidate, or ask for weights that were not learned.
     MissingDependencyError
-        As `CategoryIndex`.
+        If FAISS is needed and not installed; see `CategoryIndex`.
     """
     names = settings.layers or tuple(layers)
     if unknown := sorted(set(names) - set(layers)):
@@ -248,7 +249,7 @@ def index_categories(
 
 
 def positions_of(chosen: Sequence[str], candidate_ids: Sequence[str]) -> Int32Array:
-    """Where the chosen candidates are in the list of all, ascending; `InputError` if some are not in it."""
+    """Return the positions of chosen candidates in the list of all, ascending; raise `InputError` if one is unknown."""
     chosen = [composed(name) for name in chosen]
     if unknown := sorted(set(chosen) - set(candidate_ids)):
         more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
@@ -261,14 +262,14 @@ def positions_of(chosen: Sequence[str], candidate_ids: Sequence[str]) -> Int32Ar
 
 
 def standardise_rows(rows: Array) -> Float32Array:
-    """Rows of mean 0 and length 1, so that their dot products are correlations; a constant row becomes 0."""
+    """Scale rows to mean 0 and length 1, so that their dot products are correlations; a constant row becomes 0."""
     centred = rows - rows.mean(axis=1, keepdims=True, dtype=np.float64)
     length = np.sqrt(np.square(centred).sum(axis=1, keepdims=True))
     return np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-12).astype(np.float32)
 
 
 def profiles(layers: Sequence[Array]) -> Float64Array:
-    """What layer-wise correlations lack of one correlation over the units of all layers.
+    """Compute the terms that turn layer-wise correlations into one correlation over the units of all layers.
 
     With r of each layer, and `length` and `level` of both sides, the correlation over all units is
     Σ (length · length' · r + level · level').
@@ -280,8 +281,8 @@ def profiles(layers: Sequence[Array]) -> Float64Array:
     Returns
     -------
     ndarray of shape (n_rows, 2, n_layers), float64
-        `length`, of each layer's units about their mean, and `level`, √n_units times the mean's distance from that of
-        all units; both as a part of the length of all units about their mean.
+        `length`, the length of each layer's units about their mean, and `level`, √n_units times the distance of this
+        mean from the mean of all units; both divided by the length of all units about their mean.
     """
     n_units = np.array([units.shape[1] for units in layers])
     means = np.stack([units.mean(axis=1, dtype=np.float64) for units in layers], axis=1)
@@ -300,14 +301,14 @@ def _correlate(rows: Float32Array, query: Float32Array, ends: Array) -> Float32A
 
 @njit(cache=True, parallel=True, fastmath=True)
 def _segment_dots(matrix: Array, vector: Array, ends: Array, out: Array) -> None:
-    """Dot products of each row and `vector` from one of `ends` to the next; into `out` (n_rows, n_segments)."""
+    """Write into `out` (n_rows, n_segments) the dot product of each row and `vector` between consecutive `ends`."""
     for row in prange(matrix.shape[0]):
         _segment_dots_of_row(matrix, row, vector, ends, out[row])
 
 
 @njit(cache=True, parallel=True, fastmath=True)
 def _segment_dots_at(matrix: Array, rows: Array, vector: Array, ends: Array, out: Array) -> None:
-    """The same, to the last bit, for some `rows`; into `out` (rows.size, n_segments)."""
+    """Write into `out` (rows.size, n_segments) the results of `_segment_dots`, to the last bit, for some `rows`."""
     for position in prange(rows.size):
         _segment_dots_of_row(matrix, rows[position], vector, ends, out[position])
 
@@ -316,7 +317,7 @@ def _segment_dots_at(matrix: Array, rows: Array, vector: Array, ends: Array, out
 def _segment_dots_of_row(matrix: Array, row: int, vector: Array, ends: Array, out: Array) -> None:
     start = 0
     for segment in range(ends.size):
-        # Slices start at 0, so that the loop need not look out for negative positions.
+        # Slices start at 0, so that the compiled loop needs no check for negative positions.
         part, weights = matrix[row, start : ends[segment]], vector[start : ends[segment]]
         total = np.float32(0.0)
         for column in range(part.size):
@@ -327,7 +328,7 @@ def _segment_dots_of_row(matrix: Array, row: int, vector: Array, ends: Array, ou
 
 @njit(cache=True, parallel=True)
 def _mean_fisher(correlations: Array, weights: Array, out: Array) -> None:
-    """Mean of each row's Fisher z, weighted."""
+    """Write into `out` the weighted mean of each row's Fisher z."""
     n_layers, whole = correlations.shape[1], weights.sum()
     for row in prange(out.size):
         total = 0.0

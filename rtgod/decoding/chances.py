@@ -1,11 +1,12 @@
-"""How sure a ranking may be: every candidate's chance of being the true category, from its score.
+"""Confidence of a ranking: each candidate's chance of being the true category, computed from the scores.
 
-A score is evidence. How much it weighs is learned in calibration (`calibration.training.confidence`), apart for
-categories that the decoder was trained on and for new ones; here it is only applied. Before its score, each candidate
-is as likely as any other, so the two kinds count by how many candidates of each a ranking has.
+A score is evidence. Its weight is learned in calibration (`calibration.training.confidence`), separately for categories
+that the decoder was trained on and for new ones; this module only applies it. Before scores are known all candidates
+are equally likely, so each of the two kinds counts by its number of candidates in a ranking.
 
-Scores say which candidate a response is to, not whether there is one: noise has a best candidate, too. That there is a
-response is read from the pattern (`Presence`); as far as there is none, every candidate is as likely as any other.
+Scores say to which candidate a response belongs, not whether the pattern holds a response: noise has a best candidate,
+too. The chance of a response is read from the pattern (`Presence`); without a response all candidates are equally
+likely.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ TRAINED, NEW = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """How many log odds one unit of score is worth: exp(level + volumes · log n + candidates · log n).
+    """Log odds that one unit of score is worth: exp(level + volumes · log n_volumes + candidates · log n_candidates).
 
     Attributes
     ----------
     level : float
     volumes, candidates : float
-        Exponents of the number of volumes and of candidates that a ranking has.
+        Exponents of the number of volumes and of candidates of a ranking.
 
     Raises
     ------
@@ -51,16 +52,17 @@ class Weight:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """How likely a pattern holds a response.
+    """Model of the chance that a pattern holds a response.
 
-    With n volumes, log odds are level + volumes · log n + (response + response_by_volumes · log n) · share.
+    With n volumes, log odds are level + volumes · log n + (response + response_by_volumes · log n) · share, with the
+    factor of the share not below 0.
 
     Attributes
     ----------
     level, response, volumes, response_by_volumes : float
-        Of the share of a response in the pattern (0: none, 1: as of training trials) and of n volumes.
+        Coefficients of the log odds. The share of a response is 0 without one and 1 if it is as in training trials.
     met : tuple of float, float
-        The range of shares that was met in learning; a share beyond it counts as its end.
+        Range of the shares in the training data; a share beyond it is set to its nearer end.
 
     Raises
     ------
@@ -81,7 +83,7 @@ class Presence:
             raise ValueError("the chances' range of responses must ascend")
 
     def probability(self, response: float, n_volumes: int) -> float:
-        """Chance that there is a response, from its share in the pattern and the volumes that this rests on."""
+        """Compute the chance of a response, from its share in the pattern and the number of volumes averaged."""
         share, log_volumes = min(max(response, self.met[0]), self.met[1]), math.log(n_volumes)
         slope = max(self.response + self.response_by_volumes * log_volumes, 0.0)
         log_odds = self.level + self.volumes * log_volumes + slope * share
@@ -90,22 +92,22 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Chances:
-    """How scores become chances.
+    """Model that turns scores into chances.
 
     Attributes
     ----------
     trained : tuple of str
         Identifiers of the categories that the decoder was trained on; every other candidate is new to it.
     weights : tuple of Weight or None, Weight or None
-        Of candidates that were trained on, learned from left-out runs, and of new ones, learned from left-out
-        categories; None where there was nothing to learn from.
+        Weight of a score of a trained candidate, learned from left-out runs, and of a new one, learned from left-out
+        categories; None if calibration had no data to learn it from.
     head_start : tuple of float, float
-        Log odds of a new candidate against a trained one, both with a score of 0, after one volume; and what is added
-        for each unit of the volumes' logarithm.
+        Log odds of a new candidate against a trained one, both with a score of 0, after one volume; and the change per
+        unit of the natural logarithm of the number of volumes.
     n_volumes, n_candidates : tuple of int, int
-        The range that was met in learning; a number beyond it counts as its end.
+        Lowest and highest number in the training data; a number beyond this range is set to its nearer end.
     presence : Presence or None
-        None takes every pattern for a response, as it is in bundles that were made before this was learned.
+        Chance of a response; with None every pattern counts as a response, as in bundles of older versions.
 
     Raises
     ------
@@ -127,34 +129,34 @@ class Chances:
             raise ValueError("the chances' ranges must ascend from 1 or more")
 
     def are_new(self, candidate_ids: Sequence[str]) -> BoolArray:
-        """Say for each candidate whether it is new to the decoder: shape (n_candidates,), bool."""
+        """Return for each candidate whether it is new to the decoder: shape (n_candidates,), bool."""
         trained = set(self.trained)
         return np.array([one not in trained for one in candidate_ids], bool)
 
     def probabilities(
         self, scores: Array, is_new: BoolArray, n_candidates: int, n_volumes: int, response: float | None = None
     ) -> Probability | None:
-        """Chances that the true category is first, in the first five and in the first ten.
+        """Compute the chances that the true category is first, in the first five and in the first ten.
 
         Parameters
         ----------
         scores : ndarray of shape (n_ranked,)
-            Best first.
+            Scores of the ranked candidates, best first.
         is_new : ndarray of shape (n_ranked,), bool
-            Whether each was not trained on.
+            Whether each ranked candidate is one that the decoder was not trained on.
         n_candidates : int
-            Candidates that were ranked among, where not all scores are given: the others' are taken to be normally
-            distributed, as those that are given end.
+            Number of all candidates. If it exceeds n_ranked, the scores that are not given are taken to be the lower
+            part of a normal distribution that fits the last given ones.
         n_volumes : int
             Volumes that the ranking rests on.
         response : float or None
-            Share of a response in the pattern, from `rtgod.decoding.decoder.response_of`; None takes the pattern for
-            one.
+            Share of a response in the pattern, from `rtgod.decoding.decoder.response_of`; with None the pattern counts
+            as a response.
 
         Returns
         -------
         tuple of 3 float or None
-            None where a kind of candidate is ranked of which nothing was learned.
+            None if the ranking holds a kind of candidate whose weight was not learned.
         """
         worth = np.empty(len(scores))
         at_one, per_log = self.head_start
@@ -174,13 +176,13 @@ class Chances:
             total += math.exp(last * head_start - highest) * _odds_beyond(
                 np.asarray(scores, np.float64), n_candidates, weights[last] or 0.0
             )
-        # One of five candidates is among the first five, whatever rounding leaves.
+        # With no more than k candidates, the true one is among the first k, whatever rounding leaves.
         chances = [1.0 if k >= n_candidates else min(float(odds[:k].sum()) / total, 1.0) for k in FIRST]
         if self.presence is not None and response is not None:
             there = self.presence.probability(response, _within(n_volumes, self.n_volumes))
             luck = [min(k / n_candidates, 1.0) for k in FIRST]
             chances = [there * p + (1 - there) * by_luck for p, by_luck in zip(chances, luck, strict=True)]
-        # Sums of other lengths are rounded in another order.
+        # Sums of different lengths are rounded differently; the chances must not descend.
         return chances[0], max(chances[:2]), max(chances)
 
     def _weight(self, kind: int, n_candidates: int, n_volumes: int) -> float | None:
@@ -194,15 +196,15 @@ class Chances:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judge:
-    """The chances of rankings of certain candidates.
+    """Model of chances together with the candidates of a decoder, ready to be applied to rankings.
 
     Attributes
     ----------
     chances : Chances
     is_new : ndarray of shape (n_all,), bool
-        Of every candidate of the decoder.
+        Whether each candidate of the decoder is new, that is, not trained on.
     weights : ndarray of shape (n_voxels,), float32, or None
-        Their product with a pattern is the share of a response in it; None where that was not learned.
+        Weights whose product with a pattern is the share of a response in it; None if they were not learned.
     """
 
     chances: Chances
@@ -218,8 +220,8 @@ class Judge:
         n_blocks: int,
         response: float | None = None,
     ) -> Probability | None:
-        """Chances of one ranking; parameters as of `Confidence.of_ranking` and `probabilities`."""
-        del n_blocks  # volumes count, over however many trials
+        """Compute the chances of one ranking; for the parameters see `Confidence.of_ranking` and `probabilities`."""
+        del n_blocks  # only the number of volumes counts, not that of trials
         return self.chances.probabilities(scores, self.is_new[order], n_candidates, n_volumes, response)
 
 
@@ -228,9 +230,9 @@ def _within(n: int, limits: tuple[int, int]) -> int:
 
 
 def _odds_beyond(scores: Float64Array, n_candidates: int, weight: float) -> float:
-    """Sum of exp(weight · score) over the candidates that are not ranked.
+    """Estimate the sum of exp(weight · score) over the candidates that are not ranked.
 
-    The last ranked scores are quantiles of all: they give the normal distribution whose lower part the others are.
+    Two of the ranked scores, as quantiles of all, give a normal distribution; the scores not ranked are its lower part.
     For X normal, E[exp(w X); X < t] = exp(w m + w² s² / 2) Φ((t − m − w s²) / s).
     """
     normal, n_ranked = NormalDist(), len(scores)

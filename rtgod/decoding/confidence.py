@@ -1,7 +1,7 @@
-"""How sure a ranking may be, as bundles say it that were made before `rtgod.decoding.chances`.
+"""Confidence of a ranking in bundles that were made before `rtgod.decoding.chances`.
 
-A logistic regression on what the ranking looks like and rests on, of categories that were not trained on. Nothing fits
-it any more; a journal of such a bundle replays to the same bytes.
+A logistic regression on properties of the ranking, fitted on categories that the decoder was not trained on. No code
+fits it any more; it is kept so that a journal made with such a bundle replays to the same bytes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 
 from rtgod.messages import Array, Float64Array
 
-#: The true category is among so many first ones.
+#: Numbers of first candidates; a chance is that of the true category being among them.
 FIRST = (1, 5, 10)
-#: Chances of that, ascending.
+#: Chances for each of `FIRST`, ascending.
 Probability = tuple[float, float, float]
-#: What is known of a ranking, in the order of `describe`.
+#: Predictors of the regression, in the order of `ranking_predictors`.
 PREDICTORS = (
     "margin over the second",
     "margin over the sixth",
@@ -27,7 +27,7 @@ PREDICTORS = (
     "log number of volumes",
     "log number of trials",
 )
-#: Scores that are read: of a shortlist, no more are good.
+#: Most scores that are used, as a ranking from a shortlist holds no more.
 _N_READ = 1000
 
 
@@ -38,12 +38,13 @@ class Confidence:
     Attributes
     ----------
     mean, sd : tuple of float
-        What each of the `PREDICTORS` is standardised with.
+        Mean and standard deviation with which each of the `PREDICTORS` is standardised.
     lowest, highest : tuple of float
-        The range that was met in fitting; what lies beyond counts as its end, for nothing is known about it.
+        Range of each predictor in the training data; a value beyond it is set to its nearer end.
     coefficients : tuple of 3 tuple of float
-        For each of `FIRST`, on the standardised clues.
+        Coefficients of the standardised predictors, for each of `FIRST`.
     intercepts : tuple of 3 float
+        Intercept for each of `FIRST`.
 
     Raises
     ------
@@ -74,7 +75,7 @@ class Confidence:
         n_blocks: int,
         response: float | None = None,
     ) -> Probability:
-        """Chances of one ranking.
+        """Compute the chances of one ranking.
 
         Parameters
         ----------
@@ -82,22 +83,22 @@ class Confidence:
             Positions of the ranked candidates, best first.
         scores : ndarray of shape (n_ranked,), float32
         n_candidates : int
-            Candidates that were ranked among.
+            Number of all candidates.
         n_volumes, n_blocks : int
             Volumes and trials that the ranking rests on.
         response : float or None
-            Share of a response in the pattern, of which such bundles know nothing.
+            Share of a response in the pattern; such bundles do not use it.
         """
-        del order, response  # whichever they are, they count alike
+        del order, response  # neither has an influence here
         return self.probabilities(ranking_predictors(scores, n_candidates, n_volumes, n_blocks))
 
     def probabilities(self, clues: Float64Array) -> tuple[float, float, float]:
-        """Chances that the true category is first, in the first five and in the first ten; they never descend.
+        """Compute the chances that the true category is first, in the first five and in the first ten, ascending.
 
         Parameters
         ----------
         clues : ndarray of shape (n_clues,), float64
-            Of the ranking, from `ranking_predictors`.
+            Predictors of the ranking, from `ranking_predictors`.
         """
         z = ((np.clip(clues, self.lowest, self.highest) - self.mean) / self.sd).tolist()
         found = [
@@ -108,24 +109,24 @@ class Confidence:
 
 
 def ranking_predictors(scores: Array, n_candidates: int, n_volumes: int, n_blocks: int) -> Float64Array:
-    """The `PREDICTORS` of a ranking, shape (7,): margins and height in SDs of the first 1,000 scores.
+    """Compute the `PREDICTORS` of a ranking, shape (7,): margins and height in SDs of the first 1,000 scores.
 
     Parameters
     ----------
     scores : ndarray of shape (n_ranked,)
-        Best first.
+        Scores of the ranked candidates, best first.
     n_candidates : int
-        Among how many was ranked, where not all scores are given.
+        Number of all candidates, which may exceed n_ranked.
     n_volumes, n_blocks : int
-        How many volumes and trials the ranking rests on.
+        Volumes and trials that the ranking rests on.
     """
     read = np.asarray(scores[:_N_READ], dtype=np.float64)
-    sd = float(read.std()) or 1.0  # equal scores have no margins, in any unit
+    sd = float(read.std()) or 1.0  # if all scores are equal, all margins are 0
     margins = [(read[0] - read[min(k, read.size - 1)]) / sd for k in FIRST]
     numbers = [math.log(max(n, 1)) for n in (n_candidates, n_volumes, n_blocks)]
     return np.array([*margins, (read[0] - read.mean()) / sd, *numbers])
 
 
 def _logistic(x: float) -> float:
-    # Of a large number, exp overflows.
+    # Two forms, as exp of a large number overflows.
     return 1 / (1 + math.exp(-x)) if x > 0 else math.exp(x) / (1 + math.exp(x))

@@ -1,8 +1,8 @@
-"""Pattern to features: a product or two per layer, memory-bound and exact for any thread count.
+"""Decoding of a pattern into features: one or two products per layer, limited by memory, equal for any thread count.
 
-A layer's decoder is linear, and comes in one of two forms. In dual form it is a pattern's similarity to every training
+The decoder of a layer is linear, in one of two forms. In dual form it is a pattern's similarity to every training
 pattern, times dual coefficients; in sparse form each unit has weights for a few voxels of its own. Each output is one
-dot product that one thread computes from end to end, so threads change only the time.
+dot product that one thread computes from end to end, so the number of threads changes only the time.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class LayerDecoder:
     Attributes
     ----------
     dual : ndarray of shape (n_units, n_samples), float32
-        Coefficients in z-scored units.
+        Dual coefficients, for z-scored patterns and features.
     unit_mean, unit_sd : ndarray of shape (n_units,), float32
-        Of the training samples' features, in the network's activations.
+        Mean and standard deviation of the training samples' features, in units of the network's activations.
     """
 
     dual: Float32Array
@@ -34,24 +34,24 @@ class LayerDecoder:
 
     @property
     def n_units(self) -> int:
-        """Units that are decoded."""
+        """Number of units that are decoded."""
         return self.dual.shape[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SparseLayerDecoder:
-    """Linear regression onto one layer's units, each from some of the voxels.
+    """Linear regression onto one layer's units, each predicted from some of the voxels.
 
     Attributes
     ----------
     starts : ndarray of shape (n_units + 1,), int32
-        Where each unit's weights begin; the last is where they end.
+        Position of each unit's first weight; the last entry is the number of weights.
     voxels : ndarray of shape (n_weights,), int32
-        Position of the voxel that each weight is for.
+        Position of the voxel to which each weight belongs.
     weights : ndarray of shape (n_weights,), float32
-        In z-scored units.
+        Weights, for z-scored patterns and features.
     unit_mean, unit_sd : ndarray of shape (n_units,), float32
-        Of the training samples' features, in the network's activations.
+        Mean and standard deviation of the training samples' features, in units of the network's activations.
     """
 
     starts: Int32Array
@@ -62,7 +62,7 @@ class SparseLayerDecoder:
 
     @property
     def n_units(self) -> int:
-        """Units that are decoded."""
+        """Number of units that are decoded."""
         return self.unit_mean.shape[0]
 
 
@@ -70,14 +70,14 @@ AnyLayerDecoder = LayerDecoder | SparseLayerDecoder
 
 
 class Decoder:
-    """Turns a sample's pattern into features.
+    """Decoder of a sample's pattern into features.
 
     Parameters
     ----------
     patterns : ndarray of shape (n_samples, n_voxels), float32
-        The training patterns, z-scored; none are needed if every layer is sparse.
+        The training patterns, z-scored; n_samples may be 0 if every layer is sparse.
     voxel_mean, voxel_sd : ndarray of shape (n_voxels,), float32
-        What they were z-scored with.
+        Mean and standard deviation with which the patterns were z-scored.
     layers : mapping of str to LayerDecoder or SparseLayerDecoder
     """
 
@@ -110,21 +110,21 @@ class Decoder:
 
     @property
     def n_voxels(self) -> int:
-        """Length of the patterns that are decoded."""
+        """Number of voxels in a pattern."""
         return self._patterns.shape[1]
 
 
 def response_of(weights: Float32Array, pattern: Float32Array) -> float:
-    """Product of weights and a pattern, both (n_voxels,), the same for any number of threads."""
-    # einsum sums in a fixed order; starting threads for one row would take longer than the row.
+    """Return the dot product of weights and a pattern, both (n_voxels,), equal for any number of threads."""
+    # einsum sums in a fixed order; starting threads for one row would take longer than the sum itself.
     return float(np.einsum("i,i->", weights, pattern))
 
 
 @njit(cache=True, parallel=True, fastmath=True)
 def rows_dot(matrix: Array, vector: Array, out: Array) -> None:
-    """`out = matrix @ vector` for C-contiguous float32; one thread per row, so the bytes do not depend on threads.
+    """Compute `out = matrix @ vector` for C-contiguous float32, with one thread per row: equal for any thread count.
 
-    `fastmath` lets the compiler sum a row in vector lanes; the order is fixed when it compiles.
+    `fastmath` lets the compiler sum a row in vector lanes; the order of summation is fixed at compile time.
     """
     for row in prange(matrix.shape[0]):
         total = np.float32(0.0)
@@ -135,7 +135,7 @@ def rows_dot(matrix: Array, vector: Array, out: Array) -> None:
 
 @njit(cache=True, parallel=True, fastmath=True)
 def sparse_rows_dot(starts: Array, columns: Array, values: Array, vector: Array, out: Array) -> None:
-    """`out = matrix @ vector` for a matrix of float32 whose rows hold some columns only; one thread per row."""
+    """Compute `out = matrix @ vector` for a float32 matrix whose rows hold only some columns; one thread per row."""
     for row in prange(out.size):
         some, weights = columns[starts[row] : starts[row + 1]], values[starts[row] : starts[row + 1]]
         total = np.float32(0.0)

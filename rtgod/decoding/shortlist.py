@@ -1,7 +1,7 @@
-"""Finding the rows that are most like a query among a million, approximately, by FAISS.
+"""Approximate search by FAISS for the rows, among a million, that are most like a query.
 
-Rows are kept as product-quantised codes of a bit for each column: 32 times smaller than the rows themselves, and the
-scan is as much shorter. What it finds is to be scored exactly by whoever asked.
+Rows are kept as product-quantised codes of one bit per column: 32 times smaller than the rows themselves, and the scan
+is as much shorter. The caller scores the rows found exactly.
 """
 
 from __future__ import annotations
@@ -15,27 +15,28 @@ import numpy as np
 from rtgod.errors import MissingDependencyError
 from rtgod.messages import Array, Float32Array, Int32Array
 
-#: Four bits for so many columns ("Quicker ADC", André et al. 2021).
+#: Columns that share one code of `_N_BITS` bits ("Quicker ADC", André et al. 2021).
 _COLUMNS_PER_CODE = 4
 _N_BITS = 4
-#: Parts that are scanned at the same time. Their number is fixed, so that cores change only the time.
+#: Parts that are scanned in parallel. Their number is fixed, so that the number of cores changes only the time.
 _N_PARTS = 8
-#: Of the k-means that learns the codes.
+#: Iterations of the k-means that learns the codes.
 _N_ITERATIONS = 10
-#: Rows that the codes are learned from, and rows that are coded at a time.
+#: Most rows from which the codes are learned, and rows that are coded at a time.
 _PIECE = 20_000
 
 
 class Shortlist:
-    """Rows by their approximate dot product with a query.
+    """Search index of rows by their approximate dot product with a query.
 
     Parameters
     ----------
     n_rows : int
     rows_at : callable
-        Rows at positions, shape (n_positions, n_columns), float32; read in pieces here, and not kept.
+        Function that returns the rows at given positions, shape (n_positions, n_columns), float32; it is called for
+        pieces, which are not kept.
     size : int
-        About how many rows a search gives: as many of each of eight parts.
+        Number of rows that a search gives, up to rounding: the same number from each of the `_N_PARTS` parts.
 
     Raises
     ------
@@ -53,7 +54,7 @@ class Shortlist:
         codes.train(self._padded(sample))
         self._parts = [faiss.clone_index(codes) for _ in range(_N_PARTS)]
         for number, part in enumerate(self._parts):
-            # Rows are dealt out in turn, so that like ones, which are often neighbours, are spread over the parts.
+            # Rows are dealt out in turn, so that similar rows, which are often neighbours, are spread over the parts.
             positions = np.arange(number, n_rows, _N_PARTS, dtype=np.int32)
             for start in range(0, len(positions), _PIECE):
                 part.add(self._padded(rows_at(positions[start : start + _PIECE])))
@@ -62,11 +63,11 @@ class Shortlist:
         self.n_bytes = n_rows * width // _COLUMNS_PER_CODE * _N_BITS // 8
 
     def search(self, query: Float32Array) -> Int32Array:
-        """Positions of the rows whose dot product with `query`, shape (n_columns,), is about the largest; ascending."""
+        """Find the rows whose dot products with `query`, (n_columns,), are about the largest; positions ascend."""
         padded = self._padded(query[np.newaxis])
-        # FAISS lets go of the interpreter while it searches.
+        # FAISS releases the interpreter lock while it searches.
         found = self._threads.map(lambda part: part.search(padded, self._per_part)[1][0], self._parts)
-        # A part of fewer rows than asked for is filled up with -1.
+        # FAISS fills the result with -1 if a part has fewer rows than asked for.
         rows = [of_part[of_part >= 0] * _N_PARTS + number for number, of_part in enumerate(found)]
         return np.sort(np.concatenate(rows)).astype(np.int32)
 

@@ -1,1 +1,1 @@
-"""Tables of events: which rows are trials, how rows merge into blocks, and what became of the others."""
+"""Tables of events: the choice of the rows that are trials, the merging of rows into blocks, and counts of the rest."""

@@ -1,9 +1,10 @@
-"""Rows of an events table as blocks: the usual localizer has a row for each picture, and is decoded by the block.
+"""Merging of rows of an events table into blocks: most localizers list each picture, but are decoded by block.
 
-`choose_gap` looks at the table. A response lasts for many seconds, so pictures of one category that follow each other
-every second or two are one block to the scanner. What tells such a table from an event-related one is that *every*
-category comes in rows of several: by chance two of a kind follow each other now and then, never everywhere. What never
-does, such as a tone before each block, may be no category at all: it is put aside, and the others decide.
+`choose_gap` decides by the table. A response lasts for many seconds, so pictures of one category that follow each other
+every second or two are one block to the scanner. Such a table differs from an event-related one in that rows of *every*
+category come several in succession: by chance two rows of a category follow each other now and then, but not
+everywhere. A category whose rows never follow each other, such as a tone before each block, may be no category at all:
+it is put aside, and the others decide.
 """
 
 from __future__ import annotations
@@ -16,31 +17,32 @@ from statistics import median
 
 from rtgod.events.trials import Merging, Trial
 
-#: A gap of 0.1 s is one of 0.1 s whatever is left of a difference of two sums.
+#: Tolerance, in seconds, for the rounding of gaps, which are differences of sums.
 _ROUNDING_S = 1e-6
-#: Pictures of a block begin so soon one after the other, at most; and a block is no longer than this, or it is a stream
-#: of pictures that nobody meant as one.
+#: Longest time from the onset of a picture to the next of its block, and longest block: rows that merge into a longer
+#: one are a stream of pictures that was not meant as a block.
 _MOST_APART_S, _LONGEST_BLOCK_S = 3.0, 60.0
-#: A gap within a block: at most this, and no more than the pictures' own duration or a few times the usual gap.
+#: Longest gap within a block in seconds; it is also at most the larger of the median duration of pictures and
+#: `_USUAL_GAPS` times the median gap.
 _LONGEST_GAP_S, _USUAL_GAPS = 2.0, 4.0
-#: What makes a table one of blocks: at least so many of them, half of them with so many rows or more, and hardly any
-#: row by itself.
+#: Conditions for a table of blocks: the least number of blocks, the least median number of rows of a block, and the
+#: largest share of blocks with a single row.
 _FEWEST_BLOCKS, _USUAL_ROWS, _MOST_SINGLE = 2, 3, 0.1
 
 
 def choose_gap(trials: Sequence[Trial]) -> float:
-    """Choose which gaps between rows of one category are closed, by looking at all of them.
+    """Choose the longest gap between rows of one category that merging closes, from all gaps of the table.
 
     Parameters
     ----------
     trials : sequence of Trial
-        Each row's, in order of onset.
+        A trial for each row, in order of onset.
 
     Returns
     -------
     float
-        The longest gap to close, seconds, more than 0; 0 where each row is a trial of its own: as in event-related
-        designs, and where rows are blocks already.
+        The longest gap to close, in seconds, more than 0; 0 if each row is a trial of its own, as in event-related
+        designs and in tables whose rows are blocks already.
     """
     gaps_s = [_gap_s(a, b) for a, b in pairwise(trials) if _is_same(a, b) and b.onset_s - a.onset_s <= _MOST_APART_S]
     if not gaps_s:
@@ -67,14 +69,15 @@ def always_alone(trials: Sequence[Trial], gap_s: float) -> dict[str, int]:
     Parameters
     ----------
     trials : sequence of Trial
-        Each row's, in order of onset.
+        A trial for each row, in order of onset.
     gap_s : float
-        The longest gap between rows that follow each other, seconds.
+        The longest gap between rows that follow each other, in seconds.
 
     Returns
     -------
     dict of str to int
-        The rows that each has; empty where fewer than two other categories are left, or fewer than half of the rows.
+        Number of rows of each such category; empty if these are half of all rows or more, or if fewer than two other
+        categories are left.
     """
     several = {block[0].category for block in _in_blocks(trials, gap_s) if len(block) > 1}
     alone = Counter(trial.category for trial in trials if trial.category not in several)
@@ -82,16 +85,16 @@ def always_alone(trials: Sequence[Trial], gap_s: float) -> dict[str, int]:
 
 
 def merge(trials: Sequence[Trial], gap_s: float, *, is_chosen: bool) -> tuple[list[Trial], Merging | None]:
-    """Make one trial of rows of one category that follow each other; one that showed several images names none.
+    """Merge rows of one category that follow each other into one trial, which names no image if it showed several.
 
     Parameters
     ----------
     trials : sequence of Trial
         In order of onset.
     gap_s : float
-        The longest gap to close, seconds.
+        The longest gap to close, in seconds.
     is_chosen : bool
-        Whether `choose_gap` chose it.
+        Whether `choose_gap` chose `gap_s`.
 
     Returns
     -------
@@ -120,7 +123,7 @@ def merge(trials: Sequence[Trial], gap_s: float, *, is_chosen: bool) -> tuple[li
 
 
 def as_one(block: Sequence[Trial]) -> Trial:
-    """Make one trial of several of one category, in order of onset; one that showed several images names none."""
+    """Merge trials of one category, in order of onset, into one, which names no image if it showed several."""
     if len(block) == 1:
         return block[0]
     end_s = max(trial.onset_s + trial.duration_s for trial in block)
@@ -132,7 +135,7 @@ def as_one(block: Sequence[Trial]) -> Trial:
 
 
 def _in_blocks(trials: Sequence[Trial], gap_s: float) -> list[list[Trial]]:
-    """Rows by the block that they are merged into."""
+    """Group rows by the block into which they are merged."""
     blocks: list[list[Trial]] = []
     end_s = 0.0
     for trial in trials:

@@ -1,9 +1,9 @@
-"""Trials that share their time: a volume answers both, and which of them it is of must be said, never guessed.
+"""Trials that overlap in time: a volume would belong to both, and rtgod never guesses which one it shows.
 
-Rows of one category at the same time are one trial. A name all of whose rows span, or lie within, those of several
-others says nothing that could be told apart ("block" around pictures, "catch" within blocks), and is left out. Other
-categories at the same time are refused. What shares less than half of the shorter trial is told of, and kept: responses
-that follow each other closely are told apart by the model of the responses.
+Rows of one category at the same time are joined into one trial. A name whose rows all span, or lie within, rows of
+several other names cannot be told apart from them ("block" around pictures, "catch" within blocks), and is left out.
+Other categories at the same time are refused. An overlap of less than half of the shorter trial is reported and kept:
+the model of the responses separates responses that follow each other closely.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ from rtgod.errors import InputError
 from rtgod.events.merging import as_one
 from rtgod.events.trials import Trial, toml_list
 
-#: Trials that share more than this part of the shorter one are at the same time.
+#: Two trials count as at the same time if they share more than this part of the shorter one.
 _SAME_TIME = 0.5
-#: What onsets and durations are rounded by, at most; an impulse is taken to last as long.
+#: Largest rounding of onsets and durations, in seconds; also the assumed duration of an impulse.
 _ROUNDING_S = 0.1
-#: No trial lasts as long.
+#: Duration, in seconds, that no real trial reaches.
 _NO_TRIAL_S = 300.0
-#: Pairs that are named, and names of a side that events.ignore can be asked to list.
+#: Most pairs that a message names, and most names that it proposes for events.ignore.
 _MOST_TOLD, _MOST_NAMES = 2, 12
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Two trials that share their time.
+    """Two trials that overlap in time.
 
     Attributes
     ----------
     longer, shorter : Trial
-        The longer one; of trials of one length, the earlier.
+        The longer and the shorter trial; of two equally long trials the earlier counts as the longer.
     shared_s : float
+        Time in both trials, in seconds.
     """
 
     longer: Trial
@@ -43,12 +44,12 @@ class Overlap:
 
     @property
     def is_same_time(self) -> bool:
-        """Whether they share more than half of the shorter one."""
+        """Whether the trials share more than half of the shorter one."""
         return self.shared_s > _SAME_TIME * _lasts_s(self.shorter)
 
     @property
     def is_of_one(self) -> bool:
-        """Whether both show the same category."""
+        """Whether both trials have the same kind and category."""
         return _name(self.longer) == _name(self.shorter)
 
     def __str__(self) -> str:
@@ -59,7 +60,7 @@ class Overlap:
 
 
 def overlaps_in(trials: Sequence[Trial]) -> list[Overlap]:
-    """Find pairs of trials that share their time by more than rounding.
+    """Find pairs of trials that overlap by more than rounding.
 
     Parameters
     ----------
@@ -80,15 +81,15 @@ def overlaps_in(trials: Sequence[Trial]) -> list[Overlap]:
 
 
 def names_that_say_nothing(overlaps: Sequence[Overlap], trials: Sequence[Trial], kept: Iterable[str]) -> frozenset[str]:
-    """Find categories all of whose trials are at the same time as those of several others, which are told apart.
+    """Find categories whose trials all coincide with trials of several others that coincide with no further category.
 
     Parameters
     ----------
     overlaps : sequence of Overlap
     trials : sequence of Trial
-        All of them.
+        All trials of the table.
     kept : iterable of str
-        Names that somebody said are categories, in any case.
+        Names that the settings keep as categories, in upper or lower case.
     """
     known = {name.casefold() for name in kept}
     beside: dict[str, set[str]] = {}
@@ -108,7 +109,7 @@ def names_that_say_nothing(overlaps: Sequence[Overlap], trials: Sequence[Trial],
 
 
 def check_told_apart(path: Path, overlaps: Sequence[Overlap], trials: Sequence[Trial], kept: Iterable[str]) -> None:
-    """Refuse trials of several categories at the same time, unless somebody said that all of these are categories.
+    """Refuse trials of several categories at the same time, unless the settings keep all of these categories.
 
     Parameters
     ----------
@@ -116,12 +117,14 @@ def check_told_apart(path: Path, overlaps: Sequence[Overlap], trials: Sequence[T
         The table, for the message.
     overlaps : sequence of Overlap
     trials : sequence of Trial
-        All of them.
+        All trials of the table.
     kept : iterable of str
+        Names that the settings keep as categories, in upper or lower case.
 
     Raises
     ------
     InputError
+        If such trials are left, or a duration seems to be in milliseconds.
     """
     longest_s = max((overlap.longer.duration_s for overlap in overlaps if overlap.is_same_time), default=0.0)
     if longest_s > max(_NO_TRIAL_S, 2 * (trials[-1].onset_s - trials[0].onset_s)):
@@ -152,7 +155,7 @@ def check_told_apart(path: Path, overlaps: Sequence[Overlap], trials: Sequence[T
 
 
 def joined(trials: Sequence[Trial]) -> tuple[list[Trial], int]:
-    """Make one trial of those of one category that are at the same time.
+    """Join trials of one category that are at the same time.
 
     Parameters
     ----------
@@ -178,7 +181,7 @@ def joined(trials: Sequence[Trial]) -> tuple[list[Trial], int]:
 
 
 def _at_same_time(overlaps: Iterable[Overlap]) -> list[Overlap]:
-    """Those of two categories at the same time."""
+    """Select the overlaps of two categories at the same time."""
     return [overlap for overlap in overlaps if overlap.is_same_time and not overlap.is_of_one]
 
 

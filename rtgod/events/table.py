@@ -1,8 +1,8 @@
 """Trials of a run from a BIDS `events.tsv`: when something was shown or imagined, and which category it was.
 
 Two layouts are read: that of the Generic Object Decoding data set (`event_type` with `stimulus_name` or
-`category_name`), and plain BIDS (`trial_type`, and `stim_file` where there is one). Whoever reads a table with the same
-settings finds the same trials: calibration, evaluation, a replay and the report.
+`category_name`), and plain BIDS (`trial_type`, with an optional `stim_file`). Calibration, evaluation, replay and
+report all read tables here: with the same settings they find the same trials.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from rtgod.messages import Block, Run
 from rtgod.settings import EventsSettings
 from rtgod.tsv import NOTHING, Row, Table, read_tsv
 
-#: An impulse (a duration of 0) is a block of this length, where no repetition time says how long a volume is.
+#: Length, in seconds, of the block of an impulse (a trial of duration 0), if no repetition time is known.
 IMPULSE_S = 1.0
-#: How tables write a time that nobody knows: BIDS's word, and those of the programs that they come from.
+#: Cells for an unknown time: the word of BIDS, and words that other programs write.
 _UNKNOWN = NOTHING | {"na", "nan", "none", "null"}
-#: What else the layout with `event_type` may say happened; nothing of it is decoded.
+#: Known values of `event_type` that are not decoded.
 _OTHER_EVENTS = frozenset({"rest", "inter_rest", "cue", "evaluation", "naming", "feedback"})
 
 
 def read_trials(path: Path, merge_gap_s: float = 0.0) -> tuple[Trial, ...]:
-    """Trials of an events table, in order of onset; `read_events` says what else was in it.
+    """Read the trials of an events table, in order of onset; `read_events` also gives the other rows.
 
     Parameters
     ----------
     path : Path
     merge_gap_s : float
-        Rows of one category are one trial if at most so many seconds lie between each and the next; 0 merges none, not
-        even those that follow each other at once.
+        Longest gap, in seconds, between rows of one category that are merged into one trial; 0 merges none, not even
+        rows without a gap between them.
 
     Returns
     -------
@@ -50,13 +50,13 @@ def read_trials(path: Path, merge_gap_s: float = 0.0) -> tuple[Trial, ...]:
     Raises
     ------
     InputError
-        As of `read_events`.
+        See `read_events`.
     """
     return read_events(path, EventsSettings(merge_gap_s=merge_gap_s)).trials
 
 
 def read_events(path: Path, settings: EventsSettings | None = None) -> TrialsRead:
-    """Read the trials of an events table, and count what is none.
+    """Read the trials of an events table, and count the rows that are not trials.
 
     Parameters
     ----------
@@ -64,13 +64,13 @@ def read_events(path: Path, settings: EventsSettings | None = None) -> TrialsRea
         A tab-separated file with the columns `onset` and `duration` in seconds, and either `event_type` with
         `stimulus_name` or `category_name`, or `trial_type`.
     settings : EventsSettings, optional
-        Which rows are trials, and which of them are one.
+        Choice of the rows that are trials, and of those that are merged.
 
     Returns
     -------
     TrialsRead
-        With one trial at least. Rest, cues and answers are no trials, nor are rows without onset or duration, and in a
-        table of which some rows name a `stim_file`, those that name none. Trials begin at volume 0 at the earliest.
+        Holds at least one trial. Rest, cues and answers are not trials; neither are rows without onset or duration, nor
+        rows without a `stim_file` in a table that names one elsewhere. Trials begin at volume 0 at the earliest.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def read_events(path: Path, settings: EventsSettings | None = None) -> TrialsRea
     trials, merging = merge(found, gap_s, is_chosen=settings.merge_gap_s is None) if gap_s else (found, None)
     trials, n_joined = joined(trials)
     doubtful = {} if layout.is_object else doubtful_types(trials, settings.keep)
-    if merging and merging.is_chosen:  # among blocks of pictures, what is none
+    if merging and merging.is_chosen:  # categories that never form blocks, in a table of blocks
         alone = always_alone(found, gap_s)
         doubtful |= {name: n for name, n in alone.items() if not _is_among(name, settings.keep)}
     same = [False, *(a.stimulus is not None and a.stimulus == b.stimulus for a, b in pairwise(trials))]
@@ -137,14 +137,14 @@ def read_events(path: Path, settings: EventsSettings | None = None) -> TrialsRea
 
 
 def _count(left_out: dict[tuple[Why, str], LeftOut], why: Why, row: Row, layout: Layout) -> None:
-    """Count a row that is no trial."""
+    """Count a row that is not a trial."""
     name = row.cells.get(layout.column, "")
     before = left_out.get((why, name)) or LeftOut(why, name, 0, row.line)
     left_out[why, name] = replace(before, n_rows=before.n_rows + 1)
 
 
 def _names_in(table: Table) -> list[str]:
-    """Every name that a row may be called by."""
+    """List every name that settings may use for a row of the table."""
     columns = ("trial_type", "event_type", "category_name", "stimulus_name")
     names = {row.cells.get(column, "") for row in table.rows for column in columns}
     return [*names, *map(category_of, names)]
@@ -152,29 +152,29 @@ def _names_in(table: Table) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How an events table says what happened.
+    """Layout of an events table.
 
     Attributes
     ----------
     is_object : bool
-        Whether as the public data set: by `event_type`; or plainly, by `trial_type`.
+        Whether the column `event_type` tells what happened, as in the public data set; otherwise `trial_type` does.
     """
 
     is_object: bool
 
     @property
     def column(self) -> str:
-        """The column that says it."""
+        """Name of the column that tells what happened."""
         return "event_type" if self.is_object else "trial_type"
 
 
 def layout_of(table: Table) -> Layout:
-    """The layout of an events table.
+    """Return the layout of an events table.
 
     Raises
     ------
     InputError
-        If it lacks a column.
+        If the table lacks a column.
     """
     columns = set(table.columns)
     for column in ("onset", "duration"):
@@ -200,7 +200,7 @@ def layout_of(table: Table) -> Layout:
 
 
 def reasons(table: Table, settings: EventsSettings | None = None) -> list[Why | None]:
-    """Why each row of an events table is no trial; None for trials, wherever in time they lie.
+    """Return for each row of an events table why it is not a trial; None for trials, also those outside the run.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def _is_among(name: str, names: Sequence[str]) -> bool:
 
 
 def _first_unknown(table: Table, read: TrialsRead) -> str:
-    """Where the first time is missing, in a table without any trial."""
+    """Describe the place of the first missing time, for the error on a table without trials; may be empty."""
     for one in read.left_out:
         if one.why in (Why.NO_ONSET, Why.NO_DURATION):
             column = "onset" if one.why is Why.NO_ONSET else "duration"
@@ -261,7 +261,7 @@ def _first_unknown(table: Table, read: TrialsRead) -> str:
 
 
 def cue_lead_s(path: Path) -> float | None:
-    """How long before imagery its cue comes in an events table, seconds; None where no cue precedes imagery.
+    """Return the longest time, in seconds, from a cue to the imagery directly after it; None if no cue precedes one.
 
     Raises
     ------
@@ -278,38 +278,40 @@ def cue_lead_s(path: Path) -> float | None:
 
 
 def blocks_of(trials: Iterable[Trial], impulse_s: float = IMPULSE_S) -> tuple[Block, ...]:
-    """When each trial starts and how long it lasts, in the trials' order.
+    """Make the blocks of a run, with onset, duration and label of each trial, in the trials' order.
 
-    Trials of one category have one label, those without a category none. It is a digest, so that nobody reads in
-    passing what is to come.
+    Trials of one category share a label; trials without a category have an empty one. Labels are digests, so that
+    nobody who sees them learns by accident which categories will be shown.
 
     Parameters
     ----------
     trials : iterable of Trial
     impulse_s : float
-        Length of an impulse's block, seconds: a repetition time, so that it holds the middle of one volume.
+        Length of an impulse's block, in seconds: the repetition time, so that the block holds the middle of one volume.
     """
     return tuple(Block(trial.onset_s, trial.duration_s or impulse_s, label_of(trial.category)) for trial in trials)
 
 
 def beyond(trials: Sequence[Trial], n_volumes: int | None, tr_s: float) -> tuple[int, int]:
-    """How many trials begin after the end of a run, and how many others end after it by a volume or more.
+    """Count the trials that begin after the end of a run, and the others that end after it by more than a volume.
 
     Parameters
     ----------
     trials : sequence of Trial
     n_volumes : int or None
-        None where that is not known: then none does.
+        Length of the run; if it is None, both counts are 0.
     tr_s : float
+        Repetition time, in seconds.
 
     Returns
     -------
     n_beyond, n_cut : int
+        Trials that begin after the end, and trials that reach beyond it.
 
     Raises
     ------
     InputError
-        If all begin after it; or if all of several end after it.
+        If all trials begin after the end, or if there are several and all of them reach beyond it.
     """
     if n_volumes is None or not trials:
         return 0, 0
@@ -328,13 +330,13 @@ def beyond(trials: Sequence[Trial], n_volumes: int | None, tr_s: float) -> tuple
 
 
 def all_beyond(n_trials: int, run_s: float, first_s: float) -> str:
-    """What to say of a run none of whose trials lies within it."""
+    """Return the error text for a run whose trials all begin after its end."""
     them = "its only trial begins" if n_trials == 1 else f"all {n_trials} trials begin"
     return f"{them} after its {run_s:g} s, the first at {first_s:g} s; are these milliseconds, or another run's events?"
 
 
 def check_within(run: Run) -> None:
-    """Raise `InputError` if a block ends after the run does, by a volume or more: onsets are rounded, pulses late."""
+    """Raise `InputError` if a block ends more than a volume after the run: onsets may be rounded, and pulses late."""
     if run.n_volumes is None or not run.blocks:
         return
     run_s, last = run.n_volumes * run.tr_s, max(run.blocks, key=_end_s)
@@ -348,8 +350,8 @@ def check_within(run: Run) -> None:
 def cut_to_length(run: Run) -> tuple[Run, int]:
     """Cut the blocks of a recorded run at its end, and leave out those that begin after it.
 
-    A recording may be shorter than what was planned. What it holds is the same with and without the cut: no volume
-    comes after it.
+    A recording may be shorter than planned. The cut does not change which volumes belong to which block, as no volume
+    comes after the end.
 
     Returns
     -------
@@ -379,7 +381,8 @@ def label_of(category: str) -> str:
     Returns
     -------
     str
-        A digest, so that nobody reads in passing what is to come; empty for no category.
+        Eight hexadecimal digits of a digest, so that nobody who sees labels learns by accident which categories will
+        be shown; empty for an empty category.
 
     Examples
     --------
@@ -391,20 +394,20 @@ def label_of(category: str) -> str:
 
 
 def category_of(stimulus: str) -> str:
-    """Category of an image by its name: n03626115 of "n03626115_19498"; without "_", its folder or itself."""
+    """Return the category of an image by its name: n03626115 for "n03626115_19498"; without "_", its folder or name."""
     *folders, name = stimulus.split("/")
     return name.rpartition("_")[0] or (folders[-1] if folders else name)
 
 
 def image_path(stim_file: str) -> str:
-    """An image's path below the stimuli, from a cell of `stim_file`, however it was written."""
+    """Return the path of an image below the folder `stimuli`, from any spelling of it in a cell of `stim_file`."""
     path = stim_file.replace("\\", "/").removeprefix("./").lstrip("/")
     return path.removeprefix("stimuli/")
 
 
 def _object_trial(row: Row) -> Trial:
     if row.cells["event_type"].casefold() == "imagery":
-        # What the participant chooses is not known beforehand.
+        # If the participant chooses the category, it is not known beforehand.
         category = row.cells["category_name"] if row.has("category_name") else ""
         return Trial(row.seconds("onset"), row.duration(), "imagery", category)
     if row.has("category_name") and not row.has("stimulus_name"):

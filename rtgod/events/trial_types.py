@@ -1,7 +1,7 @@
-"""Which trial types of an events table are stimuli, by their names: BIDS has no word for it.
+"""Recognition of trial types that are not stimuli, by their names: BIDS has no field that tells them apart.
 
-What is recognised is left out, counted and named to the person; a name that only resembles one of these is a category,
-and the person is asked.
+Rows of recognised types are left out, counted and reported. A name that only resembles one of these counts as a
+category, and the user is told that it may not be one.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from statistics import median
 from rtgod.events.trials import Trial
 from rtgod.tsv import NOTHING
 
-#: What plain BIDS files call the time between trials.
+#: Names in plain BIDS files for the time between trials.
 _REST = frozenset({"rest", "fixation"})
-#: Names of what no image category is called, without blanks, hyphens, underscores and the number at the end. Words that
-#: may name an object, such as button, key, cross, target or pause, are none of them.
+#: Names that no image category has, without blanks, hyphens, underscores and the number at the end. Words that may name
+#: an object, such as button, key, cross, target or pause, are not among them.
 _NO_STIMULI = frozenset(
     {
         "fix", "fixcross", "fixationcross", "fixationpoint", "fixationdot", "fixationperiod", "fixationblock",
@@ -114,43 +114,43 @@ _SOUND_LIKE_NONE = frozenset(
         "trigger", "pulse", "ttl", "dummy", "catch", "pause", "break", "trial", "onset", "offset",
     }
 )  # fmt: skip
-#: Words that are doubtful even alone: they may name an object, but seldom do.
+#: Names that are doubtful as they are: they may name an object, but seldom do.
 _DOUBTFUL_ALONE = frozenset(
     {
         "pause", "break", "catch", "catches", "question", "probe", "tone", "beep", "press", "pressed",
         "trial", "onset", "offset", "start", "end", "stop", "begin", "wait", "missed", "error", "correct", "incorrect",
     }
 )  # fmt: skip
-#: A type of which a trial lasts less than this share of the others', and less than so many seconds, may be presses, if
-#: there are some.
+#: Limits below which trials of a type may be button presses: the median duration as a share of that of other types,
+#: and in seconds; and the least number of trials of such a type.
 _BRIEF_SHARE, _BRIEF_S, _FEWEST_BRIEF = 0.2, 0.6, 3
 #: A type that follows at least this share of all other trials, of so many categories or more, may be the rest between.
 _BETWEEN, _FEWEST_BETWEEN = 0.8, 3
 
 
 def is_rest(name: str) -> bool:
-    """Whether a trial type is BIDS's word for nothing, or for the time between trials."""
+    """Return whether a trial type is BIDS's word for an empty cell, or a word for the time between trials."""
     return name in NOTHING or name.casefold() in _REST
 
 
 def is_no_stimulus(name: str) -> bool:
-    """Whether a trial type's name says that nothing was shown that could be decoded: "ITI", "button press", "cue_2"."""
+    """Return whether a trial type's name is that of something other than a stimulus: "ITI", "button press", "cue_2"."""
     return _bare(name) in _NO_STIMULI or _bare(name) in _REST
 
 
 def doubtful_types(trials: Sequence[Trial], kept: Iterable[str] = ()) -> dict[str, int]:
-    """Categories that may be none: part of their name is a word for no stimulus, or their trials are much briefer.
+    """Find categories that may not be stimuli, by a word in their name or because their trials are much briefer.
 
     Parameters
     ----------
     trials : sequence of Trial
     kept : iterable of str
-        Names that somebody said are categories, in any case.
+        Names that the settings keep as categories, in upper or lower case.
 
     Returns
     -------
     dict of str to int
-        The trials that each has.
+        Number of trials of each such category.
     """
     durations_s: dict[str, list[float]] = {}
     for trial in trials:

@@ -1,4 +1,4 @@
-"""The trials of a run, and what became of an events table's other rows: nouns, and the words for them."""
+"""Types for the trials of a run and for the other rows of an events table, and remarks on these rows in words."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_NAMES = 12
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One stimulus or imagery period.
+    """A stimulus or imagery period.
 
     Attributes
     ----------
@@ -34,14 +34,14 @@ class Trial:
         Seconds; the onset counts from the start of volume 0. A duration of 0 is an impulse.
     kind : {"stimulus", "imagery"}
     category : str
-        WordNet id such as "n03626115", or whatever the file's `trial_type` says; empty for imagery that the
-        participant chose and nobody named.
+        WordNet id such as "n03626115", or the file's `trial_type`; empty for imagery whose category the table does not
+        name.
     stimulus : str or None
-        Name of the image, or its path as the file has it (BIDS: below `stimuli`); None where none is named.
+        Name of the image, or its path below the folder `stimuli`; None if the table names no image, or several.
     repeat : bool
-        True when the trial directly before showed the same image (the one-back task's target).
+        Whether the trial directly before showed the same image (the target of a one-back task).
     stimuli : tuple of str
-        Names of the images of a block that showed several, one after the other.
+        Names of the images of a block that showed several, in order.
     """
 
     onset_s: float
@@ -54,12 +54,12 @@ class Trial:
 
     @property
     def images(self) -> tuple[str, ...]:
-        """The images that were shown, as far as they are named."""
+        """Names of the images shown, as far as the table has them."""
         return self.stimuli if self.stimulus is None else (self.stimulus,)
 
 
 class Why(StrEnum):
-    """Why a row of an events table is no trial."""
+    """Reason why a row of an events table is not a trial."""
 
     REST = "rest and the like"
     RECOGNISED = "recognised by name"
@@ -75,16 +75,16 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Rows of one name that are no trials for one reason.
+    """Rows of one name that are not trials, for one reason.
 
     Attributes
     ----------
     why : Why
     name : str
-        What the rows say they are.
+        Event or trial type of the rows.
     n_rows : int
     line : int
-        The first of them.
+        Line number of the first of these rows.
     """
 
     why: Why
@@ -95,18 +95,18 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Merging:
-    """Rows that were taken as fewer, longer trials.
+    """Merging of rows of an events table into fewer, longer trials.
 
     Attributes
     ----------
     n_rows, n_trials : int
-        Rows that became part of a trial of several, and such trials.
+        Rows that were merged, and the trials that they became.
     row_s, trial_s : float
-        Median durations.
+        Median durations of these rows and trials, in seconds.
     gap_s : float
-        The longest gap that was closed.
+        The longest gap that was closed, in seconds.
     is_chosen : bool
-        Whether the table decided, and not the settings.
+        Whether the limit was chosen by the gaps in the table, and not given by the settings.
     """
 
     n_rows: int
@@ -119,7 +119,7 @@ class Merging:
 
 @dataclass(frozen=True, slots=True)
 class TrialsRead:
-    """The trials of an events table, and what else was in it.
+    """Trials of an events table, with counts of its other rows.
 
     Attributes
     ----------
@@ -127,30 +127,31 @@ class TrialsRead:
     trials : tuple of Trial
         In order of onset.
     n_rows : int
+        All rows of the table.
     left_out : tuple of LeftOut
-        Rows that are no trials.
+        Rows that are not trials.
     merging : Merging or None
-        None where each row is a trial.
+        None if no rows were merged.
     n_impulses : int
         Trials that last 0 s.
     n_begun : int
         Trials that began before volume 0, and were cut there.
     n_joined : int
-        Trials that are at the same time as another of their category, and part of it.
+        Trials that were joined to another trial of their category, at the same time.
     overlaps : tuple of str
-        Pairs of trials that share less than half of the shorter one, or are said to be meant so.
+        Pairs of trials that share less than half of the shorter one, or that the settings keep.
     n_same : int
-        Trials that show the image of the one before and are no one-back repeats.
+        Trials that show the image of the trial before and do not count as one-back repeats.
     n_beyond : int
-        Trials that begin after the end of their run, where its length is known.
+        Trials that begin after the end of their run; 0 if its length is not known.
     n_cut : int
-        Trials that begin before the end of their run and end after it, by a volume or more.
+        Trials that begin before the end of their run and end more than a volume after it.
     doubtful : mapping of str to int
-        Trial types that may be no stimuli, and the trials that they have.
+        Trial types that may not be stimuli, with their numbers of trials.
     unused : tuple of str
-        Names that the settings ignore or keep, and that no row has.
+        Names in the settings' `ignore` or `keep` that no row of the table has.
     odd : tuple of str
-        What is odd about the table itself.
+        Oddities of the table itself, in words.
     """
 
     path: Path
@@ -171,28 +172,28 @@ class TrialsRead:
 
     @property
     def n_repeats(self) -> int:
-        """One-back repeats among the trials."""
+        """Number of one-back repeats among the trials."""
         return sum(trial.repeat for trial in self.trials)
 
     @property
     def n_left_out(self) -> int:
-        """Rows that are no trials."""
+        """Number of rows that are not trials."""
         return sum(one.n_rows for one in self.left_out)
 
     @property
     def types(self) -> dict[str, int]:
-        """Trials of each category, in order of appearance."""
+        """Number of trials of each category, in order of appearance."""
         return dict(Counter(trial.category for trial in self.trials))
 
 
 def remarks_on(reads: Sequence[TrialsRead], *, beyond: bool = True) -> list[str]:
-    """Say what became of the rows of one or several events tables that are no ordinary trials, a line each.
+    """Describe the rows of one or several events tables that are not ordinary trials, one line per remark.
 
     Parameters
     ----------
     reads : sequence of TrialsRead
     beyond : bool
-        Whether trials after the end of their run are told of.
+        Whether to mention trials after the end of their run.
     """
     told = _on_left_out([one for read in reads for one in read.left_out], reads)
     told += _on_merging([read.merging for read in reads if read.merging])
@@ -339,7 +340,7 @@ def _seen(name: str) -> str:
 
 
 def _on_differing(reads: Sequence[TrialsRead]) -> list[str]:
-    """Names that are a category in one table, and in another were taken for none."""
+    """Remark on names that count as a category in one table and not in another."""
     taken = {category: read.path.name for read in reversed(reads) for category in read.types if category}
     by_table = {
         one.name: read.path.name
@@ -355,7 +356,7 @@ def _on_differing(reads: Sequence[TrialsRead]) -> list[str]:
 
 
 def _on_unlike(reads: Sequence[TrialsRead]) -> list[str]:
-    """Tables like those whose rows were taken as blocks, in which each row was taken as a trial."""
+    """Remark on tables whose rows were not merged, although rows of similar tables were merged into blocks."""
     merged = [read for read in reads if read.merging and read.merging.is_chosen]
     blocks = {category for read in merged for category in read.types}
     longest_s = 2 * max((read.merging.row_s for read in merged if read.merging), default=0.0)
@@ -369,7 +370,7 @@ def _on_unlike(reads: Sequence[TrialsRead]) -> list[str]:
     ]
     if not unlike:
         return []
-    # Rounded up: what it closes must not lie a rounding error above it.
+    # Round up, so that no gap to be closed exceeds the limit by a rounding error.
     gap_s = math.ceil(10 * max(read.merging.gap_s for read in merged if read.merging) + 1e-6) / 10
     listed = ", ".join(f"{len(read.trials)} in {read.path.name}" for read in unlike[:3])
     more = f", … ({len(unlike)} tables in all)" if len(unlike) > 3 else ""
@@ -385,6 +386,6 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def toml_list(names: Iterable[str]) -> str:
-    """Names as a list in TOML, of many the first few."""
+    """Write names as a list in TOML, shortened to the first `_MOST_NAMES`."""
     quoted = [f"'{name}'" if '"' in name or "\\" in name else f'"{name}"' for name in names]
     return f"[{', '.join(quoted[:_MOST_NAMES])}{', …' if len(quoted) > _MOST_NAMES else ''}]"

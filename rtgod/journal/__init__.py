@@ -1,1 +1,1 @@
-"""The journal on disk: written, read, verified, summarised and exported."""
+"""The journal on disk: writing, reading, verification, summary and export."""

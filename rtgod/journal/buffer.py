@@ -1,4 +1,4 @@
-"""What a server writes down, and what happens when it cannot: nothing is acknowledged, nothing is forgotten."""
+"""A server's writing to its journal: while the disk is full, no volume is acknowledged and no record is lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class JournalBuffer:
-    """A journal whose disk may be full for a while.
+    """Buffer in front of a journal whose disk may be full for a while.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class JournalBuffer:
     Attributes
     ----------
     problem : str
-        Why nothing can be written now, and what to do; empty while it can.
+        Why the journal cannot be written now, and what to do about it; empty while it can be written.
     """
 
     def __init__(self, journal: JournalWriter) -> None:
@@ -32,28 +32,28 @@ class JournalBuffer:
 
     @property
     def free_bytes(self) -> int:
-        """Room on the journal's disk."""
+        """Free space on the journal's disk, in bytes."""
         return self._journal.free_bytes()
 
     @property
     def is_behind(self) -> bool:
-        """Whether something that was answered is not in the journal yet."""
+        """Whether derived records, such as answers, wait to be written."""
         return bool(self._waiting)
 
     def look(self) -> None:
-        """See whether the journal is where it should be, so that the status tells it before a volume is deferred."""
+        """Check that the journal is still at its path, so that the status tells before a volume is deferred."""
         try:
             self._journal.check_place()
         except JournalError as error:
             self._fail(error)
 
     def add(self, message: Message) -> None:
-        """Write what follows from what was kept; if that cannot be done now, it is before the next is kept."""
+        """Append a derived record; if the disk is full, buffer it and write it before the next durable one."""
         self._waiting.append(message)
         self._catch_up()
 
     def keep(self, message: Message) -> bool:
-        """Write a message to the disk; False if it cannot be, and then no trace of it stays."""
+        """Write a message durably to the disk; return False, and leave no trace of it, if that fails."""
         if not self._catch_up():
             return False
         try:

@@ -1,4 +1,4 @@
-"""What a journal holds, in memory: its runs, answers and events, and a table of the answers."""
+"""Contents of a journal in memory: its runs, answers and events, and a table of the answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Cell = str | float | None
 
-#: Of a table of answers, and the types that they have in pandas.
+#: Columns of a table of answers, with their types in pandas.
 _DTYPES = {
     "index": "int64",
     "kind": "object",
@@ -38,7 +38,7 @@ ANSWER_COLUMNS = tuple(_DTYPES)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Journal:
-    """A session, as its journal tells of it; iteration reads every message again, volumes and patterns among them.
+    """A recorded session; iteration reads every message from the file again, including volumes and patterns.
 
     Attributes
     ----------
@@ -46,9 +46,9 @@ class Journal:
     runs : tuple of Run
         In the order in which they began.
     answers : tuple of Ranking or NotReady
-        One for each volume, in the order in which they were given.
+        An answer for each volume, in the order in which they were given.
     events : tuple of Event
-        What clients reported: pictures shown, buttons pressed, ratings given.
+        Events that clients reported: pictures shown, buttons pressed, ratings given.
 
     Examples
     --------
@@ -92,7 +92,7 @@ class Journal:
         return cls(path, tuple(runs), tuple(answers), tuple(events))
 
     def __iter__(self) -> Iterator[Message]:
-        """Messages in the order in which they were written; errors as of `read`."""
+        """Read the messages in the order in which they were written; raise the errors of `read`."""
         return read_journal(self.path)
 
     def to_frame(self) -> pandas.DataFrame:
@@ -101,8 +101,8 @@ class Journal:
         Returns
         -------
         DataFrame
-            `run_id`, the columns of NAME_answers.tsv of `rtgod journal export`, and `label`: that of the answer's
-            block, which is `rtgod.label_of` the category that it shows. What an answer does not have is missing.
+            Columns are `run_id`, the columns of NAME_answers.tsv of `rtgod journal export`, and `label`, the label of
+            the answer's block, which is `rtgod.label_of` of its category. Values that an answer lacks are missing.
 
         Raises
         ------

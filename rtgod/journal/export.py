@@ -1,7 +1,7 @@
-"""A journal as files that other programs read: NIfTI for the volumes, tables for what was answered and what happened.
+"""Export of a journal to files that other programs read: NIfTI for volumes, tables for answers, motion and events.
 
-The journal is read once, in its order, and a run's volumes wait on the disk until it is over: how many there are, and
-of which number type, is only known then.
+The journal is read once, in order. A run's volumes wait in a temporary file until the run is over, as only then their
+number and common data type are known.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from rtgod.tsv import line_of
 
 log = logging.getLogger(__name__)
 
-#: fMRIPrep's names for confounds: mm and radians.
+#: Columns of head motion, with fMRIPrep's names: mm and radians.
 _MOTION_COLUMNS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z", "framewise_displacement")
 _EVENT_COLUMNS = (
     *("received_utc_s", "server_utc_s", "client_s", "offset_s", "offset_error_s"),
     *("client", "number", "run_id", "kind", "value"),
 )
-#: More along one dimension needs NIfTI-2.
+#: Largest dimension of a NIfTI-1 file; larger ones need NIfTI-2.
 _MOST_NIFTI1 = 2**15 - 1
 _LONGEST_NAME = 100
 
@@ -49,17 +49,17 @@ def export_journal(journal: Path, out: Path) -> list[str]:
     Parameters
     ----------
     journal : Path
-        Up to its last whole record; a server may be writing to it. Records that are no messages of this version are
-        left out, and told of in the log.
+        Journal to read, up to its last whole record; a server may be writing to it. Records that are not messages of
+        this version are left out, and mentioned in the log.
     out : Path
-        Must not exist. Each run gets NAME_bold.nii.gz with a sidecar NAME_bold.json that lists the lost volumes, which
-        are zeros; NAME_events.tsv, its trials; NAME_answers.tsv, a row for each answer; NAME_motion.tsv, a row for each
-        volume. The clients' events of all runs are in client_events.tsv.
+        Folder to make; it must not exist. Each run gets NAME_bold.nii.gz with a sidecar NAME_bold.json that lists the
+        lost volumes, which are zeros; NAME_events.tsv, its trials; NAME_answers.tsv, a row for each answer; and
+        NAME_motion.tsv, a row for each volume. The clients' events of all runs are in client_events.tsv.
 
     Returns
     -------
     list of str
-        NAME of each run: its own, less what file names cannot have.
+        NAME of each run: the run's id, without characters that file names cannot have.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def export_journal(journal: Path, out: Path) -> list[str]:
     if out.exists():
         raise InputError(f"{out}: exists already; give a folder that does not")
     try:
-        # "events.tsv" alone would be taken for the trials of every run beside it (BIDS's inheritance principle).
+        # Not "events.tsv": BIDS's inheritance principle would apply it as trials to every run in the folder.
         with appearing_whole(out) as folder, _table(folder / "client_events.tsv", _EVENT_COLUMNS) as write_event:
             messages = read_journal(journal, passed_over=lambda why: log.warning("passed over: %s", why))
             return _write_runs(messages, folder, write_event)
@@ -92,21 +92,21 @@ def _write_runs(messages: Iterable[Message], folder: Path, write_event: ExportRo
                         files.close_if_ended()
                     names.append(_file_name(message.run_id, names))
                     opened[message.run_id] = stack.enter_context(_RunFiles(message, folder, names[-1]))
-                # A run that did not end may be gone on with after another came between.
+                # A run that did not end may be continued after another run came between.
                 case Volume() | Ranking() | NotReady() | RunEnd() if message.run_id in opened:
                     opened[message.run_id].take(message)
     return names[1:]
 
 
 class _RunFiles(Closing):
-    """Files of one run; those that hold all its volumes are written when it is closed.
+    """Files of one run; files that need all its volumes are written when it is closed.
 
     Parameters
     ----------
     run : Run
     folder : Path
     name : str
-        What they are called.
+        Beginning of the names of the files.
     """
 
     def __init__(self, run: Run, folder: Path, name: str) -> None:
@@ -125,7 +125,7 @@ class _RunFiles(Closing):
         self._write_answer = self._open.enter_context(_table(folder / f"{name}_answers.tsv", ANSWER_COLUMNS))
 
     def take(self, message: Volume | Answer | RunEnd) -> None:
-        """Take the run's next message."""
+        """Take in the next message of the run."""
         match message:
             case Volume():
                 self._places[message.index] = self._voxels.tell(), message.data.dtype
@@ -141,12 +141,12 @@ class _RunFiles(Closing):
                 self._has_ended = True
 
     def close_if_ended(self) -> None:
-        """Close the files of a run that nothing will be added to."""
+        """Close the files if the run has ended, as no message will be added to them."""
         if self._has_ended:
             self.close()
 
     def close(self) -> None:
-        """Write what needs all of the run's volumes."""
+        """Write the files that need all of the run's volumes."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -171,7 +171,7 @@ class _RunFiles(Closing):
 def _write_bold(
     path: Path, run: Run, n_volumes: int, places: Mapping[int, tuple[int, np.dtype[Any]]], voxels: IO[bytes]
 ) -> None:
-    """Write a run's volumes, of which one may be in memory at a time.
+    """Write a run's volumes, with one of them in memory at a time.
 
     Parameters
     ----------
@@ -179,10 +179,11 @@ def _write_bold(
     run : Run
     n_volumes : int
     places : mapping of int to tuple of int and dtype
-        Where each volume that came begins in `voxels`, and its number type.
+        Offset of each received volume in `voxels`, in bytes, and its data type.
     voxels : binary file
+        Voxels of the received volumes, one volume after the other.
     """
-    # Sources that scale their volumes may give one of them another type than the next.
+    # Sources that scale their volumes may give volumes of different data types.
     dtype = np.result_type(*(dtype for _, dtype in places.values())).newbyteorder("<")
     n_voxels = math.prod(run.shape)
     with path.open("wb") as raw, gzip.GzipFile("", "wb", 1, raw, mtime=0) as file:
@@ -211,7 +212,7 @@ def _header(run: Run, n_volumes: int, dtype: np.dtype[Any]) -> Any:
 
 def _block_rows(blocks: Iterable[Block]) -> Iterator[tuple[Cell, ...]]:
     for number, block in enumerate(blocks):
-        # Without a label it is like no other: "n/a" would make it rest.
+        # A block without a label gets a name of its own: "n/a" would be read as rest.
         yield block.onset_s, block.duration_s, block.label or f"block {number}"
 
 
@@ -234,10 +235,10 @@ def _event_row(event: Event) -> tuple[Cell, ...]:
 
 
 def _file_name(run_id: str, taken: Iterable[str]) -> str:
-    """What a run's files are called: never hidden, an option or in another folder, never like another's."""
-    # Shortened first, as what is cut off may leave a point, or a device's name, at the end.
+    """Return a file name for a run: unique, not hidden, not like an option, and never in another folder."""
+    # Shorten first, as the cut may leave a point or a device's name at the end.
     wanted = file_stem(re.sub(r"[^\w.+~-]", "-", run_id, flags=re.ASCII).lstrip("-.")[:_LONGEST_NAME])
-    # Some file systems take capitals for small letters.
+    # Some file systems do not tell upper from lower case.
     known = {name.casefold() for name in taken}
     name, number = wanted, 1
     while name.casefold() in known:
@@ -248,7 +249,7 @@ def _file_name(run_id: str, taken: Iterable[str]) -> str:
 
 @contextmanager
 def _table(path: Path, columns: Iterable[str]) -> Iterator[ExportRow]:
-    """A new table as BIDS has them; gives what writes a row."""
+    """Open a new table in the format of BIDS; give the function that writes a row."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
 
         def write(cells: Iterable[Cell]) -> None:

@@ -1,9 +1,9 @@
-"""The journal: every message of a session on disk before it is acknowledged, readable to the last whole record.
+"""The journal: a file that holds every message of a session before it is acknowledged, readable to the last record.
 
 A file starts with `MAGIC`; then come records: `_MARK`, length of the body and its CRC-32 (two little-endian uint32),
 then the body: number of frames, their lengths (uint32 each), the frames as `rtgod.protocol.frames` makes them. A
-record that a crash cut short, or left as zeros, fails its mark, length or checksum and ends the reading, unless whole
-records follow: then the file was damaged.
+record that a crash cut short, or left as zeros, has a wrong mark, length or checksum. Reading ends there, unless whole
+records follow: then the file was damaged, and reading raises.
 """
 
 from __future__ import annotations
@@ -38,34 +38,35 @@ MAGIC = b"rtgod journal 1\n"
 SUFFIX = ".rtgod"
 _MARK = b"\nrec"
 _HEAD = struct.Struct("<4sII")
-#: A body's beginning: number of frames and length of the first, the header.
+#: Beginning of a body: number of frames, and length of the first one, the header.
 _FIRST_FRAME = struct.Struct("<II")
-#: A message has its header and an array or two.
+#: Most frames of a message; real ones have a header and an array or two.
 _MOST_FRAMES = 16
-#: So begins the header of a `Hello`, which every start writes, and that of no other message.
+#: First bytes of the header of a `Hello`, and of no other message; every start of a server writes one.
 _HELLO = b'{"rtgod":1,"type":"hello"'
-#: What is damaged is searched in pieces of so many bytes, for it may be most of a session.
+#: Bytes that are read at a time where a file may be long.
 _PIECE = 1 << 20
-#: A person's data: for the eyes of who runs the server.
+#: A journal is personal data: only the user who runs the server may read it.
 _FILE_MODE, _FOLDER_MODE = 0o600, 0o700
-#: A session's end is a record of fewer bytes than this.
+#: Upper limit, in bytes, of the record of a session's end.
 _LONGEST_END = 512
-#: What a file system says that knows no locks, or no flushing of folders.
+#: Errors of file systems that cannot lock files or flush folders.
 _NOT_KNOWN = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place in a journal, and how one knows that it is still the same journal up to there.
+    """A position in a journal, with data to recognise the journal up to it.
 
     Attributes
     ----------
     n_bytes : int
-        Up to the end of a record.
+        Position, in bytes from the start of the file; a record ends there.
     first, last : str
-        Heads of the journal's first record and of the one that ends there, in hexadecimal; with their checksums.
+        Heads of the journal's first record and of the record that ends at the position, in hexadecimal. A head contains
+        the record's checksum.
     last_bytes : int
-        Length of the record that ends there.
+        Length of the record that ends at the position.
     """
 
     n_bytes: int
@@ -75,19 +76,20 @@ class Mark:
 
 
 class JournalWriter(Closing):
-    """Appends messages to a journal file, which no other process can write to meanwhile.
+    """Writer that appends messages to a journal file, which it locks against other processes.
 
-    When the disk is full, or refuses otherwise, what was asked for raises; the next call first brings the file back to
-    what was appended before, so that no part of a record ever stays between whole ones.
+    A method raises if the disk is full or fails otherwise; the next call first restores the file to the records
+    appended before, so that no part of a record ever stays between whole ones.
 
     Parameters
     ----------
     path : Path
-        A new file, as a journal is never overwritten; or the one to append to. Only its owner may read a new one, and a
-        folder that is made for it.
+        A file to make, as a journal is never overwritten, or an existing journal to append to. Only the owner may read
+        a new file, and a folder that is made for it.
     new : bool
+        Whether to make the file.
     trusted_bytes : int
-        Of one to append to: what is known to be whole records, and not read again.
+        Length of the part of an existing journal that is known to consist of whole records, and is not read again.
 
     Raises
     ------
@@ -100,7 +102,7 @@ class JournalWriter(Closing):
         self._file = _create(path) if new else _open_again(path)
         try:
             _lock(path, self._file)
-            # Nothing behind these bytes is trusted: the records after them are kept here, too, and written again.
+            # Bytes up to here are on the disk; the records after them are kept in memory, too, to be written again.
             self._flushed = 0 if new else end_of_records(path, trusted_bytes)
             self._unflushed = [MAGIC] if new else []
             self._first = b"" if new else _first_head(path)
@@ -118,29 +120,29 @@ class JournalWriter(Closing):
 
     @classmethod
     def resume(cls, path: Path, trusted_bytes: int = len(MAGIC)) -> Self:
-        """Open a journal to append to it; a torn tail is cut off.
+        """Open a journal to append to it, and cut off a torn tail.
 
         Parameters
         ----------
         path : Path
         trusted_bytes : int
-            What is known to be whole records, and not read again.
+            Length of the part that is known to consist of whole records, and is not read again.
 
         Raises
         ------
         JournalError
-            If it cannot be written, another process writes to it, it is no journal, or has a damaged record before its
-            end.
+            If the file cannot be written, another process writes to it, it is no journal, or it has a damaged record
+            before its end.
         """
         return cls(path, new=False, trusted_bytes=trusted_bytes)
 
     def append(self, message: Message) -> None:
-        """Write one message; it is safe from a crash of this process, and from a power cut after `flush`.
+        """Write a message; it survives a crash of this process at once, and a power cut after `flush`.
 
         Raises
         ------
         JournalError
-            If it cannot be written; then no trace of it stays after the next call.
+            If the message cannot be written; then no trace of it stays after the next call.
         """
         record = _record_of(message)
         self.check_place()
@@ -152,12 +154,12 @@ class JournalWriter(Closing):
         self._first = self._first or self._newest[0]
 
     def keep(self, message: Message) -> None:
-        """Write one message, and wait until it, and all before it, is on the disk.
+        """Write a message, and wait until it and all earlier ones are on the disk.
 
         Raises
         ------
         JournalError
-            If it cannot be; then no trace of it stays after the next call.
+            If the message cannot be written; then no trace of it stays after the next call.
         """
         self.append(message)
         try:
@@ -167,12 +169,12 @@ class JournalWriter(Closing):
             raise
 
     def flush(self) -> None:
-        """Wait until all that was appended is on the disk.
+        """Wait until all appended records are on the disk.
 
         Raises
         ------
         JournalError
-            If it cannot be; it is written again by the next call.
+            If the disk fails; the next call writes the records again.
         """
         self._mend()
         with self._changing():
@@ -182,25 +184,25 @@ class JournalWriter(Closing):
 
     @property
     def n_bytes(self) -> int:
-        """Length of all records so far, and of what stands before them."""
+        """Length of the journal, in bytes: `MAGIC` and all records so far."""
         return self._flushed + sum(map(len, self._unflushed))
 
     def mark(self) -> Mark | None:
-        """Where the journal ends now; None before a record was written here."""
+        """Return a mark at the journal's end; None before a record was written by this writer."""
         if self._newest is None:
             return None
         head, length = self._newest
         return Mark(self.n_bytes, self._first.hex(), head.hex(), length)
 
     def check_place(self) -> None:
-        """See to it that what is written here is found under the journal's name.
+        """Check that the open file is still the one at the journal's path.
 
-        A copy that was put back in its place is taken for the journal, if it holds the same.
+        If a copy with the same content was put in its place, write to the copy from now on.
 
         Raises
         ------
         JournalError
-            If the file was removed, moved or replaced: what is written would be gone with this process.
+            If the file was removed, moved or replaced: its records could be lost when this process ends.
         """
         try:
             there = self.path.stat()
@@ -221,17 +223,17 @@ class JournalWriter(Closing):
         )
 
     def _check_length(self, n_bytes: int) -> None:
-        """See to it that nobody else wrote to the file, as far as its length tells."""
+        """Check by its length that no other program changed the file."""
         if n_bytes < self._flushed:
             raise JournalError(
                 f"journal {self.path}: was overwritten or cut by another program: it has {n_bytes} bytes, and should "
                 f"have {self.n_bytes}. Put a whole copy in its place, or stop the server and begin a session with --new"
             )
         if n_bytes != self.n_bytes:
-            self._torn = True  # what is not flushed is written again, and what is behind it is cut off
+            self._torn = True  # unflushed records are written again, and bytes after them are cut off
 
     def _take_back(self) -> bool:
-        """Write to the file that is in the journal's place from now on, if it holds what was written here."""
+        """Continue in the file at the journal's path, if it holds all flushed records; return whether it does."""
         try:
             copy = self.path.open("r+b", buffering=0)
         except OSError:
@@ -240,7 +242,7 @@ class JournalWriter(Closing):
             if _begins_alike(copy, self._file, self._flushed):
                 _lock(self.path, copy)
                 self._file.close()
-                self._file, self._torn = copy, True  # what is not flushed is written again
+                self._file, self._torn = copy, True  # unflushed records are written again
                 return True
         except (OSError, JournalError) as error:
             log.warning("journal %s: the file in its place cannot be taken (%s)", self.path, error)
@@ -255,7 +257,7 @@ class JournalWriter(Closing):
             return 0
 
     def close(self) -> None:
-        """Flush and close; a journal that was removed is written again, since nothing else would be left of it."""
+        """Flush and close; if the file was removed meanwhile, first write it again so that nothing is lost."""
         if not self._file.closed:
             try:
                 self.flush()
@@ -264,12 +266,12 @@ class JournalWriter(Closing):
                 self._file.close()
 
     def discard(self) -> None:
-        """Close, and remove the file: nothing was received, and an empty journal would only puzzle."""
+        """Close and remove the file of a session that received nothing, as an empty journal would be puzzling."""
         self._file.close()
         self.path.unlink(missing_ok=True)
 
     def _bring_back(self) -> None:
-        """Write what was acknowledged to a file of the journal's name, or near it, if it would be gone otherwise."""
+        """Copy the journal to a file of its name, or a similar one, if its own file was removed."""
         if os.fstat(self._file.fileno()).st_nlink:
             return
         path, number = self.path, 1
@@ -283,10 +285,10 @@ class JournalWriter(Closing):
         log.warning("journal %s: was removed; what was acknowledged is in %s", self.path, path)
 
     def _mend(self) -> None:
-        """After a failure, write again what may be lost by now, and cut off what is behind it.
+        """Repair the file after a failure: write the unflushed records again, and cut off bytes after them.
 
-        A flush that failed may have thrown away what it could not write (fsync(2)), so all since the last that did not
-        fail is written; over itself, so that a crash now loses nothing either.
+        A failed flush may have discarded data that it could not write (fsync(2)), so all records since the last
+        successful flush are written again, in place, so that a crash meanwhile loses nothing either.
         """
         if self._torn:
             with self._changing():
@@ -296,7 +298,7 @@ class JournalWriter(Closing):
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Unless the block ends well, the file needs mending."""
+        """Run a block that changes the file; if it fails, note that the file needs mending."""
         self._torn = True
         try:
             yield
@@ -308,24 +310,25 @@ class JournalWriter(Closing):
 
 
 class _Session(NamedTuple):
-    """What a journal's first and last records tell.
+    """Properties of a session, read from its journal's first and last records.
 
     Attributes
     ----------
     path : Path
     bundle_id : str or None
     first : bytes
-        Head of its first record: copies have the same.
+        Head of the journal's first record, which is equal in copies.
     n_bytes : int
+        Size of the file.
     folder : str
-        Where it was begun; see `Hello`.
+        Mark of the folder in which the session began; see `Hello`.
     start : int
-        Of its last start or end: counted up by each start in that folder.
+        Number of the last start recorded, which each start in that folder counts up; 0 if starts were not counted.
     utc_s : float
-        When that was.
+        Time of that start, or of the session's end if it ended, in seconds since 1970.
     has_ended : bool
     changed_ns : int
-        When the file was written to last, by its disk.
+        Time of the last change of the file, from the file system.
     """
 
     path: Path
@@ -339,10 +342,10 @@ class _Session(NamedTuple):
     changed_ns: int
 
     def is_older_than(self, other: _Session) -> bool:
-        """Whether the other session came after this one.
+        """Return whether the other session came after this one.
 
-        By the count, as a clock may be set back; by the clock where one was copied from another folder. Journals of
-        older versions have neither; of them the file's time is believed.
+        Sessions of one folder are compared by their counts, as a clock may be set back; sessions of different folders,
+        by their times. Journals of older versions have no count and are compared by the file's time of change.
         """
         if not self.start or not other.start:
             return self.changed_ns < other.changed_ns
@@ -351,13 +354,13 @@ class _Session(NamedTuple):
         return self.utc_s < other.utc_s
 
     def is_copy_of(self, other: _Session) -> bool:
-        """Whether the other is the same session, as it was later."""
+        """Return whether the other journal is a later state of the same session."""
         same = self.path != other.path and self.start > 0 and self.first == other.first
         return same and (self.start, self.n_bytes) < (other.start, other.n_bytes)
 
 
 class Sessions:
-    """The sessions of a folder, as their journals tell of them, without reading most of each.
+    """Sessions of a folder, from the first and last records of their journals.
 
     Parameters
     ----------
@@ -375,17 +378,17 @@ class Sessions:
 
     @property
     def next_start(self) -> int:
-        """The number of the next start of a server there: one more than the last that the journals know."""
+        """Number of the next start of a server in the folder: one more than the last in its journals."""
         return 1 + max((session.start for session in self._sessions), default=0)
 
     @property
     def folder(self) -> str:
-        """The folder's mark: that of its newest journal, or a new one."""
+        """Mark of the folder, from its newest journal, or a new random one."""
         counted = [session for session in self._sessions if session.folder]
         return max(counted, key=lambda one: one.utc_s).folder if counted else secrets.token_hex(8)
 
     def unfinished(self, bundle_id: str | None) -> Path | None:
-        """The journal that a server is to go on with; see `unfinished`."""
+        """Find the journal that a server is to continue; see the function `unfinished`."""
         sessions = [session for session in self._sessions if session.bundle_id == bundle_id]
         ended = [session for session in sessions if session.has_ended]
         left = [one for one in sessions if not one.has_ended and not any(map(one.is_older_than, ended))]
@@ -394,15 +397,15 @@ class Sessions:
 
 
 def unfinished(folder: Path, bundle_id: str | None) -> Path | None:
-    """The journal of a folder that a server is to go on with: the newest that did not end; None if there is none.
+    """Find the journal in a folder that a server is to continue: the newest that did not end; None if all ended.
 
     Parameters
     ----------
     folder : Path
     bundle_id : str or None
-        A journal that was made with another bundle is passed over, as is one without a whole record at its beginning:
-        nothing in it was acknowledged, or nobody can tell whose it is. One that another session of this bundle
-        followed, which did end, was given up.
+        Bundle of the server. A journal that was made with another bundle is passed over, as is one that does not begin
+        with a whole record: nothing in it was acknowledged, or its bundle is unknown. A journal is also passed over if
+        a later session with this bundle has ended.
 
     Raises
     ------
@@ -418,7 +421,7 @@ def _sessions(folder: Path) -> list[_Session]:
         try:
             session = _session(path)
         except (JournalError, OSError) as error:
-            # A session must begin even where a stranger's file lies.
+            # A file that is no readable journal must not keep a session from beginning.
             log.warning("passed over: %s", error)
             continue
         if session is not None:
@@ -427,7 +430,7 @@ def _sessions(folder: Path) -> list[_Session]:
 
 
 def _session(path: Path) -> _Session | None:
-    """What a journal tells; None if it does not begin with a whole record of a server."""
+    """Read the properties of a session; None if its journal does not begin with the whole record of a `Hello`."""
     changed_ns = path.stat().st_mtime_ns
     with _reading(path) as (file, size):
         end = _end_at(file, size)
@@ -435,7 +438,7 @@ def _session(path: Path) -> _Session | None:
         if end is None:
             for start in _starts(file, size):
                 last = start
-                # A hello is one frame: its header follows the length of it.
+                # A hello is one frame: its header directly follows the frame's length.
                 if file.read(_FIRST_FRAME.size + len(_HELLO)).endswith(_HELLO):
                     newest_start = start
         first, ended = (_message_at(file, size, start) for start in (len(MAGIC), last))
@@ -452,12 +455,12 @@ def _session(path: Path) -> _Session | None:
 
 
 def check_bundle(path: Path, bundle_id: str | None) -> None:
-    """See to it that a session goes on only with the bundle that it was begun with.
+    """Check that a session is continued with the bundle with which it began.
 
     Raises
     ------
     JournalError
-        If the journal was made with another bundle, or cannot be read. One without a whole record is nobody's yet.
+        If the journal was made with another bundle, or cannot be read. Without a whole record it fits any bundle.
     """
     first = next(read_journal(path), Hello("", bundle_id, 0, 0))
     if not isinstance(first, Hello) or first.bundle_id != bundle_id:
@@ -466,7 +469,7 @@ def check_bundle(path: Path, bundle_id: str | None) -> None:
 
 
 def journals(folder: Path) -> list[Path]:
-    """The journals of a folder, the one that was written to last at the end; none if there is no folder.
+    """List the journals of a folder, in order of their last change; empty if the folder does not exist.
 
     Raises
     ------
@@ -483,21 +486,21 @@ def journals(folder: Path) -> list[Path]:
 def read_journal(
     path: Path, start: int = len(MAGIC), passed_over: Callable[[str], object] | None = None
 ) -> Iterator[Message]:
-    """Messages of a journal in the order in which they were written.
+    """Read the messages of a journal in the order in which they were written.
 
     Parameters
     ----------
     path : Path
     start : int
-        Where a record begins: the first that is read.
+        Byte at which the first record to be read begins.
     passed_over : callable, optional
-        Told of each whole record that is no message of this version, which is then left out. By default such a record
-        is an error.
+        Function that is called with a description of each whole record that is not a message of this version; such
+        records are then left out. Without it they are an error.
 
     Yields
     ------
     Message
-        Up to the last whole record; a torn tail, which a crash may leave, is not an error.
+        Messages up to the last whole record; a torn tail, which a crash may leave, is not an error.
 
     Raises
     ------
@@ -523,12 +526,12 @@ def check_records(path: Path) -> tuple[int, list[str]]:
     end : int
         Bytes up to the end of the last whole record.
     problems : list of str
-        Of each whole record that is no message of this version.
+        Description of each whole record that is not a message of this version.
 
     Raises
     ------
     JournalError
-        As `read_journal` does.
+        See `read_journal`.
     """
     last, problems = len(MAGIC), []
     for body, end in _read_records(path, last):
@@ -541,12 +544,12 @@ def check_records(path: Path) -> tuple[int, list[str]]:
 
 
 def holds(path: Path, mark: Mark) -> bool:
-    """Whether a journal is the one that a mark was made in, up to the mark, as far as can be told quickly.
+    """Return whether a journal is the one in which a mark was made, judged by its first record and that at the mark.
 
     Raises
     ------
     JournalError
-        As `read_headers` does.
+        See `read_headers`.
     """
     with _reading(path) as (file, size):
         start = mark.n_bytes - mark.last_bytes
@@ -560,20 +563,20 @@ def holds(path: Path, mark: Mark) -> bool:
 
 
 def end_of_records(path: Path, start: int = len(MAGIC)) -> int:
-    """Bytes up to the end of the last whole record; from `start`, where a record begins, all checksums are compared.
+    """Return the byte at which the last whole record ends, after comparing all checksums from the record at `start`.
 
     Raises
     ------
     JournalError
-        As `read_journal` does.
+        See `read_journal`.
     """
     return max((end for _, end in _read_records(path, start)), default=start)
 
 
 def read_headers(path: Path) -> Iterator[bytes]:
-    """JSON headers of a journal's messages, without their arrays.
+    """Read the JSON headers of a journal's messages, without their arrays.
 
-    Quick, because most of the file is passed over; so no checksum is compared, and the last may be no header.
+    This is quick, as most of the file is skipped. No checksum is compared, so the last header may be torn.
 
     Raises
     ------
@@ -585,13 +588,13 @@ def read_headers(path: Path) -> Iterator[bytes]:
             file.seek(start + _HEAD.size)
             n_frames, length = _FIRST_FRAME.unpack(file.read(_FIRST_FRAME.size).ljust(_FIRST_FRAME.size, b"\0"))
             if not 1 <= n_frames <= _MOST_FRAMES:
-                continue  # no record of ours, as its checksum would tell
+                continue  # not a real record; its checksum would be wrong
             file.seek(4 * (n_frames - 1), os.SEEK_CUR)
             yield file.read(min(length, size - file.tell()))
 
 
 def _read_records(path: Path, start: int) -> Iterator[tuple[bytes, int]]:
-    """The body of each record from `start` on, and where it ends."""
+    """Read the body of each record from `start` on; give it with the byte at which the record ends."""
     with _reading(path) as (file, size):
         end = file.seek(start)
         while (body := _read_record(file, size)) is not None:
@@ -603,7 +606,7 @@ def _read_records(path: Path, start: int) -> Iterator[tuple[bytes, int]]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """A journal at its first record, and its size for now: a server may be writing on."""
+    """Open a journal at its first record; give the file and its present size, as a server may be appending to it."""
     try:
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
@@ -632,7 +635,7 @@ def _open_private(path: str, flags: int) -> int:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Wait until the names of a folder's files are on the disk."""
+    """Wait until the folder's entries, the names of its files, are on the disk."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -653,7 +656,7 @@ def _open_again(path: Path) -> FileIO:
 
 
 def _lock(path: Path, file: FileIO) -> None:
-    """Keep other processes from writing to the file, for as long as it is open here."""
+    """Lock the file against other writers until it is closed, on systems with file locks."""
     if fcntl is None:
         return
     try:
@@ -684,7 +687,7 @@ def _write_all(file: FileIO, data: bytes) -> None:
 
 
 def _end_at(file: BinaryIO, size: int) -> SessionEnd | None:
-    """The session's end, if a file of `size` bytes ends with one; None if that is not so, or cannot be told quickly."""
+    """Return the `SessionEnd` with which a file of `size` bytes ends; None if its last bytes hold no such record."""
     start = max(len(MAGIC), size - _LONGEST_END)
     file.seek(start)
     tail = file.read(size - start)
@@ -705,14 +708,14 @@ def _first_head(path: Path) -> bytes:
 
 
 def _message_at(file: BinaryIO, size: int, start: int) -> Message | None:
-    """The message whose record starts there; None if it is not whole."""
+    """Read the message whose record begins at `start`; None if the record is not whole."""
     file.seek(start)
     body = _read_record(file, size)
     return None if body is None else _message_of(body)
 
 
 def _begins_alike(copy: FileIO, own: FileIO, n_bytes: int) -> bool:
-    """Whether the first `n_bytes` of two files are the same."""
+    """Return whether the first `n_bytes` of two files are equal."""
     copy.seek(0)
     own.seek(0)
     try:
@@ -727,7 +730,7 @@ def _begins_alike(copy: FileIO, own: FileIO, n_bytes: int) -> bool:
 
 
 def _starts(file: BinaryIO, size: int) -> Iterator[int]:
-    """Where the records start whose heads are whole and announce no more than is there."""
+    """Give the positions of records, up to the first whose head is damaged or announces more bytes than follow."""
     start = file.seek(len(MAGIC))
     while (head := _read_head(file, size)) is not None:
         yield start
@@ -735,7 +738,7 @@ def _starts(file: BinaryIO, size: int) -> Iterator[int]:
 
 
 def _read_record(file: BinaryIO, size: int) -> bytes | None:
-    """Body of the record at the position of a file of `size` bytes; None if it is not whole, or the file ends."""
+    """Read the body of the record at the current position; None if it is not whole, or the file ends there."""
     head = _read_head(file, size)
     if head is None:
         return None
@@ -745,21 +748,21 @@ def _read_record(file: BinaryIO, size: int) -> bytes | None:
 
 
 def _read_head(file: BinaryIO, size: int) -> tuple[int, int] | None:
-    """Length and checksum of the body that follows; None where that is no record's, or more than is there."""
+    """Read the head of a record: length and checksum of its body; None if it is no head, or the body is cut short."""
     head = file.read(_HEAD.size)
     if len(head) < _HEAD.size:
         return None
     mark, length, checksum = _HEAD.unpack(head)
-    # A damaged length may ask for gigabytes, and one of zeros, which a power cut leaves, would have the right checksum.
+    # A damaged length may ask for gigabytes; an empty body of zeros, left by a power cut, would pass the checksum.
     possible = mark == _MARK and _FIRST_FRAME.size <= length <= size - file.tell()
     return (length, checksum) if possible else None
 
 
 def _has_record(file: BinaryIO, start: int, size: int) -> bool:
-    """Whether a whole record lies anywhere from `start` on in a file of `size` bytes."""
+    """Return whether a whole record begins anywhere from `start` on in a file of `size` bytes."""
     for offset in range(start, size, _PIECE):
         file.seek(offset)
-        # A mark may lie across two pieces.
+        # Pieces overlap, as a mark may lie across two of them.
         piece = file.read(min(_PIECE + len(_MARK) - 1, size - offset))
         position = piece.find(_MARK)
         while position >= 0:

@@ -1,6 +1,6 @@
-"""What a journal holds, counted: each run's volumes and answers, and whether every volume has exactly one answer.
+"""Counts of a journal: each run's volumes and answers, and whether every volume has exactly one answer.
 
-Only the headers of its messages are read, so that a folder of long sessions is counted in a moment.
+Only the headers of messages are read, so that a folder of long sessions is counted quickly.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from rtgod.messages import MOST_VOLUMES
 
 @dataclass(slots=True)
 class RunSummary:
-    """One acquisition of a run.
+    """Counts of one acquisition of a run.
 
     Attributes
     ----------
     run_id, subject, acquisition : str
     n_planned : int or None
-        Volumes that it was announced to have.
+        Number of volumes announced at the run's beginning.
     n_ended : int or None
-        Volumes that its end announced; None while it has not ended.
+        Number of volumes announced at the run's end; None while it has not ended.
     taken : set of int
-        Volumes that are in the journal.
+        Indices of the volumes in the journal.
     answered : set of int
-        Volumes with an answer, lost ones among them.
+        Indices of the volumes with an answer, including lost ones.
     owed : set of int
-        Volumes whose answer comes next.
+        Indices of the volumes whose answers must come next.
     n_rankings : int
     problems : list of str
-        What no server does: to take a volume twice, to answer it twice or not.
+        Errors that no server makes, such as a volume that is taken twice, answered twice or not answered.
     """
 
     run_id: str
@@ -50,11 +50,11 @@ class RunSummary:
 
     @property
     def lost(self) -> list[int]:
-        """Volumes that were answered though they never came, ascending."""
+        """Indices of volumes that were answered although they never came, ascending."""
         return sorted(self.answered - self.taken)
 
     def take(self, index: int) -> None:
-        """A volume came."""
+        """Count a volume that came."""
         self.settle()
         if index in self.taken:
             self.problems.append(f"volume {index} was taken twice")
@@ -62,12 +62,12 @@ class RunSummary:
         if index - self._expected > MOST_VOLUMES:
             self.problems.append(f"volume {index} comes after {self._expected}: no server takes that")
             return
-        # Those left out before it are answered with it; one that comes late was left out, and is answered again.
+        # Volumes skipped before it are answered with it. A late volume was skipped before, and is answered again.
         self.owed.update(range(self._expected, index + 1) or [index])
         self._expected = max(self._expected, index + 1)
 
     def end(self, n_volumes: int) -> None:
-        """The run ended."""
+        """Count the end of the run."""
         self.settle()
         self.n_ended = n_volumes
         if n_volumes - self._expected > MOST_VOLUMES:
@@ -77,7 +77,7 @@ class RunSummary:
         self._expected = max(self._expected, n_volumes)
 
     def answer(self, index: int, *, ranked: bool) -> None:
-        """A volume was answered."""
+        """Count the answer of a volume."""
         if index not in self.owed:
             self.problems.append(f"volume {index} was answered, and it was not its turn")
         self.owed.discard(index)
@@ -85,7 +85,7 @@ class RunSummary:
         self.n_rankings += ranked
 
     def settle(self) -> None:
-        """Something else is taken: by now all before it is answered."""
+        """Check, before the next message, that every volume taken so far has been answered."""
         if self.owed:
             self.problems.append(f"volumes {spans(self.owed)} were not answered")
         self.owed.clear()
@@ -93,19 +93,19 @@ class RunSummary:
 
 @dataclass(slots=True)
 class JournalSummary:
-    """One session.
+    """Counts of one session.
 
     Attributes
     ----------
     runs : dict of str to RunSummary
-        By their names, in their order.
+        Runs by `run_id`, in order.
     n_starts : int
-        How often a server began to write to the journal.
+        Number of times that a server began to write to the journal.
     n_events : int
     ended : bool
-        Whether the session's end is the last that it holds.
+        Whether the journal's last message is the session's end.
     current : str
-        The run that was received last; empty if none was.
+        `run_id` of the run received last; empty if there was no run.
     """
 
     runs: dict[str, RunSummary] = field(default_factory=dict)
@@ -116,12 +116,12 @@ class JournalSummary:
 
     @property
     def problems(self) -> list[str]:
-        """Those of its runs."""
+        """Problems of all runs of the session."""
         return [f"run {run.run_id}: {problem}" for run in self.runs.values() for problem in run.problems]
 
 
 class _Line(msgspec.Struct):
-    """What is counted of a message."""
+    """Fields of a message's header that are counted."""
 
     type: str
     run_id: str = ""
@@ -132,12 +132,12 @@ class _Line(msgspec.Struct):
 
 
 def account(headers: Iterable[bytes]) -> JournalSummary:
-    """Count what a journal holds.
+    """Count the messages of a journal.
 
     Parameters
     ----------
     headers : iterable of bytes
-        As `rtgod.journal.journal.read_headers` gives them.
+        Headers from `rtgod.journal.journal.read_headers`.
     """
     found = JournalSummary()
     run = RunSummary("")
@@ -146,7 +146,7 @@ def account(headers: Iterable[bytes]) -> JournalSummary:
         if line.type in ("volume", "run-end", "ranking", "not-ready") and line.run_id != run.run_id:
             run.settle()
             run = found.runs.setdefault(line.run_id, RunSummary(line.run_id))
-            # One with an identity may be gone on with after another came between.
+            # A run with an acquisition identity may be continued after another run came between.
             if not run.acquisition or run.n_ended is not None:
                 run.problems.append("goes on where it should not")
         match line.type:
@@ -172,8 +172,8 @@ def account(headers: Iterable[bytes]) -> JournalSummary:
 
 
 def spans(indices: Iterable[int]) -> str:
-    """Numbers as people write them: "3, 17-19"."""
-    # In a row of neighbours, a number less its place is the same for all.
+    """Write numbers with spans of neighbours: "3, 17-19"."""
+    # In a span, a number minus its position is constant.
     rows = [[i for _, i in row] for _, row in groupby(enumerate(sorted(indices)), lambda pair: pair[1] - pair[0])]
     return ", ".join(str(row[0]) if len(row) == 1 else f"{row[0]}-{row[-1]}" for row in rows)
 
@@ -183,5 +183,5 @@ def _lines(headers: Iterable[bytes]) -> Iterator[_Line]:
         try:
             yield msgspec.json.decode(header, type=_Line)
         except msgspec.DecodeError:
-            # A crash may leave the last record its length but not its content.
+            # A crash may leave the last record with its length but without its content.
             return

@@ -1,1 +1,1 @@
-"""Image files and letters, as the network and the participant see them."""
+"""Pictures for the network and the participant: pixels of image files, names of images, and fonts."""

@@ -1,7 +1,7 @@
-"""Fonts that have the letters of a text: which letters a file has, and which file of this machine has those asked for.
+"""Choice of fonts that have the letters of a text, by the character maps of the font files on this computer.
 
-Nobody is shown a box in the place of a letter: what is to be written is compared with the fonts' character maps before
-it is, and what no font has is told.
+Letters are checked before a text is drawn, so that no box appears in the place of a letter; letters that no font has
+are reported.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 
 from rtgod.text import composed, plain
 
-#: Letters that need nothing but to be put side by side, from left to right: first and last of each range.
+#: Letters that only need to be put side by side, from left to right: first and last of each range.
 _SIDE_BY_SIDE = (
     (0x0000, 0x058F), (0x10A0, 0x10FF), (0x1C90, 0x1CBF), (0x1D00, 0x1FFF), (0x2010, 0x2BFF), (0x2C60, 0x2C7F),
     (0x2DE0, 0x2E7F), (0x2E80, 0xA4CF), (0xA640, 0xA69F), (0xA720, 0xA7FF), (0xAB30, 0xAB6F), (0xAC00, 0xD7A3),
     (0xF900, 0xFB1C), (0xFE30, 0xFE4F), (0xFF00, 0xFFEF), (0x1D400, 0x1D7FF), (0x20000, 0x3FFFF),
 )  # fmt: skip
-#: Characters that are seen by what they do to others: joiners, marks of direction, variation selectors.
+#: Characters that are not drawn themselves: joiners, marks of direction, variation selectors.
 _IGNORABLE = frozenset(
     {0x00AD, 0x034F, 0x061C, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF}
     | {*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0), *range(0x180B, 0x180F)}
@@ -39,40 +39,40 @@ _BROUGHT_ALONG = (
     "KohinoorBangla.ttc", "KohinoorTelugu.ttc", "KohinoorGujarati.ttc", "Tamil MN.ttc", "Gurmukhi MN.ttc",
     "Kannada MN.ttc", "Malayalam MN.ttc", "Khmer MN.ttc", "Lao MN.ttc", "Myanmar MN.ttc", "Kefa.ttc", "Mshtakan.ttc",
 )  # fmt: skip
-#: Debian's packages, by the first word of a letter's name in Unicode.
+#: Debian packages of fonts, by the first word of a letter's name in Unicode.
 _PACKAGES = {"HANGUL": "fonts-nanum"} | dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA"), "fonts-noto-cjk")
 _OTHER_PACKAGE = "fonts-noto-core"
 _EMOJI, _EMOJI_PACKAGE = range(0x1F000, 0x1FB00), "fonts-symbola"
-#: So many names are told.
+#: Most texts that a line quotes.
 _N_TOLD = 3
 
 
 class Face(NamedTuple):
-    """A font in a file, which may hold several."""
+    """A font, by its file and its number in it, as a file may hold several."""
 
     path: str
     number: int = 0
 
     @property
     def name(self) -> str:
-        """The file's name without ending, for people."""
+        """Name of the file without its ending, for display."""
         return Path(self.path).stem
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Which texts have letters that the chosen font lacks.
+    """Result of the search for fonts for some texts, as far as the chosen font lacks their letters.
 
     Attributes
     ----------
     found : dict of Face to tuple of str
-        Fonts that were taken for such texts, with these.
+        Other fonts that are used, each with the texts that need it.
     lacking : dict of str to str
         Texts with letters that no font has, and these letters.
     unshaped : tuple of str
-        Texts whose letters must be joined or reordered, where nothing can do that.
+        Texts whose letters must be joined or reordered, if Pillow cannot do that here.
     n_texts : int
-        How many texts were looked at.
+        Number of texts that were checked.
     """
 
     found: dict[Face, tuple[str, ...]]
@@ -81,7 +81,7 @@ class Coverage:
     n_texts: int
 
     def notes(self, chosen: str) -> list[str]:
-        """Lines about the fonts that were taken beside the chosen one."""
+        """Write lines about the fonts that are used besides the chosen one, whose name is `chosen`."""
         return [
             f"font {chosen} has no letters for {_some(texts)} ({len(texts)} of {self.n_texts} texts): these are set in "
             f"{face.name}"
@@ -89,14 +89,14 @@ class Coverage:
         ]
 
     def problems(self, what: str, remedy: str) -> list[str]:
-        """Lines about what cannot be written.
+        """Write lines about texts that cannot be drawn.
 
         Parameters
         ----------
         what : str
-            Of what texts these are: "names".
+            Plural noun for the texts: "names".
         remedy : str
-            How to choose a font: "set font_file in the settings".
+            Instruction that tells how to choose a font: "set font_file in the settings".
         """
         lines = []
         if self.lacking:
@@ -118,7 +118,7 @@ class Coverage:
 
 
 class Typefaces:
-    """The font of all texts, and behind it those that have the letters it lacks.
+    """A chosen font, and further fonts for the letters that it lacks.
 
     Parameters
     ----------
@@ -127,20 +127,20 @@ class Typefaces:
     Attributes
     ----------
     faces : tuple of Face
-        The chosen one first.
+        All fonts in use, the chosen one first.
     """
 
     def __init__(self, chosen: Face) -> None:
         self.faces: tuple[Face, ...] = (chosen,)
 
     def cover(self, texts: Iterable[str], language: str = "") -> Coverage:
-        """Find fonts for whatever letters of some texts are lacking, and take them.
+        """Find and add fonts for the letters of some texts that the present fonts lack.
 
         Parameters
         ----------
         texts : iterable of str
         language : str
-            Preferred where one letter has several shapes, as Chinese characters do in Japanese.
+            Language whose fonts are preferred, as some Chinese characters have another shape in Japanese.
         """
         asked = list(dict.fromkeys(map(composed, texts)))
         lacking = {text: letters for text in asked if (letters := self._lacking(text))}
@@ -148,7 +148,7 @@ class Typefaces:
         for letters in lacking.values():
             for letter in letters:
                 by_script.setdefault(_script(letter), set()).add(letter)
-        # A font for all letters of a script; else what is found for each text, and for each letter.
+        # Try a font for all letters of a script first, then one for each text, then one for each letter.
         wanted = [frozenset(letters) for letters in by_script.values()]
         wanted += [frozenset(letters) for letters in lacking.values()]
         wanted += [frozenset(letter) for letters in by_script.values() for letter in sorted(letters)]
@@ -166,7 +166,7 @@ class Typefaces:
         return Coverage(found, left, unshaped, len(asked))
 
     def face_of(self, text: str) -> Face | None:
-        """The first font that has all letters of a text."""
+        """Return the first font that has all letters of a text; None if no font has them all."""
         letters = [letter for letter in text if is_drawn(letter)]
         return next((face for face in self.faces if letters_of(face).issuperset(map(ord, letters))), None)
 
@@ -178,12 +178,12 @@ class Typefaces:
 
 
 def is_drawn(letter: str) -> bool:
-    """Whether a font needs a picture of a character."""
+    """Return whether a font needs a glyph to draw a character."""
     return not letter.isspace() and ord(letter) not in _IGNORABLE
 
 
 def is_side_by_side(text: str) -> bool:
-    """Whether the letters of a text in form NFC stand side by side from left to right, none changed by its neighbours.
+    """Return whether the letters of a text in form NFC can be drawn one by one, from left to right.
 
     Other scripts join their letters (Arabic), stack them (Thai), reorder them (Devanagari) or run from right to left.
     """
@@ -200,7 +200,7 @@ def _stands_alone(letter: str) -> bool:
 
 @lru_cache(maxsize=1)
 def shapes() -> bool:
-    """Whether Pillow can join, stack and reorder letters here."""
+    """Return whether the installed Pillow can join, stack and reorder letters."""
     from PIL import features
 
     return bool(features.check("raqm"))
@@ -208,11 +208,11 @@ def shapes() -> bool:
 
 @lru_cache(maxsize=64)
 def letters_of(face: Face) -> frozenset[int]:
-    """Code points that a font has a picture of; none where its character map cannot be read."""
+    """Return the code points for which a font has glyphs; empty if its character map cannot be read."""
     from fontTools.ttLib import TTFont, TTLibError
 
     try:
-        # fontTools leaves a file open that it cannot read.
+        # Opened here, as fontTools leaves a file open that it cannot read.
         with Path(face.path).open("rb") as file, TTFont(file, fontNumber=face.number & 0xFFFF, lazy=True) as font:
             return frozenset(font.getBestCmap() or ())
     except (TTLibError, OSError, KeyError, ValueError, AssertionError, IndexError):
@@ -221,16 +221,16 @@ def letters_of(face: Face) -> frozenset[int]:
 
 @lru_cache(maxsize=1024)
 def find_face(letters: frozenset[str], language: str = "") -> Face | None:
-    """A font of this machine that has all of some letters, and can be drawn in one colour at any size.
+    """Find an installed font that has all of some letters and is scalable; None if no font does.
 
     Parameters
     ----------
     letters : frozenset of str
     language : str
-        Preferred where one letter has several shapes.
+        Language whose fonts are preferred, if letters have several shapes.
     """
     codes = {ord(letter) for letter in letters}
-    # Fontconfig knows what is in the folders, and is faster than a look at each.
+    # Fontconfig knows the fonts in the folders, and is faster than opening each file.
     known = (_by_fontconfig,) if shutil.which("fc-list") else ()
     for candidates in (*known, _brought_along, *(() if known else (_in_folders,))):
         for face in candidates(codes, language):
@@ -240,15 +240,15 @@ def find_face(letters: frozenset[str], language: str = "") -> Face | None:
 
 
 def letter_figure(figure: Any, default: Face, add_font: Callable[[str], str]) -> list[str]:
-    """Set texts of a figure of matplotlib, whose own font lacks their letters, in fonts that have them.
+    """Set the texts of a matplotlib figure in fonts that have their letters, if the default font lacks some.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
     default : Face
-        The font that matplotlib takes.
+        Default font of matplotlib.
     add_font : callable
-        Makes a font's file known to matplotlib, and returns its family.
+        Function that registers a font file with matplotlib, and returns the font's family.
 
     Returns
     -------
@@ -277,7 +277,7 @@ def _is_lettered(artist: Any) -> bool:
 
 
 def _by_fontconfig(codes: set[int], language: str) -> Iterator[Face]:
-    """What fontconfig prefers for these letters, then whatever has them all."""
+    """Give the fonts that fontconfig prefers for some letters, then all others that have these letters."""
     charset = ":charset=" + " ".join(f"{code:x}" for code in sorted(codes)) + ":scalable=true:color=false"
     wanted = f":lang={language}" if language else ""
     for program, pattern, shown in (
@@ -293,7 +293,7 @@ def _by_fontconfig(codes: set[int], language: str) -> Iterator[Face]:
 
 
 def _plainness(row: list[str]) -> tuple[bool, bool, bool, str]:
-    """Sans before serif, upright before slanted, regular before bold."""
+    """Return a sort key of fonts: sans before serif, upright before slanted, regular before bold."""
     file, _, weight, slant, family = (*row, "", "", "")[:5]
     return "sans" not in family.casefold(), slant not in ("", "0"), weight not in ("", "80"), file
 
@@ -319,7 +319,7 @@ def _in_folders(codes: set[int], language: str) -> Iterator[Face]:  # noqa: ARG0
 
 
 def _folders() -> list[Path]:
-    """Where a system keeps its fonts."""
+    """List the folders in which the operating system keeps fonts."""
     home = Path.home()
     match sys.platform:
         case "win32":
@@ -333,7 +333,7 @@ def _folders() -> list[Path]:
 
 
 def _can_be_drawn(face: Face) -> bool:
-    """Whether Pillow draws it at any size: pictures of one size, as some fonts of emoji have, are none of letters."""
+    """Return whether Pillow can draw a font at any size; some emoji fonts hold pictures of only one size."""
     from PIL import ImageFont
 
     try:

@@ -1,8 +1,8 @@
-"""Images by the names that tables call them: `n01_2`, `house/01.png`, `stimuli/house/01.png`.
+"""Search for images by the names that tables give them: `n01_2`, `house/01.png`, `stimuli/house/01.png`.
 
 BIDS's `stim_file` is a path below `stimuli`, other tables name a file without its ending, and the images lie in a
-folder of the person's choice. A name and a file are of one image if the shorter of their paths is the end of the
-longer: `house/01.png` and `tool/01.png` are two images, and `01.png` without a folder may be either.
+folder of the user's choice. A name matches a file if the shorter of their paths is the end of the longer:
+`house/01.png` and `tool/01.png` are two images, and `01.png` without a folder may be either.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from pathlib import PurePosixPath
 
 from rtgod.text import composed
 
-#: Of files that are taken for images.
+#: Endings of files that count as images.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 
 class ImageIndex:
-    """Finds images by name.
+    """Index that finds images by name.
 
     Parameters
     ----------
     images : iterable of tuple of str and str
-        Each image's key, and its path or name.
+        Key of each image, and its path or name.
     """
 
     def __init__(self, images: Iterable[tuple[str, str]]) -> None:
@@ -33,7 +33,7 @@ class ImageIndex:
             self._by_stem.setdefault(parts[-1], []).append((key, parts, suffix))
 
     def find(self, name: str) -> list[str]:
-        """Keys of the images that a name may mean: those whose paths agree with it furthest; none without any."""
+        """Return the keys of the images whose paths agree best with a name; empty if none agrees."""
         parts, suffix = _parts_of(name)
         agreeing = []
         for key, own, own_suffix in self._by_stem.get(parts[-1], ()):
@@ -45,12 +45,12 @@ class ImageIndex:
 
 
 def is_same_image(name: str, other: str) -> bool:
-    """Whether two names may mean one image."""
+    """Return whether two names may mean the same image."""
     return bool(ImageIndex([("", name)]).find(other))
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """Call each image as its file without ending; where several are called so, as their paths without; then with it."""
+    """Shorten paths of images to file names without ending; if not unique, to paths without ending, or not at all."""
     stems = [PurePosixPath(path).stem for path in paths]
     n_stems = Counter(stems)
     names = [
@@ -62,7 +62,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 
 def _parts_of(name: str) -> tuple[tuple[str, ...], str]:
-    """Folders and name of an image's file, and the ending if it is one of an image."""
+    """Split a name into folders and file name, and the ending if it is that of an image."""
     parts = [part for part in composed(name).replace("\\", "/").split("/") if part not in ("", ".")]
     if not parts:
         return ("",), ""

@@ -1,8 +1,8 @@
-"""Pixels of image files, as both the network and the participant see them: red, green and blue of 8 bits each.
+"""Pixels of image files for both the network and the participant: red, green and blue of 8 bits each.
 
-What a file holds beyond that is converted in one way, and each conversion is named, so that it can be counted and
-told; what can be converted in several ways is refused. Ordinary pictures (8 bits a channel, upright, opaque) are given
-as they are stored.
+Files of other kinds are converted, and each conversion is named, so that it can be counted and reported; a file whose
+conversion would be ambiguous is refused. Ordinary pictures (8 bits a channel, upright, opaque) are given as they are
+stored.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from rtgod.errors import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-#: The display's grey, which transparent parts of an image show.
+#: Grey of the display, which shows through transparent parts of an image.
 BACKGROUND = "#3c3c3c"
-#: Images, too, which are not looked for in folders.
+#: Endings of image files that a search of folders leaves out.
 OTHER_ENDINGS = frozenset(
     {".gif", ".heic", ".heif", ".avif", ".jp2", ".jfif", ".jpe", ".svg", ".eps", ".psd", ".ppm", ".pgm", ".tga", ".dng"}
 )
-#: How Pillow undoes each value of EXIF's orientation.
+#: Transpositions of Pillow that undo each value of EXIF's orientation.
 _UPRIGHT = {
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
@@ -40,12 +40,12 @@ _UPRIGHT = {
 }
 _ORIENTATION = 0x0112
 _TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
-#: A picture of 16 bits whose brightest pixel is darker than this, of 255, was stored with fewer bits.
+#: Least brightness, of 255, of the brightest pixel of a picture of 16 bits; a darker one was stored with fewer bits.
 _DARKEST_WHITE = 16
 
 
 class Change(StrEnum):
-    """A conversion that changes what is seen, in words that follow "2 of 5 images:"."""
+    """A conversion that changes how an image looks, in words that follow "2 of 5 images:"."""
 
     REDUCED = "16 bits a channel, of which the higher 8 are taken"
     TURNED = "turned, as their EXIF orientation says"
@@ -57,7 +57,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedPicture:
-    """An image file's pixels, and what was converted to have them.
+    """Pixels of an image file, and the conversions that gave them.
 
     Attributes
     ----------
@@ -76,12 +76,12 @@ def read_picture(path: str | os.PathLike[str]) -> DecodedPicture:
     Parameters
     ----------
     path : path-like
-        Of any format that Pillow reads.
+        Image file of any format that Pillow reads.
 
     Raises
     ------
     InputError
-        If the file cannot be read to its end, or how bright its white is cannot be known.
+        If the file cannot be read to its end, or the value that stands for white is not known.
     """
     from PIL import Image
 
@@ -96,12 +96,12 @@ def read_picture(path: str | os.PathLike[str]) -> DecodedPicture:
 
 
 def left_out(n_files: Mapping[str, int]) -> list[str]:
-    """A line about image files that are not looked for in folders, if there are any.
+    """Write a line about image files that a search of folders leaves out; return an empty list without such files.
 
     Parameters
     ----------
     n_files : mapping of str to int
-        How many there are of each ending of `OTHER_ENDINGS`.
+        Number of files with each ending of `OTHER_ENDINGS`.
     """
     if not (n := sum(n_files.values())):
         return []
@@ -109,19 +109,19 @@ def left_out(n_files: Mapping[str, int]) -> list[str]:
 
 
 def told(changes: Iterable[tuple[str, Iterable[str]]], n_images: int) -> list[str]:
-    """Lines that count the conversions of images and name some.
+    """Write lines that count the conversions of images and name some of the images.
 
     Parameters
     ----------
     changes : iterable of (str, iterable of str)
-        Of each image, its name and its changes.
+        Name of each image, and its changes.
     n_images : int
-        In all.
+        Number of all images.
 
     Returns
     -------
     list of str
-        One for each kind of change, in the order of `Change`.
+        A line for each kind of change, in the order of `Change`.
     """
     by_change: dict[str, list[str]] = {}
     for name, kinds in changes:
@@ -150,7 +150,7 @@ def _decoded(image: Image) -> DecodedPicture:
         image = _reduced(image, n_bits)
     if turned in _UPRIGHT:
         changes.append(Change.TURNED)
-        # Pillow turns a TIFF by itself when it is loaded, and then forgets why.
+        # Pillow turns a TIFF by itself when it loads it, and then drops the orientation tag.
         if _orientation(image) == turned:
             image = image.transpose(_transposition(_UPRIGHT[turned]))
     if image.mode in ("CMYK", "YCCK"):
@@ -168,19 +168,19 @@ def _decoded(image: Image) -> DecodedPicture:
 
 
 def _bits(image: Image) -> int:
-    """Bits of a channel, before the image is loaded; 8 or less count as 8."""
+    """Return the bits of a channel of an image that is not loaded yet; 8 or less count as 8."""
     if image.format == "TIFF":
         tags: Any = image.tag_v2  # type: ignore[attr-defined] # a TIFF has them
         return max(8, *tags.get(_TIFF_BITS, (1,)))
     if image.mode.startswith("I;16"):
         return 16
-    # As Pillow's decoder is told to read them; it keeps the higher byte of each channel of a coloured one.
+    # The decoder's arguments tell; of coloured images Pillow keeps only the higher byte of each channel.
     told = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
     return 16 if ";16" in told else 8
 
 
 def _reduced(image: Image, n_bits: int) -> Image:
-    """An image of 8 bits; Pillow has reduced coloured ones already."""
+    """Reduce an image to 8 bits a channel; Pillow has reduced coloured ones already."""
     from PIL import Image as PillowImage
 
     if "transparency" in image.info:
@@ -195,7 +195,7 @@ def _reduced(image: Image, n_bits: int) -> Image:
         raise _too_dark(n_bits, brightest / (2**n_bits - 1))
     grey = grey >> (n_bits - 8)
     if image.format == "TIFF" and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0:  # type: ignore[attr-defined]
-        grey = 255 - grey  # 0 is white; Pillow sees to that for 8 bits only
+        grey = 255 - grey  # 0 is white; Pillow inverts only images of 8 bits
     reduced = PillowImage.fromarray(grey.astype(np.uint8))
     reduced.info = dict(image.info)
     return reduced
@@ -209,7 +209,7 @@ def _too_dark(n_bits: int, share: float) -> InputError:
 
 
 def _orientation(image: Image) -> int:
-    """EXIF's orientation; 1, upright, where there is none or it cannot be read."""
+    """Return the EXIF orientation of an image; 1, upright, if it has none or it cannot be read."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 # damaged EXIF data; the picture beside them is whole
@@ -223,7 +223,7 @@ def _transposition(name: str) -> Any:
 
 
 def _has_foreign_profile(image: Image) -> bool:
-    """Whether the image's numbers mean other colours than sRGB's."""
+    """Return whether the image has a colour profile other than sRGB."""
     if not (profile := image.info.get("icc_profile")):
         return False
     try:
@@ -236,7 +236,7 @@ def _has_foreign_profile(image: Image) -> bool:
 
 
 def _laid_on_grey(image: Image) -> tuple[Image, bool]:
-    """An opaque image, and whether anything of it was transparent."""
+    """Lay an image on the display's grey; return the opaque image, and whether any pixel was transparent."""
     from PIL import Image as PillowImage
 
     layered = image.convert("RGBA")

@@ -1,1 +1,1 @@
-"""A volume's voxels made comparable: aligned to the template, freed from motion, drift and noise, sampled, smoothed."""
+"""Preprocessing: align volumes to the template, sample voxels, remove motion, drift and noise, and smooth patterns."""

@@ -1,4 +1,4 @@
-"""A volume's values at the template's voxels: checked, converted, aligned and sampled."""
+"""Alignment of volumes to the template: check, convert, register, and sample values at the template's voxels."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from rtgod.settings import MotionSettings, SamplingSettings
 from rtgod.state import Stateful
 from rtgod.text import times
 
-#: A head that lies this much outside the field of view by the run's affine can still be found in it.
+#: Distance by which a voxel may lie outside the field of view, by the run's affine, and still be found by alignment.
 _REACH_MM = 20.0
-#: Affines that differ by less than this differ by the rounding of headers.
+#: Largest difference of affines that counts as rounding of headers.
 _SAME_MM = 0.01
-#: Voxels; what rounding leaves of a position on the edge.
+#: Tolerance, in voxels, for rounding of positions on the edge.
 _ROUNDING = 1e-6
-#: Brighter than this share of the template's bright voxels (their 98th percentile) is the head.
+#: Voxels above this share of the template's 98th percentile count as the head.
 _HEAD = 0.1
-#: A volume with NaN in at least this share of its voxels is one that somebody masked; with fewer, one that is damaged.
+#: Share of NaN voxels from which a volume counts as masked; one with fewer counts as damaged.
 _MASKED = 0.01
-#: Most of the head's voxels that are registered, as a share, that a masked volume may lack.
+#: Largest share of the head's registered voxels that a masked volume may lack.
 _MOST_CUT = 0.1
 _STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, None, 0, converged=True)
 Int64Array = npt.NDArray[np.int64]
@@ -47,13 +47,13 @@ NO_VOXELS: Int32Array = np.empty((0, 3), np.int32)
 
 
 class Reference(NamedTuple):
-    """The space that volumes are brought into.
+    """The space into which volumes are aligned.
 
     Attributes
     ----------
     template : ndarray of shape (x, y, z), float32
     affine : ndarray of shape (4, 4), float64
-        Voxel to millimetres.
+        Voxel indices of the template to millimetres.
     voxels : ndarray of shape (n_voxels, 3), int32
         The decoder's voxels, as indices into the template; may be empty.
     """
@@ -65,7 +65,7 @@ class Reference(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Aligned:
-    """One volume in the template's space.
+    """A volume in the template's space.
 
     Attributes
     ----------
@@ -74,10 +74,10 @@ class Aligned:
     decoder_values : ndarray of shape (n_voxels,), float32
         Intensities at the reference's voxels; NaN outside the field of view.
     noise_values : ndarray of shape (n_noise_voxels,), float32
-        Those at the voxels that noise components are read from.
+        Intensities at the voxels from which noise components are computed; NaN outside the field of view.
     motion : Motion
     gain : float
-        Brightness of the head as a share of the template's.
+        Brightness of the head, relative to the template's.
     """
 
     run_id: str
@@ -89,7 +89,7 @@ class Aligned:
 
 
 class IdentityRegistration(Stateful):
-    """In place of a `Registration` where none can be made: every volume lies where the template does.
+    """Substitute for a `Registration` if motion is not estimated: every volume is taken to lie where the template does.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class IdentityRegistration(Stateful):
         self._weights = template / np.square(template, dtype=np.float64).sum()
 
     def align(self, volume: Float32Array) -> Alignment:
-        """The identity, no motion, and the brightness with which the template fits the volume best."""
+        """Return the identity, no motion, and the brightness with which the template fits the volume best."""
         # Not a dot product by BLAS, whose last digits depend on the number of threads.
         return Alignment(np.eye(4), _STILL, float((self._weights * volume).sum()), "")
 
@@ -108,7 +108,7 @@ class IdentityRegistration(Stateful):
 def registration_to(
     template: Float32Array, affine: Float64Array, run: Run, settings: MotionSettings
 ) -> Registration | IdentityRegistration:
-    """What finds the template's head in the volumes of a run.
+    """Make the registration that finds the template's head in the volumes of a run.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def registration_to(
 
 
 class Aligner(Stateful):
-    """Brings the volumes of one run into the template's space.
+    """Aligner of the volumes of one run into the template's space.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class Aligner(Stateful):
     motion : MotionSettings
     sampling : SamplingSettings
     noise_voxels : ndarray of shape (n_noise_voxels, 3), int32
-        Read beside the reference's.
+        Further voxels to sample, as indices into the template.
 
     Raises
     ------
@@ -156,14 +156,14 @@ class Aligner(Stateful):
         self._settings = motion
         self._mm_to_voxel = np.linalg.inv(run.affine)
         self._shape = run.shape
-        # Without alignment, voxels are read where the template has them, however the run's axes are stored.
+        # Without alignment, voxels are read at the template's positions; the run's axes may be stored in another order.
         self._axes = None if motion.estimate else _axes_to(run, reference)
         self._volume = np.empty(run.shape if self._axes is None else reference.template.shape, np.float32)
         self._read = self._flat(self._voxels, reference)
         self._points = self._flat(self._bright_points(reference), reference)
 
     def align(self, volume: Volume, stopwatch: Stopwatch) -> Aligned | NotReady:
-        """Bring one volume into the template's space, or say why that cannot be done."""
+        """Align a volume into the template's space, or return why that cannot be done."""
         with stopwatch("convert"):
             fault = self._convert(volume)
         if fault:
@@ -180,18 +180,18 @@ class Aligner(Stateful):
         return Aligned(volume.run_id, volume.index, values[:n], values[n:], found.motion, found.gain)
 
     def _sample(self, pose: Float64Array) -> Float32Array:
-        """Intensities at the voxels that are read."""
+        """Sample the intensities at the voxels of the reference and at the noise voxels."""
         if not self._settings.estimate:
             return self._volume[tuple(self._voxels.T)]
         to_volume = self._mm_to_voxel @ (pose if self._settings.correct else np.eye(4)) @ self._reference.affine
         return self._sampler.sample(self._volume, to_volume)[0]
 
     def _convert(self, volume: Volume) -> str:
-        """Copy the volume as float32; say what is wrong with it, if anything."""
+        """Copy the volume as float32; return the fault of a volume that cannot be used, or an empty string."""
         if volume.data.shape != self._shape:
             return f"volume of {times(volume.data.shape)} voxels in a run of {times(self._shape)}"
         data = volume.data if self._axes is None else self._axes.turned(volume.data)
-        # What does not fit into single precision becomes infinite, and is found below.
+        # Numbers that do not fit into single precision become infinite, and are found below.
         with np.errstate(over="ignore"):
             np.copyto(self._volume, data, casting="same_kind" if data.dtype.kind == "f" else "unsafe")
         lowest, highest = float(self._volume.min()), float(self._volume.max())
@@ -202,10 +202,10 @@ class Aligner(Stateful):
         return "volume is constant" if lowest == highest else ""
 
     def _fill_background(self) -> str:
-        """Set NaN that stands for the background to 0; say what is wrong with the volume if it does not.
+        """Set NaN that stands for the background to 0; return the fault of the volume if it is not background.
 
-        Masked and resliced images have NaN where nothing was measured. It is no background at the decoder's voxels,
-        nor where much of the head that is registered should be.
+        Masked and resliced images have NaN outside the measured part. NaN is not background at the decoder's voxels,
+        or if it covers more than `_MOST_CUT` of the head's registered voxels.
         """
         missing = np.isnan(self._volume)
         n_read, n_points = (int(missing.reshape(-1)[where].sum()) for where in (self._read, self._points))
@@ -217,7 +217,7 @@ class Aligner(Stateful):
         return ""
 
     def _bright_points(self, reference: Reference) -> Array:
-        """The template's voxels that are registered and not dark, shape (n_points, 3)."""
+        """Return the template's voxels that registration uses and that are not dark, shape (n_points, 3)."""
         if not isinstance(self._registration, Registration):
             return np.empty((0, 3), np.int64)
         points = _transformed(np.linalg.inv(reference.affine), self._registration.points_mm)
@@ -225,7 +225,7 @@ class Aligner(Stateful):
         return points[in_bright(reference.template)[tuple(points.T)]]
 
     def _flat(self, voxels: Array, reference: Reference) -> Int64Array:
-        """Flat indices of a volume's voxels that lie where voxels of the template do, had the head not moved."""
+        """Return flat indices of the volume's voxels that match voxels of the template if the head has not moved."""
         if self._axes is None:
             voxels = _transformed(self._mm_to_voxel @ reference.affine, voxels)
         voxels = voxels[((voxels >= 0) & (voxels < self._volume.shape)).all(axis=1)]
@@ -233,7 +233,7 @@ class Aligner(Stateful):
 
 
 def in_bright(template: Float32Array) -> BoolArray:
-    """Voxels that are not dark, and so are the head's: of the template's shape."""
+    """Return a mask of the head, of the template's shape: the voxels that are not dark."""
     bright: BoolArray = template > _HEAD * np.percentile(template, 98)
     return bright
 
@@ -244,7 +244,7 @@ def _transformed(affine: Array, positions: Array) -> Int64Array:
 
 
 def _axes_to(run: Run, reference: Reference) -> Axes | None:
-    """How a run's axes run along the template's; None if its voxels are not the same ones."""
+    """Match a run's axes to the template's; None if the grids differ in more than the order and direction of axes."""
     axes = axes_along(run.affine, reference.affine)
     shape = tuple(run.shape[axis] for axis in axes.order)
     same = shape == reference.template.shape
@@ -253,7 +253,7 @@ def _axes_to(run: Run, reference: Reference) -> Axes | None:
 
 
 def check_run(run: Run, reference: Reference, settings: MotionSettings) -> None:
-    """Raise `InputError` if the run cannot be aligned, or holds less than half of what is to be decoded."""
+    """Raise `InputError` if the run cannot be aligned, or holds less than half of the reference's voxels."""
     if not settings.estimate:
         if _axes_to(run, reference) is None:
             raise InputError(
@@ -275,13 +275,13 @@ def check_run(run: Run, reference: Reference, settings: MotionSettings) -> None:
 
 
 def share_inside(run: Run, reference: Reference, reach_mm: float = 0.0) -> float:
-    """Compute the share of the reference's voxels that a run's volumes hold, by its affine.
+    """Compute the share of the reference's voxels that lie inside a run's volumes, by its affine.
 
     Parameters
     ----------
     run : Run
     reference : Reference
-        Without voxels, the template's corners count.
+        If it has no voxels, the corners of the template count instead.
     reach_mm : float
         Voxels that lie up to this far outside count as inside.
     """

@@ -1,7 +1,7 @@
-"""Finds out whether a head that cannot be aligned has its axes exchanged or turned round, by a wrong header, say.
+"""Search for exchanged or reversed axes, as by a wrong header, if the head cannot be aligned.
 
-All ways are compared at a glance, the likeliest at low resolution, and of these two at most are aligned as volumes are:
-once a run, as long as a few volumes that cannot be aligned.
+All ways in which axes may be wrong are compared roughly, the likeliest at low resolution, and at most two of these are
+aligned as volumes are. It is done once a run, and takes as long as a few volumes that cannot be aligned.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from rtgod.preprocessing.geometry import voxel_sizes
 from rtgod.preprocessing.registration import Registration, block_affine, block_factors, block_means, likeness
 from rtgod.settings import MotionSettings
 
-#: Steps of each look, most of which find nothing; where the head is found, fewer are enough.
+#: Most iterations of an alignment here: the right way needs fewer, and most ways are wrong.
 _N_STEPS = 15
-#: Ways that are looked at at low resolution, and those of them that volumes are aligned in.
+#: Number of ways that are compared at low resolution, and of those that are aligned.
 _N_LIKELIEST, _N_ALIGNED = 6, 2
-#: Voxels are averaged up to this for a glance.
+#: Size of blocks of voxels for the rough comparison.
 _GLANCE_MM = 8.0
 _ENDS = ("left and right", "anterior and posterior", "top and bottom")
 _ORDINALS = ("1st", "2nd", "3rd")
 
 
 class _Way(NamedTuple):
-    """One way in which axes may be wrong: what is, in words, and the affine that puts it right."""
+    """A way in which axes may be wrong: the error in words, and the affine that corrects it."""
 
     words: str
     affine: Float64Array
 
 
 def find_axes_error(volume: Float32Array, run: Run, reference: Reference, settings: MotionSettings) -> str:
-    """Look for the template's head in a volume with axes exchanged or turned round.
+    """Search for the template's head in a volume with axes exchanged or reversed.
 
     Parameters
     ----------
     volume : ndarray of shape (x, y, z), float32
-        One that could not be aligned as its run's affine says.
+        A volume that could not be aligned with the affine of its run.
     run : Run
     reference : Reference
     settings : MotionSettings
@@ -50,7 +50,7 @@ def find_axes_error(volume: Float32Array, run: Run, reference: Reference, settin
     Returns
     -------
     str
-        What is wrong, such as "left and right exchanged"; empty if the head is not found.
+        The error of the axes, such as "left and right exchanged"; empty if the head is not found.
     """
     template, affine, _ = reference
 
@@ -62,11 +62,11 @@ def find_axes_error(volume: Float32Array, run: Run, reference: Reference, settin
     others.sort(key=lambda way: -glance.correlation(way.affine))
     as_it_is = explained(_Way("", run.affine))
     if math.isfinite(as_it_is):
-        # Left and right of a head are too alike to be told apart at a glance.
+        # Left and right of a head are too alike to be told apart by the rough comparison.
         looked_at = [(explained(way), way) for way in (mirrored, *others[:_N_LIKELIEST])]
         looked_at.sort(key=lambda one: -one[0])
         ways = [way for share, way in looked_at if share > max(as_it_is, 0.0)][:_N_ALIGNED]
-    else:  # too few slices to be looked at from afar
+    else:  # too few slices for a comparison at low resolution
         least = glance.correlation(run.affine)
         ways = [mirrored, *(way for way in others[: _N_ALIGNED - 1] if glance.correlation(way.affine) > least)]
     aligned, soon_ended = [], settings.model_copy(update={"max_iterations": min(settings.max_iterations, _N_STEPS)})
@@ -78,9 +78,9 @@ def find_axes_error(volume: Float32Array, run: Run, reference: Reference, settin
 
 
 def _ways(run: Run) -> list[_Way]:
-    """Every exchange and turn of axes about the centre of the field of view; left and right first.
+    """List every exchange and reversal of axes about the centre of the field of view; left and right first.
 
-    Axes of the scanner are turned round, and axes of the array: where slices are oblique, these are not the same.
+    Axes of the scanner are reversed, and axes of the array: with oblique slices these differ.
     """
     columns, sizes = run.affine[:3, :3], voxel_sizes(run.affine)
     along = [int(axis) for axis in np.abs(columns / sizes).argmax(axis=0)]
@@ -92,7 +92,7 @@ def _ways(run: Run) -> list[_Way]:
         for sign in [np.ones(3), *signs]:
             words = _reordered(order, sign)
             found.append((words, columns[:, order] * sign))
-            # The header may have the sizes right, and the directions not.
+            # The header may give the voxel sizes right and only the directions wrong.
             found.append((words, (columns / sizes)[:, order] * sizes * sign))
     ways: list[_Way] = []
     for words, linear in found:
@@ -117,7 +117,7 @@ def _reordered(order: list[int], sign: Float64Array) -> str:
 
 
 def _about_centre(linear: Float64Array, run: Run) -> Float64Array:
-    """The affine with other columns that has the centre of the field of view where it was."""
+    """Replace the columns of the run's affine, and keep the centre of the field of view where it is."""
     centre = (np.array(run.shape) - 1) / 2
     affine = run.affine.copy()
     affine[:3, :3] = linear
@@ -126,7 +126,7 @@ def _about_centre(linear: Float64Array, run: Run) -> Float64Array:
 
 
 class _Glance:
-    """How alike a template and a volume are, one centre of intensity laid on the other, for many affines."""
+    """Rough comparison of a template and a volume for many affines, with the centres of both heads superimposed."""
 
     def __init__(self, template: Float32Array, affine: Float64Array, volume: Float32Array, of: Float64Array) -> None:
         factors = block_factors(affine, _GLANCE_MM)
@@ -141,7 +141,7 @@ class _Glance:
         self._centre = bright.mean(axis=0) if len(bright) else (np.array(self._volume.shape) - 1) / 2
 
     def correlation(self, affine: Float64Array) -> float:
-        """Correlation over the template's head; what lies outside the volume is dark."""
+        """Correlate template and volume over the template's head; points outside the volume count as dark."""
         columns = block_affine(affine, self._factors)[:3, :3]
         at = np.rint(self._points_mm @ np.linalg.inv(columns).T + self._centre).astype(np.int64)
         inside = ((at >= 0) & (at < self._volume.shape)).all(axis=1)

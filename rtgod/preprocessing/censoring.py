@@ -1,4 +1,4 @@
-"""Censoring: which volumes are too unlike the others to be learned from."""
+"""Censoring of volumes that differ too much from the others to be learned from."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rtgod.messages import Float32Array, Motion
 from rtgod.settings import CensoringSettings
 from rtgod.state import Stateful
 
-#: DVARS is compared with the median of so many volumes before, once there are some.
+#: Number of previous volumes whose median DVARS is the reference, and the least number for a comparison.
 _DVARS_VOLUMES, _FEWEST_DVARS = 50, 5
 
 
 class Censor(Stateful):
-    """Finds volumes that moved, or that differ from the one before by more than usual; one instance per run.
+    """Detector of volumes that moved, or that differ from the one before by more than usual; one instance per run.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Censor(Stateful):
         self._usual: list[float] = []
 
     def problem_with(self, values: Float32Array, motion: Motion) -> str:
-        """Why a volume must not be used; empty if it may.
+        """Return why a volume must not be used; an empty string if it may be.
 
         Parameters
         ----------

@@ -1,8 +1,8 @@
-"""Series freed from what is no signal, causally: every number rests on the volumes so far alone.
+"""Causal removal of drift, motion and noise from series: every number depends only on the volumes so far.
 
-A series is a voxel's intensity. Recursive least squares fits nuisance regressors and the responses
-to trials together, so that neither is taken for the other; see `rtgod.preprocessing.design_matrix` for the
-regressors and `rtgod.preprocessing.recursive_least_squares` for the fit.
+A series is the intensity of one voxel over volumes. Recursive least squares fits nuisance regressors and the responses
+to trials together, so that neither is taken for the other; see `rtgod.preprocessing.design_matrix` for the regressors
+and `rtgod.preprocessing.recursive_least_squares` for the fit.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ from rtgod.state import Stateful
 
 #: A voxel whose baseline is below this share of the voxels' median carries no signal: its change is given as 0.
 _LEAST_BASELINE = 0.05
-#: Volumes that a standard deviation must rest on before values are clipped by it.
+#: Least number of volumes in a standard deviation that is used to clip values.
 _SD_VOLUMES = 10
-#: A prediction with a larger variance than this, in units of the noise, says nothing of the noise.
+#: Largest variance of a prediction, in units of the noise variance, whose error is used to estimate the noise.
 _LARGEST_VARIANCE = 4.0
-#: A trial of which less than this share of the prior variance is gone has not been seen yet.
+#: Below this reduction of the prior variance a trial counts as not yet seen.
 _LEAST_RELIABILITY = 1e-3
 
 
 class Denoised(NamedTuple):
-    """One volume's series.
+    """Denoised values of all series in one volume.
 
     Attributes
     ----------
     values : ndarray of shape (n_series,), float32
-        Change against the baseline that was predicted from the volumes before.
+        Change against the baseline that was predicted from earlier volumes, in the unit that the settings choose.
     residual : ndarray of shape (n_series,), float32
-        What neither nuisance nor trials foretold, in the unit of `values`; its standard deviation is the noise's.
+        Part that neither nuisance regressors nor trials predicted, in the unit of `values`, scaled so that its standard
+        deviation is that of the noise.
     """
 
     values: Float32Array
@@ -43,16 +44,16 @@ class Denoised(NamedTuple):
 
 
 class Denoiser(Stateful):
-    """Frees series from drift, motion and noise components, and estimates responses to trials; one instance per run.
+    """Filter that removes drift, motion and noise from series, and estimates responses to trials; one instance per run.
 
     Parameters
     ----------
     n_series : int
     run : Run
     settings : PipelineSettings
-        Of which nuisance, response, scaling, the window's mode and clipping count.
+        Only `nuisance`, `response`, `scaling`, the window's mode and the clipping limit are used.
     n_components : int
-        Noise components that each volume comes with.
+        Number of noise components, whose values come with each volume.
     """
 
     changing: ClassVar = {
@@ -77,26 +78,27 @@ class Denoiser(Stateful):
 
     @property
     def ready(self) -> bool:
-        """Whether enough clean volumes have been seen to predict the next one."""
+        """Whether enough clean volumes were learned from to predict the next one."""
         return self.n_volumes >= self._settings.nuisance.warm_up_volumes
 
     def step(
         self, index: int, values: Float32Array, motion: Motion, gain: float, components: Float64Array, censored: bool
     ) -> Denoised | None:
-        """Take the next volume in.
+        """Denoise the next volume, and learn from it unless it is censored.
 
         Parameters
         ----------
         index : int
-            Larger than before.
+            Index of the volume; larger than in the call before.
         values : ndarray of shape (n_series,), float32
-            NaN where a voxel lies outside the field of view.
+            Intensities; NaN for voxels outside the field of view.
         motion : Motion
         gain : float
-            Brightness of the head as a share of the template's.
+            Brightness of the head, relative to the template's.
         components : ndarray of shape (n_components,), float64
+            Values of the noise components in this volume.
         censored : bool
-            Whether nothing must be learned from it.
+            Whether the volume must not be learned from.
 
         Returns
         -------
@@ -120,9 +122,9 @@ class Denoiser(Stateful):
         return found
 
     def response(self, trial: int) -> Float32Array | None:
-        """Estimated response to a trial from all volumes so far, at the height of a lasting one's; shape (n_series,).
+        """Estimate the response to a trial from all volumes so far, as the height of a lasting response; (n_series,).
 
-        Unbiased for this trial: the prior's shrinkage is undone. None for a trial that nothing has been seen of.
+        The estimate is unbiased for this trial, as the prior's shrinkage is undone. None for a trial not yet seen.
         """
         column = self._design.column_of(trial)
         if column is None:
@@ -135,11 +137,11 @@ class Denoiser(Stateful):
         return self._in_unit(estimate, level, sd, np.isfinite(estimate))
 
     def answered(self, index: int) -> dict[int, float]:
-        """Trials that volume `index` answers, and how far the expected response to each has got."""
+        """Return the trials whose responses volume `index` contains, and the expected response to each."""
         return self._design.answered(index)
 
     def _start_late_series(self, values: Float32Array) -> None:
-        """Start a voxel that enters the field of view late from its first value: the common gain has fallen by then."""
+        """Start voxels that enter the field of view late from their first values, as the common gain is low by then."""
         first = np.isfinite(values) & ~self._seen
         if first.any():
             self._fit.coefficients[first] = 0.0
@@ -167,14 +169,14 @@ class Denoiser(Stateful):
         freezes = self._settings.scaling.baseline == "frozen" and self._frozen is None
         if freezes and self._design.baseline_is_over(index):
             self._frozen = level, sd = level.copy(), sd.copy()
-        moved = self._fit.coefficients[:, 0] - level  # nothing, unless the baseline is frozen
+        moved = self._fit.coefficients[:, 0] - level  # 0, unless the baseline is frozen
         return Denoised(
             self._in_unit(moved + responses + innovation, level, sd, known),
             self._in_unit(innovation / np.sqrt(variance), level, sd, known),
         )
 
     def _reference(self) -> tuple[Float64Array, Float64Array]:
-        """Level and standard deviation of the noise of each series."""
+        """Return the baseline level of each series, and the standard deviation of its noise."""
         if self._frozen:
             return self._frozen
         return self._fit.coefficients[:, 0], np.sqrt(self._squares / max(self._n_squares, 1))

@@ -1,4 +1,4 @@
-"""What a voxel's course is regressed on, volume by volume: constant, drift, motion, noise components and trials.
+"""Regressors for the course of a voxel, volume by volume: constant, drift, motion, noise components and trials.
 
 A regressor's value depends on the volume's index, its head motion and its noise components, never on a later volume.
 """
@@ -16,21 +16,21 @@ from rtgod.preprocessing.hrf import LASTS_S, block_response
 from rtgod.settings import NuisanceSettings, ResponseSettings
 from rtgod.state import Stateful
 
-#: Prior of the constant: as good as unknown.
+#: Prior standard deviation of the constant, so large that its value is as good as unknown.
 _UNKNOWN_SD = 1e4
-#: Length of a run that does not say how long it will be.
+#: Assumed length, in seconds, of a run that does not announce its length.
 _USUAL_RUN_S = 900.0
-#: Trials whose responses overlap in a volume.
+#: Most trials whose responses may overlap in a volume.
 MOST_AT_ONCE = 128
-#: Before a trial the response is below this share of a lasting one's.
+#: Sum of expected responses, as a share of a lasting response, above which the baseline before the trials is over.
 _REST = 0.05
 
 
 class Design(Stateful):
-    """Rows of regressors; one instance per run, asked for each volume once and in order.
+    """Rows of the design matrix; one instance per run, which is asked for each volume once and in order.
 
-    The columns are the constant, the other nuisance regressors, then one for each trial that may be answered at the
-    same time. Such a column passes from trial to trial: when a response is over, its column serves the next.
+    The columns are the constant, the other nuisance regressors, and columns for trials: as many as responses overlap
+    in a volume. A trial's column passes on: when its response is over, the column serves a later trial.
 
     Parameters
     ----------
@@ -38,16 +38,16 @@ class Design(Stateful):
     nuisance : NuisanceSettings
     response : ResponseSettings
     n_components : int
-        Noise components, each with a regressor.
+        Number of noise components, each of which has a regressor.
     follows_trials : bool
         Whether the run's trials have regressors.
 
     Attributes
     ----------
     prior_sd : ndarray of shape (n_columns,), float64
-        Of each column's coefficient, in units of the noise.
+        Prior standard deviation of each column's coefficient, in units of the noise.
     n_nuisance : int
-        Columns before the trials'.
+        Number of columns before those of the trials.
     """
 
     changing: ClassVar = {"_first_motion": Float64Array | None, "_last_motion": Float64Array}
@@ -81,14 +81,14 @@ class Design(Stateful):
         self.prior_sd = np.concatenate([*columns, np.full(n_trials, response.sd)])
 
     def row(self, index: int, motion: Motion, gain: float, components: Float64Array) -> Float64Array:
-        """The regressors of one volume.
+        """Compute the regressors of one volume.
 
         Parameters
         ----------
         index : int
         motion : Motion
         gain : float
-            Brightness of the head as a share of the template's.
+            Brightness of the head, relative to the template's.
         components : ndarray of shape (n_components,)
 
         Returns
@@ -105,20 +105,20 @@ class Design(Stateful):
         return np.concatenate(parts)
 
     def starting(self, index: int) -> list[int]:
-        """Columns that pass to a new trial with volume `index`, or have since the volume before that was asked for."""
+        """Return the columns that have passed to a new trial by volume `index`, since the last call."""
         return [self.n_nuisance + column for column in self._trials.pass_on(index)] if self._trials else []
 
     def column_of(self, trial: int) -> int | None:
-        """The column that a trial has now, if it has one."""
+        """Return the present column of a trial; None if it has none now."""
         column = self._trials.column_of(trial) if self._trials else None
         return None if column is None else self.n_nuisance + column
 
     def answered(self, index: int) -> dict[int, float]:
-        """Trials that volume `index` answers, and each one's expected response."""
+        """Return the trials whose responses volume `index` contains, and the expected response to each."""
         return self._trials.answered(index) if self._trials else {}
 
     def baseline_is_over(self, index: int) -> bool:
-        """Whether a trial has begun to be answered; where trials are not known, it is never too early to think so."""
+        """Return whether the response to a trial has begun by volume `index`; always true for a run without trials."""
         return self._trials is None or bool(np.abs(self._trials.at(index)).sum() > _REST)
 
     def _drift_at(self, index: int) -> Float64Array:
@@ -129,7 +129,7 @@ class Design(Stateful):
         return values
 
     def _motion_of(self, motion: Motion) -> Float64Array:
-        """Friston et al.'s (1996) 24: six parameters in mm since the run's first, their changes, and all squared."""
+        """Compute Friston et al.'s (1996) 24 regressors: six parameters in mm, their changes, and all squared."""
         arcs = np.radians(motion.rotation_deg) * HEAD_RADIUS_MM
         now = np.concatenate([motion.translation_mm, arcs])
         if self._first_motion is None:
@@ -141,7 +141,7 @@ class Design(Stateful):
 
 
 class _TrialColumns(Stateful):
-    """Which trial each of the trials' columns stands for, and its response."""
+    """Columns of the trials: the trial for which each stands at a volume, and its expected response."""
 
     changing: ClassVar = {"_occupant": list[int | None]}
 
@@ -149,7 +149,7 @@ class _TrialColumns(Stateful):
         self._first = [int(block.onset_s / run.tr_s) for block in run.blocks]
         ends_s = [block.onset_s + block.duration_s + LASTS_S for block in run.blocks]
         self._last = [min(int(end_s / run.tr_s), MOST_VOLUMES) for end_s in ends_s]
-        # In the order of onsets, each takes a column that is free by then; so there are as many as overlap.
+        # In the order of onsets, each trial takes a column that is free by then, so that few columns are needed.
         self._column = [0] * len(run.blocks)
         free_from: list[int] = []
         for trial in sorted(range(len(run.blocks)), key=self._first.__getitem__):
@@ -182,7 +182,7 @@ class _TrialColumns(Stateful):
         return column if self._occupant[column] == trial else None
 
     def at(self, index: int) -> Float64Array:
-        """Response of each column's trial in the middle of volume `index`."""
+        """Return the expected response of each column's trial in the middle of volume `index`."""
         values = np.zeros(self.n_columns)
         for trial, response in self.answered(index).items():
             values[self._column[trial]] = response
@@ -196,7 +196,7 @@ class _TrialColumns(Stateful):
 
 
 def _half_periods(run_s: float, settings: NuisanceSettings) -> Float64Array:
-    """Half periods of the drift regressors in a run: 0 for the line, then 1, 2, … down to the cut-off."""
+    """Return the half periods of each drift regressor in a run: 0 for the line, then 1, 2, … up to the cut-off."""
     if not settings.drift_cutoff_s or not settings.drift_sd:
         return np.empty(0)
     return np.arange(1 + int(2 * run_s / settings.drift_cutoff_s), dtype=np.float64)

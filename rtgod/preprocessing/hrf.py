@@ -1,4 +1,4 @@
-"""The course of the response to a trial."""
+"""The expected time course of the response to a trial."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ import numpy as np
 
 from rtgod.messages import Float64Array
 
-#: So long after a trial's end its response is over: less than a thousandth is left of it.
+#: Seconds from a trial's end to the end of its response, of which less than a thousandth is left then.
 LASTS_S = 32.0
 
 
 def block_response(
     time_s: Float64Array, duration_s: float, peak_s: int, undershoot_s: int, undershoot_ratio: float
 ) -> Float64Array:
-    """Response to a block that starts at 0, where a lasting one would reach 1.
+    """Compute the response to a block that starts at 0, scaled so that the response to an endless block reaches 1.
 
     The double-gamma function (Friston et al. 1998; Glover 1999) integrated over the block, in closed form.
 
     Parameters
     ----------
     time_s : ndarray of any shape
+        Times, in seconds.
     duration_s : float
+        Length of the block, in seconds.
     peak_s, undershoot_s : int
-        Modes of the two gamma functions.
+        Modes of the two gamma functions, in seconds.
     undershoot_ratio : float
-        Area of the second, as a share of the first.
+        Area of the second gamma function, as a share of the first.
 
     Returns
     -------

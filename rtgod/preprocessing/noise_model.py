@@ -1,4 +1,4 @@
-"""The spatial shape of noise, learned in calibration: components to regress out, and patterns whitened with it."""
+"""Model of the spatial shape of noise, learned in calibration: components to regress out, and whitening of patterns."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _PART = 512
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NoiseCovariance:
-    """A factor model of the decoder's voxels' noise: a few components, and the rest the same in all directions.
+    """Factor model of the noise of the decoder's voxels: a few components, and a rest equal in all directions.
 
-    Whitening shrinks a pattern along each component to the size of the rest, so that voxels that go up and down
-    together without a stimulus no longer outvote the others.
+    Whitening shrinks a pattern along each component to the size of the rest, so that voxels that vary together without
+    a stimulus no longer dominate the others.
 
     Attributes
     ----------
     sd : ndarray of shape (n_voxels,), float32
         Standard deviation of the voxels' noise.
     components : ndarray of shape (n_components, n_voxels), float32
-        Orthonormal, of noise in units of `sd`.
+        Orthonormal components of the noise in units of `sd`.
     shrinkage : ndarray of shape (n_components,), float32
-        Share of a pattern that is left along each.
+        Factor by which whitening multiplies a pattern along each component.
     """
 
     sd: Float32Array
@@ -36,11 +36,11 @@ class NoiseCovariance:
     shrinkage: Float32Array
 
     def __post_init__(self) -> None:
-        # Sums over what lies otherwise in memory would round otherwise: where it was learned, and where it is used.
+        # Sums over another memory layout would round differently: make it equal in calibration and decoding.
         object.__setattr__(self, "components", np.ascontiguousarray(self.components))
 
     def whiten(self, values: Float32Array) -> Float32Array:
-        """Shrink one pattern, shape (n_voxels,); its unit stays."""
+        """Whiten a pattern of shape (n_voxels,); its unit stays the same."""
         weights = np.empty(len(self.components), np.float32)
         rows_dot(self.components, (values / self.sd).astype(np.float32), weights)
         out = np.empty_like(values)
@@ -50,24 +50,24 @@ class NoiseCovariance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NoiseComponents:
-    """Where noise components are read from: voxels without the signal of interest (aCompCor: Behzadi et al. 2007).
+    """Noise components, computed from voxels without the signal of interest (aCompCor: Behzadi et al. 2007).
 
     Attributes
     ----------
     voxels : ndarray of shape (n_noise_voxels, 3), int32
         Indices into the template.
     loadings : ndarray of shape (n_components, n_noise_voxels), float32
-        Turn the voxels' residuals into courses of standard deviation 1.
+        Weights that turn the voxels' residuals into courses of standard deviation 1.
     """
 
     voxels: Int32Array
     loadings: Float32Array
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "loadings", np.ascontiguousarray(self.loadings))  # as in `NoiseShape`
+        object.__setattr__(self, "loadings", np.ascontiguousarray(self.loadings))  # as in `NoiseCovariance`
 
     def at(self, residual: Float32Array) -> Float64Array:
-        """The components' values in one volume, from its residuals of shape (n_noise_voxels,): (n_components,)."""
+        """Compute the components' values (n_components,) in one volume from its residuals (n_noise_voxels,)."""
         courses = np.empty(len(self.loadings), np.float32)
         rows_dot(self.loadings, residual, courses)
         return courses.astype(np.float64)
@@ -75,10 +75,10 @@ class NoiseComponents:
 
 @njit(cache=True, parallel=True, error_model="numpy")
 def _add_components(components: Array, weights: Array, sd: Array, values: Array, out: Array) -> None:
-    """`out = values + sd * (weights @ components)`, each voxel by one thread."""
+    """Compute `out = values + sd * (weights @ components)`, each voxel by one thread."""
     n = values.size
     for part in prange((n + _PART - 1) // _PART):
-        # All voxels of a part at once: the compiler takes several in one instruction.
+        # The inner loops run over voxels, so that the compiler handles several in one instruction.
         first, last = part * _PART, min((part + 1) * _PART, n)
         total = out[first:last]
         total[:] = np.float32(0.0)

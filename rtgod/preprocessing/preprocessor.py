@@ -1,6 +1,6 @@
-"""From volumes to samples: align, denoise, average, whiten. What a decoder is trained on, and what it meets.
+"""Preprocessing of volumes into samples, which a decoder is trained on and decodes: align, denoise, average, whiten.
 
-Calibration runs recorded volumes through this, and the server live ones: the same code, from the same state.
+Calibration runs recorded volumes through this code, and the server live ones, from the same initial state.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from rtgod.state import Stateful
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Noise:
-    """What calibration learned of the noise.
+    """Model of the noise that calibration learned.
 
     Attributes
     ----------
     shape : NoiseCovariance or None
-        Whitens patterns.
+        Model that whitens patterns; None for no whitening.
     courses : NoiseComponents or None
-        Regressors from voxels without the signal of interest.
+        Regressors from voxels without the signal of interest; None for no such regressors.
     """
 
     shape: NoiseCovariance | None = None
@@ -39,19 +39,19 @@ class Noise:
 
     @property
     def voxels(self) -> Int32Array:
-        """Voxels that components are read from, shape (n_noise_voxels, 3)."""
+        """Voxels from which noise components are computed, shape (n_noise_voxels, 3); none without components."""
         return NO_VOXELS if self.courses is None else self.courses.voxels
 
 
 class Cleaned(NamedTuple):
-    """What an aligned volume comes to.
+    """Result of cleaning an aligned volume.
 
     Attributes
     ----------
     pattern : Pattern or None
-        None before there is a baseline.
+        None until the baseline is learned.
     sample : Sample or None
-        The window that the volume completes or refines.
+        Sample of the window that the volume completes or refines; None if it does neither.
     problem : str
         Why the volume is censored; empty if it is not.
     """
@@ -62,7 +62,7 @@ class Cleaned(NamedTuple):
 
 
 class Preprocessor(Stateful):
-    """Volumes of one run to patterns and samples.
+    """Preprocessor that turns the volumes of one run into patterns and samples.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Preprocessor(Stateful):
     settings : PipelineSettings
     noise : Noise
     repeats : RepeatAverager
-        The session's evidence so far; for runs in which trials are averaged over repeats.
+        The session's evidence so far, used if the settings average trials over repeats.
 
     Raises
     ------
@@ -88,14 +88,14 @@ class Preprocessor(Stateful):
         self._cleaner = VolumeCleaner(reference, run, settings, noise, repeats)
 
     def step(self, volume: Volume, stopwatch: Stopwatch) -> tuple[Pattern | None, Sample | NotReady]:
-        """Take the run's next volume; its index is larger than those before.
+        """Process the next volume of the run, whose index is larger than those before.
 
         Returns
         -------
         pattern : Pattern or None
-            None before there is a baseline, and for a volume that cannot be used.
+            None until the baseline is learned, and for a volume that cannot be used.
         outcome : Sample or NotReady
-            The window that the volume completes or refines, or why there is none.
+            Sample of the window that the volume completes or refines, or the reason why it gives none.
         """
         aligned = self._aligner.align(volume, stopwatch)
         if isinstance(aligned, NotReady):
@@ -117,17 +117,17 @@ class Preprocessor(Stateful):
 
 
 class VolumeCleaner(Stateful):
-    """Aligned volumes of one run to patterns and samples.
+    """Cleaner that turns the aligned volumes of one run into patterns and samples.
 
     Parameters
     ----------
     reference, run, settings, noise, repeats
-        As in `Preprocessor`.
+        See `Preprocessor`.
 
     Attributes
     ----------
     denoiser : Denoiser
-        Of the decoder's voxels.
+        Denoiser of the decoder's voxels.
     """
 
     parts = ("denoiser", "_noise_reader", "_censor", "_estimator")
@@ -148,7 +148,7 @@ class VolumeCleaner(Stateful):
         self._smoother = Smoother(reference.voxels, reference.affine, fwhm_mm) if fwhm_mm else None
 
     def clean(self, aligned: Aligned, stopwatch: Stopwatch) -> Cleaned:
-        """Take the run's next volume that could be aligned."""
+        """Clean the next aligned volume of the run."""
         if not is_settled(aligned.index, self._run, self._discard_s):
             return Cleaned(None, None, "")
         problem = self._censor.problem_with(aligned.decoder_values, aligned.motion)
@@ -167,21 +167,21 @@ class VolumeCleaner(Stateful):
         return Cleaned(pattern, replace(sample, values=whitened), problem)
 
     def in_trial(self, index: int) -> bool:
-        """Whether a trial is to be ranked at volume `index`."""
+        """Return whether a trial is to be ranked at volume `index`."""
         return self._estimator.in_trial(index)
 
     def trial_at(self, index: int) -> int | None:
-        """The trial that is to be ranked at volume `index`, by its position; None between trials."""
+        """Return the position of the trial that is to be ranked at volume `index`; None between trials."""
         return self._estimator.trial_at(index)
 
     def unwhitened(self, values: Float32Array) -> Float32Array:
-        """A pattern smoothed and demeaned, as far as the settings say so: what the noise's shape is learned from."""
+        """Smooth and demean a pattern, if the settings say so; the noise's shape is learned from the result."""
         if self._smoother:
             values = self._smoother.smooth(values)
         return values - values.mean(dtype=np.float64).astype(np.float32) if self._demeans else values
 
     def whitened(self, values: Float32Array) -> Float32Array:
-        """The same, then whitened."""
+        """Smooth and demean a pattern, if the settings say so, and whiten it."""
         values = self.unwhitened(values)
         return self._noise.shape.whiten(values) if self._noise.shape else values
 
@@ -194,7 +194,7 @@ class VolumeCleaner(Stateful):
 
 
 class NoiseResiduals(Stateful):
-    """What nothing foretold in the noise voxels of one run: their course freed from drift and motion.
+    """Residuals of the noise voxels of one run, after drift, motion and trials are regressed out.
 
     Parameters
     ----------
@@ -209,21 +209,21 @@ class NoiseResiduals(Stateful):
         self._denoiser = Denoiser(n_voxels, run, settings, n_components=0)
 
     def residual(self, aligned: Aligned, censored: bool) -> Float32Array | None:
-        """Take the next volume in; shape (n_noise_voxels,), None before there is a baseline."""
+        """Return the residual of the next volume, shape (n_noise_voxels,); None until the baseline is learned."""
         values, motion = aligned.noise_values, aligned.motion
         found = self._denoiser.step(aligned.index, values, motion, aligned.gain, np.empty(0), censored)
         return None if found is None else found.residual
 
 
 class SampleEstimator(Stateful):
-    """Patterns of one run to samples: means of windows, or the responses that the denoiser estimates; over repeats.
+    """Estimator of a run's samples: means of windows, or responses from the denoiser, optionally averaged over repeats.
 
     Parameters
     ----------
     run : Run
     settings : WindowSettings
     repeats : RepeatAverager
-        The session's, and no part of this one's state.
+        Averager of the session, which is not part of this object's state.
     """
 
     parts = ("_window",)
@@ -235,15 +235,15 @@ class SampleEstimator(Stateful):
         self._repeats = repeats if settings.mode == "repeats" else None
 
     def in_trial(self, index: int) -> bool:
-        """Whether volume `index` lies in a trial's window."""
+        """Return whether volume `index` lies in the window of a trial."""
         return self.trial_at(index) is not None
 
     def trial_at(self, index: int) -> int | None:
-        """The trial in whose window volume `index` lies, by its position; None between trials."""
+        """Return the position of the trial in whose window volume `index` lies; None between trials."""
         return self._window.position(index)[0]
 
     def step(self, pattern: Pattern, denoiser: Denoiser) -> Sample | None:
-        """Take the next pattern, after `denoiser` has learned from it."""
+        """Take in the next pattern, from which `denoiser` has learned already; return the sample that it gives."""
         sample = self._window.add(pattern)
         block = sample.block if sample else None
         if sample is None or block is None:
@@ -259,5 +259,5 @@ class SampleEstimator(Stateful):
 
 
 def is_settled(index: int, run: Run, discard_s: float) -> bool:
-    """Whether a volume comes after those that are discarded at the start of a run."""
+    """Return whether a volume comes after those that are discarded at the start of a run."""
     return index * run.tr_s >= discard_s - 1e-6

@@ -17,7 +17,7 @@ from rtgod.state import Stateful
 
 
 class RecursiveLeastSquares(Stateful):
-    """Coefficients of `n_series` series on common regressors.
+    """Fit of the coefficients of `n_series` series on common regressors.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class RecursiveLeastSquares(Stateful):
     ----------
     coefficients : ndarray of shape (n_series, n_regressors), float64
     covariance : ndarray of shape (n_regressors, n_regressors), float64
-        Of the coefficients, over the noise variance.
+        Covariance of the coefficients, divided by the noise variance.
     """
 
     changing: ClassVar = {"coefficients": Float64Array, "covariance": Float64Array}
@@ -39,13 +39,13 @@ class RecursiveLeastSquares(Stateful):
         self.covariance = np.diag(np.square(np.asarray(prior_sd, np.float64)))
 
     def predict(self, row: Float64Array) -> Float64Array:
-        """Value of every series for regressors `row` of shape (n_regressors,): shape (n_series,), float64."""
+        """Predict every series from regressors `row` of shape (n_regressors,); return shape (n_series,), float64."""
         out = np.empty(len(self.coefficients))
         _predict(self.coefficients, row, out)
         return out
 
     def variance(self, row: Float64Array) -> float:
-        """Variance of a prediction's error, over the noise variance: 1 for known coefficients."""
+        """Return the variance of a prediction's error, divided by the noise variance: 1 for known coefficients."""
         return 1.0 + float(np.einsum("i,ij,j->", row, self.covariance, row))
 
     def update(self, row: Float64Array, innovation: Float64Array) -> None:
@@ -57,14 +57,14 @@ class RecursiveLeastSquares(Stateful):
         innovation : ndarray of shape (n_series,), float64
             Observed less predicted value; 0 leaves a series as it is.
         """
-        # einsum: its order of summation is fixed, that of a threaded matrix product is not.
+        # einsum has a fixed order of summation; a threaded matrix product has not.
         projected = np.einsum("ij,j->i", self.covariance, row)
         variance = 1.0 + float(np.einsum("i,i->", row, projected))
         _learn(self.coefficients, projected / variance, innovation)
         self.covariance -= np.outer(projected, projected) / variance
 
     def restart(self, regressor: int, prior_sd: float) -> None:
-        """Forget one regressor's coefficients: it now stands for something new."""
+        """Reset a regressor's coefficients to the prior, as it now stands for something new."""
         self.coefficients[:, regressor] = 0.0
         self.covariance[regressor, :] = 0.0
         self.covariance[:, regressor] = 0.0

@@ -1,10 +1,10 @@
-"""Rigid head motion: where the template's head lies in a volume.
+"""Rigid registration: the position of the template's head in a volume.
 
 Inverse-compositional Gauss-Newton (Baker & Matthews 2004) on a fixed set of informative template points: the gradient
 is that of the template and is computed once. Both images are smoothed first, as SPM's realignment does (Friston et al.
-1995), and read between their voxels by cubic B-splines. Voxels that do not fit, from a spike, a lost signal or a
-neighbour that moves otherwise, lose their weight. Every point's residual is computed by one thread, and sums run over a
-fixed number of chunks in a fixed order, so the result does not depend on the threads.
+1995), and interpolated by cubic B-splines. Points that do not fit, because of a spike, a lost signal or tissue that
+moves differently, lose their weight. One thread computes the residual of a point, and sums run over a fixed number of
+chunks in a fixed order, so the result does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -29,31 +29,32 @@ from rtgod.preprocessing.splines import FAST, basis, basis_slope, convolve, eval
 from rtgod.settings import MotionSettings
 from rtgod.state import Stateful
 
-#: Sums are split into this many parts whatever the number of threads.
+#: Number of parts into which sums are split, whatever the number of threads.
 _N_CHUNKS = 64
-#: The first steps are taken on every eighth point, down to steps of this length.
+#: First steps use every eighth point, until the next step should be shorter than this.
 _STRIDE, _STRIDE_TOLERANCE_MM = 8, 0.02
-#: Where there is no last pose: voxels are averaged up to about this size, and smoothed over this many of them.
+#: Coarse search: size of blocks of voxels, smoothing in blocks, most points, and length of the last step.
 _COARSE_MM, _COARSE_FWHM_VOXELS, _COARSE_POINTS, _COARSE_TOLERANCE_MM = 8.0, 2.5, 4000, 0.1
-#: Along each axis: as many as a spline needs.
+#: Least number of voxels along each axis, as splines need four.
 FEWEST_VOXELS = 4
 #: Least number of points, and least share of them that must be inside the volume and fit.
 _LEAST_POINTS, _LEAST_OVERLAP = 200, 0.5
-#: A residual counts fully up to half of this many standard deviations, and not at all beyond.
+#: Size of a residual, in standard deviations, from which it has no weight; up to half of it the weight is full.
 _OUTLIER_SDS = 12.0
-#: Smallest standard deviation of residuals, as a share of the mean intensity: two equal images have none at all.
+#: Least standard deviation of residuals, as a share of the mean intensity, for images that are almost equal.
 _LEAST_SD = 1e-3
-#: No ratio of one step to the next is believed to be smaller.
+#: Least ratio of a step's length to that of the step before that is used to predict the next step.
 _LEAST_CONTRACTION = 0.1
-#: Brightness against the template beyond which it is not the same kind of image.
+#: Limits of the brightness relative to the template; beyond them the volume is another kind of image.
 _LEAST_GAIN, _MOST_GAIN = 0.2, 5.0
-#: Sums of the normal equations: upper triangle, right-hand side; squares, 1, values and squared values, all weighted.
+#: Sums of the normal equations: upper triangle; right-hand side; then squared residuals, ones, values and squared
+#: values, all weighted.
 _TRIANGLE = np.triu_indices(7)
 _N_SUMS = 28 + 7 + 4
 
 
 class Alignment(NamedTuple):
-    """One registration: the pose as a matrix, and the same as people read it.
+    """Result of a registration: the pose as a matrix and as head motion, and the brightness.
 
     Attributes
     ----------
@@ -61,9 +62,9 @@ class Alignment(NamedTuple):
         Millimetres in the template's world to millimetres in the volume's world.
     motion : Motion
     gain : float
-        Brightness of the volume's head as a share of the template's.
+        Brightness of the volume's head, relative to the template's.
     problem : str
-        Why the pose must not be used; empty when it may.
+        Why the pose must not be used; empty if it may be.
     """
 
     pose: Float64Array
@@ -73,7 +74,7 @@ class Alignment(NamedTuple):
 
 
 class _Fit(NamedTuple):
-    """Where the iterations ended.
+    """State of the iterations: pose and brightness, and the quality of the fit.
 
     `step_mm` is the length of the last step and `contraction` its ratio to the one before; `explained` is the share of
     the template's variance that the volume explains, and `overlap` the share of points that fit.
@@ -90,26 +91,26 @@ class _Fit(NamedTuple):
 
     @property
     def left_mm(self) -> float:
-        """Length that the next step should have: steps shrink by much the same ratio, whatever points are used."""
+        """Expected length of the next step, as steps shrink by about the same ratio, whatever points are used."""
         return self.step_mm * self.contraction
 
 
-#: As prescribed: the head has not moved.
+#: Start of the iterations at the template's position: the head has not moved.
 _START = _Fit(np.eye(4), 1.0, math.inf, math.inf, -math.inf, 0.0, 0)
 
 
 class Registration(Stateful):
-    """Registers volumes to one template.
+    """Registration of volumes to one template.
 
     Parameters
     ----------
     template : ndarray of shape (x, y, z), float32
     affine : ndarray of shape (4, 4), float64
-        Voxel to millimetres of the template.
+        Voxel indices of the template to millimetres.
     volume_shape : tuple of 3 int
     volume_affine : ndarray of shape (4, 4), float64
-        Voxel to millimetres of the volumes. They may be prescribed otherwise than the template: at another angle, with
-        voxels of another size, with flipped axes.
+        Voxel indices of the volumes to millimetres. Volumes may be prescribed differently from the template: at another
+        angle, with voxels of another size, with flipped axes.
     settings : MotionSettings
 
     Attributes
@@ -117,7 +118,7 @@ class Registration(Stateful):
     points_mm : ndarray of shape (n_points, 3), float64
         Informative points of the head, in the template's world.
     centre_mm : ndarray of shape (3,), float64
-        Their centre of intensity, about which rotations are described.
+        Centre of intensity of the points, about which rotations are described.
 
     Raises
     ------
@@ -143,23 +144,23 @@ class Registration(Stateful):
         self.reset()
 
     def reset(self) -> None:
-        """Forget the last pose: the next volume is searched for around the template's position."""
+        """Forget the last pose, so that the search in the next volume starts at the template's position."""
         self._last = _START
         self._last_motion: Motion | None = None
 
     def align(self, volume: Float32Array) -> Alignment:
-        """Estimate the pose of one volume, starting from the last one that could be used.
+        """Estimate the pose of one volume, starting from the last pose that could be used.
 
         Parameters
         ----------
         volume : ndarray of shape (x, y, z), float32
-            Finite values.
+            Volume with finite values.
 
         Returns
         -------
         Alignment
-            With `motion.converged` False when the estimate must not be used; the next call then starts afresh from
-            the last good pose.
+            If the estimate must not be used, its `problem` is not empty and `motion.converged` is False; the next call
+            then starts again from the last good pose.
         """
         self._fine.load(volume)
         fit = self._refine(self._last)
@@ -173,7 +174,7 @@ class Registration(Stateful):
         return Alignment(fit.pose, motion, fit.gain, problem)
 
     def _search(self, volume: Float32Array) -> _Fit:
-        """Look for the head from afar: around its last pose, as prescribed, and at the volume's centre of intensity."""
+        """Search at low resolution from the last pose, the template's position and the volume's centre of intensity."""
         if self._coarse is None:
             return _START
         return _from_afar(self._coarse, volume, (self._last, _START), self._settings.max_iterations)
@@ -211,26 +212,26 @@ class Registration(Stateful):
 def likeness(
     template: Float32Array, affine: Float64Array, volume: Float32Array, volume_affine: Float64Array, max_iterations: int
 ) -> float:
-    """Compute the share of a template's variance that a volume explains at low resolution, wherever the head lies.
+    """Compute the share of a template's variance that a volume explains at low resolution, after a search for the head.
 
     Parameters
     ----------
     template, volume : ndarray of shape (x, y, z), float32
     affine, volume_affine : ndarray of shape (4, 4), float64
-        Voxel to millimetres of each.
+        Voxel indices of each to millimetres.
     max_iterations : int
 
     Returns
     -------
     float
-        Minus infinity for a slab of too few slices.
+        The share, at most 1; minus infinity for a slab of too few slices.
     """
     level = _coarse_level(template, affine, (volume.shape[0], volume.shape[1], volume.shape[2]), volume_affine)
     return -math.inf if level is None else _from_afar(level, volume, (_START,), max_iterations).explained
 
 
 def _from_afar(level: _Level, volume: Float32Array, starts: tuple[_Fit, ...], max_iterations: int) -> _Fit:
-    """The best fit from several starts, and from where the volume's centre of intensity is the template's."""
+    """Return the best fit from several starts, one of which puts the template's centre of intensity on the volume's."""
     level.load(volume)
     shifted = np.eye(4)
     shifted[:3, 3] = level.centre_of_volume_mm() - level.centre_of_template_mm
@@ -242,16 +243,16 @@ def _from_afar(level: _Level, volume: Float32Array, starts: tuple[_Fit, ...], ma
 
 
 class _Level:
-    """Template points at one resolution, and the buffers that a volume is prepared in.
+    """Template points at one resolution, and buffers for volumes at this resolution.
 
     Parameters
     ----------
     template, affine, volume_shape, volume_affine
-        As in `Registration`.
+        See `Registration`.
     block_mm : float
-        Size that voxels are averaged up to first; 0 leaves them.
+        Size of the blocks over which voxels are averaged first; 0 for no averaging.
     fwhm_mm : float
-        Gaussian smoothing of both images.
+        Full width at half maximum of the Gaussian smoothing of both images.
     n_points : int
         Most points that are used.
     """
@@ -286,15 +287,15 @@ class _Level:
         self._sums = np.empty((_N_CHUNKS, _N_SUMS))
 
     def load(self, volume: Float32Array) -> None:
-        """Prepare the volume that the next fits are made to."""
+        """Average and smooth the volume to which the next fits are made."""
         convolve(block_means(volume, self._factors), *self._kernels, self._coefficients)
 
     def centre_of_volume_mm(self) -> Float64Array:
-        """Centre of intensity of the volume that was loaded, shape (3,)."""
+        """Return the centre of intensity of the loaded volume, shape (3,)."""
         return _centre_of_intensity(self._coefficients, self._affine)
 
     def fit(self, start: _Fit, stride: int, tolerance_mm: float, max_iterations: int) -> _Fit:
-        """Iterate from a start on every `stride`-th point, until less than `tolerance_mm` should be left to go."""
+        """Iterate from a start on every `stride`-th point, until the next step should be at most `tolerance_mm`."""
         fit = start._replace(step_mm=math.inf, n_iterations=0)
         while fit.left_mm > tolerance_mm and fit.n_iterations < max_iterations and 1e-3 < fit.gain < 1e3:
             before_mm, fit = fit.step_mm, self._step(fit, stride)
@@ -305,7 +306,7 @@ class _Level:
         return fit
 
     def _step(self, fit: _Fit, stride: int) -> _Fit:
-        """One Gauss-Newton step; the quality of the fit is that before it."""
+        """Take one Gauss-Newton step; return the new pose, with the quality of the fit before the step."""
         points = self._points[stride]
         to_voxel = self._mm_to_voxel @ fit.pose
         _compute_residuals(self._coefficients, points.mm, points.values, to_voxel, 1.0 / fit.gain, points.residuals)
@@ -336,15 +337,15 @@ class _Level:
         )
 
     def _choose_points(self, coefficients: Float32Array, affine: Float64Array, n_points: int) -> None:
-        """Keep the head's points with the steepest gradient, and what a small motion changes there."""
+        """Choose the head's points with the steepest gradients, and compute how a small motion changes their values."""
         nx, ny, nz = coefficients.shape
-        # Two voxels from the edge of the field of view the smoothed image lacks neighbours. Points lie at random
-        # between voxels, as they will in the volumes: else the template would be sharper than any of them.
+        # Within two voxels of the edge of the field of view the smoothed image lacks neighbours. Points lie at random
+        # places between voxels, as they will in the volumes: otherwise the template would be sharper than these.
         inner = np.indices((nx - 4, ny - 4, nz - 4) if min(nx, ny, nz) > 4 else (0, 0, 0)).reshape(3, -1).T + 2.0
         inner += np.random.default_rng(0).uniform(-0.5, 0.5, inner.shape)
         values, slopes = np.empty(len(inner), np.float32), np.empty((len(inner), 3))
         _evaluate_slopes(coefficients, inner, values, slopes)
-        # einsum, here and below: its order of summation is fixed, that of a threaded matrix product is not.
+        # einsum, here and below, has a fixed order of summation; a threaded matrix product has not.
         slopes = np.einsum("pi,ij->pj", slopes, np.linalg.inv(affine[:3, :3]))
         steepness = np.linalg.norm(slopes, axis=1)
         bright = float(np.percentile(values, 98)) if len(values) else 0.0
@@ -354,7 +355,7 @@ class _Level:
                 "template has no contrast to align to, or too few voxels of a head; if it is right, say "
                 "motion.estimate = false in the settings"
             )
-        # A stable sort: among equally steep points the choice must not depend on the platform's sorting.
+        # A stable sort: the choice among equally steep points must not depend on the platform's sorting.
         steepest = eligible[np.argsort(-steepness[eligible], kind="stable")[:n_points]]
         chosen = np.sort(steepest)
         self.points_mm = np.einsum("pi,ji->pj", inner[chosen], affine[:3, :3]) + affine[:3, 3]
@@ -364,7 +365,7 @@ class _Level:
         jacobian = np.column_stack([slopes[chosen], np.cross(arms, slopes[chosen]), values]).astype(np.float32)
         self._points = {stride: _Points.every(stride, self.points_mm, values, jacobian) for stride in (_STRIDE, 1)}
         normal = np.einsum("pi,pj->ij", jacobian, jacobian, dtype=np.float64)
-        # In millimetres all round; a head's weakest direction has some hundredths of the strongest one's.
+        # All six directions in millimetres; in a head the weakest has some hundredths of the strongest one's contrast.
         in_mm = np.array([1, 1, 1, HEAD_RADIUS_MM, HEAD_RADIUS_MM, HEAD_RADIUS_MM])
         weakest, *_, strongest = np.linalg.eigvalsh(normal[:6, :6] / np.outer(in_mm, in_mm))
         if weakest < 1e-5 * strongest:
@@ -373,16 +374,17 @@ class _Level:
 
 
 class _Points(NamedTuple):
-    """Template points, and the buffers for what a volume has there.
+    """Template points, and buffers for the fit of a volume at these points.
 
     Attributes
     ----------
     mm : ndarray of shape (n_points, 3), float64
     values : ndarray of shape (n_points,), float32
-        The template's.
+        Values of the template.
     jacobian : ndarray of shape (7, n_points), float32
-        What three translations, three rotations and the brightness change.
+        Change of the values by three translations, three rotations and the brightness.
     residuals, weights : ndarray of shape (n_points,), float32
+        Buffers for the residual and the weight of each point.
     """
 
     mm: Float64Array
@@ -393,7 +395,7 @@ class _Points(NamedTuple):
 
     @classmethod
     def every(cls, stride: int, mm: Float64Array, values: Float32Array, jacobian: Float32Array) -> _Points:
-        """Every `stride`-th of all points; `jacobian` has a row for each."""
+        """Take every `stride`-th of all points; the argument `jacobian` has a row for each point."""
         mm, values = np.ascontiguousarray(mm[::stride]), np.ascontiguousarray(values[::stride])
         by_column = np.ascontiguousarray(jacobian[::stride].T)
         return cls(mm, values, by_column, np.empty_like(values), np.empty_like(values))
@@ -402,7 +404,7 @@ class _Points(NamedTuple):
 def _coarse_level(
     template: Float32Array, affine: Float64Array, volume_shape: tuple[int, int, int], volume_affine: Float64Array
 ) -> _Level | None:
-    """The level at which a head is looked for from afar; None for a slab of too few slices to average."""
+    """Make the level for the search at low resolution; None for a slab of too few slices to average."""
     fwhm_mm = _COARSE_MM * _COARSE_FWHM_VOXELS
     try:
         return _Level(template, affine, volume_shape, volume_affine, _COARSE_MM, fwhm_mm, _COARSE_POINTS)
@@ -411,20 +413,20 @@ def _coarse_level(
 
 
 def block_factors(affine: Float64Array, block_mm: float) -> tuple[int, int, int]:
-    """Voxels along each axis that blocks of about `block_mm` hold."""
+    """Return the number of voxels along each axis of blocks of about `block_mm`."""
     x, y, z = (max(1, round(block_mm / mm)) for mm in voxel_sizes(affine))
     return x, y, z
 
 
 def block_affine(affine: Float64Array, factors: tuple[int, int, int]) -> Float64Array:
-    """Voxel to millimetres of blocks of `factors` voxels, shape (4, 4)."""
+    """Return the affine, shape (4, 4), of a grid of blocks of `factors` voxels."""
     scale = np.diag([*map(float, factors), 1.0])
     scale[:3, 3] = (np.array(factors) - 1) / 2
     return affine @ scale
 
 
 def block_means(volume: Float32Array, factors: tuple[int, int, int]) -> Float32Array:
-    """Means over blocks of `factors` voxels of an array of shape (x, y, z); what fills no block is left out."""
+    """Average an array of shape (x, y, z) over blocks of `factors` voxels; a rest that fills no block is left out."""
     if factors == (1, 1, 1):
         return np.ascontiguousarray(volume, np.float32)
     counts = [n // f for n, f in zip(volume.shape, factors, strict=True)]
@@ -434,21 +436,21 @@ def block_means(volume: Float32Array, factors: tuple[int, int, int]) -> Float32A
 
 
 def _centre_of_intensity(image: Float32Array, affine: Float64Array) -> Float64Array:
-    """Centre in mm, shape (3,), of what is brighter than a tenth of the bright end; of the grid if nothing is."""
+    """Return the centre in mm, shape (3,), of voxels above a tenth of the 98th percentile; of the grid without any."""
     ijk = np.argwhere(image > 0.1 * max(float(np.percentile(image, 98)), 0.0))
     centre = ijk.mean(axis=0) if len(ijk) else (np.array(image.shape) - 1) / 2
     return affine[:3, :3] @ centre + affine[:3, 3]
 
 
 def _robust_sd(residuals: Float32Array) -> float:
-    """Standard deviation from the median absolute residual, as of a Gaussian; NaN are left out."""
+    """Estimate the standard deviation of Gaussian residuals from their median absolute value; NaN are left out."""
     size = np.abs(residuals[np.isfinite(residuals)])
     return float(np.partition(size, size.size // 2)[size.size // 2]) / 0.6745 if size.size else 0.0
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
 def _evaluate_slopes(coefficients: Array, ijk: Array, values: Array, slopes: Array) -> None:
-    """Spline and its derivatives per voxel at points `ijk` (n, 3) that are at least a voxel inside."""
+    """Evaluate a spline and its derivatives per voxel at points `ijk` (n, 3), at least a voxel inside the grid."""
     _, ny, nz = coefficients.shape
     flat = coefficients.reshape(-1)
     for p in prange(ijk.shape[0]):
@@ -466,7 +468,7 @@ def _evaluate_slopes(coefficients: Array, ijk: Array, values: Array, slopes: Arr
 def _compute_residuals(
     coefficients: Array, points_mm: Array, values: Array, to_voxel: Array, gain: float, out: Array
 ) -> None:
-    """Volume times `gain` less template at each point; NaN outside the volume."""
+    """Compute volume times `gain` minus template at each point; NaN outside the volume."""
     nx, ny, nz = coefficients.shape
     flat = coefficients.reshape(-1)
     brightness = np.float32(gain)
@@ -485,9 +487,9 @@ def _compute_residuals(
 
 @njit(cache=True, parallel=True, fastmath=FAST, error_model="numpy")
 def _accumulate(residuals: Array, values: Array, jacobian: Array, cut: float, weights: Array, sums: Array) -> None:
-    """Sum up the weighted normal equations, one row of `sums` per chunk; see `_N_SUMS` for what the columns are.
+    """Sum up the weighted normal equations, one row of `sums` per chunk; for its columns see `_N_SUMS`.
 
-    Residuals that are NaN become 0, with no weight.
+    Residuals that are NaN become 0 and get no weight.
     """
     n = residuals.size
     scale, zero, one = np.float32(2.0 / cut), np.float32(0.0), np.float32(1.0)
@@ -516,7 +518,7 @@ def _accumulate(residuals: Array, values: Array, jacobian: Array, cut: float, we
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
 def _dot(weights: Array, a: Array, b: Array) -> np.float32:
-    """Weighted product of two columns of some hundred points, for which single precision will do."""
+    """Compute the weighted product of two columns of some hundred points; single precision is enough for these."""
     total = np.float32(0.0)
     for p in range(weights.size):
         total += weights[p] * a[p] * b[p]

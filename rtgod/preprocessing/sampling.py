@@ -1,4 +1,4 @@
-"""Values of a volume at the decoder's voxels, after motion: interpolated at those few thousand points only."""
+"""Sampling of a volume at the decoder's voxels, after motion: only these few thousand points are interpolated."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rtgod.messages import Array, Float32Array, Float64Array, Int32Array
 from rtgod.preprocessing.splines import FAST, basis, evaluate, interpolation_coefficients
 from rtgod.settings import SamplingSettings
 
-#: In voxels: rounding must not throw out points that lie on the edge, which is the outer voxels' centre.
+#: Tolerance, in voxels, so that rounding drops no point on the edge, which is at the centres of the outer voxels.
 _MARGIN = 1e-3
 
 
 class Sampler:
-    """Reads volumes at a fixed set of template voxels.
+    """Sampler of volumes at a fixed set of template voxels.
 
     Parameters
     ----------
@@ -42,9 +42,9 @@ class Sampler:
         Returns
         -------
         values : ndarray of shape (n_voxels,), float32
-            NaN where a point lies outside the volume.
+            NaN for points outside the volume.
         n_outside : int
-            How many do.
+            Number of points outside the volume.
         """
         values = np.empty(len(self._voxels), np.float32)
         if self._coefficients is None:
@@ -74,7 +74,7 @@ def _inside(x: float, y: float, z: float, shape: tuple[int, int, int]) -> bool:
 
 @njit(cache=True)
 def _mirrored(index: int, size: int) -> int:
-    """`index` reflected at the first and the last of `size` voxels."""
+    """Reflect `index` at the first and the last of `size` voxels."""
     if size == 1:
         return 0
     index = abs(index) % (2 * size - 2)
@@ -119,7 +119,7 @@ def _linear(volume: Array, voxels: Array, to_volume: Array, out: Array) -> int:
             n_outside += 1
             continue
         i, j, k = max(math.floor(x), 0), max(math.floor(y), 0), max(math.floor(z), 0)
-        # On the last voxel there is no next one, and its weight is nothing but rounding.
+        # The last voxel has no next one; the weight of a next one is then only rounding.
         i1, j1, k1 = min(i + 1, nx - 1), min(j + 1, ny - 1), min(k + 1, nz - 1)
         u, v, w = np.float32(x - i), np.float32(y - j), np.float32(z - k)
         one = np.float32(1.0)

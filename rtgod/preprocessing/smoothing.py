@@ -1,4 +1,4 @@
-"""Smoothing among the decoder's voxels: the others are not read, and would not be missed."""
+"""Spatial smoothing of patterns among the decoder's voxels; other voxels are not read."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from rtgod.preprocessing.geometry import voxel_sizes
 
 
 class Smoother:
-    """A normalised Gaussian over the voxels that there are, cut off at three standard deviations.
+    """Gaussian smoother, cut off at three standard deviations and normalised over the decoder's voxels.
 
     Parameters
     ----------
     voxels : ndarray of shape (n_voxels, 3), int32
     affine : ndarray of shape (4, 4), float64
-        Voxel to millimetres.
+        Voxel indices to millimetres.
     fwhm_mm : float
-        Above 0.
+        Full width at half maximum; above 0.
     """
 
     def __init__(self, voxels: Int32Array, affine: Float64Array, fwhm_mm: float) -> None:
@@ -30,7 +30,7 @@ class Smoother:
         offsets = np.array(list(product(*(range(-r, r + 1) for r in reach))))
         distance_mm = np.linalg.norm(offsets @ affine[:3, :3].T, axis=1)
         near = distance_mm <= 3 * sd_mm
-        # A grid that holds each voxel's position in the list, with a margin so that every offset stays inside.
+        # A grid that holds each voxel's position in the list, with a margin so that no offset leaves the grid.
         grid = np.full(voxels.max(axis=0, initial=0) + 1 + 2 * reach, -1, np.int32)
         grid[tuple((voxels + reach).T)] = np.arange(len(voxels))
         self._neighbours = np.stack([grid[tuple((voxels + reach + offset).T)] for offset in offsets[near]], axis=1)

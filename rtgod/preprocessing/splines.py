@@ -1,7 +1,7 @@
 """Cubic B-splines on a voxel grid (Unser et al. 1993): their coefficients, for interpolation and for smoothing.
 
-A volume at any point is the sum of coefficients times the B-spline around each voxel. For interpolation the
-coefficients undo the B-spline's own blur at the voxels; for smoothing, that blur is part of what is asked for.
+The value at any point is the sum of coefficients times the B-spline around each voxel. For interpolation the
+coefficients undo the B-spline's own blur at the voxels; for smoothing, this blur is part of the smoothing.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from numba import njit, prange
 
 from rtgod.messages import Array, Float32Array
 
-#: The compiler may reorder sums, once and for all threads alike; it may not assume that there are no NaN.
+#: Options that let the compiler reorder sums, equally for all threads; it must still handle NaN.
 FAST = {"contract", "reassoc", "nsz"}
 Weights = tuple[np.float32, np.float32, np.float32, np.float32]
 _POLE = math.sqrt(3) - 2
 _GAIN = (1 - _POLE) * (1 - 1 / _POLE)
-#: So many voxels away, what the recursion starts from has faded to below 1e-9.
+#: Voxels after which the influence of the recursion's start has fallen below 1e-9.
 _REACH = 16
-#: Kernel weights below this are cut off.
+#: Kernel weights up to this size are cut off.
 _NEGLIGIBLE = 1e-4
 
 
 def smoothing_kernel(fwhm_voxels: float) -> Float32Array:
-    """Weights that turn voxels into the coefficients of their Gaussian smoothing; odd length, sum 1.
+    """Compute the kernel that turns voxels into the coefficients of their Gaussian smoothing; odd length, sum 1.
 
-    In the frequency domain: the Gaussian, over what the B-spline does at the voxels. For no smoothing the coefficients
-    are those of the interpolation.
+    In the frequency domain it is the Gaussian divided by the response of the B-spline at the voxels. For no smoothing
+    the coefficients are those of the interpolation.
     """
     variance = fwhm_voxels**2 / (8 * math.log(2))
     size = 2 * math.ceil(5 * math.sqrt(variance) + 20)
     cosine = np.cos(2 * np.pi * np.fft.fftfreq(size))
-    # The frequency squared, up to its eighth power; unlike it without a kink where the spectrum repeats, which would
-    # make a long kernel.
+    # The squared frequency, approximated up to the eighth power of the frequency. Unlike the exact one it has no kink
+    # at the end of the period, which would make the kernel long.
     u = 1 - cosine
     squared = u * (2 + u * (1 / 3 + u * 4 / 45))
     weights = np.fft.ifft(np.exp(-variance * squared / 2) / ((2 + cosine) / 3)).real
@@ -45,13 +45,13 @@ def smoothing_kernel(fwhm_voxels: float) -> Float32Array:
 
 @njit(cache=True, parallel=True, fastmath=FAST, error_model="numpy")
 def convolve(volume: Array, kernel_x: Array, kernel_y: Array, kernel_z: Array, out: Array) -> None:
-    """Convolve with an odd, symmetric kernel along each axis into `out`; edges repeat. All are C-contiguous float32."""
+    """Convolve with a symmetric kernel of odd length along each axis into `out`; edges repeat. All are float32."""
     nx, ny, nz = volume.shape
     rx, ry, rz = kernel_x.size // 2, kernel_y.size // 2, kernel_z.size // 2
     planes = volume.reshape(nx, ny * nz)
     for x in prange(nx):
-        # One plane at a time, and both neighbours of a distance at once: long loops over what the cache holds. Slices
-        # start at 0, so that no loop has to look out for negative positions.
+        # One plane at a time, and both neighbours at a distance together: long loops over data in the cache. Slices
+        # start at 0, so that no loop needs a check for negative positions.
         padded, plane = np.empty((ny + 2 * ry) * nz, np.float32), np.empty(ny * nz, np.float32)
         along_x = padded[ry * nz : (ry + ny) * nz]
         _scale(planes[x], kernel_x[rx], along_x)
@@ -87,7 +87,7 @@ def _add_both(before: Array, after: Array, weight: float, out: Array) -> None:
 
 @njit(cache=True, parallel=True, fastmath=FAST, error_model="numpy")
 def interpolation_coefficients(volume: Array, out: Array) -> None:
-    """Coefficients of the spline through the voxels of `volume` into `out`; both float32, mirrored at the edges."""
+    """Write into `out` the coefficients of the spline through `volume`; both float32, mirrored at the edges."""
     nx, ny, nz = volume.shape
     for y in prange(ny):
         lines = np.empty((nx, nz), np.float32)
@@ -116,7 +116,7 @@ def interpolation_coefficients(volume: Array, out: Array) -> None:
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
 def _filter_down(lines: Array) -> None:
-    """The recursive filter down the columns of `lines` (n, m), in place; all columns at once, row by row."""
+    """Apply the recursive filter down the columns of `lines` (n, m), in place; all columns at once, row by row."""
     n, m = lines.shape
     if n == 1:
         return
@@ -124,7 +124,7 @@ def _filter_down(lines: Array) -> None:
     for k in range(n):
         for j in range(m):
             lines[k, j] *= gain
-    # The causal pass starts from the sum over the mirrored signal, as far as it counts.
+    # The causal pass starts from the sum over the mirrored signal, up to `_REACH` voxels.
     power, period = np.float32(1.0), 2 * n - 2
     start = lines[0].copy()
     for step in range(1, _REACH):
@@ -148,7 +148,7 @@ def _filter_down(lines: Array) -> None:
 
 @njit(cache=True, fastmath=FAST)
 def basis(fraction: float) -> Weights:
-    """Weights of the coefficients at −1, 0, 1 and 2 of a point at `fraction` (0 … 1), float32; for use in kernels."""
+    """Return the weights of the coefficients at −1, 0, 1 and 2 for a point at `fraction` (0 … 1), float32; a kernel."""
     f = np.float32(fraction)
     g = np.float32(1.0) - f
     sixth, two_thirds, half = np.float32(1 / 6), np.float32(2 / 3), np.float32(0.5)
@@ -162,7 +162,7 @@ def basis(fraction: float) -> Weights:
 
 @njit(cache=True)
 def basis_slope(fraction: float) -> Weights:
-    """Derivatives of `basis` per voxel."""
+    """Return the derivatives of `basis` per voxel."""
     f = np.float32(fraction)
     g = np.float32(1.0) - f
     half, three_halves, two = np.float32(0.5), np.float32(1.5), np.float32(2.0)
@@ -173,9 +173,9 @@ def basis_slope(fraction: float) -> Weights:
 def evaluate(
     flat: Array, ny: int, nz: int, i: int, j: int, k: int, wx: Weights, wy: Weights, wz: Weights
 ) -> np.float32:
-    """Sum of the 64 coefficients from (i, j, k) on, weighted along each axis; `flat` is (x, y, z), flattened."""
-    # The last axis is summed last, so that each row costs one weight; unsigned positions spare a check for negative
-    # ones at every value, and single precision the conversion of each.
+    """Sum the 64 coefficients from (i, j, k) on, weighted along each axis; `flat` is an array (x, y, z), flattened."""
+    # The last axis is summed last, so that each row needs one weight. Unsigned positions avoid a check for negative
+    # ones at every value, and single precision a conversion.
     sum0 = sum1 = sum2 = sum3 = np.float32(0.0)
     for a in range(4):
         for b in range(4):

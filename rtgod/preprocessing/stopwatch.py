@@ -1,4 +1,4 @@
-"""A stopwatch for the stages of a volume."""
+"""A stopwatch for the stages of processing a volume."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Collects the milliseconds of each stage, in the order in which they begin: `with stopwatch("align"): ...`."""
+    """Stopwatch that collects the milliseconds of each stage, in the order in which stages end.
+
+    It is used as `with stopwatch("align"): ...`.
+    """
 
     def __init__(self) -> None:
         self.stage_ms: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Add the time that the block takes to a stage, whatever ends it."""
+        """Add the duration of the `with` block to a stage, even if the block raises."""
         start = time.perf_counter_ns()
         try:
             yield

@@ -1,6 +1,6 @@
-"""Which volumes make a sample: a trial's, shifted by the response's delay, or the last few.
+"""Windows of volumes that make samples: a trial's volumes, shifted by the response's delay, or the last few volumes.
 
-Membership depends on a volume's index alone, never on when it arrived.
+Membership depends only on a volume's index, never on the time of its arrival.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from rtgod.state import Stateful
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """A window's pattern so far.
+    """Mean pattern, or estimated response, of a window so far.
 
     Attributes
     ----------
     index : int
-        The volume that completes or refines it; a censored one does not enter it.
+        Index of the newest volume of the window, even if it is censored and does not enter the sample.
     values : ndarray of shape (n_voxels,), float32
     n_volumes : int
-        Clean volumes that it rests on.
+        Number of clean volumes that the sample rests on.
     block : int or None
         Position in `Run.blocks`; None for a sliding window.
     final : bool
         Whether the window is complete.
     n_blocks : int
-        Trials that it is averaged over.
+        Number of trials over which the sample is averaged.
     """
 
     index: int
@@ -43,7 +43,7 @@ class Sample:
 
 
 class Window(Stateful):
-    """Collects patterns into samples; one instance per run.
+    """Window that collects patterns into samples; one instance per run.
 
     Parameters
     ----------
@@ -71,28 +71,28 @@ class Window(Stateful):
         self._block: int | None = None
 
     def position(self, index: int) -> tuple[int | None, bool]:
-        """The block that volume `index` belongs to, None where there is none, and whether it is that block's last."""
+        """Return the block of volume `index`, or None between blocks, and whether it is the block's last volume."""
         for block, volumes in enumerate(self._volumes):
             if index in volumes:
                 return block, index == volumes[-1]
         return None, False
 
     def add(self, pattern: Pattern) -> Sample | None:
-        """Take the next pattern in.
+        """Take in the next pattern.
 
         A trial's sample is the mean of its volumes, weighted by the share of each that lies within the shifted trial:
-        where onset and delay are no whole number of TRs, the first volume counts in part. A volume belongs to the
-        trial that holds its middle.
+        if onset and delay are not whole numbers of TRs, the first volume counts in part. A volume belongs to the trial
+        that holds its middle.
 
         Parameters
         ----------
         pattern : Pattern
-            A censored one adds nothing.
+            The next volume's pattern; a censored one adds nothing to the sample.
 
         Returns
         -------
         Sample or None
-            None between trials, and while there is no clean volume in the window.
+            None between trials, and while the window holds no clean volume.
         """
         if self.follows_blocks:
             block, final = self.position(pattern.index)
@@ -110,7 +110,7 @@ class Window(Stateful):
             self._members.clear()
         elif block != self._block:
             self._members.clear()
-            # Its middle lies before the trial, its end may not.
+            # The end of the volume before may lie within the trial, although its middle does not.
             if before is not None and not before.censored and self._share(before.index, block) > 0:
                 self._members.append((before, self._share(before.index, block)))
         self._block = block
@@ -125,7 +125,7 @@ class Window(Stateful):
         return len(self._members) == self._length
 
     def _share(self, index: int, block: int) -> float:
-        """Share of a volume's time that lies within a block's shifted span; what rounding leaves of it is none."""
+        """Return the share of a volume's time within a block's shifted span; a share below rounding counts as 0."""
         start_s, stop_s = self._spans_s[block]
         overlap_s = min((index + 1) * self._tr_s, stop_s) - max(index * self._tr_s, start_s)
         share = overlap_s / self._tr_s
@@ -133,7 +133,7 @@ class Window(Stateful):
 
 
 class _Unfinished(NamedTuple):
-    """The newest sample of a trial that may go on, and which trial that is."""
+    """Newest sample of a trial that may not be over, with the trial's run and label."""
 
     run_id: str
     label: str
@@ -141,7 +141,7 @@ class _Unfinished(NamedTuple):
 
 
 class RepeatAverager(Stateful):
-    """Evidence from earlier trials of the same label; it lasts for a session, over runs."""
+    """Averager of a sample with earlier trials of the same label; it lasts for a session, over runs."""
 
     changing: ClassVar = {
         "_finished": dict[str, tuple[Float64Array, int, int]],
@@ -153,7 +153,7 @@ class RepeatAverager(Stateful):
         self._unfinished: _Unfinished | None = None
 
     def averaged(self, sample: Sample, run_id: str, label: str) -> Sample:
-        """The mean of a sample and of the earlier trials of its label; it joins them when its trial is over.
+        """Average a sample with the earlier trials of its label, to which it is added when its trial is over.
 
         A trial is over with its last volume, or with the first sample of another trial or another run: the last volume
         may have been lost, and the run may have ended before it.
@@ -162,9 +162,9 @@ class RepeatAverager(Stateful):
         ----------
         sample : Sample
         run_id : str
-            Of the sample's run; another for each run of a session.
+            Identity of the sample's run, unique in a session.
         label : str
-            Of the sample's trial; one without a label stands alone.
+            Label of the sample's trial; if it is empty, the sample is not averaged.
         """
         before = self._unfinished
         if before and (before.run_id, before.label, before.sample.block) != (run_id, label, sample.block):
@@ -191,7 +191,7 @@ class RepeatAverager(Stateful):
 
 
 def _mean(patterns: tuple[Pattern, ...], weights: tuple[float, ...]) -> Float32Array:
-    # Summed anew each time, in order: a running sum would carry rounding from one window to the next.
+    # The sum is computed anew each time, in order: a running sum would carry rounding from one window to the next.
     total: Float64Array = np.zeros(patterns[0].values.shape)
     for pattern, weight in zip(patterns, weights, strict=True):
         total += weight * pattern.values
@@ -199,7 +199,7 @@ def _mean(patterns: tuple[Pattern, ...], weights: tuple[float, ...]) -> Float32A
 
 
 def _volumes_in(span_s: tuple[float, float], run: Run) -> range:
-    """Volumes whose middle falls within a span."""
+    """Return the indices of the volumes whose middle falls within a span."""
     start, stop = (_first_volume_after(time_s, run.tr_s) for time_s in span_s)
     if run.n_volumes is not None:
         stop = min(stop, run.n_volumes)
@@ -207,5 +207,5 @@ def _volumes_in(span_s: tuple[float, float], run: Run) -> range:
 
 
 def _first_volume_after(time_s: float, tr_s: float) -> int:
-    """The first volume whose middle is at or after `time_s`; a millionth of a TR is taken for rounding."""
+    """Return the first volume whose middle is at or after `time_s`, with a tolerance of a millionth of a TR."""
     return max(0, int(np.ceil(time_s / tr_s - 0.5 - 1e-6)))

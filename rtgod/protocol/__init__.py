@@ -1,1 +1,1 @@
-"""Messages between processes: frames, keys, authentication, and the clients' side of every socket."""
+"""Messages between processes: frames, keys, authentication, and the clients' side of each socket."""

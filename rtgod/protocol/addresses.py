@@ -1,4 +1,4 @@
-"""Addresses: which are this machine's own, which need IPv6, and the ways to a host that has several."""
+"""Addresses of servers: recognise loopback addresses, choose IPv4 or IPv6, and list the ways to reach a host."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _ADDRESS = re.compile(r"tcp://(\S+):(\*|[0-9]{1,5})")
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address such as tcp://127.0.0.1:5555 or tcp://[::1]:5555 stays on this machine.
+    """Return whether an address such as tcp://127.0.0.1:5555 or tcp://[::1]:5555 is a loopback address.
 
     Raises
     ------
     ValueError
-        If it is not of that form.
+        If the address is not of that form.
     ServerError
-        If it has an IPv6 address without its brackets.
+        If it has an IPv6 address without brackets.
     """
     name, _ = _host_and_port(address)
     try:
@@ -31,36 +31,36 @@ def is_loopback(address: str) -> bool:
 
 
 def needs_ipv6(address: str) -> bool:
-    """Whether a socket must have ZMQ_IPV6 to listen at an address: one in brackets, or a name that has IPv6 alone.
+    """Return whether a socket must have ZMQ_IPV6 to listen at an address: one in brackets, or a name with IPv6 only.
 
     Without the option, libzmq finds no IPv6 address; with it, a name's IPv6 address hides its IPv4 address.
 
     Parameters
     ----------
     address : str
-        Such as tcp://[::1]:5555. For tcp://*:5555 it is False, which is all IPv4 addresses; tcp://[::]:5555 is all of
-        both kinds.
+        Address such as tcp://[::1]:5555. The result is False for tcp://*:5555, which stands for all IPv4 addresses;
+        tcp://[::]:5555 stands for all addresses of both kinds.
 
     Raises
     ------
     ValueError, ServerError
-        As `is_loopback`.
+        See `is_loopback`.
     """
     name, _ = _host_and_port(address)
     if _is_literal(name) or name == "*" or name in [interface for _, interface in host.if_nameindex()]:
         return name.startswith("[")
     try:
         families = {family for family, *_ in host.getaddrinfo(name, None, type=host.SOCK_STREAM)}
-    except OSError:  # no such name: libzmq says so when it is bound
+    except OSError:  # unknown name: libzmq raises when the socket is bound
         return False
     return host.AF_INET6 in families and host.AF_INET not in families
 
 
 def ways_to(address: str) -> list[tuple[str, bool]]:
-    """What to connect to for an address, each with whether it is IPv6; one after the other until one answers.
+    """List the addresses to try in turn for an address, each with whether it is IPv6.
 
-    A name may have addresses of both kinds, and a server listens on one of them. "localhost" is both of this
-    machine's, whatever its resolver says.
+    A name may have addresses of both kinds, and a server listens on one of them. "localhost" stands for both loopback
+    addresses, whatever the resolver says.
     """
     name, port = _host_and_port(address)
     if _is_literal(name):
@@ -71,7 +71,7 @@ def ways_to(address: str) -> list[tuple[str, bool]]:
 
 
 def _host_and_port(address: str) -> tuple[str, str]:
-    """The two parts of tcp://HOST:PORT; of an IPv6 address with its brackets."""
+    """Split tcp://HOST:PORT into host and port; an IPv6 address keeps its brackets."""
     if address.startswith("tcp://") and address.count(":") > 2 and not re.search(r"[\[;]", address):
         raise ServerError(f"address {address}: write an IPv6 address in brackets, as in tcp://[::1]:5555")
     form = _ADDRESS.fullmatch(address)
@@ -81,7 +81,7 @@ def _host_and_port(address: str) -> tuple[str, str]:
 
 
 def _is_literal(name: str) -> bool:
-    """Whether it is an address rather than a name: IPv4 without brackets, or IPv6 in them."""
+    """Return whether a host is an address and not a name: IPv4 without brackets, or IPv6 in brackets."""
     try:
         version = ipaddress.ip_address(name.removeprefix("[").removesuffix("]")).version
     except ValueError:

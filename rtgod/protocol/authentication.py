@@ -1,7 +1,8 @@
-"""Who gets in: CURVE encryption of sockets, the server's door, and what a client hears when it is turned away.
+"""Authentication of clients at a server: CURVE encryption of sockets, and permissions by role.
 
 CurveZMQ (RFC 26) proves both sides' keys before a message passes. Its server asks a ZAP handler (RFC 27) about each
-client's key, here pyzmq's, which knows the clients of a folder of keys. What a client may send is asked per message.
+client's key, here pyzmq's, which knows the clients of a folder of keys. Each message is checked against the client's
+role.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _MAY_SEND: dict[Role, tuple[type[Message], ...]] = {
     Role.DISPLAY: (Event, Ping),
     Role.WATCH: (Ping,),
 }
-#: Frames, and bytes in all, of a message: a volume is two frames, an event and a ping are short.
+#: Most frames of a message, and most bytes in all: a volume is two frames; an event and a ping are short.
 _MOST: dict[Role, tuple[int, int]] = {
     Role.SOURCE: (2, MAX_HEADER_BYTES + MAX_ARRAY_BYTES),
     Role.DISPLAY: (1, 1 << 17),
@@ -33,20 +34,20 @@ _MOST: dict[Role, tuple[int, int]] = {
 
 
 def may_send(role: Role, message: Message) -> bool:
-    """Whether a client of this role may send this message to a server."""
+    """Return whether a client of a role may send a message to a server."""
     return isinstance(message, _MAY_SEND[role])
 
 
 class ServerAuthenticator(Closing):
-    """Lets registered clients in to a server's sockets, and knows what each may send.
+    """Authenticator that admits registered clients to a server's sockets, and checks what each may send.
 
-    It answers in a thread of its own, so that a server that is busy keeps nobody at the door. While there is none,
-    nobody gets in to the sockets that it secured.
+    It runs in a thread of its own, so that a busy server delays no client. After it is closed, no client is admitted to
+    the sockets that it secured.
 
     Parameters
     ----------
     context : zmq.Context
-        Of the sockets; to be closed before it is.
+        Context of the sockets; the authenticator must be closed before it.
     keys : ServerKeys
     """
 
@@ -58,20 +59,20 @@ class ServerAuthenticator(Closing):
         self._authenticator.start()
 
     def secure(self, socket: zmq.Socket[bytes]) -> None:
-        """Make a socket, before it is bound, speak to registered clients only."""
+        """Restrict a socket that is not bound yet to registered clients."""
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt_string(zmq.CURVE_SECRETKEY, self._keys.own.secret)
         socket.setsockopt_string(zmq.ZAP_DOMAIN, _DOMAIN)
-        # Without this, libzmq lets everyone in when no handler answers.
+        # Without this, libzmq admits every client if no handler answers.
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
     def too_much(self, frames: list[zmq.Frame]) -> str:
-        """Why a message is longer than its sender may send; empty if it is not.
+        """Return why a message is longer than its sender may send; an empty string if it is not.
 
         Parameters
         ----------
         frames : list of zmq.Frame
-            As in `refusal`, all of the message.
+            All frames of the message, received as for `refusal`.
         """
         sender = self._sender(frames[0])
         most_frames, most_bytes = _MOST[sender.role]
@@ -84,12 +85,12 @@ class ServerAuthenticator(Closing):
         )
 
     def refusal(self, frame: zmq.Frame, message: Message) -> str:
-        """Why the sender of a message may not send it; empty if it may.
+        """Return why the sender of a message may not send it; an empty string if it may.
 
         Parameters
         ----------
         frame : zmq.Frame
-            Of the message, received with `copy=False` from a socket that was secured here.
+            A frame of the message, received with `copy=False` from a socket that was secured here.
         message : Message
         """
         sender = self._sender(frame)
@@ -102,7 +103,7 @@ class ServerAuthenticator(Closing):
         return self._keys.clients[str(frame.get("User-Id"))]
 
     def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002 # pyzmq's name and arguments
-        """Whether a public key is a registered client's; asked by the authenticator."""
+        """Return whether a public key is a registered client's; the authenticator calls this."""
         public = key.decode()
         known = public in self._keys.clients
         if not known and public != self._last_stranger:
@@ -111,5 +112,5 @@ class ServerAuthenticator(Closing):
         return known
 
     def close(self) -> None:
-        """Let nobody in any more."""
+        """Stop admitting clients."""
         self._authenticator.stop()

@@ -1,4 +1,4 @@
-"""A client's connection: encrypted when it has a key; the reason is told when a server cannot be reached."""
+"""The connection of a client to a server: encrypted if the client has a key, with the reason if it fails."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from rtgod.protocol.addresses import is_loopback, ways_to
 from rtgod.protocol.keys import ClientKey
 
 _GET_A_KEY = "`rtgod keys new NAME` makes it where the server is, then give it with --key FILE"
-#: A handshake that breaks off may have lost its server; so many in a row are told of.
+#: Handshakes in a row that must break off before this is reported: a single one may only have lost its server.
 _N_BREAKS = 3
-#: A client that was turned away tries again after so long.
+#: Seconds after which a client that was turned away tries again.
 _AGAIN_S = 2.0
-#: Where a name did not answer by one family of addresses, the other is tried after so long.
+#: Seconds after which the other family of addresses is tried, if a name does not answer by one.
 _TURN_S = 0.25
-#: A connection that is not made within so long is given up, and tried again: of names alone, which have another way.
+#: Milliseconds after which an attempt to connect is given up; only for names, which have another family to try.
 _CONNECT_MS = 3000
 
 
 class ClientConnection:
-    """A client's way in: connects a socket, and says so when the server turns it away.
+    """Connection of a client's socket, which reports if the server turns the client away.
 
-    libzmq tells of failed handshakes to monitors only. It gives up a connection that was refused outright; here it is
-    made anew, because the server may be started again with the right keys. It looks names up among one family of
-    addresses only; here both have their turns until the server is found.
+    libzmq reports failed handshakes only to monitors. It gives up a connection that was refused outright; here it is
+    made again, because the server may be started again with the right keys. libzmq looks up a name in one family of
+    addresses only; here both are tried in turn until the server is found.
 
     Parameters
     ----------
     socket : zmq.Socket
-        Not yet connected.
+        Socket that is not connected yet.
     address : str
     key : ClientKey or None
-        None for a server on this machine that asks for none.
+        None for a server on this machine that asks for no key.
 
     Attributes
     ----------
     why_not : str
-        Why the server does not let it in; empty if it does, or that is not known yet.
+        Why the server does not admit the client; empty if it does, or if that is not known yet.
     n_connections : int
-        How often a connection was made, as far as is known: what was sent on an earlier one may be lost.
+        Number of connections made so far, as far as is known: messages sent on an earlier one may be lost.
 
     Raises
     ------
     ServerError
-        If the address is malformed, or beyond loopback where there is no key.
+        If the address is malformed, or is not a loopback address and no key is given.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], address: str, key: ClientKey | None = None) -> None:
@@ -87,13 +87,14 @@ class ClientConnection:
         timeout_s : float
         flags : int
         connection : int, optional
-            A value of `n_connections` above 0: then wait no longer than until another connection is made.
+            A value of `n_connections` above 0: then the wait also ends when another connection is made.
 
         Raises
         ------
         ServerError
-            If the server refuses the client outright, and never let it in before. One that was in waits on, with
-            `why_not` set: what it holds must not be lost because its server was started with other keys.
+            If the server refuses the client outright, and never admitted it before. A client that was admitted before
+            keeps waiting, with `why_not` set: its messages must not be lost because the server was started with other
+            keys.
         """
         deadline_s = time.monotonic() + timeout_s
         poller = zmq.Poller()
@@ -101,7 +102,7 @@ class ClientConnection:
         poller.register(self._monitor, zmq.POLLIN)
         while True:
             if time.monotonic() >= min(self._again_s, self._turn_s):
-                # Without this, libzmq takes what follows for a connection that it has already.
+                # Without this, libzmq would ignore the next connect, as for a connection that it has already.
                 self._socket.disconnect(self._ways[0][0])
                 if self._turn_s < self._again_s:
                     self._ways.append(self._ways.pop(0))
@@ -127,12 +128,12 @@ class ClientConnection:
         self._socket.connect(address)
 
     def _hear(self, event: int, value: int) -> None:
-        """Take in how a connection, or a handshake, went."""
+        """Take in the result of a connection attempt or a handshake."""
         if event == zmq.EVENT_CONNECTED:
             self._turn_s = math.inf
             return
         if event == zmq.EVENT_CONNECT_RETRIED:
-            # A server that was found by one way comes back there; and what was received and not yet read stays.
+            # A server that was found in one way will come back there; staying keeps messages received but not yet read.
             if len(self._ways) > 1 and not self._was_in:
                 self._turn_s = min(self._turn_s, time.monotonic() + _TURN_S)
             return
@@ -150,7 +151,7 @@ class ClientConnection:
 
 
 def _why_not(handshake: int, value: int, key: ClientKey | None) -> str:
-    """What a failed handshake means to a client, and what to do."""
+    """Explain a failed handshake to the user of a client, with what to do about it."""
     if handshake == zmq.EVENT_HANDSHAKE_FAILED_AUTH and key is not None:
         return (
             f"the server does not know the key of {key.name!r}; make it with `rtgod keys new` in the folder that the "

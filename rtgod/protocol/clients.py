@@ -1,4 +1,4 @@
-"""The ends that talk to a server: a sender of volumes, a subscriber to answers, a reporter of events."""
+"""Clients of a server: a sender of volumes, a subscriber to answers, and a reporter of events."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ from rtgod.text import encodable, plain
 
 log = logging.getLogger(__name__)
 
-#: A message that the server could not take is sent again after so long.
+#: Seconds until a message that the server could not take is sent again.
 _DEFERRED_S = 1.0
-#: A client says so often that it is there.
+#: Seconds between the pings of a client.
 _PING_S = 1.0
-#: A peer from whom nothing was heard for so long is gone, as when a cable was cut; then the connection is made anew.
+#: Interval of heartbeats, and the silence after which a peer counts as gone, as after a cut cable, and is reconnected.
 _HEARTBEAT_MS, _HEARTBEAT_TIMEOUT_MS = 1000, 5000
-#: Characters of chance at the end of a client's name, and how long what people call it may be before them.
+#: Random characters at the end of a client's name, and most characters of the name that a user gives before them.
 _N_CHANCE = 8
 LONGEST_NAME = LONGEST_CLIENT - _N_CHANCE - 1
-#: So many events are on their way at once; the others wait for them to be acknowledged.
+#: Most events that are sent before they are acknowledged; further ones wait.
 _N_UNDER_WAY = 64
-#: After so many refusals in a row nothing is reported any more, until the connection is made anew.
+#: Refusals in a row after which no events are sent any more, until the connection is made again.
 _N_REFUSALS = 10
-#: Offsets of the two clocks are measured by so many pings; the fastest counts.
+#: Number of last pings that measure the offset between the two clocks; the fastest one counts.
 _N_OFFSETS = 32
 
 
@@ -62,20 +62,20 @@ _Reply = Acknowledged | Refused | Deferred | Pong
 
 
 class _Connection(Closing):
-    """One socket to a server, and what all that talk to one do alike."""
+    """Base of the clients: one socket to a server, with reconnection and heartbeats."""
 
     def __init__(self, kind: int, address: str, key: ClientKey | None) -> None:
         self._context = zmq.Context()
         self._socket = socket = self._context.socket(kind)
-        # What a server sends waits in memory: replies, or what a display reads all the time. A bound that stops input
-        # would let heartbeats abort the process; see `rtgod.server.connection_guard`.
+        # Received messages wait in memory without limit; they are few, or are read all the time. A limit that stops
+        # input would let heartbeats abort the process; see `rtgod.server.connection_guard`.
         socket.setsockopt(zmq.RCVHWM, 0)
         socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, _HEARTBEAT_MS)
         socket.setsockopt(zmq.SNDTIMEO, _HEARTBEAT_MS)
-        # Nothing is queued for a server that is not there: it is sent again anyway. A subscriber would lose what it has
-        # received and not yet read when the server goes.
+        # Queue nothing for a server that is not connected, as it is sent again anyway. Not for a subscriber, which
+        # would lose messages received but not yet read when the server goes.
         socket.setsockopt(zmq.IMMEDIATE, int(kind == zmq.DEALER))
         try:
             self._entrance = ClientConnection(socket, address, key)
@@ -84,36 +84,36 @@ class _Connection(Closing):
             raise
 
     def close(self) -> None:
-        """Close; what was not acknowledged is dropped."""
+        """Close the socket, and drop messages that were not acknowledged."""
         self._context.destroy(linger=0)
 
     def _receive(self) -> Message:
         return from_frames(self._socket.recv_multipart())
 
     def _send(self, message: Message, flags: int = 0) -> None:
-        """Send, unless the connection was lost just now: whoever waits for a reply sends again."""
+        """Send a message; drop it if the connection was lost just now, as the caller sends it again without a reply."""
         with suppress(zmq.Again):
             self._socket.send_multipart(to_frames(message), flags)
 
 
 class Sender(_Connection):
-    """Sends runs' messages and waits until each is on the server's disk.
+    """Client that sends the messages of runs, and waits until each is on the server's disk.
 
     Parameters
     ----------
     address : str
         The server's ingest address, such as tcp://127.0.0.1:5555.
     timeout_s : float
-        How long to wait for an acknowledgement before sending again.
+        Longest wait for an acknowledgement before sending again, in seconds.
     patience_s : float
-        How long to keep trying before giving up; what was not acknowledged is lost then.
+        Longest time to keep trying, in seconds; a message that is not acknowledged by then is lost.
     waiting : callable, optional
-        Told, after each try in vain, why; and what the server's operator should know, such as that it died and was
-        started again, or that no volume can be aligned.
+        Function that is called with the reason after each failed try, and with news for the operator, such as that the
+        server died and was started again, or that no volume can be aligned.
     key : ClientKey, optional
-        For a server that asks for one.
+        Key for a server that asks for one.
     name : str, optional
-        What people call this client, as for `new_client_name`.
+        Name of this client for people to read; see `new_client_name`.
 
     Raises
     ------
@@ -155,19 +155,19 @@ class Sender(_Connection):
         self._restarts = RestartNotice()
         self._notices = OperatorNotice()
         self._taken_as: dict[str, str] = {}
-        #: What the volumes of the run that ended last came to; see `Acknowledged`.
+        #: Counts of the answers to the volumes of the run that ended last; see `Acknowledged`.
         self.answers: dict[str, int] = {}
         super().__init__(zmq.DEALER, address, key)
 
     def send(self, message: Run | Volume | RunEnd) -> Acknowledged:
         """Deliver one message; it is sent again until it is acknowledged, and the server drops duplicates.
 
-        A run that the server takes under another name keeps it: later volumes, and the end, are sent under that name.
+        If the server takes a run under another name, its volumes and its end are sent under that name.
 
         Raises
         ------
         RefusedError
-            If the server will not take it.
+            If the server will not take the message.
         ServerError
             If no acknowledgement came in time.
         """
@@ -185,12 +185,12 @@ class Sender(_Connection):
         return self._taken_as.get(run_id, run_id)
 
     def ask_rules(self) -> Mapping[str, Any] | None:
-        """Ask how tables of events are read for the server's decoder.
+        """Ask for the settings with which tables of events are read for the server's decoder.
 
         Returns
         -------
         mapping of str to value, or None
-            As in `Pong`; None of a server without a bundle, or one that does not say.
+            The `events` of a `Pong`; None from a server without a bundle, or one that gives no settings.
 
         Raises
         ------
@@ -204,15 +204,15 @@ class Sender(_Connection):
         return reply.events if isinstance(reply, Pong) else None
 
     def _deliver(self, message: _Sent) -> Acknowledged | Pong:
-        """Send a message until it is acknowledged, or the ping answered; errors as of `send`."""
+        """Send a message until it is acknowledged, or the ping is answered; raise the errors of `send`."""
         give_up_s = time.monotonic() + self._patience_s
         n_garbled, said = 0, ""
         while True:
             reply = self._ask(message, min(self._timeout_s, give_up_s - time.monotonic()))
             if isinstance(reply, Refused) and reply.run_id:
                 raise RefusedError(f"the server refused: {reply.why}")
-            # What it could not read it cannot name: that was garbled on the way, so it is sent again, as long as
-            # patience lasts. Only the first time at once: it may be that this server never will read it.
+            # A refusal without a name means that the server could not read the message. It may have been garbled on the
+            # way and is sent again, at once only the first time, as this server may never be able to read it.
             n_garbled += isinstance(reply, Refused)
             if isinstance(reply, Acknowledged | Pong):
                 return reply
@@ -220,7 +220,7 @@ class Sender(_Connection):
             why = reply.why if reply else self._entrance.why_not or self._silence()
             pause_s = _DEFERRED_S if isinstance(reply, Deferred) or n_garbled > 1 else 0.0
             if give_up_s - time.monotonic() <= pause_s:
-                # The last try may have had hardly any time.
+                # The last try may have had hardly any time, so the server's last words are told, too.
                 said = f"; what it said last: {said}" if said and not reply else ""
                 raise ServerError(f"no acknowledgement within {self._patience_s:g} s: {why}{said}")
             self._waiting(why)
@@ -238,23 +238,23 @@ class Sender(_Connection):
 
     def _ask(self, message: _Sent, timeout_s: float) -> _Reply | None:
         deadline_s = time.monotonic() + timeout_s
-        # While there is no connection nothing can be sent: that wait must end, too.
+        # Nothing can be sent without a connection; this wait must end, too.
         if not self._entrance.poll(timeout_s, zmq.POLLOUT):
             return None
-        # Behind another connection there may be another server: it is asked at once.
+        # Another connection may lead to another server, so it is pinged at once.
         is_due = self._is_reconnected() or time.monotonic() >= self._pinged_s + _PING_S
         if is_due and not isinstance(message, Ping):
             self._pinged_s = time.monotonic()
             self._send(Ping(self._name, "source", self._pinged_s))
-        # Something can be sent on the first connection before it is known that it was made.
+        # A message can be sent on the first connection before the monitor has reported it.
         self._sent_on = max(1, self._entrance.n_connections)
         self._send(message)
         return self._reply_to(message, deadline_s - time.monotonic())
 
     def _reply_to(self, message: _Sent, timeout_s: float) -> _Reply | None:
-        """The reply to this message: to an earlier one that was sent twice there may be two.
+        """Wait for the reply to this message, and skip replies to earlier ones, which may have been sent twice.
 
-        None if none comes in time, or if the connection was lost and made again: what was on its way is gone then.
+        None if no reply comes in time, or if the connection was lost and made again, which loses messages on their way.
         """
         deadline_s = time.monotonic() + timeout_s
         while (left_s := deadline_s - time.monotonic()) > 0 and self._entrance.poll(left_s, connection=self._sent_on):
@@ -275,7 +275,7 @@ class Sender(_Connection):
         return None
 
     def _is_reconnected(self) -> bool:
-        """Whether the connection that was last sent on has been lost and made again."""
+        """Return whether the connection used for the last message has been lost and made again."""
         return 0 < self._sent_on < self._entrance.n_connections
 
     def _silence(self) -> str:
@@ -285,24 +285,24 @@ class Sender(_Connection):
 
 
 class Reporter(_Connection):
-    """Reports a client's events to a server, without ever waiting; measures how far apart the two clocks are.
+    """Client that reports events to a server without ever waiting, and measures the offset between the two clocks.
 
     Events are kept, and sent again, until they are acknowledged; the oldest first, and no more than `_N_UNDER_WAY` at
-    once. One that the server refuses is dropped and counted. A server that refuses many in a row is sent no more of
-    them; they are kept until there is another connection.
+    once. An event that the server refuses is dropped and counted. After many refusals in a row no events are sent; they
+    are kept until another connection is made.
 
     Parameters
     ----------
     address : str
         The server's ingest address.
     kind : str
-        What reports, for people: "display".
+        Kind of this client, for people to read: "display".
     clock : callable, optional
-        Seconds; what events are timed by.
+        Clock by which events are timed, in seconds.
     key : ClientKey, optional
-        For a server that asks for one.
+        Key for a server that asks for one.
     name : str, optional
-        What people call this client, as for `new_client_name`.
+        Name of this client for people to read; see `new_client_name`.
 
     Raises
     ------
@@ -323,8 +323,8 @@ class Reporter(_Connection):
         self.name = new_client_name(kind, name)
         self._kind, self._clock = kind, clock
         self._unacknowledged: dict[int, Event] = {}
-        self._number = self._next = 0  # the next to be made, and to be sent for the first time
-        self._n_due = 0  # those before it were sent before the last ping: not acknowledged by the next, they are lost
+        self._number = self._next = 0  # number of the next event to make, and of the next to send for the first time
+        self._n_due = 0  # events before it were sent before the last ping; they are lost if the next finds no reply
         self._n_refused = self._n_in_a_row = self._n_handshakes = 0
         self._told: set[str] = set()
         self._offsets: deque[tuple[float, float]] = deque(maxlen=_N_OFFSETS)
@@ -333,39 +333,39 @@ class Reporter(_Connection):
 
     @property
     def offset_s(self) -> float | None:
-        """What to add to the clock here for the server's (UTC), by the fastest of the last pings; None before any."""
+        """Seconds to add to this clock to get the server's (UTC), by the fastest of the last pings; None before any."""
         return min(self._offsets)[1] if self._offsets else None
 
     @property
     def offset_error_s(self) -> float | None:
-        """No more than this can it be wrong, seconds."""
+        """Upper limit of the error of `offset_s`, in seconds; None before any ping was answered."""
         return min(self._offsets)[0] if self._offsets else None
 
     @property
     def n_unacknowledged(self) -> int:
-        """Events that the server has not confirmed yet."""
+        """Number of events that the server has not acknowledged yet."""
         return len(self._unacknowledged)
 
     @property
     def n_refused(self) -> int:
-        """Events that the server would not take: they are in no journal."""
+        """Number of events that the server refused; they are in no journal."""
         return self._n_refused
 
     def report(self, kind: str, at_s: float, run_id: str = "", value: str = "") -> None:
-        """Report what happened at `at_s` of the clock here."""
+        """Report an event that happened at `at_s` by this client's clock."""
         event = Event(self.name, self._number, kind, at_s, self.offset_s, self.offset_error_s, run_id, value)
         self._number += 1
         self._unacknowledged[event.number] = event
         self._send_new()
 
     def poll(self) -> None:
-        """Take replies in, and send what is due; call it as often as a frame is drawn."""
+        """Take in replies, and send pings and events that are due; call it once for each frame drawn."""
         while self._entrance.poll(0):
             received_s = self._clock()
             try:
                 reply = self._receive()
             except WireError:
-                continue  # from a server of another version: it will refuse the ping, too
+                continue  # a server of another version, which will refuse the ping, too
             match reply:
                 case Pong() if reply.client == self.name:
                     half_s = (received_s - reply.sent_s) / 2
@@ -396,7 +396,7 @@ class Reporter(_Connection):
         return list(islice(self._unacknowledged.values(), _N_UNDER_WAY))
 
     def _send_new(self) -> None:
-        """Send what never was, as far as there is room on the way."""
+        """Send events for the first time, up to `_N_UNDER_WAY` without acknowledgement."""
         if self._is_shunned or self._next >= self._number:
             return
         for event in self._under_way():
@@ -405,7 +405,7 @@ class Reporter(_Connection):
                 self._send(event, zmq.NOBLOCK)
 
     def _take_refusal(self, reply: Refused) -> None:
-        """Drop what was refused, which may be a ping; what has no name was garbled on the way, or was not read."""
+        """Count a refusal, and drop the event that it names; without a name, a message was garbled or not readable."""
         self._n_in_a_row += 1
         if reply.run_id == self.name and reply.index is not None:
             self._n_refused += self._unacknowledged.pop(reply.index, None) is not None
@@ -422,19 +422,19 @@ class Reporter(_Connection):
 
 
 class Subscriber(_Connection):
-    """Hears everything that a server publishes: Hello, Status, Run, answers, RunEnd, SessionEnd.
+    """Client that receives everything that a server publishes: Hello, Status, Run, answers, RunEnd, SessionEnd.
 
     Parameters
     ----------
     address : str
         The server's publish address, such as tcp://127.0.0.1:5556.
     key : ClientKey, optional
-        For a server that asks for one.
+        Key for a server that asks for one.
 
     Raises
     ------
     ServerError
-        If the address is malformed, or beyond loopback without a key.
+        If the address is malformed, or is not a loopback address and no key is given.
     """
 
     def __init__(self, address: str, key: ClientKey | None = None) -> None:
@@ -447,7 +447,7 @@ class Subscriber(_Connection):
         Raises
         ------
         WireError
-            If what was published is not of this protocol.
+            If a published message is not of this protocol.
         ServerError
             If the server turns this client away.
         """
@@ -457,16 +457,16 @@ class Subscriber(_Connection):
 
 
 def new_client_name(kind: str, name: str | None = None) -> str:
-    """Make a client's name that no other has: what people call it, or else its kind and process, and chance.
+    """Make a unique name of a client: the given name, or its kind and process id, followed by random characters.
 
-    The machine's name is not in it: it may tell of a person or a place, and the name goes into the journal.
+    The computer's name is left out: it may reveal a person or a place, and a client's name goes into the journal.
 
     Parameters
     ----------
     kind : str
-        What it is: "source", "display".
+        Kind of the client: "source", "display".
     name : str, optional
-        What people call it, 1 to `LONGEST_NAME` characters.
+        Name for people to read, 1 to `LONGEST_NAME` characters.
 
     Raises
     ------

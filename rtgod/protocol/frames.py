@@ -1,4 +1,4 @@
-"""Messages to multipart frames and back; no socket, no clock, no file in here.
+"""Conversion of messages to multipart frames and back; this module uses no socket, clock or file.
 
 A message is one header frame followed by one frame per array. The header is a JSON object:
 
@@ -71,7 +71,7 @@ _TYPES: dict[str, type[Message]] = {
 }
 _NAMES = {cls: name for name, cls in _TYPES.items()}
 
-#: The fields that travel as frames of their own, with the number types and dimensions that each may have.
+#: Fields that travel as frames of their own, with the data types and the number of dimensions that each may have.
 _ARRAYS: dict[type[Message], dict[str, tuple[tuple[str, ...], int]]] = {
     Volume: {"data": (VOLUME_DTYPES, 3)},
     Pattern: {"values": (("float32",), 1)},
@@ -127,7 +127,7 @@ def from_frames(frames: Sequence[Frame]) -> Message:
     Parameters
     ----------
     frames : sequence of bytes-like
-        As received; arrays of the message are read-only views of them where they can be.
+        Frames as received; arrays of the message are read-only, and views of the frames if possible.
 
     Raises
     ------
@@ -138,9 +138,9 @@ def from_frames(frames: Sequence[Frame]) -> Message:
 
 
 def from_journal(frames: Sequence[Frame]) -> Message:
-    """Turn frames that `to_frames` made back into the message: `from_frames`, with headers of any length.
+    """Turn frames from a journal back into the message, like `from_frames`, but with headers of any length.
 
-    What a server writes may be longer than what it reads: it adds to messages, and writes numbers in full.
+    A header that a server writes may be longer than one that it accepts: it adds fields and writes numbers in full.
     """
     return _message(_read_header(frames, most_bytes=None), frames)
 
@@ -152,7 +152,7 @@ def _message(header: dict[str, Any], frames: Sequence[Frame]) -> Message:
     unknown = header.keys() - (_FIELDS[cls].keys() - given)
     missing = sorted(_REQUIRED[cls] - header.keys() - given)
     if unknown or missing:
-        # Of very many, only some are named.
+        # Only some are named, as there may be very many.
         named = [f"unknown field {name!r}" for name in heapq.nsmallest(_MOST_NAMED, unknown)]
         if n_more := len(unknown) - len(named):
             named.append(f"{n_more} more unknown fields")
@@ -165,15 +165,15 @@ def _message(header: dict[str, Any], frames: Sequence[Frame]) -> Message:
         header[spec.field] = _read_array(spec, frame)
     try:
         return msgspec.convert(header, cls, dec_hook=_decode_small_array)
-    # JSON has no bounds to its numbers, and Python none to its whole ones: some overflow only where they are used.
+    # JSON's numbers and Python's whole numbers are unbounded: some overflow only when they are used.
     except (msgspec.ValidationError, OverflowError, ValueError) as error:
         raise WireError(f"{_NAMES[cls]} header: {error}", *_address_in(header)) from error
 
 
 def _address_in(header: Mapping[str, Any]) -> tuple[str, int | None]:
-    """What a message that cannot be is called, as far as it says so; see `rtgod.messages.address_of`."""
+    """Read run or client, and index, from the header of an invalid message; see `rtgod.messages.address_of`."""
     name, index = (header.get(field) for field in (("client", "number") if "client" in header else ("run_id", "index")))
-    usable = type(index) is int and 0 <= index < 2**63  # true and false are no numbers
+    usable = type(index) is int and 0 <= index < 2**63  # true and false are not numbers
     return name[:LONGEST_NAME] if isinstance(name, str) else "", index if usable else None
 
 
@@ -218,7 +218,7 @@ def _read_specs(cls: type[Message], raw: object) -> list[_ArraySpec]:
             raise WireError(
                 f"{_NAMES[cls]} {spec.field}: shape {list(spec.shape)} is not {n_dimensions} positive numbers"
             )
-        # Each number may be short, and their product too long to be written down.
+        # Checked before the product, which may be too long to be written into an error text.
         if max(spec.shape) > MAX_ARRAY_BYTES:
             raise WireError(f"{_NAMES[cls]} {spec.field}: at most {MAX_ARRAY_BYTES} bytes are allowed")
     return specs
@@ -240,7 +240,7 @@ def _little_endian(array: Array) -> Array:
 
 
 def _encode_small_array(value: object) -> object:
-    """Write what JSON does not know: an affine becomes a list of rows, a mapping an object."""
+    """Convert types that JSON does not know: an affine becomes a list of rows, a mapping an object."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping):
@@ -251,7 +251,7 @@ def _encode_small_array(value: object) -> object:
 def _decode_small_array(kind: type, value: object) -> object:
     """Read an affine from its rows; arrays that came as frames pass through."""
     if isinstance(value, list):
-        # Checked first: numpy would also read "1" and true as numbers.
+        # msgspec checks the types first: numpy would also read "1" and true as numbers.
         try:
             return np.array(msgspec.convert(value, list[list[float]]), dtype=np.float64)
         except ValueError as error:

@@ -1,12 +1,13 @@
-"""Key files and the roles that they give: who may connect to a server, and as what. No sockets in here.
+"""Key files of a server and its clients, and the roles that they give to clients; this module uses no sockets.
 
 A server has a folder of keys that only its owner can open:
 
     server.key      the server's own pair
-    scanner.pub     a client that is let in: its role and its public key; without this file it is not
+    scanner.pub     a client that is admitted: its role and its public key; without this file it is not admitted
     scanner.key     for the client's machine: its own pair and the server's public key, all that it needs
 
-Each is TOML and holds Curve25519 keys in ZeroMQ's Z85 (RFC 26, RFC 32). Whoever has a client's .key is that client.
+Each file is TOML and holds Curve25519 keys in ZeroMQ's Z85 (RFC 26, RFC 32). A program that has a client's .key acts as
+that client.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
 
 
 class Role(StrEnum):
-    """What a client may do; each may also watch."""
+    """Role of a client: the messages that it may send. Every client may also watch."""
 
     SOURCE = "source"
     DISPLAY = "display"
@@ -43,14 +44,14 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One that a server lets in.
+    """A client that a server admits.
 
     Attributes
     ----------
     name : str
     role : Role
     public : str
-        Its public key.
+        Public key of the client.
     """
 
     name: str
@@ -75,7 +76,7 @@ class ServerKey:
 
 @dataclass(frozen=True, slots=True)
 class ClientKey:
-    """All that a client needs to connect: who it is, its own pair of keys, and the server's public key."""
+    """All that a client needs to connect: its name and role, its own pair of keys, and the server's public key."""
 
     name: str
     role: Role
@@ -91,13 +92,13 @@ class ClientKey:
 
 @dataclass(frozen=True, slots=True)
 class ServerKeys:
-    """All that a server needs to let the right ones in.
+    """All that a server needs to admit its clients.
 
     Attributes
     ----------
     own : ServerKey
     clients : mapping of str to Client
-        By public key.
+        Admitted clients by public key.
     """
 
     own: ServerKey
@@ -110,7 +111,7 @@ def read_server_keys(folder: Path) -> ServerKeys:
     Raises
     ------
     InputError
-        If there is none, others can open it, or a file in it is not what its name says.
+        If the folder does not exist, others can open it, or a file in it does not hold what its name says.
     """
     clients: dict[str, Client] = {}
     for client in read_clients(folder):
@@ -121,12 +122,12 @@ def read_server_keys(folder: Path) -> ServerKeys:
 
 
 def read_clients(folder: Path) -> list[Client]:
-    """Read whom a server with this folder of keys lets in, by name.
+    """Read the clients that a server with this folder of keys admits, in order of name.
 
     Raises
     ------
     InputError
-        If the folder cannot be read, others can open it, or a .pub file in it is not a client's or not called as it.
+        If the folder cannot be read, others can open it, or a .pub file in it is not that of a client of its name.
     """
     _refuse_if_open(folder)
     try:
@@ -141,18 +142,18 @@ def read_clients(folder: Path) -> list[Client]:
 
 
 def read_client_key(path: Path) -> ClientKey:
-    """Read the file that a client connects with.
+    """Read the key file with which a client connects.
 
     Raises
     ------
     InputError
-        If it cannot be read, others can read it, or it is not a client's key of this version.
+        If the file cannot be read, others can read it, or it is not a client's key of this version.
     """
     return _read_secret(path, ClientKey)
 
 
 def add_client(folder: Path, name: str, role: Role) -> Path:
-    """Register a new client; a folder that has no keys yet gets the server's pair first.
+    """Register a new client; in a folder without keys, make the server's pair first.
 
     Returns
     -------
@@ -162,7 +163,7 @@ def add_client(folder: Path, name: str, role: Role) -> Path:
     Raises
     ------
     InputError
-        If there is a client of that name, none can have it, or the folder cannot be used.
+        If the name is taken or not allowed, or the folder cannot be used.
     """
     try:
         _check_name(name)
@@ -171,7 +172,7 @@ def add_client(folder: Path, name: str, role: Role) -> Path:
         raise InputError(str(error)) from error
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror})") from error
-    # Names that differ in case alone would be one file on some systems.
+    # Names that differ only in upper and lower case would be the same file on some systems.
     if name.lower() in [client.name.lower() for client in read_clients(folder)]:
         raise InputError(
             f"{folder}: there is a client {name!r} already; `rtgod keys revoke` it, or choose another name"
@@ -180,19 +181,19 @@ def add_client(folder: Path, name: str, role: Role) -> Path:
     if not server_file.exists():
         _write(server_file, ServerKey(*_new_pair()), "The server's own key. Secret: it stays in this folder.")
     key = ClientKey(name, role, *_new_pair(), server=_read_secret(server_file, ServerKey).public)
-    # In this order, so that none is let in whose key was never written.
+    # Write the key before the list that admits it: no client is admitted whose key is not on disk.
     _write(key_file, key, "Secret: whoever has this file is this client. Move it to the client's machine.")
     _write(folder / f"{name}.pub", Client(name, role, key.public), "The server lets in who has this key's other half.")
     return key_file
 
 
 def revoke_client(folder: Path, name: str) -> None:
-    """Remove a client; a server that is started from now on does not let it in.
+    """Remove a client; a server that is started from now on does not admit it.
 
     Raises
     ------
     InputError
-        If there is none of that name, or it cannot be removed.
+        If no client has that name, or its files cannot be removed.
     """
     names = [client.name for client in read_clients(folder)]
     if name not in names:
@@ -250,12 +251,12 @@ def _unreadable(path: Path, error: OSError) -> InputError:
 
 
 def _refuse_if_open(path: Path) -> None:
-    """Refuse as ssh does what others than its owner can open."""
+    """Refuse, as ssh does, a file or folder that other users than its owner can open."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
         raise _unreadable(path, error) from error
-    # Windows keeps such rights elsewhere: all files look open there.
+    # Windows keeps permissions elsewhere: there all files look open.
     if os.name == "posix" and mode & 0o077:
         right = "700" if path.is_dir() else "600"
         raise InputError(f"{path}: others can open it, and with it the server; do `chmod {right} {path}`")
@@ -274,7 +275,7 @@ def _check_pair(public: str, secret: str) -> None:
 
 
 def _public_of(key: str) -> str:
-    """The public half of a secret key; as any 32 bytes may be one, this fails for what is no key at all."""
+    """Return the public half of a secret key; raise ValueError only for text that is no key, as any 32 bytes may be."""
     try:
         return zmq.curve_public(key.encode()).decode()
     except (ValueError, zmq.ZMQError) as error:

@@ -1,33 +1,33 @@
-"""What a client makes of how a server is, in words: that it died and was started again, or takes no volumes."""
+"""Notices about a server for a client's user: it died and was started again, or takes no volumes."""
 
 from __future__ import annotations
 
-#: What was known before a server was heard, as no server tells it.
+#: Number of starts before a server was heard; no server reports this number.
 _UNHEARD = 0
 
 
 class RestartNotice:
-    """Notices that a server died and was started again, however short it was away.
+    """Notice that a server died and was started again, however short the interruption.
 
-    A server that was stopped, and begins another session, begins another journal, whose first start it is: that is no
-    death.
+    A server that was stopped on purpose and begins another session counts starts from 1 again, in a new journal; that
+    is not reported.
     """
 
     def __init__(self) -> None:
         self._n_starts = _UNHEARD
 
     def hear(self, n_starts: int) -> str:
-        """Take in how often a server has begun on its journal.
+        """Take in the number of starts of a server on its journal.
 
         Parameters
         ----------
         n_starts : int
-            Of a `Hello`, a `Status` or a `Pong`.
+            `n_starts` of a `Hello`, a `Status` or a `Pong`.
 
         Returns
         -------
         str
-            One line for a person to read; empty unless the server was heard before and has died since.
+            A line for a person to read; empty unless the server was heard before and has died since.
         """
         known, self._n_starts = self._n_starts, n_starts
         if known == _UNHEARD or n_starts <= known:
@@ -36,23 +36,23 @@ class RestartNotice:
 
 
 class ProblemNotice:
-    """Notices that a server does not take volumes, and that it does again."""
+    """Notice that a server does not take volumes, and that it takes them again."""
 
     def __init__(self) -> None:
         self._has_problem = False
 
     def hear(self, problem: str) -> str:
-        """Take in what keeps a server from taking volumes.
+        """Take in the problem that keeps a server from taking volumes.
 
         Parameters
         ----------
         problem : str
-            Of a `Status`; empty if nothing does.
+            `problem` of a `Status`; empty if the server can take volumes.
 
         Returns
         -------
         str
-            One line for a person to read; empty unless that has begun or ended.
+            A line for a person to read; empty unless a problem has begun or ended.
         """
         had, self._has_problem = self._has_problem, bool(problem)
         if self._has_problem == had:
@@ -63,23 +63,23 @@ class ProblemNotice:
 
 
 class OperatorNotice:
-    """Notices what a server's operator should know though volumes are taken, and that it no longer holds."""
+    """Notice of a server for its operator, at its beginning and at its end, while volumes are taken."""
 
     def __init__(self) -> None:
         self._known = ""
 
     def hear(self, notice: str) -> str:
-        """Take in what a server says.
+        """Take in the present notice of a server.
 
         Parameters
         ----------
         notice : str
-            Of a `Status` or an `Acknowledged`; empty if nothing.
+            `notice` of a `Status` or an `Acknowledged`; may be empty.
 
         Returns
         -------
         str
-            One line for a person to read; empty unless the notice is another than before.
+            A line for a person to read; empty unless the notice has changed.
         """
         known, self._known = self._known, notice
         if notice == known:

@@ -1,1 +1,1 @@
-"""The server's side: sockets, sessions, status, and how a server that died goes on."""
+"""The server: sockets, sessions, status, and the continuation of a session after a server died."""

@@ -1,9 +1,10 @@
-"""A file that holds a state: what makes a restart quick, and is done without where it cannot be read.
+"""Checkpoint files, which hold a state to make a restart quick; a restart also works without one.
 
-The first line is JSON with the format's number and the version of rtgod; the second the state's tree, also JSON; then
-come the tree's arrays as safetensors, and in the end a CRC-32 of all before (little-endian uint32). The file appears
-whole or not at all, but nobody waits for the disk: after a power cut it may be torn, which the checksum tells. Whatever
-the bytes, `read_checkpoint` either returns a state or raises `CheckpointError`; nothing in a file can run code.
+The first line is JSON with the format's number and the version of rtgod; the second is the state's tree, also JSON;
+then come the tree's arrays as safetensors, and at the end a CRC-32 of all before (little-endian uint32). The file
+appears whole or not at all, but it is not flushed to the disk: after a power cut it may be torn, which the checksum
+tells. Whatever the bytes, `read_checkpoint` either returns a state or raises `CheckpointError`; nothing in a file can
+run code.
 """
 
 from __future__ import annotations
@@ -26,33 +27,33 @@ from rtgod.errors import CheckpointError
 from rtgod.state import State
 
 FORMAT = 1
-#: A larger file is none of ours; it is not read.
+#: Largest file that is read; a checkpoint is never larger.
 LARGEST_BYTES = 1 << 30
 _CHECKSUM = struct.Struct("<I")
-#: JSON has no numbers for these.
+#: Numbers that JSON does not have, by name.
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def write_checkpoint(path: Path, state: State) -> None:
-    """Write a state to a file that only its owner can read, in place of the one before.
+    """Write a state to a file that only its owner can read, in place of the previous file.
 
-    Only one process may write to `path` at a time; the server's lock on its journal sees to that.
+    Only one process may write to `path` at a time; the server's lock on its journal ensures this.
 
     Parameters
     ----------
     path : Path
     state : State
-        Whole trees come back: tuples as lists, the rest as it is, numbers to the last bit.
+        Tree of values. Reading returns an equal tree, with numbers equal to the last bit, but with lists for tuples.
 
     Raises
     ------
     CheckpointError
-        If the file cannot be written; the one before stays.
+        If the file cannot be written; the previous file stays.
     """
     pieces = _pieces_of(state)
     unfinished = path.with_name(f".{path.name}.new")
     try:
-        # One may be left by a process that was killed meanwhile.
+        # A process that was killed while writing may have left such a file.
         unfinished.unlink(missing_ok=True)
         try:
             with FileIO(unfinished, "x", opener=_open_privately) as file:
@@ -62,7 +63,7 @@ def write_checkpoint(path: Path, state: State) -> None:
                         left = left[file.write(left) :]
             unfinished.replace(path)
         except OSError:
-            # Part of it on a full disk would take the room of what matters more.
+            # An unfinished file on a full disk would take space that the journal needs.
             unfinished.unlink(missing_ok=True)
             raise
     except OSError as error:
@@ -70,7 +71,7 @@ def write_checkpoint(path: Path, state: State) -> None:
 
 
 def read_checkpoint(path: Path) -> State:
-    """Read a state; its arrays may be changed.
+    """Read a state, with writable arrays.
 
     Raises
     ------
@@ -95,7 +96,7 @@ def _open_privately(path: str, flags: int) -> int:
 
 
 def _pieces_of(state: State) -> list[bytes]:
-    """What the file consists of; not in one, as some megabytes are copied in about a millisecond."""
+    """Make the pieces of the file; they are not joined, as copying some megabytes takes about a millisecond."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     tree = msgspec.json.encode(_with_references(state, arrays))
     header = msgspec.json.encode({"rtgod_checkpoint": FORMAT, "rtgod": __version__})
@@ -124,12 +125,12 @@ def _state_in(content: bytes) -> State:
 
 
 def _with_references(state: State, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
-    """The tree as JSON has it: an object with one key stands for what JSON does not know, and for a dictionary."""
+    """Convert a tree for JSON: objects with one key stand for dictionaries, arrays, and numbers that JSON lacks."""
     match state:
         case None | bool() | int() | str():
             return state
         case float():
-            # Else by the name that Python gives it, which `_NOT_FINITE` knows.
+            # A number that is not finite is stored by its name in Python, a key of `_NOT_FINITE`.
             return float(state) if math.isfinite(state) else {"number": str(float(state))}
         case list() | tuple():
             return [_with_references(value, arrays) for value in state]

@@ -1,17 +1,18 @@
-"""The connections to a server's sockets: what each of them made the server hold, and which are cut for it.
+"""Guard of the connections to a server's sockets: it counts the bytes held for each, and cuts those that hold too many.
 
-libzmq has a bound on what waits for a reader (RCVHWM), but it must not be used. When it is reached, the connection's
-input stops; if the peer then resets the connection, the engine notes the error and goes on waiting for the reader, and
-any write to it before that aborts the process (`Assertion failed: !_io_error`): its own heartbeat, or the reply to a
-PING of the peer's that was received behind the bound. So input never stops here (`never_stop_input`). Dead peers are
-noticed by the kernel, and what waits is bounded from outside: the kernel counts the bytes that came on each connection,
-the server tells those of the messages that it took out, and a connection on which more is outstanding than an honest
-client ever has under way is shut. Its client connects anew and sends again what was not acknowledged.
+libzmq has a limit on the messages that wait for a reader (RCVHWM), but it must not be used. When it is reached, the
+connection's input stops; if the peer then resets the connection, the engine notes the error and goes on waiting for the
+reader, and any write to it before that aborts the process (`Assertion failed: !_io_error`): its own heartbeat, or the
+reply to a PING of the peer that was received after the limit was reached. So input never stops here
+(`never_stop_input`). The kernel detects dead peers, and waiting data are bounded from outside: the kernel counts the
+bytes that came on each connection, the server reports the bytes of the messages that it took out, and a connection is
+shut if more bytes are outstanding on it than an honest client ever has under way. Its client connects again and sends
+again the messages that were not acknowledged.
 
-Between the two counts lie messages that wait, parts of a message that is not complete, and heartbeats. A connection's
-messages come out in the order in which they went in: when one comes out, all heartbeats before it are accounted for.
-So heartbeats are forgiven then, at the rate at which honest clients send them; nothing is forgiven while a message
-stays incomplete, however slowly it grows.
+The difference between the two counts consists of messages that wait, parts of an incomplete message, and heartbeats. A
+connection's messages come out in the order in which they went in: when one comes out, all heartbeats before it have
+been handled. So heartbeats are subtracted then, at the rate at which honest clients send them; nothing is subtracted
+while a message stays incomplete, however slowly it grows.
 """
 
 from __future__ import annotations
@@ -40,51 +41,52 @@ from rtgod.files import Closing
 
 log = logging.getLogger(__name__)
 
-#: Whether the system tells how many bytes came on a connection.
+#: Whether the operating system tells how many bytes came on a connection.
 IS_BOUNDED = sys.platform == "linux"
 
-#: The prefix that a display subscribes to, as an XPUB passes it on; and its end.
+#: Messages of an XPUB socket for a subscription to everything, and for its end.
 SUBSCRIPTION, UNSUBSCRIPTION = b"\x01", b"\x00"
 
-#: A dead peer is noticed after so long: first probed when it was silent for a while, then every second.
+#: Seconds of silence after which a peer counts as dead, and after which it is first probed; then it is every second.
 _SILENT_S, _PROBE_AFTER_S = 5, 2
 
-#: What may be outstanding on a connection to the ingest socket beside two volumes: a message's header, and events. With
-#: keys, a part of a message costs no less on the wire than in memory; without, an empty one takes 32 times as much.
+#: Bytes that may be outstanding on a connection to the ingest socket besides two volumes: a message's header, and
+#: events. With keys, a part of a message is as long on the wire as in memory, or longer; without keys, an empty part
+#: takes 32 times as much memory.
 _MOST_PLAIN_BYTES, _MOST_ENCRYPTED_BYTES = 1 << 20, 8 << 20
-#: All connections to it together may have as much outstanding as one. When this part of it was left behind by
-#: connections that are gone, and waits to be read, nobody is let in for now.
+#: All connections together may have as many bytes outstanding as one. If this share of them was left behind by
+#: connections that are gone, and waits to be read, no connection is admitted for now.
 _MOST_LEFT_BEHIND = 0.25
-#: A subscriber sends a handshake, one subscription, and heartbeats.
+#: Most bytes from a subscriber, which sends a handshake, one subscription, and heartbeats.
 _MOST_SUBSCRIBER_BYTES = 8 << 10
-#: A handshake is shorter.
+#: Upper limit of the length of a handshake.
 _HANDSHAKE_BYTES = 1 << 10
-#: Heartbeats of an honest client, with encryption, and twice that.
+#: Twice the rate at which an honest client sends bytes of heartbeats, with encryption.
 _HEARTBEAT_BYTES_S = 128.0
-#: A message has a header and an array or two; of longer ones so many parts are kept to say what is wrong.
+#: Parts of a message that are kept to say what is wrong with it; a real one has a header and an array or two.
 _MOST_PARTS = 16
 
-#: Connections to each of the sockets; and descriptors that the rest of the process needs.
+#: Most connections to each of the sockets, and descriptors that the rest of the process needs.
 _MOST_CONNECTIONS, _OTHER_DESCRIPTORS = 128, 96
-#: When there are too many, a connection this old on which nothing whole ever came goes before the newest.
+#: Age in seconds from which a connection without any complete message is cut if there are too many connections.
 _UNKNOWN_S = 1.0
-#: What came on a connection that is gone still waits to be read, or was incomplete and is dropped: it counts until
-#: nothing waits, or for so long.
+#: Seconds for which the bytes of a connection that is gone count as outstanding, unless nothing waits before: they wait
+#: to be read, or were incomplete and are dropped.
 _GONE_S = 10.0
-#: So much may have come on a connection that was gone before it could be looked at.
+#: Bytes that are assumed to have come on a connection that was gone before it could be examined.
 _UNSEEN_SENDER_BYTES, _UNSEEN_SUBSCRIBER_BYTES = 256 << 10, 4 << 10
-#: So much may have come from subscribers that are gone; what a subscriber sends is searched, and forgotten, slowly.
+#: Most bytes from subscribers that are gone; libzmq takes long to search and to drop the subscriptions in them.
 _MOST_GONE_SUBSCRIBER_BYTES = 512 << 10
 
-#: Connections are looked at when something came, but not sooner after the last look than this, and later where that
-#: takes more than this share of a processor, but not later than that; and so often when nothing comes.
+#: Connections are examined when data come: at least `_LOOK_S` after the last time, later if this would take more than
+#: the share `_MOST_BUSY` of a processor, but at most `_LATEST_LOOK_S` later; without data, each `_IDLE_LOOK_S`.
 _LOOK_S, _MOST_BUSY, _LATEST_LOOK_S, _IDLE_LOOK_S = 0.001, 0.05, 0.02, 0.5
-#: So often it is said that connections were cut.
+#: Seconds between log lines about connections that were cut.
 _SAY_S = 1.0
-#: Memory is given back to the system after so much was freed, so long after the cut, and not more often.
+#: Bytes freed by a cut from which memory is given back to the system, and seconds from the cut until that is done.
 _FREED_BYTES, _FREED_S = 256 << 10, 0.5
 
-#: An option of libzmq's contexts, since 4.3, that pyzmq has no name for.
+#: An option of libzmq's contexts, since 4.3, for which pyzmq has no name.
 _ZERO_COPY_RECV = 10
 _TCP_INFO_BYTES_RECEIVED = struct.Struct("@128xQ")
 #: A packet filter of one instruction: return 0, keep nothing.
@@ -94,19 +96,19 @@ _DROP_ALL = struct.pack("@HP", 1, ctypes.addressof(_INSTRUCTION))
 
 
 def never_stop_input(socket: zmq.Socket[bytes]) -> None:
-    """Make a socket, before it is bound or connected, one whose peers cannot make libzmq abort the process.
+    """Set a socket, before it is bound or connected, so that its peers cannot make libzmq abort the process.
 
-    Whoever reads it must bound what waits in another way.
+    The waiting messages must then be limited in another way.
     """
     socket.setsockopt(zmq.RCVHWM, 0)
 
 
 def context() -> zmq.Context[zmq.Socket[bytes]]:
-    """A context in which a short part of a message does not hold the buffer, of 18 kB, that it was received in."""
+    """Make a context in which a short part of a message does not keep its receive buffer of 18 kB in memory."""
     made = zmq.Context()
     try:
         made.set(_ZERO_COPY_RECV, 0)
-    except zmq.ZMQError:  # an option that ZeroMQ may take back; it is a matter of memory alone
+    except zmq.ZMQError:  # ZeroMQ may drop this option, which only saves memory
         log.warning("this libzmq (%s) keeps more memory than it needs for short messages", zmq.zmq_version())
     return made
 
@@ -125,26 +127,26 @@ def notice_dead_peers(socket: zmq.Socket[bytes]) -> None:
 
 @dataclass(slots=True, eq=False)
 class _Connection:
-    """One connection.
+    """Counts of one connection.
 
     Attributes
     ----------
     socket : socket.socket
-        A double of libzmq's, so that it stays what it is while it is looked at.
+        Duplicate of libzmq's socket, so that its descriptor cannot be reused while it is examined.
     peer : str
-        Its address.
+        Address of the peer.
     since_s : float
-        When it was accepted.
+        Time at which the connection was accepted.
     forgiven_s : float
-        Up to when heartbeats are accounted for.
+        Time up to which heartbeats are subtracted.
     n_received : int
         Bytes that came.
     n_outstanding : float
-        Those of them that the server has not taken out.
+        Bytes that came and that the server has not taken out.
     is_known : bool
-        Whether anything whole came out of it,
+        Whether a complete message ever came out of the connection.
     was_read : bool
-        and did since it was looked at last.
+        Whether a complete message came out since the connection was last examined.
     is_cut : bool
     """
 
@@ -159,7 +161,7 @@ class _Connection:
     is_cut: bool = False
 
     def measure(self) -> None:
-        """Ask the kernel how much came.
+        """Ask the kernel for the number of bytes that came.
 
         Raises
         ------
@@ -170,12 +172,12 @@ class _Connection:
         if len(info) < _TCP_INFO_BYTES_RECEIVED.size:
             raise OSError("this kernel does not tell what came on a connection; it must be Linux 4.1 or later")
         (n_received,) = _TCP_INFO_BYTES_RECEIVED.unpack(info)
-        # Less than nothing it is only when something was taken out that came on an earlier connection.
+        # It is negative only if bytes were taken out that came on an earlier connection.
         self.n_outstanding = max(0.0, self.n_outstanding + n_received - self.n_received)
         self.n_received = n_received
 
     def forgive(self, now_s: float) -> None:
-        """Leave aside as many bytes as honest clients send as heartbeats."""
+        """Subtract as many bytes as honest clients send as heartbeats."""
         self.n_outstanding = max(0.0, self.n_outstanding - _HEARTBEAT_BYTES_S * (now_s - self.forgiven_s))
         self.forgiven_s = now_s
 
@@ -186,11 +188,11 @@ class _Door:
     Parameters
     ----------
     name : str
-        For people.
+        Name of the socket in the log.
     socket : zmq.Socket
-        Bound to a port.
+        Socket that is bound to a port.
     unseen_bytes : int
-        What counts for a connection that was gone before it could be looked at.
+        Bytes to count for a connection that was gone before it could be examined.
     """
 
     def __init__(self, name: str, socket: zmq.Socket[bytes], unseen_bytes: int) -> None:
@@ -200,19 +202,19 @@ class _Door:
         self._listener = _listener(self._port)
         self._spare, self._null = host.socket(), os.open(os.devnull, os.O_RDONLY)
         self.is_shut, self.said_s = False, -_SAY_S
-        #: Ready when something came on any connection since it was asked last.
+        #: Ready if bytes came on any connection since the last poll.
         self.news = select.epoll()
         self.connections: dict[int, _Connection] = {}
-        #: Descriptor, bytes and time of those that are gone, oldest first.
+        #: Descriptor, outstanding bytes and time of connections that are gone, oldest first.
         self.gone: deque[tuple[int, float, float]] = deque()
 
     @property
     def n_gone(self) -> float:
-        """Bytes outstanding on connections that are gone."""
+        """Outstanding bytes of connections that are gone."""
         return sum(n_bytes for _, n_bytes, _ in self.gone)
 
     def add(self, fd: int, now_s: float) -> _Connection | None:
-        """Take in a new connection; None if it is gone already."""
+        """Add a new connection; return None if it is gone already."""
         try:
             double = _double(fd)
         except OSError as error:
@@ -233,15 +235,15 @@ class _Door:
         return connection
 
     def _shut_without_descriptor(self, fd: int) -> None:
-        """Shut a connection while no descriptor is left to double it: one that is kept for that becomes its double."""
-        with contextlib.suppress(OSError):  # it may be gone, or another
+        """Shut a connection if no descriptor is left to duplicate it, by means of a descriptor kept for this."""
+        with contextlib.suppress(OSError):  # the connection may be gone, or its descriptor be another socket's
             os.dup2(fd, self._spare.fileno(), inheritable=False)
             if self._spare.getsockname()[1] == self._port:
                 self._spare.shutdown(host.SHUT_RDWR)
         os.dup2(self._null, self._spare.fileno(), inheritable=False)
 
     def forget(self, fd: int, now_s: float) -> None:
-        """Take in that there is no connection with this descriptor any more; what came on it may still be read."""
+        """Remove the connection with a descriptor, if any; bytes that came on it may still wait to be read."""
         if left := self.connections.pop(fd, None):
             left.measure()
             left.socket.close()
@@ -249,7 +251,7 @@ class _Door:
                 self.gone.append((fd, left.n_outstanding, now_s))
 
     def measure(self, now_s: float) -> None:
-        """Ask the kernel how much came on each connection."""
+        """Update the counts of all connections, and remove those that are gone."""
         for fd, connection in [*self.connections.items()]:
             connection.measure()
             if connection.was_read:
@@ -259,16 +261,16 @@ class _Door:
                 is_open = os.fstat(fd).st_ino == os.fstat(connection.socket.fileno()).st_ino
             except OSError:
                 is_open = False
-            if not is_open:  # libzmq closed it; it tells of that next, or not at all
+            if not is_open:  # libzmq closed it, and reports that later or not at all
                 self.forget(fd, now_s)
         while self.gone and now_s - self.gone[0][2] > _GONE_S:
             self.gone.popleft()
 
     def shut(self, is_shut: bool) -> None:
-        """Let nobody in for now, or again. Who knocks meanwhile tries again a second later, as TCP does.
+        """Stop admitting connections, or admit them again; clients meanwhile try again after a second, as TCP does.
 
-        libzmq cannot be told to wait, and has read megabytes from a connection before anybody knows of it; so the
-        kernel drops what comes for the listening socket.
+        libzmq cannot be told to wait, and has read megabytes from a connection before it reports it; so the kernel
+        drops all packets for the listening socket.
         """
         if is_shut != self.is_shut:
             self.is_shut = is_shut
@@ -278,7 +280,7 @@ class _Door:
                 self._listener.setsockopt(host.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
     def close(self) -> None:
-        """Let go of the sockets."""
+        """Close the duplicated sockets and the monitor."""
         self.shut(is_shut=False)
         self._listener.close()
         self._spare.close()
@@ -292,7 +294,7 @@ class _Door:
 
 @dataclass(frozen=True, slots=True)
 class _TakenOut:
-    """A message was taken out of the ingest socket."""
+    """Note that a message was taken out of the ingest socket."""
 
     fd: int
     n_bytes: int
@@ -300,21 +302,21 @@ class _TakenOut:
 
 @dataclass(frozen=True, slots=True)
 class _Empty:
-    """Nothing complete waits in a socket."""
+    """Note that no complete message waits in a socket."""
 
     at_publish: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Subscribed:
-    """A proper subscription came."""
+    """Note that a valid subscription came."""
 
     fd: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Offence:
-    """Something came that no honest client sends."""
+    """Note that a message came that no honest client sends."""
 
     fd: int
     at_publish: bool
@@ -322,24 +324,24 @@ class _Offence:
 
 
 class ConnectionGuard(Closing):
-    """Cuts connections that would make a server hold too much, in a thread of its own.
+    """Guard that cuts connections on which a server would have to hold too much, in a thread of its own.
 
-    It is as quick while the server computes, because libzmq receives meanwhile, too. All its methods are for the
+    The thread also works while the server computes, as libzmq receives meanwhile, too. The public methods are for the
     server's thread.
 
     Parameters
     ----------
     ingest : zmq.Socket
-        A ROUTER, bound.
+        A bound ROUTER socket.
     publish : zmq.Socket
-        An XPUB, bound.
+        A bound XPUB socket.
     encrypted : bool
-        Whether they are CURVE servers.
+        Whether the sockets are CURVE servers.
 
     Attributes
     ----------
     n_cut : int
-        Connections that were cut so far.
+        Number of connections that were cut so far.
     """
 
     def __init__(self, ingest: zmq.Socket[bytes], publish: zmq.Socket[bytes], *, encrypted: bool) -> None:
@@ -368,18 +370,18 @@ class ConnectionGuard(Closing):
         self._thread.start()
 
     def expect(self, volume_bytes: int) -> None:
-        """Expect volumes of at most so many bytes each."""
+        """Set the size of the largest expected volume, in bytes, from which the limit of a connection follows."""
         self._most_bytes = self._base_bytes + 2 * volume_bytes
 
     def receive(self) -> list[zmq.Frame]:
-        """Receive one message from the ingest socket, whole: identity, header and arrays.
+        """Receive one complete message from the ingest socket: identity, header and arrays.
 
-        Of one in very many parts only the first are kept, enough to see that it is none of ours; its connection is cut.
+        If it has very many parts, only the first are kept, and its connection is cut: no honest client sends it.
 
         Raises
         ------
         ServerError
-            If the guard itself failed: then nothing bounds what clients make the server hold.
+            If the guard's thread failed, so that the server's memory is not protected any more.
         """
         receive = self._sockets[0].recv
         frames = [frame := receive(copy=False)]
@@ -387,7 +389,7 @@ class ConnectionGuard(Closing):
             frames.append(frame := receive(copy=False))
         n_bytes = sum(self._on_the_wire(len(part)) for part in frames[1:])
         if frame.more:
-            # The rest must be taken out, part by part, before anything else can be; there may be half a million.
+            # All other parts, perhaps half a million, must be taken out before the next message can be.
             self._offence(frame, "a message of very many parts")
             while frame.more:
                 frame = receive(copy=False)
@@ -398,15 +400,15 @@ class ConnectionGuard(Closing):
         return frames
 
     def nothing_waits(self, *, at_publish: bool = False) -> None:
-        """Take note that nothing complete waits in one of the sockets."""
+        """Note that no complete message waits in one of the sockets."""
         if self._thread and (self._publish if at_publish else self._ingest).gone:
             self._notes.append(_Empty(at_publish))
         self._check()
 
     def receive_subscription(self) -> bool:
-        """Receive what came at the publish socket: whether it is a subscription to everything.
+        """Receive a message at the publish socket; return whether it is a subscription to everything.
 
-        Anything but that, or its end, costs its connection.
+        A connection is cut if it sends anything but such a subscription or its end.
         """
         frame = self._sockets[1].recv(copy=False)
         if (sent := frame.bytes) not in (SUBSCRIPTION, UNSUBSCRIPTION) or frame.more:
@@ -417,7 +419,7 @@ class ConnectionGuard(Closing):
         return sent == SUBSCRIPTION
 
     def close(self) -> None:
-        """Watch no longer."""
+        """Stop watching the connections."""
         if self._thread is None:
             return
         self._stopping.set()
@@ -440,11 +442,11 @@ class ConnectionGuard(Closing):
         self._notes.append(_Offence(_fd(frame), at_publish, why))
         try:
             self._wake.send(b".")
-        except BlockingIOError:  # it was woken often enough
+        except BlockingIOError:  # the thread has been woken already
             return
 
     def _on_the_wire(self, n_bytes: int) -> int:
-        """Bytes of a part as it came: with 33 of encryption, and with its length, in 1 or 8 bytes, and flags."""
+        """Return the bytes of a part on the wire: with 33 for encryption, a length in 1 or 8 bytes, and flags."""
         n_bytes += 33 * self._encrypted
         return n_bytes + (2 if n_bytes < 256 else 9)
 
@@ -464,11 +466,11 @@ class ConnectionGuard(Closing):
                 began_s = time.thread_time()
                 self._look(time.monotonic())
                 self._stopping.wait(min(_LATEST_LOOK_S, max(_LOOK_S, (time.thread_time() - began_s) / _MOST_BUSY)))
-        except Exception as error:  # noqa: BLE001 # whatever it is: the server's thread ends with it
+        except Exception as error:  # noqa: BLE001 # any error is raised in the server's thread
             self._failure = error
 
     def _look(self, now_s: float) -> None:
-        """Bring the counts up to date, and cut what is over them."""
+        """Update the counts, and cut connections that exceed the limits."""
         for door in (self._ingest, self._publish):
             door.news.poll(0)
             while door.monitor.poll(0):
@@ -490,7 +492,7 @@ class ConnectionGuard(Closing):
             self._said_s, self._n_unsaid = now_s, 0
 
     def _hear(self, door: _Door, event: int, fd: int, now_s: float) -> None:
-        """Take in that a connection was made, or is gone."""
+        """Take in an event of the monitor: a connection was made, or is gone."""
         door.forget(fd, now_s)
         if event != zmq.EVENT_ACCEPTED:
             return
@@ -498,7 +500,7 @@ class ConnectionGuard(Closing):
             self._cut(door, fd, "there are too many connections", now_s)
 
     def _shut_or_open(self, door: _Door, most_gone_bytes: float, now_s: float) -> None:
-        """Let nobody in while there are too many, or what others have left behind is not worked off."""
+        """Admit no connections while there are too many, or while bytes of those that are gone wait to be read."""
         is_full = len(door.connections) >= self._most_connections
         if is_full:
             for fd, one in [*door.connections.items()]:
@@ -524,7 +526,7 @@ class ConnectionGuard(Closing):
                 self._cut(self._publish if at_publish else self._ingest, fd, why, now_s)
 
     def _count(self, fd: int, n_bytes: float) -> None:
-        """Take note that so many bytes of a connection, or of one that had its descriptor, were taken out."""
+        """Subtract bytes that were taken out, first from connections gone that had this descriptor, then from this."""
         for at, (of, n_left, since_s) in enumerate(self._ingest.gone):
             if of == fd:
                 self._ingest.gone[at] = of, max(0.0, n_left - n_bytes), since_s
@@ -534,7 +536,7 @@ class ConnectionGuard(Closing):
             connection.n_outstanding -= n_bytes
 
     def _cut_senders(self, now_s: float) -> None:
-        """Cut connections on which too much is outstanding, and of too many on which much is, the worst."""
+        """Cut connections with too many bytes outstanding; if all together have too many, cut the worst ones, too."""
         door = self._ingest
         waiting = {fd: one.n_outstanding for fd, one in door.connections.items() if not one.is_cut}
         for fd, n_bytes in waiting.items():
@@ -555,16 +557,16 @@ class ConnectionGuard(Closing):
                 self._cut(self._publish, fd, "a subscriber sends no more than a subscription and heartbeats", now_s)
 
     def _cut(self, door: _Door, fd: int, why: str, now_s: float) -> None:
-        """Shut a connection; libzmq then closes it, and drops what is incomplete."""
+        """Shut a connection; libzmq then closes it, and drops incomplete messages."""
         connection = door.connections.get(fd)
         if connection is None or connection.is_cut:
             return
         connection.is_cut = True
         try:
-            # So that it is reset once libzmq has closed it: a peer that writes would wait for a minute otherwise.
+            # This resets the connection when libzmq closes it: otherwise a peer that writes would wait for a minute.
             connection.socket.setsockopt(host.SOL_SOCKET, host.SO_LINGER, struct.pack("@ii", 1, 0))
             connection.socket.shutdown(host.SHUT_RDWR)
-        except OSError:  # the peer was quicker
+        except OSError:  # the peer closed the connection first
             return
         self.n_cut += 1
         if self._free and not self._trim_s and (door is self._publish or connection.n_outstanding > _FREED_BYTES):
@@ -578,9 +580,9 @@ class ConnectionGuard(Closing):
 
 
 def _monitor(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
-    """What is told when a connection is made, and when it is gone.
+    """Make a monitor that reports when a connection is made, and when it is gone.
 
-    libzmq's thread waits for it when it is full: so it never is.
+    The monitor's queue is unlimited, as libzmq's thread would wait if it were full.
     """
     address = f"inproc://connections-{id(socket)}"
     socket.monitor(address, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
@@ -592,7 +594,7 @@ def _monitor(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
 
 
 def _double(fd: int) -> host.socket:
-    """Another descriptor of a socket; OSError if it is none."""
+    """Duplicate the descriptor of a socket; raise OSError if it is not that of a socket."""
     double = os.dup(fd)
     try:
         return host.socket(fileno=double)
@@ -602,11 +604,11 @@ def _double(fd: int) -> host.socket:
 
 
 def _listener(port: int) -> host.socket:
-    """A double of this process's socket that listens on a port."""
+    """Duplicate the socket of this process that listens on a port."""
     for path in Path("/proc/self/fd").iterdir():
         try:
             double = _double(int(path.name))
-        except OSError:  # no socket, or the listing's own
+        except OSError:  # not a socket, or the descriptor of this listing
             continue
         with contextlib.suppress(OSError):
             if double.getsockopt(host.SOL_SOCKET, host.SO_ACCEPTCONN) and double.getsockname()[1] == port:
@@ -616,8 +618,8 @@ def _listener(port: int) -> host.socket:
 
 
 def _most_connections() -> int:
-    """Connections to each socket for which there are descriptors; there may be twice as many for a moment."""
-    import resource  # it is not on every system
+    """Return the most connections to each socket, by the limit of descriptors; a moment may need twice as many."""
+    import resource  # not available on every system
 
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     most = _MOST_CONNECTIONS
@@ -632,10 +634,10 @@ def _most_connections() -> int:
 
 
 def _fd(frame: zmq.Frame) -> int:
-    """The descriptor of the connection that a part came on."""
+    """Return the descriptor of the connection on which a part came; -1 if it is not known."""
     try:
         return int(frame.get(zmq.SRCFD))
-    except zmq.ZMQError:  # it was gone before libzmq knew where it came from
+    except zmq.ZMQError:  # the connection was gone before libzmq noted its descriptor
         return -1
 
 

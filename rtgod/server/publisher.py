@@ -1,8 +1,8 @@
-"""What the server tells everybody: in order, and no faster than subscribers take it in.
+"""Publishing of the server's messages to all subscribers: in order, and no faster than subscribers take them in.
 
-A subscriber's queue is short, so that one who does not read costs little memory; a burst, as when a thousand volumes
-are found missing at once, would overflow it. So messages wait here until there is room in every queue; not for long,
-for one that stopped reading must not keep the others waiting.
+A subscriber's queue is short, so that one that does not read costs little memory; a burst, as when a thousand volumes
+are found missing at once, would overflow it. So messages wait here until every queue has room, but not for long, as a
+subscriber that stopped reading must not keep the others waiting.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ import zmq
 from rtgod.messages import Message
 from rtgod.protocol.frames import Frame, to_frames
 
-#: Messages wait so long at most for a subscriber whose queue is full. Then that one misses some, until it reads again.
+#: Longest wait, in seconds, for a subscriber whose queue is full; it then misses messages until it reads again.
 _PATIENCE_S = 0.2
-#: While somebody's queue is full, so many messages are sent at once, and then none for so long: the others keep up.
+#: Messages sent in a row while a queue is full, and the pause after them, in seconds, so that the others keep up.
 _AT_ONCE, _PAUSE_S = 25, 0.005
-#: Between two tries while messages wait.
+#: Seconds between two tries while messages wait.
 _AGAIN_S = 0.001
 
 
 class Publisher:
-    """Sends messages to all subscribers of an XPUB socket.
+    """Publisher of messages to all subscribers of an XPUB socket.
 
     Parameters
     ----------
     socket : zmq.Socket
-        Its queues' length is its option SNDHWM.
+        XPUB socket; its option SNDHWM is the length of each subscriber's queue.
 
     Attributes
     ----------
     n_dropped : int
-        Messages that at least one subscriber missed, because it did not read.
+        Messages that may have been missed by a subscriber, because its queue was full.
     """
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._socket = socket
         self._waiting: deque[list[Frame]] = deque()
-        self._blocked_s = math.inf  # since when the first one waits
+        self._blocked_s = math.inf  # time since which the first message waits
         self._is_lossy = False
         self._n_at_once, self._next_s = 0, -math.inf
         self.n_dropped = 0
-        # Otherwise libzmq drops for a full queue without a word.
+        # Without this, libzmq silently drops messages for a full queue.
         socket.setsockopt(zmq.XPUB_NODROP, 1)
 
     def send(self, message: Message) -> None:
-        """Send a message after those that wait; never waits itself."""
+        """Send a message after those that wait, without blocking."""
         self._waiting.append(to_frames(message))
         self.flush()
 
@@ -59,7 +59,7 @@ class Publisher:
         Returns
         -------
         float
-            Seconds until it should be called again; infinite while nothing waits.
+            Seconds until `flush` should be called again; infinite if no message waits.
         """
         while self._waiting:
             now_s = time.monotonic()
@@ -77,7 +77,7 @@ class Publisher:
         return math.inf
 
     def drain(self, timeout_s: float) -> None:
-        """Send what waits, for at most so long: before the socket is closed."""
+        """Send the messages that wait, for at most `timeout_s`, before the socket is closed."""
         deadline_s = time.monotonic() + timeout_s
         while (pause_s := self.flush()) < math.inf and time.monotonic() < deadline_s:
             time.sleep(pause_s)
@@ -90,7 +90,7 @@ class Publisher:
         return True
 
     def _send_lossy(self, frames: list[Frame], now_s: float) -> None:
-        """Send to those who have room."""
+        """Send a message to the subscribers whose queues have room."""
         self._socket.setsockopt(zmq.XPUB_NODROP, 0)
         self._socket.send_multipart(frames, zmq.NOBLOCK)
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)

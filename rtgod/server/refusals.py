@@ -1,4 +1,4 @@
-"""Refused messages, counted and told of without a flood: one line a second, however many there are."""
+"""Count and log of refused messages: at most one line a second, however many messages are refused."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from rtgod.text import plain
 
 log = logging.getLogger(__name__)
 
-#: Characters of a reason in the log and in replies: a message may be long, and be sent for that.
+#: Most characters of a reason in the log and in replies: it may quote a message that was sent to flood the log.
 LONGEST_REASON = 300
 _LOG_S = 1.0
 
 
 class Refusals:
-    """Counts refusals and logs them, at most one line a second.
+    """Counter of refusals, which logs at most one line a second.
 
     Attributes
     ----------
     n : int
-        Messages that were refused.
+        Number of messages that were refused.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Refusals:
         Returns
         -------
         str
-            The reason, of a length and in characters that can be told.
+            The reason, shortened to `LONGEST_REASON` and with control characters escaped.
         """
         self.n += 1
         self._newest = plain(why, LONGEST_REASON)
@@ -44,7 +44,7 @@ class Refusals:
         return self._newest
 
     def tell(self) -> None:
-        """Log what was refused since the last line, unless that was just now."""
+        """Log the refusals since the last line, unless that is less than a second ago."""
         n_untold = self.n - self._n_told
         if n_untold and time.monotonic() >= self._told_s + _LOG_S:
             if n_untold == 1:

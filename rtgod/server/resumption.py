@@ -1,7 +1,7 @@
-"""How a session goes on after its server died: from a checkpoint beside its journal, and the journal from there on.
+"""Continuation of a session after its server died, from a checkpoint beside the journal, and the journal after it.
 
-A checkpoint is only believed where the journal confirms it, and only makes the restart quick: without it the journal is
-read from its beginning, with the same result.
+A checkpoint is used only if the journal confirms it. It only makes the restart quick: without it the journal is read
+from its beginning, with the same result.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ SUFFIX = ".checkpoint"
 
 
 class Continuation(NamedTuple):
-    """A session that goes on.
+    """Result of bringing a session to the end of its journal.
 
     Attributes
     ----------
     resumed : Resumed
     trusted_bytes : int
-        Of the journal: what the checkpoint vouches for.
+        Length of the part of the journal that the checkpoint covers, which need not be checked again.
     """
 
     resumed: Resumed
@@ -44,27 +44,27 @@ class Continuation(NamedTuple):
 
 
 def checkpoint_of(journal: Path) -> Path:
-    """Where the checkpoint of a journal is."""
+    """Return the path of a journal's checkpoint."""
     return journal.with_suffix(SUFFIX)
 
 
 def save_checkpoint(journal: JournalWriter, session: Session, last: Answer | None, n_starts: int) -> None:
-    """Write down where a session is, at the end of what its journal holds.
+    """Save the state of a session at the present end of its journal.
 
     Parameters
     ----------
     journal : JournalWriter
-        All that the session has taken and answered is in it.
+        Journal that holds all that the session has taken and answered.
     session : Session
     last : Answer or None
         The last answer of the current run.
     n_starts : int
-        How often a server has begun on the journal.
+        Number of times that a server has begun on the journal.
 
     Raises
     ------
     CheckpointError
-        If it cannot be written.
+        If the checkpoint cannot be written.
     """
     mark = journal.mark()
     if mark is None:
@@ -75,12 +75,12 @@ def save_checkpoint(journal: JournalWriter, session: Session, last: Answer | Non
 
 
 def go_on(journal: Path, session: Session) -> Continuation:
-    """Bring a new session to where a journal ends.
+    """Bring a new session to the state at the end of a journal.
 
     Raises
     ------
     JournalError
-        If the journal cannot be read, or has a damaged record that is read.
+        If the journal cannot be read, or has a damaged record in the part that is read.
     """
     start, last, n_starts = len(MAGIC), None, 0
     over: Collection[str] = ()
@@ -106,7 +106,7 @@ class _Saved(msgspec.Struct):
 
 
 def _restore(journal: Path, session: Session) -> tuple[int, Answer | None, int]:
-    """Restore a session from its checkpoint; where the journal goes on, the last answer, and how often it was begun."""
+    """Restore a session from its checkpoint; return the position in the journal, the last answer, and `n_starts`."""
     path = checkpoint_of(journal)
     try:
         saved = msgspec.convert(read_checkpoint(path), _Saved, dec_hook=lambda _, value: value)
@@ -122,7 +122,7 @@ def _restore(journal: Path, session: Session) -> tuple[int, Answer | None, int]:
 
 
 def _runs_that_are_over(journal: Path, session: Session) -> Collection[str]:
-    """Runs that nothing will be asked of any more; none where their evidence counts in later ones."""
+    """Return the runs that are over and need no computation; none if the evidence of a run counts in later runs."""
     if session.keeps_evidence:
         return ()
     found = account(read_headers(journal))

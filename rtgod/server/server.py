@@ -1,7 +1,8 @@
-"""The server: receives over ZeroMQ, journals, acknowledges, steps the session and publishes.
+"""The server: receive over ZeroMQ, write the journal, acknowledge, step the session and publish.
 
-Two sockets: a ROUTER that sources talk to, each message answered by `Acknowledged` or `Refused`; and an XPUB that tells
-every subscriber who the server is, which run is on, and every answer. One thread; every wait has an end.
+It has two sockets: a ROUTER for sources and other clients that send messages, with a reply to each message; and an XPUB
+that publishes the server's identity and status, the current run, and every answer. Messages are handled in one thread;
+every wait has a limit.
 """
 
 from __future__ import annotations
@@ -57,30 +58,32 @@ log = logging.getLogger(__name__)
 runs_log = logging.getLogger(RUNS)
 
 _HEARTBEAT_S = 1.0
-#: A run is being received as long as something of it came within so many repetition times, or seconds if that is more.
+#: Longest silence of a source in the middle of a run, in repetition times and in seconds, whichever is more; after it
+#: another source may begin a run.
 _ALIVE_TR, _ALIVE_S = 5, 10.0
-#: What takes longer than this is told to the operator: to begin a run, seconds, and a volume's answer, in TRs.
+#: Limits above which a delay is reported to the operator: for beginning a run, in seconds, and for a volume's answer,
+#: in TRs.
 _SLOW_RUN_S, _SLOW_VOLUME_TR = 1.0, 0.5
-#: A checkpoint is written when nothing is to be done and so many messages were taken since the last, or after so many.
+#: Messages taken since the last checkpoint after which the next is written: while no message waits, and in any case.
 _CHECKPOINT_IDLE, _CHECKPOINT_BUSY = 32, 512
-#: Whoever subscribes is welcomed, with all others, but not more often than this.
+#: Least time, in seconds, between two welcomes, which all subscribers get after one of them has subscribed.
 _WELCOME_S = 0.1
-#: Messages that wait to be sent to each peer. Then it misses some.
+#: Most messages that wait to be sent to a peer; beyond them it misses some.
 _MOST_UNSENT = 100
-#: A subscriber's longest frame is the last of its handshake, with the longest name that ZeroMQ knows (255 bytes).
+#: Length of a subscriber's longest frame: the last of its handshake, with ZeroMQ's longest name (255 bytes).
 _LONGEST_OF_SUBSCRIBER = 640
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where the server listens, with the port numbers that were chosen.
+    """Addresses at which the server listens, with the actual port numbers.
 
     Attributes
     ----------
     ingest : str
-        For sources.
+        Address to which sources send.
     publish : str
-        For displays and monitors.
+        Address from which displays and monitors receive.
     """
 
     ingest: str
@@ -88,7 +91,7 @@ class Endpoints:
 
 
 class Server(Closing):
-    """Binds the sockets; `serve` runs until told to stop.
+    """Server that binds its sockets when it is made; `serve` then runs until it is told to stop.
 
     Parameters
     ----------
@@ -97,22 +100,22 @@ class Server(Closing):
     ingest, publish : str
         Addresses such as tcp://127.0.0.1:5555; port * takes a free one.
     resumed : Resumed, optional
-        Where the journal ends, if the session goes on from there.
+        State at the end of the journal, if the session is continued from there.
     keys : ServerKeys, optional
-        Then its clients alone get in, and each sends what its role may send.
+        Keys of the server and its clients. With them only these clients are admitted, each with its role's permissions.
     blinded : bool
-        Whether the log keeps silent about rankings; it does, too, once a display says that its feedback is sealed.
+        Whether the log leaves out rankings; it also does once a display has committed itself to sealed feedback.
     start : int
-        Counts the starts of servers on the journals of the folder.
+        Number of this start among all starts of servers in the journals' folder.
     folder : str
-        Its mark; see `rtgod.journal.journal.Sessions`.
+        Mark of the folder; see `rtgod.journal.journal.Sessions`.
     any_subject : bool
         Whether runs of another subject than the bundle's are taken.
 
     Raises
     ------
     ServerError
-        If an address is malformed, in use, or beyond loopback without keys.
+        If an address is malformed or in use, or is not a loopback address and no keys are given.
     """
 
     def __init__(
@@ -150,11 +153,11 @@ class Server(Closing):
         self._guard = ConnectionGuard(self._ingest, self._publish, encrypted=self._gatekeeper is not None)
         self._longest_bytes = 0
         self._expect(session.run)
-        # Subscribers that come late are told where things stand; a repeated subscription asks again.
+        # With this option a repeated subscription is reported, too, and each subscriber is told the present state.
         self._publish.setsockopt(zmq.XPUB_VERBOSE, 1)
         self._publisher = Publisher(self._publish)
         self._refusals = Refusals()
-        #: The connection that the current run comes by, None while that is not known; and when it was last heard.
+        #: Connection from which the current run comes, None if it is not known, and the time of its last message.
         self._source: bytes | None = None
         self._source_heard_s = time.monotonic()
         self._slow_run = self._slow_volume = ""
@@ -174,23 +177,23 @@ class Server(Closing):
 
     @property
     def n_starts(self) -> int:
-        """How often a server has begun on this journal, this one included."""
+        """Number of times that a server has begun on this journal, including this one."""
         return self._hello.n_starts
 
     @property
     def is_blinded(self) -> bool:
-        """Whether nobody may learn a ranking in passing."""
+        """Whether logs and counts must not reveal rankings."""
         return self._blinded or self._session.is_blinded
 
     def totals(self) -> dict[str, int]:
-        """What all volumes came to, as far as that may be told; see `rtgod.server.tally.Tally`."""
+        """Count the answers to all volumes, without what must stay blinded; see `rtgod.server.tally.Tally`."""
         return self._counts(self._session.totals())
 
     def _counts(self, answers: dict[str, int]) -> dict[str, int]:
         return blinded_counts(answers) if self.is_blinded else answers
 
     def serve(self, should_stop: Callable[[], bool], idle_s: float = 0.1) -> None:
-        """Handle messages until `should_stop()`, which is asked after each message and every `idle_s` seconds."""
+        """Handle messages until `should_stop()`, which is called after each message and every `idle_s` seconds."""
         poller = zmq.Poller()
         poller.register(self._ingest, zmq.POLLIN)
         poller.register(self._publish, zmq.POLLIN)
@@ -219,7 +222,7 @@ class Server(Closing):
         self._end()
 
     def close(self) -> None:
-        """Close the sockets; what was published and acknowledged still leaves within a second."""
+        """Close the sockets; messages already sent have a second to leave."""
         self._guard.close()
         self._close(linger_ms=1000)
 
@@ -230,7 +233,7 @@ class Server(Closing):
 
     def _receive(self, identity: bytes, frames: list[zmq.Frame]) -> None:
         arrived_s = time.perf_counter()
-        # Before anything is read: whoever may send little cannot make the server read much.
+        # Checked before the message is read, so that a client that may send little cannot make the server read much.
         if self._gatekeeper and frames and (why := self._gatekeeper.too_much(frames)):
             self._refuse(identity, "", None, why)
             return
@@ -263,7 +266,7 @@ class Server(Closing):
                 message = self._session.named(message)
                 taken_as = message.run_id
             if self._session.is_duplicate(message):
-                # Whoever else sends what was taken does not become the source: its next volume would.
+                # A client that sends messages already taken does not become the source; with a new volume it would.
                 if identity == self._source:
                     self._hear(identity, message)
                 self._acknowledge(identity, message, (name, index), duplicate=True, taken_as=taken_as)
@@ -289,7 +292,7 @@ class Server(Closing):
             return
         if isinstance(message, Run):
             self._note_oddities(message)
-        # The end of a run, once its last volumes are answered: they are counted in the reply.
+        # The end of a run is acknowledged after its last volumes are answered, as the reply counts the answers.
         if not isinstance(message, RunEnd):
             self._acknowledge(identity, message, (name, index), taken_as=taken_as)
         journal_s = time.perf_counter() - arrived_s - receive_s
@@ -312,7 +315,7 @@ class Server(Closing):
         duplicate: bool = False,
         taken_as: str = "",
     ) -> None:
-        """Tell the source that its message is on the disk, and what its operator should know of the run."""
+        """Tell the source that its message is on the disk, with a notice about the run for its operator."""
         notice = ""
         if isinstance(message, Run):
             notice = self._odd[1]
@@ -322,13 +325,13 @@ class Server(Closing):
         self._reply(identity, Acknowledged(*address, duplicate, taken_as, plain(notice), answers))
 
     def _hear(self, identity: bytes, message: Incoming) -> None:
-        """Note by which connection the current run comes, and that it does."""
+        """Note the connection from which a message of the current run came, and the time."""
         run = self._session.run
         if not isinstance(message, Event) and run is not None and message.run_id == run.run_id:
             self._source, self._source_heard_s = identity, time.monotonic()
 
     def _why_not_yet(self, identity: bytes, message: Incoming) -> str:
-        """Why another run must wait: one from another source is being received. Empty if it need not."""
+        """Return why a message must wait while a run from another source is received; empty if it need not."""
         run = self._session.run
         if run is None or not self._session.is_receiving or identity == self._source:
             return ""
@@ -368,7 +371,7 @@ class Server(Closing):
             self._slow_volume = f"the answer to volume {volume.index} took {took_s:.1f} s; others had to wait meanwhile"
 
     def _note_oddities(self, run: Run) -> None:
-        """Note what is odd about the current run; what cannot be was refused, or taken before."""
+        """Note what is odd about the current run; a run from the journal may even be one that would be refused now."""
         try:
             odd = self._session.oddities(run, any_subject=True)
         except RefusedError as error:
@@ -377,7 +380,7 @@ class Server(Closing):
         self._odd = run.run_id, f"run {name} is odd: {plain('; '.join(odd))}" if odd else ""
 
     def _notice(self) -> str:
-        """What the operator should know, though volumes are taken; empty if nothing. What is new is logged."""
+        """Collect the notices for the operator, and log new ones; return them in one line, which may be empty."""
         run, latency_s = self._session.run, self._attendance.usual_latency_s
         if run is None:
             return ""
@@ -392,7 +395,7 @@ class Server(Closing):
                 f"a volume's answer takes {latency_s:.2f} s, more than half of the TR of {run.tr_s:g} s: decoding may "
                 "fall behind; use a faster machine, fewer voxels or candidates"
             )
-        # In its first words as long as it lasts, though numbers in it change.
+        # A notice keeps its first words as long as it lasts, even if numbers in it change.
         notices = {
             (kind, run.run_id): self._notices.get((kind, run.run_id), text) for kind, text in found.items() if text
         }
@@ -410,7 +413,7 @@ class Server(Closing):
         before = self._session.run
         for answer, pattern in self._session.take(message, rank=not self._is_behind(message)):
             if self._session.run is not before and self._session.run is not None and not isinstance(message, Run):
-                before = self._session.run  # one that another came after is gone on with
+                before = self._session.run  # an earlier run is continued after another came between
                 self._send(before)
                 self._note_oddities(before)
             if isinstance(message, Volume) and answer.index == message.index:
@@ -422,7 +425,7 @@ class Server(Closing):
             self._session.count(answer, message if isinstance(message, Volume) else None)
             self._tell(answer, pattern)
             if bool(self._session.notice) != bool(before_it):
-                self._beat()  # everybody is told at once
+                self._beat()  # all subscribers get the status at once
         if isinstance(message, RunEnd):
             self._send(message)
             answers = in_words(self._counts(self._session.answers_of(message.run_id)))
@@ -432,15 +435,15 @@ class Server(Closing):
             log.info("%s: %s %s", *said)
 
     def _expect(self, run: Run | None) -> None:
-        """Let the guard know how long volumes may be."""
+        """Tell the guard how long volumes may be."""
         if run is not None:
             n_bytes = min(MAX_ARRAY_BYTES, math.prod(run.shape) * np.dtype(np.float64).itemsize)
-            # Earlier runs may be gone on with.
+            # The longest of all runs counts, as earlier runs may be continued.
             self._longest_bytes = max(self._longest_bytes, n_bytes)
             self._guard.expect(self._longest_bytes)
 
     def _is_behind(self, message: Incoming) -> bool:
-        """Whether what the source holds cannot be worked off before its next volume comes."""
+        """Return whether the volumes that the source holds cannot be answered before its next volume comes."""
         if not isinstance(message, Volume) or not message.n_waiting or self._session.run is None:
             return False
         return message.n_waiting * self._attendance.usual_latency_s > self._session.run.tr_s
@@ -473,9 +476,9 @@ class Server(Closing):
         self._next_heartbeat_s = time.monotonic() + _HEARTBEAT_S
 
     def _write_checkpoint(self) -> None:
-        """Write down where the session is, so that a server that takes over is soon there."""
+        """Save the state of the session, so that a server that takes over starts quickly."""
         if self._record.is_behind:
-            return  # what is not in the journal yet would be missing after it
+            return  # records that are not in the journal yet would be lost after the checkpoint
         self._n_since_checkpoint = 0
         try:
             save_checkpoint(self._journal, self._session, self._last_answer, self._hello.n_starts)
@@ -486,7 +489,7 @@ class Server(Closing):
             self._checkpoint_problem = str(error)
 
     def _end(self) -> None:
-        """Tell everybody, and the journal, that this was no crash."""
+        """Publish the end of the session, and record it in the journal, to tell it from a crash."""
         end = SessionEnd(time.time(), self._hello.start, self._hello.folder)
         if self._record.keep(end):
             self._send(end)
@@ -502,7 +505,7 @@ class Server(Closing):
         self._reply(identity, Refused(name, index, self._refusals.note(why)))
 
     def _reply(self, identity: bytes, reply: Acknowledged | Refused | Deferred | Pong) -> None:
-        # A ROUTER drops what it cannot deliver; the source asks again.
+        # A ROUTER drops a reply that it cannot deliver; the source then sends its message again.
         self._ingest.send_multipart([identity, *to_frames(reply)])
 
     def _bind(self, kind: int, address: str) -> zmq.Socket[bytes]:
@@ -519,7 +522,7 @@ class Server(Closing):
         if self._gatekeeper:
             self._gatekeeper.secure(socket)
         socket.setsockopt(zmq.IPV6, int(needs_ipv6(address)))
-        # What waits is bounded by the guard.
+        # The guard limits the messages that wait.
         connection_guard.never_stop_input(socket)
         connection_guard.notice_dead_peers(socket)
         socket.setsockopt(zmq.SNDHWM, _MOST_UNSENT)
@@ -527,7 +530,7 @@ class Server(Closing):
             socket.setsockopt(zmq.MAXMSGSIZE, MAX_ARRAY_BYTES)
         else:
             socket.setsockopt(zmq.MAXMSGSIZE, _LONGEST_OF_SUBSCRIBER)
-            socket.setsockopt(zmq.RCVBUF, 1)  # as small as the system allows: what comes is slow to be searched
+            socket.setsockopt(zmq.RCVBUF, 1)  # as small as the system allows, as libzmq is slow to search subscriptions
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
@@ -547,7 +550,7 @@ def _endpoint(socket: zmq.Socket[bytes]) -> str:
 def _fields_of(answer: Answer, *, blinded: bool) -> dict[str, object]:
     fields: dict[str, object] = {"run_id": answer.run_id, "index": answer.index}
     if blinded:
-        return fields  # reasons and stages would tell what was decoded when, too
+        return fields  # reasons and stages would also reveal when something was decoded
     fields["stage_ms"] = dict(answer.stage_ms)
     if isinstance(answer, Ranking):
         return fields | {"top": answer.top[:3], "n_volumes": answer.n_volumes, "age_s": answer.age_s}

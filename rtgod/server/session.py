@@ -1,7 +1,7 @@
-"""What the server does with each message, without sockets, clocks or files.
+"""The session: the server's handling of each message, without sockets, clocks or files.
 
-A journal that is fed to a `Session` gives the answers that the server gave, bit for bit: the server itself does nothing
-but receive, journal, and publish around it.
+A journal that is fed to a `Session` gives the answers that the server gave, bit for bit: the server only adds the
+receiving, journalling and publishing.
 """
 
 from __future__ import annotations
@@ -53,33 +53,33 @@ log = logging.getLogger(__name__)
 
 Incoming = Run | Volume | RunEnd | Event
 
-#: A source that leaves out more volumes than this at once does not count them as we do.
+#: Most volumes that may be missing in a row; a source that leaves out more numbers its volumes differently.
 MAX_GAP = 1000
-#: Runs that did not end and that others came after can be gone on with: so many of the newest.
+#: Number of the newest unfinished runs, besides the current one, that can be continued.
 MOST_SET_ASIDE = 2
 
 
 @dataclass(slots=True, eq=False)
 class Acquisition:
-    """What was received of one acquisition of a run.
+    """State of one acquisition of a run.
 
     Attributes
     ----------
     run : Run
-        Under the name that it has in the session.
+        The run, under its name in the session.
     pipeline : Pipeline or None
-        None while it is not made, and when the run cannot be gone on with.
+        None until it is made, and if the run cannot be continued.
     seen : set of int
-        Volumes that were taken.
+        Indices of the volumes that were taken.
     expected : int
-        The volume that comes next if none is lost.
+        Index of the volume that comes next if none is lost.
     ended : bool
     template : ndarray of shape (x, y, z), float32, or None
-        The run's own, where there is no bundle; None before a volume could be used.
+        The run's own template, if the session has no bundle; None before a volume could be used.
     template_from_s : float
-        Where there is no bundle: the first usable volume from this time on becomes the template, seconds.
+        Seconds into the run; without a bundle the first usable volume from this time on becomes the template.
     tally : Tally
-        What its volumes came to, as far as `Session.count` was told.
+        Counts of the answers that were passed to `Session.count`.
     """
 
     run: Run
@@ -93,19 +93,19 @@ class Acquisition:
 
 
 class Session:
-    """The state of one server: the current run and what was already taken.
+    """State of one session: the current run, and the messages already taken.
 
     Parameters
     ----------
     bundle : DecoderBundle or None
-        None for alignment only: each run is then aligned to a volume of its own, the first that is settled.
+        None for alignment only: each run is then aligned to its first usable volume after those that are discarded.
     settings : PipelineSettings or None
-        For alignment only; with a bundle, its own settings hold.
+        Settings for alignment only; a bundle brings its own settings.
 
     Raises
     ------
     InputError
-        If nothing can be aligned to the bundle's template, or its voxels lie outside the head.
+        If nothing can be aligned to the bundle's template, or most of its voxels lie outside the head.
     """
 
     def __init__(self, bundle: DecoderBundle | None, settings: PipelineSettings | None = None) -> None:
@@ -124,14 +124,14 @@ class Session:
         self._names: dict[str, str] = {}
         self._events: dict[str, set[int]] = {}
         self._current: Acquisition | None = None
-        #: Runs that did not end and are not the current one, the oldest first.
+        #: Unfinished runs that may be continued, without the current one, oldest first.
         self._set_aside: list[str] = []
         self._prepared: Acquisition | None = None
-        #: Whether a display has said that what it shows is sealed: then nobody may learn a ranking in passing.
+        #: Whether a display has committed itself to sealed conditions: then logs must not reveal rankings.
         self.is_blinded = False
 
     def hello(self) -> Hello:
-        """Who this is and what it decodes with."""
+        """Make the message that introduces the server, with its bundle and settings."""
         return Hello(
             server_version=__version__,
             bundle_id=self.bundle.bundle_id if self.bundle else None,
@@ -144,41 +144,41 @@ class Session:
 
     @property
     def event_rules(self) -> dict[str, Any] | None:
-        """How tables of events are read for the decoder: its settings for events; None without a bundle."""
+        """Settings with which tables of events are read for the decoder; None without a bundle."""
         return self.bundle.settings.events.model_dump(mode="json") if self.bundle else None
 
     def heed(self, hello: Hello) -> None:
-        """Take runs that begin from now on as the server of this message did; older ones chose another template."""
+        """Choose templates of later runs as the server of this `Hello` did; older servers chose another volume."""
         if not self.bundle:
             self._template_from_s = hello.template_from_s
 
     @property
     def run(self) -> Run | None:
-        """The current run; None before any."""
+        """The current run; None before the first."""
         return self._current.run if self._current else None
 
     @property
     def is_receiving(self) -> bool:
-        """Whether there is a current run, and it has not ended."""
+        """Whether a run has begun and has not ended."""
         return self._current is not None and not self._current.ended
 
     @property
     def n_runs_ended(self) -> int:
-        """How many runs have been received to their end."""
+        """Number of runs that were received to their end."""
         return sum(acquisition.ended for acquisition in self._acquisitions.values())
 
     def answers_of(self, run_id: str) -> dict[str, int]:
-        """What a run's volumes came to; see `Tally`."""
+        """Return the counts of the answers to a run's volumes; see `Tally`."""
         known = self._acquisitions.get(run_id)
         return dict(known.tally.answers) if known else {}
 
     @property
     def n_runs(self) -> int:
-        """How many runs have begun."""
+        """Number of runs that have begun."""
         return len(self._acquisitions)
 
     def totals(self) -> dict[str, int]:
-        """What all runs' volumes came to; see `Tally`."""
+        """Count the answers to the volumes of all runs; see `Tally`."""
         totals: dict[str, int] = {}
         for acquisition in self._acquisitions.values():
             for kind, n in acquisition.tally.answers.items():
@@ -187,14 +187,14 @@ class Session:
 
     @property
     def taken(self) -> Set[int]:
-        """Volumes of the current run that were taken."""
+        """Indices of the volumes of the current run that were taken."""
         return self._current.seen if self._current else set()
 
     def named(self, run: Run) -> Run:
-        """The run under the name that it has in this session, or would get.
+        """Return the run under the name that it has in this session, or would get.
 
-        The first acquisition of a name keeps it; another has a number after it, as when a run was stopped at the
-        scanner and started again.
+        The first acquisition of a name keeps it; a further one, as after a stop and a restart at the scanner, gets a
+        number after the name.
         """
         if not run.acquisition:
             return run
@@ -205,14 +205,14 @@ class Session:
         return dataclasses.replace(run, run_id=name)
 
     def is_duplicate(self, message: Incoming) -> bool:
-        """Whether this message was taken before: it is acknowledged again and otherwise ignored."""
+        """Return whether a message was taken before; the server then acknowledges it again and otherwise ignores it."""
         match message:
             case Event():
                 return message.number in self._events.get(message.client, ())
             case Run() if message.acquisition:
                 return message.acquisition in self._names
             case Run():
-                # After its end it is no repetition but a second run of the same name, which `check` refuses.
+                # After the run's end it is not a repetition but a second run of the same name, which `check` refuses.
                 current = self._current
                 return current is not None and not current.ended and _same_run(current.run, message)
             case Volume():
@@ -222,9 +222,9 @@ class Session:
                 return known is not None and known.ended
 
     def check(self, message: Incoming) -> None:
-        """Raise `RefusedError` if the message cannot be taken now; the session stays as it was.
+        """Raise `RefusedError` if the message cannot be taken now; the messages taken so far are not affected.
 
-        What a run needs is made here, so that whatever is checked can be taken.
+        The pipeline of a run is made here, so that every message that passed the check can be taken.
         """
         if isinstance(message, Event):
             return
@@ -251,9 +251,9 @@ class Session:
             )
 
     def oddities(self, run: Run, *, any_subject: bool = False) -> list[str]:
-        """What is odd about a run that is to be decoded with this bundle, a clause for each.
+        """List what is odd about a run that is to be decoded with this bundle, a clause for each.
 
-        Journals hold runs of before this was asked: it is for whoever takes new ones.
+        This is asked only when a new run is taken: older journals hold runs for which it was not asked.
 
         Raises
         ------
@@ -270,19 +270,19 @@ class Session:
             raise RefusedError(str(error)) from error
 
     def _labels(self) -> frozenset[str]:
-        """Labels of the blocks that can be decoded; none where any can be."""
+        """Return the labels of the blocks that can be decoded; empty if blocks of any category can be."""
         if self.bundle is None or not self.bundle.plain_categories:
             return frozenset()
         return frozenset(label_of(candidate.category_id) for candidate in self.bundle.candidates)
 
     def count(self, answer: Answer, volume: Volume | None = None) -> None:
-        """Note what a volume came to, for the operator; no later answer depends on it.
+        """Count an answer, for the operator; no later answer depends on it.
 
         Parameters
         ----------
         answer : Ranking or NotReady
         volume : Volume, optional
-            The volume itself, where it may be looked at once more to find out why it cannot be aligned.
+            The answered volume, from which to find out why it cannot be aligned.
         """
         acquisition = self._acquisitions.get(answer.run_id)
         if acquisition is None:
@@ -306,16 +306,16 @@ class Session:
 
     @property
     def notice(self) -> str:
-        """Why nothing of the current run can be decoded; empty while something can."""
+        """Reason why no volume of the current run can be decoded now; empty if volumes can be."""
         if self._current is None:
             return ""
         template = "the bundle's head" if self.bundle else "the run's own template"
         return self._current.tally.notice(template)
 
     def receives(self, message: Volume | RunEnd) -> Acquisition | None:
-        """The acquisition that a message goes on with: the current one, or one that others came after; None if none.
+        """Return the acquisition to which a message belongs: the current one, or an unfinished earlier one; else None.
 
-        Only an acquisition with an identity is gone on with: without one nobody can tell it from another.
+        An earlier acquisition is continued only if it has an identity, which distinguishes it from others of its name.
         """
         current = self._current
         if current is not None and message.run_id == current.run.run_id:
@@ -323,10 +323,10 @@ class Session:
         return self._acquisitions[message.run_id] if message.run_id in self._set_aside else None
 
     def _prepare(self, run: Run) -> None:
-        """Make what the run needs, unless it is there; whatever goes wrong with that is the run's."""
+        """Make the pipeline of a run, unless it is made already; refuse the run if that fails for any reason."""
         if run.run_id in self._acquisitions:
             raise RefusedError(f"run {run.run_id} was already sent to this server; give the new one another id")
-        # A source whose run could not be written down sends it again.
+        # A source sends its run again if the run could not be written to the journal.
         if self._prepared and _same_run(self._prepared.run, run):
             return
         prepared = Acquisition(run, template_from_s=self._template_from_s)
@@ -349,18 +349,18 @@ class Session:
         return known.seen if known else set()
 
     def take(self, message: Incoming, *, rank: bool = True) -> Iterator[tuple[Answer, Pattern | None]]:
-        """Take a checked message in.
+        """Take in a message that passed `check`.
 
         Parameters
         ----------
         message : Run, Volume, RunEnd or Event
         rank : bool
-            False only updates the state; see `Pipeline.step`.
+            Whether to rank; False only updates the state, see `Pipeline.step`.
 
         Yields
         ------
         answer : Ranking or NotReady
-            One for each volume that is missing before this one, then this volume's own.
+            An answer for each volume that is missing before this one, then the answer to this volume.
         pattern : Pattern or None
             The volume's pattern, for the record.
         """
@@ -389,7 +389,7 @@ class Session:
                 yield self._step(current, message, rank)
 
     def note(self, volume: Volume) -> None:
-        """Take a volume in of a run that nothing will be asked of any more: it needs no pipeline."""
+        """Take in a volume of a run whose answers are not needed any more, without its pipeline."""
         current = self._go_on_with(volume)
         current.seen.add(volume.index)
         current.expected = max(current.expected, volume.index + 1)
@@ -406,7 +406,7 @@ class Session:
             self._names[run.acquisition] = run.run_id
 
     def _go_on_with(self, message: Volume | RunEnd) -> Acquisition:
-        """Make the message's acquisition the current one."""
+        """Make the acquisition of a message the current one."""
         wanted = self.receives(message)
         if wanted is None:
             raise AssertionError("a checked message belongs to an acquisition that is received")
@@ -417,7 +417,7 @@ class Session:
         return wanted
 
     def _leave_off(self) -> None:
-        """Set the current acquisition aside if it may be gone on with; of many, only the newest may."""
+        """Set the current acquisition aside if it may be continued; keep only the newest `MOST_SET_ASIDE` of these."""
         left = self._current
         if left is None:
             return
@@ -425,12 +425,12 @@ class Session:
             self._set_aside.append(left.run.run_id)
         else:
             left.pipeline = None
-            left.run = dataclasses.replace(left.run, blocks=())  # nobody asks for them any more
+            left.run = dataclasses.replace(left.run, blocks=())  # they are not needed any more
         while len(self._set_aside) > MOST_SET_ASIDE:
             self._acquisitions[self._set_aside.pop(0)].pipeline = None
 
     def _step(self, current: Acquisition, volume: Volume, rank: bool) -> tuple[Answer, Pattern | None]:
-        """Whatever goes wrong with a volume that is on the disk is its answer: the next may be better."""
+        """Answer a volume; any error becomes its answer, as the volume is on the disk and the next may be better."""
         try:
             if current.pipeline is None:
                 if volume.index * current.run.tr_s < current.template_from_s - 1e-6:
@@ -447,7 +447,7 @@ class Session:
             return NotReady(volume.run_id, volume.index, Reason.BAD_VOLUME, why), None
 
     def _align_to(self, template: Float32Array, run: Run) -> Pipeline:
-        """The pipeline of a server without a bundle."""
+        """Make the pipeline of a run in a session without a bundle."""
         reference = Reference(template, run.affine, np.empty((0, 3), np.int32))
         try:
             return Pipeline(reference, Noise(), None, None, (), run, self._settings, RepeatAverager())
@@ -456,11 +456,11 @@ class Session:
 
     @property
     def keeps_evidence(self) -> bool:
-        """Whether what one run showed counts in the next."""
+        """Whether the evidence of one run counts in later runs."""
         return self._settings.window.mode == "repeats"
 
     def state(self) -> State:
-        """All that the messages so far have changed; arrays are those in use, not copies."""
+        """Return all state that depends on the messages so far; its arrays are those in use, not copies."""
         return {
             "settings": self._settings.model_dump(mode="json"),
             "bundle_id": self.bundle.bundle_id if self.bundle else None,
@@ -475,7 +475,7 @@ class Session:
 
     def _state_of(self, acquisition: Acquisition) -> State:
         run, goes_on = acquisition.run, acquisition.pipeline is not None or acquisition is self._current
-        # Of one that is over, only its name and its volumes are asked for.
+        # Of an acquisition that is over, only the name and the volumes are needed.
         header = bytes(to_frames(run if goes_on else dataclasses.replace(run, blocks=()))[0]).decode()
         return {
             "run": header,
@@ -489,12 +489,12 @@ class Session:
         }
 
     def restore(self, state: State) -> None:
-        """Go on from where another session with the same bundle and settings was.
+        """Take over the state of another session with the same bundle and settings.
 
         Raises
         ------
         CheckpointError
-            If the state is not one of such a session; then nothing has changed here.
+            If it is not the state of such a session; then this session is unchanged.
         """
         try:
             told = msgspec.convert(state, _SessionState)
@@ -570,7 +570,7 @@ def _run_of(header: str) -> Run:
 
 
 def ranges_of(numbers: Set[int]) -> list[State]:
-    """Numbers as ranges, each [first, one after its last]: they are few where numbers follow each other."""
+    """Write numbers as ranges, each [first, last + 1]; consecutive numbers need only one range."""
     ranges: list[list[int]] = []
     for number in sorted(numbers):
         if ranges and ranges[-1][1] == number:
@@ -581,7 +581,7 @@ def ranges_of(numbers: Set[int]) -> list[State]:
 
 
 def numbers_in(ranges: Iterable[Sequence[int]]) -> Iterator[int]:
-    """The numbers of `ranges_of`."""
+    """Give the numbers in the ranges of `ranges_of`."""
     return chain.from_iterable(range(first, stop) for first, stop in ranges)
 
 
@@ -592,7 +592,7 @@ def _template_of(volume: Volume) -> Float32Array:
 
 
 def replay(messages: Iterator[Message], session: Session) -> Iterator[Answer]:
-    """The answers that a journal's volumes give, in order; recorded answers only tell what was not ranked."""
+    """Compute the answers to a journal's volumes, in order; of recorded answers only `Reason.BEHIND` is used."""
     for message, recorded in _takeable(messages, session):
         behind = any(isinstance(answer, NotReady) and answer.reason is Reason.BEHIND for answer in recorded)
         for answer, _ in session.take(message, rank=not behind):
@@ -600,16 +600,16 @@ def replay(messages: Iterator[Message], session: Session) -> Iterator[Answer]:
 
 
 class Resumed(NamedTuple):
-    """What a journal holds, and what it lacks.
+    """Result of bringing a session to the end of a journal.
 
     Attributes
     ----------
     last : Ranking, NotReady or None
-        The last answer of the current run that is recorded.
+        The last recorded answer of the current run.
     unrecorded : list of tuple of Answer and Pattern or None
-        What the server would have answered next.
+        Answers to recorded volumes that the journal lacks, with their patterns.
     n_starts : int
-        How often a server has begun on the journal.
+        Number of times that a server has begun on the journal.
     """
 
     last: Answer | None
@@ -625,20 +625,20 @@ def resume(
     last: Answer | None = None,
     n_starts: int = 0,
 ) -> Resumed:
-    """Bring a session to where a journal ends. What was answered is not ranked again.
+    """Bring a session to the state at the end of a journal, without ranking again the volumes that were answered.
 
     Parameters
     ----------
     messages : iterator of Message
-        Of the journal; those that cannot be taken are passed over, each with its reason in the log.
+        Messages of the journal; a message that cannot be taken is passed over, with the reason in the log.
     session : Session
-        With the journal's bundle, at the place where `messages` begin.
+        Session with the journal's bundle, in the state in which `messages` begin.
     over : collection of str
-        Runs that nothing will be asked of any more: their volumes are only noted.
+        Runs whose answers are not needed any more: their volumes are only noted.
     last : Answer or None
-        The last answer before `messages`, of the current run.
+        The last answer of the current run before `messages`.
     n_starts : int
-        How often a server had begun on the journal before `messages`.
+        Number of times that a server had begun on the journal before `messages`.
     """
 
     def counted() -> Iterator[Message]:
@@ -665,14 +665,14 @@ def resume(
 
 
 def without_timing(answer: Answer) -> Answer:
-    """The answer less what time tells: what must be the same in every replay."""
+    """Return the answer without measured times: the part that is equal in every replay."""
     if isinstance(answer, Ranking):
         return dataclasses.replace(answer, stage_ms={}, age_s=None)
     return dataclasses.replace(answer, stage_ms={})
 
 
 def _takeable(messages: Iterator[Message], session: Session) -> Iterator[tuple[Incoming, list[Answer]]]:
-    """What came in and can be taken, each with its recorded answers; what cannot be is told of and passed over."""
+    """Give the messages that can be taken, with their recorded answers; pass over others, with a warning in the log."""
     for message, recorded in _with_answers(messages):
         if isinstance(message, Hello):
             session.heed(message)
@@ -688,7 +688,7 @@ def _takeable(messages: Iterator[Message], session: Session) -> Iterator[tuple[I
 
 
 def _with_answers(messages: Iterator[Message]) -> Iterator[tuple[Incoming | Hello, list[Answer]]]:
-    """What came in, each with the answers that were recorded before the next; servers' hellos in their places."""
+    """Give incoming messages, each with the answers recorded before the next one, and each `Hello` in its place."""
     message: Incoming | None = None
     answers: list[Answer] = []
     hellos: list[Hello] = []
@@ -703,7 +703,7 @@ def _with_answers(messages: Iterator[Message]) -> Iterator[tuple[Incoming | Hell
         if isinstance(recorded, Ranking | NotReady):
             answers.append(recorded)
         elif isinstance(recorded, Hello):
-            hellos.append(recorded)  # what the server before it owed is answered after it
+            hellos.append(recorded)  # answers that the server before it still owed follow after it
         elif isinstance(recorded, Run | Volume | RunEnd | Event):
             yield from complete()
             message, answers, hellos = recorded, [], []

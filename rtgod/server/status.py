@@ -1,4 +1,4 @@
-"""How a server is: who is connected, how fast it answers, how much room is left."""
+"""Status of the server: its clients, how fast it answers, and the disk space left."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from rtgod.journal.buffer import JournalBuffer
 from rtgod.messages import Connected, Ping, Status
 from rtgod.server.session import Session
 
-#: Latencies are those of so many volumes.
+#: Number of last volumes whose latencies are reported.
 _N_LATENCIES = 1000
-#: What is usual is told by fewer.
+#: Number of last volumes whose median is the usual latency.
 _N_USUAL = 20
-#: Clients that were silent for so long are forgotten, and of a flood of them the oldest.
+#: Seconds of silence after which a client is forgotten, and most clients, beyond which the longest silent is forgotten.
 _FORGOTTEN_S, _MOST_CLIENTS = 60.0, 100
 
 
 class ServerStatus:
-    """Collects what `Status` tells.
+    """Collector of the data of a `Status`.
 
     Parameters
     ----------
     journal : str
-        Its name.
+        Name of the journal.
     n_starts : int
-        How often a server has begun on it.
+        Number of times that a server has begun on the journal.
     """
 
     def __init__(self, journal: str, n_starts: int) -> None:
@@ -38,22 +38,22 @@ class ServerStatus:
 
     @property
     def usual_latency_s(self) -> float:
-        """Median time from a volume's arrival to its answer, of the last few; 0 before any."""
+        """Median time from a volume's arrival to its answer, over the last few volumes, in seconds; 0 before any."""
         return float(np.median(list(self._latencies_s)[-_N_USUAL:])) if self._latencies_s else 0.0
 
     def heard(self, ping: Ping) -> None:
-        """A client is there."""
+        """Note that a client sent a ping."""
         self._clients.pop(ping.client, None)
         self._clients[ping.client] = ping.kind, time.monotonic()
         if len(self._clients) > _MOST_CLIENTS:
             del self._clients[next(iter(self._clients))]
 
     def answered(self, latency_s: float) -> None:
-        """A volume was answered so long after it arrived."""
+        """Note the time from a volume's arrival to its answer, in seconds."""
         self._latencies_s.append(latency_s)
 
     def status(self, record: JournalBuffer, session: Session) -> Status:
-        """All of it, now."""
+        """Make the present status."""
         now_s = time.monotonic()
         self._clients = {name: of for name, of in self._clients.items() if now_s - of[1] < _FORGOTTEN_S}
         latency_ms = None

@@ -1,13 +1,13 @@
-"""Starts a server again when it dies, and says so: a small parent process that computes nothing itself.
+"""Supervision of a server: a small parent process, which computes nothing itself, starts the server again if it dies.
 
-The server is a child process that is told two things by two pipes. It reads one line from its standard input before it
-opens its journal and its sockets, and ends if there is none; and it writes one line of JSON to its standard output when
-it is ready (`Ready`). So a second one can wait beside it, with everything imported, compiled and loaded: the standby,
-which takes over within a fraction of a second, on the addresses and the journal of the one that died.
+The server is a child process that is connected by two pipes. It reads a line from its standard input before it opens
+its journal and its sockets, and ends if the pipe is closed instead; and it writes a line of JSON to its standard output
+when it is ready (`Ready`). So a second server, the standby, can wait with everything imported, compiled and loaded. It
+takes over within a fraction of a second, on the addresses and the journal of the server that died.
 
-The children have a process group of their own, where there are any (POSIX): Ctrl-C in a terminal reaches this process
-alone, which asks the server to stop once. If this process is killed, the server does not notice, and goes on; the
-standby finds its pipe closed, and ends.
+Each child has a process group of its own on POSIX systems: Ctrl-C in a terminal reaches only this process, which asks
+the server to stop once. If this process is killed, the server does not notice, and goes on; the standby finds its pipe
+closed, and ends.
 """
 
 from __future__ import annotations
@@ -29,36 +29,37 @@ from typing import NamedTuple, Self
 
 from rtgod.errors import ServerError
 
-#: A server that dies so often within so many seconds is not started again.
+#: Deaths of a server, within this number of seconds, after which it is not started again.
 MOST_DEATHS, WITHIN_S = 5, 60.0
-#: A server that was asked to stop has so long. Whoever started this process may wait for 20 s, and kill it then.
+#: Seconds that a server has to stop; a process that started this one may wait 20 s before it kills it.
 STOP_S = 10.0
-#: Exit code of a server that cannot start as it was told to, after it said why.
+#: Exit code of a server that cannot start with its arguments, after it printed the reason.
 REFUSED_CODE = 2
-#: If it could before, it is tried again after so long, as its port or its journal may be free soon; doubled each time.
+#: Seconds before the next try if a server was ready before and now refuses to start, as its port or its journal may
+#: be free soon; doubled each time.
 _PAUSE_S = 1.0
-#: Where no signal ends a wait (on Windows), signals are looked for so often.
+#: Longest wait, in seconds, so that signals are handled on systems where they end no wait (Windows).
 _LONGEST_WAIT_S = 1.0
-#: What is added to a signal's number to make an exit code, as shells do.
+#: Number that is added to a signal's number to make an exit code, as shells do.
 _SIGNAL_CODE = 128
-#: What asks the supervisor to stop; the last is not there on Windows, and may be ignored, as `nohup` does.
+#: Signals that ask the supervisor to stop; Windows lacks the last, and it may be ignored, as with `nohup`.
 _STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What a server says when it is ready.
+    """Report of a server that it is ready.
 
     Attributes
     ----------
     ingest, publish : str
-        Where it listens, with the port numbers that were chosen.
+        Addresses at which it listens, with the actual port numbers.
     journal : str
-        Path of the journal that it writes to.
+        Path of the journal to which it writes.
     n_starts : int
-        How often a server has begun on that journal.
+        Number of times that a server has begun on that journal.
     pid : int
-        Its process.
+        Process id of the server.
     """
 
     ingest: str
@@ -69,7 +70,7 @@ class Ready:
 
     @classmethod
     def from_line(cls, line: str) -> Self | None:
-        """Read the line that a server writes; None if it is another."""
+        """Read the line that a server writes; None if it is another line."""
         try:
             return cls(**json.loads(line))
         except (ValueError, TypeError):
@@ -77,7 +78,7 @@ class Ready:
 
 
 def wait_for_go() -> bool:
-    """Wait, in a server that is supervised, until it is its turn; False if it never will be."""
+    """Wait, in a supervised server, for the line that starts it; return False if the pipe is closed instead."""
     return bool(sys.stdin.readline())
 
 
@@ -89,38 +90,40 @@ def say_ready(text: str) -> None:
     text : str
         The fields of a `Ready`.
     """
-    # A supervisor that was killed meanwhile is no reason to end. Nothing is left in a buffer that the end would flush.
+    # The server goes on if its supervisor was killed meanwhile. The write is unbuffered: a buffer would be flushed at
+    # the end, and fail then.
     with suppress(BrokenPipeError):
         os.write(sys.stdout.fileno(), f"{text}\n".encode())
 
 
 class _Said(NamedTuple):
-    """A child is ready."""
+    """Event: a child is ready."""
 
     child: _Child
     ready: Ready
 
 
 class _Ended(NamedTuple):
-    """A child has ended, with the code that `subprocess` gives: below 0 for a signal."""
+    """Event: a child has ended, with the code that `subprocess` gives: below 0 for a signal."""
 
     child: _Child
     code: int
 
 
 class _Asked(NamedTuple):
-    """The supervisor was asked to stop, by a signal of this number."""
+    """Event: the supervisor was asked to stop, by a signal of this number."""
 
     number: int
 
 
 class _Child:
-    """A server in a process of its own, that waits until it is told to go; what becomes of it is put into a queue.
+    """A server in a process of its own, which waits until it is told to go.
 
     Parameters
     ----------
     command : sequence of str
     events : SimpleQueue
+        Queue into which the events of the child are put.
 
     Raises
     ------
@@ -140,30 +143,30 @@ class _Child:
         threading.Thread(target=self._follow, daemon=True).start()
 
     def go(self) -> None:
-        """Tell it that it is its turn."""
+        """Tell the child to start serving."""
         self._close_stdin("go\n")
 
     def stop(self) -> None:
-        """Ask it to end in good order."""
-        # On Windows this would kill it; there, Ctrl-C has reached it as well.
+        """Ask the child to end in good order."""
+        # On Windows this would kill the child; there, Ctrl-C has reached it as well.
         if os.name == "posix":
             self._process.terminate()
 
     def kill(self) -> None:
-        """End it now, wait for that, and let go of it."""
+        """Kill the child, wait for its end, and close its pipe."""
         self._process.kill()
         self._process.wait()
         self._close_stdin()
 
     def _close_stdin(self, last: str = "") -> None:
-        # One that has ended cannot be told: its end is in the queue.
+        # A child that has ended cannot be told; its end is in the queue.
         with suppress(BrokenPipeError):
             if self._process.stdin is not None and not self._process.stdin.closed:
                 with self._process.stdin as stdin:
                     stdin.write(last)
 
     def _follow(self) -> None:
-        """Wait for what it says, and for its end."""
+        """Put the child's report and its end into the queue."""
         if self._process.stdout is not None:
             with self._process.stdout as lines:
                 for line in lines:
@@ -171,7 +174,7 @@ class _Child:
                     if ready is not None:
                         self._events.put(_Said(self, ready))
                     else:
-                        with suppress(OSError):  # nobody reads it; the end must be noticed nonetheless
+                        with suppress(OSError):  # the output has no reader; the end must be noticed nevertheless
                             print(line, end="", flush=True)
         self._events.put(_Ended(self, self._process.wait()))
 
@@ -180,14 +183,14 @@ _Event = _Said | _Ended | _Asked
 
 
 class _Deaths:
-    """Counts deaths within a time."""
+    """Counter of deaths within a time."""
 
     def __init__(self, most: int, within_s: float) -> None:
         self.most, self.within_s = most, within_s
         self._at_s: deque[float] = deque()
 
     def add(self) -> int:
-        """Note one more; how many there were within the time, this one included."""
+        """Note a death; return the number of deaths within the time, including this one."""
         now_s = time.monotonic()
         self._at_s.append(now_s)
         while now_s - self._at_s[0] > self.within_s:
@@ -196,7 +199,7 @@ class _Deaths:
 
 
 class Supervisor:
-    """Runs a server until it ends because somebody wanted it to; one that dies is started again.
+    """Supervisor that runs a server until it ends on purpose, and starts it again if it dies.
 
     If the supervisor itself fails, or is killed, the server goes on.
 
@@ -205,13 +208,13 @@ class Supervisor:
     first : sequence of str
         Command line of the first server: a program that keeps to this module's protocol.
     again : callable
-        Gives the command line of those that follow, which go on where the one that said this `Ready` was.
+        Function that returns the command line of a further server, which continues the one with the given `Ready`.
     say : callable
-        Tells the operator, a line each.
+        Function that prints a line for the operator.
     most_deaths : int
-        After so many within `within_s` it is given up.
+        Number of deaths within `within_s` after which the supervisor gives up.
     within_s : float
-        Seconds.
+        Time in which deaths are counted, in seconds.
     """
 
     def __init__(
@@ -232,10 +235,10 @@ class Supervisor:
         self._died_s: float | None = None
         self._pause_s = _PAUSE_S
         self._start_at_s: float | None = None
-        self._kill_at_s: float | None = None  # once it was asked to stop
+        self._kill_at_s: float | None = None  # None until a stop is requested
 
     def run(self) -> int:
-        """Serve; returns the exit code of the server's last process, 128 and the signal's number if one killed it.
+        """Serve; return the exit code of the server's last process, 128 plus the signal's number if one killed it.
 
         Raises
         ------
@@ -254,7 +257,7 @@ class Supervisor:
                     self._standby.kill()
 
     def _next(self) -> _Event | None:
-        """What happened next; None if a time has come, or nothing happens."""
+        """Wait for the next event; None if the time for a start or a kill has come, or nothing happens."""
         times_s = [at_s for at_s in (self._start_at_s, self._kill_at_s) if at_s is not None]
         wait_s = min([_LONGEST_WAIT_S, *(at_s - time.monotonic() for at_s in times_s)])
         try:
@@ -263,7 +266,7 @@ class Supervisor:
             return None
 
     def _handle(self, event: _Event | None) -> int | None:
-        """Do what is to be done; gives the exit code once all is over."""
+        """Handle an event, and starts and kills that are due; return the exit code when the supervisor is to end."""
         match event:
             case _Said(child, ready) if child is self._server:
                 self._note_ready(ready)
@@ -290,7 +293,7 @@ class Supervisor:
         return None
 
     def _start(self) -> None:
-        """Let the standby take over, or start a server that goes on; the first, if none was ever ready."""
+        """Let the standby take over, or start a server: one that continues, or the first if none was ever ready."""
         self._start_at_s = None
         try:
             self._server, self._standby = self._standby or self._new(), None
@@ -303,7 +306,7 @@ class Supervisor:
         return _Child(self._first if self._ready is None else self._again(self._ready), self._events)
 
     def _new_standby(self) -> None:
-        """Have another server wait, unless they keep dying: then a death costs a whole start."""
+        """Start a standby, unless standbys keep dying; without one, a restart takes as long as a whole start."""
         if self._standby is None and self._kill_at_s is None:
             try:
                 self._standby = self._new()
@@ -328,7 +331,7 @@ class Supervisor:
         return None
 
     def _note_death(self, how: str, pause_s: float) -> None:
-        """Have it started again after a pause, unless it died too often."""
+        """Have the server started again after a pause, unless it died too often."""
         self._died_s = self._died_s or time.monotonic()
         n, most, within_s = self._deaths.add(), self._deaths.most, self._deaths.within_s
         if n >= most:
@@ -362,13 +365,13 @@ class Supervisor:
         )
 
     def _say(self, line: str) -> None:
-        # A terminal that was closed is no reason to leave the server alone.
+        # The supervisor goes on although its terminal was closed.
         with suppress(OSError):
             self._tell(line)
 
     @contextmanager
     def _noting_signals(self) -> Iterator[None]:
-        """For the length of the block, what asks the supervisor to stop is put into the queue."""
+        """Put signals that ask the supervisor to stop into the queue, for the length of a `with` block."""
         before = {}
         for number in (getattr(signal, name) for name in _STOP_SIGNALS if hasattr(signal, name)):
             before[number] = signal.signal(number, lambda number, _: self._events.put(_Asked(number)))
@@ -382,7 +385,7 @@ class Supervisor:
 
 
 def _how(code: int) -> str:
-    """How a process ended, in words."""
+    """Describe in words how a process ended."""
     if code >= 0:
         return f"exit code {code}"
     try:

@@ -1,4 +1,4 @@
-"""What the volumes of a run came to: how many were ranked, why others were not, and whether the head is found."""
+"""Counts of the answers to a run's volumes: rankings, reasons for other answers, and whether the head is found."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from dataclasses import dataclass, field
 
 from rtgod.messages import Answer, NotReady, Reason
 
-#: Volumes in a row that cannot be aligned before the operator is told: at the start of a run, and once some could be.
+#: Volumes in a row that cannot be aligned before the operator is told: at the start of a run, and after some could be.
 N_AT_START, N_LATER = 3, 5
 RANKING = "ranking"
-#: In place of the reason "motion" where the head was not found, or was too different, rather than moved too much.
+#: Kind that replaces the reason "motion" if the head was not found or was too different, instead of moving too much.
 NOT_ALIGNED = "not aligned"
-#: What may be told of a blinded run, and what all its other volumes are called.
+#: Kinds of answers that may be shown for a blinded run, and the name for all its other answers.
 _FAULTS, IN_ORDER = (NOT_ALIGNED, Reason.BAD_VOLUME.value, Reason.LOST_VOLUME.value), "in order"
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts the answers to one acquisition's volumes.
+    """Counts of the answers to one acquisition's volumes.
 
     Attributes
     ----------
     answers : dict of str to int
-        How many volumes had a ranking, and how many another answer, by reason.
+        Number of volumes with a ranking, and with other answers by reason.
     n_aligned : int
-        Volumes in which the head was found.
+        Number of volumes in which the head was found.
     n_astray : int
-        Volumes since then in which it was not, or which cannot be used.
+        Number of volumes, since the last in which the head was found, in which it was not found or that cannot be used.
     why : str
-        Why not in the newest of them, or in the one that made them too many.
+        Reason for the newest of these volumes, or for the one whose number was reported to the operator.
     hint : str
-        What may explain it; whoever found out sets it.
+        Possible explanation, which is set from outside; may be empty.
     """
 
     answers: dict[str, int] = field(default_factory=dict)
@@ -42,12 +42,12 @@ class Tally:
     hint: str = ""
 
     def add(self, answer: Answer) -> None:
-        """Count one more."""
+        """Count an answer."""
         kind = kind_of(answer)
         self.answers[kind] = self.answers.get(kind, 0) + 1
         if kind in (NOT_ALIGNED, Reason.BAD_VOLUME):
             self.n_astray += 1
-            # What is told stays the same while nothing changes: else each volume's own words would be told anew.
+            # The reason stays the same while nothing changes: otherwise every volume's own words would be reported.
             if self.n_astray <= (N_LATER if self.n_aligned else N_AT_START):
                 self.why = answer.detail if isinstance(answer, NotReady) else ""
         elif answer.motion is not None:
@@ -55,16 +55,16 @@ class Tally:
 
     @property
     def begins_astray(self) -> bool:
-        """Whether this volume is the one that makes the first ones too many; true once a run."""
+        """Whether, with none aligned yet, exactly `N_AT_START` volumes could not be; true after one volume of a run."""
         return self.n_aligned == 0 and self.n_astray == N_AT_START
 
     def notice(self, template: str) -> str:
-        """Tell the operator that nothing can be decoded now; empty while something can.
+        """Write the notice for the operator that no volume can be decoded now; empty if volumes can be.
 
         Parameters
         ----------
         template : str
-            What volumes are aligned to: "the bundle's head".
+            Name of what volumes are aligned to: "the bundle's head".
         """
         if self.n_aligned == 0 and self.n_astray >= N_AT_START:
             what = f"none of the first {N_AT_START} volumes could be aligned to {template}, so nothing is decoded"
@@ -76,7 +76,7 @@ class Tally:
 
 
 def kind_of(answer: Answer) -> str:
-    """Say what a volume came to: `RANKING`, `NOT_ALIGNED`, or the reason why it was not ranked."""
+    """Return the kind of an answer: `RANKING`, `NOT_ALIGNED`, or the reason why the volume was not ranked."""
     if not isinstance(answer, NotReady):
         return RANKING
     if answer.reason is Reason.MOTION and answer.motion is not None and not answer.motion.converged:
@@ -85,13 +85,13 @@ def kind_of(answer: Answer) -> str:
 
 
 def blinded(answers: Mapping[str, int]) -> dict[str, int]:
-    """Counts of answers for who must not know how the decoding goes: faults of volumes, and all others as one."""
+    """Reduce counts for readers who must not know how the decoding goes: faults of volumes, and all others as one."""
     faults = {kind: n for kind, n in answers.items() if kind in _FAULTS}
     return {IN_ORDER: sum(answers.values()) - sum(faults.values()), **faults}
 
 
 def in_words(answers: Mapping[str, int]) -> str:
-    """Write counts of answers as people read them: "100 rankings; not ranked: 20 warming up, 3 not aligned"."""
+    """Write counts of answers in words: "100 rankings; not ranked: 20 warming up, 3 not aligned"."""
     counts = Counter(answers)
     if IN_ORDER in counts:
         return ", ".join(f"{n} {kind}" for kind, n in answers.items())

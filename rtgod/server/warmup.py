@@ -1,4 +1,4 @@
-"""Compiles, or loads from the cache, every kernel that a volume will need, so that the first one is not late."""
+"""Warm-up of a server: compile, or load from the cache, every kernel that a volume needs, before the first volume."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIZE = 24
 
 
 def warm_up() -> None:
-    """Send a few volumes of a small synthetic head through the whole path; nothing of it remains."""
+    """Send a few volumes of a small synthetic head through the whole pipeline, and discard the results."""
     for interpolation in get_args(SamplingSettings.model_fields["interpolation"].annotation):
         session = Session(_small_bundle(SamplingSettings(interpolation=interpolation)))
         answers = list(session.take(Run("warm-up", "none", 1.0, (_SIZE, _SIZE, _SIZE), _affine())))
@@ -31,7 +31,7 @@ def warm_up() -> None:
 
 
 def _small_bundle(sampling: SamplingSettings) -> DecoderBundle:
-    """With everything on that has a kernel."""
+    """Make a small bundle that uses every stage with a kernel."""
     rng = np.random.default_rng(0)
 
     def noise(*shape: int) -> Float32Array:
@@ -68,7 +68,7 @@ def _affine() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
 
 
 def _head() -> Float32Array:
-    """A ball with a bright spot off its centre, so that every direction has a gradient."""
+    """Make a ball with a bright spot off its centre, so that every direction has a gradient."""
     x, y, z = np.indices((_SIZE, _SIZE, _SIZE)) - _SIZE / 2
     ball = 900.0 / (1.0 + np.exp(np.sqrt(x**2 + 1.2 * y**2 + 1.5 * z**2) - 8.0))
     spot = 400.0 * np.exp(-((x - 3) ** 2 + (y - 2) ** 2 + (z - 4) ** 2) / 8.0)

@@ -1,6 +1,6 @@
-"""Where volumes come from: each source gives a `Run` once, then its `Volume`s in acquisition order.
+"""Sources of volumes: each gives a `Run` once, then its `Volume`s in acquisition order.
 
-This file owns what all sources share: their interface, the choice among them and what counts as a repetition time.
+This module holds what all sources share: the interface, the choice of a source, and the rules for repetition times.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Float64Array, Run, Volum
 from rtgod.settings import EventsSettings
 from rtgod.text import encodable, plain
 
-#: Repetition times that differ by more than this share contradict each other; by less, but more than that, somebody
-#: should know.
+#: Relative difference above which repetition times contradict each other, and above which the difference is noted.
 _CONTRADICTION, _ROUNDING = 0.01, 1e-3
-#: No longer one is suggested for a number that is none.
+#: Longest repetition time, in seconds, that is suggested for a number that cannot be one.
 _LIKELY_TR_S = 20.0
 
 #: Characters of a receive coil's name that are kept.
@@ -41,35 +40,38 @@ class Source(Protocol):
 
     @property
     def run(self) -> Run:
-        """What is constant over the run."""
+        """Properties of the run that are common to its volumes."""
         ...
 
     @property
     def events(self) -> Path | None:
-        """The events table that gave the run its blocks."""
+        """Path of the events table that gave the run its blocks; None without one."""
         ...
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is odd about the files, and what was decided where they disagree; empty if nothing."""
+        """Oddities of the files, and decisions made where they disagree; empty without any."""
         ...
 
     @property
     def contradiction(self) -> str:
-        """Why the run should not be used as it is, though it can be read; empty without a reason."""
+        """Reason why the run should not be used as it is, although it can be read; empty without one."""
         ...
 
     @property
     def read(self) -> TrialsRead | None:
-        """The trials that the run's blocks are made of, and what else was in their table; None without one."""
+        """Trials from which the run's blocks are made, and the other rows of their table; None without a table."""
         ...
 
     def acquisition(self) -> str:
-        """Tells this run from any other, of the same name, too; the same whenever it is opened."""
+        """Return the identity of the run, which differs from that of any other run, even of the same name.
+
+        It is equal each time the run is opened.
+        """
         ...
 
     def __iter__(self) -> Iterator[Volume]:
-        """Volumes in acquisition order: indices ascend, each comes once, and a lost volume leaves a gap."""
+        """Give the volumes in acquisition order: indices ascend, each comes once, and a lost volume leaves a gap."""
         ...
 
 
@@ -83,7 +85,7 @@ def open_source(
     tr_s: float | None = None,
     series: int | None = None,
 ) -> Source:
-    """Open a recorded run, whatever it is stored as.
+    """Open a recorded run in any of the formats that rtgod reads.
 
     Parameters
     ----------
@@ -92,11 +94,11 @@ def open_source(
     events : Path, optional
         BIDS events table that gives the run its blocks; by default that of `rtgod.sources.beside.find_events`.
     reading : EventsSettings, optional
-        Which rows of the events table are trials, and which of them are one; see `rtgod.events.table.read_events`.
+        Rules by which rows of the events table are trials, and are merged; see `rtgod.events.table.read_events`.
     run_id, subject : str, optional
-        Instead of what the source derives from its files.
+        Name of the run and label of the subject, if they are to replace those that the source derives from its files.
     tr_s : float, optional
-        Repetition time, seconds, where the files do not give one; it must not contradict them.
+        Repetition time in seconds, if the files do not give one; it must not contradict them.
     series : int, optional
         SeriesNumber to read from a DICOM folder that holds several.
 
@@ -107,7 +109,8 @@ def open_source(
     Raises
     ------
     InputError
-        If `path` is neither, cannot be used as it is, or its repetition time is contradicted by more than 1 %.
+        If `path` is of neither format or cannot be used as it is, or repetition times contradict each other by more
+        than 1 %.
     """
     source: Source
     # Imported here because nibabel and pydicom each take a moment to load, and a run needs only one of them.
@@ -134,12 +137,12 @@ def open_source(
 
 
 def acquisition_id(run_id: str, content: str) -> str:
-    """Short identity of a run, by its name and what it holds, which cannot be read from it."""
+    """Return a short identity of a run: a digest of its name and content, from which neither can be read."""
     return hashlib.sha256(f"{run_id} {content}".encode()).hexdigest()[:16]
 
 
 def checked_tr_s(value: object, origin: str) -> float:
-    """`value` as a repetition time in seconds; `origin` names where it was found, for the InputError if it is none."""
+    """Return `value` as a repetition time in seconds; raise InputError, which names its `origin`, if it is none."""
     if _is_tr_s(value):
         return float(value)
     raise InputError(f"{origin}: {_no_tr(value)}; {_was_it(value)}correct it.")
@@ -147,18 +150,18 @@ def checked_tr_s(value: object, origin: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class TrClaim:
-    """What a file says of the repetition time.
+    """Statement of a file about the repetition time.
 
     Attributes
     ----------
     value : object
-        In seconds, if the file is right.
+        Repetition time in seconds, if the file is right.
     origin : str
         The file and the field.
     unit : str
-        As the file has it, where it has one.
+        Unit in the file; empty if it has none.
     number : float or None
-        Beside that unit.
+        Number in the file, in that unit; None without a unit.
     """
 
     value: object
@@ -169,15 +172,16 @@ class TrClaim:
 
 @dataclass(frozen=True, slots=True)
 class RepetitionTime:
-    """The repetition time of a run, and how it was agreed on.
+    """Repetition time of a run, with notes on its choice.
 
     Attributes
     ----------
     tr_s : float
+        Repetition time, in seconds.
     notes : tuple of str
-        What was decided between numbers that differ by more than rounding.
+        Decisions between numbers that differ by more than rounding, or cannot be repetition times.
     contradiction : str
-        Why the run should not be used as it is: two numbers that differ by more than 1 %; empty without any.
+        Reason why the run should not be used as it is: two numbers that differ by more than 1 %; empty without one.
     """
 
     tr_s: float
@@ -186,24 +190,24 @@ class RepetitionTime:
 
 
 def agreed_tr(path: Path, said: Sequence[TrClaim], given: float | None, without: str) -> RepetitionTime:
-    """The repetition time of a run, where its files and the command line have a say.
+    """Choose the repetition time of a run from its files and the command line.
 
     Parameters
     ----------
     path : Path
         The run, for messages.
     said : sequence of TrClaim
-        What files say: the first counts.
+        Statements of the files, of which the first counts.
     given : float or None
-        The value of `--tr`: where the files say nothing, or nothing that can be, it counts; where they contradict each
-        other it says which of them is right.
+        The value of `--tr`. It counts if the files give no possible repetition time; if they contradict each other, the
+        number nearest to it counts.
     without : str
-        What to say where there is none at all.
+        Error text for a run without any repetition time.
 
     Raises
     ------
     InputError
-        If there is no repetition time, or what counts cannot be one.
+        If neither the files nor `given` give a repetition time, or the number that counts cannot be one.
     """
     if given is not None:
         given = checked_tr_s(given, "--tr")
@@ -260,7 +264,7 @@ def _impossible(claim: TrClaim) -> str:
 
 
 def _was_it(value: object) -> str:
-    """A question, where the number is one in milliseconds or was taken for one."""
+    """Write a question if a number seems to be in milliseconds, or to be divided by 1000 by mistake; else nothing."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         for factor in (1e-3, 1e3):
             if _is_tr_s(meant := value * factor) and meant <= _LIKELY_TR_S:
@@ -281,17 +285,18 @@ def run_of(
     n_volumes: int,
     coil: str = "",
 ) -> tuple[Run, TrialsRead | None]:
-    """The run of a recording, with the trials of an events table as its blocks.
+    """Make the run of a recording, with the trials of an events table as its blocks.
 
     Parameters
     ----------
     origin : Path
         The recording, for messages.
     events : Path or None
+        The events table, if any.
     reading : EventsSettings or None
-        Which rows of the events table are trials; see `rtgod.events.table.read_events`.
+        Rules by which rows of the events table are trials; see `rtgod.events.table.read_events`.
     run_id, subject, tr_s, shape, affine, n_volumes, coil
-        As in `Run`; what UTF-8 cannot encode in the names, such as a file's of another encoding, is written as escapes.
+        Fields of `Run`. Characters that UTF-8 cannot encode, as in file names of another encoding, are escaped.
 
     Returns
     -------
@@ -302,7 +307,8 @@ def run_of(
     Raises
     ------
     InputError
-        If the recording is none of a head, or its events cannot be used: all of them begin after the run's end, say.
+        If the recording cannot be of a head, or its events cannot be used, for instance as all begin after the run's
+        end.
     """
     read = read_events(events, reading) if events else None
     trials = read.trials if read else ()

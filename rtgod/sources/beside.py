@@ -1,4 +1,4 @@
-"""What lies beside a recorded run: files to which BIDS's inheritance principle gives a say about it."""
+"""Search for files that apply to a recorded run by BIDS's inheritance principle, such as its events table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _EVENTS = "events.tsv"
 
 
 def find_events(path: Path) -> Path | None:
-    """The events table of a run: in its folder, if it is one, or beside it or above it as BIDS says; None without one.
+    """Find the events table of a run: in its folder, or beside or above it by the rules of BIDS; None without one.
 
     Raises
     ------
@@ -30,9 +30,9 @@ def find_events(path: Path) -> Path | None:
 
 
 def files_beside(path: Path, ending: str) -> Iterator[Path]:
-    """Files to which BIDS's inheritance principle gives a say about `path`: nearest folder first, most specific first.
+    """Find files that apply to `path` by BIDS's inheritance principle: nearest folder first, most specific first.
 
-    Such a file is named `ending`, or has only entities of `path` before `_` and `ending`.
+    The name of such a file is `ending`, or has only entities of `path` before `_` and `ending`.
     """
     entities = set(stem_of(path).split("_"))
     for folder in _folders_up_to_data_set(path):
@@ -47,18 +47,18 @@ def files_beside(path: Path, ending: str) -> Iterator[Path]:
 
 
 def stem_of(path: Path) -> str:
-    """Name of a run's file or folder without its extension."""
+    """Return the name of a run's file or folder without its extension."""
     return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
 
 
 def subject_in(path: Path) -> str:
-    """The subject's label in the name of a run's file or folder, after `sub-`; empty without one."""
+    """Return the subject's label in the name of a run's file or folder, after `sub-`; empty without one."""
     label = re.search(r"(?:^|_)sub-([0-9A-Za-z]+)", stem_of(path))
     return label[1] if label else ""
 
 
 def _folders_up_to_data_set(path: Path) -> list[Path]:
-    # Not resolved: in a DataLad data set the file is a link into a store where nothing lies beside it.
+    # Links are not resolved: in a DataLad data set the file is a link into a store without the other files.
     parents = list(path.absolute().parents)
     roots = [n for n, folder in enumerate(parents) if (folder / "dataset_description.json").is_file()]
     return parents[: roots[0] + 1] if roots else parents[:1]

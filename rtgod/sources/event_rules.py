@@ -1,7 +1,7 @@
-"""By which rules a source reads its table of events: those of the server's decoder, unless it was told others.
+"""Rules for a source's table of events: those of the server's decoder, unless others were chosen.
 
-A decoder was trained on trials that some settings found. Read by others, the same table may give other trials, and what
-is ranked then is none of what the decoder knows.
+A decoder was trained on trials that certain settings found. With other settings the same table may give other trials,
+which do not match those that the decoder was trained on.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ def agreed(
     *,
     is_chosen: bool,
 ) -> tuple[Source, list[str]]:
-    """Read a run's trials by the rules of the server's decoder, or say that they were read by others.
+    """Read a run's trials by the rules of the server's decoder, or report that they were read by others.
 
     Parameters
     ----------
     source : Source
-        Opened by the rules of the source.
+        The run, opened by the rules of the source.
     opened : callable
-        Opens the same run by other rules.
+        Function that opens the same run by other rules.
     own : EventsSettings
         The rules of the source.
     theirs : mapping of str to value, or None
-        The rules of the server's decoder, as `rtgod.messages.Pong` has them; None where it has none, or does not say.
+        The rules of the server's decoder, from `rtgod.messages.Pong`; None if it has none or does not give them.
     is_chosen : bool
-        Whether somebody chose the source's rules: then they hold.
+        Whether the user chose the source's rules, which then hold.
 
     Returns
     -------
     source : Source
     remarks : list of str
-        What the operator should know, a line each; none where both give the same trials.
+        Remarks for the operator, a line each; empty if both rules give the same trials.
 
     Raises
     ------
     InputError
-        If the table cannot be read by the decoder's rules, and nobody chose others.
+        If the table cannot be read by the decoder's rules, and the user did not choose others.
     """
     if theirs is None or source.read is None:
         return source, []
@@ -83,7 +83,7 @@ def agreed(
 
 
 def in_words(rules: EventsSettings) -> str:
-    """Write rules as a file of settings has them, as far as they are not the usual ones."""
+    """Write the rules that differ from their defaults, as in a file of settings."""
     set_ = rules.model_dump(mode="json", exclude_defaults=True)
     return (
         ", ".join(f"events.{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in set_.items())

@@ -1,7 +1,7 @@
-"""A run from a folder of Siemens mosaic DICOM files: one file a volume, its slices tiled into one picture.
+"""A run from a folder of Siemens mosaic DICOM files, each of which is a volume, with its slices tiled into one picture.
 
-Owns the order and identity of the files, the geometry of a mosaic, and the promise that nothing which identifies a
-person leaves this module: not in the run, not in a volume, not in an error.
+This module handles the order and identity of the files and the geometry of a mosaic. It guarantees that no data that
+identify a person leave it: not in the run, not in a volume, not in an error.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _DAY_S = 86400.0
 _DICOM_DIRECTORY = "1.2.840.10008.1.3.10"
 _ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
 _MAKERS = {"SIEMENS": "Siemens", "GE ": "GE", "PHILIPS": "Philips", "CANON": "Canon", "TOSHIBA": "Toshiba"}
-#: Software of Siemens that exports mosaics without the private header which says how their slices lie.
+#: Siemens software that exports mosaics without the private header that tells how their slices lie.
 _WITHOUT_CSA = re.compile(r"\bXA1[01]\b")
-#: A position or an angle that changes by less from file to file follows a head.
+#: Largest change of position and angle between files that counts as the scanner following the head.
 _MOST_FOLLOWED_MM, _MOST_FOLLOWED_DEG = 30.0, 20.0
 _SERIES_TAGS = [
     "SOPClassUID", "ImageType", "Manufacturer", "SeriesInstanceUID", "SeriesNumber", "NumberOfFrames",
@@ -50,19 +50,19 @@ class MosaicSeries:
     Parameters
     ----------
     folder : Path
-        Holds the DICOM files of one series, under any names; files that are not DICOM are passed over.
+        Folder with the DICOM files of one series, under any names; files that are not DICOM are passed over.
     events : Path, optional
-        Events table that gives the run its blocks; by default the one in the folder or beside it, if there is one.
+        Events table that gives the run its blocks; by default the one in the folder or beside it, if any.
     reading : EventsSettings, optional
-        Which rows of the events table are trials; see `rtgod.events.table.read_events`.
+        Rules by which rows of the events table are trials; see `rtgod.events.table.read_events`.
     run_id : str, optional
         By default "series-<SeriesNumber>-<first 10 hexadecimal digits of the SHA-256 of SeriesInstanceUID>".
     subject : str, optional
         By default "unknown": the files' own name and number of the patient are never read.
     tr_s : float, optional
-        Repetition time, seconds, where the files give none that can be.
+        Repetition time in seconds, if the files give no possible one.
     series : int, optional
-        SeriesNumber to read where the folder holds several.
+        SeriesNumber to read, if the folder holds several.
 
     Attributes
     ----------
@@ -70,25 +70,25 @@ class MosaicSeries:
     events : Path or None
         The events table that gave the run its blocks.
     notes : tuple of str
-        What was decided where the files and `tr_s` disagree.
+        Decisions made if the files and `tr_s` disagree, and volumes that are missing at the start.
     contradiction : str
-        Why the run should not be used as it is; see `rtgod.sources.agreed_tr`.
+        Reason why the run should not be used as it is; see `rtgod.sources.agreed_tr`.
     read : TrialsRead or None
-        What was in the events table, if there is one.
+        Trials and other rows of the events table; None without a table.
 
     Raises
     ------
     InputError
         If the folder holds no series of Siemens mosaics or several, or a file of it is cut short, is compressed in a
-        way that cannot be read here, contradicts another or lacks what places it in space or in time. While iterating:
-        if the voxels of a file cannot be decoded.
+        way that cannot be read here, contradicts another or lacks its place in space or in time. While iterating: if
+        the voxels of a file cannot be decoded.
 
     Notes
     -----
     Volumes are of shape (x, y, z): along the mosaic's columns, its rows, and from tile to tile. They keep the files'
-    voxel type, int16 or uint16, unless the files say that it is to be rescaled; then they are float32.
+    voxel type, int16 or uint16, unless the files ask for rescaling; then they are float32.
 
-    Only headers are read to begin with; each volume's voxels when it is its turn.
+    At first only headers are read; a volume's voxels are read when iteration reaches it.
     """
 
     def __init__(
@@ -128,24 +128,24 @@ class MosaicSeries:
             self.notes += (_missing_first(folder, first),)
 
     def acquisition(self) -> str:
-        """Identity of the run: the scanner's for the series, and the run's name."""
+        """Return the identity of the run, from the scanner's identity of the series and the run's name."""
         return acquisition_id(self.run.run_id, self._uid)
 
     def __iter__(self) -> Iterator[Volume]:
-        """Read the volumes, one file at a time."""
+        """Read the volumes one file at a time."""
         for index, frame in self._frames.items():
             yield Volume(self.run.run_id, index, self._acquired_s[index], _read_voxels(frame))
 
 
 def name_and_start(folder: Path) -> tuple[str, float | None]:
-    """What the one series of a folder is known by; its events are not looked at.
+    """Read the name and the start time of the only series in a folder; its events are not read.
 
     Returns
     -------
     run_id : str
         The name under which `MosaicSeries` replays it.
     started_s : float or None
-        Earliest time of day at which a volume was acquired, seconds; None where a file does not say.
+        Earliest time of day at which a volume was acquired, in seconds; None if a file gives no time.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def _name_of(entry: _Entry) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A DICOM file of the folder; `other_kind` says what it is if it is no Siemens mosaic."""
+    """A DICOM file of the folder; `other_kind` names its kind if it is not a Siemens mosaic."""
 
     path: Path
     uid: str
@@ -192,13 +192,13 @@ def _survey(folder: Path) -> list[_Entry]:
 
 
 def holds_dicom(folder: Path) -> bool:
-    """Whether a folder directly holds a DICOM file."""
+    """Return whether a folder directly holds a DICOM file."""
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}).") from error
     for path in paths:
-        # What cannot be read holds nothing that anybody could take.
+        # A file that cannot be read does not count.
         with suppress(OSError):
             if path.is_file() and not path.name.startswith(".") and _begins_as_dicom(path):
                 return True
@@ -235,7 +235,7 @@ def _other_kind(dataset: FileDataset) -> str | None:
     if "MOSAIC" in _image_type(dataset) and not enhanced:
         return None
     named = str(dataset.get("Manufacturer", "")).upper()
-    # One of a fixed list, not what the field says: it is free text.
+    # A name from a fixed list, not the field itself, which is free text.
     maker = next((name for key, name in _MAKERS.items() if named.startswith(key)), "unrecognised")
     return f"{maker} {'enhanced multi-frame' if enhanced else 'single-slice'}"
 
@@ -264,7 +264,7 @@ def _choose(folder: Path, entries: list[_Entry], series: int | None) -> list[_En
 
 
 def _advice(other_kind: str) -> str:
-    # No other maker's scanner, and none of Siemens's enhanced files, is made to write mosaics.
+    # Scanners of other makers write no mosaics, and Siemens's enhanced files are never mosaics.
     if other_kind == "Siemens single-slice":
         return "export the series as mosaics, or convert it to NIfTI, with dcm2niix, say"
     return "convert the series to NIfTI, with dcm2niix, say, and give that"
@@ -275,7 +275,7 @@ def _advice(other_kind: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """What the files of a series must agree on."""
+    """Properties on which the files of a series must agree."""
 
     rows: int
     columns: int
@@ -299,7 +299,7 @@ class _Grid:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """One file: its place in the series and its grid. `clock_s` counts from midnight."""
+    """Header of one file: its place in the series and its grid. `clock_s` counts from midnight."""
 
     path: Path
     instance: int | None
@@ -330,8 +330,8 @@ def _check_readable(path: Path, dataset: FileDataset, n_left: int) -> None:
         raise InputError(f"{path}: compressed as {syntax.name}, which cannot be read here; export it uncompressed.")
     if dataset.BitsAllocated != 16 or dataset.get("SamplesPerPixel", 1) != 1:
         raise InputError(f"{path}: its voxels are not single 16-bit numbers; export the original series.")
-    # The element's own header is 12 bytes with an explicit VR, 8 without one. Deflated and encapsulated voxels have no
-    # length that is known beforehand.
+    # The element's own header is 12 bytes with an explicit VR, 8 without one. The length of deflated and encapsulated
+    # voxels is not known beforehand.
     n_expected = (8 if syntax.is_implicit_VR else 12) + 2 * dataset.Rows * dataset.Columns
     if not (syntax.is_compressed or syntax.is_deflated) and n_left < n_expected:
         raise InputError(f"{path}: cut short, {n_expected - n_left} bytes of its voxels are missing; copy it again.")
@@ -340,7 +340,7 @@ def _check_readable(path: Path, dataset: FileDataset, n_left: int) -> None:
 def _has_decoder(syntax: UID) -> bool:
     try:
         return bool(get_decoder(syntax).is_available)
-    except NotImplementedError:  # pydicom knows none, whatever is installed
+    except NotImplementedError:  # pydicom has no decoder, whatever is installed
         return False
 
 
@@ -381,8 +381,8 @@ def _advice_without_csa(dataset: FileDataset) -> str:
 
 
 def _numbers(path: Path, dataset: FileDataset, keyword: str, n: int) -> list[float]:
-    """The `n` numbers of a field without which the voxels cannot be placed."""
-    value = getattr(dataset, keyword)  # one that is missing is told of in `_reading`
+    """Read the `n` numbers of a field that is needed to place the voxels."""
+    value = getattr(dataset, keyword)  # `_reading` reports a missing field
     values = [value] if n == 1 else list(value or ())
     if len(values) != n or any(number is None for number in values):
         raise InputError(_without_field(path, keyword, "is empty" if n == 1 else f"is empty, or not {n} numbers"))
@@ -392,19 +392,19 @@ def _numbers(path: Path, dataset: FileDataset, keyword: str, n: int) -> list[flo
 def _mosaic_affine(
     path: Path, dataset: FileDataset, shape: tuple[int, int, int], csa_normal: Float64Array
 ) -> Float64Array:
-    """Voxel indices (column, row, tile) to RAS+ millimetres."""
+    """Compute the affine from voxel indices (column, row, tile) to RAS+ millimetres."""
     # DICOM: the first three cosines run along a row of pixels, that is from column to column; PixelSpacing begins with
     # the distance between rows.
     along_x, along_y = np.array(_numbers(path, dataset, "ImageOrientationPatient", 6)).reshape(2, 3)
     mm_y, mm_x = _numbers(path, dataset, "PixelSpacing", 2)
     spacing = "SpacingBetweenSlices" if dataset.get("SpacingBetweenSlices") else "SliceThickness"
     (mm_z,) = _numbers(path, dataset, spacing, 1)
-    # The cross product is the more exact normal, but only the CSA header knows whether the slices were numbered along
-    # it or against it.
+    # The cross product is the more exact normal, but only the CSA header tells whether the slices are numbered along it
+    # or against it.
     along_z = np.cross(along_x, along_y)
     along_z *= np.sign(along_z @ csa_normal)
     steps = np.column_stack([along_x * mm_x, along_y * mm_y, along_z * mm_z])
-    # Siemens centres the whole mosaic where the first slice is centred, and gives the corner of the mosaic.
+    # Siemens puts the centre of the whole mosaic at the centre of the first slice, and gives the mosaic's corner.
     n_beyond = np.array([dataset.Columns - shape[0], dataset.Rows - shape[1]]) / 2
     affine = np.eye(4)
     affine[:3, :3] = steps
@@ -416,9 +416,9 @@ def _mosaic_affine(
 
 
 def _read_csa(dataset: FileDataset) -> dict[str, list[float]]:
-    """Read two fields of Siemens's private image header (format "SV10"); none where it is missing or damaged.
+    """Read two fields of Siemens's private image header (format "SV10"); empty if it is missing or damaged.
 
-    Not nibabel's reader: importing that warns that it is experimental.
+    nibabel's reader is not used, as importing it warns that it is experimental.
     """
     fields: dict[str, list[float]] = {}
     try:
@@ -473,7 +473,7 @@ def _common_grid(frames: list[_Frame]) -> _Grid:
 
 
 def _follows(affine: Float64Array, other: Float64Array) -> bool:
-    """Whether two positions are as near as those of a head that moved; the voxels' sizes must be the same."""
+    """Return whether two positions are as near as those of a moving head, with the same voxel sizes."""
     steps, other_steps = affine[:3, :3], other[:3, :3]
     sizes, other_sizes = np.linalg.norm(steps, axis=0), np.linalg.norm(other_steps, axis=0)
     cosines = (steps / sizes * (other_steps / other_sizes)).sum(axis=0)
@@ -493,8 +493,8 @@ def _without_duplicates(frames: list[_Frame]) -> list[_Frame]:
     """Drop every file that repeats another.
 
     A file that was sent twice has the same InstanceNumber and AcquisitionNumber, whatever its name. SOPInstanceUID is
-    no better witness: some anonymisers give each copy a new one, others give all files the same. So the voxels of
-    files with equal numbers decide whether they are copies or contradict each other.
+    not more reliable: some anonymisers give each copy a new one, others give all files the same. So the voxels of files
+    with equal numbers decide whether they are copies or contradict each other.
     """
     unique: dict[tuple[int | None, int | None], _Frame] = {}
     for frame in frames:
@@ -513,12 +513,12 @@ def _without_duplicates(frames: list[_Frame]) -> list[_Frame]:
 
 
 def _indexed(folder: Path, frames: list[_Frame], tr_s: float) -> dict[int, _Frame]:
-    """Volumes by their index in the run, ascending.
+    """Order the volumes by their index in the run, ascending.
 
     Siemens numbers the volumes of a series from 1 in both InstanceNumber and AcquisitionNumber (all series that this
-    was written against do); file names follow the order of arrival at best. Counting from that 1, not from the first
-    file that is there, keeps every volume at its time in the run also when the first ones are lost. InstanceNumber
-    goes first; AcquisitionNumber serves where InstanceNumber is absent, repeats, or does not step with the clock.
+    was written against do); file names follow the order of arrival at best. Counting from 1, and not from the first
+    file in the folder, keeps every volume at its time in the run even if the first ones are lost. InstanceNumber is
+    preferred; AcquisitionNumber is used if InstanceNumber is absent, repeats, or does not step with the clock.
     """
     by_instance = _by_number([frame.instance for frame in frames], frames)
     by_acquisition = _by_number([frame.acquisition for frame in frames], frames)
@@ -531,7 +531,7 @@ def _indexed(folder: Path, frames: list[_Frame], tr_s: float) -> dict[int, _Fram
 
 
 def _by_number(numbers: Sequence[int | None], frames: Sequence[_Frame]) -> dict[int, _Frame]:
-    """Frames in the order of their numbers; none if a number is missing or repeats."""
+    """Order frames by their numbers; return an empty mapping if a number is missing or repeats."""
     numbered = {number: frame for number, frame in zip(numbers, frames, strict=True) if number is not None}
     return dict(sorted(numbered.items())) if len(numbered) == len(frames) else {}
 
@@ -545,7 +545,7 @@ def _keeps_time(numbering: dict[int, _Frame], tr_s: float) -> bool:
 
 
 def _acquired_s(frames: dict[int, _Frame], tr_s: float) -> dict[int, float]:
-    """Seconds from the nominal start of volume 0, by AcquisitionTime where the files have a usable one."""
+    """Return the time of each volume in seconds from the nominal start of volume 0, by AcquisitionTime if usable."""
     elapsed_s = _elapsed_s(list(frames.values()))
     if elapsed_s is None:
         return {index: index * tr_s for index in frames}
@@ -554,12 +554,12 @@ def _acquired_s(frames: dict[int, _Frame], tr_s: float) -> dict[int, float]:
 
 
 def _elapsed_s(frames: Sequence[_Frame]) -> list[float] | None:
-    """Seconds from the first frame to each; None unless every file has a time and they ascend (past midnight, too)."""
+    """Return the seconds from the first frame to each; None unless all have times that ascend (past midnight, too)."""
     clocks = [frame.clock_s for frame in frames if frame.clock_s is not None]
     steps = [(after - before) % _DAY_S for before, after in pairwise(clocks)]
     if len(clocks) < len(frames) or not all(0 < step < _DAY_S / 2 for step in steps):
         return None
-    # DICOM's times end at the microsecond; more digits are the sum's rounding error.
+    # DICOM's times have microseconds; further digits are rounding errors of the sum.
     return [round(elapsed, 6) for elapsed in accumulate(steps, initial=0.0)]
 
 
@@ -567,7 +567,7 @@ def _elapsed_s(frames: Sequence[_Frame]) -> list[float] | None:
 
 
 def _read_voxels(frame: _Frame) -> Array:
-    """Voxels of one file, of shape (x, y, z)."""
+    """Read the voxels of one file, shape (x, y, z)."""
     grid = frame.grid
     with _reading(frame.path):
         mosaic = pydicom.dcmread(frame.path).pixel_array
@@ -591,12 +591,12 @@ def _read_header(path: Path, specific_tags: list[str] | None = None) -> tuple[Fi
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn whatever pydicom makes of a broken file into one InputError.
+    """Turn any error of pydicom on a broken file into one InputError.
 
-    Neither its warnings nor its messages are passed on, nor chained: they quote the file's values, which may be a name.
+    Its warnings and messages are neither passed on nor chained: they quote the file's values, which may be a name.
     """
     with warnings.catch_warnings():
-        # Values that break the letter of the standard (too long, odd characters); the ones used here are checked.
+        # These warn of values that break the standard (too long, odd characters); values used here are checked.
         warnings.simplefilter("ignore", UserWarning)
         try:
             yield
@@ -606,7 +606,7 @@ def _reading(path: Path) -> Iterator[None]:
             # The name of a field identifies nobody, unlike its value.
             if isinstance(error, AttributeError) and error.name and tag_for_keyword(error.name) is not None:
                 raise InputError(_without_field(path, error.name, "is missing")) from None
-            # pydicom's own OSErrors have no strerror: only the operating system's are about the file as such.
+            # pydicom's own OSErrors have no strerror; errors of the operating system have.
             if isinstance(error, OSError) and error.strerror:
                 raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
             raise InputError(f"{path}: a DICOM file that cannot be decoded; copy or export it again.") from None

@@ -1,6 +1,6 @@
-"""A recorded run from a 4-D NIfTI file, with what BIDS keeps beside it: sidecar JSON and events table.
+"""A recorded run from a 4-D NIfTI file, with its BIDS sidecar JSON and events table.
 
-Owns the reading of the voxels: forwards through the file once, one volume in memory at a time.
+The voxels are read once, forwards through the file, with one volume in memory at a time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rtgod.sources.beside import files_beside, find_events, stem_of, subject_in
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _MILLIMETRES = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
 
-#: DEFLATE cannot compress further than 1032 : 1.
+#: Largest ratio by which DEFLATE can compress.
 _MOST_COMPRESSED = 1032
 
 _DAMAGED = (OSError, EOFError, zlib.error)
@@ -42,16 +42,16 @@ class NiftiRun:
     path : Path
         A .nii or .nii.gz file of shape (x, y, z, n_volumes).
     events : Path, optional
-        Events table; by default the one that BIDS places beside the file, if there is one.
+        Events table; by default the one that BIDS places beside the file, if any.
     reading : EventsSettings, optional
-        Which rows of the events table are trials; see `rtgod.events.table.read_events`.
+        Rules by which rows of the events table are trials; see `rtgod.events.table.read_events`.
     run_id : str, optional
         By default the file name without `_bold` and extension.
     subject : str, optional
-        By default what follows `sub-` in the file name, else "unknown".
+        By default the label after `sub-` in the file name, else "unknown".
     tr_s : float, optional
-        Repetition time, seconds, where neither a sidecar JSON nor the header (with its unit) gives one that can be;
-        otherwise it says which of them counts.
+        Repetition time in seconds, if neither a sidecar JSON nor the header (with its unit) gives a possible one;
+        otherwise it chooses between them.
 
     Attributes
     ----------
@@ -59,21 +59,21 @@ class NiftiRun:
     events : Path or None
         The events table that gave the run its blocks.
     notes : tuple of str
-        What was decided where the files disagree.
+        Decisions made if the files disagree.
     contradiction : str
-        Why the run should not be used as it is; see `rtgod.sources.agreed_tr`.
+        Reason why the run should not be used as it is; see `rtgod.sources.agreed_tr`.
     read : TrialsRead or None
-        What was in the events table, if there is one.
+        Trials and other rows of the events table; None without a table.
 
     Raises
     ------
     InputError
-        If the file is no 4-D NIfTI file, is shorter than its header says, has no orientation or no repetition time, or
-        if what lies beside it cannot be used. While iterating: if the voxels of a volume cannot be read.
+        If the file is not a 4-D NIfTI file, is shorter than its header says, has no orientation or no repetition time,
+        or if a sidecar or the events table cannot be used. While iterating: if the voxels of a volume cannot be read.
 
     Notes
     -----
-    Volumes have the file's voxel type where it is one of `VOLUME_DTYPES` and unscaled, else float32.
+    Volumes have the file's voxel type if it is one of `VOLUME_DTYPES` and unscaled, else float32.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class NiftiRun:
         )
 
     def __iter__(self) -> Iterator[Volume]:
-        """Read the volumes, one at a time."""
+        """Read the volumes one at a time."""
         layout = self._layout
         with _open_stream(self._path) as stream:
             self._take(stream, layout.offset, "header")
@@ -120,7 +120,7 @@ class NiftiRun:
                 yield Volume(self.run.run_id, index, index * self.run.tr_s, layout.values(voxels))
 
     def acquisition(self) -> str:
-        """Identity of the run: the file's content and the run's name."""
+        """Return the identity of the run, from the file's content and the run's name."""
         try:
             with self._path.open("rb") as file:
                 return acquisition_id(self.run.run_id, hashlib.file_digest(file, "sha256").hexdigest())
@@ -137,7 +137,7 @@ class NiftiRun:
         return raw
 
     def _finish(self, stream: IO[bytes]) -> None:
-        """Read on to the end, where gzip keeps the checksum that tells of damage which still decompresses."""
+        """Read on to the end of the file, where gzip has a checksum; it finds damage that still decompresses."""
         try:
             while stream.read(1 << 20):
                 pass
@@ -148,7 +148,7 @@ class NiftiRun:
 
 
 def count_volumes(path: Path) -> int:
-    """Volumes of a NIfTI file, by its header; 0 if it cannot be read as one of a run."""
+    """Return the number of volumes in a NIfTI file, by its header; 0 if it is not a readable file of a run."""
     try:
         return _read_layout(path).n_volumes
     except InputError:
@@ -157,7 +157,7 @@ def count_volumes(path: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the voxels are in the (decompressed) file, and what they mean."""
+    """Position of the voxels in the (decompressed) file, their type, scaling and geometry, and the header's TR."""
 
     offset: int
     dtype: np.dtype[np.generic]
@@ -177,15 +177,15 @@ class _Layout:
         if (self.slope, self.inter) != (1.0, 0.0):
             return (voxels * np.float64(self.slope) + self.inter).astype(np.float32)
         name = self.dtype.name
-        # By name: that is also what turns big-endian voxels into little-endian ones.
+        # A type by name has native byte order, so this also converts big-endian voxels.
         return voxels.astype(name if name in VOLUME_DTYPES else np.float32)
 
 
 def _read_layout(path: Path) -> _Layout:
     try:
-        # A damaged affine may hold numbers that no cast takes; it is refused below.
+        # A damaged affine may hold numbers that cannot be cast; it is refused below.
         with np.errstate(invalid="ignore"):
-            image: Any = nib.load(path)  # nibabel's annotations know nothing of what a NIfTI image adds
+            image: Any = nib.load(path)  # nibabel's annotations lack the attributes of NIfTI images
             header = image.header
             shape = tuple(int(n) for n in header.get_data_shape())
             units = header.get_xyzt_units()
@@ -193,7 +193,7 @@ def _read_layout(path: Path) -> _Layout:
             affine = np.diag([*3 * [_MILLIMETRES[units[0]]], 1.0]) @ header.get_best_affine()
             proxy = image.dataobj
             offset, dtype, slope, inter = int(proxy.offset), proxy.dtype, float(proxy.slope), float(proxy.inter)
-    # What nibabel and its decompressors are seen to raise on bytes that are not a NIfTI header.
+    # Errors that nibabel and its decompressors raise on bytes that are not a NIfTI header.
     except (*_DAMAGED, ImageFileError, HeaderDataError, ValueError, KeyError, TypeError, OverflowError, IndexError):
         raise InputError(f"{path}: not a readable NIfTI file; copy or export it again.") from None
     shape = shape[:4] + tuple(n for n in shape[4:] if n != 1)
@@ -220,7 +220,7 @@ def _check_size(path: Path, layout: _Layout) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _SidecarsSay:
-    """What the sidecars of a file say, the nearest that says it: repetition time and receive coil."""
+    """Repetition time and receive coil from the sidecars of a file, each from the nearest sidecar that has it."""
 
     tr: TrClaim | None = None
     coil: str = ""
@@ -247,7 +247,7 @@ class _SidecarsSay:
 
 def _find_tr(path: Path, layout: _Layout, beside: _SidecarsSay, given: float | None) -> RepetitionTime:
     said = [] if beside.tr is None else [beside.tr]
-    # Without a unit the number is often a library's default (1.0), so it is not believed.
+    # Without a unit the number is often a library's default (1.0), so it is ignored.
     if layout.tr_unit in _SECONDS and layout.tr > 0:
         # Rounded because the header has single precision: 1.97 would become 1.97000002861.
         tr_s = round(layout.tr * _SECONDS[layout.tr_unit], 6)
