@@ -563,7 +563,9 @@ def _ranks(
         summary |= _sum_up(kind, members, names, said)
         for b in members:
             of_trial = (kind, b.trial.onset_s, b.trial.category, b.name)
-            rows.append((*of_trial, b.ranking.top[0], b.rank, round(b.accuracy, 6), b.ranking.n_volumes, b.ranking.run_id))
+            rows.append(
+                (*of_trial, b.ranking.top[0], b.rank, round(b.accuracy, 6), b.ranking.n_volumes, b.ranking.run_id)
+            )
     write_tsv(out / "ranks.tsv", columns, rows)
     if groups:
         ranks = {kind: np.array([b.rank for b in members]) for kind, members in groups.items()}

@@ -89,6 +89,14 @@ def test_a_packed_and_an_unpacked_file_are_one_run(tmp_path):
         ["run1.nii", "rrun1.nii", "swrrun1.nii"],
         ["run1.nii", "run1_mcf.nii"],
         ["echo1/run.nii", "echo2/run.nii"],
+        ["loc1_echo_1.nii", "loc1_echo_2.nii"],
+        ["loc_1_echo1of3.nii", "loc_1_echo2of3.nii"],
+        ["loc-run1-mag.nii", "loc-run1-magnitude.nii"],
+        ["loc_run1_M.nii", "loc_run1_P.nii"],
+        ["loc_run1_15ms.nii", "loc_run1_35ms.nii"],
+        ["loc_run1.nii", "loc_run1_NORDIC.nii"],
+        ["loc_run1.nii", "loc_run1_denoised.nii"],
+        ["run1.nii", "run1_topup.nii"],
     ],
 )
 def test_other_names_for_forms_are_known(tmp_path, names):

@@ -231,6 +231,17 @@ def test_what_is_refused_is_not_said_to_be_written(tmp_path):
         assert "would be written" not in invoked.output
 
 
+def test_runs_that_nothing_chooses_and_plain_categories_are_said(plain):
+    chosen = ("--training", "run-1..3", "--test", "run-7")
+    said = command("evaluate", *plain, *chosen, "--dry-run")
+    assert "left out 3 runs that --training and --test do not choose: 4_localizer_run-4, 5_localizer_run-5" in said
+    assert "plain categories no images are given, so the categories themselves are decoded" in said
+    said = command("calibrate", *plain, *chosen[:2], "--dry-run")
+    assert "left out 4 runs that --training does not choose: 4_localizer_run-4" in said
+    with pytest.raises(InputError, match="give --images and --candidates"):
+        command("evaluate", *plain, *chosen, "--ablate", "preprocessing")
+
+
 def test_images_in_folders_of_one_trial_type_are_a_hint(tmp_path):
     runs = [make_run(tmp_path / f"run-{k}") for k in (1, 2)]
     for run in runs:

@@ -90,6 +90,17 @@ def test_an_evaluation_leaves_a_foreign_run_out_and_says_so(tmp_path):
     assert without_foreign(found) is found
 
 
+def test_of_as_many_runs_in_one_grid_as_in_another_which_are_meant_is_asked(tmp_path):
+    for i in range(2):
+        lay(tmp_path, f"sub-01_run-{i}")
+        lay(tmp_path, f"sub-01_other-{i}", shape=(4, 5, 6))
+    with pytest.raises(
+        InputError, match=r"as many runs lie in one grid as in another \(.* voxels in .*; .*choose those"
+    ):
+        without_foreign(asked(tmp_path))
+    assert without_foreign(asked(tmp_path, training="run-")).missing[0].startswith("2 runs that --training does not")
+
+
 def test_runs_to_test_on_that_are_all_foreign_are_refused(tmp_path):
     for i in range(2):
         lay(tmp_path, f"sub-01_train-{i}")

@@ -103,6 +103,14 @@ def cut(folder):
     return path
 
 
+def test_voxels_with_nan_are_not_taken_and_are_told(tmp_path):
+    values = np.zeros(RUN.shape, np.float32)
+    values[1, 2, 3], values[0, 0, 0] = 1, np.nan
+    path = mask_image(tmp_path, values)
+    assert read_mask(path, RUN).tolist() == [[1, 2, 3]]
+    assert notes_on_values(path) == (f"mask {path.name}: 1 voxel with NaN, not taken",)
+
+
 def damaged(folder):
     path = mask_image(folder, np.random.default_rng(0).random(RUN.shape))
     content = bytearray(path.read_bytes())
@@ -123,12 +131,13 @@ def text(folder):
         (lambda d: mask_image(d, np.ones((*RUN.shape, 2), np.uint8)), "one volume .* is needed"),
         (lambda d: mask_image(d, affine=AFFINE + np.eye(4) * [1, 0, 0, 0]), "resample it"),
         (lambda d: mask_image(d, np.zeros(RUN.shape, np.uint8)), "none of its voxels is above 0"),
+        (lambda d: mask_image(d, np.full(RUN.shape, np.inf, np.float32)), "has infinite values"),
         (lambda d: d / "mask.nii.gz", "cannot be read"),
         (cut, "cannot be read"),
         (damaged, "cannot be read"),
         (text, "cannot be read"),
     ],
-    ids=["shape", "two volumes", "affine", "empty", "missing", "cut short", "damaged", "no image"],
+    ids=["shape", "two volumes", "affine", "empty", "infinite", "missing", "cut short", "damaged", "no image"],
 )
 def test_a_mask_that_does_not_fit_is_refused(tmp_path, make, what):
     path = make(tmp_path)

@@ -64,6 +64,13 @@ def test_a_range_that_does_not_ascend_or_has_no_end_is_refused(text):
         RunPatterns.parse([text])
 
 
+def test_what_not_holds_for_must_be_clear():
+    with pytest.raises(InputError, match="pattern not:run-1,run-2: does not: hold for the first or for all"):
+        RunPatterns.parse(["not:run-1,run-2"])
+    assert RunPatterns.parse(["not:run-1,not:run-2"]).unwanted == ("run-1", "run-2")
+    assert RunPatterns.parse(["run-2,not:run-1"]).wanted == ("run-2",)
+
+
 def test_what_is_found_nowhere_is_named_as_it_was_written():
     assert RunPatterns.parse(["run-1", "run-77", "not:echo-1"]).unmatched(NAMES) == ("run-77", "not:echo-1")
 

@@ -63,6 +63,23 @@ def test_preprocessing_that_is_not_possible_is_refused(tmp_path, text):
         Preprocessing.from_toml(tmp_path / "settings.toml")
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (
+            'channels = "RGB"\nbrightest = 1\nmean = [123, 117, 104]\nsd = [1, 1, 1]',
+            "lies outside of 0 to brightest = 1",
+        ),
+        ('channels = "RGB"\nbrightest = 255\nmean = [0.5, 0.5, 0.4]\nsd = [1, 1, 1]', "is of pixels from 0 to 1, and"),
+        ("resize_px = 50\ncrop_px = 60", "crop_px = 60 is more than resize_px = 50 leaves"),
+    ],
+)
+def test_preprocessing_of_two_kinds_at_once_is_refused(tmp_path, text, why):
+    (tmp_path / "settings.toml").write_text(text)
+    with pytest.raises(InputError, match=why):
+        Preprocessing.from_toml(tmp_path / "settings.toml")
+
+
 @pytest.mark.parametrize("name", ["", "..", "a/b", "__layer", "a b"])
 def test_a_layer_s_name_can_be_that_of_a_folder(name):
     with pytest.raises(ValidationError, match="pattern"):

@@ -16,7 +16,7 @@ from rtgod.commands.main import make_app
 from rtgod.errors import InputError
 from rtgod.events.table import Trial, blocks_of, read_trials
 from rtgod.journal.journal import JournalWriter
-from rtgod.messages import Block, RunEnd
+from rtgod.messages import Block, Motion, NotReady, Reason, RunEnd
 from rtgod.server.session import Session
 from tests import small
 
@@ -245,7 +245,24 @@ def test_a_table_in_milliseconds_is_refused_and_named(report, run):
 
 def test_without_tables_it_says_that_there_are_no_ranks(report, run):
     *_, said = report([run])
-    assert "no ranks: they need --bundle, and --dataset or --events" in said
+    assert "no ranks: they need --dataset or --events" in said
+
+
+def test_motion_that_was_not_estimated_is_not_drawn(run, tmp_path):
+    """Whoever reports without the bundle does not know, but a head never lies exactly where it lay."""
+    still = Motion((0.0,) * 3, (0.0,) * 3, 0.0, None, 0, converged=True)
+    for moved_mm, is_drawn in ((0.0, False), (1e-6, True)):
+        journal, out = tmp_path / f"{moved_mm}.rtgod", tmp_path / f"out{moved_mm}"
+        motion = replace(still, translation_mm=(moved_mm, 0.0, 0.0))
+        with JournalWriter(journal) as writer:
+            writer.append(run)
+            for index in range(3):
+                writer.append(replace(small.volume(index), run_id=run.run_id))
+                writer.append(NotReady(run.run_id, index, Reason.WARMING_UP, "", motion))
+        console = Console(file=io.StringIO(), width=160)
+        write_report(journal, out, None, None, None, console)
+        assert (out / "motion.png").exists() == is_drawn
+        assert ("as where head motion is not estimated" in console.file.getvalue()) != is_drawn
 
 
 def test_a_run_that_was_sent_by_other_settings_says_which_trials_are_no_blocks_and_which_blocks_no_trials(report, run):

@@ -200,9 +200,13 @@ def test_parts_of_one_run_hold_every_category_as_evenly_as_can_be(categories):
 
 
 def test_a_dry_run_says_what_is_decoded(localizer, tmp_path, capsys):
-    command.calibrate(localizer[1], subject="01", out=tmp_path / "bundle", dry_run=True)
+    (tmp_path / "settings.toml").write_text(SETTINGS)
+    command.calibrate(
+        localizer[1], subject="01", out=tmp_path / "bundle", settings=tmp_path / "settings.toml", dry_run=True
+    )
     printed = " ".join(capsys.readouterr().out.split())
     assert "candidates 3 the categories themselves" in printed
+    assert re.search(r"trials 30 of 3 categories: (10 (face|place|word)(, )?){3}", printed)
     assert "images shown" not in printed
 
 
@@ -232,6 +236,11 @@ def test_categories_that_are_shown_once_are_named():
     check_repeated(["a", "b", "a", "b"])
     with pytest.raises(InputError, match=r"1 of 2 categories has one trial only \(b\)"):
         check_repeated(["a", "b", "a"])
+    with pytest.raises(InputError, match=r"one trial only .*\(left out: 1 of 3 trials: censored\)$"):
+        check_repeated(["a", "b", "a"], ["1 of 3 trials: censored"])
+    with pytest.raises(InputError, match="2 of 2 categories have one trial only") as refused:
+        check_repeated(["a", "b"])
+    assert "events.ignore" not in str(refused.value)  # nothing would be left
 
 
 def test_haxby_is_decoded_live_as_offline(shared_data, tmp_path):

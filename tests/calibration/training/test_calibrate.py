@@ -190,7 +190,7 @@ def test_shuffled_labels_are_decoded_at_chance(inputs, network, pool, tmp_path):
         shuffled = tmp_path / run.events.name
         shuffled.write_text("".join("\t".join(row) + "\n" for row in [header, *rows]))
         runs.append(RunFiles(run.bold, shuffled))
-    shuffled = replace(inputs, runs=tuple(runs))
+    shuffled = replace(inputs, training=tuple(runs))
     _, summary = calibrate(shuffled, PipelineSettings(), network, DecoderSettings(), pool, quiet)
     assert summary.identification_accuracy == pytest.approx(0.5, abs=0.08)
     assert max(abs(layer.feature_accuracy) for layer in summary.layers.values()) < 0.1

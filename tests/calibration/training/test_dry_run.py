@@ -54,6 +54,13 @@ def published(tmp_path_factory, shared_data):
     return root
 
 
+@pytest.fixture(autouse=True)
+def any_template(monkeypatch, request):
+    """Take any volume for a template: the images here are of nothing."""
+    if "looked_at" not in request.node.name:
+        monkeypatch.setattr("calibration.training.dry_run.check_first", lambda *_: None)
+
+
 @pytest.fixture
 def planned(published):
     """Inputs of the published training runs."""
@@ -149,6 +156,38 @@ def test_every_problem_is_told_at_once(planned, tmp_path):
     assert "2 s in other" in problems[1]
 
 
+def test_what_cannot_be_a_template_or_lies_outside_the_head_is_looked_at_beforehand(tmp_path):
+    head = 900 * (((np.indices((12, 12, 10)) - np.reshape([5.5, 5.5, 4.5], (3, 1, 1, 1))) ** 2).sum(axis=0) < 20)
+    noise = np.random.default_rng(0).integers(0, 40, (12, 12, 10, 20))
+    masks = {"inside": head > 0, "outside": head == 0}
+    for name, mask in masks.items():
+        image(tmp_path / f"{name}.nii", mask.astype(np.uint8))
+    for name, data in (("head", head[..., None] + noise), ("nothing", np.full(noise.shape, 7))):
+        for number in (1, 2):
+            made = nib.Nifti1Image((data + number).astype(np.int16), AFFINE)
+            made.header.set_xyzt_units("mm", "sec")
+            made.header["pixdim"][4] = 2
+            made.to_filename(tmp_path / f"{name}-{number}_bold.nii.gz")
+            rows = "".join(f"{onset + number}\t4\t{name}\n" for onset, name in ((16, "face"), (28, "house")))
+            (tmp_path / f"{name}-{number}_events.tsv").write_text(f"onset\tduration\ttrial_type\n{rows}")
+
+    def problems(name, mask):
+        paths = [tmp_path / f"{name}-{number}_bold.nii.gz" for number in (1, 2)]
+        options = DatasetOptions(paths=paths, subject="01", mask=mask and tmp_path / f"{mask}.nii")
+        return plan_calibration(find_training(options), SETTINGS).problems
+
+    assert problems("head", None) == problems("head", "inside") == ()
+    assert "template has no contrast to align to" in problems("nothing", None)[0]
+    assert "% of the decoder's voxels lie in the head" in problems("head", "outside")[0]
+
+
+def test_two_grids_with_one_table_are_one_acquisition_in_two_forms(planned, tmp_path):
+    (problem,) = plan_calibration(
+        with_run(planned, tmp_path, np.zeros((6, 6, 8, N_VOLUMES), np.int16)), SETTINGS
+    ).problems
+    assert "run-01, other have one table of events and different grids: one acquisition in several forms" in problem
+
+
 def test_many_runs_that_cannot_be_aligned_are_not_all_told_of(planned, tmp_path):
     flat = with_run(planned, tmp_path, np.zeros((6, 6, 1, N_VOLUMES), np.int16)).training[-1]
     problems = plan_calibration(replace(planned, training=(*planned.training[:2], *[flat] * 4)), SETTINGS).problems
@@ -169,6 +208,9 @@ def test_one_run_is_too_few(planned):
 
 def test_another_grid_is_noted_where_runs_are_aligned_and_refused_where_they_are_not(planned, tmp_path, console):
     inputs = with_run(planned, tmp_path, np.zeros((6, 6, 8, N_VOLUMES), np.int16))
+    table = tmp_path / "other_events.tsv"
+    shutil.copy(planned.training[0].events, table)
+    inputs = replace(inputs, training=(*inputs.training[:-1], replace(inputs.training[-1], events=table)))
     plan = plan_calibration(inputs, SETTINGS)
     plan.check()
     print_plan(plan, console)
@@ -184,7 +226,7 @@ def test_another_grid_is_noted_where_runs_are_aligned_and_refused_where_they_are
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda path: image(path, np.zeros(SHAPE, np.uint8)), "no voxel in it"),
+        (lambda path: image(path, np.zeros(SHAPE, np.uint8)), "none of its voxels is above 0"),
         (lambda path: image(path, np.ones(SHAPE, np.uint8), np.eye(4)), "differ from those of run"),
     ],
     ids=["empty", "another space"],
@@ -208,8 +250,11 @@ def test_what_became_of_the_events_rows_is_said(planned, tmp_path, console):
     printed = " ".join(console.file.getvalue().split())
     assert "run volumes trials repeats after its end no trials" in printed
     assert "run-01 213 1 2 2 1" in printed
-    assert "trials 1 of 1 categories" in printed
-    assert "events trials that begin after the end of their run: 2 of 4 in events.tsv; left out" in printed
+    assert "trials 1 of 1 category: 1 n02766534" in printed
+    assert (
+        "events trials that begin after the end of their run: 2 of 4 in events.tsv, the last at 700 s; left out"
+        in printed
+    )
     assert "events rows whose event_type is neither stimulus nor imagery: 1 picture" in printed
     assert "events 1 trial of 0 s: impulses" in printed
 

@@ -1,6 +1,7 @@
 """One run under two names: refused in every plan, whatever form the copy has; runs of one person are no copies."""
 
 import gzip
+from itertools import combinations
 
 import nibabel as nib
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 
 from calibration.datasets.dataset_files import DatasetOptions, find_study, find_training
 from calibration.training.dry_run import plan_calibration
-from calibration.training.same_volumes import check_different
+from calibration.training.same_volumes import _TOGETHER, _changes, _together, check_different, same_trials
 from calibration.training.study_dry_run import plan_study
+from rtgod.errors import InputError
 from rtgod.settings import PipelineSettings
 from rtgod.sources import open_source
 from rtgod.sources.nifti import NiftiRun
@@ -28,7 +30,10 @@ def write_run(folder, name, data):
 
 
 def noise(seed):
-    return np.random.default_rng(seed).integers(0, 900, (6, 6, 6, 20)).astype(np.int16)
+    """Volumes of a bright ball in noise."""
+    values = np.random.default_rng(seed).integers(0, 300, (12, 12, 10, 20))
+    head = ((np.indices(values.shape[:3]) - np.reshape([5.5, 5.5, 4.5], (3, 1, 1, 1))) ** 2).sum(axis=0) < 20
+    return (values + 900 * head[..., None]).astype(np.int16)
 
 
 @pytest.fixture
@@ -69,12 +74,40 @@ def test_no_more_is_read_than_tells_runs_apart(tmp_path, monkeypatch):
     volumes = NiftiRun.__iter__
     monkeypatch.setattr(NiftiRun, "__iter__", counted)
     data = [noise(1), noise(2), noise(3)[..., :19]]
-    check_different([open_source(write_run(tmp_path, f"run-{n}", of)) for n, of in enumerate(data)])
+    paths = [write_run(tmp_path, f"run-{n}", of) for n, of in enumerate(data)]
+    (tmp_path / "run-1_events.tsv").write_text("onset\tduration\ttrial_type\n8\t8\thouse\n24\t8\tface\n")
+    check_different([open_source(path) for path in paths])
     assert read == [("run-0", 0), ("run-0", 1), ("run-1", 0), ("run-1", 1)]
+
+
+def test_forms_of_one_acquisition_are_refused_whatever_they_are_called(tmp_path):
+    """A second echo is darker and has noise of its own; other runs with the same trials have other noise."""
+    rng = np.random.default_rng(0)
+    second = (0.7 * noise(1) + rng.normal(0, 50, noise(1).shape)).astype(np.int16)
+    paths = [write_run(tmp_path, name, data) for name, data in (("first", noise(1)), ("other", second))]
+    with pytest.raises(InputError, match=r"first and other have the same trials, and their volumes change together"):
+        check_different([open_source(path) for path in paths])
+    paths = [write_run(tmp_path, f"run-{n}", noise(n)) for n in range(4)]
+    check_different([open_source(path) for path in paths])
+    (line,) = same_trials([open_source(path) for path in paths])
+    assert line.startswith("run-0, run-1, run-2, run-3 have the same trials at the same times; if they are one")
+    table = tmp_path / "run-3_events.tsv"
+    table.write_text(table.read_text().replace("24", "22"))
+    assert same_trials([open_source(path) for path in paths[2:]]) == ()
+
+
+def test_runs_of_one_person_do_not_change_together(shared_data):
+    """Real runs, though their trials be said to be the same."""
+    folder = shared_data / "haxby2001" / "sub001" / "BOLD"
+    paths = sorted(folder.glob("task001_run00?/bold_1slice.nii.gz"))
+    changes = [_changes(open_source(path, tr_s=2.5)) for path in paths]
+    found = [_together(one, other) for one, other in combinations(changes, 2)]
+    assert len(found) >= 10
+    assert max(found) < 0.25 < _TOGETHER
 
 
 def test_runs_that_begin_alike_and_runs_of_one_value_are_no_copies(tmp_path):
     begun = noise(2)
     begun[..., :5] = noise(1)[..., :5]
-    data = [noise(1), begun, *2 * [np.zeros((6, 6, 6, 20), np.int16)]]
+    data = [noise(1), begun, *2 * [np.zeros((12, 12, 10, 20), np.int16)]]
     check_different([open_source(write_run(tmp_path, f"run-{n}", of)) for n, of in enumerate(data)])

@@ -271,6 +271,20 @@ def test_replay_says_what_became_of_the_rows_and_sends_the_trials_that_calibrati
     assert sent["toml"] == sent["bundle"] == [(0, 2), (3, 3), (4, 1)]
 
 
+def test_a_run_that_a_server_has_is_not_sent_again_and_that_is_said(rtgod, run_file, tmp_path):
+    with running(tmp_path) as server:
+        sent = ("replay", run_file, "--to", server.ingest, "--full-speed")
+        assert "had this run" not in rtgod(*sent)[1]
+        code, said = rtgod(*sent, "--subject", "99")
+        assert code == 0
+        assert "the server had this run already: nothing was sent, and what this call says of subject" in said
+        assert "send it as another acquisition with --again" in said
+        code, said = rtgod(*sent, "--again")
+        assert "had this run" not in said
+        assert "~2: " in said  # under which name it was taken
+        assert len(server.recorded(Run)) == 2
+
+
 def test_calibrate_refuses_before_it_works(rtgod, tmp_path):
     refused(rtgod("calibrate", "nowhere", "--subject", "01", "--out", "bundle"), "nowhere", "BIDS")
     (tmp_path / "bundle").mkdir()

@@ -558,3 +558,24 @@ def test_categories_that_differ_in_case_only_are_told_of(write):
     assert remarks_on([first]) == []
     second = read_events(write(table_of((10, 9, "CAT"), (28, 9, "dog"))))
     assert remarks_on([first, second]) == ["cat and CAT are different categories; if they are one, spell them alike"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shown"),
+    [
+        ("1", "1.0", "1 and 1.0"),
+        ("face", "fa\u200bce", r"face and fa\u200bce"),
+        ("house", "h\u043euse", r"house and h\u043euse"),
+    ],
+)
+def test_names_that_look_alike_are_told(tmp_path, one, other, shown):
+    (tmp_path / "e.tsv").write_text(f"onset\tduration\ttrial_type\n2\t4\t{one}\n12\t4\t{other}\n", encoding="utf-8")
+    (line,) = remarks_on([read_events(tmp_path / "e.tsv")])
+    assert line == f"{shown} are different categories; if they are one, spell them alike"
+
+
+def test_a_duration_in_milliseconds_among_seconds_is_told(tmp_path):
+    rows = "".join(f"{12 * k}\t{10000 if k == 5 else 10}\t{'ab'[k % 2]}\n" for k in range(6))
+    (tmp_path / "e.tsv").write_text(f"onset\tduration\ttrial_type\n{rows}")
+    (line,) = remarks_on([read_events(tmp_path / "e.tsv")])
+    assert line == "1 trial in e.tsv of up to 10000 s, where others last 10 s; is that in milliseconds?"

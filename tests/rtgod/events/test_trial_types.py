@@ -39,6 +39,23 @@ def test_words_that_may_name_an_object_but_seldom_do_are_asked_about():
     assert doubtful_types(trials(face=9.0, tone=9.0), ["tone"]) == doubtful_types(trials(key=9.0, cross=9.0)) == {}
 
 
+@pytest.mark.parametrize("name", ["Ruhe", "appui bouton", "croix de fixation", "休息", "Tastendruck", "描述 休息"])
+def test_words_of_other_languages_are_asked_about(name):
+    assert list(doubtful_types([*trials(face=9.0, house=9.0), Trial(2.0, 9.0, "stimulus", name)])) == [name]
+
+
+def test_what_follows_nearly_all_others_is_asked_about_whatever_it_is_called():
+    order = ["face", "house", "tool", "body"] * 3
+    in_turn = [
+        Trial(20.0 * k + lag_s, 8.0, "stimulus", name)
+        for k, category in enumerate(order)
+        for lag_s, name in ((0.0, category), (10.0, "xyz"))
+    ]
+    assert doubtful_types(in_turn) == {"xyz": 12}
+    assert doubtful_types(in_turn, ["xyz"]) == {}
+    assert doubtful_types([Trial(20.0 * k, 8.0, "stimulus", name) for k, name in enumerate(order)]) == {}
+
+
 def test_what_sounds_like_none_is_asked_about_and_so_is_what_is_much_briefer():
     asked = doubtful_types(trials(face=9.0, house=9.0, response_left=1.0, KeyPress=1.0, left=0.1))
     assert asked == {"response_left": 4, "KeyPress": 4, "left": 4}

@@ -181,7 +181,7 @@ def test_trials_beyond_the_run_are_counted_and_a_run_without_others_is_refused(b
     source = NiftiRun(bids)
     assert (len(source.read.trials), source.read.n_beyond) == (3, 2)
     assert remarks_on([source.read]) == [
-        f"trials that begin after the end of their run: 2 of 3 in {table.name}; left out",
+        f"trials that begin after the end of their run: 2 of 3 in {table.name}, the last at 30 s; left out",
         "1 trial cut at the end of their run",
     ]
     assert remarks_on([source.read], beyond=False) == ["1 trial cut at the end of their run"]
@@ -256,7 +256,14 @@ def test_a_repetition_time_that_cannot_be_is_a_question(tmp_path, tr, unit, says
     assert "so it does not count" in source.notes[0]
 
 
-@pytest.mark.parametrize("value", [0.002, 2000, True, "2.0", [2], -2, 0, float("nan"), float("inf"), 1e300])
+def test_volumes_at_uneven_times_are_refused(tmp_path):
+    path = make_nifti(tmp_path / "run.nii")
+    path.with_name("run.json").write_text(json.dumps({"VolumeTiming": [0, 2, 5], "RepetitionTime": 2.0}))
+    with pytest.raises(InputError, match=r"run.json: VolumeTiming: volumes that do not follow each other at one"):
+        open_source(path)
+
+
+@pytest.mark.parametrize("value", [None, 0.002, 2000, True, "2.0", [2], -2, 0, float("nan"), float("inf"), 1e300])
 def test_a_sidecar_says_a_number_of_seconds_or_is_refused(tmp_path, value):
     path = with_sidecar(make_nifti(tmp_path / "run.nii"), value)
     with pytest.raises(InputError, match=r"run.json, RepetitionTime: .* is not a repetition time in seconds"):

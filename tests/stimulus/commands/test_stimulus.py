@@ -440,6 +440,29 @@ def test_a_preview_has_every_screen(folder, paradigm):
     assert len(np.unique(np.asarray(Image.open(folder / "screens" / "timeline.png").convert("L")))) > 10
 
 
+def test_a_preview_replaces_one_of_another_run_if_asked_and_nothing_else(folder):
+    (folder / "display.toml").write_text("[monitor]\nsize_px = [400, 300]\n[protocol]\nn_trials = 2\nn_images = 6\n")
+    given = ("--settings", "display.toml")
+    typed("plan", "training", "--images", "images", *given, "--runs", 1, "--out", "plans")
+    (plan,) = (folder / "plans").glob("*.tsv")
+    shown = ("preview", "training", plan, "--images", "images", *given, "--out", "screens")
+    done(*shown)
+    for name in ("cues_01.png", "99_old.png", "mine.png"):
+        (folder / "screens" / name).touch()
+    with pytest.raises(InputError, match="already there; choose another --out, or replace it with --overwrite"):
+        typed(*shown)
+    done(*shown, "--overwrite")
+    left = {path.name for path in (folder / "screens").iterdir()}
+    assert "mine.png" in left
+    assert left.isdisjoint({"cues_01.png", "99_old.png"})
+
+
+def test_a_run_of_another_kind_is_refused(folder):
+    (folder / "cue.toml").write_text(CUE)
+    with pytest.raises(InputError, match="shows no image, as a run of training does; is it one of imagery or feedback"):
+        typed("preview", "training", "cue.toml", "--out", "screens")
+
+
 CUE = """
 name = "sub-01_run-01"
 tr_s = 1.0
@@ -528,6 +551,24 @@ def until(lines, n_lines):
         if len(come) >= n_lines:
             return come
     raise AssertionError(f"only {come} came")
+
+
+def test_categories_that_are_read_by_one_word_or_without_names_are_told(tmp_path, caplog):
+    another = '[[step]]\nkind = "cue"\nduration_s = 2\ncategory = "c2"\n'
+    (tmp_path / "cue.toml").write_text(CUE + another)
+    (tmp_path / "names.tsv").write_text("category_id\tname\nc1\tdog\nc2\tdog\n")
+    for names, says in (
+        (tmp_path / "names.tsv", "the same word is read for several categories: 'dog' for c1 and c2"),
+        (None, "no --names, so categories are read by their identifiers: c1, c2"),
+    ):
+        caplog.clear()
+        inputs = ParadigmFiles(Paradigm.IMAGERY, tmp_path / "cue.toml", names=names)
+        inputs.read_script(inputs.read_settings(), inputs.read_candidates())
+        assert [record.getMessage() for record in caplog.records] == [says]
+    caplog.clear()
+    inputs = ParadigmFiles(Paradigm.IMAGERY, tmp_path / "cue.toml", choices=("c1",))
+    inputs.read_script(inputs.read_settings(), inputs.read_candidates())
+    assert "--choice: nothing in" in caplog.text
 
 
 def test_categories_that_the_table_of_names_lacks_are_told(tmp_path, caplog):

@@ -84,7 +84,7 @@ def test_sheets_are_pictures_of_the_screens_side_by_side(tmp_path):
     script = Script(Paradigm.IMAGERY, imagery_run("run-01", NAMES[:14], PROTOCOL), ENGLISH)
     paths, lines = save_sheets(script, stage, tmp_path)
     assert [path.name for path in paths] == ["cues_01.png", "cues_02.png"]
-    assert lines == ["all 14 cues are drawn: 2 sheets, cues_01.png"]
+    assert lines == ["all 14 cues are drawn: 2 sheets, cues_01.png to cues_02.png"]
     with Pillow.open(paths[0]) as first, Pillow.open(paths[1]) as second:
         assert first.width == 3 * (640 + 16) + 16
         assert second.width == 2 * (640 + 16) + 16
