@@ -95,6 +95,7 @@ def read_events(path: str | Path, settings: PipelineSettings | None = None) -> T
     Parameters
     ----------
     path : str or Path
+        The table, tab-separated.
     settings : PipelineSettings, optional
         Its `events` say which rows are trials.
 
@@ -129,10 +130,12 @@ def load_bundle(folder: str | Path) -> DecoderBundle:
     Parameters
     ----------
     folder : str or Path
+        The bundle.
 
     Returns
     -------
     DecoderBundle
+        Immutable; `replay` decodes a recorded run with it.
 
     Raises
     ------
@@ -332,6 +335,7 @@ def read_journal(path: str | Path) -> Journal:
     Parameters
     ----------
     path : str or Path
+        The journal's file.
 
     Returns
     -------

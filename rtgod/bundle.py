@@ -105,6 +105,11 @@ class DecoderBundle:
     def save(self, folder: Path) -> None:
         """Write the bundle; the folder appears complete or not at all.
 
+        Parameters
+        ----------
+        folder : Path
+            Must not exist.
+
         Raises
         ------
         BundleError
@@ -138,6 +143,16 @@ class DecoderBundle:
     def load(cls, folder: Path) -> DecoderBundle:
         """Read and check a bundle.
 
+        Parameters
+        ----------
+        folder : Path
+            As `save` wrote it.
+
+        Returns
+        -------
+        DecoderBundle
+            Equal to the one that was saved.
+
         Raises
         ------
         BundleError
@@ -155,11 +170,23 @@ class DecoderBundle:
             raise BundleError(f"bundle {folder}: {HEADER} and {_ARRAYS} do not fit together ({error})") from error
 
     def decoder(self) -> Decoder:
-        """Make the decoder of all layers of the bundle."""
+        """Make the decoder of all layers of the bundle.
+
+        Returns
+        -------
+        Decoder
+            From whitened patterns to the units of every layer.
+        """
         return Decoder(self.patterns, self.voxel_mean, self.voxel_sd, self.layers)
 
     def category_index(self) -> CategoryIndex:
-        """Index the candidates for the kind of ranking that the settings ask for."""
+        """Index the candidates for the kind of ranking that the settings ask for.
+
+        Returns
+        -------
+        CategoryIndex
+            Of the candidates that the settings rank.
+        """
         ids = [candidate.category_id for candidate in self.candidates]
         return index_categories(
             self.settings.ranking,
@@ -171,7 +198,24 @@ class DecoderBundle:
         )
 
     def pipeline(self, run: Run, decoder: Decoder, category_index: CategoryIndex, repeats: RepeatAverager) -> Pipeline:
-        """Make the pipeline of one run, with a decoder and an index that several runs may share."""
+        """Make the pipeline of one run, with a decoder and an index that several runs may share.
+
+        Parameters
+        ----------
+        run : Run
+            The run, which must fit the bundle's template.
+        decoder : Decoder
+            From `decoder`.
+        category_index : CategoryIndex
+            From `category_index`.
+        repeats : RepeatAverager
+            The session's evidence so far.
+
+        Returns
+        -------
+        Pipeline
+            Takes the run's volumes one by one.
+        """
         names = tuple(c.name for c in self.candidates)
         confidence: Confidence | Judge | None = self.confidence
         if self.chances:

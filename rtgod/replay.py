@@ -66,7 +66,9 @@ def send_run(
     Parameters
     ----------
     source : Source
+        The recorded run.
     sender : Sender
+        Connected to the server.
     speed : float
         Pace as a multiple of the scanner's: at 1 a volume leaves when its acquisition ends. `math.inf` does not wait.
     wait : callable, optional

@@ -46,6 +46,7 @@ def preprocess(
     events : sequence of paths, optional
         The events table of each run; by default the tables beside the runs.
     settings : PipelineSettings, optional
+        By default the usual ones.
     kind : {"seen", "imagined"}
         Kind of the trials: images or categories shown, or categories to be imagined.
     n_workers : int

@@ -377,6 +377,7 @@ def label_of(category: str) -> str:
     Parameters
     ----------
     category : str
+        Its identifier; may be empty.
 
     Returns
     -------

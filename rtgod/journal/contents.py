@@ -72,6 +72,7 @@ class Journal:
         Parameters
         ----------
         path : Path
+            The journal's file.
 
         Raises
         ------

@@ -164,6 +164,16 @@ class Sender(_Connection):
 
         If the server takes a run under another name, its volumes and its end are sent under that name.
 
+        Parameters
+        ----------
+        message : Run, Volume or RunEnd
+            A run first, then its volumes in order, then its end.
+
+        Returns
+        -------
+        Acknowledged
+            The server has the message on disk.
+
         Raises
         ------
         RefusedError
@@ -181,7 +191,18 @@ class Sender(_Connection):
         return reply
 
     def name_of(self, run_id: str) -> str:
-        """Name under which the server took a run; `run_id` where it kept that."""
+        """Return the name under which the server took a run.
+
+        Parameters
+        ----------
+        run_id : str
+            The run's own name.
+
+        Returns
+        -------
+        str
+            `run_id` with a number after it where another acquisition of that name came first, else `run_id`.
+        """
         return self._taken_as.get(run_id, run_id)
 
     def ask_rules(self) -> Mapping[str, Any] | None:
