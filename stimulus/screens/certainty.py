@@ -20,6 +20,8 @@ from rtgod.settings import Settings
 _N_READ = 1000
 #: Greatest number of steps of Newton's method; from below it never goes too far, and six are mostly enough.
 _N_STEPS = 50
+#: Falls no further: of any difference of scores nothing is left.
+_STEEPEST = 1e9
 UNKNOWN = (
     "the decoder's confidence is not known: its bundle has none, or none for rankings of this kind; nothing is drawn "
     "pale, and bars compare scores instead of showing chances"
@@ -176,7 +178,8 @@ def _steepness(below: Float64Array, weights: Float64Array, first: float) -> floa
         excess = math.log(parts.sum()) + math.log(first)
         if slope == 0 or excess <= 1e-9:
             break
-        steepness -= excess / slope
+        # With more equal first scores than have room there is no solution; then the others have no share.
+        steepness = min(steepness - excess / slope, _STEEPEST)
     return steepness
 
 

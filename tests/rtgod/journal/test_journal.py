@@ -555,8 +555,8 @@ def test_the_names_of_new_folders_and_files_are_flushed(tmp_path, monkeypatch):
 def test_free_bytes_are_the_disk_s(tmp_path):
     with JournalWriter(tmp_path / "disk" / "journal.rtgod") as writer:
         assert writer.free_bytes() == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
-        shutil.rmtree(tmp_path / "disk")
-        assert writer.free_bytes() == 0
+        shutil.rmtree(tmp_path / "disk")  # what the file lies on is still there
+        assert writer.free_bytes() == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
 
 
 # ---------------------------------------------------------------- which session a folder goes on with

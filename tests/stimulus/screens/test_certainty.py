@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from rtgod.messages import Ranking
@@ -57,6 +57,7 @@ def rankings(draw):
 
 
 @given(rankings())
+@example((np.array([1.0, 1.0, 1.0, 1.0, 0.0]), (0.26163508972290256, 1.0, 1.0)))
 def test_the_first_bar_is_its_chance_and_none_claims_more_than_was_learned(ranking):
     scores, probability = ranking
     lengths = chances(scores, probability, 10)
