@@ -79,7 +79,7 @@ def measure(shape: tuple[int, int, int], voxel_mm: float, n_volumes: int) -> dic
     for number, messages in enumerate(runs(shape, head.affine, volumes, n_volumes)):
         for message in messages:
             start = time.perf_counter()
-            answers = [answer for answer, _ in session.take(message)]
+            answers = [answer for answer, _ in session.handle(message)]
             taken_ms = 1e3 * (time.perf_counter() - start)
             if answers and isinstance(answers[0], Ranking):
                 steps[n_steps] = taken_ms

@@ -160,7 +160,7 @@ def undisturbed(runs: Sequence[Path]) -> Answers:
     for path in runs:
         source = open_source(path)
         for message in (source.run, *source):
-            for answer, _ in session.take(message):
+            for answer, _ in session.handle(message):
                 answers[answer.run_id, answer.index] = content(answer)
     return answers
 

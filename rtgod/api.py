@@ -201,13 +201,13 @@ def decode_run(run: Source, bundle: DecoderBundle, *, any_subject: bool = False)
         log.warning("run %s: %s", announced.run_id, oddity)
     session.check(announced)
     n_volumes = 0
-    list(session.take(announced))  # nothing is answered yet
+    list(session.handle(announced))  # nothing is answered yet
     for volume in run:
         session.check(volume)
-        for answer, _ in session.take(volume):
+        for answer, _ in session.handle(volume):
             yield answer
         n_volumes = volume.index + 1
-    for answer, _ in session.take(RunEnd(announced.run_id, n_volumes)):
+    for answer, _ in session.handle(RunEnd(announced.run_id, n_volumes)):
         yield answer
 
 

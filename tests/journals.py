@@ -11,7 +11,7 @@ def record(path, messages, bundle=None, ended=True):
     written = [session.hello()]
     for message in messages:
         written.append(message)
-        for answer, pattern in session.take(message):
+        for answer, pattern in session.handle(message):
             written += [pattern, answer] if pattern is not None else [answer]
     written += [SessionEnd(1e9)] * ended
     with JournalWriter(path) as writer:

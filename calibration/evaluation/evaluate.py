@@ -128,10 +128,10 @@ def evaluate(
     InputError
         If too few samples are left to train on.
     """
-    candidates = study.candidates.chosen(settings.ranking.candidates)
+    candidates = study.candidates.select(settings.ranking.candidates)
     fits = _fit_regions(study, settings.noise, decoder, pool, report)
     by_region = _by_region(study, fits, pool, report)
-    folds = [fold.at(study.regions[study.main_region]) for fold in study.folds]
+    folds = [fold.select_voxels(study.regions[study.main_region]) for fold in study.folds]
     fitted = fits[study.main_region]
     n_runs, by_runs = _against_runs(folds, candidates, settings, decoder, pool, report)
     learned = None
@@ -221,7 +221,7 @@ def _confidence(
         responses: Sequence[float] = ()
         if learned.presence is not None:
             tested = fold.tests[kind]
-            tested = tested.chosen(candidates.positions(tested.categories) >= 0).whitened(shape)
+            tested = tested.select(candidates.positions(tested.categories) >= 0).whitened(shape)
             patterns = tested.windows.X if tested.windows else tested.X
             responses = [response_of(learned.presence.weights, pattern) for pattern in patterns]
         rankings = Rankings(
@@ -245,7 +245,9 @@ def _fit_regions(
 ) -> dict[str, list[FittedFold]]:
     """Fit the decoders of every region, one for each fold."""
     complete = [fold.complete_only() for fold in study.folds]
-    arguments = [(fold.at(columns), noise, decoder) for columns in study.regions.values() for fold in complete]
+    arguments = [
+        (fold.select_voxels(columns), noise, decoder) for columns in study.regions.values() for fold in complete
+    ]
     fits = iter(in_pool(pool, "training", report, fit_fold, arguments))
     return {region: [next(fits) for _ in complete] for region in study.regions}
 
@@ -255,7 +257,9 @@ def _by_region(
 ) -> dict[str, Float64Array]:
     """Return feature accuracy of every region and layer, (n_regions, n_layers), for each kind; repeats averaged."""
     complete = [fold.complete_only() for fold in study.folds]
-    arguments = [([fold.at(columns) for fold in complete], fits[region]) for region, columns in study.regions.items()]
+    arguments = [
+        ([fold.select_voxels(columns) for fold in complete], fits[region]) for region, columns in study.regions.items()
+    ]
     found = in_pool(pool, "regions", report, _region_accuracy, arguments)
     return {kind: np.stack([one[kind] for one in found]) for kind in found[0]}
 
@@ -304,7 +308,7 @@ def _course(
     accuracy = by_region.get("seen", by_region["imagined"])[[regions.index(area) for area in areas]]
     best = {layer: areas[i] for layer, i in zip(layers, accuracy.argmax(axis=0), strict=True)}
     needed = list(dict.fromkeys(best.values()))
-    arguments = [(course.at(study.regions[area]), fits[area][0]) for area in needed]
+    arguments = [(course.select_voxels(study.regions[area]), fits[area][0]) for area in needed]
     decoded = dict(zip(needed, in_pool(pool, "time course", report, decode_course, arguments), strict=True))
     return time_course(course, {k: decoded[best[k]][k] for k in layers}, list(best.values()))
 

@@ -42,7 +42,7 @@ class CandidateScores:
     n_blocks: Int32Array
     runs: tuple[str, ...] = ()
 
-    def chosen(self, rows: Array) -> CandidateScores:
+    def select(self, rows: Array) -> CandidateScores:
         """Select some of the samples."""
         runs = tuple(np.array(self.runs, object)[rows]) if self.runs else ()
         return CandidateScores(self.scores[rows], self.true[rows], self.n_volumes[rows], self.n_blocks[rows], runs)
@@ -122,7 +122,7 @@ def decode_kind(
 ) -> DecodedCondition:
     """Decode and rank the test samples of one kind; samples whose category is not a candidate are left out."""
     position = candidates.positions(samples.categories)
-    samples = samples.chosen(position >= 0)
+    samples = samples.select(position >= 0)
     true, runs = position[position >= 0], samples.runs
     windows = earliest = averages = None
     if samples.windows:
@@ -131,7 +131,7 @@ def decode_kind(
         of_windows = tuple(runs[row] for row in of)
         ones = np.ones(len(of), np.int32)
         windows = _ranked(index, on_the_way, true[of], samples.windows.n_volumes, ones, of_windows)
-        earliest, blocks = windows.chosen(samples.windows.first), windows.chosen(last)
+        earliest, blocks = windows.select(samples.windows.first), windows.select(last)
         predicted = {layer: values[last] for layer, values in on_the_way.items()}
     else:
         predicted = fitted.decode(samples.X)

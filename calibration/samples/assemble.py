@@ -169,7 +169,7 @@ def _categories_as_units(gathered: GatheredRuns, names: Mapping[str, str]) -> tu
     def targets(trials: Sequence[Trial]) -> dict[str, Float32Array]:
         return stimuli.of_categories([trial.category for trial in trials])
 
-    return targets, CandidateFeatures.named(stimuli.candidate_ids, stimuli.candidates, names)
+    return targets, CandidateFeatures.with_names(stimuli.candidate_ids, stimuli.candidates, names)
 
 
 def _network_features(
@@ -186,7 +186,7 @@ def _network_features(
             return stimuli.of(trials)
         return stimuli.of_categories([trial.category for trial in trials])
 
-    return targets, CandidateFeatures.named(stimuli.candidate_ids, stimuli.candidates, names), stimuli.notes
+    return targets, CandidateFeatures.with_names(stimuli.candidate_ids, stimuli.candidates, names), stimuli.notes
 
 
 def folds_of(gathered: GatheredRuns, targets: Targets, split: str) -> tuple[Fold, ...]:
@@ -233,7 +233,7 @@ def samples_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Sampl
     if not found:
         return None
     trials = [run.trials[block] for run, block in found]
-    return Samples.grown(
+    return Samples.of_partial_windows(
         [run.windows[block] for run, block in found],
         [run.run.run_id for run, _ in found],
         [trial.category for trial in trials],
@@ -287,4 +287,4 @@ def _halves(runs: Sequence[CleanedRun], samples: Samples) -> Fold:
         held_back = frozenset(block for (of, block), early in zip(found, first, strict=True) if of is run and not early)
         # A volume that responds to a test block must not shape the noise model.
         noise[run.run.run_id] = run.noise[[not answers & held_back for answers in run.answers]]
-    return Fold(samples.chosen(first), noise, {"seen": samples.chosen(~first)}, {})
+    return Fold(samples.select(first), noise, {"seen": samples.select(~first)}, {})

@@ -55,7 +55,7 @@ def published_study(
     return Study(
         folds=(Fold(training, {}, by_kind, {}),),
         regions={name: columns.astype(np.int32) for name, columns in regions.items()},
-        candidates=CandidateFeatures.named(features.candidate_ids, features.candidates, names),
+        candidates=CandidateFeatures.with_names(features.candidate_ids, features.candidates, names),
     )
 
 

@@ -50,7 +50,7 @@ class Windows:
         """Row of each sample's last window, that of the complete sample, shape (n_samples,)."""
         return len(self.of) - 1 - np.unique(self.of[::-1], return_index=True)[1]
 
-    def chosen(self, rows: Int32Array) -> Windows:
+    def select(self, rows: Int32Array) -> Windows:
         """Select the windows of some samples, and number these samples anew."""
         position = {int(row): new for new, row in enumerate(rows)}
         keep = np.flatnonzero(np.isin(self.of, rows))
@@ -82,7 +82,7 @@ class Samples:
     windows: Windows | None = None
 
     @classmethod
-    def grown(
+    def of_partial_windows(
         cls,
         windows: Sequence[Sequence[Sample]],
         runs: Sequence[str],
@@ -107,7 +107,7 @@ class Samples:
         """Return the number of samples."""
         return len(self.runs)
 
-    def chosen(self, rows: Int32Array | BoolArray) -> Samples:
+    def select(self, rows: Int32Array | BoolArray) -> Samples:
         """Select samples by their rows or by a mask."""
         at: Int32Array = (np.flatnonzero(rows) if rows.dtype == bool else rows).astype(np.int32)
         return Samples(
@@ -115,7 +115,7 @@ class Samples:
             tuple(self.runs[row] for row in at),
             tuple(self.categories[row] for row in at),
             {layer: values[at] for layer, values in self.Y.items()},
-            None if self.windows is None else self.windows.chosen(at),
+            None if self.windows is None else self.windows.select(at),
         )
 
     def whitened(self, shape: NoiseCovariance | None) -> Samples:
@@ -125,7 +125,7 @@ class Samples:
         windows = self.windows and replace(self.windows, X=_rows_whitened(self.windows.X, shape))
         return replace(self, X=_rows_whitened(self.X, shape), windows=windows)
 
-    def at(self, columns: Int32Array) -> Samples:
+    def select_voxels(self, columns: Int32Array) -> Samples:
         """Keep some of the voxels of all samples."""
         # Taken, not indexed: each row must lie in one piece of memory, or sums over it would differ from the server's.
         windows = self.windows and replace(self.windows, X=self.windows.X.take(columns, axis=1))
@@ -157,7 +157,7 @@ class Course:
     Y: Mapping[str, Float32Array]
     cue_lead_s: float | None = None
 
-    def at(self, columns: Int32Array) -> Course:
+    def select_voxels(self, columns: Int32Array) -> Course:
         """Keep some of the voxels."""
         return replace(self, X=self.X.take(columns, axis=2))
 
@@ -182,13 +182,13 @@ class Fold:
     tests: Mapping[str, Samples]
     courses: Mapping[str, Course]
 
-    def at(self, columns: Int32Array) -> Fold:
+    def select_voxels(self, columns: Int32Array) -> Fold:
         """Keep some of the voxels in all samples, noise and courses."""
         return Fold(
-            self.training.at(columns),
+            self.training.select_voxels(columns),
             {run: values.take(columns, axis=1) for run, values in self.noise.items()},
-            {kind: samples.at(columns) for kind, samples in self.tests.items()},
-            {kind: course.at(columns) for kind, course in self.courses.items()},
+            {kind: samples.select_voxels(columns) for kind, samples in self.tests.items()},
+            {kind: course.select_voxels(columns) for kind, course in self.courses.items()},
         )
 
     def complete_only(self) -> Fold:
@@ -204,7 +204,7 @@ class Fold:
         """Keep some of the training runs only."""
         return replace(
             self,
-            training=self.training.chosen(np.isin(self.training.runs, runs)),
+            training=self.training.select(np.isin(self.training.runs, runs)),
             noise={run: values for run, values in self.noise.items() if run in runs},
         )
 
@@ -225,7 +225,7 @@ class CandidateFeatures:
     features: Mapping[str, Float32Array]
 
     @classmethod
-    def named(
+    def with_names(
         cls, ids: Sequence[str], features: Mapping[str, Float32Array], names: Mapping[str, str]
     ) -> CandidateFeatures:
         """Name candidates by `names`, or by their ids if `names` lacks them."""
@@ -236,7 +236,7 @@ class CandidateFeatures:
         """Return whether the units are the categories themselves, one for each."""
         return CATEGORIES in self.features
 
-    def chosen(self, ids: Sequence[str]) -> CandidateFeatures:
+    def select(self, ids: Sequence[str]) -> CandidateFeatures:
         """Select some candidates, in the order of all candidates; all if `ids` is empty."""
         rows = positions_of(ids, self.ids) if ids else np.arange(len(self.ids), dtype=np.int32)
         return CandidateFeatures(
@@ -291,9 +291,9 @@ def leave_one_run_out(samples: Samples, noise: Mapping[str, Float32Array]) -> tu
     runs = np.array(samples.runs)
     return tuple(
         Fold(
-            samples.chosen(runs != left_out),
+            samples.select(runs != left_out),
             {run: values for run, values in noise.items() if run != left_out},
-            {"seen": samples.chosen(runs == left_out)},
+            {"seen": samples.select(runs == left_out)},
             {},
         )
         for left_out in dict.fromkeys(samples.runs)

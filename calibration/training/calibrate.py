@@ -176,7 +176,7 @@ def calibrate(
         checksums = beside.submit(_checksums, inputs)
         groups = parts_of_one_run(labelled.categories) if not stimulus_files and len(samples) == 1 else labelled.runs
         trained = train(labelled.X, groups, Y, decoder, report, pool)
-        candidates = CandidateFeatures.named(stimuli.candidate_ids, stimuli.candidates, names)
+        candidates = CandidateFeatures.with_names(stimuli.candidate_ids, stimuli.candidates, names)
         report("confidence", 0, 1)
         learned = learn_from_rankings(labelled, trained, decoder, candidates, settings.ranking)
         report("confidence", 1, 1)
@@ -205,7 +205,7 @@ def calibrate(
 
 def _labelled(samples: Sequence[RunSamples], Y: Mapping[str, Float32Array]) -> Samples:
     """Join all runs' samples with their windows."""
-    return Samples.grown(
+    return Samples.of_partial_windows(
         [windows for run in samples for windows in run.windows],
         [run.run.run_id for run in samples for _ in run.trials],
         [trial.category for run in samples for trial in run.trials],

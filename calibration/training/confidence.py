@@ -59,7 +59,7 @@ class Rankings:
         ranks = [rank_of(each, position) for each, position in zip(self.scores, self.true, strict=True)]
         return np.array(ranks, np.int64).reshape(-1, 1) <= np.array(FIRST)
 
-    def chosen(self, rows: Array) -> Rankings:
+    def select(self, rows: Array) -> Rankings:
         """Select some of the rankings."""
         fields = (self.scores, self.is_new, self.true, self.n_volumes, self.trials, self.groups, self.response)
         return Rankings(*([field[row] for row in rows] if len(field) else () for field in fields))
@@ -146,7 +146,7 @@ def fit_chances(
         for kind, rankings in enumerate(usable):
             if rankings is not None:
                 out = np.setdiff1d(np.arange(len(rankings.true)), kept[kind])
-                held_out[kind][out] = rankings.chosen(out).judged(replace(without, presence=presence))
+                held_out[kind][out] = rankings.select(out).judged(replace(without, presence=presence))
     return FittedChances(replace(chances, presence=presence), held_out, hit, tuple(notes))
 
 

@@ -52,12 +52,12 @@ class JournalBuffer:
         self._waiting.append(message)
         self._catch_up()
 
-    def keep(self, message: Message) -> bool:
+    def append_durable(self, message: Message) -> bool:
         """Write a message durably to the disk; return False, and leave no trace of it, if that fails."""
         if not self._catch_up():
             return False
         try:
-            self._journal.keep(message)
+            self._journal.append_durable(message)
         except JournalError as error:
             self._fail(error)
             return False

@@ -94,7 +94,7 @@ def _write_runs(messages: Iterable[Message], folder: Path, write_event: ExportRo
                     opened[message.run_id] = stack.enter_context(_RunFiles(message, folder, names[-1]))
                 # A run that did not end may be continued after another run came between.
                 case Volume() | Ranking() | NotReady() | RunEnd() if message.run_id in opened:
-                    opened[message.run_id].take(message)
+                    opened[message.run_id].write(message)
     return names[1:]
 
 
@@ -124,7 +124,7 @@ class _RunFiles(Closing):
         self._open.callback(self._voxels.close)
         self._write_answer = self._open.enter_context(_table(folder / f"{name}_answers.tsv", ANSWER_COLUMNS))
 
-    def take(self, message: Volume | Answer | RunEnd) -> None:
+    def write(self, message: Volume | Answer | RunEnd) -> None:
         """Take in the next message of the run."""
         match message:
             case Volume():

@@ -153,7 +153,7 @@ class JournalWriter(Closing):
         self._newest = record[: _HEAD.size], len(record)
         self._first = self._first or self._newest[0]
 
-    def keep(self, message: Message) -> None:
+    def append_durable(self, message: Message) -> None:
         """Write a message, and wait until it and all earlier ones are on the disk.
 
         Raises

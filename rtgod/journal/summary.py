@@ -53,7 +53,7 @@ class RunSummary:
         """Indices of volumes that were answered although they never came, ascending."""
         return sorted(self.answered - self.taken)
 
-    def take(self, index: int) -> None:
+    def add_volume(self, index: int) -> None:
         """Count a volume that came."""
         self.settle()
         if index in self.taken:
@@ -159,7 +159,7 @@ def account(headers: Iterable[bytes]) -> JournalSummary:
                     run.problems.append("begins twice")
                 found.runs[line.run_id] = run
             case "volume":
-                run.take(line.index)
+                run.add_volume(line.index)
             case "run-end":
                 run.end(line.n_volumes or 0)
             case "ranking" | "not-ready":

@@ -101,7 +101,7 @@ class Design(Stateful):
             parts.append(np.array([100.0 * (gain - 1.0)]))
         parts.append(components)
         if self._trials:
-            parts.append(self._trials.at(index))
+            parts.append(self._trials.row(index))
         return np.concatenate(parts)
 
     def starting(self, index: int) -> list[int]:
@@ -119,7 +119,7 @@ class Design(Stateful):
 
     def baseline_is_over(self, index: int) -> bool:
         """Return whether the response to a trial has begun by volume `index`; always true for a run without trials."""
-        return self._trials is None or bool(np.abs(self._trials.at(index)).sum() > _REST)
+        return self._trials is None or bool(np.abs(self._trials.row(index)).sum() > _REST)
 
     def _drift_at(self, index: int) -> Float64Array:
         # SPM's discrete cosine set, at the middle of the volume; frequency 0 stands for the line.
@@ -181,7 +181,7 @@ class _TrialColumns(Stateful):
         column = self._column[trial]
         return column if self._occupant[column] == trial else None
 
-    def at(self, index: int) -> Float64Array:
+    def row(self, index: int) -> Float64Array:
         """Return the expected response of each column's trial in the middle of volume `index`."""
         values = np.zeros(self.n_columns)
         for trial, response in self.answered(index).items():

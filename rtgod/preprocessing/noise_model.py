@@ -66,7 +66,7 @@ class NoiseComponents:
     def __post_init__(self) -> None:
         object.__setattr__(self, "loadings", np.ascontiguousarray(self.loadings))  # as in `NoiseCovariance`
 
-    def at(self, residual: Float32Array) -> Float64Array:
+    def values_of(self, residual: Float32Array) -> Float64Array:
         """Compute the components' values (n_components,) in one volume from its residuals (n_noise_voxels,)."""
         courses = np.empty(len(self.loadings), np.float32)
         rows_dot(self.loadings, residual, courses)

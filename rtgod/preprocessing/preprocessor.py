@@ -189,7 +189,7 @@ class VolumeCleaner(Stateful):
         index, motion, gain, components = aligned.index, aligned.motion, aligned.gain, self._no_components
         if self._noise_reader and self._noise.courses:
             residual = self._noise_reader.residual(aligned, censored)
-            components = components if residual is None else self._noise.courses.at(residual)
+            components = components if residual is None else self._noise.courses.values_of(residual)
         return self.denoiser.step(index, aligned.decoder_values, motion, gain, components, censored)
 
 

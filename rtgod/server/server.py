@@ -263,7 +263,7 @@ class Server(Closing):
         taken_as = ""
         try:
             if isinstance(message, Run):
-                message = self._session.named(message)
+                message = self._session.rename(message)
                 taken_as = message.run_id
             if self._session.is_duplicate(message):
                 # A client that sends messages already taken does not become the source; with a new volume it would.
@@ -286,7 +286,7 @@ class Server(Closing):
         left_off = self._session.run if self._session.is_receiving else None
         if isinstance(message, Run):
             self._expect(message)  # its volumes may come as soon as it is acknowledged
-        if not self._record.keep(message):
+        if not self._record.append_durable(message):
             self._reply(identity, Deferred(name, index, self._record.problem))
             self._beat()
             return
@@ -411,7 +411,7 @@ class Server(Closing):
             self._last_answer = None
             self._send(message)
         before = self._session.run
-        for answer, pattern in self._session.take(message, rank=not self._is_behind(message)):
+        for answer, pattern in self._session.handle(message, rank=not self._is_behind(message)):
             if self._session.run is not before and self._session.run is not None and not isinstance(message, Run):
                 before = self._session.run  # an earlier run is continued after another came between
                 self._send(before)
@@ -491,7 +491,7 @@ class Server(Closing):
     def _end(self) -> None:
         """Publish the end of the session, and record it in the journal, to tell it from a crash."""
         end = SessionEnd(time.time(), self._hello.start, self._hello.folder)
-        if self._record.keep(end):
+        if self._record.append_durable(end):
             self._send(end)
             checkpoint_of(self._journal.path).unlink(missing_ok=True)
         else:

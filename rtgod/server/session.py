@@ -190,7 +190,7 @@ class Session:
         """Indices of the volumes of the current run that were taken."""
         return self._current.seen if self._current else set()
 
-    def named(self, run: Run) -> Run:
+    def rename(self, run: Run) -> Run:
         """Return the run under the name that it has in this session, or would get.
 
         The first acquisition of a name keeps it; a further one, as after a stop and a restart at the scanner, gets a
@@ -348,7 +348,7 @@ class Session:
         known = self._acquisitions.get(run_id)
         return known.seen if known else set()
 
-    def take(self, message: Incoming, *, rank: bool = True) -> Iterator[tuple[Answer, Pattern | None]]:
+    def handle(self, message: Incoming, *, rank: bool = True) -> Iterator[tuple[Answer, Pattern | None]]:
         """Take in a message that passed `check`.
 
         Parameters
@@ -595,7 +595,7 @@ def replay(messages: Iterator[Message], session: Session) -> Iterator[Answer]:
     """Compute the answers to a journal's volumes, in order; of recorded answers only `Reason.BEHIND` is used."""
     for message, recorded in _takeable(messages, session):
         behind = any(isinstance(answer, NotReady) and answer.reason is Reason.BEHIND for answer in recorded)
-        for answer, _ in session.take(message, rank=not behind):
+        for answer, _ in session.handle(message, rank=not behind):
             yield answer
 
 
@@ -658,7 +658,7 @@ def resume(
             session.count(answer)
         known = {(answer.run_id, answer.index) for answer in recorded}
         answered = isinstance(message, Volume) and (message.run_id, message.index) in known
-        answers = session.take(message, rank=not answered)
+        answers = session.handle(message, rank=not answered)
         unrecorded += [(answer, pattern) for answer, pattern in answers if (answer.run_id, answer.index) not in known]
         last = recorded[-1] if recorded else last
     return Resumed(last, unrecorded, n_starts)

@@ -23,9 +23,9 @@ def warm_up() -> None:
     """Send a few volumes of a small synthetic head through the whole pipeline, and discard the results."""
     for interpolation in get_args(SamplingSettings.model_fields["interpolation"].annotation):
         session = Session(_small_bundle(SamplingSettings(interpolation=interpolation)))
-        answers = list(session.take(Run("warm-up", "none", 1.0, (_SIZE, _SIZE, _SIZE), _affine())))
+        answers = list(session.handle(Run("warm-up", "none", 1.0, (_SIZE, _SIZE, _SIZE), _affine())))
         for index in range(4):
-            answers += session.take(Volume("warm-up", index, float(index), _head()))
+            answers += session.handle(Volume("warm-up", index, float(index), _head()))
         if not any(isinstance(answer, Ranking) for answer, _ in answers):
             raise AssertionError("the warm-up must reach the ranking, or kernels are left to compile at a volume")
 

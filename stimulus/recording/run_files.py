@@ -114,7 +114,7 @@ class RunRecord(Closing):
         offset: tuple[float | None, float | None] = (None, None),
     ) -> None:
         """Write a line of the log: an event, its time by each clock, and the server's clock offset with its error."""
-        self.happened.take(Entry(kind, utc_s, run_s, step, value))
+        self.happened.apply(Entry(kind, utc_s, run_s, step, value))
         times = [_number(number) for number in (utc_s, clock_s, run_s, *offset)]
         self._log.write([*times, kind, _place(step), value or NOT_APPLICABLE])
 
@@ -214,7 +214,7 @@ class RunRecord(Closing):
         if not is_same:
             return True
         for entry in entries:
-            self.happened.take(entry)
+            self.happened.apply(entry)
         if not has_ended and self.happened.since_start(now)[0] < duration_s - _SAME_S:
             return False
         if not has_ended or not self._path(EVENTS_SUFFIX).exists():

@@ -76,7 +76,7 @@ class RunState:
     chosen: dict[int, str] = field(default_factory=dict)
     wanted: str = ""
 
-    def take(self, entry: Entry) -> None:
+    def apply(self, entry: Entry) -> None:
         """Take in a line of the log; kinds of lines that change nothing are skipped."""
         match entry:
             case Entry("started"):

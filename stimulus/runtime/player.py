@@ -372,7 +372,7 @@ class Player:
                 self._notes.warn(line)
         if self._buttons.stop in (key.name for key in keys):
             self._end(Outcome.STOPPED)
-        self._responses.take(keys, now_s, self._step_at)
+        self._responses.handle_keys(keys, now_s, self._step_at)
         for line in self._operator.asks():
             self._ask(line.strip())
         self._take_messages(messages)

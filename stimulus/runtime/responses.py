@@ -30,9 +30,9 @@ class Responses:
         self._moves = {buttons.left: -1, buttons.right: 1}
         self._presses = KeyDebouncer()
 
-    def take(self, keys: Sequence[KeyPress], now_s: float, step_at: Callable[[float], Step | None]) -> None:
+    def handle_keys(self, keys: Sequence[KeyPress], now_s: float, step_at: Callable[[float], Step | None]) -> None:
         """Take in keys; `step_at` returns the step that was on the screen at a time of the display's clock."""
-        presses, lines = self._presses.take([key for key in keys if key.name in self._names], now_s)
+        presses, lines = self._presses.without_bounces([key for key in keys if key.name in self._names], now_s)
         for line in lines:
             self._notes.warn(line)
         for press in presses:

@@ -33,7 +33,7 @@ class KeyDebouncer:
     def __init__(self) -> None:
         self._keys: dict[str, _Key] = {}
 
-    def take(self, events: Sequence[KeyPress], now_s: float) -> tuple[list[KeyPress], list[str]]:
+    def without_bounces(self, events: Sequence[KeyPress], now_s: float) -> tuple[list[KeyPress], list[str]]:
         """Take in events in their order; return presses that are certain by now, and lines for the operator."""
         presses: list[KeyPress] = []
         lines: list[str] = []

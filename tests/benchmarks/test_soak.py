@@ -59,7 +59,7 @@ def session():
     messages, session, expected = [], Session(small.bundle()), {}
     for message in small.messages():
         messages.append(message)
-        for answer, _ in session.take(message):
+        for answer, _ in session.handle(message):
             messages.append(answer)
             expected[answer.run_id, answer.index] = soak.content(answer)
     return messages, expected

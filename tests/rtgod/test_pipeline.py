@@ -440,7 +440,7 @@ def test_repeats_are_averaged_over_a_session_s_runs():
     session, found = Session(bundle), []
     for run_id in ("run-1", "run-2"):
         for message in (labelled(run_id), *(small.volume(i, run_id) for i in range(12)), RunEnd(run_id, 12)):
-            found += [answer for answer, _ in session.take(message) if isinstance(answer, Ranking) and answer.final]
+            found += [answer for answer, _ in session.handle(message) if isinstance(answer, Ranking) and answer.final]
     assert [(a.block, a.n_blocks, a.n_volumes) for a in found] == [(0, 1, 3), (1, 2, 5), (0, 3, 8), (1, 4, 10)]
     alone = rankings(small.bundle())
     assert found[0].scores.tobytes() == alone[6].scores.tobytes()
@@ -462,8 +462,8 @@ def test_a_trial_that_a_run_s_end_cut_short_counts_in_the_next_run():
     session, found = Session(with_settings(window={"mode": "repeats"})), []
     for run_id, indices in (("run-1", [*range(9), 10, 11]), ("run-2", range(12))):
         for message in (labelled(run_id, ("cat", "dog")), *(small.volume(i, run_id) for i in indices)):
-            found += [answer for answer, _ in session.take(message) if isinstance(answer, Ranking)]
-        found += [answer for answer, _ in session.take(RunEnd(run_id, 12)) if isinstance(answer, Ranking)]
+            found += [answer for answer, _ in session.handle(message) if isinstance(answer, Ranking)]
+        found += [answer for answer, _ in session.handle(RunEnd(run_id, 12)) if isinstance(answer, Ranking)]
     of_dogs = [(a.run_id, a.index, a.n_blocks, a.n_volumes) for a in found if a.block == 1]
     assert of_dogs == [("run-1", 8, 1, 1), ("run-2", 8, 2, 2), ("run-2", 9, 2, 3)]
 
@@ -536,7 +536,7 @@ warm_up()
 warm = count()
 session, rankings = Session(DecoderBundle.load(Path(sys.argv[1]))), 0
 for message in small.messages():
-    for answer, _ in session.take(from_frames([bytes(frame) for frame in to_frames(message)])):
+    for answer, _ in session.handle(from_frames([bytes(frame) for frame in to_frames(message)])):
         rankings += hasattr(answer, "scores")
 print(json.dumps({"warm": warm, "after": count(), "rankings": rankings}))
 """
@@ -570,7 +570,7 @@ from tests import small
 assert hasattr(decoder.rows_dot, "signatures") == (os.environ.get("NUMBA_DISABLE_JIT") != "1")
 session, found = Session(small.bundle(n_units={"conv": 300, "fc": 200})), []
 for message in small.messages()[:8]:
-    for answer, pattern in session.take(message):
+    for answer, pattern in session.handle(message):
         found.append(
             {
                 "index": answer.index,

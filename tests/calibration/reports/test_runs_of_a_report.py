@@ -40,7 +40,7 @@ def session_of(runs, indices, session):
         volumes = [m for m in small.messages(indices=indices) if not hasattr(m, "shape") and not isinstance(m, RunEnd)]
         for message in (run, *(replace(volume, run_id=run.run_id) for volume in volumes), RunEnd(run.run_id, 12)):
             yield message
-            for answer, _ in session.take(message):
+            for answer, _ in session.handle(message):
                 yield replace(answer, stage_ms={"receive": 1.0, **answer.stage_ms})
 
 

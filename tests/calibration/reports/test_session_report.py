@@ -148,7 +148,7 @@ def test_volumes_that_never_came_are_explained_not_received(tmp_path, console):
         writer.append(session.hello())
         for message in small.messages(indices=[0, 1, 2, 3, 4, 6, 7, 8, 9, 11]):
             writer.append(message)
-            for answer, _ in session.take(message):
+            for answer, _ in session.handle(message):
                 writer.append(replace(answer, stage_ms={"receive": 1.0, **answer.stage_ms}))
     write_report(tmp_path / "lossy.rtgod", tmp_path / "out", None, None, None, console)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

@@ -70,7 +70,7 @@ def rankings_of(bundle, path):
     events = path.with_name(path.name.replace("_bold.nii", "_events.tsv"))
     source = open_source(path, events=events)
     session = Session(bundle)
-    answers = [answer for message in (source.run, *source) for answer, _ in session.take(message)]
+    answers = [answer for message in (source.run, *source) for answer, _ in session.handle(message)]
     shown = [line.split("\t")[2] for line in events.read_text().splitlines()[1:]]
     return [answer for answer in answers if isinstance(answer, Ranking) and answer.final], shown
 
@@ -255,7 +255,7 @@ def test_haxby_is_decoded_live_as_offline(shared_data, tmp_path):
     bundle = DecoderBundle.load(tmp_path / "bundle")
     source = files[5].open()
     session = Session(bundle)
-    answers = [answer for message in (source.run, *source) for answer, _ in session.take(message)]
+    answers = [answer for message in (source.run, *source) for answer, _ in session.handle(message)]
     found = [answer for answer in answers if isinstance(answer, Ranking) and answer.final]
     aligned = align_run(files[5], bundle.reference, bundle.noise, bundle.settings)
     offline = run_samples(aligned, bundle.reference, bundle.settings, bundle.noise)

@@ -17,7 +17,7 @@ def samples(n=6, n_voxels=4, runs="aabbcc", categories="xyxyxz", windows=True):
 
 
 def test_chosen_samples_keep_their_windows():
-    some = samples().chosen(np.array([4, 1], np.int32))
+    some = samples().select(np.array([4, 1], np.int32))
     assert some.runs == ("c", "a")
     assert some.categories == ("x", "y")
     np.testing.assert_array_equal(some.Y["layer"], [[8, 9], [2, 3]])
@@ -29,10 +29,10 @@ def test_chosen_samples_keep_their_windows():
 
 def test_samples_are_chosen_by_a_mask_too():
     mask = np.array([True, False, False, False, True, False])
-    some = samples().chosen(mask)
+    some = samples().select(mask)
     np.testing.assert_array_equal(some.X, samples().X[mask])
     assert len(some) == 2
-    assert len(samples(windows=False).chosen(mask)) == 2
+    assert len(samples(windows=False).select(mask)) == 2
 
 
 def fold():
@@ -42,7 +42,7 @@ def fold():
 
 
 def test_a_fold_at_some_voxels_has_only_these():
-    some = fold().at(np.array([2, 0], np.int32))
+    some = fold().select_voxels(np.array([2, 0], np.int32))
     np.testing.assert_array_equal(some.training.X, samples().X[:, [2, 0]])
     np.testing.assert_array_equal(some.tests["seen"].windows.X, samples().windows.X[:, [2, 0]])
     assert {values.shape for values in some.noise.values()} == {(3, 2)}

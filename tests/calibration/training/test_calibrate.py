@@ -168,7 +168,7 @@ def assert_served(bundle, inputs, folder):
     (ours,) = samples_of(inputs.training[:1], bundle)
     rankings = {}
     for message in (source.run, *islice(source, 20)):
-        for answer, _ in session.take(message):
+        for answer, _ in session.handle(message):
             if isinstance(answer, Ranking) and answer.final:
                 rankings[answer.block] = answer
     assert len(rankings) == 2

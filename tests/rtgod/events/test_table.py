@@ -312,7 +312,7 @@ def test_what_a_run_holds_is_the_same_with_and_without_the_cut():
         session = Session(bundle)
         session._prepare(run)  # past the check that refuses it
         session._begin(run)
-        answers = [answer for index in range(10) for answer, _ in session.take(small.volume(index))]
+        answers = [answer for index in range(10) for answer, _ in session.handle(small.volume(index))]
         if run is whole:
             expected = answers
     assert all(equal(replace(a, stage_ms={}), replace(b, stage_ms={})) for a, b in zip(answers, expected, strict=True))

@@ -375,7 +375,8 @@ class Disk(FileIO):
 
 #: What is asked for, and how the disk takes what that does to it: None is well.
 ACTIONS = st.tuples(
-    st.sampled_from(["append", "append", "flush", "keep"]), st.lists(st.none() | st.integers(0, 60), max_size=3)
+    st.sampled_from(["append", "append", "flush", "append_durable"]),
+    st.lists(st.none() | st.integers(0, 60), max_size=3),
 )
 
 
@@ -455,7 +456,7 @@ with JournalWriter(path) as writer:
     for index in range(40):
         volume = Volume("run-1", index, 0.0, np.full((10, 10, 10), index, "int16"))
         try:
-            writer.keep(volume)
+            writer.append_durable(volume)
         except JournalError as error:
             assert "No space left" in str(error) or "File too large" in str(error), error
             n_refused += 1
@@ -642,42 +643,42 @@ def overwritten(path):
 def test_what_others_do_to_a_journal_is_noticed_at_the_next_record(tmp_path, touch):
     path = tmp_path / "journals" / "a.rtgod"
     with JournalWriter(path) as writer:
-        writer.keep(MESSAGES[0])
+        writer.append_durable(MESSAGES[0])
         writer.check_place()
         touch(path)
         for _ in range(2):
             with pytest.raises(JournalError, match=r"while the server writes to it|by another program"):
-                writer.keep(MESSAGES[1])
+                writer.append_durable(MESSAGES[1])
 
 
 def test_a_journal_that_is_put_back_is_gone_on_with(tmp_path):
     path = tmp_path / "a.rtgod"
     with JournalWriter(path) as writer:
-        writer.keep(MESSAGES[0])
+        writer.append_durable(MESSAGES[0])
         writer.append(MESSAGES[1])
         content = path.read_bytes()
         path.unlink()
         path.write_bytes(content[:60] + b"other" + content[65:])  # not what was written
         with pytest.raises(JournalError, match="replaced by another file"):
-            writer.keep(MESSAGES[2])
+            writer.append_durable(MESSAGES[2])
         path.write_bytes(content)
-        writer.keep(MESSAGES[2])
+        writer.append_durable(MESSAGES[2])
         moved(path)
         with pytest.raises(JournalError, match="removed or moved"):
             writer.append(MESSAGES[0])
         path.with_name("away").rename(path)
-        writer.keep(MESSAGES[0])
+        writer.append_durable(MESSAGES[0])
     assert same(list(read_journal(path)), [*MESSAGES[:3], MESSAGES[0]])
 
 
 def test_what_was_acknowledged_is_written_again_at_the_end_if_it_would_be_gone(tmp_path):
     path = tmp_path / "journals" / "a.rtgod"
     with JournalWriter(path) as writer:
-        writer.keep(MESSAGES[0])
+        writer.append_durable(MESSAGES[0])
         shutil.rmtree(path.parent)
     assert same(list(read_journal(path)), MESSAGES[:1])
     with JournalWriter(tmp_path / "b.rtgod") as writer:
-        writer.keep(MESSAGES[0])
+        writer.append_durable(MESSAGES[0])
         replaced(tmp_path / "b.rtgod")
     assert same(list(read_journal(tmp_path / "b-2.rtgod")), MESSAGES[:1])
 
@@ -685,10 +686,10 @@ def test_what_was_acknowledged_is_written_again_at_the_end_if_it_would_be_gone(t
 def test_what_others_added_to_a_journal_is_cut_off(tmp_path):
     path = tmp_path / "a.rtgod"
     with JournalWriter(path) as writer:
-        writer.keep(MESSAGES[0])
+        writer.append_durable(MESSAGES[0])
         with path.open("ab") as other:
             other.write(b"something else")
-        writer.keep(MESSAGES[1])
+        writer.append_durable(MESSAGES[1])
     assert same(list(read_journal(path)), MESSAGES[:2])
 
 

@@ -51,7 +51,7 @@ def answered(session, messages, journal=None):
         session.check(message)
         if journal:
             journal.append(message)
-        for answer, pattern in session.take(message):
+        for answer, pattern in session.handle(message):
             if journal and pattern is not None:
                 journal.append(pattern)
             if journal:

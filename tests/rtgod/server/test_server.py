@@ -91,7 +91,7 @@ def test_the_answers_do_not_depend_on_the_sockets(decoding):
         for message in small.messages():
             sender.send(message)
     session = Session(small.bundle())
-    direct = [answer for message in small.messages() for answer, _ in session.take(message)]
+    direct = [answer for message in small.messages() for answer, _ in session.handle(message)]
     hear_end = decoding.recorded(Ranking, NotReady)
     assert all(map(equal, map(without_timing, hear_end), map(without_timing, direct)))
     assert len(hear_end) == 12
@@ -121,10 +121,10 @@ def test_while_nothing_can_be_written_volumes_wait_and_everybody_is_told(tmp_pat
     class Full(JournalWriter):
         is_full = False
 
-        def keep(self, message):
+        def append_durable(self, message):
             if self.is_full:
                 raise JournalError("is the disk full?")
-            super().keep(message)
+            super().append_durable(message)
 
     told = []
 
@@ -561,7 +561,7 @@ def test_a_source_that_holds_more_than_can_be_worked_off_gets_the_newest_ranked(
     assert behind == [5, 8]
     assert answers[6].final
     session = Session(small.bundle())
-    undisturbed = {answer.index: answer for message in small.messages()[:-1] for answer, _ in session.take(message)}
+    undisturbed = {answer.index: answer for message in small.messages()[:-1] for answer, _ in session.handle(message)}
     for index in answers.keys() - {5, 8}:
         assert equal(without_timing(answers[index]), without_timing(undisturbed[index]))
     assert 3.0 < answers[6].age_s < 3.0 + PATIENCE_S

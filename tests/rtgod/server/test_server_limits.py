@@ -298,7 +298,7 @@ def test_a_server_that_is_started_again_is_as_blind_as_before(tmp_path):
     with JournalWriter(path) as journal:
         journal.append(session.hello())
         for message in (event, *small.messages()[:3]):
-            list(session.take(message))
+            list(session.handle(message))
             journal.append(message)
         save_checkpoint(journal, session, None, 1)
     for uses_checkpoint in (True, False):

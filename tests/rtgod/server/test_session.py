@@ -41,7 +41,7 @@ def send(session, *messages):
     for message in messages:
         if not session.is_duplicate(message):
             session.check(message)
-            answers += [answer for answer, _ in session.take(message)]
+            answers += [answer for answer, _ in session.handle(message)]
     return answers
 
 
@@ -353,7 +353,7 @@ def recorded(bundle, tmp_path_factory):
             session.check(message)
             writer.append(message)
             waits = isinstance(message, Volume) and (message.run_id, message.index) == BEHIND
-            for answer, pattern in session.take(message, rank=not waits):
+            for answer, pattern in session.handle(message, rank=not waits):
                 if pattern is not None:
                     writer.append(pattern)
                 writer.append(answer)

@@ -139,7 +139,7 @@ class TestTornAndDamaged:
             cells = dict(zip(LOG_COLUMNS, line.split("\t"), strict=True))
             run_s, step = (None if cells[name] == "n/a" else float(cells[name]) for name in ("run_s", "step"))
             place = None if step is None else int(step)
-            expected.take(Entry(cells["kind"], float(cells["utc_s"]), run_s, place, cells["value"]))
+            expected.apply(Entry(cells["kind"], float(cells["utc_s"]), run_s, place, cells["value"]))
         with RunRecord(folder, RUN, UTC_S + 15) as again:
             assert again.happened == expected
             again.log("warning", UTC_S + 15, 25.0, value="one more")
@@ -261,7 +261,7 @@ class TestTables:
             ("onset", 0.004, 0), ("onset", 2.006, 1), ("rejoined", 2.7, None), ("onset", 3.002, 2),
             ("rejoined", 5.2, None), ("onset", 5.25, 4), ("onset", 6.001, 5), ("stopped", 6.4, None),
         ):  # fmt: skip
-            happened.take(Entry(kind, UTC_S, run_s, place))
+            happened.apply(Entry(kind, UTC_S, run_s, place))
         assert [(row["onset"], row["duration"], row["planned_onset"]) for row in happened.rows()] == [
             ("0.004", "2.002", "0"), ("2.006", "0.996", "2"), ("3.002", "0.998", "3"), ("5.25", "0.751", "5"),
             ("6.001", "0.399", "6"),
@@ -270,5 +270,5 @@ class TestTables:
     def test_a_step_that_is_shown_again_keeps_its_first_onset(self):
         happened = RunState(seeing(1))
         for run_s in (2.0, 2.5):
-            happened.take(Entry("onset", UTC_S, run_s, 1))
+            happened.apply(Entry("onset", UTC_S, run_s, 1))
         assert happened.onsets_s == {1: 2.0}

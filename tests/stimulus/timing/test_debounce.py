@@ -21,7 +21,7 @@ def taken(events, steps_s=0.001):
     while waiting or now_s < (events[-1].at_s if events else 0) + 1:
         due = [event for event in waiting if event.at_s <= now_s]
         waiting = waiting[len(due) :]
-        some, told = presses.take(due, now_s)
+        some, told = presses.without_bounces(due, now_s)
         found += some
         lines += told
         now_s += steps_s
@@ -62,10 +62,10 @@ def test_keys_do_not_disturb_each_other():
 def test_a_press_by_itself_is_known_at_once_and_one_that_follows_soon_after_a_tenth():
     presses = KeyDebouncer()
     first, second = KeyPress("1", 5.0), KeyPress("1", 5.4)
-    assert presses.take([first], 5.001) == ([first], [])
-    assert presses.take([second], 5.401) == ([], [])
-    assert presses.take([], 5.49) == ([], [])
-    assert presses.take([], 5.51) == ([second], [])
+    assert presses.without_bounces([first], 5.001) == ([first], [])
+    assert presses.without_bounces([second], 5.401) == ([], [])
+    assert presses.without_bounces([], 5.49) == ([], [])
+    assert presses.without_bounces([], 5.51) == ([second], [])
 
 
 def test_a_contact_that_bounces_is_pressed_once_however_often():
