@@ -94,7 +94,7 @@ def calibrate(
         from calibration.parallel.workers import workers
         from calibration.training.calibrate import calibrate as run_calibration
         from calibration.training.dry_run import in_categories, plan_calibration, print_events, print_notes, print_plan
-    from rtgod.candidates import read_header
+    from rtgod.candidates import HEADER, read_header
     from rtgod.errors import BundleError, InputError
 
     of_images = NetworkOptions(network, weights, layer, units, preprocessing)
@@ -105,7 +105,9 @@ def calibrate(
     pipeline, trained = settings_from(
         settings, decoder, decoder_settings, seen_by, out, show=show_settings, dry_run=dry_run
     )
-    if out is not None and out.exists():
+    if out is not None and out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        if not (out / HEADER).is_file():
+            raise InputError(f"{out}: is there, and is no decoder bundle; choose another --out")
         if not overwrite and not dry_run:
             raise BundleError(f"bundle {out}: exists already; choose another --out, or replace it with --overwrite")
         read_header(out)  # nothing but a bundle is replaced

@@ -129,7 +129,7 @@ def evaluate(
     """
     with needs_calibration():
         from calibration.datasets.bids import read_names, remarks_on_names
-        from calibration.datasets.dataset_files import DatasetOptions, find_study
+        from calibration.datasets.dataset_files import DatasetOptions, find_any_runs, find_study
         from calibration.datasets.foreign_runs import without_foreign
         from calibration.evaluation.evaluate import evaluate as run_evaluation
         from calibration.evaluation.semantic_distance import Hypernyms
@@ -142,7 +142,7 @@ def evaluate(
         from calibration.reports.html_page import PageTable
         from calibration.reports.provenance import notes_on_published, notes_on_runs
         from calibration.samples.assemble import gather_study
-        from calibration.training.dry_run import plan_calibration, print_events, print_notes, print_plan
+        from calibration.training.dry_run import plan_calibration, print_events, print_notes
         from calibration.training.study_dry_run import plan_study, print_study_plan
     from rtgod.events.trials import remarks_on
 
@@ -162,20 +162,22 @@ def evaluate(
         reading=pipeline.events,
     )  # fmt: skip
     if ablate:
+        if split not in (None, SplitBy.RUNS):
+            raise InputError(f"--ablate tests on other runs; leave out --split {split}")
         inputs = find_study(asked, SplitBy.RUNS.value)
         if inputs.images is None:
             raise InputError("preprocessing is taken apart by decoding images; give --images and --candidates")
         say_found(inputs, plain=False)
-        both = replace(inputs, training=(*inputs.training, *inputs.test))
-        plan = plan_calibration(both, pipeline, "--training or --test")
+        plan, study_plan = plan_calibration(inputs, pipeline), plan_study(inputs, pipeline)
         if dry_run:
-            print_plan(plan, console)
+            print_study_plan(study_plan, console)
         plan.check()
+        study_plan.check()
         if dry_run:
             say_output(out, ", ".join(ABLATION), files, overwrite=overwrite, console=console)
             return
-        print_events(plan.reads, console)
-        print_notes(plan.notes, console)
+        print_events(study_plan.reads, console)
+        print_notes(study_plan.notes, console)
         with workers(n_workers, scheduler) as pool:
             seen_by = network_from(*chosen, sources=(inputs.images, inputs.candidates))
             _ablate(inputs, pipeline, seen_by, needed_out(out), pool)
@@ -190,7 +192,8 @@ def evaluate(
             say_output(out, f"{PAGE} and its tables", files, overwrite=overwrite, console=console)
             return
     else:
-        by = split or (SplitBy.RUNS if asked.root or test else SplitBy.LEAVE_ONE_RUN_OUT)
+        are_others = bool(training) and bool(find_any_runs(asked, training).not_meant)
+        by = split or (SplitBy.RUNS if asked.root or test or are_others else SplitBy.LEAVE_ONE_RUN_OUT)
         inputs = find_study(asked, by.value)
         inputs = without_foreign(inputs, pipeline.events)
         say_found(inputs, plain=False)
@@ -207,7 +210,7 @@ def evaluate(
         print_notes(study_plan.notes, console)
         found = network_from(*chosen, sources=(inputs.images, inputs.candidates)) if inputs.images else None
         notes, pictures = notes_on_runs(inputs, pipeline, found), pictures_of(inputs.candidates)
-        remarks = [*(f"left out the run {missing}" for missing in inputs.missing), *remarks_on(study_plan.reads)]
+        remarks = [*(f"left out {missing}" for missing in inputs.missing), *remarks_on(study_plan.reads)]
     with progress() as told, workers(n_workers, scheduler) as pool:
         times = StageTimes(told)
         if not is_published:

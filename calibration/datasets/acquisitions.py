@@ -14,6 +14,7 @@ from typing import Any
 
 from calibration.datasets.run_patterns import RunPatterns, as_options
 from rtgod.errors import InputError
+from rtgod.text import number_of
 
 #: Entities that BIDS uses in names of parts, reconstructions and derivatives of one acquisition.
 _ENTITIES = "echo|part|rec|chunk|inv|proc|split|space|cohort|res|den|desc|label"
@@ -47,12 +48,15 @@ class Form:
     marks : tuple of str
         Parts of the name that tell this form from others, such as ("echo-2",); empty for the plain file.
     is_magnitude : bool
+    is_certain : bool
+        Whether BIDS's `part` or a sidecar says so, and not a word of the name, which may name a task.
     """
 
     path: Path
     acquisition: tuple[str, ...]
     marks: tuple[str, ...]
     is_magnitude: bool = True
+    is_certain: bool = True
 
     @property
     def name(self) -> str:
@@ -98,6 +102,7 @@ def choose_forms(
     option: str,
     everything: Iterable[str],
     name_of: Callable[[Path], str] = lambda path: path.name,
+    events_of: Callable[[Path], object] = lambda path: None,  # noqa: ARG005 # nobody knows
 ) -> Chosen:
     """Choose the one file of each acquisition that can be decoded, or ask which one is meant.
 
@@ -112,6 +117,8 @@ def choose_forms(
         All names that the patterns choose from.
     name_of : callable
         Returns the name of a path, which the patterns are compared with.
+    events_of : callable
+        Returns what a run's table of events holds: runs of different events are different acquisitions.
 
     Raises
     ------
@@ -119,12 +126,15 @@ def choose_forms(
         If an acquisition has several forms, and the patterns choose none of them.
     """
     names = list(everything)
-    groups = _grouped(paths)
+    groups = [part for forms in _grouped(paths) for part in _by_events(forms, events_of)]
     left_out: list[str] = []
     kept: list[Path] = []
     unclear: list[list[Form]] = []
     for forms in groups:
-        magnitudes = [form for form in forms if form.is_magnitude]
+        has_both = {"m", "p"} <= {mark.lower() for form in forms for mark in form.marks}
+        magnitudes = [f for f in forms if f.is_magnitude and not (has_both and "p" in map(str.lower, f.marks))]
+        # Without a magnitude beside it, "imag" may be what a task is called.
+        magnitudes = magnitudes or [form for form in forms if not form.is_certain]
         left_out += [f"{name_of(form.path)}: no magnitudes but {form.name}" for form in forms if form not in magnitudes]
         packed = {form.path.name for form in magnitudes}
         doubled = [form for form in magnitudes if f"{form.path.name}.gz" in packed]
@@ -152,8 +162,8 @@ def _question(
     stem = acquisition_name(_SUFFIX.sub("", forms[0].path.name)).removesuffix("_bold")
     told = [form.name for form in forms]
     listed = ", ".join(told if len(set(told)) == len(told) else [form.path.name for form in forms])
-    more = f" (and {len(unclear) - 1} other runs likewise)" if len(unclear) > 1 else ""
-    said = f"{stem} is there as {listed}{more}: one acquisition is one run, so choose one"
+    more = f" (and {number_of(len(unclear) - 1, 'other run')} likewise)" if len(unclear) > 1 else ""
+    said = f"{stem or 'the run'} is there as {listed}{more}: one acquisition is one run, so choose one"
     for chosen in _ways(forms, patterns):
         meant = RunPatterns.parse(chosen)
         selected = {name for name in names if meant.match(name)}
@@ -194,10 +204,20 @@ def _form_of(path: Path) -> Form:
     key = (*(part for part in folders if not _FOLDER.fullmatch(part)), acquisition_name(stem))
     kinds = _sidecar(path).get("ImageType")
     types = {str(kind).upper() for kind in kinds} if isinstance(kinds, list) else set()
-    is_magnitude = not any(_NO_MAGNITUDE.fullmatch(mark) for mark in marks)
+    said = [mark for mark in marks if _NO_MAGNITUDE.fullmatch(mark)]
+    is_magnitude, is_certain = not said, any(mark.lower().startswith("part-") for mark in said)
     if is_magnitude and (found := sorted(types & _NO_MAGNITUDE_TYPES, key=len, reverse=True)):
-        is_magnitude, marks = False, [*marks, found[0].lower()]
-    return Form(path, key, tuple(marks), is_magnitude)
+        is_magnitude, is_certain, marks = False, True, [*marks, found[0].lower()]
+    return Form(path, key, tuple(marks), is_magnitude, is_certain)
+
+
+def _by_events(forms: list[Form], events_of: Callable[[Path], object]) -> list[list[Form]]:
+    """Part files whose tables of events differ; those without a table stay with the first."""
+    parts: dict[object, list[Form]] = {}
+    for form in forms:
+        known = events_of(form.path)
+        parts.setdefault(known if known is not None else next(iter(parts), None), []).append(form)
+    return list(parts.values())
 
 
 def _sidecar(path: Path) -> dict[str, Any]:

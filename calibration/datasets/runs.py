@@ -8,7 +8,7 @@ from pathlib import Path
 
 from calibration.datasets.acquisitions import choose_forms
 from calibration.datasets.recordings import list_recordings
-from calibration.datasets.run_patterns import RunPatterns
+from calibration.datasets.run_patterns import RunPatterns, as_options
 from calibration.features.images import first_few
 from rtgod.errors import InputError
 from rtgod.events.table import Trial, read_events
@@ -161,8 +161,14 @@ def find_plain_runs(
             raise InputError(f"{run}: no events beside it; put a table there, or give one for each run with --events")
         else:
             missing.append(f"{names[run]}: images, but no events")
-    chosen = choose_forms(files, patterns, option, names.values(), names.__getitem__)
+    chosen = choose_forms(files, patterns, option, names.values(), names.__getitem__, lambda run: _content(tables[run]))
     missing += chosen.left_out
+    if not chosen.paths and not missing and names and patterns.given:
+        asked = as_options(option, patterns.given)
+        what = f"with {patterns} in its name" if patterns.wanted else "left"
+        raise InputError(
+            f"{first_few(list(map(str, paths)), 2)}: no run {what}: {asked}; {names_there(names.values())}"
+        )
     if not chosen.paths:
         where = first_few(list(map(str, paths)), 2) or "no path"
         why = f" ({first_few(missing)})" if missing else f" with {patterns} in its name" if patterns.given else ""
@@ -174,6 +180,14 @@ def find_plain_runs(
     files_of = [RunFiles(run, table, called[run], tr_s) for run in chosen.paths if (table := tables[run])]
     not_meant = tuple(called[run] for run in with_events if not patterns.match(names[run]))
     return FoundRuns(_opened(files_of), tuple(missing), not_meant)
+
+
+def _content(table: Path | None) -> bytes | None:
+    """What a table holds; None where there is none, or it cannot be read, which is found out later."""
+    try:
+        return table.read_bytes() if table else None
+    except OSError:
+        return None
 
 
 def names_there(names: Iterable[str]) -> str:

@@ -187,11 +187,13 @@ def _identification(evaluation: Evaluation) -> Section:
     for one in evaluation.identification:
         groups.setdefault(one.kind, {})[one.aggregation] = (one.accuracy, one.low, one.high, one.n_samples)
     n = len(evaluation.candidates.ids)
+    are_averaged = any(decoded.averages is not None for decoded in evaluation.decoded.values())
+    averages = "; averages are over all repeats of a category" if are_averaged else ""
     text = (
         "Identification accuracy is pairwise: of the other candidates, the share whose features fit the decoded ones "
         "less well than those of the true category; ties count half. Its chance level is 50 % however many candidates "
         f"there are; that of being ranked first is 1 in {n:,}. A single volume is the first of a trial (the first two, "
-        "where its response begins within one); a block is a whole trial; averages are over all repeats of a category. "
+        f"where its response begins within one); a block is a whole trial{averages}. "
         "Intervals are two-sided 90 % score intervals, which stay within 0 to 100 %. "
         + " ".join(_on_tests(evaluation.identification))
     )
@@ -291,8 +293,9 @@ def _features(evaluation: Evaluation) -> Section:
             measures["pattern"].append((one.pattern, one.pattern_low, one.pattern_high))
     text = (
         "Profile correlation: of the decoded and the true values of a unit over samples, mean over units. Pattern "
-        "correlation: of a sample over units, each unit in its own standard deviations. The table has both for single "
-        "blocks and for the mean over repeats; the figure is drawn for the latter where there are repeats."
+        "correlation: of a sample over units, each unit in its own standard deviations. Where repeats were "
+        "averaged, the table has both for single blocks and for the mean over repeats, and the figure is drawn for the "
+        "latter."
     )
     table = PageTable(
         ("", "evidence", "layer", "profile r", "90 % interval", "p", "pattern r", "90 % interval", "identified, %"),
@@ -459,7 +462,8 @@ def _semantic(evaluation: Evaluation) -> list[Section]:
 
 def _confidence(evaluation: Evaluation) -> list[Section]:
     if evaluation.learned is None:
-        return []
+        why = "It is learned from training runs that are apart from the tests; here each run is both in turn."
+        return [Section("Confidence", f"How sure rankings may be was not learned. {why}")]
     told = told_chances(evaluation)
     drawn = [
         (
@@ -485,6 +489,9 @@ def _confidence(evaluation: Evaluation) -> list[Section]:
         ],
         "Every ranking of the tests, volume by volume",
     )
+    notes = " ".join(f"{note[0].upper()}{note[1:]}." for note in evaluation.learned.confidence.notes)
+    if not evaluation.confidence:
+        return [Section("Confidence", notes or "Nothing was learned of how sure the tested rankings may be.")]
     places = [title for _, title in told]
     text = (
         f"How probable it is that the true category is {', '.join(places)} was learned from the training runs: of "
@@ -492,7 +499,7 @@ def _confidence(evaluation: Evaluation) -> list[Section]:
         "run; of new ones, by decoders that had seen nothing of the ranked category. A ranking says it online, taking "
         "each candidate for as likely as any other before it is decoded. "
         + ("On the diagonal, it is as probable as was said. " if drawn else "")
-        + " ".join(f"{note[0].upper()}{note[1:]}." for note in evaluation.learned.confidence.notes)
+        + notes
     )
     if weights := evaluation.learned.layer_weights:
         text += (

@@ -67,6 +67,10 @@ FILES = (
 )  # fmt: skip
 
 
+#: Blocks of runs that the decoder was trained on.
+_TRAINED_ON = "trained_on"
+
+
 @dataclass(slots=True)
 class JournaledRun:
     """Run of a journal, with the answers to its volumes."""
@@ -153,7 +157,7 @@ def write_report(
     if loaded is not None and session.tables is not None:
         summary |= _ranks(session.blocks, loaded, dataset, out, said)
     else:
-        said.append(_no_ranks(loaded))
+        said.append(_no_ranks(loaded, session.tables))
     summary |= _motion(runs, reference, loaded, out, said)
     summary |= _left_out(session.tallies, session.foreign, out, said)
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
@@ -227,14 +231,14 @@ def plan_report(
             soft_wrap=True,
         )
     if session.bundle is None or session.tables is None:
-        console.print(_no_ranks(session.bundle))
+        console.print(_no_ranks(session.bundle, session.tables))
     for one in _said_left_out(session.tallies, session.foreign):
         console.print(one)
 
 
-def _no_ranks(bundle: DecoderBundle | None) -> str:
-    needed = "--dataset or --events" if bundle is not None else "--bundle, and --dataset or --events"
-    return f"no ranks: they need {needed}"
+def _no_ranks(bundle: DecoderBundle | None, tables: Mapping[str, Path] | None) -> str:
+    needed = [*(["--bundle"] if bundle is None else []), *(["--dataset or --events"] if tables is None else [])]
+    return f"no ranks: they need {', and '.join(needed)}"
 
 
 def _of_one_study(
@@ -550,7 +554,7 @@ def _ranks(
 ) -> dict[str, float | int]:
     new = [b for b in blocks if not b.trained_on]
     groups = {name: [b for b in new if b.trial.kind == kind] for name, kind in KINDS.items()}
-    groups["trained_on"] = [b for b in blocks if b.trained_on]
+    groups[_TRAINED_ON] = [b for b in blocks if b.trained_on]
     groups = {kind: groups[kind] for kind in groups if groups[kind]}
     names = [bundle.candidates[position].name for position in _ranked(bundle)]
     n_candidates = len(names)
@@ -612,6 +616,15 @@ def _sum_up(
         f"of the other categories, the share ranked below the true one (chance 50 %{interval}, {p_value}), ",
         f"median rank {median_rank:g} of {n_candidates} (chance {(n_candidates + 1) / 2:g})",
     )
+    if kind == _TRAINED_ON:
+        sentence = styled(
+            (f"{label}: a fit, no test", "bold"),
+            f": the decoder was trained on these runs, so that it ranks {100 * accuracy:.1f} % of the others "
+            "below the true "
+            f"category ({len(blocks)} blocks) says nothing of new ones",
+        )
+        said += [table, sentence, ""]
+        return {f"{kind}_identification_accuracy": accuracy, f"{kind}_blocks": len(blocks)}
     said += [table, sentence, *map(styled, remarks_on_choices(label, scores, true, names)), ""]
     found = {
         f"{kind}_identification_accuracy": accuracy,

@@ -374,7 +374,7 @@ def make_reference(files: RunFiles, voxels: Int32Array | None, settings: Pipelin
     """
     source = files.open(settings.events)
     run = source.run
-    volumes = [volume.data.astype(np.float32) for volume in _settled(source, settings, _TEMPLATE_VOLUMES)]
+    volumes = [volume.data.astype(np.float32) for volume in settled(source, settings, _TEMPLATE_VOLUMES)]
     volumes = _filled(volumes, files.bold)
     registration = _registration(files, volumes, run, settings)
     everywhere = np.argwhere(np.ones(run.shape, bool)).astype(np.int32)
@@ -412,13 +412,13 @@ def check_first(files: RunFiles, region: Region | None, settings: PipelineSettin
         If the run is too short or has no contrast, or the voxels lie outside the head.
     """
     source = files.open(settings.events)
-    volumes = _filled([volume.data.astype(np.float32) for volume in _settled(source, settings, 1)], files.bold)
+    volumes = _filled([volume.data.astype(np.float32) for volume in settled(source, settings, 1)], files.bold)
     _registration(files, volumes, source.run, settings)
     voxels = NO_VOXELS if region is None else region.voxels(source.run)
     check_reference(Reference(volumes[0], source.run.affine, voxels), settings.motion)
 
 
-def _settled(source: Source, settings: PipelineSettings, n_volumes: int) -> Iterator[Volume]:
+def settled(source: Source, settings: PipelineSettings, n_volumes: int) -> Iterator[Volume]:
     """The first volumes after those that are discarded."""
     n_discarded = int(np.ceil(settings.nuisance.discard_s / source.run.tr_s))
     return islice(iter(source), n_discarded, n_discarded + n_volumes)

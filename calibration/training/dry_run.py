@@ -21,7 +21,7 @@ from calibration.features.images import first_few, list_categories
 from calibration.features.shown_images import find_shown
 from calibration.features.store import FeatureStore, is_store
 from calibration.samples.plain import check_repeated, plain_stimuli
-from calibration.samples.runs import check_first
+from calibration.samples.runs import check_first, settled
 from calibration.training.same_volumes import check_different, same_trials
 from rtgod.console import styled
 from rtgod.errors import InputError
@@ -170,6 +170,7 @@ def plan_calibration(inputs: DatasetFiles, settings: PipelineSettings, options: 
         if not problems.found:
             with problems:
                 check_first(inputs.training[0], inputs.region, settings)
+            check_not_flat(runs[1:], settings, problems)
         with problems:
             check_different([planned.source for planned in runs], options)
             notes += same_trials([planned.source for planned in runs])
@@ -195,8 +196,10 @@ def plan_calibration(inputs: DatasetFiles, settings: PipelineSettings, options: 
             notes += left_out
         elif runs:  # without a readable run nothing more can be checked
             candidates = dict.fromkeys(sorted({trial.category for trial in trials}), 0)
-            check_told_apart(trials)
-            check_repeated([trial.category for trial in trials])
+            check_some(runs, settings)
+            usable = [trial for planned in runs for trial in on_time(planned, settings)]
+            check_told_apart(usable)
+            check_repeated([trial.category for trial in usable], notes_on_early(runs, settings))
     with problems:
         notes += notes_on_names(inputs.names, candidates)
     categories = dict.fromkeys(trial.category for trial in trials)
@@ -332,6 +335,19 @@ def check_aligned(runs: Sequence[PlannedRun], settings: MotionSettings, problems
     problems.add_runs(unaligned)
 
 
+def check_not_flat(runs: Sequence[PlannedRun], settings: PipelineSettings, problems: Problems) -> None:
+    """Collect runs whose first settled volume is constant; a volume of each is read."""
+    flat = Problems()
+    for planned in runs:
+        with flat:
+            for volume in settled(planned.source, settings, 1):
+                if volume.data.min() == volume.data.max():
+                    raise InputError(
+                        f"run {planned.run.run_id}: its volumes are constant; leave it out with --training"
+                    )
+    problems.add_runs(flat)
+
+
 def count_candidates(candidates: Path) -> tuple[dict[str, int], tuple[str, ...]]:
     """Count the images of each candidate category, 0 if they are in a store; and return notes on files left out."""
     if is_store(candidates):
@@ -415,14 +431,27 @@ def notes_on_runs_alone(runs: Sequence[PlannedRun]) -> tuple[str, ...]:
     )
 
 
+def on_time(planned: PlannedRun, settings: PipelineSettings) -> list[Trial]:
+    """Trials of a run that are answered after there is a baseline."""
+    ready_s = settings.nuisance.discard_s + settings.nuisance.warm_up_volumes * planned.run.tr_s
+    shift_s = settings.window.hrf_shift_s
+    return [trial for trial in planned.trained_on if trial.onset_s + trial.duration_s + shift_s > ready_s]
+
+
+def check_some(runs: Sequence[PlannedRun], settings: PipelineSettings) -> None:
+    """Raise `InputError` if all trials come too early."""
+    if any(planned.trained_on for planned in runs) and not any(on_time(planned, settings) for planned in runs):
+        raise InputError(
+            f"all trials come before there is a baseline, which takes {settings.nuisance.discard_s:g} s and "
+            f"{settings.nuisance.warm_up_volumes} volumes; begin later, or set nuisance.discard_s and "
+            "warm_up_volumes lower"
+        )
+
+
 def notes_on_early(runs: Sequence[PlannedRun], settings: PipelineSettings) -> tuple[str, ...]:
     """Say how many trials are answered before there is a baseline, and so may give no sample."""
-    early: dict[str, int] = {}
-    for planned in runs:
-        ready_s = settings.nuisance.discard_s + settings.nuisance.warm_up_volumes * planned.run.tr_s
-        ends_s = [trial.onset_s + trial.duration_s + settings.window.hrf_shift_s for trial in planned.trained_on]
-        if n := sum(end_s <= ready_s for end_s in ends_s):
-            early[planned.run.run_id] = n
+    early = {planned.run.run_id: len(planned.trained_on) - len(on_time(planned, settings)) for planned in runs}
+    early = {name: n for name, n in early.items() if n}
     if not early:
         return ()
     n_trials = number_of(sum(early.values()), "trial")

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from itertools import combinations, islice
 
 import numpy as np
 
 from calibration.features.images import first_few
 from rtgod.errors import InputError
-from rtgod.messages import Float32Array
+from rtgod.messages import Float32Array, Run
 from rtgod.sources import Source
 
 #: Number of volumes that usually tell runs apart.
 _FIRST = 2
 #: Changes from volume to volume that are compared, after the first volumes, in which all runs settle alike; and voxels.
 _SETTLED, _CHANGES, _VOXELS = 6, 12, 20_000
-#: Mean correlation of changes from which on two runs are one acquisition. Of 66 pairs of runs of haxby2001 the highest
-#: is 0.19; echoes, reconstructions and denoised copies share the noise that changes are.
+#: Median correlation of changes from which on two runs are one acquisition. Of 66 pairs of runs of haxby2001 the
+#: highest is 0.19; echoes, reconstructions and denoised copies share the noise that changes are.
 _TOGETHER = 0.35
 
 
@@ -40,23 +41,28 @@ def check_different(runs: Sequence[Source], options: str = "--training") -> None
     InputError
         If two runs hold the same volumes or are forms of one acquisition, or a volume that is compared cannot be read.
     """
-    for of_one_size in _equal(runs, lambda source: (source.run.n_volumes, source.run.shape)):
-        for alike in _equal(of_one_size, lambda source: _digest(source, _FIRST)):
-            for same in _equal(alike, lambda source: _digest(source, None)):
+    for of_one_shape in _equal(runs, lambda source: source.run.shape):
+        for alike in _equal(of_one_shape, lambda source: _digest(source, _FIRST)):
+            n_shortest = min(source.run.n_volumes or 0 for source in alike) or None
+            for same in _equal(alike, partial(_digest, n_volumes=n_shortest)):
                 first, *_, last = (source.run.run_id for source in same)
                 raise InputError(
                     f"{first} and {last} hold the same volumes: one run under two names; leave one out with {options} "
                     f"not:{last}"
                 )
-    for of_one_table in _equal(runs, _trials):
-        changes = [(source.run.run_id, _changes(source)) for source in of_one_table]
-        for (one, of_one), (other, of_other) in combinations(changes, 2):
-            if (r := _together(of_one, of_other)) >= _TOGETHER:
-                raise InputError(
-                    f"{one} and {other} have the same trials, and their volumes change together (r = {r:.2f}): echoes, "
-                    f"reconstructions or copies of one acquisition are one run; leave one out with {options} "
-                    f"not:{other}"
-                )
+    changes: dict[str, Float32Array] = {}
+    for one, other in combinations(runs, 2):
+        if one.run.shape != other.run.shape or not _have_same_trials(one.run, other.run):
+            continue
+        for source in (one, other):
+            if source.run.run_id not in changes:
+                changes[source.run.run_id] = _changes(source)
+        if (r := _together(changes[one.run.run_id], changes[other.run.run_id])) >= _TOGETHER:
+            raise InputError(
+                f"{one.run.run_id} and {other.run.run_id} have the same trials, and their volumes change together (r = "
+                f"{r:.2f}): echoes, reconstructions or copies of one acquisition are one run; leave one out with "
+                f"{options} not:{other.run.run_id}"
+            )
 
 
 def same_trials(runs: Sequence[Source]) -> tuple[str, ...]:
@@ -67,17 +73,22 @@ def same_trials(runs: Sequence[Source]) -> tuple[str, ...]:
     runs : sequence of Source
     """
     return tuple(
-        f"{first_few([source.run.run_id for source in alike], 4)} have the same trials at the same times; if they "
-        "are one "
-        "acquisition in several forms, such as magnitude and phase, choose one"
-        for alike in _equal(runs, _trials)
+        f"{first_few([source.run.run_id for source in alike], 4)} have the same trials at the same times, and noise of "
+        "their own: runs of one order, or magnitude and phase of one run"
+        for alike in _equal(runs, lambda source: (source.run.shape, source.run.blocks) if source.run.blocks else None)
     )
 
 
-def _trials(source: Source) -> Hashable:
-    """What runs of one length and shape with the same trials have in common; None without trials."""
-    run = source.run
-    return (run.n_volumes, run.shape, run.blocks) if run.blocks else None
+def _have_same_trials(one: Run, other: Run) -> bool:
+    """Whether two runs have trials of the same labels, at times that differ by a volume at most."""
+    return (
+        bool(one.blocks)
+        and len(one.blocks) == len(other.blocks)
+        and all(
+            a.label == b.label and abs(a.onset_s - b.onset_s) <= one.tr_s
+            for a, b in zip(one.blocks, other.blocks, strict=True)
+        )
+    )
 
 
 def _changes(source: Source) -> Float32Array:
@@ -89,14 +100,17 @@ def _changes(source: Source) -> Float32Array:
 
 
 def _together(one: Float32Array, other: Float32Array) -> float:
-    """Correlation of two runs' changes over voxels, mean over time; 0 where nothing changes."""
+    """Correlation of two runs' changes over voxels, median over time; 0 where nothing changes.
+
+    Noise of one acquisition is in all changes, responses to the same trials in some.
+    """
     n = min(len(one), len(other))
     if not n:
         return 0.0
     one, other = (changes[:n] - changes[:n].mean(axis=1, keepdims=True) for changes in (one, other))
     scale = np.sqrt(np.square(one).sum(axis=1) * np.square(other).sum(axis=1))
     products = (one * other).sum(axis=1)
-    return float(np.divide(products, scale, out=np.zeros_like(products), where=scale > 0).mean())
+    return float(np.median(np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)))
 
 
 def _equal(runs: Sequence[Source], key: Callable[[Source], Hashable]) -> list[list[Source]]:

@@ -18,6 +18,8 @@ from calibration.training.dry_run import (
     Problems,
     called_otherwise,
     check_aligned,
+    check_not_flat,
+    check_some,
     check_told_apart,
     count_candidates,
     count_voxels,
@@ -26,6 +28,7 @@ from calibration.training.dry_run import (
     notes_on_masks,
     notes_on_names,
     notes_on_runs_alone,
+    on_time,
     open_runs,
     print_events,
     print_notes,
@@ -105,6 +108,7 @@ def plan_study(inputs: DatasetFiles, settings: PipelineSettings) -> StudyPlan:
         if not problems.found:
             with problems:
                 check_first(inputs.training[0], inputs.region, settings)
+            check_not_flat(runs[1:], settings, problems)
         with problems:
             check_different([planned.source for planned in runs], "--training or --test" if test else "--training")
             more_notes += same_trials([planned.source for planned in runs])
@@ -121,10 +125,11 @@ def plan_study(inputs: DatasetFiles, settings: PipelineSettings) -> StudyPlan:
     elif training:
         more_notes += notes_on_runs_alone(training)
         with problems:
-            check_told_apart([trial for planned in runs for trial in planned.trained_on])
+            check_some(training, settings)
+            check_told_apart([trial for planned in runs for trial in on_time(planned, settings)])
     with problems:
         more_notes += notes_on_names(inputs.names, candidates)
-    trials = [(trial.category, planned.run.run_id) for planned in training for trial in planned.trained_on]
+    trials = [(trial.category, planned.run.run_id) for planned in training for trial in on_time(planned, settings)]
     if inputs.split == "halves" and trials:
         with problems:
             check_halves(*map(list, zip(*trials, strict=True)))

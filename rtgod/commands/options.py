@@ -82,6 +82,10 @@ def check_new(out: Path, names: Sequence[str], *, overwrite: bool) -> None:
     """
     if (out / HEADER).exists():
         raise InputError(f"{out}: holds a decoder bundle; choose another --out")
+    if (out / "dataset_description.json").exists():
+        raise InputError(
+            f"{out}: is the root of a data set; choose another --out, such as {out / 'derivatives' / 'rtgod'}"
+        )
     if not overwrite and (there := _there(out, names)):
         raise InputError(f"{out}: {there} already there; choose another --out, or replace it with --overwrite")
 

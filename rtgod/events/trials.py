@@ -227,7 +227,8 @@ def remarks_on(reads: Sequence[TrialsRead], *, beyond: bool = True) -> list[str]
         doubtful.update(read.doubtful)
     if doubtful:
         told.append(
-            f"perhaps no stimuli, but taken as trials: {_listed(doubtful)}; if so, write events.ignore = "
+            "perhaps no stimuli (by their names, as they are brief, or come after nearly every other trial), but "
+            f"taken as trials: {_listed(doubtful)}; if so, write events.ignore = "
             f"{toml_list(doubtful)}"
         )
     told += _on_long(reads)

@@ -198,8 +198,16 @@ def plan(
         if not dry_run:
             write_plan(Path(path), schedule)
         tell(f"{path}: {schedule.n_volumes} volumes, {schedule.duration_s / 60:.1f} min")
+    if out is not None and (others := _other_runs(out, paradigm, files)):
+        tell(f"of an earlier plan, and still in {out}: {', '.join(others[:3])}{', …' if len(others) > 3 else ''}")
     if dry_run:
         options.say_output(out, "these schedules", files, overwrite=overwrite, console=PlainConsole())
+
+
+def _other_runs(folder: Path, paradigm: Paradigm, files: Sequence[str]) -> list[str]:
+    """Names of schedules of the same kind in a folder that are not among the files, in their order."""
+    there = folder.glob(f"*_ses-{paradigm}_*{EVENTS_SUFFIX}") if folder.is_dir() else ()
+    return sorted(path.name for path in there if path.name not in files)
 
 
 def _deal_images(

@@ -120,6 +120,14 @@ class Script:
                 "give the folder that holds them with --images"
             )
         kinds = {step.kind for step in self.schedule.steps}
+        if self.paradigm is Paradigm.FEEDBACK and not any(map(self.shows_feedback, self.schedule.steps)):
+            raise InputError(
+                f"schedule {self.schedule.name}: has no feedback, as a run of feedback does; is it another kind?"
+            )
+        if self.paradigm is Paradigm.IMAGERY and StepKind.STIMULUS in kinds:
+            raise InputError(
+                f"schedule {self.schedule.name}: shows images, as a run of imagery does not; is it another kind?"
+            )
         if self.paradigm in (Paradigm.TRAINING, Paradigm.TEST) and StepKind.STIMULUS not in kinds:
             raise InputError(
                 f"schedule {self.schedule.name}: shows no image, as a run of {self.paradigm} does; is it one of "

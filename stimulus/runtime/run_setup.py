@@ -139,7 +139,7 @@ def _of_one_word(categories: Iterable[str], names: Mapping[str, str]) -> str:
     """Which categories are read by the same word, in words; empty if none are."""
     by_word: dict[str, list[str]] = {}
     for category in sorted(categories):
-        by_word.setdefault(names.get(category, category), []).append(category)
+        by_word.setdefault(names.get(category, category).casefold(), []).append(category)
     return "; ".join(f"{word!r} for {' and '.join(of)}" for word, of in by_word.items() if len(of) > 1)
 
 

@@ -73,7 +73,7 @@ def test_no_more_is_read_than_tells_runs_apart(tmp_path, monkeypatch):
 
     volumes = NiftiRun.__iter__
     monkeypatch.setattr(NiftiRun, "__iter__", counted)
-    data = [noise(1), noise(2), noise(3)[..., :19]]
+    data = [noise(1), noise(2), noise(3)[:, :, :9]]
     paths = [write_run(tmp_path, f"run-{n}", of) for n, of in enumerate(data)]
     (tmp_path / "run-1_events.tsv").write_text("onset\tduration\ttrial_type\n8\t8\thouse\n24\t8\tface\n")
     check_different([open_source(path) for path in paths])
@@ -89,8 +89,15 @@ def test_forms_of_one_acquisition_are_refused_whatever_they_are_called(tmp_path)
         check_different([open_source(path) for path in paths])
     paths = [write_run(tmp_path, f"run-{n}", noise(n)) for n in range(4)]
     check_different([open_source(path) for path in paths])
+    cut = write_run(tmp_path, "cut", noise(1)[..., :18])
+    with pytest.raises(InputError, match="run-1 and cut hold the same volumes"):
+        check_different([open_source(path) for path in (paths[1], cut)])
+    table = tmp_path / "other_events.tsv"
+    table.write_text(table.read_text().replace("24", "24.01"))
+    with pytest.raises(InputError, match="first and other have the same trials"):
+        check_different([open_source(tmp_path / f"{name}_bold.nii") for name in ("first", "other")])
     (line,) = same_trials([open_source(path) for path in paths])
-    assert line.startswith("run-0, run-1, run-2, run-3 have the same trials at the same times; if they are one")
+    assert line.startswith("run-0, run-1, run-2, run-3 have the same trials at the same times, and noise of their own")
     table = tmp_path / "run-3_events.tsv"
     table.write_text(table.read_text().replace("24", "22"))
     assert same_trials([open_source(path) for path in paths[2:]]) == ()

@@ -372,7 +372,8 @@ def test_names_that_sound_like_none_are_categories_and_asked_about(write):
     read = read_events(write(table_of((0, 9, "face"), (9, 1, "response_left"), (18, 1, "response_left"))))
     assert len(read.trials) == 3
     assert remarks_on([read]) == [
-        'perhaps no stimuli, but taken as trials: 2 response_left; if so, write events.ignore = ["response_left"]'
+        "perhaps no stimuli (by their names, as they are brief, or come after nearly every other trial), but taken as "
+        'trials: 2 response_left; if so, write events.ignore = ["response_left"]'
     ]
 
 
