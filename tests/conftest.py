@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -36,3 +37,9 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the real data in {folder} (or RTGOD_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def heard(caplog):
+    """Let every test hear what is logged: a cluster that other tests still hold has silenced the handlers."""
+    caplog.handler.setLevel(logging.NOTSET)

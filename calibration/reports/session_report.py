@@ -616,16 +616,6 @@ def _sum_up(
         f"of the other categories, the share ranked below the true one (chance 50 %{interval}, {p_value}), ",
         f"median rank {median_rank:g} of {n_candidates} (chance {(n_candidates + 1) / 2:g})",
     )
-    if kind == _TRAINED_ON:
-        sentence = styled(
-            (f"{label}: a fit, no test", "bold"),
-            f": the decoder was trained on these runs, so that it ranks {100 * accuracy:.1f} % of the others "
-            "below the true "
-            f"category ({len(blocks)} blocks) says nothing of new ones",
-        )
-        said += [table, sentence, ""]
-        return {f"{kind}_identification_accuracy": accuracy, f"{kind}_blocks": len(blocks)}
-    said += [table, sentence, *map(styled, remarks_on_choices(label, scores, true, names)), ""]
     found = {
         f"{kind}_identification_accuracy": accuracy,
         f"{kind}_p_value": test.p_value,
@@ -637,7 +627,19 @@ def _sum_up(
     }
     if n_candidates <= 10:  # all categories are among the first ten
         del found[f"{kind}_top10"]
-    return {name: value for name, value in found.items() if not np.isnan(value)}
+    found = {name: value for name, value in found.items() if not np.isnan(value)}
+    if kind == _TRAINED_ON:
+        sentence = styled(
+            (f"{label}: a fit, no test", "bold"),
+            f": the decoder was trained on these runs, so that it ranks {100 * accuracy:.1f} % of the others "
+            "below the true "
+            f"category ({len(blocks)} blocks) says nothing of new ones",
+        )
+        said += [table, sentence, ""]
+        of_a_fit = ("identification_accuracy", "median_rank", "top10", "blocks")
+        return {name: found[name] for name in (f"{kind}_{figure}" for figure in of_a_fit) if name in found}
+    said += [table, sentence, *map(styled, remarks_on_choices(label, scores, true, names)), ""]
+    return found
 
 
 def _examples(blocks: Sequence[DecodedBlock], bundle: DecoderBundle, dataset: Path, out: Path) -> None:

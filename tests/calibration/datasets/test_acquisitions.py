@@ -92,7 +92,6 @@ def test_a_packed_and_an_unpacked_file_are_one_run(tmp_path):
         ["loc1_echo_1.nii", "loc1_echo_2.nii"],
         ["loc_1_echo1of3.nii", "loc_1_echo2of3.nii"],
         ["loc-run1-mag.nii", "loc-run1-magnitude.nii"],
-        ["loc_run1_M.nii", "loc_run1_P.nii"],
         ["loc_run1_15ms.nii", "loc_run1_35ms.nii"],
         ["loc_run1.nii", "loc_run1_NORDIC.nii"],
         ["loc_run1.nii", "loc_run1_denoised.nii"],
@@ -104,6 +103,21 @@ def test_other_names_for_forms_are_known(tmp_path, names):
         make((tmp_path / name).parent, [(tmp_path / name).name])
     with pytest.raises(InputError, match="one acquisition is one run"):
         choose([tmp_path / name for name in names])
+
+
+def test_a_p_beside_an_m_is_a_phase_and_words_of_a_task_are_none(tmp_path):
+    chosen = choose(make(tmp_path, ["loc_run1_M.nii", "loc_run1_P.nii", "loc_run2_P.nii", "s1-imag-run1.nii"]))
+    assert [path.name for path in chosen.paths] == ["loc_run1_M.nii", "loc_run2_P.nii", "s1-imag-run1.nii"]
+    assert chosen.left_out == ("loc_run1_P.nii: no magnitudes but P",)
+
+
+def test_runs_of_different_events_are_different_acquisitions(tmp_path):
+    paths = make(tmp_path, ["loc_e1.nii", "loc_e2.nii"])
+    parsed = RunPatterns.parse("")
+    tables = dict(zip(paths, (b"a", b"b"), strict=True))
+    assert choose_forms(paths, parsed, "--training", [], events_of=tables.get).paths == tuple(paths)
+    with pytest.raises(InputError, match="one acquisition is one run"):
+        choose_forms(paths, parsed, "--training", [], events_of=dict.fromkeys(paths, b"a").get)
 
 
 def test_runs_that_are_only_called_like_echoes_stay_runs(tmp_path):

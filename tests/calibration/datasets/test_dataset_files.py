@@ -24,7 +24,7 @@ def make_run(path, category="n01_1", suffix=".nii"):
     image.header.set_xyzt_units("mm", "sec")
     image.header.set_zooms((3, 3, 3, 2))
     nib.save(image, path.with_name(path.name + suffix))
-    rows = f"10\t4\tstimulus\t{category}\n20\t4\tstimulus\tn02_1\n"
+    rows = f"22\t4\tstimulus\t{category}\n28\t4\tstimulus\tn02_1\n"
     table = path.name.removesuffix("_bold") + "_events.tsv"
     path.with_name(table).write_text(f"onset\tduration\tevent_type\tstimulus_name\n{rows}")
     return path.with_name(path.name + suffix)
@@ -33,7 +33,7 @@ def make_run(path, category="n01_1", suffix=".nii"):
 def with_two_blocks(run):
     """The run, with a second block of each category."""
     table = run.with_name(f"{run.name.split('.')[0].removesuffix('_bold')}_events.tsv")
-    table.write_text(table.read_text() + "26\t4\tstimulus\tn01_2\n32\t4\tstimulus\tn02_2\n")
+    table.write_text(table.read_text() + "32\t4\tstimulus\tn01_2\n36\t4\tstimulus\tn02_2\n")
     return run
 
 
@@ -207,7 +207,7 @@ def test_only_a_bundle_is_replaced(plain, tmp_path):
     (tmp_path / "notes" / "thesis.txt").write_text("all of it")
     call = ["calibrate", *plain, "--overwrite", "--out", tmp_path / "notes", "--subject", "01"]
     result = CliRunner().invoke(make_app(), [*map(str, call)])
-    assert "this is no decoder bundle" in str(result.exception)
+    assert "is there, and is no decoder bundle; choose another --out" in str(result.exception)
     assert (tmp_path / "notes" / "thesis.txt").read_text() == "all of it"
 
 
@@ -246,7 +246,7 @@ def test_images_in_folders_of_one_trial_type_are_a_hint(tmp_path):
     runs = [make_run(tmp_path / f"run-{k}") for k in (1, 2)]
     for run in runs:
         table = run.with_name(f"{run.stem}_events.tsv")
-        rows = "".join(f"{10 * k}\t4\timage\t{'cat' if k % 2 else 'dog'}/{k}.png\n" for k in range(3))
+        rows = "".join(f"{20 + 6 * k}\t4\timage\t{'cat' if k % 2 else 'dog'}/{k}.png\n" for k in range(3))
         table.write_text(f"onset\tduration\ttrial_type\tstim_file\n{rows}")
     with pytest.raises(InputError, match=r"lie in folders \(dog, cat\).* in the column trial_type"):
         command("evaluate", *runs, "--dry-run")

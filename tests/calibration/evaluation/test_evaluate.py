@@ -57,7 +57,7 @@ def evaluation(study, hypernyms, pool):
 
 
 def test_the_decoder_is_that_of_calibration(study, bundle):
-    fitted = fit_fold(study.folds[0].at(study.regions["VC"]), SETTINGS.noise, DecoderSettings())
+    fitted = fit_fold(study.folds[0].select_voxels(study.regions["VC"]), SETTINGS.noise, DecoderSettings())
     np.testing.assert_array_equal(fitted.trained.patterns, bundle.patterns)
     for layer, decoder in fitted.trained.layers.items():
         np.testing.assert_array_equal(decoder.dual, bundle.layers[layer].dual)
@@ -95,7 +95,7 @@ def test_every_region_is_decoded_by_a_decoder_of_its_own(study, evaluation):
     assert evaluation.areas == AREAS
     accuracy = evaluation.by_region["seen"]
     assert accuracy.shape == (4, 2)
-    fold = study.folds[0].at(study.regions["V4"])
+    fold = study.folds[0].select_voxels(study.regions["V4"])
     fitted = fit_fold(fold, SETTINGS.noise, DecoderSettings())
     whole = replace(fold.tests["seen"], windows=None)
     decoded = decode_kind(whole, fitted, index_of(study.candidates, fitted, SETTINGS.ranking), study.candidates)

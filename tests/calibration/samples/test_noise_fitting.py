@@ -70,7 +70,7 @@ def test_courses_are_of_unit_variance_and_follow_what_voxels_have_in_common():
     runs, _, courses = drawn()
     voxels = np.zeros((N_VOXELS, 3), np.int32)
     found = learn_courses(voxels, runs, 3)
-    read = np.array([found.at(one) for run in runs for one in run])
+    read = np.array([found.values_of(one) for run in runs for one in run])
     np.testing.assert_allclose(np.square(read).mean(axis=0), 1, rtol=1e-3)
     together = np.linalg.lstsq(read, courses, rcond=None)[0]
     left = courses - read @ together

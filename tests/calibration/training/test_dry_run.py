@@ -59,6 +59,7 @@ def any_template(monkeypatch, request):
     """Take any volume for a template: the images here are of nothing."""
     if "looked_at" not in request.node.name:
         monkeypatch.setattr("calibration.training.dry_run.check_first", lambda *_: None)
+        monkeypatch.setattr("calibration.training.dry_run.check_not_flat", lambda *_: None)
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def test_a_run_of_somebody_else_is_refused(tmp_path):
         made.header.set_xyzt_units("mm", "sec")
         made.header["pixdim"][4] = 2
         made.to_filename(tmp_path / f"{name}_bold.nii.gz")
-        (tmp_path / f"{name}_events.tsv").write_text("onset\tduration\ttrial_type\n8\t8\tface\n24\t8\thouse\n")
+        (tmp_path / f"{name}_events.tsv").write_text("onset\tduration\ttrial_type\n24\t8\tface\n32\t8\thouse\n")
         files.append(tmp_path / f"{name}_bold.nii.gz")
     found = [
         plan_calibration(find_training(DatasetOptions(paths=of, subject="01")), SETTINGS) for of in (files, files[:2])
@@ -164,11 +165,13 @@ def test_what_cannot_be_a_template_or_lies_outside_the_head_is_looked_at_beforeh
         image(tmp_path / f"{name}.nii", mask.astype(np.uint8))
     for name, data in (("head", head[..., None] + noise), ("nothing", np.full(noise.shape, 7))):
         for number in (1, 2):
-            made = nib.Nifti1Image((data + number).astype(np.int16), AFFINE)
+            made = nib.Nifti1Image(
+                (data if name == "nothing" else np.roll(data, number, axis=3)).astype(np.int16), AFFINE
+            )
             made.header.set_xyzt_units("mm", "sec")
             made.header["pixdim"][4] = 2
             made.to_filename(tmp_path / f"{name}-{number}_bold.nii.gz")
-            rows = "".join(f"{onset + number}\t4\t{name}\n" for onset, name in ((16, "face"), (28, "house")))
+            rows = "".join(f"{onset + number}\t4\t{name}\n" for onset, name in ((20, "face"), (28, "house")))
             (tmp_path / f"{name}-{number}_events.tsv").write_text(f"onset\tduration\ttrial_type\n{rows}")
 
     def problems(name, mask):

@@ -25,7 +25,7 @@ def write_run(folder, name, data):
     made.header.set_xyzt_units("mm", "sec")
     made.header["pixdim"][4] = 2
     made.to_filename(folder / f"{name}_bold.nii")
-    (folder / f"{name}_events.tsv").write_text("onset\tduration\ttrial_type\n8\t8\tface\n24\t8\thouse\n")
+    (folder / f"{name}_events.tsv").write_text("onset\tduration\ttrial_type\n24\t8\tface\n32\t8\thouse\n")
     return folder / f"{name}_bold.nii"
 
 
@@ -75,7 +75,7 @@ def test_no_more_is_read_than_tells_runs_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(NiftiRun, "__iter__", counted)
     data = [noise(1), noise(2), noise(3)[:, :, :9]]
     paths = [write_run(tmp_path, f"run-{n}", of) for n, of in enumerate(data)]
-    (tmp_path / "run-1_events.tsv").write_text("onset\tduration\ttrial_type\n8\t8\thouse\n24\t8\tface\n")
+    (tmp_path / "run-1_events.tsv").write_text("onset\tduration\ttrial_type\n24\t8\thouse\n32\t8\tface\n")
     check_different([open_source(path) for path in paths])
     assert read == [("run-0", 0), ("run-0", 1), ("run-1", 0), ("run-1", 1)]
 

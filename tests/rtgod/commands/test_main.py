@@ -287,8 +287,12 @@ def test_a_run_that_a_server_has_is_not_sent_again_and_that_is_said(rtgod, run_f
 
 def test_calibrate_refuses_before_it_works(rtgod, tmp_path):
     refused(rtgod("calibrate", "nowhere", "--subject", "01", "--out", "bundle"), "nowhere", "BIDS")
-    (tmp_path / "bundle").mkdir()
-    refused(rtgod("calibrate", "nowhere", "--subject", "01", "--out", "bundle"), "bundle", "--out")
+    (tmp_path / "bundle").mkdir()  # empty: it may be filled
+    refused(rtgod("calibrate", "nowhere", "--subject", "01", "--out", "bundle"), "nowhere", "BIDS")
+    (tmp_path / "bundle" / "notes.txt").touch()
+    for overwrite in ((), ("--overwrite",), ("--dry-run",)):
+        said = rtgod("calibrate", "nowhere", "--subject", "01", "--out", "bundle", *overwrite)
+        refused(said, "bundle: is there, and is no decoder bundle; choose another --out")
 
 
 def test_evaluate_refuses_before_it_works(rtgod, tmp_path):

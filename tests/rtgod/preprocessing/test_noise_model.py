@@ -42,7 +42,7 @@ def test_what_is_orthogonal_to_the_noise_stays_and_noise_goes():
 def test_courses_are_products_with_the_loadings():
     rng = np.random.default_rng(0)
     loadings, residual = rng.standard_normal((3, 40), np.float32), rng.standard_normal(40, np.float32)
-    courses = NoiseComponents(np.zeros((40, 3), np.int32), loadings).at(residual)
+    courses = NoiseComponents(np.zeros((40, 3), np.int32), loadings).values_of(residual)
     np.testing.assert_allclose(courses, loadings.astype(float) @ residual, rtol=1e-5)
     assert courses.dtype == np.float64
 
@@ -65,5 +65,5 @@ def test_how_components_lie_in_memory_changes_no_byte():
     transposed = NoiseCovariance(noise.sd, np.asfortranarray(noise.components), noise.shrinkage)
     assert transposed.whiten(pattern()).tobytes() == noise.whiten(pattern()).tobytes()
     voxels, loadings = np.zeros((N, 3), np.int32), rng.standard_normal((7, N), np.float32)
-    courses = [NoiseComponents(voxels, array).at(pattern()) for array in (loadings, np.asfortranarray(loadings))]
+    courses = [NoiseComponents(voxels, array).values_of(pattern()) for array in (loadings, np.asfortranarray(loadings))]
     assert courses[0].tobytes() == courses[1].tobytes()
