@@ -11,10 +11,13 @@ from calibration.commands.options import Scheduler, Workers, console, needs_cali
 from rtgod.commands import options
 from rtgod.commands.options import DryRun, ShowSettings
 from rtgod.console import styled
+from rtgod.errors import InputError
 
 
 def simulate(
-    out: Annotated[Path, typer.Argument(help="Folder to make; must not exist.")],
+    out: Annotated[
+        Path | None, typer.Argument(help="Folder to make; must not exist. Not for --show-settings or --dry-run.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same bytes; default 0.")] = None,
     settings: Annotated[Path | None, typer.Option(help="TOML file with the subject's settings.")] = None,
     weights: Annotated[
@@ -52,6 +55,8 @@ def simulate(
             console.print(styled(line), soft_wrap=True)
         options.say_output(out, "the data set, a folder", (), overwrite=None, console=console)
         return
+    if out is None:
+        raise InputError("no folder to make; name one: rtgod simulate SUBJECT")
     with progress() as report:
         run_simulation(out, subject, n_workers, report, scheduler)
     made = f": subject {subject.subject}, seed {subject.seed}, network weights {subject.weights}"

@@ -310,6 +310,8 @@ def test_evaluate_refuses_before_it_works(rtgod, tmp_path):
 def test_simulate_keeps_what_is_there(rtgod, tmp_path):
     (tmp_path / "subject").mkdir()
     refused(rtgod("simulate", "subject"), "exists")
+    refused(rtgod("simulate"), "no folder to make; name one: rtgod simulate SUBJECT")
+    assert rtgod("simulate", "--show-settings")[0] == 0
 
 
 def test_report_on_something_else(rtgod, tmp_path):
