@@ -91,7 +91,8 @@ def test_runs_are_chosen_from_files_that_are_listed(tmp_path):
     (tmp_path / "events.tsv").write_text(EVENTS)
     found = find_plain_runs(files, pattern="run1")
     assert [run.bold.name for run in found.runs] == ["run1.nii"]
-    with pytest.raises(InputError, match=r"no run with 'run77' in its name: --training run77; there: run1.nii, run10.nii"):
+    says = r"no run with 'run77' in its name: --training run77; there: run1.nii, run10.nii"
+    with pytest.raises(InputError, match=says):
         find_plain_runs(files, pattern="run77")
     several = RunPatterns.parse(["run1", str(files[2])])
     assert [run.bold.name for run in find_plain_runs(files, pattern=several).runs] == ["run1.nii", "run3.nii"]
