@@ -182,7 +182,7 @@ def causal_samples(run: AlignedRun, settings: PipelineSettings) -> Labelled:
 
 def reference_of(run: AlignedRun) -> Reference:
     """Make a reference with a run's voxels at made-up places, which do not matter here."""
-    n_voxels = len(run.volumes[0].values)
+    n_voxels = len(run.volumes[0].decoder_values)
     voxels = np.column_stack([np.arange(n_voxels), np.zeros((n_voxels, 2))]).astype(np.int32)
     return Reference(np.zeros((1, 1, 1), np.float32), np.eye(4), voxels)
 
@@ -277,7 +277,7 @@ def simulated_gap(subject: Path) -> dict[str, float]:
 def offline_run(run: AlignedRun, settings: PipelineSettings) -> RunSamples:
     """Make samples of a run centred and scaled as a whole: means over trials; one-back repeats are left out."""
     n_volumes = 1 + max(volume.index for volume in run.volumes)
-    courses = np.full((n_volumes, len(run.volumes[0].values)), np.nan)
+    courses = np.full((n_volumes, len(run.volumes[0].decoder_values)), np.nan)
     for volume in run.volumes:
         if is_settled(volume.index, run.run, settings.nuisance.discard_s):
             courses[volume.index] = volume.decoder_values
