@@ -119,21 +119,6 @@ class Script:
                 f"schedule {self.schedule.name}: no image for {', '.join(missing[:5])}{more}; "
                 "give the folder that holds them with --images"
             )
-        kinds = {step.kind for step in self.schedule.steps}
-        if self.paradigm is Paradigm.FEEDBACK and not any(map(self.shows_feedback, self.schedule.steps)):
-            raise InputError(
-                f"schedule {self.schedule.name}: has no feedback, as a run of feedback does; is it another kind?"
-            )
-        if self.paradigm is Paradigm.IMAGERY and StepKind.STIMULUS in kinds:
-            raise InputError(
-                f"schedule {self.schedule.name}: shows images, as a run of imagery does not; is it another kind?"
-            )
-        if self.paradigm in (Paradigm.TRAINING, Paradigm.TEST) and StepKind.STIMULUS not in kinds:
-            raise InputError(
-                f"schedule {self.schedule.name}: shows no image, as a run of {self.paradigm} does; is it one of "
-                "imagery or "
-                "feedback?"
-            )
         for step in self.schedule.steps:
             if step.kind is StepKind.STIMULUS and not step.stimulus:
                 raise InputError(f"schedule {self.schedule.name}: the stimulus at {step.onset_s:g} s names no image")
@@ -151,6 +136,19 @@ class Script:
             raise InputError(
                 f"{len(self.choices)} categories to choose from; a screen has room for {MOST_CHOICES}, so give fewer "
                 "with --choice"
+            )
+
+    def check_kind(self) -> None:
+        """Raise `InputError` if the schedule is of another kind of run."""
+        kinds = {step.kind for step in self.schedule.steps}
+        of = f"schedule {self.schedule.name}"
+        if self.paradigm is Paradigm.FEEDBACK and not any(map(self.shows_feedback, self.schedule.steps)):
+            raise InputError(f"{of}: has no feedback, as a run of feedback does; is it of another kind?")
+        if self.paradigm is Paradigm.IMAGERY and StepKind.STIMULUS in kinds:
+            raise InputError(f"{of}: shows images, as a run of imagery does not; is it of another kind?")
+        if self.paradigm in (Paradigm.TRAINING, Paradigm.TEST) and StepKind.STIMULUS not in kinds:
+            raise InputError(
+                f"{of}: shows no image, as a run of {self.paradigm} does; is it one of imagery or feedback?"
             )
 
     def word(self, category: str) -> str:

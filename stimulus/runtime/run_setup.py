@@ -117,12 +117,14 @@ class ParadigmFiles:
         shown = {step.stimulus for step in schedule.steps}
         images = images_of(shown, self.images) if self.images else {}
         words, texts = tuple(names[category] for category in candidates.ids), LANGUAGES[settings.language]
-        return Script(
+        script = Script(
             self.paradigm, schedule, texts,
             {name: str(path) for name, path in images.items()}, names, words, pictures,
             choices, settings.feedback, settings.image_deg, settings.flash_hz,
             settings.buttons.names(texts.button),
         )  # fmt: skip
+        script.check_kind()
+        return script
 
     def _read_pictures(self, view: View, ids: Sequence[str]) -> dict[int, str]:
         found = pictures_of(self.pictures, ids) if self.pictures else {}
