@@ -572,7 +572,8 @@ def _ranks(
             )
     write_tsv(out / "ranks.tsv", columns, rows)
     if groups:
-        ranks = {kind: np.array([b.rank for b in members]) for kind, members in groups.items()}
+        said_so = {_TRAINED_ON: "trained on: a fit, no test"}
+        ranks = {said_so.get(kind, kind): np.array([b.rank for b in members]) for kind, members in groups.items()}
         figures.save(figures.ranks(ranks, n_candidates), out / "ranks.png")
     if "seen" in groups:
         if dataset is not None:
