@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 #: Unicode categories of controls (C0, DEL, C1), surrogates, and separators of lines and paragraphs.
 _ESCAPED = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -70,6 +70,25 @@ def spelled_alike(names: Iterable[str]) -> tuple[str, str] | None:
         if not name.isascii() and (other := seen.setdefault(composed(name), name)) != name:
             return other, name
     return None
+
+
+def called_alike(names: Mapping[str, str]) -> dict[str, list[str]]:
+    """Group categories that people cannot tell apart, as they are called by one name.
+
+    Parameters
+    ----------
+    names : mapping of str to str
+        The name of each category.
+
+    Returns
+    -------
+    dict of str to list of str
+        The categories of each name that several have.
+    """
+    by_name: dict[str, list[str]] = {}
+    for category, name in names.items():
+        by_name.setdefault(name, []).append(category)
+    return {name: categories for name, categories in by_name.items() if len(categories) > 1}
 
 
 def times(numbers: Iterable[object], form: str = "") -> str:

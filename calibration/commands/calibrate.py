@@ -105,7 +105,7 @@ def calibrate(
     pipeline, trained = settings_from(
         settings, decoder, decoder_settings, seen_by, out, show=show_settings, dry_run=dry_run
     )
-    if out is not None and out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         if not (out / HEADER).is_file():
             raise InputError(f"{out}: is there, and is no decoder bundle; choose another --out")
         if not overwrite and not dry_run:

@@ -129,7 +129,7 @@ def evaluate(
     """
     with needs_calibration():
         from calibration.datasets.bids import read_names, remarks_on_names
-        from calibration.datasets.dataset_files import DatasetOptions, find_any_runs, find_study
+        from calibration.datasets.dataset_files import DatasetOptions, find_study
         from calibration.datasets.foreign_runs import without_foreign
         from calibration.evaluation.evaluate import evaluate as run_evaluation
         from calibration.evaluation.semantic_distance import Hypernyms
@@ -192,12 +192,9 @@ def evaluate(
             say_output(out, f"{PAGE} and its tables", files, overwrite=overwrite, console=console)
             return
     else:
-        are_others = bool(training) and bool(find_any_runs(asked, training).not_meant)
-        by = split or (SplitBy.RUNS if asked.root or test or are_others else SplitBy.LEAVE_ONE_RUN_OUT)
-        inputs = find_study(asked, by.value)
-        inputs = without_foreign(inputs, pipeline.events)
+        inputs = without_foreign(find_study(asked, None if split is None else split.value), pipeline.events)
         say_found(inputs, plain=False)
-        if split is None and by is not SplitBy.RUNS:
+        if split is None and inputs.split != "runs":
             inputs = _split_as_usual(inputs)
         study_plan = plan_study(inputs, pipeline)
         if dry_run:

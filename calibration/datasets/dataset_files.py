@@ -162,21 +162,22 @@ def _not_chosen(names: Sequence[str], options: str) -> tuple[str, ...]:
     )
 
 
-def find_study(options: DatasetOptions, split: Split) -> DatasetFiles:
+def find_study(options: DatasetOptions, split: Split | None = None) -> DatasetFiles:
     """Find what is to be trained on and tested on.
 
     Parameters
     ----------
     options : DatasetOptions
         Without a data set, either of `training` and `test` may be left out: then the other runs are meant.
-    split : {"runs", "leave-one-run-out", "halves"}
+    split : {"runs", "leave-one-run-out", "halves"}, optional
+        By default "runs", or "leave-one-run-out" where runs without a data set leave none to test on.
 
     Raises
     ------
     InputError
         If something is neither given nor found, or runs would be trained and tested on.
     """
-    found, tested = _training_and_test(options, split)
+    found, tested, split = _training_and_test(options, split)
     of = mask_for(found.runs)
     files = DatasetFiles(
         subject=label_of(options.subject),
@@ -189,21 +190,22 @@ def find_study(options: DatasetOptions, split: Split) -> DatasetFiles:
     return _with_stimuli(options, files)
 
 
-def _training_and_test(options: DatasetOptions, split: Split) -> tuple[FoundRuns, tuple[RunFiles, ...]]:
-    """Runs to train on, with what is missing of all, and runs to test on."""
+def _training_and_test(options: DatasetOptions, split: Split | None) -> tuple[FoundRuns, tuple[RunFiles, ...], Split]:
+    """Runs to train on, with what is missing of all; runs to test on; and the split, the usual one if none is asked."""
     root, training, test = options.root, options.training, options.test
+    if split not in (None, "runs") and test:
+        raise InputError(f"--split {split} tests on the training runs themselves; leave out --test")
+    found = find_any_runs(options, training)
+    if split is None:
+        have_others = root is not None or bool(test) or (bool(training) and bool(found.not_meant))
+        split = "runs" if have_others else "leave-one-run-out"
     if split != "runs":
-        if test:
-            raise InputError(f"--split {split} tests on the training runs themselves; leave out --test")
-        found = find_any_runs(options, training)
-        return replace(found, missing=(*found.missing, *_not_chosen(found.not_meant, "--training"))), ()
+        return replace(found, missing=(*found.missing, *_not_chosen(found.not_meant, "--training"))), (), split
     if root is None and not training and not test:
-        find_any_runs(options, training)  # whose errors come first: there may be no runs
         raise InputError(
             "runs outside of a BIDS data set: say which to train on and which to test on, by --training and --test "
             "(parts of their names), or split them by --split leave-one-run-out or --split halves"
         )
-    found = find_any_runs(options, training)
     tested = find_any_runs(options, test, "--test", _TEST)
     if root is None and not training:
         found = _others(found, tested)
@@ -217,7 +219,7 @@ def _training_and_test(options: DatasetOptions, split: Split) -> tuple[FoundRuns
         )
     of_neither = [name for name in found.not_meant if name in tested.not_meant]
     missing = (*found.missing, *tested.missing, *_not_chosen(of_neither, "--training and --test"))
-    return FoundRuns(found.runs, tuple(dict.fromkeys(missing))), tested.runs
+    return FoundRuns(found.runs, tuple(dict.fromkeys(missing))), tested.runs, split
 
 
 def _with_stimuli(options: DatasetOptions, files: DatasetFiles) -> DatasetFiles:

@@ -632,9 +632,8 @@ def _sum_up(
     if kind == _TRAINED_ON:
         sentence = styled(
             (f"{label}: a fit, no test", "bold"),
-            f": the decoder was trained on these runs, so that it ranks {100 * accuracy:.1f} % of the others "
-            "below the true "
-            f"category ({len(blocks)} blocks) says nothing of new ones",
+            f": the decoder was trained on these runs, so that it ranks {100 * accuracy:.1f} % of the others below the "
+            f"true category ({len(blocks)} blocks) says nothing of new ones",
         )
         said += [table, sentence, ""]
         of_a_fit = ("identification_accuracy", "median_rank", "top10", "blocks")
@@ -722,8 +721,8 @@ def _motion(
     if not any(any((*motion.translation_mm, *motion.rotation_deg)) for *_, of_run in courses for _, motion in of_run):
         said.append(
             styled(
-                "every volume lies exactly where the template does, as where head motion is not estimated: "
-                "none is drawn"
+                "every volume lies exactly where the template does, as where head motion is not estimated: none is "
+                "drawn"
             )
         )
         return summary

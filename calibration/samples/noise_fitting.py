@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from calibration.datasets.masks import in_head
 from calibration.datasets.runs import RunFiles
+from calibration.samples.runs import settled
 from rtgod.errors import InputError
 from rtgod.messages import Float32Array, Float64Array, Int32Array
 from rtgod.preprocessing.alignment import Aligned, Aligner, Reference
@@ -94,10 +94,7 @@ def noisiest_voxels(files: RunFiles, reference: Reference, settings: PipelineSet
     outside_decoder[tuple(reference.voxels.T)] = False
     voxels = np.argwhere(outside_decoder).astype(np.int32)
     aligner = Aligner(reference._replace(voxels=voxels), source.run, settings.motion, settings.sampling)
-    n_discarded = int(np.ceil(settings.nuisance.discard_s / source.run.tr_s))
-    steps = (
-        aligner.align(volume, Stopwatch()) for volume in islice(source, n_discarded, n_discarded + _JUDGED_VOLUMES)
-    )
+    steps = (aligner.align(volume, Stopwatch()) for volume in settled(source, settings, _JUDGED_VOLUMES))
     values = np.array([aligned.decoder_values for aligned in steps if isinstance(aligned, Aligned)])
     if len(values) < 3:
         raise InputError(f"{files.bold}: too few volumes to find its noisiest voxels; give them with --noise-mask")
@@ -122,7 +119,6 @@ def _principal(noise: Float64Array, n_components: int) -> tuple[Float64Array, Fl
 
     # On one thread: the rounding of BLAS depends on how threads share the work, but patterns must be the same
     # everywhere.
-    # machine.
     with threadpool_limits(1, user_api="blas"):
         if min(noise.shape) <= _EXACT_SIZE:
             _, singular, components = np.linalg.svd(noise, full_matrices=False)

@@ -363,7 +363,7 @@ def make_reference(files: RunFiles, voxels: Int32Array | None, settings: Pipelin
     Parameters
     ----------
     files : RunFiles
-    region : Region or None
+    voxels : ndarray of shape (n_voxels, 3), int32, or None
         The decoder's voxels; None takes those of the head.
     settings : PipelineSettings
 
@@ -372,11 +372,7 @@ def make_reference(files: RunFiles, voxels: Int32Array | None, settings: Pipelin
     InputError
         If the run is too short or has no contrast, or the voxels lie outside the head.
     """
-    source = files.open(settings.events)
-    run = source.run
-    volumes = [volume.data.astype(np.float32) for volume in settled(source, settings, _TEMPLATE_VOLUMES)]
-    volumes = _filled(volumes, files.bold)
-    registration = _registration(files, volumes, run, settings)
+    run, volumes, registration = _first_volumes(files, settings, _TEMPLATE_VOLUMES)
     everywhere = np.argwhere(np.ones(run.shape, bool)).astype(np.int32)
     sampler = Sampler(everywhere, run.shape, settings.sampling)
     total, count = np.zeros(len(everywhere)), np.zeros(len(everywhere))
@@ -411,11 +407,9 @@ def check_first(files: RunFiles, region: Region | None, settings: PipelineSettin
     InputError
         If the run is too short or has no contrast, or the voxels lie outside the head.
     """
-    source = files.open(settings.events)
-    volumes = _filled([volume.data.astype(np.float32) for volume in settled(source, settings, 1)], files.bold)
-    _registration(files, volumes, source.run, settings)
-    voxels = NO_VOXELS if region is None else region.voxels(source.run)
-    check_reference(Reference(volumes[0], source.run.affine, voxels), settings.motion)
+    run, volumes, _ = _first_volumes(files, settings, 1)
+    voxels = NO_VOXELS if region is None else region.voxels(run)
+    check_reference(Reference(volumes[0], run.affine, voxels), settings.motion)
 
 
 def settled(source: Source, settings: PipelineSettings, n_volumes: int) -> Iterator[Volume]:
@@ -424,16 +418,25 @@ def settled(source: Source, settings: PipelineSettings, n_volumes: int) -> Itera
     return islice(iter(source), n_discarded, n_discarded + n_volumes)
 
 
-def _registration(
-    files: RunFiles, volumes: Sequence[Float32Array], run: Run, settings: PipelineSettings
-) -> Registration | IdentityRegistration:
-    """Registration to the first of the volumes; `InputError` if there is none, or it has no contrast."""
+def _first_volumes(
+    files: RunFiles, settings: PipelineSettings, n_volumes: int
+) -> tuple[Run, list[Float32Array], Registration | IdentityRegistration]:
+    """Read a run's first settled volumes, and prepare the registration to the first of them.
+
+    Raises
+    ------
+    InputError
+        If there is no such volume, or it has no contrast.
+    """
+    source = files.open(settings.events)
+    run = source.run
+    volumes = _filled([volume.data.astype(np.float32) for volume in settled(source, settings, n_volumes)], files.bold)
     if not volumes:
         raise InputError(
             f"{files.bold}: no volume after the first {settings.nuisance.discard_s:g} s, which are discarded"
         )
     try:
-        return registration_to(volumes[0], run.affine, run, settings.motion)
+        return run, volumes, registration_to(volumes[0], run.affine, run, settings.motion)
     except InputError as error:
         raise InputError(f"{files.bold}: {error}") from error
 

@@ -32,7 +32,7 @@ from rtgod.messages import Run
 from rtgod.preprocessing.alignment import Reference, check_run
 from rtgod.settings import MotionSettings, PipelineSettings
 from rtgod.sources import Source
-from rtgod.text import number_of, times
+from rtgod.text import called_alike, number_of, times
 
 _FEWEST_RUNS = 2
 #: Maximum number of unusable runs whose reasons are told.
@@ -115,8 +115,7 @@ class Plan:
 
     def check(self) -> None:
         """Raise `InputError` with every problem found."""
-        if self.problems:
-            raise InputError("; and ".join(problem.removesuffix(".") for problem in self.problems))
+        raise_problems(self.problems)
 
 
 @dataclass(slots=True)
@@ -138,6 +137,12 @@ class Problems:
         self.found += of_runs.found[:_MOST_TOLD]
         if (n_more := len(of_runs.found) - _MOST_TOLD) > 0:
             self.found.append(f"{n_more} other {'run' if n_more == 1 else 'runs'} cannot be used either")
+
+
+def raise_problems(problems: Sequence[str]) -> None:
+    """Raise `InputError` with every problem, if there is one."""
+    if problems:
+        raise InputError("; and ".join(problem.removesuffix(".") for problem in problems))
 
 
 def plan_calibration(inputs: DatasetFiles, settings: PipelineSettings, options: str = "--training") -> Plan:
@@ -165,16 +170,9 @@ def plan_calibration(inputs: DatasetFiles, settings: PipelineSettings, options: 
     if runs:
         with problems:
             n_voxels = count_voxels(inputs.region, runs[0].run)
-            notes += notes_on_masks(inputs.region, runs[0].run)
-        check_aligned(runs, settings.motion, problems)
-        if not problems.found:
-            with problems:
-                check_first(inputs.training[0], inputs.region, settings)
-            check_not_flat(runs[1:], settings, problems)
-        with problems:
-            check_different([planned.source for planned in runs], options)
-            notes += same_trials([planned.source for planned in runs])
-    notes += notes_on_early(runs, settings)
+            notes += notes_on_masks(inputs.region, n_voxels)
+        notes += check_images(inputs.training[0], runs, inputs.region, settings, problems, options)
+    notes += (too_early := notes_on_early(runs, settings))
     notes += notes_on_runs_alone(runs) if plain else ()
     trials = [trial for planned in runs for trial in planned.trained_on]
     shown = tuple(dict.fromkeys(name for trial in trials for name in trial.images))
@@ -199,7 +197,7 @@ def plan_calibration(inputs: DatasetFiles, settings: PipelineSettings, options: 
             check_some(runs, settings)
             usable = [trial for planned in runs for trial in on_time(planned, settings)]
             check_told_apart(usable)
-            check_repeated([trial.category for trial in usable], notes_on_early(runs, settings))
+            check_repeated([trial.category for trial in usable], too_early)
     with problems:
         notes += notes_on_names(inputs.names, candidates)
     categories = dict.fromkeys(trial.category for trial in trials)
@@ -315,13 +313,55 @@ def count_voxels(region: Region | None, run: Run) -> dict[str, int]:
     return {name: len(one.voxels(run)) for name, one in counted.items()}
 
 
-def notes_on_masks(region: Region | None, run: Run) -> tuple[str, ...]:
-    """Say that a region has hardly a voxel, and of which of its images more is taken than one label."""
+def notes_on_masks(region: Region | None, n_voxels: Mapping[str, int]) -> tuple[str, ...]:
+    """Say that a region has hardly a voxel, and of which of its images more is taken than one label.
+
+    Parameters
+    ----------
+    region : Region or None
+    n_voxels : mapping of str to int
+        From `count_voxels`.
+    """
     if region is None:
         return ()
-    n_voxels = len(region.voxels(run))
-    few = (f"region {region.expression}: {number_of(n_voxels, 'voxel')} only",) if n_voxels < _FEW_VOXELS else ()
+    n = n_voxels[region.expression]
+    few = (f"region {region.expression}: {number_of(n, 'voxel')} only",) if n < _FEW_VOXELS else ()
     return (*few, *(note for path in region.files for note in notes_on_values(path)))
+
+
+def check_images(
+    first: RunFiles,
+    runs: Sequence[PlannedRun],
+    region: Region | None,
+    settings: PipelineSettings,
+    problems: Problems,
+    options: str,
+) -> tuple[str, ...]:
+    """Collect the problems that runs' images have, of which few volumes are read; return notes.
+
+    Parameters
+    ----------
+    first : RunFiles
+        Files of the first run, whose volumes make the template.
+    runs : sequence of PlannedRun
+    region : Region or None
+        Voxels to decode from; None for the head's.
+    settings : PipelineSettings
+    problems : Problems
+        Collects runs that do not fit the first, are constant, or are one run twice.
+    options : str
+        Option that leaves a run out, for messages.
+    """
+    check_aligned(runs, settings.motion, problems)
+    if not problems.found:
+        with problems:
+            check_first(first, region, settings)
+        check_not_flat(runs[1:], settings, problems)
+    sources = [planned.source for planned in runs]
+    with problems:
+        check_different(sources, options)
+        return same_trials(sources)
+    return ()
 
 
 def check_aligned(runs: Sequence[PlannedRun], settings: MotionSettings, problems: Problems) -> None:
@@ -379,10 +419,7 @@ def notes_on_names(names: Path | None, candidates: Iterable[str]) -> tuple[str, 
         If the table of names cannot be used.
     """
     called = read_names(names)
-    by_name: dict[str, list[str]] = {}
-    for category in candidates:
-        by_name.setdefault(called.get(category, category), []).append(category)
-    alike = {name: of for name, of in by_name.items() if len(of) > 1}
+    alike = called_alike({category: called.get(category, category) for category in candidates})
     listed = first_few([f"{' and '.join(of)} as {name!r}" for name, of in alike.items()], 3)
     same = (f"categories that are shown by the same name: {listed}",) if alike else ()
     return (*remarks_on_names(names), *same)
@@ -426,8 +463,7 @@ def notes_on_runs_alone(runs: Sequence[PlannedRun]) -> tuple[str, ...]:
         return ()
     return (
         f"{len(alone)} of {len(shown)} categories are shown in one run only: {first_few(alone)}; is one named "
-        "otherwise in "
-        "other runs?",
+        "otherwise in other runs?",
     )
 
 

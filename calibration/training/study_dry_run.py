@@ -11,14 +11,12 @@ from rich.table import Table
 
 from calibration.datasets.dataset_files import DatasetFiles
 from calibration.features.images import first_few
-from calibration.samples.runs import check_first
 from calibration.samples.study import KINDS, check_halves
 from calibration.training.dry_run import (
     PlannedRun,
     Problems,
     called_otherwise,
-    check_aligned,
-    check_not_flat,
+    check_images,
     check_some,
     check_told_apart,
     count_candidates,
@@ -32,10 +30,10 @@ from calibration.training.dry_run import (
     open_runs,
     print_events,
     print_notes,
+    raise_problems,
     reads_of,
     table_of_runs,
 )
-from calibration.training.same_volumes import check_different, same_trials
 from rtgod.console import styled
 from rtgod.errors import InputError
 from rtgod.events.trials import TrialsRead
@@ -79,8 +77,7 @@ class StudyPlan:
 
     def check(self) -> None:
         """Raise `InputError` with every problem found."""
-        if self.problems:
-            raise InputError("; and ".join(problem.removesuffix(".") for problem in self.problems))
+        raise_problems(self.problems)
 
 
 def plan_study(inputs: DatasetFiles, settings: PipelineSettings) -> StudyPlan:
@@ -102,16 +99,11 @@ def plan_study(inputs: DatasetFiles, settings: PipelineSettings) -> StudyPlan:
         for name, region in inputs.regions.items():
             more_notes += region.notes
             with problems:
-                n_voxels |= {name: count_voxels(region, first)[region.expression]}
-                more_notes += notes_on_masks(region, first)
-        check_aligned(runs, settings.motion, problems)
-        if not problems.found:
-            with problems:
-                check_first(inputs.training[0], inputs.region, settings)
-            check_not_flat(runs[1:], settings, problems)
-        with problems:
-            check_different([planned.source for planned in runs], "--training or --test" if test else "--training")
-            more_notes += same_trials([planned.source for planned in runs])
+                counted = count_voxels(region, first)
+                n_voxels[name] = counted[region.expression]
+                more_notes += notes_on_masks(region, counted)
+        options = "--training or --test" if test else "--training"
+        more_notes += check_images(inputs.training[0], runs, inputs.region, settings, problems, options)
     more_notes += notes_on_early(runs, settings)
     shown = dict.fromkeys(trial.category for planned in runs for trial in planned.trained_on)
     candidates = dict.fromkeys(shown, 0)

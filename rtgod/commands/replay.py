@@ -159,9 +159,8 @@ def _what_was_there(sent: Sequence[Sent]) -> str:
     if n_had < len(sent):
         return f"the server had {n_had} of its {len(sent)} volumes; the others were sent now"
     return (
-        "the server had this run already: nothing was sent, and what this call says of subject, events or "
-        "settings does "
-        "not count; send it as another acquisition with --again"
+        "the server had this run already: nothing was sent, and what this call says of subject, events or settings "
+        "does not count; send it as another acquisition with --again"
     )
 
 

@@ -227,7 +227,7 @@ class Sender(_Connection):
     def _deliver(self, message: _Sent) -> Acknowledged | Pong:
         """Send a message until it is acknowledged, or the ping is answered; raise the errors of `send`."""
         give_up_s = time.monotonic() + self._patience_s
-        n_garbled, said = 0, ""
+        n_garbled, last_words = 0, ""
         while True:
             reply = self._ask(message, min(self._timeout_s, give_up_s - time.monotonic()))
             if isinstance(reply, Refused) and reply.run_id:
@@ -237,13 +237,13 @@ class Sender(_Connection):
             n_garbled += isinstance(reply, Refused)
             if isinstance(reply, Acknowledged | Pong):
                 return reply
-            said = reply.why if reply else said
+            last_words = reply.why if reply else last_words
             why = reply.why if reply else self._entrance.why_not or self._silence()
             pause_s = _DEFERRED_S if isinstance(reply, Deferred) or n_garbled > 1 else 0.0
             if give_up_s - time.monotonic() <= pause_s:
                 # The last try may have had hardly any time, so the server's last words are told, too.
-                said = f"; what it said last: {said}" if said and not reply else ""
-                raise ServerError(f"no acknowledgement within {self._patience_s:g} s: {why}{said}")
+                told = f"; what it said last: {last_words}" if last_words and not reply else ""
+                raise ServerError(f"no acknowledgement within {self._patience_s:g} s: {why}{told}")
             self._waiting(why)
             self._reply_to(message, pause_s)
 

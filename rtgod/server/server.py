@@ -354,7 +354,7 @@ class Server(Closing):
             answers = in_words(self._counts(self._session.answers_of(left_off.run_id)))
             runs_log.info("run %s: left off before its end: %s", plain(left_off.run_id, 100), answers)
         n_volumes = f"{run.n_volumes} volumes" if run.n_volumes else "unknown number of volumes"
-        trials = f"{number_of(len(run.blocks), 'trial')}" if run.blocks else "no trials"
+        trials = number_of(len(run.blocks), "trial") if run.blocks else "no trials"
         described = plain(run.run_id, 100), plain(run.subject, 100), n_volumes, run.tr_s, trials
         runs_log.info("run %s: subject %s, %s, TR %g s, %s", *described)
         self._slow_run = self._slow_volume = ""

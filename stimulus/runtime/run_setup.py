@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from rtgod.candidates import NO_CANDIDATES, Candidates, read_candidates
 from rtgod.errors import InputError
 from rtgod.files import write_whole
-from rtgod.text import composed
+from rtgod.text import called_alike, composed
 from stimulus.blinding.sealing import commitment, open_sealed, read_sealed
 from stimulus.drawing import xvfb
 from stimulus.drawing.backends import Backend, choose_backend
@@ -95,16 +95,8 @@ class ParadigmFiles:
             log.warning("--choice: nothing in %s is to be named afterwards, so nobody is asked", self.schedule)
         read = {step.category for step in schedule.steps if step.category} | set(choices)
         words_are_read = self.paradigm in (Paradigm.IMAGERY, Paradigm.FEEDBACK)
-        if self.names and words_are_read and (bare := sorted(read - names.keys())):
-            some = f"{', '.join(bare[:5])}{', …' if len(bare) > 5 else ''}"
-            told = "names %s: none for %d of %d categories, shown by their identifiers: %s"
-            log.warning(told, self.names, len(bare), len(read), some)
-        if words_are_read and not self.names and (bare := sorted(read - names.keys())):
-            some = f"{', '.join(bare[:5])}{', …' if len(bare) > 5 else ''}"
-            told = "no --names, so categories are read by their identifiers: %s"
-            log.warning(told, some)
-        if words_are_read and (one := _of_one_word(read, names)):
-            log.warning("the same word is read for several categories: %s", one)
+        if words_are_read:
+            _warn_of_words(read, names, self.names)
         pictures: dict[int, str] = {}
         if self.paradigm is Paradigm.FEEDBACK:
             wanted = {step.category for step in schedule.steps if step.category} | set(choices)
@@ -137,12 +129,28 @@ class ParadigmFiles:
         return found
 
 
-def _of_one_word(categories: Iterable[str], names: Mapping[str, str]) -> str:
-    """Which categories are read by the same word, in words; empty if none are."""
-    by_word: dict[str, list[str]] = {}
-    for category in sorted(categories):
-        by_word.setdefault(names.get(category, category).casefold(), []).append(category)
-    return "; ".join(f"{word!r} for {' and '.join(of)}" for word, of in by_word.items() if len(of) > 1)
+def _warn_of_words(categories: Iterable[str], names: Mapping[str, str], table: Path | None) -> None:
+    """Warn of categories that participants read by their identifiers, and of those that they read by one word.
+
+    Parameters
+    ----------
+    categories : iterable of str
+    names : mapping of str to str
+        Names of categories, from the table or the bundle.
+    table : Path or None
+        Table of names, if one was given.
+    """
+    read = sorted(categories)
+    if bare := [category for category in read if category not in names]:
+        some = f"{', '.join(bare[:5])}{', …' if len(bare) > 5 else ''}"
+        if table:
+            told = "names %s: none for %d of %d categories, shown by their identifiers: %s"
+            log.warning(told, table, len(bare), len(read), some)
+        else:
+            log.warning("no --names, so categories are read by their identifiers: %s", some)
+    if alike := called_alike({category: names.get(category, category).casefold() for category in read}):
+        listed = "; ".join(f"{word!r} for {' and '.join(of)}" for word, of in alike.items())
+        log.warning("the same word is read for several categories: %s", listed)
 
 
 @dataclass(frozen=True, slots=True)
