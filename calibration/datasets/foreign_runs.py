@@ -112,7 +112,7 @@ def _check_majority(files: Sequence[RunFiles], runs: Sequence[Run], usual: Usual
         )
         raise InputError(
             f"as many runs lie in one grid as in another ({listed}); choose those that are meant with --training "
-            "or --test"
+            "or --test; --training alone tests on the others, unless --split says how to split the chosen ones"
         )
 
 
