@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from rtgod.messages import Hello, Message, NotReady, Ranking, Run, RunEnd, Status
-from rtgod.protocol.restarts import OperatorNotice, ProblemNotice, RestartNotice
+from rtgod.messages import Hello, Message, NotReady, Ranking, Run, RunEnd
 from stimulus.drawing.window_protocol import RankingWindow
-from stimulus.runtime.server_link import AnswerStream, EventReceiver
+from stimulus.runtime.server_link import AnswerStream, EventReceiver, ServerListener
 from stimulus.screens.certainty import UNKNOWN, USUAL, ClaritySettings
-from stimulus.screens.screen import SERVER_LOST_S, DisplayState, Easing, Screen, readable, screen_for
+from stimulus.screens.screen import SERVER_LOST_S, Easing, Screen, readable, screen_for
 from stimulus.screens.translation import Words, translated
 from stimulus.tables import AGAIN_S, NOT_APPLICABLE, Lines
 
@@ -104,15 +103,13 @@ class Display:
         utc: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._subscriber, self._window, self._reporter = subscriber, window, reporter
+        self._window, self._reporter = window, reporter
         self._clock, self._utc, self._sleep = clock, utc, sleep
         self._stop_after_runs, self._clarity = stop_after_runs, clarity
         self._stop_at_s = float("inf")
-        self._state, self._easing = DisplayState(address=server), Easing()
-        self._restarts, self._problems, self._notices = RestartNotice(), ProblemNotice(), OperatorNotice()
-        self._is_lost = False
+        self._listener = ServerListener(subscriber, lambda line: log.warning("%s", line), clock(), server)
+        self._state, self._easing = self._listener.state, Easing()
         self._unknown_in: str | None = None
-        self._heard_at_s = clock()
         self._drawn: Screen | None = None
         self._reported: tuple[str, int] | None = None
         self._drawn_at_s = float("-inf")
@@ -155,25 +152,16 @@ class Display:
     def _take_in(self, now_s: float) -> bool:
         """Update the state with the messages that have arrived; return whether any was news."""
         news = False
-        for _ in range(MAX_MESSAGES_PER_FRAME):
-            message = self._subscriber.poll()
-            if message is None:
-                break
-            self._heard_at_s = now_s
+        for message, is_news in self._listener.take_in(now_s, MAX_MESSAGES_PER_FRAME):
             self._letter(message)
-            if isinstance(message, Hello) and (line := self._restarts.hear(message.n_starts)):
-                log.warning("%s", line)
-            if isinstance(message, Status):
-                for line in filter(None, (self._problems.hear(message.problem), self._notices.hear(message.notice))):
-                    log.warning("%s", line)
             if isinstance(message, Ranking) and message.probability is None and message.run_id != self._unknown_in:
                 self._unknown_in = message.run_id
                 self._tell(f"{message.run_id}: {UNKNOWN}")
-            if self._state.update(message):
+            if is_news:
                 self._log.received(message, self._utc())
                 news = True
-        self._state.heard_nothing_s = now_s - self._heard_at_s
-        self._note_silence()
+        if self._listener.note_silence(now_s):
+            self._tell_silence()
         if self._stop_after_runs is not None and len(self._state.ended_runs) >= self._stop_after_runs:
             self._stop_at_s = min(self._stop_at_s, now_s + LINGER_S)
         return news
@@ -193,14 +181,10 @@ class Display:
             for line in self._find_letters(new):
                 self._tell(line)
 
-    def _note_silence(self) -> None:
-        """Tell the operator once when the server is no longer heard, and once when it is heard again."""
-        is_lost = self._state.heard_nothing_s > SERVER_LOST_S
-        if is_lost == self._is_lost:
-            return
-        self._is_lost = is_lost
+    def _tell_silence(self) -> None:
+        """Tell the operator that the server is no longer heard, or is heard again."""
         server = f"the server at {self._state.address}" if self._state.address else "the server"
-        if not is_lost:
+        if not self._listener.is_lost:
             log.warning("%s is heard", server)
         elif self._state.server is None:
             log.warning("nothing is heard from %s; is `rtgod serve` running there? --from says where it is", server)

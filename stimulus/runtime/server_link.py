@@ -1,4 +1,4 @@
-"""The display's link to the server, in both directions; nothing here waits, and without a server the run goes on."""
+"""What a display hears from the server, and a run's link to it in both directions; nothing here waits for the server."""
 
 from __future__ import annotations
 
@@ -34,14 +34,97 @@ class EventReceiver(Protocol):
         """Greatest possible error of `offset_s`, seconds; None while not measured."""
 
     def report(self, kind: str, at_s: float, run_id: str = "", value: str = "") -> None:
-        """Report an event at `at_s` by the display's clock, without waiting."""
+        """Report an event, without waiting.
+
+        Parameters
+        ----------
+        kind : str
+            Kind of the event, such as "shown".
+        at_s : float
+            Time by the display's clock, seconds.
+        run_id : str, optional
+            Run that the event belongs to; empty if none is known.
+        value : str, optional
+            What belongs to the event.
+        """
 
     def poll(self) -> None:
         """Take in replies, and send the reports that are due, without waiting."""
 
 
+class ServerListener:
+    """A server as it is heard: its messages become the display's state, and its troubles lines for the operator.
+
+    Parameters
+    ----------
+    subscriber : AnswerStream
+    tell : callable
+        Shows the operator a line.
+    now_s : float
+        Time by the display's clock, seconds; silence counts from it.
+    address : str, optional
+        Address at which the server publishes, for people to read.
+
+    Attributes
+    ----------
+    state : DisplayState
+    is_lost : bool
+        Whether the server has been silent for longer than `SERVER_LOST_S`, as `note_silence` last found.
+    """
+
+    def __init__(
+        self, subscriber: AnswerStream, tell: Callable[[str], object], now_s: float, address: str = ""
+    ) -> None:
+        self._subscriber, self._tell = subscriber, tell
+        self.state, self.is_lost = DisplayState(address=address), False
+        self._heard_at_s = now_s
+        self._restarts, self._problems, self._notices = RestartNotice(), ProblemNotice(), OperatorNotice()
+
+    def take_in(self, now_s: float, n_most: int) -> Iterator[tuple[Message, bool]]:
+        """Yield the messages that have arrived, each once it is in the state, and whether it was news.
+
+        Parameters
+        ----------
+        now_s : float
+            Time by the display's clock, seconds.
+        n_most : int
+            Greatest number of messages: a flood of them must not keep a frame from being drawn.
+        """
+        for _ in range(n_most):
+            message = self._subscriber.poll()
+            if message is None:
+                return
+            self._heard_at_s = now_s
+            for line in self._troubles(message):
+                self._tell(line)
+            yield message, self.state.update(message)
+
+    def note_silence(self, now_s: float) -> bool:
+        """Set for how long nothing was heard; return whether the server was lost just now, or is heard again.
+
+        Parameters
+        ----------
+        now_s : float
+            Time by the display's clock, seconds.
+        """
+        self.state.heard_nothing_s = now_s - self._heard_at_s
+        was_lost, self.is_lost = self.is_lost, self.state.heard_nothing_s > SERVER_LOST_S
+        return self.is_lost != was_lost
+
+    def _troubles(self, message: Message) -> Iterator[str]:
+        """Yield lines about restarts, and about problems and notices that begin or end."""
+        match message:
+            case Hello(n_starts=n_starts):
+                lines = [self._restarts.hear(n_starts)]
+            case Status(problem=problem, notice=notice):
+                lines = [self._problems.hear(problem), self._notices.hear(notice)]
+            case _:
+                return
+        yield from filter(None, lines)
+
+
 class Link:
-    """A server, as the display knows it.
+    """A server, as a run's display knows it.
 
     Answers about a run that was over when the display's run began are ignored.
 
@@ -65,14 +148,12 @@ class Link:
         clock: Callable[[], float],
         server: str = "",
     ) -> None:
-        self._subscriber, self._reporter, self._tell, self._clock = subscriber, reporter, tell, clock
-        self._server = server
-        self._state = DisplayState()
-        self._heard_at_s = clock()
-        self._is_lost = self._has_begun = False
-        self._restarts, self._problems, self._notices = RestartNotice(), ProblemNotice(), OperatorNotice()
+        self._reporter, self._tell, self._clock, self._server = reporter, tell, clock, server
+        self._news_at_s = clock()
+        self._listener = ServerListener(subscriber, tell, self._news_at_s)
+        self._state = self._listener.state
+        self._has_begun = False
         self._told: set[str] = set()
-        self._news_at_s = self._heard_at_s
         self._known: Answer | None = None  # the newest answer before the last call of `poll`
         self._earlier_run_id: str | None = None
 
@@ -81,24 +162,14 @@ class Link:
         messages: list[Message] = []
         with self._telling():
             self._reporter.poll()
-        with self._telling():
-            while len(messages) < _MOST_MESSAGES and (message := self._subscriber.poll()) is not None:
-                messages.append(message)
         now_s, self._known = self._clock(), self._state.answer
-        for message in messages:
-            known = self._state.server
-            if isinstance(message, Hello) and known is not None and message.bundle_id != known.bundle_id:
-                self._state.answer = None  # the answer was about other candidates
-            if isinstance(message, Hello) and (line := self._restarts.hear(message.n_starts)):
-                self._tell(line)
-            if isinstance(message, Status):
-                for line in filter(None, (self._problems.hear(message.problem), self._notices.hear(message.notice))):
-                    self._tell(line)
-            if self._state.update(message):
-                self._news_at_s = now_s
-        if messages:
-            self._heard_at_s = now_s
-        self._notice(now_s - self._heard_at_s > SERVER_LOST_S)
+        with self._telling():
+            for message, is_news in self._listener.take_in(now_s, _MOST_MESSAGES):
+                messages.append(message)
+                if is_news:
+                    self._news_at_s = now_s
+        if self._listener.note_silence(now_s):
+            self._tell_silence()
         return messages
 
     def begin(self) -> None:
@@ -135,7 +206,7 @@ class Link:
     @property
     def answer(self) -> Answer | None:
         """The newest answer of the display's run; None while the server is not heard."""
-        return None if self._is_lost or self._is_of_another_run() else self._state.answer
+        return None if self._listener.is_lost or self._is_of_another_run() else self._state.answer
 
     @property
     def offset(self) -> tuple[float | None, float | None]:
@@ -143,12 +214,28 @@ class Link:
         return self._reporter.offset_s, self._reporter.offset_error_s
 
     def report(self, kind: str, at_s: float, value: str) -> None:
-        """Report an event to the server; the report is sent again until the server acknowledges it."""
+        """Report an event of the display's run to the server; it is sent again until the server acknowledges it.
+
+        Parameters
+        ----------
+        kind : str
+            Kind of the event, such as "shown".
+        at_s : float
+            Time by the display's clock, seconds.
+        value : str
+            What belongs to the event; may be empty.
+        """
         run_id = None if self._is_of_another_run() else self._state.run_id
         self._reporter.report(kind, at_s, run_id or "", value)
 
     def has_ended(self, messages: Sequence[Message]) -> bool:
-        """Whether the messages tell that the display's run ended."""
+        """Return whether messages tell that the display's run ended.
+
+        Parameters
+        ----------
+        messages : sequence of Message
+            Messages that `poll` returned.
+        """
         ended = {message.run_id for message in messages if isinstance(message, RunEnd)}
         return self._state.run_id in ended and not self._is_of_another_run()
 
@@ -170,10 +257,9 @@ class Link:
                 self._told.add(line)
                 self._tell(line)
 
-    def _notice(self, is_lost: bool) -> None:
-        if is_lost != self._is_lost:
-            self._is_lost = is_lost
-            where = f" at {self._server}" if self._server else ""
-            there = " (is `rtgod serve` running there?)" if self._server and self._state.server is None else ""
-            gone = f"the server{where} was not heard for {SERVER_LOST_S:g} s{there}; the run goes on without feedback"
-            self._tell(gone if is_lost else "the server is heard again")
+    def _tell_silence(self) -> None:
+        """Tell that the server was lost, or is heard again."""
+        where = f" at {self._server}" if self._server else ""
+        hint = " (is `rtgod serve` running there?)" if self._server and self._state.server is None else ""
+        gone = f"the server{where} was not heard for {SERVER_LOST_S:g} s{hint}; the run goes on without feedback"
+        self._tell(gone if self._listener.is_lost else "the server is heard again")

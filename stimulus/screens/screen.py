@@ -136,6 +136,8 @@ class DisplayState:
         self.heard_nothing_s = 0.0
         match message:
             case Hello():
+                if self.server is not None and self.server.bundle_id != message.bundle_id:
+                    self.answer = None  # it was about other candidates
                 self.server = message
                 return False
             case Run():
