@@ -91,12 +91,12 @@ class CategoryIndex:
             self._profiles = np.empty((self.n_candidates, 2, len(self.layers)))
         for start in range(0, self.n_candidates, _PIECE):
             piece = slice(start, start + _PIECE)
-            some = {name: features[self.positions[piece]] for name, features in candidates.items()}
+            piece_features = {name: features[self.positions[piece]] for name, features in candidates.items()}
             if plain:
-                self._rows[piece] = np.concatenate(list(some.values()), axis=1)
+                self._rows[piece] = np.concatenate(list(piece_features.values()), axis=1)
                 continue
-            z = self._z_scored(some)
-            self._rows[piece] = np.concatenate([standardise_rows(of_layer) for of_layer in z], axis=1)
+            z = self._z_scored(piece_features)
+            self._rows[piece] = np.concatenate([standardise_rows(layer_z) for layer_z in z], axis=1)
             if self._profiles is not None:
                 self._profiles[piece] = profiles(z)
         self.n_ranked, self._shortlist = self.n_candidates, None
@@ -110,16 +110,33 @@ class CategoryIndex:
         """Compute Pearson's r with each candidate in each layer, shape (n_layers, n_candidates), float32.
 
         For plain categories, return their scores in the same shape.
+
+        Parameters
+        ----------
+        features : Features
+            Features of every layer in `layers`; those of other layers are ignored.
         """
         return np.ascontiguousarray(_correlate(self._rows, self._query(features).units, self._ends).T)
 
     def scores(self, features: Features) -> Float32Array:
-        """Score each candidate, in the order of `positions`; return shape (n_candidates,), float32."""
+        """Score each candidate, in the order of `positions`; return shape (n_candidates,), float32.
+
+        Parameters
+        ----------
+        features : Features
+            Features of every layer in `layers`; those of other layers are ignored.
+        """
         query = self._query(features)
         return self._combined(_correlate(self._rows, query.units, self._ends), query, self._profiles)
 
     def rank(self, features: Features) -> tuple[Int32Array, Float32Array]:
-        """Return the first `n_ranked` candidates, and their scores; see `top`."""
+        """Return the first `n_ranked` candidates, and their scores; see `top`.
+
+        Parameters
+        ----------
+        features : Features
+            Features of every layer in `layers`; those of other layers are ignored.
+        """
         return self.top(features, self.n_ranked)
 
     def top(self, features: Features, n: int) -> tuple[Int32Array, Float32Array]:
@@ -127,6 +144,13 @@ class CategoryIndex:
 
         Candidates with equal scores keep their order, so that the ranking is the same everywhere. Scores of candidates
         from a shortlist are exact, too; for an `n` above `n_ranked` every candidate is scored instead.
+
+        Parameters
+        ----------
+        features : Features
+            Features of every layer in `layers`; those of other layers are ignored.
+        n : int
+            If it exceeds `n_candidates`, all are returned.
         """
         if self._shortlist is None or n > self.n_ranked:
             scores = self.scores(features)
@@ -134,10 +158,10 @@ class CategoryIndex:
             return self.positions[best], scores[best]
         query = self._query(features)
         rows = self._shortlist.search(self._vector(query))
-        found = None if self._profiles is None else self._profiles[rows]
+        candidate_profiles = None if self._profiles is None else self._profiles[rows]
         correlations = np.empty((rows.size, len(self._ends)), np.float32)
         _segment_dots_at(self._rows, rows, query.units, self._ends, correlations)
-        scores = self._combined(correlations, query, found)
+        scores = self._combined(correlations, query, candidate_profiles)
         best = np.argsort(-scores, kind="stable")[:n]
         return self.positions[rows[best]], scores[best]
 
@@ -148,26 +172,29 @@ class CategoryIndex:
 
     def _z_scored(self, features: Mapping[str, Array]) -> list[Array]:
         return [
-            (features[name] - of.unit_mean) / of.unit_sd for name, of in zip(self.layers, self._moments, strict=True)
+            (features[name] - moments.unit_mean) / moments.unit_sd
+            for name, moments in zip(self.layers, self._moments, strict=True)
         ]
 
     def _query(self, features: Features) -> _Query:
-        z = [of_layer[np.newaxis] for of_layer in self._z_scored(features.layers)]
+        z = [layer_z[np.newaxis] for layer_z in self._z_scored(features.layers)]
         if self._plain:
-            return _Query(np.concatenate([of_layer[0] for of_layer in z]), None)
-        units = np.concatenate([standardise_rows(of_layer)[0] for of_layer in z])
+            return _Query(np.concatenate([layer_z[0] for layer_z in z]), None)
+        units = np.concatenate([standardise_rows(layer_z)[0] for layer_z in z])
         return _Query(units, None if self._profiles is None else profiles(z)[0])
 
-    def _combined(self, correlations: Float32Array, query: _Query, found: Float64Array | None) -> Float32Array:
-        """Combine the layers' correlations, (n, n_layers), into scores; `found` holds the same candidates' profiles."""
+    def _combined(
+        self, correlations: Float32Array, query: _Query, candidate_profiles: Float64Array | None
+    ) -> Float32Array:
+        """Combine the layers' correlations, (n, n_layers), into scores; the profiles are of the same candidates."""
         if self._plain:
             return correlations.mean(axis=1)
         scores = np.empty(len(correlations), np.float32)
-        if found is None or query.profile is None:
+        if candidate_profiles is None or query.profile is None:
             _mean_fisher(correlations, self._weights, scores)
             return scores
-        within = (found[:, 0] * correlations * query.profile[0]).sum(axis=1)
-        between = (found[:, 1] * query.profile[1]).sum(axis=1)
+        within = (candidate_profiles[:, 0] * correlations * query.profile[0]).sum(axis=1)
+        between = (candidate_profiles[:, 1] * query.profile[1]).sum(axis=1)
         _mean_fisher((within + between).astype(np.float32)[:, np.newaxis], np.ones(1), scores)
         return scores
 
@@ -189,9 +216,9 @@ class CategoryIndex:
         """Concatenate units and levels of the layers, so that dot products are correlations over all units."""
         return np.concatenate([rows * self._spread(profile[:, 0]), profile[:, 1].astype(np.float32)], axis=1)
 
-    def _spread(self, of_layers: Float64Array) -> Float32Array:
-        """Repeat the number of each layer, (..., n_layers), for each unit of the layer, (..., n_units)."""
-        return np.repeat(of_layers, np.diff(self._ends, prepend=0), axis=-1).astype(np.float32)
+    def _spread(self, layer_values: Float64Array) -> Float32Array:
+        """Repeat the value of each layer, (..., n_layers), for each unit of the layer, (..., n_units)."""
+        return np.repeat(layer_values, np.diff(self._ends, prepend=0), axis=-1).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -249,7 +276,15 @@ def index_categories(
 
 
 def positions_of(chosen: Sequence[str], candidate_ids: Sequence[str]) -> Int32Array:
-    """Return the positions of chosen candidates in the list of all, ascending; raise `InputError` if one is unknown."""
+    """Return the positions of chosen candidates in the list of all, ascending; raise `InputError` if one is unknown.
+
+    Parameters
+    ----------
+    chosen : sequence of str
+        In any order and any Unicode form; repeated ones count once.
+    candidate_ids : sequence of str
+        All candidates, in Unicode's form NFC.
+    """
     chosen = [composed(name) for name in chosen]
     if unknown := sorted(set(chosen) - set(candidate_ids)):
         more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
@@ -262,7 +297,12 @@ def positions_of(chosen: Sequence[str], candidate_ids: Sequence[str]) -> Int32Ar
 
 
 def standardise_rows(rows: Array) -> Float32Array:
-    """Scale rows to mean 0 and length 1, so that their dot products are correlations; a constant row becomes 0."""
+    """Scale rows to mean 0 and length 1, so that their dot products are correlations; a constant row becomes 0.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_columns)
+    """
     centred = rows - rows.mean(axis=1, keepdims=True, dtype=np.float64)
     length = np.sqrt(np.square(centred).sum(axis=1, keepdims=True))
     return np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-12).astype(np.float32)
@@ -288,9 +328,9 @@ def profiles(layers: Sequence[Array]) -> Float64Array:
     means = np.stack([units.mean(axis=1, dtype=np.float64) for units in layers], axis=1)
     squares = [np.square(units - mean[:, np.newaxis]).sum(axis=1) for units, mean in zip(layers, means.T, strict=True)]
     level = np.sqrt(n_units) * (means - (means * n_units).sum(axis=1, keepdims=True) / n_units.sum())
-    both = np.stack([np.sqrt(np.stack(squares, axis=1)), level], axis=1)
-    length = np.sqrt(np.square(both).sum(axis=(1, 2), keepdims=True))
-    return np.divide(both, length, out=np.zeros_like(both), where=length > 1e-12)
+    terms = np.stack([np.sqrt(np.stack(squares, axis=1)), level], axis=1)
+    length = np.sqrt(np.square(terms).sum(axis=(1, 2), keepdims=True))
+    return np.divide(terms, length, out=np.zeros_like(terms), where=length > 1e-12)
 
 
 def _correlate(rows: Float32Array, query: Float32Array, ends: Array) -> Float32Array:

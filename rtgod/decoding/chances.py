@@ -83,7 +83,15 @@ class Presence:
             raise ValueError("the chances' range of responses must ascend")
 
     def probability(self, response: float, n_volumes: int) -> float:
-        """Compute the chance of a response, from its share in the pattern and the number of volumes averaged."""
+        """Compute the chance of a response.
+
+        Parameters
+        ----------
+        response : float
+            Share of a response in the pattern, from `rtgod.decoding.decoder.response_of`.
+        n_volumes : int
+            Volumes that the pattern rests on; 1 or more.
+        """
         share, log_volumes = min(max(response, self.met[0]), self.met[1]), math.log(n_volumes)
         slope = max(self.response + self.response_by_volumes * log_volumes, 0.0)
         log_odds = self.level + self.volumes * log_volumes + slope * share
@@ -129,9 +137,14 @@ class Chances:
             raise ValueError("the chances' ranges must ascend from 1 or more")
 
     def are_new(self, candidate_ids: Sequence[str]) -> BoolArray:
-        """Return for each candidate whether it is new to the decoder: shape (n_candidates,), bool."""
+        """Return for each candidate whether it is new to the decoder: shape (n_candidates,), bool.
+
+        Parameters
+        ----------
+        candidate_ids : sequence of str
+        """
         trained = set(self.trained)
-        return np.array([one not in trained for one in candidate_ids], bool)
+        return np.array([candidate_id not in trained for candidate_id in candidate_ids], bool)
 
     def probabilities(
         self, scores: Array, is_new: BoolArray, n_candidates: int, n_volumes: int, response: float | None = None
@@ -161,9 +174,9 @@ class Chances:
         worth = np.empty(len(scores))
         at_one, per_log = self.head_start
         head_start = at_one + per_log * math.log(_within(n_volumes, self.n_volumes))
-        found = [np.flatnonzero(~is_new), np.flatnonzero(is_new)]
-        weights = [self._weight(kind, n_candidates, n_volumes) if len(found[kind]) else 0.0 for kind in (TRAINED, NEW)]
-        for kind, rows in enumerate(found):
+        groups = [np.flatnonzero(~is_new), np.flatnonzero(is_new)]
+        weights = [self._weight(kind, n_candidates, n_volumes) if len(groups[kind]) else 0.0 for kind in (TRAINED, NEW)]
+        for kind, rows in enumerate(groups):
             weight = weights[kind]
             if weight is None:
                 return None
@@ -172,16 +185,16 @@ class Chances:
         odds = np.exp(worth - highest)
         total = float(odds.sum())
         if n_candidates > len(scores):
-            last = NEW if len(found[NEW]) else TRAINED
-            total += math.exp(last * head_start - highest) * _odds_beyond(
-                np.asarray(scores, np.float64), n_candidates, weights[last] or 0.0
+            unranked = NEW if len(groups[NEW]) else TRAINED
+            total += math.exp(unranked * head_start - highest) * _odds_beyond(
+                np.asarray(scores, np.float64), n_candidates, weights[unranked] or 0.0
             )
         # With no more than k candidates, the true one is among the first k, whatever rounding leaves.
         chances = [1.0 if k >= n_candidates else min(float(odds[:k].sum()) / total, 1.0) for k in FIRST]
         if self.presence is not None and response is not None:
-            there = self.presence.probability(response, _within(n_volumes, self.n_volumes))
+            present = self.presence.probability(response, _within(n_volumes, self.n_volumes))
             luck = [min(k / n_candidates, 1.0) for k in FIRST]
-            chances = [there * p + (1 - there) * by_luck for p, by_luck in zip(chances, luck, strict=True)]
+            chances = [present * p + (1 - present) * by_luck for p, by_luck in zip(chances, luck, strict=True)]
         # Sums of different lengths are rounded differently; the chances must not descend.
         return chances[0], max(chances[:2]), max(chances)
 
@@ -220,7 +233,23 @@ class Judge:
         n_blocks: int,
         response: float | None = None,
     ) -> Probability | None:
-        """Compute the chances of one ranking; for the parameters see `Confidence.of_ranking` and `probabilities`."""
+        """Compute the chances of one ranking; see `Chances.probabilities`.
+
+        Parameters
+        ----------
+        order : ndarray of shape (n_ranked,), int32
+            Positions of the ranked candidates in `is_new`, best first.
+        scores : ndarray of shape (n_ranked,), float32
+            Scores of the ranked candidates, best first.
+        n_candidates : int
+            Number of all candidates, which may exceed n_ranked.
+        n_volumes : int
+            Volumes that the ranking rests on.
+        n_blocks : int
+            Trials that the ranking rests on; they have no influence.
+        response : float or None
+            Share of a response in the pattern; with None the pattern counts as a response.
+        """
         del n_blocks  # only the number of volumes counts, not that of trials
         return self.chances.probabilities(scores, self.is_new[order], n_candidates, n_volumes, response)
 

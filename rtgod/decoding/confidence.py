@@ -101,11 +101,11 @@ class Confidence:
             Predictors of the ranking, from `ranking_predictors`.
         """
         z = ((np.clip(clues, self.lowest, self.highest) - self.mean) / self.sd).tolist()
-        found = [
+        chances = [
             _logistic(intercept + sum(c * x for c, x in zip(row, z, strict=True)))
             for row, intercept in zip(self.coefficients, self.intercepts, strict=True)
         ]
-        return found[0], max(found[:2]), max(found)
+        return chances[0], max(chances[:2]), max(chances)
 
 
 def ranking_predictors(scores: Array, n_candidates: int, n_volumes: int, n_blocks: int) -> Float64Array:

@@ -94,7 +94,15 @@ class Decoder:
         self._layers = dict(layers)
 
     def decode(self, index: int, values: Float32Array) -> Features:
-        """Predict every layer's units from one pattern `values` of shape (n_voxels,), float32."""
+        """Predict every layer's units from one pattern.
+
+        Parameters
+        ----------
+        index : int
+            Index of the newest volume of the pattern's window; the features carry it.
+        values : ndarray of shape (n_voxels,), float32
+            The sample's pattern, not z-scored.
+        """
         z = ((values - self._voxel_mean) / self._voxel_sd).astype(np.float32)
         similarity = np.empty(self._patterns.shape[0], np.float32)
         rows_dot(self._patterns, z, similarity)
@@ -115,16 +123,27 @@ class Decoder:
 
 
 def response_of(weights: Float32Array, pattern: Float32Array) -> float:
-    """Return the dot product of weights and a pattern, both (n_voxels,), equal for any number of threads."""
+    """Return the dot product of weights and a pattern, equal for any number of threads.
+
+    Parameters
+    ----------
+    weights, pattern : ndarray of shape (n_voxels,), float32
+    """
     # einsum sums in a fixed order; starting threads for one row would take longer than the sum itself.
     return float(np.einsum("i,i->", weights, pattern))
 
 
 @njit(cache=True, parallel=True, fastmath=True)
 def rows_dot(matrix: Array, vector: Array, out: Array) -> None:
-    """Compute `out = matrix @ vector` for C-contiguous float32, with one thread per row: equal for any thread count.
+    """Compute `out = matrix @ vector`, with one thread per row: equal for any thread count.
 
     `fastmath` lets the compiler sum a row in vector lanes; the order of summation is fixed at compile time.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (n_rows, n_columns), float32, C-contiguous
+    vector : ndarray of shape (n_columns,), float32, C-contiguous
+    out : ndarray of shape (n_rows,), float32, C-contiguous
     """
     for row in prange(matrix.shape[0]):
         total = np.float32(0.0)
@@ -135,10 +154,21 @@ def rows_dot(matrix: Array, vector: Array, out: Array) -> None:
 
 @njit(cache=True, parallel=True, fastmath=True)
 def sparse_rows_dot(starts: Array, columns: Array, values: Array, vector: Array, out: Array) -> None:
-    """Compute `out = matrix @ vector` for a float32 matrix whose rows hold only some columns; one thread per row."""
+    """Compute `out = matrix @ vector` for a matrix whose rows hold only some columns; one thread per row.
+
+    Parameters
+    ----------
+    starts : ndarray of shape (n_rows + 1,), int32
+        Position of each row's first value; the last entry is the number of values.
+    columns : ndarray of shape (n_values,), int32
+        Column of each value.
+    values : ndarray of shape (n_values,), float32
+    vector : ndarray of shape (n_columns,), float32
+    out : ndarray of shape (n_rows,), float32
+    """
     for row in prange(out.size):
-        some, weights = columns[starts[row] : starts[row + 1]], values[starts[row] : starts[row + 1]]
+        row_columns, weights = columns[starts[row] : starts[row + 1]], values[starts[row] : starts[row + 1]]
         total = np.float32(0.0)
-        for position in range(some.size):
-            total += weights[position] * vector[some[position]]
+        for position in range(row_columns.size):
+            total += weights[position] * vector[row_columns[position]]
         out[row] = total

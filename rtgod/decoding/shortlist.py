@@ -63,12 +63,17 @@ class Shortlist:
         self.n_bytes = n_rows * width // _COLUMNS_PER_CODE * _N_BITS // 8
 
     def search(self, query: Float32Array) -> Int32Array:
-        """Find the rows whose dot products with `query`, (n_columns,), are about the largest; positions ascend."""
+        """Find the rows whose dot products with `query` are about the largest; positions ascend.
+
+        Parameters
+        ----------
+        query : ndarray of shape (n_columns,), float32
+        """
         padded = self._padded(query[np.newaxis])
         # FAISS releases the interpreter lock while it searches.
-        found = self._threads.map(lambda part: part.search(padded, self._per_part)[1][0], self._parts)
+        positions_in_parts = self._threads.map(lambda part: part.search(padded, self._per_part)[1][0], self._parts)
         # FAISS fills the result with -1 if a part has fewer rows than asked for.
-        rows = [of_part[of_part >= 0] * _N_PARTS + number for number, of_part in enumerate(found)]
+        rows = [in_part[in_part >= 0] * _N_PARTS + number for number, in_part in enumerate(positions_in_parts)]
         return np.sort(np.concatenate(rows)).astype(np.int32)
 
     def _padded(self, rows: Array) -> Float32Array:

@@ -100,7 +100,13 @@ class IdentityRegistration(Stateful):
         self._weights = template / np.square(template, dtype=np.float64).sum()
 
     def align(self, volume: Float32Array) -> Alignment:
-        """Return the identity, no motion, and the brightness with which the template fits the volume best."""
+        """Return the identity, no motion, and the brightness with which the template fits the volume best.
+
+        Parameters
+        ----------
+        volume : ndarray of shape (x, y, z), float32
+            Volume of the template's shape, with finite values.
+        """
         # Not a dot product by BLAS, whose last digits depend on the number of threads.
         return Alignment(np.eye(4), _STILL, float((self._weights * volume).sum()), "")
 
@@ -109,6 +115,15 @@ def registration_to(
     template: Float32Array, affine: Float64Array, run: Run, settings: MotionSettings
 ) -> Registration | IdentityRegistration:
     """Make the registration that finds the template's head in the volumes of a run.
+
+    Parameters
+    ----------
+    template : ndarray of shape (x, y, z), float32
+    affine : ndarray of shape (4, 4), float64
+        Voxel indices of the template to millimetres.
+    run : Run
+    settings : MotionSettings
+        If motion is not to be estimated, an `IdentityRegistration` is made.
 
     Raises
     ------
@@ -163,21 +178,28 @@ class Aligner(Stateful):
         self._points = self._flat(self._bright_points(reference), reference)
 
     def align(self, volume: Volume, stopwatch: Stopwatch) -> Aligned | NotReady:
-        """Align a volume into the template's space, or return why that cannot be done."""
+        """Align a volume into the template's space, or return why that cannot be done.
+
+        Parameters
+        ----------
+        volume : Volume
+        stopwatch : Stopwatch
+            Times the stages "convert", "align" and "sample".
+        """
         with stopwatch("convert"):
             fault = self._convert(volume)
         if fault:
             return NotReady(volume.run_id, volume.index, Reason.BAD_VOLUME, fault)
         with stopwatch("align"):
-            found = self._registration.align(self._volume)
-        if found.problem:
-            return NotReady(volume.run_id, volume.index, Reason.MOTION, found.problem, found.motion)
+            alignment = self._registration.align(self._volume)
+        if alignment.problem:
+            return NotReady(volume.run_id, volume.index, Reason.MOTION, alignment.problem, alignment.motion)
         if not len(self._reference.voxels):
-            return NotReady(volume.run_id, volume.index, Reason.NO_DECODER, "no bundle is loaded", found.motion)
+            return NotReady(volume.run_id, volume.index, Reason.NO_DECODER, "no bundle is loaded", alignment.motion)
         with stopwatch("sample"):
-            values = self._sample(found.pose)
+            values = self._sample(alignment.pose)
         n = len(self._reference.voxels)
-        return Aligned(volume.run_id, volume.index, values[:n], values[n:], found.motion, found.gain)
+        return Aligned(volume.run_id, volume.index, values[:n], values[n:], alignment.motion, alignment.gain)
 
     def _sample(self, pose: Float64Array) -> Float32Array:
         """Sample the intensities at the voxels of the reference and at the noise voxels."""
@@ -208,7 +230,7 @@ class Aligner(Stateful):
         or if it covers more than `_MOST_CUT` of the head's registered voxels.
         """
         missing = np.isnan(self._volume)
-        n_read, n_points = (int(missing.reshape(-1)[where].sum()) for where in (self._read, self._points))
+        n_read, n_points = (int(missing.reshape(-1)[indices].sum()) for indices in (self._read, self._points))
         if n_read or n_points > _MOST_CUT * len(self._points):
             return f"volume has voxels that are not finite, {max(n_read, n_points)} of them in the head"
         if missing.mean() < _MASKED or np.isinf(self._volume).any():
@@ -233,7 +255,12 @@ class Aligner(Stateful):
 
 
 def in_bright(template: Float32Array) -> BoolArray:
-    """Return a mask of the head, of the template's shape: the voxels that are not dark."""
+    """Return a mask of the head, of the template's shape: the voxels that are not dark.
+
+    Parameters
+    ----------
+    template : ndarray of shape (x, y, z), float32
+    """
     bright: BoolArray = template > _HEAD * np.percentile(template, 98)
     return bright
 
@@ -253,7 +280,15 @@ def _axes_to(run: Run, reference: Reference) -> Axes | None:
 
 
 def check_run(run: Run, reference: Reference, settings: MotionSettings) -> None:
-    """Raise `InputError` if the run cannot be aligned, or holds less than half of the reference's voxels."""
+    """Raise `InputError` if the run cannot be aligned, or holds less than half of the reference's voxels.
+
+    Parameters
+    ----------
+    run : Run
+    reference : Reference
+    settings : MotionSettings
+        If motion is not to be estimated, the run's grid must be the template's, up to the order and direction of axes.
+    """
     if not settings.estimate:
         if _axes_to(run, reference) is None:
             raise InputError(
@@ -295,7 +330,14 @@ def share_inside(run: Run, reference: Reference, reach_mm: float = 0.0) -> float
 
 
 def check_reference(reference: Reference, motion: MotionSettings) -> None:
-    """Raise `InputError` if no run can be aligned to the template, or most of its voxels lie outside the head."""
+    """Raise `InputError` if no run can be aligned to the template, voxels lie outside it, or most lie outside the head.
+
+    Parameters
+    ----------
+    reference : Reference
+    motion : MotionSettings
+        If motion is not to be estimated, the template's contrast and size are not checked.
+    """
     template, affine, voxels = reference
     if motion.estimate:
         x, y, z = template.shape

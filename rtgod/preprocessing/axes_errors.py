@@ -57,18 +57,18 @@ def find_axes_error(volume: Float32Array, run: Run, reference: Reference, settin
     def explained(way: _Way) -> float:
         return likeness(template, affine, volume, way.affine, _N_STEPS)
 
-    mirrored, *others = _ways(run)
+    mirrored, *other_ways = _ways(run)
     glance = _Glance(template, affine, volume, run.affine)
-    others.sort(key=lambda way: -glance.correlation(way.affine))
+    other_ways.sort(key=lambda way: -glance.correlation(way.affine))
     as_it_is = explained(_Way("", run.affine))
     if math.isfinite(as_it_is):
         # Left and right of a head are too alike to be told apart by the rough comparison.
-        looked_at = [(explained(way), way) for way in (mirrored, *others[:_N_LIKELIEST])]
-        looked_at.sort(key=lambda one: -one[0])
-        ways = [way for share, way in looked_at if share > max(as_it_is, 0.0)][:_N_ALIGNED]
+        compared = [(explained(way), way) for way in (mirrored, *other_ways[:_N_LIKELIEST])]
+        compared.sort(key=lambda pair: -pair[0])
+        ways = [way for share, way in compared if share > max(as_it_is, 0.0)][:_N_ALIGNED]
     else:  # too few slices for a comparison at low resolution
         least = glance.correlation(run.affine)
-        ways = [mirrored, *(way for way in others[: _N_ALIGNED - 1] if glance.correlation(way.affine) > least)]
+        ways = [mirrored, *(way for way in other_ways[: _N_ALIGNED - 1] if glance.correlation(way.affine) > least)]
     aligned, soon_ended = [], settings.model_copy(update={"max_iterations": min(settings.max_iterations, _N_STEPS)})
     for way in ways:
         alignment = Registration(template, affine, run.shape, way.affine, soon_ended).align(volume)
@@ -87,15 +87,15 @@ def _ways(run: Run) -> list[_Way]:
     signs = [np.array(sign, np.float64) for sign in product((1, -1), repeat=3)][1:]
     signs.sort(key=lambda sign: sign.tolist() != [-1, 1, 1])
     of_scanner = [(_ends_exchanged(sign, range(3)), sign[:, np.newaxis] * columns) for sign in signs]
-    found = [*of_scanner, *((_ends_exchanged(sign, along), columns * sign) for sign in signs)]
+    changes = [*of_scanner, *((_ends_exchanged(sign, along), columns * sign) for sign in signs)]
     for order in [list(order) for order in permutations(range(3))][1:]:
         for sign in [np.ones(3), *signs]:
             words = _reordered(order, sign)
-            found.append((words, columns[:, order] * sign))
+            changes.append((words, columns[:, order] * sign))
             # The header may give the voxel sizes right and only the directions wrong.
-            found.append((words, (columns / sizes)[:, order] * sizes * sign))
+            changes.append((words, (columns / sizes)[:, order] * sizes * sign))
     ways: list[_Way] = []
-    for words, linear in found:
+    for words, linear in changes:
         affine = _about_centre(linear, run)
         if not any(np.allclose(affine, way.affine) for way in ways):
             ways.append(_Way(words, affine))
@@ -128,14 +128,16 @@ def _about_centre(linear: Float64Array, run: Run) -> Float64Array:
 class _Glance:
     """Rough comparison of a template and a volume for many affines, with the centres of both heads superimposed."""
 
-    def __init__(self, template: Float32Array, affine: Float64Array, volume: Float32Array, of: Float64Array) -> None:
+    def __init__(
+        self, template: Float32Array, affine: Float64Array, volume: Float32Array, volume_affine: Float64Array
+    ) -> None:
         factors = block_factors(affine, _GLANCE_MM)
         blocks = block_means(template, factors)
         points = np.argwhere(in_bright(blocks))
         self._values = blocks[tuple(points.T)]
         columns = block_affine(affine, factors)[:3, :3]
         self._points_mm = (points - np.average(points, axis=0, weights=self._values)) @ columns.T
-        self._factors = block_factors(of, _GLANCE_MM)
+        self._factors = block_factors(volume_affine, _GLANCE_MM)
         self._volume = block_means(volume, self._factors)
         bright = np.argwhere(in_bright(self._volume))
         self._centre = bright.mean(axis=0) if len(bright) else (np.array(self._volume.shape) - 1) / 2
@@ -143,8 +145,8 @@ class _Glance:
     def correlation(self, affine: Float64Array) -> float:
         """Correlate template and volume over the template's head; points outside the volume count as dark."""
         columns = block_affine(affine, self._factors)[:3, :3]
-        at = np.rint(self._points_mm @ np.linalg.inv(columns).T + self._centre).astype(np.int64)
-        inside = ((at >= 0) & (at < self._volume.shape)).all(axis=1)
-        there: Array = np.zeros(len(at), np.float32)
-        there[inside] = self._volume[tuple(at[inside].T)]
-        return float(np.corrcoef(there, self._values)[0, 1]) if there.std() > 0 else -1.0
+        positions = np.rint(self._points_mm @ np.linalg.inv(columns).T + self._centre).astype(np.int64)
+        inside = ((positions >= 0) & (positions < self._volume.shape)).all(axis=1)
+        intensities: Array = np.zeros(len(positions), np.float32)
+        intensities[inside] = self._volume[tuple(positions[inside].T)]
+        return float(np.corrcoef(intensities, self._values)[0, 1]) if intensities.std() > 0 else -1.0

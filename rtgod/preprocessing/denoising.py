@@ -110,21 +110,26 @@ class Denoiser(Stateful):
         row = self._design.row(index, motion, gain, components)
         if not censored:
             self._start_late_series(values)
-        known = np.isfinite(values) & self._seen
+        measured = np.isfinite(values) & self._seen
         nuisance_row = row.copy()
         nuisance_row[self._design.n_nuisance :] = 0.0
         predicted, baseline, variance = self._fit.predict(row), self._fit.predict(nuisance_row), self._fit.variance(row)
-        innovation = np.where(known, values - predicted, 0.0)
+        innovation = np.where(measured, values - predicted, 0.0)
         clipped = self._clip(innovation, variance)
-        found = self._scaled(index, known, predicted - baseline, clipped, variance) if self.ready else None
+        denoised = self._scaled(index, measured, predicted - baseline, clipped, variance) if self.ready else None
         if not censored:
             self._learn(row, clipped, variance)
-        return found
+        return denoised
 
     def response(self, trial: int) -> Float32Array | None:
         """Estimate the response to a trial from all volumes so far, as the height of a lasting response; (n_series,).
 
         The estimate is unbiased for this trial, as the prior's shrinkage is undone. None for a trial not yet seen.
+
+        Parameters
+        ----------
+        trial : int
+            Position in `Run.blocks`.
         """
         column = self._design.column_of(trial)
         if column is None:
@@ -137,16 +142,21 @@ class Denoiser(Stateful):
         return self._in_unit(estimate, level, sd, np.isfinite(estimate))
 
     def answered(self, index: int) -> dict[int, float]:
-        """Return the trials whose responses volume `index` contains, and the expected response to each."""
+        """Return the trials whose responses volume `index` contains, and the expected response to each.
+
+        Parameters
+        ----------
+        index : int
+        """
         return self._design.answered(index)
 
     def _start_late_series(self, values: Float32Array) -> None:
         """Start voxels that enter the field of view late from their first values, as the common gain is low by then."""
-        first = np.isfinite(values) & ~self._seen
-        if first.any():
-            self._fit.coefficients[first] = 0.0
-            self._fit.coefficients[first, 0] = values[first]
-            self._seen |= first
+        entering = np.isfinite(values) & ~self._seen
+        if entering.any():
+            self._fit.coefficients[entering] = 0.0
+            self._fit.coefficients[entering, 0] = values[entering]
+            self._seen |= entering
 
     def _clip(self, innovation: Float64Array, variance: float) -> Float64Array:
         n_sd = self._settings.censoring.clip_sd
@@ -163,7 +173,7 @@ class Denoiser(Stateful):
             self._n_squares += 1
 
     def _scaled(
-        self, index: int, known: BoolArray, responses: Float64Array, innovation: Float64Array, variance: float
+        self, index: int, measured: BoolArray, responses: Float64Array, innovation: Float64Array, variance: float
     ) -> Denoised:
         level, sd = self._reference()
         freezes = self._settings.scaling.baseline == "frozen" and self._frozen is None
@@ -171,8 +181,8 @@ class Denoiser(Stateful):
             self._frozen = level, sd = level.copy(), sd.copy()
         moved = self._fit.coefficients[:, 0] - level  # 0, unless the baseline is frozen
         return Denoised(
-            self._in_unit(moved + responses + innovation, level, sd, known),
-            self._in_unit(innovation / np.sqrt(variance), level, sd, known),
+            self._in_unit(moved + responses + innovation, level, sd, measured),
+            self._in_unit(innovation / np.sqrt(variance), level, sd, measured),
         )
 
     def _reference(self) -> tuple[Float64Array, Float64Array]:

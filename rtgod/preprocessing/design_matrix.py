@@ -105,20 +105,41 @@ class Design(Stateful):
         return np.concatenate(parts)
 
     def starting(self, index: int) -> list[int]:
-        """Return the columns that have passed to a new trial by volume `index`, since the last call."""
+        """Return the columns that have passed to a new trial by volume `index`, since the last call.
+
+        Parameters
+        ----------
+        index : int
+        """
         return [self.n_nuisance + column for column in self._trials.pass_on(index)] if self._trials else []
 
     def column_of(self, trial: int) -> int | None:
-        """Return the present column of a trial; None if it has none now."""
+        """Return the present column of a trial; None if it has none now.
+
+        Parameters
+        ----------
+        trial : int
+            Position in `Run.blocks`.
+        """
         column = self._trials.column_of(trial) if self._trials else None
         return None if column is None else self.n_nuisance + column
 
     def answered(self, index: int) -> dict[int, float]:
-        """Return the trials whose responses volume `index` contains, and the expected response to each."""
+        """Return the trials whose responses volume `index` contains, and the expected response to each.
+
+        Parameters
+        ----------
+        index : int
+        """
         return self._trials.answered(index) if self._trials else {}
 
     def baseline_is_over(self, index: int) -> bool:
-        """Return whether the response to a trial has begun by volume `index`; always true for a run without trials."""
+        """Return whether the response to a trial has begun by volume `index`; always true for a run without trials.
+
+        Parameters
+        ----------
+        index : int
+        """
         return self._trials is None or bool(np.abs(self._trials.row(index)).sum() > _REST)
 
     def _drift_at(self, index: int) -> Float64Array:
@@ -165,8 +186,8 @@ class _TrialColumns(Stateful):
             self._column[trial] = column
         self.n_columns = len(free_from)
         self._response = []
-        for block, first, last in zip(run.blocks, self._first, self._last, strict=True):
-            since_s = (np.arange(first, last + 1, dtype=np.float64) + 0.5) * run.tr_s - block.onset_s
+        for block, first_volume, last_volume in zip(run.blocks, self._first, self._last, strict=True):
+            since_s = (np.arange(first_volume, last_volume + 1, dtype=np.float64) + 0.5) * run.tr_s - block.onset_s
             shape = response.peak_s, response.undershoot_s, response.undershoot_ratio
             self._response.append(block_response(since_s, block.duration_s, *shape))
         self._occupant: list[int | None] = [None] * self.n_columns
@@ -192,7 +213,7 @@ class _TrialColumns(Stateful):
         return {t: float(self._response[t][index - self._first[t]]) for t in self._active(index)}
 
     def _active(self, index: int) -> list[int]:
-        return [t for t, first in enumerate(self._first) if first <= index <= self._last[t]]
+        return [t for t, first_volume in enumerate(self._first) if first_volume <= index <= self._last[t]]
 
 
 def _half_periods(run_s: float, settings: NuisanceSettings) -> Float64Array:

@@ -15,12 +15,24 @@ HEAD_RADIUS_MM = 50.0
 
 
 def voxel_sizes(affine: Float64Array) -> Float64Array:
-    """Return the length in mm of a voxel along each axis of the array, shape (3,)."""
+    """Return the length in mm of a voxel along each axis of the array, shape (3,).
+
+    Parameters
+    ----------
+    affine : ndarray of shape (4, 4), float64
+        Voxel indices to millimetres.
+    """
     return np.linalg.norm(affine[:3, :3], axis=0)
 
 
 def rotation_matrix(angles: Float64Array) -> Float64Array:
-    """Return the rotation by `angles` (3,) in radians about x, y and z, right-handed, z applied first."""
+    """Return the rotation by `angles` about x, y and z, right-handed, z applied first.
+
+    Parameters
+    ----------
+    angles : ndarray of shape (3,), float64
+        In radians.
+    """
     (ca, cb, cc), (sa, sb, sc) = np.cos(angles), np.sin(angles)
     about_x = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])
     about_y = np.array([[cb, 0, sb], [0, 1, 0], [-sb, 0, cb]])
@@ -29,7 +41,12 @@ def rotation_matrix(angles: Float64Array) -> Float64Array:
 
 
 def rotation_angles(matrix: Float64Array) -> Float64Array:
-    """Return the angles (3,) in radians for which `rotation_matrix` gives `matrix` (3, 3)."""
+    """Return the angles (3,) in radians for which `rotation_matrix` gives `matrix`.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (3, 3), float64
+    """
     return np.array(
         [
             math.atan2(-matrix[1, 2], matrix[2, 2]),
@@ -40,7 +57,15 @@ def rotation_angles(matrix: Float64Array) -> Float64Array:
 
 
 def rigid(translation_mm: Float64Array, angles: Float64Array, centre_mm: Float64Array) -> Float64Array:
-    """Return the pose (4, 4) that turns by `angles` (3,) in radians about `centre_mm` (3,) and then translates."""
+    """Return the pose (4, 4) that turns by `angles` about `centre_mm` and then translates.
+
+    Parameters
+    ----------
+    translation_mm : ndarray of shape (3,), float64
+    angles : ndarray of shape (3,), float64
+        In radians; see `rotation_matrix`.
+    centre_mm : ndarray of shape (3,), float64
+    """
     pose = np.eye(4)
     pose[:3, :3] = rotation_matrix(angles)
     pose[:3, 3] = translation_mm + centre_mm - pose[:3, :3] @ centre_mm
@@ -48,17 +73,38 @@ def rigid(translation_mm: Float64Array, angles: Float64Array, centre_mm: Float64
 
 
 def translation_of(pose: Float64Array, centre_mm: Float64Array) -> Float64Array:
-    """Return the translation of `centre_mm` (3,) by a pose (4, 4), shape (3,), in mm."""
+    """Return the translation of `centre_mm` by a pose, shape (3,), in mm.
+
+    Parameters
+    ----------
+    pose : ndarray of shape (4, 4), float64
+    centre_mm : ndarray of shape (3,), float64
+    """
     return pose[:3, :3] @ centre_mm + pose[:3, 3] - centre_mm
 
 
 def pose_of(motion: Motion, centre_mm: Float64Array) -> Float64Array:
-    """Return the pose that `motion` describes, shape (4, 4): template millimetres to volume millimetres."""
+    """Return the pose that `motion` describes, shape (4, 4): template millimetres to volume millimetres.
+
+    Parameters
+    ----------
+    motion : Motion
+    centre_mm : ndarray of shape (3,), float64
+        Point about which the motion's rotations are described: `Registration.centre_mm`.
+    """
     return rigid(np.array(motion.translation_mm), np.radians(motion.rotation_deg), centre_mm)
 
 
 def displacement_mm(moved_mm: Float64Array, turned: Float64Array) -> float:
-    """Compute framewise displacement (Power et al. 2012) from shifts (3,) in mm and turns (3,) in radians, as arcs."""
+    """Compute framewise displacement (Power et al. 2012) from shifts and from turns, as arcs.
+
+    Parameters
+    ----------
+    moved_mm : ndarray of shape (3,), float64
+        Changes of the translation along x, y and z.
+    turned : ndarray of shape (3,), float64
+        Changes of the angles about x, y and z, in radians.
+    """
     return float(np.abs(moved_mm).sum() + HEAD_RADIUS_MM * np.abs(turned).sum())
 
 
@@ -77,7 +123,12 @@ class Axes(NamedTuple):
     flipped: tuple[bool, bool, bool]
 
     def turned(self, data: Array) -> Array:
-        """Return a view of an array of shape (x, y, z) with the axes in the other array's order and directions."""
+        """Return a view of an array with the axes in the other array's order and directions.
+
+        Parameters
+        ----------
+        data : ndarray of shape (x, y, z)
+        """
         steps = tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)
         return data.transpose(self.order)[steps]
 
@@ -97,7 +148,16 @@ def axes_along(affine: Float64Array, other: Float64Array) -> Axes:
 
 
 def turned_affine(affine: Float64Array, shape: tuple[int, ...], axes: Axes) -> Float64Array:
-    """Return the affine, shape (4, 4), of an array of `shape` after its axes are turned by `axes`."""
+    """Return the affine, shape (4, 4), of an array of `shape` after its axes are turned by `axes`.
+
+    Parameters
+    ----------
+    affine : ndarray of shape (4, 4), float64
+        Voxel indices of the array, not yet turned, to millimetres.
+    shape : tuple of 3 int
+        Shape of the array, not yet turned.
+    axes : Axes
+    """
     turned = affine.copy()
     for axis, (old, flip) in enumerate(zip(*axes, strict=True)):
         turned[:, axis] = -affine[:, old] if flip else affine[:, old]
@@ -106,7 +166,14 @@ def turned_affine(affine: Float64Array, shape: tuple[int, ...], axes: Axes) -> F
 
 
 def furthest_mm(affine: Float64Array, other: Float64Array, shape: tuple[int, ...]) -> float:
-    """Return the largest distance, in mm, between the places of a voxel by two affines of an array of `shape`."""
+    """Return the largest distance, in mm, between the places of a voxel by two affines of an array of `shape`.
+
+    Parameters
+    ----------
+    affine, other : ndarray of shape (4, 4), float64
+        Voxel indices to millimetres.
+    shape : tuple of 3 int
+    """
     corners = np.array([*product(*((0, n - 1) for n in shape))])
     apart = corners @ (affine - other)[:3, :3].T + (affine - other)[:3, 3]
     return float(np.linalg.norm(apart, axis=1).max())

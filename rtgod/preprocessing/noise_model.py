@@ -40,7 +40,12 @@ class NoiseCovariance:
         object.__setattr__(self, "components", np.ascontiguousarray(self.components))
 
     def whiten(self, values: Float32Array) -> Float32Array:
-        """Whiten a pattern of shape (n_voxels,); its unit stays the same."""
+        """Whiten a pattern; its unit stays the same.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_voxels,), float32
+        """
         weights = np.empty(len(self.components), np.float32)
         rows_dot(self.components, (values / self.sd).astype(np.float32), weights)
         out = np.empty_like(values)
@@ -67,7 +72,13 @@ class NoiseComponents:
         object.__setattr__(self, "loadings", np.ascontiguousarray(self.loadings))  # as in `NoiseCovariance`
 
     def values_of(self, residual: Float32Array) -> Float64Array:
-        """Compute the components' values (n_components,) in one volume from its residuals (n_noise_voxels,)."""
+        """Compute the components' values (n_components,) in one volume from its residuals.
+
+        Parameters
+        ----------
+        residual : ndarray of shape (n_noise_voxels,), float32
+            From `NoiseResiduals.residual`, in the order of `voxels`.
+        """
         courses = np.empty(len(self.loadings), np.float32)
         rows_dot(self.loadings, residual, courses)
         return courses.astype(np.float64)

@@ -88,7 +88,14 @@ class Preprocessor(Stateful):
         self._cleaner = VolumeCleaner(reference, run, settings, noise, repeats)
 
     def step(self, volume: Volume, stopwatch: Stopwatch) -> tuple[Pattern | None, Sample | NotReady]:
-        """Process the next volume of the run, whose index is larger than those before.
+        """Process the next volume of the run.
+
+        Parameters
+        ----------
+        volume : Volume
+            Its index is larger than those before.
+        stopwatch : Stopwatch
+            Times the stages from "convert" to "whiten".
 
         Returns
         -------
@@ -148,7 +155,15 @@ class VolumeCleaner(Stateful):
         self._smoother = Smoother(reference.voxels, reference.affine, fwhm_mm) if fwhm_mm else None
 
     def clean(self, aligned: Aligned, stopwatch: Stopwatch) -> Cleaned:
-        """Clean the next aligned volume of the run."""
+        """Clean the next aligned volume of the run.
+
+        Parameters
+        ----------
+        aligned : Aligned
+            Its index is larger than those before.
+        stopwatch : Stopwatch
+            Times the stages "denoise", "window" and "whiten".
+        """
         if not is_settled(aligned.index, self._run, self._discard_s):
             return Cleaned(None, None, "")
         problem = self._censor.problem_with(aligned.decoder_values, aligned.motion)
@@ -167,21 +182,41 @@ class VolumeCleaner(Stateful):
         return Cleaned(pattern, replace(sample, values=whitened), problem)
 
     def in_trial(self, index: int) -> bool:
-        """Return whether a trial is to be ranked at volume `index`."""
+        """Return whether a trial is to be ranked at volume `index`.
+
+        Parameters
+        ----------
+        index : int
+        """
         return self._estimator.in_trial(index)
 
     def trial_at(self, index: int) -> int | None:
-        """Return the position of the trial that is to be ranked at volume `index`; None between trials."""
+        """Return the position of the trial that is to be ranked at volume `index`; None between trials.
+
+        Parameters
+        ----------
+        index : int
+        """
         return self._estimator.trial_at(index)
 
     def unwhitened(self, values: Float32Array) -> Float32Array:
-        """Smooth and demean a pattern, if the settings say so; the noise's shape is learned from the result."""
+        """Smooth and demean a pattern, if the settings say so; the noise's shape is learned from the result.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_voxels,), float32
+        """
         if self._smoother:
             values = self._smoother.smooth(values)
         return values - values.mean(dtype=np.float64).astype(np.float32) if self._demeans else values
 
     def whitened(self, values: Float32Array) -> Float32Array:
-        """Smooth and demean a pattern, if the settings say so, and whiten it."""
+        """Smooth and demean a pattern, if the settings say so, and whiten it.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_voxels,), float32
+        """
         values = self.unwhitened(values)
         return self._noise.shape.whiten(values) if self._noise.shape else values
 
@@ -209,10 +244,18 @@ class NoiseResiduals(Stateful):
         self._denoiser = Denoiser(n_voxels, run, settings, n_components=0)
 
     def residual(self, aligned: Aligned, censored: bool) -> Float32Array | None:
-        """Return the residual of the next volume, shape (n_noise_voxels,); None until the baseline is learned."""
+        """Return the residual of the next volume, shape (n_noise_voxels,); None until the baseline is learned.
+
+        Parameters
+        ----------
+        aligned : Aligned
+            Its index is larger than those before.
+        censored : bool
+            Whether the volume must not be learned from.
+        """
         values, motion = aligned.noise_values, aligned.motion
-        found = self._denoiser.step(aligned.index, values, motion, aligned.gain, np.empty(0), censored)
-        return None if found is None else found.residual
+        denoised = self._denoiser.step(aligned.index, values, motion, aligned.gain, np.empty(0), censored)
+        return None if denoised is None else denoised.residual
 
 
 class SampleEstimator(Stateful):
@@ -235,15 +278,32 @@ class SampleEstimator(Stateful):
         self._repeats = repeats if settings.mode == "repeats" else None
 
     def in_trial(self, index: int) -> bool:
-        """Return whether volume `index` lies in the window of a trial."""
+        """Return whether volume `index` lies in the window of a trial.
+
+        Parameters
+        ----------
+        index : int
+        """
         return self.trial_at(index) is not None
 
     def trial_at(self, index: int) -> int | None:
-        """Return the position of the trial in whose window volume `index` lies; None between trials."""
+        """Return the position of the trial in whose window volume `index` lies; None between trials.
+
+        Parameters
+        ----------
+        index : int
+        """
         return self._window.position(index)[0]
 
     def step(self, pattern: Pattern, denoiser: Denoiser) -> Sample | None:
-        """Take in the next pattern, from which `denoiser` has learned already; return the sample that it gives."""
+        """Take in the next pattern; return the sample that it gives.
+
+        Parameters
+        ----------
+        pattern : Pattern
+        denoiser : Denoiser
+            Denoiser that has taken in the pattern's volume already; estimates the responses to trials.
+        """
         sample = self._window.add(pattern)
         block = sample.block if sample else None
         if sample is None or block is None:
@@ -259,5 +319,13 @@ class SampleEstimator(Stateful):
 
 
 def is_settled(index: int, run: Run, discard_s: float) -> bool:
-    """Return whether a volume comes after those that are discarded at the start of a run."""
+    """Return whether a volume comes after those that are discarded at the start of a run.
+
+    Parameters
+    ----------
+    index : int
+    run : Run
+    discard_s : float
+        Time from the start of the run, in seconds; volumes that start before it are discarded.
+    """
     return index * run.tr_s >= discard_s - 1e-6

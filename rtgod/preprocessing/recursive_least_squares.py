@@ -39,13 +39,23 @@ class RecursiveLeastSquares(Stateful):
         self.covariance = np.diag(np.square(np.asarray(prior_sd, np.float64)))
 
     def predict(self, row: Float64Array) -> Float64Array:
-        """Predict every series from regressors `row` of shape (n_regressors,); return shape (n_series,), float64."""
+        """Predict every series from a row of regressors; return shape (n_series,), float64.
+
+        Parameters
+        ----------
+        row : ndarray of shape (n_regressors,), float64
+        """
         out = np.empty(len(self.coefficients))
         _predict(self.coefficients, row, out)
         return out
 
     def variance(self, row: Float64Array) -> float:
-        """Return the variance of a prediction's error, divided by the noise variance: 1 for known coefficients."""
+        """Return the variance of a prediction's error, divided by the noise variance: 1 for known coefficients.
+
+        Parameters
+        ----------
+        row : ndarray of shape (n_regressors,), float64
+        """
         return 1.0 + float(np.einsum("i,ij,j->", row, self.covariance, row))
 
     def update(self, row: Float64Array, innovation: Float64Array) -> None:
@@ -53,7 +63,7 @@ class RecursiveLeastSquares(Stateful):
 
         Parameters
         ----------
-        row : ndarray of shape (n_regressors,)
+        row : ndarray of shape (n_regressors,), float64
         innovation : ndarray of shape (n_series,), float64
             Observed less predicted value; 0 leaves a series as it is.
         """
@@ -64,7 +74,15 @@ class RecursiveLeastSquares(Stateful):
         self.covariance -= np.outer(projected, projected) / variance
 
     def restart(self, regressor: int, prior_sd: float) -> None:
-        """Reset a regressor's coefficients to the prior, as it now stands for something new."""
+        """Reset a regressor's coefficients to the prior, as it now stands for something new.
+
+        Parameters
+        ----------
+        regressor : int
+            Position in a row.
+        prior_sd : float
+            Standard deviation of the coefficients, in units of the series' noise.
+        """
         self.coefficients[:, regressor] = 0.0
         self.covariance[regressor, :] = 0.0
         self.covariance[:, regressor] = 0.0

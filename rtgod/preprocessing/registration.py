@@ -182,8 +182,8 @@ class Registration(Stateful):
     def _refine(self, start: _Fit) -> _Fit:
         settings = self._settings
         near = self._fine.fit(start, _STRIDE, max(_STRIDE_TOLERANCE_MM, settings.tolerance_mm), settings.max_iterations)
-        found = self._fine.fit(near, 1, settings.tolerance_mm, settings.max_iterations)
-        return found._replace(n_iterations=start.n_iterations + near.n_iterations + found.n_iterations)
+        fit = self._fine.fit(near, 1, settings.tolerance_mm, settings.max_iterations)
+        return fit._replace(n_iterations=start.n_iterations + near.n_iterations + fit.n_iterations)
 
     def _problem_of(self, fit: _Fit) -> str:
         if fit.overlap < _LEAST_OVERLAP:
@@ -216,10 +216,14 @@ def likeness(
 
     Parameters
     ----------
-    template, volume : ndarray of shape (x, y, z), float32
-    affine, volume_affine : ndarray of shape (4, 4), float64
-        Voxel indices of each to millimetres.
+    template : ndarray of shape (x, y, z), float32
+    affine : ndarray of shape (4, 4), float64
+        Voxel indices of the template to millimetres.
+    volume : ndarray of shape (x, y, z), float32
+    volume_affine : ndarray of shape (4, 4), float64
+        Voxel indices of the volume to millimetres.
     max_iterations : int
+        Limit for the search from each start.
 
     Returns
     -------
@@ -238,8 +242,8 @@ def _from_afar(level: _Level, volume: Float32Array, starts: tuple[_Fit, ...], ma
     fits = [
         level.fit(start, 1, _COARSE_TOLERANCE_MM, max_iterations) for start in (*starts, _START._replace(pose=shifted))
     ]
-    found = max(fits, key=lambda fit: fit.explained)
-    return found._replace(n_iterations=sum(fit.n_iterations for fit in fits))
+    best = max(fits, key=lambda fit: fit.explained)
+    return best._replace(n_iterations=sum(fit.n_iterations for fit in fits))
 
 
 class _Level:
@@ -413,20 +417,43 @@ def _coarse_level(
 
 
 def block_factors(affine: Float64Array, block_mm: float) -> tuple[int, int, int]:
-    """Return the number of voxels along each axis of blocks of about `block_mm`."""
+    """Return the number of voxels along each axis of blocks of about `block_mm`.
+
+    Parameters
+    ----------
+    affine : ndarray of shape (4, 4), float64
+        Voxel indices to millimetres.
+    block_mm : float
+        Length of a block's edge; 0 for blocks of one voxel.
+    """
     x, y, z = (max(1, round(block_mm / mm)) for mm in voxel_sizes(affine))
     return x, y, z
 
 
 def block_affine(affine: Float64Array, factors: tuple[int, int, int]) -> Float64Array:
-    """Return the affine, shape (4, 4), of a grid of blocks of `factors` voxels."""
+    """Return the affine, shape (4, 4), of a grid of blocks of `factors` voxels.
+
+    Parameters
+    ----------
+    affine : ndarray of shape (4, 4), float64
+        Voxel indices to millimetres.
+    factors : tuple of 3 int
+        Voxels of a block along each axis, from `block_factors`.
+    """
     scale = np.diag([*map(float, factors), 1.0])
     scale[:3, 3] = (np.array(factors) - 1) / 2
     return affine @ scale
 
 
 def block_means(volume: Float32Array, factors: tuple[int, int, int]) -> Float32Array:
-    """Average an array of shape (x, y, z) over blocks of `factors` voxels; a rest that fills no block is left out."""
+    """Average an array over blocks of `factors` voxels; a rest that fills no block is left out.
+
+    Parameters
+    ----------
+    volume : ndarray of shape (x, y, z), float32
+    factors : tuple of 3 int
+        Voxels of a block along each axis, from `block_factors`.
+    """
     if factors == (1, 1, 1):
         return np.ascontiguousarray(volume, np.float32)
     counts = [n // f for n, f in zip(volume.shape, factors, strict=True)]

@@ -37,7 +37,12 @@ class Smoother:
         self._weights = np.exp(-0.5 * (distance_mm[near] / sd_mm) ** 2)
 
     def smooth(self, values: Float32Array) -> Float32Array:
-        """Smooth one pattern of shape (n_voxels,)."""
+        """Smooth one pattern.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_voxels,), float32
+        """
         out = np.empty_like(values)
         _smooth(values, self._neighbours, self._weights, out)
         return out

@@ -29,6 +29,11 @@ def smoothing_kernel(fwhm_voxels: float) -> Float32Array:
 
     In the frequency domain it is the Gaussian divided by the response of the B-spline at the voxels. For no smoothing
     the coefficients are those of the interpolation.
+
+    Parameters
+    ----------
+    fwhm_voxels : float
+        Full width at half maximum of the Gaussian; 0 for no smoothing.
     """
     variance = fwhm_voxels**2 / (8 * math.log(2))
     size = 2 * math.ceil(5 * math.sqrt(variance) + 20)
@@ -45,7 +50,15 @@ def smoothing_kernel(fwhm_voxels: float) -> Float32Array:
 
 @njit(cache=True, parallel=True, fastmath=FAST, error_model="numpy")
 def convolve(volume: Array, kernel_x: Array, kernel_y: Array, kernel_z: Array, out: Array) -> None:
-    """Convolve with a symmetric kernel of odd length along each axis into `out`; edges repeat. All are float32."""
+    """Convolve with a symmetric kernel along each axis into `out`; edges repeat.
+
+    Parameters
+    ----------
+    volume : ndarray of shape (x, y, z), float32, C-contiguous
+    kernel_x, kernel_y, kernel_z : ndarray of odd length, float32
+        For example from `smoothing_kernel`.
+    out : ndarray of shape (x, y, z), float32
+    """
     nx, ny, nz = volume.shape
     rx, ry, rz = kernel_x.size // 2, kernel_y.size // 2, kernel_z.size // 2
     planes = volume.reshape(nx, ny * nz)
@@ -87,7 +100,12 @@ def _add_both(before: Array, after: Array, weight: float, out: Array) -> None:
 
 @njit(cache=True, parallel=True, fastmath=FAST, error_model="numpy")
 def interpolation_coefficients(volume: Array, out: Array) -> None:
-    """Write into `out` the coefficients of the spline through `volume`; both float32, mirrored at the edges."""
+    """Write into `out` the coefficients of the spline through `volume`, mirrored at the edges.
+
+    Parameters
+    ----------
+    volume, out : ndarray of shape (x, y, z), float32
+    """
     nx, ny, nz = volume.shape
     for y in prange(ny):
         lines = np.empty((nx, nz), np.float32)
@@ -148,7 +166,13 @@ def _filter_down(lines: Array) -> None:
 
 @njit(cache=True, fastmath=FAST)
 def basis(fraction: float) -> Weights:
-    """Return the weights of the coefficients at −1, 0, 1 and 2 for a point at `fraction` (0 … 1), float32; a kernel."""
+    """Return the weights of the coefficients at −1, 0, 1 and 2 for a point at `fraction`, float32; a kernel.
+
+    Parameters
+    ----------
+    fraction : float
+        Position between two neighbouring voxels, from 0 to 1.
+    """
     f = np.float32(fraction)
     g = np.float32(1.0) - f
     sixth, two_thirds, half = np.float32(1 / 6), np.float32(2 / 3), np.float32(0.5)
@@ -162,7 +186,13 @@ def basis(fraction: float) -> Weights:
 
 @njit(cache=True)
 def basis_slope(fraction: float) -> Weights:
-    """Return the derivatives of `basis` per voxel."""
+    """Return the derivatives of `basis` per voxel.
+
+    Parameters
+    ----------
+    fraction : float
+        Position between two neighbouring voxels, from 0 to 1.
+    """
     f = np.float32(fraction)
     g = np.float32(1.0) - f
     half, three_halves, two = np.float32(0.5), np.float32(1.5), np.float32(2.0)
@@ -173,7 +203,19 @@ def basis_slope(fraction: float) -> Weights:
 def evaluate(
     flat: Array, ny: int, nz: int, i: int, j: int, k: int, wx: Weights, wy: Weights, wz: Weights
 ) -> np.float32:
-    """Sum the 64 coefficients from (i, j, k) on, weighted along each axis; `flat` is an array (x, y, z), flattened."""
+    """Sum the 64 coefficients from (i, j, k) on, weighted along each axis.
+
+    Parameters
+    ----------
+    flat : ndarray of shape (nx * ny * nz,), float32
+        Coefficients of shape (nx, ny, nz), flattened in C order.
+    ny, nz : int
+    i, j, k : int
+        First coefficient along each axis, one before the voxel that precedes the point; it and the next three must
+        exist.
+    wx, wy, wz : tuple of 4 float32
+        Weights along each axis, from `basis` or `basis_slope`.
+    """
     # The last axis is summed last, so that each row needs one weight. Unsigned positions avoid a check for negative
     # ones at every value, and single precision a conversion.
     sum0 = sum1 = sum2 = sum3 = np.float32(0.0)

@@ -71,7 +71,12 @@ class Window(Stateful):
         self._block: int | None = None
 
     def position(self, index: int) -> tuple[int | None, bool]:
-        """Return the block of volume `index`, or None between blocks, and whether it is the block's last volume."""
+        """Return the block of volume `index`, or None between blocks, and whether it is the block's last volume.
+
+        Parameters
+        ----------
+        index : int
+        """
         for block, volumes in enumerate(self._volumes):
             if index in volumes:
                 return block, index == volumes[-1]
