@@ -159,9 +159,9 @@ class DecoderBundle:
             If the bundle is missing, incomplete, altered since it was written, or of another format.
         """
         header = read_header(folder)
-        if (found := sha256_of(folder / _ARRAYS)) != header.get("sha256"):
+        if (checksum := sha256_of(folder / _ARRAYS)) != header.get("sha256"):
             raise BundleError(
-                f"bundle {folder}: checksum of {_ARRAYS} is {found[:12]}…, {HEADER} says "
+                f"bundle {folder}: checksum of {_ARRAYS} is {checksum[:12]}…, {HEADER} says "
                 f"{str(header.get('sha256'))[:12]}…; the file was altered or cut short: copy it again or recalibrate"
             )
         try:
@@ -318,7 +318,13 @@ class DecoderBundle:
 
 
 def settings_of(folder: Path) -> PipelineSettings:
-    """Read the settings with which a bundle was trained; raise `BundleError` if the folder is no bundle."""
+    """Read the settings with which a bundle was trained; raise `BundleError` if the folder is no bundle.
+
+    Parameters
+    ----------
+    folder : Path
+        The bundle.
+    """
     header = read_header(folder)
     try:
         return PipelineSettings.model_validate(header["settings"])
@@ -327,7 +333,12 @@ def settings_of(folder: Path) -> PipelineSettings:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 checksum of a file in hexadecimal digits; raise `BundleError` if it cannot be read."""
+    """Return the SHA-256 checksum of a file in hexadecimal digits; raise `BundleError` if it cannot be read.
+
+    Parameters
+    ----------
+    path : Path
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -55,6 +55,11 @@ NO_CANDIDATES = Candidates("", ())
 def read_candidates(folder: Path) -> Candidates:
     """Read a bundle's candidates without its arrays.
 
+    Parameters
+    ----------
+    folder : Path
+        The bundle.
+
     Raises
     ------
     BundleError
@@ -68,17 +73,34 @@ def read_candidates(folder: Path) -> Candidates:
 
 
 def candidates_of(header: Mapping[str, Any]) -> tuple[Candidate, ...]:
-    """Return the candidates in the header of a bundle; raise KeyError, TypeError or ValueError if it lists none."""
+    """Return the candidates in the header of a bundle; raise KeyError, TypeError or ValueError if it lists none.
+
+    Parameters
+    ----------
+    header : mapping of str to value
+        From `read_header`.
+    """
     return tuple(Candidate(composed(str(category_id)), str(name)) for category_id, name in header["candidates"])
 
 
 def bundle_id_of(header: Mapping[str, Any]) -> str:
-    """Return the identifier of a bundle: the first 12 digits of the checksum of its arrays."""
+    """Return the identifier of a bundle: the first 12 digits of the checksum of its arrays.
+
+    Parameters
+    ----------
+    header : mapping of str to value
+        From `read_header`.
+    """
     return str(header["sha256"][:12])
 
 
 def read_header(folder: Path) -> dict[str, Any]:
     """Read the JSON file of a bundle.
+
+    Parameters
+    ----------
+    folder : Path
+        The bundle.
 
     Raises
     ------

@@ -40,7 +40,14 @@ class PlainConsole(Console):
         super().__init__(stderr=stderr, file=file, width=width, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, **how: Any) -> Text:
-        """Convert a string to the text shown; rich calls this for all that it prints, including cells of tables."""
+        """Convert a string to the text shown; rich calls this for all that it prints, including cells of tables.
+
+        Parameters
+        ----------
+        text : str
+        **how
+            Options of `rich.console.Console.render_str`; those for markup, emoji codes and highlighting have no effect.
+        """
         return super().render_str(plain_lines(text), **how | {"markup": False, "emoji": False, "highlight": False})
 
 
@@ -84,7 +91,14 @@ def forgiving(stream: TextIO) -> TextIO:
 
 
 def why_incomplete(stream: TextIO) -> str:
-    """Return why a stream of `forgiving` lost text that was printed on it; empty if all of it was written."""
+    """Return why a stream of `forgiving` lost text that was printed on it; empty if all of it was written.
+
+    Parameters
+    ----------
+    stream : text file
+        Standard output or error as `forgiving` returned it, which is flushed. Any other stream counts as written in
+        full.
+    """
     stream.flush()
     file = getattr(getattr(stream, "buffer", None), "raw", None)
     return file.why_incomplete if isinstance(file, _ForgivingFile) else ""

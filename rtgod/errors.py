@@ -89,5 +89,10 @@ class RefusedError(RtgodError):
 
 
 def what_went_wrong(error: Exception) -> str:
-    """Return the text of an error; for an error of the operating system without its number and path."""
+    """Return the text of an error; for an error of the operating system without its number and path.
+
+    Parameters
+    ----------
+    error : Exception
+    """
     return (isinstance(error, OSError) and error.strerror) or str(error)

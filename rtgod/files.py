@@ -31,6 +31,11 @@ class Closing(ABC):
 def appearing_whole(folder: Path) -> Iterator[Path]:
     """Make a folder beside `folder` that is renamed to it if the block ends without error, and removed otherwise.
 
+    Parameters
+    ----------
+    folder : Path
+        Missing folders above it are made.
+
     Raises
     ------
     OSError
@@ -50,6 +55,11 @@ def appearing_whole(folder: Path) -> Iterator[Path]:
 def replacing(folder: Path) -> Iterator[Path]:
     """Give a path beside `folder`; a folder made there replaces `folder` if the block ends without error.
 
+    Parameters
+    ----------
+    folder : Path
+        Must exist.
+
     Raises
     ------
     OSError
@@ -68,6 +78,15 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     """Write a file that appears complete or not at all, and that only the users allowed by `mode` can ever read.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced if it exists; missing folders above it are made.
+    text : str
+        Written as UTF-8.
+    mode : int
+        Permissions, as for `chmod`.
 
     Raises
     ------

@@ -66,14 +66,14 @@ def training_of(runs: Iterable[Run], subject: str) -> Training:
         Label given by the user; if it is unknown, the labels in the runs are recorded.
     """
     runs = list(runs)
-    others = {subject_label(run.subject): run.subject for run in runs}
-    in_files = tuple(name for label, name in others.items() if label not in ("", subject_label(subject)))
-    said = subject if subject_label(subject) else ""
+    spellings = {subject_label(run.subject): run.subject for run in runs}
+    in_files = tuple(name for label, name in spellings.items() if label not in ("", subject_label(subject)))
+    given = subject if subject_label(subject) else ""
     return Training(
-        subjects=(said,) if said else in_files,
+        subjects=(given,) if given else in_files,
         tr_s=runs[0].tr_s,
         coils=tuple(sorted({run.coil for run in runs if run.coil})),
-        in_files=in_files if said else (),
+        in_files=in_files if given else (),
     )
 
 
@@ -118,15 +118,15 @@ def check_fit(
 
 
 def _of_subject(run: Run, training: Training, *, any_subject: bool) -> list[str]:
-    known = [name for name in (*training.subjects, *training.in_files) if subject_label(name)]
-    if not known:
+    labels = [name for name in (*training.subjects, *training.in_files) if subject_label(name)]
+    if not labels:
         return []
     whose = " or ".join(name for name in training.subjects if subject_label(name))
     if training.in_files:
         whose += f" (called {' or '.join(training.in_files)} by the files that it was trained on)"
     if not subject_label(run.subject):
         return [f"its source does not say whose it is; the decoder is subject {whose}'s"]
-    if subject_label(run.subject) in map(subject_label, known):
+    if subject_label(run.subject) in map(subject_label, labels):
         return []
     if any_subject:
         return [f"it is subject {run.subject}'s, and the decoder is subject {whose}'s"]
@@ -138,7 +138,13 @@ def _of_subject(run: Run, training: Training, *, any_subject: bool) -> list[str]
 
 
 def subject_label(subject: str) -> str:
-    """Normalise a subject label, so that two spellings such as "sub-01" and "1" are equal; empty if unknown."""
+    """Normalise a subject label, so that two spellings such as "sub-01" and "1" are equal; empty if unknown.
+
+    Parameters
+    ----------
+    subject : str
+        Capitals, blanks around it, `sub-` and leading zeros make no difference; `UNKNOWN` or an empty text if unknown.
+    """
     label = subject.strip().casefold().removeprefix("sub-")
     return "" if label == UNKNOWN else label.lstrip("0") or label[:1]
 
@@ -169,25 +175,25 @@ def _of_tr(run: Run, trained_s: float | None) -> list[str]:
 
 
 def _of_grid(run: Run, reference: Reference) -> list[str]:
-    of_run, of_bundle = voxel_sizes(run.affine), voxel_sizes(reference.affine)
-    times_larger = float(of_run.prod() / of_bundle.prod())
+    run_mm, bundle_mm = voxel_sizes(run.affine), voxel_sizes(reference.affine)
+    times_larger = float(run_mm.prod() / bundle_mm.prod())
     if not 1 / _MOST_VOLUME <= times_larger <= _MOST_VOLUME:
         raise InputError(
-            f"run {run.run_id}: its voxels of {_mm(of_run)} are {_times_as_large(times_larger)} as the bundle's of "
-            f"{_mm(of_bundle)}, and show other patterns; scan with the bundle's protocol, or calibrate anew"
+            f"run {run.run_id}: its voxels of {_mm(run_mm)} are {_times_as_large(times_larger)} as the bundle's of "
+            f"{_mm(bundle_mm)}, and show other patterns; scan with the bundle's protocol, or calibrate anew"
         )
-    odd = []
+    differences = []
     # Sorted, as the order of the axes may differ between two exports of one series.
-    if not np.allclose(np.sort(of_run), np.sort(of_bundle), rtol=_SAME_EDGE):
-        odd.append(f"its voxels are {_mm(of_run)}, the bundle's {_mm(of_bundle)}")
+    if not np.allclose(np.sort(run_mm), np.sort(bundle_mm), rtol=_SAME_EDGE):
+        differences.append(f"its voxels are {_mm(run_mm)}, the bundle's {_mm(bundle_mm)}")
     elif sorted(run.shape) != sorted(reference.template.shape):
-        odd.append(f"its grid is {times(run.shape)}, the bundle's {times(reference.template.shape)}")
+        differences.append(f"its grid is {times(run.shape)}, the bundle's {times(reference.template.shape)}")
     angle_deg = _angle_deg(run.affine, reference.affine)
     if angle_deg > _SAME_ANGLE_DEG:
-        odd.append(f"its slices are at {angle_deg:.0f}° to the bundle's")
+        differences.append(f"its slices are at {angle_deg:.0f}° to the bundle's")
     if (inside := share_inside(run, reference)) < _LEAST_INSIDE:
-        odd.append(f"by its affine it holds {100 * inside:.0f} % of the decoder's voxels")
-    return odd
+        differences.append(f"by its affine it holds {100 * inside:.0f} % of the decoder's voxels")
+    return differences
 
 
 def _of_coil(run: Run, trained: tuple[str, ...]) -> list[str]:
@@ -208,7 +214,7 @@ def _of_labels(run: Run, labels: Collection[str]) -> list[str]:
 
 def _angle_deg(affine: Float64Array, other: Float64Array) -> float:
     """Return the angle between the slices of two images, whatever the direction of slice numbers; 0 to 90°."""
-    normals = [np.cross(of[:3, 0], of[:3, 1]) for of in (affine, other)]
+    normals = [np.cross(matrix[:3, 0], matrix[:3, 1]) for matrix in (affine, other)]
     cosine = abs(float(normals[0] @ normals[1])) / float(np.prod([np.linalg.norm(normal) for normal in normals]))
     return math.degrees(math.acos(min(1.0, cosine)))
 

@@ -22,17 +22,33 @@ class PlainFormatter(logging.Formatter):
     """Formatter that writes a message on one line, with control characters escaped, and a traceback after it."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 # logging's name
-        """Write the record's message."""
+        """Write the record's message.
+
+        Parameters
+        ----------
+        record : logging.LogRecord
+        """
         return plain(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 # logging's name
-        """Write a traceback, on several lines."""
+        """Write a traceback, on several lines.
+
+        Parameters
+        ----------
+        ei : tuple
+            Type, value and traceback of the exception, as `sys.exc_info` returns them.
+        """
         return plain_lines(super().formatException(ei))
 
 
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
     """Append log entries of level INFO and above to a file for the length of a `with` block.
+
+    Parameters
+    ----------
+    path : Path
+        A line of JSON is written for each entry; missing folders above the file are made.
 
     Raises
     ------

@@ -47,7 +47,14 @@ LONGEST_RUN_S = 86_400.0
 
 
 def read_only(array: npt.ArrayLike, dtype: npt.DTypeLike = None) -> Array:
-    """Return a C-contiguous view or copy of `array` that cannot be written to."""
+    """Return a C-contiguous view or copy of `array` that cannot be written to.
+
+    Parameters
+    ----------
+    array : array-like
+    dtype : dtype-like, optional
+        Data type of the result; that of `array` by default.
+    """
     frozen = np.ascontiguousarray(array, dtype=dtype).view()
     frozen.flags.writeable = False
     return frozen
@@ -184,8 +191,8 @@ class Run:
     @property
     def name(self) -> str:
         """Name of the run, shared by all its acquisitions in a session."""
-        name, again, number = self.run_id.rpartition(AGAIN)
-        return name if again and number.isdecimal() else self.run_id
+        name, separator, number = self.run_id.rpartition(AGAIN)
+        return name if separator and number.isdecimal() else self.run_id
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -736,19 +743,20 @@ def _check_affine(affine: Float64Array, shape: tuple[int, int, int]) -> None:
     volume = abs(np.linalg.det(columns / sizes_mm)) if sizes_mm.all() else 0.0
     if volume < 1e-9 or not np.array_equal(affine[3], (0, 0, 0, 1)):
         raise ValueError("affine does not map voxels to millimetres: singular, or its last row is not 0 0 0 1")
-    said = times(sizes_mm, ".4g")
+    sizes = times(sizes_mm, ".4g")
     if sizes_mm.min() < SMALLEST_VOXEL_MM or sizes_mm.max() > LARGEST_VOXEL_MM:
         raise ValueError(
-            f"affine: its voxels of {said} mm are none of a head ({SMALLEST_VOXEL_MM:g} to {LARGEST_VOXEL_MM:g} mm); "
+            f"affine: its voxels of {sizes} mm are none of a head ({SMALLEST_VOXEL_MM:g} to {LARGEST_VOXEL_MM:g} mm); "
             "is it in metres or micrometres?"
         )
     if volume < _LEAST_SQUARE:
         raise ValueError("affine: its axes lie almost in one plane; those of an image stand upright on each other")
     centre_mm = affine[:3] @ [*(np.array(shape) - 1) / 2, 1]
     if np.abs(centre_mm).max() > FARTHEST_MM:
-        at = ", ".join(f"{mm:.4g}" for mm in centre_mm)
+        position = ", ".join(f"{mm:.4g}" for mm in centre_mm)
         raise ValueError(
-            f"affine: the image's centre ({at} mm) lies more than {FARTHEST_MM:g} mm from the scanner's: none of a head"
+            f"affine: the image's centre ({position} mm) lies more than {FARTHEST_MM:g} mm from the scanner's: none "
+            "of a head"
         )
 
 
@@ -776,7 +784,12 @@ Message = (
 
 
 def address_of(message: Message) -> tuple[str, int | None]:
-    """Return the `run_id` and `index` by which replies name a message; an `Event` or `Ping` has its client's name."""
+    """Return the `run_id` and `index` by which replies name a message; an `Event` or `Ping` has its client's name.
+
+    Parameters
+    ----------
+    message : Message
+    """
     match message:
         case Event():
             return message.client, message.number

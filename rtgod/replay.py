@@ -99,9 +99,9 @@ def send_run(
     run = cut_run(source.run)
     wait = wait or threading.Event().wait
     tr_s = run.tr_s / speed if math.isfinite(speed) else 0.0
-    known = sender.send(replace(run, acquisition=acquisition)).duplicate
+    is_resumed = sender.send(replace(run, acquisition=acquisition)).duplicate
     # An interrupted run goes on where it was: volumes that the server has already are sent without waiting.
-    started_s = time.monotonic() - (tr_s if known else 0.0)
+    started_s = time.monotonic() - (tr_s if is_resumed else 0.0)
     n_volumes = 0
     for volume in source:
         due_s = started_s + (volume.index + 1) * tr_s

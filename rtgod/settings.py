@@ -38,6 +38,10 @@ class Settings(BaseModel):
     def from_toml(cls, path: Path) -> Self:
         """Read settings from a TOML file; settings that it leaves out keep their defaults.
 
+        Parameters
+        ----------
+        path : Path
+
         Raises
         ------
         InputError
@@ -62,19 +66,22 @@ def what_is_wrong(error: ValidationError, model: type[BaseModel]) -> str:
     model : type of BaseModel
         Model that the settings were to be read as.
     """
-    told = [_one_wrong(one["loc"], one["type"], one["msg"], one["input"], model) for one in error.errors()]
-    left_out = [f"{len(told) - _MOST_TOLD} more"] if len(told) > _MOST_TOLD else []
-    return "; ".join([*told[:_MOST_TOLD], *left_out])
+    problems = [
+        _one_wrong(details["loc"], details["type"], details["msg"], details["input"], model)
+        for details in error.errors()
+    ]
+    left_out = [f"{len(problems) - _MOST_TOLD} more"] if len(problems) > _MOST_TOLD else []
+    return "; ".join([*problems[:_MOST_TOLD], *left_out])
 
 
 def _one_wrong(loc: tuple[int | str, ...], kind: str, message: str, given: object, model: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in loc if part != "[key]")
+    name = ".".join(str(part) for part in loc if part != "[key]")
     if kind != "extra_forbidden":
         message = message.removeprefix("Value error, ").replace("Input should", "should")
-        said = f"{where} = {plain(repr(given), _MOST_SHOWN)}" if isinstance(given, str | int | float) else where
-        return f"{said}: {message}" if said else message
+        setting = f"{name} = {plain(repr(given), _MOST_SHOWN)}" if isinstance(given, str | int | float) else name
+        return f"{setting}: {message}" if setting else message
     key, section = str(loc[-1]), [str(part) for part in loc[:-1]]
-    there = f" in [{'.'.join(section)}]" if section else ""
+    in_section = f" in [{'.'.join(section)}]" if section else ""
     names = list(_fields_at(model, loc[:-1]))
     if close := get_close_matches(key, names, 1, cutoff=_CLOSE):
         advice = f"did you mean {close[0]!r}?"
@@ -87,7 +94,7 @@ def _one_wrong(loc: tuple[int | str, ...], kind: str, message: str, given: objec
         )
     else:
         advice = f"known are {', '.join(names)}" if names else "nothing is known there"
-    return f"unknown setting {plain(key, _MOST_SHOWN)!r}{there}; {advice}"
+    return f"unknown setting {plain(key, _MOST_SHOWN)!r}{in_section}; {advice}"
 
 
 def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> Mapping[str, FieldInfo]:
@@ -105,17 +112,17 @@ def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> Mapping[str,
 def _model_in(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for inner in get_args(annotation) if (found := _model_in(inner)) is not None), None)
+    return next((model for inner in get_args(annotation) if (model := _model_in(inner)) is not None), None)
 
 
 def _paths(model: type[BaseModel]) -> list[str]:
     """List the dotted names of all settings of a model, each section before the settings in it."""
-    found = []
+    paths = []
     for name, field in model.model_fields.items():
-        found.append(name)
+        paths.append(name)
         if (inner := _model_in(field.annotation)) is not None:
-            found += [f"{name}.{path}" for path in _paths(inner)]
-    return found
+            paths += [f"{name}.{path}" for path in _paths(inner)]
+    return paths
 
 
 class EventsSettings(Settings):

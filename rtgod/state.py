@@ -50,6 +50,11 @@ class Stateful:
     def restore(self, state: State) -> None:
         """Take over the state of another object, which was made with the same arguments; arrays are copied.
 
+        Parameters
+        ----------
+        state : dict of str to State
+            From `state` of the other object.
+
         Raises
         ------
         CheckpointError
@@ -72,9 +77,9 @@ class Stateful:
             restored = msgspec.convert(value, kind, dec_hook=_array)
         except (msgspec.ValidationError, OverflowError) as error:
             raise CheckpointError(f"{type(self).__name__}.{name}: {error}") from error
-        now = getattr(self, name)
-        if isinstance(now, np.ndarray) and isinstance(restored, np.ndarray) and now.shape != restored.shape:
-            raise CheckpointError(f"{type(self).__name__}.{name}: shape {restored.shape}, here it is {now.shape}")
+        current = getattr(self, name)
+        if isinstance(current, np.ndarray) and isinstance(restored, np.ndarray) and current.shape != restored.shape:
+            raise CheckpointError(f"{type(self).__name__}.{name}: shape {restored.shape}, here it is {current.shape}")
         return restored
 
 
@@ -97,8 +102,8 @@ def _array(kind: Any, value: object) -> npt.NDArray[Any]:
         raise TypeError(f"{kind} has no place in a state")
     dtype = np.dtype(get_args(get_args(kind)[1])[0])
     if not isinstance(value, np.ndarray) or value.dtype != dtype:
-        found = f"array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
-        raise ValueError(f"an array of {dtype} is needed, not {found}")
+        given = f"array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise ValueError(f"an array of {dtype} is needed, not {given}")
     return np.array(value, order="C", copy=True)
 
 

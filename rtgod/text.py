@@ -33,24 +33,41 @@ def plain(text: object, at_most: int | None = None) -> str:
         unchanged, in any script. Markup is not escaped: print the text only where no markup is parsed.
     """
     whole = str(text)
-    kept = whole if at_most is None else whole[:at_most]
-    shown = "".join(map(_shown, kept))
-    left_out = len(whole) - len(kept)
+    start = whole if at_most is None else whole[:at_most]
+    shown = "".join(map(_shown, start))
+    left_out = len(whole) - len(start)
     return f"{shown}… ({left_out} more)" if left_out else shown
 
 
 def plain_lines(text: object) -> str:
-    """Write text as `plain` does, but keep its line breaks, for messages of several lines that rtgod made itself."""
+    """Write text as `plain` does, but keep its line breaks, for messages of several lines that rtgod made itself.
+
+    Parameters
+    ----------
+    text : object
+        Converted by `str`.
+    """
     return "\n".join(map(plain, str(text).split("\n")))
 
 
 def figure_text(text: object) -> str:
-    """Write text as `plain_lines` does, with dollars escaped for matplotlib, which reads text between two as TeX."""
+    """Write text as `plain_lines` does, with dollars escaped for matplotlib, which reads text between two as TeX.
+
+    Parameters
+    ----------
+    text : object
+        Converted by `str`.
+    """
     return plain_lines(text).replace("$", r"\$")
 
 
 def encodable(text: str) -> str:
-    """Escape characters that UTF-8 cannot encode, which file names in another encoding, or options, may hold."""
+    """Escape characters that UTF-8 cannot encode, which file names in another encoding, or options, may hold.
+
+    Parameters
+    ----------
+    text : str
+    """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -58,17 +75,26 @@ def composed(text: str) -> str:
     """Convert text to Unicode's form NFC, in which names are compared and shown.
 
     "é" may be stored as one character or as "e" with an accent; macOS and some archives do the latter in file names.
+
+    Parameters
+    ----------
+    text : str
     """
     return unicodedata.normalize("NFC", text)
 
 
 def spelled_alike(names: Iterable[str]) -> tuple[str, str] | None:
-    """Find the first two different names that are equal once `composed`; None if all stay different."""
+    """Find the first two different names that are equal once `composed`; None if all stay different.
+
+    Parameters
+    ----------
+    names : iterable of str
+    """
     seen: dict[str, str] = {}
     for name in names:
         # ASCII names have only one spelling, and are most of a million names.
-        if not name.isascii() and (other := seen.setdefault(composed(name), name)) != name:
-            return other, name
+        if not name.isascii() and (earlier := seen.setdefault(composed(name), name)) != name:
+            return earlier, name
     return None
 
 
@@ -104,7 +130,14 @@ def times(numbers: Iterable[object], form: str = "") -> str:
 
 
 def number_of(n: int, what: str) -> str:
-    """Write a number with a noun in singular or plural: "1 trial", "2 trials"."""
+    """Write a number with a noun in singular or plural: "1 trial", "2 trials".
+
+    Parameters
+    ----------
+    n : int
+    what : str
+        Noun in the singular, whose plural only adds an s.
+    """
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 

@@ -10,6 +10,11 @@ from typing import Any
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file.
 
+    Parameters
+    ----------
+    path : Path
+        UTF-8 text.
+
     Raises
     ------
     OSError

@@ -51,26 +51,42 @@ class Row:
     cells: Mapping[str, str]
 
     def has(self, column: str) -> bool:
-        """Return whether a cell holds a value."""
+        """Return whether a cell holds a value.
+
+        Parameters
+        ----------
+        column : str
+            A column that the table lacks holds no value.
+        """
         return self.cells.get(column, "") not in NOTHING
 
     def label(self, column: str) -> str:
-        """Return the value of a cell; raise `InputError` if it has none."""
+        """Return the value of a cell; raise `InputError` if it has none.
+
+        Parameters
+        ----------
+        column : str
+        """
         if not self.has(column):
             raise self.refusal(column, "is empty, and a trial needs it; fill it in")
         return self.cells[column]
 
     def seconds(self, column: str) -> float:
-        """Return a cell as seconds; raise `InputError` if it is not a finite number."""
+        """Return a cell as seconds; raise `InputError` if it is not a finite number.
+
+        Parameters
+        ----------
+        column : str
+        """
         text = self.cells.get(column, "")
         try:
             value = float(text)
         except ValueError:
             if _DECIMAL_COMMA.fullmatch(text):
-                what = f"is {text[:40]!r}; write {text[:40].replace(',', '.')}, not {text[:40]}"
+                problem = f"is {text[:40]!r}; write {text[:40].replace(',', '.')}, not {text[:40]}"
             else:
-                what = f"is {text[:40]!r}; write a number of seconds"
-            raise self.refusal(column, what) from None
+                problem = f"is {text[:40]!r}; write a number of seconds"
+            raise self.refusal(column, problem) from None
         if not math.isfinite(value):
             raise self.refusal(column, f"is {text[:40]!r}; write a finite number of seconds")
         return value
@@ -83,7 +99,14 @@ class Row:
         return value
 
     def refusal(self, column: str, what: str) -> InputError:
-        """Make the error that says what is wrong with a cell, and where the cell is."""
+        """Make the error that says what is wrong with a cell, and where the cell is.
+
+        Parameters
+        ----------
+        column : str
+        what : str
+            Clause about the cell, without a full stop: "is empty; fill it in".
+        """
         return InputError(f"{self.path}, line {self.line}, column {column}: {what}.")
 
 
@@ -112,17 +135,19 @@ class Table:
 
     def remarks(self) -> list[str]:
         """List oddities of the table that are no reason to refuse it, a line each."""
-        told = []
+        oddities = []
         if self.n_quoted:
             cells = ", ".join(f"{n} of {column}" for column, n in self.n_quoted.items())
-            told.append(
+            oddities.append(
                 f"cells in quotation marks ({cells}): BIDS knows no quoting, so the marks belong to the names; if a "
                 "spreadsheet put them there, take them out"
             )
         if self.too_long:
             where = f"line {self.too_long[0]}" if len(self.too_long) == 1 else f"{len(self.too_long)} lines"
-            told.append(f"{where} with more cells than there are columns, the first line {self.too_long[0]}: not read")
-        return told
+            oddities.append(
+                f"{where} with more cells than there are columns, the first line {self.too_long[0]}: not read"
+            )
+        return oddities
 
 
 def read_tsv(path: Path, *, escaped: bool = False, what: str = "a table") -> Table:
@@ -189,7 +214,15 @@ def write_tsv(
 
 
 def line_of(cells: Iterable[object], digits: int | None = None) -> str:
-    """Write the cells of a line, without a line end; for `digits` see `write_tsv`."""
+    """Write the cells of a line, without a line end.
+
+    Parameters
+    ----------
+    cells : iterable of object
+        See `cell_of`.
+    digits : int, optional
+        Significant digits of floats; all by default.
+    """
     return "\t".join(cell_of(cell, digits) for cell in cells)
 
 
@@ -221,6 +254,10 @@ def one_line(text: str) -> str:
     """Write a cell for tables that are read without escapes: characters that end a cell or a line become one blank.
 
     Other blanks, such as two in a row or an ideographic one, belong to a name and stay.
+
+    Parameters
+    ----------
+    text : str
     """
     return encodable(_ENDS.sub(" ", text).strip())
 
@@ -235,7 +272,7 @@ def _escape(character: str) -> str:
 
 
 def _unescaped(cell: str) -> str:
-    return _ESCAPE.sub(lambda found: _SHORT.get(found[0][1]) or chr(int(found[0][2:], 16)), cell)
+    return _ESCAPE.sub(lambda match: _SHORT.get(match[0][1]) or chr(int(match[0][2:], 16)), cell)
 
 
 def _is_quoted(cell: str) -> bool:

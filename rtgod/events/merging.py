@@ -79,9 +79,9 @@ def always_alone(trials: Sequence[Trial], gap_s: float) -> dict[str, int]:
         Number of rows of each such category; empty if these are half of all rows or more, or if fewer than two other
         categories are left.
     """
-    several = {block[0].category for block in _in_blocks(trials, gap_s) if len(block) > 1}
-    alone = Counter(trial.category for trial in trials if trial.category not in several)
-    return dict(alone) if len(several) > 1 and 2 * alone.total() < len(trials) else {}
+    grouped = {block[0].category for block in _in_blocks(trials, gap_s) if len(block) > 1}
+    alone = Counter(trial.category for trial in trials if trial.category not in grouped)
+    return dict(alone) if len(grouped) > 1 and 2 * alone.total() < len(trials) else {}
 
 
 def merge(trials: Sequence[Trial], gap_s: float, *, is_chosen: bool) -> tuple[list[Trial], Merging | None]:
@@ -123,7 +123,13 @@ def merge(trials: Sequence[Trial], gap_s: float, *, is_chosen: bool) -> tuple[li
 
 
 def as_one(block: Sequence[Trial]) -> Trial:
-    """Merge trials of one category, in order of onset, into one, which names no image if it showed several."""
+    """Merge trials of one category into one, which names no image if it showed several.
+
+    Parameters
+    ----------
+    block : sequence of Trial
+        At least one, in order of onset.
+    """
     if len(block) == 1:
         return block[0]
     end_s = max(trial.onset_s + trial.duration_s for trial in block)

@@ -67,17 +67,17 @@ def overlaps_in(trials: Sequence[Trial]) -> list[Overlap]:
     trials : sequence of Trial
         In order of onset.
     """
-    found: list[Overlap] = []
-    going: list[Trial] = []
+    overlaps: list[Overlap] = []
+    lasting: list[Trial] = []
     for trial in trials:
-        going = [other for other in going if _end_s(other) > trial.onset_s]
-        for other in going:
-            longer, shorter = (other, trial) if _lasts_s(other) >= _lasts_s(trial) else (trial, other)
-            overlap = Overlap(longer, shorter, min(_end_s(other), _end_s(trial)) - trial.onset_s)
+        lasting = [earlier for earlier in lasting if _end_s(earlier) > trial.onset_s]
+        for earlier in lasting:
+            longer, shorter = (earlier, trial) if _lasts_s(earlier) >= _lasts_s(trial) else (trial, earlier)
+            overlap = Overlap(longer, shorter, min(_end_s(earlier), _end_s(trial)) - trial.onset_s)
             if overlap.shared_s > _ROUNDING_S or overlap.is_same_time:
-                found.append(overlap)
-        going.append(trial)
-    return found
+                overlaps.append(overlap)
+        lasting.append(trial)
+    return overlaps
 
 
 def names_that_say_nothing(overlaps: Sequence[Overlap], trials: Sequence[Trial], kept: Iterable[str]) -> frozenset[str]:
@@ -91,20 +91,20 @@ def names_that_say_nothing(overlaps: Sequence[Overlap], trials: Sequence[Trial],
     kept : iterable of str
         Names that the settings keep as categories, in upper or lower case.
     """
-    known = {name.casefold() for name in kept}
+    kept_names = {name.casefold() for name in kept}
     beside: dict[str, set[str]] = {}
-    n_found: dict[str, set[Trial]] = {}
+    coinciding: dict[str, set[Trial]] = {}
     for overlap in _at_same_time(overlaps):
-        for one, other in ((overlap.longer, overlap.shorter), (overlap.shorter, overlap.longer)):
-            beside.setdefault(one.category, set()).add(other.category)
-            n_found.setdefault(one.category, set()).add(one)
+        for trial, other in ((overlap.longer, overlap.shorter), (overlap.shorter, overlap.longer)):
+            beside.setdefault(trial.category, set()).add(other.category)
+            coinciding.setdefault(trial.category, set()).add(trial)
     return frozenset(
         name
         for name, others in beside.items()
         if len(others) > 1
         and all(beside[other] == {name} for other in others)
-        and len(n_found[name]) == sum(trial.category == name for trial in trials)
-        and name.casefold() not in known
+        and len(coinciding[name]) == sum(trial.category == name for trial in trials)
+        and name.casefold() not in kept_names
     )
 
 
@@ -132,25 +132,25 @@ def check_told_apart(path: Path, overlaps: Sequence[Overlap], trials: Sequence[T
             f"{path}: trials are at the same time as others, and the longest lasts {longest_s:g} s; are the durations "
             "in milliseconds?"
         )
-    known = {name.casefold() for name in kept}
+    kept_names = {name.casefold() for name in kept}
     doubtful = [
         overlap
         for overlap in _at_same_time(overlaps)
-        if not {overlap.longer.category.casefold(), overlap.shorter.category.casefold()} <= known
+        if not {overlap.longer.category.casefold(), overlap.shorter.category.casefold()} <= kept_names
     ]
     if not doubtful:
         return
     n = len({trial for overlap in doubtful for trial in (overlap.longer, overlap.shorter)})
     listed = "; ".join(map(str, doubtful[:_MOST_TOLD])) + ("; …" if len(doubtful) > _MOST_TOLD else "")
-    told = f"{n} of {len(trials)} trials are at the same time as trials of other categories ({listed})"
+    problem = f"{n} of {len(trials)} trials are at the same time as trials of other categories ({listed})"
     sides = [dict.fromkeys(overlap.longer.category for overlap in doubtful)]
     sides.append(dict.fromkeys(overlap.shorter.category for overlap in doubtful))
     if sides[0].keys() & sides[1].keys() or max(map(len, sides)) > _MOST_NAMES:
-        raise InputError(f"{path}: {told}; a volume can be of one only, so correct the onsets and durations")
+        raise InputError(f"{path}: {problem}; a volume can be of one only, so correct the onsets and durations")
     either = " or ".join(toml_list(side) for side in sides)
     raise InputError(
-        f"{path}: {told}; a volume can be of one only: correct the table, or leave one kind out with events.ignore = "
-        f"{either}; if both are meant, write events.keep = {toml_list(sides[0] | sides[1])}"
+        f"{path}: {problem}; a volume can be of one only: correct the table, or leave one kind out with events.ignore "
+        f"= {either}; if both are meant, write events.keep = {toml_list(sides[0] | sides[1])}"
     )
 
 
@@ -169,13 +169,13 @@ def joined(trials: Sequence[Trial]) -> tuple[list[Trial], int]:
         Trials that became part of another.
     """
     groups: list[list[Trial]] = []
-    last: dict[tuple[str, str], int] = {}
+    newest: dict[tuple[str, str], int] = {}
     for trial in trials:
-        at = last.get(_name(trial))
-        if at is not None and any(one.is_same_time for one in overlaps_in([as_one(groups[at]), trial])):
-            groups[at].append(trial)
+        index = newest.get(_name(trial))
+        if index is not None and any(overlap.is_same_time for overlap in overlaps_in([as_one(groups[index]), trial])):
+            groups[index].append(trial)
         else:
-            last[_name(trial)] = len(groups)
+            newest[_name(trial)] = len(groups)
             groups.append([trial])
     return [as_one(group) for group in groups], len(trials) - len(groups)
 

@@ -95,41 +95,41 @@ def read_events(path: Path, settings: EventsSettings | None = None) -> TrialsRea
                 rows[trial] = row
         if why is not None:
             _count(left_out, why, row, layout)
-    found = sorted(rows, key=lambda trial: (trial.onset_s, trial.duration_s, trial.category, trial.stimulus or ""))
-    overlaps = overlaps_in(found)
-    if without := names_that_say_nothing(overlaps, found, settings.keep):
-        for trial in [trial for trial in found if trial.category in without]:
+    row_trials = sorted(rows, key=lambda trial: (trial.onset_s, trial.duration_s, trial.category, trial.stimulus or ""))
+    overlaps = overlaps_in(row_trials)
+    if ambiguous := names_that_say_nothing(overlaps, row_trials, settings.keep):
+        for trial in [trial for trial in row_trials if trial.category in ambiguous]:
             _count(left_out, Why.AT_ONCE, rows[trial], layout)
-        found = [trial for trial in found if trial.category not in without]
-        overlaps = overlaps_in(found)
-    n_impulses, n_begun = sum(trial.duration_s == 0 for trial in found), len(begun.intersection(found))
+        row_trials = [trial for trial in row_trials if trial.category not in ambiguous]
+        overlaps = overlaps_in(row_trials)
+    n_impulses, n_begun = sum(trial.duration_s == 0 for trial in row_trials), len(begun.intersection(row_trials))
     read = TrialsRead(path, (), len(table.rows), tuple(left_out.values()), None, n_impulses, n_begun)
-    if not found:
-        others = "; ".join(remarks_on([read])) or "nothing but column names"
+    if not row_trials:
+        remarks = "; ".join(remarks_on([read])) or "nothing but column names"
         raise InputError(
-            f"{path}{_first_unknown(table, read)}: no trial in it ({others}); give the events of a run with trials."
+            f"{path}{_first_unknown(table, read)}: no trial in it ({remarks}); give the events of a run with trials."
         )
-    check_told_apart(path, overlaps, found, settings.keep)
+    check_told_apart(path, overlaps, row_trials, settings.keep)
     gap_s = settings.merge_gap_s
     if gap_s is None:
-        gap_s = 0.0 if layout.is_object else choose_gap(found)
-    trials, merging = merge(found, gap_s, is_chosen=settings.merge_gap_s is None) if gap_s else (found, None)
+        gap_s = 0.0 if layout.is_object else choose_gap(row_trials)
+    trials, merging = merge(row_trials, gap_s, is_chosen=settings.merge_gap_s is None) if gap_s else (row_trials, None)
     trials, n_joined = joined(trials)
     doubtful = {} if layout.is_object else doubtful_types(trials, settings.keep)
     if merging and merging.is_chosen:  # categories that never form blocks, in a table of blocks
-        alone = always_alone(found, gap_s)
+        alone = always_alone(row_trials, gap_s)
         doubtful |= {name: n for name, n in alone.items() if not _is_among(name, settings.keep)}
-    same = [False, *(a.stimulus is not None and a.stimulus == b.stimulus for a, b in pairwise(trials))]
+    same_image = [False, *(a.stimulus is not None and a.stimulus == b.stimulus for a, b in pairwise(trials))]
     is_one_back = layout.is_object if settings.one_back is None else settings.one_back
     if is_one_back:
-        trials = [replace(trial, repeat=again) for trial, again in zip(trials, same, strict=True)]
+        trials = [replace(trial, repeat=again) for trial, again in zip(trials, same_image, strict=True)]
     return replace(
         read,
         trials=tuple(trials),
         merging=merging,
         n_joined=n_joined,
         overlaps=tuple(str(overlap) for overlap in overlaps_in(trials)),
-        n_same=0 if is_one_back else sum(same),
+        n_same=0 if is_one_back else sum(same_image),
         doubtful=doubtful,
         unused=tuple(name for name in (*settings.ignore, *settings.keep) if not _is_among(name, _names_in(table))),
         odd=tuple(table.remarks()),
@@ -171,6 +171,10 @@ class Layout:
 def layout_of(table: Table) -> Layout:
     """Return the layout of an events table.
 
+    Parameters
+    ----------
+    table : Table
+
     Raises
     ------
     InputError
@@ -179,9 +183,9 @@ def layout_of(table: Table) -> Layout:
     columns = set(table.columns)
     for column in ("onset", "duration"):
         if column not in columns:
-            parted = re.search("[,;]", table.columns[0]) if len(columns) == 1 else None
-            by = {",": "commas", ";": "semicolons"}[parted[0]] if parted else ""
-            hint = f"; its columns are parted by {by}: save it with tabs" if parted else ""
+            match = re.search("[,;]", table.columns[0]) if len(columns) == 1 else None
+            separators = {",": "commas", ";": "semicolons"}[match[0]] if match else ""
+            hint = f"; its columns are parted by {separators}: save it with tabs" if match else ""
             if alike := [name for name in table.columns if name.casefold() == column]:
                 hint = f"; write {column!r} for {alike[0]!r}"
             elif len(columns) == 1 and " " in table.columns[0].strip():
@@ -247,21 +251,26 @@ def _without_time(row: Row) -> Why | None:
 
 
 def _is_among(name: str, names: Sequence[str]) -> bool:
-    return name.casefold() in {one.casefold() for one in names}
+    return name.casefold() in {listed.casefold() for listed in names}
 
 
 def _first_unknown(table: Table, read: TrialsRead) -> str:
     """Describe the place of the first missing time, for the error on a table without trials; may be empty."""
-    for one in read.left_out:
-        if one.why in (Why.NO_ONSET, Why.NO_DURATION):
-            column = "onset" if one.why is Why.NO_ONSET else "duration"
-            cell = next(row.cells.get(column, "") for row in table.rows if row.line == one.line)
-            return f", line {one.line}, column {column}: is {cell!r}"
+    for group in read.left_out:
+        if group.why in (Why.NO_ONSET, Why.NO_DURATION):
+            column = "onset" if group.why is Why.NO_ONSET else "duration"
+            cell = next(row.cells.get(column, "") for row in table.rows if row.line == group.line)
+            return f", line {group.line}, column {column}: is {cell!r}"
     return ""
 
 
 def cue_lead_s(path: Path) -> float | None:
     """Return the longest time, in seconds, from a cue to the imagery directly after it; None if no cue precedes one.
+
+    Parameters
+    ----------
+    path : Path
+        An events table with the column `event_type`; without it no row counts as a cue.
 
     Raises
     ------
@@ -330,20 +339,39 @@ def beyond(trials: Sequence[Trial], n_volumes: int | None, tr_s: float) -> tuple
 
 
 def all_beyond(n_trials: int, run_s: float, first_s: float) -> str:
-    """Return the error text for a run whose trials all begin after its end."""
-    them = "its only trial begins" if n_trials == 1 else f"all {n_trials} trials begin"
-    return f"{them} after its {run_s:g} s, the first at {first_s:g} s; are these milliseconds, or another run's events?"
+    """Return the error text for a run whose trials all begin after its end.
+
+    Parameters
+    ----------
+    n_trials : int
+    run_s : float
+        Length of the run, in seconds.
+    first_s : float
+        Earliest onset, in seconds from the start of volume 0.
+    """
+    trials_begin = "its only trial begins" if n_trials == 1 else f"all {n_trials} trials begin"
+    return (
+        f"{trials_begin} after its {run_s:g} s, the first at {first_s:g} s; are these milliseconds, or another run's "
+        "events?"
+    )
 
 
 def check_within(run: Run) -> None:
-    """Raise `InputError` if a block ends more than a volume after the run: onsets may be rounded, and pulses late."""
+    """Raise `InputError` if a block ends more than a volume after the run: onsets may be rounded, and pulses late.
+
+    Parameters
+    ----------
+    run : Run
+        Without `n_volumes`, its length is not known and it passes.
+    """
     if run.n_volumes is None or not run.blocks:
         return
-    run_s, last = run.n_volumes * run.tr_s, max(run.blocks, key=_end_s)
-    if _end_s(last) > run_s + run.tr_s:
+    run_s, last_block = run.n_volumes * run.tr_s, max(run.blocks, key=_end_s)
+    if _end_s(last_block) > run_s + run.tr_s:
         raise InputError(
-            f"run {run.run_id}: a block at {last.onset_s:g} s for {last.duration_s:g} s ends after the run's {run_s:g} "
-            f"s ({run.n_volumes} volumes of {run.tr_s:g} s); are these milliseconds, or another run's events?"
+            f"run {run.run_id}: a block at {last_block.onset_s:g} s for {last_block.duration_s:g} s ends after the "
+            f"run's {run_s:g} s ({run.n_volumes} volumes of {run.tr_s:g} s); are these milliseconds, or another run's "
+            "events?"
         )
 
 
@@ -352,6 +380,11 @@ def cut_to_length(run: Run) -> tuple[Run, int]:
 
     A recording may be shorter than planned. The cut does not change which volumes belong to which block, as no volume
     comes after the end.
+
+    Parameters
+    ----------
+    run : Run
+        Without `n_volumes`, its length is not known and nothing is cut.
 
     Returns
     -------
@@ -395,13 +428,25 @@ def label_of(category: str) -> str:
 
 
 def category_of(stimulus: str) -> str:
-    """Return the category of an image by its name: n03626115 for "n03626115_19498"; without "_", its folder or name."""
+    """Return the category of an image by its name: n03626115 for "n03626115_19498"; without "_", its folder or name.
+
+    Parameters
+    ----------
+    stimulus : str
+        Name of the image; any folders before it end with "/".
+    """
     *folders, name = stimulus.split("/")
     return name.rpartition("_")[0] or (folders[-1] if folders else name)
 
 
 def image_path(stim_file: str) -> str:
-    """Return the path of an image below the folder `stimuli`, from any spelling of it in a cell of `stim_file`."""
+    """Return the path of an image below the folder `stimuli`, from any spelling of it in a cell of `stim_file`.
+
+    Parameters
+    ----------
+    stim_file : str
+        Path with either kind of slash, with or without `./`, `/` or `stimuli/` before it.
+    """
     path = stim_file.replace("\\", "/").removeprefix("./").lstrip("/")
     return path.removeprefix("stimuli/")
 

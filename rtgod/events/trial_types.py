@@ -69,12 +69,24 @@ _BETWEEN, _FEWEST_BETWEEN = 0.8, 3
 
 
 def is_rest(name: str) -> bool:
-    """Return whether a trial type is BIDS's word for an empty cell, or a word for the time between trials."""
+    """Return whether a trial type is BIDS's word for an empty cell, or a word for the time between trials.
+
+    Parameters
+    ----------
+    name : str
+        Cell of the column `trial_type`; may be empty.
+    """
     return name in NOTHING or name.casefold() in _REST
 
 
 def is_no_stimulus(name: str) -> bool:
-    """Return whether a trial type's name is that of something other than a stimulus: "ITI", "button press", "cue_2"."""
+    """Return whether a trial type's name is that of something other than a stimulus: "ITI", "button press", "cue_2".
+
+    Parameters
+    ----------
+    name : str
+        Capitals, blanks, punctuation and a number at the end make no difference.
+    """
     return _bare(name) in _NO_STIMULI or _bare(name) in _REST
 
 
@@ -95,11 +107,11 @@ def doubtful_types(trials: Sequence[Trial], kept: Iterable[str] = ()) -> dict[st
     durations_s: dict[str, list[float]] = {}
     for trial in trials:
         durations_s.setdefault(trial.category, []).append(trial.duration_s)
-    known = {name.casefold() for name in kept}
+    kept_names = {name.casefold() for name in kept}
     return {
-        name: len(own_s)
-        for name, own_s in durations_s.items()
-        if name.casefold() not in known
+        name: len(values_s)
+        for name, values_s in durations_s.items()
+        if name.casefold() not in kept_names
         and (_sounds_like_none(name) or _is_brief(name, durations_s) or _is_between(name, trials))
     }
 
@@ -108,13 +120,13 @@ def _is_between(name: str, trials: Sequence[Trial]) -> bool:
     """Whether trials of a name come after nearly every other trial, of several categories: what rest does."""
     in_order = [trial.category for trial in sorted(trials, key=lambda trial: trial.onset_s)]
     others = [category for category in in_order if category != name]
-    followed = [one for one, after in pairwise(in_order) if one != name and after == name]
-    own = len(in_order) - len(others)
+    followed = [before for before, after in pairwise(in_order) if before != name and after == name]
+    n_own = len(in_order) - len(others)
     return (
         len(set(others)) >= _FEWEST_BETWEEN
         and set(followed) == set(others)
         and len(followed) >= _BETWEEN * len(others)
-        and own <= len(others) + 1
+        and n_own <= len(others) + 1
     )
 
 

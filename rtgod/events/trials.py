@@ -178,7 +178,7 @@ class TrialsRead:
     @property
     def n_left_out(self) -> int:
         """Number of rows that are not trials."""
-        return sum(one.n_rows for one in self.left_out)
+        return sum(group.n_rows for group in self.left_out)
 
     @property
     def types(self) -> dict[str, int]:
@@ -195,106 +195,106 @@ def remarks_on(reads: Sequence[TrialsRead], *, beyond: bool = True) -> list[str]
     beyond : bool
         Whether to mention trials after the end of their run.
     """
-    told = _on_left_out([one for read in reads for one in read.left_out], reads)
-    told += _on_merging([read.merging for read in reads if read.merging])
-    told += _on_unlike(reads)
+    remarks = _on_left_out([group for read in reads for group in read.left_out], reads)
+    remarks += _on_merging([read.merging for read in reads if read.merging])
+    remarks += _on_unlike(reads)
     if n := sum(read.n_impulses for read in reads):
-        told.append(f"{number_of(n, 'trial')} of 0 s: impulses, each taken as one volume long")
+        remarks.append(f"{number_of(n, 'trial')} of 0 s: impulses, each taken as one volume long")
     if n := sum(read.n_begun for read in reads):
-        told.append(f"{number_of(n, 'trial')} began before volume 0: cut to begin there")
+        remarks.append(f"{number_of(n, 'trial')} began before volume 0: cut to begin there")
     if n := sum(read.n_joined for read in reads):
-        told.append(f"{number_of(n, 'row')} at the same time as another of the same category: one trial with it")
-    told += _on_overlaps(reads)
+        remarks.append(f"{number_of(n, 'row')} at the same time as another of the same category: one trial with it")
+    remarks += _on_overlaps(reads)
     if n := sum(read.n_same for read in reads):
-        told.append(
+        remarks.append(
             f"{number_of(n, 'trial')} with the image of the trial before: ordinary trials; in a one-back task write "
             "events.one_back = true, and they are not trained on"
         )
-    if beyond and (behind := [read for read in reads if read.n_beyond]):
+    if beyond and (overrunning := [read for read in reads if read.n_beyond]):
         listed = ", ".join(
             f"{read.n_beyond} of {len(read.trials)} in {read.path.name}, the last at "
             f"{max(trial.onset_s for trial in read.trials):g} s"
-            for read in behind[:3]
+            for read in overrunning[:3]
         )
-        more = f", … ({len(behind)} runs in all)" if len(behind) > 3 else ""
-        told.append(f"trials that begin after the end of their run: {listed}{more}; left out")
+        more = f", … ({len(overrunning)} runs in all)" if len(overrunning) > 3 else ""
+        remarks.append(f"trials that begin after the end of their run: {listed}{more}; left out")
     if n := sum(read.n_cut for read in reads):
-        told.append(f"{number_of(n, 'trial')} cut at the end of their run")
+        remarks.append(f"{number_of(n, 'trial')} cut at the end of their run")
     if reads and (unused := set.intersection(*(set(read.unused) for read in reads))):
-        told.append(f"no row is called {', '.join(sorted(unused))}, which events.ignore or events.keep names")
+        remarks.append(f"no row is called {', '.join(sorted(unused))}, which events.ignore or events.keep names")
     doubtful: Counter[str] = Counter()
     for read in reads:
         doubtful.update(read.doubtful)
     if doubtful:
-        told.append(
+        remarks.append(
             "perhaps no stimuli (by their names, as they are brief, or come after nearly every other trial), but "
             f"taken as trials: {_listed(doubtful)}; if so, write events.ignore = "
             f"{toml_list(doubtful)}"
         )
-    told += _on_long(reads)
-    told += _on_spelling(reads)
-    told += _on_differing(reads)
+    remarks += _on_long(reads)
+    remarks += _on_spelling(reads)
+    remarks += _on_differing(reads)
     odd = [f"{read.path.name}: {line}" for read in reads for line in read.odd]
-    return [*told, *odd[:3], *([f"… ({len(odd)} such remarks in all)"] if len(odd) > 3 else [])]
+    return [*remarks, *odd[:3], *([f"… ({len(odd)} such remarks in all)"] if len(odd) > 3 else [])]
 
 
 def _on_left_out(left_out: Sequence[LeftOut], reads: Sequence[TrialsRead]) -> list[str]:
     counts: dict[Why, Counter[str]] = {}
-    for one in left_out:
-        counts.setdefault(one.why, Counter())[one.name] += one.n_rows
-    told = []
-    if found := counts.get(Why.REST):
-        told.append(f"rows between trials: {_listed(found)}")
-    if found := counts.get(Why.RECOGNISED):
-        told.append(
-            f"rows taken for no stimuli, by their names: {_listed(found)}; if they are categories, write events.keep = "
-            f"{toml_list(found)}"
+    for group in left_out:
+        counts.setdefault(group.why, Counter())[group.name] += group.n_rows
+    remarks = []
+    if names := counts.get(Why.REST):
+        remarks.append(f"rows between trials: {_listed(names)}")
+    if names := counts.get(Why.RECOGNISED):
+        remarks.append(
+            f"rows taken for no stimuli, by their names: {_listed(names)}; if they are categories, write events.keep = "
+            f"{toml_list(names)}"
         )
-    if found := counts.get(Why.UNKNOWN_EVENT):
-        told.append(f"rows whose event_type is neither stimulus nor imagery: {_listed(found)}")
-    if found := counts.get(Why.IGNORED):
-        told.append(f"rows that events.ignore leaves out: {_listed(found)}")
-    if found := counts.get(Why.NO_IMAGE):
-        told.append(
-            f"rows without a stim_file, which others have, taken for no stimuli: {_listed(found)}; if they are "
-            f"categories, write events.keep = {toml_list(found)}"
+    if names := counts.get(Why.UNKNOWN_EVENT):
+        remarks.append(f"rows whose event_type is neither stimulus nor imagery: {_listed(names)}")
+    if names := counts.get(Why.IGNORED):
+        remarks.append(f"rows that events.ignore leaves out: {_listed(names)}")
+    if names := counts.get(Why.NO_IMAGE):
+        remarks.append(
+            f"rows without a stim_file, which others have, taken for no stimuli: {_listed(names)}; if they are "
+            f"categories, write events.keep = {toml_list(names)}"
         )
-    if found := counts.get(Why.AT_ONCE):
-        told.append(
-            f"rows at the same time as those of several other categories, taken for no stimuli: {_listed(found)}; to "
+    if names := counts.get(Why.AT_ONCE):
+        remarks.append(
+            f"rows at the same time as those of several other categories, taken for no stimuli: {_listed(names)}; to "
             f"decode these, leave the others out with events.ignore"
         )
-    places = {one.why: (read.path.name, one.line) for read in reversed(reads) for one in reversed(read.left_out)}
+    places = {group.why: (read.path.name, group.line) for read in reversed(reads) for group in reversed(read.left_out)}
     for why, words in (
         (Why.NO_ONSET, "rows without an onset"),
         (Why.NO_DURATION, "rows without a duration"),
         (Why.BEFORE_RUN, "rows that end before volume 0"),
         (Why.DOUBLED, "rows that say what another row says already"),
     ):
-        if found := counts.get(why):
-            name, line = places[why]
-            told.append(f"{words}, left out: {_listed(found)} (the first: {name}, line {line})")
-    return told
+        if names := counts.get(why):
+            table, line = places[why]
+            remarks.append(f"{words}, left out: {_listed(names)} (the first: {table}, line {line})")
+    return remarks
 
 
 def _on_overlaps(reads: Sequence[TrialsRead]) -> list[str]:
     if not (n := sum(len(read.overlaps) for read in reads)):
         return []
-    first = next(read for read in reads if read.overlaps)
-    more = ", …" if n > len(first.overlaps[:2]) else ""
+    first_read = next(read for read in reads if read.overlaps)
+    more = ", …" if n > len(first_read.overlaps[:2]) else ""
     return [
-        f"{number_of(n, 'pair')} of trials at the same time, in part or in whole: {', '.join(first.overlaps[:2])} "
-        f"in {first.path.name}{more}; kept"
+        f"{number_of(n, 'pair')} of trials at the same time, in part or in whole: {', '.join(first_read.overlaps[:2])} "
+        f"in {first_read.path.name}{more}; kept"
     ]
 
 
 def _on_merging(merged: Sequence[Merging]) -> list[str]:
     if not merged:
         return []
-    n_rows, n_trials = sum(one.n_rows for one in merged), sum(one.n_trials for one in merged)
-    row_s, trial_s = sorted((one.row_s, one.trial_s) for one in merged)[len(merged) // 2]
-    gap_s = max(one.gap_s for one in merged)
-    keep = "; events.merge_gap_s = 0 keeps each row a trial" if any(one.is_chosen for one in merged) else ""
+    n_rows, n_trials = sum(merging.n_rows for merging in merged), sum(merging.n_trials for merging in merged)
+    row_s, trial_s = sorted((merging.row_s, merging.trial_s) for merging in merged)[len(merged) // 2]
+    gap_s = max(merging.gap_s for merging in merged)
+    keep = "; events.merge_gap_s = 0 keeps each row a trial" if any(merging.is_chosen for merging in merged) else ""
     return [
         f"{number_of(n_rows, 'row')} of {row_s:.3g} s were taken as {number_of(n_trials, 'block')} of {trial_s:.3g} s: "
         f"rows of one category that follow each other within {max(math.ceil(100 * gap_s - 1e-4) / 100, 0):g} s{keep}"
@@ -303,15 +303,15 @@ def _on_merging(merged: Sequence[Merging]) -> list[str]:
 
 def _on_long(reads: Sequence[TrialsRead]) -> list[str]:
     """Trials that last a hundred times as long as others of their table: a duration in milliseconds among seconds."""
-    told = []
+    remarks = []
     for read in reads:
         usual_s = median(trial.duration_s for trial in read.trials) if read.trials else 0.0
         if usual_s and (long := [trial for trial in read.trials if trial.duration_s >= _LONG * usual_s]):
-            told.append(
+            remarks.append(
                 f"{number_of(len(long), 'trial')} in {read.path.name} of up to {max(t.duration_s for t in long):g} s, "
                 f"where others last {usual_s:g} s; is that in milliseconds?"
             )
-    return told
+    return remarks
 
 
 def _look(name: str) -> str:
@@ -328,11 +328,11 @@ def _on_spelling(reads: Sequence[TrialsRead]) -> list[str]:
     spelled: dict[str, dict[str, None]] = {}
     for category in [category for read in reads for category in read.types]:
         spelled.setdefault(_look(category), {})[category] = None
-    told = []
+    remarks = []
     for names in [list(names) for names in spelled.values() if len(names) > 1]:
         shown = names if len({name.casefold() for name in names}) == 1 else list(map(_seen, names))
-        told.append(f"{' and '.join(shown)} are different categories; if they are one, spell them alike")
-    return told
+        remarks.append(f"{' and '.join(shown)} are different categories; if they are one, spell them alike")
+    return remarks
 
 
 def _seen(name: str) -> str:
@@ -344,10 +344,10 @@ def _on_differing(reads: Sequence[TrialsRead]) -> list[str]:
     """Remark on names that count as a category in one table and not in another."""
     taken = {category: read.path.name for read in reversed(reads) for category in read.types if category}
     by_table = {
-        one.name: read.path.name
+        group.name: read.path.name
         for read in reversed(reads)
-        for one in read.left_out
-        if one.why in (Why.NO_IMAGE, Why.AT_ONCE) and one.name in taken
+        for group in read.left_out
+        if group.why in (Why.NO_IMAGE, Why.AT_ONCE) and group.name in taken
     }
     return [
         f"{name} is a category in {taken[name]}, and was taken for no stimulus in {table}; write events.keep = "
@@ -387,6 +387,11 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def toml_list(names: Iterable[str]) -> str:
-    """Write names as a list in TOML, shortened to the first `_MOST_NAMES`."""
+    """Write names as a list in TOML, shortened to the first `_MOST_NAMES`.
+
+    Parameters
+    ----------
+    names : iterable of str
+    """
     quoted = [f"'{name}'" if '"' in name or "\\" in name else f'"{name}"' for name in names]
     return f"[{', '.join(quoted[:_MOST_NAMES])}{', …' if len(quoted) > _MOST_NAMES else ''}]"

@@ -81,7 +81,13 @@ class Coverage:
     n_texts: int
 
     def notes(self, chosen: str) -> list[str]:
-        """Write lines about the fonts that are used besides the chosen one, whose name is `chosen`."""
+        """Write lines about the fonts that are used besides the chosen one.
+
+        Parameters
+        ----------
+        chosen : str
+            Name of the chosen font.
+        """
         return [
             f"font {chosen} has no letters for {_some(texts)} ({len(texts)} of {self.n_texts} texts): these are set in "
             f"{face.name}"
@@ -101,10 +107,10 @@ class Coverage:
         lines = []
         if self.lacking:
             letters = "".join(dict.fromkeys("".join(self.lacking.values())))
-            some = plain(f"{letters[:10]}…" if len(letters) > 10 else letters)
+            shown = plain(f"{letters[:10]}…" if len(letters) > 10 else letters)
             share = f"{len(self.lacking)} of {self.n_texts} {what}"
             lines.append(
-                f"the font has no letters for {_some(tuple(self.lacking))} ({share}, lacking {some}): "
+                f"the font has no letters for {_some(tuple(self.lacking))} ({share}, lacking {shown}): "
                 f"{remedy} to a TTF, OTF or TTC file that has them, or install one (Debian: "
                 f"{_package_of(letters)})"
             )
@@ -153,20 +159,26 @@ class Typefaces:
         wanted += [frozenset(letters) for letters in lacking.values()]
         wanted += [frozenset(letter) for letters in by_script.values() for letter in sorted(letters)]
         for letters_wanted in wanted:
-            rest = frozenset(letter for letter in letters_wanted if not self._has(letter))
-            if rest and (face := find_face(rest, language)):
+            missing = frozenset(letter for letter in letters_wanted if not self._has(letter))
+            if missing and (face := find_face(missing, language)):
                 self.faces += (face,)
-        left = {text: letters for text in lacking if (letters := self._lacking(text))}
-        found: dict[Face, tuple[str, ...]] = {}
+        still_lacking = {text: letters for text in lacking if (letters := self._lacking(text))}
+        by_face: dict[Face, tuple[str, ...]] = {}
         for text, letters in lacking.items():
-            if text not in left:
+            if text not in still_lacking:
                 face = next(face for face in self.faces if ord(letters[0]) in letters_of(face))
-                found[face] = (*found.get(face, ()), text)
+                by_face[face] = (*by_face.get(face, ()), text)
         unshaped = () if shapes() else tuple(text for text in asked if not is_side_by_side(text))
-        return Coverage(found, left, unshaped, len(asked))
+        return Coverage(by_face, still_lacking, unshaped, len(asked))
 
     def face_of(self, text: str) -> Face | None:
-        """Return the first font that has all letters of a text; None if no font has them all."""
+        """Return the first font that has all letters of a text; None if no font has them all.
+
+        Parameters
+        ----------
+        text : str
+            In form NFC, from `rtgod.text.composed`.
+        """
         letters = [letter for letter in text if is_drawn(letter)]
         return next((face for face in self.faces if letters_of(face).issuperset(map(ord, letters))), None)
 
@@ -178,14 +190,25 @@ class Typefaces:
 
 
 def is_drawn(letter: str) -> bool:
-    """Return whether a font needs a glyph to draw a character."""
+    """Return whether a font needs a glyph to draw a character.
+
+    Parameters
+    ----------
+    letter : str
+        One character.
+    """
     return not letter.isspace() and ord(letter) not in _IGNORABLE
 
 
 def is_side_by_side(text: str) -> bool:
-    """Return whether the letters of a text in form NFC can be drawn one by one, from left to right.
+    """Return whether the letters of a text can be drawn one by one, from left to right.
 
     Other scripts join their letters (Arabic), stack them (Thai), reorder them (Devanagari) or run from right to left.
+
+    Parameters
+    ----------
+    text : str
+        In form NFC, from `rtgod.text.composed`.
     """
     return text.isascii() or all(letter == "\n" or _stands_alone(letter) for letter in text)
 
@@ -208,7 +231,12 @@ def shapes() -> bool:
 
 @lru_cache(maxsize=64)
 def letters_of(face: Face) -> frozenset[int]:
-    """Return the code points for which a font has glyphs; empty if its character map cannot be read."""
+    """Return the code points for which a font has glyphs; empty if its character map cannot be read.
+
+    Parameters
+    ----------
+    face : Face
+    """
     from fontTools.ttLib import TTFont, TTLibError
 
     try:
@@ -231,9 +259,9 @@ def find_face(letters: frozenset[str], language: str = "") -> Face | None:
     """
     codes = {ord(letter) for letter in letters}
     # Fontconfig knows the fonts in the folders, and is faster than opening each file.
-    known = (_by_fontconfig,) if shutil.which("fc-list") else ()
-    for candidates in (*known, _brought_along, *(() if known else (_in_folders,))):
-        for face in candidates(codes, language):
+    fontconfig = (_by_fontconfig,) if shutil.which("fc-list") else ()
+    for search in (*fontconfig, _brought_along, *(() if fontconfig else (_in_folders,))):
+        for face in search(codes, language):
             if letters_of(face) >= codes and _can_be_drawn(face):
                 return face
     return None
@@ -267,8 +295,8 @@ def letter_figure(figure: Any, default: Face, add_font: Callable[[str], str]) ->
         if whole := find_face(letters):
             artist.get_fontproperties().set_file(whole.path)
         else:
-            own = artist.get_fontproperties().get_family()
-            artist.get_fontproperties().set_family([*own, *(add_font(face.path) for face in typefaces.faces[1:])])
+            families = artist.get_fontproperties().get_family()
+            artist.get_fontproperties().set_family([*families, *(add_font(face.path) for face in typefaces.faces[1:])])
     return lacking
 
 
@@ -280,14 +308,14 @@ def _by_fontconfig(codes: set[int], language: str) -> Iterator[Face]:
     """Give the fonts that fontconfig prefers for some letters, then all others that have these letters."""
     charset = ":charset=" + " ".join(f"{code:x}" for code in sorted(codes)) + ":scalable=true:color=false"
     wanted = f":lang={language}" if language else ""
-    for program, pattern, shown in (
+    for program, pattern, output_format in (
         ("fc-match", f"sans-serif{charset}{wanted}", "--format=%{file}\t%{index}\n"),
         ("fc-list", charset, "--format=%{file}\t%{index}\t%{weight}\t%{slant}\t%{family}\n"),
     ):
         if not (path := shutil.which(program)):
             return
-        done = subprocess.run([path, shown, pattern], capture_output=True, text=True, check=False)  # noqa: S603 # a fixed program
-        rows = [line.split("\t") for line in done.stdout.splitlines() if line.count("\t") >= 1]
+        result = subprocess.run([path, output_format, pattern], capture_output=True, text=True, check=False)  # noqa: S603 # a fixed program
+        rows = [line.split("\t") for line in result.stdout.splitlines() if line.count("\t") >= 1]
         for file, index, *_ in sorted(rows, key=_plainness) if program == "fc-list" else rows:
             yield Face(file, int(index) if index.isdecimal() else 0)
 
@@ -327,9 +355,9 @@ def _folders() -> list[Path]:
             return [Path(windows) / "Fonts", Path(local) / "Microsoft" / "Windows" / "Fonts"]
         case "darwin":
             return [Path("/System/Library/Fonts"), Path("/Library/Fonts"), home / "Library" / "Fonts"]
-    shared = os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share"
-    own = os.environ.get("XDG_DATA_HOME") or str(home / ".local" / "share")
-    return [*(Path(folder) / "fonts" for folder in (own, *shared.split(":"))), home / ".fonts"]
+    shared_data = os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share"
+    user_data = os.environ.get("XDG_DATA_HOME") or str(home / ".local" / "share")
+    return [*(Path(folder) / "fonts" for folder in (user_data, *shared_data.split(":"))), home / ".fonts"]
 
 
 def _can_be_drawn(face: Face) -> bool:

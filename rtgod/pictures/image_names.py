@@ -33,24 +33,42 @@ class ImageIndex:
             self._by_stem.setdefault(parts[-1], []).append((key, parts, suffix))
 
     def find(self, name: str) -> list[str]:
-        """Return the keys of the images whose paths agree best with a name; empty if none agrees."""
+        """Return the keys of the images whose paths agree best with a name; empty if none agrees.
+
+        Parameters
+        ----------
+        name : str
+            With or without folders and ending, and with either kind of slash.
+        """
         parts, suffix = _parts_of(name)
         agreeing = []
-        for key, own, own_suffix in self._by_stem.get(parts[-1], ()):
-            n = min(len(parts), len(own))
-            if parts[-n:] == own[-n:]:
-                agreeing.append(((n, bool(suffix) and suffix == own_suffix), key))
+        for key, image_parts, image_suffix in self._by_stem.get(parts[-1], ()):
+            n = min(len(parts), len(image_parts))
+            if parts[-n:] == image_parts[-n:]:
+                agreeing.append(((n, bool(suffix) and suffix == image_suffix), key))
         best = max((rank for rank, _ in agreeing), default=None)
         return list(dict.fromkeys(key for rank, key in agreeing if rank == best))
 
 
 def is_same_image(name: str, other: str) -> bool:
-    """Return whether two names may mean the same image."""
+    """Return whether two names may mean the same image.
+
+    Parameters
+    ----------
+    name, other : str
+        As for `ImageIndex.find`.
+    """
     return bool(ImageIndex([("", name)]).find(other))
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """Shorten paths of images to file names without ending; if not unique, to paths without ending, or not at all."""
+    """Shorten paths of images to file names without ending; if not unique, to paths without ending, or not at all.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        With "/" after folders, each different; the names are in the same order.
+    """
     stems = [PurePosixPath(path).stem for path in paths]
     n_stems = Counter(stems)
     names = [
@@ -66,7 +84,7 @@ def _parts_of(name: str) -> tuple[tuple[str, ...], str]:
     parts = [part for part in composed(name).replace("\\", "/").split("/") if part not in ("", ".")]
     if not parts:
         return ("",), ""
-    suffix = next((one for one in IMAGE_SUFFIXES if parts[-1].lower().endswith(one)), "")
+    suffix = next((ending for ending in IMAGE_SUFFIXES if parts[-1].lower().endswith(ending)), "")
     if suffix and len(parts[-1]) > len(suffix):
         parts[-1] = parts[-1][: -len(suffix)]
     return tuple(parts), suffix

@@ -91,8 +91,8 @@ def read_picture(path: str | os.PathLike[str]) -> DecodedPicture:
     except InputError as error:
         raise InputError(f"image {path}: {error}") from error
     except Exception as error:  # Pillow's readers meet damage in as many ways as there are formats
-        said = str(error) or type(error).__name__
-        raise InputError(f"image {path}: cannot be read ({said}); replace or remove it") from error
+        reason = str(error) or type(error).__name__
+        raise InputError(f"image {path}: cannot be read ({reason}); replace or remove it") from error
 
 
 def left_out(n_files: Mapping[str, int]) -> list[str]:
@@ -140,7 +140,7 @@ def _decoded(image: Image) -> DecodedPicture:
         image.seek(0)
         changes.append(Change.FIRST_FRAME)
     n_bits = _bits(image)
-    turned = _orientation(image)
+    orientation = _orientation(image)
     image.load()
     if image.mode in ("I", "F"):
         kind = "floating-point numbers" if image.mode == "F" else "whole numbers of more than 16 bits, or with a sign"
@@ -148,11 +148,11 @@ def _decoded(image: Image) -> DecodedPicture:
     if n_bits > 8:
         changes.append(Change.REDUCED)
         image = _reduced(image, n_bits)
-    if turned in _UPRIGHT:
+    if orientation in _UPRIGHT:
         changes.append(Change.TURNED)
         # Pillow turns a TIFF by itself when it loads it, and then drops the orientation tag.
-        if _orientation(image) == turned:
-            image = image.transpose(_transposition(_UPRIGHT[turned]))
+        if _orientation(image) == orientation:
+            image = image.transpose(_transposition(_UPRIGHT[orientation]))
     if image.mode in ("CMYK", "YCCK"):
         changes.append(Change.FROM_CMYK)
     elif _has_foreign_profile(image):
@@ -175,8 +175,8 @@ def _bits(image: Image) -> int:
     if image.mode.startswith("I;16"):
         return 16
     # The decoder's arguments tell; of coloured images Pillow keeps only the higher byte of each channel.
-    told = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
-    return 16 if ";16" in told else 8
+    arguments = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
+    return 16 if ";16" in arguments else 8
 
 
 def _reduced(image: Image, n_bits: int) -> Image:

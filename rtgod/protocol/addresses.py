@@ -12,7 +12,12 @@ _ADDRESS = re.compile(r"tcp://(\S+):(\*|[0-9]{1,5})")
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether an address such as tcp://127.0.0.1:5555 or tcp://[::1]:5555 is a loopback address.
+    """Return whether an address is a loopback address.
+
+    Parameters
+    ----------
+    address : str
+        tcp://HOST:PORT, with a name or an address as host, such as tcp://127.0.0.1:5555 or tcp://[::1]:5555.
 
     Raises
     ------
@@ -61,6 +66,16 @@ def ways_to(address: str) -> list[tuple[str, bool]]:
 
     A name may have addresses of both kinds, and a server listens on one of them. "localhost" stands for both loopback
     addresses, whatever the resolver says.
+
+    Parameters
+    ----------
+    address : str
+        As for `is_loopback`.
+
+    Raises
+    ------
+    ValueError, ServerError
+        See `is_loopback`.
     """
     name, port = _host_and_port(address)
     if _is_literal(name):
@@ -74,10 +89,10 @@ def _host_and_port(address: str) -> tuple[str, str]:
     """Split tcp://HOST:PORT into host and port; an IPv6 address keeps its brackets."""
     if address.startswith("tcp://") and address.count(":") > 2 and not re.search(r"[\[;]", address):
         raise ServerError(f"address {address}: write an IPv6 address in brackets, as in tcp://[::1]:5555")
-    form = _ADDRESS.fullmatch(address)
-    if form is None or (form[2] != "*" and int(form[2]) > 65535):
+    match = _ADDRESS.fullmatch(address)
+    if match is None or (match[2] != "*" and int(match[2]) > 65535):
         raise ValueError("not of that form")
-    return form[1], form[2]
+    return match[1], match[2]
 
 
 def _is_literal(name: str) -> bool:

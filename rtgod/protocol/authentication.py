@@ -34,7 +34,13 @@ _MOST: dict[Role, tuple[int, int]] = {
 
 
 def may_send(role: Role, message: Message) -> bool:
-    """Return whether a client of a role may send a message to a server."""
+    """Return whether a client of a role may send a message to a server.
+
+    Parameters
+    ----------
+    role : Role
+    message : Message
+    """
     return isinstance(message, _MAY_SEND[role])
 
 
@@ -59,7 +65,13 @@ class ServerAuthenticator(Closing):
         self._authenticator.start()
 
     def secure(self, socket: zmq.Socket[bytes]) -> None:
-        """Restrict a socket that is not bound yet to registered clients."""
+        """Restrict a socket to registered clients.
+
+        Parameters
+        ----------
+        socket : zmq.Socket
+            Must not be bound yet.
+        """
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt_string(zmq.CURVE_SECRETKEY, self._keys.own.secret)
         socket.setsockopt_string(zmq.ZAP_DOMAIN, _DOMAIN)
@@ -103,13 +115,21 @@ class ServerAuthenticator(Closing):
         return self._keys.clients[str(frame.get("User-Id"))]
 
     def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002 # pyzmq's name and arguments
-        """Return whether a public key is a registered client's; the authenticator calls this."""
+        """Return whether a public key is a registered client's; the authenticator calls this.
+
+        Parameters
+        ----------
+        domain : str
+            ZAP domain of the socket; not used.
+        key : bytes
+            In Z85.
+        """
         public = key.decode()
-        known = public in self._keys.clients
-        if not known and public != self._last_stranger:
+        is_registered = public in self._keys.clients
+        if not is_registered and public != self._last_stranger:
             self._last_stranger = public
             log.warning("turned away: a client whose key is not registered here (public key %s)", public)
-        return known
+        return is_registered
 
     def close(self) -> None:
         """Stop admitting clients."""

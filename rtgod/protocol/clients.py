@@ -242,8 +242,8 @@ class Sender(_Connection):
             pause_s = _DEFERRED_S if isinstance(reply, Deferred) or n_garbled > 1 else 0.0
             if give_up_s - time.monotonic() <= pause_s:
                 # The last try may have had hardly any time, so the server's last words are told, too.
-                told = f"; what it said last: {last_words}" if last_words and not reply else ""
-                raise ServerError(f"no acknowledgement within {self._patience_s:g} s: {why}{told}")
+                addition = f"; what it said last: {last_words}" if last_words and not reply else ""
+                raise ServerError(f"no acknowledgement within {self._patience_s:g} s: {why}{addition}")
             self._waiting(why)
             self._reply_to(message, pause_s)
 
@@ -286,12 +286,12 @@ class Sender(_Connection):
                 continue
             if isinstance(reply, Pong) and (news := self._restarts.hear(reply.n_starts)):
                 self._waiting(news)
-            own = [address_of(message)]
+            addresses = [address_of(message)]
             if isinstance(reply, Refused):
-                own.append(("", None))
+                addresses.append(("", None))
             if isinstance(reply, Pong) and not isinstance(message, Ping):
                 continue
-            if isinstance(reply, Acknowledged | Refused | Deferred | Pong) and address_of(reply) in own:
+            if isinstance(reply, Acknowledged | Refused | Deferred | Pong) and address_of(reply) in addresses:
                 return reply
         return None
 
@@ -373,7 +373,19 @@ class Reporter(_Connection):
         return self._n_refused
 
     def report(self, kind: str, at_s: float, run_id: str = "", value: str = "") -> None:
-        """Report an event that happened at `at_s` by this client's clock."""
+        """Report an event.
+
+        Parameters
+        ----------
+        kind : str
+            Kind of event, 1 to `LONGEST_CLIENT` characters: "shown".
+        at_s : float
+            Time of the event by this client's clock, in seconds.
+        run_id : str
+            The run in which it happened; empty between runs.
+        value : str
+            Further text, such as the image shown, of at most `rtgod.messages.LONGEST_VALUE` characters; may be empty.
+        """
         event = Event(self.name, self._number, kind, at_s, self.offset_s, self.offset_error_s, run_id, value)
         self._number += 1
         self._unacknowledged[event.number] = event
@@ -464,6 +476,11 @@ class Subscriber(_Connection):
 
     def poll(self, timeout_s: float = 0.0) -> Message | None:
         """Return the next message, or None if none comes within `timeout_s`.
+
+        Parameters
+        ----------
+        timeout_s : float
+            Seconds; 0 to return at once.
 
         Raises
         ------

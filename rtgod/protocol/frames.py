@@ -141,6 +141,16 @@ def from_journal(frames: Sequence[Frame]) -> Message:
     """Turn frames from a journal back into the message, like `from_frames`, but with headers of any length.
 
     A header that a server writes may be longer than one that it accepts: it adds fields and writes numbers in full.
+
+    Parameters
+    ----------
+    frames : sequence of bytes-like
+        As for `from_frames`.
+
+    Raises
+    ------
+    WireError
+        If the frames are not exactly one well-formed message of this version.
     """
     return _message(_read_header(frames, most_bytes=None), frames)
 
@@ -148,9 +158,9 @@ def from_journal(frames: Sequence[Frame]) -> Message:
 def _message(header: dict[str, Any], frames: Sequence[Frame]) -> Message:
     cls = _TYPES[header.pop("type")]
     specs = _read_specs(cls, header.pop("arrays", []))
-    given = {s.field for s in specs}
-    unknown = header.keys() - (_FIELDS[cls].keys() - given)
-    missing = sorted(_REQUIRED[cls] - header.keys() - given)
+    array_fields = {s.field for s in specs}
+    unknown = header.keys() - (_FIELDS[cls].keys() - array_fields)
+    missing = sorted(_REQUIRED[cls] - header.keys() - array_fields)
     if unknown or missing:
         # Only some are named, as there may be very many.
         named = [f"unknown field {name!r}" for name in heapq.nsmallest(_MOST_NAMED, unknown)]

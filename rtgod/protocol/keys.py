@@ -108,6 +108,11 @@ class ServerKeys:
 def read_server_keys(folder: Path) -> ServerKeys:
     """Read a server's folder of keys.
 
+    Parameters
+    ----------
+    folder : Path
+        Holds `server.key`, and a .pub file for each client.
+
     Raises
     ------
     InputError
@@ -123,6 +128,11 @@ def read_server_keys(folder: Path) -> ServerKeys:
 
 def read_clients(folder: Path) -> list[Client]:
     """Read the clients that a server with this folder of keys admits, in order of name.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds a .pub file for each client; other files are not read.
 
     Raises
     ------
@@ -144,6 +154,11 @@ def read_clients(folder: Path) -> list[Client]:
 def read_client_key(path: Path) -> ClientKey:
     """Read the key file with which a client connects.
 
+    Parameters
+    ----------
+    path : Path
+        The .key file that `add_client` returned.
+
     Raises
     ------
     InputError
@@ -154,6 +169,14 @@ def read_client_key(path: Path) -> ClientKey:
 
 def add_client(folder: Path, name: str, role: Role) -> Path:
     """Register a new client; in a folder without keys, make the server's pair first.
+
+    Parameters
+    ----------
+    folder : Path
+        The server's folder of keys; made, for its owner alone, if it does not exist.
+    name : str
+        1 to 50 ASCII letters, digits, - and _, a letter or a digit first; not "server", in any case.
+    role : Role
 
     Returns
     -------
@@ -189,6 +212,13 @@ def add_client(folder: Path, name: str, role: Role) -> Path:
 
 def revoke_client(folder: Path, name: str) -> None:
     """Remove a client; a server that is started from now on does not admit it.
+
+    Parameters
+    ----------
+    folder : Path
+        The server's folder of keys.
+    name : str
+        Upper and lower case differ.
 
     Raises
     ------

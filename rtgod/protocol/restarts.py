@@ -29,8 +29,8 @@ class RestartNotice:
         str
             A line for a person to read; empty unless the server was heard before and has died since.
         """
-        known, self._n_starts = self._n_starts, n_starts
-        if known == _UNHEARD or n_starts <= known:
+        before, self._n_starts = self._n_starts, n_starts
+        if before == _UNHEARD or n_starts <= before:
             return ""
         return f"the server died and was started again (start {n_starts}); what it had acknowledged is not lost"
 
@@ -54,8 +54,8 @@ class ProblemNotice:
         str
             A line for a person to read; empty unless a problem has begun or ended.
         """
-        had, self._has_problem = self._has_problem, bool(problem)
-        if self._has_problem == had:
+        had_problem, self._has_problem = self._has_problem, bool(problem)
+        if self._has_problem == had_problem:
             return ""
         if not problem:
             return "the server takes volumes again"
@@ -81,7 +81,7 @@ class OperatorNotice:
         str
             A line for a person to read; empty unless the notice has changed.
         """
-        known, self._known = self._known, notice
-        if notice == known:
+        before, self._known = self._known, notice
+        if notice == before:
             return ""
-        return f"the server says: {notice}" if notice else f"no longer so: {known}"
+        return f"the server says: {notice}" if notice else f"no longer so: {before}"

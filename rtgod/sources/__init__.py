@@ -127,9 +127,9 @@ def open_source(
             raise InputError(f"{path}: a NIfTI file has no DICOM series; leave out --series.")
         source = NiftiRun(path, events=events, reading=reading, run_id=run_id, subject=subject, tr_s=tr_s)
     else:
-        what = "is neither" if path.exists() else "does not exist"
+        problem = "is neither" if path.exists() else "does not exist"
         raise InputError(
-            f"{path} {what}: give a 4-D NIfTI file (.nii, .nii.gz) or a folder of Siemens mosaic DICOM files."
+            f"{path} {problem}: give a 4-D NIfTI file (.nii, .nii.gz) or a folder of Siemens mosaic DICOM files."
         )
     if source.contradiction:
         raise InputError(source.contradiction)
@@ -137,12 +137,27 @@ def open_source(
 
 
 def acquisition_id(run_id: str, content: str) -> str:
-    """Return a short identity of a run: a digest of its name and content, from which neither can be read."""
+    """Return a short identity of a run: a digest of its name and content, from which neither can be read.
+
+    Parameters
+    ----------
+    run_id : str
+    content : str
+        Text that differs between recordings: a checksum of the file, or the scanner's identity of the series.
+    """
     return hashlib.sha256(f"{run_id} {content}".encode()).hexdigest()[:16]
 
 
 def checked_tr_s(value: object, origin: str) -> float:
-    """Return `value` as a repetition time in seconds; raise InputError, which names its `origin`, if it is none."""
+    """Return `value` as a repetition time in seconds; raise InputError, which names its `origin`, if it is none.
+
+    Parameters
+    ----------
+    value : object
+        Number that may be a repetition time: `SHORTEST_TR_S` to `LONGEST_TR_S`.
+    origin : str
+        File and field, or option, that gives the number.
+    """
     if _is_tr_s(value):
         return float(value)
     raise InputError(f"{origin}: {_no_tr(value)}; {_was_it(value)}correct it.")
@@ -225,10 +240,10 @@ def agreed_tr(path: Path, said: Sequence[TrClaim], given: float | None, without:
         return RepetitionTime(given, tuple(notes))
     origin = min(possible, key=lambda o: _apart(possible[o], given)) if given is not None else next(iter(possible))
     tr_s = float(possible[origin])
-    others = possible if given is None else {"--tr": given} | possible
+    numbers = possible if given is None else {"--tr": given} | possible
     notes += [
         f"the repetition time is {tr_s:g} s, of {origin}; {other} says {value:g} s"
-        for other, value in others.items()
+        for other, value in numbers.items()
         if _apart(value, tr_s) > _ROUNDING
     ]
     contradiction = ""
@@ -242,8 +257,8 @@ def agreed_tr(path: Path, said: Sequence[TrClaim], given: float | None, without:
     return RepetitionTime(tr_s, tuple(notes), contradiction)
 
 
-def _apart(one: float, other: float) -> float:
-    return abs(one - other) / min(one, other)
+def _apart(tr_s: float, other_s: float) -> float:
+    return abs(tr_s - other_s) / min(tr_s, other_s)
 
 
 def _is_tr_s(value: object) -> TypeGuard[int | float]:
@@ -319,7 +334,7 @@ def run_of(
         except InputError as error:
             raise InputError(f"{events}: run {plain(run_id)}: {error}") from error
     try:
-        found = blocks_of(trials, tr_s)
+        blocks = blocks_of(trials, tr_s)
     except ValueError as error:
         raise InputError(f"{events}: {error}; correct the row.") from error
     try:
@@ -330,7 +345,7 @@ def run_of(
             shape,
             affine,
             n_volumes,
-            found,
+            blocks,
             coil=encodable(coil)[:_LONGEST_COIL],
         )
     except ValueError as error:

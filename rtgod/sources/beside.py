@@ -14,6 +14,11 @@ _EVENTS = "events.tsv"
 def find_events(path: Path) -> Path | None:
     """Find the events table of a run: in its folder, or beside or above it by the rules of BIDS; None without one.
 
+    Parameters
+    ----------
+    path : Path
+        A NIfTI file, or a folder of DICOM files.
+
     Raises
     ------
     InputError
@@ -33,6 +38,13 @@ def files_beside(path: Path, ending: str) -> Iterator[Path]:
     """Find files that apply to `path` by BIDS's inheritance principle: nearest folder first, most specific first.
 
     The name of such a file is `ending`, or has only entities of `path` before `_` and `ending`.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder of a run; links are not resolved.
+    ending : str
+        End of the names to find: "events.tsv", "bold.json".
     """
     entities = set(stem_of(path).split("_"))
     for folder in _folders_up_to_data_set(path):
@@ -47,12 +59,24 @@ def files_beside(path: Path, ending: str) -> Iterator[Path]:
 
 
 def stem_of(path: Path) -> str:
-    """Return the name of a run's file or folder without its extension."""
+    """Return the name of a run's file or folder without its extension.
+
+    Parameters
+    ----------
+    path : Path
+        Only .nii and .nii.gz, in upper or lower case, count as extensions.
+    """
     return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
 
 
 def subject_in(path: Path) -> str:
-    """Return the subject's label in the name of a run's file or folder, after `sub-`; empty without one."""
+    """Return the subject's label in the name of a run's file or folder, after `sub-`; empty without one.
+
+    Parameters
+    ----------
+    path : Path
+        The names of folders above it do not count.
+    """
     label = re.search(r"(?:^|_)sub-([0-9A-Za-z]+)", stem_of(path))
     return label[1] if label else ""
 

@@ -66,24 +66,29 @@ def agreed(
         return source, []
     whose = f"the server's bundle ({in_words(rules)})"
     try:
-        other = opened(rules)
+        reopened = opened(rules)
     except InputError as error:
         if not is_chosen:
             raise
         return source, [f"{name}: by the rules of {whose} it could not be used ({error}); yours are followed"]
-    if other.run.blocks == source.run.blocks:
-        return (source if is_chosen else other), []
-    n_own, n_other = (number_of(len(one.run.blocks), "trial") for one in (source, other))
+    if reopened.run.blocks == source.run.blocks:
+        return (source if is_chosen else reopened), []
+    n_own, n_theirs = (number_of(len(choice.run.blocks), "trial") for choice in (source, reopened))
     if is_chosen:
         return source, [
-            f"{name}: {n_own} by the rules that were given ({in_words(own)}), and {n_other} by those of {whose}: the "
+            f"{name}: {n_own} by the rules that were given ({in_words(own)}), and {n_theirs} by those of {whose}: the "
             "decoder was trained on others than are sent; leave out --settings and --merge-gap if this is not meant"
         ]
-    return other, [f"{name}: read by the rules of {whose}: {n_other}; as usual it would be {n_own}"]
+    return reopened, [f"{name}: read by the rules of {whose}: {n_theirs}; as usual it would be {n_own}"]
 
 
 def in_words(rules: EventsSettings) -> str:
-    """Write the rules that differ from their defaults, as in a file of settings."""
+    """Write the rules that differ from their defaults, as in a file of settings.
+
+    Parameters
+    ----------
+    rules : EventsSettings
+    """
     set_ = rules.model_dump(mode="json", exclude_defaults=True)
     return (
         ", ".join(f"events.{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in set_.items())

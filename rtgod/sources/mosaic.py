@@ -105,8 +105,8 @@ class MosaicSeries:
         entries = _choose(folder, _survey(folder), series)
         frames = [_read_frame(entry.path) for entry in entries]
         grid = _common_grid(frames)
-        said = [TrClaim(grid.tr_s, f"{folder}, RepetitionTime (0018,0080)")] if grid.tr_s else []
-        tr = agreed_tr(folder, said, tr_s, "no RepetitionTime in its files")
+        claims = [TrClaim(grid.tr_s, f"{folder}, RepetitionTime (0018,0080)")] if grid.tr_s else []
+        tr = agreed_tr(folder, claims, tr_s, "no RepetitionTime in its files")
         tr_s, self.notes, self.contradiction = tr.tr_s, tr.notes, tr.contradiction
         self.events = events or find_events(folder)
         self._frames = _indexed(folder, _without_duplicates(frames), tr_s)
@@ -124,8 +124,8 @@ class MosaicSeries:
             n_volumes=max(self._frames) + 1,
             coil=grid.coil,
         )
-        if first := min(self._frames):
-            self.notes += (_missing_first(folder, first),)
+        if first_index := min(self._frames):
+            self.notes += (_missing_first(folder, first_index),)
 
     def acquisition(self) -> str:
         """Return the identity of the run, from the scanner's identity of the series and the run's name."""
@@ -139,6 +139,11 @@ class MosaicSeries:
 
 def name_and_start(folder: Path) -> tuple[str, float | None]:
     """Read the name and the start time of the only series in a folder; its events are not read.
+
+    Parameters
+    ----------
+    folder : Path
+        As for `MosaicSeries`.
 
     Returns
     -------
@@ -154,8 +159,8 @@ def name_and_start(folder: Path) -> tuple[str, float | None]:
     """
     entries = _choose(folder, _survey(folder), None)
     clocks = [_read_frame(entry.path).clock_s for entry in entries]
-    known = [clock_s for clock_s in clocks if clock_s is not None]
-    return _name_of(entries[0]), min(known) if len(known) == len(clocks) else None
+    times_s = [clock_s for clock_s in clocks if clock_s is not None]
+    return _name_of(entries[0]), min(times_s) if len(times_s) == len(clocks) else None
 
 
 def _name_of(entry: _Entry) -> str:
@@ -192,7 +197,18 @@ def _survey(folder: Path) -> list[_Entry]:
 
 
 def holds_dicom(folder: Path) -> bool:
-    """Return whether a folder directly holds a DICOM file."""
+    """Return whether a folder directly holds a DICOM file.
+
+    Parameters
+    ----------
+    folder : Path
+        Folders in it, and files whose names begin with a dot, are passed over.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be read.
+    """
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
@@ -234,9 +250,9 @@ def _other_kind(dataset: FileDataset) -> str | None:
     enhanced = dataset.get("SOPClassUID") == _ENHANCED_MR or int(dataset.get("NumberOfFrames") or 1) > 1
     if "MOSAIC" in _image_type(dataset) and not enhanced:
         return None
-    named = str(dataset.get("Manufacturer", "")).upper()
+    manufacturer = str(dataset.get("Manufacturer", "")).upper()
     # A name from a fixed list, not the field itself, which is free text.
-    maker = next((name for key, name in _MAKERS.items() if named.startswith(key)), "unrecognised")
+    maker = next((name for key, name in _MAKERS.items() if manufacturer.startswith(key)), "unrecognised")
     return f"{maker} {'enhanced multi-frame' if enhanced else 'single-slice'}"
 
 
@@ -294,7 +310,7 @@ class _Grid:
             "echo time": self.echo_ms == other.echo_ms,
             "rescaling": self.rescale == other.rescale,
         }
-        return [what for what, agrees in checks.items() if not agrees]
+        return [name for name, agrees in checks.items() if not agrees]
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,9 +388,9 @@ def _read_grid(path: Path, dataset: FileDataset) -> _Grid:
 
 def _advice_without_csa(dataset: FileDataset) -> str:
     versions = dataset.get("SoftwareVersions") or ""
-    if found := _WITHOUT_CSA.search(str(versions)):
+    if match := _WITHOUT_CSA.search(str(versions)):
         return (
-            f"software {found[0]} exports mosaics without it, so export the series as enhanced DICOM and convert that "
+            f"software {match[0]} exports mosaics without it, so export the series as enhanced DICOM and convert that "
             "to NIfTI, with dcm2niix, say"
         )
     return "export, or anonymise, with private fields kept, or convert the original series to NIfTI"
@@ -426,15 +442,15 @@ def _read_csa(dataset: FileDataset) -> dict[str, list[float]]:
         if raw[:4] != b"SV10":
             return {}
         (n_fields,) = struct.unpack_from("<I", raw, 8)
-        at = 16
+        offset = 16
         for _ in range(n_fields):
-            name, n_items = struct.unpack_from("<64s12xi4x", raw, at)
-            at += 84
+            name, n_items = struct.unpack_from("<64s12xi4x", raw, offset)
+            offset += 84
             values = []
             for _ in range(n_items):
-                (n_bytes,) = struct.unpack_from("<4xi8x", raw, at)
-                values.append(raw[at + 16 : at + 16 + n_bytes].partition(b"\0")[0].strip())
-                at += 16 + (n_bytes + 3) // 4 * 4
+                (n_bytes,) = struct.unpack_from("<4xi8x", raw, offset)
+                values.append(raw[offset + 16 : offset + 16 + n_bytes].partition(b"\0")[0].strip())
+                offset += 16 + (n_bytes + 3) // 4 * 4
             if (key := name.partition(b"\0")[0].decode("latin-1")) in {"NumberOfImagesInMosaic", "SliceNormalVector"}:
                 fields[key] = [float(value) for value in values if value]
     except (KeyError, TypeError, ValueError, struct.error):
@@ -448,8 +464,8 @@ def _image_type(dataset: FileDataset) -> Sequence[str]:
 
 
 def _seconds_of_day(text: str) -> float | None:
-    found = re.fullmatch(r"(\d\d):?(\d\d):?(\d\d(?:\.\d*)?)\s*", text)
-    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
+    match = re.fullmatch(r"(\d\d):?(\d\d):?(\d\d(?:\.\d*)?)\s*", text)
+    return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None
 
 
 # ---------------------------------------------------------------- order and time
@@ -458,15 +474,15 @@ def _seconds_of_day(text: str) -> float | None:
 def _common_grid(frames: list[_Frame]) -> _Grid:
     first = frames[0]
     for frame in frames[1:]:
-        if different := first.grid.differences(frame.grid):
-            if different == ["position"] and _follows(first.grid.affine, frame.grid.affine):
+        if differences := first.grid.differences(frame.grid):
+            if differences == ["position"] and _follows(first.grid.affine, frame.grid.affine):
                 raise InputError(
                     f"{frame.path}: its position is a little other than that of {first.path.name}: the scanner "
                     "followed the head (prospective correction), which is not supported; switch it off, or, where the "
                     "files are of two series, take out one's."
                 )
             raise InputError(
-                f"{frame.path}: its {' and '.join(different)} differs from {first.path.name}; a run has one geometry "
+                f"{frame.path}: its {' and '.join(differences)} differs from {first.path.name}; a run has one geometry "
                 "and one timing, so take out the files that are of another."
             )
     return first.grid
@@ -498,16 +514,16 @@ def _without_duplicates(frames: list[_Frame]) -> list[_Frame]:
     """
     unique: dict[tuple[int | None, int | None], _Frame] = {}
     for frame in frames:
-        kept = unique.setdefault((frame.instance, frame.acquisition), frame)
-        if kept is not frame and not np.array_equal(_read_voxels(kept), _read_voxels(frame)):
+        earlier = unique.setdefault((frame.instance, frame.acquisition), frame)
+        if earlier is not frame and not np.array_equal(_read_voxels(earlier), _read_voxels(frame)):
             if frame.instance is None and frame.acquisition is None:
                 raise InputError(
-                    f"{kept.path} and {frame.path.name} have neither InstanceNumber (0020,0013) nor AcquisitionNumber "
-                    "(0020,0012), so nothing says which came first; export with these numbers kept."
+                    f"{earlier.path} and {frame.path.name} have neither InstanceNumber (0020,0013) nor "
+                    "AcquisitionNumber (0020,0012), so nothing says which came first; export with these numbers kept."
                 )
             raise InputError(
-                f"{kept.path} and {frame.path.name} have the same InstanceNumber and AcquisitionNumber but different "
-                "voxels; keep the one that belongs to the run, or export with these numbers kept."
+                f"{earlier.path} and {frame.path.name} have the same InstanceNumber and AcquisitionNumber but "
+                "different voxels; keep the one that belongs to the run, or export with these numbers kept."
             )
     return list(unique.values())
 
@@ -526,8 +542,8 @@ def _indexed(folder: Path, frames: list[_Frame], tr_s: float) -> dict[int, _Fram
     if not usable:
         raise InputError(f"{folder}: neither InstanceNumber nor AcquisitionNumber tells its files apart; export again.")
     numbering = next((numbering for numbering in usable if _keeps_time(numbering, tr_s)), usable[0])
-    first = min(1, *numbering)
-    return {number - first: frame for number, frame in numbering.items()}
+    first_number = min(1, *numbering)
+    return {number - first_number: frame for number, frame in numbering.items()}
 
 
 def _by_number(numbers: Sequence[int | None], frames: Sequence[_Frame]) -> dict[int, _Frame]:
@@ -612,9 +628,9 @@ def _reading(path: Path) -> Iterator[None]:
             raise InputError(f"{path}: a DICOM file that cannot be decoded; copy or export it again.") from None
 
 
-def _without_field(path: Path, keyword: str, what: str) -> str:
+def _without_field(path: Path, keyword: str, problem: str) -> str:
     tag = tag_for_keyword(keyword) or 0
     return (
-        f"{path}: {keyword} ({tag >> 16:04x},{tag & 0xFFFF:04x}) {what}, and without it the voxels cannot be read or "
-        "placed; anonymise with this field kept, or export the series again."
+        f"{path}: {keyword} ({tag >> 16:04x},{tag & 0xFFFF:04x}) {problem}, and without it the voxels cannot be read "
+        "or placed; anonymise with this field kept, or export the series again."
     )

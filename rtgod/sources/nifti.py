@@ -91,8 +91,8 @@ class NiftiRun:
         _check_size(path, layout)
         stem = stem_of(path)
         self.events = events or find_events(path)
-        beside = _SidecarsSay.of(path)
-        tr = _find_tr(path, layout, beside, tr_s)
+        sidecars = _SidecarsSay.of(path)
+        tr = _find_tr(path, layout, sidecars, tr_s)
         self.notes, self.contradiction = tr.notes, tr.contradiction
         self.run, self.read = run_of(
             path,
@@ -104,7 +104,7 @@ class NiftiRun:
             shape=layout.shape,
             affine=layout.affine,
             n_volumes=layout.n_volumes,
-            coil=beside.coil,
+            coil=sidecars.coil,
         )
 
     def __iter__(self) -> Iterator[Volume]:
@@ -120,20 +120,26 @@ class NiftiRun:
                 yield Volume(self.run.run_id, index, index * self.run.tr_s, layout.values(voxels))
 
     def acquisition(self) -> str:
-        """Return the identity of the run, from the file's content and the run's name."""
+        """Return the identity of the run, from the file's content and the run's name.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read.
+        """
         try:
             with self._path.open("rb") as file:
                 return acquisition_id(self.run.run_id, hashlib.file_digest(file, "sha256").hexdigest())
         except OSError as error:
             raise InputError(f"{self._path}: cannot be read ({error.strerror}).") from error
 
-    def _take(self, stream: IO[bytes], n_bytes: int, what: str) -> bytes:
+    def _take(self, stream: IO[bytes], n_bytes: int, part: str) -> bytes:
         try:
             raw = stream.read(n_bytes)
         except _DAMAGED:
             raw = b""
         if len(raw) < n_bytes:
-            raise InputError(f"{self._path}: {what} cannot be read, the file is damaged or cut short; copy it again.")
+            raise InputError(f"{self._path}: {part} cannot be read, the file is damaged or cut short; copy it again.")
         return raw
 
     def _finish(self, stream: IO[bytes]) -> None:
@@ -148,7 +154,13 @@ class NiftiRun:
 
 
 def count_volumes(path: Path) -> int:
-    """Return the number of volumes in a NIfTI file, by its header; 0 if it is not a readable file of a run."""
+    """Return the number of volumes in a NIfTI file, by its header; 0 if it is not a readable file of a run.
+
+    Parameters
+    ----------
+    path : Path
+        A .nii or .nii.gz file.
+    """
     try:
         return _read_layout(path).n_volumes
     except InputError:
@@ -227,32 +239,32 @@ class _SidecarsSay:
 
     @classmethod
     def of(cls, path: Path) -> _SidecarsSay:
-        said = cls()
+        fields = cls()
         for sidecar in files_beside(path, f"{stem_of(path).rpartition('_')[2]}.json"):
             content = _read_sidecar(sidecar)
-            if said.tr is None and "RepetitionTime" in content:
-                said = replace(said, tr=TrClaim(content["RepetitionTime"], f"{sidecar}, RepetitionTime"))
+            if fields.tr is None and "RepetitionTime" in content:
+                fields = replace(fields, tr=TrClaim(content["RepetitionTime"], f"{sidecar}, RepetitionTime"))
             if "VolumeTiming" in content:
                 raise InputError(
                     f"{sidecar}: VolumeTiming: volumes that do not follow each other at one repetition time "
                     "cannot be decoded "
                     "as they come; if they do, replace it by RepetitionTime."
                 )
-            if not said.coil and isinstance(coil := content.get("ReceiveCoilName"), str):
-                said = replace(said, coil=coil)
-            if said.tr is not None and said.coil:
+            if not fields.coil and isinstance(coil := content.get("ReceiveCoilName"), str):
+                fields = replace(fields, coil=coil)
+            if fields.tr is not None and fields.coil:
                 break
-        return said
+        return fields
 
 
-def _find_tr(path: Path, layout: _Layout, beside: _SidecarsSay, given: float | None) -> RepetitionTime:
-    said = [] if beside.tr is None else [beside.tr]
+def _find_tr(path: Path, layout: _Layout, sidecars: _SidecarsSay, given: float | None) -> RepetitionTime:
+    claims = [] if sidecars.tr is None else [sidecars.tr]
     # Without a unit the number is often a library's default (1.0), so it is ignored.
     if layout.tr_unit in _SECONDS and layout.tr > 0:
         # Rounded because the header has single precision: 1.97 would become 1.97000002861.
         tr_s = round(layout.tr * _SECONDS[layout.tr_unit], 6)
-        said.append(TrClaim(tr_s, f"{path}, pixdim[4]", layout.tr_unit, float(f"{layout.tr:.6g}")))
-    return agreed_tr(path, said, given, "no repetition time in a sidecar JSON or, with a unit, in the header")
+        claims.append(TrClaim(tr_s, f"{path}, pixdim[4]", layout.tr_unit, float(f"{layout.tr:.6g}")))
+    return agreed_tr(path, claims, given, "no repetition time in a sidecar JSON or, with a unit, in the header")
 
 
 def _read_sidecar(path: Path) -> dict[str, object]:
