@@ -69,7 +69,13 @@ class ButtonSettings(Settings):
     stop: str = "escape"
 
     def names(self, button: str) -> tuple[str, str]:
-        """Return the names of the buttons for left and right; `button` is a template, with {} for the key."""
+        """Return the names of the buttons for left and right.
+
+        Parameters
+        ----------
+        button : str
+            Template of the name of a button that has none in the settings, with {} for the key.
+        """
         return self.left_name or button.format(self.left), self.right_name or button.format(self.right)
 
 
@@ -94,7 +100,11 @@ class DisplaySettings(Settings):
         uses += [(name, getattr(self.buttons, name)) for name in ("stop", "left", "right")]
         uses += [("response", key) for key in self.buttons.response]
         # The buttons that rate may be those that answer the one-back task: no run asks for both at once.
-        for (one, key), (other, same) in combinations(uses, 2):
-            if key == same and one != other and (one, other) not in (("left", "response"), ("right", "response")):
-                raise ValueError(f"key {key!r} is {one} and {other}; give one of them another key")
+        for (use, key), (other_use, other_key) in combinations(uses, 2):
+            if (
+                key == other_key
+                and use != other_use
+                and (use, other_use) not in (("left", "response"), ("right", "response"))
+            ):
+                raise ValueError(f"key {key!r} is {use} and {other_use}; give one of them another key")
         return self

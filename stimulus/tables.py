@@ -23,7 +23,13 @@ _PIECE_BYTES = 1 << 18
 
 
 def line_of(cells: Iterable[str]) -> str:
-    """Join cells to a table's line, without a line end; tabs and line ends within a cell become a blank."""
+    """Join cells to a table's line, without a line end.
+
+    Parameters
+    ----------
+    cells : iterable of str
+        Tabs and line ends within a cell become a blank; blanks at its ends are cut off.
+    """
     return "\t".join(map(one_line, cells))
 
 
@@ -72,11 +78,23 @@ class Lines(Closing):
         return self._whole.count(b"\n", self._n_written)
 
     def write(self, cells: Iterable[str]) -> None:
-        """Append a line."""
+        """Append a line.
+
+        Parameters
+        ----------
+        cells : iterable of str
+            Joined as by `line_of`.
+        """
         self.append(line_of(cells))
 
     def append(self, line: str) -> None:
-        """Append a line as it is, given without its line end."""
+        """Append a line as it is.
+
+        Parameters
+        ----------
+        line : str
+            Without its line end.
+        """
         self._whole += line.encode() + b"\n"
         if self._why:
             self._n_waited += 1
@@ -156,10 +174,14 @@ class Lines(Closing):
         if self._file is None:
             return False
         try:
-            there, own = self._path.stat(), os.fstat(self._file.fileno())
+            path_stat, file_stat = self._path.stat(), os.fstat(self._file.fileno())
         except FileNotFoundError:
             return False
-        return (there.st_dev, there.st_ino, there.st_size) == (own.st_dev, own.st_ino, self._n_written)
+        return (path_stat.st_dev, path_stat.st_ino, path_stat.st_size) == (
+            file_stat.st_dev,
+            file_stat.st_ino,
+            self._n_written,
+        )
 
     def _open(self) -> None:
         """Open the file anew, cut off an unfinished last line, and find out which part of `_whole` it lacks."""
@@ -167,17 +189,17 @@ class Lines(Closing):
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("a+b", buffering=0)
         self._file.seek(0)
-        there = self._file.readall()
-        n_whole = there.rfind(b"\n") + 1
-        if n_whole < len(there):
+        content = self._file.readall()
+        n_whole = content.rfind(b"\n") + 1
+        if n_whole < len(content):
             self._file.truncate(n_whole)
-        there = there[:n_whole]
-        if self._whole.startswith(there):
+        content = content[:n_whole]
+        if self._whole.startswith(content):
             self._n_written = n_whole  # less than was written, if the disk has lost some
         else:
             # Another program changed the file, or it is opened for the first time: its content stays.
             waiting = self._whole[self._whole.rfind(b"\n", 0, self._n_written) + 1 :]
-            self._whole, self._n_written = bytearray(there) + waiting, n_whole
+            self._whole, self._n_written = bytearray(content) + waiting, n_whole
 
     def _let_go(self) -> None:
         if self._file is not None:
@@ -198,15 +220,24 @@ class Lines(Closing):
 
     def _rescue(self) -> None:
         """Copy all of the file to another place."""
-        lost = f"{self._path}: its last {self.n_waiting} lines could not be written ({self._why})"
-        self._news.append(f"{lost}; {copied_elsewhere(self._path, self._copy)}")
+        loss = f"{self._path}: its last {self.n_waiting} lines could not be written ({self._why})"
+        self._news.append(f"{loss}; {copied_elsewhere(self._path, self._copy)}")
 
     def _copy(self, path: Path) -> None:
         path.write_bytes(self._whole)
 
 
 def copied_elsewhere(path: Path, write: Callable[[Path], object]) -> str:
-    """Write the content of `path` to the first other place that takes it; return a line for the operator about it."""
+    """Write the content of `path` to the first other place that takes it; return a line for the operator about it.
+
+    Parameters
+    ----------
+    path : Path
+        File that could not be written; the copy has its name.
+    write : callable
+        Writes the content to the path that it is called with; if it raises OSError, RuntimeError or InputError, the
+        next place is tried.
+    """
     places: list[Callable[[], Path]] = [lambda: Path(tempfile.gettempdir()), Path.home, Path.cwd]
     for place in places:
         try:

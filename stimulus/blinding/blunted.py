@@ -29,11 +29,29 @@ class Blunted:
         self._waiting: list[tuple[float, str, float, str]] = []
 
     def onset_s(self, planned_s: float, flip_s: float) -> float:
-        """Round a step's onset: the planned one, moved by whole slots; it stays if late by less than half a slot."""
+        """Round a step's onset: the planned one, moved by whole slots; it stays if late by less than half a slot.
+
+        Parameters
+        ----------
+        planned_s : float
+            Planned onset, seconds by the display's clock.
+        flip_s : float
+            Time at which the step was first on the screen, by the same clock.
+        """
         return planned_s + round((flip_s - planned_s) / SLOT_S) * SLOT_S
 
     def onset(self, kind: str, onset_s: float, value: str) -> None:
-        """Take in that a step began; the report is due half a slot later."""
+        """Take in that a step began; the report is due half a slot later.
+
+        Parameters
+        ----------
+        kind : str
+            Kind of the step.
+        onset_s : float
+            Onset as the method `onset_s` rounds it, seconds by the display's clock.
+        value : str
+            Value of the report.
+        """
         self._waiting.append((onset_s + SLOT_S / 2, kind, onset_s, value))
 
     def shown(self, started_s: float, due_s: float, now_s: float, value: str) -> None:
@@ -54,11 +72,17 @@ class Blunted:
         self._waiting.append((max(at_s + SLOT_S, seen_s), "shown", at_s, value))
 
     def poll(self, now_s: float = math.inf) -> None:
-        """Send the reports that are due at `now_s`; by default all of them."""
+        """Send the reports that are due.
+
+        Parameters
+        ----------
+        now_s : float, optional
+            Present time by the display's clock, seconds; by default all reports are due.
+        """
         if not self._waiting:
             return
-        due = sorted(waiting for waiting in self._waiting if waiting[0] <= now_s)
-        self._waiting = [waiting for waiting in self._waiting if waiting[0] > now_s]
+        due = sorted(report for report in self._waiting if report[0] <= now_s)
+        self._waiting = [report for report in self._waiting if report[0] > now_s]
         for _, kind, at_s, value in due:
             self._report(kind, at_s, value)
 

@@ -51,6 +51,11 @@ class Condition:
         Length of the journal when it was sealed, bytes.
     digest : str
         SHA-256 of the journal's first `n_bytes` bytes; empty in a condition that is not sealed.
+
+    Raises
+    ------
+    InputError
+        If the seed is negative, or a yoked condition names no journal.
     """
 
     kind: ConditionKind
@@ -113,6 +118,10 @@ def open_feedback(condition: Condition, candidates: Sequence[str], ids: Sequence
 def runs_to_yoke(journal: Path) -> list[str]:
     """List a journal's runs with rankings; runs that were stopped early only if every run was.
 
+    Parameters
+    ----------
+    journal : Path
+
     Raises
     ------
     InputError
@@ -124,12 +133,17 @@ def runs_to_yoke(journal: Path) -> list[str]:
         raise InputError(str(error)) from error
     if not ranked:
         raise InputError(f"{journal}: no run with a ranking in it; give the journal of a session with feedback")
-    whole = [run for run in ranked if len(run.answered) >= (run.n_planned or 0)]
-    return [run.run_id for run in whole or ranked]
+    completed = [run for run in ranked if len(run.answered) >= (run.n_planned or 0)]
+    return [run.run_id for run in completed or ranked]
 
 
 def of_unknown_confidence(journal: Path) -> tuple[int, int]:
-    """Count the rankings that yoked runs could show, and return first how many of them have no confidence, then all."""
+    """Count the rankings that yoked runs could show, and return first how many of them have no confidence, then all.
+
+    Parameters
+    ----------
+    journal : Path
+    """
     kind = ConditionKind.YOKED
     recordings = [read_recording(Condition(kind, journal=str(journal), run_id=run)) for run in runs_to_yoke(journal)]
     answers = [answer for recording in recordings for answer, _ in recording.answers if isinstance(answer, Ranking)]
@@ -160,6 +174,11 @@ class Recording:
 def read_recording(condition: Condition) -> Recording:
     """Read the answers that a yoked run shows from the journal, skipping its volumes.
 
+    Parameters
+    ----------
+    condition : Condition
+        Of a yoked run, with a path that leads to the journal from the working directory.
+
     Raises
     ------
     InputError
@@ -185,18 +204,18 @@ def read_recording(condition: Condition) -> Recording:
         raise InputError(str(error)) from error
     if not any(isinstance(answer, Ranking) for answer, _ in answers.values()):
         raise InputError(f"{path}: no ranking of a run {run_id!r} in it; `rtgod journal ls` lists its runs")
-    named = dict(enumerate(targets))
+    targets_by_trial = dict(enumerate(targets))
     return Recording(
         str(path),
         run_id,
         hello,
-        tuple((answer, named.get(trial, "")) for _, (answer, trial) in sorted(answers.items())),
+        tuple((answer, targets_by_trial.get(trial, "")) for _, (answer, trial) in sorted(answers.items())),
     )
 
 
 def _check_candidates(recording: Recording, candidates: Sequence[str]) -> None:
     """Refuse a session with other candidates; another decoder with the same candidates is allowed."""
-    other = InputError(
+    mismatch = InputError(
         f"{recording.journal}: the journal is of another decoder: its candidates are not the {len(candidates)} of this "
         "one; give a session with the same list of candidates"
     )
@@ -204,12 +223,12 @@ def _check_candidates(recording: Recording, candidates: Sequence[str]) -> None:
     # If the settings choose candidates, the server counts only the chosen ones.
     chosen = hello is not None and hello.settings.get("ranking", {}).get("candidates")
     if hello is not None and not chosen and hello.n_candidates != len(candidates):
-        raise other
+        raise mismatch
     for answer, _ in recording.answers:
         if isinstance(answer, Ranking) and not (
             _in_range(answer.order, len(candidates)) and _names(answer, candidates) == answer.top
         ):
-            raise other
+            raise mismatch
 
 
 class _Real:
@@ -270,13 +289,13 @@ class _Yoked:
         self._is_known = True
 
     def shown(self, answer: Answer, target: int | None) -> tuple[Answer, int | None]:  # noqa: ARG002 # its own target
-        at = max(bisect_right(self._indices, answer.index) - 1, 0)
-        other, other_target = self._shown[at]
+        position = max(bisect_right(self._indices, answer.index) - 1, 0)
+        sham, sham_target = self._shown[position]
         if isinstance(answer, Ranking):
             self._is_known = answer.probability is not None
-        if isinstance(other, Ranking) and not self._is_known:
-            other = replace(other, probability=None)
-        return replace(other, run_id=answer.run_id, index=answer.index), other_target
+        if isinstance(sham, Ranking) and not self._is_known:
+            sham = replace(sham, probability=None)
+        return replace(sham, run_id=answer.run_id, index=answer.index), sham_target
 
 
 def _deranged(values: Int32Array, rng: np.random.Generator) -> Int32Array:

@@ -47,6 +47,10 @@ class Told:
 def told_by(journal: Path) -> Told:
     """Read from a journal whether its session has ended, and which commitments displays reported.
 
+    Parameters
+    ----------
+    journal : Path
+
     Raises
     ------
     JournalError
@@ -84,27 +88,27 @@ def check_journals(journals: Sequence[Path], commitment: str) -> None:
     """
     early = "give --early with a reason"
     for journal in journals:
-        told = told_by(journal)
-        if not told.ended:
+        facts = told_by(journal)
+        if not facts.ended:
             raise InputError(f"{journal}: the session has not ended; stop its server first, or {early} if it crashed")
-        if commitment not in told.commitments:
-            others = ", ".join(sorted(told.commitments))
-            why = f"its displays reported others ({others[:200]})" if others else "no display reported any to it"
+        if commitment not in facts.commitments:
+            reported = ", ".join(sorted(facts.commitments))
+            why = f"its displays reported others ({reported[:200]})" if reported else "no display reported any to it"
             raise InputError(
                 f"{journal}: not of the session with these conditions (commitment {commitment}): {why}. Give the "
                 f"journal in which their runs are, or {early}"
             )
     given = {journal.resolve() for journal in journals}
     for folder in dict.fromkeys(journal.parent for journal in given):
-        for other in sorted(folder.glob(f"*{SUFFIX}")):
-            if other.resolve() not in given and _goes_on(other, commitment):
-                raise InputError(f"{other}: the session goes on here; stop its server first, or {early} if it crashed")
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            if path.resolve() not in given and _goes_on(path, commitment):
+                raise InputError(f"{path}: the session goes on here; stop its server first, or {early} if it crashed")
 
 
 def _goes_on(journal: Path, commitment: str) -> bool:
     """Whether a journal is of the session and has not ended; False for a journal that cannot be read."""
     try:
-        told = told_by(journal)
+        facts = told_by(journal)
     except JournalError:
         return False
-    return commitment in told.commitments and not told.ended
+    return commitment in facts.commitments and not facts.ended

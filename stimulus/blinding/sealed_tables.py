@@ -55,7 +55,15 @@ class SealedTables(Closing):
         self._record()
 
     def write(self, table: str, cells: Sequence[str]) -> None:
-        """Append a row to a table; it is written at the end of its slot of time."""
+        """Append a row to a table; it is written at the end of its slot of time.
+
+        Parameters
+        ----------
+        table : str
+            Its name, one of those in `columns`.
+        cells : sequence of str
+            In the order of the table's columns.
+        """
         self._rows += f"{table}\t{line_of(cells)}\n".encode()
 
     def poll(self, now_s: float) -> list[str]:
@@ -98,6 +106,10 @@ def read_sealed_tables(path: Path) -> dict[str, list[list[str]]]:
     """Read the tables that `SealedTables` wrote, by their names; a table's first row has its columns' names.
 
     A last record that a crash cut short is left out, and so is a row that was never finished.
+
+    Parameters
+    ----------
+    path : Path
 
     Raises
     ------

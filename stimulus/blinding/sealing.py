@@ -36,7 +36,13 @@ class _Plan(msgspec.Struct):
 
 
 def seal(conditions: Sequence[Condition]) -> str:
-    """Return the text of a file from which nobody can read the runs' conditions in passing."""
+    """Return the text of a file from which nobody can read the runs' conditions in passing.
+
+    Parameters
+    ----------
+    conditions : sequence of Condition
+        One for each run, in the order of the runs; yoked ones as `stimulus.blinding.yoking.pinned` returns them.
+    """
     plan = msgspec.json.encode(_Plan(secrets.token_hex(16), tuple(conditions)))
     return _framed(hidden(plan, -(-len(plan) // _PIECE_BYTES) * _PIECE_BYTES))
 
@@ -74,12 +80,25 @@ def unseal(text: str, name: str = "the sealed conditions") -> tuple[Condition, .
 
 
 def commitment(text: str) -> str:
-    """Return the first 16 digits of the sealed text's SHA-256, to be noted beforehand, as in a preregistration."""
+    """Return the first 16 digits of the sealed text's SHA-256, to be noted beforehand, as in a preregistration.
+
+    Parameters
+    ----------
+    text : str
+        Text that `seal` or `read_sealed` returned.
+    """
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def condition_of(path: Path, run_number: int) -> Condition:
-    """Read the condition of one run from a sealed file; runs are numbered from 1.
+    """Read the condition of one run from a sealed file.
+
+    Parameters
+    ----------
+    path : Path
+        The sealed file.
+    run_number : int
+        Number of the run, from 1.
 
     Raises
     ------
@@ -117,8 +136,8 @@ def open_sealed(
     condition = _chosen(path, conditions, run_number)
     try:
         prepared = {
-            one: open_feedback(located(one, path.parent, recordings), candidates, ids)
-            for one in dict.fromkeys(conditions)
+            sealed: open_feedback(located(sealed, path.parent, recordings), candidates, ids)
+            for sealed in dict.fromkeys(conditions)
         }
     except InputError:
         # Without its cause, which would be printed with a traceback and may tell a condition.
@@ -140,6 +159,17 @@ def hidden(content: bytes, n_bytes: int) -> str:
     """Fill bytes up to `n_bytes`, add a checksum, and write them in letters that look random.
 
     The number of letters depends on `n_bytes` only.
+
+    Parameters
+    ----------
+    content : bytes
+    n_bytes : int
+        At least the length of the content.
+
+    Raises
+    ------
+    ValueError
+        If the content is longer than that.
     """
     if len(content) > n_bytes:
         raise ValueError(f"{len(content)} bytes where there is room for {n_bytes}")
@@ -149,13 +179,24 @@ def hidden(content: bytes, n_bytes: int) -> str:
 
 
 def revealed(text: str) -> bytes:
-    """Return the bytes that `hidden` was given; raise ValueError if the text is not exactly as `hidden` returned it."""
+    """Return the bytes that `hidden` was given.
+
+    Parameters
+    ----------
+    text : str
+        Text that `hidden` returned.
+
+    Raises
+    ------
+    ValueError
+        If the text differs from that in any character.
+    """
     try:
         packed = base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise ValueError(str(error)) from error
-    whole = _masked(packed[_NONCE_BYTES:], packed[:_NONCE_BYTES])
-    checksum, plain = whole[:4], whole[4:]
+    unmasked = _masked(packed[_NONCE_BYTES:], packed[:_NONCE_BYTES])
+    checksum, plain = unmasked[:4], unmasked[4:]
     n_bytes = int.from_bytes(plain[:4], "big")
     # Two checks besides the checksum: base64 has bits that mean nothing, and the checksum of an empty content is right.
     is_whole = base64.b64encode(packed).decode("ascii") == text and len(plain) >= 4 and n_bytes <= len(plain) - 4
@@ -173,6 +214,10 @@ def _masked(content: bytes, nonce: bytes) -> bytes:
 def read_sealed(path: Path) -> str:
     """Read the text of a sealed file without opening its seal.
 
+    Parameters
+    ----------
+    path : Path
+
     Raises
     ------
     InputError
@@ -187,5 +232,5 @@ def read_sealed(path: Path) -> str:
         raise InputError(f"{path}: damaged, or not sealed by rtgod: it is no plain text") from error
 
 
-def _framed(hidden: str) -> str:
-    return f"{HEADER}\n{hashlib.sha256(hidden.encode()).hexdigest()}\n{hidden}\n"
+def _framed(letters: str) -> str:
+    return f"{HEADER}\n{hashlib.sha256(letters.encode()).hexdigest()}\n{letters}\n"

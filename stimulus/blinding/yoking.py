@@ -70,24 +70,24 @@ def located(condition: Condition, folder: Path, others: Sequence[Path] = ()) -> 
         return condition
     name = PurePosixPath(condition.journal).name
     paths = [folder / condition.journal, folder / name, folder / JOURNALS / name, *(other / name for other in others)]
-    there = [path for path in dict.fromkeys(paths) if path.is_file()]
-    for path in there:
+    files = [path for path in dict.fromkeys(paths) if path.is_file()]
+    for path in files:
         # The journal may have grown since the sealing; only the bytes that were there then are compared.
         if path.stat().st_size >= condition.n_bytes and _digest(path, condition.n_bytes) == condition.digest:
             return replace(condition, journal=str(path))
-    if there:
-        raise InputError(f"{there[0]}: not the journal that was sealed, though it has its name; restore a copy of that")
+    if files:
+        raise InputError(f"{files[0]}: not the journal that was sealed, though it has its name; restore a copy of that")
     raise InputError(f"journal {name}: not in {folder}, nor in its folder {JOURNALS}, nor in one that was named")
 
 
 def _digest(path: Path, n_bytes: int) -> str:
     """Return the SHA-256 of a file's first `n_bytes` bytes."""
-    digest, left = hashlib.sha256(), n_bytes
+    digest, n_left = hashlib.sha256(), n_bytes
     try:
         with path.open("rb") as file:
-            while left and (piece := file.read(min(left, _PIECE_BYTES))):
+            while n_left and (piece := file.read(min(n_left, _PIECE_BYTES))):
                 digest.update(piece)
-                left -= len(piece)
+                n_left -= len(piece)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     return digest.hexdigest()

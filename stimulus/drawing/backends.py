@@ -20,15 +20,25 @@ class Backend(StrEnum):
 
 
 def letters_found(window: object, texts: Sequence[str], language: str) -> list[str]:
-    """Find fonts for a window's texts, and return lines for the operator; a terminal has its own fonts."""
+    """Find fonts for a window's texts, and return lines for the operator.
+
+    Parameters
+    ----------
+    window : object
+        Window of any backend; a terminal has its own fonts, and gives no lines.
+    texts : sequence of str
+        Names of categories, or single letters of them.
+    language : str
+        Language whose fonts are preferred, as some letters have several shapes.
+    """
     from stimulus.drawing.psychopy_window import PsychopyWindow
 
     if not isinstance(window, PsychopyWindow):
         return []
-    covered = window.cover(texts, language)
+    coverage = window.cover(texts, language)
     window.write_beforehand(texts)
-    what = "letters of the categories' names" if all(len(text) == 1 for text in texts) else "categories' names"
-    return [*covered.notes(window.font_name), *covered.problems(what, "set --font")]
+    noun = "letters of the categories' names" if all(len(text) == 1 for text in texts) else "categories' names"
+    return [*coverage.notes(window.font_name), *coverage.problems(noun, "set --font")]
 
 
 def choose_backend(
@@ -61,7 +71,19 @@ def choose_backend(
 
 @contextmanager
 def opened(backend: Backend, *, full_screen: bool, screen: int, font_file: str = "") -> Iterator[RankingWindow]:
-    """Open a window; at the end close it and all that was started for it."""
+    """Open a window; at the end close it and all that was started for it.
+
+    Parameters
+    ----------
+    backend : Backend
+        As `choose_backend` gives it.
+    full_screen : bool
+        Used for a window on a monitor only.
+    screen : int
+        Number of the monitor, from 0; used for a window on a monitor only.
+    font_file : str, optional
+        Font of all texts; empty takes PsychoPy's own font. A terminal has its own fonts.
+    """
     with ExitStack() as stack:
         window = _open(backend, stack, full_screen=full_screen, screen=screen, font_file=font_file)
         stack.callback(window.close)

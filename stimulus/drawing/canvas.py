@@ -81,7 +81,12 @@ class Canvas(ABC):
 
     @abstractmethod
     def texture(self, drawing: Drawing) -> Texture:
-        """Store a drawing as a texture, which can be drawn again and again."""
+        """Store a drawing as a texture, which can be drawn again and again.
+
+        Parameters
+        ----------
+        drawing : Drawing
+        """
 
     @abstractmethod
     def _fill(self, box: Box, colour: str) -> None:
@@ -98,12 +103,35 @@ class Canvas(ABC):
     def rectangle(
         self, x: float, y: float, width: float, height: float, colour: str, *, align: Align = "centre"
     ) -> None:
-        """Draw a rectangle; `x` is its left side, centre or right side, as `align` says, and `y` its middle."""
+        """Draw a rectangle.
+
+        Parameters
+        ----------
+        x : float
+            Left side, centre or right side, as `align` says, pixels to the right of the picture's middle.
+        y : float
+            Centre, pixels above the picture's middle.
+        width, height : float
+            Pixels.
+        colour : str
+            Such as "#e69f00".
+        align : {"left", "centre", "right"}, optional
+        """
         left, bottom = x - LEFT_OF[align] * width, y - height / 2
         self._fill(Box(round(left), round(bottom), round(left + width), round(bottom + height)), colour)
 
     def disc(self, x: float, y: float, radius: float, colour: str) -> None:
-        """Draw a disc with a smooth edge."""
+        """Draw a disc with a smooth edge.
+
+        Parameters
+        ----------
+        x, y : float
+            Centre, pixels to the right of the picture's middle and above it.
+        radius : float
+            Pixels.
+        colour : str
+            Such as "#e69f00".
+        """
         self.picture(self.kept(radius, lambda: _disc(radius)), x, y, colour=colour)
 
     def text(
@@ -119,18 +147,56 @@ class Canvas(ABC):
         opacity: float = 1,
         room_px: float | None = None,
     ) -> None:
-        """Draw lines of text in the font size `height_px`, or smaller if a line would be longer than `room_px`."""
+        """Draw lines of text.
+
+        Parameters
+        ----------
+        words : str
+            One line or several, with line ends between them.
+        x : float
+            Left end, centre or right end of the lines, as `align` says, pixels to the right of the picture's middle.
+        y : float
+            Middle between the first line's top and the last line's bottom, pixels above the picture's middle.
+        height_px : float
+            Font size, pixels, of which the whole part is used; smaller if a line would be longer than `room_px`.
+        colour : str
+            Such as "#e69f00".
+        bold : bool, optional
+        align : {"left", "centre", "right"}, optional
+        opacity : float, optional
+            From 0 to 1.
+        room_px : float or None, optional
+            Room for each line, pixels; None is 0.96 of the picture's width.
+        """
         room_px = 0.96 * self.width if room_px is None else room_px
         letters = fitting(words, self._font_file, bold, int(height_px), room_px, self._fallbacks)
         key = (words, letters.height_px, bold, align, len(self._fallbacks))
         self.picture(self.kept(key, lambda: written(letters, words, align)), x, y, colour=colour, opacity=opacity)
 
     def prepare(self, words: str, height_px: int, *, bold: bool, align: Align) -> None:
-        """Write a text beforehand that may be shown later, so that it is then drawn at once."""
+        """Write a text beforehand that may be shown later, so that it is then drawn at once.
+
+        Parameters
+        ----------
+        words : str
+            One line or several, with line ends between them.
+        height_px : int
+            Font size, pixels.
+        bold : bool
+        align : {"left", "centre", "right"}
+        """
         written(lettering(self._font_file, bold, height_px, self._fallbacks), words, align)
 
     def length_px(self, line: str, height_px: int, *, bold: bool) -> float:
-        """Return the length that a line of text would have, pixels."""
+        """Return the length that a line of text would have, pixels.
+
+        Parameters
+        ----------
+        line : str
+        height_px : int
+            Font size, pixels.
+        bold : bool
+        """
         return lettering(self._font_file, bold, height_px, self._fallbacks).length_px(line)
 
     @property
@@ -138,7 +204,14 @@ class Canvas(ABC):
         return self._typefaces.faces[1:]
 
     def cover(self, texts: Iterable[str], language: str = "") -> Coverage:
-        """Find fonts for letters of the texts that the chosen font lacks; see `rtgod.pictures.fonts.Typefaces`."""
+        """Find fonts for letters of the texts that the chosen font lacks; see `rtgod.pictures.fonts.Typefaces`.
+
+        Parameters
+        ----------
+        texts : iterable of str
+        language : str, optional
+            Language whose fonts are preferred, as some letters have several shapes.
+        """
         return self._typefaces.cover(texts, language)
 
     @property
@@ -156,14 +229,36 @@ class Canvas(ABC):
         colour: str = "#ffffff",
         opacity: float = 1,
     ) -> None:
-        """Draw a texture at a position: pixel by pixel, or as a square with sides of `side_px`."""
+        """Draw a texture at a position: pixel by pixel, or scaled to a square.
+
+        Parameters
+        ----------
+        texture : Texture
+            Texture that this canvas stores.
+        x, y : float
+            Position, pixels to the right of the picture's middle and above it; a square has its centre there.
+        side_px : int or None, optional
+            Side of the square, pixels; None draws pixel by pixel.
+        colour : str, optional
+            Colour in which a mask is drawn; a texture with colours of its own needs the default, white.
+        opacity : float, optional
+            From 0 to 1.
+        """
         width, height = (texture.width, texture.height) if side_px is None else (side_px, side_px)
-        beside = (texture.left, texture.bottom) if side_px is None else (-(side_px // 2), -(side_px // 2))
-        left, bottom = round(x) + beside[0], round(y) + beside[1]
+        offset = (texture.left, texture.bottom) if side_px is None else (-(side_px // 2), -(side_px // 2))
+        left, bottom = round(x) + offset[0], round(y) + offset[1]
         self._lay(texture, Box(left, bottom, left + width, bottom + height), colour, opacity)
 
     def kept(self, key: Hashable, draw: Callable[[], Drawing]) -> Texture:
-        """Return the texture of a key, made by `draw` if none is kept under the key."""
+        """Return the texture of a key.
+
+        Parameters
+        ----------
+        key : hashable
+            Everything that the drawing depends on.
+        draw : callable
+            Returns the drawing; called only if no texture is kept under the key.
+        """
         if key in self._kept:
             self._kept.move_to_end(key)
         else:

@@ -43,7 +43,12 @@ class Drawing(NamedTuple):
 
     @classmethod
     def centred(cls, pixels: Array) -> Drawing:
-        """Make a drawing of pixels whose middle lies at its position."""
+        """Make a drawing of pixels whose middle lies at its position.
+
+        Parameters
+        ----------
+        pixels : ndarray of shape (height, width) or (height, width, 3), uint8
+        """
         return cls(pixels, -(pixels.shape[1] // 2), -(pixels.shape[0] // 2))
 
 
@@ -124,6 +129,13 @@ class Lettering:
         """Write lines of text as a drawing.
 
         The middle between the first line's top and the last line's bottom lies at the drawing's position.
+
+        Parameters
+        ----------
+        words : str
+            One line or several, with line ends between them.
+        align : {"left", "centre", "right"}
+            End or centre of the lines that lies at the drawing's position.
         """
         lines = composed(words).split("\n")
         lengths = [self.length_px(line) for line in lines]
@@ -135,12 +147,12 @@ class Lettering:
             left = round(LEFT_OF[align] * (longest - length))
             for cell in line:
                 height, width = cell.pixels.shape
-                here = pixels[place * self._line_px + above - cell.above :][:height, left : left + width]
-                np.maximum(here, cell.pixels, out=here)
+                area = pixels[place * self._line_px + above - cell.above :][:height, left : left + width]
+                np.maximum(area, cell.pixels, out=area)
                 left += cell.advance
         # Empty margins are cut off: empty pixels take as long to draw as others.
-        up, across = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-        top, bottom, left, right = (up[0], up[-1] + 1, across[0], across[-1] + 1) if len(up) else (0, 1, 0, 1)
+        rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+        top, bottom, left, right = (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1) if len(rows) else (0, 1, 0, 1)
         corner = int(left) - pad - round(LEFT_OF[align] * longest)
         return Drawing(pixels[top:bottom, left:right], corner, len(pixels) // 2 - int(bottom))
 
@@ -156,9 +168,9 @@ class Lettering:
     def _draw(self, letter: str) -> Cell:
         from PIL import Image, ImageDraw
 
-        own, *others = self._typefaces.faces
-        if others and (self._typefaces.face_of(letter) or own) != own:
-            return self._drawn(letter, self._opened_font(self._typefaces.face_of(letter) or own, shaped=False), None)
+        chosen, *fallbacks = self._typefaces.faces
+        if fallbacks and (self._typefaces.face_of(letter) or chosen) != chosen:
+            return self._drawn(letter, self._opened_font(self._typefaces.face_of(letter) or chosen, shaped=False), None)
         advance = round(self._font.getlength(letter))
         image = Image.new("L", (advance + 2 * self._pad_px, self._line_px))
         ImageDraw.Draw(image).text((self._pad_px, 0), letter, 255, self._font)
@@ -191,13 +203,32 @@ class Lettering:
 
 @lru_cache(maxsize=256)
 def lettering(font_file: str, bold: bool, height_px: int, fallbacks: tuple[Face, ...] = ()) -> Lettering:
-    """Return the `Lettering` of fonts and a size, a kept one if it was made before."""
+    """Return the `Lettering` of fonts and a size, a kept one if it was made before.
+
+    Parameters
+    ----------
+    font_file : str
+        Empty takes the font that PsychoPy brings along.
+    bold : bool
+    height_px : int
+        Size of the font, pixels.
+    fallbacks : tuple of Face, optional
+        Fallback fonts in their order.
+    """
     return Lettering(font_file, bold, height_px, fallbacks)
 
 
 @lru_cache(maxsize=8192)
 def written(letters: Lettering, words: str, align: Align) -> Drawing:
-    """Return the drawing that `letters.write` gives, and keep it, so that ten new names are on the screen at once."""
+    """Return the drawing that `letters.write` gives, and keep it, so that ten new names are on the screen at once.
+
+    Parameters
+    ----------
+    letters : Lettering
+    words : str
+        One line or several, with line ends between them.
+    align : {"left", "centre", "right"}
+    """
     return letters.write(words, align)
 
 
@@ -205,16 +236,35 @@ def written(letters: Lettering, words: str, align: Align) -> Drawing:
 def fitting(
     words: str, font_file: str, bold: bool, height_px: int, room_px: float, fallbacks: tuple[Face, ...] = ()
 ) -> Lettering:
-    """Return the lettering of the given size, or of the next smaller one in which every line fits."""
+    """Return the lettering of the given size, or of the next smaller one in which every line fits.
+
+    Parameters
+    ----------
+    words : str
+        One line or several, with line ends between them.
+    font_file : str
+        Empty takes the font that PsychoPy brings along.
+    bold : bool
+    height_px : int
+        Size to begin with, pixels; a size below 8 is taken even if a line does not fit.
+    room_px : float
+        Room for each line, pixels.
+    fallbacks : tuple of Face, optional
+        Fallback fonts in their order.
+    """
     while True:
-        given = lettering(font_file, bold, height_px, fallbacks)
-        if height_px < 8 or all(given.length_px(line) <= room_px for line in words.split("\n")):
-            return given
+        letters = lettering(font_file, bold, height_px, fallbacks)
+        if height_px < 8 or all(letters.length_px(line) <= room_px for line in words.split("\n")):
+            return letters
         height_px = int(_STEP * height_px)
 
 
 def find_font(language: str) -> str:
     """Find a font file with a language's letters; return an empty text if PsychoPy's own font has them.
+
+    Parameters
+    ----------
+    language : {"en", "ja"}
 
     Raises
     ------
@@ -226,8 +276,8 @@ def find_font(language: str) -> str:
     # If no font has the language's letters, fc-match still returns one; so its languages are checked.
     if matcher := shutil.which("fc-match"):
         command = [matcher, f"sans-serif:lang={language}", "--format=%{file}\n%{lang}"]
-        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603 # a fixed program
-        file, _, languages = said.partition("\n")
+        output = subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603 # a fixed program
+        file, _, languages = output.partition("\n")
         if language in languages.split("|"):
             return file
     if sys.platform in ("win32", "darwin"):

@@ -105,9 +105,12 @@ class ScreenPainting:
         width = 0.45 * self._canvas.width
         sizes = [self._sizes(rank) for rank in range(len(names))]
         lengths = [partial(self._canvas.length_px, bold=rank == 0) for rank in range(len(names))]
-        given = list(zip(names, sizes, lengths, strict=True))
-        step = max((tried.index(typeset(name, width, tried, length)[0]) for name, tried, length in given), default=0)
-        return [typeset(name, width, tried[step:], length) for name, tried, length in given]
+        rows = list(zip(names, sizes, lengths, strict=True))
+        step = max(
+            (row_sizes.index(typeset(name, width, row_sizes, length_px)[0]) for name, row_sizes, length_px in rows),
+            default=0,
+        )
+        return [typeset(name, width, row_sizes[step:], length_px) for name, row_sizes, length_px in rows]
 
     def _sizes(self, rank: int) -> tuple[int, ...]:
         """Return the letter sizes in which the name at a rank may be set, pixels, largest first."""
@@ -132,8 +135,8 @@ class ScenePainting(ScreenPainting):
     @property
     def _caption_y(self) -> float:
         """Height of the caption: beneath the pictures, which may reach lower than the list."""
-        below = max(-super()._caption_y, 0.54 * FEEDBACK_DEG[1] * self.fit * self._degree_px)
-        return -min(below, 0.47 * self._canvas.height)
+        depth = max(-super()._caption_y, 0.54 * FEEDBACK_DEG[1] * self.fit * self._degree_px)
+        return -min(depth, 0.47 * self._canvas.height)
 
     def _paint_beneath(self, screen: Screen) -> None:
         if not isinstance(screen, Scene):
@@ -203,13 +206,13 @@ class ScenePainting(ScreenPainting):
         canvas, unit = self._canvas, self._canvas.unit
         n_across = len(choice.labels) if len(choice.labels) <= _ANSWERS_IN_A_ROW else -(-len(choice.labels) // 2)
         pitch = 0.9 * canvas.width / max(n_across, 3)
-        size, broken = self._answer_lines(choice.labels, 0.92 * pitch)
+        size, answers = self._answer_lines(choice.labels, 0.92 * pitch)
         # The lower row's dots stay clear of the longest answer above them.
-        first = (0.04 if len(broken) <= n_across else 0.09) * unit
-        below = 0.082 * unit + _LEADING * max(map(len, broken[:n_across])) * size
-        for place, lines in enumerate(broken):
+        top_y = (0.04 if len(answers) <= n_across else 0.09) * unit
+        row_pitch = 0.082 * unit + _LEADING * max(map(len, answers[:n_across])) * size
+        for place, lines in enumerate(answers):
             row, column = divmod(place, n_across)
-            x, y = (column - (n_across - 1) / 2) * pitch, first - row * below
+            x, y = (column - (n_across - 1) / 2) * pitch, top_y - row * row_pitch
             radius, dot, colour = (0.022, BEST_BAR, BRIGHT) if place == choice.chosen else (0.012, QUIET, PLAIN)
             canvas.disc(x, y, radius * unit, dot)
             middle = y - 0.038 * unit - _LEADING * len(lines) / 2 * size
@@ -222,10 +225,10 @@ class ScenePainting(ScreenPainting):
         size = 0
         for share in _ANSWERS:
             size = int(share * self._canvas.unit)
-            broken = [self._broken(label, room_px, _ANSWER_LINES, size) for label in labels]
-            if "".join("".join("".join(lines).split()) for lines in broken) == "".join("".join(labels).split()):
+            answers = [self._broken(label, room_px, _ANSWER_LINES, size) for label in labels]
+            if "".join("".join("".join(lines).split()) for lines in answers) == "".join("".join(labels).split()):
                 break
-        return size, broken
+        return size, answers
 
     @property
     def _label_px(self) -> int:

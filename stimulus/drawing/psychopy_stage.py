@@ -119,12 +119,24 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
         return float(self._clock.getTime())
 
     def prepare(self, screen: Screen) -> None:
-        """Draw a screen; the next flip shows it."""
+        """Draw a screen; the next flip shows it.
+
+        Parameters
+        ----------
+        screen : Screen
+        """
         self._paint(screen)
         self._canvas.finish()
 
     def draw(self, screen: Screen, due_s: float = -math.inf) -> float:
-        """Show a screen, and return when, by PsychoPy's clock; without a refresh to wait for, show it at `due_s`."""
+        """Show a screen, and return when, by PsychoPy's clock, seconds.
+
+        Parameters
+        ----------
+        screen : Screen
+        due_s : float, optional
+            Time by PsychoPy's clock at which to show it if no refresh is waited for, seconds; by default at once.
+        """
         begun_s = self.now()
         self.prepare(screen)
         ready_s = self.now()
@@ -146,7 +158,12 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
         return pressed
 
     def play(self, tone: Tone) -> None:
-        """Begin a tone, if tones are played at all."""
+        """Begin a tone, if tones are played at all.
+
+        Parameters
+        ----------
+        tone : Tone
+        """
         if tone in self._tones:
             self._tones[tone].play()
 
@@ -194,7 +211,12 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
         self.write_beforehand(names)
 
     def warm(self, scenes: Iterable[Scene]) -> None:
-        """Draw scenes once, unseen, as the first drawing of a scene takes longer."""
+        """Draw scenes once, unseen, as the first drawing of a scene takes longer.
+
+        Parameters
+        ----------
+        scenes : iterable of Scene
+        """
         for scene in scenes:
             self._paint(scene)
         self._window.clearBuffer()
@@ -216,18 +238,18 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
         return self._monitor.pixels(size_deg, self._width_px)
 
     def _check_resolution(self) -> None:
-        is_px, said_px = self.screen_size_px, self._monitor.size_px
-        if said_px is not None and is_px != said_px:
+        actual_px, set_px = self.screen_size_px, self._monitor.size_px
+        if set_px is not None and actual_px != set_px:
             raise InputError(
-                f"screen {self._monitor.screen} has {is_px[0]} x {is_px[1]} pixels, the settings say {said_px[0]} x "
-                f"{said_px[1]}: is it the right one, at the right resolution?"
+                f"screen {self._monitor.screen} has {actual_px[0]} x {actual_px[1]} pixels, the settings say "
+                f"{set_px[0]} x {set_px[1]}: is it the right one, at the right resolution?"
             )
 
     def _check_refresh(self) -> None:
-        measured_hz, said_hz = self._measured_hz(), self._monitor.frame_hz
-        if abs(measured_hz / said_hz - 1) > _MOST_OFF:
+        measured_hz, set_hz = self._measured_hz(), self._monitor.frame_hz
+        if abs(measured_hz / set_hz - 1) > _MOST_OFF:
             raise InputError(
-                f"the monitor refreshes {measured_hz:.1f} times in a second, the settings say {said_hz:g}: set the "
+                f"the monitor refreshes {measured_hz:.1f} times in a second, the settings say {set_hz:g}: set the "
                 "graphics card, or frame_hz in the table [monitor]; where it is far more, switch vertical sync on"
             )
         self.frame_s = 1 / measured_hz
@@ -237,10 +259,10 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
         for _ in range(_N_SETTLING + _N_TIMED):
             self._window.flip()
             shown_s.append(self.now())
-        between_s = [after - before for before, after in pairwise(shown_s[_N_SETTLING:])]
-        usual_s = median(between_s)
+        intervals_s = [after - before for before, after in pairwise(shown_s[_N_SETTLING:])]
+        usual_s = median(intervals_s)
         # The mean is more exact than the median, once the intervals with a missed refresh are left out.
-        return 1 / mean(each_s for each_s in between_s if abs(each_s / usual_s - 1) < _ONE_REFRESH)
+        return 1 / mean(interval_s for interval_s in intervals_s if abs(interval_s / usual_s - 1) < _ONE_REFRESH)
 
 
 def _read_image(file: str, side_px: int, *, square: bool = False) -> tuple[Array, tuple[Change, ...]]:

@@ -94,6 +94,10 @@ class PsychopyWindow(ScreenPainting):
     def draw(self, screen: Screen) -> float:
         """Show a screen.
 
+        Parameters
+        ----------
+        screen : Screen
+
         Returns
         -------
         flip_utc_s : float
@@ -108,7 +112,14 @@ class PsychopyWindow(ScreenPainting):
         return bool(self._event.getKeys(keyList=list(QUIT_KEYS))) or self._closed_by_user
 
     def save_png(self, path: Path, screen: Screen) -> None:
-        """Write the picture of a screen, without showing it."""
+        """Write the picture of a screen, without showing it.
+
+        Parameters
+        ----------
+        path : Path
+            PNG file to write.
+        screen : Screen
+        """
         self._paint(screen)
         picture = self._window.getMovieFrame(buffer="back")
         self._window.movieFrames.clear()
@@ -116,13 +127,26 @@ class PsychopyWindow(ScreenPainting):
         picture.save(path, format="PNG")
 
     def write_beforehand(self, names: Iterable[str]) -> None:
-        """Write names that may be ranked, in the first rank's letters and in the others', so that no frame waits."""
+        """Write names that may be ranked, in the first rank's letters and in the others', so that no frame waits.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Only the first `_N_READY` are written.
+        """
         for name in islice(map(readable, names), _N_READY):
             for rank in (0, 1):
                 self._canvas.prepare(name, self._sizes(rank)[0], bold=rank == 0, align="right")
 
     def cover(self, texts: Iterable[str], language: str = "") -> Coverage:
-        """Find fonts for letters of the texts that the chosen font lacks; it takes time, so call it before a run."""
+        """Find fonts for letters of the texts that the chosen font lacks; it takes time, so call it before a run.
+
+        Parameters
+        ----------
+        texts : iterable of str
+        language : str, optional
+            Language whose fonts are preferred, as some letters have several shapes.
+        """
         return self._canvas.cover(texts, language)
 
     @property
@@ -177,16 +201,24 @@ def _naming_the_display() -> Iterator[None]:
             ) from error
         if type(error).__name__ != "NoSuchDisplayException":
             raise
-        where = os.environ.get("DISPLAY", "")
+        name = os.environ.get("DISPLAY", "")
         raise InputError(
-            f"no window can be opened on DISPLAY={where!r}; try --backend offscreen, or, for `rtgod display`, terminal"
+            f"no window can be opened on DISPLAY={name!r}; try --backend offscreen, or, for `rtgod display`, terminal"
         ) from error
 
 
 def screen_size_px(screen: int) -> tuple[int, int]:
-    """Return width and height of a monitor, pixels; raise InputError if it is not connected.
+    """Return width and height of a monitor, pixels.
 
-    PsychoPy would take another monitor in its stead.
+    Parameters
+    ----------
+    screen : int
+        Number of the monitor, from 0.
+
+    Raises
+    ------
+    InputError
+        If the monitor is not connected: PsychoPy would take another one in its stead.
     """
     from pyglet import canvas
 

@@ -73,7 +73,12 @@ class QuadCanvas(Canvas):
         self._gl.glFinish()
 
     def texture(self, drawing: Drawing) -> Texture:
-        """Copy a drawing to the graphics card."""
+        """Copy a drawing to the graphics card.
+
+        Parameters
+        ----------
+        drawing : Drawing
+        """
         gl, (height, width) = self._gl, drawing.pixels.shape[:2]
         is_mask = drawing.pixels.ndim == 2
         kind = gl.GL_ALPHA if is_mask else gl.GL_RGB
@@ -105,9 +110,9 @@ class QuadCanvas(Canvas):
         if texture.is_mask or opacity < 1:
             gl.glEnable(gl.GL_BLEND)
         gl.glBegin(gl.GL_QUADS)
-        for u, v, across, up in ((0, 1, left, bottom), (1, 1, right, bottom), (1, 0, right, top), (0, 0, left, top)):
+        for u, v, x, y in ((0, 1, left, bottom), (1, 1, right, bottom), (1, 0, right, top), (0, 0, left, top)):
             gl.glTexCoord2f(u, v)
-            gl.glVertex2f(across, up)
+            gl.glVertex2f(x, y)
         gl.glEnd()
         gl.glDisable(gl.GL_BLEND)
         gl.glDisable(gl.GL_TEXTURE_2D)

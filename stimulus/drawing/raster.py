@@ -44,10 +44,16 @@ class RasterCanvas(Canvas):
         self.begin()
 
     def beside(self, width: int, height: int) -> RasterCanvas:
-        """Make another canvas of the given size, with the same fonts."""
-        other = RasterCanvas(width, height, self._font_file)
-        other._typefaces = self._typefaces
-        return other
+        """Make another canvas of the given size, with the same fonts.
+
+        Parameters
+        ----------
+        width, height : int
+            Size of its picture, pixels.
+        """
+        canvas = RasterCanvas(width, height, self._font_file)
+        canvas._typefaces = self._typefaces
+        return canvas
 
     def begin(self) -> None:
         """Fill the picture with the background colour."""
@@ -57,7 +63,12 @@ class RasterCanvas(Canvas):
         """Do nothing: drawing is done when a call returns."""
 
     def texture(self, drawing: Drawing) -> Texture:
-        """Keep a drawing as a texture."""
+        """Keep a drawing as a texture.
+
+        Parameters
+        ----------
+        drawing : Drawing
+        """
         number, (height, width) = self._n_drawings, drawing.pixels.shape[:2]
         self._drawings[number] = drawing.pixels
         self._n_drawings += 1
@@ -71,8 +82,8 @@ class RasterCanvas(Canvas):
         drawing = self._drawings[texture.number]
         if (box.right - box.left, box.top - box.bottom) != (texture.width, texture.height):
             drawing = _scaled(drawing, box.right - box.left)
-        rows, columns, seen = self._place(box)
-        below, above, share = self.pixels[rows, columns], drawing[seen], np.array(opacity)
+        rows, columns, part = self._place(box)
+        below, above, share = self.pixels[rows, columns], drawing[part], np.array(opacity)
         if texture.is_mask:
             share, above = opacity * above[..., np.newaxis] / 255, np.array(rgb(colour))
         self.pixels[rows, columns] = np.rint(below + share * (above.astype(float) - below))
@@ -88,11 +99,11 @@ class RasterCanvas(Canvas):
         first_column, last_column = middle_x + box.left, middle_x + box.right
         rows = slice(max(first_row, 0), max(min(last_row, self.height), 0))
         columns = slice(max(first_column, 0), max(min(last_column, self.width), 0))
-        seen = (
+        part = (
             slice(rows.start - first_row, rows.stop - first_row),
             slice(columns.start - first_column, columns.stop - first_column),
         )
-        return rows, columns, seen
+        return rows, columns, part
 
 
 class PreviewStage(PsychopyStage):
@@ -127,19 +138,41 @@ class PreviewStage(PsychopyStage):
         self._degree_px = self._pixels(1.0)
 
     def warm(self, scenes: Iterable[Scene]) -> None:
-        """Do nothing: the first drawing of a scene takes no longer here."""
+        """Do nothing: the first drawing of a scene takes no longer here.
+
+        Parameters
+        ----------
+        scenes : iterable of Scene
+        """
 
     def drawn(self, screen: Screen) -> Array:
-        """Draw a screen and return its picture, upright: shape (height, width, 3), uint8."""
+        """Draw a screen and return its picture, upright: shape (height, width, 3), uint8.
+
+        Parameters
+        ----------
+        screen : Screen
+        """
         self._paint(screen)
         return self._raster.pixels.copy()
 
     def blank(self, width: int, height: int) -> RasterCanvas:
-        """Make a canvas of the given size, with the fonts that the screens are written in."""
+        """Make a canvas of the given size, with the fonts that the screens are written in.
+
+        Parameters
+        ----------
+        width, height : int
+            Size of its picture, pixels.
+        """
         return self._raster.beside(width, height)
 
     def save_png(self, path: Path, screen: Screen) -> None:
-        """Write the picture of a screen as a PNG, mirrored and turned as the projector gets it."""
+        """Write the picture of a screen as a PNG, mirrored and turned as the projector gets it.
+
+        Parameters
+        ----------
+        path : Path
+        screen : Screen
+        """
         from PIL import Image
 
         pixels = self.drawn(screen)
@@ -154,10 +187,12 @@ class PreviewStage(PsychopyStage):
 
 def _scaled(pixels: Array, side_px: int) -> Array:
     """Scale a picture to a square, interpolating between the four pixels around each place, as graphics cards do."""
-    (above, below, down), (before, after, right) = (_between(n, side_px) for n in pixels.shape[:2])
+    (upper_rows, lower_rows, down), (left_columns, right_columns, right) = (
+        _between(n, side_px) for n in pixels.shape[:2]
+    )
     pixels, right, down = pixels.astype(float), right[:, np.newaxis], down[:, np.newaxis, np.newaxis]
-    upper = pixels[above][:, before] * (1 - right) + pixels[above][:, after] * right
-    lower = pixels[below][:, before] * (1 - right) + pixels[below][:, after] * right
+    upper = pixels[upper_rows][:, left_columns] * (1 - right) + pixels[upper_rows][:, right_columns] * right
+    lower = pixels[lower_rows][:, left_columns] * (1 - right) + pixels[lower_rows][:, right_columns] * right
     return np.rint(upper * (1 - down) + lower * down).astype(np.uint8)
 
 

@@ -55,9 +55,9 @@ def pieces_of(line: str, typefaces: Typefaces) -> list[Piece]:
     base = _base_direction(line)
     clusters = _clusters(line)
     directions = _directions(clusters, base)
-    if whole := typefaces.face_of(line):
+    if line_face := typefaces.face_of(line):
         # Raqm orders a whole line by itself, even one of mixed directions.
-        return [Piece(line, whole, base)]
+        return [Piece(line, line_face, base)]
     spans: list[list[Piece]] = []
     for direction, group in groupby(zip(clusters, directions, strict=True), key=lambda pair: pair[1]):
         span = _by_face([cluster for cluster, _ in group], direction, typefaces)
@@ -96,13 +96,13 @@ def _directions(clusters: list[str], base: Direction) -> list[Direction]:
     for cluster in clusters:
         kind = unicodedata.bidirectional(cluster[0])
         strong.append("rtl" if kind in _FROM_THE_RIGHT else "ltr" if kind in _FROM_THE_LEFT else None)
-    found: list[Direction] = []
+    directions: list[Direction] = []
     before = base
-    for place, own in enumerate(strong):
-        after = next((other for other in strong[place:] if other is not None), base)
-        found.append(own or (before if before == after else base))
-        before = own or before
-    return found
+    for place, direction in enumerate(strong):
+        after = next((later for later in strong[place:] if later is not None), base)
+        directions.append(direction or (before if before == after else base))
+        before = direction or before
+    return directions
 
 
 def _by_face(clusters: list[str], direction: Direction, typefaces: Typefaces) -> list[Piece]:
@@ -110,9 +110,9 @@ def _by_face(clusters: list[str], direction: Direction, typefaces: Typefaces) ->
     pieces: list[Piece] = []
     for is_space, group in groupby(clusters, key=str.isspace):
         word = list(group)
-        whole = pieces[-1].face if is_space and pieces else typefaces.face_of("".join(word))
-        for cluster in word if whole is None else ["".join(word)]:
-            face = whole or typefaces.face_of(cluster) or typefaces.faces[0]
+        word_face = pieces[-1].face if is_space and pieces else typefaces.face_of("".join(word))
+        for cluster in word if word_face is None else ["".join(word)]:
+            face = word_face or typefaces.face_of(cluster) or typefaces.faces[0]
             if pieces and pieces[-1].face == face:
                 pieces[-1] = pieces[-1]._replace(text=pieces[-1].text + cluster)
             else:

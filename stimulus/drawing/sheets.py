@@ -41,10 +41,21 @@ class Drawer(Protocol):
     """Interface that draws screens, and makes canvases to lay them out on."""
 
     def drawn(self, screen: Screen) -> Array:
-        """Draw a screen and return its picture, upright."""
+        """Draw a screen and return its picture, upright.
+
+        Parameters
+        ----------
+        screen : Screen
+        """
 
     def blank(self, width: int, height: int) -> RasterCanvas:
-        """Make a canvas with the same fonts."""
+        """Make a canvas with the same fonts.
+
+        Parameters
+        ----------
+        width, height : int
+            Size of its picture, pixels.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +84,21 @@ class Group:
 
 
 def groups(script: Script) -> Iterator[Group]:
-    """Yield each group of two or more screens: of the run's steps, and of the names that may be ranked."""
+    """Yield each group of two or more screens: of the run's steps, and of the names that may be ranked.
+
+    Parameters
+    ----------
+    script : Script
+    """
     n_most = COLUMNS * ROWS * MOST_SHEETS
-    for name, what, steps in _steps_by_kind(script):
+    for name, noun, steps in _steps_by_kind(script):
         labels: dict[Scene, Counter[str]] = {}
         for step in steps:
             word = step.stimulus or step.category or "free choice"
             labels.setdefault(scene_of(script, step), Counter())[word] += 1
         if len(labels) > 1:
-            tiles = [(scene, _counted(of)) for scene, of in labels.items()][:n_most]
-            yield Group(name, what, tuple(tiles), len(tiles), len(labels))
+            tiles = [(scene, _counted(words)) for scene, words in labels.items()][:n_most]
+            yield Group(name, noun, tuple(tiles), len(tiles), len(labels))
     yield from _ranked(script, n_most)
 
 
@@ -106,11 +122,11 @@ def _ranked(script: Script, n_most: int) -> Iterator[Group]:
         return
     n, block = len(script.candidates), script.schedule.block_of(step)
 
-    def shown(first: Sequence[int]) -> Scene:
-        return script.at(step, 0.0, Situation(ranking_of(first, n, block), target_of(script, step)))
+    def shown(positions: Sequence[int]) -> Scene:
+        return script.at(step, 0.0, Situation(ranking_of(positions, n, block), target_of(script, step)))
 
-    first = shown(range(n))
-    n_each = len(first.rows) or len(first.pictures)
+    first_scene = shown(range(n))
+    n_each = len(first_scene.rows) or len(first_scene.pictures)
     if n <= n_each:
         return
     by_length = sorted(range(n), key=lambda i: -len(script.candidates[i]))
@@ -126,7 +142,15 @@ def _lists_names(script: Script, step: Step) -> bool:
 
 
 def save_sheets(script: Script, drawer: Drawer, folder: Path) -> tuple[list[Path], list[str]]:
-    """Write contact sheets as PNGs; return their paths, and a line about each group for the operator."""
+    """Write contact sheets as PNGs; return their paths, and a line about each group for the operator.
+
+    Parameters
+    ----------
+    script : Script
+    drawer : Drawer
+    folder : Path
+        Existing folder; sheets of the same names in it are replaced.
+    """
     from PIL import Image
 
     paths, lines = [], []
@@ -135,16 +159,22 @@ def save_sheets(script: Script, drawer: Drawer, folder: Path) -> tuple[list[Path
         for number, tiles in enumerate(sheets, 1):
             paths.append(folder / f"{group.name}_{number:02d}.png")
             Image.fromarray(_sheet(tiles, drawer)).save(paths[-1], format="PNG")
-        of_all = f"all {group.n_all:,}" if group.n_items == group.n_all else f"{group.n_items:,} of {group.n_all:,}"
-        longest = ", those with the longest" if group.name == "candidates" and group.n_items < group.n_all else ""
-        n_files = "1 sheet" if len(sheets) == 1 else f"{len(sheets)} sheets"
-        files = f"{group.name}_01.png" + (f" to {group.name}_{len(sheets):02d}.png" if len(sheets) > 1 else "")
-        lines.append(f"{of_all} {group.what} are drawn{longest}: {n_files}, {files}")
+        share = f"all {group.n_all:,}" if group.n_items == group.n_all else f"{group.n_items:,} of {group.n_all:,}"
+        remark = ", those with the longest" if group.name == "candidates" and group.n_items < group.n_all else ""
+        amount = "1 sheet" if len(sheets) == 1 else f"{len(sheets)} sheets"
+        names = f"{group.name}_01.png" + (f" to {group.name}_{len(sheets):02d}.png" if len(sheets) > 1 else "")
+        lines.append(f"{share} {group.what} are drawn{remark}: {amount}, {names}")
     return paths, lines
 
 
 def earlier_previews(folder: Path) -> list[str]:
-    """Names of the pictures that an earlier preview left in a folder, in their order."""
+    """Names of the pictures that an earlier preview left in a folder, in their order.
+
+    Parameters
+    ----------
+    folder : Path
+        A folder that does not exist has none.
+    """
     if not folder.is_dir():
         return []
     return sorted(path.name for path in folder.iterdir() if _OF_A_PREVIEW.fullmatch(path.name))

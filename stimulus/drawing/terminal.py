@@ -53,7 +53,12 @@ class TerminalWindow:
             self._cleanup.enter_context(self._live)
 
     def draw(self, screen: Screen) -> float:
-        """Show a screen; return when, in seconds since 1970."""
+        """Show a screen; return when, in seconds since 1970.
+
+        Parameters
+        ----------
+        screen : Screen
+        """
         if self._live is None:
             self._keep(screen)
         else:
@@ -67,7 +72,18 @@ class TerminalWindow:
         return pressed == b"\x1b" or b"q" in pressed  # only Escape alone: arrow keys send it and more
 
     def save_png(self, path: Path, screen: Screen) -> None:  # noqa: ARG002 - the signature that every backend has
-        """Refuse: text is no picture."""
+        """Refuse: text is no picture.
+
+        Parameters
+        ----------
+        path : Path
+        screen : Screen
+
+        Raises
+        ------
+        InputError
+            Always.
+        """
         raise InputError(f"{path} cannot be written from a terminal; use --backend window or offscreen")
 
     def close(self) -> None:
@@ -77,12 +93,12 @@ class TerminalWindow:
 
     def _keep(self, screen: Screen) -> None:
         """Write a screen as a line once its bars have stopped: when it is drawn twice alike, or another one follows."""
-        known = self._unwritten
-        if known is None or _words(known[1]) != _words(screen):
+        unwritten = self._unwritten
+        if unwritten is None or _words(unwritten[1]) != _words(screen):
             self._write()
             self._unwritten, has_arrived = (self._utc(), screen), not screen.rows
         else:
-            self._unwritten, has_arrived = (known[0], screen), screen == known[1]
+            self._unwritten, has_arrived = (unwritten[0], screen), screen == unwritten[1]
         if has_arrived:
             self._write()
 
@@ -95,7 +111,12 @@ class TerminalWindow:
 
 
 def as_line(screen: Screen) -> str:
-    """Write a screen as one line of words."""
+    """Write a screen as one line of words.
+
+    Parameters
+    ----------
+    screen : Screen
+    """
     names = [
         f"{rank} {row.name}" + (f" ({100 * row.fraction:.1f} %)" if screen.bars_are_chances else "")
         for rank, row in enumerate(screen.rows, 1)
@@ -109,7 +130,12 @@ def _words(screen: Screen) -> tuple[object, ...]:
 
 
 def rendered(screen: Screen) -> RenderableType:
-    """Lay a screen out as text: names on the left, bars on the right, the caption or message beneath."""
+    """Lay a screen out as text: names on the left, bars on the right, the caption or message beneath.
+
+    Parameters
+    ----------
+    screen : Screen
+    """
     table = Table.grid(padding=(0, 2), expand=False)
     table.add_column(justify="right", overflow="ellipsis", no_wrap=True)
     table.add_column(width=30)

@@ -67,11 +67,17 @@ def private_xvfb(width_px: int, height_px: int) -> Iterator[str]:
 
 @contextmanager
 def offscreen(width_px: int, height_px: int) -> Iterator[None]:
-    """Make this process, and no other, use a private Xvfb and Mesa's software renderer; at the end undo the change."""
+    """Make this process, and no other, use a private Xvfb and Mesa's software renderer; at the end undo the change.
+
+    Parameters
+    ----------
+    width_px, height_px : int
+        Size of Xvfb's only screen, pixels.
+    """
     with private_xvfb(width_px, height_px) as display:
-        ours = {"DISPLAY": display, "LIBGL_ALWAYS_SOFTWARE": "1"}
-        before = {name: os.environ.get(name) for name in ours}
-        os.environ.update(ours)
+        variables = {"DISPLAY": display, "LIBGL_ALWAYS_SOFTWARE": "1"}
+        before = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
         try:
             yield
         finally:
@@ -91,8 +97,8 @@ def _display_number(answer: IO[bytes], complaints: IO[bytes]) -> int:
         piece = answer.read(16)
         if not piece:
             complaints.seek(0)
-            last = complaints.read().decode(errors="replace").strip().splitlines()[-1:]
-            raise MissingDependencyError(f"Xvfb cannot start: {''.join(last) or 'it gave no reason'}")
+            last_line = complaints.read().decode(errors="replace").strip().splitlines()[-1:]
+            raise MissingDependencyError(f"Xvfb cannot start: {''.join(last_line) or 'it gave no reason'}")
         line += piece
     return int(line)
 

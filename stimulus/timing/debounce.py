@@ -34,7 +34,15 @@ class KeyDebouncer:
         self._keys: dict[str, _Key] = {}
 
     def without_bounces(self, events: Sequence[KeyPress], now_s: float) -> tuple[list[KeyPress], list[str]]:
-        """Take in events in their order; return presses that are certain by now, and lines for the operator."""
+        """Take in events; return presses that are certain by now, and lines for the operator.
+
+        Parameters
+        ----------
+        events : sequence of KeyPress
+            New events of all keys, in the order in which they came.
+        now_s : float
+            Present time by the clock of the events, seconds.
+        """
         presses: list[KeyPress] = []
         lines: list[str] = []
         for event in events:

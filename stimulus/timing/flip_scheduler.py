@@ -22,6 +22,8 @@ _HOPE = 0.1
 class FlipScheduler:
     """Times of the monitor's refreshes; without a monitor, of the loop's pace.
 
+    All times are seconds by one clock, whichever it is.
+
     Parameters
     ----------
     frame_s : float
@@ -43,18 +45,37 @@ class FlipScheduler:
         self.lead_s = self._most_s if steady else _LEAD * frame_s
 
     def next_s(self, now_s: float) -> float:
-        """Return when a picture begun now will be seen, if it is given the whole lead."""
+        """Return when a picture begun now will be seen, if it is given the whole lead.
+
+        Parameters
+        ----------
+        now_s : float
+        """
         return self._refresh_s(now_s + self.lead_s)
 
     def still_s(self, due_s: float, now_s: float) -> float:
-        """Return when a picture for the refresh at `due_s` will be seen if it is begun only now.
+        """Return when a picture will be seen if it is begun only now.
 
         It counts on the usual drawing time, without the lead's margin: a picture begun late may still be in time.
+
+        Parameters
+        ----------
+        due_s : float
+            Time of the refresh that the picture is for.
+        now_s : float
         """
         return max(due_s, self._refresh_s(now_s + self._usual_s))
 
     def flipped(self, at_s: float, drawing_s: float) -> None:
-        """Take in that a picture was seen at `at_s`; drawing it, without the wait for the refresh, took `drawing_s`."""
+        """Take in that a picture was seen.
+
+        Parameters
+        ----------
+        at_s : float
+            Time at which it was seen.
+        drawing_s : float
+            Time that drawing it took, without the wait for the refresh, seconds.
+        """
         self._last_s = at_s
         if self._steady:
             return
@@ -63,7 +84,13 @@ class FlipScheduler:
         self._usual_s += _NEWS * (min(drawing_s, self.lead_s) - self._usual_s)
 
     def skipped(self, due_s: float) -> None:
-        """Take in that the refresh at `due_s` passed without a new picture, as nothing new was to be drawn."""
+        """Take in that a refresh passed without a new picture, as nothing new was to be drawn.
+
+        Parameters
+        ----------
+        due_s : float
+            Time of the refresh.
+        """
         self._last_s = due_s
 
     def _refresh_s(self, ready_s: float) -> float:

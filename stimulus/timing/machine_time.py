@@ -35,7 +35,13 @@ class MachineTime:
 
     @classmethod
     def read(cls, text: str) -> MachineTime | None:
-        """Read a moment from a log's cell, as `str` wrote it; None if the cell holds no moment."""
+        """Read a moment from a log's cell; None if the cell holds no moment.
+
+        Parameters
+        ----------
+        text : str
+            The cell, as `str` wrote the moment.
+        """
         match text.split():
             case ["boot", boot, at_s]:
                 try:
@@ -70,7 +76,12 @@ class Moment:
     machine: MachineTime | None = None
 
     def since(self, start: Moment) -> tuple[float, str]:
-        """Return the seconds since an earlier moment, and a line for the operator, empty if the clocks agree."""
+        """Return the seconds since an earlier moment, and a line for the operator, empty if the clocks agree.
+
+        Parameters
+        ----------
+        start : Moment
+        """
         by_wall_s = self.utc_s - start.utc_s
         if self.machine is None or start.machine is None or self.machine.boot != start.machine.boot:
             why = "this machine has no other"

@@ -68,13 +68,24 @@ class TriggerClock:
         return tuple(at_s - self.started_s - self._nearest(at_s) * self._tr_s for at_s in self._times)
 
     def rejoin(self, started_s: float) -> None:
-        """Take in that the run began at `started_s` already, as after a restart of the display within the run."""
+        """Take in that the run began already, as after a restart of the display within the run.
+
+        Parameters
+        ----------
+        started_s : float
+            Onset of volume 0.
+        """
         self.started_s = started_s
         self._times, self._first, self._due = [], None, -1
         self._silent_from_s, self._tell_from_s = None, -math.inf
 
     def pulse(self, at_s: float) -> list[str]:
-        """Take in a pulse; return lines for the operator, often none."""
+        """Take in a pulse; return lines for the operator, often none.
+
+        Parameters
+        ----------
+        at_s : float
+        """
         shortest_s, longest_s = _REPEAT_S
         self._n_repeats = self._n_repeats + 1 if shortest_s <= at_s - self._last_s <= longest_s else 0
         self._last_s = at_s
@@ -95,7 +106,12 @@ class TriggerClock:
         return lines
 
     def tick(self, now_s: float) -> list[str]:
-        """Take in the time, at least once a second; return lines for the operator, often none."""
+        """Take in the time, at least once a second; return lines for the operator, often none.
+
+        Parameters
+        ----------
+        now_s : float
+        """
         if self._silent_from_s is None:
             self._silent_from_s = now_s
         if self.started_s is not None:
@@ -119,11 +135,11 @@ class TriggerClock:
         if self.started_s is None:
             return f"triggers: no volume yet, {self._n_dummies_seen} of {self._n_dummies} dummies; {bounced}"
         n_expected = 0 if self._first is None else max(self._due - self._first + 1, 0)
-        seen = f"triggers: {self.n_pulses} of {n_expected} expected; {bounced}"
+        tally = f"triggers: {self.n_pulses} of {n_expected} expected; {bounced}"
         if not self._times:
-            return seen
+            return tally
         errors_ms = [1e3 * abs(error_s) for error_s in self.errors_s]
-        return f"{seen}; their timing error {max(errors_ms):.1f} ms at worst, {median(errors_ms):.1f} ms in the median"
+        return f"{tally}; their timing error {max(errors_ms):.1f} ms at worst, {median(errors_ms):.1f} ms in the median"
 
     def _nearest(self, at_s: float) -> int:
         """Return the volume whose onset is nearest."""

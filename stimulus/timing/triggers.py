@@ -90,7 +90,15 @@ class Pulses(Protocol):
     """A source of pulses."""
 
     def poll(self, keys: Sequence[KeyPress], messages: Sequence[Message]) -> list[float]:
-        """Return the times of the pulses since the last call, by the display's clock, ascending, without waiting."""
+        """Return the times of the pulses since the last call, by the display's clock, ascending, without waiting.
+
+        Parameters
+        ----------
+        keys : sequence of KeyPress
+            Keys pressed since the last call.
+        messages : sequence of Message
+            The server's messages since the last call.
+        """
 
     def close(self) -> None:
         """Release the device, within a second or so; may be called twice."""
@@ -133,13 +141,27 @@ def open_pulses(settings: TriggerSettings, clock: Callable[[], float], tr_s: flo
 
 
 class KeyPulses(Closing):
-    """Pulses from keys of a keyboard, or of a box that behaves like one."""
+    """Pulses from keys of a keyboard, or of a box that behaves like one.
+
+    Parameters
+    ----------
+    names : sequence of str
+        PsychoPy's names of the keys that count as a pulse.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
 
     def poll(self, keys: Sequence[KeyPress], messages: Sequence[Message]) -> list[float]:  # noqa: ARG002
-        """Return the times of the pressed keys that count as a pulse."""
+        """Return the times of the pressed keys that count as a pulse.
+
+        Parameters
+        ----------
+        keys : sequence of KeyPress
+            Keys pressed since the last call.
+        messages : sequence of Message
+            Not used.
+        """
         return sorted(key.at_s for key in keys if key.name in self._names)
 
     def close(self) -> None:
@@ -161,7 +183,15 @@ class EmulatedPulses(Closing):
         self._clock, self._due_s = clock, deque(due_s)
 
     def poll(self, keys: Sequence[KeyPress], messages: Sequence[Message]) -> list[float]:  # noqa: ARG002
-        """Return the planned times that have come, equal to the planned ones to the last bit."""
+        """Return the planned times that have come, equal to the planned ones to the last bit.
+
+        Parameters
+        ----------
+        keys : sequence of KeyPress
+            Not used.
+        messages : sequence of Message
+            Not used.
+        """
         now_s = self._clock()
         pulses = []
         while self._due_s and self._due_s[0] <= now_s:
@@ -195,7 +225,15 @@ class ServerPulses(Closing):
         self._repeated_until_s = math.inf
 
     def poll(self, keys: Sequence[KeyPress], messages: Sequence[Message]) -> list[float]:  # noqa: ARG002
-        """Return the onset of volume 0 if its answer is among the messages, else nothing."""
+        """Return the onset of volume 0 if its answer is among the messages, else nothing.
+
+        Parameters
+        ----------
+        keys : sequence of KeyPress
+            Not used.
+        messages : sequence of Message
+            The server's messages since the last call.
+        """
         now_s = self._clock()
         pulses = []
         for message in messages:
@@ -258,6 +296,13 @@ class DevicePulses(Closing):
 
     def poll(self, keys: Sequence[KeyPress], messages: Sequence[Message]) -> list[float]:  # noqa: ARG002
         """Return the times of the pulses since the last call.
+
+        Parameters
+        ----------
+        keys : sequence of KeyPress
+            Not used.
+        messages : sequence of Message
+            Not used.
 
         Raises
         ------
@@ -371,9 +416,9 @@ def _open_serial(settings: TriggerSettings, clock: Callable[[], float]) -> Pulse
     try:
         port = serial.Serial(settings.port, settings.baud_rate, timeout=_READ_S)
     except (OSError, ValueError) as error:
-        there = _listed(port.device for port in import_module("serial.tools.list_ports").comports())
+        ports = _listed(port.device for port in import_module("serial.tools.list_ports").comports())
         raise InputError(
-            f"triggers: serial port {settings.port!r} cannot be opened ({error}); those that are there: {there}"
+            f"triggers: serial port {settings.port!r} cannot be opened ({error}); those that are there: {ports}"
         ) from error
     return DevicePulses(
         f"serial port {settings.port}", ByteReader(lambda: port.read(1), clock, settings.byte), port.close
@@ -400,14 +445,14 @@ def _open_parallel(settings: TriggerSettings, clock: Callable[[], float]) -> Pul
 
 def _open_lsl(settings: TriggerSettings, clock: Callable[[], float]) -> Pulses:
     pylsl = _imported("pylsl", "pylsl")
-    found = pylsl.resolve_byprop("name", settings.stream, timeout=_FIND_S) if settings.stream else []
-    if not found:
-        there = sorted({stream.name() for stream in pylsl.resolve_streams(1.0)})
+    streams = pylsl.resolve_byprop("name", settings.stream, timeout=_FIND_S) if settings.stream else []
+    if not streams:
+        names = sorted({stream.name() for stream in pylsl.resolve_streams(1.0)})
         raise InputError(
-            f"triggers: no LSL stream is named {settings.stream!r}; those that are there: {_listed(there)}"
+            f"triggers: no LSL stream is named {settings.stream!r}; those that are there: {_listed(names)}"
         )
     # With recover=False a lost stream raises an error; else it would be silent until it comes back.
-    inlet = pylsl.StreamInlet(found[0], recover=False)
+    inlet = pylsl.StreamInlet(streams[0], recover=False)
     try:
         inlet.open_stream(timeout=_FIND_S)
     except RuntimeError as error:
