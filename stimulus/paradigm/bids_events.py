@@ -79,20 +79,42 @@ def read_schedule(path: Path, tr_s: float) -> Schedule:
 
 
 def write_plan(path: Path, schedule: Schedule) -> None:
-    """Write a schedule as an events table, and a JSON file that explains it; raise InputError if that fails."""
+    """Write a schedule as an events table, and a JSON file that explains it; raise InputError if that fails.
+
+    Parameters
+    ----------
+    path : Path
+        The table to write; the JSON file has its name with the ending .json.
+    schedule : Schedule
+    """
     write_events(path, PLAN_COLUMNS, [planned_cells(step) for step in schedule.steps])
 
 
 def write_events(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
-    """Write an events table and the JSON file that explains it; cells that a row lacks are n/a."""
+    """Write an events table and the JSON file that explains it.
+
+    Parameters
+    ----------
+    path : Path
+        The table to write; the JSON file has its name with the ending .json.
+    columns : sequence of str
+        Columns in their order, each one of `RESULT_COLUMNS`.
+    rows : sequence of mapping of str to str
+        Cells by column; those that a row lacks are n/a.
+    """
     table = [columns, *([row.get(column, NOT_APPLICABLE) for column in columns] for row in rows)]
     write_whole(path, "".join(line_of(cells) + "\n" for cells in table))
-    described = {column: _DESCRIPTIONS[column] for column in columns}
-    write_whole(path.with_suffix(".json"), json.dumps(described, indent=2) + "\n")
+    descriptions = {column: _DESCRIPTIONS[column] for column in columns}
+    write_whole(path.with_suffix(".json"), json.dumps(descriptions, indent=2) + "\n")
 
 
 def planned_cells(step: Step) -> dict[str, str]:
-    """Return the cells of a step's row in the planned events table, by column."""
+    """Return the cells of a step's row in the planned events table, by column.
+
+    Parameters
+    ----------
+    step : Step
+    """
     return {
         "onset": seconds(step.onset_s),
         "duration": seconds(step.duration_s),
@@ -104,7 +126,12 @@ def planned_cells(step: Step) -> dict[str, str]:
 
 
 def seconds(value: float) -> str:
-    """Write seconds to the microsecond, without trailing zeros."""
+    """Write seconds to the microsecond, without trailing zeros.
+
+    Parameters
+    ----------
+    value : float
+    """
     return f"{round(value, 6) + 0.0:.6f}".rstrip("0").rstrip(".")  # + 0.0 turns -0.0 into 0.0
 
 
@@ -113,14 +140,14 @@ def _steps_of(path: Path) -> list[Step]:
     if layout_of(table).is_object:
         return [_object_step(row) for row in table.rows]
     steps: list[Step] = []
-    others: list[Step] = []
+    extra_rests: list[Step] = []
     for row, why in zip(table.rows, reasons(table), strict=True):
         # Rows that are neither trial nor rest, such as answers, become rest; those that overlap others are left out.
         if why in (None, Why.REST, Why.NO_ONSET, Why.NO_DURATION):  # `_step` refuses a missing time
             steps.append(_plain_step(row, is_rest=why is Why.REST))
         elif row.has("duration") and row.duration() > 0:
-            others.append(_step(row, StepKind.REST, "", ""))
-    for step in others:
+            extra_rests.append(_step(row, StepKind.REST, "", ""))
+    for step in extra_rests:
         if all(step.end_s <= other.onset_s or other.end_s <= step.onset_s for other in steps):
             steps.append(step)
     return steps
@@ -128,17 +155,17 @@ def _steps_of(path: Path) -> list[Step]:
 
 def _object_step(row: Row) -> Step:
     """Make a step of a row in the public data set's form."""
-    said = row.cells["event_type"] if row.has("event_type") else StepKind.REST
-    if said not in list(StepKind):
+    event_type = row.cells["event_type"] if row.has("event_type") else StepKind.REST
+    if event_type not in list(StepKind):
         raise InputError(
-            f"{row.path}, line {row.line}, column event_type: {said[:40]!r} is unknown; write one of "
+            f"{row.path}, line {row.line}, column event_type: {event_type[:40]!r} is unknown; write one of "
             f"{', '.join(StepKind)}."
         )
     stimulus = row.cells["stimulus_name"] if row.has("stimulus_name") else ""
     category = row.cells["category_name"] if row.has("category_name") else ""
-    if said == StepKind.STIMULUS and stimulus and not category:
+    if event_type == StepKind.STIMULUS and stimulus and not category:
         category = category_of(stimulus)
-    return _step(row, StepKind(said), category, stimulus)
+    return _step(row, StepKind(event_type), category, stimulus)
 
 
 def _plain_step(row: Row, *, is_rest: bool) -> Step:

@@ -52,7 +52,13 @@ class Painter(Protocol):
     """Interface that draws scenes into files."""
 
     def save_png(self, path: Path, screen: Screen) -> None:
-        """Write the picture of a scene as a PNG."""
+        """Write the picture of a scene as a PNG.
+
+        Parameters
+        ----------
+        path : Path
+        screen : Screen
+        """
 
 
 def screens(script: Script, seed: int = 0) -> Iterator[tuple[str, Scene]]:
@@ -87,12 +93,24 @@ def screens(script: Script, seed: int = 0) -> Iterator[tuple[str, Scene]]:
 
 
 def scenes_of(script: Script) -> list[Scene]:
-    """Return the scenes with which a run's steps begin, each scene once; feedback shows a made-up ranking."""
+    """Return the scenes with which a run's steps begin, each scene once; feedback shows a made-up ranking.
+
+    Parameters
+    ----------
+    script : Script
+    """
     return list(dict.fromkeys(scene_of(script, step) for step in script.schedule.steps))
 
 
 def scene_of(script: Script, step: Step) -> Scene:
-    """Return the scene with which a step begins; feedback shows a made-up ranking that is sure of the target."""
+    """Return the scene with which a step begins; feedback shows a made-up ranking that is sure of the target.
+
+    Parameters
+    ----------
+    script : Script
+    step : Step
+        A step of the script's schedule.
+    """
     situation = Situation()
     if script.shows_feedback(step):
         target, block = target_of(script, step), script.schedule.block_of(step)
@@ -101,7 +119,15 @@ def scene_of(script: Script, step: Step) -> Scene:
 
 
 def save_screens(script: Script, painter: Painter, folder: Path) -> list[Path]:
-    """Write every kind of screen of a run as a PNG; the files' names begin with numbers in the screens' order."""
+    """Write every kind of screen of a run as a PNG; the files' names begin with numbers in the screens' order.
+
+    Parameters
+    ----------
+    script : Script
+    painter : Painter
+    folder : Path
+        It is made if it does not exist.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number, (name, scene) in enumerate(screens(script), 1):
@@ -131,10 +157,10 @@ def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> l
     from matplotlib.patches import Patch
 
     n_rows = max(math.ceil(schedule.duration_s / _ROW_S - 1e-6), 1)
-    listed = _legend([readable(names.get(step.category, step.category)) for step in schedule.trials])
-    n_columns = min(-(-len(listed) // _LEGEND_LINES), _LEGEND_COLUMNS) or 1
-    n_lines = -(-len(listed) // n_columns)
-    column_in = 0.3 + _NUMBER_IN + _LETTER_IN * max((_width(name) for _, name in listed), default=0)
+    legend = _legend([readable(names.get(step.category, step.category)) for step in schedule.trials])
+    n_columns = min(-(-len(legend) // _LEGEND_LINES), _LEGEND_COLUMNS) or 1
+    n_lines = -(-len(legend) // n_columns)
+    column_in = 0.3 + _NUMBER_IN + _LETTER_IN * max((_width(name) for _, name in legend), default=0)
     side = column_in * n_columns
     height = max(1.5 + 0.75 * n_rows, 1.0 + 0.15 * n_lines)
     figure = Figure(figsize=(11 + side, height))
@@ -176,7 +202,7 @@ def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> l
     )
     for column in range(n_columns):
         # Name and number are separate texts: a name may need a font that lacks digits, or run from right to left.
-        for place, (number, name) in enumerate(listed[column * n_lines : (column + 1) * n_lines]):
+        for place, (number, name) in enumerate(legend[column * n_lines : (column + 1) * n_lines]):
             x_in, y = 11 + column_in * column, 1 - (0.55 + _LINE_IN * place) / height
             figure.text((x_in + _NUMBER_IN - 0.08) / (11 + side), y, number, fontsize=7, ha="right", va="top")
             figure.text((x_in + _NUMBER_IN) / (11 + side), y, name, fontsize=7, va="top")
@@ -200,15 +226,15 @@ def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> l
 
 def _legend(words: Sequence[str]) -> list[tuple[str, str]]:
     """List number and name of each trial; of too many trials for the legend, how often each category comes."""
-    named = [word or "free choice" for word in words]
-    if len(named) > _LEGEND_LINES * _LEGEND_COLUMNS:
-        counts = Counter(named)
+    names = [word or "free choice" for word in words]
+    if len(names) > _LEGEND_LINES * _LEGEND_COLUMNS:
+        counts = Counter(names)
         lines = [(f"{n} ×", name) for name, n in counts.items()]
         n_left = len(lines) - _LEGEND_LINES * _LEGEND_COLUMNS
         if n_left > 0:
             lines = [*lines[: -n_left - 1], ("", f"and {n_left + 1} more categories")]
     else:
-        lines = [(str(number), name) for number, name in enumerate(named, 1)]
+        lines = [(str(number), name) for number, name in enumerate(names, 1)]
     return [(n, figure_text(in_lines(name, 1, lambda text: _width(text) <= _LEGEND_LETTERS)[0])) for n, name in lines]
 
 
@@ -218,18 +244,45 @@ def _width(text: str) -> int:
 
 
 def made_up_ranking(n_candidates: int, target: int, block: int | None, seed: int, *, sure: bool) -> Ranking:
-    """Make up a ranking with the target in third place, or last of fewer candidates."""
+    """Make up a ranking with the target in third place, or last of fewer candidates.
+
+    Parameters
+    ----------
+    n_candidates : int
+        At least 1.
+    target : int
+        Position of the target among the candidates.
+    block : int or None
+        The server's block that the ranking is about; None for a sliding window.
+    seed : int
+        Seed of the order and of the scores.
+    sure : bool
+        Whether the chances are high (0.8, 0.9, 0.95); otherwise they are those of luck.
+    """
     order = np.random.default_rng(seed).permutation(n_candidates)
     place = min(2, n_candidates - 1)
-    at = int(np.flatnonzero(order == target)[0])
-    order[[place, at]] = order[[at, place]]
+    target_place = int(np.flatnonzero(order == target)[0])
+    order[[place, target_place]] = order[[target_place, place]]
     return ranking_of(order.tolist(), n_candidates, block, seed, sure=sure)
 
 
 def ranking_of(
     first: Sequence[int], n_candidates: int, block: int | None, seed: int = 0, *, sure: bool = True
 ) -> Ranking:
-    """Make up a ranking that begins with the given candidates."""
+    """Make up a ranking that begins with the given candidates.
+
+    Parameters
+    ----------
+    first : sequence of int
+        Positions of candidates, best first; the others follow in the bundle's order.
+    n_candidates : int
+    block : int or None
+        The server's block that the ranking is about; None for a sliding window.
+    seed : int
+        Seed of the scores.
+    sure : bool
+        Whether the chances are high (0.8, 0.9, 0.95); otherwise they are those of luck.
+    """
     order = np.array(list(dict.fromkeys([*first, *range(n_candidates)])), np.int32)
     scores = np.sort(np.random.default_rng(seed).normal(0.1, 0.05, n_candidates))[::-1].astype(np.float32)
     luck = [min(k / n_candidates, 1.0) for k in FIRST]
@@ -238,7 +291,13 @@ def ranking_of(
 
 
 def target_of(script: Script, step: Step) -> int | None:
-    """Return the candidates' position of the category of a step, found by its word; None if it is not among them."""
+    """Return the candidates' position of the category of a step, found by its word; None if it is not among them.
+
+    Parameters
+    ----------
+    script : Script
+    step : Step
+    """
     word = script.names.get(step.category)
     return script.candidates.index(word) if word in script.candidates else None
 
@@ -254,5 +313,5 @@ def _feedback_screens(script: Script, step: Step, seed: int) -> Iterator[tuple[s
     yield f"feedback_{view}_unknown", script.at(step, 0.0, Situation(replace(sure, probability=None), target))
     if view is View.THERMOMETER and any(not trial.category for trial in script.schedule.trials):
         yield "feedback_free", script.at(step, 0.0, Situation(sure, None))
-    moved = NotReady("preview", 0, Reason.MOTION)
-    yield "feedback_not_ready", script.at(step, 0.0, Situation(moved, target))
+    not_ready = NotReady("preview", 0, Reason.MOTION)
+    yield "feedback_not_ready", script.at(step, 0.0, Situation(not_ready, target))

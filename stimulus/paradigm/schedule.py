@@ -134,13 +134,24 @@ class Schedule:
         return math.ceil(self.duration_s / self.tr_s - _SAME_S)
 
     def at(self, time_s: float) -> Step | None:
-        """Return the step at a time; None before the first step and after the last."""
+        """Return the step at a time; None before the first step and after the last.
+
+        Parameters
+        ----------
+        time_s : float
+            Time from the start of volume 0, seconds.
+        """
         if not 0 <= time_s < self.duration_s:
             return None
         return self.steps[max(bisect_right(self._onsets_s, time_s) - 1, 0)]
 
     def block_of(self, step: Step) -> int | None:
-        """Return the number of the server's block that a step belongs to; None if it belongs to no trial."""
+        """Return the number of the server's block that a step belongs to; None if it belongs to no trial.
+
+        Parameters
+        ----------
+        step : Step
+        """
         return self._blocks.get(step.trial)
 
 
@@ -155,6 +166,16 @@ def perception_run(
     name: str, images: Sequence[Image], settings: ProtocolSettings, rng: np.random.Generator
 ) -> Schedule:
     """Schedule images in the order given, some of them twice in a row for the one-back task.
+
+    Parameters
+    ----------
+    name : str
+        Name of the run, with which its files' names begin.
+    images : sequence of Image
+    settings : ProtocolSettings
+        `n_images` is not used: all of `images` are shown.
+    rng : numpy.random.Generator
+        Chooses the images that are shown twice.
 
     Raises
     ------
@@ -175,7 +196,17 @@ def perception_run(
 
 
 def imagery_run(name: str, categories: Sequence[str], settings: ProtocolSettings) -> Schedule:
-    """Schedule categories in the order given: each is cued, imagined with closed eyes, and rated for vividness."""
+    """Schedule categories in the order given: each is cued, imagined with closed eyes, and rated for vividness.
+
+    Parameters
+    ----------
+    name : str
+        Name of the run, with which its files' names begin.
+    categories : sequence of str
+        Identifiers, one for each trial.
+    settings : ProtocolSettings
+        `n_trials` is not used: all of `categories` are imagined.
+    """
     parts = (
         (StepKind.CUE, settings.cue_s),
         (StepKind.IMAGERY, settings.imagery_s),
@@ -186,7 +217,17 @@ def imagery_run(name: str, categories: Sequence[str], settings: ProtocolSettings
 
 
 def feedback_run(name: str, categories: Sequence[str], settings: ProtocolSettings) -> Schedule:
-    """Schedule closed-loop imagery; with an empty category the participant chooses one, and names it afterwards."""
+    """Schedule closed-loop imagery of categories in the order given.
+
+    Parameters
+    ----------
+    name : str
+        Name of the run, with which its files' names begin.
+    categories : sequence of str
+        Identifiers, one for each trial; for an empty one the participant chooses a category, and names it afterwards.
+    settings : ProtocolSettings
+        `n_trials` is not used: all of `categories` are imagined.
+    """
     trials = []
     for category in categories:
         parts = [(StepKind.CUE, settings.cue_s), (StepKind.IMAGERY, settings.imagery_s)]
@@ -247,6 +288,13 @@ def deal_images(images: Iterable[Image], n_per_run: int, rng: np.random.Generato
     """Deal images, each once, to as many runs as they fill, in random order; the last run may have fewer.
 
     A run shows as many categories as it can, each as often as any other while its images last.
+
+    Parameters
+    ----------
+    images : iterable of Image
+    n_per_run : int
+        Number of images in a run, at least 1.
+    rng : numpy.random.Generator
     """
     by_category: dict[str, list[Image]] = {}
     for image in images:
@@ -283,9 +331,18 @@ def _in_a_row(
 
 
 def from_steps(name: str, tr_s: float, steps: Iterable[Step]) -> Schedule:
-    """Make a schedule of steps in any order; gaps become rest.
+    """Make a schedule of steps; gaps become rest.
 
     Trials are counted anew: a trial begins with each cue, and with each decoded step that no cue came before.
+
+    Parameters
+    ----------
+    name : str
+        Name of the run, with which its files' names begin.
+    tr_s : float
+        Repetition time, seconds.
+    steps : iterable of Step
+        In any order.
 
     Raises
     ------

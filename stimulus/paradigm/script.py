@@ -141,18 +141,24 @@ class Script:
     def check_kind(self) -> None:
         """Raise `InputError` if the schedule is of another kind of run."""
         kinds = {step.kind for step in self.schedule.steps}
-        of = f"schedule {self.schedule.name}"
+        subject = f"schedule {self.schedule.name}"
         if self.paradigm is Paradigm.FEEDBACK and not any(map(self.shows_feedback, self.schedule.steps)):
-            raise InputError(f"{of}: has no feedback, as a run of feedback does; is it of another kind?")
+            raise InputError(f"{subject}: has no feedback, as a run of feedback does; is it of another kind?")
         if self.paradigm is Paradigm.IMAGERY and StepKind.STIMULUS in kinds:
-            raise InputError(f"{of}: shows images, as a run of imagery does not; is it of another kind?")
+            raise InputError(f"{subject}: shows images, as a run of imagery does not; is it of another kind?")
         if self.paradigm in (Paradigm.TRAINING, Paradigm.TEST) and StepKind.STIMULUS not in kinds:
             raise InputError(
-                f"{of}: shows no image, as a run of {self.paradigm} does; is it one of imagery or feedback?"
+                f"{subject}: shows no image, as a run of {self.paradigm} does; is it one of imagery or feedback?"
             )
 
     def word(self, category: str) -> str:
-        """Return the word for a category on the screen."""
+        """Return the word for a category on the screen.
+
+        Parameters
+        ----------
+        category : str
+            Identifier of the category; may be empty.
+        """
         return readable(self.names.get(category, category))
 
     def scheduled_texts(self) -> tuple[str, ...]:
@@ -178,7 +184,13 @@ class Script:
         return Scene(lines=lines, message=self.texts.wait)
 
     def after(self, *, stopped: bool) -> Scene:
-        """Return the scene when the run is over."""
+        """Return the scene when the run is over.
+
+        Parameters
+        ----------
+        stopped : bool
+            Whether the run was stopped before its end.
+        """
         return Scene(title=self.texts.stopped if stopped else self.texts.end, show_fixation=False)
 
     def at(self, step: Step, since_s: float, situation: Situation) -> Scene:
@@ -211,18 +223,36 @@ class Script:
                 return Scene()
 
     def shows_feedback(self, step: Step) -> bool:
-        """Whether the decoder's result is on the screen in this step."""
+        """Whether the decoder's result is on the screen in this step.
+
+        Parameters
+        ----------
+        step : Step
+        """
         continuous = self.paradigm is Paradigm.FEEDBACK and self.feedback.when is When.CONTINUOUS
         return step.kind is StepKind.FEEDBACK or (step.kind is StepKind.IMAGERY and continuous)
 
     def n_choices(self, step: Step) -> int:
-        """Return the number of answers to the step's question; 0 if it asks nothing."""
+        """Return the number of answers to the step's question; 0 if it asks nothing.
+
+        Parameters
+        ----------
+        step : Step
+        """
         return {StepKind.EVALUATION: len(self.texts.ratings), StepKind.NAMING: len(self.choices)}.get(step.kind, 0)
 
     def tone(self, before: Step | None, step: Step | None) -> Tone | None:
-        """Return the tone between two steps: imagery with closed eyes begins and ends with one; None if none sounds."""
-        for one, tone in ((before, Tone.END), (step, Tone.BEGIN)):
-            if one is not None and one.kind is StepKind.IMAGERY and not self.shows_feedback(one):
+        """Return the tone between two steps: imagery with closed eyes begins and ends with one; None if none sounds.
+
+        Parameters
+        ----------
+        before : Step or None
+            The step that ends; None before the first.
+        step : Step or None
+            The step that begins; None after the last.
+        """
+        for neighbour, tone in ((before, Tone.END), (step, Tone.BEGIN)):
+            if neighbour is not None and neighbour.kind is StepKind.IMAGERY and not self.shows_feedback(neighbour):
                 return tone
         return None
 

@@ -25,6 +25,10 @@ def find_images(folder: Path) -> dict[str, Path]:
 
     Names are composed by `rtgod.text.composed`.
 
+    Parameters
+    ----------
+    folder : Path
+
     Raises
     ------
     InputError
@@ -44,6 +48,12 @@ def find_images(folder: Path) -> dict[str, Path]:
 def images_of(names: Iterable[str], folder: Path) -> dict[str, Path]:
     """Find the image that each name in a schedule means; names without an image are left out.
 
+    Parameters
+    ----------
+    names : iterable of str
+        As schedules name images, see `rtgod.pictures.image_names`; empty ones are left out.
+    folder : Path
+
     Raises
     ------
     InputError
@@ -51,21 +61,32 @@ def images_of(names: Iterable[str], folder: Path) -> dict[str, Path]:
     """
     paths = {str(path): path for path in find_images(folder).values()}
     index = ImageIndex((key, path.relative_to(folder).as_posix()) for key, path in paths.items())
-    found = {name: index.find(name) for name in names if name}
-    if several := [name for name, keys in found.items() if len(keys) > 1]:
-        a, b, *_ = found[several[0]]
+    keys_of = {name: index.find(name) for name in names if name}
+    if several := [name for name, keys in keys_of.items() if len(keys) > 1]:
+        a, b, *_ = keys_of[several[0]]
         raise InputError(f"images {folder}: {several[0]!r} may be {a} or {b}; name it by its path in the schedule")
-    return {name: paths[keys[0]] for name, keys in found.items() if keys}
+    return {name: paths[keys[0]] for name, keys in keys_of.items() if keys}
 
 
 def images_left_out(folder: Path) -> list[str]:
-    """Return a line about image files in a folder of kinds that `find_images` does not read, or nothing."""
+    """Return a line about image files in a folder of kinds that `find_images` does not read, or nothing.
+
+    Parameters
+    ----------
+    folder : Path
+    """
     endings = (path.suffix.lower() for path in folder.rglob("*") if not path.name.startswith("."))
     return left_out(Counter(ending for ending in endings if ending in OTHER_ENDINGS))
 
 
 def images_to_show(found: Iterable[str]) -> list[Image]:
-    """Give images their categories, with which their names begin: n03626115 for n03626115_19498."""
+    """Give images their categories, with which their names begin: n03626115 for n03626115_19498.
+
+    Parameters
+    ----------
+    found : iterable of str
+        Names of images, as those of `find_images`.
+    """
     return [Image(name, category_of(name)) for name in found]
 
 
@@ -91,20 +112,24 @@ def pictures_of(folder: Path, ids: Iterable[str]) -> dict[int, str]:
         If the folder does not exist.
     """
     places = {category: place for place, category in enumerate(ids)}
-    found: dict[int, str] = {}
+    pictures: dict[int, str] = {}
     for path in _image_files(folder, "pictures"):
         stem = composed(path.stem)
         for name in (stem, category_of(stem), composed(path.parent.name)):
             if name in places:
-                found.setdefault(places[name], str(path))
+                pictures.setdefault(places[name], str(path))
                 break
-    return found
+    return pictures
 
 
 def read_names(path: Path) -> Mapping[str, str]:
     """Read words for categories from a table with the columns `category_id` and `name`.
 
     A category without a name has its identifier as its word.
+
+    Parameters
+    ----------
+    path : Path
 
     Raises
     ------
@@ -132,10 +157,10 @@ def _apart(first: Path, second: Path) -> str:
     return f"{first} and {second}"
 
 
-def _image_files(folder: Path, what: str) -> list[Path]:
+def _image_files(folder: Path, noun: str) -> list[Path]:
     """List image files in the order of their paths, without hidden files, such as those that a Mac leaves behind."""
     if not folder.is_dir():
-        raise InputError(f"{what} {folder}: no such folder")
+        raise InputError(f"{noun} {folder}: no such folder")
     return sorted(
         path
         for path in folder.rglob("*")

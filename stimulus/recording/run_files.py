@@ -113,13 +113,46 @@ class RunRecord(Closing):
         value: str = "",
         offset: tuple[float | None, float | None] = (None, None),
     ) -> None:
-        """Write a line of the log: an event, its time by each clock, and the server's clock offset with its error."""
+        """Write a line of the log: an event, its time by each clock, and the server's clock offset with its error.
+
+        Parameters
+        ----------
+        kind : str
+            Kind of the event, such as "started", "onset" or "answer".
+        utc_s : float
+            Time of the event, seconds since 1970.
+        clock_s : float or None
+            Time of the event by the display's clock, seconds; None if it is not known.
+        run_s : float or None
+            Time of the event, seconds into the run; None before the run.
+        step : int or None
+            Place in the schedule of the step that the event is about; None if it is about no step.
+        value : str
+            Details of the event.
+        offset : tuple of 2 (float or None)
+            Seconds to add to the display's clock to get the server's, and their greatest possible error; None while
+            they are not measured.
+        """
         self.happened.apply(Entry(kind, utc_s, run_s, step, value))
         times = [_number(number) for number in (utc_s, clock_s, run_s, *offset)]
         self._log.write([*times, kind, _place(step), value or NOT_APPLICABLE])
 
     def flip(self, clock_s: float, run_s: float | None, step: int | None, late_ms: float, changed: str) -> None:
-        """Write a line about a picture that came on the screen."""
+        """Write a line about a picture that came on the screen.
+
+        Parameters
+        ----------
+        clock_s : float
+            Time of the flip by the display's clock, seconds.
+        run_s : float or None
+            Time of the flip, seconds into the run; None before the run.
+        step : int or None
+            Place in the schedule of the step on the screen; None before the run and after it.
+        late_ms : float
+            Milliseconds from the refresh at which the picture was due until the flip.
+        changed : str
+            Difference from the picture before: "step", "answer", "scene" or "same".
+        """
         cells = [_number(clock_s), _number(run_s), _place(step), f"{late_ms:.3f}", changed]
         if isinstance(self._shown, SealedTables):
             self._shown.write(FLIPS, cells)
@@ -127,14 +160,30 @@ class RunRecord(Closing):
             self._flips.write(cells)
 
     def sealed_onset(self, step: int, onset_s: float, rough_s: float) -> None:
-        """Write when a step of a sealed run began, seconds into the run: exactly to the sealed file, else roughly."""
+        """Write when a step of a sealed run began: exactly to the sealed file, else roughly.
+
+        Parameters
+        ----------
+        step : int
+            Place of the step in the schedule.
+        onset_s : float
+            Exact onset, seconds into the run.
+        rough_s : float
+            Rounded onset, seconds into the run, which may be read before the session is unblinded.
+        """
         if not isinstance(self._shown, SealedTables):
             raise TypeError("the run is not sealed")
         self._shown.write(ONSETS, [seconds(self.happened.schedule.steps[step].onset_s), seconds(onset_s)])
         self._flips.write([NOT_APPLICABLE, _number(rough_s), _place(step), NOT_APPLICABLE, "step"])
 
     def shown(self, cells: Sequence[str]) -> None:
-        """Write a line about feedback that the participant was shown; see `SHOWN_COLUMNS`."""
+        """Write a line about feedback that the participant was shown.
+
+        Parameters
+        ----------
+        cells : sequence of str
+            Cells of `SHOWN_COLUMNS`, in their order.
+        """
         if isinstance(self._shown, SealedTables):
             self._shown.write(SHOWN, cells)
         else:

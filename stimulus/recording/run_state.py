@@ -77,7 +77,12 @@ class RunState:
     wanted: str = ""
 
     def apply(self, entry: Entry) -> None:
-        """Take in a line of the log; kinds of lines that change nothing are skipped."""
+        """Take in a line of the log; kinds of lines that change nothing are skipped.
+
+        Parameters
+        ----------
+        entry : Entry
+        """
         match entry:
             case Entry("started"):
                 # A run that was stopped before it began may begin after all.
@@ -103,7 +108,12 @@ class RunState:
                 self.chosen[self.schedule.steps[place].trial] = entry.value
 
     def since_start(self, now: Moment) -> tuple[float, str]:
-        """Return the seconds since volume 0, and a line for the operator or an empty one; the run must have begun."""
+        """Return the seconds since volume 0, and a line for the operator or an empty one; the run must have begun.
+
+        Parameters
+        ----------
+        now : Moment
+        """
         if self.started_utc_s is None:
             raise ValueError("the run has not begun")
         return now.since(Moment(self.started_utc_s, self.started_machine))
@@ -119,13 +129,13 @@ class RunState:
         cells["duration"] = seconds(self._end_s(place) - onset_s)
         if step.trial in self.chosen and not step.category:
             cells["category_name"] = self.chosen[step.trial]
-        for of, (_, value) in self.answers.items():
-            asking = self.schedule.steps[of]
+        for question, (_, value) in self.answers.items():
+            asking = self.schedule.steps[question]
             if asking.kind is StepKind.EVALUATION and step.trial and asking.trial == step.trial:
                 cells["evaluation"] = value
         if place in self.answers:
             cells["response_time"] = seconds(self.answers[place][0])
-        elif pressed := [at_s for of, at_s in self.presses if of == place]:
+        elif pressed := [at_s for press_place, at_s in self.presses if press_place == place]:
             cells["response_time"] = seconds(pressed[0])
         return cells
 

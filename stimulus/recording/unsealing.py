@@ -20,6 +20,11 @@ _SAME_S = 1e-5
 def open_tables(sealed: Path) -> list[Path]:
     """Write the tables of a sealed file beside it, and correct the onsets of the run's events.
 
+    Parameters
+    ----------
+    sealed : Path
+        The run's file …_shown.sealed; the tables' names begin as its own does.
+
     Returns
     -------
     list of Path

@@ -31,7 +31,17 @@ class Responses:
         self._presses = KeyDebouncer()
 
     def handle_keys(self, keys: Sequence[KeyPress], now_s: float, step_at: Callable[[float], Step | None]) -> None:
-        """Take in keys; `step_at` returns the step that was on the screen at a time of the display's clock."""
+        """Take in keys.
+
+        Parameters
+        ----------
+        keys : sequence of KeyPress
+            Keys pressed since the last call, in their order; only the participant's buttons count.
+        now_s : float
+            Time by the display's clock, seconds.
+        step_at : callable
+            Returns the step that was on the screen at a time of the display's clock, seconds; None for none.
+        """
         presses, lines = self._presses.without_bounces([key for key in keys if key.name in self._names], now_s)
         for line in lines:
             self._notes.warn(line)
@@ -43,7 +53,12 @@ class Responses:
                 self._answer(step, press)
 
     def choice(self, step: Step) -> int | None:
-        """Return the position of the chosen answer to the step's question, from 0; None while none is chosen."""
+        """Return the position of the chosen answer to the step's question, from 0; None while none is chosen.
+
+        Parameters
+        ----------
+        step : Step
+        """
         place = self._notes.place(step)
         if place not in self._happened.answers:
             return None
@@ -52,16 +67,37 @@ class Responses:
         return options.index(value) if value in options else None
 
     def category_of(self, step: Step) -> str:
-        """Return the category shown or imagined in a step's trial; empty while nobody has chosen one."""
+        """Return the category shown or imagined in a step's trial; empty while nobody has chosen one.
+
+        Parameters
+        ----------
+        step : Step
+        """
         return step.category or self._happened.chosen.get(step.trial, "")
 
     def want(self, category: str, at_s: float) -> None:
-        """Take in that the operator wants a category to be imagined in the next free trial."""
+        """Take in that the operator wants a category to be imagined in the next free trial.
+
+        Parameters
+        ----------
+        category : str
+            Identifier of a candidate.
+        at_s : float
+            Time of the operator's wish by the display's clock, seconds.
+        """
         self._notes.log("wanted", at_s, value=category)
         self._notes.tell(f"from the next trial without a target on: {category}")
 
     def before_onset(self, step: Step, at_s: float) -> None:
-        """Make the wanted category the target of a free trial if `step`, on the screen at `at_s`, is its first step."""
+        """Make the wanted category the target of a free trial if `step` is its first step.
+
+        Parameters
+        ----------
+        step : Step
+            Step that comes on the screen.
+        at_s : float
+            Time at which it does, by the display's clock, seconds.
+        """
         steps, place = self._script.schedule.steps, self._notes.place(step) or 0
         begins_trial = step.trial and (place == 0 or steps[place - 1].trial != step.trial)
         if begins_trial and self._happened.wanted and not self.category_of(step):

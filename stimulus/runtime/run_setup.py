@@ -82,6 +82,12 @@ class ParadigmFiles:
     def read_script(self, settings: DisplaySettings, candidates: Candidates) -> Script:
         """Read the schedule, names, images and pictures, and make the run's script of them.
 
+        Parameters
+        ----------
+        settings : DisplaySettings
+        candidates : Candidates
+            Those of the bundle, as `read_candidates` returns them.
+
         Raises
         ------
         InputError
@@ -93,10 +99,10 @@ class ParadigmFiles:
         names |= read_names(self.names) if self.names else {}
         if choices and not any(step.kind is StepKind.NAMING for step in schedule.steps):
             log.warning("--choice: nothing in %s is to be named afterwards, so nobody is asked", self.schedule)
-        read = {step.category for step in schedule.steps if step.category} | set(choices)
+        categories = {step.category for step in schedule.steps if step.category} | set(choices)
         words_are_read = self.paradigm in (Paradigm.IMAGERY, Paradigm.FEEDBACK)
         if words_are_read:
-            _warn_of_words(read, names, self.names)
+            _warn_of_words(categories, names, self.names)
         pictures: dict[int, str] = {}
         if self.paradigm is Paradigm.FEEDBACK:
             wanted = {step.category for step in schedule.steps if step.category} | set(choices)
@@ -119,14 +125,14 @@ class ParadigmFiles:
         return script
 
     def _read_pictures(self, view: View, ids: Sequence[str]) -> dict[int, str]:
-        found = pictures_of(self.pictures, ids) if self.pictures else {}
-        if view in (View.PICTURES, View.GRID) and not found:
+        pictures = pictures_of(self.pictures, ids) if self.pictures else {}
+        if view in (View.PICTURES, View.GRID) and not pictures:
             none = f"{self.pictures} has none of a candidate" if self.pictures else "no folder is given"
             raise InputError(
                 f"feedback as {view} needs pictures, and {none}; give --pictures a folder with files ID.png or folders "
                 f"ID, where ID is a candidate's identifier, such as {ids[0]}"
             )
-        return found
+        return pictures
 
 
 def _warn_of_words(categories: Iterable[str], names: Mapping[str, str], table: Path | None) -> None:
@@ -140,16 +146,16 @@ def _warn_of_words(categories: Iterable[str], names: Mapping[str, str], table: P
     table : Path or None
         Table of names, if one was given.
     """
-    read = sorted(categories)
-    if bare := [category for category in read if category not in names]:
-        some = f"{', '.join(bare[:5])}{', …' if len(bare) > 5 else ''}"
+    ordered = sorted(categories)
+    if bare := [category for category in ordered if category not in names]:
+        examples = f"{', '.join(bare[:5])}{', …' if len(bare) > 5 else ''}"
         if table:
-            told = "names %s: none for %d of %d categories, shown by their identifiers: %s"
-            log.warning(told, table, len(bare), len(read), some)
+            text = "names %s: none for %d of %d categories, shown by their identifiers: %s"
+            log.warning(text, table, len(bare), len(ordered), examples)
         else:
-            log.warning("no --names, so categories are read by their identifiers: %s", some)
-    if alike := called_alike({category: names.get(category, category).casefold() for category in read}):
-        listed = "; ".join(f"{word!r} for {' and '.join(of)}" for word, of in alike.items())
+            log.warning("no --names, so categories are read by their identifiers: %s", examples)
+    if alike := called_alike({category: names.get(category, category).casefold() for category in ordered}):
+        listed = "; ".join(f"{word!r} for {' and '.join(ids)}" for word, ids in alike.items())
         log.warning("the same word is read for several categories: %s", listed)
 
 
@@ -186,8 +192,8 @@ def play(inputs: ParadigmFiles, place: PlaybackOptions, tell: Callable[[str], ob
         If something is missing, or cannot be opened, before the run begins; or if before the trigger the server turns
         out to have another bundle.
     """
-    chosen, why = choose_backend(place.backend, os.environ, sys.platform, xvfb_installed=xvfb.installed())
-    if chosen is Backend.TERMINAL:
+    backend, why = choose_backend(place.backend, os.environ, sys.platform, xvfb_installed=xvfb.installed())
+    if backend is Backend.TERMINAL:
         raise InputError(
             "paradigms need a screen: a terminal shows no images; install Xvfb to rehearse without one (Debian and "
             f"Ubuntu: {xvfb.PACKAGES}). `rtgod stimulus preview` needs none"
@@ -202,13 +208,13 @@ def play(inputs: ParadigmFiles, place: PlaybackOptions, tell: Callable[[str], ob
         number = place.run or _run_number(schedule.name)
         feedback = open_sealed(place.conditions, number, candidates.names, candidates.ids, place.recordings)
         committed = commitment(read_sealed(place.conditions))
-    tell(f"{schedule.name}: {schedule.n_volumes} volumes of {schedule.tr_s:g} s; screen: {chosen} ({why})")
+    tell(f"{schedule.name}: {schedule.n_volumes} volumes of {schedule.tr_s:g} s; screen: {backend} ({why})")
     if missing := len(candidates.ids) - len(script.pictures) if script.pictures else 0:
         tell(f"{missing} of {len(candidates.ids)} candidates have no picture; their names are shown")
     with ExitStack() as stack:
         stopped = stack.enter_context(stopping_on_signals())
         stack.enter_context(realtime_priority())
-        stage = stack.enter_context(opened(settings, off_screen=chosen is Backend.OFFSCREEN))
+        stage = stack.enter_context(opened(settings, off_screen=backend is Backend.OFFSCREEN))
         for line in find_letters(stage, script, settings):
             tell(line)
         stage.draw(script.loading())  # asks the participant for a moment's patience
@@ -253,7 +259,14 @@ def play(inputs: ParadigmFiles, place: PlaybackOptions, tell: Callable[[str], ob
 
 @contextmanager
 def opened(settings: DisplaySettings, *, off_screen: bool) -> Iterator[PsychopyStage]:
-    """Open a stage, and close it at the end; off screen it has no sound, and uses a private Xvfb if installed."""
+    """Open a stage, and close it at the end.
+
+    Parameters
+    ----------
+    settings : DisplaySettings
+    off_screen : bool
+        Whether the stage has no monitor: then it has no sound, and uses a private Xvfb if that is installed.
+    """
     from stimulus.drawing.psychopy_stage import PsychopyStage
 
     monitor, font_file = settings.monitor, settings.font_file or find_font(settings.language)
@@ -272,6 +285,11 @@ def opened(settings: DisplaySettings, *, off_screen: bool) -> Iterator[PsychopyS
 def load(stage: PsychopyStage, script: Script) -> list[str]:
     """Load and prepare everything that a script shows; return lines for the operator.
 
+    Parameters
+    ----------
+    stage : PsychopyStage
+    script : Script
+
     Raises
     ------
     InputError
@@ -286,6 +304,13 @@ def load(stage: PsychopyStage, script: Script) -> list[str]:
 
 def find_letters(stage: PsychopyStage, script: Script, settings: DisplaySettings) -> list[str]:
     """Find fonts for all texts that can be shown; return lines for the operator.
+
+    Parameters
+    ----------
+    stage : PsychopyStage
+    script : Script
+    settings : DisplaySettings
+        Only the language is used.
 
     Raises
     ------
@@ -304,7 +329,13 @@ def find_letters(stage: PsychopyStage, script: Script, settings: DisplaySettings
 
 
 def too_small(stage: PsychopyStage, script: Script) -> str:
-    """Return a line for the operator about a screen too small for feedback at its full size; empty if it is not."""
+    """Return a line for the operator about a screen too small for feedback at its full size; empty if it is not.
+
+    Parameters
+    ----------
+    stage : PsychopyStage
+    script : Script
+    """
     views = (View.THERMOMETER, View.PICTURES, View.GRID)
     if stage.fit >= 1 or script.paradigm is not Paradigm.FEEDBACK or script.feedback.view not in views:
         return ""
@@ -331,10 +362,10 @@ def _linked(
 
 
 def _run_number(name: str) -> int:
-    found = re.search(r"run-(\d+)", name)
-    if found is None:
+    match = re.search(r"run-(\d+)", name)
+    if match is None:
         raise InputError(f"schedule {name}: which run of the conditions is it? Say so with --run")
-    return int(found[1])
+    return int(match[1])
 
 
 def typed_lines() -> Callable[[], Sequence[str]]:

@@ -28,8 +28,8 @@ class FeedbackState:
         Candidates of the server's bundle.
     category_of : callable
         Returns the identifier of the category imagined in a step's trial; empty while nobody has chosen one.
-    instead : Feedback, optional
-        Feedback shown in place of the server's answers; by default the answers are shown.
+    instead : Feedback or None
+        Feedback shown in place of the server's answers; if None, the answers are shown.
 
     Attributes
     ----------
@@ -49,7 +49,15 @@ class FeedbackState:
         self.target: int | None = None
 
     def update(self, answer: Answer | None, step: Step | None) -> None:
-        """Take in the server's newest answer, during `step`; None while the server is not heard."""
+        """Take in the server's newest answer.
+
+        Parameters
+        ----------
+        answer : Ranking, NotReady or None
+            None while the server is not heard.
+        step : Step or None
+            The step on the screen; None before the run and after it.
+        """
         target = self._target_of(answer, step)
         if answer is self._given[0] and target == self._given[1]:
             return
@@ -66,7 +74,13 @@ class FeedbackState:
         return isinstance(self.answer, Ranking) and block is not None and self.answer.block == block
 
     def is_news(self, step: Step | None) -> bool:
-        """Whether a picture that is drawn in `step` shows the answer for the first time."""
+        """Whether a picture that is drawn in `step` shows the answer for the first time.
+
+        Parameters
+        ----------
+        step : Step or None
+            None before the run and after it.
+        """
         if step is None or self.answer is None or not self._script.shows_feedback(step):
             return False
         if isinstance(self.answer, Ranking) and self.answer.block not in (None, self._script.schedule.block_of(step)):

@@ -52,12 +52,22 @@ USUAL = ClaritySettings()
 
 
 def n_first(n_candidates: int) -> int:
-    """Choose 1, 5 or 10: the largest whose chance of holding the true category by luck is at most a tenth, or 1."""
+    """Choose 1, 5 or 10: the largest whose chance of holding the true category by luck is at most a tenth, or 1.
+
+    Parameters
+    ----------
+    n_candidates : int
+        Number of candidates that are ranked.
+    """
     return max((k for k in FIRST if 10 * k <= n_candidates), default=FIRST[0])
 
 
 def certainty(ranking: Ranking) -> float | None:
     """Place the chance that the true category is among the `n_first` between luck, 0, and certainty, 1.
+
+    Parameters
+    ----------
+    ranking : Ranking
 
     Returns
     -------
@@ -73,7 +83,13 @@ def certainty(ranking: Ranking) -> float | None:
 
 
 def strength(ranking: Ranking, settings: ClaritySettings) -> float:
-    """Return the strength of a ranking's colours; full if its certainty is not known."""
+    """Return the strength of a ranking's colours; full if its certainty is not known.
+
+    Parameters
+    ----------
+    ranking : Ranking
+    settings : ClaritySettings
+    """
     sure = certainty(ranking)
     if sure is None or sure >= settings.clear_from:
         return CLEAR
@@ -123,14 +139,14 @@ def chances(scores: Array, probability: tuple[float, float, float], n_rows: int)
     n = len(scores)
     if n == 0:
         return np.empty(0)
-    first = probability[0]
+    best_chance = probability[0]
     below = _finite(scores[:_N_READ])
     below -= below[0]
     weights = np.ones(len(below))
     weights[-1] += n - len(below)
-    lengths: Float64Array = first * np.exp(_steepness(below, weights, first) * below[:n_rows])
+    lengths: Float64Array = best_chance * np.exp(_steepness(below, weights, best_chance) * below[:n_rows])
     within = [1.0 if n <= k else chance for k, chance in zip(FIRST, probability, strict=True)]
-    within[0] = first
+    within[0] = best_chance
     for place in (1, 2):
         group = lengths[FIRST[place - 1] : FIRST[place]]
         room, total = within[place] - within[place - 1], group.sum()
@@ -167,15 +183,15 @@ def prominence(scores: Array, n_rows: int) -> Float64Array:
     return np.clip((values[:n_rows] - values.mean()) / sd / (2 * furthest), 0, 1)
 
 
-def _steepness(below: Float64Array, weights: Float64Array, first: float) -> float:
-    """Solve sum(weights exp(b below)) = 1 / first for b; return 0 if equal shares are at least as large as `first`."""
-    if first * weights.sum() <= 1:
+def _steepness(below: Float64Array, weights: Float64Array, best_chance: float) -> float:
+    """Solve sum(weights exp(b below)) = 1 / best_chance for b; return 0 if equal shares are at least as large."""
+    if best_chance * weights.sum() <= 1:
         return 0.0
     steepness = 0.0
     for _ in range(_N_STEPS):
         parts = weights * np.exp(steepness * below)
         slope = float(parts @ below) / float(parts.sum())
-        excess = math.log(parts.sum()) + math.log(first)
+        excess = math.log(parts.sum()) + math.log(best_chance)
         if slope == 0 or excess <= 1e-9:
             break
         # With more equal first scores than have room there is no solution; then the others have no share.

@@ -23,17 +23,39 @@ OTHER_BAR = "#5f9fc8"
 
 @lru_cache
 def rgb(colour: str) -> tuple[int, int, int]:
-    """Red, green and blue of a colour, from 0 to 255."""
+    """Red, green and blue of a colour, from 0 to 255.
+
+    Parameters
+    ----------
+    colour : str
+        Written as #rrggbb.
+    """
     red, green, blue = bytes.fromhex(colour[1:])
     return red, green, blue
 
 
 def mixed(below: str, above: str, opacity: float) -> str:
-    """Mix a colour with the one below it, so that an opaque rectangle can be drawn, which is faster."""
+    """Mix a colour with the one below it, so that an opaque rectangle can be drawn, which is faster.
+
+    Parameters
+    ----------
+    below, above : str
+        Colours, written as #rrggbb.
+    opacity : float
+        Opacity of `above`, from 0 to 1.
+    """
     pairs = zip(rgb(below), rgb(above), strict=True)
     return "#" + bytes(round(a + opacity * (b - a)) for a, b in pairs).hex()
 
 
 def faded(colour: str, strength: float) -> str:
-    """Fade a colour to a strength from 0, pale, to 1; it loses its colour rather than its contrast."""
+    """Fade a colour; it loses its colour rather than its contrast.
+
+    Parameters
+    ----------
+    colour : str
+        Written as #rrggbb.
+    strength : float
+        From 0, pale, to 1, unchanged.
+    """
     return mixed(PALE, colour, strength)

@@ -56,10 +56,10 @@ def percentile(ranking: Ranking, target: int) -> float:
         Position of the target in the bundle's candidate list.
     """
     n_others, scores = len(ranking.order) - 1, ranking.scores
-    own = scores[ranking.order == target]
-    if not len(own) or n_others < 1:
+    own_scores = scores[ranking.order == target]
+    if not len(own_scores) or n_others < 1:
         return 0.0
-    return float(((scores < own).sum() + 0.5 * ((scores == own).sum() - 1)) / n_others)
+    return float(((scores < own_scores).sum() + 0.5 * ((scores == own_scores).sum() - 1)) / n_others)
 
 
 def feedback_scene(
@@ -99,8 +99,8 @@ def feedback_scene(
         case View.GRID:
             placed = [(x * _PITCH_DEG[0], y * _PITCH_DEG[1], _TILE_DEG) for x, y in _GRID]
         case _:
-            first = [names[i] for i in ranking.order[:N_ROWS].tolist()]
-            listed = ranked_list(ranking, first, settings, texts.not_sure)
+            first_names = [names[i] for i in ranking.order[:N_ROWS].tolist()]
+            listed = ranked_list(ranking, first_names, settings, texts.not_sure)
             return Scene(listed.rows, listed.caption, strength=sure, bars_are_chances=listed.bars_are_chances)
     shown = tuple(
         Picture(pictures.get(i, ""), size_deg, x_deg, y_deg, readable(names[i]), sure)

@@ -101,7 +101,13 @@ class Scene(Screen):
         return bars if self.thermometer is None else (*bars, self.thermometer.level)
 
     def moved(self, numbers: Sequence[float]) -> Self:
-        """Return the scene with the given numbers in the place of `moving`."""
-        *bars, last = (*numbers, 0.0) if self.thermometer is None else numbers
+        """Return the scene with the given numbers in the place of `moving`.
+
+        Parameters
+        ----------
+        numbers : sequence of float
+            As many as `moving` has, in its order; from 0 to 1.
+        """
+        *bars, level = (*numbers, 0.0) if self.thermometer is None else numbers
         rows = tuple(replace(row, fraction=number) for row, number in zip(self.rows, bars, strict=True))
-        return replace(self, rows=rows, thermometer=self.thermometer and replace(self.thermometer, level=last))
+        return replace(self, rows=rows, thermometer=self.thermometer and replace(self.thermometer, level=level))

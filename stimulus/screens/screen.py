@@ -89,7 +89,13 @@ class Screen:
         return tuple(row.fraction for row in self.rows)
 
     def moved(self, numbers: Sequence[float]) -> Self:
-        """Return the screen with the given numbers in the place of `moving`."""
+        """Return the screen with the given numbers in the place of `moving`.
+
+        Parameters
+        ----------
+        numbers : sequence of float
+            As many as `moving` has, in its order; from 0 to 1.
+        """
         rows = (replace(row, fraction=number) for row, number in zip(self.rows, numbers, strict=True))
         return replace(self, rows=tuple(rows))
 
@@ -127,6 +133,10 @@ class DisplayState:
     def update(self, message: Message) -> bool:
         """Take in one message.
 
+        Parameters
+        ----------
+        message : Message
+
         Returns
         -------
         news : bool
@@ -142,16 +152,16 @@ class DisplayState:
                 return False
             case Run():
                 self._follow(message.run_id)
-                known, self.run = self.run, message
-                return known is None
+                known_run, self.run = self.run, message
+                return known_run is None
             case Ranking() | NotReady():
                 self._follow(message.run_id)
                 known_answer, self.answer = self.answer, message
                 return known_answer is None or known_answer.index != message.index
             case RunEnd():
-                known_ends = len(self.ended_runs)
+                n_known = len(self.ended_runs)
                 self.ended_runs.add(message.run_id)
-                return len(self.ended_runs) > known_ends
+                return len(self.ended_runs) > n_known
             case _:
                 return False
 
@@ -210,12 +220,23 @@ def ranked_list(ranking: Ranking, names: Sequence[str], clarity: ClaritySettings
 
 
 def joined(*parts: str) -> str:
-    """Join the parts of a caption; empty ones are left out."""
+    """Join the parts of a caption.
+
+    Parameters
+    ----------
+    *parts : str
+        Empty ones are left out.
+    """
     return "  ·  ".join(filter(None, parts))
 
 
 def readable(name: str) -> str:
-    """Write a category's name as words on one line: candidate lists often join them with underscores."""
+    """Write a category's name as words on one line: candidate lists often join them with underscores.
+
+    Parameters
+    ----------
+    name : str
+    """
     return " ".join(name.replace("_", " ").split())
 
 
@@ -242,7 +263,14 @@ class Easing:
         self._since_s = float("-inf")
 
     def aim(self, screen: Screen, now_s: float) -> None:
-        """Set `screen` as the target, starting from the bars' lengths at `now_s`."""
+        """Set `screen` as the target, starting from the bars' lengths at `now_s`.
+
+        Parameters
+        ----------
+        screen : Screen
+        now_s : float
+            Time by any clock, seconds; the same clock at each call.
+        """
         if screen == self.target:
             return
         at_present = self.at(now_s).moving
@@ -250,11 +278,23 @@ class Easing:
         self.target, self._since_s = screen, now_s
 
     def settled(self, now_s: float) -> bool:
-        """Whether the bars have reached their new lengths."""
+        """Whether the bars have reached their new lengths.
+
+        Parameters
+        ----------
+        now_s : float
+            Time by the clock of `aim`, seconds.
+        """
         return not self.target.moving or now_s - self._since_s >= EASE_S
 
     def at(self, now_s: float) -> Screen:
-        """Return the screen to draw at `now_s`; exactly the target once settled."""
+        """Return the screen to draw at `now_s`; exactly the target once settled.
+
+        Parameters
+        ----------
+        now_s : float
+            Time by the clock of `aim`, seconds.
+        """
         if self.settled(now_s):
             return self.target
         share = 1 - (1 - max(now_s - self._since_s, 0.0) / EASE_S) ** 3  # fast at first, then gently to rest

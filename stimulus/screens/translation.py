@@ -36,7 +36,14 @@ class Words:
     final: str
 
     def caption(self, ranking: Ranking, run: Run | None) -> str:
-        """Describe a ranking's place in the run, counted from 1."""
+        """Describe a ranking's place in the run, counted from 1.
+
+        Parameters
+        ----------
+        ranking : Ranking
+        run : Run or None
+            Header of the run, for the totals; None if it was not heard.
+        """
         parts = []
         if ranking.block is not None:
             n_blocks = len(run.blocks) if run else 0

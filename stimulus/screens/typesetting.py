@@ -51,10 +51,10 @@ def in_lines(text: str, n_lines: int, fits: Callable[[str], bool]) -> tuple[str,
     fits : callable
         Returns whether a line fits its room.
     """
-    own = tuple(text.split("\n"))
-    if len(own) <= n_lines and all(map(fits, own)):
-        return own
-    text = " ".join(own)
+    lines = tuple(text.split("\n"))
+    if len(lines) <= n_lines and all(map(fits, lines)):
+        return lines
+    text = " ".join(lines)
     for n in range(1, n_lines + 1):
         broken = _filled(text, n, fits)
         if len(broken) <= n and all(map(fits, broken)):
@@ -109,5 +109,5 @@ def _shortened(text: str, fits: Callable[[str], bool]) -> str:
     """Keep as much of a text as fits, with an ellipsis if that is not all of it."""
     if fits(text):
         return text
-    kept = bisect_left(range(1, len(text)), True, key=lambda n: not fits(text[:n].rstrip(" ,") + "…"))
-    return text[:kept].rstrip(" ,") + "…"
+    n_fitting = bisect_left(range(1, len(text)), True, key=lambda n: not fits(text[:n].rstrip(" ,") + "…"))
+    return text[:n_fitting].rstrip(" ,") + "…"
