@@ -17,7 +17,7 @@ from calibration.features.extractor import BatchFeatures, FeatureExtractor, comp
 from calibration.features.images import ImageList, read_image
 from calibration.features.network import Network
 from calibration.features.store import BATCH, FeatureStore
-from calibration.parallel.workers import in_order
+from calibration.parallel.pools import in_order
 from rtgod.errors import InputError
 from rtgod.messages import Float32Array
 

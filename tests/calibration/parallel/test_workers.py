@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 import socket
@@ -5,7 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import count, repeat
 
@@ -17,8 +18,11 @@ import pytest
 from distributed import Client, LocalCluster
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from calibration.parallel import cluster
 from calibration.parallel import workers as module
-from calibration.parallel.workers import differences, in_order, workers
+from calibration.parallel.cluster import differences
+from calibration.parallel.pools import in_order
+from calibration.parallel.workers import workers
 from rtgod.errors import InputError, WorkerError
 
 WAIT_S = 60
@@ -35,30 +39,31 @@ def each(request, pool, scheduler):
 
 
 @pytest.fixture(scope="module")
-def scheduler(pool):
-    """Address of a scheduler with two workers: to whoever connects to it, a local cluster is somebody else's."""
-    return pool._client.scheduler.address
+def scheduler():
+    """Address of a scheduler with two workers, each a process."""
+    with cluster_of(2, processes=True) as someones:
+        yield someones.scheduler_address
 
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(module, "_CONNECT_TIMEOUT_S", 1)
-    monkeypatch.setattr(module, "_FIRST_WORKER_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(cluster, "_CONNECT_TIMEOUT_S", 1)
+    monkeypatch.setattr(cluster, "_FIRST_WORKER_TIMEOUT_S", 0.1)
 
 
 @contextmanager
-def cluster_of(n_workers, n_threads=1):
-    """A cluster within this process."""
+def cluster_of(n_workers, n_threads=1, processes=False):
+    """A cluster, whose workers are threads of this process unless asked for otherwise."""
     with LocalCluster(
         n_workers=n_workers,
         threads_per_worker=n_threads,
-        processes=False,
+        processes=processes,
         protocol="tcp",
         dashboard_address="127.0.0.1:0",
         scheduler_kwargs={"dashboard": False},
-        silence_logs="critical",
-    ) as cluster:
-        yield cluster
+        silence_logs=logging.CRITICAL,
+    ) as someones:
+        yield someones
 
 
 def decomposed(seed):
@@ -69,6 +74,10 @@ def decomposed(seed):
 
 def threads():
     return {numba.get_num_threads(), *(found["num_threads"] for found in threadpool_info())}
+
+
+def own_process(_):
+    return os.getpid()
 
 
 def refuse(name):
@@ -161,19 +170,23 @@ def test_a_worker_that_is_killed_changes_nothing(pool, tmp_path):
         assert found == list(here.map(squared, range(20), repeat(tmp_path)))
 
 
-def test_work_that_kills_whoever_does_it_is_given_up():
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        workers(2) as pool,
-        pytest.raises(WorkerError, match="raise_signal: 1 processes died of it in turn, perhaps for want of memory"),
-    ):
+@pytest.mark.parametrize("where", ["local", "scheduler"])
+def test_work_that_kills_whoever_does_it_is_given_up(monkeypatch, where):
+    monkeypatch.setattr(module, "_MOST_DEATHS", 2)
+    with ExitStack() as stack:
+        address = None
+        if where == "scheduler":
+            stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 1}))
+            address = stack.enter_context(cluster_of(2, processes=True)).scheduler_address
+        pool = stack.enter_context(workers(None if address else 2, address))
+        stack.enter_context(pytest.raises(WorkerError, match="raise_signal: 2 processes died of it in turn, perhaps"))
         pool.submit(signal.raise_signal, signal.SIGKILL).result(WAIT_S)
 
 
 def test_a_scheduler_that_goes_is_missed(impatient):  # noqa: ARG001
-    with cluster_of(1) as cluster, workers(scheduler=cluster.scheduler_address) as pool:
+    with cluster_of(1) as someones, workers(scheduler=someones.scheduler_address) as pool:
         assert pool.submit(abs, -1).result(WAIT_S) == 1
-        cluster.close()
+        someones.close()
         with pytest.raises(WorkerError, match="abs: the scheduler is gone"):
             pool.submit(abs, -1).result(WAIT_S)
 
@@ -218,15 +231,13 @@ def wait_for(path):
     raise TimeoutError(path)
 
 
-# ---------------------------------------------------------------- where it listens, and to whom it listens
+# ---------------------------------------------------------------- who listens, and to whom
 
 
-def test_a_local_cluster_listens_to_this_machine_alone_at_any_port(pool):
-    pool.submit(abs, -1).result(WAIT_S)
-    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
-        listening = [c.laddr for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
-        assert {address.ip for address in listening} <= {"127.0.0.1"}
-        assert not {8786, 8787} & {address.port for address in listening}
+def test_processes_of_this_machine_listen_to_nobody(pool):
+    for process_id in set(pool.map(own_process, range(8), timeout=WAIT_S)):
+        connections = psutil.Process(process_id).net_connections("tcp")
+        assert not [c.laddr for c in connections if c.status == psutil.CONN_LISTEN]
 
 
 @pytest.mark.usefixtures("impatient")
@@ -252,9 +263,9 @@ def test_a_program_that_is_no_scheduler():
     ("n_workers", "n_threads", "problem"), [(0, 1, "no workers within"), (1, 2, "several things at a time")]
 )
 def test_workers_that_cannot_be_used(n_workers, n_threads, problem):
-    with cluster_of(n_workers, n_threads) as cluster:
-        expected = f"--scheduler {cluster.scheduler_address}: .*{problem}.*--nthreads 1"
-        with pytest.raises(InputError, match=expected), workers(scheduler=cluster.scheduler_address):
+    with cluster_of(n_workers, n_threads) as someones:
+        expected = f"--scheduler {someones.scheduler_address}: .*{problem}.*--nthreads 1"
+        with pytest.raises(InputError, match=expected), workers(scheduler=someones.scheduler_address):
             pytest.fail("nobody could work")
 
 
@@ -274,7 +285,7 @@ def test_workers_with_other_packages_are_refused(scheduler, monkeypatch):
 
 
 def test_differences_of_packages():
-    same = dict.fromkeys(module._COMPUTING, "1")
+    same = dict.fromkeys(cluster._COMPUTING, "1")
     versions = {
         "client": {"packages": same | {"python": "3.11"}},
         "scheduler": {"packages": {"rtgod": None}},
