@@ -97,10 +97,10 @@ def calibrate(
     from rtgod.candidates import HEADER, read_header
     from rtgod.errors import BundleError, InputError
 
-    of_images = NetworkOptions(network, weights, layer, units, preprocessing)
+    network_options = NetworkOptions(network, weights, layer, units, preprocessing)
 
     def seen_by() -> Network | None:
-        return None if plain_categories else network_shown(runs, images, candidates, of_images)
+        return None if plain_categories else network_shown(runs, images, candidates, network_options)
 
     pipeline, trained = settings_from(
         settings, decoder, decoder_settings, seen_by, out, show=show_settings, dry_run=dry_run
@@ -111,15 +111,15 @@ def calibrate(
         if not overwrite and not dry_run:
             raise BundleError(f"bundle {out}: exists already; choose another --out, or replace it with --overwrite")
         read_header(out)  # nothing but a bundle is replaced
-    asked = DatasetOptions(
+    dataset_options = DatasetOptions(
         paths=runs, subject=subject, training=training, region=region, mask=mask, noise_mask=noise_mask, images=images,
         candidates=candidates, names=names, events=events or (), tr_s=tr, plain=plain_categories,
         reading=pipeline.events,
     )  # fmt: skip
-    inputs = find_training(asked)
+    inputs = find_training(dataset_options)
     say_found(inputs, plain_categories)
     if inputs.images is None and (
-        unused := [f"--{name}" for name, value in of_images._asdict().items() if value is not None]
+        unused := [f"--{name}" for name, value in network_options._asdict().items() if value is not None]
     ):
         raise InputError(f"{', '.join(unused)}: a network sees images, and none are given; give --images, or leave out")
     plan = plan_calibration(inputs, pipeline)
@@ -135,7 +135,7 @@ def calibrate(
     print_notes(plan.notes, console)
     chosen = None
     if inputs.images is not None:
-        chosen = network_from(*of_images, sources=(inputs.images, inputs.candidates))
+        chosen = network_from(*network_options, sources=(inputs.images, inputs.candidates))
     out = needed_out(out)
     began = time.perf_counter()
     with progress() as report, workers(n_workers, scheduler) as pool:
@@ -148,8 +148,8 @@ def calibrate(
     _print_summary(summary)
     _print_times(summary.seconds, time.perf_counter() - began)
     decoded = f"network {chosen.name} with weights {chosen.weights}" if chosen else "the categories themselves"
-    made = f": the decoder of subject {inputs.subject}, {decoded}"
-    console.print(styled("written to ", (out, "bold"), made), soft_wrap=True)
+    content = f": the decoder of subject {inputs.subject}, {decoded}"
+    console.print(styled("written to ", (out, "bold"), content), soft_wrap=True)
 
 
 def _print_summary(summary: CalibrationReport) -> None:
@@ -173,16 +173,16 @@ def _print_summary(summary: CalibrationReport) -> None:
         )
     table.add_row("all", "", "", _percent(summary.identification_accuracy), style="bold")
     console.print(table)
-    first, by_chance = "", _percent(1 / summary.n_candidates)
+    top1, by_chance = "", _percent(1 / summary.n_candidates)
     if summary.first is not None:
-        first = f"The category is first for {_percent(summary.first)}, by chance for {by_chance}. "
-    others = "runs"
+        top1 = f"The category is first for {_percent(summary.first)}, by chance for {by_chance}. "
+    parts = "runs"
     if summary.n_runs == 1:
-        others = f"blocks of the same run, left out in {summary.n_parts} parts"
+        parts = f"blocks of the same run, left out in {summary.n_parts} parts"
     console.print(
-        f"{first}Pairwise identification: of all other candidates ({summary.n_candidates - 1:,}), the share ranked "
+        f"{top1}Pairwise identification: of all other candidates ({summary.n_candidates - 1:,}), the share ranked "
         "below the true one. Chance is 50 % however many there are, and r = 0. These categories were trained on, from "
-        f"other {others}; new ones are harder.",
+        f"other {parts}; new ones are harder.",
         soft_wrap=True,
     )
     console.print(_against_chance(summary), soft_wrap=True)

@@ -148,15 +148,15 @@ def evaluate(
 
     if ablate not in (None, "preprocessing"):
         raise InputError(f"--ablate {ablate}: what can be taken apart is preprocessing")
-    chosen = NetworkOptions(network, weights, layer, units, preprocessing)
+    network_options = NetworkOptions(network, weights, layer, units, preprocessing)
     pipeline, trained_by = settings_from(
-        settings, decoder, decoder_settings, lambda: network_shown(runs, images, candidates, chosen), out,
+        settings, decoder, decoder_settings, lambda: network_shown(runs, images, candidates, network_options), out,
         show=show_settings, dry_run=dry_run,
     )  # fmt: skip
     files = ABLATION if ablate else (PAGE, *TABLES)
     if out is not None and not dry_run:
         check_new(out, files, overwrite=overwrite)
-    asked = DatasetOptions(
+    dataset_options = DatasetOptions(
         paths=runs, subject=subject, training=training, test=test, region=region, areas=area or (), mask=mask,
         noise_mask=noise_mask, images=images, candidates=candidates, names=names, events=events or (), tr_s=tr,
         reading=pipeline.events,
@@ -164,7 +164,7 @@ def evaluate(
     if ablate:
         if split not in (None, SplitBy.RUNS):
             raise InputError(f"--ablate tests on other runs; leave out --split {split}")
-        inputs = find_study(asked, SplitBy.RUNS.value)
+        inputs = find_study(dataset_options, SplitBy.RUNS.value)
         if inputs.images is None:
             raise InputError("preprocessing is taken apart by decoding images; give --images and --candidates")
         say_found(inputs, plain=False)
@@ -179,7 +179,7 @@ def evaluate(
         print_events(study_plan.reads, console)
         print_notes(study_plan.notes, console)
         with workers(n_workers, scheduler) as pool:
-            seen_by = network_from(*chosen, sources=(inputs.images, inputs.candidates))
+            seen_by = network_from(*network_options, sources=(inputs.images, inputs.candidates))
             _ablate(inputs, pipeline, seen_by, needed_out(out), pool)
         return
     links = Hypernyms.read(hypernyms) if hypernyms else None
@@ -192,7 +192,7 @@ def evaluate(
             say_output(out, f"{PAGE} and its tables", files, overwrite=overwrite, console=console)
             return
     else:
-        inputs = without_foreign(find_study(asked, None if split is None else split.value), pipeline.events)
+        inputs = without_foreign(find_study(dataset_options, None if split is None else split.value), pipeline.events)
         say_found(inputs, plain=False)
         if split is None and inputs.split != "runs":
             inputs = _split_as_usual(inputs)
@@ -205,13 +205,13 @@ def evaluate(
             return
         print_events(study_plan.reads, console)
         print_notes(study_plan.notes, console)
-        found = network_from(*chosen, sources=(inputs.images, inputs.candidates)) if inputs.images else None
-        notes, pictures = notes_on_runs(inputs, pipeline, found), pictures_of(inputs.candidates)
+        chosen = network_from(*network_options, sources=(inputs.images, inputs.candidates)) if inputs.images else None
+        notes, pictures = notes_on_runs(inputs, pipeline, chosen), pictures_of(inputs.candidates)
         remarks = [*(f"left out {missing}" for missing in inputs.missing), *remarks_on(study_plan.reads)]
-    with progress() as told, workers(n_workers, scheduler) as pool:
-        times = StageTimes(told)
+    with progress() as report, workers(n_workers, scheduler) as pool:
+        times = StageTimes(report)
         if not is_published:
-            study = gather_study(inputs, pipeline, found, pool, times)
+            study = gather_study(inputs, pipeline, chosen, pool, times)
         evaluation = run_evaluation(study, pipeline, trained_by, links, pool, times)
     if study.notes:
         notes = [
@@ -279,7 +279,7 @@ def _ablate(
     from calibration.evaluation.ablation import ablate_preprocessing
     from calibration.reports.ablation_report import FILES, write_ablation
 
-    with progress() as told:
-        steps = ablate_preprocessing(inputs, settings, network, pool, told)
+    with progress() as report:
+        steps = ablate_preprocessing(inputs, settings, network, pool, report)
     write_ablation(steps, out, console)
     console.print(styled("written to ", (out, "bold"), f": {', '.join(FILES)}"), soft_wrap=True)

@@ -161,17 +161,17 @@ def _print_summary(store: FeatureStore) -> None:
     print_notes(told(store.changes(), store.n_images), console)
     problems = [problem for problem in store.problems.tolist() if problem]
     if problems:
-        said = f"{len(problems)} of {store.n_images} images could not be read and were skipped:"
-        console.print(said, style="bold", soft_wrap=True)
+        line = f"{len(problems)} of {store.n_images} images could not be read and were skipped:"
+        console.print(line, style="bold", soft_wrap=True)
         for problem in problems[:5]:
             console.print(styled(f"  {problem}"), soft_wrap=True)
         console.print(styled(f"All are listed in {store.path}/problem."), soft_wrap=True)
     if store.n_categories:
         readable = store.n_readable()
         if empty := [name for name, n in zip(store.category_ids, readable, strict=True) if not n]:
-            said = f"Categories without an image, which are left out: {first_few(empty)}"
-            console.print(styled(said), soft_wrap=True)
+            line = f"Categories without an image, which are left out: {first_few(empty)}"
+            console.print(styled(line), soft_wrap=True)
     n_units = ", ".join(f"{layer} {store.n_units(layer)}" for layer in store.network.layers)
     of_categories = f" of {store.n_categories} categories" if store.n_categories else ""
-    made = f": {store.n_images - len(problems)} images{of_categories}, {store.network.name} in {store.precision}"
-    console.print(styled((store.path, "bold"), f"{made}, units: {n_units}"), soft_wrap=True)
+    content = f": {store.n_images - len(problems)} images{of_categories}, {store.network.name} in {store.precision}"
+    console.print(styled((store.path, "bold"), f"{content}, units: {n_units}"), soft_wrap=True)

@@ -283,12 +283,12 @@ def network_from(
     if stores:
         return _agreeing(given, stores)
     if preprocessing is None and weights is not None and weights != "default" and not weights.startswith("random:"):
-        said = f" no --preprocessing: images are prepared as torchvision publishes it for {name or 'alexnet'}"
-        console.print(styled((weights, "bold"), ":", (said, "yellow")), soft_wrap=True)
+        remark = f" no --preprocessing: images are prepared as torchvision publishes it for {name or 'alexnet'}"
+        console.print(styled((weights, "bold"), ":", (remark, "yellow")), soft_wrap=True)
     if "layers" not in given:
-        if (known := LAYERS.get(name or "alexnet")) is None:
+        if (usual_layers := LAYERS.get(name or "alexnet")) is None:
             raise InputError(f"--network {name}: name the layers to decode with --layer NAME=NODE")
-        given["layers"] = dict(known)
+        given["layers"] = dict(usual_layers)
     try:
         return Network(**given)
     except ValidationError as error:
@@ -301,8 +301,8 @@ def _agreeing(given: dict[str, Any], stores: list[FeatureStore]) -> Network:
 
     stored = stores[0].network
     if "preprocessing" in given:
-        asked = given["preprocessing"].model_dump(exclude_unset=True)
-        given["preprocessing"] = stored.preprocessing.model_copy(update=asked)
+        changes = given["preprocessing"].model_dump(exclude_unset=True)
+        given["preprocessing"] = stored.preprocessing.model_copy(update=changes)
     network = stored.model_copy(update=given)
     if "weights" in given:
         unchecked = network.model_copy(update={"weights_sha256": None})

@@ -55,8 +55,8 @@ def report(
         from calibration.reports.session_report import FILES, plan_report, write_report
     if dry_run:
         plan_report(journal, bundle, dataset, console, events or ())
-        said = "summary.json, tables and figures"
-        options.say_output(out, said, FILES, overwrite=overwrite, console=console)
+        content = "summary.json, tables and figures"
+        options.say_output(out, content, FILES, overwrite=overwrite, console=console)
         return
     out = options.needed_out(out)
     options.check_new(out, FILES, overwrite=overwrite)

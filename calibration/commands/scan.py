@@ -64,8 +64,8 @@ def scan(
     if dry_run:
         seen, imagined = (sum(trial.kind == kind for trial in planned.trials) for kind in ("stimulus", "imagery"))
         console.print(styled((events, "bold"), f": {seen} trials seen, {imagined} imagined"), soft_wrap=True)
-        said = f"{planned.n_volumes} volumes, TR {tr_s:g} s, with sidecar and events table beside them"
-        options.say_output(out, said, (), overwrite=None, console=console)
+        content = f"{planned.n_volumes} volumes, TR {tr_s:g} s, with sidecar and events table beside them"
+        options.say_output(out, content, (), overwrite=None, console=console)
         return
     with progress() as report:
         n_written = rescan(subject, events, out, strengths, n_volumes, tr_s, seed, report, planned)

@@ -43,10 +43,10 @@ def simulate(
         from calibration.simulation.dataset import simulate as run_simulation
         from calibration.simulation.settings import SubjectSettings
     subject = SubjectSettings.from_toml(settings) if settings else SubjectSettings()
-    asked: dict[str, Any] = {"seed": seed, "weights": weights, "n_test_runs": test_runs, "n_imagery_runs": imagery_runs}
+    given: dict[str, Any] = {"seed": seed, "weights": weights, "n_test_runs": test_runs, "n_imagery_runs": imagery_runs}
     if other_categories is not None:
-        asked["stimuli"] = subject.stimuli.model_copy(update={"n_other_categories": other_categories})
-    subject = subject.model_copy(update={name: value for name, value in asked.items() if value is not None})
+        given["stimuli"] = subject.stimuli.model_copy(update={"n_other_categories": other_categories})
+    subject = subject.model_copy(update={name: value for name, value in given.items() if value is not None})
     if show_settings:
         options.show_settings(subject)
         return
@@ -59,5 +59,5 @@ def simulate(
         raise InputError("no folder to make; name one: rtgod simulate SUBJECT")
     with progress() as report:
         run_simulation(out, subject, n_workers, report, scheduler)
-    made = f": subject {subject.subject}, seed {subject.seed}, network weights {subject.weights}"
-    console.print(styled((out, "bold"), made), soft_wrap=True)
+    content = f": subject {subject.subject}, seed {subject.seed}, network weights {subject.weights}"
+    console.print(styled((out, "bold"), content), soft_wrap=True)

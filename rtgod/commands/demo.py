@@ -40,8 +40,8 @@ def demo(
     folder = out or Path("demo-output") / f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
     dataset, bundle = folder / "subject", folder / "bundle"
     origin = "seeded random, nothing is downloaded" if weights.startswith("random:") else "as asked"
-    said = styled("Everything goes to ", (folder, "bold"), ". Network weights: ", (weights, "bold"), f" ({origin}).")
-    console.print(said, soft_wrap=True)
+    line = styled("Everything goes to ", (folder, "bold"), ". Network weights: ", (weights, "bold"), f" ({origin}).")
+    console.print(line, soft_wrap=True)
 
     heading("1. A simulated subject is scanned")
     amount = ("--test-runs", "1", "--imagery-runs", str(int(imagery)), "--other-categories", "100")
@@ -49,7 +49,7 @@ def demo(
     heading("2. A decoder is calibrated on the training runs")
     step("calibrate", str(dataset), "--subject", "01", "--weights", weights, "--out", str(bundle))
     heading("3. A new run is decoded live: categories that the decoder was never trained on")
-    runs = sorted((dataset / "sub-01").glob("ses-*Test*/func/*_bold.nii.gz"), key=lambda p: "imagery" in p.name)
+    runs = sorted((dataset / "sub-01").glob("ses-*Test*/func/*_bold.nii.gz"), key=lambda path: "imagery" in path.name)
     ready = _live(folder, bundle, runs, speed, backend)
     heading("4. What was decoded")
     results = folder / "results"
@@ -64,7 +64,7 @@ def demo(
         "Chance of the median rank is (n_candidates + 1) / 2."
     )
     pictures = sorted([*folder.glob("*.png"), *results.glob("*.png")])
-    console.print(styled("Pictures: " + ", ".join(str(p) for p in pictures)), soft_wrap=True)
+    console.print(styled("Pictures: " + ", ".join(str(path) for path in pictures)), soft_wrap=True)
     if json_path:
         write_whole(json_path, json.dumps(figures, indent=1) + "\n")
 
@@ -100,13 +100,13 @@ def _end_to_end(folder: Path, runs: list[Path]) -> dict[str, float | int]:
         run_id = run.name.removesuffix("_bold.nii.gz")
         for row in read_tsv(folder / f"{run_id}_sent.tsv"):
             sent[run_id, row["index"]] = float(row["sent_utc_s"])
-    shown = [
+    delays_ms = [
         1e3 * (float(row["flip_utc_s"]) - sent[row["run_id"], row["index"]])
         for row in read_tsv(folder / "display.tsv")
         if (row["run_id"], row["index"]) in sent and row["flip_utc_s"] != "n/a"
     ]
-    figures: dict[str, float | int] = {"volumes_sent": len(sent), "volumes_shown": len(shown)}
-    if shown:
-        p50, p99 = np.percentile(shown, (50, 99))
+    figures: dict[str, float | int] = {"volumes_sent": len(sent), "volumes_shown": len(delays_ms)}
+    if delays_ms:
+        p50, p99 = np.percentile(delays_ms, (50, 99))
         figures |= {"sent_to_shown_ms_p50": float(p50), "sent_to_shown_ms_p99": float(p99)}
     return figures

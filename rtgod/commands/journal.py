@@ -50,14 +50,14 @@ def ls(
     table = Table(*_SESSION_COLUMNS, *_RUN_COLUMNS, box=None, padding=(0, 2, 0, 0))
     for path in paths:
         try:
-            found = account(read_headers(path))
+            summary = account(read_headers(path))
         except JournalError as error:
             if path is folder:
                 raise
             print(plain(error), file=sys.stderr)
             continue
-        session = _session_cells(path, found)
-        for run in [_run_cells(run) for run in found.runs.values()] or [["none"]]:
+        session = _session_cells(path, summary)
+        for run in [_run_cells(run) for run in summary.runs.values()] or [["none"]]:
             table.add_row(*map(styled, [*session, *run]))
             session = [""] * len(session)
     PlainConsole(is_table=True).print(table)
@@ -75,17 +75,17 @@ def verify(path: File) -> None:
     # Take the size before reading: a server may append to the journal meanwhile.
     size = path.stat().st_size if path.is_file() else 0
     end, problems = check_records(path)
-    found = account(read_headers(path))
-    print(f"{plain(path)}: {end / 1e6:.1f} MB, every checksum is right; {_state(found)}")
+    summary = account(read_headers(path))
+    print(f"{plain(path)}: {end / 1e6:.1f} MB, every checksum is right; {_state(summary)}")
     if size > end:
         print(f"torn tail of {size - end} bytes: a record that was being written and was not acknowledged")
-    for run in found.runs.values():
+    for run in summary.runs.values():
         print(
             f"run {plain(run.run_id)}: {number_of(len(run.taken), 'volume')} taken, lost: {spans(run.lost) or 'none'}"
         )
-        if run.owed and not found.ended:
+        if run.owed and not summary.ended:
             print(f"run {plain(run.run_id)}: volumes {spans(run.owed)} will be answered when the server goes on")
-    problems += found.problems
+    problems += summary.problems
     for problem in problems:
         print(f"wrong: {plain(problem)}")
     if problems:
@@ -107,11 +107,11 @@ def export(
 
     if dry_run:
         console = PlainConsole()
-        found = account(read_headers(path))
-        for run in found.runs.values():
-            counted = f"{number_of(len(run.taken), 'volume')}, {len(run.lost)} lost, as zeros"
-            console.print(styled((run.run_id, "bold"), f": {counted}; {len(run.answered)} answered"), soft_wrap=True)
-        events = number_of(found.n_events, "client's event")
+        summary = account(read_headers(path))
+        for run in summary.runs.values():
+            counts = f"{number_of(len(run.taken), 'volume')}, {len(run.lost)} lost, as zeros"
+            console.print(styled((run.run_id, "bold"), f": {counts}; {len(run.answered)} answered"), soft_wrap=True)
+        events = number_of(summary.n_events, "client's event")
         say_output(out, f"NIfTI files and tables of these runs, and {events}", (), overwrite=None, console=console)
         return
     out = needed_out(out)
@@ -119,16 +119,16 @@ def export(
     print(f"{plain(out)}: {', '.join(names) or 'no run, the journal holds none'}")
 
 
-def _session_cells(path: Path, found: JournalSummary) -> list[str]:
+def _session_cells(path: Path, summary: JournalSummary) -> list[str]:
     stat = path.stat()
     written = f"{datetime.fromtimestamp(stat.st_mtime).astimezone():%Y-%m-%d %H:%M}"
-    subjects = ", ".join(dict.fromkeys(run.subject for run in found.runs.values()))
-    return [path.name, written, f"{stat.st_size / 1e6:.1f}", _state(found), str(found.n_events), subjects]
+    subjects = ", ".join(dict.fromkeys(run.subject for run in summary.runs.values()))
+    return [path.name, written, f"{stat.st_size / 1e6:.1f}", _state(summary), str(summary.n_events), subjects]
 
 
-def _state(found: JournalSummary) -> str:
-    again = f", started {found.n_starts} times" if found.n_starts > 1 else ""
-    return ("ended" if found.ended else "not ended") + again
+def _state(summary: JournalSummary) -> str:
+    again = f", started {summary.n_starts} times" if summary.n_starts > 1 else ""
+    return ("ended" if summary.ended else "not ended") + again
 
 
 def _run_cells(run: RunSummary) -> list[str]:

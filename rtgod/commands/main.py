@@ -104,43 +104,43 @@ def make_app(only: str | None = None) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    ours: list[tuple[str, _Command]] = [
+    online: list[tuple[str, _Command]] = [
         ("serve", serve),
         ("replay", replay),
         ("journal", journal),
         ("keys", keys),
         ("status", status),
     ]
-    if only in dict(ours):
-        _add(app, "Live", [named for named in ours if named[0] == only])
+    if only in dict(online):
+        _add(app, "Live", [entry for entry in online if entry[0] == only])
         return app
     _add(app, "Start here", [("demo", demo), ("rehearse", rehearse)])
     _check_names()
     installed = {point.name: point.load() for point in entry_points(group=GROUP)}
     _add(app, "Offline", [(name, installed.pop(name)) for name in _OFFLINE if name in installed])
-    _add(app, "Live", [*ours, *((name, installed.pop(name)) for name in _LIVE if name in installed)])
+    _add(app, "Live", [*online, *((name, installed.pop(name)) for name in _LIVE if name in installed)])
     _add(app, "Of other packages", sorted(installed.items()))
     return app
 
 
 def _check_names() -> None:
     """Check that `calibration` and `stimulus` are rtgod's own: other distributions may use these names."""
-    own = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[2]
     for name in _BESIDE:
         spec = find_spec(name)
         places = (
             [] if spec is None else [Path(place) for place in spec.submodule_search_locations or [spec.origin or ""]]
         )
-        if own / name not in [place.resolve() for place in places]:
+        if root / name not in [place.resolve() for place in places]:
             where = f"is at {places[0]}, which is not rtgod's" if places else "is not there"
             raise MissingDependencyError(
-                f"the package {name!r} {where}; rtgod's own is {own / name}. Uninstall the other one, or take its "
+                f"the package {name!r} {where}; rtgod's own is {root / name}. Uninstall the other one, or take its "
                 "folder from PYTHONPATH and do not start rtgod in it"
             )
 
 
-def _add(app: typer.Typer, panel: str, named: Iterable[tuple[str, _Command]]) -> None:
-    for name, command in named:
+def _add(app: typer.Typer, panel: str, commands: Iterable[tuple[str, _Command]]) -> None:
+    for name, command in commands:
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, rich_help_panel=panel)
         else:
@@ -150,8 +150,8 @@ def _add(app: typer.Typer, panel: str, named: Iterable[tuple[str, _Command]]) ->
 def _verbose_first(arguments: list[str]) -> list[str]:
     """Move `--verbose` before the command, so that it may be written anywhere."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    wanted = [argument for argument in arguments[:end] if argument in ("-v", "--verbose")]
-    return wanted[:1] + [argument for argument in arguments[:end] if argument not in wanted] + arguments[end:]
+    flags = [argument for argument in arguments[:end] if argument in ("-v", "--verbose")]
+    return flags[:1] + [argument for argument in arguments[:end] if argument not in flags] + arguments[end:]
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ def show_settings(settings: BaseModel | Mapping[str, BaseModel]) -> None:
     if isinstance(settings, BaseModel):
         shown = settings.model_dump(mode="json")
     else:
-        shown = {name: of.model_dump(mode="json") for name, of in settings.items()}
+        shown = {name: table.model_dump(mode="json") for name, table in settings.items()}
     PlainConsole().print_json(json.dumps(shown))
 
 
@@ -86,8 +86,8 @@ def check_new(out: Path, names: Sequence[str], *, overwrite: bool) -> None:
         raise InputError(
             f"{out}: is the root of a data set; choose another --out, such as {out / 'derivatives' / 'rtgod'}"
         )
-    if not overwrite and (there := _there(out, names)):
-        raise InputError(f"{out}: {there} already there; choose another --out, or replace it with --overwrite")
+    if not overwrite and (existing := _there(out, names)):
+        raise InputError(f"{out}: {existing} already there; choose another --out, or replace it with --overwrite")
 
 
 def say_output(
@@ -111,12 +111,12 @@ def say_output(
     console.print(styled(("would be written", "yellow"), f" {where}: {what}"), soft_wrap=True)
     if out is not None and (problem := _problem_with(out)):
         console.print(styled(("in its place", "yellow"), f" {problem}: it would be refused"), soft_wrap=True)
-    elif out is not None and (there := _there(out, names)):
-        said = "there, and would be replaced"
+    elif out is not None and (existing := _there(out, names)):
+        consequence = "there, and would be replaced"
         if not overwrite:
             unasked = "" if overwrite is None else ", and --overwrite not given"
-            said = f"already there{unasked}: it would be refused"
-        console.print(styled(("in its place", "yellow"), f" {there} {said}"), soft_wrap=True)
+            consequence = f"already there{unasked}: it would be refused"
+        console.print(styled(("in its place", "yellow"), f" {existing} {consequence}"), soft_wrap=True)
 
 
 def _problem_with(out: Path) -> str:
@@ -135,11 +135,11 @@ def _there(out: Path, names: Sequence[str]) -> str:
     """Name the files (or, without `names`, the folder) that exist, with a verb; empty if nothing exists."""
     if not names:
         return f"{out} is" if out.exists() else ""
-    there = [name for name in names if (out / name).exists()]
-    if not there:
+    existing = [name for name in names if (out / name).exists()]
+    if not existing:
         return ""
-    more = f" and {len(there) - _MOST_NAMED} more" if len(there) > _MOST_NAMED else ""
-    return f"{', '.join(there[:_MOST_NAMED])}{more} {'is' if len(there) == 1 else 'are'}"
+    more = f" and {len(existing) - _MOST_NAMED} more" if len(existing) > _MOST_NAMED else ""
+    return f"{', '.join(existing[:_MOST_NAMED])}{more} {'is' if len(existing) == 1 else 'are'}"
 
 
 def say(text: str) -> None:

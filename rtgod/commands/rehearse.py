@@ -112,24 +112,24 @@ def _session(
     out: Path, bundle: Path, subject: Path, run: Path, schedule: Path, settings: Path, sealed: Path, speed: float
 ) -> Path:
     """Serve, show and replay the run under both conditions; return the path of the session's journal."""
-    folder, ready = out / "session", out / "server.json"
+    folder, ready_file = out / "session", out / "server.json"
     serve = ["serve", "--supervise", str(bundle), "--ingest", _FREE, "--publish", _FREE, "--journal", str(folder)]
-    with CommandProcess(*serve, "--ready-file", str(ready), lasting=True) as server:
-        server.wait_for(ready)
-        said: dict[str, Any] = json.loads(ready.read_text(encoding="utf-8"))
+    with CommandProcess(*serve, "--ready-file", str(ready_file), lasting=True) as server:
+        server.wait_for(ready_file)
+        ready: dict[str, Any] = json.loads(ready_file.read_text(encoding="utf-8"))
         for number in (1, 2):
-            waiting = out / f"display-{number}.ready"
+            display_ready = out / f"display-{number}.ready"
             show = ["stimulus", "feedback", str(schedule), "--bundle", str(bundle), "--settings", str(settings)]
             show += ["--pictures", str(subject / "stimuli" / "candidates"), "--conditions", str(sealed)]
-            show += ["--run", str(number), "--out", str(folder), "--from", said["publish"], "--to", said["ingest"]]
-            show += ["--speed", str(speed), "--ready-file", str(waiting)]
+            show += ["--run", str(number), "--out", str(folder), "--from", ready["publish"], "--to", ready["ingest"]]
+            show += ["--speed", str(speed), "--ready-file", str(display_ready)]
             with CommandProcess(*show, beside=[server]) as display:
-                display.wait_for(waiting)
-                replay = ["replay", str(run), "--to", said["ingest"], "--speed", str(speed), "--again"]
+                display.wait_for(display_ready)
+                replay = ["replay", str(run), "--to", ready["ingest"], "--speed", str(speed), "--again"]
                 with CommandProcess(*replay, beside=[server, display]) as source:
                     source.wait_end(_length_s(schedule) / speed + _END_S)
                 display.wait_end(_END_S)
-    return Path(said["journal"])
+    return Path(ready["journal"])
 
 
 def _length_s(schedule: Path) -> float:
@@ -168,25 +168,27 @@ def verdict(figures: Mapping[str, float | int]) -> list[str]:
         if n_trials < 3:
             lines.append(f"{name}: nothing can be said of {number_of(n_trials, 'trial')}; see the warnings above")
             continue
-        found, luck = figures[f"{condition}_rank_correlation"], min(_LUCK / (n_trials - 1) ** 0.5, 1.0)
-        meant = {
+        correlation, luck = figures[f"{condition}_rank_correlation"], min(_LUCK / (n_trials - 1) ** 0.5, 1.0)
+        outcome = {
             ("real", True): "followed the imagery, as it should",
             ("real", False): "did not follow the imagery: try more --trials, stronger imagery with --strength, or look "
             "at the decoder with `rtgod evaluate`",
             ("shuffled", False): "did not follow the imagery, as it should not",
             ("shuffled", True): "followed the imagery: by luck that happens once in 20 rehearsals; repeat it with "
             "another --seed",
-        }[condition, found > luck]
+        }[condition, correlation > luck]
         lines.append(
-            f"{name} {meant} (rank correlation {found:.2f} over {n_trials} trials; luck stays below {luck:.2f} in 19 "
-            "of 20 rehearsals)"
+            f"{name} {outcome} (rank correlation {correlation:.2f} over {n_trials} trials; luck stays below {luck:.2f} "
+            "in 19 of 20 rehearsals)"
         )
     missing = int(figures["steps_planned"] - figures["steps_shown"])
-    late = figures["onset_error_ms_p99"]
-    kept = "kept to the plan" if late <= _FRAME_MS else "were late: play it with less --speed, or on an idle machine"
+    error_ms = figures["onset_error_ms_p99"]
+    timing = (
+        "kept to the plan" if error_ms <= _FRAME_MS else "were late: play it with less --speed, or on an idle machine"
+    )
     lines.append(
-        f"steps {kept} ({'all' if missing == 0 else f'all but {missing}'} of {figures['steps_planned']} shown; 99 % "
-        f"within {late:.1f} ms, a refresh takes {_FRAME_MS:.1f} ms)"
+        f"steps {timing} ({'all' if missing == 0 else f'all but {missing}'} of {figures['steps_planned']} shown; 99 % "
+        f"within {error_ms:.1f} ms, a refresh takes {_FRAME_MS:.1f} ms)"
     )
     return lines
 
@@ -195,12 +197,12 @@ def _levels(shown: Sequence[Mapping[str, str]], events: Sequence[Mapping[str, st
     """Return the last percentile that was on the screen in each trial."""
     onsets_s = np.array([float(row["onset"]) for row in events])
     trials = [int(row["trial_no"]) for row in events]
-    last: dict[int, float] = {}
+    percentiles: dict[int, float] = {}
     for row in shown:
         if row["percentile"] != "n/a":
             place = int(np.searchsorted(onsets_s, float(row["run_s"]) + 1e-6, side="right")) - 1
-            last[trials[place]] = float(row["percentile"])
-    return np.array([last[trial] for trial in sorted(last)])
+            percentiles[trials[place]] = float(row["percentile"])
+    return np.array([percentiles[trial] for trial in sorted(percentiles)])
 
 
 def _rank_correlation(levels: Array) -> float:

@@ -92,8 +92,8 @@ def replay(
         options.show_settings({"events": reading})
         return
 
-    def opened(by: EventsSettings) -> Source:
-        return open_source(run, events=events, reading=by, run_id=run_id, subject=subject, tr_s=tr, series=series)
+    def opened(rules: EventsSettings) -> Source:
+        return open_source(run, events=events, reading=rules, run_id=run_id, subject=subject, tr_s=tr, series=series)
 
     source = opened(reading)
     if subject is not None and (note := _called_otherwise(subject, run)):
@@ -128,13 +128,13 @@ def replay(
                 stack.enter_context(progress)
             sent.append(volume)
             progress.advance(task)
-        answers, name_there = sender.answers, sender.name_of(source.run.run_id)
+        answers, name_on_server = sender.answers, sender.name_of(source.run.run_id)
     if line := _what_was_there(sent):
-        say(f"{name_there}: {line}")
+        say(f"{name_on_server}: {line}")
     if answers:
-        say(f"{name_there}: {number_of(sum(answers.values()), 'volume')} answered: {in_words(answers)}")
+        say(f"{name_on_server}: {number_of(sum(answers.values()), 'volume')} answered: {in_words(answers)}")
     if log:
-        rows = [(s.index, f"{s.sent_utc_s:.6f}", f"{s.acknowledged_utc_s:.6f}") for s in sent]
+        rows = [(volume.index, f"{volume.sent_utc_s:.6f}", f"{volume.acknowledged_utc_s:.6f}") for volume in sent]
         write_tsv(log, ("index", "sent_utc_s", "acknowledged_utc_s"), rows)
 
 
@@ -142,8 +142,8 @@ def _say_source(source: Source, *, beyond: bool) -> None:
     """Print where the trials of a run come from, and what is unusual in it; `beyond` is passed to `remarks_on`."""
     from rtgod.events.trials import remarks_on
 
-    told = f"trials from {source.events}" if source.events else "no table of events beside it or given with --events"
-    say(f"{source.run.run_id}: {told}")
+    origin = f"trials from {source.events}" if source.events else "no table of events beside it or given with --events"
+    say(f"{source.run.run_id}: {origin}")
     if source.read:
         for line in remarks_on([source.read], beyond=beyond):
             say(f"{source.read.path.name}: {line}")

@@ -109,14 +109,14 @@ def serve(
     warm_up()
     if supervised and not wait_for_go():
         return
-    known = read_server_keys(keys) if keys else None
+    server_keys = read_server_keys(keys) if keys else None
     bundle_id = session.hello().bundle_id
     if resume_path:
         check_bundle(resume_path, bundle_id)
     sessions = Sessions(journal)
     path = resume_path or (None if new else sessions.unfinished(bundle_id))
     start, mark = sessions.next_start, sessions.folder
-    common = known, blinded, start, mark, any_subject
+    common = server_keys, blinded, start, mark, any_subject
     with ExitStack() as stack:
         stop = stack.enter_context(_StopFlag(session, runs))
         if log:
@@ -139,8 +139,8 @@ def serve(
         server.serve(stop)
         totals = server.totals()
         n_volumes = sum(totals.values())
-        counted = f"{number_of(session.n_runs, 'run')}, {number_of(n_volumes, 'volume')}"
-        say(f"ended: {counted}{': ' if totals else ''}{in_words(totals) if totals else ''}; the journal is {path}")
+        counts = f"{number_of(session.n_runs, 'run')}, {number_of(n_volumes, 'volume')}"
+        say(f"ended: {counts}{': ' if totals else ''}{in_words(totals) if totals else ''}; the journal is {path}")
 
 
 def _announce(server: Server, journal: Path, ready_file: Path | None, *, supervised: bool) -> None:
@@ -159,8 +159,8 @@ def _announce(server: Server, journal: Path, ready_file: Path | None, *, supervi
             logging.getLogger(__name__).warning("%s", error)
     if supervised:
         say_ready(ready)
-    said = styled("ready: volumes to ", (ingest, "bold"), ", rankings from ", (publish, "bold"), f", journal {journal}")
-    console.print(said, soft_wrap=True)
+    line = styled("ready: volumes to ", (ingest, "bold"), ", rankings from ", (publish, "bold"), f", journal {journal}")
+    console.print(line, soft_wrap=True)
 
 
 def _supervise(context: typer.Context) -> int:

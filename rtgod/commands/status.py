@@ -64,9 +64,9 @@ def _table_of(status: Status) -> Table:
         median, late, longest = status.latency_ms
         table.add_row("answered in", f"{median:.1f} ms (99th percentile {late:.1f}, longest {longest:.1f})")
     table.add_row("journal", styled(f"{status.journal}, {status.disk_free_bytes / 1e9:.1f} GB left on its disk"))
-    clients = [f"{one.client}, heard {one.heard_s:.1f} s ago" for one in status.clients] or [
+    lines = [f"{client.client}, heard {client.heard_s:.1f} s ago" for client in status.clients] or [
         "no client has said that it is there"
     ]
-    for label, client in zip_longest(["connected"], clients, fillvalue=""):
-        table.add_row(label, styled(client))
+    for label, line in zip_longest(["connected"], lines, fillvalue=""):
+        table.add_row(label, styled(line))
     return table

@@ -48,12 +48,22 @@ class JournalBuffer:
             self._fail(error)
 
     def add(self, message: Message) -> None:
-        """Append a derived record; if the disk is full, buffer it and write it before the next durable one."""
+        """Append a derived record; if the disk is full, buffer it and write it before the next durable one.
+
+        Parameters
+        ----------
+        message : Message
+        """
         self._waiting.append(message)
         self._catch_up()
 
     def append_durable(self, message: Message) -> bool:
-        """Write a message durably to the disk; return False, and leave no trace of it, if that fails."""
+        """Write a message durably to the disk; return False, and leave no trace of it, if that fails.
+
+        Parameters
+        ----------
+        message : Message
+        """
         if not self._catch_up():
             return False
         try:

@@ -191,9 +191,9 @@ def _write_bold(
         for index in range(n_volumes):
             volume = np.zeros(n_voxels, dtype)
             if index in places:
-                position, own = places[index]
+                position, volume_dtype = places[index]
                 voxels.seek(position)
-                volume[:] = np.frombuffer(voxels.read(n_voxels * own.itemsize), own)
+                volume[:] = np.frombuffer(voxels.read(n_voxels * volume_dtype.itemsize), volume_dtype)
             file.write(volume.data)
 
 
@@ -237,13 +237,13 @@ def _event_row(event: Event) -> tuple[Cell, ...]:
 def _file_name(run_id: str, taken: Iterable[str]) -> str:
     """Return a file name for a run: unique, not hidden, not like an option, and never in another folder."""
     # Shorten first, as the cut may leave a point or a device's name at the end.
-    wanted = file_stem(re.sub(r"[^\w.+~-]", "-", run_id, flags=re.ASCII).lstrip("-.")[:_LONGEST_NAME])
+    stem = file_stem(re.sub(r"[^\w.+~-]", "-", run_id, flags=re.ASCII).lstrip("-.")[:_LONGEST_NAME])
     # Some file systems do not tell upper from lower case.
-    known = {name.casefold() for name in taken}
-    name, number = wanted, 1
-    while name.casefold() in known:
+    casefolded = {name.casefold() for name in taken}
+    name, number = stem, 1
+    while name.casefold() in casefolded:
         number += 1
-        name = f"{wanted}+{number}"
+        name = f"{stem}+{number}"
     return name
 
 

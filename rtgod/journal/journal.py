@@ -139,6 +139,10 @@ class JournalWriter(Closing):
     def append(self, message: Message) -> None:
         """Write a message; it survives a crash of this process at once, and a power cut after `flush`.
 
+        Parameters
+        ----------
+        message : Message
+
         Raises
         ------
         JournalError
@@ -155,6 +159,10 @@ class JournalWriter(Closing):
 
     def append_durable(self, message: Message) -> None:
         """Write a message, and wait until it and all earlier ones are on the disk.
+
+        Parameters
+        ----------
+        message : Message
 
         Raises
         ------
@@ -205,21 +213,21 @@ class JournalWriter(Closing):
             If the file was removed, moved or replaced: its records could be lost when this process ends.
         """
         try:
-            there = self.path.stat()
+            stat_at_path = self.path.stat()
         except OSError:
-            there = None
-        own = os.fstat(self._file.fileno())
-        if there is not None and os.path.samestat(there, own):
-            self._check_length(own.st_size)
+            stat_at_path = None
+        stat = os.fstat(self._file.fileno())
+        if stat_at_path is not None and os.path.samestat(stat_at_path, stat):
+            self._check_length(stat.st_size)
             return
-        if there is not None and self._take_back():
+        if stat_at_path is not None and self._take_back():
             log.warning("journal %s: goes on in the copy that was put back", self.path)
             return
-        what = "removed or moved" if there is None else "replaced by another file"
+        change = "removed or moved" if stat_at_path is None else "replaced by another file"
         raise JournalError(
-            f"journal {self.path}: was {what} while the server writes to it. What was acknowledged is still there: put "
-            f"the file back (`cp /proc/{os.getpid()}/fd/{self._file.fileno()} {self.path}` on Linux), and the server "
-            "goes on; when it is stopped it writes the file again"
+            f"journal {self.path}: was {change} while the server writes to it. What was acknowledged is still there: "
+            f"put the file back (`cp /proc/{os.getpid()}/fd/{self._file.fileno()} {self.path}` on Linux), and the "
+            "server goes on; when it is stopped it writes the file again"
         )
 
     def _check_length(self, n_bytes: int) -> None:
@@ -374,7 +382,7 @@ class Sessions:
 
     def __init__(self, folder: Path) -> None:
         sessions = _sessions(folder)
-        self._sessions = [one for one in sessions if not any(map(one.is_copy_of, sessions))]
+        self._sessions = [session for session in sessions if not any(map(session.is_copy_of, sessions))]
 
     @property
     def next_start(self) -> int:
@@ -385,15 +393,23 @@ class Sessions:
     def folder(self) -> str:
         """Mark of the folder, from its newest journal, or a new random one."""
         counted = [session for session in self._sessions if session.folder]
-        return max(counted, key=lambda one: one.utc_s).folder if counted else secrets.token_hex(8)
+        return max(counted, key=lambda session: session.utc_s).folder if counted else secrets.token_hex(8)
 
     def unfinished(self, bundle_id: str | None) -> Path | None:
-        """Find the journal that a server is to continue; see the function `unfinished`."""
+        """Find the journal that a server is to continue; see the function `unfinished`.
+
+        Parameters
+        ----------
+        bundle_id : str or None
+            Bundle of the server; None for a server that only aligns.
+        """
         sessions = [session for session in self._sessions if session.bundle_id == bundle_id]
         ended = [session for session in sessions if session.has_ended]
-        left = [one for one in sessions if not one.has_ended and not any(map(one.is_older_than, ended))]
-        newest = [one for one in left if not any(map(one.is_older_than, left))] or left
-        return max(newest, key=lambda one: (one.utc_s, one.changed_ns)).path if newest else None
+        going_on = [
+            session for session in sessions if not session.has_ended and not any(map(session.is_older_than, ended))
+        ]
+        newest = [session for session in going_on if not any(map(session.is_older_than, going_on))] or going_on
+        return max(newest, key=lambda session: (session.utc_s, session.changed_ns)).path if newest else None
 
 
 def unfinished(folder: Path, bundle_id: str | None) -> Path | None:
@@ -434,42 +450,54 @@ def _session(path: Path) -> _Session | None:
     changed_ns = path.stat().st_mtime_ns
     with _reading(path) as (file, size):
         end = _end_at(file, size)
-        newest_start = last = len(MAGIC)
+        newest_start = last_start = len(MAGIC)
         if end is None:
             for start in _starts(file, size):
-                last = start
+                last_start = start
                 # A hello is one frame: its header directly follows the frame's length.
                 if file.read(_FIRST_FRAME.size + len(_HELLO)).endswith(_HELLO):
                     newest_start = start
-        first, ended = (_message_at(file, size, start) for start in (len(MAGIC), last))
-        began = first if newest_start == len(MAGIC) else _message_at(file, size, newest_start)
-    if not isinstance(first, Hello):
+        first_message, last_message = (_message_at(file, size, start) for start in (len(MAGIC), last_start))
+        hello = first_message if newest_start == len(MAGIC) else _message_at(file, size, newest_start)
+    if not isinstance(first_message, Hello):
         return None
-    end = end or (ended if isinstance(ended, SessionEnd) else None)
-    began = began if isinstance(began, Hello) else first
-    folder, start, utc_s = began.folder, began.start, began.began_utc_s or 0.0
+    end = end or (last_message if isinstance(last_message, SessionEnd) else None)
+    hello = hello if isinstance(hello, Hello) else first_message
+    folder, start, utc_s = hello.folder, hello.start, hello.began_utc_s or 0.0
     if end is not None:
         folder, start, utc_s = end.folder, end.start, end.utc_s
     head = _first_head(path)
-    return _Session(path, first.bundle_id, head, size, folder, start, utc_s, end is not None, changed_ns)
+    return _Session(path, first_message.bundle_id, head, size, folder, start, utc_s, end is not None, changed_ns)
 
 
 def check_bundle(path: Path, bundle_id: str | None) -> None:
     """Check that a session is continued with the bundle with which it began.
+
+    Parameters
+    ----------
+    path : Path
+    bundle_id : str or None
+        Bundle of the server that continues the session; None for one that only aligns.
 
     Raises
     ------
     JournalError
         If the journal was made with another bundle, or cannot be read. Without a whole record it fits any bundle.
     """
-    first = next(read_journal(path), Hello("", bundle_id, 0, 0))
-    if not isinstance(first, Hello) or first.bundle_id != bundle_id:
-        other = f"bundle {first.bundle_id}, not {bundle_id}" if isinstance(first, Hello) else "one it does not tell"
-        raise JournalError(f"journal {path}: begun with {other}; put back the bundle that the session began with")
+    message = next(read_journal(path), Hello("", bundle_id, 0, 0))
+    if not isinstance(message, Hello) or message.bundle_id != bundle_id:
+        bundle = (
+            f"bundle {message.bundle_id}, not {bundle_id}" if isinstance(message, Hello) else "one it does not tell"
+        )
+        raise JournalError(f"journal {path}: begun with {bundle}; put back the bundle that the session began with")
 
 
 def journals(folder: Path) -> list[Path]:
     """List the journals of a folder, in order of their last change; empty if the folder does not exist.
+
+    Parameters
+    ----------
+    folder : Path
 
     Raises
     ------
@@ -477,8 +505,8 @@ def journals(folder: Path) -> list[Path]:
         If the folder cannot be read.
     """
     try:
-        found = [path for path in folder.glob(f"*{SUFFIX}") if path.is_file()]
-        return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path))
+        paths = [path for path in folder.glob(f"*{SUFFIX}") if path.is_file()]
+        return sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path))
     except OSError as error:
         raise JournalError(f"journals in {folder}: cannot be read ({error.strerror})") from error
 
@@ -521,6 +549,10 @@ def read_journal(
 def check_records(path: Path) -> tuple[int, list[str]]:
     """Compare all checksums of a journal and read every message.
 
+    Parameters
+    ----------
+    path : Path
+
     Returns
     -------
     end : int
@@ -533,18 +565,23 @@ def check_records(path: Path) -> tuple[int, list[str]]:
     JournalError
         See `read_journal`.
     """
-    last, problems = len(MAGIC), []
-    for body, end in _read_records(path, last):
-        last = end
+    last_end, problems = len(MAGIC), []
+    for body, end in _read_records(path, last_end):
+        last_end = end
         try:
             _message_of(body)
         except WireError as error:
             problems.append(f"the record before byte {end} is no message of this version ({error})")
-    return last, problems
+    return last_end, problems
 
 
 def holds(path: Path, mark: Mark) -> bool:
     """Return whether a journal is the one in which a mark was made, judged by its first record and that at the mark.
+
+    Parameters
+    ----------
+    path : Path
+    mark : Mark
 
     Raises
     ------
@@ -565,6 +602,12 @@ def holds(path: Path, mark: Mark) -> bool:
 def end_of_records(path: Path, start: int = len(MAGIC)) -> int:
     """Return the byte at which the last whole record ends, after comparing all checksums from the record at `start`.
 
+    Parameters
+    ----------
+    path : Path
+    start : int
+        Byte at which a record begins, or the journal ends; returned if no whole record follows.
+
     Raises
     ------
     JournalError
@@ -577,6 +620,10 @@ def read_headers(path: Path) -> Iterator[bytes]:
     """Read the JSON headers of a journal's messages, without their arrays.
 
     This is quick, as most of the file is skipped. No checksum is compared, so the last header may be torn.
+
+    Parameters
+    ----------
+    path : Path
 
     Raises
     ------
@@ -714,19 +761,19 @@ def _message_at(file: BinaryIO, size: int, start: int) -> Message | None:
     return None if body is None else _message_of(body)
 
 
-def _begins_alike(copy: FileIO, own: FileIO, n_bytes: int) -> bool:
+def _begins_alike(copy: FileIO, original: FileIO, n_bytes: int) -> bool:
     """Return whether the first `n_bytes` of two files are equal."""
     copy.seek(0)
-    own.seek(0)
+    original.seek(0)
     try:
         for start in range(0, n_bytes, _PIECE):
             length = min(_PIECE, n_bytes - start)
             piece = copy.read(length)
-            if len(piece) < length or piece != own.read(length):
+            if len(piece) < length or piece != original.read(length):
                 return False
         return True
     finally:
-        own.seek(0, os.SEEK_END)
+        original.seek(0, os.SEEK_END)
 
 
 def _starts(file: BinaryIO, size: int) -> Iterator[int]:

@@ -54,7 +54,13 @@ class RunSummary:
         return sorted(self.answered - self.taken)
 
     def add_volume(self, index: int) -> None:
-        """Count a volume that came."""
+        """Count a volume that came.
+
+        Parameters
+        ----------
+        index : int
+            Position of the volume in the run, from 0.
+        """
         self.settle()
         if index in self.taken:
             self.problems.append(f"volume {index} was taken twice")
@@ -67,7 +73,13 @@ class RunSummary:
         self._expected = max(self._expected, index + 1)
 
     def end(self, n_volumes: int) -> None:
-        """Count the end of the run."""
+        """Count the end of the run.
+
+        Parameters
+        ----------
+        n_volumes : int
+            Number of volumes of the run, including lost ones.
+        """
         self.settle()
         self.n_ended = n_volumes
         if n_volumes - self._expected > MOST_VOLUMES:
@@ -77,7 +89,15 @@ class RunSummary:
         self._expected = max(self._expected, n_volumes)
 
     def answer(self, index: int, *, ranked: bool) -> None:
-        """Count the answer of a volume."""
+        """Count the answer of a volume.
+
+        Parameters
+        ----------
+        index : int
+            Position of the volume in the run, from 0.
+        ranked : bool
+            Whether the answer is a ranking.
+        """
         if index not in self.owed:
             self.problems.append(f"volume {index} was answered, and it was not its turn")
         self.owed.discard(index)
@@ -139,25 +159,25 @@ def account(headers: Iterable[bytes]) -> JournalSummary:
     headers : iterable of bytes
         Headers from `rtgod.journal.journal.read_headers`.
     """
-    found = JournalSummary()
+    summary = JournalSummary()
     run = RunSummary("")
     for line in _lines(headers):
-        found.ended = line.type == "session-end"
+        summary.ended = line.type == "session-end"
         if line.type in ("volume", "run-end", "ranking", "not-ready") and line.run_id != run.run_id:
             run.settle()
-            run = found.runs.setdefault(line.run_id, RunSummary(line.run_id))
+            run = summary.runs.setdefault(line.run_id, RunSummary(line.run_id))
             # A run with an acquisition identity may be continued after another run came between.
             if not run.acquisition or run.n_ended is not None:
                 run.problems.append("goes on where it should not")
         match line.type:
             case "hello":
-                found.n_starts += 1
+                summary.n_starts += 1
             case "run":
                 run.settle()
                 run = RunSummary(line.run_id, line.subject, line.acquisition, line.n_volumes)
-                if line.run_id in found.runs:
+                if line.run_id in summary.runs:
                     run.problems.append("begins twice")
-                found.runs[line.run_id] = run
+                summary.runs[line.run_id] = run
             case "volume":
                 run.add_volume(line.index)
             case "run-end":
@@ -166,13 +186,19 @@ def account(headers: Iterable[bytes]) -> JournalSummary:
                 run.answer(line.index, ranked=line.type == "ranking")
             case "event" | "session-end":
                 run.settle()
-                found.n_events += line.type == "event"
-    found.current = run.run_id
-    return found
+                summary.n_events += line.type == "event"
+    summary.current = run.run_id
+    return summary
 
 
 def spans(indices: Iterable[int]) -> str:
-    """Write numbers with spans of neighbours: "3, 17-19"."""
+    """Write numbers with spans of neighbours: "3, 17-19".
+
+    Parameters
+    ----------
+    indices : iterable of int
+        Different numbers, in any order.
+    """
     # In a span, a number minus its position is constant.
     rows = [[i for _, i in row] for _, row in groupby(enumerate(sorted(indices)), lambda pair: pair[1] - pair[0])]
     return ", ".join(str(row[0]) if len(row) == 1 else f"{row[0]}-{row[-1]}" for row in rows)

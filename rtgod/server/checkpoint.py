@@ -58,9 +58,9 @@ def write_checkpoint(path: Path, state: State) -> None:
         try:
             with FileIO(unfinished, "x", opener=_open_privately) as file:
                 for piece in pieces:
-                    left = memoryview(piece)
-                    while left:
-                        left = left[file.write(left) :]
+                    unwritten = memoryview(piece)
+                    while unwritten:
+                        unwritten = unwritten[file.write(unwritten) :]
             unfinished.replace(path)
         except OSError:
             # An unfinished file on a full disk would take space that the journal needs.
@@ -72,6 +72,10 @@ def write_checkpoint(path: Path, state: State) -> None:
 
 def read_checkpoint(path: Path) -> State:
     """Read a state, with writable arrays.
+
+    Parameters
+    ----------
+    path : Path
 
     Raises
     ------
@@ -105,19 +109,19 @@ def _pieces_of(state: State) -> list[bytes]:
 
 
 def _state_in(content: bytes) -> State:
-    header, _, rest = content.partition(b"\n")
+    header, _, after_header = content.partition(b"\n")
     try:
-        found = msgspec.json.decode(header, type=dict[str, Any])
+        fields = msgspec.json.decode(header, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        found = {}
-    if "rtgod_checkpoint" not in found:
+        fields = {}
+    if "rtgod_checkpoint" not in fields:
         raise CheckpointError("this is no checkpoint, or its beginning is lost")
-    if (version := (found["rtgod_checkpoint"], found.get("rtgod"))) != (FORMAT, __version__):
+    if (version := (fields["rtgod_checkpoint"], fields.get("rtgod"))) != (FORMAT, __version__):
         raise CheckpointError(f"of format and version {version}; this is {(FORMAT, __version__)}")
     body, checksum = content[: -_CHECKSUM.size], content[-_CHECKSUM.size :]
     if _CHECKSUM.pack(zlib.crc32(body)) != checksum:
         raise CheckpointError("torn, or altered since it was written: its checksum is another")
-    tree, _, tensors = rest[: -_CHECKSUM.size].partition(b"\n")
+    tree, _, tensors = after_header[: -_CHECKSUM.size].partition(b"\n")
     try:
         return _with_arrays(msgspec.json.decode(tree), load(tensors))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, SafetensorError, KeyError, ValueError) as error:

@@ -96,27 +96,37 @@ _DROP_ALL = struct.pack("@HP", 1, ctypes.addressof(_INSTRUCTION))
 
 
 def never_stop_input(socket: zmq.Socket[bytes]) -> None:
-    """Set a socket, before it is bound or connected, so that its peers cannot make libzmq abort the process.
+    """Set a socket so that its peers cannot make libzmq abort the process.
 
     The waiting messages must then be limited in another way.
+
+    Parameters
+    ----------
+    socket : zmq.Socket
+        Socket that is not bound or connected yet.
     """
     socket.setsockopt(zmq.RCVHWM, 0)
 
 
 def context() -> zmq.Context[zmq.Socket[bytes]]:
     """Make a context in which a short part of a message does not keep its receive buffer of 18 kB in memory."""
-    made = zmq.Context()
+    zmq_context = zmq.Context()
     try:
-        made.set(_ZERO_COPY_RECV, 0)
+        zmq_context.set(_ZERO_COPY_RECV, 0)
     except zmq.ZMQError:  # ZeroMQ may drop this option, which only saves memory
         log.warning("this libzmq (%s) keeps more memory than it needs for short messages", zmq.zmq_version())
-    return made
+    return zmq_context
 
 
 def notice_dead_peers(socket: zmq.Socket[bytes]) -> None:
-    """Let the kernel, before a socket is bound, close connections whose peer was silent for five seconds.
+    """Let the kernel close connections whose peer was silent for five seconds.
 
     Heartbeats of ZeroMQ do the same, but write to connections that may have failed.
+
+    Parameters
+    ----------
+    socket : zmq.Socket
+        Socket that is not bound yet.
     """
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, _PROBE_AFTER_S)
@@ -244,11 +254,11 @@ class _Door:
 
     def forget(self, fd: int, now_s: float) -> None:
         """Remove the connection with a descriptor, if any; bytes that came on it may still wait to be read."""
-        if left := self.connections.pop(fd, None):
-            left.measure()
-            left.socket.close()
-            if left.n_outstanding > _HANDSHAKE_BYTES:
-                self.gone.append((fd, left.n_outstanding, now_s))
+        if connection := self.connections.pop(fd, None):
+            connection.measure()
+            connection.socket.close()
+            if connection.n_outstanding > _HANDSHAKE_BYTES:
+                self.gone.append((fd, connection.n_outstanding, now_s))
 
     def measure(self, now_s: float) -> None:
         """Update the counts of all connections, and remove those that are gone."""
@@ -342,6 +352,11 @@ class ConnectionGuard(Closing):
     ----------
     n_cut : int
         Number of connections that were cut so far.
+
+    Raises
+    ------
+    ServerError
+        If a port's listening socket cannot be found among the descriptors of this process.
     """
 
     def __init__(self, ingest: zmq.Socket[bytes], publish: zmq.Socket[bytes], *, encrypted: bool) -> None:
@@ -370,7 +385,13 @@ class ConnectionGuard(Closing):
         self._thread.start()
 
     def expect(self, volume_bytes: int) -> None:
-        """Set the size of the largest expected volume, in bytes, from which the limit of a connection follows."""
+        """Set the size of the largest expected volume, from which the limit of a connection follows.
+
+        Parameters
+        ----------
+        volume_bytes : int
+            Upper limit of the length of the volume's array, in bytes.
+        """
         self._most_bytes = self._base_bytes + 2 * volume_bytes
 
     def receive(self) -> list[zmq.Frame]:
@@ -400,7 +421,18 @@ class ConnectionGuard(Closing):
         return frames
 
     def nothing_waits(self, *, at_publish: bool = False) -> None:
-        """Note that no complete message waits in one of the sockets."""
+        """Note that no complete message waits in one of the sockets.
+
+        Parameters
+        ----------
+        at_publish : bool
+            Whether it is the publish socket, and not the ingest socket.
+
+        Raises
+        ------
+        ServerError
+            See `receive`.
+        """
         if self._thread and (self._publish if at_publish else self._ingest).gone:
             self._notes.append(_Empty(at_publish))
         self._check()
@@ -474,8 +506,8 @@ class ConnectionGuard(Closing):
         for door in (self._ingest, self._publish):
             door.news.poll(0)
             while door.monitor.poll(0):
-                heard = recv_monitor_message(door.monitor)
-                self._hear(door, heard["event"], int(heard["value"]), now_s)
+                report = recv_monitor_message(door.monitor)
+                self._hear(door, report["event"], int(report["value"]), now_s)
         for _ in range(len(self._notes)):
             self._take_note(self._notes.popleft(), now_s)
         for door in (self._ingest, self._publish):
@@ -503,8 +535,8 @@ class ConnectionGuard(Closing):
         """Admit no connections while there are too many, or while bytes of those that are gone wait to be read."""
         is_full = len(door.connections) >= self._most_connections
         if is_full:
-            for fd, one in [*door.connections.items()]:
-                if not one.is_known and now_s - one.since_s > _UNKNOWN_S:
+            for fd, connection in [*door.connections.items()]:
+                if not connection.is_known and now_s - connection.since_s > _UNKNOWN_S:
                     self._cut(door, fd, "there are too many connections, and nothing whole came on this one", now_s)
         is_shut = is_full or door.n_gone > most_gone_bytes
         if is_shut and not door.is_shut and now_s - door.said_s > _SAY_S:
@@ -527,9 +559,9 @@ class ConnectionGuard(Closing):
 
     def _count(self, fd: int, n_bytes: float) -> None:
         """Subtract bytes that were taken out, first from connections gone that had this descriptor, then from this."""
-        for at, (of, n_left, since_s) in enumerate(self._ingest.gone):
-            if of == fd:
-                self._ingest.gone[at] = of, max(0.0, n_left - n_bytes), since_s
+        for position, (gone_fd, n_left, since_s) in enumerate(self._ingest.gone):
+            if gone_fd == fd:
+                self._ingest.gone[position] = gone_fd, max(0.0, n_left - n_bytes), since_s
                 n_bytes -= min(n_bytes, n_left)
         if n_bytes and (connection := self._ingest.connections.get(fd)):
             connection.is_known = connection.was_read = True
@@ -538,15 +570,15 @@ class ConnectionGuard(Closing):
     def _cut_senders(self, now_s: float) -> None:
         """Cut connections with too many bytes outstanding; if all together have too many, cut the worst ones, too."""
         door = self._ingest
-        waiting = {fd: one.n_outstanding for fd, one in door.connections.items() if not one.is_cut}
+        waiting = {fd: connection.n_outstanding for fd, connection in door.connections.items() if not connection.is_cut}
         for fd, n_bytes in waiting.items():
             if n_bytes > self._most_bytes:
                 self._cut(door, fd, "what it sent is incomplete, or more than is read in time", now_s)
-        too_many = sum(waiting.values()) - self._most_bytes
+        excess_bytes = sum(waiting.values()) - self._most_bytes
         for fd in sorted(waiting, key=waiting.__getitem__, reverse=True):
-            if too_many <= 0 or waiting[fd] <= _HANDSHAKE_BYTES:
+            if excess_bytes <= 0 or waiting[fd] <= _HANDSHAKE_BYTES:
                 return
-            too_many -= waiting[fd]
+            excess_bytes -= waiting[fd]
             self._cut(door, fd, "what all clients sent is incomplete, or more than is read in time", now_s)
 
     def _cut_subscribers(self, now_s: float) -> None:

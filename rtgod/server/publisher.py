@@ -49,7 +49,12 @@ class Publisher:
         socket.setsockopt(zmq.XPUB_NODROP, 1)
 
     def send(self, message: Message) -> None:
-        """Send a message after those that wait, without blocking."""
+        """Send a message after those that wait, without blocking.
+
+        Parameters
+        ----------
+        message : Message
+        """
         self._waiting.append(to_frames(message))
         self.flush()
 
@@ -77,7 +82,13 @@ class Publisher:
         return math.inf
 
     def drain(self, timeout_s: float) -> None:
-        """Send the messages that wait, for at most `timeout_s`, before the socket is closed."""
+        """Send the messages that wait, before the socket is closed.
+
+        Parameters
+        ----------
+        timeout_s : float
+            Seconds after which messages that still wait are given up.
+        """
         deadline_s = time.monotonic() + timeout_s
         while (pause_s := self.flush()) < math.inf and time.monotonic() < deadline_s:
             time.sleep(pause_s)

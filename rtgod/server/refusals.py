@@ -33,6 +33,11 @@ class Refusals:
     def note(self, why: str) -> str:
         """Count a refusal.
 
+        Parameters
+        ----------
+        why : str
+            Reason, of any length and with any characters, as it may quote the message.
+
         Returns
         -------
         str

@@ -44,7 +44,12 @@ class Continuation(NamedTuple):
 
 
 def checkpoint_of(journal: Path) -> Path:
-    """Return the path of a journal's checkpoint."""
+    """Return the path of a journal's checkpoint.
+
+    Parameters
+    ----------
+    journal : Path
+    """
     return journal.with_suffix(SUFFIX)
 
 
@@ -77,25 +82,31 @@ def save_checkpoint(journal: JournalWriter, session: Session, last: Answer | Non
 def go_on(journal: Path, session: Session) -> Continuation:
     """Bring a new session to the state at the end of a journal.
 
+    Parameters
+    ----------
+    journal : Path
+    session : Session
+        Session with the journal's bundle; it is changed in place.
+
     Raises
     ------
     JournalError
         If the journal cannot be read, or has a damaged record in the part that is read.
     """
-    start, last, n_starts = len(MAGIC), None, 0
-    over: Collection[str] = ()
+    start, last_answer, n_starts = len(MAGIC), None, 0
+    finished_runs: Collection[str] = ()
     try:
-        start, last, n_starts = _restore(journal, session)
+        start, last_answer, n_starts = _restore(journal, session)
     except CheckpointError as error:
         if checkpoint_of(journal).exists():
             log.warning("the whole journal is read: %s", error)
-        over = _runs_that_are_over(journal, session)
+        finished_runs = _runs_that_are_over(journal, session)
 
     def pass_over(why: str) -> None:
         log.warning("passed over: %s", why)
 
     messages = read_journal(journal, start, pass_over)
-    return Continuation(resume(messages, session, over=over, last=last, n_starts=n_starts), start)
+    return Continuation(resume(messages, session, over=finished_runs, last=last_answer, n_starts=n_starts), start)
 
 
 class _Saved(msgspec.Struct):
@@ -110,20 +121,20 @@ def _restore(journal: Path, session: Session) -> tuple[int, Answer | None, int]:
     path = checkpoint_of(journal)
     try:
         saved = msgspec.convert(read_checkpoint(path), _Saved, dec_hook=lambda _, value: value)
-        last = from_journal([bytes(frame) for frame in saved.last]) if saved.last else None
+        last_answer = from_journal([bytes(frame) for frame in saved.last]) if saved.last else None
     except (msgspec.ValidationError, WireError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: no checkpoint of a session ({error})") from error
-    if not (last is None or isinstance(last, Ranking | NotReady)):
+    if not (last_answer is None or isinstance(last_answer, Ranking | NotReady)):
         raise CheckpointError(f"{path}: its last answer is none")
     if not holds(journal, saved.mark):
         raise CheckpointError(f"{path}: made for another journal, or {journal} has been changed since")
     session.restore(saved.session)
-    return saved.mark.n_bytes, last, saved.n_starts
+    return saved.mark.n_bytes, last_answer, saved.n_starts
 
 
 def _runs_that_are_over(journal: Path, session: Session) -> Collection[str]:
     """Return the runs that are over and need no computation; none if the evidence of a run counts in later runs."""
     if session.keeps_evidence:
         return ()
-    found = account(read_headers(journal))
-    return {name for name, run in found.runs.items() if run.n_ended is not None} - {found.current}
+    summary = account(read_headers(journal))
+    return {name for name, run in summary.runs.items() if run.n_ended is not None} - {summary.current}

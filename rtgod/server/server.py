@@ -193,7 +193,16 @@ class Server(Closing):
         return blinded_counts(answers) if self.is_blinded else answers
 
     def serve(self, should_stop: Callable[[], bool], idle_s: float = 0.1) -> None:
-        """Handle messages until `should_stop()`, which is called after each message and every `idle_s` seconds."""
+        """Handle messages until `should_stop()` is true.
+
+        Parameters
+        ----------
+        should_stop : callable
+            Function without arguments that returns whether to stop; called after each message, and when none has come
+            for `idle_s`.
+        idle_s : float
+            Longest wait for a message, in seconds.
+        """
         poller = zmq.Poller()
         poller.register(self._ingest, zmq.POLLIN)
         poller.register(self._publish, zmq.POLLIN)
@@ -373,11 +382,11 @@ class Server(Closing):
     def _note_oddities(self, run: Run) -> None:
         """Note what is odd about the current run; a run from the journal may even be one that would be refused now."""
         try:
-            odd = self._session.oddities(run, any_subject=True)
+            oddities = self._session.oddities(run, any_subject=True)
         except RefusedError as error:
-            odd = [str(error)]
+            oddities = [str(error)]
         name = plain(run.run_id, 100)
-        self._odd = run.run_id, f"run {name} is odd: {plain('; '.join(odd))}" if odd else ""
+        self._odd = run.run_id, f"run {name} is odd: {plain('; '.join(oddities))}" if oddities else ""
 
     def _notice(self) -> str:
         """Collect the notices for the operator, and log new ones; return them in one line, which may be empty."""
@@ -385,19 +394,19 @@ class Server(Closing):
         if run is None:
             return ""
         name = plain(run.run_id, 100)
-        found = {"odd": self._odd[1]} if self._odd[0] == run.run_id else {}
+        texts = {"odd": self._odd[1]} if self._odd[0] == run.run_id else {}
         if astray := self._session.notice:
-            found["astray"] = f"run {name}: {plain(astray)}"
-        found |= {"begins late": self._slow_run, "late": self._slow_volume}
+            texts["astray"] = f"run {name}: {plain(astray)}"
+        texts |= {"begins late": self._slow_run, "late": self._slow_volume}
         if latency_s > _SLOW_VOLUME_TR * run.tr_s:
-            found |= {"begins late": "", "late": ""}
-            found["behind"] = (
+            texts |= {"begins late": "", "late": ""}
+            texts["behind"] = (
                 f"a volume's answer takes {latency_s:.2f} s, more than half of the TR of {run.tr_s:g} s: decoding may "
                 "fall behind; use a faster machine, fewer voxels or candidates"
             )
         # A notice keeps its first words as long as it lasts, even if numbers in it change.
         notices = {
-            (kind, run.run_id): self._notices.get((kind, run.run_id), text) for kind, text in found.items() if text
+            (kind, run.run_id): self._notices.get((kind, run.run_id), text) for kind, text in texts.items() if text
         }
         for key in notices.keys() - self._notices.keys():
             log.warning("%s", notices[key])
@@ -410,29 +419,29 @@ class Server(Closing):
         if isinstance(message, Run):
             self._last_answer = None
             self._send(message)
-        before = self._session.run
+        run = self._session.run
         for answer, pattern in self._session.handle(message, rank=not self._is_behind(message)):
-            if self._session.run is not before and self._session.run is not None and not isinstance(message, Run):
-                before = self._session.run  # an earlier run is continued after another came between
-                self._send(before)
-                self._note_oddities(before)
+            if self._session.run is not run and self._session.run is not None and not isinstance(message, Run):
+                run = self._session.run  # an earlier run is continued after another came between
+                self._send(run)
+                self._note_oddities(run)
             if isinstance(message, Volume) and answer.index == message.index:
                 answer = dataclasses.replace(answer, stage_ms={**stage_ms, **answer.stage_ms})
                 if isinstance(answer, Ranking):
                     age_s = message.held_s + time.perf_counter() - arrived_s
                     answer = dataclasses.replace(answer, age_s=age_s)
-            before_it = self._session.notice
+            notice_before = self._session.notice
             self._session.count(answer, message if isinstance(message, Volume) else None)
             self._tell(answer, pattern)
-            if bool(self._session.notice) != bool(before_it):
+            if bool(self._session.notice) != bool(notice_before):
                 self._beat()  # all subscribers get the status at once
         if isinstance(message, RunEnd):
             self._send(message)
             answers = in_words(self._counts(self._session.answers_of(message.run_id)))
             runs_log.info("run %s: ended after %d volumes: %s", plain(message.run_id, 100), message.n_volumes, answers)
         if isinstance(message, Event):
-            said = plain(message.client), plain(message.kind), plain(message.value, LONGEST_REASON)
-            log.info("%s: %s %s", *said)
+            fields = plain(message.client), plain(message.kind), plain(message.value, LONGEST_REASON)
+            log.info("%s: %s %s", *fields)
 
     def _expect(self, run: Run | None) -> None:
         """Tell the guard how long volumes may be."""

@@ -148,7 +148,13 @@ class Session:
         return self.bundle.settings.events.model_dump(mode="json") if self.bundle else None
 
     def heed(self, hello: Hello) -> None:
-        """Choose templates of later runs as the server of this `Hello` did; older servers chose another volume."""
+        """Choose templates of later runs as the server of this `Hello` did; older servers chose another volume.
+
+        Parameters
+        ----------
+        hello : Hello
+            Introduction of the server that takes, or took, the messages from here on.
+        """
         if not self.bundle:
             self._template_from_s = hello.template_from_s
 
@@ -168,9 +174,15 @@ class Session:
         return sum(acquisition.ended for acquisition in self._acquisitions.values())
 
     def answers_of(self, run_id: str) -> dict[str, int]:
-        """Return the counts of the answers to a run's volumes; see `Tally`."""
-        known = self._acquisitions.get(run_id)
-        return dict(known.tally.answers) if known else {}
+        """Return the counts of the answers to a run's volumes; see `Tally`.
+
+        Parameters
+        ----------
+        run_id : str
+            Name of the run in this session; see `rename`. The counts of an unknown run are empty.
+        """
+        acquisition = self._acquisitions.get(run_id)
+        return dict(acquisition.tally.answers) if acquisition else {}
 
     @property
     def n_runs(self) -> int:
@@ -195,6 +207,11 @@ class Session:
 
         The first acquisition of a name keeps it; a further one, as after a stop and a restart at the scanner, gets a
         number after the name.
+
+        Parameters
+        ----------
+        run : Run
+            Run as its source sent it.
         """
         if not run.acquisition:
             return run
@@ -205,7 +222,13 @@ class Session:
         return dataclasses.replace(run, run_id=name)
 
     def is_duplicate(self, message: Incoming) -> bool:
-        """Return whether a message was taken before; the server then acknowledges it again and otherwise ignores it."""
+        """Return whether a message was taken before; the server then acknowledges it again and otherwise ignores it.
+
+        Parameters
+        ----------
+        message : Run, Volume, RunEnd or Event
+            Message that carries its run's name in this session; see `rename`.
+        """
         match message:
             case Event():
                 return message.number in self._events.get(message.client, ())
@@ -218,13 +241,18 @@ class Session:
             case Volume():
                 return message.index in self._seen(message.run_id)
             case RunEnd():
-                known = self._acquisitions.get(message.run_id)
-                return known is not None and known.ended
+                acquisition = self._acquisitions.get(message.run_id)
+                return acquisition is not None and acquisition.ended
 
     def check(self, message: Incoming) -> None:
         """Raise `RefusedError` if the message cannot be taken now; the messages taken so far are not affected.
 
         The pipeline of a run is made here, so that every message that passed the check can be taken.
+
+        Parameters
+        ----------
+        message : Run, Volume, RunEnd or Event
+            Message that carries its run's name in this session; see `rename`.
         """
         if isinstance(message, Event):
             return
@@ -254,6 +282,12 @@ class Session:
         """List what is odd about a run that is to be decoded with this bundle, a clause for each.
 
         This is asked only when a new run is taken: older journals hold runs for which it was not asked.
+
+        Parameters
+        ----------
+        run : Run
+        any_subject : bool
+            Whether a run of another subject is only listed, and not refused.
 
         Raises
         ------
@@ -316,6 +350,10 @@ class Session:
         """Return the acquisition to which a message belongs: the current one, or an unfinished earlier one; else None.
 
         An earlier acquisition is continued only if it has an identity, which distinguishes it from others of its name.
+
+        Parameters
+        ----------
+        message : Volume or RunEnd
         """
         current = self._current
         if current is not None and message.run_id == current.run.run_id:
@@ -345,8 +383,8 @@ class Session:
         self._prepared = prepared
 
     def _seen(self, run_id: str) -> Set[int]:
-        known = self._acquisitions.get(run_id)
-        return known.seen if known else set()
+        acquisition = self._acquisitions.get(run_id)
+        return acquisition.seen if acquisition else set()
 
     def handle(self, message: Incoming, *, rank: bool = True) -> Iterator[tuple[Answer, Pattern | None]]:
         """Take in a message that passed `check`.
@@ -380,8 +418,8 @@ class Session:
                 current = self._go_on_with(message)
                 current.seen.add(message.index)
                 if message.index < current.expected:
-                    late = "it came after later volumes"
-                    yield NotReady(message.run_id, message.index, Reason.LOST_VOLUME, late), None
+                    why = "it came after later volumes"
+                    yield NotReady(message.run_id, message.index, Reason.LOST_VOLUME, why), None
                     return
                 for index in range(current.expected, message.index):
                     yield self._lost(message.run_id, index), None
@@ -389,7 +427,13 @@ class Session:
                 yield self._step(current, message, rank)
 
     def note(self, volume: Volume) -> None:
-        """Take in a volume of a run whose answers are not needed any more, without its pipeline."""
+        """Take in a volume of a run whose answers are not needed any more, without its pipeline.
+
+        Parameters
+        ----------
+        volume : Volume
+            Volume that passed `check`.
+        """
         current = self._go_on_with(volume)
         current.seen.add(volume.index)
         current.expected = max(current.expected, volume.index + 1)
@@ -407,25 +451,25 @@ class Session:
 
     def _go_on_with(self, message: Volume | RunEnd) -> Acquisition:
         """Make the acquisition of a message the current one."""
-        wanted = self.receives(message)
-        if wanted is None:
+        acquisition = self.receives(message)
+        if acquisition is None:
             raise AssertionError("a checked message belongs to an acquisition that is received")
-        if wanted is not self._current:
+        if acquisition is not self._current:
             self._set_aside.remove(message.run_id)
             self._leave_off()
-            self._current = wanted
-        return wanted
+            self._current = acquisition
+        return acquisition
 
     def _leave_off(self) -> None:
         """Set the current acquisition aside if it may be continued; keep only the newest `MOST_SET_ASIDE` of these."""
-        left = self._current
-        if left is None:
+        current = self._current
+        if current is None:
             return
-        if left.run.acquisition and not left.ended:
-            self._set_aside.append(left.run.run_id)
+        if current.run.acquisition and not current.ended:
+            self._set_aside.append(current.run.run_id)
         else:
-            left.pipeline = None
-            left.run = dataclasses.replace(left.run, blocks=())  # they are not needed any more
+            current.pipeline = None
+            current.run = dataclasses.replace(current.run, blocks=())  # they are not needed any more
         while len(self._set_aside) > MOST_SET_ASIDE:
             self._acquisitions[self._set_aside.pop(0)].pipeline = None
 
@@ -491,38 +535,52 @@ class Session:
     def restore(self, state: State) -> None:
         """Take over the state of another session with the same bundle and settings.
 
+        Parameters
+        ----------
+        state : State
+            Tree from `state`, or from a checkpoint.
+
         Raises
         ------
         CheckpointError
             If it is not the state of such a session; then this session is unchanged.
         """
         try:
-            told = msgspec.convert(state, _SessionState)
-            runs = [(of, _run_of(of.run)) for of in told.acquisitions]
+            saved = msgspec.convert(state, _SessionState)
+            saved_runs = [(fields, _run_of(fields.run)) for fields in saved.acquisitions]
         except (msgspec.ValidationError, WireError) as error:
             raise CheckpointError(f"this is no session's state ({error})") from error
-        here = self._settings.model_dump(mode="json"), self.bundle.bundle_id if self.bundle else None
-        if (told.settings, told.bundle_id) != here:
+        needed = self._settings.model_dump(mode="json"), self.bundle.bundle_id if self.bundle else None
+        if (saved.settings, saved.bundle_id) != needed:
             raise CheckpointError("the session had another bundle, or other settings")
         repeats = RepeatAverager()
-        repeats.restore(told.repeats)
+        repeats.restore(saved.repeats)
         acquisitions = {}
-        for of, run in runs:
-            pipeline = None if of.pipeline is None else self._pipeline_of(run, of.template, repeats)
+        for fields, run in saved_runs:
+            pipeline = None if fields.pipeline is None else self._pipeline_of(run, fields.template, repeats)
             if pipeline is not None:
-                pipeline.restore(of.pipeline)
-            seen = set(numbers_in(of.seen))
+                pipeline.restore(fields.pipeline)
+            seen = set(numbers_in(fields.seen))
             acquisitions[run.run_id] = Acquisition(
-                run, pipeline, seen, of.expected, of.ended, of.template, of.template_from_s, of.tally
+                run,
+                pipeline,
+                seen,
+                fields.expected,
+                fields.ended,
+                fields.template,
+                fields.template_from_s,
+                fields.tally,
             )
-        if {told.current, *told.set_aside} - acquisitions.keys() - {None}:
+        if {saved.current, *saved.set_aside} - acquisitions.keys() - {None}:
             raise CheckpointError("a run that goes on is not among the session's")
         self._repeats, self._acquisitions = repeats, acquisitions
-        self._names = {of.run.acquisition: name for name, of in acquisitions.items() if of.run.acquisition}
-        self._events = {client: set(numbers_in(ranges)) for client, ranges in told.events.items()}
-        self._current = None if told.current is None else acquisitions[told.current]
-        self._set_aside, self._prepared = list(told.set_aside), None
-        self.is_blinded, self._template_from_s = told.is_blinded, told.template_from_s
+        self._names = {
+            acquired.run.acquisition: name for name, acquired in acquisitions.items() if acquired.run.acquisition
+        }
+        self._events = {client: set(numbers_in(ranges)) for client, ranges in saved.events.items()}
+        self._current = None if saved.current is None else acquisitions[saved.current]
+        self._set_aside, self._prepared = list(saved.set_aside), None
+        self.is_blinded, self._template_from_s = saved.is_blinded, saved.template_from_s
 
     def _pipeline_of(self, run: Run, template: Float32Array | None, repeats: RepeatAverager) -> Pipeline:
         try:
@@ -570,7 +628,12 @@ def _run_of(header: str) -> Run:
 
 
 def ranges_of(numbers: Set[int]) -> list[State]:
-    """Write numbers as ranges, each [first, last + 1]; consecutive numbers need only one range."""
+    """Write numbers as ranges, each [first, last + 1]; consecutive numbers need only one range.
+
+    Parameters
+    ----------
+    numbers : set of int
+    """
     ranges: list[list[int]] = []
     for number in sorted(numbers):
         if ranges and ranges[-1][1] == number:
@@ -581,7 +644,13 @@ def ranges_of(numbers: Set[int]) -> list[State]:
 
 
 def numbers_in(ranges: Iterable[Sequence[int]]) -> Iterator[int]:
-    """Give the numbers in the ranges of `ranges_of`."""
+    """Give the numbers in the ranges of `ranges_of`.
+
+    Parameters
+    ----------
+    ranges : iterable of sequence of int
+        Each range as [first, last + 1].
+    """
     return chain.from_iterable(range(first, stop) for first, stop in ranges)
 
 
@@ -592,7 +661,15 @@ def _template_of(volume: Volume) -> Float32Array:
 
 
 def replay(messages: Iterator[Message], session: Session) -> Iterator[Answer]:
-    """Compute the answers to a journal's volumes, in order; of recorded answers only `Reason.BEHIND` is used."""
+    """Compute the answers to a journal's volumes, in order; of recorded answers only `Reason.BEHIND` is used.
+
+    Parameters
+    ----------
+    messages : iterator of Message
+        Messages of the journal; a message that cannot be taken is passed over, with the reason in the log.
+    session : Session
+        New session with the journal's bundle; without a bundle, with the settings of its server.
+    """
     for message, recorded in _takeable(messages, session):
         behind = any(isinstance(answer, NotReady) and answer.reason is Reason.BEHIND for answer in recorded)
         for answer, _ in session.handle(message, rank=not behind):
@@ -656,16 +733,23 @@ def resume(
             continue
         for answer in recorded:
             session.count(answer)
-        known = {(answer.run_id, answer.index) for answer in recorded}
-        answered = isinstance(message, Volume) and (message.run_id, message.index) in known
+        addresses = {(answer.run_id, answer.index) for answer in recorded}
+        answered = isinstance(message, Volume) and (message.run_id, message.index) in addresses
         answers = session.handle(message, rank=not answered)
-        unrecorded += [(answer, pattern) for answer, pattern in answers if (answer.run_id, answer.index) not in known]
+        unrecorded += [
+            (answer, pattern) for answer, pattern in answers if (answer.run_id, answer.index) not in addresses
+        ]
         last = recorded[-1] if recorded else last
     return Resumed(last, unrecorded, n_starts)
 
 
 def without_timing(answer: Answer) -> Answer:
-    """Return the answer without measured times: the part that is equal in every replay."""
+    """Return the answer without measured times: the part that is equal in every replay.
+
+    Parameters
+    ----------
+    answer : Ranking or NotReady
+    """
     if isinstance(answer, Ranking):
         return dataclasses.replace(answer, stage_ms={}, age_s=None)
     return dataclasses.replace(answer, stage_ms={})

@@ -42,20 +42,38 @@ class ServerStatus:
         return float(np.median(list(self._latencies_s)[-_N_USUAL:])) if self._latencies_s else 0.0
 
     def heard(self, ping: Ping) -> None:
-        """Note that a client sent a ping."""
+        """Note that a client sent a ping.
+
+        Parameters
+        ----------
+        ping : Ping
+        """
         self._clients.pop(ping.client, None)
         self._clients[ping.client] = ping.kind, time.monotonic()
         if len(self._clients) > _MOST_CLIENTS:
             del self._clients[next(iter(self._clients))]
 
     def answered(self, latency_s: float) -> None:
-        """Note the time from a volume's arrival to its answer, in seconds."""
+        """Note how long a volume's answer took.
+
+        Parameters
+        ----------
+        latency_s : float
+            Time from the volume's arrival to its answer, in seconds.
+        """
         self._latencies_s.append(latency_s)
 
     def status(self, record: JournalBuffer, session: Session) -> Status:
-        """Make the present status."""
+        """Make the present status.
+
+        Parameters
+        ----------
+        record : JournalBuffer
+            Buffer in front of the session's journal.
+        session : Session
+        """
         now_s = time.monotonic()
-        self._clients = {name: of for name, of in self._clients.items() if now_s - of[1] < _FORGOTTEN_S}
+        self._clients = {name: client for name, client in self._clients.items() if now_s - client[1] < _FORGOTTEN_S}
         latency_ms = None
         if self._latencies_s:
             ms = np.percentile(self._latencies_s, (50, 99, 100)) * 1e3

@@ -70,7 +70,13 @@ class Ready:
 
     @classmethod
     def from_line(cls, line: str) -> Self | None:
-        """Read the line that a server writes; None if it is another line."""
+        """Read the line that a server writes; None if it is another line.
+
+        Parameters
+        ----------
+        line : str
+            Line of the server's standard output.
+        """
         try:
             return cls(**json.loads(line))
         except (ValueError, TypeError):
@@ -158,12 +164,12 @@ class _Child:
         self._process.wait()
         self._close_stdin()
 
-    def _close_stdin(self, last: str = "") -> None:
+    def _close_stdin(self, line: str = "") -> None:
         # A child that has ended cannot be told; its end is in the queue.
         with suppress(BrokenPipeError):
             if self._process.stdin is not None and not self._process.stdin.closed:
                 with self._process.stdin as stdin:
-                    stdin.write(last)
+                    stdin.write(line)
 
     def _follow(self) -> None:
         """Put the child's report and its end into the queue."""
@@ -372,15 +378,15 @@ class Supervisor:
     @contextmanager
     def _noting_signals(self) -> Iterator[None]:
         """Put signals that ask the supervisor to stop into the queue, for the length of a `with` block."""
-        before = {}
+        handlers = {}
         for number in (getattr(signal, name) for name in _STOP_SIGNALS if hasattr(signal, name)):
-            before[number] = signal.signal(number, lambda number, _: self._events.put(_Asked(number)))
-            if number not in (signal.SIGINT, signal.SIGTERM) and before[number] is signal.SIG_IGN:
+            handlers[number] = signal.signal(number, lambda number, _: self._events.put(_Asked(number)))
+            if number not in (signal.SIGINT, signal.SIGTERM) and handlers[number] is signal.SIG_IGN:
                 signal.signal(number, signal.SIG_IGN)
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
 
 

@@ -42,7 +42,12 @@ class Tally:
     hint: str = ""
 
     def add(self, answer: Answer) -> None:
-        """Count an answer."""
+        """Count an answer.
+
+        Parameters
+        ----------
+        answer : Ranking or NotReady
+        """
         kind = kind_of(answer)
         self.answers[kind] = self.answers.get(kind, 0) + 1
         if kind in (NOT_ALIGNED, Reason.BAD_VOLUME):
@@ -67,16 +72,21 @@ class Tally:
             Name of what volumes are aligned to: "the bundle's head".
         """
         if self.n_aligned == 0 and self.n_astray >= N_AT_START:
-            what = f"none of the first {N_AT_START} volumes could be aligned to {template}, so nothing is decoded"
+            problem = f"none of the first {N_AT_START} volumes could be aligned to {template}, so nothing is decoded"
         elif self.n_astray >= N_LATER:
-            what = f"the last {N_LATER} volumes could not be aligned to {template}, so nothing is decoded"
+            problem = f"the last {N_LATER} volumes could not be aligned to {template}, so nothing is decoded"
         else:
             return ""
-        return f"{what}: {self.why}" + (f"; {self.hint}" if self.hint else "")
+        return f"{problem}: {self.why}" + (f"; {self.hint}" if self.hint else "")
 
 
 def kind_of(answer: Answer) -> str:
-    """Return the kind of an answer: `RANKING`, `NOT_ALIGNED`, or the reason why the volume was not ranked."""
+    """Return the kind of an answer: `RANKING`, `NOT_ALIGNED`, or the reason why the volume was not ranked.
+
+    Parameters
+    ----------
+    answer : Ranking or NotReady
+    """
     if not isinstance(answer, NotReady):
         return RANKING
     if answer.reason is Reason.MOTION and answer.motion is not None and not answer.motion.converged:
@@ -85,13 +95,25 @@ def kind_of(answer: Answer) -> str:
 
 
 def blinded(answers: Mapping[str, int]) -> dict[str, int]:
-    """Reduce counts for readers who must not know how the decoding goes: faults of volumes, and all others as one."""
+    """Reduce counts for readers who must not know how the decoding goes: faults of volumes, and all others as one.
+
+    Parameters
+    ----------
+    answers : mapping of str to int
+        Number of volumes by kind of answer, as in `Tally`.
+    """
     faults = {kind: n for kind, n in answers.items() if kind in _FAULTS}
     return {IN_ORDER: sum(answers.values()) - sum(faults.values()), **faults}
 
 
 def in_words(answers: Mapping[str, int]) -> str:
-    """Write counts of answers in words: "100 rankings; not ranked: 20 warming up, 3 not aligned"."""
+    """Write counts of answers in words: "100 rankings; not ranked: 20 warming up, 3 not aligned".
+
+    Parameters
+    ----------
+    answers : mapping of str to int
+        Number of volumes by kind of answer, as in `Tally` or from `blinded`.
+    """
     counts = Counter(answers)
     if IN_ORDER in counts:
         return ", ".join(f"{n} {kind}" for kind, n in answers.items())

@@ -141,8 +141,8 @@ def _drawn(
     counts = {ConditionKind.REAL: n_real, ConditionKind.SHUFFLED: n_shuffled, ConditionKind.YOKED: n_yoked}
     kinds = [kind for kind, n_runs in counts.items() for _ in range(n_runs)]
     transfer = [ConditionKind.NONE] * n_transfer
-    mixed, last = (kinds + transfer, []) if mix_transfer else (kinds, transfer)
-    kinds = [mixed[i] for i in rng.permutation(len(mixed))] + last
+    mixed, unmixed = (kinds + transfer, []) if mix_transfer else (kinds, transfer)
+    kinds = [mixed[i] for i in rng.permutation(len(mixed))] + unmixed
     # Each journal gives one run before any gives its second.
     runs = [(journal.resolve(), runs_to_yoke(journal)) for journal in yoke]
     plan, n_placed = [], 0
@@ -151,8 +151,8 @@ def _drawn(
             case ConditionKind.SHUFFLED:
                 plan.append(Condition(kind, seed=int(rng.integers(2**63))))
             case ConditionKind.YOKED:
-                n_before, which = divmod(n_placed, len(runs))
-                journal, names = runs[which]
+                n_before, position = divmod(n_placed, len(runs))
+                journal, names = runs[position]
                 plan.append(Condition(kind, journal=str(journal), run_id=names[n_before % len(names)]))
                 read_recording(plan[-1])
                 n_placed += 1

@@ -72,11 +72,11 @@ _SAVING = """
     everything saved."""
 
 
-def _play(inputs: ParadigmFiles, place: PlaybackOptions, *, show: bool) -> None:
+def _play(inputs: ParadigmFiles, playback: PlaybackOptions, *, show: bool) -> None:
     if show:
         options.show_settings(inputs.read_settings())
         return
-    if play(inputs, place, tell) is not Outcome.COMPLETE:
+    if play(inputs, playback, tell) is not Outcome.COMPLETE:
         raise typer.Exit(1)
 
 
@@ -133,10 +133,10 @@ def feedback(
 ) -> None:  # fmt: skip
     """Run closed-loop imagery; the command's help says how."""
     inputs = ParadigmFiles(Paradigm.FEEDBACK, schedule, settings, images, names, bundle, pictures, choices or ())
-    place = PlaybackOptions(
+    playback = PlaybackOptions(
         out, server, report_to, key, backend, speed, ready_file, conditions, run, name, recordings or ()
     )
-    _play(inputs, place, show=show_settings)
+    _play(inputs, playback, show=show_settings)
 
 
 @stimulus.command()
@@ -198,16 +198,16 @@ def plan(
         if not dry_run:
             write_plan(Path(path), schedule)
         tell(f"{path}: {schedule.n_volumes} volumes, {schedule.duration_s / 60:.1f} min")
-    if out is not None and (others := _other_runs(out, paradigm, files)):
-        tell(f"of an earlier plan, and still in {out}: {', '.join(others[:3])}{', …' if len(others) > 3 else ''}")
+    if out is not None and (earlier := _other_runs(out, paradigm, files)):
+        tell(f"of an earlier plan, and still in {out}: {', '.join(earlier[:3])}{', …' if len(earlier) > 3 else ''}")
     if dry_run:
         options.say_output(out, "these schedules", files, overwrite=overwrite, console=PlainConsole())
 
 
 def _other_runs(folder: Path, paradigm: Paradigm, files: Sequence[str]) -> list[str]:
     """Names of schedules of the same kind in a folder that are not among the files, in their order."""
-    there = folder.glob(f"*_ses-{paradigm}_*{EVENTS_SUFFIX}") if folder.is_dir() else ()
-    return sorted(path.name for path in there if path.name not in files)
+    paths = folder.glob(f"*_ses-{paradigm}_*{EVENTS_SUFFIX}") if folder.is_dir() else ()
+    return sorted(path.name for path in paths if path.name not in files)
 
 
 def _deal_images(
@@ -238,8 +238,8 @@ def _deal_categories(
         raise InputError("which categories? Give a table of them with --categories")
     dealt = deal(list(read_names(table)), n_runs, protocol.n_trials - n_free, rng)
     for run in dealt:
-        for place in sorted(rng.choice(protocol.n_trials, n_free, replace=False).tolist()):
-            run.insert(place, "")
+        for position in sorted(rng.choice(protocol.n_trials, n_free, replace=False).tolist()):
+            run.insert(position, "")
     return dealt
 
 
@@ -279,8 +279,8 @@ def preview(
     for line in (*find_letters(stage, script, chosen), *load(stage, script)):
         tell(line)
     paths = save_screens(script, stage, out)
-    sheets, drawn = save_sheets(script, stage, out)
-    for line in drawn:
+    sheets, remarks = save_sheets(script, stage, out)
+    for line in remarks:
         tell(line)
     if lacking := list(dict.fromkeys(save_timeline(script.schedule, script.names, out / "timeline.png"))):
         listed, n = ", ".join(lacking[:3]), number_of(len(lacking), "name")
