@@ -74,9 +74,9 @@ class Place:
         connection.sendall(_GREETING + b"\x04" + bytes([len(ready)]) + ready)
         received = b""
         while len(received) < len(_GREETING) + 2:
-            if not (some := connection.recv(4096)):
+            if not (data := connection.recv(4096)):
                 raise ConnectionError("the server hangs up")
-            received += some
+            received += data
         return connection
 
 
@@ -344,22 +344,22 @@ def _unfinished_by_zeromq(length: int, n_parts: int) -> Callable[[Place, float],
 def _copy(source: socket.socket, to: socket.socket, held_back: int = 0, until_s: float = float("inf")) -> None:
     """Pass data on from one connection to another; after the handshake, hold back the last `held_back` bytes."""
     source.settimeout(0.2)
-    n_bytes, kept = 0, b""
+    n_bytes, pending = 0, b""
     with suppress(OSError):
         while time.monotonic() < until_s:
             try:
-                if not (some := source.recv(1 << 16)):
+                if not (data := source.recv(1 << 16)):
                     return
             except TimeoutError:
                 if held_back and n_bytes > _HANDSHAKE_BYTES:
                     return
                 continue
-            n_bytes += len(some)
-            kept += some
-            end = len(kept) - (held_back if n_bytes > _HANDSHAKE_BYTES else 0)
+            n_bytes += len(data)
+            pending += data
+            end = len(pending) - (held_back if n_bytes > _HANDSHAKE_BYTES else 0)
             if end > 0:
-                to.sendall(kept[:end])
-                kept = kept[end:]
+                to.sendall(pending[:end])
+                pending = pending[end:]
 
 
 _MOST_QUIET = 1_000_000

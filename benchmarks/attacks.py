@@ -96,11 +96,11 @@ def memory_attacks(
     growth_mb = stall_ms = 0.0
     for kind in KINDS:
         place = folder / kind
-        known = attackers.ATTACKS if kind == "plain" else attackers.ATTACKS_WITH_KEYS
+        possible = attackers.ATTACKS if kind == "plain" else attackers.ATTACKS_WITH_KEYS
         options = _keys(place, kind)
         with serving(place, *options) as (server, where):
             with _sending(place, kind, where) as source:
-                for name in (name for name in names if name in known):
+                for name in (name for name in names if name in possible):
                     until(lambda: lets_in(where), "the server to let others in again")
                     before_mb = _resident_mb(server, "VmRSS", new_peak=True)
                     _attackers(name, where, *options, "--for", for_s, for_s=for_s)
@@ -131,9 +131,9 @@ def _keys(place: Path, kind: str) -> list[str]:
     return ["--keys", str(place / "keys")]
 
 
-def _attackers(what: str, where: Addresses, *options: object, for_s: float) -> int:
+def _attackers(attack: str, where: Addresses, *options: object, for_s: float) -> int:
     """Run attackers in a process of their own until they end, and return the number that they print."""
-    command = [sys.executable, "-m", "benchmarks.attackers", what, where.ingest, where.publish, *map(str, options)]
+    command = [sys.executable, "-m", "benchmarks.attackers", attack, where.ingest, where.publish, *map(str, options)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=WAIT_S + 2 * for_s)
     return int(done.stdout)
 
@@ -246,14 +246,14 @@ def dead_peer(folder: Path) -> dict[str, float]:
     """Measure how long a server keeps connections of clients whose cable was pulled; no figure if none can be made."""
     with ExitStack() as stack:
         try:
-            here, there = stack.enter_context(chaos.cable())
+            device, namespace = stack.enter_context(chaos.cable())
         except (OSError, subprocess.CalledProcessError) as error:
             print(f"no cable is pulled: networks cannot be made here ({error})", file=sys.stderr)
             return {}
         options = _keys(folder, "curve")
         server, where = stack.enter_context(serving(folder, *options, host=chaos.SERVER_IP))
         arguments = [sys.executable, "-c", _CLIENTS, where.ingest, where.publish, str(folder / "keys")]
-        command = ["ip", "netns", "exec", there, *arguments]  # the path of `ip` differs from system to system
+        command = ["ip", "netns", "exec", namespace, *arguments]  # the path of `ip` differs from system to system
         clients = subprocess.Popen(command)
         stack.callback(clients.wait, WAIT_S)
         stack.callback(clients.kill)
@@ -261,7 +261,7 @@ def dead_peer(folder: Path) -> dict[str, float]:
         until(lambda: all(n_connections(port) for port in ports), "clients")
         time.sleep(1.5)  # so that one of the clients is idle
         began_s = time.monotonic()
-        chaos.plug(here, in_place=False)
+        chaos.plug(device, in_place=False)
         until(lambda: not any(n_connections(port) for port in ports), "the end of the connections")
         noticed_s = time.monotonic() - began_s
         server.stop()

@@ -118,9 +118,14 @@ def auc(features: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
         make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500)),
         RandomForestClassifier(_N_TREES, max_features=0.2, random_state=seed),
     )
-    found = [cross_val_predict(one, features, truth, cv=folds, method="predict_proba") for one in classifiers]
+    predictions = [
+        cross_val_predict(classifier, features, truth, cv=folds, method="predict_proba") for classifier in classifiers
+    ]
     return np.mean(
-        [[roc_auc_score(truth == label, chances[:, label]) for label in range(len(CONDITIONS))] for chances in found],
+        [
+            [roc_auc_score(truth == label, chances[:, label]) for label in range(len(CONDITIONS))]
+            for chances in predictions
+        ],
         axis=0,
     )
 
@@ -136,17 +141,17 @@ def rehearsed(folder: Path, condition: ConditionKind, rng: Rng) -> Rehearsed:
     """Rehearse a run of a condition, with a server, a screen and a participant that vary at random."""
     folder.mkdir(parents=True)
     schedule = simulated.imagining(*(f"n{rng.integers(12):02d}" for _ in range(_N_TRIALS)))
-    other = _journal(folder / "other.rtgod", _answers(schedule, rng, n_bad=int(rng.integers(0, 6))))
+    other_journal = _journal(folder / "other.rtgod", _answers(schedule, rng, n_bad=int(rng.integers(0, 6))))
     sealed_runs = [
         Condition(ConditionKind.REAL),
         Condition(ConditionKind.SHUFFLED, seed=int(rng.integers(2**31))),
-        Condition(ConditionKind.YOKED, journal=str(other), run_id="run-1"),
+        Condition(ConditionKind.YOKED, journal=str(other_journal), run_id="run-1"),
         Condition(ConditionKind.NONE),
     ]
     plan = [sealed_runs[place] for place in rng.permutation(len(sealed_runs))]
     sealed = folder / "conditions.sealed"
-    sealed.write_text(seal([pinned(one, folder) for one in plan]), encoding="ascii")
-    number = 1 + [one.kind for one in plan].index(condition)
+    sealed.write_text(seal([pinned(planned, folder) for planned in plan]), encoding="ascii")
+    number = 1 + [planned.kind for planned in plan].index(condition)
     candidates = simulated.CANDIDATES
     feedback = open_sealed(sealed, number, candidates.names, candidates.ids)
     answers = _answers(schedule, rng, n_bad=int(rng.integers(0, 6)))
@@ -169,18 +174,18 @@ def _answers(schedule: Schedule, rng: Rng, n_bad: int) -> list[tuple[float, Mess
     """Make up a server's answers to a run's volumes, each some time after its volume; some volumes are bad."""
     n_volumes = schedule.n_volumes
     bad = set(rng.choice(n_volumes, n_bad, replace=False).tolist())
-    said: list[tuple[float, Message]] = []
+    answers: list[tuple[float, Message]] = []
     for index in range(n_volumes):
         at_s = _START_S + index + 1 + float(rng.gamma(4.0, 0.02)) + (1.5 if rng.random() < 0.03 else 0.0)
         block = next((place for place, step in enumerate(schedule.trials)
                       if step.onset_s + 1 <= index < step.onset_s + 6), None)  # fmt: skip
         if index in bad:
-            said.append((at_s, NotReady("run-1", index, Reason.BAD_VOLUME)))
+            answers.append((at_s, NotReady("run-1", index, Reason.BAD_VOLUME)))
         elif block is None:
-            said.append((at_s, NotReady("run-1", index, Reason.BETWEEN_TRIALS)))
+            answers.append((at_s, NotReady("run-1", index, Reason.BETWEEN_TRIALS)))
         else:
-            said.append((at_s, simulated.ranking(index, block, order=rng.permutation(12))))
-    return said
+            answers.append((at_s, simulated.ranking(index, block, order=rng.permutation(12))))
+    return answers
 
 
 def _journal(path: Path, answers: Sequence[tuple[float, Message]]) -> Path:
@@ -265,8 +270,8 @@ def _numbers(cell: str) -> Iterator[float]:
 
 def _summary(name: str, values: Sequence[float]) -> Iterator[tuple[str, float]]:
     if values:
-        for what, of_values in (("mean", np.mean), ("sd", np.std), ("least", np.min), ("most", np.max)):
-            yield f"{name} {what}", float(of_values(values))
+        for statistic, compute in (("mean", np.mean), ("sd", np.std), ("least", np.min), ("most", np.max)):
+            yield f"{name} {statistic}", float(compute(values))
 
 
 def _telling(folder: Path) -> Iterator[tuple[str, float]]:

@@ -109,7 +109,7 @@ def read_runs(folder: Path) -> list[AlignedRun]:
     everywhere = np.argwhere(np.ones(first.shape, bool)).astype(np.int32)
     reference = Reference(np.ones(first.shape, np.float32), first.affine, everywhere)
     settings = PipelineSettings(motion=MotionSettings(estimate=False))
-    runs = [align_run(one, reference, Noise(), settings) for one in files]
+    runs = [align_run(recorded, reference, Noise(), settings) for recorded in files]
     mean = np.mean([np.mean([v.decoder_values for v in run.volumes], axis=0, dtype=np.float64) for run in runs], axis=0)
     head = mean > 0.3 * mean.max()
     return [
@@ -150,11 +150,11 @@ def choose(
     by_settings: Mapping[tuple[float, float], Sequence[Labelled]], left_out: int
 ) -> tuple[tuple[float, float, int], list[Labelled]]:
     """Choose the settings that are best within the training runs; return them with all runs' samples."""
-    found = {
+    by_choice = {
         (*settings, n): whitened(runs, left_out, NoiseSettings(n_components=n))
         for (settings, runs), n in product(by_settings.items(), GRID["n_components"])
     }
-    return max(found.items(), key=lambda one: inner_accuracy(one[1], left_out))
+    return max(by_choice.items(), key=lambda item: inner_accuracy(item[1], left_out))
 
 
 def settings_for(
@@ -176,8 +176,8 @@ def settings_for(
 
 def causal_samples(run: AlignedRun, settings: PipelineSettings) -> Labelled:
     """Make the pipeline's samples of a run, not whitened yet."""
-    found = run_samples(run, reference_of(run), settings, Noise())
-    return Labelled(found.values, tuple(trial.category for trial in found.trials), found.noise)
+    samples = run_samples(run, reference_of(run), settings, Noise())
+    return Labelled(samples.values, tuple(trial.category for trial in samples.trials), samples.noise)
 
 
 def reference_of(run: AlignedRun) -> Reference:
@@ -212,7 +212,7 @@ def positions(run: Run, n_volumes: int, settings: PipelineSettings | None = None
 def whitened(runs: Sequence[Labelled], left_out: int, settings: NoiseSettings) -> list[Labelled]:
     """Whiten all runs' samples by the noise of all runs but the one left out."""
     shape = learn_shape([run.noise for k, run in enumerate(runs) if k != left_out], settings)
-    return [replace(run, samples=np.array([shape.whiten(one) for one in run.samples])) for run in runs]
+    return [replace(run, samples=np.array([shape.whiten(sample) for sample in run.samples])) for run in runs]
 
 
 def n_right(runs: Sequence[Labelled], left_out: int) -> int:
@@ -264,8 +264,10 @@ def simulated_gap(subject: Path) -> dict[str, float]:
     trained = train(*stacked(hindsight_training), Y, DecoderSettings(), quiet)
     decoder, category_index = trained.decoder(), CategoryIndex(stimuli.candidates, trained.layers)
     offline = []
-    for run, found in zip(tested_on, with_hindsight[len(old) :], strict=True):
-        features = {run.trials.index(t): decoder.decode(0, v) for t, v in zip(found.trials, found.values, strict=True)}
+    for run, hindsight in zip(tested_on, with_hindsight[len(old) :], strict=True):
+        features = {
+            run.trials.index(t): decoder.decode(0, v) for t, v in zip(hindsight.trials, hindsight.values, strict=True)
+        }
         offline += rank_features(run, features, category_index, stimuli.candidate_ids)
     return {
         "simulated_n_blocks": len(causal),

@@ -81,7 +81,7 @@ def _garble(
             for at_s, to, frames in due:
                 if at_s <= now_s:
                     to.send_multipart(frames)
-            due = [one for one in due if one[0] > now_s]
+            due = [message for message in due if message[0] > now_s]
 
 
 def garbled(frames: list[bytes], rng: random.Random, fates: Counter[str]) -> list[tuple[float, list[bytes]]]:
@@ -145,19 +145,19 @@ def _pass_on(
     near: socket.socket, far: socket.socket, rng: random.Random, stop: threading.Event, counts: Counter[str]
 ) -> None:
     """Pass on data from either end until one is closed; or break both connections within a piece of data."""
-    others = {near: far, far: near}
+    other_end = {near: far, far: near}
     with near, far, suppress(OSError):
-        for end in others:
+        for end in other_end:
             end.settimeout(WAIT_S)
         while not stop.is_set():
-            for source in select.select([*others], [], [], 0.05)[0]:
+            for source in select.select([*other_end], [], [], 0.05)[0]:
                 if not (data := source.recv(PIECE_BYTES)):
                     return
                 if rng.random() < BREAKS:
                     counts["broken"] += 1
-                    others[source].sendall(data[: rng.randrange(len(data))])
+                    other_end[source].sendall(data[: rng.randrange(len(data))])
                     return
-                others[source].sendall(data)
+                other_end[source].sendall(data)
 
 
 @contextmanager
@@ -166,9 +166,9 @@ def cable() -> Iterator[tuple[str, str]]:
 
     Yields
     ------
-    here : str
+    device : str
         Name of the network device here; see `plug`.
-    there : str
+    namespace : str
         Name of the network namespace.
 
     Raises
@@ -176,18 +176,18 @@ def cable() -> Iterator[tuple[str, str]]:
     OSError, subprocess.CalledProcessError
         If this process may not make networks, or the program `ip` is not installed.
     """
-    here, there = (f"rt{threading.get_native_id()}{end}" for end in "ab")
+    device, namespace = (f"rt{threading.get_native_id()}{end}" for end in "ab")
     with ExitStack() as stack:
         stack.enter_context(_alone())
-        _ip("netns", "add", there)
-        stack.callback(_ip, "netns", "del", there)
-        _ip("link", "add", here, "type", "veth", "peer", "name", there)
-        _ip("link", "set", there, "netns", there)
-        _ip("addr", "add", f"{SERVER_IP}/24", "dev", here)
-        _ip("-n", there, "addr", "add", f"{CLIENT_IP}/24", "dev", there)
-        _ip("-n", there, "link", "set", there, "up")
-        plug(here, in_place=True)
-        yield here, there
+        _ip("netns", "add", namespace)
+        stack.callback(_ip, "netns", "del", namespace)
+        _ip("link", "add", device, "type", "veth", "peer", "name", namespace)
+        _ip("link", "set", namespace, "netns", namespace)
+        _ip("addr", "add", f"{SERVER_IP}/24", "dev", device)
+        _ip("-n", namespace, "addr", "add", f"{CLIENT_IP}/24", "dev", namespace)
+        _ip("-n", namespace, "link", "set", namespace, "up")
+        plug(device, in_place=True)
+        yield device, namespace
 
 
 @contextmanager

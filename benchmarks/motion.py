@@ -73,10 +73,10 @@ class Ours:
 
     def estimate_and_sample(self, volume: Float32Array) -> Float64Array:
         """Estimate the pose, shape (4, 4), template millimetres to volume millimetres, and sample voxels with it."""
-        found = self.registration.align(volume)
-        assert not found.problem, found.problem
-        self._sampler.sample(volume, np.linalg.inv(self._affine) @ found.pose @ self._affine)
-        return found.pose
+        alignment = self.registration.align(volume)
+        assert not alignment.problem, alignment.problem
+        self._sampler.sample(volume, np.linalg.inv(self._affine) @ alignment.pose @ self._affine)
+        return alignment.pose
 
 
 def synthetic_figures(scanner: HeadScanner, n_small: int, n_large: int) -> dict[str, float]:
@@ -91,7 +91,7 @@ def synthetic_figures(scanner: HeadScanner, n_small: int, n_large: int) -> dict[
         "motion": ours.estimate_and_sample, "rtspm": spm.estimate_and_reslice, "simpleitk": itk.estimate,
     }  # fmt: skip
     times: dict[str, list[float]] = {name: [] for name in methods}
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in methods}
+    pose_errors: dict[str, list[tuple[float, float]]] = {name: [] for name in methods}
     for k, head in enumerate(small):
         volume = with_noise(head.image, 0.01, k)
         for name, method in methods.items():
@@ -99,10 +99,10 @@ def synthetic_figures(scanner: HeadScanner, n_small: int, n_large: int) -> dict[
             start = time.perf_counter()
             pose = method(volume)
             times[name].append(1e3 * (time.perf_counter() - start))
-            found[name].append(errors(pose, head.pose, scanner.centre_mm))
+            pose_errors[name].append(errors(pose, head.pose, scanner.centre_mm))
     figures: dict[str, float] = {}
     for name in methods:
-        in_mm, in_deg = np.array(found[name]).max(axis=0)
+        in_mm, in_deg = np.array(pose_errors[name]).max(axis=0)
         figures |= {
             f"{name}_max_error_mm": in_mm,
             f"{name}_max_error_deg": in_deg,
@@ -110,12 +110,12 @@ def synthetic_figures(scanner: HeadScanner, n_small: int, n_large: int) -> dict[
         }
     ratios = {name: np.median(np.array(times[name]) / times["motion"]) for name in ("simpleitk", "rtspm")}
     figures |= {f"motion_speedup_vs_{name}": ratio for name, ratio in ratios.items()}
-    far = []
+    large_errors = []
     for k, head in enumerate(large):
         ours.registration.reset()
         pose = ours.estimate_and_sample(with_noise(head.image, 0.02, 100 + k))
-        far.append(errors(pose, head.pose, scanner.centre_mm))
-    in_mm, in_deg = np.array(far).max(axis=0)
+        large_errors.append(errors(pose, head.pose, scanner.centre_mm))
+    in_mm, in_deg = np.array(large_errors).max(axis=0)
     return {**figures, "motion_5mm_max_error_mm": in_mm, "motion_5mm_max_error_deg": in_deg}
 
 
@@ -162,11 +162,11 @@ def real_figures(data: Path) -> dict[str, float]:
                 difference = points @ (pose - itk.estimate(volume)).T
                 apart.append(np.linalg.norm(difference[:, :3], axis=1).mean())
         figures |= {f"simpleitk_median_diff_mm_{name}": np.median(apart), f"simpleitk_max_diff_mm_{name}": max(apart)}
-    others = [open_source(data / folder) for folder in ("siemens-mosaic", "siemens-cmrr-mosaic/dicom")]
-    heads = [siemens, localizer, *others]
+    mosaics = [open_source(data / folder) for folder in ("siemens-mosaic", "siemens-cmrr-mosaic/dicom")]
+    heads = [siemens, localizer, *mosaics]
     for name, reach, turn_deg, seeds in (("real_moved", 2.0, 1.5, (0, 1)), ("real_moved_5mm", 5.0, 5.0, (2,))):
-        found = [moved_by_sinc(head, reach, turn_deg, seed) for head in heads for seed in seeds]
-        in_mm, in_deg = np.max(found, axis=0)
+        pose_errors = [moved_by_sinc(head, reach, turn_deg, seed) for head in heads for seed in seeds]
+        in_mm, in_deg = np.max(pose_errors, axis=0)
         figures |= {f"{name}_max_error_mm": in_mm, f"{name}_max_error_deg": in_deg}
     return figures
 
@@ -178,8 +178,8 @@ def moved_by_sinc(source: Source, reach_mm: float, turn_deg: float, seed: int) -
     centre_mm = ours.registration.centre_mm
     pose = rigid(rng.uniform(-reach_mm, reach_mm, 3), np.radians(rng.uniform(-turn_deg, turn_deg, 3)), centre_mm)
     ours.registration.reset()
-    found = ours.estimate_and_sample(_sinc(image, np.linalg.inv(affine) @ np.linalg.inv(pose) @ affine))
-    return errors(found, pose, centre_mm)
+    estimated = ours.estimate_and_sample(_sinc(image, np.linalg.inv(affine) @ np.linalg.inv(pose) @ affine))
+    return errors(estimated, pose, centre_mm)
 
 
 def _sinc(image: Float32Array, mapping: Float64Array, radius: int = 6) -> Float32Array:

@@ -45,8 +45,8 @@ class Rtspm:
     def estimate(self, volume: Float32Array) -> Float64Array:
         """Estimate the pose, shape (4, 4), template millimetres to volume millimetres."""
         self._images[1] = self._image(volume)
-        found = self._realign(self._images, dict(self._flags), 1 if self._is_first else 2, 1, *self._state)
-        self._images, self._state, self._is_first = found[0], list(found[1:7]), False
+        result = self._realign(self._images, dict(self._flags), 1 if self._is_first else 2, 1, *self._state)
+        self._images, self._state, self._is_first = result[0], list(result[1:7]), False
         return self._affine @ np.linalg.inv(self._images[1]["mat"])
 
     def estimate_and_reslice(self, volume: Float32Array) -> Float64Array:
@@ -97,9 +97,11 @@ class SimpleItk:
         geometry = sitk.CenteredTransformInitializerFilter.GEOMETRY
         start = sitk.CenteredTransformInitializer(self._fixed, moving, sitk.Euler3DTransform(), geometry)
         method.SetInitialTransform(start, inPlace=False)
-        found = method.Execute(self._fixed, moving)
-        origin = np.array(found.TransformPoint((0.0, 0.0, 0.0)))
+        transform = method.Execute(self._fixed, moving)
+        origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
         pose = np.eye(4)
-        pose[:3, :3] = np.column_stack([np.array(found.TransformPoint(axis)) - origin for axis in np.eye(3).tolist()])
+        pose[:3, :3] = np.column_stack(
+            [np.array(transform.TransformPoint(axis)) - origin for axis in np.eye(3).tolist()]
+        )
         pose[:3, 3] = origin
         return _LPS @ pose @ _LPS

@@ -87,8 +87,8 @@ class Part(Closing):
             code = f"none within {timeout_s:g} s"
         if code:
             self._errors.seek(0)
-            said = self._errors.read().decode(errors="replace")[-2000:]
-            print(f"`rtgod {' '.join(self._arguments)}`: exit code {code}; it said:\n{said}", file=sys.stderr)
+            output = self._errors.read().decode(errors="replace")[-2000:]
+            print(f"`rtgod {' '.join(self._arguments)}`: exit code {code}; it said:\n{output}", file=sys.stderr)
         return int(bool(code))
 
     def resident_mb(self) -> float:
@@ -110,9 +110,9 @@ def free_ports(n: int) -> list[int]:
     """Find ports that nobody listens on now."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in sockets]
 
 
 class Addresses:

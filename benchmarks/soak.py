@@ -222,10 +222,10 @@ def garbled(folder: Path, n_runs: int) -> dict[str, float]:
         with chaos.garbling(where.ingest, SEED) as (address, fates):
             gave_up = send_all(runs, address)
         crashed = server.stop()
-    found = differences(folder / "journal", undisturbed(runs))
+    counts = differences(folder / "journal", undisturbed(runs))
     return {
         **{f"messages_{fate.replace(' ', '_')}": fates[fate] for fate in chaos.FATES},
-        **{f"proxy_{name}": value for name, value in found.items()},
+        **{f"proxy_{name}": value for name, value in counts.items()},
         "proxy_sources_gave_up": gave_up,
         "proxy_crashes": crashed,
     }
@@ -286,22 +286,22 @@ def cut(folder: Path, cut_s: float) -> dict[str, float]:
     journal = folder / "journal"
     with ExitStack() as stack:
         try:
-            here, there = stack.enter_context(chaos.cable())
+            device, namespace = stack.enter_context(chaos.cable())
         except (OSError, subprocess.CalledProcessError) as error:
             print(f"no cable is pulled: networks cannot be made here ({error})", file=sys.stderr)
             return {}
         of_server = serving(folder, "--keys", str(folder / "keys"), host=chaos.SERVER_IP)
         server, where = stack.enter_context(of_server)
-        source = Part("replay", str(runs[0]), "--to", where.ingest, "--speed", "10", "--key", key, within=there)
+        source = Part("replay", str(runs[0]), "--to", where.ingest, "--speed", "10", "--key", key, within=namespace)
         stack.enter_context(source)
         until(lambda: n_volumes_in(journal) > 5, "the first volumes")
-        chaos.plug(here, in_place=False)
+        chaos.plug(device, in_place=False)
         # Data that were on their way have arrived by then, or are lost.
         time.sleep(min(1.0, cut_s / 2))
         before = n_volumes_in(journal)
         time.sleep(cut_s - min(1.0, cut_s / 2))
         meanwhile = n_volumes_in(journal) - before
-        chaos.plug(here, in_place=True)
+        chaos.plug(device, in_place=True)
         crashed = source.ended(2 * WAIT_S) + server.stop()
     return {
         "network_cut_s": cut_s,
@@ -380,8 +380,8 @@ def full_speed(folder: Path, n: int) -> dict[str, float]:
     with serving(folder) as (server, where), ExitStack() as stack:
         displays: list[Part] = [_Screen(where, folder / "screen.ready")]
         displays += [_Listener(where.publish, str(folder / f"{number}.ready")) for number in range(N_DISPLAYS - 1)]
-        for one in displays:
-            stack.enter_context(one)
+        for display in displays:
+            stack.enter_context(display)
         until(lambda: len([*folder.glob("*.ready")]) == N_DISPLAYS, "displays")
         sender = stack.enter_context(Sender(where.ingest))
         volumes = [small.volume(index) for index in range(12)]
@@ -400,7 +400,7 @@ def full_speed(folder: Path, n: int) -> dict[str, float]:
             resident_mb.append(server.resident_mb())
         os.kill(displays[0].process.pid, signal.SIGCONT)
         crashed = server.stop()
-    alone, beside = ([np.percentile(ms, 99) for ms in turns_ms[1 + first :: 2]] for first in (0, 1))
+    alone, beside = ([np.percentile(ms, 99) for ms in turns_ms[1 + offset :: 2]] for offset in (0, 1))
     return {
         "volumes_at_full_speed": n_in_turn * N_TURNS,
         "rss_growth_mb": resident_mb[-1] - resident_mb[1],
@@ -448,14 +448,14 @@ def keys(folder: Path) -> dict[str, float]:
     for role in Role:
         add_client(folder / "keys", role.value, role)
     add_client(folder / "other", "stranger", Role.SOURCE)
-    own = {role: read_client_key(folder / "keys" / f"{role}.key") for role in Role}
+    registered = {role: read_client_key(folder / "keys" / f"{role}.key") for role in Role}
     stranger = read_client_key(folder / "other" / "stranger.key")
     wrong = {
         "no key": None,
         "another server's key": stranger,
-        "a key that nobody registered": dataclasses.replace(stranger, server=own[Role.SOURCE].server),
-        "a key to watch with": own[Role.WATCH],
-        "a display's key": own[Role.DISPLAY],
+        "a key that nobody registered": dataclasses.replace(stranger, server=registered[Role.SOURCE].server),
+        "a key to watch with": registered[Role.WATCH],
+        "a display's key": registered[Role.DISPLAY],
     }
     let_in = not_let_in = 0
     with serving(folder, "--keys", str(folder / "keys")) as (server, where):
@@ -464,8 +464,8 @@ def keys(folder: Path) -> dict[str, float]:
                 if not (why := why_refused(where.ingest, key, message)):
                     let_in += 1
                 print(f"{name}, {type(message).__name__}: {why or 'NOT refused'}", file=sys.stderr)
-        not_let_in += bool(why_refused(where.ingest, own[Role.SOURCE], small.run()))
-        with Subscriber(where.publish, own[Role.WATCH]) as watching:
+        not_let_in += bool(why_refused(where.ingest, registered[Role.SOURCE], small.run()))
+        with Subscriber(where.publish, registered[Role.WATCH]) as watching:
             until(lambda: isinstance(watching.poll(1.0), Status), "a watcher's first status")
         crashed = server.stop()
     (journal,) = journals(folder / "journal")

@@ -92,8 +92,8 @@ def _serving(folder: Path) -> Iterator[tuple[sessions.Part, Callable[[], dict[st
     path = folder / "ready.json"
 
     def ready() -> dict[str, Any]:
-        said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return said
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return content
 
     arguments = ["serve", "--supervise", str(folder / "bundle"), "--ingest", _FREE, "--publish", _FREE]
     server = sessions.Part(*arguments, "--journal", str(folder / "journal"), "--ready-file", str(path))

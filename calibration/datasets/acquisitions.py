@@ -81,7 +81,13 @@ class Chosen:
 
 
 def acquisition_name(stem: str) -> str:
-    """The name of a run's file without what tells forms of one acquisition apart."""
+    """The name of a run's file without what tells forms of one acquisition apart.
+
+    Parameters
+    ----------
+    stem : str
+        Name of the file without `.nii` or `.nii.gz`.
+    """
     return "_".join(token for token in _words(stem) if not _FORM.fullmatch(token))
 
 
@@ -128,7 +134,7 @@ def choose_forms(
     names = list(everything)
     groups = [part for forms in _grouped(paths) for part in _by_events(forms, events_of)]
     left_out: list[str] = []
-    kept: list[Path] = []
+    chosen: list[Path] = []
     unclear: list[list[Form]] = []
     for forms in groups:
         has_both = {"m", "p"} <= {mark.lower() for form in forms for mark in form.marks}
@@ -136,19 +142,19 @@ def choose_forms(
         # Without a magnitude beside it, "imag" may be what a task is called.
         magnitudes = magnitudes or [form for form in forms if not form.is_certain]
         left_out += [f"{name_of(form.path)}: no magnitudes but {form.name}" for form in forms if form not in magnitudes]
-        packed = {form.path.name for form in magnitudes}
-        doubled = [form for form in magnitudes if f"{form.path.name}.gz" in packed]
+        packed_names = {form.path.name for form in magnitudes}
+        doubled = [form for form in magnitudes if f"{form.path.name}.gz" in packed_names]
         left_out += [f"{name_of(form.path)}: the same run is there as {form.path.name}.gz" for form in doubled]
-        clear = sorted(
+        choices = sorted(
             (form for form in magnitudes if form not in doubled), key=lambda form: (len(form.marks), form.path)
         )
-        kept += [form.path for form in clear]
-        if len(clear) > 1:
-            unclear.append(clear)
+        chosen += [form.path for form in choices]
+        if len(choices) > 1:
+            unclear.append(choices)
     if unclear:
         raise InputError(_question(unclear, patterns, option, names, name_of))
     order = {path: position for position, path in enumerate(paths)}
-    return Chosen(tuple(sorted(kept, key=order.__getitem__)), tuple(left_out))
+    return Chosen(tuple(sorted(chosen, key=order.__getitem__)), tuple(left_out))
 
 
 def _question(
@@ -160,32 +166,32 @@ def _question(
 ) -> str:
     forms = unclear[0]
     stem = acquisition_name(_SUFFIX.sub("", forms[0].path.name)).removesuffix("_bold")
-    told = [form.name for form in forms]
-    listed = ", ".join(told if len(set(told)) == len(told) else [form.path.name for form in forms])
+    form_names = [form.name for form in forms]
+    listed = ", ".join(form_names if len(set(form_names)) == len(form_names) else [form.path.name for form in forms])
     more = f" (and {number_of(len(unclear) - 1, 'other run')} likewise)" if len(unclear) > 1 else ""
-    said = f"{stem or 'the run'} is there as {listed}{more}: one acquisition is one run, so choose one"
-    for chosen in _ways(forms, patterns):
-        meant = RunPatterns.parse(chosen)
-        selected = {name for name in names if meant.match(name)}
+    problem = f"{stem or 'the run'} is there as {listed}{more}: one acquisition is one run, so choose one"
+    for suggested in _ways(forms, patterns):
+        narrowed = RunPatterns.parse(suggested)
+        selected = {name for name in names if narrowed.match(name)}
         if selected <= {name for name in names if patterns.match(name)} and all(
             sum(name_of(form.path) in selected for form in group) == 1 for group in unclear
         ):
-            return f"{said}, {as_options(option, chosen)}"
-    return f"{said}: give the files themselves, one for each run"
+            return f"{problem}, {as_options(option, suggested)}"
+    return f"{problem}: give the files themselves, one for each run"
 
 
 def _ways(forms: Sequence[Form], patterns: RunPatterns) -> Iterable[list[str]]:
     """Yield patterns that may choose one form: the second form first, because the second echo is usually the best."""
     ordered = (*forms[1:2], *forms[:1], *forms[2:])
-    others = [{mark for other in forms if other is not form for mark in other.marks} for form in ordered]
-    own = [
-        mark for form, of_others in zip(ordered, others, strict=True) for mark in form.marks if mark not in of_others
+    elsewhere = [{mark for other in forms if other is not form for mark in other.marks} for form in ordered]
+    distinctive = [
+        mark for form, taken in zip(ordered, elsewhere, strict=True) for mark in form.marks if mark not in taken
     ]
-    yield from ([mark] for mark in own)
+    yield from ([mark] for mark in distinctive)
     if len(patterns.wanted) == 1 and not patterns.unwanted:
-        yield from ([f"{patterns.wanted[0]}*{mark}"] for mark in own)
-    for form, of_others in zip(ordered, others, strict=True):
-        yield [*patterns.given, *(f"not:{mark}" for mark in sorted(of_others.difference(form.marks)))]
+        yield from ([f"{patterns.wanted[0]}*{mark}"] for mark in distinctive)
+    for form, taken in zip(ordered, elsewhere, strict=True):
+        yield [*patterns.given, *(f"not:{mark}" for mark in sorted(taken.difference(form.marks)))]
 
 
 def _grouped(paths: Sequence[Path]) -> list[list[Form]]:
@@ -202,12 +208,12 @@ def _form_of(path: Path) -> Form:
     *folders, stem = (*path.absolute().parts[:-1], _SUFFIX.sub("", path.name))
     marks = [token for token in _words(stem) if _FORM.fullmatch(token)]
     key = (*(part for part in folders if not _FOLDER.fullmatch(part)), acquisition_name(stem))
-    kinds = _sidecar(path).get("ImageType")
-    types = {str(kind).upper() for kind in kinds} if isinstance(kinds, list) else set()
-    said = [mark for mark in marks if _NO_MAGNITUDE.fullmatch(mark)]
-    is_magnitude, is_certain = not said, any(mark.lower().startswith("part-") for mark in said)
-    if is_magnitude and (found := sorted(types & _NO_MAGNITUDE_TYPES, key=len, reverse=True)):
-        is_magnitude, is_certain, marks = False, True, [*marks, found[0].lower()]
+    image_types = _sidecar(path).get("ImageType")
+    types = {str(kind).upper() for kind in image_types} if isinstance(image_types, list) else set()
+    no_magnitude = [mark for mark in marks if _NO_MAGNITUDE.fullmatch(mark)]
+    is_magnitude, is_certain = not no_magnitude, any(mark.lower().startswith("part-") for mark in no_magnitude)
+    if is_magnitude and (type_marks := sorted(types & _NO_MAGNITUDE_TYPES, key=len, reverse=True)):
+        is_magnitude, is_certain, marks = False, True, [*marks, type_marks[0].lower()]
     return Form(path, key, tuple(marks), is_magnitude, is_certain)
 
 
@@ -215,8 +221,8 @@ def _by_events(forms: list[Form], events_of: Callable[[Path], object]) -> list[l
     """Part files whose tables of events differ; those without a table stay with the first."""
     parts: dict[object, list[Form]] = {}
     for form in forms:
-        known = events_of(form.path)
-        parts.setdefault(known if known is not None else next(iter(parts), None), []).append(form)
+        events = events_of(form.path)
+        parts.setdefault(events if events is not None else next(iter(parts), None), []).append(form)
     return list(parts.values())
 
 
@@ -231,43 +237,47 @@ def _sidecar(path: Path) -> dict[str, Any]:
 
 def _joined(groups: Sequence[list[Form]], pairs: Iterable[tuple[int, int]]) -> list[list[Form]]:
     """Join the groups that pairs of their positions name."""
-    first = list(range(len(groups)))
-    for one, other in pairs:
-        low, high = sorted((first[one], first[other]))
-        first = [low if position == high else position for position in first]
+    group_of = list(range(len(groups)))
+    for left, right in pairs:
+        low, high = sorted((group_of[left], group_of[right]))
+        group_of = [low if position == high else position for position in group_of]
     joined: dict[int, list[Form]] = {}
-    for position, forms in zip(first, groups, strict=True):
+    for position, forms in zip(group_of, groups, strict=True):
         joined.setdefault(position, []).extend(forms)
     return list(joined.values())
 
 
 def _by_prefix(groups: list[list[Form]]) -> Iterable[tuple[int, int]]:
     """Pair files of one folder whose names differ by a prefix of SPM: `swrun1.nii` was made from `run1.nii`."""
-    position = {(form.path.parent, _SUFFIX.sub("", form.path.name)): i for i, of in enumerate(groups) for form in of}
-    for (folder, stem), joined in position.items():
-        before = _PREFIX.match(stem)
-        for length in range(1, before.end() + 1 if before else 0):
-            kept = position.get((folder, stem[length:]))
-            if kept is not None and _PREFIX.fullmatch(stem[:length]):
-                yield kept, joined
+    position = {
+        (form.path.parent, _SUFFIX.sub("", form.path.name)): i for i, forms in enumerate(groups) for form in forms
+    }
+    for (folder, stem), derived in position.items():
+        prefix = _PREFIX.match(stem)
+        for length in range(1, prefix.end() + 1 if prefix else 0):
+            original = position.get((folder, stem[length:]))
+            if original is not None and _PREFIX.fullmatch(stem[:length]):
+                yield original, derived
                 break
 
 
 def _by_time(groups: list[list[Form]]) -> Iterable[tuple[int, int]]:
     """Pair groups with equal acquisition times: nothing else was acquired at the same time."""
-    first: dict[tuple[object, ...], int] = {}
+    group_at: dict[tuple[object, ...], int] = {}
     for i, forms in enumerate(groups):
         for form in forms:
-            about = _sidecar(form.path)
-            time = about.get("AcquisitionDateTime"), about.get("AcquisitionTime"), about.get("AcquisitionDate")
+            sidecar = _sidecar(form.path)
+            time = sidecar.get("AcquisitionDateTime"), sidecar.get("AcquisitionTime"), sidecar.get("AcquisitionDate")
             if isinstance(time[1] or time[0], str):
-                yield first.setdefault(time, i), i
+                yield group_at.setdefault(time, i), i
 
 
 def _by_echo_time(forms: list[Form]) -> list[list[Form]]:
     """Split files named like echoes into runs of their own if their sidecars state one and the same echo time."""
     times = [_sidecar(form.path).get("EchoTime") for form in forms]
-    called = [form.marks and re.fullmatch(r"(?:e|te|echo)-?\d{1,2}", form.marks[-1], re.IGNORECASE) for form in forms]
-    if len(forms) > 1 and all(called) and times[0] is not None and len(set(map(str, times))) == 1:
+    echo_names = [
+        form.marks and re.fullmatch(r"(?:e|te|echo)-?\d{1,2}", form.marks[-1], re.IGNORECASE) for form in forms
+    ]
+    if len(forms) > 1 and all(echo_names) and times[0] is not None and len(set(map(str, times))) == 1:
         return [[form] for form in forms]
     return [forms]

@@ -65,24 +65,37 @@ class BrainSamples:
     files: tuple[Path, ...] = ()
 
     def check_finite(self, columns: IndexArray) -> None:
-        """Raise `InputError` that names the voxels among `columns` that lack a value, and how to mend the file."""
+        """Raise `InputError` that names the voxels among `columns` that lack a value, and how to mend the file.
+
+        Parameters
+        ----------
+        columns : ndarray of shape (n_columns,), int64
+            Columns of `X`, counted from 0.
+        """
         bad = ~np.isfinite(self.X[:, columns])
         if not bad.any():
             return
-        told = [
-            f"{columns[at]} (all {len(self.X)} samples)" if of.all() else f"{columns[at]} ({of.sum()} samples)"
-            for at, of in enumerate(bad.T)
-            if of.any()
+        voxels = [
+            f"{columns[place]} (all {len(self.X)} samples)"
+            if is_bad.all()
+            else f"{columns[place]} ({is_bad.sum()} samples)"
+            for place, is_bad in enumerate(bad.T)
+            if is_bad.any()
         ]
         files = ", ".join(map(str, self.files))
         raise InputError(
-            f"{files}: {bad.sum()} values of {len(told)} voxels are not finite (NaN): columns of VoxelData "
-            f"{first_few(told, 6)}, counted from 0; write the file again without these voxels, or set their ROI_ flags "
-            "to 0"
+            f"{files}: {bad.sum()} values of {len(voxels)} voxels are not finite (NaN): columns of VoxelData "
+            f"{first_few(voxels, 6)}, counted from 0; write the file again without these voxels, or set their ROI_ "
+            "flags to 0"
         )
 
     def columns(self, expression: str) -> IndexArray:
-        """Return columns of a region, such as "V1" or "ROI_VC - ROI_V1"; see `calibration.datasets.regions`.
+        """Return the columns of a region.
+
+        Parameters
+        ----------
+        expression : str
+            Such as "V1" or "ROI_VC - ROI_V1"; see `calibration.datasets.regions.select_region`.
 
         Raises
         ------
@@ -135,18 +148,18 @@ def read_brain_samples(path: Path, kind: str | None = None) -> BrainSamples:
         runs = table.column("Run")
         sessions = table.column("Session") if "Session" in table.keys else np.zeros(len(runs))
         stimuli, categories = _labels(table)
-        known = np.isin(types, list(_KINDS)) & np.array([category != "" for category in categories])
-        if not known.any():
+        usable = np.isin(types, list(_KINDS)) & np.array([category != "" for category in categories])
+        if not usable.any():
             raise InputError(f"{path}: no row has a DataType of 1 (training), 2 (seen) or 3 (imagined) and a label")
-        kept = np.flatnonzero(known)
-        kinds = [_KINDS[int(types[row])] for row in kept]
-        where = zip(kinds, sessions[kept], runs[kept], strict=True)
+        rows = np.flatnonzero(usable)
+        kinds = [_KINDS[int(types[row])] for row in rows]
+        run_parts = zip(kinds, sessions[rows], runs[rows], strict=True)
         return BrainSamples(
-            X=table.read(voxels, known),
+            X=table.read(voxels, usable),
             kinds=tuple(kinds),
-            runs=tuple(f"{kind}-{_whole(session)}-{_whole(run)}" for kind, session, run in where),
-            categories=tuple(categories[row] for row in kept),
-            stimuli=tuple(stimuli[row] for row in kept),
+            runs=tuple(f"{kind}-{_whole(session)}-{_whole(run)}" for kind, session, run in run_parts),
+            categories=tuple(categories[row] for row in rows),
+            stimuli=tuple(stimuli[row] for row in rows),
             regions={key.removeprefix("ROI_"): np.flatnonzero(np.isin(voxels, table.marked(key))) for key in keys},
             files=(path,),
         )
@@ -166,28 +179,28 @@ def joined_samples(paths: Sequence[Path], kinds: Mapping[Path, str] | None = Non
     InputError
         If a file cannot be read, or files differ in their voxels or regions.
     """
-    found = [read_brain_samples(path, (kinds or {}).get(path)) for path in paths]
-    first = found[0]
-    for path, samples in zip(paths[1:], found[1:], strict=True):
+    parts = [read_brain_samples(path, (kinds or {}).get(path)) for path in paths]
+    first = parts[0]
+    for path, samples in zip(paths[1:], parts[1:], strict=True):
         if samples.X.shape[1] != first.X.shape[1] or not _same_regions(samples.regions, first.regions):
             raise InputError(
                 f"{path}: other voxels or regions ({samples.X.shape[1]} voxels) than {paths[0]} ({first.X.shape[1]}); "
                 "give the files of one subject"
             )
-    found.sort(key=lambda samples: list(_KINDS.values()).index(samples.kinds[0]))
+    parts.sort(key=lambda samples: list(_KINDS.values()).index(samples.kinds[0]))
     return BrainSamples(
-        X=np.concatenate([samples.X for samples in found]),
-        kinds=tuple(kind for samples in found for kind in samples.kinds),
-        runs=tuple(run for samples in found for run in samples.runs),
-        categories=tuple(category for samples in found for category in samples.categories),
-        stimuli=tuple(stimulus for samples in found for stimulus in samples.stimuli),
+        X=np.concatenate([samples.X for samples in parts]),
+        kinds=tuple(kind for samples in parts for kind in samples.kinds),
+        runs=tuple(run for samples in parts for run in samples.runs),
+        categories=tuple(category for samples in parts for category in samples.categories),
+        stimuli=tuple(stimulus for samples in parts for stimulus in samples.stimuli),
         regions=first.regions,
-        files=tuple(path for samples in found for path in samples.files),
+        files=tuple(path for samples in parts for path in samples.files),
     )
 
 
-def _same_regions(one: Mapping[str, IndexArray], other: Mapping[str, IndexArray]) -> bool:
-    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+def _same_regions(regions: Mapping[str, IndexArray], expected: Mapping[str, IndexArray]) -> bool:
+    return regions.keys() == expected.keys() and all(np.array_equal(regions[name], expected[name]) for name in regions)
 
 
 def _type_of(table: _Table, kind: str | None) -> int:
@@ -220,9 +233,9 @@ def read_image_features(path: Path, layers: Sequence[str] | None = None) -> Imag
         If the file cannot be read, lacks one of the layers, or has no image or no category.
     """
     with _opened(path) as table:
-        there = [key for key in table.keys if key not in _ABOUT_FEATURES and len(table.marked(key))]
-        if absent := [layer for layer in layers or () if layer not in there]:
-            raise InputError(f"{path}: no layer {', '.join(absent)}; there: {', '.join(there) or 'none'}")
+        all_layers = [key for key in table.keys if key not in _ABOUT_FEATURES and len(table.marked(key))]
+        if absent := [layer for layer in layers or () if layer not in all_layers]:
+            raise InputError(f"{path}: no layer {', '.join(absent)}; there: {', '.join(all_layers) or 'none'}")
         types, images, categories = (table.column(key) for key in _ABOUT_FEATURES)
         is_image, is_test, is_other = (np.isin(types, t) for t in (_IMAGES, _TEST_CATEGORIES, _OTHER_CATEGORIES))
         if not is_image.any() or not (is_test | is_other).any():
@@ -231,7 +244,7 @@ def read_image_features(path: Path, layers: Sequence[str] | None = None) -> Imag
                 "ImageFeatures.h5 of the published study"
             )
         shown, means = {}, {}
-        for layer in layers or there:
+        for layer in layers or all_layers:
             values = table.read(table.marked(layer))
             shown[layer] = values[is_image]
             means[layer] = np.concatenate([values[is_test], values[is_other]])
@@ -246,12 +259,23 @@ def read_image_features(path: Path, layers: Sequence[str] | None = None) -> Imag
 
 
 def stimulus_name(number: float) -> str:
-    """Return the name of the image that a number means: 1518878.010042 is image 10042 of synset n01518878."""
+    """Return the name of the image that a number means: 1518878.010042 is image 10042 of synset n01518878.
+
+    Parameters
+    ----------
+    number : float
+        The synset before the point, and the image in millionths.
+    """
     return f"{category_name(number)}_{_image_of(number)}"
 
 
 def category_name(number: float) -> str:
-    """Return the WordNet id of the synset that a number means: 1518878, or 1518878.010042, is n01518878."""
+    """Return the WordNet id of the synset that a number means: 1518878, or 1518878.010042, is n01518878.
+
+    Parameters
+    ----------
+    number : float
+    """
     return f"n{int(number):08d}"
 
 
@@ -266,11 +290,11 @@ def _labels(table: _Table) -> tuple[list[str | None], list[str]]:
         raise InputError(f"{table.path}: no column says what was shown ({', '.join(_LABELS)}); add one")
     numbers, names = table.column(key), table.names(key)
     if names:
-        named = [names.get(number) for number in numbers.tolist()]
-        return named, [category_of(name) if name else "" for name in named]
-    found = ~np.isnan(numbers)
-    stimuli = [stimulus_name(n) if ok and _image_of(n) else None for n, ok in zip(numbers, found, strict=True)]
-    return stimuli, [category_name(n) if ok else "" for n, ok in zip(numbers, found, strict=True)]
+        stimuli = [names.get(number) for number in numbers.tolist()]
+        return stimuli, [category_of(name) if name else "" for name in stimuli]
+    has_label = ~np.isnan(numbers)
+    stimuli = [stimulus_name(n) if ok and _image_of(n) else None for n, ok in zip(numbers, has_label, strict=True)]
+    return stimuli, [category_name(n) if ok else "" for n, ok in zip(numbers, has_label, strict=True)]
 
 
 def _union(columns: Sequence[IndexArray]) -> IndexArray:
@@ -286,9 +310,11 @@ class _Table:
 
     def __init__(self, path: Path, file: h5py.File) -> None:
         self.path, self._file = path, file
-        self._data, about = (file[self._either(*names)] for names in (("dataset", "dataSet"), ("metadata", "metaData")))
-        self.keys: list[str] = [_text(key) for key in np.ravel(about["key"][()])]
-        values = np.asarray(about["value"][()], np.float64)
+        self._data, metadata = (
+            file[self._either(*names)] for names in (("dataset", "dataSet"), ("metadata", "metaData"))
+        )
+        self.keys: list[str] = [_text(key) for key in np.ravel(metadata["key"][()])]
+        values = np.asarray(metadata["value"][()], np.float64)
         self._swapped = values.shape[0] != len(self.keys)
         self._values = values.T if self._swapped else values
         shape = self._data.shape[::-1] if self._swapped else self._data.shape
@@ -330,14 +356,14 @@ class _Table:
     def _blocks(self, columns: IndexArray, rows: BoolArray, dtype: Any) -> Array:
         # Columns of one key lie together, so the span read holds few others; rows are read a block at a time to limit
         # memory.
-        first, last = int(columns[0]), int(columns[-1]) + 1
-        step = max(1, _BLOCK_BYTES // (8 * (last - first)))
+        left, right = int(columns[0]), int(columns[-1]) + 1
+        step = max(1, _BLOCK_BYTES // (8 * (right - left)))
         out = np.empty((int(rows.sum()), len(columns)), dtype)
         done = 0
         for start in range(0, self.n_rows, step):
             stop = start + step
-            block = self._data[first:last, start:stop].T if self._swapped else self._data[start:stop, first:last]
-            chosen = block[np.ix_(rows[start:stop], columns - first)]
+            block = self._data[left:right, start:stop].T if self._swapped else self._data[start:stop, left:right]
+            chosen = block[np.ix_(rows[start:stop], columns - left)]
             out[done : done + len(chosen)] = chosen
             done += len(chosen)
         return out

@@ -31,12 +31,27 @@ HEAD = "head"
 
 
 def is_data_set(folder: Path) -> bool:
-    """Return whether a folder looks like the root of a BIDS data set."""
+    """Return whether a folder looks like the root of a BIDS data set.
+
+    Parameters
+    ----------
+    folder : Path
+    """
     return (folder / "dataset_description.json").is_file() or any(p.is_dir() for p in folder.glob("sub-*"))
 
 
 def find_runs(dataset: Path, subject: str, pattern: str) -> list[RunFiles]:
-    """Find one subject's runs whose file name contains `pattern`, in the order of their names; see `search_runs`."""
+    """Find one subject's runs whose file name contains `pattern`, in the order of their names; see `search_runs`.
+
+    Parameters
+    ----------
+    dataset : Path
+        Root of the BIDS data set.
+    subject : str
+        Label, with or without `sub-`.
+    pattern : str
+        One or several patterns, separated by commas; see `calibration.datasets.run_patterns.RunPatterns`.
+    """
     return list(search_runs(dataset, subject, pattern).runs)
 
 
@@ -66,16 +81,16 @@ def search_runs(
     folder = find_subject(dataset, subject)
     images = [p for p in sorted(folder.rglob("*_bold.nii*")) if p.name.endswith((".nii", ".nii.gz"))]
     tables = sorted(folder.rglob("*_events.tsv"))
-    meant = [image for image in images if patterns.match(image.name)]
+    selected = [image for image in images if patterns.match(image.name)]
     names = [path.name for path in images]
     missing = [
         f"{_stem(image).name}: images are a link to nothing; download them (datalad get)"
-        for image in meant
+        for image in selected
         if not image.is_file()
     ]
     if unknown := patterns.unmatched([*names, *(table.name for table in tables)]) if len(patterns.given) > 1 else ():
         raise InputError(f"{folder}: no run with {unknown[0]!r} in its name; {names_there(names)}")
-    chosen = choose_forms([image for image in meant if image.is_file()], patterns, option, names)
+    chosen = choose_forms([image for image in selected if image.is_file()], patterns, option, names)
     missing += chosen.left_out
     runs = []
     for image in chosen.paths:
@@ -83,9 +98,9 @@ def search_runs(
             runs.append(RunFiles(image, events, tr_s=tr_s))
         else:
             missing.append(f"{_stem(image).name}: images, but no events")
-    alone = [table for table in tables if patterns.match(table.name) and not any(_is_of(table, i) for i in images)]
-    missing += [f"{_stem(table).name}: events, but no images" for table in alone]
-    missing += [f"{name}: neither images nor events" for name in _gaps([*map(_stem, meant), *map(_stem, alone)])]
+    imageless = [table for table in tables if patterns.match(table.name) and not any(_is_of(table, i) for i in images)]
+    missing += [f"{_stem(table).name}: events, but no images" for table in imageless]
+    missing += [f"{name}: neither images nor events" for name in _gaps([*map(_stem, selected), *map(_stem, imageless)])]
     if not runs:
         why = f" ({first_few(missing)})" if missing else ""
         raise InputError(
@@ -96,7 +111,14 @@ def search_runs(
 
 
 def find_subject(dataset: Path, subject: str) -> Path:
-    """Find the folder of a subject, whose label may be given with `sub-`.
+    """Find the folder of a subject.
+
+    Parameters
+    ----------
+    dataset : Path
+        Root of the BIDS data set.
+    subject : str
+        Label, with or without `sub-`.
 
     Raises
     ------
@@ -107,13 +129,19 @@ def find_subject(dataset: Path, subject: str) -> Path:
         raise InputError(f"{dataset}: no such folder; give the root of a BIDS data set")
     folder = dataset / f"sub-{label_of(subject)}"
     if not folder.is_dir():
-        there = ", ".join(sorted(p.name.removeprefix("sub-") for p in dataset.glob("sub-*") if p.is_dir())) or "none"
-        raise InputError(f"{dataset}: no subject {label_of(subject)!r}; subjects found: {there}")
+        labels = ", ".join(sorted(p.name.removeprefix("sub-") for p in dataset.glob("sub-*") if p.is_dir())) or "none"
+        raise InputError(f"{dataset}: no subject {label_of(subject)!r}; subjects found: {labels}")
     return folder
 
 
 def label_of(subject: str) -> str:
-    """Return a subject's label without `sub-`."""
+    """Return a subject's label without `sub-`.
+
+    Parameters
+    ----------
+    subject : str
+        Label, with or without `sub-`.
+    """
     return subject.removeprefix("sub-")
 
 
@@ -132,19 +160,30 @@ def _gaps(stems: Sequence[Path]) -> list[str]:
     """Return names of missing runs whose numbers lie between those of runs that exist."""
     numbers: dict[tuple[str, str], dict[int, int]] = {}
     for name in dict.fromkeys(acquisition_name(stem.name) for stem in stems):
-        if found := _RUN.fullmatch(name):
-            before, number, after = found.groups()
+        if name_parts := _RUN.fullmatch(name):
+            before, number, after = name_parts.groups()
             numbers.setdefault((before, after), {})[int(number)] = len(number)
     return [
-        f"{before}{number:0{max(found.values())}d}{after}"
-        for (before, after), found in numbers.items()
-        for number in range(min(found), max(found))
-        if number not in found
+        f"{before}{number:0{max(n_digits.values())}d}{after}"
+        for (before, after), n_digits in numbers.items()
+        for number in range(min(n_digits), max(n_digits))
+        if number not in n_digits
     ]
 
 
 def find_region(dataset: Path, subject: str, expression: str, of: MaskFor) -> Region:
-    """Find a region by an expression over the names of `find_masks`; masks in the runs' grid are taken.
+    """Find a region by an expression; masks in the runs' grid are taken.
+
+    Parameters
+    ----------
+    dataset : Path
+        Root of the BIDS data set.
+    subject : str
+        Label, with or without `sub-`.
+    expression : str
+        Expression over the names of `find_masks`; see `calibration.datasets.regions.select_region`.
+    of : MaskFor
+        Run that chooses among several masks of one region.
 
     Raises
     ------
@@ -171,6 +210,13 @@ def find_masks(dataset: Path, subject: str) -> dict[str, tuple[tuple[Path, ...],
     Files are named as BIDS says (`sub-01_label-V1_mask.nii.gz`, perhaps with `hemi-L`) or as in ds001246
     (`sub-01_mask_LH_V1d.nii.gz`).
 
+    Parameters
+    ----------
+    dataset : Path
+        Root of the BIDS data set.
+    subject : str
+        Label, with or without `sub-`.
+
     Returns
     -------
     dict of str to tuple of tuple of Path
@@ -182,16 +228,16 @@ def find_masks(dataset: Path, subject: str) -> dict[str, tuple[tuple[Path, ...],
     sides: dict[str, dict[str, list[Path]]] = {}
     for folder in ("derivatives", "sourcedata"):
         for path in sorted((dataset / folder).rglob(f"sub-{label_of(subject)}_*mask*.nii*")):
-            if found := _LABELLED.fullmatch(path.name) or _SOURCE.fullmatch(path.name):
-                side = _SIDE.search(found["before"] or "")
-                sides.setdefault(found["name"], {}).setdefault(side[1] if side else "", []).append(path)
+            if name_parts := _LABELLED.fullmatch(path.name) or _SOURCE.fullmatch(path.name):
+                side = _SIDE.search(name_parts["before"] or "")
+                sides.setdefault(name_parts["name"], {}).setdefault(side[1] if side else "", []).append(path)
     masks: dict[str, tuple[tuple[Path, ...], ...]] = {}
     for name, by_side in sides.items():
         masks[name] = (tuple(by_side[""]),) if "" in by_side else tuple(map(tuple, by_side.values()))
         masks |= {f"{side}H_{name}": (tuple(paths),) for side, paths in by_side.items() if side}
     for name in list(masks):
-        if name.endswith("d") and (other := f"{name[:-1]}v") in masks:
-            masks.setdefault(name[:-1], masks[name] + masks[other])
+        if name.endswith("d") and (ventral := f"{name[:-1]}v") in masks:
+            masks.setdefault(name[:-1], masks[name] + masks[ventral])
     for name, parts in _COMPOSED.items():
         if name not in masks and masks.keys() >= set(parts):
             masks[name] = tuple(paths for part in parts for paths in masks[part])
@@ -199,7 +245,12 @@ def find_masks(dataset: Path, subject: str) -> dict[str, tuple[tuple[Path, ...],
 
 
 def read_names(path: Path | None) -> dict[str, str]:
-    """Read the names of categories for people from a table with category_id and name; without a file, return {}.
+    """Read the names of categories for people, by category id.
+
+    Parameters
+    ----------
+    path : Path or None
+        Tab-separated table with columns `category_id` and `name`; None gives {}.
 
     Raises
     ------
@@ -210,8 +261,8 @@ def read_names(path: Path | None) -> dict[str, str]:
         return {}
     table = _names_table(path)
     if not {"category_id", "name"}.issubset(table.columns):
-        found = ", ".join(table.columns)
-        raise InputError(f"names {path}: {_NAMES_NEEDS}, has {found}")
+        columns = ", ".join(table.columns)
+        raise InputError(f"names {path}: {_NAMES_NEEDS}, has {columns}")
     names = {}
     for row in table.rows:
         if not {"category_id", "name"}.issubset(row.cells):
@@ -221,7 +272,18 @@ def read_names(path: Path | None) -> dict[str, str]:
 
 
 def remarks_on_names(path: Path | None) -> tuple[str, ...]:
-    """Note oddities of a table of names; raises the errors of `read_names`."""
+    """Note oddities of a table of names.
+
+    Parameters
+    ----------
+    path : Path or None
+        As for `read_names`; None has no oddities.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
     return tuple(f"names {path}: {line}" for line in _names_table(path).remarks()) if path else ()
 
 

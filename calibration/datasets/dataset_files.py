@@ -133,7 +133,7 @@ def find_training(options: DatasetOptions) -> DatasetFiles:
     Parameters
     ----------
     options : DatasetOptions
-        Of which `test` and `areas` do not count.
+        `test` and `areas` do not count.
 
     Raises
     ------
@@ -142,12 +142,12 @@ def find_training(options: DatasetOptions) -> DatasetFiles:
     """
     if options.plain and (options.images or options.candidates):
         raise InputError("--plain-categories decodes the categories themselves; leave out --images and --candidates")
-    found = find_any_runs(options, options.training)
+    training = find_any_runs(options, options.training)
     files = DatasetFiles(
         subject=label_of(options.subject),
-        training=found.runs,
-        regions=_main_region(options, mask_for(found.runs)),
-        missing=(*found.missing, *_not_chosen(found.not_meant, "--training")),
+        training=training.runs,
+        regions=_main_region(options, mask_for(training.runs)),
+        missing=(*training.missing, *_not_chosen(training.not_meant, "--training")),
     )
     return _with_stimuli(options, files)
 
@@ -177,15 +177,15 @@ def find_study(options: DatasetOptions, split: Split | None = None) -> DatasetFi
     InputError
         If something is neither given nor found, or runs would be trained and tested on.
     """
-    found, tested, split = _training_and_test(options, split)
-    of = mask_for(found.runs)
+    trained, tested, split = _training_and_test(options, split)
+    mask_run = mask_for(trained.runs)
     files = DatasetFiles(
         subject=label_of(options.subject),
-        training=found.runs,
+        training=trained.runs,
         test=tested,
         split=split,
-        regions=_compared(options, _main_region(options, of), of),
-        missing=found.missing,
+        regions=_compared(options, _main_region(options, mask_run), mask_run),
+        missing=trained.missing,
     )
     return _with_stimuli(options, files)
 
@@ -195,12 +195,12 @@ def _training_and_test(options: DatasetOptions, split: Split | None) -> tuple[Fo
     root, training, test = options.root, options.training, options.test
     if split not in (None, "runs") and test:
         raise InputError(f"--split {split} tests on the training runs themselves; leave out --test")
-    found = find_any_runs(options, training)
+    trained = find_any_runs(options, training)
     if split is None:
-        have_others = root is not None or bool(test) or (bool(training) and bool(found.not_meant))
+        have_others = root is not None or bool(test) or (bool(training) and bool(trained.not_meant))
         split = "runs" if have_others else "leave-one-run-out"
     if split != "runs":
-        return replace(found, missing=(*found.missing, *_not_chosen(found.not_meant, "--training"))), (), split
+        return replace(trained, missing=(*trained.missing, *_not_chosen(trained.not_meant, "--training"))), (), split
     if root is None and not training and not test:
         raise InputError(
             "runs outside of a BIDS data set: say which to train on and which to test on, by --training and --test "
@@ -208,18 +208,18 @@ def _training_and_test(options: DatasetOptions, split: Split | None) -> tuple[Fo
         )
     tested = find_any_runs(options, test, "--test", _TEST)
     if root is None and not training:
-        found = _others(found, tested)
+        trained = _others(trained, tested)
     elif root is None and not test:
-        tested = _others(tested, found)
-    if shared := {run.bold for run in found.runs} & {run.bold for run in tested.runs}:
+        tested = _others(tested, trained)
+    if shared := {run.bold for run in trained.runs} & {run.bold for run in tested.runs}:
         named = first_few([run.name for run in tested.runs if run.bold in shared], 2)
         raise InputError(
             f"--training and --test share {number_of(len(shared), 'run')} ({named}); test on runs that nothing was "
             "trained on"
         )
-    of_neither = [name for name in found.not_meant if name in tested.not_meant]
-    missing = (*found.missing, *tested.missing, *_not_chosen(of_neither, "--training and --test"))
-    return FoundRuns(found.runs, tuple(dict.fromkeys(missing))), tested.runs, split
+    not_chosen = [name for name in trained.not_meant if name in tested.not_meant]
+    missing = (*trained.missing, *tested.missing, *_not_chosen(not_chosen, "--training and --test"))
+    return FoundRuns(trained.runs, tuple(dict.fromkeys(missing))), tested.runs, split
 
 
 def _with_stimuli(options: DatasetOptions, files: DatasetFiles) -> DatasetFiles:
@@ -267,10 +267,10 @@ def find_any_runs(
     given = [patterns] if isinstance(patterns, str) else list(patterns or ())
     asked_for_all = bool(given) and not any(given)
     chosen = RunPatterns.parse(given, "" if asked_for_all else default)
-    found = search_runs(root, options.subject, chosen, tr_s, option)
-    if options.events or (tr_s is not None and all(_says_its_tr(files, options.reading) for files in found.runs)):
+    selection = search_runs(root, options.subject, chosen, tr_s, option)
+    if options.events or (tr_s is not None and all(_says_its_tr(files, options.reading) for files in selection.runs)):
         raise InputError(f"{root}: a BIDS data set says which events and TR are whose; leave out --events and --tr")
-    return found
+    return selection
 
 
 def _says_its_tr(files: RunFiles, reading: EventsSettings | None) -> bool:
@@ -283,12 +283,28 @@ def _says_its_tr(files: RunFiles, reading: EventsSettings | None) -> bool:
 
 
 def data_set_in(paths: Sequence[Path]) -> Path | None:
-    """Return the root of a BIDS data set if the paths are just that, else None."""
+    """Return the root of a BIDS data set if the paths are just that, else None.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    """
     return paths[0] if len(paths) == 1 and is_data_set(paths[0]) else None
 
 
 def region_of(root: Path, subject: str, region: str | None, of: MaskFor) -> Region | None:
-    """Return the region of a data set to decode from, by default VC; None is the whole head, the default without masks.
+    """Return the region of a data set to decode from; None is the whole head.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the BIDS data set.
+    subject : str
+        Label, with or without `sub-`.
+    region : str or None
+        Region, or expression over regions; "head" is the whole head. None takes VC, or the head if there is no mask.
+    of : MaskFor
+        Run that chooses among several masks of one region.
 
     Raises
     ------
@@ -301,7 +317,7 @@ def region_of(root: Path, subject: str, region: str | None, of: MaskFor) -> Regi
     return find_region(root, subject, region or REGION, of)
 
 
-def _others(found: FoundRuns, tested: FoundRuns) -> FoundRuns:
+def _others(side: FoundRuns, other_side: FoundRuns) -> FoundRuns:
     """The runs that are not among those of the other side.
 
     Raises
@@ -309,13 +325,13 @@ def _others(found: FoundRuns, tested: FoundRuns) -> FoundRuns:
     InputError
         If none are left.
     """
-    taken = {run.bold for run in tested.runs}
-    if not (left := tuple(run for run in found.runs if run.bold not in taken)):
+    taken = {run.bold for run in other_side.runs}
+    if not (left := tuple(run for run in side.runs if run.bold not in taken)):
         raise InputError("--training and --test: no run is left for the other of the two; give more runs")
-    return FoundRuns(left, found.missing, found.not_meant)
+    return FoundRuns(left, side.missing, side.not_meant)
 
 
-def _main_region(options: DatasetOptions, of: MaskFor) -> dict[str, Region]:
+def _main_region(options: DatasetOptions, mask_run: MaskFor) -> dict[str, Region]:
     """The region to decode from, by its name; none for the whole head."""
     root, region, mask = options.root, options.region, options.mask
     if mask is not None:
@@ -326,17 +342,19 @@ def _main_region(options: DatasetOptions, of: MaskFor) -> dict[str, Region]:
         if region is not None and region != HEAD:
             raise InputError(f"--region {region}: regions are those of a BIDS data set; give a mask image with --mask")
         return {}
-    main = region_of(root, options.subject, region, of)
+    main = region_of(root, options.subject, region, mask_run)
     return {} if main is None else {region or REGION: main}
 
 
-def _compared(options: DatasetOptions, main: Mapping[str, Region], of: MaskFor) -> dict[str, Region]:
+def _compared(options: DatasetOptions, main: Mapping[str, Region], mask_run: MaskFor) -> dict[str, Region]:
     """The region to decode from, then the regions that are compared with it."""
     root, areas = options.root, options.areas
     if root is None or options.mask is not None or not main:
         if areas:
             raise InputError("--area compares regions of a BIDS data set, where --region names one; leave it out")
         return dict(main)
-    there = find_masks(root, options.subject)
-    chosen = dict.fromkeys(areas or [name for name in REGIONS if name in there])
-    return dict(main) | {name: find_region(root, options.subject, name, of) for name in chosen if name not in main}
+    masks = find_masks(root, options.subject)
+    chosen = dict.fromkeys(areas or [name for name in REGIONS if name in masks])
+    return dict(main) | {
+        name: find_region(root, options.subject, name, mask_run) for name in chosen if name not in main
+    }

@@ -59,16 +59,23 @@ def usual_of(runs: Sequence[Run], subject: str | None = None) -> Usual:
 
 
 def why_foreign(run: Run, usual: Usual) -> str:
-    """Explain in words why a run does not belong to the others; empty if it does."""
-    found = []
+    """Explain in words why a run does not belong to the others; empty if it does.
+
+    Parameters
+    ----------
+    run : Run
+    usual : Usual
+        What the others have in common; see `usual_of`.
+    """
+    reasons = []
     if usual.subject and subject_label(run.subject) not in ("", subject_label(usual.subject)):
-        found.append(f"subject {run.subject}, where the others are of {usual.subject}")
+        reasons.append(f"subject {run.subject}, where the others are of {usual.subject}")
     shape, edges = _grid(run)
     if (shape, edges) != usual.grid:
-        found.append(f"{times(shape)} voxels of {times(edges, 'g')} mm, where the others have {_described(usual)}")
+        reasons.append(f"{times(shape)} voxels of {times(edges, 'g')} mm, where the others have {_described(usual)}")
     if round(run.tr_s, 2) != usual.tr_s:
-        found.append(f"a volume each {run.tr_s:g} s, where the others have one each {usual.tr_s:g} s")
-    return "; ".join(found)
+        reasons.append(f"a volume each {run.tr_s:g} s, where the others have one each {usual.tr_s:g} s")
+    return "; ".join(reasons)
 
 
 def without_foreign(inputs: DatasetFiles, settings: EventsSettings | None = None) -> DatasetFiles:
@@ -86,27 +93,31 @@ def without_foreign(inputs: DatasetFiles, settings: EventsSettings | None = None
         If a run cannot be opened, or none is left to train on or to test on.
     """
     files = (*inputs.training, *inputs.test)
-    runs = [one.open(settings).run for one in files]
+    runs = [recorded.open(settings).run for recorded in files]
     usual = usual_of(runs, inputs.subject)
     _check_majority(files, runs, usual)
-    why = {one.name: reason for one, run in zip(files, runs, strict=True) if (reason := why_foreign(run, usual))}
-    if not why:
+    reasons = {
+        recorded.name: reason for recorded, run in zip(files, runs, strict=True) if (reason := why_foreign(run, usual))
+    }
+    if not reasons:
         return inputs
-    training, test = (tuple(one for one in of if one.name not in why) for of in (inputs.training, inputs.test))
-    told = tuple(f"{name}: {reason}" for name, reason in why.items())
+    training, test = (
+        tuple(recorded for recorded in side if recorded.name not in reasons) for side in (inputs.training, inputs.test)
+    )
+    notes = tuple(f"{name}: {reason}" for name, reason in reasons.items())
     if not training or (inputs.test and not test):
-        raise InputError(f"no run is left to {'test' if training else 'train'} on: {'; '.join(told)}")
-    return replace(inputs, training=training, test=test, missing=(*inputs.missing, *told))
+        raise InputError(f"no run is left to {'test' if training else 'train'} on: {'; '.join(notes)}")
+    return replace(inputs, training=training, test=test, missing=(*inputs.missing, *notes))
 
 
 def _check_majority(files: Sequence[RunFiles], runs: Sequence[Run], usual: Usual) -> None:
     """Raise `InputError` if as many runs of the usual subject lie in another grid as in the usual one."""
     names: dict[tuple[tuple[int, ...], tuple[float, ...]], list[str]] = {}
-    for one, run in zip(files, runs, strict=True):
+    for recorded, run in zip(files, runs, strict=True):
         if subject_label(run.subject) in ("", subject_label(usual.subject)):
-            names.setdefault(_grid(run), []).append(one.name)
+            names.setdefault(_grid(run), []).append(recorded.name)
     n_usual = len(names[usual.grid])
-    if ties := [grid for grid, of in names.items() if grid != usual.grid and len(of) == n_usual]:
+    if ties := [grid for grid, members in names.items() if grid != usual.grid and len(members) == n_usual]:
         listed = "; ".join(
             f"{times(shape)} voxels in {first_few(names[shape, edges], 2)}" for shape, edges in (usual.grid, *ties)
         )

@@ -32,7 +32,13 @@ class MaskFor:
 
 
 def mask_for(runs: Sequence[RunFiles]) -> MaskFor:
-    """Return the run that masks are chosen for: the first of the runs."""
+    """Return the run that masks are chosen for: the first of the runs.
+
+    Parameters
+    ----------
+    runs : sequence of RunFiles
+        At least one.
+    """
     return MaskFor(lambda: runs[0].open().run, runs[0].bold.name)
 
 
@@ -79,8 +85,8 @@ def choose_mask(region: str, paths: Sequence[Path], of: MaskFor) -> tuple[Path, 
     why = "the only one in the runs' grid" if len(inside) == 1 else "which is called as the runs are"
     if len(alike) > 1:
         why = f"the same as {len(alike) - 1} other{'s' * (len(alike) > 2)} in the runs' grid"
-    others = [path for path in paths if path != alike[0]]
-    return alike[0], f"region {region}: of {len(paths)} masks {alike[0]} was taken, {why}; not {_named(others)}"
+    not_taken = [path for path in paths if path != alike[0]]
+    return alike[0], f"region {region}: of {len(paths)} masks {alike[0]} was taken, {why}; not {_named(not_taken)}"
 
 
 def _entities(name: str) -> dict[str, str]:

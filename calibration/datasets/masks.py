@@ -55,6 +55,11 @@ class Region:
     def voxels(self, run: Run) -> Int32Array:
         """Return the region's voxels in the space of a run, shape (n_voxels, 3), int32.
 
+        Parameters
+        ----------
+        run : Run
+            Only its shape and affine count.
+
         Raises
         ------
         InputError
@@ -70,12 +75,25 @@ class Region:
 
 
 def single_mask(path: Path) -> Region:
-    """The voxels of one image."""
+    """The voxels of one image.
+
+    Parameters
+    ----------
+    path : Path
+        Image of one volume, whose voxels above 0 are taken.
+    """
     return Region(_SINGLE, {_SINGLE: (path,)})
 
 
 def read_mask(path: Path, run: Run) -> Int32Array:
     """Read the voxels of a mask in the space of a run, shape (n_voxels, 3), int32.
+
+    Parameters
+    ----------
+    path : Path
+        Image of one volume, whose voxels above 0 are taken.
+    run : Run
+        Only its shape and affine count.
 
     Raises
     ------
@@ -86,7 +104,13 @@ def read_mask(path: Path, run: Run) -> Int32Array:
 
 
 def in_head(template: Float32Array) -> BoolArray:
-    """Select voxels of the head by their brightness; the result has the template's shape."""
+    """Select voxels of the head by their brightness; the result has the template's shape.
+
+    Parameters
+    ----------
+    template : ndarray of shape (x, y, z), float32
+        Intensities.
+    """
     return template > _HEAD * float(np.percentile(template, 98))
 
 
@@ -98,6 +122,19 @@ def mask_indices(path: Path, run: Run) -> IndexArray:
     """Return flat indices of a mask's voxels; empty for an area that a hemisphere lacks.
 
     Trailing axes of one voxel are dropped; the order and direction in which the other axes are stored do not matter.
+
+    Parameters
+    ----------
+    path : Path
+        Image of one volume, whose voxels above 0 are taken.
+    run : Run
+        Only its shape and affine count.
+
+    Raises
+    ------
+    InputError
+        If the image cannot be read, holds colours, complex or infinite values or several volumes, or lies in another
+        space.
     """
     mask, affine = _read(path)
     if mask.dtype.kind not in "iufb":
@@ -111,9 +148,11 @@ def mask_indices(path: Path, run: Run) -> IndexArray:
     if axes := _axes_of(affine, run):
         affine, mask = turned_affine(affine, mask.shape, axes), axes.turned(mask)
     if mask.shape != run.shape or not np.allclose(affine, run.affine, atol=_SAME_MM):
-        where = f", up to {furthest_mm(affine, run.affine, run.shape):.3g} mm away" if mask.shape == run.shape else ""
+        distance = (
+            f", up to {furthest_mm(affine, run.affine, run.shape):.3g} mm away" if mask.shape == run.shape else ""
+        )
         raise InputError(
-            f"mask {path}: shape {mask.shape} or affine differ from those of run {run.run_id} {run.shape}{where}; "
+            f"mask {path}: shape {mask.shape} or affine differ from those of run {run.run_id} {run.shape}{distance}; "
             "resample it to the functional images"
         )
     return np.flatnonzero(mask > 0)
@@ -122,24 +161,28 @@ def mask_indices(path: Path, run: Run) -> IndexArray:
 def notes_on_values(path: Path) -> tuple[str, ...]:
     """Note that a mask has several labels or fractions, though every voxel above 0 is taken; empty if it has not.
 
+    Parameters
+    ----------
+    path : Path
+
     Raises
     ------
     InputError
         If the image cannot be read.
     """
     mask, _ = _read(path)
-    taken = np.unique(mask[mask > 0])
+    values = np.unique(mask[mask > 0])
     n_nan = int(np.isnan(mask).sum())
     nan = (f"mask {path.name}: {number_of(n_nan, 'voxel')} with NaN, not taken",) if n_nan else ()
-    if len(taken) < 2:
+    if len(values) < 2:
         return nan
-    if (taken % 1 != 0).any():
+    if (values % 1 != 0).any():
         return (
             *nan,
-            f"mask {path.name}: values between {taken[0]:.3g} and {taken[-1]:.3g}: voxels above 0 are taken",
+            f"mask {path.name}: values between {values[0]:.3g} and {values[-1]:.3g}: voxels above 0 are taken",
         )
-    labels = ", ".join(f"{label:g}" for label in taken[:_MOST_LABELS])
-    more = f", … ({len(taken)} in all)" if len(taken) > _MOST_LABELS else ""
+    labels = ", ".join(f"{label:g}" for label in values[:_MOST_LABELS])
+    more = f", … ({len(values)} in all)" if len(values) > _MOST_LABELS else ""
     return (
         *nan,
         f"mask {path.name} has labels {labels}{more}: all taken as one region",
@@ -158,7 +201,14 @@ def _read(path: Path) -> tuple[Array, Float64Array]:
 
 
 def lies_in(path: Path, run: Run) -> bool:
-    """Return whether an image can be read and its header places it in the grid of a run."""
+    """Return whether an image can be read and its header places it in the grid of a run.
+
+    Parameters
+    ----------
+    path : Path
+    run : Run
+        Only its shape and affine count.
+    """
     try:
         image = nib.load(path)
     except _UNREADABLE:

@@ -32,6 +32,11 @@ class Recordings:
 def list_recordings(path: Path) -> Recordings:
     """Find the runs that a path stands for.
 
+    Parameters
+    ----------
+    path : Path
+        A file, which is taken as it is; a folder of DICOM files; or a folder that holds such runs at any depth.
+
     Raises
     ------
     InputError
@@ -47,18 +52,18 @@ def list_recordings(path: Path) -> Recordings:
         return Recordings((path,))
     images = [p for p in sorted(path.rglob("*")) if p.name.lower().endswith(_SUFFIXES) and p.is_file()]
     called_bold = [image for image in images if "bold" in image.name]
-    several = [image for image in images if image not in called_bold and count_volumes(image) > 1]
+    series = [image for image in images if image not in called_bold and count_volumes(image) > 1]
     folders = [p for p in sorted(path.rglob("*")) if p.is_dir() and holds_dicom(p)]
 
-    def passed(found: list[Path], why: str) -> list[str]:
-        return [f"{p.relative_to(path)}: {why}" for p in found]
+    def passed(paths: list[Path], why: str) -> list[str]:
+        return [f"{p.relative_to(path)}: {why}" for p in paths]
 
     if called_bold:
-        beside = [image for image in several if find_events(image)]
-        over = passed(beside, 'no "bold" in its name, as others have; give it by itself')
-        return Recordings(tuple(called_bold), (*over, *passed(folders, _DICOM)))
-    if several:
-        return Recordings(tuple(several), tuple(passed(folders, _DICOM)))
+        beside = [image for image in series if find_events(image)]
+        passed_over = passed(beside, 'no "bold" in its name, as others have; give it by itself')
+        return Recordings(tuple(called_bold), (*passed_over, *passed(folders, _DICOM)))
+    if series:
+        return Recordings(tuple(series), tuple(passed(folders, _DICOM)))
     return Recordings(tuple(folders))
 
 

@@ -71,6 +71,11 @@ def select_region(expression: str, regions: Mapping[str, IndexArray]) -> IndexAr
 def names_in(expression: str) -> tuple[str, ...]:
     """Return the names in an expression, each once, in order.
 
+    Parameters
+    ----------
+    expression : str
+        As for `select_region`.
+
     Raises
     ------
     InputError
@@ -84,16 +89,22 @@ def names_in(expression: str) -> tuple[str, ...]:
 def find_name(name: str, regions: Iterable[str]) -> str:
     """Find the region that a name means, with or without `ROI_` before it.
 
+    Parameters
+    ----------
+    name : str
+    regions : iterable of str
+        Names of the regions that exist.
+
     Raises
     ------
     InputError
         If no region has that name; the message lists those that exist.
     """
-    there = sorted(regions)
+    existing = sorted(regions)
     for variant in (name, name.removeprefix(_PREFIX), _PREFIX + name):
-        if variant in there:
+        if variant in existing:
             return variant
-    raise InputError(f"no region {name!r}; there: {', '.join(there) or 'none'}; choose from these with --region")
+    raise InputError(f"no region {name!r}; there: {', '.join(existing) or 'none'}; choose from these with --region")
 
 
 _HOW = "write names joined by +, - or &, such as 'V1 + V2' or '(FFA + PPA) - V1'"
@@ -103,8 +114,8 @@ def _tokens(expression: str) -> Iterator[tuple[str, str]]:
     """Yield each sign as (sign, ""), each name as ("", name)."""
     position = 0
     while position < len(expression):
-        found = _TOKEN.match(expression, position)
-        if not found:
+        token = _TOKEN.match(expression, position)
+        if not token:
             raise InputError(f"region {expression!r}: cannot be read from {expression[position:][:20]!r} on; {_HOW}")
-        yield found["sign"] or "", found["quoted"] or found["bare"] or ""
-        position = found.end()
+        yield token["sign"] or "", token["quoted"] or token["bare"] or ""
+        position = token.end()

@@ -75,17 +75,43 @@ class RunPatterns:
         )
 
     def renamed(self, names: Mapping[str, str]) -> RunPatterns:
-        """Return a copy in which patterns that equal a key of `names` are replaced by its value."""
+        """Return a copy in which patterns that equal a key of `names` are replaced by its value.
+
+        Parameters
+        ----------
+        names : mapping of str to str
+        """
         return RunPatterns(tuple(names.get(p, p) for p in self.wanted), tuple(names.get(p, p) for p in self.unwanted))
 
     def match(self, name: str) -> bool:
-        """Return whether a run of this name is meant."""
+        """Return whether a run of this name is meant.
+
+        Parameters
+        ----------
+        name : str
+
+        Raises
+        ------
+        InputError
+            If a pattern cannot be read.
+        """
         return (not self.wanted or any(_found(p, name) for p in self.wanted)) and not any(
             _found(p, name) for p in self.unwanted
         )
 
     def unmatched(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return the patterns that no name contains, in the form in which they are given."""
+        """Return the patterns that no name contains, in the form in which they are given.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Names of all runs.
+
+        Raises
+        ------
+        InputError
+            If a pattern cannot be read.
+        """
         return tuple(
             written
             for written, pattern in zip(self.given, (*self.wanted, *self.unwanted), strict=True)
@@ -94,20 +120,28 @@ class RunPatterns:
 
 
 def as_options(option: str, patterns: Iterable[str]) -> str:
-    """Write patterns as options of a command line, such as `--training run-1 --training 'run-[45]'`."""
+    """Write patterns as options of a command line, such as `--training run-1 --training 'run-[45]'`.
+
+    Parameters
+    ----------
+    option : str
+        The option's name, with its hyphens.
+    patterns : iterable of str
+        Patterns in the form of `RunPatterns.given`.
+    """
     return " ".join(f"{option} '{p}'" if re.search(r"[*?\[\]]", p) else f"{option} {p}" for p in patterns)
 
 
 def _expanded(pattern: str) -> Iterator[str]:
     """Expand a range in a pattern into one pattern for each number."""
-    if not (found := _RANGE.search(pattern)):
+    if not (numbers := _RANGE.search(pattern)):
         yield pattern
         return
-    first, last = int(found[1]), int(found[2])
+    first, last = int(numbers[1]), int(numbers[2])
     if not first <= last < first + _MOST_NUMBERS:
         raise InputError(f"pattern {pattern}: write the lower number first, such as run-1..6")
     for number in range(first, last + 1):
-        yield from _expanded(f"{pattern[: found.start()]}{number:0{len(found[1])}d}{pattern[found.end() :]}")
+        yield from _expanded(f"{pattern[: numbers.start()]}{number:0{len(numbers[1])}d}{pattern[numbers.end() :]}")
 
 
 def _found(pattern: str, name: str) -> bool:

@@ -48,16 +48,33 @@ class RunFiles:
         return self.run_id or self.bold.name
 
     def open(self, settings: EventsSettings | None = None) -> Source:
-        """Open the run: its volumes, and its trials as blocks."""
+        """Open the run: its volumes, and its trials as blocks.
+
+        Parameters
+        ----------
+        settings : EventsSettings, optional
+            Rules by which rows become trials; None takes the defaults.
+        """
         return open_source(self.bold, events=self.events, reading=settings, run_id=self.run_id, tr_s=self.tr_s)
 
     def read(self, settings: EventsSettings) -> TrialsRead:
-        """Read the table of events; trials after the run's end are counted."""
+        """Read the table of events; trials after the run's end are counted.
+
+        Parameters
+        ----------
+        settings : EventsSettings
+            Rules by which rows become trials.
+        """
         read = self.open(settings).read
         return read_events(self.events, settings) if read is None else read
 
     def trials(self, settings: EventsSettings) -> tuple[Trial, ...]:
         """Read the trials: each names the category shown or imagined.
+
+        Parameters
+        ----------
+        settings : EventsSettings
+            Rules by which rows become trials.
 
         Raises
         ------
@@ -133,12 +150,12 @@ def find_plain_runs(
     missing: list[str] = []
     repeated: list[Path] = []
     for path in paths:
-        inside = list_recordings(path)
-        for run in inside.runs:
+        recordings = list_recordings(path)
+        for run in recordings.runs:
             if any(run.resolve() == other.resolve() for other in names):
                 repeated.append(run)
             names[run] = "" if run == path else run.relative_to(path).as_posix()
-        missing += [name for name in inside.passed_over if patterns.match(name)]
+        missing += [name for name in recordings.passed_over if patterns.match(name)]
     if repeated:
         raise InputError(f"{repeated[0]}: given twice; give each run once")
     given = [run for run, name in names.items() if not name]
@@ -149,8 +166,8 @@ def find_plain_runs(
             f"{number_of(len(events), 'table')} of events for {number_of(len(names), 'run')}; give --events once "
             "for each, in order"
         )
-    found: Sequence[Path | None] = events or [find_events(run) for run in names]
-    tables = dict(zip(names, found, strict=True))
+    event_files: Sequence[Path | None] = events or [find_events(run) for run in names]
+    tables = dict(zip(names, event_files, strict=True))
     if names and len(patterns.given) > 1 and (unknown := patterns.unmatched(list(names.values()))):
         raise InputError(f"no run with {unknown[0]!r} in its name; {names_there(names.values())}")
     files = []
@@ -165,21 +182,21 @@ def find_plain_runs(
     missing += chosen.left_out
     if not chosen.paths and not missing and names and patterns.given:
         asked = as_options(option, patterns.given)
-        what = f"with {patterns} in its name" if patterns.wanted else "left"
+        condition = f"with {patterns} in its name" if patterns.wanted else "left"
         raise InputError(
-            f"{first_few(list(map(str, paths)), 2)}: no run {what}: {asked}; {names_there(names.values())}"
+            f"{first_few(list(map(str, paths)), 2)}: no run {condition}: {asked}; {names_there(names.values())}"
         )
     if not chosen.paths:
-        where = first_few(list(map(str, paths)), 2) or "no path"
+        searched = first_few(list(map(str, paths)), 2) or "no path"
         why = f" ({first_few(missing)})" if missing else f" with {patterns} in its name" if patterns.given else ""
-        there = f"; {names_there(names.values())}" if names else ""
-        raise InputError(f"{where}: no run{why}; {_WHAT_TO_GIVE}{there}")
+        listed = f"; {names_there(names.values())}" if names else ""
+        raise InputError(f"{searched}: no run{why}; {_WHAT_TO_GIVE}{listed}")
     # Whichever are chosen, a run is called the same.
     with_events = [run for run in names if tables[run]]
-    called = dict(zip(with_events, _distinct_names(with_events), strict=True))
-    files_of = [RunFiles(run, table, called[run], tr_s) for run in chosen.paths if (table := tables[run])]
-    not_meant = tuple(called[run] for run in with_events if not patterns.match(names[run]))
-    return FoundRuns(_opened(files_of), tuple(missing), not_meant)
+    run_ids = dict(zip(with_events, _distinct_names(with_events), strict=True))
+    recorded = [RunFiles(run, table, run_ids[run], tr_s) for run in chosen.paths if (table := tables[run])]
+    not_meant = tuple(run_ids[run] for run in with_events if not patterns.match(names[run]))
+    return FoundRuns(_opened(recorded), tuple(missing), not_meant)
 
 
 def _content(table: Path | None) -> bytes | None:
@@ -191,20 +208,26 @@ def _content(table: Path | None) -> bytes | None:
 
 
 def names_there(names: Iterable[str]) -> str:
-    """List a few names of runs, for a message about a name that matches none."""
+    """List a few names of runs, for a message about a name that matches none.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Names of all runs, in any order.
+    """
     return f"there: {first_few(sorted(names), 8) or 'none'}"
 
 
 def _opened(files: Sequence[RunFiles]) -> tuple[RunFiles, ...]:
     """Give series of DICOM files the names under which they are replayed; refuse an acquisition that is given twice."""
-    first: dict[object, Path] = {}
+    given_as: dict[object, Path] = {}
     named = []
     for run in files:
         if run.bold.is_dir():
             run_id, started_s = name_and_start(run.bold)
             run = replace(run, run_id=run_id)
             for key in (run_id, ("time", started_s)):
-                if key != ("time", None) and (other := first.setdefault(key, run.bold)) != run.bold:
+                if key != ("time", None) and (other := given_as.setdefault(key, run.bold)) != run.bold:
                     raise InputError(
                         f"{run.bold} and {other} are of one acquisition, as echoes, reconstructions or copies are; "
                         "give one of them"
@@ -229,6 +252,6 @@ def _distinct(files: Sequence[Path]) -> list[str]:
 def _told_apart(parts: Sequence[list[str]]) -> list[list[str]]:
     n = 1
     longest = max(map(len, parts), default=1)
-    while n < longest and len({tuple(one[-n:]) for one in parts}) < len(parts):
+    while n < longest and len({tuple(path_parts[-n:]) for path_parts in parts}) < len(parts):
         n += 1
-    return [one[-n:] for one in parts]
+    return [path_parts[-n:] for path_parts in parts]

@@ -11,7 +11,13 @@ from rtgod.messages import Array, Float64Array
 
 
 def standardised(X: Array) -> tuple[Array, Array, Array]:
-    """Return columns minus mean over standard deviation (ddof = 1), then both of these as in `column_moments`."""
+    """Return columns minus mean over standard deviation (ddof = 1), then both of these as in `column_moments`.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_columns)
+        At least two samples. Floating-point numbers keep their precision; others are converted to float64.
+    """
     z, (mean, scale) = np.empty(X.shape, _precision(X)), np.empty((2, X.shape[1]), _precision(X))
 
     def standardise(columns: slice) -> None:
@@ -23,7 +29,13 @@ def standardised(X: Array) -> tuple[Array, Array, Array]:
 
 
 def column_moments(X: Array) -> tuple[Array, Array]:
-    """Return mean and standard deviation (ddof = 1) of each column, in `X`'s precision; 1 for constant columns."""
+    """Return mean and standard deviation (ddof = 1) of each column, in `X`'s precision; 1 for constant columns.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_columns)
+        At least two samples. Numbers that are not floating-point have moments in float64.
+    """
     mean, scale, _ = _moments(X)
     return mean.astype(_precision(X)), scale.astype(_precision(X))
 

@@ -15,6 +15,11 @@ DECODERS: dict[str, type[DualRidge | SelectedRidge | SparseRegression]] = {
 
 
 def make_decoder(settings: DecoderSettings) -> DualRidge | SelectedRidge | SparseRegression:
-    """Make the estimator, not yet fitted, from the settings that have the names of its parameters."""
+    """Make the estimator, not yet fitted, from the settings that have the names of its parameters.
+
+    Parameters
+    ----------
+    settings : DecoderSettings
+    """
     chosen = DECODERS[settings.name]
     return chosen(**settings.model_dump(include=set(chosen().get_params())))

@@ -43,7 +43,23 @@ _RENEWED_AFTER = 200
 
 @njit(cache=True, parallel=True)
 def fit_each(gram: Array, X: Array, Y: Array, selected: Array, right: Array, n_steps: int, weights: Array) -> None:
-    """Fit units, one on each thread; arrays as for `fit_unit`, those from `Y` on with a row for each unit."""
+    """Fit units as `fit_unit` does, one on each thread.
+
+    Parameters
+    ----------
+    gram : ndarray of shape (n_all, n_all), float64
+        The upper triangle of XXᵀ.
+    X : ndarray of shape (n_all, n_samples), float64
+    Y : ndarray of shape (n_units, n_samples), float64
+    selected : ndarray of shape (n_units, n_voxels), int
+        Indices of each unit's voxels to begin with, ascending.
+    right : ndarray of shape (n_units, n_voxels), float64
+        Entries of Xy for these voxels.
+    n_steps : int
+        Maximum number of steps.
+    weights : ndarray of shape (n_units, n_voxels), float64
+        Filled with the weights.
+    """
     for unit in prange(len(selected)):
         fit_unit(gram, X, Y[unit], selected[unit], right[unit], n_steps, weights[unit])
 

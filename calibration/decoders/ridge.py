@@ -42,7 +42,12 @@ class Gram(NamedTuple):
 
     @classmethod
     def of(cls, X: Array) -> Gram:
-        """Make the Gram matrix of samples of shape (n_samples, n_features), z-scored here."""
+        """Make the Gram matrix of samples, z-scored here.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+        """
         z, mean, scale = standardised(X)
         return cls(z, mean, scale, z @ z.T)
 
@@ -72,12 +77,25 @@ class DualRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.alpha = alpha
 
     def fit(self, X: Array, y: Array) -> Self:
-        """Fit to `X` of shape (n_samples, n_features) and `y` of shape (n_samples,) or (n_samples, n_targets)."""
+        """Fit to samples and their targets.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Single precision is kept; other types are converted to float64.
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        """
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=(np.float64, np.float32))
         return self.fit_to(Gram.of(X), y)
 
     def fit_to(self, samples: Gram, y: Array) -> Self:
-        """Fit to samples with a known kernel, which several fits may share; `y` as for `fit`."""
+        """Fit to samples with a known kernel, which several fits may share.
+
+        Parameters
+        ----------
+        samples : Gram
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        """
         self._flat = y.ndim == 1
         self.n_features_in_ = samples.z.shape[1]
         self.X_fit_, self.x_mean_, self.x_scale_ = samples.z, samples.mean, samples.scale
@@ -88,7 +106,12 @@ class DualRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X: Array) -> Array:
-        """Predict targets for `X` of shape (n_samples, n_features)."""
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+        """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
         similarity = ((X - self.x_mean_) / self.x_scale_) @ self.X_fit_.T
@@ -128,7 +151,14 @@ class LeaveOneRunOut:
         self._values = np.maximum(values, 0)
 
     def predict(self, Y: Array, penalty: float) -> Float64Array:
-        """Predict `Y` (n_samples, n_units), each sample from runs that it is not part of."""
+        """Predict `Y`, each sample from runs that it is not part of.
+
+        Parameters
+        ----------
+        Y : ndarray of shape (n_samples, n_units)
+        penalty : float
+            As `alpha` of `DualRidge`.
+        """
         return next(self._predictions(Y, [penalty]))
 
     def choose(self, Y: Array, penalties: Sequence[float]) -> tuple[float, Float64Array]:
@@ -139,6 +169,7 @@ class LeaveOneRunOut:
         Y : ndarray of shape (n_samples, n_units)
             Units in random order: the first ones judge.
         penalties : sequence of float
+            As `alpha` of `DualRidge`.
 
         Returns
         -------
@@ -156,21 +187,37 @@ class LeaveOneRunOut:
         rotated = self._vectors.T @ (Y - mean)
         for penalty in penalties:
             share = self._values / (self._values + penalty)
-            left = Y - mean - self._vectors @ (share[:, np.newaxis] * rotated)
+            residuals = Y - mean - self._vectors @ (share[:, np.newaxis] * rotated)
             for rows in self._runs:
                 block = (self._vectors[rows] * share) @ self._vectors[rows].T + 1 / len(Y)
-                left[rows] = np.linalg.solve(np.eye(len(rows)) - block, left[rows])
-            yield Y - left
+                residuals[rows] = np.linalg.solve(np.eye(len(rows)) - block, residuals[rows])
+            yield Y - residuals
 
 
 def fit_layers(X: Array, layers: Mapping[str, Float32Array], penalties: Mapping[str, float]) -> dict[str, DualRidge]:
-    """Fit one `DualRidge` for each layer, with its own penalty, to samples whose kernel is computed once."""
+    """Fit one `DualRidge` for each layer, with its own penalty, to samples whose kernel is computed once.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_voxels)
+    layers : mapping of str to ndarray of shape (n_samples, n_units), float32
+        Targets of each layer.
+    penalties : mapping of str to float
+        Penalty `alpha` of each layer's model.
+    """
     samples = Gram.of(X)
     return {name: DualRidge(penalties[name]).fit_to(samples, Y) for name, Y in layers.items()}
 
 
 def predict_layers(models: Mapping[str, DualRidge], X: Array) -> dict[str, Array]:
-    """Predict by models from `fit_layers`, (n_samples, n_units) each; the similarity of samples is computed once."""
-    some = next(iter(models.values()))
-    similarity = ((X - some.x_mean_) / some.x_scale_) @ some.X_fit_.T
+    """Predict by models from `fit_layers`, (n_samples, n_units) each; the similarity of samples is computed once.
+
+    Parameters
+    ----------
+    models : mapping of str to DualRidge
+        Models of one call, which share their training samples.
+    X : ndarray of shape (n_samples, n_voxels)
+    """
+    shared = next(iter(models.values()))
+    similarity = ((X - shared.x_mean_) / shared.x_scale_) @ shared.X_fit_.T
     return {name: similarity @ model.dual_coef_ * model.y_scale_ + model.y_mean_ for name, model in models.items()}

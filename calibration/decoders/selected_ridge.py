@@ -52,13 +52,13 @@ def _solve_batch(gram: Array, right: Array, selected: Array, units: range, alpha
     n_blocks = -(-n_selected // BLOCK)
     columns = np.empty((n_blocks, n_blocks * BLOCK, BLOCK), gram.dtype)
     inverses, spare = np.empty((n_blocks, BLOCK, BLOCK), gram.dtype), np.empty((BLOCK, BLOCK), gram.dtype)
-    b, other = np.empty(n_blocks * BLOCK, gram.dtype), np.empty(n_blocks * BLOCK, gram.dtype)
+    b, spare_b = np.empty(n_blocks * BLOCK, gram.dtype), np.empty(n_blocks * BLOCK, gram.dtype)
     for unit in units:
         b[:n_selected] = right[unit]
         b[n_selected:] = 0.0
         _gather(gram, selected[unit], alpha, columns)
         factorise(columns, inverses, spare)
-        solve(columns, inverses, b, other)
+        solve(columns, inverses, b, spare_b)
         weights[unit] = b[:n_selected]
 
 

@@ -61,7 +61,14 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.n_voxels = n_voxels
 
     def fit(self, X: Array, y: Array) -> Self:
-        """Fit to `X` of shape (n_samples, n_features) and `y` of shape (n_samples,) or (n_samples, n_targets)."""
+        """Fit to samples and their targets.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Single precision is kept; other types are converted to float64.
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        """
         X, y = validate_data(
             self, X, y, multi_output=True, y_numeric=True, dtype=(np.float64, np.float32), ensure_min_samples=2
         )
@@ -72,8 +79,7 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         right = products(Yz, Xz)
         selected: Array = largest(right, min(self.n_voxels, X.shape[1]))
         # Features that no target selects enter no equations. Features that many select lie close together in memory,
-        # and
-        # last: of any row of the Gram matrix's upper triangle, most of the part that is read lies there.
+        # and last: of any row of the Gram matrix's upper triangle, most of the part that is read lies there.
         counts = np.bincount(selected.ravel(), minlength=X.shape[1])
         used = np.argsort(counts, kind="stable")[X.shape[1] - np.count_nonzero(counts) :]
         position = np.empty(X.shape[1], np.uint32)
@@ -93,7 +99,12 @@ class SparseDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X: Array) -> Array:
-        """Predict targets for `X` of shape (n_samples, n_features)."""
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+        """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
         z = (self.coef_ @ ((X - self.x_mean_) / self.x_scale_).T).T
@@ -128,7 +139,14 @@ def products(A: Array, B: Array, *, upper: bool = False) -> Array:
 
 
 def largest(values: Array, n: int) -> Int32Array:
-    """Return columns of each row's `n` largest magnitudes, ascending: (n_rows, n), int32; the first ones in a tie."""
+    """Return columns of each row's `n` largest magnitudes, ascending: (n_rows, n), int32; the first ones in a tie.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows, n_columns)
+    n : int
+        From 1 to `n_columns`.
+    """
     selected, threshold = np.empty((len(values), n), np.int32), np.empty(len(values), values.dtype)
 
     def partition(rows: slice) -> None:
@@ -144,13 +162,13 @@ def largest(values: Array, n: int) -> Int32Array:
 @njit(cache=True, parallel=True)
 def _collect(values: Array, threshold: Array, selected: Array) -> None:
     for row in prange(selected.shape[0]):
-        of, least, out = values[row], threshold[row], selected[row]
+        entries, least, out = values[row], threshold[row], selected[row]
         equal = out.size
-        for column in range(of.size):
-            equal -= abs(of[column]) > least
-        found = 0
-        for column in range(of.size):
-            if abs(of[column]) > least or (abs(of[column]) == least and equal > 0):
-                equal -= abs(of[column]) == least
-                out[found] = column
-                found += 1
+        for column in range(entries.size):
+            equal -= abs(entries[column]) > least
+        n_selected = 0
+        for column in range(entries.size):
+            if abs(entries[column]) > least or (abs(entries[column]) == least and equal > 0):
+                equal -= abs(entries[column]) == least
+                out[n_selected] = column
+                n_selected += 1

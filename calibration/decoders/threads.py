@@ -14,6 +14,13 @@ def in_threads(work: Callable[[slice], None], n: int) -> None:
     """Do `work` on each part of the positions 0 to `n`, in as many threads as numba has.
 
     This saves time if `work` is in NumPy, which lets other threads run meanwhile. An error in `work` is raised here.
+
+    Parameters
+    ----------
+    work : callable
+        Takes each part as a slice.
+    n : int
+        Number of positions.
     """
     parts = [slice(start, min(start + _LENGTH, n)) for start in range(0, n, _LENGTH)]
     with ThreadPoolExecutor(get_num_threads()) as pool:

@@ -48,21 +48,29 @@ class Collapse:
     n_candidates: int
 
     def sentence(self, kind: str, names: Sequence[str]) -> str:
-        """Describe the collapse for samples of one kind; `names` are the candidates' names."""
-        said = f"Of {self.n} blocks {kind}, {sum(self.n_called)} are called"
-        one = len(self.categories) == 1
-        if one:
+        """Describe the collapse for samples of one kind.
+
+        Parameters
+        ----------
+        kind : str
+            Word that follows "blocks", such as "seen" or "imagined".
+        names : sequence of str
+            Names of all candidates, by position.
+        """
+        text = f"Of {self.n} blocks {kind}, {sum(self.n_called)} are called"
+        is_single = len(self.categories) == 1
+        if is_single:
             shown = self.n_shown[0]
-            said += f" “{names[self.categories[0]]}”, which {shown or 'none'} of them {'is' if shown < 2 else 'are'}"
+            text += f" “{names[self.categories[0]]}”, which {shown or 'none'} of them {'is' if shown < 2 else 'are'}"
         else:
-            some = list(zip(self.categories, self.n_called, self.n_shown, strict=True))[:_MOST_NAMED]
-            listed = [f"“{names[i]}” ({n}; shown {shown})" for i, n, shown in some]
+            most_called = list(zip(self.categories, self.n_called, self.n_shown, strict=True))[:_MOST_NAMED]
+            listed = [f"“{names[i]}” ({n}; shown {shown})" for i, n, shown in most_called]
             if n_more := len(self.categories) - len(listed):
                 listed.append(f"{n_more} more")
-            said += f" one of {len(self.categories)} categories: {', '.join(listed[:-1])} and {listed[-1]}"
-        those, each = ("it", "it") if one else ("them", "each")
+            text += f" one of {len(self.categories)} categories: {', '.join(listed[:-1])} and {listed[-1]}"
+        all_of_them, each = ("it", "it") if is_single else ("them", "each")
         return (
-            f"{said}. Decoding collapses on {those}: neither chance nor how often {each} was shown explains that "
+            f"{text}. Decoding collapses on {all_of_them}: neither chance nor how often {each} was shown explains that "
             f"(binomial p ≤ {_rounded_up(self.p_value)}, for any of {self.n_candidates:,} candidates)."
         )
 
@@ -85,18 +93,18 @@ def collapse_of(first: Array, true: Array, n_candidates: int) -> Collapse | None
     n = len(first)
     if n == 0:
         return None
-    called, shown = (np.bincount(of, minlength=n_candidates) for of in (first, true))
+    called, shown = (np.bincount(positions, minlength=n_candidates) for positions in (first, true))
     p_values = n_candidates * stats.binom.sf(called - 1, n, np.maximum(shown / n, 1 / n_candidates))
-    found = np.flatnonzero((p_values <= COLLAPSE_P) & (called > 0))
-    found = found[np.argsort(-called[found], kind="stable")]
-    if 2 * called[found].sum() <= n:
+    overcalled = np.flatnonzero((p_values <= COLLAPSE_P) & (called > 0))
+    overcalled = overcalled[np.argsort(-called[overcalled], kind="stable")]
+    if 2 * called[overcalled].sum() <= n:
         return None
     return Collapse(
         n=n,
-        categories=tuple(found.tolist()),
-        n_called=tuple(called[found].tolist()),
-        n_shown=tuple(shown[found].tolist()),
-        p_value=float(p_values[found].max()),
+        categories=tuple(overcalled.tolist()),
+        n_called=tuple(called[overcalled].tolist()),
+        n_shown=tuple(shown[overcalled].tolist()),
+        p_value=float(p_values[overcalled].max()),
         n_candidates=n_candidates,
     )
 
@@ -128,7 +136,17 @@ class Balance:
         return self.constant <= 0.5 + _NEARLY_EQUAL
 
     def sentence(self, kind: str, names: Sequence[str], balanced: float) -> str:
-        """Describe the balance for samples of one kind, with their balanced accuracy; `names` are the candidates'."""
+        """Describe the balance for samples of one kind, with their balanced accuracy.
+
+        Parameters
+        ----------
+        kind : str
+            Word that follows "categories", such as "seen" or "imagined".
+        names : sequence of str
+            Names of all candidates, by position.
+        balanced : float
+            Identification accuracy with each category counted alike, from 0 to 1.
+        """
         return (
             f"The categories {kind} are not equally frequent: always saying “{names[self.most_frequent]}” would be "
             f"right for {100 * self.share:.0f} % of {self.n} blocks. With each category counted alike, identification "
@@ -180,12 +198,12 @@ def remarks_on_choices(kind: str, scores: Array, true: Sequence[int] | Array, na
     true = np.asarray(true)
     if len(true) == 0:
         return []
-    said, frequencies = [], balance_of(true)
+    sentences, frequencies = [], balance_of(true)
     if not frequencies.is_equal:
         accuracies = np.array([identification_accuracy(row, int(t)) for row, t in zip(scores, true, strict=True)])
-        said.append(frequencies.sentence(kind, names, balanced(true, accuracies)))
+        sentences.append(frequencies.sentence(kind, names, balanced(true, accuracies)))
     collapse = collapse_of(scores.argmax(axis=1), true, scores.shape[1])
-    return said if collapse is None else [*said, collapse.sentence(kind, names)]
+    return sentences if collapse is None else [*sentences, collapse.sentence(kind, names)]
 
 
 def _rounded_up(p_value: float) -> str:

@@ -10,10 +10,17 @@ from rtgod.messages import Array, Float64Array
 
 
 def averaged_by(labels: Sequence[str], values: Array) -> tuple[list[str], Float64Array]:
-    """Return the labels, each once in order of appearance, and the mean of each label's rows of `values`."""
+    """Return the labels, each once in order of appearance, and the mean of each label's rows of `values`.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        Label of each row.
+    values : ndarray of shape (n_rows, ...)
+    """
     names = list(dict.fromkeys(labels))
     position = {name: i for i, name in enumerate(names)}
-    which = np.array([position[label] for label in labels])
+    group = np.array([position[label] for label in labels])
     total = np.zeros((len(names), *values.shape[1:]))
-    np.add.at(total, which, values)
-    return names, (total.T / np.bincount(which)).T
+    np.add.at(total, group, values)
+    return names, (total.T / np.bincount(group)).T

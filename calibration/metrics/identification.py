@@ -24,7 +24,15 @@ def identification_accuracy(scores: Array, true: int) -> float:
 
 
 def rank_of(scores: Array, true: int) -> int:
-    """Return the rank of the true category, 1 for the best; in a tie the last of the tied ranks."""
+    """Return the rank of the true category, 1 for the best; in a tie the last of the tied ranks.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_candidates,)
+        The best candidate has the highest.
+    true : int
+        Position of the true category.
+    """
     return int((np.delete(scores, true) >= scores[true]).sum()) + 1
 
 

@@ -102,7 +102,15 @@ def exchange_test(
 
 
 def share_at_least(observed: float, shuffled: Float64Array) -> float:
-    """Return the p value of random shuffles, (1 + number at least as high) / (1 + number) (Phipson & Smyth 2010)."""
+    """Return the p value of random shuffles, (1 + number at least as high) / (1 + number) (Phipson & Smyth 2010).
+
+    Parameters
+    ----------
+    observed : float
+        Statistic under the labels as they are, high if they matter.
+    shuffled : ndarray of shape (n_shuffles,), float64
+        The same statistic under shuffled labels.
+    """
     return (1 + _n_at_least(observed, shuffled)) / (1 + len(shuffled))
 
 
@@ -130,18 +138,20 @@ def _with_blocks_exchanged(
 ) -> tuple[Float64Array, int]:
     """Return sums under labels exchanged within runs, and the number of possible exchanges."""
     position = {run: i for i, run in enumerate(dict.fromkeys(runs))}
-    of_run = np.array([position[run] for run in runs])
-    rows = [np.flatnonzero(of_run == i) for i in range(len(position))]
-    n_all = prod(_n_arrangements(labels[of]) for of in rows)
+    run_of_sample = np.array([position[run] for run in runs])
+    rows = [np.flatnonzero(run_of_sample == i) for i in range(len(position))]
+    n_all = prod(_n_arrangements(labels[members]) for members in rows)
     if n_all <= n:
         by_run = [
-            np.array([values[of, list(order)].sum() for order in _arrangements(tuple(sorted(labels[of].tolist())))])
-            for of in rows
+            np.array(
+                [values[members, list(order)].sum() for order in _arrangements(tuple(sorted(labels[members].tolist())))]
+            )
+            for members in rows
         ]
         return reduce(np.add.outer, by_run).ravel(), n_all
     sums = np.zeros(n)
-    for of in rows:
-        sums += values[of, rng.permuted(np.tile(labels[of], (n, 1)), axis=1)].sum(axis=1)
+    for members in rows:
+        sums += values[members, rng.permuted(np.tile(labels[members], (n, 1)), axis=1)].sum(axis=1)
     return sums, n_all
 
 
