@@ -113,7 +113,7 @@ def _compute_batches(
     report: Report,
 ) -> None:
     rows = {batch: store.rows_of(batch) for batch in batches}
-    n_done = store.n_images - sum(some.stop - some.start for some in rows.values())
+    n_done = store.n_images - sum(batch_rows.stop - batch_rows.start for batch_rows in rows.values())
     report("network features", n_done, store.n_images)
     jobs = ([images.root / path for path in images.paths[rows[batch]]] for batch in batches)
     for batch, computed in zip(batches, compute_each(jobs), strict=True):
@@ -149,9 +149,9 @@ def _means(
     total = np.zeros((n_wanted, store.n_units(layer)))
     for batch in store.batches_of(slice(first, stop)):
         rows = store.rows_of(batch)
-        here = np.arange(max(rows.start, first), min(rows.stop, stop))
-        here = here[readable[here]]
-        np.add.at(total, category[here] - wanted.start, store.features(layer, batch)[here - rows.start])
+        indices = np.arange(max(rows.start, first), min(rows.stop, stop))
+        indices = indices[readable[indices]]
+        np.add.at(total, category[indices] - wanted.start, store.features(layer, batch)[indices - rows.start])
     n_images = np.bincount(category[first:stop][readable[first:stop]] - wanted.start, minlength=n_wanted)
     with np.errstate(invalid="ignore"):  # the mean of no images is NaN
         return (total / n_images[:, np.newaxis]).astype(np.float32)

@@ -135,7 +135,12 @@ class FeatureExtractor:
         return {name: np.concatenate(parts) for name, parts in collected.items()}
 
     def compute(self, images: Sequence[Path]) -> BatchFeatures:
-        """Compute features of the images that can be read, on one thread."""
+        """Compute features of the images that can be read, on one thread.
+
+        Parameters
+        ----------
+        images : sequence of Path
+        """
         values = {layer: np.full((len(images), len(units)), np.nan, np.float32) for layer, units in self.units.items()}
         inputs, problems, changes = [], [], []
         for image in images:
@@ -148,9 +153,9 @@ class FeatureExtractor:
                 problems.append(str(error))
                 changes.append(())
         rows = [row for row, problem in enumerate(problems) if not problem]
-        for some, readable in zip(_passes(rows), _passes(inputs), strict=True):
-            for layer, found in self._features(readable).items():
-                values[layer][some] = found
+        for pass_rows, pass_inputs in zip(_passes(rows), _passes(inputs), strict=True):
+            for layer, features in self._features(pass_inputs).items():
+                values[layer][pass_rows] = features
         return BatchFeatures(values, tuple(problems), tuple(changes) if any(changes) else ())
 
     def _read_and_compute(self, images: Sequence[Image]) -> dict[str, Float32Array]:
@@ -224,7 +229,13 @@ def single_threads() -> Iterator[Executor]:
 
 
 def make_preprocess(preprocessing: Preprocessing) -> Callable[[npt.NDArray[np.uint8]], torch.Tensor]:
-    """Return a function from pixels of shape (height, width, 3), uint8, to network input (3, crop, crop), float32."""
+    """Return a function from pixels of shape (height, width, 3), uint8, to network input (3, crop, crop), float32.
+
+    Parameters
+    ----------
+    preprocessing : Preprocessing
+        Complete, as from `calibration.features.weights.published_preprocessing`.
+    """
     import_torchvision()
     import torch
     from torchvision.transforms import InterpolationMode

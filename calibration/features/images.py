@@ -37,6 +37,11 @@ class ImageList:
         Names of categories for people, for those that have one.
     notes : tuple of str
         Notes on files beside the images that are left out.
+
+    Raises
+    ------
+    InputError
+        If there are no images, or several have one name.
     """
 
     root: Path
@@ -69,7 +74,14 @@ class ImageList:
 
 
 def first_few(names: Sequence[str], n: int = 5) -> str:
-    """Join the first names of many; if some are not listed, add the total number."""
+    """Join the first names of many; if some are not listed, add the total number.
+
+    Parameters
+    ----------
+    names : sequence of str
+    n : int, optional
+        Largest number of names that are listed.
+    """
     return ", ".join(names) if len(names) <= n else f"{', '.join(names[:n])}, … ({len(names)} in all)"
 
 
@@ -90,10 +102,10 @@ def list_images(source: Path) -> ImageList:
     """
     if not source.is_dir():
         return _tabled(source)
-    found = _Below(source)
-    _check_spelling(source, (path.rpartition(".")[0] for path in found.paths))
-    ids = tuple(map(composed, short_names(found.paths)))
-    return ImageList(source, ids, found.paths, notes=found.notes())
+    files = _Below(source)
+    _check_spelling(source, (path.rpartition(".")[0] for path in files.paths))
+    ids = tuple(map(composed, short_names(files.paths)))
+    return ImageList(source, ids, files.paths, notes=files.notes())
 
 
 def list_categories(source: Path) -> ImageList:
@@ -115,15 +127,15 @@ def list_categories(source: Path) -> ImageList:
         if not images.categories:
             raise InputError(f"{source}: no column category_id; add it, or give a folder with a folder per category")
     else:
-        found = _Below(source)
-        paths = found.paths
+        files = _Below(source)
+        paths = files.paths
         if stray := [path for path in paths if "/" not in path]:
             raise InputError(f"{source}: images outside of any category's folder: {first_few(stray)}; move them there")
         _check_spelling(source, (path.rpartition(".")[0] for path in paths))
-        _check_spelling(source, found.folders)
+        _check_spelling(source, files.folders)
         categories = tuple(composed(path.partition("/")[0]) for path in paths)
         ids = tuple(composed(path.rpartition(".")[0]) for path in paths)
-        images = ImageList(source, ids, paths, categories, notes=found.notes(each_folder=True))
+        images = ImageList(source, ids, paths, categories, notes=files.notes(each_folder=True))
     if len(set(images.categories)) < 2:
         raise InputError(
             f"{source}: images of one category; there is nothing to rank among fewer than two{_beside(images.notes)}"
@@ -134,25 +146,34 @@ def list_categories(source: Path) -> ImageList:
 def find_images(folder: Path) -> dict[str, list[Path]]:
     """Find image files below a folder by their names without suffix, composed as `rtgod.text.composed` does.
 
+    Parameters
+    ----------
+    folder : Path
+        Searched with its subfolders.
+
     Raises
     ------
     InputError
         If no image is found, or two names differ only in how accented letters are stored.
     """
     images: dict[str, list[Path]] = {}
-    found = _Below(folder)
-    _check_spelling(folder, (Path(path).stem for path in found.paths))
-    for path in found.paths:
+    files = _Below(folder)
+    _check_spelling(folder, (Path(path).stem for path in files.paths))
+    for path in files.paths:
         images.setdefault(composed(Path(path).stem), []).append(folder / path)
     if not images:
         raise InputError(
-            f"{folder}: no images; give the folder of the shown images with --images{_beside(found.notes())}"
+            f"{folder}: no images; give the folder of the shown images with --images{_beside(files.notes())}"
         )
     return images
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
     """Read an image in colour, shape (height, width, 3), uint8: red, green, blue.
+
+    Parameters
+    ----------
+    path : Path
 
     Raises
     ------
@@ -179,7 +200,7 @@ class _Below:
 
     def __init__(self, folder: Path) -> None:
         # Not Path objects: a million of them take half a gigabyte.
-        found: list[str] = []
+        paths: list[str] = []
         self.folders: list[str] = []
         self._others: Counter[str] = Counter()
         for parent, folders, names in os.walk(folder):
@@ -189,10 +210,10 @@ class _Below:
                 if name.startswith("."):
                     continue
                 if name.lower().endswith(IMAGE_SUFFIXES):
-                    found.append(f"{parent}/{name}"[len(str(folder)) + 1 :])
+                    paths.append(f"{parent}/{name}"[len(str(folder)) + 1 :])
                 elif (ending := os.path.splitext(name)[1].lower()) in OTHER_ENDINGS:  # noqa: PTH122 # no Path, as above
                     self._others[ending] += 1
-        self.paths = tuple(sorted(found))
+        self.paths = tuple(sorted(paths))
 
     def notes(self, *, each_folder: bool = False) -> tuple[str, ...]:
         """Return lines about files that are left out; with `each_folder`, about folders without an image, too."""
@@ -222,7 +243,7 @@ def _tabled(path: Path) -> ImageList:
     by_category: dict[str, list[Mapping[str, str]]] = {}
     for row in rows:
         by_category.setdefault(composed(row.get("category_id", "")), []).append(row)
-    ordered = [row for some in by_category.values() for row in some]
+    ordered = [row for members in by_category.values() for row in members]
     return ImageList(
         root=path.parent,
         ids=tuple(composed(row.get("image_id") or Path(row["path"]).stem) for row in ordered),

@@ -82,21 +82,25 @@ class Preprocessing(Settings):
     def from_toml(cls, path: Path) -> Self:
         """Read preprocessing settings from a TOML file.
 
+        Parameters
+        ----------
+        path : Path
+
         Raises
         ------
         InputError
             If it cannot be read, has an unknown or impossible setting, or sets only a part of a group in `TOGETHER`.
         """
-        found = super().from_toml(path)
+        preprocessing = super().from_toml(path)
         for names in TOGETHER:
-            if (given := names & found.model_fields_set) and (missing := sorted(names - given)):
+            if (given := names & preprocessing.model_fields_set) and (missing := sorted(names - given)):
                 raise InputError(
                     f"settings {path}: {', '.join(sorted(given))} without {', '.join(missing)}; the network's usual "
                     f"values would not fit them, so set all of these or none. For example, {EXAMPLE}"
                 )
-        if (why := found.why_not_of_one_range()) and found.model_fields_set:
+        if (why := preprocessing.why_not_of_one_range()) and preprocessing.model_fields_set:
             raise InputError(f"settings {path}: {why}")
-        return found
+        return preprocessing
 
     def why_not_of_one_range(self) -> str:
         """Say which settings cannot belong to one preprocessing; empty if all can."""

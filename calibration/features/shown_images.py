@@ -36,7 +36,13 @@ Images = FeatureStore | Mapping[str, Sequence[Path]]
 
 
 def open_images(source: Path) -> Images:
-    """Find the images of a folder, or open the store of their features."""
+    """Find the images of a folder, or open the store of their features.
+
+    Parameters
+    ----------
+    source : Path
+        A folder, searched with its subfolders, or a store of features.
+    """
     return FeatureStore(source) if is_store(source) else find_images(source)
 
 
@@ -60,7 +66,7 @@ def find_shown(names: Sequence[str], source: Path, images: Images | None = None)
     images = open_images(source) if images is None else images
     if isinstance(images, FeatureStore):
         return _found_in_store(names, images)
-    paths = [path for of_name in images.values() for path in of_name]
+    paths = [path for files in images.values() for path in files]
     # Folders above the source folder tell nothing about an image.
     index = ImageIndex((str(path), path.relative_to(source).as_posix()) for path in paths)
     return _checked(names, {name: index.find(name) for name in names}, len(paths))
@@ -68,30 +74,30 @@ def find_shown(names: Sequence[str], source: Path, images: Images | None = None)
 
 def _found_in_store(names: Sequence[str], store: FeatureStore) -> ShownImages:
     ids = store.image_ids
-    known = frozenset(ids)
-    found = {name: [name] if name in known else [] for name in names}
-    if not all(found.values()):
+    id_set = frozenset(ids)
+    keys_of = {name: [name] if name in id_set else [] for name in names}
+    if not all(keys_of.values()):
         index = ImageIndex(zip(ids, store.image_paths.tolist(), strict=True))
-        found = {name: keys or index.find(name) for name, keys in found.items()}
-    if several := [name for name, keys in found.items() if len(keys) > 1]:
+        keys_of = {name: keys or index.find(name) for name, keys in keys_of.items()}
+    if several := [name for name, keys in keys_of.items() if len(keys) > 1]:
         raise InputError(
-            f"{store.path}: {several[0]} may be any of {first_few(found[several[0]], 3)}; name it in the events by its "
-            "path below the images"
+            f"{store.path}: {several[0]} may be any of {first_few(keys_of[several[0]], 3)}; name it in the events by "
+            "its path below the images"
         )
-    return _checked(names, found, len(ids))
+    return _checked(names, keys_of, len(ids))
 
 
-def _checked(names: Sequence[str], found: Mapping[str, list[str]], n_images: int) -> ShownImages:
+def _checked(names: Sequence[str], keys_of: Mapping[str, list[str]], n_images: int) -> ShownImages:
     by_key: dict[str, list[str]] = {}
     for name in names:
-        for key in found[name]:
+        for key in keys_of[name]:
             by_key.setdefault(key, []).append(name)
-    for key, of_key in by_key.items():
-        for a, b in combinations(of_key, 2):
+    for key, names_of_key in by_key.items():
+        for a, b in combinations(names_of_key, 2):
             if not is_same_image(a, b):
                 raise InputError(
                     f"the runs show {a} and {b}, and of both there is only {key}; give the folder with --images in "
                     "which each lies in its own folder"
                 )
-    missing = tuple(name for name in names if not found[name])
-    return ShownImages({name: keys for name, keys in found.items() if keys}, missing, n_images - len(by_key))
+    missing = tuple(name for name in names if not keys_of[name])
+    return ShownImages({name: keys for name, keys in keys_of.items() if keys}, missing, n_images - len(by_key))

@@ -57,14 +57,25 @@ class Stimuli:
     notes: tuple[str, ...] = ()
 
     def of(self, trials: Sequence[Trial]) -> dict[str, Float32Array]:
-        """Return features of each trial's image, or the mean over a block's images: per layer, (n_trials, n_units)."""
+        """Return features of each trial's image, or the mean over a block's images: per layer, (n_trials, n_units).
+
+        Parameters
+        ----------
+        trials : sequence of Trial
+            Each names at least one image.
+        """
         if not any(trial.stimuli for trial in trials):
             return self.of_images([trial.stimulus for trial in trials])
-        each = [self.of_images(trial.images) for trial in trials]
-        return {layer: np.stack([one[layer].mean(axis=0) for one in each]) for layer in self.shown}
+        blocks = [self.of_images(trial.images) for trial in trials]
+        return {layer: np.stack([block[layer].mean(axis=0) for block in blocks]) for layer in self.shown}
 
     def of_images(self, names: Sequence[str | None]) -> dict[str, Float32Array]:
         """Return features of images by their names: per layer, (n_names, n_units).
+
+        Parameters
+        ----------
+        names : sequence of str or None
+            Keys of `rows`, which may repeat; None counts as an image without features.
 
         Raises
         ------
@@ -80,6 +91,11 @@ class Stimuli:
 
     def of_categories(self, ids: Sequence[str]) -> dict[str, Float32Array]:
         """Return mean features of categories by their ids: per layer, (n_ids, n_units).
+
+        Parameters
+        ----------
+        ids : sequence of str
+            Members of `candidate_ids`, which may repeat.
 
         Raises
         ------
@@ -143,27 +159,27 @@ class StimulusFiles:
             If a trial names no image, its image does not exist or cannot be read, a store is damaged, or a store was
             made with another network than the extractor's.
         """
-        shown = _shown(samples)
-        found = find_shown(shown, self._source, self._images)
-        if found.missing and not isinstance(self._images, FeatureStore):
+        names = _shown(samples)
+        shown = find_shown(names, self._source, self._images)
+        if shown.missing and not isinstance(self._images, FeatureStore):
             raise InputError(
-                f"the runs show {first_few(found.missing)}, of which there is no image file; give the folder of the "
+                f"the runs show {first_few(shown.missing)}, of which there is no image file; give the folder of the "
                 "shown images with --images"
             )
-        files = [] if isinstance(self._images, FeatureStore) else _files_of(shown, found)
-        others = self._candidates.files if isinstance(self._candidates, ImageList) else []
-        computed = self._compute([*files, *others], extractor, report)
+        files = [] if isinstance(self._images, FeatureStore) else _files_of(names, shown)
+        candidate_files = self._candidates.files if isinstance(self._candidates, ImageList) else []
+        computed = self._compute([*files, *candidate_files], extractor, report)
         if isinstance(self._images, FeatureStore):
-            of_shown = self._images.features_of([found.keys.get(name, [name])[0] for name in shown])
+            of_shown = self._images.features_of([shown.keys.get(name, [name])[0] for name in names])
         else:
             of_shown = {layer: values[: len(files)] for layer, values in computed.items()}
         if isinstance(self._candidates, ImageList):
-            rest = {layer: values[len(files) :] for layer, values in computed.items()}
-            ids, means = category_means(rest, self._candidates.categories)
+            of_candidates = {layer: values[len(files) :] for layer, values in computed.items()}
+            ids, means = category_means(of_candidates, self._candidates.categories)
         else:
             ids, means = self._candidates
-        notes = self._notes(extractor, len(files) + len(others))
-        return Stimuli({name: row for row, name in enumerate(shown)}, of_shown, tuple(ids), means, notes)
+        notes = self._notes(extractor, len(files) + len(candidate_files))
+        return Stimuli({name: row for row, name in enumerate(names)}, of_shown, tuple(ids), means, notes)
 
     def _notes(self, extractor: FeatureExtractor | None, n_read: int) -> tuple[str, ...]:
         notes = [f"candidates: {note}" for note in getattr(self._candidates, "notes", ())]
@@ -200,20 +216,26 @@ def _shown(samples: Sequence[ShowsImages]) -> list[str]:
     return list(dict.fromkeys(name for run in samples for trial in run.trials for name in trial.images))
 
 
-def _files_of(shown: Sequence[str], found: ShownImages) -> list[Path]:
+def _files_of(names: Sequence[str], shown: ShownImages) -> list[Path]:
     """Return the file of each shown image; several files count as one if they are copies."""
-    for name in shown:
-        first, *others = found.keys[name]
+    for name in names:
+        first, *others = shown.keys[name]
         if different := [path for path in others if not cmp(first, path, shallow=False)]:
             raise InputError(
                 f"the runs show {name}, and there are different images of that name: {first}, {different[0]}; give a "
                 "folder with --images in which there is one, or name them in stim_file by their paths below it"
             )
-    return [Path(found.keys[name][0]) for name in shown]
+    return [Path(shown.keys[name][0]) for name in names]
 
 
 def pictures_of(candidates: Path | None) -> dict[str, Path]:
-    """Return the first image of each candidate category; empty if candidates are a store or None."""
+    """Return the first image of each candidate category; empty if candidates are a store or None.
+
+    Parameters
+    ----------
+    candidates : Path or None
+        A folder or table as for `calibration.features.images.list_categories`, or a store.
+    """
     if candidates is None or is_store(candidates):
         return {}
     images = list_categories(candidates)

@@ -59,7 +59,12 @@ Rows = npt.NDArray[np.int64]
 
 
 def is_store(path: Path) -> bool:
-    """Return whether a path is a Zarr group rather than a folder of images."""
+    """Return whether a path is a Zarr group rather than a folder of images.
+
+    Parameters
+    ----------
+    path : Path
+    """
     return (path / "zarr.json").is_file()
 
 
@@ -70,6 +75,7 @@ class FeatureStore:
     ----------
     path : Path
     writable : bool
+        Whether to open it for writing; files that a killed process left half-written are then removed.
 
     Attributes
     ----------
@@ -115,6 +121,16 @@ class FeatureStore:
     def create(cls, path: Path, images: ImageList, extractor: FeatureExtractor, batch: int = BATCH) -> FeatureStore:
         """Make a store without any computed features; it appears whole or not at all.
 
+        Parameters
+        ----------
+        path : Path
+            Must not exist; folders above it are made.
+        images : ImageList
+        extractor : FeatureExtractor
+            Its network, units and precision are recorded.
+        batch : int, optional
+            Number of images in a batch, and of categories in a block.
+
         Raises
         ------
         InputError
@@ -142,7 +158,14 @@ class FeatureStore:
             )
 
     def check_made_for(self, images: ImageList, extractor: FeatureExtractor) -> None:
-        """Refuse to go on with other images, another network or other settings; `InputError` says what differs."""
+        """Refuse to go on with other images, another network or other settings; `InputError` says what differs.
+
+        Parameters
+        ----------
+        images : ImageList
+        extractor : FeatureExtractor
+            Its network and precision are compared with the store's.
+        """
         differs = differences(self.network, extractor.network)
         if self.precision != extractor.precision:
             differs.append(f"precision {self.precision} there, {extractor.precision} here")
@@ -170,7 +193,13 @@ class FeatureStore:
         return self._read("problem")
 
     def problems_of(self, batch: int) -> list[str]:
-        """Return the reason why each image of a batch could not be read; empty if it could."""
+        """Return the reason why each image of a batch could not be read; empty if it could.
+
+        Parameters
+        ----------
+        batch : int
+            Index of the batch, from 0.
+        """
         return self._read("problem", self.rows_of(batch)).tolist()
 
     def changes(self) -> list[tuple[str, list[str]]]:
@@ -194,19 +223,43 @@ class FeatureStore:
         return self._read("means_done")
 
     def rows_of(self, batch: int) -> slice:
-        """Return the rows of a batch of images."""
+        """Return the rows of a batch of images.
+
+        Parameters
+        ----------
+        batch : int
+            Index of the batch, from 0.
+        """
         return slice(batch * self._batch, min((batch + 1) * self._batch, self.n_images))
 
     def batches_of(self, rows: slice) -> range:
-        """Return the batches that some rows lie in."""
+        """Return the batches that some rows lie in.
+
+        Parameters
+        ----------
+        rows : slice
+            Rows of images, with a start and a stop.
+        """
         return range(rows.start // self._batch, -(-rows.stop // self._batch))
 
     def block_of(self, block: int) -> slice:
-        """Return the categories of a block."""
+        """Return the categories of a block.
+
+        Parameters
+        ----------
+        block : int
+            Index of the block, from 0.
+        """
         return slice(block * self._batch, min((block + 1) * self._batch, self.n_categories))
 
     def n_units(self, layer: str) -> int:
-        """Return the number of units kept of a layer."""
+        """Return the number of units kept of a layer.
+
+        Parameters
+        ----------
+        layer : str
+            Key of the network's `layers`.
+        """
         return self._arrays[f"layers/{layer}/units"].shape[0]
 
     @property
@@ -222,6 +275,13 @@ class FeatureStore:
     def features(self, layer: str, batch: int) -> Float32Array:
         """Read features of a batch of images, shape (n_rows, n_units).
 
+        Parameters
+        ----------
+        layer : str
+            Key of the network's `layers`.
+        batch : int
+            Index of the batch, from 0.
+
         Raises
         ------
         InputError
@@ -230,7 +290,15 @@ class FeatureStore:
         return self._read(f"layers/{layer}/features", self.rows_of(batch))
 
     def write(self, batch: int, computed: BatchFeatures) -> None:
-        """Write a batch of images, and then mark it as done."""
+        """Write a batch of images, and then mark it as done.
+
+        Parameters
+        ----------
+        batch : int
+            Index of the batch, from 0.
+        computed : BatchFeatures
+            Features of the batch's images, in the order of their rows.
+        """
         rows = self.rows_of(batch)
         for layer, values in computed.values.items():
             self._arrays[f"layers/{layer}/features"][rows] = values
@@ -242,7 +310,15 @@ class FeatureStore:
         self._arrays["done"][batch] = True
 
     def write_means(self, block: int, means: Mapping[str, Float32Array]) -> None:
-        """Write a block of categories, and then mark it as done."""
+        """Write a block of categories, and then mark it as done.
+
+        Parameters
+        ----------
+        block : int
+            Index of the block, from 0.
+        means : mapping of str to ndarray of shape (n_categories_of_block, n_units), float32
+            Means per layer; NaN for a category without a readable image.
+        """
         for layer, values in means.items():
             self._arrays[f"layers/{layer}/means"][self.block_of(block)] = values
         self._arrays["means_done"][block] = True
@@ -253,14 +329,26 @@ class FeatureStore:
             self._arrays["means_done"][:] = False
 
     def is_intact(self, batch: int) -> bool:
-        """Return whether all arrays of a batch of images can be read."""
+        """Return whether all arrays of a batch of images can be read.
+
+        Parameters
+        ----------
+        batch : int
+            Index of the batch, from 0.
+        """
         keys = ["problem", *(f"layers/{layer}/features" for layer in self.network.layers)]
         if "change" in self._arrays and self._chunk("change", batch).is_file():
             keys.append("change")
         return self._can_be_read(keys, self.rows_of(batch))
 
     def is_block_intact(self, block: int) -> bool:
-        """Return whether the means of a block of categories can be read."""
+        """Return whether the means of a block of categories can be read.
+
+        Parameters
+        ----------
+        block : int
+            Index of the block, from 0.
+        """
         return self._can_be_read([f"layers/{layer}/means" for layer in self.network.layers], self.block_of(block))
 
     def check_finished(self) -> None:
@@ -306,9 +394,9 @@ class FeatureStore:
             raise InputError(
                 f"feature store {self.path}: could not read {first_few(unreadable)}; replace these files and {_AGAIN}"
             )
-        found = {layer: self._gather(layer, rows) for layer in self.network.layers}
-        self._check_finite(found, image_ids)
-        return found
+        features = {layer: self._gather(layer, rows) for layer in self.network.layers}
+        self._check_finite(features, image_ids)
+        return features
 
     def means(self) -> tuple[list[str], dict[str, Float32Array]]:
         """Read mean features of every category with at least one readable image.
@@ -330,12 +418,12 @@ class FeatureStore:
                 "`rtgod categories build`"
             )
         self.check_finished()
-        kept = np.flatnonzero(self.n_readable())
+        readable = np.flatnonzero(self.n_readable())
         category_ids = self.category_ids
-        chosen = [category_ids[i] for i in kept]
+        chosen = [category_ids[i] for i in readable]
         means = {}
         for layer in self.network.layers:
-            means[layer] = self._read(f"layers/{layer}/means")[kept]
+            means[layer] = self._read(f"layers/{layer}/means")[readable]
         self._check_finite(means, chosen)
         return chosen, means
 
@@ -348,21 +436,21 @@ class FeatureStore:
         n_rows |= dict.fromkeys(("category_name", "means"), self.n_categories)
         n_rows |= {"done": self.n_batches, "means_done": self.n_blocks}
         for key, array in self._arrays.items():
-            found = array.shape[0]
-            if (expected := n_rows.get(key.rpartition("/")[2], found)) != found:
-                raise ValueError(f"{key} has {found} rows, not {expected}")
+            n_found = array.shape[0]
+            if (expected := n_rows.get(key.rpartition("/")[2], n_found)) != n_found:
+                raise ValueError(f"{key} has {n_found} rows, not {expected}")
 
     def _gather(self, layer: str, rows: Rows) -> Float32Array:
         """Read some rows of a layer, each batch once."""
         gathered = np.empty((len(rows), self.n_units(layer)), np.float32)
         batches = rows // self._batch
         for batch in np.unique(batches):
-            here = batches == batch
-            gathered[here] = self.features(layer, int(batch))[rows[here] - batch * self._batch]
+            in_batch = batches == batch
+            gathered[in_batch] = self.features(layer, int(batch))[rows[in_batch] - batch * self._batch]
         return gathered
 
-    def _check_finite(self, found: Mapping[str, Float32Array], names: Sequence[str]) -> None:
-        for layer, values in found.items():
+    def _check_finite(self, features: Mapping[str, Float32Array], names: Sequence[str]) -> None:
+        for layer, values in features.items():
             if bad := [names[i] for i in np.flatnonzero(~np.isfinite(values).all(axis=1))]:
                 raise InputError(
                     f"feature store {self.path}: layer {layer} is not a finite number for {first_few(bad)}; look at "
@@ -392,13 +480,13 @@ class FeatureStore:
             return array[rows]
 
     @contextmanager
-    def _checked(self, what: str) -> Iterator[None]:
+    def _checked(self, part: str) -> Iterator[None]:
         try:
             yield
         # Zarr and its codecs raise all these for damaged files.
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
-            first = str(error).partition("\n")[0][:200] or type(error).__name__
-            raise InputError(f"feature store {self.path}: {what} is missing or damaged ({first}); {_AGAIN}") from error
+            reason = str(error).partition("\n")[0][:200] or type(error).__name__
+            raise InputError(f"feature store {self.path}: {part} is missing or damaged ({reason}); {_AGAIN}") from error
 
 
 def _keys(network: Network, with_categories: bool) -> list[str]:

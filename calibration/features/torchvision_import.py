@@ -28,12 +28,12 @@ def import_torchvision() -> ModuleType:
         import torch
     except ImportError as error:
         raise _missing("torch") from error
-    found = importlib.util.find_spec("torchvision")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
         raise _missing("torchvision")
     if not hasattr(torch.ops.torchvision, "nms"):
         try:
-            for extension in Path(found.origin).parent.glob("_C*"):
+            for extension in Path(spec.origin).parent.glob("_C*"):
                 torch.ops.load_library(extension)
         except OSError:
             library = torch.library.Library("torchvision", "FRAGMENT")

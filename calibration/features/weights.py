@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 def load_model(network: Network) -> torch.nn.Module:
     """Load the network with its weights, ready for inference.
 
+    Parameters
+    ----------
+    network : Network
+
     Raises
     ------
     InputError
@@ -28,9 +32,9 @@ def load_model(network: Network) -> torch.nn.Module:
         If torch or torchvision is not installed.
     """
     model = _load(import_torchvision().models, network).eval()
-    if network.weights_sha256 is not None and (found := checksum(model)) != network.weights_sha256:
+    if network.weights_sha256 is not None and (actual := checksum(model)) != network.weights_sha256:
         raise InputError(
-            f"weights {network.weights} of {network.name} have the checksum {found[:12]}…, not "
+            f"weights {network.weights} of {network.name} have the checksum {actual[:12]}…, not "
             f"{network.weights_sha256[:12]}…; give --weights the file that the features were computed with"
         )
     return model
@@ -38,6 +42,10 @@ def load_model(network: Network) -> torch.nn.Module:
 
 def published_preprocessing(network: Network) -> Preprocessing:
     """Return the network's preprocessing; torchvision's published values for its weights fill what is not set.
+
+    Parameters
+    ----------
+    network : Network
 
     Raises
     ------
@@ -59,6 +67,10 @@ def checksum(model: torch.nn.Module) -> str:
     """Return the SHA-256 of a model's parameters and buffers, which does not depend on the format of their file.
 
     Each tensor, in the order of names, adds a line with its name, type and shape, and then its bytes.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
@@ -89,8 +101,8 @@ def _load(models: Any, network: Network) -> torch.nn.Module:
     try:
         model.load_state_dict(_read_state(Path(network.weights)))
     except (RuntimeError, TypeError) as error:
-        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise InputError(f"weights {network.weights} are not those of {network.name}: {first[:200]}") from error
+        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise InputError(f"weights {network.weights} are not those of {network.name}: {reason[:200]}") from error
     return model
 
 
@@ -130,5 +142,5 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError as error:
         raise InputError(f"weights {path}: no such file; give default, random:SEED or a file") from error
     except Exception as error:  # torch, numpy and safetensors each raise errors of their own for a damaged file
-        first = str(error).partition("\n")[0][:200] or type(error).__name__
-        raise InputError(f"weights {path}: cannot be read as a state dictionary ({first})") from error
+        reason = str(error).partition("\n")[0][:200] or type(error).__name__
+        raise InputError(f"weights {path}: cannot be read as a state dictionary ({reason})") from error

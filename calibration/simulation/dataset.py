@@ -95,13 +95,17 @@ def simulate(
 def planned(settings: SubjectSettings) -> list[str]:
     """Describe the data set that `simulate` would make, a line for each session and one for the images.
 
+    Parameters
+    ----------
+    settings : SubjectSettings
+
     Raises
     ------
     InputError
         If the settings do not fit together.
     """
-    with ThreadPoolExecutor(1) as nobody:
-        subject = _Subject(Path(), settings, lambda *_: None, nobody)
+    with ThreadPoolExecutor(1) as pool:
+        subject = _Subject(Path(), settings, lambda *_: None, pool)
         runs = subject.schedule(np.random.default_rng([settings.seed, 1]))
     lines = []
     for session in dict.fromkeys(run.session for run in runs):
@@ -111,9 +115,11 @@ def planned(settings: SubjectSettings) -> list[str]:
             f"{session}: {number_of(len(members), 'run')} of {n_volumes} volumes of {times(settings.shape)} voxels"
         )
     n_candidates = settings.stimuli.n_categories
-    shown = len(subject.training) * settings.stimuli.n_images_per_category + len(subject.test)
-    behind = n_candidates * settings.stimuli.n_images_per_candidate
-    lines.append(f"{shown} drawn images that are shown; {n_candidates} candidates, with {behind} images behind them")
+    n_shown = len(subject.training) * settings.stimuli.n_images_per_category + len(subject.test)
+    n_behind = n_candidates * settings.stimuli.n_images_per_candidate
+    lines.append(
+        f"{n_shown} drawn images that are shown; {n_candidates} candidates, with {n_behind} images behind them"
+    )
     return lines
 
 
@@ -190,8 +196,8 @@ class _Subject:
             folder.mkdir(parents=True, exist_ok=True)
             files[kind].append(folder / f"{category.category_id}_{exemplar}.png")
             pictures.append(_Picture(files[kind][-1], category, exemplar, stimuli.size_px, self.settings.seed))
-        at_once = [pictures[start : start + _PICTURES_AT_ONCE] for start in range(0, len(pictures), _PICTURES_AT_ONCE)]
-        return files, [self.pool.submit(_draw_all, some) for some in at_once]
+        batches = [pictures[start : start + _PICTURES_AT_ONCE] for start in range(0, len(pictures), _PICTURES_AT_ONCE)]
+        return files, [self.pool.submit(_draw_all, batch) for batch in batches]
 
     def _respond(
         self,
@@ -203,15 +209,15 @@ class _Subject:
         """Return amplitudes (n_layers, n_voxels) of shown images and imagined categories, by name, and the tuning."""
         n_training = len(images["training"])
         shown = [*images["training"], *images["test"]]
-        everything = [*shown, *images["imagined"]]
+        all_images = [*shown, *images["imagined"]]
         done = 0
 
         def progress(n: int) -> None:
             nonlocal done
             done += n
-            self.report("network responses", done, len(everything))
+            self.report("network responses", done, len(all_images))
 
-        features = extractor.extract(everything, progress)
+        features = extractor.extract(all_images, progress)
         training = {layer: values[:n_training] for layer, values in features.items()}
         tuning = make_tuning(training, regions, self.settings.response, rng)
         seen = tuning.amplitudes({layer: values[: len(shown)] for layer, values in features.items()})
@@ -245,8 +251,8 @@ class _Subject:
         )
         write_tsv(self.root / "participants.tsv", ("participant_id", "species"), [(subject, "simulated")])
         for task in ("perception", "imagery"):
-            said = {"TaskName": task, **sidecar(self.settings.shape[2], TR_S)}
-            _write_json(self.root / f"task-{task}_bold.json", said)
+            entries = {"TaskName": task, **sidecar(self.settings.shape[2], TR_S)}
+            _write_json(self.root / f"task-{task}_bold.json", entries)
         rows = [
             (c.category_id, c.name, kind)
             for kind, group in (("training", self.training), ("test", self.test), ("other", self.other))

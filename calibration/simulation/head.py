@@ -78,7 +78,12 @@ class Head:
             array.setflags(write=False)
 
     def mask(self, name: str) -> NDArray[np.bool_]:
-        """Return the voxels of a region (`REGIONS`) or a union of regions (`UNIONS`), bool of shape (x, y, z).
+        """Return the voxels of a region or a union of regions, bool of shape (x, y, z).
+
+        Parameters
+        ----------
+        name : str
+            Member of `REGIONS` or key of `UNIONS`.
 
         Raises
         ------
@@ -348,9 +353,9 @@ def _grow_regions(cortex: NDArray[np.bool_], points: Points, voxel_mm3: float) -
     regions = np.zeros(cortex.shape, np.int16)
     for sign in (-1, 1):
         index = np.flatnonzero(cortex & (sign * points[0] > 0))
-        where = np.stack([p.ravel()[index] for p in points], axis=1) * (sign, 1, 1)
+        positions = np.stack([p.ravel()[index] for p in points], axis=1) * (sign, 1, 1)
         quotas = {name: max(1, round(volume / voxel_mm3 / 2)) for name, volume in VOLUME_MM3.items()}
-        distance = np.stack([_line_distance(where, *map(np.array, ends)) for ends in SEEDS_MM.values()], axis=1)
+        distance = np.stack([_line_distance(positions, *map(np.array, ends)) for ends in SEEDS_MM.values()], axis=1)
         room = [sum(quotas[name] for name in names) for names in SEEDS_MM]
         # All patches grow at once, each at a pace at which all fill up together, so that none crowds out another.
         pace = distance / np.cbrt(room)
@@ -366,12 +371,12 @@ def _grow_regions(cortex: NDArray[np.bool_], points: Points, voxel_mm3: float) -
             members = np.flatnonzero(patch == seed)
             members = members[np.argsort(distance[members, seed], kind="stable")]
             for name in names:
-                members, own = members[quotas[name] :], members[: quotas[name]]
-                regions.ravel()[index[own]] = 1 + REGIONS.index(name)
+                members, in_region = members[quotas[name] :], members[: quotas[name]]
+                regions.ravel()[index[in_region]] = 1 + REGIONS.index(name)
     return regions
 
 
-def _line_distance(where: Field, start: NDArray[np.int_], end: NDArray[np.int_]) -> Field:
+def _line_distance(positions: Field, start: NDArray[np.int_], end: NDArray[np.int_]) -> Field:
     line = end - start
-    along = np.clip((where - start) @ line / (line @ line), 0, 1)
-    return np.asarray(np.linalg.norm(where - start - along[:, None] * line, axis=1))
+    along = np.clip((positions - start) @ line / (line @ line), 0, 1)
+    return np.asarray(np.linalg.norm(positions - start - along[:, None] * line, axis=1))

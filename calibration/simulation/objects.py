@@ -21,7 +21,7 @@ from rtgod.errors import InputError
 class ObjectCategory:
     """Category of objects: the properties that all of its exemplars share.
 
-    Parameters
+    Attributes
     ----------
     category_id : str
         's' and 8 digits, counted from 1; never the form of a WordNet id.
@@ -78,8 +78,8 @@ PALETTE: Final = {
 _COLOUR_PAIRS: Final = tuple(
     (colour, accent)
     for colour, rgb in PALETTE.items()
-    for accent, other in PALETTE.items()
-    if float(np.linalg.norm(np.subtract(rgb, other))) > 0.6
+    for accent, accent_rgb in PALETTE.items()
+    if float(np.linalg.norm(np.subtract(rgb, accent_rgb))) > 0.6
 )
 
 
@@ -95,7 +95,13 @@ class TextureCoordinates:
     sharpness: float
 
     def mask(self, wave: Field) -> Field:
-        """Return 1 where `wave`, which swings between about −1 and 1, is positive, else 0, with anti-aliased edges."""
+        """Return 1 where `wave` is positive, else 0, with anti-aliased edges.
+
+        Parameters
+        ----------
+        wave : ndarray of shape (height, width), float32
+            An edge is about a pixel wide if the wave is as steep there as a sine from −1 to 1 of the pattern's period.
+        """
         return np.clip(0.5 + self.sharpness * wave, 0, 1)
 
 
@@ -140,8 +146,8 @@ def object_categories(n_categories: int, seed: int) -> tuple[ObjectCategory, ...
         When `n_categories` is below 1, or more than the grammar can name.
     """
     builds, nouns, textures, parts = tuple(BUILDS), tuple(SILHOUETTES), tuple(TEXTURES), tuple(PARTS)
-    rest = (len(builds), len(_COLOUR_PAIRS), len(parts))
-    n_names = len(nouns) * len(textures) * int(np.prod(rest))
+    shape = (len(builds), len(_COLOUR_PAIRS), len(parts))
+    n_names = len(nouns) * len(textures) * int(np.prod(shape))
     if not 1 <= n_categories <= n_names:
         raise InputError(f"n_categories is {n_categories}; the object grammar can name 1 to {n_names} categories")
     rng = np.random.default_rng(seed)
@@ -152,10 +158,10 @@ def object_categories(n_categories: int, seed: int) -> tuple[ObjectCategory, ...
         round_, turn = divmod(number, len(nouns))
         noun = int(noun_order[turn])
         texture = int(texture_order[noun][round_ % len(textures)])
-        order = _shuffled(seed, noun, texture, rest)
-        build, pair, part = np.unravel_index(order[round_ // len(textures)], rest)
+        order = _shuffled(seed, noun, texture, shape)
+        build, pair, part = np.unravel_index(order[round_ // len(textures)], shape)
         words = (builds[build], textures[texture], "-and-".join(_COLOUR_PAIRS[pair]), nouns[noun], parts[part])
-        own = np.random.default_rng([seed, number])
+        category_rng = np.random.default_rng([seed, number])
         categories.append(
             ObjectCategory(
                 category_id=f"s{number + 1:08d}",
@@ -166,9 +172,9 @@ def object_categories(n_categories: int, seed: int) -> tuple[ObjectCategory, ...
                 texture=textures[texture],
                 colour=_COLOUR_PAIRS[pair][0],
                 accent=_COLOUR_PAIRS[pair][1],
-                texture_angle=float(own.uniform(0, pi)),
-                texture_frequency=float(own.uniform(2.2, 4.5)),
-                gloss=float(own.uniform(0.0, 0.8)),
+                texture_angle=float(category_rng.uniform(0, pi)),
+                texture_frequency=float(category_rng.uniform(2.2, 4.5)),
+                gloss=float(category_rng.uniform(0.0, 0.8)),
             )
         )
     return tuple(categories)

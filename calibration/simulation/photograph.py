@@ -25,7 +25,6 @@ def draw(category: ObjectCategory, exemplar: int, size_px: int = 160, seed: int 
     Parameters
     ----------
     category : ObjectCategory
-        Category to draw.
     exemplar : int
         Number of the exemplar, from 0.
     size_px : int

@@ -91,8 +91,8 @@ def rescan(
     tuning, voxels = truth.read_tuning(subject, settings)
     amplitudes = _respond(images, tuning, settings, report)
     responses = [
-        Response(trial.onset_s, trial.duration_s, trial.kind == "imagery", times, amplitudes[_percept(trial)])
-        for trial, times in zip(trials, _strengths(trials, *strength), strict=True)
+        Response(trial.onset_s, trial.duration_s, trial.kind == "imagery", trial_strength, amplitudes[_percept(trial)])
+        for trial, trial_strength in zip(trials, _strengths(trials, *strength), strict=True)
     ]
     change = signal_change(responses, n_volumes, tr_s, voxels, tuning.evoked, settings)
     head = build_head(settings.shape, settings.voxel_mm, settings.seed)
@@ -125,7 +125,26 @@ class PlannedScan:
 
 
 def plan_scan(subject: Path, events: Path, out: Path, n_volumes: int | None, tr_s: float) -> PlannedScan:
-    """Check all inputs of `rescan` without writing anything; parameters and errors are those of `rescan`."""
+    """Check all inputs of `rescan` without writing anything.
+
+    Parameters
+    ----------
+    subject : Path
+        Data set that `simulate` wrote.
+    events : Path
+        Events table, as for `rescan`.
+    out : Path
+        RUN_bold.nii.gz; must not exist.
+    n_volumes : int or None
+        None for a run that lasts until the last row of the events table ends.
+    tr_s : float
+
+    Raises
+    ------
+    InputError
+        If the subject, the events table or something in it cannot be used, the run is longer than a NIfTI file can be,
+        its name is unsuitable or taken, or another schedule lies beside it.
+    """
     _check_room(out, events)
     settings = truth.read_settings(subject)
     read = read_events(events, EventsSettings(merge_gap_s=0.0))
@@ -164,17 +183,17 @@ class _Album:
             raise self._refusal(trial, f"category {trial.category!r}", "categories.tsv")
         id_, stimuli = category.category_id, self._settings.stimuli
         if trial.kind == "imagery":
-            found = sorted((self._subject / truth.IMAGINED / id_).glob("*.png"))
-            first, n_drawn = truth.FIRST_IMAGINED, stimuli.n_images_per_candidate
+            files = sorted((self._subject / truth.IMAGINED / id_).glob("*.png"))
+            start, n_drawn = truth.FIRST_IMAGINED, stimuli.n_images_per_candidate
         else:
-            found = [path for name, path in self._shown.items() if category_of(name) == id_]
-            first, n_drawn = 0, stimuli.n_images_per_category
-        return found or [draw(category, first + e, stimuli.size_px, self._settings.seed) for e in range(n_drawn)]
+            files = [path for name, path in self._shown.items() if category_of(name) == id_]
+            start, n_drawn = 0, stimuli.n_images_per_category
+        return files or [draw(category, start + e, stimuli.size_px, self._settings.seed) for e in range(n_drawn)]
 
-    def _refusal(self, trial: Trial, what: str, where: str) -> InputError:
+    def _refusal(self, trial: Trial, item: str, place: str) -> InputError:
         return InputError(
-            f"{self._events}: {what} at {trial.onset_s:g} s is none of {self._subject}'s; choose one from its "
-            f"stimuli/{where}"
+            f"{self._events}: {item} at {trial.onset_s:g} s is none of {self._subject}'s; choose one from its "
+            f"stimuli/{place}"
         )
 
 
@@ -187,16 +206,16 @@ def _respond(
     images: Mapping[str, Sequence[Image]], tuning: Tuning, settings: SubjectSettings, report: Report
 ) -> dict[str, Float32Array]:
     """Return amplitudes (n_layers, n_voxels) of the mean response to each percept's images."""
-    every = [image for some in images.values() for image in some]
+    all_images = [image for of_percept in images.values() for image in of_percept]
     done = 0
 
     def progress(n: int) -> None:
         nonlocal done
         done += n
-        report("network responses", done, len(every))
+        report("network responses", done, len(all_images))
 
-    features = FeatureExtractor(truth.brain_network(settings)).extract(every, progress)
-    percepts, means = category_means(features, [percept for percept, some in images.items() for _ in some])
+    features = FeatureExtractor(truth.brain_network(settings)).extract(all_images, progress)
+    percepts, means = category_means(features, [percept for percept, of_percept in images.items() for _ in of_percept])
     amplitudes = tuning.amplitudes(means)
     return {percept: amplitudes[:, i] for i, percept in enumerate(percepts)}
 
@@ -234,7 +253,7 @@ def _beside(out: Path, ending: str) -> Path:
 def _write(out: Path, events: Path, volumes: Array, affine: Float64Array, tr_s: float) -> None:
     """Write the run after its events and sidecar, which are needed to read it."""
     task = re.search(r"(?:^|_)task-([A-Za-z0-9]+)", out.name)
-    said = {**({"TaskName": task[1]} if task else {}), **sidecar(volumes.shape[2], tr_s)}
+    entries = {**({"TaskName": task[1]} if task else {}), **sidecar(volumes.shape[2], tr_s)}
     beside = _beside(out, "_events.tsv")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -243,7 +262,7 @@ def _write(out: Path, events: Path, volumes: Array, affine: Float64Array, tr_s: 
             save_nifti(unfinished, volumes, affine, tr_s)
             if not beside.exists():
                 shutil.copyfile(events, Path(folder) / beside.name).replace(beside)
-            write_whole(_beside(out, "_bold.json"), json.dumps(said, indent=2) + "\n")
+            write_whole(_beside(out, "_bold.json"), json.dumps(entries, indent=2) + "\n")
             unfinished.replace(out)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error

@@ -98,7 +98,14 @@ def make_tuning(
 
 
 def layer_delays_s(n_layers: int, lag_s: float) -> Float64Array:
-    """Return the start of each layer's response, low to high: the highest leads, the lowest comes `lag_s` later."""
+    """Return the start of each layer's response in seconds, low to high; the highest layer leads.
+
+    Parameters
+    ----------
+    n_layers : int
+    lag_s : float
+        Delay of the lowest layer's response after the highest layer's.
+    """
     return np.linspace(lag_s, 0.0, n_layers)
 
 

@@ -55,6 +55,7 @@ def signal_change(
     n_volumes : int
     tr_s : float
     voxels : ndarray of shape (n_voxels, 3), int32
+        Indices of the responding voxels; slices are along the third axis.
     evoked : ndarray of shape (n_voxels,), float32
         Response to any image, in percent signal change.
     settings : SubjectSettings
@@ -68,19 +69,19 @@ def signal_change(
     slice_s = slice_times_s(settings.shape[2], tr_s)
     # Trials with the same time course are added together.
     for imagined, duration_s in sorted({(response.imagined, response.duration_s) for response in responses}):
-        some = [r for r in responses if (r.imagined, r.duration_s) == (imagined, duration_s)]
+        group = [r for r in responses if (r.imagined, r.duration_s) == (imagined, duration_s)]
         gain, lag_s = (settings.response.imagery_gain, settings.response.imagery_lag_s) if imagined else (1.0, 0.0)
-        layers = np.stack([r.amplitudes * np.float32(gain) * np.float32(r.strength) for r in some], axis=1)
+        layers = np.stack([r.amplitudes * np.float32(gain) * np.float32(r.strength) for r in group], axis=1)
         delays_s = layer_delays_s(len(layers), lag_s)
-        strength = np.array([r.strength for r in some]) * gain
-        onsets_s = np.array([r.onset_s for r in some])
+        strength = np.array([r.strength for r in group]) * gain
+        onsets_s = np.array([r.onset_s for r in group])
         for slice_ in np.unique(voxels[:, 2]):
-            here = voxels[:, 2] == slice_
+            in_slice = voxels[:, 2] == slice_
             time_s = (np.arange(n_volumes) * tr_s + slice_s[slice_])[:, np.newaxis] - onsets_s
             course = {delay_s: block_response(time_s - delay_s, duration_s, *shape) for delay_s in {0.0, *delays_s}}
-            change[:, here] += course[0.0] @ (strength[:, np.newaxis] * evoked[here])
+            change[:, in_slice] += course[0.0] @ (strength[:, np.newaxis] * evoked[in_slice])
             for delay_s, amplitudes in zip(delays_s, layers, strict=True):
-                change[:, here] += course[delay_s] @ amplitudes[:, here]
+                change[:, in_slice] += course[delay_s] @ amplitudes[:, in_slice]
     return change
 
 
@@ -124,7 +125,13 @@ def scan(
 
 
 def sidecar(n_slices: int, tr_s: float) -> dict[str, object]:
-    """Return the acquisition's entries for the run's BIDS sidecar, all but the task."""
+    """Return the acquisition's entries for the run's BIDS sidecar, all but the task.
+
+    Parameters
+    ----------
+    n_slices : int
+    tr_s : float
+    """
     return {
         "RepetitionTime": tr_s,
         "EchoTime": 0.03,
@@ -137,7 +144,19 @@ def sidecar(n_slices: int, tr_s: float) -> dict[str, object]:
 
 
 def save_nifti(path: Path, data: Array, affine: Array, tr_s: float | None = None) -> None:
-    """Write an image, or a run if `tr_s` gives its repetition time."""
+    """Write an image or a run.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in .nii or .nii.gz.
+    data : ndarray of shape (x, y, z) or (x, y, z, n_volumes)
+        Of a type that NIfTI-1 holds.
+    affine : ndarray of shape (4, 4), float64
+        Maps voxel indices to scanner mm, RAS+.
+    tr_s : float, optional
+        Repetition time of a run; None for an image.
+    """
     image = nib.Nifti1Image(data, affine)
     image.header.set_xyzt_units("mm", "sec")
     image.set_sform(affine, code=1)

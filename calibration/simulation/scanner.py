@@ -31,12 +31,27 @@ class Movement:
     rotation_deg: Float64Array
 
     def pose(self, volume: int, centre_mm: Float64Array) -> Float64Array:
-        """Return the map from head mm to scanner mm in one volume, shape (4, 4)."""
+        """Return the map from head mm to scanner mm in one volume, shape (4, 4).
+
+        Parameters
+        ----------
+        volume : int
+            Index of the volume.
+        centre_mm : ndarray of shape (3,), float64
+            Centre of the field of view, about which the head turns.
+        """
         return rigid(self.translation_mm[volume], np.radians(self.rotation_deg[volume]), centre_mm)
 
 
 def draw_movement(n_volumes: int, settings: HeadMotionSettings, rng: np.random.Generator) -> Movement:
-    """Draw a run's movement: a position, a slow wander and a few sudden moves that last."""
+    """Draw a run's movement: a position, a slow wander and a few sudden moves that last.
+
+    Parameters
+    ----------
+    n_volumes : int
+    settings : HeadMotionSettings
+    rng : numpy.random.Generator
+    """
 
     def course(between: float, within: float, jerk: float) -> Float64Array:
         start = rng.normal(0, between, 3)
@@ -51,7 +66,13 @@ def draw_movement(n_volumes: int, settings: HeadMotionSettings, rng: np.random.G
 
 
 def slice_times_s(n_slices: int, tr_s: float) -> Float64Array:
-    """Return the time of each slice in a volume, interleaved as on Siemens scanners: shape (n_slices,)."""
+    """Return the time of each slice in a volume, interleaved as on Siemens scanners: shape (n_slices,).
+
+    Parameters
+    ----------
+    n_slices : int
+    tr_s : float
+    """
     first = 1 if n_slices % 2 == 0 else 0
     order = [*range(first, n_slices, 2), *range(1 - first, n_slices, 2)]
     times = np.empty(n_slices)

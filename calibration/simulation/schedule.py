@@ -83,7 +83,14 @@ class SimulatedRun:
 
 
 def perception_run(stimuli: Sequence[Stimulus], rng: np.random.Generator) -> SimulatedRun:
-    """Schedule 50 images in random order, five of them twice in a row for the one-back task: 178 volumes."""
+    """Schedule 50 images in random order, five of them twice in a row for the one-back task: 178 volumes.
+
+    Parameters
+    ----------
+    stimuli : sequence of Stimulus
+    rng : numpy.random.Generator
+        Draws the order, the repeats and the key presses.
+    """
     order = rng.permutation(len(stimuli))
     repeated = set(rng.choice(len(stimuli), REPEATS_PER_RUN, replace=False).tolist())
     shown = [stimuli[i] for position, i in enumerate(order) for _ in range(2 if position in repeated else 1)]
@@ -113,6 +120,7 @@ def imagery_run(categories: Sequence[tuple[int, ObjectCategory]], rng: np.random
     ----------
     categories : sequence of (category_index, ObjectCategory)
     rng : numpy.random.Generator
+        Draws the order, the ratings and the times of key presses.
     """
     order = [categories[i] for i in rng.permutation(len(categories))]
     rows: list[EventRow] = [_rest(0, REST_S, 1, len(IMAGERY_COLUMNS))]
@@ -139,7 +147,15 @@ def imagery_run(categories: Sequence[tuple[int, ObjectCategory]], rng: np.random
 
 
 def in_turn(items: Sequence[ObjectCategory], n_runs: int, per_run: int) -> list[list[tuple[int, ObjectCategory]]]:
-    """Deal categories, with their index from 1, to runs; none comes again before all have had their turn."""
+    """Deal categories, with their index from 1, to runs; none comes again before all have had their turn.
+
+    Parameters
+    ----------
+    items : sequence of ObjectCategory
+    n_runs : int
+    per_run : int
+        Number of categories that each run gets.
+    """
     endless = cycle(list(enumerate(items, start=1)))
     return [list(islice(endless, per_run)) for _ in range(n_runs)]
 

@@ -17,7 +17,19 @@ Shape = Callable[[Field, Field], Field]
 
 
 def ellipse(cx: float, cy: float, rx: float, ry: float | None = None, tilt: float = 0.0) -> Shape:
-    """Return an ellipse, turned by `tilt` radians."""
+    """Return an ellipse.
+
+    Parameters
+    ----------
+    cx, cy : float
+        Centre.
+    rx : float
+        Half of the width before it is turned.
+    ry : float, optional
+        Half of the height before it is turned, by default `rx`.
+    tilt : float, optional
+        Angle by which it is turned anticlockwise, in radians.
+    """
     ry = rx if ry is None else ry
     c, s = cos(tilt), sin(tilt)
 
@@ -30,7 +42,17 @@ def ellipse(cx: float, cy: float, rx: float, ry: float | None = None, tilt: floa
 
 
 def stroke(x0: float, y0: float, x1: float, y1: float, r0: float, r1: float | None = None) -> Shape:
-    """Return a round-ended line whose radius goes from `r0` to `r1`."""
+    """Return a round-ended line whose radius may change along it.
+
+    Parameters
+    ----------
+    x0, y0, x1, y1 : float
+        First and second end of the middle line.
+    r0 : float
+        Radius at the first end.
+    r1 : float, optional
+        Radius at the second end, by default `r0`.
+    """
     dx, dy, widening = x1 - x0, y1 - y0, (r0 if r1 is None else r1) - r0
     norm = max(dx * dx + dy * dy, 1e-9)
 
@@ -44,7 +66,13 @@ def stroke(x0: float, y0: float, x1: float, y1: float, r0: float, r1: float | No
 
 
 def polygon(*corners: tuple[float, float]) -> Shape:
-    """Return a convex polygon; its corners go anticlockwise."""
+    """Return a convex polygon.
+
+    Parameters
+    ----------
+    *corners : (float, float)
+        x and y of each corner, anticlockwise.
+    """
     edges = []
     for (x0, y0), (x1, y1) in zip(corners, (*corners[1:], corners[0]), strict=True):
         length = hypot(x1 - x0, y1 - y0)
@@ -62,12 +90,27 @@ def polygon(*corners: tuple[float, float]) -> Shape:
 
 
 def box(cx: float, cy: float, half_width: float, half_height: float) -> Shape:
-    """Return a box with sides along the axes."""
+    """Return a box with sides along the axes.
+
+    Parameters
+    ----------
+    cx, cy : float
+        Centre.
+    half_width, half_height : float
+    """
     return lambda x, y: np.maximum(np.abs(x - cx) - half_width, np.abs(y - cy) - half_height)
 
 
 def turned(*half_widths: float, half_height: float = 0.85) -> Shape:
-    """Return a body as from a lathe: `half_widths` at equal steps from the base to the top, rounded off."""
+    """Return a body as from a lathe, rounded off.
+
+    Parameters
+    ----------
+    *half_widths : float
+        At equal steps from the base to the top.
+    half_height : float, optional
+        Height of the top; the base is as far below 0.
+    """
     heights = np.linspace(-half_height, half_height, 61)
     angular = np.interp(heights, np.linspace(-half_height, half_height, len(half_widths)), half_widths)
     padded = np.pad(angular, 6, "reflect", reflect_type="odd")
@@ -81,12 +124,26 @@ def turned(*half_widths: float, half_height: float = 0.85) -> Shape:
 
 
 def polar(radius: Callable[[Field], Field]) -> Shape:
-    """Return the star-shaped body whose edge lies at `radius` of the angle."""
+    """Return the star-shaped body whose edge lies at a distance from the origin that depends on the angle.
+
+    Parameters
+    ----------
+    radius : callable
+        Distance as a function of angles −π … π, which are 0 straight up and grow clockwise.
+    """
     return lambda x, y: np.sqrt(x * x + y * y) - radius(np.arctan2(x, y))
 
 
 def union(*shapes: Shape, blend: float = 0.05) -> Shape:
-    """Return the union, with its inner corners filled over a distance of `blend`, as in clay."""
+    """Return the union, with its inner corners filled as in clay.
+
+    Parameters
+    ----------
+    *shapes : Shape
+        At least one.
+    blend : float, optional
+        Distance over which corners are filled; above 0.
+    """
 
     def distance(x: Field, y: Field) -> Field:
         near = shapes[0](x, y)
@@ -100,22 +157,49 @@ def union(*shapes: Shape, blend: float = 0.05) -> Shape:
 
 
 def ring(cx: float, cy: float, radius: float, half_width: float) -> Shape:
-    """Return a ring with a line twice as wide as `half_width`."""
+    """Return a ring.
+
+    Parameters
+    ----------
+    cx, cy : float
+        Centre.
+    radius : float
+        From the centre to the middle of the line.
+    half_width : float
+        Half of the line's width.
+    """
     return lambda x, y: np.abs(np.sqrt((x - cx) ** 2 + (y - cy) ** 2) - radius) - half_width
 
 
 def cut(shape: Shape, hole: Shape) -> Shape:
-    """Return `shape` without `hole`."""
+    """Return `shape` without `hole`.
+
+    Parameters
+    ----------
+    shape, hole : Shape
+    """
     return lambda x, y: np.maximum(shape(x, y), -hole(x, y))
 
 
 def mirrored(shape: Shape, cx: float = 0.0) -> Shape:
-    """Return the right half of a shape and its mirror image about the vertical line through `cx`."""
+    """Return the right half of a shape and its mirror image about a vertical line.
+
+    Parameters
+    ----------
+    shape : Shape
+    cx : float, optional
+        Where the line is, and where x = 0 of the shape comes to lie.
+    """
     return lambda x, y: shape(np.abs(x - cx), y)
 
 
 def triangle_wave(phase: Field) -> Field:
-    """Return the wave of period 1 between 0 (at whole phases) and 1."""
+    """Return the wave of period 1 between 0 (at whole phases) and 1.
+
+    Parameters
+    ----------
+    phase : ndarray of any shape, float32
+    """
     offset: Field = phase - np.rint(phase)
     return 2 * np.abs(offset)
 
@@ -208,7 +292,14 @@ MARKS: Final[dict[str, Shape]] = {
 
 
 def grid(half_extent: float, n: int) -> tuple[Field, Field]:
-    """Return x and y of an n × n grid, each of shape (n, n), float32."""
+    """Return x and y of an n × n grid, each of shape (n, n), float32.
+
+    Parameters
+    ----------
+    half_extent : float
+        Both axes go from −`half_extent` to `half_extent`, ends included.
+    n : int
+    """
     axis = np.linspace(-half_extent, half_extent, n, dtype=np.float32)
     y, x = np.meshgrid(axis, axis, indexing="ij")
     return x, y
@@ -216,7 +307,15 @@ def grid(half_extent: float, n: int) -> tuple[Field, Field]:
 
 @cache
 def attached_part(silhouette: str, part: str) -> Shape:
-    """Return the part, attached at the end of this silhouette's body."""
+    """Return the part, attached at the end of this silhouette's body.
+
+    Parameters
+    ----------
+    silhouette : str
+        Key of `SILHOUETTES`.
+    part : str
+        Key of `calibration.simulation.objects.PARTS`; not empty.
+    """
     body = SILHOUETTES[silhouette]
     x, y = grid(1.0, 64)
     inside = body(x, y) < 0

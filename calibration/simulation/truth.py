@@ -26,12 +26,23 @@ _TUNING = FOLDER / "tuning.safetensors"
 
 
 def brain_network(settings: SubjectSettings) -> Network:
-    """Return the network of the simulated brain: the same layers as a decoder's, but other units."""
+    """Return the network of the simulated brain: the same layers as a decoder's, but other units.
+
+    Parameters
+    ----------
+    settings : SubjectSettings
+        Only `weights` is used.
+    """
     return Network(weights=settings.weights, n_units=200, units_seed=1_000_003)
 
 
 def read_settings(root: Path) -> SubjectSettings:
-    """Read the settings that the subject in the data set `root` was made with.
+    """Read the settings that the subject in a data set was made with.
+
+    Parameters
+    ----------
+    root : Path
+        Data set that `simulate` wrote.
 
     Raises
     ------
@@ -51,7 +62,16 @@ def read_settings(root: Path) -> SubjectSettings:
 
 
 def write_tuning(root: Path, tuning: Tuning, voxels: Int32Array) -> None:
-    """Write each voxel's tuning; `voxels`, of shape (n_voxels, 3), gives the voxels' positions."""
+    """Write each voxel's tuning.
+
+    Parameters
+    ----------
+    root : Path
+        Data set, in which `FOLDER` exists.
+    tuning : Tuning
+    voxels : ndarray of shape (n_voxels, 3), int32
+        Indices of the voxels, in the tuning's order.
+    """
     arrays: dict[str, Array] = {"voxels": voxels, "mix": tuning.mix, "evoked": tuning.evoked}
     for layer, weights in tuning.weights.items():
         arrays[f"{layer}/weights"] = weights
@@ -63,6 +83,13 @@ def write_tuning(root: Path, tuning: Tuning, voxels: Int32Array) -> None:
 
 def read_tuning(root: Path, settings: SubjectSettings) -> tuple[Tuning, Int32Array]:
     """Read the tuning and the voxels that `write_tuning` wrote.
+
+    Parameters
+    ----------
+    root : Path
+        Data set that `simulate` wrote.
+    settings : SubjectSettings
+        The subject's own, from `read_settings`.
 
     Raises
     ------
