@@ -119,7 +119,12 @@ class FeatureAccuracy:
 
 
 def aggregated(decoded: DecodedCondition) -> dict[str, CandidateScores]:
-    """Return the rankings at each level of `AGGREGATIONS` that exists."""
+    """Return the rankings at each level of `AGGREGATIONS` that exists.
+
+    Parameters
+    ----------
+    decoded : DecodedCondition
+    """
     levels = zip(AGGREGATIONS, (decoded.earliest, decoded.blocks, decoded.averages), strict=True)
     return {name: ranked for name, ranked in levels if ranked is not None}
 
@@ -140,12 +145,22 @@ def identification(
 
 
 def accuracies_of(ranked: CandidateScores) -> Float64Array:
-    """Return the identification accuracy of each sample."""
+    """Return the identification accuracy of each sample.
+
+    Parameters
+    ----------
+    ranked : CandidateScores
+    """
     return np.array([identification_accuracy(s, int(t)) for s, t in zip(ranked.scores, ranked.true, strict=True)])
 
 
 def ranks_of(ranked: CandidateScores) -> Int32Array:
-    """Return the rank of the true category of each sample, from 1."""
+    """Return the rank of the true category of each sample, from 1.
+
+    Parameters
+    ----------
+    ranked : CandidateScores
+    """
     return np.array([rank_of(s, int(t)) for s, t in zip(ranked.scores, ranked.true, strict=True)], np.int32)
 
 
@@ -180,7 +195,14 @@ class Confidences:
 
 
 def interval_over(labels: Sequence[object], values: Float64Array) -> tuple[float, float, float]:
-    """Return the mean of `values`, and the 90 % t interval of the labels' means."""
+    """Return the mean of `values`, and the 90 % t interval of the labels' means.
+
+    Parameters
+    ----------
+    labels : sequence
+        Label of each value.
+    values : ndarray of shape (n_values,), float64
+    """
     _, low, high = t_interval(averaged_by([str(label) for label in labels], values)[1])
     return float(values.mean()), low, high
 
@@ -240,27 +262,27 @@ def feature_accuracy(
     new, folded : bool
         Options of `calibration.metrics.identification.permutation_test`.
     """
-    found = []
+    accuracies = []
     units, _ = units_of(decoded.categories, new=new)
     runs = None if units == "categories" else decoded.blocks.runs or [""] * len(decoded.categories)
     for layer, predicted in decoded.predicted.items():
-        alone = float("nan")
+        layer_accuracy = float("nan")
         if layer in decoded.by_layer:
-            alone = float(accuracies_of(replace(decoded.blocks, scores=decoded.by_layer[layer])).mean())
+            layer_accuracy = float(accuracies_of(replace(decoded.blocks, scores=decoded.by_layer[layer])).mean())
         figures = _feature_accuracy(decoded.categories, predicted, decoded.true[layer])
         test = profile_test(predicted, decoded.true[layer], runs, folded=folded)
-        found.append(_one_layer(kind, "single block", layer, figures, test, alone))
+        accuracies.append(_one_layer(kind, "single block", layer, figures, test, layer_accuracy))
         if decoded.averages is not None:
             names, mean = averaged_by(decoded.categories, predicted)
             _, true = averaged_by(decoded.categories, decoded.true[layer])
             test = profile_test(mean, true)
             figures = _feature_accuracy(names, mean, true)
-            found.append(_one_layer(kind, "average of repeats", layer, figures, test, float("nan")))
-    return found
+            accuracies.append(_one_layer(kind, "average of repeats", layer, figures, test, float("nan")))
+    return accuracies
 
 
 def _one_layer(
-    kind: str, aggregation: str, layer: str, figures: _Figures, test: ExchangeTest, alone: float
+    kind: str, aggregation: str, layer: str, figures: _Figures, test: ExchangeTest, layer_accuracy: float
 ) -> FeatureAccuracy:
     profile, profile_low, profile_high, pattern, pattern_low, pattern_high = figures
     return FeatureAccuracy(
@@ -274,7 +296,7 @@ def _one_layer(
         pattern=pattern,
         pattern_low=pattern_low,
         pattern_high=pattern_high,
-        identification=alone,
+        identification=layer_accuracy,
         units=test.exchanged,
         p_least=test.least,
     )
@@ -303,24 +325,38 @@ def profile_with_error(categories: Sequence[str], predicted: Array, true: Array)
     predicted, true : ndarray of shape (n_samples, n_units)
     """
     labels = np.array(categories)
-    everything = float(profile_correlation(predicted, true).mean())
+    accuracy = float(profile_correlation(predicted, true).mean())
     if len(set(categories)) < 3:
-        return everything, float("nan")
-    kept = [labels != name for name in dict.fromkeys(categories)]
-    without = np.array([float(profile_correlation(predicted[k], true[k]).mean()) for k in kept])
-    low, high = jackknife_interval(everything, without)
-    return everything, (high - low) / 2
+        return accuracy, float("nan")
+    masks = [labels != name for name in dict.fromkeys(categories)]
+    accuracy_without = np.array([float(profile_correlation(predicted[mask], true[mask]).mean()) for mask in masks])
+    low, high = jackknife_interval(accuracy, accuracy_without)
+    return accuracy, (high - low) / 2
 
 
 def jackknife_interval(everything: float, without: Float64Array) -> tuple[float, float]:
-    """Return the 90 % interval of a figure, given it without each category: t of pseudo-values (Tukey 1958)."""
+    """Return the 90 % jackknife interval of a figure: t of pseudo-values (Tukey 1958).
+
+    Parameters
+    ----------
+    everything : float
+        Figure of all samples.
+    without : ndarray of shape (n_categories,), float64
+        Figure without each category in turn.
+    """
     n = len(without)
     _, low, high = t_interval(n * everything - (n - 1) * without)
     return low, high
 
 
 def against_candidates(ranked: CandidateScores, k: int) -> tuple[Int32Array, Float64Array]:
-    """Return the share of samples whose true category is among the first k, against the number of candidates."""
+    """Return the share of samples whose true category is among the first k, against the number of candidates.
+
+    Parameters
+    ----------
+    ranked : CandidateScores
+    k : int
+    """
     n_candidates = ranked.scores.shape[1]
     sizes = np.unique(np.geomspace(2, n_candidates, _MOST_SIZES).round().astype(np.int32))
     ranks = ranks_of(ranked)
@@ -376,15 +412,17 @@ def time_course(course: Course, decoded: Mapping[str, Float32Array], areas: Sequ
     accuracy = _course_accuracy(labels, decoded, course.Y)
     peaks_s = _peak_times(course.times_s, accuracy)
     names = list(dict.fromkeys(course.categories))
-    without, half_width = np.empty((len(names), *accuracy.shape)), np.full(accuracy.shape, np.nan)
+    accuracy_without, half_width = np.empty((len(names), *accuracy.shape)), np.full(accuracy.shape, np.nan)
     for i, name in enumerate(names):
         keep = labels != name
-        some = {layer: values[keep] for layer, values in decoded.items()}
-        without[i] = _course_accuracy(labels[keep], some, {layer: values[keep] for layer, values in course.Y.items()})
-    for at in zip(*np.nonzero(np.isfinite(without).all(axis=0)), strict=True):
-        low, high = jackknife_interval(float(accuracy[at]), without[:, *at])
-        half_width[at] = (high - low) / 2
-    peaks_without = np.array([_peak_times(course.times_s, one) for one in without])
+        remaining = {layer: values[keep] for layer, values in decoded.items()}
+        accuracy_without[i] = _course_accuracy(
+            labels[keep], remaining, {layer: values[keep] for layer, values in course.Y.items()}
+        )
+    for position in zip(*np.nonzero(np.isfinite(accuracy_without).all(axis=0)), strict=True):
+        low, high = jackknife_interval(float(accuracy[position]), accuracy_without[:, *position])
+        half_width[position] = (high - low) / 2
+    peaks_without = np.array([_peak_times(course.times_s, curves) for curves in accuracy_without])
     shift = _shift(peaks_s)
     return TimeCourse(
         times_s=course.times_s,
@@ -392,7 +430,7 @@ def time_course(course: Course, decoded: Mapping[str, Float32Array], areas: Sequ
         half_width=half_width,
         peaks_s=peaks_s,
         peak_bounds_s=np.array([jackknife_interval(p, w) for p, w in zip(peaks_s, peaks_without.T, strict=True)]),
-        shift_s=(shift, *jackknife_interval(shift, np.array([_shift(one) for one in peaks_without]))),
+        shift_s=(shift, *jackknife_interval(shift, np.array([_shift(peaks) for peaks in peaks_without]))),
         duration_s=course.duration_s,
         cue_lead_s=course.cue_lead_s,
         areas=tuple(areas),
@@ -407,10 +445,10 @@ def _course_accuracy(
     accuracy = np.full((len(decoded), n_times), np.nan)
     for row, (layer, values) in enumerate(decoded.items()):
         for column in range(n_times):
-            there = np.isfinite(values[:, column, 0])
-            if len(set(labels[there])) >= 3:
-                _, mean = averaged_by(labels[there].tolist(), values[there, column])
-                _, truth = averaged_by(labels[there].tolist(), true[layer][there])
+            is_clean = np.isfinite(values[:, column, 0])
+            if len(set(labels[is_clean])) >= 3:
+                _, mean = averaged_by(labels[is_clean].tolist(), values[is_clean, column])
+                _, truth = averaged_by(labels[is_clean].tolist(), true[layer][is_clean])
                 accuracy[row, column] = profile_correlation(mean, truth).mean()
     return accuracy
 

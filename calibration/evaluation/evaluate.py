@@ -146,9 +146,9 @@ def evaluate(
             (fold.tests[kind], fit, candidates, settings, learned) for fold, fit in zip(folds, fitted, strict=True)
         ]
         decoded[kind] = joined(in_pool(pool, f"decoding what was {kind}", report, _decode, tests))
-    known = {category for fold in folds for category in fold.training.categories}
+    trained_on = {category for fold in folds for category in fold.training.categories}
     folded = len(folds) > 1
-    tested = [(kind, found, known.isdisjoint(found.categories)) for kind, found in decoded.items()]
+    tested = [(kind, condition, trained_on.isdisjoint(condition.categories)) for kind, condition in decoded.items()]
     return Evaluation(
         candidates=candidates,
         layers=tuple(study.candidates.features),
@@ -156,10 +156,14 @@ def evaluate(
         areas=areas_of(study.regions),
         decoded=decoded,
         identification=tuple(
-            one for kind, found, new in tested for one in identification(kind, found, new=new, folded=folded)
+            accuracy
+            for kind, condition, new in tested
+            for accuracy in identification(kind, condition, new=new, folded=folded)
         ),
         features=tuple(
-            one for kind, found, new in tested for one in feature_accuracy(kind, found, new=new, folded=folded)
+            accuracy
+            for kind, condition, new in tested
+            for accuracy in feature_accuracy(kind, condition, new=new, folded=folded)
         ),
         by_region=by_region,
         course=_course(study, by_region, fits, pool, report),
@@ -175,18 +179,28 @@ def evaluate(
 
 def _not_ranked(folds: Sequence[Fold], candidates: CandidateFeatures) -> list[LeftOutCounts]:
     """Count test samples whose category is not a candidate."""
-    found = [
+    tallies = [
         without_candidates("samples to be ranked", f"trials {kind}", candidates.positions(samples.categories))
         for fold in folds
         for kind, samples in fold.tests.items()
     ]
-    return added([one for one in found if one is not None])
+    return added([counts for counts in tallies if counts is not None])
 
 
 def index_of(
     candidates: CandidateFeatures, fitted: FittedFold, ranking: RankingSettings, learned: Learned | None = None
 ) -> CategoryIndex:
-    """Return the index for the predictions of a fold's decoder."""
+    """Return the index for the predictions of a fold's decoder.
+
+    Parameters
+    ----------
+    candidates : CandidateFeatures
+        Categories to rank; all are ranked, whatever `ranking` chooses.
+    fitted : FittedFold
+    ranking : RankingSettings
+    learned : Learned or None
+        Source of the layers' weights; None gives no weights.
+    """
     weights = learned.layer_weights.weights if learned and learned.layer_weights else None
     ranking = ranking.model_copy(update={"candidates": ()})
     layers, plain = fitted.trained.layers, candidates.are_plain
@@ -214,9 +228,9 @@ def _confidence(
     chances = learned.confidence.chances
     if chances is None:
         return {}
-    found = {}
-    for kind, of in decoded.items():
-        ranked = of.windows or of.blocks
+    confidences = {}
+    for kind, condition in decoded.items():
+        ranked = condition.windows or condition.blocks
         n = len(ranked.true)
         responses: Sequence[float] = ()
         if learned.presence is not None:
@@ -234,10 +248,10 @@ def _confidence(
             response=responses,
         )
         probability = rankings.judged(chances)
-        known = np.isfinite(probability[:, 0])
-        if known.any():
-            found[kind] = Confidences(probability[known], rankings.hit[known])
-    return found
+        has_chances = np.isfinite(probability[:, 0])
+        if has_chances.any():
+            confidences[kind] = Confidences(probability[has_chances], rankings.hit[has_chances])
+    return confidences
 
 
 def _fit_regions(
@@ -260,8 +274,8 @@ def _by_region(
     arguments = [
         ([fold.select_voxels(columns) for fold in complete], fits[region]) for region, columns in study.regions.items()
     ]
-    found = in_pool(pool, "regions", report, _region_accuracy, arguments)
-    return {kind: np.stack([one[kind] for one in found]) for kind in found[0]}
+    accuracies = in_pool(pool, "regions", report, _region_accuracy, arguments)
+    return {kind: np.stack([by_kind[kind] for by_kind in accuracies]) for kind in accuracies[0]}
 
 
 def _region_accuracy(folds: Sequence[Fold], fits: Sequence[FittedFold]) -> dict[str, Float64Array]:
@@ -284,9 +298,15 @@ def _region_accuracy(folds: Sequence[Fold], fits: Sequence[FittedFold]) -> dict[
 
 
 def areas_of(regions: Mapping[str, Int32Array]) -> tuple[str, ...]:
-    """Return the regions that contain no other region: areas, not unions of them."""
+    """Return the regions that contain no other region: areas, not unions of them.
+
+    Parameters
+    ----------
+    regions : mapping of str to ndarray of shape (n_voxels_of_region,), int32
+        Columns of each region.
+    """
     voxels = {name: set(columns.tolist()) for name, columns in regions.items()}
-    return tuple(name for name, own in voxels.items() if not any(other < own for other in voxels.values()))
+    return tuple(name for name, region in voxels.items() if not any(other < region for other in voxels.values()))
 
 
 def _course(
@@ -333,13 +353,15 @@ def _against_runs(
         for size in sizes
         for _ in range(_DRAWS if size < len(runs) else 1)
     ]
-    arguments = [(whole.with_runs(some), candidates, settings, decoder) for _, some in drawn]
-    found = in_pool(pool, "fewer training runs", report, _block_accuracies, arguments)
+    arguments = [(whole.with_runs(drawn_runs), candidates, settings, decoder) for _, drawn_runs in drawn]
+    accuracies = in_pool(pool, "fewer training runs", report, _block_accuracies, arguments)
     by_runs = {}
     for kind in whole.tests:
-        by_size = [[one[kind] for (n, _), one in zip(drawn, found, strict=True) if n == size] for size in sizes]
+        by_size = [
+            [by_kind[kind] for (n, _), by_kind in zip(drawn, accuracies, strict=True) if n == size] for size in sizes
+        ]
         by_runs[kind] = tuple(
-            share_interval(np.concatenate([a for a, _ in draws]), [one for _, units in draws for one in units])
+            share_interval(np.concatenate([a for a, _ in draws]), [unit for _, units in draws for unit in units])
             for draws in by_size
         )
     return sizes, by_runs
@@ -363,9 +385,9 @@ def _unweighted(ranking: RankingSettings) -> RankingSettings:
 def _semantic(
     decoded: Mapping[str, DecodedCondition], candidates: CandidateFeatures, hypernyms: Hypernyms
 ) -> dict[str, SemanticErrors]:
-    found = {}
-    for kind, of in decoded.items():
-        first = [candidates.ids[i] for i in of.blocks.scores.argmax(axis=1)]
-        true = [candidates.ids[i] for i in of.blocks.true]
-        found[kind] = semantic_errors(first, true, hypernyms)
-    return found
+    errors = {}
+    for kind, condition in decoded.items():
+        first_choices = [candidates.ids[i] for i in condition.blocks.scores.argmax(axis=1)]
+        true = [candidates.ids[i] for i in condition.blocks.true]
+        errors[kind] = semantic_errors(first_choices, true, hypernyms)
+    return errors

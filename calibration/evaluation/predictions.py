@@ -43,7 +43,12 @@ class CandidateScores:
     runs: tuple[str, ...] = ()
 
     def select(self, rows: Array) -> CandidateScores:
-        """Select some of the samples."""
+        """Select some of the samples.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_selected,), int
+        """
         runs = tuple(np.array(self.runs, object)[rows]) if self.runs else ()
         return CandidateScores(self.scores[rows], self.true[rows], self.n_volumes[rows], self.n_blocks[rows], runs)
 
@@ -95,7 +100,13 @@ class FittedFold:
     shape: NoiseCovariance | None
 
     def decode(self, X: Float32Array) -> dict[str, Float32Array]:
-        """Decode samples (n_samples, n_voxels) by the server's code into features: per layer, (n_samples, n_units)."""
+        """Decode samples by the server's code into features: per layer, (n_samples, n_units).
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_voxels), float32
+            Patterns that are not whitened.
+        """
         decoder, shape = self.trained.decoder(), self.shape
         rows = [decoder.decode(i, x if shape is None else shape.whiten(x)).layers for i, x in enumerate(X)]
         return {layer: np.stack([row[layer] for row in rows]) for layer in rows[0]}
@@ -103,6 +114,13 @@ class FittedFold:
 
 def fit_fold(fold: Fold, noise: NoiseSettings, decoder: DecoderSettings) -> FittedFold:
     """Learn the noise's shape and the decoder from a fold's training samples.
+
+    Parameters
+    ----------
+    fold : Fold
+    noise : NoiseSettings
+        Without components, patterns are not whitened.
+    decoder : DecoderSettings
 
     Raises
     ------
@@ -120,17 +138,27 @@ def fit_fold(fold: Fold, noise: NoiseSettings, decoder: DecoderSettings) -> Fitt
 def decode_kind(
     samples: Samples, fitted: FittedFold, index: CategoryIndex, candidates: CandidateFeatures
 ) -> DecodedCondition:
-    """Decode and rank the test samples of one kind; samples whose category is not a candidate are left out."""
+    """Decode and rank the test samples of one kind; samples whose category is not a candidate are left out.
+
+    Parameters
+    ----------
+    samples : Samples
+        Samples that are not whitened.
+    fitted : FittedFold
+    index : CategoryIndex
+        Index of `candidates`, in their order.
+    candidates : CandidateFeatures
+    """
     position = candidates.positions(samples.categories)
     samples = samples.select(position >= 0)
     true, runs = position[position >= 0], samples.runs
     windows = earliest = averages = None
     if samples.windows:
-        of, last = samples.windows.of, samples.windows.last
+        sample_rows, last = samples.windows.of, samples.windows.last
         on_the_way = fitted.decode(samples.windows.X)
-        of_windows = tuple(runs[row] for row in of)
-        ones = np.ones(len(of), np.int32)
-        windows = _ranked(index, on_the_way, true[of], samples.windows.n_volumes, ones, of_windows)
+        window_runs = tuple(runs[row] for row in sample_rows)
+        ones = np.ones(len(sample_rows), np.int32)
+        windows = _ranked(index, on_the_way, true[sample_rows], samples.windows.n_volumes, ones, window_runs)
         earliest, blocks = windows.select(samples.windows.first), windows.select(last)
         predicted = {layer: values[last] for layer, values in on_the_way.items()}
     else:
@@ -153,26 +181,38 @@ def decode_kind(
 
 
 def decode_course(course: Course, fitted: FittedFold) -> dict[str, Float32Array]:
-    """Decode every clean volume: per layer, (n_trials, n_times, n_units), NaN at times without a clean volume."""
+    """Decode every clean volume: per layer, (n_trials, n_times, n_units), NaN at times without a clean volume.
+
+    Parameters
+    ----------
+    course : Course
+    fitted : FittedFold
+    """
     n_trials, n_times, n_voxels = course.X.shape
     flat = course.X.reshape(-1, n_voxels)
     clean = np.isfinite(flat).all(axis=1)
     decoded = fitted.decode(flat[clean])
     features = {}
     for layer, values in decoded.items():
-        everything = np.full((len(flat), values.shape[1]), np.nan, np.float32)
-        everything[clean] = values
-        features[layer] = everything.reshape(n_trials, n_times, -1)
+        padded = np.full((len(flat), values.shape[1]), np.nan, np.float32)
+        padded[clean] = values
+        features[layer] = padded.reshape(n_trials, n_times, -1)
     return features
 
 
 def joined(parts: Sequence[DecodedCondition]) -> DecodedCondition:
-    """Join one kind's results of several folds. Averages stay within folds, because each fold has its own decoder."""
+    """Join one kind's results of several folds. Averages stay within folds, because each fold has its own decoder.
+
+    Parameters
+    ----------
+    parts : sequence of DecodedCondition
+        Results of each fold.
+    """
     if len(parts) == 1:
         return parts[0]
 
-    def layers(of: Sequence[Mapping[str, Float32Array]]) -> dict[str, Float32Array]:
-        return {layer: np.concatenate([one[layer] for one in of]) for layer in of[0]}
+    def layers(per_part: Sequence[Mapping[str, Float32Array]]) -> dict[str, Float32Array]:
+        return {layer: np.concatenate([features[layer] for features in per_part]) for layer in per_part[0]}
 
     return DecodedCondition(
         categories=tuple(category for part in parts for category in part.categories),
@@ -193,9 +233,9 @@ def _averages(
     features = {layer: averaged_by(categories, values)[1].astype(np.float32) for layer, values in predicted.items()}
     names = list(dict.fromkeys(categories))
     rows = [np.flatnonzero(np.array(categories) == name) for name in names]
-    true = np.array([blocks.true[of[0]] for of in rows], np.int32)
-    n_volumes = np.array([blocks.n_volumes[of].sum() for of in rows], np.int32)
-    n_blocks = np.array([len(of) for of in rows], np.int32)
+    true = np.array([blocks.true[members[0]] for members in rows], np.int32)
+    n_volumes = np.array([blocks.n_volumes[members].sum() for members in rows], np.int32)
+    n_blocks = np.array([len(members) for members in rows], np.int32)
     runs = (", ".join(dict.fromkeys(blocks.runs)),) * len(rows)
     return _ranked(index, features, true, n_volumes, n_blocks, runs)
 
@@ -217,8 +257,8 @@ def _ranked(
 
 
 def _all_there(parts: Sequence[CandidateScores | None]) -> CandidateScores | None:
-    there = [part for part in parts if part is not None]
-    return _all(there) if there else None
+    present = [part for part in parts if part is not None]
+    return _all(present) if present else None
 
 
 def _all(parts: Sequence[CandidateScores]) -> CandidateScores:

@@ -37,6 +37,10 @@ class Hypernyms:
     def read(cls, path: Path) -> Hypernyms:
         """Read a table of ``parent child`` lines, as ImageNet distributes it (`wordnet.is_a.txt`).
 
+        Parameters
+        ----------
+        path : Path
+
         Raises
         ------
         InputError
@@ -71,6 +75,10 @@ class Hypernyms:
     def distance(self, a: str, b: str) -> int:
         """Count the links of the shortest way from one category up to a common ancestor and down to the other.
 
+        Parameters
+        ----------
+        a, b : str
+
         Raises
         ------
         InputError
@@ -84,21 +92,25 @@ class Hypernyms:
         The shortest way leads through a common ancestor, which may be one of the two (Rada et al. 1989). A common
         descendant is no way: a steeplechaser is a horse and a racer, but that brings a horse no nearer to a greyhound.
 
+        Parameters
+        ----------
+        a, b : sequence of str
+
         Raises
         ------
         InputError
             If one is not in the table.
         """
         if unknown := sorted({category for category in (*a, *b) if category not in self}):
-            some = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
-            raise InputError(f"categories that the table of hypernyms does not have: {some}")
+            listed = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+            raise InputError(f"categories that the table of hypernyms does not have: {listed}")
         up, down = self._below_ancestors(a), self._below_ancestors(b)
-        found = np.full((len(a), len(b)), np.iinfo(np.int32).max, np.int32)
+        links = np.full((len(a), len(b)), np.iinfo(np.int32).max, np.int32)
         for ancestor in up.keys() & down.keys():
             (rows, links_up), (columns, links_down) = np.transpose(up[ancestor]), np.transpose(down[ancestor])
             pairs = np.ix_(rows, columns)
-            found[pairs] = np.minimum(found[pairs], np.add.outer(links_up, links_down))
-        return found
+            links[pairs] = np.minimum(links[pairs], np.add.outer(links_up, links_down))
+        return links
 
     def _below_ancestors(self, categories: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
         """Return index of and links to each category below each ancestor; ancestors include categories and root."""

@@ -20,7 +20,16 @@ FILES = ("ablation.tsv", "ablation.png")
 
 
 def write_ablation(steps: Sequence[AblationStep], out: Path, console: Console) -> None:
-    """Write the steps as a table and a figure, see `FILES`, and print them."""
+    """Write the steps as a table and a figure, see `FILES`, and print them.
+
+    Parameters
+    ----------
+    steps : sequence of AblationStep
+        The first is the settings as they are, with which the others are compared.
+    out : Path
+        Folder, which is made if it does not exist.
+    console : Console
+    """
     out.mkdir(parents=True, exist_ok=True)
     ranked = [by_kind(step.ranked) for step in steps]
     # A step that censors all trials of a kind has no accuracy of that kind.

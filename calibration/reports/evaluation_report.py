@@ -106,13 +106,19 @@ def _on_choices(evaluation: Evaluation) -> list[str]:
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
-    """Print how well categories are identified."""
+    """Print how well categories are identified.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    console : Console
+    """
     n_candidates = len(evaluation.candidates.ids)
     table = RichTable(title=f"Rank of the true category among {n_candidates:,}", title_justify="left")
     for name in ("", "evidence", "pairwise accuracy", "90 % interval", "p", "median rank", "n"):
         table.add_column(name, justify="left" if name in ("", "evidence") else "right")
-    for one in evaluation.identification:
-        kind, evidence, accuracy, _, interval, p_value, *_, median_rank, n = _identification_row(one)
+    for result in evaluation.identification:
+        kind, evidence, accuracy, _, interval, p_value, *_, median_rank, n = _identification_row(result)
         table.add_row(styled(kind), styled(evidence), _percent(accuracy), interval, p_value, median_rank, n)
     table.add_section()
     table.add_row("chance", "", "50.0 %", "", "", f"{(n_candidates + 1) / 2:g}", "")
@@ -126,9 +132,10 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         console.print(styled((claim, "yellow"), colon, why))
     for counts in evaluation.tallies:
         if counts.what != "volumes" and counts.n_left_out:
-            of, what, n_all, used, _, why = counts.row()
+            set_name, things, n_all, used, _, why = counts.row()
             console.print(
-                styled(("left out", "yellow"), f" of {n_all} {what} in {of}: {why} ({used} used)"), soft_wrap=True
+                styled(("left out", "yellow"), f" of {n_all} {things} in {set_name}: {why} ({used} used)"),
+                soft_wrap=True,
             )
 
 
@@ -137,55 +144,62 @@ def _percent(accuracy: str) -> str:
     return f"{number} %{space}{mark}"
 
 
-def _on_tests(found: Sequence[Identification]) -> list[str]:
+def _on_tests(results: Sequence[Identification]) -> list[str]:
     """Return sentences on the units of intervals and tests, and on samples too few for them."""
-    units = {one.units for one in found}
-    said = []
+    units = {result.units for result in results}
+    sentences = []
     if units == {"categories"}:
-        said.append("Intervals are over categories, whose labels the tests exchange.")
+        sentences.append("Intervals are over categories, whose labels the tests exchange.")
     elif "blocks" in units:
-        said.append(
+        sentences.append(
             "With fewer than six categories, intervals are over blocks, whose labels the tests exchange within runs: "
             "this says that these categories are told apart, and nothing of others."
         )
-    if any(one.is_few for one in found):
-        said.append(f"† Fewer than {FEW_SAMPLES} samples: too few to say much, whatever the accuracy.")
-    if any(one.p_least > SIGNIFICANT for one in found):
-        said.append("p (≥ …): no result of so few samples could have a lower one.")
-    return said
+    if any(result.is_few for result in results):
+        sentences.append(f"† Fewer than {FEW_SAMPLES} samples: too few to say much, whatever the accuracy.")
+    if any(result.p_least > SIGNIFICANT for result in results):
+        sentences.append("p (≥ …): no result of so few samples could have a lower one.")
+    return sentences
 
 
 def _in_short(evaluation: Evaluation) -> str:
     """Describe the best figure of each kind that rests on enough samples, in a sentence."""
     best: dict[str, Identification] = {}
-    for one in evaluation.identification:
-        before = best.get(one.kind)
-        if before is None or not one.is_few or (before.is_few and one.n_samples >= before.n_samples):
-            best[one.kind] = one
+    for result in evaluation.identification:
+        before = best.get(result.kind)
+        if before is None or not result.is_few or (before.is_few and result.n_samples >= before.n_samples):
+            best[result.kind] = result
     return " ".join(
-        f"Of what was {kind}, the true category scored higher than {100 * one.accuracy:.1f} % of the others "
-        f"({one.aggregation}, {f'only {one.n_samples}' if one.is_few else one.n_samples} samples, chance 50 %, "
-        f"p = {_p_in_words(one)}); its median rank was {one.median_rank:g} of {one.n_candidates:,} (chance "
-        f"{(one.n_candidates + 1) / 2:g})."
-        for kind, one in best.items()
+        f"Of what was {kind}, the true category scored higher than {100 * result.accuracy:.1f} % of the others "
+        f"({result.aggregation}, {f'only {result.n_samples}' if result.is_few else result.n_samples} samples, "
+        f"chance 50 %, p = {_p_in_words(result)}); its median rank was {result.median_rank:g} of "
+        f"{result.n_candidates:,} (chance {(result.n_candidates + 1) / 2:g})."
+        for kind, result in best.items()
     )
 
 
-def _p_in_words(one: Identification) -> str:
-    if one.p_least <= SIGNIFICANT:
-        return f"{one.p_value:.4f}"
-    return f"{one.p_value:.3g}, and none below {one.p_least:.3g} was possible"
+def _p_in_words(result: Identification) -> str:
+    if result.p_least <= SIGNIFICANT:
+        return f"{result.p_value:.4f}"
+    return f"{result.p_value:.3g}, and none below {result.p_least:.3g} was possible"
 
 
-def _p(one: Identification | FeatureAccuracy) -> str:
+def _p(result: Identification | FeatureAccuracy) -> str:
     """Format a p value, with the lowest possible one if no result could have been significant."""
-    return f"{one.p_value:.4f}" if one.p_least <= SIGNIFICANT else f"{one.p_value:.3g} (≥ {one.p_least:.3g})"
+    return (
+        f"{result.p_value:.4f}" if result.p_least <= SIGNIFICANT else f"{result.p_value:.3g} (≥ {result.p_least:.3g})"
+    )
 
 
 def _identification(evaluation: Evaluation) -> Section:
     groups: dict[str, dict[str, tuple[float, float, float, int]]] = {}
-    for one in evaluation.identification:
-        groups.setdefault(one.kind, {})[one.aggregation] = (one.accuracy, one.low, one.high, one.n_samples)
+    for result in evaluation.identification:
+        groups.setdefault(result.kind, {})[result.aggregation] = (
+            result.accuracy,
+            result.low,
+            result.high,
+            result.n_samples,
+        )
     n = len(evaluation.candidates.ids)
     are_averaged = any(decoded.averages is not None for decoded in evaluation.decoded.values())
     averages = "; averages are over all repeats of a category" if are_averaged else ""
@@ -213,10 +227,13 @@ def _identification(evaluation: Evaluation) -> Section:
         f"{(n + 1) / 2:g}",
     )
     header = ["", "evidence", "accuracy, %", "balanced, %", "90 % interval", "p", *_PLACES, "median rank", "n"]
-    frequencies = {kind: balance_of(of.blocks.true) for kind, of in evaluation.decoded.items()}
-    unequal = {kind: of for kind, of in frequencies.items() if not of.is_equal}
-    rows = [*(_identification_row(one) for one in evaluation.identification), (*chance, "–")]
-    rows += [_one_answer_row(kind, evaluation.candidates.names[of.most_frequent], of) for kind, of in unequal.items()]
+    frequencies = {kind: balance_of(decoded.blocks.true) for kind, decoded in evaluation.decoded.items()}
+    unequal = {kind: balance for kind, balance in frequencies.items() if not balance.is_equal}
+    rows = [*(_identification_row(result) for result in evaluation.identification), (*chance, "–")]
+    rows += [
+        _one_answer_row(kind, evaluation.candidates.names[balance.most_frequent], balance)
+        for kind, balance in unequal.items()
+    ]
     says_nothing = {name for name, k in zip(_PLACES, FIRST, strict=True) if k >= n}
     if not unequal:
         says_nothing.add("balanced, %")
@@ -226,29 +243,29 @@ def _identification(evaluation: Evaluation) -> Section:
         [[row[i] for i in shown] for row in rows],
         f"Rank of the true category among {n:,} candidates",
     )
-    over = " and ".join(dict.fromkeys(one.units for one in evaluation.identification))
+    over = " and ".join(dict.fromkeys(result.units for result in evaluation.identification))
     caption = f"Identification accuracy by the evidence that is put together. Bars: 90 % intervals over {over}."
     return Section("Identification", text, [(figures.aggregation(groups), caption)], [table])
 
 
-def _identification_row(one: Identification) -> tuple[str, ...]:
+def _identification_row(result: Identification) -> tuple[str, ...]:
     return (
-        one.kind,
-        one.aggregation,
-        f"{100 * one.accuracy:.1f}{' †' if one.is_few else ''}",
-        f"{100 * one.balanced:.1f}",
-        "–" if np.isnan(one.low) else f"{100 * one.low:.1f}–{100 * one.high:.1f}",
-        _p(one),
-        *("–" if np.isnan(share) else f"{100 * share:.1f}" for share in (one.top1, one.top5, one.top10)),
-        f"{one.median_rank:g}",
-        f"{one.n_samples}",
+        result.kind,
+        result.aggregation,
+        f"{100 * result.accuracy:.1f}{' †' if result.is_few else ''}",
+        f"{100 * result.balanced:.1f}",
+        "–" if np.isnan(result.low) else f"{100 * result.low:.1f}–{100 * result.high:.1f}",
+        _p(result),
+        *("–" if np.isnan(share) else f"{100 * share:.1f}" for share in (result.top1, result.top5, result.top10)),
+        f"{result.median_rank:g}",
+        f"{result.n_samples}",
     )
 
 
-def _one_answer_row(kind: str, name: str, of: Balance) -> tuple[str, ...]:
+def _one_answer_row(kind: str, name: str, balance: Balance) -> tuple[str, ...]:
     """Return the row of one fixed ranking for all blocks, the shown categories by frequency, most frequent first."""
-    accuracy, share = f"{100 * of.constant:.1f}", f"{100 * of.share:.1f}"
-    return kind, f"always “{name}” first", accuracy, "50.0", "–", "–", share, "–", "–", "–", f"{of.n}"
+    accuracy, share = f"{100 * balance.constant:.1f}", f"{100 * balance.share:.1f}"
+    return kind, f"always “{name}” first", accuracy, "50.0", "–", "–", share, "–", "–", "–", f"{balance.n}"
 
 
 def _examples(evaluation: Evaluation, pictures: Mapping[str, Path]) -> list[Section]:
@@ -260,14 +277,14 @@ def _examples(evaluation: Evaluation, pictures: Mapping[str, Path]) -> list[Sect
         ranks = ranks_of(best)
         order = np.argsort(ranks, kind="stable")
         chosen = order[np.unique(np.linspace(0, len(order) - 1, _N_EXAMPLES).round().astype(int))]
-        first = {int(row): np.argsort(-best.scores[row], kind="stable")[:_N_LISTED] for row in chosen}
+        tops = {int(row): np.argsort(-best.scores[row], kind="stable")[:_N_LISTED] for row in chosen}
         table = PageTable(
             (kind, "rank", "the first ten" if len(ids) > _N_LISTED else "in the order of the ranking"),
-            [(names[best.true[row]], int(ranks[row]), ", ".join(names[i] for i in top)) for row, top in first.items()],
+            [(names[best.true[row]], int(ranks[row]), ", ".join(names[i] for i in top)) for row, top in tops.items()],
             f"{kind.capitalize()}: what was ranked first, from the best ranking to the worst in equal steps",
         )
         drawn = []
-        if all(ids[i] in pictures for row, top in first.items() for i in (*top[:_N_FIRST], best.true[row])):
+        if all(ids[i] in pictures for row, top in tops.items() for i in (*top[:_N_FIRST], best.true[row])):
             rows = [
                 (
                     names[best.true[row]],
@@ -275,7 +292,7 @@ def _examples(evaluation: Evaluation, pictures: Mapping[str, Path]) -> list[Sect
                     int(ranks[row]),
                     [(names[i], pictures[ids[i]], bool(i == best.true[row])) for i in top[:_N_FIRST]],
                 )
-                for row, top in first.items()
+                for row, top in tops.items()
             ]
             drawn = [
                 (figures.examples(rows, kind), "A picture of the true category, and of those that were ranked first.")
@@ -286,11 +303,11 @@ def _examples(evaluation: Evaluation, pictures: Mapping[str, Path]) -> list[Sect
 
 def _features(evaluation: Evaluation) -> Section:
     kinds: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
-    for one in evaluation.features:
-        if one.aggregation == _best_aggregation(evaluation, one.kind):
-            measures = kinds.setdefault(one.kind, {"profile": [], "pattern": []})
-            measures["profile"].append((one.profile, one.profile_low, one.profile_high))
-            measures["pattern"].append((one.pattern, one.pattern_low, one.pattern_high))
+    for result in evaluation.features:
+        if result.aggregation == _best_aggregation(evaluation, result.kind):
+            measures = kinds.setdefault(result.kind, {"profile": [], "pattern": []})
+            measures["profile"].append((result.profile, result.profile_low, result.profile_high))
+            measures["pattern"].append((result.pattern, result.pattern_low, result.pattern_high))
     text = (
         "Profile correlation: of the decoded and the true values of a unit over samples, mean over units. Pattern "
         "correlation: of a sample over units, each unit in its own standard deviations. Where repeats were "
@@ -301,18 +318,18 @@ def _features(evaluation: Evaluation) -> Section:
         ("", "evidence", "layer", "profile r", "90 % interval", "p", "pattern r", "90 % interval", "identified, %"),
         [
             (
-                one.kind,
-                one.aggregation,
-                one.layer,
-                f"{one.profile:.3f}",
-                _interval(one.profile_low, one.profile_high),
-                _p(one),
-                f"{one.pattern:.3f}",
-                _interval(one.pattern_low, one.pattern_high),
-                "–" if np.isnan(one.identification) else f"{100 * one.identification:.1f}",
+                result.kind,
+                result.aggregation,
+                result.layer,
+                f"{result.profile:.3f}",
+                _interval(result.profile_low, result.profile_high),
+                _p(result),
+                f"{result.pattern:.3f}",
+                _interval(result.pattern_low, result.pattern_high),
+                "–" if np.isnan(result.identification) else f"{100 * result.identification:.1f}",
             )
-            for one in sorted(
-                evaluation.features, key=lambda one: (one.kind != "seen", one.aggregation != "single block")
+            for result in sorted(
+                evaluation.features, key=lambda result: (result.kind != "seen", result.aggregation != "single block")
             )
         ],
         "Feature accuracy of each layer; identification accuracy of single blocks from that layer alone",
@@ -390,9 +407,9 @@ def _against_candidates(evaluation: Evaluation) -> list[Section]:
     curves, sizes = {}, np.empty(0, np.int32)
     top = top_places(evaluation)
     for kind, decoded in evaluation.decoded.items():
-        found = {k: against_candidates(decoded.averages or decoded.blocks, k) for k in top}
-        sizes = found[top[0]][0]
-        curves[kind] = {k: values for k, (_, values) in found.items()}
+        by_place = {k: against_candidates(decoded.averages or decoded.blocks, k) for k in top}
+        sizes = by_place[top[0]][0]
+        curves[kind] = {k: values for k, (_, values) in by_place.items()}
     text = (
         f"The share of categories that are ranked first{', or among the first five,' if len(top) > 1 else ''} when the "
         "other candidates are drawn at random: the mean over all draws, in closed form. Repeats are averaged where "
@@ -435,24 +452,24 @@ def _left_out(evaluation: Evaluation, remarks: Sequence[str]) -> list[Section]:
     if not evaluation.tallies and not remarks:
         return []
     text = "\n\n".join(f"{remark[0].upper()}{remark[1:]}." for remark in remarks if remark)
-    table = PageTable(HEADER, [one.row() for one in evaluation.tallies], "What was used, and what was left out")
+    table = PageTable(HEADER, [counts.row() for counts in evaluation.tallies], "What was used, and what was left out")
     return [Section("What was left out", text, tables=[table] if evaluation.tallies else [])]
 
 
 def _semantic(evaluation: Evaluation) -> list[Section]:
     if not evaluation.semantic:
         return []
-    found = evaluation.semantic
+    by_kind = evaluation.semantic
     drawn = [
         (figures.semantic(errors.observed, errors.null), f"{kind.capitalize()}: distance of errors, and by chance.")
-        for kind, errors in found.items()
+        for kind, errors in by_kind.items()
         if errors.n_errors
     ]
     table = PageTable(
         ("", "errors", "links to the truth", "shuffled", "p", "not in the table"),
         [
             (kind, e.n_errors, f"{e.observed:.2f}", f"{e.shuffled:.2f}", f"{e.p_value:.4f}", len(e.missing))
-            for kind, e in found.items()
+            for kind, e in by_kind.items()
         ],
         "Mean number of is-a links from a wrong first choice to the true category",
     )
@@ -464,13 +481,13 @@ def _confidence(evaluation: Evaluation) -> list[Section]:
     if evaluation.learned is None:
         why = "It is learned from training runs that are apart from the tests; here each run is both in turn."
         return [Section("Confidence", f"How sure rankings may be was not learned. {why}")]
-    told = told_chances(evaluation)
+    chances = told_chances(evaluation)
     drawn = [
         (
-            figures.reliability({title: bins_of(of, i) for i, title in told}),
+            figures.reliability({title: bins_of(confidences, i) for i, title in chances}),
             f"{kind.capitalize()}: how often the true category was there, against how probable that was said to be.",
         )
-        for kind, of in evaluation.confidence.items()
+        for kind, confidences in evaluation.confidence.items()
     ]
     table = PageTable(
         ("", "true category", "predicted, %", "observed, %", "Brier score", "calibration error", "n"),
@@ -478,21 +495,21 @@ def _confidence(evaluation: Evaluation) -> list[Section]:
             (
                 kind,
                 title,
-                f"{100 * of.probability[:, i].mean():.1f}",
-                f"{100 * of.hit[:, i].mean():.1f}",
-                f"{brier_score(of.probability[:, i], of.hit[:, i]):.4f}",
-                f"{calibration_error(of.probability[:, i], of.hit[:, i]):.4f}",
-                str(len(of.hit)),
+                f"{100 * confidences.probability[:, i].mean():.1f}",
+                f"{100 * confidences.hit[:, i].mean():.1f}",
+                f"{brier_score(confidences.probability[:, i], confidences.hit[:, i]):.4f}",
+                f"{calibration_error(confidences.probability[:, i], confidences.hit[:, i]):.4f}",
+                str(len(confidences.hit)),
             )
-            for kind, of in evaluation.confidence.items()
-            for i, title in told
+            for kind, confidences in evaluation.confidence.items()
+            for i, title in chances
         ],
         "Every ranking of the tests, volume by volume",
     )
     notes = " ".join(f"{note[0].upper()}{note[1:]}." for note in evaluation.learned.confidence.notes)
     if not evaluation.confidence:
         return [Section("Confidence", notes or "Nothing was learned of how sure the tested rankings may be.")]
-    places = [title for _, title in told]
+    places = [title for _, title in chances]
     text = (
         f"How probable it is that the true category is {', '.join(places)} was learned from the training runs: of "
         "categories that were trained on, by decoders that had seen nothing of the ranked "

@@ -33,26 +33,48 @@ TABLES = (
 
 
 def top_places(evaluation: Evaluation) -> list[int]:
-    """Return the places that fewer candidates than all can have."""
+    """Return the places that fewer candidates than all can have.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    """
     return [k for k in _TOP if k < len(evaluation.candidates.ids)]
 
 
 def told_chances(evaluation: Evaluation) -> list[tuple[int, str]]:
-    """Return the informative chances: one of five candidates, for example, is always among the first five."""
+    """Return the informative chances: one of five candidates, for example, is always among the first five.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    """
     return [(i, title) for i, title in enumerate(_FIRST) if FIRST[i] < len(evaluation.candidates.ids)]
 
 
 def bins_of(of: Confidences, i: int) -> list[tuple[float, float, int]]:
-    """Return bins of the chance of a place: mean prediction, observed share and number of rankings of each."""
+    """Return bins of the chance of a place: mean prediction, observed share and number of rankings of each.
+
+    Parameters
+    ----------
+    of : Confidences
+    i : int
+        Index of the place in `rtgod.decoding.confidence.FIRST`.
+    """
     bins = reliability_bins(of.probability[:, i], of.hit[:, i])
-    return [(float(said), float(share), int(n)) for said, share, n in zip(*bins, strict=True)]
+    return [(float(predicted), float(share), int(n)) for predicted, share, n in zip(*bins, strict=True)]
 
 
 def tables_of(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Sequence[object]]]]:
-    """Make all tables of numbers, by the name of their file: header and rows."""
+    """Make all tables of numbers, by the name of their file: header and rows.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    """
     tables: dict[str, tuple[Sequence[str], list[Sequence[object]]]] = {
-        "identification.tsv": (_names(Identification), [astuple(one) for one in evaluation.identification]),
-        "features.tsv": (_names(FeatureAccuracy), [astuple(one) for one in evaluation.features]),
+        "identification.tsv": (_names(Identification), [astuple(result) for result in evaluation.identification]),
+        "features.tsv": (_names(FeatureAccuracy), [astuple(result) for result in evaluation.features]),
         "blocks.tsv": (
             ("kind", "category_id", "category", "first", "rank", "identification_accuracy", "n_volumes"),
             [row for kind, decoded in evaluation.decoded.items() for row in _block_rows(evaluation, kind, decoded)],
@@ -78,7 +100,7 @@ def tables_of(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Seq
         ),
     }
     if evaluation.tallies:
-        tables["left_out.tsv"] = (COLUMNS, [one.row() for one in evaluation.tallies])
+        tables["left_out.tsv"] = (COLUMNS, [counts.row() for counts in evaluation.tallies])
     if len(evaluation.candidates.ids) <= MOST_IN_MATRIX:
         tables["confusion.tsv"] = (
             ("kind", "category_id", *evaluation.candidates.ids),
@@ -121,10 +143,10 @@ def tables_of(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Seq
         tables["reliability.tsv"] = (
             ("kind", "true_category", "predicted", "observed", "n_rankings"),
             [
-                (kind, title, *one)
-                for kind, of in evaluation.confidence.items()
+                (kind, title, *row)
+                for kind, confidences in evaluation.confidence.items()
                 for i, title in told_chances(evaluation)
-                for one in bins_of(of, i)
+                for row in bins_of(confidences, i)
             ],
         )
     if evaluation.semantic:
@@ -138,16 +160,16 @@ def tables_of(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Seq
     return tables
 
 
-def _names(of: type[Identification] | type[FeatureAccuracy]) -> list[str]:
-    return [field.name for field in fields(of)]
+def _names(results: type[Identification] | type[FeatureAccuracy]) -> list[str]:
+    return [field.name for field in fields(results)]
 
 
 def _block_rows(evaluation: Evaluation, kind: str, decoded: DecodedCondition) -> list[Sequence[object]]:
     ids, names, ranked = evaluation.candidates.ids, evaluation.candidates.names, decoded.blocks
-    first, ranks, accuracies = ranked.scores.argmax(axis=1), ranks_of(ranked), accuracies_of(ranked)
+    first_choices, ranks, accuracies = ranked.scores.argmax(axis=1), ranks_of(ranked), accuracies_of(ranked)
     return [
         (kind, ids[true], names[true], names[best], int(rank), float(accuracy), int(n_volumes))
         for true, best, rank, accuracy, n_volumes in zip(
-            ranked.true, first, ranks, accuracies, ranked.n_volumes, strict=True
+            ranked.true, first_choices, ranks, accuracies, ranked.n_volumes, strict=True
         )
     ]

@@ -45,13 +45,27 @@ _AXES = ("x", "y", "z")
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG."""
+    """Write a figure as PNG.
+
+    Parameters
+    ----------
+    figure : Figure
+    path : Path
+    """
     with lettered(figure):
         figure.savefig(path, dpi=150)
 
 
 def latency(stages: Mapping[str, Float64Array], total: Float64Array) -> Figure:
-    """Draw median and 99th percentile of each stage, in milliseconds."""
+    """Draw median and 99th percentile of each stage.
+
+    Parameters
+    ----------
+    stages : mapping of str to ndarray of shape (n_volumes_of_stage,), float64
+        Milliseconds that each stage took, for the volumes that it handled.
+    total : ndarray of shape (n_volumes,), float64
+        Milliseconds that all stages of each volume took together.
+    """
     figure = Figure(figsize=(7, 0.42 * (len(stages) + 1) + 1.2), layout="constrained")
     axes = figure.add_subplot()
     rows = [*stages.items(), ("total", total)]
@@ -103,7 +117,14 @@ def ablation(names: Sequence[str], kinds: Mapping[str, Sequence[tuple[float, flo
 
 
 def ranks(by_kind: Mapping[str, Array], n_candidates: int) -> Figure:
-    """Draw the share of blocks whose true category is among the first k, against k."""
+    """Draw the share of blocks whose true category is among the first k, against k.
+
+    Parameters
+    ----------
+    by_kind : mapping of str to ndarray of shape (n_blocks,), int
+        Rank of each block's true category, from 1; only the first three kinds are drawn.
+    n_candidates : int
+    """
     figure = Figure(figsize=(6, 4.2), layout="constrained")
     axes = figure.add_subplot()
     k, few = np.arange(1, n_candidates + 1), n_candidates <= _FEW_CANDIDATES
@@ -171,7 +192,7 @@ def motion(
     grid = figure.subplots(3, len(courses), sharex="col", sharey="row", squeeze=False, height_ratios=[1, 1, 0.8])
     for column, (run_id, tr_s, course) in enumerate(courses):
         time_s = np.array([index for index, _ in course]) * tr_s
-        of_run = (marks or {}).get(run_id, RunMarks())
+        run_marks = (marks or {}).get(run_id, RunMarks())
         for row, values in enumerate(
             (np.array([m.translation_mm for _, m in course]), np.array([m.rotation_deg for _, m in course]))
         ):
@@ -179,30 +200,28 @@ def motion(
             for axis, colour in enumerate((BLUE, ORANGE, GREEN)):
                 axes.plot(time_s, values[:, axis], color=colour, linewidth=1.4, label=_AXES[axis])
                 if reference is not None and column == 0:
-                    theirs = reference[:, 3 * row + axis]
+                    spm = reference[:, 3 * row + axis]
                     label = "SPM" if axis == 2 else None
-                    axes.plot(
-                        np.arange(len(theirs)) * tr_s, theirs, color="black", linewidth=0.9, linestyle=":", label=label
-                    )
+                    axes.plot(np.arange(len(spm)) * tr_s, spm, color="black", linewidth=0.9, linestyle=":", label=label)
         moved = grid[2, column]
         displacement = np.array([m.framewise_displacement_mm for _, m in course])
         moved.plot(time_s, displacement, color="black", linewidth=1.0, label="framewise displacement")
         if limit_mm is not None:
             moved.axhline(limit_mm, color=GREY, linestyle="--", linewidth=1, label=f"limit, {limit_mm:g} mm")
-        known = dict(zip(time_s.tolist(), displacement.tolist(), strict=True))
-        for name, indices, marker in (("censored", of_run.censored, "x"), ("lost", of_run.lost, "o")):
+        displacement_at = dict(zip(time_s.tolist(), displacement.tolist(), strict=True))
+        for name, indices, marker in (("censored", run_marks.censored, "x"), ("lost", run_marks.lost, "o")):
             at_s = [index * tr_s for index in indices]
-            heights = [known.get(time, 0.0) for time in at_s]
+            heights = [displacement_at.get(time, 0.0) for time in at_s]
             moved.plot(at_s, heights, marker, color=ORANGE, markersize=6, fillstyle="none", label=name)
         for axes in grid[:, column]:
-            for start_s, end_s in of_run.trials_s:
+            for start_s, end_s in run_marks.trials_s:
                 axes.axvspan(start_s, end_s, facecolor="#DDE6EE", edgecolor="white", linewidth=0.5, zorder=0)
-            for index in of_run.censored:
+            for index in run_marks.censored:
                 axes.axvline(index * tr_s, color=ORANGE, linewidth=0.6, alpha=0.6, zorder=0)
             _plain(axes)
         counted = (
-            f"{number_of(len(of_run.trials_s), 'trial')} (shaded), {len(of_run.censored)} censored, "
-            f"{len(of_run.lost)} lost"
+            f"{number_of(len(run_marks.trials_s), 'trial')} (shaded), {len(run_marks.censored)} censored, "
+            f"{len(run_marks.lost)} lost"
         )
         counts = f"\n{counted}" if marks else ""
         grid[0, column].set_title(figure_text(plain(run_id).replace("_task", "\ntask")) + counts, fontsize=8)
@@ -546,7 +565,15 @@ def reliability(panels: Mapping[str, Sequence[tuple[float, float, int]]]) -> Fig
 
 
 def semantic(observed: float, null: Float64Array) -> Figure:
-    """Draw the mean distance of errors to the truth, beside its distribution over shuffled labels."""
+    """Draw the mean distance of errors to the truth, beside its distribution over shuffled labels.
+
+    Parameters
+    ----------
+    observed : float
+        Mean distance in is-a links.
+    null : ndarray of shape (n_shuffles,), float64
+        Mean distance in is-a links for each shuffle.
+    """
     figure = Figure(figsize=(_COLUMN, 2.3), layout="constrained")
     axes = figure.add_subplot()
     axes.hist(null, bins=30, color=GREY, alpha=0.6)

@@ -65,6 +65,14 @@ class Section:
 def write_page(path: Path, title: str, intro: str, sections: Sequence[Section]) -> None:
     """Write a report; all text is escaped, and control characters are written out.
 
+    Parameters
+    ----------
+    path : Path
+    title : str
+    intro : str
+        Text above the sections; blank lines separate paragraphs.
+    sections : sequence of Section
+
     Raises
     ------
     InputError
@@ -97,17 +105,17 @@ def _picture(figure: Figure) -> str:
 
 
 def _drawn(figure: Figure) -> str:
-    drawn = io.BytesIO()
+    buffer = io.BytesIO()
     arrays = [image.get_array() for axes in figure.axes for image in axes.images]
     if any(array is not None and array.ndim == 3 for array in arrays):
         kind = "jpeg"
-        figure.savefig(drawn, format=kind, dpi=130, pil_kwargs={"quality": 88})
+        figure.savefig(buffer, format=kind, dpi=130, pil_kwargs={"quality": 88})
     else:
         kind = "svg+xml"
         # No date and a fixed salt: the same numbers give the same bytes.
         with matplotlib.rc_context({"svg.hashsalt": "rtgod"}):
-            figure.savefig(drawn, format="svg", metadata={"Date": None})
-    return f"data:image/{kind};base64,{base64.b64encode(drawn.getvalue()).decode('ascii')}"
+            figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def _cell(value: object) -> str:

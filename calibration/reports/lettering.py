@@ -17,17 +17,27 @@ log = logging.getLogger(__name__)
 
 
 def add_font(path: str) -> str:
-    """Make a font's file known to matplotlib, and return its family."""
+    """Make a font's file known to matplotlib, and return its family.
+
+    Parameters
+    ----------
+    path : str
+    """
     fontManager.addfont(path)
     return FontProperties(fname=path).get_name()
 
 
 @contextmanager
 def lettered(figure: Figure) -> Iterator[None]:
-    """Find fonts for a figure's texts; save it inside, where one warning replaces matplotlib's for each letter."""
+    """Find fonts for a figure's texts; save it inside, where one warning replaces matplotlib's for each letter.
+
+    Parameters
+    ----------
+    figure : Figure
+    """
     if lacking := letter_figure(figure, Face(findfont(FontProperties())), add_font):
-        some = ", ".join(map(plain, lacking[:3]))
-        log.warning("figures: no font has the letters of %s (%d texts); boxes stand for them", some, len(lacking))
+        listed = ", ".join(map(plain, lacking[:3]))
+        log.warning("figures: no font has the letters of %s (%d texts); boxes stand for them", listed, len(lacking))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         yield

@@ -14,7 +14,15 @@ from rtgod.settings import PipelineSettings
 
 
 def notes_on_runs(inputs: DatasetFiles, settings: PipelineSettings, network: Network | None) -> list[PageTable]:
-    """Tables about an evaluation of recorded runs; what was left out of them, and read in events, is said elsewhere."""
+    """Tables about an evaluation of recorded runs; what was left out of them, and read in events, is said elsewhere.
+
+    Parameters
+    ----------
+    inputs : DatasetFiles
+    settings : PipelineSettings
+    network : Network or None
+        Network whose features are decoded; None if categories are decoded.
+    """
     rows = [
         ("trained on", ", ".join(run.name for run in inputs.training)),
         ("tested on", ", ".join(run.name for run in inputs.test) or f"the same runs, split by {inputs.split}"),
@@ -35,9 +43,15 @@ def notes_on_runs(inputs: DatasetFiles, settings: PipelineSettings, network: Net
 
 
 def notes_on_published(samples: Sequence[Path], features: Path | None) -> list[PageTable]:
-    """Make tables about an evaluation of published samples and features."""
-    named = ", ".join(path.name for path in samples)
-    rows = [("samples", named), ("features", features.name if features else ""), ("rtgod", version("rtgod"))]
+    """Make tables about an evaluation of published samples and features.
+
+    Parameters
+    ----------
+    samples : sequence of Path
+    features : Path or None
+    """
+    names = ", ".join(path.name for path in samples)
+    rows = [("samples", names), ("features", features.name if features else ""), ("rtgod", version("rtgod"))]
     return [PageTable(("what", "which"), rows, "Inputs")]
 
 

@@ -134,8 +134,15 @@ def write_report(
 
     Parameters
     ----------
-    journal, out : Path
-    bundle, dataset, motion_reference : Path or None
+    journal : Path
+    out : Path
+        Folder; the files of an earlier report in it are removed.
+    bundle : Path or None
+        The session's bundle; without it, trials have no ranks.
+    dataset : Path or None
+        Folder that is searched for the runs' events tables, and for images in its `stimuli`.
+    motion_reference : Path or None
+        SPM's realignment parameters of the first run.
     console : Console
         Printed to after all files are written: a failure to print costs no file.
     events : sequence of Path
@@ -147,22 +154,22 @@ def write_report(
         If an input cannot be used, or the bundle is not the session's.
     """
     session = read_session(journal, bundle, dataset, events)
-    runs, loaded, said = session.runs, session.bundle, list[RenderableType]()
+    runs, loaded, parts = session.runs, session.bundle, list[RenderableType]()
     reference = read_spm_motion(motion_reference, runs[0].n_volumes) if motion_reference else None
     out.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         (out / name).unlink(missing_ok=True)
     summary: dict[str, float | int] = _count(runs)
-    summary |= _latency(runs, out, said)
+    summary |= _latency(runs, out, parts)
     if loaded is not None and session.tables is not None:
-        summary |= _ranks(session.blocks, loaded, dataset, out, said)
+        summary |= _ranks(session.blocks, loaded, dataset, out, parts)
     else:
-        said.append(_no_ranks(loaded, session.tables))
-    summary |= _motion(runs, reference, loaded, out, said)
-    summary |= _left_out(session.tallies, session.foreign, out, said)
+        parts.append(_no_ranks(loaded, session.tables))
+    summary |= _motion(runs, reference, loaded, out, parts)
+    summary |= _left_out(session.tallies, session.foreign, out, parts)
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    for one in said:
-        console.print(one)
+    for part in parts:
+        console.print(part)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,7 +198,19 @@ class SessionRead:
 
 
 def read_session(journal: Path, bundle: Path | None, dataset: Path | None, events: Sequence[Path] = ()) -> SessionRead:
-    """Read the contents of a report; parameters and errors are those of `write_report`."""
+    """Read the contents of a report.
+
+    Parameters
+    ----------
+    journal : Path
+    bundle, dataset, events
+        The same as in `write_report`.
+
+    Raises
+    ------
+    InputError, JournalError, BundleError
+        If an input cannot be used, or the bundle is not the session's.
+    """
     hello, records = read_runs(journal)
     if not records:
         raise InputError(f"{journal}: no run in it; was anything sent to this server?")
@@ -200,25 +219,37 @@ def read_session(journal: Path, bundle: Path | None, dataset: Path | None, event
         loaded = DecoderBundle.load(bundle)
         if hello is not None and hello.bundle_id != loaded.bundle_id:
             raise InputError(f"{journal} was recorded with bundle {hello.bundle_id}, {bundle} is {loaded.bundle_id}")
-    found = tables_of(records, dataset, events) if dataset is not None or events else None
+    tables = tables_of(records, dataset, events) if dataset is not None or events else None
     runs, foreign = _of_one_study(records, loaded)
     blocks: list[DecodedBlock] = []
     tallies = [_volumes_of(record) for record in runs]
-    if loaded is not None and found is not None:
-        runs_ranked = [record for record in runs if record.run.run_id in found]
+    if loaded is not None and tables is not None:
+        runs_ranked = [record for record in runs if record.run.run_id in tables]
         foreign |= {r.run.run_id: "no events table: no ranks of it" for r in runs if r not in runs_ranked}
-        blocks, trials, mismatched = blocks_and_trials(runs_ranked, loaded, found)
+        blocks, trials, mismatched = blocks_and_trials(runs_ranked, loaded, tables)
         foreign |= mismatched
         tallies += trials
     order = {record.run.run_id: place for place, record in enumerate(runs)}
-    tallies.sort(key=lambda one: order[one.of])
-    return SessionRead(tuple(runs), loaded, found, tuple(blocks), tuple(tallies), foreign)
+    tallies.sort(key=lambda counts: order[counts.of])
+    return SessionRead(tuple(runs), loaded, tables, tuple(blocks), tuple(tallies), foreign)
 
 
 def plan_report(
     journal: Path, bundle: Path | None, dataset: Path | None, console: Console, events: Sequence[Path] = ()
 ) -> None:
-    """Print what a report would contain and leave out; parameters and errors are those of `write_report`."""
+    """Print what a report would contain and leave out.
+
+    Parameters
+    ----------
+    journal : Path
+    bundle, dataset, console, events
+        The same as in `write_report`.
+
+    Raises
+    ------
+    InputError, JournalError, BundleError
+        If an input cannot be used, or the bundle is not the session's.
+    """
     session = read_session(journal, bundle, dataset, events)
     for record in session.runs:
         table = (session.tables or {}).get(record.run.run_id)
@@ -232,8 +263,8 @@ def plan_report(
         )
     if session.bundle is None or session.tables is None:
         console.print(_no_ranks(session.bundle, session.tables))
-    for one in _said_left_out(session.tallies, session.foreign):
-        console.print(one)
+    for part in _said_left_out(session.tallies, session.foreign):
+        console.print(part)
 
 
 def _no_ranks(bundle: DecoderBundle | None, tables: Mapping[str, Path] | None) -> str:
@@ -245,10 +276,10 @@ def _of_one_study(
     records: Sequence[JournaledRun], bundle: DecoderBundle | None
 ) -> tuple[list[JournaledRun], dict[str, str]]:
     """Select the runs of one subject, grid and repetition time; return reasons why others are left out, by their id."""
-    who = None if bundle is None else str(bundle.provenance.get("subject", ""))
-    usual = usual_of([record.run for record in records], who)
-    why = {record.run.run_id: why_foreign(record.run, usual) for record in records}
-    return [record for record in records if not why[record.run.run_id]], {k: v for k, v in why.items() if v}
+    subject = None if bundle is None else str(bundle.provenance.get("subject", ""))
+    usual = usual_of([record.run for record in records], subject)
+    reasons = {record.run.run_id: why_foreign(record.run, usual) for record in records}
+    return [record for record in records if not reasons[record.run.run_id]], {k: v for k, v in reasons.items() if v}
 
 
 def _volumes_of(record: JournaledRun) -> LeftOutCounts:
@@ -259,19 +290,19 @@ def _volumes_of(record: JournaledRun) -> LeftOutCounts:
 
 
 def _left_out(
-    tallies: Sequence[LeftOutCounts], foreign: Mapping[str, str], out: Path, said: list[RenderableType]
+    tallies: Sequence[LeftOutCounts], foreign: Mapping[str, str], out: Path, parts: list[RenderableType]
 ) -> dict[str, float | int]:
     """Write and print the trials, volumes and runs that are left out, with the reasons."""
-    rows: list[tuple[object, ...]] = [one.row() for one in tallies]
+    rows: list[tuple[object, ...]] = [counts.row() for counts in tallies]
     rows += [(run_id, "run", 1, 0, 1, why) for run_id, why in foreign.items()]
     write_tsv(out / "left_out.tsv", COLUMNS, rows)
-    said += _said_left_out(tallies, foreign)
-    trials = [one for one in tallies if one.what != "volumes"]
+    parts += _said_left_out(tallies, foreign)
+    trials = [counts for counts in tallies if counts.what != "volumes"]
     summary: dict[str, float | int] = {"runs_left_out": len(foreign)}
     if trials:
-        summary["trials_left_out"] = sum(one.n_left_out for one in trials)
+        summary["trials_left_out"] = sum(counts.n_left_out for counts in trials)
     for reason in (Reason.LOST_VOLUME, Reason.BEHIND, Reason.MOTION, Reason.BAD_VOLUME):
-        n = sum(one.left_out.get(reason.value, 0) for one in tallies if one.what == "volumes")
+        n = sum(counts.left_out.get(reason.value, 0) for counts in tallies if counts.what == "volumes")
         summary[f"volumes_{reason.name.lower().removesuffix('_volume')}"] = n
     return summary
 
@@ -281,14 +312,19 @@ def _said_left_out(tallies: Sequence[LeftOutCounts], foreign: Mapping[str, str])
     for name in HEADER:
         is_number = name in ("in all", "used", "left out")
         table.add_column(name, justify="right" if is_number else "left", overflow="fold")
-    for one in tallies:
-        of, what, *numbers, why = one.row()
-        table.add_row(styled(of), styled(what), *map(str, numbers), styled(why))
+    for counts in tallies:
+        set_name, things, *numbers, why = counts.row()
+        table.add_row(styled(set_name), styled(things), *map(str, numbers), styled(why))
     return [table, *(styled(("left out", "yellow"), f" {run_id}: {why}") for run_id, why in foreign.items())]
 
 
 def read_runs(journal: Path) -> tuple[Hello | None, list[JournaledRun]]:
-    """Sort a journal's messages by run."""
+    """Sort a journal's messages by run.
+
+    Parameters
+    ----------
+    journal : Path
+    """
     hello: Hello | None = None
     records: dict[str, JournaledRun] = {}
     for message in read_journal(journal):
@@ -324,38 +360,38 @@ def tables_of(records: Sequence[JournaledRun], dataset: Path | None, events: Seq
     """
     if absent := [path for path in events if not path.is_file()]:
         raise InputError(f"--events {absent[0]}: no such file")
-    found: dict[str, Path] = {}
+    tables: dict[str, Path] = {}
     unnamed = list(events)
     for record in records:
         names = [f"{name}_events.tsv" for name in (record.run.run_id, record.run.name)]
         if named := sorted((path for path in unnamed if path.name in names), key=lambda path: names.index(path.name)):
-            found[record.run.run_id] = named[0]
+            tables[record.run.run_id] = named[0]
             unnamed.remove(named[0])
-    without = [record for record in records if record.run.run_id not in found]
-    if len(unnamed) != len(without):
+    runs_without = [record for record in records if record.run.run_id not in tables]
+    if len(unnamed) != len(runs_without):
         # Acquisitions of one run may share a table; the remaining tables then belong to the other runs.
         by_name = {path.name: path for path in reversed(events)}
-        for record in without:
+        for record in runs_without:
             name = f"{record.run.name}_events.tsv"
             if name in by_name:
-                found[record.run.run_id] = by_name[name]
+                tables[record.run.run_id] = by_name[name]
             elif dataset is not None and (inside := sorted(dataset.rglob(name))):
-                found[record.run.run_id] = inside[0]
-        without = [record for record in without if record.run.run_id not in found]
-    if unnamed and len(unnamed) != len(without):
-        listed = ", ".join(record.run.run_id for record in without) or "none"
+                tables[record.run.run_id] = inside[0]
+        runs_without = [record for record in runs_without if record.run.run_id not in tables]
+    if unnamed and len(unnamed) != len(runs_without):
+        listed = ", ".join(record.run.run_id for record in runs_without) or "none"
         raise InputError(
-            f"{number_of(len(unnamed), 'table')} of events for {number_of(len(without), 'run')} without one "
+            f"{number_of(len(unnamed), 'table')} of events for {number_of(len(runs_without), 'run')} without one "
             f"({listed}); give --events once for "
             "each run, in the journal's order, or name the tables RUN_events.tsv"
         )
-    found |= {record.run.run_id: path for record, path in zip(without, unnamed, strict=False)}
-    if not found:
+    tables |= {record.run.run_id: path for record, path in zip(runs_without, unnamed, strict=False)}
+    if not tables:
         raise InputError(
             f"{dataset}: no {records[0].run.name}_events.tsv; give the data set that was replayed, or the runs' tables "
             "with --events"
         )
-    return found
+    return tables
 
 
 def blocks_and_trials(
@@ -441,15 +477,15 @@ def blocks_of_trials(run: Run, trials: Sequence[Trial]) -> dict[int, int]:
         Run with its blocks as they were sent.
     trials : sequence of Trial
     """
-    found: dict[int, int] = {}
+    block_of: dict[int, int] = {}
     expected = blocks_in(trials)
     for position, block in enumerate(run.blocks):
-        for i, other in enumerate(expected):
-            is_near = abs(other.onset_s - block.onset_s) <= run.tr_s / 2
-            if i not in found and is_near and (not block.label or not other.label or block.label == other.label):
-                found[i] = position
+        for i, trial in enumerate(expected):
+            is_near = abs(trial.onset_s - block.onset_s) <= run.tr_s / 2
+            if i not in block_of and is_near and (not block.label or not trial.label or block.label == trial.label):
+                block_of[i] = position
                 break
-    return found
+    return block_of
 
 
 def _check_times(path: Path, record: JournaledRun, trials: Sequence[Trial]) -> None:
@@ -479,10 +515,17 @@ def _ranked(bundle: DecoderBundle) -> Int32Array:
 
 
 def read_spm_motion(path: Path, n_volumes: int) -> list[Float64Array]:
-    """Read poses (4, 4) from SPM's realignment parameters: translation in mm, then rotation in rad, a line per volume.
+    """Read poses (4, 4) from SPM's realignment parameters.
 
     SPM's matrix T Rx Ry Rz, with rotations of the opposite sign to ours, maps a volume's world to the template's
     (spm_matrix.m); our pose is its inverse.
+
+    Parameters
+    ----------
+    path : Path
+        Table with a line per volume: translation in mm, then rotation in rad; a heading is skipped.
+    n_volumes : int
+        Number of lines that the table must have.
 
     Raises
     ------
@@ -490,8 +533,8 @@ def read_spm_motion(path: Path, n_volumes: int) -> list[Float64Array]:
         If the table cannot be read or has another number of volumes.
     """
     try:
-        first = path.read_text(encoding="utf-8-sig").split(maxsplit=1)[0]
-        table = np.loadtxt(path, ndmin=2, encoding="utf-8-sig", skiprows=0 if _is_number(first) else 1)
+        first_word = path.read_text(encoding="utf-8-sig").split(maxsplit=1)[0]
+        table = np.loadtxt(path, ndmin=2, encoding="utf-8-sig", skiprows=0 if _is_number(first_word) else 1)
     except (OSError, ValueError, IndexError) as error:
         raise InputError(f"motion {path}: cannot be read as a table of numbers ({what_went_wrong(error)})") from error
     if table.shape != (n_volumes, 6):
@@ -528,7 +571,7 @@ def _count(runs: Sequence[JournaledRun]) -> dict[str, float | int]:
     }
 
 
-def _latency(runs: Sequence[JournaledRun], out: Path, said: list[RenderableType]) -> dict[str, float | int]:
+def _latency(runs: Sequence[JournaledRun], out: Path, parts: list[RenderableType]) -> dict[str, float | int]:
     """Report the time from a volume's arrival to its answer; only volumes that arrived have stages."""
     timed = [a for record in runs for a in record.answers if a.stage_ms]
     if not timed:
@@ -543,14 +586,14 @@ def _latency(runs: Sequence[JournaledRun], out: Path, said: list[RenderableType]
         p50, p99 = np.percentile(values, (50, 99))
         style = "bold" if name == "total" else ""
         table.add_row(styled(name), f"{p50:.2f}", f"{p99:.2f}", str(len(values)), style=style)
-    said.append(table)
+    parts.append(table)
     figures.save(figures.latency(stages, total), out / "latency.png")
     p50, p99 = np.percentile(total, (50, 99))
     return {"latency_ms_p50": float(p50), "latency_ms_p99": float(p99)}
 
 
 def _ranks(
-    blocks: Sequence[DecodedBlock], bundle: DecoderBundle, dataset: Path | None, out: Path, said: list[RenderableType]
+    blocks: Sequence[DecodedBlock], bundle: DecoderBundle, dataset: Path | None, out: Path, parts: list[RenderableType]
 ) -> dict[str, float | int]:
     new = [b for b in blocks if not b.trained_on]
     groups = {name: [b for b in new if b.trial.kind == kind] for name, kind in KINDS.items()}
@@ -564,7 +607,7 @@ def _ranks(
     )  # fmt: skip
     rows: list[tuple[object, ...]] = []
     for kind, members in groups.items():
-        summary |= _sum_up(kind, members, names, said)
+        summary |= _sum_up(kind, members, names, parts)
         for b in members:
             of_trial = (kind, b.trial.onset_s, b.trial.category, b.name)
             rows.append(
@@ -572,8 +615,8 @@ def _ranks(
             )
     write_tsv(out / "ranks.tsv", columns, rows)
     if groups:
-        said_so = {_TRAINED_ON: "trained on: a fit, no test"}
-        ranks = {said_so.get(kind, kind): np.array([b.rank for b in members]) for kind, members in groups.items()}
+        labels = {_TRAINED_ON: "trained on: a fit, no test"}
+        ranks = {labels.get(kind, kind): np.array([b.rank for b in members]) for kind, members in groups.items()}
         figures.save(figures.ranks(ranks, n_candidates), out / "ranks.png")
     if "seen" in groups:
         if dataset is not None:
@@ -585,7 +628,7 @@ def _ranks(
 
 
 def _sum_up(
-    kind: str, blocks: Sequence[DecodedBlock], names: Sequence[str], said: list[RenderableType]
+    kind: str, blocks: Sequence[DecodedBlock], names: Sequence[str], parts: list[RenderableType]
 ) -> dict[str, float | int]:
     """Tabulate the rank of every block's true category, and return the figures that sum them up."""
     label, n_candidates = kind.replace("_", " "), len(names)
@@ -617,7 +660,7 @@ def _sum_up(
         f"of the other categories, the share ranked below the true one (chance 50 %{interval}, {p_value}), ",
         f"median rank {median_rank:g} of {n_candidates} (chance {(n_candidates + 1) / 2:g})",
     )
-    found = {
+    summary = {
         f"{kind}_identification_accuracy": accuracy,
         f"{kind}_p_value": test.p_value,
         f"{kind}_median_rank": median_rank,
@@ -627,19 +670,19 @@ def _sum_up(
         f"{kind}_high": high,
     }
     if n_candidates <= 10:  # all categories are among the first ten
-        del found[f"{kind}_top10"]
-    found = {name: value for name, value in found.items() if not np.isnan(value)}
+        del summary[f"{kind}_top10"]
+    summary = {name: value for name, value in summary.items() if not np.isnan(value)}
     if kind == _TRAINED_ON:
         sentence = styled(
             (f"{label}: a fit, no test", "bold"),
             f": the decoder was trained on these runs, so that it ranks {100 * accuracy:.1f} % of the others below the "
             f"true category ({len(blocks)} blocks) says nothing of new ones",
         )
-        said += [table, sentence, ""]
+        parts += [table, sentence, ""]
         of_a_fit = ("identification_accuracy", "median_rank", "top10", "blocks")
-        return {name: found[name] for name in (f"{kind}_{figure}" for figure in of_a_fit) if name in found}
-    said += [table, sentence, *map(styled, remarks_on_choices(label, scores, true, names)), ""]
-    return found
+        return {name: summary[name] for name in (f"{kind}_{figure}" for figure in of_a_fit) if name in summary}
+    parts += [table, sentence, *map(styled, remarks_on_choices(label, scores, true, names)), ""]
+    return summary
 
 
 def _examples(blocks: Sequence[DecodedBlock], bundle: DecoderBundle, dataset: Path, out: Path) -> None:
@@ -652,10 +695,10 @@ def _examples(blocks: Sequence[DecodedBlock], bundle: DecoderBundle, dataset: Pa
     rows = []
     for block in sorted(blocks, key=lambda block: block.rank):
         image = shown.get(block.trial.stimulus or "")
-        first = [bundle.candidates[i] for i in block.ranking.order[:5]]
-        if image is not None and all(c.category_id in portraits for c in first):
-            is_true = [c.category_id == block.trial.category for c in first]
-            pictures = [(c.name, portraits[c.category_id], true) for c, true in zip(first, is_true, strict=True)]
+        top = [bundle.candidates[i] for i in block.ranking.order[:5]]
+        if image is not None and all(c.category_id in portraits for c in top):
+            is_true = [c.category_id == block.trial.category for c in top]
+            pictures = [(c.name, portraits[c.category_id], true) for c, true in zip(top, is_true, strict=True)]
             rows.append((block.name, image, block.rank, pictures))
     if rows:
         chosen = best_median_worst(len(rows), figures.N_EXAMPLES)
@@ -671,12 +714,12 @@ def best_median_worst(n: int, n_chosen: int) -> list[tuple[str, int]]:
     n, n_chosen : int
         Length of the list, and maximum number to choose, a multiple of three.
     """
-    each = n_chosen // 3
+    n_each = n_chosen // 3
     if n <= n_chosen:
         return [("best" if i == 0 else "worst" if i == n - 1 else "", i) for i in range(n)]
-    middle = (n - each) // 2
-    groups = {"best": range(each), "median": range(middle, middle + each), "worst": range(n - each, n)}
-    return [(name, position) for name, of in groups.items() for position in of]
+    middle = (n - n_each) // 2
+    groups = {"best": range(n_each), "median": range(middle, middle + n_each), "worst": range(n - n_each, n)}
+    return [(name, position) for name, positions in groups.items() for position in positions]
 
 
 def _motion(
@@ -684,16 +727,16 @@ def _motion(
     reference: Sequence[Float64Array] | None,
     bundle: DecoderBundle | None,
     out: Path,
-    said: list[RenderableType],
+    parts: list[RenderableType],
 ) -> dict[str, float | int]:
     courses = [(record.run.run_id, record.run.tr_s, record.motions()) for record in runs if record.motions()]
     if not courses:
         return {}
-    theirs = None
+    reference_motion = None
     summary: dict[str, float | int] = {}
     if reference is not None:
         registration = _registration(runs[0])
-        theirs = np.array([_as_people_read_it(pose, registration.centre_mm) for pose in reference])
+        reference_motion = np.array([_as_people_read_it(pose, registration.centre_mm) for pose in reference])
         apart_mm = np.array(
             [
                 _mean_displacement_mm(pose_of(motion, registration.centre_mm), reference[index], registration.points_mm)
@@ -706,7 +749,7 @@ def _motion(
             *((f"{np.median(apart_mm):.3f} mm", "bold"), f" in the median of {len(apart_mm)} volumes, "),
             *((f"{apart_mm.max():.3f} mm", "bold"), " in the worst"),
         )
-        said.append(sentence)
+        parts.append(sentence)
     marks = {
         record.run.run_id: figures.RunMarks(
             trials_s=[(block.onset_s, block.onset_s + block.duration_s) for block in record.run.blocks],
@@ -716,10 +759,10 @@ def _motion(
         for record in runs
     }
     if bundle is not None and not bundle.settings.motion.estimate:
-        said.append(styled("head motion was not estimated (motion.estimate = false), so none is drawn"))
+        parts.append(styled("head motion was not estimated (motion.estimate = false), so none is drawn"))
         return summary
     if not any(any((*motion.translation_mm, *motion.rotation_deg)) for *_, of_run in courses for _, motion in of_run):
-        said.append(
+        parts.append(
             styled(
                 "every volume lies exactly where the template does, as where head motion is not estimated: none is "
                 "drawn"
@@ -727,7 +770,7 @@ def _motion(
         )
         return summary
     limit_mm = None if bundle is None else bundle.settings.censoring.fd_mm
-    figures.save(figures.motion(courses, theirs, marks, limit_mm), out / "motion.png")
+    figures.save(figures.motion(courses, reference_motion, marks, limit_mm), out / "motion.png")
     return summary
 
 

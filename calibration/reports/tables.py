@@ -13,6 +13,13 @@ _DIGITS = 6
 def write_tsv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table with six significant digits of floats, otherwise as `rtgod.tsv` does.
 
+    Parameters
+    ----------
+    path : Path
+    header : sequence of str
+    rows : iterable of sequence
+        Cells of each row.
+
     Raises
     ------
     InputError

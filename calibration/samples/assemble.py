@@ -80,8 +80,8 @@ def gather_study(
     InputError
         If an input is missing or does not fit the others.
     """
-    first = inputs.training[0].open(settings.events).run
-    by_region = {name: region.voxels(first) for name, region in inputs.regions.items()}
+    first_run = inputs.training[0].open(settings.events).run
+    by_region = {name: region.voxels(first_run) for name, region in inputs.regions.items()}
     voxels = np.unique(np.concatenate(list(by_region.values())), axis=0) if by_region else None
     stimulus_files = None
     if network is not None and inputs.images is not None and inputs.candidates is not None:
@@ -95,7 +95,8 @@ def gather_study(
         targets, candidates, notes = _network_features(gathered, stimulus_files, network, names, report)
     position = {tuple(voxel): column for column, voxel in enumerate(gathered.reference.voxels.tolist())}
     regions = {
-        name: np.array([position[tuple(voxel)] for voxel in of.tolist()], np.int32) for name, of in by_region.items()
+        name: np.array([position[tuple(voxel)] for voxel in region_voxels.tolist()], np.int32)
+        for name, region_voxels in by_region.items()
     }
     everywhere = {HEAD: np.arange(len(position), dtype=np.int32)}
     return Study(
@@ -108,14 +109,21 @@ def gather_study(
 
 
 def tallies_of(gathered: GatheredRuns, split: str) -> tuple[LeftOutCounts, ...]:
-    """Count used and left-out trials and volumes: trials by the use of their run and by kind, volumes by run."""
-    first = "runs trained on" if gathered.test else "runs trained and tested on"
+    """Count used and left-out trials and volumes: trials by the use of their run and by kind, volumes by run.
+
+    Parameters
+    ----------
+    gathered : GatheredRuns
+    split : {"runs", "leave-one-run-out", "halves"}
+        Split of the runs, as in `folds_of`.
+    """
+    training_use = "runs trained on" if gathered.test else "runs trained and tested on"
     if split == "halves":
-        first = "runs whose first halves are trained on, and second ones tested on"
-    sets = {first: gathered.training, "runs tested on": gathered.test}
+        training_use = "runs whose first halves are trained on, and second ones tested on"
+    sets = {training_use: gathered.training, "runs tested on": gathered.test}
     trials = [
-        tally(of, f"trials {name}", [run.why_left_out(block) for block in _of_kind(run, kind)])
-        for of, runs in sets.items()
+        tally(use, f"trials {name}", [run.why_left_out(block) for block in _of_kind(run, kind)])
+        for use, runs in sets.items()
         for run in runs
         for name, kind in KINDS.items()
         if _of_kind(run, kind)
@@ -149,9 +157,9 @@ def gather_runs(
     InputError
         If a run cannot be used.
     """
-    first, n_training = inputs.training[0], len(inputs.training)
-    reference = make_reference(first, voxels, settings)  # while the pool's processes are starting
-    noise = noise_to_read(first, inputs.noise_mask, reference, settings)
+    first_run, n_training = inputs.training[0], len(inputs.training)
+    reference = make_reference(first_run, voxels, settings)  # while the pool's processes are starting
+    noise = noise_to_read(first_run, inputs.noise_mask, reference, settings)
     aligned = align_runs([*inputs.training, *inputs.test], reference, noise, settings, pool, report)
     noise = with_courses(aligned[:n_training], noise, settings)
     arguments = [(run, reference, settings, noise) for run in aligned]
@@ -217,8 +225,8 @@ def folds_of(gathered: GatheredRuns, targets: Targets, split: str) -> tuple[Fold
         return (_halves(gathered.training, training),)
     tests, courses = {}, {}
     for name, kind in KINDS.items():
-        if (found := samples_of(gathered.test, targets, kind)) is not None:
-            tests[name] = found
+        if (samples := samples_of(gathered.test, targets, kind)) is not None:
+            tests[name] = samples
     if not tests:
         raise InputError("no trial of the test runs can be decoded; choose other runs with --test")
     if "imagined" in tests:
@@ -228,14 +236,23 @@ def folds_of(gathered: GatheredRuns, targets: Targets, split: str) -> tuple[Fold
 
 
 def samples_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Samples | None:
-    """Return samples of all trials of a kind except one-back repeats, each with its windows; None without any."""
-    found = _found(runs, kind)
-    if not found:
+    """Return samples of all trials of a kind except one-back repeats, each with its windows; None without any.
+
+    Parameters
+    ----------
+    runs : sequence of CleanedRun
+    targets : callable
+        Function that returns the features of trials; see `Targets`.
+    kind : {"stimulus", "imagery"}
+        Trial type.
+    """
+    run_blocks = _found(runs, kind)
+    if not run_blocks:
         return None
-    trials = [run.trials[block] for run, block in found]
+    trials = [run.trials[block] for run, block in run_blocks]
     return Samples.of_partial_windows(
-        [run.windows[block] for run, block in found],
-        [run.run.run_id for run, _ in found],
+        [run.windows[block] for run, block in run_blocks],
+        [run.run.run_id for run, _ in run_blocks],
         [trial.category for trial in trials],
         targets(trials),
     )
@@ -243,6 +260,15 @@ def samples_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Sampl
 
 def course_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Course:
     """Gather single volumes from a little before the onset of each trial of a kind to a little after its end.
+
+    Parameters
+    ----------
+    runs : sequence of CleanedRun
+        Runs of which at least one has a sample of the kind.
+    targets : callable
+        Function that returns the features of trials; see `Targets`.
+    kind : {"stimulus", "imagery"}
+        Trial type.
 
     Raises
     ------
@@ -257,9 +283,9 @@ def course_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Course
     X = np.full((len(trials), len(steps), runs[0].noise.shape[1]), np.nan, np.float32)
     clean = {run.run.run_id: {p.index: p.values for p in run.patterns if not p.censored} for run in runs}
     for row, (run, trial) in enumerate(trials):
-        first = round(trial.onset_s / tr_s)
+        first_volume = round(trial.onset_s / tr_s)
         for column, step in enumerate(steps):
-            values = clean[run.run.run_id].get(first + int(step))
+            values = clean[run.run.run_id].get(first_volume + int(step))
             if values is not None:
                 X[row, column] = values
     return Course(
@@ -280,11 +306,13 @@ def _found(runs: Sequence[CleanedRun], kind: str) -> list[tuple[CleanedRun, int]
 
 def _halves(runs: Sequence[CleanedRun], samples: Samples) -> Fold:
     check_halves(samples.categories, samples.runs)
-    first = first_half(samples.categories, samples.runs)
-    found = _found(runs, KINDS["seen"])
+    in_first_half = first_half(samples.categories, samples.runs)
+    run_blocks = _found(runs, KINDS["seen"])
     noise = {}
     for run in runs:
-        held_back = frozenset(block for (of, block), early in zip(found, first, strict=True) if of is run and not early)
+        held_back = frozenset(
+            block for (owner, block), early in zip(run_blocks, in_first_half, strict=True) if owner is run and not early
+        )
         # A volume that responds to a test block must not shape the noise model.
         noise[run.run.run_id] = run.noise[[not answers & held_back for answers in run.answers]]
-    return Fold(samples.select(first), noise, {"seen": samples.select(~first)}, {})
+    return Fold(samples.select(in_first_half), noise, {"seen": samples.select(~in_first_half)}, {})

@@ -54,23 +54,38 @@ class LeftOutCounts:
 
 
 def tally(of: str, what: str, reasons: Iterable[str]) -> LeftOutCounts:
-    """Count the reasons, one per trial or volume; an empty reason means that it is used."""
+    """Count used and left-out trials or volumes, by reason.
+
+    Parameters
+    ----------
+    of : str
+        The set that the trials or volumes belong to.
+    what : str
+        Kind of the things counted: "trials seen", "volumes" and so on.
+    reasons : iterable of str
+        Reason why each trial or volume is left out; empty if it is used.
+    """
     counts = Counter(reasons)
     used = counts.pop("", 0)
     return LeftOutCounts(of, what, used, dict(counts.most_common()))
 
 
 def added(tallies: Sequence[LeftOutCounts]) -> list[LeftOutCounts]:
-    """Merge tallies of the same set and kind, in order of appearance."""
-    together: dict[tuple[str, str], LeftOutCounts] = {}
-    for one in tallies:
-        before = together.get((one.of, one.what))
+    """Merge tallies of the same set and kind, in order of appearance.
+
+    Parameters
+    ----------
+    tallies : sequence of LeftOutCounts
+    """
+    merged: dict[tuple[str, str], LeftOutCounts] = {}
+    for counts in tallies:
+        before = merged.get((counts.of, counts.what))
         if before is not None:
             left_out = Counter(before.left_out)
-            left_out.update(one.left_out)
-            one = LeftOutCounts(one.of, one.what, before.used + one.used, dict(left_out.most_common()))
-        together[one.of, one.what] = one
-    return list(together.values())
+            left_out.update(counts.left_out)
+            counts = LeftOutCounts(counts.of, counts.what, before.used + counts.used, dict(left_out.most_common()))
+        merged[counts.of, counts.what] = counts
+    return list(merged.values())
 
 
 def by_reason(tallies: Sequence[LeftOutCounts]) -> list[str]:
@@ -82,18 +97,28 @@ def by_reason(tallies: Sequence[LeftOutCounts]) -> list[str]:
         Tallies that all have the same `what`.
     """
     sets: dict[str, list[tuple[str, int]]] = {}
-    for one in tallies:
-        for reason, n in one.left_out.items():
-            sets.setdefault(reason, []).append((one.of, n))
-    total = sum(one.used + one.n_left_out for one in tallies)
+    for counts in tallies:
+        for reason, n in counts.left_out.items():
+            sets.setdefault(reason, []).append((counts.of, n))
+    total = sum(counts.used + counts.n_left_out for counts in tallies)
     lines = []
-    for reason, of in sets.items():
-        where = first_few([f"{n} in {name}" for name, n in of])
-        lines.append(f"{sum(n for _, n in of)} of {total} {tallies[0].what}: {reason} ({where})")
+    for reason, numbers in sets.items():
+        where = first_few([f"{n} in {name}" for name, n in numbers])
+        lines.append(f"{sum(n for _, n in numbers)} of {total} {tallies[0].what}: {reason} ({where})")
     return lines
 
 
 def without_candidates(of: str, what: str, positions: Array) -> LeftOutCounts | None:
-    """Count the positions of −1, which are no candidates; None if all are candidates."""
+    """Count samples whose category is no candidate; None if all are candidates.
+
+    Parameters
+    ----------
+    of : str
+        The set that the samples belong to.
+    what : str
+        Kind of the things counted.
+    positions : ndarray of shape (n_samples,), int32
+        Position of each sample's category among the candidates; −1 if it is not one of them.
+    """
     n = int((positions < 0).sum())
     return LeftOutCounts(of, what, 0, {NO_CANDIDATE: n}) if n else None

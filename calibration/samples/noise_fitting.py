@@ -45,9 +45,9 @@ def learn_shape(residuals: Sequence[Float32Array], settings: NoiseSettings) -> N
     variance, components = _principal(noise, n_components)
     n_voxels = noise.shape[1]
     # In units of the standard deviation the voxels' variances add up to the number of voxels.
-    rest = max((n_voxels - variance.sum()) / (n_voxels - n_components), 1e-6)
-    ridge = settings.ridge * rest
-    shrinkage = np.sqrt((rest + ridge) / (np.maximum(variance, rest) + ridge))
+    remaining_variance = max((n_voxels - variance.sum()) / (n_voxels - n_components), 1e-6)
+    ridge = settings.ridge * remaining_variance
+    shrinkage = np.sqrt((remaining_variance + ridge) / (np.maximum(variance, remaining_variance) + ridge))
     return NoiseCovariance(sd.astype(np.float32), components.astype(np.float32), shrinkage.astype(np.float32))
 
 
@@ -88,6 +88,11 @@ def noisiest_voxels(files: RunFiles, reference: Reference, settings: PipelineSet
     Returns
     -------
     ndarray of shape (n_noise_voxels, 3), int32
+
+    Raises
+    ------
+    InputError
+        If fewer than three volumes can be aligned.
     """
     source = files.open(settings.events)
     outside_decoder = in_head(reference.template)

@@ -47,14 +47,15 @@ def check_repeated(categories: Sequence[str], left_out: Sequence[str] = ()) -> N
     Raises
     ------
     InputError
+        If a category is shown once only.
     """
     counts = Counter(categories)
     if once := sorted(category for category, n in counts.items() if n < 2):
         have = "has" if len(once) == 1 else "have"
-        without = f" (left out: {'; '.join(left_out)})" if left_out else ""
+        remark = f" (left out: {'; '.join(left_out)})" if left_out else ""
         ignore = f"leave such rows out with events.ignore = {toml_list(once)} in --settings, "
         raise InputError(
             f"{len(once)} of {len(counts)} categories {have} one trial only ({first_few(once)}), and what is decoded "
             f"itself needs two or more; add runs, {ignore if len(once) < len(counts) - 1 else ''}or decode what images "
-            f"look like, with --images and --candidates{without}"
+            f"look like, with --images and --candidates{remark}"
         )

@@ -28,7 +28,19 @@ def align_runs(
     pool: Executor,
     report: Report,
 ) -> list[AlignedRun]:
-    """Bring runs into the template's space; the voxels of the reference and of the noise are read."""
+    """Bring runs into the template's space.
+
+    Parameters
+    ----------
+    runs : sequence of RunFiles
+    reference : Reference
+    noise : Noise
+        Names voxels that are read beside those of the reference.
+    settings : PipelineSettings
+    pool : Executor
+    report : callable
+        Called with (stage, steps done, steps in all).
+    """
     arguments = [(files, reference, noise, settings) for files in runs]
     return in_pool(pool, "aligning runs", report, align_run, arguments)
 
@@ -115,7 +127,16 @@ def _shaped(samples: list[RunSamples], noise: Noise, settings: PipelineSettings)
 
 
 def with_courses(aligned: Sequence[AlignedRun], noise: Noise, settings: PipelineSettings) -> Noise:
-    """Return the noise of `noise_to_read` with loadings learned from the runs; unchanged without components."""
+    """Return the noise with loadings learned from the runs; unchanged without components.
+
+    Parameters
+    ----------
+    aligned : sequence of AlignedRun
+        Runs in which the voxels of `noise` were read.
+    noise : Noise
+        Noise from `noise_to_read`, without loadings.
+    settings : PipelineSettings
+    """
     if not noise.courses:
         return noise
     residuals = [noise_residuals(run, noise, settings) for run in aligned]

@@ -76,11 +76,11 @@ def preprocess(
     """
     settings = settings or PipelineSettings()
     paths = [runs] if isinstance(runs, str | Path) else runs
-    found = find_plain_runs([Path(path) for path in paths], [Path(table) for table in events])
-    for left_out in found.missing:
+    found_runs = find_plain_runs([Path(path) for path in paths], [Path(table) for table in events])
+    for left_out in found_runs.missing:
         log.warning("left out: %s", left_out)
-    voxels = read_mask(Path(mask), found.runs[0].open(settings.events).run) if mask else None
-    inputs = DatasetFiles(subject="", training=found.runs, missing=found.missing)
+    voxels = read_mask(Path(mask), found_runs.runs[0].open(settings.events).run) if mask else None
+    inputs = DatasetFiles(subject="", training=found_runs.runs, missing=found_runs.missing)
     with workers(n_workers) as pool:
         gathered = gather_runs(inputs, voxels, settings, pool, quiet)
     samples = samples_of(gathered.training, _no_features, KINDS[kind])
@@ -88,8 +88,8 @@ def preprocess(
         raise InputError(f"no trial of the runs is {kind}; give other runs, or another kind")
     for tally in tallies_of(gathered, "runs"):
         if tally.what == f"trials {kind}" and tally.n_left_out:
-            _, what, n, _, n_left_out, why = tally.row()
-            log.warning("%d of %d %s give no sample: %s", n_left_out, n, what, why)
+            _, things, n, _, n_left_out, why = tally.row()
+            log.warning("%d of %d %s give no sample: %s", n_left_out, n, things, why)
     return samples
 
 

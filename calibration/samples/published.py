@@ -60,7 +60,7 @@ def published_study(
 
 
 def _samples_of(samples: BrainSamples, kind: str, features: ImageFeatures) -> Samples:
-    rows = [row for row, of in enumerate(samples.kinds) if of == kind]
+    rows = [row for row, row_kind in enumerate(samples.kinds) if row_kind == kind]
     categories = tuple(samples.categories[row] for row in rows)
     Y: Mapping[str, Float32Array]
     if kind == "imagined":

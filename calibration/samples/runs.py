@@ -116,7 +116,13 @@ class CleanedRun:
         return [block for block, trial in enumerate(self.trials) if not trial.repeat]
 
     def why_left_out(self, block: int) -> str:
-        """Return why a trial, by its position, gives no sample to learn from; empty if it does."""
+        """Return why a trial gives no sample to learn from; empty if it does.
+
+        Parameters
+        ----------
+        block : int
+            Position of the trial.
+        """
         return ONE_BACK if self.trials[block].repeat else self.without_sample.get(block, "")
 
 
@@ -172,7 +178,7 @@ def align_run(files: RunFiles, reference: Reference, noise: Noise, settings: Pip
     source, trials = files.open(settings.events), files.trials(settings.events)
     run, _ = cut_to_length(source.run)  # as a server gets it; trials without volumes are counted later
     aligner = Aligner(reference, run, settings.motion, settings.sampling, noise.voxels)
-    stopwatch, volumes, found, unusable = Stopwatch(), iter(source), [], Counter[str]()
+    stopwatch, volumes, aligned_volumes, unusable = Stopwatch(), iter(source), [], Counter[str]()
     while True:
         with stopwatch("read"):
             volume = next(volumes, None)
@@ -180,10 +186,12 @@ def align_run(files: RunFiles, reference: Reference, noise: Noise, settings: Pip
             break
         aligned = aligner.align(volume, stopwatch)
         if isinstance(aligned, Aligned):
-            found.append(aligned)
+            aligned_volumes.append(aligned)
         else:
             unusable[_in_words(aligned, settings)] += 1
-    return AlignedRun(files.bold, files.events, run, trials, tuple(found), stopwatch.stage_ms, source.read, unusable)
+    return AlignedRun(
+        files.bold, files.events, run, trials, tuple(aligned_volumes), stopwatch.stage_ms, source.read, unusable
+    )
 
 
 def _in_words(answer: NotReady, settings: PipelineSettings) -> str:
@@ -210,8 +218,8 @@ def _check_usable(aligned: AlignedRun, n_censored: int = 0) -> None:
         reasons["are censored: too much motion, or a jump of the signal (censoring in the settings)"] = n_censored
     if 2 * sum(reasons.values()) < n_volumes or not reasons:
         return
-    told = "; ".join(f"{n} of {n_volumes} volumes {why}" for why, n in reasons.items())
-    raise InputError(f"{aligned.path}: no trial has a usable volume: {told}")
+    listed = "; ".join(f"{n} of {n_volumes} volumes {why}" for why, n in reasons.items())
+    raise InputError(f"{aligned.path}: no trial has a usable volume: {listed}")
 
 
 def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> CleanedRun:
@@ -248,8 +256,8 @@ def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSetti
         answered = cleaner.denoiser.answered(volume.index)
         # Responses are taken at their last estimate: after the last volume that responds to the trial.
         for trial in answered.keys() - (cleaner.denoiser.answered(later.index) if later else {}):
-            if (found := cleaner.denoiser.response(trial)) is not None:
-                responses[trial] = found
+            if (response := cleaner.denoiser.response(trial)) is not None:
+                responses[trial] = response
         if pattern is not None:
             patterns.append(pattern)
             if not problem:
@@ -265,8 +273,8 @@ def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSetti
         trials=aligned.trials,
         windows={block: tuple(grown) for block, grown in windows.items()},
         patterns=tuple(patterns),
-        noise=np.stack([cleaner.unwhitened(_without(values, of, responses)) for values, of in clean]),
-        answers=tuple(frozenset(of) for _, of in clean),
+        noise=np.stack([cleaner.unwhitened(_without(values, shares, responses)) for values, shares in clean]),
+        answers=tuple(frozenset(shares) for _, shares in clean),
         stage_ms={**aligned.stage_ms, **stopwatch.stage_ms},
         read=aligned.read,
         volumes=(volumes := _of_every_volume(aligned.run, left_out)),
@@ -296,25 +304,36 @@ def _without_sample(
         if (block := cleaner.trial_at(index)) is not None and block not in windows:
             reasons.setdefault(block, Counter())[why or "response not to be seen yet"] += 1
     n_blocks = len(aligned.run.blocks)
-    found = {}
+    explanations = {}
     for block in range(len(aligned.trials)):
         if block >= n_blocks:
-            found[block] = AFTER_END
+            explanations[block] = AFTER_END
         elif block not in windows:
             common = reasons[block].most_common(1)[0][0] if block in reasons else "its response ends after the run"
-            found[block] = f"no usable volume: {common}"
-    return found
+            explanations[block] = f"no usable volume: {common}"
+    return explanations
 
 
 def run_samples(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> RunSamples:
-    """Clean an aligned run into samples to train a decoder on; parameters and errors are those of `clean_run`."""
+    """Clean an aligned run into samples to train a decoder on.
+
+    Parameters
+    ----------
+    aligned, reference, settings, noise
+        The same as in `clean_run`.
+
+    Raises
+    ------
+    InputError
+        If no trial has a usable volume.
+    """
     cleaned = clean_run(aligned, reference, settings, noise)
-    found = [block for block in cleaned.wanted if block in cleaned.windows]
+    blocks = [block for block in cleaned.wanted if block in cleaned.windows]
     return RunSamples(
         run=cleaned.run,
-        trials=tuple(cleaned.trials[block] for block in found),
-        values=np.stack([cleaned.windows[block][-1].values for block in found]),
-        windows=tuple(cleaned.windows[block] for block in found),
+        trials=tuple(cleaned.trials[block] for block in blocks),
+        values=np.stack([cleaned.windows[block][-1].values for block in blocks]),
+        windows=tuple(cleaned.windows[block] for block in blocks),
         noise=cleaned.noise,
         left_out=tuple(why for block in range(len(cleaned.trials)) if (why := cleaned.why_left_out(block))),
         stage_ms=cleaned.stage_ms,
@@ -333,7 +352,21 @@ def _without(
 
 
 def noise_residuals(aligned: AlignedRun, noise: Noise, settings: PipelineSettings) -> Float32Array:
-    """Return the unpredicted part of noise voxels in an aligned run's clean volumes: (n_volumes, n_noise_voxels)."""
+    """Return the unpredicted part of noise voxels in an aligned run's clean volumes: (n_volumes, n_noise_voxels).
+
+    Parameters
+    ----------
+    aligned : AlignedRun
+        Run in which the voxels of `noise` were read.
+    noise : Noise
+        Names the noise voxels.
+    settings : PipelineSettings
+
+    Raises
+    ------
+    InputError
+        If no clean volume is left.
+    """
     reader, censor = NoiseResiduals(len(noise.voxels), aligned.run, settings), Censor(settings.censoring)
     residuals = []
     for volume in (v for v in aligned.volumes if is_settled(v.index, aligned.run, settings.nuisance.discard_s)):
@@ -413,7 +446,15 @@ def check_first(files: RunFiles, region: Region | None, settings: PipelineSettin
 
 
 def settled(source: Source, settings: PipelineSettings, n_volumes: int) -> Iterator[Volume]:
-    """The first volumes after those that are discarded."""
+    """The first volumes after those that are discarded.
+
+    Parameters
+    ----------
+    source : Source
+    settings : PipelineSettings
+    n_volumes : int
+        Maximum number of volumes.
+    """
     n_discarded = int(np.ceil(settings.nuisance.discard_s / source.run.tr_s))
     return islice(iter(source), n_discarded, n_discarded + n_volumes)
 

@@ -51,11 +51,17 @@ class Windows:
         return len(self.of) - 1 - np.unique(self.of[::-1], return_index=True)[1]
 
     def select(self, rows: Int32Array) -> Windows:
-        """Select the windows of some samples, and number these samples anew."""
+        """Select the windows of some samples, and number these samples anew.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_selected,), int32
+            Rows of the samples, each once.
+        """
         position = {int(row): new for new, row in enumerate(rows)}
         keep = np.flatnonzero(np.isin(self.of, rows))
-        of = np.array([position[int(row)] for row in self.of[keep]], np.int32)
-        return Windows(of, self.n_volumes[keep], self.X[keep])
+        sample_rows = np.array([position[int(row)] for row in self.of[keep]], np.int32)
+        return Windows(sample_rows, self.n_volumes[keep], self.X[keep])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,8 +95,20 @@ class Samples:
         categories: Sequence[str],
         Y: Mapping[str, Float32Array],
     ) -> Samples:
-        """Make samples from each trial's windows; the last window of each is complete."""
-        everything = [sample for of_trial in windows for sample in of_trial]
+        """Make samples from each trial's windows.
+
+        Parameters
+        ----------
+        windows : sequence of sequence of Sample
+            Each trial's sample after each of its volumes; the last is complete.
+        runs : sequence of str
+            Run of each trial.
+        categories : sequence of str
+            Category that was seen or imagined in each trial.
+        Y : mapping of str to ndarray of shape (n_trials, n_units), float32
+            Features per layer.
+        """
+        all_samples = [sample for of_trial in windows for sample in of_trial]
         return cls(
             X=np.stack([of_trial[-1].values for of_trial in windows]),
             runs=tuple(runs),
@@ -98,8 +116,8 @@ class Samples:
             Y=Y,
             windows=Windows(
                 of=np.repeat(np.arange(len(windows), dtype=np.int32), [len(of_trial) for of_trial in windows]),
-                n_volumes=np.array([sample.n_volumes for sample in everything], np.int32),
-                X=np.stack([sample.values for sample in everything]),
+                n_volumes=np.array([sample.n_volumes for sample in all_samples], np.int32),
+                X=np.stack([sample.values for sample in all_samples]),
             ),
         )
 
@@ -108,25 +126,41 @@ class Samples:
         return len(self.runs)
 
     def select(self, rows: Int32Array | BoolArray) -> Samples:
-        """Select samples by their rows or by a mask."""
-        at: Int32Array = (np.flatnonzero(rows) if rows.dtype == bool else rows).astype(np.int32)
+        """Select samples by their rows or by a mask.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_selected,), int, or of shape (n_samples,), bool
+        """
+        indices: Int32Array = (np.flatnonzero(rows) if rows.dtype == bool else rows).astype(np.int32)
         return Samples(
-            self.X[at],
-            tuple(self.runs[row] for row in at),
-            tuple(self.categories[row] for row in at),
-            {layer: values[at] for layer, values in self.Y.items()},
-            None if self.windows is None else self.windows.select(at),
+            self.X[indices],
+            tuple(self.runs[row] for row in indices),
+            tuple(self.categories[row] for row in indices),
+            {layer: values[indices] for layer, values in self.Y.items()},
+            None if self.windows is None else self.windows.select(indices),
         )
 
     def whitened(self, shape: NoiseCovariance | None) -> Samples:
-        """Whiten all samples, as for a decoder; return them unchanged without a shape."""
+        """Whiten all samples, as for a decoder.
+
+        Parameters
+        ----------
+        shape : NoiseCovariance or None
+            Noise of the samples' voxels; None leaves the samples unchanged.
+        """
         if shape is None:
             return self
         windows = self.windows and replace(self.windows, X=_rows_whitened(self.windows.X, shape))
         return replace(self, X=_rows_whitened(self.X, shape), windows=windows)
 
     def select_voxels(self, columns: Int32Array) -> Samples:
-        """Keep some of the voxels of all samples."""
+        """Keep some of the voxels of all samples.
+
+        Parameters
+        ----------
+        columns : ndarray of shape (n_selected,), int32
+        """
         # Taken, not indexed: each row must lie in one piece of memory, or sums over it would differ from the server's.
         windows = self.windows and replace(self.windows, X=self.windows.X.take(columns, axis=1))
         return replace(self, X=self.X.take(columns, axis=1), windows=windows)
@@ -158,7 +192,12 @@ class Course:
     cue_lead_s: float | None = None
 
     def select_voxels(self, columns: Int32Array) -> Course:
-        """Keep some of the voxels."""
+        """Keep some of the voxels.
+
+        Parameters
+        ----------
+        columns : ndarray of shape (n_selected,), int32
+        """
         return replace(self, X=self.X.take(columns, axis=2))
 
 
@@ -183,7 +222,12 @@ class Fold:
     courses: Mapping[str, Course]
 
     def select_voxels(self, columns: Int32Array) -> Fold:
-        """Keep some of the voxels in all samples, noise and courses."""
+        """Keep some of the voxels in all samples, noise and courses.
+
+        Parameters
+        ----------
+        columns : ndarray of shape (n_selected,), int32
+        """
         return Fold(
             self.training.select_voxels(columns),
             {run: values.take(columns, axis=1) for run, values in self.noise.items()},
@@ -201,7 +245,12 @@ class Fold:
         )
 
     def with_runs(self, runs: Sequence[str]) -> Fold:
-        """Keep some of the training runs only."""
+        """Keep some of the training runs only.
+
+        Parameters
+        ----------
+        runs : sequence of str
+        """
         return replace(
             self,
             training=self.training.select(np.isin(self.training.runs, runs)),
@@ -228,8 +277,17 @@ class CandidateFeatures:
     def with_names(
         cls, ids: Sequence[str], features: Mapping[str, Float32Array], names: Mapping[str, str]
     ) -> CandidateFeatures:
-        """Name candidates by `names`, or by their ids if `names` lacks them."""
-        return cls(tuple(ids), tuple(names.get(one, one) for one in ids), features)
+        """Make candidates with names for people.
+
+        Parameters
+        ----------
+        ids : sequence of str
+        features : mapping of str to ndarray of shape (n_candidates, n_units), float32
+            Features per layer, in the order of `ids`.
+        names : mapping of str to str
+            Names by id; a candidate that it lacks is named by its id.
+        """
+        return cls(tuple(ids), tuple(names.get(category, category) for category in ids), features)
 
     @property
     def are_plain(self) -> bool:
@@ -237,7 +295,13 @@ class CandidateFeatures:
         return CATEGORIES in self.features
 
     def select(self, ids: Sequence[str]) -> CandidateFeatures:
-        """Select some candidates, in the order of all candidates; all if `ids` is empty."""
+        """Select some candidates, in the order of all candidates.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            Ids in any order; if empty, all candidates are selected.
+        """
         rows = positions_of(ids, self.ids) if ids else np.arange(len(self.ids), dtype=np.int32)
         return CandidateFeatures(
             tuple(self.ids[row] for row in rows),
@@ -246,7 +310,12 @@ class CandidateFeatures:
         )
 
     def positions(self, categories: Sequence[str]) -> Int32Array:
-        """Return the position of each category among the candidates, −1 for one that is not a candidate."""
+        """Return the position of each category among the candidates, −1 for one that is not a candidate.
+
+        Parameters
+        ----------
+        categories : sequence of str
+        """
         position = {category: i for i, category in enumerate(self.ids)}
         return np.array([position.get(category, -1) for category in categories], np.int32)
 
@@ -301,22 +370,38 @@ def leave_one_run_out(samples: Samples, noise: Mapping[str, Float32Array]) -> tu
 
 
 def check_halves(categories: Sequence[str], runs: Sequence[str]) -> None:
-    """Raise `InputError` if no category has a second half of samples in a run, to test on."""
+    """Raise `InputError` if no category has a second half of samples in a run, to test on.
+
+    Parameters
+    ----------
+    categories : sequence of str
+        Category of each sample, in order of time.
+    runs : sequence of str
+        Run of each sample.
+    """
     if first_half(categories, runs).all():
-        what = "give another run" if len(set(runs)) < 2 else "leave a run out instead, with --split leave-one-run-out"
-        raise InputError(f"no category has two blocks in a run; {what}")
+        remedy = "give another run" if len(set(runs)) < 2 else "leave a run out instead, with --split leave-one-run-out"
+        raise InputError(f"no category has two blocks in a run; {remedy}")
 
 
 def first_half(categories: Sequence[str], runs: Sequence[str]) -> BoolArray:
-    """Mark the first half of each category's samples in each run, with the middle one of an odd number."""
+    """Mark the first half of each category's samples in each run, with the middle one of an odd number.
+
+    Parameters
+    ----------
+    categories : sequence of str
+        Category of each sample, in order of time.
+    runs : sequence of str
+        Run of each sample.
+    """
     keys = list(zip(categories, runs, strict=True))
     total = {key: keys.count(key) for key in dict.fromkeys(keys)}
     seen: dict[tuple[str, str], int] = dict.fromkeys(total, 0)
-    first = []
+    is_first = []
     for key in keys:
-        first.append(2 * seen[key] < total[key])
+        is_first.append(2 * seen[key] < total[key])
         seen[key] += 1
-    return np.array(first, bool)
+    return np.array(is_first, bool)
 
 
 def _rows_whitened(X: Float32Array, shape: NoiseCovariance) -> Float32Array:

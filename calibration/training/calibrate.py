@@ -152,13 +152,13 @@ def calibrate(
     if inputs.images is not None and inputs.candidates is not None:
         stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
     names = read_names(inputs.names)
-    first = inputs.training[0]
-    voxels = inputs.region.voxels(first.open(settings.events).run) if inputs.region else None
+    first_run = inputs.training[0]
+    voxels = inputs.region.voxels(first_run.open(settings.events).run) if inputs.region else None
     # First; weights that cannot be loaded should be known before the runs are worked through.
     extractor = FeatureExtractor(network) if network and stimulus_files and stimulus_files.need_network else None
     # Made here, while the pool's processes start.
-    reference = make_reference(first, voxels, settings)
-    noise = noise_to_read(first, inputs.noise_mask, reference, settings)
+    reference = make_reference(first_run, voxels, settings)
+    noise = noise_to_read(first_run, inputs.noise_mask, reference, settings)
     samples, noise = prepare_runs(inputs.training, reference, noise, settings, pool, report)
     began = time.perf_counter()
     trials = [trial for run in samples for trial in run.trials]
@@ -248,30 +248,30 @@ def _summarise(
         )
     judged = [i for i, name in enumerate(labelled.categories) if name in position and name not in alone]
     shown = list(dict.fromkeys(position[labelled.categories[i]] for i in judged))
-    each: dict[str, list[float]] = {layer: [] for layer in layers}
-    together = np.empty((len(judged), len(shown)))
-    first: list[bool] = []
+    layer_accuracies: dict[str, list[float]] = {layer: [] for layer in layers}
+    accuracies = np.empty((len(judged), len(shown)))
+    is_first: list[bool] = []
     for row, i in enumerate(judged):
         true = position[labelled.categories[i]]
         predicted = Features(i, {layer: values[i].astype(np.float32) for layer, values in trained.held_out.items()})
         scores = category_index.scores(predicted)
-        together[row] = all_accuracies(scores[np.newaxis])[0, shown]
-        first.append(rank_of(scores, true) == 1)
+        accuracies[row] = all_accuracies(scores[np.newaxis])[0, shown]
+        is_first.append(rank_of(scores, true) == 1)
         for layer, correlations in zip(layers, category_index.correlations(predicted), strict=True):
-            each[layer].append(identification_accuracy(correlations, true))
+            layer_accuracies[layer].append(identification_accuracy(correlations, true))
     column = [shown.index(position[labelled.categories[i]]) for i in judged]
-    test = accuracy_test(together, column, [groups[i] for i in judged], folded=True) if len(shown) > 1 else None
+    test = accuracy_test(accuracies, column, [groups[i] for i in judged], folded=True) if len(shown) > 1 else None
     return CalibrationReport(
         layers={
             layer: LayerReport(
                 penalty=trained.penalties[layer],
                 feature_accuracy=float(profile_correlation(trained.held_out[layer], labelled.Y[layer]).mean()),
-                identification_accuracy=float(np.mean(each[layer])) if each[layer] else None,
+                identification_accuracy=float(np.mean(layer_accuracies[layer])) if layer_accuracies[layer] else None,
             )
             for layer in layers
         },
-        identification_accuracy=float(together[np.arange(len(judged)), column].mean()) if judged else None,
-        first=float(np.mean(first)) if first else None,
+        identification_accuracy=float(accuracies[np.arange(len(judged)), column].mean()) if judged else None,
+        first=float(np.mean(is_first)) if is_first else None,
         n_samples=len(labelled),
         n_voxels=samples[0].values.shape[1],
         n_runs=len(samples),
@@ -288,7 +288,7 @@ def _shown_in_one(categories: Sequence[str], groups: Sequence[Hashable]) -> dict
     places: dict[str, set[Hashable]] = {}
     for category, group in zip(categories, groups, strict=True):
         places.setdefault(category, set()).add(group)
-    return {name: categories.count(name) for name, of in places.items() if len(of) == 1}
+    return {name: categories.count(name) for name, members in places.items() if len(members) == 1}
 
 
 def _provenance(

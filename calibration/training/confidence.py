@@ -56,25 +56,35 @@ class Rankings:
     @property
     def hit(self) -> BoolArray:
         """Hits of the true category in the first 1, 5 and 10 candidates: shape (n_rankings, 3), bool."""
-        ranks = [rank_of(each, position) for each, position in zip(self.scores, self.true, strict=True)]
+        ranks = [rank_of(scores, position) for scores, position in zip(self.scores, self.true, strict=True)]
         return np.array(ranks, np.int64).reshape(-1, 1) <= np.array(FIRST)
 
     def select(self, rows: Array) -> Rankings:
-        """Select some of the rankings."""
+        """Select some of the rankings.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_selected,), int
+        """
         fields = (self.scores, self.is_new, self.true, self.n_volumes, self.trials, self.groups, self.response)
         return Rankings(*([field[row] for row in rows] if len(field) else () for field in fields))
 
     def judged(self, chances: Chances) -> Float64Array:
-        """Return the probabilities that chances give for each ranking, shape (n_rankings, 3); NaN if they give none."""
-        found = np.full((len(self.true), len(FIRST)), np.nan)
+        """Return the probabilities that chances give for each ranking, shape (n_rankings, 3); NaN if they give none.
+
+        Parameters
+        ----------
+        chances : Chances
+        """
+        probabilities = np.full((len(self.true), len(FIRST)), np.nan)
         responses = self.response or [None] * len(self.true)
         rows = zip(self.scores, self.is_new, self.n_volumes, responses, strict=True)
         for row, (scores, is_new, n, response) in enumerate(rows):
             order = np.argsort(-scores, kind="stable")
-            said = chances.probabilities(scores[order], is_new[order], len(scores), n, response)
-            if said is not None:
-                found[row] = said
-        return found
+            given = chances.probabilities(scores[order], is_new[order], len(scores), n, response)
+            if given is not None:
+                probabilities[row] = given
+        return probabilities
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,29 +142,36 @@ def fit_chances(
         if lacking:
             notes.append(f"how sure a ranking of {whose} may be is unknown: {lacking}")
         usable.append(given if isinstance(given, Rankings) and not lacking else None)
-    n_rankings = [0 if one is None else len(one.true) for one in usable]
+    n_rankings = [0 if rankings is None else len(rankings.true) for rankings in usable]
     held_out = (np.full((n_rankings[0], len(FIRST)), np.nan), np.full((n_rankings[1], len(FIRST)), np.nan))
-    hits = [np.empty((0, len(FIRST)), bool) if one is None else one.hit for one in usable]
+    hits = [np.empty((0, len(FIRST)), bool) if rankings is None else rankings.hit for rankings in usable]
     hit = (hits[0], hits[1])
     if not any(n_rankings):
         return FittedChances(None, held_out, hit, tuple(notes))
-    draws = [None if one is None else _drawn(one, kind, all(n_rankings)) for kind, one in enumerate(usable)]
-    chances, found = _fit(draws, trained, np.zeros(len(_PRECISION)))
-    for kept in _folds(usable):
-        some = [None if one is None else one.of(rows) for one, rows in zip(draws, kept, strict=True)]
-        without, _ = _fit(some, trained, found)
+    draws = [
+        None if rankings is None else _drawn(rankings, kind, all(n_rankings)) for kind, rankings in enumerate(usable)
+    ]
+    chances, parameters = _fit(draws, trained, np.zeros(len(_PRECISION)))
+    for kept_rows in _folds(usable):
+        kept_draws = [
+            None if kind_draws is None else kind_draws.of(rows)
+            for kind_draws, rows in zip(draws, kept_rows, strict=True)
+        ]
+        chances_without, _ = _fit(kept_draws, trained, parameters)
         for kind, rankings in enumerate(usable):
             if rankings is not None:
-                out = np.setdiff1d(np.arange(len(rankings.true)), kept[kind])
-                held_out[kind][out] = rankings.select(out).judged(replace(without, presence=presence))
+                left_out = np.setdiff1d(np.arange(len(rankings.true)), kept_rows[kind])
+                held_out[kind][left_out] = rankings.select(left_out).judged(replace(chances_without, presence=presence))
     return FittedChances(replace(chances, presence=presence), held_out, hit, tuple(notes))
 
 
 def _folds(usable: Sequence[Rankings | None]) -> list[list[Array]]:
     """Return each kind's kept rows, its groups left out in turn; the kind with fewer folds repeats them."""
-    each = [[] if one is None else [kept for kept, _ in leave_groups_out(one.groups)] for one in usable]
-    n_folds = max(map(len, each))
-    return [[folds[i % len(folds)] if folds else np.empty(0, np.int64) for folds in each] for i in range(n_folds)]
+    by_kind = [
+        [] if rankings is None else [kept for kept, _ in leave_groups_out(rankings.groups)] for rankings in usable
+    ]
+    n_folds = max(map(len, by_kind))
+    return [[folds[i % len(folds)] if folds else np.empty(0, np.int64) for folds in by_kind] for i in range(n_folds)]
 
 
 def _lacking(rankings: Rankings) -> str:
@@ -213,16 +230,16 @@ def _drawn(rankings: Rankings, kind: int, mixed: bool) -> _Draws:
     rng = np.random.default_rng(kind)
     rows, parts, weights = [], [], []
     for row, (scores, is_new, true) in enumerate(zip(rankings.scores, rankings.is_new, rankings.true, strict=True)):
-        own = np.flatnonzero(is_new == bool(kind))
-        own, other = own[own != true], np.flatnonzero(is_new != bool(kind))
-        n_own, n_other = min(len(own), _MOST_CANDIDATES), min(len(other), _MOST_CANDIDATES)
-        for of in _DRAWS[: 4 if mixed and n_other else 2]:
-            takes_all = of.startswith("all")
-            n = n_own if takes_all else _any_number(n_own, rng)
-            m = 0 if of.endswith("one") else n_other if takes_all else _any_number(n_other, rng)
+        same_kind = np.flatnonzero(is_new == bool(kind))
+        same_kind, other_kind = same_kind[same_kind != true], np.flatnonzero(is_new != bool(kind))
+        n_same, n_other = min(len(same_kind), _MOST_CANDIDATES), min(len(other_kind), _MOST_CANDIDATES)
+        for draw in _DRAWS[: 4 if mixed and n_other else 2]:
+            takes_all = draw.startswith("all")
+            n = n_same if takes_all else _any_number(n_same, rng)
+            m = 0 if draw.endswith("one") else n_other if takes_all else _any_number(n_other, rng)
             if n + m == 0:
                 continue
-            chosen = [true, *rng.permutation(own)[:n], *rng.permutation(other)[:m]]
+            chosen = [true, *rng.permutation(same_kind)[:n], *rng.permutation(other_kind)[:m]]
             rows.append(row)
             parts.append((scores[chosen], is_new[chosen]))
             weights.append(2 * (n + 1) / (n + 1 + m) if m else 1.0)
@@ -269,47 +286,70 @@ def reliability_bins(p: Array, hit: Array, n_bins: int = 10) -> tuple[Float64Arr
 
 
 def brier_score(p: Array, hit: Array) -> float:
-    """Return the mean squared difference of prediction and outcome (Brier 1950); 0 is best."""
+    """Return the mean squared difference of prediction and outcome (Brier 1950); 0 is best.
+
+    Parameters
+    ----------
+    p : ndarray of shape (n_rankings,), float
+        Predicted probabilities.
+    hit : ndarray of shape (n_rankings,), bool
+        Outcomes.
+    """
     return float(np.square(p - hit).mean())
 
 
 def calibration_error(p: Array, hit: Array, n_bins: int = 10) -> float:
-    """Return the expected calibration error: mean distance of predicted and observed over bins, by their counts."""
+    """Return the expected calibration error: mean distance of predicted and observed over bins, by their counts.
+
+    Parameters
+    ----------
+    p : ndarray of shape (n_rankings,), float
+        Predicted probabilities.
+    hit : ndarray of shape (n_rankings,), bool
+        Outcomes.
+    n_bins : int
+        Maximum number of bins.
+    """
     predicted, observed, count = reliability_bins(p, hit, n_bins)
     return float(np.average(np.abs(predicted - observed), weights=count))
 
 
 def _fit(draws: Sequence[_Draws | None], trained: Sequence[str], begin: Float64Array) -> tuple[Chances, Float64Array]:
     """Fit the most likely chances to the draws of one or both kinds; return them and the parameters of `_Loss`."""
-    there = [one for one in draws if one is not None]
+    present = [kind_draws for kind_draws in draws if kind_draws is not None]
     scores, is_new, n_volumes = (
-        np.concatenate([getattr(one, name) for one in there]) for name in ("scores", "is_new", "n_volumes")
+        np.concatenate([getattr(kind_draws, name) for kind_draws in present])
+        for name in ("scores", "is_new", "n_volumes")
     )
-    sizes = np.concatenate([np.diff(one.starts) for one in there])
+    sizes = np.concatenate([np.diff(kind_draws.starts) for kind_draws in present])
     starts = np.cumsum(sizes) - sizes
-    n_trials = np.array([len(np.unique(one.trial)) for one in there])
+    n_trials = np.array([len(np.unique(kind_draws.trial)) for kind_draws in present])
     # Both kinds have equal weight: how often candidates of each will be shown is unknown here.
-    each = n_trials.mean() / n_trials
-    weight = np.concatenate([one.weight * of for one, of in zip(there, each, strict=True)])
-    doubt = np.concatenate([np.full(len(one.weight), 1 / (n + 1)) for one, n in zip(there, n_trials, strict=True)])
+    kind_weights = n_trials.mean() / n_trials
+    weight = np.concatenate(
+        [kind_draws.weight * kind_weight for kind_draws, kind_weight in zip(present, kind_weights, strict=True)]
+    )
+    doubt = np.concatenate(
+        [np.full(len(kind_draws.weight), 1 / (n + 1)) for kind_draws, n in zip(present, n_trials, strict=True)]
+    )
     sd = float(np.sqrt(np.mean(np.square(scores - np.repeat(np.add.reduceat(scores, starts) / sizes, sizes))))) or 1.0
     logs = np.log(np.stack([np.maximum(n_volumes, 1), sizes]))
     middle = logs.mean(axis=1)
     loss = _Loss(scores / sd, is_new, starts, sizes, logs - middle[:, np.newaxis], weight, doubt)
-    found = minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=[(-8, 8)] * len(begin), tol=1e-6).x
+    parameters = minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=[(-8, 8)] * len(begin), tol=1e-6).x
     weights: list[Weight | None] = [None, None]
     for kind in (TRAINED, NEW):
         if (is_new == bool(kind)).any():
-            level, *exponents = found[3 * kind : 3 * kind + 3].tolist()
+            level, *exponents = parameters[3 * kind : 3 * kind + 3].tolist()
             weights[kind] = Weight(level - float(np.dot(exponents, middle)) - float(np.log(sd)), *exponents)
     chances = Chances(
         trained=tuple(trained),
         weights=(weights[TRAINED], weights[NEW]),
-        head_start=(float(found[6] - found[7] * middle[0]), float(found[7])),
+        head_start=(float(parameters[6] - parameters[7] * middle[0]), float(parameters[7])),
         n_volumes=(max(int(n_volumes.min()), 1), max(int(n_volumes.max()), 1)),
         n_candidates=(int(sizes.min()), int(sizes.max())),
     )
-    return chances, found
+    return chances, parameters
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -352,8 +392,8 @@ class _Loss:
         unlikely = np.log(total) - np.add.reduceat(expected * worth, self.starts)
         missing = np.repeat(self.weight, self.sizes) * (odds / np.repeat(total, self.sizes) - expected)
         gradient = np.empty(8)
-        for kind, mine in enumerate((~self.is_new, self.is_new)):
-            by_draw = np.add.reduceat(missing * evidence * mine, self.starts)
+        for kind, of_kind in enumerate((~self.is_new, self.is_new)):
+            by_draw = np.add.reduceat(missing * evidence * of_kind, self.starts)
             gradient[3 * kind : 3 * kind + 3] = by_draw.sum(), *(self.logs @ by_draw)
         by_draw = np.add.reduceat(missing * self.is_new, self.starts)
         gradient[6:] = by_draw.sum(), self.logs[0] @ by_draw

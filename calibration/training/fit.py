@@ -87,7 +87,12 @@ def train(
 
 
 def stacked(samples: Sequence[RunSamples]) -> tuple[Float32Array, list[str]]:
-    """Stack all runs' samples, (n_samples, n_voxels), with the run of each."""
+    """Stack all runs' samples, (n_samples, n_voxels), with the run of each.
+
+    Parameters
+    ----------
+    samples : sequence of RunSamples
+    """
     X = np.concatenate([run.values for run in samples])
     return X, [run.run.run_id for run in samples for _ in run.trials]
 
@@ -115,11 +120,11 @@ def _train_ridge(X: Float64Array, runs: Sequence[Hashable], Y: Mapping[str, Floa
         held_out[layer] = folds.predict(values, penalties[layer])
         report("fitting", done, len(Y))
     models = fit_layers(X, Y, penalties)
-    some = next(iter(models.values()))
+    any_model = next(iter(models.values()))
     return Trained(
-        patterns=some.X_fit_.astype(np.float32),
-        voxel_mean=some.x_mean_.astype(np.float32),
-        voxel_sd=some.x_scale_.astype(np.float32),
+        patterns=any_model.X_fit_.astype(np.float32),
+        voxel_mean=any_model.x_mean_.astype(np.float32),
+        voxel_sd=any_model.x_scale_.astype(np.float32),
         layers={layer: _dual_layer(model) for layer, model in models.items()},
         penalties=penalties,
         held_out=held_out,
@@ -163,8 +168,8 @@ def _fit_sparse(
 ) -> tuple[SparseLayerDecoder, Float64Array]:
     """Fit a layer's decoder without some of the samples, and predict these."""
     X = X.astype(np.float64)
-    kept = np.setdiff1d(np.arange(len(X)), left_out)
-    model = make_decoder(decoder).fit(X[kept], Y[kept])
+    kept_rows = np.setdiff1d(np.arange(len(X)), left_out)
+    model = make_decoder(decoder).fit(X[kept_rows], Y[kept_rows])
     predicted = model.predict(X[left_out]) if len(left_out) else np.empty((0, Y.shape[1]))
     return _sparse_layer(model), predicted
 

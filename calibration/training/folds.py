@@ -17,12 +17,17 @@ def leave_groups_out(groups: Sequence[str] | Array) -> list[tuple[Array, Array]]
     """Return positions kept and left out, in five folds, or in one fold for each group if there are fewer groups.
 
     A single group cannot be left out: all its members are then both kept and left out.
+
+    Parameters
+    ----------
+    groups : sequence of str or ndarray of shape (n_members,)
+        Group of each member.
     """
     labels = np.unique(np.asarray(groups), return_inverse=True)[1]
     n_groups = np.unique(labels).size
     if n_groups < 2:
-        everything = np.arange(len(labels))
-        return [(everything, everything)]
+        all_rows = np.arange(len(labels))
+        return [(all_rows, all_rows)]
     return list(GroupKFold(min(N_FOLDS, n_groups)).split(labels, groups=labels))
 
 

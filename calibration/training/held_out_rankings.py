@@ -76,28 +76,33 @@ def learn_from_rankings(
         Trained categories missing from these are ranked as well, by the mean features of their samples.
     ranking : RankingSettings
         Sets how layers are combined.
+
+    Raises
+    ------
+    InputError
+        If the samples have no windows.
     """
     if samples.windows is None:
         raise InputError("samples without their windows say nothing about how sure a ranking is")
     shown = tuple(dict.fromkeys(samples.categories))
-    of, plain = samples.windows.of, candidates.are_plain
-    everything = candidates if plain else _with_trained_categories(candidates, samples)
+    sample_rows, plain = samples.windows.of, candidates.are_plain
+    categories = candidates if plain else _with_trained_categories(candidates, samples)
     # All candidates are ranked, even if the settings choose some: they may choose any of them later.
     ranking = ranking.model_copy(update={"candidates": ()})
     without_category, weights = None, None
     if not plain and len(shown) >= _FEWEST_FOR_WEIGHTS:
         without_category = _predict_left_out(samples, samples.windows, trained, decoder, samples.categories)
-        alike = ranking.model_copy(update={"combine": "fisher"})
+        fisher = ranking.model_copy(update={"combine": "fisher"})
         weights = learn_layer_weights(
-            index_categories(alike, trained.layers, everything.ids, everything.features, None),
-            {layer: without_category[layer][samples.windows.last] for layer in alike.layers or tuple(trained.layers)},
-            everything.positions(samples.categories).tolist(),
+            index_categories(fisher, trained.layers, categories.ids, categories.features, None),
+            {layer: without_category[layer][samples.windows.last] for layer in fisher.layers or tuple(trained.layers)},
+            categories.positions(samples.categories).tolist(),
             samples.categories,
         )
     index = index_categories(
-        ranking, trained.layers, everything.ids, everything.features, weights.weights if weights else None, plain
+        ranking, trained.layers, categories.ids, categories.features, weights.weights if weights else None, plain
     )
-    judged = np.unique(np.linspace(0, len(of) - 1, _MOST_RANKINGS).round().astype(int))
+    judged = np.unique(np.linspace(0, len(sample_rows) - 1, _MOST_RANKINGS).round().astype(int))
     presence = learn_presence(samples)
     left_out_runs: Rankings | str | None = None
     left_out_categories: Rankings | str | None = None
@@ -105,11 +110,11 @@ def learn_from_rankings(
         left_out_runs = _too_few(samples.runs, "runs", FEWEST_GROUPS[TRAINED])
         if not left_out_runs:
             predicted = _predict_left_out(samples, samples.windows, trained, decoder, samples.runs, in_scale=plain)
-            is_new = ~np.isin(everything.ids, shown)
+            is_new = ~np.isin(categories.ids, shown)
             left_out_runs = _rankings(
                 samples,
                 samples.runs,
-                everything,
+                categories,
                 index,
                 predicted,
                 judged,
@@ -121,9 +126,9 @@ def learn_from_rankings(
         if plain:
             left_out_categories = "categories themselves are decoded, and of one that was not shown nothing is known"
         elif not left_out_categories and without_category:
-            new_to = _new_without(samples.categories, everything.ids)
+            new_to = _new_without(samples.categories, categories.ids)
             left_out_categories = _rankings(
-                samples, samples.categories, everything, index, without_category, judged, presence, new_to
+                samples, samples.categories, categories, index, without_category, judged, presence, new_to
             )
     confidence = fit_chances(left_out_runs, left_out_categories, shown, presence.presence if presence else None)
     if confidence.chances is not None and presence is None:
@@ -131,29 +136,29 @@ def learn_from_rankings(
     return Learned(confidence, weights, presence)
 
 
-def _too_few(groups: Sequence[str], what: str, fewest: int) -> str:
+def _too_few(groups: Sequence[str], group_kind: str, fewest: int) -> str:
     """Explain why nothing can be learned by leaving groups out; empty if it can."""
     n = len(set(groups))
     if n >= fewest:
         return ""
     there = f"there {'is' if n == 1 else 'are'} {n}"
-    return f"it is learned from {what} that are left out in turn, which needs {fewest}, and {there}"
+    return f"it is learned from {group_kind} that are left out in turn, which needs {fewest}, and {there}"
 
 
 def _new_without(categories: Sequence[str], ids: Sequence[str]) -> dict[str, BoolArray]:
     """Mark, for each category, the `ids` that are new to the decoder trained without it: shape (n_ids,), bool."""
     labels = np.array(categories)
-    found: dict[str, BoolArray] = {}
+    new_to: dict[str, BoolArray] = {}
     for kept, left_out in leave_groups_out(categories):
         is_new = ~np.isin(ids, labels[kept])
-        found |= dict.fromkeys(labels[left_out].tolist(), is_new)
-    return found
+        new_to |= dict.fromkeys(labels[left_out].tolist(), is_new)
+    return new_to
 
 
 def _rankings(
     samples: Samples,
     groups: Sequence[str],
-    everything: CandidateFeatures,
+    categories: CandidateFeatures,
     index: CategoryIndex,
     predicted: dict[str, Array],
     judged: Array,
@@ -171,7 +176,7 @@ def _rankings(
             for i in judged
         ],
         is_new=[is_new[groups[row]] for row in rows],
-        true=everything.positions(samples.categories)[rows].tolist(),
+        true=categories.positions(samples.categories)[rows].tolist(),
         n_volumes=windows.n_volumes[judged].tolist(),
         trials=rows.tolist(),
         groups=[groups[row] for row in rows],
@@ -203,14 +208,14 @@ def _predict_left_out(
     for kept, left_out in leave_groups_out(groups):
         rows = np.isin(windows.of, left_out)
         X = np.concatenate([windows.X[rows], noise])
-        some = {layer: Y[kept] for layer, Y in samples.Y.items()}
+        kept_features = {layer: Y[kept] for layer, Y in samples.Y.items()}
         if decoder.name == "ridge":
             penalties = {layer: penalty for layer, penalty in trained.penalties.items() if penalty is not None}
-            found = predict_layers(fit_layers(samples.X[kept], some, penalties), X)
+            decoded = predict_layers(fit_layers(samples.X[kept], kept_features, penalties), X)
         else:
             model = make_decoder(decoder)
-            found = {layer: model.fit(samples.X[kept], Y).predict(X) for layer, Y in some.items()}
-        for layer, values in found.items():
+            decoded = {layer: model.fit(samples.X[kept], Y).predict(X) for layer, Y in kept_features.items()}
+        for layer, values in decoded.items():
             predicted[layer][rows] = values[: rows.sum()]
             if in_scale:
                 mean = trained.layers[layer].unit_mean
@@ -231,5 +236,5 @@ def _with_trained_categories(candidates: CandidateFeatures, samples: Samples) ->
     return CandidateFeatures(
         (*candidates.ids, *ids),
         (*candidates.names, *ids),
-        {layer: np.concatenate([of, added[layer]]) for layer, of in candidates.features.items()},
+        {layer: np.concatenate([values, added[layer]]) for layer, values in candidates.features.items()},
     )

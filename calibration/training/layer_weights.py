@@ -89,13 +89,13 @@ def _differences(index: CategoryIndex, held_out: Mapping[str, Array], true: Sequ
     """
     rng = np.random.default_rng(0)
     n_others = min(_N_OTHERS, index.n_candidates - 1)
-    found = np.empty((len(true), n_others, len(index.layers)), np.float32)
+    differences = np.empty((len(true), n_others, len(index.layers)), np.float32)
     for sample, position in enumerate(true):
         decoded = {layer: held_out[layer][sample].astype(np.float32) for layer in index.layers}
         z = np.arctanh(np.clip(index.correlations(Features(sample, decoded)), -0.999999, 0.999999)).T
         others = rng.choice(index.n_candidates - 1, n_others, replace=False)
-        found[sample] = z[position] - z[others + (others >= position)]
-    return found / (found.std() or 1.0)
+        differences[sample] = z[position] - z[others + (others >= position)]
+    return differences / (differences.std() or 1.0)
 
 
 def _choose(differences: Float32Array, labels: Array) -> Float64Array:
@@ -118,14 +118,14 @@ def _fit(differences: Float32Array, penalty: float) -> Float64Array:
 
     def loss(weights: Float64Array) -> tuple[float, Float64Array]:
         margin = D @ weights.astype(np.float32)
-        apart = weights - weights.mean()
-        rest = np.exp(-np.abs(margin))  # exp of a large number would overflow
-        wrong = np.where(margin > 0, rest, 1) / (1 + rest)
-        value = (np.maximum(-margin, 0) + np.log1p(rest)).mean(dtype=np.float64) + penalty / 2 * apart @ apart
-        return float(value), penalty * apart - (wrong @ D).astype(np.float64) / len(D)
+        deviation = weights - weights.mean()
+        decay = np.exp(-np.abs(margin))  # exp of a large number would overflow
+        wrong = np.where(margin > 0, decay, 1) / (1 + decay)
+        value = (np.maximum(-margin, 0) + np.log1p(decay)).mean(dtype=np.float64) + penalty / 2 * deviation @ deviation
+        return float(value), penalty * deviation - (wrong @ D).astype(np.float64) / len(D)
 
-    found = minimize(loss, equal, jac=True, method="L-BFGS-B", bounds=[(0, None)] * n_layers, tol=1e-6).x
-    return found / found.sum() if found.sum() > 0 else equal
+    fitted = minimize(loss, equal, jac=True, method="L-BFGS-B", bounds=[(0, None)] * n_layers, tol=1e-6).x
+    return fitted / fitted.sum() if fitted.sum() > 0 else equal
 
 
 def _accuracies(differences: Float32Array, weights: Float64Array) -> Float64Array:

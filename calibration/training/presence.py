@@ -62,13 +62,13 @@ def learn_presence(samples: Samples) -> LearnedPresence | None:
     # There are several times more windows than samples, so they are not copied.
     of_windows = (windows.X @ (samples.X / np.square(sd)).astype(np.float32).T).astype(np.float64)
     folds = [(kept, np.isin(windows.of, left_out)) for kept, left_out in leave_groups_out(samples.runs)]
-    other, is_response = _partners(samples), np.arange(2 * len(windows.of)) < len(windows.of)
+    partners, is_response = _partners(samples), np.arange(2 * len(windows.of)) < len(windows.of)
     best: tuple[float, float, Float64Array, Presence] | None = None
     for penalty in PENALTIES_PER_VOXEL:
         alpha, response = penalty * samples.X.shape[1], np.empty(len(windows.of))
         for kept, rows in folds:
             response[rows] = of_windows[np.ix_(rows, kept)] @ _dual(kernel[np.ix_(kept, kept)], alpha)
-        values = np.concatenate([response, (response - response[other]) / np.sqrt(2)])
+        values = np.concatenate([response, (response - response[partners]) / np.sqrt(2)])
         loss, presence = _fit(values, is_response, windows, len(samples))
         if presence is not None and (best is None or loss < best[0]):
             best = loss, alpha, response, presence
@@ -94,7 +94,7 @@ def _fit(values: Float64Array, is_response: Array, windows: Windows, n_trials: i
     twice, labels = np.tile(clues, (2, 1)), np.concatenate([is_response, ~is_response])
     weights = np.concatenate([weight * (1 - doubt), weight * doubt])
     model = LogisticRegression(C=100.0).fit(twice, labels, weights)
-    told = model.predict_proba(twice)[np.arange(len(labels)), labels.astype(int)]
+    likelihood = model.predict_proba(twice)[np.arange(len(labels)), labels.astype(int)]
     of_response, of_volumes, of_both = model.coef_[0].tolist()
     prior = float(np.log((1 - NO_RESPONSE) / NO_RESPONSE))
     presence = Presence(
@@ -104,23 +104,23 @@ def _fit(values: Float64Array, is_response: Array, windows: Windows, n_trials: i
         response_by_volumes=of_both / spread,
         met=(float(values.min()), float(values.max())),
     )
-    return float(-weights @ np.log(told)), presence if of_response > 0 else None
+    return float(-weights @ np.log(likelihood)), presence if of_response > 0 else None
 
 
 def _partners(samples: Samples) -> Array:
     """Choose for each window one of another run's trial after about as many volumes: shape (n_windows,), int."""
     windows = _windows(samples)
     categories, runs = np.array(samples.categories), np.array(samples.runs)
-    found = np.empty(len(windows.of), np.int64)
+    partners = np.empty(len(windows.of), np.int64)
     for row in np.unique(windows.of):
         elsewhere = np.flatnonzero(runs != runs[row])
-        alike = elsewhere[categories[elsewhere] == categories[row]]
-        after = alike if len(alike) else elsewhere
-        of_other = np.flatnonzero(windows.of == after[np.searchsorted(after, row) % len(after)])
-        mine = np.flatnonzero(windows.of == row)
-        distance = np.abs(windows.n_volumes[of_other] - windows.n_volumes[mine, np.newaxis])
-        found[mine] = of_other[np.argmin(distance, axis=1)]
-    return found
+        same_category = elsewhere[categories[elsewhere] == categories[row]]
+        choices = same_category if len(same_category) else elsewhere
+        partner_windows = np.flatnonzero(windows.of == choices[np.searchsorted(choices, row) % len(choices)])
+        own_windows = np.flatnonzero(windows.of == row)
+        distance = np.abs(windows.n_volumes[partner_windows] - windows.n_volumes[own_windows, np.newaxis])
+        partners[own_windows] = partner_windows[np.argmin(distance, axis=1)]
+    return partners
 
 
 def _windows(samples: Samples) -> Windows:
