@@ -127,7 +127,13 @@ class Display:
         self._keep_log(self._clock())
 
     def run(self, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Draw frames until Escape or q is pressed, `stopped()` is true, or enough runs have ended."""
+        """Draw frames until Escape or q is pressed, somebody stops the display, or enough runs have ended.
+
+        Parameters
+        ----------
+        stopped : callable, optional
+            Returns whether somebody has stopped it; asked before every frame.
+        """
         while not stopped() and self.frame():
             pass
         self._screenshot.save(again=True)
@@ -253,7 +259,15 @@ class Screenshot:
         self._seen_final = False
 
     def shown(self, screen: Screen, *, final: bool) -> None:
-        """Note that a ranking was shown; `screen` has its bars at their final lengths."""
+        """Note that a ranking was shown.
+
+        Parameters
+        ----------
+        screen : Screen
+            Its picture, with bars at their final lengths.
+        final : bool
+            Whether the ranking was the last of its block.
+        """
         if final or not self._seen_final:
             self._wanted = screen
             self._seen_final |= final
@@ -303,7 +317,13 @@ class ShownLog:
         self._pending: list[tuple[float, Run | RunEnd | Ranking | NotReady]] = []
 
     def poll(self, now_s: float) -> list[str]:
-        """Write the lines that wait for their disk; return lines for the operator."""
+        """Write the lines that wait for their disk; return lines for the operator.
+
+        Parameters
+        ----------
+        now_s : float
+            Time by the display's clock, seconds.
+        """
         return [] if self._lines is None else self._lines.poll(now_s)
 
     def close(self) -> None:
@@ -313,12 +333,25 @@ class ShownLog:
             self._lines.close()
 
     def received(self, message: Message, utc_s: float) -> None:
-        """Note a message; kinds that are not logged are skipped."""
+        """Note a message; kinds that are not logged are skipped.
+
+        Parameters
+        ----------
+        message : Message
+        utc_s : float
+            Time at which it was received, seconds since 1970.
+        """
         if isinstance(message, Run | RunEnd | Ranking | NotReady):
             self._pending.append((utc_s, message))
 
     def shown(self, flip_utc_s: float) -> None:
-        """Write the messages that were received since the last picture."""
+        """Write the messages that were received since the last picture.
+
+        Parameters
+        ----------
+        flip_utc_s : float
+            Time at which the picture with the newest of them was shown, seconds since 1970.
+        """
         self._flush(flip_utc_s)
 
     def _flush(self, flip_utc_s: float | None) -> None:
@@ -338,7 +371,13 @@ class ShownLog:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to; at the end its file takes the place of `path` in one step."""
+    """Give a path to write to; at the end its file takes the place of another in one step.
+
+    Parameters
+    ----------
+    path : Path
+        File to replace; its folder is made if need be.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -59,13 +59,25 @@ class Stage(Protocol):
         """Return the time by the display's clock, seconds."""
 
     def draw(self, scene: Screen, due_s: float) -> float:
-        """Show a scene at the monitor's refresh at `due_s`; return when it was shown, by the display's clock."""
+        """Show a scene at a refresh of the monitor; return when it was shown, seconds by the display's clock.
+
+        Parameters
+        ----------
+        scene : Screen
+        due_s : float
+            Time of that refresh by the display's clock, seconds.
+        """
 
     def keys(self) -> list[KeyPress]:
         """Return the keys pressed since the last call, without waiting."""
 
     def play(self, tone: Tone) -> None:
-        """Begin a tone, without waiting."""
+        """Begin a tone, without waiting.
+
+        Parameters
+        ----------
+        tone : Tone
+        """
 
 
 class Outcome(StrEnum):
@@ -152,6 +164,11 @@ class Player:
 
     def run(self, stopped: Callable[[], bool] = lambda: False) -> Outcome:
         """Play the run to its end, or until somebody stops it; its events are saved in any case.
+
+        Parameters
+        ----------
+        stopped : callable, optional
+            Returns whether somebody has stopped the run; asked after every frame.
 
         Raises
         ------

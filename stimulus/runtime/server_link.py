@@ -1,4 +1,4 @@
-"""What a display hears from the server, and a run's link to it in both directions; nothing here waits for the server."""
+"""A server as a display hears it, and the link of a run to it in both directions; nothing here waits for the server."""
 
 from __future__ import annotations
 
