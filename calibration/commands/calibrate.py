@@ -93,7 +93,8 @@ def calibrate(
         from calibration.datasets.dataset_files import DatasetOptions, find_training
         from calibration.parallel.workers import workers
         from calibration.training.calibrate import calibrate as run_calibration
-        from calibration.training.dry_run import in_categories, plan_calibration, print_events, print_notes, print_plan
+        from calibration.training.dry_run import plan_calibration
+        from calibration.training.plan_tables import in_categories, print_events, print_notes, print_plan
     from rtgod.candidates import HEADER, read_header
     from rtgod.errors import BundleError, InputError
 

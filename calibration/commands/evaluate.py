@@ -142,8 +142,8 @@ def evaluate(
         from calibration.reports.html_page import PageTable
         from calibration.reports.provenance import notes_on_published, notes_on_runs
         from calibration.samples.assemble import gather_study
-        from calibration.training.dry_run import plan_calibration, print_events, print_notes
-        from calibration.training.study_dry_run import plan_study, print_study_plan
+        from calibration.training.dry_run import plan_calibration, plan_study
+        from calibration.training.plan_tables import print_events, print_notes, print_plan
     from rtgod.events.trials import remarks_on
 
     if ablate not in (None, "preprocessing"):
@@ -170,7 +170,7 @@ def evaluate(
         say_found(inputs, plain=False)
         plan, study_plan = plan_calibration(inputs, pipeline), plan_study(inputs, pipeline)
         if dry_run:
-            print_study_plan(study_plan, console)
+            print_plan(study_plan, console)
         plan.check()
         study_plan.check()
         if dry_run:
@@ -198,7 +198,7 @@ def evaluate(
             inputs = _split_as_usual(inputs)
         study_plan = plan_study(inputs, pipeline)
         if dry_run:
-            print_study_plan(study_plan, console)
+            print_plan(study_plan, console)
         study_plan.check()
         if dry_run:
             say_output(out, f"{PAGE} and its tables", files, overwrite=overwrite, console=console)

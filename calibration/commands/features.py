@@ -120,7 +120,7 @@ def _say_plan(images: ImageList, network: Network, out: Path | None) -> None:
     """Print what would be computed, and how far a begun store has come; no image is read."""
     with needs_calibration():
         from calibration.features.store import FeatureStore
-        from calibration.training.dry_run import print_notes
+        from calibration.training.plan_tables import print_notes
     n_categories = len(set(images.categories))
     of_categories = f" of {n_categories} categories" if n_categories else ""
     layers = ", ".join(f"{name} = {node}" for name, node in network.layers.items())
@@ -146,7 +146,7 @@ def _extract(images: ImageList, network: Network, out: Path, n_workers: int | No
     with needs_calibration():
         from calibration.features.extraction import extract_to_store
         from calibration.parallel.workers import workers
-        from calibration.training.dry_run import print_notes
+        from calibration.training.plan_tables import print_notes
     spread = n_workers is not None or scheduler is not None
     with workers(n_workers, scheduler) if spread else nullcontext() as pool, progress() as report:
         store = extract_to_store(images, network, out, report, pool)
@@ -156,7 +156,7 @@ def _extract(images: ImageList, network: Network, out: Path, n_workers: int | No
 
 def _print_summary(store: FeatureStore) -> None:
     from calibration.features.images import first_few
-    from calibration.training.dry_run import print_notes
+    from calibration.training.plan_tables import print_notes
 
     print_notes(told(store.changes(), store.n_images), console)
     problems = [problem for problem in store.problems.tolist() if problem]

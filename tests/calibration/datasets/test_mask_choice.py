@@ -7,8 +7,7 @@ import pytest
 from calibration.datasets.bids import find_region
 from calibration.datasets.dataset_files import DatasetOptions, find_study, find_training
 from calibration.datasets.mask_choice import MaskFor, choose_mask
-from calibration.training.dry_run import plan_calibration
-from calibration.training.study_dry_run import plan_study
+from calibration.training.dry_run import plan_calibration, plan_study
 from rtgod.errors import InputError
 from rtgod.messages import Run
 from rtgod.settings import PipelineSettings

@@ -12,7 +12,8 @@ import pytest
 from calibration.commands import calibrate as command
 from calibration.commands import options
 from calibration.datasets.dataset_files import DatasetOptions, find_training
-from calibration.training.dry_run import plan_calibration, print_plan
+from calibration.training.dry_run import plan_calibration
+from calibration.training.plan_tables import print_plan
 from rtgod.console import PlainConsole
 from rtgod.errors import InputError
 from rtgod.settings import MotionSettings, PipelineSettings
@@ -58,8 +59,8 @@ def published(tmp_path_factory, shared_data):
 def any_template(monkeypatch, request):
     """Take any volume for a template: the images here are of nothing."""
     if "looked_at" not in request.node.name:
-        monkeypatch.setattr("calibration.training.dry_run.check_first", lambda *_: None)
-        monkeypatch.setattr("calibration.training.dry_run.check_not_flat", lambda *_: None)
+        monkeypatch.setattr("calibration.training.planned_runs.check_first", lambda *_: None)
+        monkeypatch.setattr("calibration.training.planned_runs.check_not_flat", lambda *_: None)
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_everything_of_the_published_training_is_there(planned):
     plan = plan_calibration(planned, SETTINGS)
     plan.check()
     assert [(len(run.trials), len(run.trained_on), run.run.tr_s) for run in plan.runs] == [(55, 50, 3.0)] * 24
-    assert (len(plan.shown), plan.without_image, plan.n_not_shown) == (1200, (), 6)
+    assert (len(plan.shown.names), plan.shown.missing, plan.shown.n_others) == (1200, (), 6)
     assert plan.n_voxels == {"V1 + FFA": 108, "V1": 72, "FFA": 36}
     assert plan.candidates == {"n01443537": 2, "n01518878": 2, "n01621127": 2}
     assert len(plan.not_ranked) == 149  # of 150: two of the candidates were shown in the test only
@@ -115,8 +116,8 @@ def test_labels_without_an_image_are_named_and_counted(planned, published, tmp_p
     for path in (tmp_path / "stimuli" / "training").glob("n02*"):
         path.unlink()
     plan = plan_calibration(replace(planned, images=tmp_path / "stimuli"), SETTINGS)
-    assert len(plan.without_image) == len(list(published.glob("stimuli/training/n02*"))) > 100
-    with pytest.raises(InputError, match=rf"of {len(plan.without_image)} of the 1200 images .*n02.*in all.*--images"):
+    assert len(plan.shown.missing) == len(list(published.glob("stimuli/training/n02*"))) > 100
+    with pytest.raises(InputError, match=rf"of {len(plan.shown.missing)} of the 1200 images .*n02.*in all.*--images"):
         plan.check()
 
 

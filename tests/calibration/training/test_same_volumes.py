@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from calibration.datasets.dataset_files import DatasetOptions, find_study, find_training
-from calibration.training.dry_run import plan_calibration
+from calibration.training.dry_run import plan_calibration, plan_study
 from calibration.training.same_volumes import _TOGETHER, _changes, _together, check_different, same_trials
-from calibration.training.study_dry_run import plan_study
 from rtgod.errors import InputError
 from rtgod.settings import PipelineSettings
 from rtgod.sources import open_source
