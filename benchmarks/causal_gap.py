@@ -27,23 +27,24 @@ from sklearn.linear_model import RidgeClassifier
 
 from benchmarks.figures import shared_data, write_json
 from calibration.datasets.bids import find_region, find_runs
+from calibration.datasets.dataset_files import DatasetFiles
 from calibration.datasets.mask_choice import mask_for
 from calibration.datasets.runs import find_plain_runs
 from calibration.decoders.settings import DecoderSettings
 from calibration.evaluation.ablation import variant_of
-from calibration.evaluation.trial_ranks import rank_features, rank_trials
-from calibration.features.extractor import FeatureExtractor, Network
-from calibration.features.stimuli import StimulusFiles
+from calibration.evaluation.accuracy import accuracies_of
+from calibration.evaluation.evaluate import score_blocks
+from calibration.features.network import Network
 from calibration.parallel.progress import quiet
 from calibration.parallel.workers import workers
+from calibration.samples.assemble import folds_of
 from calibration.samples.noise_fitting import learn_shape
 from calibration.samples.preparation import align_runs, denoise_runs
-from calibration.samples.runs import AlignedRun, RunSamples, align_run, make_reference, run_samples
+from calibration.samples.runs import AlignedRun, align_run, clean_run, make_reference
+from calibration.samples.study import Fold, Samples
+from calibration.samples.targets import FeaturesOf, TargetFiles
 from calibration.simulation.dataset import simulate
 from calibration.simulation.settings import SubjectSettings
-from calibration.training.fit import stacked, train
-from rtgod.decoding.category_index import CategoryIndex
-from rtgod.events.table import Trial
 from rtgod.messages import Array, Float32Array, Float64Array, Run
 from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.preprocessor import Noise, is_settled
@@ -176,8 +177,10 @@ def settings_for(
 
 def causal_samples(run: AlignedRun, settings: PipelineSettings) -> Labelled:
     """Make the pipeline's samples of a run, not whitened yet."""
-    samples = run_samples(run, reference_of(run), settings, Noise())
-    return Labelled(samples.values, tuple(trial.category for trial in samples.trials), samples.noise)
+    cleaned = clean_run(run, reference_of(run), settings, Noise())
+    blocks = cleaned.sampled_blocks()
+    samples = np.stack([cleaned.windows[block][-1].values for block in blocks])
+    return Labelled(samples, tuple(cleaned.trials[block].category for block in blocks), cleaned.noise)
 
 
 def reference_of(run: AlignedRun) -> Reference:
@@ -248,52 +251,51 @@ def simulated_gap(subject: Path) -> dict[str, float]:
     """Measure the identification accuracy of seen test categories, offline and causally."""
     settings = PipelineSettings()
     old, new = (find_runs(subject, "01", name) for name in ("Training", "perceptionTest"))
-    voxels = find_region(subject, "01", "VC", mask_for(old)).voxels(old[0].open().run)
+    inputs = DatasetFiles(
+        subject="01",
+        training=tuple(old),
+        test=tuple(new),
+        regions={"VC": find_region(subject, "01", "VC", mask_for(old))},
+        images=subject / "stimuli",
+        candidates=subject / "stimuli" / "candidates",
+    )
+    files = TargetFiles(inputs, Network(weights=_WEIGHTS))
     with workers(2) as pool:
-        reference = make_reference(old[0], voxels, settings)
+        reference = make_reference(old[0], inputs.regions["VC"].voxels(old[0].open().run), settings)
         aligned = align_runs([*old, *new], reference, Noise(), settings, pool, quiet)
-        trained_on, tested_on = aligned[: len(old)], aligned[len(old) :]
-        samples, noise = denoise_runs(trained_on, reference, Noise(), settings, pool, quiet)
-        files = StimulusFiles(subject / "stimuli", subject / "stimuli" / "candidates")
-        stimuli = files.features(samples, FeatureExtractor(Network(weights=_WEIGHTS)), quiet)
-        trained = train(*stacked(samples), stimuli.of(_trials_of(samples)), DecoderSettings(), quiet)
-        causal = rank_trials(tested_on, reference, settings, noise, trained, stimuli, pool, quiet)
-    with_hindsight = [offline_run(run, settings) for run in aligned]
-    hindsight_training = with_hindsight[: len(old)]
-    Y = stimuli.of(_trials_of(hindsight_training))
-    trained = train(*stacked(hindsight_training), Y, DecoderSettings(), quiet)
-    decoder, category_index = trained.decoder(), CategoryIndex(stimuli.candidates, trained.layers)
-    offline = []
-    for run, hindsight in zip(tested_on, with_hindsight[len(old) :], strict=True):
-        features = {
-            run.trials.index(t): decoder.decode(0, v) for t, v in zip(hindsight.trials, hindsight.values, strict=True)
-        }
-        offline += rank_features(run, features, category_index, stimuli.candidate_ids)
+        gathered = denoise_runs(aligned, inputs, reference, Noise(), settings, pool, quiet)
+    targets = files.targets((*gathered.training, *gathered.test), quiet)
+    (causal,) = folds_of(gathered, targets.features_of, "runs")
+    training, test = (
+        hindsight_samples(runs, targets.features_of, settings) for runs in (aligned[: len(old)], aligned[len(old) :])
+    )
+    offline = Fold(training, {}, {"seen": test}, {})
+    accuracies = {
+        name: accuracies_of(score_blocks(fold.complete_only(), targets.candidates, settings, DecoderSettings())["seen"])
+        for name, fold in (("causal", causal), ("offline", offline))
+    }
     return {
-        "simulated_n_blocks": len(causal),
-        "simulated_offline": float(np.mean([trial.accuracy for trial in offline])),
-        "simulated_causal": float(np.mean([trial.accuracy for trial in causal])),
+        "simulated_n_blocks": len(accuracies["causal"]),
+        "simulated_offline": float(accuracies["offline"].mean()),
+        "simulated_causal": float(accuracies["causal"].mean()),
     }
 
 
-def offline_run(run: AlignedRun, settings: PipelineSettings) -> RunSamples:
-    """Make samples of a run centred and scaled as a whole: means over trials; one-back repeats are left out."""
-    n_volumes = 1 + max(volume.index for volume in run.volumes)
-    courses = np.full((n_volumes, len(run.volumes[0].decoder_values)), np.nan)
-    for volume in run.volumes:
-        if is_settled(volume.index, run.run, settings.nuisance.discard_s):
-            courses[volume.index] = volume.decoder_values
-    sd = np.nanstd(courses, axis=0)
-    courses = np.nan_to_num((courses - np.nanmean(courses, axis=0)) / np.where(sd > 0, sd, 1))
-    wanted = [block for block, trial in enumerate(run.trials) if not trial.repeat]
-    values = block_means(courses, run.run, settings)[wanted].astype(np.float32)
-    return RunSamples(
-        run.run, tuple(run.trials[block] for block in wanted), values, (), np.empty((0, 0), np.float32), 0, {}
-    )
-
-
-def _trials_of(samples: Sequence[RunSamples]) -> list[Trial]:
-    return [trial for run in samples for trial in run.trials]
+def hindsight_samples(runs: Sequence[AlignedRun], features_of: FeaturesOf, settings: PipelineSettings) -> Samples:
+    """Make samples of runs centred and scaled as a whole: means over trials; one-back repeats are left out."""
+    X, names, trials = [], [], []
+    for run in runs:
+        courses = np.full((1 + max(volume.index for volume in run.volumes), len(run.volumes[0].decoder_values)), np.nan)
+        for volume in run.volumes:
+            if is_settled(volume.index, run.run, settings.nuisance.discard_s):
+                courses[volume.index] = volume.decoder_values
+        sd = np.nanstd(courses, axis=0)
+        courses = np.nan_to_num((courses - np.nanmean(courses, axis=0)) / np.where(sd > 0, sd, 1))
+        wanted = [block for block, trial in enumerate(run.trials) if not trial.repeat]
+        X.append(block_means(courses, run.run, settings)[wanted].astype(np.float32))
+        names += [run.run.run_id] * len(wanted)
+        trials += [run.trials[block] for block in wanted]
+    return Samples(np.concatenate(X), tuple(names), tuple(trial.category for trial in trials), features_of(trials))
 
 
 def _print(figures: dict[str, float]) -> None:

@@ -39,7 +39,7 @@ def appearing_whole(folder: Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If the folder cannot be made, or cannot be renamed, for instance because `folder` exists.
+        If the folder cannot be made, or cannot be renamed, for instance because `folder` exists and is not empty.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

@@ -283,7 +283,8 @@ class Motion:
     rotation_deg : tuple of 3 float
         Rotation about x, y and z through the template's centre of intensity, applied z first.
     framewise_displacement_mm : float
-        Sum of absolute changes since the previous volume, rotations on a 50 mm sphere (Power et al. 2012).
+        Sum of absolute changes since the last volume that could be aligned, rotations on a 50 mm sphere (Power et al.
+        2012).
     residual : float or None
         Root mean square difference to the template after alignment, as a fraction of its mean intensity; None if the
         two do not overlap. Infinity is stored as None, as JSON cannot hold it.
@@ -312,13 +313,14 @@ class Motion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pattern:
-    """The decoder's voxels of one volume, detrended and in percent signal change.
+    """The decoder's voxels of one volume, detrended.
 
     Attributes
     ----------
     run_id : str
     index : int
     values : ndarray of shape (n_voxels,), float32
+        Change from the baseline in the settings' unit (`scaling.unit`): percent, or standard deviations of the noise.
     n_outside : int
         Number of voxels that lay outside the field of view; their value is 0, the baseline.
     motion : Motion

@@ -7,17 +7,22 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from calibration.datasets.dataset_files import DatasetFiles
 from calibration.decoders.settings import DecoderSettings
-from calibration.evaluation.trial_ranks import RankedTrial, rank_trials
-from calibration.features.extractor import FeatureExtractor
+from calibration.evaluation.accuracy import accuracies_of
+from calibration.evaluation.evaluate import score_blocks
+from calibration.evaluation.predictions import CandidateScores
 from calibration.features.network import Network
-from calibration.features.stimuli import StimulusFiles
 from calibration.parallel.progress import Report, quiet
+from calibration.samples.assemble import folds_of
 from calibration.samples.preparation import align_runs, denoise_runs, noise_to_read
-from calibration.samples.runs import AlignedRun, make_reference
-from calibration.training.fit import stacked, train
+from calibration.samples.runs import AlignedRun, CleanedRun, make_reference
+from calibration.samples.study import KINDS, CandidateFeatures
+from calibration.samples.targets import TargetFiles
 from rtgod.errors import InputError
+from rtgod.messages import Float64Array
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import PipelineSettings
 
@@ -46,10 +51,19 @@ STEPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class AblationStep:
-    """Ranked trials of new runs, with one step changed."""
+    """Accuracies on new runs, with one step changed.
+
+    Attributes
+    ----------
+    name : str
+        The step's name for people.
+    accuracies : mapping of str to mapping
+        For each kind of trials, "seen" or "imagined", the identification accuracy of each trial by its run's name and
+        its position in the run.
+    """
 
     name: str
-    ranked: Sequence[RankedTrial]
+    accuracies: Mapping[str, Mapping[tuple[str, int], float]]
 
 
 def ablate_preprocessing(
@@ -80,16 +94,16 @@ def ablate_preprocessing(
     InputError
         If an input is missing or does not fit the others.
     """
-    if inputs.images is None or inputs.candidates is None:
+    files = TargetFiles(inputs, network)
+    if files.are_plain:
         raise InputError("preprocessing is taken apart by decoding images; give --images and --candidates")
-    stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
-    first = inputs.training[0]
-    voxels = inputs.region.voxels(first.open(settings.events).run) if inputs.region else None
-    extractor = FeatureExtractor(network) if stimulus_files.need_network else None
-    steps, stimuli = [], None
-    reference = make_reference(first, voxels, settings)
+    first_run = inputs.training[0]
+    voxels = inputs.region.voxels(first_run.open(settings.events).run) if inputs.region else None
+    steps: list[AblationStep] = []
+    targets, known = None, set[tuple[str, int]]()
+    reference = make_reference(first_run, voxels, settings)
     # Most steps come after alignment, which takes the longest, so alignments are kept.
-    cache: dict[str, tuple[Noise, list[AlignedRun], list[AlignedRun]]] = {}
+    cache: dict[str, tuple[Noise, list[AlignedRun]]] = {}
     variants = {name: variant_of(settings, changes) for name, changes in STEPS.items()}
     variants = {name: v for name, v in variants.items() if name == "as set" or v != settings}
 
@@ -97,25 +111,67 @@ def ablate_preprocessing(
     for done, (name, changed) in enumerate(variants.items(), 1):
         key = f"{changed.motion!r} {changed.sampling!r} {bool(changed.nuisance.n_components)}"
         if key not in cache:
-            noise = noise_to_read(first, inputs.noise_mask, reference, changed)
-            runs = align_runs([*inputs.training, *inputs.test], reference, noise, changed, pool, quiet)
-            cache[key] = noise, runs[: len(inputs.training)], runs[len(inputs.training) :]
-        noise, old, new = cache[key]
-        samples, noise = denoise_runs(old, reference, noise, changed, pool, quiet)
-        # The shown images are the same for each step, unless an earlier one censored the only trial of an image.
-        if stimuli is None or any(t.stimulus not in stimuli.rows for run in samples for t in run.trials):
-            stimuli = stimulus_files.features(samples, extractor, report)
-        Y = stimuli.of([trial for run in samples for trial in run.trials])
-        trained = train(*stacked(samples), Y, DecoderSettings(), quiet)
-        ranked = rank_trials(new, reference, changed, noise, trained, stimuli, pool, quiet)
-        steps.append(AblationStep(name, ranked))
+            noise = noise_to_read(first_run, inputs.noise_mask, reference, changed)
+            cache[key] = noise, align_runs([*inputs.training, *inputs.test], reference, noise, changed, pool, quiet)
+        noise, aligned = cache[key]
+        gathered = denoise_runs(aligned, inputs, reference, noise, changed, pool, quiet)
+        # The images are the same for each step, unless an earlier one censored the only trial of an image.
+        runs = (*gathered.training, *gathered.test)
+        trials = {(run.run.run_id, block) for run in runs for block in run.sampled_blocks()}
+        if targets is None or not trials <= known:
+            targets, known = files.targets(runs, report), trials
+        (fold,) = folds_of(gathered, targets.features_of, "runs")
+        scores = score_blocks(fold.complete_only(), targets.candidates, changed, DecoderSettings())
+        steps.append(AblationStep(name, _by_trial(scores, gathered.test, targets.candidates)))
         report("steps of preprocessing", done, len(variants))
     return steps
 
 
+def _by_trial(
+    scores: Mapping[str, CandidateScores], test: Sequence[CleanedRun], candidates: CandidateFeatures
+) -> dict[str, dict[tuple[str, int], float]]:
+    """Return accuracies by the trials that they are of, in the order of samples."""
+    accuracies = {}
+    for name, ranked in scores.items():
+        trials = [
+            (run.run.run_id, block)
+            for run in test
+            for block in run.sampled_blocks(KINDS[name])
+            if run.trials[block].category in candidates.ids
+        ]
+        accuracies[name] = dict(zip(trials, accuracies_of(ranked).tolist(), strict=True))
+    return {name: by_trial for name, by_trial in accuracies.items() if by_trial}
+
+
+def paired_difference(a: Mapping[tuple[str, int], float], b: Mapping[tuple[str, int], float]) -> tuple[float, float]:
+    """Return the mean difference of accuracy, `a` minus `b`, and its standard error; nan for fewer than two pairs.
+
+    Parameters
+    ----------
+    a, b : mapping of (str, int) to float
+        Accuracies by trial; those that both have are paired.
+    """
+    differences: Float64Array = np.array([accuracy - b[trial] for trial, accuracy in a.items() if trial in b])
+    if len(differences) < 2:
+        return float("nan"), float("nan")
+    return float(differences.mean()), float(differences.std(ddof=1) / np.sqrt(len(differences)))
+
+
 def variant_of(settings: PipelineSettings, changes: Mapping[str, Mapping[str, Any]]) -> PipelineSettings:
-    """Return the settings with some values of their parts replaced, validated anew."""
+    """Return the settings with some values of their parts replaced, validated anew.
+
+    Parameters
+    ----------
+    settings : PipelineSettings
+    changes : mapping of str to mapping
+        For each part of the settings, such as "motion", its new values by their names.
+
+    Raises
+    ------
+    ValueError
+        If a value is not allowed.
+    """
     values = settings.model_dump()
-    for part, some in changes.items():
-        values[part] |= some
+    for part, new_values in changes.items():
+        values[part] |= new_values
     return PipelineSettings.model_validate(values)

@@ -22,6 +22,7 @@ from calibration.evaluation.accuracy import (
     units_of,
 )
 from calibration.evaluation.predictions import (
+    CandidateScores,
     DecodedCondition,
     FittedFold,
     decode_course,
@@ -371,10 +372,31 @@ def _block_accuracies(
     fold: Fold, candidates: CandidateFeatures, settings: PipelineSettings, decoder: DecoderSettings
 ) -> dict[str, tuple[Float64Array, list[Hashable]]]:
     """Return identification accuracy of each kind's single blocks, and each block's unit: its category, or itself."""
+    blocks = score_blocks(fold, candidates, settings, decoder)
+    return {kind: (accuracies_of(ranked), list(units_of(ranked.true.tolist())[1])) for kind, ranked in blocks.items()}
+
+
+def score_blocks(
+    fold: Fold, candidates: CandidateFeatures, settings: PipelineSettings, decoder: DecoderSettings
+) -> dict[str, CandidateScores]:
+    """Train on a fold, and score the candidates for each kind's single blocks, without learned layer weights.
+
+    Parameters
+    ----------
+    fold : Fold
+    candidates : CandidateFeatures
+        Samples of other categories are left out.
+    settings : PipelineSettings
+    decoder : DecoderSettings
+
+    Raises
+    ------
+    InputError
+        If there are too few samples or runs, or values that are not finite.
+    """
     fit = fit_fold(fold, settings.noise, decoder)
     index = index_of(candidates, fit, _unweighted(settings.ranking))
-    blocks = {kind: decode_kind(test, fit, index, candidates).blocks for kind, test in fold.tests.items()}
-    return {kind: (accuracies_of(ranked), list(units_of(ranked.true.tolist())[1])) for kind, ranked in blocks.items()}
+    return {kind: decode_kind(test, fit, index, candidates).blocks for kind, test in fold.tests.items()}
 
 
 def _unweighted(ranking: RankingSettings) -> RankingSettings:

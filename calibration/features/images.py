@@ -204,8 +204,9 @@ class _Below:
         self.folders: list[str] = []
         self._others: Counter[str] = Counter()
         for parent, folders, names in os.walk(folder):
+            folders[:] = [name for name in folders if not name.startswith(".")]  # so that no hidden one is entered
             if parent == str(folder):
-                self.folders = sorted(name for name in folders if not name.startswith("."))
+                self.folders = sorted(folders)
             for name in names:
                 if name.startswith("."):
                     continue

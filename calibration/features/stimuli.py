@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from filecmp import cmp
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -17,20 +16,8 @@ from calibration.features.store import FeatureStore, is_store
 from calibration.parallel.progress import Report
 from rtgod.errors import InputError
 from rtgod.events.table import Trial
-from rtgod.messages import Float32Array, Run
+from rtgod.messages import Float32Array
 from rtgod.pictures.pixels import told
-
-
-class ShowsImages(Protocol):
-    """Run whose trials name the images that they showed; its samples have this interface, too."""
-
-    @property
-    def run(self) -> Run:
-        """The run, for messages."""
-
-    @property
-    def trials(self) -> Sequence[Trial]:
-        """Trials of the run."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,12 +129,15 @@ class StimulusFiles:
         """Return whether any features must be computed; False if both images and candidates are stores."""
         return len(self._stores) < 2
 
-    def features(self, samples: Sequence[ShowsImages], extractor: FeatureExtractor | None, report: Report) -> Stimuli:
-        """Return features of all images that the samples' trials showed, and of the candidates.
+    def features(
+        self, trials: Mapping[str, Sequence[Trial]], extractor: FeatureExtractor | None, report: Report
+    ) -> Stimuli:
+        """Return features of all images that trials showed, and of the candidates.
 
         Parameters
         ----------
-        samples : sequence of ShowsImages
+        trials : mapping of str to sequence of Trial
+            Trials of each run, by the run's name.
         extractor : FeatureExtractor or None
             Computes the features that no store has.
         report : callable
@@ -159,7 +149,7 @@ class StimulusFiles:
             If a trial names no image, its image does not exist or cannot be read, a store is damaged, or a store was
             made with another network than the extractor's.
         """
-        names = _shown(samples)
+        names = _shown(trials)
         shown = find_shown(names, self._source, self._images)
         if shown.missing and not isinstance(self._images, FeatureStore):
             raise InputError(
@@ -206,14 +196,12 @@ class StimulusFiles:
         return extractor.extract(files, progress)
 
 
-def _shown(samples: Sequence[ShowsImages]) -> list[str]:
+def _shown(trials: Mapping[str, Sequence[Trial]]) -> list[str]:
     """List every shown image, each once."""
-    for run in samples:
-        if any(not trial.images for trial in run.trials):
-            raise InputError(
-                f"run {run.run.run_id}: trials name no image; calibrate on runs in which images were shown"
-            )
-    return list(dict.fromkeys(name for run in samples for trial in run.trials for name in trial.images))
+    for run_id, of_run in trials.items():
+        if any(not trial.images for trial in of_run):
+            raise InputError(f"run {run_id}: trials name no image; calibrate on runs in which images were shown")
+    return list(dict.fromkeys(name for of_run in trials.values() for trial in of_run for name in trial.images))
 
 
 def _files_of(names: Sequence[str], shown: ShownImages) -> list[Path]:

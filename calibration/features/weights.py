@@ -51,6 +51,8 @@ def published_preprocessing(network: Network) -> Preprocessing:
     ------
     InputError
         If the network is unknown.
+    MissingDependencyError
+        If torchvision is not installed.
     """
     published = _published(import_torchvision().models, network).transforms()
     usual = Preprocessing(
@@ -101,7 +103,8 @@ def _load(models: Any, network: Network) -> torch.nn.Module:
     try:
         model.load_state_dict(_read_state(Path(network.weights)))
     except (RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        heading, _, mismatch = str(error).strip().partition("\n")
+        reason = mismatch.splitlines()[0].strip() if mismatch else heading
         raise InputError(f"weights {network.weights} are not those of {network.name}: {reason[:200]}") from error
     return model
 

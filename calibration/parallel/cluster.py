@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 import dask
 from distributed import Client, KilledWorker, Security
-from distributed.comm import connect
+from distributed.comm import connect  # type: ignore[attr-defined] # documented, if not exported to type checkers
 
 from calibration.parallel.pools import Pool, name_of, on_one_thread
 from rtgod.errors import InputError, WorkerError

@@ -9,8 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from calibration.evaluation.ablation import AblationStep
-from calibration.evaluation.trial_ranks import by_kind, paired_difference
+from calibration.evaluation.ablation import AblationStep, paired_difference
 from calibration.reports import figures
 from calibration.reports.tables import write_tsv
 from rtgod.console import styled
@@ -31,9 +30,8 @@ def write_ablation(steps: Sequence[AblationStep], out: Path, console: Console) -
     console : Console
     """
     out.mkdir(parents=True, exist_ok=True)
-    ranked = [by_kind(step.ranked) for step in steps]
     # A step that censors all trials of a kind has no accuracy of that kind.
-    kinds = list(dict.fromkeys(kind for of_step in ranked for kind in of_step))
+    kinds = list(dict.fromkeys(kind for step in steps for kind in step.accuracies))
     header = ["step"]
     for kind in kinds:
         header += [f"{kind}_accuracy", f"{kind}_difference", f"{kind}_standard_error", f"{kind}_blocks"]
@@ -44,13 +42,13 @@ def write_ablation(steps: Sequence[AblationStep], out: Path, console: Console) -
         table.add_column("difference ± SE", justify="right")
     rows: list[list[object]] = []
     drawn: dict[str, list[tuple[float, float, float]]] = {}
-    for step, of_step in zip(steps, ranked, strict=True):
+    for step in steps:
         cells: list[object] = [step.name]
         texts = [step.name]
         for kind in kinds:
-            trials = of_step.get(kind, [])
-            accuracy = sum(t.accuracy for t in trials) / len(trials) if trials else math.nan
-            difference, error = paired_difference(trials, ranked[0].get(kind, []))
+            trials = step.accuracies.get(kind, {})
+            accuracy = sum(trials.values()) / len(trials) if trials else math.nan
+            difference, error = paired_difference(trials, steps[0].accuracies.get(kind, {}))
             cells += [accuracy, difference, error, len(trials)]
             change = "" if step is steps[0] else _or_none(difference, f"{100 * difference:+.1f} ± {100 * error:.1f}")
             texts += [_or_none(accuracy, f"{100 * accuracy:.1f}"), change]

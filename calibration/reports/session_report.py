@@ -80,6 +80,11 @@ class JournaledRun:
     first_volume: Volume | None = None
     answers: list[Answer] = field(default_factory=list)
 
+    @property
+    def length(self) -> int:
+        """Number of volumes up to the last answered one, those that never arrived included."""
+        return max((answer.index + 1 for answer in self.answers), default=0)
+
     def motions(self) -> list[tuple[int, Motion]]:
         """Return index and head motion of every answer that has it."""
         return [(a.index, a.motion) for a in self.answers if a.motion is not None]
@@ -155,7 +160,7 @@ def write_report(
     """
     session = read_session(journal, bundle, dataset, events)
     runs, loaded, parts = session.runs, session.bundle, list[RenderableType]()
-    reference = read_spm_motion(motion_reference, runs[0].n_volumes) if motion_reference else None
+    reference = read_spm_motion(motion_reference, runs[0].length) if motion_reference else None
     out.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         (out / name).unlink(missing_ok=True)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from calibration.datasets.bids import HEAD, read_names
+from calibration.datasets.bids import HEAD
 from calibration.datasets.dataset_files import DatasetFiles
-from calibration.features.extractor import FeatureExtractor
 from calibration.features.network import Network
-from calibration.features.stimuli import StimulusFiles
-from calibration.parallel.progress import Report, in_pool
+from calibration.parallel.progress import Report
 from calibration.samples.left_out import LeftOutCounts, added, tally
-from calibration.samples.plain import plain_stimuli
-from calibration.samples.preparation import align_runs, noise_to_read, with_courses
-from calibration.samples.runs import CleanedRun, clean_run, make_reference
+from calibration.samples.preparation import GatheredRuns, gather_runs
+from calibration.samples.runs import CleanedRun
 from calibration.samples.study import (
     KINDS,
-    CandidateFeatures,
     Course,
     Fold,
     Samples,
@@ -29,35 +25,12 @@ from calibration.samples.study import (
     first_half,
     leave_one_run_out,
 )
+from calibration.samples.targets import FeaturesOf, TargetFiles
 from rtgod.errors import InputError
-from rtgod.events.table import Trial, cue_lead_s
-from rtgod.messages import Float32Array, Int32Array
-from rtgod.preprocessing.alignment import Reference
 from rtgod.settings import PipelineSettings
 
-#: Returns features of the images or categories that trials showed or asked to imagine: per layer, (n_trials, n_units).
-Targets = Callable[[Sequence[Trial]], Mapping[str, Float32Array]]
 #: Seconds before a trial's onset, and after its end, that its course covers.
 _BEFORE_S, _AFTER_S = 3.0, 12.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GatheredRuns:
-    """Runs after the pipeline's front half, not whitened.
-
-    Attributes
-    ----------
-    training, test : tuple of CleanedRun
-    reference : Reference
-        The template that the runs were brought into, and the voxels that were read.
-    cue_lead_s : float or None
-        Time from the cue to the onset of imagery in the test runs, the longest of them; None if no run has a cue.
-    """
-
-    training: tuple[CleanedRun, ...]
-    test: tuple[CleanedRun, ...]
-    reference: Reference
-    cue_lead_s: float | None
 
 
 def gather_study(
@@ -83,16 +56,9 @@ def gather_study(
     first_run = inputs.training[0].open(settings.events).run
     by_region = {name: region.voxels(first_run) for name, region in inputs.regions.items()}
     voxels = np.unique(np.concatenate(list(by_region.values())), axis=0) if by_region else None
-    stimulus_files = None
-    if network is not None and inputs.images is not None and inputs.candidates is not None:
-        stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
+    files = TargetFiles(inputs, network)
     gathered = gather_runs(inputs, voxels, settings, pool, report)
-    names = read_names(inputs.names)
-    notes: tuple[str, ...] = ()
-    if stimulus_files is None or network is None:
-        targets, candidates = _categories_as_units(gathered, names)
-    else:
-        targets, candidates, notes = _network_features(gathered, stimulus_files, network, names, report)
+    targets = files.targets((*gathered.training, *gathered.test), report)
     position = {tuple(voxel): column for column, voxel in enumerate(gathered.reference.voxels.tolist())}
     regions = {
         name: np.array([position[tuple(voxel)] for voxel in region_voxels.tolist()], np.int32)
@@ -100,10 +66,10 @@ def gather_study(
     }
     everywhere = {HEAD: np.arange(len(position), dtype=np.int32)}
     return Study(
-        folds_of(gathered, targets, inputs.split),
+        folds_of(gathered, targets.features_of, inputs.split),
         regions or everywhere,
-        candidates,
-        notes,
+        targets.candidates,
+        targets.notes,
         tallies_of(gathered, inputs.split),
     )
 
@@ -136,74 +102,14 @@ def _of_kind(run: CleanedRun, kind: str) -> list[int]:
     return [block for block, trial in enumerate(run.trials) if trial.kind == kind]
 
 
-def gather_runs(
-    inputs: DatasetFiles, voxels: Int32Array | None, settings: PipelineSettings, pool: Executor, report: Report
-) -> GatheredRuns:
-    """Align and denoise runs as the server would.
-
-    Parameters
-    ----------
-    inputs : DatasetFiles
-        The first training run's volumes make the template, and noise components are learned from the training runs.
-    voxels : ndarray of shape (n_voxels, 3), int32, or None
-        Voxels to read; None takes the head's.
-    settings : PipelineSettings
-    pool : Executor
-    report : callable
-        Called with (stage, steps done, steps in all).
-
-    Raises
-    ------
-    InputError
-        If a run cannot be used.
-    """
-    first_run, n_training = inputs.training[0], len(inputs.training)
-    reference = make_reference(first_run, voxels, settings)  # while the pool's processes are starting
-    noise = noise_to_read(first_run, inputs.noise_mask, reference, settings)
-    aligned = align_runs([*inputs.training, *inputs.test], reference, noise, settings, pool, report)
-    noise = with_courses(aligned[:n_training], noise, settings)
-    arguments = [(run, reference, settings, noise) for run in aligned]
-    cleaned = in_pool(pool, "denoising runs", report, clean_run, arguments)
-    leads_s = [lead_s for files in inputs.test if (lead_s := cue_lead_s(files.events)) is not None]
-    cue_s = max(leads_s, default=None)
-    return GatheredRuns(tuple(cleaned[:n_training]), tuple(cleaned[n_training:]), reference, cue_s)
-
-
-def _categories_as_units(gathered: GatheredRuns, names: Mapping[str, str]) -> tuple[Targets, CandidateFeatures]:
-    """Return targets and candidates of one layer: each category is a unit, 1 in its own trials and 0 in others."""
-    runs = (*gathered.training, *gathered.test)
-    stimuli = plain_stimuli(trial.category for run in runs for trial in run.trials)
-
-    def targets(trials: Sequence[Trial]) -> dict[str, Float32Array]:
-        return stimuli.of_categories([trial.category for trial in trials])
-
-    return targets, CandidateFeatures.with_names(stimuli.candidate_ids, stimuli.candidates, names)
-
-
-def _network_features(
-    gathered: GatheredRuns, files: StimulusFiles, network: Network, names: Mapping[str, str], report: Report
-) -> tuple[Targets, CandidateFeatures, tuple[str, ...]]:
-    """Return features of shown images and of categories to be imagined, the candidates, and notes on the files."""
-    runs = [
-        run for run in (*gathered.training, *gathered.test) if any(trial.kind == KINDS["seen"] for trial in run.trials)
-    ]
-    stimuli = files.features(runs, FeatureExtractor(network) if files.need_network else None, report)
-
-    def targets(trials: Sequence[Trial]) -> dict[str, Float32Array]:
-        if all(trial.kind == KINDS["seen"] for trial in trials):
-            return stimuli.of(trials)
-        return stimuli.of_categories([trial.category for trial in trials])
-
-    return targets, CandidateFeatures.with_names(stimuli.candidate_ids, stimuli.candidates, names), stimuli.notes
-
-
-def folds_of(gathered: GatheredRuns, targets: Targets, split: str) -> tuple[Fold, ...]:
+def folds_of(gathered: GatheredRuns, features_of: FeaturesOf, split: str) -> tuple[Fold, ...]:
     """Split runs into folds of training and test samples.
 
     Parameters
     ----------
     gathered : GatheredRuns
-    targets : callable
+    features_of : callable
+        See `calibration.samples.targets.FeaturesOf`.
     split : {"runs", "leave-one-run-out", "halves"}
         "runs" tests on the test runs. "leave-one-run-out" tests on each training run in turn. "halves" trains on the
         first half of each category's blocks in each training run, and tests on the second half.
@@ -213,7 +119,7 @@ def folds_of(gathered: GatheredRuns, targets: Targets, split: str) -> tuple[Fold
     InputError
         If nothing is left to test on.
     """
-    training = samples_of(gathered.training, targets, KINDS["seen"])
+    training = samples_of(gathered.training, features_of, KINDS["seen"])
     if training is None:
         raise InputError("no trial of the training runs shows anything; choose other runs with --training")
     noise = {run.run.run_id: run.noise for run in gathered.training}
@@ -225,28 +131,28 @@ def folds_of(gathered: GatheredRuns, targets: Targets, split: str) -> tuple[Fold
         return (_halves(gathered.training, training),)
     tests, courses = {}, {}
     for name, kind in KINDS.items():
-        if (samples := samples_of(gathered.test, targets, kind)) is not None:
+        if (samples := samples_of(gathered.test, features_of, kind)) is not None:
             tests[name] = samples
     if not tests:
         raise InputError("no trial of the test runs can be decoded; choose other runs with --test")
     if "imagined" in tests:
-        course = course_of(gathered.test, targets, KINDS["imagined"])
+        course = course_of(gathered.test, features_of, KINDS["imagined"])
         courses["imagined"] = replace(course, cue_lead_s=gathered.cue_lead_s)
     return (Fold(training, noise, tests, courses),)
 
 
-def samples_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Samples | None:
+def samples_of(runs: Sequence[CleanedRun], features_of: FeaturesOf, kind: str | None = None) -> Samples | None:
     """Return samples of all trials of a kind except one-back repeats, each with its windows; None without any.
 
     Parameters
     ----------
     runs : sequence of CleanedRun
-    targets : callable
-        Function that returns the features of trials; see `Targets`.
-    kind : {"stimulus", "imagery"}
-        Trial type.
+    features_of : callable
+        See `calibration.samples.targets.FeaturesOf`.
+    kind : {"stimulus", "imagery"}, optional
+        Trial type; by default all.
     """
-    run_blocks = _found(runs, kind)
+    run_blocks = [(run, block) for run in runs for block in run.sampled_blocks(kind)]
     if not run_blocks:
         return None
     trials = [run.trials[block] for run, block in run_blocks]
@@ -254,19 +160,19 @@ def samples_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Sampl
         [run.windows[block] for run, block in run_blocks],
         [run.run.run_id for run, _ in run_blocks],
         [trial.category for trial in trials],
-        targets(trials),
+        features_of(trials),
     )
 
 
-def course_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Course:
+def course_of(runs: Sequence[CleanedRun], features_of: FeaturesOf, kind: str) -> Course:
     """Gather single volumes from a little before the onset of each trial of a kind to a little after its end.
 
     Parameters
     ----------
     runs : sequence of CleanedRun
         Runs of which at least one has a sample of the kind.
-    targets : callable
-        Function that returns the features of trials; see `Targets`.
+    features_of : callable
+        See `calibration.samples.targets.FeaturesOf`.
     kind : {"stimulus", "imagery"}
         Trial type.
 
@@ -275,7 +181,7 @@ def course_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Course
     InputError
         If the runs differ in repetition time or their trials in length.
     """
-    trials = [(run, run.trials[block]) for run, block in _found(runs, kind)]
+    trials = [(run, run.trials[block]) for run in runs for block in run.sampled_blocks(kind)]
     tr_s, duration_s = trials[0][0].run.tr_s, trials[0][1].duration_s
     if any(run.run.tr_s != tr_s or abs(trial.duration_s - duration_s) > tr_s / 2 for run, trial in trials):
         raise InputError("trials of different lengths or repetition times have no common course; evaluate them apart")
@@ -293,21 +199,14 @@ def course_of(runs: Sequence[CleanedRun], targets: Targets, kind: str) -> Course
         duration_s=duration_s,
         X=X,
         categories=tuple(trial.category for _, trial in trials),
-        Y=targets([trial for _, trial in trials]),
+        Y=features_of([trial for _, trial in trials]),
     )
-
-
-def _found(runs: Sequence[CleanedRun], kind: str) -> list[tuple[CleanedRun, int]]:
-    """Return trials of a kind that have a sample and are no one-back repeats, as (run, position)."""
-    return [
-        (run, block) for run in runs for block in run.wanted if run.trials[block].kind == kind and block in run.windows
-    ]
 
 
 def _halves(runs: Sequence[CleanedRun], samples: Samples) -> Fold:
     check_halves(samples.categories, samples.runs)
     in_first_half = first_half(samples.categories, samples.runs)
-    run_blocks = _found(runs, KINDS["seen"])
+    run_blocks = [(run, block) for run in runs for block in run.sampled_blocks(KINDS["seen"])]
     noise = {}
     for run in runs:
         held_back = frozenset(

@@ -1,23 +1,82 @@
-"""Turn recorded runs into samples by the pipeline's front half, and learn the noise on the way."""
+"""Take recorded runs through the pipeline's front half, and learn the noise components on the way."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from calibration.datasets.dataset_files import DatasetFiles
 from calibration.datasets.masks import read_mask
 from calibration.datasets.runs import RunFiles
 from calibration.parallel.progress import Report, in_pool
-from calibration.samples.noise_fitting import learn_courses, learn_shape, noisiest_voxels
-from calibration.samples.runs import AlignedRun, RunSamples, align_run, noise_residuals, run_samples
+from calibration.samples.noise_fitting import learn_courses, noisiest_voxels
+from calibration.samples.runs import AlignedRun, CleanedRun, align_run, clean_run, make_reference, noise_residuals
+from rtgod.events.table import cue_lead_s
+from rtgod.messages import Int32Array
 from rtgod.preprocessing.alignment import Reference
-from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
+from rtgod.preprocessing.noise_model import NoiseComponents
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import PipelineSettings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GatheredRuns:
+    """Runs after the pipeline's front half, not whitened.
+
+    Attributes
+    ----------
+    training, test : tuple of CleanedRun
+    reference : Reference
+        The template that the runs were brought into, and the voxels that were read.
+    noise : Noise
+        Noise components, learned from the training runs; empty if the settings ask for none.
+    cue_lead_s : float or None
+        Time from the cue to the onset of imagery in the test runs, the longest of them; None if no run has a cue.
+    """
+
+    training: tuple[CleanedRun, ...]
+    test: tuple[CleanedRun, ...]
+    reference: Reference
+    noise: Noise
+    cue_lead_s: float | None
+
+
+def gather_runs(
+    inputs: DatasetFiles, voxels: Int32Array | None, settings: PipelineSettings, pool: Executor, report: Report
+) -> GatheredRuns:
+    """Align and denoise runs as the server would.
+
+    Parameters
+    ----------
+    inputs : DatasetFiles
+        The first training run's volumes make the template, and noise components are learned from the training runs.
+    voxels : ndarray of shape (n_voxels, 3), int32, or None
+        Voxels to read; None takes the head's.
+    settings : PipelineSettings
+    pool : Executor
+    report : callable
+        Called with (stage, steps done, steps in all).
+
+    Raises
+    ------
+    InputError
+        If a run cannot be used.
+    """
+    first = inputs.training[0]
+    reference = make_reference(first, voxels, settings)  # while the pool's processes are starting
+    noise = noise_to_read(first, inputs.noise_mask, reference, settings)
+    if noise.courses:
+        aligned = align_runs([*inputs.training, *inputs.test], reference, noise, settings, pool, report)
+        return denoise_runs(aligned, inputs, reference, noise, settings, pool, report)
+    # One process does both, so that aligned runs, which are large, are not passed on.
+    arguments = [(files, reference, noise, settings, False) for files in inputs.training]
+    arguments += [(files, reference, noise, settings, True) for files in inputs.test]
+    cleaned = in_pool(pool, "aligning and denoising runs", report, _align_and_clean, arguments)
+    return _gathered(cleaned, inputs, reference, noise)
 
 
 def align_runs(
@@ -65,17 +124,20 @@ def noise_to_read(first: RunFiles, mask: Path | None, reference: Reference, sett
 
 def denoise_runs(
     aligned: Sequence[AlignedRun],
+    inputs: DatasetFiles,
     reference: Reference,
     noise: Noise,
     settings: PipelineSettings,
     pool: Executor,
     report: Report,
-) -> tuple[list[RunSamples], Noise]:
-    """Denoise the runs to train on into samples, and learn the noise from them.
+) -> GatheredRuns:
+    """Learn noise components from aligned training runs, and denoise all runs.
 
     Parameters
     ----------
     aligned : sequence of AlignedRun
+        The training runs of `inputs`, then its test runs.
+    inputs : DatasetFiles
     reference : Reference
     noise : Noise
         The voxels to read noise from, from `noise_to_read`.
@@ -84,67 +146,24 @@ def denoise_runs(
     report : callable
         Called with (stage, steps done, steps in all).
     """
-    noise = with_courses(aligned, noise, settings)
-    arguments = [(run, reference, settings, noise) for run in aligned]
-    return _shaped(in_pool(pool, "denoising runs", report, run_samples, arguments), noise, settings)
-
-
-def prepare_runs(
-    runs: Sequence[RunFiles],
-    reference: Reference,
-    noise: Noise,
-    settings: PipelineSettings,
-    pool: Executor,
-    report: Report,
-) -> tuple[list[RunSamples], Noise]:
-    """Align and denoise runs; without noise components, the same process does both, so aligned runs are not copied.
-
-    Parameters
-    ----------
-    runs : sequence of RunFiles
-    reference, noise, settings, pool, report
-        The same as in `align_runs` and `denoise_runs`.
-    """
+    n_training = len(inputs.training)
     if noise.courses:
-        return denoise_runs(
-            align_runs(runs, reference, noise, settings, pool, report), reference, noise, settings, pool, report
-        )
-    arguments = [(files, reference, settings, noise) for files in runs]
-    return _shaped(in_pool(pool, "aligning and denoising runs", report, _prepare_run, arguments), noise, settings)
+        residuals = [noise_residuals(run, noise, settings) for run in aligned[:n_training]]
+        noise = Noise(courses=learn_courses(noise.courses.voxels, residuals, settings.nuisance.n_components))
+    arguments = [(run, reference, settings, noise, i >= n_training) for i, run in enumerate(aligned)]
+    cleaned = in_pool(pool, "denoising runs", report, clean_run, arguments)
+    return _gathered(cleaned, inputs, reference, noise)
 
 
-def _prepare_run(files: RunFiles, reference: Reference, settings: PipelineSettings, noise: Noise) -> RunSamples:
-    return run_samples(align_run(files, reference, noise, settings), reference, settings, noise)
+def _align_and_clean(
+    files: RunFiles, reference: Reference, noise: Noise, settings: PipelineSettings, with_patterns: bool
+) -> CleanedRun:
+    return clean_run(align_run(files, reference, noise, settings), reference, settings, noise, with_patterns)
 
 
-def _shaped(samples: list[RunSamples], noise: Noise, settings: PipelineSettings) -> tuple[list[RunSamples], Noise]:
-    """Whiten samples by the noise's shape, learned from these samples, if the settings ask for one."""
-    if not settings.noise.n_components:
-        return samples, noise
-    shape = learn_shape([run.noise for run in samples], settings.noise)
-    # Whitening is the last step, so the earlier steps need not be computed again after the shape is learned.
-    return [_whitened(run, shape) for run in samples], Noise(shape, noise.courses)
-
-
-def with_courses(aligned: Sequence[AlignedRun], noise: Noise, settings: PipelineSettings) -> Noise:
-    """Return the noise with loadings learned from the runs; unchanged without components.
-
-    Parameters
-    ----------
-    aligned : sequence of AlignedRun
-        Runs in which the voxels of `noise` were read.
-    noise : Noise
-        Noise from `noise_to_read`, without loadings.
-    settings : PipelineSettings
-    """
-    if not noise.courses:
-        return noise
-    residuals = [noise_residuals(run, noise, settings) for run in aligned]
-    return Noise(courses=learn_courses(noise.courses.voxels, residuals, settings.nuisance.n_components))
-
-
-def _whitened(run: RunSamples, shape: NoiseCovariance) -> RunSamples:
-    windows = tuple(
-        tuple(replace(sample, values=shape.whiten(sample.values)) for sample in grown) for grown in run.windows
+def _gathered(cleaned: Sequence[CleanedRun], inputs: DatasetFiles, reference: Reference, noise: Noise) -> GatheredRuns:
+    n_training = len(inputs.training)
+    leads_s = [lead_s for files in inputs.test if (lead_s := cue_lead_s(files.events)) is not None]
+    return GatheredRuns(
+        tuple(cleaned[:n_training]), tuple(cleaned[n_training:]), reference, noise, max(leads_s, default=None)
     )
-    return replace(run, windows=windows, values=np.stack([grown[-1].values for grown in windows]))

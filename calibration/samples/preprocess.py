@@ -12,7 +12,8 @@ from calibration.datasets.masks import read_mask
 from calibration.datasets.runs import find_plain_runs
 from calibration.parallel.progress import quiet
 from calibration.parallel.workers import workers
-from calibration.samples.assemble import gather_runs, samples_of, tallies_of
+from calibration.samples.assemble import samples_of, tallies_of
+from calibration.samples.preparation import gather_runs
 from calibration.samples.study import KINDS, Samples
 from rtgod.errors import InputError
 from rtgod.events.table import Trial

@@ -82,7 +82,7 @@ class CleanedRun:
     windows : mapping of int to tuple of Sample
         Samples by position of the trial: one after each of its volumes. Trials without a clean volume are absent.
     patterns : tuple of Pattern
-        Patterns of all volumes that have one.
+        Patterns of all volumes that have one, if they were asked for.
     noise : ndarray of shape (n_clean, n_voxels), float32
         Clean volumes' patterns minus the responses to trials, each response as estimated after its last volume. Unlike
         online, hindsight is allowed: a part of a response that could not be foretold is not noise.
@@ -110,10 +110,21 @@ class CleanedRun:
     volumes: tuple[str, ...] = ()
     without_sample: Mapping[int, str] = field(default_factory=dict)
 
-    @property
-    def wanted(self) -> list[int]:
-        """Positions of trials that are not one-back repeats: a second look at an image is another state of mind."""
-        return [block for block, trial in enumerate(self.trials) if not trial.repeat]
+    def sampled_blocks(self, kind: str | None = None) -> list[int]:
+        """List the positions of trials that have a sample and are no one-back repeats.
+
+        A second look at an image is another state of mind.
+
+        Parameters
+        ----------
+        kind : {"stimulus", "imagery"}, optional
+            Trial type; by default all.
+        """
+        return [
+            block
+            for block, trial in enumerate(self.trials)
+            if block in self.windows and not trial.repeat and kind in (None, trial.kind)
+        ]
 
     def why_left_out(self, block: int) -> str:
         """Return why a trial gives no sample to learn from; empty if it does.
@@ -124,39 +135,6 @@ class CleanedRun:
             Position of the trial.
         """
         return ONE_BACK if self.trials[block].repeat else self.without_sample.get(block, "")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RunSamples:
-    """Labelled samples of one run.
-
-    Attributes
-    ----------
-    run : Run
-    trials : tuple of Trial
-        Trial of each sample; one-back repeats are left out.
-    values : ndarray of shape (n_samples, n_voxels), float32
-        Each trial's complete sample, in the settings' unit.
-    windows : tuple of tuple of Sample
-        Each trial's sample after each of its volumes; the last holds `values`.
-    noise : ndarray of shape (n_volumes, n_voxels), float32
-        Noise of the clean volumes, as in `CleanedRun`.
-    left_out : tuple of str
-        Reason for each of the other trials why it has no sample.
-    stage_ms : mapping of str to float
-        Milliseconds of work by stage, as in `CleanedRun`.
-    read : TrialsRead or None
-        Contents of the events table, as in `CleanedRun`.
-    """
-
-    run: Run
-    trials: tuple[Trial, ...]
-    values: Float32Array
-    windows: tuple[tuple[Sample, ...], ...]
-    noise: Float32Array
-    left_out: tuple[str, ...]
-    stage_ms: Mapping[str, float]
-    read: TrialsRead | None = None
 
 
 def align_run(files: RunFiles, reference: Reference, noise: Noise, settings: PipelineSettings) -> AlignedRun:
@@ -222,7 +200,13 @@ def _check_usable(aligned: AlignedRun, n_censored: int = 0) -> None:
     raise InputError(f"{aligned.path}: no trial has a usable volume: {listed}")
 
 
-def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> CleanedRun:
+def clean_run(
+    aligned: AlignedRun,
+    reference: Reference,
+    settings: PipelineSettings,
+    noise: Noise,
+    with_patterns: bool = False,
+) -> CleanedRun:
     """Take an aligned run through the rest of the pipeline's front half.
 
     Parameters
@@ -233,6 +217,8 @@ def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSetti
     settings : PipelineSettings
         Each trial is estimated alone, even if the settings average repeats or slide a window when a decoder is used.
     noise : Noise
+    with_patterns : bool
+        Whether the patterns of single volumes are kept, of which courses are made.
 
     Raises
     ------
@@ -259,7 +245,8 @@ def clean_run(aligned: AlignedRun, reference: Reference, settings: PipelineSetti
             if (response := cleaner.denoiser.response(trial)) is not None:
                 responses[trial] = response
         if pattern is not None:
-            patterns.append(pattern)
+            if with_patterns:
+                patterns.append(pattern)
             if not problem:
                 clean.append((pattern.values, answered))
     if not any(block in windows for block, trial in enumerate(aligned.trials) if not trial.repeat):
@@ -312,33 +299,6 @@ def _without_sample(
             common = reasons[block].most_common(1)[0][0] if block in reasons else "its response ends after the run"
             explanations[block] = f"no usable volume: {common}"
     return explanations
-
-
-def run_samples(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> RunSamples:
-    """Clean an aligned run into samples to train a decoder on.
-
-    Parameters
-    ----------
-    aligned, reference, settings, noise
-        The same as in `clean_run`.
-
-    Raises
-    ------
-    InputError
-        If no trial has a usable volume.
-    """
-    cleaned = clean_run(aligned, reference, settings, noise)
-    blocks = [block for block in cleaned.wanted if block in cleaned.windows]
-    return RunSamples(
-        run=cleaned.run,
-        trials=tuple(cleaned.trials[block] for block in blocks),
-        values=np.stack([cleaned.windows[block][-1].values for block in blocks]),
-        windows=tuple(cleaned.windows[block] for block in blocks),
-        noise=cleaned.noise,
-        left_out=tuple(why for block in range(len(cleaned.trials)) if (why := cleaned.why_left_out(block))),
-        stage_ms=cleaned.stage_ms,
-        read=cleaned.read,
-    )
 
 
 def _without(

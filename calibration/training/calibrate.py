@@ -15,22 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from calibration.datasets.bids import read_names
 from calibration.datasets.dataset_files import DatasetFiles
 from calibration.decoders.columns import profile_correlation
 from calibration.decoders.settings import DecoderSettings
-from calibration.features.extractor import FeatureExtractor
 from calibration.features.images import first_few
 from calibration.features.network import Network
-from calibration.features.stimuli import Stimuli, StimulusFiles
 from calibration.metrics.identification import accuracy_test, all_accuracies, identification_accuracy, rank_of
 from calibration.metrics.permutation import ExchangeTest
 from calibration.parallel.progress import Report
+from calibration.samples.assemble import samples_of
 from calibration.samples.left_out import LeftOutCounts, by_reason, tally
-from calibration.samples.plain import check_repeated, plain_stimuli
-from calibration.samples.preparation import noise_to_read, prepare_runs
-from calibration.samples.runs import RunSamples, make_reference
-from calibration.samples.study import CATEGORIES, CandidateFeatures, Samples
+from calibration.samples.noise_fitting import learn_shape
+from calibration.samples.plain import check_repeated
+from calibration.samples.preparation import gather_runs
+from calibration.samples.runs import CleanedRun
+from calibration.samples.study import CATEGORIES, Samples
+from calibration.samples.targets import TargetFiles, Targets
 from calibration.training.fit import Trained, train
 from calibration.training.folds import parts_of_one_run
 from calibration.training.held_out_rankings import Learned, learn_from_rankings
@@ -39,7 +39,8 @@ from rtgod.candidates import Candidate
 from rtgod.decoding.category_index import CategoryIndex
 from rtgod.errors import InputError
 from rtgod.fit import training_of
-from rtgod.messages import Features, Float32Array
+from rtgod.messages import Features
+from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import PipelineSettings
 
 #: Packages whose versions a bundle records; the second group only if a network saw images.
@@ -148,80 +149,64 @@ def calibrate(
     """
     if decoder.name != "ridge" and not decoder.n_folds:
         raise InputError("n_folds = 0 leaves no run out, and accuracy is reported of runs that are; choose 2 or more")
-    stimulus_files = None
-    if inputs.images is not None and inputs.candidates is not None:
-        stimulus_files = StimulusFiles(inputs.images, inputs.candidates)
-    names = read_names(inputs.names)
+    files = TargetFiles(inputs, network)
     first_run = inputs.training[0]
     voxels = inputs.region.voxels(first_run.open(settings.events).run) if inputs.region else None
-    # First; weights that cannot be loaded should be known before the runs are worked through.
-    extractor = FeatureExtractor(network) if network and stimulus_files and stimulus_files.need_network else None
-    # Made here, while the pool's processes start.
-    reference = make_reference(first_run, voxels, settings)
-    noise = noise_to_read(first_run, inputs.noise_mask, reference, settings)
-    samples, noise = prepare_runs(inputs.training, reference, noise, settings, pool, report)
+    gathered = gather_runs(inputs, voxels, settings, pool, report)
+    runs = gathered.training
+    if files.are_plain:
+        categories = [run.trials[block].category for run in runs for block in run.sampled_blocks()]
+        check_repeated(categories, by_reason(_trials_of(runs)))
     began = time.perf_counter()
-    trials = [trial for run in samples for trial in run.trials]
-    if stimulus_files:
-        stimuli = stimulus_files.features(samples, extractor, report)
-        Y = stimuli.of(trials)
-    else:
-        categories = [trial.category for trial in trials]
-        check_repeated(categories, by_reason(_trials_of(samples)))
-        stimuli = plain_stimuli(categories)
-        Y = stimuli.of_categories(categories)
+    targets = files.targets(runs, report)
+    samples = samples_of(runs, targets.features_of)
+    if samples is None:
+        raise InputError("no trial of the runs has a sample; give other runs")
     have_features = time.perf_counter()
-    labelled = _labelled(samples, Y)
+    shape = learn_shape([run.noise for run in runs], settings.noise) if settings.noise.n_components else None
+    samples = samples.whitened(shape)
     with ThreadPoolExecutor(1) as beside:
         checksums = beside.submit(_checksums, inputs)
-        groups = parts_of_one_run(labelled.categories) if not stimulus_files and len(samples) == 1 else labelled.runs
-        trained = train(labelled.X, groups, Y, decoder, report, pool)
-        candidates = CandidateFeatures.with_names(stimuli.candidate_ids, stimuli.candidates, names)
+        groups = parts_of_one_run(samples.categories) if files.are_plain and len(runs) == 1 else samples.runs
+        trained = train(samples.X, groups, samples.Y, decoder, report, pool)
+        candidates = targets.candidates
         report("confidence", 0, 1)
-        learned = learn_from_rankings(labelled, trained, decoder, candidates, settings.ranking)
+        learned = learn_from_rankings(samples, trained, decoder, candidates, settings.ranking)
         report("confidence", 1, 1)
-        summary = _summarise(trained, labelled, groups, stimuli, samples, learned)
-    seconds = _work_s(samples) | {"features": have_features - began, "fits": time.perf_counter() - have_features}
+        summary = _summarise(trained, samples, groups, targets, runs, learned)
+    seconds = _work_s(runs) | {"features": have_features - began, "fits": time.perf_counter() - have_features}
     summary = replace(summary, seconds=seconds)
     bundle = DecoderBundle(
-        reference=reference,
+        reference=gathered.reference,
         patterns=trained.patterns,
         voxel_mean=trained.voxel_mean,
         voxel_sd=trained.voxel_sd,
         layers=trained.layers,
         candidates=tuple(map(Candidate, candidates.ids, candidates.names)),
         candidate_features=candidates.features,
-        noise=noise,
+        noise=Noise(shape, gathered.noise.courses),
         settings=settings,
         provenance=_provenance(inputs, network, decoder, summary) | checksums.result(),
         layer_weights=learned.layer_weights.weights if learned.layer_weights else None,
         chances=learned.confidence.chances,
         response=learned.presence.weights if learned.presence else None,
         plain_categories=candidates.are_plain,
-        training=training_of((run.run for run in samples), inputs.subject),
+        training=training_of((run.run for run in runs), inputs.subject),
     )
     return bundle, summary
 
 
-def _labelled(samples: Sequence[RunSamples], Y: Mapping[str, Float32Array]) -> Samples:
-    """Join all runs' samples with their windows."""
-    return Samples.of_partial_windows(
-        [windows for run in samples for windows in run.windows],
-        [run.run.run_id for run in samples for _ in run.trials],
-        [trial.category for run in samples for trial in run.trials],
-        Y,
+def _trials_of(runs: Sequence[CleanedRun]) -> tuple[LeftOutCounts, ...]:
+    """Count the trials of each run that are trained on, and those that are left out, by reason."""
+    return tuple(
+        tally(run.run.run_id, "trials", [run.why_left_out(block) for block in range(len(run.trials))]) for run in runs
     )
 
 
-def _trials_of(samples: Sequence[RunSamples]) -> tuple[LeftOutCounts, ...]:
-    """What was trained on of each run, and what was left out."""
-    return tuple(tally(run.run.run_id, "trials", ("",) * len(run.trials) + run.left_out) for run in samples)
-
-
-def _work_s(samples: Sequence[RunSamples]) -> dict[str, float]:
+def _work_s(runs: Sequence[CleanedRun]) -> dict[str, float]:
     """Sum the seconds of each stage over all runs, in the order of the stages."""
     seconds = dict.fromkeys(_STAGES.values(), 0.0)
-    for run in samples:
+    for run in runs:
         for stage, took_ms in run.stage_ms.items():
             seconds[_STAGES[stage]] += took_ms / 1000
     return seconds
@@ -229,55 +214,55 @@ def _work_s(samples: Sequence[RunSamples]) -> dict[str, float]:
 
 def _summarise(
     trained: Trained,
-    labelled: Samples,
+    samples: Samples,
     groups: Sequence[Hashable],
-    stimuli: Stimuli,
-    samples: Sequence[RunSamples],
+    targets: Targets,
+    runs: Sequence[CleanedRun],
     learned: Learned,
 ) -> CalibrationReport:
-    layers = trained.layers
+    layers, candidates = trained.layers, targets.candidates
     is_plain = CATEGORIES in layers
-    category_index = CategoryIndex(stimuli.candidates, layers, plain=is_plain)
-    position = {category: i for i, category in enumerate(stimuli.candidate_ids)}
-    notes = [*learned.confidence.notes, *stimuli.notes]
-    alone = _shown_in_one(labelled.categories, groups) if is_plain else {}
+    category_index = CategoryIndex(candidates.features, layers, plain=is_plain)
+    position = {category: i for i, category in enumerate(candidates.ids)}
+    notes = [*learned.confidence.notes, *targets.notes]
+    alone = _shown_in_one(samples.categories, groups) if is_plain else {}
     if alone:
         notes.append(
             f"shown in one run only, so no other run tells of them: {first_few(list(alone))}; their "
             f"{sum(alone.values())} samples are left out of the accuracy, and are decoded by their run if by anything"
         )
-    judged = [i for i, name in enumerate(labelled.categories) if name in position and name not in alone]
-    shown = list(dict.fromkeys(position[labelled.categories[i]] for i in judged))
+    judged = [i for i, name in enumerate(samples.categories) if name in position and name not in alone]
+    shown = list(dict.fromkeys(position[samples.categories[i]] for i in judged))
     layer_accuracies: dict[str, list[float]] = {layer: [] for layer in layers}
     accuracies = np.empty((len(judged), len(shown)))
     is_first: list[bool] = []
     for row, i in enumerate(judged):
-        true = position[labelled.categories[i]]
+        true = position[samples.categories[i]]
         predicted = Features(i, {layer: values[i].astype(np.float32) for layer, values in trained.held_out.items()})
         scores = category_index.scores(predicted)
         accuracies[row] = all_accuracies(scores[np.newaxis])[0, shown]
         is_first.append(rank_of(scores, true) == 1)
         for layer, correlations in zip(layers, category_index.correlations(predicted), strict=True):
             layer_accuracies[layer].append(identification_accuracy(correlations, true))
-    column = [shown.index(position[labelled.categories[i]]) for i in judged]
+    column = [shown.index(position[samples.categories[i]]) for i in judged]
     test = accuracy_test(accuracies, column, [groups[i] for i in judged], folded=True) if len(shown) > 1 else None
     return CalibrationReport(
         layers={
             layer: LayerReport(
                 penalty=trained.penalties[layer],
-                feature_accuracy=float(profile_correlation(trained.held_out[layer], labelled.Y[layer]).mean()),
+                feature_accuracy=float(profile_correlation(trained.held_out[layer], samples.Y[layer]).mean()),
                 identification_accuracy=float(np.mean(layer_accuracies[layer])) if layer_accuracies[layer] else None,
             )
             for layer in layers
         },
         identification_accuracy=float(accuracies[np.arange(len(judged)), column].mean()) if judged else None,
         first=float(np.mean(is_first)) if is_first else None,
-        n_samples=len(labelled),
-        n_voxels=samples[0].values.shape[1],
-        n_runs=len(samples),
-        n_candidates=len(stimuli.candidate_ids),
+        n_samples=len(samples),
+        n_voxels=samples.X.shape[1],
+        n_runs=len(runs),
+        n_candidates=len(candidates.ids),
         n_parts=len(set(groups)),
-        trials=_trials_of(samples),
+        trials=_trials_of(runs),
         notes=tuple(notes),
         test=test,
     )
@@ -309,7 +294,7 @@ def _provenance(
 
 
 def _checksums(inputs: DatasetFiles) -> dict[str, Any]:
-    """Of the files that the bundle is made from, for its provenance."""
+    """Compute the checksums of the files that the bundle is made from, for its provenance."""
     return {
         "runs": {
             run.name: {"sha256": _sha256_of_run(run.bold), "events_sha256": sha256_of(run.events)}

@@ -17,7 +17,6 @@ from calibration.decoders.ridge import PENALTIES_PER_VOXEL, DualRidge, LeaveOneR
 from calibration.decoders.settings import DecoderSettings
 from calibration.decoders.sparse import SparseDecoder
 from calibration.parallel.progress import Report
-from calibration.samples.runs import RunSamples
 from rtgod.decoding.decoder import AnyLayerDecoder, Decoder, LayerDecoder, SparseLayerDecoder
 from rtgod.errors import InputError
 from rtgod.messages import Float32Array, Float64Array
@@ -84,17 +83,6 @@ def train(
     if decoder.name == "ridge":
         return _train_ridge(X.astype(np.float64), runs, Y, report)
     return _train_sparse(X, runs, Y, decoder, report, pool.map if pool else map)
-
-
-def stacked(samples: Sequence[RunSamples]) -> tuple[Float32Array, list[str]]:
-    """Stack all runs' samples, (n_samples, n_voxels), with the run of each.
-
-    Parameters
-    ----------
-    samples : sequence of RunSamples
-    """
-    X = np.concatenate([run.values for run in samples])
-    return X, [run.run.run_id for run in samples for _ in run.trials]
 
 
 def _check(X: Float32Array, runs: Sequence[Hashable], Y: Mapping[str, Float32Array]) -> None:

@@ -90,8 +90,8 @@ def _fit(values: Float64Array, is_response: Array, windows: Windows, n_trials: i
     weight = np.tile(1 / np.bincount(windows.of)[windows.of], 2)
     doubt = 0.5 / (n_trials + 1)
     spread, middle = float(values.std()) or 1.0, float(log_volumes.mean())
-    clues = np.stack([values / spread, log_volumes - middle, values / spread * (log_volumes - middle)], axis=1)
-    twice, labels = np.tile(clues, (2, 1)), np.concatenate([is_response, ~is_response])
+    predictors = np.stack([values / spread, log_volumes - middle, values / spread * (log_volumes - middle)], axis=1)
+    twice, labels = np.tile(predictors, (2, 1)), np.concatenate([is_response, ~is_response])
     weights = np.concatenate([weight * (1 - doubt), weight * doubt])
     model = LogisticRegression(C=100.0).fit(twice, labels, weights)
     likelihood = model.predict_proba(twice)[np.arange(len(labels)), labels.astype(int)]

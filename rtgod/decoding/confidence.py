@@ -92,15 +92,15 @@ class Confidence:
         del order, response  # neither has an influence here
         return self.probabilities(ranking_predictors(scores, n_candidates, n_volumes, n_blocks))
 
-    def probabilities(self, clues: Float64Array) -> tuple[float, float, float]:
+    def probabilities(self, predictors: Float64Array) -> tuple[float, float, float]:
         """Compute the chances that the true category is first, in the first five and in the first ten, ascending.
 
         Parameters
         ----------
-        clues : ndarray of shape (n_clues,), float64
-            Predictors of the ranking, from `ranking_predictors`.
+        predictors : ndarray of shape (7,), float64
+            Values of `PREDICTORS` for the ranking, from `ranking_predictors`.
         """
-        z = ((np.clip(clues, self.lowest, self.highest) - self.mean) / self.sd).tolist()
+        z = ((np.clip(predictors, self.lowest, self.highest) - self.mean) / self.sd).tolist()
         chances = [
             _logistic(intercept + sum(c * x for c, x in zip(row, z, strict=True)))
             for row, intercept in zip(self.coefficients, self.intercepts, strict=True)

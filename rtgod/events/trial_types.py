@@ -117,7 +117,7 @@ def doubtful_types(trials: Sequence[Trial], kept: Iterable[str] = ()) -> dict[st
 
 
 def _is_between(name: str, trials: Sequence[Trial]) -> bool:
-    """Whether trials of a name come after nearly every other trial, of several categories: what rest does."""
+    """Whether trials of a name come after nearly every other trial, of several categories, as rest does."""
     in_order = [trial.category for trial in sorted(trials, key=lambda trial: trial.onset_s)]
     others = [category for category in in_order if category != name]
     followed = [before for before, after in pairwise(in_order) if before != name and after == name]

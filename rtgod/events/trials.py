@@ -302,7 +302,7 @@ def _on_merging(merged: Sequence[Merging]) -> list[str]:
 
 
 def _on_long(reads: Sequence[TrialsRead]) -> list[str]:
-    """Trials that last a hundred times as long as others of their table: a duration in milliseconds among seconds."""
+    """Remark on trials a hundred times as long as others of their table: milliseconds among seconds."""
     remarks = []
     for read in reads:
         usual_s = median(trial.duration_s for trial in read.trials) if read.trials else 0.0
@@ -315,7 +315,7 @@ def _on_long(reads: Sequence[TrialsRead]) -> list[str]:
 
 
 def _look(name: str) -> str:
-    """What a name looks like: without capitals, invisible characters and letters of another script that look alike."""
+    """Return a name without capitals, invisible characters, and letters of another script that look like Latin ones."""
     try:
         return f"{float(name):g}"
     except ValueError:
@@ -324,7 +324,7 @@ def _look(name: str) -> str:
 
 
 def _on_spelling(reads: Sequence[TrialsRead]) -> list[str]:
-    """Categories whose names look alike: they differ in capitals, invisible characters, or how a number is written."""
+    """Remark on categories whose names look alike: capitals, invisible characters, or a number's form differ."""
     spelled: dict[str, dict[str, None]] = {}
     for category in [category for read in reads for category in read.types]:
         spelled.setdefault(_look(category), {})[category] = None
@@ -336,7 +336,7 @@ def _on_spelling(reads: Sequence[TrialsRead]) -> list[str]:
 
 
 def _seen(name: str) -> str:
-    """A name in which what cannot be told by looking is written as a code."""
+    """Return a name with its letters beyond ASCII as codes, as some of them look alike."""
     return name if name.isascii() else name.encode("unicode_escape").decode("ascii")
 
 
@@ -386,6 +386,16 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(named[:_MOST_NAMES]) + (f", … ({len(named)} names in all)" if len(named) > _MOST_NAMES else "")
 
 
+def _in_quotes(name: str) -> str:
+    """Quote a name for TOML: literally if it has a character that a basic string would need to escape."""
+    if '"' not in name and "\\" not in name:
+        return f'"{name}"'
+    if "'" not in name:
+        return f"'{name}'"
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 def toml_list(names: Iterable[str]) -> str:
     """Write names as a list in TOML, shortened to the first `_MOST_NAMES`.
 
@@ -393,5 +403,5 @@ def toml_list(names: Iterable[str]) -> str:
     ----------
     names : iterable of str
     """
-    quoted = [f"'{name}'" if '"' in name or "\\" in name else f'"{name}"' for name in names]
+    quoted = [_in_quotes(name) for name in names]
     return f"[{', '.join(quoted[:_MOST_NAMES])}{', …' if len(quoted) > _MOST_NAMES else ''}]"

@@ -258,7 +258,7 @@ class JournalWriter(Closing):
         return False
 
     def free_bytes(self) -> int:
-        """Room that is left on the disk of the file, be its folder gone; none where the disk is."""
+        """Return the room that is left on the file's disk, even if its folder is gone; 0 if the disk is."""
         try:
             return shutil.disk_usage(self.path.parent if self.path.parent.exists() else self._file.fileno()).free
         except (OSError, ValueError):

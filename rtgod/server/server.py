@@ -133,7 +133,7 @@ class Server(Closing):
     ) -> None:
         self._session = session
         self._blinded, self._any_subject = blinded, any_subject
-        self._record = JournalBuffer(journal)
+        self._buffer = JournalBuffer(journal)
         self._hello = dataclasses.replace(
             session.hello(),
             n_starts=1 + (resumed.n_starts if resumed else 0),
@@ -141,16 +141,16 @@ class Server(Closing):
             began_utc_s=time.time() if start else None,
             folder=folder,
         )
-        self._attendance = ServerStatus(journal.path.name, self._hello.n_starts)
+        self._status = ServerStatus(journal.path.name, self._hello.n_starts)
         self._context = connection_guard.context()
-        self._gatekeeper = ServerAuthenticator(self._context, keys) if keys else None
+        self._authenticator = ServerAuthenticator(self._context, keys) if keys else None
         try:
             self._ingest = self._bind(zmq.ROUTER, ingest)
             self._publish = self._bind(zmq.XPUB, publish)
+            self._guard = ConnectionGuard(self._ingest, self._publish, encrypted=self._authenticator is not None)
         except ServerError:
             self._close(linger_ms=0)
             raise
-        self._guard = ConnectionGuard(self._ingest, self._publish, encrypted=self._gatekeeper is not None)
         self._longest_bytes = 0
         self._expect(session.run)
         # With this option a repeated subscription is reported, too, and each subscriber is told the present state.
@@ -206,7 +206,7 @@ class Server(Closing):
         poller = zmq.Poller()
         poller.register(self._ingest, zmq.POLLIN)
         poller.register(self._publish, zmq.POLLIN)
-        self._record.add(self._hello)
+        self._buffer.add(self._hello)
         for answer, pattern in self._unrecorded:
             self._session.count(answer)
             self._tell(answer, pattern)
@@ -236,14 +236,14 @@ class Server(Closing):
         self._close(linger_ms=1000)
 
     def _close(self, linger_ms: int) -> None:
-        if self._gatekeeper:
-            self._gatekeeper.close()
+        if self._authenticator:
+            self._authenticator.close()
         self._context.destroy(linger=linger_ms)
 
     def _receive(self, identity: bytes, frames: list[zmq.Frame]) -> None:
         arrived_s = time.perf_counter()
         # Checked before the message is read, so that a client that may send little cannot make the server read much.
-        if self._gatekeeper and frames and (why := self._gatekeeper.too_much(frames)):
+        if self._authenticator and frames and (why := self._authenticator.too_much(frames)):
             self._refuse(identity, "", None, why)
             return
         try:
@@ -251,12 +251,12 @@ class Server(Closing):
         except WireError as error:
             self._refuse(identity, error.run_id, error.index, str(error))
             return
-        if self._gatekeeper and (why := self._gatekeeper.refusal(frames[0], message)):
+        if self._authenticator and (why := self._authenticator.refusal(frames[0], message)):
             self._refuse(identity, *address_of(message), why)
             return
         match message:
             case Ping():
-                self._attendance.heard(message)
+                self._status.heard(message)
                 self._reply(
                     identity,
                     Pong(message.client, message.sent_s, time.time(), self._hello.n_starts, self._session.event_rules),
@@ -295,8 +295,8 @@ class Server(Closing):
         left_off = self._session.run if self._session.is_receiving else None
         if isinstance(message, Run):
             self._expect(message)  # its volumes may come as soon as it is acknowledged
-        if not self._record.append_durable(message):
-            self._reply(identity, Deferred(name, index, self._record.problem))
+        if not self._buffer.append_durable(message):
+            self._reply(identity, Deferred(name, index, self._buffer.problem))
             self._beat()
             return
         if isinstance(message, Run):
@@ -374,7 +374,7 @@ class Server(Closing):
             )
 
     def _note_volume(self, volume: Volume, took_s: float) -> None:
-        self._attendance.answered(took_s)
+        self._status.answered(took_s)
         run = self._session.run
         if run is not None and took_s > max(_SLOW_RUN_S, _SLOW_VOLUME_TR * run.tr_s):
             self._slow_volume = f"the answer to volume {volume.index} took {took_s:.1f} s; others had to wait meanwhile"
@@ -390,7 +390,7 @@ class Server(Closing):
 
     def _notice(self) -> str:
         """Collect the notices for the operator, and log new ones; return them in one line, which may be empty."""
-        run, latency_s = self._session.run, self._attendance.usual_latency_s
+        run, latency_s = self._session.run, self._status.usual_latency_s
         if run is None:
             return ""
         name = plain(run.run_id, 100)
@@ -455,14 +455,14 @@ class Server(Closing):
         """Return whether the volumes that the source holds cannot be answered before its next volume comes."""
         if not isinstance(message, Volume) or not message.n_waiting or self._session.run is None:
             return False
-        return message.n_waiting * self._attendance.usual_latency_s > self._session.run.tr_s
+        return message.n_waiting * self._status.usual_latency_s > self._session.run.tr_s
 
     def _tell(self, answer: Answer, pattern: Pattern | None) -> None:
         self._send(answer)
         self._last_answer = answer
         if pattern is not None:
-            self._record.add(pattern)
-        self._record.add(answer)
+            self._buffer.add(pattern)
+        self._buffer.add(answer)
         if log.isEnabledFor(logging.INFO):
             blinded = self.is_blinded
             log.info("%s", _one_line(answer, blinded=blinded), extra={"fields": _fields_of(answer, blinded=blinded)})
@@ -477,16 +477,16 @@ class Server(Closing):
 
     def _beat(self) -> None:
         self._refusals.tell()
-        self._record.look()
+        self._buffer.look()
         self._send(self._hello)
-        status = self._attendance.status(self._record, self._session)
+        status = self._status.status(self._buffer, self._session)
         notice, n_refused, n_cut = self._notice(), self._refusals.n, self._guard.n_cut
         self._send(dataclasses.replace(status, notice=notice, n_refused=n_refused, n_cut=n_cut))
         self._next_heartbeat_s = time.monotonic() + _HEARTBEAT_S
 
     def _write_checkpoint(self) -> None:
         """Save the state of the session, so that a server that takes over starts quickly."""
-        if self._record.is_behind:
+        if self._buffer.is_behind:
             return  # records that are not in the journal yet would be lost after the checkpoint
         self._n_since_checkpoint = 0
         try:
@@ -500,11 +500,11 @@ class Server(Closing):
     def _end(self) -> None:
         """Publish the end of the session, and record it in the journal, to tell it from a crash."""
         end = SessionEnd(time.time(), self._hello.start, self._hello.folder)
-        if self._record.append_durable(end):
+        if self._buffer.append_durable(end):
             self._send(end)
             checkpoint_of(self._journal.path).unlink(missing_ok=True)
         else:
-            log.error("the journal's end could not be written: %s", self._record.problem)
+            log.error("the journal's end could not be written: %s", self._buffer.problem)
         self._publisher.drain(_HEARTBEAT_S)
 
     def _send(self, message: Message) -> None:
@@ -522,14 +522,14 @@ class Server(Closing):
             may_be_open = is_loopback(address)
         except ValueError as error:
             raise ServerError(f"address {address!r}: write tcp://127.0.0.1:PORT, or :* for a free port") from error
-        if not self._gatekeeper and not may_be_open:
+        if not self._authenticator and not may_be_open:
             raise ServerError(
                 f"address {address}: beyond loopback whoever connects must have a key; make some with "
                 "`rtgod keys new NAME --role source --keys FOLDER` and serve with --keys FOLDER"
             )
         socket = self._context.socket(kind)
-        if self._gatekeeper:
-            self._gatekeeper.secure(socket)
+        if self._authenticator:
+            self._authenticator.secure(socket)
         socket.setsockopt(zmq.IPV6, int(needs_ipv6(address)))
         # The guard limits the messages that wait.
         connection_guard.never_stop_input(socket)

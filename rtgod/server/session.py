@@ -10,7 +10,6 @@ import dataclasses
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -650,8 +649,16 @@ def numbers_in(ranges: Iterable[Sequence[int]]) -> Iterator[int]:
     ----------
     ranges : iterable of sequence of int
         Each range as [first, last + 1].
+
+    Raises
+    ------
+    CheckpointError
+        If a range does not have two ends.
     """
-    return chain.from_iterable(range(first, stop) for first, stop in ranges)
+    for ends in ranges:
+        if len(ends) != 2:
+            raise CheckpointError(f"{len(ends)} numbers, where a range has two")
+        yield from range(*ends)
 
 
 def _template_of(volume: Volume) -> Float32Array:

@@ -63,12 +63,12 @@ class ServerStatus:
         """
         self._latencies_s.append(latency_s)
 
-    def status(self, record: JournalBuffer, session: Session) -> Status:
+    def status(self, buffer: JournalBuffer, session: Session) -> Status:
         """Make the present status.
 
         Parameters
         ----------
-        record : JournalBuffer
+        buffer : JournalBuffer
             Buffer in front of the session's journal.
         session : Session
         """
@@ -82,8 +82,8 @@ class ServerStatus:
             utc_s=time.time(),
             uptime_s=now_s - self._started_s,
             journal=self._journal,
-            disk_free_bytes=record.free_bytes,
-            problem=record.problem,
+            disk_free_bytes=buffer.free_bytes,
+            problem=buffer.problem,
             run_id=session.run.run_id if session.run else None,
             n_taken=len(session.taken),
             last_index=max(session.taken, default=None),

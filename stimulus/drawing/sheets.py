@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: Files of a preview: screens, sheets and the timeline.
 _OF_A_PREVIEW = re.compile(r"\d\d_\w+\.png|(stimuli|cues|targets|candidates)_\d\d\.png|timeline\.png")
-#: Screens on a sheet, across and down; how wide each is drawn at most; and sheets of one kind.
+#: Screens on a sheet, across and down, and greatest number of sheets of one kind.
 COLUMNS, ROWS, MOST_SHEETS = 3, 4, 20
 #: Greatest length of a screen's longer side on a sheet, pixels.
 _TILE_PX = 640

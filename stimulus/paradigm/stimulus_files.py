@@ -79,15 +79,15 @@ def images_left_out(folder: Path) -> list[str]:
     return left_out(Counter(ending for ending in endings if ending in OTHER_ENDINGS))
 
 
-def images_to_show(found: Iterable[str]) -> list[Image]:
+def images_to_show(names: Iterable[str]) -> list[Image]:
     """Give images their categories, with which their names begin: n03626115 for n03626115_19498.
 
     Parameters
     ----------
-    found : iterable of str
+    names : iterable of str
         Names of images, as those of `find_images`.
     """
-    return [Image(name, category_of(name)) for name in found]
+    return [Image(name, category_of(name)) for name in names]
 
 
 def pictures_of(folder: Path, ids: Iterable[str]) -> dict[int, str]:

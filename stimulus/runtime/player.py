@@ -311,8 +311,8 @@ class Player:
             if self._blunted is None:
                 self._notes.report("shown", flip_s, cells[0])
         if self._blunted is not None and step is not None and self._true.is_news(step):
-            due_s = max(self._answered_s, self._planned_s(step))
-            self._blunted.shown(self._planned_s(None), due_s, flip_s, self._true.seen())
+            answer_due_s = max(self._answered_s, self._planned_s(step))
+            self._blunted.shown(self._planned_s(None), answer_due_s, flip_s, self._true.seen())
         self._record.flip(flip_s, self._notes.run_s(flip_s), self._notes.place(step), 1e3 * (flip_s - due_s), changed)
         self._drawn, self._drawn_s = scene, flip_s
 

@@ -105,8 +105,7 @@ class ParadigmFiles:
             _warn_of_words(categories, names, self.names)
         pictures: dict[int, str] = {}
         if self.paradigm is Paradigm.FEEDBACK:
-            wanted = {step.category for step in schedule.steps if step.category} | set(choices)
-            if unknown := sorted(wanted - set(candidates.ids)):
+            if unknown := sorted(categories - set(candidates.ids)):
                 raise InputError(
                     f"{', '.join(unknown[:5])}: not among the {len(candidates.ids)} candidates of {self.bundle}; "
                     "imagine categories that the decoder ranks, or add them to its candidates and calibrate again"

@@ -21,12 +21,15 @@ from calibration.datasets.mask_choice import mask_for
 from calibration.decoders.settings import DecoderSettings
 from calibration.features.extractor import FeatureExtractor, Network
 from calibration.parallel.workers import workers
-from calibration.samples.runs import align_run, run_samples
+from calibration.samples.runs import align_run, clean_run
 from calibration.simulation.dataset import simulate
 from calibration.simulation.settings import StimulusSettings, SubjectSettings, TuningSettings
 from calibration.training.calibrate import CalibrationReport, calibrate
 from rtgod.bundle import DecoderBundle
+from rtgod.events.table import Trial
 from rtgod.journal.journal import JournalWriter
+from rtgod.messages import Run
+from rtgod.preprocessing.preprocessor import Noise
 from rtgod.protocol.clients import Sender
 from rtgod.replay import send_run
 from rtgod.server.server import Server
@@ -133,7 +136,7 @@ class Calibrated:
 def calibrated(inputs, pool, tmp_path_factory) -> Calibrated:
     progress = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("calibration.training.calibrate.FeatureExtractor", RememberingExtractor)
+        patch.setattr("calibration.samples.targets.FeatureExtractor", RememberingExtractor)
         bundle, summary = calibrate(
             inputs, PipelineSettings(), NETWORK, DecoderSettings(), pool, report=lambda *step: progress.append(step)
         )
@@ -145,15 +148,39 @@ def calibrated(inputs, pool, tmp_path_factory) -> Calibrated:
 @pytest.fixture
 def known_features(monkeypatch, calibrated):  # noqa: ARG001 # it is what computes them
     """Makes calibration use what the first one computed; gives the features of images by their paths."""
-    monkeypatch.setattr("calibration.training.calibrate.FeatureExtractor", RememberingExtractor)
+    monkeypatch.setattr("calibration.samples.targets.FeatureExtractor", RememberingExtractor)
     return RememberingExtractor(NETWORK)
+
+
+@dataclass(frozen=True)
+class RunSamples:
+    """Trials of a run that have a sample, their samples (n_samples, n_voxels), and why other trials have none."""
+
+    run: Run
+    trials: tuple[Trial, ...]
+    values: np.ndarray
+    left_out: tuple[str, ...]
+    noise: np.ndarray
+
+
+def sampled(aligned, reference, settings, noise=Noise()):  # noqa: B008 # never changed
+    """Samples of an aligned run."""
+    cleaned = clean_run(aligned, reference, settings, noise)
+    blocks = cleaned.sampled_blocks()
+    return RunSamples(
+        cleaned.run,
+        tuple(cleaned.trials[block] for block in blocks),
+        np.stack([cleaned.windows[block][-1].values for block in blocks]),
+        tuple(filter(None, map(cleaned.why_left_out, range(len(cleaned.trials))))),
+        cleaned.noise,
+    )
 
 
 def samples_of(runs, bundle, settings=None):
     """Samples of runs (`RunFiles`) as the bundle's decoder is given them."""
     settings = settings or bundle.settings
     aligned = [align_run(run, bundle.reference, bundle.noise, settings) for run in runs]
-    return [run_samples(run, bundle.reference, settings, bundle.noise) for run in aligned]
+    return [sampled(run, bundle.reference, settings, bundle.noise) for run in aligned]
 
 
 @pytest.fixture(scope="session")

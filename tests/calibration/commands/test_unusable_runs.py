@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 
 from calibration.datasets.runs import RunFiles
-from calibration.samples.runs import align_run, make_reference, noise_residuals, run_samples
+from calibration.samples.runs import align_run, make_reference, noise_residuals
 from rtgod.errors import InputError
 from rtgod.preprocessing.noise_model import NoiseComponents
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import PipelineSettings
 from tests import small
+from tests.calibration.conftest import sampled
 
 SETTINGS = PipelineSettings.model_validate({"noise": {"n_components": 0}})
 N_VOLUMES = 24
@@ -34,7 +35,7 @@ def reference(tmp_path_factory):
 
 
 def samples(files, reference):
-    return run_samples(align_run(files, reference, Noise(), SETTINGS), reference, SETTINGS, Noise())
+    return sampled(align_run(files, reference, Noise(), SETTINGS), reference, SETTINGS)
 
 
 def dark(data):
@@ -90,7 +91,7 @@ def test_events_are_blamed_where_volumes_were_good(tmp_path, reference):
 def test_too_much_motion_is_counted(tmp_path, reference):
     still = PipelineSettings.model_validate({"noise": {"n_components": 0}, "censoring": {"fd_mm": 1e-9}})
     with pytest.raises(InputError, match=r"of 24 volumes are censored: too much motion"):
-        run_samples(align_run(head_run(tmp_path, "run"), reference, Noise(), still), reference, still, Noise())
+        sampled(align_run(head_run(tmp_path, "run"), reference, Noise(), still), reference, still)
 
 
 def test_noise_components_of_a_run_without_a_usable_volume_are_no_traceback(tmp_path, reference):

@@ -1,18 +1,16 @@
 """Runs without a BIDS data set: how they are found, and real ones through the pipeline that the server runs."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import nibabel as nib
 import numpy as np
 import pytest
 
 from calibration.datasets.masks import in_head
 from calibration.datasets.runs import RunFiles, find_plain_runs
-from calibration.samples.preparation import align_runs, denoise_runs
-from calibration.samples.runs import make_reference
+from calibration.samples.runs import align_run, make_reference
 from rtgod.errors import InputError
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import EventsSettings, PipelineSettings
+from tests.calibration.conftest import sampled
 
 
 @pytest.fixture
@@ -86,10 +84,7 @@ def samples_of(runs, voxels=None, **settings):
     head = in_head(reference.template)
     assert len(reference.voxels) == head.sum()
     reference = reference._replace(voxels=reference.voxels[:voxels])
-    with ThreadPoolExecutor(1) as pool:
-        aligned = align_runs(runs, reference, Noise(), settings, pool, lambda *_: None)
-        samples, _ = denoise_runs(aligned, reference, Noise(), settings, pool, lambda *_: None)
-    return samples, head
+    return [sampled(align_run(run, reference, Noise(), settings), reference, settings) for run in runs], head
 
 
 def test_a_real_localizer_becomes_twelve_samples(shared_data):

@@ -1,12 +1,12 @@
 import csv
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from calibration.datasets.bids import find_runs
-from calibration.evaluation.ablation import STEPS, AblationStep, ablate_preprocessing, variant_of
-from calibration.evaluation.trial_ranks import RankedTrial
+from calibration.evaluation.ablation import STEPS, AblationStep, ablate_preprocessing, paired_difference, variant_of
 from calibration.reports.ablation_report import write_ablation
 from rtgod.settings import PipelineSettings
 from tests.calibration.conftest import RememberingExtractor
@@ -30,7 +30,7 @@ def test_a_change_that_cannot_be_is_refused():
 @pytest.fixture(scope="module")
 def steps(inputs, subject, network, pool, calibrated):  # noqa: ARG001 # features are computed by then
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("calibration.evaluation.ablation.FeatureExtractor", RememberingExtractor)
+        patch.setattr("calibration.samples.targets.FeatureExtractor", RememberingExtractor)
         patch.setattr("calibration.evaluation.ablation.STEPS", {name: STEPS[name] for name in FEW})
         files = replace(inputs, test=tuple(find_runs(subject, "01", "perceptionTest")))
         return ablate_preprocessing(files, PipelineSettings(), network, pool, lambda *_: None)
@@ -38,10 +38,11 @@ def steps(inputs, subject, network, pool, calibrated):  # noqa: ARG001 # feature
 
 def test_every_step_is_tested_on_the_same_trials(steps):
     assert [step.name for step in steps] == list(FEW)
-    keys = [{trial.key for trial in step.ranked} for step in steps]
-    assert all(k == keys[0] for k in keys)
-    assert len(keys[0]) > 40
-    accuracies = [[trial.accuracy for trial in step.ranked] for step in steps]
+    assert {tuple(step.accuracies) for step in steps} == {("seen",)}
+    trials = [set(step.accuracies["seen"]) for step in steps]
+    assert all(of_step == trials[0] for of_step in trials)
+    assert len(trials[0]) > 40
+    accuracies = [list(step.accuracies["seen"].values()) for step in steps]
     assert all(a != accuracies[0] for a in accuracies[1:])
     assert min(sum(a) / len(a) for a in accuracies) > 0.55
 
@@ -51,10 +52,10 @@ def test_the_table_and_the_figure_are_written(steps, tmp_path, console):
     with (tmp_path / "out" / "ablation.tsv").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert [row["step"] for row in rows] == list(FEW)
-    n = len(steps[0].ranked)
-    usual = sum(t.accuracy for t in steps[0].ranked) / n
+    n = len(steps[0].accuracies["seen"])
+    usual = sum(steps[0].accuracies["seen"].values()) / n
     for row, step in zip(rows, steps, strict=True):
-        accuracy = sum(t.accuracy for t in step.ranked) / n
+        accuracy = sum(step.accuracies["seen"].values()) / n
         assert float(row["seen_accuracy"]) == pytest.approx(accuracy, abs=1e-6)
         assert float(row["seen_difference"]) == pytest.approx(accuracy - usual, abs=2e-6)
         assert int(row["seen_blocks"]) == n
@@ -65,22 +66,34 @@ def test_the_table_and_the_figure_are_written(steps, tmp_path, console):
         assert min(image.size) > 300
 
 
-def test_seen_and_imagined_have_columns_of_their_own(tmp_path, console):
-    def ranked(accuracy):
-        return [RankedTrial(("run", i), kind, accuracy, 1) for i, kind in enumerate(["stimulus", "imagery"] * 3)]
+def test_differences_are_paired_over_the_trials_that_both_have():
+    def accuracies(**by_block):
+        return {("run", int(block[1:])): accuracy for block, accuracy in by_block.items()}
 
-    write_ablation([AblationStep("as set", ranked(0.8)), AblationStep("worse", ranked(0.7))], tmp_path, console)
+    a = accuracies(b0=0.9, b1=0.5, b2=0.7, b9=0.0)
+    mean, error = paired_difference(a, accuracies(b1=0.4, b2=0.7, b0=0.6, b5=1.0))
+    differences = np.array([0.3, 0.1, 0.0])
+    assert mean == pytest.approx(differences.mean())
+    assert error == pytest.approx(differences.std(ddof=1) / np.sqrt(3))
+    assert np.isnan(paired_difference(a, {})).all()
+
+
+def test_seen_and_imagined_have_columns_of_their_own(tmp_path, console):
+    def step(name, accuracy):
+        return AblationStep(name, {kind: {("run", i): accuracy for i in range(3)} for kind in ("seen", "imagined")})
+
+    write_ablation([step("as set", 0.8), step("worse", 0.7)], tmp_path, console)
     header, *_ = (tmp_path / "ablation.tsv").read_text().splitlines()
     assert header.split("\t")[1::4] == ["seen_accuracy", "imagined_accuracy"]
 
 
 @pytest.mark.parametrize("lacking", ["as set", "worse"])
 def test_a_step_whose_trials_of_a_kind_were_all_censored_keeps_its_columns(lacking, tmp_path, console):
-    def ranked(name, accuracy):
-        kinds = ["imagery"] if name == lacking else ["stimulus", "imagery"]
-        return [RankedTrial(("run", i), kind, accuracy, 1) for i in range(3) for kind in kinds]
+    def step(name, accuracy):
+        kinds = ["imagined"] if name == lacking else ["seen", "imagined"]
+        return AblationStep(name, {kind: {("run", i): accuracy for i in range(3)} for kind in kinds})
 
-    steps = [AblationStep(name, ranked(name, accuracy)) for name, accuracy in (("as set", 0.8), ("worse", 0.7))]
+    steps = [step("as set", 0.8), step("worse", 0.7)]
     write_ablation(steps, tmp_path, console)
     with (tmp_path / "ablation.tsv").open() as file:
         rows = {row["step"]: row for row in csv.DictReader(file, delimiter="\t")}

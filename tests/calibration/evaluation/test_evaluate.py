@@ -15,7 +15,8 @@ from calibration.evaluation.semantic_distance import Hypernyms
 from calibration.features.stimuli import pictures_of
 from calibration.reports.evaluation_report import print_evaluation, write_evaluation
 from calibration.reports.provenance import notes_on_runs
-from calibration.samples.assemble import folds_of, gather_runs, gather_study
+from calibration.samples.assemble import folds_of, gather_study
+from calibration.samples.preparation import gather_runs
 from rtgod.errors import InputError
 from rtgod.journal.journal import read_journal
 from rtgod.messages import Ranking
@@ -38,7 +39,7 @@ def found_inputs(subject, **changes):
 @pytest.fixture(scope="module")
 def study(subject, calibrated, pool):  # noqa: ARG001 # features are computed by then
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("calibration.samples.assemble.FeatureExtractor", RememberingExtractor)
+        patch.setattr("calibration.samples.targets.FeatureExtractor", RememberingExtractor)
         return gather_study(found_inputs(subject), SETTINGS, NETWORK, pool, quiet)
 
 

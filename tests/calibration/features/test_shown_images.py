@@ -11,7 +11,7 @@ from calibration.features.stimuli import StimulusFiles
 from rtgod.errors import InputError
 from rtgod.events.table import Trial
 from tests.calibration import pretended
-from tests.calibration.features.test_stimuli import samples
+from tests.calibration.features.test_stimuli import shown
 
 NETWORK = pretended.network()
 
@@ -56,7 +56,7 @@ def test_two_images_of_one_name_have_their_own_features(kind, request, folder):
     names = ["house/01.png", "tool/01.png", "house/01.png"]
     extractor = pretended.PretendedExtractor(NETWORK)
     files = StimulusFiles(request.getfixturevalue(kind), _candidates(folder))
-    stimuli = files.features([samples(names)], extractor, quiet)
+    stimuli = files.features(shown(names), extractor, quiet)
     for layer, values in stimuli.of([Trial(0, 9, "stimulus", "x", name) for name in names]).items():
         np.testing.assert_array_equal(values, [extractor.features_of(folder / name, layer) for name in names])
 
@@ -66,8 +66,8 @@ def test_a_block_of_images_has_the_mean_of_their_features(folder):
     extractor = pretended.PretendedExtractor(NETWORK)
     block = Trial(0, 9, "stimulus", "house", None, stimuli=names)
     single = Trial(20, 9, "stimulus", "face", "face_1.png")
-    run = samples(["house/01.png", "house/02.png", "face_1.png"])
-    stimuli = StimulusFiles(folder, _candidates(folder)).features([run], extractor, quiet)
+    run = shown(["house/01.png", "house/02.png", "face_1.png"])
+    stimuli = StimulusFiles(folder, _candidates(folder)).features(run, extractor, quiet)
     for layer, values in stimuli.of([block, single]).items():
         mean = np.mean([extractor.features_of(folder / name, layer) for name in names], axis=0)
         np.testing.assert_allclose(values, [mean, extractor.features_of(folder / "face_1.png", layer)], rtol=1e-6)

@@ -8,10 +8,8 @@ from calibration.features.extraction import extract_to_store
 from calibration.features.images import list_categories, list_images
 from calibration.features.stimuli import StimulusFiles
 from calibration.features.store import FeatureStore
-from calibration.samples.runs import RunSamples
 from rtgod.errors import InputError
 from rtgod.events.table import Trial
-from rtgod.messages import Run
 from tests.calibration import pretended
 
 NETWORK = pretended.network()
@@ -22,11 +20,8 @@ def quiet(*_):
     pass
 
 
-def samples(names, run="run-1"):
-    trials = tuple(Trial(9.0 * i, 9.0, "stimulus", "n1", name) for i, name in enumerate(names))
-    header = Run(run, "01", 3.0, (2, 2, 2), np.eye(4))
-    empty = np.zeros((0, 3), np.float32)
-    return RunSamples(header, trials, np.zeros((len(names), 3), np.float32), (), empty, (), {})
+def shown(names, run="run-1"):
+    return {run: tuple(Trial(9.0 * i, 9.0, "stimulus", "n1", name) for i, name in enumerate(names))}
 
 
 @pytest.fixture
@@ -63,11 +58,11 @@ def test_features_are_the_same_wherever_they_come_from(folders, stores, extracto
     )
     assert files.need_network == ("folder" in (images, candidates))
     extractor.n_computed = 0
-    runs = [samples(SHOWN[:2]), samples(SHOWN[2:])]
+    runs = shown(SHOWN[:2], "run-1") | shown(SHOWN[2:], "run-2")
     stimuli = files.features(runs, extractor if files.need_network else None, quiet)
     assert extractor.n_computed == 3 * (images == "folder") + 3 * (candidates == "folder")
     paths = {path.stem: path for path in folders[0].rglob("*.png")}
-    found = stimuli.of([trial for run in runs for trial in run.trials])
+    found = stimuli.of([trial for trials in runs.values() for trial in trials])
     assert stimuli.candidate_ids == ("n1", "n3")
     for layer, values in found.items():
         np.testing.assert_array_equal(values, [extractor.features_of(paths[name], layer) for name in SHOWN])
@@ -89,7 +84,7 @@ def test_labels_without_an_image_are_named_and_counted(kind, extractor, request)
         ([f"x{i}" for i in range(30)], r"x0, x1, x2, x3, x4, … \(30 in all\)"),
     ):
         with pytest.raises(InputError, match=what):
-            files.features([samples([*SHOWN, *missing])], extractor, quiet)
+            files.features(shown([*SHOWN, *missing]), extractor, quiet)
 
 
 def test_different_images_of_one_name_are_named_and_copies_are_not(folders, extractor):
@@ -97,27 +92,27 @@ def test_different_images_of_one_name_are_named_and_copies_are_not(folders, extr
     copy.parent.mkdir()
     copy.write_bytes((folders[0] / "n2_1.png").read_bytes())
     files = StimulusFiles(*folders)
-    assert files.features([samples(SHOWN)], extractor, quiet)
+    assert files.features(shown(SHOWN), extractor, quiet)
     Image.new("RGB", (4, 4), "red").save(copy)
     with pytest.raises(InputError, match=r"show n2_1, and there are different images of that name: .*again/n2_1.png"):
-        files.features([samples(SHOWN)], extractor, quiet)
-    assert files.features([samples(["n1_1"])], extractor, quiet)  # others do not matter
+        files.features(shown(SHOWN), extractor, quiet)
+    assert files.features(shown(["n1_1"]), extractor, quiet)  # others do not matter
 
 
 def test_runs_that_show_no_images_are_refused(folders, extractor):
-    run = samples(SHOWN)
-    run = replace(run, trials=(replace(run.trials[0], stimulus=None), *run.trials[1:]))
+    first, *others = shown(SHOWN)["run-1"]
+    run = {"run-1": [replace(first, stimulus=None), *others]}
     with pytest.raises(
         InputError, match="run run-1: trials name no image; calibrate on runs in which images were shown"
     ):
-        StimulusFiles(*folders).features([run], extractor, quiet)
+        StimulusFiles(*folders).features(run, extractor, quiet)
 
 
 def test_a_store_beside_files_must_be_of_the_same_network(folders, stores):
     files = StimulusFiles(folders[0], stores[1])
     other = pretended.PretendedExtractor(pretended.network(n_units=4))
     with pytest.raises(InputError, match=r"all.zarr and the rest differ: n_units 5 there, 4 here"):
-        files.features([samples(SHOWN)], other, quiet)
+        files.features(shown(SHOWN), other, quiet)
 
 
 def test_two_stores_must_be_of_the_same_network(folders, stores, tmp_path):

@@ -17,7 +17,7 @@ from calibration.datasets.runs import find_plain_runs
 from calibration.decoders.ridge import LeaveOneRunOut
 from calibration.metrics.identification import identification_accuracy
 from calibration.samples.plain import check_repeated, plain_stimuli
-from calibration.samples.runs import align_run, run_samples
+from calibration.samples.runs import align_run
 from calibration.samples.study import CATEGORIES
 from calibration.training.folds import parts_of_one_run
 from rtgod.bundle import DecoderBundle
@@ -26,6 +26,7 @@ from rtgod.errors import InputError
 from rtgod.messages import Ranking
 from rtgod.server.session import Session
 from rtgod.sources import open_source
+from tests.calibration.conftest import sampled
 
 SHAPE, TR_S, N_VOLUMES = (10, 10, 6), 2.0, 70
 CATEGORY_OF = ("face", "place", "word")
@@ -258,7 +259,7 @@ def test_haxby_is_decoded_live_as_offline(shared_data, tmp_path):
     answers = [answer for message in (source.run, *source) for answer, _ in session.handle(message)]
     found = [answer for answer in answers if isinstance(answer, Ranking) and answer.final]
     aligned = align_run(files[5], bundle.reference, bundle.noise, bundle.settings)
-    offline = run_samples(aligned, bundle.reference, bundle.settings, bundle.noise)
+    offline = sampled(aligned, bundle.reference, bundle.settings, bundle.noise)
     index, decoder = bundle.category_index(), bundle.decoder()
     for ranking, values in zip(found, offline.values, strict=True):
         order, scores = index.rank(decoder.decode(0, values))

@@ -7,7 +7,7 @@ import pytest
 from calibration.datasets.bids import find_runs
 from calibration.datasets.runs import RunFiles
 from calibration.evaluation.ablation import variant_of
-from calibration.samples.runs import align_run, make_reference, run_samples
+from calibration.samples.runs import align_run, make_reference
 from rtgod.errors import InputError
 from rtgod.events.table import read_trials
 from rtgod.journal.journal import read_journal
@@ -17,7 +17,7 @@ from rtgod.preprocessing.stopwatch import Stopwatch
 from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.settings import PipelineSettings
 from rtgod.sources import open_source
-from tests.calibration.conftest import samples_of
+from tests.calibration.conftest import sampled, samples_of
 
 RUNS = ("Training", "perceptionTest", "imagery")
 
@@ -103,7 +103,7 @@ def test_noise_is_what_is_left_without_the_responses(training, bundle):
     """Most of a simulated voxel's course is noise; what its trials add is not in it."""
     plain = variant_of(bundle.settings, {"noise": {"n_components": 0}})
     aligned = align_run(training, bundle.reference, Noise(), plain)
-    samples = run_samples(aligned, bundle.reference, plain, Noise())
+    samples = sampled(aligned, bundle.reference, plain)
     cleaner = VolumeCleaner(bundle.reference, aligned.run, plain, Noise(), RepeatAverager())
     patterns = [p for v in aligned.volumes for p in [cleaner.clean(v, Stopwatch()).pattern] if p is not None]
     clean = np.stack([p.values for p in patterns if not p.censored])

@@ -3,6 +3,7 @@ import json
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import islice
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -12,11 +13,12 @@ from calibration.datasets.bids import find_runs
 from calibration.datasets.runs import RunFiles
 from calibration.decoders.settings import DecoderSettings
 from calibration.features.extractor import FeatureExtractor
-from calibration.features.stimuli import Stimuli, StimulusFiles
+from calibration.features.stimuli import StimulusFiles
 from calibration.parallel.workers import workers
 from calibration.samples.left_out import LeftOutCounts
-from calibration.samples.runs import RunSamples
-from calibration.samples.study import Samples
+from calibration.samples.runs import CleanedRun
+from calibration.samples.study import CandidateFeatures, Samples
+from calibration.samples.targets import Targets
 from calibration.training import calibrate as module
 from calibration.training.calibrate import calibrate
 from calibration.training.confidence import fit_chances
@@ -199,10 +201,14 @@ def test_shuffled_labels_are_decoded_at_chance(inputs, network, pool, tmp_path):
 # ---------------------------------------------------------------- what cannot be calibrated on
 
 
+def trials_of(samples):
+    return {run.run.run_id: run.trials for run in samples}
+
+
 def test_runs_without_shown_images_are_refused(bundle, subject, inputs):
     imagery = samples_of(find_runs(subject, "01", "imagery"), bundle)
     with pytest.raises(InputError, match="trials name no image; calibrate on runs in which images were shown"):
-        StimulusFiles(inputs.images, inputs.candidates).features(imagery, None, quiet)
+        StimulusFiles(inputs.images, inputs.candidates).features(trials_of(imagery), None, quiet)
 
 
 def test_a_shown_image_without_a_file_is_named(bundle, inputs):
@@ -210,7 +216,7 @@ def test_a_shown_image_without_a_file_is_named(bundle, inputs):
     missing = replace(training[0].trials[3], stimulus="n00000000_1")
     training[0] = replace(training[0], trials=(*training[0].trials[:3], missing, *training[0].trials[4:]))
     with pytest.raises(InputError, match=r"show n00000000_1, of which there is no image file; .*--images"):
-        StimulusFiles(inputs.images, inputs.candidates).features(training, None, quiet)
+        StimulusFiles(inputs.images, inputs.candidates).features(trials_of(training), None, quiet)
 
 
 def test_what_is_shown_need_not_be_a_candidate(bundle):
@@ -220,13 +226,14 @@ def test_what_is_shown_need_not_be_a_candidate(bundle):
         bundle.patterns, bundle.voxel_mean, bundle.voxel_sd, bundle.layers, dict.fromkeys(bundle.layers, 1.0), held_out
     )
     others = tuple(f"other{i}" for i in range(N_CANDIDATES))
-    stimuli = Stimuli({}, {}, others, bundle.candidate_features)
-    trials = tuple(Trial(9.0 * i, 9.0, "stimulus", "unknown", f"image{i}") for i in range(3))
+    targets = Targets(None, CandidateFeatures(others, others, bundle.candidate_features))
+    trials = tuple(Trial(9.0 * i, 9.0, "stimulus", "unknown", f"image{i}") for i in range(4))
     header = Run("run-1", "01", 3.0, (2, 2, 2), np.eye(4))
-    run = RunSamples(header, trials, np.zeros((3, 5), np.float32), (), np.zeros((0, 5), np.float32), ("censored",), {})
+    windows, nothing = {0: (), 1: (), 2: ()}, np.zeros((0, 5), np.float32)
+    run = CleanedRun(Path("run-1"), header, trials, windows, (), nothing, (), {}, without_sample={3: "censored"})
     learned = Learned(fit_chances(None, "there is one category", ("unknown",)), None)
-    labelled = Samples(run.values, ("run-1",) * 3, ("unknown",) * 3, held_out)
-    summary = module._summarise(trained, labelled, labelled.runs, stimuli, [run], learned)
+    samples = Samples(np.zeros((3, 5), np.float32), ("run-1",) * 3, ("unknown",) * 3, held_out)
+    summary = module._summarise(trained, samples, samples.runs, targets, [run], learned)
     assert summary.identification_accuracy is None
     assert summary.trials == (LeftOutCounts("run-1", "trials", 3, {"censored": 1}),)
     assert summary.notes == ("how sure a ranking of new categories may be is unknown: there is one category",)
