@@ -51,7 +51,12 @@ def main() -> None:
     """Print the counts."""
     functions = [(path, node) for path, tree in modules() for node in ast.walk(tree) if isinstance(node, _Function)]
     long = [(lines_of(node), f"{path}: {node.name}") for path, node in functions if lines_of(node) > _LONG]
-    callables = [node for _, tree in modules() for node in public_callables(tree) if has_parameters(node)]
+    callables = [
+        node
+        for path, tree in modules()
+        for node in public_callables(tree)
+        if has_parameters(node) and path.parent.name != "commands"  # whose help says what theirs are
+    ]
     silent = [node for node in callables if "Parameters" not in (ast.get_docstring(node) or "")]
     folders = Counter(str(path.parent) for path, _ in modules() if path.stem != "__init__")
     folder, n_most = folders.most_common(1)[0]
