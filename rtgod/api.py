@@ -44,7 +44,7 @@ def open_run(
     Parameters
     ----------
     path : str or Path
-        A 4-D NIfTI file (.nii, .nii.gz) or a folder of Siemens mosaic DICOM files.
+        A 4-D NIfTI file (.nii, .nii.gz) or a folder of one series' DICOM files.
     events : str or Path, optional
         BIDS events table that gives the run its blocks; by default the one that BIDS places beside the run, if any.
     settings : PipelineSettings, optional

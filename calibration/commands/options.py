@@ -36,7 +36,7 @@ console = PlainConsole()
 Runs = Annotated[
     list[Path],
     typer.Argument(
-        help="Root of a BIDS data set; or runs with their events beside: NIfTI files, folders of DICOM mosaics (one "
+        help="Root of a BIDS data set; or runs with their events beside: NIfTI files, folders of DICOM files (one "
         "series each), or a folder of such."
     ),
 ]

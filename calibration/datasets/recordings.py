@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rtgod.errors import InputError
 from rtgod.sources.beside import find_events
-from rtgod.sources.mosaic import holds_dicom
+from rtgod.sources.dicom_series import holds_dicom
 from rtgod.sources.nifti import count_volumes
 
 _SUFFIXES = (".nii", ".nii.gz")

@@ -16,10 +16,10 @@ from rtgod.events.trials import TrialsRead
 from rtgod.settings import EventsSettings
 from rtgod.sources import Source, open_source
 from rtgod.sources.beside import find_events
-from rtgod.sources.mosaic import name_and_start
+from rtgod.sources.dicom_series import name_and_start
 from rtgod.text import number_of
 
-_WHAT_TO_GIVE = "give the root of a BIDS data set, or NIfTI files with their events, or folders of DICOM mosaics"
+_WHAT_TO_GIVE = "give the root of a BIDS data set, or NIfTI files with their events, or folders of DICOM files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class RunFiles:
     Attributes
     ----------
     bold : Path
-        NIfTI file or folder of DICOM mosaics.
+        NIfTI file or folder of DICOM files.
     events : Path
     run_id : str or None
         Name of the run, given if the file's name does not tell runs apart.

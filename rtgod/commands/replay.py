@@ -32,7 +32,7 @@ _SAY_AGAIN_S = 30.0
 
 
 def replay(
-    run: Annotated[Path, typer.Argument(help="A 4-D NIfTI file, or a folder of DICOM mosaics.")],
+    run: Annotated[Path, typer.Argument(help="A 4-D NIfTI file, or a folder of one series' DICOM files.")],
     to: Annotated[str, typer.Option(help="The server's ingest address.")] = "tcp://127.0.0.1:5555",
     speed: Annotated[float, typer.Option(min=0.01, help="Pace as a multiple of the scanner's.")] = 1.0,
     full_speed: Annotated[bool, typer.Option("--full-speed", help="As fast as the server takes it.")] = False,
@@ -57,6 +57,9 @@ def replay(
         typer.Option(help="Repetition time in seconds, where the files give none or contradict each other."),
     ] = None,
     series: Annotated[int | None, typer.Option(help="SeriesNumber to take from a folder that holds several.")] = None,
+    echo: Annotated[
+        int | None, typer.Option(min=1, help="Echo to take from a DICOM series that has several, from 1.")
+    ] = None,
     key: Key = None,
     name: ClientName = None,
     again: Annotated[
@@ -93,7 +96,9 @@ def replay(
         return
 
     def opened(rules: EventsSettings) -> Source:
-        return open_source(run, events=events, reading=rules, run_id=run_id, subject=subject, tr_s=tr, series=series)
+        return open_source(
+            run, events=events, reading=rules, run_id=run_id, subject=subject, tr_s=tr, series=series, echo=echo
+        )
 
     source = opened(reading)
     if subject is not None and (note := _called_otherwise(subject, run)):

@@ -84,13 +84,15 @@ def open_source(
     subject: str | None = None,
     tr_s: float | None = None,
     series: int | None = None,
+    echo: int | None = None,
 ) -> Source:
     """Open a recorded run in any of the formats that rtgod reads.
 
     Parameters
     ----------
     path : Path
-        A 4-D NIfTI file (.nii, .nii.gz) or a folder of Siemens mosaic DICOM files.
+        A 4-D NIfTI file (.nii, .nii.gz) or a folder of one series' DICOM files, of any format that
+        `rtgod.sources.dicom_series` reads.
     events : Path, optional
         BIDS events table that gives the run its blocks; by default that of `rtgod.sources.beside.find_events`.
     reading : EventsSettings, optional
@@ -101,6 +103,8 @@ def open_source(
         Repetition time in seconds, if the files do not give one; it must not contradict them.
     series : int, optional
         SeriesNumber to read from a DICOM folder that holds several.
+    echo : int, optional
+        Echo to read from a DICOM series that has several, from 1.
 
     Returns
     -------
@@ -115,21 +119,22 @@ def open_source(
     source: Source
     # Imported here because nibabel and pydicom each take a moment to load, and a run needs only one of them.
     if path.is_dir():
-        from rtgod.sources.mosaic import MosaicSeries
+        from rtgod.sources.dicom_series import DicomSeries
 
-        source = MosaicSeries(
-            path, events=events, reading=reading, run_id=run_id, subject=subject, tr_s=tr_s, series=series
+        source = DicomSeries(
+            path, events=events, reading=reading, run_id=run_id, subject=subject, tr_s=tr_s, series=series, echo=echo
         )
     elif path.is_file() and path.name.lower().endswith((".nii", ".nii.gz")):
         from rtgod.sources.nifti import NiftiRun
 
-        if series is not None:
-            raise InputError(f"{path}: a NIfTI file has no DICOM series; leave out --series.")
+        if series is not None or echo is not None:
+            given = "--series" if series is not None else "--echo"
+            raise InputError(f"{path}: a NIfTI file has no DICOM series; leave out {given}.")
         source = NiftiRun(path, events=events, reading=reading, run_id=run_id, subject=subject, tr_s=tr_s)
     else:
         problem = "is neither" if path.exists() else "does not exist"
         raise InputError(
-            f"{path} {problem}: give a 4-D NIfTI file (.nii, .nii.gz) or a folder of Siemens mosaic DICOM files."
+            f"{path} {problem}: give a 4-D NIfTI file (.nii, .nii.gz) or a folder of DICOM files of one series."
         )
     if source.contradiction:
         raise InputError(source.contradiction)

@@ -117,10 +117,10 @@ def test_a_real_folder_of_mosaics_is_a_run(shared_data):
         assert (files.open().run.n_volumes, len(files.open().run.blocks)) == (155, 7)
 
 
-def test_a_folder_of_dicom_files_that_cannot_be_read_yet_says_so(shared_data, tmp_path):
+def test_a_folder_of_single_slices_is_a_run(shared_data, tmp_path):
     (tmp_path / "run").mkdir()
     for path in (shared_data / "ge-epirt" / "dicom").iterdir():
         (tmp_path / "run" / path.name).symlink_to(path)
-    (tmp_path / "run" / "events.tsv").write_text(EVENTS)
-    with pytest.raises(InputError, match=r"GE single-slice DICOM, but only Siemens mosaics .* dcm2niix"):
-        find_plain_runs([tmp_path])
+    (tmp_path / "run" / "events.tsv").write_text("onset\tduration\ttrial_type\n0\t4\tface\n")
+    (run,) = find_plain_runs([tmp_path]).runs
+    assert run.open().run.shape == (64, 64, 32)

@@ -1,0 +1,258 @@
+"""One DICOM file: its header, its voxels, and errors that quote nothing of it.
+
+No data that identify a person leave this module or the formats that use it: not in a run, not in a volume, not in an
+error. Fields are read by name, one by one; pydicom's own warnings and errors, which quote values, are not passed on.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID
+
+from rtgod.errors import InputError
+from rtgod.messages import Array, Float64Array
+
+_MAKERS = {
+    "SIEMENS": "Siemens",
+    "GE ": "GE",
+    "PHILIPS": "Philips",
+    "CANON": "Canon",
+    "TOSHIBA": "Toshiba",
+    "UIH": "United Imaging",
+}
+
+
+def begins_as_dicom(path: Path) -> bool:
+    """Return whether a file has DICOM's mark at its start.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
+def read_header(path: Path, tags: Sequence[int]) -> tuple[FileDataset, int]:
+    """Read elements before the voxels, and count the bytes that follow them.
+
+    Parameters
+    ----------
+    path : Path
+    tags : sequence of int
+        Elements to read, as 0xGGGGEEEE.
+    """
+    with path.open("rb") as stream:
+        header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(tags))
+        return header, path.stat().st_size - stream.tell()
+
+
+def check_readable(path: Path, header: FileDataset, n_left: int) -> None:
+    """Raise `InputError` if a file's voxels are cut short, or of a kind that cannot be decoded here.
+
+    Parameters
+    ----------
+    path : Path
+    header : FileDataset
+    n_left : int
+        Number of bytes after the header, from `read_header`.
+    """
+    syntax = header.file_meta.TransferSyntaxUID
+    if syntax.is_compressed and not _has_decoder(syntax):
+        advice = f"export it uncompressed{_installable(syntax)}"
+        raise InputError(f"{path}: compressed as {syntax.name}, which cannot be read here; {advice}.")
+    if header.BitsAllocated != 16 or header.get("SamplesPerPixel", 1) != 1:
+        raise InputError(f"{path}: its voxels are not single 16-bit numbers; export the original series.")
+    # The element's own header is 12 bytes with an explicit VR, 8 without one. The length of deflated and encapsulated
+    # voxels is not known beforehand.
+    n_voxels = header.Rows * header.Columns * int(header.get("NumberOfFrames") or 1)
+    n_expected = (8 if syntax.is_implicit_VR else 12) + 2 * n_voxels
+    if not (syntax.is_compressed or syntax.is_deflated) and n_left < n_expected:
+        raise InputError(f"{path}: cut short, {n_expected - n_left} bytes of its voxels are missing; copy it again.")
+
+
+def _has_decoder(syntax: UID) -> bool:
+    try:
+        return bool(get_decoder(syntax).is_available)
+    except NotImplementedError:  # pydicom has no decoder, whatever is installed
+        return False
+
+
+def _installable(syntax: UID) -> str:
+    """Advise to install decoders, if there are any for a syntax; otherwise an empty text."""
+    try:
+        get_decoder(syntax)
+    except NotImplementedError:
+        return ""
+    return ", or install what decodes it: pip install 'rtgod[compressed]'"
+
+
+def read_pixels(path: Path) -> Array:
+    """Read the stored numbers of all frames, shape (n_frames, n_rows, n_columns), int16 or uint16.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    InputError
+        If they cannot be decoded.
+    """
+    with shielded(path):
+        pixels = pixel_array(path)
+        return pixels[np.newaxis] if pixels.ndim == 2 else pixels
+
+
+@contextmanager
+def shielded(path: Path) -> Iterator[None]:
+    """Turn any error of pydicom on a broken file into one `InputError`.
+
+    Its warnings and messages are neither passed on nor chained: they quote the file's values, which may be a name.
+
+    Parameters
+    ----------
+    path : Path
+        The file that is read, for the message.
+    """
+    with warnings.catch_warnings():
+        # These warn of values that break the standard (too long, odd characters); values used here are checked.
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:  # noqa: BLE001 - on broken bytes pydicom raises whatever they lead to
+            # The name of a field identifies nobody, unlike its value.
+            if isinstance(error, AttributeError) and error.name and tag_for_keyword(error.name) is not None:
+                raise InputError(without_field(path, error.name, "is missing")) from None
+            # pydicom's own OSErrors have no strerror; errors of the operating system have.
+            if isinstance(error, OSError) and error.strerror:
+                raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+            raise InputError(f"{path}: a DICOM file that cannot be decoded; copy or export it again.") from None
+
+
+def without_field(path: Path, keyword: str, problem: str) -> str:
+    """Write an error text about a field that is needed.
+
+    Parameters
+    ----------
+    path : Path
+    keyword : str
+        DICOM's name of the field.
+    problem : str
+        What is wrong with it: "is missing", for instance.
+    """
+    tag = tag_for_keyword(keyword) or 0
+    return (
+        f"{path}: {keyword} ({tag >> 16:04x},{tag & 0xFFFF:04x}) {problem}, and without it the voxels cannot be read "
+        "or placed; anonymise with this field kept, or export the series again."
+    )
+
+
+def numbers(path: Path, dataset: Dataset, keyword: str, n: int) -> list[float]:
+    """Read the numbers of a field that is needed to place the voxels.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for messages.
+    dataset : Dataset
+    keyword : str
+        DICOM's name of the field.
+    n : int
+        How many numbers it must have.
+
+    Raises
+    ------
+    InputError
+        If there are not as many.
+    """
+    value = getattr(dataset, keyword)  # `shielded` reports a missing field
+    values = [value] if n == 1 else list(value or ())
+    if len(values) != n or any(number is None for number in values):
+        raise InputError(without_field(path, keyword, "is empty" if n == 1 else f"is empty, or not {n} numbers"))
+    return [float(number) for number in values]
+
+
+def rescale_of(dataset: Dataset) -> tuple[float, float]:
+    """Return the slope and intercept that make stored numbers intensities; 1 and 0 if they are not given.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        A file, or a frame's sequence of them.
+    """
+    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    return 1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)
+
+
+def integer_of(value: object) -> int | None:
+    """Return the value of a field as an integer; None if it is missing or empty.
+
+    Parameters
+    ----------
+    value : object
+    """
+    return None if value is None or value == "" else int(str(value))
+
+
+def image_type(dataset: Dataset) -> Sequence[str]:
+    """Return the words of a file's ImageType; empty without one.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    """
+    value = dataset.get("ImageType") or ()
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def maker_of(dataset: Dataset) -> str:
+    """Return the scanner's maker, from a fixed list: the field itself is free text.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    """
+    manufacturer = str(dataset.get("Manufacturer", "")).upper()
+    return next((name for key, name in _MAKERS.items() if manufacturer.startswith(key)), "unrecognised")
+
+
+def seconds_of_day(text: str) -> float | None:
+    """Read a time of day, or the time in a date with a time, as seconds from midnight; None if it is none.
+
+    Parameters
+    ----------
+    text : str
+        DICOM's TM (HHMMSS.ffffff) or DT (YYYYMMDDHHMMSS.ffffff), perhaps with a time zone.
+    """
+    match = re.fullmatch(r"(?:\d{8}(?=\d{6}))?(\d\d):?(\d\d):?(\d\d(?:\.\d*)?)(?:[+-]\d{4})?\s*", text)
+    return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None
+
+
+def to_ras(affine: Float64Array) -> Float64Array:
+    """Turn an affine to DICOM's coordinates, whose x and y run to left and posterior, into one to RAS+.
+
+    Parameters
+    ----------
+    affine : ndarray of shape (4, 4), float64
+    """
+    turned: Float64Array = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    return turned

@@ -1,0 +1,397 @@
+"""A run from a folder of DICOM files, of any format that `rtgod.sources.dicom_pieces.DicomFormat` describes.
+
+This module chooses the files of a series, and gives their volumes; it guarantees that no data that identify a person
+leave it: not in the run, not in a volume, not in an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import FileDataset
+
+from rtgod.errors import InputError
+from rtgod.messages import Array, Volume
+from rtgod.settings import EventsSettings
+from rtgod.sources import TrClaim, acquisition_id, agreed_tr, run_of
+from rtgod.sources.beside import find_events
+from rtgod.sources.dicom_file import begins_as_dicom, check_readable, maker_of, read_header, read_pixels, shielded
+from rtgod.sources.dicom_pieces import SURVEYED, DicomFormat, Piece
+from rtgod.sources.dicom_volumes import acquired_s, assembled, clock_s, in_volumes, stack_of, without_duplicates
+from rtgod.sources.enhanced import EnhancedMultiFrame
+from rtgod.sources.siemens_mosaic import SiemensMosaic
+from rtgod.sources.single_slice import SingleSlice
+from rtgod.text import number_of
+
+#: Group of entry points by which packages add formats of their own, which are asked first.
+GROUP = "rtgod.dicom_formats"
+_DICOM_DIRECTORY = "1.2.840.10008.1.3.10"
+#: Fewest series of one volume each that are taken for one run.
+_FEWEST_ALIKE = 3
+#: Volumes whose missing slices are named.
+_MOST_NAMED = 3
+
+
+@cache
+def formats() -> tuple[DicomFormat, ...]:
+    """Return all formats: those of other packages, then rtgod's own."""
+    added = [point.load()() for point in entry_points(group=GROUP)]
+    return (*added, SiemensMosaic(), EnhancedMultiFrame(), SingleSlice())
+
+
+@cache
+def _tags() -> tuple[int, ...]:
+    """List the elements that some format reads."""
+    named = (*SURVEYED, *(tag for known in formats() for tag in known.tags))
+    return tuple(tag if isinstance(tag, int) else int(tag_for_keyword(tag) or 0) for tag in named)
+
+
+class DicomSeries:
+    """A folder of DICOM files as a source.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder with the DICOM files of one series, under any names; files that are not DICOM are passed over.
+    events : Path, optional
+        Events table that gives the run its blocks; by default the one in the folder or beside it, if any.
+    reading : EventsSettings, optional
+        Rules by which rows of the events table are trials; see `rtgod.events.table.read_events`.
+    run_id : str, optional
+        By default "series-<SeriesNumber>-<first 10 hexadecimal digits of the SHA-256 of SeriesInstanceUID>".
+    subject : str, optional
+        By default "unknown": the files' own name and number of the patient are never read.
+    tr_s : float, optional
+        Repetition time in seconds, if the files give no possible one.
+    series : int, optional
+        SeriesNumber to read, if the folder holds several.
+    echo : int, optional
+        Echo to read, from 1, if the series has several.
+
+    Attributes
+    ----------
+    run : Run
+    events : Path or None
+        The events table that gave the run its blocks.
+    notes : tuple of str
+        Decisions made if the files and `tr_s` disagree, and what is left out: volumes that are missing at the start or
+        lack slices, phase images.
+    contradiction : str
+        Reason why the run should not be used as it is; see `rtgod.sources.agreed_tr`.
+    read : TrialsRead or None
+        Trials and other rows of the events table; None without a table.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no series or several, or a file of it is cut short, is compressed in a way that cannot be
+        read here, contradicts another or lacks its place in space or in time. While iterating: if the voxels of a file
+        cannot be decoded.
+
+    Notes
+    -----
+    Volumes are of shape (x, y, z): along a slice's columns, its rows, and from slice to slice; tiles of a mosaic keep
+    their order, other slices ascend along the cross product of the directions of columns and rows. Volumes keep the
+    files' voxel type, int16 or uint16, unless the files ask for rescaling; then they are float32.
+
+    At first only headers are read; a volume's voxels are read when iteration reaches it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        events: Path | None = None,
+        reading: EventsSettings | None = None,
+        run_id: str | None = None,
+        subject: str | None = None,
+        tr_s: float | None = None,
+        series: int | None = None,
+        echo: int | None = None,
+    ) -> None:
+        entries = _choose(folder, _survey(folder), series)
+        self._formats = {entry.path: entry.format for entry in entries}
+        self._pixels: tuple[Path, Array] | None = None
+        pieces, notes = _read_pieces(folder, entries, echo)
+        stack = stack_of(pieces)
+        claims = [TrClaim(stack.grid.tr_s, f"{folder}, RepetitionTime (0018,0080)")] if stack.grid.tr_s else []
+        tr = agreed_tr(folder, claims, tr_s, "no RepetitionTime in its files")
+        self._stack = stack
+        volumes = in_volumes(folder, without_duplicates(pieces, self._decode), stack, tr.tr_s)
+        self._volumes, lacking = _complete(folder, volumes, stack.shape[2])
+        self._acquired_s = acquired_s(self._volumes, tr.tr_s)
+        self._rescaled = any(plane.rescale != (1.0, 0.0) for piece in pieces for plane in piece.planes)
+        self._uid = entries[0].uid
+        self.events, self.contradiction = events or find_events(folder), tr.contradiction
+        self.run, self.read = run_of(
+            folder,
+            self.events,
+            reading,
+            run_id=run_id or _name_of(entries[0]),
+            subject=subject or "unknown",
+            tr_s=tr.tr_s,
+            shape=stack.shape,
+            affine=stack.affine,
+            n_volumes=max(volumes) + 1,
+            coil=stack.grid.coil,
+        )
+        n_promised = max(piece.n_promised for piece in pieces)
+        self.notes = (*tr.notes, *notes, *_missing(folder, min(volumes), lacking, stack.shape[2], n_promised))
+
+    def acquisition(self) -> str:
+        """Return the identity of the run, from the scanner's identity of the series and the run's name."""
+        return acquisition_id(self.run.run_id, self._uid)
+
+    def __iter__(self) -> Iterator[Volume]:
+        """Read the volumes one by one."""
+        for index, pieces in self._volumes.items():
+            voxels = assembled(pieces, self._stack, self._decode, rescaled=self._rescaled)
+            yield Volume(self.run.run_id, index, self._acquired_s[index], voxels)
+        self._pixels = None
+
+    def _decode(self, piece: Piece) -> Array:
+        """Decode the slices of a piece; a file that holds several volumes is read once for those in turn."""
+        if self._pixels is None or self._pixels[0] != piece.path:
+            self._pixels = piece.path, read_pixels(piece.path)
+        try:
+            voxels = self._formats[piece.path].slices(self._pixels[1], piece)
+        except (ValueError, IndexError):
+            voxels = self._pixels[1][:0]
+        if voxels.shape != (piece.grid.n_columns, piece.grid.n_rows, len(piece.planes)):
+            raise InputError(f"{piece.path}: changed while it was being read; start again once the folder is complete.")
+        return voxels
+
+
+def name_and_start(folder: Path) -> tuple[str, float | None]:
+    """Read the name and the start time of the only series in a folder; its events are not read.
+
+    Parameters
+    ----------
+    folder : Path
+        As for `DicomSeries`.
+
+    Returns
+    -------
+    run_id : str
+        The name under which `DicomSeries` replays it.
+    started_s : float or None
+        Earliest time of day at which a volume was acquired, in seconds; None if a file gives no time.
+
+    Raises
+    ------
+    InputError
+        If the folder does not hold one series, or a file of it cannot be read.
+    """
+    entries = _choose(folder, _survey(folder), None)
+    pieces, _ = _read_pieces(folder, entries, None)
+    return _name_of(entries[0]), clock_s(pieces)
+
+
+def _name_of(entry: _Entry) -> str:
+    return f"series-{entry.number}-{hashlib.sha256(entry.uid.encode()).hexdigest()[:10]}"
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Return whether a folder directly holds a DICOM file.
+
+    Parameters
+    ----------
+    folder : Path
+        Folders in it, and files whose names begin with a dot, are passed over.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be read.
+    """
+    for path in _files(folder):
+        # A file that cannot be read does not count.
+        with suppress(OSError):
+            if begins_as_dicom(path):
+                return True
+    return False
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}).") from error
+
+
+# ---------------------------------------------------------------- which files are the series
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A DICOM file of the folder.
+
+    `alike` are properties that files of one run share even if the scanner gave each a series of its own.
+    """
+
+    path: Path
+    header: FileDataset
+    n_left: int
+    uid: str
+    number: int
+    format: DicomFormat
+    kind: str
+    alike: tuple[object, ...]
+
+
+def _survey(folder: Path) -> list[_Entry]:
+    paths = _files(folder)
+    entries = [entry for path in paths if _is_dicom(path) and (entry := _read_entry(path))]
+    if not entries:
+        nifti = [path.name for path in paths if path.name.lower().endswith((".nii", ".nii.gz"))]
+        packed = any(path.suffix == ".gz" and path.name not in nifti for path in paths)
+        advice = "unpack the .gz files first" if packed else "give the folder that directly holds a series' files"
+        if nifti and not packed:
+            advice = f"to read its NIfTI files, give one of them, such as {nifti[0]}"
+        raise InputError(f"{folder}: no DICOM files in it; {advice}.")
+    return entries
+
+
+def _is_dicom(path: Path) -> bool:
+    with shielded(path):
+        if begins_as_dicom(path):
+            return True
+    if path.suffix.lower() in {".dcm", ".ima"}:
+        raise InputError(f"{path}: named like a DICOM file but is not one, or only its start is there; copy it again.")
+    return False
+
+
+def _read_entry(path: Path) -> _Entry | None:
+    with shielded(path):
+        header, n_left = read_header(path, _tags())
+        if header.file_meta.get("MediaStorageSOPClassUID") == _DICOM_DIRECTORY:
+            return None
+        if n_left == 0:
+            raise InputError(f"{path}: ends before its voxels, so it is cut short or no image; copy or remove it.")
+        fitting = next((candidate for candidate in formats() if candidate.fits(header)), None)
+        if fitting is None:
+            raise InputError(f"{path}: a {maker_of(header)} DICOM file of a kind that is not read; take it out.")
+        fields = ("FrameOfReferenceUID", "ProtocolName", "Rows", "Columns", "ImageType", "NumberOfFrames")
+        return _Entry(
+            path,
+            header,
+            n_left,
+            str(header.get("SeriesInstanceUID", "")),
+            int(header.get("SeriesNumber") or 0),
+            fitting,
+            fitting.name if fitting.name.startswith("Siemens") else f"{maker_of(header)} {fitting.name}",
+            (fitting.name, *(str(header.get(name, "")) for name in fields)),
+        )
+
+
+def _choose(folder: Path, entries: list[_Entry], series: int | None) -> list[_Entry]:
+    entries = _joined(entries, series)
+    counts = Counter((entry.number, entry.uid) for entry in entries)
+    wanted = [key for key in counts if series is None or key[0] == series]
+    if len(wanted) != 1:
+        listed = ", ".join(f"series {number} ({n} files)" for (number, _), n in sorted(counts.items())[:12])
+        listed += ", …" if len(counts) > 12 else ""
+        if series is None:
+            advice = "choose one with --series N, or give a folder with one series"
+        elif not wanted:
+            advice = f"there is no series {series}"
+        else:
+            advice = f"{len(wanted)} different ones are numbered {series}, so give each a folder of its own"
+        raise InputError(f"{folder} holds {listed}: {advice}.")
+    chosen = [entry for entry in entries if (entry.number, entry.uid) == wanted[0]]
+    kinds = Counter(entry.kind for entry in chosen)
+    if len(kinds) > 1:
+        (usual, n), (_, n_others) = kinds.most_common(1)[0], (None, len(chosen) - kinds.most_common(1)[0][1])
+        odd = next(entry for entry in chosen if entry.kind != usual)
+        raise InputError(
+            f"{odd.path}: its kind is {odd.kind} DICOM, and {n} other files of the series are {usual}; give those of "
+            f"one kind ({number_of(n_others, 'file')} to take out)."
+        )
+    return chosen
+
+
+def _joined(entries: list[_Entry], series: int | None) -> list[_Entry]:
+    """Join series of one file each to one run, if they share frame of reference, protocol and matrix.
+
+    Siemens XA's "interoperability" export gives each volume a number and an identity of a series of its own.
+    """
+    if series is not None:
+        return entries
+    n_files = Counter((entry.number, entry.uid) for entry in entries)
+    single = [entry for entry in entries if n_files[entry.number, entry.uid] == 1]
+    groups = Counter(entry.alike for entry in single)
+    joined = []
+    for entry in entries:
+        if n_files[entry.number, entry.uid] == 1 and groups[entry.alike] >= _FEWEST_ALIKE:
+            first = min((other for other in single if other.alike == entry.alike), key=lambda other: other.number)
+            entry = replace(entry, number=first.number, uid=first.uid)
+        joined.append(entry)
+    return joined
+
+
+# ---------------------------------------------------------------- what is read of it
+
+
+def _read_pieces(folder: Path, entries: Sequence[_Entry], echo: int | None) -> tuple[list[Piece], list[str]]:
+    """Read the headers of a series into the pieces of its volumes, and notes on what is left out."""
+    pieces: list[Piece] = []
+    n_phase = 0
+    for entry in entries:
+        with shielded(entry.path):
+            check_readable(entry.path, entry.header, entry.n_left)
+            of_file = entry.format.pieces(entry.path, entry.header)
+        n_phase += not of_file
+        pieces += of_file
+    if not pieces:
+        raise InputError(f"{entries[0].path}: a phase image; give the folder of the magnitude series.")
+    notes = [f"{folder}: {number_of(n_phase, 'phase image')} left out"] if n_phase else []
+    return _of_one_echo(folder, pieces, echo), notes
+
+
+def _of_one_echo(folder: Path, pieces: list[Piece], echo: int | None) -> list[Piece]:
+    echoes_ms = sorted({piece.grid.echo_ms for piece in pieces})
+    listed = ", ".join(f"{number}: {echo_ms:g} ms" for number, echo_ms in enumerate(echoes_ms, 1))
+    if echo is not None and not 1 <= echo <= len(echoes_ms):
+        raise InputError(f"{folder}: there is no echo {echo}; it has {listed}.")
+    per_echo = Counter(piece.grid.echo_ms for piece in pieces)
+    if echo is None and len(echoes_ms) > 1 and len(set(per_echo.values())) == 1:
+        raise InputError(f"{folder}: volumes of {len(echoes_ms)} echoes ({listed}); choose one with --echo N.")
+    return pieces if echo is None else [piece for piece in pieces if piece.grid.echo_ms == echoes_ms[echo - 1]]
+
+
+def _complete(
+    folder: Path, volumes: dict[int, list[Piece]], n_slices: int
+) -> tuple[dict[int, list[Piece]], dict[int, int]]:
+    """Leave out volumes that lack slices; return the others, and how many slices each of those lacks."""
+    n_there = {index: sum(len(piece.planes) for piece in pieces) for index, pieces in volumes.items()}
+    lacking = {index: n_slices - n for index, n in n_there.items() if n < n_slices}
+    complete = {index: pieces for index, pieces in volumes.items() if index not in lacking}
+    if not complete:
+        raise InputError(f"{folder}: no volume has all of its {n_slices} slices; copy the series again.")
+    return complete, lacking
+
+
+def _missing(folder: Path, first_index: int, lacking: dict[int, int], n_slices: int, n_promised: int) -> list[str]:
+    notes = []
+    if n_promised > n_slices:
+        notes.append(f"{folder}: its files speak of {n_promised} slices, and {n_slices} are there: the others are lost")
+    if first_index:
+        lost = "one volume before it is" if first_index == 1 else f"{first_index} volumes before it are"
+        notes.append(f"{folder}: the first file is number {first_index + 1}: {lost} taken for lost")
+    if lacking:
+        named = ", ".join(
+            f"volume {index + 1} lacks {n} of {n_slices}" for index, n in list(lacking.items())[:_MOST_NAMED]
+        )
+        more = f", and {len(lacking) - _MOST_NAMED} more" if len(lacking) > _MOST_NAMED else ""
+        notes.append(
+            f"{folder}: {number_of(len(lacking), 'volume')} without all slices, taken for lost ({named}{more})"
+        )
+    return notes

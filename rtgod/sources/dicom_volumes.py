@@ -1,0 +1,374 @@
+"""Volumes out of pieces: their slices, their order, their place in the world and their times.
+
+Nothing here depends on a format, on file names, or on the order in which files came.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+import numpy as np
+
+from rtgod.errors import InputError
+from rtgod.messages import Array, Float64Array
+from rtgod.sources.dicom_file import to_ras
+from rtgod.sources.dicom_pieces import Grid, Piece
+
+_DAY_S = 86400.0
+#: Largest change of position and angle between files that counts as the scanner following the head.
+_MOST_FOLLOWED_MM, _MOST_FOLLOWED_DEG = 30.0, 20.0
+#: Largest departure from 1 of the area that directions of columns and rows span.
+_MOST_SKEWED = 0.01
+#: Positions that differ by less are those of one slice, mm; and largest unevenness, as a share of slices' distance.
+_ONE_PLACE_MM, _MOST_UNEVEN = 0.01, 0.02
+#: Decodes the slices of a piece: (n_columns, n_rows, n_planes).
+Decode = Callable[[Piece], Array]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stack:
+    """Slices of a volume, in the order of its third axis.
+
+    Attributes
+    ----------
+    grid : Grid
+    positions_mm : ndarray of shape (n_slices, 3), float64
+        Centre of each slice's first pixel in DICOM's coordinates.
+    affine : ndarray of shape (4, 4), float64
+        From voxel indices to RAS+ millimetres.
+    """
+
+    grid: Grid
+    positions_mm: Float64Array
+    affine: Float64Array
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of a volume."""
+        return self.grid.n_columns, self.grid.n_rows, len(self.positions_mm)
+
+    def slots(self, piece: Piece) -> list[int]:
+        """Find the place of each of a piece's slices.
+
+        Parameters
+        ----------
+        piece : Piece
+
+        Raises
+        ------
+        InputError
+            If a slice lies where the stack has none.
+        """
+        planes = np.array([plane.position_mm for plane in piece.planes])
+        distances = np.linalg.norm(self.positions_mm[np.newaxis] - planes[:, np.newaxis], axis=2)
+        if (distances.min(axis=1) > 10 * _ONE_PLACE_MM).any():
+            raise InputError(f"{piece.path}: a slice lies where other volumes have none; export the series again.")
+        return [int(slot) for slot in distances.argmin(axis=1)]
+
+
+def stack_of(pieces: Sequence[Piece]) -> Stack:
+    """Lay out the slices of a series' volumes, which must be the same for all.
+
+    Parameters
+    ----------
+    pieces : sequence of Piece
+        All pieces of the series, of which there is one at least.
+
+    Raises
+    ------
+    InputError
+        If they differ in geometry or timing, or their slices span no volume.
+    """
+    reference = pieces[0]
+    for piece in pieces:
+        if abs(float(np.linalg.norm(np.cross(piece.grid.along_x, piece.grid.along_y))) - 1) > _MOST_SKEWED:
+            raise _no_volume(piece)
+    for piece in pieces[1:]:
+        if differences := reference.grid.differences(piece.grid):
+            raise _differing(reference, piece, differences)
+    if reference.is_whole:
+        positions = np.array([plane.position_mm for plane in reference.planes])
+        for piece in pieces[1:]:
+            theirs = np.array([plane.position_mm for plane in piece.planes])
+            if theirs.shape != positions.shape:
+                raise _differing(reference, piece, ["matrix"])
+            if not np.allclose(theirs, positions, rtol=0, atol=1e-3):
+                raise _differing(reference, piece, ["position"])
+    else:
+        positions = _places(pieces)
+    return Stack(reference.grid, positions, _affine(reference, positions))
+
+
+def _places(pieces: Sequence[Piece]) -> Float64Array:
+    """List the places at which any piece has a slice, along the slices' normal."""
+    positions = np.unique([plane.position_mm for piece in pieces for plane in piece.planes], axis=0)
+    along = positions @ pieces[0].grid.normal()
+    order = np.argsort(along, kind="stable")
+    positions, along = positions[order], along[order]
+    is_new = np.concatenate([[True], np.diff(along) > _ONE_PLACE_MM])
+    places = positions[is_new]
+    nearest = places[np.cumsum(is_new) - 1]
+    if np.linalg.norm(positions - nearest, axis=1).max() > 10 * _ONE_PLACE_MM:
+        raise InputError(
+            f"{pieces[0].path.parent}: slices of one depth lie at different places: the scanner followed the head "
+            "(prospective correction), which is not supported; switch it off, or, where the files are of two series, "
+            "take out one's."
+        )
+    if len(places) > 2:
+        steps = np.diff(places @ pieces[0].grid.normal())
+        usual = float(np.median(steps))
+        if np.abs(steps - usual).max() > _MOST_UNEVEN * usual:
+            raise InputError(
+                f"{pieces[0].path.parent}: its slices lie unevenly, {steps.min():.2f} to {steps.max():.2f} mm apart: a "
+                "slice is missing in every volume, or the files are of several series; export the series again."
+            )
+    return places
+
+
+def _affine(piece: Piece, positions: Float64Array) -> Float64Array:
+    grid, n_slices = piece.grid, len(positions)
+    affine = np.eye(4)
+    affine[:3, 0] = np.array(grid.along_x) * grid.mm_x
+    affine[:3, 1] = np.array(grid.along_y) * grid.mm_y
+    affine[:3, 2] = (positions[-1] - positions[0]) / (n_slices - 1) if n_slices > 1 else grid.normal() * grid.mm_z
+    affine[:3, 3] = positions[0]
+    if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine) < 4:
+        raise _no_volume(piece)
+    return to_ras(affine)
+
+
+def _no_volume(piece: Piece) -> InputError:
+    return InputError(f"{piece.path}: its orientation, position and spacing span no volume; export the series again.")
+
+
+def _differing(reference: Piece, piece: Piece, differences: Sequence[str]) -> InputError:
+    if list(differences) == ["position"] and _follows(reference, piece):
+        return InputError(
+            f"{piece.path}: its position is a little other than that of {reference.path.name}: the scanner followed "
+            "the head (prospective correction), which is not supported; switch it off, or, where the files are of two "
+            "series, take out one's."
+        )
+    return InputError(
+        f"{piece.path}: its {' and '.join(differences)} differs from {reference.path.name}; a run has one geometry and "
+        "one timing, so take out the files that are of another."
+    )
+
+
+def _follows(piece: Piece, other: Piece) -> bool:
+    """Return whether two positions are as near as those of a moving head, with the same voxel sizes."""
+    a, b = piece.grid, other.grid
+    cosines = [float(np.dot(a.along_x, b.along_x)), float(np.dot(a.along_y, b.along_y))]
+    apart = np.linalg.norm(np.subtract(piece.planes[0].position_mm, other.planes[0].position_mm))
+    return bool(
+        np.allclose([a.mm_x, a.mm_y, a.mm_z], [b.mm_x, b.mm_y, b.mm_z], rtol=0, atol=1e-3)
+        and apart < _MOST_FOLLOWED_MM
+        and min(cosines) > math.cos(math.radians(_MOST_FOLLOWED_DEG))
+    )
+
+
+# ---------------------------------------------------------------- order
+
+
+def without_duplicates(pieces: Sequence[Piece], decode: Decode) -> list[Piece]:
+    """Drop every piece that repeats another.
+
+    A file that was sent twice has the same InstanceNumber and AcquisitionNumber, whatever its name. SOPInstanceUID is
+    not more reliable: some anonymisers give each copy a new one, others give all files the same. So the voxels of files
+    with equal numbers decide whether they are copies or contradict each other.
+
+    Parameters
+    ----------
+    pieces : sequence of Piece
+    decode : callable
+        See `Decode`.
+
+    Raises
+    ------
+    InputError
+        If pieces with equal numbers have different voxels.
+    """
+    unique: dict[object, Piece] = {}
+    for piece in pieces:
+        place = piece.instance, piece.acquisition, piece.temporal, piece.planes[0].position_mm
+        earlier = unique.setdefault(place if not piece.is_whole else place[:3], piece)
+        if earlier is piece or np.array_equal(decode(earlier), decode(piece)):
+            continue
+        if piece.instance is None and piece.acquisition is None and not piece.temporal:
+            raise InputError(
+                f"{earlier.path} and {piece.path.name} have neither InstanceNumber (0020,0013) nor AcquisitionNumber "
+                "(0020,0012), so nothing says which came first; export with these numbers kept."
+            )
+        raise InputError(
+            f"{earlier.path} and {piece.path.name} have the same InstanceNumber and AcquisitionNumber but different "
+            "voxels; keep the one that belongs to the run, or export with these numbers kept."
+        )
+    return list(unique.values())
+
+
+def in_volumes(folder: Path, pieces: Sequence[Piece], stack: Stack, tr_s: float) -> dict[int, list[Piece]]:
+    """Put pieces together to volumes by their index in the run, ascending; some may lack slices.
+
+    Scanners number volumes from 1, in InstanceNumber (or, of single slices, all slices through), AcquisitionNumber or
+    the temporal position; file names follow the order of arrival at best. Counting from 1, and not from the first file
+    in the folder, keeps every volume at its time in the run even if the first ones are lost. The first numbering that
+    steps with the clock counts.
+
+    Parameters
+    ----------
+    folder : Path
+        For messages.
+    pieces : sequence of Piece
+        Without duplicates.
+    stack : Stack
+    tr_s : float
+        Repetition time, seconds.
+
+    Raises
+    ------
+    InputError
+        If no numbering tells the pieces apart.
+    """
+    slots = [stack.slots(piece) for piece in pieces]
+    usable = []
+    for numbering in _numberings(pieces, slots, len(stack.positions_mm)):
+        volumes = _by_number(numbering, pieces, slots)
+        if volumes:
+            usable.append(volumes)
+    if not usable:
+        raise InputError(f"{folder}: neither InstanceNumber nor AcquisitionNumber tells its files apart; export again.")
+    chosen = next((volumes for volumes in usable if _keeps_time(volumes, tr_s)), usable[0])
+    first_number = min(1, *chosen)
+    return {number - first_number: of_volume for number, of_volume in chosen.items()}
+
+
+def _numberings(pieces: Sequence[Piece], slots: Sequence[Sequence[int]], n_slices: int) -> list[Sequence[int | None]]:
+    """List possible numbers of the volume of each piece, from 1, the most reliable first."""
+    instances = [piece.instance for piece in pieces]
+    acquisitions = [piece.acquisition for piece in pieces]
+    ranks = {
+        place: rank for rank, place in enumerate(sorted({piece.temporal for piece in pieces if piece.temporal}), 1)
+    }
+    # Of one dimension, positions are numbers of volumes; of several, only their order is known.
+    temporal = [
+        None if not piece.temporal else piece.temporal[0] if len(piece.temporal) == 1 else ranks[piece.temporal]
+        for piece in pieces
+    ]
+    if pieces[0].is_whole:
+        return [instances, acquisitions, temporal]
+    known = [instance for instance in instances if instance is not None]
+    numbered: list[Sequence[int | None]] = [temporal]
+    if len(known) == len(pieces):
+        from_0 = [instance - min(1, *known) for instance in known]
+        n_volumes = -(-(max(from_0) + 1) // n_slices)
+        first_slots = [of_piece[0] for of_piece in slots]
+        # Volume after volume, or slice after slice with all of its times.
+        for volumes, turns in (
+            ([n // n_slices for n in from_0], [n % n_slices for n in from_0]),
+            ([n % n_volumes for n in from_0], [n // n_volumes for n in from_0]),
+        ):
+            if len(set(zip(turns, first_slots, strict=True))) == len(set(first_slots)) == len(set(turns)):
+                numbered.append([volume + 1 for volume in volumes])
+    return [*numbered, acquisitions]
+
+
+def _by_number(
+    numbering: Sequence[int | None], pieces: Sequence[Piece], slots: Sequence[Sequence[int]]
+) -> dict[int, list[Piece]]:
+    """Group pieces by their numbers, ascending; empty if a number is missing, or a slice comes twice in a volume."""
+    volumes: dict[int, list[Piece]] = {}
+    taken: set[tuple[int, int]] = set()
+    for number, piece, of_piece in zip(numbering, pieces, slots, strict=True):
+        places = {(number, slot) for slot in of_piece if number is not None}
+        if number is None or len(places) < len(of_piece) or taken & places:
+            return {}
+        taken |= places
+        volumes.setdefault(number, []).append(piece)
+    return dict(sorted(volumes.items()))
+
+
+def _keeps_time(volumes: Mapping[int, Sequence[Piece]], tr_s: float) -> bool:
+    elapsed_s = _elapsed_s(list(volumes.values()))
+    return elapsed_s is not None and all(
+        abs(t_after - t_before - (after - before) * tr_s) < (after - before) * tr_s / 2
+        for (before, t_before), (after, t_after) in pairwise(zip(volumes, elapsed_s, strict=True))
+    )
+
+
+# ---------------------------------------------------------------- time and voxels
+
+
+def acquired_s(volumes: Mapping[int, Sequence[Piece]], tr_s: float) -> dict[int, float]:
+    """Return the time of each volume in seconds from the nominal start of volume 0, by the files' clock if usable.
+
+    Parameters
+    ----------
+    volumes : mapping of int to sequence of Piece
+        From `in_volumes`.
+    tr_s : float
+        Repetition time, seconds.
+    """
+    elapsed_s = _elapsed_s(list(volumes.values()))
+    if elapsed_s is None:
+        return {index: index * tr_s for index in volumes}
+    start_s = min(volumes) * tr_s
+    return {index: start_s + elapsed for index, elapsed in zip(volumes, elapsed_s, strict=True)}
+
+
+def clock_s(pieces: Sequence[Piece]) -> float | None:
+    """Return the time of day at which a volume began, in seconds; None if a piece gives no time.
+
+    Parameters
+    ----------
+    pieces : sequence of Piece
+        Those of the volume.
+    """
+    clocks = [piece.clock_s for piece in pieces if piece.clock_s is not None]
+    if len(clocks) < len(pieces):
+        return None
+    earliest, latest = min(clocks), max(clocks)
+    if latest - earliest < _DAY_S / 2:
+        return earliest
+    return min(clock for clock in clocks if clock > _DAY_S / 2)  # it was acquired around midnight
+
+
+def _elapsed_s(volumes: Sequence[Sequence[Piece]]) -> list[float] | None:
+    """Return the seconds from the first volume to each; None unless all have times that ascend (past midnight, too)."""
+    clocks = [clock for pieces in volumes if (clock := clock_s(pieces)) is not None]
+    steps = [(after - before) % _DAY_S for before, after in pairwise(clocks)]
+    if len(clocks) < len(volumes) or not all(0 < step < _DAY_S / 2 for step in steps):
+        return None
+    # DICOM's times have microseconds; further digits are rounding errors of the sum.
+    return [round(elapsed, 6) for elapsed in accumulate(steps, initial=0.0)]
+
+
+def assembled(pieces: Sequence[Piece], stack: Stack, decode: Decode, *, rescaled: bool) -> Array:
+    """Put the voxels of a volume together, shape (x, y, z), as stored, or as float32 intensities.
+
+    Parameters
+    ----------
+    pieces : sequence of Piece
+        All pieces of the volume.
+    stack : Stack
+    decode : callable
+        See `Decode`.
+    rescaled : bool
+        Whether slopes and intercepts are applied.
+    """
+    volume: Array | None = None
+    for piece in pieces:
+        voxels = decode(piece)
+        if rescaled:
+            slopes, intercepts = np.array([plane.rescale for plane in piece.planes]).T
+            voxels = (voxels * slopes + intercepts).astype(np.float32)
+        if piece.is_whole:
+            return voxels
+        if volume is None:
+            volume = np.zeros(stack.shape, voxels.dtype)
+        volume[:, :, stack.slots(piece)] = voxels
+    if volume is None:
+        raise ValueError("a volume has at least one piece")
+    return volume

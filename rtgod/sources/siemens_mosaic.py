@@ -1,0 +1,147 @@
+"""Siemens mosaics: a file is a volume, with its slices tiled into one picture.
+
+Siemens's private CSA header says how many slices there are and in which direction they are numbered; the position is
+that of the corner of the whole picture.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import FileDataset
+
+from rtgod.errors import InputError
+from rtgod.messages import Array
+from rtgod.sources.dicom_file import image_type, integer_of, numbers, rescale_of, seconds_of_day
+from rtgod.sources.dicom_pieces import FLAT, Piece, Plane, grid_of
+
+#: Siemens software that exports mosaics without the private header that tells how their slices lie.
+_WITHOUT_CSA = re.compile(r"\bXA1[01]\b")
+
+
+class SiemensMosaic:
+    """Format of mosaics; see `rtgod.sources.dicom_pieces.DicomFormat`."""
+
+    name = "Siemens mosaic"
+    #: With the CSA header; its block may begin at any of these.
+    tags = (
+        *FLAT,
+        *(0x00290000 + block for block in range(0x10, 0x20)),
+        *(0x00290010 + (block << 8) for block in range(0x10, 0x20)),
+    )
+
+    def fits(self, header: FileDataset) -> bool:
+        """Return whether a file is a mosaic: by ImageType, or by the CSA header if ImageType was taken out.
+
+        Parameters
+        ----------
+        header : FileDataset
+        """
+        if int(header.get("NumberOfFrames") or 1) > 1:
+            return False
+        return "MOSAIC" in image_type(header) or bool(_read_csa(header).get("NumberOfImagesInMosaic"))
+
+    def pieces(self, path: Path, header: FileDataset) -> Sequence[Piece]:
+        """Read a mosaic's header: one piece, the volume.
+
+        Parameters
+        ----------
+        path : Path
+        header : FileDataset
+
+        Raises
+        ------
+        InputError
+            If the header does not say how the slices lie.
+        """
+        csa = _read_csa(header)
+        if not csa.get("NumberOfImagesInMosaic") or len(csa.get("SliceNormalVector", ())) != 3:
+            raise InputError(
+                f"{path}: no number and direction of slices, because Siemens's private CSA header (0029,1010) is "
+                f"missing or damaged; {_advice_without_csa(header)}."
+            )
+        n_slices = int(csa["NumberOfImagesInMosaic"][0])
+        n_tiles = math.ceil(math.sqrt(n_slices))
+        n_rows, n_columns = int(header.Rows), int(header.Columns)
+        if n_tiles < 1 or n_rows % n_tiles or n_columns % n_tiles:
+            raise InputError(
+                f"{path}: {n_slices} slices cannot tile {n_columns} × {n_rows} pixels; export the series again."
+            )
+        if "P" in image_type(header):
+            return ()
+        grid = grid_of(path, header, n_columns // n_tiles, n_rows // n_tiles)
+        # The cross product is the more exact normal, but only the CSA header tells whether the slices are numbered
+        # along it or against it.
+        normal = np.cross(grid.along_x, grid.along_y)
+        normal *= np.sign(normal @ np.array(csa["SliceNormalVector"]))
+        # Siemens puts the centre of the whole mosaic at the centre of the first slice, and gives the mosaic's corner.
+        beyond_x, beyond_y = (n_columns - grid.n_columns) / 2, (n_rows - grid.n_rows) / 2
+        first = np.array(numbers(path, header, "ImagePositionPatient", 3))
+        first = first + beyond_x * grid.mm_x * np.array(grid.along_x) + beyond_y * grid.mm_y * np.array(grid.along_y)
+        rescale = rescale_of(header)
+        return (
+            Piece(
+                path=path,
+                instance=integer_of(header.get("InstanceNumber")),
+                acquisition=integer_of(header.get("AcquisitionNumber")),
+                temporal=(),
+                clock_s=seconds_of_day(str(header.get("AcquisitionTime") or "")),
+                grid=grid,
+                planes=tuple(
+                    Plane(tile, tuple((first + tile * grid.mm_z * normal).tolist()), rescale)
+                    for tile in range(n_slices)
+                ),
+            ),
+        )
+
+    def slices(self, pixels: Array, piece: Piece) -> Array:
+        """Cut the picture into its tiles, shape (n_columns, n_rows, n_slices).
+
+        Parameters
+        ----------
+        pixels : ndarray of shape (1, n_rows, n_columns)
+        piece : Piece
+        """
+        (mosaic,) = pixels
+        n_x, n_y = piece.grid.n_columns, piece.grid.n_rows
+        tiles = mosaic.reshape(mosaic.shape[0] // n_y, n_y, mosaic.shape[1] // n_x, n_x).swapaxes(1, 2)
+        return tiles.reshape(-1, n_y, n_x)[: len(piece.planes)].transpose(2, 1, 0)
+
+
+def _advice_without_csa(header: FileDataset) -> str:
+    versions = header.get("SoftwareVersions") or ""
+    if match := _WITHOUT_CSA.search(str(versions)):
+        return f"software {match[0]} exports mosaics without it, so export the series as enhanced DICOM"
+    return "export, or anonymise, with private fields kept, or convert the original series to NIfTI"
+
+
+def _read_csa(header: FileDataset) -> dict[str, list[float]]:
+    """Read two fields of Siemens's private image header (format "SV10"); empty if it is missing or damaged.
+
+    nibabel's reader is not used, as importing it warns that it is experimental.
+    """
+    fields: dict[str, list[float]] = {}
+    try:
+        raw = header.private_block(0x0029, "SIEMENS CSA HEADER")[0x10].value
+        if raw[:4] != b"SV10":
+            return {}
+        (n_fields,) = struct.unpack_from("<I", raw, 8)
+        offset = 16
+        for _ in range(n_fields):
+            name, n_items = struct.unpack_from("<64s12xi4x", raw, offset)
+            offset += 84
+            values = []
+            for _ in range(n_items):
+                (n_bytes,) = struct.unpack_from("<4xi8x", raw, offset)
+                values.append(raw[offset + 16 : offset + 16 + n_bytes].partition(b"\0")[0].strip())
+                offset += 16 + (n_bytes + 3) // 4 * 4
+            if (key := name.partition(b"\0")[0].decode("latin-1")) in {"NumberOfImagesInMosaic", "SliceNormalVector"}:
+                fields[key] = [float(value) for value in values if value]
+    except (KeyError, TypeError, ValueError, struct.error):
+        return {}
+    return fields
