@@ -33,6 +33,10 @@ _MAKERS = {
 }
 
 
+#: Little-endian bytes of the tag of voxels, of an undefined length, and of the delimiter after items.
+_PIXEL_DATA, _UNDEFINED, _END_OF_ITEMS = b"\xe0\x7f\x10\x00", b"\xff" * 4, b"\xfe\xff\xdd\xe0" + bytes(4)
+
+
 def begins_as_dicom(path: Path) -> bool:
     """Return whether a file has DICOM's mark at its start.
 
@@ -61,6 +65,53 @@ def read_header(path: Path, tags: Sequence[int]) -> tuple[FileDataset, int]:
     with path.open("rb") as stream:
         header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(tags))
         return header, path.stat().st_size - stream.tell()
+
+
+def read_growing(path: Path, tags: Sequence[int]) -> tuple[FileDataset | None, int | None]:
+    """Read the header of a file that may not be written to its end yet.
+
+    Parameters
+    ----------
+    path : Path
+    tags : sequence of int
+        Elements to read, as 0xGGGGEEEE.
+
+    Returns
+    -------
+    header : FileDataset or None
+        None if it is no DICOM file, or its header cannot be read yet.
+    n_missing : int or None
+        Number of bytes that the voxels still need, by the length that the header promises; None if it promises none.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    with path.open("rb") as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        if stream.read(132)[128:] != b"DICM":
+            return None, None
+        stream.seek(0)
+        try:
+            header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(tags))
+            syntax = header.file_meta.TransferSyntaxUID
+        except OSError as error:
+            if error.strerror:
+                raise
+            return None, None
+        except Exception:  # noqa: BLE001 - on the beginning of a file pydicom raises whatever it leads to
+            return None, None
+        start = stream.tell()
+        element = stream.read(12)
+        size = stream.seek(0, 2)
+        if element[:4] != _PIXEL_DATA or len(element) < 12:
+            return header, None
+        n_own, length = (8, element[4:8]) if syntax.is_implicit_VR else (12, element[8:12])
+        if length == _UNDEFINED:  # compressed: items, and a delimiter at the end
+            stream.seek(-len(_END_OF_ITEMS), 2)
+            return header, 0 if stream.read() == _END_OF_ITEMS else None
+        return header, max(start + n_own + int.from_bytes(length, "little") - size, 0)
 
 
 def check_readable(path: Path, header: FileDataset, n_left: int) -> None:

@@ -48,10 +48,46 @@ def formats() -> tuple[DicomFormat, ...]:
 
 
 @cache
-def _tags() -> tuple[int, ...]:
-    """List the elements that some format reads."""
+def tags_read() -> tuple[int, ...]:
+    """Return the elements that some format reads, as 0xGGGGEEEE."""
     named = (*SURVEYED, *(tag for known in formats() for tag in known.tags))
     return tuple(tag if isinstance(tag, int) else int(tag_for_keyword(tag) or 0) for tag in named)
+
+
+def format_of(header: FileDataset) -> DicomFormat | None:
+    """Return the format of a file; None if it is of none.
+
+    Parameters
+    ----------
+    header : FileDataset
+        With the elements of `tags_read`.
+    """
+    return next((known for known in formats() if known.fits(header)), None)
+
+
+def alike(header: FileDataset) -> tuple[str, ...]:
+    """Return what files of one run share even if the scanner gave each volume a series of its own.
+
+    Parameters
+    ----------
+    header : FileDataset
+        With the elements of `tags_read`.
+    """
+    fields = ("FrameOfReferenceUID", "ProtocolName", "Rows", "Columns", "ImageType", "NumberOfFrames")
+    return tuple(str(header.get(name, "")) for name in fields)
+
+
+def run_name(number: int, uid: str) -> str:
+    """Name a run after its series, without the scanner's own identity of it.
+
+    Parameters
+    ----------
+    number : int
+        SeriesNumber.
+    uid : str
+        SeriesInstanceUID, of which only a digest is shown.
+    """
+    return f"series-{number}-{hashlib.sha256(uid.encode()).hexdigest()[:10]}"
 
 
 class DicomSeries:
@@ -196,7 +232,7 @@ def name_and_start(folder: Path) -> tuple[str, float | None]:
 
 
 def _name_of(entry: _Entry) -> str:
-    return f"series-{entry.number}-{hashlib.sha256(entry.uid.encode()).hexdigest()[:10]}"
+    return run_name(entry.number, entry.uid)
 
 
 def holds_dicom(folder: Path) -> bool:
@@ -271,15 +307,14 @@ def _is_dicom(path: Path) -> bool:
 
 def _read_entry(path: Path) -> _Entry | None:
     with shielded(path):
-        header, n_left = read_header(path, _tags())
+        header, n_left = read_header(path, tags_read())
         if header.file_meta.get("MediaStorageSOPClassUID") == _DICOM_DIRECTORY:
             return None
         if n_left == 0:
             raise InputError(f"{path}: ends before its voxels, so it is cut short or no image; copy or remove it.")
-        fitting = next((candidate for candidate in formats() if candidate.fits(header)), None)
+        fitting = format_of(header)
         if fitting is None:
             raise InputError(f"{path}: a {maker_of(header)} DICOM file of a kind that is not read; take it out.")
-        fields = ("FrameOfReferenceUID", "ProtocolName", "Rows", "Columns", "ImageType", "NumberOfFrames")
         return _Entry(
             path,
             header,
@@ -288,7 +323,7 @@ def _read_entry(path: Path) -> _Entry | None:
             int(header.get("SeriesNumber") or 0),
             fitting,
             fitting.name if fitting.name.startswith("Siemens") else f"{maker_of(header)} {fitting.name}",
-            (fitting.name, *(str(header.get(name, "")) for name in fields)),
+            (fitting.name, *alike(header)),
         )
 
 

@@ -192,9 +192,11 @@ def without_duplicates(pieces: Sequence[Piece], decode: Decode) -> list[Piece]:
         If pieces with equal numbers have different voxels.
     """
     unique: dict[object, Piece] = {}
+    by_clock = _differ_by_clock(pieces)
     for piece in pieces:
         place = piece.instance, piece.acquisition, piece.temporal, piece.planes[0].position_mm
-        earlier = unique.setdefault(place if not piece.is_whole else place[:3], piece)
+        key = (piece.clock_s if by_clock else None, place if not piece.is_whole else place[:3])
+        earlier = unique.setdefault(key, piece)
         if earlier is piece or np.array_equal(decode(earlier), decode(piece)):
             continue
         if piece.instance is None and piece.acquisition is None and not piece.temporal:
@@ -234,7 +236,7 @@ def in_volumes(folder: Path, pieces: Sequence[Piece], stack: Stack, tr_s: float)
     """
     slots = [stack.slots(piece) for piece in pieces]
     usable = []
-    for numbering in _numberings(pieces, slots, len(stack.positions_mm)):
+    for numbering in _numberings(pieces, slots, len(stack.positions_mm), tr_s):
         volumes = _by_number(numbering, pieces, slots)
         if volumes:
             usable.append(volumes)
@@ -245,7 +247,9 @@ def in_volumes(folder: Path, pieces: Sequence[Piece], stack: Stack, tr_s: float)
     return {number - first_number: of_volume for number, of_volume in chosen.items()}
 
 
-def _numberings(pieces: Sequence[Piece], slots: Sequence[Sequence[int]], n_slices: int) -> list[Sequence[int | None]]:
+def _numberings(
+    pieces: Sequence[Piece], slots: Sequence[Sequence[int]], n_slices: int, tr_s: float
+) -> list[Sequence[int | None]]:
     """List possible numbers of the volume of each piece, from 1, the most reliable first."""
     instances = [piece.instance for piece in pieces]
     acquisitions = [piece.acquisition for piece in pieces]
@@ -258,7 +262,8 @@ def _numberings(pieces: Sequence[Piece], slots: Sequence[Sequence[int]], n_slice
         for piece in pieces
     ]
     if pieces[0].is_whole:
-        return [instances, acquisitions, temporal]
+        by_clock = [_by_clock(pieces, tr_s)] if _differ_by_clock(pieces) else []
+        return [instances, acquisitions, temporal, *by_clock]
     known = [instance for instance in instances if instance is not None]
     numbered: list[Sequence[int | None]] = [temporal]
     if len(known) == len(pieces):
@@ -273,6 +278,21 @@ def _numberings(pieces: Sequence[Piece], slots: Sequence[Sequence[int]], n_slice
             if len(set(zip(turns, first_slots, strict=True))) == len(set(first_slots)) == len(set(turns)):
                 numbered.append([volume + 1 for volume in volumes])
     return [*numbered, acquisitions]
+
+
+def _differ_by_clock(pieces: Sequence[Piece]) -> bool:
+    """Return whether all volumes have the same numbers, as in exports that give each a series of its own."""
+    return len({(piece.instance, piece.acquisition, piece.temporal) for piece in pieces}) == 1 and pieces[0].is_whole
+
+
+def _by_clock(pieces: Sequence[Piece], tr_s: float) -> list[int | None]:
+    """Number volumes by the time since the earliest of them."""
+    clocks = [piece.clock_s for piece in pieces if piece.clock_s is not None]
+    if len(clocks) < len(pieces):
+        return [None] * len(pieces)
+    latest = max(clocks)
+    since_s = [clock + (_DAY_S if latest - clock > _DAY_S / 2 else 0) for clock in clocks]  # past midnight
+    return [round((clock - min(since_s)) / tr_s) + 1 for clock in since_s]
 
 
 def _by_number(

@@ -187,7 +187,8 @@ class _Layout:
 
     def values(self, voxels: Array) -> Array:
         if (self.slope, self.inter) != (1.0, 0.0):
-            return (voxels * np.float64(self.slope) + self.inter).astype(np.float32)
+            with np.errstate(over="ignore"):  # a damaged slope; infinite values are noticed where volumes are aligned
+                return (voxels * np.float64(self.slope) + self.inter).astype(np.float32)
         name = self.dtype.name
         # A type by name has native byte order, so this also converts big-endian voxels.
         return voxels.astype(name if name in VOLUME_DTYPES else np.float32)

@@ -81,7 +81,9 @@ def single_slice(number, z, **changes):
         "ImageOrientationPatient": [*ALONG_X, *ALONG_Y],
         "ImagePositionPatient": [*FIRST[:2], FIRST[2] + MM_Z * z],
     }
-    return _file(elements | changes, voxels(number)[:, :, z].T)
+    dataset = _file(elements | changes, voxels(number)[:, :, z].T)
+    dataset.private_block(0x0021, "GEMS_RELA_01", create=True).add_new(0x4F, "SS", N_Z)
+    return dataset
 
 
 def _item(**elements):

@@ -202,8 +202,11 @@ def test_acquisition_number_serves_where_instance_number_does_not(tmp_path, inst
 
 
 def test_files_that_nothing_tells_apart_are_refused(tmp_path):
+    without = {"InstanceNumber": None, "AcquisitionNumber": None}
+    assert indices(DicomSeries(make_series(tmp_path, [1, 2, 4], **without))) == [0, 1, 3]  # by the clock
     with pytest.raises(InputError, match="InstanceNumber"):
-        DicomSeries(make_series(tmp_path, [1, 2], InstanceNumber=None, AcquisitionNumber=None))
+        DicomSeries(make_series(tmp_path, [1, 2, 4], **without, AcquisitionTime=None))
+    (tmp_path / "4.dcm").unlink()
     save(dicom(1, InstanceNumber=1, AcquisitionNumber=1), tmp_path / "1.dcm")
     save(dicom(2, InstanceNumber=1, AcquisitionNumber=2), tmp_path / "2.dcm")
     save(dicom(3, InstanceNumber=2, AcquisitionNumber=2), tmp_path / "3.dcm")

@@ -1,0 +1,226 @@
+"""Files that appear in a folder while it is watched: by the system's events where they come, and by looking.
+
+Nothing is opened here, and nothing in the folder is changed. Files that were there before are known by name alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+
+from rtgod.errors import InputError
+
+log = logging.getLogger(__name__)
+
+#: Time between two looks at folders, seconds.
+POLL_S = 0.02
+#: Time for which a folder is listed at every look after a change, seconds: clocks of file systems are coarse.
+_SETTLES_S = 0.25
+#: Number of folders, those changed last, that are looked at every time; the others take turns.
+_MOST_BUSY = 64
+#: Endings of names that programs give to files while they write them.
+_UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
+
+
+class Arrivals:
+    """New files below a folder, in the order in which they were found.
+
+    Parameters
+    ----------
+    folder : Path
+    with_events : bool
+        Whether the system's events are used, so that files are found at once; without them within `POLL_S`.
+    clock : callable, optional
+        Clock of monotonic seconds.
+
+    Attributes
+    ----------
+    is_gone : bool
+        Whether the folder was not there at the last look.
+
+    Raises
+    ------
+    InputError
+        If the folder is not there, or cannot be read.
+    """
+
+    def __init__(self, folder: Path, *, with_events: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder, self._clock = folder, clock
+        self._folders: dict[str, _Folder] = {}
+        self._turn = 0
+        self._wake = threading.Event()
+        self._changed: set[str] = set()
+        self.is_gone = False
+        try:
+            self._add(str(folder), are_old=True)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be watched ({error.strerror}); give a folder that is there") from error
+        self._observer = self._observed() if with_events else None
+        self.poll()  # those that came while everything was listed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join()
+
+    @property
+    def n_old(self) -> int:
+        """Number of files that were there when watching began, or are known since."""
+        return sum(len(folder.names) for folder in self._folders.values())
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until something changes.
+
+        Parameters
+        ----------
+        timeout_s : float
+            Longest wait, seconds.
+        """
+        self._wake.wait(timeout_s)
+        self._wake.clear()
+
+    def poll(self) -> list[Path]:
+        """Return the files that have appeared since the last call."""
+        found: list[Path] = []
+        if self._is_gone():
+            return found
+        for path in self._to_look_at():
+            folder = self._folders.get(path)
+            if folder is not None:
+                found += self._look(path, folder)
+        return found
+
+    def _is_gone(self) -> bool:
+        try:
+            os.stat(self._folder)  # noqa: PTH116 # as for the folders below
+        except OSError:
+            if not self.is_gone:
+                log.warning("%s is gone; files are taken again once it is back", self._folder)
+            self.is_gone = True
+            return True
+        if self.is_gone:
+            log.warning("%s is back", self._folder)
+            if self._observer is not None:
+                self.close()
+                self._observer = self._observed()
+        self.is_gone = False
+        return False
+
+    def _to_look_at(self) -> list[str]:
+        """List the folders to look at now: those with events, those that changed last, and one of the others."""
+        changed, self._changed = self._changed, set()
+        by_change = sorted(self._folders, key=lambda path: self._folders[path].changed_s, reverse=True)
+        busy, others = by_change[:_MOST_BUSY], by_change[_MOST_BUSY:]
+        if others:
+            self._turn = (self._turn + 1) % len(others)
+            busy.append(others[self._turn])
+        return list(dict.fromkeys([*(path for path in changed if path in self._folders), *busy]))
+
+    def _look(self, path: str, folder: _Folder) -> list[Path]:
+        now_s = self._clock()
+        try:
+            status = os.stat(path)  # noqa: PTH116 # a Path for each folder at each look would cost more than the look
+        except OSError:
+            if path != str(self._folder):
+                del self._folders[path]
+            return []
+        if status.st_ino != folder.inode:  # made again
+            folder.inode, folder.names, folder.changed_ns = status.st_ino, set(), -1
+        if status.st_mtime_ns != folder.changed_ns:
+            folder.changed_ns, folder.changed_s = status.st_mtime_ns, now_s
+        elif now_s - folder.changed_s > _SETTLES_S:
+            return []
+        return self._list(path, folder)
+
+    def _list(self, path: str, folder: _Folder) -> list[Path]:
+        found: list[Path] = []
+        folders: list[str] = []
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.name in folder.names or entry.name.startswith("."):
+                        continue
+                    if entry.name.lower().endswith(_UNFINISHED):
+                        continue
+                    folder.names.add(entry.name)
+                    if entry.is_dir():
+                        folders.append(entry.path)
+                    else:
+                        found.append(Path(entry.path))
+        except OSError as error:
+            log.warning("%s cannot be listed (%s); it is tried again", path, error.strerror)
+        for inner in folders:
+            found += self._add(inner, are_old=False)
+        return found
+
+    def _add(self, path: str, *, are_old: bool) -> list[Path]:
+        """Begin to look at a folder and those in it; return their files unless they are old."""
+        status = os.stat(path)  # noqa: PTH116
+        folder = self._folders[path] = _Folder(status.st_ino, status.st_mtime_ns)
+        if not are_old:
+            folder.changed_s = self._clock()
+            return self._list(path, folder)
+        with os.scandir(path) as entries:
+            for entry in entries:
+                folder.names.add(entry.name)
+                if entry.is_dir() and not entry.name.startswith("."):
+                    self._add(entry.path, are_old=True)
+        return []
+
+    def _observed(self) -> BaseObserver | None:
+        observer = Observer()
+        try:
+            observer.schedule(_Waker(self._changed_in), str(self._folder), recursive=True)
+            observer.start()
+        except OSError as error:
+            log.info("%s: no events of the system (%s); it is looked at every %g s", self._folder, error, POLL_S)
+            return None
+        return observer
+
+    def _changed_in(self, folder: str) -> None:
+        known = self._folders.get(folder)
+        if known is not None:
+            known.changed_s = self._clock()
+        self._changed.add(folder)
+        self._wake.set()
+
+
+class _Folder:
+    """Names that are known in a folder, and when it changed last: by the file system's clock, and by ours."""
+
+    def __init__(self, inode: int, changed_ns: int) -> None:
+        self.inode, self.changed_ns, self.changed_s = inode, changed_ns, float("-inf")
+        self.names: set[str] = set()
+
+
+class _Waker(FileSystemEventHandler):
+    """Says in which folder something changed."""
+
+    def __init__(self, changed_in: Callable[[str], None]) -> None:
+        self._changed_in = changed_in
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        if event.event_type in {"opened", "closed_no_write"}:  # our own reading
+            return
+        for path in (event.src_path, event.dest_path):
+            if path:
+                self._changed_in(os.path.dirname(os.fsdecode(path)))  # noqa: PTH120 # a Path for each event costs more

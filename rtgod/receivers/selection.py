@@ -1,0 +1,55 @@
+"""Which files of a scanner belong to a functional run, by rule: what is left out has a reason."""
+
+from __future__ import annotations
+
+from pydicom.dataset import FileDataset
+
+from rtgod.sources.dicom_file import image_type
+
+#: Elements that the rules read, as 0xGGGGEEEE: ScanningSequence, EchoPlanarPulseSequence, SeriesDescription.
+TAGS = (0x00180020, 0x00189018, 0x0008103E)
+_MR = "1.2.840.10008.5.1.4.1.1.4"
+#: Words of ImageType that say what a series is, with what people call it.
+_KINDS = {
+    "LOCALIZER": "a localizer",
+    "DERIVED": "derived images",
+    "PROJECTION IMAGE": "a projection",
+    "PHASE MAP": "phase images",
+    "P": "phase images",
+    "I": "imaginary images",
+    "R": "real images",
+}
+#: ImageType of images that the scanner has corrected for motion.
+_CORRECTED = frozenset({"MOCO"})
+
+
+def why_left_out(header: FileDataset, *, corrected: bool = False) -> str:
+    """Say why a file belongs to no functional run; empty if it does.
+
+    Parameters
+    ----------
+    header : FileDataset
+    corrected : bool
+        Whether images that the scanner has corrected for motion are taken, in place of those as acquired.
+    """
+    if not str(header.get("SOPClassUID", _MR)).startswith(_MR):
+        return "no MR images"
+    words = {str(word).upper() for word in image_type(header)}
+    for word, kind in _KINDS.items():
+        if word in words:
+            return kind
+    if any("PHYSIO" in word for word in words):
+        return "a physiological log"
+    # The description is compared, and never told.
+    if str(header.get("SeriesDescription", "")).lower().rstrip("_").endswith("sbref"):
+        return "a single-band reference"
+    sequence = header.get("ScanningSequence")
+    kinds = {sequence} if isinstance(sequence, str) else set(sequence or ())
+    if (kinds and "EP" not in kinds) or header.get("EchoPlanarPulseSequence") == "NO":
+        return "no echo-planar images"
+    is_corrected = bool(words & _CORRECTED)
+    if is_corrected and not corrected:
+        return "images that the scanner corrected for motion (--corrected takes them)"
+    if corrected and not is_corrected and "MOSAIC" in words:
+        return "images as acquired, and --corrected takes the others"
+    return ""

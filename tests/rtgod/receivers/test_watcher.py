@@ -1,0 +1,349 @@
+"""A scanner's folder, watched: files in any order and of any format become the volumes that a replay would send."""
+
+import random
+import shutil
+
+import numpy as np
+import pytest
+
+from rtgod.errors import RefusedError, ServerError
+from rtgod.events.table import Trial
+from rtgod.messages import Run, RunEnd, Volume
+from rtgod.receivers import watcher as module
+from rtgod.receivers.arrivals import Arrivals
+from rtgod.receivers.watcher import Watcher, WatchOptions
+from rtgod.sources.dicom_series import DicomSeries
+from tests.rtgod.sources import test_mosaic
+from tests.rtgod.sources.dicoms import N_Z, PLANTED, TR_S, enhanced, save, single_slice
+
+N_VOLUMES = 6
+
+
+class Server:
+    """Takes what a sender sends, unless it is told to fail."""
+
+    def __init__(self):
+        self.messages, self.error = [], None
+
+    def send(self, message):
+        if self.error is not None:
+            raise self.error
+        self.messages.append(message)
+
+    @property
+    def volumes(self):
+        return [message for message in self.messages if isinstance(message, Volume)]
+
+    @property
+    def runs(self):
+        return [message for message in self.messages if isinstance(message, Run)]
+
+
+class Bridge:
+    """A watcher of a folder, whose clock the test moves."""
+
+    def __init__(self, folder, **options):
+        self.server, self.lines, self.now_s, self.n_files = Server(), [], 0.0, 0
+        self.arrivals = Arrivals(folder, with_events=False, clock=lambda: self.now_s)
+        self.watcher = Watcher(
+            self.arrivals, self.server, WatchOptions(**options), self.lines.append, clock=lambda: self.now_s
+        )
+
+    def step(self, seconds=0.02):
+        self.now_s += seconds
+        self.watcher.step()
+
+    def stop(self):
+        self.watcher.run(lambda: True)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "export").mkdir()
+    return tmp_path / "export"
+
+
+def mosaics():
+    return [[test_mosaic.dicom(number)] for number in range(1, N_VOLUMES + 1)]
+
+
+def slices():
+    return [[single_slice(number, z) for z in range(N_Z)] for number in range(1, N_VOLUMES + 1)]
+
+
+def enhanced_files():
+    return [[enhanced([number])] for number in range(1, N_VOLUMES + 1)]
+
+
+def interoperability():
+    return [
+        [enhanced([number], SeriesNumber=100 + number, SeriesInstanceUID=f"1.2.3.{number}", InstanceNumber=1,
+                  AcquisitionNumber=1, temporal=False)]
+        for number in range(1, N_VOLUMES + 1)
+    ]  # fmt: skip
+
+
+FORMATS = [mosaics, slices, enhanced_files, interoperability]
+
+
+def written(bridge, folder, volumes, order=None, every_s=TR_S):
+    """Write files as they are acquired, each volume's in an order of its own, and step on."""
+    for turn, number in enumerate(order or range(len(volumes))):
+        files = list(volumes[number])
+        random.Random(turn).shuffle(files)  # noqa: S311 # no secret
+        for dataset in files:
+            bridge.n_files += 1
+            save(dataset, folder / f"{bridge.n_files * 31 % 997:03d}.dcm")
+            bridge.step()
+        bridge.step(every_s)
+
+
+def same_as_replayed(volumes, replayed):
+    assert [volume.index for volume in volumes] == [volume.index for volume in replayed]
+    for ours, theirs in zip(volumes, replayed, strict=True):
+        assert ours.run_id == theirs.run_id
+        assert ours.acquired_s == pytest.approx(theirs.acquired_s)
+        assert (ours.data.dtype, ours.data.tobytes()) == (theirs.data.dtype, theirs.data.tobytes())
+
+
+@pytest.mark.parametrize("make", FORMATS)
+@pytest.mark.parametrize("order", [None, [0, 2, 1, 3, 5, 4], [1, 0, 2, 4, 3, 5]], ids=["in order", "swapped", "late"])
+def test_what_is_watched_is_what_is_replayed(folder, make, order):
+    if make is interoperability and order and order[0] == 1:
+        pytest.skip("nothing but the clock counts these volumes, from the first that comes")
+    bridge = Bridge(folder)
+    written(bridge, folder, make(), order)
+    bridge.stop()
+    source = DicomSeries(folder)
+    (run,) = bridge.server.runs
+    assert (run.run_id, run.acquisition, run.tr_s, run.shape) == (
+        source.run.run_id, source.acquisition(), source.run.tr_s, source.run.shape,
+    )  # fmt: skip
+    np.testing.assert_array_equal(run.affine, source.run.affine)
+    same_as_replayed(bridge.server.volumes, list(source))
+    assert bridge.server.messages[-1] == RunEnd(run.run_id, N_VOLUMES)
+
+
+@pytest.mark.parametrize("make", FORMATS)
+def test_a_volume_is_sent_with_its_last_byte_and_not_before(folder, make, tmp_path):
+    """No time is waited: one look after the last byte it is on its way."""
+    bridge = Bridge(folder)
+    *files, last = make()[0]
+    for z, dataset in enumerate(files):
+        save(dataset, folder / f"{z}.dcm")
+    whole = save(last, tmp_path / "whole.dcm").read_bytes()
+    for n_bytes in (0, 100, 300, len(whole) // 2, len(whole) - 1):
+        (folder / "last.dcm").write_bytes(whole[:n_bytes])
+        bridge.step()
+        assert bridge.server.volumes == []
+    (folder / "last.dcm").write_bytes(whole)
+    bridge.step()
+    assert [volume.index for volume in bridge.server.volumes] == [0]
+
+
+def test_what_is_lost_late_or_doubled_is_said_once(folder):
+    bridge = Bridge(folder, patience_tr=2.0)
+    volumes = mosaics()
+    written(bridge, folder, volumes[:2])
+    written(bridge, folder, volumes[3:5])  # the third is missing
+    bridge.step(2 * TR_S)
+    assert [volume.index for volume in bridge.server.volumes] == [0, 1, 3, 4]
+    save(volumes[2][0], folder / "late.dcm")
+    save(volumes[4][0], folder / "again.dcm")
+    bridge.step()
+    other = test_mosaic.dicom(6)
+    save(volumes[5][0], folder / "6.dcm")
+    bridge.step()
+    other.PixelData = bytes(len(other.PixelData))
+    save(other, folder / "6 again.dcm")
+    bridge.step()
+    bridge.stop()
+    assert [volume.index for volume in bridge.server.volumes] == [0, 1, 3, 4, 5]
+    told = "\n".join(bridge.lines)
+    assert told.count("volume 3 did not come in time: lost") == 1
+    assert told.count("volume 3 came after later ones were given: not sent") == 1
+    assert "volume 5" not in told.replace("since volume 5", "")
+
+
+def test_a_volume_without_a_slice_is_lost_after_a_while(folder):
+    bridge = Bridge(folder)
+    volumes = slices()
+    del volumes[2][3]
+    written(bridge, folder, volumes)
+    bridge.stop()
+    assert [volume.index for volume in bridge.server.volumes] == [0, 1, 3, 4, 5]
+    assert "series 7: volume 3 did not come in time: lost; slices are missing" in bridge.lines
+
+
+def test_old_files_are_never_opened(folder, monkeypatch):
+    for number, (dataset,) in enumerate(mosaics()[:3]):
+        save(dataset, folder / "old" / f"{number}.dcm")
+        save(dataset, folder / f"{number}.dcm")
+    opened = []
+    monkeypatch.setattr(module, "read_growing", lambda path, _: opened.append(path.name) or (None, None))
+    bridge = Bridge(folder)
+    assert bridge.arrivals.n_old == 7
+    bridge.step(5)
+    save(mosaics()[3][0], folder / "old" / "new.dcm")
+    bridge.step(5)
+    bridge.step(5)
+    assert set(opened) == {"new.dcm"}
+
+
+OTHERS = {
+    "a localizer": {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
+    "phase images": {"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND", "MOSAIC"]},
+    "derived images": {"ImageType": ["DERIVED", "PRIMARY", "MOSAIC"]},
+    "a single-band reference": {"SeriesDescription": "bold_SBRef"},
+    "no echo-planar images": {"ScanningSequence": ["GR", "IR"]},
+    "no MR images": {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.22"},
+    "images that the scanner corrected for motion (--corrected takes them)": {
+        "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "MOCO", "MOSAIC"]
+    },
+}
+
+
+def test_what_belongs_to_no_functional_run_is_left_out_and_named_once(folder):
+    bridge = Bridge(folder)
+    for turn, (dataset,) in enumerate(mosaics()):
+        save(dataset, folder / f"{turn}.dcm")
+        for number, changes in enumerate(OTHERS.values()):
+            other = {"SeriesNumber": 20 + number, "SeriesInstanceUID": f"1.9.{number}"} | changes
+            save(test_mosaic.dicom(turn + 1, **other), folder / f"{turn}-{number}.dcm")
+        bridge.step()
+    (folder / "physio.log").write_text("0 1 2")
+    bridge.step()
+    bridge.step(1)
+    bridge.step(1)
+    bridge.stop()
+    assert len(bridge.server.volumes) == N_VOLUMES
+    for number, kind in enumerate(OTHERS):
+        assert bridge.lines.count(f"series {20 + number}: {kind}: left out") == 1
+    assert bridge.lines.count("files that are no images are left out, the first a .log") == 1
+
+
+def test_corrected_images_are_taken_in_place_of_the_others(folder):
+    bridge = Bridge(folder, corrected=True)
+    corrected = {
+        "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "MOCO", "MOSAIC"],
+        "SeriesNumber": 8,
+        "SeriesInstanceUID": "1.2.4",
+    }
+    for number in range(1, 4):
+        save(test_mosaic.dicom(number), folder / f"{number}.dcm")
+        save(test_mosaic.dicom(number, **corrected), folder / f"{number}-corrected.dcm")
+        bridge.step()
+    assert [run.run_id[:8] for run in bridge.server.runs] == ["series-8"]
+    assert len(bridge.server.volumes) == 3
+
+
+def test_the_next_series_is_the_next_run_and_a_restart_is_another(folder):
+    bridge = Bridge(folder, trials=(Trial(4.0, 2.0, "stimulus", "face"),))
+    for number in range(1, 4):
+        save(test_mosaic.dicom(number), folder / "first" / f"{number}.dcm")
+        bridge.step()
+    for number in range(1, 3):
+        save(test_mosaic.dicom(number, SeriesNumber=9, SeriesInstanceUID="1.2.5"), folder / "second" / f"{number}.dcm")
+        bridge.step()
+    save(test_mosaic.dicom(4), folder / "first" / "4.dcm")
+    bridge.step()
+    bridge.stop()
+    kinds = [type(message).__name__ for message in bridge.server.messages]
+    assert kinds == ["Run", *["Volume"] * 3, "RunEnd", "Run", *["Volume"] * 2, "RunEnd"]
+    first, second = bridge.server.runs
+    assert first.acquisition != second.acquisition
+    assert [(block.onset_s, block.duration_s) for block in first.blocks] == [(4.0, 2.0)]
+    assert "series 7: files came after its run had ended: left out" in bridge.lines
+
+
+def test_a_run_whose_length_is_known_ends_with_its_last_volume(folder):
+    bridge = Bridge(folder)
+    for number in range(1, 4):
+        save(enhanced([number], NumberOfTemporalPositions=3), folder / f"{number}.dcm")
+        bridge.step()
+    assert bridge.server.messages[-1] == RunEnd(bridge.server.runs[0].run_id, 3)
+    assert bridge.server.runs[0].n_volumes == 3
+
+
+def test_silence_is_told_within_two_repetition_times(folder):
+    bridge = Bridge(folder)
+    written(bridge, folder, mosaics()[:2], every_s=0.0)
+    assert not [line for line in bridge.lines if "no volume" in line]
+    bridge.step(2 * TR_S)
+    bridge.step(2 * TR_S)
+    assert len([line for line in bridge.lines if "series 7: no volume for 2 TR, since volume 2" in line]) == 1
+    written(bridge, folder, [[test_mosaic.dicom(3)]])
+    assert "series 7: volumes come again" in bridge.lines
+
+
+def test_a_folder_that_goes_and_comes_back_is_watched_on(folder):
+    bridge = Bridge(folder)
+    written(bridge, folder, mosaics()[:2])
+    shutil.rmtree(folder)
+    bridge.step()
+    assert bridge.arrivals.is_gone
+    folder.mkdir()
+    written(bridge, folder, [[test_mosaic.dicom(3)], [test_mosaic.dicom(4)]])
+    assert [volume.index for volume in bridge.server.volumes] == [0, 1, 2, 3]
+
+
+def test_nothing_is_lost_while_the_server_is_away(folder):
+    bridge = Bridge(folder)
+    written(bridge, folder, mosaics()[:2])
+    bridge.server.error = ServerError("no answer from tcp://127.0.0.1:5555")
+    written(bridge, folder, [[test_mosaic.dicom(3)], [test_mosaic.dicom(4)]])
+    assert len(bridge.server.volumes) == 2
+    bridge.server.error = None
+    bridge.step()
+    assert [volume.index for volume in bridge.server.volumes] == [0, 1, 2, 3]
+    assert [line for line in bridge.lines if "wait for the server" in line]
+
+
+def test_a_run_that_the_server_refuses_is_not_sent_on(folder):
+    bridge = Bridge(folder)
+    bridge.server.error = RefusedError("another person's run")
+    written(bridge, folder, mosaics()[:1])
+    bridge.server.error = None
+    written(bridge, folder, [[test_mosaic.dicom(2)]])
+    assert bridge.server.messages == []
+    assert len([line for line in bridge.lines if "the server refuses it: another person's run" in line]) == 1
+
+
+def test_a_damaged_file_is_named_without_its_name(folder):
+    bridge = Bridge(folder)
+    save(test_mosaic.dicom(1), folder / "1.dcm")
+    bridge.step()
+    save(test_mosaic.dicom(2, EchoTime=60), folder / f"{PLANTED[0]}.dcm")
+    bridge.step()
+    whole = save(test_mosaic.dicom(3), folder / f"{PLANTED[1]}.dcm").read_bytes()
+    (folder / f"{PLANTED[1]}.dcm").write_bytes(whole[:-9])
+    bridge.step()
+    bridge.step(1)
+    bridge.step(1)
+    bridge.stop()
+    told = "\n".join(bridge.lines)
+    assert "series 7: a file is left out, as are others like it: its echo time differs" in told
+    assert told.count("a file of series 7 lacks 9 bytes of its voxels; it is waited for") == 1
+    assert not any(planted in told for planted in PLANTED)
+    assert [volume.index for volume in bridge.server.volumes] == [0]
+
+
+def test_nothing_in_the_folder_is_changed_and_nothing_personal_is_sent(folder):
+    bridge = Bridge(folder)
+    written(bridge, folder, mosaics())
+    before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
+    bridge.step(1)
+    bridge.stop()
+    assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()} == before
+    sent = repr(bridge.server.messages) + "\n".join(bridge.lines)
+    assert not any(planted in sent for planted in PLANTED)
+
+
+def test_files_that_are_renamed_once_they_are_whole_are_taken_once(folder):
+    bridge = Bridge(folder)
+    for number in range(1, 4):
+        path = save(test_mosaic.dicom(number), folder / f"{number}.dcm.tmp")
+        bridge.step()
+        path.rename(folder / f"{number}.dcm")
+        bridge.step()
+    assert [volume.index for volume in bridge.server.volumes] == [0, 1, 2]
