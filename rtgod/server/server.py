@@ -62,6 +62,8 @@ _HEARTBEAT_S = 1.0
 #: another source may begin a run.
 _ALIVE_TR, _ALIVE_S = 5, 10.0
 #: Limits above which a delay is reported to the operator: for beginning a run, in seconds, and for a volume's answer,
+#: Time without a volume of a run under way after which its operator is told, in repetition times.
+_SILENT_TR = 2.0
 #: in TRs.
 _SLOW_RUN_S, _SLOW_VOLUME_TR = 1.0, 0.5
 #: Messages taken since the last checkpoint after which the next is written: while no message waits, and in any case.
@@ -404,6 +406,8 @@ class Server(Closing):
                 f"a volume's answer takes {latency_s:.2f} s, more than half of the TR of {run.tr_s:g} s: decoding may "
                 "fall behind; use a faster machine, fewer voxels or candidates"
             )
+        if self._is_missed():
+            texts["silent"] = f"run {name}: no volume for {_SILENT_TR:g} TR; did the scan stop, or its source?"
         # A notice keeps its first words as long as it lasts, even if numbers in it change.
         notices = {
             (kind, run.run_id): self._notices.get((kind, run.run_id), text) for kind, text in texts.items() if text
@@ -414,6 +418,16 @@ class Server(Closing):
             log.warning("run %s: volumes can be aligned again", name)
         self._notices = notices
         return "; ".join(notices.values())
+
+    def _missed_from_s(self) -> float:
+        """Return from when on the next volume is missed, by the monotonic clock; infinity if none is expected."""
+        run = self._session.run
+        if run is None or not self._session.is_receiving or self._last_answer is None:
+            return math.inf
+        return self._source_heard_s + _SILENT_TR * run.tr_s
+
+    def _is_missed(self) -> bool:
+        return time.monotonic() >= self._missed_from_s()
 
     def _answer(self, message: Incoming, arrived_s: float, stage_ms: dict[str, float]) -> None:
         if isinstance(message, Run):
@@ -482,7 +496,8 @@ class Server(Closing):
         status = self._status.status(self._buffer, self._session)
         notice, n_refused, n_cut = self._notice(), self._refusals.n, self._guard.n_cut
         self._send(dataclasses.replace(status, notice=notice, n_refused=n_refused, n_cut=n_cut))
-        self._next_heartbeat_s = time.monotonic() + _HEARTBEAT_S
+        now_s, missed_s = time.monotonic(), self._missed_from_s()
+        self._next_heartbeat_s = min(now_s + _HEARTBEAT_S, missed_s if missed_s > now_s else math.inf)
 
     def _write_checkpoint(self) -> None:
         """Save the state of the session, so that a server that takes over starts quickly."""

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -144,3 +145,22 @@ def test_each_run_is_a_line_when_it_begins_and_one_when_it_ends(server, caplog):
         "run run-2: left off before its end: no rankings; not ranked: 1 warming up",
         "run run-3: subject small, 12 volumes, TR 2 s, 2 trials",
     ]
+
+
+def test_a_run_whose_volumes_stop_is_told_within_two_repetition_times_and_no_longer_once_they_come(tmp_path):
+    run = small.run(tr_s=0.25, blocks=())
+    with (
+        running(tmp_path, small.bundle()) as server,
+        Subscriber(server.publish) as subscriber,
+        Sender(server.ingest) as sender,
+    ):
+        sender.send(run)
+        sender.send(small.volume(0))
+        sent_s = time.monotonic()
+        hear(subscriber, status_with("run run-1: no volume for 2 TR; did the scan stop, or its source?"))
+        assert 0.45 <= time.monotonic() - sent_s < 5.0  # 2 TR; more is what a busy machine takes
+        sender.send(small.volume(1))
+        hear(subscriber, lambda message: isinstance(message, Status) and not message.notice)
+        sender.send(RunEnd(run.run_id, 2))
+        hear(subscriber, lambda message: isinstance(message, RunEnd))
+        hear(subscriber, lambda message: isinstance(message, Status) and not message.notice)
