@@ -340,6 +340,8 @@ class Server(Closing):
         run = self._session.run
         if not isinstance(message, Event) and run is not None and message.run_id == run.run_id:
             self._source, self._source_heard_s = identity, time.monotonic()
+            if ("silent", run.run_id) in self._notices:
+                self._next_heartbeat_s = 0.0  # volumes come again, which is to be known at once
 
     def _why_not_yet(self, identity: bytes, message: Incoming) -> str:
         """Return why a message must wait while a run from another source is received; empty if it need not."""
