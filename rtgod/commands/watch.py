@@ -28,6 +28,10 @@ def watch(
     tr: Annotated[
         float | None, typer.Option(min=0.05, help="Repetition time in seconds, where the files give none.")
     ] = None,
+    volumes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Planned number of volumes of a run, after which it ends; default as the files say."),
+    ] = None,
     patience: Annotated[
         float, typer.Option(min=0, help="How many TR a missing volume is waited for once a later one is there.")
     ] = 2.0,
@@ -69,6 +73,7 @@ def watch(
             echo=echo,
             patience_tr=patience,
             tr_s=tr,
+            n_volumes=volumes,
         )
         watcher = Watcher(arrivals, sender, options, tell)
         watcher.run(lambda: bool(caught))

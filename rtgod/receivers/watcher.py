@@ -58,6 +58,9 @@ class WatchOptions:
         Time that a missing volume is waited for once a later one is complete, in repetition times.
     tr_s : float or None
         Repetition time, seconds, if the files give none.
+    n_volumes : int or None
+        Planned number of volumes of every run, after which it ends; None takes that of the files, if they give one.
+        Drift is modelled over the planned length.
     """
 
     subject: str = "unknown"
@@ -66,6 +69,7 @@ class WatchOptions:
     echo: int = 0
     patience_tr: float = 2.0
     tr_s: float | None = None
+    n_volumes: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -256,7 +260,7 @@ class Watcher:
         series = LiveSeries(piece, self._options.patience_tr)
         if self._options.tr_s is not None:
             series.tr_s = self._options.tr_s
-        n_planned = integer_of(header.get("NumberOfTemporalPositions")) or None
+        n_planned = self._options.n_volumes or integer_of(header.get("NumberOfTemporalPositions")) or None
         self._live = _LiveRun(
             uid, number, alike(header), series, piece.grid.coil, n_planned, 1, piece.clock_s, uids={uid}
         )
