@@ -35,6 +35,8 @@ GROUP = "rtgod.commands"
 _BESIDE = ("calibration", "stimulus")
 _OFFLINE = ("simulate", "scan", "features", "categories", "calibrate", "evaluate", "report")
 _LIVE = ("display", "stimulus", "unblind")
+#: Extras that install modules which the base of rtgod does without.
+_EXTRAS = {"numba": "server"}
 _Command = typer.Typer | Callable[..., object]
 
 
@@ -175,6 +177,11 @@ def _run(arguments: list[str]) -> int | str | None:
         return ended.code
     except RtgodError as error:
         _say_error(str(error))
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRAS:
+            raise
+        _say_error(f"this needs {error.name}, which is not installed: pip install 'rtgod[{_EXTRAS[error.name]}]'")
         return 2
     except KeyboardInterrupt:
         return 130
