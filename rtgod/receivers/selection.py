@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pydicom.dataset import FileDataset
+from pydicom.tag import Tag
 
 from rtgod.sources.dicom_file import image_type
 
 #: Elements that the rules read, as 0xGGGGEEEE: ScanningSequence, EchoPlanarPulseSequence, SeriesDescription.
-TAGS = (0x00180020, 0x00189018, 0x0008103E)
+TAGS = (Tag(0x00180020), Tag(0x00189018), Tag(0x0008103E))
 _MR = "1.2.840.10008.5.1.4.1.1.4"
 #: Words of ImageType that say what a series is, with what people call it.
 _KINDS = {

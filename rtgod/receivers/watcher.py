@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydicom.dataset import FileDataset
+from pydicom.tag import Tag
 
 from rtgod.errors import InputError, RefusedError, ServerError
 from rtgod.events.table import Trial, blocks_of
@@ -37,7 +38,7 @@ _SILENCE_TR = 2.0
 #: Series whose volumes are single files of series of their own follow each other within this time, in repetition times.
 _JOINED_TR = 3.5
 #: Element that tells how many volumes a series will have: NumberOfTemporalPositions.
-_N_VOLUMES = 0x00200105
+_N_VOLUMES = Tag(0x00200105)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,19 +178,19 @@ class Watcher:
         elif now_s - pending.since_s < _STABLE_S:
             return False
         try:
-            header, n_missing = read_growing(path, self._tags)
+            header, start, n_missing = read_growing(path, self._tags)
         except OSError as error:
             log.info("a file cannot be read yet (%s)", error.strerror)
             return False
         is_stable = now_s - pending.since_s >= _STABLE_S
         if n_missing == 0 and header is not None:
-            self._read(path, header)
+            self._read(path, header, start)
             return True
         if not is_stable:
             return False
         if header is None or n_missing is None:
             if header is not None and header.file_meta.TransferSyntaxUID.is_compressed:
-                self._read(path, header)
+                self._read(path, header, start)
             else:
                 self._note_no_image(path)
             return True
@@ -205,7 +206,7 @@ class Watcher:
             self._tell(f"files that are no images are left out, the first a {ending or 'file without an ending'}")
         self._no_images[ending] += 1
 
-    def _read(self, path: Path, header: FileDataset) -> None:
+    def _read(self, path: Path, header: FileDataset, start: int) -> None:
         uid, number = str(header.get("SeriesInstanceUID", "")), int(header.get("SeriesNumber") or 0)
         fitting = format_of(header)
         why = why_left_out(header, corrected=self._options.corrected)
@@ -219,7 +220,7 @@ class Watcher:
             with shielded(path):
                 check_readable(path, header, 2**62)
                 pieces = fitting.pieces(path, header)
-            pixels = read_pixels(path) if pieces else None
+            pixels = read_pixels(path, header, start) if pieces else None
             for piece in pieces:
                 if pixels is not None and self._is_wanted(piece, pieces):
                     live = self._run_of(uid, number, header, piece)

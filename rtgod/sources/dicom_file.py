@@ -6,6 +6,7 @@ error. Fields are read by name, one by one; pydicom's own warnings and errors, w
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -53,21 +54,30 @@ def begins_as_dicom(path: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
-def read_header(path: Path, tags: Sequence[int]) -> tuple[FileDataset, int]:
-    """Read elements before the voxels, and count the bytes that follow them.
+def read_header(path: Path, tags: Sequence[int]) -> tuple[FileDataset, int, int]:
+    """Read elements before the voxels.
 
     Parameters
     ----------
     path : Path
     tags : sequence of int
         Elements to read, as 0xGGGGEEEE.
+
+    Returns
+    -------
+    header : FileDataset
+    start : int
+        Where the element of the voxels begins, bytes from the file's start.
+    n_left : int
+        Number of bytes from there.
     """
     with path.open("rb") as stream:
         header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(tags))
-        return header, path.stat().st_size - stream.tell()
+        start = stream.tell()
+        return header, start, path.stat().st_size - start
 
 
-def read_growing(path: Path, tags: Sequence[int]) -> tuple[FileDataset | None, int | None]:
+def read_growing(path: Path, tags: Sequence[int]) -> tuple[FileDataset | None, int, int | None]:
     """Read the header of a file that may not be written to its end yet.
 
     Parameters
@@ -80,6 +90,8 @@ def read_growing(path: Path, tags: Sequence[int]) -> tuple[FileDataset | None, i
     -------
     header : FileDataset or None
         None if it is no DICOM file, or its header cannot be read yet.
+    start : int
+        Where the element of the voxels begins, bytes from the file's start.
     n_missing : int or None
         Number of bytes that the voxels still need, by the length that the header promises; None if it promises none.
 
@@ -91,7 +103,7 @@ def read_growing(path: Path, tags: Sequence[int]) -> tuple[FileDataset | None, i
     with path.open("rb") as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         if stream.read(132)[128:] != b"DICM":
-            return None, None
+            return None, 0, None
         stream.seek(0)
         try:
             header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(tags))
@@ -99,19 +111,19 @@ def read_growing(path: Path, tags: Sequence[int]) -> tuple[FileDataset | None, i
         except OSError as error:
             if error.strerror:
                 raise
-            return None, None
+            return None, 0, None
         except Exception:  # noqa: BLE001 - on the beginning of a file pydicom raises whatever it leads to
-            return None, None
+            return None, 0, None
         start = stream.tell()
         element = stream.read(12)
         size = stream.seek(0, 2)
         if element[:4] != _PIXEL_DATA or len(element) < 12:
-            return header, None
+            return header, start, None
         n_own, length = (8, element[4:8]) if syntax.is_implicit_VR else (12, element[8:12])
         if length == _UNDEFINED:  # compressed: items, and a delimiter at the end
             stream.seek(-len(_END_OF_ITEMS), 2)
-            return header, 0 if stream.read() == _END_OF_ITEMS else None
-        return header, max(start + n_own + int.from_bytes(length, "little") - size, 0)
+            return header, start, 0 if stream.read() == _END_OF_ITEMS else None
+        return header, start, max(start + n_own + int.from_bytes(length, "little") - size, 0)
 
 
 def check_readable(path: Path, header: FileDataset, n_left: int) -> None:
@@ -154,12 +166,17 @@ def _installable(syntax: UID) -> str:
     return ", or install what decodes it: pip install 'rtgod[compressed]'"
 
 
-def read_pixels(path: Path) -> Array:
+def read_pixels(path: Path, header: FileDataset, start: int) -> Array:
     """Read the stored numbers of all frames, shape (n_frames, n_rows, n_columns), int16 or uint16.
+
+    Numbers that are neither compressed nor packed are taken as they lie in the file; pydicom decodes the others.
 
     Parameters
     ----------
     path : Path
+    header : FileDataset
+    start : int
+        Where the element of the voxels begins, from `read_header` or `read_growing`.
 
     Raises
     ------
@@ -167,8 +184,18 @@ def read_pixels(path: Path) -> Array:
         If they cannot be decoded.
     """
     with shielded(path):
-        pixels = pixel_array(path)
-        return pixels[np.newaxis] if pixels.ndim == 2 else pixels
+        syntax, is_signed = header.file_meta.TransferSyntaxUID, bool(header.PixelRepresentation)
+        is_plain = not (syntax.is_compressed or syntax.is_deflated) and syntax.is_little_endian
+        if not is_plain or (is_signed and header.BitsStored != header.BitsAllocated):
+            pixels = pixel_array(path)
+            return pixels[np.newaxis] if pixels.ndim == 2 else pixels
+        shape = int(header.get("NumberOfFrames") or 1), int(header.Rows), int(header.Columns)
+        with path.open("rb") as stream:
+            stream.seek(start + (8 if syntax.is_implicit_VR else 12))
+            raw = stream.read(2 * math.prod(shape))
+        if len(raw) < 2 * math.prod(shape):
+            raise InputError(f"{path}: changed while it was being read; start again once the folder is complete.")
+        return np.frombuffer(raw, "<i2" if is_signed else "<u2").reshape(shape)
 
 
 @contextmanager

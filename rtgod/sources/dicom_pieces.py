@@ -221,7 +221,7 @@ class DicomFormat(Protocol):
 SURVEYED: Sequence[str] = (
     "SOPClassUID", "ImageType", "Manufacturer", "SeriesInstanceUID", "SeriesNumber", "NumberOfFrames",
     "FrameOfReferenceUID", "ProtocolName", "SoftwareVersions", "Rows", "Columns", "BitsAllocated", "SamplesPerPixel",
-    "InstanceNumber", "AcquisitionNumber", "AcquisitionTime",
+    "BitsStored", "PixelRepresentation", "InstanceNumber", "AcquisitionNumber", "AcquisitionTime",
 )  # fmt: skip
 #: Elements that `grid_of` and `rescale_of` read.
 FLAT: Sequence[str] = (

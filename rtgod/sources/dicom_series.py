@@ -15,8 +15,8 @@ from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import FileDataset
+from pydicom.tag import Tag
 
 from rtgod.errors import InputError
 from rtgod.messages import Array, Volume
@@ -51,7 +51,7 @@ def formats() -> tuple[DicomFormat, ...]:
 def tags_read() -> tuple[int, ...]:
     """Return the elements that some format reads, as 0xGGGGEEEE."""
     named = (*SURVEYED, *(tag for known in formats() for tag in known.tags))
-    return tuple(tag if isinstance(tag, int) else int(tag_for_keyword(tag) or 0) for tag in named)
+    return tuple(dict.fromkeys(Tag(tag) for tag in named))
 
 
 def format_of(header: FileDataset) -> DicomFormat | None:
@@ -154,7 +154,7 @@ class DicomSeries:
         echo: int | None = None,
     ) -> None:
         entries = _choose(folder, _survey(folder), series)
-        self._formats = {entry.path: entry.format for entry in entries}
+        self._entries = {entry.path: entry for entry in entries}
         self._pixels: tuple[Path, Array] | None = None
         pieces, notes = _read_pieces(folder, entries, echo)
         stack = stack_of(pieces)
@@ -195,10 +195,11 @@ class DicomSeries:
 
     def _decode(self, piece: Piece) -> Array:
         """Decode the slices of a piece; a file that holds several volumes is read once for those in turn."""
+        entry = self._entries[piece.path]
         if self._pixels is None or self._pixels[0] != piece.path:
-            self._pixels = piece.path, read_pixels(piece.path)
+            self._pixels = piece.path, read_pixels(piece.path, entry.header, entry.start)
         try:
-            voxels = self._formats[piece.path].slices(self._pixels[1], piece)
+            voxels = entry.format.slices(self._pixels[1], piece)
         except (ValueError, IndexError):
             voxels = self._pixels[1][:0]
         if voxels.shape != (piece.grid.n_columns, piece.grid.n_rows, len(piece.planes)):
@@ -275,6 +276,7 @@ class _Entry:
 
     path: Path
     header: FileDataset
+    start: int
     n_left: int
     uid: str
     number: int
@@ -307,7 +309,7 @@ def _is_dicom(path: Path) -> bool:
 
 def _read_entry(path: Path) -> _Entry | None:
     with shielded(path):
-        header, n_left = read_header(path, tags_read())
+        header, start, n_left = read_header(path, tags_read())
         if header.file_meta.get("MediaStorageSOPClassUID") == _DICOM_DIRECTORY:
             return None
         if n_left == 0:
@@ -318,6 +320,7 @@ def _read_entry(path: Path) -> _Entry | None:
         return _Entry(
             path,
             header,
+            start,
             n_left,
             str(header.get("SeriesInstanceUID", "")),
             int(header.get("SeriesNumber") or 0),

@@ -20,6 +20,7 @@ from rtgod.messages import Array
 from rtgod.sources.dicom_file import image_type, integer_of, numbers, rescale_of, seconds_of_day
 from rtgod.sources.dicom_pieces import FLAT, Piece, Plane, grid_of
 
+_CSA_FIELDS = {name.encode(): name for name in ("NumberOfImagesInMosaic", "SliceNormalVector")}
 #: Siemens software that exports mosaics without the private header that tells how their slices lie.
 _WITHOUT_CSA = re.compile(r"\bXA1[01]\b")
 
@@ -31,8 +32,8 @@ class SiemensMosaic:
     #: With the CSA header; its block may begin at any of these.
     tags = (
         *FLAT,
-        *(0x00290000 + block for block in range(0x10, 0x20)),
-        *(0x00290010 + (block << 8) for block in range(0x10, 0x20)),
+        *(0x00290000 + block for block in range(0x10, 0x14)),
+        *(0x00290010 + (block << 8) for block in range(0x10, 0x14)),
     )
 
     def fits(self, header: FileDataset) -> bool:
@@ -83,6 +84,7 @@ class SiemensMosaic:
         beyond_x, beyond_y = (n_columns - grid.n_columns) / 2, (n_rows - grid.n_rows) / 2
         first = np.array(numbers(path, header, "ImagePositionPatient", 3))
         first = first + beyond_x * grid.mm_x * np.array(grid.along_x) + beyond_y * grid.mm_y * np.array(grid.along_y)
+        positions = first + np.arange(n_slices)[:, np.newaxis] * grid.mm_z * normal
         rescale = rescale_of(header)
         return (
             Piece(
@@ -92,10 +94,7 @@ class SiemensMosaic:
                 temporal=(),
                 clock_s=seconds_of_day(str(header.get("AcquisitionTime") or "")),
                 grid=grid,
-                planes=tuple(
-                    Plane(tile, tuple((first + tile * grid.mm_z * normal).tolist()), rescale)
-                    for tile in range(n_slices)
-                ),
+                planes=tuple(Plane(tile, (x, y, z), rescale) for tile, (x, y, z) in enumerate(positions.tolist())),
             ),
         )
 
@@ -135,13 +134,17 @@ def _read_csa(header: FileDataset) -> dict[str, list[float]]:
         for _ in range(n_fields):
             name, n_items = struct.unpack_from("<64s12xi4x", raw, offset)
             offset += 84
+            key = _CSA_FIELDS.get(name.partition(b"\0")[0])
             values = []
             for _ in range(n_items):
                 (n_bytes,) = struct.unpack_from("<4xi8x", raw, offset)
-                values.append(raw[offset + 16 : offset + 16 + n_bytes].partition(b"\0")[0].strip())
+                if key:
+                    values.append(raw[offset + 16 : offset + 16 + n_bytes].partition(b"\0")[0].strip())
                 offset += 16 + (n_bytes + 3) // 4 * 4
-            if (key := name.partition(b"\0")[0].decode("latin-1")) in {"NumberOfImagesInMosaic", "SliceNormalVector"}:
+            if key:
                 fields[key] = [float(value) for value in values if value]
+                if len(fields) == len(_CSA_FIELDS):
+                    break
     except (KeyError, TypeError, ValueError, struct.error):
         return {}
     return fields

@@ -21,7 +21,7 @@ _N_SLICES = ((0x2001, "Philips Imaging DD 001", 0x18), (0x0021, "GEMS_RELA_01", 
 
 def _private_tags() -> list[int]:
     """List the elements of `_N_SLICES`, with those that name their creators, wherever their blocks begin."""
-    blocks = range(0x10, 0x20)
+    blocks = range(0x10, 0x14)
     creators = [(group << 16) + block for group, _, _ in _N_SLICES for block in blocks]
     return creators + [(group << 16) + (block << 8) + element for group, _, element in _N_SLICES for block in blocks]
 

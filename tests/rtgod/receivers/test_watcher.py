@@ -180,7 +180,7 @@ def test_old_files_are_never_opened(folder, monkeypatch):
         save(dataset, folder / "old" / f"{number}.dcm")
         save(dataset, folder / f"{number}.dcm")
     opened = []
-    monkeypatch.setattr(module, "read_growing", lambda path, _: opened.append(path.name) or (None, None))
+    monkeypatch.setattr(module, "read_growing", lambda path, _: opened.append(path.name) or (None, 0, None))
     bridge = Bridge(folder)
     assert bridge.arrivals.n_old == 7
     bridge.step(5)
