@@ -51,7 +51,8 @@ def watch(
     from rtgod.protocol.clients import Sender
     from rtgod.protocol.keys import read_client_key
     from rtgod.receivers.arrivals import Arrivals
-    from rtgod.receivers.watcher import Watcher, WatchOptions
+    from rtgod.receivers.live_runs import LiveRuns, RunOptions
+    from rtgod.receivers.watcher import Watcher
 
     def tell(line: str) -> None:
         console.print(styled(line), soft_wrap=True)
@@ -66,7 +67,7 @@ def watch(
         Sender(to, patience_s=10.0, waiting=tell, key=own_key, name=name) as sender,
     ):
         tell(f"watching, with {arrivals.n_old} old files; volumes go to {to}")
-        options = WatchOptions(
+        options = RunOptions(
             subject=subject,
             trials=trials,
             corrected=corrected,
@@ -75,6 +76,6 @@ def watch(
             tr_s=tr,
             n_volumes=volumes,
         )
-        watcher = Watcher(arrivals, sender, options, tell)
-        watcher.run(lambda: bool(caught))
-        tell(f"{watcher.n_sent} volumes sent")
+        runs = LiveRuns(sender, options, tell)
+        Watcher(arrivals, runs, tell).run(lambda: bool(caught))
+        tell(f"{runs.n_sent} volumes sent")

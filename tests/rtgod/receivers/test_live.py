@@ -12,7 +12,8 @@ from rtgod.messages import Ranking, RunEnd, Volume
 from rtgod.preprocessing.alignment import Reference
 from rtgod.protocol.clients import Sender
 from rtgod.receivers.arrivals import Arrivals
-from rtgod.receivers.watcher import Watcher, WatchOptions
+from rtgod.receivers.live_runs import LiveRuns, RunOptions
+from rtgod.receivers.watcher import Watcher
 from rtgod.server.session import Session
 from rtgod.sources import open_source
 from tests import small
@@ -73,13 +74,14 @@ def test_a_real_series_is_decoded_live_as_when_it_is_replayed(series, tmp_path, 
         Arrivals(export, with_events=with_events) as arrivals,
         Sender(server.ingest) as sender,
     ):
-        watcher = Watcher(arrivals, sender, WatchOptions(n_volumes=N_VOLUMES), lines.append)
+        runs = LiveRuns(sender, RunOptions(n_volumes=N_VOLUMES), lines.append)
+        watcher = Watcher(arrivals, runs, lines.append)
         thread = threading.Thread(target=watcher.run, args=(done.is_set,))
         thread.start()
         try:
             subprocess.run([sys.executable, "-c", SCANNER, series, export], check=True, timeout=PATIENCE_S)
             for _ in range(int(100 * PATIENCE_S)):
-                if watcher.n_sent == N_VOLUMES:
+                if runs.n_sent == N_VOLUMES:
                     break
                 threading.Event().wait(0.01)
         finally:

@@ -11,7 +11,8 @@ from rtgod.events.table import Trial
 from rtgod.messages import Run, RunEnd, Volume
 from rtgod.receivers import watcher as module
 from rtgod.receivers.arrivals import Arrivals
-from rtgod.receivers.watcher import Watcher, WatchOptions
+from rtgod.receivers.live_runs import LiveRuns, RunOptions
+from rtgod.receivers.watcher import Watcher
 from rtgod.sources.dicom_series import DicomSeries
 from tests.rtgod.sources import test_mosaic
 from tests.rtgod.sources.dicoms import N_Z, PLANTED, TR_S, enhanced, save, single_slice
@@ -45,9 +46,8 @@ class Bridge:
     def __init__(self, folder, **options):
         self.server, self.lines, self.now_s, self.n_files = Server(), [], 0.0, 0
         self.arrivals = Arrivals(folder, with_events=False, clock=lambda: self.now_s)
-        self.watcher = Watcher(
-            self.arrivals, self.server, WatchOptions(**options), self.lines.append, clock=lambda: self.now_s
-        )
+        runs = LiveRuns(self.server, RunOptions(**options), self.lines.append, clock=lambda: self.now_s)
+        self.watcher = Watcher(self.arrivals, runs, self.lines.append, clock=lambda: self.now_s)
 
     def step(self, seconds=0.02):
         self.now_s += seconds
