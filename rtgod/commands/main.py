@@ -25,7 +25,7 @@ from rtgod.commands.rehearse import rehearse
 from rtgod.commands.replay import replay
 from rtgod.commands.serve import serve
 from rtgod.commands.status import status
-from rtgod.commands.watch import watch
+from rtgod.commands.watch import receive, watch
 from rtgod.console import PlainConsole, forgiving, styled, why_incomplete
 from rtgod.errors import MissingDependencyError, RtgodError
 from rtgod.logs import RUNS, PlainFormatter
@@ -110,6 +110,7 @@ def make_app(only: str | None = None) -> typer.Typer:
     online: list[tuple[str, _Command]] = [
         ("serve", serve),
         ("watch", watch),
+        ("receive", receive),
         ("replay", replay),
         ("journal", journal),
         ("keys", keys),

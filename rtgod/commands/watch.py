@@ -1,40 +1,51 @@
-"""The command `rtgod watch`: send a running scan to a server, from the folder in which its files appear."""
+"""The commands `rtgod watch` and `rtgod receive`: a running scan to a server, from a folder or over the network."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rtgod.commands.options import ClientName, Key, console
 from rtgod.console import styled
+from rtgod.errors import InputError
+
+if TYPE_CHECKING:
+    from rtgod.receivers.live_runs import RunOptions
+
+To = Annotated[str, typer.Option("--to", help="The server's ingest address.")]
+Subject = Annotated[str, typer.Option("--subject", help="Subject label; the images' own names are never read.")]
+Events = Annotated[
+    Path | None, typer.Option("--events", help="Table of the trials of every run, with onsets from the first volume.")
+]
+Corrected = Annotated[bool, typer.Option("--corrected", help="Take the images that the scanner corrected for motion.")]
+Echo = Annotated[int, typer.Option("--echo", min=0, help="Echo to take, from 1, of series that have several.")]
+Tr = Annotated[
+    float | None, typer.Option("--tr", min=0.05, help="Repetition time in seconds, where the images give none.")
+]
+Volumes = Annotated[
+    int | None,
+    typer.Option("--volumes", min=1, help="Planned number of volumes of a run, after which it ends; default theirs."),
+]
+Patience = Annotated[
+    float, typer.Option("--patience", min=0, help="How many TR a missing volume is waited for once a later one came.")
+]
+_SERVER = "tcp://127.0.0.1:5555"
 
 
 def watch(
     folder: Annotated[Path, typer.Argument(help="Folder in which the scanner's files appear; folders in it count.")],
-    to: Annotated[str, typer.Option(help="The server's ingest address.")] = "tcp://127.0.0.1:5555",
-    subject: Annotated[str, typer.Option(help="Subject label; the files' own name of the patient is never read.")] = (
-        "unknown"
-    ),
-    events: Annotated[
-        Path | None, typer.Option(help="Table of the trials of every run, with onsets from the first volume.")
-    ] = None,
-    corrected: Annotated[
-        bool, typer.Option("--corrected", help="Take the images that the scanner corrected for motion.")
-    ] = False,
-    echo: Annotated[int, typer.Option(min=0, help="Echo to take, from 1, of series that have several.")] = 0,
-    tr: Annotated[
-        float | None, typer.Option(min=0.05, help="Repetition time in seconds, where the files give none.")
-    ] = None,
-    volumes: Annotated[
-        int | None,
-        typer.Option(min=1, help="Planned number of volumes of a run, after which it ends; default as the files say."),
-    ] = None,
-    patience: Annotated[
-        float, typer.Option(min=0, help="How many TR a missing volume is waited for once a later one is there.")
-    ] = 2.0,
+    to: To = _SERVER,
+    subject: Subject = "unknown",
+    events: Events = None,
+    corrected: Corrected = False,
+    echo: Echo = 0,
+    tr: Tr = None,
+    volumes: Volumes = None,
+    patience: Patience = 2.0,
     poll: Annotated[
         bool, typer.Option("--poll", help="Only look, every 20 ms, and use no events of the system.")
     ] = False,
@@ -47,35 +58,102 @@ def watch(
     itself. Localizers, references, phase and derived images are left out, and each named once. Files that are there at
     the start are never opened, and nothing in the folder is changed. Ctrl-C ends the run and stops.
     """
-    from rtgod.events.table import read_events
     from rtgod.protocol.clients import Sender
     from rtgod.protocol.keys import read_client_key
     from rtgod.receivers.arrivals import Arrivals
-    from rtgod.receivers.live_runs import LiveRuns, RunOptions
+    from rtgod.receivers.live_runs import LiveRuns
     from rtgod.receivers.watcher import Watcher
 
-    def tell(line: str) -> None:
-        console.print(styled(line), soft_wrap=True)
+    options, stopped = _options(subject, events, corrected, echo, tr, volumes, patience), _stop_on_signals()
+    with (
+        Arrivals(folder, with_events=not poll) as arrivals,
+        Sender(to, patience_s=2.0, waiting=_tell, key=read_client_key(key) if key else None, name=name) as sender,
+    ):
+        _tell(f"watching, with {arrivals.n_old} old files; volumes go to {to}")
+        runs = LiveRuns(sender, options, _tell)
+        Watcher(arrivals, runs, _tell).run(stopped)
+        _tell(f"{runs.n_sent} volumes sent")
 
-    trials = read_events(events).trials if events else ()
+
+def receive(
+    listen: Annotated[
+        str, typer.Option(metavar="ADDRESS:PORT", help="Where to listen for the scanner.")
+    ] = "127.0.0.1:11112",
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NETWORK", help="Network whose hosts may connect: 192.168.2.0/24; may be repeated."),
+    ] = None,
+    title: Annotated[str, typer.Option(help="Application entity title of this node.")] = "RTGOD",
+    tls_certificate: Annotated[Path | None, typer.Option(help="Certificate of this node, for TLS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Private key of the certificate.")] = None,
+    tls_authority: Annotated[Path | None, typer.Option(help="Certificates that senders must have theirs from.")] = None,
+    to: To = _SERVER,
+    subject: Subject = "unknown",
+    events: Events = None,
+    corrected: Corrected = False,
+    echo: Echo = 0,
+    tr: Tr = None,
+    volumes: Volumes = None,
+    patience: Patience = 2.0,
+    key: Key = None,
+    name: ClientName = None,
+) -> None:
+    """Send a running scan to a server, as a DICOM node to which the scanner sends its images (C-STORE).
+
+    What is taken and left out is as with `rtgod watch`. Nothing is written to a disk. Needs pynetdicom, which rtgod's
+    extra "network" installs.
+    """
+    from rtgod.protocol.clients import Sender
+    from rtgod.protocol.keys import read_client_key
+    from rtgod.receivers.dicom_net import DicomNode, NodeOptions
+    from rtgod.receivers.live_runs import LiveRuns
+
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise InputError(f"--listen {listen}: give an address and a port, such as 192.168.2.1:11112")
+    node_options = NodeOptions(
+        host=host.strip("[]"), port=int(port), title=title, allowed=tuple(allow or ()), certificate=tls_certificate,
+        private_key=tls_key, authority=tls_authority,
+    )  # fmt: skip
+    options, stopped = _options(subject, events, corrected, echo, tr, volumes, patience), _stop_on_signals()
+    with Sender(to, patience_s=2.0, waiting=_tell, key=read_client_key(key) if key else None, name=name) as sender:
+        runs = LiveRuns(sender, options, _tell)
+        with DicomNode(node_options, runs, _tell) as node:
+            _tell(f"{title} listens at {host}:{node.port}; volumes go to {to}")
+            node.run(stopped)
+        _tell(f"{runs.n_sent} volumes sent")
+
+
+def _tell(line: str) -> None:
+    console.print(styled(line), soft_wrap=True)
+
+
+def _options(
+    subject: str,
+    events: Path | None,
+    corrected: bool,
+    echo: int,
+    tr_s: float | None,
+    n_volumes: int | None,
+    patience_tr: float,
+) -> RunOptions:
+    from rtgod.events.table import read_events
+    from rtgod.receivers.live_runs import RunOptions
+
+    return RunOptions(
+        subject=subject,
+        trials=read_events(events).trials if events else (),
+        corrected=corrected,
+        echo=echo,
+        patience_tr=patience_tr,
+        tr_s=tr_s,
+        n_volumes=n_volumes,
+    )
+
+
+def _stop_on_signals() -> Callable[[], bool]:
+    """Return a function that tells whether SIGTERM or Ctrl-C came."""
     caught: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: caught.append(number))
-    own_key = read_client_key(key) if key else None
-    with (
-        Arrivals(folder, with_events=not poll) as arrivals,
-        Sender(to, patience_s=10.0, waiting=tell, key=own_key, name=name) as sender,
-    ):
-        tell(f"watching, with {arrivals.n_old} old files; volumes go to {to}")
-        options = RunOptions(
-            subject=subject,
-            trials=trials,
-            corrected=corrected,
-            echo=echo,
-            patience_tr=patience,
-            tr_s=tr,
-            n_volumes=volumes,
-        )
-        runs = LiveRuns(sender, options, tell)
-        Watcher(arrivals, runs, tell).run(lambda: bool(caught))
-        tell(f"{runs.n_sent} volumes sent")
+    return lambda: bool(caught)

@@ -24,10 +24,12 @@ log = logging.getLogger(__name__)
 
 #: Time between two looks at folders, seconds.
 POLL_S = 0.02
-#: Time for which a folder is listed at every look after a change, seconds: clocks of file systems are coarse.
-_SETTLES_S = 0.25
-#: Number of folders, those changed last, that are looked at every time; the others take turns.
-_MOST_BUSY = 64
+#: Time for which a folder is listed at every look after a change, and then now and then, seconds.
+_SETTLES_S, _COARSE_S = 0.25, 3.0
+#: Number of folders, those changed last, that are looked at every time, and of others, which take turns.
+_MOST_BUSY, _MOST_OTHERS = 500, 250
+#: Most folders for which the system's events are asked: more of them are looked at alone.
+_MOST_OBSERVED = 2000
 #: Endings of names that programs give to files while they write them.
 _UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
 
@@ -114,11 +116,12 @@ class Arrivals:
             os.stat(self._folder)  # noqa: PTH116 # as for the folders below
         except OSError:
             if not self.is_gone:
-                log.warning("%s is gone; files are taken again once it is back", self._folder)
+                log.warning("the folder is gone; files are taken again once it is back")
+                self._folders = {str(self._folder): _Folder(-1)}
             self.is_gone = True
             return True
         if self.is_gone:
-            log.warning("%s is back", self._folder)
+            log.warning("the folder is back")
             if self._observer is not None:
                 self.close()
                 self._observer = self._observed()
@@ -126,73 +129,89 @@ class Arrivals:
         return False
 
     def _to_look_at(self) -> list[str]:
-        """List the folders to look at now: those with events, those that changed last, and one of the others."""
+        """List the folders to look at now: those with events, those that changed last, and some of the others."""
         changed, self._changed = self._changed, set()
+        if len(self._folders) <= _MOST_BUSY:
+            return list(self._folders)
         by_change = sorted(self._folders, key=lambda path: self._folders[path].changed_s, reverse=True)
         busy, others = by_change[:_MOST_BUSY], by_change[_MOST_BUSY:]
-        if others:
-            self._turn = (self._turn + 1) % len(others)
-            busy.append(others[self._turn])
-        return list(dict.fromkeys([*(path for path in changed if path in self._folders), *busy]))
+        self._turn = (self._turn + _MOST_OTHERS) % max(len(others), 1)
+        others = (others + others)[self._turn : self._turn + _MOST_OTHERS]
+        return list(dict.fromkeys([*(path for path in changed if path in self._folders), *busy, *others]))
 
     def _look(self, path: str, folder: _Folder) -> list[Path]:
         now_s = self._clock()
         try:
-            status = os.stat(path)  # noqa: PTH116 # a Path for each folder at each look would cost more than the look
+            changed_ns = os.stat(path).st_mtime_ns  # noqa: PTH116 # a Path for each folder costs more than the look
         except OSError:
             if path != str(self._folder):
                 del self._folders[path]
             return []
-        if status.st_ino != folder.inode:  # made again
-            folder.inode, folder.names, folder.changed_ns = status.st_ino, set(), -1
-        if status.st_mtime_ns != folder.changed_ns:
-            folder.changed_ns, folder.changed_s = status.st_mtime_ns, now_s
-        elif now_s - folder.changed_s > _SETTLES_S:
+        if changed_ns != folder.changed_ns:
+            folder.changed_ns, folder.changed_s = changed_ns, now_s
+        since_s = now_s - folder.changed_s
+        # Clocks of file systems are coarse, some to seconds: a folder is listed for a while after each change.
+        if since_s > _COARSE_S or (since_s > _SETTLES_S and now_s - folder.listed_s < _SETTLES_S):
             return []
         return self._list(path, folder)
 
     def _list(self, path: str, folder: _Folder) -> list[Path]:
+        """List a folder; return the files that are not known, or were replaced by others of their names."""
         found: list[Path] = []
         folders: list[str] = []
+        there: dict[str, int] = {}
+        folder.listed_s = self._clock()
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
-                    if entry.name in folder.names or entry.name.startswith("."):
+                    if entry.name.startswith("."):
                         continue
-                    if entry.name.lower().endswith(_UNFINISHED):
+                    if entry.is_dir(follow_symlinks=False):
+                        if entry.path not in self._folders:
+                            folders.append(entry.path)
                         continue
-                    folder.names.add(entry.name)
-                    if entry.is_dir():
-                        folders.append(entry.path)
-                    else:
-                        found.append(Path(entry.path))
+                    there[entry.name] = inode = entry.inode()
+                    if folder.names.get(entry.name) == inode or entry.name.lower().endswith(_UNFINISHED):
+                        continue
+                    found.append(Path(entry.path))
         except OSError as error:
-            log.warning("%s cannot be listed (%s); it is tried again", path, error.strerror)
+            log.warning("a folder cannot be listed (%s); it is tried again", error.strerror)
+            return []
+        folder.names = there  # names that are gone are forgotten, as they may come again
         for inner in folders:
             found += self._add(inner, are_old=False)
         return found
 
     def _add(self, path: str, *, are_old: bool) -> list[Path]:
         """Begin to look at a folder and those in it; return their files unless they are old."""
-        status = os.stat(path)  # noqa: PTH116
-        folder = self._folders[path] = _Folder(status.st_ino, status.st_mtime_ns)
+        folder = _Folder(-1 if not are_old else os.stat(path).st_mtime_ns)  # noqa: PTH116
+        self._folders[path] = folder
         if not are_old:
             folder.changed_s = self._clock()
             return self._list(path, folder)
         with os.scandir(path) as entries:
             for entry in entries:
-                folder.names.add(entry.name)
-                if entry.is_dir() and not entry.name.startswith("."):
-                    self._add(entry.path, are_old=True)
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    try:
+                        self._add(entry.path, are_old=True)
+                    except OSError as error:
+                        log.warning("a folder cannot be listed (%s); it is left out", error.strerror)
+                else:
+                    folder.names[entry.name] = entry.inode()
         return []
 
     def _observed(self) -> BaseObserver | None:
+        if len(self._folders) > _MOST_OBSERVED:
+            log.warning("%d folders in it: they are looked at in turns, without events", len(self._folders))
+            return None
         observer = Observer()
         try:
             observer.schedule(_Waker(self._changed_in), str(self._folder), recursive=True)
             observer.start()
         except OSError as error:
-            log.info("%s: no events of the system (%s); it is looked at every %g s", self._folder, error, POLL_S)
+            log.info("no events of the system (%s); the folder is looked at every %g s", error, POLL_S)
             return None
         return observer
 
@@ -205,11 +224,11 @@ class Arrivals:
 
 
 class _Folder:
-    """Names that are known in a folder, and when it changed last: by the file system's clock, and by ours."""
+    """Inodes of the names in a folder, and when it changed and was listed last."""
 
-    def __init__(self, inode: int, changed_ns: int) -> None:
-        self.inode, self.changed_ns, self.changed_s = inode, changed_ns, float("-inf")
-        self.names: set[str] = set()
+    def __init__(self, changed_ns: int) -> None:
+        self.changed_ns, self.changed_s, self.listed_s = changed_ns, float("-inf"), float("-inf")
+        self.names: dict[str, int] = {}
 
 
 class _Waker(FileSystemEventHandler):

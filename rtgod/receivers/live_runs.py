@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
 
@@ -29,8 +30,12 @@ from rtgod.text import number_of
 
 #: A volume is missed after this time, in repetition times.
 _SILENCE_TR = 2.0
-#: Series whose volumes are single files of series of their own follow each other within this time, in repetition times.
-_JOINED_TR = 3.5
+#: Fewest series of one volume each that are taken for one run.
+_FEWEST_JOINED = 3
+#: A series that has this number of volumes beside the run under way is left out.
+_MOST_BESIDE = 10
+#: Fewest volumes that a file may promise and be believed.
+_FEWEST_PROMISED = 5
 #: Element that tells how many volumes a series will have: NumberOfTemporalPositions.
 _N_VOLUMES = Tag(0x00200105)
 
@@ -72,26 +77,33 @@ class RunOptions:
     n_volumes: int | None = None
 
 
+_Key = tuple[int, str]
+
+
 @dataclass(slots=True, eq=False)
 class _LiveRun:
-    """The run under way."""
+    """A series, or several of one volume each, that is sent or may be the next to be."""
 
-    uid: str
     number: int
+    uid: str
     alike: tuple[str, ...]
     series: LiveSeries
     coil: str
-    n_planned: int | None
-    n_files: int = 0
-    clock_s: float | None = None
+    n_promised: int | None
+    keys: set[_Key]
+    #: Images that are not in the series yet, as it is not known whether each volume has a series of its own.
+    unsettled: list[tuple[_Key, Piece, Array]] = field(default_factory=list)
+    is_settled: bool = False
     run: Run | None = None
     heard_s: float = 0.0
     is_silent: bool = False
-    uids: set[str] = field(default_factory=set)
 
 
 class LiveRuns:
     """Sender of functional runs, out of images in the order in which they come.
+
+    One run is sent at a time. Another series takes its place once that has two volumes and the run has ended or fallen
+    silent, so that a stray image ends no run.
 
     Parameters
     ----------
@@ -116,14 +128,17 @@ class LiveRuns:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sender, self._options, self._tell, self._clock = sender, options, tell, clock
-        self._left_out: set[tuple[str, str]] = set()
+        self._told: set[tuple[_Key, str]] = set()
+        self._series: dict[_Key, _LiveRun] = {}
         self._live: _LiveRun | None = None
-        self._ended: set[str] = set()
+        self._over: dict[_Key, str] = {}
         self._outbox: deque[Run | Volume | RunEnd] = deque()
         self._refused: set[str] = set()
+        self._announced: dict[str, Run] = {}
+        self._again: str = ""
         self.n_sent = 0
 
-    def take(self, header: FileDataset, read: Callable[[], Array], origin: Path = Path()) -> None:
+    def take(self, header: FileDataset, read: Callable[[], Array], origin: Path) -> None:
         """Take in an image.
 
         Parameters
@@ -135,101 +150,185 @@ class LiveRuns:
         origin : Path
             Its file, which is not told.
         """
-        uid, number = str(header.get("SeriesInstanceUID", "")), int(header.get("SeriesNumber") or 0)
-        fitting = format_of(header)
-        why = why_left_out(header, corrected=self._options.corrected)
-        if fitting is None or why:
-            why = why or "a format that is not read"
-            if (uid, why) not in self._left_out:
-                self._left_out.add((uid, why))
-                self._tell(f"series {number}: {why}: left out")
-            return
+        key: _Key = (0, "")
         try:
             with shielded(origin):
+                key = integer_of(header.get("SeriesNumber")) or 0, str(header.get("SeriesInstanceUID", ""))
+                fitting = format_of(header)
+                why = why_left_out(header, corrected=self._options.corrected, echo=self._options.echo)
+                if fitting is None or why:
+                    self._tell_once(key, f"series {key[0]}: {why or 'a format that is not read'}: left out")
+                    return
                 check_readable(origin, header, 2**62)
-                pieces = fitting.pieces(origin, header)
-            pixels = read() if pieces else None
+                pieces = self._of_one_echo(fitting.pieces(origin, header))
+                pixels = read() if pieces else None
             for piece in pieces:
-                if pixels is not None and self._is_wanted(piece, pieces):
-                    live = self._run_of(uid, number, header, piece)
-                    if live is not None:
-                        live.series.add(piece, fitting.slices(pixels, piece), self._clock())
+                if pixels is not None:
+                    self._add(key, header, piece, fitting.slices(pixels, piece))
         except InputError as error:
-            # The path may hold a name, and is not told.
-            what = (
-                str(error)
-                .removeprefix(f"{origin}: ")
-                .replace(str(origin), "a file")
-                .replace(origin.name or "\0", "a file")
-            )
-            kind = re.sub(r"\d+", "0", what)
-            if (uid, kind) not in self._left_out:
-                self._left_out.add((uid, kind))
-                self._tell(f"series {number}: a file is left out, as are others like it: {what}")
+            self._tell_once(key, f"series {key[0]}: an image is left out: {_without_paths(str(error), origin)}")
 
     def step(self) -> None:
         """Send the volumes that are complete by now, and mind a run that has fallen silent."""
-        if (live := self._live) is not None:
-            self._queue(live, live.series.ready(self._clock()))
-            self._mind_silence(live)
-            if live.run is not None and live.n_planned and live.series.n_volumes >= live.n_planned:
-                self._end_run()
+        now_s = self._clock()
+        live = self._live
+        if live is not None:
+            self._give(live)
+            if self._live is live:
+                self._mind_silence(live)
+        if self._live is None or self._live.is_silent:
+            self._look_for_next(now_s)
+        else:
+            self._mind_others(self._live)
         self._send()
 
     def end(self) -> None:
         """End the run under way, and send what is complete."""
+        if self._live is None:
+            self._look_for_next(float("inf"))
         self._end_run()
+        for run in dict.fromkeys(self._series.values()):
+            self._tell(f"series {run.number}: {number_of(len(run.unsettled) or run.series.look(), 'volume')}: not sent")
         self._send()
+        if self._outbox:
+            n_volumes = sum(isinstance(message, Volume) for message in self._outbox)
+            self._tell(f"{number_of(n_volumes, 'volume')} could not be sent: lost")
 
-    def _is_wanted(self, piece: Piece, pieces: Sequence[Piece]) -> bool:
-        """Return whether a piece is of the echo that is taken; of several, one must be chosen."""
-        echo = self._options.echo
-        if not echo:
-            return True
-        echoes = sorted({other.grid.echo_ms for other in pieces})
-        return len(echoes) < echo or piece.grid.echo_ms == echoes[echo - 1]
+    # ---------------------------------------------------------------- series
 
-    def _run_of(self, uid: str, number: int, header: FileDataset, piece: Piece) -> _LiveRun | None:
-        """Return the run that a piece belongs to: the one under way, or a new one, which ends it."""
-        live = self._live
-        if live is not None and (uid in live.uids or self._continues(live, uid, header, piece)):
-            live.uids.add(uid)
-            live.n_files += 1
-            live.clock_s = piece.clock_s if piece.clock_s is not None else live.clock_s
-            return live
-        if uid in self._ended:
-            if (uid, "over") not in self._left_out:
-                self._left_out.add((uid, "over"))
-                self._tell(f"series {number}: files came after its run had ended: left out")
-            return None
-        self._end_run()
-        series = LiveSeries(piece, self._options.patience_tr)
+    def _of_one_echo(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
+        """Choose the pieces of the echo that is taken, of a file that has several."""
+        echoes = sorted({piece.grid.echo_ms for piece in pieces})
+        if len(echoes) < 2:
+            return pieces
+        if not 1 <= self._options.echo <= len(echoes):
+            raise InputError(f"it has {len(echoes)} echoes; choose one with --echo N")
+        return [piece for piece in pieces if piece.grid.echo_ms == echoes[self._options.echo - 1]]
+
+    def _add(self, key: _Key, header: FileDataset, piece: Piece, slices: Array) -> None:
+        if key in self._over:
+            self._tell_once(key, f"series {key[0]}: {self._over[key]}: left out")
+            return
+        run = self._series.get(key) or self._series_of(key, header, piece)
+        if run.is_settled:
+            run.series.add(piece, slices, self._clock())
+            return
+        if any(known == key and _is_copy(piece, earlier) for known, earlier, _ in run.unsettled):
+            return
+        run.unsettled.append((key, piece, slices))
+        own = [image for image in run.unsettled if image[0] == key]
+        if len(own) > 1 or not piece.is_whole:
+            self._settle(run, [image for image in run.unsettled if image[0] != key], own)
+        elif len(run.keys) >= _FEWEST_JOINED:
+            self._settle(run, [], run.unsettled)
+
+    def _series_of(self, key: _Key, header: FileDataset, piece: Piece) -> _LiveRun:
+        """Return the run of a new series: one that consists of series of one volume each, or a new one."""
+        kind = alike(header)
+        if piece.is_whole:
+            for run in dict.fromkeys(self._series.values()):
+                is_joined = len(run.keys) > 1 or not run.is_settled
+                if run.alike == kind and is_joined and run.uid != key[1] and not self._ended_by(run, piece):
+                    run.keys.add(key)
+                    self._series[key] = run
+                    return run
+        tr_s = piece.grid.tr_s
         if self._options.tr_s is not None:
-            series.tr_s = self._options.tr_s
-        n_planned = self._options.n_volumes or integer_of(header.get("NumberOfTemporalPositions")) or None
-        self._live = _LiveRun(
-            uid, number, alike(header), series, piece.grid.coil, n_planned, 1, piece.clock_s, uids={uid}
+            if tr_s and abs(tr_s - self._options.tr_s) > 0.01 * tr_s:
+                self._tell_once(key, f"series {key[0]}: its images say TR {tr_s:g} s, which counts, not --tr")
+            tr_s = tr_s or self._options.tr_s
+        if not tr_s:
+            self._over[key] = "no repetition time in its images; give it with --tr"
+            raise InputError(self._over[key])
+        promised = integer_of(header.get("NumberOfTemporalPositions")) or 0
+        run = _LiveRun(
+            key[0],
+            key[1],
+            kind,
+            LiveSeries(piece, tr_s, self._options.patience_tr),
+            piece.grid.coil,
+            promised if promised >= _FEWEST_PROMISED else None,
+            {key},
+            heard_s=self._clock(),
         )
-        self._live.heard_s = self._clock()
-        return self._live
+        self._series[key] = run
+        return run
 
-    def _continues(self, live: _LiveRun, uid: str, header: FileDataset, piece: Piece) -> bool:
-        """Return whether a file of another series is of the run, as in exports that give each volume a series."""
-        if uid in self._ended or alike(header) != live.alike or live.n_files != len(live.uids) or not piece.is_whole:
-            return False
-        if live.clock_s is None or piece.clock_s is None:
-            return False
-        apart_s = (piece.clock_s - live.clock_s + 43200.0) % 86400.0 - 43200.0
-        return abs(apart_s) <= _JOINED_TR * live.series.tr_s
+    def _ended_by(self, run: _LiveRun, piece: Piece) -> bool:
+        """Return whether an image is of a later run than the series of one volume each that have come."""
+        return run.is_silent and run.is_settled and piece.clock_s is None
 
-    def _queue(self, live: _LiveRun, volumes: list[LiveVolume]) -> None:
+    def _settle(
+        self, run: _LiveRun, others: Sequence[tuple[_Key, Piece, Array]], images: Sequence[tuple[_Key, Piece, Array]]
+    ) -> None:
+        """Take images for those of one run; others, of series that seemed to be of it, are series of one volume."""
+        for key in {image[0] for image in others}:
+            run.keys.discard(key)
+            del self._series[key]
+            self._over[key] = "one volume, and no more"
+            self._tell_once(key, f"series {key[0]}: one volume, and no more: left out")
+        first = min(run.keys)
+        run.number, run.uid, run.is_settled, run.unsettled = first[0], first[1], True, []
+        for _, piece, slices in images:
+            run.series.add(piece, slices, self._clock())
+
+    # ---------------------------------------------------------------- runs
+
+    def _look_for_next(self, now_s: float) -> None:
+        """Begin with the series that has volumes to give; the run under way, if any, has fallen silent."""
+        for run in list(dict.fromkeys(self._series.values())):
+            if run is self._live or not run.is_settled:
+                continue
+            try:
+                if self._live is not None and run.series.look() < 2:
+                    continue
+                volumes = run.series.ready(now_s)
+            except InputError as error:
+                self._leave_out(run, _without_paths(str(error), Path("an image")))
+                continue
+            if volumes:
+                self._end_run()
+                self._live = run
+                self._queue(run, volumes)
+                return
+
+    def _mind_others(self, live: _LiveRun) -> None:
+        """Leave out series whose volumes come beside those of the run under way."""
+        for run in list(dict.fromkeys(self._series.values())):
+            if run is not live and run.is_settled and run.series.look() >= _MOST_BESIDE:
+                self._leave_out(run, f"it comes beside series {live.number}, which is sent")
+
+    def _leave_out(self, run: _LiveRun, why: str) -> None:
+        for key in run.keys:
+            self._over[key] = why
+            self._series.pop(key, None)
+        self._tell(f"series {run.number}: {why}: left out")
+
+    def _give(self, live: _LiveRun) -> None:
+        try:
+            volumes = live.series.ready(self._clock())
+        except InputError as error:
+            self._tell(f"series {live.number}: {_without_paths(str(error), Path('an image'))}: the run ends")
+            self._end_run()
+            return
+        self._queue(live, volumes)
+        n_planned, n_given = self._options.n_volumes, live.series.n_volumes
+        if n_planned and n_given >= n_planned:
+            self._end_run()
+
+    def _queue(self, live: _LiveRun, volumes: Sequence[LiveVolume]) -> None:
         """Queue volumes to be sent, after the run if they are its first."""
         for note in live.series.notes:
             self._tell(f"series {live.number}: {note}")
         live.series.notes.clear()
         for volume in volumes:
             if live.run is None:
-                live.run = self._announced(live)
+                try:
+                    live.run = self._make_run(live)
+                except ValueError as error:
+                    self._live = None
+                    self._leave_out(live, str(error))
+                    return
                 self._outbox.append(live.run)
             self._outbox.append(Volume(live.run.run_id, volume.index, volume.acquired_s, volume.data))
             live.heard_s = self._clock()
@@ -237,44 +336,60 @@ class LiveRuns:
                 live.is_silent = False
                 self._tell(f"series {live.number}: volumes come again")
 
-    def _announced(self, live: _LiveRun) -> Run:
+    def _make_run(self, live: _LiveRun) -> Run:
         run_id = run_name(live.number, live.uid)
-        try:
-            run = Run(
-                run_id,
-                self._options.subject,
-                live.series.tr_s,
-                live.series.shape,
-                live.series.affine,
-                live.n_planned,
-                blocks_of(self._options.trials, live.series.tr_s),
-                acquisition_id(run_id, live.uid),
-                live.coil[:64],
-            )
-        except ValueError as error:
-            raise InputError(f"series {live.number}: {error}; give the repetition time with --tr") from error
+        run = Run(
+            run_id,
+            self._options.subject,
+            live.series.tr_s,
+            live.series.shape,
+            live.series.affine,
+            self._options.n_volumes or live.n_promised,
+            blocks_of(self._options.trials, live.series.tr_s),
+            acquisition_id(run_id, live.uid),
+            live.coil[:64],
+        )
         grid = " × ".join(map(str, run.shape))
         self._tell(f"{run_id}: begins, {grid} voxels, TR {run.tr_s:g} s, {number_of(len(run.blocks), 'trial')}")
+        self._announced[run_id] = run
         return run
 
     def _mind_silence(self, live: _LiveRun) -> None:
         silent_s = self._clock() - live.heard_s
-        if live.is_silent or live.run is None or silent_s < _SILENCE_TR * live.series.tr_s:
+        if silent_s < _SILENCE_TR * live.series.tr_s:
             return
-        live.is_silent = True
-        self._tell(
-            f"series {live.number}: no volume for {_SILENCE_TR:g} TR, since volume {live.series.n_volumes}: did the "
-            "scan stop, or does the export hang?"
-        )
+        if live.n_promised and live.series.n_volumes >= live.n_promised:
+            self._end_run()
+            return
+        if not live.is_silent:
+            live.is_silent = True
+            self._tell(
+                f"series {live.number}: no volume for {_SILENCE_TR:g} TR, since volume {live.series.n_volumes}: did "
+                "the scan stop, or does the export hang?"
+            )
 
     def _end_run(self) -> None:
         live, self._live = self._live, None
         if live is None:
             return
-        self._queue(live, live.series.finish())
-        self._ended |= live.uids
+        try:
+            volumes = live.series.finish()
+        except InputError:
+            volumes = []
+        self._queue(live, volumes)
+        for key in live.keys:
+            self._over[key] = "images came after its run had ended"
+            self._series.pop(key, None)
         if live.run is not None:
             self._outbox.append(RunEnd(live.run.run_id, live.series.n_volumes))
+
+    def _tell_once(self, key: _Key, line: str) -> None:
+        kind = key, re.sub(r"\d+", "0", line)
+        if kind not in self._told:
+            self._told.add(kind)
+            self._tell(line)
+
+    # ---------------------------------------------------------------- the server
 
     def _send(self) -> None:
         """Send what is queued; what cannot be sent now stays, and is tried again."""
@@ -286,14 +401,38 @@ class LiveRuns:
             try:
                 self._sender.send(message)
             except RefusedError as error:
+                run = self._announced.get(message.run_id)
+                if isinstance(message, Volume) and run is not None and self._again != message.run_id:
+                    self._again = message.run_id
+                    self._outbox.appendleft(run)  # another server, which has not heard of the run
+                    continue
                 self._tell(f"{message.run_id}: the server refuses it: {error}")
-                if isinstance(message, Run):
+                if not isinstance(message, RunEnd):
                     self._refused.add(message.run_id)
             except ServerError as error:
                 self._tell(f"{number_of(len(self._outbox), 'message')} wait for the server: {error}")
                 return
             else:
-                self.n_sent += isinstance(message, Volume)
+                if isinstance(message, Volume):
+                    self.n_sent += 1
+                    self._again = ""
                 if isinstance(message, RunEnd):
                     self._tell(f"{message.run_id}: ended after {number_of(message.n_volumes, 'volume')}")
             self._outbox.popleft()
+
+
+def _is_copy(piece: Piece, other: Piece) -> bool:
+    """Return whether a whole volume is another one sent again."""
+    return (piece.instance, piece.acquisition, piece.temporal, piece.clock_s) == (
+        other.instance,
+        other.acquisition,
+        other.temporal,
+        other.clock_s,
+    ) and np.array_equal(piece.planes[0].position_mm, other.planes[0].position_mm)
+
+
+def _without_paths(text: str, origin: Path) -> str:
+    """Take out whatever names a file or a folder."""
+    text = text.removeprefix(f"{origin}: ").replace(str(origin), "an image").replace(origin.name, "an image")
+    text = text.replace(f"{origin.parent}: ", "") if len(origin.parts) > 1 else text
+    return re.sub(r"\S*[/\\]\S+", "an image", text).rstrip(".")

@@ -1,22 +1,38 @@
 """A series while it is acquired: its files' pieces become volumes, which are given in order.
 
-A volume is given once it is complete and all before it were given, or were waited for long enough. Its index is that of
-the scanner's own count, so it does not depend on what came before.
+Volumes are counted as in a finished folder (`rtgod.sources.dicom_volumes`), anew whenever pieces have come, so that the
+index of a volume does not depend on what came before it. Nothing is given before a second volume is there, or was
+waited for: one volume alone does not tell which of the scanner's numbers counts volumes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
 from rtgod.sources.dicom_pieces import Piece
-from rtgod.sources.dicom_volumes import Stack, clock_s, stack_of
+from rtgod.sources.dicom_volumes import (
+    Stack,
+    assembled,
+    by_number,
+    clock_s,
+    differ_by_clock,
+    keeps_time,
+    numberings,
+    stack_of,
+)
 
 _DAY_S = 86400.0
+#: Volumes whose pieces are kept after they were given, to count by.
+_MOST_KEPT = 4
+#: Number of volumes that do not fit the clock from which on the clock is not believed.
+_MOST_ODD = 3
+#: A volume is no more than this number of volumes ahead of the last one, where no clock says so.
+_FURTHEST = 500
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,12 +54,13 @@ class LiveVolume:
 
 
 @dataclass(slots=True, eq=False)
-class _Gathering:
-    """A volume that is being gathered: its pieces' slices by their places."""
+class _Held:
+    """A piece with its slices, when it came, and the index of its volume once that was given."""
 
-    pieces: list[Piece] = field(default_factory=list)
-    slices: dict[tuple[float, ...], Array] = field(default_factory=dict)
-    complete_s: float = float("inf")
+    piece: Piece
+    slices: Array
+    came_s: float
+    given_as: int | None = None
 
 
 class LiveSeries:
@@ -53,57 +70,56 @@ class LiveSeries:
     ----------
     first : Piece
         Any piece of the series.
+    tr_s : float
+        Repetition time, seconds.
     patience_tr : float
         Time that a missing volume is waited for once a later one is complete, in repetition times.
 
     Attributes
     ----------
-    tr_s : float
-        Repetition time by the files, seconds; 0 without one.
     notes : list of str
-        Lines for the operator, to be taken out: what is lost, late or damaged.
+        Lines for the operator, to be taken out: what is lost, late or odd.
     """
 
-    def __init__(self, first: Piece, patience_tr: float) -> None:
-        self.tr_s, self._patience_tr, self._first = first.grid.tr_s, patience_tr, first
+    def __init__(self, first: Piece, tr_s: float, patience_tr: float) -> None:
+        self.tr_s, self._patience_s, self._first = tr_s, patience_tr * tr_s, first
         self.notes: list[str] = []
         self._stack: Stack | None = None
-        self._n_slices = len(first.planes) if first.is_whole else first.n_promised
-        self._unplaced: list[tuple[Piece, Array]] = []
-        self._gathering: dict[int, _Gathering] = {}
+        self._n_slices = len(first.planes) if first.is_whole else 0
+        self._held: list[_Held] = []
+        self._new: list[_Held] = []
+        self._volumes: dict[int, list[_Held]] = {}
+        self._seen: set[Hashable] = set()
         self._next: int | None = None
-        self._rescaled = False
-        self._numbering, self._base = 0, 1
-        #: The piece at each number and place, by the count that is used; and what was seen of each piece.
-        self._numbers: dict[tuple[int, tuple[float, ...]], Piece] = {}
-        self._seen: set[tuple[object, ...]] = set()
+        self._base: int | None = None
+        self._counts_from = 1
+        self._keeps_time = self._rescaled = False
         self._start: tuple[float, int] | None = None
         self._late: set[int] = set()
+        self._odd: list[_Held] = []
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of a volume; known once one is complete."""
-        return self.stack.shape
+        """Shape of a volume; known once one was given."""
+        return self._known().shape
 
     @property
     def affine(self) -> Float64Array:
-        """Voxel indices to RAS+ millimetres; known once a volume is complete."""
-        return self.stack.affine
-
-    @property
-    def stack(self) -> Stack:
-        """Slices of a volume; known once one is complete."""
-        if self._stack is None:
-            raise ValueError("no volume is complete yet")
-        return self._stack
+        """Voxel indices to RAS+ millimetres; known once a volume was given."""
+        return self._known().affine
 
     @property
     def n_volumes(self) -> int:
         """Index after that of the last volume that was given."""
         return self._next or 0
 
+    def _known(self) -> Stack:
+        if self._stack is None:
+            raise ValueError("no volume was given yet")
+        return self._stack
+
     def add(self, piece: Piece, slices: Array, now_s: float) -> None:
-        """Take in a piece.
+        """Take in a piece; it counts from the next call of `ready`.
 
         Parameters
         ----------
@@ -120,17 +136,25 @@ class LiveSeries:
         """
         if differences := self._first.grid.differences(piece.grid):
             raise InputError(f"its {' and '.join(differences)} differs from that of the series' first file")
-        self._rescaled |= any(plane.rescale != (1.0, 0.0) for plane in piece.planes)
-        if not self._n_slices:
-            self._unplaced.append((piece, slices))
-            self._learn_n_slices()
-            if not self._n_slices:
-                return
-            waiting, self._unplaced = self._unplaced, []
-            for earlier, of_earlier in waiting:
-                self._place(earlier, of_earlier, now_s)
+        if piece.is_whole and len(piece.planes) != len(self._first.planes):
+            raise InputError(f"it has {len(piece.planes)} slices, and the series' first file {len(self._first.planes)}")
+        if piece.is_whole and not _same_places(piece, self._first):
+            raise InputError("its position differs from that of the series' first file: did it follow the head?")
+        key = _key(piece)
+        if key in self._seen:
+            held = next((one for one in self._held if _key(one.piece) == key), None)
+            if held is not None and not np.array_equal(held.slices, slices):
+                self.notes.append("an image came twice, with different voxels: the first is kept")
             return
-        self._place(piece, slices, now_s)
+        self._seen.add(key)
+        self._rescaled |= any(plane.rescale != (1.0, 0.0) for plane in piece.planes)
+        self._new.append(_Held(piece, slices, now_s))
+
+    def look(self) -> int:
+        """Count the volumes that are complete, without giving any."""
+        if self._new:
+            self._count()
+        return len(self._complete())
 
     def ready(self, now_s: float) -> list[LiveVolume]:
         """Return the volumes that may be given now, in order.
@@ -139,131 +163,161 @@ class LiveSeries:
         ----------
         now_s : float
             Time by the clock of `add`, seconds.
+
+        Raises
+        ------
+        InputError
+            If the slices of a volume do not lie as those of a volume do.
         """
+        if self._new:
+            self._count()
         given: list[LiveVolume] = []
         while (index := self._due(now_s)) is not None:
             given.append(self._volume(index))
-            self._next = index + 1
+        if given:
+            self._forget()
         return given
 
     def finish(self) -> list[LiveVolume]:
-        """Return the complete volumes that are left, when no more files are expected; name those that are not."""
+        """Return the complete volumes that are left, when no more images are expected; name those that are not."""
         given = self.ready(float("inf"))
-        for index, gathering in sorted(self._gathering.items()):
-            lacks = self._n_slices - len(gathering.slices)
-            self.notes.append(f"volume {index + 1} lacks {lacks} of {self._n_slices} slices: lost")
-        self._gathering.clear()
-        if self._unplaced:
-            self.notes.append(f"{len(self._unplaced)} slices that make no volume: lost")
+        for index, held in sorted(self._volumes.items()):
+            if not self._is_given(held):
+                n_there = sum(len(one.piece.planes) for one in held)
+                self.notes.append(f"volume {index + 1} has {n_there} of {self._n_slices or 'its'} slices: lost")
+        self._volumes.clear()
         return given
+
+    # ---------------------------------------------------------------- which volume a piece belongs to
+
+    def _count(self) -> None:
+        """Count the volumes of all pieces; new ones that cannot be counted are left out, and named."""
+        new, self._new = self._new, []
+        volumes = self._counted([*self._held, *new])
+        if volumes is None and self._held:
+            volumes = self._counted_without_odd(new)
+        else:
+            self._held += new
+        if volumes is None:
+            self._volumes = {}
+            return
+        self._volumes = volumes
+        for index in sorted(volumes):
+            if index < (self._next or 0) and not self._is_given(volumes[index]) and index not in self._late:
+                self._late.add(index)
+                self.notes.append(f"volume {index + 1} came after later ones were given: not sent")
+
+    def _counted_without_odd(self, new: Sequence[_Held]) -> dict[int, list[_Held]] | None:
+        """Count new pieces one by one; those that do not fit are left out, unless the clock has jumped."""
+        for held in new:
+            if self._counted([*self._held, held]) is not None:
+                self._held.append(held)
+                continue
+            self._odd.append(held)
+            self.notes.append("an image's number and time do not fit the others of its series: left out")
+        if len({one.piece.clock_s for one in self._odd}) >= _MOST_ODD * (1 if self._first.is_whole else self._n_slices):
+            self._keeps_time = False
+            odd, self._odd = self._odd, []
+            if (volumes := self._counted([*self._held, *odd])) is not None:
+                self.notes.append(
+                    "the scanner's clock has jumped: volumes count by their numbers, and none is left out"
+                )
+                self._held += odd
+                return volumes
+        return self._counted(self._held)
+
+    def _counted(self, held: Sequence[_Held]) -> dict[int, list[_Held]] | None:
+        """Return the volumes of pieces by their index; None if nothing counts them as those that were given."""
+        pieces = [one.piece for one in held]
+        slots, n_slices = self._slots(pieces)
+        usable = [
+            volumes
+            for numbering in numberings(pieces, slots, n_slices, self.tr_s)
+            if (volumes := by_number(numbering, pieces, slots, self.tr_s))
+        ]
+        by_piece = {id(one.piece): one for one in held}
+        in_time = [volumes for volumes in usable if keeps_time(_without_partial(volumes, n_slices), self.tr_s)]
+        if self._keeps_time and not in_time:
+            return None
+        for volumes in in_time or usable:
+            base = min(1, *volumes) if self._base is None else self._base
+            indexed = {number - base: [by_piece[id(piece)] for piece in found] for number, found in volumes.items()}
+            as_given = all(one.given_as in (None, index) for index, found in indexed.items() for one in found)
+            if as_given and (in_time or max(indexed) <= (self._next or 0) + _FURTHEST):
+                self._keeps_time |= bool(in_time) and len(volumes) > 2
+                self._counts_from = base
+                return indexed
+        return None
+
+    def _slots(self, pieces: Sequence[Piece]) -> tuple[list[list[int]], int]:
+        """Return the places of each piece's slices in a volume, and the number of slices as far as it is known."""
+        if self._first.is_whole:
+            return [[0]] * len(pieces), 1
+        normal = self._first.grid.normal()
+        places = sorted({_place_of(piece) for piece in pieces}, key=lambda place: float(np.dot(place, normal)))
+        order = {place: slot for slot, place in enumerate(places)}
+        promised = max((piece.n_promised for piece in pieces), default=0)
+        return [[order[_place_of(piece)]] for piece in pieces], self._n_slices or promised or len(places)
+
+    # ---------------------------------------------------------------- which volume is given
 
     def _due(self, now_s: float) -> int | None:
         """Return the index of the next volume to give; None if it must be waited for."""
-        complete = sorted(i for i, gathering in self._gathering.items() if gathering.complete_s < float("inf"))
+        complete = self._complete()
         if not complete:
             return None
-        first, awaited = complete[0], self._next or 0
-        if first == awaited:
+        first, awaited = min(complete), self._next or 0
+        is_alone = self._next is None and len(complete) < 2
+        if first == awaited and not is_alone:
             return first
         # Those before it are waited for since the earliest time at which a later one was complete.
-        since_s = min(self._gathering[i].complete_s for i in complete)
-        if now_s - since_s < self._patience_tr * self.tr_s:
+        if now_s - min(complete.values()) < self._patience_s:
             return None
-        lost = list(range(awaited, first))
-        what = f"volume {lost[0] + 1}" if len(lost) == 1 else f"volumes {lost[0] + 1} to {lost[-1] + 1}"
-        missing = "; slices are missing" if any(i in self._gathering for i in lost) else ""
-        self.notes.append(f"{what} did not come in time: lost{missing}")
-        for i in lost:
-            self._gathering.pop(i, None)
+        if first > awaited:
+            self._name_lost(awaited, first)
         return first
 
-    def _learn_n_slices(self) -> None:
-        """Count the slices of a volume, where files do not say: a place that comes again begins another volume."""
-        places = [_place_of(plane.position_mm) for piece, _ in self._unplaced for plane in piece.planes]
-        if len(set(places)) < len(places):
-            self._n_slices = len(set(places))
+    def _complete(self) -> dict[int, float]:
+        """Return the complete volumes that were not given, with the time at which each became so."""
+        return {
+            index: max(one.came_s for one in held)
+            for index, held in self._volumes.items()
+            if index >= (self._next or 0) and self._is_complete(held)
+        }
 
-    def _place(self, piece: Piece, slices: Array, now_s: float) -> None:
-        key = _key(piece)
-        is_copy = key in self._seen
-        self._seen.add(key)
-        number = self._number_of(piece)
-        if self._next is None:
-            self._base = min(self._base, number)
-        index = number - self._base
-        if index < (self._next or 0):
-            if not is_copy and index not in self._late:
-                self._late.add(index)
-                self.notes.append(f"volume {index + 1} came after later ones were given: not sent")
-            return
-        gathering = self._gathering.setdefault(index, _Gathering())
-        places = [_place_of(plane.position_mm) for plane in piece.planes]
-        if places[0] in gathering.slices:
-            if not np.array_equal(gathering.slices[places[0]], slices[:, :, 0]):
-                self.notes.append(f"volume {index + 1} came twice, with different voxels: the first is kept")
-            return
-        gathering.pieces.append(piece)
-        for column, place in enumerate(places):
-            gathering.slices[place] = slices[:, :, column]
-        if len(gathering.slices) >= self._n_slices and gathering.complete_s == float("inf"):
-            gathering.complete_s = now_s
-            if self._stack is None:
-                self._stack = stack_of(gathering.pieces)
+    def _name_lost(self, awaited: int, first: int) -> None:
+        what = f"volume {awaited + 1}" if first - awaited == 1 else f"volumes {awaited + 1} to {first}"
+        missing = "; slices are missing" if any(awaited <= index < first for index in self._volumes) else ""
+        self.notes.append(f"{what} did not come in time: lost{missing}")
 
-    def _number_of(self, piece: Piece) -> int:
-        """Number the volume of a piece, from 1, by the first count of the scanner that tells pieces apart."""
-        while True:
-            counts = self._counts(piece)
-            if self._numbering >= len(counts):
-                raise InputError("nothing in it says which volume of the series it is")
-            number = counts[self._numbering]
-            if number is None:
-                self._numbering += 1
-                continue
-            earlier = self._numbers.setdefault((number, _place_of(piece.planes[0].position_mm)), piece)
-            if _key(earlier) == _key(piece):
-                return number
-            self._renumber()
+    def _is_given(self, held: Sequence[_Held]) -> bool:
+        return any(one.given_as is not None for one in held)
 
-    def _renumber(self) -> None:
-        """Count by the scanner's next number, as the present one is the same for different volumes."""
-        pieces = list(self._numbers.values())
-        self._numbering += 1
-        self._numbers = {}
-        for piece in pieces:
-            self._number_of(piece)
-
-    def _counts(self, piece: Piece) -> Sequence[int | None]:
-        temporal = piece.temporal[0] if len(piece.temporal) == 1 else None
-        if piece.is_whole:
-            return piece.instance, piece.acquisition, temporal, self._by_clock(piece)
-        by_instance = None if piece.instance is None else (piece.instance - 1) // self._n_slices + 1
-        return temporal, by_instance, piece.acquisition
-
-    def _by_clock(self, piece: Piece) -> int | None:
-        """Number a volume by the time since the first piece that came, if all have the same numbers."""
-        known = {(other.instance, other.acquisition, other.temporal) for other in (piece, *self._numbers.values())}
-        if piece.clock_s is None or self._first.clock_s is None or not self.tr_s or len(known) > 1:
-            return None
-        elapsed_s = (piece.clock_s - self._first.clock_s + _DAY_S / 2) % _DAY_S - _DAY_S / 2
-        return round(elapsed_s / self.tr_s) + 1
+    def _is_complete(self, held: Sequence[_Held]) -> bool:
+        """Return whether all slices of a volume are there, as many as files promise or as other volumes have."""
+        n_there = sum(len(one.piece.planes) for one in held)
+        if self._n_slices:
+            return n_there >= self._n_slices
+        n_places = len({_place_of(one.piece) for one in self._held})
+        n_promised = max(one.piece.n_promised for one in held)
+        if n_promised and n_there >= n_promised:
+            return True
+        # Where nothing is promised, two volumes with all places say how many there are.
+        full = [index for index, of in self._volumes.items() if len(of) == n_places]
+        return n_there == n_places and len(full) >= 2 and (not n_promised or len(self._volumes) > 2)
 
     def _volume(self, index: int) -> LiveVolume:
-        gathering = self._gathering.pop(index)
-        stack = self.stack
-        data = None
-        for piece in gathering.pieces:
-            places = [_place_of(plane.position_mm) for plane in piece.planes]
-            voxels = np.stack([gathering.slices[place] for place in places], axis=2)
-            if self._rescaled:
-                slopes, intercepts = np.array([plane.rescale for plane in piece.planes]).T
-                voxels = (voxels * slopes + intercepts).astype(np.float32)
-            if data is None:
-                data = np.zeros(stack.shape, voxels.dtype)
-            data[:, :, stack.slots(piece)] = voxels
-        if data is None:
-            raise ValueError("a volume has at least one piece")
-        return LiveVolume(index, self._acquired_s(index, gathering.pieces), data)
+        held = self._volumes[index]
+        pieces = [one.piece for one in held]
+        if self._stack is None:
+            self._stack = stack_of(pieces)
+            self._n_slices = len(self._stack.positions_mm)
+        slices = {id(one.piece): one.slices for one in held}
+        data = assembled(pieces, self._stack, lambda piece: slices[id(piece)], rescaled=self._rescaled)
+        for one in held:
+            one.given_as = index
+        self._next, self._base = index + 1, self._counts_from
+        return LiveVolume(index, self._acquired_s(index, pieces), data)
 
     def _acquired_s(self, index: int, pieces: Sequence[Piece]) -> float:
         clock = clock_s(pieces)
@@ -277,12 +331,33 @@ class LiveSeries:
             return index * self.tr_s
         return first * self.tr_s + elapsed_s
 
+    def _forget(self) -> None:
+        """Keep the pieces of the last volumes that were given, without their voxels, to count by."""
+        given = sorted({one.given_as for one in self._held if one.given_as is not None})
+        pieces = [one.piece for one in self._held]
+        if any(len(piece.temporal) > 1 for piece in pieces) or differ_by_clock(pieces):
+            return  # the order, or the time, of all is what counts them
+        oldest = given[-_MOST_KEPT] if len(given) > _MOST_KEPT else -1
+        self._held = [one for one in self._held if one.given_as is None or one.given_as >= oldest]
+        self._volumes = {index: held for index, held in self._volumes.items() if index >= oldest}
 
-def _key(piece: Piece) -> tuple[object, ...]:
+
+def _without_partial(volumes: Mapping[int, Sequence[Piece]], n_slices: int) -> dict[int, Sequence[Piece]]:
+    """Leave out volumes that lack slices, whose times are not those of their first slices yet."""
+    if any(piece.is_whole for pieces in volumes.values() for piece in pieces):
+        return dict(volumes)
+    return {number: pieces for number, pieces in volumes.items() if len(pieces) >= n_slices}
+
+
+def _key(piece: Piece) -> Hashable:
     """Return what copies of a piece share."""
-    place = _place_of(piece.planes[0].position_mm)
-    return piece.instance, piece.acquisition, piece.temporal, piece.clock_s, place
+    return piece.instance, piece.acquisition, piece.temporal, piece.clock_s, _place_of(piece)
 
 
-def _place_of(position_mm: Sequence[float]) -> tuple[float, ...]:
-    return tuple(round(mm, 2) for mm in position_mm)
+def _place_of(piece: Piece, plane: int = 0) -> tuple[float, ...]:
+    return tuple(round(mm, 2) for mm in piece.planes[plane].position_mm)
+
+
+def _same_places(piece: Piece, other: Piece) -> bool:
+    theirs = [plane.position_mm for plane in other.planes]
+    return np.allclose([plane.position_mm for plane in piece.planes], theirs, rtol=0, atol=1e-3)

@@ -7,8 +7,8 @@ from pydicom.tag import Tag
 
 from rtgod.sources.dicom_file import image_type
 
-#: Elements that the rules read, as 0xGGGGEEEE: ScanningSequence, EchoPlanarPulseSequence, SeriesDescription.
-TAGS = (Tag(0x00180020), Tag(0x00189018), Tag(0x0008103E))
+#: Elements that the rules read: ScanningSequence, EchoPlanarPulseSequence, SeriesDescription, EchoNumbers.
+TAGS = (Tag(0x00180020), Tag(0x00189018), Tag(0x0008103E), Tag(0x00180086))
 _MR = "1.2.840.10008.5.1.4.1.1.4"
 #: Words of ImageType that say what a series is, with what people call it.
 _KINDS = {
@@ -24,7 +24,7 @@ _KINDS = {
 _CORRECTED = frozenset({"MOCO"})
 
 
-def why_left_out(header: FileDataset, *, corrected: bool = False) -> str:
+def why_left_out(header: FileDataset, *, corrected: bool = False, echo: int = 0) -> str:
     """Say why a file belongs to no functional run; empty if it does.
 
     Parameters
@@ -32,6 +32,8 @@ def why_left_out(header: FileDataset, *, corrected: bool = False) -> str:
     header : FileDataset
     corrected : bool
         Whether images that the scanner has corrected for motion are taken, in place of those as acquired.
+    echo : int
+        Echo that is taken, from 1, of those with numbers; 0 takes the first.
     """
     if not str(header.get("SOPClassUID", _MR)).startswith(_MR):
         return "no MR images"
@@ -46,8 +48,13 @@ def why_left_out(header: FileDataset, *, corrected: bool = False) -> str:
         return "a single-band reference"
     sequence = header.get("ScanningSequence")
     kinds = {sequence} if isinstance(sequence, str) else set(sequence or ())
-    if (kinds and "EP" not in kinds) or header.get("EchoPlanarPulseSequence") == "NO":
+    # Philips calls echo-planar images gradient echoes.
+    says_planar = kinds and not str(header.get("Manufacturer", "")).upper().startswith("PHILIPS")
+    if (says_planar and "EP" not in kinds) or header.get("EchoPlanarPulseSequence") == "NO":
         return "no echo-planar images"
+    number = str(header.get("EchoNumbers", "")).strip()
+    if number.isdecimal() and int(number) != (echo or 1):
+        return f"echo {number}, and echo {echo or 1} is taken (--echo)"
     is_corrected = bool(words & _CORRECTED)
     if is_corrected and not corrected:
         return "images that the scanner corrected for motion (--corrected takes them)"

@@ -5,30 +5,34 @@ Files are read, never written to, moved or deleted, and their names are not told
 
 from __future__ import annotations
 
-import logging
+import stat
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pydicom.dataset import FileDataset
+
+from rtgod.errors import InputError
+from rtgod.messages import Array
 from rtgod.receivers.arrivals import POLL_S, Arrivals
 from rtgod.receivers.live_runs import LiveRuns, tags_taken
-from rtgod.sources.dicom_file import read_growing, read_pixels
-
-log = logging.getLogger(__name__)
+from rtgod.sources.dicom_file import begins_as_dicom, integer_of, read_growing, read_pixels
 
 #: Time for which a file without a promised length must not grow until it is taken for whole, seconds.
 _STABLE_S = 0.5
+#: A file that is shorter may still become an image.
+_LEAST_BYTES = 132
 
 
 @dataclass(slots=True)
 class _Pending:
-    """A file that may not be written to its end yet."""
+    """A file that may not be written to its end yet: what it was at the last look, and when that changed."""
 
-    size: int = -1
+    state: tuple[int, int] = (-1, -1)
     since_s: float = 0.0
+    is_read: bool = False
     is_named: bool = False
 
 
@@ -56,7 +60,7 @@ class Watcher:
         self._arrivals, self._runs, self._tell, self._clock = arrivals, runs, tell, clock
         self._tags = tags_taken()
         self._pending: dict[Path, _Pending] = {}
-        self._no_images: Counter[str] = Counter()
+        self._n_no_images = 0
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Watch until somebody stops it; what is complete by then is sent, with the end of the run.
@@ -85,38 +89,73 @@ class Watcher:
         """Read a file if it is complete; return whether nothing more is expected of it."""
         now_s = self._clock()
         try:
-            size = path.stat().st_size
-        except OSError:
-            return True  # removed, or renamed
-        if size != pending.size:
-            pending.size, pending.since_s = size, now_s
-        elif now_s - pending.since_s < _STABLE_S:
-            return False
-        try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                return True
+            state = status.st_size, status.st_mtime_ns
+            if state != pending.state:
+                pending.state, pending.since_s, pending.is_read = state, now_s, False
+            is_stable = now_s - pending.since_s >= _STABLE_S
+            if pending.is_read and (pending.is_named or not is_stable):
+                return False
             header, start, n_missing = read_growing(path, self._tags)
+        except FileNotFoundError:
+            return not path.is_symlink()  # removed, or renamed
         except OSError as error:
-            log.info("a file cannot be read yet (%s)", error.strerror)
+            if not pending.is_named:
+                pending.is_named = True
+                self._tell(f"a file cannot be read ({error.strerror}); it is tried again")
             return False
-        is_stable = now_s - pending.since_s >= _STABLE_S
+        pending.is_read = True
         if n_missing == 0 and header is not None:
-            self._runs.take(header, partial(read_pixels, path, header, start), path)
-            return True
+            raw = partial(read_pixels, path, header, start)
+            if is_stable or not _is_blank(raw):
+                self._runs.take(header, raw, path)
+                return True
         if not is_stable:
             return False
-        if header is None or n_missing is None:
-            if header is not None and header.file_meta.TransferSyntaxUID.is_compressed:
-                self._runs.take(header, partial(read_pixels, path, header, start), path)
-            else:
-                self._note_no_image(path)
+        if header is not None and n_missing is None and header.file_meta.TransferSyntaxUID.is_compressed:
+            self._runs.take(header, partial(read_pixels, path, header, start), path)
             return True
-        if not pending.is_named:
+        if state[0] >= _LEAST_BYTES and header is None and not _begins_as_dicom(path):
+            self._note_no_image()
+            return True
+        if not pending.is_named and state[0] >= _LEAST_BYTES:
             pending.is_named = True
-            number = int(header.get("SeriesNumber") or 0)
-            self._tell(f"a file of series {number} lacks {n_missing} bytes of its voxels; it is waited for")
+            number = (integer_or_0(header) if header is not None else 0) or "unknown"
+            lacks = f"{n_missing} bytes" if n_missing else "the rest"
+            self._tell(f"a file of series {number} lacks {lacks} of its voxels; it is waited for")
         return False
 
-    def _note_no_image(self, path: Path) -> None:
-        ending = path.suffix.lower()[:8]
-        if not self._no_images[ending]:
-            self._tell(f"files that are no images are left out, the first a {ending or 'file without an ending'}")
-        self._no_images[ending] += 1
+    def _note_no_image(self) -> None:
+        if not self._n_no_images:
+            self._tell("files that are no DICOM images are left out")
+        self._n_no_images += 1
+
+
+def integer_or_0(header: FileDataset) -> int:
+    """Return a file's SeriesNumber; 0 if it has none.
+
+    Parameters
+    ----------
+    header : FileDataset
+    """
+    try:
+        return integer_of(header.get("SeriesNumber")) or 0
+    except ValueError:
+        return 0
+
+
+def _begins_as_dicom(path: Path) -> bool:
+    try:
+        return begins_as_dicom(path)
+    except OSError:
+        return True
+
+
+def _is_blank(read: Callable[[], Array]) -> bool:
+    """Return whether all voxels are 0, as in a file whose length was set before it is written."""
+    try:
+        return not read().any()
+    except InputError:
+        return False

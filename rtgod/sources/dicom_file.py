@@ -6,12 +6,15 @@ error. Fields are read by name, one by one; pydicom's own warnings and errors, w
 
 from __future__ import annotations
 
+import io
+import logging
 import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pydicom
@@ -23,6 +26,10 @@ from pydicom.uid import UID
 
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
+
+# pydicom would log and warn of values that break the standard, and quote them; values that are used are checked here.
+logging.getLogger("pydicom").addFilter(lambda _: False)
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 _MAKERS = {
     "SIEMENS": "Siemens",
@@ -77,12 +84,17 @@ def read_header(path: Path, tags: Sequence[int]) -> tuple[FileDataset, int, int]
         return header, start, path.stat().st_size - start
 
 
-def read_growing(path: Path, tags: Sequence[int]) -> tuple[FileDataset | None, int, int | None]:
+def _opened(source: Path | bytes) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+def read_growing(source: Path | bytes, tags: Sequence[int]) -> tuple[FileDataset | None, int, int | None]:
     """Read the header of a file that may not be written to its end yet.
 
     Parameters
     ----------
-    path : Path
+    source : Path or bytes
+        The file, or what it holds.
     tags : sequence of int
         Elements to read, as 0xGGGGEEEE.
 
@@ -100,7 +112,7 @@ def read_growing(path: Path, tags: Sequence[int]) -> tuple[FileDataset | None, i
     OSError
         If the file cannot be read.
     """
-    with path.open("rb") as stream, warnings.catch_warnings():
+    with _opened(source) as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         if stream.read(132)[128:] != b"DICM":
             return None, 0, None
@@ -166,7 +178,7 @@ def _installable(syntax: UID) -> str:
     return ", or install what decodes it: pip install 'rtgod[compressed]'"
 
 
-def read_pixels(path: Path, header: FileDataset, start: int) -> Array:
+def read_pixels(path: Path, header: FileDataset, start: int, raw: bytes | None = None) -> Array:
     """Read the stored numbers of all frames, shape (n_frames, n_rows, n_columns), int16 or uint16.
 
     Numbers that are neither compressed nor packed are taken as they lie in the file; pydicom decodes the others.
@@ -177,6 +189,8 @@ def read_pixels(path: Path, header: FileDataset, start: int) -> Array:
     header : FileDataset
     start : int
         Where the element of the voxels begins, from `read_header` or `read_growing`.
+    raw : bytes, optional
+        What the file holds, if it is not on a disk; `path` is then what messages call it.
 
     Raises
     ------
@@ -187,15 +201,15 @@ def read_pixels(path: Path, header: FileDataset, start: int) -> Array:
         syntax, is_signed = header.file_meta.TransferSyntaxUID, bool(header.PixelRepresentation)
         is_plain = not (syntax.is_compressed or syntax.is_deflated) and syntax.is_little_endian
         if not is_plain or (is_signed and header.BitsStored != header.BitsAllocated):
-            pixels = pixel_array(path)
+            pixels = pixel_array(path if raw is None else io.BytesIO(raw))
             return pixels[np.newaxis] if pixels.ndim == 2 else pixels
         shape = int(header.get("NumberOfFrames") or 1), int(header.Rows), int(header.Columns)
-        with path.open("rb") as stream:
+        with _opened(path if raw is None else raw) as stream:
             stream.seek(start + (8 if syntax.is_implicit_VR else 12))
-            raw = stream.read(2 * math.prod(shape))
-        if len(raw) < 2 * math.prod(shape):
+            stored = stream.read(2 * math.prod(shape))
+        if len(stored) < 2 * math.prod(shape):
             raise InputError(f"{path}: changed while it was being read; start again once the folder is complete.")
-        return np.frombuffer(raw, "<i2" if is_signed else "<u2").reshape(shape)
+        return np.frombuffer(stored, "<i2" if is_signed else "<u2").reshape(shape)
 
 
 @contextmanager

@@ -192,7 +192,7 @@ def without_duplicates(pieces: Sequence[Piece], decode: Decode) -> list[Piece]:
         If pieces with equal numbers have different voxels.
     """
     unique: dict[object, Piece] = {}
-    by_clock = _differ_by_clock(pieces)
+    by_clock = differ_by_clock(pieces)
     for piece in pieces:
         place = piece.instance, piece.acquisition, piece.temporal, piece.planes[0].position_mm
         key = (piece.clock_s if by_clock else None, place if not piece.is_whole else place[:3])
@@ -236,21 +236,32 @@ def in_volumes(folder: Path, pieces: Sequence[Piece], stack: Stack, tr_s: float)
     """
     slots = [stack.slots(piece) for piece in pieces]
     usable = []
-    for numbering in _numberings(pieces, slots, len(stack.positions_mm), tr_s):
-        volumes = _by_number(numbering, pieces, slots)
+    for numbering in numberings(pieces, slots, len(stack.positions_mm), tr_s):
+        volumes = by_number(numbering, pieces, slots, tr_s)
         if volumes:
             usable.append(volumes)
     if not usable:
         raise InputError(f"{folder}: neither InstanceNumber nor AcquisitionNumber tells its files apart; export again.")
-    chosen = next((volumes for volumes in usable if _keeps_time(volumes, tr_s)), usable[0])
+    chosen = next((volumes for volumes in usable if keeps_time(volumes, tr_s)), usable[0])
     first_number = min(1, *chosen)
     return {number - first_number: of_volume for number, of_volume in chosen.items()}
 
 
-def _numberings(
+def numberings(
     pieces: Sequence[Piece], slots: Sequence[Sequence[int]], n_slices: int, tr_s: float
 ) -> list[Sequence[int | None]]:
-    """List possible numbers of the volume of each piece, from 1, the most reliable first."""
+    """List possible numbers of the volume of each piece, from 1, the most reliable first.
+
+    Parameters
+    ----------
+    pieces : sequence of Piece
+    slots : sequence of sequence of int
+        Places of each piece's slices.
+    n_slices : int
+        Number of slices of a volume.
+    tr_s : float
+        Repetition time, seconds.
+    """
     instances = [piece.instance for piece in pieces]
     acquisitions = [piece.acquisition for piece in pieces]
     ranks = {
@@ -262,7 +273,7 @@ def _numberings(
         for piece in pieces
     ]
     if pieces[0].is_whole:
-        by_clock = [_by_clock(pieces, tr_s)] if _differ_by_clock(pieces) else []
+        by_clock = [_by_clock(pieces, tr_s)] if differ_by_clock(pieces) else []
         return [instances, acquisitions, temporal, *by_clock]
     known = [instance for instance in instances if instance is not None]
     numbered: list[Sequence[int | None]] = [temporal]
@@ -280,8 +291,13 @@ def _numberings(
     return [*numbered, acquisitions]
 
 
-def _differ_by_clock(pieces: Sequence[Piece]) -> bool:
-    """Return whether all volumes have the same numbers, as in exports that give each a series of its own."""
+def differ_by_clock(pieces: Sequence[Piece]) -> bool:
+    """Return whether all volumes have the same numbers, as in exports that give each a series of its own.
+
+    Parameters
+    ----------
+    pieces : sequence of Piece
+    """
     return len({(piece.instance, piece.acquisition, piece.temporal) for piece in pieces}) == 1 and pieces[0].is_whole
 
 
@@ -295,10 +311,27 @@ def _by_clock(pieces: Sequence[Piece], tr_s: float) -> list[int | None]:
     return [round((clock - min(since_s)) / tr_s) + 1 for clock in since_s]
 
 
-def _by_number(
-    numbering: Sequence[int | None], pieces: Sequence[Piece], slots: Sequence[Sequence[int]]
+def by_number(
+    numbering: Sequence[int | None], pieces: Sequence[Piece], slots: Sequence[Sequence[int]], tr_s: float
 ) -> dict[int, list[Piece]]:
-    """Group pieces by their numbers, ascending; empty if a number is missing, or a slice comes twice in a volume."""
+    """Group pieces by their numbers, ascending.
+
+    Parameters
+    ----------
+    numbering : sequence of int or None
+        Number of the volume of each piece.
+    pieces : sequence of Piece
+    slots : sequence of sequence of int
+        Places of each piece's slices.
+    tr_s : float
+        Repetition time, seconds.
+
+    Returns
+    -------
+    dict of int to list of Piece
+        Empty if a number is missing, a slice comes twice in a volume, or slices of one volume were acquired further
+        apart than a repetition time.
+    """
     volumes: dict[int, list[Piece]] = {}
     taken: set[tuple[int, int]] = set()
     for number, piece, of_piece in zip(numbering, pieces, slots, strict=True):
@@ -307,10 +340,31 @@ def _by_number(
             return {}
         taken |= places
         volumes.setdefault(number, []).append(piece)
+    if any(_spread_s(of_volume) > tr_s for of_volume in volumes.values()):
+        return {}
     return dict(sorted(volumes.items()))
 
 
-def _keeps_time(volumes: Mapping[int, Sequence[Piece]], tr_s: float) -> bool:
+def _spread_s(pieces: Sequence[Piece]) -> float:
+    """Return the seconds between the first and the last slice of a volume; 0 where times are missing."""
+    clocks = [piece.clock_s for piece in pieces if piece.clock_s is not None]
+    if len(clocks) < 2:
+        return 0.0
+    apart_s = max(clocks) - min(clocks)
+    return min(apart_s, abs(_DAY_S - apart_s))
+
+
+def keeps_time(volumes: Mapping[int, Sequence[Piece]], tr_s: float) -> bool:
+    """Return whether numbers of volumes step with the files' clock.
+
+    Parameters
+    ----------
+    volumes : mapping of int to sequence of Piece
+    tr_s : float
+        Repetition time, seconds.
+    """
+    if not volumes:
+        return True
     elapsed_s = _elapsed_s(list(volumes.values()))
     return elapsed_s is not None and all(
         abs(t_after - t_before - (after - before) * tr_s) < (after - before) * tr_s / 2

@@ -128,17 +128,20 @@ def test_what_is_watched_is_what_is_replayed(folder, make, order):
 def test_a_volume_is_sent_with_its_last_byte_and_not_before(folder, make, tmp_path):
     """No time is waited: one look after the last byte it is on its way."""
     bridge = Bridge(folder)
-    *files, last = make()[0]
-    for z, dataset in enumerate(files):
-        save(dataset, folder / f"{z}.dcm")
+    first, second, (*files, last) = make()[:3]
+    for number, dataset in enumerate([*first, *second, *files]):
+        save(dataset, folder / f"{number}.dcm")
+        bridge.step()
+    n_before = len(bridge.server.volumes)
+    assert n_before in (0, 2)  # series of one volume each are known for one run by the third
     whole = save(last, tmp_path / "whole.dcm").read_bytes()
     for n_bytes in (0, 100, 300, len(whole) // 2, len(whole) - 1):
         (folder / "last.dcm").write_bytes(whole[:n_bytes])
         bridge.step()
-        assert bridge.server.volumes == []
+        assert len(bridge.server.volumes) == n_before
     (folder / "last.dcm").write_bytes(whole)
     bridge.step()
-    assert [volume.index for volume in bridge.server.volumes] == [0]
+    assert [volume.index for volume in bridge.server.volumes] == [0, 1, 2]
 
 
 def test_what_is_lost_late_or_doubled_is_said_once(folder):
@@ -182,7 +185,7 @@ def test_old_files_are_never_opened(folder, monkeypatch):
     opened = []
     monkeypatch.setattr(module, "read_growing", lambda path, _: opened.append(path.name) or (None, 0, None))
     bridge = Bridge(folder)
-    assert bridge.arrivals.n_old == 7
+    assert bridge.arrivals.n_old == 6
     bridge.step(5)
     save(mosaics()[3][0], folder / "old" / "new.dcm")
     bridge.step(5)
@@ -211,7 +214,7 @@ def test_what_belongs_to_no_functional_run_is_left_out_and_named_once(folder):
             other = {"SeriesNumber": 20 + number, "SeriesInstanceUID": f"1.9.{number}"} | changes
             save(test_mosaic.dicom(turn + 1, **other), folder / f"{turn}-{number}.dcm")
         bridge.step()
-    (folder / "physio.log").write_text("0 1 2")
+    (folder / "physio.log").write_text(100 * "0 1 2\n")
     bridge.step()
     bridge.step(1)
     bridge.step(1)
@@ -219,7 +222,7 @@ def test_what_belongs_to_no_functional_run_is_left_out_and_named_once(folder):
     assert len(bridge.server.volumes) == N_VOLUMES
     for number, kind in enumerate(OTHERS):
         assert bridge.lines.count(f"series {20 + number}: {kind}: left out") == 1
-    assert bridge.lines.count("files that are no images are left out, the first a .log") == 1
+    assert bridge.lines.count("files that are no DICOM images are left out") == 1
 
 
 def test_corrected_images_are_taken_in_place_of_the_others(folder):
@@ -241,10 +244,11 @@ def test_the_next_series_is_the_next_run_and_a_restart_is_another(folder):
     bridge = Bridge(folder, trials=(Trial(4.0, 2.0, "stimulus", "face"),))
     for number in range(1, 4):
         save(test_mosaic.dicom(number), folder / "first" / f"{number}.dcm")
-        bridge.step()
+        bridge.step(TR_S)
     for number in range(1, 3):
         save(test_mosaic.dicom(number, SeriesNumber=9, SeriesInstanceUID="1.2.5"), folder / "second" / f"{number}.dcm")
-        bridge.step()
+        bridge.step(TR_S)
+    bridge.step(TR_S)
     save(test_mosaic.dicom(4), folder / "first" / "4.dcm")
     bridge.step()
     bridge.stop()
@@ -253,16 +257,23 @@ def test_the_next_series_is_the_next_run_and_a_restart_is_another(folder):
     first, second = bridge.server.runs
     assert first.acquisition != second.acquisition
     assert [(block.onset_s, block.duration_s) for block in first.blocks] == [(4.0, 2.0)]
-    assert "series 7: files came after its run had ended: left out" in bridge.lines
+    assert "series 7: images came after its run had ended: left out" in bridge.lines
 
 
 def test_a_run_whose_length_is_known_ends_with_its_last_volume(folder):
     bridge = Bridge(folder)
-    for number in range(1, 4):
-        save(enhanced([number], NumberOfTemporalPositions=3), folder / f"{number}.dcm")
+    for number in range(1, 7):
+        save(enhanced([number], NumberOfTemporalPositions=6), folder / f"{number}.dcm")
         bridge.step()
+    bridge.step(2 * TR_S)
+    assert bridge.server.messages[-1] == RunEnd(bridge.server.runs[0].run_id, 6)
+    assert bridge.server.runs[0].n_volumes == 6
+
+
+def test_a_planned_number_of_volumes_ends_a_run_at_once(folder):
+    bridge = Bridge(folder, n_volumes=3)
+    written(bridge, folder, mosaics()[:3], every_s=0.0)
     assert bridge.server.messages[-1] == RunEnd(bridge.server.runs[0].run_id, 3)
-    assert bridge.server.runs[0].n_volumes == 3
 
 
 def test_silence_is_told_within_two_repetition_times(folder):
@@ -302,17 +313,18 @@ def test_nothing_is_lost_while_the_server_is_away(folder):
 def test_a_run_that_the_server_refuses_is_not_sent_on(folder):
     bridge = Bridge(folder)
     bridge.server.error = RefusedError("another person's run")
-    written(bridge, folder, mosaics()[:1])
+    written(bridge, folder, mosaics()[:2])
     bridge.server.error = None
-    written(bridge, folder, [[test_mosaic.dicom(2)]])
+    written(bridge, folder, [[test_mosaic.dicom(3)]])
     assert bridge.server.messages == []
     assert len([line for line in bridge.lines if "the server refuses it: another person's run" in line]) == 1
 
 
 def test_a_damaged_file_is_named_without_its_name(folder):
     bridge = Bridge(folder)
-    save(test_mosaic.dicom(1), folder / "1.dcm")
-    bridge.step()
+    for number in (1, 4):
+        save(test_mosaic.dicom(number), folder / f"{number}.dcm")
+        bridge.step()
     save(test_mosaic.dicom(2, EchoTime=60), folder / f"{PLANTED[0]}.dcm")
     bridge.step()
     whole = save(test_mosaic.dicom(3), folder / f"{PLANTED[1]}.dcm").read_bytes()
@@ -322,10 +334,10 @@ def test_a_damaged_file_is_named_without_its_name(folder):
     bridge.step(1)
     bridge.stop()
     told = "\n".join(bridge.lines)
-    assert "series 7: a file is left out, as are others like it: its echo time differs" in told
+    assert "series 7: an image is left out: its echo time differs" in told
     assert told.count("a file of series 7 lacks 9 bytes of its voxels; it is waited for") == 1
     assert not any(planted in told for planted in PLANTED)
-    assert [volume.index for volume in bridge.server.volumes] == [0]
+    assert [volume.index for volume in bridge.server.volumes] == [0, 3]
 
 
 def test_nothing_in_the_folder_is_changed_and_nothing_personal_is_sent(folder):
