@@ -186,7 +186,12 @@ class LiveRuns:
         """End the run under way, and send what is complete."""
         if self._live is None:
             self._look_for_next(float("inf"))
-        self._end_run()
+        while (live := self._live) is not None:
+            self._end_run()
+            for run in list(dict.fromkeys(self._series.values())):
+                if run.is_settled and run.series.look() < 2 * run.series.n_after(live.heard_s):
+                    self._look_for_next(float("inf"))
+                    break
         for run in dict.fromkeys(self._series.values()):
             self._tell(f"series {run.number}: {number_of(len(run.unsettled) or run.series.look(), 'volume')}: not sent")
         self._send()

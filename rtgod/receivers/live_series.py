@@ -29,8 +29,12 @@ from rtgod.sources.dicom_volumes import (
 _DAY_S = 86400.0
 #: Volumes whose pieces are kept after they were given, to count by.
 _MOST_KEPT = 4
+#: Number of volumes with fewer slices than promised from which on the promise is not believed.
+_FEWEST_ALIKE = 3
 #: Number of volumes that do not fit the clock from which on the clock is not believed.
 _MOST_ODD = 3
+#: Volumes that may have begun before they can be counted; more of them have something odd among them.
+_MOST_EARLY = 6
 #: A volume is no more than this number of volumes ahead of the last one, where no clock says so.
 _FURTHEST = 500
 
@@ -91,12 +95,12 @@ class LiveSeries:
         self._volumes: dict[int, list[_Held]] = {}
         self._seen: set[Hashable] = set()
         self._next: int | None = None
-        self._base: int | None = None
-        self._counts_from = 1
         self._keeps_time = self._rescaled = False
         self._start: tuple[float, int] | None = None
         self._late: set[int] = set()
         self._odd: list[_Held] = []
+        self._has_told_odd = False
+        self._n_guessed = 1
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -150,6 +154,16 @@ class LiveSeries:
         self._rescaled |= any(plane.rescale != (1.0, 0.0) for plane in piece.planes)
         self._new.append(_Held(piece, slices, now_s))
 
+    def n_after(self, since_s: float) -> int:
+        """Count the volumes, of those that are complete, that came after a time.
+
+        Parameters
+        ----------
+        since_s : float
+            Time by the clock of `add`, seconds.
+        """
+        return sum(came_s > since_s for came_s in self._complete().values())
+
     def look(self) -> int:
         """Count the volumes that are complete, without giving any."""
         if self._new:
@@ -194,7 +208,8 @@ class LiveSeries:
         """Count the volumes of all pieces; new ones that cannot be counted are left out, and named."""
         new, self._new = self._new, []
         volumes = self._counted([*self._held, *new])
-        if volumes is None and self._held:
+        is_early = self._next is None and len(self._held) < _MOST_EARLY * max(self._n_guessed, 1)
+        if volumes is None and self._held and not is_early:
             volumes = self._counted_without_odd(new)
         else:
             self._held += new
@@ -214,8 +229,10 @@ class LiveSeries:
                 self._held.append(held)
                 continue
             self._odd.append(held)
-            self.notes.append("an image's number and time do not fit the others of its series: left out")
-        if len({one.piece.clock_s for one in self._odd}) >= _MOST_ODD * (1 if self._first.is_whole else self._n_slices):
+            if not self._has_told_odd:
+                self.notes.append("an image's number and time do not fit the others of its series: left out")
+            self._has_told_odd = True
+        if len(self._odd) >= _MOST_ODD * (1 if self._first.is_whole else self._n_guessed):
             self._keeps_time = False
             odd, self._odd = self._odd, []
             if (volumes := self._counted([*self._held, *odd])) is not None:
@@ -229,35 +246,45 @@ class LiveSeries:
     def _counted(self, held: Sequence[_Held]) -> dict[int, list[_Held]] | None:
         """Return the volumes of pieces by their index; None if nothing counts them as those that were given."""
         pieces = [one.piece for one in held]
-        slots, n_slices = self._slots(pieces)
+        slots = self._slots(pieces)
+        by_piece = {id(one.piece): one for one in held}
         usable = [
-            volumes
+            (volumes, n_slices)
+            for n_slices in self._possible_n_slices(pieces, slots)
             for numbering in numberings(pieces, slots, n_slices, self.tr_s)
             if (volumes := by_number(numbering, pieces, slots, self.tr_s))
         ]
-        by_piece = {id(one.piece): one for one in held}
-        in_time = [volumes for volumes in usable if keeps_time(_without_partial(volumes, n_slices), self.tr_s)]
+        in_time = [(volumes, n) for volumes, n in usable if keeps_time(_without_partial(volumes, n), self.tr_s)]
         if self._keeps_time and not in_time:
             return None
-        for volumes in in_time or usable:
-            base = min(1, *volumes) if self._base is None else self._base
-            indexed = {number - base: [by_piece[id(piece)] for piece in found] for number, found in volumes.items()}
-            as_given = all(one.given_as in (None, index) for index, found in indexed.items() for one in found)
-            if as_given and (in_time or max(indexed) <= (self._next or 0) + _FURTHEST):
+        for volumes, n_slices in in_time or usable:
+            indexed = {number: [by_piece[id(piece)] for piece in found] for number, found in volumes.items()}
+            # The count goes on from what was given, by whichever number counts it.
+            given = [(number, one.given_as) for number, found in indexed.items() for one in found]
+            bases = {number - given_as for number, given_as in given if given_as is not None}
+            base = bases.pop() if bases else min(1, *indexed)
+            if not bases and (in_time or max(indexed) - base <= (self._next or 0) + _FURTHEST):
                 self._keeps_time |= bool(in_time) and len(volumes) > 2
-                self._counts_from = base
-                return indexed
+                self._n_guessed = n_slices
+                return {number - base: found for number, found in indexed.items()}
         return None
 
-    def _slots(self, pieces: Sequence[Piece]) -> tuple[list[list[int]], int]:
-        """Return the places of each piece's slices in a volume, and the number of slices as far as it is known."""
+    def _possible_n_slices(self, pieces: Sequence[Piece], slots: Sequence[Sequence[int]]) -> list[int]:
+        """List how many slices a volume may have: as many as are known, or promised, or as there are places."""
+        if self._n_slices:
+            return [self._n_slices]
+        n_places = len({slot for of_piece in slots for slot in of_piece})
+        n_promised = max(piece.n_promised for piece in pieces)
+        return list(dict.fromkeys([max(n_promised, n_places), n_places]))
+
+    def _slots(self, pieces: Sequence[Piece]) -> list[list[int]]:
+        """Return the places of each piece's slices in a volume, as far as they are known."""
         if self._first.is_whole:
-            return [[0]] * len(pieces), 1
+            return [[0]] * len(pieces)
         normal = self._first.grid.normal()
         places = sorted({_place_of(piece) for piece in pieces}, key=lambda place: float(np.dot(place, normal)))
         order = {place: slot for slot, place in enumerate(places)}
-        promised = max((piece.n_promised for piece in pieces), default=0)
-        return [[order[_place_of(piece)]] for piece in pieces], self._n_slices or promised or len(places)
+        return [[order[_place_of(piece)]] for piece in pieces]
 
     # ---------------------------------------------------------------- which volume is given
 
@@ -300,11 +327,11 @@ class LiveSeries:
             return n_there >= self._n_slices
         n_places = len({_place_of(one.piece) for one in self._held})
         n_promised = max(one.piece.n_promised for one in held)
-        if n_promised and n_there >= n_promised:
-            return True
-        # Where nothing is promised, two volumes with all places say how many there are.
-        full = [index for index, of in self._volumes.items() if len(of) == n_places]
-        return n_there == n_places and len(full) >= 2 and (not n_promised or len(self._volumes) > 2)
+        if n_promised == n_places:
+            return n_there == n_places
+        # Where nothing is promised, or something else, volumes with all places say how many there are.
+        full = [index for index, of_volume in self._volumes.items() if len(of_volume) == n_places]
+        return n_there == n_places and len(full) >= (_FEWEST_ALIKE if n_promised > n_places else 2)
 
     def _volume(self, index: int) -> LiveVolume:
         held = self._volumes[index]
@@ -316,7 +343,7 @@ class LiveSeries:
         data = assembled(pieces, self._stack, lambda piece: slices[id(piece)], rescaled=self._rescaled)
         for one in held:
             one.given_as = index
-        self._next, self._base = index + 1, self._counts_from
+        self._next = index + 1
         return LiveVolume(index, self._acquired_s(index, pieces), data)
 
     def _acquired_s(self, index: int, pieces: Sequence[Piece]) -> float:

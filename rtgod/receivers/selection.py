@@ -58,6 +58,6 @@ def why_left_out(header: FileDataset, *, corrected: bool = False, echo: int = 0)
     is_corrected = bool(words & _CORRECTED)
     if is_corrected and not corrected:
         return "images that the scanner corrected for motion (--corrected takes them)"
-    if corrected and not is_corrected and "MOSAIC" in words:
+    if corrected and not is_corrected:
         return "images as acquired, and --corrected takes the others"
     return ""

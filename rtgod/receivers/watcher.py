@@ -115,8 +115,10 @@ class Watcher:
         if not is_stable:
             return False
         if header is not None and n_missing is None and header.file_meta.TransferSyntaxUID.is_compressed:
-            self._runs.take(header, partial(read_pixels, path, header, start), path)
-            return True
+            raw = partial(read_pixels, path, header, start)
+            if _is_decodable(raw):
+                self._runs.take(header, raw, path)
+                return True
         if state[0] >= _LEAST_BYTES and header is None and not _begins_as_dicom(path):
             self._note_no_image()
             return True
@@ -151,6 +153,14 @@ def _begins_as_dicom(path: Path) -> bool:
         return begins_as_dicom(path)
     except OSError:
         return True
+
+
+def _is_decodable(read: Callable[[], Array]) -> bool:
+    try:
+        read()
+    except InputError:
+        return False
+    return True
 
 
 def _is_blank(read: Callable[[], Array]) -> bool:

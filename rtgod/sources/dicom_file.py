@@ -296,13 +296,16 @@ def rescale_of(dataset: Dataset) -> tuple[float, float]:
 
 
 def integer_of(value: object) -> int | None:
-    """Return the value of a field as an integer; None if it is missing or empty.
+    """Return the value of a field as an integer; None if it is missing, empty, or no integer.
 
     Parameters
     ----------
     value : object
     """
-    return None if value is None or value == "" else int(str(value))
+    try:
+        return None if value is None else int(str(value))
+    except ValueError:
+        return None
 
 
 def image_type(dataset: Dataset) -> Sequence[str]:

@@ -391,7 +391,12 @@ def _read_pieces(folder: Path, entries: Sequence[_Entry], echo: int | None) -> t
     if not pieces:
         raise InputError(f"{entries[0].path}: a phase image; give the folder of the magnitude series.")
     notes = [f"{folder}: {number_of(n_phase, 'phase image')} left out"] if n_phase else []
-    return _of_one_echo(folder, pieces, echo), notes
+    pieces = _of_one_echo(folder, pieces, echo)
+    n_slices = max(len(piece.planes) for piece in pieces)
+    whole = [piece for piece in pieces if not piece.is_whole or len(piece.planes) == n_slices]
+    if n_lacking := len(pieces) - len(whole):
+        notes.append(f"{folder}: {number_of(n_lacking, 'volume')} without all slices, taken for lost")
+    return whole, notes
 
 
 def _of_one_echo(folder: Path, pieces: list[Piece], echo: int | None) -> list[Piece]:
