@@ -162,11 +162,16 @@ class LiveRuns:
                 check_readable(origin, header, 2**62)
                 pieces = self._of_one_echo(fitting.pieces(origin, header))
                 pixels = read() if pieces else None
-            for piece in pieces:
-                if pixels is not None:
-                    self._add(key, header, piece, fitting.slices(pixels, piece))
         except InputError as error:
             self._tell_once(key, f"series {key[0]}: an image is left out: {_without_paths(str(error), origin)}")
+            return
+        for piece in pieces:
+            try:
+                if pixels is not None:
+                    with shielded(origin):
+                        self._add(key, header, piece, fitting.slices(pixels, piece))
+            except InputError as error:
+                self._tell_once(key, f"series {key[0]}: an image is left out: {_without_paths(str(error), origin)}")
 
     def step(self) -> None:
         """Send the volumes that are complete by now, and mind a run that has fallen silent."""
@@ -193,7 +198,11 @@ class LiveRuns:
                     self._look_for_next(float("inf"))
                     break
         for run in dict.fromkeys(self._series.values()):
-            self._tell(f"series {run.number}: {number_of(len(run.unsettled) or run.series.look(), 'volume')}: not sent")
+            n_volumes = len(run.unsettled) or run.series.look()
+            for note in run.series.notes:
+                self._tell(f"series {run.number}: {note}")
+            what = number_of(n_volumes, "volume") if n_volumes else "no whole volume in its images"
+            self._tell(f"series {run.number}: {what}: not sent")
         self._send()
         if self._outbox:
             n_volumes = sum(isinstance(message, Volume) for message in self._outbox)
@@ -379,8 +388,9 @@ class LiveRuns:
             return
         try:
             volumes = live.series.finish()
-        except InputError:
+        except InputError as error:
             volumes = []
+            self._tell(f"series {live.number}: {_without_paths(str(error), Path('an image'))}: not sent")
         self._queue(live, volumes)
         for key in live.keys:
             self._over[key] = "images came after its run had ended"

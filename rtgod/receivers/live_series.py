@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 
@@ -93,14 +94,14 @@ class LiveSeries:
         self._held: list[_Held] = []
         self._new: list[_Held] = []
         self._volumes: dict[int, list[_Held]] = {}
-        self._seen: set[Hashable] = set()
+        self._seen: dict[Hashable, int] = {}
         self._next: int | None = None
         self._keeps_time = self._rescaled = False
         self._start: tuple[float, int] | None = None
         self._late: set[int] = set()
         self._odd: list[_Held] = []
         self._has_told_odd = False
-        self._n_guessed = 1
+        self._n_guessed = 1 if first.is_whole else max(first.n_promised, 1)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -142,15 +143,14 @@ class LiveSeries:
             raise InputError(f"its {' and '.join(differences)} differs from that of the series' first file")
         if piece.is_whole and len(piece.planes) != len(self._first.planes):
             raise InputError(f"it has {len(piece.planes)} slices, and the series' first file {len(self._first.planes)}")
+        n_before = len(self._seen)
         if piece.is_whole and not _same_places(piece, self._first):
             raise InputError("its position differs from that of the series' first file: did it follow the head?")
-        key = _key(piece)
-        if key in self._seen:
-            held = next((one for one in self._held if _key(one.piece) == key), None)
-            if held is not None and not np.array_equal(held.slices, slices):
-                self.notes.append("an image came twice, with different voxels: the first is kept")
+        checksum = crc32(slices.tobytes())
+        if self._seen.setdefault(_key(piece), checksum) != checksum:
+            self.notes.append("an image came twice, with different voxels: the first is kept")
+        if len(self._seen) == n_before:
             return
-        self._seen.add(key)
         self._rescaled |= any(plane.rescale != (1.0, 0.0) for plane in piece.planes)
         self._new.append(_Held(piece, slices, now_s))
 
@@ -208,6 +208,8 @@ class LiveSeries:
         """Count the volumes of all pieces; new ones that cannot be counted are left out, and named."""
         new, self._new = self._new, []
         volumes = self._counted([*self._held, *new])
+        if self._next is None and not self._first.is_whole:
+            self._n_guessed = max(self._n_guessed, len({_place_of(one.piece) for one in [*self._held, *new]}))
         is_early = self._next is None and len(self._held) < _MOST_EARLY * max(self._n_guessed, 1)
         if volumes is None and self._held and not is_early:
             volumes = self._counted_without_odd(new)
@@ -264,7 +266,7 @@ class LiveSeries:
             bases = {number - given_as for number, given_as in given if given_as is not None}
             base = bases.pop() if bases else min(1, *indexed)
             if not bases and (in_time or max(indexed) - base <= (self._next or 0) + _FURTHEST):
-                self._keeps_time |= bool(in_time) and len(volumes) > 2
+                self._keeps_time |= bool(in_time) and len(_without_partial(volumes, n_slices)) > 2
                 self._n_guessed = n_slices
                 return {number - base: found for number, found in indexed.items()}
         return None

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import stat
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from pydicom.dataset import FileDataset
@@ -19,6 +20,7 @@ from rtgod.messages import Array
 from rtgod.receivers.arrivals import POLL_S, Arrivals
 from rtgod.receivers.live_runs import LiveRuns, tags_taken
 from rtgod.sources.dicom_file import begins_as_dicom, integer_of, read_growing, read_pixels
+from rtgod.text import number_of
 
 #: Time for which a file without a promised length must not grow until it is taken for whole, seconds.
 _STABLE_S = 0.5
@@ -60,6 +62,7 @@ class Watcher:
         self._arrivals, self._runs, self._tell, self._clock = arrivals, runs, tell, clock
         self._tags = tags_taken()
         self._pending: dict[Path, _Pending] = {}
+        self._taken: deque[tuple[float, Path, tuple[int, int]]] = deque()
         self._n_no_images = 0
 
     def run(self, stopped: Callable[[], bool]) -> None:
@@ -74,6 +77,8 @@ class Watcher:
             self.step()
             self._arrivals.wait(POLL_S)
         self.step()
+        if self._pending:
+            self._tell(f"{number_of(len(self._pending), 'file')} not written to the end by now: left out")
         self._runs.end()
 
     def step(self) -> None:
@@ -83,7 +88,19 @@ class Watcher:
         for path in list(self._pending):
             if self._take(path, self._pending[path]):
                 del self._pending[path]
+        self._look_again()
         self._runs.step()
+
+    def _look_again(self) -> None:
+        """Read files again that were written to after they were taken; other voxels are named as those of copies."""
+        while self._taken and self._taken[0][0] <= self._clock():
+            _, path, state = self._taken.popleft()
+            try:
+                status = path.stat()
+            except OSError:
+                continue  # what was taken stays taken
+            if (status.st_size, status.st_mtime_ns) != state:
+                self._pending.setdefault(path, _Pending())
 
     def _take(self, path: Path, pending: _Pending) -> bool:
         """Read a file if it is complete; return whether nothing more is expected of it."""
@@ -107,18 +124,16 @@ class Watcher:
                 self._tell(f"a file cannot be read ({error.strerror}); it is tried again")
             return False
         pending.is_read = True
-        if n_missing == 0 and header is not None:
-            raw = partial(read_pixels, path, header, start)
-            if is_stable or not _is_blank(raw):
-                self._runs.take(header, raw, path)
+        if header is not None:
+            read = cache(partial(read_pixels, path, header, start))
+            is_whole = n_missing == 0 and (is_stable or not _is_blank(read))
+            is_unmeasured = n_missing is None and header.file_meta.TransferSyntaxUID.is_compressed
+            if is_whole or (is_unmeasured and is_stable and _is_decodable(read)):
+                self._runs.take(header, read, path)
+                self._taken.append((now_s + _STABLE_S, path, state))
                 return True
         if not is_stable:
             return False
-        if header is not None and n_missing is None and header.file_meta.TransferSyntaxUID.is_compressed:
-            raw = partial(read_pixels, path, header, start)
-            if _is_decodable(raw):
-                self._runs.take(header, raw, path)
-                return True
         if state[0] >= _LEAST_BYTES and header is None and not _begins_as_dicom(path):
             self._note_no_image()
             return True

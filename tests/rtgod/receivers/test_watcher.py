@@ -351,6 +351,64 @@ def test_nothing_in_the_folder_is_changed_and_nothing_personal_is_sent(folder):
     assert not any(planted in sent for planted in PLANTED)
 
 
+def test_a_file_that_is_written_to_after_it_was_taken_is_named(folder, tmp_path):
+    bridge = Bridge(folder)
+    whole = save(test_mosaic.dicom(2), tmp_path / "whole.dcm").read_bytes()
+    written(bridge, folder, mosaics()[:1])
+    # A copy whose length was set first is half written when its folder is looked at.
+    half = folder / "half.dcm"
+    n_voxels = len(test_mosaic.dicom(2).PixelData)
+    half.write_bytes(whole[: -n_voxels // 2] + bytes(n_voxels // 2))
+    bridge.step(0.1)
+    half.write_bytes(whole)
+    bridge.step(TR_S)
+    bridge.step(TR_S)
+    written(bridge, folder, mosaics()[2:])
+    bridge.stop()
+    assert [volume.index for volume in bridge.server.volumes] == list(range(N_VOLUMES))
+    assert sum("different voxels" in line for line in bridge.lines) == 1
+
+
+def test_a_copy_with_other_voxels_is_named_however_late(folder):
+    bridge = Bridge(folder)
+    written(bridge, folder, mosaics())
+    altered = test_mosaic.dicom(1)
+    altered.PixelData = b"\1\0" + altered.PixelData[2:]
+    written(bridge, folder, [[altered]])
+    bridge.stop()
+    assert sum("different voxels" in line for line in bridge.lines) == 1
+
+
+def test_a_blank_file_is_waited_for_and_one_that_never_comes_is_counted(folder, tmp_path):
+    bridge = Bridge(folder)
+    whole = save(test_mosaic.dicom(2), tmp_path / "whole.dcm").read_bytes()
+    n_voxels = len(test_mosaic.dicom(2).PixelData)
+    written(bridge, folder, mosaics()[:1])
+    late = folder / "late.dcm"
+    late.write_bytes(whole[:-n_voxels] + bytes(n_voxels))
+    bridge.step(0.1)
+    late.write_bytes(whole)
+    bridge.step(0.1)
+    assert [volume.index for volume in bridge.server.volumes] == [0, 1]
+    assert all(volume.data.any() for volume in bridge.server.volumes)
+    (folder / "cut.dcm").write_bytes(whole[:-20])
+    bridge.step(0.1)
+    bridge.stop()
+    assert sum("1 file not written to the end" in line for line in bridge.lines) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_slices_of_a_real_scan_in_any_order(folder, seed, shared_data):
+    files = sorted((shared_data / "ge-epirt" / "dicom").iterdir())
+    random.Random(seed).shuffle(files)  # noqa: S311 # no secret
+    bridge = Bridge(folder, patience_tr=1e6)
+    for number, file in enumerate(files):
+        (folder / f"{number}.dcm").write_bytes(file.read_bytes())
+        bridge.step()
+    bridge.stop()
+    same_as_replayed(bridge.server.volumes, list(DicomSeries(folder)))
+
+
 def test_files_that_are_renamed_once_they_are_whole_are_taken_once(folder):
     bridge = Bridge(folder)
     for number in range(1, 4):
