@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -76,9 +76,14 @@ def watch(
 
 
 def receive(
+    protocol: Annotated[Literal["dicom", "afni"], typer.Option(help="What the scanner's side speaks.")] = "dicom",
     listen: Annotated[
-        str, typer.Option(metavar="ADDRESS:PORT", help="Where to listen for the scanner.")
-    ] = "127.0.0.1:11112",
+        str | None,
+        typer.Option(
+            metavar="ADDRESS:PORT",
+            help="Where to listen for the scanner; default 127.0.0.1, and port 11112 (dicom) or 7961 (afni).",
+        ),
+    ] = None,
     allow: Annotated[
         list[str] | None,
         typer.Option(metavar="NETWORK", help="Network whose hosts may connect: 192.168.2.0/24; may be repeated."),
@@ -98,25 +103,38 @@ def receive(
     key: Key = None,
     name: ClientName = None,
 ) -> None:
-    """Send a running scan to a server, as a DICOM node to which the scanner sends its images (C-STORE).
+    """Send a running scan to a server, from images that come over the network.
 
-    What is taken and left out is as with `rtgod watch`. Nothing is written to a disk. Needs pynetdicom, which rtgod's
-    extra "network" installs.
+    With "dicom" it is a node to which the scanner sends its images (C-STORE), of which the same are taken and left out
+    as with `rtgod watch`; this needs pynetdicom, which rtgod's extra "network" installs. With "afni" it listens as
+    AFNI does, for Dimon or any other source for AFNI. Nothing is written to a disk.
     """
     from rtgod.protocol.clients import Sender
     from rtgod.protocol.keys import read_client_key
+    from rtgod.receivers.afni_net import CONTROL_PORT, AfniReceiver
     from rtgod.receivers.dicom_net import DicomNode, NodeOptions
+    from rtgod.receivers.listening import listening_at
     from rtgod.receivers.live_runs import LiveRuns
 
+    listen = listen or f"127.0.0.1:{11112 if protocol == 'dicom' else CONTROL_PORT}"
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise InputError(f"--listen {listen}: give an address and a port, such as 192.168.2.1:11112")
-    node_options = NodeOptions(
-        host=host.strip("[]"), port=int(port), title=title, allowed=tuple(allow or ()), certificate=tls_certificate,
-        private_key=tls_key, authority=tls_authority,
-    )  # fmt: skip
+    if protocol == "afni" and (tls_certificate or tls_key or tls_authority or corrected):
+        raise InputError("--tls-… and --corrected are for DICOM; AFNI's protocol has neither")
+    host, allowed = host.strip("[]"), tuple(allow or ())
     options, stopped = _options(subject, events, corrected, echo, tr, volumes, patience), _stop_on_signals()
     with Sender(to, patience_s=2.0, waiting=_tell, key=read_client_key(key) if key else None, name=name) as sender:
+        if protocol == "afni":
+            with AfniReceiver(listening_at(host, int(port), allowed), sender, options, _tell) as receiver:
+                _tell(f"listens for a source for AFNI at {host}:{receiver.port}; volumes go to {to}")
+                receiver.run(stopped)
+                _tell(f"{receiver.n_sent} volumes sent")
+            return
+        node_options = NodeOptions(
+            host=host, port=int(port), title=title, allowed=allowed, certificate=tls_certificate,
+            private_key=tls_key, authority=tls_authority,
+        )  # fmt: skip
         runs = LiveRuns(sender, options, _tell)
         with DicomNode(node_options, runs, _tell) as node:
             _tell(f"{title} listens at {host}:{node.port}; volumes go to {to}")

@@ -5,7 +5,6 @@ The handler takes the bytes and answers; everything is decoded outside of it, in
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import ssl
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from typing import Any, Self
 from pydicom.uid import UID
 
 from rtgod.errors import InputError, MissingDependencyError
+from rtgod.receivers.listening import listening_at
 from rtgod.receivers.live_runs import LiveRuns, tags_taken
 from rtgod.sources.dicom_file import read_growing, read_pixels
 
@@ -97,7 +97,7 @@ class DicomNode:
         except ModuleNotFoundError as error:
             raise MissingDependencyError("receiving DICOM needs pynetdicom: pip install 'rtgod[network]'") from error
         self._runs, self._tell = runs, tell
-        self._allowed = _networks(options)
+        self._listening = listening_at(options.host, options.port, options.allowed)
         self._queue: Queue[bytes] = Queue(_MOST_WAITING)
         self._tags = tags_taken()
         node = AE(ae_title=options.title)
@@ -179,28 +179,11 @@ class DicomNode:
 
     def _on_connection(self, event: Any) -> None:
         host, port = event.address[:2]
-        address = ipaddress.ip_address(host)
-        if address.is_loopback or any(address in network for network in self._allowed):
+        if self._listening.may_connect(host):
             log.warning("%s:%d connects", host, port)
             return
         log.warning("%s:%d is not allowed to connect; name its network with --allow", host, port)
         event.assoc.abort()
-
-
-def _networks(options: NodeOptions) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    try:
-        networks = [ipaddress.ip_network(network) for network in options.allowed]
-    except ValueError as error:
-        raise InputError(f"--allow: {error}; give a network such as 192.168.2.0/24") from error
-    is_local = options.host == "localhost"
-    try:
-        is_local = is_local or ipaddress.ip_address(options.host).is_loopback
-    except ValueError as error:
-        if not is_local:
-            raise InputError(f"--listen {options.host}: give an address such as 192.168.2.1:11112") from error
-    if not is_local and not networks:
-        raise InputError(f"--listen {options.host}: name with --allow which networks may connect: 192.168.2.0/24, say")
-    return networks
 
 
 def _tls(options: NodeOptions) -> ssl.SSLContext | None:

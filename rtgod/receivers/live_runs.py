@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +15,12 @@ import numpy as np
 from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
 
-from rtgod.errors import InputError, RefusedError, ServerError
+from rtgod.errors import InputError
 from rtgod.events.table import Trial, blocks_of
 from rtgod.messages import Array, Run, RunEnd, Volume
 from rtgod.protocol.clients import Sender
 from rtgod.receivers.live_series import LiveSeries, LiveVolume
+from rtgod.receivers.outbox import Outbox
 from rtgod.receivers.selection import TAGS, why_left_out
 from rtgod.sources import acquisition_id
 from rtgod.sources.dicom_file import check_readable, integer_of, shielded
@@ -113,11 +113,6 @@ class LiveRuns:
         Shows the operator a line.
     clock : callable, optional
         Clock of monotonic seconds.
-
-    Attributes
-    ----------
-    n_sent : int
-        Number of volumes that the server has on disk.
     """
 
     def __init__(
@@ -127,16 +122,17 @@ class LiveRuns:
         tell: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._sender, self._options, self._tell, self._clock = sender, options, tell, clock
+        self._options, self._tell, self._clock = options, tell, clock
         self._told: set[tuple[_Key, str]] = set()
         self._series: dict[_Key, _LiveRun] = {}
         self._live: _LiveRun | None = None
         self._over: dict[_Key, str] = {}
-        self._outbox: deque[Run | Volume | RunEnd] = deque()
-        self._refused: set[str] = set()
-        self._announced: dict[str, Run] = {}
-        self._again: str = ""
-        self.n_sent = 0
+        self._outbox = Outbox(sender, tell)
+
+    @property
+    def n_sent(self) -> int:
+        """Number of volumes that the server has on disk."""
+        return self._outbox.n_sent
 
     def take(self, header: FileDataset, read: Callable[[], Array], origin: Path) -> None:
         """Take in an image.
@@ -185,7 +181,7 @@ class LiveRuns:
             self._look_for_next(now_s)
         else:
             self._mind_others(self._live)
-        self._send()
+        self._outbox.send()
 
     def end(self) -> None:
         """End the run under way, and send what is complete."""
@@ -203,10 +199,7 @@ class LiveRuns:
                 self._tell(f"series {run.number}: {note}")
             what = number_of(n_volumes, "volume") if n_volumes else "no whole volume in its images"
             self._tell(f"series {run.number}: {what}: not sent")
-        self._send()
-        if self._outbox:
-            n_volumes = sum(isinstance(message, Volume) for message in self._outbox)
-            self._tell(f"{number_of(n_volumes, 'volume')} could not be sent: lost")
+        self._outbox.end()
 
     # ---------------------------------------------------------------- series
 
@@ -343,8 +336,8 @@ class LiveRuns:
                     self._live = None
                     self._leave_out(live, str(error))
                     return
-                self._outbox.append(live.run)
-            self._outbox.append(Volume(live.run.run_id, volume.index, volume.acquired_s, volume.data))
+                self._outbox.put(live.run)
+            self._outbox.put(Volume(live.run.run_id, volume.index, volume.acquired_s, volume.data))
             live.heard_s = self._clock()
             if live.is_silent:
                 live.is_silent = False
@@ -352,7 +345,7 @@ class LiveRuns:
 
     def _make_run(self, live: _LiveRun) -> Run:
         run_id = run_name(live.number, live.uid)
-        run = Run(
+        return Run(
             run_id,
             self._options.subject,
             live.series.tr_s,
@@ -363,10 +356,6 @@ class LiveRuns:
             acquisition_id(run_id, live.uid),
             live.coil[:64],
         )
-        grid = " × ".join(map(str, run.shape))
-        self._tell(f"{run_id}: begins, {grid} voxels, TR {run.tr_s:g} s, {number_of(len(run.blocks), 'trial')}")
-        self._announced[run_id] = run
-        return run
 
     def _mind_silence(self, live: _LiveRun) -> None:
         silent_s = self._clock() - live.heard_s
@@ -396,44 +385,13 @@ class LiveRuns:
             self._over[key] = "images came after its run had ended"
             self._series.pop(key, None)
         if live.run is not None:
-            self._outbox.append(RunEnd(live.run.run_id, live.series.n_volumes))
+            self._outbox.put(RunEnd(live.run.run_id, live.series.n_volumes))
 
     def _tell_once(self, key: _Key, line: str) -> None:
         kind = key, re.sub(r"\d+", "0", line)
         if kind not in self._told:
             self._told.add(kind)
             self._tell(line)
-
-    # ---------------------------------------------------------------- the server
-
-    def _send(self) -> None:
-        """Send what is queued; what cannot be sent now stays, and is tried again."""
-        while self._outbox:
-            message = self._outbox[0]
-            if message.run_id in self._refused:
-                self._outbox.popleft()
-                continue
-            try:
-                self._sender.send(message)
-            except RefusedError as error:
-                run = self._announced.get(message.run_id)
-                if isinstance(message, Volume) and run is not None and self._again != message.run_id:
-                    self._again = message.run_id
-                    self._outbox.appendleft(run)  # another server, which has not heard of the run
-                    continue
-                self._tell(f"{message.run_id}: the server refuses it: {error}")
-                if not isinstance(message, RunEnd):
-                    self._refused.add(message.run_id)
-            except ServerError as error:
-                self._tell(f"{number_of(len(self._outbox), 'message')} wait for the server: {error}")
-                return
-            else:
-                if isinstance(message, Volume):
-                    self.n_sent += 1
-                    self._again = ""
-                if isinstance(message, RunEnd):
-                    self._tell(f"{message.run_id}: ended after {number_of(message.n_volumes, 'volume')}")
-            self._outbox.popleft()
 
 
 def _is_copy(piece: Piece, other: Piece) -> bool:

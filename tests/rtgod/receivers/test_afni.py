@@ -1,0 +1,307 @@
+"""AFNI's real-time protocol: what a source sends, in pieces of any size, becomes the volumes that it has."""
+
+import socket
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rtgod.errors import InputError
+from rtgod.messages import Run, RunEnd, Volume
+from rtgod.receivers.afni import END_OF_RUN, AfniEnd, AfniRun, AfniStream, data_port_of
+from rtgod.receivers.afni_net import AfniReceiver
+from rtgod.receivers.listening import listening_at
+from rtgod.receivers.live_runs import RunOptions
+from tests.rtgod.receivers.test_watcher import Server
+
+SHAPE = (4, 3, 5)
+RNG = np.random.default_rng(5)
+
+
+def settings_text(kind="3D+timing", **lines):
+    """The text of a run as Dimon writes it; None takes a line out."""
+    said = {
+        "ACQUISITION_TYPE": kind, "TR": "2.0", "XYMATRIX": "4 3 5", "XYFOV": "12 9 20", "XYZAXES": "R-L A-P I-S",
+        "DATUM": "short", "BYTEORDER": "LSB_FIRST", **lines,
+    }  # fmt: skip
+    return "\n".join(f"{word} {value}" for word, value in said.items() if value is not None).encode() + b"\0"
+
+
+def volumes_of(n, dtype="<i2"):
+    return [RNG.integers(0, 200, SHAPE).astype(dtype) for _ in range(n)]
+
+
+def images_of(volumes, order=None):
+    """The bytes of volumes, whole or slice by slice."""
+    if order is None:
+        return b"".join(volume.tobytes(order="F") for volume in volumes)
+    return b"".join(volume[:, :, z].tobytes(order="F") for volume in volumes for z in order)
+
+
+def marker(n_bytes):
+    return END_OF_RUN.ljust(n_bytes, b"\0")
+
+
+def fed(content, sizes=(), **options):
+    """Feed bytes in pieces of the given sizes, and the rest at once."""
+    stream, found = AfniStream(**options), []
+    for size in sizes:
+        found += stream.feed(content[:size])
+        content = content[size:]
+    return [*found, *stream.feed(content), *stream.close()]
+
+
+def arrays(found):
+    return [one for one in found if isinstance(one, np.ndarray)]
+
+
+@given(
+    sizes=st.lists(st.integers(1, 200), max_size=40),
+    is_big=st.booleans(),
+    datum=st.sampled_from(["short", "float", "byte"]),
+)
+@settings(deadline=None, max_examples=60)
+def test_whole_volumes_in_any_pieces(sizes, is_big, datum):
+    dtype = np.dtype({"short": "i2", "float": "f4", "byte": "u1"}[datum]).newbyteorder(">" if is_big else "<")
+    sent = volumes_of(4, dtype)
+    text = settings_text(DATUM=datum, BYTEORDER="MSB_FIRST" if is_big else "LSB_FIRST")
+    found = fed(text + images_of(sent) + marker(60 * dtype.itemsize), sizes)
+    assert [volume.tolist() for volume in arrays(found)] == [volume.tolist() for volume in sent]
+    assert isinstance(found[0], AfniRun)
+    assert found[-1] == AfniEnd(0)
+
+
+@pytest.mark.parametrize(
+    ("zorder", "order"),
+    [("alt", [0, 2, 4, 1, 3]), ("seq", range(5)), (None, [0, 2, 4, 1, 3]), ("explicit 4 3 2 1 0", [4, 3, 2, 1, 0]),
+     ("explicit 3 1 2 5 4", [2, 0, 1, 4, 3])],
+)  # fmt: skip
+def test_slices_in_their_order(zorder, order):
+    sent = volumes_of(3)
+    found = fed(settings_text("2D+zt", ZORDER=zorder) + images_of(sent, order), [50, 1, 77])
+    assert [volume.tolist() for volume in arrays(found)] == [volume.tolist() for volume in sent]
+
+
+@pytest.mark.parametrize("order", [None, [0, 2, 4, 1, 3]])
+@pytest.mark.parametrize("echo", [1, 2, 3])
+def test_one_of_several_channels(order, echo):
+    sent = volumes_of(9)
+    text = settings_text("2D+zt" if order else "3D+t", NUM_CHAN=3)
+    if order is None:
+        content = images_of(sent)
+    else:
+        content = b"".join(
+            sent[3 * turn + channel][:, :, z].tobytes(order="F")
+            for turn in range(3) for z in order for channel in range(3)
+        )  # fmt: skip
+    found = fed(text + content, [13, 200], echo=echo)
+    assert [volume.tolist() for volume in arrays(found)] == [volume.tolist() for volume in sent[echo - 1 :: 3]]
+    with pytest.raises(InputError, match="3 channels; choose one with --echo"):
+        fed(text + content)
+
+
+@pytest.mark.parametrize("n_marker", [24, 30, 24 * 5], ids=["a slice", "the marker alone", "a volume"])
+@given(sizes=st.lists(st.integers(1, 90), max_size=30))
+@settings(deadline=None, max_examples=40)
+def test_runs_one_after_another_whatever_the_length_of_the_marker(n_marker, sizes):
+    first, second = volumes_of(2), volumes_of(3)
+    content = settings_text("2D+zt") + images_of(first, [0, 2, 4, 1, 3]) + marker(n_marker)[:n_marker]
+    found = fed(content + settings_text("3D+t", NOTE="x") + images_of(second), sizes)
+    assert [volume.tolist() for volume in arrays(found)] == [volume.tolist() for volume in first + second]
+    assert [type(one).__name__ for one in found if not isinstance(one, np.ndarray)] == ["AfniRun", "AfniEnd"] * 2
+
+
+def test_a_volume_that_is_not_whole_is_counted():
+    found = fed(settings_text() + images_of(volumes_of(2))[:-7])
+    assert len(arrays(found)) == 1
+    assert found[-1] == AfniEnd(60 * 2 - 7)
+
+
+def affine_of(**lines):
+    return fed(settings_text(**lines))[0].affine
+
+
+def test_geometry():
+    # Centred at 0: the first voxel lies half the volume to the right, in front and below.
+    expected = [[-3, 0, 0, 4.5], [0, -3, 0, 3], [0, 0, 4, -8], [0, 0, 0, 1]]
+    assert affine_of().tolist() == expected
+    assert affine_of(XYZAXES="RL AP IS").tolist() == expected
+    assert affine_of(XYFOV="12 0 20").tolist()[1][1] == -4
+    assert affine_of(XYFOV="12 9", ZDELTA="3", ZGAP="1").tolist() == expected
+    assert affine_of(ZFIRST="8I").tolist() == expected
+    assert affine_of(ZFIRST="8S").tolist()[2] == [0, 0, 4, 8]
+    # The example of AFNI's own manual: sagittal slices from 50 mm on the right, or without the letter on the left.
+    sagittal = affine_of(XYZAXES="S-I A-P L-R", XYZFIRST="30 20A 50R")
+    assert sagittal.tolist() == [[0, 0, 4, 50], [0, -3, 0, 20], [-3, 0, 0, 30], [0, 0, 0, 1]]
+    assert affine_of(XYZAXES="S-I A-P L-R", XYZFIRST="30 20A 50").tolist()[0] == [0, 0, 4, -50]
+    oblique = np.array([[2.0, 0.1, 0, -90], [0.1, 2, 0.2, -80], [0, 0.2, 3, -40], [0, 0, 0, 1]])
+    turned = affine_of(OBLIQUE_XFORM=" ".join(map(str, oblique.ravel())))
+    assert turned.tolist() == (np.diag([-1, -1, 1, 1]) @ oblique).tolist()
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ({"XYMATRIX": "4"}, "XYMATRIX needs 2 numbers"),
+        ({"XYMATRIX": "4 three 5"}, "XYMATRIX has something that is no number"),
+        ({"XYMATRIX": "4 3"}, "XYMATRIX, ZNUM: a matrix of 4 × 3 × 0"),
+        ({"XYMATRIX": "9000 9000 9000"}, "up to 32 MB"),
+        ({"DATUM": "complex"}, "DATUM is none of"),
+        ({"ACQUISITION_TYPE": "4D"}, "ACQUISITION_TYPE is none of"),
+        ({"BYTEORDER": "middle"}, "BYTEORDER is none of"),
+        ({"XYZAXES": "R-L L-R I-S"}, "three different axes"),
+        ({"XYZAXES": None}, "three different axes"),
+        ({"XYFOV": "nan 9 20"}, "XYFOV needs 2 numbers"),
+        ({"XYFOV": "12 9"}, "voxel's size is missing"),
+        ({"XYZFIRST": "30 20I 50"}, "not that of its axis"),
+        ({"OBLIQUE_XFORM": "0 " * 16}, "spans no volume"),
+        ({"NUM_CHAN": "99"}, "up to 32 channels"),
+        ({"ZORDER": "explicit 1 1 2 3 4", "ACQUISITION_TYPE": "2D+zt"}, "each of 5 slices once"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named(lines, says):
+    with pytest.raises(InputError, match=says):
+        fed(settings_text(**lines))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [(b"", "does not say where"), (b"shm:afni:1M", "share memory"), (b"tcp:host:80", "from 1024 to 65535"),
+     (b"tcp:host:7960\nrm -rf ~", "never done"), (b"tcp:host:x", "none from")],
+)  # fmt: skip
+def test_what_the_control_port_refuses(text, says):
+    with pytest.raises(InputError, match=says):
+        data_port_of(text)
+    assert data_port_of(b"tcp:scanner:7953\n") == 7953
+    assert data_port_of(b"tcp:scanner") == 7960
+
+
+@given(st.binary(max_size=400), st.integers(0, 300), st.integers(0, 255))
+@settings(deadline=None, max_examples=200)
+def test_no_bytes_break_it_or_fill_memory(junk, place, byte):
+    content = bytearray(settings_text() + images_of(volumes_of(2)) + marker(120) + settings_text("2D+zt"))
+    content[place] = byte
+    for damaged in (junk, bytes(content), bytes(content[:place]) + junk):
+        try:
+            fed(damaged, [1, 7, 50])
+        except InputError as error:
+            assert str(error)  # noqa: PT017 # whether it is raised depends on the bytes
+
+
+def test_memory_is_bounded():
+    tracemalloc.start()
+    with pytest.raises(InputError, match="longer than 32 kB"):
+        list(AfniStream().feed(b"A" * 2**16))
+    after_end = AfniStream()
+    list(after_end.feed(settings_text() + marker(120)))
+    for _ in range(1000):
+        list(after_end.feed(b"A" * 2**16))
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
+
+
+# ---------------------------------------------------------------- sockets
+
+
+class Receiver:
+    """A receiver that steps when the test says so."""
+
+    def __init__(self, **options):
+        self.server, self.lines, self.now_s = Server(), [], 0.0
+        listening = listening_at("127.0.0.1", 0, ())
+        self.receiver = AfniReceiver(
+            listening, self.server, RunOptions(**options), self.lines.append, clock=lambda: self.now_s
+        )
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.data_port = free.getsockname()[1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.receiver.__exit__(None, None, None)
+
+    def step(self, n=5, seconds=0.0):
+        self.now_s += seconds
+        for _ in range(n):
+            self.receiver.step(0.02)
+
+    def announced(self, text=None):
+        with socket.create_connection(("127.0.0.1", self.receiver.port), 10) as control:
+            control.sendall(text or f"tcp:localhost:{self.data_port}".encode() + b"\0")
+            self.step()
+
+    def connected(self):
+        self.announced()
+        return socket.create_connection(("127.0.0.1", self.data_port), 10)
+
+
+def test_a_source_is_received_run_after_run():
+    sent, later = volumes_of(3), volumes_of(2)
+    with Receiver() as here:
+        with here.connected() as source:
+            source.sendall(settings_text(NAME="Doe^Jane", NUMVOL="3", DRIVE_AFNI="SYSTEM touch /tmp/no"))
+            for volume in sent:
+                source.sendall(images_of([volume]))
+                here.step(seconds=2.0)
+            source.sendall(marker(120) + settings_text() + images_of(later))
+            here.step()
+        here.step()
+        with here.connected() as source:
+            source.sendall(settings_text() + images_of(later)[:-1])
+            here.step()
+        here.receiver.run(lambda: True)
+    messages = here.server.messages
+    assert [type(message) for message in messages] == [
+        Run, *[Volume] * 3, RunEnd, Run, *[Volume] * 2, RunEnd, Run, Volume, RunEnd
+    ]  # fmt: skip
+    assert [volume.data.tolist() for volume in here.server.volumes[:5]] == [v.tolist() for v in sent + later]
+    assert [volume.acquired_s for volume in here.server.volumes[:3]] == [0.0, 2.0, 4.0]
+    assert here.server.runs[0].n_volumes == 3
+    assert len({run.run_id for run in here.server.runs}) == 3
+    assert any("volume 2 is not whole: lost" in line for line in here.lines)
+    assert "Doe" not in repr(messages) + "".join(here.lines)
+
+
+def test_silence_and_gaps_are_told():
+    sent = volumes_of(4)
+    with Receiver() as here, here.connected() as source:
+        source.sendall(settings_text() + images_of(sent[:2]))
+        here.step()
+        here.step(seconds=4.1)
+        assert sum("no volume for 2 TR, since volume 2" in line for line in here.lines) == 1
+        here.step(seconds=2.0)
+        source.sendall(images_of(sent[2:3]))
+        here.step()
+        assert sum("2 volumes may be lost" in line for line in here.lines) == 1
+        assert sum("volumes come again" in line for line in here.lines) == 1
+
+
+def test_what_is_refused_says_so_and_ends_nothing():
+    sent = volumes_of(2)
+    with Receiver() as here, here.connected() as source:
+        source.sendall(settings_text() + images_of(sent[:1]))
+        here.step()
+        here.announced(b"shm:afni\0")
+        here.announced(b"tcp:x:7000\nevil\0")
+        with socket.create_connection(("127.0.0.1", here.data_port), 10) as other:
+            here.step()
+            assert other.recv(1) == b""
+        source.sendall(images_of(sent[1:]))
+        here.step()
+        assert [volume.data.tolist() for volume in here.server.volumes] == [volume.tolist() for volume in sent]
+        assert sum("refused" in line for line in here.lines) == 3
+
+
+def test_a_source_without_tr_needs_one():
+    with Receiver() as here, here.connected() as source:
+        source.sendall(settings_text(TR=None))
+        here.step()
+        assert source.recv(1) == b""
+        assert any("give it with --tr" in line for line in here.lines)
+    with Receiver(tr_s=1.5) as here, here.connected() as source:
+        source.sendall(settings_text(TR=None) + images_of(volumes_of(1)))
+        here.step()
+        assert here.server.runs[0].tr_s == 1.5
