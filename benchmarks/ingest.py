@@ -2,7 +2,8 @@
 
 A process writes mosaics of 64 × 64 × 50 voxels into a folder, one every 0.1 s, and notes when the last byte was there;
 `rtgod watch` runs in another process, and this one takes the volumes as a server does, noting when they came. Also:
-reading and decoding a file against pydicom alone, a folder without events of the system, as on a network share, and
+reading and decoding a file against pydicom alone, taking images as a DICOM node against a node of pynetdicom that only
+answers, a folder without events of the system, as on a network share, and
 the start beside 100,000 old files.
 
     python -m benchmarks.ingest [--n VOLUMES] [--json PATH]
@@ -11,10 +12,12 @@ the start beside 100,000 old files.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,14 +26,20 @@ import numpy as np
 import psutil
 import pydicom
 import zmq
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import MRImageStorage
 
 from benchmarks.figures import write_json
-from rtgod.messages import Acknowledged, Run, Volume
+from rtgod.messages import Acknowledged, Run, RunEnd, Volume
 from rtgod.protocol.frames import from_frames, to_frames
 from rtgod.receivers.arrivals import Arrivals
+from rtgod.receivers.dicom_net import DicomNode, NodeOptions
+from rtgod.receivers.live_runs import LiveRuns, RunOptions
 from rtgod.sources.dicom_file import read_growing, read_pixels
 from rtgod.sources.dicom_series import format_of, tags_read
 from tests.rtgod.sources.test_mosaic import csa_header
+
+log = logging.getLogger(__name__)
 
 SHAPE = (64, 64, 50)
 EVERY_S = 0.1
@@ -78,6 +87,7 @@ def measured(folder: Path, n_volumes: int) -> dict[str, float]:
         "complete_to_wire_ms_p99": float(np.percentile(with_events_ms, 99)),
         "share_ms_p99": float(np.percentile(looking_ms, 99)),
         "over_pydicom_ratio": over_pydicom(series),
+        "cstore_over_pynetdicom_ratio": cstore_over_pynetdicom(series),
         "old_files_start_s": start_s(folder / "old"),
         "rss_mb": rss_mb,
     }
@@ -182,6 +192,49 @@ def over_pydicom(series: Path, n_turns: int = 7) -> float:
             fitting.slices(read_pixels(path, header, start), piece)
         ratios.append((time.perf_counter() - began_s) / theirs_s)
     return float(np.median(ratios))
+
+
+def cstore_over_pynetdicom(series: Path, n_turns: int = 5) -> float:
+    """Return the time in which `rtgod receive` takes images, relative to a node that only answers: the median."""
+    images = [pydicom.dcmread(path) for path in sorted(series.iterdir())[:50]]
+    bare = AE()
+    bare.maximum_pdu_size = 0
+    bare.add_supported_context(MRImageStorage)
+    server = bare.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0)])
+    done = threading.Event()
+    runs = LiveRuns(_Taker(), RunOptions(), log.info)
+    ratios = []
+    with DicomNode(NodeOptions(port=0), runs, log.info) as node:
+        decoding = threading.Thread(target=node.run, args=(done.is_set,))
+        decoding.start()
+        for _ in range(n_turns):
+            theirs_s = _sent_s(images, server.server_address[1])
+            ratios.append(_sent_s(images, node.port) / theirs_s)
+        done.set()
+        decoding.join()
+    bare.shutdown()
+    return float(np.median(ratios))
+
+
+class _Taker:
+    """Takes what is sent, as a server that is never late."""
+
+    def send(self, message: Run | Volume | RunEnd) -> None:
+        """Take a message."""
+
+
+def _sent_s(images: Sequence[pydicom.Dataset], port: int) -> float:
+    """Return the seconds in which images are sent to a node and answered."""
+    scanner = AE()
+    scanner.add_requested_context(MRImageStorage)
+    association = scanner.associate("127.0.0.1", port)
+    began_s = time.perf_counter()
+    for image in images:
+        if association.send_c_store(image).Status:
+            raise RuntimeError("an image was refused")
+    took_s = time.perf_counter() - began_s
+    association.release()
+    return took_s
 
 
 def start_s(folder: Path) -> float:
