@@ -77,6 +77,8 @@ def client(address, key, kind=zmq.DEALER):
         socket = context.socket(kind)
         socket.setsockopt(zmq.IMMEDIATE, int(kind == zmq.DEALER))
         socket.setsockopt(zmq.SNDTIMEO, 0)
+        # A question that reaches a gatekeeper while it closes is never answered; by default that takes 30 s to notice.
+        socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
         if kind == zmq.SUB:
             socket.subscribe(b"")
         yield socket, ClientConnection(socket, address, key)
