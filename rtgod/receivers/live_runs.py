@@ -156,7 +156,8 @@ class LiveRuns:
                     self._tell_once(key, f"series {key[0]}: {why or 'a format that is not read'}: left out")
                     return
                 check_readable(origin, header, 2**62)
-                pieces = self._of_one_echo(fitting.pieces(origin, header))
+                is_numbered = bool(str(header.get("EchoNumbers", "")).strip())
+                pieces = self._of_one_echo(fitting.pieces(origin, header), is_numbered=is_numbered)
                 pixels = read() if pieces else None
         except InputError as error:
             self._tell_once(key, f"series {key[0]}: an image is left out: {_without_paths(str(error), origin)}")
@@ -203,10 +204,15 @@ class LiveRuns:
 
     # ---------------------------------------------------------------- series
 
-    def _of_one_echo(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
+    def _of_one_echo(self, pieces: Sequence[Piece], *, is_numbered: bool) -> Sequence[Piece]:
         """Choose the pieces of the echo that is taken, of a file that has several."""
         echoes = sorted({piece.grid.echo_ms for piece in pieces})
         if len(echoes) < 2:
+            if self._options.echo > 1 and not is_numbered:
+                raise InputError(
+                    f"it does not say which echo it is, so that --echo {self._options.echo} cannot be chosen; leave "
+                    "--echo out, or export with EchoNumbers (0018,0086)"
+                )
             return pieces
         if not 1 <= self._options.echo <= len(echoes):
             raise InputError(f"it has {len(echoes)} echoes; choose one with --echo N")

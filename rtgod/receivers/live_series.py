@@ -23,6 +23,7 @@ from rtgod.sources.dicom_volumes import (
     clock_s,
     differ_by_clock,
     keeps_time,
+    n_partial,
     numberings,
     stack_of,
 )
@@ -259,7 +260,10 @@ class LiveSeries:
         in_time = [(volumes, n) for volumes, n in usable if keeps_time(_without_partial(volumes, n), self.tr_s)]
         if self._keeps_time and not in_time:
             return None
-        for volumes, n_slices in in_time or usable:
+        possible = [n_slices for _, n_slices in usable]
+        for volumes, n_slices in sorted(
+            in_time or usable, key=lambda one: (possible.index(one[1]), n_partial(one[0], one[1]))
+        ):
             indexed = {number: [by_piece[id(piece)] for piece in found] for number, found in volumes.items()}
             # The count goes on from what was given, by whichever number counts it.
             given = [(number, one.given_as) for number, found in indexed.items() for one in found]

@@ -25,6 +25,8 @@ _MOST_FOLLOWED_MM, _MOST_FOLLOWED_DEG = 30.0, 20.0
 _MOST_SKEWED = 0.01
 #: Positions that differ by less are those of one slice, mm; and largest unevenness, as a share of slices' distance.
 _ONE_PLACE_MM, _MOST_UNEVEN = 0.01, 0.02
+#: Slices of one volume are never acquired as far apart as this share of the repetition time.
+_LONGEST_SPREAD = 0.995
 #: Decodes the slices of a piece: (n_columns, n_rows, n_planes).
 Decode = Callable[[Piece], Array]
 
@@ -216,8 +218,8 @@ def in_volumes(folder: Path, pieces: Sequence[Piece], stack: Stack, tr_s: float)
 
     Scanners number volumes from 1, in InstanceNumber (or, of single slices, all slices through), AcquisitionNumber or
     the temporal position; file names follow the order of arrival at best. Counting from 1, and not from the first file
-    in the folder, keeps every volume at its time in the run even if the first ones are lost. The first numbering that
-    steps with the clock counts.
+    in the folder, keeps every volume at its time in the run even if the first ones are lost. Of the numberings that
+    step with the clock, the one that leaves the fewest volumes without all slices counts, and of several the first.
 
     Parameters
     ----------
@@ -242,7 +244,9 @@ def in_volumes(folder: Path, pieces: Sequence[Piece], stack: Stack, tr_s: float)
             usable.append(volumes)
     if not usable:
         raise InputError(f"{folder}: neither InstanceNumber nor AcquisitionNumber tells its files apart; export again.")
-    chosen = next((volumes for volumes in usable if keeps_time(volumes, tr_s)), usable[0])
+    n_slices = len(stack.positions_mm)
+    in_time = [volumes for volumes in usable if keeps_time(volumes, tr_s)]
+    chosen = min(in_time or usable[:1], key=lambda volumes: n_partial(volumes, n_slices))
     first_number = min(1, *chosen)
     return {number - first_number: of_volume for number, of_volume in chosen.items()}
 
@@ -329,8 +333,8 @@ def by_number(
     Returns
     -------
     dict of int to list of Piece
-        Empty if a number is missing, a slice comes twice in a volume, or slices of one volume were acquired further
-        apart than a repetition time.
+        Empty if a number is missing, a slice comes twice in a volume, or slices of one volume were acquired as far
+        apart as volumes are.
     """
     volumes: dict[int, list[Piece]] = {}
     taken: set[tuple[int, int]] = set()
@@ -340,7 +344,7 @@ def by_number(
             return {}
         taken |= places
         volumes.setdefault(number, []).append(piece)
-    if any(_spread_s(of_volume) > tr_s for of_volume in volumes.values()):
+    if any(_spread_s(of_volume) > _LONGEST_SPREAD * tr_s for of_volume in volumes.values()):
         return {}
     return dict(sorted(volumes.items()))
 
@@ -352,6 +356,17 @@ def _spread_s(pieces: Sequence[Piece]) -> float:
         return 0.0
     apart_s = max(clocks) - min(clocks)
     return min(apart_s, abs(_DAY_S - apart_s))
+
+
+def n_partial(volumes: Mapping[int, Sequence[Piece]], n_slices: int) -> int:
+    """Count volumes that lack slices.
+
+    Parameters
+    ----------
+    volumes : mapping of int to sequence of Piece
+    n_slices : int
+    """
+    return sum(sum(len(piece.planes) for piece in pieces) < n_slices for pieces in volumes.values())
 
 
 def keeps_time(volumes: Mapping[int, Sequence[Piece]], tr_s: float) -> bool:

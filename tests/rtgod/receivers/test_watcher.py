@@ -15,7 +15,7 @@ from rtgod.receivers.live_runs import LiveRuns, RunOptions
 from rtgod.receivers.watcher import Watcher
 from rtgod.sources.dicom_series import DicomSeries
 from tests.rtgod.sources import test_mosaic
-from tests.rtgod.sources.dicoms import N_Z, PLANTED, TR_S, enhanced, save, single_slice
+from tests.rtgod.sources.dicoms import N_Z, PLANTED, TR_S, enhanced, save, single_slice, voxels
 
 N_VOLUMES = 6
 
@@ -407,6 +407,33 @@ def test_slices_of_a_real_scan_in_any_order(folder, seed, shared_data):
         bridge.step()
     bridge.stop()
     same_as_replayed(bridge.server.volumes, list(DicomSeries(folder)))
+
+
+def test_slices_that_are_not_numbered_from_the_first_are_not_mixed(folder):
+    # Something else was counted before them: three slices of a calibration, say.
+    run = [
+        [
+            single_slice(number, z, InstanceNumber=(number - 1) * N_Z + z + 4, AcquisitionNumber=number)
+            for z in range(N_Z)
+        ]
+        for number in range(1, N_VOLUMES + 1)
+    ]
+    bridge = Bridge(folder)
+    written(bridge, folder, run)
+    bridge.stop()
+    assert [volume.index for volume in bridge.server.volumes] == list(range(N_VOLUMES))
+    expected = [voxels(number) for number in range(1, N_VOLUMES + 1)]
+    assert [volume.data.tolist() for volume in bridge.server.volumes] == [volume.tolist() for volume in expected]
+    same_as_replayed(bridge.server.volumes, list(DicomSeries(folder)))
+
+
+@pytest.mark.parametrize("make", [mosaics, enhanced_files])
+def test_an_echo_that_files_do_not_number_is_not_guessed(folder, make):
+    bridge = Bridge(folder, echo=2)
+    written(bridge, folder, make())
+    bridge.stop()
+    assert not bridge.server.messages
+    assert sum("does not say which echo it is" in line for line in bridge.lines) == 1
 
 
 def test_files_that_are_renamed_once_they_are_whole_are_taken_once(folder):
