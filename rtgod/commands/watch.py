@@ -76,12 +76,14 @@ def watch(
 
 
 def receive(
-    protocol: Annotated[Literal["dicom", "afni"], typer.Option(help="What the scanner's side speaks.")] = "dicom",
+    protocol: Annotated[
+        Literal["dicom", "afni", "vsend"], typer.Option(help="What the scanner's side speaks.")
+    ] = "dicom",
     listen: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS:PORT",
-            help="Where to listen for the scanner; default 127.0.0.1, and port 11112 (dicom) or 7961 (afni).",
+            help="Where to listen; default 127.0.0.1, and port 11112 (dicom), 7961 (afni) or 15000 (vsend).",
         ),
     ] = None,
     allow: Annotated[
@@ -107,27 +109,32 @@ def receive(
 
     With "dicom" it is a node to which the scanner sends its images (C-STORE), of which the same are taken and left out
     as with `rtgod watch`; this needs pynetdicom, which rtgod's extra "network" installs. With "afni" it listens as
-    AFNI does, for Dimon or any other source for AFNI. Nothing is written to a disk.
+    AFNI does, for Dimon or any other source for AFNI; with "vsend" as MURFI does, for a Siemens scanner that has its
+    sender. Nothing is written to a disk.
     """
     from rtgod.protocol.clients import Sender
     from rtgod.protocol.keys import read_client_key
-    from rtgod.receivers.afni_net import CONTROL_PORT, AfniReceiver
+    from rtgod.receivers import afni_net, vsend_net
     from rtgod.receivers.dicom_net import DicomNode, NodeOptions
     from rtgod.receivers.listening import listening_at
     from rtgod.receivers.live_runs import LiveRuns
 
-    listen = listen or f"127.0.0.1:{11112 if protocol == 'dicom' else CONTROL_PORT}"
+    ports = {"dicom": 11112, "afni": afni_net.CONTROL_PORT, "vsend": vsend_net.PORT}
+    listen = listen or f"127.0.0.1:{ports[protocol]}"
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise InputError(f"--listen {listen}: give an address and a port, such as 192.168.2.1:11112")
-    if protocol == "afni" and (tls_certificate or tls_key or tls_authority or corrected):
-        raise InputError("--tls-… and --corrected are for DICOM; AFNI's protocol has neither")
+    if protocol != "dicom" and (tls_certificate or tls_key or tls_authority):
+        raise InputError("--tls-… is for DICOM; the other protocols have no encryption")
+    if protocol == "afni" and corrected:
+        raise InputError("--corrected: AFNI's protocol does not tell images that were corrected for motion from others")
     host, allowed = host.strip("[]"), tuple(allow or ())
     options, stopped = _options(subject, events, corrected, echo, tr, volumes, patience), _stop_on_signals()
     with Sender(to, patience_s=2.0, waiting=_tell, key=read_client_key(key) if key else None, name=name) as sender:
-        if protocol == "afni":
-            with AfniReceiver(listening_at(host, int(port), allowed), sender, options, _tell) as receiver:
-                _tell(f"listens for a source for AFNI at {host}:{receiver.port}; volumes go to {to}")
+        if protocol != "dicom":
+            kind = afni_net.AfniReceiver if protocol == "afni" else vsend_net.VsendReceiver
+            with kind(listening_at(host, int(port), allowed), sender, options, _tell) as receiver:
+                _tell(f"listens for {protocol} at {host}:{receiver.port}; volumes go to {to}")
                 receiver.run(stopped)
                 _tell(f"{receiver.n_sent} volumes sent")
             return

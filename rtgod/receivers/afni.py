@@ -330,7 +330,7 @@ def _affine(said: dict[str, list[str]], shape: tuple[int, int, int]) -> Float64A
     if min(sizes) < 0.05:
         raise InputError("XYFOV, ZDELTA: a voxel's size is missing, or none")
     axes = [
-        "".join(axis[0] for axis in value.split("-")) if "-" in value else value for value in said.get("XYZAXES", [])
+        "".join(axis[:1] for axis in value.split("-")) if "-" in value else value for value in said.get("XYZAXES", [])
     ]
     sides = [axis[0].upper() for axis in axes if axis and axis[0].upper() in _SIDES]
     if len(axes) < 3 or len(sides) < 3 or {_SIDES[side][0] for side in sides[:3]} != {0, 1, 2}:

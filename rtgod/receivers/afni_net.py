@@ -13,14 +13,12 @@ from types import TracebackType
 from typing import Self
 
 from rtgod.errors import InputError
-from rtgod.events.table import blocks_of
-from rtgod.messages import Array, Run, RunEnd, Volume
+from rtgod.messages import Array
 from rtgod.protocol.clients import Sender
 from rtgod.receivers.afni import AfniEnd, AfniRun, AfniStream, data_port_of
 from rtgod.receivers.listening import Listening
 from rtgod.receivers.live_runs import RunOptions
-from rtgod.receivers.outbox import Outbox
-from rtgod.sources import acquisition_id
+from rtgod.receivers.plain_runs import PlainRuns
 from rtgod.text import number_of
 
 log = logging.getLogger(__name__)
@@ -29,8 +27,8 @@ log = logging.getLogger(__name__)
 CONTROL_PORT = 7961
 #: Bytes that are read at once, and longest text on the control port.
 _PIECE, _LONGEST_CONTROL = 2**18, 4096
-#: A volume is missed after this time, and comes late after that, in repetition times.
-_SILENCE_TR, _LATE_TR = 2.0, 1.5
+#: A volume comes late after this time, in repetition times.
+_LATE_TR = 1.5
 _MOST_CONNECTIONS = 16
 #: Pieces that are still read once it is stopped.
 _MOST_READS = 64
@@ -77,22 +75,21 @@ class AfniReceiver:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._listening, self._options, self._tell, self._clock = listening, options, tell, clock
-        self._outbox = Outbox(sender, tell)
+        self._runs = PlainRuns(sender, options, tell, clock)
         self._selector = selectors.DefaultSelector()
         self._control = self._listen(listening.port)
         self.port = int(self._control.getsockname()[1])
         self._data: socket.socket | None = None
         self._source: socket.socket | None = None
         self._stream = AfniStream()
-        self._run: Run | None = None
-        self._n_volumes, self._n_runs, self._heard_s, self._is_silent = 0, 0, 0.0, False
+        self._n_runs = 0
         # Sources give a run no identity but a name of their own, which may be a person's.
         self._session = secrets.token_hex(4)
 
     @property
     def n_sent(self) -> int:
         """Number of volumes that the server has on disk."""
-        return self._outbox.n_sent
+        return self._runs.n_sent
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +116,7 @@ class AfniReceiver:
         for _ in range(_MOST_READS):
             self.step(0.0)
         self._take(*self._stream.close())
-        self._outbox.end()
+        self._runs.close()
 
     def step(self, timeout_s: float) -> None:
         """Take what has come, and send the volumes that it completes.
@@ -144,18 +141,12 @@ class AfniReceiver:
             except OSError as error:
                 log.warning("a source for AFNI is lost: %s", error)
                 self._drop(sock)
-        self._mind_silence()
-        self._outbox.send()
+        self._runs.step()
 
     # ---------------------------------------------------------------- sockets
 
     def _listen(self, port: int) -> socket.socket:
-        host = self._listening.host
-        try:
-            listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        except OSError as error:
-            raise InputError(f"{host}:{port}: cannot listen there ({error.strerror or error})") from error
-        listener.setblocking(False)
+        listener = self._listening.open(port)
         self._selector.register(listener, selectors.EVENT_READ)
         return listener
 
@@ -222,61 +213,28 @@ class AfniReceiver:
                 self._begin(one)
             elif isinstance(one, AfniEnd):
                 self._end(one)
-            elif self._run is not None:
-                self._take_volume(self._run, one)
+            else:
+                self._take_volume(one)
 
     def _begin(self, said: AfniRun) -> None:
-        tr_s = said.tr_s or self._options.tr_s
-        if not tr_s:
-            raise InputError("it does not say its TR; give it with --tr")
         self._n_runs += 1
         run_id = f"afni-{self._n_runs}-{self._session}"
-        try:
-            self._run = Run(
-                run_id,
-                self._options.subject,
-                tr_s,
-                said.shape,
-                said.affine,
-                self._options.n_volumes or said.n_volumes,
-                blocks_of(self._options.trials, tr_s),
-                acquisition_id(run_id, run_id),
-            )
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        self._runs.begin(run_id, said.tr_s, said.shape, said.affine, said.n_volumes)
         for note in said.notes:
             self._tell(f"{run_id}: {note}")
-        self._outbox.put(self._run)
-        self._n_volumes, self._heard_s, self._is_silent = 0, self._clock(), False
 
-    def _take_volume(self, run: Run, volume: Array) -> None:
-        now_s = self._clock()
-        late_s = now_s - self._heard_s
-        if self._n_volumes and late_s > _LATE_TR * run.tr_s:
+    def _take_volume(self, volume: Array) -> None:
+        run, n_volumes = self._runs.run, self._runs.n_volumes
+        late_s = self._clock() - self._runs.heard_s
+        if run is not None and n_volumes and late_s > _LATE_TR * run.tr_s:
             n_lost = round(late_s / run.tr_s) - 1
             self._tell(
-                f"{run.run_id}: volume {self._n_volumes + 1} came {late_s:.1f} s after the one before it: "
+                f"{run.run_id}: volume {n_volumes + 1} came {late_s:.1f} s after the one before it: "
                 f"{number_of(n_lost, 'volume')} may be lost, which this protocol does not tell"
             )
-        if self._is_silent:
-            self._tell(f"{run.run_id}: volumes come again")
-        self._heard_s, self._is_silent = now_s, False
-        self._outbox.put(Volume(run.run_id, self._n_volumes, self._n_volumes * run.tr_s, volume))
-        self._n_volumes += 1
+        self._runs.take(n_volumes, volume)
 
     def _end(self, end: AfniEnd) -> None:
-        run, self._run = self._run, None
-        if run is None:
-            return
-        if end.n_lost_bytes:
-            self._tell(f"{run.run_id}: volume {self._n_volumes + 1} is not whole: lost")
-        self._outbox.put(RunEnd(run.run_id, self._n_volumes))
-
-    def _mind_silence(self) -> None:
-        if self._run is None or self._is_silent or self._clock() - self._heard_s < _SILENCE_TR * self._run.tr_s:
-            return
-        self._is_silent = True
-        self._tell(
-            f"{self._run.run_id}: no volume for {_SILENCE_TR:g} TR, since volume {self._n_volumes}: did the scan stop, "
-            "or does the source hang?"
-        )
+        if self._runs.run is not None and end.n_lost_bytes:
+            self._tell(f"{self._runs.run.run_id}: volume {self._runs.n_volumes + 1} is not whole: lost")
+        self._runs.end()

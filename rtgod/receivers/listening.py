@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,28 @@ class Listening:
     host: str
     port: int
     networks: tuple[_Network, ...] = ()
+
+    def open(self, port: int | None = None) -> socket.socket:
+        """Listen, without blocking.
+
+        Parameters
+        ----------
+        port : int, optional
+            Another port than its own.
+
+        Raises
+        ------
+        InputError
+            If it cannot listen there.
+        """
+        port = self.port if port is None else port
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        try:
+            listener = socket.create_server((self.host, port), family=family)
+        except OSError as error:
+            raise InputError(f"{self.host}:{port}: cannot listen there ({error.strerror or error})") from error
+        listener.setblocking(False)
+        return listener
 
     def may_connect(self, host: str) -> bool:
         """Return whether a host is allowed.

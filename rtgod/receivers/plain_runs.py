@@ -1,0 +1,151 @@
+"""Runs from protocols whose messages are whole volumes: begun, sent, missed and ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rtgod.errors import InputError
+from rtgod.events.table import blocks_of
+from rtgod.messages import Array, Float64Array, Run, RunEnd, Volume
+from rtgod.protocol.clients import Sender
+from rtgod.receivers.live_runs import RunOptions
+from rtgod.receivers.outbox import Outbox
+from rtgod.sources import acquisition_id
+
+#: A volume is missed after this time, in repetition times.
+_SILENCE_TR = 2.0
+
+
+class PlainRuns:
+    """Sender of one run after another.
+
+    Parameters
+    ----------
+    sender : Sender
+    options : RunOptions
+    tell : callable
+        Shows the operator a line.
+    clock : callable, optional
+        Clock of monotonic seconds.
+
+    Attributes
+    ----------
+    run : Run or None
+        The run under way.
+    n_volumes : int
+        Index after that of its last volume.
+    heard_s : float
+        When that came.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        options: RunOptions,
+        tell: Callable[[str], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._options, self._tell, self._clock = options, tell, clock
+        self._outbox = Outbox(sender, tell)
+        self.run: Run | None = None
+        self.n_volumes, self.heard_s, self._is_silent = 0, 0.0, False
+
+    @property
+    def n_sent(self) -> int:
+        """Number of volumes that the server has on disk."""
+        return self._outbox.n_sent
+
+    def begin(
+        self, run_id: str, tr_s: float, shape: tuple[int, int, int], affine: Float64Array, n_volumes: int | None
+    ) -> None:
+        """End the run under way, and begin another.
+
+        Parameters
+        ----------
+        run_id : str
+        tr_s : float
+            Repetition time, seconds; 0 if the protocol does not say it.
+        shape : tuple of int
+        affine : ndarray of shape (4, 4), float64
+            Voxel indices to RAS+ millimetres.
+        n_volumes : int or None
+            Planned number of volumes.
+
+        Raises
+        ------
+        InputError
+            If these are none of a run.
+        """
+        tr_s = tr_s or self._options.tr_s or 0.0
+        if not tr_s:
+            raise InputError("it does not say its TR; give it with --tr")
+        try:
+            run = Run(
+                run_id,
+                self._options.subject,
+                tr_s,
+                shape,
+                affine,
+                self._options.n_volumes or n_volumes,
+                blocks_of(self._options.trials, tr_s),
+                acquisition_id(run_id, run_id),
+            )
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        self.end()
+        self._outbox.put(run)
+        self.run, self.n_volumes, self.heard_s, self._is_silent = run, 0, self._clock(), False
+
+    def take(self, index: int, volume: Array) -> None:
+        """Send a volume of the run under way; one that is older than the last is named, and left out.
+
+        Parameters
+        ----------
+        index : int
+            From 0.
+        volume : ndarray of shape (x, y, z)
+
+        Raises
+        ------
+        InputError
+            If it cannot be sent.
+        """
+        if self.run is None:
+            return
+        run_id = self.run.run_id
+        if index < self.n_volumes:
+            self._tell(f"{run_id}: volume {index + 1} came after volume {self.n_volumes}, or twice: not sent")
+            return
+        if index > self.n_volumes:
+            lost = f"volumes {self.n_volumes + 1} to {index}" if index > self.n_volumes + 1 else f"volume {index}"
+            self._tell(f"{run_id}: {lost} did not come: lost")
+        if self._is_silent:
+            self._tell(f"{run_id}: volumes come again")
+        try:
+            self._outbox.put(Volume(run_id, index, index * self.run.tr_s, volume))
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        self.n_volumes, self.heard_s, self._is_silent = index + 1, self._clock(), False
+
+    def step(self) -> None:
+        """Say so once when no volume comes, and send what waits for the server."""
+        run = self.run
+        if run is not None and not self._is_silent and self._clock() - self.heard_s >= _SILENCE_TR * run.tr_s:
+            self._is_silent = True
+            self._tell(
+                f"{run.run_id}: no volume for {_SILENCE_TR:g} TR, since volume {self.n_volumes}: did the scan stop, or "
+                "does its sender hang?"
+            )
+        self._outbox.send()
+
+    def end(self) -> None:
+        """End the run under way, if there is one."""
+        run, self.run = self.run, None
+        if run is not None:
+            self._outbox.put(RunEnd(run.run_id, self.n_volumes))
+
+    def close(self) -> None:
+        """End the run under way, send what is left, and say what could not be sent."""
+        self.end()
+        self._outbox.end()
