@@ -98,7 +98,7 @@ class PlainRuns:
         self.run, self.n_volumes, self.heard_s, self._is_silent = run, 0, self._clock(), False
 
     def take(self, index: int, volume: Array) -> None:
-        """Send a volume of the run under way; one that is older than the last is named, and left out.
+        """Send a volume of the run under way; one that comes too late is named, and left out.
 
         Parameters
         ----------
@@ -112,6 +112,7 @@ class PlainRuns:
             If it cannot be sent.
         """
         if self.run is None:
+            self._tell(f"volume {index + 1} came after its run had ended: not sent")
             return
         run_id = self.run.run_id
         if index < self.n_volumes:
@@ -129,14 +130,17 @@ class PlainRuns:
         self.n_volumes, self.heard_s, self._is_silent = index + 1, self._clock(), False
 
     def step(self) -> None:
-        """Say so once when no volume comes, and send what waits for the server."""
+        """Say so once when no volume comes, unless all have come, and send what waits for the server."""
         run = self.run
         if run is not None and not self._is_silent and self._clock() - self.heard_s >= _SILENCE_TR * run.tr_s:
-            self._is_silent = True
-            self._tell(
-                f"{run.run_id}: no volume for {_SILENCE_TR:g} TR, since volume {self.n_volumes}: did the scan stop, or "
-                "does its sender hang?"
-            )
+            if run.n_volumes and self.n_volumes >= run.n_volumes:
+                self.end()
+            else:
+                self._is_silent = True
+                self._tell(
+                    f"{run.run_id}: no volume for {_SILENCE_TR:g} TR, since volume {self.n_volumes}: did the scan "
+                    "stop, or does its sender hang?"
+                )
         self._outbox.send()
 
     def end(self) -> None:

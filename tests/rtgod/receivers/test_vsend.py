@@ -187,6 +187,17 @@ def test_what_is_lost_late_damaged_or_silent_is_told():
         assert sum(words in line for line in here.lines) == 1, (words, here.lines)
 
 
+def test_a_run_that_is_whole_ends_by_itself():
+    with Receiver() as here:
+        for number in (1, 2):
+            here.sent(image(volume(), number, n_volumes=2))
+        here.step(seconds=4.0)
+        assert here.server.messages[-1] == RunEnd(here.server.runs[0].run_id, 2)
+        here.sent(image(volume(), 3, n_volumes=2))
+    assert not [line for line in here.lines if "no volume" in line]
+    assert sum("volume 3 came after its run had ended" in line for line in here.lines) == 1
+
+
 def test_an_image_that_stops_in_the_middle_is_given_up():
     with Receiver() as here, socket.create_connection(("127.0.0.1", here.receiver.port), 10) as source:
         source.sendall(image(volume(), 1)[:700])
