@@ -125,7 +125,9 @@ def receive(
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise InputError(f"--listen {listen}: give an address and a port, such as 192.168.2.1:11112")
     if protocol != "dicom" and (tls_certificate or tls_key or tls_authority):
-        raise InputError("--tls-… is for DICOM; the other protocols have no encryption")
+        raise InputError(
+            "--tls-certificate, --tls-key, --tls-authority: for DICOM; the other protocols have no encryption"
+        )
     if protocol == "afni" and corrected:
         raise InputError("--corrected: AFNI's protocol does not tell images that were corrected for motion from others")
     host, allowed = host.strip("[]"), tuple(allow or ())
