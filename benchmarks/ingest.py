@@ -34,7 +34,8 @@ from rtgod.messages import Acknowledged, Run, RunEnd, Volume
 from rtgod.protocol.frames import from_frames, to_frames
 from rtgod.receivers.arrivals import Arrivals
 from rtgod.receivers.dicom_net import DicomNode, NodeOptions
-from rtgod.receivers.live_runs import LiveRuns, RunOptions
+from rtgod.receivers.live_runs import LiveRuns
+from rtgod.receivers.run_options import RunOptions
 from rtgod.sources.dicom_file import read_growing, read_pixels
 from rtgod.sources.dicom_series import format_of, tags_read
 from tests.rtgod.sources.test_mosaic import csa_header

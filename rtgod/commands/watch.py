@@ -14,7 +14,7 @@ from rtgod.console import styled
 from rtgod.errors import InputError
 
 if TYPE_CHECKING:
-    from rtgod.receivers.live_runs import RunOptions
+    from rtgod.receivers.run_options import RunOptions
 
 To = Annotated[str, typer.Option("--to", help="The server's ingest address.")]
 Subject = Annotated[str, typer.Option("--subject", help="Subject label; the images' own names are never read.")]
@@ -165,7 +165,7 @@ def _options(
     patience_tr: float,
 ) -> RunOptions:
     from rtgod.events.table import read_events
-    from rtgod.receivers.live_runs import RunOptions
+    from rtgod.receivers.run_options import RunOptions
 
     return RunOptions(
         subject=subject,

@@ -1,1 +1,1 @@
-"""What a running scanner sends, as runs and volumes: files that appear in a folder, in the order of acquisition."""
+"""What a running scanner sends, as runs and volumes: files that appear in a folder, and images over the network."""

@@ -16,20 +16,17 @@ from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
 
 from rtgod.errors import InputError
-from rtgod.events.table import Trial, blocks_of
 from rtgod.messages import Array, Run, RunEnd, Volume
 from rtgod.protocol.clients import Sender
 from rtgod.receivers.live_series import LiveSeries, LiveVolume
 from rtgod.receivers.outbox import Outbox
+from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
 from rtgod.receivers.selection import TAGS, why_left_out
-from rtgod.sources import acquisition_id
 from rtgod.sources.dicom_file import check_readable, integer_of, shielded
 from rtgod.sources.dicom_pieces import Piece
 from rtgod.sources.dicom_series import alike, format_of, run_name, tags_read
 from rtgod.text import number_of
 
-#: A volume is missed after this time, in repetition times.
-_SILENCE_TR = 2.0
 #: Fewest series of one volume each that are taken for one run.
 _FEWEST_JOINED = 3
 #: A series that has this number of volumes beside the run under way is left out.
@@ -43,38 +40,6 @@ _N_VOLUMES = Tag(0x00200105)
 def tags_taken() -> tuple[int, ...]:
     """Return the elements that `LiveRuns.take` reads, as 0xGGGGEEEE."""
     return (*tags_read(), *TAGS, _N_VOLUMES)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What is known of runs beside their files.
-
-    Attributes
-    ----------
-    subject : str
-        Label of the subject; the files' own name and number of the patient are never read.
-    trials : tuple of Trial
-        Trials of every run; onsets count from volume 0.
-    corrected : bool
-        Whether images that the scanner corrected for motion are taken in place of those as acquired.
-    echo : int
-        Echo that is taken, from 1, of series that have several; 0 takes the only one.
-    patience_tr : float
-        Time that a missing volume is waited for once a later one is complete, in repetition times.
-    tr_s : float or None
-        Repetition time, seconds, if the files give none.
-    n_volumes : int or None
-        Planned number of volumes of every run, after which it ends; None takes that of the files, if they give one.
-        Drift is modelled over the planned length.
-    """
-
-    subject: str = "unknown"
-    trials: tuple[Trial, ...] = ()
-    corrected: bool = False
-    echo: int = 0
-    patience_tr: float = 2.0
-    tr_s: float | None = None
-    n_volumes: int | None = None
 
 
 _Key = tuple[int, str]
@@ -350,32 +315,25 @@ class LiveRuns:
                 self._tell(f"series {live.number}: volumes come again")
 
     def _make_run(self, live: _LiveRun) -> Run:
-        run_id = run_name(live.number, live.uid)
-        return Run(
-            run_id,
-            self._options.subject,
+        return self._options.run(
+            run_name(live.number, live.uid),
+            live.uid,
             live.series.tr_s,
             live.series.shape,
             live.series.affine,
-            self._options.n_volumes or live.n_promised,
-            blocks_of(self._options.trials, live.series.tr_s),
-            acquisition_id(run_id, live.uid),
+            live.n_promised,
             live.coil[:64],
         )
 
     def _mind_silence(self, live: _LiveRun) -> None:
-        silent_s = self._clock() - live.heard_s
-        if silent_s < _SILENCE_TR * live.series.tr_s:
+        if self._clock() - live.heard_s < SILENCE_TR * live.series.tr_s:
             return
         if live.n_promised and live.series.n_volumes >= live.n_promised:
             self._end_run()
             return
         if not live.is_silent:
             live.is_silent = True
-            self._tell(
-                f"series {live.number}: no volume for {_SILENCE_TR:g} TR, since volume {live.series.n_volumes}: did "
-                "the scan stop, or does the export hang?"
-            )
+            self._tell(f"series {live.number}: {silence(live.series.n_volumes, 'the export')}")
 
     def _end_run(self) -> None:
         live, self._live = self._live, None

@@ -6,15 +6,10 @@ import time
 from collections.abc import Callable
 
 from rtgod.errors import InputError
-from rtgod.events.table import blocks_of
 from rtgod.messages import Array, Float64Array, Run, RunEnd, Volume
 from rtgod.protocol.clients import Sender
-from rtgod.receivers.live_runs import RunOptions
 from rtgod.receivers.outbox import Outbox
-from rtgod.sources import acquisition_id
-
-#: A volume is missed after this time, in repetition times.
-_SILENCE_TR = 2.0
+from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
 
 
 class PlainRuns:
@@ -81,16 +76,7 @@ class PlainRuns:
         if not tr_s:
             raise InputError("it does not say its TR; give it with --tr")
         try:
-            run = Run(
-                run_id,
-                self._options.subject,
-                tr_s,
-                shape,
-                affine,
-                self._options.n_volumes or n_volumes,
-                blocks_of(self._options.trials, tr_s),
-                acquisition_id(run_id, run_id),
-            )
+            run = self._options.run(run_id, run_id, tr_s, shape, affine, n_volumes)
         except ValueError as error:
             raise InputError(str(error)) from error
         self.end()
@@ -132,15 +118,12 @@ class PlainRuns:
     def step(self) -> None:
         """Say so once when no volume comes, unless all have come, and send what waits for the server."""
         run = self.run
-        if run is not None and not self._is_silent and self._clock() - self.heard_s >= _SILENCE_TR * run.tr_s:
+        if run is not None and not self._is_silent and self._clock() - self.heard_s >= SILENCE_TR * run.tr_s:
             if run.n_volumes and self.n_volumes >= run.n_volumes:
                 self.end()
             else:
                 self._is_silent = True
-                self._tell(
-                    f"{run.run_id}: no volume for {_SILENCE_TR:g} TR, since volume {self.n_volumes}: did the scan "
-                    "stop, or does its sender hang?"
-                )
+                self._tell(f"{run.run_id}: {silence(self.n_volumes, 'its sender')}")
         self._outbox.send()
 
     def end(self) -> None:

@@ -17,7 +17,8 @@ import numpy as np
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
 
-_HEADERS = (616, 612)
+#: Lengths of the header, the longest first.
+_HEADERS: tuple[int, ...] = (616, 612)
 _MAGIC = (b"ERTI", b"SIMU")
 #: Magic word, version, series, scan type, image type, note, data type, two flags, sizes, counts, affine, times, flag.
 _LAYOUT = struct.Struct("<5s3xi64s64s16s256s16s??2x4d3i16f4i?")
@@ -76,6 +77,9 @@ class VsendImage:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._header: _Header | None = None
+        #: Where the header starts, and how long it may be.
+        self._start, self._headers = 0, _HEADERS
 
     def feed(self, data: bytes) -> bool:
         """Take bytes; return whether the image is whole.
@@ -90,14 +94,14 @@ class VsendImage:
             If they are none of an image, or of more than one.
         """
         self._buffer += data
-        start = self._start()
-        if start is None or len(self._buffer) < start + _LAYOUT.size:
+        if self._header is None:
+            self._header = self._begun()
+        if self._header is None:
             return False
-        n_bytes = _header(bytes(self._buffer[start : start + _LAYOUT.size])).n_bytes
-        n_header = self._n_said() or max(_HEADERS)
-        if len(self._buffer) > start + n_header + n_bytes:
+        n_whole = self._start + self._headers[0] + self._header.n_bytes
+        if len(self._buffer) > n_whole:
             raise InputError("more bytes came than its image has")
-        return len(self._buffer) == start + n_header + n_bytes
+        return len(self._buffer) == n_whole
 
     def volume(self) -> VsendVolume:
         """Return the volume, once the image is whole or the connection is closed.
@@ -107,32 +111,24 @@ class VsendImage:
         InputError
             If bytes are missing.
         """
-        start = self._start()
-        if start is None or len(self._buffer) < start + _LAYOUT.size:
+        if self._header is None:
             raise InputError("it ends before its header does")
-        header = _header(bytes(self._buffer[start : start + _LAYOUT.size]))
-        headers = (said,) if (said := self._n_said()) else _HEADERS
-        n_header = len(self._buffer) - start - header.n_bytes
-        if n_header not in headers:
-            raise InputError(f"{max(headers) - n_header} bytes of its image are missing")
-        return _volume(header, bytes(self._buffer[start + n_header :]))
+        n_header = len(self._buffer) - self._start - self._header.n_bytes
+        if n_header not in self._headers:
+            raise InputError(f"{self._headers[0] - n_header} bytes of its image are missing")
+        return _volume(self._header, bytes(self._buffer[self._start + n_header :]))
 
-    def _n_said(self) -> int:
-        """Return the length of the header as said in a pre-header; 0 without one."""
-        if len(self._buffer) < 8:
-            return 0
-        n_header = int.from_bytes(self._buffer[:4], "little")
-        return n_header if n_header in _HEADERS else 0
-
-    def _start(self) -> int | None:
-        """Return where the header starts; None if that is not known yet."""
+    def _begun(self) -> _Header | None:
+        """Read the header, and what says how long it is; None if that has not come yet."""
         if len(self._buffer) < 8:
             return None
-        if self._n_said():
-            return 8
-        if bytes(self._buffer[:4]) in _MAGIC:
-            return 0
-        raise InputError("it does not begin as an image of vSend does")
+        n_header = int.from_bytes(self._buffer[:4], "little")
+        if n_header in _HEADERS:
+            self._start, self._headers = 8, (n_header,)
+        elif bytes(self._buffer[:4]) not in _MAGIC:
+            raise InputError("it does not begin as an image of vSend does")
+        end = self._start + _LAYOUT.size
+        return _header(bytes(self._buffer[self._start : end])) if len(self._buffer) >= end else None
 
 
 def _text(field: bytes) -> str:

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import logging
-import selectors
 import socket
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
+from typing import ClassVar
 
 from rtgod.errors import InputError
 from rtgod.protocol.clients import Sender
 from rtgod.receivers.listening import Listening
-from rtgod.receivers.live_runs import RunOptions
-from rtgod.receivers.plain_runs import PlainRuns
+from rtgod.receivers.plain_receiver import PIECE, PlainReceiver
+from rtgod.receivers.run_options import RunOptions
 from rtgod.receivers.vsend import VsendImage, VsendVolume
 
 log = logging.getLogger(__name__)
 
 #: Port that senders know.
 PORT = 15000
-#: Bytes that are read at once, and images that come at a time.
-_PIECE, _MOST_CONNECTIONS = 2**18, 3
 #: A connection that is silent for so long is closed, seconds.
 _PATIENCE_S = 30.0
-_MOST_READS = 64
 
 
-class VsendReceiver:
-    """Listener for a scanner that sends each volume by a connection of its own.
+class VsendReceiver(PlainReceiver):
+    """Listener for a scanner that sends each volume by a connection of its own; see `PlainReceiver`.
 
     Parameters
     ----------
@@ -37,19 +32,10 @@ class VsendReceiver:
     sender : Sender
     options : RunOptions
     tell : callable
-        Shows the operator a line.
     clock : callable, optional
-        Clock of monotonic seconds.
-
-    Attributes
-    ----------
-    port : int
-
-    Raises
-    ------
-    InputError
-        If it cannot listen there.
     """
+
+    MOST_CONNECTIONS: ClassVar[int] = 3
 
     def __init__(
         self,
@@ -59,109 +45,62 @@ class VsendReceiver:
         tell: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._listening, self._corrected, self._tell, self._clock = listening, options.corrected, tell, clock
-        self._runs = PlainRuns(sender, options, tell, clock)
-        self._selector = selectors.DefaultSelector()
-        self._listener = listening.open()
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self.port = int(self._listener.getsockname()[1])
+        super().__init__(listening, sender, options, tell, clock)
         self._images: dict[socket.socket, tuple[VsendImage, float]] = {}
-        self._series, self._told = "", set[str]()
-
-    @property
-    def n_sent(self) -> int:
-        """Number of volumes that the server has on disk."""
-        return self._runs.n_sent
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for key in list(self._selector.get_map().values()):
-            key.fileobj.close()  # type: ignore[union-attr] # only sockets are registered
-        self._selector.close()
-
-    def run(self, stopped: Callable[[], bool], poll_s: float = 0.02) -> None:
-        """Receive until somebody stops it; what came by then is sent, with the end of the run.
-
-        Parameters
-        ----------
-        stopped : callable
-            Returns whether somebody has stopped it.
-        poll_s : float
-            Longest time between two looks at what is due, seconds.
-        """
-        while not stopped():
-            self.step(poll_s)
-        for _ in range(_MOST_READS):
-            self.step(0.0)
-        self._runs.close()
+        self._series, self._told, self._hosts = "", set[str](), set[str]()
 
     def step(self, timeout_s: float) -> None:
-        """Take what has come, and send the volumes that it completes.
+        """Take what has come, and send the volumes that it completes; give up images that stop in the middle.
 
         Parameters
         ----------
         timeout_s : float
             Longest wait for something to come, seconds.
         """
-        for key, _ in self._selector.select(timeout_s):
-            if key.fileobj is self._listener:
-                self._accept()
-            else:
-                self._read(key.fileobj)  # type: ignore[arg-type] # only sockets are registered
+        super().step(timeout_s)
         for sock, (_, heard_s) in list(self._images.items()):
             if self._clock() - heard_s > _PATIENCE_S:
-                self._tell("an image stopped in the middle: left out")
-                self._close(sock)
-        self._runs.step()
+                self._give_up(sock)
 
-    def _accept(self) -> None:
-        try:
-            accepted, address = self._listener.accept()
-        except OSError:
-            return  # it has gone again
-        host, port = address[:2]
-        if not self._listening.may_connect(host) or len(self._images) >= _MOST_CONNECTIONS:
-            accepted.close()
-            log.warning(
-                "%s:%d was not let in: too many are connected, or its network is not named with --allow", host, port
-            )
-            return
-        if host not in self._told:
-            self._told.add(host)
-            log.warning("%s connects", host)
-        accepted.setblocking(False)
+    # ---------------------------------------------------------------- sockets
+
+    def _begin_connection(self, accepted: socket.socket, address: str) -> None:
         self._images[accepted] = VsendImage(), self._clock()
-        self._selector.register(accepted, selectors.EVENT_READ)
+        host = address.rpartition(":")[0]
+        if host not in self._hosts:
+            self._hosts.add(host)
+            log.warning("%s connects", host)
 
     def _read(self, sock: socket.socket) -> None:
         image, _ = self._images[sock]
-        try:
-            piece = sock.recv(_PIECE)
-            self._images[sock] = image, self._clock()
-            if image.feed(piece) or not piece:
-                self._close(sock)
-                self._take(image.volume())
-        except InputError as error:
-            self._tell_once(f"an image is left out: {error}")
-            self._close(sock)
-        except OSError as error:
-            log.warning("an image's connection is lost: %s", error)
-            self._close(sock)
+        piece = sock.recv(PIECE)
+        self._images[sock] = image, self._clock()
+        if image.feed(piece) or not piece:
+            self._take(image.volume())
+            self._drop(sock)
 
-    def _close(self, sock: socket.socket) -> None:
-        if self._images.pop(sock, None) is not None:
-            self._selector.unregister(sock)
-            sock.close()
+    def _refuse(self, why: str) -> None:
+        self._tell_once(f"an image is left out: {why}")
+
+    def _drop(self, sock: socket.socket) -> None:
+        self._images.pop(sock, None)
+        self._close(sock)
+
+    def _finish(self) -> None:
+        for sock in list(self._images):
+            self._give_up(sock)
+
+    def _give_up(self, sock: socket.socket) -> None:
+        self._tell("an image stopped in the middle: left out")
+        self._drop(sock)
+
+    # ---------------------------------------------------------------- runs
 
     def _take(self, volume: VsendVolume) -> None:
-        if volume.is_corrected and not self._corrected:
+        if volume.is_corrected and not self._options.corrected:
             self._tell_once("images that the scanner corrected for motion are left out (--corrected takes them)")
             return
-        if self._corrected and not volume.is_corrected:
+        if self._options.corrected and not volume.is_corrected:
             self._tell_once("images as acquired are left out, as --corrected takes the others")
             return
         shape = volume.data.shape

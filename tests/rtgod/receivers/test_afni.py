@@ -13,10 +13,8 @@ from rtgod.errors import InputError
 from rtgod.messages import Run, RunEnd, Volume
 from rtgod.receivers.afni import END_OF_RUN, AfniEnd, AfniRun, AfniStream, data_port_of
 from rtgod.receivers.afni_net import AfniReceiver
-from rtgod.receivers.listening import listening_at
-from rtgod.receivers.live_runs import RunOptions
 from rtgod.sources import open_source
-from tests.rtgod.receivers.test_watcher import Server
+from tests.rtgod.receivers.plain import Receiver
 
 SHAPE = (4, 3, 5)
 RNG = np.random.default_rng(5)
@@ -207,28 +205,13 @@ def test_memory_is_bounded():
 # ---------------------------------------------------------------- sockets
 
 
-class Receiver:
-    """A receiver that steps when the test says so."""
+class Afni(Receiver):
+    """A receiver beside a free port for its images."""
 
     def __init__(self, **options):
-        self.server, self.lines, self.now_s = Server(), [], 0.0
-        listening = listening_at("127.0.0.1", 0, ())
-        self.receiver = AfniReceiver(
-            listening, self.server, RunOptions(**options), self.lines.append, clock=lambda: self.now_s
-        )
+        super().__init__(AfniReceiver, **options)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.data_port = free.getsockname()[1]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.receiver.__exit__(None, None, None)
-
-    def step(self, n=5, seconds=0.0):
-        self.now_s += seconds
-        for _ in range(n):
-            self.receiver.step(0.02)
 
     def announced(self, text=None):
         with socket.create_connection(("127.0.0.1", self.receiver.port), 10) as control:
@@ -242,7 +225,7 @@ class Receiver:
 
 def test_a_source_is_received_run_after_run():
     sent, later = volumes_of(3), volumes_of(2)
-    with Receiver() as here:
+    with Afni() as here:
         with here.connected() as source:
             source.sendall(settings_text(NAME="Doe^Jane", NUMVOL="3", DRIVE_AFNI="SYSTEM touch /tmp/no"))
             for volume in sent:
@@ -276,7 +259,7 @@ def test_a_real_run_comes_out_as_it_is_replayed(shared_data):
         OBLIQUE_XFORM=" ".join(map(repr, lps.ravel().tolist())),
     )  # fmt: skip
     assert {volume.dtype.name for volume in sent} <= {"int16", "uint16"}
-    with Receiver() as here, here.connected() as source_socket:
+    with Afni() as here, here.connected() as source_socket:
         writing = threading.Thread(
             target=source_socket.sendall, args=(text + images_of([volume.astype("<i2") for volume in sent]),)
         )
@@ -294,7 +277,7 @@ def test_a_real_run_comes_out_as_it_is_replayed(shared_data):
 
 def test_silence_and_gaps_are_told():
     sent = volumes_of(4)
-    with Receiver() as here, here.connected() as source:
+    with Afni() as here, here.connected() as source:
         source.sendall(settings_text() + images_of(sent[:2]))
         here.step()
         here.step(seconds=4.1)
@@ -308,7 +291,7 @@ def test_silence_and_gaps_are_told():
 
 def test_what_is_refused_says_so_and_ends_nothing():
     sent = volumes_of(2)
-    with Receiver() as here, here.connected() as source:
+    with Afni() as here, here.connected() as source:
         source.sendall(settings_text() + images_of(sent[:1]))
         here.step()
         here.announced(b"shm:afni\0")
@@ -323,12 +306,12 @@ def test_what_is_refused_says_so_and_ends_nothing():
 
 
 def test_a_source_without_tr_needs_one():
-    with Receiver() as here, here.connected() as source:
+    with Afni() as here, here.connected() as source:
         source.sendall(settings_text(TR=None))
         here.step()
         assert source.recv(1) == b""
         assert any("give it with --tr" in line for line in here.lines)
-    with Receiver(tr_s=1.5) as here, here.connected() as source:
+    with Afni(tr_s=1.5) as here, here.connected() as source:
         source.sendall(settings_text(TR=None) + images_of(volumes_of(1)))
         here.step()
         assert here.server.runs[0].tr_s == 1.5

@@ -15,7 +15,8 @@ from pynetdicom.sop_class import EnhancedMRImageStorage, MRImageStorage
 from rtgod.errors import InputError
 from rtgod.messages import Volume
 from rtgod.receivers.dicom_net import DicomNode, NodeOptions
-from rtgod.receivers.live_runs import LiveRuns, RunOptions
+from rtgod.receivers.live_runs import LiveRuns
+from rtgod.receivers.run_options import RunOptions
 from rtgod.sources.dicom_series import DicomSeries
 from tests.rtgod.receivers.test_watcher import N_VOLUMES, Server, enhanced_files, mosaics, same_as_replayed, slices
 from tests.rtgod.sources.dicoms import PLANTED, save

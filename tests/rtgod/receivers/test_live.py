@@ -12,7 +12,8 @@ from rtgod.messages import Ranking, RunEnd, Volume
 from rtgod.preprocessing.alignment import Reference
 from rtgod.protocol.clients import Sender
 from rtgod.receivers.arrivals import Arrivals
-from rtgod.receivers.live_runs import LiveRuns, RunOptions
+from rtgod.receivers.live_runs import LiveRuns
+from rtgod.receivers.run_options import RunOptions
 from rtgod.receivers.watcher import Watcher
 from rtgod.server.session import Session
 from rtgod.sources import open_source

@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 
 from rtgod.errors import InputError
 from rtgod.messages import Run, RunEnd, Volume
-from rtgod.receivers.listening import listening_at
-from rtgod.receivers.live_runs import RunOptions
 from rtgod.receivers.vsend import VsendImage
 from rtgod.receivers.vsend_net import VsendReceiver
 from rtgod.sources import open_source
-from tests.rtgod.receivers.test_watcher import Server
+from tests.rtgod.receivers.plain import Receiver
 
 #: The structure as compilers lay it out: on 64 bits, and on 32.
 LAYOUTS = {616: "<5s3xi64s64s16s256s16s??2x4d3i16f4i?5s6x6d", 612: "<5s3xi64s64s16s256s16s??2x4d3i16f4i?5s2x6d"}
@@ -116,26 +114,11 @@ def test_no_bytes_break_it(junk, place, byte):
 # ---------------------------------------------------------------- sockets
 
 
-class Receiver:
-    """A receiver that steps when the test says so."""
+class Vsend(Receiver):
+    """A receiver to which a scanner sends."""
 
     def __init__(self, **options):
-        self.server, self.lines, self.now_s = Server(), [], 0.0
-        listening = listening_at("127.0.0.1", 0, ())
-        self.receiver = VsendReceiver(
-            listening, self.server, RunOptions(**options), self.lines.append, clock=lambda: self.now_s
-        )
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.receiver.__exit__(None, None, None)
-
-    def step(self, n=4, seconds=0.0):
-        self.now_s += seconds
-        for _ in range(n):
-            self.receiver.step(0.01)
+        super().__init__(VsendReceiver, **options)
 
     def sent(self, content):
         with socket.create_connection(("127.0.0.1", self.receiver.port), 10) as source:
@@ -146,7 +129,7 @@ class Receiver:
 
 def test_runs_follow_each_other():
     first, second = [volume() for _ in range(3)], [volume() for _ in range(2)]
-    with Receiver() as here:
+    with Vsend() as here:
         for number, data in enumerate(first, 1):
             here.sent(image(data, number, mosaic=True, n_header=612))
             here.sent(image(data + 1, number, corrected=True))
@@ -164,14 +147,14 @@ def test_runs_follow_each_other():
 
 def test_corrected_images_are_taken_in_place_of_the_others():
     sent = volume()
-    with Receiver(corrected=True) as here:
+    with Vsend(corrected=True) as here:
         here.sent(image(sent, 1))
         here.sent(image(sent + 1, 1, corrected=True))
         assert [one.data.tolist() for one in here.server.volumes] == [(sent + 1).tolist()]
 
 
 def test_what_is_lost_late_damaged_or_silent_is_told():
-    with Receiver() as here:
+    with Vsend() as here:
         for number in (1, 4, 3, 4):
             here.sent(image(volume(), number))
         here.sent(image(volume(), 5)[:-9])
@@ -188,7 +171,7 @@ def test_what_is_lost_late_damaged_or_silent_is_told():
 
 
 def test_a_run_that_is_whole_ends_by_itself():
-    with Receiver() as here:
+    with Vsend() as here:
         for number in (1, 2):
             here.sent(image(volume(), number, n_volumes=2))
         here.step(seconds=4.0)
@@ -199,7 +182,7 @@ def test_a_run_that_is_whole_ends_by_itself():
 
 
 def test_an_image_that_stops_in_the_middle_is_given_up():
-    with Receiver() as here, socket.create_connection(("127.0.0.1", here.receiver.port), 10) as source:
+    with Vsend() as here, socket.create_connection(("127.0.0.1", here.receiver.port), 10) as source:
         source.sendall(image(volume(), 1)[:700])
         here.step()
         here.step(seconds=31.0)
@@ -207,10 +190,18 @@ def test_an_image_that_stops_in_the_middle_is_given_up():
         assert source.recv(1) == b""
 
 
+def test_an_image_that_is_under_way_when_it_is_stopped_is_told():
+    with Vsend() as here, socket.create_connection(("127.0.0.1", here.receiver.port), 10) as source:
+        source.sendall(image(volume(), 1)[:700])
+        here.step()
+        here.receiver.run(lambda: True)
+    assert sum("stopped in the middle" in line for line in here.lines) == 1
+
+
 def test_a_real_run_comes_out_as_it_is_replayed(shared_data):
     source = open_source(shared_data / "siemens-run" / "dicom")
     sent = [one.data for one, _ in zip(source, range(3), strict=False)]
-    with Receiver() as here:
+    with Vsend() as here:
         for number, data in enumerate(sent, 1):
             with socket.create_connection(("127.0.0.1", here.receiver.port), 10) as scanner:
                 scanner.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**22)

@@ -11,7 +11,8 @@ from rtgod.events.table import Trial
 from rtgod.messages import Run, RunEnd, Volume
 from rtgod.receivers import watcher as module
 from rtgod.receivers.arrivals import Arrivals
-from rtgod.receivers.live_runs import LiveRuns, RunOptions
+from rtgod.receivers.live_runs import LiveRuns
+from rtgod.receivers.run_options import RunOptions
 from rtgod.receivers.watcher import Watcher
 from rtgod.sources.dicom_series import DicomSeries
 from tests.rtgod.sources import test_mosaic

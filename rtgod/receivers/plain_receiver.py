@@ -1,0 +1,169 @@
+"""Sockets of plain protocols, whose senders connect to us: listened to in one thread, whoever is allowed to connect."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import TracebackType
+from typing import ClassVar, Self
+
+from rtgod.errors import InputError
+from rtgod.protocol.clients import Sender
+from rtgod.receivers.listening import Listening
+from rtgod.receivers.plain_runs import PlainRuns
+from rtgod.receivers.run_options import RunOptions
+
+log = logging.getLogger(__name__)
+
+#: Bytes that are read at once.
+PIECE = 2**18
+#: Pieces that are still read once a receiver is stopped.
+_MOST_READS = 64
+
+
+class PlainReceiver(ABC):
+    """Listener for a protocol.
+
+    Parameters
+    ----------
+    listening : Listening
+    sender : Sender
+    options : RunOptions
+    tell : callable
+        Shows the operator a line.
+    clock : callable, optional
+        Clock of monotonic seconds.
+
+    Attributes
+    ----------
+    port : int
+        The port that it listens at.
+
+    Raises
+    ------
+    InputError
+        If it cannot listen there.
+    """
+
+    #: Senders that are connected at a time.
+    MOST_CONNECTIONS: ClassVar[int]
+
+    def __init__(
+        self,
+        listening: Listening,
+        sender: Sender,
+        options: RunOptions,
+        tell: Callable[[str], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._listening, self._options, self._tell, self._clock = listening, options, tell, clock
+        self._runs = PlainRuns(sender, options, tell, clock)
+        self._selector = selectors.DefaultSelector()
+        self._listeners: set[socket.socket] = set()
+        self.port = int(self._listen(listening.port).getsockname()[1])
+
+    @property
+    def n_sent(self) -> int:
+        """Number of volumes that the server has on disk."""
+        return self._runs.n_sent
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for key in list(self._selector.get_map().values()):
+            self._close(key.fileobj)  # type: ignore[arg-type] # only sockets are registered
+        self._selector.close()
+
+    def run(self, stopped: Callable[[], bool], poll_s: float = 0.02) -> None:
+        """Receive until somebody stops it; what came by then is sent, with the end of the run.
+
+        Parameters
+        ----------
+        stopped : callable
+            Returns whether somebody has stopped it.
+        poll_s : float
+            Longest time between two looks at what is due, seconds.
+        """
+        while not stopped():
+            self.step(poll_s)
+        for _ in range(_MOST_READS):
+            self.step(0.0)
+        self._finish()
+        self._runs.close()
+
+    def step(self, timeout_s: float) -> None:
+        """Take what has come, and send the volumes that it completes.
+
+        Parameters
+        ----------
+        timeout_s : float
+            Longest wait for something to come, seconds.
+        """
+        for key, _ in self._selector.select(timeout_s):
+            sock: socket.socket = key.fileobj  # type: ignore[assignment] # only sockets are registered
+            try:
+                if sock in self._listeners:
+                    self._accept(sock)
+                elif sock.fileno() >= 0:  # it was not closed since it was selected
+                    self._read(sock)
+            except InputError as error:
+                self._refuse(str(error))
+                self._drop(sock)
+            except OSError as error:
+                log.warning("a connection is lost: %s", error)
+                self._drop(sock)
+        self._runs.step()
+
+    def _listen(self, port: int) -> socket.socket:
+        listener = self._listening.open(port)
+        self._listeners.add(listener)
+        self._selector.register(listener, selectors.EVENT_READ)
+        return listener
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            accepted, address = listener.accept()
+        except OSError:
+            return  # it has gone again
+        host, port = address[:2]
+        is_full = len(self._selector.get_map()) - len(self._listeners) >= self.MOST_CONNECTIONS
+        if is_full or not self._listening.may_connect(host):
+            accepted.close()
+            why = "too many are connected" if is_full else "name its network with --allow"
+            log.warning("%s:%d is not allowed to connect; %s", host, port, why)
+            return
+        accepted.setblocking(False)
+        self._selector.register(accepted, selectors.EVENT_READ)
+        self._begin_connection(accepted, f"{host}:{port}")
+
+    def _close(self, sock: socket.socket) -> None:
+        self._listeners.discard(sock)
+        self._selector.unregister(sock)
+        sock.close()
+
+    @abstractmethod
+    def _begin_connection(self, accepted: socket.socket, address: str) -> None:
+        """Take in a sender that has connected."""
+
+    @abstractmethod
+    def _read(self, sock: socket.socket) -> None:
+        """Take what a sender has sent."""
+
+    @abstractmethod
+    def _refuse(self, why: str) -> None:
+        """Say why a sender is not listened to."""
+
+    @abstractmethod
+    def _drop(self, sock: socket.socket) -> None:
+        """Close a sender's connection, with what it began."""
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """End what senders have begun, as nobody listens any more."""
