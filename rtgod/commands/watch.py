@@ -12,6 +12,7 @@ import typer
 from rtgod.commands.options import ClientName, Key, console
 from rtgod.console import styled
 from rtgod.errors import InputError
+from rtgod.text import number_of
 
 if TYPE_CHECKING:
     from rtgod.receivers.run_options import RunOptions
@@ -167,9 +168,14 @@ def _options(
     from rtgod.events.table import read_events
     from rtgod.receivers.run_options import RunOptions
 
+    trials = read_events(events).trials if events else ()
+    if trials:
+        first_s, last_s = (edge(trial.onset_s for trial in trials) for edge in (min, max))
+        what = number_of(len(trials), "trial")
+        _tell(f"every run has {what}, which begin {first_s:g} s to {last_s:g} s after its first volume")
     return RunOptions(
         subject=subject,
-        trials=read_events(events).trials if events else (),
+        trials=trials,
         corrected=corrected,
         echo=echo,
         patience_tr=patience_tr,

@@ -115,8 +115,10 @@ def data_port_of(text: bytes) -> int:
     if len(lines) > 1:
         raise InputError("it asks for a program to be run for its settings, which is never done; let it send them")
     kind, *rest = lines[0].split(":")
-    if kind.lower() != "tcp":
+    if kind.lower() == "shm":
         raise InputError("it wants to share memory; let it send its images by TCP (Dimon: -host)")
+    if kind.lower() != "tcp":
+        raise InputError("it does not say where its images will come as AFNI's sources do, by tcp:HOST:PORT")
     port = rest[1] if len(rest) > 1 and rest[1] else "7960"
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1024 <= int(port) <= 65535:
         raise InputError("the port that it names for its images is none from 1024 to 65535")

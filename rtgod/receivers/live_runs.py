@@ -302,11 +302,13 @@ class LiveRuns:
         for volume in volumes:
             if live.run is None:
                 try:
-                    live.run = self._make_run(live)
+                    live.run, note = self._make_run(live)
                 except ValueError as error:
                     self._live = None
                     self._leave_out(live, str(error))
                     return
+                if note:
+                    self._tell(note)
                 self._outbox.put(live.run)
             self._outbox.put(Volume(live.run.run_id, volume.index, volume.acquired_s, volume.data))
             live.heard_s = self._clock()
@@ -314,7 +316,7 @@ class LiveRuns:
                 live.is_silent = False
                 self._tell(f"series {live.number}: volumes come again")
 
-    def _make_run(self, live: _LiveRun) -> Run:
+    def _make_run(self, live: _LiveRun) -> tuple[Run, str]:
         return self._options.run(
             run_name(live.number, live.uid),
             live.uid,

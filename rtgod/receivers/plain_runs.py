@@ -76,10 +76,12 @@ class PlainRuns:
         if not tr_s:
             raise InputError("it does not say its TR; give it with --tr")
         try:
-            run = self._options.run(run_id, run_id, tr_s, shape, affine, n_volumes)
+            run, note = self._options.run(run_id, run_id, tr_s, shape, affine, n_volumes)
         except ValueError as error:
             raise InputError(str(error)) from error
         self.end()
+        if note:
+            self._tell(note)
         self._outbox.put(run)
         self.run, self.n_volumes, self.heard_s, self._is_silent = run, 0, self._clock(), False
 

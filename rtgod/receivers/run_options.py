@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from rtgod.events.table import Trial, blocks_of
+from rtgod.errors import InputError
+from rtgod.events.table import Trial, blocks_of, check_within
 from rtgod.messages import Float64Array, Run
 from rtgod.sources import acquisition_id
 
@@ -52,8 +53,8 @@ class RunOptions:
         affine: Float64Array,
         n_volumes: int | None,
         coil: str = "",
-    ) -> Run:
-        """Make a run of what its images say.
+    ) -> tuple[Run, str]:
+        """Make a run of what its images say; a scan goes on without trials that are none of it.
 
         Parameters
         ----------
@@ -70,12 +71,18 @@ class RunOptions:
         coil : str
             Receive coil.
 
+        Returns
+        -------
+        run : Run
+        note : str
+            Why it has no trials, where they do not lie in it; empty if they do.
+
         Raises
         ------
         ValueError
             If these are none of a run.
         """
-        return Run(
+        run = Run(
             run_id,
             self.subject,
             tr_s,
@@ -86,6 +93,11 @@ class RunOptions:
             acquisition_id(run_id, identity),
             coil,
         )
+        try:
+            check_within(run)
+        except InputError as error:
+            return replace(run, blocks=()), f"{error} Its trials are left out, and volumes are decoded without them"
+        return run, ""
 
 
 def silence(n_volumes: int, sender: str) -> str:

@@ -169,7 +169,7 @@ def test_settings_that_cannot_be_used_are_named(lines, says):
 @pytest.mark.parametrize(
     ("text", "says"),
     [(b"", "does not say where"), (b"shm:afni:1M", "share memory"), (b"tcp:host:80", "from 1024 to 65535"),
-     (b"tcp:host:7960\nrm -rf ~", "never done"), (b"tcp:host:x", "none from")],
+     (b"tcp:host:7960\nrm -rf ~", "never done"), (b"tcp:host:x", "none from"), (b"\x8fjunk", "does not say where")],
 )  # fmt: skip
 def test_what_the_control_port_refuses(text, says):
     with pytest.raises(InputError, match=says):

@@ -277,6 +277,16 @@ def test_a_planned_number_of_volumes_ends_a_run_at_once(folder):
     assert bridge.server.messages[-1] == RunEnd(bridge.server.runs[0].run_id, 3)
 
 
+def test_trials_that_are_none_of_the_run_cost_no_volume(folder):
+    in_ms = (Trial(4000.0, 2000.0, "stimulus", "s1"), Trial(8000.0, 2000.0, "stimulus", "s2"))
+    bridge = Bridge(folder, trials=in_ms, n_volumes=N_VOLUMES)
+    written(bridge, folder, mosaics())
+    bridge.stop()
+    assert len(bridge.server.volumes) == N_VOLUMES
+    assert bridge.server.runs[0].blocks == ()
+    assert sum("are these milliseconds" in line for line in bridge.lines) == 1
+
+
 def test_silence_is_told_within_two_repetition_times(folder):
     bridge = Bridge(folder)
     written(bridge, folder, mosaics()[:2], every_s=0.0)
