@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Mapping
 
+from rich.cells import cell_len
+
 #: Unicode categories of controls (C0, DEL, C1), surrogates, and separators of lines and paragraphs.
 _ESCAPED = frozenset({"Cc", "Cs", "Zl", "Zp"})
 #: Unicode's Bidi_Control: marks, embeddings, overrides and isolates, which reorder the text around them.
@@ -29,12 +31,15 @@ def plain(text: object, at_most: int | None = None) -> str:
     Returns
     -------
     str
-        Text on one line. Control characters are written as Python escapes, ESC as a backslash and x1b; all others are
-        unchanged, in any script. Markup is not escaped: print the text only where no markup is parsed.
+        Text on one line. Control characters are written as Python escapes, ESC as a backslash and x1b, and so is a text
+        of marks alone, which has no width; all others are unchanged, in any script. Markup is not escaped: print the
+        text only where no markup is parsed.
     """
     whole = str(text)
     start = whole if at_most is None else whole[:at_most]
     shown = "".join(map(_shown, start))
+    if not shown.isascii() and not cell_len(shown):
+        shown = shown.encode("ascii", "backslashreplace").decode()
     left_out = len(whole) - len(start)
     return f"{shown}… ({left_out} more)" if left_out else shown
 

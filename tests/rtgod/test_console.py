@@ -11,7 +11,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.progress import Progress, TextColumn
@@ -71,6 +71,9 @@ def test_every_string_is_printed_as_it_is(name):
 
 
 @given(any_text)
+@example("\N{COMBINING ACUTE ACCENT}")
+@example("\N{ZANABAZAR SQUARE VOWEL SIGN I}")
+@example("\N{HANGUL JUNGSEONG FILLER}")
 def test_every_cell_and_title_is_printed_as_it_is(name):
     name = name.replace("\n", "").strip() or "x"
     table = Table("column", name, title=name)
