@@ -290,6 +290,8 @@ class Motion:
         two do not overlap. Infinity is stored as None, as JSON cannot hold it.
     n_iterations : int
     converged : bool
+    centre_mm : tuple of 3 float or None
+        The point about which the rotation is described, in the template's world (RAS+); None where nothing was estimated.
 
     Examples
     --------
@@ -305,6 +307,7 @@ class Motion:
     residual: float | None
     n_iterations: int
     converged: bool
+    centre_mm: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.residual is not None and not math.isfinite(self.residual):

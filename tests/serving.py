@@ -52,24 +52,24 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(folder, bundle=None, writer=JournalWriter, address=FREE, keys=None):
+def running(folder, bundle=None, writer=JournalWriter, address=FREE, keys=None, **options):
     """A server in a thread, stopped and closed at the end; `errors` holds what it raised."""
     path = folder / "session.rtgod"
     with (
         writer(path) as journal,
-        Server(Session(bundle, small.AT_ONCE), journal, address, address, keys=keys) as server,
+        Server(Session(bundle, small.AT_ONCE), journal, address, address, keys=keys, **options) as server,
         _serving(server, path) as it,
     ):
         yield it
 
 
 @contextlib.contextmanager
-def resumed(folder, bundle=None):
+def resumed(folder, bundle=None, **options):
     """The server of `running`, started again after it died."""
     path, session = folder / "session.rtgod", Session(bundle, small.AT_ONCE)
     with (
         JournalWriter.resume(path) as journal,
-        Server(session, journal, FREE, FREE, resume(read_journal(path), session)) as server,
+        Server(session, journal, FREE, FREE, resume(read_journal(path), session), **options) as server,
         _serving(server, path) as it,
     ):
         yield it

@@ -61,6 +61,17 @@ def serve(
     blinded: Annotated[
         bool, typer.Option("--blinded", help="Log no ranking, whatever is logged: for who must not know how it goes.")
     ] = False,
+    afni_feedback: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST[:PORT]",
+            help="Send motion and the ranking's numbers to a receiver of AFNI's feedback; port 53214 if none is given. "
+            "docs/scanners.md says what is sent. Not encrypted.",
+        ),
+    ] = None,
+    afni_top: Annotated[
+        int, typer.Option(min=0, max=1000, help="Best categories in --afni-feedback: index in the bundle, and score.")
+    ] = 5,
     runs: Annotated[int | None, typer.Option(min=1, help="Stop after so many runs; default when interrupted.")] = None,
     log: Annotated[Path | None, typer.Option(help="File to add a line of JSON to for all that happens.")] = None,
     supervise: Annotated[
@@ -84,6 +95,9 @@ def serve(
     if show_settings:
         options.show_settings(_pipeline_settings(bundle or settings))
         return
+    from rtgod.feedback.afni_net import AfniFeedback, target_of
+
+    target = target_of(afni_feedback) if afni_feedback else None
     if supervise:
         raise typer.Exit(_supervise(context))
     from rtgod.bundle import DecoderBundle
@@ -116,8 +130,9 @@ def serve(
     sessions = Sessions(journal)
     path = resume_path or (None if new else sessions.unfinished(bundle_id))
     start, mark = sessions.next_start, sessions.folder
-    common = server_keys, blinded, start, mark, any_subject
     with ExitStack() as stack:
+        feedback = stack.enter_context(AfniFeedback(target, afni_top)) if target else None
+        common = server_keys, blinded, start, mark, any_subject, feedback.take if feedback else None
         stop = stack.enter_context(_StopFlag(session, runs))
         if log:
             stack.enter_context(log_to(log))

@@ -206,7 +206,8 @@ class Registration(Stateful):
             displacement = displacement_mm(moved, rotation - np.radians(self._last_motion.rotation_deg))
         tx, ty, tz = (float(v) for v in translation)
         rx, ry, rz = (float(v) for v in np.degrees(rotation))
-        return Motion((tx, ty, tz), (rx, ry, rz), displacement, fit.residual, fit.n_iterations, converged)
+        cx, cy, cz = (float(v) for v in self.centre_mm)
+        return Motion((tx, ty, tz), (rx, ry, rz), displacement, fit.residual, fit.n_iterations, converged, (cx, cy, cz))
 
 
 def likeness(

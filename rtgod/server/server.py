@@ -113,6 +113,8 @@ class Server(Closing):
         Mark of the folder; see `rtgod.journal.journal.Sessions`.
     any_subject : bool
         Whether runs of another subject than the bundle's are taken.
+    listener : callable, optional
+        Function that is called with each message that is published, and with `is_blinded`; it must not wait or raise.
 
     Raises
     ------
@@ -132,8 +134,9 @@ class Server(Closing):
         start: int = 0,
         folder: str = "",
         any_subject: bool = False,
+        listener: Callable[[Message, bool], object] | None = None,
     ) -> None:
-        self._session = session
+        self._session, self._listener = session, listener
         self._blinded, self._any_subject = blinded, any_subject
         self._buffer = JournalBuffer(journal)
         self._hello = dataclasses.replace(
@@ -209,6 +212,10 @@ class Server(Closing):
         poller.register(self._ingest, zmq.POLLIN)
         poller.register(self._publish, zmq.POLLIN)
         self._buffer.add(self._hello)
+        if self._listener is not None and self._session.run is not None and self._session.is_receiving:
+            self._listener(
+                self._session.run, self.is_blinded
+            )  # of a resumed session; others hear it when they subscribe
         for answer, pattern in self._unrecorded:
             self._session.count(answer)
             self._tell(answer, pattern)
@@ -526,6 +533,8 @@ class Server(Closing):
 
     def _send(self, message: Message) -> None:
         self._publisher.send(message)
+        if self._listener is not None:
+            self._listener(message, self.is_blinded)
 
     def _refuse(self, identity: bytes, name: str, index: int | None, why: str) -> None:
         self._reply(identity, Refused(name, index, self._refusals.note(why)))

@@ -65,6 +65,14 @@ def brain_mm():
 
 @pytest.mark.parametrize(("translation_mm", "rotation_deg"), MOTIONS)
 @pytest.mark.parametrize("gain", [0.95, 1.0, 1.05])
+def test_motion_and_its_centre_are_the_whole_pose():
+    found = registration().align(scan((0.6, -0.4, 0.9), (1.0, -0.5, 0.8))[1])
+    assert found.motion.centre_mm == tuple(centre_mm())
+    np.testing.assert_allclose(pose_of(found.motion, np.array(found.motion.centre_mm)), found.pose, atol=1e-9)
+    elsewhere = pose_of(found.motion, np.array(found.motion.centre_mm) + 20)
+    assert np.abs(elsewhere - found.pose).max() > 0.1
+
+
 def test_a_known_motion_is_recovered_at_any_brightness(translation_mm, rotation_deg, gain):
     pose, volume = scan(translation_mm, rotation_deg, gain)
     found = registration().align(volume)
