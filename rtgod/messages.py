@@ -291,7 +291,7 @@ class Motion:
     n_iterations : int
     converged : bool
     centre_mm : tuple of 3 float or None
-        The point about which the rotation is described, in the template's world (RAS+); None where nothing was estimated.
+        Point about which the rotation is described, in the template's world (RAS+); None if nothing was estimated.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """AFNI's feedback protocol: answers as the bytes that its real-time plugin sends to a receiver; no sockets.
 
-Per run: `ab cd ef` and ab plus a version, and the number of extra values; then for each volume six motion parameters and
-the extra values as float32; at the end `de ad de ad`. Numbers are in this machine's byte order, as AFNI's are. The
+Per run: `ab cd ef` and ab plus a version, and the number of extra values; then for each volume six motion parameters
+and the extra values as float32; at the end `de ad de ad`. Numbers are in this machine's byte order, as AFNI's are. The
 version is 1, which every receiver reads: n further values for each volume.
 
 AFNI (3dvolreg, and its plugin, which sends dS, dL, dP, roll, pitch, yaw) describes the movement that brings a volume

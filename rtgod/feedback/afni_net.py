@@ -25,10 +25,11 @@ runs_log = logging.getLogger(RUNS)
 
 #: Port that AFNI's receivers listen at.
 PORT = 53214
-#: Longest waits, in seconds: for a connection, for a receiver to take a volume's numbers, and for the end of the thread.
+#: Longest waits, in seconds: for a connection, for a receiver to take a volume's numbers, for the thread's end.
 _CONNECT_S, _SEND_S, _CLOSE_S = 1.0, 1.0, 5.0
 #: Least time between two attempts to connect, in seconds.
 _AGAIN_S = 1.0
+#: Bytes that are read at once of what a receiver should not send.
 _PIECE = 4096
 
 
@@ -78,8 +79,8 @@ def target_of(text: str) -> Target:
 class AfniFeedback(Closing):
     """Sender of each answer to a receiver of AFNI's feedback, in a thread of its own.
 
-    It connects when a run begins. While nobody listens, each volume's numbers are dropped, and the next tries again: they
-    are of use at once or not at all. Each volume has its index with it.
+    It connects when a run begins. While nobody listens, each volume's numbers are dropped, and the next tries again:
+    they are of use at once or not at all. Each volume has its index with it.
 
     Parameters
     ----------

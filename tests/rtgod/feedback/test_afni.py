@@ -86,12 +86,11 @@ def same(values, expected):
 
 
 def back_to_base(parameters, run, points_mm):
-    """Where AFNI puts points of a volume: 3dvolreg's VOLREG_MATVEC, about the centre of the grid; `run` is not oblique."""
+    """Where AFNI puts points of a volume: 3dvolreg's VOLREG_MATVEC, about the grid's centre, along scanner axes."""
     superior, left, posterior, roll, pitch, yaw = parameters
     centre = LPS @ (run.affine[:3] @ [*(np.array(run.shape) - 1) / 2, 1])
     turn = Rotation.from_euler("zxy", [roll, pitch, yaw], degrees=True)
-    points = turn.apply(points_mm @ LPS - centre) + [left, posterior, superior] + centre
-    return points @ LPS
+    return (turn.apply(points_mm @ LPS - centre) + np.array([left, posterior, superior]) + centre) @ LPS
 
 
 # ---------------------------------------------------------------- a served run
@@ -263,11 +262,11 @@ def test_the_bytes_of_a_ranking_are_these():
     expected = [0] * 6 + [3, 0, -1, 1, 1, 1, 0.25, 0.5, 1.0, 6, 0.5, 2, -0.25, math.nan, math.nan]
     assert hello(3) == bytes.fromhex("abcdefac") + np.int32(15).tobytes()
     assert record(ranking, small.run(), 3, blinded=False) == np.array(expected, np.float32).tobytes()
-    assert END == bytes.fromhex("deaddead")
+    assert END.hex() == "deaddead"
 
 
 def test_the_example_that_afni_prints_is_a_roll_of_ten_degrees():
-    """`rotcom '-rotate 10I 0R 0A'` prints 0.984808 -0.173648 0 / 0.173648 0.984808 0 / 0 0 1 (AFNI's help of rotcom)."""
+    """`rotcom '-rotate 10I 0R 0A'`: 0.984808 -0.173648 0 / 0.173648 0.984808 0 / 0 0 1 (from the help of rotcom)."""
     back = np.array([[0.984808, -0.173648, 0], [0.173648, 0.984808, 0], [0, 0, 1]])
     degrees = Rotation.from_matrix(LPS @ back.T @ LPS).as_euler("ZYX", degrees=True)[::-1]
     motion = Motion((0, 0, 0), tuple(degrees), 0.0, 0.01, 3, converged=True, centre_mm=(0.0, 0.0, 0.0))
