@@ -102,8 +102,8 @@ def afni_motion(motion: Motion | None, run: Run) -> tuple[float, float, float, f
     """
     if motion is None or motion.centre_mm is None:
         return (_UNKNOWN,) * 6
-    back = np.linalg.inv(pose_of(motion, np.array(motion.centre_mm)))
-    centre_mm = run.affine[:3] @ [*(np.array(run.shape) - 1) / 2, 1]
+    back = np.asarray(np.linalg.inv(pose_of(motion, np.array(motion.centre_mm))), np.float64)
+    centre_mm: Float64Array = run.affine[:3] @ [*(np.array(run.shape) - 1) / 2, 1]
     towards_lps = _lps_axes(run.affine)
     left, posterior, superior = towards_lps.T @ translation_of(back, centre_mm)
     turn = towards_lps.T @ back[:3, :3] @ towards_lps

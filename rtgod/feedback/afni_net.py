@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rtgod.errors import InputError, what_went_wrong
 from rtgod.feedback.afni import END, hello, record
@@ -45,7 +45,7 @@ class Target(NamedTuple):
     """
 
     name: str
-    addresses: tuple[tuple[socket.AddressFamily, tuple[str | int, ...]], ...]
+    addresses: tuple[tuple[socket.AddressFamily, Any], ...]
 
 
 def target_of(text: str) -> Target:

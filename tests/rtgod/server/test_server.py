@@ -726,33 +726,7 @@ def test_a_recorded_run_reaches_the_server_whole(aligning):
 # ---------------------------------------------------------------- docs/wire.md
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "wire.md").read_text(encoding="utf-8")
-EXAMPLE, HEADER, VOXELS = re.findall(r"^```(?:python)?\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
-
-
-def test_the_documented_source_sends_a_run(aligning):
-    names = {"INGEST": aligning.ingest}
-    try:
-        exec(EXAMPLE, names)  # noqa: S102 # what the document says is what is tested
-    finally:
-        names["socket"].close(linger=0)
-        zmq.Context.instance().term()
-    run, *volumes, end = aligning.recorded(Run, Volume, RunEnd)
-    assert (run.run_id, run.shape, run.affine[0, 3]) == ("my-run", (24, 26, 20), -34)
-    assert [volume.index for volume in volumes] == [0, 1, 2]
-    for volume in volumes:
-        expected = np.random.default_rng(volume.index).integers(0, 1000, (24, 26, 20))
-        np.testing.assert_array_equal(volume.data, expected)
-    assert end.n_volumes == 3
-
-
-def test_the_documented_source_stops_when_it_is_refused(aligning):
-    names = {"INGEST": aligning.ingest}
-    try:
-        with pytest.raises(SystemExit, match="send its Run first"):
-            exec(EXAMPLE.replace('send({"type": "run",', '({"type": "run",'), names)  # noqa: S102 # as above
-    finally:
-        names["socket"].close(linger=0)
-        zmq.Context.instance().term()
+HEADER, VOXELS = re.findall(r"^```\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
 
 
 def test_the_document_knows_every_message_field_reason_type_and_limit():
