@@ -1,10 +1,14 @@
 """AFNI's feedback: an independent reader gets the motion, in AFNI's convention, and the numbers of a served run."""
 
 import contextlib
+import json
 import logging
 import math
 import socket
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +27,7 @@ from rtgod.feedback.afni_net import PORT, AfniFeedback, target_of
 from rtgod.messages import Event, Motion, NotReady, Ranking, Reason, RunEnd, SessionEnd
 from rtgod.protocol.clients import Reporter, Sender, Subscriber
 from tests import naive, small
-from tests.serving import PATIENCE_S, hear, is_a, resumed, running
+from tests.serving import FREE, PATIENCE_S, hear, is_a, resumed, running
 
 LPS = np.diag([-1.0, -1.0, 1.0])
 
@@ -35,7 +39,7 @@ class Reader:
         self.runs, self._n_runs = [], n_runs
         self._interface = RTInterface(port=0)
         assert self._interface.open_incoming_socket() == 0
-        self._interface.server_sock.settimeout(PATIENCE_S)
+        self._interface.server_sock.settimeout(6 * PATIENCE_S)  # a command may take long to start
         self.address = f"127.0.0.1:{self._interface.server_sock.getsockname()[1]}"
         self._thread = threading.Thread(target=self._read)
 
@@ -54,7 +58,7 @@ class Reader:
         return self
 
     def __exit__(self, *_):
-        self._thread.join(PATIENCE_S)
+        self._thread.join(6 * PATIENCE_S)
         self._interface.server_sock.close()
         assert not self._thread.is_alive()
 
@@ -91,6 +95,13 @@ def back_to_base(parameters, run, points_mm):
     centre = LPS @ (run.affine[:3] @ [*(np.array(run.shape) - 1) / 2, 1])
     turn = Rotation.from_euler("zxy", [roll, pitch, yaw], degrees=True)
     return (turn.apply(points_mm @ LPS - centre) + np.array([left, posterior, superior]) + centre) @ LPS
+
+
+def wait_for(is_true, patience_s=PATIENCE_S):
+    until_s = time.monotonic() + patience_s
+    while not is_true():
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
 
 
 # ---------------------------------------------------------------- a served run
@@ -162,6 +173,23 @@ def test_a_server_that_was_started_again_connects_again(tmp_path):
     assert [[extras[0] for _, extras in records] for records in reader.runs] == [[0, 1], [2, 3]]
 
 
+def test_the_command_sends_it_and_tells_where_to(tmp_path):
+    where = ["--ingest", FREE, "--publish", FREE, "--journal", tmp_path / "journals"]
+    ready = tmp_path / "ready.json"
+    with Reader(n_runs=1) as reader:
+        to = ["--afni-feedback", reader.address, "--afni-top", "2"]
+        command = [sys.executable, "-m", "rtgod", "serve", *where, "--runs", "1", "--ready-file", ready, *to]
+        with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
+            wait_for(lambda: ready.exists() or process.poll() is not None, 6 * PATIENCE_S)
+            with Sender(json.loads(ready.read_text())["ingest"]) as sender:
+                for message in small.messages(indices=range(3)):
+                    sender.send(message)
+            _, said = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert [len(extras) for _, extras in reader.runs[0]] == [len(EXTRAS) + 4] * 3
+    assert f"run run-1: AFNI feedback: goes to {reader.address}" in said
+
+
 @pytest.mark.parametrize("by", ["the operator", "a display"])
 def test_a_blinded_run_sends_motion_alone(tmp_path, by, caplog):
     caplog.set_level(logging.INFO, "rtgod.runs")
@@ -207,14 +235,6 @@ def test_nobody_there_is_told_once_and_who_comes_later_gets_the_rest(tmp_path, c
 # ---------------------------------------------------------------- a receiver that goes, or does not read
 
 STILL = replace(small.STILL, centre_mm=(0.0, 0.0, 0.0))
-
-
-def wait_for(is_true):
-    event, deadline = threading.Event(), PATIENCE_S
-    while not is_true():
-        assert deadline > 0
-        event.wait(0.01)
-        deadline -= 0.01
 
 
 def test_a_receiver_that_does_not_read_is_left_and_the_server_never_waits(caplog, monkeypatch):
