@@ -213,9 +213,8 @@ class Server(Closing):
         poller.register(self._publish, zmq.POLLIN)
         self._buffer.add(self._hello)
         if self._listener is not None and self._session.run is not None and self._session.is_receiving:
-            self._listener(
-                self._session.run, self.is_blinded
-            )  # of a resumed session; others hear it when they subscribe
+            # A resumed session's; others hear of it when they subscribe.
+            self._listener(self._session.run, self.is_blinded)
         for answer, pattern in self._unrecorded:
             self._session.count(answer)
             self._tell(answer, pattern)
