@@ -55,7 +55,7 @@ class AfniExport(Export):
         self._run = run
         self._datum, self._dtype = datum_of(voxels)
         self._open(run)
-        return [f"AFNI knows no {voxels.dtype}: voxels are sent as {self._datum}"] if self._datum != "short" else []
+        return ()
 
     def volume(self, volume: Volume, *, is_cut: bool = False) -> None:
         """Send an image; one that is cut breaks the connection off, and the next begins another."""

@@ -12,7 +12,7 @@ from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageS
 
 from rtgod.errors import InputError, MissingDependencyError, ServerError
 from rtgod.messages import Run, Volume
-from rtgod.senders.connecting import address_of, until_it_works
+from rtgod.senders.connecting import address_of, connect, until_it_works
 from rtgod.senders.dicom_images import DicomImages, DicomStyle
 from rtgod.senders.export import Export
 from rtgod.senders.voxels import VoxelRange
@@ -92,6 +92,8 @@ class DicomStore(Export):
 
     def _connected(self) -> Any:
         def attempt() -> Any:
+            # pynetdicom logs errors and leaves a socket open when nobody listens, so that is tried without it.
+            connect(self._host, self._port, self._patience_s, self._tell).close()
             association = self._node.associate(self._host, self._port, ae_title=self._title)
             return association if association.is_established else None
 

@@ -81,7 +81,7 @@ class PynealExport(Export):
         where = f"{self._host}:{self._port}"
 
         def attempt() -> bytes | None:
-            return self._socket.recv() if self._socket.poll(_LOOK_MS) else None
+            return self._socket.recv() if self._socket.poll(min(_LOOK_MS, 1000 * self._patience_s)) else None
 
         try:
             self._socket.send_multipart(parts, zmq.NOBLOCK)

@@ -13,7 +13,7 @@ from rtgod.messages import Run, Volume
 from rtgod.senders.connecting import address_of, connect, send_all
 from rtgod.senders.export import Export
 from rtgod.senders.voxels import Stored, VoxelRange, stored_as
-from rtgod.senders.vsend import image
+from rtgod.senders.vsend import LAYOUT, image
 
 USUAL_TARGET = "127.0.0.1:15000"
 #: Longest wait for a receiver to close a connection, seconds.
@@ -61,7 +61,8 @@ class VsendExport(Export):
             raise ValueError("no run was begun")
         content = image(self._run, self._series, volume.index, self._stored.of(volume.data))
         with connect(self._host, self._port, self._patience_s, self._tell) as connection:
-            send_all(connection, content[: len(content) // 2] if is_cut else content)
+            n_sent = (LAYOUT.size + len(content)) // 2 if is_cut else len(content)  # it is the voxels that are cut
+            send_all(connection, content[:n_sent])
             _wait_until_read(connection)
 
     def end(self) -> None:

@@ -1,4 +1,4 @@
-"""Images that are made of a run lie where it lies, by rtgod's own reader, by dcm2niix and by nibabel, voxel by voxel."""
+"""Images that are made of a run lie where it lies, by our own reader, by dcm2niix and by nibabel, voxel by voxel."""
 
 import re
 import subprocess

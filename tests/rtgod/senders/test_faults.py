@@ -132,7 +132,8 @@ def test_a_run_is_played_at_its_pace_with_its_faults():
     # Nothing really waits here, so every wait is from the start.
     assert waits == pytest.approx([send.due_tr * TR_S / 2 for send in sends], abs=0.5)
     assert lines == [
-        "rounded", "fault: volume 2 is sent twice", "fault: volume 3 is missing", "fault: volume 4 is cut in the middle",
+        "rounded", "fault: volume 2 is sent twice", "fault: volume 3 is missing",
+        "fault: volume 4 is cut in the middle",
         "fault: volume 5 comes after the next one",
     ]  # fmt: skip
 
