@@ -134,12 +134,18 @@ def replay(
             "--show-settings": show_settings,
         }
     )
+    from rtgod.sources import open_source
+
+    pace = math.inf if full_speed else speed
+    if as_ is not None:  # what follows needs what a server computes with
+        source = open_source(run, subject=subject, tr_s=tr, series=series, echo=echo)
+        play_run(source, played, pace, dry_run=dry_run)
+        return
     from rtgod.events.table import cut_to_length
     from rtgod.protocol.clients import Sender
     from rtgod.protocol.keys import read_client_key
     from rtgod.replay import send_run
     from rtgod.server.tally import in_words
-    from rtgod.sources import open_source
     from rtgod.sources.event_rules import agreed
     from rtgod.tsv import write_tsv
 
@@ -155,13 +161,9 @@ def replay(
             run, events=events, reading=rules, run_id=run_id, subject=subject, tr_s=tr, series=series, echo=echo
         )
 
-    pace = math.inf if full_speed else speed
     source = opened(reading)
     if subject is not None and (note := _called_otherwise(subject, run)):
         say(f"{source.run.run_id}: {note}")
-    if as_ is not None:
-        play_run(source, played, pace, dry_run=dry_run)
-        return
     is_chosen = settings is not None or merge_gap is not None
     if dry_run:
         _say_source(source, beyond=True)

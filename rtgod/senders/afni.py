@@ -46,10 +46,11 @@ def control_text(host: str, port: int) -> bytes:
     Parameters
     ----------
     host : str
-        The receiver, as the source knows it.
+        The receiver, as the source knows it, which receivers have no use for.
     port : int
         That of the images.
     """
+    host = "localhost" if ":" in host else host  # IPv6: colons separate the parts
     return f"tcp:{host}:{port}\n".encode("ascii", "replace") + b"\0"
 
 

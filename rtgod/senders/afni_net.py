@@ -51,14 +51,26 @@ class AfniExport(Export):
         self._datum, self._dtype = datum_of(_WHOLE)
 
     def begin(self, run: Run, voxels: VoxelRange) -> Sequence[str]:
-        """Say where images will come, and of which run they will be."""
+        """Say where images will come, and of which run they will be.
+
+        Parameters
+        ----------
+        run : Run
+        voxels : VoxelRange
+        """
         self._run = run
         self._datum, self._dtype = datum_of(voxels)
         self._open(run)
         return ()
 
     def volume(self, volume: Volume, *, is_cut: bool = False) -> None:
-        """Send an image; one that is cut breaks the connection off, and the next begins another."""
+        """Send an image; one that is cut breaks the connection off, and the next begins another.
+
+        Parameters
+        ----------
+        volume : Volume
+        is_cut : bool
+        """
         if self._run is None:
             raise ValueError("no run was begun")
         if self._data is None:

@@ -43,7 +43,13 @@ class DicomFolder(Export):
         self._n_written: dict[str, int] = {}
 
     def begin(self, run: Run, voxels: VoxelRange) -> Sequence[str]:
-        """Begin a series."""
+        """Begin a series.
+
+        Parameters
+        ----------
+        run : Run
+        voxels : VoxelRange
+        """
         self._images = DicomImages(run, voxels, self._style, datetime.now())
         try:
             self._folder.mkdir(exist_ok=True)
@@ -52,7 +58,13 @@ class DicomFolder(Export):
         return self._images.notes
 
     def volume(self, volume: Volume, *, is_cut: bool = False) -> None:
-        """Write the files of a volume; of one that is cut, one stays short."""
+        """Write the files of a volume; of one that is cut, one stays short.
+
+        Parameters
+        ----------
+        volume : Volume
+        is_cut : bool
+        """
         if self._images is None:
             raise ValueError("no run was begun")
         images = self._images.of(volume)

@@ -6,6 +6,7 @@ Nothing of what a recording is called is written: the patient is the subject's l
 from __future__ import annotations
 
 import io
+import re
 import secrets
 import struct
 from collections.abc import Mapping, Sequence
@@ -207,7 +208,7 @@ class DicomImages:
 
     def _image(self, volume: Volume, number: int, pixels: Array) -> Dataset:
         """Make what all images share, with the pixels of shape (…, n_rows, n_columns)."""
-        moment, label = self._acquired(volume), self._run.subject[:_LONGEST_LABEL]
+        moment, label = self._acquired(volume), _one_value(self._run.subject, _LONGEST_LABEL)
         image = Dataset()
         kind = EnhancedMRImageStorage if self._style == "enhanced" else MRImageStorage
         # The same image, sent twice, has the same identity.
@@ -249,7 +250,7 @@ class DicomImages:
             "PixelRepresentation": int(pixels.dtype.kind == "i"),
         }
         if self._run.coil:
-            elements["ReceiveCoilName"] = self._run.coil[:16]
+            elements["ReceiveCoilName"] = _one_value(self._run.coil, 16)
         for keyword, value in elements.items():
             setattr(image, keyword, value)
         image.add_new("PixelData", "OW", np.ascontiguousarray(pixels).astype(pixels.dtype.newbyteorder("<")).tobytes())
@@ -297,6 +298,11 @@ def _with_rows_turned(affine: Float64Array, n_rows: int) -> Float64Array:
     turned[:, 3] += (n_rows - 1) * turned[:, 1]
     turned[:, 1] *= -1
     return turned
+
+
+def _one_value(text: str, longest: int) -> str:
+    """Take out what separates values, or parts of a name, in DICOM."""
+    return re.sub(r"[\\^=\x00-\x1f\x7f]", "-", text)[:longest]
 
 
 def _decimal(number: float) -> str:

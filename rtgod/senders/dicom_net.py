@@ -64,13 +64,25 @@ class DicomStore(Export):
         self._images: DicomImages | None = None
 
     def begin(self, run: Run, voxels: VoxelRange) -> Sequence[str]:
-        """Begin a series, and connect."""
+        """Begin a series, and connect.
+
+        Parameters
+        ----------
+        run : Run
+        voxels : VoxelRange
+        """
         self._images = DicomImages(run, voxels, self._style, datetime.now())
         self._connected()
         return self._images.notes
 
     def volume(self, volume: Volume, *, is_cut: bool = False) -> None:
-        """Send the images of a volume; of one that is cut, one lacks the half of its voxels."""
+        """Send the images of a volume; of one that is cut, one lacks the half of its voxels.
+
+        Parameters
+        ----------
+        volume : Volume
+        is_cut : bool
+        """
         if self._images is None:
             raise ValueError("no run was begun")
         images = self._images.of(volume)

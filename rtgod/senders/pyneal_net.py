@@ -52,7 +52,13 @@ class PynealExport(Export):
         self._run: Run | None = None
 
     def begin(self, run: Run, voxels: VoxelRange) -> Sequence[str]:
-        """Connect, and wait until the receiver has answered."""
+        """Connect, and wait until the receiver has answered.
+
+        Parameters
+        ----------
+        run : Run
+        voxels : VoxelRange
+        """
         del voxels  # every type can be sent
         self._run = run
         host = f"[{self._host}]" if ":" in self._host else self._host
@@ -62,7 +68,13 @@ class PynealExport(Export):
         return [] if axes == "RAS" else [f"volumes are turned from {axes}+ to RAS+, as Pyneal-Scanner does"]
 
     def volume(self, volume: Volume, *, is_cut: bool = False) -> None:
-        """Send a volume, and wait for its answer."""
+        """Send a volume, and wait for its answer.
+
+        Parameters
+        ----------
+        volume : Volume
+        is_cut : bool
+        """
         if self._run is None or is_cut:
             raise ValueError("no run was begun, or a volume is to be cut")
         if STOP in self._ask(*frames(self._run, volume)):
@@ -81,7 +93,7 @@ class PynealExport(Export):
         where = f"{self._host}:{self._port}"
 
         def attempt() -> bytes | None:
-            return self._socket.recv() if self._socket.poll(min(_LOOK_MS, 1000 * self._patience_s)) else None
+            return self._socket.recv() if self._socket.poll(min(_LOOK_MS, round(1000 * self._patience_s))) else None
 
         try:
             self._socket.send_multipart(parts, zmq.NOBLOCK)

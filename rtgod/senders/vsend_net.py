@@ -47,7 +47,13 @@ class VsendExport(Export):
         self._series, self._stored = "", Stored("int16")
 
     def begin(self, run: Run, voxels: VoxelRange) -> Sequence[str]:
-        """Begin a series."""
+        """Begin a series.
+
+        Parameters
+        ----------
+        run : Run
+        voxels : VoxelRange
+        """
         self._run, self._series = run, str(generate_uid(None))
         self._stored, rounded = stored_as(voxels)
         notes = [f"{rounded}; vSend does not say what a step is worth"] if rounded else []
@@ -56,7 +62,13 @@ class VsendExport(Export):
         return notes
 
     def volume(self, volume: Volume, *, is_cut: bool = False) -> None:
-        """Send an image; one that is cut ends with its connection."""
+        """Send an image; one that is cut ends with its connection.
+
+        Parameters
+        ----------
+        volume : Volume
+        is_cut : bool
+        """
         if self._run is None:
             raise ValueError("no run was begun")
         content = image(self._run, self._series, volume.index, self._stored.of(volume.data))

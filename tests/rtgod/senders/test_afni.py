@@ -79,9 +79,9 @@ def test_a_type_is_chosen_that_holds_every_number(dtype, highest, datum):
 
 
 class Afni(Receiver):
-    """A receiver on a pair of neighbouring ports, which steps whenever the source waits."""
+    """A receiver on a pair of neighbouring ports, which steps whenever a source in this process waits."""
 
-    def __init__(self, monkeypatch, **options):
+    def __init__(self, monkeypatch=None, **options):
         while True:
             super().__init__(AfniReceiver, **options)
             try:
@@ -91,8 +91,9 @@ class Afni(Receiver):
                 continue
             self.to = f"127.0.0.1:{self.receiver.port}"
             break
-        clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: self.step(1))
-        monkeypatch.setattr(connecting, "time", clock)
+        if monkeypatch is not None:
+            clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: self.step(1))
+            monkeypatch.setattr(connecting, "time", clock)
 
     def wait(self, seconds):
         """Take what was sent by now, and let the time pass; what passes in fact is far below a second."""

@@ -115,8 +115,8 @@ def test_a_whole_real_run_played_by_another_process_loses_nothing(shared_data, t
     export.mkdir()
     server = Server()
     command = [
-        sys.executable, "-m", "rtgod", "replay", origin, "--as", "dicom-folder", "--to", export, "--chunks", "--speed", "40",
-        "--fault", "out-of-order:20%,late:5%,doubled:5%", "--seed", "7",
+        sys.executable, "-m", "rtgod", "replay", origin, "--as", "dicom-folder", "--to", export, "--chunks",
+        "--speed", "40", "--fault", "out-of-order:20%,late:5%,doubled:5%", "--seed", "7",
     ]  # fmt: skip
     with Arrivals(export, with_events=True) as arrivals:
         runs = LiveRuns(server, RunOptions(patience_tr=20.0), lines.append)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rtgod.errors import InputError
 from rtgod.senders.dicom_images import DICOM_STYLES, DicomImages, encoded
 from rtgod.senders.voxels import range_of, stored_as, tiled
+from rtgod.sources import open_source
 from rtgod.sources.dicom_series import DicomSeries
 from tests.rtgod.senders.runs import N_VOLUMES, SHAPE, Recorded, affine
 
@@ -78,6 +79,21 @@ def test_a_run_is_read_back_as_it_is(tmp_path, style, dtype):
     np.testing.assert_allclose(own.run.affine, source.run.affine, atol=1e-6)
     assert [volume.data.tolist() for volume in own] == [volume.data.tolist() for volume in source]
     assert [volume.acquired_s for volume in own] == pytest.approx([volume.acquired_s for volume in source], abs=1e-6)
+
+
+@pytest.mark.parametrize("style", DICOM_STYLES)
+@pytest.mark.parametrize("series", ["siemens-cmrr-mosaic", "siemens-xa30", "ge-epirt"])
+def test_a_real_series_is_converted_as_what_is_made_of_it(shared_data, tmp_path, series, style):
+    """dcm2niix makes the same of the scanner's files and of ours."""
+    folder = shared_data / series / "dicom"
+    source = open_source(folder)
+    for number, content in enumerate(files(source, style)[0]):
+        (tmp_path / f"{number}.dcm").write_bytes(content)
+    ours = by_dcm2niix(tmp_path, tmp_path / "out")
+    theirs = by_dcm2niix(folder, tmp_path / "original")
+    (read, where), (expected, there) = (in_world(image.dataobj, image.affine) for image in (ours, theirs))
+    np.testing.assert_array_equal(read, expected)
+    np.testing.assert_allclose(where, there, atol=1e-3)
 
 
 def test_left_handed_rows_are_turned_round_and_said(tmp_path):
@@ -169,3 +185,10 @@ def test_nothing_of_a_person_but_the_label_is_written(style):
     again, _ = files(Recorded(), style)
     first, second = (pydicom.dcmread(BytesIO(one[0])) for one in (contents, again))
     assert first.SeriesInstanceUID != second.SeriesInstanceUID
+
+
+def test_a_label_is_one_value_whatever_it_holds():
+    source = Recorded()
+    object.__setattr__(source.run, "subject", "a\\b^c=d\n" + "e" * 100)
+    image = pydicom.dcmread(BytesIO(files(source, "mosaic")[0][0]))
+    assert image.PatientID == "a-b-c-d-" + "e" * 56

@@ -86,13 +86,14 @@ class Other:
 
     def __init__(self, *answers):
         self.images, self.titles, self._answers = [], [], list(answers)
-        node = AE(ae_title="OTHER")
+        node = AE(ae_title="LAB")
+        node.require_called_aet = True
         node.add_supported_context(MRImageStorage)
         self.server = node.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)])
         self.port = self.server.server_address[1]
 
     def _store(self, event):
-        self.titles.append((event.assoc.requestor.ae_title, event.assoc.requestor.primitive.called_ae_title))
+        self.titles.append(event.assoc.remote["ae_title"])
         answer = self._answers.pop(0) if self._answers else 0
         if answer == "break off":
             event.assoc.abort()
@@ -114,20 +115,28 @@ def test_an_image_that_is_not_taken_now_is_sent_again(answers):
     other = Other(*answers)
     sent_to(other)
     assert [int(image.InstanceNumber) for image in other.images] == [1, 2]
-    assert set(other.titles) == {("RTGOD_REPLAY", "LAB")}
+    assert set(other.titles) == {"RTGOD_REPLAY"}
 
 
 def test_an_image_that_is_refused_ends_it_with_the_nodes_reason():
-    with pytest.raises(ServerError, match="LAB: does not take an image .status C001."):
+    with pytest.raises(ServerError, match=r"LAB: does not take an image \(status C001\)"):
         sent_to(Other(0, 0xC001))
 
 
 def test_a_node_that_knows_no_such_images_is_named():
     other = Other()
-    store = DicomStore(f"127.0.0.1:{other.port}", "enhanced", PATIENCE_S, lambda _: None)
+    store = DicomStore(f"LAB@127.0.0.1:{other.port}", "enhanced", PATIENCE_S, lambda _: None)
     with pytest.raises(ServerError, match="takes no MR images of this kind"):
         played(Recorded(), store)
     other.server.shutdown()
+
+
+def test_a_node_of_another_title_is_not_sent_to():
+    other, lines = Other(), []
+    with pytest.raises(ServerError, match=r"OTHER@127\.0\.0\.1:\d+: nobody answers there"):
+        played(Recorded(), DicomStore(f"OTHER@127.0.0.1:{other.port}", "mosaic", 0.3, lines.append))
+    other.server.shutdown()
+    assert not other.images
 
 
 def test_nobody_who_answers_is_waited_for_and_named():
