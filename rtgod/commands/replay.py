@@ -16,6 +16,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rtgod.commands import options
+from rtgod.commands.exports import ExportKind, ExportOptions, Style, play_run
 from rtgod.commands.options import ClientName, Key, ShowSettings, console, say
 from rtgod.text import number_of, plain, times
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rtgod.settings import EventsSettings, PipelineSettings
     from rtgod.sources import Source
 
+_SERVER = "tcp://127.0.0.1:5555"
 #: Seconds from the end of the last run to the end of the server.
 _LAST_WORD_S = 0.5
 #: Seconds after which the reason for waiting is printed again.
@@ -33,7 +35,35 @@ _SAY_AGAIN_S = 30.0
 
 def replay(
     run: Annotated[Path, typer.Argument(help="A 4-D NIfTI file, or a folder of one series' DICOM files.")],
-    to: Annotated[str, typer.Option(help="The server's ingest address.")] = "tcp://127.0.0.1:5555",
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="The server's ingest address; default tcp://127.0.0.1:5555. With --as a folder, [TITLE@]HOST:PORT of "
+            "a DICOM node, or HOST:PORT."
+        ),
+    ] = None,
+    as_: Annotated[
+        ExportKind | None,
+        typer.Option(
+            "--as", help="Play the run as such a sender, to rehearse a chain that receives it; needs no server."
+        ),
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND:VOLUME",
+            help="With --as: what goes wrong, such as late:12, late:12+3 (by 3 TR), doubled:20, missing:30, "
+            "truncated:40, out-of-order:50 (volumes from 1), or missing:2%; several with commas between them.",
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="With --as: for what is drawn; default 0.")] = None,
+    dicom_style: Annotated[
+        Style | None,
+        typer.Option(help="With --as dicom-folder or dicom-net: how volumes lie in files; default mosaic."),
+    ] = None,
+    chunks: Annotated[
+        bool, typer.Option("--chunks", help="With --as dicom-folder: files grow in random pieces.")
+    ] = False,
     speed: Annotated[float, typer.Option(min=0.01, help="Pace as a multiple of the scanner's.")] = 1.0,
     full_speed: Annotated[bool, typer.Option("--full-speed", help="As fast as the server takes it.")] = False,
     events: Annotated[
@@ -78,13 +108,44 @@ def replay(
 
     A volume leaves when its acquisition would have ended, and the next one only after the server has it on disk. What
     the server has already is not counted twice: an interrupted replay, started again, goes on where it was.
+
+    With --as it is sent as a scanner, or a tool beside it, sends it: as DICOM files that appear in a folder, to a DICOM
+    node (C-STORE), to AFNI's real-time plugin, to MURFI (vSend) or to Pyneal.
     """
+    played = ExportOptions(
+        kind=as_,
+        to=to,
+        style=dicom_style,
+        in_pieces=chunks,
+        faults=tuple(fault or ()),
+        seed=seed,
+        patience_s=patience,
+    )
+    played.check(
+        {
+            "--events": events,
+            "--settings": settings,
+            "--merge-gap": merge_gap is not None,
+            "--run-id": run_id,
+            "--key": key,
+            "--name": name,
+            "--again": again,
+            "--log": log,
+            "--show-settings": show_settings,
+        }
+    )
+    from rtgod.sources import open_source
+
+    pace = math.inf if full_speed else speed
+    if as_ is not None:  # what follows needs what a server computes with
+        source = open_source(run, subject=subject, tr_s=tr, series=series, echo=echo)
+        play_run(source, played, pace, dry_run=dry_run)
+        return
     from rtgod.events.table import cut_to_length
     from rtgod.protocol.clients import Sender
     from rtgod.protocol.keys import read_client_key
     from rtgod.replay import send_run
     from rtgod.server.tally import in_words
-    from rtgod.sources import open_source
     from rtgod.sources.event_rules import agreed
     from rtgod.tsv import write_tsv
 
@@ -122,13 +183,13 @@ def replay(
     task = progress.add_task(plain(source.run.run_id), total=source.run.n_volumes)
     with (
         ExitStack() as stack,
-        Sender(to, patience_s=patience, waiting=_Waiting().say, key=own_key, name=name) as sender,
+        Sender(to or _SERVER, patience_s=patience, waiting=_Waiting().say, key=own_key, name=name) as sender,
     ):
         source, remarks = agreed(source, opened, reading, sender.ask_rules(), is_chosen=is_chosen)
         _say_source(source, beyond=False)  # `send_run` warns of trials after the run's end
         for line in remarks:
             say(line)
-        for volume in send_run(source, sender, math.inf if full_speed else speed, acquisition=acquisition):
+        for volume in send_run(source, sender, pace, acquisition=acquisition):
             if not sent:  # no progress bar before a volume was sent
                 stack.enter_context(progress)
             sent.append(volume)

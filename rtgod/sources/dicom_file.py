@@ -207,7 +207,10 @@ def read_pixels(path: Path, header: FileDataset, start: int, raw: bytes | None =
         with _opened(path if raw is None else raw) as stream:
             stream.seek(start + (8 if syntax.is_implicit_VR else 12))
             stored = stream.read(2 * math.prod(shape))
-        if len(stored) < 2 * math.prod(shape):
+        n_missing = 2 * math.prod(shape) - len(stored)
+        if n_missing > 0 and raw is not None:
+            raise InputError(f"{path}: {n_missing} bytes of its voxels are missing")
+        if n_missing > 0:
             raise InputError(f"{path}: changed while it was being read; start again once the folder is complete.")
         return np.frombuffer(stored, "<i2" if is_signed else "<u2").reshape(shape)
 

@@ -1,7 +1,6 @@
 """AFNI's real-time protocol: what a source sends, in pieces of any size, becomes the volumes that it has."""
 
 import socket
-import threading
 import tracemalloc
 
 import numpy as np
@@ -13,7 +12,6 @@ from rtgod.errors import InputError
 from rtgod.messages import Run, RunEnd, Volume
 from rtgod.receivers.afni import END_OF_RUN, AfniEnd, AfniRun, AfniStream, data_port_of
 from rtgod.receivers.afni_net import AfniReceiver
-from rtgod.sources import open_source
 from tests.rtgod.receivers.plain import Receiver
 
 SHAPE = (4, 3, 5)
@@ -248,31 +246,6 @@ def test_a_source_is_received_run_after_run():
     assert len({run.run_id for run in here.server.runs}) == 3
     assert any("volume 2 is not whole: lost" in line for line in here.lines)
     assert "Doe" not in repr(messages) + "".join(here.lines)
-
-
-def test_a_real_run_comes_out_as_it_is_replayed(shared_data):
-    source = open_source(shared_data / "siemens-run" / "dicom")
-    sent = [volume.data for volume, _ in zip(source, range(5), strict=False)]
-    lps = np.diag([-1, -1, 1, 1]) @ source.run.affine
-    text = settings_text(
-        TR=source.run.tr_s, XYMATRIX=" ".join(map(str, source.run.shape)), XYFOV="1 1 1",
-        OBLIQUE_XFORM=" ".join(map(repr, lps.ravel().tolist())),
-    )  # fmt: skip
-    assert {volume.dtype.name for volume in sent} <= {"int16", "uint16"}
-    with Afni() as here, here.connected() as source_socket:
-        writing = threading.Thread(
-            target=source_socket.sendall, args=(text + images_of([volume.astype("<i2") for volume in sent]),)
-        )
-        writing.start()
-        for _ in range(500):
-            here.step(1)
-            if len(here.server.volumes) == len(sent):
-                break
-        writing.join(30)
-    (run,) = here.server.runs
-    assert (run.tr_s, run.shape) == (source.run.tr_s, source.run.shape)
-    assert run.affine.tolist() == source.run.affine.tolist()
-    assert [volume.data.tolist() for volume in here.server.volumes] == [volume.tolist() for volume in sent]
 
 
 def test_silence_and_gaps_are_told():

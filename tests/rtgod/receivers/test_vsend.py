@@ -13,7 +13,6 @@ from rtgod.errors import InputError
 from rtgod.messages import Run, RunEnd, Volume
 from rtgod.receivers.vsend import VsendImage
 from rtgod.receivers.vsend_net import VsendReceiver
-from rtgod.sources import open_source
 from tests.rtgod.receivers.plain import Receiver
 
 #: The structure as compilers lay it out: on 64 bits, and on 32.
@@ -196,26 +195,3 @@ def test_an_image_that_is_under_way_when_it_is_stopped_is_told():
         here.step()
         here.receiver.run(lambda: True)
     assert sum("stopped in the middle" in line for line in here.lines) == 1
-
-
-def test_a_real_run_comes_out_as_it_is_replayed(shared_data):
-    source = open_source(shared_data / "siemens-run" / "dicom")
-    sent = [one.data for one, _ in zip(source, range(3), strict=False)]
-    with Vsend() as here:
-        for number, data in enumerate(sent, 1):
-            with socket.create_connection(("127.0.0.1", here.receiver.port), 10) as scanner:
-                scanner.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**22)
-                scanner.settimeout(0.01)
-                content = image(
-                    data, number, mosaic=True, affine=source.run.affine, tr_ms=round(1000 * source.run.tr_s)
-                )
-                while content:
-                    try:
-                        content = content[scanner.send(content) :]
-                    except TimeoutError:
-                        here.step()
-            here.step()
-        (run,) = here.server.runs
-    assert (run.tr_s, run.shape) == (source.run.tr_s, source.run.shape)
-    np.testing.assert_allclose(run.affine, source.run.affine, rtol=1e-6)  # of single precision, in this protocol
-    assert [one.data.tolist() for one in here.server.volumes] == [data.tolist() for data in sent]

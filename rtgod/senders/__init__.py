@@ -1,0 +1,1 @@
+"""A scanner at the desk: runs played as scanners and their tools send them, with faults on request."""
