@@ -24,6 +24,8 @@ PIECE = 2**18
 #: Silence of a connection after which the system asks whether its peer is there, time between two questions, seconds,
 #: and number of questions without an answer after which it is closed. A dead sender keeps no other one out.
 _ALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 5}
+#: Different lines that are told once each.
+_MOST_TOLD = 1000
 #: Pieces that are still read once a receiver is stopped.
 _MOST_READS = 64
 
@@ -159,9 +161,9 @@ class PlainReceiver(ABC):
         sock.close()
 
     def _tell_once(self, line: str) -> None:
-        if line not in self._told:
+        if line not in self._told and len(self._told) <= _MOST_TOLD:
             self._told.add(line)
-            self._tell(line)
+            self._tell(line if len(self._told) <= _MOST_TOLD else "more is odd than is told: is this the right sender?")
 
     def _log_host(self, address: str) -> None:
         """Log once who connects, where connections come again and again."""

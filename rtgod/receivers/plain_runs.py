@@ -14,8 +14,8 @@ from rtgod.text import number_of
 
 #: A volume comes late after this time, in repetition times.
 _LATE_TR = 1.5
-#: Most bytes of volumes that wait for one before them; beyond, that one is given up.
-_MOST_HELD_BYTES = 24 * 2**20
+#: Most volumes, and bytes of them, that wait for one before them; beyond, that one is given up.
+_MOST_HELD, _MOST_HELD_BYTES = 100, 24 * 2**20
 
 
 class PlainRuns:
@@ -181,7 +181,8 @@ class PlainRuns:
             index = min(self._held)
             waited_s = self._clock() - min(came_s for _, came_s in self._held.values())
             is_over = self.run is None or waited_s >= self._options.patience_tr * self.run.tr_s or are_last
-            is_full = sum(volume.nbytes for volume, _ in self._held.values()) > _MOST_HELD_BYTES
+            n_bytes = sum(volume.nbytes for volume, _ in self._held.values())
+            is_full = n_bytes > _MOST_HELD_BYTES or len(self._held) > _MOST_HELD
             if index > self.n_volumes and not is_over and not is_full:
                 return
             self.take(index, self._held.pop(index)[0])

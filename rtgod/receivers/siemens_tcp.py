@@ -210,4 +210,6 @@ def _direction(fields: Mapping[str, str], *names: str) -> Float64Array | None:
             found[_COORDINATES[coordinate]] = number
     if len(found) < 3 or not any(found.values()):
         return None
-    return np.array([-found[0], -found[1], found[2]])
+    direction = np.array([-found[0], -found[1], found[2]])
+    longest: Float64Array = np.abs(direction).max()
+    return direction / longest  # whatever its length, its square is finite

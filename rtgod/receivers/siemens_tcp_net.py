@@ -21,8 +21,8 @@ from rtgod.text import number_of
 
 #: Port of Tibor Auer's receiver; that of fladd's, 667, needs rights.
 PORT = 5677
-#: Most bytes of images that wait for a file of their series.
-_MOST_WAITING_BYTES = 24 * 2**20
+#: Most images, and bytes of them, that wait for a file of their series.
+_MOST_WAITING, _MOST_WAITING_BYTES = 100, 24 * 2**20
 
 
 class SiemensTcpReceiver(PlainReceiver):
@@ -135,7 +135,8 @@ class SiemensTcpReceiver(PlainReceiver):
                     self._n_left_out, is_lost = 0, False
                 except InputError as error:
                     n_bytes = sum(one.data.nbytes for one in self._waiting if one is not None)
-                    may_wait = self._geometry.is_dir() and not self._is_begun and n_bytes <= _MOST_WAITING_BYTES
+                    is_full = n_bytes > _MOST_WAITING_BYTES or len(self._waiting) > _MOST_WAITING
+                    may_wait = self._geometry.is_dir() and not self._is_begun and not is_full
                     self._tell_once(f"an image {'waits' if may_wait else 'is left out'}: {error}")
                     if may_wait:
                         return

@@ -33,7 +33,12 @@ def volume(shape=SHAPE):
 
 
 def message(data, index, tr="2.0", affine=AFFINE, **changes):
-    header = {"volIdx": index, "dtype": str(data.dtype), "shape": data.shape, "affine": json.dumps(affine.tolist())}
+    header = {
+        "volIdx": index,
+        "dtype": str(data.dtype),
+        "shape": data.shape,
+        "affine": json.dumps(np.asarray(affine).tolist()),
+    }
     header |= {"TR": tr} if tr is not None else {}
     return [json.dumps(header | changes).encode(), np.ascontiguousarray(data).tobytes()]
 
@@ -129,6 +134,37 @@ def test_the_longest_messages_take_less_than_64_megabytes():
         assert tracemalloc.get_traced_memory()[0] - len(content) < 24e6  # what waits
     tracemalloc.stop()
     assert sum("volume 1 did not come: lost" in line for line in lines) == 1
+
+
+NUMBERS = st.floats(allow_nan=True) | st.sampled_from([0.0, 1.0, 2.0, 1e-310, 1e308, 3.0])
+SAID = st.fixed_dictionaries(
+    {},
+    optional={
+        "volIdx": st.integers(-1, 10) | st.integers(),
+        "TR": st.text(max_size=5) | NUMBERS.map(str) | NUMBERS | st.none(),
+        "dtype": st.sampled_from(["float64", "object", ">f8", "int64", "V8", "<M8[s]", ""]),
+        "shape": st.lists(st.integers(-1, 6) | st.integers(), max_size=4) | st.just([5, 3, 4]),
+        "affine": st.lists(st.lists(NUMBERS, min_size=4, max_size=4), min_size=4, max_size=4).map(json.dumps)
+        | st.text(max_size=9),
+    },
+)
+
+
+@given(st.lists(st.tuples(SAID, st.floats(0, 5)), min_size=1, max_size=12))
+@settings(deadline=None, max_examples=80)
+def test_whatever_is_said_is_answered_and_ends_nothing(messages):
+    with Receiver(PynealReceiver) as here:
+        for index, (said, seconds) in enumerate(messages):
+            header, voxels = message(volume(), index)
+            header = json.dumps(json.loads(header) | said).encode()
+            answer = here.receiver._answer((header, voxels))
+            assert answer == b"refused" or answer.startswith(b"received volIdx ")
+            here.now_s += seconds
+            here.receiver.step(0.0)
+        here.receiver._answer((b"hello",))
+        assert here.receiver._answer(tuple(message(volume(), 0))) == b"received volIdx 0"
+        here.receiver.run(lambda: True)
+        assert [type(one) for one in here.server.messages[-3:]] == [Run, Volume, RunEnd]
 
 
 # ---------------------------------------------------------------- sockets
@@ -250,6 +286,14 @@ def test_volumes_that_wait_are_no_silence():
         for index in (2, 3):
             here.sent(scanner, volume(), index)
         assert not [line for line in here.lines if "no volume" in line]
+
+
+def test_many_small_volumes_that_wait_are_bounded_too():
+    with Receiver(PynealReceiver, patience_tr=1e6) as here:
+        for index in (0, *range(2, 103)):
+            here.receiver._answer(tuple(message(volume(), index)))
+        here.receiver.step(0.0)
+        assert [one.index for one in here.server.volumes] == [0, *range(2, 103)]
 
 
 def test_waiting_volumes_are_bounded():
