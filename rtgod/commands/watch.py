@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +16,7 @@ from rtgod.errors import InputError
 from rtgod.text import number_of
 
 if TYPE_CHECKING:
+    from rtgod.receivers.plain_receiver import PlainReceiver
     from rtgod.receivers.run_options import RunOptions
 
 To = Annotated[str, typer.Option("--to", help="The server's ingest address.")]
@@ -78,18 +80,28 @@ def watch(
 
 def receive(
     protocol: Annotated[
-        Literal["dicom", "afni", "vsend"], typer.Option(help="What the scanner's side speaks.")
+        Literal["dicom", "afni", "vsend", "pyneal", "siemens-tcp"],
+        typer.Option(help="What the scanner's side speaks."),
     ] = "dicom",
     listen: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS:PORT",
-            help="Where to listen; default 127.0.0.1, and port 11112 (dicom), 7961 (afni) or 15000 (vsend).",
+            help="Where to listen; default 127.0.0.1, and port 11112 (dicom), 7961 (afni), 15000 (vsend), 5550 "
+            "(pyneal) or 5677 (siemens-tcp).",
         ),
     ] = None,
     allow: Annotated[
         list[str] | None,
         typer.Option(metavar="NETWORK", help="Network whose hosts may connect: 192.168.2.0/24; may be repeated."),
+    ] = None,
+    geometry: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE_OR_FOLDER",
+            help="For siemens-tcp, which does not say where the slices lie: a DICOM or NIfTI file of the series, or "
+            "the folder of its DICOM files, of which the newest counts.",
+        ),
     ] = None,
     title: Annotated[str, typer.Option(help="Application entity title of this node.")] = "RTGOD",
     tls_certificate: Annotated[Path | None, typer.Option(help="Certificate of this node, for TLS.")] = None,
@@ -111,31 +123,29 @@ def receive(
     With "dicom" it is a node to which the scanner sends its images (C-STORE), of which the same are taken and left out
     as with `rtgod watch`; this needs pynetdicom, which rtgod's extra "network" installs. With "afni" it listens as
     AFNI does, for Dimon or any other source for AFNI; with "vsend" as MURFI does, for a Siemens scanner that has its
-    sender. Nothing is written to a disk.
+    sender; with "pyneal" as Pyneal does, for Pyneal-Scanner; with "siemens-tcp" for the direct export of a Siemens
+    scanner, which needs --geometry. Nothing is written to a disk.
     """
     from rtgod.protocol.clients import Sender
     from rtgod.protocol.keys import read_client_key
-    from rtgod.receivers import afni_net, vsend_net
     from rtgod.receivers.dicom_net import DicomNode, NodeOptions
     from rtgod.receivers.listening import listening_at
     from rtgod.receivers.live_runs import LiveRuns
 
-    ports = {"dicom": 11112, "afni": afni_net.CONTROL_PORT, "vsend": vsend_net.PORT}
-    listen = listen or f"127.0.0.1:{ports[protocol]}"
+    kinds = _plain_receivers()
+    listen = listen or f"127.0.0.1:{kinds[protocol][1] if protocol in kinds else 11112}"
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise InputError(f"--listen {listen}: give an address and a port, such as 192.168.2.1:11112")
-    if protocol != "dicom" and (tls_certificate or tls_key or tls_authority):
-        raise InputError(
-            "--tls-certificate, --tls-key, --tls-authority: for DICOM; the other protocols have no encryption"
-        )
-    if protocol == "afni" and corrected:
-        raise InputError("--corrected: AFNI's protocol does not tell images that were corrected for motion from others")
     host, allowed = host.strip("[]"), tuple(allow or ())
-    options, stopped = _options(subject, events, corrected, echo, tr, volumes, patience), _stop_on_signals()
+    _check_options(protocol, corrected=corrected, echo=echo, has_tls=bool(tls_certificate or tls_key or tls_authority),
+                   has_geometry=geometry is not None)  # fmt: skip
+    _check_apart(host, int(port), to)
+    options = replace(_options(subject, events, corrected, echo, tr, volumes, patience), geometry=geometry)
+    stopped = _stop_on_signals()
     with Sender(to, patience_s=2.0, waiting=_tell, key=read_client_key(key) if key else None, name=name) as sender:
-        if protocol != "dicom":
-            kind = afni_net.AfniReceiver if protocol == "afni" else vsend_net.VsendReceiver
+        if protocol in kinds:
+            kind, _ = kinds[protocol]
             with kind(listening_at(host, int(port), allowed), sender, options, _tell) as receiver:
                 _tell(f"listens for {protocol} at {host}:{receiver.port}; volumes go to {to}")
                 receiver.run(stopped)
@@ -150,6 +160,47 @@ def receive(
             _tell(f"{title} listens at {host}:{node.port}; volumes go to {to}")
             node.run(stopped)
         _tell(f"{runs.n_sent} volumes sent")
+
+
+def _plain_receivers() -> dict[str, tuple[type[PlainReceiver], int]]:
+    """Return the receivers of plain protocols with their default ports."""
+    from rtgod.receivers import afni_net, pyneal_net, siemens_tcp_net, vsend_net
+
+    return {
+        "afni": (afni_net.AfniReceiver, afni_net.CONTROL_PORT),
+        "vsend": (vsend_net.VsendReceiver, vsend_net.PORT),
+        "pyneal": (pyneal_net.PynealReceiver, pyneal_net.PORT),
+        "siemens-tcp": (siemens_tcp_net.SiemensTcpReceiver, siemens_tcp_net.PORT),
+    }
+
+
+def _check_options(protocol: str, *, corrected: bool, echo: int, has_tls: bool, has_geometry: bool) -> None:
+    """Refuse options that a protocol leaves without effect."""
+    if has_tls and protocol != "dicom":
+        raise InputError(
+            "--tls-certificate, --tls-key, --tls-authority: for DICOM; the other protocols have no encryption"
+        )
+    speakers = {"afni": "AFNI's protocol", "pyneal": "Pyneal's protocol"}
+    if corrected and protocol in speakers:
+        raise InputError(
+            f"--corrected: {speakers[protocol]} does not tell images that were corrected for motion from others"
+        )
+    if echo and protocol not in ("dicom", "afni"):
+        raise InputError(f"--echo: images of {protocol} do not say of which echo they are")
+    if has_geometry and protocol != "siemens-tcp":
+        raise InputError(f"--geometry: for siemens-tcp; {protocol} says where its slices lie")
+
+
+def _check_apart(host: str, port: int, to: str) -> None:
+    """Refuse to listen where the server does: whoever comes first would take what is meant for the other."""
+    server, _, server_port = to.removeprefix("tcp://").rpartition(":")
+    ours, theirs = (name.replace("localhost", "127.0.0.1") for name in (host, server.strip("[]")))
+    is_everywhere = ours in ("0.0.0.0", "::") and theirs in ("127.0.0.1", "::1")  # noqa: S104 # compared, not bound
+    if str(port) == server_port and (ours == theirs or is_everywhere):
+        raise InputError(
+            f"--listen {host}:{port}: the server itself listens there (--to {to}); choose another port here and at the "
+            "scanner's side, where Pyneal-Scanner calls it pynealSocketPort"
+        )
 
 
 def _tell(line: str) -> None:

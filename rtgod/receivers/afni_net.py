@@ -16,15 +16,12 @@ from rtgod.receivers.afni import AfniEnd, AfniRun, AfniStream, data_port_of
 from rtgod.receivers.listening import Listening
 from rtgod.receivers.plain_receiver import PIECE, PlainReceiver
 from rtgod.receivers.run_options import RunOptions
-from rtgod.text import number_of
 
 log = logging.getLogger(__name__)
 
 #: Control port that sources know.
 CONTROL_PORT = 7961
 _LONGEST_CONTROL = 4096
-#: A volume comes late after this time, in repetition times.
-_LATE_TR = 1.5
 
 
 class AfniReceiver(PlainReceiver):
@@ -124,7 +121,7 @@ class AfniReceiver(PlainReceiver):
             elif isinstance(one, AfniEnd):
                 self._end(one)
             else:
-                self._take_volume(one)
+                self._runs.take_next(one)
 
     def _begin(self, said: AfniRun) -> None:
         self._n_runs += 1
@@ -132,17 +129,6 @@ class AfniReceiver(PlainReceiver):
         self._runs.begin(run_id, said.tr_s, said.shape, said.affine, said.n_volumes)
         for note in said.notes:
             self._tell(f"{run_id}: {note}")
-
-    def _take_volume(self, volume: Array) -> None:
-        run, n_volumes = self._runs.run, self._runs.n_volumes
-        late_s = self._clock() - self._runs.heard_s
-        if run is not None and n_volumes and late_s > _LATE_TR * run.tr_s:
-            n_lost = round(late_s / run.tr_s) - 1
-            self._tell(
-                f"{run.run_id}: volume {n_volumes + 1} came {late_s:.1f} s after the one before it: "
-                f"{number_of(n_lost, 'volume')} may be lost, which this protocol does not tell"
-            )
-        self._runs.take(n_volumes, volume)
 
     def _end(self, end: AfniEnd) -> None:
         if self._runs.run is not None and end.n_lost_bytes:

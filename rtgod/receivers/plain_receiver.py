@@ -21,6 +21,11 @@ log = logging.getLogger(__name__)
 
 #: Bytes that are read at once.
 PIECE = 2**18
+#: Silence of a connection after which the system asks whether its peer is there, time between two questions, seconds,
+#: and number of questions without an answer after which it is closed. A dead sender keeps no other one out.
+_ALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 5}
+#: Different lines that are told once each.
+_MOST_TOLD = 1000
 #: Pieces that are still read once a receiver is stopped.
 _MOST_READS = 64
 
@@ -64,6 +69,7 @@ class PlainReceiver(ABC):
         self._runs = PlainRuns(sender, options, tell, clock)
         self._selector = selectors.DefaultSelector()
         self._listeners: set[socket.socket] = set()
+        self._told, self._hosts, self._turned_away = set[str](), set[str](), ""
         self.port = int(self._listen(listening.port).getsockname()[1])
 
     @property
@@ -137,9 +143,15 @@ class PlainReceiver(ABC):
         if is_full or not self._listening.may_connect(host):
             accepted.close()
             why = "too many are connected" if is_full else "name its network with --allow"
-            log.warning("%s:%d is not allowed to connect; %s", host, port, why)
+            if (turned_away := f"{host} is not allowed to connect; {why}") != self._turned_away:
+                self._turned_away = turned_away  # once, as some try again and again
+                log.warning("%s", turned_away)
             return
         accepted.setblocking(False)
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _ALIVE.items():
+            if hasattr(socket, name):  # not every system has all of them
+                accepted.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         self._selector.register(accepted, selectors.EVENT_READ)
         self._begin_connection(accepted, f"{host}:{port}")
 
@@ -147,6 +159,26 @@ class PlainReceiver(ABC):
         self._listeners.discard(sock)
         self._selector.unregister(sock)
         sock.close()
+
+    def _tell_once(self, line: str) -> None:
+        if line not in self._told and len(self._told) <= _MOST_TOLD:
+            self._told.add(line)
+            self._tell(line if len(self._told) <= _MOST_TOLD else "more is odd than is told: is this the right sender?")
+
+    def _log_host(self, address: str) -> None:
+        """Log once who connects, where connections come again and again."""
+        host = address.rpartition(":")[0]
+        if host not in self._hosts:
+            self._hosts.add(host)
+            log.warning("%s connects", host)
+
+    def _is_wanted(self, is_corrected: bool) -> bool:
+        """Return whether images are taken: those that the scanner corrected for motion, or those as acquired."""
+        if is_corrected and not self._options.corrected:
+            self._tell_once("images that the scanner corrected for motion are left out (--corrected takes them)")
+        elif self._options.corrected and not is_corrected:
+            self._tell_once("images as acquired are left out, as --corrected takes the others")
+        return is_corrected == self._options.corrected
 
     @abstractmethod
     def _begin_connection(self, accepted: socket.socket, address: str) -> None:

@@ -6,10 +6,16 @@ import time
 from collections.abc import Callable
 
 from rtgod.errors import InputError
-from rtgod.messages import Array, Float64Array, Run, RunEnd, Volume
+from rtgod.messages import LONGEST_RUN_S, Array, Float64Array, Run, RunEnd, Volume
 from rtgod.protocol.clients import Sender
 from rtgod.receivers.outbox import Outbox
 from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
+from rtgod.text import number_of
+
+#: A volume comes late after this time, in repetition times.
+_LATE_TR = 1.5
+#: Most volumes, and bytes of them, that wait for one before them; beyond, that one is given up.
+_MOST_HELD, _MOST_HELD_BYTES = 100, 24 * 2**20
 
 
 class PlainRuns:
@@ -31,7 +37,7 @@ class PlainRuns:
     n_volumes : int
         Index after that of its last volume.
     heard_s : float
-        When that came.
+        When a volume came last.
     """
 
     def __init__(
@@ -45,6 +51,8 @@ class PlainRuns:
         self._outbox = Outbox(sender, tell)
         self.run: Run | None = None
         self.n_volumes, self.heard_s, self._is_silent = 0, 0.0, False
+        #: Volumes that wait for one before them, and when they came.
+        self._held: dict[int, tuple[Array, float]] = {}
 
     @property
     def n_sent(self) -> int:
@@ -117,8 +125,71 @@ class PlainRuns:
             raise InputError(str(error)) from error
         self.n_volumes, self.heard_s, self._is_silent = index + 1, self._clock(), False
 
+    def take_next(self, volume: Array, n_left_out: int = 0) -> None:
+        """Send a volume of a protocol that does not number them; one that comes late is told.
+
+        Parameters
+        ----------
+        volume : ndarray of shape (x, y, z)
+        n_left_out : int
+            Number of volumes before it that came, and could not be read.
+
+        Raises
+        ------
+        InputError
+            If it cannot be sent.
+        """
+        run, late_s = self.run, self._clock() - self.heard_s
+        if run is not None and self.n_volumes and late_s > (n_left_out + _LATE_TR) * run.tr_s:
+            n_lost = round(late_s / run.tr_s) - 1 - n_left_out
+            self._tell(
+                f"{run.run_id}: volume {self.n_volumes + n_left_out + 1} came {late_s:.1f} s after the one before it: "
+                f"{number_of(n_lost, 'volume')} may be lost, which this protocol does not tell"
+            )
+        self.take(self.n_volumes + n_left_out, volume)
+
+    def hold(self, index: int, volume: Array) -> None:
+        """Send a volume of a protocol in which volumes may overtake each other, once those before it have come.
+
+        One that is missing is waited for as long as the options say.
+
+        Parameters
+        ----------
+        index : int
+            From 0.
+        volume : ndarray of shape (x, y, z)
+
+        Raises
+        ------
+        InputError
+            If it is none of a run.
+        """
+        run = self.run
+        if run is None or index < self.n_volumes:
+            self.take(index, volume)
+        elif index * run.tr_s > LONGEST_RUN_S:
+            raise InputError(f"its number {index + 1} is none of a run")
+        elif index in self._held:
+            self._tell(f"{run.run_id}: volume {index + 1} came twice: not sent")
+        else:
+            self.heard_s = self._clock()
+            self._held[index] = volume, self.heard_s
+            self._send_held()
+
+    def _send_held(self, are_last: bool = False) -> None:
+        while self._held:
+            index = min(self._held)
+            waited_s = self._clock() - min(came_s for _, came_s in self._held.values())
+            is_over = self.run is None or waited_s >= self._options.patience_tr * self.run.tr_s or are_last
+            n_bytes = sum(volume.nbytes for volume, _ in self._held.values())
+            is_full = n_bytes > _MOST_HELD_BYTES or len(self._held) > _MOST_HELD
+            if index > self.n_volumes and not is_over and not is_full:
+                return
+            self.take(index, self._held.pop(index)[0])
+
     def step(self) -> None:
         """Say so once when no volume comes, unless all have come, and send what waits for the server."""
+        self._send_held()
         run = self.run
         if run is not None and not self._is_silent and self._clock() - self.heard_s >= SILENCE_TR * run.tr_s:
             if run.n_volumes and self.n_volumes >= run.n_volumes:
@@ -129,7 +200,8 @@ class PlainRuns:
         self._outbox.send()
 
     def end(self) -> None:
-        """End the run under way, if there is one."""
+        """End the run under way, if there is one; volumes that wait for others are sent before."""
+        self._send_held(are_last=True)
         run, self.run = self.run, None
         if run is not None:
             self._outbox.put(RunEnd(run.run_id, self.n_volumes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rtgod.errors import InputError
 from rtgod.events.table import Trial, blocks_of, check_within
@@ -34,6 +35,8 @@ class RunOptions:
     n_volumes : int or None
         Planned number of volumes of every run, after which it ends; None takes that of the files, if they give one.
         Drift is modelled over the planned length.
+    geometry : Path or None
+        DICOM or NIfTI file, or a folder of such, that says where the slices lie, for a protocol that does not.
     """
 
     subject: str = "unknown"
@@ -43,6 +46,7 @@ class RunOptions:
     patience_tr: float = 2.0
     tr_s: float | None = None
     n_volumes: int | None = None
+    geometry: Path | None = None
 
     def run(
         self,

@@ -16,6 +16,7 @@ import numpy as np
 
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
+from rtgod.sources.siemens_mosaic import untiled
 
 #: Lengths of the header, the longest first.
 _HEADERS: tuple[int, ...] = (616, 612)
@@ -151,12 +152,10 @@ def _header(raw: bytes) -> _Header:
 
 
 def _volume(header: _Header, raw: bytes) -> VsendVolume:
-    fields, (n_x, n_y, n_z) = header.fields, header.shape
-    numbers = np.frombuffer(raw, header.dtype)
+    fields, numbers = header.fields, np.frombuffer(raw, header.dtype)
     if header.is_mosaic:
-        n_tiles = math.ceil(math.sqrt(n_z))
-        tiles = numbers.reshape(n_tiles, n_y, n_tiles, n_x)
-        data = np.stack([tiles[z // n_tiles, :, z % n_tiles, :].T for z in range(n_z)], axis=2)
+        n_tiles = math.ceil(math.sqrt(header.shape[2]))
+        data = untiled(numbers.reshape(n_tiles * header.shape[1], -1), header.shape)
     else:
         data = numbers.reshape(header.shape, order="F")
     affine = np.array(fields[16:32], dtype=np.float64).reshape(4, 4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import time
 from collections.abc import Callable
@@ -14,8 +13,6 @@ from rtgod.receivers.listening import Listening
 from rtgod.receivers.plain_receiver import PIECE, PlainReceiver
 from rtgod.receivers.run_options import RunOptions
 from rtgod.receivers.vsend import VsendImage, VsendVolume
-
-log = logging.getLogger(__name__)
 
 #: Port that senders know.
 PORT = 15000
@@ -47,7 +44,7 @@ class VsendReceiver(PlainReceiver):
     ) -> None:
         super().__init__(listening, sender, options, tell, clock)
         self._images: dict[socket.socket, tuple[VsendImage, float]] = {}
-        self._series, self._told, self._hosts = "", set[str](), set[str]()
+        self._series = ""
 
     def step(self, timeout_s: float) -> None:
         """Take what has come, and send the volumes that it completes; give up images that stop in the middle.
@@ -66,10 +63,7 @@ class VsendReceiver(PlainReceiver):
 
     def _begin_connection(self, accepted: socket.socket, address: str) -> None:
         self._images[accepted] = VsendImage(), self._clock()
-        host = address.rpartition(":")[0]
-        if host not in self._hosts:
-            self._hosts.add(host)
-            log.warning("%s connects", host)
+        self._log_host(address)
 
     def _read(self, sock: socket.socket) -> None:
         image, _ = self._images[sock]
@@ -97,11 +91,7 @@ class VsendReceiver(PlainReceiver):
     # ---------------------------------------------------------------- runs
 
     def _take(self, volume: VsendVolume) -> None:
-        if volume.is_corrected and not self._options.corrected:
-            self._tell_once("images that the scanner corrected for motion are left out (--corrected takes them)")
-            return
-        if self._options.corrected and not volume.is_corrected:
-            self._tell_once("images as acquired are left out, as --corrected takes the others")
+        if not self._is_wanted(volume.is_corrected):
             return
         shape = volume.data.shape
         if volume.series != self._series:
@@ -110,8 +100,3 @@ class VsendReceiver(PlainReceiver):
         elif self._runs.run is not None and self._runs.run.shape != shape:
             raise InputError("its matrix differs from that of the run's first image")
         self._runs.take(volume.index, volume.data)
-
-    def _tell_once(self, line: str) -> None:
-        if line not in self._told:
-            self._told.add(line)
-            self._tell(line)

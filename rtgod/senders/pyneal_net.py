@@ -16,7 +16,7 @@ from rtgod.senders.faults import Fault
 from rtgod.senders.pyneal import HELLO, STOP, frames
 from rtgod.senders.voxels import VoxelRange
 
-USUAL_TARGET = "127.0.0.1:5555"
+USUAL_TARGET = "127.0.0.1:5550"
 #: Longest wait for an answer before the operator is told, milliseconds.
 _LOOK_MS = 1000
 

@@ -167,6 +167,32 @@ def count_volumes(path: Path) -> int:
         return 0
 
 
+def place_of(path: Path) -> tuple[tuple[int, int, int], Float64Array, float]:
+    """Read where the voxels of a file lie, of one volume or of a run.
+
+    Parameters
+    ----------
+    path : Path
+        A .nii or .nii.gz file.
+
+    Returns
+    -------
+    shape : tuple of int
+        That of a volume.
+    affine : ndarray of shape (4, 4), float64
+        Voxel indices to RAS+ millimetres.
+    tr_s : float
+        Repetition time by the header, seconds; 0 if it does not say it with its unit.
+
+    Raises
+    ------
+    InputError
+        If it is no such file.
+    """
+    layout = _read_layout(path, is_one_enough=True)
+    return layout.shape, layout.affine, layout.tr_s
+
+
 @dataclass(frozen=True, slots=True)
 class _Layout:
     """Position of the voxels in the (decompressed) file, their type, scaling and geometry, and the header's TR."""
@@ -185,6 +211,12 @@ class _Layout:
     def n_bytes(self) -> int:
         return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
 
+    @property
+    def tr_s(self) -> float:
+        # Without a unit the number is often a library's default (1.0), so it is ignored. Rounded because the header has
+        # single precision: 1.97 would become 1.97000002861.
+        return round(self.tr * _SECONDS[self.tr_unit], 6) if self.tr_unit in _SECONDS and self.tr > 0 else 0.0
+
     def values(self, voxels: Array) -> Array:
         if (self.slope, self.inter) != (1.0, 0.0):
             with np.errstate(over="ignore"):  # a damaged slope; infinite values are noticed where volumes are aligned
@@ -194,7 +226,7 @@ class _Layout:
         return voxels.astype(name if name in VOLUME_DTYPES else np.float32)
 
 
-def _read_layout(path: Path) -> _Layout:
+def _read_layout(path: Path, *, is_one_enough: bool = False) -> _Layout:
     try:
         # A damaged affine may hold numbers that cannot be cast; it is refused below.
         with np.errstate(invalid="ignore"):
@@ -209,6 +241,8 @@ def _read_layout(path: Path) -> _Layout:
     # Errors that nibabel and its decompressors raise on bytes that are not a NIfTI header.
     except (*_DAMAGED, ImageFileError, HeaderDataError, ValueError, KeyError, TypeError, OverflowError, IndexError):
         raise InputError(f"{path}: not a readable NIfTI file; copy or export it again.") from None
+    if is_one_enough and len(shape) == 3:
+        shape = (*shape, 1)
     shape = shape[:4] + tuple(n for n in shape[4:] if n != 1)
     if len(shape) != 4 or min(shape) < 1:
         raise InputError(f"{path}: its shape is {shape}, not (x, y, z, volumes); give the 4-D file of a run.")
@@ -221,7 +255,7 @@ def _read_layout(path: Path) -> _Layout:
         )
     if not (np.abs(affine) < LARGEST_MM).all() or np.linalg.matrix_rank(affine) < 4:
         raise InputError(f"{path}: the affine in its header (srow or quatern) maps to no volume; convert it again.")
-    zooms = header.get_zooms()
+    zooms = (*header.get_zooms(), 0.0)  # a single volume has none in time
     return _Layout(offset, dtype, slope, inter, shape[:3], shape[3], affine, float(zooms[3]), units[1])
 
 
@@ -260,11 +294,8 @@ class _SidecarsSay:
 
 def _find_tr(path: Path, layout: _Layout, sidecars: _SidecarsSay, given: float | None) -> RepetitionTime:
     claims = [] if sidecars.tr is None else [sidecars.tr]
-    # Without a unit the number is often a library's default (1.0), so it is ignored.
     if layout.tr_unit in _SECONDS and layout.tr > 0:
-        # Rounded because the header has single precision: 1.97 would become 1.97000002861.
-        tr_s = round(layout.tr * _SECONDS[layout.tr_unit], 6)
-        claims.append(TrClaim(tr_s, f"{path}, pixdim[4]", layout.tr_unit, float(f"{layout.tr:.6g}")))
+        claims.append(TrClaim(layout.tr_s, f"{path}, pixdim[4]", layout.tr_unit, float(f"{layout.tr:.6g}")))
     return agreed_tr(path, claims, given, "no repetition time in a sidecar JSON or, with a unit, in the header")
 
 

@@ -107,9 +107,22 @@ class SiemensMosaic:
         piece : Piece
         """
         (mosaic,) = pixels
-        n_x, n_y = piece.grid.n_columns, piece.grid.n_rows
-        tiles = mosaic.reshape(mosaic.shape[0] // n_y, n_y, mosaic.shape[1] // n_x, n_x).swapaxes(1, 2)
-        return tiles.reshape(-1, n_y, n_x)[: len(piece.planes)].transpose(2, 1, 0)
+        return untiled(mosaic, (piece.grid.n_columns, piece.grid.n_rows, len(piece.planes)))
+
+
+def untiled(mosaic: Array, shape: tuple[int, int, int]) -> Array:
+    """Cut a picture into its tiles, row by row, and put them one behind the other.
+
+    Parameters
+    ----------
+    mosaic : ndarray of shape (n_tiles_y * y, n_tiles_x * x)
+        May have more tiles than there are slices.
+    shape : tuple of int
+        That of the volume: x, y, z.
+    """
+    n_x, n_y, n_z = shape
+    tiles = mosaic.reshape(mosaic.shape[0] // n_y, n_y, mosaic.shape[1] // n_x, n_x).swapaxes(1, 2)
+    return tiles.reshape(-1, n_y, n_x)[:n_z].transpose(2, 1, 0)
 
 
 def _advice_without_csa(header: FileDataset) -> str:

@@ -9,8 +9,11 @@ import pytest
 import zmq
 
 from rtgod.errors import InputError, ServerError
+from rtgod.messages import RunEnd
+from rtgod.receivers.pyneal_net import PynealReceiver
 from rtgod.senders.pyneal import frames
 from rtgod.senders.pyneal_net import PynealExport
+from tests.rtgod.receivers.plain import Receiver
 from tests.rtgod.senders.runs import N_VOLUMES, SHAPE, Recorded, affine, played
 
 PATIENCE_S = 30.0
@@ -51,6 +54,25 @@ class Pyneal:
             self.volumes.append((said, np.frombuffer(voxels[0], said["dtype"]).reshape(said["shape"])))
             enough = " STOP" if len(self.volumes) >= self._n_enough else ""
             self._socket.send_string(f"received volIdx {said['volIdx']}{enough}")
+
+
+@pytest.fixture
+def ours():
+    """Our own receiver, which runs in a thread while it is played to."""
+    here, done = Receiver(PynealReceiver, patience_tr=0.0), threading.Event()
+    here.to = f"127.0.0.1:{here.receiver.port}"
+    thread = threading.Thread(target=here.receiver.run, args=(done.is_set,))
+
+    def heard():
+        done.set()
+        thread.join(PATIENCE_S)
+        return [line for line in here.lines if "begins" not in line and "ended" not in line]
+
+    here.heard = heard
+    thread.start()
+    yield here
+    heard()
+    here.receiver.__exit__(None, None, None)
 
 
 def in_world(source, number):
@@ -127,3 +149,30 @@ def test_an_answer_that_does_not_come_is_waited_for_and_named(n_answers):
         with pytest.raises(ServerError, match=f"{there.to}: nobody answers there"):
             played(Recorded(), PynealExport(there.to, 0.1, print))
         assert len(there.volumes) == max(n_answers - 1, 0)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint16", "int32", "float32", "float64"])
+def test_our_receiver_takes_a_run_as_it_is(ours, dtype):
+    source = Recorded(dtype, affine(-1))
+    played(source, PynealExport(ours.to, PATIENCE_S, print))
+    assert ours.heard() == []
+    (run,) = ours.server.runs
+    assert run.tr_s == source.run.tr_s
+    np.testing.assert_allclose(run.affine, in_world(source, 0)[1], atol=1e-9)
+    for number, volume in enumerate(ours.server.volumes):
+        assert volume.data.dtype == dtype
+        np.testing.assert_array_equal(volume.data, in_world(source, number)[0])
+    assert ours.server.messages[-1] == RunEnd(run.run_id, N_VOLUMES)
+
+
+@pytest.mark.parametrize(
+    ("fault", "met"),
+    [
+        ("late:3", "volume 3 came after volume 4, or twice"),
+        ("doubled:3", "volume 3 came after volume 3, or twice"),
+        ("missing:3", "volume 3 did not come"),
+    ],
+)
+def test_our_receiver_meets_each_fault_as_it_is_meant(ours, fault, met):
+    played(Recorded(), PynealExport(ours.to, PATIENCE_S, print), fault)
+    assert any(met in line for line in ours.heard()), ours.lines

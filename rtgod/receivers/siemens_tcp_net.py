@@ -1,0 +1,179 @@
+"""Receiver of Siemens's direct export over TCP: sockets around `rtgod.receivers.siemens_tcp`, one scanner at a time."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from rtgod.errors import InputError
+from rtgod.protocol.clients import Sender
+from rtgod.receivers.listening import Listening
+from rtgod.receivers.plain_receiver import PIECE, PlainReceiver
+from rtgod.receivers.run_options import RunOptions
+from rtgod.receivers.siemens_tcp import CLOSE, SiemensMessage, SiemensStream, SiemensVolume, siemens_volume
+from rtgod.sources import TrClaim, agreed_tr
+from rtgod.sources.geometry import read_geometry
+from rtgod.text import number_of
+
+#: Port of Tibor Auer's receiver; that of fladd's, 667, needs rights.
+PORT = 5677
+#: Most images, and bytes of them, that wait for a file of their series.
+_MOST_WAITING, _MOST_WAITING_BYTES = 100, 24 * 2**20
+
+
+class SiemensTcpReceiver(PlainReceiver):
+    """Listener for one scanner at a time; see `PlainReceiver`.
+
+    Parameters
+    ----------
+    listening : Listening
+    sender : Sender
+    options : RunOptions
+        With a geometry, which is read anew when a run begins.
+    tell : callable
+    clock : callable, optional
+
+    Raises
+    ------
+    InputError
+        If there is no geometry, or it cannot be read.
+    """
+
+    MOST_CONNECTIONS: ClassVar[int] = 2
+
+    def __init__(
+        self,
+        listening: Listening,
+        sender: Sender,
+        options: RunOptions,
+        tell: Callable[[str], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if options.geometry is None:
+            raise InputError(
+                "this protocol does not say where the slices lie: give --geometry, a DICOM file of the series or of an "
+                "earlier one in the same place, a NIfTI file of it, or the folder into which the scanner exports them"
+            )
+        self._geometry = options.geometry
+        if not self._geometry.is_dir():  # a folder may be empty before the first run
+            read_geometry(self._geometry)
+        super().__init__(listening, sender, options, tell, clock)
+        self._scanner: socket.socket | None = None
+        self._stream = SiemensStream()
+        self._n_runs, self._session = 0, secrets.token_hex(4)
+        #: Images that wait for the geometry, None for those that could not be read; number of such since the last.
+        self._waiting: list[SiemensVolume | None] = []
+        self._is_begun, self._n_left_out = False, 0
+        self._position: tuple[str, ...] = ()
+
+    # ---------------------------------------------------------------- sockets
+
+    def _begin_connection(self, accepted: socket.socket, address: str) -> None:
+        self._log_host(address)
+        if self._is_begun:
+            self._close(accepted)
+            self._refuse("another one sends images at the same time")
+            return
+        if self._scanner is not None:
+            self._drop(self._scanner)  # it is idle, and may be dead
+        self._scanner = accepted
+
+    def _read(self, sock: socket.socket) -> None:
+        piece = sock.recv(PIECE)
+        for message in self._stream.feed(piece):
+            if message.is_close:
+                sock.send(CLOSE)
+                self._drop(sock)
+                return
+            self._take(message)
+        if not piece:
+            self._drop(sock)
+
+    def _refuse(self, why: str) -> None:
+        self._tell_once(f"a scanner was refused: {why}")
+
+    def _drop(self, sock: socket.socket) -> None:
+        self._scanner = None
+        self._finish()
+        self._close(sock)
+
+    def _finish(self) -> None:
+        if self._stream.is_within_message:
+            self._tell("an image stopped in the middle: left out")
+        self._stream = SiemensStream()
+        self._end_run()
+
+    # ---------------------------------------------------------------- runs
+
+    def _take(self, message: SiemensMessage) -> None:
+        if message.image is None:
+            self._end_run()
+            return
+        try:
+            volume = siemens_volume(message)
+        except InputError as error:
+            self._tell_once(f"an image is left out: {error}")
+            self._waiting.append(None)  # images have no numbers: this one counts, too
+        else:
+            if self._is_wanted(volume.is_corrected):
+                self._waiting.append(volume)
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        """Send the images that have come, unless the folder of the geometry has no file for them yet."""
+        while self._waiting:
+            volume, is_lost = self._waiting[0], True
+            if volume is not None:
+                try:
+                    if not self._is_begun or (self._runs.run is not None and self._runs.run.shape != volume.data.shape):
+                        self._begin(volume)
+                    self._runs.take_next(volume.data, self._n_left_out)
+                    self._n_left_out, is_lost = 0, False
+                except InputError as error:
+                    n_bytes = sum(one.data.nbytes for one in self._waiting if one is not None)
+                    is_full = n_bytes > _MOST_WAITING_BYTES or len(self._waiting) > _MOST_WAITING
+                    may_wait = self._geometry.is_dir() and not self._is_begun and not is_full
+                    self._tell_once(f"an image {'waits' if may_wait else 'is left out'}: {error}")
+                    if may_wait:
+                        return
+            self._n_left_out += is_lost
+            self._waiting.pop(0)
+
+    def _begin(self, volume: SiemensVolume) -> None:
+        shape = volume.data.shape
+        geometry = read_geometry(self._geometry, shape)
+        affine = geometry.along(volume.directions)
+        claims = [
+            TrClaim(tr_s, origin)
+            for tr_s, origin in ((volume.tr_s, "the images' header"), (geometry.tr_s, "the file of --geometry"))
+            if tr_s
+        ]
+        tr = agreed_tr(Path("the images"), claims, self._options.tr_s, "no repetition time, nor in that of --geometry")
+        if tr.contradiction:
+            raise InputError(tr.contradiction)
+        run_id = f"siemens-{self._n_runs + 1}-{self._session}"
+        self._runs.begin(run_id, tr.tr_s, shape, affine, None)
+        self._n_runs += 1
+        self._is_begun = True
+        for note in tr.notes:
+            self._tell(f"{run_id}: {note}")
+        if all(direction is None for direction in volume.directions):
+            self._tell_once(
+                "the images do not say how their slices lie: that they lie as --geometry says is not checked"
+            )
+        if self._n_runs > 1 and volume.position != self._position:
+            self._tell(
+                f"{run_id}: its slices lie elsewhere than those of the run before; is --geometry a file of this one?"
+            )
+        self._position = volume.position
+
+    def _end_run(self) -> None:
+        if self._waiting:
+            self._tell(f"{number_of(len(self._waiting), 'image')} waited for a file of --geometry: lost")
+        self._waiting.clear()
+        self._runs.end()
+        self._is_begun, self._n_left_out = False, 0
