@@ -427,7 +427,7 @@ def blocks_and_trials(
     mismatched: dict[str, str] = {}
     for record in runs:
         path = tables[record.run.run_id]
-        trials = read_events(path, bundle.settings.events).trials
+        trials = read_events(path, bundle.settings.events, record.run.tr_s).trials
         _check_times(path, record, trials)
         block_of = blocks_of_trials(record.run, trials)
         if record.run.blocks and len(block_of) < len(record.run.blocks) / 2:

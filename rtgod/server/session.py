@@ -143,8 +143,9 @@ class Session:
 
     @property
     def event_rules(self) -> dict[str, Any] | None:
-        """Settings with which tables of events are read for the decoder; None without a bundle."""
-        return self.bundle.settings.events.model_dump(mode="json") if self.bundle else None
+        """Settings with which tables of events are read for the decoder, but for defaults; None without a bundle."""
+        # Clients of versions that do not know a setting understand its default, which is left out.
+        return self.bundle.settings.events.model_dump(mode="json", exclude_defaults=True) if self.bundle else None
 
     def heed(self, hello: Hello) -> None:
         """Choose templates of later runs as the server of this `Hello` did; older servers chose another volume.
