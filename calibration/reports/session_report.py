@@ -48,6 +48,7 @@ from rtgod.messages import (
     Hello,
     Int32Array,
     Motion,
+    NewBlock,
     NotReady,
     Ranking,
     Reason,
@@ -338,6 +339,9 @@ def read_runs(journal: Path) -> tuple[Hello | None, list[JournaledRun]]:
                 hello = message
             case Run():
                 records.setdefault(message.run_id, JournaledRun(message))  # a run may continue after another
+            case NewBlock():
+                record = records[message.run_id]
+                record.run = message.in_run(record.run)
             case Volume():
                 record = records[message.run_id]
                 record.n_volumes += 1
