@@ -58,7 +58,7 @@ Incoming = Run | Volume | RunEnd | Event | NewBlock
 #: Most volumes that may be missing in a row; a source that leaves out more numbers its volumes differently.
 MAX_GAP = 1000
 #: Time by which a block may begin before the end of another, seconds: sums of rounded times differ by less.
-_SAME_S = 1e-6
+_SAME_S = 1e-5
 #: Number of the newest unfinished runs, besides the current one, that can be continued.
 MOST_SET_ASIDE = 2
 
