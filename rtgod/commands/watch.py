@@ -197,7 +197,10 @@ def _with_events(options: RunOptions, sender: Sender, events: Path | None, count
         theirs = sender.ask_rules()
     except RtgodError as error:
         theirs = None
-        _tell(f"the server's rules for events are not known, and the usual ones hold: {error}")
+        _tell(
+            "the rules of the server's bundle for events are not known, and the usual ones hold until this command is "
+            f"started again: {error}"
+        )
     rules, remarks = live_rules(theirs, counts)
     for line in remarks:
         _tell(line)
