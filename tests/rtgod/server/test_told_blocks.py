@@ -13,8 +13,10 @@ from rtgod.errors import RefusedError
 from rtgod.journal.contents import Journal
 from rtgod.journal.export import export_journal
 from rtgod.messages import Block, NewBlock, NotReady, Ranking, Reason, Run, RunEnd
+from rtgod.protocol.authentication import may_send
 from rtgod.protocol.clients import Reporter, Sender, Subscriber
 from rtgod.protocol.frames import from_frames, to_frames
+from rtgod.protocol.keys import Role
 from rtgod.server.session import Session, replay, resume, without_timing
 from rtgod.settings import ScalingSettings, WindowSettings
 from tests import small
@@ -279,3 +281,7 @@ def test_an_export_lists_the_blocks_that_were_told(recorded, tmp_path):
     lines = (tmp_path / "out" / "run-1_events.tsv").read_text().splitlines()
     assert len(lines) == 1 + len(BLOCKS)
     assert lines[1].split("\t")[:2] == ["4.0", "5.0"] or lines[1].startswith("4\t5")
+
+
+def test_displays_and_sources_may_tell_blocks_and_watchers_may_not():
+    assert [may_send(role, told(0)) for role in (Role.SOURCE, Role.DISPLAY, Role.WATCH)] == [True, True, False]
