@@ -97,7 +97,7 @@ def read_events(path: str | Path, settings: PipelineSettings | None = None) -> T
     path : str or Path
         The table, tab-separated.
     settings : PipelineSettings, optional
-        Its `events` say which rows are trials.
+        Its `events` say which rows are trials. Onsets stay as the table counts them.
 
     Returns
     -------

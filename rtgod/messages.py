@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -465,9 +465,9 @@ class Acknowledged:
     Attributes
     ----------
     run_id : str
-        `run_id` of the message; for an `Event`, the name of its client.
+        `run_id` of the message; for an `Event` or a `NewBlock`, the name of its client.
     index : int or None
-        Index of the volume, or number of the event; None for a `Run` or a `RunEnd`.
+        Index of the volume, or number of the event or block; None for a `Run` or a `RunEnd`.
     duplicate : bool
         Whether the message had been taken before; then nothing was done now.
     taken_as : str
@@ -604,6 +604,53 @@ class Event:
                 f"number is {_number(self.number)}, kind {self.kind!r}; events count from 0 and say what they are"
             )
         _check_finite(at_s=self.at_s, offset_s=self.offset_s, offset_error_s=self.offset_error_s)
+
+
+@dataclass(frozen=True, slots=True)
+class NewBlock:
+    """Block of a run under way, told by a client that knows it when the source does not.
+
+    Attributes
+    ----------
+    client : str
+    number : int
+        Number among the client's events and blocks, counted by the client from 0.
+    run_id : str
+        Name of the run in this session.
+    onset_s, duration_s : float
+    label : str
+        As in `Block`.
+    """
+
+    client: str
+    number: int
+    run_id: str
+    onset_s: float
+    duration_s: float
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        _check_client(self.client)
+        _check_length("run_id", self.run_id, LONGEST_NAME + LONGEST_CLIENT)  # it may have a number after it
+        if not 0 <= self.number < 2**63 or not self.run_id:
+            raise ValueError(
+                f"number is {_number(self.number)}, run_id {self.run_id!r}; blocks count from 0 and name their run"
+            )
+        Block(self.onset_s, self.duration_s, self.label)
+
+    @property
+    def block(self) -> Block:
+        """The block, as a run lists it."""
+        return Block(self.onset_s, self.duration_s, self.label)
+
+    def in_run(self, run: Run) -> Run:
+        """Return the run with this block after those that it lists.
+
+        Parameters
+        ----------
+        run : Run
+        """
+        return replace(run, blocks=(*run.blocks, self.block))
 
 
 @dataclass(frozen=True, slots=True)
@@ -782,21 +829,23 @@ def _check_finite(**seconds: float | None) -> None:
 
 Answer = Ranking | NotReady
 Message = (
-    Run | Volume | RunEnd | Event | Ping
+    Run | Volume | RunEnd | Event | NewBlock | Ping
     | Ranking | NotReady | Pattern | Hello | Status | SessionEnd
     | Acknowledged | Refused | Deferred | Pong
 )  # fmt: skip
 
 
 def address_of(message: Message) -> tuple[str, int | None]:
-    """Return the `run_id` and `index` by which replies name a message; an `Event` or `Ping` has its client's name.
+    """Return the `run_id` and `index` by which replies name a message.
+
+    An `Event`, `NewBlock` or `Ping` has its client's name.
 
     Parameters
     ----------
     message : Message
     """
     match message:
-        case Event():
+        case Event() | NewBlock():
             return message.client, message.number
         case Ping() | Pong():
             return message.client, None

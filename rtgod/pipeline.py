@@ -69,6 +69,19 @@ class Pipeline(Stateful):
         self._names = names
         self._n_top = settings.ranking.n_top
 
+    def extend(self, run: Run) -> None:
+        """Take in blocks that the run did not list before.
+
+        If none of them has begun by the volumes so far, later answers are as if they had been known from the start.
+
+        Parameters
+        ----------
+        run : Run
+            The run, with new blocks after those known, each of which begins later than all before it; they passed
+            `rtgod.preprocessing.design_matrix.columns_of`.
+        """
+        self._front.extend(run)
+
     def step(self, volume: Volume, *, rank: bool = True) -> tuple[Answer, Pattern | None]:
         """Process the next volume of the run.
 

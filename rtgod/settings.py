@@ -126,7 +126,13 @@ def _paths(model: type[BaseModel]) -> list[str]:
 
 
 class EventsSettings(Settings):
-    """Rules by which the rows of an events table become trials."""
+    """Rules by which a run's volumes are counted, and the rows of its events table become trials."""
+
+    #: Volumes at the start of a run, of those that the scanner delivers, that are neither sent nor trained on.
+    discard_volumes: Annotated[int, Field(ge=0, le=10_000)] = 0
+    #: Volume at whose start a table's onset 0 is, from 1, of those that the scanner delivers; 0 or less where volumes
+    #: came before that it does not deliver: -4 after five of them.
+    count_from: Annotated[int, Field(ge=-10_000, le=10_000)] = 1
 
     #: Longest gap, in seconds, between rows of one label that are merged into one trial, for tables with a row for each
     #: image of a block; 0 makes each row a trial. If it is left out, the table decides: see `rtgod.events.merging`.

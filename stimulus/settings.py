@@ -88,6 +88,8 @@ class DisplaySettings(Settings):
     tones: bool = True
     image_deg: Positive = 12.0
     flash_hz: Positive = 2.0
+    #: Whether a server whose run lists no blocks is told those of the schedule; its volume 0 must be the display's.
+    tell_blocks: bool = False
     monitor: MonitorSettings = MonitorSettings()
     trigger: TriggerSettings = TriggerSettings()
     buttons: ButtonSettings = ButtonSettings()

@@ -108,6 +108,14 @@ rankings = st.integers(0, 20).flatmap(
     )
 )
 events = _built(m.Event, client=names, kind=names, number=st.integers(0, 2**63 - 1))
+new_blocks = _built(
+    m.NewBlock,
+    client=names,
+    number=st.integers(0, 2**63 - 1),
+    run_id=names,
+    onset_s=st.floats(0, 1e4),
+    duration_s=st.floats(0.001, 1e4),
+)
 pings = _built(m.Ping, client=names)
 #: One strategy for each type of message, by the type.
 MESSAGES = {
@@ -116,6 +124,7 @@ MESSAGES = {
     m.Pattern: patterns,
     m.Ranking: rankings,
     m.Event: events,
+    m.NewBlock: new_blocks,
     m.Ping: pings,
     **{
         cls: _built(cls)

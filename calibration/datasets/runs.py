@@ -68,20 +68,22 @@ class RunFiles:
         read = self.open(settings).read
         return read_events(self.events, settings) if read is None else read
 
-    def trials(self, settings: EventsSettings) -> tuple[Trial, ...]:
+    def trials(self, settings: EventsSettings, tr_s: float | None = None) -> tuple[Trial, ...]:
         """Read the trials: each names the category shown or imagined.
 
         Parameters
         ----------
         settings : EventsSettings
             Rules by which rows become trials.
+        tr_s : float, optional
+            Repetition time of the run, seconds, with which onsets count from volume 0; else they count as in the table.
 
         Raises
         ------
         InputError
             If the table cannot be read, or a trial in it has no category.
         """
-        trials = read_events(self.events, settings).trials
+        trials = read_events(self.events, settings, tr_s).trials
         if unnamed := [trial for trial in trials if not trial.category]:
             raise InputError(
                 f"{self.events}: what was imagined at {unnamed[0].onset_s:g} s was never named; fill in its "

@@ -48,6 +48,7 @@ from rtgod.messages import (
     Hello,
     Int32Array,
     Motion,
+    NewBlock,
     NotReady,
     Ranking,
     Reason,
@@ -338,6 +339,9 @@ def read_runs(journal: Path) -> tuple[Hello | None, list[JournaledRun]]:
                 hello = message
             case Run():
                 records.setdefault(message.run_id, JournaledRun(message))  # a run may continue after another
+            case NewBlock():
+                record = records[message.run_id]
+                record.run = message.in_run(record.run)
             case Volume():
                 record = records[message.run_id]
                 record.n_volumes += 1
@@ -427,7 +431,7 @@ def blocks_and_trials(
     mismatched: dict[str, str] = {}
     for record in runs:
         path = tables[record.run.run_id]
-        trials = read_events(path, bundle.settings.events).trials
+        trials = read_events(path, bundle.settings.events, record.run.tr_s).trials
         _check_times(path, record, trials)
         block_of = blocks_of_trials(record.run, trials)
         if record.run.blocks and len(block_of) < len(record.run.blocks) / 2:

@@ -153,7 +153,8 @@ def align_run(files: RunFiles, reference: Reference, noise: Noise, settings: Pip
     InputError
         If the run or its events cannot be used.
     """
-    source, trials = files.open(settings.events), files.trials(settings.events)
+    source = files.open(settings.events)
+    trials = files.trials(settings.events, source.run.tr_s)
     run, _ = cut_to_length(source.run)  # as a server gets it; trials without volumes are counted later
     aligner = Aligner(reference, run, settings.motion, settings.sampling, noise.voxels)
     stopwatch, volumes, aligned_volumes, unusable = Stopwatch(), iter(source), [], Counter[str]()

@@ -115,7 +115,7 @@ def open_runs(
     for run in files:
         with of_runs:
             source = run.open(settings.events)
-            runs.append(PlannedRun(source.run, run.trials(settings.events), source.read, source))
+            runs.append(PlannedRun(source.run, run.trials(settings.events, source.run.tr_s), source.read, source))
             notes += source.notes
     problems.add_runs(of_runs)
     sharing: dict[Path, list[PlannedRun]] = {}

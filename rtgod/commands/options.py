@@ -27,7 +27,42 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what an earlier call left in --out, once this one is done.")
 ]
 
+Discard = Annotated[
+    int | None,
+    typer.Option(
+        "--discard",
+        min=0,
+        max=10_000,
+        metavar="N",
+        help="Discard the first N volumes of a run that the scanner delivers; default as for the bundle's runs.",
+    ),
+]
+CountFrom = Annotated[
+    int | None,
+    typer.Option(
+        "--count-from",
+        min=-10_000,
+        max=10_000,
+        metavar="VOLUME",
+        help="Volume at whose start the events' onset 0 is, from 1, of those that the scanner delivers, discarded ones "
+        "counted; -4 after five that it does not deliver; default as for the bundle's runs.",
+    ),
+]
+
 console = PlainConsole(stderr=True)
+
+
+def chosen_counts(discard: int | None, count_from: int | None) -> dict[str, int]:
+    """Return the settings of `[events]` that `--discard` and `--count-from` give.
+
+    Parameters
+    ----------
+    discard, count_from : int or None
+        Values of the options; None where an option is not given.
+    """
+    given = {"discard_volumes": discard, "count_from": count_from}
+    return {name: value for name, value in given.items() if value is not None}
+
 
 #: Most files that a message names when files exist already; the rest are counted.
 _MOST_NAMED = 3

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rtgod.commands import options
 from rtgod.commands.exports import ExportKind, ExportOptions, Style, play_run
-from rtgod.commands.options import ClientName, Key, ShowSettings, console, say
+from rtgod.commands.options import ClientName, CountFrom, Discard, Key, ShowSettings, chosen_counts, console, say
 from rtgod.text import number_of, plain, times
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def replay(
         float | None,
         typer.Option(min=0, help="Rows of one label so many seconds apart are one trial; default by the table."),
     ] = None,
+    discard: Discard = None,
+    count_from: CountFrom = None,
     run_id: Annotated[str | None, typer.Option(help="Name of the run; default from the file.")] = None,
     subject: Annotated[str | None, typer.Option(help="Subject label; default from the file's name.")] = None,
     tr: Annotated[
@@ -146,10 +148,13 @@ def replay(
     from rtgod.protocol.keys import read_client_key
     from rtgod.replay import send_run
     from rtgod.server.tally import in_words
-    from rtgod.sources.event_rules import agreed
+    from rtgod.sources.event_rules import COUNTS, agreed
     from rtgod.tsv import write_tsv
 
-    reading = _pipeline_settings(settings).events
+    counts = chosen_counts(discard, count_from)
+    reading = _pipeline_settings(settings).events.model_copy(update=counts)
+    if settings is not None:
+        counts = {name: getattr(reading, name) for name in COUNTS}
     if merge_gap is not None:
         reading = reading.model_copy(update={"merge_gap_s": merge_gap})
     if show_settings:
@@ -185,7 +190,8 @@ def replay(
         ExitStack() as stack,
         Sender(to or _SERVER, patience_s=patience, waiting=_Waiting().say, key=own_key, name=name) as sender,
     ):
-        source, remarks = agreed(source, opened, reading, sender.ask_rules(), is_chosen=is_chosen)
+        rules = sender.ask_rules()
+        source, remarks = agreed(source, opened, reading, rules, is_chosen=is_chosen, counts=counts)
         _say_source(source, beyond=False)  # `send_run` warns of trials after the run's end
         for line in remarks:
             say(line)

@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rtgod.commands.options import ClientName, Key, console
+from rtgod.commands.options import ClientName, CountFrom, Discard, Key, chosen_counts, console
 from rtgod.console import styled
-from rtgod.errors import InputError
+from rtgod.errors import InputError, RtgodError
 from rtgod.text import number_of
 
 if TYPE_CHECKING:
+    from rtgod.protocol.clients import Sender
     from rtgod.receivers.plain_receiver import PlainReceiver
     from rtgod.receivers.run_options import RunOptions
 
 To = Annotated[str, typer.Option("--to", help="The server's ingest address.")]
 Subject = Annotated[str, typer.Option("--subject", help="Subject label; the images' own names are never read.")]
 Events = Annotated[
-    Path | None, typer.Option("--events", help="Table of the trials of every run, with onsets from the first volume.")
+    Path | None,
+    typer.Option("--events", help="Table of the trials of every run: a BIDS events table, or a plan of the display."),
 ]
 Corrected = Annotated[bool, typer.Option("--corrected", help="Take the images that the scanner corrected for motion.")]
 Echo = Annotated[int, typer.Option("--echo", min=0, help="Echo to take, from 1, of series that have several.")]
@@ -44,6 +46,8 @@ def watch(
     to: To = _SERVER,
     subject: Subject = "unknown",
     events: Events = None,
+    discard: Discard = None,
+    count_from: CountFrom = None,
     corrected: Corrected = False,
     echo: Echo = 0,
     tr: Tr = None,
@@ -67,13 +71,14 @@ def watch(
     from rtgod.receivers.live_runs import LiveRuns
     from rtgod.receivers.watcher import Watcher
 
-    options, stopped = _options(subject, events, corrected, echo, tr, volumes, patience), _stop_on_signals()
+    options = _options(subject, corrected, echo, tr, volumes, patience)
+    counts, stopped = chosen_counts(discard, count_from), _stop_on_signals()
     with (
         Arrivals(folder, with_events=not poll) as arrivals,
         Sender(to, patience_s=2.0, waiting=_tell, key=read_client_key(key) if key else None, name=name) as sender,
     ):
         _tell(f"watching, with {arrivals.n_old} old files; volumes go to {to}")
-        runs = LiveRuns(sender, options, _tell)
+        runs = LiveRuns(sender, _with_events(options, sender, events, counts), _tell)
         Watcher(arrivals, runs, _tell).run(stopped)
         _tell(f"{runs.n_sent} volumes sent")
 
@@ -110,6 +115,8 @@ def receive(
     to: To = _SERVER,
     subject: Subject = "unknown",
     events: Events = None,
+    discard: Discard = None,
+    count_from: CountFrom = None,
     corrected: Corrected = False,
     echo: Echo = 0,
     tr: Tr = None,
@@ -141,9 +148,10 @@ def receive(
     _check_options(protocol, corrected=corrected, echo=echo, has_tls=bool(tls_certificate or tls_key or tls_authority),
                    has_geometry=geometry is not None)  # fmt: skip
     _check_apart(host, int(port), to)
-    options = replace(_options(subject, events, corrected, echo, tr, volumes, patience), geometry=geometry)
-    stopped = _stop_on_signals()
+    options = replace(_options(subject, corrected, echo, tr, volumes, patience), geometry=geometry)
+    counts, stopped = chosen_counts(discard, count_from), _stop_on_signals()
     with Sender(to, patience_s=2.0, waiting=_tell, key=read_client_key(key) if key else None, name=name) as sender:
+        options = _with_events(options, sender, events, counts)
         if protocol in kinds:
             kind, _ = kinds[protocol]
             with kind(listening_at(host, int(port), allowed), sender, options, _tell) as receiver:
@@ -209,30 +217,53 @@ def _tell(line: str) -> None:
 
 def _options(
     subject: str,
-    events: Path | None,
     corrected: bool,
     echo: int,
     tr_s: float | None,
     n_volumes: int | None,
     patience_tr: float,
 ) -> RunOptions:
-    from rtgod.events.table import read_events
     from rtgod.receivers.run_options import RunOptions
 
-    trials = read_events(events).trials if events else ()
-    if trials:
-        first_s, last_s = (edge(trial.onset_s for trial in trials) for edge in (min, max))
-        what = number_of(len(trials), "trial")
-        _tell(f"every run has {what}, which begin {first_s:g} s to {last_s:g} s after its first volume")
     return RunOptions(
         subject=subject,
-        trials=trials,
         corrected=corrected,
         echo=echo,
         patience_tr=patience_tr,
         tr_s=tr_s,
         n_volumes=n_volumes,
     )
+
+
+def _with_events(options: RunOptions, sender: Sender, events: Path | None, counts: dict[str, int]) -> RunOptions:
+    """Read the table of events by the rules of the server's decoder, and say what will be done with every run."""
+    from rtgod.events.counting import in_words, is_usual, n_used
+    from rtgod.events.table import events_table, trials_in
+    from rtgod.events.trials import remarks_on
+    from rtgod.sources.event_rules import live_rules
+
+    try:
+        theirs = sender.ask_rules()
+    except RtgodError as error:
+        theirs = None
+        _tell(
+            "the rules of the server's bundle for events are not known, and the usual ones hold until this command is "
+            f"started again: {error}"
+        )
+    rules, remarks = live_rules(theirs, counts)
+    for line in remarks:
+        _tell(line)
+    if options.n_volumes:
+        n_used(options.n_volumes, rules)
+    table = events_table(events) if events else None
+    if table is not None:
+        read = trials_in(table, rules, options.tr_s)
+        _tell(f"every run has {number_of(len(read.trials), 'trial')}: {in_words(rules, read.trials, options.tr_s)}")
+        for line in remarks_on([replace(read, counted="")]):
+            _tell(f"{table.path.name}: {line}")
+    elif not is_usual(rules):
+        _tell(f"of every run: {in_words(rules)}")
+    return replace(options, events=table, rules=rules)
 
 
 def _stop_on_signals() -> Callable[[], bool]:

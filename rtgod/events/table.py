@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from rtgod.errors import InputError
+from rtgod.events.counting import in_words, is_usual, onset_0_s
 from rtgod.events.merging import always_alone, choose_gap, merge
 from rtgod.events.overlaps import check_told_apart, joined, names_that_say_nothing, overlaps_in
 from rtgod.events.trial_types import doubtful_types, is_no_stimulus, is_rest
@@ -55,7 +56,7 @@ def read_trials(path: Path, merge_gap_s: float = 0.0) -> tuple[Trial, ...]:
     return read_events(path, EventsSettings(merge_gap_s=merge_gap_s)).trials
 
 
-def read_events(path: Path, settings: EventsSettings | None = None) -> TrialsRead:
+def read_events(path: Path, settings: EventsSettings | None = None, tr_s: float | None = None) -> TrialsRead:
     """Read the trials of an events table, and count the rows that are not trials.
 
     Parameters
@@ -64,7 +65,10 @@ def read_events(path: Path, settings: EventsSettings | None = None) -> TrialsRea
         A tab-separated file with the columns `onset` and `duration` in seconds, and either `event_type` with
         `stimulus_name` or `category_name`, or `trial_type`.
     settings : EventsSettings, optional
-        Choice of the rows that are trials, and of those that are merged.
+        Choice of the rows that are trials, and of those that are merged; and where onset 0 is.
+    tr_s : float, optional
+        Repetition time of the run, seconds, with which onsets are made to count from volume 0, the first that is used.
+        Without it they stay as the table counts them.
 
     Returns
     -------
@@ -77,15 +81,49 @@ def read_events(path: Path, settings: EventsSettings | None = None) -> TrialsRea
     InputError
         If the file cannot be read, lacks a column, has a value that is no time, or holds no trial.
     """
-    settings = settings or EventsSettings()
-    table = read_tsv(path, what="an events table")
+    return trials_in(events_table(path), settings, tr_s)
+
+
+def events_table(path: Path) -> Table:
+    """Read the rows of an events table.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    return read_tsv(path, what="an events table")
+
+
+def trials_in(table: Table, settings: EventsSettings | None = None, tr_s: float | None = None) -> TrialsRead:
+    """Find the trials in an events table; see `read_events`.
+
+    Parameters
+    ----------
+    table : Table
+    settings : EventsSettings, optional
+    tr_s : float, optional
+
+    Raises
+    ------
+    InputError
+        As `read_events`, but for a file that cannot be read.
+    """
+    settings, path = settings or EventsSettings(), table.path
     layout = layout_of(table)
+    shift_s = 0.0 if tr_s is None else onset_0_s(settings, tr_s)
     rows: dict[Trial, Row] = {}
     left_out: dict[tuple[Why, str], LeftOut] = {}
     begun: set[Trial] = set()
     for row, why in zip(table.rows, reasons(table, settings), strict=True):
         if why is None:
             trial = _object_trial(row) if layout.is_object else _plain_trial(row)
+            if shift_s:
+                trial = replace(trial, onset_s=trial.onset_s + shift_s)
             end_s = trial.onset_s + trial.duration_s
             if trial.onset_s < 0 < end_s:
                 trial = replace(trial, onset_s=0.0, duration_s=end_s)
@@ -133,6 +171,7 @@ def read_events(path: Path, settings: EventsSettings | None = None) -> TrialsRea
         doubtful=doubtful,
         unused=tuple(name for name in (*settings.ignore, *settings.keep) if not _is_among(name, _names_in(table))),
         odd=tuple(table.remarks()),
+        counted="" if tr_s is None or is_usual(settings) else in_words(settings, trials, tr_s),
     )
 
 

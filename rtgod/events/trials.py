@@ -152,6 +152,8 @@ class TrialsRead:
         Names in the settings' `ignore` or `keep` that no row of the table has.
     odd : tuple of str
         Oddities of the table itself, in words.
+    counted : str
+        How volumes and onsets are counted, in words; empty if all volumes are used and onsets count from the first.
     """
 
     path: Path
@@ -169,6 +171,7 @@ class TrialsRead:
     doubtful: Mapping[str, int] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     odd: tuple[str, ...] = ()
+    counted: str = ""
 
     @property
     def n_repeats(self) -> int:
@@ -195,7 +198,8 @@ def remarks_on(reads: Sequence[TrialsRead], *, beyond: bool = True) -> list[str]
     beyond : bool
         Whether to mention trials after the end of their run.
     """
-    remarks = _on_left_out([group for read in reads for group in read.left_out], reads)
+    remarks = list(dict.fromkeys(read.counted for read in reads if read.counted))[:_MOST_NAMES]
+    remarks += _on_left_out([group for read in reads for group in read.left_out], reads)
     remarks += _on_merging([read.merging for read in reads if read.merging])
     remarks += _on_unlike(reads)
     if n := sum(read.n_impulses for read in reads):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rtgod.errors import MissingDependencyError
 from rtgod.journal.journal import read_journal
-from rtgod.messages import Answer, Event, Message, NotReady, Ranking, Run
+from rtgod.messages import Answer, Event, Message, NewBlock, NotReady, Ranking, Run
 
 if TYPE_CHECKING:
     import pandas
@@ -44,7 +44,7 @@ class Journal:
     ----------
     path : Path
     runs : tuple of Run
-        In the order in which they began.
+        In the order in which they began, each with all of its blocks.
     answers : tuple of Ranking or NotReady
         An answer for each volume, in the order in which they were given.
     events : tuple of Event
@@ -79,18 +79,20 @@ class Journal:
         JournalError
             If the file cannot be read, is no journal, or is damaged before its end.
         """
-        runs: list[Run] = []
+        runs: dict[str, Run] = {}
         answers: list[Answer] = []
         events: list[Event] = []
         for message in read_journal(path):
             match message:
                 case Run():
-                    runs.append(message)
+                    runs[message.run_id] = message
+                case NewBlock():
+                    runs[message.run_id] = message.in_run(runs[message.run_id])
                 case Ranking() | NotReady():
                     answers.append(message)
                 case Event():
                     events.append(message)
-        return cls(path, tuple(runs), tuple(answers), tuple(events))
+        return cls(path, tuple(runs.values()), tuple(answers), tuple(events))
 
     def __iter__(self) -> Iterator[Message]:
         """Read the messages in the order in which they were written; raise the errors of `read`."""

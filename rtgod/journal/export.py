@@ -24,7 +24,7 @@ from rtgod.errors import InputError
 from rtgod.files import Closing, appearing_whole
 from rtgod.journal.contents import ANSWER_COLUMNS, Cell, answer_row
 from rtgod.journal.journal import read_journal
-from rtgod.messages import Answer, Block, Event, Message, Motion, NotReady, Ranking, Run, RunEnd, Volume
+from rtgod.messages import Answer, Block, Event, Message, Motion, NewBlock, NotReady, Ranking, Run, RunEnd, Volume
 from rtgod.text import file_stem
 from rtgod.tsv import line_of
 
@@ -93,7 +93,7 @@ def _write_runs(messages: Iterable[Message], folder: Path, write_event: ExportRo
                     names.append(_file_name(message.run_id, names))
                     opened[message.run_id] = stack.enter_context(_RunFiles(message, folder, names[-1]))
                 # A run that did not end may be continued after another run came between.
-                case Volume() | Ranking() | NotReady() | RunEnd() if message.run_id in opened:
+                case Volume() | Ranking() | NotReady() | RunEnd() | NewBlock() if message.run_id in opened:
                     opened[message.run_id].write(message)
     return names[1:]
 
@@ -115,18 +115,16 @@ class _RunFiles(Closing):
         self._motion: dict[int, Motion] = {}
         self._n_volumes = 0
         self._is_closed = self._has_ended = False
-        if run.blocks:
-            with _table(folder / f"{name}_events.tsv", ("onset", "duration", "trial_type")) as write:
-                for row in _block_rows(run.blocks):
-                    write(row)
         self._open = ExitStack()
         self._voxels = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 # open as long as the run is
         self._open.callback(self._voxels.close)
         self._write_answer = self._open.enter_context(_table(folder / f"{name}_answers.tsv", ANSWER_COLUMNS))
 
-    def write(self, message: Volume | Answer | RunEnd) -> None:
+    def write(self, message: Volume | Answer | RunEnd | NewBlock) -> None:
         """Take in the next message of the run."""
         match message:
+            case NewBlock():
+                self._run = message.in_run(self._run)
             case Volume():
                 self._places[message.index] = self._voxels.tell(), message.data.dtype
                 self._voxels.write(message.data.tobytes(order="F"))
@@ -151,6 +149,10 @@ class _RunFiles(Closing):
             return
         self._is_closed = True
         run, n_volumes = self._run, self._n_volumes
+        if run.blocks:
+            with _table(self._folder / f"{self._name}_events.tsv", ("onset", "duration", "trial_type")) as write:
+                for row in _block_rows(run.blocks):
+                    write(row)
         with self._open:
             if self._places:
                 path = self._folder / f"{self._name}_bold.nii.gz"

@@ -184,7 +184,7 @@ def account(headers: Iterable[bytes]) -> JournalSummary:
                 run.end(line.n_volumes or 0)
             case "ranking" | "not-ready":
                 run.answer(line.index, ranked=line.type == "ranking")
-            case "event" | "session-end":
+            case "event" | "block" | "session-end":
                 run.settle()
                 summary.n_events += line.type == "event"
     summary.current = run.run_id

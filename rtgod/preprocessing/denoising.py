@@ -66,7 +66,8 @@ class Denoiser(Stateful):
     parts = ("_design", "_fit")
 
     def __init__(self, n_series: int, run: Run, settings: PipelineSettings, n_components: int) -> None:
-        follows_trials = bool(run.blocks) and settings.window.mode != "sliding"
+        follows_trials = settings.window.mode != "sliding"
+        self._knows_trials = bool(run.blocks)
         self._settings = settings
         self._design = Design(run, settings.nuisance, settings.response, n_components, follows_trials)
         self._fit = RecursiveLeastSquares(n_series, self._design.prior_sd)
@@ -75,6 +76,22 @@ class Denoiser(Stateful):
         self._n_squares = 0
         self._frozen: tuple[Float64Array, Float64Array] | None = None
         self.n_volumes = 0
+
+    def extend(self, run: Run) -> None:
+        """Take in trials that the run did not list before.
+
+        What follows is as if they had been known from the start, if none of them has begun.
+
+        Parameters
+        ----------
+        run : Run
+            The run, with new trials after those known, each of which begins later than all before it.
+        """
+        self._design.extend(run)
+        self._fit.extend(self._design.prior_sd)
+        if not self._knows_trials:
+            self._frozen = None  # a baseline ends with the first trial, and was over at once without any
+        self._knows_trials = bool(run.blocks)
 
     @property
     def ready(self) -> bool:

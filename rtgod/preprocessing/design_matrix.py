@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from rtgod.errors import InputError
-from rtgod.messages import MOST_VOLUMES, Float64Array, Motion, Run
+from rtgod.messages import MOST_VOLUMES, Block, Float64Array, Motion, Run
 from rtgod.preprocessing.geometry import HEAD_RADIUS_MM
 from rtgod.preprocessing.hrf import LASTS_S, block_response
 from rtgod.settings import NuisanceSettings, ResponseSettings
@@ -77,8 +77,24 @@ class Design(Stateful):
         ]
         self.n_nuisance = sum(map(len, columns))
         self._trials = _TrialColumns(run, response) if follows_trials else None
+        self._trial_sd = response.sd
+        self.prior_sd = self._with_trials(np.concatenate(columns))
+
+    def _with_trials(self, nuisance_sd: Float64Array) -> Float64Array:
         n_trials = self._trials.n_columns if self._trials else 0
-        self.prior_sd = np.concatenate([*columns, np.full(n_trials, response.sd)])
+        return np.concatenate([nuisance_sd, np.full(n_trials, self._trial_sd)])
+
+    def extend(self, run: Run) -> None:
+        """Take in trials that the run did not list before; columns may be added after the others.
+
+        Parameters
+        ----------
+        run : Run
+            The run, with new trials after those known, each of which begins later than all before it.
+        """
+        if self._trials:
+            self._trials.extend(run)
+            self.prior_sd = self._with_trials(self.prior_sd[: self.n_nuisance])
 
     def row(self, index: int, motion: Motion, gain: float, components: Float64Array) -> Float64Array:
         """Compute the regressors of one volume.
@@ -134,13 +150,15 @@ class Design(Stateful):
         return self._trials.answered(index) if self._trials else {}
 
     def baseline_is_over(self, index: int) -> bool:
-        """Return whether the response to a trial has begun by volume `index`; always true for a run without trials.
+        """Return whether the response to a trial has begun by volume `index`; true while no trial is known.
 
         Parameters
         ----------
         index : int
         """
-        return self._trials is None or bool(np.abs(self._trials.row(index)).sum() > _REST)
+        if self._trials is None or not self._trials.n_columns:
+            return True
+        return bool(np.abs(self._trials.row(index)).sum() > _REST)
 
     def _drift_at(self, index: int) -> Float64Array:
         # SPM's discrete cosine set, at the middle of the volume; frequency 0 stands for the line.
@@ -161,36 +179,71 @@ class Design(Stateful):
         return np.concatenate([twelve, twelve**2])
 
 
+def columns_of(run: Run) -> list[int]:
+    """Choose the column of each trial: in the order of onsets, each takes the first that is free by then.
+
+    So few columns are needed, and the columns of earlier trials do not depend on later ones.
+
+    Parameters
+    ----------
+    run : Run
+
+    Raises
+    ------
+    InputError
+        If more than `MOST_AT_ONCE` trials would be answered at the same time.
+    """
+    columns = [0] * len(run.blocks)
+    free_from: list[int] = []
+    spans = [_answered_span(block, run.tr_s) for block in run.blocks]
+    for trial in sorted(range(len(run.blocks)), key=lambda trial: spans[trial][0]):
+        first_volume, last_volume = spans[trial]
+        free = [column for column, volume in enumerate(free_from) if volume <= first_volume]
+        column = free[0] if free else len(free_from)
+        if column >= MOST_AT_ONCE:
+            raise InputError(
+                f"run {run.run_id}: more than {MOST_AT_ONCE} of its {len(run.blocks)} trials would be answered at "
+                "the same time, and their responses cannot be told apart; merge trials of one category that follow "
+                'each other, or let windows slide (window.mode = "sliding")'
+            )
+        free_from[column : column + 1] = [last_volume + 1]
+        columns[trial] = column
+    return columns
+
+
+def _answered_span(block: Block, tr_s: float) -> tuple[int, int]:
+    """Return the first and the last volume that contain a response to a trial."""
+    last = int((block.onset_s + block.duration_s + LASTS_S) / tr_s)
+    return int(block.onset_s / tr_s), min(last, MOST_VOLUMES)
+
+
 class _TrialColumns(Stateful):
     """Columns of the trials: the trial for which each stands at a volume, and its expected response."""
 
     changing: ClassVar = {"_occupant": list[int | None]}
 
     def __init__(self, run: Run, response: ResponseSettings) -> None:
-        self._first = [int(block.onset_s / run.tr_s) for block in run.blocks]
-        ends_s = [block.onset_s + block.duration_s + LASTS_S for block in run.blocks]
-        self._last = [min(int(end_s / run.tr_s), MOST_VOLUMES) for end_s in ends_s]
-        # In the order of onsets, each trial takes a column that is free by then, so that few columns are needed.
-        self._column = [0] * len(run.blocks)
-        free_from: list[int] = []
-        for trial in sorted(range(len(run.blocks)), key=self._first.__getitem__):
-            free = [column for column, volume in enumerate(free_from) if volume <= self._first[trial]]
-            column = free[0] if free else len(free_from)
-            if column >= MOST_AT_ONCE:
-                raise InputError(
-                    f"run {run.run_id}: more than {MOST_AT_ONCE} of its {len(run.blocks)} trials would be answered at "
-                    "the same time, and their responses cannot be told apart; merge trials of one category that follow "
-                    'each other, or let windows slide (window.mode = "sliding")'
-                )
-            free_from[column : column + 1] = [self._last[trial] + 1]
-            self._column[trial] = column
-        self.n_columns = len(free_from)
-        self._response = []
-        for block, first_volume, last_volume in zip(run.blocks, self._first, self._last, strict=True):
+        self._shape = response.peak_s, response.undershoot_s, response.undershoot_ratio
+        self._first: list[int] = []
+        self._last: list[int] = []
+        self._response: list[Float64Array] = []
+        self._occupant: list[int | None] = []
+        self.extend(run)
+
+    @property
+    def n_columns(self) -> int:
+        return len(self._occupant)
+
+    def extend(self, run: Run) -> None:
+        """Take in the trials that are not known yet."""
+        self._column = columns_of(run)
+        for block in run.blocks[len(self._first) :]:
+            first_volume, last_volume = _answered_span(block, run.tr_s)
             since_s = (np.arange(first_volume, last_volume + 1, dtype=np.float64) + 0.5) * run.tr_s - block.onset_s
-            shape = response.peak_s, response.undershoot_s, response.undershoot_ratio
-            self._response.append(block_response(since_s, block.duration_s, *shape))
-        self._occupant: list[int | None] = [None] * self.n_columns
+            self._first.append(first_volume)
+            self._last.append(last_volume)
+            self._response.append(block_response(since_s, block.duration_s, *self._shape))
+        self._occupant += [None] * (max(self._column, default=-1) + 1 - len(self._occupant))
 
     def pass_on(self, index: int) -> list[int]:
         passed = [trial for trial in self._active(index) if self._occupant[self._column[trial]] != trial]

@@ -87,6 +87,15 @@ class Preprocessor(Stateful):
         self._aligner = Aligner(reference, run, settings.motion, settings.sampling, noise.voxels)
         self._cleaner = VolumeCleaner(reference, run, settings, noise, repeats)
 
+    def extend(self, run: Run) -> None:
+        """Take in blocks that the run did not list before; see `VolumeCleaner.extend`.
+
+        Parameters
+        ----------
+        run : Run
+        """
+        self._cleaner.extend(run)
+
     def step(self, volume: Volume, stopwatch: Stopwatch) -> tuple[Pattern | None, Sample | NotReady]:
         """Process the next volume of the run.
 
@@ -153,6 +162,20 @@ class VolumeCleaner(Stateful):
         self._estimator = SampleEstimator(run, settings.window, repeats)
         fwhm_mm = settings.scaling.smoothing_fwhm_mm
         self._smoother = Smoother(reference.voxels, reference.affine, fwhm_mm) if fwhm_mm else None
+
+    def extend(self, run: Run) -> None:
+        """Take in blocks that the run did not list before.
+
+        Parameters
+        ----------
+        run : Run
+            The run, with new blocks after those known, each of which begins later than all before it.
+        """
+        self._run = run
+        self.denoiser.extend(run)
+        if self._noise_reader:
+            self._noise_reader.extend(run)
+        self._estimator.extend(run)
 
     def clean(self, aligned: Aligned, stopwatch: Stopwatch) -> Cleaned:
         """Clean the next aligned volume of the run.
@@ -243,6 +266,15 @@ class NoiseResiduals(Stateful):
     def __init__(self, n_voxels: int, run: Run, settings: PipelineSettings) -> None:
         self._denoiser = Denoiser(n_voxels, run, settings, n_components=0)
 
+    def extend(self, run: Run) -> None:
+        """Take in blocks that the run did not list before; see `VolumeCleaner.extend`.
+
+        Parameters
+        ----------
+        run : Run
+        """
+        self._denoiser.extend(run)
+
     def residual(self, aligned: Aligned, censored: bool) -> Float32Array | None:
         """Return the residual of the next volume, shape (n_noise_voxels,); None until the baseline is learned.
 
@@ -276,6 +308,16 @@ class SampleEstimator(Stateful):
         self._window = Window(run, settings)
         self._by_response = settings.estimate == "response"
         self._repeats = repeats if settings.mode == "repeats" else None
+
+    def extend(self, run: Run) -> None:
+        """Take in blocks that the run did not list before; see `VolumeCleaner.extend`.
+
+        Parameters
+        ----------
+        run : Run
+        """
+        self._run = run
+        self._window.extend(run)
 
     def in_trial(self, index: int) -> bool:
         """Return whether volume `index` lies in the window of a trial.

@@ -3,6 +3,9 @@
 With a common design all series have the same covariance and gain, in units of their own noise: one small matrix serves
 thousands of voxels. After every volume the coefficients are those of batch least squares on all volumes so far, with
 each regressor's prior as one more observation of zero.
+
+Sums run over the regressors in their order, one after another. So regressors that are still 0 in all observations, and
+come after the others, change no bit of the fit: they may be there from the start, or be added later.
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ class RecursiveLeastSquares(Stateful):
         ----------
         row : ndarray of shape (n_regressors,), float64
         """
-        return 1.0 + float(np.einsum("i,ij,j->", row, self.covariance, row))
+        return 1.0 + float(_dot(row, _project(self.covariance, row)))
 
     def update(self, row: Float64Array, innovation: Float64Array) -> None:
         """Learn from one observation.
@@ -67,9 +70,8 @@ class RecursiveLeastSquares(Stateful):
         innovation : ndarray of shape (n_series,), float64
             Observed less predicted value; 0 leaves a series as it is.
         """
-        # einsum has a fixed order of summation; a threaded matrix product has not.
-        projected = np.einsum("ij,j->i", self.covariance, row)
-        variance = 1.0 + float(np.einsum("i,i->", row, projected))
+        projected = _project(self.covariance, row)
+        variance = 1.0 + float(_dot(row, projected))
         _learn(self.coefficients, projected / variance, innovation)
         self.covariance -= np.outer(projected, projected) / variance
 
@@ -87,6 +89,36 @@ class RecursiveLeastSquares(Stateful):
         self.covariance[regressor, :] = 0.0
         self.covariance[:, regressor] = 0.0
         self.covariance[regressor, regressor] = prior_sd**2
+
+    def extend(self, prior_sd: Float64Array) -> None:
+        """Add regressors after the others, of which nothing is learned yet.
+
+        Parameters
+        ----------
+        prior_sd : ndarray of shape (n_regressors,)
+            Standard deviations for all regressors, in units of the series' noise; only those of new ones are used.
+        """
+        n_series, n_before = self.coefficients.shape
+        coefficients = np.zeros((n_series, len(prior_sd)))
+        covariance = np.diag(np.square(np.asarray(prior_sd, np.float64)))
+        coefficients[:, :n_before], covariance[:n_before, :n_before] = self.coefficients, self.covariance
+        self.coefficients, self.covariance = coefficients, covariance
+
+
+@njit(cache=True, error_model="numpy")
+def _project(covariance: Array, row: Array) -> Array:
+    out = np.empty(row.size)
+    for i in range(row.size):
+        out[i] = _dot(covariance[i], row)
+    return out
+
+
+@njit(cache=True, error_model="numpy")
+def _dot(a: Array, b: Array) -> float:
+    total = 0.0
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total
 
 
 @njit(cache=True, parallel=True, error_model="numpy")

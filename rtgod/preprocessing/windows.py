@@ -58,17 +58,31 @@ class Window(Stateful):
     }
 
     def __init__(self, run: Run, settings: WindowSettings) -> None:
-        self.follows_blocks = settings.mode in ("block", "repeats") or (settings.mode == "auto" and bool(run.blocks))
-        self._tr_s = run.tr_s
-        self._spans_s = [
-            (block.onset_s + settings.hrf_shift_s, block.onset_s + block.duration_s + settings.hrf_shift_s)
-            for block in run.blocks
-        ]
-        self._volumes = [_volumes_in(span_s, run) for span_s in self._spans_s] if self.follows_blocks else []
+        self._settings, self._tr_s = settings, run.tr_s
         self._length = settings.sliding_volumes
+        self._follow_blocks_of(run)
         self._members: list[tuple[Pattern, float]] = []
         self._before: Pattern | None = None
         self._block: int | None = None
+
+    def _follow_blocks_of(self, run: Run) -> None:
+        mode, shift_s = self._settings.mode, self._settings.hrf_shift_s
+        self.follows_blocks = mode in ("block", "repeats") or (mode == "auto" and bool(run.blocks))
+        self._spans_s = [(block.onset_s + shift_s, block.onset_s + block.duration_s + shift_s) for block in run.blocks]
+        self._volumes = [_volumes_in(span_s, run) for span_s in self._spans_s] if self.follows_blocks else []
+
+    def extend(self, run: Run) -> None:
+        """Take in blocks that the run did not list before; a window that slid follows blocks from now on.
+
+        Parameters
+        ----------
+        run : Run
+            The run, with new blocks after those known.
+        """
+        slid = not self.follows_blocks
+        self._follow_blocks_of(run)
+        if slid and self.follows_blocks:
+            self._members.clear()
 
     def position(self, index: int) -> tuple[int | None, bool]:
         """Return the block of volume `index`, or None between blocks, and whether it is the block's last volume.
@@ -104,6 +118,7 @@ class Window(Stateful):
             self._follow(block, pattern)
         else:
             block, final = None, self._slide(pattern)
+            self._before = pattern
         if (self.follows_blocks and block is None) or not self._members:
             return None
         members, weights = zip(*self._members, strict=True)

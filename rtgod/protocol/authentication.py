@@ -13,7 +13,7 @@ import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
 from rtgod.files import Closing
-from rtgod.messages import Event, Message, Ping, Run, RunEnd, Volume
+from rtgod.messages import Event, Message, NewBlock, Ping, Run, RunEnd, Volume
 from rtgod.protocol.frames import MAX_ARRAY_BYTES, MAX_HEADER_BYTES
 from rtgod.protocol.keys import Client, Role, ServerKeys
 
@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 
 _DOMAIN = "rtgod"
 _MAY_SEND: dict[Role, tuple[type[Message], ...]] = {
-    Role.SOURCE: (Run, Volume, RunEnd, Event, Ping),
-    Role.DISPLAY: (Event, Ping),
+    Role.SOURCE: (Run, Volume, RunEnd, Event, NewBlock, Ping),
+    Role.DISPLAY: (Event, NewBlock, Ping),
     Role.WATCH: (Ping,),
 }
 #: Most frames of a message, and most bytes in all: a volume is two frames; an event and a ping are short.

@@ -21,9 +21,11 @@ from rtgod.files import Closing
 from rtgod.messages import (
     LONGEST_CLIENT,
     Acknowledged,
+    Block,
     Deferred,
     Event,
     Message,
+    NewBlock,
     Ping,
     Pong,
     Refused,
@@ -343,7 +345,7 @@ class Reporter(_Connection):
     ) -> None:
         self.name = new_client_name(kind, name)
         self._kind, self._clock = kind, clock
-        self._unacknowledged: dict[int, Event] = {}
+        self._unacknowledged: dict[int, Event | NewBlock] = {}
         self._number = self._next = 0  # number of the next event to make, and of the next to send for the first time
         self._n_due = 0  # events before it were sent before the last ping; they are lost if the next finds no reply
         self._n_refused = self._n_in_a_row = self._n_handshakes = 0
@@ -386,9 +388,23 @@ class Reporter(_Connection):
         value : str
             Further text, such as the image shown, of at most `rtgod.messages.LONGEST_VALUE` characters; may be empty.
         """
-        event = Event(self.name, self._number, kind, at_s, self.offset_s, self.offset_error_s, run_id, value)
+        self._put(Event(self.name, self._number, kind, at_s, self.offset_s, self.offset_error_s, run_id, value))
+
+    def tell_block(self, run_id: str, block: Block) -> None:
+        """Tell the server of a block of a run under way, whose source lists none.
+
+        Parameters
+        ----------
+        run_id : str
+            Name of the run, as the server publishes it.
+        block : Block
+            Begins no earlier than the blocks told before it end.
+        """
+        self._put(NewBlock(self.name, self._number, run_id, block.onset_s, block.duration_s, block.label))
+
+    def _put(self, message: Event | NewBlock) -> None:
         self._number += 1
-        self._unacknowledged[event.number] = event
+        self._unacknowledged[message.number] = message
         self._send_new()
 
     def poll(self) -> None:
@@ -425,7 +441,7 @@ class Reporter(_Connection):
     def _is_shunned(self) -> bool:
         return self._n_in_a_row >= _N_REFUSALS
 
-    def _under_way(self) -> list[Event]:
+    def _under_way(self) -> list[Event | NewBlock]:
         return list(islice(self._unacknowledged.values(), _N_UNDER_WAY))
 
     def _send_new(self) -> None:

@@ -92,7 +92,7 @@ class LiveRuns:
         self._series: dict[_Key, _LiveRun] = {}
         self._live: _LiveRun | None = None
         self._over: dict[_Key, str] = {}
-        self._outbox = Outbox(sender, tell)
+        self._outbox = Outbox(sender, tell, options.rules.discard_volumes)
 
     @property
     def n_sent(self) -> int:
@@ -302,12 +302,12 @@ class LiveRuns:
         for volume in volumes:
             if live.run is None:
                 try:
-                    live.run, note = self._make_run(live)
+                    live.run, notes = self._make_run(live)
                 except ValueError as error:
                     self._live = None
                     self._leave_out(live, str(error))
                     return
-                if note:
+                for note in notes:
                     self._tell(note)
                 self._outbox.put(live.run)
             self._outbox.put(Volume(live.run.run_id, volume.index, volume.acquired_s, volume.data))
@@ -316,7 +316,7 @@ class LiveRuns:
                 live.is_silent = False
                 self._tell(f"series {live.number}: volumes come again")
 
-    def _make_run(self, live: _LiveRun) -> tuple[Run, str]:
+    def _make_run(self, live: _LiveRun) -> tuple[Run, list[str]]:
         return self._options.run(
             run_name(live.number, live.uid),
             live.uid,

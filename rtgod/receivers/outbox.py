@@ -1,4 +1,7 @@
-"""Messages on their way to the server: sent in order, kept while it is away, and never sent on after a refusal."""
+"""Messages on their way to the server: sent in order, kept while it is away, and never sent on after a refusal.
+
+Volumes that are discarded go no further, and those that follow are counted without them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from rtgod.errors import RefusedError, ServerError
+from rtgod.events.counting import discarded, used
 from rtgod.messages import Run, RunEnd, Volume
 from rtgod.protocol.clients import Sender
 from rtgod.text import number_of
@@ -19,6 +23,8 @@ class Outbox:
     sender : Sender
     tell : callable
         Shows the operator a line.
+    n_discarded : int
+        Number of volumes at the start of each run that are discarded.
 
     Attributes
     ----------
@@ -26,8 +32,9 @@ class Outbox:
         Number of volumes that the server has on disk.
     """
 
-    def __init__(self, sender: Sender, tell: Callable[[str], object]) -> None:
-        self._sender, self._tell = sender, tell
+    def __init__(self, sender: Sender, tell: Callable[[str], object], n_discarded: int = 0) -> None:
+        self._sender, self._tell, self._n_discarded = sender, tell, n_discarded
+        self._came: dict[str, int] = {}
         self._messages: deque[Run | Volume | RunEnd] = deque()
         self._runs: dict[str, Run] = {}
         self._refused: set[str] = set()
@@ -35,12 +42,22 @@ class Outbox:
         self.n_sent = 0
 
     def put(self, message: Run | Volume | RunEnd) -> None:
-        """Queue a message; a run is named to the operator.
+        """Queue a message; a run is named to the operator, and volumes that are discarded are counted.
 
         Parameters
         ----------
         message : Run, Volume or RunEnd
+            A run without what is discarded; its volumes and its end as the scanner delivered them.
         """
+        if self._n_discarded and isinstance(message, Volume):
+            if message.index < self._n_discarded:
+                self._came[message.run_id] = self._came.get(message.run_id, 0) + 1
+                return
+            self._tell_discarded(message.run_id)
+            message = used(message, self._n_discarded, self._runs[message.run_id].tr_s)
+        if self._n_discarded and isinstance(message, RunEnd):
+            self._tell_discarded(message.run_id)
+            message = RunEnd(message.run_id, max(0, message.n_volumes - self._n_discarded))
         self._messages.append(message)
         if isinstance(message, Run):
             grid = " × ".join(map(str, message.shape))
@@ -76,6 +93,11 @@ class Outbox:
                 if isinstance(message, RunEnd):
                     self._tell(f"{message.run_id}: ended after {number_of(message.n_volumes, 'volume')}")
             self._messages.popleft()
+
+    def _tell_discarded(self, run_id: str) -> None:
+        n = self._came.pop(run_id, 0)
+        if n:
+            self._tell(f"{run_id}: {discarded(n)}")
 
     def end(self) -> None:
         """Send what is left, and say what could not be sent."""

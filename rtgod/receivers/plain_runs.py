@@ -48,7 +48,8 @@ class PlainRuns:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options, self._tell, self._clock = options, tell, clock
-        self._outbox = Outbox(sender, tell)
+        self._n_discarded = options.rules.discard_volumes
+        self._outbox = Outbox(sender, tell, self._n_discarded)
         self.run: Run | None = None
         self.n_volumes, self.heard_s, self._is_silent = 0, 0.0, False
         #: Volumes that wait for one before them, and when they came.
@@ -84,11 +85,11 @@ class PlainRuns:
         if not tr_s:
             raise InputError("it does not say its TR; give it with --tr")
         try:
-            run, note = self._options.run(run_id, run_id, tr_s, shape, affine, n_volumes)
+            run, notes = self._options.run(run_id, run_id, tr_s, shape, affine, n_volumes)
         except ValueError as error:
             raise InputError(str(error)) from error
         self.end()
-        if note:
+        for note in notes:
             self._tell(note)
         self._outbox.put(run)
         self.run, self.n_volumes, self.heard_s, self._is_silent = run, 0, self._clock(), False
@@ -192,7 +193,7 @@ class PlainRuns:
         self._send_held()
         run = self.run
         if run is not None and not self._is_silent and self._clock() - self.heard_s >= SILENCE_TR * run.tr_s:
-            if run.n_volumes and self.n_volumes >= run.n_volumes:
+            if run.n_volumes and self.n_volumes >= run.n_volumes + self._n_discarded:
                 self.end()
             else:
                 self._is_silent = True

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rtgod.errors import InputError
-from rtgod.events.table import Trial, blocks_of, check_within
+from rtgod.events.counting import in_words, is_usual, n_used
+from rtgod.events.table import blocks_of, check_within, trials_in
+from rtgod.events.trials import Trial
 from rtgod.messages import Float64Array, Run
+from rtgod.settings import EventsSettings
 from rtgod.sources import acquisition_id
+from rtgod.tsv import Table
 
 #: A volume is missed after this time, in repetition times.
 SILENCE_TR = 2.0
+_LEFT_OUT = "Its trials are left out, and volumes are decoded without them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +27,10 @@ class RunOptions:
     ----------
     subject : str
         Label of the subject; the files' own name and number of the patient are never read.
-    trials : tuple of Trial
-        Trials of every run; onsets count from volume 0.
+    events : Table or None
+        Events table of every run.
+    rules : EventsSettings
+        Rules by which volumes are discarded, and rows of the table are trials.
     corrected : bool
         Whether images that the scanner corrected for motion are taken in place of those as acquired.
     echo : int
@@ -40,7 +47,8 @@ class RunOptions:
     """
 
     subject: str = "unknown"
-    trials: tuple[Trial, ...] = ()
+    events: Table | None = None
+    rules: EventsSettings = field(default_factory=EventsSettings)
     corrected: bool = False
     echo: int = 0
     patience_tr: float = 2.0
@@ -57,7 +65,7 @@ class RunOptions:
         affine: Float64Array,
         n_volumes: int | None,
         coil: str = "",
-    ) -> tuple[Run, str]:
+    ) -> tuple[Run, list[str]]:
         """Make a run of what its images say; a scan goes on without trials that are none of it.
 
         Parameters
@@ -71,37 +79,55 @@ class RunOptions:
         affine : ndarray of shape (4, 4), float64
             Voxel indices to RAS+ millimetres.
         n_volumes : int or None
-            Planned number of volumes, where these options have none.
+            Planned number of volumes that are delivered, where these options have none.
         coil : str
             Receive coil.
 
         Returns
         -------
         run : Run
-        note : str
-            Why it has no trials, where they do not lie in it; empty if they do.
+        notes : list of str
+            Lines for the operator: how volumes and onsets are counted, and why it has no trials, where they do not lie
+            in it.
 
         Raises
         ------
         ValueError
             If these are none of a run.
         """
+        planned = self.n_volumes or n_volumes
+        try:
+            n_planned = n_used(planned, self.rules) if planned else None
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        trials, notes = self._trials(run_id, tr_s)
         run = Run(
             run_id,
             self.subject,
             tr_s,
             shape,
             affine,
-            self.n_volumes or n_volumes,
-            blocks_of(self.trials, tr_s),
+            n_planned,
+            blocks_of(trials, tr_s),
             acquisition_id(run_id, identity),
             coil,
         )
         try:
             check_within(run)
         except InputError as error:
-            return replace(run, blocks=()), f"{error} Its trials are left out, and volumes are decoded without them"
-        return run, ""
+            return replace(run, blocks=()), [*notes, f"{error} {_LEFT_OUT}"]
+        return run, notes
+
+    def _trials(self, run_id: str, tr_s: float) -> tuple[tuple[Trial, ...], list[str]]:
+        """Find a run's trials in the table; say how its volumes and onsets are counted."""
+        if self.events is None:
+            return (), [] if is_usual(self.rules) else [f"{run_id}: {in_words(self.rules)}"]
+        try:
+            trials = trials_in(self.events, self.rules, tr_s).trials
+        except InputError as error:
+            why = str(error).replace(str(self.events.path), self.events.path.name)
+            return (), [f"{run_id}: {why} {_LEFT_OUT}"]
+        return trials, [f"{run_id}: {in_words(self.rules, trials, tr_s)}"]
 
 
 def silence(n_volumes: int, sender: str) -> str:

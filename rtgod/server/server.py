@@ -28,6 +28,7 @@ from rtgod.messages import (
     Deferred,
     Event,
     Message,
+    NewBlock,
     Pattern,
     Ping,
     Pong,
@@ -269,10 +270,10 @@ class Server(Closing):
                     identity,
                     Pong(message.client, message.sent_s, time.time(), self._hello.n_starts, self._session.event_rules),
                 )
-            case Run() | Volume() | RunEnd() | Event():
+            case Run() | Volume() | RunEnd() | Event() | NewBlock():
                 self._take(identity, message, arrived_s)
             case _:
-                kinds = "a server takes run, volume, run-end, event and ping"
+                kinds = "a server takes run, volume, run-end, event, block and ping"
                 self._refuse(identity, *address_of(message), f"{kinds}, not {type(message).__name__}")
 
     def _take(self, identity: bytes, message: Incoming, arrived_s: float) -> None:
@@ -336,6 +337,8 @@ class Server(Closing):
         notice = ""
         if isinstance(message, Run):
             notice = self._odd[1]
+        elif isinstance(message, NewBlock):
+            notice = "" if duplicate else self._session.lateness(message)
         elif not isinstance(message, Event):
             notice = self._session.notice
         answers = self._counts(self._session.answers_of(message.run_id)) if isinstance(message, RunEnd) else {}
@@ -344,7 +347,8 @@ class Server(Closing):
     def _hear(self, identity: bytes, message: Incoming) -> None:
         """Note the connection from which a message of the current run came, and the time."""
         run = self._session.run
-        if not isinstance(message, Event) and run is not None and message.run_id == run.run_id:
+        is_of_source = not isinstance(message, Event | NewBlock)
+        if is_of_source and run is not None and message.run_id == run.run_id:
             self._source, self._source_heard_s = identity, time.monotonic()
             if ("silent", run.run_id) in self._notices:
                 self._next_heartbeat_s = 0.0  # volumes come again, which is to be known at once
@@ -355,7 +359,7 @@ class Server(Closing):
         if run is None or not self._session.is_receiving or identity == self._source:
             return ""
         match message:
-            case Event():
+            case Event() | NewBlock():
                 return ""
             case Volume() | RunEnd() if message.run_id == run.run_id or self._session.receives(message) is None:
                 return ""
@@ -461,9 +465,21 @@ class Server(Closing):
             self._send(message)
             answers = in_words(self._counts(self._session.answers_of(message.run_id)))
             runs_log.info("run %s: ended after %d volumes: %s", plain(message.run_id, 100), message.n_volumes, answers)
+        if isinstance(message, NewBlock):
+            self._note_block(message)
         if isinstance(message, Event):
             fields = plain(message.client), plain(message.kind), plain(message.value, LONGEST_REASON)
             log.info("%s: %s %s", *fields)
+
+    def _note_block(self, message: NewBlock) -> None:
+        """Publish the current run again, with the block, and log it; a label could tell what is shown, and is not."""
+        run = self._session.run
+        if run is not None and run.run_id == message.run_id:
+            self._send(run)
+        where = plain(message.run_id, 100), message.onset_s, message.duration_s, plain(message.client)
+        runs_log.info("run %s: block at %g s for %g s, told by %s", *where)
+        if late := self._session.lateness(message):
+            log.warning("run %s: %s", plain(message.run_id, 100), late)
 
     def _expect(self, run: Run | None) -> None:
         """Tell the guard how long volumes may be."""

@@ -25,11 +25,13 @@ from rtgod.fit import check_fit
 from rtgod.messages import (
     AGAIN,
     COMMITMENT,
+    MOST_BLOCKS,
     Answer,
     Event,
     Float32Array,
     Hello,
     Message,
+    NewBlock,
     NotReady,
     Pattern,
     Ranking,
@@ -41,6 +43,7 @@ from rtgod.messages import (
 from rtgod.pipeline import Pipeline
 from rtgod.preprocessing.alignment import Reference, check_reference, check_run
 from rtgod.preprocessing.axes_errors import find_axes_error
+from rtgod.preprocessing.design_matrix import columns_of
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.protocol.frames import from_journal, to_frames
@@ -50,10 +53,12 @@ from rtgod.state import State
 
 log = logging.getLogger(__name__)
 
-Incoming = Run | Volume | RunEnd | Event
+Incoming = Run | Volume | RunEnd | Event | NewBlock
 
 #: Most volumes that may be missing in a row; a source that leaves out more numbers its volumes differently.
 MAX_GAP = 1000
+#: Time by which a block may begin before the end of another, seconds: sums of rounded times differ by less.
+_SAME_S = 1e-5
 #: Number of the newest unfinished runs, besides the current one, that can be continued.
 MOST_SET_ASIDE = 2
 
@@ -79,6 +84,8 @@ class Acquisition:
         Seconds into the run; without a bundle the first usable volume from this time on becomes the template.
     tally : Tally
         Counts of the answers that were passed to `Session.count`.
+    n_told : int
+        Number of the run's blocks that came after it, as `NewBlock`; all of them, or none.
     """
 
     run: Run
@@ -89,6 +96,7 @@ class Acquisition:
     template: Float32Array | None = None
     template_from_s: float = 0.0
     tally: Tally = field(default_factory=Tally)
+    n_told: int = 0
 
 
 class Session:
@@ -143,8 +151,9 @@ class Session:
 
     @property
     def event_rules(self) -> dict[str, Any] | None:
-        """Settings with which tables of events are read for the decoder; None without a bundle."""
-        return self.bundle.settings.events.model_dump(mode="json") if self.bundle else None
+        """Settings with which tables of events are read for the decoder, but for defaults; None without a bundle."""
+        # Clients of versions that do not know a setting understand its default, which is left out.
+        return self.bundle.settings.events.model_dump(mode="json", exclude_defaults=True) if self.bundle else None
 
     def heed(self, hello: Hello) -> None:
         """Choose templates of later runs as the server of this `Hello` did; older servers chose another volume.
@@ -225,18 +234,22 @@ class Session:
 
         Parameters
         ----------
-        message : Run, Volume, RunEnd or Event
+        message : Run, Volume, RunEnd, Event or NewBlock
             Message that carries its run's name in this session; see `rename`.
         """
         match message:
             case Event():
                 return message.number in self._events.get(message.client, ())
+            case NewBlock():
+                acquisition = self._acquisitions.get(message.run_id)
+                is_known = acquisition is not None and message.block in acquisition.run.blocks
+                return is_known or message.number in self._events.get(message.client, ())
             case Run() if message.acquisition:
                 return message.acquisition in self._names
             case Run():
                 # After the run's end it is not a repetition but a second run of the same name, which `check` refuses.
                 current = self._current
-                return current is not None and not current.ended and _same_run(current.run, message)
+                return current is not None and not current.ended and _same_run(_as_it_came(current), message)
             case Volume():
                 return message.index in self._seen(message.run_id)
             case RunEnd():
@@ -250,10 +263,13 @@ class Session:
 
         Parameters
         ----------
-        message : Run, Volume, RunEnd or Event
+        message : Run, Volume, RunEnd, Event or NewBlock
             Message that carries its run's name in this session; see `rename`.
         """
         if isinstance(message, Event):
+            return
+        if isinstance(message, NewBlock):
+            self._with_block(message)
             return
         if isinstance(message, Run):
             try:
@@ -345,14 +361,14 @@ class Session:
         template = "the bundle's head" if self.bundle else "the run's own template"
         return self._current.tally.notice(template)
 
-    def receives(self, message: Volume | RunEnd) -> Acquisition | None:
+    def receives(self, message: Volume | RunEnd | NewBlock) -> Acquisition | None:
         """Return the acquisition to which a message belongs: the current one, or an unfinished earlier one; else None.
 
         An earlier acquisition is continued only if it has an identity, which distinguishes it from others of its name.
 
         Parameters
         ----------
-        message : Volume or RunEnd
+        message : Volume, RunEnd or NewBlock
         """
         current = self._current
         if current is not None and message.run_id == current.run.run_id:
@@ -381,6 +397,54 @@ class Session:
                 ) from error
         self._prepared = prepared
 
+    def _with_block(self, message: NewBlock) -> tuple[Acquisition, Run]:
+        """Return the acquisition that a block belongs to, and its run with the block.
+
+        Raises
+        ------
+        RefusedError
+            If the block is of no run under way, or cannot be added to it.
+        """
+        acquisition, block = self.receives(message), message.block
+        if acquisition is None or acquisition.ended:
+            receiving = f"run {self.run.run_id} is" if self.run and self.is_receiving else "no run is"
+            raise RefusedError(f"a block of run {message.run_id}, which is not being received ({receiving})")
+        blocks, where = acquisition.run.blocks, f"run {message.run_id}: the block at {block.onset_s:g} s"
+        if blocks and not acquisition.n_told:
+            raise RefusedError(f"{where} is not taken: its source lists {len(blocks)} blocks, which are kept")
+        if blocks and block.onset_s < blocks[-1].onset_s + blocks[-1].duration_s - _SAME_S:
+            raise RefusedError(
+                f"{where} begins before the end of the one at {blocks[-1].onset_s:g} s for {blocks[-1].duration_s:g} "
+                "s; blocks follow each other, and are told in the order of their onsets"
+            )
+        if len(blocks) >= MOST_BLOCKS:
+            raise RefusedError(f"{where} is one too many: a run has at most {MOST_BLOCKS}")
+        run = message.in_run(acquisition.run)
+        try:
+            check_within(run)
+            if self._settings.window.mode != "sliding":
+                columns_of(run)
+        except InputError as error:
+            raise RefusedError(str(error)) from error
+        return acquisition, run
+
+    def lateness(self, message: NewBlock) -> str:
+        """Say that a block began before it was known; empty if no volume of it was taken yet.
+
+        Parameters
+        ----------
+        message : NewBlock
+            Block that passed `check`, or was taken.
+        """
+        acquisition = self._acquisitions.get(message.run_id)
+        if acquisition is None or message.onset_s >= acquisition.expected * acquisition.run.tr_s:
+            return ""
+        n_taken = acquisition.expected
+        return (
+            f"the block at {message.onset_s:g} s was told when {n_taken} volumes had come: it counts from volume "
+            f"{n_taken} on, and what was answered before it stays"
+        )
+
     def _seen(self, run_id: str) -> Set[int]:
         acquisition = self._acquisitions.get(run_id)
         return acquisition.seen if acquisition else set()
@@ -390,7 +454,7 @@ class Session:
 
         Parameters
         ----------
-        message : Run, Volume, RunEnd or Event
+        message : Run, Volume, RunEnd, Event or NewBlock
         rank : bool
             Whether to rank; False only updates the state, see `Pipeline.step`.
 
@@ -405,6 +469,13 @@ class Session:
             case Event():
                 self._events.setdefault(message.client, set()).add(message.number)
                 self.is_blinded |= message.kind == COMMITMENT
+            case NewBlock():
+                to_extend, run = self._with_block(message)
+                to_extend.run = run
+                to_extend.n_told += 1
+                if to_extend.pipeline is not None:
+                    to_extend.pipeline.extend(run)
+                self._events.setdefault(message.client, set()).add(message.number)
             case Run():
                 self._begin(message)
             case RunEnd():
@@ -529,6 +600,7 @@ class Session:
             "pipeline": acquisition.pipeline.state() if acquisition.pipeline else None,
             "template_from_s": acquisition.template_from_s,
             "tally": dataclasses.asdict(acquisition.tally),
+            "n_told": acquisition.n_told,
         }
 
     def restore(self, state: State) -> None:
@@ -569,6 +641,7 @@ class Session:
                 fields.template,
                 fields.template_from_s,
                 fields.tally,
+                fields.n_told,
             )
         if {saved.current, *saved.set_aside} - acquisitions.keys() - {None}:
             raise CheckpointError("a run that goes on is not among the session's")
@@ -605,6 +678,7 @@ class _AcquisitionState(msgspec.Struct):
     pipeline: Any
     template_from_s: float = 0.0
     tally: Tally = msgspec.field(default_factory=Tally)
+    n_told: int = 0
 
 
 class _SessionState(msgspec.Struct):
@@ -795,10 +869,15 @@ def _with_answers(messages: Iterator[Message]) -> Iterator[tuple[Incoming | Hell
             answers.append(recorded)
         elif isinstance(recorded, Hello):
             hellos.append(recorded)  # answers that the server before it still owed follow after it
-        elif isinstance(recorded, Run | Volume | RunEnd | Event):
+        elif isinstance(recorded, Run | Volume | RunEnd | Event | NewBlock):
             yield from complete()
             message, answers, hellos = recorded, [], []
     yield from complete()
+
+
+def _as_it_came(acquisition: Acquisition) -> Run:
+    """Return the run as its source sent it, without blocks that were told later."""
+    return dataclasses.replace(acquisition.run, blocks=()) if acquisition.n_told else acquisition.run
 
 
 def _same_run(a: Run, b: Run) -> bool:

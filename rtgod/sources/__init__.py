@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, TypeGuard
 
 from rtgod.errors import InputError
+from rtgod.events.counting import n_used
 from rtgod.events.table import beyond, blocks_of, read_events
 from rtgod.events.trials import TrialsRead
 from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Float64Array, Run, Volume
@@ -96,7 +97,8 @@ def open_source(
     events : Path, optional
         BIDS events table that gives the run its blocks; by default that of `rtgod.sources.beside.find_events`.
     reading : EventsSettings, optional
-        Rules by which rows of the events table are trials, and are merged; see `rtgod.events.table.read_events`.
+        Rules by which volumes are discarded, and rows of the events table are trials, and are merged; see
+        `rtgod.events.table.read_events`.
     run_id, subject : str, optional
         Name of the run and label of the subject, if they are to replace those that the source derives from its files.
     tr_s : float, optional
@@ -314,9 +316,11 @@ def run_of(
     events : Path or None
         The events table, if any.
     reading : EventsSettings or None
-        Rules by which rows of the events table are trials; see `rtgod.events.table.read_events`.
+        Rules by which volumes are discarded, and rows of the events table are trials; see
+        `rtgod.events.table.read_events`.
     run_id, subject, tr_s, shape, affine, n_volumes, coil
-        Fields of `Run`. Characters that UTF-8 cannot encode, as in file names of another encoding, are escaped.
+        Fields of `Run`, with all volumes of the recording. Characters that UTF-8 cannot encode, as in file names of
+        another encoding, are escaped.
 
     Returns
     -------
@@ -330,7 +334,11 @@ def run_of(
         If the recording cannot be of a head, or its events cannot be used, for instance as all begin after the run's
         end.
     """
-    read = read_events(events, reading) if events else None
+    try:
+        n_volumes = n_used(n_volumes, reading or EventsSettings())
+    except InputError as error:
+        raise InputError(f"{origin}: {error}.") from error
+    read = read_events(events, reading, tr_s) if events else None
     trials = read.trials if read else ()
     if read:
         try:

@@ -19,6 +19,7 @@ from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
 
 from rtgod.errors import InputError
+from rtgod.events.counting import discarded, those_used
 from rtgod.messages import Array, Volume
 from rtgod.settings import EventsSettings
 from rtgod.sources import TrClaim, acquisition_id, agreed_tr, run_of
@@ -166,6 +167,7 @@ class DicomSeries:
         self._acquired_s = acquired_s(self._volumes, tr.tr_s)
         self._rescaled = any(plane.rescale != (1.0, 0.0) for piece in pieces for plane in piece.planes)
         self._uid = entries[0].uid
+        self._n_discarded = reading.discard_volumes if reading else 0
         self.events, self.contradiction = events or find_events(folder), tr.contradiction
         self.run, self.read = run_of(
             folder,
@@ -180,7 +182,9 @@ class DicomSeries:
             coil=stack.grid.coil,
         )
         n_promised = max(piece.n_promised for piece in pieces)
-        self.notes = (*tr.notes, *notes, *_missing(folder, min(volumes), lacking, stack.shape[2], n_promised))
+        lost = _missing(folder, min(volumes), lacking, stack.shape[2], n_promised)
+        is_said = self.read is not None or not self._n_discarded
+        self.notes = (*tr.notes, *notes, *lost, *(() if is_said else (discarded(self._n_discarded),)))
 
     def acquisition(self) -> str:
         """Return the identity of the run, from the scanner's identity of the series and the run's name."""
@@ -188,6 +192,9 @@ class DicomSeries:
 
     def __iter__(self) -> Iterator[Volume]:
         """Read the volumes one by one."""
+        return those_used(self._delivered(), self._n_discarded, self.run.tr_s)
+
+    def _delivered(self) -> Iterator[Volume]:
         for index, pieces in self._volumes.items():
             voxels = assembled(pieces, self._stack, self._decode, rescaled=self._rescaled)
             yield Volume(self.run.run_id, index, self._acquired_s[index], voxels)

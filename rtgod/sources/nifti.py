@@ -20,6 +20,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from rtgod.errors import InputError
+from rtgod.events.counting import discarded, those_used
 from rtgod.messages import LARGEST_MM, VOLUME_DTYPES, Array, Float64Array, Volume
 from rtgod.settings import EventsSettings
 from rtgod.sources import RepetitionTime, TrClaim, acquisition_id, agreed_tr, run_of
@@ -93,7 +94,8 @@ class NiftiRun:
         self.events = events or find_events(path)
         sidecars = _SidecarsSay.of(path)
         tr = _find_tr(path, layout, sidecars, tr_s)
-        self.notes, self.contradiction = tr.notes, tr.contradiction
+        self._n_discarded = reading.discard_volumes if reading else 0
+        self.contradiction = tr.contradiction
         self.run, self.read = run_of(
             path,
             self.events,
@@ -106,9 +108,14 @@ class NiftiRun:
             n_volumes=layout.n_volumes,
             coil=sidecars.coil,
         )
+        is_said = self.read is not None or not self._n_discarded
+        self.notes = tr.notes if is_said else (*tr.notes, discarded(self._n_discarded))
 
     def __iter__(self) -> Iterator[Volume]:
         """Read the volumes one at a time."""
+        return those_used(self._delivered(), self._n_discarded, self.run.tr_s)
+
+    def _delivered(self) -> Iterator[Volume]:
         layout = self._layout
         with _open_stream(self._path) as stream:
             self._take(stream, layout.offset, "header")

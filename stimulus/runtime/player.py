@@ -27,6 +27,7 @@ from stimulus.runtime.event_sink import EventSink, Operator
 from stimulus.runtime.responses import Responses
 from stimulus.runtime.server_link import Link
 from stimulus.runtime.shown_feedback import FeedbackState
+from stimulus.runtime.told_blocks import ToldBlocks
 from stimulus.screens.certainty import UNKNOWN
 from stimulus.screens.scene import Scene
 from stimulus.screens.screen import Easing, Screen
@@ -114,6 +115,8 @@ class Player:
         Speed of the run: 1 in an experiment, more to rehearse in less time.
     hears_every_volume : bool
         Whether a pulse is expected for each volume; False if only the first has one.
+    tells_blocks : bool
+        Whether a server whose run lists no blocks is told those of the schedule.
     utc, sleep : callable, optional
         Clock of seconds since 1970, and function that waits.
     machine : callable, optional
@@ -136,6 +139,7 @@ class Player:
         commitment: str = "",
         speed: float = 1.0,
         hears_every_volume: bool = True,
+        tells_blocks: bool = False,
         utc: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
         machine: Callable[[], MachineTime | None] = lambda: None,
@@ -147,6 +151,8 @@ class Player:
         self._commitment = commitment
         self._utc, self._sleep, self._machine = utc, sleep, machine
         self._notes = EventSink(record, metronome, link, operator, stage.now, utc, speed, machine)
+        tell = self._notes.tell
+        self._told = ToldBlocks(self._schedule, link, tell, is_asked_for=tells_blocks) if link else None
         self._responses = Responses(script, buttons, self._notes, record.happened)
         self._shown = FeedbackState(script, candidates, self._responses.category_of, feedback)
         # Reports of a sealed run give the server's true answers, and the times at which they were due.
@@ -457,6 +463,8 @@ class Player:
                 self._notes.warn(UNKNOWN, once=True)
             if isinstance(message, Hello) and self._candidates.bundle_id and not self._is_ours(message):
                 self._refuse_bundle(message)
+        if self._told is not None and self._metronome.started_s is not None:
+            self._told.poll()
         run, n_needed = self._link.run, self._schedule.n_volumes
         if run is not None and run.n_volumes and run.n_volumes < n_needed:
             self._notes.warn(

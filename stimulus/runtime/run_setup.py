@@ -242,7 +242,7 @@ def play(inputs: ParadigmFiles, place: PlaybackOptions, tell: Callable[[str], ob
         player = Player(
             script, stage, pulses, TriggerClock(tr_s, trigger.n_dummies, trigger.patience_s), record, settings.buttons,
             Operator(tell, typed_lines()), link=link, feedback=feedback, candidates=candidates,
-            commitment=committed, speed=place.speed, machine=machine_time,
+            commitment=committed, speed=place.speed, machine=machine_time, tells_blocks=settings.tell_blocks,
             hears_every_volume=trigger.every_volume and not has_no_more,
         )  # fmt: skip
         if place.ready_file is not None:

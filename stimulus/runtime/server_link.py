@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rtgod.errors import RtgodError
-from rtgod.messages import Answer, Hello, Message, Run, RunEnd, Status
+from rtgod.messages import Answer, Block, Hello, Message, Run, RunEnd, Status
 from rtgod.protocol.restarts import OperatorNotice, ProblemNotice, RestartNotice
 from stimulus.screens.screen import SERVER_LOST_S, DisplayState
 
@@ -46,6 +46,16 @@ class EventReceiver(Protocol):
             Run that the event belongs to; empty if none is known.
         value : str, optional
             What belongs to the event.
+        """
+
+    def tell_block(self, run_id: str, block: Block) -> None:
+        """Tell the server of a block of a run under way, without waiting.
+
+        Parameters
+        ----------
+        run_id : str
+            Name of the run, as the server publishes it.
+        block : Block
         """
 
     def poll(self) -> None:
@@ -227,6 +237,18 @@ class Link:
         """
         run_id = None if self._is_of_another_run() else self._state.run_id
         self._reporter.report(kind, at_s, run_id or "", value)
+
+    def tell_block(self, run_id: str, block: Block) -> None:
+        """Tell the server of a block; it is sent again until the server acknowledges it.
+
+        Parameters
+        ----------
+        run_id : str
+            Name of the server's run.
+        block : Block
+            Begins no earlier than the blocks told before it end.
+        """
+        self._reporter.tell_block(run_id, block)
 
     def has_ended(self, messages: Sequence[Message]) -> bool:
         """Return whether messages tell that the display's run ended.

@@ -74,6 +74,21 @@ def test_a_repetition_time_may_be_given_where_the_file_has_none(tmp_path):
     assert len(files.trials(merged)) == len(files.open(merged).run.blocks) == 1
 
 
+def test_trials_lie_where_the_blocks_do_whatever_is_discarded_and_counted_from(tmp_path):
+    image = nib.Nifti1Image(np.zeros((4, 4, 4, 12), np.int16), np.diag([3.0, 3, 3, 1]))
+    image.to_filename(tmp_path / "x_bold.nii")
+    (tmp_path / "x_events.tsv").write_text("onset\tduration\ttrial_type\n0\t2\tface\n3\t1\tface\n")
+    files = find_plain_runs([tmp_path], tr_s=1.5).runs[0]
+    for counts, onsets_s in (
+        ({}, [0, 3]),
+        ({"count_from": 5}, [6, 9]),
+        ({"count_from": 5, "discard_volumes": 3}, [1.5, 4.5]),
+    ):
+        rules = EventsSettings(merge_gap_s=0, **counts)
+        assert [trial.onset_s for trial in files.trials(rules, 1.5)] == onsets_s
+        assert [block.onset_s for block in files.open(rules).run.blocks] == onsets_s
+
+
 # ---------------------------------------------------------------- real data, with nothing but settings
 
 

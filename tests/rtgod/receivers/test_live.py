@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rtgod.messages import Ranking, RunEnd, Volume
+from rtgod.events.table import events_table, read_events
+from rtgod.messages import Ranking, Run, RunEnd, Volume
 from rtgod.preprocessing.alignment import Reference
 from rtgod.protocol.clients import Sender
 from rtgod.receivers.arrivals import Arrivals
@@ -16,11 +17,12 @@ from rtgod.receivers.live_runs import LiveRuns
 from rtgod.receivers.run_options import RunOptions
 from rtgod.receivers.watcher import Watcher
 from rtgod.server.session import Session
+from rtgod.settings import EventsSettings
 from rtgod.sources import open_source
 from tests import small
 from tests.serving import PATIENCE_S, running
 
-N_VOLUMES = 24
+N_VOLUMES, TR_S = 24, 1.97
 #: Writes the files of a folder into another one, in an order that is off by a few, each in pieces.
 SCANNER = """
 import pathlib, random, sys, threading
@@ -66,7 +68,31 @@ def rankings_of(messages):
 
 @pytest.mark.parametrize("with_events", [True, False], ids=["events", "looking"])
 def test_a_real_series_is_decoded_live_as_when_it_is_replayed(series, tmp_path, with_events):
-    source = open_source(series)
+    check_live_as_replayed(series, tmp_path, RunOptions(n_volumes=N_VOLUMES), open_source(series), with_events)
+
+
+@pytest.mark.parametrize(("n_discarded", "count_from"), [(5, 6), (3, 6), (0, 6)])
+def test_a_real_protocol_that_counts_from_volume_6_is_decoded_live_as_when_it_is_replayed(
+    series, shared_data, tmp_path, n_discarded, count_from
+):
+    rules = EventsSettings(discard_volumes=n_discarded, count_from=count_from)
+    protocol = tmp_path / "protocol.tsv"  # ten volumes of rest, after five dummies, and the first block in part
+    protocol.write_text(f"onset\tduration\ttrial_type\n{10 * TR_S}\t10\tregulation\n")
+    source = open_source(series, events=protocol, reading=rules)
+    # The published table has the same onsets, counted from the first volume that was delivered.
+    from_first = read_events(shared_data / "siemens-run" / "events.tsv").trials[0].onset_s
+    assert source.run.blocks[0].onset_s == pytest.approx(from_first - n_discarded * TR_S)
+    options = RunOptions(n_volumes=N_VOLUMES, events=events_table(protocol), rules=rules)
+    lines = check_live_as_replayed(series, tmp_path, options, source)
+    assert any(
+        "onset 0 is the start of volume 6; the first trial, at 19.7 s, begins in volume 16" in line for line in lines
+    )
+    assert sum(line.endswith(f": {n_discarded} volumes are discarded") for line in lines) == bool(n_discarded)
+    elsewhere = open_source(series, events=protocol, reading=EventsSettings(discard_volumes=n_discarded))
+    assert elsewhere.run.blocks != source.run.blocks
+
+
+def check_live_as_replayed(series, tmp_path, options, source, with_events=True):
     bundle = bundle_for(source)
     export, lines, done = tmp_path / "export", [], threading.Event()
     export.mkdir()
@@ -75,27 +101,31 @@ def test_a_real_series_is_decoded_live_as_when_it_is_replayed(series, tmp_path, 
         Arrivals(export, with_events=with_events) as arrivals,
         Sender(server.ingest) as sender,
     ):
-        runs = LiveRuns(sender, RunOptions(n_volumes=N_VOLUMES), lines.append)
+        runs, n_used = LiveRuns(sender, options, lines.append), N_VOLUMES - options.rules.discard_volumes
         watcher = Watcher(arrivals, runs, lines.append)
         thread = threading.Thread(target=watcher.run, args=(done.is_set,))
         thread.start()
         try:
             subprocess.run([sys.executable, "-c", SCANNER, series, export], check=True, timeout=PATIENCE_S)
             for _ in range(int(100 * PATIENCE_S)):
-                if runs.n_sent == N_VOLUMES:
+                if runs.n_sent == n_used:
                     break
                 threading.Event().wait(0.01)
         finally:
             done.set()
             thread.join(PATIENCE_S)
         live = server.recorded(Volume, RunEnd, Ranking)
+        (run,) = server.recorded(Run)
     assert not [line for line in lines if "lost" in line]
     replayed = list(source)
     volumes = [message for message in live if isinstance(message, Volume)]
-    assert [volume.index for volume in volumes] == list(range(N_VOLUMES))
+    assert [volume.index for volume in volumes] == list(range(n_used))
+    assert [volume.acquired_s for volume in volumes] == [volume.acquired_s for volume in replayed]
+    assert (run.n_volumes, run.blocks) == (source.run.n_volumes, source.run.blocks)
     assert [volume.data.tobytes() for volume in volumes] == [volume.data.tobytes() for volume in replayed]
-    assert live[-1] == RunEnd(source.run.run_id, N_VOLUMES)
+    assert live[-1] == RunEnd(source.run.run_id, n_used)
     session = Session(bundle, small.AT_ONCE)
     answers = [answer for message in (source.run, *replayed) for answer, _ in session.handle(message)]
     assert rankings_of(live) == rankings_of(answers)
-    assert len(rankings_of(live)) > N_VOLUMES / 2
+    assert rankings_of(live)
+    return lines

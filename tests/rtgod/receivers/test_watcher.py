@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rtgod.errors import RefusedError, ServerError
-from rtgod.events.table import Trial
+from rtgod.events.table import events_table
 from rtgod.messages import Run, RunEnd, Volume
 from rtgod.receivers import watcher as module
 from rtgod.receivers.arrivals import Arrivals
@@ -62,6 +62,13 @@ class Bridge:
 def folder(tmp_path):
     (tmp_path / "export").mkdir()
     return tmp_path / "export"
+
+
+def events(folder, *rows):
+    path = folder / "events.tsv"
+    lines = ["\t".join(map(str, row)) for row in (("onset", "duration", "trial_type"), *rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return events_table(path)
 
 
 def mosaics():
@@ -242,7 +249,7 @@ def test_corrected_images_are_taken_in_place_of_the_others(folder):
 
 
 def test_the_next_series_is_the_next_run_and_a_restart_is_another(folder):
-    bridge = Bridge(folder, trials=(Trial(4.0, 2.0, "stimulus", "face"),))
+    bridge = Bridge(folder, events=events(folder.parent, (4, 2, "face")))
     for number in range(1, 4):
         save(test_mosaic.dicom(number), folder / "first" / f"{number}.dcm")
         bridge.step(TR_S)
@@ -278,8 +285,8 @@ def test_a_planned_number_of_volumes_ends_a_run_at_once(folder):
 
 
 def test_trials_that_are_none_of_the_run_cost_no_volume(folder):
-    in_ms = (Trial(4000.0, 2000.0, "stimulus", "s1"), Trial(8000.0, 2000.0, "stimulus", "s2"))
-    bridge = Bridge(folder, trials=in_ms, n_volumes=N_VOLUMES)
+    in_ms = events(folder.parent, (4000, 2000, "s1"), (8000, 2000, "s2"))
+    bridge = Bridge(folder, events=in_ms, n_volumes=N_VOLUMES)
     written(bridge, folder, mosaics())
     bridge.stop()
     assert len(bridge.server.volumes) == N_VOLUMES

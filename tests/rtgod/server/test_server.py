@@ -212,7 +212,7 @@ def test_frames_that_cannot_be_read_are_refused_by_name_and_it_goes_on(aligning,
     [(Hello("1", None, 0, 0), ("", None)), (small.RANKING, (small.RANKING.run_id, small.RANKING.index))],
 )
 def test_messages_that_a_server_does_not_take_are_refused_by_name_and_it_goes_on(aligning, message, named):
-    says = f"takes run, volume, run-end, event and ping, not {type(message).__name__}"
+    says = f"takes run, volume, run-end, event, block and ping, not {type(message).__name__}"
     check_refused(aligning, map(bytes, to_frames(message)), named, says)
 
 

@@ -12,7 +12,7 @@ from rtgod.errors import InputError
 from rtgod.messages import Run
 from rtgod.protocol.clients import Sender
 from rtgod.settings import EventsSettings
-from rtgod.sources.event_rules import in_words
+from rtgod.sources.event_rules import in_words, live_rules
 from tests import small
 from tests.serving import running
 
@@ -96,10 +96,48 @@ def test_a_server_says_its_rules_and_one_without_a_decoder_none(tmp_path):
         (tmp_path / name).mkdir()
         with running(tmp_path / name, bundle) as server, Sender(server.ingest) as sender:
             rules = sender.ask_rules()
-            assert rules == (IGNORING.settings.events.model_dump(mode="json") if bundle else None)
+            assert rules == ({"ignore": ["extra"]} if bundle else None)
             sender.send(small.run())  # the reply to the ping is not taken for another's
 
 
 def test_rules_are_written_as_in_a_file_of_settings():
     assert in_words(EventsSettings()) == "the usual"
     assert in_words(EventsSettings(keep=("cue",), merge_gap_s=0)) == 'events.merge_gap_s = 0.0, events.keep = ["cue"]'
+
+
+def counting(**counts):
+    return replace(small.bundle(), settings=small.SETTINGS.model_copy(update={"events": EventsSettings(**counts)}))
+
+
+def test_volumes_are_counted_as_for_the_bundle_s_runs_and_it_is_told(replayed):
+    onsets_s, said = replayed(counting(discard_volumes=2, count_from=3))
+    assert onsets_s == [6, 12, 16]  # of the volumes that are used
+    assert (
+        "2 volumes are discarded; onset 0 is the start of volume 3; the first trial, at 6 s, begins in volume 6" in said
+    )
+
+
+def test_counts_that_are_given_hold_and_that_the_bundle_s_are_others_is_told(replayed):
+    onsets_s, said = replayed(counting(discard_volumes=2, ignore=("extra",)), "--discard", 0, "--count-from", 2)
+    assert onsets_s == [8, 18]  # and rows are trials by the bundle's rules
+    assert "counted otherwise here (events.discard_volumes = 0, events.count_from = 2)" in said
+    assert "trained on (events.discard_volumes = 2, events.count_from = 1)" in said
+
+
+EXPECTED = 'events.discard_volumes = 5, events.ignore = ["extra"]'
+
+
+def test_a_running_scan_follows_the_bundle_s_rules_but_for_counts_that_are_given():
+    theirs = {"ignore": ["extra"], "discard_volumes": 5}
+    assert live_rules(theirs, {}) == (
+        EventsSettings(ignore=("extra",), discard_volumes=5),
+        [f"events are read by the rules of the server's bundle ({EXPECTED})"],
+    )
+    rules, remarks = live_rules(theirs, {"discard_volumes": 0})
+    assert rules == EventsSettings(ignore=("extra",))
+    assert "counted otherwise here (events.discard_volumes = 0)" in remarks[-1]
+    assert live_rules(None, {"count_from": 6}) == (EventsSettings(count_from=6), [])
+    assert live_rules({}, {}) == (EventsSettings(), [])
+    rules, (remark,) = live_rules({"of the future": 1}, {"count_from": 6})
+    assert rules == EventsSettings(count_from=6)
+    assert "another version" in remark
