@@ -51,7 +51,7 @@ def test_what_makes_sense_is_listened_for(monkeypatch, arguments):
         monkeypatch.setattr("rtgod.receivers.listening.Listening.open", lambda *_: listener)
         result = CliRunner().invoke(make_app("receive"), ["receive", *arguments])
     assert result.exception is None
-    assert [line.split()[0] for line in told] == ["listens", "0"]
+    assert [line.split()[0] for line in told[-2:]] == ["listens", "0"]
 
 
 def test_a_scanner_that_does_not_say_where_its_slices_lie_needs_a_file_of_them():
