@@ -32,6 +32,8 @@ class PlainRuns:
         Index after that of its last volume.
     heard_s : float
         When that came.
+    is_silent : bool
+        Whether it was told that no volume comes.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class PlainRuns:
         self._options, self._tell, self._clock = options, tell, clock
         self._outbox = Outbox(sender, tell)
         self.run: Run | None = None
-        self.n_volumes, self.heard_s, self._is_silent = 0, 0.0, False
+        self.n_volumes, self.heard_s, self.is_silent = 0, 0.0, False
 
     @property
     def n_sent(self) -> int:
@@ -83,7 +85,7 @@ class PlainRuns:
         if note:
             self._tell(note)
         self._outbox.put(run)
-        self.run, self.n_volumes, self.heard_s, self._is_silent = run, 0, self._clock(), False
+        self.run, self.n_volumes, self.heard_s, self.is_silent = run, 0, self._clock(), False
 
     def take(self, index: int, volume: Array) -> None:
         """Send a volume of the run under way; one that comes too late is named, and left out.
@@ -109,22 +111,22 @@ class PlainRuns:
         if index > self.n_volumes:
             lost = f"volumes {self.n_volumes + 1} to {index}" if index > self.n_volumes + 1 else f"volume {index}"
             self._tell(f"{run_id}: {lost} did not come: lost")
-        if self._is_silent:
+        if self.is_silent:
             self._tell(f"{run_id}: volumes come again")
         try:
             self._outbox.put(Volume(run_id, index, index * self.run.tr_s, volume))
         except ValueError as error:
             raise InputError(str(error)) from error
-        self.n_volumes, self.heard_s, self._is_silent = index + 1, self._clock(), False
+        self.n_volumes, self.heard_s, self.is_silent = index + 1, self._clock(), False
 
     def step(self) -> None:
         """Say so once when no volume comes, unless all have come, and send what waits for the server."""
         run = self.run
-        if run is not None and not self._is_silent and self._clock() - self.heard_s >= SILENCE_TR * run.tr_s:
+        if run is not None and not self.is_silent and self._clock() - self.heard_s >= SILENCE_TR * run.tr_s:
             if run.n_volumes and self.n_volumes >= run.n_volumes:
                 self.end()
             else:
-                self._is_silent = True
+                self.is_silent = True
                 self._tell(f"{run.run_id}: {silence(self.n_volumes, 'its sender')}")
         self._outbox.send()
 
