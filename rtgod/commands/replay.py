@@ -32,7 +32,12 @@ _SAY_AGAIN_S = 30.0
 
 
 def replay(
-    run: Annotated[Path, typer.Argument(help="A 4-D NIfTI file, or a folder of one series' DICOM files.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="A 4-D NIfTI file, a Philips PAR file, or a folder of one series' DICOM files or of 3-D NIfTI files."
+        ),
+    ],
     to: Annotated[str, typer.Option(help="The server's ingest address.")] = "tcp://127.0.0.1:5555",
     speed: Annotated[float, typer.Option(min=0.01, help="Pace as a multiple of the scanner's.")] = 1.0,
     full_speed: Annotated[bool, typer.Option("--full-speed", help="As fast as the server takes it.")] = False,
@@ -58,7 +63,7 @@ def replay(
     ] = None,
     series: Annotated[int | None, typer.Option(help="SeriesNumber to take from a folder that holds several.")] = None,
     echo: Annotated[
-        int | None, typer.Option(min=1, help="Echo to take from a DICOM series that has several, from 1.")
+        int | None, typer.Option(min=1, help="Echo to take from a DICOM series or PAR file that has several, from 1.")
     ] = None,
     key: Key = None,
     name: ClientName = None,

@@ -13,13 +13,19 @@ from pathlib import Path
 from rtgod.errors import InputError
 from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Array
 from rtgod.protocol.clients import Sender
-from rtgod.receivers.growing_nifti import GrowingNifti
 from rtgod.receivers.in_order import InOrder
 from rtgod.receivers.plain_runs import PlainRuns
 from rtgod.receivers.run_options import RunOptions
+from rtgod.sources.growing_nifti import GrowingNifti
 from rtgod.sources.nifti_file import (
-    NiftiLayout, header_beside, is_gzipped, layout_of, read_header, read_one, stem_and_number,
-)  # fmt: skip
+    NiftiLayout,
+    header_beside,
+    is_gzipped,
+    layout_of,
+    read_header,
+    read_one,
+    stem_and_number,
+)
 from rtgod.sources.nifti_series import ORDER, run_name
 from rtgod.text import number_of
 

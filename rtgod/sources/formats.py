@@ -38,8 +38,7 @@ def kind_of(path: Path) -> Kind:
             return "par"
     problem = "is no recorded run" if path.exists() else "does not exist"
     raise InputError(
-        f"{path} {problem}: give a 4-D NIfTI file (.nii, .nii.gz), a Philips .PAR file, or a folder of DICOM files of "
-        "one series or of 3-D NIfTI files."
+        f"{path} {problem}: give a 4-D NIfTI file or PAR file, or a folder of one run's DICOM or 3-D NIfTI files."
     )
 
 

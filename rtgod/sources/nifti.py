@@ -19,6 +19,7 @@ from rtgod.sources import RepetitionTime, TrClaim, acquisition_id, agreed_tr, ru
 from rtgod.sources.beside import files_beside, find_events, stem_of, subject_in
 from rtgod.sources.nifti_file import DAMAGED, NiftiLayout, check_size, open_stream, read_layout
 
+
 class NiftiRun:
     """A 4-D NIfTI file as a source.
 

@@ -248,7 +248,8 @@ def layout_of(path: Path, header: Any) -> NiftiLayout:
     is_run = len(shape) == 4
     n_volumes = shape[3] if is_run else 1
     tr, unit = float(header["pixdim"][4]), units[1]
-    return NiftiLayout(offset, dtype, slope, inter, shape[:3], n_volumes, is_run, affine, tr, unit)
+    grid = shape[0], shape[1], shape[2]
+    return NiftiLayout(offset, dtype, slope, inter, grid, n_volumes, is_run, affine, tr, unit)
 
 
 def check_size(path: Path, layout: NiftiLayout) -> None:

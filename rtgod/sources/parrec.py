@@ -19,8 +19,15 @@ from nibabel.parrec import PARRECError, PARRECHeader, parse_PAR_header
 
 from rtgod.errors import InputError
 from rtgod.messages import (
-    LARGEST_MM, LONGEST_AXIS, MOST_VOLUMES, MOST_VOXELS, VOLUME_DTYPES, Array, Float64Array, Volume,
-)  # fmt: skip
+    LARGEST_MM,
+    LONGEST_AXIS,
+    MOST_VOLUMES,
+    MOST_VOXELS,
+    VOLUME_DTYPES,
+    Array,
+    Float64Array,
+    Volume,
+)
 from rtgod.settings import EventsSettings
 from rtgod.sources import TrClaim, acquisition_id, agreed_tr, run_of
 from rtgod.sources.beside import find_events, subject_in

@@ -131,7 +131,9 @@ def test_what_is_watched_is_what_is_replayed(folder, name, start, order):
     assert sum(ORDER in note for note in source.notes) == 1
 
 
-@pytest.mark.parametrize(("dtype", "slope"), [("uint8", None), ("float32", None), (">i2", None), ("int16", (0.5, -3.0))])
+@pytest.mark.parametrize(
+    ("dtype", "slope"), [("uint8", None), ("float32", None), (">i2", None), ("int16", (0.5, -3.0))]
+)
 def test_scaled_and_other_numbers_are_those_of_a_replay(folder, dtype, slope):
     bridge = Bridge(folder)
     exported(bridge, folder, range(3), dtype=dtype, slope=slope)
@@ -220,7 +222,12 @@ def test_old_files_are_never_opened(folder):
 
 @pytest.mark.parametrize(
     "other",
-    [{"name": "next_{}.nii"}, {"name": "second/vol_{}.nii"}, {"shape": (6, 5, 3)}, {"affine": AFFINE + np.eye(4) * 0.1}],
+    [
+        {"name": "next_{}.nii"},
+        {"name": "second/vol_{}.nii"},
+        {"shape": (6, 5, 3)},
+        {"affine": AFFINE + np.eye(4) * 0.1},
+    ],
     ids=["stem", "folder", "matrix", "place"],
 )
 def test_the_next_files_are_the_next_run(folder, other):
@@ -477,7 +484,7 @@ def test_volumes_of_a_real_run_in_any_order(folder, shared_data):
     for pair in pairs:
         random.Random(pair[0]).shuffle(pair)  # noqa: S311 # no secret
     bridge = Bridge(folder, patience_tr=1e6)
-    for number in sum(pairs, []):
+    for number in [number for pair in pairs for number in pair]:
         made = nib.Nifti1Image(volumes[number], real.run.affine)
         made.header.set_xyzt_units("mm", "sec")
         made.header["pixdim"][4] = real.run.tr_s
