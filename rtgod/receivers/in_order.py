@@ -57,6 +57,16 @@ class InOrder:
         """
         return sum(came_s > since_s for _, came_s in self._waiting.values())
 
+    def is_other(self, number: int, volume: Array) -> bool:
+        """Return whether a volume of this number came before with other voxels.
+
+        Parameters
+        ----------
+        number : int
+        volume : ndarray of shape (x, y, z)
+        """
+        return number in self._seen and self._seen[number][0] != crc32(volume.tobytes())
+
     def add(self, number: int, volume: Array, origin: Path, now_s: float) -> Why:
         """Keep a volume; return why not, if it is not kept.
 

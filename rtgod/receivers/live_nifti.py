@@ -33,6 +33,8 @@ from rtgod.text import number_of
 _MOST_BESIDE = 10
 #: Fewest volumes of a run.
 _FEWEST = 2
+#: Why no more is taken of a series that was sent.
+_ENDED = "came after their run had ended"
 
 
 @dataclass(slots=True, eq=False)
@@ -126,9 +128,16 @@ class LiveNifti:
         raw = read_one(path, layout)
         if raw is None or (not is_stable and raw.count(0) == len(raw)):
             return "the rest of its voxels"
+        volume = layout.volume(raw)
         series = self._series_of(path, stem, layout)
-        if series is not None:
-            self._add(series, number, layout.volume(raw), path)
+        has_ended = series.over == _ENDED or (series is self._live and self._runs.is_silent)
+        if has_ended and series.order.is_other(number, volume):
+            self._tell_once("numbers of NIfTI files come again after a run, with other voxels: taken for another run")
+            series = self._new(path, stem, layout)
+        if series.over:
+            self._tell_once(f"NIfTI files {series.over}: left out")
+        else:
+            self._add(series, number, volume, path)
         return ""
 
     def step(self) -> None:
@@ -168,18 +177,18 @@ class LiveNifti:
 
     # ---------------------------------------------------------------- series
 
-    def _series_of(self, path: Path, stem: str, layout: NiftiLayout) -> _Series | None:
-        """Return the series of a file, a new one if it is of none; None if no more of it is taken."""
+    def _series_of(self, path: Path, stem: str, layout: NiftiLayout) -> _Series:
+        """Return the last series that a file may be of, or a new one."""
         named = [series for series in self._series if (series.folder, series.stem) == (path.parent, stem)]
-        for series in named:
-            if series.growing is None and series.layout.is_alike(layout):
-                if series.over:
-                    self._tell_once(f"NIfTI files {series.over}: left out")
-                    return None
+        for series in reversed(named):
+            if series.layout.is_alike(layout):
                 return series
-        if any(series.growing is None for series in named):
+        if named:
             self._tell_once("NIfTI files of one name differ in matrix or place: they are taken for several runs")
-        self._series.append(_Series(path.parent, stem, layout, path))
+        return self._new(path, stem, layout)
+
+    def _new(self, path: Path, stem: str, layout: NiftiLayout, growing: GrowingNifti | None = None) -> _Series:
+        self._series.append(_Series(path.parent, stem, layout, path, growing))
         return self._series[-1]
 
     def _follow(self, path: Path, layout: NiftiLayout) -> None:
@@ -193,7 +202,7 @@ class LiveNifti:
                 if series.growing.inode == growing.inode:
                     return
                 series.growing = None  # another file has its name
-        self._series.append(_Series(path.parent, path.name, layout, path, growing))
+        self._new(path, path.name, layout, growing)
 
     def _look(self, series: _Series, growing: GrowingNifti) -> None:
         """Take the volumes that have come to a file that grows."""
@@ -212,7 +221,7 @@ class LiveNifti:
             if series is self._live:
                 self._give(series, float("inf"))
                 self._end_run()
-            series.growing, series.over = None, "came after their run had ended"
+            series.growing, series.over = None, _ENDED
             self.take(series.first, is_stable=False)
 
     def _add(self, series: _Series, number: int, volume: Array, origin: Path) -> None:
@@ -230,7 +239,8 @@ class LiveNifti:
     def _mind_others(self, run_id: str) -> None:
         """Leave out series whose volumes come beside those of the run under way."""
         for series in self._series:
-            if series is not self._live and not series.over and series.order.n_waiting >= _MOST_BESIDE:
+            n_beside = series.order.n_waiting - series.order.n_after(self._runs.heard_s)
+            if series is not self._live and not series.over and n_beside >= _MOST_BESIDE:
                 series.over = f"of another name, matrix or place come beside {run_id}, which is sent"
                 self._tell_once(f"NIfTI files {series.over}: left out")
                 series.order = InOrder()
@@ -263,7 +273,7 @@ class LiveNifti:
             self._tell_once(f"NIfTI files {series.over}: left out")
             return False
         if previous is not None:
-            previous.over = "came after their run had ended"
+            previous.over = _ENDED
         self._live = series
         series.order.begin()
         if series.growing is None:
@@ -285,7 +295,7 @@ class LiveNifti:
     def _end_run(self) -> None:
         live, self._live = self._live, None
         if live is not None:
-            live.over = "came after their run had ended"
+            live.over = _ENDED
         self._runs.end()
 
     def _tell_once(self, line: str) -> None:

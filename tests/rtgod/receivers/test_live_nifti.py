@@ -257,6 +257,32 @@ def test_volumes_of_a_run_that_has_ended_are_left_out(folder):
     assert bridge.count("NIfTI files came after their run had ended: left out") == 1
 
 
+def test_numbers_that_come_again_after_a_run_are_another_run(folder):
+    bridge = Bridge(folder)
+    exported(bridge, folder, range(4), every_s=0.1)
+    bridge.step(2 * TR_S)
+    bridge.step(2 * TR_S)
+    for number in range(3):
+        (folder / "vol.tmp").write_bytes(content(image(50 + number)))
+        (folder / "vol.tmp").replace(folder / f"vol_{number}.nii")
+        bridge.step(0.3)
+    bridge.stop()
+    assert bridge.indices == [0, 1, 2, 3, 0, 1, 2]
+    assert len({run.run_id for run in bridge.server.runs}) == 2
+    assert bridge.count("come again after a run, with other voxels: taken for another run") == 1
+
+
+def test_a_run_that_comes_at_once_after_another_is_not_taken_for_one_beside_it(folder):
+    bridge = Bridge(folder)
+    exported(bridge, folder, range(3), every_s=0.1)
+    for number in range(15):
+        write(folder, f"next_{number}.nii", content(image(number + 20)))
+    for _ in range(4):
+        bridge.step(TR_S)
+    bridge.stop()
+    assert bridge.indices == [*range(3), *range(15)]
+
+
 def test_files_beside_are_left_out_and_end_no_run(folder):
     bridge = Bridge(folder)
     for number in range(12):
