@@ -198,16 +198,18 @@ class LiveNifti:
         except OSError:
             return  # gone again
         for series in self._series:
-            if series.growing is not None and series.first == path and not series.over:
-                if series.growing.inode == growing.inode:
+            if series.growing is not None and series.first == path:
+                if series.growing.is_still_there():
                     return
-                series.growing = None  # another file has its name
+                series.growing = None  # it was begun anew, or another file has its name
         self._new(path, path.name, layout, growing)
 
     def _look(self, series: _Series, growing: GrowingNifti) -> None:
         """Take the volumes that have come to a file that grows."""
         if series.over:
-            series.growing = None
+            if not growing.is_still_there():
+                series.growing = None
+                self.take(series.first, is_stable=False)
             return
         try:
             for index, volume in growing.look():

@@ -33,8 +33,6 @@ class GrowingNifti:
 
     Attributes
     ----------
-    inode : int
-        That of the file; another one is another file.
     n_promised : int or None
         Number of volumes by its header, if that is believed to be the run's.
     """
@@ -44,10 +42,21 @@ class GrowingNifti:
         self._n_read, self._state, self._since_s, self._is_done = 0, (-1, -1), 0.0, False
         self._fills_up = False
         status = path.stat()
-        self.inode = status.st_ino
+        self._inode = status.st_ino
         n_there = (status.st_size - layout.offset) // layout.n_bytes
         is_believed = layout.n_volumes >= max(n_there, 0) + _FEWEST_PROMISED
         self.n_promised = layout.n_volumes if is_believed else None
+
+    def is_still_there(self) -> bool:
+        """Return whether the file is the one that was read, and has what was read of it."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return False
+        return status.st_ino == self._inode and status.st_size >= self._read_to()
+
+    def _read_to(self) -> int:
+        return self._layout.offset + self._n_read * self._layout.n_bytes
 
     def look(self) -> list[tuple[int, Array]]:
         """Return the volumes that came since the last look, with their indices; none if nothing has changed.
@@ -60,7 +69,7 @@ class GrowingNifti:
             If it cannot be read, or another file has its name.
         """
         status = self._path.stat()
-        if status.st_ino != self.inode:
+        if status.st_ino != self._inode:
             raise FileNotFoundError("another file has its name")
         state, now_s = (status.st_size, status.st_mtime_ns), self._clock()
         if state != self._state:
@@ -74,7 +83,7 @@ class GrowingNifti:
         n_there = (status.st_size - self._layout.offset) // self._layout.n_bytes
         given: list[tuple[int, Array]] = []
         with self._path.open("rb") as file:
-            file.seek(self._layout.offset + self._n_read * self._layout.n_bytes)
+            file.seek(self._read_to())
             raw = file.read(self._layout.n_bytes)
             while self._n_read < n_there and len(raw) == self._layout.n_bytes:
                 following = file.read(self._layout.n_bytes) if self._n_read + 1 < n_there else b""
@@ -95,7 +104,7 @@ class GrowingNifti:
 
     def _is_as_before(self, size: int, *, is_stable: bool) -> bool:
         """Return whether the header can be read, and says the same as when the first volume was given."""
-        if size < self._layout.offset + self._n_read * self._layout.n_bytes:
+        if size < self._read_to():
             raise InputError("a NIfTI file that grew has become shorter")
         if not self._n_read:
             return True

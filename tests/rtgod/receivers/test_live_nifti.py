@@ -486,6 +486,25 @@ def test_a_file_that_is_begun_anew_is_another_run(folder):
     assert bridge.count("has become shorter: its run ends") == 1
 
 
+@pytest.mark.parametrize("begins_anew", [False, True])
+def test_a_file_whose_run_is_whole_is_another_run_only_if_it_is_begun_anew(folder, begins_anew):
+    bridge = Bridge(folder)
+    for n_there in range(2, 13):
+        (folder / "bold.nii").write_bytes(grown(12, n_there, 0, 12))
+        bridge.step(0.1)
+    for _ in range(6):
+        bridge.step(1)
+    assert bridge.server.messages[-1] == RunEnd(bridge.server.runs[0].run_id, 12)
+    if begins_anew:
+        (folder / "bold.nii").write_bytes(grown(12, 1, 0, 12))
+        bridge.step()
+        (folder / "bold.nii").write_bytes(grown(12, 3, 0, 12))
+    for _ in range(6):
+        bridge.step(1)
+    bridge.stop()
+    assert bridge.indices == [*range(12), *([0, 1, 2] if begins_anew else [])]
+
+
 def test_a_header_that_changes_its_scale_ends_the_run(folder):
     bridge = Bridge(folder)
     (folder / "bold.nii").write_bytes(grown(1, 3))
