@@ -560,3 +560,23 @@ def test_no_bytes_break_it(tmp_path, at, value, cut, ending):
     bridge.step(1)
     bridge.stop()
     assert all(volume.data.ndim == 3 for volume in bridge.server.volumes)
+
+
+@given(
+    damage=st.lists(st.tuples(st.integers(0, 360), st.integers(0, 255)), max_size=3),
+    sizes=st.lists(st.integers(0, 1800), min_size=1, max_size=6),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+def test_no_file_that_grows_or_shrinks_breaks_it(tmp_path, damage, sizes):
+    for path in tmp_path.iterdir():
+        path.unlink()
+    bridge = Bridge(tmp_path)
+    for turn, size in enumerate(sizes):
+        raw = bytearray(grown(6, 6))
+        for at, value in damage if turn % 2 else ():
+            raw[at] = value
+        (tmp_path / "bold.nii").write_bytes(raw[:size])
+        bridge.step(0.3)
+    bridge.stop()
+    assert all(volume.data.ndim == 3 for volume in bridge.server.volumes)
+    assert str(tmp_path) not in "".join(bridge.lines)
