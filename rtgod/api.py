@@ -44,7 +44,8 @@ def open_run(
     Parameters
     ----------
     path : str or Path
-        A 4-D NIfTI file (.nii, .nii.gz) or a folder of one series' DICOM files.
+        A 4-D NIfTI file (.nii, .nii.gz), a Philips .PAR file, or a folder of one series' DICOM files or of a run's 3-D
+        NIfTI files.
     events : str or Path, optional
         BIDS events table that gives the run its blocks; by default the one that BIDS places beside the run, if any.
     settings : PipelineSettings, optional

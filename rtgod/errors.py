@@ -28,7 +28,7 @@ class InputError(RtgodError):
     ...     rtgod.open_run("nowhere.nii.gz")
     ... except rtgod.InputError as error:
     ...     print(error)
-    nowhere.nii.gz does not exist: give a 4-D NIfTI file (.nii, .nii.gz) or a folder of DICOM files of one series.
+    nowhere.nii.gz does not exist: give a 4-D NIfTI file or PAR file, or a folder of one run's DICOM or 3-D NIfTI files.
     """
 
 

@@ -36,8 +36,8 @@ console = PlainConsole()
 Runs = Annotated[
     list[Path],
     typer.Argument(
-        help="Root of a BIDS data set; or runs with their events beside: NIfTI files, folders of DICOM files (one "
-        "series each), or a folder of such."
+        help="Root of a BIDS data set; or runs with their events beside: NIfTI files, Philips PAR files, folders of "
+        "DICOM files (one series each) or of 3-D NIfTI files, or a folder of such."
     ),
 ]
 Events = Annotated[

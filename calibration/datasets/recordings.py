@@ -1,4 +1,4 @@
-"""Find the recorded runs that a path stands for: a file, a folder of DICOM files, or the runs inside a folder."""
+"""Find the recorded runs that a path stands for: a file, a folder of a run's files, or the runs inside a folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from rtgod.errors import InputError
 from rtgod.sources.beside import find_events
 from rtgod.sources.dicom_series import holds_dicom
 from rtgod.sources.nifti import count_volumes
+from rtgod.sources.nifti_series import holds_volumes
+from rtgod.sources.parrec import count_dynamics
 
 _SUFFIXES = (".nii", ".nii.gz")
 
@@ -20,7 +22,7 @@ class Recordings:
     Attributes
     ----------
     runs : tuple of Path
-        NIfTI files and folders of DICOM files.
+        NIfTI files, PAR files, and folders of DICOM files or of 3-D NIfTI files.
     passed_over : tuple of str
         Images that might have been meant but are not taken as runs, each with its reason.
     """
@@ -35,7 +37,7 @@ def list_recordings(path: Path) -> Recordings:
     Parameters
     ----------
     path : Path
-        A file, which is taken as it is; a folder of DICOM files; or a folder that holds such runs at any depth.
+        A file, which is taken as it is; a folder of a run's files; or a folder that holds such runs at any depth.
 
     Raises
     ------
@@ -48,23 +50,26 @@ def list_recordings(path: Path) -> Recordings:
         raise InputError(
             f"{path}: no such file or folder; give the root of a BIDS data set, or NIfTI files with their events"
         )
-    if holds_dicom(path):
+    if holds_dicom(path) or holds_volumes(path):
         return Recordings((path,))
-    images = [p for p in sorted(path.rglob("*")) if p.name.lower().endswith(_SUFFIXES) and p.is_file()]
+    inside = sorted(path.rglob("*"))
+    dicom = [p for p in inside if p.is_dir() and holds_dicom(p)]
+    volumes = [p for p in inside if p.is_dir() and p not in dicom and holds_volumes(p)]
+    images = [p for p in inside if p.name.lower().endswith(_SUFFIXES) and p.is_file() and p.parent not in volumes]
     called_bold = [image for image in images if "bold" in image.name]
     series = [image for image in images if image not in called_bold and count_volumes(image) > 1]
-    folders = [p for p in sorted(path.rglob("*")) if p.is_dir() and holds_dicom(p)]
-
-    def passed(paths: list[Path], why: str) -> list[str]:
-        return [f"{p.relative_to(path)}: {why}" for p in paths]
-
+    others = [(p, _DICOM) for p in dicom] + [(p, _VOLUMES) for p in volumes]
+    others += [(p, _PAR) for p in inside if p.suffix.lower() == ".par" and p.is_file() and count_dynamics(p) > 1]
+    if not called_bold and not series:
+        return Recordings(tuple(sorted(p for p, _ in others)))
+    passed_over = others
     if called_bold:
         beside = [image for image in series if find_events(image)]
-        passed_over = passed(beside, 'no "bold" in its name, as others have; give it by itself')
-        return Recordings(tuple(called_bold), (*passed_over, *passed(folders, _DICOM)))
-    if series:
-        return Recordings(tuple(series), tuple(passed(folders, _DICOM)))
-    return Recordings(tuple(folders))
+        passed_over = [(p, 'no "bold" in its name, as others have; give it by itself') for p in beside] + passed_over
+    reasons = tuple(f"{p.relative_to(path)}: {why}" for p, why in passed_over)
+    return Recordings(tuple(called_bold or series), reasons)
 
 
 _DICOM = "DICOM files beside NIfTI files, which may be the same runs; give the folder by itself"
+_VOLUMES = "3-D NIfTI files beside 4-D ones, which may be the same runs; give the folder by itself"
+_PAR = "a PAR file beside NIfTI files, which may be the same run; give it by itself"

@@ -16,7 +16,7 @@ from rtgod.events.trials import TrialsRead
 from rtgod.settings import EventsSettings
 from rtgod.sources import Source, open_source
 from rtgod.sources.beside import find_events
-from rtgod.sources.dicom_series import name_and_start
+from rtgod.sources.formats import name_and_start
 from rtgod.text import number_of
 
 _WHAT_TO_GIVE = "give the root of a BIDS data set, or NIfTI files with their events, or folders of DICOM files"
@@ -29,7 +29,7 @@ class RunFiles:
     Attributes
     ----------
     bold : Path
-        NIfTI file or folder of DICOM files.
+        NIfTI file, PAR file, or folder of DICOM files or of 3-D NIfTI files.
     events : Path
     run_id : str or None
         Name of the run, given if the file's name does not tell runs apart.
@@ -118,13 +118,14 @@ def find_plain_runs(
     tr_s: float | None = None,
     option: str = "--training",
 ) -> FoundRuns:
-    """Find runs outside of a BIDS data set: NIfTI files or folders of DICOM files, each with a table of events.
+    """Find runs outside of a BIDS data set, each with a table of events.
 
     Parameters
     ----------
     paths : sequence of Path
-        4-D NIfTI files; folders of one series of DICOM files; or folders that hold such runs. In the last, NIfTI files
-        with "bold" in their names are taken, else all NIfTI files of several volumes, else the folders of DICOM files.
+        4-D NIfTI files; PAR files; folders of one series of DICOM files, or of 3-D NIfTI files; or folders that hold
+        such runs. In the last, NIfTI files with "bold" in their names are taken, else all NIfTI files of several
+        volumes, else the others.
     events : sequence of Path
         The table of each run, in order. If empty, tables beside the runs are taken: `X_events.tsv` for `X_bold.nii.gz`,
         or one `events.tsv`; for a folder of DICOM files the table may also lie inside.
@@ -139,8 +140,8 @@ def find_plain_runs(
     Returns
     -------
     FoundRuns
-        Runs in the order given, named after their files with as many folders before as tell them apart; a series of
-        DICOM files has the name under which it is replayed.
+        Runs in the order given, named after their files with as many folders before as tell them apart; all but 4-D
+        NIfTI files have the names under which they are replayed.
 
     Raises
     ------
@@ -221,12 +222,12 @@ def names_there(names: Iterable[str]) -> str:
 
 
 def _opened(files: Sequence[RunFiles]) -> tuple[RunFiles, ...]:
-    """Give series of DICOM files the names under which they are replayed; refuse an acquisition that is given twice."""
+    """Give runs the names under which they are replayed; refuse an acquisition that is given twice."""
     given_as: dict[object, Path] = {}
     named = []
     for run in files:
-        if run.bold.is_dir():
-            run_id, started_s = name_and_start(run.bold)
+        run_id, started_s = name_and_start(run.bold)
+        if run_id is not None:
             run = replace(run, run_id=run_id)
             for key in (run_id, ("time", started_s)):
                 if key != ("time", None) and (other := given_as.setdefault(key, run.bold)) != run.bold:

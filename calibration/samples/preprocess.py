@@ -41,7 +41,7 @@ def preprocess(
     Parameters
     ----------
     runs : path or sequence of paths
-        4-D NIfTI files, or folders of one series' DICOM files.
+        4-D NIfTI files, Philips .PAR files, or folders of one series' DICOM files or of a run's 3-D NIfTI files.
     mask : path, optional
         Image of the voxels to take, in the runs' grid; by default those of the head.
     events : sequence of paths, optional

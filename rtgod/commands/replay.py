@@ -34,7 +34,12 @@ _SAY_AGAIN_S = 30.0
 
 
 def replay(
-    run: Annotated[Path, typer.Argument(help="A 4-D NIfTI file, or a folder of one series' DICOM files.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="A 4-D NIfTI file, a Philips PAR file, or a folder of one series' DICOM files or of 3-D NIfTI files."
+        ),
+    ],
     to: Annotated[
         str | None,
         typer.Option(
@@ -90,7 +95,7 @@ def replay(
     ] = None,
     series: Annotated[int | None, typer.Option(help="SeriesNumber to take from a folder that holds several.")] = None,
     echo: Annotated[
-        int | None, typer.Option(min=1, help="Echo to take from a DICOM series that has several, from 1.")
+        int | None, typer.Option(min=1, help="Echo to take from a DICOM series or PAR file that has several, from 1.")
     ] = None,
     key: Key = None,
     name: ClientName = None,

@@ -62,12 +62,14 @@ def watch(
     """Send a running scan to a server, from the folder in which the scanner's files appear.
 
     Every functional run is sent, volume by volume, as soon as its files are complete; the next series is picked up by
-    itself. Localizers, references, phase and derived images are left out, and each named once. Files that are there at
-    the start are never opened, and nothing in the folder is changed. Ctrl-C ends the run and stops.
+    itself. Localizers, references, phase and derived images are left out, and each named once. NIfTI files are followed
+    too: one a volume, by the number at the end of their names, or an uncompressed 4-D one that grows. Files that are
+    there at the start are never opened, and nothing in the folder is changed. Ctrl-C ends the run and stops.
     """
     from rtgod.protocol.clients import Sender
     from rtgod.protocol.keys import read_client_key
     from rtgod.receivers.arrivals import Arrivals
+    from rtgod.receivers.live_nifti import LiveNifti
     from rtgod.receivers.live_runs import LiveRuns
     from rtgod.receivers.watcher import Watcher
 
@@ -78,9 +80,10 @@ def watch(
         Sender(to, patience_s=2.0, waiting=_tell, key=read_client_key(key) if key else None, name=name) as sender,
     ):
         _tell(f"watching, with {arrivals.n_old} old files; volumes go to {to}")
-        runs = LiveRuns(sender, _with_events(options, sender, events, counts), _tell)
-        Watcher(arrivals, runs, _tell).run(stopped)
-        _tell(f"{runs.n_sent} volumes sent")
+        options = _with_events(options, sender, events, counts)
+        runs, nifti = LiveRuns(sender, options, _tell), LiveNifti(sender, options, _tell)
+        Watcher(arrivals, runs, _tell, nifti=nifti).run(stopped)
+        _tell(f"{runs.n_sent + nifti.n_sent} volumes sent")
 
 
 def receive(

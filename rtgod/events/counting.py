@@ -103,6 +103,20 @@ def discarded(n: int) -> str:
     return f"{number_of(n, 'volume')} {'is' if n == 1 else 'are'} discarded" if n else "no volume is discarded"
 
 
+def discard_notes(rules: EventsSettings | None, *, is_said: bool) -> tuple[str, ...]:
+    """Note that volumes are discarded, unless the remarks on an events table say it.
+
+    Parameters
+    ----------
+    rules : EventsSettings or None
+        None discards none.
+    is_said : bool
+        Whether there is an events table.
+    """
+    n_discarded = rules.discard_volumes if rules else 0
+    return (discarded(n_discarded),) if n_discarded and not is_said else ()
+
+
 def in_words(rules: EventsSettings, trials: Sequence[Trial] = (), tr_s: float | None = None) -> str:
     """Say which volumes are used, where a table's onset 0 is, and in which volume its first trial begins.
 

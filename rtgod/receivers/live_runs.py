@@ -99,6 +99,11 @@ class LiveRuns:
         """Number of volumes that the server has on disk."""
         return self._outbox.n_sent
 
+    @property
+    def is_live(self) -> bool:
+        """Whether a run is under way."""
+        return self._live is not None
+
     def take(self, header: FileDataset, read: Callable[[], Array], origin: Path) -> None:
         """Take in an image.
 

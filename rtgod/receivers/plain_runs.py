@@ -38,6 +38,8 @@ class PlainRuns:
         Index after that of its last volume.
     heard_s : float
         When a volume came last.
+    is_silent : bool
+        Whether it was told that no volume comes.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class PlainRuns:
         self._n_discarded = options.rules.discard_volumes
         self._outbox = Outbox(sender, tell, self._n_discarded)
         self.run: Run | None = None
-        self.n_volumes, self.heard_s, self._is_silent = 0, 0.0, False
+        self.n_volumes, self.heard_s, self.is_silent = 0, 0.0, False
         #: Volumes that wait for one before them, and when they came.
         self._held: dict[int, tuple[Array, float]] = {}
 
@@ -92,7 +94,7 @@ class PlainRuns:
         for note in notes:
             self._tell(note)
         self._outbox.put(run)
-        self.run, self.n_volumes, self.heard_s, self._is_silent = run, 0, self._clock(), False
+        self.run, self.n_volumes, self.heard_s, self.is_silent = run, 0, self._clock(), False
 
     def take(self, index: int, volume: Array) -> None:
         """Send a volume of the run under way; one that comes too late is named, and left out.
@@ -118,13 +120,13 @@ class PlainRuns:
         if index > self.n_volumes:
             lost = f"volumes {self.n_volumes + 1} to {index}" if index > self.n_volumes + 1 else f"volume {index}"
             self._tell(f"{run_id}: {lost} did not come: lost")
-        if self._is_silent:
+        if self.is_silent:
             self._tell(f"{run_id}: volumes come again")
         try:
             self._outbox.put(Volume(run_id, index, index * self.run.tr_s, volume))
         except ValueError as error:
             raise InputError(str(error)) from error
-        self.n_volumes, self.heard_s, self._is_silent = index + 1, self._clock(), False
+        self.n_volumes, self.heard_s, self.is_silent = index + 1, self._clock(), False
 
     def take_next(self, volume: Array, n_left_out: int = 0) -> None:
         """Send a volume of a protocol that does not number them; one that comes late is told.
@@ -192,11 +194,11 @@ class PlainRuns:
         """Say so once when no volume comes, unless all have come, and send what waits for the server."""
         self._send_held()
         run = self.run
-        if run is not None and not self._is_silent and self._clock() - self.heard_s >= SILENCE_TR * run.tr_s:
+        if run is not None and not self.is_silent and self._clock() - self.heard_s >= SILENCE_TR * run.tr_s:
             if run.n_volumes and self.n_volumes >= run.n_volumes + self._n_discarded:
                 self.end()
             else:
-                self._is_silent = True
+                self.is_silent = True
                 self._tell(f"{run.run_id}: {silence(self.n_volumes, 'its sender')}")
         self._outbox.send()
 

@@ -18,8 +18,10 @@ from pydicom.dataset import FileDataset
 from rtgod.errors import InputError
 from rtgod.messages import Array
 from rtgod.receivers.arrivals import POLL_S, Arrivals
+from rtgod.receivers.live_nifti import LiveNifti
 from rtgod.receivers.live_runs import LiveRuns, tags_taken
 from rtgod.sources.dicom_file import begins_as_dicom, integer_of, read_growing, read_pixels
+from rtgod.sources.nifti_file import is_nifti_name
 from rtgod.text import number_of
 
 #: Time for which a file without a promised length must not grow until it is taken for whole, seconds.
@@ -45,11 +47,13 @@ class Watcher:
     ----------
     arrivals : Arrivals
     runs : LiveRuns
-        Takes the images.
+        Takes the DICOM images.
     tell : callable
         Shows the operator a line.
     clock : callable, optional
         Clock of monotonic seconds.
+    nifti : LiveNifti, optional
+        Takes the NIfTI files; without it they are left out.
     """
 
     def __init__(
@@ -58,12 +62,14 @@ class Watcher:
         runs: LiveRuns,
         tell: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
+        nifti: LiveNifti | None = None,
     ) -> None:
-        self._arrivals, self._runs, self._tell, self._clock = arrivals, runs, tell, clock
+        self._arrivals, self._runs, self._tell, self._clock, self._nifti = arrivals, runs, tell, clock, nifti
         self._tags = tags_taken()
         self._pending: dict[Path, _Pending] = {}
         self._taken: deque[tuple[float, Path, tuple[int, int]]] = deque()
         self._n_no_images = 0
+        self._told: set[str] = set()
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Watch until somebody stops it; what is complete by then is sent, with the end of the run.
@@ -80,6 +86,8 @@ class Watcher:
         if self._pending:
             self._tell(f"{number_of(len(self._pending), 'file')} not written to the end by now: left out")
         self._runs.end()
+        if self._nifti is not None:
+            self._nifti.end()
 
     def step(self) -> None:
         """Take in the files that are complete by now, and send the volumes that they complete."""
@@ -89,7 +97,11 @@ class Watcher:
             if self._take(path, self._pending[path]):
                 del self._pending[path]
         self._look_again()
-        self._runs.step()
+        # One run is sent at a time, whichever kind of files begins.
+        if self._nifti is None or not self._nifti.is_live:
+            self._runs.step()
+        if self._nifti is not None and not self._runs.is_live:
+            self._nifti.step()
 
     def _look_again(self) -> None:
         """Read files again that were written to after they were taken; other voxels are named as those of copies."""
@@ -115,6 +127,9 @@ class Watcher:
             is_stable = now_s - pending.since_s >= _STABLE_S
             if pending.is_read and (pending.is_named or not is_stable):
                 return False
+            if self._nifti is not None and is_nifti_name(path):
+                pending.is_read = True
+                return self._take_nifti(path, pending, self._nifti, is_stable=is_stable)
             header, start, n_missing = read_growing(path, self._tags)
         except FileNotFoundError:
             return not path.is_symlink()  # removed, or renamed
@@ -129,6 +144,8 @@ class Watcher:
             is_whole = n_missing == 0 and (is_stable or not _is_blank(read))
             is_unmeasured = n_missing is None and header.file_meta.TransferSyntaxUID.is_compressed
             if is_whole or (is_unmeasured and is_stable and _is_decodable(read)):
+                if self._nifti is not None and self._nifti.is_live:
+                    return self._left_out("DICOM images come beside NIfTI files, which are sent")
                 self._runs.take(header, read, path)
                 self._taken.append((now_s + _STABLE_S, path, state))
                 return True
@@ -143,6 +160,24 @@ class Watcher:
             lacks = f"{n_missing} bytes" if n_missing else "the rest"
             self._tell(f"a file of series {number} lacks {lacks} of its voxels; it is waited for")
         return False
+
+    def _take_nifti(self, path: Path, pending: _Pending, nifti: LiveNifti, *, is_stable: bool) -> bool:
+        if self._runs.is_live:
+            return self._left_out("NIfTI files come beside DICOM images, which are sent")
+        lacks = nifti.take(path, is_stable=is_stable)
+        if not lacks:
+            self._taken.append((self._clock() + _STABLE_S, path, pending.state))
+            return True
+        if is_stable and not pending.is_named:
+            pending.is_named = True
+            self._tell(f"a NIfTI file lacks {lacks}; it is waited for")
+        return False
+
+    def _left_out(self, why: str) -> bool:
+        if why not in self._told:
+            self._told.add(why)
+            self._tell(f"{why}: left out")
+        return True
 
     def _note_no_image(self) -> None:
         if not self._n_no_images:

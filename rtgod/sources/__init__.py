@@ -92,8 +92,9 @@ def open_source(
     Parameters
     ----------
     path : Path
-        A 4-D NIfTI file (.nii, .nii.gz) or a folder of one series' DICOM files, of any format that
-        `rtgod.sources.dicom_series` reads.
+        A 4-D NIfTI file (.nii, .nii.gz); the .PAR file of a pair of Philips PAR and REC files; a folder of one series'
+        DICOM files, of any format that `rtgod.sources.dicom_series` reads; or a folder of 3-D NIfTI files, one a
+        volume.
     events : Path, optional
         BIDS events table that gives the run its blocks; by default that of `rtgod.sources.beside.find_events`.
     reading : EventsSettings, optional
@@ -106,7 +107,7 @@ def open_source(
     series : int, optional
         SeriesNumber to read from a DICOM folder that holds several.
     echo : int, optional
-        Echo to read from a DICOM series that has several, from 1.
+        Echo to read from a DICOM series or a PAR file that has several, from 1.
 
     Returns
     -------
@@ -115,29 +116,36 @@ def open_source(
     Raises
     ------
     InputError
-        If `path` is of neither format or cannot be used as it is, or repetition times contradict each other by more
+        If `path` is of no such format or cannot be used as it is, or repetition times contradict each other by more
         than 1 %.
     """
+    from rtgod.sources.formats import kind_of
+
     source: Source
+    kind = kind_of(path)
+    if series is not None and kind != "dicom":
+        raise InputError(f"{path}: only a folder of DICOM files has a DICOM series; leave out --series.")
+    if echo is not None and kind.startswith("nifti"):
+        raise InputError(f"{path}: NIfTI files are of one echo; leave out --echo.")
     # Imported here because nibabel and pydicom each take a moment to load, and a run needs only one of them.
-    if path.is_dir():
+    if kind == "dicom":
         from rtgod.sources.dicom_series import DicomSeries
 
         source = DicomSeries(
             path, events=events, reading=reading, run_id=run_id, subject=subject, tr_s=tr_s, series=series, echo=echo
         )
-    elif path.is_file() and path.name.lower().endswith((".nii", ".nii.gz")):
+    elif kind == "nifti-series":
+        from rtgod.sources.nifti_series import NiftiSeries
+
+        source = NiftiSeries(path, events=events, reading=reading, run_id=run_id, subject=subject, tr_s=tr_s)
+    elif kind == "nifti":
         from rtgod.sources.nifti import NiftiRun
 
-        if series is not None or echo is not None:
-            given = "--series" if series is not None else "--echo"
-            raise InputError(f"{path}: a NIfTI file has no DICOM series; leave out {given}.")
         source = NiftiRun(path, events=events, reading=reading, run_id=run_id, subject=subject, tr_s=tr_s)
     else:
-        problem = "is neither" if path.exists() else "does not exist"
-        raise InputError(
-            f"{path} {problem}: give a 4-D NIfTI file (.nii, .nii.gz) or a folder of DICOM files of one series."
-        )
+        from rtgod.sources.parrec import ParRecRun
+
+        source = ParRecRun(path, events=events, reading=reading, run_id=run_id, subject=subject, tr_s=tr_s, echo=echo)
     if source.contradiction:
         raise InputError(source.contradiction)
     return source

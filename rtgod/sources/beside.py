@@ -64,9 +64,9 @@ def stem_of(path: Path) -> str:
     Parameters
     ----------
     path : Path
-        Only .nii and .nii.gz, in upper or lower case, count as extensions.
+        Only .nii, .nii.gz and .par, in upper or lower case, count as extensions.
     """
-    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+    return re.sub(r"\.(nii(\.gz)?|par)$", "", path.name, flags=re.IGNORECASE)
 
 
 def subject_in(path: Path) -> str:

@@ -19,7 +19,7 @@ from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
 
 from rtgod.errors import InputError
-from rtgod.events.counting import discarded, those_used
+from rtgod.events.counting import discard_notes, those_used
 from rtgod.messages import Array, Volume
 from rtgod.settings import EventsSettings
 from rtgod.sources import TrClaim, acquisition_id, agreed_tr, run_of
@@ -183,8 +183,7 @@ class DicomSeries:
         )
         n_promised = max(piece.n_promised for piece in pieces)
         lost = _missing(folder, min(volumes), lacking, stack.shape[2], n_promised)
-        is_said = self.read is not None or not self._n_discarded
-        self.notes = (*tr.notes, *notes, *lost, *(() if is_said else (discarded(self._n_discarded),)))
+        self.notes = (*tr.notes, *notes, *lost, *discard_notes(reading, is_said=self.read is not None))
 
     def acquisition(self) -> str:
         """Return the identity of the run, from the scanner's identity of the series and the run's name."""

@@ -120,9 +120,10 @@ def _newest(folder: Path) -> list[Path]:
 def _read(file: Path) -> Geometry:
     try:
         if file.name.lower().endswith(_NIFTI):
-            from rtgod.sources.nifti import place_of  # here, as nibabel takes a moment to load
+            from rtgod.sources.nifti_file import read_layout  # here, as nibabel takes a moment to load
 
-            return Geometry(*place_of(file), is_dicom=False)
+            layout = read_layout(file)
+            return Geometry(layout.shape, layout.affine, layout.tr_s, is_dicom=False)
         if not begins_as_dicom(file):
             raise InputError("neither a DICOM nor a NIfTI file")
         with shielded(file):

@@ -1,0 +1,320 @@
+"""Functional runs out of NIfTI files while they are exported: one file a volume, or one that grows.
+
+Names of files tell runs apart and put their volumes in order, as NIfTI has no other number; they are never told.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rtgod.errors import InputError
+from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Array
+from rtgod.protocol.clients import Sender
+from rtgod.receivers.in_order import InOrder
+from rtgod.receivers.plain_runs import PlainRuns
+from rtgod.receivers.run_options import RunOptions
+from rtgod.sources.growing_nifti import GrowingNifti
+from rtgod.sources.nifti_file import (
+    NiftiLayout,
+    header_beside,
+    is_gzipped,
+    layout_of,
+    read_header,
+    read_one,
+    stem_and_number,
+)
+from rtgod.sources.nifti_series import ORDER, run_name
+from rtgod.text import number_of
+
+#: A series that has this number of volumes beside the run under way is left out.
+_MOST_BESIDE = 10
+#: Fewest volumes of a run.
+_FEWEST = 2
+#: Why no more is taken of a series that was sent.
+_ENDED = "came after their run had ended"
+
+
+@dataclass(slots=True, eq=False)
+class _Series:
+    """Files of one name, or one that grows, that are sent or may be the next to be."""
+
+    folder: Path
+    stem: str
+    layout: NiftiLayout
+    first: Path
+    growing: GrowingNifti | None = None
+    order: InOrder = field(default_factory=InOrder)
+    #: Why no more of it is taken.
+    over: str = ""
+
+
+class LiveNifti:
+    """Sender of functional runs out of NIfTI files, in the order in which the files are found.
+
+    One run is sent at a time. Files of another name, folder, matrix or place are the next run once there are two
+    volumes of them and the run has ended or fallen silent.
+
+    Parameters
+    ----------
+    sender : Sender
+    options : RunOptions
+    tell : callable
+        Shows the operator a line.
+    clock : callable, optional
+        Clock of monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        options: RunOptions,
+        tell: Callable[[str], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._options, self._tell, self._clock = options, tell, clock
+        self._runs = PlainRuns(sender, options, tell, clock)
+        self._series: list[_Series] = []
+        self._live: _Series | None = None
+        self._told: set[str] = set()
+
+    @property
+    def n_sent(self) -> int:
+        """Number of volumes that the server has on disk."""
+        return self._runs.n_sent
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a run is under way."""
+        return self._live is not None
+
+    def take(self, path: Path, *, is_stable: bool) -> str:
+        """Take in a file; return what it lacks, or nothing if no more is expected of it.
+
+        Parameters
+        ----------
+        path : Path
+            A file that is called as NIfTI files are.
+        is_stable : bool
+            Whether it has not changed for a while.
+        """
+        if path.suffix.lower() == ".hdr":
+            return ""  # it is read with its image
+        try:
+            header = read_header(path)
+        except InputError:
+            return "a header that can be read"
+        try:
+            layout = layout_of(path, header)
+        except InputError as error:
+            self._tell_once(f"NIfTI files are left out: {str(error).removeprefix(f'{path}: ').rstrip('.')}")
+            return ""
+        stem, number = stem_and_number(path)
+        is_alone = is_gzipped(path) or header_beside(path) != path  # a file that cannot be followed while it grows
+        if not is_alone and (number is None or layout.n_volumes > 1 or _n_there(path, layout) > 1):
+            self._follow(path, layout)
+            return ""
+        if layout.n_volumes > 1:
+            self._tell_once(
+                "compressed 4-D NIfTI files, and pairs, cannot be followed while they grow: left out; export "
+                "uncompressed .nii, or a file a volume"
+            )
+            return ""
+        if number is None:
+            self._tell_once("NIfTI files whose names do not end in a number have no place in a run: left out")
+            return ""
+        raw = read_one(path, layout)
+        if raw is None or (not is_stable and raw.count(0) == len(raw)):
+            return "the rest of its voxels"
+        volume = layout.volume(raw)
+        series = self._series_of(path, stem, layout)
+        has_ended = series.over == _ENDED or (series is self._live and self._runs.is_silent)
+        if has_ended and series.order.is_other(number, volume):
+            self._tell_once("numbers of NIfTI files come again after a run, with other voxels: taken for another run")
+            series = self._new(path, stem, layout)
+        if series.over:
+            self._tell_once(f"NIfTI files {series.over}: left out")
+        else:
+            self._add(series, number, volume, path)
+        return ""
+
+    def step(self) -> None:
+        """Send the volumes that may be given by now, and mind a run that has fallen silent."""
+        for series in list(self._series):
+            if series.growing is not None:
+                self._look(series, series.growing)
+            elif series.order.n_waiting == 1 and series is not self._live and _grows(series):
+                self._series.remove(series)
+                self._follow(series.first, series.layout)
+        if self._live is not None:
+            self._give(self._live, self._clock())
+        if self._live is None or self._runs.is_silent:
+            self._look_for_next(float("-inf"))
+        else:
+            self._mind_others(self._runs.run.run_id if self._runs.run else "")
+        self._runs.step()
+        if self._live is not None and self._runs.run is None:
+            self._end_run()  # all of its volumes have come
+
+    def end(self) -> None:
+        """End the run under way, and send what is complete."""
+        heard_s = float("-inf")
+        while True:
+            if self._live is not None:
+                self._give(self._live, float("inf"))
+                heard_s = self._runs.heard_s
+                self._end_run()
+            self._look_for_next(heard_s)
+            if self._live is None:
+                break
+        for series in self._series:
+            if series.order.n_waiting and not series.over:
+                n_volumes = number_of(series.order.n_waiting, "volume")
+                self._tell(f"NIfTI files: {n_volumes}, too few for a run or beside another: not sent")
+        self._runs.close()
+
+    # ---------------------------------------------------------------- series
+
+    def _series_of(self, path: Path, stem: str, layout: NiftiLayout) -> _Series:
+        """Return the last series that a file may be of, or a new one."""
+        named = [series for series in self._series if (series.folder, series.stem) == (path.parent, stem)]
+        for series in reversed(named):
+            if series.layout.is_alike(layout):
+                return series
+        if named:
+            self._tell_once("NIfTI files of one name differ in matrix or place: they are taken for several runs")
+        return self._new(path, stem, layout)
+
+    def _new(self, path: Path, stem: str, layout: NiftiLayout, growing: GrowingNifti | None = None) -> _Series:
+        self._series.append(_Series(path.parent, stem, layout, path, growing))
+        return self._series[-1]
+
+    def _follow(self, path: Path, layout: NiftiLayout) -> None:
+        """Begin to follow a file that grows, unless it is followed already."""
+        try:
+            growing = GrowingNifti(path, layout, self._clock)
+        except OSError:
+            return  # gone again
+        for series in self._series:
+            if series.growing is not None and series.first == path:
+                if series.growing.is_still_there():
+                    return
+                series.growing = None  # it was begun anew, or another file has its name
+        self._new(path, path.name, layout, growing)
+
+    def _look(self, series: _Series, growing: GrowingNifti) -> None:
+        """Take the volumes that have come to a file that grows."""
+        if series.over:
+            if not growing.is_still_there():
+                series.growing = None
+                self.take(series.first, is_stable=False)
+            return
+        try:
+            for index, volume in growing.look():
+                self._add(series, index, volume, series.first)
+        except FileNotFoundError:
+            series.growing = None
+        except OSError as error:
+            self._tell_once(f"a NIfTI file that grows cannot be read ({error.strerror}); it is tried again")
+        except InputError as error:
+            self._tell(f"{error}: its run ends, and it is followed from its start")
+            if series is self._live:
+                self._give(series, float("inf"))
+                self._end_run()
+            series.growing, series.over = None, _ENDED
+            self.take(series.first, is_stable=False)
+
+    def _add(self, series: _Series, number: int, volume: Array, origin: Path) -> None:
+        why = series.order.add(number, volume, origin, self._clock())
+        if why == "late":
+            self._runs.take(series.order.index_of(number), volume)  # which says so
+        elif why in ("copy", "other voxels"):
+            voxels = "with different voxels" if why == "other voxels" else "with the same voxels"
+            self._tell(f"volume {series.order.index_of(number) + 1} came twice, {voxels}: the first is kept")
+        elif why == "early":
+            self._tell("a volume with a lower number came after the first: not sent")
+        elif why == "far":
+            self._tell_once("a NIfTI file's number lies far from those before: left out")
+
+    def _mind_others(self, run_id: str) -> None:
+        """Leave out series whose volumes come beside those of the run under way."""
+        for series in self._series:
+            n_beside = series.order.n_waiting - series.order.n_after(self._runs.heard_s)
+            if series is not self._live and not series.over and n_beside >= _MOST_BESIDE:
+                series.over = f"of another name, matrix or place come beside {run_id}, which is sent"
+                self._tell_once(f"NIfTI files {series.over}: left out")
+                series.order = InOrder()
+
+    # ---------------------------------------------------------------- runs
+
+    def _look_for_next(self, since_s: float) -> None:
+        """Begin with the first series that has volumes, of which the last came after a time."""
+        for series in self._series:
+            is_next = series is not self._live and not series.over and series.order.n_waiting >= _FEWEST
+            if is_next and series.order.n_after(since_s) and self._begin(series):
+                self._give(series, self._clock())
+                return
+
+    def _begin(self, series: _Series) -> bool:
+        layout, claim = series.layout, series.layout.tr_claim(series.first)
+        tr_s = float(claim.value) if claim and isinstance(claim.value, float) else 0.0
+        tr_s = tr_s if SHORTEST_TR_S <= tr_s <= LONGEST_TR_S else 0.0
+        given_s = self._options.tr_s
+        if tr_s and given_s is not None and abs(tr_s - given_s) > 0.01 * tr_s:
+            self._tell_once(f"the headers of NIfTI files say TR {tr_s:g} s, which counts, not --tr")
+        n_promised = series.growing.n_promised if series.growing else None
+        previous = self._live
+        if previous is not None:
+            self._give(previous, float("inf"))
+        try:
+            self._runs.begin(run_name(series.stem, series.order.first), tr_s, layout.shape, layout.affine, n_promised)
+        except InputError as error:
+            series.over = f"are none of a run: {error}"
+            self._tell_once(f"NIfTI files {series.over}: left out")
+            return False
+        if previous is not None:
+            previous.over = _ENDED
+        self._live = series
+        series.order.begin()
+        if series.growing is None:
+            self._tell_once(ORDER)
+        if self._options.corrected or self._options.echo:
+            self._tell_once("NIfTI files do not say whether they are corrected for motion, nor of which echo they are")
+        return True
+
+    def _give(self, series: _Series, now_s: float) -> None:
+        if self._runs.run is None:
+            return
+        patience_s = self._options.patience_tr * self._runs.run.tr_s
+        while (due := series.order.due(now_s, patience_s)) is not None:
+            try:
+                self._runs.take(*due)
+            except InputError as error:
+                self._tell_once(f"a volume is left out: {error}")
+
+    def _end_run(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.over = _ENDED
+        self._runs.end()
+
+    def _tell_once(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            self._tell(line)
+
+
+def _n_there(path: Path, layout: NiftiLayout) -> int:
+    """Return how many volumes a file has room for by now."""
+    try:
+        return (path.stat().st_size - layout.offset) // layout.n_bytes
+    except OSError:
+        return 0
+
+
+def _grows(series: _Series) -> bool:
+    return header_beside(series.first) == series.first and not is_gzipped(series.first) and (
+        _n_there(series.first, series.layout) > 1
+    )  # fmt: skip

@@ -1,0 +1,582 @@
+"""NIfTI files that are exported while they are watched: one a volume, or one that grows."""
+
+import gzip
+import os
+import random
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rtgod.messages import RunEnd
+from rtgod.receivers.arrivals import Arrivals
+from rtgod.receivers.live_nifti import LiveNifti
+from rtgod.receivers.live_runs import LiveRuns
+from rtgod.receivers.run_options import RunOptions
+from rtgod.receivers.watcher import Watcher
+from rtgod.sources import open_source
+from rtgod.sources.nifti_series import ORDER
+from tests.rtgod.receivers.test_watcher import Server, same_as_replayed
+from tests.rtgod.sources import test_mosaic
+from tests.rtgod.sources.dicoms import save
+
+AFFINE = np.array([[-3, 0, 0.5, 90], [0, 3, 0, -126], [0, 0.5, 3, -72], [0, 0, 0, 1.0]])
+SHAPE = (6, 5, 4)
+TR_S = 2.0
+N_VOLUMES = 6
+PLANTED = "Leak-Must-Not_"
+
+
+class Bridge:
+    """A watcher of a folder for DICOM and NIfTI files, whose clock the test moves."""
+
+    def __init__(self, folder, **options):
+        self.server, self.lines, self.now_s = Server(), [], 0.0
+        self.arrivals = Arrivals(folder, with_events=False, clock=self.clock)
+        told = self.lines.append
+        runs = LiveRuns(self.server, RunOptions(**options), told, clock=self.clock)
+        nifti = LiveNifti(self.server, RunOptions(**options), told, clock=self.clock)
+        self.watcher = Watcher(self.arrivals, runs, told, self.clock, nifti)
+
+    def clock(self):
+        return self.now_s
+
+    def step(self, seconds=0.02):
+        self.now_s += seconds
+        self.watcher.step()
+
+    def stop(self):
+        self.watcher.run(lambda: True)
+
+    @property
+    def indices(self):
+        return [volume.index for volume in self.server.volumes]
+
+    def count(self, words):
+        return sum(words in line for line in self.lines)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "export").mkdir()
+    return tmp_path / "export"
+
+
+def image(number, dtype="int16", slope=None, tr=TR_S, unit="sec", affine=AFFINE, shape=SHAPE, n_volumes=None):
+    """A volume, or a run of several."""
+    numbers = [number] if n_volumes is None else range(number, number + n_volumes)
+    volumes = [np.random.default_rng(n).integers(1, 900, shape).astype(dtype) for n in numbers]
+    made = nib.Nifti1Image(volumes[0] if n_volumes is None else np.stack(volumes, 3), affine)
+    made.header.set_data_dtype(dtype)
+    made.header.set_xyzt_units("mm", unit)
+    made.header["pixdim"][4] = tr
+    made.set_sform(affine, 1)
+    if slope is not None:
+        made.header.set_slope_inter(*slope)
+    return made
+
+
+def content(made):
+    """Return the bytes of an image's file."""
+    return made.to_bytes()
+
+
+def data(number, dtype="int16"):
+    return np.random.default_rng(number).integers(1, 900, SHAPE).astype(dtype)
+
+
+def write(folder, name, raw):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(raw, mtime=0) if name.endswith(".gz") else raw)
+
+
+def write_pair(folder, name, made):
+    nib.Nifti1Pair(made.dataobj, made.affine, made.header).to_filename(folder / name)
+
+
+def exported(bridge, folder, numbers, name="vol_{}.nii", every_s=TR_S, **how):
+    for number in numbers:
+        write(folder, name.format(number), content(image(number, **how)))
+        bridge.step()
+        bridge.step(every_s)
+
+
+# ---------------------------------------------------------------- one file a volume
+
+
+@pytest.mark.parametrize("name", ["vol_{}.nii", "vol-{:05d}.nii", "run.{:02d}.nii.gz", "1_bold_{}.NII"])
+@pytest.mark.parametrize("start", [0, 1, 8, 97])
+@pytest.mark.parametrize("order", [None, [1, 0, 3, 2, 5, 4]], ids=["in order", "swapped"])
+def test_what_is_watched_is_what_is_replayed(folder, name, start, order):
+    """Numbers pass from 9 to 10 and from 99 to 100, where the order of names is another."""
+    bridge = Bridge(folder)
+    exported(bridge, folder, [start + number for number in order or range(N_VOLUMES)], name)
+    bridge.stop()
+    source = open_source(folder)
+    (run,) = bridge.server.runs
+    assert (run.run_id, run.acquisition, run.tr_s, run.shape) == (
+        source.run.run_id, source.acquisition(), source.run.tr_s, source.run.shape,
+    )  # fmt: skip
+    assert run.run_id.startswith("nifti-")
+    np.testing.assert_array_equal(run.affine, source.run.affine)
+    same_as_replayed(bridge.server.volumes, list(source))
+    assert [volume.data.tolist() for volume in bridge.server.volumes] == [
+        data(start + number).tolist() for number in range(N_VOLUMES)
+    ]
+    assert bridge.server.messages[-1] == RunEnd(run.run_id, N_VOLUMES)
+    assert bridge.lines.count(ORDER) == 1
+    assert sum(ORDER in note for note in source.notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "slope"), [("uint8", None), ("float32", None), (">i2", None), ("int16", (0.5, -3.0))]
+)
+def test_scaled_and_other_numbers_are_those_of_a_replay(folder, dtype, slope):
+    bridge = Bridge(folder)
+    exported(bridge, folder, range(3), dtype=dtype, slope=slope)
+    bridge.stop()
+    same_as_replayed(bridge.server.volumes, list(open_source(folder)))
+    expected = nib.load(folder / "vol_2.nii").get_fdata()
+    np.testing.assert_allclose(bridge.server.volumes[2].data, expected, rtol=1e-6)
+
+
+def test_pairs_of_header_and_image_are_watched_and_replayed(folder):
+    bridge = Bridge(folder)
+    for number in range(3):
+        write_pair(folder, f"vol{number}.img", image(number))
+        whole = (folder / f"vol{number}.img").read_bytes()
+        header = (folder / f"vol{number}.hdr").read_bytes()
+        (folder / f"vol{number}.hdr").unlink()
+        (folder / f"vol{number}.img").write_bytes(whole[:-1])
+        bridge.step()
+        (folder / f"vol{number}.hdr").write_bytes(header)
+        bridge.step()
+        assert len(bridge.indices) == (number if number > 1 else 0)
+        (folder / f"vol{number}.img").write_bytes(whole)
+        bridge.step()
+    bridge.stop()
+    assert bridge.indices == [0, 1, 2]
+    same_as_replayed(bridge.server.volumes, list(open_source(folder)))
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_volume_is_sent_with_its_last_byte_and_not_before(folder, ending):
+    """No time is waited: one look after the last byte it is on its way."""
+    bridge = Bridge(folder)
+    exported(bridge, folder, [1, 2], f"vol_{{}}{ending}", every_s=0.0)
+    write(folder, f"vol_3{ending}", content(image(3)))
+    path = folder / f"vol_3{ending}"
+    whole = path.read_bytes()
+    path.unlink()
+    assert bridge.indices == [0, 1]
+    for n_bytes in (0, 20, 100, len(whole) // 2, len(whole) - 40, len(whole) - 9, len(whole) - 1):
+        path.write_bytes(whole[:n_bytes])
+        bridge.step()
+        assert bridge.indices == [0, 1]
+    path.write_bytes(whole)
+    bridge.step()
+    assert bridge.indices == [0, 1, 2]
+
+
+def test_what_is_lost_late_or_doubled_is_said_once(folder):
+    bridge = Bridge(folder, patience_tr=2.0)
+    exported(bridge, folder, [1, 2, 4], every_s=0.5)
+    assert bridge.indices == [0, 1]
+    bridge.step(2 * TR_S)
+    assert bridge.indices == [0, 1, 3]
+    exported(bridge, folder, [3], every_s=0.1)
+    write(folder, "vol_04.nii", content(image(4)))
+    write(folder, "vol_002.nii", content(image(7)))
+    bridge.step()
+    exported(bridge, folder, [5, 900])
+    bridge.stop()
+    assert bridge.indices == [0, 1, 3, 4]
+    for words in (
+        "volume 3 did not come: lost", "volume 3 came after volume 4, or twice: not sent",
+        "volume 4 came twice, with the same voxels", "volume 2 came twice, with different voxels",
+        "number lies far from those before",
+    ):  # fmt: skip
+        assert bridge.count(words) == 1, (words, bridge.lines)
+
+
+def test_a_late_volume_within_the_patience_is_not_lost(folder):
+    bridge = Bridge(folder, patience_tr=2.0)
+    exported(bridge, folder, [1, 2, 4, 5], every_s=0.5)
+    exported(bridge, folder, [3])
+    assert bridge.indices == [0, 1, 2, 3, 4]
+    assert not bridge.count("lost")
+
+
+def test_old_files_are_never_opened(folder):
+    for number in range(3):
+        write(folder, f"vol_{number}.nii", content(image(number)))
+    bridge = Bridge(folder)
+    exported(bridge, folder, range(3, 6))
+    bridge.stop()
+    assert [volume.data.tolist() for volume in bridge.server.volumes] == [data(n).tolist() for n in range(3, 6)]
+    assert bridge.indices == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"name": "next_{}.nii"},
+        {"name": "second/vol_{}.nii"},
+        {"shape": (6, 5, 3)},
+        {"affine": AFFINE + np.eye(4) * 0.1},
+    ],
+    ids=["stem", "folder", "matrix", "place"],
+)
+def test_the_next_files_are_the_next_run(folder, other):
+    other = dict(other)
+    if "affine" in other:
+        other["affine"] = other["affine"].copy()
+        other["affine"][3] = 0, 0, 0, 1
+    bridge = Bridge(folder)
+    exported(bridge, folder, range(3))
+    exported(bridge, folder, range(10, 13), **{"name": "vol_{}.nii", **other})
+    bridge.stop()
+    kinds = [type(message).__name__ for message in bridge.server.messages]
+    assert kinds == ["Run", *["Volume"] * 3, "RunEnd", "Run", *["Volume"] * 3, "RunEnd"]
+    first, second = bridge.server.runs
+    assert first.run_id != second.run_id
+    assert bridge.indices == [0, 1, 2, 0, 1, 2]
+    exported(bridge, folder, [3])
+
+
+def test_volumes_of_a_run_that_has_ended_are_left_out(folder):
+    bridge = Bridge(folder)
+    exported(bridge, folder, range(3), "a_{}.nii")
+    exported(bridge, folder, range(4), "b_{}.nii")
+    exported(bridge, folder, [3, 4], "a_{}.nii")
+    bridge.stop()
+    assert bridge.indices == [0, 1, 2, 0, 1, 2, 3]
+    assert bridge.count("NIfTI files came after their run had ended: left out") == 1
+
+
+def test_numbers_that_come_again_after_a_run_are_another_run(folder):
+    bridge = Bridge(folder)
+    exported(bridge, folder, range(4), every_s=0.1)
+    bridge.step(2 * TR_S)
+    bridge.step(2 * TR_S)
+    for number in range(3):
+        (folder / "vol.tmp").write_bytes(content(image(50 + number)))
+        (folder / "vol.tmp").replace(folder / f"vol_{number}.nii")
+        bridge.step(0.3)
+    bridge.stop()
+    assert bridge.indices == [0, 1, 2, 3, 0, 1, 2]
+    assert len({run.run_id for run in bridge.server.runs}) == 2
+    assert bridge.count("come again after a run, with other voxels: taken for another run") == 1
+
+
+def test_a_run_that_comes_at_once_after_another_is_not_taken_for_one_beside_it(folder):
+    bridge = Bridge(folder)
+    exported(bridge, folder, range(3), every_s=0.1)
+    for number in range(15):
+        write(folder, f"next_{number}.nii", content(image(number + 20)))
+    for _ in range(4):
+        bridge.step(TR_S)
+    bridge.stop()
+    assert bridge.indices == [*range(3), *range(15)]
+
+
+def test_files_beside_are_left_out_and_end_no_run(folder):
+    bridge = Bridge(folder)
+    for number in range(12):
+        write(folder, f"vol_{number}.nii", content(image(number)))
+        bridge.step()
+        write(folder, f"rvol_{number}.nii", content(image(number + 50)))
+        write(folder, f"vol_{number}.json", b"{" + b" " * 200 + b"}")
+        bridge.step(TR_S)
+    write(folder, "anatomy.nii.gz", content(image(99)))
+    write(folder, "T1_2.nii", content(image(99, shape=(9, 9, 9))))
+    write(folder, "echoes_e2.nii.gz", content(image(99)))
+    write(folder, "colours_1.nii", content(image(1, dtype="complex64")))
+    write(folder, "bold.nii.gz", content(image(1, n_volumes=4)))
+    bridge.step(TR_S)
+    bridge.stop()
+    assert len(bridge.server.runs) == 1
+    assert [volume.data.tolist() for volume in bridge.server.volumes] == [data(n).tolist() for n in range(12)]
+    for words in (
+        "come beside nifti-", "whose names do not end in a number", "complex or colours",
+        "compressed 4-D NIfTI files, and pairs, cannot be followed", "1 volume, too few for a run",
+    ):  # fmt: skip
+        assert bridge.count(words) == 1, (words, bridge.lines)
+
+
+def test_one_kind_of_files_is_sent_at_a_time(folder):
+    bridge = Bridge(folder)
+    exported(bridge, folder, range(3))
+    for number in range(1, 4):
+        save(test_mosaic.dicom(number), folder / f"{number}.dcm")
+        bridge.step()
+    assert len(bridge.server.runs) == 1
+    assert bridge.count("DICOM images come beside NIfTI files, which are sent: left out") == 1
+
+    bridge = Bridge(folder)
+    for number in range(1, 4):
+        save(test_mosaic.dicom(number), folder / "second" / f"{number}.dcm")
+        bridge.step()
+    exported(bridge, folder, range(3, 6))
+    assert [run.run_id[:8] for run in bridge.server.runs] == ["series-7"]
+    assert bridge.count("NIfTI files come beside DICOM images, which are sent: left out") == 1
+
+
+def test_the_repetition_time_is_the_header_s_or_given(folder):
+    bridge = Bridge(folder)
+    exported(bridge, folder, range(3), tr=1500.0, unit="msec")
+    assert bridge.server.runs[0].tr_s == 1.5
+    for how in ({"unit": "unknown"}, {"tr": 0.0}, {"tr": 2000.0}):
+        name = f"{len(bridge.lines)}x_{{}}.nii"
+        exported(bridge, folder, range(3), name, **how)
+    bridge.stop()
+    assert len(bridge.server.runs) == 1
+    assert bridge.count("it does not say its TR; give it with --tr") == 1
+    given = Bridge(folder, tr_s=2.5)
+    exported(given, folder, range(3), "y_{}.nii", unit="unknown")
+    assert given.server.runs[0].tr_s == 2.5
+    exported(given, folder, range(3), "z_{}.nii", tr=2.0)
+    given.stop()
+    assert given.server.runs[1].tr_s == 2.0
+    assert given.count("say TR 2 s, which counts, not --tr") == 1
+
+
+def test_a_run_falls_silent_and_goes_on(folder):
+    bridge = Bridge(folder)
+    exported(bridge, folder, range(3), every_s=0.1)
+    bridge.step(2 * TR_S)
+    bridge.step(2 * TR_S)
+    exported(bridge, folder, [3])
+    assert bridge.count("no volume for 2 TR, since volume 3") == 1
+    assert bridge.count("volumes come again") == 1
+    assert bridge.indices == [0, 1, 2, 3]
+
+
+def test_a_planned_number_of_volumes_ends_a_run(folder):
+    bridge = Bridge(folder, n_volumes=3)
+    exported(bridge, folder, range(3))
+    bridge.step(2 * TR_S)
+    assert bridge.server.messages[-1] == RunEnd(bridge.server.runs[0].run_id, 3)
+
+
+def test_nothing_in_the_folder_is_changed_and_no_name_is_told(folder):
+    bridge = Bridge(folder)
+    exported(bridge, folder, [1, 2, 4, 3], f"{PLANTED}{{}}.nii", every_s=5.0)
+    exported(bridge, folder, [1, 2], f"{PLANTED}other_{{}}.nii.gz")
+    write(folder, f"{PLANTED}run.nii", content(image(1, n_volumes=3)))
+    write(folder, f"{PLANTED}.img", b"no image")
+    (folder / f"{PLANTED}9.nii").write_bytes(b"\0" * 400)
+    before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
+    bridge.step(1)
+    bridge.step(1)
+    bridge.stop()
+    assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()} == before
+    assert bridge.server.volumes
+    said = repr(bridge.server.messages) + "\n".join(bridge.lines)
+    assert PLANTED[:5] not in said
+    assert str(folder) not in said
+
+
+def test_a_blank_file_is_waited_for_and_one_that_is_never_whole_is_told(folder):
+    bridge = Bridge(folder)
+    exported(bridge, folder, [1, 2], every_s=0.0)
+    whole = content(image(3))
+    (folder / "vol_3.nii").write_bytes(whole[:352] + bytes(len(whole) - 352))
+    bridge.step(0.1)
+    (folder / "vol_3.nii").write_bytes(whole)
+    bridge.step(0.1)
+    assert bridge.indices == [0, 1, 2]
+    assert all(volume.data.any() for volume in bridge.server.volumes)
+    (folder / "vol_4.nii").write_bytes(whole[:-20])
+    (folder / "vol_5.nii").write_bytes(b"")
+    for _ in range(3):
+        bridge.step(1)
+    bridge.stop()
+    assert bridge.count("a NIfTI file lacks the rest of its voxels; it is waited for") == 1
+    assert bridge.count("2 files not written to the end by now") == 1
+
+
+def test_a_file_whose_time_is_set_after_it_was_taken_is_no_copy(folder):
+    bridge = Bridge(folder)
+    exported(bridge, folder, [1, 2], every_s=0.0)
+    os.utime(folder / "vol_2.nii", (1e9, 1e9))
+    bridge.step(1)
+    bridge.step(1)
+    assert not bridge.count("twice")
+    altered = content(image(8))
+    (folder / "vol_2.nii").write_bytes(altered)  # it is known, so this is noticed by its second look alone
+    exported(bridge, folder, [3])
+    (folder / "vol_3.nii").write_bytes(altered)
+    bridge.step(1)
+    bridge.step(1)
+    assert bridge.indices == [0, 1, 2]
+
+
+# ---------------------------------------------------------------- one file that grows
+
+
+def grown(header_says, n_there, n_more=0, n_volumes=N_VOLUMES):
+    """Return the bytes of a file that has some volumes and a part of the next, with a header that says a number."""
+    whole = bytearray(content(image(0, n_volumes=n_volumes)))
+    whole[40:42] = (3 if header_says == 0 else 4).to_bytes(2, "little")
+    whole[48:50] = max(header_says, 1).to_bytes(2, "little")
+    n_bytes = int(np.prod(SHAPE)) * 2
+    return bytes(whole[: 352 + n_there * n_bytes + n_more])
+
+
+@pytest.mark.parametrize("says", ["all", "as many as there are", "one", "a volume"])
+@pytest.mark.parametrize("name", ["bold.nii", "run_3.nii"])
+def test_a_file_that_grows_is_followed(folder, says, name):
+    """Volumes are sent with their last bytes, once there are two."""
+    bridge = Bridge(folder)
+    n_volumes = 12
+    for n_there in range(n_volumes + 1):
+        header = {"all": n_volumes, "as many as there are": max(n_there, 1), "one": 1, "a volume": 0}[says]
+        for n_more in (0, 7, int(np.prod(SHAPE)) * 2 - 1):
+            (folder / name).write_bytes(grown(header, n_there, n_more, n_volumes))
+            bridge.step(0.3)
+            assert bridge.indices == list(range(n_there if n_there > 1 else 0))
+    bridge.stop()
+    source = open_source(folder / name) if says != "a volume" and says != "one" else None
+    (run,) = bridge.server.runs
+    assert [volume.data.tolist() for volume in bridge.server.volumes] == [data(n).tolist() for n in range(n_volumes)]
+    assert run.n_volumes == (n_volumes if says == "all" else None)
+    assert bridge.server.messages[-1] == RunEnd(run.run_id, n_volumes)
+    assert ORDER not in bridge.lines
+    if source is not None:
+        assert (run.tr_s, run.shape, run.affine.tolist()) == (
+            source.run.tr_s, source.run.shape, source.run.affine.tolist(),
+        )  # fmt: skip
+        assert [(v.index, v.acquired_s, v.data.tobytes()) for v in bridge.server.volumes] == [
+            (v.index, v.acquired_s, v.data.tobytes()) for v in source
+        ]
+
+
+def test_a_file_that_has_its_full_length_from_the_start_is_followed(folder):
+    bridge = Bridge(folder)
+    whole, n_bytes = grown(N_VOLUMES, N_VOLUMES), int(np.prod(SHAPE)) * 2
+    for n_there in range(N_VOLUMES):
+        for part in (n_bytes // 2, n_bytes):
+            n_written = 352 + n_there * n_bytes + part
+            (folder / "bold.nii").write_bytes(whole[:n_written] + bytes(len(whole) - n_written))
+            bridge.step(0.1)
+            bridge.step(0.1)
+    bridge.step(0.6)
+    bridge.stop()
+    assert [volume.data.tolist() for volume in bridge.server.volumes] == [data(n).tolist() for n in range(N_VOLUMES)]
+
+
+def test_a_file_that_is_begun_anew_is_another_run(folder):
+    bridge = Bridge(folder)
+    (folder / "bold.nii").write_bytes(grown(1, 4))
+    bridge.step()
+    (folder / "bold.nii").write_bytes(grown(1, 0))
+    bridge.step()
+    (folder / "bold.nii").write_bytes(grown(1, 3))
+    bridge.step(5)
+    (folder / "bold.tmp").write_bytes(grown(1, 2))
+    (folder / "bold.tmp").replace(folder / "bold.nii")
+    for _ in range(4):
+        bridge.step(TR_S)
+    bridge.stop()
+    assert bridge.indices == [0, 1, 2, 3, 0, 1, 2, 0, 1]
+    assert bridge.count("has become shorter: its run ends") == 1
+
+
+@pytest.mark.parametrize("begins_anew", [False, True])
+def test_a_file_whose_run_is_whole_is_another_run_only_if_it_is_begun_anew(folder, begins_anew):
+    bridge = Bridge(folder)
+    for n_there in range(2, 13):
+        (folder / "bold.nii").write_bytes(grown(12, n_there, 0, 12))
+        bridge.step(0.1)
+    for _ in range(6):
+        bridge.step(1)
+    assert bridge.server.messages[-1] == RunEnd(bridge.server.runs[0].run_id, 12)
+    if begins_anew:
+        (folder / "bold.nii").write_bytes(grown(12, 1, 0, 12))
+        bridge.step()
+        (folder / "bold.nii").write_bytes(grown(12, 3, 0, 12))
+    for _ in range(6):
+        bridge.step(1)
+    bridge.stop()
+    assert bridge.indices == [*range(12), *([0, 1, 2] if begins_anew else [])]
+
+
+def test_a_header_that_changes_its_scale_ends_the_run(folder):
+    bridge = Bridge(folder)
+    (folder / "bold.nii").write_bytes(grown(1, 3))
+    bridge.step()
+    raw = bytearray(grown(1, 4))
+    raw[112:116] = np.float32(0.5).tobytes()  # scl_slope
+    (folder / "bold.nii").write_bytes(raw)
+    bridge.step(5)
+    bridge.step(5)
+    bridge.stop()
+    assert bridge.indices == [0, 1, 2, 0, 1, 2, 3]
+    assert bridge.count("has changed") == 1
+
+
+# ---------------------------------------------------------------- real and damaged files
+
+
+def test_volumes_of_a_real_run_in_any_order(folder, shared_data):
+    real = open_source(shared_data / "haxby2001" / "sub001" / "BOLD" / "task001_run001" / "bold_25mm.nii.gz")
+    volumes = [volume.data for volume in real][:40]
+    pairs = [list(range(n, min(n + 3, 40))) for n in range(0, 40, 3)]
+    for pair in pairs:
+        random.Random(pair[0]).shuffle(pair)  # noqa: S311 # no secret
+    bridge = Bridge(folder, patience_tr=1e6)
+    for number in [number for pair in pairs for number in pair]:
+        made = nib.Nifti1Image(volumes[number], real.run.affine)
+        made.header.set_xyzt_units("mm", "sec")
+        made.header["pixdim"][4] = real.run.tr_s
+        write(folder, f"s{number + 1}.nii.gz", content(made))
+        bridge.step()
+    bridge.stop()
+    first = min(pairs[0][:2])
+    assert [volume.index + first for volume in bridge.server.volumes] == list(range(first, 40))
+    assert [volume.data.tobytes() for volume in bridge.server.volumes] == [v.tobytes() for v in volumes[first:]]
+    np.testing.assert_allclose(bridge.server.runs[0].affine, real.run.affine, atol=1e-5)
+
+
+@given(at=st.integers(0, 600), value=st.integers(0, 255), cut=st.integers(0, 700), ending=st.sampled_from(["", ".gz"]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+def test_no_bytes_break_it(tmp_path, at, value, cut, ending):
+    for path in tmp_path.iterdir():
+        path.unlink()
+    bridge = Bridge(tmp_path)
+    for number in range(3):
+        raw = bytearray(content(image(number)))
+        raw[min(at, len(raw) - 1)] = value
+        write(tmp_path, f"vol_{number}.nii{ending}", bytes(raw[:-cut] if cut else raw))
+        bridge.step(1)
+    packed = bytearray(gzip.compress(content(image(4)), mtime=0))
+    packed[at % len(packed)] = value
+    (tmp_path / "vol_4.nii.gz").write_bytes(packed[: len(packed) - cut % 40])
+    bridge.step(1)
+    bridge.step(1)
+    bridge.stop()
+    assert all(volume.data.ndim == 3 for volume in bridge.server.volumes)
+
+
+@given(
+    damage=st.lists(st.tuples(st.integers(0, 360), st.integers(0, 255)), max_size=3),
+    sizes=st.lists(st.integers(0, 1800), min_size=1, max_size=6),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+def test_no_file_that_grows_or_shrinks_breaks_it(tmp_path, damage, sizes):
+    for path in tmp_path.iterdir():
+        path.unlink()
+    bridge = Bridge(tmp_path)
+    for turn, size in enumerate(sizes):
+        raw = bytearray(grown(6, 6))
+        for at, value in damage if turn % 2 else ():
+            raw[at] = value
+        (tmp_path / "bold.nii").write_bytes(raw[:size])
+        bridge.step(0.3)
+    bridge.stop()
+    assert all(volume.data.ndim == 3 for volume in bridge.server.volumes)
+    assert str(tmp_path) not in "".join(bridge.lines)
