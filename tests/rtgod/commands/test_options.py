@@ -105,8 +105,8 @@ def test_settings_in_force_are_shown_and_nothing_else_is_done(tmp_path, monkeypa
     assert shown("serve")["window"]["hrf_shift_s"] == 3.0
     assert shown("serve", "--supervise", "--settings", "own.toml")["window"]["hrf_shift_s"] == 4.5
     assert shown("serve", "bundle") == shown("report", "none.rtgod", "--bundle", "bundle") == ours
-    assert shown("replay", "none.nii", "--settings", "own.toml", "--merge-gap", 2)["events"] == {
-        "merge_gap_s": 2.0, "ignore": ["tone"], "keep": [], "one_back": None,
+    assert shown("replay", "none.nii", "--settings", "own.toml", "--merge-gap", 2, "--discard", 3)["events"] == {
+        "merge_gap_s": 2.0, "ignore": ["tone"], "keep": [], "one_back": None, "discard_volumes": 3, "count_from": 1,
     }  # fmt: skip
     for name in ("training", "test", "imagery", "feedback"):
         assert shown("stimulus", name, "none.tsv", "--settings", "display.toml")["protocol"]["n_trials"] == 7
