@@ -22,7 +22,8 @@ from rtgod.receivers.live_series import LiveSeries, LiveVolume
 from rtgod.receivers.outbox import Outbox
 from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
 from rtgod.receivers.selection import TAGS, why_left_out
-from rtgod.sources.dicom_file import check_readable, integer_of, shielded
+from rtgod.sources.dicom_fields import integer_of
+from rtgod.sources.dicom_file import check_readable, shielded
 from rtgod.sources.dicom_pieces import Piece
 from rtgod.sources.dicom_series import alike, format_of, run_name, tags_read
 from rtgod.text import number_of

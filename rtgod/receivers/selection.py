@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
 
-from rtgod.sources.dicom_file import image_type
+from rtgod.sources.dicom_fields import image_type
 
 #: Elements that the rules read: ScanningSequence, EchoPlanarPulseSequence, SeriesDescription, EchoNumbers.
 TAGS = (Tag(0x00180020), Tag(0x00189018), Tag(0x0008103E), Tag(0x00180086))

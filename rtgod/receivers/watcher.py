@@ -19,7 +19,8 @@ from rtgod.errors import InputError
 from rtgod.messages import Array
 from rtgod.receivers.arrivals import POLL_S, Arrivals
 from rtgod.receivers.live_runs import LiveRuns, tags_taken
-from rtgod.sources.dicom_file import begins_as_dicom, integer_of, read_growing, read_pixels
+from rtgod.sources.dicom_fields import integer_of
+from rtgod.sources.dicom_file import begins_as_dicom, read_growing, read_pixels
 from rtgod.text import number_of
 
 #: Time for which a file without a promised length must not grow until it is taken for whole, seconds.

@@ -23,7 +23,8 @@ from rtgod.messages import Array, Volume
 from rtgod.settings import EventsSettings
 from rtgod.sources import TrClaim, acquisition_id, agreed_tr, run_of
 from rtgod.sources.beside import find_events
-from rtgod.sources.dicom_file import begins_as_dicom, check_readable, maker_of, read_header, read_pixels, shielded
+from rtgod.sources.dicom_fields import maker_of
+from rtgod.sources.dicom_file import begins_as_dicom, check_readable, read_header, read_pixels, shielded
 from rtgod.sources.dicom_pieces import SURVEYED, DicomFormat, Piece
 from rtgod.sources.dicom_volumes import acquired_s, assembled, clock_s, in_volumes, stack_of, without_duplicates
 from rtgod.sources.enhanced import EnhancedMultiFrame
