@@ -18,14 +18,16 @@ from pydicom.tag import Tag
 from rtgod.errors import InputError
 from rtgod.messages import Array, Run, RunEnd, Volume
 from rtgod.protocol.clients import Sender
-from rtgod.receivers.live_series import LiveSeries, LiveVolume
+from rtgod.receivers.live_echoes import LiveEchoes
+from rtgod.receivers.live_series import LiveVolume
 from rtgod.receivers.outbox import Outbox
 from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
 from rtgod.receivers.selection import TAGS, why_left_out
-from rtgod.sources.dicom_fields import integer_of
+from rtgod.sources.dicom_fields import integer_of, text_of
 from rtgod.sources.dicom_file import check_readable, shielded
 from rtgod.sources.dicom_pieces import Piece
 from rtgod.sources.dicom_series import alike, format_of, run_name, tags_read
+from rtgod.sources.echoes import Combine, Echo
 from rtgod.text import number_of
 
 #: Fewest series of one volume each that are taken for one run.
@@ -53,7 +55,7 @@ class _LiveRun:
     number: int
     uid: str
     alike: tuple[str, ...]
-    series: LiveSeries
+    series: LiveEchoes
     coil: str
     n_promised: int | None
     keys: set[_Key]
@@ -122,8 +124,7 @@ class LiveRuns:
                     self._tell_once(key, f"series {key[0]}: {why or 'a format that is not read'}: left out")
                     return
                 check_readable(origin, header, 2**62)
-                is_numbered = bool(str(header.get("EchoNumbers", "")).strip())
-                pieces = self._of_one_echo(fitting.pieces(origin, header), is_numbered=is_numbered)
+                pieces, left = self._of_echo(header, fitting.pieces(origin, header))
                 pixels = read() if pieces else None
         except InputError as error:
             self._tell_once(key, f"series {key[0]}: an image is left out: {_without_paths(str(error), origin)}")
@@ -132,7 +133,7 @@ class LiveRuns:
             try:
                 if pixels is not None:
                     with shielded(origin):
-                        self._add(key, header, piece, fitting.slices(pixels, piece))
+                        self._add(key, header, piece, fitting.slices(pixels, piece), left)
             except InputError as error:
                 self._tell_once(key, f"series {key[0]}: an image is left out: {_without_paths(str(error), origin)}")
 
@@ -162,33 +163,32 @@ class LiveRuns:
                     break
         for run in dict.fromkeys(self._series.values()):
             n_volumes = len(run.unsettled) or run.series.look()
-            for note in run.series.notes:
-                self._tell(f"series {run.number}: {note}")
-            what = number_of(n_volumes, "volume") if n_volumes else "no whole volume in its images"
+            self._tell_notes(run)
+            what = number_of(n_volumes, "volume") if n_volumes else "no whole volume that is taken"
             self._tell(f"series {run.number}: {what}: not sent")
         self._outbox.end()
 
     # ---------------------------------------------------------------- series
 
-    def _of_one_echo(self, pieces: Sequence[Piece], *, is_numbered: bool) -> Sequence[Piece]:
-        """Choose the pieces of the echo that is taken, of a file that has several."""
-        echoes = sorted({piece.grid.echo_ms for piece in pieces})
-        if len(echoes) < 2:
-            if self._options.echo > 1 and not is_numbered:
+    def _of_echo(self, header: FileDataset, pieces: Sequence[Piece]) -> tuple[Sequence[Piece], Echo]:
+        """Choose the pieces of the echo that is taken, as far as the file tells; return what is left to choose."""
+        echo, echoes_ms = self._options.echo, sorted({piece.grid.echo_ms for piece in pieces})
+        if isinstance(echo, Combine):
+            return pieces, echo
+        if len(echoes_ms) > 1:
+            if not 1 <= echo <= len(echoes_ms):
                 raise InputError(
-                    f"it does not say which echo it is, so that --echo {self._options.echo} cannot be chosen; leave "
-                    "--echo out, or export with EchoNumbers (0018,0086)"
+                    f"it has {len(echoes_ms)} echoes; choose one with --echo N, or combine them with --echo combine"
                 )
-            return pieces
-        if not 1 <= self._options.echo <= len(echoes):
-            raise InputError(f"it has {len(echoes)} echoes; choose one with --echo N")
-        return [piece for piece in pieces if piece.grid.echo_ms == echoes[self._options.echo - 1]]
+            return [piece for piece in pieces if piece.grid.echo_ms == echoes_ms[echo - 1]], 0
+        is_numbered = bool(text_of(header, "EchoNumbers"))
+        return pieces, 0 if is_numbered else echo
 
-    def _add(self, key: _Key, header: FileDataset, piece: Piece, slices: Array) -> None:
+    def _add(self, key: _Key, header: FileDataset, piece: Piece, slices: Array, echo: Echo) -> None:
         if key in self._over:
             self._tell_once(key, f"series {key[0]}: {self._over[key]}: left out")
             return
-        run = self._series.get(key) or self._series_of(key, header, piece)
+        run = self._series.get(key) or self._series_of(key, header, piece, echo)
         if run.is_settled:
             run.series.add(piece, slices, self._clock())
             return
@@ -201,7 +201,7 @@ class LiveRuns:
         elif len(run.keys) >= _FEWEST_JOINED:
             self._settle(run, [], run.unsettled)
 
-    def _series_of(self, key: _Key, header: FileDataset, piece: Piece) -> _LiveRun:
+    def _series_of(self, key: _Key, header: FileDataset, piece: Piece, echo: Echo) -> _LiveRun:
         """Return the run of a new series: one that consists of series of one volume each, or a new one."""
         kind = alike(header)
         if piece.is_whole:
@@ -224,7 +224,7 @@ class LiveRuns:
             key[0],
             key[1],
             kind,
-            LiveSeries(piece, tr_s, self._options.patience_tr),
+            LiveEchoes(tr_s, self._options.patience_tr, echo),
             piece.grid.coil,
             promised if promised >= _FEWEST_PROMISED else None,
             {key},
@@ -262,6 +262,7 @@ class LiveRuns:
                 if self._live is not None and run.series.look() < 2:
                     continue
                 volumes = run.series.ready(now_s)
+                self._tell_notes(run)
             except InputError as error:
                 self._leave_out(run, _without_paths(str(error), Path("an image")))
                 continue
@@ -297,9 +298,7 @@ class LiveRuns:
 
     def _queue(self, live: _LiveRun, volumes: Sequence[LiveVolume]) -> None:
         """Queue volumes to be sent, after the run if they are its first."""
-        for note in live.series.notes:
-            self._tell(f"series {live.number}: {note}")
-        live.series.notes.clear()
+        self._tell_notes(live)
         for volume in volumes:
             if live.run is None:
                 try:
@@ -316,6 +315,11 @@ class LiveRuns:
             if live.is_silent:
                 live.is_silent = False
                 self._tell(f"series {live.number}: volumes come again")
+
+    def _tell_notes(self, run: _LiveRun) -> None:
+        for note in run.series.notes:
+            self._tell(f"series {run.number}: {note}")
+        run.series.notes.clear()
 
     def _make_run(self, live: _LiveRun) -> tuple[Run, str]:
         return self._options.run(
@@ -363,11 +367,12 @@ class LiveRuns:
 
 def _is_copy(piece: Piece, other: Piece) -> bool:
     """Return whether a whole volume is another one sent again."""
-    return (piece.instance, piece.acquisition, piece.temporal, piece.clock_s) == (
+    return (piece.instance, piece.acquisition, piece.temporal, piece.clock_s, piece.grid.echo_ms) == (
         other.instance,
         other.acquisition,
         other.temporal,
         other.clock_s,
+        other.grid.echo_ms,
     ) and np.array_equal(piece.planes[0].position_mm, other.planes[0].position_mm)
 
 

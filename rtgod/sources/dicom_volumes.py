@@ -27,6 +27,8 @@ _MOST_SKEWED = 0.01
 _ONE_PLACE_MM, _MOST_UNEVEN = 0.01, 0.02
 #: Slices of one volume are never acquired as far apart as this share of the repetition time.
 _LONGEST_SPREAD = 0.995
+#: Most echoes whose images are counted together.
+_MOST_ECHOES = 32
 #: Decodes the slices of a piece: (n_columns, n_rows, n_planes).
 Decode = Callable[[Piece], Array]
 
@@ -276,10 +278,14 @@ def numberings(
         None if not piece.temporal else piece.temporal[0] if len(piece.temporal) == 1 else ranks[piece.temporal]
         for piece in pieces
     ]
+    known = [instance for instance in instances if instance is not None]
     if pieces[0].is_whole:
         by_clock = [_by_clock(pieces, tr_s)] if differ_by_clock(pieces) else []
-        return [instances, acquisitions, temporal, *by_clock]
-    known = [instance for instance in instances if instance is not None]
+        # Images of other echoes may be counted between those of one.
+        shared = math.gcd(*np.diff(sorted(known)).tolist()) if len(known) == len(pieces) else 0
+        steps = [step for step in range(2, min(shared, _MOST_ECHOES) + 1) if shared % step == 0]
+        by_step = [[(instance - 1) // step + 1 for instance in known] for step in steps]
+        return [instances, acquisitions, temporal, *by_step, *by_clock]
     numbered: list[Sequence[int | None]] = [temporal]
     if len(known) == len(pieces):
         from_0 = [instance - min(1, *known) for instance in known]

@@ -438,15 +438,6 @@ def test_slices_that_are_not_numbered_from_the_first_are_not_mixed(folder):
     same_as_replayed(bridge.server.volumes, list(DicomSeries(folder)))
 
 
-@pytest.mark.parametrize("make", [mosaics, enhanced_files])
-def test_an_echo_that_files_do_not_number_is_not_guessed(folder, make):
-    bridge = Bridge(folder, echo=2)
-    written(bridge, folder, make())
-    bridge.stop()
-    assert not bridge.server.messages
-    assert sum("does not say which echo it is" in line for line in bridge.lines) == 1
-
-
 def test_files_that_are_renamed_once_they_are_whole_are_taken_once(folder):
     bridge = Bridge(folder)
     for number in range(1, 4):
