@@ -12,10 +12,10 @@ import numpy as np
 from rtgod.errors import InputError
 from rtgod.messages import Array
 from rtgod.sources.dicom_pieces import Piece
+from rtgod.sources.dicom_times import VolumeClock, clock_s
 from rtgod.sources.dicom_volumes import (
     Decode,
     Stack,
-    acquired_s,
     assembled,
     in_volumes,
     stack_of,
@@ -43,6 +43,8 @@ class EchoVolumes:
         Time of each volume, in seconds from the nominal start of volume 0.
     rescaled : bool
         Whether slopes and intercepts are applied.
+    clock_notes : tuple of str
+        Lines on the files' clock.
     """
 
     stack: Stack
@@ -50,6 +52,7 @@ class EchoVolumes:
     lacking: dict[int, int]
     acquired_s: dict[int, float]
     rescaled: bool
+    clock_notes: tuple[str, ...] = ()
 
     @property
     def indices(self) -> set[int]:
@@ -152,7 +155,9 @@ def laid_out(folder: Path, pieces: Sequence[Piece], stack: Stack, decode: Decode
     if not complete:
         raise InputError(f"{folder}: no volume has all of its {n_slices} slices; copy the series again.")
     rescaled = any(plane.rescale != (1.0, 0.0) for piece in pieces for plane in piece.planes)
-    return EchoVolumes(stack, complete, lacking, acquired_s(complete, tr_s), rescaled)
+    clock = VolumeClock(tr_s)
+    times_s = {index: clock.acquired_s(index, clock_s(of_volume)) for index, of_volume in complete.items()}
+    return EchoVolumes(stack, complete, lacking, times_s, rescaled, tuple(clock.notes))
 
 
 def with_all_echoes(folder: Path, echoes: Sequence[EchoVolumes]) -> list[int]:
@@ -201,6 +206,7 @@ def notes_on(folder: Path, echoes: Sequence[EchoVolumes], n_promised: int) -> li
         of_echo = f" in echo {number}" if len(echoes) > 1 else ""
         lacking = [f"volume {index + 1} lacks {n} of {n_slices}{of_echo}" for index, n in echo.lacking.items()]
         notes += _lost(folder, "without all slices", lacking)
+    notes += [f"{folder}: {note}" for note in echoes[0].clock_notes]
     without = [
         f"volume {index + 1} lacks echo {number}"
         for index in sorted(indices)

@@ -27,7 +27,7 @@ from rtgod.sources.dicom_echoes import by_echo, laid_out, notes_on, stack_of_all
 from rtgod.sources.dicom_fields import maker_of
 from rtgod.sources.dicom_file import begins_as_dicom, check_readable, read_header, read_pixels, shielded
 from rtgod.sources.dicom_pieces import SURVEYED, DicomFormat, Piece
-from rtgod.sources.dicom_volumes import clock_s
+from rtgod.sources.dicom_times import clock_s
 from rtgod.sources.echoes import Combine, Echo, combined, in_words, weights_of
 from rtgod.sources.enhanced import EnhancedMultiFrame
 from rtgod.sources.siemens_mosaic import SiemensMosaic
