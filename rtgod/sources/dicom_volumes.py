@@ -299,13 +299,36 @@ def numberings(
         n_volumes = -(-(max(from_0) + 1) // n_slices)
         first_slots = [of_piece[0] for of_piece in slots]
         # Volume after volume, or slice after slice with all of its times.
-        for volumes, turns in (
-            ([n // n_slices for n in from_0], [n % n_slices for n in from_0]),
-            ([n % n_volumes for n in from_0], [n // n_volumes for n in from_0]),
+        for is_by_volume, volumes, turns in (
+            (True, [n // n_slices for n in from_0], [n % n_slices for n in from_0]),
+            (False, [n % n_volumes for n in from_0], [n // n_volumes for n in from_0]),
         ):
-            if len(set(zip(turns, first_slots, strict=True))) == len(set(first_slots)) == len(set(turns)):
-                numbered.append([volume + 1 for volume in volumes])
+            places = dict(zip(turns, first_slots, strict=True))
+            if not len(set(zip(turns, first_slots, strict=True))) == len(set(first_slots)) == len(places):
+                continue
+            # An export that began within a volume may be numbered from there.
+            ahead = _n_ahead([places.get(turn, -1) for turn in range(n_slices)]) if is_by_volume else 0
+            numbered.append([(n - ahead) // n_slices + 1 for n in from_0] if ahead else [n + 1 for n in volumes])
     return [*numbered, acquisitions]
+
+
+def _n_ahead(places: list[int]) -> int:
+    """Return how many slices are numbered before the first of a volume, by the order in which scanners number slices.
+
+    Parameters
+    ----------
+    places : list of int
+        Place of each slice of a volume, in the order of their numbers.
+    """
+    up = range(len(places))
+    rising = [[*up], [*up[::2], *up[1::2]]]
+    if len(places) % 2 == 0:  # Siemens scanners begin with the second slice of an even number
+        rising.append([*up[1::2], *up[::2]])
+    usual = [*rising, *([len(places) - 1 - place for place in order] for order in rising)]
+    if places in usual:
+        return 0
+    turned = [[*places[ahead:], *places[:ahead]] for ahead in up]
+    return next((turned.index(order) for order in usual if order in turned), 0)
 
 
 def differ_by_clock(pieces: Sequence[Piece]) -> bool:
