@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rtgod.commands import options
 from rtgod.commands.exports import ExportKind, ExportOptions, Style, play_run
-from rtgod.commands.options import ClientName, CountFrom, Discard, Key, ShowSettings, chosen_counts, console, say
+from rtgod.commands.options import ClientName, CountFrom, Discard, Echo, Key, ShowSettings, chosen_counts, console, say
 from rtgod.text import number_of, plain, times
 
 if TYPE_CHECKING:
@@ -94,9 +94,7 @@ def replay(
         typer.Option(help="Repetition time in seconds, where the files give none or contradict each other."),
     ] = None,
     series: Annotated[int | None, typer.Option(help="SeriesNumber to take from a folder that holds several.")] = None,
-    echo: Annotated[
-        int | None, typer.Option(min=1, help="Echo to take from a DICOM series or PAR file that has several, from 1.")
-    ] = None,
+    echo: Echo = "",
     key: Key = None,
     name: ClientName = None,
     again: Annotated[
@@ -142,10 +140,11 @@ def replay(
         }
     )
     from rtgod.sources import open_source
+    from rtgod.sources.echoes import echo_of
 
     pace = math.inf if full_speed else speed
     if as_ is not None:  # what follows needs what a server computes with
-        source = open_source(run, subject=subject, tr_s=tr, series=series, echo=echo)
+        source = open_source(run, subject=subject, tr_s=tr, series=series, echo=echo_of(echo))
         play_run(source, played, pace, dry_run=dry_run)
         return
     from rtgod.events.table import cut_to_length
@@ -166,9 +165,11 @@ def replay(
         options.show_settings({"events": reading})
         return
 
+    chosen_echo = echo_of(echo)
+
     def opened(rules: EventsSettings) -> Source:
         return open_source(
-            run, events=events, reading=rules, run_id=run_id, subject=subject, tr_s=tr, series=series, echo=echo
+            run, events=events, reading=rules, run_id=run_id, subject=subject, tr_s=tr, series=series, echo=chosen_echo
         )
 
     source = opened(reading)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rtgod.commands.options import ClientName, CountFrom, Discard, Key, chosen_counts, console
+from rtgod.commands.options import ClientName, CountFrom, Discard, Echo, Key, chosen_counts, console
 from rtgod.console import styled
 from rtgod.errors import InputError, RtgodError
 from rtgod.text import number_of
@@ -27,7 +27,6 @@ Events = Annotated[
     typer.Option("--events", help="Table of the trials of every run: a BIDS events table, or a plan of the display."),
 ]
 Corrected = Annotated[bool, typer.Option("--corrected", help="Take the images that the scanner corrected for motion.")]
-Echo = Annotated[int, typer.Option("--echo", min=0, help="Echo to take, from 1, of series that have several.")]
 Tr = Annotated[
     float | None, typer.Option("--tr", min=0.05, help="Repetition time in seconds, where the images give none.")
 ]
@@ -49,7 +48,7 @@ def watch(
     discard: Discard = None,
     count_from: CountFrom = None,
     corrected: Corrected = False,
-    echo: Echo = 0,
+    echo: Echo = "",
     tr: Tr = None,
     volumes: Volumes = None,
     patience: Patience = 2.0,
@@ -121,7 +120,7 @@ def receive(
     discard: Discard = None,
     count_from: CountFrom = None,
     corrected: Corrected = False,
-    echo: Echo = 0,
+    echo: Echo = "",
     tr: Tr = None,
     volumes: Volumes = None,
     patience: Patience = 2.0,
@@ -185,7 +184,7 @@ def _plain_receivers() -> dict[str, tuple[type[PlainReceiver], int]]:
     }
 
 
-def _check_options(protocol: str, *, corrected: bool, echo: int, has_tls: bool, has_geometry: bool) -> None:
+def _check_options(protocol: str, *, corrected: bool, echo: str, has_tls: bool, has_geometry: bool) -> None:
     """Refuse options that a protocol leaves without effect."""
     if has_tls and protocol != "dicom":
         raise InputError(
@@ -221,17 +220,18 @@ def _tell(line: str) -> None:
 def _options(
     subject: str,
     corrected: bool,
-    echo: int,
+    echo: str,
     tr_s: float | None,
     n_volumes: int | None,
     patience_tr: float,
 ) -> RunOptions:
     from rtgod.receivers.run_options import RunOptions
+    from rtgod.sources.echoes import echo_of
 
     return RunOptions(
         subject=subject,
         corrected=corrected,
-        echo=echo,
+        echo=echo_of(echo),
         patience_tr=patience_tr,
         tr_s=tr_s,
         n_volumes=n_volumes,

@@ -12,6 +12,7 @@ from rtgod.events.trials import Trial
 from rtgod.messages import Float64Array, Run
 from rtgod.settings import EventsSettings
 from rtgod.sources import acquisition_id
+from rtgod.sources.echoes import Echo
 from rtgod.tsv import Table
 
 #: A volume is missed after this time, in repetition times.
@@ -33,8 +34,8 @@ class RunOptions:
         Rules by which volumes are discarded, and rows of the table are trials.
     corrected : bool
         Whether images that the scanner corrected for motion are taken in place of those as acquired.
-    echo : int
-        Echo that is taken, from 1, of series that have several; 0 takes the only one.
+    echo : int or Combine
+        Echo that is taken, from 1, of series that have several, where 0 takes the only one; or all, combined.
     patience_tr : float
         Time that a missing volume is waited for once a later one is complete, in repetition times.
     tr_s : float or None
@@ -50,7 +51,7 @@ class RunOptions:
     events: Table | None = None
     rules: EventsSettings = field(default_factory=EventsSettings)
     corrected: bool = False
-    echo: int = 0
+    echo: Echo = 0
     patience_tr: float = 2.0
     tr_s: float | None = None
     n_volumes: int | None = None

@@ -17,6 +17,7 @@ from rtgod.events.table import beyond, blocks_of, read_events
 from rtgod.events.trials import TrialsRead
 from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Float64Array, Run, Volume
 from rtgod.settings import EventsSettings
+from rtgod.sources.echoes import Combine, Echo
 from rtgod.text import encodable, plain
 
 #: Relative difference above which repetition times contradict each other, and above which the difference is noted.
@@ -85,7 +86,7 @@ def open_source(
     subject: str | None = None,
     tr_s: float | None = None,
     series: int | None = None,
-    echo: int | None = None,
+    echo: Echo = 0,
 ) -> Source:
     """Open a recorded run in any of the formats that rtgod reads.
 
@@ -106,8 +107,9 @@ def open_source(
         Repetition time in seconds, if the files do not give one; it must not contradict them.
     series : int, optional
         SeriesNumber to read from a DICOM folder that holds several.
-    echo : int, optional
-        Echo to read from a DICOM series or a PAR file that has several, from 1.
+    echo : int or Combine
+        Echo to read from a DICOM series or a PAR file that has several, from 1 by echo time; or all of a DICOM series,
+        combined.
 
     Returns
     -------
@@ -125,7 +127,7 @@ def open_source(
     kind = kind_of(path)
     if series is not None and kind != "dicom":
         raise InputError(f"{path}: only a folder of DICOM files has a DICOM series; leave out --series.")
-    if echo is not None and kind.startswith("nifti"):
+    if echo and kind.startswith("nifti"):
         raise InputError(f"{path}: NIfTI files are of one echo; leave out --echo.")
     # Imported here because nibabel and pydicom each take a moment to load, and a run needs only one of them.
     if kind == "dicom":
@@ -145,6 +147,8 @@ def open_source(
     else:
         from rtgod.sources.parrec import ParRecRun
 
+        if isinstance(echo, Combine):
+            raise InputError(f"{path}: echoes of PAR files are not combined; choose one with --echo N.")
         source = ParRecRun(path, events=events, reading=reading, run_id=run_id, subject=subject, tr_s=tr_s, echo=echo)
     if source.contradiction:
         raise InputError(source.contradiction)

@@ -9,40 +9,54 @@ from __future__ import annotations
 import io
 import logging
 import math
-import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import pydicom
 from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import FileDataset
+from pydicom.filereader import read_partial
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
+from rtgod.sources.dicom_deflated import LONGEST_META, inflated, is_deflated
+from rtgod.sources.dicom_fields import n_frames_of, text_of, without_field
 
 # pydicom would log and warn of values that break the standard, and quote them; values that are used are checked here.
 logging.getLogger("pydicom").addFilter(lambda _: False)
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
-_MAKERS = {
-    "SIEMENS": "Siemens",
-    "GE ": "GE",
-    "PHILIPS": "Philips",
-    "CANON": "Canon",
-    "TOSHIBA": "Toshiba",
-    "UIH": "United Imaging",
-}
-
-
-#: Little-endian bytes of the tag of voxels, of an undefined length, and of the delimiter after items.
-_PIXEL_DATA, _UNDEFINED, _END_OF_ITEMS = b"\xe0\x7f\x10\x00", b"\xff" * 4, b"\xfe\xff\xdd\xe0" + bytes(4)
+#: Tags of voxels: integers, and two kinds of floating-point numbers.
+_VOXELS = frozenset({0x7FE00010, 0x7FE00009, 0x7FE00008})
+#: Bytes of a file that are read at once for its header; most headers are shorter.
+_USUAL_HEADER = 2**17
+#: Bytes of the tag of voxels, little and big-endian; of an undefined length; of the delimiter after items.
+_PIXEL_DATA, _PIXEL_DATA_BIG = b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10"
+_UNDEFINED, _END_OF_ITEMS = b"\xff" * 4, b"\xfe\xff\xdd\xe0" + bytes(4)
+#: Compression that gives back every number.
+_LOSSLESS = frozenset(
+    {JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless, HTJ2KLosslessRPCL, RLELossless}
+)
+#: Compression that may be of either kind; LossyImageCompression says which.
+_EITHER = frozenset({JPEG2000, HTJ2K})
 
 
 def begins_as_dicom(path: Path) -> bool:
@@ -78,14 +92,39 @@ def read_header(path: Path, tags: Sequence[int]) -> tuple[FileDataset, int, int]
     n_left : int
         Number of bytes from there.
     """
-    with path.open("rb") as stream:
-        header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(tags))
-        start = stream.tell()
-        return header, start, path.stat().st_size - start
+    with _opened(path) as stream:
+        header, start = _header(stream, tags)
+        return header, start, stream.seek(0, io.SEEK_END) - start
+
+
+def _header(stream: BinaryIO, tags: Sequence[int]) -> tuple[FileDataset, int]:
+    """Read elements before the voxels, and where these begin."""
+    # Many short reads of memory take half as long as those of a file.
+    head = io.BytesIO(stream.read(_USUAL_HEADER))
+    with suppress(Exception):  # whatever comes of a header that is cut off comes of the whole one as well
+        header = read_partial(head, _at_voxels, specific_tags=list(tags))
+        start = head.tell()
+        if head.read(4) in (_PIXEL_DATA, _PIXEL_DATA_BIG):
+            return header, start
+    stream.seek(0)
+    header = read_partial(stream, _at_voxels, specific_tags=list(tags))
+    return header, stream.tell()
+
+
+def _at_voxels(tag: int, vr: str | None, length: int) -> bool:
+    del vr, length  # pydicom gives them, too
+    return tag in _VOXELS
 
 
 def _opened(source: Path | bytes) -> BinaryIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    """Open a file, or what one holds; a deflated one is read as the explicit little-endian file that it was."""
+    stream = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    beginning = stream.read(LONGEST_META)
+    stream.seek(0)
+    if not is_deflated(beginning):
+        return stream
+    with stream:
+        return io.BytesIO(inflated(stream.read()))
 
 
 def read_growing(source: Path | bytes, tags: Sequence[int]) -> tuple[FileDataset | None, int, int | None]:
@@ -112,30 +151,35 @@ def read_growing(source: Path | bytes, tags: Sequence[int]) -> tuple[FileDataset
     OSError
         If the file cannot be read.
     """
-    with _opened(source) as stream, warnings.catch_warnings():
+    try:
+        stream = _opened(source)
+    except InputError:  # deflated, and damaged
+        return None, 0, None
+    with stream, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         if stream.read(132)[128:] != b"DICM":
             return None, 0, None
         stream.seek(0)
         try:
-            header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(tags))
+            header, start = _header(stream, tags)
             syntax = header.file_meta.TransferSyntaxUID
+            is_little, is_implicit = syntax.is_little_endian, syntax.is_implicit_VR
         except OSError as error:
             if error.strerror:
                 raise
             return None, 0, None
         except Exception:  # noqa: BLE001 - on the beginning of a file pydicom raises whatever it leads to
             return None, 0, None
-        start = stream.tell()
+        stream.seek(start)
         element = stream.read(12)
         size = stream.seek(0, 2)
-        if element[:4] != _PIXEL_DATA or len(element) < 12:
+        if element[:4] != (_PIXEL_DATA if is_little else _PIXEL_DATA_BIG) or len(element) < 12:
             return header, start, None
-        n_own, length = (8, element[4:8]) if syntax.is_implicit_VR else (12, element[8:12])
+        n_own, length = (8, element[4:8]) if is_implicit else (12, element[8:12])
         if length == _UNDEFINED:  # compressed: items, and a delimiter at the end
             stream.seek(-len(_END_OF_ITEMS), 2)
             return header, start, 0 if stream.read() == _END_OF_ITEMS else None
-        return header, start, max(start + n_own + int.from_bytes(length, "little") - size, 0)
+        return header, start, max(start + n_own + int.from_bytes(length, "little" if is_little else "big") - size, 0)
 
 
 def check_readable(path: Path, header: FileDataset, n_left: int) -> None:
@@ -149,16 +193,23 @@ def check_readable(path: Path, header: FileDataset, n_left: int) -> None:
         Number of bytes after the header, from `read_header`.
     """
     syntax = header.file_meta.TransferSyntaxUID
+    is_lossless = syntax in _LOSSLESS or (syntax in _EITHER and text_of(header, "LossyImageCompression") == "00")
+    if text_of(header, "LossyImageCompression") == "01" or (syntax.is_compressed and not is_lossless):
+        how = f", as {syntax.name}" if syntax.is_compressed else ""
+        raise InputError(
+            f"{path}: compressed with loss{how}, so that its numbers are not those that were measured; export it "
+            "uncompressed or without loss."
+        )
     if syntax.is_compressed and not _has_decoder(syntax):
         advice = f"export it uncompressed{_installable(syntax)}"
         raise InputError(f"{path}: compressed as {syntax.name}, which cannot be read here; {advice}.")
     if header.BitsAllocated != 16 or header.get("SamplesPerPixel", 1) != 1:
         raise InputError(f"{path}: its voxels are not single 16-bit numbers; export the original series.")
-    # The element's own header is 12 bytes with an explicit VR, 8 without one. The length of deflated and encapsulated
-    # voxels is not known beforehand.
-    n_voxels = header.Rows * header.Columns * int(header.get("NumberOfFrames") or 1)
+    # The element's own header is 12 bytes with an explicit VR, 8 without one. The length of encapsulated voxels is not
+    # known beforehand.
+    n_voxels = header.Rows * header.Columns * n_frames_of(header)
     n_expected = (8 if syntax.is_implicit_VR else 12) + 2 * n_voxels
-    if not (syntax.is_compressed or syntax.is_deflated) and n_left < n_expected:
+    if not syntax.is_compressed and n_left < n_expected:
         raise InputError(f"{path}: cut short, {n_expected - n_left} bytes of its voxels are missing; copy it again.")
 
 
@@ -181,7 +232,7 @@ def _installable(syntax: UID) -> str:
 def read_pixels(path: Path, header: FileDataset, start: int, raw: bytes | None = None) -> Array:
     """Read the stored numbers of all frames, shape (n_frames, n_rows, n_columns), int16 or uint16.
 
-    Numbers that are neither compressed nor packed are taken as they lie in the file; pydicom decodes the others.
+    Numbers that are not compressed are taken as they lie in the file; pydicom decodes the others.
 
     Parameters
     ----------
@@ -198,21 +249,28 @@ def read_pixels(path: Path, header: FileDataset, start: int, raw: bytes | None =
         If they cannot be decoded.
     """
     with shielded(path):
-        syntax, is_signed = header.file_meta.TransferSyntaxUID, bool(header.PixelRepresentation)
-        is_plain = not (syntax.is_compressed or syntax.is_deflated) and syntax.is_little_endian
-        if not is_plain or (is_signed and header.BitsStored != header.BitsAllocated):
-            pixels = pixel_array(path if raw is None else io.BytesIO(raw))
-            return pixels[np.newaxis] if pixels.ndim == 2 else pixels
-        shape = int(header.get("NumberOfFrames") or 1), int(header.Rows), int(header.Columns)
+        syntax = header.file_meta.TransferSyntaxUID
+        kind, order = "i" if header.PixelRepresentation else "u", "<" if syntax.is_little_endian else ">"
+        shape = n_frames_of(header), int(header.Rows), int(header.Columns)
         with _opened(path if raw is None else raw) as stream:
-            stream.seek(start + (8 if syntax.is_implicit_VR else 12))
-            stored = stream.read(2 * math.prod(shape))
-        n_missing = 2 * math.prod(shape) - len(stored)
-        if n_missing > 0 and raw is not None:
-            raise InputError(f"{path}: {n_missing} bytes of its voxels are missing")
-        if n_missing > 0:
-            raise InputError(f"{path}: changed while it was being read; start again once the folder is complete.")
-        return np.frombuffer(stored, "<i2" if is_signed else "<u2").reshape(shape)
+            if syntax.is_compressed:
+                pixels = pixel_array(stream).reshape(shape)
+            else:
+                stream.seek(start + (8 if syntax.is_implicit_VR else 12))
+                stored = stream.read(2 * math.prod(shape))
+                n_missing = 2 * math.prod(shape) - len(stored)
+                if n_missing > 0 and raw is not None:
+                    raise InputError(f"{path}: {n_missing} bytes of its voxels are missing")
+                if n_missing > 0:
+                    raise InputError(
+                        f"{path}: changed while it was being read; start again once the folder is complete."
+                    )
+                pixels = np.frombuffer(stored, f"{order}{kind}2").reshape(shape)
+        pixels = pixels.astype(f"={kind}2", copy=False)
+        if kind == "i" and header.BitsStored < 16:  # not every decoder gives the sign to the bits that are not stored
+            n_unused = 16 - int(header.BitsStored)
+            pixels = (pixels << n_unused) >> n_unused
+        return pixels
 
 
 @contextmanager
@@ -241,108 +299,6 @@ def shielded(path: Path) -> Iterator[None]:
             if isinstance(error, OSError) and error.strerror:
                 raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
             raise InputError(f"{path}: a DICOM file that cannot be decoded; copy or export it again.") from None
-
-
-def without_field(path: Path, keyword: str, problem: str) -> str:
-    """Write an error text about a field that is needed.
-
-    Parameters
-    ----------
-    path : Path
-    keyword : str
-        DICOM's name of the field.
-    problem : str
-        What is wrong with it: "is missing", for instance.
-    """
-    tag = tag_for_keyword(keyword) or 0
-    return (
-        f"{path}: {keyword} ({tag >> 16:04x},{tag & 0xFFFF:04x}) {problem}, and without it the voxels cannot be read "
-        "or placed; anonymise with this field kept, or export the series again."
-    )
-
-
-def numbers(path: Path, dataset: Dataset, keyword: str, n: int) -> list[float]:
-    """Read the numbers of a field that is needed to place the voxels.
-
-    Parameters
-    ----------
-    path : Path
-        The file, for messages.
-    dataset : Dataset
-    keyword : str
-        DICOM's name of the field.
-    n : int
-        How many numbers it must have.
-
-    Raises
-    ------
-    InputError
-        If there are not as many.
-    """
-    value = getattr(dataset, keyword)  # `shielded` reports a missing field
-    values = [value] if n == 1 else list(value or ())
-    if len(values) != n or any(number is None for number in values):
-        raise InputError(without_field(path, keyword, "is empty" if n == 1 else f"is empty, or not {n} numbers"))
-    return [float(number) for number in values]
-
-
-def rescale_of(dataset: Dataset) -> tuple[float, float]:
-    """Return the slope and intercept that make stored numbers intensities; 1 and 0 if they are not given.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        A file, or a frame's sequence of them.
-    """
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    return 1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)
-
-
-def integer_of(value: object) -> int | None:
-    """Return the value of a field as an integer; None if it is missing, empty, or no integer.
-
-    Parameters
-    ----------
-    value : object
-    """
-    try:
-        return None if value is None else int(str(value))
-    except ValueError:
-        return None
-
-
-def image_type(dataset: Dataset) -> Sequence[str]:
-    """Return the words of a file's ImageType; empty without one.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    """
-    value = dataset.get("ImageType") or ()
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-def maker_of(dataset: Dataset) -> str:
-    """Return the scanner's maker, from a fixed list: the field itself is free text.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    """
-    manufacturer = str(dataset.get("Manufacturer", "")).upper()
-    return next((name for key, name in _MAKERS.items() if manufacturer.startswith(key)), "unrecognised")
-
-
-def seconds_of_day(text: str) -> float | None:
-    """Read a time of day, or the time in a date with a time, as seconds from midnight; None if it is none.
-
-    Parameters
-    ----------
-    text : str
-        DICOM's TM (HHMMSS.ffffff) or DT (YYYYMMDDHHMMSS.ffffff), perhaps with a time zone.
-    """
-    match = re.fullmatch(r"(?:\d{8}(?=\d{6}))?(\d\d):?(\d\d):?(\d\d(?:\.\d*)?)(?:[+-]\d{4})?\s*", text)
-    return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None
 
 
 def to_ras(affine: Float64Array) -> Float64Array:

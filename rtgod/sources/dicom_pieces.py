@@ -17,7 +17,7 @@ import numpy as np
 from pydicom.dataset import FileDataset
 
 from rtgod.messages import Array, Float64Array
-from rtgod.sources.dicom_file import numbers
+from rtgod.sources.dicom_fields import number_or_0, numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def grid_of(path: Path, header: FileDataset, n_columns: int, n_rows: int) -> Gri
     # the distance between rows.
     cosines = numbers(path, header, "ImageOrientationPatient", 6)
     mm_y, mm_x = numbers(path, header, "PixelSpacing", 2)
-    spacing = "SpacingBetweenSlices" if header.get("SpacingBetweenSlices") else "SliceThickness"
+    spacing = "SpacingBetweenSlices" if number_or_0(header, "SpacingBetweenSlices") else "SliceThickness"
     (mm_z,) = numbers(path, header, spacing, 1)
     return Grid(
         n_columns=n_columns,
@@ -161,8 +161,8 @@ def grid_of(path: Path, header: FileDataset, n_columns: int, n_rows: int) -> Gri
         mm_x=mm_x,
         mm_y=mm_y,
         mm_z=mm_z,
-        tr_s=float(header.get("RepetitionTime") or 0) / 1000,
-        echo_ms=float(header.get("EchoTime") or 0),
+        tr_s=number_or_0(header, "RepetitionTime") / 1000,
+        echo_ms=number_or_0(header, "EchoTime"),
         coil=str(header.get("ReceiveCoilName") or ""),
     )
 
@@ -221,7 +221,8 @@ class DicomFormat(Protocol):
 SURVEYED: Sequence[str] = (
     "SOPClassUID", "ImageType", "Manufacturer", "SeriesInstanceUID", "SeriesNumber", "NumberOfFrames",
     "FrameOfReferenceUID", "ProtocolName", "SoftwareVersions", "Rows", "Columns", "BitsAllocated", "SamplesPerPixel",
-    "BitsStored", "PixelRepresentation", "InstanceNumber", "AcquisitionNumber", "AcquisitionTime",
+    "BitsStored", "PixelRepresentation", "LossyImageCompression", "InstanceNumber", "AcquisitionNumber",
+    "AcquisitionTime",
 )  # fmt: skip
 #: Elements that `grid_of` and `rescale_of` read.
 FLAT: Sequence[str] = (

@@ -16,7 +16,15 @@ from pydicom.dataset import Dataset, FileDataset
 
 from rtgod.errors import InputError
 from rtgod.messages import Array
-from rtgod.sources.dicom_file import integer_of, numbers, rescale_of, seconds_of_day
+from rtgod.sources.dicom_fields import (
+    integer_of,
+    n_frames_of,
+    number_or_0,
+    numbers,
+    rescale_of,
+    seconds_of_day,
+    text_of,
+)
 from rtgod.sources.dicom_pieces import Grid, Piece, Plane
 
 #: Dimensions that tell slices of a volume apart, or echoes and kinds of image, which frames themselves state.
@@ -57,7 +65,7 @@ class EnhancedMultiFrame:
             If the file does not say where its voxels lie, or slices of a volume are missing or doubled.
         """
         volumes: dict[tuple[tuple[int, ...], float], list[tuple[Plane, _Frame]]] = {}
-        for number in range(int(header.NumberOfFrames)):
+        for number in range(n_frames_of(header)):
             frame = _Frame(path, header, number)
             if frame.is_magnitude():
                 volumes.setdefault((frame.temporal(), frame.echo_ms()), []).append((frame.plane(), frame))
@@ -93,8 +101,8 @@ def _piece(path: Path, header: FileDataset, temporal: tuple[int, ...], frames: S
     clocks = [clock_s for _, frame in frames if (clock_s := frame.clock_s()) is not None]
     return Piece(
         path=path,
-        instance=integer_of(header.get("InstanceNumber")),
-        acquisition=integer_of(header.get("AcquisitionNumber")),
+        instance=integer_of(text_of(header, "InstanceNumber")),
+        acquisition=integer_of(text_of(header, "AcquisitionNumber")),
         temporal=temporal,
         clock_s=min(clocks, default=None),
         grid=grid,
@@ -145,7 +153,7 @@ class _Frame:
 
     def clock_s(self) -> float | None:
         """Time of day of its acquisition, in seconds."""
-        return seconds_of_day(str(self._of("FrameContentSequence").get("FrameAcquisitionDateTime") or ""))
+        return seconds_of_day(text_of(self._of("FrameContentSequence"), "FrameAcquisitionDateTime"))
 
     def plane(self) -> Plane:
         """Its place in the file and in the world."""
@@ -164,8 +172,8 @@ class _Frame:
             along_y=(cosines[3], cosines[4], cosines[5]),
             mm_x=mm_x,
             mm_y=mm_y,
-            mm_z=float(measures.get("SpacingBetweenSlices") or measures.get("SliceThickness") or 0),
-            tr_s=float(self._of("MRTimingAndRelatedParametersSequence").get("RepetitionTime") or 0) / 1000,
+            mm_z=number_or_0(measures, "SpacingBetweenSlices") or number_or_0(measures, "SliceThickness"),
+            tr_s=number_or_0(self._of("MRTimingAndRelatedParametersSequence"), "RepetitionTime") / 1000,
             echo_ms=self.echo_ms(),
             coil=str(self._of("MRReceiveCoilSequence").get("ReceiveCoilName") or ""),
         )

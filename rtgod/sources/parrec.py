@@ -106,7 +106,7 @@ class ParRecRun:
         run_id: str | None = None,
         subject: str | None = None,
         tr_s: float | None = None,
-        echo: int | None = None,
+        echo: int = 0,
     ) -> None:
         self._par = par = _read_par(path)
         self._rec = _rec_beside(path)
@@ -265,7 +265,7 @@ def _rec_beside(path: Path) -> Path:
 # ---------------------------------------------------------------- which images are the run
 
 
-def _of_echo(path: Path, images: Array, echo: int | None) -> tuple[Array, int]:
+def _of_echo(path: Path, images: Array, echo: int) -> tuple[Array, int]:
     """Return a mask of the magnitude images of one echo, and how many of other kinds there are."""
     is_magnitude = images["image_type_mr"] == _MAGNITUDE
     if not is_magnitude.any():
@@ -276,9 +276,9 @@ def _of_echo(path: Path, images: Array, echo: int | None) -> tuple[Array, int]:
     echoes, rows = np.unique(images["echo number"][is_magnitude], return_index=True)
     times_ms = images["echo_time"][is_magnitude][rows]
     listed = ", ".join(f"{number}: {time_ms:g} ms" for number, time_ms in enumerate(times_ms, 1))
-    if echo is not None and not 1 <= echo <= len(echoes):
+    if echo and not 1 <= echo <= len(echoes):
         raise InputError(f"{path}: there is no echo {echo}; it has {listed}.")
-    if echo is None and len(echoes) > 1:
+    if not echo and len(echoes) > 1:
         raise InputError(f"{path}: images of {len(echoes)} echoes ({listed}); choose one with --echo N.")
     is_taken = is_magnitude & (images["echo number"] == echoes[(echo or 1) - 1])
     return is_taken, int((~is_magnitude).sum())

@@ -17,10 +17,12 @@ from pydicom.dataset import FileDataset
 
 from rtgod.errors import InputError
 from rtgod.messages import Array
-from rtgod.sources.dicom_file import image_type, integer_of, numbers, rescale_of, seconds_of_day
+from rtgod.sources.dicom_fields import image_type, integer_of, n_frames_of, numbers, rescale_of, seconds_of_day, text_of
 from rtgod.sources.dicom_pieces import FLAT, Piece, Plane, grid_of
 
 _CSA_FIELDS = {name.encode(): name for name in ("NumberOfImagesInMosaic", "SliceNormalVector")}
+#: Elements that may hold the CSA header, each with the one that then names its creator.
+_CSA = {0x00290010 + (block << 8): 0x00290000 + block for block in range(0x10, 0x14)}
 #: Siemens software that exports mosaics without the private header that tells how their slices lie.
 _WITHOUT_CSA = re.compile(r"\bXA1[01]\b")
 
@@ -29,12 +31,8 @@ class SiemensMosaic:
     """Format of mosaics; see `rtgod.sources.dicom_pieces.DicomFormat`."""
 
     name = "Siemens mosaic"
-    #: With the CSA header; its block may begin at any of these.
-    tags = (
-        *FLAT,
-        *(0x00290000 + block for block in range(0x10, 0x14)),
-        *(0x00290010 + (block << 8) for block in range(0x10, 0x14)),
-    )
+    #: With the CSA header, and the names of who reserved the blocks that it may lie in.
+    tags = (*FLAT, *_CSA, *_CSA.values())
 
     def fits(self, header: FileDataset) -> bool:
         """Return whether a file is a mosaic: by ImageType, or by the CSA header if ImageType was taken out.
@@ -43,7 +41,7 @@ class SiemensMosaic:
         ----------
         header : FileDataset
         """
-        if int(header.get("NumberOfFrames") or 1) > 1:
+        if n_frames_of(header) > 1:
             return False
         return "MOSAIC" in image_type(header) or bool(_read_csa(header).get("NumberOfImagesInMosaic"))
 
@@ -89,10 +87,10 @@ class SiemensMosaic:
         return (
             Piece(
                 path=path,
-                instance=integer_of(header.get("InstanceNumber")),
-                acquisition=integer_of(header.get("AcquisitionNumber")),
+                instance=integer_of(text_of(header, "InstanceNumber")),
+                acquisition=integer_of(text_of(header, "AcquisitionNumber")),
                 temporal=(),
-                clock_s=seconds_of_day(str(header.get("AcquisitionTime") or "")),
+                clock_s=seconds_of_day(text_of(header, "AcquisitionTime")),
                 grid=grid,
                 planes=tuple(Plane(tile, (x, y, z), rescale) for tile, (x, y, z) in enumerate(positions.tolist())),
             ),
@@ -132,16 +130,28 @@ def _advice_without_csa(header: FileDataset) -> str:
     return "export, or anonymise, with private fields kept, or convert the original series to NIfTI"
 
 
+def _csa_bytes(header: FileDataset) -> bytes:
+    """Return the CSA header as it lies in the file; empty without one."""
+    for tag, creator in _CSA.items():
+        named, element = header.get_item(creator), header.get_item(tag)
+        if named is None or element is None or not isinstance(element.value, bytes):
+            continue
+        name = named.value.decode("ascii", "replace") if isinstance(named.value, bytes) else str(named.value)
+        if name.strip(" \0") == "SIEMENS CSA HEADER":
+            return element.value
+    return b""
+
+
 def _read_csa(header: FileDataset) -> dict[str, list[float]]:
     """Read two fields of Siemens's private image header (format "SV10"); empty if it is missing or damaged.
 
     nibabel's reader is not used, as importing it warns that it is experimental.
     """
     fields: dict[str, list[float]] = {}
+    raw = _csa_bytes(header)
+    if raw[:4] != b"SV10":
+        return {}
     try:
-        raw = header.private_block(0x0029, "SIEMENS CSA HEADER")[0x10].value
-        if raw[:4] != b"SV10":
-            return {}
         (n_fields,) = struct.unpack_from("<I", raw, 8)
         offset = 16
         for _ in range(n_fields):
@@ -158,6 +168,6 @@ def _read_csa(header: FileDataset) -> dict[str, list[float]]:
                 fields[key] = [float(value) for value in values if value]
                 if len(fields) == len(_CSA_FIELDS):
                     break
-    except (KeyError, TypeError, ValueError, struct.error):
+    except (ValueError, struct.error):
         return {}
     return fields

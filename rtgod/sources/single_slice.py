@@ -12,7 +12,7 @@ from pathlib import Path
 from pydicom.dataset import FileDataset
 
 from rtgod.messages import Array
-from rtgod.sources.dicom_file import image_type, integer_of, numbers, rescale_of, seconds_of_day
+from rtgod.sources.dicom_fields import image_type, integer_of, n_frames_of, numbers, rescale_of, seconds_of_day, text_of
 from rtgod.sources.dicom_pieces import FLAT, Piece, Plane, grid_of
 
 #: Private elements that count the slices of a volume: group, creator, element.
@@ -39,7 +39,7 @@ class SingleSlice:
         ----------
         header : FileDataset
         """
-        return "MOSAIC" not in image_type(header) and int(header.get("NumberOfFrames") or 1) == 1
+        return "MOSAIC" not in image_type(header) and n_frames_of(header) == 1
 
     def pieces(self, path: Path, header: FileDataset) -> Sequence[Piece]:
         """Read a file's header: one piece, a slice; none for a phase image.
@@ -57,14 +57,14 @@ class SingleSlice:
         if "P" in image_type(header):
             return ()
         x, y, z = numbers(path, header, "ImagePositionPatient", 3)
-        temporal = integer_of(header.get("TemporalPositionIdentifier"))
+        temporal = integer_of(text_of(header, "TemporalPositionIdentifier"))
         return (
             Piece(
                 path=path,
-                instance=integer_of(header.get("InstanceNumber")),
-                acquisition=integer_of(header.get("AcquisitionNumber")),
+                instance=integer_of(text_of(header, "InstanceNumber")),
+                acquisition=integer_of(text_of(header, "AcquisitionNumber")),
                 temporal=() if temporal is None else (temporal,),
-                clock_s=seconds_of_day(str(header.get("AcquisitionTime") or "")),
+                clock_s=seconds_of_day(text_of(header, "AcquisitionTime")),
                 grid=grid_of(path, header, int(header.Columns), int(header.Rows)),
                 planes=(Plane(0, (x, y, z), rescale_of(header)),),
                 is_whole=False,
