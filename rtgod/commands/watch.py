@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rtgod.commands.options import ClientName, Key, console
+from rtgod.commands.options import ClientName, Key, Waiting, console
 from rtgod.console import styled
 from rtgod.errors import InputError
 from rtgod.text import number_of
 
 if TYPE_CHECKING:
+    from rtgod.receivers.identity_table import IdentityTable
     from rtgod.receivers.run_options import RunOptions
 
 To = Annotated[str, typer.Option("--to", help="The server's ingest address.")]
-Subject = Annotated[str, typer.Option("--subject", help="Subject label; the images' own names are never read.")]
+Subject = Annotated[
+    str, typer.Option("--subject", help="Subject label; what the images call the patient is never sent.")
+]
 Events = Annotated[
     Path | None, typer.Option("--events", help="Table of the trials of every run, with onsets from the first volume.")
 ]
@@ -34,6 +37,20 @@ Volumes = Annotated[
 Patience = Annotated[
     float, typer.Option("--patience", min=0, help="How many TR a missing volume is waited for once a later one came.")
 ]
+SeveralPatients = Annotated[
+    bool,
+    typer.Option(
+        "--several-patients", help="Send images of any PatientID, where the person who is scanned has two numbers."
+    ),
+]
+Identities = Annotated[
+    Path | None,
+    typer.Option(
+        "--identity-table",
+        metavar="FILE",
+        help="Table that gets a row for each run, with PatientID and date. It stays on this machine and is never sent.",
+    ),
+]
 _SERVER = "tcp://127.0.0.1:5555"
 
 
@@ -47,6 +64,8 @@ def watch(
     tr: Tr = None,
     volumes: Volumes = None,
     patience: Patience = 2.0,
+    several_patients: SeveralPatients = False,
+    identity_table: Identities = None,
     poll: Annotated[
         bool, typer.Option("--poll", help="Only look, every 20 ms, and use no events of the system.")
     ] = False,
@@ -65,13 +84,16 @@ def watch(
     from rtgod.receivers.live_runs import LiveRuns
     from rtgod.receivers.watcher import Watcher
 
-    options, stopped = _options(subject, events, corrected, echo, tr, volumes, patience), _stop_on_signals()
+    options = _options(subject, events, corrected, echo, tr, volumes, patience, several_patients)
+    identities, stopped = _identities(identity_table, folder), _stop_on_signals()
     with (
         Arrivals(folder, with_events=not poll) as arrivals,
-        Sender(to, patience_s=2.0, waiting=_tell, key=read_client_key(key) if key else None, name=name) as sender,
+        Sender(
+            to, patience_s=2.0, waiting=Waiting().say, key=read_client_key(key) if key else None, name=name
+        ) as sender,
     ):
         _tell(f"watching, with {arrivals.n_old} old files; volumes go to {to}")
-        runs = LiveRuns(sender, options, _tell)
+        runs = LiveRuns(sender, options, _tell, identities=identities)
         Watcher(arrivals, runs, _tell).run(stopped)
         _tell(f"{runs.n_sent} volumes sent")
 
@@ -103,6 +125,8 @@ def receive(
     tr: Tr = None,
     volumes: Volumes = None,
     patience: Patience = 2.0,
+    several_patients: SeveralPatients = False,
+    identity_table: Identities = None,
     key: Key = None,
     name: ClientName = None,
 ) -> None:
@@ -131,9 +155,13 @@ def receive(
         )
     if protocol == "afni" and corrected:
         raise InputError("--corrected: AFNI's protocol does not tell images that were corrected for motion from others")
+    if protocol != "dicom" and (identity_table or several_patients):
+        raise InputError("--identity-table, --several-patients: for DICOM; the other protocols do not say who it is")
     host, allowed = host.strip("[]"), tuple(allow or ())
-    options, stopped = _options(subject, events, corrected, echo, tr, volumes, patience), _stop_on_signals()
-    with Sender(to, patience_s=2.0, waiting=_tell, key=read_client_key(key) if key else None, name=name) as sender:
+    options = _options(subject, events, corrected, echo, tr, volumes, patience, several_patients)
+    identities, stopped = _identities(identity_table), _stop_on_signals()
+    own_key = read_client_key(key) if key else None
+    with Sender(to, patience_s=2.0, waiting=Waiting().say, key=own_key, name=name) as sender:
         if protocol != "dicom":
             kind = afni_net.AfniReceiver if protocol == "afni" else vsend_net.VsendReceiver
             with kind(listening_at(host, int(port), allowed), sender, options, _tell) as receiver:
@@ -145,7 +173,7 @@ def receive(
             host=host, port=int(port), title=title, allowed=allowed, certificate=tls_certificate,
             private_key=tls_key, authority=tls_authority,
         )  # fmt: skip
-        runs = LiveRuns(sender, options, _tell)
+        runs = LiveRuns(sender, options, _tell, identities=identities)
         with DicomNode(node_options, runs, _tell) as node:
             _tell(f"{title} listens at {host}:{node.port}; volumes go to {to}")
             node.run(stopped)
@@ -164,6 +192,7 @@ def _options(
     tr_s: float | None,
     n_volumes: int | None,
     patience_tr: float,
+    several_patients: bool,
 ) -> RunOptions:
     from rtgod.events.table import read_events
     from rtgod.receivers.run_options import RunOptions
@@ -181,7 +210,17 @@ def _options(
         patience_tr=patience_tr,
         tr_s=tr_s,
         n_volumes=n_volumes,
+        several_patients=several_patients,
     )
+
+
+def _identities(path: Path | None, watched: Path | None = None) -> IdentityTable | None:
+    from rtgod.receivers.identity_table import IdentityTable
+
+    if path is None:
+        return None
+    _tell("the identity table says who was scanned: keep it where only the lab can read it")
+    return IdentityTable(path, watched)
 
 
 def _stop_on_signals() -> Callable[[], bool]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
+import re
 from collections.abc import Callable
 
 from rtgod.errors import RefusedError, ServerError
 from rtgod.messages import Run, RunEnd, Volume
 from rtgod.protocol.clients import Sender
+from rtgod.receivers.backlog import MOST_BYTES, Backlog
 from rtgod.text import number_of
 
 
@@ -19,6 +20,8 @@ class Outbox:
     sender : Sender
     tell : callable
         Shows the operator a line.
+    most_bytes : int
+        Bytes of voxels that wait in memory for the server; further ones wait in a temporary file.
 
     Attributes
     ----------
@@ -26,12 +29,14 @@ class Outbox:
         Number of volumes that the server has on disk.
     """
 
-    def __init__(self, sender: Sender, tell: Callable[[str], object]) -> None:
+    def __init__(self, sender: Sender, tell: Callable[[str], object], most_bytes: int = MOST_BYTES) -> None:
         self._sender, self._tell = sender, tell
-        self._messages: deque[Run | Volume | RunEnd] = deque()
+        self._backlog = Backlog(most_bytes)
         self._runs: dict[str, Run] = {}
         self._refused: set[str] = set()
         self._again = ""
+        self._told_waiting = ("", 0)
+        self._told_stored = self._told_problem = False
         self.n_sent = 0
 
     def put(self, message: Run | Volume | RunEnd) -> None:
@@ -41,19 +46,27 @@ class Outbox:
         ----------
         message : Run, Volume or RunEnd
         """
-        self._messages.append(message)
+        self._backlog.append(message)
         if isinstance(message, Run):
             grid = " × ".join(map(str, message.shape))
             n_trials = number_of(len(message.blocks), "trial")
             self._tell(f"{message.run_id}: begins, {grid} voxels, TR {message.tr_s:g} s, {n_trials}")
             self._runs[message.run_id] = message
+        if self._backlog.n_stored and not self._told_stored:
+            self._tell("the volumes that wait for the server fill their share of memory: further ones are in a file")
+        if self._backlog.problem and not self._told_problem:
+            self._tell(
+                f"no temporary file for volumes that wait for the server ({self._backlog.problem}): they are kept in "
+                "memory, as long as that lasts; make room, or let the server come back"
+            )
+        self._told_stored, self._told_problem = self._backlog.n_stored > 0, bool(self._backlog.problem)
 
     def send(self) -> None:
         """Send what is queued; what cannot be sent now stays, and is tried again."""
-        while self._messages:
-            message = self._messages[0]
-            if message.run_id in self._refused:
-                self._messages.popleft()
+        while self._backlog:
+            message = self._next()
+            if message is None or message.run_id in self._refused:
+                self._backlog.popleft()
                 continue
             try:
                 self._sender.send(message)
@@ -61,13 +74,13 @@ class Outbox:
                 run = self._runs.get(message.run_id)
                 if isinstance(message, Volume) and run is not None and self._again != message.run_id:
                     self._again = message.run_id
-                    self._messages.appendleft(run)  # another server, which has not heard of the run
+                    self._backlog.appendleft(run)  # another server, which has not heard of the run
                     continue
                 self._tell(f"{message.run_id}: the server refuses it: {error}")
                 if not isinstance(message, RunEnd):
                     self._refused.add(message.run_id)
             except ServerError as error:
-                self._tell(f"{number_of(len(self._messages), 'message')} wait for the server: {error}")
+                self._tell_waiting(str(error))
                 return
             else:
                 if isinstance(message, Volume):
@@ -75,11 +88,28 @@ class Outbox:
                     self._again = ""
                 if isinstance(message, RunEnd):
                     self._tell(f"{message.run_id}: ended after {number_of(message.n_volumes, 'volume')}")
-            self._messages.popleft()
+            self._backlog.popleft()
+        self._told_waiting = ("", 0)
 
     def end(self) -> None:
         """Send what is left, and say what could not be sent."""
         self.send()
-        if self._messages:
-            n_volumes = sum(isinstance(message, Volume) for message in self._messages)
-            self._tell(f"{number_of(n_volumes, 'volume')} could not be sent: lost")
+        if self._backlog:
+            n_volumes = number_of(self._backlog.n_volumes, "volume")
+            self._tell(f"{n_volumes} could not be sent: lost, but where files are kept `rtgod replay` sends them later")
+
+    def _next(self) -> Run | Volume | RunEnd | None:
+        """Return the first message; None if it cannot be read any more, which is told."""
+        try:
+            return self._backlog.first()
+        except OSError as error:
+            self._tell(f"a volume that waited for the server cannot be read again ({error}): lost")
+            return None
+
+    def _tell_waiting(self, why: str) -> None:
+        """Say that messages wait: at first, for another reason, and once twice as many do."""
+        kind, n = re.sub(r"\d+(\.\d+)?", "0", why), len(self._backlog)
+        said, n_said = self._told_waiting
+        if kind != said or n >= 2 * n_said:
+            self._told_waiting = kind, n
+            self._tell(f"{number_of(n, 'message')} wait for the server: {why}")

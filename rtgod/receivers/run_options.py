@@ -20,7 +20,7 @@ class RunOptions:
     Attributes
     ----------
     subject : str
-        Label of the subject; the files' own name and number of the patient are never read.
+        Label of the subject; the files' own name and number of the patient are never sent.
     trials : tuple of Trial
         Trials of every run; onsets count from volume 0.
     corrected : bool
@@ -34,6 +34,8 @@ class RunOptions:
     n_volumes : int or None
         Planned number of volumes of every run, after which it ends; None takes that of the files, if they give one.
         Drift is modelled over the planned length.
+    several_patients : bool
+        Whether images of another PatientID than that of the first run are sent, too.
     """
 
     subject: str = "unknown"
@@ -43,6 +45,7 @@ class RunOptions:
     patience_tr: float = 2.0
     tr_s: float | None = None
     n_volumes: int | None = None
+    several_patients: bool = False
 
     def run(
         self,

@@ -9,11 +9,12 @@ from __future__ import annotations
 import io
 import logging
 import math
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import pydicom
@@ -29,7 +30,9 @@ from rtgod.messages import Array, Float64Array
 from rtgod.sources.dicom_fields import n_frames_of, without_field
 
 # pydicom would log and warn of values that break the standard, and quote them; values that are used are checked here.
-logging.getLogger("pydicom").addFilter(lambda _: False)
+# A filter would stop the lines of this logger alone, and not those of the loggers below it.
+logging.getLogger("pydicom").propagate = False
+logging.getLogger("pydicom").addHandler(logging.NullHandler())
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 #: Tags of voxels: integers, and two kinds of floating-point numbers.
@@ -38,6 +41,12 @@ _VOXELS = frozenset({0x7FE00010, 0x7FE00009, 0x7FE00008})
 _USUAL_HEADER = 2**17
 #: Little-endian bytes of the tag of voxels, of an undefined length, and of the delimiter after items.
 _PIXEL_DATA, _UNDEFINED, _END_OF_ITEMS = b"\xe0\x7f\x10\x00", b"\xff" * 4, b"\xfe\xff\xdd\xe0" + bytes(4)
+#: Reads of no more bytes than these are not compared with what is left of a file.
+_SMALL_READ = 2**16
+#: Most that voxels are compressed, as a ratio, if they take more than this many bytes; real images reach 3 to 10.
+_MOST_SHRUNK, _SMALL_IMAGE = 20, 2**24
+#: The deflated syntax, of which a small file may hold any number of bytes, and where in a file it is looked for.
+_DEFLATED, _IN_FIRST = b"1.2.840.10008.1.2.1.99", 4096
 
 
 def begins_as_dicom(path: Path) -> bool:
@@ -73,7 +82,11 @@ def read_header(path: Path, tags: Sequence[int]) -> tuple[FileDataset, int, int]
     n_left : int
         Number of bytes from there.
     """
-    with path.open("rb") as stream:
+    with _opened(path) as stream:
+        if _is_deflated(stream):
+            raise InputError(
+                f"{path}: compressed as a whole (deflated), which cannot be read here; export it otherwise."
+            )
         header, start = _header(stream, tags)
         return header, start, path.stat().st_size - start
 
@@ -97,8 +110,30 @@ def _at_voxels(tag: int, vr: str | None, length: int) -> bool:
     return tag in _VOXELS
 
 
+class _Bounded(io.BufferedReader):
+    """File of which no read sets aside more memory than it has bytes, whatever length a damaged element claims."""
+
+    def __init__(self, path: Path) -> None:
+        raw = io.FileIO(path)
+        super().__init__(raw)
+        self._n_bytes = os.fstat(raw.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read bytes, as every file does."""
+        if size is not None and size > _SMALL_READ:
+            size = max(min(size, self._n_bytes - self.tell()), 0)
+        return super().read(size)
+
+
 def _opened(source: Path | bytes) -> BinaryIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    return io.BytesIO(source) if isinstance(source, bytes) else cast("BinaryIO", _Bounded(source))
+
+
+def _is_deflated(stream: BinaryIO) -> bool:
+    stream.seek(0)
+    is_deflated = _DEFLATED in stream.read(_IN_FIRST)
+    stream.seek(0)
+    return is_deflated
 
 
 def read_growing(source: Path | bytes, tags: Sequence[int]) -> tuple[FileDataset | None, int, int | None]:
@@ -127,12 +162,11 @@ def read_growing(source: Path | bytes, tags: Sequence[int]) -> tuple[FileDataset
     """
     with _opened(source) as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        if stream.read(132)[128:] != b"DICM":
+        if stream.read(132)[128:] != b"DICM" or _is_deflated(stream):
             return None, 0, None
-        stream.seek(0)
         try:
             header, start = _header(stream, tags)
-            syntax = header.file_meta.TransferSyntaxUID
+            is_implicit = header.file_meta.TransferSyntaxUID.is_implicit_VR  # raises where it is none
         except OSError as error:
             if error.strerror:
                 raise
@@ -144,7 +178,7 @@ def read_growing(source: Path | bytes, tags: Sequence[int]) -> tuple[FileDataset
         size = stream.seek(0, 2)
         if element[:4] != _PIXEL_DATA or len(element) < 12:
             return header, start, None
-        n_own, length = (8, element[4:8]) if syntax.is_implicit_VR else (12, element[8:12])
+        n_own, length = (8, element[4:8]) if is_implicit else (12, element[8:12])
         if length == _UNDEFINED:  # compressed: items, and a delimiter at the end
             stream.seek(-len(_END_OF_ITEMS), 2)
             return header, start, 0 if stream.read() == _END_OF_ITEMS else None
@@ -213,11 +247,15 @@ def read_pixels(path: Path, header: FileDataset, start: int, raw: bytes | None =
     with shielded(path):
         syntax, is_signed = header.file_meta.TransferSyntaxUID, bool(header.PixelRepresentation)
         is_plain = not (syntax.is_compressed or syntax.is_deflated) and syntax.is_little_endian
-        if not is_plain or (is_signed and header.BitsStored != header.BitsAllocated):
-            pixels = pixel_array(path if raw is None else io.BytesIO(raw))
-            return pixels[np.newaxis] if pixels.ndim == 2 else pixels
         shape = n_frames_of(header), int(header.Rows), int(header.Columns)
         with _opened(path if raw is None else raw) as stream:
+            if not is_plain or (is_signed and header.BitsStored != header.BitsAllocated):
+                n_bytes = stream.seek(0, io.SEEK_END)
+                if 2 * math.prod(shape) > max(_MOST_SHRUNK * n_bytes, _SMALL_IMAGE):
+                    raise InputError(f"{path}: its header says more voxels than it can hold; copy or export it again.")
+                stream.seek(0)
+                pixels = pixel_array(stream)
+                return pixels[np.newaxis] if pixels.ndim == 2 else pixels
             stream.seek(start + (8 if syntax.is_implicit_VR else 12))
             stored = stream.read(2 * math.prod(shape))
         if len(stored) < 2 * math.prod(shape):
