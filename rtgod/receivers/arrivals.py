@@ -1,7 +1,8 @@
 """Files that appear in a folder while it is watched: by the system's events where they come, and by looking.
 
 Nothing is opened here, and nothing in the folder is changed. Files that were there before are known by name alone, and
-stay known when their folder goes and comes back, as a share does: they are old unless they were written to since.
+stay known when their folder goes and comes back, as a share does: they are old unless they were written to after the
+last change of their folder. So the file that was written last may be found once more.
 """
 
 from __future__ import annotations

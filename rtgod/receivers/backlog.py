@@ -140,5 +140,11 @@ class Backlog:
 
     def _forget_stored(self) -> None:
         self._n_stored -= 1
-        if not self._n_stored and self._file is not None:
-            self._file.truncate(0)
+        if not self._n_stored:
+            self.close()
+
+    def close(self) -> None:
+        """Remove the file, with what is left in it."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None

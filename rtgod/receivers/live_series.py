@@ -348,7 +348,7 @@ class LiveSeries:
         slices = {id(one.piece): one.slices for one in held}
         data = assembled(pieces, self._stack, lambda piece: slices[id(piece)], rescaled=self._rescaled)
         for one in held:
-            one.given_as = index
+            one.given_as, one.slices = index, one.slices[..., :0].copy()
         self._next = index + 1
         return LiveVolume(index, self._acquired_s(index, pieces), data)
 

@@ -97,6 +97,7 @@ class Outbox:
         if self._backlog:
             n_volumes = number_of(self._backlog.n_volumes, "volume")
             self._tell(f"{n_volumes} could not be sent: lost, but where files are kept `rtgod replay` sends them later")
+        self._backlog.close()
 
     def _next(self) -> Run | Volume | RunEnd | None:
         """Return the first message; None if it cannot be read any more, which is told."""
