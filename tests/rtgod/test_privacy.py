@@ -125,18 +125,19 @@ class Process:
         assert self._process.wait(3 * PATIENCE_S) == 0, self.said.read_text(errors="replace")
 
 
-def end_all():
+@pytest.fixture(scope="module", autouse=True)
+def _ends_all():
+    yield
     for process in RUNNING:
         process.kill()
         process.wait(PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory, files, request):
+def session(tmp_path_factory, files):
     """Everything that a session leaves: by folder and network, replayed, exported, with dates moved, logged."""
     pynetdicom = pytest.importorskip("pynetdicom")
     folder = tmp_path_factory.mktemp("session")
-    request.addfinalizer(end_all)
     for name in ("terminal", "work"):
         (folder / name).mkdir()
     scanner = tmp_path_factory.mktemp("scanner")
