@@ -241,3 +241,13 @@ def path_distances(pairs, a, b):
 
     up, down = [links_up(category) for category in a], [links_up(category) for category in b]
     return [[min(u[node] + d[node] for node in u if node in d) for d in down] for u in up]
+
+
+def combined_echoes(echoes, echoes_ms, t2star_ms):
+    """Echoes averaged voxel by voxel with Posse's weights, TE · exp(−TE/T2*)."""
+    weights = [echo_ms * math.e ** (-echo_ms / t2star_ms) for echo_ms in echoes_ms]
+    combined = np.zeros(echoes[0].shape)
+    for voxel in np.ndindex(*combined.shape):
+        weighted = sum(weight * float(echo[voxel]) for echo, weight in zip(echoes, weights, strict=True))
+        combined[voxel] = weighted / sum(weights)
+    return combined

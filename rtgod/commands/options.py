@@ -22,6 +22,15 @@ Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Key to 
 ClientName = Annotated[
     str | None, typer.Option("--name", help="What `rtgod status` calls this client: 'scanner console'.")
 ]
+Echo = Annotated[
+    str,
+    typer.Option(
+        "--echo",
+        metavar="N|combine|combine:MS",
+        help="Echo to take of several, from 1 by echo time; or all, combined with weights for a T2* of 45 ms (grey "
+        "matter at 3 T), or of MS.",
+    ),
+]
 ShowSettings = Annotated[bool, typer.Option("--show-settings", help="Print the settings in force, as JSON, and stop.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be read, used, left out and written, and stop.")

@@ -15,7 +15,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rtgod.commands import options
-from rtgod.commands.options import ClientName, Key, ShowSettings, Waiting, console, say
+from rtgod.commands.options import ClientName, Echo, Key, ShowSettings, Waiting, console, say
 from rtgod.text import number_of, plain, times
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ def replay(
         typer.Option(help="Repetition time in seconds, where the files give none or contradict each other."),
     ] = None,
     series: Annotated[int | None, typer.Option(help="SeriesNumber to take from a folder that holds several.")] = None,
-    echo: Annotated[
-        int | None, typer.Option(min=1, help="Echo to take from a DICOM series that has several, from 1.")
-    ] = None,
+    echo: Echo = "",
     key: Key = None,
     name: ClientName = None,
     again: Annotated[
@@ -82,6 +80,7 @@ def replay(
     from rtgod.replay import send_run
     from rtgod.server.tally import in_words
     from rtgod.sources import open_source
+    from rtgod.sources.echoes import echo_of
     from rtgod.sources.event_rules import agreed
     from rtgod.tsv import write_tsv
 
@@ -92,9 +91,11 @@ def replay(
         options.show_settings({"events": reading})
         return
 
+    chosen_echo = echo_of(echo)
+
     def opened(rules: EventsSettings) -> Source:
         return open_source(
-            run, events=events, reading=rules, run_id=run_id, subject=subject, tr_s=tr, series=series, echo=echo
+            run, events=events, reading=rules, run_id=run_id, subject=subject, tr_s=tr, series=series, echo=chosen_echo
         )
 
     source = opened(reading)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rtgod.commands.options import ClientName, Key, Waiting, console
+from rtgod.commands.options import ClientName, Echo, Key, Waiting, console
 from rtgod.console import styled
 from rtgod.errors import InputError
 from rtgod.text import number_of
@@ -26,7 +26,6 @@ Events = Annotated[
     Path | None, typer.Option("--events", help="Table of the trials of every run, with onsets from the first volume.")
 ]
 Corrected = Annotated[bool, typer.Option("--corrected", help="Take the images that the scanner corrected for motion.")]
-Echo = Annotated[int, typer.Option("--echo", min=0, help="Echo to take, from 1, of series that have several.")]
 Tr = Annotated[
     float | None, typer.Option("--tr", min=0.05, help="Repetition time in seconds, where the images give none.")
 ]
@@ -60,7 +59,7 @@ def watch(
     subject: Subject = "unknown",
     events: Events = None,
     corrected: Corrected = False,
-    echo: Echo = 0,
+    echo: Echo = "",
     tr: Tr = None,
     volumes: Volumes = None,
     patience: Patience = 2.0,
@@ -121,7 +120,7 @@ def receive(
     subject: Subject = "unknown",
     events: Events = None,
     corrected: Corrected = False,
-    echo: Echo = 0,
+    echo: Echo = "",
     tr: Tr = None,
     volumes: Volumes = None,
     patience: Patience = 2.0,
@@ -157,6 +156,8 @@ def receive(
         raise InputError("--corrected: AFNI's protocol does not tell images that were corrected for motion from others")
     if protocol != "dicom" and (identity_table or several_patients):
         raise InputError("--identity-table, --several-patients: for DICOM; the other protocols do not say who it is")
+    if protocol == "vsend" and echo:
+        raise InputError("--echo: vSend does not tell which echo an image is of; let its sender send one")
     host, allowed = host.strip("[]"), tuple(allow or ())
     options = _options(subject, events, corrected, echo, tr, volumes, patience, several_patients)
     identities, stopped = _identities(identity_table), _stop_on_signals()
@@ -188,7 +189,7 @@ def _options(
     subject: str,
     events: Path | None,
     corrected: bool,
-    echo: int,
+    echo: str,
     tr_s: float | None,
     n_volumes: int | None,
     patience_tr: float,
@@ -196,6 +197,7 @@ def _options(
 ) -> RunOptions:
     from rtgod.events.table import read_events
     from rtgod.receivers.run_options import RunOptions
+    from rtgod.sources.echoes import echo_of
 
     trials = read_events(events).trials if events else ()
     if trials:
@@ -206,7 +208,7 @@ def _options(
         subject=subject,
         trials=trials,
         corrected=corrected,
-        echo=echo,
+        echo=echo_of(echo),
         patience_tr=patience_tr,
         tr_s=tr_s,
         n_volumes=n_volumes,

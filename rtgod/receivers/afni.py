@@ -16,6 +16,7 @@ import numpy as np
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
 from rtgod.sources.dicom_file import to_ras
+from rtgod.sources.echoes import Combine, Echo, combined, weights_of
 
 #: A block that begins with it ends a run.
 END_OF_RUN = b"Et Earello Endorenna utulien!!"
@@ -29,11 +30,11 @@ _SIDES = {"R": (0, -1), "L": (0, 1), "A": (1, -1), "P": (1, 1), "I": (2, -1), "S
 #: Lines that have no use here, or ask for what is never done.
 _UNUSED = (
     "NAME", "PREFIX", "NOTE", "DRIVE_AFNI", "DRIVE_WAIT", "GRAPH_XRANGE", "GRAPH_YRANGE", "GRAPH_EXPR", "LOCK_ZORDER",
-    "TPATTERN", "ECHO_TIMES",
+    "TPATTERN",
 )  # fmt: skip
 _USED = (
     "ACQUISITION_TYPE", "TR", "XYMATRIX", "ZNUM", "XYFOV", "ZDELTA", "ZGAP", "DATUM", "BYTEORDER", "XYZAXES",
-    "XYZFIRST", "ZFIRST", "XYZOFF", "OBLIQUE_XFORM", "ZORDER", "NUM_CHAN", "NUMVOL",
+    "XYZFIRST", "ZFIRST", "XYZOFF", "OBLIQUE_XFORM", "ZORDER", "NUM_CHAN", "ECHO_TIMES", "NUMVOL",
 )  # fmt: skip
 #: Where the text of a run begins, after a block of an unknown length.
 _BEGINS = re.compile(rb"TR[ \t]+[\d.]|" + b"|".join(word.encode() for word in (*_USED, *_UNUSED) if len(word) > 3))
@@ -57,6 +58,8 @@ class AfniRun:
         Place of each slice, in the order in which they come; empty where whole volumes come.
     n_channels : int
         Images that take turns, echoes for example.
+    echoes_ms : tuple of float
+        Echo time of each channel; empty if they are not said.
     n_volumes : int or None
         Planned number of volumes.
     notes : tuple of str
@@ -69,6 +72,7 @@ class AfniRun:
     dtype: np.dtype[np.generic]
     order: tuple[int, ...]
     n_channels: int
+    echoes_ms: tuple[float, ...]
     n_volumes: int | None
     notes: tuple[str, ...]
 
@@ -130,16 +134,19 @@ class AfniStream:
 
     Parameters
     ----------
-    echo : int
-        Channel that is taken, from 1, of several; 0 takes the only one.
+    echo : int or Combine
+        Channel that is taken, from 1, of several, where 0 takes the only one; or all, combined as echoes are.
     """
 
-    def __init__(self, echo: int = 0) -> None:
+    def __init__(self, echo: Echo = 0) -> None:
         self._echo, self._buffer = echo, bytearray()
         self._run: AfniRun | None = None
         self._is_after_end = False
         self._n_images = 0
-        self._volume: Array | None = None
+        #: Weights of the channels that are taken, and their volumes under way and complete.
+        self._weights: dict[int, float] = {}
+        self._partial: dict[int, Array] = {}
+        self._whole: dict[int, Array] = {}
 
     def feed(self, data: bytes) -> Iterator[AfniRun | Array | AfniEnd]:
         """Take bytes, and yield what they complete: runs, volumes of shape (x, y, z) and ends of runs.
@@ -178,9 +185,15 @@ class AfniStream:
         return [AfniEnd(self._n_partial_bytes(run))]
 
     def _begun(self, run: AfniRun) -> AfniRun:
-        if run.n_channels > 1 and not 1 <= self._echo <= run.n_channels:
-            raise InputError(f"it sends {run.n_channels} channels; choose one with --echo N")
-        self._run, self._n_images, self._volume = run, 0, None
+        if isinstance(self._echo, Combine):
+            if len(run.echoes_ms) != run.n_channels:
+                raise InputError(f"it sends {run.n_channels} channels without ECHO_TIMES; choose one with --echo N")
+            self._weights = dict(enumerate(weights_of(run.echoes_ms, self._echo.t2star_ms)))
+        else:
+            if run.n_channels > 1 and not 1 <= self._echo <= run.n_channels:
+                raise InputError(f"it sends {run.n_channels} channels; choose one with --echo N, or --echo combine")
+            self._weights = {max(self._echo, 1) - 1 if run.n_channels > 1 else 0: 1.0}
+        self._run, self._n_images, self._partial, self._whole = run, 0, {}, {}
         return run
 
     def _n_partial_bytes(self, run: AfniRun) -> int:
@@ -218,18 +231,23 @@ class AfniStream:
         del self._buffer[:n_bytes]
         turn, channel = divmod(self._n_images, run.n_channels)
         self._n_images += 1
-        if channel != max(self._echo, 1) - 1 and run.n_channels > 1:
+        if channel not in self._weights:
             return []
         if not run.order:
-            return [_native(image.reshape(run.shape, order="F"))]
-        if self._volume is None:
-            self._volume = np.zeros(run.shape, run.dtype, order="F")
-        n_slices = turn % len(run.order)
-        self._volume[:, :, run.order[n_slices]] = image.reshape(run.shape[:2], order="F")
-        if n_slices < len(run.order) - 1:
+            volume: Array = image.reshape(run.shape, order="F")
+        else:
+            if channel not in self._partial:
+                self._partial[channel] = np.zeros(run.shape, run.dtype, order="F")
+            n_slices = turn % len(run.order)
+            self._partial[channel][:, :, run.order[n_slices]] = image.reshape(run.shape[:2], order="F")
+            if n_slices < len(run.order) - 1:
+                return []
+            volume = self._partial.pop(channel)
+        self._whole[channel] = _native(volume)
+        if len(self._whole) < len(self._weights):
             return []
-        volume, self._volume = self._volume, None
-        return [_native(volume)]
+        echoes, self._whole = [self._whole[channel] for channel in self._weights], {}
+        return [combined(echoes, list(self._weights.values())) if len(echoes) > 1 else echoes[0]]
 
 
 def _native(volume: Array) -> Array:
@@ -262,6 +280,7 @@ def _parsed(text: bytes) -> AfniRun:
     n_channels = _integers(said, "NUM_CHAN", 1)[0] if "NUM_CHAN" in said else 1
     if not 1 <= n_channels <= _MOST_CHANNELS:
         raise InputError(f"NUM_CHAN is {n_channels}; up to {_MOST_CHANNELS} channels are read")
+    echoes_ms = _numbers(said, "ECHO_TIMES", n_channels) if "ECHO_TIMES" in said else []
     n_volumes = _integers(said, "NUMVOL", 1)[0] if "NUMVOL" in said else 0
     tr_s = _numbers(said, "TR", 1)[0] if "TR" in said else 0.0
     return AfniRun(
@@ -271,6 +290,7 @@ def _parsed(text: bytes) -> AfniRun:
         dtype=dtype.newbyteorder(">" if is_big else "<"),
         order=_order(said, nz) if kind.startswith("2D") else (),
         n_channels=n_channels,
+        echoes_ms=tuple(echoes_ms),
         n_volumes=n_volumes if n_volumes > 0 else None,
         notes=tuple(notes),
     )

@@ -8,10 +8,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
 
@@ -19,15 +17,18 @@ from rtgod.errors import InputError
 from rtgod.messages import Array, Run, RunEnd, Volume
 from rtgod.protocol.clients import Sender
 from rtgod.receivers.identity_table import IDENTIFYING, IdentityTable, identity_of
-from rtgod.receivers.live_series import LiveSeries, LiveVolume
+from rtgod.receivers.live_echoes import LiveEchoes
+from rtgod.receivers.live_run import Key, LiveRun, is_copy
+from rtgod.receivers.live_series import LiveVolume
 from rtgod.receivers.outbox import Outbox
 from rtgod.receivers.privacy import OTHER, Patients, are_two, without_paths
 from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
 from rtgod.receivers.selection import TAGS, why_left_out
-from rtgod.sources.dicom_fields import integer_of
+from rtgod.sources.dicom_fields import integer_of, text_of
 from rtgod.sources.dicom_file import check_readable, shielded
 from rtgod.sources.dicom_pieces import Piece
-from rtgod.sources.dicom_series import alike, format_of, run_name, tags_read
+from rtgod.sources.dicom_series import alike, format_of, tags_read
+from rtgod.sources.echoes import Combine, Echo
 from rtgod.text import number_of
 
 #: Fewest series of one volume each that are taken for one run.
@@ -43,30 +44,6 @@ _N_VOLUMES = Tag(0x00200105)
 def tags_taken() -> tuple[int, ...]:
     """Return the elements that `LiveRuns.take` reads, as 0xGGGGEEEE."""
     return (*tags_read(), *TAGS, _N_VOLUMES, *IDENTIFYING)
-
-
-_Key = tuple[int, str]
-
-
-@dataclass(slots=True, eq=False)
-class _LiveRun:
-    """A series, or several of one volume each, that is sent or may be the next to be."""
-
-    number: int
-    uid: str
-    alike: tuple[str, ...]
-    series: LiveSeries
-    coil: str
-    n_promised: int | None
-    keys: set[_Key]
-    patient: bytes
-    identity: tuple[str, str] | None
-    #: Images that are not in the series yet, as it is not known whether each volume has a series of its own.
-    unsettled: list[tuple[_Key, Piece, Array]] = field(default_factory=list)
-    is_settled: bool = False
-    run: Run | None = None
-    heard_s: float = 0.0
-    is_silent: bool = False
 
 
 class LiveRuns:
@@ -97,10 +74,11 @@ class LiveRuns:
     ) -> None:
         self._options, self._tell, self._clock = options, tell, clock
         self._patients, self._identities = Patients(are_several=options.several_patients), identities
-        self._told: set[tuple[_Key, str]] = set()
-        self._series: dict[_Key, _LiveRun] = {}
-        self._live: _LiveRun | None = None
-        self._over: dict[_Key, str] = {}
+        self._told: set[tuple[Key, str]] = set()
+        self._series: dict[Key, LiveRun] = {}
+        self._live: LiveRun | None = None
+        self._over: dict[Key, str] = {}
+        self._ended: dict[Key, LiveRun] = {}
         self._outbox = Outbox(sender, tell)
 
     @property
@@ -120,7 +98,7 @@ class LiveRuns:
         origin : Path
             Its file, which is not told.
         """
-        key: _Key = (0, "")
+        key: Key = (0, "")
         try:
             with shielded(origin):
                 key = integer_of(header.get("SeriesNumber")) or 0, str(header.get("SeriesInstanceUID", ""))
@@ -131,8 +109,7 @@ class LiveRuns:
                     self._tell_once(key, f"series {key[0]}: {why or 'a format that is not read'}: left out")
                     return
                 check_readable(origin, header, 2**62)
-                is_numbered = bool(str(header.get("EchoNumbers", "")).strip())
-                pieces = self._of_one_echo(fitting.pieces(origin, header), is_numbered=is_numbered)
+                pieces, left = self._of_echo(header, fitting.pieces(origin, header))
                 pixels = read() if pieces else None
         except InputError as error:
             self._tell_once(key, f"series {key[0]}: an image is left out: {without_paths(str(error), origin)}")
@@ -141,7 +118,7 @@ class LiveRuns:
             try:
                 if pixels is not None:
                     with shielded(origin):
-                        self._add(key, header, piece, fitting.slices(pixels, piece))
+                        self._add(key, header, piece, fitting.slices(pixels, piece), left)
             except InputError as error:
                 self._tell_once(key, f"series {key[0]}: an image is left out: {without_paths(str(error), origin)}")
 
@@ -171,9 +148,8 @@ class LiveRuns:
                     break
         for run in dict.fromkeys(self._series.values()):
             n_volumes = len(run.unsettled) or run.series.look()
-            for note in run.series.notes:
-                self._tell(f"series {run.number}: {note}")
-            what = number_of(n_volumes, "volume") if n_volumes else "no whole volume in its images"
+            self._tell_notes(run)
+            what = number_of(n_volumes, "volume") if n_volumes else "no whole volume that is taken"
             self._tell(f"series {run.number}: {what}: not sent")
         for problem in self._identities.flush() if self._identities is not None else ():
             self._tell(problem)
@@ -181,31 +157,35 @@ class LiveRuns:
 
     # ---------------------------------------------------------------- series
 
-    def _of_one_echo(self, pieces: Sequence[Piece], *, is_numbered: bool) -> Sequence[Piece]:
-        """Choose the pieces of the echo that is taken, of a file that has several."""
-        echoes = sorted({piece.grid.echo_ms for piece in pieces})
-        if len(echoes) < 2:
-            if self._options.echo > 1 and not is_numbered:
+    def _of_echo(self, header: FileDataset, pieces: Sequence[Piece]) -> tuple[Sequence[Piece], Echo]:
+        """Choose the pieces of the echo that is taken, as far as the file tells; return what is left to choose."""
+        echo, echoes_ms = self._options.echo, sorted({piece.grid.echo_ms for piece in pieces})
+        if isinstance(echo, Combine):
+            return pieces, echo
+        if len(echoes_ms) > 1:
+            if not 1 <= echo <= len(echoes_ms):
                 raise InputError(
-                    f"it does not say which echo it is, so that --echo {self._options.echo} cannot be chosen; leave "
-                    "--echo out, or export with EchoNumbers (0018,0086)"
+                    f"it has {len(echoes_ms)} echoes; choose one with --echo N, or combine them with --echo combine"
                 )
-            return pieces
-        if not 1 <= self._options.echo <= len(echoes):
-            raise InputError(f"it has {len(echoes)} echoes; choose one with --echo N")
-        return [piece for piece in pieces if piece.grid.echo_ms == echoes[self._options.echo - 1]]
+            return [piece for piece in pieces if piece.grid.echo_ms == echoes_ms[echo - 1]], 0
+        is_numbered = bool(text_of(header, "EchoNumbers"))
+        return pieces, 0 if is_numbered else echo
 
-    def _add(self, key: _Key, header: FileDataset, piece: Piece, slices: Array) -> None:
+    def _add(self, key: Key, header: FileDataset, piece: Piece, slices: Array, echo: Echo) -> None:
+        self._mind_restart(key, header, piece, echo)
         if key in self._over:
             self._tell_once(key, f"series {key[0]}: {self._over[key]}: left out")
             return
-        run = self._series.get(key) or self._series_of(key, header, piece)
+        run = self._series.get(key) or self._series_of(key, header, piece, echo)
         if are_two(run.patient, self._patients.of(header)):
             raise InputError("its PatientID differs from that of the series' first file")
+        if run.is_before(piece):
+            raise InputError("it was acquired before its series was restarted, and came after")
+        run.note_number(piece)
         if run.is_settled:
             run.series.add(piece, slices, self._clock())
             return
-        if any(known == key and _is_copy(piece, earlier) for known, earlier, _ in run.unsettled):
+        if any(known == key and is_copy(piece, earlier) for known, earlier, _ in run.unsettled):
             return
         run.unsettled.append((key, piece, slices))
         own = [image for image in run.unsettled if image[0] == key]
@@ -214,7 +194,22 @@ class LiveRuns:
         elif len(run.keys) >= _FEWEST_JOINED:
             self._settle(run, [], run.unsettled)
 
-    def _series_of(self, key: _Key, header: FileDataset, piece: Piece) -> _LiveRun:
+    def _mind_restart(self, key: Key, header: FileDataset, piece: Piece, echo: Echo) -> None:
+        """End the run of a series whose images are counted anew at a later time, and begin another."""
+        run = self._series.get(key) or self._ended.get(key)
+        if run is None or not run.is_restart(piece):
+            return
+        self._tell(
+            f"series {run.number}: its images are counted from the beginning again, at a later time: it was restarted, "
+            "and what follows is another run"
+        )
+        if run is self._live:
+            self._end_run()
+        self._over.pop(key, None)
+        self._series.pop(key, None)
+        self._series_of(key, header, piece, echo).restart(run.n_restarts + 1, piece)
+
+    def _series_of(self, key: Key, header: FileDataset, piece: Piece, echo: Echo) -> LiveRun:
         """Return the run of a new series: one that consists of series of one volume each, or a new one."""
         patient = self._patients.of(header)
         kind = (*alike(header), patient.hex())
@@ -234,11 +229,11 @@ class LiveRuns:
             self._over[key] = "no repetition time in its images; give it with --tr"
             raise InputError(self._over[key])
         promised = integer_of(header.get("NumberOfTemporalPositions")) or 0
-        run = _LiveRun(
+        run = LiveRun(
             key[0],
             key[1],
             kind,
-            LiveSeries(piece, tr_s, self._options.patience_tr),
+            LiveEchoes(tr_s, self._options.patience_tr, echo),
             piece.grid.coil,
             promised if promised >= _FEWEST_PROMISED else None,
             {key},
@@ -249,12 +244,12 @@ class LiveRuns:
         self._series[key] = run
         return run
 
-    def _ended_by(self, run: _LiveRun, piece: Piece) -> bool:
+    def _ended_by(self, run: LiveRun, piece: Piece) -> bool:
         """Return whether an image is of a later run than the series of one volume each that have come."""
         return run.is_silent and run.is_settled and piece.clock_s is None
 
     def _settle(
-        self, run: _LiveRun, others: Sequence[tuple[_Key, Piece, Array]], images: Sequence[tuple[_Key, Piece, Array]]
+        self, run: LiveRun, others: Sequence[tuple[Key, Piece, Array]], images: Sequence[tuple[Key, Piece, Array]]
     ) -> None:
         """Take images for those of one run; others, of series that seemed to be of it, are series of one volume."""
         for key in {image[0] for image in others}:
@@ -278,6 +273,7 @@ class LiveRuns:
                 if self._live is not None and run.series.look() < 2:
                     continue
                 volumes = run.series.ready(now_s)
+                self._tell_notes(run)
             except InputError as error:
                 self._leave_out(run, without_paths(str(error), Path("an image")))
                 continue
@@ -287,19 +283,19 @@ class LiveRuns:
                 self._queue(run, volumes)
                 return
 
-    def _mind_others(self, live: _LiveRun) -> None:
+    def _mind_others(self, live: LiveRun) -> None:
         """Leave out series whose volumes come beside those of the run under way."""
         for run in list(dict.fromkeys(self._series.values())):
             if run is not live and run.is_settled and run.series.look() >= _MOST_BESIDE:
                 self._leave_out(run, f"it comes beside series {live.number}, which is sent")
 
-    def _leave_out(self, run: _LiveRun, why: str) -> None:
+    def _leave_out(self, run: LiveRun, why: str) -> None:
         for key in run.keys:
             self._over[key] = why
             self._series.pop(key, None)
         self._tell(f"series {run.number}: {why}: left out")
 
-    def _give(self, live: _LiveRun) -> None:
+    def _give(self, live: LiveRun) -> None:
         try:
             volumes = live.series.ready(self._clock())
         except InputError as error:
@@ -311,11 +307,9 @@ class LiveRuns:
         if n_planned and n_given >= n_planned:
             self._end_run()
 
-    def _queue(self, live: _LiveRun, volumes: Sequence[LiveVolume]) -> None:
+    def _queue(self, live: LiveRun, volumes: Sequence[LiveVolume]) -> None:
         """Queue volumes to be sent, after the run if they are its first."""
-        for note in live.series.notes:
-            self._tell(f"series {live.number}: {note}")
-        live.series.notes.clear()
+        self._tell_notes(live)
         for volume in volumes:
             if live.run is None:
                 try:
@@ -336,21 +330,26 @@ class LiveRuns:
                 live.is_silent = False
                 self._tell(f"series {live.number}: volumes come again")
 
-    def _begin(self, live: _LiveRun, run: Run) -> None:
+    def _tell_notes(self, run: LiveRun) -> None:
+        for note in run.series.notes:
+            self._tell(f"series {run.number}: {note}")
+        run.series.notes.clear()
+
+    def _begin(self, live: LiveRun, run: Run) -> None:
         """Send a run, after its row is in the table that stays here; series of other patients are left out now."""
         self._patients.begin(live.patient)
-        if self._identities is not None and live.identity is not None:
-            for problem in self._identities.add(run, live.number, live.uid, live.identity):
+        if self._identities is not None and live.person is not None:
+            for problem in self._identities.add(run, live.number, live.uid, live.person):
                 self._tell(problem)
         self._outbox.put(run)
         for other in list(dict.fromkeys(self._series.values())):
             if self._patients.is_other(other.patient):
                 self._leave_out(other, OTHER)
 
-    def _make_run(self, live: _LiveRun) -> tuple[Run, str]:
+    def _make_run(self, live: LiveRun) -> tuple[Run, str]:
         return self._options.run(
-            run_name(live.number, live.uid),
-            live.uid,
+            live.name,
+            live.identity,
             live.series.tr_s,
             live.series.shape,
             live.series.affine,
@@ -358,7 +357,7 @@ class LiveRuns:
             live.coil[:64],
         )
 
-    def _mind_silence(self, live: _LiveRun) -> None:
+    def _mind_silence(self, live: LiveRun) -> None:
         if self._clock() - live.heard_s < SILENCE_TR * live.series.tr_s:
             return
         if live.n_promised and live.series.n_volumes >= live.n_promised:
@@ -379,23 +378,13 @@ class LiveRuns:
             self._tell(f"series {live.number}: {without_paths(str(error), Path('an image'))}: not sent")
         self._queue(live, volumes)
         for key in live.keys:
-            self._over[key] = "images came after its run had ended"
+            self._over[key], self._ended[key] = "images came after its run had ended", live
             self._series.pop(key, None)
         if live.run is not None:
             self._outbox.put(RunEnd(live.run.run_id, live.series.n_volumes))
 
-    def _tell_once(self, key: _Key, line: str) -> None:
+    def _tell_once(self, key: Key, line: str) -> None:
         kind = key, re.sub(r"\d+", "0", line)
         if kind not in self._told:
             self._told.add(kind)
             self._tell(line)
-
-
-def _is_copy(piece: Piece, other: Piece) -> bool:
-    """Return whether a whole volume is another one sent again."""
-    return (piece.instance, piece.acquisition, piece.temporal, piece.clock_s) == (
-        other.instance,
-        other.acquisition,
-        other.temporal,
-        other.clock_s,
-    ) and np.array_equal(piece.planes[0].position_mm, other.planes[0].position_mm)

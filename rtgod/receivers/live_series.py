@@ -16,11 +16,11 @@ import numpy as np
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
 from rtgod.sources.dicom_pieces import Piece
+from rtgod.sources.dicom_times import VolumeClock, clock_s
 from rtgod.sources.dicom_volumes import (
     Stack,
     assembled,
     by_number,
-    clock_s,
     differ_by_clock,
     keeps_time,
     n_partial,
@@ -98,7 +98,7 @@ class LiveSeries:
         self._seen: dict[Hashable, int] = {}
         self._next: int | None = None
         self._keeps_time = self._rescaled = False
-        self._start: tuple[float, int] | None = None
+        self._clock = VolumeClock(tr_s)
         self._late: set[int] = set()
         self._odd: list[_Held] = []
         self._has_told_odd = False
@@ -235,7 +235,11 @@ class LiveSeries:
             if not self._has_told_odd:
                 self.notes.append("an image's number and time do not fit the others of its series: left out")
             self._has_told_odd = True
-        if len(self._odd) >= _MOST_ODD * (1 if self._first.is_whole else self._n_guessed):
+        # Slices of one volume come within a repetition time.
+        clocks = [held.piece.clock_s for held in self._odd]
+        turns = {turn if clock is None else int(clock // self.tr_s) for turn, clock in enumerate(clocks)}
+        n_odd = len(clocks) if self._first.is_whole else len(turns)
+        if n_odd >= _MOST_ODD:
             self._keeps_time = False
             odd, self._odd = self._odd, []
             if (volumes := self._counted([*self._held, *odd])) is not None:
@@ -350,19 +354,10 @@ class LiveSeries:
         for one in held:
             one.given_as, one.slices = index, one.slices[..., :0].copy()
         self._next = index + 1
-        return LiveVolume(index, self._acquired_s(index, pieces), data)
-
-    def _acquired_s(self, index: int, pieces: Sequence[Piece]) -> float:
-        clock = clock_s(pieces)
-        if clock is None:
-            return index * self.tr_s
-        if self._start is None:
-            self._start = clock, index
-        began_s, first = self._start
-        elapsed_s = round((clock - began_s) % _DAY_S, 6)
-        if elapsed_s > _DAY_S / 2 or (index > first and elapsed_s == 0):  # a clock that went back, or stands still
-            return index * self.tr_s
-        return first * self.tr_s + elapsed_s
+        acquired_s = self._clock.acquired_s(index, clock_s(pieces))
+        self.notes += self._clock.notes
+        self._clock.notes.clear()
+        return LiveVolume(index, acquired_s, data)
 
     def _forget(self) -> None:
         """Keep the pieces of the last volumes that were given, without their voxels, to count by."""

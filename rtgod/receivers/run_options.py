@@ -8,6 +8,7 @@ from rtgod.errors import InputError
 from rtgod.events.table import Trial, blocks_of, check_within
 from rtgod.messages import Float64Array, Run
 from rtgod.sources import acquisition_id
+from rtgod.sources.echoes import Echo
 
 #: A volume is missed after this time, in repetition times.
 SILENCE_TR = 2.0
@@ -25,8 +26,8 @@ class RunOptions:
         Trials of every run; onsets count from volume 0.
     corrected : bool
         Whether images that the scanner corrected for motion are taken in place of those as acquired.
-    echo : int
-        Echo that is taken, from 1, of series that have several; 0 takes the only one.
+    echo : int or Combine
+        Echo that is taken, from 1, of series that have several, where 0 takes the only one; or all, combined.
     patience_tr : float
         Time that a missing volume is waited for once a later one is complete, in repetition times.
     tr_s : float or None
@@ -41,7 +42,7 @@ class RunOptions:
     subject: str = "unknown"
     trials: tuple[Trial, ...] = ()
     corrected: bool = False
-    echo: int = 0
+    echo: Echo = 0
     patience_tr: float = 2.0
     tr_s: float | None = None
     n_volumes: int | None = None

@@ -6,6 +6,7 @@ from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
 
 from rtgod.sources.dicom_fields import image_type
+from rtgod.sources.echoes import Combine, Echo
 
 #: Elements that the rules read: ScanningSequence, EchoPlanarPulseSequence, SeriesDescription, EchoNumbers.
 TAGS = (Tag(0x00180020), Tag(0x00189018), Tag(0x0008103E), Tag(0x00180086))
@@ -24,7 +25,7 @@ _KINDS = {
 _CORRECTED = frozenset({"MOCO"})
 
 
-def why_left_out(header: FileDataset, *, corrected: bool = False, echo: int = 0) -> str:
+def why_left_out(header: FileDataset, *, corrected: bool = False, echo: Echo = 0) -> str:
     """Say why a file belongs to no functional run; empty if it does.
 
     Parameters
@@ -32,8 +33,8 @@ def why_left_out(header: FileDataset, *, corrected: bool = False, echo: int = 0)
     header : FileDataset
     corrected : bool
         Whether images that the scanner has corrected for motion are taken, in place of those as acquired.
-    echo : int
-        Echo that is taken, from 1, of those with numbers; 0 takes the first.
+    echo : int or Combine
+        Echo that is taken, from 1, of those with numbers, where 0 takes the first; or all, combined.
     """
     if not str(header.get("SOPClassUID", _MR)).startswith(_MR):
         return "no MR images"
@@ -53,7 +54,7 @@ def why_left_out(header: FileDataset, *, corrected: bool = False, echo: int = 0)
     if (says_planar and "EP" not in kinds) or header.get("EchoPlanarPulseSequence") == "NO":
         return "no echo-planar images"
     number = str(header.get("EchoNumbers", "")).strip()
-    if number.isdecimal() and int(number) != (echo or 1):
+    if not isinstance(echo, Combine) and number.isdecimal() and int(number) != (echo or 1):
         return f"echo {number}, and echo {echo or 1} is taken (--echo)"
     is_corrected = bool(words & _CORRECTED)
     if is_corrected and not corrected:

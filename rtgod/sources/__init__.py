@@ -16,6 +16,7 @@ from rtgod.events.table import beyond, blocks_of, read_events
 from rtgod.events.trials import TrialsRead
 from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Float64Array, Run, Volume
 from rtgod.settings import EventsSettings
+from rtgod.sources.echoes import Echo
 from rtgod.text import encodable, plain
 
 #: Relative difference above which repetition times contradict each other, and above which the difference is noted.
@@ -84,7 +85,7 @@ def open_source(
     subject: str | None = None,
     tr_s: float | None = None,
     series: int | None = None,
-    echo: int | None = None,
+    echo: Echo = 0,
 ) -> Source:
     """Open a recorded run in any of the formats that rtgod reads.
 
@@ -103,8 +104,8 @@ def open_source(
         Repetition time in seconds, if the files do not give one; it must not contradict them.
     series : int, optional
         SeriesNumber to read from a DICOM folder that holds several.
-    echo : int, optional
-        Echo to read from a DICOM series that has several, from 1.
+    echo : int or Combine
+        Echo to read from a DICOM series that has several, from 1 by echo time; or all of them, combined.
 
     Returns
     -------
@@ -127,7 +128,7 @@ def open_source(
     elif path.is_file() and path.name.lower().endswith((".nii", ".nii.gz")):
         from rtgod.sources.nifti import NiftiRun
 
-        if series is not None or echo is not None:
+        if series is not None or echo:
             given = "--series" if series is not None else "--echo"
             raise InputError(f"{path}: a NIfTI file has no DICOM series; leave out {given}.")
         source = NiftiRun(path, events=events, reading=reading, run_id=run_id, subject=subject, tr_s=tr_s)

@@ -23,10 +23,12 @@ from rtgod.messages import Array, Volume
 from rtgod.settings import EventsSettings
 from rtgod.sources import TrClaim, acquisition_id, agreed_tr, run_of
 from rtgod.sources.beside import find_events
+from rtgod.sources.dicom_echoes import by_echo, laid_out, notes_on, stack_of_all, with_all_echoes
 from rtgod.sources.dicom_fields import maker_of
 from rtgod.sources.dicom_file import begins_as_dicom, check_readable, read_header, read_pixels, shielded
 from rtgod.sources.dicom_pieces import SURVEYED, DicomFormat, Piece
-from rtgod.sources.dicom_volumes import acquired_s, assembled, clock_s, in_volumes, stack_of, without_duplicates
+from rtgod.sources.dicom_times import clock_s
+from rtgod.sources.echoes import Combine, Echo, combined, in_words, weights_of
 from rtgod.sources.enhanced import EnhancedMultiFrame
 from rtgod.sources.siemens_mosaic import SiemensMosaic
 from rtgod.sources.single_slice import SingleSlice
@@ -37,8 +39,6 @@ GROUP = "rtgod.dicom_formats"
 _DICOM_DIRECTORY = "1.2.840.10008.1.3.10"
 #: Fewest series of one volume each that are taken for one run.
 _FEWEST_ALIKE = 3
-#: Volumes whose missing slices are named.
-_MOST_NAMED = 3
 
 
 @cache
@@ -110,8 +110,8 @@ class DicomSeries:
         Repetition time in seconds, if the files give no possible one.
     series : int, optional
         SeriesNumber to read, if the folder holds several.
-    echo : int, optional
-        Echo to read, from 1, if the series has several.
+    echo : int or Combine
+        Echo to read, from 1 by echo time, if the series has several; or all of them, combined.
 
     Attributes
     ----------
@@ -137,7 +137,7 @@ class DicomSeries:
     -----
     Volumes are of shape (x, y, z): along a slice's columns, its rows, and from slice to slice; tiles of a mosaic keep
     their order, other slices ascend along the cross product of the directions of columns and rows. Volumes keep the
-    files' voxel type, int16 or uint16, unless the files ask for rescaling; then they are float32.
+    files' voxel type, int16 or uint16; where the files ask for rescaling, or echoes are combined, they are float32.
 
     At first only headers are read; a volume's voxels are read when iteration reaches it.
     """
@@ -152,20 +152,27 @@ class DicomSeries:
         subject: str | None = None,
         tr_s: float | None = None,
         series: int | None = None,
-        echo: int | None = None,
+        echo: Echo = 0,
     ) -> None:
         entries = _choose(folder, _survey(folder), series)
         self._entries = {entry.path: entry for entry in entries}
         self._pixels: tuple[Path, Array] | None = None
-        pieces, notes = _read_pieces(folder, entries, echo)
-        stack = stack_of(pieces)
+        groups, notes = _read_pieces(folder, entries, echo)
+        stack = stack_of_all(groups)
         claims = [TrClaim(stack.grid.tr_s, f"{folder}, RepetitionTime (0018,0080)")] if stack.grid.tr_s else []
         tr = agreed_tr(folder, claims, tr_s, "no RepetitionTime in its files")
-        self._stack = stack
-        volumes = in_volumes(folder, without_duplicates(pieces, self._decode), stack, tr.tr_s)
-        self._volumes, lacking = _complete(folder, volumes, stack.shape[2])
-        self._acquired_s = acquired_s(self._volumes, tr.tr_s)
-        self._rescaled = any(plane.rescale != (1.0, 0.0) for piece in pieces for plane in piece.planes)
+        self._weights: list[float] = []
+        if isinstance(echo, Combine):
+            echoes_ms = [group[0].grid.echo_ms for group in groups]
+            try:
+                self._weights = weights_of(echoes_ms, echo.t2star_ms)
+            except InputError as error:
+                raise InputError(f"{folder}: {error}") from error
+            notes.append(
+                f"{folder}: {len(groups)} echoes ({in_words(echoes_ms)}) are combined, for T2* of {echo.t2star_ms:g} ms"
+            )
+        self._echoes = [laid_out(folder, group, stack, self._decode, tr.tr_s) for group in groups]
+        self._indices = with_all_echoes(folder, self._echoes)
         self._uid = entries[0].uid
         self.events, self.contradiction = events or find_events(folder), tr.contradiction
         self.run, self.read = run_of(
@@ -177,11 +184,11 @@ class DicomSeries:
             tr_s=tr.tr_s,
             shape=stack.shape,
             affine=stack.affine,
-            n_volumes=max(volumes) + 1,
+            n_volumes=max(set.union(*(one.indices for one in self._echoes))) + 1,
             coil=stack.grid.coil,
         )
-        n_promised = max(piece.n_promised for piece in pieces)
-        self.notes = (*tr.notes, *notes, *_missing(folder, min(volumes), lacking, stack.shape[2], n_promised))
+        n_promised = max(piece.n_promised for group in groups for piece in group)
+        self.notes = (*tr.notes, *notes, *notes_on(folder, self._echoes, n_promised))
 
     def acquisition(self) -> str:
         """Return the identity of the run, from the scanner's identity of the series and the run's name."""
@@ -189,9 +196,10 @@ class DicomSeries:
 
     def __iter__(self) -> Iterator[Volume]:
         """Read the volumes one by one."""
-        for index, pieces in self._volumes.items():
-            voxels = assembled(pieces, self._stack, self._decode, rescaled=self._rescaled)
-            yield Volume(self.run.run_id, index, self._acquired_s[index], voxels)
+        for index in self._indices:
+            echoes = [echo.voxels(index, self._decode) for echo in self._echoes]
+            voxels = combined(echoes, self._weights) if self._weights else echoes[0]
+            yield Volume(self.run.run_id, index, self._echoes[0].acquired_s[index], voxels)
         self._pixels = None
 
     def _decode(self, piece: Piece) -> Array:
@@ -229,7 +237,7 @@ def name_and_start(folder: Path) -> tuple[str, float | None]:
         If the folder does not hold one series, or a file of it cannot be read.
     """
     entries = _choose(folder, _survey(folder), None)
-    pieces, _ = _read_pieces(folder, entries, None)
+    ((pieces, *_), _) = _read_pieces(folder, entries, 0)
     return _name_of(entries[0]), clock_s(pieces)
 
 
@@ -379,8 +387,8 @@ def _joined(entries: list[_Entry], series: int | None) -> list[_Entry]:
 # ---------------------------------------------------------------- what is read of it
 
 
-def _read_pieces(folder: Path, entries: Sequence[_Entry], echo: int | None) -> tuple[list[Piece], list[str]]:
-    """Read the headers of a series into the pieces of its volumes, and notes on what is left out."""
+def _read_pieces(folder: Path, entries: Sequence[_Entry], echo: Echo) -> tuple[list[list[Piece]], list[str]]:
+    """Read the headers of a series into the pieces of its volumes, by echo, and notes on what is left out."""
     pieces: list[Piece] = []
     n_phase = 0
     for entry in entries:
@@ -392,50 +400,9 @@ def _read_pieces(folder: Path, entries: Sequence[_Entry], echo: int | None) -> t
     if not pieces:
         raise InputError(f"{entries[0].path}: a phase image; give the folder of the magnitude series.")
     notes = [f"{folder}: {number_of(n_phase, 'phase image')} left out"] if n_phase else []
-    pieces = _of_one_echo(folder, pieces, echo)
-    n_slices = max(len(piece.planes) for piece in pieces)
-    whole = [piece for piece in pieces if not piece.is_whole or len(piece.planes) == n_slices]
-    if n_lacking := len(pieces) - len(whole):
+    groups = by_echo(folder, pieces, echo)
+    n_slices = max(len(piece.planes) for group in groups for piece in group)
+    whole = [[piece for piece in group if not piece.is_whole or len(piece.planes) == n_slices] for group in groups]
+    if n_lacking := sum(map(len, groups)) - sum(map(len, whole)):
         notes.append(f"{folder}: {number_of(n_lacking, 'volume')} without all slices, taken for lost")
-    return whole, notes
-
-
-def _of_one_echo(folder: Path, pieces: list[Piece], echo: int | None) -> list[Piece]:
-    echoes_ms = sorted({piece.grid.echo_ms for piece in pieces})
-    listed = ", ".join(f"{number}: {echo_ms:g} ms" for number, echo_ms in enumerate(echoes_ms, 1))
-    if echo is not None and not 1 <= echo <= len(echoes_ms):
-        raise InputError(f"{folder}: there is no echo {echo}; it has {listed}.")
-    per_echo = Counter(piece.grid.echo_ms for piece in pieces)
-    if echo is None and len(echoes_ms) > 1 and len(set(per_echo.values())) == 1:
-        raise InputError(f"{folder}: volumes of {len(echoes_ms)} echoes ({listed}); choose one with --echo N.")
-    return pieces if echo is None else [piece for piece in pieces if piece.grid.echo_ms == echoes_ms[echo - 1]]
-
-
-def _complete(
-    folder: Path, volumes: dict[int, list[Piece]], n_slices: int
-) -> tuple[dict[int, list[Piece]], dict[int, int]]:
-    """Leave out volumes that lack slices; return the others, and how many slices each of those lacks."""
-    n_there = {index: sum(len(piece.planes) for piece in pieces) for index, pieces in volumes.items()}
-    lacking = {index: n_slices - n for index, n in n_there.items() if n < n_slices}
-    complete = {index: pieces for index, pieces in volumes.items() if index not in lacking}
-    if not complete:
-        raise InputError(f"{folder}: no volume has all of its {n_slices} slices; copy the series again.")
-    return complete, lacking
-
-
-def _missing(folder: Path, first_index: int, lacking: dict[int, int], n_slices: int, n_promised: int) -> list[str]:
-    notes = []
-    if n_promised > n_slices:
-        notes.append(f"{folder}: its files speak of {n_promised} slices, and {n_slices} are there: the others are lost")
-    if first_index:
-        lost = "one volume before it is" if first_index == 1 else f"{first_index} volumes before it are"
-        notes.append(f"{folder}: the first file is number {first_index + 1}: {lost} taken for lost")
-    if lacking:
-        named = ", ".join(
-            f"volume {index + 1} lacks {n} of {n_slices}" for index, n in list(lacking.items())[:_MOST_NAMED]
-        )
-        more = f", and {len(lacking) - _MOST_NAMED} more" if len(lacking) > _MOST_NAMED else ""
-        notes.append(
-            f"{folder}: {number_of(len(lacking), 'volume')} without all slices, taken for lost ({named}{more})"
-        )
-    return notes
+    return [group for group in whole if group], notes

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
 from rtgod.sources.dicom_file import to_ras
 from rtgod.sources.dicom_pieces import Grid, Piece
+from rtgod.sources.dicom_times import elapsed_s_of
 
 _DAY_S = 86400.0
 #: Largest change of position and angle between files that counts as the scanner following the head.
@@ -27,6 +28,8 @@ _MOST_SKEWED = 0.01
 _ONE_PLACE_MM, _MOST_UNEVEN = 0.01, 0.02
 #: Slices of one volume are never acquired as far apart as this share of the repetition time.
 _LONGEST_SPREAD = 0.995
+#: Most echoes whose images are counted together.
+_MOST_ECHOES = 32
 #: Decodes the slices of a piece: (n_columns, n_rows, n_planes).
 Decode = Callable[[Piece], Array]
 
@@ -206,6 +209,12 @@ def without_duplicates(pieces: Sequence[Piece], decode: Decode) -> list[Piece]:
                 f"{earlier.path} and {piece.path.name} have neither InstanceNumber (0020,0013) nor AcquisitionNumber "
                 "(0020,0012), so nothing says which came first; export with these numbers kept."
             )
+        if piece.clock_s is not None and earlier.clock_s is not None and piece.clock_s != earlier.clock_s:
+            raise InputError(
+                f"{earlier.path} and {piece.path.name} have the same InstanceNumber and AcquisitionNumber, and were "
+                f"acquired {abs(piece.clock_s - earlier.clock_s):g} s apart: the series was restarted; give the files "
+                "of each of its runs a folder of their own."
+            )
         raise InputError(
             f"{earlier.path} and {piece.path.name} have the same InstanceNumber and AcquisitionNumber but different "
             "voxels; keep the one that belongs to the run, or export with these numbers kept."
@@ -276,23 +285,50 @@ def numberings(
         None if not piece.temporal else piece.temporal[0] if len(piece.temporal) == 1 else ranks[piece.temporal]
         for piece in pieces
     ]
+    known = [instance for instance in instances if instance is not None]
     if pieces[0].is_whole:
         by_clock = [_by_clock(pieces, tr_s)] if differ_by_clock(pieces) else []
-        return [instances, acquisitions, temporal, *by_clock]
-    known = [instance for instance in instances if instance is not None]
+        # Images of other echoes may be counted between those of one.
+        shared = math.gcd(*np.diff(sorted(known)).tolist()) if len(known) == len(pieces) else 0
+        steps = [step for step in range(2, min(shared, _MOST_ECHOES) + 1) if shared % step == 0]
+        by_step = [[(instance - 1) // step + 1 for instance in known] for step in steps]
+        return [instances, acquisitions, temporal, *by_step, *by_clock]
     numbered: list[Sequence[int | None]] = [temporal]
     if len(known) == len(pieces):
         from_0 = [instance - min(1, *known) for instance in known]
         n_volumes = -(-(max(from_0) + 1) // n_slices)
         first_slots = [of_piece[0] for of_piece in slots]
         # Volume after volume, or slice after slice with all of its times.
-        for volumes, turns in (
-            ([n // n_slices for n in from_0], [n % n_slices for n in from_0]),
-            ([n % n_volumes for n in from_0], [n // n_volumes for n in from_0]),
+        for is_by_volume, volumes, turns in (
+            (True, [n // n_slices for n in from_0], [n % n_slices for n in from_0]),
+            (False, [n % n_volumes for n in from_0], [n // n_volumes for n in from_0]),
         ):
-            if len(set(zip(turns, first_slots, strict=True))) == len(set(first_slots)) == len(set(turns)):
-                numbered.append([volume + 1 for volume in volumes])
+            places = dict(zip(turns, first_slots, strict=True))
+            if not len(set(zip(turns, first_slots, strict=True))) == len(set(first_slots)) == len(places):
+                continue
+            # An export that began within a volume may be numbered from there.
+            ahead = _n_ahead([places.get(turn, -1) for turn in range(n_slices)]) if is_by_volume else 0
+            numbered.append([(n - ahead) // n_slices + 1 for n in from_0] if ahead else [n + 1 for n in volumes])
     return [*numbered, acquisitions]
+
+
+def _n_ahead(places: list[int]) -> int:
+    """Return how many slices are numbered before the first of a volume, by the order in which scanners number slices.
+
+    Parameters
+    ----------
+    places : list of int
+        Place of each slice of a volume, in the order of their numbers.
+    """
+    up = range(len(places))
+    rising = [[*up], [*up[::2], *up[1::2]]]
+    if len(places) % 2 == 0:  # Siemens scanners begin with the second slice of an even number
+        rising.append([*up[1::2], *up[::2]])
+    usual = [*rising, *([len(places) - 1 - place for place in order] for order in rising)]
+    if places in usual:
+        return 0
+    turned = [[*places[ahead:], *places[:ahead]] for ahead in up]
+    return next((turned.index(order) for order in usual if order in turned), 0)
 
 
 def differ_by_clock(pieces: Sequence[Piece]) -> bool:
@@ -380,58 +416,14 @@ def keeps_time(volumes: Mapping[int, Sequence[Piece]], tr_s: float) -> bool:
     """
     if not volumes:
         return True
-    elapsed_s = _elapsed_s(list(volumes.values()))
+    elapsed_s = elapsed_s_of(list(volumes.values()))
     return elapsed_s is not None and all(
         abs(t_after - t_before - (after - before) * tr_s) < (after - before) * tr_s / 2
         for (before, t_before), (after, t_after) in pairwise(zip(volumes, elapsed_s, strict=True))
     )
 
 
-# ---------------------------------------------------------------- time and voxels
-
-
-def acquired_s(volumes: Mapping[int, Sequence[Piece]], tr_s: float) -> dict[int, float]:
-    """Return the time of each volume in seconds from the nominal start of volume 0, by the files' clock if usable.
-
-    Parameters
-    ----------
-    volumes : mapping of int to sequence of Piece
-        From `in_volumes`.
-    tr_s : float
-        Repetition time, seconds.
-    """
-    elapsed_s = _elapsed_s(list(volumes.values()))
-    if elapsed_s is None:
-        return {index: index * tr_s for index in volumes}
-    start_s = min(volumes) * tr_s
-    return {index: start_s + elapsed for index, elapsed in zip(volumes, elapsed_s, strict=True)}
-
-
-def clock_s(pieces: Sequence[Piece]) -> float | None:
-    """Return the time of day at which a volume began, in seconds; None if a piece gives no time.
-
-    Parameters
-    ----------
-    pieces : sequence of Piece
-        Those of the volume.
-    """
-    clocks = [piece.clock_s for piece in pieces if piece.clock_s is not None]
-    if len(clocks) < len(pieces):
-        return None
-    earliest, latest = min(clocks), max(clocks)
-    if latest - earliest < _DAY_S / 2:
-        return earliest
-    return min(clock for clock in clocks if clock > _DAY_S / 2)  # it was acquired around midnight
-
-
-def _elapsed_s(volumes: Sequence[Sequence[Piece]]) -> list[float] | None:
-    """Return the seconds from the first volume to each; None unless all have times that ascend (past midnight, too)."""
-    clocks = [clock for pieces in volumes if (clock := clock_s(pieces)) is not None]
-    steps = [(after - before) % _DAY_S for before, after in pairwise(clocks)]
-    if len(clocks) < len(volumes) or not all(0 < step < _DAY_S / 2 for step in steps):
-        return None
-    # DICOM's times have microseconds; further digits are rounding errors of the sum.
-    return [round(elapsed, 6) for elapsed in accumulate(steps, initial=0.0)]
+# ---------------------------------------------------------------- voxels
 
 
 def assembled(pieces: Sequence[Piece], stack: Stack, decode: Decode, *, rescaled: bool) -> Array:

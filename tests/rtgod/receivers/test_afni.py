@@ -14,6 +14,8 @@ from rtgod.messages import Run, RunEnd, Volume
 from rtgod.receivers.afni import END_OF_RUN, AfniEnd, AfniRun, AfniStream, data_port_of
 from rtgod.receivers.afni_net import AfniReceiver
 from rtgod.sources import open_source
+from rtgod.sources.echoes import Combine
+from tests import naive
 from tests.rtgod.receivers.plain import Receiver
 
 SHAPE = (4, 3, 5)
@@ -98,6 +100,16 @@ def test_one_of_several_channels(order, echo):
         )  # fmt: skip
     found = fed(text + content, [13, 200], echo=echo)
     assert [volume.tolist() for volume in arrays(found)] == [volume.tolist() for volume in sent[echo - 1 :: 3]]
+    text = settings_text("2D+zt" if order else "3D+t", NUM_CHAN=3, ECHO_TIMES="12 28 44")
+    combined = arrays(fed(text + content, [13, 200], echo=Combine(40.0)))
+    assert [volume.dtype for volume in combined] == [np.dtype("float32")] * 3
+    for number, volume in enumerate(combined):
+        expected = naive.combined_echoes(sent[3 * number : 3 * number + 3], (12.0, 28.0, 44.0), 40.0)
+        np.testing.assert_allclose(volume, expected, rtol=1e-6)
+    with pytest.raises(InputError, match="3 channels without ECHO_TIMES"):
+        fed(settings_text(NUM_CHAN=3), echo=Combine())
+    with pytest.raises(InputError, match="nothing to combine"):
+        fed(settings_text(ECHO_TIMES="12"), echo=Combine())
     with pytest.raises(InputError, match="3 channels; choose one with --echo"):
         fed(text + content)
 

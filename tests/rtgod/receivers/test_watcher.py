@@ -438,13 +438,32 @@ def test_slices_that_are_not_numbered_from_the_first_are_not_mixed(folder):
     same_as_replayed(bridge.server.volumes, list(DicomSeries(folder)))
 
 
-@pytest.mark.parametrize("make", [mosaics, enhanced_files])
-def test_an_echo_that_files_do_not_number_is_not_guessed(folder, make):
-    bridge = Bridge(folder, echo=2)
-    written(bridge, folder, make())
+@pytest.mark.parametrize("n_ahead", range(N_Z))
+@pytest.mark.parametrize("n_cut", [0, 2, 4])
+@pytest.mark.parametrize(
+    "order", [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [0, 2, 4, 1, 3]], ids=["up", "down", "interleaved"]
+)
+@pytest.mark.parametrize("renumbered", [True, False])
+def test_an_export_that_began_within_a_volume_is_not_mixed(folder, n_ahead, n_cut, order, renumbered):
+    """Nothing but InstanceNumber counts slices, from the first that was exported or from the scan's first."""
+    turns = [(number, z) for number in range(1, N_VOLUMES + 1) for z in order]
+    first = (N_Z - n_ahead) % N_Z
+    exported = turns[first : len(turns) - n_cut]
+    bridge = Bridge(folder)
+    for instance, (number, z) in enumerate(exported, 1 if renumbered else first + 1):
+        without = {"AcquisitionTime": None, "AcquisitionNumber": None}
+        save(single_slice(number, z, InstanceNumber=instance, **without), folder / f"{instance * 31 % 97:02d}.dcm")
+        bridge.step()
+    bridge.step(3 * TR_S)
     bridge.stop()
-    assert not bridge.server.messages
-    assert sum("does not say which echo it is" in line for line in bridge.lines) == 1
+    whole = [number for number in range(1, N_VOLUMES + 1) if sum(turn[0] == number for turn in exported) == N_Z]
+    sent = [(volume.index, volume.data.tolist()) for volume in bridge.server.volumes]
+    assert sent == [(number - 1, voxels(number).tolist()) for number in whole]
+    source = DicomSeries(folder)
+    same_as_replayed(bridge.server.volumes, list(source))
+    if n_ahead:
+        assert any("volume 1 lacks" in note for note in source.notes)
+        assert any("volume 1 did not come in time: lost; slices are missing" in line for line in bridge.lines)
 
 
 def test_files_that_are_renamed_once_they_are_whole_are_taken_once(folder):

@@ -1,0 +1,203 @@
+"""A series of several echoes while it is acquired: volumes of each echo by themselves, then of one, or all combined.
+
+Files need not number their echoes: those of different echo times are different echoes, and are numbered by these once
+the first volume is there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rtgod.errors import InputError
+from rtgod.messages import Array, Float64Array
+from rtgod.receivers.live_series import LiveSeries, LiveVolume
+from rtgod.sources.dicom_pieces import Piece
+from rtgod.sources.echoes import Combine, Echo, combined, in_words, weights_of
+
+
+class LiveEchoes:
+    """Volumes of one series, out of pieces of any echo in any order.
+
+    Parameters
+    ----------
+    tr_s : float
+        Repetition time, seconds.
+    patience_tr : float
+        Time that a missing volume is waited for once a later one is complete, in repetition times.
+    echo : int or Combine
+        Echo that is taken of those that come, from 1 by echo time, where 0 takes the only one; or all, combined.
+
+    Attributes
+    ----------
+    notes : list of str
+        Lines for the operator, to be taken out: what is lost, late or odd.
+    """
+
+    def __init__(self, tr_s: float, patience_tr: float, echo: Echo) -> None:
+        self.tr_s, self._patience_tr, self._echo = tr_s, patience_tr, echo
+        self.notes: list[str] = []
+        self._series: dict[float, LiveSeries] = {}
+        #: Echo times of those that are taken, once that is known.
+        self._taken_ms: list[float] = []
+        self._weights: list[float] = []
+        self._waiting: dict[int, dict[float, LiveVolume]] = {}
+        self._n_volumes = 0
+        self._has_told_missing = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of a volume; known once one was given."""
+        return self._series[self._taken_ms[0]].shape
+
+    @property
+    def affine(self) -> Float64Array:
+        """Voxel indices to RAS+ millimetres; known once a volume was given."""
+        return self._series[self._taken_ms[0]].affine
+
+    @property
+    def n_volumes(self) -> int:
+        """Index after that of the last volume that was given."""
+        return self._n_volumes
+
+    def add(self, piece: Piece, slices: Array, now_s: float) -> None:
+        """Take in a piece; it counts from the next call of `ready`.
+
+        Parameters
+        ----------
+        piece : Piece
+        slices : ndarray of shape (n_columns, n_rows, n_planes)
+            Its stored numbers.
+        now_s : float
+            Time by any monotonic clock, seconds.
+
+        Raises
+        ------
+        InputError
+            If it does not fit the series.
+        """
+        echo_ms = piece.grid.echo_ms
+        if self._taken_ms and echo_ms not in self._taken_ms:
+            raise InputError(f"its echo time differs from that of what is taken ({in_words(self._taken_ms)})")
+        if echo_ms not in self._series:
+            self._series[echo_ms] = LiveSeries(piece, self.tr_s, self._patience_tr)
+        self._series[echo_ms].add(piece, slices, now_s)
+
+    def n_after(self, since_s: float) -> int:
+        """Count the volumes, of those that are complete, that came after a time.
+
+        Parameters
+        ----------
+        since_s : float
+            Time by the clock of `add`, seconds.
+        """
+        return min((self._series[echo_ms].n_after(since_s) for echo_ms in self._wanted_ms()), default=0)
+
+    def look(self) -> int:
+        """Count the volumes that are complete, without giving any."""
+        return min((self._series[echo_ms].look() for echo_ms in self._wanted_ms()), default=0)
+
+    def ready(self, now_s: float) -> list[LiveVolume]:
+        """Return the volumes that may be given now, in order.
+
+        Parameters
+        ----------
+        now_s : float
+            Time by the clock of `add`, seconds.
+
+        Raises
+        ------
+        InputError
+            If the slices of a volume do not lie as those of a volume do.
+        """
+        if not self._taken_ms and not (self._series and self._is_settled(now_s)):
+            self._take_notes()
+            return []
+        for echo_ms in self._taken_ms:
+            for volume in self._series[echo_ms].ready(now_s):
+                self._waiting.setdefault(volume.index, {})[echo_ms] = volume
+        self._take_notes()
+        return self._given()
+
+    def finish(self) -> list[LiveVolume]:
+        """Return the complete volumes that are left, when no more images are expected; name those that are not."""
+        given = self.ready(float("inf"))
+        for echo_ms in self._taken_ms:
+            for volume in self._series[echo_ms].finish():
+                self._waiting.setdefault(volume.index, {})[echo_ms] = volume
+        self._take_notes()
+        given += self._given()
+        for index, echoes in sorted(self._waiting.items()):
+            missing = [str(n) for n, echo_ms in enumerate(self._taken_ms, 1) if echo_ms not in echoes]
+            self.notes.append(f"volume {index + 1} lacks echo {', '.join(missing)}: lost")
+        self._waiting.clear()
+        return given
+
+    # ---------------------------------------------------------------- which echoes are taken
+
+    def _wanted_ms(self) -> list[float]:
+        """List the echo times of those that are taken, or would be if no other came; empty if none can be."""
+        echoes_ms = sorted(self._series)
+        if self._taken_ms or isinstance(self._echo, Combine):
+            return self._taken_ms or (echoes_ms if len(echoes_ms) > 1 else [])
+        number = max(self._echo, 1)
+        return echoes_ms[number - 1 : number]
+
+    def _is_settled(self, now_s: float) -> bool:
+        """Settle which echoes are taken, once two volumes of each are there, or one was waited for."""
+        wanted_ms, echoes_ms = self._wanted_ms(), sorted(self._series)
+        awaited = [self._series[echo_ms] for echo_ms in wanted_ms or echoes_ms]
+        since_s = now_s - self._patience_tr * self.tr_s
+        if min(series.look() for series in awaited) < 2 and not any(
+            series.look() > series.n_after(since_s) for series in awaited
+        ):
+            return False
+        if not wanted_ms:
+            if not self._has_told_missing:
+                self._has_told_missing = True
+                wanted = "echoes are combined" if isinstance(self._echo, Combine) else f"echo {self._echo} is taken"
+                self.notes.append(f"{wanted}, and its images have no other than {in_words(echoes_ms)}: not sent so far")
+            return False
+        if isinstance(self._echo, Combine):
+            self._weights = weights_of(wanted_ms, self._echo.t2star_ms)
+            self.notes.append(
+                f"{len(wanted_ms)} echoes ({in_words(wanted_ms)}) are combined, for T2* of {self._echo.t2star_ms:g} ms"
+            )
+        elif len(echoes_ms) > 1:
+            number = max(self._echo, 1)
+            self.notes.append(f"echo {number} is taken of {in_words(echoes_ms)} (--echo)")
+        self._taken_ms = wanted_ms
+        self._series = {echo_ms: self._series[echo_ms] for echo_ms in wanted_ms}
+        return True
+
+    # ---------------------------------------------------------------- which volumes are given
+
+    def _given(self) -> list[LiveVolume]:
+        """Return the volumes whose echoes are all there, up to the first that may still become whole."""
+        given = []
+        for index in sorted(self._waiting):
+            echoes = self._waiting[index]
+            missing_ms = [echo_ms for echo_ms in self._taken_ms if echo_ms not in echoes]
+            if any(self._series[echo_ms].n_volumes <= index for echo_ms in missing_ms):
+                break
+            del self._waiting[index]
+            if missing_ms:
+                continue  # the echo that lacks it has named it
+            given.append(self._volume(index, [echoes[echo_ms] for echo_ms in self._taken_ms]))
+            self._n_volumes = index + 1
+        return given
+
+    def _volume(self, index: int, echoes: list[LiveVolume]) -> LiveVolume:
+        if not self._weights:
+            return echoes[0]
+        for echo_ms in self._taken_ms[1:]:
+            other = self._series[echo_ms]
+            if other.shape != self.shape or not np.allclose(other.affine, self.affine, rtol=0, atol=1e-3):
+                raise InputError("its echoes lie otherwise than each other, so that they cannot be combined")
+        return LiveVolume(index, echoes[0].acquired_s, combined([echo.data for echo in echoes], self._weights))
+
+    def _take_notes(self) -> None:
+        """Take the notes of each echo, with its number where there are several."""
+        for number, echo_ms in enumerate(sorted(self._series), 1):
+            notes = self._series[echo_ms].notes
+            self.notes += [f"echo {number}: {note}" if len(self._series) > 1 else note for note in notes]
+            notes.clear()

@@ -1,0 +1,149 @@
+"""A series while it is acquired, as a run that is sent or may be the next to be, and whether it was restarted."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rtgod.messages import Array, Run
+from rtgod.receivers.live_echoes import LiveEchoes
+from rtgod.sources.dicom_pieces import Piece
+from rtgod.sources.dicom_series import run_name
+
+_DAY_S = 86400.0
+#: Fewest volumes after which images that are counted anew are those of another run.
+_FEWEST_GIVEN = 2
+#: Number and identity that the scanner gives to a series.
+Key = tuple[int, str]
+
+
+@dataclass(slots=True, eq=False)
+class LiveRun:
+    """A series, or several of one volume each.
+
+    Attributes
+    ----------
+    number, uid : int, str
+        SeriesNumber and SeriesInstanceUID.
+    alike : tuple of str
+        What files of one run share; see `rtgod.sources.dicom_series.alike`.
+    series : LiveEchoes
+    coil : str
+    n_promised : int or None
+        Number of volumes that files promise.
+    keys : set of Key
+    patient : bytes
+        Digest of PatientID; see `rtgod.receivers.privacy.Patients`.
+    person : tuple of str or None
+        What a row of the identity table says, where there is one; see `rtgod.receivers.identity_table.identity_of`.
+    unsettled : list of tuple
+        Images that are not in the series yet, as it is not known whether each volume has a series of its own.
+    is_settled : bool
+    run : Run or None
+        None until a volume was given.
+    heard_s : float
+        When a volume was given last.
+    is_silent : bool
+    n_restarts : int
+        How often the series was restarted before.
+    """
+
+    number: int
+    uid: str
+    alike: tuple[str, ...]
+    series: LiveEchoes
+    coil: str
+    n_promised: int | None
+    keys: set[Key]
+    patient: bytes = b""
+    person: tuple[str, str] | None = None
+    unsettled: list[tuple[Key, Piece, Array]] = field(default_factory=list)
+    is_settled: bool = False
+    run: Run | None = None
+    heard_s: float = 0.0
+    is_silent: bool = False
+    n_restarts: int = 0
+    _from_s: float | None = None
+    _latest_s: float | None = None
+    _numbered: dict[Hashable, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return run_name(self.number, self.uid) + (f"-restart-{self.n_restarts}" if self.n_restarts else "")
+
+    @property
+    def identity(self) -> str:
+        """What tells it from other runs, those of the same series included."""
+        return f"{self.uid} restart {self.n_restarts}" if self.n_restarts else self.uid
+
+    def note_number(self, piece: Piece) -> None:
+        """Note a piece's numbers, and when it was acquired.
+
+        Parameters
+        ----------
+        piece : Piece
+        """
+        if piece.clock_s is None:
+            return
+        self._numbered.setdefault(_numbers_of(piece), piece.clock_s)
+        if self._latest_s is None or _is_later(piece.clock_s, self._latest_s):
+            self._latest_s = piece.clock_s
+
+    def is_restart(self, piece: Piece) -> bool:
+        """Return whether a piece is of another run under the same name: counted as one before, and later than all.
+
+        Parameters
+        ----------
+        piece : Piece
+        """
+        known_s = self._numbered.get(_numbers_of(piece))
+        # Where all volumes have one number, nothing is counted anew.
+        if piece.clock_s is None or known_s is None or self._latest_s is None or len(self._numbered) < 2:
+            return False
+        return self.series.n_volumes >= _FEWEST_GIVEN and _is_later(piece.clock_s, self._latest_s)
+
+    def restart(self, n_restarts: int, piece: Piece) -> None:
+        """Count it as a restart, of which a piece came first.
+
+        Parameters
+        ----------
+        n_restarts : int
+        piece : Piece
+        """
+        # The first image that comes need not be the first that was acquired.
+        self.n_restarts = n_restarts
+        self._from_s = None if piece.clock_s is None else piece.clock_s - 2 * self.series.tr_s
+
+    def is_before(self, piece: Piece) -> bool:
+        """Return whether a piece was acquired before the series was restarted.
+
+        Parameters
+        ----------
+        piece : Piece
+        """
+        return self._from_s is not None and piece.clock_s is not None and _is_later(self._from_s, piece.clock_s)
+
+
+def is_copy(piece: Piece, other: Piece) -> bool:
+    """Return whether a whole volume is another one sent again.
+
+    Parameters
+    ----------
+    piece, other : Piece
+    """
+    return (_numbers_of(piece), piece.clock_s) == (_numbers_of(other), other.clock_s) and np.array_equal(
+        piece.planes[0].position_mm, other.planes[0].position_mm
+    )
+
+
+def _numbers_of(piece: Piece) -> Hashable:
+    """Return what counts a piece in its series, without its time."""
+    place = tuple(round(mm, 2) for mm in piece.planes[0].position_mm)
+    return piece.instance, piece.acquisition, piece.temporal, piece.grid.echo_ms, place
+
+
+def _is_later(clock_s: float, other_s: float) -> bool:
+    return 0 < (clock_s - other_s) % _DAY_S < _DAY_S / 2
