@@ -9,6 +9,7 @@ from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
 
 from rtgod.errors import InputError
+from rtgod.files import flush_folder
 from rtgod.messages import Run
 from rtgod.receivers.privacy import PATIENT_ID, patient_id
 from rtgod.sources.dicom_fields import text_of
@@ -49,6 +50,7 @@ class IdentityTable:
             if first not in ("", head):
                 raise InputError(f"--identity-table {path}: is another table; choose another name")
             self._append("" if first else head + "\n")
+            flush_folder(path.absolute().parent)
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or "it is no text"
             raise InputError(f"--identity-table {path}: cannot be written ({why}); choose another") from error

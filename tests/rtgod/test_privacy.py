@@ -184,6 +184,7 @@ def session(tmp_path_factory, files):
     Process(folder, "journal", "ls", journals).done()
     Process(folder, "journal", "verify", journal).done()
     Process(folder, "journal", "export", journal, "--out", work / "out").done()
+    Process(folder, "report", journal, "--out", work / "report").done()
     Process(folder, "journal", "shift-dates", journal, "--out", work / "shared" / "copy.rtgod").done()
     return folder, journal
 
@@ -258,7 +259,7 @@ def test_every_kind_of_output_was_there_to_be_searched(session):
     names = [path.name for path in folder.rglob("*") if path.is_file()]
     for ending in (".rtgod", "_bold.nii.gz", "_bold.json", "_answers.tsv", "log.json", "ready", "replayed.tsv"):
         assert any(name.endswith(ending) for name in names), ending
-    assert len(list((folder / "terminal").iterdir())) == 9
+    assert len(list((folder / "terminal").iterdir())) == 10
     assert json.loads((folder / "work" / "log.json").read_text().splitlines()[0])
 
 
