@@ -34,9 +34,12 @@ _COUNTED = (
     "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex",
     "DimensionIndexValues", "AcquisitionTime", "FrameAcquisitionDateTime",
 )  # fmt: skip
+_VOXELS = ("PixelData", "RescaleSlope", "RescaleIntercept", "EchoTime", "EffectiveEchoTime")
 
 SENT_FIELDS = (
-    SentField("Run.run_id", ("SeriesNumber", "SeriesInstanceUID"), "the number, and ten digits of a digest"),
+    SentField(
+        "Run.run_id", ("SeriesNumber", "SeriesInstanceUID"), "the number, ten digits of a digest, a count of restarts"
+    ),
     SentField("Run.acquisition", ("SeriesNumber", "SeriesInstanceUID"), "a digest"),
     SentField("Run.tr_s", ("RepetitionTime",), "seconds"),
     SentField("Run.shape", ("Rows", "Columns", "NumberOfFrames", "CSA"), "numbers of voxels"),
@@ -46,7 +49,7 @@ SENT_FIELDS = (
     SentField("Volume.run_id", ("SeriesNumber", "SeriesInstanceUID"), "as Run.run_id"),
     SentField("Volume.index", _COUNTED, "a count from 0"),
     SentField("Volume.acquired_s", ("AcquisitionTime", "FrameAcquisitionDateTime"), "seconds from the run's start"),
-    SentField("Volume.data", ("PixelData", "RescaleSlope", "RescaleIntercept"), "voxels"),
+    SentField("Volume.data", _VOXELS, "voxels; echo times weight combined echoes"),
     SentField("RunEnd.run_id", ("SeriesNumber", "SeriesInstanceUID"), "as Run.run_id"),
     SentField("RunEnd.n_volumes", _COUNTED, "a count"),
 )
