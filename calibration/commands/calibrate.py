@@ -44,7 +44,7 @@ from calibration.commands.options import (
     say_missing,
     settings_from,
 )
-from rtgod.commands.options import DryRun, Overwrite, ShowSettings, needed_out, say_output
+from rtgod.commands.options import DryRun, Echo, Overwrite, ShowSettings, needed_out, say_output
 from rtgod.console import styled
 from rtgod.files import replacing
 
@@ -63,6 +63,7 @@ def calibrate(
     training: Training = None,
     events: Events = None,
     tr: Tr = None,
+    echo: Echo = "",
     region: Region = None,
     mask: Mask = None,
     images: Images = None,
@@ -97,6 +98,7 @@ def calibrate(
         from calibration.training.plan_tables import in_categories, print_events, print_notes, print_plan
     from rtgod.candidates import HEADER, read_header
     from rtgod.errors import BundleError, InputError
+    from rtgod.sources.echoes import echo_of
 
     network_options = NetworkOptions(network, weights, layer, units, preprocessing)
 
@@ -114,7 +116,7 @@ def calibrate(
         read_header(out)  # nothing but a bundle is replaced
     dataset_options = DatasetOptions(
         paths=runs, subject=subject, training=training, region=region, mask=mask, noise_mask=noise_mask, images=images,
-        candidates=candidates, names=names, events=events or (), tr_s=tr, plain=plain_categories,
+        candidates=candidates, names=names, events=events or (), tr_s=tr, echo=echo_of(echo), plain=plain_categories,
         reading=pipeline.events,
     )  # fmt: skip
     inputs = find_training(dataset_options)

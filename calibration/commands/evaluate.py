@@ -43,7 +43,7 @@ from calibration.commands.options import (
     say_found,
     settings_from,
 )
-from rtgod.commands.options import DryRun, Overwrite, ShowSettings, check_new, needed_out, say_output
+from rtgod.commands.options import DryRun, Echo, Overwrite, ShowSettings, check_new, needed_out, say_output
 from rtgod.console import styled
 from rtgod.errors import InputError
 from rtgod.text import number_of
@@ -82,6 +82,7 @@ def evaluate(
     ] = None,
     events: Events = None,
     tr: Tr = None,
+    echo: Echo = "",
     region: Region = None,
     area: Annotated[
         list[str] | None,
@@ -145,6 +146,7 @@ def evaluate(
         from calibration.training.dry_run import plan_calibration, plan_study
         from calibration.training.plan_tables import print_events, print_notes, print_plan
     from rtgod.events.trials import remarks_on
+    from rtgod.sources.echoes import echo_of
 
     if ablate not in (None, "preprocessing"):
         raise InputError(f"--ablate {ablate}: what can be taken apart is preprocessing")
@@ -159,7 +161,7 @@ def evaluate(
     dataset_options = DatasetOptions(
         paths=runs, subject=subject, training=training, test=test, region=region, areas=area or (), mask=mask,
         noise_mask=noise_mask, images=images, candidates=candidates, names=names, events=events or (), tr_s=tr,
-        reading=pipeline.events,
+        echo=echo_of(echo), reading=pipeline.events,
     )  # fmt: skip
     if ablate:
         if split not in (None, SplitBy.RUNS):

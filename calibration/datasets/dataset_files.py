@@ -15,6 +15,7 @@ from calibration.datasets.runs import FoundRuns, RunFiles, find_plain_runs
 from calibration.features.images import first_few
 from rtgod.errors import InputError
 from rtgod.settings import EventsSettings
+from rtgod.sources.echoes import Echo
 from rtgod.text import number_of
 
 #: What is taken of a BIDS data set unless something else is asked for: to train on, to test on, and to decode from.
@@ -57,6 +58,8 @@ class DatasetOptions:
         For runs that are given as files: the table of each, where it does not lie beside.
     tr_s : float or None
         Repetition time, seconds, of runs whose files give none.
+    echo : int or Combine
+        Echo that is read, from 1, of DICOM series that have several; or all, combined.
     plain : bool
         Whether the categories themselves are decoded, though there may be images.
     reading : EventsSettings or None
@@ -76,6 +79,7 @@ class DatasetOptions:
     names: Path | None = None
     events: Sequence[Path] = ()
     tr_s: float | None = None
+    echo: Echo = 0
     plain: bool = False
     reading: EventsSettings | None = None
 
@@ -259,11 +263,17 @@ def find_any_runs(
     Raises
     ------
     InputError
-        If no run is found, or `events` or `tr_s` is given although the data set states both.
+        If no run is found, or `events`, `tr_s` or `echo` is given although the data set states it.
     """
     root, tr_s = options.root, options.tr_s
     if root is None:
-        return find_plain_runs(options.paths, options.events, RunPatterns.parse(patterns), tr_s, option)
+        found = find_plain_runs(options.paths, options.events, RunPatterns.parse(patterns), tr_s, option)
+        return replace(found, runs=tuple(replace(run, echo=options.echo) for run in found.runs))
+    if options.echo:
+        raise InputError(
+            f"{root}: a BIDS data set has each echo in files of its own; leave out --echo, and choose one with "
+            f"{option} echo-2"
+        )
     given = [patterns] if isinstance(patterns, str) else list(patterns or ())
     asked_for_all = bool(given) and not any(given)
     chosen = RunPatterns.parse(given, "" if asked_for_all else default)

@@ -17,6 +17,7 @@ from rtgod.settings import EventsSettings
 from rtgod.sources import Source, open_source
 from rtgod.sources.beside import find_events
 from rtgod.sources.dicom_series import name_and_start
+from rtgod.sources.echoes import Echo
 from rtgod.text import number_of
 
 _WHAT_TO_GIVE = "give the root of a BIDS data set, or NIfTI files with their events, or folders of DICOM files"
@@ -35,12 +36,15 @@ class RunFiles:
         Name of the run, given if the file's name does not tell runs apart.
     tr_s : float or None
         Repetition time, seconds, used where the files do not give one.
+    echo : int or Combine
+        Echo that is read, from 1, of a DICOM series that has several; or all, combined.
     """
 
     bold: Path
     events: Path
     run_id: str | None = None
     tr_s: float | None = None
+    echo: Echo = 0
 
     @property
     def name(self) -> str:
@@ -55,7 +59,9 @@ class RunFiles:
         settings : EventsSettings, optional
             Rules by which rows become trials; None takes the defaults.
         """
-        return open_source(self.bold, events=self.events, reading=settings, run_id=self.run_id, tr_s=self.tr_s)
+        return open_source(
+            self.bold, events=self.events, reading=settings, run_id=self.run_id, tr_s=self.tr_s, echo=self.echo
+        )
 
     def read(self, settings: EventsSettings) -> TrialsRead:
         """Read the table of events; trials after the run's end are counted.

@@ -26,10 +26,11 @@ log = logging.getLogger(__name__)
 
 #: Storage of MR images, enhanced MR images and legacy converted ones.
 _STORED = ("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")
-#: Little endian, implicit and explicit; lossless: run lengths, JPEG, JPEG-LS, JPEG 2000.
+#: Little endian, explicit and implicit; deflated; big endian; lossless: run lengths, JPEG, JPEG-LS, JPEG 2000, HTJ2K.
 _SYNTAXES = (
-    "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.70",
-    "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90",
+    "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2",
+    "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.80",
+    "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202",
 )  # fmt: skip
 #: Answers: stored; refused, as memory is short.
 _STORED_WELL, _NO_ROOM = 0x0000, 0xA700

@@ -23,11 +23,23 @@ from pydicom.dataset import FileDataset
 from pydicom.filereader import read_partial
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
-from rtgod.sources.dicom_fields import n_frames_of, without_field
+from rtgod.sources.dicom_deflated import LONGEST_META, inflated, is_deflated
+from rtgod.sources.dicom_fields import n_frames_of, text_of, without_field
 
 # pydicom would log and warn of values that break the standard, and quote them; values that are used are checked here.
 # A filter would stop the lines of this logger alone, and not those of the loggers below it.
@@ -39,14 +51,19 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 _VOXELS = frozenset({0x7FE00010, 0x7FE00009, 0x7FE00008})
 #: Bytes of a file that are read at once for its header; most headers are shorter.
 _USUAL_HEADER = 2**17
-#: Little-endian bytes of the tag of voxels, of an undefined length, and of the delimiter after items.
-_PIXEL_DATA, _UNDEFINED, _END_OF_ITEMS = b"\xe0\x7f\x10\x00", b"\xff" * 4, b"\xfe\xff\xdd\xe0" + bytes(4)
+#: Bytes of the tag of voxels, little and big-endian; of an undefined length; of the delimiter after items.
+_PIXEL_DATA, _PIXEL_DATA_BIG = b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10"
+_UNDEFINED, _END_OF_ITEMS = b"\xff" * 4, b"\xfe\xff\xdd\xe0" + bytes(4)
+#: Compression that gives back every number.
+_LOSSLESS = frozenset(
+    {JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless, HTJ2KLosslessRPCL, RLELossless}
+)
+#: Compression that may be of either kind; LossyImageCompression says which.
+_EITHER = frozenset({JPEG2000, HTJ2K})
 #: Reads of no more bytes than these are not compared with what is left of a file.
 _SMALL_READ = 2**16
 #: Most that voxels are compressed, as a ratio, if they take more than this many bytes; real images reach 3 to 10.
 _MOST_SHRUNK, _SMALL_IMAGE = 20, 2**24
-#: The deflated syntax, of which a small file may hold any number of bytes, and where in a file it is looked for.
-_DEFLATED, _IN_FIRST = b"1.2.840.10008.1.2.1.99", 4096
 
 
 def begins_as_dicom(path: Path) -> bool:
@@ -83,12 +100,8 @@ def read_header(path: Path, tags: Sequence[int]) -> tuple[FileDataset, int, int]
         Number of bytes from there.
     """
     with _opened(path) as stream:
-        if _is_deflated(stream):
-            raise InputError(
-                f"{path}: compressed as a whole (deflated), which cannot be read here; export it otherwise."
-            )
         header, start = _header(stream, tags)
-        return header, start, path.stat().st_size - start
+        return header, start, stream.seek(0, io.SEEK_END) - start
 
 
 def _header(stream: BinaryIO, tags: Sequence[int]) -> tuple[FileDataset, int]:
@@ -98,7 +111,7 @@ def _header(stream: BinaryIO, tags: Sequence[int]) -> tuple[FileDataset, int]:
     with suppress(Exception):  # whatever comes of a header that is cut off comes of the whole one as well
         header = read_partial(head, _at_voxels, specific_tags=list(tags))
         start = head.tell()
-        if head.read(4) == _PIXEL_DATA:
+        if head.read(4) in (_PIXEL_DATA, _PIXEL_DATA_BIG):
             return header, start
     stream.seek(0)
     header = read_partial(stream, _at_voxels, specific_tags=list(tags))
@@ -126,14 +139,14 @@ class _Bounded(io.BufferedReader):
 
 
 def _opened(source: Path | bytes) -> BinaryIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else cast("BinaryIO", _Bounded(source))
-
-
-def _is_deflated(stream: BinaryIO) -> bool:
+    """Open a file, or what one holds; a deflated one is read as the explicit little-endian file that it was."""
+    stream = io.BytesIO(source) if isinstance(source, bytes) else cast("BinaryIO", _Bounded(source))
+    beginning = stream.read(LONGEST_META)
     stream.seek(0)
-    is_deflated = _DEFLATED in stream.read(_IN_FIRST)
-    stream.seek(0)
-    return is_deflated
+    if not is_deflated(beginning):
+        return stream
+    with stream:
+        return io.BytesIO(inflated(stream.read()))
 
 
 def read_growing(source: Path | bytes, tags: Sequence[int]) -> tuple[FileDataset | None, int, int | None]:
@@ -160,13 +173,19 @@ def read_growing(source: Path | bytes, tags: Sequence[int]) -> tuple[FileDataset
     OSError
         If the file cannot be read.
     """
-    with _opened(source) as stream, warnings.catch_warnings():
+    try:
+        stream = _opened(source)
+    except InputError:  # deflated, and damaged
+        return None, 0, None
+    with stream, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        if stream.read(132)[128:] != b"DICM" or _is_deflated(stream):
+        if stream.read(132)[128:] != b"DICM":
             return None, 0, None
+        stream.seek(0)
         try:
             header, start = _header(stream, tags)
-            is_implicit = header.file_meta.TransferSyntaxUID.is_implicit_VR  # raises where it is none
+            syntax = header.file_meta.TransferSyntaxUID
+            is_little, is_implicit = syntax.is_little_endian, syntax.is_implicit_VR
         except OSError as error:
             if error.strerror:
                 raise
@@ -176,13 +195,13 @@ def read_growing(source: Path | bytes, tags: Sequence[int]) -> tuple[FileDataset
         stream.seek(start)
         element = stream.read(12)
         size = stream.seek(0, 2)
-        if element[:4] != _PIXEL_DATA or len(element) < 12:
+        if element[:4] != (_PIXEL_DATA if is_little else _PIXEL_DATA_BIG) or len(element) < 12:
             return header, start, None
         n_own, length = (8, element[4:8]) if is_implicit else (12, element[8:12])
         if length == _UNDEFINED:  # compressed: items, and a delimiter at the end
             stream.seek(-len(_END_OF_ITEMS), 2)
             return header, start, 0 if stream.read() == _END_OF_ITEMS else None
-        return header, start, max(start + n_own + int.from_bytes(length, "little") - size, 0)
+        return header, start, max(start + n_own + int.from_bytes(length, "little" if is_little else "big") - size, 0)
 
 
 def check_readable(path: Path, header: FileDataset, n_left: int) -> None:
@@ -196,16 +215,23 @@ def check_readable(path: Path, header: FileDataset, n_left: int) -> None:
         Number of bytes after the header, from `read_header`.
     """
     syntax = header.file_meta.TransferSyntaxUID
+    is_lossless = syntax in _LOSSLESS or (syntax in _EITHER and text_of(header, "LossyImageCompression") == "00")
+    if text_of(header, "LossyImageCompression") == "01" or (syntax.is_compressed and not is_lossless):
+        how = f", as {syntax.name}" if syntax.is_compressed else ""
+        raise InputError(
+            f"{path}: compressed with loss{how}, so that its numbers are not those that were measured; export it "
+            "uncompressed or without loss."
+        )
     if syntax.is_compressed and not _has_decoder(syntax):
         advice = f"export it uncompressed{_installable(syntax)}"
         raise InputError(f"{path}: compressed as {syntax.name}, which cannot be read here; {advice}.")
     if header.BitsAllocated != 16 or header.get("SamplesPerPixel", 1) != 1:
         raise InputError(f"{path}: its voxels are not single 16-bit numbers; export the original series.")
-    # The element's own header is 12 bytes with an explicit VR, 8 without one. The length of deflated and encapsulated
-    # voxels is not known beforehand.
+    # The element's own header is 12 bytes with an explicit VR, 8 without one. The length of encapsulated voxels is not
+    # known beforehand.
     n_voxels = header.Rows * header.Columns * n_frames_of(header)
     n_expected = (8 if syntax.is_implicit_VR else 12) + 2 * n_voxels
-    if not (syntax.is_compressed or syntax.is_deflated) and n_left < n_expected:
+    if not syntax.is_compressed and n_left < n_expected:
         raise InputError(f"{path}: cut short, {n_expected - n_left} bytes of its voxels are missing; copy it again.")
 
 
@@ -228,7 +254,7 @@ def _installable(syntax: UID) -> str:
 def read_pixels(path: Path, header: FileDataset, start: int, raw: bytes | None = None) -> Array:
     """Read the stored numbers of all frames, shape (n_frames, n_rows, n_columns), int16 or uint16.
 
-    Numbers that are neither compressed nor packed are taken as they lie in the file; pydicom decodes the others.
+    Numbers that are not compressed are taken as they lie in the file; pydicom decodes the others.
 
     Parameters
     ----------
@@ -245,22 +271,29 @@ def read_pixels(path: Path, header: FileDataset, start: int, raw: bytes | None =
         If they cannot be decoded.
     """
     with shielded(path):
-        syntax, is_signed = header.file_meta.TransferSyntaxUID, bool(header.PixelRepresentation)
-        is_plain = not (syntax.is_compressed or syntax.is_deflated) and syntax.is_little_endian
+        syntax = header.file_meta.TransferSyntaxUID
+        kind, order = "i" if header.PixelRepresentation else "u", "<" if syntax.is_little_endian else ">"
         shape = n_frames_of(header), int(header.Rows), int(header.Columns)
         with _opened(path if raw is None else raw) as stream:
-            if not is_plain or (is_signed and header.BitsStored != header.BitsAllocated):
+            if syntax.is_compressed:
                 n_bytes = stream.seek(0, io.SEEK_END)
                 if 2 * math.prod(shape) > max(_MOST_SHRUNK * n_bytes, _SMALL_IMAGE):
                     raise InputError(f"{path}: its header says more voxels than it can hold; copy or export it again.")
                 stream.seek(0)
-                pixels = pixel_array(stream)
-                return pixels[np.newaxis] if pixels.ndim == 2 else pixels
-            stream.seek(start + (8 if syntax.is_implicit_VR else 12))
-            stored = stream.read(2 * math.prod(shape))
-        if len(stored) < 2 * math.prod(shape):
-            raise InputError(f"{path}: changed while it was being read; start again once the folder is complete.")
-        return np.frombuffer(stored, "<i2" if is_signed else "<u2").reshape(shape)
+                pixels = pixel_array(stream).reshape(shape)
+            else:
+                stream.seek(start + (8 if syntax.is_implicit_VR else 12))
+                stored = stream.read(2 * math.prod(shape))
+                if len(stored) < 2 * math.prod(shape):
+                    raise InputError(
+                        f"{path}: changed while it was being read; start again once the folder is complete."
+                    )
+                pixels = np.frombuffer(stored, f"{order}{kind}2").reshape(shape)
+        pixels = pixels.astype(f"={kind}2", copy=False)
+        if kind == "i" and header.BitsStored < 16:  # not every decoder gives the sign to the bits that are not stored
+            n_unused = 16 - int(header.BitsStored)
+            pixels = (pixels << n_unused) >> n_unused
+        return pixels
 
 
 @contextmanager

@@ -221,7 +221,8 @@ class DicomFormat(Protocol):
 SURVEYED: Sequence[str] = (
     "SOPClassUID", "ImageType", "Manufacturer", "SeriesInstanceUID", "SeriesNumber", "NumberOfFrames",
     "FrameOfReferenceUID", "ProtocolName", "SoftwareVersions", "Rows", "Columns", "BitsAllocated", "SamplesPerPixel",
-    "BitsStored", "PixelRepresentation", "InstanceNumber", "AcquisitionNumber", "AcquisitionTime",
+    "BitsStored", "PixelRepresentation", "LossyImageCompression", "InstanceNumber", "AcquisitionNumber",
+    "AcquisitionTime",
 )  # fmt: skip
 #: Elements that `grid_of` and `rescale_of` read.
 FLAT: Sequence[str] = (

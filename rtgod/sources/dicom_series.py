@@ -237,7 +237,7 @@ def name_and_start(folder: Path) -> tuple[str, float | None]:
         If the folder does not hold one series, or a file of it cannot be read.
     """
     entries = _choose(folder, _survey(folder), None)
-    ((pieces, *_), _) = _read_pieces(folder, entries, 0)
+    ((pieces, *_), _) = _read_pieces(folder, entries, Combine())  # of whichever echo
     return _name_of(entries[0]), clock_s(pieces)
 
 

@@ -1,8 +1,8 @@
 """Echoes of a volume: which are taken, and how they are combined.
 
 Combined, each echo counts by TE · exp(−TE/T2*), the sensitivity of its signal to changes of T2* (Posse et al. 1999,
-Magn Reson Med 42:87–97); weights sum to 1. T2* is one number for all voxels and volumes: so the weights are the same
-live and replayed, whichever volumes are lost, and a head that moves does not move through them.
+Magnetic Resonance in Medicine 42:87); weights sum to 1. T2* is one number for all voxels and volumes: so the weights
+are the same live and replayed, whichever volumes are lost, and a head that moves does not move through them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 from rtgod.errors import InputError
 from rtgod.messages import Array
 
-#: T2* of grey matter at 3 T, ms: between 42 (occipital) and 52 (frontal), Wansapura et al. 1999, J Magn Reson Imaging
-#: 9:531–538.
+#: T2* of grey matter at 3 T, ms: between 42 (occipital) and 52 (frontal), Wansapura et al. 1999, Journal of
+#: Magnetic Resonance Imaging 9:531.
 T2STAR_MS = 45.0
 _LEAST_T2STAR_MS, _MOST_T2STAR_MS = 1.0, 1000.0
 
