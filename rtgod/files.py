@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
@@ -108,3 +110,27 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
             with suppress(OSError):
                 part.unlink()
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def flush_folder(folder: Path) -> None:
+    """Wait until a folder's entries, the names of its files, are on the disk, where file systems can do so.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    OSError
+        If the disk fails.
+    """
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The commands `rtgod journal ls`, `verify` and `export`: list journals, check them, and write their data as files.
+"""The commands `rtgod journal ls`, `verify`, `export` and `shift-dates`: what journals hold, and copies to share.
 
 Modules that take long to import are imported when a command runs, so that the other commands start quickly.
 """
@@ -117,6 +117,30 @@ def export(
     out = needed_out(out)
     names = export_journal(path, out)
     print(f"{plain(out)}: {', '.join(names) or 'no run, the journal holds none'}")
+
+
+@journal.command("shift-dates")
+def shift_dates(
+    path: File,
+    out: Annotated[Path, typer.Option("--out", help="Journal to make (.rtgod), in another folder.")],
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by", help="Days to add (-400), the day that the first becomes (1925-01-01), or the word random."
+        ),
+    ] = "1925-01-01",
+) -> None:
+    """Copy a journal with all of its dates moved by the same number of days, to share it.
+
+    Times of day and all intervals stay. The copy replays to the same rankings, and can be exported and reported as the
+    journal can; it holds no true date. What people wrote into events, and labels, are as before: look through them. The
+    name of the journal, which is the time when it began, is not in the copy: choose one without a date.
+    """
+    from rtgod.journal.dates import copy_with_other_dates
+
+    days = copy_with_other_dates(path, out, by)
+    number = "a random number of days" if by == "random" else number_of(abs(days), "day")
+    print(f"{plain(out)}: all dates are {number} {'earlier' if days < 0 else 'later'}; no interval is another")
 
 
 def _session_cells(path: Path, summary: JournalSummary) -> list[str]:

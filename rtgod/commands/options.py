@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -59,6 +62,10 @@ CountFrom = Annotated[
 ]
 
 console = PlainConsole(stderr=True)
+
+
+#: Seconds after which the reason for waiting is printed again.
+_SAY_AGAIN_S = 30.0
 
 
 def chosen_counts(discard: int | None, count_from: int | None) -> dict[str, int]:
@@ -189,3 +196,22 @@ def _there(out: Path, names: Sequence[str]) -> str:
 def say(text: str) -> None:
     """Print a line on standard error, without markup or wrapping."""
     console.print(styled(text), soft_wrap=True)
+
+
+class Waiting:
+    """Printer of why a source waits: at first, when the reason changes, and again after `_SAY_AGAIN_S`."""
+
+    def __init__(self) -> None:
+        self._said, self._said_s = "", -math.inf
+
+    def say(self, why: str) -> None:
+        """Print the reason, unless only its numbers differ from the last one printed.
+
+        Parameters
+        ----------
+        why : str
+        """
+        kind = re.sub(r"[0-9]+(\.[0-9]+)?", "0", why)
+        if kind != self._said or time.monotonic() >= self._said_s + _SAY_AGAIN_S:
+            self._said, self._said_s = kind, time.monotonic()
+            say(why)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import signal
 import time
 import uuid
@@ -17,7 +16,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rtgod.commands import options
 from rtgod.commands.exports import ExportKind, ExportOptions, Style, play_run
-from rtgod.commands.options import ClientName, CountFrom, Discard, Echo, Key, ShowSettings, chosen_counts, console, say
+from rtgod.commands.options import (
+    ClientName,
+    CountFrom,
+    Discard,
+    Echo,
+    Key,
+    ShowSettings,
+    Waiting,
+    chosen_counts,
+    console,
+    say,
+)
 from rtgod.text import number_of, plain, times
 
 if TYPE_CHECKING:
@@ -29,8 +39,6 @@ if TYPE_CHECKING:
 _SERVER = "tcp://127.0.0.1:5555"
 #: Seconds from the end of the last run to the end of the server.
 _LAST_WORD_S = 0.5
-#: Seconds after which the reason for waiting is printed again.
-_SAY_AGAIN_S = 30.0
 
 
 def replay(
@@ -194,7 +202,7 @@ def replay(
     task = progress.add_task(plain(source.run.run_id), total=source.run.n_volumes)
     with (
         ExitStack() as stack,
-        Sender(to or _SERVER, patience_s=patience, waiting=_Waiting().say, key=own_key, name=name) as sender,
+        Sender(to or _SERVER, patience_s=patience, waiting=Waiting().say, key=own_key, name=name) as sender,
     ):
         rules = sender.ask_rules()
         source, remarks = agreed(source, opened, reading, rules, is_chosen=is_chosen, counts=counts)
@@ -261,20 +269,6 @@ def _pipeline_settings(path: Path | None) -> PipelineSettings:
     if path is None:
         return PipelineSettings()
     return settings_of(path) if path.is_dir() else PipelineSettings.from_toml(path)
-
-
-class _Waiting:
-    """Printer of why a source waits: at first, when the reason changes, and again after `_SAY_AGAIN_S`."""
-
-    def __init__(self) -> None:
-        self._said, self._said_s = "", -math.inf
-
-    def say(self, why: str) -> None:
-        """Print the reason, unless only its numbers differ from the last one printed."""
-        kind = re.sub(r"[0-9]+(\.[0-9]+)?", "0", why)
-        if kind != self._said or time.monotonic() >= self._said_s + _SAY_AGAIN_S:
-            self._said, self._said_s = kind, time.monotonic()
-            say(why)
 
 
 class _StopFlag:

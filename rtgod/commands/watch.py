@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rtgod.commands.options import ClientName, CountFrom, Discard, Echo, Key, chosen_counts, console
+from rtgod.commands.options import ClientName, CountFrom, Discard, Echo, Key, Waiting, chosen_counts, console
 from rtgod.console import styled
 from rtgod.errors import InputError, RtgodError
 from rtgod.text import number_of
 
 if TYPE_CHECKING:
     from rtgod.protocol.clients import Sender
+    from rtgod.receivers.identity_table import IdentityTable
     from rtgod.receivers.plain_receiver import PlainReceiver
     from rtgod.receivers.run_options import RunOptions
 
 To = Annotated[str, typer.Option("--to", help="The server's ingest address.")]
-Subject = Annotated[str, typer.Option("--subject", help="Subject label; the images' own names are never read.")]
+Subject = Annotated[
+    str, typer.Option("--subject", help="Subject label; what the images call the patient is never sent.")
+]
 Events = Annotated[
     Path | None,
     typer.Option("--events", help="Table of the trials of every run: a BIDS events table, or a plan of the display."),
@@ -36,6 +39,20 @@ Volumes = Annotated[
 ]
 Patience = Annotated[
     float, typer.Option("--patience", min=0, help="How many TR a missing volume is waited for once a later one came.")
+]
+SeveralPatients = Annotated[
+    bool,
+    typer.Option(
+        "--several-patients", help="Send images of any PatientID, where the person who is scanned has two numbers."
+    ),
+]
+Identities = Annotated[
+    Path | None,
+    typer.Option(
+        "--identity-table",
+        metavar="FILE",
+        help="Table that gets a row for each run, with PatientID and date. It stays on this machine and is never sent.",
+    ),
 ]
 _SERVER = "tcp://127.0.0.1:5555"
 
@@ -52,6 +69,8 @@ def watch(
     tr: Tr = None,
     volumes: Volumes = None,
     patience: Patience = 2.0,
+    several_patients: SeveralPatients = False,
+    identity_table: Identities = None,
     poll: Annotated[
         bool, typer.Option("--poll", help="Only look, every 20 ms, and use no events of the system.")
     ] = False,
@@ -72,15 +91,18 @@ def watch(
     from rtgod.receivers.live_runs import LiveRuns
     from rtgod.receivers.watcher import Watcher
 
-    options = _options(subject, corrected, echo, tr, volumes, patience)
+    options = _options(subject, corrected, echo, tr, volumes, patience, several_patients)
     counts, stopped = chosen_counts(discard, count_from), _stop_on_signals()
+    identities = _identities(identity_table, folder)
     with (
         Arrivals(folder, with_events=not poll) as arrivals,
-        Sender(to, patience_s=2.0, waiting=_tell, key=read_client_key(key) if key else None, name=name) as sender,
+        Sender(
+            to, patience_s=2.0, waiting=Waiting().say, key=read_client_key(key) if key else None, name=name
+        ) as sender,
     ):
         _tell(f"watching, with {arrivals.n_old} old files; volumes go to {to}")
         options = _with_events(options, sender, events, counts)
-        runs, nifti = LiveRuns(sender, options, _tell), LiveNifti(sender, options, _tell)
+        runs, nifti = LiveRuns(sender, options, _tell, identities=identities), LiveNifti(sender, options, _tell)
         Watcher(arrivals, runs, _tell, nifti=nifti).run(stopped)
         _tell(f"{runs.n_sent + nifti.n_sent} volumes sent")
 
@@ -124,6 +146,8 @@ def receive(
     tr: Tr = None,
     volumes: Volumes = None,
     patience: Patience = 2.0,
+    several_patients: SeveralPatients = False,
+    identity_table: Identities = None,
     key: Key = None,
     name: ClientName = None,
 ) -> None:
@@ -147,12 +171,19 @@ def receive(
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise InputError(f"--listen {listen}: give an address and a port, such as 192.168.2.1:11112")
     host, allowed = host.strip("[]"), tuple(allow or ())
-    _check_options(protocol, corrected=corrected, echo=echo, has_tls=bool(tls_certificate or tls_key or tls_authority),
-                   has_geometry=geometry is not None)  # fmt: skip
+    _check_options(
+        protocol,
+        corrected=corrected,
+        echo=echo,
+        has_tls=bool(tls_certificate or tls_key or tls_authority),
+        has_geometry=geometry is not None,
+        has_patients=bool(identity_table or several_patients),
+    )
     _check_apart(host, int(port), to)
-    options = replace(_options(subject, corrected, echo, tr, volumes, patience), geometry=geometry)
+    options = replace(_options(subject, corrected, echo, tr, volumes, patience, several_patients), geometry=geometry)
     counts, stopped = chosen_counts(discard, count_from), _stop_on_signals()
-    with Sender(to, patience_s=2.0, waiting=_tell, key=read_client_key(key) if key else None, name=name) as sender:
+    identities, own_key = _identities(identity_table), read_client_key(key) if key else None
+    with Sender(to, patience_s=2.0, waiting=Waiting().say, key=own_key, name=name) as sender:
         options = _with_events(options, sender, events, counts)
         if protocol in kinds:
             kind, _ = kinds[protocol]
@@ -165,7 +196,7 @@ def receive(
             host=host, port=int(port), title=title, allowed=allowed, certificate=tls_certificate,
             private_key=tls_key, authority=tls_authority,
         )  # fmt: skip
-        runs = LiveRuns(sender, options, _tell)
+        runs = LiveRuns(sender, options, _tell, identities=identities)
         with DicomNode(node_options, runs, _tell) as node:
             _tell(f"{title} listens at {host}:{node.port}; volumes go to {to}")
             node.run(stopped)
@@ -184,7 +215,9 @@ def _plain_receivers() -> dict[str, tuple[type[PlainReceiver], int]]:
     }
 
 
-def _check_options(protocol: str, *, corrected: bool, echo: str, has_tls: bool, has_geometry: bool) -> None:
+def _check_options(
+    protocol: str, *, corrected: bool, echo: str, has_tls: bool, has_geometry: bool, has_patients: bool
+) -> None:
     """Refuse options that a protocol leaves without effect."""
     if has_tls and protocol != "dicom":
         raise InputError(
@@ -197,6 +230,8 @@ def _check_options(protocol: str, *, corrected: bool, echo: str, has_tls: bool, 
         )
     if echo and protocol not in ("dicom", "afni"):
         raise InputError(f"--echo: images of {protocol} do not say of which echo they are")
+    if has_patients and protocol != "dicom":
+        raise InputError("--identity-table, --several-patients: for DICOM; the other protocols do not say who it is")
     if has_geometry and protocol != "siemens-tcp":
         raise InputError(f"--geometry: for siemens-tcp; {protocol} says where its slices lie")
 
@@ -224,6 +259,7 @@ def _options(
     tr_s: float | None,
     n_volumes: int | None,
     patience_tr: float,
+    several_patients: bool,
 ) -> RunOptions:
     from rtgod.receivers.run_options import RunOptions
     from rtgod.sources.echoes import echo_of
@@ -235,6 +271,7 @@ def _options(
         patience_tr=patience_tr,
         tr_s=tr_s,
         n_volumes=n_volumes,
+        several_patients=several_patients,
     )
 
 
@@ -267,6 +304,15 @@ def _with_events(options: RunOptions, sender: Sender, events: Path | None, count
     elif not is_usual(rules):
         _tell(f"of every run: {in_words(rules)}")
     return replace(options, events=table, rules=rules)
+
+
+def _identities(path: Path | None, watched: Path | None = None) -> IdentityTable | None:
+    from rtgod.receivers.identity_table import IdentityTable
+
+    if path is None:
+        return None
+    _tell("the identity table says who was scanned: keep it where only the lab can read it")
+    return IdentityTable(path, watched)
 
 
 def _stop_on_signals() -> Callable[[], bool]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
 from rtgod.errors import JournalError, WireError
-from rtgod.files import Closing
+from rtgod.files import Closing, flush_folder
 from rtgod.messages import Hello, Message, SessionEnd
 from rtgod.protocol.frames import from_journal, to_frames
 
@@ -111,7 +111,7 @@ class JournalWriter(Closing):
             self.flush()
             if new:
                 with self._changing():
-                    _flush_folder(path.parent)
+                    flush_folder(path.parent)
         except JournalError:
             self._file.close()
             if new:
@@ -669,7 +669,7 @@ def _create(path: Path) -> FileIO:
     try:
         for folder in reversed([folder for folder in path.parents if not folder.exists()]):
             folder.mkdir(mode=_FOLDER_MODE if folder == path.parent else 0o777, exist_ok=True)
-            _flush_folder(folder.parent)
+            flush_folder(folder.parent)
         return open(path, "x+b", buffering=0, opener=_open_private)
     except OSError as error:
         if path.is_file():
@@ -679,20 +679,6 @@ def _create(path: Path) -> FileIO:
 
 def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, _FILE_MODE)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Wait until the folder's entries, the names of its files, are on the disk."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NOT_KNOWN:
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _open_again(path: Path) -> FileIO:

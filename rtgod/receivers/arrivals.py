@@ -1,6 +1,8 @@
 """Files that appear in a folder while it is watched: by the system's events where they come, and by looking.
 
-Nothing is opened here, and nothing in the folder is changed. Files that were there before are known by name alone.
+Nothing is opened here, and nothing in the folder is changed. Files that were there before are known by name alone, and
+stay known when their folder goes and comes back, as a share does: they are old unless they were written to after the
+last change of their folder. So the file that was written last may be found once more.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -59,11 +62,14 @@ class Arrivals:
     def __init__(self, folder: Path, *, with_events: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder, self._clock = folder, clock
         self._folders: dict[str, _Folder] = {}
+        self._away: dict[str, dict[str, _Gone]] = {}
+        self._identity = (0, 0)
         self._turn = 0
         self._wake = threading.Event()
         self._changed: set[str] = set()
         self.is_gone = False
         try:
+            self._identity = _identity_of(folder)
             self._add(str(folder), are_old=True)
         except OSError as error:
             raise InputError(f"{folder}: cannot be watched ({error.strerror}); give a folder that is there") from error
@@ -111,22 +117,47 @@ class Arrivals:
                 found += self._look(path, folder)
         return found
 
+    def forget(self, path: Path) -> None:
+        """Take a file for new if it appears again, as it went before it could be read.
+
+        Parameters
+        ----------
+        path : Path
+        """
+        parent = str(path.parent)
+        if parent in self._folders:
+            self._folders[parent].names.pop(path.name, None)
+            self._folders[parent].gone.pop(path.name, None)
+        self._away.get(parent, {}).pop(path.name, None)
+
     def _is_gone(self) -> bool:
+        """Return whether the folder is away; keep what is known of it until it is back, or another in its place."""
         try:
-            os.stat(self._folder)  # noqa: PTH116 # as for the folders below
+            identity = _identity_of(self._folder)
         except OSError:
             if not self.is_gone:
                 log.warning("the folder is gone; files are taken again once it is back")
-                self._folders = {str(self._folder): _Folder(-1)}
+                self._lose_all()
             self.is_gone = True
             return True
-        if self.is_gone:
-            log.warning("the folder is back")
+        if self.is_gone or identity != self._identity:
+            # A share that is unmounted leaves an empty folder in its place, and is another one than that.
+            if self.is_gone:
+                log.warning("the folder is back")
+            else:
+                log.warning("another folder is in the folder's place: unmounted, mounted, or made again?")
+                self._lose_all()
             if self._observer is not None:
                 self.close()
                 self._observer = self._observed()
-        self.is_gone = False
+        self.is_gone, self._identity = False, identity
         return False
+
+    def _lose_all(self) -> None:
+        for path, folder in self._folders.items():
+            self._away[path] = folder.as_gone()
+        top = str(self._folder)
+        self._folders = {top: _Folder(-1, self._away.pop(top, {}))}
 
     def _to_look_at(self) -> list[str]:
         """List the folders to look at now: those with events, those that changed last, and some of the others."""
@@ -145,7 +176,7 @@ class Arrivals:
             changed_ns = os.stat(path).st_mtime_ns  # noqa: PTH116 # a Path for each folder costs more than the look
         except OSError:
             if path != str(self._folder):
-                del self._folders[path]
+                self._away[path] = self._folders.pop(path).as_gone()
             return []
         if changed_ns != folder.changed_ns:
             folder.changed_ns, folder.changed_s = changed_ns, now_s
@@ -173,18 +204,20 @@ class Arrivals:
                     there[entry.name] = inode = entry.inode()
                     if folder.names.get(entry.name) == inode or entry.name.lower().endswith(_UNFINISHED):
                         continue
-                    found.append(Path(entry.path))
+                    if not folder.has_back(entry, inode):
+                        found.append(Path(entry.path))
         except OSError as error:
             log.warning("a folder cannot be listed (%s); it is tried again", error.strerror)
             return []
-        folder.names = there  # names that are gone are forgotten, as they may come again
+        folder.replace(there)
         for inner in folders:
             found += self._add(inner, are_old=False)
         return found
 
     def _add(self, path: str, *, are_old: bool) -> list[Path]:
         """Begin to look at a folder and those in it; return their files unless they are old."""
-        folder = _Folder(-1 if not are_old else os.stat(path).st_mtime_ns)  # noqa: PTH116
+        changed_ns = -1 if not are_old else os.stat(path).st_mtime_ns  # noqa: PTH116 # as above
+        folder = _Folder(changed_ns, self._away.pop(path, {}))
         self._folders[path] = folder
         if not are_old:
             folder.changed_s = self._clock()
@@ -223,12 +256,48 @@ class Arrivals:
         self._wake.set()
 
 
-class _Folder:
-    """Inodes of the names in a folder, and when it changed and was listed last."""
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    """A name that is not there now: its inode, None if its folder went, and the folder's last change while it was."""
 
-    def __init__(self, changed_ns: int) -> None:
+    inode: int | None
+    changed_ns: int
+
+
+class _Folder:
+    """Inodes of the names in a folder, names that went, and when it changed and was listed last."""
+
+    def __init__(self, changed_ns: int, gone: dict[str, _Gone]) -> None:
         self.changed_ns, self.changed_s, self.listed_s = changed_ns, float("-inf"), float("-inf")
         self.names: dict[str, int] = {}
+        self.gone = gone
+        self._known_ns = changed_ns
+
+    def replace(self, names: dict[str, int]) -> None:
+        """Take in a new list of names; those that went are kept, as a file that comes back is not a new one."""
+        for name in self.names.keys() - names.keys():
+            self.gone[name] = _Gone(self.names[name], self._known_ns)
+        self.names, self._known_ns = names, self.changed_ns
+
+    def has_back(self, entry: os.DirEntry[str], inode: int) -> bool:
+        """Return whether a file that was gone is back, and was not written since it was seen."""
+        gone = self.gone.pop(entry.name, None)
+        if gone is None or gone.inode not in (None, inode):
+            return False
+        try:
+            return entry.stat().st_mtime_ns <= gone.changed_ns
+        except OSError:
+            return False
+
+    def as_gone(self) -> dict[str, _Gone]:
+        """Return all names as gone with the folder; inodes may be others once it is back."""
+        gone = {name: _Gone(None, one.changed_ns) for name, one in self.gone.items()}
+        return gone | {name: _Gone(None, self._known_ns) for name in self.names}
+
+
+def _identity_of(folder: Path) -> tuple[int, int]:
+    status = os.stat(folder)  # noqa: PTH116 # a Path for each look costs more than the look
+    return status.st_dev, status.st_ino
 
 
 class _Waker(FileSystemEventHandler):

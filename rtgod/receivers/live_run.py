@@ -34,6 +34,10 @@ class LiveRun:
     n_promised : int or None
         Number of volumes that files promise.
     keys : set of Key
+    patient : bytes
+        Digest of PatientID; see `rtgod.receivers.privacy.Patients`.
+    person : tuple of str or None
+        What a row of the identity table says, where there is one; see `rtgod.receivers.identity_table.identity_of`.
     unsettled : list of tuple
         Images that are not in the series yet, as it is not known whether each volume has a series of its own.
     is_settled : bool
@@ -53,6 +57,8 @@ class LiveRun:
     coil: str
     n_promised: int | None
     keys: set[Key]
+    patient: bytes = b""
+    person: tuple[str, str] | None = None
     unsettled: list[tuple[Key, Piece, Array]] = field(default_factory=list)
     is_settled: bool = False
     run: Run | None = None

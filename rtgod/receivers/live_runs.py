@@ -16,10 +16,12 @@ from pydicom.tag import Tag
 from rtgod.errors import InputError
 from rtgod.messages import Array, Run, RunEnd, Volume
 from rtgod.protocol.clients import Sender
+from rtgod.receivers.identity_table import IDENTIFYING, IdentityTable, identity_of
 from rtgod.receivers.live_echoes import LiveEchoes
 from rtgod.receivers.live_run import Key, LiveRun, is_copy
 from rtgod.receivers.live_series import LiveVolume
 from rtgod.receivers.outbox import Outbox
+from rtgod.receivers.privacy import OTHER, Patients, are_two, without_paths
 from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
 from rtgod.receivers.selection import TAGS, why_left_out
 from rtgod.sources.dicom_fields import integer_of, text_of
@@ -41,7 +43,7 @@ _N_VOLUMES = Tag(0x00200105)
 
 def tags_taken() -> tuple[int, ...]:
     """Return the elements that `LiveRuns.take` reads, as 0xGGGGEEEE."""
-    return (*tags_read(), *TAGS, _N_VOLUMES)
+    return (*tags_read(), *TAGS, _N_VOLUMES, *IDENTIFYING)
 
 
 class LiveRuns:
@@ -58,6 +60,8 @@ class LiveRuns:
         Shows the operator a line.
     clock : callable, optional
         Clock of monotonic seconds.
+    identities : IdentityTable, optional
+        Gets a row for each run.
     """
 
     def __init__(
@@ -66,8 +70,10 @@ class LiveRuns:
         options: RunOptions,
         tell: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
+        identities: IdentityTable | None = None,
     ) -> None:
         self._options, self._tell, self._clock = options, tell, clock
+        self._patients, self._identities = Patients(are_several=options.several_patients), identities
         self._told: set[tuple[Key, str]] = set()
         self._series: dict[Key, LiveRun] = {}
         self._live: LiveRun | None = None
@@ -102,7 +108,8 @@ class LiveRuns:
             with shielded(origin):
                 key = integer_of(header.get("SeriesNumber")) or 0, str(header.get("SeriesInstanceUID", ""))
                 fitting = format_of(header)
-                why = why_left_out(header, corrected=self._options.corrected, echo=self._options.echo)
+                why = OTHER if self._patients.is_other(self._patients.of(header)) else ""
+                why = why or why_left_out(header, corrected=self._options.corrected, echo=self._options.echo)
                 if fitting is None or why:
                     self._tell_once(key, f"series {key[0]}: {why or 'a format that is not read'}: left out")
                     return
@@ -110,7 +117,7 @@ class LiveRuns:
                 pieces, left = self._of_echo(header, fitting.pieces(origin, header))
                 pixels = read() if pieces else None
         except InputError as error:
-            self._tell_once(key, f"series {key[0]}: an image is left out: {_without_paths(str(error), origin)}")
+            self._tell_once(key, f"series {key[0]}: an image is left out: {without_paths(str(error), origin)}")
             return
         for piece in pieces:
             try:
@@ -118,7 +125,7 @@ class LiveRuns:
                     with shielded(origin):
                         self._add(key, header, piece, fitting.slices(pixels, piece), left)
             except InputError as error:
-                self._tell_once(key, f"series {key[0]}: an image is left out: {_without_paths(str(error), origin)}")
+                self._tell_once(key, f"series {key[0]}: an image is left out: {without_paths(str(error), origin)}")
 
     def step(self) -> None:
         """Send the volumes that are complete by now, and mind a run that has fallen silent."""
@@ -149,6 +156,8 @@ class LiveRuns:
             self._tell_notes(run)
             what = number_of(n_volumes, "volume") if n_volumes else "no whole volume that is taken"
             self._tell(f"series {run.number}: {what}: not sent")
+        for problem in self._identities.flush() if self._identities is not None else ():
+            self._tell(problem)
         self._outbox.end()
 
     # ---------------------------------------------------------------- series
@@ -173,6 +182,8 @@ class LiveRuns:
             self._tell_once(key, f"series {key[0]}: {self._over[key]}: left out")
             return
         run = self._series.get(key) or self._series_of(key, header, piece, echo)
+        if are_two(run.patient, self._patients.of(header)):
+            raise InputError("its PatientID differs from that of the series' first file")
         if run.is_before(piece):
             raise InputError("it was acquired before its series was restarted, and came after")
         run.note_number(piece)
@@ -205,7 +216,8 @@ class LiveRuns:
 
     def _series_of(self, key: Key, header: FileDataset, piece: Piece, echo: Echo) -> LiveRun:
         """Return the run of a new series: one that consists of series of one volume each, or a new one."""
-        kind = alike(header)
+        patient = self._patients.of(header)
+        kind = (*alike(header), patient.hex())
         if piece.is_whole:
             for run in dict.fromkeys(self._series.values()):
                 is_joined = len(run.keys) > 1 or not run.is_settled
@@ -230,6 +242,8 @@ class LiveRuns:
             piece.grid.coil,
             promised if promised >= _FEWEST_PROMISED else None,
             {key},
+            patient,
+            identity_of(header) if self._identities is not None else None,
             heard_s=self._clock(),
         )
         self._series[key] = run
@@ -266,7 +280,7 @@ class LiveRuns:
                 volumes = run.series.ready(now_s)
                 self._tell_notes(run)
             except InputError as error:
-                self._leave_out(run, _without_paths(str(error), Path("an image")))
+                self._leave_out(run, without_paths(str(error), Path("an image")))
                 continue
             if volumes:
                 self._end_run()
@@ -290,7 +304,7 @@ class LiveRuns:
         try:
             volumes = live.series.ready(self._clock())
         except InputError as error:
-            self._tell(f"series {live.number}: {_without_paths(str(error), Path('an image'))}: the run ends")
+            self._tell(f"series {live.number}: {without_paths(str(error), Path('an image'))}: the run ends")
             self._end_run()
             return
         self._queue(live, volumes)
@@ -311,8 +325,11 @@ class LiveRuns:
                     return
                 for note in notes:
                     self._tell(note)
-                self._outbox.put(live.run)
-            self._outbox.put(Volume(live.run.run_id, volume.index, volume.acquired_s, volume.data))
+                self._begin(live, live.run)
+            try:
+                self._outbox.put(Volume(live.run.run_id, volume.index, volume.acquired_s, volume.data))
+            except ValueError as error:
+                self._tell_once((live.number, live.uid), f"series {live.number}: {error}: not sent")
             live.heard_s = self._clock()
             if live.is_silent:
                 live.is_silent = False
@@ -322,6 +339,17 @@ class LiveRuns:
         for note in run.series.notes:
             self._tell(f"series {run.number}: {note}")
         run.series.notes.clear()
+
+    def _begin(self, live: LiveRun, run: Run) -> None:
+        """Send a run, after its row is in the table that stays here; series of other patients are left out now."""
+        self._patients.begin(live.patient)
+        if self._identities is not None and live.person is not None:
+            for problem in self._identities.add(run, live.number, live.uid, live.person):
+                self._tell(problem)
+        self._outbox.put(run)
+        for other in list(dict.fromkeys(self._series.values())):
+            if self._patients.is_other(other.patient):
+                self._leave_out(other, OTHER)
 
     def _make_run(self, live: LiveRun) -> tuple[Run, list[str]]:
         return self._options.run(
@@ -352,7 +380,7 @@ class LiveRuns:
             volumes = live.series.finish()
         except InputError as error:
             volumes = []
-            self._tell(f"series {live.number}: {_without_paths(str(error), Path('an image'))}: not sent")
+            self._tell(f"series {live.number}: {without_paths(str(error), Path('an image'))}: not sent")
         self._queue(live, volumes)
         for key in live.keys:
             self._over[key], self._ended[key] = "images came after its run had ended", live
@@ -365,10 +393,3 @@ class LiveRuns:
         if kind not in self._told:
             self._told.add(kind)
             self._tell(line)
-
-
-def _without_paths(text: str, origin: Path) -> str:
-    """Take out whatever names a file or a folder."""
-    text = text.removeprefix(f"{origin}: ").replace(str(origin), "an image").replace(origin.name, "an image")
-    text = text.replace(f"{origin.parent}: ", "") if len(origin.parts) > 1 else text
-    return re.sub(r"\S*[/\\]\S+", "an image", text).rstrip(".")

@@ -352,7 +352,7 @@ class LiveSeries:
         slices = {id(one.piece): one.slices for one in held}
         data = assembled(pieces, self._stack, lambda piece: slices[id(piece)], rescaled=self._rescaled)
         for one in held:
-            one.given_as = index
+            one.given_as, one.slices = index, one.slices[..., :0].copy()
         self._next = index + 1
         acquired_s = self._clock.acquired_s(index, clock_s(pieces))
         self.notes += self._clock.notes

@@ -5,13 +5,14 @@ Volumes that are discarded go no further, and those that follow are counted with
 
 from __future__ import annotations
 
-from collections import deque
+import re
 from collections.abc import Callable
 
 from rtgod.errors import RefusedError, ServerError
 from rtgod.events.counting import discarded, used
 from rtgod.messages import Run, RunEnd, Volume
 from rtgod.protocol.clients import Sender
+from rtgod.receivers.backlog import MOST_BYTES, Backlog
 from rtgod.text import number_of
 
 
@@ -25,6 +26,8 @@ class Outbox:
         Shows the operator a line.
     n_discarded : int
         Number of volumes at the start of each run that are discarded.
+    most_bytes : int
+        Bytes of voxels that wait in memory for the server; further ones wait in a temporary file.
 
     Attributes
     ----------
@@ -32,13 +35,21 @@ class Outbox:
         Number of volumes that the server has on disk.
     """
 
-    def __init__(self, sender: Sender, tell: Callable[[str], object], n_discarded: int = 0) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        tell: Callable[[str], object],
+        n_discarded: int = 0,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
         self._sender, self._tell, self._n_discarded = sender, tell, n_discarded
         self._came: dict[str, int] = {}
-        self._messages: deque[Run | Volume | RunEnd] = deque()
+        self._backlog = Backlog(most_bytes)
         self._runs: dict[str, Run] = {}
         self._refused: set[str] = set()
         self._again = ""
+        self._told_waiting = ("", 0)
+        self._told_stored = self._told_problem = False
         self.n_sent = 0
 
     def put(self, message: Run | Volume | RunEnd) -> None:
@@ -58,19 +69,27 @@ class Outbox:
         if self._n_discarded and isinstance(message, RunEnd):
             self._tell_discarded(message.run_id)
             message = RunEnd(message.run_id, max(0, message.n_volumes - self._n_discarded))
-        self._messages.append(message)
+        self._backlog.append(message)
         if isinstance(message, Run):
             grid = " × ".join(map(str, message.shape))
             n_trials = number_of(len(message.blocks), "trial")
             self._tell(f"{message.run_id}: begins, {grid} voxels, TR {message.tr_s:g} s, {n_trials}")
             self._runs[message.run_id] = message
+        if self._backlog.n_stored and not self._told_stored:
+            self._tell("the volumes that wait for the server fill their share of memory: further ones are in a file")
+        if self._backlog.problem and not self._told_problem:
+            self._tell(
+                f"no temporary file for volumes that wait for the server ({self._backlog.problem}): they are kept in "
+                "memory, as long as that lasts; make room, or let the server come back"
+            )
+        self._told_stored, self._told_problem = self._backlog.n_stored > 0, bool(self._backlog.problem)
 
     def send(self) -> None:
         """Send what is queued; what cannot be sent now stays, and is tried again."""
-        while self._messages:
-            message = self._messages[0]
-            if message.run_id in self._refused:
-                self._messages.popleft()
+        while self._backlog:
+            message = self._next()
+            if message is None or message.run_id in self._refused:
+                self._backlog.popleft()
                 continue
             try:
                 self._sender.send(message)
@@ -78,13 +97,13 @@ class Outbox:
                 run = self._runs.get(message.run_id)
                 if isinstance(message, Volume) and run is not None and self._again != message.run_id:
                     self._again = message.run_id
-                    self._messages.appendleft(run)  # another server, which has not heard of the run
+                    self._backlog.appendleft(run)  # another server, which has not heard of the run
                     continue
                 self._tell(f"{message.run_id}: the server refuses it: {error}")
                 if not isinstance(message, RunEnd):
                     self._refused.add(message.run_id)
             except ServerError as error:
-                self._tell(f"{number_of(len(self._messages), 'message')} wait for the server: {error}")
+                self._tell_waiting(str(error))
                 return
             else:
                 if isinstance(message, Volume):
@@ -92,7 +111,8 @@ class Outbox:
                     self._again = ""
                 if isinstance(message, RunEnd):
                     self._tell(f"{message.run_id}: ended after {number_of(message.n_volumes, 'volume')}")
-            self._messages.popleft()
+            self._backlog.popleft()
+        self._told_waiting = ("", 0)
 
     def _tell_discarded(self, run_id: str) -> None:
         n = self._came.pop(run_id, 0)
@@ -102,6 +122,23 @@ class Outbox:
     def end(self) -> None:
         """Send what is left, and say what could not be sent."""
         self.send()
-        if self._messages:
-            n_volumes = sum(isinstance(message, Volume) for message in self._messages)
-            self._tell(f"{number_of(n_volumes, 'volume')} could not be sent: lost")
+        if self._backlog:
+            n_volumes = number_of(self._backlog.n_volumes, "volume")
+            self._tell(f"{n_volumes} could not be sent: lost, but where files are kept `rtgod replay` sends them later")
+        self._backlog.close()
+
+    def _next(self) -> Run | Volume | RunEnd | None:
+        """Return the first message; None if it cannot be read any more, which is told."""
+        try:
+            return self._backlog.first()
+        except OSError as error:
+            self._tell(f"a volume that waited for the server cannot be read again ({error}): lost")
+            return None
+
+    def _tell_waiting(self, why: str) -> None:
+        """Say that messages wait: at first, for another reason, and once twice as many do."""
+        kind, n = re.sub(r"\d+(\.\d+)?", "0", why), len(self._backlog)
+        said, n_said = self._told_waiting
+        if kind != said or n >= 2 * n_said:
+            self._told_waiting = kind, n
+            self._tell(f"{number_of(n, 'message')} wait for the server: {why}")

@@ -27,7 +27,7 @@ class RunOptions:
     Attributes
     ----------
     subject : str
-        Label of the subject; the files' own name and number of the patient are never read.
+        Label of the subject; the files' own name and number of the patient are never sent.
     events : Table or None
         Events table of every run.
     rules : EventsSettings
@@ -45,6 +45,8 @@ class RunOptions:
         Drift is modelled over the planned length.
     geometry : Path or None
         DICOM or NIfTI file, or a folder of such, that says where the slices lie, for a protocol that does not.
+    several_patients : bool
+        Whether images of another PatientID than that of the first run are sent, too.
     """
 
     subject: str = "unknown"
@@ -56,6 +58,7 @@ class RunOptions:
     tr_s: float | None = None
     n_volumes: int | None = None
     geometry: Path | None = None
+    several_patients: bool = False
 
     def run(
         self,

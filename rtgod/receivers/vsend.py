@@ -117,7 +117,7 @@ class VsendImage:
         n_header = len(self._buffer) - self._start - self._header.n_bytes
         if n_header not in self._headers:
             raise InputError(f"{self._headers[0] - n_header} bytes of its image are missing")
-        return _volume(self._header, bytes(self._buffer[self._start + n_header :]))
+        return _volume(self._header, bytes(memoryview(self._buffer)[self._start + n_header :]))
 
     def _begun(self) -> _Header | None:
         """Read the header, and what says how long it is; None if that has not come yet."""

@@ -133,7 +133,10 @@ class Watcher:
                 return self._take_nifti(path, pending, self._nifti, is_stable=is_stable)
             header, start, n_missing = read_growing(path, self._tags)
         except FileNotFoundError:
-            return not path.is_symlink()  # removed, or renamed
+            if path.is_symlink():
+                return False
+            self._arrivals.forget(path)  # removed, renamed, or its share is away
+            return True
         except OSError as error:
             if not pending.is_named:
                 pending.is_named = True

@@ -8,8 +8,8 @@ from rtgod.errors import InputError
 
 #: Bytes of a file within which the elements about the file itself end.
 LONGEST_META = 2048
-#: Most bytes that a file may inflate to.
-_MOST_BYTES = 2**28
+#: Most bytes that a file may inflate to, most by which it grows, and bytes up to which it may grow by more.
+_MOST_BYTES, _MOST_GROWN, _SMALL = 2**28, 20, 2**24
 #: TransferSyntaxUID (0002,0010) of deflated files, as an element, and its value for those that are not.
 _ELEMENT = b"\x02\x00\x10\x00UI\x16\x00"
 _DEFLATED, _PLAIN = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1".ljust(22, b"\0")
@@ -46,10 +46,11 @@ def inflated(content: bytes) -> bytes:
     begins += int.from_bytes(content[begins - 4 : begins], "little")
     meta = content[:begins].replace(_ELEMENT + _DEFLATED, _ELEMENT + _PLAIN)
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    most_bytes = min(_MOST_BYTES, max(_MOST_GROWN * len(content), _SMALL))
     try:
-        data = stream.decompress(content[begins:], _MOST_BYTES)
+        data = stream.decompress(content[begins:], most_bytes)
     except zlib.error as error:
         raise InputError("a deflated DICOM file that cannot be inflated; copy or export it again") from error
     if stream.unconsumed_tail:
-        raise InputError(f"a deflated DICOM file of more than {_MOST_BYTES >> 20} MiB; export it uncompressed")
+        raise InputError(f"a deflated DICOM file of more than {most_bytes >> 20} MiB; export it uncompressed")
     return meta + data

@@ -9,11 +9,12 @@ from __future__ import annotations
 import io
 import logging
 import math
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import pydicom
@@ -41,7 +42,9 @@ from rtgod.sources.dicom_deflated import LONGEST_META, inflated, is_deflated
 from rtgod.sources.dicom_fields import n_frames_of, text_of, without_field
 
 # pydicom would log and warn of values that break the standard, and quote them; values that are used are checked here.
-logging.getLogger("pydicom").addFilter(lambda _: False)
+# A filter would stop the lines of this logger alone, and not those of the loggers below it.
+logging.getLogger("pydicom").propagate = False
+logging.getLogger("pydicom").addHandler(logging.NullHandler())
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 #: Tags of voxels: integers, and two kinds of floating-point numbers.
@@ -57,6 +60,10 @@ _LOSSLESS = frozenset(
 )
 #: Compression that may be of either kind; LossyImageCompression says which.
 _EITHER = frozenset({JPEG2000, HTJ2K})
+#: Reads of no more bytes than these are not compared with what is left of a file.
+_SMALL_READ = 2**16
+#: Most that voxels are compressed, as a ratio, if they take more than this many bytes; real images reach 3 to 10.
+_MOST_SHRUNK, _SMALL_IMAGE = 20, 2**24
 
 
 def begins_as_dicom(path: Path) -> bool:
@@ -116,9 +123,24 @@ def _at_voxels(tag: int, vr: str | None, length: int) -> bool:
     return tag in _VOXELS
 
 
+class _Bounded(io.BufferedReader):
+    """File of which no read sets aside more memory than it has bytes, whatever length a damaged element claims."""
+
+    def __init__(self, path: Path) -> None:
+        raw = io.FileIO(path)
+        super().__init__(raw)
+        self._n_bytes = os.fstat(raw.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read bytes, as every file does."""
+        if size is not None and size > _SMALL_READ:
+            size = max(min(size, self._n_bytes - self.tell()), 0)
+        return super().read(size)
+
+
 def _opened(source: Path | bytes) -> BinaryIO:
     """Open a file, or what one holds; a deflated one is read as the explicit little-endian file that it was."""
-    stream = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    stream = io.BytesIO(source) if isinstance(source, bytes) else cast("BinaryIO", _Bounded(source))
     beginning = stream.read(LONGEST_META)
     stream.seek(0)
     if not is_deflated(beginning):
@@ -254,6 +276,10 @@ def read_pixels(path: Path, header: FileDataset, start: int, raw: bytes | None =
         shape = n_frames_of(header), int(header.Rows), int(header.Columns)
         with _opened(path if raw is None else raw) as stream:
             if syntax.is_compressed:
+                n_bytes = stream.seek(0, io.SEEK_END)
+                if 2 * math.prod(shape) > max(_MOST_SHRUNK * n_bytes, _SMALL_IMAGE):
+                    raise InputError(f"{path}: its header says more voxels than it can hold; copy or export it again.")
+                stream.seek(0)
                 pixels = pixel_array(stream).reshape(shape)
             else:
                 stream.seek(start + (8 if syntax.is_implicit_VR else 12))

@@ -155,12 +155,12 @@ def _read_csa(header: FileDataset) -> dict[str, list[float]]:
         (n_fields,) = struct.unpack_from("<I", raw, 8)
         offset = 16
         for _ in range(n_fields):
-            name, n_items = struct.unpack_from("<64s12xi4x", raw, offset)
+            name, n_items = struct.unpack_from("<64s12xI4x", raw, offset)
             offset += 84
             key = _CSA_FIELDS.get(name.partition(b"\0")[0])
             values = []
             for _ in range(n_items):
-                (n_bytes,) = struct.unpack_from("<4xi8x", raw, offset)
+                (n_bytes,) = struct.unpack_from("<4xI8x", raw, offset)
                 if key:
                     values.append(raw[offset + 16 : offset + 16 + n_bytes].partition(b"\0")[0].strip())
                 offset += 16 + (n_bytes + 3) // 4 * 4

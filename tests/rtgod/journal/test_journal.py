@@ -537,7 +537,7 @@ def test_a_disk_that_is_full_from_the_start_leaves_no_empty_journal(tmp_path, mo
 
 def test_the_names_of_new_folders_and_files_are_flushed(tmp_path, monkeypatch):
     flushed = []
-    monkeypatch.setattr(journal_module, "_flush_folder", flushed.append)
+    monkeypatch.setattr(journal_module, "flush_folder", flushed.append)
     JournalWriter(tmp_path / "a" / "b" / "journal.rtgod").close()
     assert set(flushed) == {tmp_path, tmp_path / "a", tmp_path / "a" / "b"}
     monkeypatch.undo()

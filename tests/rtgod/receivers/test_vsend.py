@@ -3,6 +3,7 @@
 import math
 import socket
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -108,6 +109,23 @@ def test_no_bytes_break_it(junk, place, byte):
             read(damaged)
         except InputError as error:
             assert str(error)  # noqa: PT017 # whether it is raised depends on the bytes
+
+
+def test_memory_is_bounded_whatever_comes_on_all_connections():
+    largest = bytearray(image(volume(), 1)[:700])
+    largest[464:476] = struct.pack("<3i", 512, 512, 32)  # 16 MB, the most that is read
+    tracemalloc.start()
+    images = [VsendImage() for _ in range(VsendReceiver.MOST_CONNECTIONS)]
+    for one in images:
+        one.feed(bytes(largest))
+        for _ in range(60):
+            one.feed(bytes(2**18))
+    with pytest.raises(InputError, match="more bytes came"):
+        images[0].feed(bytes(2**20 + 1))
+    with pytest.raises(InputError, match="bytes of its image are missing"):
+        images[1].volume()
+    assert tracemalloc.get_traced_memory()[1] < 2**26
+    tracemalloc.stop()
 
 
 # ---------------------------------------------------------------- sockets

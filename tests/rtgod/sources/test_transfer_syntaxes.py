@@ -213,5 +213,5 @@ def test_a_file_that_inflates_without_end_is_refused():
     content = meta + b"".join(deflate.compress(bytes(2**24)) for _ in range(20)) + deflate.flush()
     assert is_deflated(content)
     assert len(content) < 2**20
-    with pytest.raises(InputError, match="more than 256 MiB"):
+    with pytest.raises(InputError, match="more than 16 MiB"):
         inflated(content)
