@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Protocol
 
 from rtgod.errors import RefusedError, ServerError
 from rtgod.messages import Run, RunEnd, Volume
-from rtgod.protocol.clients import Sender
 from rtgod.receivers.backlog import MOST_BYTES, Backlog
 from rtgod.text import number_of
+
+
+class Destination(Protocol):
+    """Place that messages go to: a `rtgod.protocol.clients.Sender`, or whatever keeps them in its stead."""
+
+    def send(self, message: Run | Volume | RunEnd) -> object:
+        """Take a message, which is safe once this returns.
+
+        Parameters
+        ----------
+        message : Run, Volume or RunEnd
+
+        Raises
+        ------
+        RefusedError
+            If it is refused, and would be again.
+        ServerError
+            If it cannot be taken now.
+        """
 
 
 class Outbox:
@@ -17,7 +36,7 @@ class Outbox:
 
     Parameters
     ----------
-    sender : Sender
+    sender : Destination
     tell : callable
         Shows the operator a line.
     most_bytes : int
@@ -29,7 +48,7 @@ class Outbox:
         Number of volumes that the server has on disk.
     """
 
-    def __init__(self, sender: Sender, tell: Callable[[str], object], most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, sender: Destination, tell: Callable[[str], object], most_bytes: int = MOST_BYTES) -> None:
         self._sender, self._tell = sender, tell
         self._backlog = Backlog(most_bytes)
         self._runs: dict[str, Run] = {}
