@@ -124,8 +124,12 @@ def judged(stamps: Sequence[Stamp]) -> ArrivalTimes:
 
 def _acquired_over_s(group: Sequence[Stamp]) -> float:
     """Return the time over which files were acquired; 0 if they do not say it, or are too few to tell."""
-    clocks = sorted({stamp.clock_s for stamp in group if stamp.clock_s is not None})
-    return clocks[-1] - clocks[0] if len(clocks) >= _FEWEST else 0.0
+    clocks = {stamp.clock_s for stamp in group if stamp.clock_s is not None}
+    if len(clocks) < _FEWEST:
+        return 0.0
+    any_s = next(iter(clocks))
+    since_s = [nearest_to_0(clock_s - any_s) for clock_s in clocks]  # over midnight, too
+    return max(since_s) - min(since_s)
 
 
 def _without_pace(group: Sequence[Stamp]) -> ArrivalTimes | None:

@@ -81,7 +81,7 @@ TAGS: tuple[int, ...] = (
 #: Versions of software as vendors write them: Siemens, GE, Philips, others.
 _VERSION = re.compile(r"syngo MR [A-Z]?\w{2,8}\b|\b[A-Z]{2}\d{2}\.\d\w*|\b\d+(?:\.\d+)+\b|\b[A-Z]{1,2}\d{2}\w?\b")
 #: Names of models: words of letters and digits.
-_MODEL = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[ _-][A-Za-z0-9.]{1,12}){0,3}")
+_MODEL = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[ _][A-Za-z0-9.]{1,12}){0,3}")
 #: One word that speaks of echo-planar imaging.
 _SEQUENCE = re.compile(r"\*?(?=\w*ep)[a-z0-9_]{2,24}", re.IGNORECASE)
 _COIL = re.compile(r"[A-Za-z0-9][\w;:,+ -]{0,40}")

@@ -43,11 +43,17 @@ class SliceTiming:
         steps = [after - before for before, after in pairwise(order)]
         if len(set(steps)) <= 1:
             return "descending" if steps and steps[0] < 0 else "ascending"
-        listed = ", ".join(str(slot + 1) for slot in order[:_MOST_LISTED])
-        turn = next(place for place, step in enumerate(steps, 1) if step != steps[0])
-        if abs(steps[0]) < 2 or turn < 2:
-            return f"{listed}, …"
-        return f"interleaved: {listed}, … then {order[turn] + 1}, …"
+        # Slices lie in passes if the first has all of its kind, each second or third for example.
+        step, start = abs(steps[0]), order[0]
+        turn = next(place for place, after in enumerate(steps, 1) if after != steps[0])
+        if step < 2 or turn != len(range(start % step, n, step)):
+            return f"{_listed(order[:_MOST_LISTED])}, …"
+        more = ", …" if turn > _MOST_LISTED else ","
+        return f"interleaved: {_listed(order[: min(turn, _MOST_LISTED)])}{more} then {order[turn] + 1}, …"
+
+
+def _listed(slots: Sequence[int]) -> str:
+    return ", ".join(str(slot + 1) for slot in slots)
 
 
 def timing_of(times_s: Sequence[float]) -> SliceTiming | None:

@@ -39,7 +39,7 @@ def rows_of(report: RunReport) -> list[tuple[str, str]]:
         ("TR", f"{run.tr_s:.6g} s"),
         ("TE", ", ".join(f"{echo_ms:g}" for echo_ms in report.echoes_ms) + " ms" if report.echoes_ms else _NOT_SAID),
         ("matrix", times(run.shape)),
-        ("voxel size", f"{times((round(float(size), 2) for size in sizes), 'g')} mm"),
+        ("voxel size", f"{times((round(float(size), 3) for size in sizes), 'g')} mm"),
         ("volumes", _volumes(report)),
         ("slices", _slices(report)),
         ("slices at once", str(report.n_bands) if report.n_bands else _NOT_SAID),
