@@ -179,6 +179,18 @@ def test_a_volume_without_a_slice_is_lost_after_a_while(folder):
     assert "series 7: volume 3 did not come in time: lost; slices are missing" in bridge.lines
 
 
+@pytest.mark.parametrize("make", FORMATS[:2])
+def test_a_clock_that_goes_back_costs_no_volume(folder, make):
+    """Of slices, only the last of each volume does not fit the clock: three such volumes are enough to believe it."""
+    bridge, volumes = Bridge(folder), make()
+    for dataset in (dataset for files in volumes[3:] for dataset in files):
+        dataset.AcquisitionTime = f"09{str(dataset.AcquisitionTime)[2:]}"
+    written(bridge, folder, volumes)
+    bridge.stop()
+    assert [volume.index for volume in bridge.server.volumes] == list(range(N_VOLUMES))
+    assert "series 7: the scanner's clock has jumped: volumes count by their numbers, and none is left out" in bridge.lines
+
+
 def test_old_files_are_never_opened(folder, monkeypatch):
     for number, (dataset,) in enumerate(mosaics()[:3]):
         save(dataset, folder / "old" / f"{number}.dcm")
