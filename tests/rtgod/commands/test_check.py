@@ -1,4 +1,4 @@
-"""`rtgod watch --check`: its exit code, its page, and that it needs neither a server nor what a server computes with."""
+"""`rtgod watch --check`: its exit code, its page, and that it needs neither a server nor what one computes with."""
 
 import subprocess
 import sys

@@ -11,7 +11,7 @@ from tests.rtgod.sources import test_mosaic
 from tests.rtgod.sources.dicoms import N_Z, TR_S, enhanced, save, single_slice
 
 DAY = "20260105"
-START = datetime(2026, 1, 5, 10, 0, 0)  # noqa: DTZ001 # as the scanner's clock and this machine's, without a zone
+START = datetime(2026, 1, 5, 10, 0, 0)  # as the scanner's clock and this machine's, without a zone
 DELAY_S = 0.4
 N_VOLUMES = 12
 
@@ -62,7 +62,8 @@ def interoperability(folder, numbers=range(1, N_VOLUMES + 1)):
     """Each volume a series of its own."""
     for number in numbers:
         own = {"SeriesNumber": 100 + number, "SeriesInstanceUID": f"1.2.3.{number}", "InstanceNumber": 1}
-        dataset = enhanced([number], AcquisitionDateTime=DAY + clock(number), AcquisitionNumber=1, temporal=False, **own)
+        own |= {"AcquisitionDateTime": DAY + clock(number), "AcquisitionNumber": 1}
+        dataset = enhanced([number], temporal=False, **own)
         arrive(save(dataset, folder / f"{number}.dcm"), number)
     return folder
 

@@ -21,7 +21,7 @@ from rtgod.inspection.wording import rows_of
 from tests.rtgod.inspection.exports import checked, first, known
 from tests.rtgod.inspection.test_page import in_terminal
 
-#: Series with a file a volume or slice, with number of volumes and table position in mm by dcm2niix's NIfTI and headers.
+#: Series with a file a volume or a slice, and how many volumes each has.
 SERIES = {
     "siemens-run/dicom": 155,
     "siemens-mosaic": 10,
@@ -105,7 +105,7 @@ def test_a_real_series_at_the_scanners_pace_has_no_complaint(name, shared_data, 
         header = pydicom.dcmread(path, stop_before_pixels=True)
         both = header.get("AcquisitionDateTime") or header.AcquisitionDate + header.AcquisitionTime
         tr_s = float(header.get("RepetitionTime") or 1000) / 1000
-        began = datetime.strptime(both, "%Y%m%d%H%M%S.%f").timestamp()  # noqa: DTZ007 # the scanner says no zone
+        began = datetime.strptime(both, "%Y%m%d%H%M%S.%f").timestamp()  # the scanner says no zone
         delay_s = 0.3 + 0.2 * (int(header.InstanceNumber) * 7 % 10) / 10
         delays_s[int(header.InstanceNumber)] = delay_s
         copy = tmp_path / path.name
@@ -118,9 +118,7 @@ def test_a_real_series_at_the_scanners_pace_has_no_complaint(name, shared_data, 
     found = dict(report.runs[0].volumes.delays_s)
     assert len(found) == SERIES[name]
     order = {number: place for place, number in enumerate(sorted(delays_s))}
-    assert [found[place] for place in sorted(found)] == pytest.approx(
-        [delays_s[number] for number in order], abs=0.03
-    )
+    assert [found[place] for place in sorted(found)] == pytest.approx([delays_s[number] for number in order], abs=0.03)
     assert_tells_nothing(both_of(report), dicoms_in(tmp_path))
 
 

@@ -188,7 +188,7 @@ def test_a_clock_that_goes_back_costs_no_volume(folder, make):
     written(bridge, folder, volumes)
     bridge.stop()
     assert [volume.index for volume in bridge.server.volumes] == list(range(N_VOLUMES))
-    assert "series 7: the scanner's clock has jumped: volumes count by their numbers, and none is left out" in bridge.lines
+    assert any("the scanner's clock has jumped: volumes count by their numbers" in line for line in bridge.lines)
 
 
 def test_old_files_are_never_opened(folder, monkeypatch):
