@@ -166,7 +166,7 @@ def report_of(playback: Playback, times: ArrivalTimes) -> Report:
     playback : Playback
     times : ArrivalTimes
     """
-    keys = {run_name(*key): key for key in playback.series}
+    keys = {run.run_id: _key_of(run, playback) for run in playback.runs}
     runs = tuple(_run_report(run, keys[run.run_id], playback, times) for run in playback.runs)
     findings = [
         *_of_lines(playback),
@@ -207,6 +207,8 @@ def _first_ones_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 def _run_report(run: Run, key: SeriesKey, playback: Playback, times: ArrivalTimes) -> RunReport:
     series = playback.series[key]
     pieces = [piece for part in _parts(key, playback) for piece in playback.series[part].pieces]
+    # Of several echoes that are taken, each volume has all; one is enough to count them.
+    pieces = [piece for piece in pieces if piece.piece.grid.echo_ms == pieces[0].piece.grid.echo_ms]
     volumes = volumes_of(pieces, run.tr_s)
     slice_times_s = series.slice_times_s or (volumes.slice_times_s if volumes else ())
     if volumes is not None and not times.are_known:
@@ -236,13 +238,13 @@ def _parts(key: SeriesKey, playback: Playback) -> list[SeriesKey]:
 
 def _series_report(key: SeriesKey, series: SeenSeries, runs: Sequence[RunReport], playback: Playback) -> SeriesReport:
     for report in runs:
-        if report.run.run_id == run_name(*key):
+        if report.run.run_id.startswith(run_name(*key)):
             n = len(_parts(key, playback))
             joined = f" of {n} series" if n > 1 else ""
             fate = f"a run{joined}, {number_of(report.n_sent, 'volume')}"
             more = [f"{count} left out: {why}" for why, count in series.left_out.most_common()]
             return SeriesReport(key[0], series.n_files, "; ".join([fate, *more]), True)
-        if report.facts.vendor and key in _parts(_key_of(report, playback), playback):
+        if key in _parts(_key_of(report.run, playback), playback):
             return SeriesReport(key[0], series.n_files, f"a volume of the run of series {report.number}", True)
     if series.left_out:
         fate = "; ".join(
@@ -254,8 +256,9 @@ def _series_report(key: SeriesKey, series: SeenSeries, runs: Sequence[RunReport]
     return SeriesReport(key[0], series.n_files, lines[-1] if lines else "left out", False)
 
 
-def _key_of(report: RunReport, playback: Playback) -> SeriesKey:
-    return next(key for key in playback.series if run_name(*key) == report.run.run_id)
+def _key_of(run: Run, playback: Playback) -> SeriesKey:
+    """Return the series of a run, after whose name the run's begins."""
+    return next(key for key in playback.series if run.run_id.startswith(run_name(*key)))
 
 
 # ---------------------------------------------------------------- findings

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from zlib import crc32
 
 import numpy as np
@@ -236,7 +235,11 @@ class LiveSeries:
             if not self._has_told_odd:
                 self.notes.append("an image's number and time do not fit the others of its series: left out")
             self._has_told_odd = True
-        if self._n_odd_volumes() >= _MOST_ODD:
+        # Slices of one volume come within a repetition time.
+        clocks = [held.piece.clock_s for held in self._odd]
+        turns = {turn if clock is None else int(clock // self.tr_s) for turn, clock in enumerate(clocks)}
+        n_odd = len(clocks) if self._first.is_whole else len(turns)
+        if n_odd >= _MOST_ODD:
             self._keeps_time = False
             odd, self._odd = self._odd, []
             if (volumes := self._counted([*self._held, *odd])) is not None:
@@ -246,12 +249,6 @@ class LiveSeries:
                 self._held += odd
                 return volumes
         return self._counted(self._held)
-
-    def _n_odd_volumes(self) -> int:
-        """Count the volumes of the pieces that do not fit; of each volume, its last slice alone may be one."""
-        clocks = sorted(one.piece.clock_s for one in self._odd if one.piece.clock_s is not None)
-        n_apart = len(clocks[:1]) + sum(after - before > self.tr_s / 2 for before, after in pairwise(clocks))
-        return max(n_apart, len(self._odd) // (1 if self._first.is_whole else self._n_guessed))
 
     def _counted(self, held: Sequence[_Held]) -> dict[int, list[_Held]] | None:
         """Return the volumes of pieces by their index; None if nothing counts them as those that were given."""
@@ -355,7 +352,7 @@ class LiveSeries:
         slices = {id(one.piece): one.slices for one in held}
         data = assembled(pieces, self._stack, lambda piece: slices[id(piece)], rescaled=self._rescaled)
         for one in held:
-            one.given_as = index
+            one.given_as, one.slices = index, data[:0].copy()
         self._next = index + 1
         return LiveVolume(index, self._acquired_s(index, pieces), data)
 
