@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from rtgod.commands.check import check_export
 from rtgod.commands.options import ClientName, CountFrom, Discard, Echo, Key, Waiting, chosen_counts, console
 from rtgod.console import styled
 from rtgod.errors import InputError, RtgodError
@@ -54,6 +55,18 @@ Identities = Annotated[
         help="Table that gets a row for each run, with PatientID and date. It stays on this machine and is never sent.",
     ),
 ]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check", help="Before a scan: play a finished export as if it came now, send nothing, and say what was seen."
+    ),
+]
+Page = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="With --check: write what it says as a page, too.")
+]
+Bundle = Annotated[
+    Path | None, typer.Option("--bundle", help="With --check: compare the runs with the scan of this bundle.")
+]
 _SERVER = "tcp://127.0.0.1:5555"
 
 
@@ -74,6 +87,9 @@ def watch(
     poll: Annotated[
         bool, typer.Option("--poll", help="Only look, every 20 ms, and use no events of the system.")
     ] = False,
+    check: Check = False,
+    html: Page = None,
+    bundle: Bundle = None,
     key: Key = None,
     name: ClientName = None,
 ) -> None:
@@ -83,6 +99,9 @@ def watch(
     itself. Localizers, references, phase and derived images are left out, and each named once. NIfTI files are followed
     too: one a volume, by the number at the end of their names, or an uncompressed 4-D one that grows. Files that are
     there at the start are never opened, and nothing in the folder is changed. Ctrl-C ends the run and stops.
+
+    With --check the files that are there are read in place of new ones, and no server is needed. The exit code is then
+    0 if the export is fit for live use, and 1 if something is to be settled first.
     """
     from rtgod.protocol.clients import Sender
     from rtgod.protocol.keys import read_client_key
@@ -92,6 +111,11 @@ def watch(
     from rtgod.receivers.watcher import Watcher
 
     options = _options(subject, corrected, echo, tr, volumes, patience, several_patients)
+    if check:
+        check_export(folder, options, html, bundle)
+        return
+    if html or bundle:
+        raise InputError(f"{'--html' if html else '--bundle'}: for a finished export; give --check as well")
     counts, stopped = chosen_counts(discard, count_from), _stop_on_signals()
     identities = _identities(identity_table, folder)
     with (

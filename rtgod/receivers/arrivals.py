@@ -34,7 +34,7 @@ _MOST_BUSY, _MOST_OTHERS = 500, 250
 #: Most folders for which the system's events are asked: more of them are looked at alone.
 _MOST_OBSERVED = 2000
 #: Endings of names that programs give to files while they write them.
-_UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
+UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
 
 
 class Arrivals:
@@ -202,7 +202,7 @@ class Arrivals:
                             folders.append(entry.path)
                         continue
                     there[entry.name] = inode = entry.inode()
-                    if folder.names.get(entry.name) == inode or entry.name.lower().endswith(_UNFINISHED):
+                    if folder.names.get(entry.name) == inode or entry.name.lower().endswith(UNFINISHED):
                         continue
                     if not folder.has_back(entry, inode):
                         found.append(Path(entry.path))

@@ -15,12 +15,11 @@ from pydicom.tag import Tag
 
 from rtgod.errors import InputError
 from rtgod.messages import Array, Run, RunEnd, Volume
-from rtgod.protocol.clients import Sender
 from rtgod.receivers.identity_table import IDENTIFYING, IdentityTable, identity_of
 from rtgod.receivers.live_echoes import LiveEchoes
 from rtgod.receivers.live_run import Key, LiveRun, is_copy
 from rtgod.receivers.live_series import LiveVolume
-from rtgod.receivers.outbox import Outbox
+from rtgod.receivers.outbox import Destination, Outbox
 from rtgod.receivers.privacy import OTHER, Patients, are_two, without_paths
 from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
 from rtgod.receivers.selection import TAGS, why_left_out
@@ -46,6 +45,10 @@ def tags_taken() -> tuple[int, ...]:
     return (*tags_read(), *TAGS, _N_VOLUMES, *IDENTIFYING)
 
 
+#: Hears of each image: its series' number and SeriesInstanceUID, its header, why it is left out, and its pieces.
+Witness = Callable[[Key, FileDataset, str, Sequence[Piece]], object]
+
+
 class LiveRuns:
     """Sender of functional runs, out of images in the order in which they come.
 
@@ -54,7 +57,7 @@ class LiveRuns:
 
     Parameters
     ----------
-    sender : Sender
+    sender : Destination
     options : RunOptions
     tell : callable
         Shows the operator a line.
@@ -62,17 +65,20 @@ class LiveRuns:
         Clock of monotonic seconds.
     identities : IdentityTable, optional
         Gets a row for each run.
+    witness : Witness, optional
+        Hears of each image, before it is added to its series.
     """
 
     def __init__(
         self,
-        sender: Sender,
+        sender: Destination,
         options: RunOptions,
         tell: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
         identities: IdentityTable | None = None,
+        witness: Witness = lambda *_: None,
     ) -> None:
-        self._options, self._tell, self._clock = options, tell, clock
+        self._options, self._tell, self._clock, self._witness = options, tell, clock, witness
         self._patients, self._identities = Patients(are_several=options.several_patients), identities
         self._told: set[tuple[Key, str]] = set()
         self._series: dict[Key, LiveRun] = {}
@@ -111,14 +117,19 @@ class LiveRuns:
                 why = OTHER if self._patients.is_other(self._patients.of(header)) else ""
                 why = why or why_left_out(header, corrected=self._options.corrected, echo=self._options.echo)
                 if fitting is None or why:
-                    self._tell_once(key, f"series {key[0]}: {why or 'a format that is not read'}: left out")
+                    why = why or "a format that is not read"
+                    self._tell_once(key, f"series {key[0]}: {why}: left out")
+                    self._witness(key, header, why, ())
                     return
                 check_readable(origin, header, 2**62)
                 pieces, left = self._of_echo(header, fitting.pieces(origin, header))
                 pixels = read() if pieces else None
         except InputError as error:
-            self._tell_once(key, f"series {key[0]}: an image is left out: {without_paths(str(error), origin)}")
+            why = without_paths(str(error), origin)
+            self._tell_once(key, f"series {key[0]}: an image is left out: {why}")
+            self._witness(key, header, why, ())
             return
+        self._witness(key, header, "", pieces)
         for piece in pieces:
             try:
                 if pixels is not None:

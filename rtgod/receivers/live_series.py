@@ -147,7 +147,7 @@ class LiveSeries:
         n_before = len(self._seen)
         if piece.is_whole and not _same_places(piece, self._first):
             raise InputError("its position differs from that of the series' first file: did it follow the head?")
-        checksum = crc32(slices.tobytes())
+        checksum = crc32(slices.tobytes("F"))  # the order in which they lie in the file
         if self._seen.setdefault(_key(piece), checksum) != checksum:
             self.notes.append("an image came twice, with different voxels: the first is kept")
         if len(self._seen) == n_before:

@@ -7,13 +7,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Protocol
 
 from rtgod.errors import RefusedError, ServerError
 from rtgod.events.counting import discarded, used
 from rtgod.messages import Run, RunEnd, Volume
-from rtgod.protocol.clients import Sender
 from rtgod.receivers.backlog import MOST_BYTES, Backlog
 from rtgod.text import number_of
+
+
+class Destination(Protocol):
+    """Place that messages go to: a `rtgod.protocol.clients.Sender`, or whatever keeps them in its stead."""
+
+    def send(self, message: Run | Volume | RunEnd) -> object:
+        """Take a message, which is safe once this returns.
+
+        Parameters
+        ----------
+        message : Run, Volume or RunEnd
+
+        Raises
+        ------
+        RefusedError
+            If it is refused, and would be again.
+        ServerError
+            If it cannot be taken now.
+        """
 
 
 class Outbox:
@@ -21,7 +40,7 @@ class Outbox:
 
     Parameters
     ----------
-    sender : Sender
+    sender : Destination
     tell : callable
         Shows the operator a line.
     n_discarded : int
@@ -37,7 +56,7 @@ class Outbox:
 
     def __init__(
         self,
-        sender: Sender,
+        sender: Destination,
         tell: Callable[[str], object],
         n_discarded: int = 0,
         most_bytes: int = MOST_BYTES,

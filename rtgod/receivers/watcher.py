@@ -8,16 +8,17 @@ from __future__ import annotations
 import stat
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Protocol
 
 from pydicom.dataset import FileDataset
 
 from rtgod.errors import InputError
 from rtgod.messages import Array
-from rtgod.receivers.arrivals import POLL_S, Arrivals
+from rtgod.receivers.arrivals import POLL_S
 from rtgod.receivers.live_nifti import LiveNifti
 from rtgod.receivers.live_runs import LiveRuns, tags_taken
 from rtgod.sources.dicom_fields import integer_of
@@ -41,12 +42,36 @@ class _Pending:
     is_named: bool = False
 
 
+class NewFiles(Protocol):
+    """Files that appear: those of `rtgod.receivers.arrivals.Arrivals`, or of a folder that is played again."""
+
+    def poll(self) -> list[Path]:
+        """Return the files that have appeared since the last call."""
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until something changes.
+
+        Parameters
+        ----------
+        timeout_s : float
+            Longest wait, seconds.
+        """
+
+    def forget(self, path: Path) -> None:
+        """Take a file for new if it appears again, as it went before it could be read.
+
+        Parameters
+        ----------
+        path : Path
+        """
+
+
 class Watcher:
     """Reader of a scanner's folder.
 
     Parameters
     ----------
-    arrivals : Arrivals
+    arrivals : NewFiles
     runs : LiveRuns
         Takes the DICOM images.
     tell : callable
@@ -55,18 +80,21 @@ class Watcher:
         Clock of monotonic seconds.
     nifti : LiveNifti, optional
         Takes the NIfTI files; without it they are left out.
+    tags : sequence of int
+        Elements that are read besides those that `runs` needs, as 0xGGGGEEEE.
     """
 
     def __init__(
         self,
-        arrivals: Arrivals,
+        arrivals: NewFiles,
         runs: LiveRuns,
         tell: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
         nifti: LiveNifti | None = None,
+        tags: Sequence[int] = (),
     ) -> None:
         self._arrivals, self._runs, self._tell, self._clock, self._nifti = arrivals, runs, tell, clock, nifti
-        self._tags = tags_taken()
+        self._tags = (*tags_taken(), *tags)
         self._pending: dict[Path, _Pending] = {}
         self._taken: deque[tuple[float, Path, tuple[int, int]]] = deque()
         self._n_no_images = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,11 @@ from rtgod.messages import Array
 from rtgod.sources.dicom_fields import image_type, integer_of, n_frames_of, numbers, rescale_of, seconds_of_day, text_of
 from rtgod.sources.dicom_pieces import FLAT, Piece, Plane, grid_of
 
-_CSA_FIELDS = {name.encode(): name for name in ("NumberOfImagesInMosaic", "SliceNormalVector")}
+_CSA_FIELDS = ("NumberOfImagesInMosaic", "SliceNormalVector")
 #: Elements that may hold the CSA header, each with the one that then names its creator.
 _CSA = {0x00290010 + (block << 8): 0x00290000 + block for block in range(0x10, 0x14)}
+#: Elements of the CSA header, with the names of who reserved the blocks that it may lie in.
+CSA_TAGS = (*_CSA, *_CSA.values())
 #: Siemens software that exports mosaics without the private header that tells how their slices lie.
 _WITHOUT_CSA = re.compile(r"\bXA1[01]\b")
 
@@ -31,8 +33,7 @@ class SiemensMosaic:
     """Format of mosaics; see `rtgod.sources.dicom_pieces.DicomFormat`."""
 
     name = "Siemens mosaic"
-    #: With the CSA header, and the names of who reserved the blocks that it may lie in.
-    tags = (*FLAT, *_CSA, *_CSA.values())
+    tags = (*FLAT, *CSA_TAGS)
 
     def fits(self, header: FileDataset) -> bool:
         """Return whether a file is a mosaic: by ImageType, or by the CSA header if ImageType was taken out.
@@ -143,11 +144,32 @@ def _csa_bytes(header: FileDataset) -> bytes:
 
 
 def _read_csa(header: FileDataset) -> dict[str, list[float]]:
-    """Read two fields of Siemens's private image header (format "SV10"); empty if it is missing or damaged.
+    """Read the fields that say how slices lie; empty if the CSA header is missing or damaged."""
+    try:
+        return {name: [float(value) for value in values] for name, values in read_csa(header, _CSA_FIELDS).items()}
+    except ValueError:
+        return {}
+
+
+def read_csa(header: FileDataset, names: Collection[str]) -> dict[str, list[bytes]]:
+    """Read fields of Siemens's private image header (format "SV10"); empty if it is missing or damaged.
 
     nibabel's reader is not used, as importing it warns that it is experimental.
+
+    Parameters
+    ----------
+    header : FileDataset
+        With the elements of `CSA_TAGS`.
+    names : collection of str
+        Names of the fields.
+
+    Returns
+    -------
+    dict of str to list of bytes
+        Values of each field, as text, without those that are empty.
     """
-    fields: dict[str, list[float]] = {}
+    wanted = {name.encode(): name for name in names}
+    fields: dict[str, list[bytes]] = {}
     raw = _csa_bytes(header)
     if raw[:4] != b"SV10":
         return {}
@@ -157,7 +179,7 @@ def _read_csa(header: FileDataset) -> dict[str, list[float]]:
         for _ in range(n_fields):
             name, n_items = struct.unpack_from("<64s12xI4x", raw, offset)
             offset += 84
-            key = _CSA_FIELDS.get(name.partition(b"\0")[0])
+            key = wanted.get(name.partition(b"\0")[0])
             values = []
             for _ in range(n_items):
                 (n_bytes,) = struct.unpack_from("<4xI8x", raw, offset)
@@ -165,9 +187,9 @@ def _read_csa(header: FileDataset) -> dict[str, list[float]]:
                     values.append(raw[offset + 16 : offset + 16 + n_bytes].partition(b"\0")[0].strip())
                 offset += 16 + (n_bytes + 3) // 4 * 4
             if key:
-                fields[key] = [float(value) for value in values if value]
-                if len(fields) == len(_CSA_FIELDS):
+                fields[key] = [value for value in values if value]
+                if len(fields) == len(wanted):
                     break
-    except (ValueError, struct.error):
+    except struct.error:
         return {}
     return fields

@@ -12,6 +12,7 @@ from rtgod.messages import Run, RunEnd, Volume
 from rtgod.receivers import watcher as module
 from rtgod.receivers.arrivals import Arrivals
 from rtgod.receivers.live_runs import LiveRuns
+from rtgod.receivers.live_series import LiveSeries
 from rtgod.receivers.run_options import RunOptions
 from rtgod.receivers.watcher import Watcher
 from rtgod.sources.dicom_series import DicomSeries
@@ -184,6 +185,35 @@ def test_a_volume_without_a_slice_is_lost_after_a_while(folder):
     bridge.stop()
     assert [volume.index for volume in bridge.server.volumes] == [0, 1, 3, 4, 5]
     assert "series 7: volume 3 did not come in time: lost; slices are missing" in bridge.lines
+
+
+@pytest.mark.parametrize("make", FORMATS[:2])
+def test_a_clock_that_goes_back_costs_no_volume(folder, make):
+    """Of slices, only the last of each volume does not fit the clock: three such volumes are enough to believe it."""
+    bridge, volumes = Bridge(folder), make()
+    for dataset in (dataset for files in volumes[3:] for dataset in files):
+        dataset.AcquisitionTime = f"09{str(dataset.AcquisitionTime)[2:]}"
+    written(bridge, folder, volumes)
+    bridge.stop()
+    assert [volume.index for volume in bridge.server.volumes] == list(range(N_VOLUMES))
+    assert any("the scanner's clock has jumped: volumes count by their numbers" in line for line in bridge.lines)
+
+
+@pytest.mark.parametrize("make", FORMATS)
+def test_voxels_of_volumes_that_were_sent_are_not_kept(folder, make, monkeypatch):
+    """Not even where all volumes are needed to count by, as those of a series each are."""
+    kept = []
+    given = LiveSeries.ready
+    monkeypatch.setattr(
+        LiveSeries,
+        "ready",
+        lambda self, now_s: (given(self, now_s), kept.append([h.slices.size for h in self._held]))[0],
+    )
+    bridge = Bridge(folder)
+    written(bridge, folder, make())
+    assert len(bridge.server.volumes) == N_VOLUMES
+    assert kept[-1]
+    assert sum(kept[-1]) == 0
 
 
 def test_old_files_are_never_opened(folder, monkeypatch):

@@ -1,0 +1,1 @@
+"""The check before a scan: a finished export is played as if it came now, and what would go wrong is said."""
