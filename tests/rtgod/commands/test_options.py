@@ -18,7 +18,7 @@ from tests import small
 #: beforehand themselves.
 WITHOUT_DRY_RUN = {
     *(f"stimulus {name}" for name in ("training", "test", "imagery", "feedback", "preview", "seal")),
-    *("demo", "rehearse"),
+    *("demo", "journal shift-dates", "rehearse"),
 }
 
 

@@ -190,7 +190,8 @@ def test_a_repetition_time_that_the_clock_contradicts_is_told(tmp_path):
 def test_several_echoes_without_a_choice_are_refused(tmp_path):
     for number in range(1, N_VOLUMES + 1):
         arrive(save(enhanced([number], echoes_ms=(12.0, 30.0)), tmp_path / f"{number}.dcm"), number)
-    assert "series 7: an image is left out: it has 2 echoes; choose one with --echo N" in first(checked(tmp_path))
+    refused = "series 7: an image is left out: it has 2 echoes; choose one with --echo N"
+    assert any(text.startswith(refused) for text in first(checked(tmp_path)))
     report = checked(tmp_path, echo=2)
     assert first(report) == []
     assert dict(rows_of(report.runs[0]))["TE"] == "30 ms"
