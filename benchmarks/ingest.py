@@ -36,9 +36,9 @@ from rtgod.receivers.arrivals import Arrivals
 from rtgod.receivers.dicom_net import DicomNode, NodeOptions
 from rtgod.receivers.live_runs import LiveRuns
 from rtgod.receivers.run_options import RunOptions
-from rtgod.sources.dicom_file import read_growing, read_pixels
-from rtgod.sources.dicom_series import format_of, tags_read
-from tests.rtgod.sources.test_mosaic import csa_header
+from rtgod.sources.dicom.file import read_growing, read_pixels
+from rtgod.sources.dicom.series import format_of, tags_read
+from tests.rtgod.sources.dicom.test_siemens_mosaic import csa_header
 
 log = logging.getLogger(__name__)
 

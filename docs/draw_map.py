@@ -22,7 +22,7 @@ def rooms_of(package: str) -> dict[str, list[str]]:
     for path in sorted((ROOT / package).rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
         if len(parts) > 2:
-            rooms.setdefault(parts[1], []).extend(() if parts[2] == "__init__" else [".".join(parts[2:])])
+            rooms.setdefault(parts[1], []).extend(() if parts[-1] == "__init__" else [".".join(parts[2:])])
         elif not parts[1].startswith("__"):
             rooms.setdefault(parts[1], [])
     return rooms

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rtgod.errors import InputError
 from rtgod.sources.beside import find_events
-from rtgod.sources.dicom_series import holds_dicom
+from rtgod.sources.dicom.series import holds_dicom
 from rtgod.sources.nifti import count_volumes
 from rtgod.sources.nifti_series import holds_volumes
 from rtgod.sources.parrec import count_dynamics

@@ -19,7 +19,7 @@ from rtgod.text import number_of
 if TYPE_CHECKING:
     from rtgod.protocol.clients import Sender
     from rtgod.receivers.identity_table import IdentityTable
-    from rtgod.receivers.plain_receiver import PlainReceiver
+    from rtgod.receivers.protocols.plain_receiver import PlainReceiver
     from rtgod.receivers.run_options import RunOptions
 
 To = Annotated[str, typer.Option("--to", help="The server's ingest address.")]
@@ -229,7 +229,7 @@ def receive(
 
 def _plain_receivers() -> dict[str, tuple[type[PlainReceiver], int]]:
     """Return the receivers of plain protocols with their default ports."""
-    from rtgod.receivers import afni_net, pyneal_net, siemens_tcp_net, vsend_net
+    from rtgod.receivers.protocols import afni_net, pyneal_net, siemens_tcp_net, vsend_net
 
     return {
         "afni": (afni_net.AfniReceiver, afni_net.CONTROL_PORT),

@@ -17,8 +17,8 @@ from pydicom.tag import BaseTag
 from rtgod.errors import InputError
 from rtgod.inspection.arrival_times import ArrivalTimes, Stamp, judged
 from rtgod.receivers.arrivals import UNFINISHED
-from rtgod.sources.dicom_fields import integer_of, seconds_of_day
-from rtgod.sources.dicom_file import shielded
+from rtgod.sources.dicom.fields import integer_of, seconds_of_day
+from rtgod.sources.dicom.file import shielded
 
 #: Files by whose times those of all are judged.
 _SAMPLE = 400

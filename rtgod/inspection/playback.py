@@ -20,8 +20,8 @@ from rtgod.receivers.arrivals import POLL_S
 from rtgod.receivers.live_runs import LiveRuns
 from rtgod.receivers.run_options import RunOptions
 from rtgod.receivers.watcher import Watcher
-from rtgod.sources.dicom_pieces import Piece
-from rtgod.sources.dicom_series import alike
+from rtgod.sources.dicom.pieces import Piece
+from rtgod.sources.dicom.series import alike
 
 #: Time between two looks while no file comes, and how long they go on, seconds.
 _LOOK_S, _LOOKS_FOR_S = 0.5, 30.0

@@ -18,7 +18,7 @@ from rtgod.inspection.slice_timing import SliceTiming, timing_of
 from rtgod.messages import Run
 from rtgod.receivers.privacy import OTHER
 from rtgod.receivers.run_options import SILENCE_TR
-from rtgod.sources.dicom_series import run_name
+from rtgod.sources.dicom.series import run_name
 from rtgod.text import number_of
 
 #: Relative difference from which on the clock contradicts the repetition time.

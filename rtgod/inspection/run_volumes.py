@@ -12,9 +12,9 @@ from rtgod.errors import InputError
 from rtgod.inspection.arrival_times import nearest_to_0
 from rtgod.inspection.playback import SeenPiece
 from rtgod.inspection.slice_timing import times_over_volumes
-from rtgod.sources.dicom_pieces import Piece
-from rtgod.sources.dicom_times import VolumeClock, clock_s
-from rtgod.sources.dicom_volumes import in_volumes, stack_of
+from rtgod.sources.dicom.pieces import Piece
+from rtgod.sources.dicom.times import VolumeClock, clock_s
+from rtgod.sources.dicom.volumes import in_volumes, stack_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import Tag
 
-from rtgod.sources.dicom_fields import integer_of, maker_of
-from rtgod.sources.siemens_mosaic import CSA_TAGS, read_csa
+from rtgod.sources.dicom.fields import integer_of, maker_of
+from rtgod.sources.dicom.siemens_mosaic import CSA_TAGS, read_csa
 
 
 @dataclass(frozen=True, slots=True)

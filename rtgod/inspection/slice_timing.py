@@ -10,9 +10,9 @@ from statistics import median
 from pydicom.dataset import FileDataset
 
 from rtgod.inspection.scan_facts import GE_SLICE_S
-from rtgod.sources.dicom_fields import seconds_of_day
-from rtgod.sources.dicom_pieces import Piece
-from rtgod.sources.siemens_mosaic import read_csa
+from rtgod.sources.dicom.fields import seconds_of_day
+from rtgod.sources.dicom.pieces import Piece
+from rtgod.sources.dicom.siemens_mosaic import read_csa
 
 _DAY_S = 86400.0
 #: Times that differ by less are those of slices that are acquired at once, seconds.

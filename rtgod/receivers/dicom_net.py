@@ -20,7 +20,7 @@ from pydicom.uid import UID
 from rtgod.errors import InputError, MissingDependencyError
 from rtgod.receivers.listening import listening_at
 from rtgod.receivers.live_runs import LiveRuns, tags_taken
-from rtgod.sources.dicom_file import read_growing, read_pixels
+from rtgod.sources.dicom.file import read_growing, read_pixels
 
 log = logging.getLogger(__name__)
 

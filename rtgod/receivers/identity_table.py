@@ -12,7 +12,7 @@ from rtgod.errors import InputError
 from rtgod.files import flush_folder
 from rtgod.messages import Run
 from rtgod.receivers.privacy import PATIENT_ID, patient_id
-from rtgod.sources.dicom_fields import text_of
+from rtgod.sources.dicom.fields import text_of
 from rtgod.text import number_of
 from rtgod.tsv import line_of
 

@@ -11,7 +11,7 @@ import numpy as np
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
 from rtgod.receivers.live_series import LiveSeries, LiveVolume
-from rtgod.sources.dicom_pieces import Piece
+from rtgod.sources.dicom.pieces import Piece
 from rtgod.sources.echoes import Combine, Echo, combined, in_words, weights_of
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from rtgod.messages import Array, Run
 from rtgod.receivers.live_echoes import LiveEchoes
-from rtgod.sources.dicom_pieces import Piece
-from rtgod.sources.dicom_series import run_name
+from rtgod.sources.dicom.pieces import Piece
+from rtgod.sources.dicom.series import run_name
 
 _DAY_S = 86400.0
 #: Fewest volumes after which images that are counted anew are those of another run.
@@ -28,7 +28,7 @@ class LiveRun:
     number, uid : int, str
         SeriesNumber and SeriesInstanceUID.
     alike : tuple of str
-        What files of one run share; see `rtgod.sources.dicom_series.alike`.
+        What files of one run share; see `rtgod.sources.dicom.series.alike`.
     series : LiveEchoes
     coil : str
     n_promised : int or None

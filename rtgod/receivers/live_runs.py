@@ -23,10 +23,10 @@ from rtgod.receivers.outbox import Destination, Outbox
 from rtgod.receivers.privacy import OTHER, Patients, are_two, without_paths
 from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
 from rtgod.receivers.selection import TAGS, why_left_out
-from rtgod.sources.dicom_fields import integer_of, text_of
-from rtgod.sources.dicom_file import check_readable, shielded
-from rtgod.sources.dicom_pieces import Piece
-from rtgod.sources.dicom_series import alike, format_of, tags_read
+from rtgod.sources.dicom.fields import integer_of, text_of
+from rtgod.sources.dicom.file import check_readable, shielded
+from rtgod.sources.dicom.pieces import Piece
+from rtgod.sources.dicom.series import alike, format_of, tags_read
 from rtgod.sources.echoes import Combine, Echo
 from rtgod.text import number_of
 

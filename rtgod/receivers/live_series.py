@@ -1,6 +1,6 @@
 """A series while it is acquired: its files' pieces become volumes, which are given in order.
 
-Volumes are counted as in a finished folder (`rtgod.sources.dicom_volumes`), anew whenever pieces have come, so that the
+Volumes are counted as in a finished folder (`rtgod.sources.dicom.volumes`), anew whenever pieces have come, so that the
 index of a volume does not depend on what came before it. Nothing is given before a second volume is there, or was
 waited for: one volume alone does not tell which of the scanner's numbers counts volumes.
 """
@@ -15,9 +15,9 @@ import numpy as np
 
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
-from rtgod.sources.dicom_pieces import Piece
-from rtgod.sources.dicom_times import VolumeClock, clock_s
-from rtgod.sources.dicom_volumes import (
+from rtgod.sources.dicom.pieces import Piece
+from rtgod.sources.dicom.times import VolumeClock, clock_s
+from rtgod.sources.dicom.volumes import (
     Stack,
     assembled,
     by_number,

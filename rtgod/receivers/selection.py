@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
 
-from rtgod.sources.dicom_fields import image_type
+from rtgod.sources.dicom.fields import image_type
 from rtgod.sources.echoes import Combine, Echo
 
 #: Elements that the rules read: ScanningSequence, EchoPlanarPulseSequence, SeriesDescription, EchoNumbers.

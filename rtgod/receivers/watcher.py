@@ -21,8 +21,8 @@ from rtgod.messages import Array
 from rtgod.receivers.arrivals import POLL_S
 from rtgod.receivers.live_nifti import LiveNifti
 from rtgod.receivers.live_runs import LiveRuns, tags_taken
-from rtgod.sources.dicom_fields import integer_of
-from rtgod.sources.dicom_file import begins_as_dicom, read_growing, read_pixels
+from rtgod.sources.dicom.fields import integer_of
+from rtgod.sources.dicom.file import begins_as_dicom, read_growing, read_pixels
 from rtgod.sources.nifti_file import is_nifti_name
 from rtgod.text import number_of
 

@@ -8,9 +8,9 @@ import nibabel as nib
 import numpy as np
 
 from rtgod.messages import Array, Run
-from rtgod.receivers.afni import END_OF_RUN
+from rtgod.receivers.protocols.afni import END_OF_RUN
 from rtgod.senders.voxels import VoxelRange
-from rtgod.sources.dicom_file import to_ras
+from rtgod.sources.dicom.file import to_ras
 
 #: Voxels of AFNI's types, the smallest first; single precision holds whole numbers to 2²⁴.
 _LARGEST_SINGLE = 2**24

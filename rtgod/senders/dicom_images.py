@@ -23,7 +23,7 @@ from pydicom.valuerep import format_number_as_ds
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array, Run, Volume
 from rtgod.senders.voxels import VoxelRange, stored_as, tiled
-from rtgod.sources.dicom_file import to_ras
+from rtgod.sources.dicom.file import to_ras
 
 DicomStyle = Literal["mosaic", "slices", "enhanced"]
 DICOM_STYLES: tuple[DicomStyle, ...] = get_args(DicomStyle)

@@ -94,7 +94,7 @@ def open_source(
     ----------
     path : Path
         A 4-D NIfTI file (.nii, .nii.gz); the .PAR file of a pair of Philips PAR and REC files; a folder of one series'
-        DICOM files, of any format that `rtgod.sources.dicom_series` reads; or a folder of 3-D NIfTI files, one a
+        DICOM files, of any format that `rtgod.sources.dicom.series` reads; or a folder of 3-D NIfTI files, one a
         volume.
     events : Path, optional
         BIDS events table that gives the run its blocks; by default that of `rtgod.sources.beside.find_events`.
@@ -131,7 +131,7 @@ def open_source(
         raise InputError(f"{path}: NIfTI files are of one echo; leave out --echo.")
     # Imported here because nibabel and pydicom each take a moment to load, and a run needs only one of them.
     if kind == "dicom":
-        from rtgod.sources.dicom_series import DicomSeries
+        from rtgod.sources.dicom.series import DicomSeries
 
         source = DicomSeries(
             path, events=events, reading=reading, run_id=run_id, subject=subject, tr_s=tr_s, series=series, echo=echo

@@ -26,7 +26,7 @@ def kind_of(path: Path) -> Kind:
     """
     # Imported here because nibabel and pydicom each take a moment to load, and a run needs only one of them.
     if path.is_dir():
-        from rtgod.sources.dicom_series import holds_dicom
+        from rtgod.sources.dicom.series import holds_dicom
         from rtgod.sources.nifti_series import holds_volumes
 
         return "nifti-series" if not holds_dicom(path) and holds_volumes(path) else "dicom"
@@ -62,11 +62,12 @@ def name_and_start(path: Path) -> tuple[str | None, float | None]:
     InputError
         If it cannot be read.
     """
-    from rtgod.sources import dicom_series, nifti_series, parrec
+    from rtgod.sources import nifti_series, parrec
+    from rtgod.sources.dicom import series
 
     kind = kind_of(path)
     if kind == "dicom":
-        return dicom_series.name_and_start(path)
+        return series.name_and_start(path)
     if kind == "nifti-series":
         return nifti_series.name_of(path), None
     return parrec.name_of(path) if kind == "par" else None, None

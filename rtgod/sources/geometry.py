@@ -10,9 +10,9 @@ import numpy as np
 
 from rtgod.errors import InputError
 from rtgod.messages import Float64Array
-from rtgod.sources.dicom_file import begins_as_dicom, read_header, shielded
-from rtgod.sources.dicom_series import format_of, tags_read
-from rtgod.sources.dicom_volumes import stack_of
+from rtgod.sources.dicom.file import begins_as_dicom, read_header, shielded
+from rtgod.sources.dicom.series import format_of, tags_read
+from rtgod.sources.dicom.volumes import stack_of
 from rtgod.text import times
 
 #: Files of a folder that are opened, the newest first.

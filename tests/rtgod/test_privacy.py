@@ -25,10 +25,10 @@ from rtgod.journal.journal import MAGIC, SUFFIX, read_journal
 from rtgod.messages import Run, RunEnd, Volume
 from rtgod.receivers.live_runs import LiveRuns
 from rtgod.receivers.run_options import RunOptions
-from rtgod.sources.dicom_series import DicomSeries
+from rtgod.sources.dicom.series import DicomSeries
 from rtgod.sources.sent_fields import OWN_FIELDS, SENT_FIELDS
 from tests.rtgod.receivers.test_watcher import Bridge
-from tests.rtgod.sources.dicoms import PLANTED, save
+from tests.rtgod.sources.dicom.dicoms import PLANTED, save
 from tests.serving import PATIENCE_S
 
 #: Planted in every element of text, in private ones, in the CSA headers, in names of files and folders.

@@ -6,9 +6,9 @@ import pytest
 from calibration.datasets.dataset_files import DatasetOptions, find_any_runs
 from rtgod.errors import InputError
 from rtgod.settings import EventsSettings
-from rtgod.sources.dicom_series import DicomSeries
+from rtgod.sources.dicom.series import DicomSeries
 from rtgod.sources.echoes import Combine
-from tests.rtgod.sources.dicoms import enhanced, save
+from tests.rtgod.sources.dicom.dicoms import enhanced, save
 
 
 @pytest.fixture

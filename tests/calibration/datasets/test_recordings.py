@@ -8,7 +8,7 @@ from calibration.datasets.recordings import list_recordings
 from calibration.datasets.run_patterns import RunPatterns
 from calibration.datasets.runs import find_plain_runs
 from rtgod.errors import InputError
-from tests.rtgod.sources.test_mosaic import make_series
+from tests.rtgod.sources.dicom.test_siemens_mosaic import make_series
 
 EVENTS = "onset\tduration\ttrial_type\n2\t2\tface\n"
 

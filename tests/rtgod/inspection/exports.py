@@ -7,8 +7,8 @@ from rtgod.inspection.listing import listed
 from rtgod.inspection.playback import played
 from rtgod.inspection.report import report_of
 from rtgod.receivers.run_options import RunOptions
-from tests.rtgod.sources import test_mosaic
-from tests.rtgod.sources.dicoms import N_Z, TR_S, enhanced, save, single_slice
+from tests.rtgod.sources.dicom import test_siemens_mosaic as test_mosaic
+from tests.rtgod.sources.dicom.dicoms import N_Z, TR_S, enhanced, save, single_slice
 
 DAY = "20260105"
 START = datetime(2026, 1, 5, 10, 0, 0)  # as the scanner's clock and this machine's, without a zone

@@ -10,7 +10,7 @@ from rtgod.errors import InputError
 from rtgod.inspection.comparison import compared
 from rtgod.inspection.report import with_fits
 from rtgod.inspection.wording import delays_in_words, rows_of
-from rtgod.sources import dicom_file
+from rtgod.sources.dicom import file as dicom_file
 from tests import small
 from tests.rtgod.inspection.exports import (
     DELAY_S,
@@ -26,7 +26,7 @@ from tests.rtgod.inspection.exports import (
     mosaics,
     slices,
 )
-from tests.rtgod.sources.dicoms import MM_X, MM_Y, MM_Z, N_X, N_Y, N_Z, TR_S, enhanced, save
+from tests.rtgod.sources.dicom.dicoms import MM_X, MM_Y, MM_Z, N_X, N_Y, N_Z, TR_S, enhanced, save
 
 FORMATS = [mosaics, slices, enhanced_files, interoperability]
 

@@ -7,7 +7,7 @@ from pydicom.dataset import FileDataset
 
 from rtgod.inspection.scan_facts import facts_of
 from tests.rtgod.inspection.exports import mosaic
-from tests.rtgod.sources.dicoms import PLANTED, enhanced, single_slice
+from tests.rtgod.sources.dicom.dicoms import PLANTED, enhanced, single_slice
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from rtgod.receivers.live_series import _Held
 from rtgod.receivers.outbox import Outbox
 from tests import small
 from tests.rtgod.receivers.test_watcher import Bridge, Server, interoperability, mosaics, written
-from tests.rtgod.sources import test_mosaic
-from tests.rtgod.sources.dicoms import TR_S, save
+from tests.rtgod.sources.dicom import test_siemens_mosaic as test_mosaic
+from tests.rtgod.sources.dicom.dicoms import TR_S, save
 from tests.serving import running
 
 OTHER = {

@@ -13,12 +13,12 @@ from rtgod.errors import InputError
 from rtgod.receivers.dicom_net import DicomNode
 from rtgod.receivers.live_runs import LiveRuns, tags_taken
 from rtgod.receivers.run_options import RunOptions
-from rtgod.sources.dicom_file import read_growing
-from rtgod.sources.dicom_series import DicomSeries
-from rtgod.sources.siemens_mosaic import SiemensMosaic
+from rtgod.sources.dicom.file import read_growing
+from rtgod.sources.dicom.series import DicomSeries
+from rtgod.sources.dicom.siemens_mosaic import SiemensMosaic
 from tests.rtgod.receivers.test_watcher import Bridge, Server
-from tests.rtgod.sources import test_mosaic
-from tests.rtgod.sources.dicoms import enhanced, save, single_slice
+from tests.rtgod.sources.dicom import test_siemens_mosaic as test_mosaic
+from tests.rtgod.sources.dicom.dicoms import enhanced, save, single_slice
 
 MOST_BYTES = 64 * 2**20
 SYNTHETIC = ("mosaic", "slice", "enhanced")

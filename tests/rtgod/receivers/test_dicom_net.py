@@ -17,9 +17,9 @@ from rtgod.messages import Volume
 from rtgod.receivers.dicom_net import DicomNode, NodeOptions
 from rtgod.receivers.live_runs import LiveRuns
 from rtgod.receivers.run_options import RunOptions
-from rtgod.sources.dicom_series import DicomSeries
+from rtgod.sources.dicom.series import DicomSeries
 from tests.rtgod.receivers.test_watcher import N_VOLUMES, Server, enhanced_files, mosaics, same_as_replayed, slices
-from tests.rtgod.sources.dicoms import PLANTED, save
+from tests.rtgod.sources.dicom.dicoms import PLANTED, save
 
 
 class Node:

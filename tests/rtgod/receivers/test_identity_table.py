@@ -15,8 +15,8 @@ from rtgod.receivers.run_options import RunOptions
 from rtgod.receivers.watcher import Watcher
 from rtgod.tsv import read_tsv
 from tests.rtgod.receivers.test_watcher import Server
-from tests.rtgod.sources import test_mosaic
-from tests.rtgod.sources.dicoms import PLANTED, TR_S, enhanced, save
+from tests.rtgod.sources.dicom import test_siemens_mosaic as test_mosaic
+from tests.rtgod.sources.dicom.dicoms import PLANTED, TR_S, enhanced, save
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import pydicom
 import pytest
 
 from rtgod.messages import RunEnd
-from rtgod.sources.dicom_series import DicomSeries
+from rtgod.sources.dicom.series import DicomSeries
 from rtgod.sources.echoes import Combine
 from tests import naive
 from tests.rtgod.receivers.test_watcher import N_VOLUMES, Bridge, folder, same_as_replayed, written
-from tests.rtgod.sources import test_mosaic
-from tests.rtgod.sources.dicoms import N_Z, enhanced, save, single_slice, voxels
+from tests.rtgod.sources.dicom import test_siemens_mosaic as test_mosaic
+from tests.rtgod.sources.dicom.dicoms import N_Z, enhanced, save, single_slice, voxels
 
 __all__ = ["folder"]
 ECHOES_MS = (12.0, 30.0)

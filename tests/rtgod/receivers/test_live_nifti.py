@@ -19,8 +19,8 @@ from rtgod.receivers.watcher import Watcher
 from rtgod.sources import open_source
 from rtgod.sources.nifti_series import ORDER
 from tests.rtgod.receivers.test_watcher import Server, same_as_replayed
-from tests.rtgod.sources import test_mosaic
-from tests.rtgod.sources.dicoms import save
+from tests.rtgod.sources.dicom import test_siemens_mosaic as test_mosaic
+from tests.rtgod.sources.dicom.dicoms import save
 
 AFFINE = np.array([[-3, 0, 0.5, 90], [0, 3, 0, -126], [0, 0.5, 3, -72], [0, 0, 0, 1.0]])
 SHAPE = (6, 5, 4)

@@ -4,10 +4,10 @@ import pytest
 
 from rtgod.errors import InputError
 from rtgod.messages import RunEnd
-from rtgod.sources.dicom_series import DicomSeries
+from rtgod.sources.dicom.series import DicomSeries
 from tests.rtgod.receivers.test_watcher import N_VOLUMES, Bridge, folder, same_as_replayed, written
-from tests.rtgod.sources import test_mosaic
-from tests.rtgod.sources.dicoms import N_Z, TR_S, enhanced, save, single_slice
+from tests.rtgod.sources.dicom import test_siemens_mosaic as test_mosaic
+from tests.rtgod.sources.dicom.dicoms import N_Z, TR_S, enhanced, save, single_slice
 
 __all__ = ["folder"]
 MINUTES = 60.0

@@ -15,9 +15,9 @@ from rtgod.receivers.live_runs import LiveRuns
 from rtgod.receivers.live_series import LiveSeries
 from rtgod.receivers.run_options import RunOptions
 from rtgod.receivers.watcher import Watcher
-from rtgod.sources.dicom_series import DicomSeries
-from tests.rtgod.sources import test_mosaic
-from tests.rtgod.sources.dicoms import N_Z, PLANTED, TR_S, enhanced, save, single_slice, voxels
+from rtgod.sources.dicom.series import DicomSeries
+from tests.rtgod.sources.dicom import test_siemens_mosaic as test_mosaic
+from tests.rtgod.sources.dicom.dicoms import N_Z, PLANTED, TR_S, enhanced, save, single_slice, voxels
 
 N_VOLUMES = 6
 

@@ -10,14 +10,14 @@ import pytest
 
 from rtgod.errors import InputError, ServerError
 from rtgod.messages import RunEnd
-from rtgod.receivers.afni_net import AfniReceiver
+from rtgod.receivers.protocols.afni_net import AfniReceiver
 from rtgod.senders import connecting
 from rtgod.senders.afni import control_text, datum_of, end_of_run, image, run_text
 from rtgod.senders.afni_net import AfniExport
 from rtgod.senders.faults import read_faults
 from rtgod.senders.play import play
 from rtgod.senders.voxels import range_of
-from tests.rtgod.receivers.plain import Receiver
+from tests.rtgod.receivers.protocols.plain import Receiver
 from tests.rtgod.senders.runs import N_VOLUMES, SHAPE, TR_S, Recorded, affine, played
 
 PATIENCE_S = 30.0

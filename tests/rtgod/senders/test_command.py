@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from rtgod.commands.main import make_app
-from rtgod.receivers.vsend_net import VsendReceiver
+from rtgod.receivers.protocols.vsend_net import VsendReceiver
 from rtgod.sources import open_source
-from tests.rtgod.receivers.plain import Receiver
+from tests.rtgod.receivers.protocols.plain import Receiver
 from tests.rtgod.receivers.test_dicom_net import Node
 from tests.rtgod.senders.test_afni import Afni
 

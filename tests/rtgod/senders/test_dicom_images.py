@@ -17,7 +17,7 @@ from rtgod.errors import InputError
 from rtgod.senders.dicom_images import DICOM_STYLES, DicomImages, encoded
 from rtgod.senders.voxels import range_of, stored_as, tiled
 from rtgod.sources import open_source
-from rtgod.sources.dicom_series import DicomSeries
+from rtgod.sources.dicom.series import DicomSeries
 from tests.rtgod.senders.runs import N_VOLUMES, SHAPE, Recorded, affine
 
 BEGAN = datetime(2026, 3, 29, 10, 2, 3)

@@ -15,7 +15,7 @@ from pynetdicom.sop_class import MRImageStorage
 from rtgod.errors import InputError, ServerError
 from rtgod.senders.dicom_images import DICOM_STYLES
 from rtgod.senders.dicom_net import DicomStore
-from rtgod.sources.dicom_series import DicomSeries
+from rtgod.sources.dicom.series import DicomSeries
 from tests.rtgod.receivers.test_dicom_net import Node
 from tests.rtgod.senders.runs import N_VOLUMES, Recorded, played
 from tests.rtgod.senders.test_dicom_folder import same_as_played

@@ -10,10 +10,10 @@ import zmq
 
 from rtgod.errors import InputError, ServerError
 from rtgod.messages import RunEnd
-from rtgod.receivers.pyneal_net import PynealReceiver
+from rtgod.receivers.protocols.pyneal_net import PynealReceiver
 from rtgod.senders.pyneal import frames
 from rtgod.senders.pyneal_net import PynealExport
-from tests.rtgod.receivers.plain import Receiver
+from tests.rtgod.receivers.protocols.plain import Receiver
 from tests.rtgod.senders.runs import N_VOLUMES, SHAPE, Recorded, affine, played
 
 PATIENCE_S = 30.0

@@ -8,11 +8,11 @@ import pytest
 
 from rtgod.errors import ServerError
 from rtgod.messages import RunEnd
-from rtgod.receivers.vsend_net import VsendReceiver
+from rtgod.receivers.protocols.vsend_net import VsendReceiver
 from rtgod.senders import vsend_net
 from rtgod.senders.vsend import image
 from rtgod.senders.vsend_net import VsendExport
-from tests.rtgod.receivers.plain import Receiver
+from tests.rtgod.receivers.protocols.plain import Receiver
 from tests.rtgod.senders.runs import N_VOLUMES, SHAPE, TR_S, Recorded, affine, played
 
 PATIENCE_S = 30.0

@@ -15,8 +15,8 @@ from rtgod.errors import InputError
 from rtgod.sources import open_source
 from rtgod.sources.nifti_file import read_layout, read_one
 from rtgod.sources.nifti_series import ORDER, NiftiSeries, holds_volumes
-from tests.rtgod.sources.dicoms import save
-from tests.rtgod.sources.test_mosaic import dicom
+from tests.rtgod.sources.dicom.dicoms import save
+from tests.rtgod.sources.dicom.test_siemens_mosaic import dicom
 from tests.rtgod.sources.test_nifti import make_nifti
 
 EVENTS = "onset\tduration\ttrial_type\n2\t2\tface\n"

@@ -2,7 +2,7 @@
 
 A format says which files are its own and reads a file's header into pieces: each is a whole volume, or slices of one.
 Everything else, from the order of volumes to their place in the world, is the same for all formats; see
-`rtgod.sources.dicom_volumes`.
+`rtgod.sources.dicom.volumes`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from pydicom.dataset import FileDataset
 
 from rtgod.messages import Array, Float64Array
-from rtgod.sources.dicom_fields import number_or_0, numbers
+from rtgod.sources.dicom.fields import number_or_0, numbers
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from pydicom.uid import JPEG2000Lossless
 
 from rtgod.errors import InputError
-from rtgod.sources import dicom_file, dicom_series, open_source
-from rtgod.sources.dicom_series import GROUP, DicomSeries
-from rtgod.sources.single_slice import SingleSlice
-from tests.rtgod.sources.dicoms import (
+from rtgod.sources import open_source
+from rtgod.sources.dicom import file as dicom_file
+from rtgod.sources.dicom import series as dicom_series
+from rtgod.sources.dicom.series import GROUP, DicomSeries
+from rtgod.sources.dicom.single_slice import SingleSlice
+from tests.rtgod.sources.dicom.dicoms import (
     N_X,
     N_Y,
     N_Z,

@@ -15,9 +15,9 @@ import numpy as np
 
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
-from rtgod.sources.dicom_file import to_ras
-from rtgod.sources.dicom_pieces import Grid, Piece
-from rtgod.sources.dicom_times import elapsed_s_of
+from rtgod.sources.dicom.file import to_ras
+from rtgod.sources.dicom.pieces import Grid, Piece
+from rtgod.sources.dicom.times import elapsed_s_of
 
 _DAY_S = 86400.0
 #: Largest change of position and angle between files that counts as the scanner following the head.

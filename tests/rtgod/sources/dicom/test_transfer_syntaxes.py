@@ -22,12 +22,12 @@ from pydicom.uid import (
 )
 
 from rtgod.errors import InputError
-from rtgod.sources.dicom_deflated import inflated, is_deflated
-from rtgod.sources.dicom_file import read_growing, read_pixels
-from rtgod.sources.dicom_series import DicomSeries, tags_read
+from rtgod.sources.dicom.deflated import inflated, is_deflated
+from rtgod.sources.dicom.file import read_growing, read_pixels
+from rtgod.sources.dicom.series import DicomSeries, tags_read
 from tests.rtgod.receivers.test_watcher import Bridge, same_as_replayed
-from tests.rtgod.sources import test_mosaic
-from tests.rtgod.sources.dicoms import N_Z, enhanced, save, single_slice
+from tests.rtgod.sources.dicom import test_siemens_mosaic as test_mosaic
+from tests.rtgod.sources.dicom.dicoms import N_Z, enhanced, save, single_slice
 
 needs_dcmtk = pytest.mark.skipif(not shutil.which("dcmconv", path="/usr/bin"), reason="needs DCMTK (Debian: dcmtk)")
 DEFLATED = "1.2.840.10008.1.2.1.99"

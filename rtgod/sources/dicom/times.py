@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
-from rtgod.sources.dicom_pieces import Piece
+from rtgod.sources.dicom.pieces import Piece
 
 _DAY_S = 86400.0
 #: Longest pause within a run, s: a clock that goes on by more was set anew.

@@ -18,7 +18,7 @@ import numpy as np
 
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
-from rtgod.sources.siemens_mosaic import untiled
+from rtgod.sources.dicom.siemens_mosaic import untiled
 
 _LENGTHS = struct.Struct("<II")
 #: What ends a measurement, and answers that.

@@ -1,4 +1,4 @@
-"""Receiver of Siemens's direct export over TCP: sockets around `rtgod.receivers.siemens_tcp`, one scanner at a time."""
+"""Receiver of Siemens's direct export over TCP: sockets around `.siemens_tcp`, one scanner at a time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import ClassVar
 from rtgod.errors import InputError
 from rtgod.protocol.clients import Sender
 from rtgod.receivers.listening import Listening
-from rtgod.receivers.plain_receiver import PIECE, PlainReceiver
+from rtgod.receivers.protocols.plain_receiver import PIECE, PlainReceiver
+from rtgod.receivers.protocols.siemens_tcp import CLOSE, SiemensMessage, SiemensStream, SiemensVolume, siemens_volume
 from rtgod.receivers.run_options import RunOptions
-from rtgod.receivers.siemens_tcp import CLOSE, SiemensMessage, SiemensStream, SiemensVolume, siemens_volume
 from rtgod.sources import TrClaim, agreed_tr
 from rtgod.sources.geometry import read_geometry
 from rtgod.text import number_of

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from rtgod.errors import InputError
 from rtgod.messages import Run, RunEnd, Volume
 from rtgod.protocol.zmtp import PairConnection
-from rtgod.receivers.plain_receiver import PIECE
 from rtgod.receivers.plain_runs import PlainRuns
-from rtgod.receivers.pyneal import MOST_BYTES, pyneal_volume
-from rtgod.receivers.pyneal_net import PynealReceiver
+from rtgod.receivers.protocols.plain_receiver import PIECE
+from rtgod.receivers.protocols.pyneal import MOST_BYTES, pyneal_volume
+from rtgod.receivers.protocols.pyneal_net import PynealReceiver
 from rtgod.receivers.run_options import RunOptions
 from rtgod.sources import open_source
 from tests.rtgod.protocol.test_zmtp import GREETING, frame, ready
-from tests.rtgod.receivers.plain import Receiver
+from tests.rtgod.receivers.protocols.plain import Receiver
 
 SHAPE = (4, 3, 5)
 AFFINE = np.array([[3, 0, 0, -4.5], [0, 3, 0.5, -3], [0, 0, 4, -8], [0, 0, 0, 1]])

@@ -11,9 +11,9 @@ import numpy as np
 
 from rtgod.errors import InputError
 from rtgod.messages import Array
-from rtgod.sources.dicom_pieces import Piece
-from rtgod.sources.dicom_times import VolumeClock, clock_s
-from rtgod.sources.dicom_volumes import (
+from rtgod.sources.dicom.pieces import Piece
+from rtgod.sources.dicom.times import VolumeClock, clock_s
+from rtgod.sources.dicom.volumes import (
     Decode,
     Stack,
     assembled,
@@ -66,7 +66,7 @@ class EchoVolumes:
         ----------
         index : int
         decode : callable
-            See `rtgod.sources.dicom_volumes.Decode`.
+            See `rtgod.sources.dicom.volumes.Decode`.
         """
         return assembled(self.volumes[index], self.stack, decode, rescaled=self.rescaled)
 
@@ -138,7 +138,7 @@ def laid_out(folder: Path, pieces: Sequence[Piece], stack: Stack, decode: Decode
     pieces : sequence of Piece
     stack : Stack
     decode : callable
-        See `rtgod.sources.dicom_volumes.Decode`.
+        See `rtgod.sources.dicom.volumes.Decode`.
     tr_s : float
         Repetition time, seconds.
 

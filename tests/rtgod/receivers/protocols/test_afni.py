@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from rtgod.errors import InputError
 from rtgod.messages import Run, RunEnd, Volume
-from rtgod.receivers.afni import END_OF_RUN, AfniEnd, AfniRun, AfniStream, data_port_of
-from rtgod.receivers.afni_net import AfniReceiver
+from rtgod.receivers.protocols.afni import END_OF_RUN, AfniEnd, AfniRun, AfniStream, data_port_of
+from rtgod.receivers.protocols.afni_net import AfniReceiver
 from rtgod.sources.echoes import Combine
 from tests import naive
-from tests.rtgod.receivers.plain import Receiver
+from tests.rtgod.receivers.protocols.plain import Receiver
 
 SHAPE = (4, 3, 5)
 RNG = np.random.default_rng(5)

@@ -1,4 +1,4 @@
-"""A run from a folder of DICOM files, of any format that `rtgod.sources.dicom_pieces.DicomFormat` describes.
+"""A run from a folder of DICOM files, of any format that `rtgod.sources.dicom.pieces.DicomFormat` describes.
 
 This module chooses the files of a series, and gives their volumes; it guarantees that no data that identify a person
 leave it: not in the run, not in a volume, not in an error.
@@ -24,15 +24,15 @@ from rtgod.messages import Array, Volume
 from rtgod.settings import EventsSettings
 from rtgod.sources import TrClaim, acquisition_id, agreed_tr, run_of
 from rtgod.sources.beside import find_events
-from rtgod.sources.dicom_echoes import by_echo, laid_out, notes_on, stack_of_all, with_all_echoes
-from rtgod.sources.dicom_fields import maker_of
-from rtgod.sources.dicom_file import begins_as_dicom, check_readable, read_header, read_pixels, shielded
-from rtgod.sources.dicom_pieces import SURVEYED, DicomFormat, Piece
-from rtgod.sources.dicom_times import clock_s
+from rtgod.sources.dicom.echo_volumes import by_echo, laid_out, notes_on, stack_of_all, with_all_echoes
+from rtgod.sources.dicom.enhanced import EnhancedMultiFrame
+from rtgod.sources.dicom.fields import maker_of
+from rtgod.sources.dicom.file import begins_as_dicom, check_readable, read_header, read_pixels, shielded
+from rtgod.sources.dicom.pieces import SURVEYED, DicomFormat, Piece
+from rtgod.sources.dicom.siemens_mosaic import SiemensMosaic
+from rtgod.sources.dicom.single_slice import SingleSlice
+from rtgod.sources.dicom.times import clock_s
 from rtgod.sources.echoes import Combine, Echo, combined, in_words, weights_of
-from rtgod.sources.enhanced import EnhancedMultiFrame
-from rtgod.sources.siemens_mosaic import SiemensMosaic
-from rtgod.sources.single_slice import SingleSlice
 from rtgod.text import number_of
 
 #: Group of entry points by which packages add formats of their own, which are asked first.

@@ -38,8 +38,8 @@ from pydicom.uid import (
 
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
-from rtgod.sources.dicom_deflated import LONGEST_META, inflated, is_deflated
-from rtgod.sources.dicom_fields import n_frames_of, text_of, without_field
+from rtgod.sources.dicom.deflated import LONGEST_META, inflated, is_deflated
+from rtgod.sources.dicom.fields import n_frames_of, text_of, without_field
 
 # pydicom would log and warn of values that break the standard, and quote them; values that are used are checked here.
 # A filter would stop the lines of this logger alone, and not those of the loggers below it.

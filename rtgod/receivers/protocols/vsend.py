@@ -16,7 +16,7 @@ import numpy as np
 
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
-from rtgod.sources.siemens_mosaic import untiled
+from rtgod.sources.dicom.siemens_mosaic import untiled
 
 #: Lengths of the header, the longest first.
 _HEADERS: tuple[int, ...] = (616, 612)

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileDataset
 
 from rtgod.errors import InputError
 from rtgod.messages import Array
-from rtgod.sources.dicom_fields import (
+from rtgod.sources.dicom.fields import (
     integer_of,
     n_frames_of,
     number_or_0,
@@ -25,7 +25,7 @@ from rtgod.sources.dicom_fields import (
     seconds_of_day,
     text_of,
 )
-from rtgod.sources.dicom_pieces import Grid, Piece, Plane
+from rtgod.sources.dicom.pieces import Grid, Piece, Plane
 
 #: Dimensions that tell slices of a volume apart, or echoes and kinds of image, which frames themselves state.
 _WITHIN_VOLUME = {"StackID", "InStackPositionNumber", "EffectiveEchoTime", "ComplexImageComponent"}
@@ -34,7 +34,7 @@ _PHILIPS_IMAGE_TYPE = 0x20051011
 
 
 class EnhancedMultiFrame:
-    """Format of enhanced files; see `rtgod.sources.dicom_pieces.DicomFormat`."""
+    """Format of enhanced files; see `rtgod.sources.dicom.pieces.DicomFormat`."""
 
     name = "enhanced multi-frame"
     tags = (

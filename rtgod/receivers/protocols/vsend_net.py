@@ -1,4 +1,4 @@
-"""Receiver of MURFI's vSend: sockets around `rtgod.receivers.vsend`, one connection an image."""
+"""Receiver of MURFI's vSend: sockets around `rtgod.receivers.protocols.vsend`, one connection an image."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import ClassVar
 from rtgod.errors import InputError
 from rtgod.protocol.clients import Sender
 from rtgod.receivers.listening import Listening
-from rtgod.receivers.plain_receiver import PIECE, PlainReceiver
+from rtgod.receivers.protocols.plain_receiver import PIECE, PlainReceiver
+from rtgod.receivers.protocols.vsend import VsendImage, VsendVolume
 from rtgod.receivers.run_options import RunOptions
-from rtgod.receivers.vsend import VsendImage, VsendVolume
 
 #: Port that senders know.
 PORT = 15000

@@ -17,8 +17,8 @@ from pydicom.dataset import FileDataset
 
 from rtgod.errors import InputError
 from rtgod.messages import Array
-from rtgod.sources.dicom_fields import image_type, integer_of, n_frames_of, numbers, rescale_of, seconds_of_day, text_of
-from rtgod.sources.dicom_pieces import FLAT, Piece, Plane, grid_of
+from rtgod.sources.dicom.fields import image_type, integer_of, n_frames_of, numbers, rescale_of, seconds_of_day, text_of
+from rtgod.sources.dicom.pieces import FLAT, Piece, Plane, grid_of
 
 _CSA_FIELDS = ("NumberOfImagesInMosaic", "SliceNormalVector")
 #: Elements that may hold the CSA header, each with the one that then names its creator.
@@ -30,7 +30,7 @@ _WITHOUT_CSA = re.compile(r"\bXA1[01]\b")
 
 
 class SiemensMosaic:
-    """Format of mosaics; see `rtgod.sources.dicom_pieces.DicomFormat`."""
+    """Format of mosaics; see `rtgod.sources.dicom.pieces.DicomFormat`."""
 
     name = "Siemens mosaic"
     tags = (*FLAT, *CSA_TAGS)

@@ -15,7 +15,7 @@ import numpy as np
 
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
-from rtgod.sources.dicom_file import to_ras
+from rtgod.sources.dicom.file import to_ras
 from rtgod.sources.echoes import Combine, Echo, combined, weights_of
 
 #: A block that begins with it ends a run.

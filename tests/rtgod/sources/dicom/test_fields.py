@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from rtgod.errors import InputError
-from rtgod.sources.dicom_fields import image_type, number_or_0, numbers, rescale_of, text_of
-from rtgod.sources.dicom_file import read_growing
-from rtgod.sources.dicom_series import format_of, tags_read
-from tests.rtgod.sources import test_mosaic
-from tests.rtgod.sources.dicoms import N_Z, enhanced, save
+from rtgod.sources.dicom.fields import image_type, number_or_0, numbers, rescale_of, text_of
+from rtgod.sources.dicom.file import read_growing
+from rtgod.sources.dicom.series import format_of, tags_read
+from tests.rtgod.sources.dicom import test_siemens_mosaic as test_mosaic
+from tests.rtgod.sources.dicom.dicoms import N_Z, enhanced, save
 
 PLACES = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 

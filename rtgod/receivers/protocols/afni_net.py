@@ -1,4 +1,4 @@
-"""Receiver of AFNI's real-time protocol: sockets around `rtgod.receivers.afni`."""
+"""Receiver of AFNI's real-time protocol: sockets around `rtgod.receivers.protocols.afni`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import ClassVar
 from rtgod.errors import InputError
 from rtgod.messages import Array
 from rtgod.protocol.clients import Sender
-from rtgod.receivers.afni import AfniEnd, AfniRun, AfniStream, data_port_of
 from rtgod.receivers.listening import Listening
-from rtgod.receivers.plain_receiver import PIECE, PlainReceiver
+from rtgod.receivers.protocols.afni import AfniEnd, AfniRun, AfniStream, data_port_of
+from rtgod.receivers.protocols.plain_receiver import PIECE, PlainReceiver
 from rtgod.receivers.run_options import RunOptions
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """One file a slice, as GE and Philips scanners, and Siemens's without mosaics, export them.
 
 Which volume a slice belongs to is said by its temporal position, or follows from its number and that of the slices of a
-volume; `rtgod.sources.dicom_volumes` decides.
+volume; `rtgod.sources.dicom.volumes` decides.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from pydicom.dataset import FileDataset
 
 from rtgod.messages import Array
-from rtgod.sources.dicom_fields import image_type, integer_of, n_frames_of, numbers, rescale_of, seconds_of_day, text_of
-from rtgod.sources.dicom_pieces import FLAT, Piece, Plane, grid_of
+from rtgod.sources.dicom.fields import image_type, integer_of, n_frames_of, numbers, rescale_of, seconds_of_day, text_of
+from rtgod.sources.dicom.pieces import FLAT, Piece, Plane, grid_of
 
 #: Private elements that count the slices of a volume: group, creator, element.
 _N_SLICES = ((0x2001, "Philips Imaging DD 001", 0x18), (0x0021, "GEMS_RELA_01", 0x4F))
@@ -27,7 +27,7 @@ def _private_tags() -> list[int]:
 
 
 class SingleSlice:
-    """Format of files with one slice each; see `rtgod.sources.dicom_pieces.DicomFormat`."""
+    """Format of files with one slice each; see `rtgod.sources.dicom.pieces.DicomFormat`."""
 
     name = "single-slice"
     tags = (*FLAT, "TemporalPositionIdentifier", *_private_tags())

@@ -1,4 +1,4 @@
-"""Receiver of Pyneal-Scanner's messages: sockets around `rtgod.receivers.pyneal`, with one sender at a time."""
+"""Receiver of Pyneal-Scanner's messages: sockets around `.pyneal`, with one sender at a time."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Float64Array
 from rtgod.protocol.clients import Sender
 from rtgod.protocol.zmtp import PairConnection
 from rtgod.receivers.listening import Listening
-from rtgod.receivers.plain_receiver import PIECE, PlainReceiver
-from rtgod.receivers.pyneal import MOST_BYTES, PynealVolume, pyneal_volume
+from rtgod.receivers.protocols.plain_receiver import PIECE, PlainReceiver
+from rtgod.receivers.protocols.pyneal import MOST_BYTES, PynealVolume, pyneal_volume
 from rtgod.receivers.run_options import SILENCE_TR, RunOptions
 
 #: Default port. Senders expect 5555, where rtgod's own server listens.

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from rtgod.errors import InputError
 from rtgod.messages import Run, RunEnd, Volume
-from rtgod.receivers.vsend import VsendImage
-from rtgod.receivers.vsend_net import VsendReceiver
-from tests.rtgod.receivers.plain import Receiver
+from rtgod.receivers.protocols.vsend import VsendImage
+from rtgod.receivers.protocols.vsend_net import VsendReceiver
+from tests.rtgod.receivers.protocols.plain import Receiver
 
 #: The structure as compilers lay it out: on 64 bits, and on 32.
 LAYOUTS = {616: "<5s3xi64s64s16s256s16s??2x4d3i16f4i?5s6x6d", 612: "<5s3xi64s64s16s256s16s??2x4d3i16f4i?5s2x6d"}
