@@ -9,12 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from rtgod.errors import InputError
-from rtgod.events.table import all_beyond, cut_to_length
+from rtgod.events.table import cut_and_told
 from rtgod.messages import Run, RunEnd
 from rtgod.protocol.clients import Sender
 from rtgod.sources import Source
-from rtgod.text import plain
 
 log = logging.getLogger(__name__)
 
@@ -41,16 +39,9 @@ def cut_run(run: Run) -> Run:
     InputError
         If all trials of the run begin after its end, so that none could be decoded.
     """
-    cut, n_outside = cut_to_length(run)
-    if n_outside:
-        first_s = min(block.onset_s for block in run.blocks)
-        run_s = (run.n_volumes or 0) * run.tr_s
-        if not cut.blocks:
-            raise InputError(f"run {run.run_id}: {all_beyond(n_outside, run_s, first_s)}")
-        log.warning(
-            "run %s: %d of %d trials begin after its %g s: left out",
-            plain(run.run_id), n_outside, len(run.blocks), run_s,
-        )  # fmt: skip
+    cut, note = cut_and_told(run)
+    if note:
+        log.warning("%s", note)
     return cut
 
 

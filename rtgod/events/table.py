@@ -23,6 +23,7 @@ from rtgod.events.trials import LeftOut, TrialsRead, Why, remarks_on
 from rtgod.events.trials import Trial as Trial
 from rtgod.messages import Block, Run
 from rtgod.settings import EventsSettings
+from rtgod.text import plain
 from rtgod.tsv import NOTHING, Row, Table, read_tsv
 
 #: Length, in seconds, of the block of an impulse (a trial of duration 0), if no repetition time is known.
@@ -437,6 +438,34 @@ def cut_to_length(run: Run) -> tuple[Run, int]:
     inside = [block for block in run.blocks if block.onset_s < run_s]
     cut = [replace(block, duration_s=min(block.duration_s, run_s - block.onset_s)) for block in inside]
     return replace(run, blocks=tuple(cut)), len(run.blocks) - len(inside)
+
+
+def cut_and_told(run: Run) -> tuple[Run, str]:
+    """Cut the blocks of a run at its end, and say how many begin after it.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    run : Run
+    note : str
+        Empty if none is left out.
+
+    Raises
+    ------
+    InputError
+        If all trials of the run begin after its end, so that none could be decoded.
+    """
+    cut, n_outside = cut_to_length(run)
+    if not n_outside:
+        return cut, ""
+    name, run_s = plain(run.run_id), (run.n_volumes or 0) * run.tr_s
+    if not cut.blocks:
+        first_s = min(block.onset_s for block in run.blocks)
+        raise InputError(f"run {name}: {all_beyond(n_outside, run_s, first_s)}")
+    return cut, f"run {name}: {n_outside} of {len(run.blocks)} trials begin after its {run_s:g} s: left out"
 
 
 def _end_s(block: Block) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rtgod.errors import InputError
 from rtgod.events.counting import in_words, is_usual, n_used
-from rtgod.events.table import blocks_of, check_within, trials_in
+from rtgod.events.table import blocks_of, cut_and_told, trials_in
 from rtgod.events.trials import Trial
 from rtgod.messages import Float64Array, Run
 from rtgod.settings import EventsSettings
@@ -117,10 +117,10 @@ class RunOptions:
             coil,
         )
         try:
-            check_within(run)
+            cut, note = cut_and_told(run)  # as a replay of the run does
         except InputError as error:
             return replace(run, blocks=()), [*notes, f"{error} {_LEFT_OUT}"]
-        return run, notes
+        return cut, [*notes, *([note] if note else [])]
 
     def _trials(self, run_id: str, tr_s: float) -> tuple[tuple[Trial, ...], list[str]]:
         """Find a run's trials in the table; say how its volumes and onsets are counted."""
