@@ -2,9 +2,9 @@
 
 A process writes mosaics of 64 × 64 × 50 voxels into a folder, one every 0.1 s, and notes when the last byte was there;
 `rtgod watch` runs in another process, and this one takes the volumes as a server does, noting when they came. Also:
-reading and decoding a file against pydicom alone, taking images as a DICOM node against a node of pynetdicom that only
-answers, a folder without events of the system, as on a network share, and
-the start beside 100,000 old files.
+mosaics of 110 × 110 × 72 voxels, a folder without events of the system, as on a network share, reading and decoding a
+file against pydicom alone, taking images as a DICOM node against a node of pynetdicom that only answers, and the start
+beside 100,000 old files.
 
     python -m benchmarks.ingest [--n VOLUMES] [--json PATH]
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -42,7 +43,7 @@ from tests.rtgod.sources.dicom.test_siemens_mosaic import csa_header
 
 log = logging.getLogger(__name__)
 
-SHAPE = (64, 64, 50)
+SHAPE, LARGE_SHAPE = (64, 64, 50), (110, 110, 72)
 EVERY_S = 0.1
 N_OLD = 100_000
 _WAIT_S = 30.0
@@ -80,12 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measured(folder: Path, n_volumes: int) -> dict[str, float]:
     """Measure everything, with files in a folder."""
     series = folder / "series"
-    write_series(series, n_volumes)
+    write_series(series, n_volumes, SHAPE)
+    write_series(folder / "large", n_volumes, LARGE_SHAPE)
+    large_ms, _ = watched_ms(folder / "large_events", folder / "large", n_volumes)
     with_events_ms, rss_mb = watched_ms(folder / "events", series, n_volumes)
     looking_ms, _ = watched_ms(folder / "looking", series, n_volumes, "--poll")
     return {
         "complete_to_wire_ms_p50": float(np.percentile(with_events_ms, 50)),
         "complete_to_wire_ms_p99": float(np.percentile(with_events_ms, 99)),
+        "large_complete_to_wire_ms_p99": float(np.percentile(large_ms, 99)),
         "share_ms_p99": float(np.percentile(looking_ms, 99)),
         "over_pydicom_ratio": over_pydicom(series),
         "cstore_over_pynetdicom_ratio": cstore_over_pynetdicom(series),
@@ -94,10 +98,10 @@ def measured(folder: Path, n_volumes: int) -> dict[str, float]:
     }
 
 
-def write_series(folder: Path, n_volumes: int) -> None:
+def write_series(folder: Path, n_volumes: int, shape: tuple[int, int, int]) -> None:
     """Write mosaics as a Siemens scanner exports them."""
     folder.mkdir()
-    n_tiles = 8
+    n_tiles = math.ceil(math.sqrt(shape[2]))
     rng = np.random.default_rng(0)
     for number in range(1, n_volumes + 1):
         dataset = pydicom.Dataset()
@@ -112,8 +116,8 @@ def write_series(folder: Path, n_volumes: int) -> None:
             "AcquisitionNumber": number,
             "RepetitionTime": 1000 * EVERY_S,
             "EchoTime": 30,
-            "Rows": n_tiles * SHAPE[1],
-            "Columns": n_tiles * SHAPE[0],
+            "Rows": n_tiles * shape[1],
+            "Columns": n_tiles * shape[0],
             "BitsAllocated": 16,
             "BitsStored": 16,
             "HighBit": 15,
@@ -128,8 +132,8 @@ def write_series(folder: Path, n_volumes: int) -> None:
         for keyword, value in elements.items():
             setattr(dataset, keyword, value)
         private = dataset.private_block(0x0029, "SIEMENS CSA HEADER", create=True)
-        private.add_new(0x10, "OB", csa_header(SHAPE[2], (0.0, 0.0, 1.0)))
-        pixels = rng.integers(0, 1000, (n_tiles * SHAPE[1], n_tiles * SHAPE[0]), np.uint16)
+        private.add_new(0x10, "OB", csa_header(shape[2], (0.0, 0.0, 1.0)))
+        pixels = rng.integers(0, 1000, (n_tiles * shape[1], n_tiles * shape[0]), np.uint16)
         dataset.add_new(0x7FE00010, "OW", pixels.tobytes())
         dataset.file_meta = pydicom.dataset.FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian

@@ -152,6 +152,7 @@ def _watched(series: Path, export: Path, events: Path, server: Running, source: 
         watcher.terminate()
         watcher.wait(_PATIENCE_S)
         reader.join(_PATIENCE_S)
+        watcher.stderr.close()
     return told
 
 
