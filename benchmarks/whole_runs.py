@@ -15,7 +15,6 @@ import json
 import random
 import subprocess
 import sys
-import tarfile
 import tempfile
 import threading
 import time
@@ -32,6 +31,7 @@ from rtgod.messages import Ranking, RunEnd, Volume
 from rtgod.preprocessing.alignment import Reference
 from rtgod.sources import Source, open_source
 from tests import small
+from tests.archives import unpacked
 from tests.serving import Running, running
 
 #: Files and events of each run, in the folder of the data.
@@ -84,9 +84,7 @@ def series_in(files: Path, folder: Path, n_volumes: int | None) -> Path:
     """Make a folder of the files of a run's first volumes."""
     origin, series = files, folder / "series"
     if files.is_file():
-        with tarfile.open(files) as archive:
-            archive.extractall(folder / "archive", filter="data")
-        origin = folder / "archive"
+        origin = unpacked(files, folder / "archive")
     series.mkdir()
     paths = sorted(path for path in origin.rglob("*") if path.is_file())
     numbers = {path: _volume_of(path) for path in paths}

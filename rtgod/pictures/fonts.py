@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -267,7 +267,9 @@ def find_face(letters: frozenset[str], language: str = "") -> Face | None:
     return None
 
 
-def letter_figure(figure: Any, default: Face, add_font: Callable[[str], str]) -> list[str]:
+def letter_figure(
+    figure: Any, default: Face, add_font: Callable[[str], str], preferred: Sequence[Face] = ()
+) -> list[str]:
     """Set the texts of a matplotlib figure in fonts that have their letters, if the default font lacks some.
 
     Parameters
@@ -277,6 +279,8 @@ def letter_figure(figure: Any, default: Face, add_font: Callable[[str], str]) ->
         Default font of matplotlib.
     add_font : callable
         Function that registers a font file with matplotlib, and returns the font's family.
+    preferred : sequence of Face
+        Fonts that are tried before installed ones, for texts of which the default font lacks letters.
 
     Returns
     -------
@@ -287,9 +291,15 @@ def letter_figure(figure: Any, default: Face, add_font: Callable[[str], str]) ->
     for artist in figure.findobj(_is_lettered):
         text = composed(artist.get_text())
         artist.set_text(text)
+        letters = frozenset(letter for letter in text if is_drawn(letter))
+        codes = {ord(letter) for letter in letters}
+        if codes <= letters_of(default):
+            continue
+        if known := next((face for face in preferred if codes <= letters_of(face)), None):
+            artist.get_fontproperties().set_file(known.path)
+            continue
         typefaces = Typefaces(default)
         lacking += typefaces.cover([text]).lacking
-        letters = frozenset(letter for letter in text if is_drawn(letter))
         if len(typefaces.faces) == 1:
             continue
         if whole := find_face(letters):

@@ -256,7 +256,8 @@ def preview(
 
     Feedback is drawn as the settings' table [feedback] has it. Nothing is opened: no window, no X server, no server.
     """
-    from stimulus.drawing.lettering import find_font
+    from rtgod.pictures.fonts import Face
+    from stimulus.drawing.lettering import find_font, lettering
     from stimulus.drawing.raster import PreviewStage
     from stimulus.drawing.sheets import earlier_previews, save_sheets
     from stimulus.paradigm.preview import save_screens, save_timeline
@@ -275,14 +276,15 @@ def preview(
     if chosen.monitor.width_cm is None or chosen.monitor.distance_cm is None:
         chosen = chosen.model_copy(update={"monitor": chosen.monitor.model_copy(update=_USUAL)})
         tell(f"a screen of {_USUAL['width_cm']:g} cm at {_USUAL['distance_cm']:g} cm is drawn: the settings do not say")
-    stage = PreviewStage(chosen.monitor, font_file=chosen.font_file or find_font(chosen.language))
+    font_file = chosen.font_file or find_font(chosen.language)
+    stage, fonts = PreviewStage(chosen.monitor, font_file=font_file), [Face(lettering(font_file, False, 10).path)]
     for line in (*find_letters(stage, script, chosen), *load(stage, script)):
         tell(line)
     paths = save_screens(script, stage, out)
     sheets, remarks = save_sheets(script, stage, out)
     for line in remarks:
         tell(line)
-    if lacking := list(dict.fromkeys(save_timeline(script.schedule, script.names, out / "timeline.png"))):
+    if lacking := list(dict.fromkeys(save_timeline(script.schedule, script.names, out / "timeline.png", fonts))):
         listed, n = ", ".join(lacking[:3]), number_of(len(lacking), "name")
         tell(f"timeline.png: no font has the letters of {listed} ({n}); boxes stand for them")
     n_sheets = f"{len(sheets)} contact sheet" + "s" * (len(sheets) != 1)

@@ -136,7 +136,7 @@ def save_screens(script: Script, painter: Painter, folder: Path) -> list[Path]:
     return paths
 
 
-def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> list[str]:
+def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path, fonts: Sequence[Face] = ()) -> list[str]:
     """Write a figure of the run's timeline: three minutes in each row, trials numbered, with their names in a legend.
 
     Parameters
@@ -146,6 +146,8 @@ def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> l
         Words for categories, by identifier; an identifier that is not in it is written itself.
     path : Path
         The PNG to write.
+    fonts : sequence of Face
+        Fonts of the display, for letters that matplotlib's own lacks.
 
     Returns
     -------
@@ -217,7 +219,7 @@ def save_timeline(schedule: Schedule, names: Mapping[str, str], path: Path) -> l
         fontManager.addfont(file)
         return FontProperties(fname=file).get_name()
 
-    lacking = letter_figure(figure, Face(findfont(FontProperties())), add_font)
+    lacking = letter_figure(figure, Face(findfont(FontProperties())), add_font, fonts)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # a warning for each letter; `lacking` has the texts
         figure.savefig(path, dpi=150)

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from datetime import datetime
 
 import dcm2niix
@@ -18,6 +17,7 @@ import pytest
 
 from rtgod.inspection.page import page_of
 from rtgod.inspection.wording import rows_of
+from tests.archives import unpacked
 from tests.rtgod.inspection.exports import checked, first, known
 from tests.rtgod.inspection.test_page import in_terminal
 
@@ -144,8 +144,7 @@ def test_real_philips_files_with_all_volumes_in_one_are_no_live_export(shared_da
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read as Linux tells it")
 def test_thousands_of_real_files_are_checked_in_little_memory(shared_data, tmp_path):
     """A whole Philips run; its clock goes back after volume 140, which is told, and costs no volume."""
-    with tarfile.open(shared_data / "studyforrest-localizer" / "dicoms.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
+    unpacked(shared_data / "studyforrest-localizer" / "dicoms.tar.xz", tmp_path / "dicoms")
     page = tmp_path / "page.html"
     code = (
         "import re, sys; from rtgod.commands.main import _run; code = _run(sys.argv[1:]); "

@@ -186,6 +186,15 @@ class TestFigures:
         assert Path(hebrew.get_fontproperties().get_file()).name == "DejaVuSans.ttf"
         assert letter_figure(figure, SANS, str) == [KOREAN], "matplotlib's own font has the rest"
 
+    def test_the_displays_font_comes_before_installed_ones(self, machine):
+        machine()
+        figure = Figure()
+        plain, hebrew = (figure.text(0, 0, words) for words in ("dog", HEBREW))
+        assert letter_figure(figure, STIX, str) == [HEBREW]
+        assert letter_figure(figure, STIX, str, [SANS]) == []
+        assert plain.get_fontproperties().get_file() is None
+        assert Path(hebrew.get_fontproperties().get_file()).name == "DejaVuSans.ttf"
+
     def test_a_label_whose_letters_are_in_several_fonts_is_set_in_all_of_them(self, monkeypatch):
         letters = {STIX: "6 ", SANS: "דג", Face("thai"): "ปลา"}
         monkeypatch.setattr(fonts, "letters_of", lambda face: frozenset(map(ord, letters[face])))
