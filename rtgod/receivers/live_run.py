@@ -46,7 +46,9 @@ class LiveRun:
     run : Run or None
         None until a volume was given.
     heard_s : float
-        When a volume was given last.
+        When the last image of what was given came; before anything was, of all.
+    image_s : float
+        When its last image came.
     is_silent : bool
     n_restarts : int
         How often the series was restarted before.
@@ -67,6 +69,7 @@ class LiveRun:
     is_settled: bool = False
     run: Run | None = None
     heard_s: float = 0.0
+    image_s: float = 0.0
     is_silent: bool = False
     n_restarts: int = 0
     lone: LoneSeries = field(default_factory=lambda: LoneSeries(0.0))

@@ -197,8 +197,9 @@ class LiveRuns:
         if run.is_before(piece):
             raise InputError("it was acquired before its series was restarted, and came after")
         run.note_number(piece)
+        run.image_s = self._clock()
         if run is not self._live:
-            run.heard_s = self._clock()
+            run.heard_s = run.image_s
         if run.is_settled:
             run.add(key, piece, slices, self._clock())
             return
@@ -347,8 +348,7 @@ class LiveRuns:
     def _mind_waiting(self) -> None:
         """Tell once of a series that has fallen silent before it was begun with."""
         for run in dict.fromkeys(self._series.values()):
-            is_late = self._clock() - run.heard_s >= SILENCE_TR * run.series.tr_s
-            if run is not self._live and is_late and not run.is_silent:
+            if run is not self._live and not run.is_silent and self._is_late(run):
                 run.is_silent = True
                 self._tell(f"series {run.number}: {silence(run.n_there, 'the export')}")
 
@@ -388,8 +388,8 @@ class LiveRuns:
                 self._outbox.put(Volume(live.run.run_id, volume.index, volume.acquired_s, volume.data))
             except ValueError as error:
                 self._tell_once((live.number, live.uid), f"series {live.number}: {error}: not sent")
-            live.heard_s = self._clock()
-            if live.is_silent:
+            live.heard_s = live.image_s  # not when what was held is given
+            if live.is_silent and not self._is_late(live):
                 live.is_silent = False
                 self._tell(f"series {live.number}: volumes come again")
 
@@ -426,8 +426,11 @@ class LiveRuns:
             live.coil[:64],
         )
 
+    def _is_late(self, run: LiveRun) -> bool:
+        return self._clock() - run.heard_s >= SILENCE_TR * run.series.tr_s
+
     def _mind_silence(self, live: LiveRun) -> None:
-        if self._clock() - live.heard_s < SILENCE_TR * live.series.tr_s:
+        if not self._is_late(live):
             return
         if live.n_promised and live.series.n_volumes >= live.n_promised:
             self._end_run()

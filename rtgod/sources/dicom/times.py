@@ -61,9 +61,9 @@ class VolumeClock:
         last_s = anchor_s + round((last_clock_s - anchor_clock_s) % _DAY_S, 6)
         self._anchor = clock_s, last_s + (index - last) * self._tr_s
         if passed_s:
-            way = "back" if passed_s < 0 else "on"
+            way = f"{'back' if passed_s < 0 else 'on'} by {abs(passed_s):g} s"
             self.notes.append(
-                f"the scanner's clock goes {way} by {abs(passed_s):g} s to volume {index + 1}: its time counts by the TR"
+                f"the scanner's clock goes {way} to volume {index + 1}: its time counts by the TR"
             )
         return self._anchor[1]
 
