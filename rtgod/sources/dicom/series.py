@@ -383,7 +383,7 @@ def _joined(entries: list[_Entry], series: int | None, tr_s: float | None) -> li
     for entry in entries:
         if n_files[entry.number, entry.uid] == 1:
             groups.setdefault(entry.alike, []).append(entry)
-    joined = {}
+    joined: dict[Path, _Entry] = {}
     for group in groups.values():
         for run in _runs_in(group, tr_s) if len(group) >= FEWEST_JOINED else ():
             first = min(run, key=lambda entry: (entry.number, entry.uid))

@@ -62,9 +62,7 @@ class VolumeClock:
         self._anchor = clock_s, last_s + (index - last) * self._tr_s
         if passed_s:
             way = f"{'back' if passed_s < 0 else 'on'} by {abs(passed_s):g} s"
-            self.notes.append(
-                f"the scanner's clock goes {way} to volume {index + 1}: its time counts by the TR"
-            )
+            self.notes.append(f"the scanner's clock goes {way} to volume {index + 1}: its time counts by the TR")
         return self._anchor[1]
 
 
