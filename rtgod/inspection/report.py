@@ -28,6 +28,7 @@ _USUAL = (
     re.compile(r"\S+: begins, \d+ × .*"),
     re.compile(r"\S+: ended after \d+ volumes?"),
     re.compile(r"series \d+: one volume, and no more: left out"),
+    re.compile(r"series \d+, after series \d+: .* it is of another"),
     re.compile(r"files that are no DICOM images are left out"),
 )
 _SILENT = re.compile(r"(series \d+): no volume for [\d.]+ TR, since volume (\d+): .*")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from rtgod.messages import Array, Run
 from rtgod.receivers.live_echoes import LiveEchoes
+from rtgod.sources.dicom.lone_series import LoneSeries
 from rtgod.sources.dicom.pieces import Piece
 from rtgod.sources.dicom.series import run_name
+from rtgod.sources.dicom.times import step_s
 
 _DAY_S = 86400.0
-#: Fewest volumes after which images that are counted anew are those of another run.
-_FEWEST_GIVEN = 2
+#: Volumes of one number whose times are further apart, in repetition times, may be of a series that was restarted.
+_LATER_TR = 1.5
 #: Number and identity that the scanner gives to a series.
 Key = tuple[int, str]
 
@@ -44,10 +46,14 @@ class LiveRun:
     run : Run or None
         None until a volume was given.
     heard_s : float
-        When a volume was given last.
+        When the last image of what was given came; before anything was, of all.
+    image_s : float
+        When its last image came.
     is_silent : bool
     n_restarts : int
         How often the series was restarted before.
+    lone : LoneSeries
+        Its series, where each has one volume, or may have no more.
     """
 
     number: int
@@ -63,8 +69,10 @@ class LiveRun:
     is_settled: bool = False
     run: Run | None = None
     heard_s: float = 0.0
+    image_s: float = 0.0
     is_silent: bool = False
     n_restarts: int = 0
+    lone: LoneSeries = field(default_factory=lambda: LoneSeries(0.0))
     _from_s: float | None = None
     _latest_s: float | None = None
     _numbered: dict[Hashable, float] = field(default_factory=dict)
@@ -78,6 +86,29 @@ class LiveRun:
     def identity(self) -> str:
         """What tells it from other runs, those of the same series included."""
         return f"{self.uid} restart {self.n_restarts}" if self.n_restarts else self.uid
+
+    @property
+    def n_there(self) -> int:
+        """Number of volumes that are complete and not given."""
+        return len(self.unsettled) or self.series.look()
+
+    def add(self, key: Key, piece: Piece, slices: Array, now_s: float) -> None:
+        """Take in a piece of a run that is settled.
+
+        Parameters
+        ----------
+        key : Key
+        piece : Piece
+        slices : ndarray of shape (n_columns, n_rows, n_planes)
+        now_s : float
+            Time by any monotonic clock, seconds.
+
+        Raises
+        ------
+        InputError
+            If it does not fit the series.
+        """
+        self.series.add(replace(piece, series=key[0]) if len(self.keys) > 1 else piece, slices, now_s)
 
     def note_number(self, piece: Piece) -> None:
         """Note a piece's numbers, and when it was acquired.
@@ -103,7 +134,7 @@ class LiveRun:
         # Where all volumes have one number, nothing is counted anew.
         if piece.clock_s is None or known_s is None or self._latest_s is None or len(self._numbered) < 2:
             return False
-        return self.series.n_volumes >= _FEWEST_GIVEN and _is_later(piece.clock_s, self._latest_s)
+        return _is_later(piece.clock_s, self._latest_s)
 
     def restart(self, n_restarts: int, piece: Piece) -> None:
         """Count it as a restart, of which a piece came first.
@@ -125,6 +156,29 @@ class LiveRun:
         piece : Piece
         """
         return self._from_s is not None and piece.clock_s is not None and _is_later(self._from_s, piece.clock_s)
+
+
+def may_be_again(piece: Piece, later: Piece) -> bool:
+    """Return whether a second whole volume may be the first of a series that was restarted; a third one tells.
+
+    Parameters
+    ----------
+    piece, later : Piece
+        The first and the second of a series.
+    """
+    if piece.clock_s is None or later.clock_s is None or _numbers_of(piece) != _numbers_of(later):
+        return False
+    return step_s(piece.clock_s, later.clock_s) > _LATER_TR * piece.grid.tr_s
+
+
+def is_counted_alike(piece: Piece, other: Piece) -> bool:
+    """Return whether two pieces have the same numbers, at whatever time.
+
+    Parameters
+    ----------
+    piece, other : Piece
+    """
+    return _numbers_of(piece) == _numbers_of(other)
 
 
 def is_copy(piece: Piece, other: Piece) -> bool:

@@ -17,7 +17,7 @@ from rtgod.errors import InputError
 from rtgod.messages import Array, Run, RunEnd, Volume
 from rtgod.receivers.identity_table import IDENTIFYING, IdentityTable, identity_of
 from rtgod.receivers.live_echoes import LiveEchoes
-from rtgod.receivers.live_run import Key, LiveRun, is_copy
+from rtgod.receivers.live_run import Key, LiveRun, is_copy, is_counted_alike, may_be_again
 from rtgod.receivers.live_series import LiveVolume
 from rtgod.receivers.outbox import Destination, Outbox
 from rtgod.receivers.privacy import OTHER, Patients, are_two, without_paths
@@ -25,13 +25,12 @@ from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
 from rtgod.receivers.selection import TAGS, why_left_out
 from rtgod.sources.dicom.fields import integer_of, text_of
 from rtgod.sources.dicom.file import check_readable, shielded
+from rtgod.sources.dicom.lone_series import FEWEST_JOINED, LoneSeries
 from rtgod.sources.dicom.pieces import Piece
 from rtgod.sources.dicom.series import alike, format_of, tags_read
 from rtgod.sources.echoes import Combine, Echo
 from rtgod.text import number_of
 
-#: Fewest series of one volume each that are taken for one run.
-_FEWEST_JOINED = 3
 #: A series that has this number of volumes beside the run under way is left out.
 _MOST_BESIDE = 10
 #: Fewest volumes that a file may promise and be believed.
@@ -148,6 +147,7 @@ class LiveRuns:
                 self._mind_silence(live)
         if self._live is None or self._live.is_silent:
             self._look_for_next(now_s)
+            self._mind_waiting()
         else:
             self._mind_others(self._live)
         self._outbox.send()
@@ -163,10 +163,7 @@ class LiveRuns:
                     self._look_for_next(float("inf"))
                     break
         for run in dict.fromkeys(self._series.values()):
-            n_volumes = len(run.unsettled) or run.series.look()
-            self._tell_notes(run)
-            what = number_of(n_volumes, "volume") if n_volumes else "no whole volume that is taken"
-            self._tell(f"series {run.number}: {what}: not sent")
+            self._tell_unsent(run)
         for problem in self._identities.flush() if self._identities is not None else ():
             self._tell(problem)
         self._outbox.end()
@@ -192,50 +189,95 @@ class LiveRuns:
         if key in self._over:
             self._tell_once(key, f"series {key[0]}: {self._over[key]}: left out")
             return
+        if self._is_after_end(key, header, piece):
+            return
         run = self._series.get(key) or self._series_of(key, header, piece, echo)
         if are_two(run.patient, self._patients.of(header)):
             raise InputError("its PatientID differs from that of the series' first file")
         if run.is_before(piece):
             raise InputError("it was acquired before its series was restarted, and came after")
         run.note_number(piece)
+        run.image_s = self._clock()
+        if run is not self._live:
+            run.heard_s = run.image_s
         if run.is_settled:
-            run.series.add(piece, slices, self._clock())
+            run.add(key, piece, slices, self._clock())
             return
         if any(known == key and is_copy(piece, earlier) for known, earlier, _ in run.unsettled):
             return
         run.unsettled.append((key, piece, slices))
         own = [image for image in run.unsettled if image[0] == key]
+        if len(own) > 1 and may_be_again(own[0][1], own[1][1]):
+            if len(own) == 2:
+                return  # counted by time alone, or restarted
+            if not is_counted_alike(own[0][1], piece):
+                (_, first, _), *own = own
+                run.unsettled = [image for image in run.unsettled if image[0] != key or image[1] is first]
+                run = self._restart(run, key, header, own[0][1], echo)
+                for _, known, _ in own:
+                    run.note_number(known)
         if len(own) > 1 or not piece.is_whole:
             self._settle(run, [image for image in run.unsettled if image[0] != key], own)
-        elif len(run.keys) >= _FEWEST_JOINED:
+        elif len(run.keys) >= FEWEST_JOINED:
             self._settle(run, [], run.unsettled)
 
     def _mind_restart(self, key: Key, header: FileDataset, piece: Piece, echo: Echo) -> None:
         """End the run of a series whose images are counted anew at a later time, and begin another."""
         run = self._series.get(key) or self._ended.get(key)
-        if run is None or not run.is_restart(piece):
-            return
+        if run is not None and run.is_restart(piece):
+            self._restart(run, key, header, piece, echo)
+
+    def _restart(self, run: LiveRun, key: Key, header: FileDataset, piece: Piece, echo: Echo) -> LiveRun:
+        """Begin another run of a series, of which a piece came first."""
         self._tell(
             f"series {run.number}: its images are counted from the beginning again, at a later time: it was restarted, "
             "and what follows is another run"
         )
+        if self._live is None and key in self._series:
+            self._look_for_next(float("inf"))
         if run is self._live:
             self._end_run()
+        elif key in self._series:
+            self._tell_unsent(run)
         self._over.pop(key, None)
         self._series.pop(key, None)
-        self._series_of(key, header, piece, echo).restart(run.n_restarts + 1, piece)
+        other = self._series_of(key, header, piece, echo)
+        other.restart(run.n_restarts + 1, piece)
+        return other
+
+    def _is_after_end(self, key: Key, header: FileDataset, piece: Piece) -> bool:
+        """Return whether an image goes on, without a pause, with series of one volume each whose run has ended."""
+        if key in self._series or not piece.is_whole:
+            return False
+        kind = self._kind_of(header)
+        for run in dict.fromkeys(self._ended.values()):
+            if run.alike == kind and len(run.keys) > 1 and run.lone.takes((key[0], piece.clock_s), in_time=True):
+                self._over[key] = "images came after its run had ended"
+                self._tell_once((run.number, run.uid), f"series {run.number}: {self._over[key]}: left out")
+                run.lone.add((key[0], piece.clock_s))
+                return True
+        return False
+
+    def _kind_of(self, header: FileDataset) -> tuple[str, ...]:
+        return (*alike(header), self._patients.of(header).hex())
 
     def _series_of(self, key: Key, header: FileDataset, piece: Piece, echo: Echo) -> LiveRun:
         """Return the run of a new series: one that consists of series of one volume each, or a new one."""
-        patient = self._patients.of(header)
-        kind = (*alike(header), patient.hex())
-        if piece.is_whole:
-            for run in dict.fromkeys(self._series.values()):
-                is_joined = len(run.keys) > 1 or not run.is_settled
-                if run.alike == kind and is_joined and run.uid != key[1] and not self._ended_by(run, piece):
-                    run.keys.add(key)
-                    self._series[key] = run
-                    return run
+        kind, turn, before = self._kind_of(header), (key[0], piece.clock_s), None
+        for run in dict.fromkeys(self._series.values() if piece.is_whole else ()):
+            is_joined = len(run.keys) > 1 or not run.is_settled
+            has_ended = piece.clock_s is None and run.is_silent and run.is_settled
+            if run.alike != kind or not is_joined or run.uid == key[1]:
+                continue
+            before = run if len(run.keys) > 1 else before
+            if not has_ended and run.lone.takes(turn):
+                run.keys.add(key)
+                run.lone.add(turn)
+                self._series[key] = run
+                return run
+        if before is not None:
+            why = "by its number and time it does not go on with that run: it is of another"
+            self._tell_once((before.number, before.uid), f"series {key[0]}, after series {before.number}: {why}")
         tr_s = piece.grid.tr_s
         if self._options.tr_s is not None:
             if tr_s and abs(tr_s - self._options.tr_s) > 0.01 * tr_s:
@@ -253,16 +295,14 @@ class LiveRuns:
             piece.grid.coil,
             promised if promised >= _FEWEST_PROMISED else None,
             {key},
-            patient,
+            self._patients.of(header),
             identity_of(header) if self._identities is not None else None,
             heard_s=self._clock(),
+            lone=LoneSeries(tr_s),
         )
+        run.lone.add(turn)
         self._series[key] = run
         return run
-
-    def _ended_by(self, run: LiveRun, piece: Piece) -> bool:
-        """Return whether an image is of a later run than the series of one volume each that have come."""
-        return run.is_silent and run.is_settled and piece.clock_s is None
 
     def _settle(
         self, run: LiveRun, others: Sequence[tuple[Key, Piece, Array]], images: Sequence[tuple[Key, Piece, Array]]
@@ -275,8 +315,8 @@ class LiveRuns:
             self._tell_once(key, f"series {key[0]}: one volume, and no more: left out")
         first = min(run.keys)
         run.number, run.uid, run.is_settled, run.unsettled = first[0], first[1], True, []
-        for _, piece, slices in images:
-            run.series.add(piece, slices, self._clock())
+        for key, piece, slices in images:
+            run.add(key, piece, slices, self._clock())
 
     # ---------------------------------------------------------------- runs
 
@@ -304,6 +344,13 @@ class LiveRuns:
         for run in list(dict.fromkeys(self._series.values())):
             if run is not live and run.is_settled and run.series.look() >= _MOST_BESIDE:
                 self._leave_out(run, f"it comes beside series {live.number}, which is sent")
+
+    def _mind_waiting(self) -> None:
+        """Tell once of a series that has fallen silent before it was begun with."""
+        for run in dict.fromkeys(self._series.values()):
+            if run is not self._live and not run.is_silent and self._is_late(run):
+                run.is_silent = True
+                self._tell(f"series {run.number}: {silence(run.n_there, 'the export')}")
 
     def _leave_out(self, run: LiveRun, why: str) -> None:
         for key in run.keys:
@@ -341,10 +388,16 @@ class LiveRuns:
                 self._outbox.put(Volume(live.run.run_id, volume.index, volume.acquired_s, volume.data))
             except ValueError as error:
                 self._tell_once((live.number, live.uid), f"series {live.number}: {error}: not sent")
-            live.heard_s = self._clock()
-            if live.is_silent:
+            live.heard_s = live.image_s  # not when what was held is given
+            if live.is_silent and not self._is_late(live):
                 live.is_silent = False
                 self._tell(f"series {live.number}: volumes come again")
+
+    def _tell_unsent(self, run: LiveRun) -> None:
+        n_volumes = run.n_there
+        self._tell_notes(run)
+        what = number_of(n_volumes, "volume") if n_volumes else "no whole volume that is taken"
+        self._tell(f"series {run.number}: {what}: not sent")
 
     def _tell_notes(self, run: LiveRun) -> None:
         for note in run.series.notes:
@@ -373,8 +426,11 @@ class LiveRuns:
             live.coil[:64],
         )
 
+    def _is_late(self, run: LiveRun) -> bool:
+        return self._clock() - run.heard_s >= SILENCE_TR * run.series.tr_s
+
     def _mind_silence(self, live: LiveRun) -> None:
-        if self._clock() - live.heard_s < SILENCE_TR * live.series.tr_s:
+        if not self._is_late(live):
             return
         if live.n_promised and live.series.n_volumes >= live.n_promised:
             self._end_run()

@@ -223,7 +223,8 @@ class LiveSeries:
         for index in sorted(volumes):
             if index < (self._next or 0) and not self._is_given(volumes[index]) and index not in self._late:
                 self._late.add(index)
-                self.notes.append(f"volume {index + 1} came after later ones were given: not sent")
+                which = f"volume {index + 1}" if index >= 0 else "a volume from before the first"
+                self.notes.append(f"{which} came after later ones were given: not sent")
 
     def _counted_without_odd(self, new: Sequence[_Held]) -> dict[int, list[_Held]] | None:
         """Count new pieces one by one; those that do not fit are left out, unless the clock has jumped."""
@@ -261,7 +262,11 @@ class LiveSeries:
             for numbering in numberings(pieces, slots, n_slices, self.tr_s)
             if (volumes := by_number(numbering, pieces, slots, self.tr_s))
         ]
-        in_time = [(volumes, n) for volumes, n in usable if keeps_time(_without_partial(volumes, n), self.tr_s)]
+        # Where nothing in a series counts, there is no other numbering for the clock to choose.
+        is_only = bool(pieces) and differ_by_clock(pieces)
+        in_time = [
+            (volumes, n) for volumes, n in usable if is_only or keeps_time(_without_partial(volumes, n), self.tr_s)
+        ]
         if self._keeps_time and not in_time:
             return None
         possible = [n_slices for _, n_slices in usable]
@@ -363,8 +368,8 @@ class LiveSeries:
         """Keep the pieces of the last volumes that were given, without their voxels, to count by."""
         given = sorted({one.given_as for one in self._held if one.given_as is not None})
         pieces = [one.piece for one in self._held]
-        if any(len(piece.temporal) > 1 for piece in pieces) or differ_by_clock(pieces):
-            return  # the order, or the time, of all is what counts them
+        if any(len(piece.temporal) > 1 for piece in pieces):
+            return  # the order of all is what counts them
         oldest = given[-_MOST_KEPT] if len(given) > _MOST_KEPT else -1
         self._held = [one for one in self._held if one.given_as is None or one.given_as >= oldest]
         self._volumes = {index: held for index, held in self._volumes.items() if index >= oldest}
@@ -379,7 +384,7 @@ def _without_partial(volumes: Mapping[int, Sequence[Piece]], n_slices: int) -> d
 
 def _key(piece: Piece) -> Hashable:
     """Return what copies of a piece share."""
-    return piece.instance, piece.acquisition, piece.temporal, piece.clock_s, _place_of(piece)
+    return piece.instance, piece.acquisition, piece.temporal, piece.series, piece.clock_s, _place_of(piece)
 
 
 def _place_of(piece: Piece, plane: int = 0) -> tuple[float, ...]:

@@ -31,7 +31,7 @@ _PLACE = (
     "ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "SpacingBetweenSlices", "SliceThickness",
 )  # fmt: skip
 _COUNTED = (
-    "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex",
+    "SeriesNumber", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex",
     "DimensionIndexValues", "AcquisitionTime", "FrameAcquisitionDateTime",
 )  # fmt: skip
 _VOXELS = ("PixelData", "RescaleSlope", "RescaleIntercept", "EchoTime", "EffectiveEchoTime")

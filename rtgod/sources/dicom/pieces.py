@@ -118,6 +118,8 @@ class Piece:
         Whether it is a volume, rather than slices of which others make a volume.
     n_promised : int
         Number of slices of a volume as the file states it; 0 if it does not.
+    series : int or None
+        SeriesNumber, where each volume of the run has a series of its own; None elsewhere.
     """
 
     path: Path
@@ -129,6 +131,7 @@ class Piece:
     planes: tuple[Plane, ...] = field(repr=False)
     is_whole: bool = True
     n_promised: int = 0
+    series: int | None = None
 
 
 def grid_of(path: Path, header: FileDataset, n_columns: int, n_rows: int) -> Grid:

@@ -28,6 +28,7 @@ from rtgod.sources.dicom.echo_volumes import by_echo, laid_out, notes_on, stack_
 from rtgod.sources.dicom.enhanced import EnhancedMultiFrame
 from rtgod.sources.dicom.fields import maker_of
 from rtgod.sources.dicom.file import begins_as_dicom, check_readable, read_header, read_pixels, shielded
+from rtgod.sources.dicom.lone_series import FEWEST_JOINED, runs_of
 from rtgod.sources.dicom.pieces import SURVEYED, DicomFormat, Piece
 from rtgod.sources.dicom.siemens_mosaic import SiemensMosaic
 from rtgod.sources.dicom.single_slice import SingleSlice
@@ -38,8 +39,6 @@ from rtgod.text import number_of
 #: Group of entry points by which packages add formats of their own, which are asked first.
 GROUP = "rtgod.dicom_formats"
 _DICOM_DIRECTORY = "1.2.840.10008.1.3.10"
-#: Fewest series of one volume each that are taken for one run.
-_FEWEST_ALIKE = 3
 
 
 @cache
@@ -110,7 +109,7 @@ class DicomSeries:
     tr_s : float, optional
         Repetition time in seconds, if the files give no possible one.
     series : int, optional
-        SeriesNumber to read, if the folder holds several.
+        SeriesNumber to read, if the folder holds several; of series of one volume each, the run's first.
     echo : int or Combine
         Echo to read, from 1 by echo time, if the series has several; or all of them, combined.
 
@@ -155,7 +154,7 @@ class DicomSeries:
         series: int | None = None,
         echo: Echo = 0,
     ) -> None:
-        entries = _choose(folder, _survey(folder), series)
+        entries = _choose(folder, _survey(folder), series, tr_s)
         self._entries = {entry.path: entry for entry in entries}
         self._pixels: tuple[Path, Array] | None = None
         groups, notes = _read_pieces(folder, entries, echo)
@@ -286,7 +285,8 @@ def _files(folder: Path) -> list[Path]:
 class _Entry:
     """A DICOM file of the folder.
 
-    `alike` are properties that files of one run share even if the scanner gave each a series of its own.
+    `alike` are properties that files of one run share even if the scanner gave each a series of its own; `known` are
+    its pieces, where they were read to tell which series are one run.
     """
 
     path: Path
@@ -298,6 +298,7 @@ class _Entry:
     format: DicomFormat
     kind: str
     alike: tuple[object, ...]
+    known: tuple[Piece, ...] = ()
 
 
 def _survey(folder: Path) -> list[_Entry]:
@@ -345,8 +346,8 @@ def _read_entry(path: Path) -> _Entry | None:
         )
 
 
-def _choose(folder: Path, entries: list[_Entry], series: int | None) -> list[_Entry]:
-    entries = _joined(entries, series)
+def _choose(folder: Path, entries: list[_Entry], series: int | None, tr_s: float | None = None) -> list[_Entry]:
+    entries = _joined(entries, series, tr_s)
     counts = Counter((entry.number, entry.uid) for entry in entries)
     wanted = [key for key in counts if series is None or key[0] == series]
     if len(wanted) != 1:
@@ -371,23 +372,39 @@ def _choose(folder: Path, entries: list[_Entry], series: int | None) -> list[_En
     return chosen
 
 
-def _joined(entries: list[_Entry], series: int | None) -> list[_Entry]:
-    """Join series of one file each to one run, if they share frame of reference, protocol and matrix.
+def _joined(entries: list[_Entry], series: int | None, tr_s: float | None) -> list[_Entry]:
+    """Join series of one file each to runs, if they share frame of reference, protocol and matrix, and go on.
 
-    Siemens XA's "interoperability" export gives each volume a number and an identity of a series of its own.
+    Siemens XA's "interoperability" export gives each volume a number and an identity of a series of its own. A run has
+    those of its first; any other number that is chosen is that of a series by itself.
     """
-    if series is not None:
-        return entries
     n_files = Counter((entry.number, entry.uid) for entry in entries)
-    single = [entry for entry in entries if n_files[entry.number, entry.uid] == 1]
-    groups = Counter(entry.alike for entry in single)
-    joined = []
+    groups: dict[object, list[_Entry]] = {}
     for entry in entries:
-        if n_files[entry.number, entry.uid] == 1 and groups[entry.alike] >= _FEWEST_ALIKE:
-            first = min((other for other in single if other.alike == entry.alike), key=lambda other: other.number)
-            entry = replace(entry, number=first.number, uid=first.uid)
-        joined.append(entry)
-    return joined
+        if n_files[entry.number, entry.uid] == 1:
+            groups.setdefault(entry.alike, []).append(entry)
+    joined: dict[Path, _Entry] = {}
+    for group in groups.values():
+        for run in _runs_in(group, tr_s) if len(group) >= FEWEST_JOINED else ():
+            first = min(run, key=lambda entry: (entry.number, entry.uid))
+            joined |= {entry.path: replace(entry, number=first.number, uid=first.uid) for entry in run}
+    chosen = [joined.get(entry.path, entry) for entry in entries]
+    return chosen if series is None or any(entry.number == series for entry in chosen) else entries
+
+
+def _runs_in(group: Sequence[_Entry], tr_s: float | None) -> list[list[_Entry]]:
+    """Part series of one file each into runs; those of which a run has too few are left out."""
+    known = []
+    for entry in group:
+        pieces: tuple[Piece, ...] = ()
+        # What cannot be read is told once it is chosen.
+        with suppress(InputError), shielded(entry.path):
+            pieces = tuple(replace(one, series=entry.number) for one in entry.format.pieces(entry.path, entry.header))
+        known.append(replace(entry, known=pieces))
+    tr_s = max((piece.grid.tr_s for entry in known for piece in entry.known), default=0.0) or tr_s or 0.0
+    turns = [(entry.number, clock_s(entry.known) if entry.known else None) for entry in known]
+    runs = [[known[at] for at in run] for run in runs_of(turns, tr_s)]
+    return [run for run in runs if len(run) >= FEWEST_JOINED]
 
 
 # ---------------------------------------------------------------- what is read of it
@@ -400,7 +417,7 @@ def _read_pieces(folder: Path, entries: Sequence[_Entry], echo: Echo) -> tuple[l
     for entry in entries:
         with shielded(entry.path):
             check_readable(entry.path, entry.header, entry.n_left)
-            of_file = entry.format.pieces(entry.path, entry.header)
+            of_file = entry.known or entry.format.pieces(entry.path, entry.header)
         n_phase += not of_file
         pieces += of_file
     if not pieces:

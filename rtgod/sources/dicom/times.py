@@ -54,18 +54,27 @@ class VolumeClock:
             return index * self._tr_s
         (anchor_clock_s, anchor_s), (last_clock_s, last) = self._anchor, self._last
         self._last = clock_s, index
-        step_s = (clock_s - last_clock_s + _DAY_S / 2) % _DAY_S - _DAY_S / 2  # past midnight, too
-        if 0 < step_s < (index - last) * self._tr_s + _MOST_PAUSED_S:
+        passed_s = step_s(last_clock_s, clock_s)
+        if 0 < passed_s < (index - last) * self._tr_s + _MOST_PAUSED_S:
             # DICOM's times have microseconds; further digits are rounding errors of the difference.
             return anchor_s + round((clock_s - anchor_clock_s) % _DAY_S, 6)
         last_s = anchor_s + round((last_clock_s - anchor_clock_s) % _DAY_S, 6)
         self._anchor = clock_s, last_s + (index - last) * self._tr_s
-        if step_s:
-            way = "back" if step_s < 0 else "on"
-            self.notes.append(
-                f"the scanner's clock goes {way} by {abs(step_s):g} s to volume {index + 1}: its time counts by the TR"
-            )
+        if passed_s:
+            way = f"{'back' if passed_s < 0 else 'on'} by {abs(passed_s):g} s"
+            self.notes.append(f"the scanner's clock goes {way} to volume {index + 1}: its time counts by the TR")
         return self._anchor[1]
+
+
+def step_s(clock_s: float, later_s: float) -> float:
+    """Return the seconds from one time of day to another, past midnight too; negative where it is earlier.
+
+    Parameters
+    ----------
+    clock_s, later_s : float
+        Seconds from midnight.
+    """
+    return (later_s - clock_s + _DAY_S / 2) % _DAY_S - _DAY_S / 2
 
 
 def clock_s(pieces: Sequence[Piece]) -> float | None:

@@ -17,7 +17,7 @@ from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
 from rtgod.sources.dicom.file import to_ras
 from rtgod.sources.dicom.pieces import Grid, Piece
-from rtgod.sources.dicom.times import elapsed_s_of
+from rtgod.sources.dicom.times import elapsed_s_of, step_s
 
 _DAY_S = 86400.0
 #: Largest change of position and angle between files that counts as the scanner following the head.
@@ -30,6 +30,8 @@ _ONE_PLACE_MM, _MOST_UNEVEN = 0.01, 0.02
 _LONGEST_SPREAD = 0.995
 #: Most echoes whose images are counted together.
 _MOST_ECHOES = 32
+#: A volume is in time by this share of the repetition time.
+_IN_TIME_TR = 0.25
 #: Decodes the slices of a piece: (n_columns, n_rows, n_planes).
 Decode = Callable[[Piece], Array]
 
@@ -200,7 +202,7 @@ def without_duplicates(pieces: Sequence[Piece], decode: Decode) -> list[Piece]:
     by_clock = differ_by_clock(pieces)
     for piece in pieces:
         place = piece.instance, piece.acquisition, piece.temporal, piece.planes[0].position_mm
-        key = (piece.clock_s if by_clock else None, place if not piece.is_whole else place[:3])
+        key = (piece.clock_s if by_clock else None, piece.series, place if not piece.is_whole else place[:3])
         earlier = unique.setdefault(key, piece)
         if earlier is piece or np.array_equal(decode(earlier), decode(piece)):
             continue
@@ -287,7 +289,7 @@ def numberings(
     ]
     known = [instance for instance in instances if instance is not None]
     if pieces[0].is_whole:
-        by_clock = [_by_clock(pieces, tr_s)] if differ_by_clock(pieces) else []
+        by_clock = [_in_turn(pieces, tr_s)] if differ_by_clock(pieces) else []
         # Images of other echoes may be counted between those of one.
         shared = math.gcd(*np.diff(sorted(known)).tolist()) if len(known) == len(pieces) else 0
         steps = [step for step in range(2, min(shared, _MOST_ECHOES) + 1) if shared % step == 0]
@@ -332,7 +334,7 @@ def _n_ahead(places: list[int]) -> int:
 
 
 def differ_by_clock(pieces: Sequence[Piece]) -> bool:
-    """Return whether all volumes have the same numbers, as in exports that give each a series of its own.
+    """Return whether all volumes have the same numbers in their series, as where each has a series of its own.
 
     Parameters
     ----------
@@ -341,14 +343,41 @@ def differ_by_clock(pieces: Sequence[Piece]) -> bool:
     return len({(piece.instance, piece.acquisition, piece.temporal) for piece in pieces}) == 1 and pieces[0].is_whole
 
 
-def _by_clock(pieces: Sequence[Piece], tr_s: float) -> list[int | None]:
-    """Number volumes by the time since the earliest of them."""
-    clocks = [piece.clock_s for piece in pieces if piece.clock_s is not None]
-    if len(clocks) < len(pieces):
-        return [None] * len(pieces)
-    latest = max(clocks)
-    since_s = [clock + (_DAY_S if latest - clock > _DAY_S / 2 else 0) for clock in clocks]  # past midnight
-    return [round((clock - min(since_s)) / tr_s) + 1 for clock in since_s]
+def _in_turn(pieces: Sequence[Piece], tr_s: float) -> list[int | None]:
+    """Number volumes by the series that each has of its own, and by time; by time alone where series do not count.
+
+    Each counts from the one before it, so that a clock that is set anew moves no volume.
+    """
+    clocks = [piece.clock_s for piece in pieces]
+    series = [piece.series for piece in pieces if piece.series is not None]
+    is_numbered = len(set(series)) == len(pieces)
+    if is_numbered:
+        order = sorted(range(len(pieces)), key=lambda at: series[at])
+    else:
+        known = [clock for clock in clocks if clock is not None]
+        if len(known) < len(pieces):
+            return [None] * len(pieces)
+        latest = max(known)  # those of more than half a day before it are past midnight
+        order = sorted(range(len(pieces)), key=lambda at: (latest - known[at] > _DAY_S / 2, known[at]))
+    numbers: list[int | None] = [1] * len(pieces)
+    number = 1
+    for before, after in pairwise(order):
+        earlier_s, later_s = clocks[before], clocks[after]
+        n_passed = None if earlier_s is None or later_s is None else step_s(earlier_s, later_s) / tr_s
+        number += _n_between(n_passed, series[after] - series[before] if is_numbered else None)
+        numbers[after] = number
+    return numbers
+
+
+def _n_between(n_passed: float | None, n_series: int | None) -> int:
+    """Return how many volumes a volume is after another, by repetition times that passed and series that were made."""
+    n_in_time = 0 if n_passed is None else round(n_passed)
+    if n_series is None:
+        return n_in_time
+    # Other images may have got numbers between: then fewer volumes fit the time. Otherwise numbers count, and what the
+    # clock says is a pause, or a clock that was set anew.
+    fits = n_passed is not None and abs(n_passed - n_in_time) < _IN_TIME_TR and 1 <= n_in_time <= n_series
+    return n_in_time if fits else n_series
 
 
 def by_number(

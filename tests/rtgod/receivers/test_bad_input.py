@@ -309,12 +309,12 @@ def test_without_room_for_a_file_volumes_stay_in_memory_and_it_is_said_once(monk
 
 
 def test_voxels_that_were_given_are_not_kept(folder):
-    """Volumes that are series of their own, of which all are kept to count by."""
+    """Volumes that are series of their own; the last ones are kept to count by."""
     bridge = Bridge(folder)
     written(bridge, folder, interoperability())
     assert len(bridge.server.volumes) >= 5
     given = [one for one in gc.get_objects() if type(one) is _Held and one.given_as is not None]
-    assert len(given) >= 5
+    assert given
     assert sum(one.slices.nbytes for one in given) == 0
 
 

@@ -147,3 +147,32 @@ def test_midnight_is_no_jump(folder):
     bridge.stop()
     assert [volume.acquired_s for volume in bridge.server.volumes] == [2.0 * n for n in range(N_VOLUMES)]
     assert not [line for line in bridge.lines if "clock" in line]
+
+
+@pytest.mark.parametrize("later_s", [8.0, 5 * MINUTES])
+@pytest.mark.parametrize("make", FORMATS)
+def test_a_series_that_is_restarted_after_its_first_volume_loses_none_of_the_next_run(folder, make, later_s):
+    bridge = Bridge(folder)
+    written(bridge, folder, [make(1, 0, 0.0)])
+    written(bridge, folder, [make(number, 10, later_s) for number in range(1, N_VOLUMES + 1)])
+    bridge.stop()
+    *_, run = bridge.server.runs
+    assert run.run_id.endswith("-restart-1")
+    sent = [volume for volume in bridge.server.volumes if volume.run_id == run.run_id]
+    assert [volume.index for volume in sent] == list(range(N_VOLUMES))
+    assert sum("it was restarted" in line for line in bridge.lines) == 1
+    if len(bridge.server.volumes) == N_VOLUMES:
+        assert "series 7: 1 volume: not sent" in bridge.lines
+
+
+def test_volumes_of_one_number_count_by_the_clock_and_are_no_restart(folder):
+    """Not even if the second is missing."""
+    bridge = Bridge(folder)
+    volumes = [mosaic(number, 0, 0.0) for number in (1, 3, 4, 5)]
+    for (dataset,) in volumes:
+        dataset.InstanceNumber = dataset.AcquisitionNumber = 1
+    written(bridge, folder, volumes)
+    bridge.stop()
+    assert len(bridge.server.runs) == 1
+    assert [volume.index for volume in bridge.server.volumes] == [0, 2, 3, 4]
+    assert not [line for line in bridge.lines if "restarted" in line]
