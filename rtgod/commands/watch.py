@@ -52,7 +52,8 @@ Identities = Annotated[
     typer.Option(
         "--identity-table",
         metavar="FILE",
-        help="Table that gets a row for each run of DICOM images, with PatientID and date. It stays on this machine and is never sent.",
+        help="Table that gets a row for each run of DICOM images, with PatientID and date. It stays on this machine "
+        "and is never sent.",
     ),
 ]
 Check = Annotated[
