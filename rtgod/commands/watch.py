@@ -52,7 +52,8 @@ Identities = Annotated[
     typer.Option(
         "--identity-table",
         metavar="FILE",
-        help="Table that gets a row for each run, with PatientID and date. It stays on this machine and is never sent.",
+        help="Table that gets a row for each run of DICOM images, with PatientID and date. It stays on this machine "
+        "and is never sent.",
     ),
 ]
 Check = Annotated[
@@ -108,6 +109,7 @@ def watch(
     from rtgod.receivers.arrivals import Arrivals
     from rtgod.receivers.live_nifti import LiveNifti
     from rtgod.receivers.live_runs import LiveRuns
+    from rtgod.receivers.outbox import Outbox
     from rtgod.receivers.watcher import Watcher
 
     options = _options(subject, corrected, echo, tr, volumes, patience, several_patients)
@@ -126,9 +128,11 @@ def watch(
     ):
         _tell(f"watching, with {arrivals.n_old} old files; volumes go to {to}")
         options = _with_events(options, sender, events, counts)
-        runs, nifti = LiveRuns(sender, options, _tell, identities=identities), LiveNifti(sender, options, _tell)
+        outbox = Outbox(sender, _tell, options.rules.discard_volumes, n_receivers=2)  # one order for both kinds
+        runs = LiveRuns(outbox, options, _tell, identities=identities)
+        nifti = LiveNifti(outbox, options, _tell, has_identities=identities is not None)
         Watcher(arrivals, runs, _tell, nifti=nifti).run(stopped)
-        _tell(f"{runs.n_sent + nifti.n_sent} volumes sent")
+        _tell(f"{outbox.n_sent} volumes sent")
 
 
 def receive(

@@ -22,6 +22,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from rtgod.errors import InputError
+from rtgod.sources.nifti_file import is_nifti_name, stem_and_number
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,11 @@ class Arrivals:
         self._wake.clear()
 
     def poll(self) -> list[Path]:
-        """Return the files that have appeared since the last call."""
+        """Return the files that have appeared since the last call.
+
+        Those that appear at once, as when a share is back, are in the order of their last changes, and NIfTI files of
+        one name in that of their numbers.
+        """
         found: list[Path] = []
         if self._is_gone():
             return found
@@ -115,7 +120,7 @@ class Arrivals:
             folder = self._folders.get(path)
             if folder is not None:
                 found += self._look(path, folder)
-        return found
+        return _in_order(found)
 
     def forget(self, path: Path) -> None:
         """Take a file for new if it appears again, as it went before it could be read.
@@ -254,6 +259,27 @@ class Arrivals:
             known.changed_s = self._clock()
         self._changed.add(folder)
         self._wake.set()
+
+
+def _in_order(paths: list[Path]) -> list[Path]:
+    if len(paths) < 2:
+        return paths
+    changed_ns = {path: _changed_ns(path) for path in paths}
+    named = {path: stem_and_number(path) if is_nifti_name(path) else (path.name, None) for path in paths}
+    first_ns: dict[tuple[Path, str], int] = {}
+    for path in sorted(paths, key=changed_ns.__getitem__):
+        first_ns.setdefault((path.parent, named[path][0]), changed_ns[path])
+    return sorted(
+        paths,
+        key=lambda path: (first_ns[path.parent, named[path][0]], named[path][1] or 0, changed_ns[path], path.name),
+    )
+
+
+def _changed_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0  # gone again
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from rtgod.errors import InputError
 from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Array
-from rtgod.protocol.clients import Sender
 from rtgod.receivers.in_order import InOrder
+from rtgod.receivers.outbox import Destination, Outbox
 from rtgod.receivers.plain_runs import PlainRuns
-from rtgod.receivers.run_options import RunOptions
+from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
 from rtgod.sources.growing_nifti import GrowingNifti
 from rtgod.sources.nifti_file import (
     NiftiLayout,
@@ -49,6 +49,8 @@ class _Series:
     order: InOrder = field(default_factory=InOrder)
     #: Why no more of it is taken.
     over: str = ""
+    #: Whether it was told that no second volume comes.
+    is_silent: bool = False
 
 
 class LiveNifti:
@@ -59,26 +61,33 @@ class LiveNifti:
 
     Parameters
     ----------
-    sender : Sender
+    sender : Destination or Outbox
+        An outbox may be shared with other receivers.
     options : RunOptions
     tell : callable
         Shows the operator a line.
     clock : callable, optional
         Clock of monotonic seconds.
+    has_identities : bool
+        Whether an identity table is kept, in which no run of these gets a row.
     """
 
     def __init__(
         self,
-        sender: Sender,
+        sender: Destination | Outbox,
         options: RunOptions,
         tell: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        has_identities: bool = False,
     ) -> None:
-        self._options, self._tell, self._clock = options, tell, clock
+        self._options, self._tell, self._clock, self._has_identities = options, tell, clock, has_identities
         self._runs = PlainRuns(sender, options, tell, clock)
         self._series: list[_Series] = []
         self._live: _Series | None = None
         self._told: set[str] = set()
+        #: Files that grew, and are to be followed from their start.
+        self._anew: set[Path] = set()
 
     @property
     def n_sent(self) -> int:
@@ -102,6 +111,8 @@ class LiveNifti:
         """
         if path.suffix.lower() == ".hdr":
             return ""  # it is read with its image
+        if self._is_followed(path):
+            return ""  # it is followed, whichever file has its name
         try:
             header = read_header(path)
         except InputError:
@@ -142,16 +153,12 @@ class LiveNifti:
 
     def step(self) -> None:
         """Send the volumes that may be given by now, and mind a run that has fallen silent."""
-        for series in list(self._series):
-            if series.growing is not None:
-                self._look(series, series.growing)
-            elif series.order.n_waiting == 1 and series is not self._live and _grows(series):
-                self._series.remove(series)
-                self._follow(series.first, series.layout)
+        self._look_at_all()
         if self._live is not None:
             self._give(self._live, self._clock())
         if self._live is None or self._runs.is_silent:
             self._look_for_next(float("-inf"))
+            self._mind_silence()
         else:
             self._mind_others(self._runs.run.run_id if self._runs.run else "")
         self._runs.step()
@@ -160,10 +167,11 @@ class LiveNifti:
 
     def end(self) -> None:
         """End the run under way, and send what is complete."""
+        self._look_at_all()  # a file that was begun anew at the last step
         heard_s = float("-inf")
         while True:
             if self._live is not None:
-                self._give(self._live, float("inf"))
+                self._give_all(self._live)
                 heard_s = self._runs.heard_s
                 self._end_run()
             self._look_for_next(heard_s)
@@ -191,40 +199,60 @@ class LiveNifti:
         self._series.append(_Series(path.parent, stem, layout, path, growing))
         return self._series[-1]
 
+    def _look_at_all(self) -> None:
+        """Take volumes that have come to files that grow, of which some were not known to do so."""
+        self._anew = {path for path in self._anew if self.take(path, is_stable=False)}
+        for series in list(self._series):
+            is_alone = series.growing is None and series.order.n_waiting == 1 and series is not self._live
+            if is_alone and _grows(series):
+                self._series.remove(series)
+                if not self._is_followed(series.first):
+                    self._follow(series.first, series.layout)
+        for series in list(self._series):
+            if series.growing is not None:
+                self._look(series, series.growing)
+
+    def _is_followed(self, path: Path) -> bool:
+        return any(series.growing is not None and series.first == path for series in self._series)
+
     def _follow(self, path: Path, layout: NiftiLayout) -> None:
-        """Begin to follow a file that grows, unless it is followed already."""
+        """Begin to follow a file that grows."""
         try:
             growing = GrowingNifti(path, layout, self._clock)
         except OSError:
             return  # gone again
-        for series in self._series:
-            if series.growing is not None and series.first == path:
-                if series.growing.is_still_there():
-                    return
-                series.growing = None  # it was begun anew, or another file has its name
         self._new(path, path.name, layout, growing)
 
-    def _look(self, series: _Series, growing: GrowingNifti) -> None:
-        """Take the volumes that have come to a file that grows."""
-        if series.over:
-            if not growing.is_still_there():
-                series.growing = None
-                self.take(series.first, is_stable=False)
-            return
+    def _look(self, series: _Series, growing: GrowingNifti) -> bool:
+        """Take volumes that have come to a file that grows; return whether there were any."""
         try:
-            for index, volume in growing.look():
-                self._add(series, index, volume, series.first)
-        except FileNotFoundError:
-            series.growing = None
+            if series.over:
+                if growing.n_new():
+                    self._tell_once(f"NIfTI files {series.over}: left out")
+                return False
+            if series is not self._live and series.order.n_waiting >= _MOST_BESIDE:
+                return False  # enough to decide on it; the others stay in the file
+            volumes = growing.look()
         except OSError as error:
             self._tell_once(f"a NIfTI file that grows cannot be read ({error.strerror}); it is tried again")
+            return False
         except InputError as error:
-            self._tell(f"{error}: its run ends, and it is followed from its start")
-            if series is self._live:
-                self._give(series, float("inf"))
-                self._end_run()
-            series.growing, series.over = None, _ENDED
-            self.take(series.first, is_stable=False)
+            self._begin_anew(series, str(error))
+            return False
+        for index, volume in volumes:
+            self._add(series, index, volume, series.first)
+        return bool(volumes)
+
+    def _begin_anew(self, series: _Series, why: str) -> None:
+        """Follow a file from its start, as another run."""
+        if series is self._live:
+            self._tell(f"{why}: its run ends, and it is followed from its start")
+            self._give(series, float("inf"))
+            self._end_run()
+        elif not series.over:
+            self._tell(f"{why}: it is followed from its start")
+        series.growing, series.over = None, _ENDED
+        self._anew.add(series.first)
 
     def _add(self, series: _Series, number: int, volume: Array, origin: Path) -> None:
         why = series.order.add(number, volume, origin, self._clock())
@@ -247,6 +275,17 @@ class LiveNifti:
                 self._tell_once(f"NIfTI files {series.over}: left out")
                 series.order = InOrder()
 
+    def _mind_silence(self) -> None:
+        """Say so once of each series when its first volume came, and no second that would begin a run."""
+        for series in self._series:
+            if series is self._live or series.over or series.is_silent or not 0 < series.order.n_waiting < _FEWEST:
+                continue
+            tr_s = _tr_of(series) or self._options.tr_s or LONGEST_TR_S
+            if not series.order.n_after(self._clock() - SILENCE_TR * tr_s):
+                series.is_silent = True
+                held = "the first volume waits for a second, without which there is no run"
+                self._tell(f"NIfTI files: {silence(series.order.n_waiting, 'the export')} ({held})")
+
     # ---------------------------------------------------------------- runs
 
     def _look_for_next(self, since_s: float) -> None:
@@ -258,10 +297,7 @@ class LiveNifti:
                 return
 
     def _begin(self, series: _Series) -> bool:
-        layout, claim = series.layout, series.layout.tr_claim(series.first)
-        tr_s = float(claim.value) if claim and isinstance(claim.value, float) else 0.0
-        tr_s = tr_s if SHORTEST_TR_S <= tr_s <= LONGEST_TR_S else 0.0
-        given_s = self._options.tr_s
+        layout, tr_s, given_s = series.layout, _tr_of(series), self._options.tr_s
         if tr_s and given_s is not None and abs(tr_s - given_s) > 0.01 * tr_s:
             self._tell_once(f"the headers of NIfTI files say TR {tr_s:g} s, which counts, not --tr")
         n_promised = series.growing.n_promised if series.growing else None
@@ -280,6 +316,8 @@ class LiveNifti:
         series.order.begin()
         if series.growing is None:
             self._tell_once(ORDER)
+        if self._has_identities:
+            self._tell_once("NIfTI files do not say who was scanned: their runs get no row in the identity table")
         if self._options.corrected or self._options.echo:
             self._tell_once("NIfTI files do not say whether they are corrected for motion, nor of which echo they are")
         return True
@@ -294,6 +332,12 @@ class LiveNifti:
             except InputError as error:
                 self._tell_once(f"a volume is left out: {error}")
 
+    def _give_all(self, series: _Series) -> None:
+        """Send all volumes that have come, when no more are expected."""
+        while series.growing is not None and self._look(series, series.growing):
+            self._give(series, self._clock())
+        self._give(series, float("inf"))
+
     def _end_run(self) -> None:
         live, self._live = self._live, None
         if live is not None:
@@ -304,6 +348,13 @@ class LiveNifti:
         if line not in self._told:
             self._told.add(line)
             self._tell(line)
+
+
+def _tr_of(series: _Series) -> float:
+    """Return the repetition time that a series' header says, seconds; 0 if none is possible."""
+    claim = series.layout.tr_claim(series.first)
+    tr_s = float(claim.value) if claim and isinstance(claim.value, float) else 0.0
+    return tr_s if SHORTEST_TR_S <= tr_s <= LONGEST_TR_S else 0.0
 
 
 def _n_there(path: Path, layout: NiftiLayout) -> int:

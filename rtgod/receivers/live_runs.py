@@ -19,7 +19,7 @@ from rtgod.receivers.identity_table import IDENTIFYING, IdentityTable, identity_
 from rtgod.receivers.live_echoes import LiveEchoes
 from rtgod.receivers.live_run import Key, LiveRun, is_copy, is_counted_alike, may_be_again
 from rtgod.receivers.live_series import LiveVolume
-from rtgod.receivers.outbox import Destination, Outbox
+from rtgod.receivers.outbox import Destination, Outbox, outbox_of
 from rtgod.receivers.privacy import OTHER, Patients, are_two, without_paths
 from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
 from rtgod.receivers.selection import TAGS, why_left_out
@@ -56,7 +56,8 @@ class LiveRuns:
 
     Parameters
     ----------
-    sender : Destination
+    sender : Destination or Outbox
+        An outbox may be shared with other receivers.
     options : RunOptions
     tell : callable
         Shows the operator a line.
@@ -70,7 +71,7 @@ class LiveRuns:
 
     def __init__(
         self,
-        sender: Destination,
+        sender: Destination | Outbox,
         options: RunOptions,
         tell: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
@@ -84,7 +85,7 @@ class LiveRuns:
         self._live: LiveRun | None = None
         self._over: dict[Key, str] = {}
         self._ended: dict[Key, LiveRun] = {}
-        self._outbox = Outbox(sender, tell, options.rules.discard_volumes)
+        self._outbox = outbox_of(sender, tell, options.rules.discard_volumes)
 
     @property
     def n_sent(self) -> int:

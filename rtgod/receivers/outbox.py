@@ -47,6 +47,8 @@ class Outbox:
         Number of volumes at the start of each run that are discarded.
     most_bytes : int
         Bytes of voxels that wait in memory for the server; further ones wait in a temporary file.
+    n_receivers : int
+        Number of receivers that put messages into it, and end it.
 
     Attributes
     ----------
@@ -60,8 +62,10 @@ class Outbox:
         tell: Callable[[str], object],
         n_discarded: int = 0,
         most_bytes: int = MOST_BYTES,
+        n_receivers: int = 1,
     ) -> None:
         self._sender, self._tell, self._n_discarded = sender, tell, n_discarded
+        self._n_receivers = n_receivers
         self._came: dict[str, int] = {}
         self._backlog = Backlog(most_bytes)
         self._runs: dict[str, Run] = {}
@@ -139,8 +143,11 @@ class Outbox:
             self._tell(f"{run_id}: {discarded(n)}")
 
     def end(self) -> None:
-        """Send what is left, and say what could not be sent."""
+        """Send what is left; once all receivers have ended, say what could not be sent."""
         self.send()
+        self._n_receivers -= 1
+        if self._n_receivers > 0:
+            return
         if self._backlog:
             n_volumes = number_of(self._backlog.n_volumes, "volume")
             self._tell(f"{n_volumes} could not be sent: lost, but where files are kept `rtgod replay` sends them later")
@@ -161,3 +168,17 @@ class Outbox:
         if kind != said or n >= 2 * n_said:
             self._told_waiting = kind, n
             self._tell(f"{number_of(n, 'message')} wait for the server: {why}")
+
+
+def outbox_of(to: Destination | Outbox, tell: Callable[[str], object], n_discarded: int) -> Outbox:
+    """Return the outbox of a receiver: the one that it shares with others, or one of its own.
+
+    Parameters
+    ----------
+    to : Destination or Outbox
+    tell : callable
+        Shows the operator a line.
+    n_discarded : int
+        Number of volumes at the start of each run that are discarded.
+    """
+    return to if isinstance(to, Outbox) else Outbox(to, tell, n_discarded)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 from rtgod.errors import InputError
 from rtgod.messages import LONGEST_RUN_S, Array, Float64Array, Run, RunEnd, Volume
-from rtgod.protocol.clients import Sender
-from rtgod.receivers.outbox import Outbox
+from rtgod.receivers.outbox import Destination, Outbox, outbox_of
 from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
 from rtgod.text import number_of
 
@@ -23,7 +22,8 @@ class PlainRuns:
 
     Parameters
     ----------
-    sender : Sender
+    sender : Destination or Outbox
+        An outbox may be shared with other receivers.
     options : RunOptions
     tell : callable
         Shows the operator a line.
@@ -44,14 +44,14 @@ class PlainRuns:
 
     def __init__(
         self,
-        sender: Sender,
+        sender: Destination | Outbox,
         options: RunOptions,
         tell: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options, self._tell, self._clock = options, tell, clock
         self._n_discarded = options.rules.discard_volumes
-        self._outbox = Outbox(sender, tell, self._n_discarded)
+        self._outbox = outbox_of(sender, tell, self._n_discarded)
         self.run: Run | None = None
         self.n_volumes, self.heard_s, self.is_silent = 0, 0.0, False
         #: Volumes that wait for one before them, and when they came.

@@ -5,6 +5,7 @@ Files are read, never written to, moved or deleted, and their names are not told
 
 from __future__ import annotations
 
+import os
 import stat
 import time
 from collections import deque
@@ -23,11 +24,13 @@ from rtgod.receivers.live_nifti import LiveNifti
 from rtgod.receivers.live_runs import LiveRuns, tags_taken
 from rtgod.sources.dicom.fields import integer_of
 from rtgod.sources.dicom.file import begins_as_dicom, read_growing, read_pixels
-from rtgod.sources.nifti_file import is_nifti_name
+from rtgod.sources.nifti_file import header_beside, is_nifti_name
 from rtgod.text import number_of
 
 #: Time for which a file without a promised length must not grow until it is taken for whole, seconds.
 _STABLE_S = 0.5
+#: Bytes of files that are taken until volumes are sent, so that those that appear at once do not fill memory.
+_MOST_BYTES = 2**25
 #: A file that is shorter may still become an image.
 _LEAST_BYTES = 132
 
@@ -36,7 +39,7 @@ _LEAST_BYTES = 132
 class _Pending:
     """A file that may not be written to its end yet: what it was at the last look, and when that changed."""
 
-    state: tuple[int, int] = (-1, -1)
+    state: tuple[int, ...] = (-1,)
     since_s: float = 0.0
     is_read: bool = False
     is_named: bool = False
@@ -96,7 +99,7 @@ class Watcher:
         self._arrivals, self._runs, self._tell, self._clock, self._nifti = arrivals, runs, tell, clock, nifti
         self._tags = (*tags_taken(), *tags)
         self._pending: dict[Path, _Pending] = {}
-        self._taken: deque[tuple[float, Path, tuple[int, int]]] = deque()
+        self._taken: deque[tuple[float, Path, tuple[int, ...]]] = deque()
         self._n_no_images = 0
         self._told: set[str] = set()
 
@@ -122,10 +125,17 @@ class Watcher:
         """Take in the files that are complete by now, and send the volumes that they complete."""
         for path in self._arrivals.poll():
             self._pending[path] = _Pending()
+        n_bytes = 0
         for path in list(self._pending):
             if self._take(path, self._pending[path]):
-                del self._pending[path]
+                n_bytes += max(self._pending.pop(path).state[0], 0)
+                if n_bytes >= _MOST_BYTES:
+                    n_bytes = 0
+                    self._step_runs()
         self._look_again()
+        self._step_runs()
+
+    def _step_runs(self) -> None:
         # One run is sent at a time, whichever kind of files begins.
         if self._nifti is None or not self._nifti.is_live:
             self._runs.step()
@@ -137,10 +147,10 @@ class Watcher:
         while self._taken and self._taken[0][0] <= self._clock():
             _, path, state = self._taken.popleft()
             try:
-                status = path.stat()
+                state_now = _state_of(path, path.stat())
             except OSError:
                 continue  # what was taken stays taken
-            if (status.st_size, status.st_mtime_ns) != state:
+            if state_now != state:
                 self._pending.setdefault(path, _Pending())
 
     def _take(self, path: Path, pending: _Pending) -> bool:
@@ -150,7 +160,7 @@ class Watcher:
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):
                 return True
-            state = status.st_size, status.st_mtime_ns
+            state = _state_of(path, status)
             if state != pending.state:
                 pending.state, pending.since_s, pending.is_read = state, now_s, False
             is_stable = now_s - pending.since_s >= _STABLE_S
@@ -215,6 +225,18 @@ class Watcher:
         if not self._n_no_images:
             self._tell("files that are no DICOM images are left out")
         self._n_no_images += 1
+
+
+def _state_of(path: Path, status: os.stat_result) -> tuple[int, ...]:
+    """Return what changes when a file is written to, or the file that has its header."""
+    state, header = (status.st_size, status.st_mtime_ns), header_beside(path)
+    if header == path:
+        return state
+    try:
+        beside = header.stat()
+    except OSError:
+        return state
+    return *state, beside.st_size, beside.st_mtime_ns
 
 
 def integer_or_0(header: FileDataset) -> int:

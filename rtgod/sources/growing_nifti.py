@@ -1,10 +1,11 @@
-"""A 4-D NIfTI file that grows while it is read."""
+"""A 4-D NIfTI file that grows while it is read, in place or by longer files that take its place."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from pathlib import Path
+from zlib import crc32
 
 from rtgod.errors import InputError
 from rtgod.messages import Array
@@ -12,8 +13,12 @@ from rtgod.sources.nifti_file import NiftiLayout, read_layout
 
 #: Time for which a file must not change until a volume whose end cannot be told is taken for whole, seconds.
 STABLE_S = 0.5
+#: Longest time for which a file that becomes shorter may be one that is written anew with all its volumes, seconds.
+_REWRITTEN_S = 3.0
 #: A header that promises so many volumes more than are there is believed; one that grows promises fewer.
 _FEWEST_PROMISED = 5
+#: Bytes of volumes from which on a look leaves the others to the next.
+_MOST_BYTES = 2**24
 
 
 class GrowingNifti:
@@ -21,6 +26,9 @@ class GrowingNifti:
 
     A volume is there once the file has its last byte. If the file has its full length before its voxels, a volume is
     there once the next one is not blank, or the file has not changed for a while.
+
+    Another file that takes its name, or a file that is written anew, goes on with the same run if it begins with the
+    volumes that were read: many tools write the whole file for each volume. A file that is not there is waited for.
 
     Parameters
     ----------
@@ -39,60 +47,83 @@ class GrowingNifti:
 
     def __init__(self, path: Path, layout: NiftiLayout, clock: Callable[[], float] = time.monotonic) -> None:
         self._path, self._layout, self._clock = path, layout, clock
-        self._n_read, self._state, self._since_s, self._is_done = 0, (-1, -1), 0.0, False
-        self._fills_up = False
+        self._since_s, self._is_done, self._fills_up = 0.0, False, False
+        self._n_read = 0
+        #: Checksums of the first and the last volume that were read, by their indices.
+        self._read: dict[int, int] = {}
+        self._short_since_s: float | None = None
         status = path.stat()
-        self._inode = status.st_ino
+        self._state = status.st_ino, -1, -1
+        self._may_differ = False
         n_there = (status.st_size - layout.offset) // layout.n_bytes
         is_believed = layout.n_volumes >= max(n_there, 0) + _FEWEST_PROMISED
         self.n_promised = layout.n_volumes if is_believed else None
 
-    def is_still_there(self) -> bool:
-        """Return whether the file is the one that was read, and has what was read of it."""
-        try:
-            status = self._path.stat()
-        except OSError:
-            return False
-        return status.st_ino == self._inode and status.st_size >= self._read_to()
-
-    def _read_to(self) -> int:
-        return self._layout.offset + self._n_read * self._layout.n_bytes
-
-    def look(self) -> list[tuple[int, Array]]:
-        """Return the volumes that came since the last look, with their indices; none if nothing has changed.
+    def n_new(self) -> int:
+        """Count the volumes that the file has room for beyond those that were read; 0 if it has not changed.
 
         Raises
         ------
         InputError
-            If the file has become shorter, or its header says other things of volumes that were given.
+            If it is no longer the file whose volumes were read: shorter for a while, with another header, or with other
+            volumes.
         OSError
-            If it cannot be read, or another file has its name.
+            If it cannot be read.
         """
-        status = self._path.stat()
-        if status.st_ino != self._inode:
-            raise FileNotFoundError("another file has its name")
-        state, now_s = (status.st_size, status.st_mtime_ns), self._clock()
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return 0  # its share is away, or another file takes its place soon
+        state, now_s = (status.st_ino, status.st_size, status.st_mtime_ns), self._clock()
         if state != self._state:
+            self._may_differ |= state[0] != self._state[0]
             self._state, self._since_s, self._is_done = state, now_s, False
-        is_stable = now_s - self._since_s >= STABLE_S
         if self._is_done:
+            return 0
+        self._is_done = self._is_stable(now_s)
+        if not self._is_as_before(status.st_size, now_s):
+            return 0
+        return max(0, (status.st_size - self._layout.offset) // self._layout.n_bytes - self._n_read)
+
+    def look(self) -> list[tuple[int, Array]]:
+        """Return volumes that came since the last look, with their indices; none if nothing has changed.
+
+        Of a file that has much, a part is returned, and more at the next look.
+
+        Raises
+        ------
+        InputError
+            If it is no longer the file whose volumes were read; see `n_new`.
+        OSError
+            If it cannot be read.
+        """
+        n_there = self.n_new() + self._n_read
+        if n_there == self._n_read:
             return []
-        self._is_done = is_stable
-        if not self._is_as_before(status.st_size, is_stable=is_stable):
-            return []
-        n_there = (status.st_size - self._layout.offset) // self._layout.n_bytes
+        is_stable = self._is_stable(self._clock())
         given: list[tuple[int, Array]] = []
         with self._path.open("rb") as file:
-            file.seek(self._read_to())
+            file.seek(self._place_of(self._n_read))
             raw = file.read(self._layout.n_bytes)
             while self._n_read < n_there and len(raw) == self._layout.n_bytes:
                 following = file.read(self._layout.n_bytes) if self._n_read + 1 < n_there else b""
                 if not self._is_whole(raw, following, is_stable=is_stable):
                     break
                 given.append((self._n_read, self._layout.volume(raw)))
+                self._read = {index: known for index, known in self._read.items() if index == 0}
+                self._read[self._n_read] = crc32(raw)
                 self._n_read += 1
                 raw = following
+                if len(given) * self._layout.n_bytes >= _MOST_BYTES:
+                    self._is_done = False
+                    break
         return given
+
+    def _place_of(self, index: int) -> int:
+        return self._layout.offset + index * self._layout.n_bytes
+
+    def _is_stable(self, now_s: float) -> bool:
+        return now_s - self._since_s >= STABLE_S
 
     def _is_whole(self, raw: bytes, following: bytes, *, is_stable: bool) -> bool:
         """Return whether a volume is written to its end, by it and the next one, if that has room in the file."""
@@ -102,19 +133,35 @@ class GrowingNifti:
             return True
         return not next_is_blank or (is_stable and not is_blank)
 
-    def _is_as_before(self, size: int, *, is_stable: bool) -> bool:
-        """Return whether the header can be read, and says the same as when the first volume was given."""
-        if size < self._read_to():
-            raise InputError("a NIfTI file that grew has become shorter")
-        if not self._n_read:
+    def _is_as_before(self, size: int, now_s: float) -> bool:
+        """Return whether the file has what was read, and its header says the same; False while it is written anew."""
+        if size < self._place_of(self._n_read):
+            self._may_differ = True
+            self._short_since_s = now_s if self._short_since_s is None else self._short_since_s
+            if self._is_stable(now_s) or now_s - self._short_since_s >= _REWRITTEN_S:
+                raise InputError("a NIfTI file that grew has become shorter")
+            return False
+        self._short_since_s = None
+        if not self._n_read and not self._may_differ:
             return True
         try:
             layout, known = read_layout(self._path), self._layout
         except InputError:
-            if is_stable:
+            if self._is_stable(now_s):
                 raise InputError("the header of a NIfTI file that grows cannot be read any more") from None
             return False  # it is being written anew
         says = (layout.offset, layout.dtype, layout.slope, layout.inter)
         if says != (known.offset, known.dtype, known.slope, known.inter) or not layout.is_alike(known):
             raise InputError("the header of a NIfTI file that grows has changed: later volumes would differ")
+        if self._may_differ and not self._has_what_was_read():
+            raise InputError("a NIfTI file that grew has other volumes now")
+        self._may_differ = False
+        return True
+
+    def _has_what_was_read(self) -> bool:
+        with self._path.open("rb") as file:
+            for index, checksum in self._read.items():
+                file.seek(self._place_of(index))
+                if crc32(file.read(self._layout.n_bytes)) != checksum:
+                    return False
         return True

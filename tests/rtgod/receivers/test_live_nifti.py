@@ -3,6 +3,8 @@
 import gzip
 import os
 import random
+import tracemalloc
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -10,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rtgod.messages import RunEnd
+from rtgod.errors import ServerError
+from rtgod.messages import RunEnd, Volume
 from rtgod.receivers.arrivals import Arrivals
 from rtgod.receivers.live_nifti import LiveNifti
 from rtgod.receivers.live_runs import LiveRuns
+from rtgod.receivers.outbox import Outbox
 from rtgod.receivers.run_options import RunOptions
 from rtgod.receivers.watcher import Watcher
 from rtgod.sources import open_source
@@ -32,12 +36,14 @@ PLANTED = "Leak-Must-Not_"
 class Bridge:
     """A watcher of a folder for DICOM and NIfTI files, whose clock the test moves."""
 
-    def __init__(self, folder, **options):
-        self.server, self.lines, self.now_s = Server(), [], 0.0
+    def __init__(self, folder, server=None, *, has_identities=False, **options):
+        self.server, self.lines, self.now_s = server or Server(), [], 0.0
         self.arrivals = Arrivals(folder, with_events=False, clock=self.clock)
         told = self.lines.append
-        runs = LiveRuns(self.server, RunOptions(**options), told, clock=self.clock)
-        nifti = LiveNifti(self.server, RunOptions(**options), told, clock=self.clock)
+        rules = RunOptions(**options)
+        outbox = Outbox(self.server, told, rules.rules.discard_volumes, n_receivers=2)
+        runs = LiveRuns(outbox, rules, told, clock=self.clock)
+        nifti = LiveNifti(outbox, rules, told, clock=self.clock, has_identities=has_identities)
         self.watcher = Watcher(self.arrivals, runs, told, self.clock, nifti)
 
     def clock(self):
@@ -160,6 +166,22 @@ def test_pairs_of_header_and_image_are_watched_and_replayed(folder):
     bridge.stop()
     assert bridge.indices == [0, 1, 2]
     same_as_replayed(bridge.server.volumes, list(open_source(folder)))
+
+
+@pytest.mark.parametrize("later_s", [0.1, 5.0])
+def test_a_pair_whose_header_comes_after_its_image_is_read_once_it_is_there(folder, later_s):
+    bridge = Bridge(folder)
+    for number in range(4):
+        write_pair(folder.parent, f"vol{number}.img", image(number))
+        (folder.parent / f"vol{number}.img").replace(folder / f"vol{number}.img")
+        for _ in range(4):
+            bridge.step(later_s / 4)
+        (folder.parent / f"vol{number}.hdr").replace(folder / f"vol{number}.hdr")
+        bridge.step()
+        assert len(bridge.indices) == (number + 1 if number else 0)
+    bridge.stop()
+    same_as_replayed(bridge.server.volumes, list(open_source(folder)))
+    assert bridge.count("lacks a header that can be read; it is waited for") == (4 if later_s > 1 else 0)
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
@@ -325,6 +347,71 @@ def test_one_kind_of_files_is_sent_at_a_time(folder):
     assert bridge.count("NIfTI files come beside DICOM images, which are sent: left out") == 1
 
 
+def test_one_kind_after_the_other_is_sent_in_that_order_though_the_server_was_away(folder):
+    bridge = Bridge(folder, n_volumes=3)
+    bridge.server.error = ServerError("away")
+    for number in range(1, 4):
+        save(test_mosaic.dicom(number), folder / f"{number}.dcm")
+        bridge.step(TR_S)
+    exported(bridge, folder, range(2))
+    assert not bridge.server.messages
+    bridge.server.error = None
+    bridge.step()
+    exported(bridge, folder, [2])
+    bridge.stop()
+    kinds = [type(message).__name__ for message in bridge.server.messages]
+    assert kinds == ["Run", *["Volume"] * 3, "RunEnd", "Run", *["Volume"] * 3, "RunEnd"]
+    assert [run.run_id[:6] for run in bridge.server.runs] == ["series", "nifti-"]
+
+
+def test_what_both_kinds_leave_when_it_is_stopped_without_a_server_is_counted_once(folder):
+    bridge = Bridge(folder, n_volumes=3)
+    bridge.server.error = ServerError("away")
+    for number in range(1, 4):
+        save(test_mosaic.dicom(number), folder / f"{number}.dcm")
+        bridge.step(TR_S)
+    exported(bridge, folder, range(2))
+    bridge.stop()
+    assert [line for line in bridge.lines if "could not be sent" in line] == [
+        "5 volumes could not be sent: lost, but where files are kept `rtgod replay` sends them later"
+    ]
+
+
+@pytest.mark.parametrize("has_identities", [False, True])
+def test_an_identity_table_gets_no_row_of_nifti_files_and_that_is_said_once(folder, has_identities):
+    bridge = Bridge(folder, has_identities=has_identities)
+    exported(bridge, folder, range(3))
+    exported(bridge, folder, range(20, 23), "next_{}.nii")
+    bridge.stop()
+    assert len(bridge.server.runs) == 2
+    assert bridge.count("their runs get no row in the identity table") == has_identities
+
+
+def test_many_files_that_appear_at_once_take_little_memory_and_are_sent_in_order(folder):
+    """As when a share is back: their order in the folder is any, and their times are those of the copy."""
+    shape, n_volumes, taken = (96, 96, 60), 90, []
+
+    def take(message):
+        taken.append((getattr(message, "index", None), message.data[0, 0, 0] if isinstance(message, Volume) else None))
+
+    bridge, away = Bridge(folder, SimpleNamespace(send=take)), folder.parent / "away"
+    away.mkdir()
+    voxels = np.ones(shape, np.int16)
+    for number in random.Random(0).sample(range(n_volumes), n_volumes):  # noqa: S311 # no secret
+        voxels[0, 0, 0] = number + 1
+        made = nib.Nifti1Image(voxels, AFFINE)
+        made.header.set_xyzt_units("mm", "sec")
+        made.header["pixdim"][4] = TR_S
+        write(away, f"vol_{number}.nii", content(made))
+    away.rename(folder / "back")
+    tracemalloc.start()
+    bridge.step()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken == [(None, None), *((number, number + 1) for number in range(n_volumes))]
+    assert peak < 64e6
+
+
 def test_the_repetition_time_is_the_header_s_or_given(folder):
     bridge = Bridge(folder)
     exported(bridge, folder, range(3), tr=1500.0, unit="msec")
@@ -353,6 +440,31 @@ def test_a_run_falls_silent_and_goes_on(folder):
     assert bridge.count("no volume for 2 TR, since volume 3") == 1
     assert bridge.count("volumes come again") == 1
     assert bridge.indices == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["vol_1.nii", "bold.nii", "vol_1.nii.gz"])
+@pytest.mark.parametrize("tr_s", [1.5, 4.0])
+def test_one_volume_and_then_silence_is_told_within_two_repetition_times(folder, name, tr_s):
+    bridge = Bridge(folder)
+    write(folder, name, content(image(1, tr=tr_s)))
+    bridge.step()
+    while bridge.now_s < 2 * tr_s:
+        assert not bridge.count("no volume for 2 TR")
+        bridge.step(0.1)
+    bridge.step(0.1)
+    for _ in range(50):
+        bridge.step(1)
+    assert bridge.count("no volume for 2 TR, since volume 1") == 1
+    bridge.stop()
+
+
+def test_a_volume_beside_a_run_that_goes_on_is_not_taken_for_silence(folder):
+    bridge = Bridge(folder)
+    exported(bridge, folder, range(2))
+    exported(bridge, folder, [1], "T1_{}.nii", every_s=0.1)
+    exported(bridge, folder, range(2, 6))
+    assert not bridge.count("no volume for 2 TR")
+    bridge.stop()
 
 
 def test_a_planned_number_of_volumes_ends_a_run(folder):
@@ -475,6 +587,7 @@ def test_a_file_that_is_begun_anew_is_another_run(folder):
     bridge.step()
     (folder / "bold.nii").write_bytes(grown(1, 0))
     bridge.step()
+    bridge.step(0.6)
     (folder / "bold.nii").write_bytes(grown(1, 3))
     bridge.step(5)
     (folder / "bold.tmp").write_bytes(grown(1, 2))
@@ -483,7 +596,138 @@ def test_a_file_that_is_begun_anew_is_another_run(folder):
         bridge.step(TR_S)
     bridge.stop()
     assert bridge.indices == [0, 1, 2, 3, 0, 1, 2, 0, 1]
-    assert bridge.count("has become shorter: its run ends") == 1
+    assert bridge.count("has become shorter: its run ends") == 2
+
+
+def rewritten(n_there, first=0):
+    """Return the bytes of a whole file with some volumes, as tools write it that write it anew for each volume."""
+    return content(image(first, n_volumes=n_there))
+
+
+@pytest.mark.parametrize("how", ["by another file", "by a file that is filled after it took the name", "in place"])
+@pytest.mark.parametrize("name", ["bold.nii", "run_3.nii"])
+def test_a_file_that_is_written_anew_for_each_volume_is_one_run(folder, how, name):
+    bridge, path = Bridge(folder), folder / name
+    for n_there in range(1, 13):
+        whole = rewritten(n_there)
+        if how == "in place":
+            path.write_bytes(whole[: len(whole) // 3])
+            bridge.step(0.1)
+            path.write_bytes(whole)
+        elif how == "by another file":
+            (folder / ".next").write_bytes(whole)
+            (folder / ".next").replace(path)
+        else:
+            (folder / ".next").write_bytes(whole[:100])
+            (folder / ".next").replace(path)
+            bridge.step(0.1)
+            path.write_bytes(whole)
+        bridge.step()
+        assert bridge.indices == list(range(n_there if n_there > 1 else 0))
+        bridge.step(TR_S)
+    bridge.stop()
+    assert [volume.data.tolist() for volume in bridge.server.volumes] == [data(n).tolist() for n in range(12)]
+    assert [type(message).__name__ for message in bridge.server.messages].count("Run") == 1
+    assert bridge.server.messages[-1] == RunEnd(bridge.server.runs[0].run_id, 12)
+    assert len(bridge.lines) == 2, bridge.lines  # that it begins, and that it ended
+
+
+@pytest.mark.parametrize("n_steps", [0, 3])
+@pytest.mark.parametrize("is_in_place", [False, True])
+def test_another_file_with_other_volumes_in_the_place_of_one_that_grew_is_another_run(folder, is_in_place, n_steps):
+    """It is longer than the one before it, so that its length tells nothing."""
+    bridge, path = Bridge(folder), folder / "bold.nii"
+    path.write_bytes(rewritten(4))
+    bridge.step()
+    if is_in_place:
+        path.write_bytes(b"")
+        bridge.step(0.1)
+        path.write_bytes(rewritten(5, first=50))
+    else:
+        (folder / ".next").write_bytes(rewritten(5, first=50))
+        (folder / ".next").replace(path)
+    for _ in range(n_steps):
+        bridge.step(0.1)
+    bridge.stop()
+    assert bridge.indices == [0, 1, 2, 3, 0, 1, 2, 3, 4]
+    assert bridge.server.volumes[4].data.tolist() == data(50).tolist()
+    assert bridge.count("has other volumes now: its run ends, and it is followed from its start") == 1
+
+
+@pytest.mark.parametrize("away_s", [0.1, 30.0])
+@pytest.mark.parametrize("is_copied", [False, True], ids=["same file", "copy"])
+def test_a_file_that_grows_and_whose_share_is_away_for_a_while_is_one_run(folder, away_s, is_copied):
+    bridge, whole = Bridge(folder), rewritten(8)
+    (folder / "bold.nii").write_bytes(whole[: len(whole) // 2])
+    bridge.step()
+    away = folder.parent / "away"
+    folder.rename(away)
+    bridge.step(away_s)
+    bridge.step(away_s)
+    (away / "bold.nii").write_bytes(whole)
+    if is_copied:  # inodes of a share can be others once it is back
+        (away / "copy").write_bytes(whole)
+        (away / "copy").replace(away / "bold.nii")
+    away.rename(folder)
+    for _ in range(3):
+        bridge.step(0.1)
+    bridge.stop()
+    assert bridge.indices == list(range(8))
+    (run,) = bridge.server.runs
+    assert bridge.server.messages[-1] == RunEnd(run.run_id, 8)
+    assert bridge.count("no volume for 2 TR") == bridge.count("volumes come again") == (away_s > TR_S)
+
+
+def test_a_file_whose_header_cannot_be_read_for_a_while_is_followed_from_its_start_once_it_can(folder):
+    bridge, path = Bridge(folder), folder / "bold.nii"
+    path.write_bytes(grown(1, 3))
+    bridge.step()
+    path.write_bytes(bytes(352) + grown(1, 4)[352:])
+    for _ in range(4):
+        bridge.step(1)
+    path.write_bytes(grown(1, 5))
+    for _ in range(3):
+        bridge.step(1)
+    bridge.stop()
+    assert bridge.indices == [0, 1, 2, 0, 1, 2, 3, 4]
+    assert bridge.count("cannot be read any more: its run ends") == 1
+
+
+def test_volumes_that_come_to_a_file_whose_run_has_ended_are_named_once(folder):
+    bridge = Bridge(folder)
+    (folder / "bold.nii").write_bytes(grown(1, 3))
+    bridge.step()
+    bridge.step(2 * TR_S)
+    exported(bridge, folder, range(20, 23))
+    assert not bridge.count("came after their run had ended")
+    for n_there in (4, 5):
+        (folder / "bold.nii").write_bytes(grown(1, n_there))
+        bridge.step(0.1)
+    bridge.stop()
+    assert bridge.indices == [0, 1, 2, 0, 1, 2]
+    assert bridge.count("NIfTI files came after their run had ended: left out") == 1
+
+
+def test_a_file_that_has_much_at_once_takes_little_memory_and_all_of_it_is_sent(folder):
+    shape, n_volumes = (64, 64, 36), 250
+    taken = []
+    bridge = Bridge(folder, SimpleNamespace(send=lambda message: taken.append(getattr(message, "index", None))))
+    made = nib.Nifti1Image(np.zeros((*shape, 1), np.int16), AFFINE)
+    made.header.set_xyzt_units("mm", "sec")
+    made.header["pixdim"][4] = TR_S
+    rng = np.random.default_rng(0)
+    with (folder / "bold.nii").open("wb") as file:
+        file.write(made.to_bytes()[:352])
+        for _ in range(n_volumes):
+            file.write(rng.bytes(2 * int(np.prod(shape))))
+    tracemalloc.start()
+    bridge.step()
+    assert taken[1:]
+    bridge.stop()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken == [None, *range(n_volumes), None]
+    assert peak < 64e6
 
 
 @pytest.mark.parametrize("begins_anew", [False, True])
