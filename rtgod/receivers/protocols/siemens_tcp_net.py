@@ -13,7 +13,7 @@ from rtgod.errors import InputError
 from rtgod.messages import LONGEST_TR_S
 from rtgod.protocol.clients import Sender
 from rtgod.receivers.listening import Listening
-from rtgod.receivers.protocols.plain_receiver import PIECE, PlainReceiver
+from rtgod.receivers.protocols.plain_receiver import PIECE, FirstToSpeak, PlainReceiver
 from rtgod.receivers.protocols.siemens_tcp import CLOSE, SiemensMessage, SiemensStream, SiemensVolume, siemens_volume
 from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
 from rtgod.sources import TrClaim, agreed_tr
@@ -67,9 +67,8 @@ class SiemensTcpReceiver(PlainReceiver):
         if not self._geometry.is_dir():  # a folder may be empty before the first run
             read_geometry(self._geometry)
         super().__init__(listening, sender, options, tell, clock)
-        #: The first connection that has sent something, and those that have not yet; when something came last.
-        self._scanner: socket.socket | None = None
-        self._silent: list[socket.socket] = []
+        self._scanners = FirstToSpeak(self.MOST_CONNECTIONS)
+        #: When the scanner sent something last, and whether it was a message by now.
         self._heard_s, self._is_known = 0.0, False
         self._stream = SiemensStream()
         self._n_runs, self._session = 0, secrets.token_hex(4)
@@ -97,49 +96,37 @@ class SiemensTcpReceiver(PlainReceiver):
 
     def _begin_connection(self, accepted: socket.socket, address: str) -> None:
         self._log_host(address)
-        if self._scanner is not None and not self._is_known and self._clock() - self._heard_s > _PATIENCE_S:
-            self._drop(self._scanner)
-        if self._scanner is not None:
+        scanner = self._scanners.speaker
+        if scanner is not None and not self._is_known and self._clock() - self._heard_s > _PATIENCE_S:
+            self._drop(scanner)
+        if self._scanners.speaker is not None:
             self._close(accepted)
             self._refuse("another one sends images at the same time")
-            return
-        self._silent.append(accepted)
-        if len(self._silent) >= self.MOST_CONNECTIONS:
-            self._drop(self._silent[0])
+        elif (oldest := self._scanners.add(accepted)) is not None:
+            self._drop(oldest)
 
     def _read(self, sock: socket.socket) -> None:
         piece = sock.recv(PIECE)
-        if piece:
-            self._admit(sock)
-        if sock is self._scanner:
-            for message in self._stream.feed(piece):
-                self._is_known = True
-                if message.is_close:
-                    sock.send(CLOSE)
-                    self._drop(sock)
-                    return
-                self._take(message)
         if not piece:
             self._drop(sock)
-
-    def _admit(self, sock: socket.socket) -> None:
-        """Let the first connection that sends something be the scanner: others may only look who is there."""
-        if self._scanner is None:
-            self._silent.remove(sock)
-            self._scanner, self._is_known = sock, False
-        elif sock is not self._scanner:
-            raise InputError("another one sends images at the same time")
+            return
+        if self._scanners.hear(sock):
+            self._is_known = False
         self._heard_s = self._clock()
+        for message in self._stream.feed(piece):
+            self._is_known = True
+            if message.is_close:
+                sock.send(CLOSE)
+                self._drop(sock)
+                return
+            self._take(message)
 
     def _refuse(self, why: str) -> None:
         self._tell_once(f"a scanner was refused: {why}")
 
     def _drop(self, sock: socket.socket) -> None:
-        if sock is self._scanner:
-            self._scanner = None
+        if self._scanners.remove(sock):
             self._finish()
-        else:
-            self._silent.remove(sock)
         self._close(sock)
 
     def _finish(self) -> None:
