@@ -124,8 +124,8 @@ def stored_as(voxels: VoxelRange) -> tuple[Stored, str]:
     slope = max(abs(voxels.lowest), abs(voxels.highest)) / _INT16.max
     if not slope:
         raise InputError(
-            f"its voxels, from {voxels.lowest:g} to {voxels.highest:g}, are too small for steps of whole numbers; scale "
-            "the run, or use --as afni or --as pyneal"
+            f"its voxels, from {voxels.lowest:g} to {voxels.highest:g}, are too small for steps of whole numbers; "
+            "scale the run, or use --as afni or --as pyneal"
         )
     return Stored("int16", slope), (
         f"its voxels are {voxels.dtype}, from {voxels.lowest:g} to {voxels.highest:g}: rounded to whole numbers of "

@@ -71,7 +71,7 @@ class AfniReceiver(PlainReceiver):
         """
         super().step(timeout_s)
         for sock, (_, began_s) in list(self._control.items()):
-            if self._clock() - began_s > _PATIENCE_S:
+            if self._clock() - began_s >= _PATIENCE_S:
                 self._tell_once("a source for AFNI was refused: it connects, and does not say where its images come")
                 self._drop(sock)
 

@@ -98,10 +98,7 @@ def test_slices_in_their_order(zorder, order):
 def test_one_of_several_channels(order, echo):
     sent = volumes_of(9)
     text = settings_text("2D+zt" if order else "3D+t", NUM_CHAN=3)
-    if order is None:
-        content = images_of(sent)
-    else:
-        content = channels_by_slice(sent, 3, order)
+    content = images_of(sent) if order is None else channels_by_slice(sent, 3, order)
     found = fed(text + content, [13, 200], echo=echo)
     assert [volume.tolist() for volume in arrays(found)] == [volume.tolist() for volume in sent[echo - 1 :: 3]]
     text = settings_text("2D+zt" if order else "3D+t", NUM_CHAN=3, ECHO_TIMES="12 28 44")
