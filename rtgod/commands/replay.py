@@ -139,6 +139,8 @@ def replay(
             "--events": events,
             "--settings": settings,
             "--merge-gap": merge_gap is not None,
+            "--discard": discard is not None,
+            "--count-from": count_from is not None,
             "--run-id": run_id,
             "--key": key,
             "--name": name,

@@ -354,10 +354,12 @@ class LiveRuns:
                 self._tell(f"series {run.number}: {silence(run.n_there, 'the export')}")
 
     def _leave_out(self, run: LiveRun, why: str) -> None:
+        line = f"series {run.number}: {why}: left out"
         for key in run.keys:
             self._over[key] = why
             self._series.pop(key, None)
-        self._tell(f"series {run.number}: {why}: left out")
+            self._told.add((key, _kind_of(line)))  # its later images do not say it again
+        self._tell(line)
 
     def _give(self, live: LiveRun) -> None:
         try:
@@ -457,7 +459,12 @@ class LiveRuns:
             self._outbox.put(RunEnd(live.run.run_id, live.series.n_volumes))
 
     def _tell_once(self, key: Key, line: str) -> None:
-        kind = key, re.sub(r"\d+", "0", line)
+        kind = key, _kind_of(line)
         if kind not in self._told:
             self._told.add(kind)
             self._tell(line)
+
+
+def _kind_of(line: str) -> str:
+    """Return a line without its numbers."""
+    return re.sub(r"\d+", "0", line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from zlib import crc32
 
 from rtgod.errors import InputError
 from rtgod.messages import LONGEST_RUN_S, Array, Float64Array, Run, RunEnd, Volume
@@ -18,7 +19,7 @@ _MOST_HELD, _MOST_HELD_BYTES = 100, 24 * 2**20
 
 
 class PlainRuns:
-    """Sender of one run after another.
+    """Sender of one run after another, each up to the planned number of its volumes, if the options have one.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ class PlainRuns:
     n_volumes : int
         Index after that of its last volume.
     heard_s : float
-        When a volume came last.
+        When a volume came last, late ones included.
     is_silent : bool
         Whether it was told that no volume comes.
     """
@@ -56,6 +57,9 @@ class PlainRuns:
         self.n_volumes, self.heard_s, self.is_silent = 0, 0.0, False
         #: Volumes that wait for one before them, and when they came.
         self._held: dict[int, tuple[Array, float]] = {}
+        #: Checksums of the volumes of the last run, by their indices, and number of those that came after its end.
+        self._came: dict[int, int] = {}
+        self._n_after = 0
 
     @property
     def n_sent(self) -> int:
@@ -91,10 +95,29 @@ class PlainRuns:
         except ValueError as error:
             raise InputError(str(error)) from error
         self.end()
+        self._tell_after()
         for note in notes:
             self._tell(note)
         self._outbox.put(run)
         self.run, self.n_volumes, self.heard_s, self.is_silent = run, 0, self._clock(), False
+        self._came = {}
+
+    def is_again(self, index: int, volume: Array) -> bool:
+        """Return whether a volume is of a scan that was begun again, not of the last run.
+
+        It is if its number came before, with other voxels. While the run goes on, only the first number tells, so that
+        no volume that is sent twice ends it; after a pause, that may have the same voxels.
+
+        Parameters
+        ----------
+        index : int
+            From 0.
+        volume : ndarray of shape (x, y, z)
+        """
+        if index == 0 and (self.run is None or self.is_silent):
+            return self.run is None or index in self._came
+        is_other = index in self._came and self._came[index] != crc32(volume.tobytes())
+        return is_other and (self.run is None or index == 0)
 
     def take(self, index: int, volume: Array) -> None:
         """Send a volume of the run under way; one that comes too late is named, and left out.
@@ -110,25 +133,49 @@ class PlainRuns:
         InputError
             If it cannot be sent.
         """
+        self._take(index, volume, self._clock())
+
+    def _take(self, index: int, volume: Array, came_s: float | None) -> None:
+        """Send a volume; one that waited for others, whose `came_s` is None, was noted when it came."""
+        n_planned = self._options.n_volumes
+        if self.run is not None and n_planned and index >= n_planned:
+            self._miss(n_planned)
+            self._end()
         if self.run is None:
-            self._tell(f"volume {index + 1} came after its run had ended: not sent")
+            if not self._n_after:
+                self._tell(f"volume {index + 1} came after its run had ended: not sent")
+            self._n_after += 1
             return
         run_id = self.run.run_id
+        if came_s is not None:
+            self._hear(came_s)
         if index < self.n_volumes:
             self._tell(f"{run_id}: volume {index + 1} came after volume {self.n_volumes}, or twice: not sent")
             return
-        if index > self.n_volumes:
-            lost = f"volumes {self.n_volumes + 1} to {index}" if index > self.n_volumes + 1 else f"volume {index}"
-            self._tell(f"{run_id}: {lost} did not come: lost")
-        if self.is_silent:
-            self._tell(f"{run_id}: volumes come again")
         try:
-            self._outbox.put(Volume(run_id, index, index * self.run.tr_s, volume))
+            message = Volume(run_id, index, index * self.run.tr_s, volume)
         except ValueError as error:
             raise InputError(str(error)) from error
-        self.n_volumes, self.heard_s, self.is_silent = index + 1, self._clock(), False
+        self._miss(index)
+        self._outbox.put(message)
+        self.n_volumes, self._came[index] = index + 1, crc32(volume.tobytes())
+        if n_planned and self.n_volumes >= n_planned:
+            self._end()
 
-    def take_next(self, volume: Array, n_left_out: int = 0) -> None:
+    def _miss(self, index: int) -> None:
+        """Say which volumes before one did not come."""
+        if self.run is not None and index > self.n_volumes:
+            lost = f"volumes {self.n_volumes + 1} to {index}" if index > self.n_volumes + 1 else f"volume {index}"
+            self._tell(f"{self.run.run_id}: {lost} did not come: lost")
+            self.n_volumes = index
+
+    def _hear(self, came_s: float) -> None:
+        """Note when a volume came, which ends a silence."""
+        if self.is_silent and self.run is not None:
+            self._tell(f"{self.run.run_id}: volumes come again")
+        self.heard_s, self.is_silent = came_s, False
+
+    def take_next(self, volume: Array, n_left_out: int = 0, came_s: float | None = None) -> None:
         """Send a volume of a protocol that does not number them; one that comes late is told.
 
         Parameters
@@ -136,20 +183,23 @@ class PlainRuns:
         volume : ndarray of shape (x, y, z)
         n_left_out : int
             Number of volumes before it that came, and could not be read.
+        came_s : float, optional
+            When it came, by the clock; default now.
 
         Raises
         ------
         InputError
             If it cannot be sent.
         """
-        run, late_s = self.run, self._clock() - self.heard_s
+        came_s = self._clock() if came_s is None else came_s
+        run, late_s = self.run, came_s - self.heard_s
         if run is not None and self.n_volumes and late_s > (n_left_out + _LATE_TR) * run.tr_s:
             n_lost = round(late_s / run.tr_s) - 1 - n_left_out
             self._tell(
                 f"{run.run_id}: volume {self.n_volumes + n_left_out + 1} came {late_s:.1f} s after the one before it: "
                 f"{number_of(n_lost, 'volume')} may be lost, which this protocol does not tell"
             )
-        self.take(self.n_volumes + n_left_out, volume)
+        self._take(self.n_volumes + n_left_out, volume, came_s)
 
     def hold(self, index: int, volume: Array) -> None:
         """Send a volume of a protocol in which volumes may overtake each other, once those before it have come.
@@ -173,9 +223,10 @@ class PlainRuns:
         elif index * run.tr_s > LONGEST_RUN_S:
             raise InputError(f"its number {index + 1} is none of a run")
         elif index in self._held:
+            self._hear(self._clock())
             self._tell(f"{run.run_id}: volume {index + 1} came twice: not sent")
         else:
-            self.heard_s = self._clock()
+            self._hear(self._clock())
             self._held[index] = volume, self.heard_s
             self._send_held()
 
@@ -188,7 +239,7 @@ class PlainRuns:
             is_full = n_bytes > _MOST_HELD_BYTES or len(self._held) > _MOST_HELD
             if index > self.n_volumes and not is_over and not is_full:
                 return
-            self.take(index, self._held.pop(index)[0])
+            self._take(index, self._held.pop(index)[0], None)
 
     def step(self) -> None:
         """Say so once when no volume comes, unless all have come, and send what waits for the server."""
@@ -205,6 +256,9 @@ class PlainRuns:
     def end(self) -> None:
         """End the run under way, if there is one; volumes that wait for others are sent before."""
         self._send_held(are_last=True)
+        self._end()
+
+    def _end(self) -> None:
         run, self.run = self.run, None
         if run is not None:
             self._outbox.put(RunEnd(run.run_id, self.n_volumes))
@@ -212,4 +266,11 @@ class PlainRuns:
     def close(self) -> None:
         """End the run under way, send what is left, and say what could not be sent."""
         self.end()
+        self._tell_after()
         self._outbox.end()
+
+    def _tell_after(self) -> None:
+        """Say how many volumes came after the end of the last run, if it was more than the one that was told."""
+        n_after, self._n_after = self._n_after, 0
+        if n_after > 1:
+            self._tell(f"{number_of(n_after, 'volume')} in all came after the end of their run")

@@ -30,6 +30,8 @@ DICOM_STYLES: tuple[DicomStyle, ...] = get_args(DicomStyle)
 
 #: Largest distance of a voxel from where the run has it, mm.
 _MOST_OFF_MM = 1e-3
+#: Smallest step, and largest voxel, that single precision holds, with room for the rounding of the step's decimals.
+_SMALLEST_STEP, _LARGEST = 1.2e-38, 3.4e38
 #: Longest label that a patient's name and number hold.
 _LONGEST_LABEL = 64
 _DIMENSIONS = ("StackID", "InStackPositionNumber", "TemporalPositionIndex")
@@ -58,12 +60,18 @@ class DicomImages:
     Raises
     ------
     InputError
-        If the run's axes are not at right angles, which these images cannot say.
+        If the run's axes are not at right angles, which these images cannot say, or its voxels beyond single precision.
     """
 
     def __init__(self, run: Run, voxels: VoxelRange, style: DicomStyle, began: datetime) -> None:
         self._run, self._style, self._began = run, style, began
         self._stored, rounded = stored_as(voxels)
+        largest = max(abs(voxels.lowest), abs(voxels.highest))
+        if self._stored.slope != 1 and not (self._stored.slope >= _SMALLEST_STEP and largest <= _LARGEST):
+            raise InputError(
+                f"its voxels, from {voxels.lowest:g} to {voxels.highest:g}, do not fit single precision, in which "
+                "receivers keep what DICOM scales; scale the run, or use --as afni or --as pyneal"
+            )
         notes = [rounded] if rounded else []
         affine, self._is_turned = run.affine, False
         if np.linalg.det(affine[:3, :3]) < 0 and style != "mosaic":

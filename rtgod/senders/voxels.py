@@ -64,7 +64,7 @@ class Stored:
         ----------
         data : ndarray of shape (x, y, z)
         """
-        if self.slope != 1.0:
+        if self.slope != 1.0 or data.dtype.kind == "f":
             data = np.rint(data / self.slope)
         return data.astype(self.dtype)
 
@@ -88,7 +88,7 @@ def range_of(volumes: Iterable[Volume]) -> VoxelRange:
         if dtype == "int16":
             return VoxelRange(dtype, _INT16.min, _INT16.max, True)
         lowest, highest = min(lowest, float(data.min())), max(highest, float(data.max()))
-        if not math.isfinite(lowest) or not math.isfinite(highest):
+        if not np.isfinite(data).all():
             raise InputError(
                 f"volume {volume.index + 1} has voxels that are no finite number, which scanners do not send; set them "
                 "to 0 first"
@@ -111,12 +111,22 @@ def stored_as(voxels: VoxelRange) -> tuple[Stored, str]:
     stored : Stored
     note : str
         What is rounded, for the operator; empty if nothing is.
+
+    Raises
+    ------
+    InputError
+        If the voxels are too small to be told from 0.
     """
     if voxels.fits(_INT16):
         return Stored("int16"), ""
     if voxels.fits(_UINT16):
         return Stored("uint16"), ""
     slope = max(abs(voxels.lowest), abs(voxels.highest)) / _INT16.max
+    if not slope:
+        raise InputError(
+            f"its voxels, from {voxels.lowest:g} to {voxels.highest:g}, are too small for steps of whole numbers; "
+            "scale the run, or use --as afni or --as pyneal"
+        )
     return Stored("int16", slope), (
         f"its voxels are {voxels.dtype}, from {voxels.lowest:g} to {voxels.highest:g}: rounded to whole numbers of "
         f"16 bits, in steps of {slope:.4g}"

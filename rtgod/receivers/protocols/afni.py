@@ -89,7 +89,7 @@ class AfniEnd:
     Attributes
     ----------
     n_lost_bytes : int
-        Bytes of a volume that is not whole.
+        Bytes that came of a volume that is not whole, of all channels.
     """
 
     n_lost_bytes: int
@@ -182,7 +182,7 @@ class AfniStream:
         run, self._run = self._run, None
         if run is None:
             return []
-        return [AfniEnd(self._n_partial_bytes(run))]
+        return [AfniEnd(self._n_lost_bytes(run, len(self._buffer)))]
 
     def _begun(self, run: AfniRun) -> AfniRun:
         if isinstance(self._echo, Combine):
@@ -196,9 +196,13 @@ class AfniStream:
         self._run, self._n_images, self._partial, self._whole = run, 0, {}, {}
         return run
 
-    def _n_partial_bytes(self, run: AfniRun) -> int:
-        n_slices = self._n_images // run.n_channels % len(run.order) if run.order else 0
-        return n_slices * run.n_image_bytes + len(self._buffer)
+    def _n_lost_bytes(self, run: AfniRun, n_buffered: int) -> int:
+        """Count the bytes of a volume under way, of all its channels; none if what is taken of it was given."""
+        n_slices = len(run.order) or 1
+        n_came = self._n_images % (run.n_channels * n_slices)
+        if n_came > run.n_channels * (n_slices - 1) + max(self._weights):
+            return 0
+        return n_came * run.n_image_bytes + n_buffered
 
     def _text(self) -> bytes | None:
         """Take the text of a run out of the buffer, once it is there."""
@@ -224,9 +228,8 @@ class AfniStream:
         n_bytes = run.n_image_bytes
         if self._buffer.startswith(END_OF_RUN[:n_bytes]):
             del self._buffer[:n_bytes]
-            n_lost = self._n_partial_bytes(run) - len(self._buffer)
             self._run, self._is_after_end = None, True
-            return [AfniEnd(n_lost)]
+            return [AfniEnd(self._n_lost_bytes(run, 0))]
         image = np.frombuffer(bytes(self._buffer[:n_bytes]), run.dtype)
         del self._buffer[:n_bytes]
         turn, channel = divmod(self._n_images, run.n_channels)
@@ -274,7 +277,7 @@ def _parsed(text: bytes) -> AfniRun:
     nz = _integers(said, "ZNUM", 1)[0] if "ZNUM" in said else (rest or [0])[0]
     shape = nx, ny, nz
     dtype = np.dtype(_DTYPES[_one(said, "DATUM", "short", tuple(_DTYPES))])
-    if min(shape) < 1 or nz < 2 or math.prod(shape) * dtype.itemsize > _MOST_BYTES:
+    if min(shape) < 1 or math.prod(shape) * dtype.itemsize > _MOST_BYTES:
         raise InputError(f"XYMATRIX, ZNUM: a matrix of {nx} × {ny} × {nz} is none of a volume; up to 32 MB are read")
     is_big = "BYTEORDER" in said and _one(said, "BYTEORDER", "", ("LSB_FIRST", "MSB_FIRST")) == "MSB_FIRST"
     n_channels = _integers(said, "NUM_CHAN", 1)[0] if "NUM_CHAN" in said else 1

@@ -14,7 +14,7 @@ from rtgod.messages import Array
 from rtgod.protocol.clients import Sender
 from rtgod.receivers.listening import Listening
 from rtgod.receivers.protocols.afni import AfniEnd, AfniRun, AfniStream, data_port_of
-from rtgod.receivers.protocols.plain_receiver import PIECE, PlainReceiver
+from rtgod.receivers.protocols.plain_receiver import PIECE, FirstToSpeak, PlainReceiver
 from rtgod.receivers.run_options import RunOptions
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 #: Control port that sources know.
 CONTROL_PORT = 7961
 _LONGEST_CONTROL = 4096
+#: A source that does not say where its images will come is turned away after this time, seconds.
+_PATIENCE_S = 10.0
+#: Connections for images that have sent nothing, of which the oldest makes room.
+_MOST_SILENT = 4
 
 
 class AfniReceiver(PlainReceiver):
@@ -50,43 +54,60 @@ class AfniReceiver(PlainReceiver):
     ) -> None:
         super().__init__(listening, sender, options, tell, clock)
         self._data: socket.socket | None = None
-        self._source: socket.socket | None = None
+        self._sources = FirstToSpeak(_MOST_SILENT)
         self._stream = AfniStream()
-        self._control: dict[socket.socket, bytearray] = {}
+        self._control: dict[socket.socket, tuple[bytearray, float]] = {}
         self._n_runs = 0
         # Sources give a run no identity but a name of their own, which may be a person's.
         self._session = secrets.token_hex(4)
+
+    def step(self, timeout_s: float) -> None:
+        """Take what has come, and send the volumes that it completes; turn away who says nothing.
+
+        Parameters
+        ----------
+        timeout_s : float
+            Longest wait for something to come, seconds.
+        """
+        super().step(timeout_s)
+        for sock, (_, began_s) in list(self._control.items()):
+            if self._clock() - began_s >= _PATIENCE_S:
+                self._tell_once("a source for AFNI was refused: it connects, and does not say where its images come")
+                self._drop(sock)
 
     # ---------------------------------------------------------------- sockets
 
     def _begin_connection(self, accepted: socket.socket, address: str) -> None:
         log.warning("%s connects", address)
         if accepted.getsockname()[1] != self._data_port():
-            self._control[accepted] = bytearray()
-        elif self._source is None:
-            self._source, self._stream = accepted, AfniStream(self._options.echo)
-        else:
+            self._control[accepted] = bytearray(), self._clock()
+        elif self._sources.speaker is not None:
             self._close(accepted)
-            self._tell("another source sends images at the same time: refused")
+            self._refuse("another one sends images at the same time")
+        elif (oldest := self._sources.add(accepted)) is not None:
+            self._drop(oldest)
 
     def _read(self, sock: socket.socket) -> None:
-        if sock is not self._source:
+        if sock in self._control:
             self._read_control(sock)
             return
         piece = sock.recv(PIECE)
-        for one in self._stream.feed(piece):
-            self._take(one)
         if not piece:
             self._drop(sock)
+            return
+        if self._sources.hear(sock):
+            self._stream = AfniStream(self._options.echo)
+        for one in self._stream.feed(piece):
+            self._take(one)
 
     def _read_control(self, sock: socket.socket) -> None:
-        piece, whole = sock.recv(_LONGEST_CONTROL), self._control[sock]
+        piece, (whole, _) = sock.recv(_LONGEST_CONTROL), self._control[sock]
         whole += piece
         text, nul, _ = whole.partition(b"\0")
         if nul or (not piece and text):
             port = data_port_of(bytes(text))
             if port != self._data_port():
-                if self._source is not None:
+                if self._sources.speaker is not None:
                     raise InputError("another one sends images on another port")
                 if self._data is not None:
                     self._close(self._data)
@@ -104,8 +125,7 @@ class AfniReceiver(PlainReceiver):
 
     def _drop(self, sock: socket.socket) -> None:
         self._control.pop(sock, None)
-        if sock is self._source:
-            self._source = None
+        if self._sources.remove(sock):
             self._finish()
         self._close(sock)
 

@@ -30,6 +30,71 @@ _MOST_TOLD = 1000
 _MOST_READS = 64
 
 
+class FirstToSpeak:
+    """Connections of which the first that sends something is the speaker; the others have sent nothing yet.
+
+    Who only looks whether anybody listens takes nobody's place.
+
+    Parameters
+    ----------
+    n_most : int
+        Number of silent connections of which the oldest makes room.
+
+    Attributes
+    ----------
+    speaker : socket or None
+    """
+
+    def __init__(self, n_most: int) -> None:
+        self._n_most = n_most
+        self.speaker: socket.socket | None = None
+        self._silent: list[socket.socket] = []
+
+    def add(self, sock: socket.socket) -> socket.socket | None:
+        """Take in a connection; return the one that makes room, if one must.
+
+        Parameters
+        ----------
+        sock : socket
+        """
+        self._silent.append(sock)
+        return self._silent[0] if len(self._silent) >= self._n_most else None
+
+    def hear(self, sock: socket.socket) -> bool:
+        """Note that a connection has sent something; return whether it is the speaker since now.
+
+        Parameters
+        ----------
+        sock : socket
+
+        Raises
+        ------
+        InputError
+            If another one is the speaker.
+        """
+        if sock is self.speaker:
+            return False
+        if self.speaker is not None:
+            raise InputError("another one sends images at the same time")
+        self._silent.remove(sock)
+        self.speaker = sock
+        return True
+
+    def remove(self, sock: socket.socket) -> bool:
+        """Forget a connection; return whether it was the speaker.
+
+        Parameters
+        ----------
+        sock : socket
+        """
+        if sock is self.speaker:
+            self.speaker = None
+            return True
+        if sock in self._silent:
+            self._silent.remove(sock)
+        return False
+
+
 class PlainReceiver(ABC):
     """Listener for a protocol.
 
@@ -142,8 +207,10 @@ class PlainReceiver(ABC):
         is_full = len(self._selector.get_map()) - len(self._listeners) >= self.MOST_CONNECTIONS
         if is_full or not self._listening.may_connect(host):
             accepted.close()
-            why = "too many are connected" if is_full else "name its network with --allow"
-            if (turned_away := f"{host} is not allowed to connect; {why}") != self._turned_away:
+            why = "is turned away: too many are connected"
+            if not is_full:
+                why = "is not allowed to connect; name its network with --allow"
+            if (turned_away := f"{host} {why}") != self._turned_away:
                 self._turned_away = turned_away  # once, as some try again and again
                 log.warning("%s", turned_away)
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import socket
 import time
@@ -54,9 +53,8 @@ class PynealReceiver(PlainReceiver):
         super().__init__(listening, sender, options, tell, clock)
         self._connections: dict[socket.socket, tuple[PairConnection, float]] = {}
         self._peer: socket.socket | None = None
-        #: Shape and affine of the run's volumes, and a digest of its first volume; None before it has begun.
+        #: Shape and affine of the run's volumes; None before it has begun.
         self._place: tuple[tuple[int, ...], Float64Array] | None = None
-        self._first = b""
         self._n_runs, self._session = 0, secrets.token_hex(4)
 
     def step(self, timeout_s: float) -> None:
@@ -150,22 +148,17 @@ class PynealReceiver(PlainReceiver):
         return f"received volIdx {volume.index}".encode()
 
     def _take(self, volume: PynealVolume) -> None:
-        digest = hashlib.sha256(volume.data.tobytes()).digest() if volume.index == 0 else b""
-        if self._is_other_run(volume, digest):
+        if self._is_other_run(volume):
             self._begin(volume)
-        if volume.index == 0:
-            self._first = digest
         self._runs.hold(volume.index, volume.data)
 
-    def _is_other_run(self, volume: PynealVolume, digest: bytes) -> bool:
+    def _is_other_run(self, volume: PynealVolume) -> bool:
         if self._place is None:
             return True
         shape, affine = self._place
         if volume.data.shape != shape or not np.allclose(volume.affine, affine, rtol=0, atol=_SAME_MM):
             return True
-        # It is the first one, and not once more.
-        n_volumes = self._runs.n_volumes
-        return volume.index == 0 and n_volumes > 0 and not (n_volumes == 1 and digest == self._first)
+        return self._runs.is_again(volume.index, volume.data)
 
     def _begin(self, volume: PynealVolume) -> None:
         tr_s = volume.tr_s
@@ -177,7 +170,7 @@ class PynealReceiver(PlainReceiver):
         run_id = f"pyneal-{self._n_runs + 1}-{self._session}"
         self._runs.begin(run_id, tr_s, volume.data.shape, volume.affine, None)
         self._n_runs += 1
-        self._place, self._first = (volume.data.shape, volume.affine), b""
+        self._place = volume.data.shape, volume.affine
 
     def _end_run(self) -> None:
         self._runs.end()

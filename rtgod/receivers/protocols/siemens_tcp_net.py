@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from rtgod.errors import InputError
+from rtgod.messages import LONGEST_TR_S
 from rtgod.protocol.clients import Sender
 from rtgod.receivers.listening import Listening
-from rtgod.receivers.protocols.plain_receiver import PIECE, PlainReceiver
+from rtgod.receivers.protocols.plain_receiver import PIECE, FirstToSpeak, PlainReceiver
 from rtgod.receivers.protocols.siemens_tcp import CLOSE, SiemensMessage, SiemensStream, SiemensVolume, siemens_volume
-from rtgod.receivers.run_options import RunOptions
+from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
 from rtgod.sources import TrClaim, agreed_tr
 from rtgod.sources.geometry import read_geometry
 from rtgod.text import number_of
@@ -23,6 +24,10 @@ from rtgod.text import number_of
 PORT = 5677
 #: Most images, and bytes of them, that wait for a file of their series.
 _MOST_WAITING, _MOST_WAITING_BYTES = 100, 24 * 2**20
+#: Time between two looks for that file while no image comes, seconds.
+_LOOK_S = 0.5
+#: A connection that has sent less than a message makes room for another one after this time, seconds.
+_PATIENCE_S = 10.0
 
 
 class SiemensTcpReceiver(PlainReceiver):
@@ -43,7 +48,7 @@ class SiemensTcpReceiver(PlainReceiver):
         If there is no geometry, or it cannot be read.
     """
 
-    MOST_CONNECTIONS: ClassVar[int] = 2
+    MOST_CONNECTIONS: ClassVar[int] = 8
 
     def __init__(
         self,
@@ -62,43 +67,66 @@ class SiemensTcpReceiver(PlainReceiver):
         if not self._geometry.is_dir():  # a folder may be empty before the first run
             read_geometry(self._geometry)
         super().__init__(listening, sender, options, tell, clock)
-        self._scanner: socket.socket | None = None
+        self._scanners = FirstToSpeak(self.MOST_CONNECTIONS)
+        #: When the scanner sent something last, and whether it was a message by now.
+        self._heard_s, self._is_known = 0.0, False
         self._stream = SiemensStream()
         self._n_runs, self._session = 0, secrets.token_hex(4)
-        #: Images that wait for the geometry, None for those that could not be read; number of such since the last.
-        self._waiting: list[SiemensVolume | None] = []
+        #: Images that wait for the geometry and when they came, None for those that could not be read; number of such
+        #: since the last; when the geometry was looked for last, and whether it was told that no image comes.
+        self._waiting: list[tuple[SiemensVolume | None, float]] = []
         self._is_begun, self._n_left_out = False, 0
+        self._looked_s, self._is_silent = 0.0, False
         self._position: tuple[str, ...] = ()
+
+    def step(self, timeout_s: float) -> None:
+        """Take what has come, and send the volumes that it completes; look after images that wait for the geometry.
+
+        Parameters
+        ----------
+        timeout_s : float
+            Longest wait for something to come, seconds.
+        """
+        super().step(timeout_s)
+        if self._waiting and self._clock() - self._looked_s >= _LOOK_S:
+            self._send_waiting()
+            self._mind_silence()
 
     # ---------------------------------------------------------------- sockets
 
     def _begin_connection(self, accepted: socket.socket, address: str) -> None:
         self._log_host(address)
-        if self._is_begun:
+        scanner = self._scanners.speaker
+        if scanner is not None and not self._is_known and self._clock() - self._heard_s > _PATIENCE_S:
+            self._drop(scanner)
+        if self._scanners.speaker is not None:
             self._close(accepted)
             self._refuse("another one sends images at the same time")
-            return
-        if self._scanner is not None:
-            self._drop(self._scanner)  # it is idle, and may be dead
-        self._scanner = accepted
+        elif (oldest := self._scanners.add(accepted)) is not None:
+            self._drop(oldest)
 
     def _read(self, sock: socket.socket) -> None:
         piece = sock.recv(PIECE)
+        if not piece:
+            self._drop(sock)
+            return
+        if self._scanners.hear(sock):
+            self._is_known = False
+        self._heard_s = self._clock()
         for message in self._stream.feed(piece):
+            self._is_known = True
             if message.is_close:
                 sock.send(CLOSE)
                 self._drop(sock)
                 return
             self._take(message)
-        if not piece:
-            self._drop(sock)
 
     def _refuse(self, why: str) -> None:
         self._tell_once(f"a scanner was refused: {why}")
 
     def _drop(self, sock: socket.socket) -> None:
-        self._scanner = None
-        self._finish()
+        if self._scanners.remove(sock):
+            self._finish()
         self._close(sock)
 
     def _finish(self) -> None:
@@ -117,24 +145,26 @@ class SiemensTcpReceiver(PlainReceiver):
             volume = siemens_volume(message)
         except InputError as error:
             self._tell_once(f"an image is left out: {error}")
-            self._waiting.append(None)  # images have no numbers: this one counts, too
+            self._waiting.append((None, self._clock()))  # images have no numbers: this one counts, too
         else:
             if self._is_wanted(volume.is_corrected):
-                self._waiting.append(volume)
+                self._waiting.append((volume, self._clock()))
+                self._is_silent = False
         self._send_waiting()
 
     def _send_waiting(self) -> None:
         """Send the images that have come, unless the folder of the geometry has no file for them yet."""
+        self._looked_s = self._clock()
         while self._waiting:
-            volume, is_lost = self._waiting[0], True
+            (volume, came_s), is_lost = self._waiting[0], True
             if volume is not None:
                 try:
                     if not self._is_begun or (self._runs.run is not None and self._runs.run.shape != volume.data.shape):
                         self._begin(volume)
-                    self._runs.take_next(volume.data, self._n_left_out)
+                    self._runs.take_next(volume.data, self._n_left_out, came_s)
                     self._n_left_out, is_lost = 0, False
                 except InputError as error:
-                    n_bytes = sum(one.data.nbytes for one in self._waiting if one is not None)
+                    n_bytes = sum(one.data.nbytes for one, _ in self._waiting if one is not None)
                     is_full = n_bytes > _MOST_WAITING_BYTES or len(self._waiting) > _MOST_WAITING
                     may_wait = self._geometry.is_dir() and not self._is_begun and not is_full
                     self._tell_once(f"an image {'waits' if may_wait else 'is left out'}: {error}")
@@ -142,6 +172,16 @@ class SiemensTcpReceiver(PlainReceiver):
                         return
             self._n_left_out += is_lost
             self._waiting.pop(0)
+
+    def _mind_silence(self) -> None:
+        """Say so once when no image comes, of a run that waits for the geometry and has not begun."""
+        if not self._waiting or self._is_silent:
+            return
+        volume, came_s = self._waiting[-1]
+        tr_s = (volume.tr_s if volume is not None else 0.0) or self._options.tr_s or LONGEST_TR_S
+        if self._clock() - came_s >= SILENCE_TR * tr_s:
+            self._is_silent = True
+            self._tell(silence(len(self._waiting), "its sender"))
 
     def _begin(self, volume: SiemensVolume) -> None:
         shape = volume.data.shape
@@ -176,4 +216,4 @@ class SiemensTcpReceiver(PlainReceiver):
             self._tell(f"{number_of(len(self._waiting), 'image')} waited for a file of --geometry: lost")
         self._waiting.clear()
         self._runs.end()
-        self._is_begun, self._n_left_out = False, 0
+        self._is_begun, self._n_left_out, self._is_silent = False, 0, False

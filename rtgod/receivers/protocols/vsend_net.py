@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -45,6 +46,8 @@ class VsendReceiver(PlainReceiver):
         super().__init__(listening, sender, options, tell, clock)
         self._images: dict[socket.socket, tuple[VsendImage, float]] = {}
         self._series = ""
+        #: Number of runs that were begun of each series.
+        self._n_begun = Counter[str]()
 
     def step(self, timeout_s: float) -> None:
         """Take what has come, and send the volumes that it completes; give up images that stop in the middle.
@@ -94,9 +97,21 @@ class VsendReceiver(PlainReceiver):
         if not self._is_wanted(volume.is_corrected):
             return
         shape = volume.data.shape
-        if volume.series != self._series:
-            self._runs.begin(f"vsend-{volume.series}", volume.tr_s, shape, volume.affine, volume.n_volumes)
-            self._series = volume.series
+        if volume.series != self._series or self._runs.is_again(volume.index, volume.data):
+            self._begin(volume)
         elif self._runs.run is not None and self._runs.run.shape != shape:
             raise InputError("its matrix differs from that of the run's first image")
         self._runs.take(volume.index, volume.data)
+
+    def _begin(self, volume: VsendVolume) -> None:
+        """Begin a run; one of a series that had one before has a name of its own."""
+        n_before = self._n_begun[volume.series]
+        run_id = f"vsend-{volume.series}" + (f"-restart-{n_before}" if n_before else "")
+        self._runs.begin(run_id, volume.tr_s, volume.data.shape, volume.affine, volume.n_volumes)
+        self._series = volume.series
+        self._n_begun[volume.series] += 1
+        if n_before:
+            self._tell(
+                f"{run_id}: images of a series that was sent come again: it was restarted, and what follows is another "
+                "run"
+            )

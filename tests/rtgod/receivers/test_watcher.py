@@ -15,6 +15,7 @@ from rtgod.receivers.live_runs import LiveRuns
 from rtgod.receivers.live_series import LiveSeries
 from rtgod.receivers.run_options import RunOptions
 from rtgod.receivers.watcher import Watcher
+from rtgod.settings import EventsSettings
 from rtgod.sources.dicom.series import DicomSeries
 from tests.rtgod.sources.dicom import test_siemens_mosaic as test_mosaic
 from tests.rtgod.sources.dicom.dicoms import N_Z, PLANTED, TR_S, enhanced, save, single_slice, voxels
@@ -540,3 +541,11 @@ def test_files_that_are_renamed_once_they_are_whole_are_taken_once(folder):
         path.rename(folder / f"{number}.dcm")
         bridge.step()
     assert [volume.index for volume in bridge.server.volumes] == [0, 1, 2]
+
+
+def test_a_series_whose_planned_volumes_would_all_be_discarded_is_named_once(folder):
+    bridge = Bridge(folder, n_volumes=5, rules=EventsSettings(discard_volumes=5))
+    written(bridge, folder, mosaics())
+    bridge.stop()
+    assert sum("would all be discarded" in line for line in bridge.lines) == 1
+    assert not bridge.server.messages

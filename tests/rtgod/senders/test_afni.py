@@ -17,7 +17,7 @@ from rtgod.senders.afni_net import AfniExport
 from rtgod.senders.faults import read_faults
 from rtgod.senders.play import play
 from rtgod.senders.voxels import range_of
-from tests.rtgod.receivers.protocols.plain import Receiver
+from tests.rtgod.receivers.protocols.plain import Receiver, held_port
 from tests.rtgod.senders.runs import N_VOLUMES, SHAPE, TR_S, Recorded, affine, played
 
 PATIENCE_S = 30.0
@@ -85,15 +85,19 @@ class Afni(Receiver):
         while True:
             super().__init__(AfniReceiver, **options)
             try:
-                socket.create_server(("127.0.0.1", self.receiver.port - 1)).close()
+                self.held = held_port(self.receiver.port - 1)
             except OSError:  # somebody has it
-                self.receiver.__exit__(None, None, None)
+                super().__exit__()
                 continue
             self.to = f"127.0.0.1:{self.receiver.port}"
             break
         if monkeypatch is not None:
             clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: self.step(1))
             monkeypatch.setattr(connecting, "time", clock)
+
+    def __exit__(self, *_):
+        super().__exit__()
+        self.held.close()
 
     def wait(self, seconds):
         """Take what was sent by now, and let the time pass; what passes in fact is far below a second."""
@@ -157,7 +161,7 @@ def test_a_receiver_that_goes_away_is_named(monkeypatch):
         playing = play(Recorded(n=400), export, math.inf, (), 0, lines.append)
         next(playing)
         here.step()
-        here.receiver.__exit__(None, None, None)
+        here.__exit__()
         with pytest.raises(ServerError, match="the receiver is gone"):
             list(playing)
 

@@ -132,6 +132,8 @@ def test_a_dry_run_says_what_would_be_played_and_plays_nothing(recording, tmp_pa
         (["--as", "afni", "--to", "nowhere"], "--to nowhere: give a host and a port, such as 127.0.0.1:7961"),
         (["--as", "vsend", "--again"], "--again: of a replay to a server"),
         (["--as", "vsend", "--merge-gap", "0"], "--merge-gap: of a replay to a server"),
+        (["--as", "vsend", "--discard", "0"], "--discard: of a replay to a server"),
+        (["--as", "dicom-folder", "--to", "export", "--count-from", "3"], "--count-from: of a replay to a server"),
         (["--as", "vsend", "--fault", "late:9"], "--fault late:9: the run has 6 volumes"),
     ],
 )

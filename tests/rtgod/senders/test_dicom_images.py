@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtgod.errors import InputError
+from rtgod.messages import Volume
 from rtgod.senders.dicom_images import DICOM_STYLES, DicomImages, encoded
 from rtgod.senders.voxels import range_of, stored_as, tiled
 from rtgod.sources import open_source
@@ -132,13 +133,53 @@ def test_any_numbers_are_stored_to_half_a_step(numbers):
     assert error <= 0.5 * stored.slope * (1 + 1e-3) if note else error == 0
 
 
-def test_voxels_that_are_no_numbers_are_refused():
-    source = Recorded("float32", n=1)
-    data = source.volumes[0].data.copy()
-    data[0, 0, 0] = np.nan
-    object.__setattr__(source.volumes[0], "data", data)
-    with pytest.raises(InputError, match="volume 1 has voxels that are no finite number"):
-        range_of(source)
+def with_voxel(number, place, dtype="float32"):
+    """A run of which one voxel is this number, in the volume of that index."""
+    source = Recorded(dtype)
+    data = source.volumes[place].data.copy()
+    data[1, 2, 3] = number
+    object.__setattr__(source.volumes[place], "data", data)
+    return source
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 3, N_VOLUMES - 1])
+def test_voxels_that_are_no_numbers_are_refused(number, place):
+    with pytest.raises(InputError, match=f"volume {place + 1} has voxels that are no finite number"):
+        range_of(with_voxel(number, place))
+
+
+@pytest.mark.parametrize("style", DICOM_STYLES)
+@pytest.mark.parametrize(
+    ("factor", "is_refused"), [(1e38, True), (1e300, True), (1e36, False), (1e-34, False), (1e-40, True), (0.0, False)]
+)
+def test_voxels_that_receivers_could_not_keep_are_refused(tmp_path, style, factor, is_refused):
+    source = Recorded("float64")
+    for volume in source.volumes:
+        object.__setattr__(volume, "data", volume.data * factor)
+    if is_refused:
+        with pytest.raises(InputError, match="do not fit single precision"):
+            files(source, style)
+        return
+    written(tmp_path, source, style)
+    step = stored_as(range_of(source))[0].slope
+    for ours, theirs in zip(source, DicomSeries(tmp_path), strict=True):
+        assert np.isfinite(theirs.data).all()
+        assert abs(theirs.data.max() - ours.data.max()) <= step * 0.51
+
+
+def test_whole_steps_of_one_round_and_do_not_cut():
+    source = with_voxel(32767.0, 2)
+    voxels = range_of(source)
+    stored, note = stored_as(voxels)
+    assert (stored.slope, bool(note)) == (1.0, True)
+    for volume in source:
+        assert np.abs(stored.of(volume.data) - volume.data).max() <= 0.5
+
+
+def test_voxels_too_small_for_any_step_are_refused():
+    with pytest.raises(InputError, match="too small for steps"):
+        stored_as(range_of([Volume("run", 0, 0.0, np.full(SHAPE, 5e-324))]))
 
 
 @pytest.mark.parametrize("style", DICOM_STYLES)

@@ -1,5 +1,6 @@
 """AFNI's real-time protocol: what a source sends, in pieces of any size, becomes the volumes that it has."""
 
+import contextlib
 import socket
 import tracemalloc
 
@@ -14,7 +15,7 @@ from rtgod.receivers.protocols.afni import END_OF_RUN, AfniEnd, AfniRun, AfniStr
 from rtgod.receivers.protocols.afni_net import AfniReceiver
 from rtgod.sources.echoes import Combine
 from tests import naive
-from tests.rtgod.receivers.protocols.plain import Receiver
+from tests.rtgod.receivers.protocols.plain import Receiver, held_port
 
 SHAPE = (4, 3, 5)
 RNG = np.random.default_rng(5)
@@ -38,6 +39,14 @@ def images_of(volumes, order=None):
     if order is None:
         return b"".join(volume.tobytes(order="F") for volume in volumes)
     return b"".join(volume[:, :, z].tobytes(order="F") for volume in volumes for z in order)
+
+
+def channels_by_slice(volumes, n_channels, order):
+    """The bytes of volumes of several channels, which take turns slice by slice."""
+    return b"".join(
+        volumes[turn + channel][:, :, z].tobytes(order="F")
+        for turn in range(0, len(volumes), n_channels) for z in order for channel in range(n_channels)
+    )  # fmt: skip
 
 
 def marker(n_bytes):
@@ -89,13 +98,7 @@ def test_slices_in_their_order(zorder, order):
 def test_one_of_several_channels(order, echo):
     sent = volumes_of(9)
     text = settings_text("2D+zt" if order else "3D+t", NUM_CHAN=3)
-    if order is None:
-        content = images_of(sent)
-    else:
-        content = b"".join(
-            sent[3 * turn + channel][:, :, z].tobytes(order="F")
-            for turn in range(3) for z in order for channel in range(3)
-        )  # fmt: skip
+    content = images_of(sent) if order is None else channels_by_slice(sent, 3, order)
     found = fed(text + content, [13, 200], echo=echo)
     assert [volume.tolist() for volume in arrays(found)] == [volume.tolist() for volume in sent[echo - 1 :: 3]]
     text = settings_text("2D+zt" if order else "3D+t", NUM_CHAN=3, ECHO_TIMES="12 28 44")
@@ -110,6 +113,33 @@ def test_one_of_several_channels(order, echo):
         fed(settings_text(ECHO_TIMES="12"), echo=Combine())
     with pytest.raises(InputError, match="3 channels; choose one with --echo"):
         fed(text + content)
+
+
+@pytest.mark.parametrize(
+    ("echo", "n_images", "is_lost"),
+    [
+        (Combine(), 3, False), (Combine(), 4, True), (Combine(), 5, True), (Combine(), 6, False),
+        (1, 3, False), (1, 4, False), (1, 5, False), (2, 4, True), (2, 5, False), (3, 4, True), (3, 5, True),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("is_marked", [False, True])
+def test_a_volume_of_which_a_channel_is_missing_is_counted_if_it_would_be_taken(echo, n_images, is_lost, is_marked):
+    text, sent = settings_text("3D+t", NUM_CHAN=3, ECHO_TIMES="12 28 44"), volumes_of(6)
+    end = marker(120) if is_marked else b""
+    *_, last = fed(text + images_of(sent[:n_images]) + end, [77, 100], echo=echo)
+    assert last == AfniEnd(n_images % 3 * 120 if is_lost else 0)
+    text, order = settings_text("2D+zt", NUM_CHAN=3, ECHO_TIMES="12 28 44"), [0, 2, 4, 1, 3]
+    content = channels_by_slice(sent, 3, order)[: (15 + 12 + n_images - 3) * 24]
+    end = marker(24) if is_marked else b""
+    *_, last = fed(text + content + end, [77, 100], echo=echo)
+    assert last == AfniEnd((12 + n_images - 3) * 24 if is_lost or n_images == 3 else 0)
+
+
+def test_a_run_of_one_slice():
+    sent = [one[:, :, :1] for one in volumes_of(3)]
+    for kind, sizes in (("3D+t", {"XYMATRIX": "4 3 1"}), ("2D+zt", {"XYMATRIX": "4 3", "ZNUM": "1", "ZDELTA": "4"})):
+        found = fed(settings_text(kind, **sizes) + images_of(sent))
+        assert [volume.tolist() for volume in arrays(found)] == [volume.tolist() for volume in sent]
 
 
 @pytest.mark.parametrize("n_marker", [24, 30, 24 * 5], ids=["a slice", "the marker alone", "a volume"])
@@ -220,8 +250,12 @@ class Afni(Receiver):
 
     def __init__(self, **options):
         super().__init__(AfniReceiver, **options)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.data_port = free.getsockname()[1]
+        self.held = held_port()
+        self.data_port = self.held.getsockname()[1]
+
+    def __exit__(self, *_):
+        super().__exit__()
+        self.held.close()
 
     def announced(self, text=None):
         with socket.create_connection(("127.0.0.1", self.receiver.port), 10) as control:
@@ -300,3 +334,20 @@ def test_a_source_without_tr_needs_one():
         source.sendall(settings_text(TR=None) + images_of(volumes_of(1)))
         here.step()
         assert here.server.runs[0].tr_s == 1.5
+
+
+def test_who_connects_and_says_nothing_keeps_no_source_out():
+    with Afni() as here, contextlib.ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(socket.create_connection(("127.0.0.1", here.receiver.port), 10))
+        here.step(30)
+        here.step(seconds=11.0)
+        for _ in range(3):
+            stack.enter_context(here.connected())
+            here.step()
+        with here.connected() as source:
+            source.sendall(settings_text() + images_of(volumes_of(2)))
+            here.step()
+            assert len(here.server.volumes) == 2
+    assert sum("does not say where its images come" in line for line in here.lines) == 1
+    assert not [line for line in here.lines if "at the same time" in line]

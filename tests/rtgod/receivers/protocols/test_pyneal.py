@@ -254,6 +254,50 @@ def test_volumes_that_overtake_each_other_are_put_in_order():
     assert not [line for line in here.lines if "lost" in line or "not sent" in line]
 
 
+def test_a_first_volume_that_comes_too_late_is_named_and_ends_nothing():
+    sent = [volume() for _ in range(7)]
+    with Pyneal() as here:
+        scanner = here.scanner()
+        for index in (1, 2, 3, 0, 4, 0, 5, 6):
+            here.sent(scanner, sent[index], index)
+        here.receiver.run(lambda: True)
+    assert len(here.server.runs) == 1
+    assert [one.index for one in here.server.volumes] == [1, 2, 3, 4, 5, 6]
+    assert sum("volume 1 did not come: lost" in line for line in here.lines) == 1
+    assert sum("volume 1 came after volume" in line for line in here.lines) == 2
+
+
+def test_another_first_volume_begins_a_run_and_the_same_one_only_after_a_pause():
+    sent, other = [volume() for _ in range(3)], volume()
+    with Pyneal() as here:
+        scanner = here.scanner()
+        for index in (0, 1, 2, 0):
+            here.sent(scanner, sent[index], index)
+        assert len(here.server.runs) == 1
+        here.sent(scanner, other, 0)
+        assert len(here.server.runs) == 2
+        here.step(seconds=4.0)
+        here.sent(scanner, other, 0)
+        assert len(here.server.runs) == 3
+
+
+@pytest.mark.parametrize("patience_tr", [2.0, 4.0])
+def test_silence_counts_from_when_the_last_volume_came_not_from_when_it_was_sent(patience_tr):
+    with Receiver(PynealReceiver, patience_tr=patience_tr) as here:
+        for index in (0, 1, 3):
+            here.receiver._answer(tuple(message(volume(), index)))
+            here.receiver._runs.step()
+        for now_s in (3.9, 4.0, 7.9, 8.0, 20.0):
+            here.now_s = now_s
+            here.receiver._runs.step()
+            is_told = any("no volume for 2 TR" in line for line in here.lines)
+            assert is_told == (now_s >= 4.0)
+            assert len(here.server.volumes) == (3 if now_s >= 2.0 * patience_tr else 2)
+        here.receiver._answer(tuple(message(volume(), 4)))
+    assert sum("no volume for 2 TR" in line for line in here.lines) == 1
+    assert sum("volumes come again" in line for line in here.lines) == 1
+
+
 def test_what_is_lost_late_twice_or_no_volume_is_told():
     with Pyneal(patience_tr=2.0) as here:
         scanner = here.scanner()

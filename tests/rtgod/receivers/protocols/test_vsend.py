@@ -213,3 +213,51 @@ def test_an_image_that_is_under_way_when_it_is_stopped_is_told():
         here.step()
         here.receiver.run(lambda: True)
     assert sum("stopped in the middle" in line for line in here.lines) == 1
+
+
+def twice(here, second, pause_s, n_volumes=4):
+    """Send a series of four volumes, and after a pause others under the same identity; return who came when."""
+    for number in range(1, 5):
+        here.sent(image(volume(), number, n_volumes=n_volumes))
+    here.step(seconds=pause_s)
+    for number, data in second:
+        here.sent(image(data, number, n_volumes=n_volumes))
+    here.receiver.run(lambda: True)
+    ids = [run.run_id for run in here.server.runs]
+    return [(ids.index(one.run_id), one.index) for one in here.server.volumes]
+
+
+def test_a_series_that_is_scanned_again_under_the_same_identity_is_another_run():
+    second = [(number, volume()) for number in range(1, 5)]
+    whole = [(0, index) for index in range(4)]
+    with Vsend() as here:
+        assert twice(here, second, 10.0) == whole + [(1, index) for index in range(4)]
+    assert here.server.runs[1].run_id == f"{here.server.runs[0].run_id}-restart-1"
+    assert here.server.runs[0].acquisition != here.server.runs[1].acquisition
+    assert sum("it was restarted" in line for line in here.lines) == 1
+    with Vsend() as here:  # its first volume is lost
+        assert twice(here, second[1:], 10.0) == whole + [(1, index) for index in range(1, 4)]
+    with Vsend() as here:  # broken off without a pause
+        assert twice(here, second, 0.0, n_volumes=9) == whole + [(1, index) for index in range(4)]
+    with Vsend() as here:  # the same recording, played twice
+        one = volume()
+        here.sent(image(one, 1, n_volumes=1))
+        here.step(seconds=10.0)
+        here.sent(image(one, 1, n_volumes=1))
+        assert len(here.server.runs) == 2
+
+
+def test_volumes_that_come_twice_or_late_begin_no_run():
+    sent = {number: volume() for number in range(1, 5)}
+    with Vsend() as here:
+        for number in (1, 1, 2, 1, 4, 3, 4):
+            here.sent(image(sent[number], number, n_volumes=9))
+        here.receiver.run(lambda: True)
+    assert len(here.server.runs) == 1
+    assert [one.index for one in here.server.volumes] == [0, 1, 3]
+    with Vsend() as here:
+        for number in (2, 3, 1):
+            here.sent(image(sent[number], number, n_volumes=9))
+        here.receiver.run(lambda: True)
+    assert [one.index for one in here.server.volumes] == [1, 2]
+    assert sum("volume 1 came after volume 3" in line for line in here.lines) == 1
