@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
@@ -49,7 +48,7 @@ class DicomStore(Export):
 
     def __init__(self, to: str, style: DicomStyle, patience_s: float, tell: Callable[[str], object]) -> None:
         try:
-            from pynetdicom import AE, evt
+            from pynetdicom import AE
         except ModuleNotFoundError as error:
             raise MissingDependencyError("sending DICOM needs pynetdicom: pip install 'rtgod[network]'") from error
         title, separator, where = to.rpartition("@")
@@ -59,7 +58,6 @@ class DicomStore(Export):
         self._host, self._port = address_of(where, USUAL_TARGET)
         self._style, self._patience_s, self._tell = style, patience_s, tell
         self._node = AE(ae_title=_TITLE)
-        self._handlers: list[Any] = [(evt.EVT_CONN_OPEN, _send_at_once)]
         for kind in (MRImageStorage, EnhancedMRImageStorage):
             self._node.add_requested_context(kind, ExplicitVRLittleEndian)
         self._association: Any = None
@@ -108,9 +106,7 @@ class DicomStore(Export):
         def attempt() -> Any:
             # pynetdicom logs errors and leaves a socket open when nobody listens, so that is tried without it.
             connect(self._host, self._port, self._patience_s, self._tell).close()
-            association = self._node.associate(
-                self._host, self._port, ae_title=self._title, evt_handlers=self._handlers
-            )
+            association = self._node.associate(self._host, self._port, ae_title=self._title)
             return association if association.is_established else None
 
         if self._association is None or not self._association.is_established:
@@ -132,8 +128,3 @@ class DicomStore(Export):
         status = until_it_works(attempt, f"{self._title}, to take an image", self._patience_s, self._tell)
         if status != 0 and status >> 12 != 0xB:  # those are warnings: it is stored
             raise ServerError(f"{self._title}: does not take an image (status {status:04X}); its log may say why")
-
-
-def _send_at_once(event: Any) -> None:
-    """Let no piece of an image wait until the one before it is acknowledged, which costs 40 ms an image."""
-    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
