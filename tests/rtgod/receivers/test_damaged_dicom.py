@@ -136,7 +136,7 @@ def replay(files, folder):
 @pytest.mark.parametrize("name", [*SYNTHETIC, *REAL])
 @pytest.mark.xdist_group("damaged")
 @given(damage=st.lists(damages(), min_size=1, max_size=3), which=st.integers(0, 1))
-@settings(deadline=None, max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_damage_hangs_crashes_or_fills_memory(series, tmp_path_factory, name, taker, damage, which):
     files = list(series(name))
     for one in damage:
