@@ -17,7 +17,7 @@ from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
 from rtgod.receivers.live_series import LiveSeries, LiveVolume
 from rtgod.sources.dicom.pieces import Piece
-from rtgod.sources.dicom.times import index_beside
+from rtgod.sources.dicom.times import clock_s, index_beside
 from rtgod.sources.echoes import Combine, Echo, combined, in_words, weights_of
 
 #: Time without a file after which a volume has no more echoes to come, in repetition times.
@@ -56,6 +56,7 @@ class LiveEchoes:
         self._waiting: dict[int, dict[float, LiveVolume]] = {}
         self._n_volumes = 0
         self._latest_s = -math.inf
+        self._first: list[Piece] = []
         self._told: set[str] = set()
 
     @property
@@ -91,9 +92,12 @@ class LiveEchoes:
         """
         echo_ms = piece.grid.echo_ms
         if self._taken_ms and echo_ms not in self._taken_ms:
-            self._name_other(echo_ms)
-            return
+            if echo_ms in self._known_ms:
+                return  # named when the others were taken
+            raise InputError(self._why_other(echo_ms))
         self._latest_s = now_s
+        if not self._taken_ms:
+            self._first.append(piece)
         if echo_ms not in self._series:
             self._series[echo_ms] = LiveSeries(piece, self.tr_s, self._patience_tr)
         self._series[echo_ms].add(piece, slices, now_s)
@@ -193,6 +197,10 @@ class LiveEchoes:
             self.notes.append(f"echo {number} is taken of {in_words(echoes_ms)} (--echo)")
         self._taken_ms, self._known_ms = wanted_ms, echoes_ms
         self._series = {echo_ms: self._series[echo_ms] for echo_ms in wanted_ms}
+        first_s = clock_s([piece for piece in self._first if piece.grid.echo_ms in wanted_ms])
+        for series in self._series.values():
+            series.count_from(first_s)
+        self._first.clear()
         return True
 
     def _tell_held(self, now_s: float, wanted_ms: list[float], n_there: dict[float, int]) -> None:
@@ -205,15 +213,14 @@ class LiveEchoes:
                 "is sent so far"
             )
 
-    def _name_other(self, echo_ms: float) -> None:
-        """Name images of an echo that nothing told of when others were taken, where a replay would heed it."""
-        is_before = echo_ms < self._taken_ms[-1]
-        if echo_ms in self._known_ms or not (is_before or isinstance(self._echo, Combine)):
-            return
-        what = "combines it, too" if isinstance(self._echo, Combine) else "numbers the echoes otherwise"
-        self._tell_once(
-            f"an echo of {echo_ms:g} ms came first after two volumes without it: left out of this run; a replay {what}"
-        )
+    def _why_other(self, echo_ms: float) -> str:
+        """Say why an echo is left out of which nothing told when others were taken; a replay may take it."""
+        unknown = f"its echo of {echo_ms:g} ms came first after two volumes without it, and is not part of this run"
+        if isinstance(self._echo, Combine):
+            return f"{unknown}; a replay combines it, too"
+        if self._echo and echo_ms < self._taken_ms[0]:
+            return f"{unknown}; a replay numbers the echoes otherwise"
+        return f"its echo time differs from that of what is taken ({in_words(self._taken_ms)})"
 
     def _tell_once(self, note: str) -> None:
         if note not in self._told:

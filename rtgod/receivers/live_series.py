@@ -104,6 +104,7 @@ class LiveSeries:
         self._keeps_time = self._rescaled = False
         self._clock = VolumeClock(tr_s)
         self._late: set[int] = set()
+        self._first_s: float | None = None
         self._odd: list[_Held] = []
         self._has_told_odd = False
         self._n_guessed = 1 if first.is_whole else max(first.n_promised, 1)
@@ -158,6 +159,17 @@ class LiveSeries:
             return
         self._rescaled |= any(plane.rescale != (1.0, 0.0) for plane in piece.planes)
         self._new.append(_Held(piece, slices, now_s))
+
+    def count_from(self, first_s: float | None) -> None:
+        """Have the clock, where nothing else counts volumes, count from a time of day; before one was given.
+
+        Parameters
+        ----------
+        first_s : float or None
+            Seconds from midnight; None for the earliest that comes.
+        """
+        self._first_s = first_s
+        self._count()
 
     def n_after(self, since_s: float) -> int:
         """Count the volumes, of those that are complete, that came after a time.
@@ -262,7 +274,7 @@ class LiveSeries:
         usable = [
             (volumes, n_slices)
             for n_slices in self._possible_n_slices(pieces, slots)
-            for numbering in numberings(pieces, slots, n_slices, self.tr_s)
+            for numbering in numberings(pieces, slots, n_slices, self.tr_s, self._first_s)
             if (volumes := by_number(numbering, pieces, slots, self.tr_s))
         ]
         in_time = [(volumes, n) for volumes, n in usable if keeps_time(_without_partial(volumes, n), self.tr_s)]

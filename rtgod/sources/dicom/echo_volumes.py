@@ -150,11 +150,14 @@ def laid_out(
     InputError
         If nothing tells the pieces apart, or no volume has all slices.
     """
-    return _counted_together([_of_echo(folder, pieces, stack, decode, tr_s) for pieces in groups], tr_s)
+    first_s = clock_s([piece for pieces in groups for piece in pieces])
+    return _counted_together([_of_echo(folder, pieces, stack, decode, tr_s, first_s) for pieces in groups], tr_s)
 
 
-def _of_echo(folder: Path, pieces: Sequence[Piece], stack: Stack, decode: Decode, tr_s: float) -> EchoVolumes:
-    volumes = in_volumes(folder, without_duplicates(pieces, decode), stack, tr_s)
+def _of_echo(
+    folder: Path, pieces: Sequence[Piece], stack: Stack, decode: Decode, tr_s: float, first_s: float | None
+) -> EchoVolumes:
+    volumes = in_volumes(folder, without_duplicates(pieces, decode), stack, tr_s, first_s)
     n_slices = stack.shape[2]
     n_there = {index: sum(len(piece.planes) for piece in of_volume) for index, of_volume in volumes.items()}
     lacking = {index: n_slices - n for index, n in n_there.items() if n < n_slices}

@@ -222,7 +222,9 @@ def without_duplicates(pieces: Sequence[Piece], decode: Decode) -> list[Piece]:
     return list(unique.values())
 
 
-def in_volumes(folder: Path, pieces: Sequence[Piece], stack: Stack, tr_s: float) -> dict[int, list[Piece]]:
+def in_volumes(
+    folder: Path, pieces: Sequence[Piece], stack: Stack, tr_s: float, first_s: float | None = None
+) -> dict[int, list[Piece]]:
     """Put pieces together to volumes by their index in the run, ascending; some may lack slices.
 
     Scanners number volumes from 1, in InstanceNumber (or, of single slices, all slices through), AcquisitionNumber or
@@ -239,6 +241,8 @@ def in_volumes(folder: Path, pieces: Sequence[Piece], stack: Stack, tr_s: float)
     stack : Stack
     tr_s : float
         Repetition time, seconds.
+    first_s : float, optional
+        Time of day from which the clock counts, where nothing else does; the earliest of the pieces by default.
 
     Raises
     ------
@@ -247,7 +251,7 @@ def in_volumes(folder: Path, pieces: Sequence[Piece], stack: Stack, tr_s: float)
     """
     slots = [stack.slots(piece) for piece in pieces]
     usable = []
-    for numbering in numberings(pieces, slots, len(stack.positions_mm), tr_s):
+    for numbering in numberings(pieces, slots, len(stack.positions_mm), tr_s, first_s):
         volumes = by_number(numbering, pieces, slots, tr_s)
         if volumes:
             usable.append(volumes)
@@ -261,7 +265,11 @@ def in_volumes(folder: Path, pieces: Sequence[Piece], stack: Stack, tr_s: float)
 
 
 def numberings(
-    pieces: Sequence[Piece], slots: Sequence[Sequence[int]], n_slices: int, tr_s: float
+    pieces: Sequence[Piece],
+    slots: Sequence[Sequence[int]],
+    n_slices: int,
+    tr_s: float,
+    first_s: float | None = None,
 ) -> list[Sequence[int | None]]:
     """List possible numbers of the volume of each piece, from 1, the most reliable first.
 
@@ -274,6 +282,8 @@ def numberings(
         Number of slices of a volume.
     tr_s : float
         Repetition time, seconds.
+    first_s : float, optional
+        Time of day from which the clock counts; the earliest of the pieces by default.
     """
     instances = [piece.instance for piece in pieces]
     acquisitions = [piece.acquisition for piece in pieces]
@@ -287,11 +297,15 @@ def numberings(
     ]
     known = [instance for instance in instances if instance is not None]
     if pieces[0].is_whole:
-        by_clock = [_by_clock(pieces, tr_s)] if differ_by_clock(pieces) else []
+        by_clock = [_by_clock(pieces, tr_s, first_s)] if differ_by_clock(pieces) else []
         # Images of other echoes may be counted between those of one.
         shared = math.gcd(*np.diff(sorted(known)).tolist()) if len(known) == len(pieces) else 0
         steps = [step for step in range(2, min(shared, _MOST_ECHOES) + 1) if shared % step == 0]
         by_step = [[(instance - 1) // step + 1 for instance in known] for step in steps]
+        # With few volumes several steps divide the numbers: the one that fits the clock best comes first.
+        if len(by_step) > 1:
+            elapsed = _by_clock(pieces, tr_s, None)
+            by_step.sort(key=lambda numbers: _n_apart(numbers, elapsed))
         return [instances, acquisitions, temporal, *by_step, *by_clock]
     numbered: list[Sequence[int | None]] = [temporal]
     if len(known) == len(pieces):
@@ -341,14 +355,20 @@ def differ_by_clock(pieces: Sequence[Piece]) -> bool:
     return len({(piece.instance, piece.acquisition, piece.temporal) for piece in pieces}) == 1 and pieces[0].is_whole
 
 
-def _by_clock(pieces: Sequence[Piece], tr_s: float) -> list[int | None]:
+def _by_clock(pieces: Sequence[Piece], tr_s: float, first_s: float | None) -> list[int | None]:
     """Number volumes by the time since the earliest of them."""
     clocks = [piece.clock_s for piece in pieces if piece.clock_s is not None]
     if len(clocks) < len(pieces):
         return [None] * len(pieces)
     latest = max(clocks)
-    since_s = [clock + (_DAY_S if latest - clock > _DAY_S / 2 else 0) for clock in clocks]  # past midnight
-    return [round((clock - min(since_s)) / tr_s) + 1 for clock in since_s]
+    counted = clocks if first_s is None else [*clocks, first_s]
+    since_s = [clock + (_DAY_S if latest - clock > _DAY_S / 2 else 0) for clock in counted]  # past midnight
+    return [round((clock - min(since_s)) / tr_s) + 1 for clock in since_s[: len(clocks)]]
+
+
+def _n_apart(numbers: Sequence[int], elapsed: Sequence[int | None]) -> int:
+    """Return by how many volumes numbers differ from the clock's, all together, counted from the first of each."""
+    return sum(abs(number - min(numbers) - count + 1) for number, count in zip(numbers, elapsed, strict=True) if count)
 
 
 def by_number(
