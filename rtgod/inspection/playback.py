@@ -109,6 +109,8 @@ class Playback:
     told : list of (float, str)
         Lines for the operator, with their times.
     n_files : int
+    n_discarded : int
+        Volumes at the start of each run that are not sent.
     """
 
     series: dict[SeriesKey, SeenSeries] = field(default_factory=dict)
@@ -118,6 +120,7 @@ class Playback:
     n_sent: Counter[str] = field(default_factory=Counter)
     told: list[tuple[float, str]] = field(default_factory=list)
     n_files: int = 0
+    n_discarded: int = 0
 
 
 def played(listing: Listing, options: RunOptions) -> Playback:
@@ -138,7 +141,7 @@ class _Player:
     def __init__(self, listing: Listing, options: RunOptions) -> None:
         self._files, self._place = listing.files, 0
         self._now_s = self._files[0][1]
-        self._seen = Playback(n_files=len(self._files))
+        self._seen = Playback(n_files=len(self._files), n_discarded=options.rules.discard_volumes)
         self._runs = LiveRuns(self, options, self._tell, self._clock, witness=self._witness)
         self._watcher = Watcher(self, self._runs, self._tell, self._clock, tags=TAGS)
         #: Pieces of the last file, which no run has yet; and of each run.

@@ -26,6 +26,7 @@ _CONTRADICTION = 0.01
 _USUAL = (
     re.compile(r"\S+: begins, \d+ × .*"),
     re.compile(r"\S+: ended after \d+ volumes?"),
+    re.compile(r"\S+: \d+ volumes? (is|are) discarded"),  # said with the run's rules
     re.compile(r"series \d+: one volume, and no more: left out"),
     re.compile(r"files that are no DICOM images are left out"),
 )
@@ -33,6 +34,7 @@ _USUAL = (
 _CHOSEN = (
     re.compile(r"series \d+: \d+ echoes \(.*\) are combined, .*"),
     re.compile(r"series \d+: echo \d+ is taken of .*"),
+    re.compile(r"\S+: (no volume is|\d+ volumes? (is|are)) discarded; .*"),
 )
 _SILENT = re.compile(r"(series \d+): no volume for [\d.]+ TR, since volume (\d+): .*")
 _AGAIN = re.compile(r"(series \d+): volumes come again")
@@ -70,6 +72,8 @@ class RunReport:
         Volumes that would be sent.
     volumes : RunVolumes or None
         None if they cannot be counted.
+    n_discarded : int
+        Volumes at its start that would not be sent.
     """
 
     run: Run
@@ -79,6 +83,7 @@ class RunReport:
     timing: SliceTiming | None
     n_sent: int
     volumes: RunVolumes | None
+    n_discarded: int = 0
 
     @property
     def n_bands(self) -> int:
@@ -224,6 +229,7 @@ def _run_report(run: Run, playback: Playback, times: ArrivalTimes) -> RunReport:
         timing=timing_of(slice_times_s),
         n_sent=playback.n_sent[run.run_id],
         volumes=volumes,
+        n_discarded=playback.n_discarded,
     )
 
 
@@ -264,9 +270,11 @@ def _of_lines(playback: Playback) -> list[Finding]:
         if line not in rules and not any(usual.fullmatch(line) for usual in _USUAL):
             kinds.setdefault(re.sub(r"\d+(\.\d+)?", "0", line), []).append(line)
     return [
-        Finding(not is_chosen, lines[0] + (f" (and {len(lines) - 1} more of the kind)" if len(lines) > 1 else ""))
+        Finding(
+            not any(chosen.fullmatch(lines[0]) for chosen in _CHOSEN),
+            lines[0] + (f" (and {len(lines) - 1} more of the kind)" if len(lines) > 1 else ""),
+        )
         for lines in kinds.values()
-        for is_chosen in (any(chosen.fullmatch(lines[0]) for chosen in _CHOSEN),)
     ]
 
 
@@ -293,15 +301,18 @@ def _of_times(times: ArrivalTimes) -> list[Finding]:
 def _of_run(report: RunReport) -> list[Finding]:
     run, volumes, name = report.run, report.volumes, f"series {report.number}"
     findings = []
-    if run.n_volumes is None:
+    if not report.n_sent and report.n_discarded:
+        findings.append(Finding(True, f"{name}: all of its volumes would be discarded: nothing of it would be sent"))
+    elif run.n_volumes is None:
         findings.append(
             Finding(
                 False,
                 f"{name}: its files do not say how many volumes are planned; give rtgod watch --volumes "
-                f"{report.n_sent}, or as many as are planned, so that drift is modelled as in a replay",
+                f"{report.n_sent + report.n_discarded}, or as many as are planned, so that drift is modelled as in a "
+                "replay",
             )
         )
-    elif volumes is not None and volumes.n_whole + len(volumes.missing) < run.n_volumes:
+    elif volumes is not None and volumes.n_whole + len(volumes.missing) < run.n_volumes + report.n_discarded:
         findings.append(
             Finding(False, f"{name}: {report.n_sent} of {run.n_volumes} planned volumes are there: was it stopped?")
         )
