@@ -10,10 +10,11 @@ import typer
 from rtgod.console import PlainConsole, styled
 
 if TYPE_CHECKING:
+    from rtgod.bundle import DecoderBundle
     from rtgod.receivers.run_options import RunOptions
 
 
-def check_export(folder: Path, options: RunOptions, page: Path | None, bundle: Path | None) -> None:
+def check_export(folder: Path, options: RunOptions, page: Path | None, bundle: DecoderBundle | None) -> None:
     """Print, and write as HTML, what is to be known of a folder before a scan.
 
     Parameters
@@ -24,7 +25,7 @@ def check_export(folder: Path, options: RunOptions, page: Path | None, bundle: P
         As for watching.
     page : Path or None
         HTML file to write, if any.
-    bundle : Path or None
+    bundle : DecoderBundle or None
         Bundle to compare runs with, if any.
 
     Raises
@@ -44,11 +45,9 @@ def check_export(folder: Path, options: RunOptions, page: Path | None, bundle: P
     listing = listed(folder)
     report = report_of(played(listing, options), listing.times)
     if bundle is not None:
-        from rtgod.bundle import DecoderBundle
         from rtgod.inspection.comparison import compared
 
-        loaded = DecoderBundle.load(bundle)
-        report = with_fits(report, [compared(run, loaded) for run in report.runs])
+        report = with_fits(report, [compared(run, bundle) for run in report.runs])
     console = PlainConsole()
     console.print(rendered(report))
     if page is not None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,6 +17,7 @@ from rtgod.errors import InputError, RtgodError
 from rtgod.text import number_of
 
 if TYPE_CHECKING:
+    from rtgod.bundle import DecoderBundle
     from rtgod.protocol.clients import Sender
     from rtgod.receivers.identity_table import IdentityTable
     from rtgod.receivers.protocols.plain_receiver import PlainReceiver
@@ -101,8 +102,9 @@ def watch(
     too: one a volume, by the number at the end of their names, or an uncompressed 4-D one that grows. Files that are
     there at the start are never opened, and nothing in the folder is changed. Ctrl-C ends the run and stops.
 
-    With --check the files that are there are read in place of new ones, and no server is needed. The exit code is then
-    0 if the export is fit for live use, and 1 if something is to be settled first.
+    With --check the files that are there are read in place of new ones, and no server is needed; --events, --discard
+    and --count-from hold as in a scan, by the rules of --bundle where it is given. The exit code is then 0 if the
+    export is fit for live use, and 1 if something is to be settled first.
     """
     from rtgod.protocol.clients import Sender
     from rtgod.protocol.keys import read_client_key
@@ -113,12 +115,16 @@ def watch(
     from rtgod.receivers.watcher import Watcher
 
     options = _options(subject, corrected, echo, tr, volumes, patience, several_patients)
+    counts = chosen_counts(discard, count_from)
     if check:
-        check_export(folder, options, html, bundle)
+        _check_without(to=to != _SERVER, key=key, name=name, identity_table=identity_table, poll=poll)
+        decoder = _loaded(bundle)
+        rules = None if decoder is None else decoder.settings.events.model_dump(mode="json", exclude_defaults=True)
+        check_export(folder, _ruled(options, rules, events, counts), html, decoder)
         return
     if html or bundle:
         raise InputError(f"{'--html' if html else '--bundle'}: for a finished export; give --check as well")
-    counts, stopped = chosen_counts(discard, count_from), _stop_on_signals()
+    stopped = _stop_on_signals()
     identities = _identities(identity_table, folder)
     with (
         Arrivals(folder, with_events=not poll) as arrivals,
@@ -303,13 +309,25 @@ def _options(
     )
 
 
+def _check_without(**given: object) -> None:
+    """Refuse options that have no effect with --check."""
+    if refused := [f"--{name.replace('_', '-')}" for name, value in given.items() if value]:
+        raise InputError(
+            f"{', '.join(refused)}: --check reads a finished export, asks no server and writes no table; leave out "
+            f"{'this option' if len(refused) == 1 else 'these options'}"
+        )
+
+
+def _loaded(bundle: Path | None) -> DecoderBundle | None:
+    if bundle is None:
+        return None
+    from rtgod.bundle import DecoderBundle
+
+    return DecoderBundle.load(bundle)
+
+
 def _with_events(options: RunOptions, sender: Sender, events: Path | None, counts: dict[str, int]) -> RunOptions:
     """Read the table of events by the rules of the server's decoder, and say what will be done with every run."""
-    from rtgod.events.counting import in_words, is_usual, n_used
-    from rtgod.events.table import events_table, trials_in
-    from rtgod.events.trials import remarks_on
-    from rtgod.sources.event_rules import live_rules
-
     try:
         theirs = sender.ask_rules()
     except RtgodError as error:
@@ -318,6 +336,18 @@ def _with_events(options: RunOptions, sender: Sender, events: Path | None, count
             "the rules of the server's bundle for events are not known, and the usual ones hold until this command is "
             f"started again: {error}"
         )
+    return _ruled(options, theirs, events, counts)
+
+
+def _ruled(
+    options: RunOptions, theirs: Mapping[str, Any] | None, events: Path | None, counts: dict[str, int]
+) -> RunOptions:
+    """Read the table of events by the rules of a decoder, and say what will be done with every run."""
+    from rtgod.events.counting import in_words, is_usual, n_used
+    from rtgod.events.table import events_table, trials_in
+    from rtgod.events.trials import remarks_on
+    from rtgod.sources.event_rules import live_rules
+
     rules, remarks = live_rules(theirs, counts)
     for line in remarks:
         _tell(line)

@@ -17,6 +17,7 @@ from rtgod.inspection.scan_facts import TAGS, ScanFacts, facts_of
 from rtgod.inspection.slice_timing import slice_clock_s, times_in_file
 from rtgod.messages import Run, RunEnd, Volume
 from rtgod.receivers.arrivals import POLL_S
+from rtgod.receivers.live_run import LiveRun
 from rtgod.receivers.live_runs import LiveRuns
 from rtgod.receivers.run_options import RunOptions
 from rtgod.receivers.watcher import Watcher
@@ -73,7 +74,6 @@ class SeenSeries:
         Repetition time; 0 without one.
     echoes_ms : set of float
         Echo times.
-    pieces : list of SeenPiece
     slice_times_s : tuple of float
         Times of slices of the first whole volume, where its file states them.
     """
@@ -87,7 +87,6 @@ class SeenSeries:
     tr_s: float = 0.0
     left_out: Counter[str] = field(default_factory=Counter)
     echoes_ms: set[float] = field(default_factory=set)
-    pieces: list[SeenPiece] = field(default_factory=list)
     slice_times_s: tuple[float, ...] = ()
 
 
@@ -101,18 +100,27 @@ class Playback:
         By SeriesNumber and SeriesInstanceUID, in the order in which they came.
     runs : list of Run
         Runs that would be sent.
+    keys : dict of str to list of (int, str)
+        Series of each run, by its run_id, that after which it is called first; several have one volume each.
+    pieces : dict of str to list of SeenPiece
+        What came of each run, by its run_id.
     n_sent : Counter
         Number of volumes that would be sent, by their run.
     told : list of (float, str)
         Lines for the operator, with their times.
     n_files : int
+    n_discarded : int
+        Volumes at the start of each run that are not sent.
     """
 
     series: dict[SeriesKey, SeenSeries] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
+    keys: dict[str, list[SeriesKey]] = field(default_factory=dict)
+    pieces: dict[str, list[SeenPiece]] = field(default_factory=dict)
     n_sent: Counter[str] = field(default_factory=Counter)
     told: list[tuple[float, str]] = field(default_factory=list)
     n_files: int = 0
+    n_discarded: int = 0
 
 
 def played(listing: Listing, options: RunOptions) -> Playback:
@@ -133,17 +141,39 @@ class _Player:
     def __init__(self, listing: Listing, options: RunOptions) -> None:
         self._files, self._place = listing.files, 0
         self._now_s = self._files[0][1]
-        self._seen = Playback(n_files=len(self._files))
-        runs = LiveRuns(self, options, self._tell, self._clock, witness=self._witness)
-        self._watcher = Watcher(self, runs, self._tell, self._clock, tags=TAGS)
+        self._seen = Playback(n_files=len(self._files), n_discarded=options.rules.discard_volumes)
+        self._runs = LiveRuns(self, options, self._tell, self._clock, witness=self._witness)
+        self._watcher = Watcher(self, self._runs, self._tell, self._clock, tags=TAGS)
+        #: Pieces of the last file, which no run has yet; and of each run.
+        self._new: list[tuple[SeriesKey, SeenPiece]] = []
+        self._of_run: dict[LiveRun, list[tuple[SeriesKey, SeenPiece]]] = {}
 
     def play(self) -> Playback:
         while self._place < len(self._files):
             self._pass_to(self._files[self._place][1] + POLL_S)
             self._watcher.step()
         self._pass_to(self._now_s + _SETTLED_S)
+        self._watcher.step()
+        self._assign()
         self._watcher.run(lambda: True)
+        self._sort_out()
         return self._seen
+
+    def _assign(self) -> None:
+        """Note to which run the pieces of the last file went: a series that is restarted is two runs."""
+        for key, seen in self._new:
+            if (live := self._runs.run_of(key)) is not None:
+                self._of_run.setdefault(live, []).append((key, seen))
+        self._new.clear()
+
+    def _sort_out(self) -> None:
+        """Note the series and the pieces of each run that would be sent."""
+        for live, pieces in self._of_run.items():
+            if live.run is not None:
+                own = [(key, seen) for key, seen in pieces if key in live.keys]
+                name = live.run.run_id
+                self._seen.keys[name] = list(dict.fromkeys([(live.number, live.uid), *(key for key, _ in own)]))
+                self._seen.pieces[name] = [seen for _, seen in own]
 
     def _pass_to(self, time_s: float) -> None:
         """Let time pass, with a look now and then."""
@@ -185,6 +215,7 @@ class _Player:
     # ---------------------------------------------------------------- as a witness, see `LiveRuns`
 
     def _witness(self, key: SeriesKey, header: FileDataset, why: str, pieces: Sequence[Piece]) -> None:
+        self._assign()
         series = self._seen.series.get(key)
         if series is None:
             series = self._seen.series[key] = SeenSeries(key[0], facts_of(header), alike(header))
@@ -201,4 +232,4 @@ class _Player:
             slice_s = None if piece.is_whole else slice_clock_s(header, piece)
             if piece.is_whole and not series.n_slices:
                 series.n_slices, series.slice_times_s = len(piece.planes), times_in_file(header, piece)
-            series.pieces.append(SeenPiece(replace(piece, planes=piece.planes[:1]), self._now_s, slice_s))
+            self._new.append((key, SeenPiece(replace(piece, planes=piece.planes[:1]), self._now_s, slice_s)))

@@ -18,7 +18,6 @@ from rtgod.inspection.slice_timing import SliceTiming, timing_of
 from rtgod.messages import Run
 from rtgod.receivers.privacy import OTHER
 from rtgod.receivers.run_options import SILENCE_TR
-from rtgod.sources.dicom.series import run_name
 from rtgod.text import number_of
 
 #: Relative difference from which on the clock contradicts the repetition time.
@@ -27,9 +26,16 @@ _CONTRADICTION = 0.01
 _USUAL = (
     re.compile(r"\S+: begins, \d+ × .*"),
     re.compile(r"\S+: ended after \d+ volumes?"),
+    re.compile(r"\S+: \d+ volumes? (is|are) discarded"),  # said with the run's rules
     re.compile(r"series \d+: one volume, and no more: left out"),
     re.compile(r"series \d+, after series \d+: .* it is of another"),
     re.compile(r"files that are no DICOM images are left out"),
+)
+#: Lines that are no complaint, and tell what was chosen.
+_CHOSEN = (
+    re.compile(r"series \d+: \d+ echoes \(.*\) are combined, .*"),
+    re.compile(r"series \d+: echo \d+ is taken of .*"),
+    re.compile(r"\S+: (no volume is|\d+ volumes? (is|are)) discarded; .*"),
 )
 _SILENT = re.compile(r"(series \d+): no volume for [\d.]+ TR, since volume (\d+): .*")
 _AGAIN = re.compile(r"(series \d+): volumes come again")
@@ -67,6 +73,8 @@ class RunReport:
         Volumes that would be sent.
     volumes : RunVolumes or None
         None if they cannot be counted.
+    n_discarded : int
+        Volumes at its start that would not be sent.
     """
 
     run: Run
@@ -76,6 +84,7 @@ class RunReport:
     timing: SliceTiming | None
     n_sent: int
     volumes: RunVolumes | None
+    n_discarded: int = 0
 
     @property
     def n_bands(self) -> int:
@@ -167,13 +176,12 @@ def report_of(playback: Playback, times: ArrivalTimes) -> Report:
     playback : Playback
     times : ArrivalTimes
     """
-    keys = {run.run_id: _key_of(run, playback) for run in playback.runs}
-    runs = tuple(_run_report(run, keys[run.run_id], playback, times) for run in playback.runs)
+    runs = tuple(_run_report(run, playback, times) for run in playback.runs)
     findings = [
         *_of_lines(playback),
         *_of_times(times),
         *(finding for report in runs for finding in _of_run(report)),
-        *_of_repeats(runs, playback, keys),
+        *_of_repeats(runs, playback),
     ]
     if not runs:
         findings.append(Finding(True, "no functional run in it: nothing would be sent, so that nothing can be decoded"))
@@ -205,9 +213,9 @@ def _first_ones_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 # ---------------------------------------------------------------- runs and series
 
 
-def _run_report(run: Run, key: SeriesKey, playback: Playback, times: ArrivalTimes) -> RunReport:
+def _run_report(run: Run, playback: Playback, times: ArrivalTimes) -> RunReport:
+    key, pieces = playback.keys[run.run_id][0], playback.pieces[run.run_id]
     series = playback.series[key]
-    pieces = [piece for part in _parts(key, playback) for piece in playback.series[part].pieces]
     # Of several echoes that are taken, each volume has all; one is enough to count them.
     pieces = [piece for piece in pieces if piece.piece.grid.echo_ms == pieces[0].piece.grid.echo_ms]
     volumes = volumes_of(pieces, run.tr_s)
@@ -222,30 +230,20 @@ def _run_report(run: Run, key: SeriesKey, playback: Playback, times: ArrivalTime
         timing=timing_of(slice_times_s),
         n_sent=playback.n_sent[run.run_id],
         volumes=volumes,
+        n_discarded=playback.n_discarded,
     )
 
 
-def _parts(key: SeriesKey, playback: Playback) -> list[SeriesKey]:
-    """List the series of a run: one, or several of one volume each."""
-    series = playback.series[key]
-    if series.n_files > 1:
-        return [key]
-    return [
-        other
-        for other, found in playback.series.items()
-        if found.is_alike == series.is_alike and found.n_files == 1 and found.pieces
-    ]
-
-
 def _series_report(key: SeriesKey, series: SeenSeries, runs: Sequence[RunReport], playback: Playback) -> SeriesReport:
+    own = [report for report in runs if playback.keys[report.run.run_id][0] == key]
+    if own:
+        n = max(len(playback.keys[report.run.run_id]) for report in own)
+        joined = f" of {n} series" if n > 1 else ""
+        fates = [f"a run{joined}, {number_of(report.n_sent, 'volume')}" for report in own]
+        more = [f"{count} left out: {why}" for why, count in series.left_out.most_common()]
+        return SeriesReport(key[0], series.n_files, "; ".join([", restarted: ".join(fates), *more]), True)
     for report in runs:
-        if report.run.run_id.startswith(run_name(*key)):
-            n = len(_parts(key, playback))
-            joined = f" of {n} series" if n > 1 else ""
-            fate = f"a run{joined}, {number_of(report.n_sent, 'volume')}"
-            more = [f"{count} left out: {why}" for why, count in series.left_out.most_common()]
-            return SeriesReport(key[0], series.n_files, "; ".join([fate, *more]), True)
-        if key in _parts(_key_of(report.run, playback), playback):
+        if key in playback.keys[report.run.run_id]:
             return SeriesReport(key[0], series.n_files, f"a volume of the run of series {report.number}", True)
     if series.left_out:
         fate = "; ".join(
@@ -255,11 +253,6 @@ def _series_report(key: SeriesKey, series: SeenSeries, runs: Sequence[RunReport]
     start = f"series {key[0]}: "
     lines = [line.removeprefix(start) for _, line in playback.told if line.startswith(start)]
     return SeriesReport(key[0], series.n_files, lines[-1] if lines else "left out", False)
-
-
-def _key_of(run: Run, playback: Playback) -> SeriesKey:
-    """Return the series of a run, after whose name the run's begins."""
-    return next(key for key in playback.series if run.run_id.startswith(run_name(*key)))
 
 
 # ---------------------------------------------------------------- findings
@@ -278,7 +271,10 @@ def _of_lines(playback: Playback) -> list[Finding]:
         if line not in rules and not any(usual.fullmatch(line) for usual in _USUAL):
             kinds.setdefault(re.sub(r"\d+(\.\d+)?", "0", line), []).append(line)
     return [
-        Finding(True, lines[0] + (f" (and {len(lines) - 1} more of the kind)" if len(lines) > 1 else ""))
+        Finding(
+            not any(chosen.fullmatch(lines[0]) for chosen in _CHOSEN),
+            lines[0] + (f" (and {len(lines) - 1} more of the kind)" if len(lines) > 1 else ""),
+        )
         for lines in kinds.values()
     ]
 
@@ -306,15 +302,18 @@ def _of_times(times: ArrivalTimes) -> list[Finding]:
 def _of_run(report: RunReport) -> list[Finding]:
     run, volumes, name = report.run, report.volumes, f"series {report.number}"
     findings = []
-    if run.n_volumes is None:
+    if not report.n_sent and report.n_discarded:
+        findings.append(Finding(True, f"{name}: all of its volumes would be discarded: nothing of it would be sent"))
+    elif run.n_volumes is None:
         findings.append(
             Finding(
                 False,
                 f"{name}: its files do not say how many volumes are planned; give rtgod watch --volumes "
-                f"{report.n_sent}, or as many as are planned, so that drift is modelled as in a replay",
+                f"{report.n_sent + report.n_discarded}, or as many as are planned, so that drift is modelled as in a "
+                "replay",
             )
         )
-    elif volumes is not None and volumes.n_whole + len(volumes.missing) < run.n_volumes:
+    elif volumes is not None and volumes.n_whole + len(volumes.missing) < run.n_volumes + report.n_discarded:
         findings.append(
             Finding(False, f"{name}: {report.n_sent} of {run.n_volumes} planned volumes are there: was it stopped?")
         )
@@ -349,12 +348,12 @@ def _of_run(report: RunReport) -> list[Finding]:
     return findings
 
 
-def _of_repeats(runs: Sequence[RunReport], playback: Playback, keys: dict[str, SeriesKey]) -> list[Finding]:
-    """Name runs of one protocol that follow each other."""
+def _of_repeats(runs: Sequence[RunReport], playback: Playback) -> list[Finding]:
+    """Name runs of one protocol that follow each other; of one series, they were named when it was restarted."""
     findings = []
     for before, after in pairwise(runs):
-        kinds = [playback.series[keys[report.run.run_id]].is_alike for report in (before, after)]
-        if kinds[0] == kinds[1]:
+        first, second = (playback.keys[report.run.run_id][0] for report in (before, after))
+        if first != second and playback.series[first].is_alike == playback.series[second].is_alike:
             text = (
                 f"series {after.number} has the protocol of series {before.number}: the next run, or the same started "
                 "again; each is sent as a run of its own"

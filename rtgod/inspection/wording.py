@@ -46,6 +46,8 @@ def rows_of(report: RunReport) -> list[tuple[str, str]]:
         ("coil", _coil(report)),
         ("table", f"{facts.table_mm:.1f} mm along the bore" if facts.table_mm is not None else _NOT_SAID),
     ]
+    if run.blocks:
+        rows.append(("trials", str(len(run.blocks))))
     if volumes is not None and volumes.missing:
         rows.append(("missing", _named(volumes.missing)))
     if volumes is not None and volumes.n_doubled:
@@ -72,7 +74,8 @@ def delays_in_words(report: RunReport, whole: Report) -> str:
 
 def _volumes(report: RunReport) -> str:
     planned = f"{report.run.n_volumes} planned" if report.run.n_volumes else "planned number not said"
-    return f"{report.n_sent} ({planned})"
+    beside = f", {report.n_discarded} before them discarded" if report.n_discarded else ""
+    return f"{report.n_sent} ({planned}{beside})"
 
 
 def _slices(report: RunReport) -> str:

@@ -1,10 +1,15 @@
 """A series of several echoes while it is acquired: volumes of each echo by themselves, then of one, or all combined.
 
-Files need not number their echoes: those of different echo times are different echoes, and are numbered by these once
-the first volume is there.
+Files need not number their echoes: those of different echo times are different echoes, and are numbered by these. No
+file says how many there will be, so that the first volumes are held until each echo that is taken has two, and either a
+third volume is there or no file has come for half a repetition time: so an echo that either of the first two volumes
+lacks still counts, as in a replay. One that both lack cannot be known of, and is named when it comes.
 """
 
 from __future__ import annotations
+
+import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +17,13 @@ from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
 from rtgod.receivers.live_series import LiveSeries, LiveVolume
 from rtgod.sources.dicom.pieces import Piece
+from rtgod.sources.dicom.times import clock_s, index_beside
 from rtgod.sources.echoes import Combine, Echo, combined, in_words, weights_of
+
+#: Time without a file after which a volume has no more echoes to come, in repetition times.
+_PAUSE_TR = 0.5
+#: Volumes that each echo has before it is taken, and volumes of one echo after which the second has no more to come.
+_FEWEST, _ENOUGH = 2, 3
 
 
 class LiveEchoes:
@@ -40,9 +51,13 @@ class LiveEchoes:
         #: Echo times of those that are taken, once that is known.
         self._taken_ms: list[float] = []
         self._weights: list[float] = []
+        #: Echo times of all that had come by then: those that are not taken were named.
+        self._known_ms: list[float] = []
         self._waiting: dict[int, dict[float, LiveVolume]] = {}
         self._n_volumes = 0
-        self._has_told_missing = False
+        self._latest_s = -math.inf
+        self._first: list[Piece] = []
+        self._told: set[str] = set()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -77,7 +92,12 @@ class LiveEchoes:
         """
         echo_ms = piece.grid.echo_ms
         if self._taken_ms and echo_ms not in self._taken_ms:
-            raise InputError(f"its echo time differs from that of what is taken ({in_words(self._taken_ms)})")
+            if echo_ms in self._known_ms:
+                return  # named when the others were taken
+            raise InputError(self._why_other(echo_ms))
+        self._latest_s = now_s
+        if not self._taken_ms:
+            self._first.append(piece)
         if echo_ms not in self._series:
             self._series[echo_ms] = LiveSeries(piece, self.tr_s, self._patience_tr)
         self._series[echo_ms].add(piece, slices, now_s)
@@ -102,7 +122,7 @@ class LiveEchoes:
         Parameters
         ----------
         now_s : float
-            Time by the clock of `add`, seconds.
+            Time by the clock of `add`, seconds; infinity if no more images are expected.
 
         Raises
         ------
@@ -112,15 +132,24 @@ class LiveEchoes:
         if not self._taken_ms and not (self._series and self._is_settled(now_s)):
             self._take_notes()
             return []
+        is_last = now_s == math.inf
+        alone: dict[float, LiveVolume] = {}
         for echo_ms in self._taken_ms:
-            for volume in self._series[echo_ms].ready(now_s):
+            is_first = not self._series[echo_ms].n_volumes
+            volumes = self._series[echo_ms].ready(now_s)
+            if is_last and is_first and len(volumes) == 1:
+                alone[echo_ms] = volumes.pop()
+            for volume in volumes:
                 self._waiting.setdefault(volume.index, {})[echo_ms] = volume
+        for echo_ms, volume in alone.items():
+            beside = self._beside(volume)
+            self._waiting.setdefault(beside.index, {})[echo_ms] = beside
         self._take_notes()
         return self._given()
 
     def finish(self) -> list[LiveVolume]:
         """Return the complete volumes that are left, when no more images are expected; name those that are not."""
-        given = self.ready(float("inf"))
+        given = self.ready(math.inf)
         for echo_ms in self._taken_ms:
             for volume in self._series[echo_ms].finish():
                 self._waiting.setdefault(volume.index, {})[echo_ms] = volume
@@ -143,19 +172,20 @@ class LiveEchoes:
         return echoes_ms[number - 1 : number]
 
     def _is_settled(self, now_s: float) -> bool:
-        """Settle which echoes are taken, once two volumes of each are there, or one was waited for."""
+        """Settle which echoes are taken, once two volumes of each are there and the second has no more echoes to come.
+
+        A single echo without a choice is taken as soon as that.
+        """
         wanted_ms, echoes_ms = self._wanted_ms(), sorted(self._series)
-        awaited = [self._series[echo_ms] for echo_ms in wanted_ms or echoes_ms]
-        since_s = now_s - self._patience_tr * self.tr_s
-        if min(series.look() for series in awaited) < 2 and not any(
-            series.look() > series.n_after(since_s) for series in awaited
-        ):
+        n_there = {echo_ms: series.look() for echo_ms, series in self._series.items()}
+        is_one = len(echoes_ms) == 1 and not self._echo
+        has_all = is_one or max(n_there.values()) >= _ENOUGH or now_s - self._latest_s >= _PAUSE_TR * self.tr_s
+        if now_s < math.inf and (not has_all or min(n_there[one] for one in wanted_ms or echoes_ms) < _FEWEST):
+            self._tell_held(now_s, wanted_ms, n_there)
             return False
         if not wanted_ms:
-            if not self._has_told_missing:
-                self._has_told_missing = True
-                wanted = "echoes are combined" if isinstance(self._echo, Combine) else f"echo {self._echo} is taken"
-                self.notes.append(f"{wanted}, and its images have no other than {in_words(echoes_ms)}: not sent so far")
+            wanted = "echoes are combined" if isinstance(self._echo, Combine) else f"echo {self._echo} is taken"
+            self._tell_once(f"{wanted}, and its images have no other than {in_words(echoes_ms)}: not sent so far")
             return False
         if isinstance(self._echo, Combine):
             self._weights = weights_of(wanted_ms, self._echo.t2star_ms)
@@ -165,11 +195,45 @@ class LiveEchoes:
         elif len(echoes_ms) > 1:
             number = max(self._echo, 1)
             self.notes.append(f"echo {number} is taken of {in_words(echoes_ms)} (--echo)")
-        self._taken_ms = wanted_ms
+        self._taken_ms, self._known_ms = wanted_ms, echoes_ms
         self._series = {echo_ms: self._series[echo_ms] for echo_ms in wanted_ms}
+        first_s = clock_s([piece for piece in self._first if piece.grid.echo_ms in wanted_ms])
+        for series in self._series.values():
+            series.count_from(first_s)
+        self._first.clear()
         return True
 
+    def _tell_held(self, now_s: float, wanted_ms: list[float], n_there: dict[float, int]) -> None:
+        """Tell that an echo's second volume is waited for, where that holds volumes of others for long."""
+        since_s = now_s - self._patience_tr * self.tr_s
+        few = [n for n, echo_ms in enumerate(sorted(n_there), 1) if echo_ms in wanted_ms and n_there[echo_ms] < _FEWEST]
+        if few and any(n_there[one] - self._series[one].n_after(since_s) >= _FEWEST for one in n_there):
+            self._tell_once(
+                f"echo {', '.join(map(str, few))} came once, and is counted once its second volume is there: nothing "
+                "is sent so far"
+            )
+
+    def _why_other(self, echo_ms: float) -> str:
+        """Say why an echo is left out of which nothing told when others were taken; a replay may take it."""
+        unknown = f"its echo of {echo_ms:g} ms came first after two volumes without it, and is not part of this run"
+        if isinstance(self._echo, Combine):
+            return f"{unknown}; a replay combines it, too"
+        if self._echo and echo_ms < self._taken_ms[0]:
+            return f"{unknown}; a replay numbers the echoes otherwise"
+        return f"its echo time differs from that of what is taken ({in_words(self._taken_ms)})"
+
+    def _tell_once(self, note: str) -> None:
+        if note not in self._told:
+            self._told.add(note)
+            self.notes.append(note)
+
     # ---------------------------------------------------------------- which volumes are given
+
+    def _beside(self, volume: LiveVolume) -> LiveVolume:
+        """Count an echo's only volume, which its own numbers do not, by the clock beside volumes of other echoes."""
+        others = [(index, one.clock_s) for index, echoes in self._waiting.items() for one in echoes.values()]
+        index = index_beside(volume.clock_s, others, self.tr_s)
+        return volume if index is None else replace(volume, index=index, acquired_s=index * self.tr_s)
 
     def _given(self) -> list[LiveVolume]:
         """Return the volumes whose echoes are all there, up to the first that may still become whole."""

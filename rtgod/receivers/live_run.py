@@ -75,7 +75,7 @@ class LiveRun:
     lone: LoneSeries = field(default_factory=lambda: LoneSeries(0.0))
     _from_s: float | None = None
     _latest_s: float | None = None
-    _numbered: dict[Hashable, float] = field(default_factory=dict)
+    _numbered: dict[tuple[Hashable, float, Hashable], float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -130,9 +130,12 @@ class LiveRun:
         ----------
         piece : Piece
         """
-        known_s = self._numbered.get(_numbers_of(piece))
-        # Where all volumes have one number, nothing is counted anew.
-        if piece.clock_s is None or known_s is None or self._latest_s is None or len(self._numbered) < 2:
+        numbers = _numbers_of(piece)
+        known_s = self._numbered.get(numbers)
+        if piece.clock_s is None or known_s is None or self._latest_s is None:
+            return False
+        # Where all images (of an echo) have one number, nothing is counted anew.
+        if not any(other[0] != numbers[0] and other[1] == numbers[1] for other in self._numbered):
             return False
         return _is_later(piece.clock_s, self._latest_s)
 
@@ -193,10 +196,10 @@ def is_copy(piece: Piece, other: Piece) -> bool:
     )
 
 
-def _numbers_of(piece: Piece) -> Hashable:
-    """Return what counts a piece in its series, without its time."""
+def _numbers_of(piece: Piece) -> tuple[Hashable, float, Hashable]:
+    """Return what counts a piece in its series, without its time; its echo; and its place in the volume."""
     place = tuple(round(mm, 2) for mm in piece.planes[0].position_mm)
-    return piece.instance, piece.acquisition, piece.temporal, piece.grid.echo_ms, place
+    return (piece.instance, piece.acquisition, piece.temporal), piece.grid.echo_ms, place
 
 
 def _is_later(clock_s: float, other_s: float) -> bool:

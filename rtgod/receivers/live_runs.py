@@ -97,6 +97,15 @@ class LiveRuns:
         """Whether a run is under way."""
         return self._live is not None
 
+    def run_of(self, key: Key) -> LiveRun | None:
+        """Return the run to which a series' image went last, if any; the one that goes on where it was restarted.
+
+        Parameters
+        ----------
+        key : Key
+        """
+        return self._series.get(key) or self._ended.get(key)
+
     def take(self, header: FileDataset, read: Callable[[], Array], origin: Path) -> None:
         """Take in an image.
 

@@ -1,12 +1,13 @@
 """A series while it is acquired: its files' pieces become volumes, which are given in order.
 
 Volumes are counted as in a finished folder (`rtgod.sources.dicom.volumes`), anew whenever pieces have come, so that the
-index of a volume does not depend on what came before it. Nothing is given before a second volume is there, or was
-waited for: one volume alone does not tell which of the scanner's numbers counts volumes.
+index of a volume does not depend on what came before it. Nothing is given before a second volume is there, however long
+that takes: one volume alone does not tell which of the scanner's numbers counts volumes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
@@ -52,11 +53,14 @@ class LiveVolume:
     acquired_s : float
         Seconds from the nominal start of volume 0.
     data : ndarray of shape (x, y, z)
+    clock_s : float or None
+        Time of day at which it began, seconds.
     """
 
     index: int
     acquired_s: float
     data: Array
+    clock_s: float | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -100,6 +104,7 @@ class LiveSeries:
         self._keeps_time = self._rescaled = False
         self._clock = VolumeClock(tr_s)
         self._late: set[int] = set()
+        self._first_s: float | None = None
         self._odd: list[_Held] = []
         self._has_told_odd = False
         self._n_guessed = 1 if first.is_whole else max(first.n_promised, 1)
@@ -155,6 +160,17 @@ class LiveSeries:
         self._rescaled |= any(plane.rescale != (1.0, 0.0) for plane in piece.planes)
         self._new.append(_Held(piece, slices, now_s))
 
+    def count_from(self, first_s: float | None) -> None:
+        """Have the clock, where nothing else counts volumes, count from a time of day; before one was given.
+
+        Parameters
+        ----------
+        first_s : float or None
+            Seconds from midnight; None for the earliest that comes.
+        """
+        self._first_s = first_s
+        self._count()
+
     def n_after(self, since_s: float) -> int:
         """Count the volumes, of those that are complete, that came after a time.
 
@@ -177,7 +193,7 @@ class LiveSeries:
         Parameters
         ----------
         now_s : float
-            Time by the clock of `add`, seconds.
+            Time by the clock of `add`, seconds; infinity if no more images are expected.
 
         Raises
         ------
@@ -195,7 +211,7 @@ class LiveSeries:
 
     def finish(self) -> list[LiveVolume]:
         """Return the complete volumes that are left, when no more images are expected; name those that are not."""
-        given = self.ready(float("inf"))
+        given = self.ready(math.inf)
         for index, held in sorted(self._volumes.items()):
             if not self._is_given(held):
                 n_there = sum(len(one.piece.planes) for one in held)
@@ -259,7 +275,7 @@ class LiveSeries:
         usable = [
             (volumes, n_slices)
             for n_slices in self._possible_n_slices(pieces, slots)
-            for numbering in numberings(pieces, slots, n_slices, self.tr_s)
+            for numbering in numberings(pieces, slots, n_slices, self.tr_s, self._first_s)
             if (volumes := by_number(numbering, pieces, slots, self.tr_s))
         ]
         # Where nothing in a series counts, there is no other numbering for the clock to choose.
@@ -309,8 +325,9 @@ class LiveSeries:
         if not complete:
             return None
         first, awaited = min(complete), self._next or 0
-        is_alone = self._next is None and len(complete) < 2
-        if first == awaited and not is_alone:
+        if self._next is None and len(complete) < 2 and now_s < math.inf:
+            return None  # given by a wrong number, it would shift the whole run
+        if first == awaited:
             return first
         # Those before it are waited for since the earliest time at which a later one was complete.
         if now_s - min(complete.values()) < self._patience_s:
@@ -359,10 +376,11 @@ class LiveSeries:
         for one in held:
             one.given_as, one.slices = index, one.slices[..., :0].copy()
         self._next = index + 1
-        acquired_s = self._clock.acquired_s(index, clock_s(pieces))
+        began_s = clock_s(pieces)
+        acquired_s = self._clock.acquired_s(index, began_s)
         self.notes += self._clock.notes
         self._clock.notes.clear()
-        return LiveVolume(index, acquired_s, data)
+        return LiveVolume(index, acquired_s, data, began_s)
 
     def _forget(self) -> None:
         """Keep the pieces of the last volumes that were given, without their voxels, to count by."""

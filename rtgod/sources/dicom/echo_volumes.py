@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from rtgod.errors import InputError
 from rtgod.messages import Array
 from rtgod.sources.dicom.pieces import Piece
-from rtgod.sources.dicom.times import VolumeClock, clock_s
+from rtgod.sources.dicom.times import VolumeClock, clock_s, index_beside
 from rtgod.sources.dicom.volumes import (
     Decode,
     Stack,
@@ -128,14 +128,17 @@ def stack_of_all(groups: Sequence[Sequence[Piece]]) -> Stack:
     return first
 
 
-def laid_out(folder: Path, pieces: Sequence[Piece], stack: Stack, decode: Decode, tr_s: float) -> EchoVolumes:
-    """Put the pieces of an echo together to volumes.
+def laid_out(
+    folder: Path, groups: Sequence[Sequence[Piece]], stack: Stack, decode: Decode, tr_s: float
+) -> list[EchoVolumes]:
+    """Put the pieces of each echo together to volumes.
 
     Parameters
     ----------
     folder : Path
         For messages.
-    pieces : sequence of Piece
+    groups : sequence of sequence of Piece
+        From `by_echo`.
     stack : Stack
     decode : callable
         See `rtgod.sources.dicom.volumes.Decode`.
@@ -147,7 +150,14 @@ def laid_out(folder: Path, pieces: Sequence[Piece], stack: Stack, decode: Decode
     InputError
         If nothing tells the pieces apart, or no volume has all slices.
     """
-    volumes = in_volumes(folder, without_duplicates(pieces, decode), stack, tr_s)
+    first_s = clock_s([piece for pieces in groups for piece in pieces]) if len(groups) > 1 else None
+    return _counted_together([_of_echo(folder, pieces, stack, decode, tr_s, first_s) for pieces in groups], tr_s)
+
+
+def _of_echo(
+    folder: Path, pieces: Sequence[Piece], stack: Stack, decode: Decode, tr_s: float, first_s: float | None
+) -> EchoVolumes:
+    volumes = in_volumes(folder, without_duplicates(pieces, decode), stack, tr_s, first_s)
     n_slices = stack.shape[2]
     n_there = {index: sum(len(piece.planes) for piece in of_volume) for index, of_volume in volumes.items()}
     lacking = {index: n_slices - n for index, n in n_there.items() if n < n_slices}
@@ -158,6 +168,24 @@ def laid_out(folder: Path, pieces: Sequence[Piece], stack: Stack, decode: Decode
     clock = VolumeClock(tr_s)
     times_s = {index: clock.acquired_s(index, clock_s(of_volume)) for index, of_volume in complete.items()}
     return EchoVolumes(stack, complete, lacking, times_s, rescaled, tuple(clock.notes))
+
+
+def _counted_together(echoes: list[EchoVolumes], tr_s: float) -> list[EchoVolumes]:
+    """Count an echo's only volume by the clock beside those of other echoes: its own numbers do not tell its place."""
+    alone = [turn for turn, echo in enumerate(echoes) if len(echo.indices) == 1]
+    alone = alone[1:] if len(alone) == len(echoes) else alone
+    others = [
+        (index, clock_s(pieces))
+        for turn, echo in enumerate(echoes)
+        for index, pieces in (echo.volumes.items() if turn not in alone else ())
+    ]
+    together = [*echoes]
+    for turn in alone:
+        (pieces,) = echoes[turn].volumes.values()
+        index = index_beside(clock_s(pieces), others, tr_s)
+        if index is not None:
+            together[turn] = replace(echoes[turn], volumes={index: pieces}, acquired_s={index: index * tr_s})
+    return together
 
 
 def with_all_echoes(folder: Path, echoes: Sequence[EchoVolumes]) -> list[int]:

@@ -171,7 +171,7 @@ class DicomSeries:
             notes.append(
                 f"{folder}: {len(groups)} echoes ({in_words(echoes_ms)}) are combined, for T2* of {echo.t2star_ms:g} ms"
             )
-        self._echoes = [laid_out(folder, group, stack, self._decode, tr.tr_s) for group in groups]
+        self._echoes = laid_out(folder, groups, stack, self._decode, tr.tr_s)
         self._indices = with_all_echoes(folder, self._echoes)
         self._uid = entries[0].uid
         self._n_discarded = reading.discard_volumes if reading else 0

@@ -94,6 +94,31 @@ def clock_s(pieces: Sequence[Piece]) -> float | None:
     return min(clock for clock in clocks if clock > _DAY_S / 2)  # it was acquired around midnight
 
 
+def index_beside(clock_s: float | None, others: Sequence[tuple[int, float | None]], tr_s: float) -> int | None:
+    """Return the index of a volume by the time since the nearest of others; None if a time is missing.
+
+    Parameters
+    ----------
+    clock_s : float or None
+        Time of day at which it began, seconds.
+    others : sequence of (int, float or None)
+        Index of each other volume, and the time of day at which it began.
+    tr_s : float
+        Repetition time, seconds.
+    """
+    if clock_s is None:
+        return None
+    apart = [
+        ((clock_s - other_s + _DAY_S / 2) % _DAY_S - _DAY_S / 2, index)
+        for index, other_s in others
+        if other_s is not None
+    ]
+    if not apart:
+        return None
+    nearest_s, index = min(apart, key=lambda one: abs(one[0]))
+    return index + round(nearest_s / tr_s)
+
+
 def elapsed_s_of(volumes: Sequence[Sequence[Piece]]) -> list[float] | None:
     """Return the seconds from the first volume to each; None unless all have times that ascend (past midnight, too).
 

@@ -224,7 +224,9 @@ def without_duplicates(pieces: Sequence[Piece], decode: Decode) -> list[Piece]:
     return list(unique.values())
 
 
-def in_volumes(folder: Path, pieces: Sequence[Piece], stack: Stack, tr_s: float) -> dict[int, list[Piece]]:
+def in_volumes(
+    folder: Path, pieces: Sequence[Piece], stack: Stack, tr_s: float, first_s: float | None = None
+) -> dict[int, list[Piece]]:
     """Put pieces together to volumes by their index in the run, ascending; some may lack slices.
 
     Scanners number volumes from 1, in InstanceNumber (or, of single slices, all slices through), AcquisitionNumber or
@@ -241,6 +243,8 @@ def in_volumes(folder: Path, pieces: Sequence[Piece], stack: Stack, tr_s: float)
     stack : Stack
     tr_s : float
         Repetition time, seconds.
+    first_s : float, optional
+        Time of day from which the clock counts, where nothing else does; the earliest of the pieces by default.
 
     Raises
     ------
@@ -249,7 +253,7 @@ def in_volumes(folder: Path, pieces: Sequence[Piece], stack: Stack, tr_s: float)
     """
     slots = [stack.slots(piece) for piece in pieces]
     usable = []
-    for numbering in numberings(pieces, slots, len(stack.positions_mm), tr_s):
+    for numbering in numberings(pieces, slots, len(stack.positions_mm), tr_s, first_s):
         volumes = by_number(numbering, pieces, slots, tr_s)
         if volumes:
             usable.append(volumes)
@@ -263,7 +267,11 @@ def in_volumes(folder: Path, pieces: Sequence[Piece], stack: Stack, tr_s: float)
 
 
 def numberings(
-    pieces: Sequence[Piece], slots: Sequence[Sequence[int]], n_slices: int, tr_s: float
+    pieces: Sequence[Piece],
+    slots: Sequence[Sequence[int]],
+    n_slices: int,
+    tr_s: float,
+    first_s: float | None = None,
 ) -> list[Sequence[int | None]]:
     """List possible numbers of the volume of each piece, from 1, the most reliable first.
 
@@ -276,6 +284,8 @@ def numberings(
         Number of slices of a volume.
     tr_s : float
         Repetition time, seconds.
+    first_s : float, optional
+        Time of day from which the clock counts; the earliest of the pieces by default.
     """
     instances = [piece.instance for piece in pieces]
     acquisitions = [piece.acquisition for piece in pieces]
@@ -289,11 +299,15 @@ def numberings(
     ]
     known = [instance for instance in instances if instance is not None]
     if pieces[0].is_whole:
-        by_clock = [_in_turn(pieces, tr_s)] if differ_by_clock(pieces) else []
+        by_clock = [_in_turn(pieces, tr_s, first_s)] if differ_by_clock(pieces) else []
         # Images of other echoes may be counted between those of one.
         shared = math.gcd(*np.diff(sorted(known)).tolist()) if len(known) == len(pieces) else 0
         steps = [step for step in range(2, min(shared, _MOST_ECHOES) + 1) if shared % step == 0]
         by_step = [[(instance - 1) // step + 1 for instance in known] for step in steps]
+        # With few volumes several steps divide the numbers: the one that fits the clock best comes first.
+        if len(by_step) > 1:
+            elapsed = _by_clock(pieces, tr_s)
+            by_step.sort(key=lambda numbers: _n_apart(numbers, elapsed))
         return [instances, acquisitions, temporal, *by_step, *by_clock]
     numbered: list[Sequence[int | None]] = [temporal]
     if len(known) == len(pieces):
@@ -343,10 +357,11 @@ def differ_by_clock(pieces: Sequence[Piece]) -> bool:
     return len({(piece.instance, piece.acquisition, piece.temporal) for piece in pieces}) == 1 and pieces[0].is_whole
 
 
-def _in_turn(pieces: Sequence[Piece], tr_s: float) -> list[int | None]:
+def _in_turn(pieces: Sequence[Piece], tr_s: float, first_s: float | None) -> list[int | None]:
     """Number volumes by the series that each has of its own, and by time; by time alone where series do not count.
 
-    Each counts from the one before it, so that a clock that is set anew moves no volume.
+    Each counts from the one before it, so that a clock that is set anew moves no volume; the first counts from the
+    time of the run's, if that is of another echo.
     """
     clocks = [piece.clock_s for piece in pieces]
     series = [piece.series for piece in pieces if piece.series is not None]
@@ -359,8 +374,9 @@ def _in_turn(pieces: Sequence[Piece], tr_s: float) -> list[int | None]:
             return [None] * len(pieces)
         latest = max(known)  # those of more than half a day before it are past midnight
         order = sorted(range(len(pieces)), key=lambda at: (latest - known[at] > _DAY_S / 2, known[at]))
-    numbers: list[int | None] = [1] * len(pieces)
-    number = 1
+    first_clock_s = clocks[order[0]]
+    number = 1 if first_s is None or first_clock_s is None else 1 + round(step_s(first_s, first_clock_s) / tr_s)
+    numbers: list[int | None] = [number] * len(pieces)
     for before, after in pairwise(order):
         earlier_s, later_s = clocks[before], clocks[after]
         n_passed = None if earlier_s is None or later_s is None else step_s(earlier_s, later_s) / tr_s
@@ -378,6 +394,21 @@ def _n_between(n_passed: float | None, n_series: int | None) -> int:
     # clock says is a pause, or a clock that was set anew.
     fits = n_passed is not None and abs(n_passed - n_in_time) < _IN_TIME_TR and 1 <= n_in_time <= n_series
     return n_in_time if fits else n_series
+
+
+def _by_clock(pieces: Sequence[Piece], tr_s: float) -> list[int | None]:
+    """Number volumes by the time since the earliest of them."""
+    clocks = [piece.clock_s for piece in pieces if piece.clock_s is not None]
+    if len(clocks) < len(pieces):
+        return [None] * len(pieces)
+    latest = max(clocks)
+    since_s = [clock + (_DAY_S if latest - clock > _DAY_S / 2 else 0) for clock in clocks]  # past midnight
+    return [round((clock - min(since_s)) / tr_s) + 1 for clock in since_s]
+
+
+def _n_apart(numbers: Sequence[int], elapsed: Sequence[int | None]) -> int:
+    """Return by how many volumes numbers differ from the clock's, all together, counted from the first of each."""
+    return sum(abs(number - min(numbers) - count + 1) for number, count in zip(numbers, elapsed, strict=True) if count)
 
 
 def by_number(

@@ -7,10 +7,13 @@ import pytest
 from pydicom.uid import RLELossless
 
 from rtgod.errors import InputError
+from rtgod.events.table import events_table
 from rtgod.inspection.comparison import compared
 from rtgod.inspection.report import with_fits
 from rtgod.inspection.wording import delays_in_words, rows_of
+from rtgod.settings import EventsSettings
 from rtgod.sources.dicom import file as dicom_file
+from rtgod.sources.echoes import Combine
 from tests import small
 from tests.rtgod.inspection.exports import (
     DELAY_S,
@@ -238,3 +241,74 @@ def test_runs_are_compared_with_a_bundle_by_the_servers_rules(tmp_path):
     assert rows["voxel size"] == ("2.5 × 3 × 4 mm", "4 × 4 × 4 mm")
     assert any("the bundle cannot decode it: its voxels of" in finding.text for finding in fit.findings)
     assert not with_fits(report, [fit]).is_fit
+
+
+def of_two_echoes(folder, **numbered):
+    for number in range(1, N_VOLUMES + 1):
+        for echo, echo_ms in enumerate((12.0, 30.0), 1):
+            counted = {"InstanceNumber": 2 * (number - 1) + echo, "AcquisitionNumber": number, "EchoTime": echo_ms}
+            dataset = mosaic(number, SOPInstanceUID=f"1.{number}.{echo}", **counted)
+            if numbered:
+                dataset.EchoNumbers = echo
+            arrive(save(dataset, folder / f"{number}-{echo}.dcm"), number)
+    return folder
+
+
+@pytest.mark.parametrize("numbered", [{}, {"by": "EchoNumbers"}], ids=["unnumbered", "numbered"])
+@pytest.mark.parametrize("echo", [1, 2, Combine()], ids=["first", "second", "combined"])
+def test_several_echoes_that_were_chosen_are_no_complaint(tmp_path, numbered, echo):
+    report = checked(of_two_echoes(tmp_path, **numbered), echo=echo)
+    assert first(report) == []
+    assert report.runs[0].n_sent == report.runs[0].volumes.n_whole == N_VOLUMES
+    said = "2 echoes (1: 12 ms, 2: 30 ms) are combined" if isinstance(echo, Combine) else f"echo {echo} is taken of"
+    if isinstance(echo, Combine) or not numbered:
+        assert [said in text for text in known(report)] == [True]
+
+
+def test_an_echo_that_is_lost_or_comes_too_late_to_be_chosen_is_a_complaint(tmp_path):
+    of_two_echoes(tmp_path)
+    for name in ("3-2.dcm", "7-1.dcm"):
+        (tmp_path / name).unlink()
+    report = checked(tmp_path, echo=Combine())
+    assert [text for text in first(report) if "volume 3 did not come in time: lost" in text]
+    assert report.runs[0].n_sent == N_VOLUMES - 2
+    arrive(save(mosaic(12, EchoTime=99, InstanceNumber=99), tmp_path / "other.dcm"), 12)
+    assert [text for text in first(checked(tmp_path, echo=Combine())) if "its echo of 99 ms came first after" in text]
+
+
+def test_a_restarted_series_is_two_runs_each_counted_by_itself(tmp_path):
+    for begins, n_volumes in ((0, 5), (50, 8)):
+        for number in range(1, n_volumes + 1):
+            dataset = mosaic(begins + number, InstanceNumber=number, AcquisitionNumber=number)
+            arrive(save(dataset, tmp_path / f"{begins + number}.dcm"), begins + number)
+    (tmp_path / "53.dcm").unlink()
+    report = checked(tmp_path, n_volumes=None)
+    assert [(run.n_sent, run.volumes.n_whole, run.volumes.missing) for run in report.runs] == [(5, 5, ()), (7, 7, (2,))]
+    assert [series.fate for series in report.series] == ["a run, 5 volumes, restarted: a run, 7 volumes"]
+    told = " ".join(first(report))
+    assert "it was restarted" in told
+    assert "volume 3 did not come in time: lost" in told
+    assert "cannot be counted" not in told
+
+
+def test_what_becomes_of_trials_and_discarded_volumes_is_to_be_known(tmp_path):
+    table = tmp_path / "events.tsv"
+    table.write_text("onset\tduration\ttrial_type\n4\t2\ta\n8\t2\tb\n")
+    rules = EventsSettings(discard_volumes=2, count_from=3)
+    (tmp_path / "export").mkdir()
+    report = checked(mosaics(tmp_path / "export"), events=events_table(table), rules=rules)
+    assert first(report) == []
+    (said,) = known(report)
+    assert "2 volumes are discarded; onset 0 is the start of volume 3" in said
+    assert "the first trial, at 4 s, begins in volume 5" in said
+    rows = dict(rows_of(report.runs[0]))
+    assert (rows["trials"], rows["volumes"]) == ("2", "10 (10 planned, 2 before them discarded)")
+    table.write_text("onset\tduration\ttrial_type\n4\t2\ta\n800\t2\tb\n")
+    late = checked(tmp_path / "export", events=events_table(table), rules=rules)
+    assert [text for text in first(late) if "trial" in text]
+
+
+def test_a_run_of_which_all_is_discarded_is_a_complaint(tmp_path):
+    report = checked(mosaics(tmp_path), rules=EventsSettings(discard_volumes=50), n_volumes=None)
+    assert first(report) == ["series 7: all of its volumes would be discarded: nothing of it would be sent"]
+    assert report.runs[0].n_sent == 0
