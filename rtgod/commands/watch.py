@@ -328,14 +328,19 @@ def _loaded(bundle: Path | None) -> DecoderBundle | None:
 
 def _with_events(options: RunOptions, sender: Sender, events: Path | None, counts: dict[str, int]) -> RunOptions:
     """Read the table of events by the rules of the server's decoder, and say what will be done with every run."""
+
+    def renew(known: RunOptions) -> RunOptions:
+        try:
+            return _ruled(replace(known, renew=None), sender.ask_rules(), events, counts)
+        except RtgodError as error:
+            _tell(f"the usual rules for events hold for the run that begins now: {error}")
+            return known
+
     try:
         theirs = sender.ask_rules()
     except RtgodError as error:
-        theirs = None
-        _tell(
-            "the rules of the server's bundle for events are not known, and the usual ones hold until this command is "
-            f"started again: {error}"
-        )
+        _tell(f"the server does not answer; its rules for events are asked for again when a run begins: {error}")
+        return replace(_ruled(options, None, events, counts), renew=renew)
     return _ruled(options, theirs, events, counts)
 
 

@@ -36,7 +36,11 @@ _CHOSEN = (
     re.compile(r"series \d+: \d+ echoes \(.*\) are combined, .*"),
     re.compile(r"series \d+: echo \d+ is taken of .*"),
     re.compile(r"\S+: (no volume is|\d+ volumes? (is|are)) discarded; .*"),
+    re.compile(r"series \d+: the scanner's clock (has jumped|goes)\b.*"),
 )
+#: Said of an image that waits, which is settled if the clock was set anew.
+_WAITS = re.compile(r"(series \d+): an image's number and time do not fit the others of its series: .*")
+_JUMPED = re.compile(r"(series \d+): the scanner's clock has jumped: .*")
 _SILENT = re.compile(r"(series \d+): no volume for [\d.]+ TR, since volume (\d+): .*")
 _AGAIN = re.compile(r"(series \d+): volumes come again")
 
@@ -178,7 +182,7 @@ def report_of(playback: Playback, times: ArrivalTimes) -> Report:
     """
     runs = tuple(_run_report(run, playback, times) for run in playback.runs)
     findings = [
-        *_of_lines(playback),
+        *_of_lines(playback, are_timed=times.are_known),
         *_of_times(times),
         *(finding for report in runs for finding in _of_run(report)),
         *_of_repeats(runs, playback),
@@ -258,7 +262,7 @@ def _series_report(key: SeriesKey, series: SeenSeries, runs: Sequence[RunReport]
 # ---------------------------------------------------------------- findings
 
 
-def _of_lines(playback: Playback) -> list[Finding]:
+def _of_lines(playback: Playback, *, are_timed: bool) -> list[Finding]:
     """Choose the lines that would be told live of something that is not as it should be."""
     rules = {
         f"series {number}: {why}: left out"
@@ -267,7 +271,11 @@ def _of_lines(playback: Playback) -> list[Finding]:
         if why != OTHER
     }
     kinds: dict[str, list[str]] = {}
-    for line in _with_pauses(playback):
+    lines = _with_pauses(playback, are_timed=are_timed)
+    jumped = {match[1] for line in lines if (match := _JUMPED.fullmatch(line))}
+    for line in lines:
+        if (match := _WAITS.fullmatch(line)) and match[1] in jumped:
+            continue
         if line not in rules and not any(usual.fullmatch(line) for usual in _USUAL):
             kinds.setdefault(re.sub(r"\d+(\.\d+)?", "0", line), []).append(line)
     return [
@@ -279,8 +287,11 @@ def _of_lines(playback: Playback) -> list[Finding]:
     ]
 
 
-def _with_pauses(playback: Playback) -> list[str]:
-    """Return lines, with silence told only if more volumes came after it: after the last of a run all is silent."""
+def _with_pauses(playback: Playback, *, are_timed: bool) -> list[str]:
+    """Return lines, with silence told only if more volumes came after it: after the last of a run all is silent.
+
+    Where nobody knows when files came, pauses between them are none.
+    """
     lines: list[str] = []
     silent: dict[str, tuple[float, str]] = {}
     trs_s = {f"series {number}": series.tr_s for (number, _), series in playback.series.items()}
@@ -289,7 +300,8 @@ def _with_pauses(playback: Playback) -> list[str]:
             silent[match[1]] = time_s - SILENCE_TR * trs_s[match[1]], match[2]
         elif (match := _AGAIN.fullmatch(line)) and match[1] in silent:
             since_s, volume = silent.pop(match[1])
-            lines.append(f"{match[1]}: no volume came for {time_s - since_s:.1f} s after volume {volume}")
+            if are_timed:
+                lines.append(f"{match[1]}: no volume came for {time_s - since_s:.1f} s after volume {volume}")
         else:
             lines.append(line)
     return lines

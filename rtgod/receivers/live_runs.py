@@ -21,7 +21,7 @@ from rtgod.receivers.live_run import Key, LiveRun, is_copy, is_counted_alike, ma
 from rtgod.receivers.live_series import LiveVolume
 from rtgod.receivers.outbox import Destination, Outbox, outbox_of
 from rtgod.receivers.privacy import OTHER, Patients, are_two, without_paths
-from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
+from rtgod.receivers.run_options import ENDED_TR, SILENCE_TR, RunOptions, silence
 from rtgod.receivers.selection import TAGS, why_left_out
 from rtgod.sources.dicom.fields import integer_of, text_of
 from rtgod.sources.dicom.file import check_readable, shielded
@@ -428,6 +428,8 @@ class LiveRuns:
                 self._leave_out(other, OTHER)
 
     def _make_run(self, live: LiveRun) -> tuple[Run, list[str]]:
+        self._options = self._options.renewed()
+        self._outbox.n_discarded = self._options.rules.discard_volumes
         return self._options.run(
             live.name,
             live.identity,
@@ -438,16 +440,13 @@ class LiveRuns:
             live.coil[:64],
         )
 
-    def _is_late(self, run: LiveRun) -> bool:
-        return self._clock() - run.heard_s >= SILENCE_TR * run.series.tr_s
+    def _is_late(self, run: LiveRun, after_tr: float = SILENCE_TR) -> bool:
+        return self._clock() - run.heard_s >= after_tr * run.series.tr_s
 
     def _mind_silence(self, live: LiveRun) -> None:
-        if not self._is_late(live):
-            return
-        if live.n_promised and live.series.n_volumes >= live.n_promised:
+        if live.n_promised and live.series.n_volumes >= live.n_promised and self._is_late(live, ENDED_TR):
             self._end_run()
-            return
-        if not live.is_silent:
+        elif self._is_late(live) and not live.is_silent:
             live.is_silent = True
             self._tell(f"series {live.number}: {silence(live.series.n_volumes, 'the export')}")
 

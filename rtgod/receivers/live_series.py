@@ -250,7 +250,9 @@ class LiveSeries:
                 continue
             self._odd.append(held)
             if not self._has_told_odd:
-                self.notes.append("an image's number and time do not fit the others of its series: left out")
+                self.notes.append(
+                    "an image's number and time do not fit the others of its series: it waits for more of its kind"
+                )
             self._has_told_odd = True
         # Slices of one volume come within a repetition time.
         clocks = [held.piece.clock_s for held in self._odd]

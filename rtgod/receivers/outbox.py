@@ -54,6 +54,8 @@ class Outbox:
     ----------
     n_sent : int
         Number of volumes that the server has on disk.
+    n_discarded : int
+        As given; it may be changed, for the runs that are put from then on.
     """
 
     def __init__(
@@ -64,7 +66,8 @@ class Outbox:
         most_bytes: int = MOST_BYTES,
         n_receivers: int = 1,
     ) -> None:
-        self._sender, self._tell, self._n_discarded = sender, tell, n_discarded
+        self._sender, self._tell, self.n_discarded = sender, tell, n_discarded
+        self._n_discarded: dict[str, int] = {}
         self._n_receivers = n_receivers
         self._came: dict[str, int] = {}
         self._backlog = Backlog(most_bytes)
@@ -83,15 +86,18 @@ class Outbox:
         message : Run, Volume or RunEnd
             A run without what is discarded; its volumes and its end as the scanner delivered them.
         """
-        if self._n_discarded and isinstance(message, Volume):
-            if message.index < self._n_discarded:
+        if isinstance(message, Run):
+            self._n_discarded[message.run_id] = self.n_discarded
+        n_discarded = self._n_discarded.get(message.run_id, self.n_discarded)
+        if n_discarded and isinstance(message, Volume):
+            if message.index < n_discarded:
                 self._came[message.run_id] = self._came.get(message.run_id, 0) + 1
                 return
             self._tell_discarded(message.run_id)
-            message = used(message, self._n_discarded, self._runs[message.run_id].tr_s)
-        if self._n_discarded and isinstance(message, RunEnd):
+            message = used(message, n_discarded, self._runs[message.run_id].tr_s)
+        if n_discarded and isinstance(message, RunEnd):
             self._tell_discarded(message.run_id)
-            message = RunEnd(message.run_id, max(0, message.n_volumes - self._n_discarded))
+            message = RunEnd(message.run_id, max(0, message.n_volumes - n_discarded))
         self._backlog.append(message)
         if isinstance(message, Run):
             grid = " × ".join(map(str, message.shape))

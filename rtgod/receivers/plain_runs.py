@@ -9,7 +9,7 @@ from zlib import crc32
 from rtgod.errors import InputError
 from rtgod.messages import LONGEST_RUN_S, Array, Float64Array, Run, RunEnd, Volume
 from rtgod.receivers.outbox import Destination, Outbox, outbox_of
-from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
+from rtgod.receivers.run_options import ENDED_TR, SILENCE_TR, RunOptions, silence
 from rtgod.text import number_of
 
 #: A volume comes late after this time, in repetition times.
@@ -90,6 +90,7 @@ class PlainRuns:
         tr_s = tr_s or self._options.tr_s or 0.0
         if not tr_s:
             raise InputError("it does not say its TR; give it with --tr")
+        self._options = self._options.renewed()
         try:
             run, notes = self._options.run(run_id, run_id, tr_s, shape, affine, n_volumes)
         except ValueError as error:
@@ -98,6 +99,7 @@ class PlainRuns:
         self._tell_after()
         for note in notes:
             self._tell(note)
+        self._n_discarded = self._outbox.n_discarded = self._options.rules.discard_volumes
         self._outbox.put(run)
         self.run, self.n_volumes, self.heard_s, self.is_silent = run, 0, self._clock(), False
         self._came = {}
@@ -245,10 +247,12 @@ class PlainRuns:
         """Say so once when no volume comes, unless all have come, and send what waits for the server."""
         self._send_held()
         run = self.run
-        if run is not None and not self.is_silent and self._clock() - self.heard_s >= SILENCE_TR * run.tr_s:
-            if run.n_volumes and self.n_volumes >= run.n_volumes + self._n_discarded:
+        if run is not None and not self.is_silent:
+            idle_tr = (self._clock() - self.heard_s) / run.tr_s
+            has_all = bool(run.n_volumes) and self.n_volumes >= (run.n_volumes or 0) + self._n_discarded
+            if has_all and idle_tr >= ENDED_TR:
                 self.end()
-            else:
+            elif idle_tr >= SILENCE_TR:
                 self.is_silent = True
                 self._tell(f"{run.run_id}: {silence(self.n_volumes, 'its sender')}")
         self._outbox.send()

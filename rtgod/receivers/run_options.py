@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from rtgod.tsv import Table
 
 #: A volume is missed after this time, in repetition times.
 SILENCE_TR = 2.0
+#: A run whose files promise a number of volumes ends so long after the last of them, before a server misses one.
+ENDED_TR = 1.5
 _LEFT_OUT = "Its trials are left out, and volumes are decoded without them"
 
 
@@ -47,6 +50,9 @@ class RunOptions:
         DICOM or NIfTI file, or a folder of such, that says where the slices lie, for a protocol that does not.
     several_patients : bool
         Whether images of another PatientID than that of the first run are sent, too.
+    renew : callable or None
+        Makes options with the server's rules for events, if the server did not say them yet; it may give them as they
+        are.
     """
 
     subject: str = "unknown"
@@ -59,6 +65,11 @@ class RunOptions:
     n_volumes: int | None = None
     geometry: Path | None = None
     several_patients: bool = False
+    renew: Callable[[RunOptions], RunOptions] | None = None
+
+    def renewed(self) -> RunOptions:
+        """Return the options for a run that begins now."""
+        return self if self.renew is None else self.renew(self)
 
     def run(
         self,

@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from rtgod.commands.main import make_app
-from rtgod.errors import InputError
+from rtgod.commands.watch import _with_events
+from rtgod.errors import InputError, ServerError
+from rtgod.receivers.run_options import RunOptions
 
 
 @pytest.mark.parametrize(
@@ -59,3 +61,24 @@ def test_a_scanner_that_does_not_say_where_its_slices_lie_needs_a_file_of_them()
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "give --geometry" in done.stderr
+
+
+def test_a_server_that_does_not_answer_is_asked_for_its_rules_again_when_a_run_begins(monkeypatch):
+    told, answers = [], [ServerError("no answer"), ServerError("no answer"), {"discard_volumes": 2}]
+
+    class Away:
+        def ask_rules(self):
+            answer = answers.pop(0)
+            if isinstance(answer, ServerError):
+                raise answer
+            return answer
+
+    monkeypatch.setattr("rtgod.commands.watch._tell", told.append)
+    options = _with_events(RunOptions(), Away(), None, {})
+    assert "asked for again when a run begins" in told[-1]
+    options = options.renewed()
+    assert (options.rules.discard_volumes, "usual rules" in told[-1]) == (0, True)
+    options = options.renewed()
+    assert options.rules.discard_volumes == 2
+    assert options.renewed() is options
+    assert answers == []

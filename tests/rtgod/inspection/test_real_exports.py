@@ -156,7 +156,7 @@ def test_thousands_of_real_files_are_checked_in_little_memory(shared_data, tmp_p
     )
     peak_mb, exit_code = map(int, re.search(r"peak (\d+) (\d+)", done.stdout).groups())
     assert peak_mb < 300
-    assert exit_code == 1
+    assert exit_code == 0  # the clock is to be known, and nothing to be settled
     said = page.read_text()
     for text in ("Philips Achieva dStream, 3 T", "<dd>2 s</dd>", "80 × 80 × 35", "3 × 3 × 3.3 mm", "FEEPI"):
         assert text in said

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -549,3 +550,40 @@ def test_a_series_whose_planned_volumes_would_all_be_discarded_is_named_once(fol
     bridge.stop()
     assert sum("would all be discarded" in line for line in bridge.lines) == 1
     assert not bridge.server.messages
+
+
+# ---------------------------------------------------------------- what is known when a run begins
+
+
+def test_rules_that_the_server_says_later_hold_for_the_runs_that_begin_then(folder):
+    """As when the watch was started before the server."""
+    known = []
+
+    def renew(options):
+        return replace(options, rules=known[0], renew=None) if known else options
+
+    bridge = Bridge(folder, renew=renew)
+    written(bridge, folder, mosaics())
+    bridge.step(10 * TR_S)
+    known.append(EventsSettings(discard_volumes=2))
+    following = {"SeriesNumber": 9, "SeriesInstanceUID": "1.2.5"}
+    written(bridge, folder, [[test_mosaic.dicom(n, **following)] for n in range(1, N_VOLUMES + 1)])
+    bridge.stop()
+    first, second = (
+        [volume.index for volume in bridge.server.volumes if volume.run_id == run.run_id] for run in bridge.server.runs
+    )
+    assert first == list(range(N_VOLUMES))
+    assert second == list(range(N_VOLUMES - 2))
+    ends = [message.n_volumes for message in bridge.server.messages if isinstance(message, RunEnd)]
+    assert ends == [N_VOLUMES, N_VOLUMES - 2]
+
+
+def test_a_run_ends_with_the_number_that_its_files_promise_before_a_server_misses_a_volume(folder):
+    bridge = Bridge(folder)
+    promised = {"NumberOfTemporalPositions": N_VOLUMES}
+    written(bridge, folder, [[test_mosaic.dicom(n, **promised)] for n in range(1, N_VOLUMES + 1)], every_s=TR_S)
+    bridge.step(0.4 * TR_S)
+    assert not [message for message in bridge.server.messages if isinstance(message, RunEnd)]
+    bridge.step(1.2 * TR_S)
+    assert bridge.server.messages[-1].n_volumes == N_VOLUMES
+    assert not [line for line in bridge.lines if "no volume" in line]
