@@ -138,7 +138,7 @@ def watch(
         runs = LiveRuns(outbox, options, _tell, identities=identities)
         nifti = LiveNifti(outbox, options, _tell, has_identities=identities is not None)
         Watcher(arrivals, runs, _tell, nifti=nifti).run(stopped)
-        _tell(f"{outbox.n_sent} volumes sent")
+        _tell(f"{number_of(outbox.n_sent, 'volume')} sent")
 
 
 def receive(
@@ -224,7 +224,7 @@ def receive(
             with kind(listening_at(host, int(port), allowed), sender, options, _tell) as receiver:
                 _tell(f"listens for {protocol} at {host}:{receiver.port}; volumes go to {to}")
                 receiver.run(stopped)
-                _tell(f"{receiver.n_sent} volumes sent")
+                _tell(f"{number_of(receiver.n_sent, 'volume')} sent")
             return
         node_options = NodeOptions(
             host=host, port=int(port), title=title, allowed=allowed, certificate=tls_certificate,
@@ -234,7 +234,7 @@ def receive(
         with DicomNode(node_options, runs, _tell) as node:
             _tell(f"{title} listens at {host}:{node.port}; volumes go to {to}")
             node.run(stopped)
-        _tell(f"{runs.n_sent} volumes sent")
+        _tell(f"{number_of(runs.n_sent, 'volume')} sent")
 
 
 def _plain_receivers() -> dict[str, tuple[type[PlainReceiver], int]]:

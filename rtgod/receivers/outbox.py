@@ -173,7 +173,7 @@ class Outbox:
         said, n_said = self._told_waiting
         if kind != said or n >= 2 * n_said:
             self._told_waiting = kind, n
-            self._tell(f"{number_of(n, 'message')} wait for the server: {why}")
+            self._tell(f"waiting for the server: {number_of(n, 'message')}; {why}")
 
 
 def outbox_of(to: Destination | Outbox, tell: Callable[[str], object], n_discarded: int) -> Outbox:

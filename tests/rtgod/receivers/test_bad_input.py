@@ -265,7 +265,7 @@ def test_what_waits_for_the_server_neither_fills_memory_nor_is_lost():
     assert tracemalloc.get_traced_memory()[0] < 3 * 2**20
     tracemalloc.stop()
     assert sum("further ones are in a file" in line for line in lines) == 1
-    assert sum("wait for the server" in line for line in lines) < 10
+    assert sum("waiting for the server" in line for line in lines) < 10
     server.error = None
     outbox.put(RunEnd("run", 100))
     outbox.send()

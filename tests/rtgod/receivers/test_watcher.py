@@ -386,7 +386,7 @@ def test_nothing_is_lost_while_the_server_is_away(folder):
     bridge.server.error = None
     bridge.step()
     assert [volume.index for volume in bridge.server.volumes] == [0, 1, 2, 3]
-    assert [line for line in bridge.lines if "wait for the server" in line]
+    assert [line for line in bridge.lines if "waiting for the server" in line]
 
 
 def test_a_run_that_the_server_refuses_is_not_sent_on(folder):
