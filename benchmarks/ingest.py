@@ -31,7 +31,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import MRImageStorage
 
 from benchmarks.figures import write_json
-from rtgod.messages import Acknowledged, Run, RunEnd, Volume
+from rtgod.messages import Acknowledged, Ping, Pong, Run, RunEnd, Volume
 from rtgod.protocol.frames import from_frames, to_frames
 from rtgod.receivers.arrivals import Arrivals
 from rtgod.receivers.dicom_net import DicomNode, NodeOptions
@@ -172,6 +172,8 @@ def _taken(server: zmq.Socket[bytes], n_volumes: int) -> dict[int, float]:
         identity, *frames = server.recv_multipart()
         now_s = time.time()
         message = from_frames(frames)
+        if isinstance(message, Ping):
+            server.send_multipart([identity, *to_frames(Pong(message.client, message.sent_s, now_s))])
         if isinstance(message, Volume):
             arrived_s.setdefault(message.index, now_s)
         if isinstance(message, Run | Volume):
