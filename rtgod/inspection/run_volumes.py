@@ -93,8 +93,7 @@ def _unique(seen: Sequence[SeenPiece]) -> list[SeenPiece]:
     unique: dict[Hashable, SeenPiece] = {}
     for one in seen:
         piece = one.piece
-        place = tuple(round(mm, 2) for mm in piece.planes[0].position_mm)
-        unique.setdefault((piece.instance, piece.acquisition, piece.temporal, piece.clock_s, place), one)
+        unique.setdefault((piece.numbers, piece.clock_s, piece.place), one)
     return list(unique.values())
 
 

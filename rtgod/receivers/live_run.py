@@ -198,8 +198,7 @@ def is_copy(piece: Piece, other: Piece) -> bool:
 
 def _numbers_of(piece: Piece) -> tuple[Hashable, float, Hashable]:
     """Return what counts a piece in its series, without its time; its echo; and its place in the volume."""
-    place = tuple(round(mm, 2) for mm in piece.planes[0].position_mm)
-    return (piece.instance, piece.acquisition, piece.temporal), piece.grid.echo_ms, place
+    return piece.numbers, piece.grid.echo_ms, piece.place
 
 
 def _is_later(clock_s: float, other_s: float) -> bool:

@@ -226,7 +226,7 @@ class LiveSeries:
         new, self._new = self._new, []
         volumes = self._counted([*self._held, *new])
         if self._next is None and not self._first.is_whole:
-            self._n_guessed = max(self._n_guessed, len({_place_of(one.piece) for one in [*self._held, *new]}))
+            self._n_guessed = max(self._n_guessed, len({one.piece.place for one in [*self._held, *new]}))
         is_early = self._next is None and len(self._held) < _MOST_EARLY * max(self._n_guessed, 1)
         if volumes is None and self._held and not is_early:
             volumes = self._counted_without_odd(new)
@@ -315,9 +315,9 @@ class LiveSeries:
         if self._first.is_whole:
             return [[0]] * len(pieces)
         normal = self._first.grid.normal()
-        places = sorted({_place_of(piece) for piece in pieces}, key=lambda place: float(np.dot(place, normal)))
+        places = sorted({piece.place for piece in pieces}, key=lambda place: float(np.dot(place, normal)))
         order = {place: slot for slot, place in enumerate(places)}
-        return [[order[_place_of(piece)]] for piece in pieces]
+        return [[order[piece.place]] for piece in pieces]
 
     # ---------------------------------------------------------------- which volume is given
 
@@ -359,7 +359,7 @@ class LiveSeries:
         n_there = sum(len(one.piece.planes) for one in held)
         if self._n_slices:
             return n_there >= self._n_slices
-        n_places = len({_place_of(one.piece) for one in self._held})
+        n_places = len({one.piece.place for one in self._held})
         n_promised = max(one.piece.n_promised for one in held)
         if n_promised == n_places:
             return n_there == n_places
@@ -404,11 +404,7 @@ def _without_partial(volumes: Mapping[int, Sequence[Piece]], n_slices: int) -> d
 
 def _key(piece: Piece) -> Hashable:
     """Return what copies of a piece share."""
-    return piece.instance, piece.acquisition, piece.temporal, piece.series, piece.clock_s, _place_of(piece)
-
-
-def _place_of(piece: Piece, plane: int = 0) -> tuple[float, ...]:
-    return tuple(round(mm, 2) for mm in piece.planes[plane].position_mm)
+    return piece.numbers, piece.series, piece.clock_s, piece.place
 
 
 def _same_places(piece: Piece, other: Piece) -> bool:

@@ -133,6 +133,16 @@ class Piece:
     n_promised: int = 0
     series: int | None = None
 
+    @property
+    def numbers(self) -> tuple[int | None, int | None, tuple[int, ...]]:
+        """What the scanner counted it by: instance, acquisition and temporal position."""
+        return self.instance, self.acquisition, self.temporal
+
+    @property
+    def place(self) -> tuple[float, ...]:
+        """Position of its first slice, mm, without what is below the files' own rounding."""
+        return tuple(round(mm, 2) for mm in self.planes[0].position_mm)
+
 
 def grid_of(path: Path, header: FileDataset, n_columns: int, n_rows: int) -> Grid:
     """Read the grid of a file whose elements are not in sequences.

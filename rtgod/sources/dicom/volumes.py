@@ -201,8 +201,8 @@ def without_duplicates(pieces: Sequence[Piece], decode: Decode) -> list[Piece]:
     unique: dict[object, Piece] = {}
     by_clock = differ_by_clock(pieces)
     for piece in pieces:
-        place = piece.instance, piece.acquisition, piece.temporal, piece.planes[0].position_mm
-        key = (piece.clock_s if by_clock else None, piece.series, place if not piece.is_whole else place[:3])
+        position_mm = None if piece.is_whole else piece.planes[0].position_mm
+        key = piece.clock_s if by_clock else None, piece.series, piece.numbers, position_mm
         earlier = unique.setdefault(key, piece)
         if earlier is piece or np.array_equal(decode(earlier), decode(piece)):
             continue
@@ -354,7 +354,7 @@ def differ_by_clock(pieces: Sequence[Piece]) -> bool:
     ----------
     pieces : sequence of Piece
     """
-    return len({(piece.instance, piece.acquisition, piece.temporal) for piece in pieces}) == 1 and pieces[0].is_whole
+    return len({piece.numbers for piece in pieces}) == 1 and pieces[0].is_whole
 
 
 def _in_turn(pieces: Sequence[Piece], tr_s: float, first_s: float | None) -> list[int | None]:
