@@ -81,11 +81,8 @@ class AfniReceiver(PlainReceiver):
         log.warning("%s connects", address)
         if accepted.getsockname()[1] != self._data_port():
             self._control[accepted] = bytearray(), self._clock()
-        elif self._sources.speaker is not None:
-            self._close(accepted)
-            self._refuse("another one sends images at the same time")
-        elif (oldest := self._sources.add(accepted)) is not None:
-            self._drop(oldest)
+        else:
+            self._take_in(accepted, self._sources)
 
     def _read(self, sock: socket.socket) -> None:
         if sock in self._control:

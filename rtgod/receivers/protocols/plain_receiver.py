@@ -26,6 +26,8 @@ PIECE = 2**18
 _ALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 5}
 #: Different lines that are told once each.
 _MOST_TOLD = 1000
+#: Why a sender is refused while another one is listened to.
+ANOTHER = "another one sends images at the same time"
 #: Pieces that are still read once a receiver is stopped.
 _MOST_READS = 64
 
@@ -75,7 +77,7 @@ class FirstToSpeak:
         if sock is self.speaker:
             return False
         if self.speaker is not None:
-            raise InputError("another one sends images at the same time")
+            raise InputError(ANOTHER)
         self._silent.remove(sock)
         self.speaker = sock
         return True
@@ -221,6 +223,14 @@ class PlainReceiver(ABC):
                 accepted.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         self._selector.register(accepted, selectors.EVENT_READ)
         self._begin_connection(accepted, f"{host}:{port}")
+
+    def _take_in(self, accepted: socket.socket, speakers: FirstToSpeak) -> None:
+        """Take a connection in unless another one speaks; the oldest of many that are silent makes room."""
+        if speakers.speaker is not None:
+            self._close(accepted)
+            self._refuse(ANOTHER)
+        elif (oldest := speakers.add(accepted)) is not None:
+            self._drop(oldest)
 
     def _close(self, sock: socket.socket) -> None:
         self._listeners.discard(sock)

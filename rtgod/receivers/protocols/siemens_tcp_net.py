@@ -99,11 +99,7 @@ class SiemensTcpReceiver(PlainReceiver):
         scanner = self._scanners.speaker
         if scanner is not None and not self._is_known and self._clock() - self._heard_s > _PATIENCE_S:
             self._drop(scanner)
-        if self._scanners.speaker is not None:
-            self._close(accepted)
-            self._refuse("another one sends images at the same time")
-        elif (oldest := self._scanners.add(accepted)) is not None:
-            self._drop(oldest)
+        self._take_in(accepted, self._scanners)
 
     def _read(self, sock: socket.socket) -> None:
         piece = sock.recv(PIECE)
