@@ -191,7 +191,8 @@ def receive(
     as with `rtgod watch`; this needs pynetdicom, which rtgod's extra "network" installs. With "afni" it listens as
     AFNI does, for Dimon or any other source for AFNI; with "vsend" as MURFI does, for a Siemens scanner that has its
     sender; with "pyneal" as Pyneal does, for Pyneal-Scanner; with "siemens-tcp" for the direct export of a Siemens
-    scanner, which needs --geometry. Nothing is written to a disk.
+    scanner, which needs --geometry. Nothing is written to a disk but the table of --identity-table, and, while the
+    server is away for long, a temporary file of the volumes that wait.
     """
     from rtgod.protocol.clients import Sender
     from rtgod.protocol.keys import read_client_key

@@ -156,14 +156,15 @@ class LiveNifti:
         self._look_at_all()
         if self._live is not None:
             self._give(self._live, self._clock())
-        if self._live is None or self._runs.is_silent:
+            self._mind_end()
+        run = self._runs.run
+        if run is None or self._runs.is_silent:
             self._look_for_next(float("-inf"))
             self._mind_silence()
         else:
-            self._mind_others(self._runs.run.run_id if self._runs.run else "")
+            self._mind_others(run.run_id)
         self._runs.step()
-        if self._live is not None and self._runs.run is None:
-            self._end_run()  # all of its volumes have come
+        self._mind_end()
 
     def end(self) -> None:
         """End the run under way, and send what is complete."""
@@ -297,15 +298,15 @@ class LiveNifti:
                 return
 
     def _begin(self, series: _Series) -> bool:
-        layout, tr_s, given_s = series.layout, _tr_of(series), self._options.tr_s
-        if tr_s and given_s is not None and abs(tr_s - given_s) > 0.01 * tr_s:
-            self._tell_once(f"the headers of NIfTI files say TR {tr_s:g} s, which counts, not --tr")
+        layout = series.layout
         n_promised = series.growing.n_promised if series.growing else None
         previous = self._live
         if previous is not None:
             self._give(previous, float("inf"))
         try:
-            self._runs.begin(run_name(series.stem, series.order.first), tr_s, layout.shape, layout.affine, n_promised)
+            self._runs.begin(
+                run_name(series.stem, series.order.first), _tr_of(series), layout.shape, layout.affine, n_promised
+            )
         except InputError as error:
             series.over = f"are none of a run: {error}"
             self._tell_once(f"NIfTI files {series.over}: left out")
@@ -337,6 +338,11 @@ class LiveNifti:
         while series.growing is not None and self._look(series, series.growing):
             self._give(series, self._clock())
         self._give(series, float("inf"))
+
+    def _mind_end(self) -> None:
+        """End with the series whose run has ended, as all of its volumes have come."""
+        if self._live is not None and self._runs.run is None:
+            self._end_run()
 
     def _end_run(self) -> None:
         live, self._live = self._live, None

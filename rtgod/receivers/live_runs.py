@@ -288,11 +288,9 @@ class LiveRuns:
         if before is not None:
             why = "by its number and time it does not go on with that run: it is of another"
             self._tell_once((before.number, before.uid), f"series {key[0]}, after series {before.number}: {why}")
-        tr_s = piece.grid.tr_s
-        if self._options.tr_s is not None:
-            if tr_s and abs(tr_s - self._options.tr_s) > 0.01 * tr_s:
-                self._tell_once(key, f"series {key[0]}: its images say TR {tr_s:g} s, which counts, not --tr")
-            tr_s = tr_s or self._options.tr_s
+        tr_s, note = self._options.chosen_tr_s(piece.grid.tr_s)
+        if note:
+            self._tell_once(key, f"series {key[0]}: {note}")
         if not tr_s:
             self._over[key] = "no repetition time in its images; give it with --tr"
             raise InputError(self._over[key])

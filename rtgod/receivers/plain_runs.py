@@ -87,7 +87,7 @@ class PlainRuns:
         InputError
             If these are none of a run.
         """
-        tr_s = tr_s or self._options.tr_s or 0.0
+        tr_s, difference = self._options.chosen_tr_s(tr_s)
         if not tr_s:
             raise InputError("it does not say its TR; give it with --tr")
         self._options = self._options.renewed()
@@ -97,7 +97,7 @@ class PlainRuns:
             raise InputError(str(error)) from error
         self.end()
         self._tell_after()
-        for note in notes:
+        for note in [f"{run_id}: {difference}", *notes] if difference else notes:
             self._tell(note)
         self._n_discarded = self._outbox.n_discarded = self._options.rules.discard_volumes
         self._outbox.put(run)

@@ -20,6 +20,8 @@ from rtgod.tsv import Table
 SILENCE_TR = 2.0
 #: A run whose files promise a number of volumes ends so long after the last of them, before a server misses one.
 ENDED_TR = 1.5
+#: Share of a repetition time by which another one may differ and be the same.
+_ROUNDING = 0.01
 _LEFT_OUT = "Its trials are left out, and volumes are decoded without them"
 
 
@@ -70,6 +72,26 @@ class RunOptions:
     def renewed(self) -> RunOptions:
         """Return the options for a run that begins now."""
         return self if self.renew is None else self.renew(self)
+
+    def chosen_tr_s(self, said_s: float) -> tuple[float, str]:
+        """Choose the repetition time of a run: what its images say counts before the option.
+
+        Parameters
+        ----------
+        said_s : float
+            Seconds; 0 if they do not say it.
+
+        Returns
+        -------
+        tr_s : float
+            Seconds; 0 if nobody says it.
+        note : str
+            That they differ by more than rounding; empty if they do not.
+        """
+        if not said_s or self.tr_s is None:
+            return said_s or self.tr_s or 0.0, ""
+        differ = abs(said_s - self.tr_s) > _ROUNDING * said_s
+        return said_s, f"its images say TR {said_s:g} s, which counts, not --tr" if differ else ""
 
     def run(
         self,

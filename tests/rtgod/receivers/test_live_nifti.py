@@ -305,6 +305,21 @@ def test_a_run_that_comes_at_once_after_another_is_not_taken_for_one_beside_it(f
     assert bridge.indices == [*range(3), *range(15)]
 
 
+def test_the_next_files_are_a_run_though_many_of_them_came_with_the_last_volume(folder):
+    bridge = Bridge(folder, n_volumes=3)
+    exported(bridge, folder, range(2))
+    for number in range(9):
+        write(folder, f"next_{number}.nii", content(image(number + 20)))
+    bridge.step()
+    write(folder, "next_9.nii", content(image(29)))
+    write(folder, "vol_2.nii", content(image(2)))
+    bridge.step()
+    bridge.step()
+    assert bridge.count("come beside") == 0
+    assert len(bridge.server.runs) == 2
+    assert bridge.indices == [*range(3)] * 2
+
+
 def test_files_beside_are_left_out_and_end_no_run(folder):
     bridge = Bridge(folder)
     for number in range(12):

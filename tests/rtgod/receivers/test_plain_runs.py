@@ -90,3 +90,10 @@ def test_volumes_that_waited_before_they_were_given_are_late_by_when_they_came()
     assert here.told("may be lost") == 1
     here.runs.step()
     assert here.told("no volume for 2 TR, since volume 4") == 1
+
+
+@pytest.mark.parametrize(("given_s", "n_told"), [(None, 0), (TR_S, 0), (1.001 * TR_S, 0), (2.5, 1)])
+def test_a_repetition_time_that_contradicts_the_images_is_told_and_theirs_counts(given_s, n_told):
+    here = Here(tr_s=given_s)
+    assert here.server.runs[0].tr_s == TR_S
+    assert here.told("run-1: its images say TR 2 s, which counts, not --tr") == n_told
