@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from rtgod.errors import InputError
+from rtgod.events.table import cut_and_told
 from rtgod.inspection.arrival_times import ArrivalTimes
 from rtgod.inspection.playback import Playback, SeenSeries, SeriesKey
 from rtgod.inspection.run_volumes import RunVolumes, volumes_of
@@ -184,7 +186,7 @@ def report_of(playback: Playback, times: ArrivalTimes) -> Report:
     findings = [
         *_of_lines(playback, are_timed=times.are_known),
         *_of_times(times),
-        *(finding for report in runs for finding in _of_run(report)),
+        *(finding for report in runs for finding in [*_of_run(report), *_of_trials(report)]),
         *_of_repeats(runs, playback),
     ]
     if not runs:
@@ -309,6 +311,19 @@ def _with_pauses(playback: Playback, *, are_timed: bool) -> list[str]:
 
 def _of_times(times: ArrivalTimes) -> list[Finding]:
     return [Finding(times.is_burst, times.remark)] if times.remark else []
+
+
+def _of_trials(report: RunReport) -> list[Finding]:
+    """Compare trials with the volumes that came, where the files do not say how many are planned."""
+    run, volumes = report.run, report.volumes
+    if run.n_volumes is not None or volumes is None:
+        return []  # what lies beyond the planned end is left out, and told, when the run begins
+    n_used = volumes.n_whole + len(volumes.missing) - report.n_discarded
+    try:
+        _, note = cut_and_told(replace(run, n_volumes=n_used)) if n_used > 0 else (run, "")
+    except InputError as error:
+        return [Finding(True, str(error))]
+    return [Finding(True, note)] if note else []
 
 
 def _of_run(report: RunReport) -> list[Finding]:

@@ -312,3 +312,22 @@ def test_a_run_of_which_all_is_discarded_is_a_complaint(tmp_path):
     report = checked(mosaics(tmp_path), rules=EventsSettings(discard_volumes=50), n_volumes=None)
     assert first(report) == ["series 7: all of its volumes would be discarded: nothing of it would be sent"]
     assert report.runs[0].n_sent == 0
+
+
+@pytest.mark.parametrize(
+    ("onsets", "said"),
+    [
+        ((2, 8), ""),
+        ((2, 9000), "1 of 2 trials begin after its 24 s: left out"),
+        ((9000, 20000), "all 2 trials begin after its 24 s, the first at 9000 s; are these milliseconds"),
+    ],
+    ids=["within", "partly beyond", "milliseconds"],
+)
+def test_trials_are_compared_with_the_volumes_that_came(tmp_path, onsets, said):
+    """Where the files do not say how many volumes are planned, so that nothing can be said live."""
+    (tmp_path / "export").mkdir()
+    table = tmp_path / "events.tsv"
+    rows = "".join(f"{onset}\t2\t{name}\n" for onset, name in zip(onsets, "ab", strict=True))
+    table.write_text(f"onset\tduration\ttrial_type\n{rows}")
+    report = checked(mosaics(tmp_path / "export"), events=events_table(table), n_volumes=None)
+    assert [said in text for text in first(report)] == ([True] if said else [])
