@@ -17,6 +17,8 @@ from rtgod.text import number_of
 
 #: Share of a repetition time by which an onset may lie before a volume and still count as in it.
 _ROUNDING_TR = 1e-6
+#: A first trial that begins this long after a run's start is asked about, seconds: few runs last an hour.
+_LATE_S = 3600.0
 
 
 def onset_0_s(rules: EventsSettings, tr_s: float) -> float:
@@ -137,4 +139,7 @@ def in_words(rules: EventsSettings, trials: Sequence[Trial] = (), tr_s: float | 
     if tr_s is None:
         return f"{said}; the first trial is at {first_s:g} s"
     number = int(first_s / tr_s + _ROUNDING_TR) + rules.discard_volumes + 1
-    return f"{said}; the first trial, at {first_s - onset_0_s(rules, tr_s):g} s, begins in volume {number}"
+    said = f"{said}; the first trial, at {first_s - onset_0_s(rules, tr_s):g} s, begins in volume {number}"
+    if first_s < _LATE_S:
+        return said
+    return f"{said}, {first_s / 60:.0f} minutes after the run's start; are the onsets in milliseconds, or another run's?"

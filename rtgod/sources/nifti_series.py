@@ -156,18 +156,19 @@ def holds_volumes(folder: Path) -> bool:
     numbered: dict[str, int] = {}
     for path in _images(folder):
         stem, number = stem_and_number(path)
-        if number is not None and _is_volume(path):
+        if number is not None and _may_be_volume(path):
             numbered[stem] = numbered.get(stem, 0) + 1
             if numbered[stem] >= _FEWEST:
                 return True
     return False
 
 
-def _is_volume(path: Path) -> bool:
+def _may_be_volume(path: Path) -> bool:
+    """Return whether a file is a volume, or is damaged, of which the run's reader tells."""
     try:
         return read_layout(path).n_volumes == 1
     except InputError:
-        return False
+        return True
 
 
 def _images(folder: Path) -> list[Path]:
@@ -205,6 +206,8 @@ def _choose(folder: Path) -> tuple[dict[int, tuple[Path, NiftiLayout]], int]:
         else:
             groups.append((stem, [(number, path, layout)]))
     runs = [(stem, files) for stem, files in groups if len(files) >= _FEWEST]
+    if not runs and unreadable:
+        raise next(iter(unreadable.values()))
     if len(runs) != 1:
         listed = ", ".join(f"{files[0][1].name} ({len(files)} files)" for _, files in runs[:6])
         several = f"{len(runs)} runs, of {listed}: they differ in name, matrix or place; give each a folder of its own"

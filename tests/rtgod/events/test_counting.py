@@ -61,6 +61,12 @@ def test_what_will_happen_is_said_in_one_line():
     assert in_words(EventsSettings(discard_volumes=1)).startswith("1 volume is discarded")
 
 
+@pytest.mark.parametrize(("first_s", "asks"), [(20.0, False), (3590.0, False), (20_000.0, True)])
+def test_a_first_trial_hours_after_the_start_is_asked_about(first_s, asks):
+    said = in_words(EventsSettings(), [type("T", (), {"onset_s": first_s})], 1.5)
+    assert said.endswith("are the onsets in milliseconds, or another run's?") is asks
+
+
 @given(st.integers(0, 40), st.integers(-40, 40), st.floats(0.1, 5), st.sets(st.integers(0, 60), max_size=30))
 def test_a_volume_and_an_onset_move_together(n_discarded, count_from, tr_s, indices):
     rules = EventsSettings(discard_volumes=n_discarded, count_from=count_from)

@@ -112,6 +112,14 @@ def test_a_damaged_volume_is_named(tmp_path, ending):
         list(open_source(tmp_path))
 
 
+def test_a_folder_whose_volumes_are_all_damaged_names_one(tmp_path):
+    make(tmp_path, range(4))
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"vol_0\.nii: not a readable NIfTI file"):
+        open_source(tmp_path)
+
+
 def test_two_files_or_files_without_numbers_are_no_run(tmp_path):
     make(tmp_path, range(2))
     assert not holds_volumes(tmp_path)
