@@ -194,6 +194,7 @@ def receive(
     scanner, which needs --geometry. Nothing is written to a disk but the table of --identity-table, and, while the
     server is away for long, a temporary file of the volumes that wait.
     """
+    from rtgod.protocol.addresses import host_and_port
     from rtgod.protocol.clients import Sender
     from rtgod.protocol.keys import read_client_key
     from rtgod.receivers.dicom_net import DicomNode, NodeOptions
@@ -202,10 +203,8 @@ def receive(
 
     kinds = _plain_receivers()
     listen = listen or f"127.0.0.1:{kinds[protocol][1] if protocol in kinds else 11112}"
-    host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise InputError(f"--listen {listen}: give an address and a port, such as 192.168.2.1:11112")
-    host, allowed = host.strip("[]"), tuple(allow or ())
+    host, port = host_and_port(listen, "--listen", "192.168.2.1:11112", lowest=0)
+    allowed = tuple(allow or ())
     _check_options(
         protocol,
         corrected=corrected,
@@ -214,7 +213,7 @@ def receive(
         has_geometry=geometry is not None,
         has_patients=bool(identity_table or several_patients),
     )
-    _check_apart(host, int(port), to)
+    _check_apart(host, port, to)
     options = replace(_options(subject, corrected, echo, tr, volumes, patience, several_patients), geometry=geometry)
     counts, stopped = chosen_counts(discard, count_from), _stop_on_signals()
     identities, own_key = _identities(identity_table), read_client_key(key) if key else None
@@ -222,13 +221,13 @@ def receive(
         options = _with_events(options, sender, events, counts)
         if protocol in kinds:
             kind, _ = kinds[protocol]
-            with kind(listening_at(host, int(port), allowed), sender, options, _tell) as receiver:
+            with kind(listening_at(host, port, allowed), sender, options, _tell) as receiver:
                 _tell(f"listens for {protocol} at {host}:{receiver.port}; volumes go to {to}")
                 receiver.run(stopped)
                 _tell(f"{number_of(receiver.n_sent, 'volume')} sent")
             return
         node_options = NodeOptions(
-            host=host, port=int(port), title=title, allowed=allowed, certificate=tls_certificate,
+            host=host, port=port, title=title, allowed=allowed, certificate=tls_certificate,
             private_key=tls_key, authority=tls_authority,
         )  # fmt: skip
         runs = LiveRuns(sender, options, _tell, identities=identities)

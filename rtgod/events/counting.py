@@ -142,4 +142,4 @@ def in_words(rules: EventsSettings, trials: Sequence[Trial] = (), tr_s: float | 
     said = f"{said}; the first trial, at {first_s - onset_0_s(rules, tr_s):g} s, begins in volume {number}"
     if first_s < _LATE_S:
         return said
-    return f"{said}, {first_s / 60:.0f} minutes after the run's start; are the onsets in milliseconds, or another run's?"
+    return f"{said}, {first_s / 60:.0f} minutes after the run's start; are these milliseconds, or another run's events?"

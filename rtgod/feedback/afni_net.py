@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import re
 import select
 import socket
 import threading
@@ -18,6 +17,7 @@ from rtgod.feedback.afni import END, hello, record
 from rtgod.files import Closing
 from rtgod.logs import RUNS
 from rtgod.messages import Answer, Message, NotReady, Ranking, Run, RunEnd, SessionEnd
+from rtgod.protocol.addresses import host_and_port
 from rtgod.text import number_of, plain
 
 log = logging.getLogger(__name__)
@@ -61,19 +61,16 @@ def target_of(text: str) -> Target:
     InputError
         If it is malformed, or no such host is known.
     """
-    match = re.fullmatch(r"(\[[^\]]+\]|[^\[\]:\s]+)(?::([0-9]{1,5}))?", text)
-    port = int(match[2] or PORT) if match else 0
-    if match is None or not 1 <= port <= 65535:
-        why = f"write HOST or HOST:PORT, such as 192.168.2.5 or 192.168.2.5:{PORT}; IPv6 in brackets: [::1]:{PORT}"
-        raise InputError(f"--afni-feedback {plain(text, 100)}: {why}")
-    host = match[1].strip("[]")
+    host, port = host_and_port(text, "--afni-feedback", f"192.168.2.5 or 192.168.2.5:{PORT}", port=PORT)
+    is_ipv6 = text.startswith("[")
     try:
-        if match[1].startswith("["):
+        if is_ipv6:
             ipaddress.IPv6Address(host)
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, ValueError) as error:
         raise InputError(f"--afni-feedback {plain(text, 100)}: no such host ({what_went_wrong(error)})") from error
-    return Target(f"{match[1]}:{port}", tuple((family, address) for family, *_, address in found))
+    name = f"[{host}]" if is_ipv6 else host
+    return Target(f"{name}:{port}", tuple((family, address) for family, *_, address in found))
 
 
 class AfniFeedback(Closing):

@@ -1,4 +1,4 @@
-"""Addresses of servers: recognise loopback addresses, choose IPv4 or IPv6, and list the ways to reach a host."""
+"""Addresses of servers and receivers: read them, recognise loopback, choose IPv4 or IPv6, list the ways to a host."""
 
 from __future__ import annotations
 
@@ -6,9 +6,46 @@ import ipaddress
 import re
 import socket as host
 
-from rtgod.errors import ServerError
+from rtgod.errors import InputError, ServerError
+from rtgod.text import plain
 
 _ADDRESS = re.compile(r"tcp://(\S+):(\*|[0-9]{1,5})")
+_PLAIN = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+)(?::([0-9]{1,5}))?")
+
+
+def host_and_port(text: str, option: str, usual: str, *, port: int | None = None, lowest: int = 1) -> tuple[str, int]:
+    """Read HOST:PORT, the address of a receiver that does not speak ZeroMQ.
+
+    Parameters
+    ----------
+    text : str
+        The host may be a name, an IPv4 address, or an IPv6 address in brackets.
+    option : str
+        Option that it was given with, for the message.
+    usual : str
+        An example for the message.
+    port : int, optional
+        Port where none is given; None requires one.
+    lowest : int
+        Lowest port; 0 lets the system choose a free one.
+
+    Returns
+    -------
+    host : str
+        Without brackets.
+    port : int
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    match = _PLAIN.fullmatch(text)
+    read = port if match is None or match[2] is None else int(match[2])
+    if match is None or read is None or not lowest <= read <= 65535:
+        form = "HOST:PORT" if port is None else "HOST or HOST:PORT"
+        raise InputError(f"{option} {plain(text, 100)}: write {form}, such as {usual}; an IPv6 address in brackets")
+    return match[1].strip("[]"), read
 
 
 def is_loopback(address: str) -> bool:

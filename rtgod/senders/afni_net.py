@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import ClassVar
 
 from rtgod.messages import Run, Volume
+from rtgod.protocol.addresses import host_and_port
 from rtgod.senders.afni import control_text, datum_of, end_of_run, image, run_text
-from rtgod.senders.connecting import address_of, connect, send_all
+from rtgod.senders.connecting import connect, send_all
 from rtgod.senders.export import Export
 from rtgod.senders.faults import Fault
 from rtgod.senders.voxels import VoxelRange
@@ -44,7 +45,7 @@ class AfniExport(Export):
     in_stream: ClassVar[bool] = True
 
     def __init__(self, to: str, patience_s: float, tell: Callable[[str], object]) -> None:
-        self._host, self._control_port = address_of(to, USUAL_TARGET)
+        self._host, self._control_port = host_and_port(to, "--to", USUAL_TARGET)
         self._patience_s, self._tell = patience_s, tell
         self._data: socket.socket | None = None
         self._run: Run | None = None

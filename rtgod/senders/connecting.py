@@ -1,40 +1,18 @@
-"""Connections to a receiver: its address, and patience until it listens."""
+"""Connections to a receiver, and patience until it listens."""
 
 from __future__ import annotations
 
-import re
 import socket
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from rtgod.errors import InputError, ServerError
+from rtgod.errors import ServerError
 from rtgod.text import plain
 
 T = TypeVar("T")
 #: Time between two tries, seconds.
 _AGAIN_S = 0.2
-
-
-def address_of(text: str, usual: str) -> tuple[str, int]:
-    """Read HOST:PORT.
-
-    Parameters
-    ----------
-    text : str
-        The host may be an IPv6 address, in brackets.
-    usual : str
-        An example for the message.
-
-    Raises
-    ------
-    InputError
-        If it is none.
-    """
-    match = re.fullmatch(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})", text)
-    if match is None or not 1 <= int(match["port"]) <= 65535:
-        raise InputError(f"--to {text}: give a host and a port, such as {usual}")
-    return match["host"].strip("[]"), int(match["port"])
 
 
 def until_it_works(attempt: Callable[[], T | None], where: str, patience_s: float, tell: Callable[[str], object]) -> T:

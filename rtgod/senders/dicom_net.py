@@ -12,7 +12,8 @@ from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageS
 
 from rtgod.errors import InputError, MissingDependencyError, ServerError
 from rtgod.messages import Run, Volume
-from rtgod.senders.connecting import address_of, connect, until_it_works
+from rtgod.protocol.addresses import host_and_port
+from rtgod.senders.connecting import connect, until_it_works
 from rtgod.senders.dicom_images import DicomImages, DicomStyle
 from rtgod.senders.export import Export
 from rtgod.senders.voxels import VoxelRange
@@ -55,7 +56,7 @@ class DicomStore(Export):
         self._title = title if separator else "RTGOD"
         if not re.fullmatch(r"[ -\[\]-~]{1,16}", self._title) or not self._title.strip():
             raise InputError(f"--to {to}: the node's title has 1 to 16 letters, as in {USUAL_TARGET}")
-        self._host, self._port = address_of(where, USUAL_TARGET)
+        self._host, self._port = host_and_port(where, "--to", USUAL_TARGET)
         self._style, self._patience_s, self._tell = style, patience_s, tell
         self._node = AE(ae_title=_TITLE)
         for kind in (MRImageStorage, EnhancedMRImageStorage):

@@ -10,7 +10,8 @@ import zmq
 
 from rtgod.errors import ServerError
 from rtgod.messages import Run, Volume
-from rtgod.senders.connecting import address_of, until_it_works
+from rtgod.protocol.addresses import host_and_port
+from rtgod.senders.connecting import until_it_works
 from rtgod.senders.export import Export, StoppedError
 from rtgod.senders.faults import Fault
 from rtgod.senders.pyneal import HELLO, STOP, frames
@@ -43,7 +44,7 @@ class PynealExport(Export):
     impossible: ClassVar[Mapping[Fault, str]] = {Fault.TRUNCATED: "ZeroMQ gives a message whole or not at all"}
 
     def __init__(self, to: str, patience_s: float, tell: Callable[[str], object]) -> None:
-        self._host, self._port = address_of(to, USUAL_TARGET)
+        self._host, self._port = host_and_port(to, "--to", USUAL_TARGET)
         self._patience_s, self._tell = patience_s, tell
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PAIR)

@@ -10,7 +10,8 @@ from typing import ClassVar
 from pydicom.uid import generate_uid
 
 from rtgod.messages import Run, Volume
-from rtgod.senders.connecting import address_of, connect, send_all
+from rtgod.protocol.addresses import host_and_port
+from rtgod.senders.connecting import connect, send_all
 from rtgod.senders.export import Export
 from rtgod.senders.voxels import Stored, VoxelRange, stored_as
 from rtgod.senders.vsend import LAYOUT, image
@@ -41,7 +42,7 @@ class VsendExport(Export):
     name: ClassVar[str] = "vsend"
 
     def __init__(self, to: str, patience_s: float, tell: Callable[[str], object]) -> None:
-        self._host, self._port = address_of(to, USUAL_TARGET)
+        self._host, self._port = host_and_port(to, "--to", USUAL_TARGET)
         self._patience_s, self._tell = patience_s, tell
         self._run: Run | None = None
         self._series, self._stored = "", Stored("int16")

@@ -24,7 +24,7 @@ from rtgod.receivers.run_options import RunOptions
         (["--protocol", "siemens-tcp", "--tls-key", "key"], "--tls-key, --tls-authority: for DICOM"),
         (["--protocol", "pyneal", "--geometry", "x.dcm"], "--geometry: for siemens-tcp"),
         (["--geometry", "x.dcm"], "--geometry: for siemens-tcp"),
-        (["--listen", "127.0.0.1"], "give an address and a port"),
+        (["--listen", "127.0.0.1"], "write HOST:PORT"),
         (["--protocol", "pyneal", "--listen", "127.0.0.1:5555"], "the server itself listens there"),
         (["--protocol", "pyneal", "--listen", "localhost:5555"], "the server itself listens there"),
         (["--protocol", "pyneal", "--listen", "0.0.0.0:5555"], "the server itself listens there"),

@@ -129,7 +129,7 @@ def test_a_dry_run_says_what_would_be_played_and_plays_nothing(recording, tmp_pa
         (["--as", "afni", "--dicom-style", "slices"], "afni sends no DICOM"),
         (["--as", "dicom-net", "--chunks"], "only files grow in pieces"),
         (["--as", "dicom-folder"], "name the folder with --to"),
-        (["--as", "afni", "--to", "nowhere"], "--to nowhere: give a host and a port, such as 127.0.0.1:7961"),
+        (["--as", "afni", "--to", "nowhere"], "--to nowhere: write HOST:PORT, such as 127.0.0.1:7961"),
         (["--as", "vsend", "--again"], "--again: of a replay to a server"),
         (["--as", "vsend", "--merge-gap", "0"], "--merge-gap: of a replay to a server"),
         (["--as", "vsend", "--discard", "0"], "--discard: of a replay to a server"),
