@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from rtgod.commands.options import progress_bars
 from rtgod.console import PlainConsole, styled
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ def check_export(folder: Path, options: RunOptions, page: Path | None, bundle: D
     from rtgod.inspection.terminal import rendered
 
     listing = listed(folder)
-    report = report_of(played(listing, options), listing.times)
+    with progress_bars(transient=True) as bars:
+        task = bars.add_task("reading files", total=len(listing.files))
+        playback = played(listing, options, lambda n_read: bars.update(task, completed=n_read))
+    report = report_of(playback, listing.times)
     if bundle is not None:
         from rtgod.inspection.comparison import compared
 

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from rtgod.commands.options import console, say
+from rtgod.commands.options import progress_bars, say
 from rtgod.errors import InputError
 from rtgod.text import number_of, plain, times
 
@@ -104,8 +102,7 @@ def play_run(source: Source, options: ExportOptions, speed: float, *, dry_run: b
         say(f"{run.run_id}: {note}")
     if run.blocks:
         say(f"{run.run_id}: its trials are not sent; give their table to what receives the volumes, with --events")
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, console=console)
+    progress = progress_bars()
     n_sent: Counter[str] = Counter()
     with ExitStack() as stack:
         export = stack.enter_context(_export_of(options))

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 from pydantic import BaseModel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rtgod.candidates import HEADER
 from rtgod.console import PlainConsole, styled
@@ -62,6 +63,18 @@ CountFrom = Annotated[
 ]
 
 console = PlainConsole(stderr=True)
+
+
+def progress_bars(*, transient: bool = False) -> Progress:
+    """Return progress bars with the remaining time, on standard error.
+
+    Parameters
+    ----------
+    transient : bool
+        Whether they vanish at the end, and are shown on a screen alone.
+    """
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=transient, disable=transient and not console.is_terminal)
 
 
 #: Seconds after which the reason for waiting is printed again.

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rtgod.commands import options
 from rtgod.commands.exports import ExportKind, ExportOptions, Style, play_run
@@ -25,7 +24,7 @@ from rtgod.commands.options import (
     ShowSettings,
     Waiting,
     chosen_counts,
-    console,
+    progress_bars,
     say,
 )
 from rtgod.text import number_of, plain, times
@@ -196,11 +195,9 @@ def replay(
         say(f"{source.run.run_id}: {grid}, TR {source.run.tr_s:g} s, {trials}")
         return
     sent: list[Sent] = []
-    name_column = TextColumn("{task.description}", markup=False)
-    columns = (name_column, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     acquisition = uuid.uuid4().hex if again else source.acquisition()
     own_key = read_client_key(key) if key else None
-    progress = Progress(*columns, console=console)
+    progress = progress_bars()
     task = progress.add_task(plain(source.run.run_id), total=source.run.n_volumes)
     with (
         ExitStack() as stack,

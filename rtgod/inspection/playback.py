@@ -6,7 +6,7 @@ Files come when they came, by a clock that stands still between them; what would
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -123,7 +123,7 @@ class Playback:
     n_discarded: int = 0
 
 
-def played(listing: Listing, options: RunOptions) -> Playback:
+def played(listing: Listing, options: RunOptions, progress: Callable[[int], object] = lambda _: None) -> Playback:
     """Play files in the order and at the times at which they came.
 
     Parameters
@@ -131,15 +131,17 @@ def played(listing: Listing, options: RunOptions) -> Playback:
     listing : Listing
     options : RunOptions
         As for `rtgod watch`.
+    progress : callable
+        Called with the number of files read so far.
     """
-    return _Player(listing, options).play()
+    return _Player(listing, options, progress).play()
 
 
 class _Player:
     """Folder, clock, server and terminal of a watcher, in one."""
 
-    def __init__(self, listing: Listing, options: RunOptions) -> None:
-        self._files, self._place = listing.files, 0
+    def __init__(self, listing: Listing, options: RunOptions, progress: Callable[[int], object]) -> None:
+        self._files, self._place, self._progress = listing.files, 0, progress
         self._now_s = self._files[0][1]
         self._seen = Playback(n_files=len(self._files), n_discarded=options.rules.discard_volumes)
         self._runs = LiveRuns(self, options, self._tell, self._clock, witness=self._witness)
@@ -152,6 +154,7 @@ class _Player:
         while self._place < len(self._files):
             self._pass_to(self._files[self._place][1] + POLL_S)
             self._watcher.step()
+            self._progress(self._place)
         self._pass_to(self._now_s + _SETTLED_S)
         self._watcher.step()
         self._assign()
