@@ -23,6 +23,7 @@ from rtgod.decoding.chances import Chances, Judge
 from rtgod.decoding.confidence import Confidence
 from rtgod.decoding.decoder import AnyLayerDecoder, Decoder, LayerDecoder, SparseLayerDecoder
 from rtgod.errors import BundleError, what_went_wrong
+from rtgod.events.table import label_of
 from rtgod.files import appearing_whole
 from rtgod.fit import Training
 from rtgod.messages import Array, Float32Array, Run
@@ -101,6 +102,13 @@ class DecoderBundle:
     response: Float32Array | None = None
     plain_categories: bool = False
     bundle_id: str = ""
+
+    @property
+    def known_labels(self) -> frozenset[str]:
+        """Labels of the blocks that can be decoded; empty if blocks of any category can be."""
+        if not self.plain_categories:
+            return frozenset()
+        return frozenset(label_of(candidate.category_id) for candidate in self.candidates)
 
     def save(self, folder: Path) -> None:
         """Write the bundle; the folder appears complete or not at all.

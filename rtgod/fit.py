@@ -125,7 +125,7 @@ def _of_subject(run: Run, training: Training, *, any_subject: bool) -> list[str]
     if training.in_files:
         whose += f" (called {' or '.join(training.in_files)} by the files that it was trained on)"
     if not subject_label(run.subject):
-        return [f"its source does not say whose it is; the decoder is subject {whose}'s"]
+        return [f"its source does not say whose it is; the decoder is subject {whose}'s; give --subject to its source"]
     if subject_label(run.subject) in map(subject_label, labels):
         return []
     if any_subject:
@@ -203,13 +203,29 @@ def _of_coil(run: Run, trained: tuple[str, ...]) -> list[str]:
 
 
 def _of_labels(run: Run, labels: Collection[str]) -> list[str]:
-    unknown = [block for block in run.blocks if block.label and block.label not in labels]
-    if not labels or not unknown:
+    n_unknown = _n_unknown(run, labels)
+    if not n_unknown:
         return []
     return [
-        f"{len(unknown)} of its {len(run.blocks)} trials are of categories that the decoder was not trained on; is its "
-        "table of events read by the bundle's settings (rtgod replay --settings BUNDLE)?"
+        f"{n_unknown} of its {len(run.blocks)} trials are of categories that the decoder was not trained on; is its "
+        "table of events another run's, or read by other rules than the bundle's?"
     ]
+
+
+def is_all_unknown(run: Run, labels: Collection[str]) -> bool:
+    """Return whether no trial of a run is of a category that a decoder was trained on.
+
+    Parameters
+    ----------
+    run : Run
+    labels : collection of str
+        As for `check_fit`.
+    """
+    return bool(run.blocks) and _n_unknown(run, labels) == len(run.blocks)
+
+
+def _n_unknown(run: Run, labels: Collection[str]) -> int:
+    return sum(bool(block.label) and block.label not in labels for block in run.blocks) if labels else 0
 
 
 def _angle_deg(affine: Float64Array, other: Float64Array) -> float:

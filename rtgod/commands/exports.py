@@ -100,6 +100,7 @@ def play_run(source: Source, options: ExportOptions, speed: float, *, dry_run: b
     run, wishes, seed = source.run, read_faults(options.faults), options.seed or 0
     for note in source.notes:
         say(f"{run.run_id}: {note}")
+    say(f"{run.run_id}: is played as a new scan; of a run that a bundle was trained on, its rankings are no test")
     if run.blocks:
         say(f"{run.run_id}: its trials are not sent; give their table to what receives the volumes, with --events")
     progress = progress_bars()

@@ -58,7 +58,7 @@ def _table_of(status: Status) -> Table:
         table.add_row("starts", f"{status.n_starts}: the server died, and was started again on its journal")
     table.add_row("run", styled(status.run_id or "none yet"))
     if status.run_id:
-        last = "none yet" if status.last_index is None else f"index {status.last_index}"
+        last = "none yet" if status.last_index is None else f"volume {status.last_index + 1}"
         table.add_row("volumes", f"{status.n_taken} taken, the last: {last}")
     if status.latency_ms:
         median, late, longest = status.latency_ms

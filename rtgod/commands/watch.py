@@ -104,7 +104,7 @@ def watch(
 
     With --check the files that are there are read in place of new ones, and no server is needed; --events, --discard
     and --count-from hold as in a scan, by the rules of --bundle where it is given. The exit code is then 0 if the
-    export is fit for live use, and 1 if something is to be settled first.
+    export is fit for live use, 1 if something is to be settled first, and 2 if the folder cannot be checked.
     """
     from rtgod.protocol.clients import Sender
     from rtgod.protocol.keys import read_client_key
@@ -132,7 +132,8 @@ def watch(
             to, patience_s=2.0, waiting=Waiting().say, key=read_client_key(key) if key else None, name=name
         ) as sender,
     ):
-        _tell(f"watching, with {arrivals.n_old} old files; volumes go to {to}")
+        old = f", without the {number_of(arrivals.n_old, 'file')} of before" if arrivals.n_old else ""
+        _tell(f"watching{old}; volumes go to {to}")
         options = _with_events(options, sender, events, counts)
         outbox = Outbox(sender, _tell, options.rules.discard_volumes, n_receivers=2)  # one order for both kinds
         runs = LiveRuns(outbox, options, _tell, identities=identities)
@@ -336,6 +337,10 @@ def _with_events(options: RunOptions, sender: Sender, events: Path | None, count
             _tell(f"the usual rules for events hold for the run that begins now: {error}")
             return known
 
+    if events is None:
+        _tell(
+            "no table of events (--events): blocks are what a display tells; without any, a window slides over the run"
+        )
     try:
         theirs = sender.ask_rules()
     except RtgodError as error:
@@ -349,8 +354,9 @@ def _ruled(
 ) -> RunOptions:
     """Read the table of events by the rules of a decoder, and say what will be done with every run."""
     from rtgod.events.counting import in_words, is_usual, n_used
-    from rtgod.events.table import events_table, trials_in
+    from rtgod.events.table import events_table
     from rtgod.events.trials import remarks_on
+    from rtgod.receivers.run_options import live_trials
     from rtgod.sources.event_rules import live_rules
 
     rules, remarks = live_rules(theirs, counts)
@@ -360,9 +366,9 @@ def _ruled(
         n_used(options.n_volumes, rules)
     table = events_table(events) if events else None
     if table is not None:
-        read = trials_in(table, rules, options.tr_s)
+        read, note = live_trials(table, rules, options.tr_s)
         _tell(f"every run has {number_of(len(read.trials), 'trial')}: {in_words(rules, read.trials, options.tr_s)}")
-        for line in remarks_on([replace(read, counted="")]):
+        for line in ([note] if note else []) + remarks_on([replace(read, counted="")]):
             _tell(f"{table.path.name}: {line}")
     elif not is_usual(rules):
         _tell(f"of every run: {in_words(rules)}")

@@ -136,10 +136,10 @@ def in_words(rules: EventsSettings, trials: Sequence[Trial] = (), tr_s: float | 
     if not trials:
         return said
     first_s = min(trial.onset_s for trial in trials)
+    asked = ""
+    if first_s >= _LATE_S:
+        asked = f", {first_s / 60:.0f} minutes after the run's start; are these milliseconds, or another run's events?"
     if tr_s is None:
-        return f"{said}; the first trial is at {first_s:g} s"
+        return f"{said}; the first trial is at {first_s:g} s{asked}"
     number = int(first_s / tr_s + _ROUNDING_TR) + rules.discard_volumes + 1
-    said = f"{said}; the first trial, at {first_s - onset_0_s(rules, tr_s):g} s, begins in volume {number}"
-    if first_s < _LATE_S:
-        return said
-    return f"{said}, {first_s / 60:.0f} minutes after the run's start; are these milliseconds, or another run's events?"
+    return f"{said}; the first trial, at {first_s - onset_0_s(rules, tr_s):g} s, begins in volume {number}{asked}"

@@ -391,8 +391,8 @@ def all_beyond(n_trials: int, run_s: float, first_s: float) -> str:
     """
     trials_begin = "its only trial begins" if n_trials == 1 else f"all {n_trials} trials begin"
     return (
-        f"{trials_begin} after its {run_s:g} s, the first at {first_s:g} s; are these milliseconds, or another run's "
-        "events?"
+        f"{trials_begin} after its {run_s:g} s, {'' if n_trials == 1 else 'the first '}at {first_s:g} s; are these "
+        "milliseconds, or another run's events?"
     )
 
 

@@ -83,12 +83,23 @@ def listed(folder: Path) -> Listing:
     if not any(stamps.values()):
         stamps = {file.path: _stamp(file) for file in files}
     if not any(stamps.values()):
-        raise InputError(f"{folder}: no DICOM files in it; give the folder into which the scanner exports")
+        raise InputError(f"{folder}: no DICOM files in it; {_advice(files)}")
     times = judged([numbered.stamp for numbered in stamps.values() if numbered is not None])
     if times.are_known:
         return Listing(tuple((file.path, file.changed_s - times.offset_s) for file in files), times)
     stamps |= {file.path: _stamp(file) for file in files if file.path not in stamps}
     return Listing(tuple(_by_acquisition(stamps)), times)
+
+
+def _advice(files: Sequence[ListedFile]) -> str:
+    names = [file.path.name.lower() for file in files]
+    if any(name.endswith((".nii", ".nii.gz", ".img", ".par")) for name in names):
+        return (
+            "NIfTI and PAR files say too little to be checked; see what is read of them with `rtgod replay --dry-run`"
+        )
+    if any(name.endswith(".gz") for name in names):
+        return "unpack its .gz files first"
+    return "give the folder into which the scanner exports"
 
 
 def _files(folder: Path) -> Iterable[ListedFile]:

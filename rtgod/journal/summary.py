@@ -63,10 +63,10 @@ class RunSummary:
         """
         self.settle()
         if index in self.taken:
-            self.problems.append(f"volume {index} was taken twice")
+            self.problems.append(f"volume {index + 1} was taken twice")
         self.taken.add(index)
         if index - self._expected > MOST_VOLUMES:
-            self.problems.append(f"volume {index} comes after {self._expected}: no server takes that")
+            self.problems.append(f"volume {index + 1} comes after {self._expected}: no server takes that")
             return
         # Volumes skipped before it are answered with it. A late volume was skipped before, and is answered again.
         self.owed.update(range(self._expected, index + 1) or [index])
@@ -99,7 +99,7 @@ class RunSummary:
             Whether the answer is a ranking.
         """
         if index not in self.owed:
-            self.problems.append(f"volume {index} was answered, and it was not its turn")
+            self.problems.append(f"volume {index + 1} was answered, and it was not its turn")
         self.owed.discard(index)
         self.answered.add(index)
         self.n_rankings += ranked
@@ -192,15 +192,16 @@ def account(headers: Iterable[bytes]) -> JournalSummary:
 
 
 def spans(indices: Iterable[int]) -> str:
-    """Write numbers with spans of neighbours: "3, 17-19".
+    """Write the numbers of volumes, which people count from 1, with spans of neighbours: "3, 17-19".
 
     Parameters
     ----------
     indices : iterable of int
-        Different numbers, in any order.
+        Different indices, from 0, in any order.
     """
     # In a span, a number minus its position is constant.
-    rows = [[i for _, i in row] for _, row in groupby(enumerate(sorted(indices)), lambda pair: pair[1] - pair[0])]
+    numbers = enumerate(sorted(index + 1 for index in indices))
+    rows = [[i for _, i in row] for _, row in groupby(numbers, lambda pair: pair[1] - pair[0])]
     return ", ".join(str(row[0]) if len(row) == 1 else f"{row[0]}-{row[-1]}" for row in rows)
 
 

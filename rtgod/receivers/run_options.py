@@ -9,8 +9,8 @@ from pathlib import Path
 from rtgod.errors import InputError
 from rtgod.events.counting import in_words, is_usual, n_used
 from rtgod.events.table import blocks_of, cut_and_told, trials_in
-from rtgod.events.trials import Trial
-from rtgod.messages import Float64Array, Run
+from rtgod.events.trials import Trial, TrialsRead
+from rtgod.messages import LONGEST_RUN_S, Float64Array, Run
 from rtgod.settings import EventsSettings
 from rtgod.sources import acquisition_id
 from rtgod.sources.echoes import Echo
@@ -160,11 +160,45 @@ class RunOptions:
         if self.events is None:
             return (), [] if is_usual(self.rules) else [f"{run_id}: {in_words(self.rules)}"]
         try:
-            trials = trials_in(self.events, self.rules, tr_s).trials
+            read, note = live_trials(self.events, self.rules, tr_s)
         except InputError as error:
             why = str(error).replace(str(self.events.path), self.events.path.name)
             return (), [f"{run_id}: {why} {_LEFT_OUT}"]
-        return trials, [f"{run_id}: {in_words(self.rules, trials, tr_s)}"]
+        notes = [f"{run_id}: {note}"] if note else []
+        return read.trials, [*notes, f"{run_id}: {in_words(self.rules, read.trials, tr_s)}"]
+
+
+def live_trials(table: Table, rules: EventsSettings, tr_s: float | None) -> tuple[TrialsRead, str]:
+    """Find the trials of a run whose length is not known, without those that no run reaches.
+
+    Parameters
+    ----------
+    table : Table
+    rules : EventsSettings
+    tr_s : float or None
+        Repetition time, seconds, if it is known.
+
+    Returns
+    -------
+    read : TrialsRead
+    note : str
+        How many trials are left out; empty for none.
+
+    Raises
+    ------
+    InputError
+        If the table has no trial, or none within a day.
+    """
+    read = trials_in(table, rules, tr_s)
+    kept = tuple(trial for trial in read.trials if trial.onset_s + trial.duration_s <= LONGEST_RUN_S)
+    n_left, n = len(read.trials) - len(kept), len(read.trials)
+    if not n_left:
+        return read, ""
+    last_s = max(trial.onset_s + trial.duration_s for trial in read.trials)
+    why = f"{n_left} of {n} trials end more than a day after the run's start, the last after {last_s:g} s"
+    if not kept:
+        raise InputError(f"{table.path}: {why}; are these milliseconds?")
+    return replace(read, trials=kept), f"{why}: left out; are these milliseconds?"
 
 
 def silence(n_volumes: int, sender: str) -> str:

@@ -39,7 +39,7 @@ def until_it_works(attempt: Callable[[], T | None], where: str, patience_s: floa
         if time.monotonic() >= until_s:
             raise ServerError(f"{plain(where)}: nobody answers there; start the receiver first, or correct --to")
         if not has_told:
-            tell(f"waiting for {plain(where)}")
+            tell(f"waiting for {plain(where)}, up to {patience_s:g} s: nobody answers there yet; start the receiver")
         has_told = True
         time.sleep(_AGAIN_S)
     return result

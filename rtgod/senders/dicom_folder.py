@@ -51,11 +51,12 @@ class DicomFolder(Export):
         voxels : VoxelRange
         """
         self._images = DicomImages(run, voxels, self._style, datetime.now())
+        made = () if self._folder.exists() else (f"{self._folder}: was not there, and is made",)
         try:
             self._folder.mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(f"--to {self._folder}: no folder can be made there ({error.strerror})") from error
-        return self._images.notes
+        return (*made, *self._images.notes)
 
     def volume(self, volume: Volume, *, is_cut: bool = False) -> None:
         """Write the files of a volume; of one that is cut, one stays short.

@@ -20,7 +20,7 @@ from rtgod.bundle import DecoderBundle
 from rtgod.decoding.category_index import CategoryIndex
 from rtgod.decoding.decoder import Decoder
 from rtgod.errors import CheckpointError, InputError, RefusedError, WireError
-from rtgod.events.table import check_within, label_of
+from rtgod.events.table import check_within
 from rtgod.fit import check_fit
 from rtgod.messages import (
     AGAIN,
@@ -312,17 +312,12 @@ class Session:
         if self.bundle is None:
             return []
         try:
+            bundle = self.bundle
             return check_fit(
-                run, self.bundle.reference, self.bundle.training, labels=self._labels(), any_subject=any_subject
+                run, bundle.reference, bundle.training, labels=bundle.known_labels, any_subject=any_subject
             )
         except InputError as error:
             raise RefusedError(str(error)) from error
-
-    def _labels(self) -> frozenset[str]:
-        """Return the labels of the blocks that can be decoded; empty if blocks of any category can be."""
-        if self.bundle is None or not self.bundle.plain_categories:
-            return frozenset()
-        return frozenset(label_of(candidate.category_id) for candidate in self.bundle.candidates)
 
     def count(self, answer: Answer, volume: Volume | None = None) -> None:
         """Count an answer, for the operator; no later answer depends on it.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rtgod.messages import Answer, NotReady, Reason
+from rtgod.text import number_of
 
 #: Volumes in a row that cannot be aligned before the operator is told: at the start of a run, and after some could be.
 N_AT_START, N_LATER = 3, 5
@@ -116,8 +117,12 @@ def in_words(answers: Mapping[str, int]) -> str:
     """
     counts = Counter(answers)
     if IN_ORDER in counts:
-        return ", ".join(f"{n} {kind}" for kind, n in answers.items())
+        return ", ".join(_counted(n, kind) for kind, n in answers.items())
     n_rankings = counts.pop(RANKING, 0)
     rankings = "1 ranking" if n_rankings == 1 else f"{n_rankings or 'no'} rankings"
-    others = ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
+    others = ", ".join(_counted(n, kind) for kind, n in counts.most_common())
     return f"{rankings}; not ranked: {others}" if others else rankings
+
+
+def _counted(n: int, kind: str) -> str:
+    return number_of(n, kind) if kind.endswith("volume") else f"{n} {kind}"

@@ -13,6 +13,7 @@ from typing import Protocol, TypeGuard
 
 from rtgod.errors import InputError
 from rtgod.events.counting import n_used
+from rtgod.events.overlaps import overlaps_in
 from rtgod.events.table import beyond, blocks_of, read_events
 from rtgod.events.trials import TrialsRead
 from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Float64Array, Run, Volume
@@ -355,7 +356,8 @@ def run_of(
     if read:
         try:
             n_beyond, n_cut = beyond(trials, n_volumes, tr_s)
-            read = replace(read, n_beyond=n_beyond, n_cut=n_cut)
+            overlaps = overlaps_in([trial for trial in trials if trial.onset_s < n_volumes * tr_s])
+            read = replace(read, n_beyond=n_beyond, n_cut=n_cut, overlaps=tuple(map(str, overlaps)))
         except InputError as error:
             raise InputError(f"{events}: run {plain(run_id)}: {error}") from error
     try:

@@ -9,7 +9,7 @@ import pytest
 from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
 from rtgod.events.table import label_of
-from rtgod.fit import Training, check_fit, training_of
+from rtgod.fit import Training, check_fit, is_all_unknown, training_of
 from rtgod.messages import Block
 from tests import small
 
@@ -131,6 +131,10 @@ def test_trials_of_categories_that_a_decoder_of_plain_categories_does_not_know_a
     run, known = small.run(blocks=blocks), frozenset(map(label_of, ("face", "house")))
     (line,) = check_fit(run, REFERENCE, TRAINING, labels=known)
     assert "1 of its 3 trials are of categories" in line
-    assert "--settings BUNDLE" in line
+    assert "another run's, or read by other rules than the bundle's" in line
+    assert not is_all_unknown(run, known)
+    assert is_all_unknown(run, {label_of("house")}) is False  # a trial without label is of no category
+    assert is_all_unknown(small.run(blocks=blocks[:2]), {label_of("house")})
+    assert not is_all_unknown(small.run(blocks=()), known)
     assert check_fit(run, REFERENCE, TRAINING) == []
     assert check_fit(run, REFERENCE, TRAINING, labels={*known, label_of("tone")}) == []

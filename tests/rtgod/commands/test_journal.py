@@ -68,7 +68,7 @@ def test_verify_says_what_is_there_and_what_is_missing(folder):
     assert result.exit_code == 0
     first, *rest = result.stdout.splitlines()
     assert first.endswith("every checksum is right; ended")
-    assert rest == ["run run-1: 3 volumes taken, lost: 2", "run run-1~2: 3 volumes taken, lost: none"]
+    assert rest == ["run run-1: 3 volumes taken, lost: 3", "run run-1~2: 3 volumes taken, lost: none"]
 
 
 def test_verify_measures_a_torn_tail_and_what_will_be_answered(tmp_path):
@@ -82,7 +82,7 @@ def test_verify_measures_a_torn_tail_and_what_will_be_answered(tmp_path):
     assert result.exit_code == 0
     assert "; not ended\n" in result.stdout
     assert "torn tail of 37 bytes" in result.stdout
-    assert "run run-1: volumes 2-3 will be answered when the server goes on" in result.stdout
+    assert "run run-1: volumes 3-4 will be answered when the server goes on" in result.stdout
 
 
 def test_verify_fails_where_a_volume_has_two_answers(tmp_path):
@@ -92,7 +92,7 @@ def test_verify_fails_where_a_volume_has_two_answers(tmp_path):
         writer.append(NotReady("run-1", 4, Reason.MOTION))
     result = run("verify", path)
     assert result.exit_code == 2
-    assert "wrong: run run-1: volume 4 was answered" in result.stdout
+    assert "wrong: run run-1: volume 5 was answered" in result.stdout
 
 
 def test_verify_finds_a_flipped_bit(folder):

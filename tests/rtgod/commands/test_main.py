@@ -207,7 +207,7 @@ def test_status_of_a_server(rtgod, tmp_path, as_json):
         assert (status["run_id"], status["n_taken"], status["problem"]) == ("run-1", 3, "")
     else:
         assert "takes volumes" in said
-        assert "3 taken, the last: index 2" in said
+        assert "3 taken, the last: volume 3" in said
         assert "session.rtgod" in said
 
 

@@ -75,7 +75,7 @@ def test_a_server_that_does_not_answer_is_asked_for_its_rules_again_when_a_run_b
 
     monkeypatch.setattr("rtgod.commands.watch._tell", told.append)
     options = _with_events(RunOptions(), Away(), None, {})
-    assert "asked for again when a run begins" in told[-1]
+    assert "asked for again when a run begins" in told[0]
     options = options.renewed()
     assert (options.rules.discard_volumes, "usual rules" in told[-1]) == (0, True)
     options = options.renewed()

@@ -63,8 +63,9 @@ def test_what_will_happen_is_said_in_one_line():
 
 @pytest.mark.parametrize(("first_s", "asks"), [(20.0, False), (3590.0, False), (20_000.0, True)])
 def test_a_first_trial_hours_after_the_start_is_asked_about(first_s, asks):
-    said = in_words(EventsSettings(), [type("T", (), {"onset_s": first_s})], 1.5)
-    assert said.endswith("are these milliseconds, or another run's events?") is asks
+    for tr_s in (1.5, None):
+        said = in_words(EventsSettings(), [type("T", (), {"onset_s": first_s})], tr_s)
+        assert said.endswith("are these milliseconds, or another run's events?") is asks
 
 
 @given(st.integers(0, 40), st.integers(-40, 40), st.floats(0.1, 5), st.sets(st.integers(0, 60), max_size=30))

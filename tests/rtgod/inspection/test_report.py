@@ -1,16 +1,18 @@
 """What the check of a finished export says: nothing of a clean one, and each fault of a faulty one by its name."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pydicom.uid import RLELossless
 
 from rtgod.errors import InputError
-from rtgod.events.table import events_table
+from rtgod.events.table import events_table, label_of
 from rtgod.inspection.comparison import compared
 from rtgod.inspection.report import with_fits
 from rtgod.inspection.wording import delays_in_words, rows_of
+from rtgod.messages import Block
 from rtgod.settings import EventsSettings
 from rtgod.sources.dicom import file as dicom_file
 from rtgod.sources.echoes import Combine
@@ -241,6 +243,25 @@ def test_runs_are_compared_with_a_bundle_by_the_servers_rules(tmp_path):
     assert rows["voxel size"] == ("2.5 × 3 × 4 mm", "4 × 4 × 4 mm")
     assert any("the bundle cannot decode it: its voxels of" in finding.text for finding in fit.findings)
     assert not with_fits(report, [fit]).is_fit
+
+
+@pytest.mark.parametrize(
+    ("names", "is_fit", "said"),
+    [
+        (("n00000000", "n00000001"), True, ""),
+        (("n00000000", "tone"), True, "1 of its 2 trials are of categories that the decoder was not trained on"),
+        (("odd", "tone"), False, "2 of its 2 trials are of categories that the decoder was not trained on"),
+    ],
+    ids=["the bundle's", "one other", "another run's table"],
+)
+def test_a_table_of_another_run_is_not_fit_for_a_bundle_of_plain_categories(tmp_path, names, is_fit, said):
+    report = checked(mosaics(tmp_path))
+    blocks = tuple(Block(6.0 * k, 4.0, label_of(name)) for k, name in enumerate(names, 1))
+    (run,) = [replace(run, run=small.run(blocks=blocks)) for run in report.runs]
+    fit = compared(run, replace(small.bundle(), plain_categories=True))
+    told = [finding for finding in fit.findings if "trials" in finding.text]
+    assert [(said in finding.text, finding.is_first) for finding in told] == ([(True, not is_fit)] if said else [])
+    assert not any("trials" in finding.text for finding in compared(run, small.bundle()).findings)  # any can be decoded
 
 
 def of_two_echoes(folder, **numbered):

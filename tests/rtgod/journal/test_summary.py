@@ -51,12 +51,12 @@ def test_a_session_that_was_killed_anywhere_has_no_problem_and_owes_what_was_not
 @pytest.mark.parametrize(
     ("messages", "problem"),
     [
-        ([small.volume(0), answer(0), small.volume(0), answer(0)], "volume 0 was taken twice"),
-        ([small.volume(0), answer(0), answer(0)], "volume 0 was answered, and it was not its turn"),
-        ([small.volume(0), answer(1)], "volume 1 was answered, and it was not its turn"),
-        ([small.volume(0), small.volume(1), answer(1)], "volumes 0 were not answered"),
-        ([small.volume(4), answer(4), SessionEnd(1.0)], "volumes 0-3 were not answered"),
-        ([RunEnd("run-1", 2), event(0)], "volumes 0-1 were not answered"),
+        ([small.volume(0), answer(0), small.volume(0), answer(0)], "volume 1 was taken twice"),
+        ([small.volume(0), answer(0), answer(0)], "volume 1 was answered, and it was not its turn"),
+        ([small.volume(0), answer(1)], "volume 2 was answered, and it was not its turn"),
+        ([small.volume(0), small.volume(1), answer(1)], "volumes 1 were not answered"),
+        ([small.volume(4), answer(4), SessionEnd(1.0)], "volumes 1-4 were not answered"),
+        ([RunEnd("run-1", 2), event(0)], "volumes 1-2 were not answered"),
         ([small.run()], "begins twice"),
         ([small.run("run-2"), small.volume(0), answer(0)], "goes on where it should not"),
     ],
@@ -75,16 +75,16 @@ def test_a_last_header_that_is_none_ends_the_count():
 
 
 @given(st.sets(st.integers(0, 60)))
-def test_spans_name_every_number_once(numbers):
+def test_spans_name_every_volume_once_counted_from_1(numbers):
     found = []
     for part in filter(None, spans(numbers).split(", ")):
         first, _, last = part.partition("-")
         found += range(int(first), int(last or first) + 1)
-    assert found == sorted(numbers)
+    assert found == [index + 1 for index in sorted(numbers)]
 
 
 def test_spans_are_as_people_write_them():
-    assert spans([19, 3, 17, 18]) == "3, 17-19"
+    assert spans([18, 2, 16, 17]) == "3, 17-19"
 
 
 def test_numbers_that_no_server_takes_are_a_problem_and_not_counted_out():

@@ -76,6 +76,10 @@ def test_what_is_told_does_not_change_with_each_volume(before):
             {"lost volume": 1, "warming up": 20, "ranking": 100},
             "100 rankings; not ranked: 20 warming up, 1 lost volume",
         ),
+        (
+            {"lost volume": 2, "bad volume": 3, "motion": 4},
+            "no rankings; not ranked: 4 motion, 3 bad volumes, 2 lost volumes",
+        ),
     ],
 )
 def test_counts_read_as_people_say_them(answers, words):
