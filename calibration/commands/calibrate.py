@@ -119,13 +119,16 @@ def calibrate(
         candidates=candidates, names=names, events=events or (), tr_s=tr, echo=echo_of(echo), plain=plain_categories,
         reading=pipeline.events,
     )  # fmt: skip
-    inputs = find_training(dataset_options)
+    began = time.perf_counter()
+    with console.status("reading what is there"):
+        inputs = find_training(dataset_options)
     say_found(inputs, plain_categories)
     if inputs.images is None and (
         unused := [f"--{name}" for name, value in network_options._asdict().items() if value is not None]
     ):
         raise InputError(f"{', '.join(unused)}: a network sees images, and none are given; give --images, or leave out")
-    plan = plan_calibration(inputs, pipeline)
+    with console.status("reading runs and events"):
+        plan = plan_calibration(inputs, pipeline)
     if dry_run:
         print_plan(plan, console)
     plan.check()
@@ -140,7 +143,7 @@ def calibrate(
     if inputs.images is not None:
         chosen = network_from(*network_options, sources=(inputs.images, inputs.candidates))
     out = needed_out(out)
-    began = time.perf_counter()
+    found_s = time.perf_counter() - began
     with progress() as report, workers(n_workers, scheduler) as pool:
         bundle, summary = run_calibration(inputs, pipeline, chosen, trained, pool, report)
     if out.exists():
@@ -149,7 +152,7 @@ def calibrate(
     else:
         bundle.save(out)
     _print_summary(summary)
-    _print_times(summary.seconds, time.perf_counter() - began)
+    _print_times({"finding runs": found_s, **summary.seconds}, time.perf_counter() - began)
     decoded = f"network {chosen.name} with weights {chosen.weights}" if chosen else "the categories themselves"
     content = f": the decoder of subject {inputs.subject}, {decoded}"
     console.print(styled("written to ", (out, "bold"), content), soft_wrap=True)
