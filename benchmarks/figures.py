@@ -13,13 +13,13 @@ def shared_data() -> Path:
     return Path(os.environ.get("RTGOD_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
-def print_all(figures: Mapping[str, float | int]) -> None:
-    """Print figures in a column."""
+def print_all(figures: Mapping[str, float | int | str]) -> None:
+    """Print figures, and words beside them, in a column."""
     width = max(map(len, figures))
     for name, value in figures.items():
-        print(f"{name:<{width}}  {value:.5g}")
+        print(f"{name:<{width}}  {value if isinstance(value, str) else f'{value:.5g}'}")
 
 
-def write_json(path: Path, figures: Mapping[str, float | int]) -> None:
-    """Write figures as one flat JSON object."""
+def write_json(path: Path, figures: Mapping[str, float | int | str]) -> None:
+    """Write figures, and words beside them, as one flat JSON object."""
     path.write_text(json.dumps(dict(figures), indent=1) + "\n", encoding="utf-8")

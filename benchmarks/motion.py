@@ -2,8 +2,11 @@
 
 Four comparisons are made. Synthetic heads moved by known motions (64 × 64 × 50 voxels of 3 mm: twelve motions of up to
 ±2 mm and ±1.5° with noise of 1 % on template and volumes, six of up to ±5 mm and ±5° with 2 % on the volumes), against
-SPM's realignment (rtspm) and SimpleITK; larger volumes; real heads moved by known motion through a windowed sinc; and
-real series against SPM12 and SimpleITK.
+SPM's realignment (rtspm), SimpleITK, exact and set up for speed, and elastix; larger volumes; real heads moved by known
+motion through a windowed sinc; and real series against SPM12 and SimpleITK.
+
+Realignment is compared with realignment, and realignment with reslicing of the whole head with the same; in one thread
+each (`..._one_thread`; rtspm has no more), and with each peer's own number of threads.
 
     python -m pip install ".[all,bench]"
     python -m benchmarks.motion [--json PATH]
@@ -14,14 +17,17 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
+import numba
 import numpy as np
 
 from benchmarks.figures import print_all, shared_data, write_json
 from benchmarks.heads import HeadScanner, errors, with_noise
-from benchmarks.peers import Rtspm, SimpleItk
+from benchmarks.peers import Elastix, Rtspm, SimpleItk, versions
 from benchmarks.spm_agreement import brain_points, compare
 from rtgod.messages import Float32Array, Float64Array
 from rtgod.preprocessing.geometry import rigid
@@ -31,6 +37,11 @@ from rtgod.settings import MotionSettings, SamplingSettings
 from rtgod.sources import Source, open_source
 
 N_VOXELS = 4500
+#: Our part that does what each peer does.
+PAIRS = {
+    "rtspm": "realign", "rtspm_reslice": "reslice", "simpleitk": "realign", "simpleitk_quick": "realign",
+    "elastix": "realign",
+}  # fmt: skip
 SIZES = {"110x110x72": ((110, 110, 72), 2.0), "100x100x100": ((100, 100, 100), 2.0)}
 
 
@@ -40,11 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=shared_data(), help="real data; default: %(default)s")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args(arguments)
-    try:
-        import rtspm  # noqa: F401
-        import SimpleITK  # noqa: F401
-    except ModuleNotFoundError as error:
-        print(f"{error.name} is not installed; run: python -m pip install '.[all,bench]'", file=sys.stderr)
+    if lacking := [name for name in ("itk", "rtspm", "SimpleITK") if find_spec(name) is None]:
+        print(f"{lacking[0]} is not installed; run: python -m pip install '.[all,bench]'", file=sys.stderr)
         return 2
     figures = synthetic_figures(HeadScanner((64, 64, 50), 3.0), n_small=12, n_large=6)
     for name, (shape, voxel_mm) in SIZES.items():
@@ -53,9 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures |= real_figures(options.data)
     else:
         print(f"{options.data}: no siemens-run in it; nothing is compared on real data", file=sys.stderr)
-    print_all(figures)
+    told = {**figures, **versions("python-rtspm", "SimpleITK", "itk-elastix")}
+    print_all(told)
     if options.json:
-        write_json(options.json, figures)
+        write_json(options.json, told)
     return 0
 
 
@@ -65,51 +74,66 @@ class Ours:
     def __init__(self, template: Float32Array, affine: Float64Array) -> None:
         x, y, z = template.shape
         self._affine = affine
+        self._all = Sampler(np.argwhere(np.ones(template.shape)).astype(np.int32), (x, y, z), SamplingSettings())
         self.registration = Registration(template, affine, (x, y, z), affine, MotionSettings())
         bright = np.argwhere(template > np.percentile(template, 90)).astype(np.int32)
         voxels = bright[np.linspace(0, len(bright) - 1, N_VOXELS).astype(int)]
         self._sampler = Sampler(voxels, (x, y, z), SamplingSettings())
         self.estimate_and_sample(template)  # compiles kernels
 
-    def estimate_and_sample(self, volume: Float32Array) -> Float64Array:
-        """Estimate the pose, shape (4, 4), template millimetres to volume millimetres, and sample voxels with it."""
+    def estimate(self, volume: Float32Array) -> Float64Array:
+        """Estimate the pose, shape (4, 4), template millimetres to volume millimetres."""
         alignment = self.registration.align(volume)
         assert not alignment.problem, alignment.problem
-        self._sampler.sample(volume, np.linalg.inv(self._affine) @ alignment.pose @ self._affine)
         return alignment.pose
+
+    def estimate_and_sample(self, volume: Float32Array) -> Float64Array:
+        """Estimate the pose, and sample the decoder's voxels with it."""
+        return self._sampled(volume, self._sampler)
+
+    def estimate_and_reslice(self, volume: Float32Array) -> Float64Array:
+        """Estimate the pose, and sample all voxels with it."""
+        return self._sampled(volume, self._all)
+
+    def _sampled(self, volume: Float32Array, sampler: Sampler) -> Float64Array:
+        pose = self.estimate(volume)
+        sampler.sample(volume, np.linalg.inv(self._affine) @ pose @ self._affine)
+        return pose
 
 
 def synthetic_figures(scanner: HeadScanner, n_small: int, n_large: int) -> dict[str, float]:
-    """Measure errors and times of all three methods on the same volumes."""
+    """Measure errors and times of all methods on the same volumes."""
     rng = np.random.default_rng(0)
     still = scanner.scan(np.zeros(3), np.zeros(3))
     small = [scanner.scan(rng.uniform(-2, 2, 3), rng.uniform(-1.5, 1.5, 3)) for _ in range(n_small)]
     large = [scanner.scan(rng.uniform(-5, 5, 3), rng.uniform(-5, 5, 3)) for _ in range(n_large)]
     template = with_noise(still.image, 0.01, 99)
-    ours, spm, itk = (make(template, scanner.affine) for make in (Ours, Rtspm, SimpleItk))
+    ours, spm, itk, elastix = (make(template, scanner.affine) for make in (Ours, Rtspm, SimpleItk, Elastix))
+    quick = SimpleItk(template, scanner.affine, share=0.05)
     methods: dict[str, Callable[[Float32Array], Float64Array]] = {
-        "motion": ours.estimate_and_sample, "rtspm": spm.estimate_and_reslice, "simpleitk": itk.estimate,
+        "motion": ours.estimate_and_sample, "realign": ours.estimate, "reslice": ours.estimate_and_reslice,
+        "rtspm": spm.estimate, "rtspm_reslice": spm.estimate_and_reslice, "simpleitk": itk.estimate,
+        "simpleitk_quick": quick.estimate, "elastix": elastix.estimate,
     }  # fmt: skip
-    times: dict[str, list[float]] = {name: [] for name in methods}
+    own = ("motion", "realign", "reslice")
+    times: dict[str, list[float]] = {name: [] for name in (*methods, *(f"{name}_one_thread" for name in own))}
     pose_errors: dict[str, list[tuple[float, float]]] = {name: [] for name in methods}
     for k, head in enumerate(small):
         volume = with_noise(head.image, 0.01, k)
         for name, method in methods.items():
-            ours.registration.reset()
-            start = time.perf_counter()
-            pose = method(volume)
-            times[name].append(1e3 * (time.perf_counter() - start))
+            pose = _timed(ours, method, volume, times[name])
             pose_errors[name].append(errors(pose, head.pose, scanner.centre_mm))
-    figures: dict[str, float] = {}
-    for name in methods:
-        in_mm, in_deg = np.array(pose_errors[name]).max(axis=0)
-        figures |= {
-            f"{name}_max_error_mm": in_mm,
-            f"{name}_max_error_deg": in_deg,
-            f"{name}_ms": np.median(times[name]),
-        }
-    ratios = {name: np.median(np.array(times[name]) / times["motion"]) for name in ("simpleitk", "rtspm")}
-    figures |= {f"motion_speedup_vs_{name}": ratio for name, ratio in ratios.items()}
+        with _one_thread():
+            for name in own:
+                _timed(ours, methods[name], volume, times[f"{name}_one_thread"])
+    figures: dict[str, float] = {f"{name}_ms": float(np.median(taken)) for name, taken in times.items()}
+    for name, found in pose_errors.items():
+        in_mm, in_deg = np.array(found).max(axis=0)
+        figures |= {f"{name}_max_error_mm": in_mm, f"{name}_max_error_deg": in_deg}
+    for peer, own_part in PAIRS.items():
+        for threads in ("", "_one_thread"):
+            ratio = np.median(np.array(times[peer]) / times[f"{own_part}{threads}"])
+            figures[f"{own_part}_speedup_vs_{peer}{threads}"] = float(ratio)
     large_errors = []
     for k, head in enumerate(large):
         ours.registration.reset()
@@ -119,29 +143,51 @@ def synthetic_figures(scanner: HeadScanner, n_small: int, n_large: int) -> dict[
     return {**figures, "motion_5mm_max_error_mm": in_mm, "motion_5mm_max_error_deg": in_deg}
 
 
+def _timed(
+    ours: Ours, method: Callable[[Float32Array], Float64Array], volume: Float32Array, times: list[float]
+) -> Float64Array:
+    """Estimate a pose from a standstill, and note the milliseconds."""
+    ours.registration.reset()
+    start = time.perf_counter()
+    pose = method(volume)
+    times.append(1e3 * (time.perf_counter() - start))
+    return pose
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
 def size_figures(name: str, scanner: HeadScanner) -> dict[str, float]:
-    """Measure times of all three methods on a larger volume of one motion, and our error on it."""
+    """Measure times of all quick methods on a larger volume of one motion, and our error on it."""
     still, moved = scanner.scan(np.zeros(3), np.zeros(3)), scanner.scan(np.array([0.4, -0.3, 0.5]), np.full(3, 0.3))
     template, volume = with_noise(still.image, 0.01, 99), with_noise(moved.image, 0.01, 0)
-    ours, spm, itk = (make(template, scanner.affine) for make in (Ours, Rtspm, SimpleItk))
+    ours, spm, elastix = (make(template, scanner.affine) for make in (Ours, Rtspm, Elastix))
+    quick = SimpleItk(template, scanner.affine, share=0.05)
 
     def milliseconds(method: Callable[[Float32Array], Float64Array], n: int) -> float:
-        taken = []
+        taken: list[float] = []
         for _ in range(n):
-            ours.registration.reset()
-            start = time.perf_counter()
-            method(volume)
-            taken.append(1e3 * (time.perf_counter() - start))
+            _timed(ours, method, volume, taken)
         return float(np.median(taken))
 
-    ours_ms = milliseconds(ours.estimate_and_sample, 20)
+    sampled_ms, realigned_ms = milliseconds(ours.estimate_and_sample, 20), milliseconds(ours.estimate, 20)
     in_mm, in_deg = errors(ours.estimate_and_sample(volume), moved.pose, scanner.centre_mm)
     return {
-        f"motion_ms_{name}": ours_ms,
+        f"motion_ms_{name}": sampled_ms,
         f"motion_error_mm_{name}": in_mm,
         f"motion_error_deg_{name}": in_deg,
-        f"motion_speedup_vs_rtspm_{name}": milliseconds(spm.estimate_and_reslice, 2) / ours_ms,
-        f"motion_speedup_vs_simpleitk_{name}": milliseconds(itk.estimate, 2) / ours_ms,
+        f"realign_speedup_vs_rtspm_{name}": milliseconds(spm.estimate, 2) / realigned_ms,
+        f"reslice_speedup_vs_rtspm_{name}": milliseconds(spm.estimate_and_reslice, 2)
+        / milliseconds(ours.estimate_and_reslice, 5),
+        f"realign_speedup_vs_simpleitk_quick_{name}": milliseconds(quick.estimate, 2) / realigned_ms,
+        f"realign_speedup_vs_elastix_{name}": milliseconds(elastix.estimate, 2) / realigned_ms,
     }
 
 

@@ -1,11 +1,12 @@
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 from benchmarks import motion
 from benchmarks.heads import HeadScanner
-from benchmarks.peers import SimpleItk
+from benchmarks.peers import Elastix, SimpleItk
 from benchmarks.spm_agreement import brain_points
 from rtgod.preprocessing.registration import Registration
 from rtgod.settings import MotionSettings
@@ -18,10 +19,20 @@ def scanner():
     return HeadScanner((32, 32, 25), 6.0)
 
 
-def test_a_peer_s_pose_has_our_sense(scanner):
-    pytest.importorskip("SimpleITK")
+@pytest.mark.parametrize(
+    ("make", "package"),
+    [
+        (SimpleItk, "SimpleITK"),
+        (lambda template, affine: SimpleItk(template, affine, share=0.3), "SimpleITK"),
+        (Elastix, "itk"),
+    ],
+    ids=["SimpleITK", "SimpleITK set up for speed", "elastix"],
+)
+def test_a_peer_s_pose_has_our_sense(scanner, make, package):
+    if find_spec(package) is None:
+        pytest.skip(f"needs {package}, which only the benchmarks install")
     still, moved = scanner.scan(np.zeros(3), np.zeros(3)), scanner.scan(np.array([2.0, -1.0, 0.5]), np.full(3, 2.0))
-    found = SimpleItk(still.image, scanner.affine).estimate(moved.image)
+    found = make(still.image, scanner.affine).estimate(moved.image)
     np.testing.assert_allclose(found, moved.pose, atol=0.6)
 
 
@@ -36,14 +47,18 @@ def test_rtspm_s_pose_has_our_sense(scanner):
 
 def test_figures_are_measured_and_written(scanner, monkeypatch, tmp_path, capsys):
     pytest.importorskip("rtspm", reason="needs python-rtspm (GPL), which only the benchmarks install")
+    if find_spec("itk") is None:
+        pytest.skip("needs itk-elastix, which only the benchmarks install")
     monkeypatch.setattr(motion, "HeadScanner", lambda *_: scanner)
     monkeypatch.setattr(motion, "SIZES", {"small": ((32, 32, 25), 6.0)})
     real = motion.synthetic_figures
     monkeypatch.setattr(motion, "synthetic_figures", lambda s, **_: real(s, n_small=2, n_large=1))
     assert motion.main(["--json", str(tmp_path / "f.json"), "--data", str(tmp_path)]) == 0
     figures = json.loads((tmp_path / "f.json").read_text())
-    assert figures["motion_speedup_vs_simpleitk"] > 1  # how much more is the benchmark's to say, on a quiet machine
-    assert figures["motion_speedup_vs_rtspm"] > 1
+    for peer, part in motion.PAIRS.items():  # how much more than 1 is the benchmark's to say, on a quiet machine
+        assert figures[f"{part}_speedup_vs_{peer}_one_thread"] > 1
+        assert figures[f"{peer}_max_error_mm"] < 0.5
+    assert figures["version_itk-elastix"]
     assert 0 < figures["motion_max_error_mm"] < 0.2
     assert "motion_ms_small" in figures
     assert "no siemens-run in it" in capsys.readouterr().err
