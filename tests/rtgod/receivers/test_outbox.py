@@ -114,9 +114,10 @@ def test_a_failure_of_the_thread_is_raised_where_the_receiver_is():
         def send(self, _):
             raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), Outbox(Broken(), print) as outbox:
+    with Outbox(Broken(), print) as outbox:
         outbox.put(run())
-        outbox.end()
+        with pytest.raises(ZeroDivisionError):
+            outbox.end()
 
 
 def test_of_a_run_that_is_refused_nothing_is_sent_and_its_volumes_are_counted():

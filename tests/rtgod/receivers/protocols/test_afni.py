@@ -308,30 +308,30 @@ def test_a_server_that_does_not_answer_keeps_no_source_waiting_and_makes_no_volu
                 raise ServerError("no answer")
 
     held = held_port()
-    with Outbox(Silent(), lines.append) as outbox:
-        with AfniReceiver(
-            listening_at("127.0.0.1", 0, ()), outbox, RunOptions(), lines.append, lambda: now_s[0]
-        ) as one:
-            port = held.getsockname()[1]
-            with socket.create_connection(("127.0.0.1", one.port), 10) as control:
-                control.sendall(f"tcp:localhost:{port}".encode() + b"\0")
-                for _ in range(3):
-                    one.step(0.02)
-            with socket.create_connection(("127.0.0.1", port), 10) as source:
-                source.sendall(settings_text())
-                for index, volume in enumerate(sent):
-                    source.sendall(images_of([volume]))
-                    now_s[0] += 2.0 * (2 if index == 12 else 1)  # one is missing there
-                    for _ in range(2):
-                        one.step(0.02)
-                assert len(taken) == 1
-                is_away.set()
-                one.run(lambda: True)
+    port, listening = held.getsockname()[1], listening_at("127.0.0.1", 0, ())
+    with (
+        Outbox(Silent(), lines.append) as outbox,
+        AfniReceiver(listening, outbox, RunOptions(), lines.append, lambda: now_s[0]) as receiver,
+    ):
+        with socket.create_connection(("127.0.0.1", receiver.port), 10) as control:
+            control.sendall(f"tcp:localhost:{port}".encode() + b"\0")
+            for _ in range(3):
+                receiver.step(0.02)
+        with socket.create_connection(("127.0.0.1", port), 10) as source:
+            source.sendall(settings_text())
+            for index, volume in enumerate(sent):
+                source.sendall(images_of([volume]))
+                now_s[0] += 4.0 if index == 12 else 2.0  # one is missing there
+                for _ in range(2):
+                    receiver.step(0.02)
+            assert len(taken) == 1
+            is_away.set()
+            receiver.run(lambda: True)
     held.close()
     assert [message.data.tolist() for message in taken if isinstance(message, Volume)] == [v.tolist() for v in sent]
     assert [line for line in lines if "lost" in line or "no volume" in line] == [
-        f"{taken[0].run_id}: volume 13 came 4.0 s after the one before it: 1 volume may be lost, which this protocol does "
-        "not tell"
+        f"{taken[0].run_id}: volume 13 came 4.0 s after the one before it: 1 volume may be lost, which this protocol "
+        "does not tell"
     ]
 
 
