@@ -17,6 +17,7 @@ from rtgod.errors import InputError
 if TYPE_CHECKING:
     from rtgod.bundle import DecoderBundle
     from rtgod.receivers.identity_table import IdentityTable
+    from rtgod.receivers.outbox import Outbox
     from rtgod.receivers.protocols.plain_receiver import PlainReceiver
     from rtgod.receivers.run_options import RunOptions
     from rtgod.receivers.server_rules import ServerRules
@@ -137,7 +138,7 @@ def watch(
         _tell(f"watching, with {arrivals.n_old} old files; volumes go to {to}")
         rules = ServerRules(sender.ask_rules, options, counts, _tell)
         options = replace(options, server_rules=rules)
-        _ask(rules)
+        _ask(rules, outbox)
         runs = LiveRuns(outbox, options, _tell, identities=identities)
         nifti = LiveNifti(outbox, options, _tell, has_identities=identities is not None)
         Watcher(arrivals, runs, _tell, nifti=nifti).run(stopped)
@@ -234,7 +235,7 @@ def receive(
             kind, _ = kinds[protocol]
             with kind(listening_at(host, port, allowed), outbox, options, _tell) as receiver:
                 _tell(f"listens for {protocol} at {host}:{receiver.port}; volumes go to {to}")
-                _ask(rules)
+                _ask(rules, outbox)
                 receiver.run(stopped)
             _tell(outbox.summary)
             return
@@ -245,7 +246,7 @@ def receive(
         runs = LiveRuns(outbox, options, _tell, identities=identities)
         with DicomNode(node_options, runs, _tell) as node:
             _tell(f"{title} listens at {host}:{node.port}; volumes go to {to}")
-            _ask(rules)
+            _ask(rules, outbox)
             node.run(stopped)
         _tell(outbox.summary)
 
@@ -342,7 +343,7 @@ def _loaded(bundle: Path | None) -> DecoderBundle | None:
     return DecoderBundle.load(bundle)
 
 
-def _ask(rules: ServerRules) -> None:
+def _ask(rules: ServerRules, outbox: Outbox) -> None:
     """Ask the server for its rules for events; a run waits as long as it does not say them."""
     from rtgod.errors import RefusedError, ServerError
 
@@ -355,6 +356,7 @@ def _ask(rules: ServerRules) -> None:
                 ", and how its bundle counts volumes and reads events is not known: until it has said so, runs wait "
                 "here with their volumes, and nothing is guessed"
             )
+        outbox.ask(rules)
         _tell(f"the server does not answer{waits}; start `rtgod serve` there before the scan ends: {error}")
 
 

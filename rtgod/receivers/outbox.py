@@ -10,16 +10,16 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from rtgod.errors import InputError, RefusedError, ServerError
+from rtgod.errors import RefusedError, ServerError
 from rtgod.events.counting import discarded, used
 from rtgod.messages import Run, RunEnd, Volume
 from rtgod.receivers.backlog import MOST_BYTES, Backlog
 from rtgod.receivers.run_options import RunOptions
+from rtgod.receivers.server_rules import ServerRules
 from rtgod.text import number_of
 
 #: Time after which it is said at the end that volumes are still being sent, seconds.
@@ -103,6 +103,7 @@ class Outbox:
         self._thread: threading.Thread | None = None
         self._wake, self._is_ending = threading.Event(), False
         self._failure: Exception | None = None
+        self._rules: ServerRules | None = None
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._send_on, name="outbox", daemon=True)
@@ -124,6 +125,15 @@ class Outbox:
         if self._n_lost:
             said.append(f"{number_of(self._n_lost, 'volume')} not, as the server was away")
         return "; ".join(said)
+
+    def ask(self, rules: ServerRules) -> None:
+        """Ask a server that did not answer for its rules again, while nothing else is to be sent.
+
+        Parameters
+        ----------
+        rules : ServerRules
+        """
+        self._rules = rules
 
     def put(self, message: Run | Volume | RunEnd, options: RunOptions | None = None) -> None:
         """Queue a message; a run is named to the operator.
@@ -242,7 +252,19 @@ class Outbox:
             with self._lock:
                 self._backlog.popleft()
         self._told_waiting, self._is_back = ("", 0), False
+        self._ask()
         return True
+
+    def _ask(self) -> None:
+        """Ask the server for its rules between runs, so that they are told before the next one begins."""
+        if self._rules is None or self._is_ending:
+            return
+        try:
+            self._rules.ask_later()
+        except (RefusedError, ServerError):
+            return  # it was told, and is tried again
+        self._rules = None
+        self._tell("the server answers now")
 
     def _send_one(self, message: Run | Volume | RunEnd, outgoing: _Outgoing) -> None:
         """Send a message, unless it is one of those that go no further."""
@@ -275,8 +297,7 @@ class Outbox:
         run = outgoing.run
         if options.server_rules is None or run is None:
             raise ValueError("there is nothing to decide")
-        with suppress(InputError):  # each run says it of its own
-            options.server_rules.ask()
+        options.server_rules.ask_later()
         self._tell_back()
         options = options.renewed()
         outgoing.options = None

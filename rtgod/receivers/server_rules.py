@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from rtgod.errors import InputError
 from rtgod.events.counting import in_words, is_usual, n_used
 from rtgod.events.table import trials_in
 from rtgod.events.trials import remarks_on
@@ -61,6 +62,22 @@ class ServerRules:
             rules, remarks = live_rules(self._ask(), self._counts)
             self._rules = rules
             tell_rules(self._options, rules, remarks, self._tell)
+
+    def ask_later(self) -> None:
+        """Ask the server as `ask` does, but only tell what is wrong with the options: a scan goes on.
+
+        Raises
+        ------
+        RefusedError
+            If the server refuses to answer.
+        ServerError
+            If no answer came in time.
+        """
+        try:
+            self.ask()
+        except InputError as error:
+            table, why = self._options.events, str(error)
+            self._tell(why if table is None else why.replace(str(table.path), table.path.name))
 
     def applied_to(self, options: RunOptions) -> RunOptions:
         """Return options with the rules, or as they are as long as these are needed and not known.

@@ -201,3 +201,26 @@ def test_a_run_whose_rules_come_late_is_decided_on_in_the_thread():
     assert server.messages[-1] == RunEnd("run", 5)
     assert options.renewed().n_discarded == 3
     assert lines.index("run: 3 volumes are discarded") < lines.index("run: ended after 5 volumes")
+
+
+def test_a_server_that_answers_before_a_run_begins_is_asked_and_what_it_says_is_told():
+    lines, is_there = [], threading.Event()
+
+    def ask():
+        if not is_there.is_set():
+            raise ServerError("away")
+        return {"discard_volumes": 3}
+
+    rules = ServerRules(ask, RunOptions(n_volumes=3), {}, lines.append)
+    with Outbox(Away(), lines.append) as outbox:
+        outbox.ask(rules)
+        for _ in range(5):
+            outbox.send()
+        assert lines == []
+        is_there.set()
+        outbox.send()
+        waits_for(lambda: "the server answers now" in lines)
+        assert "all be discarded" in lines[-2]  # as with --volumes 3: said before the scan, and the command goes on
+        outbox.send()
+        outbox.end()
+    assert lines.count("the server answers now") == 1
