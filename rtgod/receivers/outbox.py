@@ -366,7 +366,8 @@ def _end_in_words(end: RunEnd, outgoing: _Outgoing) -> str:
     n_planned = (outgoing.run.n_volumes if outgoing.run is not None else None) or 0
     of_planned = f" of {n_planned} planned ones" if end.n_volumes < n_planned else ""
     sent = f", of which {outgoing.n_sent} were sent" if outgoing.n_sent < end.n_volumes else ""
-    return f"ended after {number_of(end.n_volumes, 'volume')}{of_planned}{sent}"
+    beside = f" beside the {outgoing.n_discarded} first ones" if outgoing.n_discarded else ""
+    return f"ended after {number_of(end.n_volumes, 'volume')}{of_planned}{beside}{sent}"
 
 
 def outbox_of(to: Destination | Outbox, tell: Callable[[str], object]) -> Outbox:

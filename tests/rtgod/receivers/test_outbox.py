@@ -200,7 +200,8 @@ def test_a_run_whose_rules_come_late_is_decided_on_in_the_thread():
     assert [message.index for message in server.messages if isinstance(message, Volume)] == list(range(5))
     assert server.messages[-1] == RunEnd("run", 5)
     assert options.renewed().n_discarded == 3
-    assert lines.index("run: 3 volumes are discarded") < lines.index("run: ended after 5 volumes")
+    ended = lines.index("run: ended after 5 volumes beside the 3 first ones")
+    assert lines.index("run: 3 volumes are discarded") < ended
 
 
 def test_a_server_that_answers_before_a_run_begins_is_asked_and_what_it_says_is_told():
