@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from rtgod.commands.check import check_export
 from rtgod.commands.options import ClientName, CountFrom, Discard, Echo, Key, Waiting, chosen_counts, console
 from rtgod.console import styled
-from rtgod.errors import InputError, RtgodError
+from rtgod.errors import InputError
 from rtgod.text import number_of
 
 if TYPE_CHECKING:
     from rtgod.bundle import DecoderBundle
-    from rtgod.protocol.clients import Sender
     from rtgod.receivers.identity_table import IdentityTable
+    from rtgod.receivers.outbox import Outbox
     from rtgod.receivers.protocols.plain_receiver import PlainReceiver
     from rtgod.receivers.run_options import RunOptions
+    from rtgod.receivers.server_rules import ServerRules
 
 To = Annotated[str, typer.Option("--to", help="The server's ingest address.")]
 Subject = Annotated[
@@ -112,34 +112,39 @@ def watch(
     from rtgod.receivers.live_nifti import LiveNifti
     from rtgod.receivers.live_runs import LiveRuns
     from rtgod.receivers.outbox import Outbox
+    from rtgod.receivers.server_rules import ServerRules
     from rtgod.receivers.watcher import Watcher
 
-    options = _options(subject, corrected, echo, tr, volumes, patience, several_patients)
+    options = _options(subject, corrected, echo, tr, volumes, patience, several_patients, events)
     counts = chosen_counts(discard, count_from)
     if check:
         _check_without(to=to != _SERVER, key=key, name=name, identity_table=identity_table, poll=poll)
         decoder = _loaded(bundle)
-        rules = None if decoder is None else decoder.settings.events.model_dump(mode="json", exclude_defaults=True)
-        check_export(folder, _ruled(options, rules, events, counts), html, decoder)
+        theirs = None if decoder is None else decoder.settings.events.model_dump(mode="json", exclude_defaults=True)
+        rules = ServerRules(lambda: theirs, options, counts, _tell)
+        rules.ask()
+        check_export(folder, rules.applied_to(options), html, decoder)
         return
     if html or bundle:
         raise InputError(f"{'--html' if html else '--bundle'}: for a finished export; give --check as well")
-    stopped = _stop_on_signals()
+    stopped = _Stopped()
     identities = _identities(identity_table, folder)
     with (
         Arrivals(folder, with_events=not poll) as arrivals,
         Sender(
             to, patience_s=2.0, waiting=Waiting().say, key=read_client_key(key) if key else None, name=name
         ) as sender,
+        Outbox(sender, _tell, n_receivers=2, is_hurried=stopped.is_hurried) as outbox,  # one order for both kinds
     ):
         old = f", without the {number_of(arrivals.n_old, 'file')} of before" if arrivals.n_old else ""
         _tell(f"watching{old}; volumes go to {to}")
-        options = _with_events(options, sender, events, counts)
-        outbox = Outbox(sender, _tell, options.rules.discard_volumes, n_receivers=2)  # one order for both kinds
+        rules = ServerRules(sender.ask_rules, options, counts, _tell)
+        options = replace(options, server_rules=rules)
+        _ask(rules, outbox)
         runs = LiveRuns(outbox, options, _tell, identities=identities)
         nifti = LiveNifti(outbox, options, _tell, has_identities=identities is not None)
         Watcher(arrivals, runs, _tell, nifti=nifti).run(stopped)
-        _tell(f"{number_of(outbox.n_sent, 'volume')} sent")
+        _tell(outbox.summary)
 
 
 def receive(
@@ -201,6 +206,8 @@ def receive(
     from rtgod.receivers.dicom_net import DicomNode, NodeOptions
     from rtgod.receivers.listening import listening_at
     from rtgod.receivers.live_runs import LiveRuns
+    from rtgod.receivers.outbox import Outbox
+    from rtgod.receivers.server_rules import ServerRules
 
     kinds = _plain_receivers()
     listen = listen or f"127.0.0.1:{kinds[protocol][1] if protocol in kinds else 11112}"
@@ -215,27 +222,35 @@ def receive(
         has_patients=bool(identity_table or several_patients),
     )
     _check_apart(host, port, to)
-    options = replace(_options(subject, corrected, echo, tr, volumes, patience, several_patients), geometry=geometry)
-    counts, stopped = chosen_counts(discard, count_from), _stop_on_signals()
+    options = replace(
+        _options(subject, corrected, echo, tr, volumes, patience, several_patients, events), geometry=geometry
+    )
+    counts, stopped = chosen_counts(discard, count_from), _Stopped()
     identities, own_key = _identities(identity_table), read_client_key(key) if key else None
-    with Sender(to, patience_s=2.0, waiting=Waiting().say, key=own_key, name=name) as sender:
-        options = _with_events(options, sender, events, counts)
+    with (
+        Sender(to, patience_s=2.0, waiting=Waiting().say, key=own_key, name=name) as sender,
+        Outbox(sender, _tell, is_hurried=stopped.is_hurried) as outbox,
+    ):
+        rules = ServerRules(sender.ask_rules, options, counts, _tell)
+        options = replace(options, server_rules=rules)
         if protocol in kinds:
             kind, _ = kinds[protocol]
-            with kind(listening_at(host, port, allowed), sender, options, _tell) as receiver:
+            with kind(listening_at(host, port, allowed), outbox, options, _tell) as receiver:
                 _tell(f"listens for {protocol} at {host}:{receiver.port}; volumes go to {to}")
+                _ask(rules, outbox)
                 receiver.run(stopped)
-                _tell(f"{number_of(receiver.n_sent, 'volume')} sent")
+            _tell(outbox.summary)
             return
         node_options = NodeOptions(
             host=host, port=port, title=title, allowed=allowed, certificate=tls_certificate,
             private_key=tls_key, authority=tls_authority,
         )  # fmt: skip
-        runs = LiveRuns(sender, options, _tell, identities=identities)
+        runs = LiveRuns(outbox, options, _tell, identities=identities)
         with DicomNode(node_options, runs, _tell) as node:
             _tell(f"{title} listens at {host}:{node.port}; volumes go to {to}")
+            _ask(rules, outbox)
             node.run(stopped)
-        _tell(f"{number_of(runs.n_sent, 'volume')} sent")
+        _tell(outbox.summary)
 
 
 def _plain_receivers() -> dict[str, tuple[type[PlainReceiver], int]]:
@@ -295,7 +310,9 @@ def _options(
     n_volumes: int | None,
     patience_tr: float,
     several_patients: bool,
+    events: Path | None,
 ) -> RunOptions:
+    from rtgod.events.table import events_table
     from rtgod.receivers.run_options import RunOptions
     from rtgod.sources.echoes import echo_of
 
@@ -307,6 +324,7 @@ def _options(
         tr_s=tr_s,
         n_volumes=n_volumes,
         several_patients=several_patients,
+        events=events_table(events) if events else None,
     )
 
 
@@ -327,52 +345,21 @@ def _loaded(bundle: Path | None) -> DecoderBundle | None:
     return DecoderBundle.load(bundle)
 
 
-def _with_events(options: RunOptions, sender: Sender, events: Path | None, counts: dict[str, int]) -> RunOptions:
-    """Read the table of events by the rules of the server's decoder, and say what will be done with every run."""
+def _ask(rules: ServerRules, outbox: Outbox) -> None:
+    """Ask the server for its rules for events; a run waits as long as it does not say them."""
+    from rtgod.errors import RefusedError, ServerError
 
-    def renew(known: RunOptions) -> RunOptions:
-        try:
-            return _ruled(replace(known, renew=None), sender.ask_rules(), events, counts)
-        except RtgodError as error:
-            _tell(f"the usual rules for events hold for the run that begins now: {error}")
-            return known
-
-    if events is None:
-        _tell(
-            "no table of events (--events): blocks are what a display tells; without any, a window slides over the run"
-        )
     try:
-        theirs = sender.ask_rules()
-    except RtgodError as error:
-        _tell(f"the server does not answer; its rules for events are asked for again when a run begins: {error}")
-        return replace(_ruled(options, None, events, counts), renew=renew)
-    return _ruled(options, theirs, events, counts)
-
-
-def _ruled(
-    options: RunOptions, theirs: Mapping[str, Any] | None, events: Path | None, counts: dict[str, int]
-) -> RunOptions:
-    """Read the table of events by the rules of a decoder, and say what will be done with every run."""
-    from rtgod.events.counting import in_words, is_usual, n_used
-    from rtgod.events.table import events_table
-    from rtgod.events.trials import remarks_on
-    from rtgod.receivers.run_options import live_trials
-    from rtgod.sources.event_rules import live_rules
-
-    rules, remarks = live_rules(theirs, counts)
-    for line in remarks:
-        _tell(line)
-    if options.n_volumes:
-        n_used(options.n_volumes, rules)
-    table = events_table(events) if events else None
-    if table is not None:
-        read, note = live_trials(table, rules, options.tr_s)
-        _tell(f"every run has {number_of(len(read.trials), 'trial')}: {in_words(rules, read.trials, options.tr_s)}")
-        for line in ([note] if note else []) + remarks_on([replace(read, counted="")]):
-            _tell(f"{table.path.name}: {line}")
-    elif not is_usual(rules):
-        _tell(f"of every run: {in_words(rules)}")
-    return replace(options, events=table, rules=rules)
+        rules.ask()
+    except (RefusedError, ServerError) as error:
+        waits = "; volumes wait here for it"
+        if rules.are_needed:
+            waits = (
+                ", and how its bundle counts volumes and reads events is not known: until it has said so, runs wait "
+                "here with their volumes, and nothing is guessed"
+            )
+        outbox.ask(rules)
+        _tell(f"the server does not answer{waits}; start `rtgod serve` there before the scan ends: {error}")
 
 
 def _identities(path: Path | None, watched: Path | None = None) -> IdentityTable | None:
@@ -384,9 +371,19 @@ def _identities(path: Path | None, watched: Path | None = None) -> IdentityTable
     return IdentityTable(path, watched)
 
 
-def _stop_on_signals() -> Callable[[], bool]:
-    """Return a function that tells whether SIGTERM or Ctrl-C came."""
-    caught: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: caught.append(number))
-    return lambda: bool(caught)
+class _Stopped:
+    """Whether somebody stops the command by SIGTERM or Ctrl-C, and whether by more than one, as it takes too long."""
+
+    def __init__(self) -> None:
+        self._n_caught = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._catch)
+
+    def _catch(self, number: int, frame: object) -> None:  # noqa: ARG002 # as signals are handled
+        self._n_caught += 1
+
+    def __call__(self) -> bool:
+        return self._n_caught > 0
+
+    def is_hurried(self) -> bool:
+        return self._n_caught > 1

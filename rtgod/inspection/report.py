@@ -27,7 +27,7 @@ _CONTRADICTION = 0.01
 #: Lines that every scan has.
 _USUAL = (
     re.compile(r"\S+: begins, \d+ × .*"),
-    re.compile(r"\S+: ended after \d+ volumes?"),
+    re.compile(r"\S+: ended after \d+ volumes?\b.*"),  # what is missing is said by itself
     re.compile(r"\S+: \d+ volumes? (is|are) discarded"),  # said with the run's rules
     re.compile(r"series \d+: one volume, and no more: left out"),
     re.compile(r"series \d+, after series \d+: .* it is of another"),

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import ssl
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from queue import Empty, Full, Queue
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,8 +35,10 @@ _SYNTAXES = (
 )  # fmt: skip
 #: Answers: stored; refused, as memory is short.
 _STORED_WELL, _NO_ROOM = 0x0000, 0xA700
-#: Largest number of images that wait to be decoded, and time for which a sender waits for room, seconds.
-_MOST_WAITING, _PATIENCE_S = 512, 5.0
+#: Most bytes of images that wait to be decoded, and time for which a sender waits for room, seconds.
+_MOST_BYTES, _PATIENCE_S = 2**25, 5.0
+#: Bytes of images that are decoded until volumes are sent, so that many at once do not fill memory.
+_STEP_BYTES = 2**23
 #: What messages call an image that has no file.
 _IMAGE = Path("an image")
 
@@ -69,6 +72,53 @@ class NodeOptions:
     authority: Path | None = None
 
 
+class ImageQueue:
+    """Images that wait to be decoded, as many as fit into a number of bytes, or one that is larger.
+
+    Parameters
+    ----------
+    most_bytes : int
+    """
+
+    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+        self._most_bytes, self._n_bytes = most_bytes, 0
+        self._images: deque[bytes] = deque()
+        self._changed = threading.Condition()
+
+    def put(self, raw: bytes, timeout_s: float) -> bool:
+        """Append an image; return whether there was room for it in time.
+
+        Parameters
+        ----------
+        raw : bytes
+        timeout_s : float
+        """
+        with self._changed:
+            has_room = self._changed.wait_for(
+                lambda: not self._images or self._n_bytes + len(raw) <= self._most_bytes, timeout_s
+            )
+            if has_room:
+                self._images.append(raw)
+                self._n_bytes += len(raw)
+                self._changed.notify_all()
+            return has_room
+
+    def get(self, timeout_s: float) -> bytes | None:
+        """Take out the first image; None if there is none in time.
+
+        Parameters
+        ----------
+        timeout_s : float
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: bool(self._images), timeout_s):
+                return None
+            raw = self._images.popleft()
+            self._n_bytes -= len(raw)
+            self._changed.notify_all()
+            return raw
+
+
 class DicomNode:
     """Storage node that gives its images to `LiveRuns`.
 
@@ -99,7 +149,7 @@ class DicomNode:
             raise MissingDependencyError("receiving DICOM needs pynetdicom: pip install 'rtgod[network]'") from error
         self._runs, self._tell = runs, tell
         self._listening = listening_at(options.host, options.port, options.allowed)
-        self._queue: Queue[bytes] = Queue(_MOST_WAITING)
+        self._queue = ImageQueue()
         self._tags = tags_taken()
         node = AE(ae_title=options.title)
         node.maximum_pdu_size = 0  # no limit
@@ -152,13 +202,14 @@ class DicomNode:
         timeout_s : float
             Longest wait for an image, seconds.
         """
-        try:
-            raw = self._queue.get(timeout=timeout_s) if timeout_s else self._queue.get_nowait()
-            while True:
-                self._take(raw)
-                raw = self._queue.get_nowait()
-        except Empty:
-            pass
+        n_bytes, raw = 0, self._queue.get(timeout_s)
+        while raw is not None:
+            self._take(raw)
+            n_bytes += len(raw)
+            if n_bytes >= _STEP_BYTES:
+                n_bytes = 0
+                self._runs.step()
+            raw = self._queue.get(0.0)
         self._runs.step()
 
     def _take(self, raw: bytes) -> None:
@@ -171,12 +222,10 @@ class DicomNode:
     # ---------------------------------------------------------------- in pynetdicom's threads
 
     def _on_store(self, event: Any) -> int:
-        try:
-            self._queue.put(event.encoded_dataset(), timeout=_PATIENCE_S)
-        except Full:
-            log.warning("%d images wait to be decoded; an image was refused, so that it is sent again", _MOST_WAITING)
-            return _NO_ROOM
-        return _STORED_WELL
+        if self._queue.put(event.encoded_dataset(), _PATIENCE_S):
+            return _STORED_WELL
+        log.warning("%d MB of images wait to be decoded; one was refused, so that it is sent again", _MOST_BYTES >> 20)
+        return _NO_ROOM
 
     def _on_connection(self, event: Any) -> None:
         host, port = event.address[:2]

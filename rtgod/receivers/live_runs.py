@@ -85,7 +85,7 @@ class LiveRuns:
         self._live: LiveRun | None = None
         self._over: dict[Key, str] = {}
         self._ended: dict[Key, LiveRun] = {}
-        self._outbox = outbox_of(sender, tell, options.rules.discard_volumes)
+        self._outbox = outbox_of(sender, tell)
 
     @property
     def n_sent(self) -> int:
@@ -420,14 +420,13 @@ class LiveRuns:
         if self._identities is not None and live.person is not None:
             for problem in self._identities.add(run, live.number, live.uid, live.person):
                 self._tell(problem)
-        self._outbox.put(run)
+        self._outbox.put(run, self._options)
         for other in list(dict.fromkeys(self._series.values())):
             if self._patients.is_other(other.patient):
                 self._leave_out(other, OTHER)
 
     def _make_run(self, live: LiveRun) -> tuple[Run, list[str]]:
         self._options = self._options.renewed()
-        self._outbox.n_discarded = self._options.rules.discard_volumes
         return self._options.run(
             live.name,
             live.identity,

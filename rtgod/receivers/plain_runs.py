@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from zlib import crc32
 
+import numpy as np
+
 from rtgod.errors import InputError
 from rtgod.messages import LONGEST_RUN_S, Array, Float64Array, Run, RunEnd, Volume
 from rtgod.receivers.outbox import Destination, Outbox, outbox_of
@@ -14,6 +16,9 @@ from rtgod.text import number_of
 
 #: A volume comes late after this time, in repetition times.
 _LATE_TR = 1.5
+#: Time within which what follows a connection that broke off may be the same scan, where no number of volumes is
+#: planned, seconds.
+_SAME_SCAN_S = 10.0
 #: Most volumes, and bytes of them, that wait for one before them; beyond, that one is given up.
 _MOST_HELD, _MOST_HELD_BYTES = 100, 24 * 2**20
 
@@ -51,8 +56,8 @@ class PlainRuns:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options, self._tell, self._clock = options, tell, clock
-        self._n_discarded = options.rules.discard_volumes
-        self._outbox = outbox_of(sender, tell, self._n_discarded)
+        self._n_discarded = 0
+        self._outbox = outbox_of(sender, tell)
         self.run: Run | None = None
         self.n_volumes, self.heard_s, self.is_silent = 0, 0.0, False
         #: Volumes that wait for one before them, and when they came.
@@ -60,6 +65,8 @@ class PlainRuns:
         #: Checksums of the volumes of the last run, by their indices, and number of those that came after its end.
         self._came: dict[int, int] = {}
         self._n_after = 0
+        #: The last run, and the last time at which it may still be going on, if its sender broke off.
+        self._broken: tuple[Run, float] | None = None
 
     @property
     def n_sent(self) -> int:
@@ -97,10 +104,11 @@ class PlainRuns:
             raise InputError(str(error)) from error
         self.end()
         self._tell_after()
+        self._tell_same_scan(run)
         for note in [f"{run_id}: {difference}", *notes] if difference else notes:
             self._tell(note)
-        self._n_discarded = self._outbox.n_discarded = self._options.rules.discard_volumes
-        self._outbox.put(run)
+        self._n_discarded = self._options.n_discarded
+        self._outbox.put(run, self._options)
         self.run, self.n_volumes, self.heard_s, self.is_silent = run, 0, self._clock(), False
         self._came = {}
 
@@ -257,10 +265,38 @@ class PlainRuns:
                 self._tell(f"{run.run_id}: {silence(self.n_volumes, 'its sender')}")
         self._outbox.send()
 
-    def end(self) -> None:
-        """End the run under way, if there is one; volumes that wait for others are sent before."""
+    def end(self, *, is_broken: bool = False) -> None:
+        """End the run under way, if there is one; volumes that wait for others are sent before.
+
+        Parameters
+        ----------
+        is_broken : bool
+            Whether its sender is gone, and did not say that it is over, in a protocol that does not number volumes: the
+            scan may go on as what looks like another run.
+        """
         self._send_held(are_last=True)
+        run, n_planned = self.run, 0
+        if run is not None:
+            n_planned = self._options.n_volumes or (run.n_volumes or 0) + bool(run.n_volumes) * self._n_discarded
+        if is_broken and run is not None and (not n_planned or self.n_volumes < n_planned):
+            left_s = (n_planned - self.n_volumes + SILENCE_TR) * run.tr_s if n_planned else _SAME_SCAN_S
+            self._broken = run, self.heard_s + max(left_s, _SAME_SCAN_S)
+            if n_planned:
+                self._tell(f"{run.run_id}: its sender broke off after {self.n_volumes} of {n_planned} planned volumes")
         self._end()
+
+    def _tell_same_scan(self, run: Run) -> None:
+        """Say that a run may be the rest of the one before it, whose sender broke off."""
+        broken, self._broken = self._broken, None
+        if broken is None or self._clock() > broken[1]:
+            return
+        last, _ = broken
+        if (last.shape, last.tr_s) == (run.shape, run.tr_s) and np.allclose(last.affine, run.affine, rtol=0, atol=1e-3):
+            self._tell(
+                f"{run.run_id}: begins soon after {last.run_id} broke off, with the same matrix, place and TR. If it "
+                "is the same scan, its volumes are counted from 1 again, and its trials and rankings are wrong: this "
+                "protocol does not number volumes, so that nobody can tell. Then stop the scan and start it again"
+            )
 
     def _end(self) -> None:
         run, self.run = self.run, None

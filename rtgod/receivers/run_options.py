@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rtgod.errors import InputError
 from rtgod.events.counting import in_words, is_usual, n_used
@@ -15,6 +15,9 @@ from rtgod.settings import EventsSettings
 from rtgod.sources import acquisition_id
 from rtgod.sources.echoes import Echo
 from rtgod.tsv import Table
+
+if TYPE_CHECKING:
+    from rtgod.receivers.server_rules import ServerRules
 
 #: A volume is missed after this time, in repetition times.
 SILENCE_TR = 2.0
@@ -52,9 +55,8 @@ class RunOptions:
         DICOM or NIfTI file, or a folder of such, that says where the slices lie, for a protocol that does not.
     several_patients : bool
         Whether images of another PatientID than that of the first run are sent, too.
-    renew : callable or None
-        Makes options with the server's rules for events, if the server did not say them yet; it may give them as they
-        are.
+    server_rules : ServerRules or None
+        Where the rules will be known from, as long as the server has not said them: `rules` do not hold then.
     """
 
     subject: str = "unknown"
@@ -67,11 +69,16 @@ class RunOptions:
     n_volumes: int | None = None
     geometry: Path | None = None
     several_patients: bool = False
-    renew: Callable[[RunOptions], RunOptions] | None = None
+    server_rules: ServerRules | None = None
 
     def renewed(self) -> RunOptions:
-        """Return the options for a run that begins now."""
-        return self if self.renew is None else self.renew(self)
+        """Return the options with the server's rules, if it has said them by now; it is not asked here."""
+        return self if self.server_rules is None else self.server_rules.applied_to(self)
+
+    @property
+    def n_discarded(self) -> int:
+        """Number of volumes at the start of each run that are discarded; 0 as long as that is not known."""
+        return self.rules.discard_volumes if self.server_rules is None else 0
 
     def chosen_tr_s(self, said_s: float) -> tuple[float, str]:
         """Choose the repetition time of a run: what its images say counts before the option.
@@ -105,6 +112,8 @@ class RunOptions:
     ) -> tuple[Run, list[str]]:
         """Make a run of what its images say; a scan goes on without trials that are none of it.
 
+        As long as the server's rules are not known, it is as the scanner delivers it, and `decided` is to be called.
+
         Parameters
         ----------
         run_id : str
@@ -132,23 +141,43 @@ class RunOptions:
         ValueError
             If these are none of a run.
         """
-        planned = self.n_volumes or n_volumes
-        try:
-            n_planned = n_used(planned, self.rules) if planned else None
-        except InputError as error:
-            raise ValueError(str(error)) from error
-        trials, notes = self._trials(run_id, tr_s)
         run = Run(
             run_id,
             self.subject,
             tr_s,
             shape,
             affine,
-            n_planned,
-            blocks_of(trials, tr_s),
-            acquisition_id(run_id, identity),
-            coil,
+            self.n_volumes or n_volumes,
+            acquisition=acquisition_id(run_id, identity),
+            coil=coil,
         )
+        return (run, []) if self.server_rules is not None else self.decided(run)
+
+    def decided(self, run: Run) -> tuple[Run, list[str]]:
+        """Give a run its trials, and its planned number of volumes without those that are discarded.
+
+        Parameters
+        ----------
+        run : Run
+            As the scanner delivers it, without trials.
+
+        Returns
+        -------
+        run : Run
+        notes : list of str
+            As of `run`.
+
+        Raises
+        ------
+        ValueError
+            If no volume of it would be left.
+        """
+        try:
+            n_planned = n_used(run.n_volumes, self.rules) if run.n_volumes else None
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        trials, notes = self._trials(run.run_id, run.tr_s)
+        run = replace(run, n_volumes=n_planned, blocks=blocks_of(trials, run.tr_s))
         try:
             cut, note = cut_and_told(run)  # as a replay of the run does
         except InputError as error:

@@ -90,9 +90,12 @@ class AfniEnd:
     ----------
     n_lost_bytes : int
         Bytes that came of a volume that is not whole, of all channels.
+    is_said : bool
+        Whether the source said so; else its connection was closed.
     """
 
     n_lost_bytes: int
+    is_said: bool = False
 
 
 def data_port_of(text: bytes) -> int:
@@ -229,7 +232,7 @@ class AfniStream:
         if self._buffer.startswith(END_OF_RUN[:n_bytes]):
             del self._buffer[:n_bytes]
             self._run, self._is_after_end = None, True
-            return [AfniEnd(self._n_lost_bytes(run, 0))]
+            return [AfniEnd(self._n_lost_bytes(run, 0), is_said=True)]
         image = np.frombuffer(bytes(self._buffer[:n_bytes]), run.dtype)
         del self._buffer[:n_bytes]
         turn, channel = divmod(self._n_images, run.n_channels)

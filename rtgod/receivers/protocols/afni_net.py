@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from rtgod.errors import InputError
 from rtgod.messages import Array
-from rtgod.protocol.clients import Sender
 from rtgod.receivers.listening import Listening
+from rtgod.receivers.outbox import Destination, Outbox
 from rtgod.receivers.protocols.afni import AfniEnd, AfniRun, AfniStream, data_port_of
 from rtgod.receivers.protocols.plain_receiver import PIECE, FirstToSpeak, PlainReceiver
 from rtgod.receivers.run_options import RunOptions
@@ -36,7 +36,7 @@ class AfniReceiver(PlainReceiver):
     Parameters
     ----------
     listening : Listening
-    sender : Sender
+    sender : Destination or Outbox
     options : RunOptions
     tell : callable
     clock : callable, optional
@@ -47,7 +47,7 @@ class AfniReceiver(PlainReceiver):
     def __init__(
         self,
         listening: Listening,
-        sender: Sender,
+        sender: Destination | Outbox,
         options: RunOptions,
         tell: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
@@ -150,4 +150,5 @@ class AfniReceiver(PlainReceiver):
     def _end(self, end: AfniEnd) -> None:
         if self._runs.run is not None and end.n_lost_bytes:
             self._tell(f"{self._runs.run.run_id}: volume {self._runs.n_volumes + 1} is not whole: lost")
-        self._runs.end()
+        # With a source that speaks, it is this receiver that stops.
+        self._runs.end(is_broken=not end.is_said and self._sources.speaker is None)

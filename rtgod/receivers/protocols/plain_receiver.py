@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from rtgod.errors import InputError
-from rtgod.protocol.clients import Sender
 from rtgod.receivers.listening import Listening
+from rtgod.receivers.outbox import Destination, Outbox
 from rtgod.receivers.plain_runs import PlainRuns
 from rtgod.receivers.run_options import RunOptions
 
@@ -28,8 +28,8 @@ _ALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 5}
 _MOST_TOLD = 1000
 #: Why a sender is refused while another one is listened to.
 ANOTHER = "another one sends images at the same time"
-#: Pieces that are still read once a receiver is stopped.
-_MOST_READS = 64
+#: Pieces that are still read once a receiver is stopped, and the longest wait for each, seconds.
+_MOST_READS, _READ_S = 64, 0.02
 
 
 class FirstToSpeak:
@@ -103,7 +103,7 @@ class PlainReceiver(ABC):
     Parameters
     ----------
     listening : Listening
-    sender : Sender
+    sender : Destination or Outbox
     options : RunOptions
     tell : callable
         Shows the operator a line.
@@ -123,11 +123,13 @@ class PlainReceiver(ABC):
 
     #: Senders that are connected at a time.
     MOST_CONNECTIONS: ClassVar[int]
+    #: Whether further ones wait until one of them is done, as each brings an image; else they are turned away.
+    OTHERS_WAIT: ClassVar[bool] = False
 
     def __init__(
         self,
         listening: Listening,
-        sender: Sender,
+        sender: Destination | Outbox,
         options: RunOptions,
         tell: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
@@ -136,6 +138,8 @@ class PlainReceiver(ABC):
         self._runs = PlainRuns(sender, options, tell, clock)
         self._selector = selectors.DefaultSelector()
         self._listeners: set[socket.socket] = set()
+        #: Listeners at which connections wait, as there are too many.
+        self._paused: list[socket.socket] = []
         self._told, self._hosts, self._turned_away = set[str](), set[str](), ""
         self.port = int(self._listen(listening.port).getsockname()[1])
 
@@ -150,6 +154,7 @@ class PlainReceiver(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._listen_again()
         for key in list(self._selector.get_map().values()):
             self._close(key.fileobj)  # type: ignore[arg-type] # only sockets are registered
         self._selector.close()
@@ -167,6 +172,8 @@ class PlainReceiver(ABC):
         while not stopped():
             self.step(poll_s)
         for _ in range(_MOST_READS):
+            if not self._selector.select(_READ_S):
+                break
             self.step(0.0)
         self._finish()
         self._runs.close()
@@ -201,12 +208,17 @@ class PlainReceiver(ABC):
         return listener
 
     def _accept(self, listener: socket.socket) -> None:
+        n_connected = len(self._selector.get_map()) - len(self._listeners) + len(self._paused)
+        is_full = n_connected >= self.MOST_CONNECTIONS
+        if is_full and self.OTHERS_WAIT:
+            self._selector.unregister(listener)
+            self._paused.append(listener)
+            return
         try:
             accepted, address = listener.accept()
         except OSError:
             return  # it has gone again
         host, port = address[:2]
-        is_full = len(self._selector.get_map()) - len(self._listeners) >= self.MOST_CONNECTIONS
         if is_full or not self._listening.may_connect(host):
             accepted.close()
             why = "is turned away: too many are connected"
@@ -236,6 +248,12 @@ class PlainReceiver(ABC):
         self._listeners.discard(sock)
         self._selector.unregister(sock)
         sock.close()
+        self._listen_again()
+
+    def _listen_again(self) -> None:
+        for listener in self._paused:
+            self._selector.register(listener, selectors.EVENT_READ)
+        self._paused.clear()
 
     def _tell_once(self, line: str) -> None:
         if line not in self._told and len(self._told) <= _MOST_TOLD:

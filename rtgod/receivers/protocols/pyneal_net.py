@@ -12,9 +12,9 @@ import numpy as np
 
 from rtgod.errors import InputError
 from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Float64Array
-from rtgod.protocol.clients import Sender
 from rtgod.protocol.zmtp import PairConnection
 from rtgod.receivers.listening import Listening
+from rtgod.receivers.outbox import Destination, Outbox
 from rtgod.receivers.protocols.plain_receiver import PIECE, PlainReceiver
 from rtgod.receivers.protocols.pyneal import MOST_BYTES, PynealVolume, pyneal_volume
 from rtgod.receivers.run_options import SILENCE_TR, RunOptions
@@ -34,7 +34,7 @@ class PynealReceiver(PlainReceiver):
     Parameters
     ----------
     listening : Listening
-    sender : Sender
+    sender : Destination or Outbox
     options : RunOptions
     tell : callable
     clock : callable, optional
@@ -45,7 +45,7 @@ class PynealReceiver(PlainReceiver):
     def __init__(
         self,
         listening: Listening,
-        sender: Sender,
+        sender: Destination | Outbox,
         options: RunOptions,
         tell: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from rtgod.errors import InputError
 from rtgod.messages import LONGEST_TR_S
-from rtgod.protocol.clients import Sender
 from rtgod.receivers.listening import Listening
+from rtgod.receivers.outbox import Destination, Outbox
 from rtgod.receivers.protocols.plain_receiver import PIECE, FirstToSpeak, PlainReceiver
 from rtgod.receivers.protocols.siemens_tcp import CLOSE, SiemensMessage, SiemensStream, SiemensVolume, siemens_volume
 from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
@@ -36,7 +36,7 @@ class SiemensTcpReceiver(PlainReceiver):
     Parameters
     ----------
     listening : Listening
-    sender : Sender
+    sender : Destination or Outbox
     options : RunOptions
         With a geometry, which is read anew when a run begins.
     tell : callable
@@ -53,7 +53,7 @@ class SiemensTcpReceiver(PlainReceiver):
     def __init__(
         self,
         listening: Listening,
-        sender: Sender,
+        sender: Destination | Outbox,
         options: RunOptions,
         tell: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
@@ -113,6 +113,7 @@ class SiemensTcpReceiver(PlainReceiver):
             self._is_known = True
             if message.is_close:
                 sock.send(CLOSE)
+                self._end_run()
                 self._drop(sock)
                 return
             self._take(message)
@@ -129,7 +130,7 @@ class SiemensTcpReceiver(PlainReceiver):
         if self._stream.is_within_message:
             self._tell("an image stopped in the middle: left out")
         self._stream = SiemensStream()
-        self._end_run()
+        self._end_run(is_broken=self._scanners.speaker is None)  # else it is this receiver that stops
 
     # ---------------------------------------------------------------- runs
 
@@ -207,9 +208,9 @@ class SiemensTcpReceiver(PlainReceiver):
             )
         self._position = volume.position
 
-    def _end_run(self) -> None:
+    def _end_run(self, *, is_broken: bool = False) -> None:
         if self._waiting:
             self._tell(f"{number_of(len(self._waiting), 'image')} waited for a file of --geometry: lost")
         self._waiting.clear()
-        self._runs.end()
+        self._runs.end(is_broken=is_broken)
         self._is_begun, self._n_left_out, self._is_silent = False, 0, False

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from rtgod.errors import InputError
-from rtgod.protocol.clients import Sender
 from rtgod.receivers.listening import Listening
+from rtgod.receivers.outbox import Destination, Outbox
 from rtgod.receivers.protocols.plain_receiver import PIECE, PlainReceiver
 from rtgod.receivers.protocols.vsend import VsendImage, VsendVolume
 from rtgod.receivers.run_options import RunOptions
@@ -27,18 +27,19 @@ class VsendReceiver(PlainReceiver):
     Parameters
     ----------
     listening : Listening
-    sender : Sender
+    sender : Destination or Outbox
     options : RunOptions
     tell : callable
     clock : callable, optional
     """
 
     MOST_CONNECTIONS: ClassVar[int] = 3
+    OTHERS_WAIT: ClassVar[bool] = True
 
     def __init__(
         self,
         listening: Listening,
-        sender: Sender,
+        sender: Destination | Outbox,
         options: RunOptions,
         tell: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,

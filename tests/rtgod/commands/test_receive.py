@@ -1,5 +1,6 @@
 """`rtgod receive`: what a protocol cannot do is refused before anything is listened to."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -8,9 +9,17 @@ import pytest
 from typer.testing import CliRunner
 
 from rtgod.commands.main import make_app
-from rtgod.commands.watch import _with_events
-from rtgod.errors import InputError, ServerError
-from rtgod.receivers.run_options import RunOptions
+from rtgod.errors import InputError
+
+
+class Stopped:
+    """A command that is stopped at once."""
+
+    def __call__(self):
+        return True
+
+    def is_hurried(self):
+        return False
 
 
 @pytest.mark.parametrize(
@@ -33,7 +42,7 @@ from rtgod.receivers.run_options import RunOptions
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(monkeypatch, arguments, says):
-    monkeypatch.setattr("rtgod.commands.watch._stop_on_signals", lambda: lambda: True)
+    monkeypatch.setattr("rtgod.commands.watch._Stopped", Stopped)
     result = CliRunner().invoke(make_app("receive"), ["receive", *arguments])
     assert isinstance(result.exception, InputError)
     assert says in str(result.exception)
@@ -48,12 +57,14 @@ def test_what_makes_sense_is_listened_for(monkeypatch, arguments):
     """Where it is told to, or by default where no server listens; whether a port is free here is no part of it."""
     told = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        monkeypatch.setattr("rtgod.commands.watch._stop_on_signals", lambda: lambda: True)
+        monkeypatch.setattr("rtgod.commands.watch._Stopped", Stopped)
         monkeypatch.setattr("rtgod.commands.watch._tell", told.append)
         monkeypatch.setattr("rtgod.receivers.listening.Listening.open", lambda *_: listener)
         result = CliRunner().invoke(make_app("receive"), ["receive", *arguments])
     assert result.exception is None
-    assert [line.split()[0] for line in told[-2:]] == ["listens", "0"]
+    assert told[0].startswith("listens for")
+    assert told[1].startswith("the server does not answer, and how its bundle counts volumes")
+    assert told[2:] == ["0 volumes sent"]
 
 
 def test_a_scanner_that_does_not_say_where_its_slices_lie_needs_a_file_of_them():
@@ -63,22 +74,24 @@ def test_a_scanner_that_does_not_say_where_its_slices_lie_needs_a_file_of_them()
     assert "give --geometry" in done.stderr
 
 
-def test_a_server_that_does_not_answer_is_asked_for_its_rules_again_when_a_run_begins(monkeypatch):
-    told, answers = [], [ServerError("no answer"), ServerError("no answer"), {"discard_volumes": 2}]
-
-    class Away:
-        def ask_rules(self):
-            answer = answers.pop(0)
-            if isinstance(answer, ServerError):
-                raise answer
-            return answer
-
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--protocol", "vsend", "--events", "nowhere.tsv"], "nowhere.tsv"),
+        (["--protocol", "vsend", "--allow", "192.168.2.1/8"], "--allow: .*has host bits set"),
+        (["--protocol", "siemens-tcp"], "give --geometry"),
+        (["--protocol", "vsend", "--listen", "127.0.0.1:{taken}"], "cannot listen there"),
+        (["--listen", "127.0.0.1:{taken}"], "cannot listen there"),
+    ],
+)  # fmt: skip
+def test_its_own_mistakes_come_before_those_of_a_server_that_does_not_answer(monkeypatch, arguments, says):
+    told, asked = [], []
+    monkeypatch.setattr("rtgod.commands.watch._Stopped", Stopped)
     monkeypatch.setattr("rtgod.commands.watch._tell", told.append)
-    options = _with_events(RunOptions(), Away(), None, {})
-    assert "asked for again when a run begins" in told[0]
-    options = options.renewed()
-    assert (options.rules.discard_volumes, "usual rules" in told[-1]) == (0, True)
-    options = options.renewed()
-    assert options.rules.discard_volumes == 2
-    assert options.renewed() is options
-    assert answers == []
+    monkeypatch.setattr("rtgod.protocol.clients.Sender.ask_rules", lambda _: asked.append(1))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        result = CliRunner().invoke(make_app("receive"), ["receive", *(one.format(taken=port) for one in arguments)])
+    assert isinstance(result.exception, InputError)
+    assert re.search(says, str(result.exception))
+    assert (told, asked) == ([], [])

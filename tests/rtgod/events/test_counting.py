@@ -11,6 +11,7 @@ from rtgod.events.counting import in_words, onset_0_s, those_used
 from rtgod.events.table import read_events
 from rtgod.messages import Run, RunEnd, Volume
 from rtgod.receivers.outbox import Outbox
+from rtgod.receivers.run_options import RunOptions
 from rtgod.settings import EventsSettings
 from rtgod.sources import open_source
 from tests import small
@@ -82,8 +83,8 @@ def test_a_volume_and_an_onset_move_together(n_discarded, count_from, tr_s, indi
 
 def test_what_is_received_is_discarded_counted_and_said():
     server, lines = Server(), []
-    outbox = Outbox(server, lines.append, n_discarded=3)
-    outbox.put(small.run())
+    outbox = Outbox(server, lines.append)
+    outbox.put(small.run(), RunOptions(rules=EventsSettings(discard_volumes=3)))
     for index in (0, 2, 3, 5):  # a lost one among those that are discarded, and another after them
         outbox.put(small.volume(index))
     outbox.put(RunEnd("run-1", 6))

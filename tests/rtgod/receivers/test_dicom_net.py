@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import threading
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pydicom
 import pytest
@@ -14,7 +15,7 @@ from pynetdicom.sop_class import EnhancedMRImageStorage, MRImageStorage
 
 from rtgod.errors import InputError
 from rtgod.messages import Volume
-from rtgod.receivers.dicom_net import DicomNode, NodeOptions
+from rtgod.receivers.dicom_net import DicomNode, ImageQueue, NodeOptions
 from rtgod.receivers.live_runs import LiveRuns
 from rtgod.receivers.run_options import RunOptions
 from rtgod.sources.dicom.series import DicomSeries
@@ -113,6 +114,43 @@ def test_a_damaged_image_is_left_out_and_the_others_go_on(folder):
     assert len([message for message in node.server.messages if isinstance(message, Volume)]) == N_VOLUMES
     assert node.lines
     assert not any(planted in "".join(node.lines) for planted in PLANTED)
+
+
+def test_images_that_wait_are_bounded_by_their_bytes_and_a_larger_one_is_taken_alone():
+    queue = ImageQueue(100)
+    assert [queue.put(bytes(40), 0.0) for _ in range(3)] == [True, True, False]
+    assert queue.get(0.0) == bytes(40)
+    assert queue.put(bytes(60), 0.0)
+    assert not queue.put(bytes(1), 0.0)
+    assert [len(queue.get(0.0)), len(queue.get(0.0)), queue.get(0.0)] == [40, 60, None]
+    assert queue.put(bytes(500), 0.0)
+    assert not queue.put(bytes(1), 0.0)
+    putting = threading.Thread(target=queue.put, args=(b"last", 30.0))  # waits for room
+    putting.start()
+    assert len(queue.get(30.0)) == 500
+    assert queue.get(30.0) == b"last"
+    putting.join(30)
+
+
+def test_many_large_images_at_once_go_on_to_be_sent_while_others_still_wait():
+    """What is decoded is handed on, so that a burst does not lie in memory in decoded form."""
+    taken, n_waiting = [], []
+    with Node() as node:
+        runs = SimpleNamespace(
+            take=lambda *_: taken.append(1), step=lambda: n_waiting.append(len(node.node._queue._images))
+        )
+        node.node._runs = runs
+        dataset = mosaics()[0][0]
+        dataset.Rows, dataset.Columns = 1800, 600
+        dataset.PixelData = bytes(2 * 1800 * 600)
+        association = node.connected()
+        for _ in range(12):
+            assert association.send_c_store(dataset).Status == 0
+        association.release()
+        node.node.step(0.0)
+    assert len(taken) == 12
+    assert len(n_waiting) >= 3
+    assert n_waiting[0] > n_waiting[-1] == 0
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl, for a certificate")

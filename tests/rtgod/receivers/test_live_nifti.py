@@ -41,7 +41,7 @@ class Bridge:
         self.arrivals = Arrivals(folder, with_events=False, clock=self.clock)
         told = self.lines.append
         rules = RunOptions(**options)
-        outbox = Outbox(self.server, told, rules.rules.discard_volumes, n_receivers=2)
+        outbox = Outbox(self.server, told, n_receivers=2)
         runs = LiveRuns(outbox, rules, told, clock=self.clock)
         nifti = LiveNifti(outbox, rules, told, clock=self.clock, has_identities=has_identities)
         self.watcher = Watcher(self.arrivals, runs, told, self.clock, nifti)

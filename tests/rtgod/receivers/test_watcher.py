@@ -2,7 +2,6 @@
 
 import random
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from rtgod.receivers.arrivals import Arrivals
 from rtgod.receivers.live_runs import LiveRuns
 from rtgod.receivers.live_series import LiveSeries
 from rtgod.receivers.run_options import RunOptions
+from rtgod.receivers.server_rules import ServerRules
 from rtgod.receivers.watcher import Watcher
 from rtgod.settings import EventsSettings
 from rtgod.sources.dicom.series import DicomSeries
@@ -555,27 +555,76 @@ def test_a_series_whose_planned_volumes_would_all_be_discarded_is_named_once(fol
 # ---------------------------------------------------------------- what is known when a run begins
 
 
-def test_rules_that_the_server_says_later_hold_for_the_runs_that_begin_then(folder):
-    """As when the watch was started before the server."""
-    known = []
+class Asked:
+    """A server that says its rules once the test lets it."""
 
-    def renew(options):
-        return replace(options, rules=known[0], renew=None) if known else options
+    def __init__(self, **rules):
+        self.rules, self.is_there, self.n_asked = rules, False, 0
 
-    bridge = Bridge(folder, renew=renew)
-    written(bridge, folder, mosaics())
-    bridge.step(10 * TR_S)
-    known.append(EventsSettings(discard_volumes=2))
-    following = {"SeriesNumber": 9, "SeriesInstanceUID": "1.2.5"}
-    written(bridge, folder, [[test_mosaic.dicom(n, **following)] for n in range(1, N_VOLUMES + 1)])
+    def ask_rules(self):
+        self.n_asked += 1
+        if not self.is_there:
+            raise ServerError("no answer")
+        return self.rules
+
+
+@pytest.mark.parametrize("n_runs", [1, 2])
+def test_runs_wait_until_the_server_has_said_its_rules_and_none_are_guessed(folder, n_runs):
+    """As when the scan begins before the server is started: all runs are counted by the bundle's rules."""
+    asked, lines = Asked(discard_volumes=2, count_from=3), []
+    table = events(folder.parent, (4.0, 2.0, "faces"))
+    rules = ServerRules(asked.ask_rules, RunOptions(events=table), {}, lines.append)
+    bridge = Bridge(folder, events=table, server_rules=rules)
+    for turn in range(n_runs):
+        number = {"SeriesNumber": 9 + turn, "SeriesInstanceUID": f"1.2.{turn}"}
+        written(bridge, folder, [[test_mosaic.dicom(n, **number)] for n in range(1, N_VOLUMES + 1)])
+        bridge.step(10 * TR_S)
+    assert (bridge.server.messages, lines) == ([], [])
+    assert asked.n_asked > 0
+    assert sum("waiting for the server" in line for line in bridge.lines) >= 1
+    assert sum("decided on once the server has said its bundle's rules" in line for line in bridge.lines) == n_runs
+    asked.is_there, n_before = True, asked.n_asked
     bridge.stop()
-    first, second = (
-        [volume.index for volume in bridge.server.volumes if volume.run_id == run.run_id] for run in bridge.server.runs
-    )
-    assert first == list(range(N_VOLUMES))
-    assert second == list(range(N_VOLUMES - 2))
+    assert asked.n_asked == n_before + 1
+    assert sum(line.startswith("every run has 1 trial") for line in lines) == 1
+    assert len(bridge.server.runs) == n_runs
+    for run in bridge.server.runs:
+        assert [(block.onset_s, block.duration_s) for block in run.blocks] == [(4.0, 2.0)]
+        indices = [volume.index for volume in bridge.server.volumes if volume.run_id == run.run_id]
+        assert indices == list(range(N_VOLUMES - 2))
+        assert f"{run.run_id}: 2 volumes are discarded" in bridge.lines
     ends = [message.n_volumes for message in bridge.server.messages if isinstance(message, RunEnd)]
-    assert ends == [N_VOLUMES, N_VOLUMES - 2]
+    assert ends == [N_VOLUMES - 2] * n_runs
+    assert sum(line.startswith("the server is there again") for line in bridge.lines) == 1
+
+
+def test_with_both_counts_chosen_and_no_table_a_run_is_decided_on_without_the_server(folder):
+    asked = Asked()
+    counts = {"discard_volumes": 1, "count_from": 2}
+    bridge = Bridge(folder, server_rules=ServerRules(asked.ask_rules, RunOptions(), counts, print))
+    written(bridge, folder, mosaics())
+    bridge.stop()
+    assert [volume.index for volume in bridge.server.volumes] == list(range(N_VOLUMES - 1))
+    assert asked.n_asked == 0
+
+
+@pytest.mark.parametrize("is_table", [False, True], ids=["all discarded", "no trial"])
+def test_rules_that_do_not_go_with_the_options_are_said_when_they_are_known(folder, is_table):
+    """A scan goes on without its trials; a run of which no volume would be left is not sent, and that is said."""
+    asked, lines = Asked(**({"ignore": ["faces"]} if is_table else {"discard_volumes": 2})), []
+    asked.is_there = True
+    given = {"events": events(folder.parent, (4.0, 2.0, "faces"))} if is_table else {"n_volumes": 2}
+    bridge = Bridge(folder, **given, server_rules=ServerRules(asked.ask_rules, RunOptions(**given), {}, lines.append))
+    written(bridge, folder, mosaics())
+    bridge.stop()
+    if is_table:
+        assert [run.blocks for run in bridge.server.runs] == [()]
+        assert len(bridge.server.volumes) == N_VOLUMES
+        assert any("Its trials are left out" in line for line in bridge.lines)
+    else:
+        assert bridge.server.messages == []
+        assert any("would all be discarded" in line and line.endswith("nothing of it is sent") for line in bridge.lines)
+        assert any("ended; 2 volumes of it not sent" in line for line in bridge.lines)
 
 
 def test_a_run_ends_with_the_number_that_its_files_promise_before_a_server_misses_a_volume(folder):

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import threading
 import tracemalloc
 
 import numpy as np
@@ -9,10 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtgod.errors import InputError
+from rtgod.errors import InputError, ServerError
 from rtgod.messages import Run, RunEnd, Volume
+from rtgod.receivers.listening import listening_at
+from rtgod.receivers.outbox import Outbox
 from rtgod.receivers.protocols.afni import END_OF_RUN, AfniEnd, AfniRun, AfniStream, data_port_of
 from rtgod.receivers.protocols.afni_net import AfniReceiver
+from rtgod.receivers.run_options import RunOptions
 from rtgod.sources.echoes import Combine
 from tests import naive
 from tests.rtgod.receivers.protocols.plain import Receiver, held_port
@@ -79,7 +83,7 @@ def test_whole_volumes_in_any_pieces(sizes, is_big, datum):
     found = fed(text + images_of(sent) + marker(60 * dtype.itemsize), sizes)
     assert [volume.tolist() for volume in arrays(found)] == [volume.tolist() for volume in sent]
     assert isinstance(found[0], AfniRun)
-    assert found[-1] == AfniEnd(0)
+    assert found[-1] == AfniEnd(0, is_said=True)
 
 
 @pytest.mark.parametrize(
@@ -127,12 +131,12 @@ def test_a_volume_of_which_a_channel_is_missing_is_counted_if_it_would_be_taken(
     text, sent = settings_text("3D+t", NUM_CHAN=3, ECHO_TIMES="12 28 44"), volumes_of(6)
     end = marker(120) if is_marked else b""
     *_, last = fed(text + images_of(sent[:n_images]) + end, [77, 100], echo=echo)
-    assert last == AfniEnd(n_images % 3 * 120 if is_lost else 0)
+    assert last == AfniEnd(n_images % 3 * 120 if is_lost else 0, is_said=is_marked)
     text, order = settings_text("2D+zt", NUM_CHAN=3, ECHO_TIMES="12 28 44"), [0, 2, 4, 1, 3]
     content = channels_by_slice(sent, 3, order)[: (15 + 12 + n_images - 3) * 24]
     end = marker(24) if is_marked else b""
     *_, last = fed(text + content + end, [77, 100], echo=echo)
-    assert last == AfniEnd((12 + n_images - 3) * 24 if is_lost or n_images == 3 else 0)
+    assert last == AfniEnd((12 + n_images - 3) * 24 if is_lost or n_images == 3 else 0, is_said=is_marked)
 
 
 def test_a_run_of_one_slice():
@@ -292,6 +296,75 @@ def test_a_source_is_received_run_after_run():
     assert len({run.run_id for run in here.server.runs}) == 3
     assert any("volume 2 is not whole: lost" in line for line in here.lines)
     assert "Doe" not in repr(messages) + "".join(here.lines)
+
+
+def test_a_server_that_does_not_answer_keeps_no_source_waiting_and_makes_no_volume_look_late():
+    sent, lines, is_away, taken, now_s = volumes_of(20), [], threading.Event(), [], [0.0]
+
+    class Silent:
+        def send(self, message):
+            taken.append(message)
+            if not is_away.wait(60):
+                raise ServerError("no answer")
+
+    held = held_port()
+    port, listening = held.getsockname()[1], listening_at("127.0.0.1", 0, ())
+    with (
+        Outbox(Silent(), lines.append) as outbox,
+        AfniReceiver(listening, outbox, RunOptions(), lines.append, lambda: now_s[0]) as receiver,
+    ):
+        with socket.create_connection(("127.0.0.1", receiver.port), 10) as control:
+            control.sendall(f"tcp:localhost:{port}".encode() + b"\0")
+            for _ in range(3):
+                receiver.step(0.02)
+        with socket.create_connection(("127.0.0.1", port), 10) as source:
+            source.sendall(settings_text())
+            for index, volume in enumerate(sent):
+                source.sendall(images_of([volume]))
+                now_s[0] += 4.0 if index == 12 else 2.0  # one is missing there
+                for _ in range(2):
+                    receiver.step(0.02)
+            assert len(taken) == 1
+            is_away.set()
+            receiver.run(lambda: True)
+    held.close()
+    assert [message.data.tolist() for message in taken if isinstance(message, Volume)] == [v.tolist() for v in sent]
+    assert [line for line in lines if "lost" in line or "no volume" in line] == [
+        f"{taken[0].run_id}: volume 13 came 4.0 s after the one before it: 1 volume may be lost, which this protocol "
+        "does not tell"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("n_volumes", "pause_s", "is_marked", "other", "n_told"),
+    [
+        (9, 1.0, False, {}, 1),
+        (None, 1.0, False, {}, 1),
+        (None, 60.0, False, {}, 0),  # another scan
+        (9, 60.0, False, {}, 0),  # the scan would be over
+        (9, 12.0, False, {}, 1),  # it would not
+        (3, 1.0, False, {}, 0),  # all came
+        (9, 1.0, True, {}, 0),  # the source said that it is over
+        (9, 1.0, False, {"TR": "3"}, 0),
+        (9, 1.0, False, {"XYFOV": "13 9 20"}, 0),
+    ],
+)
+def test_what_may_be_the_rest_of_a_run_that_broke_off_is_told(n_volumes, pause_s, is_marked, other, n_told):
+    """Its volumes have no numbers: it begins as a run of its own, with its trials at the wrong volumes."""
+    with Afni(n_volumes=n_volumes) as here:
+        with here.connected() as source:
+            source.sendall(settings_text() + images_of(volumes_of(3)) + (marker(120) if is_marked else b""))
+            here.step()
+        here.step(seconds=pause_s)
+        with here.connected() as source:
+            source.sendall(settings_text(**other) + images_of(volumes_of(2)))
+            here.step()
+            here.receiver.run(lambda: True)
+    assert len(here.server.runs) == 2
+    assert sum("If it is the same scan, its volumes are counted from 1 again" in line for line in here.lines) == n_told
+    is_broken = bool(n_volumes == 9 and not is_marked)
+    assert sum("broke off after 3 of 9 planned volumes" in line for line in here.lines) == is_broken
+    assert sum("broke off after" in line for line in here.lines) == is_broken  # stopping here breaks nothing off
 
 
 def test_silence_and_gaps_are_told():

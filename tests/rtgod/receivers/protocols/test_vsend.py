@@ -261,3 +261,18 @@ def test_volumes_that_come_twice_or_late_begin_no_run():
         here.receiver.run(lambda: True)
     assert [one.index for one in here.server.volumes] == [1, 2]
     assert sum("volume 1 came after volume 3" in line for line in here.lines) == 1
+
+
+def test_more_connections_than_are_taken_at_a_time_wait_for_their_turn():
+    """As when this machine was busy for a moment: each brings a volume, and none is turned away."""
+    sent = [volume((64, 64, 30)) for _ in range(12)]
+    with Vsend() as here:
+        sources = [socket.create_connection(("127.0.0.1", here.receiver.port), 10) for _ in sent]
+        for number, source in enumerate(sources, 1):
+            source.sendall(image(sent[number - 1], number, n_volumes=12))
+            source.close()
+        here.step(60)
+        assert len(here.receiver._selector.get_map()) == 1
+        here.receiver.run(lambda: True)
+    assert [one.index for one in here.server.volumes] == list(range(12))
+    assert not [line for line in here.lines if "lost" in line]
