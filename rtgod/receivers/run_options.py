@@ -181,7 +181,8 @@ class RunOptions:
         try:
             cut, note = cut_and_told(run)  # as a replay of the run does
         except InputError as error:
-            return replace(run, blocks=()), [*notes, f"{error} {_LEFT_OUT}"]
+            counts = [] if is_usual(self.rules) else [f"{run_id}: {in_words(self.rules)}"]
+            return replace(run, blocks=()), [*counts, f"{error} {_LEFT_OUT}"]
         return cut, [*notes, *([note] if note else [])]
 
     def _trials(self, run_id: str, tr_s: float) -> tuple[tuple[Trial, ...], list[str]]:
