@@ -27,8 +27,8 @@ LONGEST_S = 8.0
 LEVEL = 0.9
 _STEP_S = 0.1
 #: Number of lags whose direction is computed; those between are interpolated.
-_N_KNOWN = 1001
-_TINY = 1e-300
+_N_KNOWN = 201
+_TINY, _ROUNDING = 1e-300, 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +182,10 @@ def change_of_lag(weights: Float64Array, importance: Float64Array, expected: Exp
     mean = moments.mean(axis=1)
     deviations = moments - mean[:, np.newaxis]
     a, b, c = ((deviations[i] * deviations[j]).sum(axis=0) / (n_units - 1) for i, j in ((0, 0), (0, 1), (1, 1)))
-    t_squared = n_units * (c * mean[0] ** 2 - 2 * b * mean[0] * mean[1] + a * mean[1] ** 2)
-    t_squared /= np.maximum(a * c - b**2, _TINY)
+    distance = n_units * (c * mean[0] ** 2 - 2 * b * mean[0] * mean[1] + a * mean[1] ** 2)
+    # Moments that are the same but for a factor, as of one response alone, reject no change.
+    size, is_singular = a * c - b**2, a * c - b**2 <= _ROUNDING * a * c
+    t_squared = np.where(is_singular, 0, np.maximum(distance, 0) / np.where(is_singular, 1, size))
     best = t_squared.argmin(axis=1)
     sizes = np.einsum("crd,rd,r->c", directions[np.arange(len(changes_s)), best], weights.mean(axis=0), importance)
     return _set_of(changes_s, t_squared.min(axis=1), sizes, n_units)
@@ -209,10 +211,11 @@ def _set_of(lags_s: Float64Array, t_squared: Float64Array, sizes: Float64Array, 
     """Return the set of lags whose T² is not rejected; lags at which the response is negative are never the best."""
     p_values = 2 * stats.t.sf(np.sqrt(t_squared), n_units - 1)
     at_zero = float(p_values[len(lags_s) // 2])
-    kept = np.flatnonzero(p_values > 1 - LEVEL)
     best = int(t_squared.argmin())
-    if not len(kept) or sizes[best] <= 0:
+    if sizes[best] <= 0:
         return Lag(float("nan"), -float("inf"), float("inf"), at_zero)
+    # Somewhere within the range T² is zero, perhaps between two of these lags; the best of them stands for it.
+    kept = np.flatnonzero((p_values > 1 - LEVEL) | (np.arange(len(lags_s)) == best))
     low = -float("inf") if kept[0] == 0 else float(lags_s[kept[0]])
     high = float("inf") if kept[-1] == len(lags_s) - 1 else float(lags_s[kept[-1]])
     return Lag(float(lags_s[best]), low, high, at_zero)

@@ -179,9 +179,9 @@ def _how_compared(found: Homology, layers: Sequence[str]) -> list[str]:
         n_tests = len(layers) * len(found.kinds)
         text.append(
             f"A larger area has more to decode from, so that areas are compared at equal numbers of voxels: "
-            f"{found.n_voxels} each, half of the smallest area, drawn {found.n_parts} times. A cell is framed where its "
-            "area beats chance and each of the other areas, by t tests of the difference, paired over categories, with "
-            "the variance over draws of voxels added; the level is "
+            f"{found.n_voxels} each, half of the smallest area, drawn {found.n_parts} times. A cell is framed where "
+            "its area beats chance and each of the other areas, by t tests of the difference, paired over "
+            "categories, with the variance over draws of voxels added; the level is "
             f"{ERROR_RATE:g} over all {n_tests} layers and kinds (Bonferroni). With fewer than {FEW_CATEGORIES} "
             "categories nothing is framed. Intervals are over categories and voxels, too."
         )

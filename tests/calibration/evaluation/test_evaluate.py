@@ -10,7 +10,7 @@ import pytest
 from calibration.datasets.dataset_files import DatasetOptions, find_study
 from calibration.decoders.settings import DecoderSettings
 from calibration.evaluation.evaluate import evaluate, index_of
-from calibration.evaluation.homology import areas_of, homology
+from calibration.evaluation.homology import areas_of
 from calibration.evaluation.predictions import decode_kind, fit_fold
 from calibration.evaluation.semantic_distance import Hypernyms
 from calibration.features.stimuli import pictures_of
