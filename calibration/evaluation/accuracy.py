@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,9 +21,8 @@ from calibration.metrics.statistics import (
     t_interval,
     top_k_probability,
 )
-from calibration.samples.study import Course
 from rtgod.decoding.confidence import FIRST
-from rtgod.messages import Array, BoolArray, Float32Array, Float64Array, Int32Array
+from rtgod.messages import Array, BoolArray, Float64Array, Int32Array
 
 #: Levels of evidence that rankings are made from, from the least to the most.
 AGGREGATIONS = ("single volume", "single block", "average of repeats")
@@ -361,113 +360,3 @@ def against_candidates(ranked: CandidateScores, k: int) -> tuple[Int32Array, Flo
     sizes = np.unique(np.geomspace(2, n_candidates, _MOST_SIZES).round().astype(np.int32))
     ranks = ranks_of(ranked)
     return sizes, np.array([top_k_probability(ranks, n_candidates, int(n), k) for n in sizes])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TimeCourse:
-    """Feature accuracy over the time of a trial, with the time of its peak.
-
-    Attributes
-    ----------
-    times_s : ndarray of shape (n_times,)
-        Seconds from the trial's onset.
-    accuracy, half_width : ndarray of shape (n_layers, n_times)
-        Feature accuracy and half of its 90 % interval; NaN if too few categories have a clean volume.
-    peaks_s : ndarray of shape (n_layers,)
-    peak_bounds_s : ndarray of shape (n_layers, 2)
-        The 90 % intervals of the peaks.
-    shift_s : tuple of (shift, low, high)
-        Move of the peak from the lowest to the highest layer, along a straight line over layers, with its interval.
-    duration_s : float
-        Length of a trial, in seconds.
-    cue_lead_s : float or None
-        Time from a trial's cue to its onset, in seconds; None without cues.
-    areas : tuple of str
-        Area that each layer was decoded from.
-    """
-
-    times_s: Float64Array
-    accuracy: Float64Array
-    half_width: Float64Array
-    peaks_s: Float64Array
-    peak_bounds_s: Float64Array
-    shift_s: tuple[float, float, float]
-    duration_s: float
-    cue_lead_s: float | None
-    areas: tuple[str, ...]
-
-
-def time_course(course: Course, decoded: Mapping[str, Float32Array], areas: Sequence[str]) -> TimeCourse:
-    """Compute feature accuracy over the time of a trial, with the repeats of each category averaged at each time.
-
-    Parameters
-    ----------
-    course : Course
-    decoded : mapping of str to ndarray of shape (n_trials, n_times, n_units)
-        Decoded features; NaN at times without a clean volume.
-    areas : sequence of str
-        Area that each layer was decoded from.
-    """
-    labels = np.array(course.categories)
-    accuracy = _course_accuracy(labels, decoded, course.Y)
-    peaks_s = _peak_times(course.times_s, accuracy)
-    names = list(dict.fromkeys(course.categories))
-    accuracy_without, half_width = np.empty((len(names), *accuracy.shape)), np.full(accuracy.shape, np.nan)
-    for i, name in enumerate(names):
-        keep = labels != name
-        remaining = {layer: values[keep] for layer, values in decoded.items()}
-        accuracy_without[i] = _course_accuracy(
-            labels[keep], remaining, {layer: values[keep] for layer, values in course.Y.items()}
-        )
-    for position in zip(*np.nonzero(np.isfinite(accuracy_without).all(axis=0)), strict=True):
-        low, high = jackknife_interval(float(accuracy[position]), accuracy_without[:, *position])
-        half_width[position] = (high - low) / 2
-    peaks_without = np.array([_peak_times(course.times_s, curves) for curves in accuracy_without])
-    shift = _shift(peaks_s)
-    return TimeCourse(
-        times_s=course.times_s,
-        accuracy=accuracy,
-        half_width=half_width,
-        peaks_s=peaks_s,
-        peak_bounds_s=np.array([jackknife_interval(p, w) for p, w in zip(peaks_s, peaks_without.T, strict=True)]),
-        shift_s=(shift, *jackknife_interval(shift, np.array([_shift(peaks) for peaks in peaks_without]))),
-        duration_s=course.duration_s,
-        cue_lead_s=course.cue_lead_s,
-        areas=tuple(areas),
-    )
-
-
-def _course_accuracy(
-    labels: Array, decoded: Mapping[str, Float32Array], true: Mapping[str, Float32Array]
-) -> Float64Array:
-    """Return feature accuracy, (n_layers, n_times); NaN if fewer than three categories have a clean volume."""
-    n_times = next(iter(decoded.values())).shape[1]
-    accuracy = np.full((len(decoded), n_times), np.nan)
-    for row, (layer, values) in enumerate(decoded.items()):
-        for column in range(n_times):
-            is_clean = np.isfinite(values[:, column, 0])
-            if len(set(labels[is_clean])) >= 3:
-                _, mean = averaged_by(labels[is_clean].tolist(), values[is_clean, column])
-                _, truth = averaged_by(labels[is_clean].tolist(), true[layer][is_clean])
-                accuracy[row, column] = profile_correlation(mean, truth).mean()
-    return accuracy
-
-
-def _peak_times(times_s: Float64Array, accuracy: Float64Array) -> Float64Array:
-    """Return the time of each layer's peak, (n_layers,): the centre of the accuracy above half of its maximum.
-
-    A trial of many seconds gives a plateau; noise decides which volume of it is highest, but hardly moves its centre.
-    """
-    peaks = np.full(len(accuracy), np.nan)
-    for row, values in enumerate(np.nan_to_num(accuracy)):
-        above = np.maximum(values - values.max() / 2, 0)
-        if values.max() > 0:
-            peaks[row] = above @ times_s / above.sum()
-    return peaks
-
-
-def _shift(peaks_s: Float64Array) -> float:
-    """Return the change from the first to the last layer on the least-squares line; NaN if a peak is missing."""
-    if len(peaks_s) < 2 or np.isnan(peaks_s).any():
-        return float("nan")
-    return float(np.polyfit(np.linspace(0, 1, len(peaks_s)), peaks_s, 1)[0])

@@ -14,23 +14,22 @@ from calibration.evaluation.accuracy import (
     Confidences,
     FeatureAccuracy,
     Identification,
-    TimeCourse,
     accuracies_of,
     feature_accuracy,
     identification,
-    time_course,
     units_of,
 )
+from calibration.evaluation.homology import Homology, areas_of, homology
 from calibration.evaluation.predictions import (
     CandidateScores,
     DecodedCondition,
     FittedFold,
-    decode_course,
     decode_kind,
     fit_fold,
     joined,
 )
 from calibration.evaluation.semantic_distance import Hypernyms, SemanticErrors, semantic_errors
+from calibration.evaluation.time_course import TimeCourse, course_of_imagery
 from calibration.metrics.group_means import averaged_by
 from calibration.metrics.statistics import share_interval
 from calibration.parallel.progress import Report, in_pool
@@ -40,7 +39,7 @@ from calibration.training.confidence import Rankings
 from calibration.training.held_out_rankings import Learned, learn_from_rankings
 from rtgod.decoding.category_index import CategoryIndex, index_categories
 from rtgod.decoding.decoder import response_of
-from rtgod.messages import Float64Array, Int32Array
+from rtgod.messages import Float64Array
 from rtgod.preprocessing.noise_model import NoiseCovariance
 from rtgod.settings import NoiseSettings, PipelineSettings, RankingSettings
 
@@ -64,7 +63,9 @@ class Evaluation:
     identification : tuple of Identification
     features : tuple of FeatureAccuracy
     by_region : mapping of str to ndarray of shape (n_regions, n_layers)
-        Feature accuracy of each kind, repeats averaged.
+        Feature accuracy of each kind from all voxels of a region, repeats averaged.
+    homology : Homology
+        Comparison of areas at equal numbers of voxels.
     course : TimeCourse or None
         Time course of imagery.
     n_runs : tuple of int
@@ -91,6 +92,7 @@ class Evaluation:
     identification: tuple[Identification, ...]
     features: tuple[FeatureAccuracy, ...]
     by_region: Mapping[str, Float64Array]
+    homology: Homology
     course: TimeCourse | None
     n_runs: tuple[int, ...]
     by_runs: Mapping[str, tuple[tuple[float, float, float], ...]]
@@ -132,6 +134,7 @@ def evaluate(
     candidates = study.candidates.select(settings.ranking.candidates)
     fits = _fit_regions(study, settings.noise, decoder, pool, report)
     by_region = _by_region(study, fits, pool, report)
+    comparison = homology(study, settings.noise, decoder, pool, report)
     folds = [fold.select_voxels(study.regions[study.main_region]) for fold in study.folds]
     fitted = fits[study.main_region]
     n_runs, by_runs = _against_runs(folds, candidates, settings, decoder, pool, report)
@@ -167,7 +170,8 @@ def evaluate(
             for accuracy in feature_accuracy(kind, condition, new=new, folded=folded)
         ),
         by_region=by_region,
-        course=_course(study, by_region, fits, pool, report),
+        homology=comparison,
+        course=course_of_imagery(study, comparison, by_region, fits, pool, report),
         n_runs=n_runs,
         by_runs=by_runs,
         semantic=_semantic(decoded, candidates, hypernyms) if hypernyms else {},
@@ -296,42 +300,6 @@ def _region_accuracy(folds: Sequence[Fold], fits: Sequence[FittedFold]) -> dict[
             ]
         )
     return accuracy
-
-
-def areas_of(regions: Mapping[str, Int32Array]) -> tuple[str, ...]:
-    """Return the regions that contain no other region: areas, not unions of them.
-
-    Parameters
-    ----------
-    regions : mapping of str to ndarray of shape (n_voxels_of_region,), int32
-        Columns of each region.
-    """
-    voxels = {name: set(columns.tolist()) for name, columns in regions.items()}
-    return tuple(name for name, region in voxels.items() if not any(other < region for other in voxels.values()))
-
-
-def _course(
-    study: Study,
-    by_region: Mapping[str, Float64Array],
-    fits: Mapping[str, Sequence[FittedFold]],
-    pool: Executor,
-    report: Report,
-) -> TimeCourse | None:
-    """Compute the course of imagery; each layer is decoded from the area that predicts it best in seen trials.
-
-    If all voxels were used, a low layer would be decoded from high areas as well, which have a course of their own.
-    """
-    course = study.folds[0].courses.get("imagined")
-    if course is None:
-        return None
-    layers, regions = list(study.candidates.features), list(study.regions)
-    areas = areas_of(study.regions)
-    accuracy = by_region.get("seen", by_region["imagined"])[[regions.index(area) for area in areas]]
-    best = {layer: areas[i] for layer, i in zip(layers, accuracy.argmax(axis=0), strict=True)}
-    needed = list(dict.fromkeys(best.values()))
-    arguments = [(course.select_voxels(study.regions[area]), fits[area][0]) for area in needed]
-    decoded = dict(zip(needed, in_pool(pool, "time course", report, decode_course, arguments), strict=True))
-    return time_course(course, {k: decoded[best[k]][k] for k in layers}, list(best.values()))
 
 
 def _against_runs(

@@ -113,6 +113,29 @@ def pattern_correlation(predicted: Array, true: Array) -> Float64Array:
     return profile_correlation(np.transpose(predicted), np.transpose(true))
 
 
+def profile_without_each(predicted: Array, true: Array) -> Float64Array:
+    """Return feature accuracy, mean over units, of all samples and then without each of them: shape (1 + n_samples,).
+
+    Sums over the other samples are those over all minus one sample's. A unit that does not vary has accuracy 0.
+
+    Parameters
+    ----------
+    predicted, true : ndarray of shape (n_samples, n_units)
+    """
+    p, t = (np.asarray(values, np.float64) - np.mean(values, axis=0, dtype=np.float64) for values in (predicted, true))
+    n = np.array([len(p), *[len(p) - 1] * len(p)])[:, np.newaxis]
+
+    def sums(values: Float64Array) -> Float64Array:
+        total = values.sum(axis=0)
+        return np.concatenate([[total], total - values])
+
+    of_p, of_t = sums(p), sums(t)
+    covariance = sums(p * t) - of_p * of_t / n
+    variances = (sums(p**2) - of_p**2 / n) * (sums(t**2) - of_t**2 / n)
+    varies = variances > _ROUNDING * (p**2).sum(axis=0) * (t**2).sum(axis=0)
+    return np.asarray((np.where(varies, covariance, 0) / np.sqrt(np.where(varies, variances, 1))).mean(axis=1))
+
+
 def profile_test(
     predicted: Array,
     true: Array,

@@ -22,6 +22,7 @@ from calibration.metrics.choices import Balance, balance_of, remarks_on_choices
 from calibration.metrics.permutation import SIGNIFICANT
 from calibration.metrics.statistics import FEW_SAMPLES
 from calibration.reports import figures
+from calibration.reports.area_sections import areas_and_layers, time_course
 from calibration.reports.evaluation_tables import bins_of, tables_of, told_chances, top_places
 from calibration.reports.html_page import PageTable, Section, write_page
 from calibration.reports.tables import write_tsv
@@ -80,8 +81,8 @@ def write_evaluation(
     sections = [
         _identification(evaluation),
         _features(evaluation),
-        *_homology(evaluation),
-        *_time_course(evaluation),
+        *areas_and_layers(evaluation),
+        *time_course(evaluation),
         *_against_candidates(evaluation),
         *_against_runs(evaluation),
         *_confidence(evaluation),
@@ -344,61 +345,6 @@ def _interval(low: float, high: float, n_digits: int = 3) -> str:
 
 def _best_aggregation(evaluation: Evaluation, kind: str) -> str:
     return "single block" if evaluation.decoded[kind].averages is None else "average of repeats"
-
-
-def _homology(evaluation: Evaluation) -> list[Section]:
-    if len(evaluation.areas) < 2 or len(evaluation.layers) < 2:
-        return []
-    rows = [evaluation.regions.index(area) for area in evaluation.areas]
-    drawn = [
-        (
-            figures.homology(accuracy[rows], evaluation.areas, evaluation.layers),
-            f"{kind.capitalize()}: feature accuracy by area and layer, repeats averaged. Framed: each layer's best.",
-        )
-        for kind, accuracy in evaluation.by_region.items()
-    ]
-    tables = [
-        PageTable(
-            ("region", *evaluation.layers),
-            [(region, *(f"{r:.3f}" for r in row)) for region, row in zip(evaluation.regions, accuracy, strict=True)],
-            f"{kind.capitalize()}: feature accuracy of all regions",
-        )
-        for kind, accuracy in evaluation.by_region.items()
-    ]
-    text = (
-        "Decoders were trained anew on each region's voxels alone, with the noise of these voxels. In visual cortex, "
-        "low areas are expected to be best for low layers, and high areas for high layers."
-    )
-    return [Section("Areas and layers", text, drawn, tables)]
-
-
-def _time_course(evaluation: Evaluation) -> list[Section]:
-    course = evaluation.course
-    if course is None:
-        return []
-    cue_s = None if course.cue_lead_s is None else -course.cue_lead_s
-    figure = figures.time_course(
-        course.times_s, course.accuracy, course.half_width, evaluation.layers, course.peaks_s, cue_s
-    )
-    table = PageTable(
-        ("layer", "area", "peak, s", "90 % interval"),
-        [
-            (layer, area, f"{peak:.1f}", _interval(low, high, 1))
-            for layer, area, peak, (low, high) in zip(
-                evaluation.layers, course.areas, course.peaks_s, course.peak_bounds_s, strict=True
-            )
-        ],
-        "When each layer's accuracy peaks, from the onset of imagery",
-    )
-    shift_s, low_s, high_s = course.shift_s
-    text = (
-        f"Single volumes were decoded around the {course.duration_s:g} s of imagery, each layer from the area that "
-        "predicts it best of what was seen, and those of a category averaged at each time. The peak is the centre of "
-        "what lies above half of the maximum; intervals come from leaving out one category at a time. From the lowest "
-        f"to the highest layer it moves by {shift_s:+.1f} s (90 % interval {low_s:+.1f} to {high_s:+.1f} s, along a "
-        "straight line over layers): below zero, high layers come first."
-    )
-    return [Section("Time course of imagery", text, [(figure, "Feature accuracy over time.")], [table])]
 
 
 def _against_candidates(evaluation: Evaluation) -> list[Section]:

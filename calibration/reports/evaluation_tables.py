@@ -18,6 +18,7 @@ from calibration.evaluation.accuracy import (
 )
 from calibration.evaluation.evaluate import Evaluation
 from calibration.evaluation.predictions import DecodedCondition
+from calibration.metrics.lags import Lag
 from calibration.samples.left_out import COLUMNS
 from calibration.training.confidence import reliability_bins
 from rtgod.decoding.confidence import FIRST
@@ -28,7 +29,7 @@ _FIRST = ("first", "first five", "first ten")
 #: Names of the files beside the page; a file without content is not written.
 TABLES = (
     "identification.tsv", "features.tsv", "blocks.tsv", "regions.tsv", "candidates.tsv", "left_out.tsv",
-    "confusion.tsv", "runs.tsv", "time_course.tsv", "peaks.tsv", "reliability.tsv", "semantic.tsv",
+    "confusion.tsv", "runs.tsv", "time_course.tsv", "lags.tsv", "areas.tsv", "reliability.tsv", "semantic.tsv",
 )  # fmt: skip
 
 
@@ -99,6 +100,8 @@ def tables_of(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Seq
             ],
         ),
     }
+    if evaluation.homology.kinds:
+        tables["areas.tsv"] = _area_table(evaluation)
     if evaluation.tallies:
         tables["left_out.tsv"] = (COLUMNS, [counts.row() for counts in evaluation.tallies])
     if len(evaluation.candidates.ids) <= MOST_IN_MATRIX:
@@ -132,11 +135,11 @@ def tables_of(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Seq
                 for j, t in enumerate(course.times_s)
             ],
         )
-        tables["peaks.tsv"] = (
-            ("layer", "peak_s", "low_s", "high_s"),
+        tables["lags.tsv"] = (
+            ("layer", "lag_s", "low_s", "high_s", "p_value"),
             [
-                (layer, float(peak), *map(float, bounds))
-                for layer, peak, bounds in zip(evaluation.layers, course.peaks_s, course.peak_bounds_s, strict=True)
+                *((k, *_lag(lag)) for k, lag in zip(evaluation.layers, course.lags, strict=True)),
+                ("last minus first", *_lag(course.shift)),
             ],
         )
     if evaluation.confidence:
@@ -158,6 +161,30 @@ def tables_of(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Seq
             ],
         )
     return tables
+
+
+def _area_table(evaluation: Evaluation) -> tuple[Sequence[str], list[Sequence[object]]]:
+    found = evaluation.homology
+    header = ("kind", "area", "layer", "n_voxels", "feature_accuracy", "low", "high", "is_framed")
+    return header, [
+        (
+            kind,
+            area,
+            layer,
+            found.n_voxels,
+            float(of.accuracy[i, j]),
+            float(of.low[i, j]),
+            float(of.high[i, j]),
+            of.best_area[j] == i,
+        )
+        for kind, of in found.kinds.items()
+        for i, area in enumerate(found.areas)
+        for j, layer in enumerate(evaluation.layers)
+    ]
+
+
+def _lag(lag: Lag) -> tuple[float, float, float, float]:
+    return lag.lag_s, lag.low_s, lag.high_s, lag.p_value
 
 
 def _names(results: type[Identification] | type[FeatureAccuracy]) -> list[str]:

@@ -37,7 +37,7 @@ _SMALL, _TEXT = 7, 8
 #: Font size, in points, of the page's body, where an inch has 120 pixels and letters 16; maximum lines of a picture's
 #: name.
 _BODY, _CAPTION_LINES = 9.6, 5
-_PEAK = {"marker": "v", "markersize": 6, "markeredgecolor": "black", "markeredgewidth": 0.5}
+_MIDDLE: dict[str, Any] = {"marker": "v", "markersize": 6, "markeredgecolor": "black", "markeredgewidth": 0.5}
 N_EXAMPLES = 6
 #: Maximum number of candidates for axes that are not logarithmic.
 _FEW_CANDIDATES = 12
@@ -327,8 +327,9 @@ def homology(
     layers: Sequence[str],
     low: Float64Array | None = None,
     high: Float64Array | None = None,
+    framed: Sequence[int | None] = (),
 ) -> Figure:
-    """Draw the feature accuracy of each region and layer; the best region of each layer is framed.
+    """Draw the feature accuracy of each region and layer, with a frame around cells that beat all others of a layer.
 
     Parameters
     ----------
@@ -338,6 +339,8 @@ def homology(
         Names from low to high.
     low, high : ndarray of the same shape, optional
         Bounds of an interval, printed below the value.
+    framed : sequence of int or None
+        For each layer, the region that is framed; None, or no such sequence, frames nothing.
     """
     width = 0.62 * len(layers) + 1.5
     figure = Figure(figsize=(max(width, _COLUMN), 0.42 * len(regions) + 1.0), layout="constrained")
@@ -354,9 +357,9 @@ def homology(
         style: dict[str, Any] = {"ha": "center", "va": "center", "color": colour}
         axes.text(column, row - 0.14 * bool(bounds), f"{value:.2f}", fontsize=_TEXT, **style)
         axes.text(column, row + 0.24, bounds, fontsize=5, **style)
-    for column in np.flatnonzero(~np.isnan(accuracy).all(axis=0)):
-        best = int(np.nanargmax(accuracy[:, column]))
-        axes.add_patch(Rectangle((column - 0.46, best - 0.44), 0.92, 0.88, fill=False, color=ORANGE, linewidth=2))
+    for column, row in enumerate(framed):
+        if row is not None:
+            axes.add_patch(Rectangle((column - 0.46, row - 0.44), 0.92, 0.88, fill=False, color=ORANGE, linewidth=2))
     axes.set_yticks(range(len(regions)), [figure_text(region) for region in regions])
     _layer_ticks(axes, layers, 0.62)
     bar = figure.colorbar(image, ax=axes, pad=0.02)
@@ -374,10 +377,11 @@ def time_course(
     accuracy: Float64Array,
     half_width: Float64Array,
     layers: Sequence[str],
-    peaks_s: Float64Array,
+    middles_s: Float64Array,
+    bounds_s: Float64Array,
     cue_s: float | None,
 ) -> Figure:
-    """Draw accuracy of decoded features over time: all layers together, their peaks, and each with its interval.
+    """Draw accuracy of decoded features over time: all layers together, their middles, and each with its interval.
 
     Parameters
     ----------
@@ -387,8 +391,10 @@ def time_course(
         Feature accuracy and half the width of its 90 % interval.
     layers : sequence of str
         Names from low to high.
-    peaks_s : ndarray of shape (n_layers,)
-        Time of each layer's peak; nan for a layer without one.
+    middles_s : ndarray of shape (n_layers,)
+        Middle of each layer's response; nan for a layer whose response has none that is determined.
+    bounds_s : ndarray of shape (n_layers, 2)
+        Bounds of the middles' 90 % intervals.
     cue_s : float or None
         Onset of the cue, in seconds before that of imagery, so negative; None without a cue.
     """
@@ -396,44 +402,57 @@ def time_course(
     n_rows = -(-len(layers) // n_columns)
     figure = Figure(figsize=(_PAGE, 2.8 + 1.3 * n_rows), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[2.2, 0.6 + 1.3 * n_rows])[:, 0]
-    together, peaks = above.subplots(1, 2, width_ratios=[2, 1])
+    together, order = above.subplots(1, 2, width_ratios=[2, 1])
     grid = below.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
     colours = _LAYER_COLOURS(np.linspace(0, 0.88, len(layers)))
     _onsets(together, cue_s)
-    for name, values, peak_s, colour in zip(layers, accuracy, peaks_s, colours, strict=True):
+    for name, values, middle_s, colour in zip(layers, accuracy, middles_s, colours, strict=True):
         together.plot(times_s, values, color=colour, linewidth=1.4, label=name)
-        together.plot(peak_s, np.interp(peak_s, times_s, values), **_PEAK, color=colour)
+        together.plot(middle_s, np.interp(middle_s, times_s, values), **_MIDDLE, color=colour)
     together.set_xlabel("time after imagery onset (s)")
     together.set_ylabel("feature accuracy (r)")
     together.legend(frameon=False, fontsize=_SMALL, ncols=2, handlelength=1.2, columnspacing=0.9)
     _panel(together)
-    for y, (peak_s, colour) in enumerate(zip(peaks_s, colours, strict=True)):
-        peaks.plot([0, peak_s], [y, y], color=colour, linewidth=0.8)
-        peaks.plot(peak_s, y, **_PEAK, color=colour)
-    peaks.set_yticks(range(len(layers)), layers)
-    peaks.set_xlabel("time of peak (s)")
-    peaks.margins(x=0.08, y=0.1)
-    _panel(peaks)
+    _middles(order, layers, middles_s, bounds_s, colours)
     for axes in grid.flat[len(layers) :]:
         axes.remove()
     panels = grid.flat[: len(layers)]
-    for axes, name, values, half, peak_s, colour in zip(
-        panels, layers, accuracy, half_width, peaks_s, colours, strict=True
+    for axes, name, values, half, middle_s, colour in zip(
+        panels, layers, accuracy, half_width, middles_s, colours, strict=True
     ):
         _onsets(axes, cue_s)
         axes.fill_between(times_s, values - half, values + half, color=colour, alpha=0.3, linewidth=0)
         axes.plot(times_s, values, color=colour, linewidth=1.2)
-        axes.axvline(peak_s, color=colour, linestyle=":", linewidth=1)
+        axes.axvline(middle_s, color=colour, linestyle=":", linewidth=1)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_title(name, fontsize=_TEXT, pad=2)
         _panel(axes)
     for axes in panels[-n_columns:]:
         axes.tick_params(labelbottom=True)
     cue = "" if cue_s is None else "; grey: from cue to onset"
-    below.suptitle(f"each layer: mean and 90 % interval; dotted: its peak{cue}", fontsize=_SMALL)
+    below.suptitle(f"each layer: mean and 90 % interval; dotted: middle of its response{cue}", fontsize=_SMALL)
     below.supxlabel("time after imagery onset (s)", fontsize=_TEXT)
     below.supylabel("feature accuracy (r)", fontsize=_TEXT)
     return figure
+
+
+def _middles(
+    axes: Axes, layers: Sequence[str], middles_s: Float64Array, bounds_s: Float64Array, colours: Array
+) -> None:
+    """Draw the middle of each layer's response with its interval, or say in words that it is not determined."""
+    for y, (middle_s, bounds, colour) in enumerate(zip(middles_s, bounds_s, colours, strict=True)):
+        if np.isnan(middle_s):
+            place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "ha": "center", "va": "center"}
+            axes.text(0.5, y, "not determined", fontsize=_SMALL, color=GREY, **place)
+        axes.plot(bounds if np.isfinite(middle_s) else [np.nan] * 2, [y, y], color=colour, linewidth=1.6)
+        axes.plot(middle_s, y, **_MIDDLE, color=colour)
+    if np.isnan(middles_s).all():
+        axes.set_xticks([])
+    axes.set_yticks(range(len(layers)), layers)
+    axes.set_xlabel("middle of the response (s),\nwith 90 % interval")
+    axes.set_ylim(-0.6, len(layers) - 0.4)
+    axes.margins(x=0.08)
+    _panel(axes)
 
 
 def aggregation(groups: Mapping[str, Mapping[str, tuple[float, float, float, int]]]) -> Figure:

@@ -15,11 +15,9 @@ from calibration.evaluation.accuracy import (
     jackknife_interval,
     profile_with_error,
     ranks_of,
-    time_course,
 )
 from calibration.evaluation.predictions import CandidateScores, DecodedCondition
 from calibration.metrics.statistics import t_interval
-from calibration.samples.study import Course
 
 N_CANDIDATES = 9
 
@@ -115,48 +113,6 @@ def test_more_candidates_are_harder(decoded):
     assert shares[0] == pytest.approx(accuracies_of(decoded.blocks).mean())
     assert shares[-1] == pytest.approx((ranks_of(decoded.blocks) == 1).mean())
     assert (np.diff(shares) < 0).all()
-
-
-def course_of(delays_s, n_categories=20, n_repeats=2, noise=0.3):
-    """Features that come and go, each layer a while after the trial's onset."""
-    rng = np.random.default_rng(1)
-    times_s = np.arange(-1.5, 26, 3)
-    categories = tuple(f"c{i}" for i in range(n_categories)) * n_repeats
-    of = np.tile(np.arange(n_categories), n_repeats)
-    true, decoded = {}, {}
-    for i, delay_s in enumerate(delays_s):
-        true[f"layer{i}"] = rng.normal(size=(n_categories, 40))[of].astype(np.float32)
-        strength = np.exp(-0.5 * ((times_s - 10 - delay_s) / 4) ** 2)
-        seen = strength[:, np.newaxis] * true[f"layer{i}"][:, np.newaxis]
-        decoded[f"layer{i}"] = (seen + rng.normal(0, noise, seen.shape)).astype(np.float32)
-    X = np.zeros((len(categories), len(times_s), 1), np.float32)
-    return Course(times_s, 15.0, X, categories, true), decoded
-
-
-def test_the_time_course_finds_which_layer_comes_first():
-    course, decoded = course_of([4, 2, 0])
-    found = time_course(course, decoded, ("V1", "V4", "LOC"))
-    np.testing.assert_allclose(found.peaks_s, [14, 12, 10], atol=0.5)
-    assert (found.peak_bounds_s[:, 0] < found.peaks_s).all()
-    assert (found.peak_bounds_s[:, 1] > found.peaks_s).all()
-    shift, low, high = found.shift_s
-    assert low < shift < high < 0
-    assert shift == pytest.approx(-4, abs=0.6)
-    assert found.areas == ("V1", "V4", "LOC")
-    assert np.isfinite(found.half_width).all()
-
-
-def test_lost_volumes_are_left_out_of_the_course():
-    course, decoded = course_of([0, 0])
-    whole = time_course(course, decoded, ("", ""))
-    for values in decoded.values():
-        values[3, 2] = np.nan  # one repeat of a category; another is left
-        values[:, 5] = np.nan
-    found = time_course(course, decoded, ("", ""))
-    assert np.isnan(found.accuracy[:, 5]).all()
-    assert np.isnan(found.half_width[:, 5]).all()
-    np.testing.assert_array_equal(found.accuracy[:, [0, 1, 3]], whole.accuracy[:, [0, 1, 3]])
-    assert (found.accuracy[:, 2] != whole.accuracy[:, 2]).all()
 
 
 def test_rows_of_a_confusion_matrix_sum_to_their_blocks(decoded):

@@ -9,7 +9,8 @@ import pytest
 
 from calibration.datasets.dataset_files import DatasetOptions, find_study
 from calibration.decoders.settings import DecoderSettings
-from calibration.evaluation.evaluate import areas_of, evaluate, index_of
+from calibration.evaluation.evaluate import evaluate, index_of
+from calibration.evaluation.homology import areas_of
 from calibration.evaluation.predictions import decode_kind, fit_fold
 from calibration.evaluation.semantic_distance import Hypernyms
 from calibration.features.stimuli import pictures_of
@@ -114,8 +115,7 @@ def test_regions_that_hold_others_are_no_areas():
 def test_the_time_course_is_of_each_layers_best_area(evaluation):
     course = evaluation.course
     assert set(course.areas) <= set(AREAS)
-    rows = [evaluation.regions.index(area) for area in AREAS]
-    best = evaluation.by_region["seen"][rows].argmax(axis=0)
+    best = evaluation.homology.kinds["seen"].accuracy.argmax(axis=0)
     assert course.areas == tuple(AREAS[i] for i in best)
     assert course.times_s[0] < 0 < course.times_s[-1]
     assert course.accuracy.shape == (2, len(course.times_s))
@@ -191,7 +191,8 @@ def test_the_report_says_what_the_tables_say(subject, evaluation, tmp_path, cons
         "blocks.tsv": sum(len(of.categories) for of in evaluation.decoded.values()),
         "regions.tsv": 16,
         "semantic.tsv": 2,
-        "peaks.tsv": 2,
+        "lags.tsv": 3,
+        "areas.tsv": 12,
         "features.tsv": 8,
     }.items():
         assert len((tmp_path / "out" / name).read_text().splitlines()) == n_rows + 1, name

@@ -25,10 +25,11 @@ def homology(layers=LAYERS, bounds=False):
     return figures.homology(accuracy, REGIONS, layers, *around)
 
 
-def time_course(layers=LAYERS, peaks_s=None):
-    peaks_s = np.linspace(12, 8, len(layers)) if peaks_s is None else peaks_s
-    accuracy = 0.3 * np.exp(-(((TIMES_S - np.nan_to_num(peaks_s)[:, np.newaxis]) / 4.5) ** 2))
-    return figures.time_course(TIMES_S, accuracy, np.full(accuracy.shape, 0.03), layers, peaks_s, -3.0)
+def time_course(layers=LAYERS, middles_s=None):
+    middles_s = np.linspace(12, 8, len(layers)) if middles_s is None else middles_s
+    accuracy = 0.3 * np.exp(-(((TIMES_S - np.nan_to_num(middles_s)[:, np.newaxis]) / 4.5) ** 2))
+    bounds_s = np.stack([middles_s - 1, middles_s + 2], axis=1)
+    return figures.time_course(TIMES_S, accuracy, np.full(accuracy.shape, 0.03), layers, middles_s, bounds_s, -3.0)
 
 
 def aggregation(seen=(0.71, 0.78, 0.92), imagined=(0.7, 0.78, 0.95)):
@@ -74,7 +75,8 @@ DRAWN = {
     "time course": time_course,
     "time course, three layers": lambda: time_course(LONG_LAYERS[:3]),
     "time course, five layers": lambda: time_course(LAYERS[:5]),
-    "time course without a peak": lambda: time_course(LAYERS, np.array([9, np.nan, -2, 20, 3, 3, 3, 3])),
+    "time course, not determined": lambda: time_course(LAYERS, np.array([9, np.nan, -2, 20, 3, 3, 3, 3])),
+    "time course, nothing determined": lambda: time_course(LAYERS, np.full(8, np.nan)),
     "aggregation": aggregation,
     "aggregation, alike": lambda: aggregation(imagined=(0.71, 0.78, 0.92)),
     "aggregation at chance": lambda: aggregation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -128,15 +130,18 @@ def labels(figure):
     return [text.get_text() for text, _ in texts(figure)]
 
 
-def test_homology_prints_every_value_and_frames_the_best_region_of_each_layer():
+def test_homology_prints_every_value_and_frames_what_it_is_told_to():
     accuracy = np.array([[0.5, 0.1, np.nan], [0.2, 0.4, np.nan]])
-    figure = figures.homology(accuracy, ["V1", "HVC"], ["low", "high", "none"], accuracy - 0.1, accuracy + 0.1)
+    figure = figures.homology(
+        accuracy, ["V1", "HVC"], ["low", "high", "none"], accuracy - 0.1, accuracy + 0.1, (0, None, None)
+    )
     found = labels(figure)
     for text in ("0.50", "0.10", "0.20", "0.40", "0.40 – 0.60", "V1", "HVC", "low", "high", "none"):
         assert text in found
     frames = [p for p in figure.axes[0].patches if isinstance(p, Rectangle)]
     centres = [tuple(np.round(f.get_bbox().get_points().mean(axis=0))) for f in frames]
-    assert centres == [(0, 0), (1, 1)]
+    assert centres == [(0, 0)]
+    assert not [p for p in homology().axes[0].patches if isinstance(p, Rectangle)]
 
 
 def test_printed_values_stand_out_from_their_cells():
@@ -157,15 +162,18 @@ def _contrast(cell, ink):
     return (1.05 / (brightness + 0.05)) if ink == "white" else ((brightness + 0.05) / 0.05)
 
 
-def test_time_courses_are_marked_at_their_peaks():
-    peaks_s = np.array([12.0, np.nan, 8.0])
-    figure = time_course(LONG_LAYERS[:3], peaks_s)
-    together, peaks = figure.axes[:2]
-    for axes in (together, peaks):
+def test_time_courses_are_marked_at_their_middles_or_are_said_to_have_none():
+    middles_s = np.array([12.0, np.nan, 8.0])
+    figure = time_course(LONG_LAYERS[:3], middles_s)
+    together, order = figure.axes[:2]
+    for axes in (together, order):
         marks = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "v"]
-        np.testing.assert_array_equal(marks, peaks_s)
+        np.testing.assert_array_equal(marks, middles_s)
+    bars = [list(line.get_xdata()) for line in order.lines if len(line.get_xdata()) == 2]
+    np.testing.assert_array_equal(bars, [[11, 14], [np.nan] * 2, [7, 10]])
+    assert [(text.get_text(), text.get_position()[1]) for text in order.texts] == [("not determined", 1)]
     assert [axes.get_title() for axes in figure.axes[2:]] == LONG_LAYERS[:3]
-    lightness = [np.dot([0.3, 0.6, 0.1], line.get_color()[:3]) for line in peaks.lines if line.get_marker() == "v"]
+    lightness = [np.dot([0.3, 0.6, 0.1], line.get_color()[:3]) for line in order.lines if line.get_marker() == "v"]
     assert lightness == sorted(lightness)
 
 
