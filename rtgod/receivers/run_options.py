@@ -181,7 +181,7 @@ class RunOptions:
         try:
             cut, note = cut_and_told(run)  # as a replay of the run does
         except InputError as error:
-            counts = [] if is_usual(self.rules) else [f"{run_id}: {in_words(self.rules)}"]
+            counts = [] if is_usual(self.rules) else [f"{run.run_id}: {in_words(self.rules)}"]
             return replace(run, blocks=()), [*counts, f"{error} {_LEFT_OUT}"]
         return cut, [*notes, *([note] if note else [])]
 
