@@ -74,6 +74,7 @@ class LiveRun:
     n_restarts: int = 0
     lone: LoneSeries = field(default_factory=lambda: LoneSeries(0.0))
     _from_s: float | None = None
+    _earliest_s: float | None = None
     _latest_s: float | None = None
     _numbered: dict[tuple[Hashable, float, Hashable], float] = field(default_factory=dict)
 
@@ -122,6 +123,19 @@ class LiveRun:
         self._numbered.setdefault(_numbers_of(piece), piece.clock_s)
         if self._latest_s is None or _is_later(piece.clock_s, self._latest_s):
             self._latest_s = piece.clock_s
+        if self._earliest_s is None or _is_later(self._earliest_s, piece.clock_s):
+            self._earliest_s = piece.clock_s
+
+    def is_after(self, other: LiveRun) -> bool:
+        """Return whether all of its images were acquired after those of another; False where they do not say so.
+
+        Parameters
+        ----------
+        other : LiveRun
+        """
+        if self._earliest_s is None or other._latest_s is None:
+            return False
+        return _is_later(self._earliest_s, other._latest_s)
 
     def is_restart(self, piece: Piece) -> bool:
         """Return whether a piece is of another run under the same name: counted as one before, and later than all.

@@ -348,9 +348,11 @@ class LiveRuns:
                 return
 
     def _mind_others(self, live: LiveRun) -> None:
-        """Leave out series whose volumes come beside those of the run under way."""
+        """Leave out series whose volumes come beside those of the run under way; what follows it is the next run."""
         for run in list(dict.fromkeys(self._series.values())):
-            if run is not live and run.is_settled and run.series.look() >= _MOST_BESIDE:
+            if run is live or not run.is_settled or run.is_after(live):
+                continue
+            if run.series.look() - run.series.n_after(live.heard_s) >= _MOST_BESIDE:
                 self._leave_out(run, f"it comes beside series {live.number}, which is sent")
 
     def _mind_waiting(self) -> None:

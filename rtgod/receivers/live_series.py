@@ -172,14 +172,14 @@ class LiveSeries:
         self._count()
 
     def n_after(self, since_s: float) -> int:
-        """Count the volumes, of those that are complete, that came after a time.
+        """Count the volumes, of those that are complete, that did not come before a time.
 
         Parameters
         ----------
         since_s : float
             Time by the clock of `add`, seconds.
         """
-        return sum(came_s > since_s for came_s in self._complete().values())
+        return sum(came_s >= since_s for came_s in self._complete().values())
 
     def look(self) -> int:
         """Count the volumes that are complete, without giving any."""
