@@ -126,12 +126,14 @@ class LiveRuns:
                 why = OTHER if self._patients.is_other(self._patients.of(header)) else ""
                 why = why or why_left_out(header, corrected=self._options.corrected, echo=self._options.echo)
                 if fitting is None or why:
-                    why = why or "a format that is not read"
-                    self._tell_once(key, f"series {key[0]}: {why}: left out")
-                    self._witness(key, header, why, ())
+                    self._leave_image(key, header, why or "a format that is not read")
                     return
                 check_readable(origin, header, 2**62)
-                pieces, left = self._of_echo(header, fitting.pieces(origin, header))
+                found = fitting.pieces(origin, header)
+                if not found:
+                    self._leave_image(key, header, "no magnitude images")
+                    return
+                pieces, left = self._of_echo(header, found)
                 pixels = read() if pieces else None
         except InputError as error:
             why = without_paths(str(error), origin)
@@ -146,6 +148,10 @@ class LiveRuns:
                         self._add(key, header, piece, fitting.slices(pixels, piece), left)
             except InputError as error:
                 self._tell_once(key, f"series {key[0]}: an image is left out: {without_paths(str(error), origin)}")
+
+    def _leave_image(self, key: Key, header: FileDataset, why: str) -> None:
+        self._tell_once(key, f"series {key[0]}: {why}: left out")
+        self._witness(key, header, why, ())
 
     def step(self) -> None:
         """Send the volumes that are complete by now, and mind a run that has fallen silent."""
