@@ -157,3 +157,32 @@ def test_a_long_run_of_several_dimensions_is_counted_by_its_last_volumes(folder,
     same_as_replayed(bridge.server.volumes, list(DicomSeries(folder)))
     assert max(n_counted) <= 7
 
+
+def test_a_long_run_of_single_slices_takes_little_memory_and_still_knows_its_copies():
+    n_slices, n_volumes = 40, 24
+    server, lines, now = Server(), [], [0.0]
+    server.send = lambda message: None
+    runs = LiveRuns(server, RunOptions(), lines.append, clock=lambda: now[0])
+
+    def take(number, z, voxel=0):
+        dataset = single_slice(number, 0)
+        dataset.InstanceNumber, dataset.AcquisitionTime = (number - 1) * n_slices + z + 1, clock(number)
+        dataset.ImagePositionPatient = [*dataset.ImagePositionPatient[:2], 15 + 4 * z]
+        dataset.private_block(0x21, "GEMS_RELA_01")[0x4F].value = n_slices
+        runs.take(dataset, lambda: np.full((1, 4, 6), voxel, np.int16), Path("slice"))
+        runs.step()
+
+    tracemalloc.start()
+    used = []
+    for number in range(1, n_volumes + 1):
+        for z in range(n_slices):
+            take(number, z)
+        now[0] += TR_S
+        used.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert runs.n_sent == n_volumes
+    assert used[-1] - used[7] < 450 * n_slices * (n_volumes - 8)
+    take(2, 3)
+    assert not [line for line in lines if "twice" in line]
+    take(2, 3, voxel=1)
+    assert sum("an image came twice, with different voxels" in line for line in lines) == 1
