@@ -421,7 +421,7 @@ def _read_pieces(folder: Path, entries: Sequence[_Entry], echo: Echo) -> tuple[l
         n_phase += not of_file
         pieces += of_file
     if not pieces:
-        raise InputError(f"{entries[0].path}: a phase, real or imaginary image; give the folder of the magnitude series.")
+        raise InputError(f"{entries[0].path}: a phase, real or imaginary image; give the magnitude series.")
     notes = [f"{folder}: {number_of(n_phase, 'phase, real or imaginary image')} left out"] if n_phase else []
     groups = by_echo(folder, pieces, echo)
     n_slices = max(len(piece.planes) for group in groups for piece in group)

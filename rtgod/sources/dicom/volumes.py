@@ -328,10 +328,10 @@ def numberings(
     if len(known) < len(pieces):
         return [temporal, acquisitions]
     from_0, first_slots = [instance - min(least, 1, *known) for instance in known], [of_piece[0] for of_piece in slots]
-    by_instance, *by_step = [
+    by_instance, *with_others = [
         _through_slices([n // step for n in from_0], first_slots, n_slices) for step in (1, *steps)
     ]
-    return [temporal, *by_instance, acquisitions, *(numbered for of_step in by_step for numbered in of_step)]
+    return [temporal, *by_instance, acquisitions, *(numbered for of_step in with_others for numbered in of_step)]
 
 
 def _through_slices(from_0: Sequence[int], slots: Sequence[int], n_slices: int) -> list[Sequence[int | None]]:

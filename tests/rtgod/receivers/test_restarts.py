@@ -235,9 +235,7 @@ def test_echoes_that_are_restarted_within_the_first_volumes_lose_none_of_the_nex
         [
             dataset
             for number in range(1, N_VOLUMES + 1)
-            for dataset in (
-                both_echoes(number, later_s) if make is both_echoes else echoes_of(make, number, later_s)
-            )
+            for dataset in (both_echoes(number, later_s) if make is both_echoes else echoes_of(make, number, later_s))
         ]
         for later_s in (0.0, MINUTES)
     ]

@@ -79,7 +79,7 @@ def test_images_that_are_no_magnitudes_are_left_out_and_named_once_live_and_repl
     assert all(volume.data.any() for volume in bridge.server.volumes)
     assert [note for note in source.notes if "phase, real or imaginary images left out" in note]
     save(others[0], tmp_path / "alone" / "1.dcm")
-    with pytest.raises(InputError, match="give the folder of the magnitude series"):
+    with pytest.raises(InputError, match="give the magnitude series"):
         DicomSeries(tmp_path / "alone")
 
 
