@@ -13,6 +13,7 @@ from calibration.simulation.head import REGIONS, UNIONS
 from calibration.simulation.objects import object_categories
 from calibration.simulation.scanner import slice_times_s
 from calibration.simulation.settings import StimulusSettings, SubjectSettings
+from calibration.simulation.truth import read_settings
 from rtgod.errors import InputError
 from rtgod.events.table import read_trials
 from rtgod.preprocessing.registration import Registration
@@ -139,7 +140,7 @@ def test_the_json_files_say_what_the_images_are(subject, shared_data):
 
 
 def test_settings_are_kept_and_give_the_same_subject_again(subject):
-    kept = SubjectSettings.model_validate_json((subject / "derivatives" / "truth" / "simulation.json").read_text())
+    kept = read_settings(subject)
     assert (kept.shape, kept.n_test_runs, kept.stimuli.n_other_categories) == ((32, 32, 25), 1, 10)
     categories = object_categories(80, kept.seed)
     assert [(c.category_id, c.name) for c in categories] == [

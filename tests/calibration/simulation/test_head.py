@@ -159,5 +159,5 @@ def test_impossible_grids_are_refused(shape, voxel_mm, message):
 
 def test_too_little_cortex_is_refused():
     points = tuple(np.full((2, 2, 2), centre, np.float32) for centre in (10.0, -80.0, 0.0))
-    with pytest.raises(InputError, match="too coarse"):
-        _grow_regions(np.ones((2, 2, 2), bool), points, 27.0)
+    with pytest.raises(InputError, match=r"too few voxels of 27 mm³.*area_scale"):
+        _grow_regions(np.ones((2, 2, 2), bool), points, 27.0, VOLUME_MM3)
