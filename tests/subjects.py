@@ -1,6 +1,6 @@
 """Simulated subjects of tests.
 
-`EASY` flatters on purpose: strong responses of many dimensions with the decoder's own course, the same in every trial
+`EASY` flatters on purpose: strong responses with the decoder's own course, the same in every trial
 and region, nothing else going on in cortex, noise that voxels do not share, and imagery that is seeing made weaker. Two
 training runs are enough to decode from it, so tests of everything else can ask for high accuracy. How hard a subject is
 by default is for the tests of the simulation.
@@ -10,13 +10,13 @@ from calibration.simulation.settings import HeadMotionSettings, ScannerNoiseSett
 
 EASY = TuningSettings(
     effect_percent=1.5,
-    effective_rank=20.0,
+    effective_rank=8.0,
     tuning_fwhm_mm=0.0,
     trial_sd=0.0,
     lapse_share=0.0,
     ongoing=0.0,
     imagery_gain=0.3,
-    imagery_rank=20.0,
+    imagery_rank=8.0,
     imagery_other_share=0.0,
     imagery_delay_s=0.0,
     imagery_lag_s=4.0,

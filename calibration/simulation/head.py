@@ -375,7 +375,7 @@ def _grow_regions(
         if any(room):
             raise InputError(
                 f"cortex has too few voxels of {voxel_mm3:g} mm³ for its regions; use voxels of up to 6 mm and, if it "
-                "is set, a smaller area_scale"
+                "is set, smaller areas (area_scale)"
             )
         for seed, names in enumerate(SEEDS_MM):
             members = np.flatnonzero(patch == seed)

@@ -45,7 +45,7 @@ class TuningSettings(Settings):
     evoked_percent: NotNegative = 1.2
     #: Effective rank of each region's noise-free responses to the training images: see
     #: `calibration.metrics.effective_rank`.
-    effective_rank: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 8.0
+    effective_rank: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 10.0
     #: Smoothness of tuning over a region: full width at half maximum of the kernel that smooths white weights.
     tuning_fwhm_mm: NotNegative = 4.0
     #: Standard deviation over trials of the logarithm of the response's amplitude.
@@ -54,13 +54,13 @@ class TuningSettings(Settings):
     lapse_share: Share = 0.05
     lapse_gain: NotNegative = 0.1
     #: Standard deviation of activity that goes on all the time along the axes of tuning, relative to `effect_percent`.
-    ongoing: NotNegative = 0.8
+    ongoing: NotNegative = 0.6
     #: Amplitude of imagery relative to seeing.
-    imagery_gain: NotNegative = 0.3
+    imagery_gain: NotNegative = 0.35
     #: Effective rank in imagery.
-    imagery_rank: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 4.0
+    imagery_rank: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 5.0
     #: Share of the variance of the weights in imagery that is not from the weights in seeing.
-    imagery_other_share: Share = 0.5
+    imagery_other_share: Share = 0.4
     #: Time from the start of imagery to the start of its first response.
     imagery_delay_s: NotNegative = 1.0
     #: Delay of the lowest layer's response after the highest layer's in imagery.

@@ -20,6 +20,7 @@ from rtgod.preprocessing.registration import Registration
 from rtgod.settings import MotionSettings
 from rtgod.sources import open_source
 from tests import naive
+from tests.subjects import SILENT, STILL
 
 #: One training and one imagery run.
 TINY = SubjectSettings(
@@ -84,10 +85,25 @@ def test_what_fails_leaves_nothing_behind(tmp_path, monkeypatch, error):
     def fail(*_):
         raise error("on the way")
 
-    monkeypatch.setattr(dataset, "build_head", fail)
+    monkeypatch.setattr("calibration.simulation.truth.build_head", fail)
     with pytest.raises(InputError if error is OSError else error, match="on the way"):
         simulate(tmp_path / "subject", TINY, 1)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("pixels")
+def test_a_null_subject_is_scanned_like_any_other_and_lacks_what_it_is_named_for(tmp_path):
+    """In silence, the whole visual cortex of a subject without signal stays as it is, and nobody else's does."""
+    quiet = TINY.model_copy(update={"noise": SILENT, "motion": STILL, "n_imagery_runs": 0})
+    for null in ("", "no-signal"):
+        simulate(tmp_path / f"{null}subject", quiet.model_copy(update={"null": null}), 1)
+        root = tmp_path / f"{null}subject"
+        run = np.asarray(nib.load(next(root.rglob("*_bold.nii.gz"))).dataobj).astype(float)
+        cortex = np.asarray(nib.load(next(root.rglob("*label-VC_mask.nii.gz"))).dataobj) > 0
+        assert read_settings(root).null == null
+        assert not run[~cortex].std(axis=-1).any()
+        changes = run[cortex].std(axis=-1) > 1
+        assert not changes.any() if null else changes.mean() > 0.9
 
 
 def test_a_folder_that_exists_is_refused_and_kept(tmp_path):

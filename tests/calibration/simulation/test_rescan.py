@@ -259,6 +259,12 @@ def test_what_is_no_simulated_subject_is_named(subject, tmp_path, out):
     refused(broken, events, out, "tuning.safetensors", "simulate the subject again")
     tuning.write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
     refused(broken, events, out, "tuning.safetensors", "cnn1/weights")
+    given = json.loads((broken / truth.SETTINGS).read_text())
+    for version in ({}, {"version": 1}, {"version": 3}):
+        (broken / truth.SETTINGS).write_text(json.dumps({k: v for k, v in given.items() if k != "version"} | version))
+        refused(broken, events, out, "simulation.json", "another version of rtgod", "simulate the subject again")
+    (broken / truth.SETTINGS).write_text("no JSON")
+    refused(broken, events, out, "simulation.json", "not valid JSON", "simulate the subject again")
     (broken / truth.SETTINGS).write_text('{"colour": 1}')
     refused(broken, events, out, "simulation.json", "colour")
 
