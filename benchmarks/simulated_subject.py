@@ -56,8 +56,8 @@ from rtgod.settings import PipelineSettings
 
 #: 24 training runs, as in Horikawa & Kamitani (2017), and enough test runs for an average over repeats.
 SUBJECT = SubjectSettings(
-    n_test_runs=6,
-    n_imagery_runs=12,
+    n_test_runs=4,
+    n_imagery_runs=8,
     stimuli=StimulusSettings(n_training_categories=150, n_images_per_category=8, n_other_categories=0),
 )
 #: Exemplars behind candidates; neither shown nor imagined.

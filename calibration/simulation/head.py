@@ -374,8 +374,8 @@ def _grow_regions(
                 room[seed] -= 1
         if any(room):
             raise InputError(
-                f"cortex has too few voxels of {voxel_mm3:g} mm³ for its regions; use voxels of up to 6 mm and, if it "
-                "is set, smaller areas (area_scale)"
+                f"cortex has too few voxels of {voxel_mm3:g} mm³ for its regions; use voxels of up to 6 mm, or "
+                "smaller areas where area_scale is set"
             )
         for seed, names in enumerate(SEEDS_MM):
             members = np.flatnonzero(patch == seed)

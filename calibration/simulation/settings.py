@@ -54,9 +54,9 @@ class TuningSettings(Settings):
     lapse_share: Share = 0.05
     lapse_gain: NotNegative = 0.1
     #: Standard deviation of activity that goes on all the time along the axes of tuning, relative to `effect_percent`.
-    ongoing: NotNegative = 0.6
+    ongoing: NotNegative = 0.8
     #: Amplitude of imagery relative to seeing.
-    imagery_gain: NotNegative = 0.35
+    imagery_gain: NotNegative = 0.4
     #: Effective rank in imagery.
     imagery_rank: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 5.0
     #: Share of the variance of the weights in imagery that is not from the weights in seeing.
