@@ -9,14 +9,14 @@ by default is for the tests of the simulation.
 from calibration.simulation.settings import HeadMotionSettings, ScannerNoiseSettings, TuningSettings
 
 EASY = TuningSettings(
-    effect_percent=1.5,
-    effective_rank=8.0,
+    effect_percent=2.0,
+    effective_rank=10.0,
     tuning_fwhm_mm=0.0,
     trial_sd=0.0,
     lapse_share=0.0,
     ongoing=0.0,
     imagery_gain=0.3,
-    imagery_rank=8.0,
+    imagery_rank=10.0,
     imagery_other_share=0.0,
     imagery_delay_s=0.0,
     imagery_lag_s=4.0,

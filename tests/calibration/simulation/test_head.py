@@ -168,7 +168,7 @@ def test_regions_are_as_large_as_their_scale_says():
     assert ratio.pop("FFA") == pytest.approx(0.4, rel=0.05)
     assert set(ratio.values()) == {1.0}
     with pytest.raises(InputError, match="smaller areas"):
-        build_head(*COARSE, area_scale={"V1": 20.0})
+        build_head(*COARSE, area_scale={"V1": 200.0})
 
 
 def test_too_little_cortex_is_refused():

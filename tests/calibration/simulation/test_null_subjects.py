@@ -30,7 +30,16 @@ LAYERS = [f"cnn{i}" for i in range(1, 9)]
 N_CATEGORIES, N_TEST, TR_S = 60, 20, 3.0
 #: As easy as in other tests, but with regions of their own shape, ongoing activity and varying trials.
 RESPONSE = EASY.model_copy(
-    update={"trial_sd": 0.3, "lapse_share": 0.05, "ongoing": 0.2, "imagery_gain": 0.6, "hrf_region_sd_s": 0.7}
+    update={
+        "effect_percent": 1.5,
+        "effective_rank": 8.0,
+        "imagery_rank": 8.0,
+        "trial_sd": 0.3,
+        "lapse_share": 0.05,
+        "ongoing": 0.2,
+        "imagery_gain": 0.6,
+        "hrf_region_sd_s": 0.7,
+    }
 )
 PIPELINE = PipelineSettings()
 NULLS = ("no-signal", "shuffled-labels", "shuffled-areas", "no-lag", "no-imagery")

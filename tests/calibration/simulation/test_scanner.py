@@ -155,7 +155,9 @@ def test_drift_and_physiology_have_the_size_that_is_set(source):
     for seed in range(3):  # each draws another field
         changes = scan(altered(**{source: 1.0}), still(60), seed=seed)[head().grey > 0.8]
         percent.append(100 * changes.std(axis=1) / changes.mean(axis=1))
-    assert 0.3 < np.sqrt(np.square(percent).mean()) < 1.7
+    # The pulse in grey matter is that of its smallest vessels, 0.3 of the setting: see `vessels`.
+    least = 0.3 / np.sqrt(2) - 0.02 if source == "cardiac_percent" else 0.3
+    assert least < np.sqrt(np.square(np.concatenate(percent)).mean()) < 1.7
     rest = scan(SILENT, still(60))[head().grey > 0.8]
     assert not rest.std(axis=1).any()
 
