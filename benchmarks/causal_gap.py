@@ -8,7 +8,7 @@ from the training folds, without labels. The best of a side is the best of its c
 hindsight, is favoured; "chosen" is the cell that is best within the training samples of each fold.
 
 Differences and ratios have paired 95 % intervals: a bootstrap over runs (Haxby) or blocks (studyforrest, which has one
-run). Those of single cells are Wilson's, over blocks. With categories exchanged among the blocks of each run, all of
+run). Those of shares are Wilson's, over blocks. With categories exchanged among the blocks of each run, all of
 this must give chance.
 
     python -m benchmarks.causal_gap [--data FOLDER] [--localizer FOLDER] [--json PATH]
@@ -200,7 +200,7 @@ def figures_of(prefix: str, measured: Sequence[Measured]) -> dict[str, float]:
         mean = {side: mean_of(right) for side, right in of_side.items()}
         last = "" if kind == "best" else f"_{kind}"
         for side in SIDES:
-            figures |= _with_interval(f"{prefix}{side}_{kind}", mean[side], middle_95(draws[side]))
+            figures |= _with_interval(f"{prefix}{side}_{kind}", mean[side], wilson(mean[side] * n_blocks, n_blocks))
         for name, a, b in (("gap", "hindsight", "causal"), ("gain", "causal", "simple_causal")):
             figures |= _with_interval(f"{prefix}{name}{last}", mean[a] - mean[b], middle_95(draws[a] - draws[b]))
         ratio = draws["causal"] / draws["hindsight"]
