@@ -66,4 +66,5 @@ def wilson(n_right: float, n: int) -> tuple[float, float]:
     """
     z, p = 1.959964, n_right / n
     middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
+    low, high = (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
+    return min(low, p), max(high, p)  # rounding would leave out shares of 0 and 1
