@@ -204,6 +204,9 @@ class _Player:
     def wait(self, timeout_s: float) -> None:
         self._now_s += timeout_s
 
+    def done(self, path: Path, size: int, changed_ns: int) -> None:
+        del path, size, changed_ns  # a finished folder does not change
+
     def forget(self, path: Path) -> None:
         del path  # nothing comes again
 

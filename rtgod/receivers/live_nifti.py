@@ -16,6 +16,7 @@ from rtgod.receivers.in_order import InOrder
 from rtgod.receivers.outbox import Destination, Outbox
 from rtgod.receivers.plain_runs import PlainRuns
 from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
+from rtgod.sources.filling import Filling, n_blank_in
 from rtgod.sources.growing_nifti import GrowingNifti
 from rtgod.sources.nifti_file import (
     NiftiLayout,
@@ -86,6 +87,7 @@ class LiveNifti:
         self._series: list[_Series] = []
         self._live: _Series | None = None
         self._told: set[str] = set()
+        self._filling = Filling()
         #: Files that grew, and are to be followed from their start.
         self._anew: set[Path] = set()
 
@@ -99,15 +101,15 @@ class LiveNifti:
         """Whether a run is under way."""
         return self._live is not None
 
-    def take(self, path: Path, *, is_stable: bool) -> str:
+    def take(self, path: Path, *, unchanged_s: float) -> str:
         """Take in a file; return what it lacks, or nothing if no more is expected of it.
 
         Parameters
         ----------
         path : Path
             A file that is called as NIfTI files are.
-        is_stable : bool
-            Whether it has not changed for a while.
+        unchanged_s : float
+            For how long it has not changed, seconds.
         """
         if path.suffix.lower() == ".hdr":
             return ""  # it is read with its image
@@ -137,8 +139,12 @@ class LiveNifti:
             self._tell_once("NIfTI files whose names do not end in a number have no place in a run: left out")
             return ""
         raw = read_one(path, layout)
-        if raw is None or (not is_stable and raw.count(0) == len(raw)):
+        if raw is None:
             return "the rest of its voxels"
+        n_blank, kind = 0 if is_gzipped(path) else n_blank_in(raw), (stem, layout.shape)
+        if unchanged_s < self._filling.wait_s(kind, n_blank, len(raw)):
+            return "all of its voxels but zeros at its end"
+        self._filling.note(kind, n_blank, len(raw))
         volume = layout.volume(raw)
         series = self._series_of(path, stem, layout)
         has_ended = series.over == _ENDED or (series is self._live and self._runs.is_silent)
@@ -202,7 +208,7 @@ class LiveNifti:
 
     def _look_at_all(self) -> None:
         """Take volumes that have come to files that grow, of which some were not known to do so."""
-        self._anew = {path for path in self._anew if self.take(path, is_stable=False)}
+        self._anew = {path for path in self._anew if self.take(path, unchanged_s=0.0)}
         for series in list(self._series):
             is_alone = series.growing is None and series.order.n_waiting == 1 and series is not self._live
             if is_alone and _grows(series):
