@@ -36,9 +36,9 @@ _MOST_BUSY, _MOST_OTHERS = 500, 250
 #: Most folders for which the system's events are asked: more of them are looked at alone.
 _MOST_OBSERVED = 2000
 #: Most known files that are looked at in turns, and the longest time for it, seconds, at every look.
-_MOST_KNOWN, _KNOWN_S = 250, 0.002
+_MOST_KNOWN, _KNOWN_S = 150, 0.002
 #: Longest time that is taken at the start to look at old files, seconds; the others are looked at in turns.
-_START_S = 0.3
+_START_S = 0.2
 #: Time for which a known file that was written to must not change until it is found, seconds.
 _REWRITTEN_S = 0.1
 #: Endings of names that programs give to files while they write them.
@@ -160,9 +160,7 @@ class Arrivals:
         """
         parent = str(path.parent)
         if parent in self._folders:
-            self._folders[parent].names.pop(path.name, None)
-            self._folders[parent].states.pop(path.name, None)
-            self._folders[parent].gone.pop(path.name, None)
+            self._folders[parent].forget(path.name)
             self._folders[parent].changed_s = self._clock()  # so that it is listed
         self._away.get(parent, {}).pop(path.name, None)
 
@@ -302,7 +300,7 @@ class Arrivals:
         for parent, name in touched:
             folder = self._folders.get(parent)
             if folder is not None and folder.states.get(name, 0) is None:
-                folder.states[name] = -1  # that of no file: it was not looked at before it was written to
+                folder.states[name] = -1  # that of no file, as it was not looked at before
         found = [Path(parent, name) for parent, name in {*touched, *self._changing} if self._is_anew(parent, name)]
         until_s = time.perf_counter() + _KNOWN_S
         for parent, name in islice(self._turns, _MOST_KNOWN):
@@ -380,17 +378,16 @@ def _changed_ns(path: Path) -> int:
         return 0  # gone again
 
 
-def _identity_of(folder: Path) -> tuple[int, int]:
+def _identity_of(folder: Path | str) -> tuple[int, int]:
     status = os.stat(folder)  # noqa: PTH116 # a Path for each look costs more than the look
     return status.st_dev, status.st_ino
 
 
 def _is_at(path: str, identity: tuple[int, int]) -> bool:
     try:
-        status = os.stat(path)  # noqa: PTH116 # as above
+        return _identity_of(path) == identity
     except OSError:
         return False
-    return (status.st_dev, status.st_ino) == identity
 
 
 class _Waker(FileSystemEventHandler):

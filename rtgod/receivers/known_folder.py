@@ -87,6 +87,16 @@ class KnownFolder:
         except OSError:
             self.states[entry.name] = None  # a link to a file that is not there
 
+    def forget(self, name: str) -> None:
+        """Take a file for new if it appears again.
+
+        Parameters
+        ----------
+        name : str
+        """
+        for known in (self.names, self.states, self.gone):
+            known.pop(name, None)
+
     def replace(self, names: dict[str, int]) -> None:
         """Take in a new list of names; those that went are kept, as a file that comes back is not a new one.
 
