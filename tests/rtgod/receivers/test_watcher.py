@@ -446,6 +446,19 @@ def test_a_file_that_is_written_to_after_it_was_taken_is_named(folder):
     assert sum("different voxels" in line for line in bridge.lines) == 1
 
 
+@pytest.mark.parametrize("make", FORMATS[:2])
+def test_numbers_that_are_rescaled_from_a_volume_on_are_those_of_a_replay(folder, make):
+    """Those before them stay as they are stored."""
+    bridge, volumes = Bridge(folder), make()
+    for dataset in (dataset for files in volumes[3:] for dataset in files):
+        dataset.RescaleSlope, dataset.RescaleIntercept = "2", "0"
+    written(bridge, folder, volumes)
+    bridge.stop()
+    same_as_replayed(bridge.server.volumes, list(DicomSeries(folder)))
+    kinds = [volume.data.dtype.name for volume in bridge.server.volumes]
+    assert kinds[:3] == 3 * [kinds[0]] != kinds[3:] == 3 * ["float32"]
+
+
 # ---------------------------------------------------------------- full length before the content
 
 
