@@ -38,7 +38,7 @@ _MOST_OBSERVED = 2000
 #: Most known files that are looked at in turns, and the longest time for it, seconds, at every look.
 _MOST_KNOWN, _KNOWN_S = 150, 0.002
 #: Longest time that is taken at the start to look at old files, seconds; the others are looked at in turns.
-_START_S = 0.2
+_START_S = 0.15
 #: Time for which a known file that was written to must not change until it is found, seconds.
 _REWRITTEN_S = 0.1
 #: Endings of names that programs give to files while they write them.
@@ -298,9 +298,8 @@ class Arrivals:
         """Return known files that were written to, once they have not changed for a while."""
         touched, self._touched = self._touched, set()
         for parent, name in touched:
-            folder = self._folders.get(parent)
-            if folder is not None and folder.states.get(name, 0) is None:
-                folder.states[name] = -1  # that of no file, as it was not looked at before
+            if parent in self._folders and self._folders[parent].states.get(name, 0) is None:
+                self._folders[parent].states[name] = -1  # that of no file, as it was not looked at before
         found = [Path(parent, name) for parent, name in {*touched, *self._changing} if self._is_anew(parent, name)]
         until_s = time.perf_counter() + _KNOWN_S
         for parent, name in islice(self._turns, _MOST_KNOWN):
@@ -321,10 +320,7 @@ class Arrivals:
 
     def _is_anew(self, parent: str, name: str) -> bool:
         folder, changing = self._folders.get(parent), self._changing.pop((parent, name), None)
-        if folder is None or name not in folder.states:
-            return False
-        state = folder.has_changed(name, f"{parent}{os.sep}{name}")
-        if state is None:
+        if folder is None or (state := folder.has_changed(name, f"{parent}{os.sep}{name}")) is None:
             return False
         now_s = self._clock()
         since_s = changing[1] if changing is not None and changing[0] == state else now_s

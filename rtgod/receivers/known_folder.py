@@ -138,9 +138,10 @@ class KnownFolder:
         Parameters
         ----------
         name : str
-            One of `states`.
         path : str
         """
+        if name not in self.states:
+            return None  # it is to be read
         try:
             state = _state(os.stat(path))  # noqa: PTH116 # a Path for each look costs more than the look
         except OSError:
