@@ -35,8 +35,8 @@ _SETTLES_S, _COARSE_S = 0.25, 3.0
 _MOST_BUSY, _MOST_OTHERS = 500, 250
 #: Most folders for which the system's events are asked: more of them are looked at alone.
 _MOST_OBSERVED = 2000
-#: Most known files that are looked at in turns, and the longest time for it, seconds, at every look.
-_MOST_KNOWN, _KNOWN_S = 150, 0.002
+#: Known files that are looked at in turns at every look: fewest, most, and the time, seconds, after which no more are.
+_FEWEST_KNOWN, _MOST_KNOWN, _KNOWN_S = 25, 150, 0.002
 #: Longest time that is taken at the start to look at old files, seconds; the others are looked at in turns.
 _START_S = 0.15
 #: Time for which a known file that was written to must not change until it is found, seconds.
@@ -302,10 +302,10 @@ class Arrivals:
                 self._folders[parent].states[name] = -1  # that of no file, as it was not looked at before
         found = [Path(parent, name) for parent, name in {*touched, *self._changing} if self._is_anew(parent, name)]
         until_s = time.perf_counter() + _KNOWN_S
-        for parent, name in islice(self._turns, _MOST_KNOWN):
+        for n_looked, (parent, name) in enumerate(islice(self._turns, _MOST_KNOWN), 1):
             if self._is_anew(parent, name):
                 found.append(Path(parent, name))
-            if not name or time.perf_counter() > until_s:
+            if not name or (n_looked >= _FEWEST_KNOWN and time.perf_counter() > until_s):
                 break
         return found
 
