@@ -103,7 +103,7 @@ class LiveSeries:
         #: Checksum of each image's voxels, by what copies of it share.
         self._seen: dict[int, int] = {}
         self._next: int | None = None
-        self._keeps_time = self._rescaled = False
+        self._keeps_time = False
         self._clock = VolumeClock(tr_s)
         self._late: set[int] = set()
         self._first_s: float | None = None
@@ -167,7 +167,6 @@ class LiveSeries:
         if len(self._seen) == n_before:
             return
         self._least = min(self._least, 1 if piece.instance is None else piece.instance)
-        self._rescaled |= any(plane.rescale != (1.0, 0.0) for plane in piece.planes)
         self._new.append(_Held(piece, slices, now_s))
 
     def count_from(self, first_s: float | None) -> None:
@@ -390,7 +389,7 @@ class LiveSeries:
             self._stack = stack_of(pieces)
             self._n_slices = len(self._stack.positions_mm)
         slices = {id(one.piece): one.slices for one in held}
-        data = assembled(pieces, self._stack, lambda piece: slices[id(piece)], rescaled=self._rescaled)
+        data = assembled(pieces, self._stack, lambda piece: slices[id(piece)])
         for one in held:
             one.given_as, one.slices = index, one.slices[..., :0].copy()
         self._next = index + 1

@@ -520,8 +520,10 @@ def keeps_time(volumes: Mapping[int, Sequence[Piece]], tr_s: float) -> bool:
 # ---------------------------------------------------------------- voxels
 
 
-def assembled(pieces: Sequence[Piece], stack: Stack, decode: Decode, *, rescaled: bool) -> Array:
-    """Put the voxels of a volume together, shape (x, y, z), as stored, or as float32 intensities.
+def assembled(pieces: Sequence[Piece], stack: Stack, decode: Decode) -> Array:
+    """Put the voxels of a volume together, shape (x, y, z), as stored, or as float32 if any of them are rescaled.
+
+    Other volumes of the run do not count: a running one does not know of those to come.
 
     Parameters
     ----------
@@ -530,10 +532,9 @@ def assembled(pieces: Sequence[Piece], stack: Stack, decode: Decode, *, rescaled
     stack : Stack
     decode : callable
         See `Decode`.
-    rescaled : bool
-        Whether slopes and intercepts are applied.
     """
     volume: Array | None = None
+    rescaled = any(plane.rescale != (1.0, 0.0) for piece in pieces for plane in piece.planes)
     for piece in pieces:
         voxels = decode(piece)
         if rescaled:
