@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -22,9 +23,59 @@ _JUDGED_VOLUMES = 60
 _NOISIEST = 0.02
 #: Above this size a randomised algorithm finds the singular vectors; it is exact enough for the leading ones.
 _EXACT_SIZE = 1000
+#: Iterations of that algorithm: for a bundle, and for each fold of a cross-validation, which needs fewer digits.
+_ITERATIONS, _ITERATIONS_OF_FOLDS = 7, 2
 
 
-def learn_shape(residuals: Sequence[Float32Array], settings: NoiseSettings) -> NoiseCovariance:
+@dataclass(frozen=True, slots=True, eq=False)
+class Whitening:
+    """Noise of the training runs, by which their samples are whitened.
+
+    Attributes
+    ----------
+    noise : mapping of str to ndarray of shape (n_volumes, n_voxels), float32
+        Noise of each run; empty if unknown: then nothing is whitened.
+    settings : NoiseSettings
+        Without components, nothing is whitened.
+    shape : NoiseCovariance or None
+        Learned from the noise of all runs; None if nothing is whitened.
+    """
+
+    noise: Mapping[str, Float32Array]
+    settings: NoiseSettings
+    shape: NoiseCovariance | None
+
+    @classmethod
+    def of(cls, noise: Mapping[str, Float32Array], settings: NoiseSettings) -> Whitening:
+        """Learn the noise of all runs.
+
+        Parameters
+        ----------
+        noise : mapping of str to ndarray of shape (n_volumes, n_voxels), float32
+        settings : NoiseSettings
+        """
+        shape = learn_shape(list(noise.values()), settings) if noise and settings.n_components else None
+        return cls(noise, settings, shape)
+
+    def shape_without(self, left_out: Collection[str]) -> NoiseCovariance | None:
+        """Learn the noise of the other runs; of all, if no other run is there. None if nothing is whitened.
+
+        Samples of a run whose own noise is known to the whitening come out smaller and cleaner than those of a new run.
+
+        Parameters
+        ----------
+        left_out : collection of str
+            Runs.
+        """
+        if self.shape is None:
+            return None
+        others = [values for run, values in self.noise.items() if run not in left_out]
+        return learn_shape(others, self.settings, _ITERATIONS_OF_FOLDS) if others else self.shape
+
+
+def learn_shape(
+    residuals: Sequence[Float32Array], settings: NoiseSettings, n_iterations: int = _ITERATIONS
+) -> NoiseCovariance:
     """Fit a factor model of spatial noise: probabilistic principal components (Tipping & Bishop 1999).
 
     Parameters
@@ -33,6 +84,8 @@ def learn_shape(residuals: Sequence[Float32Array], settings: NoiseSettings) -> N
         Noise in each run's clean volumes.
     settings : NoiseSettings
         Number of components and the ridge; a small number of volumes or voxels lowers the number of components.
+    n_iterations : int
+        Power iterations by which the components of many volumes and voxels are found.
 
     Returns
     -------
@@ -42,7 +95,7 @@ def learn_shape(residuals: Sequence[Float32Array], settings: NoiseSettings) -> N
     """
     noise, sd = _in_units_of_sd(residuals)
     n_components = min(settings.n_components, *(size - 1 for size in noise.shape))
-    variance, components = _principal(noise, n_components)
+    variance, components = _principal(noise, n_components, n_iterations)
     n_voxels = noise.shape[1]
     # In units of the standard deviation the voxels' variances add up to the number of voxels.
     remaining_variance = max((n_voxels - variance.sum()) / (n_voxels - n_components), 1e-6)
@@ -117,7 +170,9 @@ def _in_units_of_sd(residuals: Sequence[Float32Array]) -> tuple[Float64Array, Fl
     return noise / sd, sd
 
 
-def _principal(noise: Float64Array, n_components: int) -> tuple[Float64Array, Float64Array]:
+def _principal(
+    noise: Float64Array, n_components: int, n_iterations: int = _ITERATIONS
+) -> tuple[Float64Array, Float64Array]:
     """Return variances (n_components,) along the leading directions and those directions, (n_components, n_voxels)."""
     # Imported here, because it takes a second to load and most processes never learn noise.
     from sklearn.utils.extmath import randomized_svd
@@ -129,5 +184,6 @@ def _principal(noise: Float64Array, n_components: int) -> tuple[Float64Array, Fl
             _, singular, components = np.linalg.svd(noise, full_matrices=False)
         else:
             # The algorithm is exact to a few digits only, so single precision suffices, in half the time.
-            _, singular, components = randomized_svd(noise.astype(np.float32), n_components, n_iter=7, random_state=0)
+            single = noise.astype(np.float32)
+            _, singular, components = randomized_svd(single, n_components, n_iter=n_iterations, random_state=0)
     return singular[:n_components].astype(np.float64) ** 2 / len(noise), components[:n_components].astype(np.float64)

@@ -25,7 +25,7 @@ from calibration.metrics.permutation import ExchangeTest
 from calibration.parallel.progress import Report
 from calibration.samples.assemble import samples_of
 from calibration.samples.left_out import LeftOutCounts, by_reason, tally
-from calibration.samples.noise_fitting import learn_shape
+from calibration.samples.noise_fitting import Whitening
 from calibration.samples.plain import check_repeated
 from calibration.samples.preparation import gather_runs
 from calibration.samples.runs import CleanedRun
@@ -163,15 +163,15 @@ def calibrate(
     if samples is None:
         raise InputError("no trial of the runs has a sample; give other runs")
     have_features = time.perf_counter()
-    shape = learn_shape([run.noise for run in runs], settings.noise) if settings.noise.n_components else None
-    samples = samples.whitened(shape)
+    whitening = Whitening.of({run.run.run_id: run.noise for run in runs}, settings.noise)
+    not_whitened, samples = samples, samples.whitened(whitening.shape)
     with ThreadPoolExecutor(1) as beside:
         checksums = beside.submit(_checksums, inputs)
         groups = parts_of_one_run(samples.categories) if files.are_plain and len(runs) == 1 else samples.runs
         trained = train(samples.X, groups, samples.Y, decoder, report, pool)
         candidates = targets.candidates
         report("confidence", 0, 1)
-        learned = learn_from_rankings(samples, trained, decoder, candidates, settings.ranking)
+        learned = learn_from_rankings(not_whitened, trained, decoder, candidates, settings.ranking, whitening)
         report("confidence", 1, 1)
         summary = _summarise(trained, samples, groups, targets, runs, learned)
     seconds = _work_s(runs) | {"features": have_features - began, "fits": time.perf_counter() - have_features}
@@ -184,11 +184,12 @@ def calibrate(
         layers=trained.layers,
         candidates=tuple(map(Candidate, candidates.ids, candidates.names)),
         candidate_features=candidates.features,
-        noise=Noise(shape, gathered.noise.courses),
+        noise=Noise(whitening.shape, gathered.noise.courses),
         settings=settings,
         provenance=_provenance(inputs, network, decoder, summary) | checksums.result(),
         layer_weights=learned.layer_weights.weights if learned.layer_weights else None,
         chances=learned.confidence.chances,
+        imagined_chances=learned.imagined.chances if learned.imagined else None,
         response=learned.presence.weights if learned.presence else None,
         plain_categories=candidates.are_plain,
         training=training_of((run.run for run in runs), inputs.subject),
@@ -224,7 +225,7 @@ def _summarise(
     is_plain = CATEGORIES in layers
     category_index = CategoryIndex(candidates.features, layers, plain=is_plain)
     position = {category: i for i, category in enumerate(candidates.ids)}
-    notes = [*learned.confidence.notes, *targets.notes]
+    notes = [*learned.notes, *targets.notes]
     alone = _shown_in_one(samples.categories, groups) if is_plain else {}
     if alone:
         notes.append(

@@ -12,14 +12,9 @@ from scipy import stats
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
+from calibration.metrics.reliability import brier_score, calibration_error, reliability_bins
 from calibration.training import confidence as module
-from calibration.training.confidence import (
-    Rankings,
-    brier_score,
-    calibration_error,
-    fit_chances,
-    reliability_bins,
-)
+from calibration.training.confidence import Rankings, fit_chances
 from rtgod.decoding.chances import NEW, TRAINED, Chances
 from rtgod.decoding.confidence import FIRST
 
