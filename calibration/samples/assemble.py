@@ -119,7 +119,7 @@ def folds_of(gathered: GatheredRuns, features_of: FeaturesOf, split: str) -> tup
     InputError
         If nothing is left to test on.
     """
-    # Runs of their own to test on are tested by the decoder that a calibration on the others makes, of all their trials.
+    # Other runs are decoded as by a bundle, which is trained on what is seen and on what is imagined.
     training = samples_of(gathered.training, features_of, None if split == "runs" else KINDS["seen"])
     if training is None or all(training.imagined):
         raise InputError("no trial of the training runs shows anything; choose other runs with --training")
