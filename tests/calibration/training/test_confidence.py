@@ -250,9 +250,6 @@ def test_what_is_no_confidence_is_refused(fitted, change):
 def test_the_loss_has_its_gradient():
     kinds = enumerate((rankings(TRAINED, 6), rankings(NEW, 6)))
     draws = [module._drawn(one, kind, mixed=True, presence=None) for kind, one in kinds]
-        module._drawn(one, kind, mixed=True, presence=None)
-        for kind, one in enumerate((rankings(TRAINED, 6), rankings(NEW, 6)))
-    ]
     sizes = np.concatenate([np.diff(one.starts) for one in draws])
     scores, is_new = (np.concatenate([getattr(one, name) for one in draws]) for name in ("scores", "is_new"))
     n = len(sizes)
