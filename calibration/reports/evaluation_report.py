@@ -513,11 +513,13 @@ def _confidence(evaluation: Evaluation) -> list[Section]:
 
 def _unknown_confidence(evaluation: Evaluation, kind: str) -> str:
     """Say why nothing is known of how sure the rankings of a kind are."""
-    notes = dict.fromkeys(
-        note for learned in evaluation.learned for note in learned.notes if (kind == "imagined") == ("imagined" in note)
-    )
-    said = "".join(f" {note[0].upper()}{note[1:]}." for note in notes)
-    return f"How sure rankings of what was {kind} may be is not known; such a ranking says so.{said}"
+    imagined = kind == "imagined"
+    fitted = [learned.imagined if imagined else learned.confidence for learned in evaluation.learned]
+    notes = dict.fromkeys(note for of_fold in fitted if of_fold for note in of_fold.notes)
+    why = "".join(f" {note[0].upper()}{note[1:]}." for note in notes)
+    if imagined and not any(fitted):
+        why = " It is learned from imagined trials, and the training runs have none; those seen are easier to decode."
+    return f"How sure rankings of what was {kind} may be is not known, and such rankings do not say it.{why}"
 
 
 def _on_weights(evaluation: Evaluation) -> list[str]:

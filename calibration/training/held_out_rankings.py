@@ -34,10 +34,6 @@ _NOTHING_TELLS = (
     "trials cannot be told from noise by a response that all of them have, so that every pattern is taken for a "
     "response: of volumes without one, rankings are said to be surer than they are"
 )
-_NONE_IMAGINED = (
-    "how sure a ranking of imagined trials may be is unknown: it is learned from imagined trials, and the training "
-    "runs have none"
-)
 #: Minimum number of categories to learn layer weights from: one is left out, and the others are told apart.
 _FEWEST_FOR_WEIGHTS = 3
 
@@ -69,9 +65,7 @@ class Learned:
         notes = list(self.confidence.notes)
         if self.confidence.chances is not None and self.presence is None:
             notes.append(_NOTHING_TELLS)
-        if self.imagined is None:
-            return (*notes, _NONE_IMAGINED)
-        return (*notes, *(f"imagined trials: {note}" for note in self.imagined.notes))
+        return (*notes, *(f"imagined trials: {note}" for note in (self.imagined.notes if self.imagined else ())))
 
 
 def learn_from_rankings(
