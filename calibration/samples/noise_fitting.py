@@ -58,7 +58,7 @@ class Whitening:
         return cls(noise, settings, shape)
 
     def shape_without(self, left_out: Collection[str]) -> NoiseCovariance | None:
-        """Learn the noise of the other runs; of all, if no other run is there. None if nothing is whitened.
+        """Learn the noise of the other runs; of all, if fewer than two others are there. None if nothing is whitened.
 
         Samples of a run whose own noise is known to the whitening come out smaller and cleaner than those of a new run.
 
@@ -70,7 +70,7 @@ class Whitening:
         if self.shape is None:
             return None
         others = [values for run, values in self.noise.items() if run not in left_out]
-        return learn_shape(others, self.settings, _ITERATIONS_OF_FOLDS) if others else self.shape
+        return learn_shape(others, self.settings, _ITERATIONS_OF_FOLDS) if len(others) > 1 else self.shape
 
 
 def learn_shape(
