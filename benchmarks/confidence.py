@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,8 @@ from calibration.samples.study import CandidateFeatures, Samples, Windows
 from calibration.training.confidence import Rankings
 from calibration.training.fit import Trained, train
 from calibration.training.held_out_rankings import Learned, learn_from_rankings
-from rtgod.decoding.category_index import index_categories
+from calibration.training.left_out_predictions import windows_of
+from rtgod.decoding.category_index import CategoryIndex, index_categories
 from rtgod.decoding.decoder import response_of
 from rtgod.messages import Array, Float32Array, Float64Array
 from rtgod.settings import RankingSettings
@@ -121,6 +123,15 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """Scores of all candidates for each trial after a volume, and what else chances are computed from."""
+
+    scores: list[Float32Array]
+    n_volumes: list[int]
+    response: list[float]
+
+
+@dataclass(frozen=True)
 class Calibrated:
     """A decoder of a subject, with what was learned of its confidence."""
 
@@ -128,27 +139,38 @@ class Calibrated:
     learned: Learned
     candidates: CandidateFeatures
 
-    def rankings_of(self, samples: Samples, volume: int, chosen: Sequence[Array], *, imagined: bool) -> Outcome | None:
-        """Rank chosen candidates, the true one first among them, for each trial after a volume; None if unknown."""
+    @cached_property
+    def index(self) -> CategoryIndex:
+        """Index of all candidates."""
+        ids, features, plain = self.candidates.ids, self.candidates.features, self.candidates.are_plain
+        return index_categories(RankingSettings(), self.trained.layers, ids, features, None, plain)
+
+    def scored(self, samples: Samples, volume: int) -> Scored:
+        """Score all candidates for each trial after a volume, or after its last."""
+        windows = windows_of(samples)
+        rows = windows.first + np.minimum(volume, windows.last - windows.first)
+        decoder, presence, patterns = self.trained.decoder(), self.learned.presence, windows.X[rows]
+        return Scored(
+            [self.index.scores(decoder.decode(0, x)) for x in patterns],
+            windows.n_volumes[rows].tolist(),
+            [] if presence is None else [response_of(presence.weights, x) for x in patterns],
+        )
+
+    def judged(self, scored: Scored, chosen: Sequence[Array], *, imagined: bool) -> Outcome | None:
+        """Judge rankings of chosen candidates, the true one first among them, for each trial; None if unknown."""
         fitted = self.learned.imagined if imagined else self.learned.confidence
         chances = fitted.chances if fitted else None
-        if chances is None or samples.windows is None:
+        if chances is None:
             return None
-        rows = samples.windows.first + np.minimum(volume, samples.windows.last - samples.windows.first)
-        decoder, layers = self.trained.decoder(), self.trained.layers
-        features, plain = self.candidates.features, self.candidates.are_plain
-        index = index_categories(RankingSettings(), layers, self.candidates.ids, features, None, plain)
-        patterns = samples.windows.X[rows]
-        scores = [index.scores(decoder.decode(0, x)) for x in patterns]
-        presence, is_new = self.learned.presence, chances.are_new(self.candidates.ids)
+        is_new = chances.are_new(self.candidates.ids)
         rankings = Rankings(
-            scores=[of_trial[some] for of_trial, some in zip(scores, chosen, strict=True)],
+            scores=[of_trial[some] for of_trial, some in zip(scored.scores, chosen, strict=True)],
             is_new=[is_new[some] for some in chosen],
             true=[0] * len(chosen),
-            n_volumes=samples.windows.n_volumes[rows].tolist(),
+            n_volumes=scored.n_volumes,
             trials=range(len(chosen)),
             groups=[""] * len(chosen),
-            response=() if presence is None else [response_of(presence.weights, x) for x in patterns],
+            response=scored.response,
         )
         return rankings.judged(chances), rankings.hit
 
@@ -202,9 +224,10 @@ def simulated_cells(subject: Subject, found: Calibrated) -> Iterator[tuple[str, 
         samples = subject.samples(true, imagined=imagined, run="test")
         sizes = [*_SUBSETS, len(ids)] if whose == "trained" else [*_SUBSETS]
         for name, volume in _JUDGED.items():
+            scored = found.scored(samples, volume)
             for size in sizes:
                 chosen = [np.concatenate([[t], _others(ids, t, size - 1, rng)]) for t in true]
-                outcome = found.rankings_of(samples, volume, chosen, imagined=imagined)
+                outcome = found.judged(scored, chosen, imagined=imagined)
                 if outcome is not None:
                     among = "all_trained" if size == len(ids) else str(size)
                     yield f"{'imagined' if imagined else 'seen'}_{whose}_{name}_volume_of_{among}", outcome
@@ -214,7 +237,8 @@ def simulated_cells(subject: Subject, found: Calibrated) -> Iterator[tuple[str, 
         samples = subject.samples(true, imagined=imagined, run="test")
         chosen = [np.concatenate([[t], np.delete(np.arange(N_CANDIDATES), t)]) for t in true]
         for name, volume in _JUDGED.items():
-            outcome = found.rankings_of(samples, volume, chosen, imagined=imagined)
+            scored = found.scored(samples, volume)
+            outcome = found.judged(scored, chosen, imagined=imagined)
             if outcome is not None:
                 yield f"{'imagined' if imagined else 'seen'}_{name}_volume_of_{N_CANDIDATES}", outcome
 

@@ -41,14 +41,15 @@ def real_cells(folder: Path) -> Iterator[tuple[str, Outcome]]:
             tested = _samples([run for run in runs if run not in kept]).whitened(whitening.shape)
             true = bundle.candidates.positions(tested.categories)
             n_candidates = len(bundle.candidates.ids)
-            for volume, size in ((volume, size) for volume in _VOLUMES.items() for size in _SUBSETS):
+            scored = {name: bundle.scored(tested, volume) for name, volume in _VOLUMES.items()}
+            for name, size in ((name, size) for name in _VOLUMES for size in _SUBSETS):
                 chosen = [
                     np.concatenate([[t], rng.permutation(np.delete(np.arange(n_candidates), t))[: size - 1]])
                     for t in true
                 ]
-                outcome = bundle.rankings_of(tested, volume[1], chosen, imagined=False)
+                outcome = bundle.judged(scored[name], chosen, imagined=False)
                 if outcome is not None:
-                    yield f"haxby2001_{n}_runs_{volume[0]}_volume_of_{size}", outcome
+                    yield f"haxby2001_{n}_runs_{name}_volume_of_{size}", outcome
 
 
 def localizer_is_unknown(folder: Path) -> bool:

@@ -19,9 +19,10 @@ def test_what_is_seen_and_what_is_imagined_come_true_as_often_as_said(found, ima
     new = np.arange(confidence.N_TRAINED + 1000, confidence.N_TRAINED + 1300)
     samples = subject.samples(new, imagined=imagined, run="test")
     chosen = [np.array([true, *(true + 1 + rng.permutation(2000)[:9])]) for true in new]
-    p, hit = calibrated.rankings_of(samples, 3, chosen, imagined=imagined)
+    scored = calibrated.scored(samples, 3)
+    p, hit = calibrated.judged(scored, chosen, imagined=imagined)
     assert p[:, 0].mean() == pytest.approx(hit[:, 0].mean(), abs=0.08)
-    too_sure, _ = calibrated.rankings_of(samples, 3, chosen, imagined=False)
+    too_sure, _ = calibrated.judged(scored, chosen, imagined=False)
     if imagined:  # as sure as of what is seen would be wrong
         assert too_sure[:, 0].mean() > hit[:, 0].mean() + 0.08
 
