@@ -96,6 +96,8 @@ class CleanedRun:
         Reason why each volume is left out; empty if it is used.
     without_sample : mapping of int to str
         Reasons why trials have no sample, by their position.
+    responses : mapping of int to ndarray of shape (n_voxels,), float32
+        Responses to trials by their position, each as estimated after its last volume, if patterns were asked for.
     """
 
     path: Path
@@ -109,6 +111,7 @@ class CleanedRun:
     read: TrialsRead | None = None
     volumes: tuple[str, ...] = ()
     without_sample: Mapping[int, str] = field(default_factory=dict)
+    responses: Mapping[int, Float32Array] = field(default_factory=dict)
 
     def sampled_blocks(self, kind: str | None = None) -> list[int]:
         """List the positions of trials that have a sample and are no one-back repeats.
@@ -235,7 +238,7 @@ def clean_run(
     n_censored = 0
     left_out: dict[int, str] = {}
     for volume, later in zip_longest(aligned.volumes, aligned.volumes[1:]):
-        pattern, sample, problem = cleaner.clean(volume, stopwatch)
+        pattern, sample, problem, _ = cleaner.clean(volume, stopwatch)
         n_censored += bool(problem)
         left_out[volume.index] = _why_left_out(volume.index, aligned.run, settings, problem, has_pattern=bool(pattern))
         if sample is not None and sample.block is not None:
@@ -267,6 +270,7 @@ def clean_run(
         read=aligned.read,
         volumes=(volumes := _of_every_volume(aligned.run, left_out)),
         without_sample=_without_sample(aligned, cleaner, windows, volumes),
+        responses=responses if with_patterns else {},
     )
 
 
