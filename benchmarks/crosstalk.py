@@ -42,6 +42,8 @@ EVOKED, EFFECT = 1.0, 0.25
 NOISE, SHARED, N_SHARED = 1.6, 0.3, 10
 #: Seconds after which the noise's correlation with itself has fallen to 1/e.
 AR_S = 2.5
+#: Least share of blocks that are ranked at a volume for it to count.
+_OFTEN = 0.1
 _STILL = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0, 0.0, 1, converged=True)
 #: The pipeline as it was before crosstalk was limited.
 BEFORE = PipelineSettings.model_validate({"response": {"sd": 1.0, "most_crosstalk": 1e9, "learn_peak": False}})
@@ -205,6 +207,8 @@ def measure(case: tuple[Design, int], n_runs: int) -> dict[str, float]:
     figures = {"peak_s": response.peak_s, "peak_sd_s": response.peak_sd_s}
     for name, pipeline in pipelines.items():
         samples = samples_of(scans, design, pipeline)
+        if not len(samples.values):
+            continue
         percent = identification(samples, scans, subject.patterns, rng)
         for volume in np.unique(samples.volume):
             at = samples.volume == volume
@@ -216,3 +220,53 @@ def measure(case: tuple[Design, int], n_runs: int) -> dict[str, float]:
                 f"{name}_{volume}_share": at.sum() / (n_runs * (N_BLOCKS - 1)),
             }
     return figures
+
+
+def figures_of(cases: Sequence[tuple[Design, int]], measured: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Name the figures of all cases, and add the worst of all volumes that are ranked."""
+    figures: dict[str, float] = {}
+    worst = {f"{name}_{figure}": [0.0] for name, figure in product(("after", "before"), ("points", "null"))}
+    n_without = 0
+    for (design, peak_s), of_case in zip(cases, measured, strict=True):
+        where = f"{design.duration_s:g}s_tr{design.tr_s:g}_peak{peak_s}"
+        figures |= {f"{name}_{where}": of_case[name] for name in ("peak_s", "peak_sd_s")}
+        for name in ("after", "before"):
+            ranked = [v for v in range(design.n_volumes) if of_case.get(f"{name}_{v}_share", 0.0) >= _OFTEN]
+            for figure in ("points", "null"):
+                worst[f"{name}_{figure}"] += [of_case[f"{name}_{v}_{figure}"] for v in ranked]
+            if not ranked:
+                n_without += name == "after"
+                continue
+            figures[f"{name}_first_volume_{where}"] = ranked[0] + 1.0
+            for when, volume in (("first", ranked[0]), ("last", ranked[-1])):
+                figures[f"{name}_{when}_own_{where}"] = of_case[f"{name}_{volume}_own"]
+                figures[f"{name}_{when}_points_{where}"] = of_case[f"{name}_{volume}_points"]
+    return {
+        "crosstalk_first_points": max(worst["after_points"]),
+        "crosstalk_null_points": max(worst["after_null"]),
+        "crosstalk_before_points": max(worst["before_points"]),
+        "cases": float(len(cases)),
+        "cases_without_ranking": float(n_without),
+        **figures,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the figures, and write them as JSON if asked to."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.crosstalk", description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=40, help="test runs of each case; default: %(default)s")
+    parser.add_argument("--workers", type=int, default=2, help="processes; default: %(default)s")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = parser.parse_args(arguments)
+    cases = list(product(DESIGNS, PEAKS_S))
+    with ProcessPoolExecutor(options.workers) as pool:
+        measured = list(pool.map(partial(measure, n_runs=options.runs), cases))
+    figures = figures_of(cases, measured)
+    print_all(figures)
+    if options.json:
+        write_json(options.json, figures)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,10 +15,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from calibration.samples.noise_fitting import learn_shape
-from calibration.samples.runs import AlignedRun, CleanedRun
+from calibration.samples.runs import AlignedRun, CleanedRun, clean_run
+from rtgod.errors import InputError
 from rtgod.messages import Array, Float32Array, Float64Array
 from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.hrf import block_response
+from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import NoiseSettings, PipelineSettings, ResponseSettings
 
 #: Peaks that are tried, in seconds.
@@ -77,17 +79,63 @@ class LearnedPeak:
     at_edge: bool
 
 
-def thinned(aligned: AlignedRun, reference: Reference) -> tuple[AlignedRun, Reference]:
-    """Return a run and its reference with at most so many voxels as the peak is learned from.
+def learns_peak(settings: PipelineSettings) -> bool:
+    """Return whether the settings ask for the peak to be learned, and use it.
+
+    Parameters
+    ----------
+    settings : PipelineSettings
+    """
+    window = settings.window
+    return settings.response.learn_peak and window.estimate == "response" and window.mode != "sliding"
+
+
+def clean_for_peak(
+    aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise
+) -> CleanedRun | None:
+    """Take a run through the pipeline with at most so many voxels as the peak is learned from.
 
     Parameters
     ----------
     aligned : AlignedRun
     reference : Reference
+    settings : PipelineSettings
+    noise : Noise
+
+    Returns
+    -------
+    CleanedRun or None
+        None if no trial can be used, of which more is said when the run is cleaned for good.
     """
     chosen = slice(None, None, max(1, -(-len(reference.voxels) // _MOST_VOXELS)))
     volumes = tuple(replace(volume, decoder_values=volume.decoder_values[chosen].copy()) for volume in aligned.volumes)
-    return replace(aligned, volumes=volumes), reference._replace(voxels=reference.voxels[chosen])
+    aligned, reference = replace(aligned, volumes=volumes), reference._replace(voxels=reference.voxels[chosen])
+    try:
+        return clean_run(aligned, reference, ungated(settings), noise, with_patterns=True)
+    except InputError:
+        return None
+
+
+def settings_with_learned_peak(
+    runs: Sequence[CleanedRun | None], settings: PipelineSettings
+) -> tuple[PipelineSettings, tuple[str, ...]]:
+    """Return settings with the peak that runs tell, and what there is to say about it.
+
+    Parameters
+    ----------
+    runs : sequence of CleanedRun or None
+        From `clean_for_peak`.
+    settings : PipelineSettings
+    """
+    response = settings.response
+    peak = learn_peak([run for run in runs if run is not None], settings)
+    if peak is None:
+        assumed = f"{response.peak_s:g} s (response.peak_s)"
+        return settings, (f"when responses peak could not be learned from these runs; it is assumed to be {assumed}",)
+    note = f"responses peak {peak.peak_s:.1f} ± {peak.sd_s:.1f} s after a brief event, as all training runs tell"
+    if peak.at_edge:
+        note += "; that is at the end of what was tried: do the onsets of the events fit the volumes?"
+    return with_peak(settings, peak), (note,)
 
 
 def ungated(settings: PipelineSettings) -> PipelineSettings:
@@ -124,7 +172,7 @@ def recordings_of(runs: Sequence[CleanedRun], settings: NoiseSettings) -> list[R
     runs : sequence of CleanedRun
     settings : NoiseSettings
     """
-    shape = learn_shape([run.noise for run in runs], settings) if settings.n_components else None
+    shape = learn_shape([run.noise for run in runs], settings) if runs and settings.n_components else None
     recordings = []
     for run in runs:
         patterns = [pattern for pattern in run.patterns if not pattern.censored]

@@ -27,7 +27,7 @@ from rtgod.preprocessing.alignment import (
     registration_to,
 )
 from rtgod.preprocessing.censoring import Censor
-from rtgod.preprocessing.preprocessor import Noise, NoiseResiduals, VolumeCleaner, is_settled
+from rtgod.preprocessing.preprocessor import MIXED, Noise, NoiseResiduals, VolumeCleaner, is_settled
 from rtgod.preprocessing.registration import Registration
 from rtgod.preprocessing.sampling import Sampler
 from rtgod.preprocessing.stopwatch import Stopwatch
@@ -35,6 +35,8 @@ from rtgod.preprocessing.windows import RepeatAverager, Sample
 from rtgod.settings import PipelineSettings
 from rtgod.sources import Source
 
+#: Why a trial has no sample although its volumes are usable.
+_UNSEEN = "its response is not to be seen, or cannot be told from that to another trial"
 #: Number of volumes that are averaged into the template.
 _TEMPLATE_VOLUMES = 10
 
@@ -235,11 +237,12 @@ def clean_run(
     stopwatch = Stopwatch()
     clean: list[tuple[Float32Array, dict[int, float]]] = []
     responses: dict[int, Float32Array] = {}
-    n_censored = 0
+    n_censored, mixed = 0, False
     left_out: dict[int, str] = {}
     for volume, later in zip_longest(aligned.volumes, aligned.volumes[1:]):
-        pattern, sample, problem, _ = cleaner.clean(volume, stopwatch)
+        pattern, sample, problem, waits_for = cleaner.clean(volume, stopwatch)
         n_censored += bool(problem)
+        mixed |= waits_for.startswith(MIXED)
         left_out[volume.index] = _why_left_out(volume.index, aligned.run, settings, problem, has_pattern=bool(pattern))
         if sample is not None and sample.block is not None:
             windows.setdefault(sample.block, []).append(sample)
@@ -255,6 +258,13 @@ def clean_run(
                 clean.append((pattern.values, answered))
     if not any(block in windows for block, trial in enumerate(aligned.trials) if not trial.repeat):
         _check_usable(aligned, n_censored)
+        if mixed:
+            raise InputError(
+                f"{aligned.path}: no response to a trial of {aligned.events.name} can be told from that to another while "
+                "the trial is ranked; leave more time between trials, rank them later (window.hrf_shift_s), or allow "
+                f"more of another response in them than {settings.response.most_crosstalk:.0%} "
+                "(response.most_crosstalk)"
+            )
         raise InputError(
             f"{aligned.path}: no trial of {aligned.events.name} has a usable volume; do the events belong to this run?"
         )
@@ -294,7 +304,7 @@ def _without_sample(
     reasons: dict[int, Counter[str]] = {}
     for index, why in enumerate(volumes):
         if (block := cleaner.trial_at(index)) is not None and block not in windows:
-            reasons.setdefault(block, Counter())[why or "response not to be seen yet"] += 1
+            reasons.setdefault(block, Counter())[why or _UNSEEN] += 1
     n_blocks = len(aligned.run.blocks)
     explanations = {}
     for block in range(len(aligned.trials)):
@@ -302,7 +312,7 @@ def _without_sample(
             explanations[block] = AFTER_END
         elif block not in windows:
             common = reasons[block].most_common(1)[0][0] if block in reasons else "its response ends after the run"
-            explanations[block] = f"no usable volume: {common}"
+            explanations[block] = common if common == _UNSEEN else f"no usable volume: {common}"
     return explanations
 
 

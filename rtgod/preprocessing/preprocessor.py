@@ -212,15 +212,6 @@ class VolumeCleaner(Stateful):
             whitened = self.whitened(sample.values)
         return Cleaned(pattern, replace(sample, values=whitened), problem)
 
-    def in_trial(self, index: int) -> bool:
-        """Return whether a trial is to be ranked at volume `index`.
-
-        Parameters
-        ----------
-        index : int
-        """
-        return self._estimator.in_trial(index)
-
     def trial_at(self, index: int) -> int | None:
         """Return the position of the trial that is to be ranked at volume `index`; None between trials.
 
