@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -26,16 +26,18 @@ from scipy import stats
 
 from benchmarks.figures import print_all, write_json
 from calibration.samples.noise_fitting import learn_shape
-from calibration.samples.response_peak import learn_peak, ungated, with_peak
-from calibration.samples.runs import AlignedRun, CleanedRun, clean_run
+from calibration.samples.response_peak import Recording, learn_peak, record, with_peak
+from calibration.samples.runs import AlignedRun, clean_run
+from rtgod.errors import InputError
 from rtgod.events.trials import Trial
 from rtgod.messages import Array, Block, Float32Array, Float64Array, Motion, Run
 from rtgod.preprocessing.alignment import Aligned, Reference
 from rtgod.preprocessing.preprocessor import Noise
+from rtgod.preprocessing.windows import Sample
 from rtgod.settings import PipelineSettings
 
 PEAKS_S = (4, 5, 7)
-N_VOXELS, N_CATEGORIES, N_BLOCKS, REST_S, N_TRAINING = 200, 50, 50, 33.0, 8
+N_VOXELS, N_CATEGORIES, N_BLOCKS, REST_S, N_TRAINING = 200, 50, 50, 33.0, 12
 #: Percent signal change: of any category, and the standard deviation over categories.
 EVOKED, EFFECT = 1.0, 0.25
 #: Percent: noise of a voxel; the share of its variance that voxels have in common, in so many directions.
@@ -142,7 +144,7 @@ def samples_of(scans: Sequence[Scan], design: Design, pipeline: Pipeline) -> Sam
     found = [
         (sample.values, number, block, sample.index)
         for number, scan in enumerate(scans)
-        for block, window in cleaned(scan, design, *pipeline).windows.items()
+        for block, window in windows(scan, design, pipeline).items()
         for sample in window
         if block
     ]
@@ -154,30 +156,46 @@ def samples_of(scans: Sequence[Scan], design: Design, pipeline: Pipeline) -> Sam
     return Samples(np.array(values), np.array(number), np.array(block), volume)
 
 
-def cleaned(scan: Scan, design: Design, settings: PipelineSettings, noise: Noise) -> CleanedRun:
-    """Take a scan through the pipeline from the aligned volume on, as calibration does."""
+def windows(scan: Scan, design: Design, pipeline: Pipeline) -> Mapping[int, tuple[Sample, ...]]:
+    """Return the samples of each block of a scan; none if no block's response can be told from others'."""
+    try:
+        return clean_run(aligned(scan, design), reference(), *pipeline).windows
+    except InputError:
+        return {}
+
+
+def aligned(scan: Scan, design: Design) -> AlignedRun:
+    """Return a scan as the pipeline has it after alignment."""
     run = Run("run", "01", design.tr_s, (1, 1, N_VOXELS), np.eye(4), design.n_volumes, design.blocks)
-    voxels = np.zeros((N_VOXELS, 3), np.int32)
-    voxels[:, 2] = np.arange(N_VOXELS)
-    reference = Reference(np.ones((1, 1, N_VOXELS), np.float32), np.eye(4), voxels)
     nothing = np.empty(0, np.float32)
     volumes = tuple(Aligned("run", n, values, nothing, _STILL, 1.0) for n, values in enumerate(scan.volumes))
     trials = tuple(
         Trial(block.onset_s, block.duration_s, "stimulus", str(category))
         for block, category in zip(design.blocks, scan.categories, strict=True)
     )
-    return clean_run(
-        AlignedRun(Path("run"), Path("events"), run, trials, volumes, {}), reference, settings, noise, with_patterns=True
-    )
+    return AlignedRun(Path("run"), Path("events"), run, trials, volumes, {})
+
+
+def reference() -> Reference:
+    """Return a template that is nothing but the simulated voxels."""
+    voxels = np.zeros((N_VOXELS, 3), np.int32)
+    voxels[:, 2] = np.arange(N_VOXELS)
+    return Reference(np.ones((1, 1, N_VOXELS), np.float32), np.eye(4), voxels)
+
+
+def recordings(scans: Sequence[Scan], design: Design, settings: PipelineSettings) -> list[Recording]:
+    """Take training scans through the pipeline for the response's peak."""
+    found = [record(aligned(scan, design), reference(), settings, Noise()) for scan in scans]
+    return [recording for recording in found if recording is not None]
 
 
 def calibrated(scans: Sequence[Scan], design: Design, settings: PipelineSettings) -> Pipeline:
     """Learn from training scans what calibration learns: the response's peak, if the settings ask for it, and noise."""
-    runs = [cleaned(scan, design, ungated(settings), Noise()) for scan in scans]
-    if settings.response.learn_peak and (peak := learn_peak(runs, settings)):
+    found = recordings(scans, design, settings)
+    if settings.response.learn_peak and (peak := learn_peak(found, settings)):
         settings = with_peak(settings, peak)
-        runs = [cleaned(scan, design, ungated(settings), Noise()) for scan in scans]
-    return Pipeline(settings, Noise(learn_shape([run.noise for run in runs], settings.noise)))
+        found = recordings(scans, design, settings)
+    return Pipeline(settings, Noise(learn_shape([recording.noise for recording in found], settings.noise)))
 
 
 def identification(samples: Samples, scans: Sequence[Scan], patterns: Float64Array, rng: np.random.Generator) -> Array:

@@ -14,7 +14,7 @@ from calibration.datasets.masks import read_mask
 from calibration.datasets.runs import RunFiles
 from calibration.parallel.progress import Report, in_pool
 from calibration.samples.noise_fitting import learn_courses, noisiest_voxels
-from calibration.samples.response_peak import clean_for_peak, learns_peak, settings_with_learned_peak
+from calibration.samples.response_peak import learns_peak, record, settings_with_learned_peak
 from calibration.samples.runs import AlignedRun, CleanedRun, align_run, clean_run, make_reference, noise_residuals
 from rtgod.events.table import cue_lead_s
 from rtgod.messages import Int32Array
@@ -160,7 +160,7 @@ def denoise_runs(
     notes: tuple[str, ...] = ()
     if learns_peak(settings):
         arguments = [(run, reference, settings, noise) for run in aligned[:n_training]]
-        tried = in_pool(pool, "learning the response's peak", report, clean_for_peak, arguments)
+        tried = in_pool(pool, "learning the response's peak", report, record, arguments)
         settings, notes = settings_with_learned_peak(tried, settings)
     arguments = [(run, reference, settings, noise, i >= n_training) for i, run in enumerate(aligned)]
     cleaned = in_pool(pool, "denoising runs", report, clean_run, arguments)

@@ -15,28 +15,31 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from calibration.samples.noise_fitting import learn_shape
-from calibration.samples.runs import AlignedRun, CleanedRun, clean_run
+from calibration.samples.runs import AlignedRun, clean_run
 from rtgod.errors import InputError
-from rtgod.messages import Array, Float32Array, Float64Array
+from rtgod.messages import Array, BoolArray, Float32Array, Float64Array
 from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.hrf import block_response
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import NoiseSettings, PipelineSettings, ResponseSettings
 
 #: Peaks that are tried, in seconds.
-_PEAKS_S = np.arange(2.0, 10.01, 0.25)
+_PEAKS_S = np.arange(2.0, 10.01, 0.5)
 #: Seconds from which on two trials of one run share no noise to speak of.
 _APART_S = 60.0
+#: Period of the slowest drift that is not taken for responses, seconds.
+_SLOWEST_S = 128.0
 #: Most voxels that are compared; more make it slower and hardly better.
 _MOST_VOXELS = 1000
 #: Number of parts of the volumes, each of which is left out in turn to see how much the result varies.
 _N_PARTS = 10
-#: Least number of standard errors by which volumes must be like their categories.
-_LEAST_LIKENESS = 2.0
+#: Number of times that categories are exchanged within runs, and of standard deviations by which volumes must be more
+#: like their own categories.
+_N_EXCHANGES, _LEAST_LIKENESS = 20, 4.0
 #: Least uncertainty of a peak that is believed, seconds.
 _LEAST_SD_S = 0.1
-#: A limit of crosstalk that lets everything through.
-_OPEN = 1e9
+#: A limit of crosstalk that lets everything through, and a prior that holds responses firmly.
+_OPEN, _FIRM_SD = 1e9, 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,20 +49,24 @@ class Recording:
     Attributes
     ----------
     middle_s : ndarray of shape (n_volumes,), float64
-        Middle of each volume.
-    patterns : ndarray of shape (n_volumes, n_voxels), float32
+        Middle of each clean volume.
+    values : ndarray of shape (n_volumes, n_voxels), float32
+        Percent change from the run's mean, as measured.
     onset_s, duration_s : ndarray of shape (n_trials,), float64
     categories : sequence of str
     responses : ndarray of shape (n_trials, n_voxels), float32
         Responses to the trials as they were estimated in the end.
+    noise : ndarray of shape (n_clean, n_voxels), float32
+        See `CleanedRun`.
     """
 
     middle_s: Float64Array
-    patterns: Float32Array
+    values: Float32Array
     onset_s: Float64Array
     duration_s: Float64Array
     categories: Sequence[str]
     responses: Float32Array
+    noise: Float32Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +97,7 @@ def learns_peak(settings: PipelineSettings) -> bool:
     return settings.response.learn_peak and window.estimate == "response" and window.mode != "sliding"
 
 
-def clean_for_peak(
-    aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise
-) -> CleanedRun | None:
+def record(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> Recording | None:
     """Take a run through the pipeline with at most so many voxels as the peak is learned from.
 
     Parameters
@@ -104,31 +109,53 @@ def clean_for_peak(
 
     Returns
     -------
-    CleanedRun or None
+    Recording or None
         None if no trial can be used, of which more is said when the run is cleaned for good.
     """
     chosen = slice(None, None, max(1, -(-len(reference.voxels) // _MOST_VOXELS)))
     volumes = tuple(replace(volume, decoder_values=volume.decoder_values[chosen].copy()) for volume in aligned.volumes)
     aligned, reference = replace(aligned, volumes=volumes), reference._replace(voxels=reference.voxels[chosen])
     try:
-        return clean_run(aligned, reference, ungated(settings), noise, with_patterns=True)
+        run = clean_run(aligned, reference, _ungated(settings), noise, with_patterns=True)
     except InputError:
         return None
+    clean = {pattern.index for pattern in run.patterns if not pattern.censored}
+    blocks = [block for block in run.sampled_blocks() if block in run.responses and run.trials[block].category]
+    if not clean or not blocks:
+        return None
+    return Recording(
+        middle_s=(np.array(sorted(clean)) + 0.5) * run.run.tr_s,
+        values=_percent(np.array([volume.decoder_values for volume in volumes if volume.index in clean])),
+        onset_s=np.array([run.trials[block].onset_s for block in blocks]),
+        duration_s=np.array([run.trials[block].duration_s for block in blocks]),
+        categories=[run.trials[block].category for block in blocks],
+        responses=np.array([run.responses[block] for block in blocks]),
+        noise=run.noise,
+    )
+
+
+def _percent(values: Float32Array) -> Float32Array:
+    """Return the change from each voxel's mean in percent; 0 where it is missing or has no mean to speak of."""
+    present = np.isfinite(values)
+    mean = np.where(present, values, 0).sum(axis=0, dtype=np.float64) / np.maximum(present.sum(axis=0), 1)
+    usable = present & (mean > 0)
+    percent: Float32Array = np.where(usable, 100 * (values / np.where(mean > 0, mean, 1) - 1), 0).astype(np.float32)
+    return percent
 
 
 def settings_with_learned_peak(
-    runs: Sequence[CleanedRun | None], settings: PipelineSettings
+    recordings: Sequence[Recording | None], settings: PipelineSettings
 ) -> tuple[PipelineSettings, tuple[str, ...]]:
     """Return settings with the peak that runs tell, and what there is to say about it.
 
     Parameters
     ----------
-    runs : sequence of CleanedRun or None
-        From `clean_for_peak`.
+    recordings : sequence of Recording or None
+        From `record`.
     settings : PipelineSettings
     """
     response = settings.response
-    peak = learn_peak([run for run in runs if run is not None], settings)
+    peak = learn_peak([recording for recording in recordings if recording is not None], settings)
     if peak is None:
         assumed = f"{response.peak_s:g} s (response.peak_s)"
         return settings, (f"when responses peak could not be learned from these runs; it is assumed to be {assumed}",)
@@ -138,14 +165,16 @@ def settings_with_learned_peak(
     return with_peak(settings, peak), (note,)
 
 
-def ungated(settings: PipelineSettings) -> PipelineSettings:
+def _ungated(settings: PipelineSettings) -> PipelineSettings:
     """Return settings with which trials have samples although their responses cannot be told apart.
+
+    Estimates are held firmly: what they hold of other trials is as good as random, and their noise is what matters.
 
     Parameters
     ----------
     settings : PipelineSettings
     """
-    return _with(settings, {"most_crosstalk": _OPEN})
+    return _with(settings, {"most_crosstalk": _OPEN, "sd": _FIRM_SD})
 
 
 def with_peak(settings: PipelineSettings, peak: LearnedPeak) -> PipelineSettings:
@@ -164,76 +193,83 @@ def _with(settings: PipelineSettings, response: dict[str, float]) -> PipelineSet
     return PipelineSettings.model_validate(given | {"response": given["response"] | response})
 
 
-def recordings_of(runs: Sequence[CleanedRun], settings: NoiseSettings) -> list[Recording]:
-    """Return the volumes and trials of runs whose patterns were kept, whitened by what their noise has in common.
-
-    Parameters
-    ----------
-    runs : sequence of CleanedRun
-    settings : NoiseSettings
-    """
-    shape = learn_shape([run.noise for run in runs], settings) if runs and settings.n_components else None
-    recordings = []
-    for run in runs:
-        patterns = [pattern for pattern in run.patterns if not pattern.censored]
-        blocks = [block for block in run.sampled_blocks() if block in run.responses and run.trials[block].category]
-        if not patterns or not blocks:
-            continue
-        values = [pattern.values for pattern in patterns], [run.responses[block] for block in blocks]
-        volumes, responses = (np.array([shape.whiten(v) if shape else v for v in group]) for group in values)
-        recordings.append(
-            Recording(
-                (np.array([pattern.index for pattern in patterns]) + 0.5) * run.run.tr_s,
-                volumes,
-                np.array([run.trials[block].onset_s for block in blocks]),
-                np.array([run.trials[block].duration_s for block in blocks]),
-                [run.trials[block].category for block in blocks],
-                responses,
-            )
-        )
-    return recordings
-
-
-def learn_peak(runs: Sequence[CleanedRun], settings: PipelineSettings) -> LearnedPeak | None:
+def learn_peak(recordings: Sequence[Recording], settings: PipelineSettings) -> LearnedPeak | None:
     """Find the time of the response's peak; None if the volumes do not tell it.
 
     Parameters
     ----------
-    runs : sequence of CleanedRun
-        Runs that went through the pipeline with `ungated` settings, with their patterns.
+    recordings : sequence of Recording
     settings : PipelineSettings
-        The undershoot is taken as it is set.
+        The response's undershoot and the whitening are as they are set.
     """
+    if not recordings:
+        return None
     with threadpool_limits(1, user_api="blas"):  # the same sums however many threads BLAS has
-        if not (recordings := recordings_of(runs, settings.noise)):
+        recordings = _whitened(recordings, settings.noise)
+        courses = [_courses(recording, settings.response) for recording in recordings]
+        products, squares = _by_part(recordings, courses)
+        left_out = [(products.sum(axis=0) - p, squares.sum(axis=0) - s) for p, s in zip(products, squares, strict=True)]
+        if not all((some > 0).all() for _, some in left_out):
             return None
-        products, squares = _by_part(recordings, settings.response)
-    total, total_squares = products.sum(axis=0), squares.sum(axis=0)
-    if not (total_squares > 0).all():
+        rng = np.random.default_rng(0)
+        exchanged = [_by_part(_exchanged(recordings, rng), courses) for _ in range(_N_EXCHANGES)]
+    peak_s = _best(products.sum(axis=0), squares.sum(axis=0))
+    usual = [_likeness(*sums) for sums in exchanged]
+    if _likeness(products, squares) < np.mean(usual) + _LEAST_LIKENESS * np.std(usual):
         return None
-    peak_s = _best(total, total_squares)
-    at = int(np.argmin(np.abs(_PEAKS_S - peak_s)))
-    if total[at] < _LEAST_LIKENESS * _jackknife_sd((total - products)[:, at]):
-        return None
-    left_out = zip(total - products, total_squares - squares, strict=True)
-    sd_s = _jackknife_sd(np.array([_best(*sums) for sums in left_out]))
-    return LearnedPeak(round(peak_s, 2), round(max(sd_s, _LEAST_SD_S), 2), peak_s in (_PEAKS_S[0], _PEAKS_S[-1]))
+    # A volume's noise is in its own part and, by the templates, in those of its category's other trials.
+    sd_s = np.sqrt(2.0) * _jackknife_sd(np.array([_best(*sums) for sums in left_out]))
+    return LearnedPeak(round(peak_s, 2), round(float(max(sd_s, _LEAST_SD_S)), 2), peak_s in (_PEAKS_S[0], _PEAKS_S[-1]))
 
 
-def _by_part(recordings: Sequence[Recording], response: ResponseSettings) -> tuple[Float64Array, Float64Array]:
+def _exchanged(recordings: Sequence[Recording], rng: np.random.Generator) -> list[Recording]:
+    """Return the recordings with categories that are exchanged among the trials of each run."""
+    return [replace(r, categories=[r.categories[n] for n in rng.permutation(len(r.categories))]) for r in recordings]
+
+
+def _likeness(products: Float64Array, squares: Float64Array) -> float:
+    """Return the largest likeness of volumes and templates of any peak, in units of the templates' length."""
+    length = np.sqrt(np.maximum(squares.sum(axis=0), np.finfo(float).tiny))
+    return float((products.sum(axis=0) / length).max())
+
+
+def _whitened(recordings: Sequence[Recording], settings: NoiseSettings) -> list[Recording]:
+    """Whiten volumes and responses by what the runs' noise has in common, as samples are whitened."""
+    if not settings.n_components:
+        return list(recordings)
+    shape = learn_shape([recording.noise for recording in recordings], settings)
+    return [
+        replace(r, values=np.array([*map(shape.whiten, r.values)]), responses=np.array([*map(shape.whiten, r.responses)]))
+        for r in recordings
+    ]
+
+
+def _courses(recording: Recording, response: ResponseSettings) -> list[Float64Array]:
+    """Return the expected responses to all trials (n_volumes, n_trials) for each peak, without what drift could be."""
+    middle_s = recording.middle_s
+    phase = np.pi * (middle_s - middle_s[0]) / max(float(middle_s[-1] - middle_s[0]), 1.0)
+    n_cosines = 1 + int(2 * (middle_s[-1] - middle_s[0]) / _SLOWEST_S)
+    drift, _ = np.linalg.qr(np.column_stack([phase, *(np.cos(k * phase) for k in range(n_cosines))]))
+    since_s = middle_s[:, np.newaxis] - recording.onset_s
+    courses = []
+    for peak_s in _PEAKS_S:
+        shape = block_response(
+            since_s, recording.duration_s, peak_s, response.undershoot_s, response.undershoot_ratio
+        )
+        courses.append(shape - drift @ (drift.T @ shape))
+    return courses
+
+
+def _by_part(
+    recordings: Sequence[Recording], courses: Sequence[Sequence[Float64Array]]
+) -> tuple[Float64Array, Float64Array]:
     """Return products of volumes and templates, and squares of the templates, (n_parts, n_peaks): sums over volumes."""
-    patterns = [r.patterns.astype(np.float64) - r.patterns.mean(axis=0, dtype=np.float64) for r in recordings]
-    sd = np.sqrt(np.mean([np.square(values).mean(axis=0) for values in patterns], axis=0))
+    variances = [recording.values.var(axis=0, dtype=np.float64) for recording in recordings]
+    sd = np.sqrt(np.mean(variances, axis=0))
     scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 0)
-    templates = _templates(recordings, scale)
     products, squares = [], []
-    for recording, values, template in zip(recordings, patterns, templates, strict=True):
-        likeness, overlap = (values * scale) @ template.T, template @ template.T
-        since_s = recording.middle_s[:, np.newaxis] - recording.onset_s
-        shapes = [
-            block_response(since_s, recording.duration_s, peak_s, response.undershoot_s, response.undershoot_ratio)
-            for peak_s in _PEAKS_S
-        ]
+    for recording, shapes, template in zip(recordings, courses, _templates(recordings, scale), strict=True):
+        likeness, overlap = (recording.values * scale) @ template.T, template @ template.T
         products.append([(shape * likeness).sum(axis=1) for shape in shapes])
         squares.append([((shape @ overlap) * shape).sum(axis=1) for shape in shapes])
     sums = np.concatenate(products, axis=1), np.concatenate(squares, axis=1)
@@ -250,13 +286,18 @@ def _templates(recordings: Sequence[Recording], scale: Float64Array) -> list[Flo
     category: Array = np.array([numbers[name] for name in names])
     run = np.repeat(np.arange(len(recordings)), [len(r.categories) for r in recordings])
     onset_s = np.concatenate([r.onset_s for r in recordings])
-    templates = np.zeros_like(samples)
-    for trial in range(len(samples)):
-        apart = (run != run[trial]) | (np.abs(onset_s - onset_s[trial]) > _APART_S)
-        alike = apart & (category == category[trial])
-        if alike.any() and (apart & ~alike).any():
-            templates[trial] = samples[alike].mean(axis=0) - samples[apart].mean(axis=0)
+    apart = (run[:, np.newaxis] != run) | (np.abs(onset_s[:, np.newaxis] - onset_s) > _APART_S)
+    alike = apart & (category[:, np.newaxis] == category)
+    known = alike.any(axis=1) & (apart & ~alike).any(axis=1)
+    templates = _mean_of(alike, samples) - _mean_of(apart, samples)
+    templates[~known] = 0.0
     return [templates[run == number] for number in range(len(recordings))]
+
+
+def _mean_of(chosen: BoolArray, samples: Float64Array) -> Float64Array:
+    """Return the mean of the samples that each row chooses."""
+    mean: Float64Array = chosen.astype(np.float64) @ samples / np.maximum(chosen.sum(axis=1, keepdims=True), 1)
+    return mean
 
 
 def _best(products: Float64Array, squares: Float64Array) -> float:

@@ -93,7 +93,9 @@ def test_four_runs_of_three_categories_are_decoded_live_and_said_to_be(bundle, l
     assert [candidate.category_id for candidate in bundle.candidates] == sorted(CATEGORY_OF)
     assert bundle.provenance["network"] is None
     assert bundle.provenance["cross_validation"]["first"] == 1
-    assert not bundle.provenance["cross_validation"]["notes"]
+    (note,) = bundle.provenance["cross_validation"]["notes"]
+    assert note.startswith("responses peak 4.8 ± 0.1 s")
+    assert (bundle.settings.response.peak_s, bundle.settings.response.learn_peak) == (pytest.approx(4.8, abs=0.1), True)
     found, shown = rankings_of(bundle, localizer[1][4])
     assert len(found) == len(shown) == 6
     assert [ranking.top[0] for ranking in found] == shown
