@@ -18,6 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -199,7 +200,7 @@ def calibrated(scans: Sequence[Scan], design: Design, settings: PipelineSettings
 
 
 def identification(samples: Samples, scans: Sequence[Scan], patterns: Float64Array, rng: np.random.Generator) -> Array:
-    """Return percent (n, 3): the block's category, that of the block before, and that of another block, for the null."""
+    """Return percent (n, 3) for the block's category, for that of the block before, and for another as the null."""
     own = np.array([scans[n].categories[b] for n, b in zip(samples.scan, samples.block, strict=True)], int)
     before = np.array([scans[n].categories[b - 1] for n, b in zip(samples.scan, samples.block, strict=True)], int)
     # Any category but the block's own, as often as any other.
@@ -220,7 +221,10 @@ def measure(case: tuple[Design, int], n_runs: int) -> dict[str, float]:
     design, peak_s = case
     subject, rng = Subject(peak_s, seed=peak_s), np.random.default_rng(0)
     training, scans = subject.scans(design, N_TRAINING), subject.scans(design, n_runs)
-    pipelines = {"after": calibrated(training, design, PipelineSettings()), "before": calibrated(training, design, BEFORE)}
+    pipelines = {
+        "after": calibrated(training, design, PipelineSettings()),
+        "before": calibrated(training, design, BEFORE),
+    }
     response = pipelines["after"].settings.response
     figures = {"peak_s": response.peak_s, "peak_sd_s": response.peak_sd_s}
     for name, pipeline in pipelines.items():
@@ -277,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args(arguments)
     cases = list(product(DESIGNS, PEAKS_S))
-    with ProcessPoolExecutor(options.workers) as pool:
+    with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:  # OpenMP does not survive a fork
         measured = list(pool.map(partial(measure, n_runs=options.runs), cases))
     figures = figures_of(cases, measured)
     print_all(figures)

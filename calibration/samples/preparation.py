@@ -159,9 +159,9 @@ def denoise_runs(
         noise = Noise(courses=learn_courses(noise.courses.voxels, residuals, settings.nuisance.n_components))
     notes: tuple[str, ...] = ()
     if learns_peak(settings):
-        arguments = [(run, reference, settings, noise) for run in aligned[:n_training]]
-        tried = in_pool(pool, "learning the response's peak", report, record, arguments)
-        settings, notes = settings_with_learned_peak(tried, settings)
+        to_record = [(run, reference, settings, noise) for run in aligned[:n_training]]
+        recordings = in_pool(pool, "learning the response's peak", report, record, to_record)
+        settings, notes = settings_with_learned_peak(recordings, settings)
     arguments = [(run, reference, settings, noise, i >= n_training) for i, run in enumerate(aligned)]
     cleaned = in_pool(pool, "denoising runs", report, clean_run, arguments)
     return _gathered(cleaned, inputs, reference, noise, settings, notes)

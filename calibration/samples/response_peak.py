@@ -20,6 +20,7 @@ from rtgod.errors import InputError
 from rtgod.messages import Array, BoolArray, Float32Array, Float64Array
 from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.hrf import block_response
+from rtgod.preprocessing.noise_model import NoiseCovariance
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import NoiseSettings, PipelineSettings, ResponseSettings
 
@@ -239,9 +240,13 @@ def _whitened(recordings: Sequence[Recording], settings: NoiseSettings) -> list[
         return list(recordings)
     shape = learn_shape([recording.noise for recording in recordings], settings)
     return [
-        replace(r, values=np.array([*map(shape.whiten, r.values)]), responses=np.array([*map(shape.whiten, r.responses)]))
-        for r in recordings
+        replace(recording, values=_each(shape, recording.values), responses=_each(shape, recording.responses))
+        for recording in recordings
     ]
+
+
+def _each(shape: NoiseCovariance, patterns: Float32Array) -> Float32Array:
+    return np.array([shape.whiten(pattern) for pattern in patterns])
 
 
 def _courses(recording: Recording, response: ResponseSettings) -> list[Float64Array]:
@@ -252,10 +257,8 @@ def _courses(recording: Recording, response: ResponseSettings) -> list[Float64Ar
     drift, _ = np.linalg.qr(np.column_stack([phase, *(np.cos(k * phase) for k in range(n_cosines))]))
     since_s = middle_s[:, np.newaxis] - recording.onset_s
     courses = []
-    for peak_s in _PEAKS_S:
-        shape = block_response(
-            since_s, recording.duration_s, peak_s, response.undershoot_s, response.undershoot_ratio
-        )
+    for peak_s in _PEAKS_S.tolist():
+        shape = block_response(since_s, recording.duration_s, peak_s, response.undershoot_s, response.undershoot_ratio)
         courses.append(shape - drift @ (drift.T @ shape))
     return courses
 
@@ -301,7 +304,7 @@ def _mean_of(chosen: BoolArray, samples: Float64Array) -> Float64Array:
 
 
 def _best(products: Float64Array, squares: Float64Array) -> float:
-    """Return the peak whose templates, scaled to fit, leave the least of the volumes, by a parabola through the best."""
+    """Return the peak whose templates, scaled to fit, leave the least of the volumes; between peaks by a parabola."""
     explained = np.sign(products) * np.square(products) / squares
     best = int(np.argmax(explained))
     if best in (0, len(_PEAKS_S) - 1):

@@ -257,17 +257,7 @@ def clean_run(
             if not problem:
                 clean.append((pattern.values, answered))
     if not any(block in windows for block, trial in enumerate(aligned.trials) if not trial.repeat):
-        _check_usable(aligned, n_censored)
-        if mixed:
-            raise InputError(
-                f"{aligned.path}: no response to a trial of {aligned.events.name} can be told from that to another while "
-                "the trial is ranked; leave more time between trials, rank them later (window.hrf_shift_s), or allow "
-                f"more of another response in them than {settings.response.most_crosstalk:.0%} "
-                "(response.most_crosstalk)"
-            )
-        raise InputError(
-            f"{aligned.path}: no trial of {aligned.events.name} has a usable volume; do the events belong to this run?"
-        )
+        raise _nothing_usable(aligned, settings, n_censored, mixed=mixed)
     return CleanedRun(
         path=aligned.path,
         run=aligned.run,
@@ -281,6 +271,21 @@ def clean_run(
         volumes=(volumes := _of_every_volume(aligned.run, left_out)),
         without_sample=_without_sample(aligned, cleaner, windows, volumes),
         responses=responses if with_patterns else {},
+    )
+
+
+def _nothing_usable(aligned: AlignedRun, settings: PipelineSettings, n_censored: int, *, mixed: bool) -> InputError:
+    """Explain why no trial of a run has a sample; `mixed` if responses of some could not be told apart."""
+    _check_usable(aligned, n_censored)
+    events = aligned.events.name
+    if not mixed:
+        return InputError(
+            f"{aligned.path}: no trial of {events} has a usable volume; do the events belong to this run?"
+        )
+    return InputError(
+        f"{aligned.path}: while a trial of {events} is ranked, the response to it cannot be told from that to another; "
+        "leave more time between trials, rank them later (window.hrf_shift_s), or allow more than "
+        f"{settings.response.most_crosstalk:.0%} of another response in a trial's (response.most_crosstalk)"
     )
 
 

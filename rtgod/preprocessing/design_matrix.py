@@ -256,9 +256,8 @@ class _TrialColumns(Stateful):
             since_s = (np.arange(first_volume, last_volume + 1, dtype=np.float64) + 0.5) * run.tr_s - block.onset_s
             self._first.append(first_volume)
             self._last.append(last_volume)
-            self._response.append(
-                np.array([block_response(since_s, block.duration_s, peak_s, *self._undershoot) for peak_s in self._peaks_s])
-            )
+            shapes = [block_response(since_s, block.duration_s, peak_s, *self._undershoot) for peak_s in self._peaks_s]
+            self._response.append(np.array(shapes))
         self._occupant += [None] * (max(self._column, default=-1) + 1 - len(self._occupant))
 
     def pass_on(self, index: int) -> list[int]:

@@ -36,7 +36,6 @@ def block_response(
     -------
     ndarray of the same shape, float64
     """
-
     whole_s = math.floor(peak_s)
     part = peak_s - whole_s
 

@@ -21,7 +21,6 @@ from rtgod.preprocessing.windows import RepeatAverager, Sample, Window
 from rtgod.settings import PipelineSettings
 from rtgod.state import Stateful
 
-
 #: Why a trial has no sample at a volume.
 UNSEEN = "nothing of the response can be seen yet"
 MIXED = "the response cannot be told from that to another trial yet"

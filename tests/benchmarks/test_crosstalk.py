@@ -5,7 +5,13 @@ import pytest
 
 from benchmarks import crosstalk
 from benchmarks.crosstalk import Design, Subject, expected
+from calibration.samples.runs import clean_run
+from rtgod.errors import InputError
 from rtgod.preprocessing.hrf import block_response
+from rtgod.preprocessing.preprocessor import MIXED, Noise, VolumeCleaner
+from rtgod.preprocessing.stopwatch import Stopwatch
+from rtgod.preprocessing.windows import RepeatAverager
+from rtgod.settings import PipelineSettings
 
 
 @pytest.fixture
@@ -44,3 +50,34 @@ def test_a_subject_s_runs_differ_and_no_category_follows_itself():
     first, second = Subject(5, 0).scans(Design(9.0, 3.0), 2)
     assert first.categories != second.categories
     assert all(a != b for a, b in zip(first.categories, first.categories[1:], strict=False))
+
+
+def test_blocks_that_are_too_short_have_no_sample_and_what_to_change_is_said():
+    design = Design(3.0, 1.0)
+    (scan,) = Subject(5, 0).scans(design, 1)
+    unsure = PipelineSettings.model_validate({"response": {"peak_sd_s": 0.5}})
+    with pytest.raises(InputError, match=r"window\.hrf_shift_s.*more than 5% of another.*response\.most_crosstalk"):
+        clean_run(crosstalk.aligned(scan, design), crosstalk.reference(), unsure, Noise())
+    allowed = PipelineSettings.model_validate({"response": {"peak_sd_s": 0.5, "most_crosstalk": 1e9}})
+    assert len(clean_run(crosstalk.aligned(scan, design), crosstalk.reference(), allowed, Noise()).windows) == 50
+
+
+def test_a_volume_that_waits_for_a_response_of_its_own_says_so_with_its_share():
+    design = Design(9.0, 3.0)
+    (scan,) = Subject(5, 0).scans(design, 1)
+    run = crosstalk.aligned(scan, design)
+    cleaner = VolumeCleaner(crosstalk.reference(), run.run, crosstalk.BEFORE, Noise(), RepeatAverager())
+    limited = crosstalk.BEFORE.response.model_copy(update={"most_crosstalk": 0.05})
+    settings = crosstalk.BEFORE.model_copy(update={"response": limited})
+    gated = VolumeCleaner(crosstalk.reference(), run.run, settings, Noise(), RepeatAverager())
+    n_waiting = 0
+    for volume in run.volumes:
+        free, held = cleaner.clean(volume, Stopwatch()), gated.clean(volume, Stopwatch())
+        if free.sample is None or held.sample is not None:
+            assert (free.sample is None) == (held.sample is None)
+            continue
+        n_waiting += 1
+        share = cleaner.denoiser.crosstalk(free.sample.block)
+        assert share > 0.05
+        assert held.waits_for == f"{MIXED}: up to {min(share, 9.99):.0%} of that is in it"
+    assert 50 <= n_waiting <= 130

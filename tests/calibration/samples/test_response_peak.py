@@ -52,9 +52,7 @@ def test_without_responses_to_categories_nothing_is_learned_and_that_is_said(mon
 
 def test_shuffled_labels_teach_nothing():
     rng = np.random.default_rng(0)
-    shuffled = [
-        replace(run, categories=rng.permutation(run.categories).tolist()) for run in runs(5.0)
-    ]
+    shuffled = [replace(run, categories=rng.permutation(run.categories).tolist()) for run in runs(5.0)]
     assert learn_peak(shuffled, SETTINGS) is None
 
 

@@ -66,7 +66,9 @@ def test_a_trial_alone_has_none_and_one_not_seen_is_not_told_apart():
 
 def test_it_falls_while_a_trial_goes_on_and_a_weaker_prior_lowers_it():
     values = np.full((N_VOLUMES, 3), 800.0)
-    firmly, freely = ([d.crosstalk(4) for i, d in denoised(values, CLOSE, sd=sd) if 23 <= i <= 26] for sd in (1.0, 10.0))
+    firmly, freely = (
+        [d.crosstalk(4) for i, d in denoised(values, CLOSE, sd=sd) if 23 <= i <= 26] for sd in (1.0, 10.0)
+    )
     assert firmly == sorted(firmly, reverse=True)
     assert all(free < firm for firm, free in zip(firmly, freely, strict=True))
     assert freely[-1] < 0.05 < firmly[0]
