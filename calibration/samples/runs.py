@@ -37,6 +37,8 @@ from rtgod.sources import Source
 
 #: Why a trial has no sample although its volumes are usable.
 _UNSEEN = "its response is not to be seen, or cannot be told from that to another trial"
+#: Largest number of trials whose responses are never told apart, for each that has a sample, in a run that is used.
+_MOST_MIXED = 9
 #: Number of volumes that are averaged into the template.
 _TEMPLATE_VOLUMES = 10
 
@@ -229,7 +231,7 @@ def clean_run(
     Raises
     ------
     InputError
-        If no trial has a usable volume.
+        If no trial has a usable volume, or hardly any has a response that can be told from others.
     """
     cleaner = VolumeCleaner(reference, aligned.run, _trial_by_trial(settings), noise, RepeatAverager())
     windows: dict[int, list[Sample]] = {}
@@ -237,12 +239,13 @@ def clean_run(
     stopwatch = Stopwatch()
     clean: list[tuple[Float32Array, dict[int, float]]] = []
     responses: dict[int, Float32Array] = {}
-    n_censored, mixed = 0, False
+    n_censored, mixed = 0, set[int | None]()
     left_out: dict[int, str] = {}
     for volume, later in zip_longest(aligned.volumes, aligned.volumes[1:]):
         pattern, sample, problem, waits_for = cleaner.clean(volume, stopwatch)
         n_censored += bool(problem)
-        mixed |= waits_for.startswith(MIXED)
+        if waits_for.startswith(MIXED):
+            mixed.add(cleaner.trial_at(volume.index))
         left_out[volume.index] = _why_left_out(volume.index, aligned.run, settings, problem, has_pattern=bool(pattern))
         if sample is not None and sample.block is not None:
             windows.setdefault(sample.block, []).append(sample)
@@ -256,8 +259,13 @@ def clean_run(
                 patterns.append(pattern)
             if not problem:
                 clean.append((pattern.values, answered))
+    if len(mixed - windows.keys()) > _MOST_MIXED * len(windows):
+        raise _never_apart(aligned, settings, len(mixed - windows.keys()))
     if not any(block in windows for block, trial in enumerate(aligned.trials) if not trial.repeat):
-        raise _nothing_usable(aligned, settings, n_censored, mixed=mixed)
+        _check_usable(aligned, n_censored)
+        raise InputError(
+            f"{aligned.path}: no trial of {aligned.events.name} has a usable volume; do the events belong to this run?"
+        )
     return CleanedRun(
         path=aligned.path,
         run=aligned.run,
@@ -274,18 +282,12 @@ def clean_run(
     )
 
 
-def _nothing_usable(aligned: AlignedRun, settings: PipelineSettings, n_censored: int, *, mixed: bool) -> InputError:
-    """Explain why no trial of a run has a sample; `mixed` if responses of some could not be told apart."""
-    _check_usable(aligned, n_censored)
-    events = aligned.events.name
-    if not mixed:
-        return InputError(
-            f"{aligned.path}: no trial of {events} has a usable volume; do the events belong to this run?"
-        )
+def _never_apart(aligned: AlignedRun, settings: PipelineSettings, n_trials: int) -> InputError:
     return InputError(
-        f"{aligned.path}: while a trial of {events} is ranked, the response to it cannot be told from that to another; "
-        "leave more time between trials, rank them later (window.hrf_shift_s), or allow more than "
-        f"{settings.response.most_crosstalk:.0%} of another response in a trial's (response.most_crosstalk)"
+        f"{aligned.path}: while they are ranked, responses to {n_trials} of {len(aligned.trials)} trials of "
+        f"{aligned.events.name} cannot be told from those to others; leave more time between trials, rank them later "
+        f"(window.hrf_shift_s), or allow more than {settings.response.most_crosstalk:.0%} of another response in a "
+        "trial's (response.most_crosstalk)"
     )
 
 
