@@ -14,11 +14,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +24,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.figures import print_all, write_json
+from calibration.parallel.workers import workers
 from calibration.samples.noise_fitting import learn_shape
 from calibration.samples.response_peak import Recording, learn_peak, record, with_peak
 from calibration.samples.runs import AlignedRun, clean_run
@@ -277,11 +276,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures, and write them as JSON if asked to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crosstalk", description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=40, help="test runs of each case; default: %(default)s")
-    parser.add_argument("--workers", type=int, default=2, help="processes; default: %(default)s")
+    parser.add_argument("--workers", type=int, help="processes; default: one for each core")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args(arguments)
     cases = list(product(DESIGNS, PEAKS_S))
-    with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:  # OpenMP does not survive a fork
+    with workers(options.workers) as pool:
         measured = list(pool.map(partial(measure, n_runs=options.runs), cases))
     figures = figures_of(cases, measured)
     print_all(figures)
