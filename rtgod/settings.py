@@ -234,7 +234,7 @@ class ResponseSettings(Settings):
     #: Prior standard deviation of a trial's response, in units of the voxel's noise.
     sd: Positive = 10.0
     #: Largest share of another trial's response, relative to the trial's own, with which a trial is ranked.
-    most_crosstalk: NotNegative = 0.05
+    most_crosstalk: NotNegative = 0.075
 
     @property
     def peaks_s(self) -> tuple[float, ...]:

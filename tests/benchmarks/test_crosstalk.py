@@ -56,7 +56,7 @@ def test_blocks_that_are_too_short_have_no_sample_and_what_to_change_is_said():
     design = Design(3.0, 1.0)
     (scan,) = Subject(5, 0).scans(design, 1)
     unsure = PipelineSettings.model_validate({"response": {"peak_sd_s": 0.5}})
-    with pytest.raises(InputError, match=r"49 of 50 trials.*window\.hrf_shift_s.*more than 5% of another"):
+    with pytest.raises(InputError, match=r"49 of 50 trials.*window\.hrf_shift_s.*more than 7\.5% of another"):
         clean_run(crosstalk.aligned(scan, design), crosstalk.reference(), unsure, Noise())
     allowed = PipelineSettings.model_validate({"response": {"peak_sd_s": 0.5, "most_crosstalk": 1e9}})
     assert len(clean_run(crosstalk.aligned(scan, design), crosstalk.reference(), allowed, Noise()).windows) == 50

@@ -95,8 +95,10 @@ def test_trials_without_a_clean_volume_are_counted_not_made_up(training, bundle)
     (samples,) = samples_of([training], bundle, strict)
     n_censored = samples.left_out.count("no usable volume: censored")
     assert n_censored > 0
-    assert set(samples.left_out) == {"no usable volume: censored", "one-back repeat"}
-    assert len(samples.trials) == len(samples.values) == 50 - n_censored
+    # With fewer volumes, responses are told apart later, or never.
+    mixed = "its response is not to be seen, or cannot be told from that to another trial"
+    assert set(samples.left_out) <= {"no usable volume: censored", "one-back repeat", mixed}
+    assert len(samples.trials) == len(samples.values) == 50 - n_censored - samples.left_out.count(mixed)
 
 
 def test_noise_is_what_is_left_without_the_responses(training, bundle):
@@ -130,7 +132,7 @@ def test_events_of_another_time_are_refused(training, bundle, tmp_path):
     late = tmp_path / "late_events.tsv"
     late.write_text("onset\tduration\ttrial_type\n5000\t9\tface\n")
     with pytest.raises(
-        InputError, match=r"late_events\.tsv: run .*: its only trial begins after its .* s, the first at 5000 s; are"
+        InputError, match=r"late_events\.tsv: run .*: its only trial begins after its .* s, at 5000 s; are"
     ):
         samples_of([RunFiles(training.bold, late)], bundle)
 

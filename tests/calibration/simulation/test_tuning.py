@@ -37,6 +37,8 @@ def features():
 
 def tuning_of(features, seed=1, regions=VOXEL_REGIONS, positions_mm=None, **settings):
     positions_mm = places(len(regions)) if positions_mm is None else positions_mm
+    # 60 voxels, of which neighbours are tuned alike, reach hardly 10.
+    settings = {"effective_rank": 8} | settings
     return make_tuning(features, regions, positions_mm, TuningSettings(**settings), np.random.default_rng(seed))
 
 
