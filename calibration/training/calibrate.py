@@ -36,12 +36,12 @@ from calibration.training.folds import parts_of_one_run
 from calibration.training.held_out_rankings import Learned, learn_from_rankings
 from rtgod.bundle import DecoderBundle, sha256_of
 from rtgod.candidates import Candidate
-from rtgod.decoding.category_index import CategoryIndex
+from rtgod.decoding.category_index import CategoryIndex, check_matching
 from rtgod.errors import InputError
 from rtgod.fit import training_of
 from rtgod.messages import Features
 from rtgod.preprocessing.preprocessor import Noise
-from rtgod.settings import PipelineSettings
+from rtgod.settings import Matching, PipelineSettings
 
 #: Packages whose versions a bundle records; the second group only if a network saw images.
 _PACKAGES, _OF_NETWORKS = ("numpy", "numba", "scikit-learn"), ("torch", "torchvision")
@@ -150,6 +150,7 @@ def calibrate(
     if decoder.name != "ridge" and not decoder.n_folds:
         raise InputError("n_folds = 0 leaves no run out, and accuracy is reported of runs that are; choose 2 or more")
     files = TargetFiles(inputs, network)
+    check_matching(settings.ranking, files.are_plain)
     first_run = inputs.training[0]
     voxels = inputs.region.voxels(first_run.open(settings.events).run) if inputs.region else None
     gathered = gather_runs(inputs, voxels, settings, pool, report)
@@ -173,7 +174,7 @@ def calibrate(
         report("confidence", 0, 1)
         learned = learn_from_rankings(samples, trained, decoder, candidates, settings.ranking)
         report("confidence", 1, 1)
-        summary = _summarise(trained, samples, groups, targets, runs, learned)
+        summary = _summarise(trained, samples, groups, targets, runs, learned, settings.ranking.match)
     seconds = _work_s(runs) | {"features": have_features - began, "fits": time.perf_counter() - have_features}
     summary = replace(summary, seconds=seconds)
     bundle = DecoderBundle(
@@ -219,10 +220,11 @@ def _summarise(
     targets: Targets,
     runs: Sequence[CleanedRun],
     learned: Learned,
+    match: Matching,
 ) -> CalibrationReport:
     layers, candidates = trained.layers, targets.candidates
     is_plain = CATEGORIES in layers
-    category_index = CategoryIndex(candidates.features, layers, plain=is_plain)
+    category_index = CategoryIndex(candidates.features, layers, plain=is_plain, match=match)
     position = {category: i for i, category in enumerate(candidates.ids)}
     notes = [*learned.confidence.notes, *targets.notes]
     alone = _shown_in_one(samples.categories, groups) if is_plain else {}

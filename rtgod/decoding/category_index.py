@@ -16,7 +16,7 @@ from rtgod.decoding.decoder import AnyLayerDecoder
 from rtgod.decoding.shortlist import Shortlist
 from rtgod.errors import InputError
 from rtgod.messages import Array, Features, Float32Array, Float64Array, Int32Array
-from rtgod.settings import Combination, RankingSettings
+from rtgod.settings import Combination, Matching, RankingSettings
 from rtgod.text import composed
 
 #: Up to this number every candidate is scored; a shortlist is used for more.
@@ -31,8 +31,8 @@ _PIECE = 20_000
 class CategoryIndex:
     """Index that scores candidates by the correlation of their category features with decoded features.
 
-    Both sides are z-scored with the training features' mean and SD first: otherwise the activations' common profile
-    over units would dominate every correlation.
+    By default both sides are z-scored with the training features' mean and SD first: otherwise the activations' common
+    profile over units dominates every correlation.
 
     Parameters
     ----------
@@ -50,6 +50,8 @@ class CategoryIndex:
     plain : bool
         Whether each unit stands for one candidate. Then a candidate's score is its own unit, z-scored: a correlation
         over the two units of two categories could only be 1 or −1.
+    match : {"zscored", "raw"}
+        Whether both sides are z-scored before they are correlated, or correlated as they are; not for `plain`.
 
     Attributes
     ----------
@@ -75,8 +77,9 @@ class CategoryIndex:
         weights: Mapping[str, float] | None = None,
         positions: Int32Array | None = None,
         plain: bool = False,
+        match: Matching = "zscored",
     ) -> None:
-        self._plain = plain
+        self._plain, self._raw = plain, match == "raw" and not plain
         self._moments = [layers[name] for name in candidates]
         n_all = len(next(iter(candidates.values())))
         self.layers = tuple(candidates)
@@ -95,10 +98,10 @@ class CategoryIndex:
             if plain:
                 self._rows[piece] = np.concatenate(list(piece_features.values()), axis=1)
                 continue
-            z = self._z_scored(piece_features)
-            self._rows[piece] = np.concatenate([standardise_rows(layer_z) for layer_z in z], axis=1)
+            units = self._in_units(piece_features)
+            self._rows[piece] = np.concatenate([standardise_rows(of_layer) for of_layer in units], axis=1)
             if self._profiles is not None:
-                self._profiles[piece] = profiles(z)
+                self._profiles[piece] = profiles(units)
         self.n_ranked, self._shortlist = self.n_candidates, None
         if self.n_candidates > EXACT_UP_TO:
             self.n_ranked = min(N_RANKED, self.n_candidates)
@@ -170,18 +173,21 @@ class CategoryIndex:
         """Memory of the shortlist's codes, in MiB; 0 without a shortlist."""
         return self._shortlist.n_bytes / 2**20 if self._shortlist else 0.0
 
-    def _z_scored(self, features: Mapping[str, Array]) -> list[Array]:
+    def _in_units(self, features: Mapping[str, Array]) -> list[Array]:
+        """Return each layer's features in the units in which they are matched."""
+        if self._raw:
+            return [features[name] for name in self.layers]
         return [
             (features[name] - moments.unit_mean) / moments.unit_sd
             for name, moments in zip(self.layers, self._moments, strict=True)
         ]
 
     def _query(self, features: Features) -> _Query:
-        z = [layer_z[np.newaxis] for layer_z in self._z_scored(features.layers)]
+        layers = [of_layer[np.newaxis] for of_layer in self._in_units(features.layers)]
         if self._plain:
-            return _Query(np.concatenate([layer_z[0] for layer_z in z]), None)
-        units = np.concatenate([standardise_rows(layer_z)[0] for layer_z in z])
-        return _Query(units, None if self._profiles is None else profiles(z)[0])
+            return _Query(np.concatenate([of_layer[0] for of_layer in layers]), None)
+        units = np.concatenate([standardise_rows(of_layer)[0] for of_layer in layers])
+        return _Query(units, None if self._profiles is None else profiles(layers)[0])
 
     def _combined(
         self, correlations: Float32Array, query: _Query, candidate_profiles: Float64Array | None
@@ -254,10 +260,11 @@ def index_categories(
     Raises
     ------
     InputError
-        If the settings name an unknown layer or candidate, or ask for weights that were not learned.
+        If the settings name an unknown layer or candidate, or ask for weights not learned, or as `check_matching`.
     MissingDependencyError
         If FAISS is needed and not installed; see `CategoryIndex`.
     """
+    check_matching(settings, plain)
     names = settings.layers or tuple(layers)
     if unknown := sorted(set(names) - set(layers)):
         raise InputError(
@@ -272,7 +279,22 @@ def index_categories(
         )
     positions = positions_of(settings.candidates, candidate_ids) if settings.candidates else None
     matched = {name: candidates[name] for name in names}
-    return CategoryIndex(matched, layers, settings.combine, weights, positions, plain)
+    return CategoryIndex(matched, layers, settings.combine, weights, positions, plain, settings.match)
+
+
+def check_matching(settings: RankingSettings, plain: bool) -> None:
+    """Raise `InputError` if the settings ask for raw matching and each unit stands for one candidate (`plain`).
+
+    Parameters
+    ----------
+    settings : RankingSettings
+    plain : bool
+    """
+    if plain and settings.match == "raw":
+        raise InputError(
+            'settings [ranking] match = "raw": the categories themselves are decoded here, and no features are '
+            'correlated; leave it out, or choose "zscored"'
+        )
 
 
 def positions_of(chosen: Sequence[str], candidate_ids: Sequence[str]) -> Int32Array:

@@ -233,7 +233,7 @@ def test_what_is_shown_need_not_be_a_candidate(bundle):
     run = CleanedRun(Path("run-1"), header, trials, windows, (), nothing, (), {}, without_sample={3: "censored"})
     learned = Learned(fit_chances(None, "there is one category", ("unknown",)), None)
     samples = Samples(np.zeros((3, 5), np.float32), ("run-1",) * 3, ("unknown",) * 3, held_out)
-    summary = module._summarise(trained, samples, samples.runs, targets, [run], learned)
+    summary = module._summarise(trained, samples, samples.runs, targets, [run], learned, "zscored")
     assert summary.identification_accuracy is None
     assert summary.trials == (LeftOutCounts("run-1", "trials", 3, {"censored": 1}),)
     assert summary.notes == ("how sure a ranking of new categories may be is unknown: there is one category",)

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rtgod.decoding import category_index
-from rtgod.decoding.category_index import CategoryIndex, standardise_rows
+from rtgod.decoding.category_index import CategoryIndex, index_categories, standardise_rows
 from rtgod.decoding.decoder import LayerDecoder
-from rtgod.errors import MissingDependencyError
+from rtgod.errors import InputError, MissingDependencyError
 from rtgod.messages import Features
+from rtgod.settings import RankingSettings
 from tests import naive, small
 from tests.small import normal
 
@@ -148,6 +149,83 @@ def test_weights_say_how_much_each_layer_counts(layers, candidates, features):
     assert equal.tobytes() == CategoryIndex(candidates, layers).scores(features).tobytes()
 
 
+# ---------------------------------------------------------------- raw activations, as in the study
+
+
+bdpy_with_matrices = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+
+
+@bdpy_with_matrices
+def test_raw_correlations_are_those_of_the_published_analysis(layers, candidates, features):
+    from bdpy.stats import corrmat
+
+    r = CategoryIndex(candidates, layers, match="raw").correlations(features)
+    for row, name in zip(r, layers, strict=True):
+        theirs = corrmat(features.layers[name][np.newaxis].astype(float), candidates[name].astype(float))
+        np.testing.assert_allclose(row, theirs[0], atol=2e-6)
+
+
+@bdpy_with_matrices
+def test_raw_scores_are_combined_in_every_way(layers, uneven):
+    from bdpy.stats import corrmat
+
+    candidates, features = uneven
+    expected = naive.raw_scores(features.layers, candidates)
+    np.testing.assert_allclose(CategoryIndex(candidates, layers, match="raw").scores(features), expected, atol=1e-4)
+    together = np.concatenate([features.layers[n] for n in layers]), np.concatenate([*candidates.values()], axis=1)
+    concatenated = CategoryIndex(candidates, layers, "concatenated", match="raw").scores(features)
+    np.testing.assert_allclose(np.tanh(concatenated), corrmat(together[0][np.newaxis], together[1])[0], atol=2e-6)
+    weights = {"fc8": 0.5, "conv1": 0.0, "conv5": 1.5}
+    z = {n: naive.raw_scores(features.layers, {n: candidates[n]}) for n in layers}
+    weighted = CategoryIndex(candidates, layers, "weighted", weights, match="raw").scores(features)
+    np.testing.assert_allclose(weighted, (0.5 * z["fc8"] + 1.5 * z["conv5"]) / 2, atol=1e-4)
+    assert np.corrcoef(expected, CategoryIndex(candidates, layers).scores(features))[0, 1] < 0.99
+
+
+def test_features_without_mean_and_of_one_spread_are_matched_alike_raw_and_z_scored(candidates, features):
+    plain = {n: LayerDecoder(normal(c.shape[1], 2), np.zeros(c.shape[1], np.float32), np.full(c.shape[1], 2, np.float32))
+             for n, c in candidates.items()}  # fmt: skip
+    raw, z = (CategoryIndex(candidates, plain, match=match).scores(features) for match in ("raw", "zscored"))
+    np.testing.assert_allclose(raw, z, atol=1e-6)
+
+
+@pytest.mark.parametrize("match", ["zscored", "raw"])
+def test_where_nothing_is_decoded_the_true_category_beats_half_of_the_others(match):
+    """Raw correlations with a common profile are all high, and identify nothing by themselves."""
+    rng = np.random.default_rng(0)
+    profile = rng.exponential(5, 200)
+    layer = LayerDecoder(normal(200, 1), profile.astype(np.float32), np.ones(200, np.float32))
+    candidates = {"l": (profile + rng.standard_normal((40, 200))).astype(np.float32)}
+    index = CategoryIndex(candidates, {"l": layer}, match=match)
+    accuracies = {"noise": [], "signal": []}
+    for trial in range(400):
+        true, noise = trial % 40, profile + rng.standard_normal(200)
+        for name, signal in (("noise", 0), ("signal", candidates["l"][true] - profile)):
+            r = index.correlations(Features(trial, {"l": (noise + signal).astype(np.float32)}))[0]
+            assert match == "zscored" or r.min() > 0.9
+            accuracies[name].append(naive.identification_accuracy(r, true))
+    assert np.mean(accuracies["noise"]) == pytest.approx(0.5, abs=0.05)
+    assert np.mean(accuracies["signal"]) > 0.95
+
+
+def test_raw_matching_is_refused_where_categories_themselves_are_decoded():
+    settings = RankingSettings(match="raw")
+    layer = LayerDecoder(np.zeros((2, 1), np.float32), np.zeros(2, np.float32), np.ones(2, np.float32))
+    arguments = {"category": layer}, ("a", "b"), {"category": np.eye(2, dtype=np.float32)}, None
+    with pytest.raises(InputError, match=r'match = "raw": the categories themselves are decoded .* choose "zscored"'):
+        index_categories(settings, *arguments, plain=True)
+    features = Features(0, {"category": np.array([1, 3], np.float32)})
+    assert index_categories(RankingSettings(), *arguments, plain=True).scores(features).tolist() == [1, 3]
+
+
+def test_settings_choose_the_matching_and_those_of_older_bundles_z_score(layers, candidates, features):
+    older = RankingSettings.model_validate({"combine": "fisher", "n_top": 5})
+    ids = tuple(map(str, range(N_CANDIDATES)))
+    for settings, match in ((older, "zscored"), (RankingSettings(match="raw"), "raw")):
+        scores = index_categories(settings, layers, ids, candidates, None).scores(features)
+        assert scores.tobytes() == CategoryIndex(candidates, layers, match=match).scores(features).tobytes()
+
+
 # ---------------------------------------------------------------- some candidates, many candidates
 
 
@@ -198,10 +276,11 @@ def many(n_queries=20):
 
 
 @pytest.mark.usefixtures("few_are_many")
+@pytest.mark.parametrize("match", ["zscored", "raw"])
 @pytest.mark.parametrize("combine", ["fisher", "concatenated", "weighted"])
-def test_a_shortlist_finds_the_best_of_many_with_their_exact_scores(combine):
+def test_a_shortlist_finds_the_best_of_many_with_their_exact_scores(combine, match):
     layers, candidates, queries = many()
-    index = CategoryIndex(candidates, layers, combine, {"a": 0.9, "b": 0.1})
+    index = CategoryIndex(candidates, layers, combine, {"a": 0.9, "b": 0.1}, match=match)
     assert (index.n_candidates, index.n_ranked) == (N_MANY, category_index.N_RANKED)
     found = 0
     for features in queries:
