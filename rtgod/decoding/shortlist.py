@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from types import ModuleType
 
 import numpy as np
 
 from rtgod.errors import MissingDependencyError
-from rtgod.messages import Array, Float32Array, Int32Array
+from rtgod.messages import Array, Float32Array, Float64Array, Int32Array
 
 #: Columns that share one code of `_N_BITS` bits ("Quicker ADC", André et al. 2021).
 _COLUMNS_PER_CODE = 4
@@ -78,6 +79,71 @@ class Shortlist:
 
     def _padded(self, rows: Array) -> Float32Array:
         return np.pad(np.ascontiguousarray(rows, np.float32), ((0, 0), (0, self._n_padding)))
+
+
+class CommonPart:
+    """Part that all rows have in common, taken out of the vectors that a shortlist codes.
+
+    Where rows are nearly the same, as raw activations are, the codes' errors along the direction that they share would
+    be larger than the differences between rows. In each segment of the columns this direction is therefore taken out of
+    rows and query, and each row's length along it, less the mean of all, becomes a column of its own. Dot products
+    change by the same number for all rows.
+
+    Parameters
+    ----------
+    n_rows : int
+    rows_at : callable
+        As for `Shortlist`.
+    ends : ndarray of shape (n_segments,), int
+        Column at which each segment ends; columns after the last end are one segment more.
+    piece : int
+        Rows that are read at a time.
+    """
+
+    def __init__(self, n_rows: int, rows_at: Callable[[Int32Array], Float32Array], ends: Array, piece: int) -> None:
+        pieces = [np.arange(start, min(start + piece, n_rows), dtype=np.int32) for start in range(0, n_rows, piece)]
+        mean = np.sum([rows_at(rows).sum(axis=0, dtype=np.float64) for rows in pieces], axis=0) / n_rows
+        bounds = [0, *ends.tolist(), *([len(mean)] if len(mean) > ends[-1] else [])]
+        self._lengths = np.zeros(len(bounds) - 1)
+        self._directions = np.zeros((len(bounds) - 1, len(mean)))
+        for segment, (start, end) in enumerate(pairwise(bounds)):
+            self._lengths[segment] = np.linalg.norm(mean[start:end])
+            if self._lengths[segment] > 0:
+                self._directions[segment, start:end] = mean[start:end] / self._lengths[segment]
+
+    def products(self, query: Float32Array) -> Float64Array:
+        """Return the mean dot product of all rows with a query in each segment: shape (n_segments,).
+
+        Parameters
+        ----------
+        query : ndarray of shape (n_columns,), float32
+        """
+        return np.asarray(self._directions @ query * self._lengths)
+
+    def taken_out(self, rows: Float32Array) -> Float32Array:
+        """Return rows without their common part, after their lengths along it, which share no code with other columns.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_rows, n_columns), float32
+        """
+        along = rows @ self._directions.T
+        return self._joined(along - self._lengths, rows - along @ self._directions)
+
+    def of_query(self, query: Float32Array) -> Float32Array:
+        """Return the query for such rows: shape (n_columns + n_segments, rounded up to whole codes), float32.
+
+        Parameters
+        ----------
+        query : ndarray of shape (n_columns,), float32
+        """
+        along = self._directions @ query
+        return self._joined(along[np.newaxis], (query - along @ self._directions)[np.newaxis])[0]
+
+    @staticmethod
+    def _joined(along: Float64Array, rest: Float64Array) -> Float32Array:
+        padding = np.zeros((len(along), -along.shape[1] % _COLUMNS_PER_CODE))
+        return np.hstack([along, padding, rest]).astype(np.float32)
 
 
 def _faiss() -> ModuleType:
