@@ -174,7 +174,7 @@ def evaluate(
         course=course_of_imagery(study, comparison, by_region, fits, pool, report),
         n_runs=n_runs,
         by_runs=by_runs,
-        semantic=_semantic(decoded, candidates, hypernyms) if hypernyms else {},
+        semantic=_semantic(decoded, candidates, hypernyms, folded=folded) if hypernyms else {},
         learned=learned,
         confidence=_confidence(decoded, candidates, learned, folds[0], fitted[0].shape) if learned else {},
         n_folds=len(folds),
@@ -373,11 +373,11 @@ def _unweighted(ranking: RankingSettings) -> RankingSettings:
 
 
 def _semantic(
-    decoded: Mapping[str, DecodedCondition], candidates: CandidateFeatures, hypernyms: Hypernyms
+    decoded: Mapping[str, DecodedCondition], candidates: CandidateFeatures, hypernyms: Hypernyms, *, folded: bool
 ) -> dict[str, SemanticErrors]:
     errors = {}
     for kind, condition in decoded.items():
         first_choices = [candidates.ids[i] for i in condition.blocks.scores.argmax(axis=1)]
         true = [candidates.ids[i] for i in condition.blocks.true]
-        errors[kind] = semantic_errors(first_choices, true, hypernyms)
+        errors[kind] = semantic_errors(first_choices, true, hypernyms, folded=folded)
     return errors

@@ -18,6 +18,7 @@ from calibration.evaluation.accuracy import (
     ranks_of,
 )
 from calibration.evaluation.evaluate import Evaluation
+from calibration.evaluation.semantic_distance import SemanticErrors
 from calibration.metrics.choices import Balance, balance_of, remarks_on_choices
 from calibration.metrics.permutation import SIGNIFICANT
 from calibration.metrics.statistics import FEW_SAMPLES
@@ -185,7 +186,7 @@ def _p_in_words(result: Identification) -> str:
     return f"{result.p_value:.3g}, and none below {result.p_least:.3g} was possible"
 
 
-def _p(result: Identification | FeatureAccuracy) -> str:
+def _p(result: Identification | FeatureAccuracy | SemanticErrors) -> str:
     """Format a p value, with the lowest possible one if no result could have been significant."""
     return (
         f"{result.p_value:.4f}" if result.p_least <= SIGNIFICANT else f"{result.p_value:.3g} (≥ {result.p_least:.3g})"
@@ -414,12 +415,16 @@ def _semantic(evaluation: Evaluation) -> list[Section]:
     table = PageTable(
         ("", "errors", "links to the truth", "shuffled", "p", "not in the table"),
         [
-            (kind, e.n_errors, f"{e.observed:.2f}", f"{e.shuffled:.2f}", f"{e.p_value:.4f}", len(e.missing))
+            (kind, e.n_errors, f"{e.observed:.2f}", f"{e.shuffled:.2f}", _p(e) if e.n_errors else "–", len(e.missing))
             for kind, e in by_kind.items()
         ],
         "Mean number of is-a links from a wrong first choice to the true category",
     )
-    text = "A wrong first choice for a duck is a bird: how near in meaning the errors are, against shuffled labels."
+    text = (
+        "A wrong first choice for a duck is a bird: how near in meaning the errors are, against shuffled labels. "
+        "Categories count alike, however many errors they have, and keep one label for all of their blocks: one answer "
+        "to everything is not nearer than chance."
+    )
     return [Section("Meaning of errors", text, drawn, [table])]
 
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 from calibration.datasets.bids import find_runs
 from calibration.evaluation.ablation import STEPS, AblationStep, ablate_preprocessing, paired_difference, variant_of
+from calibration.metrics.statistics import difference_interval
 from calibration.reports.ablation_report import write_ablation
 from rtgod.settings import PipelineSettings
 from tests.calibration.conftest import RememberingExtractor
@@ -58,6 +59,8 @@ def test_the_table_and_the_figure_are_written(steps, tmp_path, console):
         accuracy = sum(step.accuracies["seen"].values()) / n
         assert float(row["seen_accuracy"]) == pytest.approx(accuracy, abs=1e-6)
         assert float(row["seen_difference"]) == pytest.approx(accuracy - usual, abs=2e-6)
+        low, high = float(row["seen_low"]), float(row["seen_high"])
+        assert -1 <= low <= float(row["seen_difference"]) <= high <= 1
         assert int(row["seen_blocks"]) == n
     assert "imagined_accuracy" not in rows[0]
     printed = console.file.getvalue()
@@ -68,30 +71,44 @@ def test_the_table_and_the_figure_are_written(steps, tmp_path, console):
 
 def test_differences_are_paired_over_the_trials_that_both_have():
     def accuracies(**by_block):
-        return {("run", int(block[1:])): accuracy for block, accuracy in by_block.items()}
+        return {("run", int(block[1:]), "cat"): accuracy for block, accuracy in by_block.items()}
 
     a = accuracies(b0=0.9, b1=0.5, b2=0.7, b9=0.0)
-    mean, error = paired_difference(a, accuracies(b1=0.4, b2=0.7, b0=0.6, b5=1.0))
+    mean, low, high = paired_difference(a, accuracies(b1=0.4, b2=0.7, b0=0.6, b5=1.0))
     differences = np.array([0.3, 0.1, 0.0])
     assert mean == pytest.approx(differences.mean())
-    assert error == pytest.approx(differences.std(ddof=1) / np.sqrt(3))
+    assert (low, high) == pytest.approx(difference_interval(differences, range(3))[1:])
     assert np.isnan(paired_difference(a, {})).all()
+
+
+def test_differences_of_many_categories_have_intervals_over_these():
+    """Trials of one category that err alike are no more than one."""
+    rng = np.random.default_rng(0)
+    of_category = rng.uniform(-0.1, 0.1, 8)
+    a = {("run", i, f"c{i % 8}"): 0.5 + of_category[i % 8] for i in range(80)}
+    b = dict.fromkeys(a, 0.5)
+    mean, low, high = paired_difference(a, b)
+    assert mean == pytest.approx(of_category.mean())
+    once = {key: value for key, value in a.items() if key[1] < 8}
+    assert (low, high) == pytest.approx(paired_difference(once, b)[1:], abs=1e-6)
 
 
 def test_seen_and_imagined_have_columns_of_their_own(tmp_path, console):
     def step(name, accuracy):
-        return AblationStep(name, {kind: {("run", i): accuracy for i in range(3)} for kind in ("seen", "imagined")})
+        return AblationStep(
+            name, {kind: {("run", i, "cat"): accuracy for i in range(3)} for kind in ("seen", "imagined")}
+        )
 
     write_ablation([step("as set", 0.8), step("worse", 0.7)], tmp_path, console)
     header, *_ = (tmp_path / "ablation.tsv").read_text().splitlines()
-    assert header.split("\t")[1::4] == ["seen_accuracy", "imagined_accuracy"]
+    assert header.split("\t")[1::5] == ["seen_accuracy", "imagined_accuracy"]
 
 
 @pytest.mark.parametrize("lacking", ["as set", "worse"])
 def test_a_step_whose_trials_of_a_kind_were_all_censored_keeps_its_columns(lacking, tmp_path, console):
     def step(name, accuracy):
         kinds = ["imagined"] if name == lacking else ["seen", "imagined"]
-        return AblationStep(name, {kind: {("run", i): accuracy for i in range(3)} for kind in kinds})
+        return AblationStep(name, {kind: {("run", i, "cat"): accuracy for i in range(3)} for kind in kinds})
 
     steps = [step("as set", 0.8), step("worse", 0.7)]
     write_ablation(steps, tmp_path, console)
