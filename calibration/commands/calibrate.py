@@ -192,6 +192,9 @@ def _print_summary(summary: CalibrationReport) -> None:
         soft_wrap=True,
     )
     console.print(_against_chance(summary), soft_wrap=True)
+    for told in (summary.penalty_choice, summary.known):
+        if told:
+            console.print(f"{told[0].upper()}{told[1:]}.", soft_wrap=True, markup=False)
     say_missing(by_reason(summary.trials))
     for note in summary.notes:
         console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)

@@ -17,8 +17,9 @@ from calibration.decoders.columns import profile_correlation, standardised
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float32Array, Float64Array
 
-#: Candidate penalties per voxel: the kernel of z-scored patterns has the number of voxels on its diagonal.
-PENALTIES_PER_VOXEL = tuple(float(p) for p in np.logspace(-3, 1, 9))
+#: Candidate penalties per voxel: the kernel of z-scored patterns has the number of voxels on its diagonal, and its
+#: largest eigenvalue is at most the number of samples times as large.
+PENALTIES_PER_VOXEL = tuple(float(p) for p in np.logspace(-3, 3, 13))
 #: Number of units that judge penalties; they tell the best as well as a thousand units do.
 JUDGED_UNITS = 250
 

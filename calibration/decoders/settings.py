@@ -21,7 +21,8 @@ class DecoderSettings(Settings):
     #: Maximum number of iterations of `slr`.
     max_iterations: AtLeastOne = 2000
     #: Maximum number of groups of runs that are left out in turn, to measure accuracy on runs not trained on; `ridge`
-    #: leaves out one run at a time. With 0, `ridge-select` and `slr` leave out none and are faster by that factor.
+    #: leaves out one run at a time, or twelve groups where there are more runs. With 0, `ridge-select` and `slr` leave
+    #: out none and are faster by that factor.
     n_folds: Annotated[int, Field(ge=0)] = 6
 
     @field_validator("n_folds")

@@ -27,6 +27,7 @@ from calibration.evaluation.predictions import (
     decode_kind,
     fit_fold,
     joined,
+    penalty_choice_of,
 )
 from calibration.evaluation.semantic_distance import Hypernyms, SemanticErrors, semantic_errors
 from calibration.evaluation.time_course import TimeCourse, course_of_imagery
@@ -35,8 +36,10 @@ from calibration.metrics.statistics import share_interval
 from calibration.parallel.progress import Report, in_pool
 from calibration.samples.left_out import LeftOutCounts, added, without_candidates
 from calibration.samples.study import CandidateFeatures, Fold, Samples, Study
+from calibration.samples.whitening import TrainingSamples
 from calibration.training.confidence import Rankings
 from calibration.training.held_out_rankings import Learned, learn_from_rankings
+from calibration.training.penalty_choice import warnings_at
 from rtgod.decoding.category_index import CategoryIndex, index_categories
 from rtgod.decoding.decoder import response_of
 from rtgod.messages import Float64Array
@@ -82,6 +85,10 @@ class Evaluation:
         Number of decoders that were tested: one for each run if runs are left out in turn.
     tallies : tuple of LeftOutCounts
         Counts of used and left-out samples.
+    trained_how : tuple of str
+        Sentences on what decoders were chosen by, and what they knew of what they were tested on.
+    warnings : tuple of str
+        Layers whose penalty is the last that was tried.
     """
 
     candidates: CandidateFeatures
@@ -101,6 +108,8 @@ class Evaluation:
     confidence: Mapping[str, Confidences]
     n_folds: int
     tallies: tuple[LeftOutCounts, ...] = ()
+    trained_how: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -132,7 +141,7 @@ def evaluate(
         If too few samples are left to train on.
     """
     candidates = study.candidates.select(settings.ranking.candidates)
-    fits = _fit_regions(study, settings.noise, decoder, pool, report)
+    fits = _fit_regions(study, candidates, settings.noise, decoder, pool, report)
     by_region = _by_region(study, fits, pool, report)
     comparison = homology(study, settings.noise, decoder, pool, report)
     folds = [fold.select_voxels(study.regions[study.main_region]) for fold in study.folds]
@@ -141,8 +150,9 @@ def evaluate(
     learned = None
     if len(folds) == 1 and folds[0].training.windows is not None:
         report("confidence", 0, 1)
-        training = folds[0].training.whitened(fitted[0].shape)
-        learned = learn_from_rankings(training, fitted[0].trained, decoder, candidates, settings.ranking)
+        samples = folds[0].training.whitened(fitted[0].shape)
+        without = TrainingSamples(folds[0].training, folds[0].noise, settings.noise).whitened
+        learned = learn_from_rankings(samples, fitted[0].trained, decoder, candidates, settings.ranking, without)
         report("confidence", 1, 1)
     decoded = {}
     for kind in folds[0].tests:
@@ -179,7 +189,25 @@ def evaluate(
         confidence=_confidence(decoded, candidates, learned, folds[0], fitted[0].shape) if learned else {},
         n_folds=len(folds),
         tallies=(*study.tallies, *_not_ranked(folds, candidates)),
+        trained_how=_trained_how(folds, fitted, candidates, settings),
+        warnings=tuple(warnings_at({layer: edge for fit in fitted for layer, edge in fit.trained.edges.items()})),
     )
+
+
+def _trained_how(
+    folds: Sequence[Fold], fitted: Sequence[FittedFold], candidates: CandidateFeatures, settings: PipelineSettings
+) -> tuple[str, ...]:
+    """Describe what penalties were chosen by, and what decoders knew of the runs that they were tested on."""
+    sentences = []
+    if any(fitted[0].trained.penalties.values()):
+        sentences.append(penalty_choice_of(folds[0], candidates).sentence())
+    tested = {run for fold in folds for samples in fold.tests.values() for run in samples.runs}
+    trained_on = {run for fold in folds for run in fold.training.runs}
+    if len(folds) > 1:
+        sentences.append("a run that is left out is whitened and scaled by the noise and the samples of the other runs")
+    if settings.nuisance.n_components and tested & trained_on:
+        sentences.append("noise components are learned from all runs, those that are left out included")
+    return tuple(sentences)
 
 
 def _not_ranked(folds: Sequence[Fold], candidates: CandidateFeatures) -> list[LeftOutCounts]:
@@ -260,12 +288,19 @@ def _confidence(
 
 
 def _fit_regions(
-    study: Study, noise: NoiseSettings, decoder: DecoderSettings, pool: Executor, report: Report
+    study: Study,
+    candidates: CandidateFeatures,
+    noise: NoiseSettings,
+    decoder: DecoderSettings,
+    pool: Executor,
+    report: Report,
 ) -> dict[str, list[FittedFold]]:
     """Fit the decoders of every region, one for each fold."""
-    complete = [fold.complete_only() for fold in study.folds]
+    complete = [(fold.complete_only(), penalty_choice_of(fold, candidates).groups) for fold in study.folds]
     arguments = [
-        (fold.select_voxels(columns), noise, decoder) for columns in study.regions.values() for fold in complete
+        (fold.select_voxels(columns), noise, decoder, penalty_groups)
+        for columns in study.regions.values()
+        for fold, penalty_groups in complete
     ]
     fits = iter(in_pool(pool, "training", report, fit_fold, arguments))
     return {region: [next(fits) for _ in complete] for region in study.regions}
@@ -362,7 +397,7 @@ def score_blocks(
     InputError
         If there are too few samples or runs, or values that are not finite.
     """
-    fit = fit_fold(fold, settings.noise, decoder)
+    fit = fit_fold(fold, settings.noise, decoder, penalty_choice_of(fold, candidates).groups)
     index = index_of(candidates, fit, _unweighted(settings.ranking))
     return {kind: decode_kind(test, fit, index, candidates).blocks for kind, test in fold.tests.items()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,11 @@ import numpy as np
 from calibration.decoders.settings import DecoderSettings
 from calibration.metrics.group_means import averaged_by
 from calibration.parallel.progress import quiet
-from calibration.samples.noise_fitting import learn_shape
 from calibration.samples.study import CandidateFeatures, Course, Fold, Samples
+from calibration.samples.whitening import TrainingSamples
 from calibration.training.fit import Trained, train
 from calibration.training.folds import parts_of_one_run
+from calibration.training.penalty_choice import PenaltyChoice, choose_left_out
 from rtgod.decoding.category_index import CategoryIndex
 from rtgod.messages import Array, Features, Float32Array, Int32Array
 from rtgod.preprocessing.noise_model import NoiseCovariance
@@ -112,7 +113,9 @@ class FittedFold:
         return {layer: np.stack([row[layer] for row in rows]) for layer in rows[0]}
 
 
-def fit_fold(fold: Fold, noise: NoiseSettings, decoder: DecoderSettings) -> FittedFold:
+def fit_fold(
+    fold: Fold, noise: NoiseSettings, decoder: DecoderSettings, penalty_groups: Sequence[Hashable] | None = None
+) -> FittedFold:
     """Learn the noise's shape and the decoder from a fold's training samples.
 
     Parameters
@@ -121,18 +124,38 @@ def fit_fold(fold: Fold, noise: NoiseSettings, decoder: DecoderSettings) -> Fitt
     noise : NoiseSettings
         Without components, patterns are not whitened.
     decoder : DecoderSettings
+    penalty_groups : sequence of length n_samples, optional
+        The group that each training sample is left out with when penalties are chosen; by default its run, or its part
+        of the only run. See `penalty_choice_of`.
 
     Raises
     ------
     InputError
         If there are too few samples or runs, or values that are not finite.
     """
-    shape = None
-    if fold.noise and noise.n_components:
-        shape = learn_shape(list(fold.noise.values()), noise)
+    shape = TrainingSamples(fold.training, fold.noise, noise).shape()
     training = fold.training.whitened(shape)
-    groups = training.runs if len(set(training.runs)) > 1 else parts_of_one_run(training.categories)
-    return FittedFold(train(training.X, groups, training.Y, decoder, quiet), shape)
+    trained = train(training.X, _groups_of(fold), training.Y, decoder, quiet, penalty_groups=penalty_groups)
+    return FittedFold(trained, shape)
+
+
+def penalty_choice_of(fold: Fold, candidates: CandidateFeatures) -> PenaltyChoice:
+    """Return what a fold's decoder leaves out to choose penalties.
+
+    Parameters
+    ----------
+    fold : Fold
+    candidates : CandidateFeatures
+        Categories that will be ranked.
+    """
+    one_run = len(set(fold.training.runs)) < 2
+    return choose_left_out(fold.training.categories, _groups_of(fold), candidates, one_run=one_run)
+
+
+def _groups_of(fold: Fold) -> Sequence[Hashable]:
+    """Return the run of each training sample, or its part of the only run."""
+    training = fold.training
+    return training.runs if len(set(training.runs)) > 1 else parts_of_one_run(training.categories)
 
 
 def decode_kind(

@@ -79,6 +79,7 @@ def write_evaluation(
     for name, (header, rows) in tables.items():
         write_tsv(out / name, header, rows)
     took = [(stage, f"{of_stage:.1f}") for stage, of_stage in seconds.items()]
+    times = PageTable(("stage", "seconds"), took, "Times on the clock")
     sections = [
         _identification(evaluation),
         _features(evaluation),
@@ -91,7 +92,7 @@ def write_evaluation(
         *_semantic(evaluation),
         *_examples(evaluation, pictures),
         *_left_out(evaluation, remarks),
-        Section("What this rests on", "", tables=[*notes, PageTable(("stage", "seconds"), took, "Times on the clock")]),
+        Section("What this rests on", _trained_how(evaluation), tables=[*notes, times]),
     ]
     write_page(out / PAGE, title, "\n\n".join([_in_short(evaluation), *_on_choices(evaluation)]), sections)
 
@@ -105,6 +106,11 @@ def _on_choices(evaluation: Evaluation) -> list[str]:
             kind, decoded.blocks.scores, decoded.blocks.true, evaluation.candidates.names
         )
     ]
+
+
+def _trained_how(evaluation: Evaluation) -> str:
+    sentences = (*evaluation.trained_how, *evaluation.warnings)
+    return "\n\n".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
@@ -132,6 +138,10 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     for remark in _on_choices(evaluation):
         claim, colon, why = remark.partition(". ")
         console.print(styled((claim, "yellow"), colon, why))
+    for sentence in evaluation.trained_how:
+        console.print(f"{sentence[0].upper()}{sentence[1:]}.", soft_wrap=True, markup=False)
+    for warning in evaluation.warnings:
+        console.print(styled(("note", "yellow"), f" {warning}"), soft_wrap=True)
     for counts in evaluation.tallies:
         if counts.what != "volumes" and counts.n_left_out:
             set_name, things, n_all, used, _, why = counts.row()

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from calibration.features.extractor import FeatureExtractor, category_means
+from calibration.features.extractor import FeatureExtractor
 from calibration.parallel.workers import workers
 from calibration.reports.tables import write_tsv
 from calibration.simulation import truth
-from calibration.simulation.head import REGIONS, UNIONS, Head, build_head
-from calibration.simulation.objects import ObjectCategory, object_categories
+from calibration.simulation.head import REGIONS, UNIONS, Head
+from calibration.simulation.objects import ObjectCategory
 from calibration.simulation.photograph import draw
-from calibration.simulation.response import Tuning, make_tuning
-from calibration.simulation.scan import Response, save_nifti, scan, sidecar, signal_change
-from calibration.simulation.schedule import (
-    IMAGES_PER_RUN,
-    TR_S,
-    TRIALS_PER_RUN,
-    SimulatedRun,
-    Stimulus,
-    imagery_run,
-    in_turn,
-    perception_run,
-)
+from calibration.simulation.plan import Plan, PlannedRun
+from calibration.simulation.scan import ongoing_activity, save_nifti, scan, sidecar, signal_change
+from calibration.simulation.schedule import TR_S
 from calibration.simulation.settings import SubjectSettings
+from calibration.simulation.trials import (
+    Response,
+    imagined_amplitudes,
+    percepts_of,
+    responses_to,
+    seen_amplitudes,
+)
+from calibration.simulation.tuning import Tuning, subject_tuning
 from rtgod import __version__
 from rtgod.errors import InputError, what_went_wrong
 from rtgod.files import appearing_whole
@@ -43,18 +42,6 @@ _PICTURES_AT_ONCE = 20
 #: A voxel with more than this share of white matter or fluid counts as pure.
 _PURE_TISSUE = 0.95
 Report = Callable[[str, int, int], object]
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    session: str
-    task: str
-    number: int
-    schedule: SimulatedRun
-
-    @property
-    def stem(self) -> str:
-        return f"ses-{self.session}_task-{self.task}_run-{self.number:02d}"
 
 
 def simulate(
@@ -104,9 +91,8 @@ def planned(settings: SubjectSettings) -> list[str]:
     InputError
         If the settings do not fit together.
     """
-    with ThreadPoolExecutor(1) as pool:
-        subject = _Subject(Path(), settings, lambda *_: None, pool)
-        runs = subject.schedule(np.random.default_rng([settings.seed, 1]))
+    plan = Plan(settings)
+    runs = plan.runs(np.random.default_rng([settings.seed, 1]))
     lines = []
     for session in dict.fromkeys(run.session for run in runs):
         members = [run for run in runs if run.session == session]
@@ -115,7 +101,7 @@ def planned(settings: SubjectSettings) -> list[str]:
             f"{session}: {number_of(len(members), 'run')} of {n_volumes} volumes of {times(settings.shape)} voxels"
         )
     n_candidates = settings.stimuli.n_categories
-    n_shown = len(subject.training) * settings.stimuli.n_images_per_category + len(subject.test)
+    n_shown = len(plan.training) * settings.stimuli.n_images_per_category + len(plan.test)
     n_behind = n_candidates * settings.stimuli.n_images_per_candidate
     lines.append(
         f"{n_shown} drawn images that are shown; {n_candidates} candidates, with {n_behind} images behind them"
@@ -131,62 +117,36 @@ class _Subject:
         self.root = root
         self.settings = settings
         self.report = report
-        stimuli = settings.stimuli
-        if stimuli.n_training_categories * stimuli.n_images_per_category % IMAGES_PER_RUN:
-            raise InputError(
-                f"{stimuli.n_training_categories} training categories × {stimuli.n_images_per_category} images do not "
-                f"fill runs of {IMAGES_PER_RUN} images; choose numbers whose product is a multiple of {IMAGES_PER_RUN}"
-            )
-        n_shown = stimuli.n_training_categories + stimuli.n_test_categories
-        categories = object_categories(stimuli.n_categories, settings.seed)
-        self.training = categories[: stimuli.n_training_categories]
-        self.test = categories[stimuli.n_training_categories : n_shown]
-        self.other = categories[n_shown:]
+        self.plan = Plan(settings)
 
     def write(self) -> None:
         rng = np.random.default_rng([self.settings.seed, 1])
-        runs = self.schedule(rng)
+        runs = self.plan.runs(rng)
         self._write_tables()
         images, drawing = self._begin_images()
         # While workers draw, the network and the head are made, which takes as long.
         extractor = FeatureExtractor(truth.brain_network(self.settings))
-        head = build_head(self.settings.shape, self.settings.voxel_mm, self.settings.seed)
+        head = truth.head_of(self.settings)
         voxels = np.argwhere(head.regions > 0).astype(np.int32)
         self._finish("drawing images", len(drawing), (job.result() for job in drawing))
-        shown, imagined, tuning = self._respond(extractor, images, head.regions[tuple(voxels.T)], rng)
+        amplitudes, tuning = self._respond(extractor, images, head, voxels, rng)
         self._write_regions(head)
         truth.write_tuning(self.root, tuning, voxels)
-        self._write_runs(runs, head, voxels, shown, imagined, tuning)
-
-    def schedule(self, rng: np.random.Generator) -> list[_Run]:
-        """Plan all runs; with 50 training categories each training run shows one image of each."""
-        shown = [self._training_stimulus(c, e) for e in range(self.settings.stimuli.n_images_per_category)
-                 for c in range(len(self.training))]  # fmt: skip
-        training = [shown[start : start + IMAGES_PER_RUN] for start in range(0, len(shown), IMAGES_PER_RUN)]
-        test = in_turn(self.test, self.settings.n_test_runs, IMAGES_PER_RUN)
-        imagery = in_turn(self.test, self.settings.n_imagery_runs, TRIALS_PER_RUN)
-        runs = [
-            _Run("perceptionTraining01", "perception", k, perception_run(s, rng)) for k, s in enumerate(training, 1)
-        ]
-        for k, items in enumerate(test, 1):
-            stimuli = [Stimulus(category, 0, index, index) for index, category in items]
-            runs.append(_Run("perceptionTest01", "perception", k, perception_run(stimuli, rng)))
-        runs += [_Run("imageryTest01", "imagery", k, imagery_run(items, rng)) for k, items in enumerate(imagery, 1)]
-        return runs
-
-    def _training_stimulus(self, category: int, exemplar: int) -> Stimulus:
-        image_index = category * self.settings.stimuli.n_images_per_category + exemplar + 1
-        return Stimulus(self.training[category], exemplar, category + 1, image_index)
+        self._write_runs(runs, head, voxels, amplitudes, tuning)
 
     def _begin_images(self) -> tuple[dict[str, list[Path]], list[Future[None]]]:
         """Start drawing the images shown, those behind the candidates and those imagined; return the files by kind."""
         stimuli = self.settings.stimuli
         each = range(stimuli.n_images_per_candidate)
-        wanted = [("training", c, e) for c in self.training for e in range(stimuli.n_images_per_category)]
-        wanted += [("test", c, 0) for c in self.test]
-        wanted += [("candidates", c, _CANDIDATES + e) for c in (*self.training, *self.test, *self.other) for e in each]
+        wanted = [("training", c, e) for c in self.plan.training for e in range(stimuli.n_images_per_category)]
+        wanted += [("test", c, 0) for c in self.plan.test]
+        wanted += [
+            ("candidates", c, _CANDIDATES + e)
+            for c in (*self.plan.training, *self.plan.test, *self.plan.other)
+            for e in each
+        ]
         if self.settings.n_imagery_runs:
-            wanted += [("imagined", c, truth.FIRST_IMAGINED + e) for c in self.test for e in each]
+            wanted += [("imagined", c, truth.FIRST_IMAGINED + e) for c in self.plan.test for e in each]
         files: dict[str, list[Path]] = {"training": [], "test": [], "candidates": [], "imagined": []}
         pictures = []
         for kind, category, exemplar in wanted:
@@ -203,9 +163,10 @@ class _Subject:
         self,
         extractor: FeatureExtractor,
         images: Mapping[str, Sequence[Path]],
-        regions: Sequence[int],
+        head: Head,
+        voxels: Int32Array,
         rng: np.random.Generator,
-    ) -> tuple[dict[str, Float32Array], dict[str, Float32Array], Tuning]:
+    ) -> tuple[dict[Hashable, Float32Array], Tuning]:
         """Return amplitudes (n_layers, n_voxels) of shown images and imagined categories, by name, and the tuning."""
         n_training = len(images["training"])
         shown = [*images["training"], *images["test"]]
@@ -219,19 +180,15 @@ class _Subject:
 
         features = extractor.extract(all_images, progress)
         training = {layer: values[:n_training] for layer, values in features.items()}
-        tuning = make_tuning(training, regions, self.settings.response, rng)
-        seen = tuning.amplitudes({layer: values[: len(shown)] for layer, values in features.items()})
-        if not images["imagined"]:
-            return {path.stem: seen[:, i] for i, path in enumerate(shown)}, {}, tuning
-        # Imagery is not of a single image, but of the category's general look: the mean over its imagined images.
-        labels = [path.parent.name for path in images["imagined"]]
-        imagined_ids, means = category_means({k: v[len(shown) :] for k, v in features.items()}, labels)
-        imagined = tuning.amplitudes(means)
-        return (
-            {path.stem: seen[:, i] for i, path in enumerate(shown)},
-            {category_id: imagined[:, i] for i, category_id in enumerate(imagined_ids)},
-            tuning,
+        tuning = subject_tuning(training, head, voxels, self.settings, rng)
+        amplitudes = seen_amplitudes(
+            tuning, [path.stem for path in shown], {layer: values[: len(shown)] for layer, values in features.items()}
         )
+        if images["imagined"]:
+            labels = [path.parent.name for path in images["imagined"]]
+            imagined = {layer: values[len(shown) :] for layer, values in features.items()}
+            amplitudes |= imagined_amplitudes(tuning, labels, imagined)
+        return amplitudes, tuning
 
     def _write_tables(self) -> None:
         subject = f"sub-{self.settings.subject}"
@@ -255,13 +212,13 @@ class _Subject:
             _write_json(self.root / f"task-{task}_bold.json", entries)
         rows = [
             (c.category_id, c.name, kind)
-            for kind, group in (("training", self.training), ("test", self.test), ("other", self.other))
+            for kind, group in (("training", self.plan.training), ("test", self.plan.test), ("other", self.plan.other))
             for c in group
         ]
         (self.root / "stimuli").mkdir()
         write_tsv(self.root / "stimuli" / "categories.tsv", ("category_id", "name", "shown_in"), rows)
         (self.root / truth.FOLDER).mkdir(parents=True)
-        _write_json(self.root / truth.SETTINGS, self.settings.model_dump(mode="json"))
+        truth.write_settings(self.root, self.settings)
 
     def _write_regions(self, head: Head) -> None:
         """Write a label image with its table, and a mask for each region, union and tissue."""
@@ -287,26 +244,19 @@ class _Subject:
 
     def _write_runs(
         self,
-        runs: Sequence[_Run],
+        runs: Sequence[PlannedRun],
         head: Head,
         voxels: Int32Array,
-        shown: Mapping[str, Float32Array],
-        imagined: Mapping[str, Float32Array],
+        amplitudes: Mapping[Hashable, Float32Array],
         tuning: Tuning,
     ) -> None:
+        # Workers need the course of a voxel's response, and no weights, which are large.
+        course_only = replace(tuning, weights={}, imagery_weights={})
         jobs = []
         for k, run in enumerate(runs):
-            responses = [
-                Response(
-                    t.onset_s,
-                    t.duration_s,
-                    t.stimulus is None,
-                    t.strength,
-                    shown[t.stimulus.name] if t.stimulus else imagined[t.category.category_id],
-                )
-                for t in run.schedule.trials
-            ]
-            jobs.append(_Job(self.root, self.settings, run, k, head, voxels, responses, tuning.evoked))
+            rng = np.random.default_rng([self.settings.seed, 4, k])
+            responses = responses_to(percepts_of(run.schedule), amplitudes, self.settings, rng)
+            jobs.append(_Job(self.root, self.settings, run, k, head, voxels, responses, course_only))
         for job in jobs:
             for folder in (job.runs_folder, job.truth_folder):
                 # Made here, not by workers: a late worker must not make a folder anew after a failure has removed it.
@@ -343,12 +293,12 @@ class _Job:
 
     root: Path
     settings: SubjectSettings
-    run: _Run
+    run: PlannedRun
     position: int
     head: Head
     voxels: Int32Array
     responses: Sequence[Response]
-    evoked: Float32Array
+    tuning: Tuning
 
     @property
     def runs_folder(self) -> Path:
@@ -363,7 +313,8 @@ def _scan(job: _Job) -> None:
     """Scan one run and write it with its events and its true movement."""
     settings, schedule = job.settings, job.run.schedule
     rng = np.random.default_rng([settings.seed, 2, job.position])
-    change = signal_change(job.responses, schedule.n_volumes, TR_S, job.voxels, job.evoked, settings)
+    change = signal_change(job.responses, schedule.n_volumes, TR_S, job.voxels, job.tuning, settings)
+    change += ongoing_activity(schedule.n_volumes, TR_S, job.tuning, rng)
     data, movement = scan(job.head, job.voxels, change, TR_S, settings, rng)
     subject = f"sub-{settings.subject}"
     save_nifti(job.runs_folder / f"{subject}_{job.run.stem}_bold.nii.gz", data, job.head.affine, TR_S)

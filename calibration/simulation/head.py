@@ -6,6 +6,7 @@ with partial volumes, so that one head can be sampled at any resolution. The see
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -99,6 +100,7 @@ def build_head(
     shape: tuple[int, int, int] = (64, 64, 50),
     voxel_mm: Millimetres = (3.0, 3.0, 3.0),
     seed: int = 0,
+    area_scale: Mapping[str, float] | None = None,
 ) -> Head:
     """Draw a subject and sample it on a grid.
 
@@ -110,6 +112,8 @@ def build_head(
         Voxel edges in mm.
     seed : int
         Sets the subject's folding, head size and pose. The same seed gives the same head at every resolution.
+    area_scale : mapping of str to float, optional
+        Size of regions relative to `VOLUME_MM3`; by default 1, as for regions that it lacks.
 
     Returns
     -------
@@ -118,7 +122,7 @@ def build_head(
     Raises
     ------
     InputError
-        If a size is not positive, the field of view cuts visual cortex, or the voxels are too coarse for its regions.
+        If a size is not positive, the field of view cuts visual cortex, or its regions do not fit into the voxels.
     """
     if min(shape) < 1 or not all(math.isfinite(edge) and edge > 0 for edge in voxel_mm):
         raise InputError(f"a grid needs positive sizes, not shape {shape} with voxels of {voxel_mm} mm")
@@ -137,7 +141,8 @@ def build_head(
     signal = sum((SIGNAL[tissue] * part for tissue, part in partial.items()), np.zeros(shape, np.float32))
     signal = signal * _coil(*points) * _dropout(*points)
     template = (signal * (BRAIN_MEAN / signal[brain].mean())).astype(np.float32)
-    regions = _grow_regions(partial["cortex"] > 0.5, points, math.prod(voxel_mm))
+    volume_mm3 = {name: volume * (area_scale or {}).get(name, 1.0) for name, volume in VOLUME_MM3.items()}
+    regions = _grow_regions(partial["cortex"] > 0.5, points, math.prod(voxel_mm), volume_mm3)
     return Head(affine, template, grey, white, csf, brain, regions)
 
 
@@ -348,13 +353,15 @@ def _bump(x: Field, y: Field, z: Field, centre: Millimetres, width: Millimetres)
 # ------------------------------------------------------------------------------------------ the visual regions
 
 
-def _grow_regions(cortex: NDArray[np.bool_], points: Points, voxel_mm3: float) -> NDArray[np.int16]:
+def _grow_regions(
+    cortex: NDArray[np.bool_], points: Points, voxel_mm3: float, volume_mm3: Mapping[str, float]
+) -> NDArray[np.int16]:
     """Label the cortex nearest to each seed until every region has its volume, half of it in each hemisphere."""
     regions = np.zeros(cortex.shape, np.int16)
     for sign in (-1, 1):
         index = np.flatnonzero(cortex & (sign * points[0] > 0))
         positions = np.stack([p.ravel()[index] for p in points], axis=1) * (sign, 1, 1)
-        quotas = {name: max(1, round(volume / voxel_mm3 / 2)) for name, volume in VOLUME_MM3.items()}
+        quotas = {name: max(1, round(volume / voxel_mm3 / 2)) for name, volume in volume_mm3.items()}
         distance = np.stack([_line_distance(positions, *map(np.array, ends)) for ends in SEEDS_MM.values()], axis=1)
         room = [sum(quotas[name] for name in names) for names in SEEDS_MM]
         # All patches grow at once, each at a pace at which all fill up together, so that none crowds out another.
@@ -366,7 +373,10 @@ def _grow_regions(cortex: NDArray[np.bool_], points: Points, voxel_mm3: float) -
                 patch[voxel] = seed
                 room[seed] -= 1
         if any(room):
-            raise InputError(f"voxels of {voxel_mm3:g} mm³ are too coarse for the folds of cortex; use up to 6 mm")
+            raise InputError(
+                f"cortex has too few voxels of {voxel_mm3:g} mm³ for its regions; use voxels of up to 6 mm, or "
+                "smaller areas where area_scale is set"
+            )
         for seed, names in enumerate(SEEDS_MM):
             members = np.flatnonzero(patch == seed)
             members = members[np.argsort(distance[members, seed], kind="stable")]

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +17,13 @@ from calibration.datasets.bids import read_names
 from calibration.features.extractor import FeatureExtractor, Image, category_means
 from calibration.simulation import truth
 from calibration.simulation.dataset import Report
-from calibration.simulation.head import build_head
 from calibration.simulation.objects import object_categories
 from calibration.simulation.photograph import draw
-from calibration.simulation.response import Tuning
-from calibration.simulation.scan import Response, save_nifti, scan, sidecar, signal_change
+from calibration.simulation.scan import ongoing_activity, save_nifti, scan, sidecar, signal_change
 from calibration.simulation.schedule import TR_S
 from calibration.simulation.settings import SubjectSettings
+from calibration.simulation.trials import Percept, responses_to
+from calibration.simulation.tuning import Tuning
 from rtgod.errors import InputError
 from rtgod.events.table import Trial, category_of, read_events
 from rtgod.events.trials import remarks_on
@@ -33,6 +33,7 @@ from rtgod.settings import EventsSettings
 from rtgod.tsv import read_tsv
 
 _ENDING = "_bold.nii.gz"
+_IMAGERY = "imagery"
 #: Largest number that the header of a NIfTI-1 file can hold.
 _MOST_VOLUMES = 32767
 
@@ -70,7 +71,8 @@ def rescan(
         By default the run lasts until the last row of the events table ends.
     tr_s : float
     seed : int
-        Seed of noise and movement, which are never the same as in the subject's own runs.
+        Seed of noise, movement and what varies from trial to trial, which are never the same as in the subject's own
+        runs.
     report : callable
         Called with (stage, steps done, steps in all) as the work goes on.
     planned : PlannedScan, optional
@@ -90,13 +92,15 @@ def rescan(
     settings, trials, images, n_volumes = planned.settings, planned.trials, planned.images, planned.n_volumes
     tuning, voxels = truth.read_tuning(subject, settings)
     amplitudes = _respond(images, tuning, settings, report)
-    responses = [
-        Response(trial.onset_s, trial.duration_s, trial.kind == "imagery", trial_strength, amplitudes[_percept(trial)])
+    percepts = [
+        Percept(trial.onset_s, trial.duration_s, trial.kind == _IMAGERY, trial_strength, _percept(trial))
         for trial, trial_strength in zip(trials, _strengths(trials, *strength), strict=True)
     ]
-    change = signal_change(responses, n_volumes, tr_s, voxels, tuning.evoked, settings)
-    head = build_head(settings.shape, settings.voxel_mm, settings.seed)
+    responses = responses_to(percepts, amplitudes, settings, np.random.default_rng([settings.seed, 5, seed]))
+    change = signal_change(responses, n_volumes, tr_s, voxels, tuning, settings)
+    head = truth.head_of(settings)
     rng = np.random.default_rng([settings.seed, 3, seed])
+    change += ongoing_activity(n_volumes, tr_s, tuning, rng)
     volumes, _ = scan(head, voxels, change, tr_s, settings, rng, lambda done: report("scanning", done, n_volumes))
     _write(out, events, volumes, head.affine, tr_s)
     return n_volumes
@@ -182,7 +186,7 @@ class _Album:
         if category is None:
             raise self._refusal(trial, f"category {trial.category!r}", "categories.tsv")
         id_, stimuli = category.category_id, self._settings.stimuli
-        if trial.kind == "imagery":
+        if trial.kind == _IMAGERY:
             files = sorted((self._subject / truth.IMAGINED / id_).glob("*.png"))
             start, n_drawn = truth.FIRST_IMAGINED, stimuli.n_images_per_candidate
         else:
@@ -204,7 +208,7 @@ def _percept(trial: Trial) -> str:
 
 def _respond(
     images: Mapping[str, Sequence[Image]], tuning: Tuning, settings: SubjectSettings, report: Report
-) -> dict[str, Float32Array]:
+) -> dict[Hashable, Float32Array]:
     """Return amplitudes (n_layers, n_voxels) of the mean response to each percept's images."""
     all_images = [image for of_percept in images.values() for image in of_percept]
     done = 0
@@ -216,13 +220,13 @@ def _respond(
 
     features = FeatureExtractor(truth.brain_network(settings)).extract(all_images, progress)
     percepts, means = category_means(features, [percept for percept, of_percept in images.items() for _ in of_percept])
-    amplitudes = tuning.amplitudes(means)
-    return {percept: amplitudes[:, i] for i, percept in enumerate(percepts)}
+    seen, imagined = (tuning.amplitudes(means, imagined=imagined) for imagined in (False, True))
+    return {percept: (imagined if percept.startswith(_IMAGERY) else seen)[:, i] for i, percept in enumerate(percepts)}
 
 
 def _strengths(trials: Sequence[Trial], first: float, last: float) -> list[float]:
     """Return the strength of each trial: 1 for seeing, in equal steps from `first` to `last` for imagery."""
-    imagined = np.array([trial.kind == "imagery" for trial in trials])
+    imagined = np.array([trial.kind == _IMAGERY for trial in trials])
     strengths = np.ones(len(trials))
     strengths[imagined] = np.linspace(first, last, imagined.sum())
     return strengths.tolist()

@@ -1,15 +1,13 @@
-"""Responses of the simulated visual cortex: layers of a network to voxels, with delays that depend on the layer."""
+"""Responses of the simulated visual cortex: their course in time, and the order of layers and regions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
+from scipy.special import gammainc
 
-from calibration.simulation.head import REGIONS
-from calibration.simulation.settings import TuningSettings
-from rtgod.messages import Float32Array, Float64Array
+from rtgod.messages import Float64Array
 
 #: Place of each region in the hierarchy of layers: 0 is the network's first layer, 1 its last.
 HIERARCHY: Mapping[str, float] = {
@@ -21,80 +19,50 @@ HIERARCHY: Mapping[str, float] = {
     "FFA": 0.95,
     "PPA": 0.9,
 }
-#: Standard deviation of a region's reach up and down the hierarchy.
-_SPREAD = 0.17
+#: Seconds from a trial's end to the end of its response, and steps in which it is tabulated; a straight line between
+#: two steps is off by less than 1e-5 of the response.
+_LASTS_S, _STEP_S = 60.0, 0.02
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Tuning:
-    """Tuning of each voxel: its weights on the units of each layer.
+class BlockCourse:
+    """Course of a voxel's response to a block, scaled so that the response to an endless block reaches 1.
 
-    Attributes
-    ----------
-    weights : mapping of str to ndarray of shape (n_units, n_voxels), float32
-        Weights on z-scored units; each layer's response to the training images has variance 1.
-    mix : ndarray of shape (n_layers, n_voxels), float32
-        Standard deviation that each layer contributes to the voxel, in percent signal change.
-    unit_mean, unit_sd : mapping of str to ndarray of shape (n_units,), float32
-    evoked : ndarray of shape (n_voxels,), float32
-        Response to any image, in percent signal change.
-    """
-
-    weights: Mapping[str, Float32Array]
-    mix: Float32Array
-    unit_mean: Mapping[str, Float32Array]
-    unit_sd: Mapping[str, Float32Array]
-    evoked: Float32Array
-
-    def amplitudes(self, features: Mapping[str, Float32Array]) -> Float32Array:
-        """Return the response to images minus the response to any image: (n_layers, n_images, n_voxels), float32.
-
-        Parameters
-        ----------
-        features : mapping of str to ndarray of shape (n_images, n_units), float32
-        """
-        layers = [
-            ((features[name] - self.unit_mean[name]) / self.unit_sd[name]) @ weights
-            for name, weights in self.weights.items()
-        ]
-        return np.stack(layers).astype(np.float32) * self.mix[:, np.newaxis, :]
-
-
-def make_tuning(
-    training: Mapping[str, Float32Array], regions: Sequence[int], settings: TuningSettings, rng: np.random.Generator
-) -> Tuning:
-    """Draw a tuning for every voxel.
+    The double-gamma function integrated over the block. With whole-numbered peaks and a dispersion of 1 it is the
+    decoder's, `rtgod.preprocessing.hrf.block_response`.
 
     Parameters
     ----------
-    training : mapping of str to ndarray of shape (n_images, n_units), float32
-        Features of the training images, with layers from low to high.
-    regions : sequence of int
-        Each voxel's region: 1 for the first of `REGIONS`.
-    settings : TuningSettings
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    Tuning
+    duration_s : float
+        Length of the block, in seconds.
+    peak_s, undershoot_s : float
+        Modes of the two gamma functions, in seconds.
+    ratio : float
+        Area of the second gamma function, as a share of the first.
+    dispersion_s : float
+        Scale of both, in seconds.
     """
-    n_voxels = len(regions)
-    unit_mean = {name: values.mean(axis=0) for name, values in training.items()}
-    # A unit with one value for all images carries no information: dividing by 1 leaves it 0.
-    unit_sd = {name: _without_zeros(values.std(axis=0)) for name, values in training.items()}
-    weights = {}
-    for name, values in training.items():
-        drawn = rng.standard_normal((values.shape[1], n_voxels)).astype(np.float32)
-        response = ((values - unit_mean[name]) / unit_sd[name]) @ drawn
-        weights[name] = (drawn / _without_zeros(response.std(axis=0))).astype(np.float32)
-    position = np.array([HIERARCHY[REGIONS[region - 1]] for region in regions])
-    layer_position = np.linspace(0, 1, len(training))[:, np.newaxis]
-    share = np.exp(-0.5 * ((layer_position - position) / _SPREAD) ** 2) * rng.gamma(2.0, size=(len(training), n_voxels))
-    # Voxels differ in overall strength: some sit at a vein, some hold little cortex.
-    strength = settings.effect_percent * rng.lognormal(-0.125, 0.5, n_voxels)
-    mix = (np.sqrt(share / share.sum(axis=0)) * strength).astype(np.float32)
-    evoked = (settings.evoked_percent * rng.lognormal(-0.125, 0.5, n_voxels)).astype(np.float32)
-    return Tuning(weights, mix, unit_mean, unit_sd, evoked)
+
+    def __init__(
+        self, duration_s: float, peak_s: float, undershoot_s: float, ratio: float, dispersion_s: float
+    ) -> None:
+        self._times_s: Float64Array = np.arange(0.0, duration_s + _LASTS_S, _STEP_S, dtype=np.float64)
+
+        def step(since_s: Float64Array) -> Float64Array:
+            since = np.maximum(since_s, 0.0) / dispersion_s
+            rise, fall = (gammainc(mode_s / dispersion_s + 1, since) for mode_s in (peak_s, undershoot_s))
+            return np.asarray((rise - ratio * fall) / (1.0 - ratio))
+
+        self._values = step(self._times_s) - step(self._times_s - duration_s)
+
+    def at(self, time_s: Float64Array) -> Float64Array:
+        """Return the response at times since the block's start.
+
+        Parameters
+        ----------
+        time_s : ndarray of any shape
+            Times, in seconds.
+        """
+        return np.interp(time_s, self._times_s, self._values, left=0.0, right=0.0)
 
 
 def layer_delays_s(n_layers: int, lag_s: float) -> Float64Array:
@@ -107,7 +75,3 @@ def layer_delays_s(n_layers: int, lag_s: float) -> Float64Array:
         Delay of the lowest layer's response after the highest layer's.
     """
     return np.linspace(lag_s, 0.0, n_layers)
-
-
-def _without_zeros(values: Float32Array) -> Float32Array:
-    return np.where(values > 1e-6, values, 1.0).astype(np.float32)

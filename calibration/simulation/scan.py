@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from calibration.simulation.fields import slow_courses
 from calibration.simulation.head import Head
-from calibration.simulation.response import layer_delays_s
+from calibration.simulation.response import BlockCourse, layer_delays_s
 from calibration.simulation.scanner import Movement, Scanner, draw_movement, slice_times_s
 from calibration.simulation.settings import SubjectSettings
+from calibration.simulation.trials import Response
+from calibration.simulation.tuning import Tuning
 from rtgod.messages import Array, Float32Array, Int32Array
-from rtgod.preprocessing.hrf import block_response
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Response:
-    """Response of visual cortex to one trial.
-
-    Attributes
-    ----------
-    onset_s, duration_s : float
-    imagined : bool
-        Imagery is weaker than seeing, and its lower layers respond later.
-    strength : float
-        1 for an ordinary trial.
-    amplitudes : ndarray of shape (n_layers, n_voxels), float32
-        Response, as if seen, to the image or category, minus the response to any image; percent signal change.
-    """
-
-    onset_s: float
-    duration_s: float
-    imagined: bool
-    strength: float
-    amplitudes: Float32Array
 
 
 def signal_change(
@@ -44,7 +23,7 @@ def signal_change(
     n_volumes: int,
     tr_s: float,
     voxels: Int32Array,
-    evoked: Float32Array,
+    tuning: Tuning,
     settings: SubjectSettings,
 ) -> Float32Array:
     """Compute the percent signal change of every responding voxel at its slice's time.
@@ -56,8 +35,8 @@ def signal_change(
     tr_s : float
     voxels : ndarray of shape (n_voxels, 3), int32
         Indices of the responding voxels; slices are along the third axis.
-    evoked : ndarray of shape (n_voxels,), float32
-        Response to any image, in percent signal change.
+    tuning : Tuning
+        Gives each voxel's response to any image, and the course of its response.
     settings : SubjectSettings
 
     Returns
@@ -65,24 +44,46 @@ def signal_change(
     ndarray of shape (n_volumes, n_voxels), float32
     """
     change = np.zeros((n_volumes, len(voxels)), np.float32)
-    shape = settings.response.hrf_peak_s, settings.response.hrf_undershoot_s, settings.response.hrf_ratio
+    response = settings.response_in_force
     slice_s = slice_times_s(settings.shape[2], tr_s)
-    # Trials with the same time course are added together.
-    for imagined, duration_s in sorted({(response.imagined, response.duration_s) for response in responses}):
+    # Voxels of a slice and a region have the same times and the same course; trials of a kind are added together.
+    alike, place = np.unique(np.column_stack([voxels[:, 2], tuning.hrf]), axis=0, return_inverse=True)
+    for imagined, duration_s in sorted({(r.imagined, r.duration_s) for r in responses}):
         group = [r for r in responses if (r.imagined, r.duration_s) == (imagined, duration_s)]
-        gain, lag_s = (settings.response.imagery_gain, settings.response.imagery_lag_s) if imagined else (1.0, 0.0)
+        gain, lag_s, delay_s = 1.0, 0.0, 0.0
+        if imagined:
+            gain, lag_s, delay_s = response.imagery_gain, response.imagery_lag_s, response.imagery_delay_s
         layers = np.stack([r.amplitudes * np.float32(gain) * np.float32(r.strength) for r in group], axis=1)
-        delays_s = layer_delays_s(len(layers), lag_s)
+        delays_s = delay_s + layer_delays_s(len(layers), lag_s)
         strength = np.array([r.strength for r in group]) * gain
         onsets_s = np.array([r.onset_s for r in group])
-        for slice_ in np.unique(voxels[:, 2]):
-            in_slice = voxels[:, 2] == slice_
-            time_s = (np.arange(n_volumes) * tr_s + slice_s[slice_])[:, np.newaxis] - onsets_s
-            course = {delay_s: block_response(time_s - delay_s, duration_s, *shape) for delay_s in {0.0, *delays_s}}
-            change[:, in_slice] += course[0.0] @ (strength[:, np.newaxis] * evoked[in_slice])
-            for delay_s, amplitudes in zip(delays_s, layers, strict=True):
-                change[:, in_slice] += course[delay_s] @ amplitudes[:, in_slice]
+        shapes = {
+            (peak_s, undershoot_s, ratio): BlockCourse(
+                duration_s, peak_s, undershoot_s, ratio, response.hrf_dispersion_s
+            )
+            for peak_s, undershoot_s, ratio in alike[:, 1:].tolist()
+        }
+        for position, (slice_, *hrf) in enumerate(alike.tolist()):
+            members = place == position
+            time_s = (np.arange(n_volumes) * tr_s + slice_s[int(slice_)])[:, np.newaxis] - onsets_s
+            course = {late_s: shapes[tuple(hrf)].at(time_s - late_s) for late_s in {delay_s, *delays_s.tolist()}}
+            change[:, members] += course[delay_s] @ (strength[:, np.newaxis] * tuning.evoked[members])
+            for late_s, amplitudes in zip(delays_s.tolist(), layers, strict=True):
+                change[:, members] += course[late_s] @ amplitudes[:, members]
     return change
+
+
+def ongoing_activity(n_volumes: int, tr_s: float, tuning: Tuning, rng: np.random.Generator) -> Float32Array:
+    """Draw the percent signal change by activity that no trial causes: (n_volumes, n_voxels), float32.
+
+    Parameters
+    ----------
+    n_volumes : int
+    tr_s : float
+    tuning : Tuning
+    rng : numpy.random.Generator
+    """
+    return slow_courses(n_volumes, len(tuning.ongoing), tr_s, rng) @ tuning.ongoing
 
 
 def scan(

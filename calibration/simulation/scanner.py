@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibration.simulation.fields import SmoothNoise, slow_courses, wide_field
 from calibration.simulation.head import Head
 from calibration.simulation.resample import resample
 from calibration.simulation.settings import HeadMotionSettings, ScannerNoiseSettings
@@ -113,13 +114,21 @@ class Scanner:
         self._centre_mm = (head.affine @ [*(corner / 2), 1])[:3]
         brightness = float(head.template[head.grey > 0.5].mean())
         self._noise_sd = np.float32(brightness / noise.tsnr)
-        self._ar = (self._noise_sd * rng.standard_normal(head.template.shape, np.float32)).astype(np.float32)
-        self._drift = [_smooth_field(head.template.shape, rng) * noise.drift_percent for _ in range(3)]
+        voxel_mm = tuple(np.linalg.norm(head.affine[:3, :3], axis=0).tolist())
+        self._smooth = SmoothNoise(head.template.shape, voxel_mm, noise.smooth_fwhm_mm)
+        self._ar = self._fresh_noise()
+        self._drift = [wide_field(head.template.shape, rng) * noise.drift_percent for _ in range(3)]
         self._drift_phase = rng.uniform(0, np.pi, 3)
         vessels = 0.3 + 2.0 * head.csf
-        self._breath = _smooth_field(head.template.shape, rng) * noise.respiration_percent
-        self._pulse = _smooth_field(head.template.shape, rng) * vessels * noise.cardiac_percent
+        self._breath = wide_field(head.template.shape, rng) * noise.respiration_percent
+        self._pulse = wide_field(head.template.shape, rng) * vessels * noise.cardiac_percent
         self._rates_hz = noise.respiration_hz * rng.uniform(0.95, 1.05), noise.cardiac_hz * rng.uniform(0.95, 1.05)
+        # Each component is in all grey matter, here more and there less.
+        self._global = [
+            head.grey * (1.0 + wide_field(head.template.shape, rng)) * np.float32(noise.global_percent / np.sqrt(2))
+            for _ in range(noise.n_global)
+        ]
+        self._global_course = slow_courses(n_volumes, noise.n_global, tr_s, rng)
 
     def image(self, volume: int, voxels: Int32Array, change_percent: Float32Array) -> Array:
         """Acquire one volume; call it for volumes 0, 1, … in order.
@@ -160,6 +169,8 @@ class Scanner:
             total += field * np.cos(np.pi * (k + 1) * time_s / run_s + phase).astype(np.float32)
         for field, rate_hz in zip((self._breath, self._pulse), self._rates_hz, strict=True):
             total += field * np.sin(2 * np.pi * rate_hz * time_s).astype(np.float32)
+        for field, value in zip(self._global, self._global_course[volume], strict=True):
+            total += field * value
         return total
 
     def _spike(self, frame: Float32Array) -> None:
@@ -168,28 +179,16 @@ class Scanner:
             frame[:, :, slice_] *= 1.0 + self._rng.choice([-1, 1]) * self._noise.spike_percent / 100.0
 
     def _next_noise(self) -> Float32Array:
-        fresh = self._rng.standard_normal(self._ar.shape, np.float32)
-        fresh *= self._noise_sd * np.float32(np.sqrt(1.0 - self._noise.ar1**2))
         self._ar *= np.float32(self._noise.ar1)
-        self._ar += fresh
+        self._ar += np.float32(np.sqrt(1.0 - self._noise.ar1**2)) * self._fresh_noise()
         return self._ar
 
-
-def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator) -> Float32Array:
-    """Draw a random field of standard deviation about 1 that varies over a quarter of the head."""
-    axes = [np.linspace(0, 1, n) for n in shape]
-    field = np.zeros(shape)
-    for _ in range(6):
-        waves = rng.uniform(-2, 2, 3)
-        phase = rng.uniform(0, 2 * np.pi)
-        angle = (
-            2
-            * np.pi
-            * (
-                waves[0] * axes[0][:, None, None]
-                + waves[1] * axes[1][None, :, None]
-                + waves[2] * axes[2][None, None, :]
-            )
-        )
-        field += np.cos(angle + phase)
-    return (field / np.sqrt(3)).astype(np.float32)
+    def _fresh_noise(self) -> Float32Array:
+        """Draw noise of which a share is smooth, without memory of the volume before."""
+        fresh = self._rng.standard_normal(self._head.template.shape, np.float32)
+        share = self._noise.smooth_share
+        if share > 0:
+            fresh *= np.float32(np.sqrt(1 - share))
+            fresh += np.float32(np.sqrt(share)) * self._smooth.draw(self._rng)
+        fresh *= self._noise_sd
+        return fresh

@@ -25,15 +25,16 @@ from calibration.metrics.permutation import ExchangeTest
 from calibration.parallel.progress import Report
 from calibration.samples.assemble import samples_of
 from calibration.samples.left_out import LeftOutCounts, by_reason, tally
-from calibration.samples.noise_fitting import learn_shape
 from calibration.samples.plain import check_repeated
 from calibration.samples.preparation import gather_runs
 from calibration.samples.runs import CleanedRun
 from calibration.samples.study import CATEGORIES, Samples
 from calibration.samples.targets import TargetFiles, Targets
+from calibration.samples.whitening import TrainingSamples
 from calibration.training.fit import Trained, train
 from calibration.training.folds import parts_of_one_run
 from calibration.training.held_out_rankings import Learned, learn_from_rankings
+from calibration.training.penalty_choice import PenaltyChoice, choose_left_out, warnings_at
 from rtgod.bundle import DecoderBundle, sha256_of
 from rtgod.candidates import Candidate
 from rtgod.decoding.category_index import CategoryIndex, check_matching
@@ -41,7 +42,7 @@ from rtgod.errors import InputError
 from rtgod.fit import training_of
 from rtgod.messages import Features
 from rtgod.preprocessing.preprocessor import Noise
-from rtgod.settings import Matching, PipelineSettings
+from rtgod.settings import PipelineSettings
 
 #: Packages whose versions a bundle records; the second group only if a network saw images.
 _PACKAGES, _OF_NETWORKS = ("numpy", "numba", "scikit-learn"), ("torch", "torchvision")
@@ -93,7 +94,12 @@ class CalibrationReport:
     trials : tuple of LeftOutCounts
         Numbers of trials used and left out in each run.
     notes : tuple of str
-        Notes on things that could not be learned, on images, and on categories shown in one run only.
+        Notes on things that could not be learned, on penalties that are the last that was tried, on images, and on
+        categories shown in one run only.
+    penalty_choice : str
+        What was left out to choose penalties, and why; empty if none were chosen.
+    known : str
+        What the decoders of left-out runs knew of these runs.
     test : ExchangeTest or None
         Test of the identification accuracy against its values under exchanged labels; None without a test.
     seconds : mapping of str to float
@@ -110,6 +116,8 @@ class CalibrationReport:
     n_parts: int
     trials: tuple[LeftOutCounts, ...]
     notes: tuple[str, ...]
+    penalty_choice: str
+    known: str
     test: ExchangeTest | None = None
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
@@ -160,21 +168,33 @@ def calibrate(
         check_repeated(categories, by_reason(_trials_of(runs)))
     began = time.perf_counter()
     targets = files.targets(runs, report)
-    samples = samples_of(runs, targets.features_of)
-    if samples is None:
+    unwhitened = samples_of(runs, targets.features_of)
+    if unwhitened is None:
         raise InputError("no trial of the runs has a sample; give other runs")
     have_features = time.perf_counter()
-    shape = learn_shape([run.noise for run in runs], settings.noise) if settings.noise.n_components else None
-    samples = samples.whitened(shape)
+    training = TrainingSamples(unwhitened, {run.run.run_id: run.noise for run in runs}, settings.noise)
+    shape = training.shape()
+    samples = unwhitened.whitened(shape)
     with ThreadPoolExecutor(1) as beside:
         checksums = beside.submit(_checksums, inputs)
-        groups = parts_of_one_run(samples.categories) if files.are_plain and len(runs) == 1 else samples.runs
-        trained = train(samples.X, groups, samples.Y, decoder, report, pool)
+        in_parts = files.are_plain and len(runs) == 1
+        groups = parts_of_one_run(samples.categories) if in_parts else samples.runs
         candidates = targets.candidates
+        choice = choose_left_out(samples.categories, groups, candidates, one_run=in_parts)
+        trained = train(
+            samples.X,
+            groups,
+            samples.Y,
+            decoder,
+            report,
+            pool,
+            penalty_groups=choice.groups,
+            without=lambda left_out: training.whitened_complete(left_out).X,
+        )
         report("confidence", 0, 1)
-        learned = learn_from_rankings(samples, trained, decoder, candidates, settings.ranking)
+        learned = learn_from_rankings(samples, trained, decoder, candidates, settings.ranking, training.whitened)
         report("confidence", 1, 1)
-        summary = _summarise(trained, samples, groups, targets, runs, learned, settings.ranking.match)
+        summary = _summarise(trained, samples, groups, targets, runs, learned, choice, settings)
     seconds = _work_s(runs) | {"features": have_features - began, "fits": time.perf_counter() - have_features}
     summary = replace(summary, seconds=seconds)
     bundle = DecoderBundle(
@@ -220,13 +240,14 @@ def _summarise(
     targets: Targets,
     runs: Sequence[CleanedRun],
     learned: Learned,
-    match: Matching,
+    choice: PenaltyChoice,
+    settings: PipelineSettings,
 ) -> CalibrationReport:
     layers, candidates = trained.layers, targets.candidates
     is_plain = CATEGORIES in layers
-    category_index = CategoryIndex(candidates.features, layers, plain=is_plain, match=match)
+    category_index = CategoryIndex(candidates.features, layers, plain=is_plain, match=settings.ranking.match)
     position = {category: i for i, category in enumerate(candidates.ids)}
-    notes = [*learned.confidence.notes, *targets.notes]
+    notes = [*warnings_at(trained.edges), *learned.confidence.notes, *targets.notes]
     alone = _shown_in_one(samples.categories, groups) if is_plain else {}
     if alone:
         notes.append(
@@ -266,7 +287,21 @@ def _summarise(
         n_parts=len(set(groups)),
         trials=_trials_of(runs),
         notes=tuple(notes),
+        penalty_choice=choice.sentence() if any(trained.penalties.values()) else "",
+        known=_known(len(runs), bool(settings.nuisance.n_components)),
         test=test,
+    )
+
+
+def _known(n_runs: int, has_components: bool) -> str:
+    """Describe what decoders knew of the runs that they were tested on."""
+    if n_runs < 2:
+        return "whitening and the mean response are learned from the noise of the whole run, left-out blocks included"
+    components = "noise components, " if has_components else ""
+    return (
+        "accuracy, and the chances of trained categories, are of decoders that were whitened and scaled without the "
+        f"run that was left out; {components}penalties, weights of layers, the mean response and the chances of new "
+        "categories are learned with the noise and scale of all runs"
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 
 import numpy as np
@@ -13,13 +13,19 @@ from sklearn.model_selection import GroupKFold
 
 from calibration.decoders.columns import column_moments
 from calibration.decoders.registry import make_decoder
-from calibration.decoders.ridge import PENALTIES_PER_VOXEL, DualRidge, LeaveOneRunOut, fit_layers
+from calibration.decoders.ridge import PENALTIES_PER_VOXEL, DualRidge, LeaveOneRunOut, fit_layers, predict_layers
 from calibration.decoders.settings import DecoderSettings
 from calibration.decoders.sparse import SparseDecoder
 from calibration.parallel.progress import Report
+from calibration.training.penalty_choice import Edge, edge_of
 from rtgod.decoding.decoder import AnyLayerDecoder, Decoder, LayerDecoder, SparseLayerDecoder
 from rtgod.errors import InputError
 from rtgod.messages import Float32Array, Float64Array
+
+#: Gives the training samples, shape (n_samples, n_voxels), as they are made without knowledge of some runs.
+Without = Callable[[Collection[Hashable]], Float32Array]
+#: Most groups of runs that `ridge` leaves out in turn; with no more runs than this, each is left out alone.
+_MOST_GROUPS = 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +41,10 @@ class Trained:
     penalties : mapping of str to float or None
         Penalty of each layer; None if each voxel has its own.
     held_out : mapping of str to ndarray of shape (n_samples, n_units), float64
-        Each sample's prediction from runs other than its own; empty if no run was left out.
+        Each sample's prediction from runs other than its own, by which it was not whitened or scaled either; empty if
+        no run was left out.
+    edges : mapping of str to {"smallest", "largest"}
+        Layers whose penalty is the smallest or the largest that was tried.
     """
 
     patterns: Float32Array
@@ -44,6 +53,7 @@ class Trained:
     layers: Mapping[str, AnyLayerDecoder]
     penalties: Mapping[str, float | None]
     held_out: Mapping[str, Float64Array]
+    edges: Mapping[str, Edge] = field(default_factory=dict)
 
     def decoder(self) -> Decoder:
         """Return the decoder over all layers, as the server uses it."""
@@ -57,8 +67,11 @@ def train(
     decoder: DecoderSettings,
     report: Report,
     pool: Executor | None = None,
+    *,
+    penalty_groups: Sequence[Hashable] | None = None,
+    without: Without | None = None,
 ) -> Trained:
-    """Fit each layer's decoder to all samples, and predict each run from other runs.
+    """Fit each layer's decoder to all samples, and predict each run from other runs if asked to.
 
     Parameters
     ----------
@@ -73,6 +86,11 @@ def train(
     pool : Executor, optional
         Executor from `workers` for decoders that take long, by default this process. `ridge` fits faster than it is
         sent.
+    penalty_groups : sequence of length n_samples, optional
+        The group that each sample is left out with when `ridge` chooses penalties; by default its run. Samples are
+        then whitened and scaled as in `X`, which knows the group's noise and scale, and not its labels.
+    without : callable, optional
+        Gives the samples as they are made without knowledge of some runs; with it, left-out runs are predicted.
 
     Raises
     ------
@@ -81,8 +99,8 @@ def train(
     """
     _check(X, runs, Y)
     if decoder.name == "ridge":
-        return _train_ridge(X.astype(np.float64), runs, Y, report)
-    return _train_sparse(X, runs, Y, decoder, report, pool.map if pool else map)
+        return _train_ridge(X.astype(np.float64), runs, Y, report, penalty_groups or runs, without)
+    return _train_sparse(X, runs, Y, decoder, report, pool.map if pool else map, without)
 
 
 def _check(X: Float32Array, runs: Sequence[Hashable], Y: Mapping[str, Float32Array]) -> None:
@@ -97,16 +115,29 @@ def _check(X: Float32Array, runs: Sequence[Hashable], Y: Mapping[str, Float32Arr
             raise InputError(f"{name}: {n_bad} of {values.size} values are not finite; leave out what they come from")
 
 
-def _train_ridge(X: Float64Array, runs: Sequence[Hashable], Y: Mapping[str, Float32Array], report: Report) -> Trained:
-    """Choose each layer's penalty in closed form, by leaving out one run at a time."""
-    report("fitting", 0, len(Y))
-    folds = LeaveOneRunOut(X, runs)
+def _train_ridge(
+    X: Float64Array,
+    runs: Sequence[Hashable],
+    Y: Mapping[str, Float32Array],
+    report: Report,
+    penalty_groups: Sequence[Hashable],
+    without: Without | None,
+) -> Trained:
+    """Choose each layer's penalty in closed form, by leaving out one group at a time."""
+    left_out = _left_out(runs, _MOST_GROUPS) if without else []
+    n_steps = len(Y) + len(left_out)
+    report("fitting", 0, n_steps)
+    folds = LeaveOneRunOut(X, penalty_groups)
     grid = [penalty * X.shape[1] for penalty in PENALTIES_PER_VOXEL]
-    penalties, held_out = {}, {}
+    penalties = {}
     for done, (layer, values) in enumerate(Y.items(), 1):
         penalties[layer], _ = folds.choose(values, grid)
-        held_out[layer] = folds.predict(values, penalties[layer])
-        report("fitting", done, len(Y))
+        report("fitting", done, n_steps)
+    held_out = {layer: np.empty(values.shape) for layer, values in Y.items() if without}
+    for done, rows in enumerate(left_out, len(Y) + 1):
+        for layer, predicted in _predict_ridge(rows, runs, Y, penalties, without).items():
+            held_out[layer][rows] = predicted
+        report("fitting", done, n_steps)
     models = fit_layers(X, Y, penalties)
     any_model = next(iter(models.values()))
     return Trained(
@@ -116,7 +147,31 @@ def _train_ridge(X: Float64Array, runs: Sequence[Hashable], Y: Mapping[str, Floa
         layers={layer: _dual_layer(model) for layer, model in models.items()},
         penalties=penalties,
         held_out=held_out,
+        edges={layer: edge for layer, penalty in penalties.items() if (edge := edge_of(penalty, X.shape[1]))},
     )
+
+
+def _predict_ridge(
+    rows: npt.NDArray[np.int64],
+    runs: Sequence[Hashable],
+    Y: Mapping[str, Float32Array],
+    penalties: Mapping[str, float],
+    without: Without | None,
+) -> dict[str, Float64Array]:
+    """Predict some rows, which are all samples of some runs, from the others: whitened and scaled by these alone."""
+    if without is None:
+        raise AssertionError("runs are left out only if samples can be made without them")
+    X = without({runs[row] for row in rows}).astype(np.float64)
+    kept = np.setdiff1d(np.arange(len(X)), rows)
+    models = fit_layers(X[kept], {layer: values[kept] for layer, values in Y.items()}, penalties)
+    return predict_layers(models, X[rows])
+
+
+def _left_out(runs: Sequence[Hashable], n_groups: int) -> list[npt.NDArray[np.int64]]:
+    """Return the rows of each group of runs that is left out: as many groups as runs, or `n_groups` at most."""
+    numbers = _numbered(runs)
+    n_groups = min(n_groups, len(set(numbers)))
+    return [rows for _, rows in GroupKFold(n_groups).split(numbers, groups=numbers)] if n_groups else []
 
 
 def _train_sparse(
@@ -126,15 +181,22 @@ def _train_sparse(
     decoder: DecoderSettings,
     report: Report,
     each: Callable[..., Iterator[tuple[SparseLayerDecoder, Float64Array]]],
+    without: Without | None,
 ) -> Trained:
     """Fit without each group of runs in turn, and last with all; `each` is `map` or a pool's `map`."""
-    n_folds = min(decoder.n_folds, len(set(runs)))
-    left_out = [rows for _, rows in GroupKFold(n_folds).split(X, groups=_numbered(runs))] if n_folds else []
-    fits = [(layer, rows) for layer in Y for rows in (*left_out, np.empty(0, np.int64))]
-    layers, held_out = {}, {layer: np.empty(values.shape) for layer, values in Y.items() if n_folds}
-    fitted = each(_fit_sparse, repeat(decoder), repeat(X), (Y[layer] for layer, _ in fits), (rows for _, rows in fits))
+    left_out = _left_out(runs, decoder.n_folds) if without else []
+    made = [(rows, without({runs[row] for row in rows})) for rows in left_out] if without else []
+    fits = [(layer, rows, samples) for rows, samples in (*made, (np.empty(0, np.int64), X)) for layer in Y]
+    layers, held_out = {}, {layer: np.empty(values.shape) for layer, values in Y.items() if left_out}
+    fitted = each(
+        _fit_sparse,
+        repeat(decoder),
+        (samples for *_, samples in fits),
+        (Y[layer] for layer, *_ in fits),
+        (rows for _, rows, _ in fits),
+    )
     report("fitting", 0, len(fits))
-    for done, ((layer, rows), (model, predicted)) in enumerate(zip(fits, fitted, strict=True), 1):
+    for done, ((layer, rows, _), (model, predicted)) in enumerate(zip(fits, fitted, strict=True), 1):
         if len(rows):
             held_out[layer][rows] = predicted
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,6 +59,7 @@ def learn_from_rankings(
     decoder: DecoderSettings,
     candidates: CandidateFeatures,
     ranking: RankingSettings,
+    without: Callable[[Collection[Hashable]], Samples] | None = None,
 ) -> Learned:
     """Rank training trials, as online, by decoders that had not seen them, and learn from the rankings.
 
@@ -76,6 +77,9 @@ def learn_from_rankings(
         Trained categories missing from these are ranked as well, by the mean features of their samples.
     ranking : RankingSettings
         Sets how layers are combined.
+    without : callable, optional
+        Gives the samples as they are made without knowledge of some runs, for rankings by decoders that have not seen
+        these; by default the same samples. What is left out by category is whitened by all runs.
 
     Raises
     ------
@@ -109,7 +113,9 @@ def learn_from_rankings(
     if set(candidates.ids) & set(shown):
         left_out_runs = _too_few(samples.runs, "runs", FEWEST_GROUPS[TRAINED])
         if not left_out_runs:
-            predicted = _predict_left_out(samples, samples.windows, trained, decoder, samples.runs, in_scale=plain)
+            predicted = _predict_left_out(
+                samples, samples.windows, trained, decoder, samples.runs, in_scale=plain, without=without
+            )
             is_new = ~np.isin(categories.ids, shown)
             left_out_runs = _rankings(
                 samples,
@@ -166,9 +172,7 @@ def _rankings(
     is_new: dict[str, BoolArray],
 ) -> Rankings:
     """Make rankings of some windows from predictions made without their groups."""
-    windows = samples.windows
-    if windows is None:
-        raise AssertionError("samples were asked for with windows")
+    windows = _windows_of(samples)
     rows = windows.of[judged]
     return Rankings(
         scores=[
@@ -184,6 +188,12 @@ def _rankings(
     )
 
 
+def _windows_of(samples: Samples) -> Windows:
+    if samples.windows is None:
+        raise AssertionError("samples were asked for with windows")
+    return samples.windows
+
+
 def _predict_left_out(
     samples: Samples,
     windows: Windows,
@@ -192,11 +202,13 @@ def _predict_left_out(
     groups: Sequence[str],
     *,
     in_scale: bool = False,
+    without: Callable[[Collection[Hashable]], Samples] | None = None,
 ) -> dict[str, Array]:
     """Decode features of every window from samples of other groups: per layer, (n_windows, n_units).
 
     `in_scale` stretches them about their mean until noise varies them as much as those of the decoder of all samples: a
-    decoder of more samples than a fold's responds more strongly to everything, noise included.
+    decoder of more samples than a fold's responds more strongly to everything, noise included. `without` gives the
+    samples as they are made without knowledge of the groups left out.
     """
     noise = np.zeros((0, samples.X.shape[1]), np.float32)
     if in_scale:
@@ -207,14 +219,15 @@ def _predict_left_out(
     predicted = {layer: np.empty((len(windows.of), Y.shape[1])) for layer, Y in samples.Y.items()}
     for kept, left_out in leave_groups_out(groups):
         rows = np.isin(windows.of, left_out)
-        X = np.concatenate([windows.X[rows], noise])
+        made = without({groups[row] for row in left_out}) if without else samples
+        X = np.concatenate([_windows_of(made).X[rows], noise])
         kept_features = {layer: Y[kept] for layer, Y in samples.Y.items()}
         if decoder.name == "ridge":
             penalties = {layer: penalty for layer, penalty in trained.penalties.items() if penalty is not None}
-            decoded = predict_layers(fit_layers(samples.X[kept], kept_features, penalties), X)
+            decoded = predict_layers(fit_layers(made.X[kept], kept_features, penalties), X)
         else:
             model = make_decoder(decoder)
-            decoded = {layer: model.fit(samples.X[kept], Y).predict(X) for layer, Y in kept_features.items()}
+            decoded = {layer: model.fit(made.X[kept], Y).predict(X) for layer, Y in kept_features.items()}
         for layer, values in decoded.items():
             predicted[layer][rows] = values[: rows.sum()]
             if in_scale:

@@ -23,11 +23,12 @@ from rtgod.receivers.run_options import RunOptions
 from rtgod.receivers.watcher import Watcher
 from rtgod.sources.dicom.pieces import Piece
 from rtgod.sources.dicom.series import alike
+from rtgod.sources.filling import FILLED_S
 
 #: Time between two looks while no file comes, and how long they go on, seconds.
 _LOOK_S, _LOOKS_FOR_S = 0.5, 30.0
 #: Time after the last file at which it counts as written to its end, seconds.
-_SETTLED_S = 0.6
+_SETTLED_S = FILLED_S + 0.1
 
 SeriesKey = tuple[int, str]
 
@@ -203,6 +204,9 @@ class _Player:
 
     def wait(self, timeout_s: float) -> None:
         self._now_s += timeout_s
+
+    def done(self, path: Path, size: int, changed_ns: int) -> None:
+        del path, size, changed_ns  # a finished folder does not change
 
     def forget(self, path: Path) -> None:
         del path  # nothing comes again

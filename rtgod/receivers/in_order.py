@@ -12,8 +12,9 @@ from rtgod.messages import Array
 _FURTHEST = 500
 
 #: Why a volume is not kept: it is there already, with the same or other voxels; it comes before the first that was
-#: given, or after a later one; its number lies far from the others.
-Why = Literal["", "same", "copy", "other voxels", "early", "late", "far"]
+#: given, or after a later one; its number lies far from the others. "anew" is kept in place of what its
+#: file had before.
+Why = Literal["", "same", "copy", "other voxels", "anew", "early", "late", "far"]
 
 
 class InOrder:
@@ -32,6 +33,16 @@ class InOrder:
     def n_waiting(self) -> int:
         """Number of volumes that were not given."""
         return len(self._waiting)
+
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the volumes that were not given, in order."""
+        return sorted(self._waiting)
+
+    @property
+    def start(self) -> int | None:
+        """Number of the first volume, once it is known."""
+        return self._start
 
     @property
     def first(self) -> Array:
@@ -67,6 +78,41 @@ class InOrder:
         """
         return number in self._seen and self._seen[number][0] != crc32(volume.tobytes())
 
+    def takes_place(self, number: int, volume: Array, origin: Path) -> bool:
+        """Return whether a volume of another scan takes the place of one that was given, or of those before the first.
+
+        Parameters
+        ----------
+        number : int
+        volume : ndarray of shape (x, y, z)
+        origin : Path
+            Its file.
+        """
+        if self._start is None or number in self._waiting:
+            return False
+        if number not in self._seen:
+            return number < self._start
+        return self._seen[number][1].name == origin.name and self.is_other(number, volume)
+
+    def fits(self, number: int, volume: Array) -> bool:
+        """Return whether a volume may be of the run under way: its number did not come, or with the same voxels.
+
+        Parameters
+        ----------
+        number : int
+        volume : ndarray of shape (x, y, z)
+        """
+        return not self.is_other(number, volume) if number in self._seen else self.index_of(number) >= 0
+
+    def is_ahead(self, number: int) -> bool:
+        """Return whether a number is above those of all volumes that were given.
+
+        Parameters
+        ----------
+        number : int
+        """
+        return self.index_of(number) >= self._next
+
     def add(self, number: int, volume: Array, origin: Path, now_s: float) -> Why:
         """Keep a volume; return why not, if it is not kept.
 
@@ -82,7 +128,11 @@ class InOrder:
         checksum = crc32(volume.tobytes())
         if number in self._seen:
             known, known_origin = self._seen[number]
-            return "other voxels" if known != checksum else "same" if known_origin == origin else "copy"
+            is_same_file = known_origin.name == origin.name
+            if known == checksum or not is_same_file or number not in self._waiting:
+                return "other voxels" if known != checksum else "same" if is_same_file else "copy"
+            self._seen[number], self._waiting[number] = (checksum, origin), (volume, self._waiting[number][1])
+            return "anew"
         if self._seen:
             index = self.index_of(number)
             if not -_FURTHEST <= index - self._next <= _FURTHEST:
@@ -93,9 +143,17 @@ class InOrder:
         self._waiting[number] = volume, now_s
         return ""
 
-    def begin(self) -> None:
-        """Take the lowest number for the first volume's."""
+    def begin(self, at_most: int | None = None) -> None:
+        """Take the lowest number for the first volume's.
+
+        Parameters
+        ----------
+        at_most : int, optional
+            A number that the first volume has if there is none below.
+        """
         self._start = min(self._waiting)
+        if at_most is not None:
+            self._start = min(self._start, at_most)
 
     def due(self, now_s: float, patience_s: float) -> tuple[int, Array] | None:
         """Return the index and the voxels of the next volume to give; None if it must be waited for.

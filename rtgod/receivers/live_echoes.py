@@ -103,7 +103,7 @@ class LiveEchoes:
         self._series[echo_ms].add(piece, slices, now_s)
 
     def n_after(self, since_s: float) -> int:
-        """Count the volumes, of those that are complete, that came after a time.
+        """Count the volumes, of those that are complete, that did not come before a time.
 
         Parameters
         ----------

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtgod.errors import InputError
-from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S, Array
-from rtgod.receivers.in_order import InOrder
+from rtgod.messages import LONGEST_TR_S, Array
+from rtgod.receivers.in_order import InOrder, Why
+from rtgod.receivers.live_nifti_series import LiveNiftiSeries, n_there
 from rtgod.receivers.outbox import Destination, Outbox
 from rtgod.receivers.plain_runs import PlainRuns
 from rtgod.receivers.run_options import SILENCE_TR, RunOptions, silence
+from rtgod.sources.filling import Filling, n_blank_in
 from rtgod.sources.growing_nifti import GrowingNifti
 from rtgod.sources.nifti_file import (
     NiftiLayout,
@@ -35,22 +36,6 @@ _MOST_BESIDE = 10
 _FEWEST = 2
 #: Why no more is taken of a series that was sent.
 _ENDED = "came after their run had ended"
-
-
-@dataclass(slots=True, eq=False)
-class _Series:
-    """Files of one name, or one that grows, that are sent or may be the next to be."""
-
-    folder: Path
-    stem: str
-    layout: NiftiLayout
-    first: Path
-    growing: GrowingNifti | None = None
-    order: InOrder = field(default_factory=InOrder)
-    #: Why no more of it is taken.
-    over: str = ""
-    #: Whether it was told that no second volume comes.
-    is_silent: bool = False
 
 
 class LiveNifti:
@@ -83,9 +68,10 @@ class LiveNifti:
     ) -> None:
         self._options, self._tell, self._clock, self._has_identities = options, tell, clock, has_identities
         self._runs = PlainRuns(sender, options, tell, clock)
-        self._series: list[_Series] = []
-        self._live: _Series | None = None
+        self._series: list[LiveNiftiSeries] = []
+        self._live: LiveNiftiSeries | None = None
         self._told: set[str] = set()
+        self._filling = Filling()
         #: Files that grew, and are to be followed from their start.
         self._anew: set[Path] = set()
 
@@ -99,15 +85,15 @@ class LiveNifti:
         """Whether a run is under way."""
         return self._live is not None
 
-    def take(self, path: Path, *, is_stable: bool) -> str:
+    def take(self, path: Path, *, unchanged_s: float) -> str:
         """Take in a file; return what it lacks, or nothing if no more is expected of it.
 
         Parameters
         ----------
         path : Path
             A file that is called as NIfTI files are.
-        is_stable : bool
-            Whether it has not changed for a while.
+        unchanged_s : float
+            For how long it has not changed, seconds.
         """
         if path.suffix.lower() == ".hdr":
             return ""  # it is read with its image
@@ -124,7 +110,7 @@ class LiveNifti:
             return ""
         stem, number = stem_and_number(path)
         is_alone = is_gzipped(path) or header_beside(path) != path  # a file that cannot be followed while it grows
-        if not is_alone and (number is None or layout.n_volumes > 1 or _n_there(path, layout) > 1):
+        if not is_alone and (number is None or layout.n_volumes > 1 or n_there(path, layout) > 1):
             self._follow(path, layout)
             return ""
         if layout.n_volumes > 1:
@@ -137,14 +123,14 @@ class LiveNifti:
             self._tell_once("NIfTI files whose names do not end in a number have no place in a run: left out")
             return ""
         raw = read_one(path, layout)
-        if raw is None or (not is_stable and raw.count(0) == len(raw)):
+        if raw is None:
             return "the rest of its voxels"
+        n_blank, kind = 0 if is_gzipped(path) else n_blank_in(raw), (stem, layout.shape)
+        if unchanged_s < self._filling.wait_s(kind, n_blank, len(raw)):
+            return "all of its voxels but zeros at its end"
+        self._filling.note(kind, n_blank, len(raw))
         volume = layout.volume(raw)
-        series = self._series_of(path, stem, layout)
-        has_ended = series.over == _ENDED or (series is self._live and self._runs.is_silent)
-        if has_ended and series.order.is_other(number, volume):
-            self._tell_once("numbers of NIfTI files come again after a run, with other voxels: taken for another run")
-            series = self._new(path, stem, layout)
+        series = self._or_again(self._series_of(path, stem, layout, number, volume), number, volume, path)
         if series.over:
             self._tell_once(f"NIfTI files {series.over}: left out")
         else:
@@ -154,6 +140,7 @@ class LiveNifti:
     def step(self) -> None:
         """Send the volumes that may be given by now, and mind a run that has fallen silent."""
         self._look_at_all()
+        self._begin_again()
         if self._live is not None:
             self._give(self._live, self._clock())
             self._mind_end()
@@ -186,8 +173,11 @@ class LiveNifti:
 
     # ---------------------------------------------------------------- series
 
-    def _series_of(self, path: Path, stem: str, layout: NiftiLayout) -> _Series:
+    def _series_of(self, path: Path, stem: str, layout: NiftiLayout, number: int, volume: Array) -> LiveNiftiSeries:
         """Return the last series that a file may be of, or a new one."""
+        for series in self._series:
+            if series.stem == stem and series.is_renamed_to(path) and not series.order.is_other(number, volume):
+                series.folder = path.parent
         named = [series for series in self._series if (series.folder, series.stem) == (path.parent, stem)]
         for series in reversed(named):
             if series.layout.is_alike(layout):
@@ -196,16 +186,46 @@ class LiveNifti:
             self._tell_once("NIfTI files of one name differ in matrix or place: they are taken for several runs")
         return self._new(path, stem, layout)
 
-    def _new(self, path: Path, stem: str, layout: NiftiLayout, growing: GrowingNifti | None = None) -> _Series:
-        self._series.append(_Series(path.parent, stem, layout, path, growing))
+    def _new(self, path: Path, stem: str, layout: NiftiLayout, growing: GrowingNifti | None = None) -> LiveNiftiSeries:
+        self._series.append(LiveNiftiSeries(path.parent, stem, layout, path, growing))
         return self._series[-1]
+
+    def _or_again(self, series: LiveNiftiSeries, number: int, volume: Array, path: Path) -> LiveNiftiSeries:
+        """Return the series that a volume is of: another one if it takes the place of one that was given."""
+        before = series.before
+        if before is not None and before is self._live and before.order.fits(number, volume):
+            # The run goes on, and was not restarted.
+            if before.order.is_ahead(number):
+                self._series.remove(series)
+                for copied in series.order.numbers:
+                    self._tell_copy(before, copied, "early" if before.order.index_of(copied) < 0 else "other voxels")
+            return before
+        order, is_live = series.order, series is self._live
+        has_ended = series.over == _ENDED or (is_live and self._runs.is_silent)
+        takes_place = (has_ended or is_live) and order.takes_place(number, volume, path)
+        if not takes_place and not (has_ended and order.is_other(number, volume)):
+            return series
+        if has_ended:
+            self._tell_once("numbers of NIfTI files come again after a run, with other voxels: taken for another run")
+        again = self._new(path, series.stem, series.layout)
+        again.before = series
+        return again
+
+    def _begin_again(self) -> None:
+        """Begin with files that took the place of those of the run under way from its first on: it was restarted."""
+        for series in self._series:
+            live, numbers = self._live, series.order.numbers
+            start = live.order.start if live is not None and series.before is live and not series.over else None
+            if start is not None and len(numbers) >= _FEWEST and numbers[0] <= start and self._begin(series):
+                self._tell_once("numbers of NIfTI files begin again, with other voxels: taken for another run")
+                return
 
     def _look_at_all(self) -> None:
         """Take volumes that have come to files that grow, of which some were not known to do so."""
-        self._anew = {path for path in self._anew if self.take(path, is_stable=False)}
+        self._anew = {path for path in self._anew if self.take(path, unchanged_s=0.0)}
         for series in list(self._series):
             is_alone = series.growing is None and series.order.n_waiting == 1 and series is not self._live
-            if is_alone and _grows(series):
+            if is_alone and series.grows:
                 self._series.remove(series)
                 if not self._is_followed(series.first):
                     self._follow(series.first, series.layout)
@@ -217,14 +237,19 @@ class LiveNifti:
         return any(series.growing is not None and series.first == path for series in self._series)
 
     def _follow(self, path: Path, layout: NiftiLayout) -> None:
-        """Begin to follow a file that grows."""
+        """Begin to follow a file that grows, or go on where its folder was renamed."""
+        for series in self._series:
+            if series.growing is not None and series.stem == path.name and series.is_renamed_to(path):
+                series.folder, series.first = path.parent, path
+                series.growing.rename(path)
+                return
         try:
             growing = GrowingNifti(path, layout, self._clock)
         except OSError:
             return  # gone again
         self._new(path, path.name, layout, growing)
 
-    def _look(self, series: _Series, growing: GrowingNifti) -> bool:
+    def _look(self, series: LiveNiftiSeries, growing: GrowingNifti) -> bool:
         """Take volumes that have come to a file that grows; return whether there were any."""
         try:
             if series.over:
@@ -244,7 +269,7 @@ class LiveNifti:
             self._add(series, index, volume, series.first)
         return bool(volumes)
 
-    def _begin_anew(self, series: _Series, why: str) -> None:
+    def _begin_anew(self, series: LiveNiftiSeries, why: str) -> None:
         """Follow a file from its start, as another run."""
         if series is self._live:
             self._tell(f"{why}: its run ends, and it is followed from its start")
@@ -255,13 +280,20 @@ class LiveNifti:
         series.growing, series.over = None, _ENDED
         self._anew.add(series.first)
 
-    def _add(self, series: _Series, number: int, volume: Array, origin: Path) -> None:
+    def _add(self, series: LiveNiftiSeries, number: int, volume: Array, origin: Path) -> None:
         why = series.order.add(number, volume, origin, self._clock())
         if why == "late":
             self._runs.take(series.order.index_of(number), volume)  # which says so
-        elif why in ("copy", "other voxels"):
+        elif why:
+            self._tell_copy(series, number, why)
+
+    def _tell_copy(self, series: LiveNiftiSeries, number: int, why: Why) -> None:
+        which = f"volume {series.order.index_of(number) + 1}"
+        if why in ("copy", "other voxels"):
             voxels = "with different voxels" if why == "other voxels" else "with the same voxels"
-            self._tell(f"volume {series.order.index_of(number) + 1} came twice, {voxels}: the first is kept")
+            self._tell(f"{which} came twice, {voxels}: the first is kept")
+        elif why == "anew":
+            self._tell(f"{which}: its file was written to before it was sent: what it has now is kept")
         elif why == "early":
             self._tell("a volume with a lower number came after the first: not sent")
         elif why == "far":
@@ -281,7 +313,7 @@ class LiveNifti:
         for series in self._series:
             if series is self._live or series.over or series.is_silent or not 0 < series.order.n_waiting < _FEWEST:
                 continue
-            tr_s = _tr_of(series) or self._options.tr_s or LONGEST_TR_S
+            tr_s = series.tr_s or self._options.tr_s or LONGEST_TR_S
             if not series.order.n_after(self._clock() - SILENCE_TR * tr_s):
                 series.is_silent = True
                 held = "the first volume waits for a second, without which there is no run"
@@ -297,7 +329,7 @@ class LiveNifti:
                 self._give(series, self._clock())
                 return
 
-    def _begin(self, series: _Series) -> bool:
+    def _begin(self, series: LiveNiftiSeries) -> bool:
         layout = series.layout
         n_promised = series.growing.n_promised if series.growing else None
         previous = self._live
@@ -305,7 +337,7 @@ class LiveNifti:
             self._give(previous, float("inf"))
         try:
             self._runs.begin(
-                run_name(series.stem, series.order.first), _tr_of(series), layout.shape, layout.affine, n_promised
+                run_name(series.stem, series.order.first), series.tr_s, layout.shape, layout.affine, n_promised
             )
         except InputError as error:
             series.over = f"are none of a run: {error}"
@@ -314,7 +346,7 @@ class LiveNifti:
         if previous is not None:
             previous.over = _ENDED
         self._live = series
-        series.order.begin()
+        series.order.begin(series.before.order.start if series.before is not None else None)
         if series.growing is None:
             self._tell_once(ORDER)
         if self._has_identities:
@@ -323,7 +355,7 @@ class LiveNifti:
             self._tell_once("NIfTI files do not say whether they are corrected for motion, nor of which echo they are")
         return True
 
-    def _give(self, series: _Series, now_s: float) -> None:
+    def _give(self, series: LiveNiftiSeries, now_s: float) -> None:
         if self._runs.run is None:
             return
         patience_s = self._options.patience_tr * self._runs.run.tr_s
@@ -333,7 +365,7 @@ class LiveNifti:
             except InputError as error:
                 self._tell_once(f"a volume is left out: {error}")
 
-    def _give_all(self, series: _Series) -> None:
+    def _give_all(self, series: LiveNiftiSeries) -> None:
         """Send all volumes that have come, when no more are expected."""
         while series.growing is not None and self._look(series, series.growing):
             self._give(series, self._clock())
@@ -354,24 +386,3 @@ class LiveNifti:
         if line not in self._told:
             self._told.add(line)
             self._tell(line)
-
-
-def _tr_of(series: _Series) -> float:
-    """Return the repetition time that a series' header says, seconds; 0 if none is possible."""
-    claim = series.layout.tr_claim(series.first)
-    tr_s = float(claim.value) if claim and isinstance(claim.value, float) else 0.0
-    return tr_s if SHORTEST_TR_S <= tr_s <= LONGEST_TR_S else 0.0
-
-
-def _n_there(path: Path, layout: NiftiLayout) -> int:
-    """Return how many volumes a file has room for by now."""
-    try:
-        return (path.stat().st_size - layout.offset) // layout.n_bytes
-    except OSError:
-        return 0
-
-
-def _grows(series: _Series) -> bool:
-    return header_beside(series.first) == series.first and not is_gzipped(series.first) and (
-        _n_there(series.first, series.layout) > 1
-    )  # fmt: skip

@@ -2,23 +2,163 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 
 import numpy as np
+from pydicom.dataset import FileDataset
 
 from rtgod.messages import Array, Run
 from rtgod.receivers.live_echoes import LiveEchoes
+from rtgod.receivers.live_series import digest_of
 from rtgod.sources.dicom.lone_series import LoneSeries
 from rtgod.sources.dicom.pieces import Piece
 from rtgod.sources.dicom.series import run_name
 from rtgod.sources.dicom.times import step_s
+from rtgod.sources.echoes import Echo
 
 _DAY_S = 86400.0
-#: Volumes of one number whose times are further apart, in repetition times, may be of a series that was restarted.
-_LATER_TR = 1.5
+#: Volumes of one number whose times are further apart, in repetition times, may be of a series that was restarted; if
+#: one comes again twice, and that much later each time, it was.
+_LATER_TR, _MUCH_LATER_TR = 1.5, 5.0
+#: The first image that comes of a restart was acquired no more than this after the first that was acquired.
+_MARGIN_TR = 2
 #: Number and identity that the scanner gives to a series.
 Key = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """A piece with its slices: the key of its series, its header, and what is left to choose of its echoes."""
+
+    key: Key
+    header: FileDataset
+    piece: Piece
+    slices: Array
+    echo: Echo
+
+
+class Again(Enum):
+    """Whether an image is the first of a series that was restarted."""
+
+    #: It goes on with its run.
+    NO = auto()
+    #: Later ones tell.
+    PERHAPS = auto()
+    #: Those of which it was not known go on with their run: nothing counts but the clock.
+    NEVER = auto()
+    #: It is, or the first of those of which it was not known.
+    YES = auto()
+
+
+class Numbers:
+    """What the images of a run were counted by, by which one that is counted anew is known.
+
+    If another volume has another number, a number that comes again, at a later time than all, says that the series was
+    restarted. If all had one, nothing may count but the clock: then those that come next tell, and are held until then.
+    Slices are never counted by the clock.
+
+    Parameters
+    ----------
+    tr_s : float
+        Repetition time, seconds.
+
+    Attributes
+    ----------
+    earliest_s, latest_s : float or None
+        Times of day at which the first and the last image were acquired, seconds.
+    held : list of Image
+        Those of which it is not known whether they are of another run.
+    """
+
+    def __init__(self, tr_s: float) -> None:
+        self._tr_s = tr_s
+        self.earliest_s: float | None = None
+        self.latest_s: float | None = None
+        self.held: list[Image] = []
+        self._known: set[int] = set()
+        #: Numbers of the first image of each echo of a series, and those of which another had others.
+        self._first: dict[tuple[Key, float], Hashable] = {}
+        self._counted: set[tuple[Key, float]] = set()
+        self._is_by_clock = False
+
+    def note(self, key: Key, piece: Piece) -> None:
+        """Note a piece's numbers, and when it was acquired.
+
+        Parameters
+        ----------
+        key : Key
+        piece : Piece
+        """
+        if piece.clock_s is None:
+            return
+        self._known.add(digest_of(key, *_numbers_of(piece)))
+        of_echo = key, piece.grid.echo_ms
+        if self._first.setdefault(of_echo, piece.numbers) != piece.numbers:
+            self._counted.add(of_echo)
+        if self.latest_s is None or _is_later(piece.clock_s, self.latest_s):
+            self.latest_s = piece.clock_s
+        if self.earliest_s is None or _is_later(self.earliest_s, piece.clock_s):
+            self.earliest_s = piece.clock_s
+
+    def again(self, key: Key, piece: Piece) -> Again:
+        """Return whether a piece is of another run under the same name.
+
+        Parameters
+        ----------
+        key : Key
+        piece : Piece
+        """
+        if piece.clock_s is None or self.latest_s is None or self._is_before_held(piece.clock_s):
+            return Again.NO
+        of_echo = key, piece.grid.echo_ms
+        if digest_of(key, *_numbers_of(piece)) not in self._known:
+            is_counted = self._first.get(of_echo, piece.numbers) != piece.numbers
+            return Again.NO if not self.held else Again.YES if is_counted else Again.PERHAPS
+        if not _is_later(piece.clock_s, self.latest_s):
+            return Again.PERHAPS if self.held else Again.NO
+        if of_echo in self._counted:
+            return Again.YES
+        later_tr = step_s(self.latest_s, piece.clock_s) / self._tr_s
+        if not piece.is_whole:
+            return Again.YES if later_tr > _LATER_TR else Again.NO
+        return self._by_clock(piece, later_tr)
+
+    def _by_clock(self, piece: Piece, later_tr: float) -> Again:
+        """Return it for a whole volume whose number comes again, where there was no other."""
+        if self._is_by_clock:
+            return Again.NO
+        is_third = any(_numbers_of(image.piece) == _numbers_of(piece) for image in self.held)
+        self._is_by_clock = later_tr <= (_MUCH_LATER_TR if is_third else _LATER_TR)
+        if self._is_by_clock:
+            return Again.NEVER
+        return Again.YES if is_third else Again.PERHAPS
+
+    def _is_before_held(self, clock_s: float) -> bool:
+        first_s = self.held[0].piece.clock_s if self.held else None
+        return first_s is not None and _is_later(first_s - _MARGIN_TR * self._tr_s, clock_s)
+
+    def hold(self, image: Image) -> None:
+        """Hold an image until it is known whether it is of another run.
+
+        Parameters
+        ----------
+        image : Image
+        """
+        self.note(image.key, image.piece)
+        self.held.append(image)
+
+    def take_held(self) -> list[Image]:
+        """Return the images that are held, and hold them no more."""
+        held, self.held = self.held, []
+        return held
+
+    @property
+    def n_held(self) -> int:
+        """Number of volumes that are held."""
+        return max(Counter(image.piece.grid.echo_ms for image in self.held).values(), default=0)
 
 
 @dataclass(slots=True, eq=False)
@@ -54,6 +194,7 @@ class LiveRun:
         How often the series was restarted before.
     lone : LoneSeries
         Its series, where each has one volume, or may have no more.
+    numbers : Numbers
     """
 
     number: int
@@ -73,9 +214,8 @@ class LiveRun:
     is_silent: bool = False
     n_restarts: int = 0
     lone: LoneSeries = field(default_factory=lambda: LoneSeries(0.0))
+    numbers: Numbers = field(default_factory=lambda: Numbers(1.0))
     _from_s: float | None = None
-    _latest_s: float | None = None
-    _numbered: dict[tuple[Hashable, float, Hashable], float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -90,7 +230,7 @@ class LiveRun:
     @property
     def n_there(self) -> int:
         """Number of volumes that are complete and not given."""
-        return len(self.unsettled) or self.series.look()
+        return (len(self.unsettled) or self.series.look()) + self.numbers.n_held
 
     def add(self, key: Key, piece: Piece, slices: Array, now_s: float) -> None:
         """Take in a piece of a run that is settled.
@@ -110,34 +250,15 @@ class LiveRun:
         """
         self.series.add(replace(piece, series=key[0]) if len(self.keys) > 1 else piece, slices, now_s)
 
-    def note_number(self, piece: Piece) -> None:
-        """Note a piece's numbers, and when it was acquired.
+    def is_after(self, other: LiveRun) -> bool:
+        """Return whether all of its images were acquired after those of another; False where they do not say so.
 
         Parameters
         ----------
-        piece : Piece
+        other : LiveRun
         """
-        if piece.clock_s is None:
-            return
-        self._numbered.setdefault(_numbers_of(piece), piece.clock_s)
-        if self._latest_s is None or _is_later(piece.clock_s, self._latest_s):
-            self._latest_s = piece.clock_s
-
-    def is_restart(self, piece: Piece) -> bool:
-        """Return whether a piece is of another run under the same name: counted as one before, and later than all.
-
-        Parameters
-        ----------
-        piece : Piece
-        """
-        numbers = _numbers_of(piece)
-        known_s = self._numbered.get(numbers)
-        if piece.clock_s is None or known_s is None or self._latest_s is None:
-            return False
-        # Where all images (of an echo) have one number, nothing is counted anew.
-        if not any(other[0] != numbers[0] and other[1] == numbers[1] for other in self._numbered):
-            return False
-        return _is_later(piece.clock_s, self._latest_s)
+        earliest_s, latest_s = self.numbers.earliest_s, other.numbers.latest_s
+        return earliest_s is not None and latest_s is not None and _is_later(earliest_s, latest_s)
 
     def restart(self, n_restarts: int, piece: Piece) -> None:
         """Count it as a restart, of which a piece came first.
@@ -149,7 +270,7 @@ class LiveRun:
         """
         # The first image that comes need not be the first that was acquired.
         self.n_restarts = n_restarts
-        self._from_s = None if piece.clock_s is None else piece.clock_s - 2 * self.series.tr_s
+        self._from_s = None if piece.clock_s is None else piece.clock_s - _MARGIN_TR * self.series.tr_s
 
     def is_before(self, piece: Piece) -> bool:
         """Return whether a piece was acquired before the series was restarted.
@@ -159,29 +280,6 @@ class LiveRun:
         piece : Piece
         """
         return self._from_s is not None and piece.clock_s is not None and _is_later(self._from_s, piece.clock_s)
-
-
-def may_be_again(piece: Piece, later: Piece) -> bool:
-    """Return whether a second whole volume may be the first of a series that was restarted; a third one tells.
-
-    Parameters
-    ----------
-    piece, later : Piece
-        The first and the second of a series.
-    """
-    if piece.clock_s is None or later.clock_s is None or _numbers_of(piece) != _numbers_of(later):
-        return False
-    return step_s(piece.clock_s, later.clock_s) > _LATER_TR * piece.grid.tr_s
-
-
-def is_counted_alike(piece: Piece, other: Piece) -> bool:
-    """Return whether two pieces have the same numbers, at whatever time.
-
-    Parameters
-    ----------
-    piece, other : Piece
-    """
-    return _numbers_of(piece) == _numbers_of(other)
 
 
 def is_copy(piece: Piece, other: Piece) -> bool:
@@ -196,7 +294,7 @@ def is_copy(piece: Piece, other: Piece) -> bool:
     )
 
 
-def _numbers_of(piece: Piece) -> tuple[Hashable, float, Hashable]:
+def _numbers_of(piece: Piece) -> tuple[object, ...]:
     """Return what counts a piece in its series, without its time; its echo; and its place in the volume."""
     return piece.numbers, piece.grid.echo_ms, piece.place
 

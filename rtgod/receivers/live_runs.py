@@ -17,7 +17,7 @@ from rtgod.errors import InputError
 from rtgod.messages import Array, Run, RunEnd, Volume
 from rtgod.receivers.identity_table import IDENTIFYING, IdentityTable, identity_of
 from rtgod.receivers.live_echoes import LiveEchoes
-from rtgod.receivers.live_run import Key, LiveRun, is_copy, is_counted_alike, may_be_again
+from rtgod.receivers.live_run import Again, Image, Key, LiveRun, Numbers, is_copy
 from rtgod.receivers.live_series import LiveVolume
 from rtgod.receivers.outbox import Destination, Outbox, outbox_of
 from rtgod.receivers.privacy import OTHER, Patients, are_two, without_paths
@@ -126,12 +126,14 @@ class LiveRuns:
                 why = OTHER if self._patients.is_other(self._patients.of(header)) else ""
                 why = why or why_left_out(header, corrected=self._options.corrected, echo=self._options.echo)
                 if fitting is None or why:
-                    why = why or "a format that is not read"
-                    self._tell_once(key, f"series {key[0]}: {why}: left out")
-                    self._witness(key, header, why, ())
+                    self._leave_image(key, header, why or "a format that is not read")
                     return
                 check_readable(origin, header, 2**62)
-                pieces, left = self._of_echo(header, fitting.pieces(origin, header))
+                found = fitting.pieces(origin, header)
+                if not found:
+                    self._leave_image(key, header, "no magnitude images")
+                    return
+                pieces, left = self._of_echo(header, found)
                 pixels = read() if pieces else None
         except InputError as error:
             why = without_paths(str(error), origin)
@@ -143,9 +145,13 @@ class LiveRuns:
             try:
                 if pixels is not None:
                     with shielded(origin):
-                        self._add(key, header, piece, fitting.slices(pixels, piece), left)
+                        self._add(Image(key, header, piece, fitting.slices(pixels, piece), left))
             except InputError as error:
                 self._tell_once(key, f"series {key[0]}: an image is left out: {without_paths(str(error), origin)}")
+
+    def _leave_image(self, key: Key, header: FileDataset, why: str) -> None:
+        self._tell_once(key, f"series {key[0]}: {why}: left out")
+        self._witness(key, header, why, ())
 
     def step(self) -> None:
         """Send the volumes that are complete by now, and mind a run that has fallen silent."""
@@ -164,6 +170,9 @@ class LiveRuns:
 
     def end(self) -> None:
         """End the run under way, and send what is complete."""
+        for run in list(dict.fromkeys(self._series.values())):
+            if run.numbers.held:
+                self._restart(run)
         if self._live is None:
             self._look_for_next(float("inf"))
         while (live := self._live) is not None:
@@ -194,51 +203,67 @@ class LiveRuns:
         is_numbered = bool(text_of(header, "EchoNumbers"))
         return pieces, 0 if is_numbered else echo
 
-    def _add(self, key: Key, header: FileDataset, piece: Piece, slices: Array, echo: Echo) -> None:
-        self._mind_restart(key, header, piece, echo)
+    def _add(self, image: Image) -> None:
+        """Add an image to its run, or to another one where its series was restarted."""
+        key, run = image.key, self._series.get(image.key) or self._ended.get(image.key)
+        again = run.numbers.again(key, image.piece) if run is not None else Again.NO
+        if run is None or again is Again.NO or (again is not Again.YES and key not in self._series):
+            self._put(image)
+        elif again is Again.PERHAPS:
+            run.numbers.hold(image)
+            self._note_heard(run)
+        elif again is Again.YES:
+            self._restart(run, image)
+        else:
+            self._each(self._put, (*run.numbers.take_held(), image))
+
+    def _each(self, add: Callable[[Image], None], images: Sequence[Image]) -> None:
+        """Add images, of which those before the last were held; one that cannot be added leaves out no other."""
+        for image in images:
+            path = image.piece.path
+            try:
+                with shielded(path):
+                    add(image)
+            except InputError as error:
+                line = f"series {image.key[0]}: an image is left out: {without_paths(str(error), path)}"
+                self._tell_once(image.key, line)
+
+    def _note_heard(self, run: LiveRun) -> None:
+        run.image_s = self._clock()
+        if run is not self._live:
+            run.heard_s = run.image_s
+
+    def _put(self, image: Image) -> None:
+        key, header, piece, slices = image.key, image.header, image.piece, image.slices
         if key in self._over:
             self._tell_once(key, f"series {key[0]}: {self._over[key]}: left out")
             return
         if self._is_after_end(key, header, piece):
             return
-        run = self._series.get(key) or self._series_of(key, header, piece, echo)
+        run = self._series.get(key) or self._series_of(image)
         if are_two(run.patient, self._patients.of(header)):
             raise InputError("its PatientID differs from that of the series' first file")
         if run.is_before(piece):
             raise InputError("it was acquired before its series was restarted, and came after")
-        run.note_number(piece)
-        run.image_s = self._clock()
-        if run is not self._live:
-            run.heard_s = run.image_s
+        run.numbers.note(key, piece)
+        self._note_heard(run)
         if run.is_settled:
             run.add(key, piece, slices, self._clock())
             return
         if any(known == key and is_copy(piece, earlier) for known, earlier, _ in run.unsettled):
             return
         run.unsettled.append((key, piece, slices))
-        own = [image for image in run.unsettled if image[0] == key]
-        if len(own) > 1 and may_be_again(own[0][1], own[1][1]):
-            if len(own) == 2:
-                return  # counted by time alone, or restarted
-            if not is_counted_alike(own[0][1], piece):
-                (_, first, _), *own = own
-                run.unsettled = [image for image in run.unsettled if image[0] != key or image[1] is first]
-                run = self._restart(run, key, header, own[0][1], echo)
-                for _, known, _ in own:
-                    run.note_number(known)
+        own = [one for one in run.unsettled if one[0] == key]
         if len(own) > 1 or not piece.is_whole:
-            self._settle(run, [image for image in run.unsettled if image[0] != key], own)
+            self._settle(run, [one for one in run.unsettled if one[0] != key], own)
         elif len(run.keys) >= FEWEST_JOINED:
             self._settle(run, [], run.unsettled)
 
-    def _mind_restart(self, key: Key, header: FileDataset, piece: Piece, echo: Echo) -> None:
-        """End the run of a series whose images are counted anew at a later time, and begin another."""
-        run = self._series.get(key) or self._ended.get(key)
-        if run is not None and run.is_restart(piece):
-            self._restart(run, key, header, piece, echo)
-
-    def _restart(self, run: LiveRun, key: Key, header: FileDataset, piece: Piece, echo: Echo) -> LiveRun:
-        """Begin another run of a series, of which a piece came first."""
+    def _restart(self, run: LiveRun, *images: Image) -> None:
+        """End a run whose images are counted anew at a later time; those that were held and others are of another."""
+        held = run.numbers.take_held()
+        first = [*held, *images][0]
+        key = first.key
         self._tell(
             f"series {run.number}: its images are counted from the beginning again, at a later time: it was restarted, "
             "and what follows is another run"
@@ -251,9 +276,8 @@ class LiveRuns:
             self._tell_unsent(run)
         self._over.pop(key, None)
         self._series.pop(key, None)
-        other = self._series_of(key, header, piece, echo)
-        other.restart(run.n_restarts + 1, piece)
-        return other
+        self._series_of(first).restart(run.n_restarts + 1, first.piece)
+        self._each(self._add, (*held, *images))
 
     def _is_after_end(self, key: Key, header: FileDataset, piece: Piece) -> bool:
         """Return whether an image goes on, without a pause, with series of one volume each whose run has ended."""
@@ -271,8 +295,9 @@ class LiveRuns:
     def _kind_of(self, header: FileDataset) -> tuple[str, ...]:
         return (*alike(header), self._patients.of(header).hex())
 
-    def _series_of(self, key: Key, header: FileDataset, piece: Piece, echo: Echo) -> LiveRun:
+    def _series_of(self, image: Image) -> LiveRun:
         """Return the run of a new series: one that consists of series of one volume each, or a new one."""
+        key, header, piece = image.key, image.header, image.piece
         kind, turn, before = self._kind_of(header), (key[0], piece.clock_s), None
         for run in dict.fromkeys(self._series.values() if piece.is_whole else ()):
             is_joined = len(run.keys) > 1 or not run.is_settled
@@ -299,7 +324,7 @@ class LiveRuns:
             key[0],
             key[1],
             kind,
-            LiveEchoes(tr_s, self._options.patience_tr, echo),
+            LiveEchoes(tr_s, self._options.patience_tr, image.echo),
             piece.grid.coil,
             promised if promised >= _FEWEST_PROMISED else None,
             {key},
@@ -307,6 +332,7 @@ class LiveRuns:
             identity_of(header) if self._identities is not None else None,
             heard_s=self._clock(),
             lone=LoneSeries(tr_s),
+            numbers=Numbers(tr_s),
         )
         run.lone.add(turn)
         self._series[key] = run
@@ -348,9 +374,11 @@ class LiveRuns:
                 return
 
     def _mind_others(self, live: LiveRun) -> None:
-        """Leave out series whose volumes come beside those of the run under way."""
+        """Leave out series whose volumes come beside those of the run under way; what follows it is the next run."""
         for run in list(dict.fromkeys(self._series.values())):
-            if run is not live and run.is_settled and run.series.look() >= _MOST_BESIDE:
+            if run is live or not run.is_settled or run.is_after(live):
+                continue
+            if run.series.look() - run.series.n_after(live.heard_s) >= _MOST_BESIDE:
                 self._leave_out(run, f"it comes beside series {live.number}, which is sent")
 
     def _mind_waiting(self) -> None:

@@ -8,8 +8,9 @@ that takes: one volume alone does not tell which of the scanner's numbers counts
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from zlib import crc32
 
 import numpy as np
@@ -99,12 +100,15 @@ class LiveSeries:
         self._held: list[_Held] = []
         self._new: list[_Held] = []
         self._volumes: dict[int, list[_Held]] = {}
-        self._seen: dict[Hashable, int] = {}
+        #: Checksum of each image's voxels, by what copies of it share.
+        self._seen: dict[int, int] = {}
         self._next: int | None = None
-        self._keeps_time = self._rescaled = False
+        self._keeps_time = False
         self._clock = VolumeClock(tr_s)
         self._late: set[int] = set()
         self._first_s: float | None = None
+        #: Lowest InstanceNumber of all pieces, or 1.
+        self._least = 1
         self._odd: list[_Held] = []
         self._has_told_odd = False
         self._n_guessed = 1 if first.is_whole else max(first.n_promised, 1)
@@ -152,12 +156,17 @@ class LiveSeries:
         n_before = len(self._seen)
         if piece.is_whole and not _same_places(piece, self._first):
             raise InputError("its position differs from that of the series' first file: did it follow the head?")
+        if not piece.is_whole and self._stack is not None and not self._stack.has(piece):
+            raise InputError(
+                f"it lies where none of the first volumes' {self._n_slices} slices does: they lacked it, and the run "
+                "is sent without it; a replay reads it, too"
+            )
         checksum = crc32(slices.tobytes("F"))  # the order in which they lie in the file
         if self._seen.setdefault(_key(piece), checksum) != checksum:
             self.notes.append("an image came twice, with different voxels: the first is kept")
         if len(self._seen) == n_before:
             return
-        self._rescaled |= any(plane.rescale != (1.0, 0.0) for plane in piece.planes)
+        self._least = min(self._least, 1 if piece.instance is None else piece.instance)
         self._new.append(_Held(piece, slices, now_s))
 
     def count_from(self, first_s: float | None) -> None:
@@ -172,14 +181,14 @@ class LiveSeries:
         self._count()
 
     def n_after(self, since_s: float) -> int:
-        """Count the volumes, of those that are complete, that came after a time.
+        """Count the volumes, of those that are complete, that did not come before a time.
 
         Parameters
         ----------
         since_s : float
             Time by the clock of `add`, seconds.
         """
-        return sum(came_s > since_s for came_s in self._complete().values())
+        return sum(came_s >= since_s for came_s in self._complete().values())
 
     def look(self) -> int:
         """Count the volumes that are complete, without giving any."""
@@ -277,7 +286,7 @@ class LiveSeries:
         usable = [
             (volumes, n_slices)
             for n_slices in self._possible_n_slices(pieces, slots)
-            for numbering in numberings(pieces, slots, n_slices, self.tr_s, self._first_s)
+            for numbering in numberings(pieces, slots, n_slices, self.tr_s, self._first_s, self._least)
             if (volumes := by_number(numbering, pieces, slots, self.tr_s))
         ]
         # Where nothing in a series counts, there is no other numbering for the clock to choose.
@@ -323,7 +332,7 @@ class LiveSeries:
 
     def _due(self, now_s: float) -> int | None:
         """Return the index of the next volume to give; None if it must be waited for."""
-        complete = self._complete()
+        complete = self._complete(is_last=now_s == math.inf)
         if not complete:
             return None
         first, awaited = min(complete), self._next or 0
@@ -338,24 +347,29 @@ class LiveSeries:
             self._name_lost(awaited, first)
         return first
 
-    def _complete(self) -> dict[int, float]:
+    def _complete(self, *, is_last: bool = False) -> dict[int, float]:
         """Return the complete volumes that were not given, with the time at which each became so."""
         return {
             index: max(one.came_s for one in held)
             for index, held in self._volumes.items()
-            if index >= (self._next or 0) and self._is_complete(held)
+            if index >= (self._next or 0) and self._is_complete(held, is_last=is_last)
         }
 
     def _name_lost(self, awaited: int, first: int) -> None:
         what = f"volume {awaited + 1}" if first - awaited == 1 else f"volumes {awaited + 1} to {first}"
-        missing = "; slices are missing" if any(awaited <= index < first for index in self._volumes) else ""
+        begun = {index for index in self._volumes if awaited <= index < first}
+        self._late |= begun  # which are named now
+        missing = "; slices are missing" if begun else ""
         self.notes.append(f"{what} did not come in time: lost{missing}")
 
     def _is_given(self, held: Sequence[_Held]) -> bool:
         return any(one.given_as is not None for one in held)
 
-    def _is_complete(self, held: Sequence[_Held]) -> bool:
-        """Return whether all slices of a volume are there, as many as files promise or as other volumes have."""
+    def _is_complete(self, held: Sequence[_Held], *, is_last: bool) -> bool:
+        """Return whether all slices of a volume are there, as many as files promise or as other volumes have.
+
+        The last volume that has begun may grow, so that its slices say only at the end how many there are.
+        """
         n_there = sum(len(one.piece.planes) for one in held)
         if self._n_slices:
             return n_there >= self._n_slices
@@ -364,7 +378,8 @@ class LiveSeries:
         if n_promised == n_places:
             return n_there == n_places
         # Where nothing is promised, or something else, volumes with all places say how many there are.
-        full = [index for index, of_volume in self._volumes.items() if len(of_volume) == n_places]
+        growing = None if is_last else max(self._volumes)
+        full = [one for one, of_volume in self._volumes.items() if len(of_volume) == n_places and one != growing]
         return n_there == n_places and len(full) >= (_FEWEST_ALIKE if n_promised > n_places else 2)
 
     def _volume(self, index: int) -> LiveVolume:
@@ -374,7 +389,7 @@ class LiveSeries:
             self._stack = stack_of(pieces)
             self._n_slices = len(self._stack.positions_mm)
         slices = {id(one.piece): one.slices for one in held}
-        data = assembled(pieces, self._stack, lambda piece: slices[id(piece)], rescaled=self._rescaled)
+        data = assembled(pieces, self._stack, lambda piece: slices[id(piece)])
         for one in held:
             one.given_as, one.slices = index, one.slices[..., :0].copy()
         self._next = index + 1
@@ -387,12 +402,11 @@ class LiveSeries:
     def _forget(self) -> None:
         """Keep the pieces of the last volumes that were given, without their voxels, to count by."""
         given = sorted({one.given_as for one in self._held if one.given_as is not None})
-        pieces = [one.piece for one in self._held]
-        if any(len(piece.temporal) > 1 for piece in pieces):
-            return  # the order of all is what counts them
-        oldest = given[-_MOST_KEPT] if len(given) > _MOST_KEPT else -1
-        self._held = [one for one in self._held if one.given_as is None or one.given_as >= oldest]
-        self._volumes = {index: held for index, held in self._volumes.items() if index >= oldest}
+        if len(given) <= _MOST_KEPT:
+            return
+        self._volumes = {index: held for index, held in self._volumes.items() if index >= given[-_MOST_KEPT]}
+        kept = {id(one) for held in self._volumes.values() for one in held}
+        self._held = [one for one in self._held if id(one) in kept]
 
 
 def _without_partial(volumes: Mapping[int, Sequence[Piece]], n_slices: int) -> dict[int, Sequence[Piece]]:
@@ -402,9 +416,20 @@ def _without_partial(volumes: Mapping[int, Sequence[Piece]], n_slices: int) -> d
     return {number: pieces for number, pieces in volumes.items() if len(pieces) >= n_slices}
 
 
-def _key(piece: Piece) -> Hashable:
+def digest_of(*parts: object) -> int:
+    """Return a number of 64 bits that stands for parts which take ten times as many; a run has them of each slice.
+
+    Parameters
+    ----------
+    *parts : object
+        Equal ones are written alike.
+    """
+    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest())
+
+
+def _key(piece: Piece) -> int:
     """Return what copies of a piece share."""
-    return piece.numbers, piece.series, piece.clock_s, piece.place
+    return digest_of(piece.numbers, piece.series, piece.clock_s, piece.place)
 
 
 def _same_places(piece: Piece, other: Piece) -> bool:

@@ -6,6 +6,7 @@ from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
 
 from rtgod.sources.dicom.fields import image_type
+from rtgod.sources.dicom.image_kinds import no_magnitude
 from rtgod.sources.echoes import Combine, Echo
 
 #: Elements that the rules read: ScanningSequence, EchoPlanarPulseSequence, SeriesDescription, EchoNumbers.
@@ -16,10 +17,6 @@ _KINDS = {
     "LOCALIZER": "a localizer",
     "DERIVED": "derived images",
     "PROJECTION IMAGE": "a projection",
-    "PHASE MAP": "phase images",
-    "P": "phase images",
-    "I": "imaginary images",
-    "R": "real images",
 }
 #: ImageType of images that the scanner has corrected for motion.
 _CORRECTED = frozenset({"MOCO"})
@@ -31,6 +28,7 @@ def why_left_out(header: FileDataset, *, corrected: bool = False, echo: Echo = 0
     Parameters
     ----------
     header : FileDataset
+        With the elements of `TAGS`, and those that formats read.
     corrected : bool
         Whether images that the scanner has corrected for motion are taken, in place of those as acquired.
     echo : int or Combine
@@ -42,6 +40,8 @@ def why_left_out(header: FileDataset, *, corrected: bool = False, echo: Echo = 0
     for word, kind in _KINDS.items():
         if word in words:
             return kind
+    if kind := no_magnitude(header):
+        return kind
     if any("PHYSIO" in word for word in words):
         return "a physiological log"
     # The description is compared, and never told.

@@ -9,10 +9,9 @@ from zlib import crc32
 
 from rtgod.errors import InputError
 from rtgod.messages import Array
+from rtgod.sources.filling import FILLED_S, STABLE_S, Filling, n_blank_in
 from rtgod.sources.nifti_file import NiftiLayout, read_layout
 
-#: Time for which a file must not change until a volume whose end cannot be told is taken for whole, seconds.
-STABLE_S = 0.5
 #: Longest time for which a file that becomes shorter may be one that is written anew with all its volumes, seconds.
 _REWRITTEN_S = 3.0
 #: A header that promises so many volumes more than are there is believed; one that grows promises fewer.
@@ -47,7 +46,8 @@ class GrowingNifti:
 
     def __init__(self, path: Path, layout: NiftiLayout, clock: Callable[[], float] = time.monotonic) -> None:
         self._path, self._layout, self._clock = path, layout, clock
-        self._since_s, self._is_done, self._fills_up = 0.0, False, False
+        self._since_s, self._is_done, self._fills_up, self._ends_blank = 0.0, False, False, False
+        self._filling = Filling()
         self._n_read = 0
         #: Checksums of the first and the last volume that were read, by their indices.
         self._read: dict[int, int] = {}
@@ -58,6 +58,15 @@ class GrowingNifti:
         n_there = (status.st_size - layout.offset) // layout.n_bytes
         is_believed = layout.n_volumes >= max(n_there, 0) + _FEWEST_PROMISED
         self.n_promised = layout.n_volumes if is_believed else None
+
+    def rename(self, path: Path) -> None:
+        """Look for the file under another name.
+
+        Parameters
+        ----------
+        path : Path
+        """
+        self._path = path
 
     def n_new(self) -> int:
         """Count the volumes that the file has room for beyond those that were read; 0 if it has not changed.
@@ -80,7 +89,7 @@ class GrowingNifti:
             self._state, self._since_s, self._is_done = state, now_s, False
         if self._is_done:
             return 0
-        self._is_done = self._is_stable(now_s)
+        self._is_done = now_s - self._since_s >= (FILLED_S if self._ends_blank else STABLE_S)
         if not self._is_as_before(status.st_size, now_s):
             return 0
         return max(0, (status.st_size - self._layout.offset) // self._layout.n_bytes - self._n_read)
@@ -100,14 +109,14 @@ class GrowingNifti:
         n_there = self.n_new() + self._n_read
         if n_there == self._n_read:
             return []
-        is_stable = self._is_stable(self._clock())
+        unchanged_s = self._clock() - self._since_s
         given: list[tuple[int, Array]] = []
         with self._path.open("rb") as file:
             file.seek(self._place_of(self._n_read))
             raw = file.read(self._layout.n_bytes)
             while self._n_read < n_there and len(raw) == self._layout.n_bytes:
                 following = file.read(self._layout.n_bytes) if self._n_read + 1 < n_there else b""
-                if not self._is_whole(raw, following, is_stable=is_stable):
+                if not self._is_whole(raw, following, unchanged_s):
                     break
                 given.append((self._n_read, self._layout.volume(raw)))
                 self._read = {index: known for index, known in self._read.items() if index == 0}
@@ -125,13 +134,20 @@ class GrowingNifti:
     def _is_stable(self, now_s: float) -> bool:
         return now_s - self._since_s >= STABLE_S
 
-    def _is_whole(self, raw: bytes, following: bytes, *, is_stable: bool) -> bool:
+    def _is_whole(self, raw: bytes, following: bytes, unchanged_s: float) -> bool:
         """Return whether a volume is written to its end, by it and the next one, if that has room in the file."""
-        is_blank, next_is_blank = raw.count(0) == len(raw), following.count(0) == len(following)
+        n_blank, next_is_blank = n_blank_in(raw), following.count(0) == len(following)
+        is_blank = n_blank == len(raw)
         self._fills_up |= is_blank or (bool(following) and next_is_blank)
-        if not self._fills_up:
-            return True
-        return not next_is_blank or (is_stable and not is_blank)
+        if next_is_blank:
+            wait_s = self._filling.wait_s("", n_blank, len(raw))
+            self._ends_blank = wait_s >= FILLED_S
+            if self._fills_up and (is_blank or unchanged_s < STABLE_S):
+                return False
+            if unchanged_s < wait_s:
+                return False
+        self._filling.note("", n_blank, len(raw))
+        return True
 
     def _is_as_before(self, size: int, now_s: float) -> bool:
         """Return whether the file has what was read, and its header says the same; False while it is written anew."""

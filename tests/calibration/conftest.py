@@ -23,7 +23,7 @@ from calibration.features.extractor import FeatureExtractor, Network
 from calibration.parallel.workers import workers
 from calibration.samples.runs import align_run, clean_run
 from calibration.simulation.dataset import simulate
-from calibration.simulation.settings import StimulusSettings, SubjectSettings, TuningSettings
+from calibration.simulation.settings import StimulusSettings, SubjectSettings
 from calibration.training.calibrate import CalibrationReport, calibrate
 from rtgod.bundle import DecoderBundle
 from rtgod.events.table import Trial
@@ -36,9 +36,10 @@ from rtgod.server.server import Server
 from rtgod.server.session import Session
 from rtgod.settings import PipelineSettings
 from rtgod.sources import open_source
+from tests.subjects import EASY, EASY_NOISE
 
 GRID = {"shape": (32, 32, 25), "voxel_mm": (6.0, 6.0, 6.0)}
-#: A strong response, so that two training runs are enough to decode from.
+#: An easy subject, so that two training runs are enough to decode from.
 SUBJECT = SubjectSettings(
     **GRID,
     seed=1,
@@ -47,7 +48,8 @@ SUBJECT = SubjectSettings(
     stimuli=StimulusSettings(
         n_images_per_category=2, n_test_categories=20, n_other_categories=10, n_images_per_candidate=1, size_px=64
     ),
-    response=TuningSettings(effect_percent=1.5),
+    response=EASY,
+    noise=EASY_NOISE,
 )
 NETWORK = Network(weights="random:0", layers={"low": "features.3", "high": "features.10"}, n_units=60)
 

@@ -41,8 +41,6 @@ class EchoVolumes:
         Number of slices that each of the others lacks, by index.
     acquired_s : dict of int to float
         Time of each volume, in seconds from the nominal start of volume 0.
-    rescaled : bool
-        Whether slopes and intercepts are applied.
     clock_notes : tuple of str
         Lines on the files' clock.
     """
@@ -51,7 +49,6 @@ class EchoVolumes:
     volumes: dict[int, list[Piece]]
     lacking: dict[int, int]
     acquired_s: dict[int, float]
-    rescaled: bool
     clock_notes: tuple[str, ...] = ()
 
     @property
@@ -68,7 +65,7 @@ class EchoVolumes:
         decode : callable
             See `rtgod.sources.dicom.volumes.Decode`.
         """
-        return assembled(self.volumes[index], self.stack, decode, rescaled=self.rescaled)
+        return assembled(self.volumes[index], self.stack, decode)
 
 
 def by_echo(folder: Path, pieces: Sequence[Piece], echo: Echo) -> list[list[Piece]]:
@@ -164,10 +161,9 @@ def _of_echo(
     complete = {index: of_volume for index, of_volume in volumes.items() if index not in lacking}
     if not complete:
         raise InputError(f"{folder}: no volume has all of its {n_slices} slices; copy the series again.")
-    rescaled = any(plane.rescale != (1.0, 0.0) for piece in pieces for plane in piece.planes)
     clock = VolumeClock(tr_s)
     times_s = {index: clock.acquired_s(index, clock_s(of_volume)) for index, of_volume in complete.items()}
-    return EchoVolumes(stack, complete, lacking, times_s, rescaled, tuple(clock.notes))
+    return EchoVolumes(stack, complete, lacking, times_s, tuple(clock.notes))
 
 
 def _counted_together(echoes: list[EchoVolumes], tr_s: float) -> list[EchoVolumes]:

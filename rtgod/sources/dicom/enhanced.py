@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset, FileDataset
 from rtgod.errors import InputError
 from rtgod.messages import Array
 from rtgod.sources.dicom.fields import (
+    image_type,
     integer_of,
     n_frames_of,
     number_or_0,
@@ -25,6 +26,7 @@ from rtgod.sources.dicom.fields import (
     seconds_of_day,
     text_of,
 )
+from rtgod.sources.dicom.image_kinds import kind_of
 from rtgod.sources.dicom.pieces import Grid, Piece, Plane
 
 #: Dimensions that tell slices of a volume apart, or echoes and kinds of image, which frames themselves state.
@@ -52,7 +54,7 @@ class EnhancedMultiFrame:
         return "NumberOfFrames" in header
 
     def pieces(self, path: Path, header: FileDataset) -> Sequence[Piece]:
-        """Read a file's header: a piece for each volume, in their order; frames of phase are left out.
+        """Read a file's header: a piece for each volume, in their order; frames that are no magnitudes are left out.
 
         Parameters
         ----------
@@ -128,8 +130,8 @@ class _Frame:
     def is_magnitude(self) -> bool:
         """Whether the frame is no phase, real or imaginary image."""
         kind = self._of("MRImageFrameTypeSequence")
-        component = kind.get("ComplexImageComponent") or self._header.get("ComplexImageComponent") or "MAGNITUDE"
-        return str(component) in {"MAGNITUDE", "MIXED"} and "P" not in (kind.get("FrameType") or ())
+        component = text_of(kind, "ComplexImageComponent") or text_of(self._header, "ComplexImageComponent")
+        return not kind_of(image_type(kind, "FrameType"), component)
 
     def temporal(self) -> tuple[int, ...]:
         """Temporal position, then the indices of other dimensions that tell volumes apart."""

@@ -127,14 +127,16 @@ def integer_of(value: object) -> int | None:
         return None
 
 
-def image_type(dataset: Dataset) -> Sequence[str]:
+def image_type(dataset: Dataset, keyword: str = "ImageType") -> Sequence[str]:
     """Return the words of a file's ImageType; empty without one.
 
     Parameters
     ----------
     dataset : Dataset
+    keyword : str
+        Or "FrameType", of a frame.
     """
-    text = text_of(dataset, "ImageType")
+    text = text_of(dataset, keyword)
     return [word.strip() for word in text.split("\\")] if text else []
 
 

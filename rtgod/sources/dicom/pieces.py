@@ -204,7 +204,7 @@ class DicomFormat(Protocol):
         """
 
     def pieces(self, path: Path, header: FileDataset) -> Sequence[Piece]:
-        """Read a file's header into pieces of volumes; those of phase images are left out.
+        """Read a file's header into pieces of volumes; images that are no magnitudes are left out.
 
         Parameters
         ----------

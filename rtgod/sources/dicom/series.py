@@ -120,7 +120,7 @@ class DicomSeries:
         The events table that gave the run its blocks.
     notes : tuple of str
         Decisions made if the files and `tr_s` disagree, and what is left out: volumes that are missing at the start or
-        lack slices, phase images.
+        lack slices, phase images and others that are no magnitudes.
     contradiction : str
         Reason why the run should not be used as it is; see `rtgod.sources.agreed_tr`.
     read : TrialsRead or None
@@ -421,8 +421,8 @@ def _read_pieces(folder: Path, entries: Sequence[_Entry], echo: Echo) -> tuple[l
         n_phase += not of_file
         pieces += of_file
     if not pieces:
-        raise InputError(f"{entries[0].path}: a phase image; give the folder of the magnitude series.")
-    notes = [f"{folder}: {number_of(n_phase, 'phase image')} left out"] if n_phase else []
+        raise InputError(f"{entries[0].path}: a phase, real or imaginary image; give the magnitude series.")
+    notes = [f"{folder}: {number_of(n_phase, 'phase, real or imaginary image')} left out"] if n_phase else []
     groups = by_echo(folder, pieces, echo)
     n_slices = max(len(piece.planes) for group in groups for piece in group)
     whole = [[piece for piece in group if not piece.is_whole or len(piece.planes) == n_slices] for group in groups]

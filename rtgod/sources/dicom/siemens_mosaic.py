@@ -18,6 +18,8 @@ from pydicom.dataset import FileDataset
 from rtgod.errors import InputError
 from rtgod.messages import Array
 from rtgod.sources.dicom.fields import image_type, integer_of, n_frames_of, numbers, rescale_of, seconds_of_day, text_of
+from rtgod.sources.dicom.image_kinds import TAGS as KIND_TAGS
+from rtgod.sources.dicom.image_kinds import no_magnitude
 from rtgod.sources.dicom.pieces import FLAT, Piece, Plane, grid_of
 
 _CSA_FIELDS = ("NumberOfImagesInMosaic", "SliceNormalVector")
@@ -33,7 +35,7 @@ class SiemensMosaic:
     """Format of mosaics; see `rtgod.sources.dicom.pieces.DicomFormat`."""
 
     name = "Siemens mosaic"
-    tags = (*FLAT, *CSA_TAGS)
+    tags = (*FLAT, *KIND_TAGS, *CSA_TAGS)
 
     def fits(self, header: FileDataset) -> bool:
         """Return whether a file is a mosaic: by ImageType, or by the CSA header if ImageType was taken out.
@@ -47,7 +49,7 @@ class SiemensMosaic:
         return "MOSAIC" in image_type(header) or bool(_read_csa(header).get("NumberOfImagesInMosaic"))
 
     def pieces(self, path: Path, header: FileDataset) -> Sequence[Piece]:
-        """Read a mosaic's header: one piece, the volume.
+        """Read a mosaic's header: one piece, the volume; none for a phase, real or imaginary image.
 
         Parameters
         ----------
@@ -72,7 +74,7 @@ class SiemensMosaic:
             raise InputError(
                 f"{path}: {n_slices} slices cannot tile {n_columns} × {n_rows} pixels; export the series again."
             )
-        if "P" in image_type(header):
+        if no_magnitude(header):
             return ()
         grid = grid_of(path, header, n_columns // n_tiles, n_rows // n_tiles)
         # The cross product is the more exact normal, but only the CSA header tells whether the slices are numbered

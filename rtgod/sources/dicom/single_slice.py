@@ -13,6 +13,8 @@ from pydicom.dataset import FileDataset
 
 from rtgod.messages import Array
 from rtgod.sources.dicom.fields import image_type, integer_of, n_frames_of, numbers, rescale_of, seconds_of_day, text_of
+from rtgod.sources.dicom.image_kinds import TAGS as KIND_TAGS
+from rtgod.sources.dicom.image_kinds import no_magnitude
 from rtgod.sources.dicom.pieces import FLAT, Piece, Plane, grid_of
 
 #: Private elements that count the slices of a volume: group, creator, element.
@@ -30,7 +32,7 @@ class SingleSlice:
     """Format of files with one slice each; see `rtgod.sources.dicom.pieces.DicomFormat`."""
 
     name = "single-slice"
-    tags = (*FLAT, "TemporalPositionIdentifier", *_private_tags())
+    tags = (*FLAT, *KIND_TAGS, "TemporalPositionIdentifier", *_private_tags())
 
     def fits(self, header: FileDataset) -> bool:
         """Return whether a file is a slice.
@@ -42,7 +44,7 @@ class SingleSlice:
         return "MOSAIC" not in image_type(header) and n_frames_of(header) == 1
 
     def pieces(self, path: Path, header: FileDataset) -> Sequence[Piece]:
-        """Read a file's header: one piece, a slice; none for a phase image.
+        """Read a file's header: one piece, a slice; none for a phase, real or imaginary image.
 
         Parameters
         ----------
@@ -54,7 +56,7 @@ class SingleSlice:
         InputError
             If the file does not say where its voxels lie.
         """
-        if "P" in image_type(header):
+        if no_magnitude(header):
             return ()
         x, y, z = numbers(path, header, "ImagePositionPatient", 3)
         temporal = integer_of(text_of(header, "TemporalPositionIdentifier"))

@@ -58,6 +58,15 @@ class Stack:
         """Shape of a volume."""
         return self.grid.n_columns, self.grid.n_rows, len(self.positions_mm)
 
+    def has(self, piece: Piece) -> bool:
+        """Return whether a piece's slices lie where the stack's do.
+
+        Parameters
+        ----------
+        piece : Piece
+        """
+        return bool((self._distances_mm(piece).min(axis=1) <= 10 * _ONE_PLACE_MM).all())
+
     def slots(self, piece: Piece) -> list[int]:
         """Find the place of each of a piece's slices.
 
@@ -70,11 +79,15 @@ class Stack:
         InputError
             If a slice lies where the stack has none.
         """
-        planes = np.array([plane.position_mm for plane in piece.planes])
-        distances = np.linalg.norm(self.positions_mm[np.newaxis] - planes[:, np.newaxis], axis=2)
-        if (distances.min(axis=1) > 10 * _ONE_PLACE_MM).any():
+        if not self.has(piece):
             raise InputError(f"{piece.path}: a slice lies where other volumes have none; export the series again.")
-        return [int(slot) for slot in distances.argmin(axis=1)]
+        return [int(slot) for slot in self._distances_mm(piece).argmin(axis=1)]
+
+    def _distances_mm(self, piece: Piece) -> Float64Array:
+        """Return the distance of each of a piece's slices from each of the stack's, shape (n_planes, n_slices)."""
+        planes = np.array([plane.position_mm for plane in piece.planes])
+        distances: Float64Array = np.linalg.norm(self.positions_mm[np.newaxis] - planes[:, np.newaxis], axis=2)
+        return distances
 
 
 def stack_of(pieces: Sequence[Piece]) -> Stack:
@@ -272,6 +285,7 @@ def numberings(
     n_slices: int,
     tr_s: float,
     first_s: float | None = None,
+    least: int = 1,
 ) -> list[Sequence[int | None]]:
     """List possible numbers of the volume of each piece, from 1, the most reliable first.
 
@@ -286,6 +300,8 @@ def numberings(
         Repetition time, seconds.
     first_s : float, optional
         Time of day from which the clock counts; the earliest of the pieces by default.
+    least : int
+        Lowest InstanceNumber of earlier pieces.
     """
     instances = [piece.instance for piece in pieces]
     acquisitions = [piece.acquisition for piece in pieces]
@@ -298,34 +314,52 @@ def numberings(
         for piece in pieces
     ]
     known = [instance for instance in instances if instance is not None]
+    # Images of other echoes or kinds may be counted between those of one.
+    shared = math.gcd(*np.diff(sorted(known)).tolist()) if len(known) == len(pieces) else 0
+    steps = [step for step in range(2, min(shared, _MOST_ECHOES) + 1) if shared % step == 0]
     if pieces[0].is_whole:
         by_clock = [_in_turn(pieces, tr_s, first_s)] if differ_by_clock(pieces) else []
-        # Images of other echoes may be counted between those of one.
-        shared = math.gcd(*np.diff(sorted(known)).tolist()) if len(known) == len(pieces) else 0
-        steps = [step for step in range(2, min(shared, _MOST_ECHOES) + 1) if shared % step == 0]
         by_step = [[(instance - 1) // step + 1 for instance in known] for step in steps]
         # With few volumes several steps divide the numbers: the one that fits the clock best comes first.
         if len(by_step) > 1:
             elapsed = _by_clock(pieces, tr_s)
             by_step.sort(key=lambda numbers: _n_apart(numbers, elapsed))
         return [instances, acquisitions, temporal, *by_step, *by_clock]
-    numbered: list[Sequence[int | None]] = [temporal]
-    if len(known) == len(pieces):
-        from_0 = [instance - min(1, *known) for instance in known]
-        n_volumes = -(-(max(from_0) + 1) // n_slices)
-        first_slots = [of_piece[0] for of_piece in slots]
-        # Volume after volume, or slice after slice with all of its times.
-        for is_by_volume, volumes, turns in (
-            (True, [n // n_slices for n in from_0], [n % n_slices for n in from_0]),
-            (False, [n % n_volumes for n in from_0], [n // n_volumes for n in from_0]),
-        ):
-            places = dict(zip(turns, first_slots, strict=True))
-            if not len(set(zip(turns, first_slots, strict=True))) == len(set(first_slots)) == len(places):
-                continue
-            # An export that began within a volume may be numbered from there.
-            ahead = _n_ahead([places.get(turn, -1) for turn in range(n_slices)]) if is_by_volume else 0
-            numbered.append([(n - ahead) // n_slices + 1 for n in from_0] if ahead else [n + 1 for n in volumes])
-    return [*numbered, acquisitions]
+    if len(known) < len(pieces):
+        return [temporal, acquisitions]
+    from_0, first_slots = [instance - min(least, 1, *known) for instance in known], [of_piece[0] for of_piece in slots]
+    by_instance, *with_others = [
+        _through_slices([n // step for n in from_0], first_slots, n_slices) for step in (1, *steps)
+    ]
+    return [temporal, *by_instance, acquisitions, *(numbered for of_step in with_others for numbered in of_step)]
+
+
+def _through_slices(from_0: Sequence[int], slots: Sequence[int], n_slices: int) -> list[Sequence[int | None]]:
+    """List possible numbers of volumes, from 1, of slices that are numbered through.
+
+    Parameters
+    ----------
+    from_0 : sequence of int
+        Number of each slice, from 0.
+    slots : sequence of int
+        Place of each slice in its volume.
+    n_slices : int
+        Number of slices of a volume.
+    """
+    numbered: list[Sequence[int | None]] = []
+    n_volumes = -(-(max(from_0) + 1) // n_slices)
+    # Volume after volume, or slice after slice with all of its times.
+    for is_by_volume, volumes, turns in (
+        (True, [n // n_slices for n in from_0], [n % n_slices for n in from_0]),
+        (False, [n % n_volumes for n in from_0], [n // n_volumes for n in from_0]),
+    ):
+        places = dict(zip(turns, slots, strict=True))
+        if not len(set(zip(turns, slots, strict=True))) == len(set(slots)) == len(places):
+            continue
+        # An export that began within a volume may be numbered from there.
+        ahead = _n_ahead([places.get(turn, -1) for turn in range(n_slices)]) if is_by_volume else 0
+        numbered.append([(n - ahead) // n_slices + 1 for n in from_0] if ahead else [n + 1 for n in volumes])
+    return numbered
 
 
 def _n_ahead(places: list[int]) -> int:
@@ -486,8 +520,10 @@ def keeps_time(volumes: Mapping[int, Sequence[Piece]], tr_s: float) -> bool:
 # ---------------------------------------------------------------- voxels
 
 
-def assembled(pieces: Sequence[Piece], stack: Stack, decode: Decode, *, rescaled: bool) -> Array:
-    """Put the voxels of a volume together, shape (x, y, z), as stored, or as float32 intensities.
+def assembled(pieces: Sequence[Piece], stack: Stack, decode: Decode) -> Array:
+    """Put the voxels of a volume together, shape (x, y, z), as stored, or as float32 if any of them are rescaled.
+
+    Other volumes of the run do not count: a running one does not know of those to come.
 
     Parameters
     ----------
@@ -496,10 +532,9 @@ def assembled(pieces: Sequence[Piece], stack: Stack, decode: Decode, *, rescaled
     stack : Stack
     decode : callable
         See `Decode`.
-    rescaled : bool
-        Whether slopes and intercepts are applied.
     """
     volume: Array | None = None
+    rescaled = any(plane.rescale != (1.0, 0.0) for piece in pieces for plane in piece.planes)
     for piece in pieces:
         voxels = decode(piece)
         if rescaled:

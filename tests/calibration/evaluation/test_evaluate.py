@@ -11,7 +11,7 @@ from calibration.datasets.dataset_files import DatasetOptions, find_study
 from calibration.decoders.settings import DecoderSettings
 from calibration.evaluation.evaluate import evaluate, index_of
 from calibration.evaluation.homology import areas_of
-from calibration.evaluation.predictions import decode_kind, fit_fold
+from calibration.evaluation.predictions import decode_kind, fit_fold, penalty_choice_of
 from calibration.evaluation.semantic_distance import Hypernyms
 from calibration.features.stimuli import pictures_of
 from calibration.reports.evaluation_report import print_evaluation, write_evaluation
@@ -59,7 +59,9 @@ def evaluation(study, hypernyms, pool):
 
 
 def test_the_decoder_is_that_of_calibration(study, bundle):
-    fitted = fit_fold(study.folds[0].select_voxels(study.regions["VC"]), SETTINGS.noise, DecoderSettings())
+    fold = study.folds[0].select_voxels(study.regions["VC"])
+    penalty_groups = penalty_choice_of(fold, study.candidates).groups
+    fitted = fit_fold(fold, SETTINGS.noise, DecoderSettings(), penalty_groups)
     np.testing.assert_array_equal(fitted.trained.patterns, bundle.patterns)
     for layer, decoder in fitted.trained.layers.items():
         np.testing.assert_array_equal(decoder.dual, bundle.layers[layer].dual)
@@ -180,6 +182,7 @@ def test_the_report_says_what_the_tables_say(subject, evaluation, tmp_path, cons
     for title in ("Identification", "Features", "Areas and layers", "Time course of imagery", "Meaning of errors"):
         assert title in titles
     assert "alexnet" in page
+    assert "Penalties are those that decode left-out categories best: " in page
     assert "1.2" in page
     with (tmp_path / "out" / "identification.tsv").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))

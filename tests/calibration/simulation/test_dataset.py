@@ -13,12 +13,14 @@ from calibration.simulation.head import REGIONS, UNIONS
 from calibration.simulation.objects import object_categories
 from calibration.simulation.scanner import slice_times_s
 from calibration.simulation.settings import StimulusSettings, SubjectSettings
+from calibration.simulation.truth import read_settings
 from rtgod.errors import InputError
 from rtgod.events.table import read_trials
 from rtgod.preprocessing.registration import Registration
 from rtgod.settings import MotionSettings
 from rtgod.sources import open_source
 from tests import naive
+from tests.subjects import SILENT, STILL
 
 #: One training and one imagery run.
 TINY = SubjectSettings(
@@ -83,10 +85,25 @@ def test_what_fails_leaves_nothing_behind(tmp_path, monkeypatch, error):
     def fail(*_):
         raise error("on the way")
 
-    monkeypatch.setattr(dataset, "build_head", fail)
+    monkeypatch.setattr("calibration.simulation.truth.build_head", fail)
     with pytest.raises(InputError if error is OSError else error, match="on the way"):
         simulate(tmp_path / "subject", TINY, 1)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("pixels")
+def test_a_null_subject_is_scanned_like_any_other_and_lacks_what_it_is_named_for(tmp_path):
+    """In silence, the whole visual cortex of a subject without signal stays as it is, and nobody else's does."""
+    quiet = TINY.model_copy(update={"noise": SILENT, "motion": STILL, "n_imagery_runs": 0})
+    for null in ("", "no-signal"):
+        simulate(tmp_path / f"{null}subject", quiet.model_copy(update={"null": null}), 1)
+        root = tmp_path / f"{null}subject"
+        run = np.asarray(nib.load(next(root.rglob("*_bold.nii.gz"))).dataobj).astype(float)
+        cortex = np.asarray(nib.load(next(root.rglob("*label-VC_mask.nii.gz"))).dataobj) > 0
+        assert read_settings(root).null == null
+        assert run[~cortex].std(axis=-1).max() < 1  # rounding
+        changes = run[cortex].std(axis=-1) > 1
+        assert not changes.any() if null else changes.mean() > 0.9
 
 
 def test_a_folder_that_exists_is_refused_and_kept(tmp_path):
@@ -139,7 +156,7 @@ def test_the_json_files_say_what_the_images_are(subject, shared_data):
 
 
 def test_settings_are_kept_and_give_the_same_subject_again(subject):
-    kept = SubjectSettings.model_validate_json((subject / "derivatives" / "truth" / "simulation.json").read_text())
+    kept = read_settings(subject)
     assert (kept.shape, kept.n_test_runs, kept.stimuli.n_other_categories) == ((32, 32, 25), 1, 10)
     categories = object_categories(80, kept.seed)
     assert [(c.category_id, c.name) for c in categories] == [

@@ -157,7 +157,21 @@ def test_impossible_grids_are_refused(shape, voxel_mm, message):
         build_head(shape, voxel_mm)
 
 
+def test_regions_are_as_large_as_their_scale_says():
+    def sizes(**scale):
+        regions = build_head(*COARSE, area_scale=scale).regions
+        return np.bincount(regions.ravel(), minlength=1 + len(REGIONS))[1:]
+
+    usual, scaled = sizes(), sizes(LOC=1.3, FFA=0.4)
+    ratio = dict(zip(REGIONS, scaled / usual, strict=True))
+    assert ratio.pop("LOC") == pytest.approx(1.3, rel=0.05)
+    assert ratio.pop("FFA") == pytest.approx(0.4, rel=0.05)
+    assert set(ratio.values()) == {1.0}
+    with pytest.raises(InputError, match="smaller areas"):
+        build_head(*COARSE, area_scale={"V1": 200.0})
+
+
 def test_too_little_cortex_is_refused():
     points = tuple(np.full((2, 2, 2), centre, np.float32) for centre in (10.0, -80.0, 0.0))
-    with pytest.raises(InputError, match="too coarse"):
-        _grow_regions(np.ones((2, 2, 2), bool), points, 27.0)
+    with pytest.raises(InputError, match=r"too few voxels of 27 mm³.*area_scale"):
+        _grow_regions(np.ones((2, 2, 2), bool), points, 27.0, VOLUME_MM3)

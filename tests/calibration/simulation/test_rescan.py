@@ -13,11 +13,11 @@ from calibration.simulation.objects import object_categories
 from calibration.simulation.photograph import draw
 from calibration.simulation.rescan import rescan
 from calibration.simulation.scanner import slice_times_s
-from calibration.simulation.settings import HeadMotionSettings, ScannerNoiseSettings
 from rtgod.errors import InputError
 from rtgod.events.table import read_trials
 from rtgod.sources import open_source
 from tests import naive
+from tests.subjects import SILENT, STILL
 
 #: Of the fixture's subject: trained on; shown, and imagined in its own runs; neither.
 TRAINED, TESTED, OTHER = "s00000003", "s00000055", "s00000077"
@@ -52,8 +52,7 @@ def linked(subject, folder, **changes):
     (folder / truth.FOLDER).mkdir(parents=True)
     for name in ("stimuli", truth.IMAGINED, truth.FOLDER / "tuning.safetensors"):
         (folder / name).symlink_to(subject / name)
-    settings = truth.read_settings(subject).model_copy(update=changes)
-    (folder / truth.SETTINGS).write_text(settings.model_dump_json())
+    truth.write_settings(folder, truth.read_settings(subject).model_copy(update=changes))
     return folder
 
 
@@ -64,8 +63,8 @@ def still(subject, tmp_path_factory):
     return linked(
         subject,
         tmp_path_factory.mktemp("still") / "subject",
-        noise=ScannerNoiseSettings(tsnr=1e9, drift_percent=0, respiration_percent=0, cardiac_percent=0, spike_rate=0),
-        motion=HeadMotionSettings(**dict.fromkeys(HeadMotionSettings.model_fields, 0.0)),
+        noise=SILENT,
+        motion=STILL,
         response=settings.response.model_copy(update={"imagery_gain": 0.9}),
     )
 
@@ -106,7 +105,8 @@ def test_a_run_is_what_a_slow_and_obvious_reference_computes_for_the_strongest_v
         for k, layer in enumerate(layers):
             mean = features[layer].mean(axis=0)
             unit_z = (mean - arrays[f"{layer}/unit_mean"]) / arrays[f"{layer}/unit_sd"]
-            amplitudes.append(arrays["mix"][k, voxel] * (unit_z @ arrays[f"{layer}/weights"][:, voxel]))
+            weights = arrays[f"{layer}/{'imagery_weights' if imagined else 'weights'}"][:, voxel]
+            amplitudes.append(arrays["mix"][k, voxel] * (unit_z @ weights))
         for volume in range(39):
             since_s = volume * 3.0 + slice_times_s(25, 3.0)[z] - onset_s
             expected[volume] += strength * arrays["evoked"][voxel] * naive.response(since_s, duration_s)
@@ -259,6 +259,12 @@ def test_what_is_no_simulated_subject_is_named(subject, tmp_path, out):
     refused(broken, events, out, "tuning.safetensors", "simulate the subject again")
     tuning.write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
     refused(broken, events, out, "tuning.safetensors", "cnn1/weights")
+    given = json.loads((broken / truth.SETTINGS).read_text())
+    for version in ({}, {"version": 1}, {"version": 3}):
+        (broken / truth.SETTINGS).write_text(json.dumps({k: v for k, v in given.items() if k != "version"} | version))
+        refused(broken, events, out, "simulation.json", "another version of rtgod", "simulate the subject again")
+    (broken / truth.SETTINGS).write_text("no JSON")
+    refused(broken, events, out, "simulation.json", "not valid JSON", "simulate the subject again")
     (broken / truth.SETTINGS).write_text('{"colour": 1}')
     refused(broken, events, out, "simulation.json", "colour")
 

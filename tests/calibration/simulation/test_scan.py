@@ -2,20 +2,32 @@ import numpy as np
 import pytest
 
 from calibration.simulation.head import build_head
-from calibration.simulation.scan import Response, scan, signal_change
+from calibration.simulation.scan import ongoing_activity, scan, signal_change
 from calibration.simulation.scanner import slice_times_s
-from calibration.simulation.settings import HeadMotionSettings, ScannerNoiseSettings, SubjectSettings, TuningSettings
+from calibration.simulation.settings import SubjectSettings
+from calibration.simulation.trials import Response
+from calibration.simulation.tuning import Tuning
 from tests import naive
+from tests.subjects import EASY, SILENT, STILL
 
-SETTINGS = SubjectSettings(shape=(32, 32, 25), voxel_mm=(6.0, 6.0, 6.0))
+SETTINGS = SubjectSettings(shape=(32, 32, 25), voxel_mm=(6.0, 6.0, 6.0), response=EASY)
 LAG_S, GAIN = SETTINGS.response.imagery_lag_s, SETTINGS.response.imagery_gain
 #: Voxel k follows layer k; all lie in one slice.
 VOXELS = np.column_stack([np.arange(8)] * 2 + [np.full(8, 12)]).astype(np.int32)
 ONSET_S = 33.0
 
 
-def courses(*responses, evoked=0.0, n_volumes=70, tr_s=3.0, voxels=VOXELS):
-    return signal_change(responses, n_volumes, tr_s, voxels, np.full(len(voxels), evoked, np.float32), SETTINGS)
+def tuned(evoked, hrf=(5.0, 15.0, 1 / 6), ongoing=()):
+    """Voxels with the decoder's course, or with one of their own each."""
+    evoked = np.asarray(evoked, np.float32)
+    axes = np.asarray(ongoing, np.float32).reshape(-1, len(evoked))
+    hrfs = np.broadcast_to(np.asarray(hrf, np.float32), (len(evoked), 3))
+    return Tuning({}, {}, np.empty((0, len(evoked)), np.float32), {}, {}, evoked, hrfs, axes)
+
+
+def courses(*responses, evoked=0.0, n_volumes=70, tr_s=3.0, voxels=VOXELS, settings=SETTINGS, **of_voxels):
+    tuning = tuned(np.full(len(voxels), evoked), **of_voxels)
+    return signal_change(responses, n_volumes, tr_s, voxels, tuning, settings)
 
 
 def one(imagined, strength=1.0, amplitudes=None):
@@ -70,7 +82,7 @@ def test_a_run_of_both_kinds_is_the_sum_of_its_trials_each_in_its_own_way():
             (31.25, 4.0, False, 1.0),
         ]
     ]
-    change = signal_change(trials, 20, 2.0, voxels, evoked, SETTINGS)
+    change = signal_change(trials, 20, 2.0, voxels, tuned(evoked), SETTINGS)
     slice_s = slice_times_s(25, 2.0)
     for v in range(3):
         for volume in range(20):
@@ -85,16 +97,48 @@ def test_a_run_of_both_kinds_is_the_sum_of_its_trials_each_in_its_own_way():
             assert change[volume, v] == pytest.approx(expected, abs=2e-3)
 
 
+def test_regions_have_responses_of_their_own_shape():
+    """Two voxels of one slice that peak at 4 and 7 s, one of them without an undershoot, as the reference has them."""
+    voxels, hrf = VOXELS[[0, 0]], [(4.0, 14.0, 0.3), (7.0, 17.0, 0.0)]
+    change = courses(one(False, amplitudes=np.zeros((8, 2), np.float32)), evoked=1.0, voxels=voxels, hrf=hrf)
+    since_s = np.arange(70) * 3.0 + slice_times_s(25, 3.0)[12] - ONSET_S
+    for voxel, shape in enumerate(hrf):
+        expected = [naive.response(s, 9.0, *shape) for s in since_s]
+        np.testing.assert_allclose(change[:, voxel], expected, atol=2e-3)
+
+
+def test_imagery_starts_as_late_as_set():
+    late = SETTINGS.model_copy(update={"response": EASY.model_copy(update={"imagery_delay_s": 3.0})})
+    at_once, delayed = (courses(one(imagined=True), evoked=1.0, settings=settings) for settings in (SETTINGS, late))
+    np.testing.assert_allclose(delayed[1:], at_once[:-1], atol=1e-5)  # by one volume
+    seen, as_before = (courses(one(imagined=False), evoked=1.0, settings=settings) for settings in (SETTINGS, late))
+    np.testing.assert_array_equal(seen, as_before)
+
+
+@pytest.mark.parametrize(("null", "is_left"), [("no-imagery", False), ("no-lag", True), ("", True)])
+def test_imagery_that_is_absent_evokes_nothing_and_seeing_stays(null, is_left):
+    settings = SETTINGS.model_copy(update={"null": null})
+    assert courses(one(imagined=True), evoked=1.0, settings=settings).any() == is_left
+    assert courses(one(imagined=False), evoked=1.0, settings=settings).any()
+
+
+def test_without_lag_all_layers_have_one_course():
+    settings = SETTINGS.model_copy(update={"null": "no-lag"})
+    change = courses(one(imagined=True), settings=settings)
+    np.testing.assert_allclose(change, change[:, :1].repeat(8, axis=1), atol=1e-6)
+
+
+def test_activity_goes_on_along_its_axes_slowly():
+    tuning = tuned(np.zeros(3), ongoing=[(2.0, 0.0, 0.0), (0.0, 1.0, 1.0)])
+    change = ongoing_activity(20000, 3.0, tuning, np.random.default_rng(0))
+    np.testing.assert_allclose(change.std(axis=0), [2.0, 1.0, 1.0], rtol=0.06)
+    np.testing.assert_allclose(np.corrcoef(change.T), [[1, 0, 0], [0, 1, 1], [0, 1, 1]], atol=0.06)
+    assert np.corrcoef(change[1:, 0], change[:-1, 0])[0, 1] == pytest.approx(np.exp(-3 / 8), abs=0.03)
+    assert not ongoing_activity(20, 3.0, tuned(np.zeros(3)), np.random.default_rng(0)).any()
+
+
 def test_without_movement_and_noise_the_images_are_the_head_and_its_change():
-    quiet = SETTINGS.model_copy(
-        update={
-            "noise": ScannerNoiseSettings(
-                tsnr=1e9, drift_percent=0, respiration_percent=0, cardiac_percent=0, spike_rate=0
-            ),
-            "motion": HeadMotionSettings(**dict.fromkeys(HeadMotionSettings.model_fields, 0.0)),
-            "response": TuningSettings(),
-        }
-    )  # fmt: skip
+    quiet = SETTINGS.model_copy(update={"noise": SILENT, "motion": STILL})
     head = build_head(quiet.shape, quiet.voxel_mm)
     voxels = np.argwhere(head.regions > 0).astype(np.int32)[::50]
     change = np.random.default_rng(0).uniform(-5, 5, (4, len(voxels))).astype(np.float32)

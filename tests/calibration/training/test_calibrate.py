@@ -24,6 +24,7 @@ from calibration.training.calibrate import calibrate
 from calibration.training.confidence import fit_chances
 from calibration.training.fit import Trained
 from calibration.training.held_out_rankings import Learned
+from calibration.training.penalty_choice import choose_left_out
 from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
 from rtgod.events.table import Trial
@@ -109,6 +110,19 @@ def test_provenance_names_everything_it_was_made_from(calibrated, inputs, networ
     assert provenance["packages"]["torch"] == version("torch")
     accuracy = provenance["cross_validation"]["identification_accuracy"]
     assert accuracy == calibrated.summary.identification_accuracy
+
+
+def test_what_penalties_were_chosen_on_is_said_and_kept(calibrated):
+    """Twenty categories of the candidates and more are new, so categories are left out."""
+    summary = calibrated.summary
+    n_new = len({c.category_id for c in calibrated.made.candidates}) - 50
+    said = "penalties are those that decode left-out categories best"
+    assert summary.penalty_choice == f"{said}: {n_new} of {N_CANDIDATES} candidates were not shown in training"
+    assert summary.known.startswith(
+        "accuracy, and the chances of trained categories, are of decoders that were whitened"
+    )
+    kept = calibrated.made.provenance["cross_validation"]
+    assert (kept["penalty_choice"], kept["known"]) == (summary.penalty_choice, summary.known)
 
 
 def test_progress_comes_to_its_end_in_every_stage(calibrated):
@@ -233,7 +247,8 @@ def test_what_is_shown_need_not_be_a_candidate(bundle):
     run = CleanedRun(Path("run-1"), header, trials, windows, (), nothing, (), {}, without_sample={3: "censored"})
     learned = Learned(fit_chances(None, "there is one category", ("unknown",)), None)
     samples = Samples(np.zeros((3, 5), np.float32), ("run-1",) * 3, ("unknown",) * 3, held_out)
-    summary = module._summarise(trained, samples, samples.runs, targets, [run], learned, "zscored")
+    choice = choose_left_out(samples.categories, samples.runs, targets.candidates)
+    summary = module._summarise(trained, samples, samples.runs, targets, [run], learned, choice, PipelineSettings())
     assert summary.identification_accuracy is None
     assert summary.trials == (LeftOutCounts("run-1", "trials", 3, {"censored": 1}),)
     assert summary.notes == ("how sure a ranking of new categories may be is unknown: there is one category",)

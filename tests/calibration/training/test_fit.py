@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
 
 from calibration.commands.options import decoder_from
 from calibration.decoders.registry import DECODERS, make_decoder
@@ -27,9 +29,9 @@ def test_sparse_decoders_are_the_same_bytes_whoever_fits_them(samples, pool, nam
     X, Y = samples
     decoder = DecoderSettings(name=name, n_voxels=10, n_folds=3)
     told = []
-    there = train(X, RUNS, Y, decoder, lambda *step: told.append(step), pool)
+    there = train(X, RUNS, Y, decoder, lambda *step: told.append(step), pool, without=lambda _: X)
     with workers(1) as this_process:
-        here = train(X, RUNS, Y, decoder, lambda *_: None, this_process)
+        here = train(X, RUNS, Y, decoder, lambda *_: None, this_process, without=lambda _: X)
     assert told == [("fitting", done, 8) for done in range(9)]
     assert there.layers.keys() == here.layers.keys() == Y.keys()
     for layer in Y:
@@ -43,7 +45,7 @@ def test_a_run_is_predicted_from_others_alone(samples, name):
     """As the estimator does that is fitted without the group of runs; and with all runs in the end."""
     X, Y = samples
     decoder = DecoderSettings(name=name, n_voxels=10, n_folds=4)  # as many as there are runs
-    trained = train(X, RUNS, Y, decoder, lambda *_: None)
+    trained = train(X, RUNS, Y, decoder, lambda *_: None, without=lambda _: X)
     for layer, values in Y.items():
         for run in "abcd":
             out = np.array(RUNS) == run
@@ -56,7 +58,9 @@ def test_a_run_is_predicted_from_others_alone(samples, name):
 @pytest.mark.parametrize("name", ["ridge-select", "slr"])
 def test_no_run_need_be_left_out(samples, name):
     X, Y = samples
-    trained = train(X, RUNS, Y, DecoderSettings(name=name, n_voxels=10, n_folds=0), lambda *_: None)
+    trained = train(
+        X, RUNS, Y, DecoderSettings(name=name, n_voxels=10, n_folds=0), lambda *_: None, without=lambda _: X
+    )
     assert trained.held_out == {}
     assert trained.layers.keys() == Y.keys()
 
@@ -80,16 +84,50 @@ def test_what_is_not_finite_is_named(samples, name):
         train(X, RUNS, Y | {"low": bad_Y}, decoder, lambda *_: None)
 
 
-def test_ridge_chooses_each_layer_s_penalty_and_reports_every_layer(samples):
+def test_ridge_chooses_each_layer_s_penalty_and_reports_every_step(samples):
     X, Y = samples
     told = []
-    trained = train(X, RUNS, Y, DecoderSettings(), lambda *step: told.append(step))
-    assert told == [("fitting", done, 2) for done in range(3)]
+    trained = train(X, RUNS, Y, DecoderSettings(), lambda *step: told.append(step), without=lambda _: X)
+    assert told == [("fitting", done, 6) for done in range(7)]
     folds = LeaveOneRunOut(X.astype(np.float64), RUNS)
     for layer, values in Y.items():
         penalty, _ = folds.choose(values, [p * X.shape[1] for p in PENALTIES_PER_VOXEL])
         assert trained.penalties[layer] == penalty
-        np.testing.assert_allclose(trained.held_out[layer], folds.predict(values, penalty))
+
+
+def test_ridge_predicts_a_run_by_samples_that_know_nothing_of_it(samples):
+    """As scikit-learn's ridge on the other runs alone, with their means and scales; samples are made anew each time."""
+    X, Y = samples
+    asked = []
+
+    def without(runs):
+        asked.append(runs)
+        return X * np.float32(1 + len(asked))
+
+    trained = train(X, RUNS, Y, DecoderSettings(), lambda *_: None, without=without)
+    assert sorted(asked, key=min) == [{"a"}, {"b"}, {"c"}, {"d"}]
+    for layer, values in Y.items():
+        for run in "abcd":
+            out = np.array(RUNS) == run
+            scaler = StandardScaler().fit(X[~out])
+            factor = np.sqrt((~out).sum() / ((~out).sum() - 1))  # ours divide by n - 1
+            z, new = scaler.transform(X[~out]) / factor, scaler.transform(X[out]) / factor
+            y_sd = values[~out].std(axis=0, ddof=1)
+            expected = Ridge(trained.penalties[layer]).fit(z, values[~out] / y_sd).predict(new) * y_sd
+            np.testing.assert_allclose(trained.held_out[layer][out], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_without_samples_to_predict_no_run_is_left_out(samples):
+    X, Y = samples
+    assert train(X, RUNS, Y, DecoderSettings(), lambda *_: None).held_out == {}
+
+
+def test_many_runs_are_left_out_in_groups(samples):
+    X, Y = samples
+    asked = []
+    train(X, range(len(X)), Y, DecoderSettings(), lambda *_: None, without=lambda runs: asked.append(runs) or X)
+    assert len(asked) == 12
+    assert sorted(run for runs in asked for run in runs) == list(range(30))
 
 
 def test_one_fold_is_no_setting():

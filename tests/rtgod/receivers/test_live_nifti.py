@@ -542,6 +542,164 @@ def test_a_file_whose_time_is_set_after_it_was_taken_is_no_copy(folder):
     assert bridge.indices == [0, 1, 2]
 
 
+# ---------------------------------------------------------------- files that are written anew, or filled
+
+
+def put(folder, number, raw, is_in_place, name="vol_{}.nii"):
+    """Write a file in place of one that is there, or replace that by another."""
+    if is_in_place:
+        (folder / name.format(number)).write_bytes(raw)
+    else:
+        (folder / ".next").write_bytes(raw)
+        (folder / ".next").replace(folder / name.format(number))
+
+
+def by_run(bridge):
+    return [
+        [(volume.index, volume.data.tolist()) for volume in bridge.server.volumes if volume.run_id == run.run_id]
+        for run in bridge.server.runs
+    ]
+
+
+def expected(first, indices):
+    return [(index, data(first + index).tolist()) for index in indices]
+
+
+@pytest.mark.parametrize("is_in_place", [False, True], ids=["by another file", "in place"])
+@pytest.mark.parametrize("start", [0, 7])
+@pytest.mark.parametrize("pause_s", [0.0, 3 * TR_S])
+@pytest.mark.parametrize("n_before", [2, 4])
+def test_a_run_that_is_started_again_under_its_names_is_another_run_from_its_first_volume(
+    folder, is_in_place, start, pause_s, n_before
+):
+    bridge = Bridge(folder)
+    exported(bridge, folder, range(start, start + n_before))
+    bridge.step(pause_s)
+    for index in range(6):
+        put(folder, start + index, content(image(60 + index)), is_in_place)
+        for _ in range(20):
+            bridge.step(TR_S / 20)
+        if index:
+            assert len(bridge.server.volumes) == n_before + index + 1
+    bridge.stop()
+    assert by_run(bridge) == [expected(start, range(n_before)), expected(60, range(6))]
+
+
+@pytest.mark.parametrize("lost", [[0], [0, 1], [1]])
+def test_a_run_that_is_started_again_and_lacks_its_first_volumes_counts_by_its_names(folder, lost):
+    bridge = Bridge(folder)
+    exported(bridge, folder, range(8))
+    for index in (index for index in range(8) if index not in lost):
+        put(folder, index, content(image(60 + index)), is_in_place=False)
+        bridge.step(TR_S)
+    bridge.stop()
+    assert by_run(bridge)[1] == expected(60, [index for index in range(8) if index not in lost])
+    assert bridge.count("did not come: lost") == 1
+
+
+def test_a_run_that_is_started_again_from_before_the_first_file_that_was_seen_is_another_run(folder):
+    """As when the watch began within the run before."""
+    bridge = Bridge(folder)
+    exported(bridge, folder, range(3, 7))
+    for index in range(9):
+        put(folder, index, content(image(60 + index)), is_in_place=False)
+        bridge.step(TR_S)
+    bridge.stop()
+    assert by_run(bridge) == [expected(3, range(4)), expected(60, range(9))]
+
+
+def test_files_of_a_run_that_goes_on_and_are_altered_are_named_and_end_no_run(folder):
+    """As by a program that works on them where they are."""
+    bridge = Bridge(folder)
+    exported(bridge, folder, range(2))
+    for number in range(2, 14):
+        exported(bridge, folder, [number], every_s=TR_S / 2)
+        put(folder, number - 2, content(image(90 + number)), is_in_place=True)
+        bridge.step(TR_S / 4)
+        bridge.step(TR_S / 4)
+    exported(bridge, folder, [14])
+    bridge.stop()
+    assert by_run(bridge) == [expected(0, range(15))]
+    assert bridge.count("came twice, with different voxels: the first is kept") == 12
+
+
+def test_a_file_that_is_altered_before_its_run_begins_counts_as_it_is_then(folder):
+    """A scan that was restarted after its first volume is one of these."""
+    bridge = Bridge(folder)
+    exported(bridge, folder, [0])
+    put(folder, 0, content(image(60)), is_in_place=True)
+    bridge.step(TR_S)
+    bridge.step(TR_S)
+    for number in range(1, 4):
+        write(folder, f"vol_{number}.nii", content(image(60 + number)))
+        bridge.step(TR_S)
+    bridge.stop()
+    assert by_run(bridge) == [expected(60, range(4))]
+    assert bridge.count("volume 1: its file was written to before it was sent") == 1
+
+
+@pytest.mark.parametrize("pause_s", [0.1, 1.5])
+def test_a_file_that_has_its_full_length_before_its_content_is_taken_once_it_is_filled(folder, pause_s):
+    bridge = Bridge(folder, patience_tr=1e6)
+    exported(bridge, folder, range(3))
+    whole = content(image(3))
+    for n_written in (0, 352, 400, len(whole) // 2, len(whole) - 40, len(whole)):
+        (folder / "vol_3.nii").write_bytes(whole[:n_written] + bytes(len(whole) - n_written))
+        for _ in range(3):
+            bridge.step(pause_s / 3)
+    exported(bridge, folder, [4])
+    bridge.stop()
+    assert by_run(bridge) == [expected(0, range(5))]
+
+
+@pytest.mark.parametrize("pause_s", [0.1, 1.5])
+def test_a_4d_file_that_has_its_full_length_is_read_as_far_as_it_is_filled(folder, pause_s):
+    bridge = Bridge(folder)
+    whole, n_bytes = grown(N_VOLUMES, N_VOLUMES), int(np.prod(SHAPE)) * 2
+    for n_written in range(352, len(whole) + 1, n_bytes // 3):
+        (folder / "bold.nii").write_bytes(whole[:n_written] + bytes(len(whole) - n_written))
+        for _ in range(3):
+            bridge.step(pause_s / 3)
+    bridge.step(2)
+    bridge.stop()
+    assert by_run(bridge) == [expected(0, range(N_VOLUMES))]
+
+
+def test_an_old_4d_file_that_is_written_anew_in_place_is_a_run(folder):
+    (folder / "bold.nii").write_bytes(grown(N_VOLUMES, N_VOLUMES))
+    bridge = Bridge(folder)
+    bridge.step(1)
+    (folder / "bold.nii").write_bytes(rewritten(4, first=50))
+    for _ in range(3):
+        bridge.step(0.2)
+    bridge.stop()
+    assert by_run(bridge) == [expected(50, range(4))]
+
+
+@pytest.mark.parametrize("name", ["vol_{}.nii", "bold.nii"], ids=["a file a volume", "one that grows"])
+def test_a_run_goes_on_when_its_folder_is_renamed(folder, name):
+    bridge = Bridge(folder)
+
+    def export(place, numbers):
+        for number in numbers:
+            if name == "bold.nii":
+                (folder / place).mkdir(exist_ok=True)
+                with (folder / place / name).open("ab") as file:
+                    file.write(grown(0, number + 1, 0, 12)[0 if number == 0 else 352 + number * data(0).nbytes :])
+            else:
+                write(folder, f"{place}/{name.format(number)}", content(image(number)))
+            bridge.step()
+            bridge.step(TR_S)
+
+    export("new", range(4))
+    (folder / "new").rename(folder / "kept")
+    bridge.step(TR_S)
+    export("kept", range(4, 8))
+    bridge.stop()
+    assert by_run(bridge) == [expected(0, range(8))]
+    assert not bridge.count("came twice")
+
+
 # ---------------------------------------------------------------- one file that grows
 
 

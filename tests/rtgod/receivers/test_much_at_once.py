@@ -23,7 +23,7 @@ _LARGER = 48
 def large(number):
     dataset = test_mosaic.dicom(number, AcquisitionTime=f"{100000 + number // 30 * 100 + number % 30 * 2:06d}")
     small = np.frombuffer(dataset.PixelData, np.int16).reshape(dataset.Rows, dataset.Columns)
-    voxels = np.tile(small, (_LARGER, _LARGER))
+    voxels = np.maximum(np.tile(small, (_LARGER, _LARGER)), 1)  # no slice ends blank
     dataset.Rows, dataset.Columns = voxels.shape
     dataset.PixelData = voxels.tobytes()
     return dataset

@@ -5,6 +5,10 @@ import pytest
 from rtgod.errors import InputError
 from rtgod.messages import RunEnd
 from rtgod.sources.dicom.series import DicomSeries
+from rtgod.sources.echoes import Combine
+from tests.rtgod.receivers.test_missing_echoes import enhanced_file as echo_file
+from tests.rtgod.receivers.test_missing_echoes import mosaic as echo_mosaic
+from tests.rtgod.receivers.test_missing_echoes import slices as echo_slices
 from tests.rtgod.receivers.test_watcher import N_VOLUMES, Bridge, folder, same_as_replayed, written
 from tests.rtgod.sources.dicom import test_siemens_mosaic as test_mosaic
 from tests.rtgod.sources.dicom.dicoms import N_Z, TR_S, enhanced, save, single_slice
@@ -176,3 +180,137 @@ def test_volumes_of_one_number_count_by_the_clock_and_are_no_restart(folder):
     assert len(bridge.server.runs) == 1
     assert [volume.index for volume in bridge.server.volumes] == [0, 2, 3, 4]
     assert not [line for line in bridge.lines if "restarted" in line]
+
+
+# ---------------------------------------------------------------- a series that was restarted before it had two volumes
+
+
+def echoes_of(make, number, later_s):
+    """A volume's files of two echoes, acquired later than they are."""
+    files = [dataset for echo in (1, 2) for dataset in make(number, echo)]
+    for dataset in files:
+        for frame in dataset.get("PerFrameFunctionalGroupsSequence", ()):
+            frame.FrameContentSequence[0].FrameAcquisitionDateTime = "20200101" + clock(TR_S * number + later_s)
+        if "AcquisitionTime" in dataset:
+            dataset.AcquisitionTime = clock(TR_S * number + later_s)
+    return files
+
+
+def both_echoes(number, later_s):
+    """One file of both echoes."""
+    dataset = enhanced([number], echoes_ms=(12.0, 30.0))
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        frame.FrameContentSequence[0].FrameAcquisitionDateTime = "20200101" + clock(TR_S * number + later_s)
+    return [dataset]
+
+
+def written_in_order(bridge, folder, files, every_s):
+    for dataset in files:
+        bridge.n_files += 1
+        save(dataset, folder / f"{bridge.n_files * 31 % 997:03d}.dcm")
+        bridge.step(every_s)
+
+
+def assert_restarted(bridge, tmp_path, files, n_restarts=1, **options):
+    """Check that the last run is a replay of its files, and named after its restarts."""
+    run = bridge.server.runs[-1]
+    assert run.run_id.endswith(f"-restart-{n_restarts}")
+    sent = [volume for volume in bridge.server.volumes if volume.run_id == run.run_id]
+    assert [volume.index for volume in sent] == list(range(N_VOLUMES))
+    for number, dataset in enumerate(files):
+        save(dataset, tmp_path / "last" / f"{number}.dcm")
+    same_as_replayed(sent, list(DicomSeries(tmp_path / "last", run_id=run.run_id, **options)))
+    assert sum("it was restarted" in line for line in bridge.lines) == n_restarts
+
+
+@pytest.mark.parametrize("make", [echo_mosaic, echo_slices, echo_file, both_echoes])
+@pytest.mark.parametrize("n_before", [1, 2, 3])
+@pytest.mark.parametrize("echo", [Combine(), 1, 2], ids=["combined", "first", "second"])
+def test_echoes_that_are_restarted_within_the_first_volumes_lose_none_of_the_next_run(
+    folder, tmp_path, make, n_before, echo
+):
+    """Also where the first run had one echo of one volume, or a slice of it."""
+    bridge = Bridge(folder, echo=echo)
+    runs = [
+        [
+            dataset
+            for number in range(1, N_VOLUMES + 1)
+            for dataset in (both_echoes(number, later_s) if make is both_echoes else echoes_of(make, number, later_s))
+        ]
+        for later_s in (0.0, MINUTES)
+    ]
+    written_in_order(bridge, folder, runs[0][:n_before], TR_S / 2)
+    bridge.step(MINUTES)
+    written_in_order(bridge, folder, runs[1], TR_S / len(runs[1]) * N_VOLUMES)
+    bridge.stop()
+    assert_restarted(bridge, tmp_path, runs[1], echo=echo)
+
+
+@pytest.mark.parametrize("n_slices", [1, 2, N_Z - 1])
+@pytest.mark.parametrize("later_s", [8.0, 5 * MINUTES])
+@pytest.mark.parametrize("has_one_time", [False, True])
+def test_slices_that_are_restarted_within_the_first_volume_lose_none_of_the_next_run(
+    folder, tmp_path, n_slices, later_s, has_one_time
+):
+    """Scanners that give all slices of a run the time at which it began, too."""
+    bridge = Bridge(folder)
+    first = slices(1, 0, 0.0)[:n_slices]
+    second = [dataset for number in range(1, N_VOLUMES + 1) for dataset in slices(number, 10, later_s)]
+    for files, began_s in ((first, 0.0), (second, later_s)):
+        for dataset in files if has_one_time else ():
+            dataset.AcquisitionTime = clock(began_s)
+    written_in_order(bridge, folder, first, TR_S / N_Z)
+    bridge.step(later_s)
+    written_in_order(bridge, folder, second, TR_S / N_Z)
+    bridge.stop()
+    assert_restarted(bridge, tmp_path, second)
+
+
+@pytest.mark.parametrize("make", [*FORMATS, lambda number, _, later_s: both_echoes(number, later_s)])
+@pytest.mark.parametrize("n_restarts", [2, 3])
+def test_a_series_that_is_restarted_again_and_again_after_its_first_volume_loses_none_of_the_last(
+    folder, tmp_path, make, n_restarts
+):
+    bridge = Bridge(folder, echo=Combine() if make not in FORMATS else 0)
+    for turn in range(n_restarts):
+        written(bridge, folder, [make(1, 10 * turn, turn * MINUTES)])
+        bridge.step(MINUTES)
+    last = [make(number, 40, n_restarts * MINUTES) for number in range(1, N_VOLUMES + 1)]
+    written(bridge, folder, last)
+    bridge.stop()
+    options = {} if make in FORMATS else {"echo": Combine()}
+    assert_restarted(bridge, tmp_path, [dataset for volume in last for dataset in volume], n_restarts, **options)
+
+
+def test_volumes_that_only_the_clock_counts_are_one_run_though_their_time_is_not_that_of_the_header(folder):
+    """Nearly two TR of the header from one to the next."""
+    bridge = Bridge(folder)
+    volumes = [mosaic(number, 0, 1.5 * number) for number in range(1, N_VOLUMES + 1)]
+    for (dataset,) in volumes:
+        dataset.InstanceNumber = dataset.AcquisitionNumber = 1
+    written(bridge, folder, volumes)
+    bridge.stop()
+    assert len(bridge.server.runs) == 1
+    same_as_replayed(bridge.server.volumes, list(DicomSeries(folder)))
+    assert not [line for line in bridge.lines if "restarted" in line]
+
+
+def test_the_first_volume_s_other_files_that_come_after_a_restart_are_not_mixed_with_its_own(folder, tmp_path):
+    bridge = Bridge(folder, echo=Combine())
+    (first, late), *_ = [echoes_of(echo_mosaic, number, 0.0) for number in (1, 2)]
+    second = [dataset for number in range(1, N_VOLUMES + 1) for dataset in echoes_of(echo_mosaic, number, MINUTES)]
+    written_in_order(bridge, folder, [first], TR_S)
+    bridge.step(MINUTES)
+    written_in_order(bridge, folder, [second[0], late, *second[1:]], TR_S / 2)
+    bridge.stop()
+    assert_restarted(bridge, tmp_path, second, echo=Combine())
+
+
+def test_a_volume_of_which_nothing_tells_whether_it_is_of_another_run_is_named_at_the_end(folder):
+    bridge = Bridge(folder)
+    for turn in range(2):
+        written(bridge, folder, [mosaic(1, 10 * turn, turn * MINUTES)])
+        bridge.step(MINUTES)
+    bridge.stop()
+    assert not bridge.server.volumes
+    assert bridge.lines.count("series 7: 1 volume: not sent") == 2

@@ -1,7 +1,10 @@
 """A scanner's folder, watched: files in any order and of any format become the volumes that a replay would send."""
 
+import itertools
 import random
 import shutil
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -430,22 +433,211 @@ def test_nothing_in_the_folder_is_changed_and_nothing_personal_is_sent(folder):
     assert not any(planted in sent for planted in PLANTED)
 
 
-def test_a_file_that_is_written_to_after_it_was_taken_is_named(folder, tmp_path):
+def test_a_file_that_is_written_to_after_it_was_taken_is_named(folder):
     bridge = Bridge(folder)
-    whole = save(test_mosaic.dicom(2), tmp_path / "whole.dcm").read_bytes()
-    written(bridge, folder, mosaics()[:1])
-    # A copy whose length was set first is half written when its folder is looked at.
-    half = folder / "half.dcm"
-    n_voxels = len(test_mosaic.dicom(2).PixelData)
-    half.write_bytes(whole[: -n_voxels // 2] + bytes(n_voxels // 2))
-    bridge.step(0.1)
-    half.write_bytes(whole)
-    bridge.step(TR_S)
-    bridge.step(TR_S)
-    written(bridge, folder, mosaics()[2:])
+    written(bridge, folder, mosaics())
+    altered = test_mosaic.dicom(2)
+    altered.PixelData = b"\1\0" + altered.PixelData[2:]
+    save(altered, sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)[1])
+    bridge.step(0.2)
+    bridge.step(0.2)
     bridge.stop()
     assert [volume.index for volume in bridge.server.volumes] == list(range(N_VOLUMES))
     assert sum("different voxels" in line for line in bridge.lines) == 1
+
+
+@pytest.mark.parametrize("make", FORMATS[:2])
+def test_numbers_that_are_rescaled_from_a_volume_on_are_those_of_a_replay(folder, make):
+    """Those before them stay as they are stored."""
+    bridge, volumes = Bridge(folder), make()
+    for dataset in (dataset for files in volumes[3:] for dataset in files):
+        dataset.RescaleSlope, dataset.RescaleIntercept = "2", "0"
+    written(bridge, folder, volumes)
+    bridge.stop()
+    same_as_replayed(bridge.server.volumes, list(DicomSeries(folder)))
+    kinds = [volume.data.dtype.name for volume in bridge.server.volumes]
+    assert kinds[:3] == 3 * [kinds[0]] != kinds[3:] == 3 * ["float32"]
+
+
+# ---------------------------------------------------------------- full length before the content
+
+
+@pytest.mark.parametrize("make", FORMATS)
+@pytest.mark.parametrize("pause_s", [0.1, 1.5])
+@pytest.mark.parametrize("is_first", [False, True], ids=["later", "first"])
+def test_a_file_that_has_its_full_length_before_its_content_is_taken_once_it_is_filled(
+    folder, make, pause_s, is_first, tmp_path
+):
+    """As a copy to a share may have, with pauses between its pieces."""
+    bridge, volumes = Bridge(folder, patience_tr=1e6), make()
+    n_before = 0 if is_first else 3
+    written(bridge, folder, volumes[:n_before])
+    for dataset in volumes[n_before]:
+        whole = save(dataset, tmp_path / "whole.dcm").read_bytes()
+        for n_written in (0, len(whole) // 2, len(whole) - 0.9 * len(dataset.PixelData), len(whole) - 130, len(whole)):
+            content = whole[: int(n_written)]
+            (folder / f"filled {dataset.SOPInstanceUID}.dcm").write_bytes(content + bytes(len(whole) - len(content)))
+            for _ in range(3):
+                bridge.step(pause_s / 3)
+    written(bridge, folder, volumes[n_before + 1 :])
+    bridge.step(2)
+    bridge.stop()
+    same_as_replayed(bridge.server.volumes, list(DicomSeries(folder)))
+    assert not [line for line in bridge.lines if "different voxels" in line]
+
+
+def test_images_that_end_blank_are_taken_once_one_of_them_has_not_changed_for_a_while_and_that_is_said(folder):
+    """As masked ones do; later ones are not waited for."""
+    bridge, run = Bridge(folder), mosaics()
+    for (dataset,) in run:
+        dataset.PixelData = dataset.PixelData[:100] + bytes(len(dataset.PixelData) - 100)
+    written(bridge, folder, run[:1], every_s=0.1)
+    assert not bridge.lines
+    for _ in range(3):
+        bridge.step(1)
+    for number, (dataset,) in enumerate(run[1:], 2):
+        save(dataset, folder / f"{number}.dcm")
+        bridge.step()
+        assert [volume.index for volume in bridge.server.volumes] == list(range(number))
+    bridge.stop()
+    assert sum("ends with more zeros than those before it" in line for line in bridge.lines) == 1
+
+
+# ---------------------------------------------------------------- files that are written anew
+
+
+def rewritten(bridge, folder, volumes, every_s=TR_S):
+    """Write volumes into the files that are there, as programs do that open a file for writing."""
+    for number, (dataset,) in enumerate(volumes):
+        path = folder / f"{number}.dcm"
+        inode = path.stat().st_ino if path.exists() else None
+        save(dataset, path)
+        assert inode in (None, path.stat().st_ino)
+        bridge.step()
+        bridge.step(every_s)
+
+
+@pytest.mark.parametrize("are_old", [False, True])
+def test_files_that_are_written_anew_in_place_are_another_run(folder, are_old):
+    if are_old:
+        rewritten(SimpleNamespace(step=lambda *_: None), folder, mosaics())
+    bridge = Bridge(folder)
+    if not are_old:
+        rewritten(bridge, folder, mosaics())
+    bridge.step(3 * TR_S)
+    again = [[test_mosaic.dicom(n + 1, SeriesNumber=9, SeriesInstanceUID="1.2.9")] for n in range(N_VOLUMES)]
+    rewritten(bridge, folder, again)
+    bridge.stop()
+    assert [run.run_id[:8] for run in bridge.server.runs] == (["series-9"] if are_old else ["series-7", "series-9"])
+    assert [volume.index for volume in bridge.server.volumes] == list(range(N_VOLUMES)) * len(bridge.server.runs)
+
+
+def test_a_known_file_that_is_not_written_to_is_not_found_again(folder):
+    """Looks at known files are in turns: more of them than one look takes are all looked at."""
+    for number in range(700):
+        (folder / f"{number}.dcm").write_bytes(b"old")
+    arrivals = Arrivals(folder, with_events=False, clock=itertools.count(0, 0.05).__next__)
+    assert not any(arrivals.poll() for _ in range(50))
+    (folder / "555.dcm").write_bytes(b"new content")
+    found = [path.name for _ in range(50) for path in arrivals.poll()]
+    assert found == ["555.dcm"]
+    status = (folder / "555.dcm").stat()
+    arrivals.done(folder / "555.dcm", status.st_size, status.st_mtime_ns)
+    assert not any(arrivals.poll() for _ in range(50))
+
+
+def test_events_tell_of_a_file_that_is_written_anew(folder):
+    (folder / "old.dcm").write_bytes(b"old")
+    with Arrivals(folder, with_events=True) as arrivals:
+        (folder / "old.dcm").write_bytes(b"new content")
+        until_s = time.monotonic() + 20
+        while not (found := arrivals.poll()) and time.monotonic() < until_s:
+            arrivals.wait(0.02)
+    assert [path.name for path in found] == ["old.dcm"]
+
+
+# ---------------------------------------------------------------- objects without voxels
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.66", "no MR images"),
+        ("1.2.840.10008.5.1.4.1.1.88.11", "no MR images"),
+        ("1.2.840.10008.5.1.4.1.1.11.1", "no MR images"),
+        ("1.2.840.10008.5.1.4.1.1.4.2", "spectra"),
+    ],
+    ids=["raw data", "report", "presentation state", "spectra"],
+)
+def test_objects_without_voxels_are_named_and_not_waited_for(folder, kind, why):
+    bridge = Bridge(folder)
+    for (dataset,) in mosaics()[:2]:
+        dataset.SOPClassUID, dataset.SeriesNumber, dataset.SeriesInstanceUID = kind, 12, "1.2.12"
+        del dataset.PixelData
+        save(dataset, folder / f"{dataset.InstanceNumber}.dcm")
+        bridge.step()
+    bridge.step(5)
+    bridge.stop()
+    assert bridge.lines == [f"series 12: {why}: left out"]
+
+
+# ---------------------------------------------------------------- links, and folders that are renamed
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_link_to_a_folder_is_followed(folder, tmp_path, is_old):
+    (tmp_path / "elsewhere").mkdir()
+    bridge = None if is_old else Bridge(folder)
+    (folder / "session").symlink_to(tmp_path / "elsewhere")
+    bridge = bridge or Bridge(folder)
+    written(bridge, folder / "session", mosaics())
+    assert [volume.index for volume in bridge.server.volumes] == list(range(N_VOLUMES))
+
+
+def test_a_link_to_a_folder_that_is_made_later_is_followed(folder, tmp_path):
+    (folder / "session").symlink_to(tmp_path / "elsewhere")
+    bridge = Bridge(folder)
+    bridge.step(10)
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "another.log").write_text("")  # a link does not tell that what it leads to is there
+    bridge.step()
+    written(bridge, folder / "session", mosaics())
+    assert [volume.index for volume in bridge.server.volumes] == list(range(N_VOLUMES))
+
+
+def test_a_link_to_a_folder_that_is_watched_is_not_followed_once_more(folder):
+    (folder / "session").mkdir()
+    (folder / "session" / "above").symlink_to(folder)
+    bridge = Bridge(folder)
+    (folder / "latest").symlink_to(folder / "session")
+    written(bridge, folder / "session", mosaics())
+    bridge.stop()
+    assert bridge.arrivals.n_old == N_VOLUMES
+    assert [volume.index for volume in bridge.server.volumes] == list(range(N_VOLUMES))
+
+
+def test_old_files_stay_old_when_their_folder_is_renamed(folder):
+    for (dataset,) in mosaics():
+        save(dataset, folder / "old" / "inner" / f"{dataset.InstanceNumber}.dcm")
+    bridge = Bridge(folder)
+    (folder / "old").rename(folder / "kept")
+    written(bridge, folder / "kept", [[test_mosaic.dicom(n, SeriesInstanceUID="1.2.9")] for n in range(1, 4)])
+    bridge.stop()
+    assert [volume.index for volume in bridge.server.volumes] == [0, 1, 2]
+
+
+def test_a_file_that_waits_when_its_folder_is_renamed_is_taken_there(folder, tmp_path):
+    bridge = Bridge(folder)
+    written(bridge, folder / "new", mosaics()[:2])
+    whole = save(mosaics()[2][0], tmp_path / "whole.dcm").read_bytes()
+    (folder / "new" / "last.dcm").write_bytes(whole[:-9])
+    bridge.step(0.1)
+    (folder / "new").rename(folder / "kept")
+    (folder / "kept" / "last.dcm").write_bytes(whole)
+    for _ in range(3):
+        bridge.step(0.1)
+    bridge.stop()
+    assert [volume.index for volume in bridge.server.volumes] == [0, 1, 2]
 
 
 def test_a_copy_with_other_voxels_is_named_however_late(folder):
