@@ -214,7 +214,7 @@ def units_of(labels: Sequence[Hashable], *, new: bool = False) -> tuple[str, Seq
     labels : sequence of hashable
         Category of each sample.
     new : bool
-        Whether the decoder was trained on none of the categories: these are then always the units.
+        Whether samples of a category may all err alike, as in `permutation_test`: categories are then the units.
     """
     if new or len(set(labels)) >= FEW_CATEGORIES:
         return "categories", labels

@@ -80,8 +80,9 @@ def permutation_test(
     runs : sequence of hashable, optional
         Run of each block; without it all blocks belong to one run.
     new : bool
-        Whether the decoder was trained on none of these categories. All blocks of one category may then be decoded
-        wrongly in the same way, and categories are exchanged even if there are few.
+        Whether all blocks of one category may be decoded wrongly in the same way, as the decoder was trained on none of
+        these categories, or as each block is an average with those before it. Categories are then exchanged even if
+        there are few.
     folded, seed
         Options of `calibration.metrics.permutation.exchange_test`.
     """

@@ -650,11 +650,13 @@ def _sum_up(
         table.add_row(styled(b.name), styled(b.ranking.top[0]), str(b.rank), style=style)
     true = [b.true for b in blocks]
     accuracies = np.array([b.accuracy for b in blocks])
-    units, unit_of_each = units_of(true)
+    # Rankings of averages over a category's trials so far share most of their trials, and err alike.
+    averaged = any(b.ranking.n_blocks > 1 for b in blocks)
+    units, unit_of_each = units_of(true, new=averaged)
     accuracy, low, high = share_interval(accuracies, unit_of_each)
     median_rank = float(np.median([b.rank for b in blocks]))
     scores = np.stack([b.scores for b in blocks])
-    test = permutation_test(scores, true, [b.ranking.run_id for b in blocks])
+    test = permutation_test(scores, true, [b.ranking.run_id for b in blocks], new=averaged)
     few = f" (fewer than {FEW_SAMPLES} blocks: too few to say much)" if len(blocks) < FEW_SAMPLES else ""
     interval = "" if np.isnan(low) else f", 90 % interval over {units} {100 * low:.1f}–{100 * high:.1f} %"
     p_value = f"permutation p = {test.p_value:.4f}"

@@ -79,6 +79,17 @@ def test_the_interval_is_over_categories(decoded):
     np.testing.assert_allclose(found, (accuracies.mean(), low, high))
 
 
+def test_every_block_counted_three_times_says_nothing_more(decoded):
+    """Repeats of one category are no new evidence about others: neither intervals nor p values become smaller."""
+    thrice = replace(decoded, blocks=decoded.blocks.select(np.tile(np.arange(40), 3)))
+    once, more = (
+        next(one for one in identification("seen", of) if one.aggregation == "single block") for of in (decoded, thrice)
+    )
+    figures = ("accuracy", "balanced", "low", "high", "p_value", "top1", "median_rank", "n_categories")
+    assert [getattr(more, name) for name in figures] == pytest.approx([getattr(once, name) for name in figures])
+    assert more.n_samples == 3 * once.n_samples
+
+
 def test_feature_accuracy_tells_good_layers_from_bad(decoded):
     found = {(one.layer, one.aggregation): one for one in feature_accuracy("seen", decoded)}
     good, bad = found["low", "single block"], found["high", "single block"]

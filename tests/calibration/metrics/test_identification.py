@@ -82,6 +82,20 @@ def test_p_is_uniform_where_every_block_of_a_category_errs_alike():
     assert 2 < sum(value <= 0.05 for value in p) < 20
 
 
+@pytest.mark.usefixtures("fewer_permutations")
+def test_averages_of_a_category_s_blocks_so_far_are_one_sample_each_category():
+    """Of few categories blocks would be exchanged, and averages that share most of their blocks seem to agree."""
+    p = {True: [], False: []}
+    for seed in range(200):
+        true = np.tile(np.arange(4), 10)
+        noise = np.random.default_rng(seed).normal(size=(10, 4, 4))
+        so_far = noise.cumsum(axis=0) / np.arange(1, 11)[:, np.newaxis, np.newaxis]
+        for new, values in p.items():
+            values.append(permutation_p(so_far.reshape(40, 4), true, np.zeros(40), new=new, seed=seed))
+    assert np.mean(np.array(p[True]) <= 0.05) < 0.09
+    assert np.mean(np.array(p[False]) <= 0.05) > 0.25
+
+
 def test_p_is_small_for_a_strong_signal_and_never_0():
     assert permutation_p(*blocks(3.0, seed=0)) == pytest.approx(1 / (1 + N_PERMUTATIONS))
     assert permutation_p(*blocks(-3.0, seed=0)) > 0.9

@@ -8,10 +8,18 @@ from matplotlib.image import imread
 
 from calibration.datasets.bids import find_runs
 from calibration.metrics.identification import permutation_test
-from calibration.reports.session_report import blocks_and_trials, read_runs, read_spm_motion, tables_of, write_report
+from calibration.reports.session_report import (
+    DecodedBlock,
+    _sum_up,
+    blocks_and_trials,
+    read_runs,
+    read_spm_motion,
+    tables_of,
+    write_report,
+)
 from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
-from rtgod.events.table import read_trials
+from rtgod.events.table import Trial, read_trials
 from rtgod.journal.journal import JournalWriter, read_journal
 from rtgod.messages import NotReady, Ranking, Volume
 from rtgod.server.session import Session
@@ -265,3 +273,25 @@ def test_runs_that_were_trained_on_are_known_by_either_name(bundle, journal, sub
     for record in records:
         blocks, *_ = blocks_and_trials([record], trained, tables_of([record], subject))
         assert {block.trained_on for block in blocks} == {record.run.run_id == run_id}
+
+
+@pytest.mark.parametrize("n_blocks", [1, 3])
+def test_trials_averaged_with_those_before_them_are_tested_by_category(n_blocks):
+    """Two categories are two samples then, however many trials they have: nothing of them is significant."""
+    rng, parts, blocks = np.random.default_rng(0), [], []
+    for i in range(16):
+        true, scores = i % 2, rng.normal(size=2).astype(np.float32)
+        scores[true] += 3
+        order = np.argsort(-scores).astype(np.int32)
+        names = tuple(("a", "b")[k] for k in order)
+        ranking = Ranking("run-1", i, 3, i, True, names, order, scores[order], None, n_blocks=n_blocks)
+        trial = Trial(9.0 * i, 9.0, "stimulus", ("a", "b")[true], None)
+        blocks.append(DecodedBlock(trial, ranking, "ab"[true], scores, true, trained_on=False))
+    summary = _sum_up("seen", blocks, ("a", "b"), parts)
+    if n_blocks == 1:
+        assert summary["seen_p_value"] < 0.01
+        assert "over blocks" in str(parts)
+    else:
+        assert summary["seen_p_value"] == 0.5
+        assert "over categories" in str(parts)
+    assert 0 <= summary["seen_low"] <= summary["seen_identification_accuracy"] <= summary["seen_high"] <= 1
